@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A pipeline: N workers, each with its share of the keys, fed with the entries of a stream's log in
+ * order. What it knows depends on those entries alone.
+ */
+#ifndef WEIR_ANALYZE_PIPELINE_H
+#define WEIR_ANALYZE_PIPELINE_H
+
+#include "analyze/binding.h"
+#include "analyze/rowset.h"
+#include "base/metrics.h"
+#include "config/config.h"
+#include "log/log.h"
+
+struct pipeline;
+
+/* Where the results of a worker go (store_put behind it). May wait. Takes the rows. */
+struct pipeline_sink {
+    int (*put)(void *ctx, const char *pipeline, unsigned worker, unsigned workers,
+               uint64_t position, int64_t watermark_us, struct rowset *rows);
+    void *ctx;
+};
+
+/* Loads and binds the analyzers, compiles `where`, makes the tables. Everything that `weir check` has
+ * to find out about a pipeline fails here. */
+int pipeline_new(const struct config *config, const struct config_pipeline *c,
+                 struct plugins *plugins, struct metrics *metrics, struct pipeline **ret,
+                 struct error *error);
+void pipeline_free(struct pipeline *p);
+
+size_t pipeline_tables(const struct pipeline *p, const struct table *const **ret_tables);
+/* The first is the pipeline's own; NULL if no analyzer gives one row a group. */
+
+int pipeline_start(struct pipeline *p, struct log *log, const struct pipeline_sink *sink,
+                   int64_t watermark_us, struct error *error);
+
+/* Its state, for the API; any thread. Times in microseconds, INT64_MIN: nothing yet. */
+struct pipeline_status {
+    const char *name;
+    int64_t watermark_us;
+    int64_t max_event_us;
+    uint64_t position;
+    uint64_t events, late, filtered, null_keys, over_groups;
+    uint64_t groups;      /* open now */
+    uint64_t state_bytes;
+    size_t queued;        /* entries waiting */
+    char error[512];      /* "" while it runs */
+};
+void pipeline_status(struct pipeline *p, struct pipeline_status *ret);
+
+struct pipeline_source { /* of the watermark */
+    char name[64]; /* "": all that give no name */
+    int64_t max_event_us;
+    bool idle;
+};
+/* Copies up to `room`; returns how many there are. */
+size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t room);
+
+const struct config_pipeline *pipeline_config(const struct pipeline *p);
+
+#endif

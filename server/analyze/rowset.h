@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Result rows on their way from a worker to the store: cells in row order, the table they belong to,
+ * and the log position after which they are complete.
+ */
+#ifndef WEIR_ANALYZE_ROWSET_H
+#define WEIR_ANALYZE_ROWSET_H
+
+#include "weir/plugin.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A result table, made from the configuration. Columns in this order: window_start, the key columns,
+ * then (many-row tables only) `rank` (1, 2, ... in the order the analyzer put the rows), then outputs.
+ * Primary key: all columns before the outputs. */
+struct table_column {
+    char *name;
+    enum weir_type type; /* stored as INTEGER (int, bool, time), REAL or TEXT */
+    char *help;
+};
+
+struct table {
+    char *name;
+    char *pipeline;
+    int64_t window_us;  /* size of the windows: window_end is window_start + window_us */
+    int64_t retain_us;  /* INT64_MAX: for ever */
+    size_t n_keys;      /* key columns, behind window_start */
+    size_t n_primary;   /* 1 + n_keys, or 2 + n_keys with rank */
+    size_t n_columns;
+    struct table_column *column;
+};
+
+struct rowset {
+    const struct table *table;
+    size_t n_rows;       /* of table->n_columns cells each, in the order of the primary key */
+    struct weir_cell *cell;
+    char *bytes;         /* the strings that the cells point into */
+    struct rowset *next; /* for lists */
+};
+
+void rowset_free(struct rowset *r); /* takes NULL */
+
+#endif

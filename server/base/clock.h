@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Times are int64 microseconds since 1970-01-01 UTC. Text forms: RFC 3339 for times, "10s", "250ms",
+ * "2h" for durations.
+ */
+#ifndef WEIR_BASE_CLOCK_H
+#define WEIR_BASE_CLOCK_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define SECOND_US INT64_C(1000000)
+#define DAY_US (86400 * SECOND_US)
+
+int64_t clock_now_us(void);       /* wall clock */
+int64_t clock_monotonic_us(void); /* for time-outs; never goes back */
+int64_t clock_thread_cpu_ns(void); /* CPU time of the calling thread */
+
+/* Proleptic Gregorian calendar, any year that fits int64 microseconds. month 1-12, day 1-31. */
+int64_t clock_days_from_civil(int64_t year, unsigned month, unsigned day);
+
+/* "2026-01-02T03:04:05Z", with ".123456" only if not whole seconds. Returns the length, at most 33. */
+#define CLOCK_TEXT_MAX 40
+size_t clock_format(int64_t us, char text[CLOCK_TEXT_MAX]);
+
+/* RFC 3339: date, 'T' or space, time, optional fraction (further digits than six are cut), optional
+ * zone ('Z', "+02:00"; none means UTC); a date alone is its midnight. -EINVAL otherwise, -ERANGE if
+ * a field is out of range. */
+int clock_parse(const char *text, size_t size, int64_t *ret_us);
+
+/* A whole or decimal number followed by us, ms, s, m, h, d or w. -EINVAL, -ERANGE. */
+int clock_parse_duration(const char *text, int64_t *ret_us);
+
+/* "10s", "1m30s" would be two units: the largest single unit that is exact is used: "90s". */
+size_t clock_format_duration(int64_t us, char text[CLOCK_TEXT_MAX]);
+
+#endif

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Messages for the operator: one line each on standard error, as key=value or as JSON.
+ * Any thread. Base and middle layers return errors instead; the layer that gives up logs.
+ */
+#ifndef WEIR_BASE_LOGGER_H
+#define WEIR_BASE_LOGGER_H
+
+#include <stdbool.h>
+
+enum logger_level { LOGGER_DEBUG, LOGGER_INFO, LOGGER_WARN, LOGGER_ERROR };
+
+/* Before threads start. Messages below `least` are dropped. */
+void logger_setup(enum logger_level least, bool json);
+
+/* ts=2026-01-02T03:04:05.678901Z level=info part=store msg="..." */
+void logger_write(enum logger_level level, const char *part, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#define log_debug(part, ...) logger_write(LOGGER_DEBUG, part, __VA_ARGS__)
+#define log_info(part, ...) logger_write(LOGGER_INFO, part, __VA_ARGS__)
+#define log_warn(part, ...) logger_write(LOGGER_WARN, part, __VA_ARGS__)
+#define log_error(part, ...) logger_write(LOGGER_ERROR, part, __VA_ARGS__)
+
+#endif

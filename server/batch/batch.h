@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Rows of one stream as columns, laid out as in the Arrow C Data Interface.
+ *
+ * A batch is first built by one thread (a decoder writes rows straight into its arrays), then sealed,
+ * and from then on immutable, shared by reference count.
+ *
+ *      batch_new -> [batch_grow, batch_bytes, row stores, ++n_rows]* -> batch_seal -> batch_ref/unref
+ *
+ * Values of null rows are zero (strings: empty).
+ */
+#ifndef WEIR_BATCH_BATCH_H
+#define WEIR_BATCH_BATCH_H
+
+#include "batch/schema.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BATCH_ROWS_MAX 65536u
+#define BATCH_BYTES_MAX (64u << 20) /* of strings in one column of one batch; keeps offsets in int32 */
+#define BATCH_SLACK 64u             /* bytes that may be overwritten behind the end of `bytes` */
+#define BATCH_BLOCK 1024u           /* rows for which seal keeps the range of times */
+
+/* One column while it is built. Arrays have room for `room` rows of the batch. */
+struct column {
+    enum weir_type type;
+    uint8_t *validity;  /* NULL until the first null; see column_set_null */
+    void *values;       /* int64_t, double, or bits (bool); NULL for strings */
+    int32_t *offsets;   /* strings: room + 1; offsets[0] = 0, offsets[row + 1] set by each row */
+    char *bytes;        /* strings */
+    size_t bytes_room;  /* without BATCH_SLACK, which is always there behind it */
+    int64_t null_count;
+};
+
+struct batch_span {
+    int64_t min_us, max_us;
+};
+
+struct batch {
+    _Atomic uint32_t refs; /* taken relaxed, released acq_rel: the last one frees */
+    uint32_t n_rows;
+    uint32_t room; /* rows */
+    const struct schema *schema;
+    struct column *column;       /* schema->n of them */
+    struct weir_column *view;    /* the same for readers; valid after seal */
+    struct batch_span *block;    /* event times of rows [k * BATCH_BLOCK, ...); valid after seal */
+    struct batch_span span;      /* of all rows; valid after seal */
+};
+
+/* Room for `rows` rows at first. -ENOMEM. */
+int batch_new(const struct schema *schema, uint32_t rows, struct batch **ret);
+
+/* Makes room for at least one more row (doubles, up to BATCH_ROWS_MAX). -ENOSPC when full, -ENOMEM. */
+int batch_grow(struct batch *b);
+
+/* Makes room for `size` more string bytes behind offsets[n_rows] of column `c`. -ENOSPC when the
+ * column would pass BATCH_BYTES_MAX, -ENOMEM. */
+int batch_bytes(struct batch *b, size_t c, size_t size);
+
+/* Marks row n_rows (the one being built) of column c as null; the caller stores zero or an empty
+ * string. -ENOMEM. A row given up later is undone by column_undo_null. */
+int batch_set_null(struct batch *b, size_t c);
+void batch_undo_nulls(struct batch *b); /* forgets null marks of row n_rows */
+
+/* Copies all rows of `from` behind those of `to` (same schema, both unsealed). -ENOSPC: nothing was
+ * copied. -ENOMEM. */
+int batch_append(struct batch *to, const struct batch *from);
+
+void batch_clear(struct batch *b); /* unsealed: no rows, memory kept */
+
+/* After this nothing of the batch changes. */
+void batch_seal(struct batch *b);
+
+size_t batch_memory(const struct batch *b); /* bytes that it holds */
+
+struct batch *batch_ref(struct batch *b);
+void batch_unref(struct batch *b); /* takes NULL */
+
+#endif

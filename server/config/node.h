@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A YAML document as a tree that remembers where everything stands. ${VAR} forms in scalars are
+ * already replaced.
+ */
+#ifndef WEIR_CONFIG_NODE_H
+#define WEIR_CONFIG_NODE_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum node_kind { NODE_SCALAR, NODE_LIST, NODE_MAP };
+
+struct node {
+    enum node_kind kind;
+    const char *file; /* shared by the whole tree */
+    unsigned line, column; /* from 1 */
+    char *text;       /* scalar, zero-terminated; otherwise NULL */
+    bool quoted;      /* "10" and '10' are strings, 10 is a number */
+    size_t n;         /* items of a list, pairs of a map */
+    struct node *item; /* items; of a map: values */
+    struct node *key;  /* of a map: the keys, in the same order; scalars */
+};
+
+/* One document from `size` bytes. `file` is the name for messages. Limits: 1 MiB, 64 levels, 100,000
+ * nodes, no anchors that make the tree larger than that. -EINVAL with "file:line:column: text",
+ * -ENOMEM, -E2BIG. */
+int node_parse(const char *file, const char *text, size_t size, struct node **ret,
+               struct error *error);
+int node_load(const char *path, struct node **ret, struct error *error); /* -ENOENT, ... */
+void node_free(struct node *n);
+
+const struct node *node_get(const struct node *map, const char *key); /* NULL: not there */
+
+/* Returns -EINVAL with "file:line:column: " and the text. */
+int node_error(const struct node *n, struct error *error, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Appends ", did you mean 'x'?" to the text when one of the n words is close to `word`. */
+void node_suggest(struct error *error, const char *word, const char *const *words, size_t n);
+
+/* Scalars read as; -EINVAL with the place. */
+int node_int(const struct node *n, int64_t min, int64_t max, int64_t *ret, struct error *error);
+int node_float(const struct node *n, double *ret, struct error *error);
+int node_bool(const struct node *n, bool *ret, struct error *error);          /* true, false, yes, no, on, off */
+int node_duration(const struct node *n, int64_t *ret_us, struct error *error); /* "10s" */
+int node_size(const struct node *n, uint64_t *ret, struct error *error);       /* "64MiB", "10kB", 4096 */
+int node_name(const struct node *n, const char **ret, struct error *error);   /* [a-zA-Z_][a-zA-Z0-9_]{0,62} */
+
+#endif

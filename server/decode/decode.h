@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Bytes of a request to rows of a batch, directed by the stream's schema: declared fields are
+ * converted, others are skipped but still checked. A record that is wrong is rejected alone.
+ *
+ *      for each piece of the body:  while (decoder_feed(d, &p, &n, batch) == DECODE_FULL) new batch
+ *      at its end:                  while (decoder_finish(d, batch) == DECODE_FULL) new batch
+ *      then                         decoder_stats, and decoder_reset for the next request
+ *
+ * A decoder is used by one thread at a time and may serve many requests, one after the other: it
+ * remembers the order of keys from line to line, which makes it fast, never different.
+ */
+#ifndef WEIR_DECODE_DECODE_H
+#define WEIR_DECODE_DECODE_H
+
+#include "base/error.h"
+#include "batch/batch.h"
+
+enum decode_format { DECODE_NDJSON, DECODE_JSON, DECODE_CSV }; /* JSON: array of objects, or one */
+
+enum decode_unit {
+    DECODE_RFC3339, /* string; without a zone UTC is meant */
+    DECODE_S,       /* numbers, also decimal: 1700000000.123; digits below 1 us are cut */
+    DECODE_MS,
+    DECODE_US,
+    DECODE_NS,
+    DECODE_ARRIVAL, /* no field: the time the record is decoded */
+};
+
+/* Why a record was rejected; the label of weir_rejected_total. */
+enum decode_reason {
+    DECODE_SYNTAX,   /* "syntax": not JSON, not CSV */
+    DECODE_UTF8,     /* "utf8" */
+    DECODE_DEPTH,    /* "depth": nested too deeply */
+    DECODE_TOO_LONG, /* "too_long": record longer than the limit */
+    DECODE_TYPE,     /* "type": a declared field of another type */
+    DECODE_RANGE,    /* "range": a number that does not fit */
+    DECODE_FIELDS,   /* "fields": CSV row with too few or too many fields */
+    DECODE_NO_TIME,  /* "no_time": time missing, null or not readable */
+    DECODE_FUTURE,   /* "future": time further ahead than max_future_skew */
+    DECODE_REASONS
+};
+
+struct decode_options {
+    const struct schema *schema; /* column 0 is the time */
+    enum decode_unit time_unit;
+    size_t record_max;          /* bytes of one line, row or array element */
+    unsigned depth_max;         /* of nested JSON, the record itself being 1 */
+    int64_t max_future_skew_us; /* INT64_MAX: none */
+};
+
+#define DECODE_ERRORS_MAX 100
+
+struct decode_error {
+    uint64_t line;   /* in the request, from 1; for arrays the line the element begins on */
+    uint32_t column; /* byte in the line (array: in the line of the fault), from 1; 0: whole record */
+    enum decode_reason reason;
+    char message[160];
+};
+
+struct decode_stats {
+    uint64_t accepted;
+    uint64_t rejected;
+    uint64_t by_reason[DECODE_REASONS];
+    size_t n_errors; /* the first DECODE_ERRORS_MAX are kept */
+    const struct decode_error *errors;
+};
+
+enum { DECODE_DONE = 0, DECODE_FULL = 1 };
+
+struct decoder;
+
+int decoder_new(const struct decode_options *options, enum decode_format format,
+                struct decoder **ret);
+void decoder_free(struct decoder *d); /* takes NULL */
+
+/* Ready for the next request; `now_us` (wall clock) serves DECODE_ARRIVAL and max_future_skew. */
+void decoder_reset(struct decoder *d, int64_t now_us);
+
+/* Decodes records from *p, *n on, which are moved past what was taken. DECODE_DONE: all was taken (an
+ * unfinished record is kept inside). DECODE_FULL: `out` is full: call again with another batch.
+ * Negative: -ENOMEM; or -EBADMSG: the rest of the body cannot be read (CSV header wrong, no array);
+ * the error is in decoder_stats. */
+int decoder_feed(struct decoder *d, const char **p, size_t *n, struct batch *out);
+
+/* The body ends here: an unfinished last record is decoded or rejected. */
+int decoder_finish(struct decoder *d, struct batch *out);
+
+const struct decode_stats *decoder_stats(const struct decoder *d);
+
+const char *decode_reason_name(enum decode_reason reason);
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The embedded HTTP server: libmicrohttpd's epoll threads, routes, uploads handed on piece by piece,
+ * replies, problem+json. Knows nothing of events or tables.
+ *
+ * Three kinds of route:
+ *   plain   the handler runs on an epoll thread with the body complete (at most 1 MiB); it must be
+ *           quick: no disk, no waiting
+ *   query   the handler runs on a thread of the query pool and may take its time; it writes the
+ *           reply with http_begin, http_write; a slow client makes http_write wait, a gone one makes
+ *           it fail
+ *   upload  the body goes piece by piece to struct http_upload, on an epoll thread
+ */
+#ifndef WEIR_HTTP_HTTP_H
+#define WEIR_HTTP_HTTP_H
+
+#include "base/buffer.h"
+#include "base/error.h"
+#include "base/metrics.h"
+
+#include <stdbool.h>
+
+struct http_server;
+struct http_request;
+
+struct http_options {
+    const char *address;
+    uint16_t port;
+    unsigned epoll_threads, query_threads;
+    unsigned max_connections;
+    unsigned max_queries; /* running and waiting; more are answered 503 with Retry-After */
+    int64_t idle_timeout_us; /* of a connection that neither sends nor takes anything; default 60s */
+};
+
+/* A streamed body. Methods run on the connection's epoll thread, one after the other. */
+struct http_upload {
+    /* Headers are in. Sets *ret_state for the other calls, or replies at once (http_problem) and
+     * returns 1: the body is then read and thrown away. 0: go on. */
+    int (*begin)(struct http_request *r, void *ctx, void **ret_state);
+    /* A piece, gzip already undone. 0: taken. 1: replied (the rest is thrown away).
+     * -EAGAIN: not taken, the same piece is to come again after http_resume. */
+    int (*piece)(struct http_request *r, void *state, const char *data, size_t size);
+    /* The body is complete: reply. -EAGAIN: call again after http_resume. */
+    int (*end)(struct http_request *r, void *state);
+    /* Always the last call, also when the client went away in mid-body. */
+    void (*close)(void *state, bool replied);
+};
+
+struct http_route {
+    const char *method;  /* "GET" also answers HEAD */
+    const char *pattern; /* "/api/v1/streams/{stream}/events": up to 4 parameters */
+    enum { HTTP_PLAIN, HTTP_QUERY, HTTP_UPLOAD } kind;
+    void (*handle)(struct http_request *r, void *ctx); /* PLAIN, QUERY: must reply */
+    const struct http_upload *upload;
+    void *ctx;
+};
+
+/* Binds and listens, answers nothing yet. -EADDRINUSE, -EACCES, -ENOMEM, ... with a text. */
+int http_new(const struct http_options *options, struct metrics *metrics,
+             struct http_server **ret, struct error *error);
+int http_add(struct http_server *s, const struct http_route *route); /* before http_start; copied */
+int http_start(struct http_server *s, struct error *error);
+uint16_t http_port(const struct http_server *s);
+/* No new connections; requests under way are finished until the deadline (clock_monotonic_us). */
+void http_drain(struct http_server *s, int64_t deadline_us);
+void http_free(struct http_server *s);
+
+/* Of the request. Strings live as long as the request; NULL: not there. */
+const char *http_param(const struct http_request *r, const char *name); /* of the pattern */
+const char *http_query(const struct http_request *r, const char *name); /* decoded; first one */
+/* All query arguments in order; call returns false to stop. */
+void http_each_query(const struct http_request *r,
+                     bool (*call)(void *ctx, const char *name, const char *value), void *ctx);
+const char *http_header(const struct http_request *r, const char *name);
+const char *http_method(const struct http_request *r);
+const char *http_path(const struct http_request *r);
+const char *http_body(const struct http_request *r, size_t *size); /* PLAIN and QUERY */
+bool http_has_length(const struct http_request *r); /* Content-Length was given */
+
+/* Any thread: a paused upload (after -EAGAIN) goes on. Never blocks. Harmless if it is not paused
+ * yet: then it does not pause. */
+void http_resume(struct http_request *r);
+
+/* Replies; once for each request. The body is copied. */
+void http_reply(struct http_request *r, unsigned status, const char *content_type,
+                const void *body, size_t size);
+void http_reply_buffer(struct http_request *r, unsigned status, const char *content_type,
+                       struct buffer *body); /* 500 if the buffer has failed; empties it */
+void http_set_header(struct http_request *r, const char *name, const char *value); /* before */
+
+/* application/problem+json (RFC 9457): {"type":"about:blank","title":...,"status":...,"code":...,
+ * "detail":..., "errors":[...]}; `code` is stable and machine-readable: "unknown_stream". */
+struct http_fault {
+    uint64_t line;   /* 0: not said */
+    uint32_t column; /* 0: not said */
+    const char *message;
+};
+void http_problem(struct http_request *r, unsigned status, const char *code, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+void http_problem_errors(struct http_request *r, unsigned status, const char *code,
+                         const char *detail, const struct http_fault *errors, size_t n);
+
+/* Streamed replies, QUERY only. Write waits while more than 256 KiB are unsent; -EPIPE: the client
+ * went away (or the server stops): give up. */
+int http_begin(struct http_request *r, unsigned status, const char *content_type);
+int http_write(struct http_request *r, const void *data, size_t size);
+bool http_gone(const struct http_request *r); /* the client went away; may be asked any time */
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The SQLite file: one writer thread, one transaction a commit, result tables made from struct table,
+ * migrations from sql/. Readers open their own read-only connections (store/reader.h).
+ */
+#ifndef WEIR_STORE_STORE_H
+#define WEIR_STORE_STORE_H
+
+#include "analyze/rowset.h"
+#include "base/error.h"
+#include "base/metrics.h"
+
+struct store;
+
+struct store_options {
+    const char *path;
+    int64_t commit_interval_us; /* a row is committed at most this much later */
+    size_t queue_rowsets;       /* bounded; default 256 */
+};
+
+/* Opens or creates the file and migrates it. -EEXIST: made by a newer weir; -EACCES, -EROFS, -EIO,
+ * -EBUSY (another weir writes to it), -ENOTDIR... with a text that names the file. */
+int store_open(const struct store_options *options, struct metrics *metrics, struct store **ret,
+               struct error *error);
+
+/* Makes the table and its readable view, or checks that the table there fits: new output columns are
+ * added, a changed key, window or type is -EINVAL with a text that says what to do. `table` must
+ * outlive the store. Before store_start. */
+int store_table(struct store *s, const struct table *table, struct error *error);
+
+/* What was committed of a pipeline; -ENOENT: nothing yet. Before store_start. */
+int store_watermark(struct store *s, const char *pipeline, int64_t *ret_us);
+
+int store_start(struct store *s, struct error *error);
+
+/* What one worker has to say after an entry of the log: rows (a list, may be NULL) and how far it is.
+ * Takes the rows. Waits while the queue is full. The watermark is committed in the transaction of the
+ * rows, as the least of what the pipeline's workers have said. -EIO once the store has failed. */
+struct store_report {
+    const char *pipeline; /* must outlive the store */
+    unsigned worker, workers;
+    uint64_t position;
+    int64_t watermark_us;
+    struct rowset *rows;
+};
+int store_put(struct store *s, const struct store_report *report);
+
+/* Waits until all that was put before is committed. */
+int store_flush(struct store *s);
+
+/* Flushes, stops the thread, closes. Takes NULL. */
+void store_free(struct store *s);
+
+#endif
