@@ -28,6 +28,9 @@ int metrics_add(struct metrics *m, enum metric_kind kind, const char *name, cons
 int metrics_add_call(struct metrics *m, enum metric_kind kind, const char *name, const char *help,
                      const char *labels, double (*read)(void *ctx), void *ctx);
 
+/* Appends `name="value"` with the value escaped, and a comma if `out` is not empty: makes `labels`. */
+void metrics_put_label(struct buffer *out, const char *name, const char *value);
+
 /* Prometheus text format 0.0.4, metrics of one name together. Any thread. */
 void metrics_print(struct metrics *m, struct buffer *out);
 

@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The registry behind /metrics. Metrics of one name are a family: they share HELP and
+ * TYPE and are printed together, as the text format asks.
+ */
+#include "base/metrics.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct metric {
+    struct metric *next;
+    const _Atomic uint64_t *value; /* or, if NULL: */
+    double (*read)(void *ctx);
+    void *ctx;
+    double scale;
+    char labels[];
+};
+
+struct family {
+    struct family *next;
+    enum metric_kind kind;
+    const char *name, *help;
+    struct metric *first, **last;
+};
+
+struct metrics {
+    pthread_mutex_t
+        lock; /* protects the lists; metrics are added while others are read */
+    struct family *first, **last;
+};
+
+int metrics_new(struct metrics **ret)
+{
+    struct metrics *m = calloc(1, sizeof *m);
+    if (!m)
+        return -ENOMEM;
+    pthread_mutex_init(&m->lock, NULL);
+    m->last = &m->first;
+    *ret = m;
+    return 0;
+}
+
+void metrics_free(struct metrics *m)
+{
+    if (!m)
+        return;
+    for (struct family *f = m->first, *next_family; f; f = next_family) {
+        next_family = f->next;
+        for (struct metric *e = f->first, *next; e; e = next) {
+            next = e->next;
+            free(e);
+        }
+        free(f);
+    }
+    pthread_mutex_destroy(&m->lock);
+    free(m);
+}
+
+/* The family of that name, made if it is not there; NULL without memory. With the lock
+ * held. */
+static struct family *metrics_family(struct metrics *m, enum metric_kind kind,
+                                     const char *name, const char *help)
+{
+    for (struct family *f = m->first; f; f = f->next) {
+        if (strcmp(f->name, name) == 0)
+            return f;
+    }
+    struct family *f = calloc(1, sizeof *f);
+    if (!f)
+        return NULL;
+    f->kind = kind;
+    f->name = name;
+    f->help = help;
+    f->last = &f->first;
+    *m->last = f;
+    m->last = &f->next;
+    return f;
+}
+
+/* Takes `e`. */
+static int metrics_insert(struct metrics *m, enum metric_kind kind, const char *name,
+                          const char *help, struct metric *e)
+{
+    if (!e)
+        return -ENOMEM;
+    pthread_mutex_lock(&m->lock);
+    struct family *f = metrics_family(m, kind, name, help);
+    if (f) {
+        *f->last = e;
+        f->last = &e->next;
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (f)
+        return 0;
+    free(e);
+    return -ENOMEM;
+}
+
+static struct metric *metric_new(const char *labels)
+{
+    size_t size = strlen(labels) + 1;
+    struct metric *e = calloc(1, sizeof *e + size);
+    if (e)
+        memcpy(e->labels, labels, size);
+    return e;
+}
+
+int metrics_add(struct metrics *m, enum metric_kind kind, const char *name,
+                const char *help, const char *labels, const _Atomic uint64_t *value,
+                double scale)
+{
+    struct metric *e = metric_new(labels);
+    if (e) {
+        e->value = value;
+        e->scale = scale;
+    }
+    return metrics_insert(m, kind, name, help, e);
+}
+
+int metrics_add_call(struct metrics *m, enum metric_kind kind, const char *name,
+                     const char *help, const char *labels, double (*read)(void *ctx),
+                     void *ctx)
+{
+    struct metric *e = metric_new(labels);
+    if (e) {
+        e->read = read;
+        e->ctx = ctx;
+    }
+    return metrics_insert(m, kind, name, help, e);
+}
+
+/* In HELP a backslash and a line feed are escaped, in a label's value a quote, too. */
+static void put_escaped(struct buffer *out, const char *text, bool quote)
+{
+    for (; *text; text++) {
+        if (*text == '\\' || (quote && *text == '"'))
+            buffer_putc(out, '\\');
+        if (*text == '\n')
+            buffer_puts(out, "\\n");
+        else
+            buffer_putc(out, *text);
+    }
+}
+
+void metrics_put_label(struct buffer *out, const char *name, const char *value)
+{
+    if (out->size > 0)
+        buffer_putc(out, ',');
+    buffer_puts(out, name);
+    buffer_puts(out, "=\"");
+    put_escaped(out, value, true);
+    buffer_putc(out, '"');
+}
+
+static void put_double(struct buffer *out, double v)
+{
+    if (isnan(v))
+        buffer_puts(out, "NaN");
+    else if (isinf(v))
+        buffer_puts(out, v > 0 ? "+Inf" : "-Inf");
+    else
+        buffer_put_json_double(out, v);
+}
+
+static void put_metric(struct buffer *out, const struct family *f,
+                       const struct metric *e)
+{
+    buffer_puts(out, f->name);
+    if (e->labels[0])
+        buffer_printf(out, "{%s}", e->labels);
+    buffer_putc(out, ' ');
+    if (!e->value) {
+        put_double(out, e->read(e->ctx));
+    } else {
+        uint64_t v = atomic_load_explicit(e->value, memory_order_relaxed);
+        if (e->scale > 1 || e->scale < 1)
+            put_double(out, (double)v * e->scale);
+        else
+            buffer_printf(out, "%" PRIu64, v);
+    }
+    buffer_putc(out, '\n');
+}
+
+void metrics_print(struct metrics *m, struct buffer *out)
+{
+    pthread_mutex_lock(&m->lock);
+    for (const struct family *f = m->first; f; f = f->next) {
+        buffer_printf(out, "# HELP %s ", f->name);
+        put_escaped(out, f->help, false);
+        buffer_printf(out, "\n# TYPE %s %s\n", f->name,
+                      f->kind == METRIC_COUNTER ? "counter" : "gauge");
+        for (const struct metric *e = f->first; e; e = e->next)
+            put_metric(out, f, e);
+    }
+    pthread_mutex_unlock(&m->lock);
+}
