@@ -26,12 +26,13 @@
 /* One column while it is built. Arrays have room for `room` rows of the batch. */
 struct column {
     enum weir_type type;
-    uint8_t *validity;  /* NULL until the first null; see column_set_null */
-    void *values;       /* int64_t, double, or bits (bool); NULL for strings */
+    uint8_t *validity;  /* NULL until the first null; see batch_set_null */
+    void *values;       /* int64_t, double, or bits (batch_put_bool); NULL for strings */
     int32_t *offsets;   /* strings: room + 1; offsets[0] = 0, offsets[row + 1] set by each row */
     char *bytes;        /* strings */
     size_t bytes_room;  /* without BATCH_SLACK, which is always there behind it */
     int64_t null_count;
+    size_t validity_size, values_size, offsets_size, bytes_size; /* of the pool's blocks */
 };
 
 struct batch_span {
@@ -45,8 +46,9 @@ struct batch {
     const struct schema *schema;
     struct column *column;       /* schema->n of them */
     struct weir_column *view;    /* the same for readers; valid after seal */
-    struct batch_span *block;    /* event times of rows [k * BATCH_BLOCK, ...); valid after seal */
     struct batch_span span;      /* of all rows; valid after seal */
+    struct batch_span block[BATCH_ROWS_MAX / BATCH_BLOCK]; /* event times of rows
+                                  * [k * BATCH_BLOCK, ...); valid after seal */
 };
 
 /* Room for `rows` rows at first. -ENOMEM. */
@@ -60,9 +62,18 @@ int batch_grow(struct batch *b);
 int batch_bytes(struct batch *b, size_t c, size_t size);
 
 /* Marks row n_rows (the one being built) of column c as null; the caller stores zero or an empty
- * string. -ENOMEM. A row given up later is undone by column_undo_null. */
+ * string. Marking twice is marking once. -ENOMEM. */
 int batch_set_null(struct batch *b, size_t c);
-void batch_undo_nulls(struct batch *b); /* forgets null marks of row n_rows */
+/* Takes back the null mark of row n_rows in column c: the key came a second time, with a value. */
+void batch_unset_null(struct batch *b, size_t c);
+void batch_undo_nulls(struct batch *b); /* the row is given up: forgets all null marks of n_rows */
+
+static inline void batch_put_bool(struct column *c, uint32_t row, bool v)
+{
+    uint8_t *byte = (uint8_t *)c->values + (row >> 3);
+    uint8_t bit = (uint8_t)(1u << (row & 7));
+    *byte = (uint8_t)(v ? *byte | bit : *byte & ~bit);
+}
 
 /* Copies all rows of `from` behind those of `to` (same schema, both unsealed). -ENOSPC: nothing was
  * copied. -ENOMEM. */

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "batch/batch.h"
+
+#include "batch/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ROWS_MIN  64u
+#define BYTES_MIN 1024u
+
+static_assert(BATCH_ROWS_MAX % BATCH_BLOCK == 0, "blocks fill a batch");
+static_assert(BATCH_BYTES_MAX <= INT32_MAX, "offsets are int32");
+
+static size_t values_size(enum weir_type type, uint32_t rows)
+{
+    if (type == WEIR_STRING)
+        return 0;
+    return type == WEIR_BOOL ? (rows + 7) / 8 : (size_t)rows * 8;
+}
+
+static size_t used_bytes(const struct batch *b, const struct column *c)
+{
+    return (size_t)c->offsets[b->n_rows];
+}
+
+static int grow_validity(const struct batch *b, struct column *c, uint32_t rows)
+{
+    size_t old = (b->room + 7) / 8, size = (rows + 7) / 8;
+    uint8_t *p = pool_grow(c->validity, c->validity_size, c->validity ? old : 0, size,
+                           &c->validity_size);
+    if (!p)
+        return -ENOMEM;
+    memset(p + (c->validity ? old : 0), 0xff, size - (c->validity ? old : 0));
+    c->validity = p;
+    return 0;
+}
+
+static int grow_column(const struct batch *b, struct column *c, uint32_t rows)
+{
+    if (c->validity && grow_validity(b, c, rows) < 0)
+        return -ENOMEM;
+    size_t size = values_size(c->type, rows);
+    if (size) {
+        void *p = pool_grow(c->values, c->values_size, values_size(c->type, b->n_rows),
+                            size, &c->values_size);
+        if (!p)
+            return -ENOMEM;
+        c->values = p;
+        return 0;
+    }
+    int32_t *p = pool_grow(c->offsets, c->offsets_size,
+                           c->offsets ? ((size_t)b->n_rows + 1) * sizeof(*p) : 0,
+                           ((size_t)rows + 1) * sizeof(*p), &c->offsets_size);
+    if (!p)
+        return -ENOMEM;
+    if (!c->offsets)
+        p[0] = 0;
+    c->offsets = p;
+    return 0;
+}
+
+static int grow_rows(struct batch *b, uint32_t rows)
+{
+    for (size_t i = 0; i < b->schema->n; i++)
+        if (grow_column(b, &b->column[i], rows) < 0)
+            return -ENOMEM;
+    b->room = rows;
+    return 0;
+}
+
+static int grow_bytes(const struct batch *b, struct column *c, size_t size)
+{
+    char *p = pool_grow(c->bytes, c->bytes_size, c->bytes ? used_bytes(b, c) : 0,
+                        size + BATCH_SLACK, &c->bytes_size);
+    if (!p)
+        return -ENOMEM;
+    c->bytes = p;
+    c->bytes_room = c->bytes_size - BATCH_SLACK;
+    return 0;
+}
+
+int batch_new(const struct schema *schema, uint32_t rows, struct batch **ret)
+{
+    struct batch *b = calloc(1, sizeof(*b));
+    if (!b)
+        return -ENOMEM;
+    atomic_init(&b->refs, 1);
+    b->schema = schema;
+    b->column = calloc(schema->n, sizeof(*b->column));
+    b->view = calloc(schema->n, sizeof(*b->view));
+    int r = b->column && b->view ? 0 : -ENOMEM;
+    for (size_t i = 0; r == 0 && i < schema->n; i++)
+        b->column[i].type = schema->column[i].type;
+    if (rows < ROWS_MIN)
+        rows = ROWS_MIN;
+    if (r == 0)
+        r = grow_rows(b, rows < BATCH_ROWS_MAX ? rows : BATCH_ROWS_MAX);
+    for (size_t i = 0; r == 0 && i < schema->n; i++)
+        if (b->column[i].type == WEIR_STRING)
+            r = grow_bytes(b, &b->column[i], BYTES_MIN);
+    if (r < 0) {
+        batch_unref(b);
+        return r;
+    }
+    *ret = b;
+    return 0;
+}
+
+int batch_grow(struct batch *b)
+{
+    if (b->n_rows < b->room)
+        return 0;
+    if (b->room >= BATCH_ROWS_MAX)
+        return -ENOSPC;
+    return grow_rows(b, b->room < BATCH_ROWS_MAX / 4 ? b->room * 4 : BATCH_ROWS_MAX);
+}
+
+int batch_bytes(struct batch *b, size_t column, size_t size)
+{
+    struct column *c = &b->column[column];
+    size_t need = used_bytes(b, c) + size;
+    if (need <= c->bytes_room)
+        return 0;
+    if (need > BATCH_BYTES_MAX)
+        return -ENOSPC;
+    return grow_bytes(b, c, need);
+}
+
+int batch_set_null(struct batch *b, size_t column)
+{
+    struct column *c = &b->column[column];
+    if (!c->validity && grow_validity(b, c, b->room) < 0)
+        return -ENOMEM;
+    uint8_t *byte = c->validity + (b->n_rows >> 3);
+    uint8_t bit = (uint8_t)(1u << (b->n_rows & 7));
+    if (*byte & bit) {
+        *byte = (uint8_t)(*byte & ~bit);
+        c->null_count++;
+    }
+    return 0;
+}
+
+void batch_unset_null(struct batch *b, size_t column)
+{
+    struct column *c = &b->column[column];
+    uint8_t bit = (uint8_t)(1u << (b->n_rows & 7));
+    if (!c->validity || c->validity[b->n_rows >> 3] & bit)
+        return;
+    c->validity[b->n_rows >> 3] |= bit;
+    c->null_count--;
+}
+
+void batch_undo_nulls(struct batch *b)
+{
+    if (b->n_rows == b->room)
+        return;
+    for (size_t i = 0; i < b->schema->n; i++)
+        batch_unset_null(b, i);
+}
+
+/* Copies bits [0, n) of `from` (NULL: all ones) behind bit `at` of `to`. */
+static void append_bits(uint8_t *to, uint32_t at, const uint8_t *from, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        unsigned v = from ? from[i >> 3] >> (i & 7) & 1u : 1u;
+        uint8_t bit = (uint8_t)(1u << ((at + i) & 7));
+        uint8_t *byte = to + ((at + i) >> 3);
+        *byte = (uint8_t)(v ? *byte | bit : *byte & ~bit);
+    }
+}
+
+static void append_column(struct batch *to, const struct batch *from, size_t i)
+{
+    struct column *t = &to->column[i];
+    const struct column *f = &from->column[i];
+    if (t->validity)
+        append_bits(t->validity, to->n_rows, f->validity, from->n_rows);
+    t->null_count += f->null_count;
+    if (t->type == WEIR_BOOL) {
+        append_bits(t->values, to->n_rows, f->values, from->n_rows);
+    } else if (t->type == WEIR_STRING) {
+        int32_t base = t->offsets[to->n_rows], *offsets = t->offsets + to->n_rows;
+        for (uint32_t k = 1; k <= from->n_rows; k++)
+            offsets[k] = base + f->offsets[k];
+        memcpy(t->bytes + base, f->bytes, used_bytes(from, f));
+    } else {
+        memcpy((int64_t *)t->values + to->n_rows, f->values, (size_t)from->n_rows * 8);
+    }
+}
+
+int batch_append(struct batch *to, const struct batch *from)
+{
+    uint32_t rows = to->n_rows + from->n_rows;
+    if (rows > BATCH_ROWS_MAX)
+        return -ENOSPC;
+    uint32_t room = to->room;
+    while (room < rows)
+        room *= 4;
+    if (room > BATCH_ROWS_MAX)
+        room = BATCH_ROWS_MAX;
+    if (room > to->room && grow_rows(to, room) < 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < to->schema->n; i++) {
+        const struct column *f = &from->column[i];
+        int r = f->type == WEIR_STRING ? batch_bytes(to, i, used_bytes(from, f)) : 0;
+        if (r == 0 && f->null_count && !to->column[i].validity)
+            r = grow_validity(to, &to->column[i], to->room);
+        if (r < 0)
+            return r;
+    }
+    for (size_t i = 0; i < to->schema->n; i++)
+        append_column(to, from, i);
+    to->n_rows = rows;
+    return 0;
+}
+
+void batch_clear(struct batch *b)
+{
+    b->n_rows = 0;
+    for (size_t i = 0; i < b->schema->n; i++) {
+        struct column *c = &b->column[i];
+        if (c->validity)
+            memset(c->validity, 0xff, (b->room + 7) / 8);
+        c->null_count = 0;
+    }
+}
+
+static struct batch_span span_of(const int64_t *time, size_t n)
+{
+    struct batch_span s = {INT64_MAX, INT64_MIN};
+    for (size_t i = 0; i < n; i++) {
+        s.min_us = time[i] < s.min_us ? time[i] : s.min_us;
+        s.max_us = time[i] > s.max_us ? time[i] : s.max_us;
+    }
+    return s;
+}
+
+void batch_seal(struct batch *b)
+{
+    const int64_t *time = b->column[0].values;
+    b->span = (struct batch_span){INT64_MAX, INT64_MIN};
+    for (uint32_t first = 0, k = 0; first < b->n_rows; first += BATCH_BLOCK, k++) {
+        uint32_t n = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
+        struct batch_span s = span_of(time + first, n);
+        b->block[k] = s;
+        b->span.min_us = s.min_us < b->span.min_us ? s.min_us : b->span.min_us;
+        b->span.max_us = s.max_us > b->span.max_us ? s.max_us : b->span.max_us;
+    }
+    for (size_t i = 0; i < b->schema->n; i++) {
+        const struct column *c = &b->column[i];
+        b->view[i] = (struct weir_column){
+            .type = c->type,
+            .validity = c->null_count ? c->validity : NULL,
+            .values = c->values,
+            .offsets = c->offsets,
+            .bytes = c->bytes,
+            .null_count = c->null_count,
+        };
+    }
+}
+
+size_t batch_memory(const struct batch *b)
+{
+    size_t size = sizeof(*b);
+    for (size_t i = 0; i < b->schema->n; i++) {
+        const struct column *c = &b->column[i];
+        size += c->validity_size + c->values_size + c->offsets_size + c->bytes_size;
+    }
+    return size;
+}
+
+struct batch *batch_ref(struct batch *b)
+{
+    atomic_fetch_add_explicit(&b->refs, 1, memory_order_relaxed);
+    return b;
+}
+
+void batch_unref(struct batch *b)
+{
+    if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; b->column && i < b->schema->n; i++) {
+        struct column *c = &b->column[i];
+        pool_put(c->validity, c->validity_size);
+        pool_put(c->values, c->values_size);
+        pool_put(c->offsets, c->offsets_size);
+        pool_put(c->bytes, c->bytes_size);
+    }
+    free(b->column);
+    free(b->view);
+    free(b);
+}
