@@ -31,14 +31,28 @@ struct table {
     struct table_column *column;
 };
 
+struct rowset_chunk; /* strings that cells point into */
+
 struct rowset {
     const struct table *table;
-    size_t n_rows;       /* of table->n_columns cells each, in the order of the primary key */
-    struct weir_cell *cell;
-    char *bytes;         /* the strings that the cells point into */
+    size_t n_rows;          /* of table->n_columns cells each, in the order of the primary key */
+    size_t room;            /* rows */
+    struct weir_cell *cell; /* row after row */
+    struct rowset_chunk *chunks;
     struct rowset *next; /* for lists */
 };
 
-void rowset_free(struct rowset *r); /* takes NULL */
+/* Room for `rows` rows at first. -ENOMEM. */
+int rowset_new(const struct table *table, size_t rows, struct rowset **ret);
+
+/* The cells of one more row, all null; valid until the next call. NULL: no memory. */
+struct weir_cell *rowset_row(struct rowset *r);
+
+/* Replaces the string of a cell by a copy that lives as long as the rows. -ENOMEM. */
+int rowset_keep(struct rowset *r, struct weir_cell *cell);
+
+void rowset_free(struct rowset *r); /* takes NULL; one, not the list */
+
+void table_free(struct table *t); /* takes NULL */
 
 #endif

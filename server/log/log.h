@@ -13,6 +13,7 @@
 #include "base/error.h"
 #include "base/metrics.h"
 #include "batch/batch.h"
+#include "batch/keys.h"
 
 enum log_kind {
     LOG_BATCH,   /* rows of one source */
@@ -28,26 +29,37 @@ struct log_entry {
     uint32_t source;   /* small number of the source; 0: all that give no name */
     int64_t time_us;   /* LOG_ADVANCE */
     struct batch *batch; /* LOG_BATCH; sealed */
-    struct key_ids **keys; /* LOG_BATCH: group ids for each distinct key (group/keys of the sink) */
-    size_t n_keys;
+    struct key_ids **keys; /* LOG_BATCH: for each list of key columns, by the index that
+                            * log_subscribe gave */
+    struct dictionary **dictionary; /* LOG_BATCH: by column; NULL where nobody asked for one */
+    size_t n_keys, n_columns;
 };
 void log_entry_unref(struct log_entry *e);
 
 struct log;
 
+#define LOG_QUEUE_BYTES ((size_t)64 << 20) /* of batches that may wait in the inbox */
+#define LOG_GATHER_ROWS 4096u /* chunks of so many rows go on as they are, smaller ones are gathered */
+
 struct log_options {
     const char *name;
     const struct schema *schema;
     uint64_t queue_events; /* rows that may wait in the inbox */
-    int64_t linger_us;
+    int64_t linger_us;     /* how long gathered rows wait for more; 0: not at all */
 };
 
-/* What a pipeline gives to be fed. `put` may wait (that is the back-pressure); it owns a reference. */
+/* What a pipeline gives to be fed. `put` may wait (that is the back-pressure); it owns a reference.
+ * When all sources are silent, event time is taken to go on at the pace of the clock: a LOG_ADVANCE
+ * comes whenever that closes a window, until no window can be open any more. */
 struct log_sink {
     void (*put)(void *ctx, struct log_entry *e);
     void *ctx;
-    int64_t idle_timeout_us;
+    int64_t idle_timeout_us; /* INT64_MAX: never idle */
     int64_t out_of_orderness_us;
+    int64_t window_us, window_offset_us;
+    const size_t *key; /* columns */
+    size_t n_keys;
+    const bool *dictionary; /* of each column of the schema: one is wanted */
 };
 
 #define LOG_SOURCES_MAX 1024 /* named sources of a stream */
@@ -55,21 +67,23 @@ struct log_sink {
 int log_new(const struct log_options *options, struct metrics *metrics, struct log **ret,
             struct error *error);
 /* Before log_start. Returns in *ret_keys the index into log_entry.keys for these key columns; equal
- * lists share one. */
-int log_subscribe(struct log *l, const struct log_sink *sink, const size_t *key_columns,
-                  size_t n_keys, size_t *ret_keys);
+ * lists share one. The arrays of the sink are copied. -ENOMEM. */
+int log_subscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys);
 int log_start(struct log *l, struct error *error);
 const char *log_name(const struct log *l);
 
 /* Number of a named source, from now on known. -ENOSPC: too many names. */
 int log_source(struct log *l, const char *name, size_t size, uint32_t *ret);
+/* Its name; "" for 0 and for numbers not given. Lives as long as the log. */
+const char *log_source_name(struct log *l, uint32_t source);
 
 /* Puts an unsealed batch behind all that came before; never waits. 0: the log owns it. -EAGAIN: the
  * inbox is full; -ESHUTDOWN: it takes no more. A chunk is always taken by an empty inbox. */
 int log_append(struct log *l, uint32_t source, struct batch *batch);
 
-/* Calls wake(ctx) once, from another thread, when there is room again or the log is closed; at once
- * if there is. The one-shot waiter can be taken back: after log_unwait returns, it is not called. */
+/* Calls wake(ctx) once when the inbox has become shorter or the log is closed; at once if it is empty.
+ * It is called with the log's lock held: it must not call the log. The one-shot waiter can be taken
+ * back: after log_unwait returns, it is not called. */
 struct log_waiter {
     void (*wake)(void *ctx);
     void *ctx;
