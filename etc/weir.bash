@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Completion of weir's command line for bash (bash-completion 2).
+
+_weir() {
+    local cur prev words cword command
+    _init_completion -n : || return
+    case $prev in
+    -c | --config)
+        _filedir '@(yaml|yml)'
+        return
+        ;;
+    --format)
+        mapfile -t COMPREPLY < <(compgen -W 'ndjson json csv' -- "$cur")
+        return
+        ;;
+    esac
+    command=${words[1]}
+    if [ "$cword" = 1 ]; then
+        mapfile -t COMPREPLY < <(compgen -W 'serve check run plugins sql version' -- "$cur")
+    elif [[ $cur == -* ]]; then
+        # What the subcommand itself says it takes.
+        mapfile -t COMPREPLY < <(compgen -W "$("$1" "$command" --help 2>/dev/null |
+            grep -oE -- '--[a-z-]+' | sort -u)" -- "$cur")
+    elif [ "$command" = run ]; then
+        _filedir
+    elif [ "$command" = plugins ]; then
+        mapfile -t COMPREPLY < <(compgen -W "$("$1" plugins 2>/dev/null | awk '{ print $1 }')" -- "$cur")
+    fi
+} && complete -F _weir weir
