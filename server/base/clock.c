@@ -26,6 +26,11 @@ int64_t clock_now_us(void)
     return clock_read_ns(CLOCK_REALTIME) / 1000;
 }
 
+int64_t clock_monotonic_ns(void)
+{
+    return clock_read_ns(CLOCK_MONOTONIC);
+}
+
 int64_t clock_monotonic_us(void)
 {
     return clock_read_ns(CLOCK_MONOTONIC) / 1000;

@@ -14,6 +14,7 @@
 
 int64_t clock_now_us(void);       /* wall clock */
 int64_t clock_monotonic_us(void); /* for time-outs; never goes back */
+int64_t clock_monotonic_ns(void);
 int64_t clock_thread_cpu_ns(void); /* CPU time of the calling thread */
 
 /* Proleptic Gregorian calendar, any year that fits int64 microseconds. month 1-12, day 1-31. */

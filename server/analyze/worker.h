@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker: one thread with its share of a pipeline's keys. It reads the entries of the log in order;
+ * of each batch it takes the rows of its keys, finds their groups, has the analyzers fold them in, and
+ * gives out the rows of the windows that the watermark has passed.
+ *
+ *      entry -> rows of my keys -> where -> late? -> group slots -> update of each analyzer
+ *            -> watermark -> close windows: emit -> rowset -> pipeline_sink
+ */
+#ifndef WEIR_ANALYZE_WORKER_H
+#define WEIR_ANALYZE_WORKER_H
+
+#include "analyze/host.h"
+#include "analyze/pipeline.h"
+#include "base/queue.h"
+#include "group/filter.h"
+#include "group/groups.h"
+#include "group/watermark.h"
+
+/* An analyzer's place in the pipeline; the same for all workers. */
+struct stage {
+    struct binding *binding;
+    size_t offset;       /* of its state in a group's block */
+    struct table *table; /* where its rows go */
+    size_t column;       /* its first output column there */
+    _Atomic uint64_t ns; /* spent in update and emit */
+};
+
+struct pipeline {
+    const struct config_pipeline *config;
+    const struct schema *schema;
+    size_t n_stages;
+    struct stage *stage;
+    size_t stride; /* bytes of a group's block */
+    size_t n_tables;
+    const struct table **table; /* the pipeline's own first, if there is one */
+    struct table *own;          /* NULL: no analyzer gives one row a group */
+    struct log *log;
+    size_t keys; /* index into log_entry.keys */
+    struct pipeline_sink sink;
+    struct worker *worker;
+    bool *dictionary; /* of each column: wanted by an analyzer */
+
+    _Atomic bool failed; /* release after error is written, acquire before it is read */
+    pthread_mutex_t lock; /* protects error and shown_* */
+    struct error error;
+    int64_t shown_watermark_us, shown_newest_us;
+    uint64_t shown_position;
+    uint32_t shown_n;
+    struct pipeline_shown {
+        int64_t max_us;
+        bool idle;
+    } shown[WATERMARK_SOURCES];
+
+    /* Counters of all workers; relaxed, added to once a block or batch. */
+    _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups, late;
+    _Atomic uint64_t windows, rows, groups, state_bytes, cpu_ns, skipped;
+};
+
+struct worker {
+    struct pipeline *pipeline;
+    unsigned index;
+    struct queue *queue;
+    pthread_t thread;
+    bool running;
+    struct host *host; /* of each stage */
+    struct groups groups;
+    struct watermark watermark;
+    struct filter *filter; /* NULL: every row */
+    uint32_t *key_map;     /* of the batch's keys: number in groups, or KEY_NULL if another's */
+    size_t key_map_room;
+    uint64_t position;
+    uint64_t groups_shown;
+    int64_t cpu_shown_ns;
+    uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot[BATCH_BLOCK], keep[BATCH_BLOCK];
+    int64_t watermark_at[BATCH_BLOCK]; /* of each row of a block that has late rows */
+};
+
+int worker_init(struct worker *w, struct pipeline *p, unsigned index, int64_t watermark_us,
+                struct error *error);
+int worker_start(struct worker *w, struct error *error);
+void worker_free(struct worker *w); /* closes its queue, waits for the thread */
+
+int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c */
+
+/* The pipeline stops: the first text is kept and logged. */
+void pipeline_fail(struct pipeline *p, const struct error *error);
+
+/* close.c: gives out and forgets the windows that end at or before `until_us`. */
+int worker_close_windows(struct worker *w, int64_t until_us, struct error *error);
+
+static inline int64_t window_start(const struct config_pipeline *c, int64_t us)
+{
+    int64_t r = (us - c->window_offset_us) % c->window_us;
+    return us - (r < 0 ? r + c->window_us : r);
+}
+
+#endif

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "group/filter.h"
+
+#include "base/buffer.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+
+/* What the virtual table shows: the rows that filter_rows was given. */
+struct filter {
+    sqlite3 *db;
+    sqlite3_stmt *select;
+    const struct schema *schema;
+    const struct batch *batch;
+    const uint32_t *row;
+    uint32_t n, at;
+};
+
+struct view_table {
+    sqlite3_vtab base;
+    struct filter *filter;
+};
+
+struct view_cursor {
+    sqlite3_vtab_cursor base;
+    struct filter *filter;
+};
+
+static const char *const declared_type[] = {
+    [WEIR_INT] = "INTEGER", [WEIR_FLOAT] = "REAL",   [WEIR_BOOL] = "INTEGER",
+    [WEIR_STRING] = "TEXT", [WEIR_TIME] = "INTEGER",
+};
+
+/* "name" (c TYPE, ...) with quoted names. */
+static void put_columns(struct buffer *sql, const struct schema *schema)
+{
+    for (size_t i = 0; i < schema->n; i++)
+        buffer_printf(sql, "%s\"%s\" %s", i ? ", " : " (", schema->column[i].name,
+                      declared_type[schema->column[i].type]);
+    buffer_puts(sql, ")");
+}
+
+static int view_connect(sqlite3 *db, void *aux, int argc, const char *const *argv,
+                        sqlite3_vtab **ret, char **message)
+{
+    (void)argc, (void)argv, (void)message;
+    struct filter *f = aux;
+    struct buffer sql = {0};
+    buffer_puts(&sql, "CREATE TABLE x");
+    put_columns(&sql, f->schema);
+    struct view_table *t = sqlite3_malloc(sizeof(*t));
+    int r = t && !sql.error ? sqlite3_declare_vtab(db, buffer_text(&sql)) : SQLITE_NOMEM;
+    buffer_free(&sql);
+    if (r != SQLITE_OK) {
+        sqlite3_free(t);
+        return r;
+    }
+    *t = (struct view_table){.filter = f};
+    *ret = &t->base;
+    return SQLITE_OK;
+}
+
+static int view_disconnect(sqlite3_vtab *table)
+{
+    sqlite3_free(table);
+    return SQLITE_OK;
+}
+
+static int view_best_index(sqlite3_vtab *table, sqlite3_index_info *info)
+{
+    (void)table;
+    info->estimatedCost = 1024;
+    return SQLITE_OK;
+}
+
+static int view_open(sqlite3_vtab *table, sqlite3_vtab_cursor **ret)
+{
+    struct view_cursor *c = sqlite3_malloc(sizeof(*c));
+    if (!c)
+        return SQLITE_NOMEM;
+    *c = (struct view_cursor){.filter = ((struct view_table *)table)->filter};
+    *ret = &c->base;
+    return SQLITE_OK;
+}
+
+static int view_close(sqlite3_vtab_cursor *cursor)
+{
+    sqlite3_free(cursor);
+    return SQLITE_OK;
+}
+
+static int view_filter(sqlite3_vtab_cursor *cursor, int plan, const char *name, int argc,
+                       sqlite3_value **argv)
+{
+    (void)cursor, (void)plan, (void)name, (void)argc, (void)argv;
+    return SQLITE_OK; /* goes on from filter->at, which filter_rows sets */
+}
+
+static int view_next(sqlite3_vtab_cursor *cursor)
+{
+    ((struct view_cursor *)cursor)->filter->at++;
+    return SQLITE_OK;
+}
+
+static int view_eof(sqlite3_vtab_cursor *cursor)
+{
+    const struct filter *f = ((struct view_cursor *)cursor)->filter;
+    return f->at >= f->n;
+}
+
+static int view_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *ret)
+{
+    *ret = ((struct view_cursor *)cursor)->filter->at;
+    return SQLITE_OK;
+}
+
+static int view_column(sqlite3_vtab_cursor *cursor, sqlite3_context *to, int column)
+{
+    const struct filter *f = ((struct view_cursor *)cursor)->filter;
+    const struct weir_column *c = &f->batch->view[column];
+    uint32_t row = f->row[f->at];
+    if (weir_is_null(c, row))
+        return SQLITE_OK;
+    size_t size;
+    const char *s;
+    switch (c->type) {
+    case WEIR_FLOAT:
+        sqlite3_result_double(to, weir_number(c, row));
+        break;
+    case WEIR_STRING:
+        s = weir_string(c, row, &size);
+        sqlite3_result_text(to, s, (int)size, SQLITE_STATIC);
+        break;
+    case WEIR_BOOL:
+        sqlite3_result_int(to, weir_bool(c, row));
+        break;
+    default:
+        sqlite3_result_int64(to, weir_int(c, row));
+    }
+    return SQLITE_OK;
+}
+
+static const sqlite3_module view_module = {
+    .iVersion = 1,
+    .xConnect = view_connect, /* no xCreate: the table is there by its name */
+    .xDisconnect = view_disconnect,
+    .xBestIndex = view_best_index,
+    .xOpen = view_open,
+    .xClose = view_close,
+    .xFilter = view_filter,
+    .xNext = view_next,
+    .xEof = view_eof,
+    .xColumn = view_column,
+    .xRowid = view_rowid,
+};
+
+/* A partial index takes just the expressions we want: SQLite refuses sub-selects and functions that are
+ * not deterministic there, in its own words. */
+static int check_expression(struct filter *f, const char *where, struct error *error)
+{
+    struct buffer sql = {0};
+    buffer_puts(&sql, "CREATE TABLE event");
+    put_columns(&sql, f->schema);
+    buffer_printf(&sql, "; CREATE INDEX i ON event(\"%s\") WHERE (%s\n)",
+                  f->schema->column[0].name, where);
+    int r = sql.error ? SQLITE_NOMEM
+                      : sqlite3_exec(f->db, buffer_text(&sql), NULL, NULL, NULL);
+    buffer_free(&sql);
+    if (r == SQLITE_NOMEM)
+        return error_set(error, -ENOMEM, "no memory");
+    if (r != SQLITE_OK)
+        return error_set(error, -EINVAL, "%s", sqlite3_errmsg(f->db));
+    return 0;
+}
+
+static int prepare(struct filter *f, const char *where, struct error *error)
+{
+    struct buffer sql = {0};
+    buffer_printf(&sql, "SELECT rowid FROM events WHERE (%s\n)", where);
+    const char *tail = NULL;
+    int r = sql.error ? SQLITE_NOMEM
+                      : sqlite3_prepare_v3(f->db, buffer_text(&sql), -1, SQLITE_PREPARE_PERSISTENT,
+                                           &f->select, &tail);
+    bool more = r == SQLITE_OK && *tail;
+    buffer_free(&sql);
+    if (r != SQLITE_OK)
+        return error_set(error, -EINVAL, "%s", sqlite3_errmsg(f->db));
+    if (more || sqlite3_bind_parameter_count(f->select))
+        return error_set(error, -EINVAL, "one expression without parameters is expected");
+    return 0;
+}
+
+int filter_new(const struct schema *schema, const char *where, struct filter **ret,
+               struct error *error)
+{
+    struct filter *f = calloc(1, sizeof(*f));
+    if (!f)
+        return error_set(error, -ENOMEM, "no memory");
+    f->schema = schema;
+    int r = 0;
+    if (sqlite3_open_v2(":memory:", &f->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK ||
+        sqlite3_create_module(f->db, "events", &view_module, f) != SQLITE_OK)
+        r = error_set(error, -ENOMEM, "no memory");
+    if (r == 0) {
+        sqlite3_db_config(f->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL); /* "x" is a column, always */
+        sqlite3_db_config(f->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
+        r = check_expression(f, where, error);
+    }
+    if (r == 0)
+        r = prepare(f, where, error);
+    if (r < 0) {
+        filter_free(f);
+        return r;
+    }
+    *ret = f;
+    return 0;
+}
+
+void filter_free(struct filter *f)
+{
+    if (!f)
+        return;
+    sqlite3_finalize(f->select);
+    sqlite3_close(f->db);
+    free(f);
+}
+
+int filter_rows(struct filter *f, const struct batch *b, const uint32_t *row, uint32_t n,
+                uint32_t *keep, uint64_t *errors)
+{
+    f->batch = b;
+    f->row = row;
+    f->n = n;
+    f->at = 0;
+    int kept = 0;
+    while (f->at < n) {
+        int r = sqlite3_step(f->select);
+        if (r == SQLITE_ROW) {
+            keep[kept++] = (uint32_t)sqlite3_column_int64(f->select, 0);
+            continue;
+        }
+        sqlite3_reset(f->select);
+        if (r == SQLITE_DONE)
+            break;
+        if (r == SQLITE_NOMEM || f->at >= n)
+            return r == SQLITE_NOMEM ? -EIO : kept;
+        ++*errors; /* the row at hand; the next step begins behind it */
+        f->at++;
+    }
+    sqlite3_reset(f->select);
+    return kept;
+}

@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "group/groups.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define DEAD_KEYS_MIN 4096u /* so many keys without a group are kept: they mostly come back */
+
+int groups_init(struct groups *g, uint64_t max_open, size_t stride)
+{
+    *g = (struct groups){.keys_free = SLOT_NONE, .slots_free = SLOT_NONE, .stride = stride};
+    g->max_open = max_open < SLOT_NONE - 1 ? max_open : SLOT_NONE - 1;
+    g->reserved = (size_t)g->max_open * stride;
+    g->states = mmap(NULL, g->reserved ? g->reserved : 1, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (g->states == MAP_FAILED) {
+        g->states = NULL;
+        return -ENOMEM;
+    }
+    g->table_mask = 1023;
+    g->table = calloc((size_t)g->table_mask + 1, sizeof(*g->table));
+    return g->table ? 0 : -ENOMEM;
+}
+
+void groups_free(struct groups *g)
+{
+    for (uint32_t i = 0; i < g->n_keys; i++)
+        free(g->key[i].bytes);
+    for (size_t i = 0; i < g->n_windows; i++)
+        free(g->window[i].slot);
+    if (g->states)
+        munmap(g->states, g->reserved ? g->reserved : 1);
+    free(g->window);
+    free(g->key);
+    free(g->recent);
+    free(g->slot);
+    free(g->table);
+}
+
+/* Room for one more item of an array; doubles it. */
+static int grow(void *array_pointer, size_t item, size_t used, size_t *room)
+{
+    void **array = array_pointer;
+    if (used < *room)
+        return 0;
+    size_t more = *room ? 2 * *room : 64;
+    void *p = realloc(*array, more * item);
+    if (!p)
+        return -ENOMEM;
+    *array = p;
+    *room = more;
+    return 0;
+}
+
+static int grow32(void *array_pointer, size_t item, uint32_t used, uint32_t *room)
+{
+    size_t wide = *room;
+    int r = grow(array_pointer, item, used, &wide);
+    *room = (uint32_t)wide;
+    return r;
+}
+
+/* ---- Keys ------------------------------------------------------------------------------------- */
+
+static void table_insert(struct groups *g, uint32_t key)
+{
+    uint32_t i = (uint32_t)g->key[key].hash & g->table_mask;
+    while (g->table[i])
+        i = (i + 1) & g->table_mask;
+    g->table[i] = key + 1;
+}
+
+static int table_grow(struct groups *g)
+{
+    if (2 * (g->n_keys + 1) <= g->table_mask)
+        return 0;
+    uint32_t mask = 4 * (g->table_mask + 1) - 1;
+    uint32_t *table = calloc((size_t)mask + 1, sizeof(*table));
+    if (!table)
+        return -ENOMEM;
+    free(g->table);
+    g->table = table;
+    g->table_mask = mask;
+    for (uint32_t k = 0; k < g->n_keys; k++)
+        if (g->key[k].bytes)
+            table_insert(g, k);
+    return 0;
+}
+
+/* Takes a key out of the table and moves those behind it up, so that no gap breaks a probe. */
+static void table_remove(struct groups *g, uint32_t key)
+{
+    uint32_t mask = g->table_mask, i = (uint32_t)g->key[key].hash & mask;
+    while (g->table[i] != key + 1)
+        i = (i + 1) & mask;
+    for (uint32_t j = (i + 1) & mask; g->table[j]; j = (j + 1) & mask) {
+        uint32_t home = (uint32_t)g->key[g->table[j] - 1].hash & mask;
+        if (((j - home) & mask) >= ((j - i) & mask)) {
+            g->table[i] = g->table[j];
+            i = j;
+        }
+    }
+    g->table[i] = 0;
+}
+
+int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash, uint32_t *ret)
+{
+    for (uint32_t i = (uint32_t)hash & g->table_mask; g->table[i]; i = (i + 1) & g->table_mask) {
+        struct group_key *k = &g->key[g->table[i] - 1];
+        if (k->hash == hash && k->size == size && !memcmp(k->bytes, bytes, size)) {
+            *ret = g->table[i] - 1;
+            return 0;
+        }
+    }
+    if (table_grow(g) < 0)
+        return -ENOMEM;
+    char *copy = malloc(size + 1);
+    if (!copy)
+        return -ENOMEM;
+    uint32_t n = g->keys_free;
+    if (n != SLOT_NONE) {
+        g->keys_free = g->key[n].newest;
+    } else if (grow32(&g->key, sizeof(*g->key), g->n_keys, &g->keys_room) == 0 &&
+               grow32(&g->recent, sizeof(*g->recent), g->n_keys, &g->recent_room) == 0) {
+        n = g->n_keys++;
+    } else {
+        free(copy);
+        return -ENOMEM;
+    }
+    memcpy(copy, bytes, size);
+    g->key[n] = (struct group_key){
+        .hash = hash, .bytes = copy, .size = (uint32_t)size, .newest = SLOT_NONE};
+    g->recent[n].slot = SLOT_NONE;
+    table_insert(g, n);
+    g->keys_dead++;
+    *ret = n;
+    return 0;
+}
+
+/* Forgets the keys that have no group any more, once they are as many as those that have. */
+static void sweep_keys(struct groups *g)
+{
+    if (g->keys_dead < DEAD_KEYS_MIN || g->keys_dead < g->open)
+        return;
+    for (uint32_t k = 0; k < g->n_keys; k++) {
+        struct group_key *key = &g->key[k];
+        if (!key->bytes || key->newest != SLOT_NONE)
+            continue;
+        table_remove(g, k);
+        free(key->bytes);
+        key->bytes = NULL;
+        key->newest = g->keys_free;
+        g->keys_free = k;
+    }
+    g->keys_dead = 0;
+}
+
+/* ---- Windows and slots ------------------------------------------------------------------------ */
+
+/* The window that begins at start_us; made if need be. Searched from the newest: that is where rows
+ * mostly fall. */
+static struct group_window *window_at(struct groups *g, int64_t start_us)
+{
+    size_t i = g->n_windows;
+    while (i > 0 && g->window[i - 1].start_us > start_us)
+        i--;
+    if (i > 0 && g->window[i - 1].start_us == start_us)
+        return &g->window[i - 1];
+    if (grow(&g->window, sizeof(*g->window), g->n_windows, &g->windows_room) < 0)
+        return NULL;
+    memmove(&g->window[i + 1], &g->window[i], (g->n_windows - i) * sizeof(*g->window));
+    g->window[i] = (struct group_window){.start_us = start_us};
+    g->n_windows++;
+    return &g->window[i];
+}
+
+static int slot_new(struct groups *g, uint32_t *ret)
+{
+    if (g->open >= g->max_open)
+        return -ENOSPC;
+    if (g->slots_free != SLOT_NONE) {
+        *ret = g->slots_free;
+        g->slots_free = g->slot[*ret].next;
+        return 0;
+    }
+    if (grow32(&g->slot, sizeof(*g->slot), g->n_slots, &g->slots_room) < 0)
+        return -ENOMEM;
+    *ret = g->n_slots++;
+    return 0;
+}
+
+static void slot_free(struct groups *g, uint32_t slot)
+{
+    g->slot[slot].next = g->slots_free;
+    g->slots_free = slot;
+}
+
+/* Opens the group of `key` behind `newer` in its chain (SLOT_NONE: at the head). */
+static int open_new(struct groups *g, uint32_t key, int64_t start_us, uint32_t newer,
+                    uint32_t *ret_slot)
+{
+    struct group_window *w = window_at(g, start_us);
+    if (!w || grow(&w->slot, sizeof(*w->slot), w->n, &w->room) < 0)
+        return -ENOMEM;
+    uint32_t s;
+    int r = slot_new(g, &s);
+    if (r < 0)
+        return r;
+    uint32_t *link = newer == SLOT_NONE ? &g->key[key].newest : &g->slot[newer].next;
+    g->keys_dead -= g->key[key].newest == SLOT_NONE;
+    g->slot[s] = (struct group_slot){.start_us = start_us, .key = key, .next = *link};
+    *link = s;
+    w->slot[w->n++] = s;
+    g->open++;
+    *ret_slot = s;
+    return 0;
+}
+
+int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_slot, bool *ret_new)
+{
+    uint32_t newer = SLOT_NONE, s = g->key[key].newest;
+    while (s != SLOT_NONE && g->slot[s].start_us > start_us) {
+        newer = s;
+        s = g->slot[s].next;
+    }
+    *ret_new = s == SLOT_NONE || g->slot[s].start_us != start_us;
+    int r = *ret_new ? open_new(g, key, start_us, newer, &s) : 0;
+    if (r < 0)
+        return r;
+    g->recent[key] = (struct group_recent){.start_us = start_us, .slot = s};
+    *ret_slot = s;
+    return 0;
+}
+
+struct group_window *groups_oldest(struct groups *g)
+{
+    return g->n_windows ? &g->window[0] : NULL;
+}
+
+/* ---- Closing ---------------------------------------------------------------------------------- */
+
+/* The first eight bytes of a key as a number of the same order, so that most comparisons are one. */
+struct sort_item {
+    uint64_t prefix;
+    uint32_t slot;
+};
+
+static uint64_t key_prefix(const struct group_key *k)
+{
+    uint64_t v = 0;
+    memcpy(&v, k->bytes, k->size < 8 ? k->size : 8);
+    return __builtin_bswap64(v);
+}
+
+static int compare_items(const void *a, const void *b, void *arg)
+{
+    const struct sort_item *x = a, *y = b;
+    if (x->prefix != y->prefix)
+        return x->prefix < y->prefix ? -1 : 1;
+    const struct groups *g = arg;
+    const struct group_key *kx = &g->key[g->slot[x->slot].key], *ky = &g->key[g->slot[y->slot].key];
+    int c = memcmp(kx->bytes, ky->bytes, kx->size < ky->size ? kx->size : ky->size);
+    return c ? c : (kx->size > ky->size) - (kx->size < ky->size);
+}
+
+int groups_sort(struct groups *g, struct group_window *w)
+{
+    struct sort_item *item = calloc(w->n + 1, sizeof(*item));
+    if (!item)
+        return -ENOMEM;
+    for (size_t i = 0; i < w->n; i++) {
+        item[i].slot = w->slot[i];
+        item[i].prefix = key_prefix(&g->key[g->slot[w->slot[i]].key]);
+    }
+    qsort_r(item, w->n, sizeof(*item), compare_items, g);
+    for (size_t i = 0; i < w->n; i++)
+        w->slot[i] = item[i].slot;
+    free(item);
+    return 0;
+}
+
+void groups_close_oldest(struct groups *g)
+{
+    struct group_window *w = &g->window[0];
+    for (size_t i = w->n; i-- > 0;) {
+        uint32_t s = w->slot[i];
+        struct group_key *k = &g->key[g->slot[s].key];
+        uint32_t *link = &k->newest; /* the oldest window: the group is the last of its chain */
+        while (*link != s)
+            link = &g->slot[*link].next;
+        *link = g->slot[s].next;
+        struct group_recent *recent = &g->recent[g->slot[s].key];
+        if (recent->slot == s) {
+            recent->slot = k->newest;
+            recent->start_us = k->newest == SLOT_NONE ? 0 : g->slot[k->newest].start_us;
+        }
+        g->keys_dead += k->newest == SLOT_NONE;
+        slot_free(g, s);
+    }
+    g->open -= w->n;
+    free(w->slot);
+    g->n_windows--;
+    memmove(&g->window[0], &g->window[1], g->n_windows * sizeof(*g->window));
+    sweep_keys(g);
+}

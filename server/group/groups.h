@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The open groups of one worker: a group is one key in one window, and has a slot, a number under
+ * which its states lie in one block of a contiguous arena.
+ *
+ *      key bytes --table--> key number --chain, newest window first--> slot --> arena + slot * stride
+ *      window -> slots of its groups
+ *
+ * A key's newest group is remembered, so that a row of a known key in the current window costs one
+ * comparison. Slots of closed windows are used again, the warmest first.
+ */
+#ifndef WEIR_GROUP_GROUPS_H
+#define WEIR_GROUP_GROUPS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define SLOT_NONE UINT32_MAX
+
+/* The group of a key that was used last: all that most rows look at. */
+struct group_recent {
+    int64_t start_us; /* window of `slot` */
+    uint32_t slot;    /* SLOT_NONE: the key has no open group */
+};
+
+struct group_key {
+    uint64_t hash;
+    char *bytes; /* NULL: the number is free */
+    uint32_t size;
+    uint32_t newest; /* head of the chain: groups of the key, newest window first; or the next free */
+};
+
+struct group_slot {
+    int64_t start_us;
+    uint32_t key;
+    uint32_t next; /* older group of the key, or the next free slot */
+};
+
+struct group_window {
+    int64_t start_us;
+    uint32_t *slot; /* of its groups, in the order in which they were opened */
+    size_t n, room;
+};
+
+struct groups {
+    struct group_key *key;
+    struct group_recent *recent; /* of each key */
+    uint32_t n_keys, keys_room, recent_room, keys_free, keys_dead; /* dead: known, without an open group */
+    uint32_t *table; /* open addressing: key number + 1 */
+    uint32_t table_mask;
+
+    struct group_slot *slot;
+    uint32_t n_slots, slots_room, slots_free;
+    uint64_t open, max_open;
+    char *states; /* reserved for max_open slots; pages appear as they are used */
+    size_t stride, reserved;
+
+    struct group_window *window; /* open ones, oldest first */
+    size_t n_windows, windows_room;
+};
+
+/* `max_open` groups of `stride` bytes at most (max_open below 2^32 - 1, stride a multiple of 16).
+ * -ENOMEM. */
+int groups_init(struct groups *g, uint64_t max_open, size_t stride);
+void groups_free(struct groups *g);
+
+/* The number of a key; it stays valid until the next groups_close. -ENOMEM. */
+int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash, uint32_t *ret);
+
+/* Opens or finds the group of `key` in the window at start_us. *ret_new says that the slot is new: its
+ * bytes are not zeroed. -ENOSPC: max_open groups are open, -ENOMEM. */
+int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_slot, bool *ret_new);
+
+static inline void *groups_state(const struct groups *g, uint32_t slot)
+{
+    return g->states + (size_t)slot * g->stride;
+}
+
+/* The oldest open window, or NULL. */
+struct group_window *groups_oldest(struct groups *g);
+
+/* Sorts the groups of a window by key. -ENOMEM. */
+int groups_sort(struct groups *g, struct group_window *w);
+
+/* Forgets the oldest window and its groups. Key numbers become invalid. */
+void groups_close_oldest(struct groups *g);
+
+#endif
