@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The embedded HTTP server: libmicrohttpd's epoll threads, routes, uploads handed on piece by piece,
- * replies, problem+json. Knows nothing of events or tables.
+ * The embedded HTTP server: libmicrohttpd's epoll threads, routes, uploads handed on
+ * piece by piece, replies, problem+json. Knows nothing of events or tables.
  *
  * Three kinds of route:
- *   plain   the handler runs on an epoll thread with the body complete (at most 1 MiB); it must be
- *           quick: no disk, no waiting
- *   query   the handler runs on a thread of the query pool and may take its time; it writes the
- *           reply with http_begin, http_write; a slow client makes http_write wait, a gone one makes
- *           it fail
- *   upload  the body goes piece by piece to struct http_upload, on an epoll thread
+ *   plain   the handler runs on an epoll thread with the body complete (at most 1 MiB);
+ * it must be quick: no disk, no waiting query   the handler runs on a thread of the
+ * query pool and may take its time; it writes the reply with http_begin, http_write; a
+ * slow client makes http_write wait, a gone one makes it fail upload  the body goes
+ * piece by piece to struct http_upload, on an epoll thread
  */
 #ifndef WEIR_HTTP_HTTP_H
 #define WEIR_HTTP_HTTP_H
@@ -28,21 +27,25 @@ struct http_options {
     uint16_t port;
     unsigned epoll_threads, query_threads;
     unsigned max_connections;
-    unsigned max_queries; /* running and waiting; more are answered 503 with Retry-After */
-    int64_t idle_timeout_us; /* of a connection that neither sends nor takes anything; default 60s */
+    unsigned
+        max_queries; /* running and waiting; more are answered 503 with Retry-After */
+    int64_t idle_timeout_us; /* of a connection that neither sends nor takes anything;
+                                default 60s */
 };
 
-/* A streamed body. Methods run on the connection's epoll thread, one after the other. */
+/* A streamed body. Methods run on the connection's epoll thread, one after the other.
+ */
 struct http_upload {
-    /* Headers are in. Sets *ret_state for the other calls, or replies at once (http_problem) and
-     * returns 1: the body is then read and thrown away. 0: go on. */
+    /* Headers are in. 0: go on; *ret_state is for the other calls. 1: replied
+     * (http_problem), no other call follows; what comes of the body is thrown away. */
     int (*begin)(struct http_request *r, void *ctx, void **ret_state);
     /* A piece, gzip already undone. 0: taken. 1: replied (the rest is thrown away).
      * -EAGAIN: not taken, the same piece is to come again after http_resume. */
     int (*piece)(struct http_request *r, void *state, const char *data, size_t size);
     /* The body is complete: reply. -EAGAIN: call again after http_resume. */
     int (*end)(struct http_request *r, void *state);
-    /* Always the last call, also when the client went away in mid-body. */
+    /* The last call after a begin that returned 0, also when the client went away in
+     * mid-body. */
     void (*close)(void *state, bool replied);
 };
 
@@ -55,55 +58,79 @@ struct http_route {
     void *ctx;
 };
 
-/* Binds and listens, answers nothing yet. -EADDRINUSE, -EACCES, -ENOMEM, ... with a text. */
+/* Binds and listens, answers nothing yet. -EADDRINUSE, -EACCES, -ENOMEM, ... with a
+ * text. */
 int http_new(const struct http_options *options, struct metrics *metrics,
              struct http_server **ret, struct error *error);
-int http_add(struct http_server *s, const struct http_route *route); /* before http_start; copied */
+int http_add(struct http_server *s,
+             const struct http_route *route); /* before http_start; copied */
 int http_start(struct http_server *s, struct error *error);
 uint16_t http_port(const struct http_server *s);
-/* No new connections; requests under way are finished until the deadline (clock_monotonic_us). */
+/* No new connections; requests under way are finished until the deadline
+ * (clock_monotonic_us). */
 void http_drain(struct http_server *s, int64_t deadline_us);
 void http_free(struct http_server *s);
 
 /* Of the request. Strings live as long as the request; NULL: not there. */
-const char *http_param(const struct http_request *r, const char *name); /* of the pattern */
-const char *http_query(const struct http_request *r, const char *name); /* decoded; first one */
+const char *http_param(const struct http_request *r,
+                       const char *name); /* of the pattern */
+const char *http_query(const struct http_request *r,
+                       const char *name); /* decoded; first one */
 /* All query arguments in order; call returns false to stop. */
 void http_each_query(const struct http_request *r,
-                     bool (*call)(void *ctx, const char *name, const char *value), void *ctx);
+                     bool (*call)(void *ctx, const char *name, const char *value),
+                     void *ctx);
 const char *http_header(const struct http_request *r, const char *name);
 const char *http_method(const struct http_request *r);
 const char *http_path(const struct http_request *r);
 const char *http_body(const struct http_request *r, size_t *size); /* PLAIN and QUERY */
-bool http_has_length(const struct http_request *r); /* Content-Length was given */
+bool http_has_length(const struct http_request *r); /* false: chunked, may never end */
+uint64_t
+http_length(const struct http_request *r); /* Content-Length, as sent; 0: none */
 
-/* Any thread: a paused upload (after -EAGAIN) goes on. Never blocks. Harmless if it is not paused
- * yet: then it does not pause. */
+/* Any thread: a paused upload (after -EAGAIN) goes on. Never blocks. Harmless if it is
+ * not paused yet: then it does not pause. */
 void http_resume(struct http_request *r);
+
+/* Before -EAGAIN: the pause ends by then (clock_monotonic_us), resumed or not. */
+void http_resume_at(struct http_request *r, int64_t deadline_us);
 
 /* Replies; once for each request. The body is copied. */
 void http_reply(struct http_request *r, unsigned status, const char *content_type,
                 const void *body, size_t size);
-void http_reply_buffer(struct http_request *r, unsigned status, const char *content_type,
-                       struct buffer *body); /* 500 if the buffer has failed; empties it */
-void http_set_header(struct http_request *r, const char *name, const char *value); /* before */
+void http_reply_buffer(
+    struct http_request *r, unsigned status, const char *content_type,
+    struct buffer *body); /* 500 if the buffer has failed; empties it */
+void http_set_header(struct http_request *r, const char *name,
+                     const char *value); /* before */
 
-/* application/problem+json (RFC 9457): {"type":"about:blank","title":...,"status":...,"code":...,
- * "detail":..., "errors":[...]}; `code` is stable and machine-readable: "unknown_stream". */
+/* application/problem+json (RFC 9457):
+ * {"type":"about:blank","title":...,"status":...,"code":..., "detail":...,
+ * "errors":[...]}; `code` is stable and machine-readable: "unknown_stream". */
 struct http_fault {
     uint64_t line;   /* 0: not said */
     uint32_t column; /* 0: not said */
     const char *message;
+    const char *reason; /* NULL: not said */
 };
-void http_problem(struct http_request *r, unsigned status, const char *code, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
+void http_problem(struct http_request *r, unsigned status, const char *code,
+                  const char *format, ...) __attribute__((format(printf, 4, 5)));
 void http_problem_errors(struct http_request *r, unsigned status, const char *code,
                          const char *detail, const struct http_fault *errors, size_t n);
+void http_put_faults(struct buffer *b, const struct http_fault *errors,
+                     size_t n); /* the array */
 
-/* Streamed replies, QUERY only. Write waits while more than 256 KiB are unsent; -EPIPE: the client
- * went away (or the server stops): give up. */
+/* Streamed replies, QUERY only. The first 16 KiB, and then small writes, are held back
+ * until there is more, http_flush, or the handler's return; a reply that stays below 16
+ * KiB gets a Content-Length. Write waits while 256 KiB are unsent; -EPIPE: the client
+ * went away, the server stops, or the method is HEAD: give up. -ENOMEM. */
 int http_begin(struct http_request *r, unsigned status, const char *content_type);
 int http_write(struct http_request *r, const void *data, size_t size);
-bool http_gone(const struct http_request *r); /* the client went away; may be asked any time */
+int http_flush(struct http_request *r);
+/* The rest cannot be made: the client is to see that the reply is cut. The handler
+ * returns then. */
+void http_abort(struct http_request *r);
+bool http_gone(
+    struct http_request *r); /* the client went away; may be asked any time */
 
 #endif

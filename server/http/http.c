@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The server: its listening socket, libmicrohttpd's daemon, start, drain, stop,
+ * metrics.
+ */
+#include "base/clock.h"
+#include "base/logger.h"
+#include "http/internal.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HTTP_CUT_US SECOND_US /* a drain lets bodies without end go on for so long */
+#define HTTP_FILES  512       /* descriptors that are not connections */
+
+static int http_find_address(const struct http_options *o, struct addrinfo **ret,
+                             struct error *error)
+{
+    char service[8];
+    snprintf(service, sizeof(service), "%u", o->port);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    int rc = getaddrinfo(o->address, service, &hints, ret);
+    if (rc)
+        return error_set(error, rc == EAI_MEMORY ? -ENOMEM : -EADDRNOTAVAIL,
+                         "address \"%s\": %s", o->address, gai_strerror(rc));
+    return 0;
+}
+
+static uint16_t http_bound_port(int fd)
+{
+    struct sockaddr_storage a;
+    socklen_t size = sizeof(a);
+    if (getsockname(fd, (struct sockaddr *)&a, &size))
+        return 0;
+    return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
+                                         : ((struct sockaddr_in *)&a)->sin_port);
+}
+
+static int http_listen(struct http_server *s, struct error *error)
+{
+    struct addrinfo *a;
+    int rc = http_find_address(&s->options, &a, error);
+    if (rc)
+        return rc;
+    int on = 1;
+    s->listen_fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (s->listen_fd < 0 ||
+        setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+        bind(s->listen_fd, a->ai_addr, a->ai_addrlen) ||
+        listen(s->listen_fd, SOMAXCONN))
+        rc = error_set(error, -errno, "cannot listen on %s port %u: %s",
+                       s->options.address, s->options.port, strerror(errno));
+    else
+        s->port = http_bound_port(s->listen_fd);
+    freeaddrinfo(a);
+    return rc;
+}
+
+static double http_read_queries(void *ctx)
+{
+    struct http_server *s = ctx;
+    return atomic_load_explicit(&s->n_queries, memory_order_relaxed);
+}
+
+/* The statuses that are in use have a time series each. */
+static int http_count_statuses(struct http_server *s, struct metrics *m)
+{
+    static const unsigned status[] = {200, 204, 400, 401, 403, 404, 405, 409,
+                                      413, 415, 422, 429, 500, 503, 504, 507};
+    static const char name[] = "weir_http_requests_total",
+                      help[] = "HTTP requests answered.";
+    for (size_t i = 0; i < sizeof(status) / sizeof(*status); i++) {
+        char label[32];
+        snprintf(label, sizeof(label), "status=\"%u\"", status[i]);
+        int rc =
+            metrics_add(m, METRIC_COUNTER, name, help, label, &s->status[status[i]], 1);
+        if (rc)
+            return rc;
+    }
+    return 0;
+}
+
+static int http_count(struct http_server *s, struct metrics *m)
+{
+    int rc = http_count_statuses(s, m);
+    if (!rc)
+        rc = metrics_add(m, METRIC_GAUGE, "weir_http_connections", "Open connections.",
+                         "", &s->connections, 1);
+    if (!rc)
+        rc = metrics_add(m, METRIC_COUNTER, "weir_http_connections_refused_total",
+                         "Connections over the limit.", "", &s->refused, 1);
+    if (!rc)
+        rc = metrics_add(m, METRIC_GAUGE, "weir_http_requests_active",
+                         "Requests under way.", "", &s->active, 1);
+    if (!rc)
+        rc = metrics_add(m, METRIC_COUNTER, "weir_http_received_bytes_total",
+                         "Bytes of request bodies, as sent.", "", &s->bytes_in, 1);
+    if (!rc)
+        rc = metrics_add(m, METRIC_COUNTER, "weir_http_request_seconds_total",
+                         "Time from the headers of a request to its end.", "",
+                         &s->seconds_ns, 1e-9);
+    if (!rc)
+        rc = metrics_add_call(m, METRIC_GAUGE, "weir_http_queries",
+                              "Queries that run or wait for a thread.", "",
+                              http_read_queries, s);
+    return rc;
+}
+
+int http_new(const struct http_options *options, struct metrics *metrics,
+             struct http_server **ret, struct error *error)
+{
+    struct http_server *s = calloc(1, sizeof(*s));
+    if (!s)
+        return error_set(error, -ENOMEM, "no memory for the HTTP server");
+    s->options = *options;
+    s->listen_fd = -1;
+    if (s->options.idle_timeout_us <= 0)
+        s->options.idle_timeout_us = 60 * SECOND_US;
+    pthread_mutex_init(&s->idle_lock, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&s->idle, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    int rc = pause_new(&s->pauses);
+    if (!rc)
+        rc = http_listen(s, error);
+    if (!rc && metrics && (rc = http_count(s, metrics)))
+        error_set(error, rc, "no memory for the metrics of the HTTP server");
+    if (rc) {
+        http_free(s);
+        return rc;
+    }
+    *ret = s;
+    return 0;
+}
+
+int http_add(struct http_server *s, const struct http_route *route)
+{
+    struct http_route_entry *entries =
+        realloc(s->route, (s->n_routes + 1) * sizeof(*entries));
+    if (!entries)
+        return -ENOMEM;
+    s->route = entries;
+    int rc = route_compile(route, &s->route[s->n_routes]);
+    if (!rc)
+        s->n_routes++;
+    return rc;
+}
+
+uint16_t http_port(const struct http_server *s)
+{
+    return s->port;
+}
+
+static void http_say(void *cls, const char *format, va_list args)
+{
+    char text[256];
+    (void)cls;
+    int n = vsnprintf(text, sizeof(text), format, args);
+    while (n > 0 && (size_t)n < sizeof(text) && text[n - 1] == '\n')
+        text[--n] = 0;
+    log_debug("http", "%s", text);
+}
+
+/* Connections need descriptors; the soft limit is often 1024. */
+static void http_raise_files(const struct http_server *s)
+{
+    struct rlimit limit;
+    rlim_t need = s->options.max_connections * 3 / 2 + HTTP_FILES;
+    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= need)
+        return;
+    limit.rlim_cur = need < limit.rlim_max ? need : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < need)
+        log_warn(
+            "http",
+            "only %llu files may be open: fewer than max_connections=%u are possible",
+            (unsigned long long)limit.rlim_cur, s->options.max_connections);
+}
+
+static int http_start_daemon(struct http_server *s, struct error *error)
+{
+    unsigned threads = s->options.epoll_threads;
+    /* MHD's own limit lies above ours, so that there is room to say no; it is divided
+     * among the threads, which do not accept evenly. */
+    unsigned limit = s->options.max_connections * 3 / 2 + 64 * threads;
+    unsigned timeout =
+        (unsigned)((s->options.idle_timeout_us + SECOND_US - 1) / SECOND_US);
+    struct MHD_OptionItem more[] = {
+        {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    if (threads < 2)
+        more[0].option = MHD_OPTION_END;
+    s->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                             MHD_USE_ITC | MHD_USE_ERROR_LOG,
+                         0, NULL, NULL, request_handle, s,                        /* */
+                         MHD_OPTION_EXTERNAL_LOGGER, http_say, NULL,              /* */
+                         MHD_OPTION_LISTEN_SOCKET, s->listen_fd,                  /* */
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY, /* */
+                         MHD_OPTION_CONNECTION_LIMIT, limit,                      /* */
+                         MHD_OPTION_CONNECTION_TIMEOUT, timeout,                  /* */
+                         MHD_OPTION_NOTIFY_COMPLETED, request_completed, s,       /* */
+                         MHD_OPTION_NOTIFY_CONNECTION, request_connection, s,     /* */
+                         MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+    if (!s->daemon)
+        return error_set(error, -EIO, "the HTTP server does not start: %s",
+                         strerror(errno));
+    return 0;
+}
+
+int http_start(struct http_server *s, struct error *error)
+{
+    http_raise_files(s);
+    /* Signals are for the main thread. */
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &old);
+    int rc = pause_start(&s->pauses);
+    if (!rc)
+        rc = pool_start(s);
+    if (rc)
+        error_set(error, rc, "cannot start the threads of the HTTP server: %s",
+                  strerror(-rc));
+    else
+        rc = http_start_daemon(s, error);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
+/* Waits until no request is under way. False: the time is over. */
+static bool http_wait_idle(struct http_server *s, int64_t deadline_us)
+{
+    struct timespec t = {.tv_sec = deadline_us / SECOND_US,
+                         .tv_nsec = deadline_us % SECOND_US * 1000};
+    int rc = 0;
+    pthread_mutex_lock(&s->idle_lock);
+    while (atomic_load(&s->active) > 0 && rc == 0)
+        rc = pthread_cond_timedwait(&s->idle, &s->idle_lock, &t);
+    pthread_mutex_unlock(&s->idle_lock);
+    return rc == 0;
+}
+
+void http_drain(struct http_server *s, int64_t deadline_us)
+{
+    if (!s->daemon)
+        return;
+    atomic_store(&s->draining, true);
+    int fd = MHD_quiesce_daemon(s->daemon);
+    if (fd >= 0) {
+        close(fd);
+        s->listen_fd = -1;
+    }
+    int64_t cut_us = clock_monotonic_us() + HTTP_CUT_US;
+    if (http_wait_idle(s, cut_us < deadline_us ? cut_us : deadline_us))
+        return;
+    pause_cut_open_ended(s);
+    http_wait_idle(s, deadline_us);
+}
+
+void http_free(struct http_server *s)
+{
+    if (!s)
+        return;
+    atomic_store(&s->draining, true);
+    atomic_store(&s->stopping, true);
+    pool_stop(s);
+    pause_all_resume(s);
+    if (s->daemon)
+        MHD_stop_daemon(
+            s->daemon); /* closes the listening socket, if it was not drained */
+    else if (s->listen_fd >= 0)
+        close(s->listen_fd);
+    pool_free(s);
+    pause_free(&s->pauses);
+    for (size_t i = 0; i < s->n_routes; i++)
+        route_free(&s->route[i]);
+    free(s->route);
+    pthread_cond_destroy(&s->idle);
+    pthread_mutex_destroy(&s->idle_lock);
+    free(s);
+}

@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Suspended connections. A connection is suspended on its own thread and resumed from
+ * any other; the resume may come first, and is then remembered. Only requests that wait
+ * come here: one lock is enough.
+ *
+ *                 pause_enter                      http_resume, deadline
+ *      running ---------------> paused (in list) ------------------------> running
+ *         |  http_resume                                                      ^
+ *         +-------------> pending ------- pause_enter: does not suspend ------+
+ */
+#include "base/clock.h"
+#include "http/internal.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <time.h>
+
+int pause_new(struct http_pauses *p)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    int rc = pthread_cond_init(&p->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    if (rc)
+        return -rc;
+    pthread_mutex_init(&p->lock, NULL);
+    p->wake_us = INT64_MAX;
+    return 0;
+}
+
+/* With the lock held. */
+static void pause_leave(struct http_request *r)
+{
+    struct http_pauses *p = &r->server->pauses;
+    r->paused = false;
+    r->pause_until_us = INT64_MAX;
+    if (r->pause_prev)
+        r->pause_prev->pause_next = r->pause_next;
+    else
+        p->first = r->pause_next;
+    if (r->pause_next)
+        r->pause_next->pause_prev = r->pause_prev;
+    MHD_resume_connection(r->connection);
+}
+
+/* With the lock held. */
+static void pause_suspend(struct http_request *r)
+{
+    struct http_pauses *p = &r->server->pauses;
+    MHD_suspend_connection(r->connection);
+    r->paused = true;
+    r->pause_prev = NULL;
+    r->pause_next = p->first;
+    if (p->first)
+        p->first->pause_prev = r;
+    p->first = r;
+    if (r->pause_until_us < p->wake_us)
+        pthread_cond_signal(&p->changed);
+}
+
+bool pause_enter(struct http_request *r)
+{
+    struct http_pauses *p = &r->server->pauses;
+    pthread_mutex_lock(&p->lock);
+    bool wait = !r->pause_pending && !p->stop;
+    if (wait)
+        pause_suspend(r);
+    r->pause_pending = false;
+    if (!wait)
+        r->pause_until_us = INT64_MAX;
+    pthread_mutex_unlock(&p->lock);
+    return wait;
+}
+
+void pause_enter_always(struct http_request *r)
+{
+    struct http_pauses *p = &r->server->pauses;
+    pthread_mutex_lock(&p->lock);
+    r->pause_until_us = INT64_MAX;
+    pause_suspend(r);
+    r->pause_pending = false;
+    pthread_mutex_unlock(&p->lock);
+}
+
+void http_resume(struct http_request *r)
+{
+    struct http_pauses *p = &r->server->pauses;
+    pthread_mutex_lock(&p->lock);
+    if (r->paused)
+        pause_leave(r);
+    else
+        r->pause_pending = true;
+    pthread_mutex_unlock(&p->lock);
+}
+
+void http_resume_at(struct http_request *r, int64_t deadline_us)
+{
+    struct http_pauses *p = &r->server->pauses;
+    pthread_mutex_lock(&p->lock);
+    r->pause_until_us = deadline_us;
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* From now on nobody pauses; everybody goes on and finds that the server stops. */
+void pause_all_resume(struct http_server *s)
+{
+    struct http_pauses *p = &s->pauses;
+    pthread_mutex_lock(&p->lock);
+    p->stop = true;
+    while (p->first)
+        pause_leave(p->first);
+    pthread_cond_signal(&p->changed);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void pause_open_ended(struct http_request *r, bool on)
+{
+    struct http_pauses *p = &r->server->pauses;
+    pthread_mutex_lock(&p->lock);
+    if (on) {
+        r->open_prev = NULL;
+        r->open_next = p->open_ended;
+        if (r->open_next)
+            r->open_next->open_prev = r;
+        p->open_ended = r;
+    } else {
+        if (r->open_prev)
+            r->open_prev->open_next = r->open_next;
+        else
+            p->open_ended = r->open_next;
+        if (r->open_next)
+            r->open_next->open_prev = r->open_prev;
+    }
+    r->listed = on;
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Bodies that may never end: the connection's thread sees the end of input now. */
+void pause_cut_open_ended(struct http_server *s)
+{
+    pthread_mutex_lock(&s->pauses.lock);
+    for (struct http_request *r = s->pauses.open_ended; r; r = r->open_next)
+        shutdown(r->fd, SHUT_RD);
+    pthread_mutex_unlock(&s->pauses.lock);
+}
+
+/* With the lock held: resumes those whose time has come; returns when to look again. */
+static int64_t pause_expire(struct http_pauses *p)
+{
+    int64_t now = clock_monotonic_us(), wake = INT64_MAX;
+    struct http_request *next;
+    for (struct http_request *r = p->first; r; r = next) {
+        next = r->pause_next;
+        if (r->pause_until_us <= now)
+            pause_leave(r);
+        else if (r->pause_until_us < wake)
+            wake = r->pause_until_us;
+    }
+    return wake;
+}
+
+static void *pause_run(void *arg)
+{
+    struct http_pauses *p = arg;
+    pthread_setname_np(pthread_self(), "weir-http-timer");
+    pthread_mutex_lock(&p->lock);
+    while (!p->stop) {
+        p->wake_us = pause_expire(p);
+        if (p->wake_us == INT64_MAX) {
+            pthread_cond_wait(&p->changed, &p->lock);
+            continue;
+        }
+        struct timespec t = {.tv_sec = p->wake_us / SECOND_US,
+                             .tv_nsec = p->wake_us % SECOND_US * 1000};
+        pthread_cond_timedwait(&p->changed, &p->lock, &t);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return NULL;
+}
+
+int pause_start(struct http_pauses *p)
+{
+    int rc = pthread_create(&p->timer, NULL, pause_run, p);
+    p->running = rc == 0;
+    return -rc;
+}
+
+void pause_free(struct http_pauses *p)
+{
+    if (p->running)
+        pthread_join(p->timer, NULL);
+    pthread_cond_destroy(&p->changed);
+    pthread_mutex_destroy(&p->lock);
+}

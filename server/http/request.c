@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The life of a request: headers, body, end, completed; and what handlers ask of it.
+ */
+#include "base/clock.h"
+#include "http/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- The connection ---- */
+
+static struct http_request *request_new(struct http_server *s, struct MHD_Connection *c)
+{
+    struct http_request *r = calloc(1, sizeof(*r));
+    if (!r)
+        return NULL;
+    r->server = s;
+    r->connection = c;
+    r->fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    r->refs = 1;
+    r->body.limit = HTTP_BODY_MAX;
+    r->pause_until_us = INT64_MAX;
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_cond_init(&r->room, NULL);
+    return r;
+}
+
+void request_unref(struct http_request *r)
+{
+    if (atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    stream_reset(r);
+    buffer_free(&r->body);
+    gunzip_free(r->gunzip);
+    free(r->copy);
+    if (r->response)
+        MHD_destroy_response(r->response);
+    pthread_cond_destroy(&r->room);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+void request_connection(void *cls, struct MHD_Connection *c, void **socket_context,
+                        enum MHD_ConnectionNotificationCode toe)
+{
+    struct http_server *s = cls;
+    if (toe == MHD_CONNECTION_NOTIFY_STARTED) {
+        struct http_request *r = request_new(s, c);
+        uint64_t others =
+            atomic_fetch_add_explicit(&s->connections, 1, memory_order_relaxed);
+        if (r)
+            r->over_limit = others >= s->options.max_connections;
+        *socket_context = r;
+        return;
+    }
+    atomic_fetch_sub_explicit(&s->connections, 1, memory_order_relaxed);
+    if (*socket_context)
+        request_unref(*socket_context);
+    *socket_context = NULL;
+}
+
+/* ---- Headers ---- */
+
+static const char *request_find(const struct http_request *r, enum MHD_ValueKind kind,
+                                const char *name)
+{
+    if (!r->copy)
+        return MHD_lookup_connection_value(r->connection, kind, name);
+    for (size_t i = 0; i < r->n_copy; i++) {
+        const struct http_pair *p = &r->copy[i];
+        if (p->kind == kind && (kind == MHD_HEADER_KIND ? strcasecmp(p->name, name)
+                                                        : strcmp(p->name, name)) == 0)
+            return p->value;
+    }
+    return NULL;
+}
+
+const char *http_query(const struct http_request *r, const char *name)
+{
+    return request_find(r, MHD_GET_ARGUMENT_KIND, name);
+}
+
+const char *http_header(const struct http_request *r, const char *name)
+{
+    return request_find(r, MHD_HEADER_KIND, name);
+}
+
+const char *http_method(const struct http_request *r)
+{
+    return r->method;
+}
+
+const char *http_path(const struct http_request *r)
+{
+    return r->path;
+}
+
+const char *http_body(const struct http_request *r, size_t *size)
+{
+    *size = r->body.size;
+    return r->body.size ? r->body.data : "";
+}
+
+bool http_has_length(const struct http_request *r)
+{
+    return !r->chunked;
+}
+
+uint64_t http_length(const struct http_request *r)
+{
+    return r->length;
+}
+
+struct request_each {
+    bool (*call)(void *ctx, const char *name, const char *value);
+    void *ctx;
+};
+
+static enum MHD_Result request_each_one(void *cls, enum MHD_ValueKind kind,
+                                        const char *name, const char *value)
+{
+    const struct request_each *e = cls;
+    (void)kind;
+    return e->call(e->ctx, name, value ? value : "") ? MHD_YES : MHD_NO;
+}
+
+void http_each_query(const struct http_request *r,
+                     bool (*call)(void *ctx, const char *name, const char *value),
+                     void *ctx)
+{
+    if (!r->copy) {
+        struct request_each e = {call, ctx};
+        MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND,
+                                  request_each_one, &e);
+        return;
+    }
+    for (size_t i = 0; i < r->n_copy; i++)
+        if (r->copy[i].kind == MHD_GET_ARGUMENT_KIND &&
+            !call(ctx, r->copy[i].name, r->copy[i].value))
+            return;
+}
+
+/* Counts on the first pass, copies on the second. */
+struct request_copying {
+    struct http_pair *pair;
+    char *text;
+    size_t n, size;
+};
+
+static char *request_copy_text(struct request_copying *c, const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = c->text;
+    if (copy) {
+        memcpy(copy, text, size);
+        c->text += size;
+    }
+    c->size += size;
+    return copy;
+}
+
+static enum MHD_Result request_copy_one(void *cls, enum MHD_ValueKind kind,
+                                        const char *name, const char *value)
+{
+    struct request_copying *c = cls;
+    struct http_pair p = {kind, request_copy_text(c, name),
+                          request_copy_text(c, value ? value : "")};
+    if (c->pair)
+        c->pair[c->n] = p;
+    c->n++;
+    return MHD_YES;
+}
+
+static void request_copy_all(struct http_request *r, struct request_copying *c)
+{
+    MHD_get_connection_values(r->connection, MHD_GET_ARGUMENT_KIND, request_copy_one,
+                              c);
+    MHD_get_connection_values(r->connection, MHD_HEADER_KIND, request_copy_one, c);
+    char *path = request_copy_text(c, r->path);
+    if (path)
+        r->path = path;
+}
+
+int request_copy(struct http_request *r)
+{
+    struct request_copying c = {0};
+    request_copy_all(r, &c);
+    struct http_pair *pair = malloc((c.n + 1) * sizeof(*pair) + c.size);
+    if (!pair)
+        return -ENOMEM;
+    c = (struct request_copying){.pair = pair, .text = (char *)(pair + c.n + 1)};
+    request_copy_all(r, &c);
+    r->copy = pair;
+    r->n_copy = c.n;
+    return 0;
+}
+
+static void request_framing(struct http_request *r)
+{
+    const char *length = http_header(r, "Content-Length");
+    r->chunked = http_header(r, "Transfer-Encoding") != NULL;
+    r->length =
+        length && !r->chunked ? strtoull(length, NULL, 10) : 0; /* MHD has checked it */
+    r->in_body = r->chunked || r->length > 0;
+    r->expects_continue = r->in_body && http_header(r, "Expect") != NULL;
+}
+
+static void request_encoding(struct http_request *r)
+{
+    const char *encoding = http_header(r, "Content-Encoding");
+    if (!encoding || strcasecmp(encoding, "identity") == 0)
+        return;
+    if (strcasecmp(encoding, "gzip") != 0 && strcasecmp(encoding, "x-gzip") != 0) {
+        http_set_header(r, "Accept-Encoding", "gzip, identity");
+        http_problem(r, 415, "unsupported_encoding",
+                     "Content-Encoding %.100s is not understood; gzip is", encoding);
+    } else if (gunzip_new(&r->gunzip)) {
+        http_problem(r, 503, "out_of_memory", "no memory to decompress the body");
+    }
+}
+
+static void request_too_large(struct http_request *r)
+{
+    http_problem(r, 413, "too_large", "the body of such a request is at most %u bytes",
+                 HTTP_BODY_MAX);
+}
+
+/* Everything that can be said from the headers alone. */
+static void request_admit(struct http_request *r, const char *method)
+{
+    struct http_server *s = r->server;
+    if (r->over_limit || atomic_load_explicit(&s->draining, memory_order_relaxed)) {
+        if (r->over_limit)
+            metric_add(&s->refused, 1);
+        r->close_after = true;
+        http_set_header(r, "Retry-After", "1");
+        http_problem(r, 503, r->over_limit ? "too_many_connections" : "stopping",
+                     r->over_limit ? "too many connections are open; try again"
+                                   : "the server is stopping");
+        return;
+    }
+    if (!route_find(r, r->path, method))
+        return;
+    const struct http_route *route = &r->entry->route;
+    r->method = strcmp(method, "HEAD") == 0 ? "HEAD" : route->method;
+    request_encoding(r);
+    if (r->replied)
+        return;
+    if (route->kind != HTTP_UPLOAD) {
+        if (r->length > HTTP_BODY_MAX)
+            request_too_large(r);
+        return;
+    }
+    if (route->upload->begin(r, route->ctx, &r->upload_state))
+        return;
+    r->upload_open = true;
+    if (r->chunked)
+        pause_open_ended(r, true);
+}
+
+static enum MHD_Result request_begin(struct http_request *r, const char *path,
+                                     const char *method)
+{
+    r->active = true;
+    r->begun_us = clock_monotonic_us();
+    atomic_fetch_add_explicit(&r->server->active, 1, memory_order_relaxed);
+    r->path = path;
+    r->method = method;
+    request_framing(r);
+    request_admit(r, method);
+    /* The client asks before it sends: the answer spares it the body. */
+    if (r->replied && r->expects_continue)
+        return reply_queue(r);
+    return MHD_YES;
+}
+
+/* ---- Body ---- */
+
+int request_put(struct http_request *r, const char *data, size_t size)
+{
+    const struct http_route *route = &r->entry->route;
+    if (route->kind == HTTP_UPLOAD)
+        return route->upload->piece(r, r->upload_state, data, size);
+    buffer_put(&r->body, data, size);
+    if (!r->body.error)
+        return 0;
+    request_too_large(r);
+    return 1;
+}
+
+static void request_close_upload(struct http_request *r)
+{
+    if (!r->upload_open)
+        return;
+    r->upload_open = false;
+    if (r->listed)
+        pause_open_ended(r, false);
+    r->entry->route.upload->close(r->upload_state, r->replied);
+}
+
+/* The reply is made; what still comes is thrown away. */
+static enum MHD_Result request_discard(struct http_request *r, size_t *size)
+{
+    request_close_upload(r);
+    r->received += *size;
+    *size = 0;
+    return r->received > r->length + HTTP_LINGER_MAX ? MHD_NO : MHD_YES;
+}
+
+static enum MHD_Result request_body(struct http_request *r, const char *data,
+                                    size_t *size)
+{
+    int rc;
+    if (r->replied)
+        return request_discard(r, size);
+    do {
+        if (atomic_load(&r->server->stopping))
+            return MHD_NO;
+        rc = r->gunzip ? gunzip_take(r->gunzip, r, data, *size)
+                       : request_put(r, data, *size);
+    } while (rc == -EAGAIN && !pause_enter(r));
+    if (rc == -EAGAIN)
+        return MHD_YES;
+    if (rc < 0)
+        return MHD_NO;
+    metric_add(&r->server->bytes_in, *size);
+    if (r->replied)
+        return request_discard(r, size);
+    r->received += *size;
+    *size = 0;
+    return MHD_YES;
+}
+
+/* ---- End ---- */
+
+/* False: paused. */
+static bool request_end_upload(struct http_request *r)
+{
+    int rc;
+    do {
+        if (atomic_load(&r->server->stopping))
+            return true;
+        rc = r->entry->route.upload->end(r, r->upload_state);
+    } while (rc == -EAGAIN && !pause_enter(r));
+    if (rc == -EAGAIN)
+        return false;
+    request_close_upload(r);
+    return true;
+}
+
+/* False: paused. */
+static bool request_answer(struct http_request *r)
+{
+    const struct http_route *route = &r->entry->route;
+    if (r->gunzip && !gunzip_complete(r->gunzip) && r->received > 0) {
+        http_problem(r, 400, "malformed", "the gzip body ends too early");
+        return true;
+    }
+    if (route->kind == HTTP_UPLOAD)
+        return request_end_upload(r);
+    if (route->kind == HTTP_PLAIN) {
+        route->handle(r, route->ctx);
+        return true;
+    }
+    if (r->submitted)
+        return true;
+    r->submitted = true;
+    return !pool_submit(r);
+}
+
+static enum MHD_Result request_end(struct http_request *r)
+{
+    if (atomic_load(&r->server->stopping) || r->raw)
+        return MHD_NO;
+    r->in_body = false;
+    if (!r->replied && !request_answer(r))
+        return MHD_YES;
+    if (!r->replied && !atomic_load(&r->server->stopping))
+        http_problem(r, 500, "failed", "the request was not answered");
+    return reply_queue(r);
+}
+
+enum MHD_Result request_handle(void *cls, struct MHD_Connection *c, const char *url,
+                               const char *method, const char *version,
+                               const char *data, size_t *size, void **req_cls)
+{
+    (void)cls;
+    (void)version;
+    struct http_request *r = *req_cls;
+    if (r)
+        return *size > 0 ? request_body(r, data, size) : request_end(r);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    if (!info || !info->socket_context)
+        return MHD_NO; /* no memory when it was accepted */
+    r = *req_cls = info->socket_context;
+    return request_begin(r, url, method);
+}
+
+/* ---- Completed ---- */
+
+/* Ready for the next request on the connection. */
+static void request_reset(struct http_request *r)
+{
+    stream_reset(r);
+    if (r->body.room > HTTP_GUNZIP_ROOM)
+        buffer_free(&r->body);
+    buffer_clear(&r->body);
+    gunzip_free(r->gunzip);
+    r->gunzip = NULL;
+    free(r->copy);
+    r->copy = NULL;
+    r->n_copy = 0;
+    if (r->response)
+        MHD_destroy_response(r->response);
+    r->response = NULL;
+    r->entry = NULL;
+    r->upload_state = NULL;
+    r->received = 0;
+    r->submitted = r->replied = r->raw = false;
+    r->headers_size = 0;
+}
+
+void request_completed(void *cls, struct MHD_Connection *c, void **req_cls,
+                       enum MHD_RequestTerminationCode toe)
+{
+    struct http_server *s = cls;
+    struct http_request *r = *req_cls;
+    (void)c;
+    if (!r || !r->active)
+        return;
+    *req_cls = NULL;
+    r->active = false;
+    request_close_upload(r);
+    metric_add(&s->seconds_ns, (uint64_t)(clock_monotonic_us() - r->begun_us) * 1000);
+    pthread_mutex_lock(&r->lock);
+    bool job = r->job;
+    if (toe != MHD_REQUEST_TERMINATED_COMPLETED_OK || job)
+        r->gone = true;
+    pthread_cond_broadcast(&r->room);
+    pthread_mutex_unlock(&r->lock);
+    /* A query thread that still has it frees it with its reference: there is no next
+     * request. */
+    if (!job)
+        request_reset(r);
+    if (atomic_fetch_sub(&s->active, 1) == 1 && atomic_load(&s->draining)) {
+        pthread_mutex_lock(&s->idle_lock);
+        pthread_cond_signal(&s->idle);
+        pthread_mutex_unlock(&s->idle_lock);
+    }
+}

@@ -1,0 +1,822 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The HTTP server over real sockets on loopback: routes, bodies, pauses, queries,
+ * limits, drain.
+ */
+#include "base/clock.h"
+#include "client.h"
+#include "http/http.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* What the handlers of the tests have seen. */
+static struct {
+    struct http_server *server;
+    uint16_t port;
+    _Atomic uint64_t pieces, piece_bytes, ends, closed_replied, closed_unreplied;
+    _Atomic uint64_t pauses, queries, gone, written;
+    _Atomic int write_result;
+    _Atomic bool hold;                 /* uploads pause while it is set */
+    _Atomic uint64_t release;          /* queries at /hold end when it is set */
+    struct http_request *_Atomic held; /* the one that is paused */
+} t;
+
+/* ---- Handlers ---- */
+
+static void echo(struct http_request *r, void *ctx)
+{
+    (void)ctx;
+    size_t size;
+    const char *body = http_body(r, &size);
+    const char *a = http_param(r, "a"), *q = http_query(r, "q"),
+               *h = http_header(r, "X-Test");
+    struct buffer b = {0};
+    buffer_printf(&b, "%s %s a=%s q=%s h=%s size=%zu ", http_method(r), http_path(r),
+                  a ? a : "-", q ? q : "-", h ? h : "-", size);
+    buffer_put(&b, body, size);
+    http_set_header(r, "X-Reply", "yes");
+    http_reply_buffer(r, 200, "text/plain", &b);
+}
+
+struct upload {
+    uint64_t bytes, sum;
+    bool paused;
+};
+
+static int upload_begin(struct http_request *r, void *ctx, void **ret_state)
+{
+    (void)ctx;
+    if (strcmp(http_param(r, "mode"), "refuse") == 0) {
+        http_problem(r, 404, "unknown_stream", "no such thing");
+        return 1;
+    }
+    *ret_state = calloc(1, sizeof(struct upload));
+    return 0;
+}
+
+static int upload_piece(struct http_request *r, void *state, const char *data,
+                        size_t size)
+{
+    struct upload *u = state;
+    const char *mode = http_param(r, "mode");
+    if (strcmp(mode, "early") ==
+        0) { /* the resume comes before the pause, every time */
+        u->paused = !u->paused;
+        if (u->paused) {
+            http_resume(r);
+            return -EAGAIN;
+        }
+    }
+    if (strcmp(mode, "hold") == 0 && t.hold) {
+        t.held = r;
+        t.pauses++;
+        return -EAGAIN;
+    }
+    if (strcmp(mode, "stop") == 0) {
+        http_problem(r, 400, "malformed", "cannot read this");
+        return 1;
+    }
+    for (size_t i = 0; i < size; i++)
+        u->sum = u->sum * 31 + (unsigned char)data[i];
+    u->bytes += size;
+    t.pieces++;
+    t.piece_bytes += size;
+    return 0;
+}
+
+static int upload_end(struct http_request *r, void *state)
+{
+    struct upload *u = state;
+    if (strcmp(http_param(r, "mode"), "wait") == 0 &&
+        !u->paused) { /* until its deadline */
+        u->paused = true;
+        http_resume_at(r, clock_monotonic_us() + 50000);
+        return -EAGAIN;
+    }
+    t.ends++;
+    struct buffer b = {0};
+    buffer_printf(&b, "%llu %llu", (unsigned long long)u->bytes,
+                  (unsigned long long)u->sum);
+    http_reply_buffer(r, 200, "text/plain", &b);
+    return 0;
+}
+
+static void upload_close(void *state, bool replied)
+{
+    if (replied)
+        t.closed_replied++;
+    else
+        t.closed_unreplied++;
+    free(state);
+}
+
+static const struct http_upload upload = {upload_begin, upload_piece, upload_end,
+                                          upload_close};
+
+/* Writes n bytes in pieces of 1000: byte i is 'a' + i % 23. */
+static void query_stream(struct http_request *r, void *ctx)
+{
+    (void)ctx;
+    size_t n = strtoul(http_query(r, "n"), NULL, 10);
+    char piece[1000];
+    t.queries++;
+    t.write_result = http_begin(r, 200, "text/plain");
+    size_t i = 0;
+    while (i < n && t.write_result == 0) {
+        size_t size = n - i < sizeof(piece) ? n - i : sizeof(piece);
+        for (size_t k = 0; k < size; k++)
+            piece[k] = (char)('a' + (i + k) % 23);
+        t.write_result = http_write(r, piece, size);
+        i += size;
+        t.written += size;
+    }
+    if (http_query(r, "abort"))
+        http_abort(r);
+}
+
+static void query_hold(struct http_request *r, void *ctx)
+{
+    (void)ctx;
+    t.queries++;
+    while (!t.release && !http_gone(r))
+        usleep(1000);
+    if (!t.release)
+        t.gone++;
+    http_reply(r, 200, "text/plain", "held\n", 5);
+}
+
+static void query_none(struct http_request *r, void *ctx)
+{
+    (void)r;
+    (void)ctx;
+}
+
+/* ---- Set-up ---- */
+
+static const struct http_options usual = {.address = "127.0.0.1",
+                                          .epoll_threads = 2,
+                                          .query_threads = 2,
+                                          .max_connections = 300,
+                                          .max_queries = 8,
+                                          .idle_timeout_us = 30 * SECOND_US};
+
+static void server_start(const struct http_options *options)
+{
+    memset(&t, 0, sizeof(t));
+    const struct http_route routes[] = {
+        {.method = "GET", .pattern = "/plain/{a}", .kind = HTTP_PLAIN, .handle = echo},
+        {.method = "POST", .pattern = "/plain/{a}", .kind = HTTP_PLAIN, .handle = echo},
+        {.method = "POST",
+         .pattern = "/up/{mode}",
+         .kind = HTTP_UPLOAD,
+         .upload = &upload},
+        {.method = "GET",
+         .pattern = "/stream",
+         .kind = HTTP_QUERY,
+         .handle = query_stream},
+        {.method = "POST", .pattern = "/query/{a}", .kind = HTTP_QUERY, .handle = echo},
+        {.method = "GET", .pattern = "/hold", .kind = HTTP_QUERY, .handle = query_hold},
+        {.method = "GET", .pattern = "/none", .kind = HTTP_QUERY, .handle = query_none},
+        {.method = "GET",
+         .pattern = "/api/v1/pipelines",
+         .kind = HTTP_PLAIN,
+         .handle = echo},
+    };
+    struct error error = {0};
+    assert_return_code(http_new(options, NULL, &t.server, &error), 0);
+    for (size_t i = 0; i < sizeof(routes) / sizeof(*routes); i++)
+        assert_return_code(http_add(t.server, &routes[i]), 0);
+    assert_return_code(http_start(t.server, &error), 0);
+    t.port = http_port(t.server);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    server_start(&usual);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    http_free(t.server);
+    t.server = NULL;
+    return 0;
+}
+
+static void expect(const char *method, const char *path, const char *headers,
+                   const void *body, size_t size, unsigned status, const char *text)
+{
+    struct answer a;
+    client_once(t.port, method, path, headers, body, size, &a);
+    assert_int_equal(a.status, status);
+    if (!strstr(a.body, text))
+        fail_msg("%s %s: \"%s\" is not in: %s", method, path, text, a.body);
+    answer_free(&a);
+}
+
+/* ---- Tests ---- */
+
+static void plain_route_gives_parameters_and_body(void **state)
+{
+    (void)state;
+    expect("GET", "/plain/x%20y?q=a%2Bb+c&q=2", "X-Test: 7\r\n", NULL, 0, 200,
+           "GET /plain/x y a=x y q=a+b c h=7 size=0 ");
+    expect("POST", "/plain/1", "", "hello", 5, 200, "size=5 hello");
+    expect("POST", "/query/1?q=z", "X-Test: 8\r\n", "hello", 5, 200,
+           "POST /query/1 a=1 q=z h=8 size=5 hello");
+}
+
+static void unknown_path_is_404_with_a_suggestion(void **state)
+{
+    (void)state;
+    expect("GET", "/api/v1/pipeline", "", NULL, 0, 404,
+           "\"detail\":\"there is nothing at /api/v1/pipeline; did you mean "
+           "/api/v1/pipelines?\"");
+    expect("GET", "/", "", NULL, 0, 404, "\"code\":\"not_found\"");
+    expect("GET", "/plain/", "", NULL, 0, 404, "\"title\":\"Not Found\"");
+    expect("GET", "/plain/a/b", "", NULL, 0, 404, "\"status\":404");
+}
+
+static void wrong_method_is_405_with_allow(void **state)
+{
+    (void)state;
+    struct answer a;
+    char value[256];
+    client_once(t.port, "DELETE", "/plain/1", "", NULL, 0, &a);
+    assert_int_equal(a.status, 405);
+    assert_string_equal(answer_header(&a, "Allow", value), "GET, HEAD, POST");
+    assert_string_equal(answer_header(&a, "Content-Type", value),
+                        "application/problem+json");
+    answer_free(&a);
+}
+
+static void head_gives_headers_only(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    struct answer a;
+    char value[256];
+    client_ask(fd, "HEAD", "/plain/1", "", NULL, 0);
+    client_answer(fd, &a, true);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(answer_header(&a, "X-Reply", value), "yes");
+    answer_free(&a);
+    client_ask(fd, "HEAD", "/stream?n=100000", "", NULL, 0);
+    client_answer(fd, &a, true);
+    assert_int_equal(a.status, 200);
+    answer_free(&a);
+    client_ask(fd, "GET", "/plain/2", "", NULL,
+               0); /* nothing is left over in between */
+    client_answer(fd, &a, false);
+    assert_non_null(strstr(a.body, "GET /plain/2"));
+    answer_free(&a);
+    close(fd);
+}
+
+static void connection_is_kept_for_many_requests(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    for (int i = 0; i < 500; i++) {
+        char path[32], text[64];
+        struct answer a;
+        snprintf(path, sizeof(path), i % 2 ? "/plain/%d" : "/query/%d", i);
+        snprintf(text, sizeof(text), "a=%d q=- h=- size=3 abc", i);
+        client_ask(fd, "POST", path, "", "abc", 3);
+        client_answer(fd, &a, false);
+        assert_int_equal(a.status, 200);
+        assert_non_null(strstr(a.body, text));
+        answer_free(&a);
+    }
+    close(fd);
+}
+
+static void pipelined_requests_are_answered_in_order(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    for (int i = 0; i < 20; i++) {
+        char path[32];
+        snprintf(path, sizeof(path), i % 2 ? "/plain/%d" : "/query/%d", i);
+        client_ask(fd, "POST", path, "", "xyz", 3);
+    }
+    for (int i = 0; i < 20; i++) {
+        char text[64];
+        struct answer a;
+        snprintf(text, sizeof(text), "a=%d q=- h=- size=3 xyz", i);
+        client_answer(fd, &a, false);
+        assert_non_null(strstr(a.body, text));
+        answer_free(&a);
+    }
+    close(fd);
+}
+
+/* sum = sum * 31 + byte, as the upload handler makes it, over n bytes of the pattern.
+ */
+static char *pattern(size_t n, char expected[64])
+{
+    char *data = malloc(n);
+    assert_non_null(data);
+    uint64_t sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        data[i] = (char)('a' + i % 23);
+        sum = sum * 31 + (unsigned char)data[i];
+    }
+    snprintf(expected, 64, "%zu %llu", n, (unsigned long long)sum);
+    return data;
+}
+
+static void upload_comes_in_pieces(void **state)
+{
+    (void)state;
+    char expected[64];
+    char *data = pattern(3000000, expected);
+    expect("POST", "/up/x", "", data, 3000000, 200, expected);
+    assert_true(t.pieces > 10);
+    wait_for_count(&t.closed_replied, 1);
+    free(data);
+}
+
+static void chunked_upload_is_seen_before_its_end(void **state)
+{
+    (void)state;
+    char expected[64];
+    char *data = pattern(5000, expected);
+    int fd = client_open(t.port);
+    struct answer a;
+    client_text(fd,
+                "POST /up/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (size_t i = 0; i < 5; i++) {
+        client_chunk(fd, data + i * 1000, 1000);
+        wait_for_count(&t.piece_bytes, (i + 1) * 1000);
+    }
+    assert_int_equal(t.ends, 0);
+    client_chunk(fd, "", 0);
+    client_answer(fd, &a, false);
+    assert_string_equal(a.body, expected);
+    answer_free(&a);
+    close(fd);
+    free(data);
+}
+
+static void gzip_body_is_undone(void **state)
+{
+    (void)state;
+    char expected[64];
+    char *data = pattern(2000000, expected);
+    size_t size, first;
+    char *zipped = client_gzip(data, 2000000, &size);
+    expect("POST", "/up/x", "Content-Encoding: gzip\r\n", zipped, size, 200, expected);
+    expect("POST", "/up/early", "Content-Encoding: gzip\r\n", zipped, size, 200,
+           expected);
+    expect("POST", "/up/x", "Content-Encoding: gzip\r\n", zipped, size - 5, 400,
+           "the gzip body ends too early");
+    expect("POST", "/plain/1", "Content-Encoding: gzip\r\n", zipped, size, 413,
+           "too_large");
+    free(zipped);
+    /* two members, one behind the other */
+    zipped = client_gzip(data, 700000, &first);
+    char *rest = client_gzip(data + 700000, 1300000, &size);
+    zipped = realloc(zipped, first + size);
+    assert_non_null(zipped);
+    memcpy(zipped + first, rest, size);
+    expect("POST", "/up/x", "Content-Encoding: gzip\r\n", zipped, first + size, 200,
+           expected);
+    free(rest);
+    free(zipped);
+    free(data);
+}
+
+static void bad_gzip_and_other_encodings_are_refused(void **state)
+{
+    (void)state;
+    expect("POST", "/up/x", "Content-Encoding: gzip\r\n", "no gzip at all", 14, 400,
+           "not valid gzip");
+    expect("POST", "/up/x", "Content-Encoding: br\r\n", "x", 1, 415,
+           "unsupported_encoding");
+    expect("POST", "/up/x", "Content-Encoding: identity\r\n", "x", 1, 200, "1 120");
+}
+
+static void paused_upload_goes_on_after_resume(void **state)
+{
+    (void)state;
+    char expected[64];
+    char *data = pattern(100000, expected);
+    for (int i = 0; i < 20; i++) {
+        struct answer a;
+        t.hold = true;
+        t.pauses = 0;
+        int fd = client_open(t.port);
+        client_ask(fd, "POST", "/up/hold", "", data, 100000);
+        wait_for_count(&t.pauses, 1);
+        t.hold = false;
+        http_resume(t.held); /* before or after the connection is really suspended */
+        client_answer(fd, &a, false);
+        assert_string_equal(a.body, expected);
+        answer_free(&a);
+        close(fd);
+    }
+    free(data);
+}
+
+static void early_resume_is_not_lost(void **state)
+{
+    (void)state;
+    char expected[64];
+    char *data = pattern(500000, expected);
+    expect("POST", "/up/early", "", data, 500000, 200, expected);
+    free(data);
+}
+
+static void pause_ends_at_its_deadline(void **state)
+{
+    (void)state;
+    int64_t from = clock_monotonic_us();
+    expect("POST", "/up/wait", "", "abc", 3, 200, "3 ");
+    assert_true(clock_monotonic_us() - from >= 50000);
+}
+
+static void client_gone_in_mid_body_closes_the_upload(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    client_text(fd,
+                "POST /up/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc");
+    wait_for_count(&t.piece_bytes, 3);
+    close(fd);
+    wait_for_count(&t.closed_unreplied, 1);
+    assert_int_equal(t.ends, 0);
+    assert_int_equal(t.closed_replied, 0);
+}
+
+static void refused_short_body_keeps_the_connection(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    for (int i = 0; i < 3; i++) {
+        struct answer a;
+        client_ask(fd, "POST", i == 1 ? "/up/stop" : "/up/refuse", "", "abcdef", 6);
+        client_answer(fd, &a, false);
+        assert_int_equal(a.status, i == 1 ? 400 : 404);
+        answer_free(&a);
+    }
+    close(fd);
+}
+
+/* Nobody waits for the end of a body that never ends, or that is long, to hear that it
+ * is wrong. */
+static void refusal_comes_in_the_middle_of_an_endless_body(void **state)
+{
+    (void)state;
+    static const char *const path[] = {"/up/refuse", "/up/stop", "/nowhere"};
+    for (size_t i = 0; i < 6; i++) {
+        int fd = client_open(t.port);
+        struct answer a;
+        client_text(fd, "POST %s HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n", path[i % 3],
+                    i < 3 ? "Transfer-Encoding: chunked"
+                          : "Content-Length: 1000000000");
+        if (i < 3)
+            client_chunk(fd, "abc", 3);
+        else
+            client_send(fd, "abc", 3);
+        client_answer(fd, &a, false);
+        assert_int_equal(a.status, i % 3 == 1 ? 400 : 404);
+        assert_true(a.whole);
+        answer_free(&a);
+        close(fd);
+    }
+}
+
+static void who_asks_first_is_refused_before_the_body(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    struct answer a;
+    client_text(fd, "POST /plain/1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2000000\r\n"
+                    "Expect: 100-continue\r\n\r\n");
+    client_answer(fd, &a, false);
+    assert_int_equal(a.status, 413);
+    answer_free(&a);
+    close(fd);
+}
+
+static void short_query_reply_has_a_length(void **state)
+{
+    (void)state;
+    struct answer a;
+    char value[256];
+    client_once(t.port, "GET", "/stream?n=5000", "", NULL, 0, &a);
+    assert_string_equal(answer_header(&a, "Content-Length", value), "5000");
+    assert_int_equal(a.size, 5000);
+    answer_free(&a);
+}
+
+static void check_pattern(const struct answer *a, size_t size)
+{
+    assert_int_equal(a->size, size);
+    for (size_t i = 0; i < size; i++)
+        if (a->body[i] != (char)('a' + i % 23))
+            fail_msg("byte %zu is wrong", i);
+}
+
+static void long_query_reply_is_streamed(void **state)
+{
+    (void)state;
+    struct answer a;
+    client_once(t.port, "GET", "/stream?n=20000000", "", NULL, 0, &a);
+    assert_true(a.whole);
+    check_pattern(&a, 20000000);
+    answer_free(&a);
+    client_once(t.port, "GET", "/stream?n=20000&abort=1", "", NULL, 0, &a);
+    assert_false(a.whole); /* the client sees that the end is missing */
+    answer_free(&a);
+    expect("GET", "/stream?n=20&abort=1", "", NULL, 0, 500, "could not be completed");
+}
+
+/* The writer is never far ahead of a reader that does not read: what the kernel's two
+ * socket buffers hold, and the pipe. */
+static void slow_reader_makes_the_writer_wait(void **state)
+{
+    (void)state;
+    const size_t size = 50000000;
+    int fd = client_open(t.port);
+    int small = 65536;
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
+    client_ask(fd, "GET", "/stream?n=50000000", "", NULL, 0);
+    uint64_t before;
+    do { /* until it stands still */
+        before = t.written;
+        usleep(50000);
+    } while (t.written != before || before == 0);
+    assert_true(before < 10000000);
+    struct answer a;
+    client_answer(fd, &a, false);
+    check_pattern(&a, size);
+    answer_free(&a);
+    close(fd);
+}
+
+static void writer_learns_that_the_client_went_away(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    client_ask(fd, "GET", "/stream?n=500000000", "", NULL, 0);
+    char some[1000];
+    assert_true(recv(fd, some, sizeof(some), 0) > 0);
+    close(fd);
+    for (int i = 0; i < 20000 && t.write_result != -EPIPE; i++)
+        usleep(1000);
+    assert_int_equal(t.write_result, -EPIPE);
+    assert_true(t.written < 50000000);
+}
+
+static void waiting_query_learns_that_the_client_went_away(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    client_ask(fd, "GET", "/hold", "", NULL, 0);
+    wait_for_count(&t.queries, 1);
+    close(fd);
+    wait_for_count(&t.gone, 1);
+}
+
+static void too_many_queries_are_refused(void **state)
+{
+    (void)state;
+    int fd[8];
+    for (int i = 0; i < 8; i++) {
+        fd[i] = client_open(t.port);
+        client_ask(fd[i], "GET", "/hold", "", NULL, 0);
+        if (i < 2)
+            wait_for_count(&t.queries, (uint64_t)i + 1);
+    }
+    struct answer a;
+    char value[256];
+    do { /* until all eight are in */
+        client_once(t.port, "GET", "/none", "", NULL, 0, &a);
+        answer_free(&a);
+        if (a.status == 503)
+            break;
+    } while (1);
+    assert_string_equal(answer_header(&a, "Retry-After", value), "1");
+    t.release = 1;
+    for (int i = 0; i < 8; i++) {
+        client_answer(fd[i], &a, false);
+        assert_string_equal(a.body, "held\n");
+        answer_free(&a);
+        close(fd[i]);
+    }
+    expect("GET", "/none", "", NULL, 0, 500, "not answered");
+}
+
+static void two_hundred_connections_at_once(void **state)
+{
+    (void)state;
+    enum { N = 200 };
+    int fd[N];
+    for (int i = 0; i < N; i++)
+        fd[i] = client_open(t.port);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < N; i++)
+            client_ask(fd[i], "POST", "/up/x", "", "abcdefgh", 8);
+        for (int i = 0; i < N; i++) {
+            struct answer a;
+            client_answer(fd[i], &a, false);
+            assert_int_equal(a.status, 200);
+            answer_free(&a);
+        }
+    }
+    for (int i = 0; i < N; i++)
+        close(fd[i]);
+    assert_int_equal(t.ends, 600);
+}
+
+static void connections_over_the_limit_get_an_answer(void **state)
+{
+    (void)state;
+    struct http_options few = usual;
+    few.max_connections = 4;
+    http_free(t.server);
+    server_start(&few);
+    int fd[4];
+    struct answer a;
+    for (int i = 0; i < 4; i++) {
+        fd[i] = client_open(t.port);
+        client_ask(fd[i], "GET", "/plain/1", "", NULL, 0);
+        client_answer(fd[i], &a, false);
+        assert_int_equal(a.status, 200);
+        answer_free(&a);
+    }
+    expect("GET", "/plain/1", "", NULL, 0, 503, "too_many_connections");
+    for (int i = 0; i < 4; i++)
+        close(fd[i]);
+    do { /* as soon as the server has seen them go */
+        client_once(t.port, "GET", "/plain/1", "", NULL, 0, &a);
+        answer_free(&a);
+    } while (a.status == 503);
+    assert_int_equal(a.status, 200);
+}
+
+static void silent_connection_is_closed(void **state)
+{
+    (void)state;
+    struct http_options hasty = usual;
+    hasty.idle_timeout_us = SECOND_US;
+    http_free(t.server);
+    server_start(&hasty);
+    int silent = client_open(t.port), taker = client_open(t.port);
+    client_ask(taker, "GET", "/stream?n=500000000", "", NULL,
+               0); /* and takes nothing */
+    char byte;
+    assert_int_equal(recv(silent, &byte, 1, 0), 0);
+    for (int i = 0; i < 20000 && t.write_result != -EPIPE; i++)
+        usleep(1000);
+    assert_int_equal(t.write_result, -EPIPE);
+    close(silent);
+    close(taker);
+}
+
+static void drain_finishes_what_is_under_way(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    client_ask(fd, "GET", "/hold", "", NULL, 0);
+    wait_for_count(&t.queries, 1);
+    http_drain(t.server, clock_monotonic_us() + 10000); /* too short for it */
+    t.release = 1;
+    http_drain(t.server, clock_monotonic_us() + 20 * SECOND_US);
+    struct answer a;
+    char value[256];
+    client_answer(fd, &a, false);
+    assert_string_equal(a.body, "held\n");
+    assert_string_equal(answer_header(&a, "Connection", value), "close");
+    answer_free(&a);
+    close(fd);
+}
+
+static void drain_cuts_bodies_without_end(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    client_text(fd,
+                "POST /up/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client_chunk(fd, "abc", 3);
+    wait_for_count(&t.piece_bytes, 3);
+    int64_t from = clock_monotonic_us();
+    http_drain(t.server, from + 20 * SECOND_US);
+    assert_true(clock_monotonic_us() - from < 15 * SECOND_US);
+    wait_for_count(&t.closed_unreplied, 1);
+    close(fd);
+}
+
+static void stop_in_the_middle_of_everything(void **state)
+{
+    (void)state;
+    int fd[5];
+    for (int i = 0; i < 5; i++)
+        fd[i] = client_open(t.port);
+    t.hold = true;
+    client_ask(fd[0], "POST", "/up/hold", "", "abc", 3);
+    client_ask(fd[1], "GET", "/hold", "", NULL, 0);
+    client_ask(fd[2], "GET", "/stream?n=500000000", "", NULL, 0);
+    client_text(fd[3],
+                "POST /up/x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nabc");
+    wait_for_count(&t.pauses, 1);
+    wait_for_count(&t.queries, 2);
+    wait_for_count(&t.piece_bytes, 3);
+    http_free(t.server);
+    t.server = NULL;
+    assert_int_equal(t.closed_unreplied, 2);
+    for (int i = 0; i < 5; i++)
+        close(fd[i]);
+}
+
+static void port_in_use_is_said(void **state)
+{
+    (void)state;
+    struct http_options same = usual;
+    same.port = t.port;
+    struct http_server *other = NULL;
+    struct error error = {0};
+    assert_int_equal(http_new(&same, NULL, &other, &error), -EADDRINUSE);
+    assert_null(other);
+    assert_non_null(strstr(error.text, "Address already in use"));
+    same.address = "no.such.host.invalid";
+    assert_int_equal(http_new(&same, NULL, &other, &error), -EADDRNOTAVAIL);
+}
+
+static void requests_are_counted(void **state)
+{
+    (void)state;
+    struct metrics *m;
+    struct error error = {0};
+    struct http_server *s;
+    assert_return_code(metrics_new(&m), 0);
+    assert_return_code(http_new(&usual, m, &s, &error), 0);
+    assert_return_code(http_start(s, &error), 0);
+    struct answer a;
+    client_once(http_port(s), "GET", "/x", "", NULL, 0, &a);
+    answer_free(&a);
+    client_once(http_port(s), "GET", "/y", "", NULL, 0, &a);
+    answer_free(&a);
+    struct buffer b = {0};
+    metrics_print(m, &b);
+    assert_non_null(
+        strstr(buffer_text(&b), "weir_http_requests_total{status=\"404\"} 2\n"));
+    assert_non_null(
+        strstr(buffer_text(&b), "weir_http_requests_total{status=\"200\"} 0\n"));
+    buffer_free(&b);
+    http_free(s);
+    metrics_free(m);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(plain_route_gives_parameters_and_body),
+        TEST(unknown_path_is_404_with_a_suggestion),
+        TEST(wrong_method_is_405_with_allow),
+        TEST(head_gives_headers_only),
+        TEST(connection_is_kept_for_many_requests),
+        TEST(pipelined_requests_are_answered_in_order),
+        TEST(upload_comes_in_pieces),
+        TEST(chunked_upload_is_seen_before_its_end),
+        TEST(gzip_body_is_undone),
+        TEST(bad_gzip_and_other_encodings_are_refused),
+        TEST(paused_upload_goes_on_after_resume),
+        TEST(early_resume_is_not_lost),
+        TEST(pause_ends_at_its_deadline),
+        TEST(client_gone_in_mid_body_closes_the_upload),
+        TEST(refused_short_body_keeps_the_connection),
+        TEST(refusal_comes_in_the_middle_of_an_endless_body),
+        TEST(who_asks_first_is_refused_before_the_body),
+        TEST(short_query_reply_has_a_length),
+        TEST(long_query_reply_is_streamed),
+        TEST(slow_reader_makes_the_writer_wait),
+        TEST(writer_learns_that_the_client_went_away),
+        TEST(waiting_query_learns_that_the_client_went_away),
+        TEST(too_many_queries_are_refused),
+        TEST(two_hundred_connections_at_once),
+        TEST(connections_over_the_limit_get_an_answer),
+        TEST(silent_connection_is_closed),
+        TEST(drain_finishes_what_is_under_way),
+        TEST(drain_cuts_bodies_without_end),
+        TEST(stop_in_the_middle_of_everything),
+        TEST(port_in_use_is_said),
+        TEST(requests_are_counted),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
