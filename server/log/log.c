@@ -47,7 +47,7 @@ struct log {
     bool sleeping; /* the log thread waits for a first chunk */
     bool lingers;  /* it has gathered rows and waits for GATHER_MAX */
     bool closed, end;
-    struct log_waiter *waiters;
+    struct waiter *waiters;
     char *source_name[LOG_SOURCES_MAX];
     uint32_t n_sources;
 
@@ -236,7 +236,7 @@ static struct chunk *take_all(struct log *l)
 static void wake_waiters(struct log *l)
 {
     while (l->waiters) {
-        struct log_waiter *w = l->waiters;
+        struct waiter *w = l->waiters;
         l->waiters = w->next;
         if (w->next)
             w->next->prev = NULL;
@@ -348,7 +348,7 @@ int log_append_wait(struct log *l, uint32_t source, struct batch *batch)
     return append(l, source, batch, true);
 }
 
-void log_wait(struct log *l, struct log_waiter *w)
+void log_wait(struct log *l, struct waiter *w)
 {
     pthread_mutex_lock(&l->lock);
     if (!l->closed && l->rows) { /* what is in the inbox will be handed on, and wake it */
@@ -364,7 +364,7 @@ void log_wait(struct log *l, struct log_waiter *w)
     pthread_mutex_unlock(&l->lock);
 }
 
-void log_unwait(struct log *l, struct log_waiter *w)
+void log_unwait(struct log *l, struct waiter *w)
 {
     pthread_mutex_lock(&l->lock);
     if (w->queued) {

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/metrics.h"
+#include "base/waiter.h"
 #include "batch/batch.h"
 #include "batch/keys.h"
 
@@ -84,14 +85,8 @@ int log_append(struct log *l, uint32_t source, struct batch *batch);
 /* Calls wake(ctx) once when the inbox has become shorter or the log is closed; at once if it is empty.
  * It is called with the log's lock held: it must not call the log. The one-shot waiter can be taken
  * back: after log_unwait returns, it is not called. */
-struct log_waiter {
-    void (*wake)(void *ctx);
-    void *ctx;
-    struct log_waiter *next, *prev; /* the log's */
-    bool queued;                    /* the log's */
-};
-void log_wait(struct log *l, struct log_waiter *w);
-void log_unwait(struct log *l, struct log_waiter *w);
+void log_wait(struct log *l, struct waiter *w);
+void log_unwait(struct log *l, struct waiter *w);
 
 /* Waits for room instead. For `weir run`. -ESHUTDOWN. */
 int log_append_wait(struct log *l, uint32_t source, struct batch *batch);

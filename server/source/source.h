@@ -8,16 +8,10 @@
 
 #include "base/error.h"
 #include "base/metrics.h"
+#include "base/waiter.h"
 #include "batch/batch.h"
 #include "decode/decode.h"
 #include "http/http.h"
-
-struct source_waiter {
-    void (*wake)(void *ctx); /* from another thread; once */
-    void *ctx;
-    void *link[2]; /* the sink's */
-    bool queued;   /* the sink's */
-};
 
 /* What a stream takes; filled in by the wiring from the stream's log (log/log.h has the contract of
  * each call). */
@@ -26,8 +20,8 @@ struct source_sink {
     int (*name)(void *ctx, const char *name, size_t size, uint32_t *ret_source);
     int (*append)(void *ctx, uint32_t source, struct batch *batch); /* 0, -EAGAIN, -ESHUTDOWN */
     int (*append_wait)(void *ctx, uint32_t source, struct batch *batch);
-    void (*wait)(void *ctx, struct source_waiter *w);
-    void (*unwait)(void *ctx, struct source_waiter *w);
+    void (*wait)(void *ctx, struct waiter *w);
+    void (*unwait)(void *ctx, struct waiter *w);
 };
 
 /* A stream as sources see it. Outlives the HTTP server. */

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "wire.h"
+
+#include "base/hash.h"
+#include "base/logger.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define STORE_QUEUE_ROWSETS 64
+#define DEPTH_MAX 64 /* of nested JSON */
+
+/* ---- Between the stages ----------------------------------------------------------------------- */
+
+static int stream_name(void *ctx, const char *name, size_t size, uint32_t *ret_source)
+{
+    return log_source(ctx, name, size, ret_source);
+}
+
+static int stream_append(void *ctx, uint32_t source, struct batch *batch)
+{
+    return log_append(ctx, source, batch);
+}
+
+static int stream_append_wait(void *ctx, uint32_t source, struct batch *batch)
+{
+    return log_append_wait(ctx, source, batch);
+}
+
+static void stream_wait(void *ctx, struct waiter *w)
+{
+    log_wait(ctx, w);
+}
+
+static void stream_unwait(void *ctx, struct waiter *w)
+{
+    log_unwait(ctx, w);
+}
+
+static int results_put(void *ctx, const char *pipeline, unsigned worker, unsigned workers,
+                       uint64_t position, int64_t watermark_us, struct rowset *rows)
+{
+    const struct store_report report = {.pipeline = pipeline,
+                                        .worker = worker,
+                                        .workers = workers,
+                                        .position = position,
+                                        .watermark_us = watermark_us,
+                                        .rows = rows};
+    return store_put(ctx, &report);
+}
+
+/* ---- Loading ---------------------------------------------------------------------------------- */
+
+static int load_pipelines(struct weir *w, struct error *error)
+{
+    struct config *c = w->config;
+    w->pipeline = calloc(c->n_pipelines + 1, sizeof(struct pipeline *));
+    w->log = calloc(c->n_streams + 1, sizeof(struct log *));
+    w->stream = calloc(c->n_streams + 1, sizeof(struct source_stream));
+    if (!w->pipeline || !w->log || !w->stream)
+        return error_set(error, -ENOMEM, "no memory");
+    for (size_t i = 0; i < c->n_pipelines; i++) {
+        int r = pipeline_new(c, &c->pipeline[i], w->plugins, w->metrics, &w->pipeline[i], error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+int weir_load(const char *config_path, struct weir **ret, int *ret_exit, struct error *error)
+{
+    struct weir *w = calloc(1, sizeof(*w));
+    if (!w)
+        return error_set(error, -ENOMEM, "no memory");
+    hash_setup();
+    *ret_exit = EXIT_CONFIG;
+    int r = config_load(config_path, &w->config, error);
+    if (r == 0 && (r = metrics_new(&w->metrics)) < 0)
+        error_set(error, r, "no memory");
+    if (r == 0 && (r = plugins_new(w->config->server.plugin_path, &w->plugins)) < 0)
+        error_set(error, r, "no memory");
+    if (r == 0)
+        r = load_pipelines(w, error);
+    if (r < 0) {
+        weir_free(w);
+        return r;
+    }
+    *ret = w;
+    return 0;
+}
+
+static int store_exit_code(int r)
+{
+    switch (-r) {
+    case EINVAL: /* a table does not fit the configuration */
+        return EXIT_CONFIG;
+    case EEXIST: /* the file was made by a newer weir */
+        return EXIT_BAD_INPUT;
+    case EBUSY: /* another weir has it */
+        return EXIT_UNAVAILABLE;
+    case EACCES:
+    case EROFS:
+    case ENOENT:
+    case ENOTDIR:
+    case EPERM:
+        return EXIT_CANNOT_CREATE;
+    default:
+        return EXIT_IO;
+    }
+}
+
+int weir_open_store(struct weir *w, const char *path, int *ret_exit, struct error *error)
+{
+    const struct config_server *s = &w->config->server;
+    const struct store_options options = {.path = path ? path : s->database,
+                                          .commit_interval_us = s->commit_interval_us,
+                                          .queue_rowsets = STORE_QUEUE_ROWSETS};
+    int r = store_open(&options, w->metrics, &w->store, error);
+    for (size_t i = 0; r == 0 && i < w->config->n_pipelines; i++) {
+        const struct table *const *table;
+        size_t n = pipeline_tables(w->pipeline[i], &table);
+        for (size_t k = 0; r == 0 && k < n; k++)
+            r = store_table(w->store, table[k], error);
+    }
+    *ret_exit = r < 0 ? store_exit_code(r) : 0;
+    return r;
+}
+
+/* ---- Running ---------------------------------------------------------------------------------- */
+
+static int start_stream(struct weir *w, size_t i, struct error *error)
+{
+    const struct config_stream *c = &w->config->stream[i];
+    const struct config_server *s = &w->config->server;
+    const struct log_options options = {.name = c->name,
+                                        .schema = c->schema,
+                                        .queue_events = s->queue_events,
+                                        .linger_us = s->linger_us};
+    int r = log_new(&options, w->metrics, &w->log[i], error);
+    if (r < 0)
+        return r;
+    w->stream[i].name = c->name;
+    w->stream[i].decode = (struct decode_options){.schema = c->schema,
+                                                  .time_unit = c->time_unit,
+                                                  .record_max = s->max_record,
+                                                  .depth_max = DEPTH_MAX,
+                                                  .max_future_skew_us = c->max_future_skew_us};
+    w->stream[i].sink = (struct source_sink){.ctx = w->log[i],
+                                             .name = stream_name,
+                                             .append = stream_append,
+                                             .append_wait = stream_append_wait,
+                                             .wait = stream_wait,
+                                             .unwait = stream_unwait};
+    w->stream[i].max_body = s->max_body;
+    w->stream[i].queue_wait_us = s->queue_wait_us;
+    return 0;
+}
+
+static int start_pipeline(struct weir *w, size_t i, struct error *error)
+{
+    const struct config_pipeline *c = &w->config->pipeline[i];
+    const struct pipeline_sink sink = {.put = results_put, .ctx = w->store};
+    int64_t watermark_us = INT64_MIN;
+    int r = store_watermark(w->store, c->name, &watermark_us);
+    if (r < 0 && r != -ENOENT)
+        return error_set(error, r, "pipeline '%s': its watermark cannot be read", c->name);
+    return pipeline_start(w->pipeline[i], w->log[c->stream], &sink, watermark_us, error);
+}
+
+int weir_start(struct weir *w, int *ret_exit, struct error *error)
+{
+    *ret_exit = EXIT_FAILURE;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
+        r = start_stream(w, i, error);
+    for (size_t i = 0; r == 0 && i < w->config->n_pipelines; i++)
+        r = start_pipeline(w, i, error);
+    if (r == 0)
+        r = store_start(w->store, error);
+    for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
+        r = log_start(w->log[i], error);
+    return r;
+}
+
+uint64_t weir_stop(struct weir *w, bool end)
+{
+    uint64_t open_groups = 0;
+    for (size_t i = 0; i < w->config->n_streams; i++)
+        if (w->log[i])
+            log_close(w->log[i], end);
+    for (size_t i = 0; i < w->config->n_pipelines; i++) {
+        struct pipeline_status status;
+        pipeline_stop(w->pipeline[i]);
+        pipeline_status(w->pipeline[i], &status);
+        open_groups += status.groups;
+    }
+    if (w->store)
+        store_flush(w->store);
+    return open_groups;
+}
+
+bool weir_failed(struct weir *w)
+{
+    for (size_t i = 0; i < w->config->n_pipelines; i++) {
+        struct pipeline_status status;
+        pipeline_status(w->pipeline[i], &status);
+        if (status.error[0])
+            return true;
+    }
+    return false;
+}
+
+void weir_free(struct weir *w)
+{
+    if (!w)
+        return;
+    for (size_t i = 0; w->log && i < w->config->n_streams; i++)
+        if (w->log[i])
+            log_close(w->log[i], false);
+    for (size_t i = 0; w->pipeline && i < w->config->n_pipelines; i++)
+        pipeline_stop(w->pipeline[i] ? w->pipeline[i] : NULL);
+    store_free(w->store);
+    for (size_t i = 0; w->log && i < w->config->n_streams; i++)
+        log_free(w->log[i]);
+    for (size_t i = 0; w->pipeline && i < w->config->n_pipelines; i++)
+        pipeline_free(w->pipeline[i]);
+    free(w->stream);
+    free(w->log);
+    free(w->pipeline);
+    plugins_free(w->plugins);
+    metrics_free(w->metrics);
+    config_free(w->config);
+    free(w);
+}

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "batch/keys.h"
+#include "base/hash.h"
+#include "group/filter.h"
+#include "group/groups.h"
+#include "group/watermark.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* ---- Watermark -------------------------------------------------------------------------------- */
+
+static struct watermark *watermark_new(int64_t out_of_orderness_us)
+{
+    struct watermark *w = calloc(1, sizeof(*w));
+    assert_non_null(w);
+    watermark_init(w, out_of_orderness_us, INT64_MIN);
+    return w;
+}
+
+static void the_watermark_is_the_newest_event_less_out_of_orderness(void **state)
+{
+    (void)state;
+    struct watermark *w = watermark_new(10);
+    watermark_begin(w, 0);
+    assert_int_equal(w->value_us, INT64_MIN);
+    watermark_read(w, 100);
+    assert_int_equal(w->value_us, 90);
+    watermark_read(w, 50);
+    assert_int_equal(w->value_us, 90);
+    assert_int_equal(watermark_at(w, 130), 120);
+    assert_int_equal(w->value_us, 90);
+    free(w);
+}
+
+static void the_slowest_source_holds_the_watermark_back(void **state)
+{
+    (void)state;
+    struct watermark *w = watermark_new(0);
+    watermark_begin(w, 1);
+    watermark_read(w, 1000);
+    assert_int_equal(w->value_us, 1000);
+    watermark_begin(w, 2); /* new and behind: the watermark does not go back, but waits */
+    watermark_read(w, 500);
+    assert_int_equal(w->value_us, 1000);
+    watermark_begin(w, 1);
+    watermark_read(w, 2000);
+    assert_int_equal(w->value_us, 1000);
+    watermark_begin(w, 2);
+    watermark_read(w, 1500);
+    assert_int_equal(w->value_us, 1500);
+    assert_int_equal(watermark_at(w, 9000), 2000);
+    free(w);
+}
+
+static void an_idle_source_holds_nothing_back_until_it_sends_again(void **state)
+{
+    (void)state;
+    struct watermark *w = watermark_new(0);
+    watermark_begin(w, 1);
+    watermark_read(w, 100);
+    watermark_begin(w, 2);
+    watermark_read(w, 900);
+    assert_int_equal(w->value_us, 100);
+    watermark_idle(w, 1);
+    assert_int_equal(w->value_us, 900);
+    watermark_begin(w, 1);
+    watermark_read(w, 200);
+    watermark_begin(w, 2);
+    watermark_read(w, 2000);
+    assert_int_equal(w->value_us, 900);
+    free(w);
+}
+
+static void silence_of_all_lets_the_watermark_stand(void **state)
+{
+    (void)state;
+    struct watermark *w = watermark_new(10);
+    watermark_begin(w, 0);
+    watermark_read(w, 100);
+    watermark_idle(w, 0);
+    assert_int_equal(w->value_us, 90);
+    watermark_advance(w, 200);
+    watermark_advance(w, 150);
+    assert_int_equal(w->value_us, 200);
+    free(w);
+}
+
+/* ---- Groups ----------------------------------------------------------------------------------- */
+
+static uint32_t key_of(struct groups *g, const char *name)
+{
+    uint32_t k;
+    assert_int_equal(groups_key(g, name, strlen(name), hash_bytes(name, strlen(name)), &k), 0);
+    return k;
+}
+
+static uint32_t open_at(struct groups *g, const char *name, int64_t start_us, bool expect_new)
+{
+    uint32_t slot;
+    bool is_new;
+    assert_int_equal(groups_open(g, key_of(g, name), start_us, &slot, &is_new), 0);
+    assert_int_equal(is_new, expect_new);
+    return slot;
+}
+
+static void a_group_is_found_again_in_any_order_of_windows(void **state)
+{
+    (void)state;
+    struct groups g;
+    assert_int_equal(groups_init(&g, 1000, 16), 0);
+    uint32_t slot[10];
+    static const int order[] = {5, 2, 9, 0, 7, 1, 8, 3, 6, 4};
+    for (int i = 0; i < 10; i++)
+        slot[order[i]] = open_at(&g, "a", order[i] * 10, true);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(open_at(&g, "a", i * 10, false), slot[i]);
+    assert_int_equal(g.n_windows, 10);
+    for (size_t i = 0; i < 10; i++)
+        assert_int_equal(g.window[i].start_us, i * 10);
+    groups_free(&g);
+}
+
+static void closing_frees_slots_and_keeps_younger_windows(void **state)
+{
+    (void)state;
+    struct groups g;
+    assert_int_equal(groups_init(&g, 4, 16), 0);
+    uint32_t a0 = open_at(&g, "a", 0, true);
+    uint32_t b0 = open_at(&g, "b", 0, true);
+    uint32_t a1 = open_at(&g, "a", 10, true);
+    open_at(&g, "a", 0, false); /* the group used last is the one that closes */
+    assert_int_equal(groups_oldest(&g)->n, 2);
+    groups_close_oldest(&g);
+    assert_int_equal(g.open, 1);
+    assert_int_equal(open_at(&g, "a", 10, false), a1);
+    uint32_t again = open_at(&g, "b", 10, true);
+    assert_true(again == a0 || again == b0);
+    groups_close_oldest(&g);
+    assert_null(groups_oldest(&g));
+    assert_int_equal(g.open, 0);
+    groups_free(&g);
+}
+
+static void over_the_limit_no_group_opens_but_the_old_ones_go_on(void **state)
+{
+    (void)state;
+    struct groups g;
+    assert_int_equal(groups_init(&g, 2, 16), 0);
+    uint32_t slot = open_at(&g, "a", 0, true);
+    open_at(&g, "b", 0, true);
+    uint32_t other;
+    bool is_new;
+    assert_int_equal(groups_open(&g, key_of(&g, "c"), 0, &other, &is_new), -ENOSPC);
+    assert_int_equal(groups_open(&g, key_of(&g, "a"), 10, &other, &is_new), -ENOSPC);
+    assert_int_equal(open_at(&g, "a", 0, false), slot);
+    groups_free(&g);
+}
+
+static void sorting_follows_the_bytes_of_the_key(void **state)
+{
+    (void)state;
+    struct groups g;
+    assert_int_equal(groups_init(&g, 100, 16), 0);
+    static const char *const names[] = {"SYM0002x", "b",        "SYM0002", "",
+                                        "SYM00021", "\xc3\xa4", "SYM0001", "SYM0002xyz"};
+    static const char *const sorted[] = {"",         "SYM0001",    "SYM0002", "SYM00021",
+                                         "SYM0002x", "SYM0002xyz", "b",       "\xc3\xa4"};
+    for (size_t i = 0; i < 8; i++)
+        open_at(&g, names[i], 0, true);
+    assert_int_equal(groups_sort(&g, groups_oldest(&g)), 0);
+    for (size_t i = 0; i < 8; i++) {
+        const struct group_key *k = &g.key[g.slot[groups_oldest(&g)->slot[i]].key];
+        assert_int_equal(k->size, strlen(sorted[i]));
+        assert_memory_equal(k->bytes, sorted[i], k->size);
+    }
+    groups_free(&g);
+}
+
+/* Random opens and closes against a plain table of what must be open. */
+static void groups_agree_with_a_plain_table(void **state)
+{
+    (void)state;
+    enum { KEYS = 3000, WINDOWS = 60 };
+    static uint32_t model[WINDOWS][KEYS]; /* slot + 1 */
+    struct groups g;
+    assert_int_equal(groups_init(&g, KEYS * 8, 16), 0);
+    unsigned seed = 7;
+    for (int now = 0; now < WINDOWS - 4; now++) {
+        for (int i = 0; i < 9000; i++) {
+            int k = rand_r(&seed) % KEYS, w = now + rand_r(&seed) % 4;
+            char name[16];
+            snprintf(name, sizeof(name), "k%d", k);
+            uint32_t slot = open_at(&g, name, w, !model[w][k]);
+            if (model[w][k])
+                assert_int_equal(slot + 1, model[w][k]);
+            model[w][k] = slot + 1;
+        }
+        size_t expected = 0;
+        for (int k = 0; k < KEYS; k++)
+            expected += model[now][k] != 0;
+        assert_int_equal(groups_oldest(&g)->start_us, now);
+        assert_int_equal(groups_oldest(&g)->n, expected);
+        groups_close_oldest(&g);
+    }
+    groups_free(&g);
+}
+
+static void keys_without_groups_are_forgotten_in_time(void **state)
+{
+    (void)state;
+    struct groups g;
+    assert_int_equal(groups_init(&g, 100000, 16), 0);
+    for (int w = 0; w < 50; w++) {
+        for (int i = 0; i < 1000; i++) {
+            char name[24];
+            snprintf(name, sizeof(name), "w%d-%d", w, i);
+            open_at(&g, name, w, true);
+        }
+        groups_close_oldest(&g);
+    }
+    assert_in_range(g.n_keys, 1000, 6000); /* 50,000 keys have been */
+    groups_free(&g);
+}
+
+/* ---- Where ------------------------------------------------------------------------------------ */
+
+/* ts, symbol: string, price: float, qty: int, ok: bool; rows i = 0..9: "A" or "B", i / 4.0, i, i odd; in
+ * row 9 all but the time is null. */
+static struct batch *ten_rows(struct schema **ret_schema)
+{
+    struct schema *s;
+    assert_int_equal(schema_new(5, "ts", &s), 0);
+    assert_int_equal(schema_set(s, 1, "symbol", WEIR_STRING), 0);
+    assert_int_equal(schema_set(s, 2, "price", WEIR_FLOAT), 0);
+    assert_int_equal(schema_set(s, 3, "qty", WEIR_INT), 0);
+    assert_int_equal(schema_set(s, 4, "ok", WEIR_BOOL), 0);
+    struct batch *b;
+    assert_int_equal(batch_new(s, 0, &b), 0);
+    for (uint32_t i = 0; i < 10; i++) {
+        ((int64_t *)b->column[0].values)[i] = i;
+        int32_t at = b->column[1].offsets[i];
+        b->column[1].bytes[at] = i % 2 ? 'B' : 'A';
+        b->column[1].offsets[i + 1] = at + (i < 9);
+        ((double *)b->column[2].values)[i] = i / 4.0;
+        ((int64_t *)b->column[3].values)[i] = i;
+        batch_put_bool(&b->column[4], i, i % 2);
+        for (size_t c = 1; i == 9 && c < 5; c++)
+            assert_int_equal(batch_set_null(b, c), 0);
+        b->n_rows++;
+    }
+    batch_seal(b);
+    *ret_schema = s;
+    return b;
+}
+
+/* Checks that `where` keeps just the rows that are ones in `expected`. */
+static void assert_keeps(const char *where, const char *expected, uint64_t expected_errors)
+{
+    struct schema *s;
+    struct batch *b = ten_rows(&s);
+    struct filter *f;
+    struct error error = {0};
+    assert_int_equal(filter_new(s, where, &f, &error), 0);
+    uint32_t row[10], keep[10];
+    for (uint32_t i = 0; i < 10; i++)
+        row[i] = i;
+    for (int again = 0; again < 2; again++) {
+        uint64_t errors = 0;
+        int n = filter_rows(f, b, row, 10, keep, &errors);
+        char got[11] = "0000000000";
+        for (int i = 0; i < n; i++)
+            got[keep[i]] = '1';
+        assert_string_equal(got, expected);
+        assert_int_equal(errors, expected_errors);
+    }
+    filter_free(f);
+    batch_unref(b);
+    schema_free(s);
+}
+
+static void where_keeps_the_rows_for_which_it_is_true(void **state)
+{
+    (void)state;
+    assert_keeps("price > 1", "0000011110", 0);
+    assert_keeps("symbol = 'A' AND qty >= 4", "0000101010", 0);
+    assert_keeps("ok", "0101010100", 0);
+    assert_keeps("qty IS NULL", "0000000001", 0);
+    assert_keeps("NOT (qty > 3)", "1111000000", 0);
+    assert_keeps("\"ts\" IN (1, 9) -- with a comment", "0100000001", 0);
+    assert_keeps("symbol LIKE 'b' AND length(symbol) = 1", "0101010100", 0);
+    assert_keeps("0", "0000000000", 0);
+}
+
+static void a_row_that_makes_sqlite_fail_is_counted_and_left_out(void **state)
+{
+    (void)state;
+    assert_keeps("abs(CASE qty WHEN 3 THEN -9223372036854775807 - 1 ELSE 1 END) = 1",
+                 "1110111111", 1);
+}
+
+static void assert_refused(const char *where, const char *text)
+{
+    struct schema *s;
+    struct batch *b = ten_rows(&s);
+    struct filter *f;
+    struct error error = {0};
+    assert_int_equal(filter_new(s, where, &f, &error), -EINVAL);
+    assert_non_null(strstr(error.text, text));
+    batch_unref(b);
+    schema_free(s);
+}
+
+static void where_that_is_no_expression_or_not_deterministic_is_refused(void **state)
+{
+    (void)state;
+    assert_refused("prize > 1", "no such column: prize");
+    assert_refused("price >", "syntax error");
+    assert_refused("symbol = \"A\"", "no such column: A");
+    assert_refused("qty IN (SELECT 1)", "subqueries prohibited");
+    assert_refused("random() > 0", "non-deterministic");
+    assert_refused("qty = ?", "parameters");
+}
+
+int main(void)
+{
+    hash_setup();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_watermark_is_the_newest_event_less_out_of_orderness),
+        cmocka_unit_test(the_slowest_source_holds_the_watermark_back),
+        cmocka_unit_test(an_idle_source_holds_nothing_back_until_it_sends_again),
+        cmocka_unit_test(silence_of_all_lets_the_watermark_stand),
+        cmocka_unit_test(a_group_is_found_again_in_any_order_of_windows),
+        cmocka_unit_test(closing_frees_slots_and_keeps_younger_windows),
+        cmocka_unit_test(over_the_limit_no_group_opens_but_the_old_ones_go_on),
+        cmocka_unit_test(sorting_follows_the_bytes_of_the_key),
+        cmocka_unit_test(groups_agree_with_a_plain_table),
+        cmocka_unit_test(keys_without_groups_are_forgotten_in_time),
+        cmocka_unit_test(where_keeps_the_rows_for_which_it_is_true),
+        cmocka_unit_test(a_row_that_makes_sqlite_fail_is_counted_and_left_out),
+        cmocka_unit_test(where_that_is_no_expression_or_not_deterministic_is_refused),
+    };
+    return cmocka_run_group_tests_name("group", tests, NULL, NULL);
+}
