@@ -1,0 +1,286 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the system tests and the benchmark share: a real server on a free port in a folder of its own.
+
+    with Server(config) as server:            # started, ready
+        server.post('trades', lines)
+        server.wait_watermark('trades_10s', us)
+        server.rows('SELECT ...')             # from the SQLite file, read-only
+"""
+
+import collections
+import glob
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+SOURCE = os.environ.get('WEIR_SOURCE', os.path.dirname(os.path.dirname(HERE)))
+BUILD = os.path.abspath(os.environ.get('WEIR_BUILD', os.path.join(SOURCE, 'build')))
+WEIR = os.path.join(BUILD, 'weir')
+LIMIT_S = float(os.environ.get('WEIR_TEST_LIMIT', '60'))  # for anything that is waited for
+SECOND_US = 1000000
+
+Answer = collections.namedtuple('Answer', 'status headers body')
+
+
+def plugin_path():
+    """The folders of the build tree that hold plugins."""
+    found = glob.glob(os.path.join(BUILD, 'plugins', '**', '*.so'), recursive=True)
+    return ':'.join(sorted({os.path.dirname(p) for p in found}))
+
+
+def environment(**more):
+    return dict(os.environ, WEIR_PLUGIN_PATH=plugin_path(), **more)
+
+
+def data_folder(*parts):
+    """A folder of the recorded data; skips the test where there is none."""
+    root = os.environ.get('WEIR_DATA') or os.path.join(SOURCE, '..', 'shared', 'data')
+    path = os.path.join(root, *parts)
+    if not os.path.isdir(path):
+        raise unittest.SkipTest(f'no recorded data at {path}; $WEIR_DATA says where it is')
+    return path
+
+
+def wait_until(condition, what, limit_s=LIMIT_S, every_s=0.005):
+    """The first true value of condition(); fails after the limit."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f'still waiting after {limit_s:g} s for {what}')
+        time.sleep(every_s)
+
+
+def weir(*args, stdin=None, cwd=None, env=None, limit_s=LIMIT_S):
+    """Runs a subcommand to its end: .returncode, .stdout, .stderr as text."""
+    return subprocess.run([WEIR, *args], input=stdin, cwd=cwd, env=env or environment(), text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=limit_s,
+                          check=False)
+
+
+def sqlite3_shell(script, folder):
+    """The output of the sqlite3 shell for a script; skips the test where there is no shell."""
+    program = shutil.which('sqlite3')
+    if program is None:
+        raise unittest.SkipTest('no sqlite3 shell')
+    done = subprocess.run([program, '-batch', '-bail'], input=script, cwd=folder, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0 or done.stderr:
+        raise AssertionError(f'sqlite3: {done.stderr}')
+    return done.stdout
+
+
+def folder_for_test(test):
+    path = tempfile.mkdtemp(prefix='weir-test-')
+    test.addCleanup(shutil.rmtree, path, ignore_errors=True)
+    return path
+
+
+def read_rows(path, sql, *params):
+    connection = sqlite3.connect(f'file:{path}?mode=ro', uri=True, timeout=LIMIT_S)
+    try:
+        return connection.execute(sql, params).fetchall()
+    finally:
+        connection.close()
+
+
+class Server:
+    """`weir serve` with its log on record. `config` is the YAML text; {folder} in it becomes the
+    server's folder, {listen} the address with port 0."""
+
+    def __init__(self, config, folder=None, **env):
+        self.own_folder = folder is None
+        self.folder = folder or tempfile.mkdtemp(prefix='weir-test-')
+        self.path = os.path.join(self.folder, 'weir.yaml')
+        self.database = os.path.join(self.folder, 'weir.db')
+        text = config.replace('{folder}', self.folder).replace('{listen}', '127.0.0.1:0')
+        with open(self.path, 'w', encoding='utf-8') as file:
+            file.write(text)
+        self.env = environment(**env)
+        self.log = []
+        self.process = self.reader = self.connection = None
+        self.port = 0
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
+        return self
+
+    def __exit__(self, kind, value, traceback):
+        try:
+            if kind is None:
+                self.stop()
+        finally:
+            self.kill()
+            if kind is not None:
+                sys.stderr.write(''.join(self.log[-50:]))
+            if self.own_folder:
+                shutil.rmtree(self.folder, ignore_errors=True)
+
+    # ---- Life ------------------------------------------------------------------------------------
+
+    def start(self):
+        self.process = subprocess.Popen([WEIR, 'serve', '-c', self.path], cwd=self.folder,
+                                        env=self.env, stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                                        errors='replace')
+        self.reader = threading.Thread(target=self._read_log, daemon=True)
+        self.reader.start()
+        self.port = int(wait_until(self._find_port, 'the port in the log')[1])
+        wait_until(lambda: self.get('/ready').status == 200, '/ready')
+
+    def _read_log(self):
+        for line in self.process.stderr:
+            self.log.append(line)
+
+    def _find_port(self):
+        if self.process.poll() is not None:
+            self.reader.join()
+            raise AssertionError(f'weir serve ended with {self.process.returncode}:\n' +
+                                 ''.join(self.log))
+        return re.search(r'listening on http://[^ "]*:(\d+)', ''.join(self.log))
+
+    def stop(self):
+        """SIGTERM; the server must drain and end with 0."""
+        self.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(LIMIT_S)
+        self.reader.join(LIMIT_S)
+        if status != 0:
+            raise AssertionError(f'weir serve ended with {status}:\n' + ''.join(self.log))
+
+    def kill(self):
+        self.close()
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self.reader is not None:
+            self.reader.join(LIMIT_S)
+            self.process.stderr.close()
+
+    # ---- HTTP ------------------------------------------------------------------------------------
+
+    def request(self, method, path, body=None, headers=None):
+        """One request over a kept connection; an idle one that the server closed is opened anew."""
+        for attempt in (1, 2):
+            if self.connection is None:
+                self.connection = http.client.HTTPConnection('127.0.0.1', self.port,
+                                                             timeout=LIMIT_S)
+            try:
+                self.connection.request(method, path, body=body, headers=headers or {})
+                reply = self.connection.getresponse()
+                return Answer(reply.status, reply.headers, reply.read())
+            except (ConnectionError, http.client.RemoteDisconnected):
+                self.close()
+                if attempt == 2:
+                    raise
+        raise AssertionError('unreachable')
+
+    def close(self):
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+    def get(self, path, **headers):
+        return self.request('GET', path, headers={k.replace('_', '-'): v for k, v in headers.items()})
+
+    def get_json(self, path):
+        answer = self.get(path)
+        if answer.status != 200:
+            raise AssertionError(f'GET {path}: {answer.status} {answer.body[:2000]!r}')
+        return json.loads(answer.body)
+
+    def post(self, stream, body, content_type='application/x-ndjson', **headers):
+        """The raw answer. Events given as a list of dicts become NDJSON."""
+        if isinstance(body, list):
+            body = ''.join(json.dumps(event, ensure_ascii=False) + '\n' for event in body)
+        if isinstance(body, str):
+            body = body.encode()
+        every = {'Content-Type': content_type}
+        every.update({k.replace('_', '-'): v for k, v in headers.items()})
+        return self.request('POST', f'/api/v1/streams/{stream}/events', body, every)
+
+    def post_ok(self, stream, body, content_type='application/x-ndjson', **headers):
+        """The answer as JSON; nothing may be rejected."""
+        answer = self.post(stream, body, content_type, **headers)
+        if answer.status != 200:
+            raise AssertionError(f'POST to {stream}: {answer.status} {answer.body[:2000]!r}')
+        said = json.loads(answer.body)
+        if said['rejected'] != 0:
+            raise AssertionError(f'POST to {stream}: {answer.body[:2000]!r}')
+        return said
+
+    # ---- What it did -----------------------------------------------------------------------------
+
+    def rows(self, sql, *params):
+        return read_rows(self.database, sql, *params)
+
+    def watermark(self, pipeline):
+        """The committed one; None before the first commit."""
+        rows = self.rows('SELECT watermark FROM weir_pipelines WHERE pipeline = ?', pipeline)
+        return rows[0][0] if rows else None
+
+    def wait_watermark(self, pipeline, us):
+        def reached():
+            now = self.watermark(pipeline)
+            return now is not None and now >= us
+        wait_until(reached, f'the watermark {us} of {pipeline}')
+
+    def metrics(self):
+        """{name: [(labels, value), ...]}"""
+        found = collections.defaultdict(list)
+        for line in self.get('/metrics').body.decode().splitlines():
+            match = re.fullmatch(r'(\w+)(?:\{(.*)\})? (\S+)', line)
+            if match:
+                labels = dict(re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2] or ''))
+                found[match[1]].append((labels, float(match[3])))
+        return found
+
+    def metric(self, metric_name, **labels):
+        """The sum over all samples that have these labels; there must be one."""
+        values = [value for found, value in self.metrics()[metric_name]
+                  if labels.items() <= found.items()]
+        if not values:
+            raise AssertionError(f'no metric {metric_name} with {labels}')
+        return sum(values)
+
+    def wait_metric(self, metric_name, value, **labels):
+        wait_until(lambda: self.metric(metric_name, **labels) == value,
+                   f'{metric_name}{labels} = {value}')
+
+
+def cpu_seconds(pid):
+    """CPU time of a process, all threads, also ended ones: MAKE_PROCESS_CPUCLOCK of Linux with
+    CPUCLOCK_SCHED, to the nanosecond."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def peak_memory_bytes(pid):
+    with open(f'/proc/{pid}/status', encoding='ascii') as file:
+        return int(re.search(r'VmHWM:\s+(\d+) kB', file.read())[1]) * 1024
+
+
+def main():
+    """As unittest.main, but exits 77 (skipped, for automake) if nothing was left to run."""
+    program = unittest.main(module='__main__', exit=False, verbosity=2)
+    result = program.result
+    if not result.wasSuccessful():
+        sys.exit(1)
+    sys.exit(77 if result.testsRun > 0 and len(result.skipped) >= result.testsRun else 0)

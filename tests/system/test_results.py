@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading results: filters, pages, formats and SQL agree with the table in the file."""
+
+import csv
+import datetime
+import io
+import json
+import math
+import random
+import unittest
+import urllib.parse
+
+import harness
+
+T0 = 1700000000000
+CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db}
+streams:
+  input: {time: {field: ts, unit: ms}, fields: {city: string, n: int, x: float}}
+pipelines:
+  cities:
+    from: input
+    key: [city, n]
+    window: {tumbling: 1s}
+    idle_timeout: 1h
+    analyzers:
+      - count
+      - stats: {of: x, emit: [sum, max]}
+      - topk: {of: city, k: 2}
+'''
+CITIES = ['Bern', 'Zürich', 'São Paulo', 'O"Fallon', "L'Aquila", 'a,b', 'x&y=z', '東京']
+COLUMNS = ['window_start', 'city', 'n', 'count', 'x_sum', 'x_max']
+
+
+def rfc3339(us):
+    when = datetime.datetime.fromtimestamp(us // 1000000, datetime.timezone.utc)
+    fraction = us % 1000000
+    return when.strftime('%Y-%m-%dT%H:%M:%S') + (f'.{fraction:06d}' if fraction else '') + 'Z'
+
+
+class Results(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = cls.enterClassContext(harness.Server(CONFIG))
+        dice = random.Random(2)
+        events = [{'ts': T0 + i * 10, 'city': dice.choice(CITIES), 'n': dice.randrange(3),
+                   'x': dice.choice([None, dice.random(), 1e-7, 1e22])} for i in range(3000)]
+        cls.server.post_ok('input', events + [{'ts': T0 + 60000, 'city': '~', 'n': 0}])
+        cls.server.wait_watermark('cities', (T0 + 60000) * 1000)
+        cls.table = [dict(zip(COLUMNS, row)) for row in cls.server.rows(
+            f'SELECT {", ".join(COLUMNS)} FROM cities ORDER BY window_start, city, n')]
+        for row in cls.table:
+            row['window_start'] = rfc3339(row['window_start'])
+
+    def results(self, table='', **query):
+        path = '/api/v1/pipelines/cities/results' + (f'/{table}' if table else '')
+        return self.server.get(path + '?' + urllib.parse.urlencode(query))
+
+    def ndjson(self, table='', **query):
+        answer = self.results(table, format='ndjson', limit=10000, **query)
+        self.assertEqual(answer.status, 200, answer.body)
+        return [json.loads(line) for line in answer.body.decode().splitlines()]
+
+    def plain(self, rows):
+        return [{c: row[c] for c in COLUMNS} for row in rows]
+
+    def test_all_rows_in_the_order_of_the_primary_key(self):
+        self.assertGreater(len(self.table), 500)
+        self.assertEqual(self.plain(self.ndjson()), self.table)
+
+    def test_json_ndjson_and_csv_say_the_same(self):
+        whole = json.loads(self.results(format='json', limit=10000).body)
+        rows = whole if isinstance(whole, list) else whole['rows']
+        self.assertEqual(self.plain(rows), self.table)
+        text = self.results(format='csv', limit=10000).body.decode()
+        found = [{**row, 'n': int(row['n']), 'count': int(row['count']),
+                  'x_sum': float(row['x_sum']) if row['x_sum'] else None,
+                  'x_max': float(row['x_max']) if row['x_max'] else None}
+                 for row in csv.DictReader(io.StringIO(text, newline=''))]
+        self.assertEqual(self.plain(found), self.table)
+
+    def test_accept_header_chooses_the_format(self):
+        for kind in ('application/json', 'application/x-ndjson', 'text/csv'):
+            answer = self.server.get('/api/v1/pipelines/cities/results?limit=3', Accept=kind)
+            self.assertEqual(answer.headers['Content-Type'].split(';')[0], kind)
+
+    def test_key_columns_filter_by_name(self):
+        for city in CITIES:
+            self.assertEqual(self.plain(self.ndjson(city=city)),
+                             [r for r in self.table if r['city'] == city])
+        self.assertEqual(self.plain(self.ndjson(city='Bern', n=1)),
+                         [r for r in self.table if (r['city'], r['n']) == ('Bern', 1)])
+        self.assertEqual(self.ndjson(city="' OR 1=1 --"), [])
+
+    def test_from_and_to_cut_by_window_start(self):
+        start, end = rfc3339((T0 + 5000) * 1000), rfc3339((T0 + 9000) * 1000)
+        expected = [r for r in self.table if start <= r['window_start'] < end]
+        self.assertEqual(len({r['window_start'] for r in expected}), 4)
+        found = self.server.get('/api/v1/pipelines/cities/results?format=ndjson&limit=10000&'
+                                f'from={start}&to={end}').body.decode().splitlines()
+        self.assertEqual(self.plain(map(json.loads, found)), expected)
+        self.assertEqual(self.ndjson(**{'from': '-15m'}), [])
+
+    def test_columns_are_chosen_and_ordered(self):
+        found = self.ndjson(columns='x_sum,city')
+        self.assertEqual([list(row.items()) for row in found],
+                         [[('x_sum', r['x_sum']), ('city', r['city'])] for r in self.table])
+
+    def test_descending_order(self):
+        self.assertEqual(self.plain(self.ndjson(order='desc')), self.table[::-1])
+
+    def check_pages(self, **query):
+        rows, cursor, pages = [], None, 0
+        while True:
+            more = {'cursor': cursor} if cursor else {}
+            answer = self.results(format='json', limit=97, **query, **more)
+            self.assertEqual(answer.status, 200, answer.body)
+            whole = json.loads(answer.body)
+            rows += whole if isinstance(whole, list) else whole['rows']
+            pages += 1
+            cursor = (answer.headers['Weir-Next-Cursor'] if isinstance(whole, list)
+                      else whole.get('next_cursor'))
+            if not cursor:
+                return rows, pages
+            self.assertLess(pages, 100)
+
+    def test_pages_by_cursor_are_the_whole_table(self):
+        rows, pages = self.check_pages()
+        self.assertEqual(self.plain(rows), self.table)
+        self.assertGreaterEqual(pages, math.ceil(len(self.table) / 97))
+        rows, _ = self.check_pages(order='desc')
+        self.assertEqual(self.plain(rows), self.table[::-1])
+        rows, _ = self.check_pages(city='Zürich')
+        self.assertEqual(self.plain(rows), [r for r in self.table if r['city'] == 'Zürich'])
+
+    def test_table_of_an_analyzer_with_many_rows(self):
+        found = self.ndjson('cities_topk')
+        expected = self.server.rows('SELECT window_start, city, n, rank FROM cities_topk ORDER BY 1, 2, 3, 4')
+        self.assertEqual([(r['window_start'], r['n'], r['rank']) for r in found],
+                         [(rfc3339(r[0]), r[2], r[3]) for r in expected])
+
+    def test_wrong_questions_are_refused(self):
+        for query in ({'limit': 'many'}, {'limit': -1}, {'from': 'yesterday'}, {'order': 'up'},
+                      {'columns': 'nothing'}, {'cursor': 'forged'}, {'format': 'xml'}, {'nothing': 1},
+                      {'n': 'one'}):
+            with self.subTest(query=query):
+                answer = self.results(**query)
+                self.assertEqual(answer.status, 400, answer.body)
+                self.assertEqual(answer.headers['Content-Type'], 'application/problem+json')
+        self.assertEqual(self.server.get('/api/v1/pipelines/nothing/results').status, 404)
+        self.assertEqual(self.results('nothing').status, 404)
+
+    # ---- SQL -------------------------------------------------------------------------------------
+
+    def sql(self, statement, form='ndjson', **more):
+        body = json.dumps({'sql': statement, **more})
+        return self.server.request('POST', f'/api/v1/sql?format={form}', body.encode(),
+                                   {'Content-Type': 'application/json'})
+
+    def test_sql_gives_what_sqlite_gives(self):
+        statement = ('SELECT city, sum(count) AS events, max(x_max) AS most, NULL AS nothing FROM cities '
+                     'GROUP BY city ORDER BY city')
+        expected = self.server.rows(statement)
+        answer = self.sql(statement)
+        self.assertEqual(answer.status, 200, answer.body)
+        found = [tuple(json.loads(line).values()) for line in answer.body.decode().splitlines()]
+        self.assertEqual(found, expected)
+
+    def test_sql_by_get_and_as_plain_text(self):
+        statement = 'SELECT count(*) AS n FROM cities'
+        expected = len(self.table)
+        for answer in (self.server.get('/api/v1/sql?format=ndjson&' + urllib.parse.urlencode({'sql': statement})),
+                       self.server.request('POST', '/api/v1/sql?format=ndjson', statement.encode(),
+                                           {'Content-Type': 'text/plain'})):
+            self.assertEqual(answer.status, 200, answer.body)
+            self.assertEqual(json.loads(answer.body), {'n': expected})
+
+    def test_sql_with_named_parameters(self):
+        answer = self.sql('SELECT sum(count) AS n FROM cities WHERE city = :city AND n >= :least',
+                          params={'city': '東京', 'least': 1})
+        self.assertEqual(answer.status, 200, answer.body)
+        self.assertEqual(json.loads(answer.body)['n'], sum(
+            r['count'] for r in self.table if r['city'] == '東京' and r['n'] >= 1))
+
+    def test_sql_prints_doubles_exactly_and_infinities_as_null(self):
+        answer = self.sql('SELECT 0.1 AS a, 1e300 AS b, 9e999 AS c, 5e-324 AS d, 9007199254740993 AS e, '
+                          '-0.1 AS f, 123456789.12345678 AS g')
+        self.assertEqual(json.loads(answer.body), {
+            'a': 0.1, 'b': 1e300, 'c': None, 'd': 5e-324, 'e': 9007199254740993, 'f': -0.1,
+            'g': 123456789.12345678})
+
+    def test_command_line_sql_agrees(self):
+        done = harness.weir('sql', '-c', self.server.path, '--format', 'ndjson',
+                            'SELECT count(*) AS n, sum(count) AS events FROM cities',
+                            cwd=self.server.folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(json.loads(done.stdout), {'n': len(self.table), 'events': 3000})
+        done = harness.weir('sql', '-c', self.server.path, 'DELETE FROM cities',
+                            cwd=self.server.folder)
+        self.assertNotEqual(done.returncode, 0)
+
+    # ---- The rest --------------------------------------------------------------------------------
+
+    def test_streams_pipelines_and_plugins_are_listed(self):
+        self.assertIn('"input"', self.server.get('/api/v1/streams').body.decode())
+        self.assertIn('"cities"', self.server.get('/api/v1/pipelines').body.decode())
+        plugins = self.server.get('/api/v1/plugins').body.decode()
+        for name in ('count', 'stats', 'vwap', 'ohlc', 'topk'):
+            self.assertIn(f'"{name}"', plugins)
+            self.assertIn(name, harness.weir('plugins').stdout)
+        self.assertEqual(self.server.get('/live').status, 200)
+        version = harness.weir('version').stdout.split()[-1]
+        self.assertIn(version, self.server.get('/version').body.decode())
+
+    def test_metrics_have_help_and_type_and_no_duplicates(self):
+        seen, names = set(), set()
+        for line in self.server.get('/metrics').body.decode().splitlines():
+            if line.startswith('# TYPE '):
+                name = line.split()[2]
+                self.assertNotIn(name, names)
+                names.add(name)
+            elif not line.startswith('#'):
+                sample = line.rsplit(' ', 1)[0]
+                self.assertNotIn(sample, seen)
+                seen.add(sample)
+                self.assertIn(sample.split('{')[0], names)
+                self.assertTrue(sample.startswith('weir_') or sample.startswith('process_'), sample)
+        self.assertEqual(self.server.metric('weir_accepted_total', stream='input'), 3001)
+
+    def test_table_has_its_types_and_key(self):
+        sql, = self.server.rows("SELECT sql FROM sqlite_schema WHERE name = 'cities'")[0]
+        self.assertRegex(sql, r'STRICT')
+        self.assertRegex(sql, r'WITHOUT ROWID')
+        found = self.server.rows("SELECT name, type, pk FROM pragma_table_info('cities')")
+        self.assertEqual(found, [('window_start', 'INTEGER', 1), ('city', 'TEXT', 2), ('n', 'INTEGER', 3),
+                                 ('count', 'INTEGER', 0), ('x_sum', 'REAL', 0), ('x_max', 'REAL', 0)])
+
+
+if __name__ == '__main__':
+    harness.main()

@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A configuration, plugin, address, folder or database that will not do: weir refuses to start, with
+the reason, the place and the exit code. `weir check` and `weir serve` say the same."""
+
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import unittest
+
+import harness
+
+GOOD = '''\
+server: {listen: 127.0.0.1:0, database: weir.db}
+streams:
+  trades:
+    time: {field: ts, unit: ms}
+    fields: {symbol: string, price: float, qty: int}
+pipelines:
+  trades_10s:
+    from: trades
+    key: [symbol]
+    window: {tumbling: 10s}
+    analyzers:
+      - count
+      - stats: {of: price}
+'''
+
+# What is put in place of what; where the error is; a word of the message.
+WRONG = (
+    ('tab in the indentation', '    from: trades', '\tfrom: trades', '', ''),
+    ('list that is not closed', '[symbol]', '[symbol', '', ''),
+    ('unknown key of the file', 'streams:', 'steams:', 'steams', 'streams'),
+    ('unknown key of a pipeline', 'window: {', 'widow: {', 'widow', 'window'),
+    ('unknown key of a stream', 'fields:', 'feilds:', 'feilds', 'fields'),
+    ('unknown type', 'qty: int', 'qty: integr', 'integr', 'int'),
+    ('unknown stream', 'from: trades', 'from: trade', 'trade', 'trades'),
+    ('unknown key column', '[symbol]', '[symbl]', 'symbl', 'symbol'),
+    ('unknown unit', 'unit: ms', 'unit: mss', 'mss', 'ms'),
+    ('window that is no duration', 'tumbling: 10s', 'tumbling: ten', 'ten', ''),
+    ('window of no length', 'tumbling: 10s', 'tumbling: 0s', '0s', ''),
+    ('no window', '    window: {tumbling: 10s}\n', '', '', 'window'),
+    ('unknown analyzer', '- count', '- cuont', 'cuont', 'count'),
+    ('unknown parameter', '{of: price}', '{off: price}', 'off', 'of'),
+    ('missing parameter', 'stats: {of: price}', 'stats', 'stats', 'of'),
+    ('column that does not exist', '{of: price}', '{of: prize}', 'prize', 'price'),
+    ('column of the wrong type', '{of: price}', '{of: symbol}', 'symbol', 'string'),
+    ('word that is not a choice', '{of: price}', '{of: price, emit: [meen]}', 'meen', 'mean'),
+    ('where that does not compile', '    key: [symbol]', '    where: price >\n    key: [symbol]',
+     'price >', ''),
+    ('where with an unknown column', '    key: [symbol]', '    where: prize > 1\n    key: [symbol]',
+     'prize', 'prize'),
+    ('where with a subquery', '    key: [symbol]',
+     '    where: (SELECT count(*) FROM sqlite_schema)\n    key: [symbol]', '(SELECT', ''),
+    ('variable that is not set', '127.0.0.1:0', '${WEIR_TEST_NOT_SET:?say where to listen}',
+     '${WEIR', 'say where to listen'),
+    ('address that is none', '127.0.0.1:0', '127.0.0.1:99999', '127.0.0.1:99999', ''),
+    ('address for everybody without tokens', '127.0.0.1:0', '0.0.0.0:0', '0.0.0.0:0', ''),
+    ('the same name twice', 'streams:', 'pipelines: {}\nstreams:', '', 'pipelines'),
+    ('number of workers out of range', '    from: trades', '    workers: 1000\n    from: trades',
+     '1000', ''),
+)
+
+PLUGIN = '''
+#include <stddef.h>
+#include "weir/plugin.h"
+int nowhere_to_be_found(struct weir_ctx *);
+static int update(struct weir_ctx *c, const struct weir_rows *r) { (void)c; (void)r; return 0; }
+static int emit(struct weir_ctx *c, const void *s, struct weir_cell *o, struct weir_out *x)
+{ (void)c; (void)s; (void)x; weir_put_int(o, 1); return 0; }
+static const struct weir_output outputs[] = {{"one", WEIR_INT, "one", NULL}, {NULL, 0, NULL, NULL}};
+static const struct weir_analyzer analyzer = {.name = "NAME", .version = "1", .help = "h",
+    .outputs = outputs, .state_size = 8, MEMBERS};
+'''
+
+
+class Start(unittest.TestCase):
+    def setUp(self):
+        self.folder = harness.folder_for_test(self)
+        self.path = os.path.join(self.folder, 'weir.yaml')
+
+    def run_weir(self, command, text=None, **more):
+        if text is not None:
+            with open(self.path, 'w', encoding='utf-8') as file:
+                file.write(text)
+        return harness.weir(command, '-c', self.path, cwd=self.folder, **more)
+
+    def check_refused(self, text, code, words, **more):
+        """check and serve end with the code and the words."""
+        for command in ('check', 'serve'):
+            done = self.run_weir(command, text, **more)
+            self.assertEqual(done.returncode, code, (command, done.stderr))
+            for word in words:
+                self.assertIn(word, done.stderr, command)
+        return done
+
+    def test_good_configuration_passes_the_check(self):
+        done = self.run_weir('check', GOOD)
+        self.assertEqual((done.returncode, done.stderr), (0, done.stderr))
+
+    def test_wrong_configuration_is_refused_with_file_line_and_column(self):
+        for name, old, new, at, word in WRONG:
+            with self.subTest(name):
+                self.assertEqual(GOOD.count(old), 1)
+                text = GOOD.replace(old, new)
+                done = self.check_refused(text, 78, [word])
+                place = re.search(r'weir\.yaml:(\d+):(\d+): ', done.stderr)
+                self.assertTrue(place, done.stderr)
+                if at:
+                    offset = text.index(at, text.index(new))
+                    line = text.count('\n', 0, offset) + 1
+                    column = offset - text.rfind('\n', 0, offset)
+                    self.assertEqual(place.groups(), (str(line), str(column)), done.stderr)
+
+    def test_close_names_are_suggested(self):
+        for old, new, meant in (('window: {', 'widow: {', 'window'), ('- count', '- cuont', 'count'),
+                                ('{of: price}', '{of: prize}', 'price')):
+            done = self.run_weir('check', GOOD.replace(old, new))
+            self.assertRegex(done.stderr, f"did you mean '{meant}'")
+
+    def test_empty_and_missing_files_are_refused(self):
+        self.check_refused('', 78, ['weir.yaml'])
+        os.remove(self.path)
+        done = self.run_weir('check')
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('weir.yaml', done.stderr)
+
+    def test_wrong_usage_ends_with_64(self):
+        for arguments in ((), ('nonsense',), ('serve', '--nonsense'), ('run',), ('serve',)):
+            with self.subTest(arguments=arguments):
+                self.assertEqual(harness.weir(*arguments).returncode, 64)
+        self.assertEqual(harness.weir('--help').returncode, 0)
+        self.assertEqual(harness.weir('serve', '--help').returncode, 0)
+
+    # ---- Plugins ---------------------------------------------------------------------------------
+
+    def build_plugin(self, name, tail, members='.update = update, .emit = emit'):
+        source = os.path.join(self.folder, f'{name}.c')
+        with open(source, 'w', encoding='ascii') as file:
+            file.write(PLUGIN.replace('NAME', name).replace('MEMBERS', members) + tail)
+        subprocess.run([*os.environ.get('CC', 'cc').split(), '-std=c11', '-shared', '-fPIC', '-w',
+                        '-fvisibility=hidden', '-I', os.path.join(harness.SOURCE, 'include'), source,
+                        '-o', os.path.join(self.folder, f'{name}.so')], check=True)
+
+    def check_plugin(self, name, words):
+        env = harness.environment()
+        env['WEIR_PLUGIN_PATH'] += ':' + self.folder
+        self.check_refused(GOOD.replace('- count', f'- {name}'), 78, [f'{name}.so', *words], env=env)
+
+    def test_plugin_with_another_abi_is_refused(self):
+        self.build_plugin('wrong_abi', '__attribute__((visibility("default"))) const struct weir_entry '
+                          'weir_plugin_abi999 = {sizeof (struct weir_analyzer), &analyzer};')
+        self.check_plugin('wrong_abi', ['weir_plugin_abi1'])
+
+    def test_shared_object_that_is_no_plugin_is_refused(self):
+        self.build_plugin('no_plugin', 'int x;')
+        self.check_plugin('no_plugin', ['weir_plugin_abi1'])
+
+    def test_file_that_is_no_shared_object_is_refused(self):
+        with open(os.path.join(self.folder, 'text.so'), 'w', encoding='ascii') as file:
+            file.write('not an ELF file\n')
+        self.check_plugin('text', [])
+
+    def test_plugin_that_misses_a_symbol_is_refused(self):
+        self.build_plugin('missing', 'WEIR_PLUGIN(analyzer);',
+                          '.update = update, .emit = emit, .open = nowhere_to_be_found')
+        self.check_plugin('missing', ['nowhere_to_be_found'])
+
+    def test_plugin_without_a_required_function_is_refused(self):
+        self.build_plugin('no_update', 'WEIR_PLUGIN(analyzer);', '.emit = emit')
+        self.check_plugin('no_update', ['update'])
+
+    def test_plugin_built_as_it_should_be_is_taken(self):
+        self.build_plugin('fine', 'WEIR_PLUGIN(analyzer);')
+        env = harness.environment()
+        env['WEIR_PLUGIN_PATH'] += ':' + self.folder
+        done = self.run_weir('check', GOOD.replace('- count', '- fine'), env=env)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    # ---- The machine -----------------------------------------------------------------------------
+
+    def test_port_in_use_ends_with_69(self):
+        with socket.create_server(('127.0.0.1', 0)) as taken:
+            port = taken.getsockname()[1]
+            done = self.run_weir('serve', GOOD.replace('127.0.0.1:0', f'127.0.0.1:{port}'))
+        self.assertEqual(done.returncode, 69, done.stderr)
+        self.assertIn(str(port), done.stderr)
+
+    def test_folder_that_is_not_there_ends_with_73(self):
+        done = self.check_refused(GOOD.replace('weir.db', 'missing/weir.db'), 73, ['missing/weir.db'])
+        self.assertFalse(os.path.exists(os.path.join(self.folder, 'missing')), done.stderr)
+
+    def test_file_that_is_no_database_is_refused_and_left_alone(self):
+        path = os.path.join(self.folder, 'weir.db')
+        with open(path, 'w', encoding='ascii') as file:
+            file.write('my diary\n' * 100)
+        done = self.run_weir('serve', GOOD)
+        self.assertIn(done.returncode, (73, 74), done.stderr)
+        self.assertIn('weir.db', done.stderr)
+        with open(path, encoding='ascii') as file:
+            self.assertEqual(file.read(), 'my diary\n' * 100)
+
+    def test_read_only_folder_ends_with_73_or_74(self):
+        """Root may write anywhere, so that root runs weir as nobody here."""
+        as_nobody = {'user': 65534, 'group': 65534, 'extra_groups': []} if os.geteuid() == 0 else {}
+        os.chmod(self.folder, 0o755)
+        self.run_weir('check', 'streams: [')
+        with open(self.path, 'w', encoding='utf-8') as file:
+            file.write(GOOD)
+        os.chmod(self.folder, 0o555)
+        try:
+            if as_nobody and subprocess.run([harness.WEIR, 'version'], stdout=subprocess.DEVNULL,
+                                            stderr=subprocess.DEVNULL, check=False,
+                                            **as_nobody).returncode != 0:
+                self.skipTest('nobody cannot run weir from here')
+        except PermissionError:
+            self.skipTest('nobody cannot run weir from here')
+        done = subprocess.run([harness.WEIR, 'serve', '-c', self.path], cwd=self.folder, text=True,
+                              env=harness.environment(), stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, timeout=harness.LIMIT_S, check=False, **as_nobody)
+        os.chmod(self.folder, 0o755)
+        self.assertIn(done.returncode, (73, 74), done.stderr)
+        self.assertIn('weir.db', done.stderr)
+
+    def test_database_of_a_newer_version_is_refused_and_left_alone(self):
+        self.assertEqual(self.run_weir('check', GOOD).returncode, 0)
+        path = os.path.join(self.folder, 'weir.db')
+        with harness.Server(GOOD, folder=self.folder):
+            pass
+        connection = sqlite3.connect(path)
+        version, = connection.execute('PRAGMA user_version').fetchone()
+        self.assertGreater(version, 0)
+        connection.execute(f'PRAGMA user_version = {version + 1000}')
+        connection.close()
+        self.check_refused(GOOD, 73, ['weir.db', 'newer'])
+
+    def test_second_server_on_one_database_is_refused(self):
+        with harness.Server(GOOD, folder=self.folder):
+            done = self.run_weir('serve')
+            self.assertNotEqual(done.returncode, 0)
+            self.assertIn('weir.db', done.stderr)
+
+    def test_sigterm_ends_with_0(self):
+        with harness.Server(GOOD) as server:
+            server.post_ok('trades', [{'ts': 1700000000000, 'symbol': 'a', 'price': 1.0, 'qty': 1}])
+            server.stop()
+            self.assertEqual(server.process.returncode, 0)
+
+
+if __name__ == '__main__':
+    harness.main()
