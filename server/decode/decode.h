@@ -16,11 +16,15 @@
 #include "base/error.h"
 #include "batch/batch.h"
 
-enum decode_format { DECODE_NDJSON, DECODE_JSON, DECODE_CSV }; /* JSON: array of objects, or one */
+enum decode_format {
+    DECODE_NDJSON,
+    DECODE_JSON,
+    DECODE_CSV
+}; /* JSON: array of objects, or one */
 
 enum decode_unit {
     DECODE_RFC3339, /* string; without a zone UTC is meant */
-    DECODE_S,       /* numbers, also decimal: 1700000000.123; digits below 1 us are cut */
+    DECODE_S, /* numbers, also decimal: 1700000000.123; digits below 1 us are cut */
     DECODE_MS,
     DECODE_US,
     DECODE_NS,
@@ -52,8 +56,10 @@ struct decode_options {
 #define DECODE_ERRORS_MAX 100
 
 struct decode_error {
-    uint64_t line;   /* in the request, from 1; for arrays the line the element begins on */
-    uint32_t column; /* byte in the line (array: in the line of the fault), from 1; 0: whole record */
+    uint64_t
+        line; /* in the request, from 1; for arrays the line the element begins on */
+    uint32_t
+        column; /* byte in the line (array: in the line of the fault), from 1; 0: whole record */
     enum decode_reason reason;
     char message[160];
 };

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From pieces of a body to records. A record that lies whole in a piece is decoded where it lies; one
+ * that is cut, or so close to the end of the piece that loads of 16 bytes would leave it, is put
+ * together in the carry first.
+ *
+ *      piece   ...} \n {...} \n {...} \n {...} \n {...
+ *              ----------------------->   the last 64 bytes and what is unfinished: carry
+ *                decoded in place
+ */
+#include "decode/array.h"
+#include "decode/csv.h"
+#include "decode/json.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define CARRY_MIN 4096u
+
+struct decoder {
+    enum decode_format format;
+    size_t terminator;     /* bytes of a record that do not count: the line feed */
+    struct record *record; /* of json or of csv */
+    struct json json;
+    struct csv csv;
+    struct array array;
+
+    char *carry; /* the record that is not whole yet, and RECORD_PAD */
+    size_t carry_size, carry_room;
+    bool whole;    /* the carry is whole, and waits for a batch with room */
+    bool skipping; /* the record is too long: its bytes are not kept */
+    bool begun;    /* JSON: between the first and the last byte of an element */
+    bool broken;   /* nothing more can be read */
+
+    uint64_t line, column; /* where the next byte stands, from 1 and from 0 */
+    uint64_t begin_line, begin_column; /* the same for the record */
+    struct decode_stats stats;
+    struct decode_error errors[DECODE_ERRORS_MAX];
+};
+
+const char *decode_reason_name(enum decode_reason reason)
+{
+    static const char *const name[DECODE_REASONS] = {
+        [DECODE_SYNTAX] = "syntax", [DECODE_UTF8] = "utf8",
+        [DECODE_DEPTH] = "depth",   [DECODE_TOO_LONG] = "too_long",
+        [DECODE_TYPE] = "type",     [DECODE_RANGE] = "range",
+        [DECODE_FIELDS] = "fields", [DECODE_NO_TIME] = "no_time",
+        [DECODE_FUTURE] = "future",
+    };
+    return name[reason];
+}
+
+static const uint8_t space_in_line[256] = {[' '] = 1, ['\t'] = 1, ['\r'] = 1};
+static const uint8_t space_anywhere[256] = {
+    [' '] = 1, ['\t'] = 1, ['\r'] = 1, ['\n'] = 1};
+
+static int init_record(struct record *r, const struct decode_options *o,
+                       enum decode_format format)
+{
+    *r = (struct record){
+        .schema = o->schema,
+        .words = (unsigned)((o->schema->n + 63) / 64),
+        .unit = o->time_unit,
+        .size_max = o->record_max,
+        .depth_max = o->depth_max < RECORD_DEPTH_MAX ? o->depth_max : RECORD_DEPTH_MAX,
+        .space = format == DECODE_NDJSON ? space_in_line : space_anywhere,
+        .skew_us = o->max_future_skew_us,
+        .c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0),
+    };
+    return r->c_locale ? 0 : -ENOMEM;
+}
+
+int decoder_new(const struct decode_options *options, enum decode_format format,
+                struct decoder **ret)
+{
+    struct decoder *d = calloc(1, sizeof *d);
+    if (!d)
+        return -ENOMEM;
+    d->format = format;
+    d->terminator = format == DECODE_JSON ? 0 : 1;
+    d->json.lines = format == DECODE_NDJSON;
+    d->record = format == DECODE_CSV ? &d->csv.record : &d->json.record;
+    d->stats.errors = d->errors;
+    int err = init_record(d->record, options, format);
+    if (err == 0 && format == DECODE_CSV)
+        csv_init(&d->csv);
+    else if (err == 0)
+        err = json_init(&d->json);
+    if (err < 0) {
+        decoder_free(d);
+        return err;
+    }
+    decoder_reset(d, 0);
+    *ret = d;
+    return 0;
+}
+
+void decoder_free(struct decoder *d)
+{
+    if (!d)
+        return;
+    if (d->record->c_locale)
+        freelocale(d->record->c_locale);
+    json_free(&d->json);
+    free(d->carry);
+    free(d);
+}
+
+void decoder_reset(struct decoder *d, int64_t now_us)
+{
+    struct record *r = d->record;
+    r->now_us = now_us;
+    if (__builtin_add_overflow(now_us, r->skew_us, &r->latest_us))
+        r->latest_us = INT64_MAX;
+    d->carry_size = 0;
+    d->whole = d->skipping = d->begun = d->broken = false;
+    d->line = d->begin_line = 1;
+    d->column = d->begin_column = 0;
+    d->array = (struct array){.state = ARRAY_START};
+    if (d->format == DECODE_CSV)
+        csv_begin_body(&d->csv);
+    d->stats = (struct decode_stats){.errors = d->errors};
+}
+
+const struct decode_stats *decoder_stats(const struct decoder *d)
+{
+    return &d->stats;
+}
+
+/* Counts the record as rejected for what its fault says; `begin` are its bytes, if they are there. */
+static void reject(struct decoder *d, const char *begin)
+{
+    const struct record_fault *f = &d->record->fault;
+    d->stats.rejected++;
+    d->stats.by_reason[f->reason]++;
+    if (d->stats.n_errors == DECODE_ERRORS_MAX)
+        return;
+    struct decode_error *e = &d->errors[d->stats.n_errors++];
+    *e = (struct decode_error){.line = d->begin_line, .reason = f->reason};
+    memcpy(e->message, f->message, sizeof e->message);
+    if (!f->at || !begin)
+        return;
+    const char *line = memrchr(begin, '\n', (size_t)(f->at - begin));
+    uint64_t column = line ? (uint64_t)(f->at - line)
+                           : d->begin_column + (uint64_t)(f->at - begin) + 1;
+    e->column = column > UINT32_MAX ? UINT32_MAX : (uint32_t)column;
+}
+
+/* Nothing more of this body can be read. */
+static int give_up(struct decoder *d, const char *begin)
+{
+    reject(d, begin);
+    d->broken = true;
+    return -EBADMSG;
+}
+
+static int reject_too_long(struct decoder *d)
+{
+    record_fault(d->record, NULL, DECODE_TOO_LONG, "longer than the limit of %zu bytes",
+                 d->record->size_max);
+    if (d->format == DECODE_CSV && !d->csv.have_header)
+        return give_up(d, NULL);
+    reject(d, NULL);
+    return RECORD_OK;
+}
+
+/* Moves the position past n bytes. */
+static void advance(struct decoder *d, const char *p, size_t n)
+{
+    const char *end = p + n, *feed;
+    while ((feed = memchr(p, '\n', (size_t)(end - p)))) {
+        d->line++;
+        d->column = 0;
+        p = feed + 1;
+    }
+    d->column += (uint64_t)(end - p);
+}
+
+static int make_room(struct decoder *d, struct batch *out)
+{
+    d->record->out = out;
+    if (out->n_rows < out->room)
+        return RECORD_OK;
+    int err = batch_grow(out);
+    return err == -ENOSPC ? RECORD_FULL : err;
+}
+
+static size_t bom_size(const struct decoder *d, const char *p)
+{
+    return d->begin_line == 1 && memcmp(p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+}
+
+/* The line at *p, moved past it. */
+static inline int decode_line(struct decoder *d, const char **p, struct batch *out)
+{
+    int status = make_room(d, out);
+    if (status != RECORD_OK)
+        return status;
+    const char *begin = *p, *end = NULL;
+    status = json_decode(&d->json, begin + bom_size(d, begin), NULL, &end);
+    if (status == RECORD_FULL || status < 0)
+        return status;
+    if (__builtin_expect(!end, 0))
+        end = (const char *)rawmemchr(begin, '\n') + 1;
+    bool too_long = (size_t)(end - begin) - 1 > d->record->size_max;
+    if (__builtin_expect(status == RECORD_OK && !too_long, 1)) {
+        d->stats.accepted++;
+    } else if (too_long) {
+        if (status == RECORD_OK) {
+            out->n_rows--;
+            batch_undo_nulls(out);
+        }
+        reject_too_long(d);
+    } else if (status == RECORD_BAD) {
+        reject(d, begin);
+    }
+    d->line = ++d->begin_line;
+    *p = end;
+    return RECORD_OK;
+}
+
+/* All lines before `end`, which stands behind a line feed. */
+static int decode_lines(struct decoder *d, const char **p, const char *end,
+                        struct batch *out)
+{
+    while (*p < end) {
+        int status = decode_line(d, p, out);
+        if (status != RECORD_OK)
+            return status;
+    }
+    return RECORD_OK;
+}
+
+/* A row or an element of `size` bytes. RECORD_OK: it is done with. */
+static int decode_whole(struct decoder *d, const char *p, size_t size,
+                        struct batch *out)
+{
+    int status = make_room(d, out);
+    if (status != RECORD_OK)
+        return status;
+    if (size - d->terminator > d->record->size_max)
+        return reject_too_long(d);
+    const char *end;
+    bool header = d->format == DECODE_CSV && !d->csv.have_header;
+    if (d->format == DECODE_CSV)
+        status = csv_decode(&d->csv, p, size);
+    else
+        status = json_decode(&d->json, p, p + size, &end);
+    if (status == RECORD_BAD && header)
+        return give_up(d, p);
+    if (status == RECORD_FULL || status < 0)
+        return status;
+    if (status == RECORD_BAD)
+        reject(d, p);
+    d->stats.accepted += status == RECORD_OK;
+    return RECORD_OK;
+}
+
+/* The next record begins where the last one ended. */
+static void begin_record(struct decoder *d)
+{
+    d->begin_line = d->line;
+    d->begin_column = d->column;
+    d->begun = d->skipping = d->whole = false;
+    d->carry_size = 0;
+    if (d->format == DECODE_CSV)
+        csv_begin_row(&d->csv);
+}
+
+static int grow_carry(struct decoder *d, size_t size)
+{
+    size_t room = d->carry_room ? d->carry_room : CARRY_MIN;
+    while (room < size + RECORD_PAD)
+        room *= 2;
+    if (room == d->carry_room)
+        return 0;
+    char *p = realloc(d->carry, room);
+    if (!p)
+        return -ENOMEM;
+    d->carry = p;
+    d->carry_room = room;
+    return 0;
+}
+
+/* Takes n bytes of the record, to its end if `whole`. */
+static int keep(struct decoder *d, const char *p, size_t n, bool whole)
+{
+    if (d->format != DECODE_NDJSON)
+        advance(d, p, n);
+    size_t counted = d->carry_size + n - (whole ? d->terminator : 0);
+    if (d->skipping || counted > d->record->size_max) {
+        d->skipping = true;
+        d->carry_size = 0;
+        return 0;
+    }
+    if (grow_carry(d, d->carry_size + n) < 0)
+        return -ENOMEM;
+    memcpy(d->carry + d->carry_size, p, n);
+    d->carry_size += n;
+    memset(d->carry + d->carry_size, 0, RECORD_PAD);
+    d->whole = whole;
+    return 0;
+}
+
+static int decode_carry(struct decoder *d, struct batch *out)
+{
+    const char *p = d->carry;
+    int status = d->format == DECODE_NDJSON ? decode_line(d, &p, out)
+                                            : decode_whole(d, p, d->carry_size, out);
+    if (status == RECORD_OK)
+        begin_record(d);
+    return status;
+}
+
+/* Ends a record that was not kept. */
+static int end_skipped(struct decoder *d)
+{
+    int status = reject_too_long(d);
+    if (d->format == DECODE_NDJSON)
+        d->line++;
+    begin_record(d);
+    return status;
+}
+
+/* JSON: from between elements to the first byte of one. */
+static int pass_between(struct decoder *d, const char **p, const char *end)
+{
+    const char *problem, *at, *begin = *p;
+    const char *next = array_between(&d->array, begin, end, &problem, &at);
+    if (!next) {
+        record_fault(d->record, at, DECODE_SYNTAX, "%s", problem);
+        return give_up(d, begin);
+    }
+    advance(d, begin, (size_t)(next - begin));
+    begin_record(d);
+    d->begun = d->array.state == ARRAY_IN;
+    *p = next;
+    return RECORD_OK;
+}
+
+/* Behind the end of the record, or NULL. */
+static const char *scan(struct decoder *d, const char *p, const char *end)
+{
+    if (d->format == DECODE_CSV)
+        return csv_scan(&d->csv, p, end);
+    if (d->format == DECODE_JSON)
+        return array_scan(&d->array, p, end);
+    const char *feed = memchr(p, '\n', (size_t)(end - p));
+    return feed ? feed + 1 : NULL;
+}
+
+/* A whole record of the piece, which can be read where it lies. */
+static int decode_in_place(struct decoder *d, const char *p, size_t size,
+                           struct batch *out)
+{
+    int status = decode_whole(d, p, size, out);
+    if (status == RECORD_FULL) {
+        int err = keep(d, p, size, true); /* it was scanned: let no one scan it again */
+        return err < 0 ? err : status;
+    }
+    if (status == RECORD_OK) {
+        advance(d, p, size);
+        begin_record(d);
+    }
+    return status;
+}
+
+/* The next record, or run of lines, or as much of one as there is. */
+static int take(struct decoder *d, const char **p, const char *end, struct batch *out)
+{
+    bool fresh = d->carry_size == 0 && !d->skipping;
+    if (d->format == DECODE_NDJSON && fresh && end - *p > RECORD_PAD) {
+        const char *feed = memrchr(*p, '\n', (size_t)(end - *p) - RECORD_PAD);
+        if (feed)
+            return decode_lines(d, p, feed + 1, out);
+    }
+    if (d->format == DECODE_JSON && !d->begun)
+        return pass_between(d, p, end);
+    const char *begin = *p, *stop = scan(d, begin, end);
+    *p = stop ? stop : end;
+    if (stop && fresh && end - stop >= RECORD_PAD && d->format != DECODE_NDJSON)
+        return decode_in_place(d, begin, (size_t)(stop - begin), out);
+    int err = keep(d, begin, (size_t)(*p - begin), stop != NULL);
+    if (err < 0 || !stop)
+        return err;
+    if (!d->skipping)
+        return decode_carry(d, out);
+    return end_skipped(d);
+}
+
+static int to_result(int status)
+{
+    return status == RECORD_FULL ? DECODE_FULL : status;
+}
+
+int decoder_feed(struct decoder *d, const char **p, size_t *n, struct batch *out)
+{
+    if (d->broken)
+        return -EBADMSG;
+    const char *end = *p + *n;
+    int status = d->whole ? decode_carry(d, out) : RECORD_OK;
+    while (status == RECORD_OK && *p < end)
+        status = take(d, p, end, out);
+    *n = (size_t)(end - *p);
+    return to_result(status);
+}
+
+/* The body ends in the middle of a row or an element, or before the array does. */
+static int reject_cut(struct decoder *d, const char *text)
+{
+    record_fault(d->record, NULL, DECODE_SYNTAX, "%s", text);
+    reject(d, NULL);
+    begin_record(d);
+    d->array.state = ARRAY_END; /* said once */
+    return DECODE_DONE;
+}
+
+static int finish_json(struct decoder *d)
+{
+    switch (d->array.state) {
+    case ARRAY_END:
+        return DECODE_DONE;
+    case ARRAY_START:
+        return reject_cut(d, "the body is empty: expected an array of objects");
+    case ARRAY_IN:
+        return reject_cut(d, "the body ends before its last object does");
+    default:
+        return reject_cut(d, "the body ends before the array does");
+    }
+}
+
+int decoder_finish(struct decoder *d, struct batch *out)
+{
+    if (d->broken)
+        return -EBADMSG;
+    if (d->whole) {
+        int status = decode_carry(d, out);
+        if (status != RECORD_OK)
+            return to_result(status);
+    }
+    if (d->skipping) {
+        d->array.state = ARRAY_END;
+        return end_skipped(d);
+    }
+    if (d->format == DECODE_JSON)
+        return finish_json(d);
+    if (d->carry_size == 0)
+        return DECODE_DONE;
+    static const char feed[] = "\n";
+    if (d->format == DECODE_CSV && !csv_scan(&d->csv, feed, feed + 1))
+        return reject_cut(d, "a quoted field is not closed");
+    int err = keep(d, feed, 1, true);
+    return err < 0 ? err : to_result(decode_carry(d, out));
+}

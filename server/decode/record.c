@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The rare parts of a row's life: faults, nulls, room for strings.
+ */
+#include "decode/record.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#define QUOTED_MAX 40 /* bytes of a value that a message quotes */
+
+const char *record_fault(struct record *r, const char *at, enum decode_reason reason,
+                         const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    vsnprintf(r->fault.message, sizeof r->fault.message, format, args);
+    va_end(args);
+    r->fault.at = at;
+    r->fault.reason = reason;
+    r->status = RECORD_BAD;
+    return NULL;
+}
+
+/* Length of the part of a value that fits a message: no control characters, no half characters. */
+static int quotable(const char *at, size_t size)
+{
+    size_t n = 0;
+    while (n < size && n < QUOTED_MAX && (unsigned char)at[n] >= ' ')
+        n++;
+    while (n > 0 && n < size && ((unsigned char)at[n] & 0xc0) == 0x80)
+        n--;
+    return (int)n;
+}
+
+const char *record_type_fault(struct record *r, size_t c, const char *at, size_t size,
+                              enum decode_reason reason, const char *expected)
+{
+    int n = quotable(at, size);
+    return record_fault(r, at, reason, "field '%.40s': expected %s, got %.*s%s",
+                        r->schema->column[c].name, expected, n, at,
+                        (size_t)n < size ? "..." : "");
+}
+
+bool record_bytes(struct record *r, size_t c, const char *at, size_t size)
+{
+    struct column *col = &r->out->column[c];
+    size_t used = (size_t)col->offsets[r->out->n_rows];
+    if (col->bytes_room - used >= size)
+        return true;
+    int err = size > r->size_max ? -ENOSPC : batch_bytes(r->out, c, size);
+    if (err == 0)
+        return true;
+    r->status = err;
+    if (err == -ENOSPC && (size > r->size_max || r->out->n_rows == 0))
+        record_fault(r, at, DECODE_TOO_LONG,
+                     "field '%.40s': string of %zu bytes is too long",
+                     r->schema->column[c].name, size);
+    else if (err == -ENOSPC)
+        r->status = RECORD_FULL;
+    return false;
+}
+
+void record_null(struct record *r, size_t c)
+{
+    struct column *col = &r->out->column[c];
+    uint32_t row = r->out->n_rows;
+    record_set_bit(r->null_bits, c);
+    if (col->type == WEIR_STRING)
+        col->offsets[row + 1] = col->offsets[row];
+    else if (col->type == WEIR_BOOL)
+        batch_put_bool(col, row, false);
+    else
+        ((int64_t *)col->values)[row] = 0; /* the bits of 0.0, too */
+}
+
+static int fault_time(struct record *r, int64_t time_us)
+{
+    char text[CLOCK_TEXT_MAX];
+    clock_format(time_us, text);
+    record_fault(r, NULL, DECODE_FUTURE, "field '%.40s': %s is too far in the future",
+                 r->schema->column[0].name, text);
+    return RECORD_BAD;
+}
+
+int record_commit_slow(struct record *r)
+{
+    if (record_bit(r->null_bits, 0)) {
+        record_fault(r, NULL, DECODE_NO_TIME,
+                     "field '%.40s', the time, is missing or null",
+                     r->schema->column[0].name);
+        return RECORD_BAD;
+    }
+    int64_t time_us = ((const int64_t *)r->out->column[0].values)[r->out->n_rows];
+    if (time_us > r->latest_us)
+        return fault_time(r, time_us);
+    for (unsigned w = 0; w < r->words; w++) {
+        for (uint64_t bits = r->null_bits[w]; bits; bits &= bits - 1) {
+            size_t c = w * 64 + (unsigned)__builtin_ctzll(bits);
+            record_null(r, c);
+            if (batch_set_null(r->out, c) < 0) {
+                batch_undo_nulls(r->out);
+                return -ENOMEM;
+            }
+        }
+    }
+    r->out->n_rows++;
+    return RECORD_OK;
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Values of every form: stored with their type checked, or skipped with their syntax checked.
+ */
+#include "decode/value.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+
+static const char *const expected_name[] = {
+    [WEIR_INT] = "a whole number", [WEIR_FLOAT] = "a number",
+    [WEIR_BOOL] = "true or false", [WEIR_STRING] = "a string",
+    [WEIR_TIME] = "a time",
+};
+
+enum value_kind value_kind(const struct record *r, size_t c)
+{
+    switch (r->schema->column[c].type) {
+    case WEIR_INT:
+        return VALUE_INT;
+    case WEIR_FLOAT:
+        return VALUE_FLOAT;
+    case WEIR_STRING:
+        return VALUE_STRING;
+    case WEIR_TIME:
+        return c == 0 && r->unit != DECODE_RFC3339 ? VALUE_NUMBER_TIME : VALUE_OTHER;
+    default:
+        return VALUE_OTHER;
+    }
+}
+
+static const char *literal(struct record *r, const char *p, const char *word)
+{
+    size_t n = strlen(word);
+    if (memcmp(p, word, n) != 0)
+        return record_fault(r, p, DECODE_SYNTAX, "expected a value");
+    return p + n;
+}
+
+static const char *expected(const struct record *r, size_t c)
+{
+    enum weir_type type = r->schema->column[c].type;
+    if (type != WEIR_TIME)
+        return expected_name[type];
+    if (c != 0)
+        return "an RFC 3339 time or whole microseconds";
+    return r->unit == DECODE_RFC3339 ? "an RFC 3339 time" : "a time as a number";
+}
+
+const char *value_wrong(struct record *r, const char *p, size_t size, size_t c)
+{
+    return record_type_fault(r, c, p, size, DECODE_TYPE, expected(r, c));
+}
+
+/* A value that is well-formed, but not of the column's type. */
+static const char *wrong_type(struct record *r, const char *p, size_t c)
+{
+    const char *end = value_skip(r, p);
+    return end ? value_wrong(r, p, (size_t)(end - p), c) : NULL;
+}
+
+static int scale_time(enum decode_unit unit, const struct number *n, int64_t *ret_us)
+{
+    static const int shift[] = {
+        [DECODE_S] = 6, [DECODE_MS] = 3, [DECODE_US] = 0, [DECODE_NS] = -3};
+    return number_to_scaled(n, shift[unit], ret_us);
+}
+
+static int store_number(struct record *r, const struct number *n, size_t c)
+{
+    struct column *col = &r->out->column[c];
+    uint32_t row = r->out->n_rows;
+    if (col->type == WEIR_FLOAT)
+        return number_to_double(n, r->c_locale, &((double *)col->values)[row]);
+    if (col->type == WEIR_BOOL || col->type == WEIR_STRING ||
+        (c == 0 && r->unit == DECODE_RFC3339))
+        return -EDOM;
+    int64_t *to = &((int64_t *)col->values)[row];
+    return c == 0 ? scale_time(r->unit, n, to) : number_to_int(n, to);
+}
+
+bool value_number(struct record *r, const struct number *n, size_t c)
+{
+    size_t size = (size_t)(n->end - n->begin);
+    int err = store_number(r, n, c);
+    if (err == -EDOM)
+        value_wrong(r, n->begin, size, c);
+    else if (err == -ERANGE)
+        record_type_fault(r, c, n->begin, size, DECODE_RANGE,
+                          r->schema->column[c].type == WEIR_FLOAT
+                              ? "a number in the range of a double"
+                              : "a number that fits 64 bits");
+    return err == 0;
+}
+
+static const char *number(struct record *r, const char *p, size_t c)
+{
+    struct number n;
+    const char *problem;
+    if (!number_scan(p, &n, &problem))
+        return record_fault(r, n.end, DECODE_SYNTAX, "%s", problem);
+    return value_number(r, &n, c) ? n.end : NULL;
+}
+
+const char *value_text_time(struct record *r, const char *p, size_t size, size_t c)
+{
+    int64_t us;
+    if (clock_parse(p, size, &us) < 0)
+        return record_type_fault(r, c, p, size, c == 0 ? DECODE_NO_TIME : DECODE_TYPE,
+                                 "an RFC 3339 time");
+    ((int64_t *)r->out->column[c].values)[r->out->n_rows] = us;
+    return p + size;
+}
+
+#define TIME_TEXT_MAX 256 /* longer text is no time, whatever its escapes mean */
+
+static const char *string_time(struct record *r, const char *p, size_t c)
+{
+    bool escapes;
+    const char *end = text_check(r, p + 1, &escapes);
+    if (!end)
+        return NULL;
+    char text[TIME_TEXT_MAX];
+    size_t size = (size_t)(end - p - 1);
+    if (!escapes || size > sizeof text)
+        return value_text_time(r, p + 1, size, c) ? end + 1 : NULL;
+    size = text_unescape(text, p + 1, end);
+    if (value_text_time(r, text, size, c))
+        return end + 1;
+    r->fault.at = p + 1;
+    return NULL;
+}
+
+static const char *string(struct record *r, const char *p, size_t c)
+{
+    enum weir_type type = r->schema->column[c].type;
+    if (type == WEIR_STRING)
+        return text_store(r, p + 1, c);
+    if (type == WEIR_TIME && !(c == 0 && r->unit != DECODE_RFC3339))
+        return string_time(r, p, c);
+    return wrong_type(r, p, c);
+}
+
+static const char *boolean(struct record *r, const char *p, size_t c)
+{
+    const char *end = literal(r, p, *p == 't' ? "true" : "false");
+    if (!end)
+        return NULL;
+    struct column *col = &r->out->column[c];
+    if (col->type != WEIR_BOOL)
+        return wrong_type(r, p, c);
+    batch_put_bool(col, r->out->n_rows, *p == 't');
+    return end;
+}
+
+const char *value_store(struct record *r, const char *p, size_t c)
+{
+    switch (*p) {
+    case '"':
+        return string(r, p, c);
+    case 't':
+    case 'f':
+        return boolean(r, p, c);
+    case 'n':
+        p = literal(r, p, "null");
+        if (p)
+            record_null(r, c);
+        return p;
+    case '{':
+    case '[':
+        return wrong_type(r, p, c);
+    default:
+        if (*p != '-' && !(*p >= '0' && *p <= '9'))
+            return record_fault(r, p, DECODE_SYNTAX, "expected a value");
+        return number(r, p, c);
+    }
+}
