@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The decoder alone: a file of NDJSON in memory to batches, on one thread, and yajl on the same bytes
+ * to the same columns. Prints the median of several repetitions of each, in turns.
+ *
+ *      decoder [-r REPETITIONS] [-f FIELDS] [-p PIECE] FILE
+ */
+#include "config.h"
+
+#include "base/clock.h"
+#include "base/hash.h"
+#include "decode/decode.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#ifdef HAVE_YAJL
+#include <yajl/yajl_parse.h>
+#endif
+
+#define REPETITIONS_MAX 99
+#define RECORD_MAX      (1u << 20)
+#define DEPTH_MAX       64u
+
+struct input {
+    char *bytes;
+    size_t size;
+    size_t piece; /* bytes handed over at a time */
+};
+
+/* What a run gives; the same for both, or they did not do the same job. */
+struct result {
+    double seconds;
+    uint64_t rows, rejected;
+    uint64_t sum; /* of the columns' contents */
+};
+
+static void die(const char *what)
+{
+    fprintf(stderr, "decoder: %s: %s\n", what, strerror(errno));
+    exit(1);
+}
+
+static double now(void)
+{
+    return (double)clock_monotonic_us() * 1e-6;
+}
+
+static void read_file(const char *path, struct input *in)
+{
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || fstat(fd, &st) < 0)
+        die(path);
+    in->size = (size_t)st.st_size;
+    in->bytes = malloc(in->size + 1);
+    if (!in->bytes)
+        die(path);
+    for (size_t at = 0; at < in->size;) {
+        ssize_t n = read(fd, in->bytes + at, in->size - at);
+        if (n <= 0)
+            die(path);
+        at += (size_t)n;
+    }
+    close(fd);
+}
+
+/* W1's stream, with all of its fields or the first `n`. */
+static struct schema *make_schema(size_t n)
+{
+    static const struct {
+        const char *name;
+        enum weir_type type;
+    } field[] = {{"symbol", WEIR_STRING},
+                 {"price", WEIR_FLOAT},
+                 {"qty", WEIR_INT},
+                 {"side", WEIR_STRING},
+                 {"venue", WEIR_STRING}};
+    struct schema *s = NULL;
+    if (n > sizeof field / sizeof field[0])
+        n = sizeof field / sizeof field[0];
+    if (schema_new(n + 1, "ts", &s) < 0)
+        die("schema");
+    for (size_t i = 0; i < n; i++)
+        if (schema_set(s, i + 1, field[i].name, field[i].type) < 0)
+            die("schema");
+    return s;
+}
+
+/* Cheap enough to be part of every run: the ends of columns, and a value here and there. */
+static void add_batch(struct result *res, const struct batch *b)
+{
+    uint64_t sum = b->n_rows;
+    for (size_t c = 0; c < b->schema->n; c++) {
+        const struct column *col = &b->column[c];
+        if (col->type == WEIR_STRING) {
+            size_t size = (size_t)col->offsets[b->n_rows];
+            sum = sum * 31 + size + (unsigned char)col->bytes[size / 2];
+            continue;
+        }
+        for (uint32_t row = 0; row < b->n_rows; row += 64) {
+            uint64_t v;
+            memcpy(&v, (const char *)col->values + (size_t)row * 8, 8);
+            sum = sum * 31 + v;
+        }
+    }
+    res->rows += b->n_rows;
+    res->sum += sum;
+}
+
+static void run_weir(const struct input *in, const struct schema *s, struct batch *b,
+                     struct result *res)
+{
+    struct decode_options o = {.schema = s,
+                               .time_unit = DECODE_MS,
+                               .record_max = RECORD_MAX,
+                               .depth_max = DEPTH_MAX,
+                               .max_future_skew_us = INT64_MAX};
+    struct decoder *d = NULL;
+    if (decoder_new(&o, DECODE_NDJSON, &d) < 0)
+        die("decoder_new");
+    decoder_reset(d, clock_now_us());
+    for (size_t at = 0; at < in->size;) {
+        size_t n = in->size - at < in->piece ? in->size - at : in->piece;
+        const char *p = in->bytes + at;
+        at += n;
+        while (decoder_feed(d, &p, &n, b) == DECODE_FULL) {
+            add_batch(res, b);
+            batch_clear(b);
+        }
+    }
+    while (decoder_finish(d, b) == DECODE_FULL) {
+        add_batch(res, b);
+        batch_clear(b);
+    }
+    add_batch(res, b);
+    batch_clear(b);
+    res->rejected = decoder_stats(d)->rejected;
+    decoder_free(d);
+}
+
+#ifdef HAVE_YAJL
+
+struct yajl_side {
+    const struct schema *schema;
+    struct batch *batch;
+    struct result *result;
+    int column; /* of the key before, or -1 */
+};
+
+static int on_integer(void *user, long long v)
+{
+    struct yajl_side *y = user;
+    if (y->column < 0)
+        return 1;
+    struct column *col = &y->batch->column[y->column];
+    if (col->type == WEIR_FLOAT)
+        ((double *)col->values)[y->batch->n_rows] = (double)v;
+    else
+        ((int64_t *)col->values)[y->batch->n_rows] = y->column == 0 ? v * 1000 : v;
+    return 1;
+}
+
+static int on_double(void *user, double v)
+{
+    struct yajl_side *y = user;
+    if (y->column >= 0)
+        ((double *)y->batch->column[y->column].values)[y->batch->n_rows] = v;
+    return 1;
+}
+
+static int on_string(void *user, const unsigned char *text, size_t size)
+{
+    struct yajl_side *y = user;
+    if (y->column < 0)
+        return 1;
+    struct batch *b = y->batch;
+    struct column *col = &b->column[y->column];
+    if (col->bytes_room - (size_t)col->offsets[b->n_rows] < size &&
+        batch_bytes(b, (size_t)y->column, size) < 0)
+        return 0;
+    memcpy(col->bytes + col->offsets[b->n_rows], text, size);
+    col->offsets[b->n_rows + 1] = col->offsets[b->n_rows] + (int32_t)size;
+    return 1;
+}
+
+static int on_start(void *user)
+{
+    struct yajl_side *y = user;
+    if (y->batch->n_rows == y->batch->room && batch_grow(y->batch) < 0) {
+        add_batch(y->result, y->batch);
+        batch_clear(y->batch);
+    }
+    return 1;
+}
+
+static int on_key(void *user, const unsigned char *key, size_t size)
+{
+    struct yajl_side *y = user;
+    y->column = -1;
+    for (size_t c = 0; c < y->schema->n; c++) {
+        const char *name = y->schema->column[c].name;
+        if (strncmp(name, (const char *)key, size) == 0 && name[size] == '\0') {
+            y->column = (int)c;
+            break;
+        }
+    }
+    return 1;
+}
+
+static int on_end(void *user)
+{
+    struct yajl_side *y = user;
+    y->batch->n_rows++;
+    return 1;
+}
+
+static void run_yajl(const struct input *in, const struct schema *s, struct batch *b,
+                     struct result *res)
+{
+    static const yajl_callbacks callbacks = {.yajl_integer = on_integer,
+                                             .yajl_double = on_double,
+                                             .yajl_string = on_string,
+                                             .yajl_start_map = on_start,
+                                             .yajl_map_key = on_key,
+                                             .yajl_end_map = on_end};
+    struct yajl_side y = {.schema = s, .batch = b, .result = res, .column = -1};
+    yajl_handle h = yajl_alloc(&callbacks, NULL, &y);
+    if (!h)
+        die("yajl");
+    yajl_config(h, yajl_allow_multiple_values, 1);
+    for (size_t at = 0; at < in->size && res->rejected == 0;) {
+        size_t n = in->size - at < in->piece ? in->size - at : in->piece;
+        if (yajl_parse(h, (const unsigned char *)in->bytes + at, n) != yajl_status_ok)
+            res->rejected++;
+        at += n;
+    }
+    if (yajl_complete_parse(h) != yajl_status_ok)
+        res->rejected++;
+    add_batch(res, b);
+    batch_clear(b);
+    yajl_free(h);
+}
+
+#endif
+
+static int by_seconds(const void *a, const void *b)
+{
+    double x = ((const struct result *)a)->seconds,
+           y = ((const struct result *)b)->seconds;
+    return (x > y) - (x < y);
+}
+
+typedef void run_fn(const struct input *, const struct schema *, struct batch *,
+                    struct result *);
+
+static void timed(run_fn *run, const struct input *in, const struct schema *s,
+                  struct batch *b, struct result *res)
+{
+    *res = (struct result){0};
+    double begin = now();
+    run(in, s, b, res);
+    res->seconds = now() - begin;
+}
+
+/* Returns the median seconds. */
+static double report(const char *name, const struct input *in, struct result *res,
+                     size_t n)
+{
+    qsort(res, n, sizeof *res, by_seconds);
+    const struct result *m = &res[n / 2];
+    printf("%-5s %8.1f MB/s %8.3f M events/s  [%.1f-%.1f MB/s]  %llu rows, %llu "
+           "rejected\n",
+           name, (double)in->size / m->seconds / 1e6,
+           (double)m->rows / m->seconds / 1e6,
+           (double)in->size / res[n - 1].seconds / 1e6,
+           (double)in->size / res[0].seconds / 1e6, (unsigned long long)m->rows,
+           (unsigned long long)m->rejected);
+    return m->seconds;
+}
+
+static int compare(const struct input *in, const struct schema *s, size_t repetitions)
+{
+    struct batch *b = NULL;
+    if (batch_new(s, BATCH_ROWS_MAX, &b) < 0)
+        die("batch_new");
+    struct result weir[REPETITIONS_MAX];
+    timed(run_weir, in, s, b, &weir[0]); /* touches all memory once */
+#ifdef HAVE_YAJL
+    struct result yajl[REPETITIONS_MAX];
+    for (size_t i = 0; i < repetitions; i++) {
+        timed(run_weir, in, s, b, &weir[i]);
+        timed(run_yajl, in, s, b, &yajl[i]);
+    }
+    double ours = report("weir", in, weir, repetitions);
+    double theirs = report("yajl", in, yajl, repetitions);
+    printf("ratio %.2f\n", theirs / ours);
+    bool same = weir[0].rows == yajl[0].rows && weir[0].sum == yajl[0].sum;
+    if (!same)
+        fprintf(stderr, "decoder: the two do not agree\n");
+#else
+    for (size_t i = 0; i < repetitions; i++)
+        timed(run_weir, in, s, b, &weir[i]);
+    report("weir", in, weir, repetitions);
+    bool same = true;
+#endif
+    batch_unref(b);
+    return same ? 0 : 1;
+}
+
+static size_t number_or_die(const char *text, size_t max)
+{
+    char *end;
+    errno = 0;
+    unsigned long long v = strtoull(text, &end, 10);
+    if (errno || *end || v == 0 || v > max) {
+        fprintf(stderr, "decoder: '%s' is not a number from 1 to %zu\n", text, max);
+        exit(64);
+    }
+    return (size_t)v;
+}
+
+int main(int argc, char **argv)
+{
+    struct input in = {.piece = 1u << 20};
+    size_t repetitions = 5, fields = 5;
+    int option;
+    while ((option = getopt(argc, argv, "r:f:p:")) != -1) {
+        if (option == 'r')
+            repetitions = number_or_die(optarg, REPETITIONS_MAX);
+        else if (option == 'f')
+            fields = number_or_die(optarg, 5);
+        else if (option == 'p')
+            in.piece = number_or_die(optarg, SIZE_MAX);
+        else
+            optind = argc; /* usage */
+    }
+    if (optind != argc - 1) {
+        fprintf(stderr, "usage: decoder [-r REPETITIONS] [-f FIELDS (5)] [-p PIECE "
+                        "(1048576)] FILE\n");
+        return 64;
+    }
+    hash_setup();
+    read_file(argv[optind], &in);
+    struct schema *s = make_schema(fields);
+    int failed = compare(&in, s, repetitions);
+    schema_free(s);
+    free(in.bytes);
+    return failed;
+}
