@@ -1,0 +1,369 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "base/hash.h"
+#include "log/log.h"
+#include "log/sources.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+/* A pipeline that keeps what it gets; while `gate` is closed, put waits. */
+struct sink {
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    bool gate_closed;
+    struct log_entry *entry[4096];
+    size_t n;
+};
+
+static void sink_put(void *ctx, struct log_entry *e)
+{
+    struct sink *s = ctx;
+    pthread_mutex_lock(&s->lock);
+    while (s->gate_closed)
+        pthread_cond_wait(&s->changed, &s->lock);
+    assert_true(s->n < 4096);
+    s->entry[s->n++] = e;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void sink_gate(struct sink *s, bool closed)
+{
+    pthread_mutex_lock(&s->lock);
+    s->gate_closed = closed;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
+struct fixture {
+    struct schema *schema;
+    struct metrics *metrics;
+    struct log *log;
+    struct sink sink;
+    size_t keys;
+};
+
+static struct fixture *fixture_new(uint64_t queue_events, int64_t linger_us, int64_t idle_us)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    assert_non_null(f);
+    pthread_mutex_init(&f->sink.lock, NULL);
+    pthread_cond_init(&f->sink.changed, NULL);
+    assert_int_equal(schema_new(2, "ts", &f->schema), 0);
+    assert_int_equal(schema_set(f->schema, 1, "n", WEIR_INT), 0);
+    assert_int_equal(metrics_new(&f->metrics), 0);
+    struct log_options options = {.name = "s",
+                                  .schema = f->schema,
+                                  .queue_events = queue_events,
+                                  .linger_us = linger_us};
+    assert_int_equal(log_new(&options, f->metrics, &f->log, NULL), 0);
+    struct log_sink sink = {.put = sink_put,
+                            .ctx = &f->sink,
+                            .idle_timeout_us = idle_us,
+                            .window_us = 10 * SECOND_US,
+                            .key = (size_t[]){1},
+                            .n_keys = 1};
+    assert_int_equal(log_subscribe(f->log, &sink, &f->keys), 0);
+    assert_int_equal(log_start(f->log, NULL), 0);
+    return f;
+}
+
+static void fixture_free(struct fixture *f)
+{
+    log_free(f->log);
+    for (size_t i = 0; i < f->sink.n; i++)
+        log_entry_unref(f->sink.entry[i]);
+    metrics_free(f->metrics);
+    schema_free(f->schema);
+    free(f);
+}
+
+/* Rows with n = first, first + 1, ...; time = n seconds. */
+static struct batch *rows(struct fixture *f, int64_t first, uint32_t n)
+{
+    struct batch *b;
+    assert_int_equal(batch_new(f->schema, n, &b), 0);
+    for (uint32_t i = 0; i < n; i++) {
+        ((int64_t *)b->column[0].values)[i] = (first + i) * SECOND_US;
+        ((int64_t *)b->column[1].values)[i] = first + i;
+        b->n_rows++;
+    }
+    return b;
+}
+
+/* The rows of all batches must be 0, 1, 2, ... n-1 in this order; returns the number of batches. */
+static size_t assert_all_in_order(const struct sink *s, int64_t n)
+{
+    int64_t next = 0;
+    size_t batches = 0;
+    uint64_t position = 0;
+    for (size_t i = 0; i < s->n; i++) {
+        const struct log_entry *e = s->entry[i];
+        assert_true(e->position > position);
+        position = e->position;
+        if (e->kind != LOG_BATCH)
+            continue;
+        batches++;
+        for (uint32_t k = 0; k < e->batch->n_rows; k++)
+            assert_int_equal(weir_int(&e->batch->view[1], k), next++);
+        assert_int_equal(e->keys[0]->n, e->batch->n_rows);
+    }
+    assert_int_equal(next, n);
+    return batches;
+}
+
+static void order_is_kept_among_small_and_large_chunks(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(1000000, 1000, INT64_MAX);
+    int64_t next = 0;
+    for (uint32_t k = 0; k < 300; k++) {
+        uint32_t n = k % 17 ? k : 5000 + k;
+        assert_int_equal(log_append_wait(f->log, 0, rows(f, next, n)), 0);
+        next += n;
+    }
+    log_close(f->log, true);
+    assert_all_in_order(&f->sink, next);
+    assert_int_equal(f->sink.entry[f->sink.n - 1]->kind, LOG_END);
+    fixture_free(f);
+}
+
+static void small_chunks_are_gathered(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(1000000, SECOND_US, INT64_MAX);
+    for (int64_t k = 0; k < 1000; k++)
+        assert_int_equal(log_append(f->log, 0, rows(f, k, 1)), 0);
+    log_close(f->log, false);
+    assert_in_range(assert_all_in_order(&f->sink, 1000), 1, 3);
+    fixture_free(f);
+}
+
+static void a_batch_holds_rows_of_one_source(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(1000000, SECOND_US, INT64_MAX);
+    uint32_t a, b, again;
+    assert_int_equal(log_source(f->log, "a", 1, &a), 0);
+    assert_int_equal(log_source(f->log, "bcd", 2, &b), 0);
+    assert_int_equal(log_source(f->log, "abc", 1, &again), 0);
+    assert_int_equal(a, again);
+    assert_int_not_equal(a, b);
+    assert_string_equal(log_source_name(f->log, b), "bc");
+    for (int64_t k = 0; k < 100; k++)
+        assert_int_equal(log_append(f->log, k / 10 % 2 ? a : b, rows(f, k, 1)), 0);
+    log_close(f->log, false);
+    assert_in_range(assert_all_in_order(&f->sink, 100), 10, 100);
+    for (size_t i = 0; i < f->sink.n; i++) {
+        const struct log_entry *e = f->sink.entry[i];
+        for (uint32_t k = 0; e->kind == LOG_BATCH && k < e->batch->n_rows; k++)
+            assert_int_equal(e->source, weir_int(&e->batch->view[1], k) / 10 % 2 ? a : b);
+    }
+    fixture_free(f);
+}
+
+struct woken {
+    pthread_mutex_t lock;
+    pthread_cond_t cond;
+    bool woken;
+};
+
+static void wake(void *ctx)
+{
+    struct woken *w = ctx;
+    pthread_mutex_lock(&w->lock);
+    w->woken = true;
+    pthread_cond_signal(&w->cond);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void a_full_inbox_says_so_and_wakes_who_waits_when_there_is_room(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(10000, 0, INT64_MAX);
+    sink_gate(&f->sink, true);
+    int64_t next = 0;
+    struct batch *b;
+    int r;
+    while ((r = log_append(f->log, 0, b = rows(f, next, 4096))) == 0) {
+        next += 4096;
+        assert_true(next < 50000);
+    }
+    assert_int_equal(r, -EAGAIN);
+    struct woken woken = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    struct waiter w = {.wake = wake, .ctx = &woken};
+    log_wait(f->log, &w);
+    assert_false(woken.woken);
+    sink_gate(&f->sink, false);
+    pthread_mutex_lock(&woken.lock);
+    while (!woken.woken)
+        pthread_cond_wait(&woken.cond, &woken.lock);
+    pthread_mutex_unlock(&woken.lock);
+    assert_int_equal(log_append_wait(f->log, 0, b), 0);
+    log_close(f->log, false);
+    assert_all_in_order(&f->sink, next + 4096);
+    fixture_free(f);
+}
+
+static void a_waiter_taken_back_is_not_called(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(10000, 0, INT64_MAX);
+    sink_gate(&f->sink, true);
+    struct batch *b;
+    int64_t next = 0;
+    while (log_append(f->log, 0, b = rows(f, next, 4096)) == 0)
+        next += 4096;
+    struct woken woken = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    struct waiter w = {.wake = wake, .ctx = &woken};
+    log_wait(f->log, &w);
+    log_unwait(f->log, &w);
+    sink_gate(&f->sink, false);
+    log_close(f->log, false);
+    assert_false(woken.woken);
+    assert_int_equal(log_append(f->log, 0, b), -ESHUTDOWN);
+    batch_unref(b);
+    fixture_free(f);
+}
+
+struct appender {
+    struct fixture *f;
+    uint32_t source;
+};
+
+static void *append_thread(void *arg)
+{
+    struct appender *a = arg;
+    for (int64_t k = 0; k < 500; k++)
+        if (log_append_wait(a->f->log, a->source, rows(a->f, k * 100, 100)) < 0)
+            return a;
+    return NULL;
+}
+
+static void events_of_each_sender_keep_their_order(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(5000, 500, INT64_MAX);
+    struct appender a[4];
+    pthread_t thread[4];
+    for (uint32_t i = 0; i < 4; i++) {
+        char name = (char)('a' + i);
+        a[i].f = f;
+        assert_int_equal(log_source(f->log, &name, 1, &a[i].source), 0);
+        assert_int_equal(pthread_create(&thread[i], NULL, append_thread, &a[i]), 0);
+    }
+    for (int i = 0; i < 4; i++) {
+        void *failed;
+        pthread_join(thread[i], &failed);
+        assert_null(failed);
+    }
+    log_close(f->log, false);
+    int64_t next[5] = {0};
+    for (size_t i = 0; i < f->sink.n; i++) {
+        const struct log_entry *e = f->sink.entry[i];
+        for (uint32_t k = 0; k < e->batch->n_rows; k++)
+            assert_int_equal(weir_int(&e->batch->view[1], k), next[e->source]++);
+    }
+    for (int i = 1; i < 5; i++)
+        assert_int_equal(next[i], 50000);
+    fixture_free(f);
+}
+
+/* ---- Silence, with a clock of our own --------------------------------------------------------- */
+
+struct said {
+    char text[1024];
+};
+
+static void say(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us)
+{
+    struct said *s = ctx;
+    size_t n = strlen(s->text);
+    if (kind == LOG_IDLE)
+        snprintf(s->text + n, sizeof(s->text) - n, "idle %u;", source);
+    else
+        snprintf(s->text + n, sizeof(s->text) - n, "advance %d;", (int)(time_us / SECOND_US));
+}
+
+#define S SECOND_US
+
+static void a_silent_source_becomes_idle_once(void **state)
+{
+    (void)state;
+    static struct source_clock clocks[3];
+    static struct silence silence;
+    memset(clocks, 0, sizeof(clocks));
+    memset(&silence, 0, sizeof(silence));
+    const struct log_sink sink = {.idle_timeout_us = 5 * S, .window_us = 10 * S};
+    struct said said = {""};
+    sources_heard(clocks, 1, 1000 * S, 0);
+    sources_heard(clocks, 2, 1001 * S, 3 * S);
+    silence_check(&silence, clocks, 3, &sink, 4 * S, say, &said);
+    assert_string_equal(said.text, "");
+    silence_check(&silence, clocks, 3, &sink, 5 * S, say, &said);
+    silence_check(&silence, clocks, 3, &sink, 6 * S, say, &said);
+    assert_string_equal(said.text, "idle 1;");
+    sources_heard(clocks, 1, 1002 * S, 7 * S);
+    silence_check(&silence, clocks, 3, &sink, 7 * S, say, &said);
+    silence_check(&silence, clocks, 3, &sink, 12 * S, say, &said);
+    assert_non_null(strstr(said.text, "idle 1;idle 1;idle 2;"));
+}
+
+static void when_all_are_silent_windows_close_with_the_clock(void **state)
+{
+    (void)state;
+    static struct source_clock clocks[1];
+    static struct silence silence;
+    memset(clocks, 0, sizeof(clocks));
+    silence = (struct silence){.advanced_us = INT64_MIN};
+    const struct log_sink sink = {
+        .idle_timeout_us = 5 * S, .window_us = 10 * S, .out_of_orderness_us = 12 * S};
+    struct said said = {""};
+    sources_heard(clocks, 0, 1003 * S, 0); /* watermark 991; open: [990,1000) and [1000,1010) */
+    for (int64_t now = 1; now < 60; now++)
+        silence_check(&silence, clocks, 1, &sink, now * S, say, &said);
+    /* 1000 when 9 s have passed, 1010 when 19 s have; then nothing is open */
+    assert_string_equal(said.text, "idle 0;advance 1000;advance 1010;");
+}
+
+static void a_long_window_is_not_cut_short_by_a_pause(void **state)
+{
+    (void)state;
+    static struct source_clock clocks[1];
+    static struct silence silence;
+    memset(clocks, 0, sizeof(clocks));
+    silence = (struct silence){.advanced_us = INT64_MIN};
+    const struct log_sink sink = {.idle_timeout_us = 5 * S, .window_us = 3600 * S};
+    struct said said = {""};
+    sources_heard(clocks, 0, 7260 * S, 0);
+    for (int64_t now = 1; now < 3000; now++)
+        silence_check(&silence, clocks, 1, &sink, now * S, say, &said);
+    assert_string_equal(said.text, "idle 0;");
+}
+
+int main(void)
+{
+    hash_setup();
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(order_is_kept_among_small_and_large_chunks),
+        cmocka_unit_test(small_chunks_are_gathered),
+        cmocka_unit_test(a_batch_holds_rows_of_one_source),
+        cmocka_unit_test(a_full_inbox_says_so_and_wakes_who_waits_when_there_is_room),
+        cmocka_unit_test(a_waiter_taken_back_is_not_called),
+        cmocka_unit_test(events_of_each_sender_keep_their_order),
+        cmocka_unit_test(a_silent_source_becomes_idle_once),
+        cmocka_unit_test(when_all_are_silent_windows_close_with_the_clock),
+        cmocka_unit_test(a_long_window_is_not_cut_short_by_a_pause),
+    };
+    return cmocka_run_group_tests_name("log", tests, NULL, NULL);
+}
