@@ -10,23 +10,29 @@
 #include "batch/schema.h"
 #include "config/config.h"
 
+#define BINDING_NAME_MAX                                                               \
+    127 /* bytes of an output's name: a column of 63, a word and a prefix */
+
 struct binding_output {
-    char *name;          /* "price_mean"; with `as: x`: "x_price_mean" ... see weir.yaml(5) */
+    char *
+        name; /* "price_mean"; with `as: bid` "bid_price_mean", but only of an analyzer */
+              /* that gives one row a group: of others `as` names the table */
     enum weir_type type;
-    size_t cell;         /* its index in the cells that emit fills */
+    size_t cell; /* its index in the cells that emit fills */
     const char *help;
 };
 
 struct binding {
     struct plugin *plugin;
-    void *config;      /* the plugin's struct; strings in it belong to the binding */
+    void *config; /* the plugin's struct; strings in it belong to the binding */
     char **strings;
     size_t n_strings;
-    size_t n_inputs;   /* column parameters of the plugin, in the order of its table */
-    int *input;        /* column of the schema, -1: not given */
-    bool *dictionary;  /* the input is to come with a dictionary */
-    size_t n_cells;    /* all outputs of the plugin, wanted or not */
-    size_t n_outputs;  /* those that become columns */
+    size_t n_inputs; /* column parameters of the plugin, in the order of its table */
+    int *input;      /* column of the schema, -1: not given */
+    uint32_t *types; /* enum weir_type of the input, 0: not given; for weir_ctx.types */
+    bool *dictionary; /* the input is to come with a dictionary */
+    size_t n_cells;   /* all outputs of the plugin, wanted or not */
+    size_t n_outputs; /* those that become columns; at least one, names differ */
     struct binding_output *output;
 };
 

@@ -105,7 +105,7 @@ static const struct weir_host host_table = {
 int host_open(struct host *h, const struct binding *b, const char *pipeline,
               _Atomic uint64_t *total, struct error *error)
 {
-    *h = (struct host){.ctx = {.host = &host_table, .config = b->config},
+    *h = (struct host){.ctx = {.host = &host_table, .config = b->config, .types = b->types},
                        .binding = b,
                        .pipeline = pipeline,
                        .total = total};

@@ -13,7 +13,8 @@
 #include <pthread.h>
 
 struct plugin {
-    struct weir_analyzer analyzer; /* checked: name, tables, sizes, required functions */
+    struct weir_analyzer
+        analyzer; /* checked: name, tables, sizes, required functions */
     char *path;
     pthread_mutex_t one; /* held around every call of a WEIR_THREADS_ONE plugin */
     struct plugin *next;
@@ -29,7 +30,8 @@ void plugins_free(struct plugins *p); /* frees the tables; the code stays loaded
 /* Loads it if need be. -ENOENT (the text says which folders were searched and suggests a name that is
  * close), -EINVAL (not a plugin, wrong ABI, a symbol missing, a table that makes no sense: the text
  * names file and fault). */
-int plugins_get(struct plugins *p, const char *name, struct plugin **ret, struct error *error);
+int plugins_get(struct plugins *p, const char *name, struct plugin **ret,
+                struct error *error);
 
 /* Loads all there are, sorted by name; those that fail come with their error. For `weir plugins`. */
 int plugins_each(struct plugins *p,

@@ -1,0 +1,269 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * stats: count, sum, min, max, mean and standard deviation of a numeric column.
+ *
+ * Sums of ints are exact (128 bits). Sums of floats carry the rounding error of every addition in a
+ * second double: TwoSum (Knuth, TAOCP 2, 4.2.2, theorem B), added up as in A. Neumaier, "Rundungs-
+ * fehleranalyse einiger Verfahren zur Summation endlicher Summen", ZAMM 54, 1974. The standard
+ * deviation: B. P. Welford, "Note on a method for calculating corrected sums of squares and products",
+ * Technometrics 4, 1962; merged as in T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating formulae and a
+ * pairwise algorithm for computing sample variances", 1979.
+ */
+#include "weir/plugin.h"
+
+#include <math.h>
+#include <string.h>
+
+enum word { COUNT, SUM, MIN, MAX, MEAN, STDDEV };
+
+struct config {
+    const char *of;
+    uint32_t emit; /* bits of enum word */
+};
+
+/* Zero bytes are the state of no rows. The extremes are kept as keys (below) so that this holds for
+ * them too: 0 is the neutral element of both. */
+struct state {
+    union {
+        __int128 exact;
+        struct {
+            double high, low; /* the sum is high + low */
+        } f;
+    } sum;
+    int64_t count;
+    uint64_t max_key;
+    uint64_t min_key; /* the largest ~key */
+    double mean, m2;  /* Welford's: only kept if stddev is asked for */
+};
+_Static_assert(sizeof(struct state) <= 64, "a state should fit a cache line");
+
+#define TOP_BIT ((uint64_t)1 << 63)
+
+/* Unsigned keys in the order of the values. */
+static inline uint64_t int_key(int64_t v)
+{
+    return (uint64_t)v ^ TOP_BIT;
+}
+
+static inline int64_t key_int(uint64_t key)
+{
+    return (int64_t)(key ^ TOP_BIT);
+}
+
+/* IEEE 754 doubles without NaN order as sign and magnitude; negative ones are turned round. */
+static inline uint64_t float_key(double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof(bits));
+    return bits ^ ((0 - (bits >> 63)) | TOP_BIT);
+}
+
+static inline double key_float(uint64_t key)
+{
+    uint64_t bits = key & TOP_BIT ? key ^ TOP_BIT : ~key;
+    double v;
+    memcpy(&v, &bits, sizeof(v));
+    return v;
+}
+
+/* ---- Folding rows in ---- */
+
+static inline void add_key(struct state *s, uint64_t key)
+{
+    s->max_key = key > s->max_key ? key : s->max_key;
+    s->min_key = ~key > s->min_key ? ~key : s->min_key;
+}
+
+static inline void add_float(struct state *s, double v)
+{
+    double high = s->sum.f.high, sum = high + v, part = sum - high;
+    s->sum.f.low += (high - (sum - part)) + (v - part);
+    s->sum.f.high = sum;
+}
+
+static inline void add_deviation(struct state *s, double v)
+{
+    double delta = v - s->mean;
+    s->mean += delta / (double)s->count;
+    s->m2 += delta * (v - s->mean);
+}
+
+/* The four facts are constants wherever this is inlined, so that each loop has only its own work. */
+static inline __attribute__((always_inline)) void
+fold(const struct weir_rows *rows, int is_float, int nullable, int deviation)
+{
+    const struct weir_rows r = *rows;
+    const struct weir_column *c = r.in[0];
+    const double *number = c->values;
+    const int64_t *whole = c->values;
+    const uint8_t *validity = c->validity;
+    for (size_t i = 0; i < r.n; i++) {
+        uint32_t row = r.row[i];
+        if (nullable && !(validity[row >> 3] >> (row & 7) & 1))
+            continue;
+        struct state *s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
+        if (is_float) {
+            double v = number[row];
+            if (v != v)
+                continue; /* NaN: no number, like null */
+            add_float(s, v);
+            add_key(s, float_key(v));
+        } else {
+            s->sum.exact += whole[row];
+            add_key(s, int_key(whole[row]));
+        }
+        s->count++;
+        if (deviation)
+            add_deviation(s, is_float ? number[row] : (double)whole[row]);
+    }
+}
+
+static int update(struct weir_ctx *ctx, const struct weir_rows *r)
+{
+    const struct config *config = ctx->config;
+    int deviation = config->emit >> STDDEV & 1;
+    switch ((r->in[0]->type == WEIR_FLOAT) << 2 | (r->in[0]->validity != NULL) << 1 |
+            deviation) {
+    case 0:
+        fold(r, 0, 0, 0);
+        break;
+    case 1:
+        fold(r, 0, 0, 1);
+        break;
+    case 2:
+        fold(r, 0, 1, 0);
+        break;
+    case 3:
+        fold(r, 0, 1, 1);
+        break;
+    case 4:
+        fold(r, 1, 0, 0);
+        break;
+    case 5:
+        fold(r, 1, 0, 1);
+        break;
+    case 6:
+        fold(r, 1, 1, 0);
+        break;
+    case 7:
+        fold(r, 1, 1, 1);
+        break;
+    }
+    return 0;
+}
+
+static int merge(struct weir_ctx *ctx, void *into, const void *from)
+{
+    struct state *a = into;
+    const struct state *b = from;
+    if (b->count == 0)
+        return 0;
+    double n = (double)(a->count + b->count), delta = b->mean - a->mean;
+    a->m2 += b->m2 + delta * delta * ((double)a->count / n * (double)b->count);
+    a->mean = a->count ? a->mean + delta * ((double)b->count / n) : b->mean;
+    a->count += b->count;
+    a->max_key = b->max_key > a->max_key ? b->max_key : a->max_key;
+    a->min_key = b->min_key > a->min_key ? b->min_key : a->min_key;
+    if (ctx->types[0] == WEIR_FLOAT) {
+        add_float(a, b->sum.f.high);
+        a->sum.f.low += b->sum.f.low;
+    } else {
+        a->sum.exact += b->sum.exact;
+    }
+    return 0;
+}
+
+/* ---- Results ---- */
+
+/* After an overflow `low` is NaN and `high` says what the sum is. */
+static double float_sum(const struct state *s)
+{
+    return isfinite(s->sum.f.high) ? s->sum.f.high + s->sum.f.low : s->sum.f.high;
+}
+
+/* Rounded once where the sum fits a double; else whole part and rest apart. */
+static double int_mean(const struct state *s)
+{
+    const __int128 limit = (__int128)1 << 53;
+    if (s->sum.exact >= -limit && s->sum.exact <= limit)
+        return (double)s->sum.exact / (double)s->count;
+    return (double)(s->sum.exact / s->count) +
+           (double)(s->sum.exact % s->count) / (double)s->count;
+}
+
+static void emit_floats(const struct state *s, struct weir_cell *cells)
+{
+    weir_put_float(&cells[SUM], float_sum(s));
+    weir_put_float(&cells[MIN], key_float(~s->min_key));
+    weir_put_float(&cells[MAX], key_float(s->max_key));
+    weir_put_float(&cells[MEAN], float_sum(s) / (double)s->count);
+}
+
+static void emit_ints(const struct state *s, struct weir_cell *cells)
+{
+    if (s->sum.exact >= INT64_MIN && s->sum.exact <= INT64_MAX)
+        weir_put_int(&cells[SUM], (int64_t)s->sum.exact);
+    weir_put_int(&cells[MIN], key_int(~s->min_key));
+    weir_put_int(&cells[MAX], key_int(s->max_key));
+    weir_put_float(&cells[MEAN], int_mean(s));
+}
+
+static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells,
+                struct weir_out *out)
+{
+    const struct state *s = state;
+    (void)out;
+    weir_put_int(&cells[COUNT], s->count);
+    if (s->count == 0)
+        return 0;
+    if (ctx->types[0] == WEIR_FLOAT)
+        emit_floats(s, cells);
+    else
+        emit_ints(s, cells);
+    if (s->count > 1)
+        weir_put_float(&cells[STDDEV], sqrt(s->m2 / (double)(s->count - 1)));
+    return 0;
+}
+
+static const struct weir_param params[] = {
+    {.name = "of",
+     .type = WEIR_PARAM_COLUMN,
+     .flags = WEIR_REQUIRED,
+     .offset = offsetof(struct config, of),
+     .help = "the column",
+     .column_types = WEIR_NUMBERS},
+    {.name = "emit",
+     .type = WEIR_PARAM_SET,
+     .offset = offsetof(struct config, emit),
+     .init = "count, sum, min, max, mean, stddev",
+     .help = "which of the results to store",
+     .choices = "count sum min max mean stddev"},
+    {.name = NULL},
+};
+
+static const struct weir_output outputs[] = {
+    {"{of}_count", WEIR_INT, "number of values that are not null", "count"},
+    {"{of}_sum", WEIR_SAME_AS(0), "sum; null if an int column's does not fit 64 bits",
+     "sum"},
+    {"{of}_min", WEIR_SAME_AS(0), "smallest value", "min"},
+    {"{of}_max", WEIR_SAME_AS(0), "largest value", "max"},
+    {"{of}_mean", WEIR_FLOAT, "arithmetic mean", "mean"},
+    {"{of}_stddev", WEIR_FLOAT,
+     "sample standard deviation (n - 1); null below 2 values", "stddev"},
+    {.name = NULL},
+};
+
+static const struct weir_analyzer stats = {
+    .name = "stats",
+    .version = "1.0",
+    .help = "Count, sum, min, max, mean and standard deviation of a column",
+    .threads = WEIR_THREADS_CTX,
+    .params = params,
+    .outputs = outputs,
+    .config_size = sizeof(struct config),
+    .state_size = sizeof(struct state),
+    .update = update,
+    .merge = merge,
+    .emit = emit,
+};
+WEIR_PLUGIN(stats);
