@@ -89,6 +89,16 @@ def folder_for_test(test):
     return path
 
 
+def compile_plugin(folder, name, text):
+    """NAME.so from C source, against the header of the source tree."""
+    source = os.path.join(folder, f'{name}.c')
+    with open(source, 'w', encoding='ascii') as file:
+        file.write(text)
+    subprocess.run([*os.environ.get('CC', 'cc').split(), '-std=gnu11', '-shared', '-fPIC', '-w',
+                    '-fvisibility=hidden', '-I', os.path.join(SOURCE, 'include'), source,
+                    '-o', os.path.join(folder, f'{name}.so')], check=True)
+
+
 def read_rows(path, sql, *params):
     connection = sqlite3.connect(f'file:{path}?mode=ro', uri=True, timeout=LIMIT_S)
     try:

@@ -136,12 +136,8 @@ class Start(unittest.TestCase):
     # ---- Plugins ---------------------------------------------------------------------------------
 
     def build_plugin(self, name, tail, members='.update = update, .emit = emit'):
-        source = os.path.join(self.folder, f'{name}.c')
-        with open(source, 'w', encoding='ascii') as file:
-            file.write(PLUGIN.replace('NAME', name).replace('MEMBERS', members) + tail)
-        subprocess.run([*os.environ.get('CC', 'cc').split(), '-std=c11', '-shared', '-fPIC', '-w',
-                        '-fvisibility=hidden', '-I', os.path.join(harness.SOURCE, 'include'), source,
-                        '-o', os.path.join(self.folder, f'{name}.so')], check=True)
+        harness.compile_plugin(self.folder, name,
+                               PLUGIN.replace('NAME', name).replace('MEMBERS', members) + tail)
 
     def check_plugin(self, name, words):
         env = harness.environment()

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When analyzers are slower than clients, a full queue answers 429 with Retry-After; what was accepted
+is counted, what was not is not."""
+
+import http.client
+import json
+import os
+import threading
+import unittest
+
+import harness
+
+T0 = 1700000000000
+CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db, queue_events: 2000, queue_wait: 20ms}
+streams:
+  input: {time: {field: ts, unit: ms}, fields: {key: string}}
+pipelines:
+  slow_10s: {from: input, key: [key], window: {tumbling: 10s}, out_of_orderness: 1h, idle_timeout: 1h,
+             analyzers: [slow]}
+'''
+SLOW = '''
+#include "weir/plugin.h"
+#include <unistd.h>
+struct state { int64_t n; };
+static int update(struct weir_ctx *ctx, const struct weir_rows *r)
+{
+    (void)ctx;
+    usleep(100000);
+    for (size_t i = 0; i < r->n; i++)
+        ((struct state *)(r->states + r->group[i] * r->stride))->n++;
+    return 0;
+}
+static int emit(struct weir_ctx *ctx, const void *s, struct weir_cell *c, struct weir_out *o)
+{
+    (void)ctx; (void)o;
+    weir_put_int(c, ((const struct state *)s)->n);
+    return 0;
+}
+static const struct weir_output outputs[] = {{"rows", WEIR_INT, "rows", NULL}, {NULL, 0, NULL, NULL}};
+static const struct weir_analyzer slow = {.name = "slow", .version = "1", .help = "Counts slowly",
+    .threads = WEIR_THREADS_CTX, .outputs = outputs, .state_size = sizeof (struct state),
+    .update = update, .emit = emit};
+WEIR_PLUGIN(slow);
+'''
+
+
+class Backpressure(unittest.TestCase):
+    def setUp(self):
+        folder = harness.folder_for_test(self)
+        harness.compile_plugin(folder, 'slow', SLOW)
+        config = CONFIG.replace('{listen: {listen}', f'{{listen: {{listen}}, plugin_path: [{folder}]')
+        self.server = self.enterContext(harness.Server(config))
+        self.lock = threading.Lock()
+        self.accepted = self.refused = 0
+
+    def client(self, number, body, n):
+        connection = http.client.HTTPConnection('127.0.0.1', self.server.port, timeout=harness.LIMIT_S)
+        for _ in range(20):
+            connection.request('POST', '/api/v1/streams/input/events', body,
+                               {'Content-Type': 'application/x-ndjson'})
+            reply = connection.getresponse()
+            text = reply.read()
+            with self.lock:
+                if reply.status == 200:
+                    assert json.loads(text)['accepted'] == n, text
+                    self.accepted += n
+                else:
+                    assert reply.status == 429, (reply.status, text)
+                    assert int(reply.headers['Retry-After']) >= 1, reply.headers
+                    self.refused += 1
+        connection.close()
+
+    def test_full_queue_answers_429_and_what_was_accepted_is_counted(self):
+        n = 1500
+        threads = []
+        for number in range(4):
+            body = f'{{"ts":{T0},"key":"client {number}"}}\n' * n
+            threads.append(threading.Thread(target=self.client, args=(number, body, n)))
+            threads[-1].start()
+        for thread in threads:
+            thread.join()
+        self.assertGreater(self.refused, 0)
+        self.assertGreater(self.accepted, 0)
+
+        def last():
+            return self.server.post('input', [{'ts': T0 + 7200000, 'key': '~'}]).status == 200
+        harness.wait_until(last, 'room in the queue')
+        self.server.wait_watermark('slow_10s', (T0 + 3600000) * 1000)
+        self.assertEqual(self.server.rows('SELECT sum(rows) FROM slow_10s'), [(self.accepted,)])
+
+
+if __name__ == '__main__':
+    harness.main()

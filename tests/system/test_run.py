@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`weir run`: files and standard input through the pipelines, without a server."""
+
+import json
+import os
+import unittest
+
+import harness
+
+T0 = 1700000000000
+CONFIG = '''
+server: {listen: 127.0.0.1:0, database: weir.db}
+streams:
+  input: {time: {field: ts, unit: ms}, fields: {key: string, n: int}}
+pipelines:
+  results: {from: input, key: [key], window: {tumbling: 10s}, out_of_orderness: 1h, idle_timeout: 1h,
+            analyzers: [count, {stats: {of: n, emit: [sum]}}]}
+'''
+
+
+def lines(first, last):
+    return ''.join(json.dumps({'ts': T0 + i, 'key': 'ab'[i % 2], 'n': i}) + '\n'
+                   for i in range(first, last))
+
+
+class Run(unittest.TestCase):
+    def setUp(self):
+        self.folder = harness.folder_for_test(self)
+        self.write('weir.yaml', CONFIG)
+
+    def write(self, name, text):
+        with open(os.path.join(self.folder, name), 'w', encoding='utf-8') as file:
+            file.write(text)
+
+    def run_weir(self, *arguments, stdin=''):
+        return harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', *arguments, stdin=stdin,
+                            cwd=self.folder)
+
+    def check_rows(self, n=1000):
+        found = harness.read_rows(os.path.join(self.folder, 'weir.db'),
+                                  'SELECT window_start, key, count, n_sum FROM results ORDER BY 1, 2')
+        self.assertEqual(found, [(T0 * 1000, 'ab'[k], n // 2, sum(range(k, n, 2))) for k in (0, 1)])
+
+    def test_standard_input_is_read_and_all_windows_close_at_its_end(self):
+        done = self.run_weir(stdin=lines(0, 1000))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.check_rows()
+
+    def test_dash_is_standard_input(self):
+        self.assertEqual(self.run_weir('-', stdin=lines(0, 1000)).returncode, 0)
+        self.check_rows()
+
+    def test_several_files_are_read_one_after_the_other(self):
+        self.write('one.ndjson', lines(0, 300))
+        self.write('two.jsonl', lines(300, 500).rstrip('\n'))
+        self.write('three.json', json.dumps([json.loads(l) for l in lines(500, 700).splitlines()]))
+        self.write('four.csv', 'key,n,ts\n' + ''.join(
+            f'{"ab"[i % 2]},{i},{T0 + i}\r\n' for i in range(700, 1000)))
+        done = self.run_weir('one.ndjson', 'two.jsonl', 'three.json', 'four.csv')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.check_rows()
+
+    def test_format_option_overrides_the_name(self):
+        self.write('events.txt', 'ts,key,n\n' + ''.join(f'{T0 + i},{"ab"[i % 2]},{i}\n'
+                                                        for i in range(1000)))
+        done = self.run_weir('--format', 'csv', 'events.txt')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.check_rows()
+
+    def test_rejected_lines_are_named_and_the_rest_is_taken(self):
+        text = lines(0, 500) + 'broken\n' + lines(500, 1000)
+        self.write('events.ndjson', text)
+        done = self.run_weir('events.ndjson')
+        self.assertEqual(done.returncode, 65, done.stderr)
+        self.assertIn('501', done.stderr)
+        self.check_rows()
+
+    def test_file_that_is_not_there_ends_with_an_error(self):
+        done = self.run_weir('missing.ndjson')
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('missing.ndjson', done.stderr)
+
+    def test_unknown_stream_ends_with_an_error(self):
+        done = harness.weir('run', '-c', 'weir.yaml', '--stream', 'inptu', '-', stdin='',
+                            cwd=self.folder)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn('inptu', done.stderr)
+
+    def test_nothing_on_standard_error_but_messages(self):
+        """No progress bar where there is no terminal."""
+        done = self.run_weir(stdin=lines(0, 1000))
+        self.assertNotIn('\r', done.stderr)
+        self.assertNotIn('\x1b', done.stderr)
+
+
+class Restart(unittest.TestCase):
+    def test_results_go_on_from_the_committed_watermark(self):
+        folder = harness.folder_for_test(self)
+        config = CONFIG.replace('out_of_orderness: 1h', 'out_of_orderness: 0s')
+        with harness.Server(config, folder=folder) as server:
+            server.post_ok('input', lines(0, 1000))
+            server.post_ok('input', [{'ts': T0 + 10000, 'key': 'a', 'n': 1}])
+            server.wait_watermark('results', (T0 + 10000) * 1000)
+        with harness.Server(config, folder=folder) as server:
+            # Its window is in the table already; a partial recomputation must not replace it.
+            server.post_ok('input', lines(0, 10))
+            server.post_ok('input', [{'ts': T0 + 20000, 'key': 'b', 'n': 5},
+                                     {'ts': T0 + 40000, 'key': 'b', 'n': 0}])
+            server.wait_watermark('results', (T0 + 40000) * 1000)
+            self.assertEqual(server.metric('weir_pipeline_late_total', pipeline='results'), 10)
+            found = server.rows('SELECT window_start, key, count, n_sum FROM results '
+                                'WHERE window_start <> ? ORDER BY 1, 2', (T0 + 10000) * 1000)
+        self.assertEqual(found, [(T0 * 1000, 'a', 500, sum(range(0, 1000, 2))),
+                                 (T0 * 1000, 'b', 500, sum(range(1, 1000, 2))),
+                                 ((T0 + 20000) * 1000, 'b', 1, 5)])
+
+
+if __name__ == '__main__':
+    harness.main()
