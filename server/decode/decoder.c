@@ -327,12 +327,12 @@ static int pass_between(struct decoder *d, const char **p, const char *end)
 {
     const char *problem, *at, *begin = *p;
     const char *next = array_between(&d->array, begin, end, &problem, &at);
+    advance(d, begin, (size_t)((next ? next : at) - begin));
+    begin_record(d);
     if (!next) {
         record_fault(d->record, at, DECODE_SYNTAX, "%s", problem);
-        return give_up(d, begin);
+        return give_up(d, at);
     }
-    advance(d, begin, (size_t)(next - begin));
-    begin_record(d);
     d->begun = d->array.state == ARRAY_IN;
     *p = next;
     return RECORD_OK;
