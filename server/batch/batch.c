@@ -165,7 +165,7 @@ void batch_undo_nulls(struct batch *b)
 static void append_bits(uint8_t *to, uint32_t at, const uint8_t *from, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        unsigned v = from ? from[i >> 3] >> (i & 7) & 1u : 1u;
+        unsigned v = from ? (unsigned)from[i >> 3] >> (i & 7) & 1u : 1u;
         uint8_t bit = (uint8_t)(1u << ((at + i) & 7));
         uint8_t *byte = to + ((at + i) >> 3);
         *byte = (uint8_t)(v ? *byte | bit : *byte & ~bit);
