@@ -269,19 +269,18 @@ static void timed(run_fn *run, const struct input *in, const struct schema *s,
     res->seconds = now() - begin;
 }
 
-/* Returns the median seconds. bench/run reads the name and the words with '='. */
+/* Returns the median seconds. bench/run reads the name and the first figure. */
 static double report(const char *name, const struct input *in, struct result *res,
                      size_t n)
 {
     qsort(res, n, sizeof *res, by_seconds);
     const struct result *m = &res[n / 2];
     double size = (double)in->size;
-    printf("%s %7.1f MB/s [%.1f to %.1f] %7.3f M events/s  rows=%llu rejected=%llu "
-           "bytes_per_s=%.0f\n",
+    printf("%s %7.1f MB/s [%.1f to %.1f] %7.3f M events/s  "
+           "%llu rows, %llu rejected\n",
            name, size / m->seconds / 1e6, size / res[n - 1].seconds / 1e6,
            size / res[0].seconds / 1e6, (double)m->rows / m->seconds / 1e6,
-           (unsigned long long)m->rows, (unsigned long long)m->rejected,
-           size / m->seconds);
+           (unsigned long long)m->rows, (unsigned long long)m->rejected);
     return m->seconds;
 }
 
