@@ -18,7 +18,8 @@
 struct source_sink {
     void *ctx;
     int (*name)(void *ctx, const char *name, size_t size, uint32_t *ret_source);
-    int (*append)(void *ctx, uint32_t source, struct batch *batch); /* 0, -EAGAIN, -ESHUTDOWN */
+    int (*append)(void *ctx, uint32_t source,
+                  struct batch *batch); /* 0, -EAGAIN, -ESHUTDOWN */
     int (*append_wait)(void *ctx, uint32_t source, struct batch *batch);
     void (*wait)(void *ctx, struct waiter *w);
     void (*unwait)(void *ctx, struct waiter *w);
@@ -29,9 +30,60 @@ struct source_stream {
     const char *name;
     struct decode_options decode;
     struct source_sink sink;
-    uint64_t max_body;      /* bytes of a bounded request, decompressed */
-    int64_t queue_wait_us;  /* then 429 */
+    uint64_t max_body;     /* bytes of a bounded request, decompressed */
+    int64_t queue_wait_us; /* then 429 */
     _Atomic uint64_t accepted, rejected[DECODE_REASONS], requests, bytes, throttled;
 };
+
+/* weir_events_total, weir_rejected_total{reason}, ... of a stream. The stream outlives the registry's
+ * last scrape. -ENOMEM. */
+int source_count(struct source_stream *s, struct metrics *metrics);
+
+/* ---- POST /api/v1/streams/{stream}/events ---- */
+
+/* Bytes of bounded bodies that wait for their end, all requests together; more are answered 503. */
+#define SOURCE_HELD_MAX ((uint64_t)512 << 20)
+
+struct source_post;
+
+/* Adds the route to `server`, before http_start. The streams stay the caller's. -ENOMEM. */
+int source_post_new(struct source_stream *streams, size_t n, struct http_server *server,
+                    struct source_post **ret, struct error *error);
+void source_post_free(struct source_post *p); /* after http_free; takes NULL */
+
+/* ---- Files ---- */
+
+#define SOURCE_BY_NAME (-1) /* .ndjson .jsonl .json .csv; standard input: NDJSON */
+
+struct source_files {
+    struct source_stream *stream;
+    const char *const
+        *path; /* "-": standard input; gzip is noticed by its first bytes */
+    size_t n;
+    int format; /* enum decode_format, or SOURCE_BY_NAME */
+    /* May be NULL. After each piece: bytes read and the size of all files (0: not known), compressed
+     * where they are, and events accepted. */
+    void (*progress)(void *ctx, uint64_t bytes, uint64_t total, uint64_t rows);
+    void *ctx;
+    const _Atomic bool *stop; /* may be NULL; set: stop soon, -EINTR */
+};
+
+struct source_fault {
+    const char *path;
+    struct decode_error error;
+};
+
+struct source_result {
+    uint64_t accepted, rejected, by_reason[DECODE_REASONS];
+    size_t n_faults; /* the first DECODE_ERRORS_MAX of all files */
+    struct source_fault fault[DECODE_ERRORS_MAX];
+};
+
+/* Reads the files one after the other, in order, and puts their events into the stream as fast as it
+ * takes them. `ret` is filled in also on failure: what was accepted before stays. -EINVAL: a name
+ * that does not say the format; -ENOENT, -EACCES, -EISDIR, -EIO...: with the path; -EBADMSG: the rest
+ * of a file cannot be read as its format; -ESHUTDOWN; -EINTR; -ENOMEM. Not thread-safe for one `ret`. */
+int source_file(const struct source_files *files, struct source_result *ret,
+                struct error *error);
 
 #endif

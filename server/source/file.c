@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Files and standard input, plain or gzip, at full speed: the sink's back-pressure is the only brake.
+ */
+#include "base/clock.h"
+#include "source/intake.h"
+#include "source/source.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include <zlib.h>
+
+#define FILE_PIECE (1u << 20)
+#define FILE_GZIP  (128u << 10) /* zlib's own buffer */
+
+/* One file on its way through. */
+struct file {
+    const struct source_files *files;
+    struct source_result *result;
+    const char *path;
+    gzFile gz; /* reads plain files as they are */
+    struct intake intake;
+    uint64_t before; /* bytes of the files before this one */
+    uint64_t total;  /* of all, 0: not known */
+    char *piece;
+};
+
+static bool file_ends(const char *path, size_t size, const char *end)
+{
+    size_t n = strlen(end);
+    return size >= n && strncasecmp(path + size - n, end, n) == 0;
+}
+
+static int file_format(const char *path, enum decode_format *ret, struct error *error)
+{
+    size_t size = strlen(path);
+    if (file_ends(path, size, ".gz"))
+        size -= 3;
+    if (strcmp(path, "-") == 0 || file_ends(path, size, ".ndjson") ||
+        file_ends(path, size, ".jsonl"))
+        *ret = DECODE_NDJSON;
+    else if (file_ends(path, size, ".json"))
+        *ret = DECODE_JSON;
+    else if (file_ends(path, size, ".csv"))
+        *ret = DECODE_CSV;
+    else
+        return error_set(
+            error, -EINVAL,
+            "\"%s\": the name does not say the format (.ndjson, .jsonl, .json, "
+            ".csv, each also with .gz)",
+            path);
+    return 0;
+}
+
+static int file_open(struct file *f, struct error *error)
+{
+    bool standard = strcmp(f->path, "-") == 0;
+    int fd = standard ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+                      : open(f->path, O_RDONLY | O_CLOEXEC);
+    struct stat st;
+    int rc = fd < 0 || fstat(fd, &st) ? -errno : 0;
+    if (!rc && S_ISDIR(st.st_mode))
+        rc = -EISDIR;
+    if (!rc && !(f->gz = gzdopen(fd, "rb")))
+        rc = -ENOMEM;
+    if (rc) {
+        if (fd >= 0)
+            close(fd);
+        return error_set(error, rc, "\"%s\": %s", f->path, strerror(-rc));
+    }
+    gzbuffer(f->gz, FILE_GZIP);
+    return 0;
+}
+
+static int file_hand_on(struct file *f, struct error *error)
+{
+    struct source_stream *s = f->files->stream;
+    struct batch *b;
+    while ((b = intake_batch(&f->intake))) {
+        uint32_t rows = b->n_rows;
+        int rc = s->sink.append_wait(s->sink.ctx, 0, b);
+        if (rc)
+            return error_set(error, rc, "stream \"%s\" takes nothing more: %s", s->name,
+                             strerror(-rc));
+        intake_taken(&f->intake);
+        f->result->accepted += rows;
+        metric_add(&s->accepted, rows);
+    }
+    return 0;
+}
+
+/* After intake_feed or intake_finish. */
+static int file_decoded(struct file *f, int rc, struct error *error)
+{
+    const struct decode_stats *d = decoder_stats(f->intake.decoder);
+    if (rc == -EBADMSG && d->n_errors) {
+        const struct decode_error *e = &d->errors[d->n_errors - 1];
+        return error_set(error, rc, "%s:%llu:%u: %s", f->path,
+                         (unsigned long long)e->line, e->column, e->message);
+    }
+    if (rc)
+        return error_set(error, rc, "\"%s\": %s", f->path, strerror(-rc));
+    return file_hand_on(f, error);
+}
+
+/* The size of the piece, 0 at the end. */
+static int file_read(struct file *f, struct error *error)
+{
+    int n = gzread(f->gz, f->piece, FILE_PIECE);
+    int code = Z_OK;
+    const char *text = gzerror(f->gz, &code);
+    if (n > 0 || (n == 0 && (code == Z_OK || code == Z_STREAM_END)))
+        return n;
+    if (code == Z_ERRNO && errno)
+        return error_set(error, -errno, "\"%s\": %s", f->path, strerror(errno));
+    return error_set(error, -EIO, "\"%s\": %s", f->path, text);
+}
+
+static void file_progress(const struct file *f)
+{
+    const struct source_files *files = f->files;
+    z_off_t at = gzoffset(f->gz);
+    if (files->progress)
+        files->progress(files->ctx, f->before + (at > 0 ? (uint64_t)at : 0), f->total,
+                        f->result->accepted);
+}
+
+static int file_piece(struct file *f, size_t size, struct error *error)
+{
+    metric_add(&f->files->stream->bytes, size);
+    int rc = file_decoded(f, intake_feed(&f->intake, f->piece, size), error);
+    if (rc == 0)
+        file_progress(f);
+    return rc;
+}
+
+static int file_pump(struct file *f, struct error *error)
+{
+    const _Atomic bool *stop = f->files->stop;
+    bool any = false;
+    for (;;) {
+        if (stop && atomic_load_explicit(stop, memory_order_relaxed))
+            return error_set(error, -EINTR, "\"%s\": stopped", f->path);
+        int n = file_read(f, error);
+        if (n < 0)
+            return n;
+        if (n == 0)
+            break;
+        any = true;
+        int rc = file_piece(f, (size_t)n, error);
+        if (rc)
+            return rc;
+    }
+    return any ? file_decoded(f, intake_finish(&f->intake), error) : 0;
+}
+
+/* Rejections of the file, whether or not it was read to its end. */
+static void file_count_rejected(struct file *f)
+{
+    const struct decode_stats *d = decoder_stats(f->intake.decoder);
+    struct source_result *result = f->result;
+    result->rejected += d->rejected;
+    for (size_t i = 0; i < DECODE_REASONS; i++) {
+        result->by_reason[i] += d->by_reason[i];
+        metric_add(&f->files->stream->rejected[i], d->by_reason[i]);
+    }
+    for (size_t i = 0; i < d->n_errors && result->n_faults < DECODE_ERRORS_MAX; i++)
+        result->fault[result->n_faults++] =
+            (struct source_fault){f->path, d->errors[i]};
+}
+
+static int file_run(struct file *f, struct error *error)
+{
+    enum decode_format format = DECODE_NDJSON;
+    int rc = 0;
+    if (f->files->format == SOURCE_BY_NAME)
+        rc = file_format(f->path, &format, error);
+    else
+        format = (enum decode_format)f->files->format;
+    if (!rc)
+        rc = file_open(f, error);
+    if (rc)
+        return rc;
+    if (intake_setup(&f->intake, &f->files->stream->decode, format)) {
+        rc = error_set(error, -ENOMEM, "no memory for the decoder");
+        goto out;
+    }
+    decoder_reset(f->intake.decoder, clock_now_us());
+    intake_begin(&f->intake, FILE_PIECE / 64);
+    rc = file_pump(f, error);
+    file_count_rejected(f);
+    intake_free(&f->intake);
+out:
+    gzclose(f->gz);
+    return rc;
+}
+
+static uint64_t file_size(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISREG(st.st_mode) ? (uint64_t)st.st_size : 0;
+}
+
+static uint64_t file_total(const struct source_files *files)
+{
+    uint64_t total = 0;
+    for (size_t i = 0; i < files->n; i++) {
+        uint64_t size = file_size(files->path[i]);
+        if (size == 0)
+            return 0;
+        total += size;
+    }
+    return total;
+}
+
+int source_file(const struct source_files *files, struct source_result *ret,
+                struct error *error)
+{
+    *ret = (struct source_result){0};
+    struct file f = {.files = files, .result = ret, .total = file_total(files)};
+    f.piece = malloc(FILE_PIECE);
+    if (!f.piece)
+        return error_set(error, -ENOMEM, "no memory to read files");
+    int rc = 0;
+    for (size_t i = 0; i < files->n && rc == 0; i++) {
+        f.path = files->path[i];
+        rc = file_run(&f, error);
+        f.before += file_size(f.path);
+    }
+    free(f.piece);
+    return rc;
+}
