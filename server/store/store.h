@@ -20,8 +20,8 @@ struct store_options {
 
 /* Opens or creates the file and migrates it. -EEXIST: made by a newer weir; -EACCES, -EROFS, -EIO,
  * -EBUSY (another weir writes to it), -ENOTDIR... with a text that names the file. */
-int store_open(const struct store_options *options, struct metrics *metrics, struct store **ret,
-               struct error *error);
+int store_open(const struct store_options *options, struct metrics *metrics,
+               struct store **ret, struct error *error);
 
 /* Makes the table and its readable view, or checks that the table there fits: new output columns are
  * added, a changed key, window or type is -EINVAL with a text that says what to do. `table` must

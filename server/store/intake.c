@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The bounded queue in front of the writer, which also decides when a commit is due.
+ */
+#include "store/intake.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct intake {
+    size_t reports_max;
+    int64_t commit_interval_us;
+
+    pthread_mutex_t mutex;  /* protects all below */
+    pthread_cond_t arrived; /* the writer waits: a report, a flush, the end */
+    pthread_cond_t room;    /* workers wait: room, failure */
+    pthread_cond_t done;    /* flushers wait: a commit, failure */
+    struct intake_item *first, **last;
+    size_t reports, rows;
+    uint64_t put, taken, committed; /* reports since the start */
+    uint64_t flush;                 /* commit at least so many at once */
+    bool closed, failed;
+    int64_t closed_us;
+};
+
+int intake_new(size_t reports_max, int64_t commit_interval_us, struct intake **ret)
+{
+    struct intake *k = calloc(1, sizeof(*k));
+    if (!k)
+        return -ENOMEM;
+    k->reports_max = reports_max;
+    k->commit_interval_us = commit_interval_us;
+    k->last = &k->first;
+    pthread_mutex_init(&k->mutex, NULL);
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&k->arrived, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    pthread_cond_init(&k->room, NULL);
+    pthread_cond_init(&k->done, NULL);
+    *ret = k;
+    return 0;
+}
+
+void intake_free_rows(struct rowset *r)
+{
+    while (r) {
+        struct rowset *next = r->next;
+        rowset_free(r);
+        r = next;
+    }
+}
+
+void intake_item_free(struct intake_item *list)
+{
+    while (list) {
+        struct intake_item *next = list->next;
+        intake_free_rows(list->report.rows);
+        free(list);
+        list = next;
+    }
+}
+
+void intake_free(struct intake *k)
+{
+    if (!k)
+        return;
+    intake_item_free(k->first);
+    pthread_cond_destroy(&k->done);
+    pthread_cond_destroy(&k->room);
+    pthread_cond_destroy(&k->arrived);
+    pthread_mutex_destroy(&k->mutex);
+    free(k);
+}
+
+/* Called with the mutex held. An empty intake takes any report. */
+static bool intake_full(const struct intake *k)
+{
+    return k->reports && (k->reports >= k->reports_max || k->rows >= INTAKE_ROWS_MAX);
+}
+
+static int intake_append(struct intake *k, struct intake_item *item)
+{
+    pthread_mutex_lock(&k->mutex);
+    while (intake_full(k) && !k->closed && !k->failed)
+        pthread_cond_wait(&k->room, &k->mutex);
+    int err = k->failed ? -EIO : k->closed ? -ESHUTDOWN : 0;
+    if (!err) {
+        *k->last = item;
+        k->last = &item->next;
+        k->reports++;
+        k->rows += item->n_rows;
+        k->put++;
+        pthread_cond_signal(&k->arrived);
+    }
+    pthread_mutex_unlock(&k->mutex);
+    return err;
+}
+
+int intake_put(struct intake *k, const struct store_report *report)
+{
+    struct intake_item *item = calloc(1, sizeof(*item));
+    if (!item) {
+        intake_free_rows(report->rows);
+        return -ENOMEM;
+    }
+    item->report = *report;
+    item->put_us = clock_monotonic_us();
+    for (const struct rowset *r = report->rows; r; r = r->next)
+        item->n_rows += r->n_rows;
+    int err = intake_append(k, item);
+    if (err)
+        intake_item_free(item);
+    return err;
+}
+
+int intake_flush(struct intake *k)
+{
+    pthread_mutex_lock(&k->mutex);
+    uint64_t target = k->put;
+    if (k->flush < target)
+        k->flush = target;
+    pthread_cond_signal(&k->arrived);
+    while (k->committed < target && !k->failed)
+        pthread_cond_wait(&k->done, &k->mutex);
+    int err = k->committed < target ? -EIO : 0;
+    pthread_mutex_unlock(&k->mutex);
+    return err;
+}
+
+void intake_close(struct intake *k)
+{
+    pthread_mutex_lock(&k->mutex);
+    if (!k->closed)
+        k->closed_us = clock_monotonic_us();
+    k->closed = true;
+    pthread_cond_broadcast(&k->arrived);
+    pthread_cond_broadcast(&k->room);
+    pthread_mutex_unlock(&k->mutex);
+}
+
+size_t intake_length(struct intake *k)
+{
+    pthread_mutex_lock(&k->mutex);
+    size_t n = k->reports;
+    pthread_mutex_unlock(&k->mutex);
+    return n;
+}
+
+static void intake_wait_until(struct intake *k, int64_t deadline_us)
+{
+    struct timespec t = {.tv_sec = deadline_us / SECOND_US,
+                         .tv_nsec = deadline_us % SECOND_US * 1000};
+    pthread_cond_timedwait(&k->arrived, &k->mutex, &t);
+}
+
+/* Called with the mutex held: when the next commit is due; INT64_MIN: now, INT64_MAX: not known. */
+static int64_t intake_due_us(const struct intake *k, size_t rows_wanted)
+{
+    if (!k->first)
+        return INT64_MAX;
+    if (k->closed || k->rows >= rows_wanted || intake_full(k) || k->flush > k->taken)
+        return INT64_MIN;
+    return k->first->put_us + k->commit_interval_us;
+}
+
+/* Called with the mutex held: cuts the reports off that make up the next commit. */
+static struct intake_item *intake_cut(struct intake *k, size_t rows_wanted)
+{
+    struct intake_item *list = k->first;
+    size_t rows = 0;
+    struct intake_item *item = list;
+    for (;; item = item->next) {
+        rows += item->n_rows;
+        k->reports--;
+        k->taken++;
+        if (rows >= rows_wanted || !item->next)
+            break;
+    }
+    k->rows -= rows;
+    k->first = item->next;
+    if (!k->first)
+        k->last = &k->first;
+    item->next = NULL;
+    pthread_cond_broadcast(&k->room);
+    return list;
+}
+
+struct intake_item *intake_take(struct intake *k, size_t rows_wanted, bool hurry,
+                                bool *ret_closed)
+{
+    struct intake_item *list = NULL;
+    pthread_mutex_lock(&k->mutex);
+    for (;;) {
+        int64_t due_us = intake_due_us(k, rows_wanted);
+        if (due_us <= clock_monotonic_us()) {
+            list = intake_cut(k, rows_wanted);
+            break;
+        }
+        if (hurry || (k->closed && !k->first))
+            break;
+        if (due_us == INT64_MAX)
+            pthread_cond_wait(&k->arrived, &k->mutex);
+        else
+            intake_wait_until(k, due_us);
+    }
+    *ret_closed = k->closed;
+    pthread_mutex_unlock(&k->mutex);
+    return list;
+}
+
+void intake_done(struct intake *k)
+{
+    pthread_mutex_lock(&k->mutex);
+    k->committed = k->taken;
+    pthread_cond_broadcast(&k->done);
+    pthread_mutex_unlock(&k->mutex);
+}
+
+void intake_fail(struct intake *k)
+{
+    pthread_mutex_lock(&k->mutex);
+    k->failed = true;
+    pthread_cond_broadcast(&k->room);
+    pthread_cond_broadcast(&k->done);
+    pthread_mutex_unlock(&k->mutex);
+}
+
+int64_t intake_pause(struct intake *k, int64_t us)
+{
+    int64_t deadline_us = clock_monotonic_us() + us;
+    pthread_mutex_lock(&k->mutex);
+    while (!k->closed && clock_monotonic_us() < deadline_us)
+        intake_wait_until(k, deadline_us);
+    bool closed = k->closed;
+    int64_t closed_us = k->closed_us;
+    pthread_mutex_unlock(&k->mutex);
+    if (!closed)
+        return -1;
+    nanosleep(&(struct timespec){.tv_nsec = 20000000},
+              NULL); /* the last attempts do not spin */
+    return clock_monotonic_us() - closed_us;
+}

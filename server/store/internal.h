@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the store share. The connection and all of this but the intake is the writer
+ * thread's once store_start has returned.
+ */
+#ifndef WEIR_STORE_INTERNAL_H
+#define WEIR_STORE_INTERNAL_H
+
+#include "store/intake.h"
+#include "store/store.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#define STORE_COMMIT_ROWS    10000 /* a commit is made when so many rows wait */
+#define STORE_STATEMENT_ROWS 50    /* rows of one INSERT: 1.4 times the speed of one */
+#define STORE_STATEMENT_CELLS                                                          \
+    8000 /* its parameters; SQLite's own default limit is 32766 */
+#define STORE_PURGE_ROWS        5000 /* rows of one DELETE of retention: some milliseconds */
+#define STORE_WORKERS_MAX       64 /* of one pipeline, as in the configuration */
+#define STORE_CLOSE_PATIENCE_US (10 * SECOND_US) /* store_free retries for so long */
+
+struct store_worker {
+    uint64_t position;
+    int64_t watermark_us; /* INT64_MIN: nothing said yet */
+};
+
+struct store_pipeline {
+    char *name;
+    unsigned workers;
+    struct store_worker worker[STORE_WORKERS_MAX];
+    int64_t closed_us;    /* largest end of a window put; INT64_MIN: none */
+    int64_t committed_us; /* watermark in the file; INT64_MIN: none */
+    uint64_t position;    /* in the file */
+    bool changed;         /* a worker has spoken since the last commit */
+    struct store_pipeline *next;
+};
+
+struct store_table {
+    const struct table *table;
+    struct store_pipeline *pipeline;
+    bool wrong_logged; /* a cell of a wrong type was logged */
+    size_t statement_rows;
+    sqlite3_stmt *many, *one; /* INSERT of statement_rows rows, of one */
+    size_t n_pending;         /* rows that wait for the next `many` */
+    const struct weir_cell *pending[STORE_STATEMENT_ROWS];
+    sqlite3_stmt *purge_find, *purge_to, *purge_all;
+    int64_t
+        purged_us; /* no window that began earlier is left; INT64_MIN: not looked yet */
+    struct store_table *next;
+};
+
+struct store_counters {
+    _Atomic uint64_t rows, commits, commit_ns, retries, purged, wrong_cells;
+};
+
+struct store {
+    char *path;
+    int lock; /* descriptor of PATH.lock, flocked */
+    sqlite3 *db;
+    struct store_pipeline *pipelines;
+    struct store_table *tables;
+    sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
+    struct intake *intake;
+    struct store_counters count;
+    bool started;
+    pthread_t thread;
+};
+
+/* NULL: no table was made for it. The list does not change after store_start. */
+struct store_pipeline *store_find_pipeline(const struct store *s, const char *name);
+/* Makes it if need be; NULL: no memory. Before store_start. */
+struct store_pipeline *store_need_pipeline(struct store *s, const char *name);
+
+/* insert.c: statements of a table, once, and rows of one rowset into them. The cells must live until
+ * insert_end has run for the table. All return a SQLite result code. */
+int insert_prepare(struct store *s, struct store_table *t);
+int insert_rows(struct store *s, struct store_table *t, const struct rowset *r);
+int insert_end(struct store *s, struct store_table *t);
+void insert_cancel(struct store_table *t); /* forgets pending rows */
+
+/* purge.c: deletes at most about `budget` rows that retention no longer keeps; *ret_more: there are
+ * more. Returns a SQLite result code. */
+int purge_prepare(struct store *s, struct store_table *t);
+int purge_run(struct store *s, size_t budget, bool *ret_more);
+
+/* writer.c */
+void *writer_run(void *store);
+
+#endif

@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * weir's own tables: made and brought up to date by the numbered texts of sql/.
+ */
+#include "store/migrate.h"
+#include "store/db.h"
+#include "store/sql.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+/* migrations[i] leads from version i to version i + 1. Never changed once released. */
+static const char *const migrations[] = {sql_0001_tables};
+
+int migrate_version(void)
+{
+    return (int)(sizeof(migrations) / sizeof(migrations[0]));
+}
+
+/* 0: the file has no weir tables yet. */
+static int migrate_found(sqlite3 *db, sqlite3_int64 *ret, struct error *error)
+{
+    sqlite3_int64 version = 0;
+    int err = db_int(db, "SELECT 1 FROM sqlite_schema WHERE name = 'weir_meta'", NULL,
+                     &version, error);
+    if (err == -ENOENT) {
+        *ret = 0;
+        return 0;
+    }
+    if (!err)
+        err = db_int(db, "SELECT CAST(value AS INTEGER) FROM weir_meta WHERE key = ?",
+                     "schema_version", &version, error);
+    if (err == -ENOENT)
+        return error_set(error, -EINVAL, "table weir_meta has no schema_version");
+    if (err)
+        return err;
+    *ret = version;
+    return 0;
+}
+
+int migrate_check(sqlite3 *db, struct error *error)
+{
+    sqlite3_int64 found = 0;
+    int err = migrate_found(db, &found, error);
+    if (err)
+        return err;
+    if (found > migrate_version())
+        return error_set(
+            error, -EEXIST,
+            "made by a newer weir (schema version %lld, this one knows %d)",
+            (long long)found, migrate_version());
+    return 0;
+}
+
+static int migrate_steps(sqlite3 *db, struct error *error)
+{
+    sqlite3_int64 found = 0;
+    int err = migrate_found(db, &found, error);
+    if (err || found >= migrate_version())
+        return err;
+    for (sqlite3_int64 i = found; !err && i < migrate_version(); i++) {
+        err = db_exec(db, migrations[i], error);
+        if (err)
+            error_prefix(error, "migration %d", (int)i + 1);
+    }
+    if (err)
+        return err;
+    sqlite3_str *put = sqlite3_str_new(db);
+    sqlite3_str_appendf(
+        put, "INSERT OR REPLACE INTO weir_meta VALUES ('schema_version', '%d')",
+        migrate_version());
+    return db_exec_str(db, put, error);
+}
+
+int migrate_run(sqlite3 *db, struct error *error)
+{
+    int err = db_exec(db, "BEGIN IMMEDIATE", error);
+    if (err)
+        return err;
+    err = migrate_steps(db, error);
+    if (!err)
+        err = db_exec(db, "COMMIT", error);
+    if (err)
+        db_exec(db, "ROLLBACK", NULL);
+    return err;
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Retention: rows older than `retain` behind the pipeline's committed watermark are deleted, oldest
+ * first, a few thousand at a time between commits.
+ */
+#include "store/internal.h"
+
+/* "window_start", "symbol", ...: the columns of the primary key, or as many question marks. */
+static void purge_append_key(sqlite3_str *text, const struct table *t, bool marks)
+{
+    for (size_t c = 0; c < t->n_primary; c++) {
+        sqlite3_str_appendall(text, c ? ", " : "");
+        if (marks)
+            sqlite3_str_appendchar(text, 1, '?');
+        else
+            sqlite3_str_appendf(text, "\"%w\"", t->column[c].name);
+    }
+}
+
+static int purge_statement(sqlite3 *db, sqlite3_str *text, sqlite3_stmt **ret)
+{
+    char *sql = sqlite3_str_finish(text);
+    if (!sql)
+        return SQLITE_NOMEM;
+    int code = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
+    sqlite3_free(sql);
+    return code;
+}
+
+int purge_prepare(struct store *s, struct store_table *t)
+{
+    if (t->table->retain_us == INT64_MAX)
+        return SQLITE_OK;
+    sqlite3_str *find = sqlite3_str_new(s->db);
+    sqlite3_str_appendall(find, "SELECT ");
+    purge_append_key(find, t->table, false);
+    sqlite3_str_appendf(find, " FROM \"%w\" WHERE window_start < ? ORDER BY ",
+                        t->table->name);
+    purge_append_key(find, t->table, false);
+    sqlite3_str_appendf(find, " LIMIT 1 OFFSET %d", STORE_PURGE_ROWS - 1);
+    int code = purge_statement(s->db, find, &t->purge_find);
+
+    sqlite3_str *to = sqlite3_str_new(s->db);
+    sqlite3_str_appendf(to, "DELETE FROM \"%w\" WHERE (", t->table->name);
+    purge_append_key(to, t->table, false);
+    sqlite3_str_appendall(to, ") <= (");
+    purge_append_key(to, t->table, true);
+    sqlite3_str_appendall(to, ")");
+    int code_to = purge_statement(s->db, to, &t->purge_to);
+
+    sqlite3_str *all = sqlite3_str_new(s->db);
+    sqlite3_str_appendf(all, "DELETE FROM \"%w\" WHERE window_start < ?",
+                        t->table->name);
+    int code_all = purge_statement(s->db, all, &t->purge_all);
+    return code ? code : code_to ? code_to : code_all;
+}
+
+/* Windows that end at or before watermark - retain go. */
+static bool purge_due(const struct store_table *t, int64_t *ret_before_us)
+{
+    int64_t watermark_us = t->pipeline->committed_us;
+    int64_t end_us, before_us;
+    if (!t->purge_all || watermark_us == INT64_MIN ||
+        __builtin_sub_overflow(watermark_us, t->table->retain_us, &end_us) ||
+        __builtin_sub_overflow(end_us, t->table->window_us - 1, &before_us))
+        return false;
+    *ret_before_us = before_us;
+    /* Looking once a window, or once a second for small ones, is often enough. */
+    int64_t step_us = t->table->window_us > 1000000 ? t->table->window_us : 1000000;
+    int64_t next_us;
+    return t->purged_us == INT64_MIN ||
+           __builtin_add_overflow(t->purged_us, step_us, &next_us) ||
+           before_us >= next_us;
+}
+
+/* Binds the key found to the statement that deletes up to it. */
+static void purge_bind_found(const struct store_table *t)
+{
+    for (int c = 0; c < (int)t->table->n_primary; c++)
+        sqlite3_bind_value(t->purge_to, c + 1, sqlite3_column_value(t->purge_find, c));
+}
+
+/* Deletes one piece. *ret_last: nothing older is left. */
+static int purge_piece(struct store *s, struct store_table *t, int64_t before_us,
+                       size_t *ret_deleted, bool *ret_last)
+{
+    sqlite3_stmt *statement = t->purge_all;
+    sqlite3_bind_int64(t->purge_find, 1, before_us);
+    int found = sqlite3_step(t->purge_find);
+    if (found == SQLITE_ROW) {
+        purge_bind_found(t);
+        statement = t->purge_to;
+    } else {
+        sqlite3_bind_int64(t->purge_all, 1, before_us);
+    }
+    int code = sqlite3_reset(t->purge_find);
+    if (code)
+        return code;
+    sqlite3_step(statement);
+    code = sqlite3_reset(statement);
+    sqlite3_clear_bindings(statement);
+    if (code)
+        return code;
+    *ret_deleted = (size_t)sqlite3_changes(s->db);
+    *ret_last = found != SQLITE_ROW;
+    return SQLITE_OK;
+}
+
+int purge_run(struct store *s, size_t budget, bool *ret_more)
+{
+    size_t total = 0;
+    for (struct store_table *t = s->tables; t; t = t->next) {
+        int64_t before_us = 0;
+        bool last = !purge_due(t, &before_us);
+        while (!last && total < budget) {
+            size_t deleted;
+            int code = purge_piece(s, t, before_us, &deleted, &last);
+            if (code)
+                return code;
+            total += deleted;
+            metric_add(&s->count.purged, deleted);
+            if (last)
+                t->purged_us = before_us;
+        }
+        if (!last) {
+            *ret_more = true;
+            return SQLITE_OK;
+        }
+    }
+    *ret_more = false;
+    return SQLITE_OK;
+}

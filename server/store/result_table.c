@@ -1,0 +1,347 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Result tables: made from struct table, checked against what is in the file, with a view that shows
+ * times as text.
+ */
+#include "base/clock.h"
+#include "batch/schema.h"
+#include "store/db.h"
+#include "store/internal.h"
+#include "store/sql.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static const char *result_table_sql_type(enum weir_type type)
+{
+    switch (type) {
+    case WEIR_FLOAT:
+        return "REAL";
+    case WEIR_STRING:
+        return "TEXT";
+    default:
+        return "INTEGER";
+    }
+}
+
+static int result_table_create(sqlite3 *db, const struct table *t, struct error *error)
+{
+    sqlite3_str *sql = sqlite3_str_new(db);
+    sqlite3_str_appendf(sql, "CREATE TABLE \"%w\" (\n", t->name);
+    for (size_t c = 0; c < t->n_columns; c++)
+        sqlite3_str_appendf(sql, "    \"%w\" %s%s,\n", t->column[c].name,
+                            result_table_sql_type(t->column[c].type),
+                            c < t->n_primary ? " NOT NULL" : "");
+    sqlite3_str_appendf(sql,
+                        "    \"window_end\" INTEGER GENERATED ALWAYS AS (window_start "
+                        "+ %lld) VIRTUAL,\n",
+                        (long long)t->window_us);
+    sqlite3_str_appendall(sql, "    PRIMARY KEY (");
+    for (size_t c = 0; c < t->n_primary; c++)
+        sqlite3_str_appendf(sql, "%s\"%w\"", c ? ", " : "", t->column[c].name);
+    sqlite3_str_appendall(sql, ")\n) STRICT, WITHOUT ROWID");
+    return db_exec_str(db, sql, error);
+}
+
+/* An int64 time as RFC 3339 text, the fraction only where there is one; floors before 1970 too. */
+static void result_table_append_time(sqlite3_str *sql, const char *column)
+{
+    const char *fraction = "((\"%w\" %% 1000000 + 1000000) %% 1000000)";
+    char *f = sqlite3_mprintf(fraction, column);
+    sqlite3_str_appendf(
+        sql,
+        "strftime('%%Y-%%m-%%dT%%H:%%M:%%S', (\"%w\" - %s) / 1000000, 'unixepoch')"
+        " || CASE %s WHEN 0 THEN 'Z' ELSE printf('.%%06dZ', %s) END",
+        column, f, f, f);
+    sqlite3_free(f);
+}
+
+static char *result_table_view_text(sqlite3 *db, const struct table *t)
+{
+    sqlite3_str *sql = sqlite3_str_new(db);
+    sqlite3_str_appendf(sql, "CREATE VIEW \"%w_readable\" AS\nSELECT ", t->name);
+    for (size_t c = 0; c < t->n_columns; c++) {
+        sqlite3_str_appendall(sql, c ? ",\n    " : "");
+        if (t->column[c].type == WEIR_TIME)
+            result_table_append_time(sql, t->column[c].name);
+        else
+            sqlite3_str_appendf(sql, "\"%w\"", t->column[c].name);
+        sqlite3_str_appendf(sql, " AS \"%w\"", t->column[c].name);
+        if (c > 0)
+            continue;
+        sqlite3_str_appendall(sql, ",\n    ");
+        result_table_append_time(sql, "window_end");
+        sqlite3_str_appendall(sql, " AS \"window_end\"");
+    }
+    sqlite3_str_appendf(sql, "\nFROM \"%w\"", t->name);
+    return sqlite3_str_finish(sql);
+}
+
+/* 1: the schema has an entry of this name and type; `text`, if not NULL, must also be its SQL. */
+static int result_table_in_schema(sqlite3 *db, const char *type, const char *name,
+                                  const char *text, struct error *error)
+{
+    DB_STATEMENT s = NULL;
+    int err = db_prepare(db,
+                         "SELECT 1 FROM sqlite_schema WHERE type = ?1 AND"
+                         " name = ?2 COLLATE NOCASE AND (?3 IS NULL OR sql = ?3)",
+                         0, &s, error);
+    if (err)
+        return err;
+    sqlite3_bind_text(s, 1, type, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, name, -1, SQLITE_STATIC);
+    if (text)
+        sqlite3_bind_text(s, 3, text, -1, SQLITE_STATIC);
+    int code = sqlite3_step(s);
+    return code == SQLITE_ROW ? 1 : code == SQLITE_DONE ? 0 : db_error(db, error);
+}
+
+/* Made anew when its text is not what it should be: new columns, a newer weir. */
+static int result_table_view(sqlite3 *db, const struct table *t, struct error *error)
+{
+    char *text = result_table_view_text(db, t);
+    char *name = sqlite3_mprintf("%s_readable", t->name);
+    int err = text && name ? result_table_in_schema(db, "view", name, text, error)
+                           : error_set(error, -ENOMEM, "out of memory");
+    if (err == 0) {
+        sqlite3_str *drop = sqlite3_str_new(db);
+        sqlite3_str_appendf(drop, "DROP VIEW IF EXISTS \"%w\"", name);
+        err = db_exec_str(db, drop, error);
+        if (!err)
+            err = db_exec(db, text, error);
+    }
+    sqlite3_free(name);
+    sqlite3_free(text);
+    return err < 0 ? err : 0;
+}
+
+static int result_table_note_columns(sqlite3 *db, const struct table *t,
+                                     struct error *error)
+{
+    DB_STATEMENT s = NULL;
+    int err = db_prepare(db, sql_column_put, 0, &s, error);
+    for (size_t c = 0; !err && c < t->n_columns; c++) {
+        const struct table_column *column = &t->column[c];
+        sqlite3_bind_text(s, 1, t->name, -1, SQLITE_STATIC);
+        sqlite3_bind_text(s, 2, column->name, -1, SQLITE_STATIC);
+        sqlite3_bind_text(s, 3, schema_type_name(column->type), -1, SQLITE_STATIC);
+        sqlite3_bind_int64(s, 4, c < t->n_primary ? (sqlite3_int64)c + 1 : 0);
+        sqlite3_bind_text(s, 5, column->help ? column->help : "", -1, SQLITE_STATIC);
+        err = db_run(s, error);
+    }
+    return err;
+}
+
+static int result_table_note(sqlite3 *db, const struct table *t, struct error *error)
+{
+    DB_STATEMENT s = NULL;
+    int err = db_prepare(db, sql_table_put, 0, &s, error);
+    if (err)
+        return err;
+    sqlite3_bind_text(s, 1, t->name, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, t->pipeline, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(s, 3, t->window_us);
+    if (t->retain_us != INT64_MAX)
+        sqlite3_bind_int64(s, 4, t->retain_us);
+    err = db_run(s, error);
+    return err ? err : result_table_note_columns(db, t, error);
+}
+
+#define TABLES_ADVICE "rename the pipeline, or drop the table with the sqlite3 shell"
+
+static int result_table_check_window(sqlite3 *db, const struct table *t,
+                                     struct error *error)
+{
+    DB_STATEMENT s = NULL;
+    int err = db_prepare(
+        db, "SELECT pipeline, window_us FROM weir_tables WHERE name = ?", 0, &s, error);
+    if (err)
+        return err;
+    sqlite3_bind_text(s, 1, t->name, -1, SQLITE_STATIC);
+    int code = sqlite3_step(s);
+    if (code == SQLITE_DONE)
+        return error_set(error, -EINVAL,
+                         "the database has a table of that name which weir did not "
+                         "make; " TABLES_ADVICE);
+    if (code != SQLITE_ROW)
+        return db_error(db, error);
+    const char *pipeline = (const char *)sqlite3_column_text(s, 0);
+    if (!pipeline || strcmp(pipeline, t->pipeline) != 0)
+        return error_set(
+            error, -EINVAL,
+            "it belongs to pipeline '%s'; rename one of the two, or an analyzer's `as`",
+            pipeline ? pipeline : "");
+    int64_t window_us = sqlite3_column_int64(s, 1);
+    if (window_us == t->window_us)
+        return 0;
+    char was[CLOCK_TEXT_MAX], is[CLOCK_TEXT_MAX];
+    clock_format_duration(window_us, was);
+    clock_format_duration(t->window_us, is);
+    return error_set(
+        error, -EINVAL,
+        "its windows are %s long, those of the configuration %s; " TABLES_ADVICE, was,
+        is);
+}
+
+/* What weir_columns says of one column. *ret_key is -1 if it says nothing. */
+static int result_table_known_column(sqlite3_stmt *s, const struct table *t,
+                                     const char *name, char ret_type[16], int *ret_key,
+                                     struct error *error)
+{
+    sqlite3_reset(s);
+    sqlite3_bind_text(s, 1, t->name, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, name, -1, SQLITE_STATIC);
+    int code = sqlite3_step(s);
+    *ret_key = -1;
+    if (code == SQLITE_DONE)
+        return 0;
+    if (code != SQLITE_ROW)
+        return db_error(sqlite3_db_handle(s), error);
+    const char *type = (const char *)sqlite3_column_text(s, 0);
+    *ret_key = sqlite3_column_int(s, 1);
+    sqlite3_snprintf(16, ret_type, "%s", type ? type : "");
+    return 0;
+}
+
+static int result_table_add_column(sqlite3 *db, const struct table *t, size_t c,
+                                   struct error *error)
+{
+    sqlite3_str *sql = sqlite3_str_new(db);
+    sqlite3_str_appendf(sql, "ALTER TABLE \"%w\" ADD COLUMN \"%w\" %s", t->name,
+                        t->column[c].name, result_table_sql_type(t->column[c].type));
+    return db_exec_str(db, sql, error);
+}
+
+static int result_table_check_column(sqlite3_stmt *s, const struct table *t, size_t c,
+                                     struct error *error)
+{
+    const struct table_column *column = &t->column[c];
+    int place = c < t->n_primary ? (int)c + 1 : 0;
+    char type[16];
+    int key;
+    int err = result_table_known_column(s, t, column->name, type, &key, error);
+    if (err)
+        return err;
+    if (key == -1 && place == 0)
+        return result_table_add_column(sqlite3_db_handle(s), t, c, error);
+    if (key != place)
+        return error_set(error, -EINVAL,
+                         "its primary key is another one (column '%s'); " TABLES_ADVICE,
+                         column->name);
+    if (strcmp(type, schema_type_name(column->type)) != 0)
+        return error_set(error, -EINVAL,
+                         "column '%s' is of type %s, now %s; " TABLES_ADVICE,
+                         column->name, type, schema_type_name(column->type));
+    return 0;
+}
+
+/* Key columns are the same, outputs too or new; outputs no longer wanted stay and become null. */
+static int result_table_check_columns(sqlite3 *db, const struct table *t,
+                                      struct error *error)
+{
+    sqlite3_int64 keys = 0;
+    int err =
+        db_int(db, "SELECT count(*) FROM weir_columns WHERE key > 0 AND table_name = ?",
+               t->name, &keys, error);
+    if (err)
+        return err;
+    if (keys != (sqlite3_int64)t->n_primary)
+        return error_set(error, -EINVAL,
+                         "its primary key has %lld columns, that of the configuration "
+                         "%zu; " TABLES_ADVICE,
+                         (long long)keys, t->n_primary);
+    DB_STATEMENT s = NULL;
+    err = db_prepare(
+        db, "SELECT type, key FROM weir_columns WHERE table_name = ? AND name = ?", 0,
+        &s, error);
+    for (size_t c = 0; !err && c < t->n_columns; c++)
+        err = result_table_check_column(s, t, c, error);
+    return err;
+}
+
+/* Somebody dropped the table by hand: what is noted of it goes too. */
+static int result_table_forget(sqlite3 *db, const struct table *t, struct error *error)
+{
+    sqlite3_str *sql = sqlite3_str_new(db);
+    sqlite3_str_appendf(sql,
+                        "DELETE FROM weir_columns WHERE table_name = %Q;"
+                        "DELETE FROM weir_tables WHERE name = %Q",
+                        t->name, t->name);
+    return db_exec_str(db, sql, error);
+}
+
+static int result_table_sync(sqlite3 *db, const struct table *t, struct error *error)
+{
+    int there = result_table_in_schema(db, "table", t->name, NULL, error);
+    int err = there;
+    if (there == 0) {
+        err = result_table_forget(db, t, error);
+        if (!err)
+            err = result_table_create(db, t, error);
+    } else if (there == 1) {
+        err = result_table_check_window(db, t, error);
+        if (!err)
+            err = result_table_check_columns(db, t, error);
+    }
+    if (!err)
+        err = result_table_note(db, t, error);
+    if (!err)
+        err = result_table_view(db, t, error);
+    return err;
+}
+
+static int result_table_transaction(sqlite3 *db, const struct table *t,
+                                    struct error *error)
+{
+    int err = db_exec(db, "BEGIN IMMEDIATE", error);
+    if (err)
+        return err;
+    err = result_table_sync(db, t, error);
+    if (!err)
+        err = db_exec(db, "COMMIT", error);
+    if (err)
+        db_exec(db, "ROLLBACK", NULL);
+    return err;
+}
+
+static struct store_table *result_table_new(struct store *s, const struct table *table)
+{
+    struct store_table *t = calloc(1, sizeof(*t));
+    if (!t)
+        return NULL;
+    t->table = table;
+    t->purged_us = INT64_MIN;
+    t->pipeline = store_need_pipeline(s, table->pipeline);
+    if (!t->pipeline) {
+        free(t);
+        return NULL;
+    }
+    t->next = s->tables;
+    s->tables = t;
+    return t;
+}
+
+int store_table(struct store *s, const struct table *table, struct error *error)
+{
+    int err = 0;
+    if (strncasecmp(table->name, "weir_", 5) == 0)
+        err = error_set(error, -EINVAL,
+                        "names that begin with weir_ are the server's own");
+    for (const struct store_table *t = s->tables; !err && t; t = t->next)
+        if (strcasecmp(t->table->name, table->name) == 0)
+            err = error_set(error, -EINVAL,
+                            "pipelines '%s' and '%s' both have a table of that name",
+                            t->table->pipeline, table->pipeline);
+    if (!err)
+        err = result_table_transaction(s->db, table, error);
+    struct store_table *t = NULL;
+    if (!err && !(t = result_table_new(s, table)))
+        err = error_set(error, -ENOMEM, "out of memory");
+    if (!err && (insert_prepare(s, t) || purge_prepare(s, t)))
+        err = db_error(s->db, error);
+    if (err)
+        error_prefix(error, "table '%s'", table->name);
+    return err;
+}

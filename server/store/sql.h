@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The texts of sql/, compiled in by sql/embed.sh.
+ */
+#ifndef WEIR_STORE_SQL_H
+#define WEIR_STORE_SQL_H
+
+extern const char sql_0001_tables[];
+extern const char sql_column_put[];
+extern const char sql_pipeline_put[];
+extern const char sql_table_put[];
+
+#endif

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Opening, starting, closing of the store, and the side of it that the workers see.
+ */
+#include "store/store.h"
+#include "base/clock.h"
+#include "store/db.h"
+#include "store/internal.h"
+#include "store/migrate.h"
+#include "store/sql.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define STORE_REPORTS_DEFAULT 256
+
+/* The process that holds the lock wrote its number into the file. */
+static int store_lock_taken(int fd, struct error *error)
+{
+    char holder[32] = "";
+    ssize_t n = pread(fd, holder, sizeof(holder) - 1, 0);
+    if (n <= 0)
+        return error_set(error, -EBUSY, "in use by another weir");
+    holder[strcspn(holder, "\n")] = 0;
+    return error_set(error, -EBUSY, "in use by another weir (process %s)", holder);
+}
+
+/* SQLite's own locks are held during a transaction only; this one as long as the process lives. */
+static int store_lock(struct store *s, struct error *error)
+{
+    char *name = NULL;
+    if (asprintf(&name, "%s.lock", s->path) < 0)
+        return error_set(error, -ENOMEM, "out of memory");
+    s->lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    int err = -errno;
+    free(name);
+    if (s->lock < 0)
+        return error_set(error, err, "%s.lock: %s", s->path, strerror(-err));
+    if (flock(s->lock, LOCK_EX | LOCK_NB))
+        return errno == EWOULDBLOCK ? store_lock_taken(s->lock, error)
+                                    : error_set(error, -errno, "%s", strerror(errno));
+    char self[32];
+    int n = snprintf(self, sizeof(self), "%ld\n", (long)getpid());
+    if (ftruncate(s->lock, 0) || pwrite(s->lock, self, (size_t)n, 0) != n)
+        return error_set(error, -EIO, "cannot write to the lock file");
+    return 0;
+}
+
+/* What SQLite would only say at the first write, and in fewer words. */
+static int store_check_path(const char *path, struct error *error)
+{
+    struct stat st;
+    if (stat(path, &st))
+        return errno == ENOENT ? 0 : error_set(error, -errno, "%s", strerror(errno));
+    if (S_ISDIR(st.st_mode))
+        return error_set(error, -EISDIR, "%s", strerror(EISDIR));
+    if (!S_ISREG(st.st_mode))
+        return error_set(error, -EINVAL, "not a regular file");
+    if (access(path, R_OK | W_OK))
+        return error_set(error, -errno, "%s", strerror(errno));
+    return 0;
+}
+
+/* Larger caches and longer WALs gain a few per cent of speed and cost memory and longest commit. */
+static const char store_pragmas[] = "PRAGMA journal_mode = WAL;"
+                                    "PRAGMA synchronous = NORMAL;"
+                                    "PRAGMA cache_size = -16384;"
+                                    "PRAGMA wal_autocheckpoint = 2000;"
+                                    "PRAGMA journal_size_limit = 67108864;"
+                                    "PRAGMA secure_delete = OFF;"
+                                    "PRAGMA temp_store = MEMORY;"
+                                    "PRAGMA foreign_keys = OFF;"
+                                    "PRAGMA trusted_schema = OFF;";
+
+static int store_prepare(struct store *s, struct error *error)
+{
+    unsigned keep = SQLITE_PREPARE_PERSISTENT;
+    int err = db_prepare(s->db, "BEGIN IMMEDIATE", keep, &s->begin, error);
+    if (!err)
+        err = db_prepare(s->db, "COMMIT", keep, &s->commit, error);
+    if (!err)
+        err = db_prepare(s->db, "ROLLBACK", keep, &s->rollback, error);
+    if (!err)
+        err = db_prepare(s->db, sql_pipeline_put, keep, &s->put_pipeline, error);
+    return err;
+}
+
+static int store_open_db(struct store *s, struct error *error)
+{
+    int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
+    int err = db_open(s->path, flags, &s->db, error);
+    if (!err)
+        err = migrate_check(s->db, error);
+    if (!err)
+        err = db_exec(s->db, store_pragmas, error);
+    if (!err)
+        err = migrate_run(s->db, error);
+    if (!err)
+        err = store_prepare(s, error);
+    return err;
+}
+
+static double store_queue_depth(void *store)
+{
+    return (double)intake_length(((struct store *)store)->intake);
+}
+
+static int store_metrics(struct store *s, struct metrics *m, struct error *error)
+{
+    const struct {
+        const char *name, *help;
+        const _Atomic uint64_t *value;
+        double scale;
+    } all[] = {
+        {"weir_store_rows_total", "Result rows committed.", &s->count.rows, 1},
+        {"weir_store_commits_total", "Transactions committed.", &s->count.commits, 1},
+        {"weir_store_commit_seconds_total", "Time spent in transactions.",
+         &s->count.commit_ns, 1e-9},
+        {"weir_store_retries_total",
+         "Transactions that failed; rows are kept and written later.",
+         &s->count.retries, 1},
+        {"weir_store_purged_rows_total", "Result rows deleted by retention.",
+         &s->count.purged, 1},
+        {"weir_store_wrong_cells_total",
+         "Values of another type than the analyzer declares, stored as null.",
+         &s->count.wrong_cells, 1},
+    };
+    int err = 0;
+    for (size_t i = 0; !err && i < sizeof(all) / sizeof(all[0]); i++)
+        err = metrics_add(m, METRIC_COUNTER, all[i].name, all[i].help, "", all[i].value,
+                          all[i].scale);
+    if (!err)
+        err = metrics_add_call(m, METRIC_GAUGE, "weir_store_queue_reports",
+                               "Reports of workers that wait for the writer.", "",
+                               store_queue_depth, s);
+    return err ? error_set(error, err, "out of memory") : 0;
+}
+
+static int store_open_steps(struct store *s, const struct store_options *o,
+                            struct error *error)
+{
+    s->lock = -1;
+    s->path = strdup(o->path);
+    size_t reports = o->queue_rowsets ? o->queue_rowsets : STORE_REPORTS_DEFAULT;
+    if (!s->path || intake_new(reports, o->commit_interval_us, &s->intake))
+        return error_set(error, -ENOMEM, "out of memory");
+    int err = store_check_path(s->path, error);
+    if (!err)
+        err = store_lock(s, error);
+    if (!err)
+        err = store_open_db(s, error);
+    return err;
+}
+
+int store_open(const struct store_options *options, struct metrics *metrics,
+               struct store **ret, struct error *error)
+{
+    struct store *s = calloc(1, sizeof(*s));
+    if (!s)
+        return error_set(error, -ENOMEM, "out of memory");
+    int err = store_open_steps(s, options, error);
+    if (!err && metrics)
+        err = store_metrics(s, metrics, error);
+    if (err) {
+        error_prefix(error, "database '%s'", options->path);
+        store_free(s);
+        return err;
+    }
+    *ret = s;
+    return 0;
+}
+
+struct store_pipeline *store_find_pipeline(const struct store *s, const char *name)
+{
+    struct store_pipeline *p = s->pipelines;
+    while (p && strcmp(p->name, name) != 0)
+        p = p->next;
+    return p;
+}
+
+struct store_pipeline *store_need_pipeline(struct store *s, const char *name)
+{
+    struct store_pipeline *p = store_find_pipeline(s, name);
+    if (p)
+        return p;
+    p = calloc(1, sizeof(*p));
+    if (!p || !(p->name = strdup(name))) {
+        free(p);
+        return NULL;
+    }
+    p->committed_us = p->closed_us = INT64_MIN;
+    for (size_t i = 0; i < STORE_WORKERS_MAX; i++)
+        p->worker[i].watermark_us = INT64_MIN;
+    store_watermark(s, name, &p->committed_us);
+    p->next = s->pipelines;
+    s->pipelines = p;
+    return p;
+}
+
+int store_watermark(struct store *s, const char *pipeline, int64_t *ret_us)
+{
+    sqlite3_int64 us;
+    int err = db_int(s->db,
+                     "SELECT watermark FROM weir_pipelines"
+                     " WHERE watermark IS NOT NULL AND pipeline = ?",
+                     pipeline, &us, NULL);
+    if (!err)
+        *ret_us = us;
+    return err;
+}
+
+int store_start(struct store *s, struct error *error)
+{
+    int err = pthread_create(&s->thread, NULL, writer_run, s);
+    if (err)
+        return error_set(error, -err, "cannot start the store's thread: %s",
+                         strerror(err));
+    s->started = true;
+    return 0;
+}
+
+int store_put(struct store *s, const struct store_report *report)
+{
+    if (report->worker >= report->workers || report->workers > STORE_WORKERS_MAX ||
+        !store_find_pipeline(s, report->pipeline)) {
+        intake_free_rows(report->rows);
+        return -EINVAL;
+    }
+    return intake_put(s->intake, report);
+}
+
+int store_flush(struct store *s)
+{
+    return intake_flush(s->intake);
+}
+
+static void store_free_tables(struct store *s)
+{
+    for (struct store_table *t = s->tables, *next; t; t = next) {
+        next = t->next;
+        sqlite3_finalize(t->one);
+        sqlite3_finalize(t->many);
+        sqlite3_finalize(t->purge_find);
+        sqlite3_finalize(t->purge_to);
+        sqlite3_finalize(t->purge_all);
+        free(t);
+    }
+    for (struct store_pipeline *p = s->pipelines, *next; p; p = next) {
+        next = p->next;
+        free(p->name);
+        free(p);
+    }
+}
+
+void store_free(struct store *s)
+{
+    if (!s)
+        return;
+    if (s->started) {
+        intake_close(s->intake);
+        pthread_join(s->thread, NULL);
+    }
+    store_free_tables(s);
+    sqlite3_finalize(s->begin);
+    sqlite3_finalize(s->commit);
+    sqlite3_finalize(s->rollback);
+    sqlite3_finalize(s->put_pipeline);
+    sqlite3_close(s->db);
+    intake_free(s->intake);
+    if (s->lock >= 0)
+        close(s->lock);
+    free(s->path);
+    free(s);
+}

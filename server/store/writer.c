@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The writer thread: reports to one transaction of rows, positions and watermarks, again and again
+ * until it succeeds; retention in between.
+ *
+ *      intake_take -> note -> BEGIN, rows, pipelines, COMMIT -> free -> purge
+ *                              ^       | passing error: ROLLBACK, pause
+ *                              +-------+
+ */
+#include "base/clock.h"
+#include "base/logger.h"
+#include "store/db.h"
+#include "store/internal.h"
+
+#include <signal.h>
+#include <string.h>
+
+#define WRITER_PAUSE_MIN_US 10000
+#define WRITER_PAUSE_MAX_US SECOND_US
+
+static struct store_table *writer_table(struct store *s, const struct table *table)
+{
+    struct store_table *t = s->tables;
+    while (t && t->table != table)
+        t = t->next;
+    return t;
+}
+
+/* The rows of a window come in key order, windows in order of time: the last row ends last. */
+static void writer_note_closed(struct store_pipeline *p, const struct rowset *r)
+{
+    int64_t start_us = r->cell[(r->n_rows - 1) * r->table->n_columns].as.i;
+    int64_t end_us;
+    if (!__builtin_add_overflow(start_us, r->table->window_us, &end_us) &&
+        end_us > p->closed_us)
+        p->closed_us = end_us;
+}
+
+static void writer_note(struct store *s, const struct intake_item *list)
+{
+    for (const struct intake_item *i = list; i; i = i->next) {
+        struct store_pipeline *p = store_find_pipeline(s, i->report.pipeline);
+        p->workers = i->report.workers;
+        struct store_worker *w = &p->worker[i->report.worker];
+        w->position = i->report.position;
+        w->watermark_us = i->report.watermark_us;
+        p->changed = true;
+        for (const struct rowset *r = i->report.rows; r; r = r->next)
+            if (r->n_rows)
+                writer_note_closed(p, r);
+    }
+}
+
+/* The least of what the workers have said. One that has said nothing yet keeps it where it is. */
+static struct store_worker writer_least(const struct store_pipeline *p)
+{
+    struct store_worker least = p->worker[0];
+    for (unsigned i = 1; i < p->workers; i++) {
+        if (p->worker[i].watermark_us < least.watermark_us)
+            least.watermark_us = p->worker[i].watermark_us;
+        if (p->worker[i].position < least.position)
+            least.position = p->worker[i].position;
+    }
+    /* INT64_MAX says that the input is at its end, which is no time: everything up to the end of the
+     * last window is done. */
+    if (least.watermark_us == INT64_MAX)
+        least.watermark_us = p->closed_us;
+    if (least.watermark_us < p->committed_us)
+        least.watermark_us = p->committed_us;
+    return least;
+}
+
+static int writer_put_pipeline(struct store *s, const struct store_pipeline *p)
+{
+    struct store_worker least = writer_least(p);
+    sqlite3_stmt *put = s->put_pipeline;
+    sqlite3_bind_text(put, 1, p->name, -1, SQLITE_STATIC);
+    if (least.watermark_us == INT64_MIN)
+        sqlite3_bind_null(put, 2);
+    else
+        sqlite3_bind_int64(put, 2, least.watermark_us);
+    sqlite3_bind_int64(put, 3, (sqlite3_int64)least.position);
+    sqlite3_bind_int64(put, 4, clock_now_us());
+    sqlite3_step(put);
+    return sqlite3_reset(put);
+}
+
+static int writer_step(sqlite3_stmt *statement)
+{
+    sqlite3_step(statement);
+    return sqlite3_reset(statement);
+}
+
+static int writer_rows(struct store *s, const struct intake_item *list)
+{
+    for (const struct intake_item *i = list; i; i = i->next) {
+        for (const struct rowset *r = i->report.rows; r; r = r->next) {
+            struct store_table *t = writer_table(s, r->table);
+            int code = t ? insert_rows(s, t, r) : SQLITE_MISUSE;
+            if (code)
+                return code;
+        }
+    }
+    for (struct store_table *t = s->tables; t; t = t->next) {
+        int code = insert_end(s, t);
+        if (code)
+            return code;
+    }
+    return SQLITE_OK;
+}
+
+static int writer_transaction(struct store *s, const struct intake_item *list)
+{
+    int code = writer_step(s->begin);
+    if (!code)
+        code = writer_rows(s, list);
+    for (struct store_pipeline *p = s->pipelines; !code && p; p = p->next)
+        if (p->changed)
+            code = writer_put_pipeline(s, p);
+    if (!code)
+        code = writer_step(s->commit);
+    return code;
+}
+
+/* After a failure, of which SQLite may have rolled back the transaction already. */
+static void writer_roll_back(struct store *s)
+{
+    for (struct store_table *t = s->tables; t; t = t->next)
+        insert_cancel(t);
+    if (!sqlite3_get_autocommit(s->db))
+        writer_step(s->rollback);
+}
+
+static void writer_committed(struct store *s)
+{
+    for (struct store_pipeline *p = s->pipelines; p; p = p->next) {
+        if (!p->changed)
+            continue;
+        struct store_worker least = writer_least(p);
+        p->committed_us = least.watermark_us;
+        p->position = least.position;
+        p->changed = false;
+    }
+}
+
+/* Until it succeeds, or cannot, or the store was closed too long ago. Logs once. */
+static int writer_persist(struct store *s, const struct intake_item *list)
+{
+    int64_t pause_us = WRITER_PAUSE_MIN_US;
+    for (bool logged = false;; logged = true) {
+        int code = writer_transaction(s, list);
+        if (code == SQLITE_OK) {
+            if (logged)
+                log_info("store", "'%s': writing again", s->path);
+            return code;
+        }
+        bool passing = db_passing(code);
+        if (!logged || !passing)
+            log_error("store", "'%s': %s; %s", s->path, sqlite3_errmsg(s->db),
+                      passing ? "rows are kept and written later" : "writes no more");
+        writer_roll_back(s);
+        metric_add(&s->count.retries, 1);
+        if (!passing)
+            return code;
+        if (intake_pause(s->intake, pause_us) > STORE_CLOSE_PATIENCE_US) {
+            log_error("store", "'%s': closed without the last rows", s->path);
+            return code;
+        }
+        pause_us =
+            pause_us * 2 > WRITER_PAUSE_MAX_US ? WRITER_PAUSE_MAX_US : pause_us * 2;
+    }
+}
+
+static int writer_commit(struct store *s, struct intake_item *list, size_t *ret_rows)
+{
+    int64_t begin_us = clock_monotonic_us();
+    size_t rows = 0;
+    for (const struct intake_item *i = list; i; i = i->next)
+        rows += i->n_rows;
+    writer_note(s, list);
+    int code = writer_persist(s, list);
+    if (code)
+        return code;
+    writer_committed(s);
+    metric_add(&s->count.rows, rows);
+    metric_add(&s->count.commits, 1);
+    metric_add(&s->count.commit_ns, (uint64_t)(clock_monotonic_us() - begin_us) * 1000);
+    *ret_rows = rows;
+    return SQLITE_OK;
+}
+
+/* A failed purge is tried again after the next commit; a file that cannot be written stops that. */
+static bool writer_purge(struct store *s, size_t rows)
+{
+    bool more = false;
+    size_t budget = rows * 2 > STORE_PURGE_ROWS ? rows * 2 : STORE_PURGE_ROWS;
+    return purge_run(s, budget, &more) == SQLITE_OK && more;
+}
+
+void *writer_run(void *store)
+{
+    struct store *s = store;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    pthread_setname_np(pthread_self(), "store");
+
+    bool more = true; /* a shorter `retain` than last time has work at once */
+    for (bool closed = false;;) {
+        struct intake_item *list =
+            intake_take(s->intake, STORE_COMMIT_ROWS, more, &closed);
+        size_t rows = 0;
+        if (list && writer_commit(s, list, &rows)) {
+            intake_item_free(list);
+            intake_fail(s->intake);
+            return NULL;
+        }
+        if (list)
+            intake_done(s->intake);
+        intake_item_free(list);
+        if (!list && closed)
+            return NULL;
+        more = writer_purge(s, rows);
+    }
+}

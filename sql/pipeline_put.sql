@@ -1,0 +1,6 @@
+INSERT INTO weir_pipelines (pipeline, watermark, position, committed)
+VALUES (?1, ?2, ?3, ?4)
+ON CONFLICT (pipeline) DO UPDATE
+SET watermark = excluded.watermark,
+    position = excluded.position,
+    committed = excluded.committed

@@ -1,0 +1,487 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The store: what was put is in the file, all of it or nothing, as the sqlite3 shell sees it.
+ */
+#include "base/clock.h"
+#include "shell.h"
+#include "store/store.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <sys/resource.h>
+
+#include <cmocka.h>
+
+#define MINUTE_US (60 * SECOND_US)
+
+static struct table_column columns[] = {
+    {"window_start", WEIR_TIME, "start of the window"},
+    {"symbol", WEIR_STRING, "key"},
+    {"count", WEIR_INT, "events"},
+    {"price_mean", WEIR_FLOAT, "mean"},
+    {"last_seen", WEIR_TIME, "time"},
+};
+
+static struct table trades = {
+    .name = "trades",
+    .pipeline = "trades",
+    .window_us = MINUTE_US,
+    .retain_us = INT64_MAX,
+    .n_keys = 1,
+    .n_primary = 2,
+    .n_columns = 4,
+    .column = columns,
+};
+
+static struct rowset *rows_new(const struct table *t, size_t n)
+{
+    struct rowset *r;
+    assert_int_equal(rowset_new(t, n, &r), 0);
+    for (size_t i = 0; i < n; i++)
+        assert_non_null(rowset_row(r));
+    return r;
+}
+
+/* Row i: symbol `S%05i`, count i * 3, mean i + 0.5. */
+static struct rowset *rows_made(const struct table *t, int64_t start_us, size_t n)
+{
+    struct rowset *r = rows_new(t, n);
+    for (size_t i = 0; i < n; i++) {
+        struct weir_cell *c = r->cell + i * t->n_columns;
+        char symbol[16];
+        int size = snprintf(symbol, sizeof(symbol), "S%05zu", i);
+        weir_put_int(&c[0], start_us);
+        c[0].type = WEIR_TIME;
+        weir_put_string(&c[1], symbol, (uint32_t)size);
+        assert_int_equal(rowset_keep(r, &c[1]), 0);
+        weir_put_int(&c[2], (int64_t)i * 3);
+        weir_put_float(&c[3], (double)i + 0.5);
+    }
+    return r;
+}
+
+static struct store *open_started(struct table *t)
+{
+    struct store_options options = {.path = shell_path("weir.db"),
+                                    .commit_interval_us = 20000};
+    struct store *s;
+    struct error error = {""};
+    if (store_open(&options, NULL, &s, &error) || (t && store_table(s, t, &error)) ||
+        store_start(s, &error))
+        fail_msg("%s", error.text);
+    return s;
+}
+
+static int put(struct store *s, int64_t watermark_us, struct rowset *rows)
+{
+    struct store_report report = {"trades", 0, 1, 7, watermark_us, rows};
+    return store_put(s, &report);
+}
+
+static void rows_put_are_read_back_after_close(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    int64_t start = 1700000040 * SECOND_US;
+    assert_int_equal(put(s, start + MINUTE_US, rows_made(&trades, start, 123)), 0);
+    assert_int_equal(
+        put(s, start + 2 * MINUTE_US, rows_made(&trades, start + MINUTE_US, 50)), 0);
+    store_free(s);
+    /* 3 * (0 + ... + 122) = 22509, 3 * (0 + ... + 49) = 3675 */
+    assert_string_equal(
+        shell("weir.db", "SELECT window_start, count(*), min(symbol), max(symbol), "
+                         "sum(\\\"count\\\"), sum(price_mean), max(window_end) "
+                         "FROM trades GROUP BY 1"),
+        "1700000040000000|123|S00000|S00122|22509|7564.5|1700000100000000\n"
+        "1700000100000000|50|S00000|S00049|3675|1250.0|1700000160000000\n");
+    assert_string_equal(
+        shell("weir.db", "SELECT * FROM trades WHERE symbol = 'S00007' LIMIT 1"),
+        "1700000040000000|S00007|21|7.5|1700000100000000\n");
+    assert_string_equal(shell("weir.db", "PRAGMA integrity_check"), "ok\n");
+}
+
+static void readable_view_shows_rfc3339(void **state)
+{
+    (void)state;
+    trades.n_columns = 5;
+    trades.window_us = 250000;
+    struct store *s = open_started(&trades);
+    struct rowset *r = rows_new(&trades, 2);
+    int64_t start[] = {-250000, 1700000000000000};
+    for (size_t i = 0; i < 2; i++) {
+        struct weir_cell *c = r->cell + i * 5;
+        weir_put_int(&c[0], start[i]);
+        weir_put_string(&c[1], "A", 1);
+    }
+    weir_put_int(&r->cell[9], 1700000000123456);
+    assert_int_equal(put(s, 0, r), 0);
+    store_free(s);
+    trades.n_columns = 4;
+    trades.window_us = MINUTE_US;
+    assert_string_equal(shell("weir.db", "SELECT * FROM trades_readable"),
+                        "1969-12-31T23:59:59.750000Z|1970-01-01T00:00:00Z|A|||\n"
+                        "2023-11-14T22:13:20Z|2023-11-14T22:13:20.250000Z|A|||"
+                        "2023-11-14T22:13:20.123456Z\n");
+}
+
+static void replayed_rows_replace_themselves(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(put(s, MINUTE_US, rows_made(&trades, 0, 77)), 0);
+        assert_int_equal(store_flush(s), 0);
+    }
+    store_free(s);
+    assert_string_equal(
+        shell("weir.db", "SELECT count(*), sum(\\\"count\\\") FROM trades"),
+        "77|8778\n"); /* 3 * 76 * 77 / 2 */
+}
+
+static void flush_makes_rows_visible(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    assert_int_equal(put(s, 0, rows_made(&trades, 0, 3)), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM trades"), "3\n");
+    store_free(s);
+}
+
+static void watermark_is_the_least_of_all_workers(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    struct store_report a = {"trades", 0, 2, 5, 100, NULL},
+                        b = {"trades", 1, 2, 4, 90, NULL};
+    assert_int_equal(store_put(s, &a), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(
+        shell("weir.db", "SELECT watermark IS NULL, position FROM weir_pipelines"),
+        "1|0\n");
+    assert_int_equal(store_put(s, &b), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(
+        shell("weir.db", "SELECT pipeline, watermark, position FROM weir_pipelines"),
+        "trades|90|4\n");
+    store_free(s);
+
+    /* After a restart it stays until every worker has come further. */
+    s = open_started(&trades);
+    int64_t us = 0;
+    assert_int_equal(store_watermark(s, "trades", &us), 0);
+    assert_int_equal(us, 90);
+    assert_int_equal(store_watermark(s, "nobody", &us), -ENOENT);
+    a.watermark_us = 200;
+    assert_int_equal(store_put(s, &a), 0);
+    store_free(s);
+    assert_string_equal(shell("weir.db", "SELECT watermark FROM weir_pipelines"),
+                        "90\n");
+}
+
+static void end_of_input_leaves_a_time_as_watermark(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    assert_int_equal(put(s, INT64_MAX, rows_made(&trades, 5 * MINUTE_US, 2)), 0);
+    store_free(s);
+    assert_string_equal(shell("weir.db", "SELECT watermark FROM weir_pipelines"),
+                        "360000000\n");
+}
+
+static void rows_and_watermark_commit_together(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    /* The transaction fails at its very end, when the watermark is written. */
+    shell("weir.db", "CREATE TRIGGER stop BEFORE INSERT ON weir_pipelines "
+                     "BEGIN SELECT raise(ABORT, 'no'); END");
+    assert_int_equal(put(s, MINUTE_US, rows_made(&trades, 0, 60)), 0);
+    assert_int_equal(store_flush(s), -EIO);
+    assert_int_equal(put(s, MINUTE_US, rows_made(&trades, 0, 60)), -EIO);
+    store_free(s);
+    assert_string_equal(shell("weir.db", "SELECT (SELECT count(*) FROM trades), "
+                                         "(SELECT count(*) FROM weir_pipelines)"),
+                        "0|0\n");
+}
+
+/* Another program holds the write lock for longer than the busy time-out would allow at first. */
+static void busy_file_is_waited_for(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    char command[256];
+    snprintf(command, sizeof(command), "sqlite3 '%s'", shell_path("weir.db"));
+    FILE *other = popen(command, "w");
+    assert_non_null(other);
+    fprintf(other, "BEGIN IMMEDIATE;\n.system touch '%s/locked'\n", shell_folder);
+    fflush(other);
+    int64_t limit = clock_monotonic_us() + 10 * SECOND_US;
+    while (access(shell_path("locked"), F_OK) && clock_monotonic_us() < limit)
+        usleep(1000);
+    assert_int_equal(access(shell_path("locked"), F_OK), 0);
+    assert_int_equal(put(s, 9, rows_made(&trades, 0, 10)), 0);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM trades"), "0\n");
+    fprintf(other, "COMMIT;\n");
+    pclose(other);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM trades"), "10\n");
+    store_free(s);
+}
+
+static bool metric_is_zero(struct metrics *m, const char *line)
+{
+    struct buffer text = {0};
+    metrics_print(m, &text);
+    bool zero = strstr(buffer_text(&text), line) != NULL;
+    buffer_free(&text);
+    return zero;
+}
+
+/* No file may grow beyond 64 KiB for a while. Rows wait, and arrive when there is room again. */
+static void full_disk_keeps_rows(void **state)
+{
+    (void)state;
+    struct metrics *m;
+    assert_int_equal(metrics_new(&m), 0);
+    struct store_options options = {.path = shell_path("weir.db"),
+                                    .commit_interval_us = 1000};
+    struct store *s;
+    assert_int_equal(store_open(&options, m, &s, NULL), 0);
+    assert_int_equal(store_table(s, &trades, NULL), 0);
+    struct rlimit unlimited, small;
+    getrlimit(RLIMIT_FSIZE, &unlimited);
+    small = unlimited;
+    small.rlim_cur = 65536;
+    signal(SIGXFSZ, SIG_IGN);
+    setrlimit(RLIMIT_FSIZE, &small);
+    assert_int_equal(store_start(s, NULL), 0);
+    assert_int_equal(put(s, 1, rows_made(&trades, 0, 20000)), 0);
+    int64_t limit = clock_monotonic_us() + 10 * SECOND_US;
+    while (metric_is_zero(m, "weir_store_retries_total 0\n") &&
+           clock_monotonic_us() < limit)
+        ;
+    setrlimit(RLIMIT_FSIZE, &unlimited);
+    assert_false(metric_is_zero(m, "weir_store_retries_total 0\n"));
+    assert_int_equal(store_flush(s), 0);
+    store_free(s);
+    metrics_free(m);
+    assert_string_equal(
+        shell("weir.db", "SELECT count(*), watermark FROM trades, weir_pipelines"),
+        "20000|1\n");
+}
+
+static int try_open(struct table *t, struct error *error)
+{
+    struct store_options options = {.path = shell_path("weir.db"),
+                                    .commit_interval_us = 20000};
+    struct store *s = NULL;
+    int err = store_open(&options, NULL, &s, error);
+    if (!err && t)
+        err = store_table(s, t, error);
+    store_free(s);
+    return err;
+}
+
+static void newer_database_is_refused(void **state)
+{
+    (void)state;
+    store_free(open_started(&trades));
+    shell("weir.db", "UPDATE weir_meta SET value = '99' WHERE key = 'schema_version'");
+    struct error error = {""};
+    assert_int_equal(try_open(NULL, &error), -EEXIST);
+    assert_non_null(strstr(error.text, "newer weir"));
+    assert_non_null(strstr(error.text, "weir.db"));
+}
+
+static void second_weir_is_refused(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    struct error error = {""};
+    assert_int_equal(try_open(NULL, &error), -EBUSY);
+    assert_non_null(strstr(error.text, "another weir"));
+    store_free(s);
+    assert_int_equal(try_open(&trades, &error), 0);
+}
+
+static void not_a_database_is_refused(void **state)
+{
+    (void)state;
+    FILE *f = fopen(shell_path("weir.db"), "w");
+    for (int i = 0; i < 200; i++)
+        fputs("this is a text file\n", f);
+    fclose(f);
+    struct error error = {""};
+    assert_int_equal(try_open(NULL, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "not a database"));
+}
+
+static void missing_folder_is_told(void **state)
+{
+    (void)state;
+    struct store_options options = {.path = "/tmp/weir-no-such-folder/weir.db"};
+    struct store *s;
+    struct error error = {""};
+    assert_int_equal(store_open(&options, NULL, &s, &error), -ENOENT);
+    assert_non_null(strstr(error.text, "/tmp/weir-no-such-folder/weir.db"));
+}
+
+static void new_output_column_is_added(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    assert_int_equal(put(s, 1, rows_made(&trades, 0, 1)), 0);
+    store_free(s);
+    trades.n_columns = 5;
+    s = open_started(&trades);
+    struct rowset *r = rows_made(&trades, MINUTE_US, 1);
+    weir_put_int(&r->cell[4], 99);
+    assert_int_equal(put(s, 2, r), 0);
+    store_free(s);
+    trades.n_columns = 4;
+    assert_string_equal(
+        shell("weir.db", "SELECT window_start, symbol, last_seen FROM trades"),
+        "0|S00000|\n60000000|S00000|99\n");
+    assert_string_equal(
+        shell("weir.db", "SELECT last_seen FROM trades_readable ORDER BY 1 DESC"),
+        "1970-01-01T00:00:00.000099Z\n\n");
+}
+
+static void removed_output_column_becomes_null(void **state)
+{
+    (void)state;
+    store_free(open_started(&trades));
+    trades.n_columns = 3;
+    struct store *s = open_started(&trades);
+    struct rowset *r = rows_new(&trades, 1);
+    weir_put_int(&r->cell[0], 0);
+    weir_put_string(&r->cell[1], "A", 1);
+    weir_put_int(&r->cell[2], 5);
+    assert_int_equal(put(s, 1, r), 0);
+    store_free(s);
+    trades.n_columns = 4;
+    assert_string_equal(
+        shell("weir.db", "SELECT symbol, \\\"count\\\", price_mean FROM trades"),
+        "A|5|\n");
+}
+
+static void changed_table_is_refused(void **state)
+{
+    (void)state;
+    store_free(open_started(&trades));
+    struct error error = {""};
+
+    struct table other = trades;
+    other.window_us = 2 * MINUTE_US;
+    assert_int_equal(try_open(&other, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "windows are 1m long"));
+
+    other = trades;
+    struct table_column changed[4];
+    memcpy(changed, columns, sizeof(changed));
+    other.column = changed;
+    changed[3].type = WEIR_INT;
+    assert_int_equal(try_open(&other, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "'price_mean' is of type float, now int"));
+    changed[3].type = WEIR_FLOAT;
+    changed[1].name = "venue";
+    assert_int_equal(try_open(&other, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "primary key"));
+
+    other = trades;
+    other.n_keys = 2;
+    other.n_primary = 3;
+    assert_int_equal(try_open(&other, &error), -EINVAL);
+    assert_non_null(
+        strstr(error.text, "primary key has 2 columns, that of the configuration 3"));
+
+    other = trades;
+    other.name = "weir_things";
+    assert_int_equal(try_open(&other, &error), -EINVAL);
+    shell("weir.db", "CREATE TABLE mine (a)");
+    other.name = "mine";
+    assert_int_equal(try_open(&other, &error), -EINVAL);
+    assert_non_null(strstr(error.text, "did not make"));
+}
+
+static void values_of_a_wrong_type_become_null(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    struct rowset *r = rows_made(&trades, 0, 3);
+    weir_put_float(&r->cell[2], 4.0);               /* whole: fits an int column */
+    weir_put_float(&r->cell[6], 4.5);               /* does not */
+    weir_put_string(&r->cell[11], "text", 4);       /* nor this a float column */
+    weir_put_int(&r->cell[7], 1);                   /* an int fits a float column */
+    weir_put_float(&r->cell[3], __builtin_nan("")); /* NaN is null */
+    assert_int_equal(put(s, 1, r), 0);
+    assert_int_equal(store_flush(s), 0);
+    store_free(s);
+    assert_string_equal(
+        shell("weir.db", "SELECT \\\"count\\\", price_mean FROM trades"),
+        "4|\n|1.0\n6|\n");
+}
+
+static void retention_deletes_only_what_is_too_old(void **state)
+{
+    (void)state;
+    trades.retain_us = 10 * MINUTE_US;
+    struct store *s = open_started(&trades);
+    for (int i = 0; i < 30; i++)
+        assert_int_equal(
+            put(s, (i + 1) * MINUTE_US, rows_made(&trades, i * MINUTE_US, 1000)), 0);
+    assert_int_equal(store_flush(s), 0);
+    int64_t limit = clock_monotonic_us() + 10 * SECOND_US;
+    const char *want =
+        "10|10000|1200000000\n"; /* watermark 30 min: windows that end after 20 min */
+    const char *sql =
+        "SELECT count(DISTINCT window_start), count(*), min(window_start) FROM trades";
+    while (strcmp(shell("weir.db", sql), want) != 0 && clock_monotonic_us() < limit)
+        ;
+    assert_string_equal(shell("weir.db", sql), want);
+    store_free(s);
+    trades.retain_us = INT64_MAX;
+}
+
+static void bad_reports_are_refused(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    struct store_report unknown = {"nobody", 0, 1, 1, 1, NULL},
+                        outside = {"trades", 2, 2, 1, 1, NULL};
+    assert_int_equal(store_put(s, &unknown), -EINVAL);
+    assert_int_equal(store_put(s, &outside), -EINVAL);
+    store_free(s);
+}
+
+#define TEST(f) cmocka_unit_test_setup_teardown(f, shell_setup, shell_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(rows_put_are_read_back_after_close),
+        TEST(readable_view_shows_rfc3339),
+        TEST(replayed_rows_replace_themselves),
+        TEST(flush_makes_rows_visible),
+        TEST(watermark_is_the_least_of_all_workers),
+        TEST(end_of_input_leaves_a_time_as_watermark),
+        TEST(rows_and_watermark_commit_together),
+        TEST(busy_file_is_waited_for),
+        TEST(full_disk_keeps_rows),
+        TEST(newer_database_is_refused),
+        TEST(second_weir_is_refused),
+        TEST(not_a_database_is_refused),
+        TEST(missing_folder_is_told),
+        TEST(new_output_column_is_added),
+        TEST(removed_output_column_becomes_null),
+        TEST(changed_table_is_refused),
+        TEST(values_of_a_wrong_type_become_null),
+        TEST(retention_deletes_only_what_is_too_old),
+        TEST(bad_reports_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
