@@ -110,7 +110,9 @@ static const char *skip_ends(struct record *r, struct open_containers *open,
 
 const char *value_skip(struct record *r, const char *p)
 {
-    struct open_containers open = {.n = 0};
+    struct open_containers open;
+    open.n = 0;
+    p = record_skip_space(r, p);
     do {
         if (*p != '{' && *p != '[') {
             p = skip_scalar(r, p);

@@ -156,6 +156,7 @@ static const char *boolean(struct record *r, const char *p, size_t c)
 
 const char *value_store(struct record *r, const char *p, size_t c)
 {
+    p = record_skip_space(r, p);
     switch (*p) {
     case '"':
         return string(r, p, c);

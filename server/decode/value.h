@@ -21,7 +21,8 @@ enum value_kind {
 
 enum value_kind value_kind(const struct record *r, size_t c);
 
-/* Any value, valid or not. Both return what follows it, or NULL: r->status. */
+/* Any value, valid or not, and white space before it: a layout's text may be found in front of more of
+ * it than the layout knows. Both return what follows it, or NULL: r->status. */
 const char *value_store(struct record *r, const char *p, size_t c);
 const char *value_skip(struct record *r, const char *p);
 

@@ -447,6 +447,18 @@ static void failed_line_leaves_nothing_behind(void **state)
     assert_string_equal(decode_ndjson(body), expected);
 }
 
+/* Found by against_python.py. */
+static void predicted_key_may_be_followed_by_more_space(void **state)
+{
+    (void)state;
+    assert_string_equal(
+        decode_ndjson(
+            "{\"ts\":1,\"qty\":2,\"x\":3}\n{\"ts\": 1,\"qty\":\t2,\"x\": 3}\n"),
+        "row ts=1000 symbol=null price=null qty=2 ok=null at=null\n"
+        "row ts=1000 symbol=null price=null qty=2 ok=null at=null\n"
+        "end 2 accepted, 0 rejected\n");
+}
+
 /* Each of ten forms of line follows each other, twice. */
 static void any_layout_may_follow_any_other(void **state)
 {
@@ -847,6 +859,7 @@ int main(void)
         cmocka_unit_test(long_values_are_quoted_in_part),
         cmocka_unit_test(last_of_duplicate_keys_wins),
         cmocka_unit_test(failed_line_leaves_nothing_behind),
+        cmocka_unit_test(predicted_key_may_be_followed_by_more_space),
         cmocka_unit_test(any_layout_may_follow_any_other),
         cmocka_unit_test(times_come_in_all_units),
         cmocka_unit_test(time_columns_are_rfc3339_or_microseconds),
