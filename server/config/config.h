@@ -15,34 +15,40 @@ struct config_server {
     char *address; /* "127.0.0.1", "::1", ... */
     uint16_t port; /* 0: any free one; the log says which */
     char *database;
-    char **plugin_path; /* folders, searched in this order, then the installed one; NULL-ended */
-    unsigned http_threads;     /* default: cores, at most 16 */
-    unsigned query_threads;    /* default 4 */
-    unsigned max_connections;  /* default 4096 */
-    uint64_t max_body;         /* bytes of one bounded request after decompression; default 64 MiB */
-    uint64_t max_record;       /* bytes of one event; default 1 MiB */
-    uint64_t queue_events;     /* a stream's log takes no more while so many wait; default 1,000,000 */
-    int64_t queue_wait_us;     /* how long a full queue is waited for before 429; default 1s */
-    int64_t linger_us;         /* how long small requests are gathered; default 2ms; at most 1s */
+    char **
+        plugin_path; /* folders, searched in this order, then the installed one; NULL-ended */
+    unsigned http_threads;    /* default: cores, at most 16 */
+    unsigned query_threads;   /* default 4 */
+    unsigned max_connections; /* default 4096 */
+    uint64_t
+        max_body; /* bytes of one bounded request after decompression; default 64 MiB */
+    uint64_t max_record; /* bytes of one event; default 1 MiB */
+    uint64_t
+        queue_events; /* a stream's log takes no more while so many wait; default 1,000,000 */
+    int64_t
+        queue_wait_us; /* how long a full queue is waited for before 429; default 1s */
+    int64_t
+        linger_us; /* how long small requests are gathered; default 2ms; at most 1s */
     int64_t commit_interval_us; /* default 100ms */
-    int64_t sql_timeout_us;    /* default 10s */
-    uint64_t sql_max_rows;     /* default 1,000,000 */
-    uint64_t sql_max_bytes;    /* default 256 MiB */
+    int64_t sql_timeout_us;     /* default 10s */
+    uint64_t sql_max_rows;      /* default 1,000,000 */
+    uint64_t sql_max_bytes;     /* default 256 MiB */
     bool log_json;
 };
 
 struct config_stream {
     char *name;
     const struct node *node;
-    struct schema *schema; /* column 0: the time; named "time" when the time is the arrival */
+    struct schema
+        *schema; /* column 0: the time; named "time" when the time is the arrival */
     enum decode_unit time_unit;
     int64_t max_future_skew_us; /* default 1h; INT64_MAX: none */
 };
 
 struct config_analyzer {
-    char *plugin;             /* "stats" */
-    char *as;                 /* prefix for its output columns, or for its table's name; NULL: none */
-    const struct node *node;  /* where it stands */
+    char *plugin; /* "stats" */
+    char *as; /* prefix for its output columns, or for its table's name; NULL: none */
+    const struct node *node;   /* where it stands */
     const struct node *params; /* map, or NULL */
 };
 
@@ -53,14 +59,15 @@ struct config_pipeline {
     char *where;   /* NULL: every row */
     const struct node *where_node;
     size_t n_keys;
-    size_t *key; /* columns of the stream's schema; types string, int, bool */
-    int64_t window_us;         /* tumbling */
-    int64_t window_offset_us;  /* windows begin at multiples of window_us, plus this; default 0 */
+    size_t *key;       /* columns of the stream's schema; types string, int, bool */
+    int64_t window_us; /* tumbling */
+    int64_t
+        window_offset_us; /* windows begin at multiples of window_us, plus this; default 0 */
     int64_t out_of_orderness_us; /* default 0 */
-    int64_t idle_timeout_us;   /* default 5s */
-    int64_t retain_us;         /* INT64_MAX: for ever, the default */
-    unsigned workers;          /* default 1, at most 64 */
-    uint64_t max_groups;       /* open groups of the whole pipeline; default 10,000,000 */
+    int64_t idle_timeout_us;     /* default 5s */
+    int64_t retain_us;           /* INT64_MAX: for ever, the default */
+    unsigned workers;            /* default 1, at most 64 */
+    uint64_t max_groups; /* open groups of the whole pipeline; default 10,000,000 */
     size_t n_analyzers;
     struct config_analyzer *analyzer;
 };

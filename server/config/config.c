@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The configuration file as a whole.
+ */
+#include "config/config.h"
+#include "config/fields.h"
+#include "config/sections.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int out_of_memory(const struct node *n, struct error *error)
+{
+    return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+}
+
+int section_name(const struct node *n, const char *what, const char **ret,
+                 struct error *error)
+{
+    static const char letters[] = "abcdefghijklmnopqrstuvwxyz0123456789_";
+    const char *text;
+    int r = node_text(n, &text, error);
+    if (r < 0)
+        return r;
+    if (*text < 'a' || *text > 'z' || text[strspn(text, letters)])
+        return node_error(
+            n, error,
+            "'%.48s' is no name for a %s: a small letter comes first, then "
+            "small letters, digits and '_'",
+            text, what);
+    if (strlen(text) > SECTION_NAME_MAX)
+        return node_error(n, error, "the name '%.48s...' has more than %d characters",
+                          text, SECTION_NAME_MAX);
+    if (strncmp(text, "weir_", 5) == 0 || strncmp(text, "sqlite_", 7) == 0)
+        return node_error(
+            n, error,
+            "'%s' is no name for a %s: names that begin with weir_ or sqlite_ "
+            "are those of the server's own tables",
+            text, what);
+    *ret = text;
+    return 0;
+}
+
+static int check_items(const struct node *map, const char *what, struct error *error)
+{
+    if (map->kind != NODE_MAP)
+        return node_expected(map, what, error);
+    if (map->n > SECTION_ITEMS_MAX)
+        return node_error(map, error, "there are more than %d of them",
+                          SECTION_ITEMS_MAX);
+    return 0;
+}
+
+static int read_server(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    (void)ctx;
+    return server_section(n, &((struct config *)target)->server, error);
+}
+
+static int read_streams(const struct node *n, void *target, void *ctx,
+                        struct error *error)
+{
+    struct config *c = target;
+    (void)ctx;
+    int r = check_items(n, "a mapping of streams (name: ...)", error);
+    if (r == 0 && n->n == 0)
+        return node_error(n, error, "no stream is declared");
+    if (r == 0 && !(c->stream = calloc(n->n, sizeof *c->stream)))
+        return out_of_memory(n, error);
+    for (size_t i = 0; r == 0 && i < n->n; i++)
+        r = stream_section(&n->key[i], &n->item[i], &c->stream[c->n_streams++], error);
+    return r;
+}
+
+static int read_pipelines(const struct node *n, void *target, void *ctx,
+                          struct error *error)
+{
+    struct config *c = target;
+    (void)ctx;
+    int r = check_items(n, "a mapping of pipelines (name: ...)", error);
+    if (r == 0 && !(c->pipeline = calloc(n->n + 1, sizeof *c->pipeline)))
+        return out_of_memory(n, error);
+    for (size_t i = 0; r == 0 && i < n->n; i++)
+        r = pipeline_section(&n->key[i], &n->item[i], c, &c->pipeline[c->n_pipelines++],
+                             error);
+    return r;
+}
+
+/* Streams before the pipelines that read them. */
+static const struct field file_fields[] = {
+    {"server", FIELD_CALL, .read = read_server},
+    {"streams", FIELD_CALL, .required = true, .read = read_streams},
+    {"pipelines", FIELD_CALL, .read = read_pipelines},
+};
+
+/* Takes `root`. */
+static int config_build(struct node *root, struct config **ret, struct error *error)
+{
+    struct config *c = calloc(1, sizeof *c);
+    if (!c) {
+        int e = out_of_memory(root, error);
+        node_free(root);
+        return e;
+    }
+    c->root = root;
+    int r = server_section(NULL, &c->server, error);
+    if (r == 0)
+        r = fields_read(file_fields, sizeof file_fields / sizeof file_fields[0], root,
+                        "the file", c, NULL, error);
+    if (r < 0) {
+        config_free(c);
+        return r;
+    }
+    *ret = c;
+    return 0;
+}
+
+int config_load(const char *path, struct config **ret, struct error *error)
+{
+    struct node *root;
+    int r = node_load(path, &root, error);
+    return r < 0 ? r : config_build(root, ret, error);
+}
+
+int config_parse(const char *file, const char *text, size_t size, struct config **ret,
+                 struct error *error)
+{
+    struct node *root;
+    int r = node_parse(file, text, size, &root, error);
+    return r < 0 ? r : config_build(root, ret, error);
+}
+
+void config_free(struct config *c)
+{
+    if (!c)
+        return;
+    server_section_free(&c->server);
+    for (size_t i = 0; i < c->n_streams; i++)
+        stream_section_free(&c->stream[i]);
+    for (size_t i = 0; i < c->n_pipelines; i++)
+        pipeline_section_free(&c->pipeline[i]);
+    free(c->stream);
+    free(c->pipeline);
+    node_free(c->root);
+    free(c);
+}

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Sections of the configuration file, by tables.
+ */
+#include "config/fields.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIELDS_MAX 64 /* of one table */
+
+int fields_text(const struct node *n, char **ret, struct error *error)
+{
+    const char *text;
+    int r = node_text(n, &text, error);
+    if (r < 0)
+        return r;
+    char *copy = strdup(text);
+    if (!copy)
+        return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+    *ret = copy;
+    return 0;
+}
+
+static int read_size(const struct field *f, const struct node *n, uint64_t *ret,
+                     struct error *error)
+{
+    char what[80];
+    uint64_t v;
+    int r = node_size(n, &v, error);
+    if (r < 0)
+        return r;
+    if (v < (uint64_t)f->min || v > (uint64_t)f->max) {
+        snprintf(what, sizeof what, "a size from %" PRId64 " to %" PRId64 " bytes",
+                 f->min, f->max);
+        return node_expected(n, what, error);
+    }
+    *ret = v;
+    return 0;
+}
+
+static int read_duration(const struct field *f, const struct node *n, int64_t *ret,
+                         struct error *error)
+{
+    char what[160], min[CLOCK_TEXT_MAX], max[CLOCK_TEXT_MAX];
+    int64_t v;
+    if (f->never && n->kind == NODE_SCALAR && strcmp(n->text, f->never) == 0) {
+        *ret = INT64_MAX;
+        return 0;
+    }
+    int r = node_duration(n, &v, error);
+    if (r == 0 && v >= f->min && v <= f->max) {
+        *ret = v;
+        return 0;
+    }
+    if (r < 0 && !f->never)
+        return r;
+    clock_format_duration(f->min, min);
+    clock_format_duration(f->max, max);
+    snprintf(what, sizeof what, "a duration from %s to %s%s%s%s", min, max,
+             f->never ? ", or '" : "", f->never ? f->never : "", f->never ? "'" : "");
+    return node_expected(n, what, error);
+}
+
+static int read_field(const struct field *f, const struct node *n, void *target,
+                      void *ctx, struct error *error)
+{
+    void *member = (char *)target + f->offset;
+    int64_t v;
+    int r;
+    switch (f->type) {
+    case FIELD_UNSIGNED:
+        r = node_int(n, f->min, f->max, &v, error);
+        if (r == 0)
+            *(unsigned *)member = (unsigned)v;
+        return r;
+    case FIELD_COUNT:
+        r = node_int(n, f->min, f->max, &v, error);
+        if (r == 0)
+            *(uint64_t *)member = (uint64_t)v;
+        return r;
+    case FIELD_SIZE:
+        return read_size(f, n, member, error);
+    case FIELD_DURATION:
+        return read_duration(f, n, member, error);
+    case FIELD_BOOL:
+        return node_bool(n, member, error);
+    case FIELD_TEXT:
+        return fields_text(n, member, error);
+    case FIELD_CALL:
+        return f->read(n, target, ctx, error);
+    case FIELD_LATER:
+        break;
+    }
+    return -EINVAL; /* not reached: refused with the keys */
+}
+
+static void set_default(const struct field *f, void *target)
+{
+    void *member = (char *)target + f->offset;
+    if (f->type == FIELD_UNSIGNED)
+        *(unsigned *)member = (unsigned)f->init;
+    else if (f->type == FIELD_COUNT || f->type == FIELD_SIZE)
+        *(uint64_t *)member = (uint64_t)f->init;
+    else if (f->type == FIELD_DURATION)
+        *(int64_t *)member = f->init;
+    else if (f->type == FIELD_BOOL)
+        *(bool *)member = f->init != 0;
+}
+
+static const struct field *find(const struct field *table, size_t n, const char *name)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(table[i].name, name) == 0)
+            return &table[i];
+    }
+    return NULL;
+}
+
+static int check_keys(const struct field *table, size_t n, const struct node *map,
+                      const char *what, struct error *error)
+{
+    const char *word[FIELDS_MAX];
+    size_t n_words = 0;
+    for (size_t i = 0; i < n && n_words < FIELDS_MAX; i++) {
+        if (table[i].type != FIELD_LATER)
+            word[n_words++] = table[i].name;
+    }
+    for (size_t i = 0; i < map->n; i++) {
+        const struct node *key = &map->key[i];
+        const struct field *f = find(table, n, key->text);
+        if (f && f->type == FIELD_LATER)
+            return node_error(key, error, "'%s' is not supported by this version",
+                              key->text);
+        if (!f) {
+            node_error(key, error, "unknown key '%s' in %s", key->text, what);
+            node_suggest(error, key->text, word, n_words);
+            return -EINVAL;
+        }
+    }
+    for (size_t i = 0; i < n; i++) {
+        if (table[i].required && !node_get(map, table[i].name))
+            return node_error(map, error, "the key '%s' is missing in %s",
+                              table[i].name, what);
+    }
+    return 0;
+}
+
+int fields_read(const struct field *table, size_t n, const struct node *map,
+                const char *what, void *target, void *ctx, struct error *error)
+{
+    for (size_t i = 0; i < n; i++)
+        set_default(&table[i], target);
+    if (!map)
+        return 0;
+    if (map->kind != NODE_MAP)
+        return node_expected(map, "a mapping (key: value)", error);
+    int r = check_keys(table, n, map, what, error);
+    for (size_t i = 0; i < n && r == 0; i++) {
+        const struct node *value = node_get(map, table[i].name);
+        if (value)
+            r = read_field(&table[i], value, target, ctx, error);
+    }
+    return r;
+}

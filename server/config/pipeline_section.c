@@ -1,0 +1,330 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A pipeline of the configuration file.
+ */
+#include "base/clock.h"
+#include "config/fields.h"
+#include "config/sections.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define COUNT(array)  (sizeof(array) / sizeof(array)[0])
+#define ANALYZERS_MAX 64
+#define LONGEST       (36525 * DAY_US) /* a hundred years */
+
+static int out_of_memory(const struct node *n, struct error *error)
+{
+    return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+}
+
+/* ---- from, where ------------------------------------------------------------------------------- */
+
+static int read_from(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    struct config_pipeline *p = target;
+    const struct config *c = ctx;
+    const char *name, *names[SECTION_ITEMS_MAX];
+    int r = node_text(n, &name, error);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < c->n_streams; i++) {
+        names[i] = c->stream[i].name;
+        if (strcmp(names[i], name) == 0) {
+            p->stream = i;
+            return 0;
+        }
+    }
+    const struct node *pipelines = node_get(c->root, "pipelines");
+    if (node_get(pipelines, name))
+        return node_error(
+            n, error, "'%s' is a pipeline; this version reads from streams only", name);
+    node_error(n, error, "there is no stream '%s'", name);
+    node_suggest(error, name, names, c->n_streams);
+    return -EINVAL;
+}
+
+static int read_where(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    struct config_pipeline *p = target;
+    (void)ctx;
+    p->where_node = n;
+    return fields_text(n, &p->where, error);
+}
+
+/* ---- key --------------------------------------------------------------------------------------- */
+
+static int key_type(const struct node *n, const struct schema *s, size_t column,
+                    struct error *error)
+{
+    const char *name = s->column[column].name;
+    switch (s->column[column].type) {
+    case WEIR_STRING:
+    case WEIR_INT:
+    case WEIR_BOOL:
+        return 0;
+    case WEIR_FLOAT:
+        return node_error(
+            n, error,
+            "'%s' is a float: numbers that are nearly equal would be different "
+            "groups; keys are string, int or bool",
+            name);
+    case WEIR_TIME:
+        break;
+    }
+    return node_error(n, error, "'%s' is a time; keys are string, int or bool", name);
+}
+
+/* Names that the result table has already. */
+static int key_name(const struct node *n, const char *name, struct error *error)
+{
+    static const char *const taken[] = {"window_start", "window_end", "rank",
+                                        "revision"};
+    for (size_t i = 0; i < COUNT(taken); i++) {
+        if (strcasecmp(taken[i], name) == 0)
+            return node_error(
+                n, error,
+                "a key cannot be called '%s': result tables have a column of "
+                "that name",
+                name);
+    }
+    return 0;
+}
+
+static int read_key_column(const struct node *n, const struct schema *s,
+                           struct config_pipeline *p, struct error *error)
+{
+    const char *name, *names[SCHEMA_COLUMNS_MAX];
+    int r = node_text(n, &name, error);
+    if (r < 0)
+        return r;
+    int column = schema_find(s, name);
+    if (column < 0) {
+        for (size_t i = 0; i < s->n; i++)
+            names[i] = s->column[i].name;
+        node_error(n, error, "the stream has no field '%s'", name);
+        node_suggest(error, name, names, s->n);
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < p->n_keys; i++) {
+        if (p->key[i] == (size_t)column)
+            return node_error(n, error, "'%s' is in the key twice", name);
+    }
+    r = key_type(n, s, (size_t)column, error);
+    if (r == 0)
+        r = key_name(n, name, error);
+    if (r == 0)
+        p->key[p->n_keys++] = (size_t)column;
+    return r;
+}
+
+static int read_key(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    struct config_pipeline *p = target;
+    const struct config *c = ctx;
+    const struct schema *s = c->stream[p->stream].schema;
+    const struct node *column = n->kind == NODE_LIST ? n->item : n;
+    size_t n_columns = n->kind == NODE_LIST ? n->n : 1;
+    if (n->kind == NODE_MAP)
+        return node_expected(n, "a field or a list of fields", error);
+    if (!(p->key = calloc(s->n, sizeof *p->key)))
+        return out_of_memory(n, error);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n_columns; i++)
+        r = read_key_column(&column[i], s, p,
+                            error); /* at most s->n: none is there twice */
+    return r;
+}
+
+/* ---- window ------------------------------------------------------------------------------------ */
+
+static const struct field window_fields[] = {
+    {"tumbling", FIELD_DURATION, .required = true,
+     .offset = offsetof(struct config_pipeline, window_us), .min = 1000,
+     .max = LONGEST},
+    {"offset", FIELD_DURATION,
+     .offset = offsetof(struct config_pipeline, window_offset_us), .min = 0,
+     .max = LONGEST},
+    {"hopping", .type = FIELD_LATER},
+    {"session", .type = FIELD_LATER},
+    {"count", .type = FIELD_LATER},
+    {"global", .type = FIELD_LATER},
+};
+
+static int read_window(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    struct config_pipeline *p = target;
+    if (n->kind != NODE_MAP)
+        return node_expected(n, "a window such as {tumbling: 10s}", error);
+    int r = fields_read(window_fields, COUNT(window_fields), n, "'window'", target, ctx,
+                        error);
+    if (r == 0 && p->window_offset_us >= p->window_us)
+        return node_error(node_get(n, "offset"), error,
+                          "the offset must be less than the window itself");
+    return r;
+}
+
+/* ---- analyzers --------------------------------------------------------------------------------- */
+
+static int analyzer_name(const struct node *n, struct config_analyzer *a,
+                         struct error *error)
+{
+    const char *name;
+    int r = section_name(n, "plugin", &name, error);
+    if (r == 0 && !(a->plugin = strdup(name)))
+        return out_of_memory(n, error);
+    return r;
+}
+
+static int analyzer_as(const struct node *n, struct config_analyzer *a,
+                       struct error *error)
+{
+    const char *name;
+    int r = section_name(n, "table or column", &name, error);
+    if (r == 0 && !(a->as = strdup(name)))
+        return out_of_memory(n, error);
+    return r;
+}
+
+static int analyzer_run(const struct node *n, struct error *error)
+{
+    const char *text;
+    int r = node_text(n, &text, error);
+    if (r < 0 || strcmp(text, "thread") == 0)
+        return r;
+    if (strcmp(text, "process") == 0 || strcmp(text, "async") == 0)
+        return node_error(n, error,
+                          "'run: %s' is not supported by this version, only 'thread'",
+                          text);
+    return node_expected(n, "'thread'", error);
+}
+
+/* `stats: {of: price}`, and nothing else of the item may name a plugin. */
+static int analyzer_plugin(const struct node *key, const struct node *params,
+                           struct config_analyzer *a, struct error *error)
+{
+    if (a->plugin)
+        return node_error(
+            key, error,
+            "'%s' after '%s': an item of the list is one analyzer, and its "
+            "parameters stand further to the right than its name",
+            key->text, a->plugin);
+    if (params->kind != NODE_MAP && !node_is_null(params))
+        return node_expected(params, "parameters such as {of: price}", error);
+    a->params = params->kind == NODE_MAP ? params : NULL;
+    return analyzer_name(key, a, error);
+}
+
+static int read_analyzer(const struct node *n, struct config_analyzer *a,
+                         struct error *error)
+{
+    a->node = n;
+    if (n->kind == NODE_SCALAR)
+        return analyzer_name(n, a, error);
+    if (n->kind == NODE_LIST)
+        return node_expected(n, "an analyzer such as 'count' or 'stats: {of: price}'",
+                             error);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n->n; i++) {
+        const char *key = n->key[i].text;
+        if (strcmp(key, "as") == 0)
+            r = analyzer_as(&n->item[i], a, error);
+        else if (strcmp(key, "run") == 0)
+            r = analyzer_run(&n->item[i], error);
+        else
+            r = analyzer_plugin(&n->key[i], &n->item[i], a, error);
+    }
+    if (r == 0 && !a->plugin)
+        return node_error(n, error,
+                          "no analyzer is named here, such as 'stats: {of: price}'");
+    return r;
+}
+
+static int read_analyzers(const struct node *n, void *target, void *ctx,
+                          struct error *error)
+{
+    struct config_pipeline *p = target;
+    (void)ctx;
+    if (n->kind != NODE_LIST)
+        return node_expected(n, "a list of analyzers", error);
+    if (n->n < 1 || n->n > ANALYZERS_MAX)
+        return node_error(n, error, "a pipeline has 1 to %d analyzers, not %zu",
+                          ANALYZERS_MAX, n->n);
+    if (!(p->analyzer = calloc(n->n, sizeof *p->analyzer)))
+        return out_of_memory(n, error);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n->n; i++)
+        r = read_analyzer(&n->item[i], &p->analyzer[p->n_analyzers++], error);
+    return r;
+}
+
+/* ---- The section ------------------------------------------------------------------------------- */
+
+#define AT(member) offsetof(struct config_pipeline, member)
+
+/* `from` stands before `key`, which needs the stream. */
+static const struct field pipeline_fields[] = {
+    {"from", FIELD_CALL, .required = true, .read = read_from},
+    {"where", FIELD_CALL, .read = read_where},
+    {"key", FIELD_CALL, .read = read_key},
+    {"window", FIELD_CALL, .required = true, .read = read_window},
+    {"out_of_orderness", FIELD_DURATION, .offset = AT(out_of_orderness_us), .min = 0,
+     .max = LONGEST},
+    {"idle_timeout", FIELD_DURATION, .offset = AT(idle_timeout_us), .min = 1000,
+     .max = LONGEST, .init = 5 * SECOND_US, .never = "off"},
+    {"retain", FIELD_DURATION, .offset = AT(retain_us), .min = SECOND_US,
+     .max = LONGEST, .init = INT64_MAX, .never = "forever"},
+    {"workers", FIELD_UNSIGNED, .offset = AT(workers), .min = 1, .max = 64, .init = 1},
+    {"max_groups", FIELD_COUNT, .offset = AT(max_groups), .min = 1, .max = 1000000000,
+     .init = 10000000},
+    {"analyzers", FIELD_CALL, .required = true, .read = read_analyzers},
+    {"allowed_lateness", .type = FIELD_LATER},
+    {"late", .type = FIELD_LATER},
+};
+
+static int check_name(const struct node *n, const struct config *c, const char **ret,
+                      struct error *error)
+{
+    int r = section_name(n, "pipeline", ret, error);
+    for (size_t i = 0; r == 0 && i < c->n_streams; i++) {
+        if (strcmp(c->stream[i].name, *ret) == 0)
+            return node_error(n, error, "'%s' is the name of a stream already", *ret);
+    }
+    return r;
+}
+
+int pipeline_section(const struct node *name, const struct node *map,
+                     const struct config *config, struct config_pipeline *ret,
+                     struct error *error)
+{
+    const char *text;
+    char what[SECTION_NAME_MAX + 16];
+    int r = check_name(name, config, &text, error);
+    if (r < 0)
+        return r;
+    if (!(ret->name = strdup(text)))
+        return out_of_memory(name, error);
+    ret->node = name;
+    snprintf(what, sizeof what, "pipeline '%s'", text);
+    struct config *ctx =
+        (struct config *)config; /* read only, behind the table's void pointer */
+    return fields_read(pipeline_fields, COUNT(pipeline_fields), map, what, ret, ctx,
+                       error);
+}
+
+void pipeline_section_free(struct config_pipeline *p)
+{
+    for (size_t i = 0; i < p->n_analyzers; i++) {
+        free(p->analyzer[i].plugin);
+        free(p->analyzer[i].as);
+    }
+    free(p->analyzer);
+    free(p->name);
+    free(p->where);
+    free(p->key);
+}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The three sections of the configuration file, a source file each, and what they share. All return
+ * -EINVAL with the place in `error`, or -ENOMEM; what they took is config_free's then.
+ */
+#ifndef WEIR_CONFIG_SECTIONS_H
+#define WEIR_CONFIG_SECTIONS_H
+
+#include "config/config.h"
+
+#define SECTION_NAME_MAX                                                               \
+    48 /* characters of a stream's or pipeline's name: room for suffixes */
+#define SECTION_ITEMS_MAX 1000 /* streams, and pipelines: each costs a thread or more */
+
+/* `map` NULL: all defaults. */
+int server_section(const struct node *map, struct config_server *ret,
+                   struct error *error);
+void server_section_free(struct config_server *s);
+
+int stream_section(const struct node *name, const struct node *map,
+                   struct config_stream *ret, struct error *error);
+void stream_section_free(struct config_stream *s);
+
+/* `config` has its streams. */
+int pipeline_section(const struct node *name, const struct node *map,
+                     const struct config *config, struct config_pipeline *ret,
+                     struct error *error);
+void pipeline_section_free(struct config_pipeline *p);
+
+/* [a-z][a-z0-9_]*, as streams, pipelines and plugins are called. `what` is for messages. */
+int section_name(const struct node *n, const char *what, const char **ret,
+                 struct error *error);
+
+#endif

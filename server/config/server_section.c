@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `server:` of the configuration file.
+ */
+#include "base/clock.h"
+#include "config/fields.h"
+#include "config/sections.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PLUGIN_FOLDERS_MAX 64
+#define KIB                INT64_C(1024)
+#define MIB                (1024 * KIB)
+#define GIB                (1024 * MIB)
+
+/* ---- listen ------------------------------------------------------------------------------------ */
+
+static const char listen_what[] =
+    "an address and a port, such as 127.0.0.1:8080 or \"[::1]:8080\"";
+
+static bool parse_port(const char *text, uint16_t *ret)
+{
+    size_t length = strspn(text, "0123456789");
+    if (length == 0 || length > 5 || text[length])
+        return false;
+    unsigned long port = strtoul(text, NULL, 10);
+    if (port > UINT16_MAX)
+        return false;
+    *ret = (uint16_t)port;
+    return true;
+}
+
+/* 1: loopback, 0: another address, -1: none. */
+static int classify_address(const char *text, bool bracketed)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (bracketed)
+        return inet_pton(AF_INET6, text, &v6) == 1 ? IN6_IS_ADDR_LOOPBACK(&v6) : -1;
+    return inet_pton(AF_INET, text, &v4) == 1 ? ntohl(v4.s_addr) >> 24 == 127 : -1;
+}
+
+static int read_listen(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    struct config_server *s = target;
+    (void)ctx;
+    char host[INET6_ADDRSTRLEN] = "";
+    uint16_t port;
+    const char *colon = n->kind == NODE_SCALAR ? strrchr(n->text, ':') : NULL;
+    if (!colon || !parse_port(colon + 1, &port))
+        return node_expected(n, listen_what, error);
+    bool bracketed = *n->text == '[' && colon - n->text > 2 && colon[-1] == ']';
+    const char *from = n->text + bracketed;
+    size_t size = (size_t)(colon - from) - bracketed;
+    if (size >= sizeof host)
+        return node_expected(n, listen_what, error);
+    memcpy(host, from, size);
+    if (strcmp(host, "localhost") == 0)
+        strcpy(host, "127.0.0.1");
+    int loopback = classify_address(host, bracketed);
+    if (loopback < 0)
+        return node_expected(n, listen_what, error);
+    if (!loopback)
+        return node_error(
+            n, error,
+            "'%s' can be reached from other machines, and this version has no "
+            "tokens that say who may: listen on 127.0.0.1 or [::1], behind a "
+            "proxy that checks its users",
+            n->text);
+    char *copy = strdup(host);
+    if (!copy)
+        return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+    free(s->address);
+    s->address = copy;
+    s->port = port;
+    return 0;
+}
+
+/* ---- Files ------------------------------------------------------------------------------------- */
+
+static int read_database(const struct node *n, void *target, void *ctx,
+                         struct error *error)
+{
+    struct config_server *s = target;
+    char *path;
+    (void)ctx;
+    int r = fields_text(n, &path, error);
+    if (r < 0)
+        return r;
+    if (*path == ':' || strncmp(path, "file:", 5) == 0) {
+        free(path);
+        return node_error(
+            n, error,
+            "the database must be a file, given by its path: readers have "
+            "connections of their own");
+    }
+    free(s->database);
+    s->database = path;
+    return 0;
+}
+
+static int read_plugin_path(const struct node *n, void *target, void *ctx,
+                            struct error *error)
+{
+    struct config_server *s = target;
+    const struct node *folder = n->kind == NODE_LIST ? n->item : n;
+    size_t n_folders = n->kind == NODE_LIST ? n->n : 1;
+    (void)ctx;
+    if (n->kind == NODE_MAP)
+        return node_expected(n, "a folder or a list of folders", error);
+    if (n_folders > PLUGIN_FOLDERS_MAX)
+        return node_error(n, error, "there are more than %d folders",
+                          PLUGIN_FOLDERS_MAX);
+    char **path = calloc(n_folders + 1, sizeof *path);
+    if (!path)
+        return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+    free(s->plugin_path);
+    s->plugin_path = path;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n_folders; i++)
+        r = fields_text(&folder[i], &path[i], error);
+    return r;
+}
+
+/* ---- The section ------------------------------------------------------------------------------- */
+
+#define AT(member) offsetof(struct config_server, member)
+
+/* http_threads: 0 stands for the number of cores until the end. */
+static const struct field server_fields[] = {
+    {"listen", FIELD_CALL, .read = read_listen},
+    {"database", FIELD_CALL, .read = read_database},
+    {"plugin_path", FIELD_CALL, .read = read_plugin_path},
+    {"http_threads", FIELD_UNSIGNED, .offset = AT(http_threads), .min = 1, .max = 64},
+    {"query_threads", FIELD_UNSIGNED, .offset = AT(query_threads), .min = 1, .max = 64,
+     .init = 4},
+    {"max_connections", FIELD_UNSIGNED, .offset = AT(max_connections), .min = 1,
+     .max = 65536, .init = 4096},
+    {"max_body", FIELD_SIZE, .offset = AT(max_body), .min = KIB, .max = 4 * GIB,
+     .init = 64 * MIB},
+    {"max_record", FIELD_SIZE, .offset = AT(max_record), .min = 64, .max = 16 * MIB,
+     .init = MIB},
+    {"queue_events", FIELD_COUNT, .offset = AT(queue_events), .min = 1,
+     .max = 1000000000, .init = 1000000},
+    {"queue_wait", FIELD_DURATION, .offset = AT(queue_wait_us), .min = 0,
+     .max = 60 * SECOND_US, .init = SECOND_US},
+    {"linger", FIELD_DURATION, .offset = AT(linger_us), .min = 0, .max = SECOND_US,
+     .init = 2000},
+    {"commit_interval", FIELD_DURATION, .offset = AT(commit_interval_us), .min = 1000,
+     .max = 60 * SECOND_US, .init = 100000},
+    {"sql_timeout", FIELD_DURATION, .offset = AT(sql_timeout_us), .min = 1000,
+     .max = 3600 * SECOND_US, .init = 10 * SECOND_US},
+    {"sql_max_rows", FIELD_COUNT, .offset = AT(sql_max_rows), .min = 1,
+     .max = 1000000000, .init = 1000000},
+    {"sql_max_bytes", FIELD_SIZE, .offset = AT(sql_max_bytes), .min = KIB,
+     .max = 16 * GIB, .init = 256 * MIB},
+    {"log_json", FIELD_BOOL, .offset = AT(log_json), .min = 0, .max = 1},
+};
+
+static unsigned default_threads(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    return cores < 1 ? 1 : cores > 16 ? 16 : (unsigned)cores;
+}
+
+int server_section(const struct node *map, struct config_server *ret,
+                   struct error *error)
+{
+    int r = fields_read(server_fields, sizeof server_fields / sizeof server_fields[0],
+                        map, "'server'", ret, NULL, error);
+    if (r < 0)
+        return r;
+    if (ret->http_threads == 0)
+        ret->http_threads = default_threads();
+    if (!ret->address) {
+        ret->address = strdup("127.0.0.1");
+        ret->port = 8080;
+    }
+    if (!ret->database)
+        ret->database = strdup("weir.db");
+    if (!ret->plugin_path)
+        ret->plugin_path = calloc(1, sizeof *ret->plugin_path);
+    if (!ret->address || !ret->database || !ret->plugin_path)
+        return error_set(error, -ENOMEM, "out of memory");
+    return 0;
+}
+
+void server_section_free(struct config_server *s)
+{
+    for (char **path = s->plugin_path; path && *path; path++)
+        free(*path);
+    free(s->plugin_path);
+    free(s->address);
+    free(s->database);
+}

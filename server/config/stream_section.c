@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A stream of the configuration file: its columns, and which of them is the time.
+ */
+#include "base/clock.h"
+#include "config/fields.h"
+#include "config/sections.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+/* What the keys of a stream say, before it is made. */
+struct draft {
+    const struct node *time; /* where the field is named; NULL: arrival */
+    const char *time_name;
+    enum decode_unit unit;
+    const struct node *fields; /* NULL: none */
+    int64_t max_future_skew_us;
+};
+
+/* ---- time -------------------------------------------------------------------------------------- */
+
+static int read_time_field(const struct node *n, void *target, void *ctx,
+                           struct error *error)
+{
+    struct draft *d = target;
+    (void)ctx;
+    d->time = n;
+    return node_name(n, &d->time_name, error);
+}
+
+static int read_time_unit(const struct node *n, void *target, void *ctx,
+                          struct error *error)
+{
+    static const char *const unit[] = {"rfc3339", "s", "ms", "us", "ns"};
+    static_assert(DECODE_RFC3339 == 0 && DECODE_NS == 4,
+                  "units are in the decoder's order");
+    struct draft *d = target;
+    const char *text;
+    (void)ctx;
+    int r = node_text(n, &text, error);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < COUNT(unit); i++) {
+        if (strcmp(text, unit[i]) == 0) {
+            d->unit = (enum decode_unit)i;
+            return 0;
+        }
+    }
+    node_expected(n, "a unit: rfc3339, s, ms, us or ns", error);
+    node_suggest(error, text, unit, COUNT(unit));
+    return -EINVAL;
+}
+
+static const struct field time_fields[] = {
+    {"field", FIELD_CALL, .required = true, .read = read_time_field},
+    {"unit", FIELD_CALL, .read = read_time_unit},
+};
+
+/* `time: ts`, `time: {field: ts, unit: ms}`, or `time: arrival`. */
+static int read_time(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    struct draft *d = target;
+    if (n->kind == NODE_SCALAR && strcmp(n->text, "arrival") == 0)
+        return 0;
+    d->unit = DECODE_RFC3339;
+    if (n->kind == NODE_SCALAR)
+        return read_time_field(n, target, ctx, error);
+    if (n->kind == NODE_LIST)
+        return node_expected(
+            n, "a field such as ts, or {field: ts, unit: ms}, or arrival", error);
+    return fields_read(time_fields, COUNT(time_fields), n, "'time'", target, ctx,
+                       error);
+}
+
+/* ---- fields ------------------------------------------------------------------------------------ */
+
+static int read_fields(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    struct draft *d = target;
+    (void)ctx;
+    if (n->kind != NODE_MAP)
+        return node_expected(n, "a mapping of fields (name: type)", error);
+    if (n->n > SCHEMA_COLUMNS_MAX - 1)
+        return node_error(n, error,
+                          "a stream can have %u fields beside its time, not %zu",
+                          SCHEMA_COLUMNS_MAX - 1, n->n);
+    d->fields = n;
+    return 0;
+}
+
+static int read_type(const struct node *n, enum weir_type *ret, struct error *error)
+{
+    static const enum weir_type type[] = {WEIR_STRING, WEIR_FLOAT, WEIR_INT, WEIR_BOOL,
+                                          WEIR_TIME};
+    const char *name[COUNT(type)], *text;
+    int r = node_text(n, &text, error);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < COUNT(type); i++) {
+        name[i] = schema_type_name(type[i]);
+        if (strcmp(text, name[i]) == 0) {
+            *ret = type[i];
+            return 0;
+        }
+    }
+    node_expected(n, "a type: string, float, int, bool or time", error);
+    node_suggest(error, text, name, COUNT(type));
+    return -EINVAL;
+}
+
+/* SQLite takes names for the same that differ only in case. */
+static int check_unique(const struct draft *d, const struct schema *s, size_t i,
+                        const struct node *name, struct error *error)
+{
+    if (strcasecmp(s->column[0].name, name->text) == 0)
+        return d->time
+                   ? node_error(
+                         name, error,
+                         "'%s' is the time of the stream and not listed in 'fields'",
+                         name->text)
+                   : node_error(
+                         name, error,
+                         "the column 'time' is the time of arrival here; 'time: %s' "
+                         "in the stream makes the field its time",
+                         name->text);
+    for (size_t k = 1; k < i; k++) {
+        if (strcasecmp(s->column[k].name, name->text) == 0)
+            return node_error(name, error,
+                              "'%s' and '%s' differ only in case, which SQLite ignores",
+                              name->text, s->column[k].name);
+    }
+    return 0;
+}
+
+static int make_schema(const struct draft *d, const struct node *at,
+                       struct schema **schema, struct error *error)
+{
+    size_t n = d->fields ? d->fields->n : 0;
+    int r = schema_new(1 + n, d->time_name, schema);
+    if (r < 0)
+        return error_set(error, r, "%s: out of memory", at->file);
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        enum weir_type type = WEIR_INT;
+        const char *name;
+        r = node_name(&d->fields->key[i], &name, error);
+        if (r == 0)
+            r = check_unique(d, *schema, i + 1, &d->fields->key[i], error);
+        if (r == 0)
+            r = read_type(&d->fields->item[i], &type, error);
+        if (r == 0 && (r = schema_set(*schema, i + 1, name, type)) < 0)
+            error_set(error, r, "%s: out of memory", at->file);
+    }
+    return r;
+}
+
+/* ---- The section ------------------------------------------------------------------------------- */
+
+static const struct field stream_fields[] = {
+    {"time", FIELD_CALL, .read = read_time},
+    {"fields", FIELD_CALL, .read = read_fields},
+    {"max_future_skew", FIELD_DURATION,
+     .offset = offsetof(struct draft, max_future_skew_us), .min = 0,
+     .max = 36525 * DAY_US, .init = 3600 * SECOND_US, .never = "off"},
+};
+
+int stream_section(const struct node *name, const struct node *map,
+                   struct config_stream *ret, struct error *error)
+{
+    struct draft d = {.time_name = "time", .unit = DECODE_ARRIVAL};
+    const char *text;
+    char what[SECTION_NAME_MAX + 16];
+    int r = section_name(name, "stream", &text, error);
+    if (r < 0)
+        return r;
+    snprintf(what, sizeof what, "stream '%s'", text);
+    r = fields_read(stream_fields, COUNT(stream_fields), map, what, &d, NULL, error);
+    if (r < 0)
+        return r;
+    if (!(ret->name = strdup(text)))
+        return error_set(error, -ENOMEM, "%s: out of memory", name->file);
+    ret->node = name;
+    ret->time_unit = d.unit;
+    ret->max_future_skew_us = d.max_future_skew_us;
+    return make_schema(&d, name, &ret->schema, error);
+}
+
+void stream_section_free(struct config_stream *s)
+{
+    free(s->name);
+    schema_free(s->schema);
+}
