@@ -2,9 +2,7 @@
  *
  * JSON to rows. Doubles are expected as the hexadecimal form that Python's float.hex gives.
  */
-#include "dump.h"
-
-#include "base/hash.h"
+#include "fixture.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,43 +14,16 @@
 
 #include <cmocka.h>
 
-#define NOW_US INT64_C(1800000000000000)
-
-static struct schema *schema; /* of most tests: ts and one column of each type */
-
-static struct decode_options usual_options(void)
-{
-    return (struct decode_options){.schema = schema,
-                                   .time_unit = DECODE_MS,
-                                   .record_max = 4096,
-                                   .depth_max = 8,
-                                   .max_future_skew_us = INT64_MAX};
-}
-
-/* The dump of a body fed whole; the caller frees nothing: the text lives until the next call. */
-static const char *decode(const struct decode_options *o, enum decode_format format,
-                          const char *body, size_t size)
-{
-    static struct buffer text;
-    struct decoder *d = NULL;
-    assert_int_equal(decoder_new(o, format, &d), 0);
-    decoder_reset(d, NOW_US);
-    buffer_clear(&text);
-    dump_decode(d, o->schema, body, size, NULL, 0, &text);
-    decoder_free(d);
-    return buffer_text(&text);
-}
-
 static const char *decode_ndjson(const char *body)
 {
-    struct decode_options o = usual_options();
-    return decode(&o, DECODE_NDJSON, body, strlen(body));
+    struct decode_options o = fixture_options();
+    return fixture_decode(&o, DECODE_NDJSON, body, strlen(body));
 }
 
 static const char *decode_array(const char *body)
 {
-    struct decode_options o = usual_options();
-    return decode(&o, DECODE_JSON, body, strlen(body));
+    struct decode_options o = fixture_options();
+    return fixture_decode(&o, DECODE_JSON, body, strlen(body));
 }
 
 /* The dump of {"ts":1,"NAME":VALUE}, without what does not depend on it. */
@@ -520,11 +491,11 @@ static void times_come_in_all_units(void **state)
         {DECODE_RFC3339, "null", "no_time"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        struct decode_options o = usual_options();
+        struct decode_options o = fixture_options();
         char line[128], expected[128];
         o.time_unit = cases[i].unit;
         snprintf(line, sizeof line, "{\"ts\":%s}", cases[i].value);
-        const char *text = decode(&o, DECODE_NDJSON, line, strlen(line));
+        const char *text = fixture_decode(&o, DECODE_NDJSON, line, strlen(line));
         bool ok = cases[i].expected[0] == '-' || cases[i].expected[0] <= '9';
         snprintf(expected, sizeof expected, ok ? "row ts=%s " : " %s ",
                  cases[i].expected);
@@ -550,11 +521,11 @@ static void time_columns_are_rfc3339_or_microseconds(void **state)
 static void arrival_needs_no_field(void **state)
 {
     (void)state;
-    struct decode_options o = usual_options();
+    struct decode_options o = fixture_options();
     o.time_unit = DECODE_ARRIVAL;
     const char body[] = "{\"ts\":\"ignored\",\"qty\":1}\n{\"qty\":2}\n";
     assert_string_equal(
-        decode(&o, DECODE_NDJSON, body, strlen(body)),
+        fixture_decode(&o, DECODE_NDJSON, body, strlen(body)),
         "row ts=1800000000000000 symbol=null price=null qty=1 ok=null at=null\n"
         "row ts=1800000000000000 symbol=null price=null qty=2 ok=null at=null\n"
         "end 2 accepted, 0 rejected\n");
@@ -563,11 +534,11 @@ static void arrival_needs_no_field(void **state)
 static void time_too_far_ahead_is_future(void **state)
 {
     (void)state;
-    struct decode_options o = usual_options();
+    struct decode_options o = fixture_options();
     o.max_future_skew_us = 1000000;
     const char body[] = "{\"ts\":1800000001000}\n{\"ts\":1800000001001}\n";
     assert_string_equal(
-        decode(&o, DECODE_NDJSON, body, strlen(body)),
+        fixture_decode(&o, DECODE_NDJSON, body, strlen(body)),
         "row ts=1800000001000000 symbol=null price=null qty=null ok=null at=null\n"
         "bad 2:0 future field 'ts': 2027-01-15T08:00:01.001000Z is too far in the "
         "future\n"
@@ -590,7 +561,7 @@ static void depth_is_limited(void **state)
 static void long_record_is_skipped_to_its_end(void **state)
 {
     (void)state;
-    struct decode_options o = usual_options();
+    struct decode_options o = fixture_options();
     o.record_max = 20;
     const char body[] = "{\"ts\":1,\"symbol\":\"a\"}\n" /* 21 bytes */
                         "{\"ts\":1,\"symbol\":\"\"}\n"  /* 20 */
@@ -607,7 +578,8 @@ static void long_record_is_skipped_to_its_end(void **state)
         "bad 5:0 too_long longer than the limit of 20 bytes\n"
         "end 2 accepted, 3 rejected\n",
         row);
-    assert_string_equal(decode(&o, DECODE_NDJSON, body, strlen(body)), expected);
+    assert_string_equal(fixture_decode(&o, DECODE_NDJSON, body, strlen(body)),
+                        expected);
 }
 
 static void blank_lines_are_counted_but_skipped(void **state)
@@ -666,36 +638,10 @@ static void bodies_that_are_no_arrays_say_why(void **state)
                         "end 1 accepted, 1 rejected\n");
 }
 
-/* Cut once, at each place; and at every place at once. */
-static void check_splits(const struct decode_options *o, enum decode_format format,
-                         const char *body, size_t size)
-{
-    struct buffer got = {0};
-    char *whole = strdup(decode(o, format, body, size));
-    size_t *every = calloc(size + 1, sizeof *every);
-    struct decoder *d = NULL;
-    assert_non_null(whole);
-    assert_non_null(every);
-    assert_int_equal(decoder_new(o, format, &d), 0);
-    for (size_t i = 0; i <= size + 1; i++) {
-        decoder_reset(d, NOW_US);
-        buffer_clear(&got);
-        every[i <= size ? i : 0] = i <= size ? i : 0;
-        dump_decode(d, o->schema, body, size, i <= size ? &every[i] : every,
-                    i <= size ? 1 : size + 1, &got);
-        if (strcmp(buffer_text(&got), whole) != 0)
-            fail_msg("cut at %zu gave\n%s, not\n%s", i, buffer_text(&got), whole);
-    }
-    decoder_free(d);
-    buffer_free(&got);
-    free(every);
-    free(whole);
-}
-
 static void pieces_may_end_anywhere(void **state)
 {
     (void)state;
-    struct decode_options o = usual_options();
+    struct decode_options o = fixture_options();
     o.record_max = 90;
     const char lines[] =
         "\xef\xbb\xbf{\"ts\":1,\"symbol\":\"S\xc3\xa9\",\"price\":1.5,\"qty\":7}\r\n"
@@ -707,7 +653,7 @@ static void pieces_may_end_anywhere(void **state)
         "long\"}\n"
         "{\"ts\":6,\"x\":[1,{\"y\":\"\\\"}]\"}],\"ok\":false}\n{\"ts\":7,\"symbol\":"
         "\"cut";
-    check_splits(&o, DECODE_NDJSON, lines, sizeof lines - 1);
+    fixture_check_splits(&o, DECODE_NDJSON, lines, sizeof lines - 1);
     const char array[] =
         "\xef\xbb\xbf[ {\"ts\":1,\"symbol\":\"}]\\\"\",\n\"price\":1.5} , "
         "{\"ts\":2,\"qty\":x},\n"
@@ -716,16 +662,16 @@ static void pieces_may_end_anywhere(void **state)
         "far too long far too long\"}, \"text ]\", "
         "{\"ts\":4,\"x\":[[1,{}],\n{\"y\":2}],\n\"qty\":1.5}"
         ",{\"ts\":5,\"ok\":true}]  \n";
-    check_splits(&o, DECODE_JSON, array, sizeof array - 1);
+    fixture_check_splits(&o, DECODE_JSON, array, sizeof array - 1);
     const char broken[] = "[{\"ts\":1},\n {\"ts\":2}\n {\"ts\":3}]";
-    check_splits(&o, DECODE_JSON, broken, sizeof broken - 1);
+    fixture_check_splits(&o, DECODE_JSON, broken, sizeof broken - 1);
 }
 
 /* More rows than a batch holds, and more bytes than one column of a batch. */
 static void full_batch_is_handed_back(void **state)
 {
     (void)state;
-    struct decode_options o = usual_options();
+    struct decode_options o = fixture_options();
     o.record_max = 1u << 20;
     struct decoder *d = NULL;
     struct batch *b = NULL;
@@ -744,7 +690,7 @@ static void full_batch_is_handed_back(void **state)
             body.data[body.size - 2] = body.data[body.size - 2] == '}' ? '}' : ' ';
         }
         assert_int_equal(decoder_new(&o, format, &d), 0);
-        assert_int_equal(batch_new(schema, 1, &b), 0);
+        assert_int_equal(batch_new(fixture_schema, 1, &b), 0);
         const char *p = body.data;
         size_t n = body.size, rows = 0, batches = 0;
         int status;
@@ -772,7 +718,7 @@ static void full_batch_is_handed_back(void **state)
 static void full_column_is_handed_back(void **state)
 {
     (void)state;
-    struct decode_options o = usual_options();
+    struct decode_options o = fixture_options();
     o.record_max = 2u << 20;
     struct decoder *d = NULL;
     struct batch *b = NULL;
@@ -787,7 +733,7 @@ static void full_column_is_handed_back(void **state)
         buffer_puts(&body, "\"}\n");
     }
     assert_int_equal(decoder_new(&o, DECODE_NDJSON, &d), 0);
-    assert_int_equal(batch_new(schema, 1, &b), 0);
+    assert_int_equal(batch_new(fixture_schema, 1, &b), 0);
     const char *p = body.data;
     size_t n = body.size, rows = 0;
     int status;
@@ -812,11 +758,11 @@ static void errors_beyond_the_limit_are_counted(void **state)
     struct buffer body = {0}, text = {0};
     for (size_t i = 0; i < 3 * DECODE_ERRORS_MAX; i++)
         buffer_puts(&body, i % 3 ? "{\"ts\":}\n" : "{\"ts\":1}\n");
-    struct decode_options o = usual_options();
+    struct decode_options o = fixture_options();
     struct decoder *d = NULL;
     assert_int_equal(decoder_new(&o, DECODE_NDJSON, &d), 0);
-    decoder_reset(d, NOW_US);
-    dump_decode(d, schema, body.data, body.size, NULL, 0, &text);
+    decoder_reset(d, FIXTURE_NOW_US);
+    dump_decode(d, fixture_schema, body.data, body.size, NULL, 0, &text);
     const struct decode_stats *s = decoder_stats(d);
     assert_int_equal(s->accepted, DECODE_ERRORS_MAX);
     assert_int_equal(s->rejected, 2 * DECODE_ERRORS_MAX);
@@ -826,21 +772,6 @@ static void errors_beyond_the_limit_are_counted(void **state)
     decoder_free(d);
     buffer_free(&body);
     buffer_free(&text);
-}
-
-static int setup(void **state)
-{
-    (void)state;
-    hash_setup();
-    schema = dump_schema("ts,symbol:string,price:float,qty:int,ok:bool,at:time");
-    return schema ? 0 : -1;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    schema_free(schema);
-    return 0;
 }
 
 int main(void)
@@ -875,5 +806,5 @@ int main(void)
         cmocka_unit_test(full_column_is_handed_back),
         cmocka_unit_test(errors_beyond_the_limit_are_counted),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, fixture_setup, fixture_teardown);
 }
