@@ -21,8 +21,8 @@ struct decoder {
     enum decode_format format;
     size_t terminator;     /* bytes of a record that do not count: the line feed */
     struct record *record; /* of json or of csv */
-    struct json json;
-    struct csv csv;
+    struct json *json;     /* NULL for CSV */
+    struct csv *csv;       /* NULL for JSON */
     struct array array;
 
     char *carry; /* the record that is not whole yet, and RECORD_PAD */
@@ -70,6 +70,29 @@ static int init_record(struct record *r, const struct decode_options *o,
     return r->c_locale ? 0 : -ENOMEM;
 }
 
+static int init_json(struct decoder *d, const struct decode_options *o)
+{
+    d->json = calloc(1, sizeof *d->json);
+    if (!d->json)
+        return -ENOMEM;
+    d->record = &d->json->record;
+    d->json->lines = d->format == DECODE_NDJSON;
+    int err = init_record(d->record, o, d->format);
+    return err < 0 ? err : json_init(d->json);
+}
+
+static int init_csv(struct decoder *d, const struct decode_options *o)
+{
+    d->csv = calloc(1, sizeof *d->csv);
+    if (!d->csv)
+        return -ENOMEM;
+    d->record = &d->csv->record;
+    int err = init_record(d->record, o, d->format);
+    if (err == 0)
+        csv_init(d->csv);
+    return err;
+}
+
 int decoder_new(const struct decode_options *options, enum decode_format format,
                 struct decoder **ret)
 {
@@ -78,14 +101,7 @@ int decoder_new(const struct decode_options *options, enum decode_format format,
         return -ENOMEM;
     d->format = format;
     d->terminator = format == DECODE_JSON ? 0 : 1;
-    d->json.lines = format == DECODE_NDJSON;
-    d->record = format == DECODE_CSV ? &d->csv.record : &d->json.record;
-    d->stats.errors = d->errors;
-    int err = init_record(d->record, options, format);
-    if (err == 0 && format == DECODE_CSV)
-        csv_init(&d->csv);
-    else if (err == 0)
-        err = json_init(&d->json);
+    int err = format == DECODE_CSV ? init_csv(d, options) : init_json(d, options);
     if (err < 0) {
         decoder_free(d);
         return err;
@@ -99,9 +115,12 @@ void decoder_free(struct decoder *d)
 {
     if (!d)
         return;
-    if (d->record->c_locale)
+    if (d->record && d->record->c_locale)
         freelocale(d->record->c_locale);
-    json_free(&d->json);
+    if (d->json)
+        json_free(d->json);
+    free(d->json);
+    free(d->csv);
     free(d->carry);
     free(d);
 }
@@ -118,7 +137,7 @@ void decoder_reset(struct decoder *d, int64_t now_us)
     d->column = d->begin_column = 0;
     d->array = (struct array){.state = ARRAY_START};
     if (d->format == DECODE_CSV)
-        csv_begin_body(&d->csv);
+        csv_begin_body(d->csv);
     d->stats = (struct decode_stats){.errors = d->errors};
 }
 
@@ -158,7 +177,7 @@ static int reject_too_long(struct decoder *d)
 {
     record_fault(d->record, NULL, DECODE_TOO_LONG, "longer than the limit of %zu bytes",
                  d->record->size_max);
-    if (d->format == DECODE_CSV && !d->csv.have_header)
+    if (d->format == DECODE_CSV && !d->csv->have_header)
         return give_up(d, NULL);
     reject(d, NULL);
     return RECORD_OK;
@@ -197,7 +216,7 @@ static inline int decode_line(struct decoder *d, const char **p, struct batch *o
     if (status != RECORD_OK)
         return status;
     const char *begin = *p, *end = NULL;
-    status = json_decode(&d->json, begin + bom_size(d, begin), NULL, &end);
+    status = json_decode(d->json, begin + bom_size(d, begin), NULL, &end);
     if (status == RECORD_FULL || status < 0)
         return status;
     if (__builtin_expect(!end, 0))
@@ -241,11 +260,11 @@ static int decode_whole(struct decoder *d, const char *p, size_t size,
     if (size - d->terminator > d->record->size_max)
         return reject_too_long(d);
     const char *end;
-    bool header = d->format == DECODE_CSV && !d->csv.have_header;
+    bool header = d->format == DECODE_CSV && !d->csv->have_header;
     if (d->format == DECODE_CSV)
-        status = csv_decode(&d->csv, p, size);
+        status = csv_decode(d->csv, p, size);
     else
-        status = json_decode(&d->json, p, p + size, &end);
+        status = json_decode(d->json, p, p + size, &end);
     if (status == RECORD_BAD && header)
         return give_up(d, p);
     if (status == RECORD_FULL || status < 0)
@@ -264,7 +283,7 @@ static void begin_record(struct decoder *d)
     d->begun = d->skipping = d->whole = false;
     d->carry_size = 0;
     if (d->format == DECODE_CSV)
-        csv_begin_row(&d->csv);
+        csv_begin_row(d->csv);
 }
 
 static int grow_carry(struct decoder *d, size_t size)
@@ -342,7 +361,7 @@ static int pass_between(struct decoder *d, const char **p, const char *end)
 static const char *scan(struct decoder *d, const char *p, const char *end)
 {
     if (d->format == DECODE_CSV)
-        return csv_scan(&d->csv, p, end);
+        return csv_scan(d->csv, p, end);
     if (d->format == DECODE_JSON)
         return array_scan(&d->array, p, end);
     const char *feed = memchr(p, '\n', (size_t)(end - p));
@@ -447,7 +466,7 @@ int decoder_finish(struct decoder *d, struct batch *out)
     if (d->carry_size == 0)
         return DECODE_DONE;
     static const char feed[] = "\n";
-    if (d->format == DECODE_CSV && !csv_scan(&d->csv, feed, feed + 1))
+    if (d->format == DECODE_CSV && !csv_scan(d->csv, feed, feed + 1))
         return reject_cut(d, "a quoted field is not closed");
     int err = keep(d, feed, 1, true);
     return err < 0 ? err : to_result(decode_carry(d, out));
