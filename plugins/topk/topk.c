@@ -622,9 +622,9 @@ static const struct weir_param params[] = {
 };
 
 static const struct weir_output outputs[] = {
-    {"value", WEIR_SAME_AS(0), "the value", NULL},
-    {"count", WEIR_INT, "how often it came, at most", NULL},
-    {"error", WEIR_INT, "how much less it may be; 0: the count is exact", NULL},
+    {"{of}", WEIR_SAME_AS(0), "the value", NULL},
+    {"{of}_count", WEIR_INT, "how often it came, at most", NULL},
+    {"{of}_error", WEIR_INT, "how much less it may be; 0: the count is exact", NULL},
     {.name = NULL},
 };
 
