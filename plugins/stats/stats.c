@@ -33,7 +33,9 @@ struct state {
     int64_t count;
     uint64_t max_key;
     uint64_t min_key; /* the largest ~key */
-    double mean, m2;  /* Welford's: only kept if stddev is asked for */
+    /* Welford's, only kept if stddev is asked for. Of the distances to the first value: a small deviation
+     * far from zero keeps its digits. */
+    double first, mean, m2;
 };
 _Static_assert(sizeof(struct state) <= 64, "a state should fit a cache line");
 
@@ -83,9 +85,10 @@ static inline void add_float(struct state *s, double v)
 
 static inline void add_deviation(struct state *s, double v)
 {
-    double delta = v - s->mean;
+    s->first = s->count == 1 ? v : s->first;
+    double distance = v - s->first, delta = distance - s->mean;
     s->mean += delta / (double)s->count;
-    s->m2 += delta * (v - s->mean);
+    s->m2 += delta * (distance - s->mean);
 }
 
 /* The four facts are constants wherever this is inlined, so that each loop has only its own work. */
@@ -152,15 +155,23 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
     return 0;
 }
 
+static void merge_deviation(struct state *a, const struct state *b)
+{
+    double n = (double)(a->count + b->count);
+    if (a->count == 0)
+        a->first = b->first;
+    double delta = (b->first - a->first) + (b->mean - a->mean);
+    a->m2 += b->m2 + delta * delta * ((double)a->count / n * (double)b->count);
+    a->mean += delta * ((double)b->count / n);
+}
+
 static int merge(struct weir_ctx *ctx, void *into, const void *from)
 {
     struct state *a = into;
     const struct state *b = from;
     if (b->count == 0)
         return 0;
-    double n = (double)(a->count + b->count), delta = b->mean - a->mean;
-    a->m2 += b->m2 + delta * delta * ((double)a->count / n * (double)b->count);
-    a->mean = a->count ? a->mean + delta * ((double)b->count / n) : b->mean;
+    merge_deviation(a, b);
     a->count += b->count;
     a->max_key = b->max_key > a->max_key ? b->max_key : a->max_key;
     a->min_key = b->min_key > a->min_key ? b->min_key : a->min_key;

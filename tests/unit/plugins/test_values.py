@@ -1,0 +1,283 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the plugins give, against Python's statistics, math.fsum, fractions and collections.Counter."""
+
+import collections
+import fractions
+import math
+import os
+import random
+import statistics
+import subprocess
+import unittest
+
+BUILD = os.environ.get('WEIR_BUILD', '.')
+INT64 = range(-2**63, 2**63)
+
+
+def drive(plugin, rows, *parameters, fails=False):
+    """Rows: tuples (time, input...), None is null, or the string 'merge'. Returns rows of texts."""
+    lines = [row if row == 'merge' else
+             '\t'.join('null' if v is None else repr(v) if isinstance(v, float) else str(v) for v in row)
+             for row in rows]
+    done = subprocess.run([os.path.join(BUILD, 'tests/unit/plugins/drive'),
+                           os.path.join(BUILD, 'plugins', plugin + '.so'), *parameters],
+                          input=''.join(line + '\n' for line in lines).encode(), capture_output=True)
+    if fails:
+        assert done.returncode == 1, done
+        return done.stderr.decode()
+    assert done.returncode == 0, done
+    return [line.split('\t') for line in done.stdout.decode().splitlines()]
+
+
+def numbers(row, types):
+    return [None if text == 'null' else kind(text) for text, kind in zip(row, types)]
+
+
+def timed(values):
+    return [(i, v) for i, v in enumerate(values)]
+
+
+class Count(unittest.TestCase):
+    def test_all_rows(self):
+        self.assertEqual(drive('count', [(1,), (2,), (3,)]), [['3']])
+
+    def test_rows_in_which_a_column_is_not_null(self):
+        rows = timed([None, 'a', None, '', 'b'])
+        self.assertEqual(drive('count', rows, 'of=x:s'), [['3']])
+        self.assertEqual(drive('count', timed([1, 2, None]), 'of=x:i'), [['2']])
+
+    def test_no_rows(self):
+        self.assertEqual(drive('count', []), [['0']])
+
+
+class Stats(unittest.TestCase):
+    def stats(self, values, kind, pieces=1):
+        rows = timed(values)
+        for i in range(1, pieces):
+            rows.insert(i * len(rows) // pieces, 'merge')
+        k = int if kind == 'i' else float
+        return numbers(drive('stats', rows, f'of=x:{kind}')[0], [int, k, k, k, float, float])
+
+    def close(self, found, expected, relative):
+        if expected is None:
+            self.assertIsNone(found)
+        else:
+            self.assertLessEqual(abs(found - expected), relative * abs(expected), (found, expected))
+
+    def check_floats(self, values, pieces=1, deviation=1e-12):
+        count, total, low, high, mean, stddev = self.stats(values, 'f', pieces)
+        there = [v for v in values if v is not None]
+        self.assertEqual(count, len(there))
+        self.assertEqual((low, high), (min(there), max(there)))
+        self.assertEqual(total, math.fsum(there))
+        self.assertEqual(mean, math.fsum(there) / len(there))
+        exact = [fractions.Fraction(v) for v in there]
+        self.close(stddev, math.sqrt(statistics.variance(exact)) if len(exact) > 1 else None, deviation)
+
+    def check_ints(self, values, pieces=1):
+        count, total, low, high, mean, stddev = self.stats(values, 'i', pieces)
+        there = [v for v in values if v is not None]
+        self.assertEqual((count, low, high), (len(there), min(there), max(there)))
+        self.assertEqual(total, sum(there) if sum(there) in INT64 else None)
+        self.close(mean, statistics.mean(there), 2**-52)
+        self.close(stddev, statistics.stdev(there) if len(there) > 1 else None, 1e-12)
+
+    def test_random_floats(self):
+        dice = random.Random(1)
+        for n in (1, 2, 3, 10, 1000, 10000):
+            self.check_floats([dice.uniform(-1e6, 1e6) for _ in range(n)])
+            self.check_floats([dice.lognormvariate(0, 10) for _ in range(n)])
+            self.check_floats([round(dice.gauss(100, 20), 2) for _ in range(n)])
+
+    def test_nulls_are_passed_over(self):
+        dice = random.Random(2)
+        self.check_floats([dice.choice((None, dice.random())) for _ in range(1000)])
+        self.check_ints([dice.choice((None, dice.randrange(1000))) for _ in range(1000)])
+
+    def test_sums_that_lose_everything_when_added_up_plainly(self):
+        self.check_floats([1e16, 1.0, -1e16], deviation=1e-9)
+        self.check_floats([1e100, 1.0, -1e100, 1.0] * 100, deviation=1e-9)
+        self.check_floats([0.1] * 10000, deviation=1)
+        # Series with a known sum: 1/k - 1/(k+1) telescopes.
+        self.check_floats([s / k for k in range(1, 3000) for s in (1.0, -1.0)])
+
+    def test_a_small_deviation_far_from_zero(self):
+        dice = random.Random(3)
+        self.check_floats([1e9 + dice.random() for _ in range(10000)])
+        self.check_floats([1e9 + dice.random() for _ in range(1000)], 7)
+
+    def test_extreme_floats(self):
+        self.check_floats([5e-324, 2.2250738585072014e-308, -5e-324])
+        self.check_floats([-0.0, 0.0, -0.0])
+        self.assertEqual(self.stats([1.7976931348623157e308] * 2, 'f')[1], math.inf)
+
+    def test_not_a_number_is_passed_over(self):
+        self.assertEqual(self.stats([math.nan, 1.0, math.nan, 2.0], 'f')[:5], [2, 3.0, 1.0, 2.0, 1.5])
+        self.assertEqual(self.stats([math.nan], 'f'), [0] + [None] * 5)
+
+    def test_random_ints(self):
+        dice = random.Random(4)
+        for n in (1, 2, 3, 10, 1000, 10000):
+            self.check_ints([dice.randrange(-10**6, 10**6) for _ in range(n)])
+            self.check_ints([dice.randrange(10**15, 10**16) for _ in range(n)])
+
+    def test_int_sums_beyond_64_bits(self):
+        self.check_ints([2**63 - 1, 2**63 - 1])
+        self.check_ints([2**63 - 1, 2**63 - 1, -2**63])
+        self.check_ints([-2**63] * 1000)
+        self.check_ints([2**63 - 1, -2**63])
+
+    def test_no_values(self):
+        for kind in 'if':
+            for values in ([], [None], [None] * 9):
+                self.assertEqual(self.stats(values, kind), [0] + [None] * 5)
+
+    def test_one_value_has_no_deviation(self):
+        self.assertEqual(self.stats([7], 'i'), [1, 7, 7, 7, 7.0, None])
+
+    def test_merged_pieces_are_as_the_whole(self):
+        dice = random.Random(5)
+        for pieces in (2, 3, 17):
+            self.check_floats([dice.choice((None, dice.gauss(50, 3))) for _ in range(2000)], pieces)
+            self.check_floats([dice.lognormvariate(0, 10) for _ in range(1000)], pieces)
+            self.check_ints([dice.randrange(-10**18, 10**18) for _ in range(500)], pieces)
+
+
+class Vwap(unittest.TestCase):
+    def check(self, rows, *kinds):
+        found = float(drive('vwap', [(0, p, v) for p, v in rows], *kinds)[0][0])
+        there = [(fractions.Fraction(p), fractions.Fraction(v)) for p, v in rows
+                 if p is not None and v is not None]
+        expected = sum(p * v for p, v in there) / sum(v for _, v in there)
+        self.assertLessEqual(abs(found - expected), abs(expected) * fractions.Fraction(1, 2**50))
+
+    def test_random_trades(self):
+        dice = random.Random(6)
+        price = lambda: dice.choice((None, 1.25, round(dice.uniform(1, 500), 2)))
+        volume = lambda: dice.choice((None, 100, dice.randrange(1, 1000)))
+        for n in (10, 1000, 10000):
+            self.check([(price(), volume()) for _ in range(n)], 'price=p:f', 'volume=v:i')
+        self.check([(dice.randrange(1, 999), dice.random()) for _ in range(999)], 'price=p:i', 'volume=v:f')
+
+    def test_no_volume_is_null(self):
+        for rows in ([], [(0, 1.5, 0)], [(0, None, 3)], [(0, 1.5, None)], [(0, 1.5, 4), (0, 2.5, -4)]):
+            self.assertEqual(drive('vwap', rows, 'price=p:f', 'volume=v:i'), [['null']])
+
+
+class Ohlc(unittest.TestCase):
+    def check(self, rows, kind):
+        there = [(t, n, v) for n, (t, v) in enumerate(row for row in rows if row != 'merge') if v is not None]
+        values = [v for _, _, v in there]
+        expected = ([min(there)[2], max(values), min(values), max(there)[2]] if there else [None] * 4)
+        k = int if kind == 'i' else float
+        self.assertEqual(numbers(drive('ohlc', rows, f'of=x:{kind}')[0], [k] * 4), expected)
+
+    def test_open_and_close_go_by_time_then_by_order(self):
+        dice = random.Random(7)
+        for n in (0, 1, 2, 3, 5, 50, 1000):
+            for kind, value in (('f', lambda: round(dice.gauss(0, 10), 3)),
+                                ('i', lambda: dice.randrange(-2**63, 2**63))):
+                # Few different times, so that many rows have the same one.
+                rows = [(dice.randrange(n // 3 + 1), dice.choice((None, value(), value())))
+                        for _ in range(n)]
+                self.check(rows, kind)
+                for _ in range(3):
+                    rows.insert(dice.randrange(len(rows) + 1), 'merge')
+                self.check(rows, kind)
+
+    def test_not_a_number_is_passed_over(self):
+        rows = [(1, math.nan), (2, 5.0), (3, math.nan), (4, 4.0), (5, math.nan)]
+        self.assertEqual(drive('ohlc', rows, 'of=x:f'), [['5', '5', '4', '4']])
+
+
+class Topk(unittest.TestCase):
+    def top(self, values, k, kind='s', **parameters):
+        rows = [v if v == 'merge' else (0, v) for v in values]
+        found = drive('topk', rows, f'of=x:{kind}', f'k={k}', *(f'{n}={v}' for n, v in parameters.items()))
+        return [(int(value) if kind == 'i' else value, int(count), int(error))
+                for value, count, error in found]
+
+    def expected(self, values, k):
+        counter = collections.Counter(v for v in values if v is not None and v != 'merge')
+        order = sorted(counter.items(), key=lambda item: (
+            -item[1], item[0].encode() if isinstance(item[0], str) else item[0]))
+        return [(value, count, 0) for value, count in order[:k]]
+
+    def zipf(self, dice, n, values, prefix='tag'):
+        weights = [1 / (i + 1) for i in range(values)]
+        return [prefix + str(i) for i in dice.choices(range(values), weights, k=n)]
+
+    def test_exact_while_all_values_fit(self):
+        dice = random.Random(8)
+        for n, values in ((0, 1), (1, 1), (10, 10), (1000, 100), (20000, 100)):
+            for prefix in ('', 'tag', 'a value of more than sixteen bytes ', 'é' * 200):
+                rows = self.zipf(dice, n, values, prefix)
+                self.assertEqual(self.top(rows, 10), self.expected(rows, 10))
+
+    def test_ints(self):
+        dice = random.Random(9)
+        rows = [dice.choice((-5, 2**63 - 1, -2**63, 0, 7, 12, None)) for _ in range(1000)]
+        self.assertEqual(self.top(rows, 4, 'i'), self.expected(rows, 4))
+        self.assertEqual(self.top([3, -2, 11, 5], 4, 'i'), self.expected([3, -2, 11, 5], 4))
+
+    def test_nulls_and_empty_strings(self):
+        self.assertEqual(self.top([None, '', 'a', '', None], 5), [('', 2, 0), ('a', 1, 0)])
+        self.assertEqual(self.top([None], 5), [])
+
+    def check_bounds(self, values, k, capacity):
+        """Metwally et al. 2005: lemma 3, theorems 1 and 2."""
+        truth = collections.Counter(v for v in values if v != 'merge')
+        total = sum(truth.values())
+        found = self.top(values, capacity, capacity=capacity)
+        for value, count, error in found:
+            self.assertLessEqual(count - error, truth[value])
+            self.assertGreaterEqual(count, truth[value])
+            self.assertLessEqual(error, total // capacity)
+        kept = {value for value, _, _ in found}
+        for value, count in truth.items():
+            if count > total / capacity:
+                self.assertIn(value, kept)
+        self.assertEqual(found, sorted(found, key=lambda f: (-f[1], f[0].encode())))
+        self.assertEqual(self.top(values, k, capacity=capacity), found[:k])
+
+    def test_bounds_hold_when_values_do_not_fit(self):
+        dice = random.Random(10)
+        for capacity in (10, 100, 1000):
+            self.check_bounds(self.zipf(dice, 20000, 5000), 10, capacity)
+            self.check_bounds([f'v{dice.randrange(3000)}' for _ in range(10000)], 10, capacity)
+            self.check_bounds([f'v{i}' for i in range(3000)], 10, capacity)
+
+    def test_counts_without_merging_add_up_to_the_rows(self):
+        dice = random.Random(11)
+        rows = self.zipf(dice, 5000, 2000)
+        self.assertEqual(sum(count for _, count, _ in self.top(rows, 50, capacity=50)), 5000)
+
+    def test_bounds_hold_after_merging(self):
+        dice = random.Random(12)
+        for capacity in (10, 100):
+            rows = self.zipf(dice, 9000, 3000)
+            for _ in range(5):
+                rows.insert(dice.randrange(len(rows)), 'merge')
+            self.check_bounds(rows, 10, capacity)
+
+    def test_merging_is_exact_while_all_values_fit(self):
+        dice = random.Random(13)
+        rows = self.zipf(dice, 3000, 100, 'a value of more than sixteen bytes ')
+        for _ in range(5):
+            rows.insert(dice.randrange(len(rows)), 'merge')
+        self.assertEqual(self.top(rows, 10), self.expected(rows, 10))
+
+    def test_long_values_are_cut_but_stay_different(self):
+        values = ['ü' * 1000 + 'a', 'ü' * 1000 + 'b', 'ü' * 1000 + 'a']
+        found = self.top(values, 5)
+        self.assertEqual([(count, error) for _, count, error in found], [(2, 0), (1, 0)])
+        for value, _, _ in found:
+            self.assertLessEqual(len(value.encode()), 512)
+            self.assertRegex(value, '^ü+…[0-9a-f]{16}$')
+
+    def test_capacity_below_k_is_refused(self):
+        self.assertIn('capacity 5 is less than k, 10', drive('topk', [], 'of=x:s', 'k=10', 'capacity=5', fails=True))
+
+
+if __name__ == '__main__':
+    unittest.main()
