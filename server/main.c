@@ -1,13 +1,74 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * weir: the command line. Each subcommand has a file of its own.
+ * weir: finds the subcommand. Each has a file of its own, cmd_NAME.c; wire.c ties the stages together.
  */
 #include "config.h"
 
-#include <stdio.h>
+#include "cmd.h"
+#include "wire.h"
 
-int main(void)
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int cmd_version(int argc, char **argv)
 {
-    printf("weir %s\n", PACKAGE_VERSION);
-    return 0;
+    (void)argc, (void)argv;
+    puts("weir " PACKAGE_VERSION);
+    return EXIT_SUCCESS;
+}
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+    const char *help;
+} commands[] = {
+    {"serve", cmd_serve, "start the server"},
+    {"check", cmd_check, "check a configuration, its plugins and its database"},
+    {"run", cmd_run, "push files or standard input through the pipelines and exit"},
+    {"plugins", cmd_plugins, "list the plugins, or show one"},
+    {"sql", cmd_sql, "run a statement that reads against the database"},
+    {"version", cmd_version, "print the version"},
+};
+
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+static void print_help(FILE *to)
+{
+    fputs("Usage: weir COMMAND [OPTIONS]\n\n", to);
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        fprintf(to, "  %-8s  %s\n", commands[i].name, commands[i].help);
+    fputs("\nweir COMMAND --help tells the options; weir(1) tells all.\n", to);
+}
+
+int cmd_usage(const char *name, const char *format, ...)
+{
+    va_list args;
+    fprintf(stderr, "weir %s: ", name);
+    va_start(args, format);
+    vfprintf(stderr, format, args);
+    va_end(args);
+    fprintf(stderr, " (weir %s --help tells more)\n", name);
+    return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        print_help(stderr);
+        return EXIT_USAGE;
+    }
+    const char *name = argv[1];
+    if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
+        print_help(stdout);
+        return EXIT_SUCCESS;
+    }
+    if (!strcmp(name, "--version") || !strcmp(name, "-V"))
+        name = "version";
+    for (size_t i = 0; i < N_COMMANDS; i++)
+        if (!strcmp(name, commands[i].name))
+            return commands[i].run(argc - 1, argv + 1);
+    fprintf(stderr, "weir: '%s' is no command (weir --help lists them)\n", name);
+    return EXIT_USAGE;
 }

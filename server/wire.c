@@ -95,10 +95,9 @@ static int store_exit_code(int r)
     switch (-r) {
     case EINVAL: /* a table does not fit the configuration */
         return EXIT_CONFIG;
-    case EEXIST: /* the file was made by a newer weir */
-        return EXIT_BAD_INPUT;
     case EBUSY: /* another weir has it */
         return EXIT_UNAVAILABLE;
+    case EEXIST: /* the file was made by a newer weir */
     case EACCES:
     case EROFS:
     case ENOENT:
@@ -154,7 +153,8 @@ static int start_stream(struct weir *w, size_t i, struct error *error)
                                              .unwait = stream_unwait};
     w->stream[i].max_body = s->max_body;
     w->stream[i].queue_wait_us = s->queue_wait_us;
-    return 0;
+    r = source_count(&w->stream[i], w->metrics);
+    return r < 0 ? error_set(error, r, "no memory") : 0;
 }
 
 static int start_pipeline(struct weir *w, size_t i, struct error *error)

@@ -237,6 +237,7 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->filtered = atomic_load_explicit(&p->filtered, memory_order_relaxed);
     ret->null_keys = atomic_load_explicit(&p->null_keys, memory_order_relaxed);
     ret->over_groups = atomic_load_explicit(&p->over_groups, memory_order_relaxed);
+    ret->rows = atomic_load_explicit(&p->rows, memory_order_relaxed);
     ret->groups = atomic_load_explicit(&p->groups, memory_order_relaxed);
     ret->state_bytes = ret->groups * p->stride +
                        atomic_load_explicit(&p->state_bytes, memory_order_relaxed);

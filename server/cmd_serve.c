@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * weir serve: the server, from start to the signal that ends it.
+ */
+#include "config.h"
+
+#include "api/api.h"
+#include "base/clock.h"
+#include "base/logger.h"
+#include "cmd.h"
+#include "http/http.h"
+#include "source/source.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DRAIN_US         (10 * SECOND_US) /* for requests under way after SIGTERM */
+#define HTTP_IDLE_US     (60 * SECOND_US)
+#define QUERIES_A_THREAD 16 /* running and waiting; more are answered 503 */
+
+static const char help[] =
+    "Usage: weir serve -c FILE\n\n"
+    "Takes events by HTTP, runs the pipelines, writes results to the database and answers queries,\n"
+    "until SIGTERM or SIGINT. Messages go to standard error.\n\n"
+    "  -c, --config FILE    the configuration, weir.yaml(5)\n"
+    "  -l, --listen ADDR    address and port, instead of the configured ones (port 0: any)\n"
+    "  -d, --database FILE  instead of the configured one\n"
+    "  -v, --verbose        debug messages, too\n"
+    "  -h, --help           this text\n\n"
+    "Exit status: 0 stopped by a signal, 78 bad configuration, 69 address in use, 73 or 74 database.\n";
+
+struct server {
+    struct weir *weir;
+    struct http_server *http;
+    struct source_post *post;
+    struct api *api;
+};
+
+static int listen_exit_code(int r)
+{
+    return r == -EADDRINUSE || r == -EADDRNOTAVAIL || r == -EACCES ? EXIT_UNAVAILABLE
+                                                                  : EXIT_FAILURE;
+}
+
+static int open_http(struct server *s, int *ret_exit, struct error *error)
+{
+    const struct config_server *c = &s->weir->config->server;
+    const struct http_options options = {.address = c->address,
+                                         .port = c->port,
+                                         .epoll_threads = c->http_threads,
+                                         .query_threads = c->query_threads,
+                                         .max_connections = c->max_connections,
+                                         .max_queries = c->query_threads * QUERIES_A_THREAD,
+                                         .idle_timeout_us = HTTP_IDLE_US};
+    int r = http_new(&options, s->weir->metrics, &s->http, error);
+    *ret_exit = r < 0 ? listen_exit_code(r) : 0;
+    return r;
+}
+
+static int start(struct server *s, const char *database, int *ret_exit, struct error *error)
+{
+    struct weir *w = s->weir;
+    int r = open_http(s, ret_exit, error); /* first: a second server finds out before it does harm */
+    if (r == 0)
+        r = weir_open_store(w, database, ret_exit, error);
+    if (r == 0)
+        r = weir_start(w, ret_exit, error);
+    if (r < 0)
+        return r;
+    *ret_exit = EXIT_FAILURE;
+    const struct api_context api = {
+        .version = PACKAGE_VERSION,
+        .config = w->config,
+        .database = database ? database : w->config->server.database,
+        .metrics = w->metrics,
+        .plugins = w->plugins,
+        .pipelines = w->pipeline,
+        .streams = w->stream,
+    };
+    r = source_post_new(w->stream, w->config->n_streams, s->http, &s->post, error);
+    if (r == 0)
+        r = api_setup(s->http, &api, &s->api, error);
+    return r < 0 ? r : http_start(s->http, error);
+}
+
+static void wait_for_signal(const sigset_t *signals)
+{
+    for (int signal;;) {
+        sigwait(signals, &signal);
+        if (signal == SIGHUP) {
+            log_warn("serve", "SIGHUP: this version does not reload; restart to change the "
+                              "configuration");
+            continue;
+        }
+        log_info("serve", "signal %d: stopping; a second one stops at once", signal);
+        return;
+    }
+}
+
+static void stop(struct server *s)
+{
+    if (s->http)
+        http_drain(s->http, clock_monotonic_us() + DRAIN_US);
+    uint64_t open_groups = weir_stop(s->weir, false);
+    if (open_groups)
+        log_warn("serve", "%llu groups of windows that were still open are given up",
+                 (unsigned long long)open_groups);
+}
+
+static int run(struct server *s, const char *database)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL); /* threads inherit it */
+    signal(SIGPIPE, SIG_IGN);
+
+    struct error error = {0};
+    int status = EXIT_FAILURE;
+    if (start(s, database, &status, &error) < 0) {
+        fprintf(stderr, "weir: %s\n", error.text);
+        return status;
+    }
+    const char *address = s->weir->config->server.address;
+    bool v6 = address && strchr(address, ':');
+    log_info("serve", "listening on http://%s%s%s:%u", v6 ? "[" : "", address, v6 ? "]" : "",
+             http_port(s->http));
+    wait_for_signal(&signals);
+    pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* their default: the process ends */
+    stop(s);
+    return weir_failed(s->weir) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+int cmd_serve(int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"listen", required_argument, NULL, 'l'},
+                                            {"database", required_argument, NULL, 'd'},
+                                            {"verbose", no_argument, NULL, 'v'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    const char *path = NULL, *listen = NULL, *database = NULL;
+    enum logger_level least = LOGGER_INFO;
+    for (int o; (o = getopt_long(argc, argv, "c:l:d:vh", options, NULL)) != -1;) {
+        if (o == 'c')
+            path = optarg;
+        else if (o == 'l')
+            listen = optarg;
+        else if (o == 'd')
+            database = optarg;
+        else if (o == 'v')
+            least = LOGGER_DEBUG;
+        else if (o == 'h')
+            return fputs(help, stdout) < 0;
+        else
+            return EXIT_USAGE;
+    }
+    if (!path || optind < argc)
+        return cmd_usage("serve", path ? "one argument too many" : "-c FILE is missing");
+
+    struct server s = {0};
+    struct error error = {0};
+    int status;
+    logger_setup(least, false);
+    int r = weir_load(path, &s.weir, &status, &error);
+    if (r == 0 && listen) {
+        r = config_listen(listen, &s.weir->config->server, &error);
+        status = EXIT_USAGE;
+    }
+    if (r < 0) {
+        fprintf(stderr, "weir: %s\n", error.text);
+        weir_free(s.weir);
+        return status;
+    }
+    logger_setup(least, s.weir->config->server.log_json);
+    status = run(&s, database);
+    http_free(s.http);
+    source_post_free(s.post);
+    api_free(s.api);
+    weir_free(s.weir);
+    return status;
+}
