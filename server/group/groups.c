@@ -241,7 +241,7 @@ struct group_window *groups_oldest(struct groups *g)
 
 /* ---- Closing ---------------------------------------------------------------------------------- */
 
-/* The first eight bytes of a key as a number of the same order, so that most comparisons are one. */
+/* The first eight bytes of a key as a number of the same order, so that few need more. */
 struct sort_item {
     uint64_t prefix;
     uint32_t slot;
@@ -257,24 +257,60 @@ static uint64_t key_prefix(const struct group_key *k)
 static int compare_items(const void *a, const void *b, void *arg)
 {
     const struct sort_item *x = a, *y = b;
-    if (x->prefix != y->prefix)
-        return x->prefix < y->prefix ? -1 : 1;
     const struct groups *g = arg;
     const struct group_key *kx = &g->key[g->slot[x->slot].key], *ky = &g->key[g->slot[y->slot].key];
     int c = memcmp(kx->bytes, ky->bytes, kx->size < ky->size ? kx->size : ky->size);
     return c ? c : (kx->size > ky->size) - (kx->size < ky->size);
 }
 
+/* Radix sort by the prefix, least byte first; bytes in which all keys are alike cost one look. The items
+ * end up in `item`. */
+static void sort_by_prefix(struct sort_item *item, struct sort_item *other, size_t n)
+{
+    uint64_t differ = 0;
+    for (size_t i = 1; i < n; i++)
+        differ |= item[i].prefix ^ item[0].prefix;
+    struct sort_item *from = item, *to = other;
+    for (unsigned shift = 0; shift < 64; shift += 8) {
+        if (!(differ >> shift & 255))
+            continue;
+        size_t at[257] = {0};
+        for (size_t i = 0; i < n; i++)
+            at[(from[i].prefix >> shift & 255) + 1]++;
+        for (size_t k = 1; k < 257; k++)
+            at[k] += at[k - 1];
+        for (size_t i = 0; i < n; i++)
+            to[at[from[i].prefix >> shift & 255]++] = from[i];
+        struct sort_item *swap = from;
+        from = to;
+        to = swap;
+    }
+    if (from != item)
+        memcpy(item, from, n * sizeof(*item));
+}
+
+/* Runs of keys with the same first eight bytes. */
+static void sort_runs(struct groups *g, struct sort_item *item, size_t n)
+{
+    for (size_t first = 0, last; first < n; first = last) {
+        for (last = first + 1; last < n && item[last].prefix == item[first].prefix;)
+            last++;
+        if (last - first > 1)
+            qsort_r(item + first, last - first, sizeof(*item), compare_items, g);
+    }
+}
+
 int groups_sort(struct groups *g, struct group_window *w)
 {
-    struct sort_item *item = calloc(w->n + 1, sizeof(*item));
+    struct sort_item *item = calloc(2 * w->n + 1, sizeof(*item));
     if (!item)
         return -ENOMEM;
     for (size_t i = 0; i < w->n; i++) {
         item[i].slot = w->slot[i];
         item[i].prefix = key_prefix(&g->key[g->slot[w->slot[i]].key]);
     }
-    qsort_r(item, w->n, sizeof(*item), compare_items, g);
+    sort_by_prefix(item, item + w->n, w->n);
+    sort_runs(g, item, w->n);
     for (size_t i = 0; i < w->n; i++)
         w->slot[i] = item[i].slot;
     free(item);

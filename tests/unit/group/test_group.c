@@ -185,6 +185,35 @@ static void sorting_follows_the_bytes_of_the_key(void **state)
     groups_free(&g);
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+
+static void sorting_many_keys_agrees_with_qsort(void **state)
+{
+    (void)state;
+    enum { N = 5000 };
+    static char name[N][24];
+    struct groups g;
+    assert_int_equal(groups_init(&g, N, 16), 0);
+    unsigned seed = 3;
+    for (int i = 0; i < N; i++) {
+        snprintf(name[i], sizeof(name[i]), i % 2 ? "user-%d" : "%d", rand_r(&seed) % 100000000);
+        size_t n = strlen(name[i]);
+        snprintf(name[i] + n, sizeof(name[i]) - n, "-%d", i); /* no name twice */
+        open_at(&g, name[i], 0, true);
+    }
+    qsort(name, N, sizeof(name[0]), compare_names);
+    assert_int_equal(groups_sort(&g, groups_oldest(&g)), 0);
+    for (size_t i = 0; i < N; i++) {
+        const struct group_key *k = &g.key[g.slot[groups_oldest(&g)->slot[i]].key];
+        assert_int_equal(k->size, strlen(name[i]));
+        assert_memory_equal(k->bytes, name[i], k->size);
+    }
+    groups_free(&g);
+}
+
 /* Random opens and closes against a plain table of what must be open. */
 static void groups_agree_with_a_plain_table(void **state)
 {
@@ -342,6 +371,7 @@ int main(void)
         cmocka_unit_test(closing_frees_slots_and_keeps_younger_windows),
         cmocka_unit_test(over_the_limit_no_group_opens_but_the_old_ones_go_on),
         cmocka_unit_test(sorting_follows_the_bytes_of_the_key),
+        cmocka_unit_test(sorting_many_keys_agrees_with_qsort),
         cmocka_unit_test(groups_agree_with_a_plain_table),
         cmocka_unit_test(keys_without_groups_are_forgotten_in_time),
         cmocka_unit_test(where_keeps_the_rows_for_which_it_is_true),
