@@ -2,9 +2,6 @@
  *
  * weir serve: the server, from start to the signal that ends it.
  */
-#include "config.h"
-
-#include "api/api.h"
 #include "base/clock.h"
 #include "base/logger.h"
 #include "cmd.h"
@@ -38,7 +35,6 @@ struct server {
     struct weir *weir;
     struct http_server *http;
     struct source_post *post;
-    struct api *api;
 };
 
 static int listen_exit_code(int r)
@@ -73,18 +69,7 @@ static int start(struct server *s, const char *database, int *ret_exit, struct e
     if (r < 0)
         return r;
     *ret_exit = EXIT_FAILURE;
-    const struct api_context api = {
-        .version = PACKAGE_VERSION,
-        .config = w->config,
-        .database = database ? database : w->config->server.database,
-        .metrics = w->metrics,
-        .plugins = w->plugins,
-        .pipelines = w->pipeline,
-        .streams = w->stream,
-    };
     r = source_post_new(w->stream, w->config->n_streams, s->http, &s->post, error);
-    if (r == 0)
-        r = api_setup(s->http, &api, &s->api, error);
     return r < 0 ? r : http_start(s->http, error);
 }
 
@@ -183,7 +168,6 @@ int cmd_serve(int argc, char **argv)
     status = run(&s, database);
     http_free(s.http);
     source_post_free(s.post);
-    api_free(s.api);
     weir_free(s.weir);
     return status;
 }

@@ -27,8 +27,6 @@ static const struct {
     {"serve", cmd_serve, "start the server"},
     {"check", cmd_check, "check a configuration, its plugins and its database"},
     {"run", cmd_run, "push files or standard input through the pipelines and exit"},
-    {"plugins", cmd_plugins, "list the plugins, or show one"},
-    {"sql", cmd_sql, "run a statement that reads against the database"},
     {"version", cmd_version, "print the version"},
 };
 

@@ -86,6 +86,10 @@ struct config {
 int config_load(const char *path, struct config **ret, struct error *error);
 int config_parse(const char *file, const char *text, size_t size, struct config **ret,
                  struct error *error);
+
+/* Puts "127.0.0.1:8080" in place of the configured address. -EINVAL. */
+int config_listen(const char *text, struct config_server *server, struct error *error);
+
 void config_free(struct config *c); /* takes NULL */
 
 #endif

@@ -81,6 +81,16 @@ static int read_listen(const struct node *n, void *target, void *ctx,
     return 0;
 }
 
+int config_listen(const char *text, struct config_server *server, struct error *error)
+{
+    const struct node n = {.kind = NODE_SCALAR,
+                           .file = "--listen",
+                           .line = 1,
+                           .column = 1,
+                           .text = (char *)(uintptr_t)text};
+    return read_listen(&n, server, NULL, error);
+}
+
 /* ---- Files ------------------------------------------------------------------------------------- */
 
 static int read_database(const struct node *n, void *target, void *ctx,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the store share. The connection and all of this but the intake is the writer
+ * What the files of the store share. The connection and all of this but the inbox is the writer
  * thread's once store_start has returned.
  */
 #ifndef WEIR_STORE_INTERNAL_H
 #define WEIR_STORE_INTERNAL_H
 
-#include "store/intake.h"
+#include "store/inbox.h"
 #include "store/store.h"
 
 #include <pthread.h>
@@ -63,7 +63,7 @@ struct store {
     struct store_pipeline *pipelines;
     struct store_table *tables;
     sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
-    struct intake *intake;
+    struct inbox *inbox;
     struct store_counters count;
     bool started;
     pthread_t thread;

@@ -108,7 +108,7 @@ static int store_open_db(struct store *s, struct error *error)
 
 static double store_queue_depth(void *store)
 {
-    return (double)intake_length(((struct store *)store)->intake);
+    return (double)inbox_length(((struct store *)store)->inbox);
 }
 
 static int store_metrics(struct store *s, struct metrics *m, struct error *error)
@@ -148,7 +148,7 @@ static int store_open_steps(struct store *s, const struct store_options *o,
     s->lock = -1;
     s->path = strdup(o->path);
     size_t reports = o->queue_rowsets ? o->queue_rowsets : STORE_REPORTS_DEFAULT;
-    if (!s->path || intake_new(reports, o->commit_interval_us, &s->intake))
+    if (!s->path || inbox_new(reports, o->commit_interval_us, &s->inbox))
         return error_set(error, -ENOMEM, "out of memory");
     int err = store_check_path(s->path, error);
     if (!err)
@@ -229,15 +229,15 @@ int store_put(struct store *s, const struct store_report *report)
 {
     if (report->worker >= report->workers || report->workers > STORE_WORKERS_MAX ||
         !store_find_pipeline(s, report->pipeline)) {
-        intake_free_rows(report->rows);
+        inbox_free_rows(report->rows);
         return -EINVAL;
     }
-    return intake_put(s->intake, report);
+    return inbox_put(s->inbox, report);
 }
 
 int store_flush(struct store *s)
 {
-    return intake_flush(s->intake);
+    return inbox_flush(s->inbox);
 }
 
 static void store_free_tables(struct store *s)
@@ -263,7 +263,7 @@ void store_free(struct store *s)
     if (!s)
         return;
     if (s->started) {
-        intake_close(s->intake);
+        inbox_close(s->inbox);
         pthread_join(s->thread, NULL);
     }
     store_free_tables(s);
@@ -272,7 +272,7 @@ void store_free(struct store *s)
     sqlite3_finalize(s->rollback);
     sqlite3_finalize(s->put_pipeline);
     sqlite3_close(s->db);
-    intake_free(s->intake);
+    inbox_free(s->inbox);
     if (s->lock >= 0)
         close(s->lock);
     free(s->path);

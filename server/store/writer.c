@@ -3,7 +3,7 @@
  * The writer thread: reports to one transaction of rows, positions and watermarks, again and again
  * until it succeeds; retention in between.
  *
- *      intake_take -> note -> BEGIN, rows, pipelines, COMMIT -> free -> purge
+ *      inbox_take -> note -> BEGIN, rows, pipelines, COMMIT -> free -> purge
  *                              ^       | passing error: ROLLBACK, pause
  *                              +-------+
  */
@@ -36,9 +36,9 @@ static void writer_note_closed(struct store_pipeline *p, const struct rowset *r)
         p->closed_us = end_us;
 }
 
-static void writer_note(struct store *s, const struct intake_item *list)
+static void writer_note(struct store *s, const struct inbox_item *list)
 {
-    for (const struct intake_item *i = list; i; i = i->next) {
+    for (const struct inbox_item *i = list; i; i = i->next) {
         struct store_pipeline *p = store_find_pipeline(s, i->report.pipeline);
         p->workers = i->report.workers;
         struct store_worker *w = &p->worker[i->report.worker];
@@ -91,9 +91,9 @@ static int writer_step(sqlite3_stmt *statement)
     return sqlite3_reset(statement);
 }
 
-static int writer_rows(struct store *s, const struct intake_item *list)
+static int writer_rows(struct store *s, const struct inbox_item *list)
 {
-    for (const struct intake_item *i = list; i; i = i->next) {
+    for (const struct inbox_item *i = list; i; i = i->next) {
         for (const struct rowset *r = i->report.rows; r; r = r->next) {
             struct store_table *t = writer_table(s, r->table);
             int code = t ? insert_rows(s, t, r) : SQLITE_MISUSE;
@@ -109,7 +109,7 @@ static int writer_rows(struct store *s, const struct intake_item *list)
     return SQLITE_OK;
 }
 
-static int writer_transaction(struct store *s, const struct intake_item *list)
+static int writer_transaction(struct store *s, const struct inbox_item *list)
 {
     int code = writer_step(s->begin);
     if (!code)
@@ -144,7 +144,7 @@ static void writer_committed(struct store *s)
 }
 
 /* Until it succeeds, or cannot, or the store was closed too long ago. Logs once. */
-static int writer_persist(struct store *s, const struct intake_item *list)
+static int writer_persist(struct store *s, const struct inbox_item *list)
 {
     int64_t pause_us = WRITER_PAUSE_MIN_US;
     for (bool logged = false;; logged = true) {
@@ -162,7 +162,7 @@ static int writer_persist(struct store *s, const struct intake_item *list)
         metric_add(&s->count.retries, 1);
         if (!passing)
             return code;
-        if (intake_pause(s->intake, pause_us) > STORE_CLOSE_PATIENCE_US) {
+        if (inbox_pause(s->inbox, pause_us) > STORE_CLOSE_PATIENCE_US) {
             log_error("store", "'%s': closed without the last rows", s->path);
             return code;
         }
@@ -171,11 +171,11 @@ static int writer_persist(struct store *s, const struct intake_item *list)
     }
 }
 
-static int writer_commit(struct store *s, struct intake_item *list, size_t *ret_rows)
+static int writer_commit(struct store *s, struct inbox_item *list, size_t *ret_rows)
 {
     int64_t begin_us = clock_monotonic_us();
     size_t rows = 0;
-    for (const struct intake_item *i = list; i; i = i->next)
+    for (const struct inbox_item *i = list; i; i = i->next)
         rows += i->n_rows;
     writer_note(s, list);
     int code = writer_persist(s, list);
@@ -207,17 +207,17 @@ void *writer_run(void *store)
 
     bool more = true; /* a shorter `retain` than last time has work at once */
     for (bool closed = false;;) {
-        struct intake_item *list =
-            intake_take(s->intake, STORE_COMMIT_ROWS, more, &closed);
+        struct inbox_item *list =
+            inbox_take(s->inbox, STORE_COMMIT_ROWS, more, &closed);
         size_t rows = 0;
         if (list && writer_commit(s, list, &rows)) {
-            intake_item_free(list);
-            intake_fail(s->intake);
+            inbox_item_free(list);
+            inbox_fail(s->inbox);
             return NULL;
         }
         if (list)
-            intake_done(s->intake);
-        intake_item_free(list);
+            inbox_done(s->inbox);
+        inbox_item_free(list);
         if (!list && closed)
             return NULL;
         more = writer_purge(s, rows);

@@ -2,7 +2,7 @@
  *
  * The bounded queue in front of the writer, which also decides when a commit is due.
  */
-#include "store/intake.h"
+#include "store/inbox.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-struct intake {
+struct inbox {
     size_t reports_max;
     int64_t commit_interval_us;
 
@@ -18,7 +18,7 @@ struct intake {
     pthread_cond_t arrived; /* the writer waits: a report, a flush, the end */
     pthread_cond_t room;    /* workers wait: room, failure */
     pthread_cond_t done;    /* flushers wait: a commit, failure */
-    struct intake_item *first, **last;
+    struct inbox_item *first, **last;
     size_t reports, rows;
     uint64_t put, taken, committed; /* reports since the start */
     uint64_t flush;                 /* commit at least so many at once */
@@ -26,9 +26,9 @@ struct intake {
     int64_t closed_us;
 };
 
-int intake_new(size_t reports_max, int64_t commit_interval_us, struct intake **ret)
+int inbox_new(size_t reports_max, int64_t commit_interval_us, struct inbox **ret)
 {
-    struct intake *k = calloc(1, sizeof(*k));
+    struct inbox *k = calloc(1, sizeof(*k));
     if (!k)
         return -ENOMEM;
     k->reports_max = reports_max;
@@ -46,7 +46,7 @@ int intake_new(size_t reports_max, int64_t commit_interval_us, struct intake **r
     return 0;
 }
 
-void intake_free_rows(struct rowset *r)
+void inbox_free_rows(struct rowset *r)
 {
     while (r) {
         struct rowset *next = r->next;
@@ -55,21 +55,21 @@ void intake_free_rows(struct rowset *r)
     }
 }
 
-void intake_item_free(struct intake_item *list)
+void inbox_item_free(struct inbox_item *list)
 {
     while (list) {
-        struct intake_item *next = list->next;
-        intake_free_rows(list->report.rows);
+        struct inbox_item *next = list->next;
+        inbox_free_rows(list->report.rows);
         free(list);
         list = next;
     }
 }
 
-void intake_free(struct intake *k)
+void inbox_free(struct inbox *k)
 {
     if (!k)
         return;
-    intake_item_free(k->first);
+    inbox_item_free(k->first);
     pthread_cond_destroy(&k->done);
     pthread_cond_destroy(&k->room);
     pthread_cond_destroy(&k->arrived);
@@ -77,16 +77,16 @@ void intake_free(struct intake *k)
     free(k);
 }
 
-/* Called with the mutex held. An empty intake takes any report. */
-static bool intake_full(const struct intake *k)
+/* Called with the mutex held. An empty inbox takes any report. */
+static bool inbox_full(const struct inbox *k)
 {
     return k->reports && (k->reports >= k->reports_max || k->rows >= INTAKE_ROWS_MAX);
 }
 
-static int intake_append(struct intake *k, struct intake_item *item)
+static int inbox_append(struct inbox *k, struct inbox_item *item)
 {
     pthread_mutex_lock(&k->mutex);
-    while (intake_full(k) && !k->closed && !k->failed)
+    while (inbox_full(k) && !k->closed && !k->failed)
         pthread_cond_wait(&k->room, &k->mutex);
     int err = k->failed ? -EIO : k->closed ? -ESHUTDOWN : 0;
     if (!err) {
@@ -101,24 +101,24 @@ static int intake_append(struct intake *k, struct intake_item *item)
     return err;
 }
 
-int intake_put(struct intake *k, const struct store_report *report)
+int inbox_put(struct inbox *k, const struct store_report *report)
 {
-    struct intake_item *item = calloc(1, sizeof(*item));
+    struct inbox_item *item = calloc(1, sizeof(*item));
     if (!item) {
-        intake_free_rows(report->rows);
+        inbox_free_rows(report->rows);
         return -ENOMEM;
     }
     item->report = *report;
     item->put_us = clock_monotonic_us();
     for (const struct rowset *r = report->rows; r; r = r->next)
         item->n_rows += r->n_rows;
-    int err = intake_append(k, item);
+    int err = inbox_append(k, item);
     if (err)
-        intake_item_free(item);
+        inbox_item_free(item);
     return err;
 }
 
-int intake_flush(struct intake *k)
+int inbox_flush(struct inbox *k)
 {
     pthread_mutex_lock(&k->mutex);
     uint64_t target = k->put;
@@ -132,7 +132,7 @@ int intake_flush(struct intake *k)
     return err;
 }
 
-void intake_close(struct intake *k)
+void inbox_close(struct inbox *k)
 {
     pthread_mutex_lock(&k->mutex);
     if (!k->closed)
@@ -143,7 +143,7 @@ void intake_close(struct intake *k)
     pthread_mutex_unlock(&k->mutex);
 }
 
-size_t intake_length(struct intake *k)
+size_t inbox_length(struct inbox *k)
 {
     pthread_mutex_lock(&k->mutex);
     size_t n = k->reports;
@@ -151,7 +151,7 @@ size_t intake_length(struct intake *k)
     return n;
 }
 
-static void intake_wait_until(struct intake *k, int64_t deadline_us)
+static void inbox_wait_until(struct inbox *k, int64_t deadline_us)
 {
     struct timespec t = {.tv_sec = deadline_us / SECOND_US,
                          .tv_nsec = deadline_us % SECOND_US * 1000};
@@ -159,21 +159,21 @@ static void intake_wait_until(struct intake *k, int64_t deadline_us)
 }
 
 /* Called with the mutex held: when the next commit is due; INT64_MIN: now, INT64_MAX: not known. */
-static int64_t intake_due_us(const struct intake *k, size_t rows_wanted)
+static int64_t inbox_due_us(const struct inbox *k, size_t rows_wanted)
 {
     if (!k->first)
         return INT64_MAX;
-    if (k->closed || k->rows >= rows_wanted || intake_full(k) || k->flush > k->taken)
+    if (k->closed || k->rows >= rows_wanted || inbox_full(k) || k->flush > k->taken)
         return INT64_MIN;
     return k->first->put_us + k->commit_interval_us;
 }
 
 /* Called with the mutex held: cuts the reports off that make up the next commit. */
-static struct intake_item *intake_cut(struct intake *k, size_t rows_wanted)
+static struct inbox_item *inbox_cut(struct inbox *k, size_t rows_wanted)
 {
-    struct intake_item *list = k->first;
+    struct inbox_item *list = k->first;
     size_t rows = 0;
-    struct intake_item *item = list;
+    struct inbox_item *item = list;
     for (;; item = item->next) {
         rows += item->n_rows;
         k->reports--;
@@ -190,15 +190,15 @@ static struct intake_item *intake_cut(struct intake *k, size_t rows_wanted)
     return list;
 }
 
-struct intake_item *intake_take(struct intake *k, size_t rows_wanted, bool hurry,
+struct inbox_item *inbox_take(struct inbox *k, size_t rows_wanted, bool hurry,
                                 bool *ret_closed)
 {
-    struct intake_item *list = NULL;
+    struct inbox_item *list = NULL;
     pthread_mutex_lock(&k->mutex);
     for (;;) {
-        int64_t due_us = intake_due_us(k, rows_wanted);
+        int64_t due_us = inbox_due_us(k, rows_wanted);
         if (due_us <= clock_monotonic_us()) {
-            list = intake_cut(k, rows_wanted);
+            list = inbox_cut(k, rows_wanted);
             break;
         }
         if (hurry || (k->closed && !k->first))
@@ -206,14 +206,14 @@ struct intake_item *intake_take(struct intake *k, size_t rows_wanted, bool hurry
         if (due_us == INT64_MAX)
             pthread_cond_wait(&k->arrived, &k->mutex);
         else
-            intake_wait_until(k, due_us);
+            inbox_wait_until(k, due_us);
     }
     *ret_closed = k->closed;
     pthread_mutex_unlock(&k->mutex);
     return list;
 }
 
-void intake_done(struct intake *k)
+void inbox_done(struct inbox *k)
 {
     pthread_mutex_lock(&k->mutex);
     k->committed = k->taken;
@@ -221,7 +221,7 @@ void intake_done(struct intake *k)
     pthread_mutex_unlock(&k->mutex);
 }
 
-void intake_fail(struct intake *k)
+void inbox_fail(struct inbox *k)
 {
     pthread_mutex_lock(&k->mutex);
     k->failed = true;
@@ -230,12 +230,12 @@ void intake_fail(struct intake *k)
     pthread_mutex_unlock(&k->mutex);
 }
 
-int64_t intake_pause(struct intake *k, int64_t us)
+int64_t inbox_pause(struct inbox *k, int64_t us)
 {
     int64_t deadline_us = clock_monotonic_us() + us;
     pthread_mutex_lock(&k->mutex);
     while (!k->closed && clock_monotonic_us() < deadline_us)
-        intake_wait_until(k, deadline_us);
+        inbox_wait_until(k, deadline_us);
     bool closed = k->closed;
     int64_t closed_us = k->closed_us;
     pthread_mutex_unlock(&k->mutex);
