@@ -128,7 +128,7 @@ class Analyzers(unittest.TestCase):
     def test_topk_is_exact_while_all_values_fit(self):
         found = collections.defaultdict(dict)
         for w, symbol, rank, tag, count, error in self.server.rows(
-                'SELECT window_start, symbol, rank, tag, tag_count, tag_error FROM events_10s_topk '
+                'SELECT window_start, symbol, rank, value, count, error FROM events_10s_topk '
                 'ORDER BY 1, 2, 3'):
             group = found[w, symbol]
             self.assertEqual(rank, len(group) + 1)
@@ -151,7 +151,7 @@ class Analyzers(unittest.TestCase):
         self.server.wait_watermark('skewed_100s', (T0 + 190000) * 1000)
         truth = collections.Counter(tags)
         self.assertGreater(len(truth), 5000)
-        found = self.server.rows('SELECT tag, tag_count, tag_error FROM skewed_100s_topk '
+        found = self.server.rows('SELECT value, count, error FROM skewed_100s_topk '
                                  'WHERE window_start = ? ORDER BY rank', T0 * 1000)
         self.assertEqual(len(found), 10)
         for tag, count, error in found:

@@ -235,10 +235,10 @@ class BadInput(unittest.TestCase):
         self.assertLess(len(answer.body), 3000000)
 
     def test_zz_afterwards_the_server_still_counts(self):
-        before = self.server.metric('weir_accepted_total', stream='input')
+        before = self.server.metric('weir_events_total', stream='input')
         self.server.post_ok('input', '\n'.join(good(i, 'after') for i in range(10)))
         self.server.post_ok('input', json.dumps({'ts': T0 + 5000}))
-        self.assertEqual(self.server.metric('weir_accepted_total', stream='input'), before + 11)
+        self.assertEqual(self.server.metric('weir_events_total', stream='input'), before + 11)
         self.server.wait_watermark('results_1s', (T0 + 5000) * 1000)
         found = self.server.rows("SELECT count, n_sum FROM results_1s WHERE key = 'after'")
         self.assertEqual(found, [(10, 45)])

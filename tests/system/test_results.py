@@ -225,7 +225,7 @@ class Results(unittest.TestCase):
                 seen.add(sample)
                 self.assertIn(sample.split('{')[0], names)
                 self.assertTrue(sample.startswith('weir_') or sample.startswith('process_'), sample)
-        self.assertEqual(self.server.metric('weir_accepted_total', stream='input'), 3001)
+        self.assertEqual(self.server.metric('weir_events_total', stream='input'), 3001)
 
     def test_table_has_its_types_and_key(self):
         sql, = self.server.rows("SELECT sql FROM sqlite_schema WHERE name = 'cities'")[0]
