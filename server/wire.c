@@ -219,7 +219,7 @@ void weir_free(struct weir *w)
         if (w->log[i])
             log_close(w->log[i], false);
     for (size_t i = 0; w->pipeline && i < w->config->n_pipelines; i++)
-        pipeline_stop(w->pipeline[i] ? w->pipeline[i] : NULL);
+        pipeline_stop(w->pipeline[i]);
     store_free(w->store);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         log_free(w->log[i]);

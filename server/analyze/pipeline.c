@@ -204,6 +204,8 @@ int pipeline_start(struct pipeline *p, struct log *log, const struct pipeline_si
 
 void pipeline_stop(struct pipeline *p)
 {
+    if (!p)
+        return;
     for (unsigned i = 0; p->worker && i < p->config->workers; i++)
         worker_free(&p->worker[i]);
     free(p->worker);

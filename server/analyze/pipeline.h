@@ -35,7 +35,8 @@ int pipeline_start(struct pipeline *p, struct log *log, const struct pipeline_si
                    int64_t watermark_us, struct error *error);
 
 /* Reads what is in the queues to its end and ends the workers. After log_close. Windows that are open
- * stay unfinished: nothing is given out as final that is not. */
+ * stay unfinished: nothing is given out as final that is not. Takes
+ * NULL. */
 void pipeline_stop(struct pipeline *p);
 
 /* Its state, for the API; any thread. Times in microseconds, INT64_MIN: nothing yet. */

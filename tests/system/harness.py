@@ -143,6 +143,14 @@ class Server:
             if self.own_folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
 
+    @classmethod
+    def for_class(cls, test_class, *arguments, **env):
+        """Started now, stopped after the last test of the class."""
+        server = cls(*arguments, **env)
+        server.__enter__()
+        test_class.addClassCleanup(server.__exit__, None, None, None)
+        return server
+
     # ---- Life ------------------------------------------------------------------------------------
 
     def start(self):

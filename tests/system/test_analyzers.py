@@ -61,7 +61,7 @@ def make_events(n=20000):
 class Analyzers(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = cls.enterClassContext(harness.Server(CONFIG))
+        cls.server = harness.Server.for_class(cls, CONFIG)
         cls.events = make_events()
         for i in range(0, len(cls.events), 777):
             cls.server.post_ok('events', cls.events[i:i + 777])
@@ -128,7 +128,7 @@ class Analyzers(unittest.TestCase):
     def test_topk_is_exact_while_all_values_fit(self):
         found = collections.defaultdict(dict)
         for w, symbol, rank, tag, count, error in self.server.rows(
-                'SELECT window_start, symbol, rank, value, count, error FROM events_10s_topk '
+                'SELECT window_start, symbol, rank, tag, tag_count, tag_error FROM events_10s_topk '
                 'ORDER BY 1, 2, 3'):
             group = found[w, symbol]
             self.assertEqual(rank, len(group) + 1)
@@ -143,15 +143,15 @@ class Analyzers(unittest.TestCase):
         """Space-Saving (Metwally, Agrawal, El Abbadi 2005): count - error <= true count <= count, and no
         value that is more frequent than the least one listed is missing by more than that."""
         dice = random.Random(8)
-        tags = [f'tag{min(int(dice.paretovariate(0.7)), 10**6)}' for _ in range(50000)]
+        tags = [f'tag{int(dice.paretovariate(0.4))}' for _ in range(50000)]
         events = [{'ts': T0 + i, 'symbol': 's', 'tag': tag} for i, tag in enumerate(tags)]
         for i in range(0, len(events), 10000):
             self.server.post_ok('skewed', events[i:i + 10000])
         self.server.post_ok('skewed', [{'ts': T0 + 200000, 'tag': 'end'}])
         self.server.wait_watermark('skewed_100s', (T0 + 190000) * 1000)
         truth = collections.Counter(tags)
-        self.assertGreater(len(truth), 5000)
-        found = self.server.rows('SELECT value, count, error FROM skewed_100s_topk '
+        self.assertGreater(len(truth), 3000)
+        found = self.server.rows('SELECT tag, tag_count, tag_error FROM skewed_100s_topk '
                                  'WHERE window_start = ? ORDER BY rank', T0 * 1000)
         self.assertEqual(len(found), 10)
         for tag, count, error in found:

@@ -50,7 +50,9 @@ class Backpressure(unittest.TestCase):
         folder = harness.folder_for_test(self)
         harness.compile_plugin(folder, 'slow', SLOW)
         config = CONFIG.replace('{listen: {listen}', f'{{listen: {{listen}}, plugin_path: [{folder}]')
-        self.server = self.enterContext(harness.Server(config))
+        self.server = harness.Server(config)
+        self.server.__enter__()
+        self.addCleanup(self.server.__exit__, None, None, None)
         self.lock = threading.Lock()
         self.accepted = self.refused = 0
 

@@ -28,7 +28,7 @@ def good(n=1, key='good'):
 class BadInput(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = cls.enterClassContext(harness.Server(CONFIG))
+        cls.server = harness.Server.for_class(cls, CONFIG)
 
     def rejected(self, reason):
         return self.server.metric('weir_rejected_total', stream='input', reason=reason)

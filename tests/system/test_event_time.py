@@ -86,7 +86,7 @@ def expected_rows(events, window_ms, out_of_orderness_ms):
 class EventTime(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = cls.enterClassContext(harness.Server(CONFIG))
+        cls.server = harness.Server.for_class(cls, CONFIG)
 
     def post(self, stream, *events, **headers):
         return self.server.post_ok(stream, list(events), **headers)

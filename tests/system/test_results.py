@@ -41,7 +41,7 @@ def rfc3339(us):
 class Results(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.server = cls.enterClassContext(harness.Server(CONFIG))
+        cls.server = harness.Server.for_class(cls, CONFIG)
         dice = random.Random(2)
         events = [{'ts': T0 + i * 10, 'city': dice.choice(CITIES), 'n': dice.randrange(3),
                    'x': dice.choice([None, dice.random(), 1e-7, 1e22])} for i in range(3000)]
