@@ -30,8 +30,8 @@ const char *buffer_text(struct buffer *b);
 /* JSON: a quoted string with RFC 8259 escapes; invalid UTF-8 bytes become U+FFFD. */
 void buffer_put_json_string(struct buffer *b, const char *text, size_t size);
 
-/* The shortest decimal that reads back as the same double ("0.1", "1e+300"); `null` for NaN and
- * infinities. Always with '.', 'e' or a whole number, never locale-dependent. */
+/* The shortest decimal that reads back as the same double ("0.1", "1e+300"; of some powers of two
+ * one digit more); `null` for NaN and infinities. Always with '.', 'e' or a whole number, never locale-dependent. */
 void buffer_put_json_double(struct buffer *b, double v);
 
 #endif
