@@ -230,7 +230,7 @@ int http_start(struct http_server *s, struct error *error)
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int rc = pause_start(&s->pauses);
     if (!rc)
-        rc = pool_start(s);
+        rc = queries_start(s);
     if (rc)
         error_set(error, rc, "cannot start the threads of the HTTP server: %s",
                   strerror(-rc));
@@ -276,14 +276,14 @@ void http_free(struct http_server *s)
         return;
     atomic_store(&s->draining, true);
     atomic_store(&s->stopping, true);
-    pool_stop(s);
+    queries_stop(s);
     pause_all_resume(s);
     if (s->daemon)
         MHD_stop_daemon(
             s->daemon); /* closes the listening socket, if it was not drained */
     else if (s->listen_fd >= 0)
         close(s->listen_fd);
-    pool_free(s);
+    queries_free(s);
     pause_free(&s->pauses);
     for (size_t i = 0; i < s->n_routes; i++)
         route_free(&s->route[i]);

@@ -204,12 +204,12 @@ void stream_finish(struct http_request *r); /* the handler of the query has retu
 void stream_wake(struct http_request *r);   /* a writer that waits looks again */
 void stream_reset(struct http_request *r);
 
-/* pool.c */
-int pool_start(struct http_server *s);
-void pool_stop(struct http_server *s); /* joins; before the daemon stops */
-void pool_free(struct http_server *s); /* after it */
+/* queries.c */
+int queries_start(struct http_server *s);
+void queries_stop(struct http_server *s); /* joins; before the daemon stops */
+void queries_free(struct http_server *s); /* after it */
 /* Pauses the connection (true: the request is the query thread's now), or replies 503
  * (false). */
-bool pool_submit(struct http_request *r);
+bool queries_submit(struct http_request *r);
 
 #endif

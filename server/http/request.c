@@ -368,7 +368,7 @@ static bool request_answer(struct http_request *r)
     if (r->submitted)
         return true;
     r->submitted = true;
-    return !pool_submit(r);
+    return !queries_submit(r);
 }
 
 static enum MHD_Result request_end(struct http_request *r)

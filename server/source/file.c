@@ -3,7 +3,7 @@
  * Files and standard input, plain or gzip, at full speed: the sink's back-pressure is the only brake.
  */
 #include "base/clock.h"
-#include "source/intake.h"
+#include "source/feed.h"
 #include "source/source.h"
 
 #include <errno.h>
@@ -23,7 +23,7 @@ struct file {
     struct source_result *result;
     const char *path;
     gzFile gz; /* reads plain files as they are */
-    struct intake intake;
+    struct feed feed;
     uint64_t before; /* bytes of the files before this one */
     uint64_t total;  /* of all, 0: not known */
     char *piece;
@@ -80,23 +80,23 @@ static int file_hand_on(struct file *f, struct error *error)
 {
     struct source_stream *s = f->files->stream;
     struct batch *b;
-    while ((b = intake_batch(&f->intake))) {
+    while ((b = feed_batch(&f->feed))) {
         uint32_t rows = b->n_rows;
         int rc = s->sink.append_wait(s->sink.ctx, 0, b);
         if (rc)
             return error_set(error, rc, "stream \"%s\" takes nothing more: %s", s->name,
                              strerror(-rc));
-        intake_taken(&f->intake);
+        feed_taken(&f->feed);
         f->result->accepted += rows;
         metric_add(&s->accepted, rows);
     }
     return 0;
 }
 
-/* After intake_feed or intake_finish. */
+/* After feed_piece or feed_finish. */
 static int file_decoded(struct file *f, int rc, struct error *error)
 {
-    const struct decode_stats *d = decoder_stats(f->intake.decoder);
+    const struct decode_stats *d = decoder_stats(f->feed.decoder);
     if (rc == -EBADMSG && d->n_errors) {
         const struct decode_error *e = &d->errors[d->n_errors - 1];
         return error_set(error, rc, "%s:%llu:%u: %s", f->path,
@@ -132,7 +132,7 @@ static void file_progress(const struct file *f)
 static int file_piece(struct file *f, size_t size, struct error *error)
 {
     metric_add(&f->files->stream->bytes, size);
-    int rc = file_decoded(f, intake_feed(&f->intake, f->piece, size), error);
+    int rc = file_decoded(f, feed_piece(&f->feed, f->piece, size), error);
     if (rc == 0)
         file_progress(f);
     return rc;
@@ -155,13 +155,13 @@ static int file_pump(struct file *f, struct error *error)
         if (rc)
             return rc;
     }
-    return any ? file_decoded(f, intake_finish(&f->intake), error) : 0;
+    return any ? file_decoded(f, feed_finish(&f->feed), error) : 0;
 }
 
 /* Rejections of the file, whether or not it was read to its end. */
 static void file_count_rejected(struct file *f)
 {
-    const struct decode_stats *d = decoder_stats(f->intake.decoder);
+    const struct decode_stats *d = decoder_stats(f->feed.decoder);
     struct source_result *result = f->result;
     result->rejected += d->rejected;
     for (size_t i = 0; i < DECODE_REASONS; i++) {
@@ -185,15 +185,15 @@ static int file_run(struct file *f, struct error *error)
         rc = file_open(f, error);
     if (rc)
         return rc;
-    if (intake_setup(&f->intake, &f->files->stream->decode, format)) {
+    if (feed_setup(&f->feed, &f->files->stream->decode, format)) {
         rc = error_set(error, -ENOMEM, "no memory for the decoder");
         goto out;
     }
-    decoder_reset(f->intake.decoder, clock_now_us());
-    intake_begin(&f->intake, FILE_PIECE / 64);
+    decoder_reset(f->feed.decoder, clock_now_us());
+    feed_begin(&f->feed, FILE_PIECE / 64);
     rc = file_pump(f, error);
     file_count_rejected(f);
-    intake_free(&f->intake);
+    feed_free(&f->feed);
 out:
     gzclose(f->gz);
     return rc;

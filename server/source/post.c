@@ -11,7 +11,7 @@
  *                                  | queue full: wait as long as it takes
  */
 #include "base/clock.h"
-#include "source/intake.h"
+#include "source/feed.h"
 #include "source/source.h"
 
 #include <errno.h>
@@ -35,7 +35,7 @@ struct post {
     struct http_request *request;
     struct post *next; /* in the list of idle ones */
     enum decode_format format;
-    struct intake intake;
+    struct feed feed;
     struct waiter waiter;
     bool waiting;  /* the waiter may be with the sink */
     bool bounded;  /* the body has a length */
@@ -196,7 +196,7 @@ static struct post *post_get(struct source_post *owner, struct post_stream *s,
     if (p)
         return p;
     p = calloc(1, sizeof(*p));
-    if (!p || intake_setup(&p->intake, &s->stream->decode, format)) {
+    if (!p || feed_setup(&p->feed, &s->stream->decode, format)) {
         free(p);
         return NULL;
     }
@@ -209,7 +209,7 @@ static struct post *post_get(struct source_post *owner, struct post_stream *s,
 
 static void post_free(struct post *p)
 {
-    intake_free(&p->intake);
+    feed_free(&p->feed);
     free(p);
 }
 
@@ -247,8 +247,8 @@ static void post_setup(struct post *p, struct http_request *r, uint32_t source)
     p->bytes = p->held = p->taken = 0;
     p->deadline_us = 0;
     memset(p->counted, 0, sizeof(p->counted));
-    intake_begin(&p->intake, post_expected_rows(p->stream, r));
-    decoder_reset(p->intake.decoder, clock_now_us());
+    feed_begin(&p->feed, post_expected_rows(p->stream, r));
+    decoder_reset(p->feed.decoder, clock_now_us());
 }
 
 static int post_begin(struct http_request *r, void *ctx, void **ret_state)
@@ -304,7 +304,7 @@ static size_t post_faults(const struct decode_stats *d, struct http_fault *fault
 /* Rejections since the last call. */
 static void post_count_rejected(struct post *p)
 {
-    const struct decode_stats *d = decoder_stats(p->intake.decoder);
+    const struct decode_stats *d = decoder_stats(p->feed.decoder);
     for (size_t i = 0; i < DECODE_REASONS; i++) {
         uint64_t more = d->by_reason[i] - p->counted[i];
         if (more)
@@ -324,7 +324,7 @@ static void post_learn(struct post *p)
 
 static void post_answer(struct http_request *r, struct post *p)
 {
-    const struct decode_stats *d = decoder_stats(p->intake.decoder);
+    const struct decode_stats *d = decoder_stats(p->feed.decoder);
     struct http_fault faults[DECODE_ERRORS_MAX];
     size_t n = post_faults(d, faults);
     post_count_rejected(p);
@@ -347,7 +347,7 @@ static void post_answer(struct http_request *r, struct post *p)
 /* The rest of the body cannot be read. What a chunked body has brought before stays. */
 static void post_malformed(struct http_request *r, struct post *p)
 {
-    const struct decode_stats *d = decoder_stats(p->intake.decoder);
+    const struct decode_stats *d = decoder_stats(p->feed.decoder);
     struct http_fault faults[DECODE_ERRORS_MAX];
     size_t n = post_faults(d, faults);
     char detail[256];
@@ -416,11 +416,11 @@ static int post_append(struct http_request *r, struct post *p)
     struct source_stream *s = p->stream->stream;
     struct batch *b;
     post_unwait(p);
-    while ((b = intake_batch(&p->intake))) {
+    while ((b = feed_batch(&p->feed))) {
         uint32_t rows = b->n_rows;
         int rc = s->sink.append(s->sink.ctx, p->source, b);
         if (rc == 0) {
-            intake_taken(&p->intake);
+            feed_taken(&p->feed);
             p->taken += rows;
             metric_add(&s->accepted, rows);
             continue;
@@ -465,7 +465,7 @@ static int post_piece(struct http_request *r, void *state, const char *data,
     if (!p->fed) {
         if (!post_hold(r, p, size))
             return 1;
-        int rc = intake_feed(&p->intake, data, size);
+        int rc = feed_piece(&p->feed, data, size);
         if (rc) {
             if (!p->bounded)
                 post_count_rejected(p);
@@ -489,7 +489,7 @@ static int post_end(struct http_request *r, void *state)
 {
     struct post *p = state;
     if (!p->finished && p->bytes > 0) {
-        int rc = intake_finish(&p->intake);
+        int rc = feed_finish(&p->feed);
         if (rc) {
             post_failed(r, p, rc);
             return 1;
@@ -513,7 +513,7 @@ static void post_close(void *state, bool replied)
     post_unwait(p);
     if (p->held)
         atomic_fetch_sub_explicit(&p->owner->held, p->held, memory_order_relaxed);
-    intake_begin(&p->intake, 0);
+    feed_begin(&p->feed, 0);
     post_put(p);
 }
 

@@ -8,24 +8,24 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void pool_running(struct http_query_thread *t, struct http_request *r)
+static void queries_running(struct http_query_thread *t, struct http_request *r)
 {
     pthread_mutex_lock(&t->lock);
     t->request = r;
     pthread_mutex_unlock(&t->lock);
 }
 
-static void *pool_run(void *arg)
+static void *queries_run(void *arg)
 {
     struct http_query_thread *t = arg;
     struct http_server *s = t->server;
     pthread_setname_np(pthread_self(), "weir-query");
     struct http_request *r;
     while ((r = queue_pop(s->queries, INT64_MAX))) {
-        pool_running(t, r);
+        queries_running(t, r);
         if (!atomic_load(&s->stopping))
             r->entry->route.handle(r, r->entry->route.ctx);
-        pool_running(t, NULL);
+        queries_running(t, NULL);
         atomic_fetch_sub_explicit(&s->n_queries, 1, memory_order_relaxed);
         stream_finish(r);
         request_unref(r);
@@ -33,7 +33,7 @@ static void *pool_run(void *arg)
     return NULL;
 }
 
-int pool_start(struct http_server *s)
+int queries_start(struct http_server *s)
 {
     int rc = queue_new(s->options.max_queries, &s->queries);
     if (rc)
@@ -45,7 +45,7 @@ int pool_start(struct http_server *s)
         struct http_query_thread *t = &s->query_thread[s->n_query_threads];
         t->server = s;
         pthread_mutex_init(&t->lock, NULL);
-        rc = pthread_create(&t->thread, NULL, pool_run, t);
+        rc = pthread_create(&t->thread, NULL, queries_run, t);
         if (rc) {
             pthread_mutex_destroy(&t->lock);
             return -rc;
@@ -55,7 +55,7 @@ int pool_start(struct http_server *s)
 }
 
 /* Handlers find that the server stops: those that write are woken. */
-void pool_stop(struct http_server *s)
+void queries_stop(struct http_server *s)
 {
     if (s->queries)
         queue_close(s->queries);
@@ -73,13 +73,13 @@ void pool_stop(struct http_server *s)
     s->n_query_threads = 0;
 }
 
-void pool_free(struct http_server *s)
+void queries_free(struct http_server *s)
 {
     free(s->query_thread);
     queue_free(s->queries);
 }
 
-static void pool_refuse(struct http_request *r)
+static void queries_refuse(struct http_request *r)
 {
     http_set_header(r, "Retry-After", "1");
     http_problem(r, 503, "too_many_queries",
@@ -87,13 +87,13 @@ static void pool_refuse(struct http_request *r)
                  r->server->options.max_queries);
 }
 
-bool pool_submit(struct http_request *r)
+bool queries_submit(struct http_request *r)
 {
     struct http_server *s = r->server;
     unsigned before = atomic_fetch_add_explicit(&s->n_queries, 1, memory_order_relaxed);
     if (before >= s->options.max_queries || request_copy(r)) {
         atomic_fetch_sub_explicit(&s->n_queries, 1, memory_order_relaxed);
-        pool_refuse(r);
+        queries_refuse(r);
         return false;
     }
     pthread_mutex_lock(&r->lock);

@@ -2,14 +2,14 @@
  *
  * A decoder and the batches that it has filled: bytes in, a short list of batches out.
  *
- *      intake_feed ... intake_finish -> [batches] -> while ((b = intake_batch(t))) append, intake_taken
+ *      feed_piece ... feed_finish -> [batches] -> while ((b = feed_batch(t))) append, feed_taken
  */
-#ifndef WEIR_SOURCE_INTAKE_H
-#define WEIR_SOURCE_INTAKE_H
+#ifndef WEIR_SOURCE_FEED_H
+#define WEIR_SOURCE_FEED_H
 
 #include "decode/decode.h"
 
-struct intake {
+struct feed {
     const struct schema *schema;
     struct decoder *decoder;
     uint32_t rows; /* room of the first batch */
@@ -19,19 +19,19 @@ struct intake {
 };
 
 /* -ENOMEM. */
-int intake_setup(struct intake *t, const struct decode_options *options,
-                 enum decode_format format);
-void intake_free(struct intake *t);
+int feed_setup(struct feed *t, const struct decode_options *options,
+               enum decode_format format);
+void feed_free(struct feed *t);
 
 /* For the next body: drops the batches. `rows`: how many are expected; 0: not known. */
-void intake_begin(struct intake *t, uint64_t rows);
+void feed_begin(struct feed *t, uint64_t rows);
 
 /* 0, -ENOMEM, -ENOSPC (a record that no batch can hold), or -EBADMSG: the rest of the body cannot be read (the error is in decoder_stats). */
-int intake_feed(struct intake *t, const char *data, size_t size);
-int intake_finish(struct intake *t);
+int feed_piece(struct feed *t, const char *data, size_t size);
+int feed_finish(struct feed *t);
 
 /* The batch to be handed on next, never an empty one; NULL: none. */
-struct batch *intake_batch(struct intake *t);
-void intake_taken(struct intake *t); /* it belongs to somebody else now */
+struct batch *feed_batch(struct feed *t);
+void feed_taken(struct feed *t); /* it belongs to somebody else now */
 
 #endif

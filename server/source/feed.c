@@ -2,39 +2,39 @@
  *
  * Has pieces decoded into as many batches as they need.
  */
-#include "source/intake.h"
+#include "source/feed.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define INTAKE_ROWS_UNKNOWN 256u
+#define FEED_ROWS_UNKNOWN 256u
 
-int intake_setup(struct intake *t, const struct decode_options *options,
-                 enum decode_format format)
+int feed_setup(struct feed *t, const struct decode_options *options,
+               enum decode_format format)
 {
-    *t = (struct intake){.schema = options->schema, .rows = INTAKE_ROWS_UNKNOWN};
+    *t = (struct feed){.schema = options->schema, .rows = FEED_ROWS_UNKNOWN};
     return decoder_new(options, format, &t->decoder);
 }
 
-void intake_free(struct intake *t)
+void feed_free(struct feed *t)
 {
-    intake_begin(t, 0);
+    feed_begin(t, 0);
     decoder_free(t->decoder);
     free(t->batch);
 }
 
-void intake_begin(struct intake *t, uint64_t rows)
+void feed_begin(struct feed *t, uint64_t rows)
 {
     for (size_t i = t->first; i < t->n; i++)
         batch_unref(t->batch[i]);
     t->first = t->n = 0;
     if (rows == 0)
-        rows = INTAKE_ROWS_UNKNOWN;
+        rows = FEED_ROWS_UNKNOWN;
     t->rows = rows < BATCH_ROWS_MAX ? (uint32_t)rows : BATCH_ROWS_MAX;
 }
 
 /* A fresh batch at the end of the list. */
-static int intake_open(struct intake *t, uint32_t rows)
+static int feed_open(struct feed *t, uint32_t rows)
 {
     if (t->n == t->room) {
         size_t room = t->room ? t->room * 2 : 4;
@@ -51,37 +51,37 @@ static int intake_open(struct intake *t, uint32_t rows)
     return 0;
 }
 
-static struct batch *intake_last(struct intake *t)
+static struct batch *feed_last(struct feed *t)
 {
     return t->first < t->n ? t->batch[t->n - 1] : NULL;
 }
 
 /* After DECODE_FULL. A batch that is full without a row will never take the record. */
-static int intake_next(struct intake *t)
+static int feed_next(struct feed *t)
 {
-    const struct batch *full = intake_last(t);
+    const struct batch *full = feed_last(t);
     if (full && full->n_rows == 0)
         return -ENOSPC;
-    return intake_open(t, BATCH_ROWS_MAX);
+    return feed_open(t, BATCH_ROWS_MAX);
 }
 
-int intake_feed(struct intake *t, const char *data, size_t size)
+int feed_piece(struct feed *t, const char *data, size_t size)
 {
-    int rc = intake_last(t) ? 0 : intake_open(t, t->rows);
-    while (rc == 0 && (rc = decoder_feed(t->decoder, &data, &size, intake_last(t))) > 0)
-        rc = intake_next(t);
+    int rc = feed_last(t) ? 0 : feed_open(t, t->rows);
+    while (rc == 0 && (rc = decoder_feed(t->decoder, &data, &size, feed_last(t))) > 0)
+        rc = feed_next(t);
     return rc;
 }
 
-int intake_finish(struct intake *t)
+int feed_finish(struct feed *t)
 {
-    int rc = intake_last(t) ? 0 : intake_open(t, t->rows);
-    while (rc == 0 && (rc = decoder_finish(t->decoder, intake_last(t))) > 0)
-        rc = intake_next(t);
+    int rc = feed_last(t) ? 0 : feed_open(t, t->rows);
+    while (rc == 0 && (rc = decoder_finish(t->decoder, feed_last(t))) > 0)
+        rc = feed_next(t);
     return rc;
 }
 
-struct batch *intake_batch(struct intake *t)
+struct batch *feed_batch(struct feed *t)
 {
     while (t->first < t->n && t->batch[t->first]->n_rows == 0)
         batch_unref(t->batch[t->first++]);
@@ -91,7 +91,7 @@ struct batch *intake_batch(struct intake *t)
     return NULL;
 }
 
-void intake_taken(struct intake *t)
+void feed_taken(struct feed *t)
 {
     t->first++;
 }

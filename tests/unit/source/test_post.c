@@ -1,0 +1,470 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * POST of events over real sockets into a sink that only remembers.
+ */
+#include "../http/client.h"
+#include "base/clock.h"
+#include "sink.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define EVENTS "/api/v1/streams/ticks/events"
+
+static struct {
+    struct sink sink;
+    struct http_server *server;
+    struct source_post *post;
+    uint16_t port;
+} t;
+
+static int set_up(void **state)
+{
+    (void)state;
+    struct error error = {0};
+    const struct http_options options = {.address = "127.0.0.1",
+                                         .epoll_threads = 2,
+                                         .query_threads = 1,
+                                         .max_connections = 300,
+                                         .max_queries = 1,
+                                         .idle_timeout_us = 30 * SECOND_US};
+    sink_open(&t.sink);
+    assert_return_code(http_new(&options, NULL, &t.server, &error), 0);
+    assert_return_code(source_post_new(&t.sink.stream, 1, t.server, &t.post, &error),
+                       0);
+    assert_return_code(http_start(t.server, &error), 0);
+    t.port = http_port(t.server);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    http_free(t.server);
+    source_post_free(t.post);
+    sink_close(&t.sink);
+    return 0;
+}
+
+/* Lines with v = first ... first + n - 1, each 40 bytes long. */
+static char *lines(size_t first, size_t n, size_t *ret_size)
+{
+    char *text = malloc(n * 40 + 1);
+    assert_non_null(text);
+    for (size_t i = 0; i < n; i++) {
+        char line[64];
+        int size =
+            snprintf(line, sizeof(line),
+                     "{\"ts\":1700000000123,\"k\":\"a\",\"v\":%6zu}\n", first + i);
+        assert_int_equal(size, 40);
+        memcpy(text + i * 40, line, 40);
+    }
+    *ret_size = n * 40;
+    return text;
+}
+
+static void post(const char *headers, const void *body, size_t size, unsigned status,
+                 const char *text)
+{
+    struct answer a;
+    client_once(t.port, "POST", EVENTS, headers, body, size, &a);
+    if (a.status != status || !strstr(a.body, text))
+        fail_msg("expected %u %s, got %u: %s", status, text, a.status, a.body);
+    answer_free(&a);
+}
+
+static void post_text(const char *headers, const char *body, unsigned status,
+                      const char *text)
+{
+    post(headers, body, strlen(body), status, text);
+}
+
+#define ACCEPTED(n)                                                                    \
+    "{\"accepted\":" n ",\"rejected\":0,\"errors\":[],\"durable\":false}\n"
+
+static void events_are_taken_in_each_format(void **state)
+{
+    (void)state;
+    static const char line[] = "{\"ts\":1700000000123,\"k\":\"a\",\"v\":5}\n";
+    static const char *const type[] = {
+        "", "Content-Type: application/x-ndjson\r\n",
+        "Content-Type: application/ndjson; charset=utf-8\r\n",
+        "Content-Type: Application/JSONL\r\n",
+        "Content-Type: application/x-www-form-urlencoded\r\n"};
+    for (size_t i = 0; i < 5; i++)
+        post_text(type[i], line, 200, ACCEPTED("1"));
+    post_text("Content-Type: application/json\r\n",
+              "[{\"ts\":1,\"k\":\"a\",\"v\":10},{\"ts\":2,\"k\":\"b\",\"v\":20}]", 200,
+              ACCEPTED("2"));
+    post_text("Content-Type: application/json\r\n", "{\"ts\":1,\"k\":\"a\",\"v\":3}",
+              200, ACCEPTED("1"));
+    post_text("Content-Type: text/csv\r\n", "v,k,ts\r\n7,x,1\r\n8,y,2\r\n", 200,
+              ACCEPTED("2"));
+    assert_int_equal(t.sink.rows, 10);
+    assert_int_equal(t.sink.sum, 5 * 5 + 30 + 3 + 15);
+    assert_int_equal(t.sink.stream.accepted, 10);
+    assert_int_equal(t.sink.stream.requests, 8);
+    /* counted by hand: five lines of 35 bytes, an array, an object, a CSV */
+    assert_int_equal(t.sink.stream.bytes, 5 * 35 + 49 + 22 + 22);
+}
+
+static void empty_body_is_fine(void **state)
+{
+    (void)state;
+    post_text("", "", 200, ACCEPTED("0"));
+    post_text("Content-Type: application/json\r\n", "", 200, ACCEPTED("0"));
+    post_text("Content-Type: text/csv\r\n", "", 200, ACCEPTED("0"));
+    post_text("", "\n\n", 200, ACCEPTED("0"));
+    assert_int_equal(t.sink.batches, 0);
+}
+
+static void bad_line_is_named_and_rejected_alone(void **state)
+{
+    (void)state;
+    struct answer a;
+    static const char body[] = "{\"ts\":1,\"k\":\"a\",\"v\":1}\n"
+                               "{\"ts\":1,\"k\":\"a\",\"v\":\n"
+                               "{\"ts\":1,\"k\":\"a\",\"v\":\"x\"}\n"
+                               "{\"k\":\"a\",\"v\":1}\n"
+                               "{\"ts\":1,\"k\":\"a\",\"v\":2}\n";
+    client_once(t.port, "POST", EVENTS, "", body, strlen(body), &a);
+    assert_int_equal(a.status, 200);
+    assert_non_null(
+        strstr(a.body, "{\"accepted\":2,\"rejected\":3,\"errors\":[{\"line\":2,"));
+    assert_non_null(
+        strstr(a.body, "{\"line\":3,\"column\":21,\"reason\":\"type\",\"message\":"));
+    assert_non_null(strstr(a.body, "{\"line\":4,"));
+    assert_non_null(strstr(a.body, "\"reason\":\"no_time\""));
+    answer_free(&a);
+    assert_int_equal(t.sink.sum, 3);
+    assert_int_equal(t.sink.stream.rejected[DECODE_SYNTAX], 1);
+    assert_int_equal(t.sink.stream.rejected[DECODE_TYPE], 1);
+    assert_int_equal(t.sink.stream.rejected[DECODE_NO_TIME], 1);
+}
+
+static void all_bad_is_422_and_unreadable_is_400(void **state)
+{
+    (void)state;
+    post_text("", "{]\n{]\n", 422, "\"code\":\"rejected\"");
+    post_text("", "{]\n{]\n", 422, "\"errors\":[{\"line\":1,");
+    post_text("Content-Type: application/json\r\n", "7", 400, "\"code\":\"malformed\"");
+    post_text("Content-Type: text/csv\r\n", "a,b\n1,2\n", 400,
+              "\"code\":\"malformed\"");
+    assert_int_equal(t.sink.rows, 0);
+    assert_int_equal(t.sink.stream.rejected[DECODE_SYNTAX] >= 4, 1);
+}
+
+static void wrong_stream_type_or_source_is_said(void **state)
+{
+    (void)state;
+    struct answer a;
+    char value[256];
+    client_once(t.port, "POST", "/api/v1/streams/tocks/events", "", "x", 1, &a);
+    assert_int_equal(a.status, 404);
+    assert_non_null(strstr(a.body, "\"code\":\"unknown_stream\""));
+    assert_non_null(strstr(a.body, "the streams are: ticks"));
+    answer_free(&a);
+    client_once(t.port, "GET", EVENTS, "", NULL, 0, &a);
+    assert_int_equal(a.status, 405);
+    assert_string_equal(answer_header(&a, "Allow", value), "POST");
+    answer_free(&a);
+    post_text("Content-Type: text/plain\r\n", "x", 415, "unsupported_type");
+    post_text("Content-Type: text/csv; charset=iso-8859-1\r\n", "x", 415,
+              "unsupported_type");
+    post_text("Weir-Source: a b\r\n", "x", 400, "bad_source");
+    post_text("Weir-Source: "
+              "a123456789b123456789c123456789d123456789e123456789f123456789abcd\r\n",
+              "x", 400, "bad_source");
+}
+
+static void named_sources_are_kept_apart(void **state)
+{
+    (void)state;
+    static const char line[] = "{\"ts\":1,\"k\":\"a\",\"v\":5}\n";
+    post_text("Weir-Source: north\r\n", line, 200, ACCEPTED("1"));
+    assert_int_equal(t.sink.last_source, 1);
+    post_text("Weir-Source: south.1:x_-\r\n", line, 200, ACCEPTED("1"));
+    assert_int_equal(t.sink.last_source, 2);
+    post_text("Weir-Source: north\r\n", line, 200, ACCEPTED("1"));
+    assert_int_equal(t.sink.last_source, 1);
+    post_text("", line, 200, ACCEPTED("1"));
+    assert_int_equal(t.sink.last_source, 0);
+    char header[64];
+    for (int i = 0; i < 6; i++) {
+        snprintf(header, sizeof(header), "Weir-Source: s%d\r\n", i);
+        post_text(header, line, 200, ACCEPTED("1"));
+    }
+    post_text("Weir-Source: one-too-many\r\n", line, 422, "too_many_sources");
+}
+
+static void body_over_the_limit_is_413(void **state)
+{
+    (void)state;
+    size_t size, zipped_size;
+    char *body = lines(0, 300000, &size); /* 12 MB; the limit is 8 MiB */
+    struct answer a;
+    int fd = client_open(t.port);
+    client_text(
+        fd, "POST " EVENTS " HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", size);
+    client_try_send(fd, body, size);
+    client_answer(fd, &a, false);
+    assert_int_equal(a.status, 413);
+    assert_non_null(strstr(a.body, "\"code\":\"too_large\""));
+    answer_free(&a);
+    close(fd);
+    /* small on the wire: seen when it is too long, not when it has been unpacked */
+    char *zipped = client_gzip(body, size, &zipped_size);
+    assert_true(zipped_size < 4000000);
+    post("Content-Encoding: gzip\r\n", zipped, zipped_size, 413, "too_large");
+    assert_int_equal(t.sink.rows, 0);
+    /* without a length there is no such limit */
+    fd = client_open(t.port);
+    client_text(fd, "POST " EVENTS
+                    " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client_chunk(fd, body, size);
+    client_chunk(fd, "", 0);
+    client_answer(fd, &a, false);
+    assert_string_equal(a.body, ACCEPTED("300000"));
+    assert_int_equal(t.sink.sum, UINT64_C(300000) * 299999 / 2);
+    answer_free(&a);
+    close(fd);
+    free(zipped);
+    free(body);
+}
+
+static void large_body_is_several_batches(void **state)
+{
+    (void)state;
+    size_t size;
+    char *body = lines(0, 200000, &size);
+    post("", body, size, 200, ACCEPTED("200000"));
+    assert_int_equal(t.sink.sum, UINT64_C(200000) * 199999 / 2);
+    assert_true(t.sink.batches >= 4 && t.sink.batches <= 6); /* 65,536 rows at most */
+    size_t zipped_size;
+    char *zipped = client_gzip(body, size, &zipped_size);
+    post("Content-Encoding: gzip\r\n", zipped, zipped_size, 200, ACCEPTED("200000"));
+    assert_int_equal(t.sink.rows, 400000);
+    free(zipped);
+    free(body);
+}
+
+static void endless_body_is_seen_as_it_comes(void **state)
+{
+    (void)state;
+    int fd = client_open(t.port);
+    client_text(fd, "POST " EVENTS
+                    " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (uint64_t i = 0; i < 10; i++) {
+        char line[80];
+        int n = snprintf(line, sizeof(line),
+                         "{\"ts\":1,\"k\":\"a\",\"v\":%d}\n{\"ts\":1,", (int)i);
+        client_chunk(fd, line, (size_t)n); /* and the first half of another one */
+        wait_for_count(&t.sink.rows, 2 * i + 1);
+        client_chunk(fd, "\"k\":\"b\",\"v\":100}\n", 17);
+        wait_for_count(&t.sink.rows, 2 * i + 2);
+    }
+    client_chunk(fd, "{]\n{\"ts\":1,\"v\":1000}", 20); /* the last line has no end */
+    client_chunk(fd, "", 0);
+    struct answer a;
+    client_answer(fd, &a, false);
+    assert_int_equal(a.status, 200);
+    assert_non_null(
+        strstr(a.body, "\"accepted\":21,\"rejected\":1,\"errors\":[{\"line\":21,"));
+    answer_free(&a);
+    close(fd);
+    assert_int_equal(t.sink.sum, 45 + 1000 + 1000);
+    assert_int_equal(t.sink.stream.rejected[DECODE_SYNTAX], 1);
+}
+
+static void client_gone_in_mid_body_counts_nothing(void **state)
+{
+    (void)state;
+    size_t size;
+    char *body = lines(0, 100000, &size);
+    int fd = client_open(t.port);
+    client_text(
+        fd, "POST " EVENTS " HTTP/1.1\r\nHost: a\r\nContent-Length: %zu\r\n\r\n", size);
+    client_send(fd, body, size - 10);
+    close(fd);
+    http_drain(t.server,
+               clock_monotonic_us() + 20 * SECOND_US); /* until it is closed */
+    assert_int_equal(t.sink.rows, 0);
+    assert_int_equal(t.sink.stream.accepted, 0);
+    assert_int_equal(t.sink.stream.bytes, 0);
+    free(body);
+}
+
+static void full_queue_is_429_after_the_wait(void **state)
+{
+    (void)state;
+    struct answer a;
+    char value[256];
+    static const char line[] = "{\"ts\":1,\"k\":\"a\",\"v\":5}\n{]\n";
+    t.sink.limit = 0;
+    int64_t from = clock_monotonic_us();
+    client_once(t.port, "POST", EVENTS, "", line, strlen(line), &a);
+    assert_true(clock_monotonic_us() - from >= 200000);
+    assert_int_equal(a.status, 429);
+    assert_string_equal(answer_header(&a, "Retry-After", value), "1");
+    assert_non_null(strstr(a.body, "\"code\":\"queue_full\""));
+    answer_free(&a);
+    assert_int_equal(t.sink.stream.throttled, 1);
+    assert_int_equal(t.sink.stream.accepted, 0);
+    assert_int_equal(t.sink.stream.rejected[DECODE_SYNTAX],
+                     0); /* it will be sent again */
+    sink_room(&t.sink, UINT64_MAX);
+    post_text("", line, 200, "{\"accepted\":1,\"rejected\":1,");
+}
+
+static void room_within_the_wait_is_used(void **state)
+{
+    (void)state;
+    static const char line[] = "{\"ts\":1,\"k\":\"a\",\"v\":5}\n";
+    t.sink.stream.queue_wait_us = 20 * SECOND_US;
+    for (uint64_t i = 0; i < 30; i++) {
+        struct answer a;
+        t.sink.limit = 0;
+        t.sink.waits = 0;
+        int fd = client_open(t.port);
+        client_ask(fd, "POST", EVENTS, "", line, strlen(line));
+        wait_for_count(&t.sink.waits, 1);
+        sink_room(&t.sink, UINT64_MAX);
+        client_answer(fd, &a, false);
+        assert_int_equal(a.status, 200);
+        answer_free(&a);
+        close(fd);
+        assert_int_equal(t.sink.rows, i + 1);
+    }
+    assert_int_equal(t.sink.stream.throttled, 0);
+}
+
+static void half_taken_body_waits_to_its_end(void **state)
+{
+    (void)state;
+    size_t size;
+    struct answer a;
+    char *body = lines(0, 200000, &size);
+    t.sink.limit = 150000;
+    t.sink.stream.queue_wait_us = 1000;
+    int fd = client_open(t.port);
+    client_ask(fd, "POST", EVENTS, "", body, size);
+    wait_for_count(&t.sink.waits, 1);
+    usleep(20000); /* longer than queue_wait: it must not give up */
+    sink_room(&t.sink, UINT64_MAX);
+    client_answer(fd, &a, false);
+    assert_string_equal(a.body, ACCEPTED("200000"));
+    assert_int_equal(t.sink.rows, 200000);
+    answer_free(&a);
+    close(fd);
+    free(body);
+}
+
+static void full_queue_stops_the_reading_of_an_endless_body(void **state)
+{
+    (void)state;
+    size_t size;
+    struct answer a;
+    char *body = lines(0, 100000, &size);
+    char *zipped = client_gzip(body, size, &size);
+    t.sink.stream.queue_wait_us = 1000;
+    for (int round = 0; round < 2; round++) {
+        uint64_t before = t.sink.rows;
+        t.sink.limit = before + 500;
+        t.sink.waits = 0;
+        int fd = client_open(t.port);
+        client_text(fd,
+                    "POST " EVENTS
+                    " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+                    "%s\r\n",
+                    round ? "Content-Encoding: gzip\r\n" : "");
+        client_chunk(fd, round ? zipped : body, round ? size : 100000 * 40);
+        client_chunk(fd, "", 0);
+        wait_for_count(&t.sink.waits, 1);
+        for (uint64_t room = 10000; room <= 100000; room += 10000) {
+            wait_for_count(&t.sink.waits, room / 10000);
+            sink_room(&t.sink, before + room);
+        }
+        client_answer(fd, &a, false);
+        assert_string_equal(a.body, ACCEPTED("100000"));
+        answer_free(&a);
+        close(fd);
+    }
+    assert_int_equal(t.sink.sum, 2 * (UINT64_C(100000) * 99999 / 2));
+    free(zipped);
+    free(body);
+}
+
+static void closed_stream_is_503(void **state)
+{
+    (void)state;
+    t.sink.closed = true;
+    post_text("", "{\"ts\":1,\"k\":\"a\",\"v\":5}\n", 503, "\"code\":\"stopping\"");
+}
+
+static void stop_while_requests_wait_for_room(void **state)
+{
+    (void)state;
+    static const char line[] = "{\"ts\":1,\"k\":\"a\",\"v\":5}\n";
+    int fd[10];
+    t.sink.limit = 0;
+    t.sink.stream.queue_wait_us = 100 * SECOND_US;
+    for (int i = 0; i < 10; i++) {
+        fd[i] = client_open(t.port);
+        client_ask(fd[i], "POST", EVENTS, "", line, strlen(line));
+    }
+    wait_for_count(&t.sink.waits, 10);
+    http_free(t.server);
+    t.server = NULL;
+    assert_null(t.sink.waiters);
+    for (int i = 0; i < 10; i++)
+        close(fd[i]);
+}
+
+static void metrics_count_the_stream(void **state)
+{
+    (void)state;
+    struct metrics *m;
+    assert_return_code(metrics_new(&m), 0);
+    assert_return_code(source_count(&t.sink.stream, m), 0);
+    post_text("", "{\"ts\":1,\"k\":\"a\",\"v\":5}\n{]\n", 200, "\"accepted\":1");
+    struct buffer b = {0};
+    metrics_print(m, &b);
+    const char *text = buffer_text(&b);
+    assert_non_null(strstr(text, "weir_events_total{stream=\"ticks\"} 1\n"));
+    assert_non_null(
+        strstr(text, "weir_rejected_total{stream=\"ticks\",reason=\"syntax\"} 1\n"));
+    assert_non_null(strstr(text, "weir_ingest_bytes_total{stream=\"ticks\"} 26\n"));
+    buffer_free(&b);
+    metrics_free(m);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(events_are_taken_in_each_format),
+        TEST(empty_body_is_fine),
+        TEST(bad_line_is_named_and_rejected_alone),
+        TEST(all_bad_is_422_and_unreadable_is_400),
+        TEST(wrong_stream_type_or_source_is_said),
+        TEST(named_sources_are_kept_apart),
+        TEST(body_over_the_limit_is_413),
+        TEST(large_body_is_several_batches),
+        TEST(endless_body_is_seen_as_it_comes),
+        TEST(client_gone_in_mid_body_counts_nothing),
+        TEST(full_queue_is_429_after_the_wait),
+        TEST(room_within_the_wait_is_used),
+        TEST(half_taken_body_waits_to_its_end),
+        TEST(full_queue_stops_the_reading_of_an_endless_body),
+        TEST(closed_stream_is_503),
+        TEST(stop_while_requests_wait_for_room),
+        TEST(metrics_count_the_stream),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
