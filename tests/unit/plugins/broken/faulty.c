@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A plugin with the one fault that WEIR_TEST_FAULT names when it is loaded. Without a fault it is a good
+ * one: "faulty", with a parameter of each type.
+ */
+#include "weir/plugin.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct config {
+    const char *of, *with, *text;
+    int64_t k;
+    double f;
+    int flag, choice;
+    uint32_t set;
+};
+
+struct state {
+    int64_t rows;
+};
+
+static int update(struct weir_ctx *ctx, const struct weir_rows *r)
+{
+    (void)ctx;
+    (void)r;
+    return 0;
+}
+
+static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells,
+                struct weir_out *out)
+{
+    (void)ctx;
+    (void)out;
+    weir_put_int(cells, ((const struct state *)state)->rows);
+    return 0;
+}
+
+static int load(struct weir_ctx *ctx, void *state, const void *bytes, size_t size)
+{
+    (void)ctx;
+    (void)state;
+    (void)bytes;
+    (void)size;
+    return 0;
+}
+
+#define MEMBER(m)                                                                      \
+    .name = #m, .offset = offsetof(struct config, m), .help = "a parameter"
+
+enum { OF, WITH, TEXT, K, F, FLAG, CHOICE, SET, PARAMS };
+
+static struct weir_param params[PARAMS + 1] = {
+    {MEMBER(of), .type = WEIR_PARAM_COLUMN, .flags = WEIR_REQUIRED,
+     .column_types = WEIR_NUMBERS},
+    {MEMBER(with), .type = WEIR_PARAM_COLUMN, .column_types = WEIR_TYPES(WEIR_STRING)},
+    {MEMBER(text), .type = WEIR_PARAM_STRING},
+    {MEMBER(k), .type = WEIR_PARAM_INT, .init = "10", .min = 1, .max = 1000},
+    {MEMBER(f), .type = WEIR_PARAM_FLOAT, .init = "0.5"},
+    {MEMBER(flag), .type = WEIR_PARAM_BOOL, .init = "true"},
+    {MEMBER(choice), .type = WEIR_PARAM_CHOICE, .choices = "linear nearest",
+     .init = "nearest"},
+    {MEMBER(set), .type = WEIR_PARAM_SET, .choices = "low middle high",
+     .init = "low, high"},
+};
+
+static struct weir_output outputs[] = {
+    {"{of}_low", WEIR_SAME_AS(0), "an output", "low"},
+    {"{of}_middle", WEIR_FLOAT, "an output", "middle"},
+    {"{with}_{of}_{k}_{choice}", WEIR_STRING, "an output", NULL},
+    {.name = NULL},
+};
+
+static struct weir_analyzer analyzer = {
+    .name = "faulty",
+    .version = "1.0",
+    .help = "A plugin for tests",
+    .params = params,
+    .outputs = outputs,
+    .config_size = sizeof(struct config),
+    .state_size = sizeof(struct state),
+    .update = update,
+    .emit = emit,
+};
+
+__attribute__((visibility("default"))) extern struct weir_entry weir_plugin_abi1;
+struct weir_entry weir_plugin_abi1 = {sizeof(analyzer), sizeof(*params),
+                                      sizeof(*outputs), &analyzer};
+
+/* Tables as a later header might have them: each row has something more behind it. */
+static struct {
+    struct weir_param param;
+    char more[24];
+} wide_params[PARAMS + 1];
+
+static struct {
+    struct weir_output output;
+    char more[8];
+} wide_outputs[4];
+
+static void later_header(void)
+{
+    for (size_t i = 0; i < PARAMS; i++) {
+        wide_params[i].param = params[i];
+        memset(wide_params[i].more, 'x', sizeof(wide_params[i].more));
+    }
+    for (size_t i = 0; i < 3; i++) {
+        wide_outputs[i].output = outputs[i];
+        memset(wide_outputs[i].more, 'x', sizeof(wide_outputs[i].more));
+    }
+    static struct {
+        struct weir_analyzer analyzer;
+        char more[64];
+    } wide;
+    wide.analyzer = analyzer;
+    wide.analyzer.params = &wide_params[0].param;
+    wide.analyzer.outputs = &wide_outputs[0].output;
+    wide.analyzer.threads = 7;
+    weir_plugin_abi1 = (struct weir_entry){sizeof(wide), sizeof(*wide_params),
+                                           sizeof(*wide_outputs), &wide.analyzer};
+}
+
+/* What is behind emit is not the plugin's: an older header had no save and load. */
+static void older_header(void)
+{
+    memset((char *)&analyzer + offsetof(struct weir_analyzer, save), 0xee,
+           sizeof(analyzer) - offsetof(struct weir_analyzer, save));
+    weir_plugin_abi1.size = offsetof(struct weir_analyzer, save);
+}
+
+static void break_entry(const char *fault)
+{
+    if (!strcmp(fault, "null analyzer"))
+        weir_plugin_abi1.analyzer = NULL;
+    else if (!strcmp(fault, "small analyzer"))
+        weir_plugin_abi1.size = 16;
+    else if (!strcmp(fault, "small param"))
+        weir_plugin_abi1.param_size = 8;
+    else if (!strcmp(fault, "huge output"))
+        weir_plugin_abi1.output_size = 1u << 30;
+    else if (!strcmp(fault, "later header"))
+        later_header();
+    else if (!strcmp(fault, "older header"))
+        older_header();
+}
+
+static void break_analyzer(const char *fault)
+{
+    if (!strcmp(fault, "no name"))
+        analyzer.name = NULL;
+    else if (!strcmp(fault, "bad name"))
+        analyzer.name = "Faulty-1";
+    else if (!strcmp(fault, "other name"))
+        analyzer.name = "other";
+    else if (!strcmp(fault, "no version"))
+        analyzer.version = NULL;
+    else if (!strcmp(fault, "no help"))
+        analyzer.help = NULL;
+    else if (!strcmp(fault, "flags"))
+        analyzer.flags = 1u << 30;
+    else if (!strcmp(fault, "no update"))
+        analyzer.update = NULL;
+    else if (!strcmp(fault, "no emit"))
+        analyzer.emit = NULL;
+    else if (!strcmp(fault, "load without save"))
+        analyzer.load = load;
+    else if (!strcmp(fault, "large config"))
+        analyzer.config_size = 4097;
+    else if (!strcmp(fault, "large state"))
+        analyzer.state_size = (1u << 20) + 1;
+    else if (!strcmp(fault, "no state"))
+        analyzer.state_size = 0;
+    else if (!strcmp(fault, "null outputs"))
+        analyzer.outputs = NULL;
+    else if (!strcmp(fault, "no outputs"))
+        outputs[0].name = NULL;
+}
+
+static void break_params(const char *fault)
+{
+    if (!strcmp(fault, "param twice"))
+        params[TEXT].name = "of";
+    else if (!strcmp(fault, "param name"))
+        params[TEXT].name = "Text";
+    else if (!strcmp(fault, "param type"))
+        params[TEXT].type = 99;
+    else if (!strcmp(fault, "param flags"))
+        params[TEXT].flags = 128;
+    else if (!strcmp(fault, "param help"))
+        params[TEXT].help = NULL;
+    else if (!strcmp(fault, "param outside"))
+        params[K].offset = sizeof(struct config);
+    else if (!strcmp(fault, "param far outside"))
+        params[K].offset = SIZE_MAX - 7;
+    else if (!strcmp(fault, "param aligned"))
+        params[K].offset++;
+    else if (!strcmp(fault, "no choices"))
+        params[CHOICE].choices = " ";
+    else if (!strcmp(fault, "choices default"))
+        params[CHOICE].init = "neerest";
+    else if (!strcmp(fault, "int default"))
+        params[K].init = "1001";
+    else if (!strcmp(fault, "two sets"))
+        params[CHOICE].type = WEIR_PARAM_SET;
+    else if (!strcmp(fault, "column types"))
+        params[OF].column_types = 0;
+}
+
+static void break_outputs(const char *fault)
+{
+    if (!strcmp(fault, "output name"))
+        outputs[1].name = "a-b";
+    else if (!strcmp(fault, "output twice"))
+        outputs[1].name = outputs[0].name;
+    else if (!strcmp(fault, "output type"))
+        outputs[1].type = 6;
+    else if (!strcmp(fault, "output help"))
+        outputs[1].help = NULL;
+    else if (!strcmp(fault, "output braces"))
+        outputs[1].name = "{off}_x";
+    else if (!strcmp(fault, "output open brace"))
+        outputs[1].name = "{of";
+    else if (!strcmp(fault, "output brace type"))
+        outputs[1].name = "{f}_x";
+    else if (!strcmp(fault, "same as nothing"))
+        outputs[1].type = WEIR_SAME_AS(2);
+    else if (!strcmp(fault, "same as optional"))
+        outputs[1].type = WEIR_SAME_AS(1);
+    else if (!strcmp(fault, "output word"))
+        outputs[1].set_word = "median";
+}
+
+static void __attribute__((constructor)) on_load(void)
+{
+    const char *fault = getenv("WEIR_TEST_FAULT");
+    if (!fault)
+        return;
+    break_entry(fault);
+    break_analyzer(fault);
+    break_params(fault);
+    break_outputs(fault);
+}
