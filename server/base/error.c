@@ -5,6 +5,14 @@
 #include <stdio.h>
 #include <string.h>
 
+/* A text quotes what users wrote, line feeds and all. */
+static void keep_one_line(struct error *error)
+{
+    for (char *p = error->text; *p; p++)
+        if ((unsigned char)*p < ' ')
+            *p = ' ';
+}
+
 int error_set(struct error *error, int err, const char *format, ...)
 {
     if (!error)
@@ -13,6 +21,7 @@ int error_set(struct error *error, int err, const char *format, ...)
     va_start(args, format);
     vsnprintf(error->text, sizeof(error->text), format, args);
     va_end(args);
+    keep_one_line(error);
     return err;
 }
 
