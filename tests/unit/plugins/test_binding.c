@@ -1,0 +1,249 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Binding an analyzer of the configuration: values and columns find their place, and what is wrong is said
+ * with the place in the file.
+ */
+#include "analyze/binding.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct plugins *plugins;
+static struct schema *schema;
+
+/* The config struct of tests/unit/plugins/broken/faulty.c. */
+struct faulty {
+    const char *of, *with, *text;
+    int64_t k;
+    double f;
+    int flag, choice;
+    uint32_t set;
+};
+
+static int bind(const char *plugin, const char *as, const char *yaml,
+                struct binding **ret, struct error *error)
+{
+    struct node *root = NULL;
+    int err = node_parse("t.yaml", yaml, strlen(yaml), &root, error);
+    if (err)
+        fail_msg("%s", error->text);
+    struct config_analyzer a = {.plugin = (char *)(uintptr_t)plugin,
+                                .as = (char *)(uintptr_t)as,
+                                .node = root,
+                                .params = node_get(root, "params")};
+    err = binding_new(plugins, &a, schema, ret, error);
+    node_free(root); /* nothing of the binding may point into it */
+    return err;
+}
+
+static struct binding *good(const char *plugin, const char *as, const char *yaml)
+{
+    struct binding *b = NULL;
+    struct error error = {0};
+    if (bind(plugin, as, yaml, &b, &error))
+        fail_msg("%s", error.text);
+    return b;
+}
+
+static void bad(const char *plugin, const char *yaml, const char *text)
+{
+    struct binding *b = NULL;
+    struct error error = {0};
+    assert_int_not_equal(bind(plugin, NULL, yaml, &b, &error), 0);
+    assert_null(b);
+    if (!strstr(error.text, text))
+        fail_msg("'%s' does not say '%s'", error.text, text);
+}
+
+static void names(const struct binding *b, const char *expected)
+{
+    char text[512] = "";
+    for (size_t i = 0; i < b->n_outputs; i++) {
+        strcat(text, i ? " " : "");
+        strcat(text, b->output[i].name);
+    }
+    assert_string_equal(text, expected);
+}
+
+static void defaults_are_filled_in(void **unused)
+{
+    (void)unused;
+    struct binding *b = good("faulty", NULL, "params: {of: price}");
+    const struct faulty *c = b->config;
+    assert_string_equal(c->of, "price");
+    assert_null(c->with);
+    assert_null(c->text);
+    assert_int_equal(c->k, 10);
+    assert_true(c->f == 0.5);
+    assert_int_equal(c->flag, 1);
+    assert_int_equal(c->choice, 1);
+    assert_int_equal(c->set, 5);
+    binding_free(b);
+}
+
+static void values_are_filled_in(void **unused)
+{
+    (void)unused;
+    struct binding *b = good(
+        "faulty", NULL,
+        "params: {of: qty, with: side, text: '12', k: 1000, f: -2.5e-3, flag: no,\n"
+        "         choice: linear, set: [middle]}");
+    const struct faulty *c = b->config;
+    assert_string_equal(c->of, "qty");
+    assert_string_equal(c->with, "side");
+    assert_string_equal(c->text, "12");
+    assert_int_equal(c->k, 1000);
+    assert_true(c->f == -2.5e-3);
+    assert_int_equal(c->flag, 0);
+    assert_int_equal(c->choice, 0);
+    assert_int_equal(c->set, 2);
+    binding_free(b);
+}
+
+static void columns_become_inputs(void **unused)
+{
+    (void)unused;
+    struct binding *b = good("faulty", NULL, "params: {of: qty}");
+    assert_int_equal(b->n_inputs, 2);
+    assert_int_equal(b->input[0], 2);
+    assert_int_equal(b->types[0], WEIR_INT);
+    assert_int_equal(b->input[1], -1);
+    assert_int_equal(b->types[1], 0);
+    binding_free(b);
+}
+
+static void outputs_are_named_typed_and_chosen(void **unused)
+{
+    (void)unused;
+    struct binding *b = good("faulty", NULL, "params: {of: qty}");
+    names(b, "qty_low qty_10_nearest");
+    assert_int_equal(b->n_cells, 3);
+    assert_int_equal(b->output[0].cell, 0);
+    assert_int_equal(b->output[0].type, WEIR_INT);
+    assert_int_equal(b->output[1].cell, 2);
+    assert_int_equal(b->output[1].type, WEIR_STRING);
+    binding_free(b);
+    b = good("faulty", NULL,
+             "params: {of: price, with: side, k: 3, set: 'middle low'}");
+    names(b, "price_low price_middle side_price_3_nearest");
+    assert_int_equal(b->output[0].type, WEIR_FLOAT);
+    binding_free(b);
+}
+
+static void as_is_a_prefix_of_columns(void **unused)
+{
+    (void)unused;
+    struct binding *b = good("stats", "bid", "params: {of: price, emit: [mean, max]}");
+    names(b, "bid_price_max bid_price_mean");
+    binding_free(b);
+    b = good("count", "all", "{}");
+    names(b, "all_count");
+    binding_free(b);
+}
+
+static void as_leaves_columns_of_a_table_of_its_own(void **unused)
+{
+    (void)unused;
+    struct binding *b = good("topk", "sides", "params: {of: side}");
+    names(b, "side side_count side_error");
+    binding_free(b);
+}
+
+static void an_optional_part_of_a_name_goes_with_its_underscore(void **unused)
+{
+    (void)unused;
+    struct binding *b = good("count", NULL, "{}");
+    names(b, "count");
+    assert_int_equal(b->types[0], 0);
+    binding_free(b);
+    b = good("count", NULL, "params: {of: side}");
+    names(b, "side_count");
+    binding_free(b);
+}
+
+static void faults_are_said_with_their_place(void **unused)
+{
+    (void)unused;
+    bad("stat", "\n\nparams: {of: price}", "t.yaml:3:1: there is no analyzer 'stat'");
+    bad("stats", "params: {of: price,\n  emmit: [mean]}",
+        "t.yaml:2:3: analyzer 'stats' has no parameter 'emmit', did you mean 'emit'?");
+    bad("stats", "params: {}",
+        "analyzer 'stats' needs the parameter 'of' (the column)");
+    bad("stats", "x: 1", "analyzer 'stats' needs the parameter 'of'");
+    bad("stats", "params: [of]", "t.yaml:1:9: the parameters of 'stats' are a map");
+    bad("stats", "params: {of: prize}",
+        "t.yaml:1:14: the stream has no column 'prize', did you mean 'price'?");
+    bad("stats", "params: {of: side}",
+        "t.yaml:1:14: column 'side' is of type string, but 'of' of 'stats' takes: int, "
+        "float");
+    bad("stats", "params: {of: [price]}",
+        "t.yaml:1:14: 'of' is a column's name, not a list or map");
+}
+
+static void faults_of_values(void **unused)
+{
+    (void)unused;
+    bad("stats", "params: {of: price, emit: [mean, meen]}",
+        "t.yaml:1:34: 'emit' cannot be 'meen', only one of: count sum min max mean "
+        "stddev, did you mean 'mean'?");
+    bad("stats", "params: {of: price, emit: [mean, mean]}",
+        "t.yaml:1:34: 'emit' names 'mean' twice");
+    bad("stats", "params: {of: price, emit: []}", "t.yaml:1:27: 'emit' is empty");
+    bad("stats", "params: {of: price, emit: {a: 1}}",
+        "t.yaml:1:27: 'emit' is a list of words");
+    bad("stats", "params: {of: price, emit: [[mean]]}", "'emit' is a list of words");
+    bad("topk", "params: {of: side, k: 0}",
+        "t.yaml:1:23: 'k' is 0, but goes from 1 to 1000");
+    bad("topk", "params: {of: side, k: 1001}", "'k' is 1001, but goes from 1 to 1000");
+    bad("topk", "params: {of: side, k: ten}", "t.yaml:1:23: ");
+    bad("topk", "params: {of: side, k: 99999999999999999999}", "t.yaml:1:23: ");
+    bad("faulty", "params: {of: qty, f: .inf}", "t.yaml:1:22: ");
+    bad("faulty", "params: {of: qty, flag: maybe}", "t.yaml:1:25: ");
+    bad("faulty", "params: {of: qty, choice: [linear]}",
+        "t.yaml:1:27: 'choice' is one of: linear nearest");
+    bad("faulty", "params: {of: qty, choice: linaer}", "did you mean 'linear'?");
+}
+
+static int setup(void **unused)
+{
+    (void)unused;
+    static char built[] = "plugins", broken[] = "tests/unit/plugins/broken";
+    char *const folders[] = {built, broken, NULL};
+    unsetenv("WEIR_PLUGIN_PATH");
+    unsetenv("WEIR_TEST_FAULT");
+    if (plugins_new(folders, &plugins) || schema_new(4, "ts", &schema))
+        return -1;
+    return schema_set(schema, 1, "price", WEIR_FLOAT) ||
+           schema_set(schema, 2, "qty", WEIR_INT) ||
+           schema_set(schema, 3, "side", WEIR_STRING);
+}
+
+static int teardown(void **unused)
+{
+    (void)unused;
+    plugins_free(plugins);
+    schema_free(schema);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(defaults_are_filled_in),
+        cmocka_unit_test(values_are_filled_in),
+        cmocka_unit_test(columns_become_inputs),
+        cmocka_unit_test(outputs_are_named_typed_and_chosen),
+        cmocka_unit_test(as_is_a_prefix_of_columns),
+        cmocka_unit_test(as_leaves_columns_of_a_table_of_its_own),
+        cmocka_unit_test(an_optional_part_of_a_name_goes_with_its_underscore),
+        cmocka_unit_test(faults_are_said_with_their_place),
+        cmocka_unit_test(faults_of_values),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
