@@ -122,7 +122,7 @@ class Screen:
             line = f"  {lang} "
             for r in found:
                 if r["lang"] == lang and r["window_start"] == last:
-                    item = f' {r["value"]} {r["count"]}'
+                    item = f' {r["tag"]} {r["tag_count"]}'
                     if width(line + item) <= COLUMNS:
                         line += item
             out.append(line)
