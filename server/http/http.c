@@ -1,71 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The server: its listening socket, libmicrohttpd's daemon, start, drain, stop,
- * metrics.
+ * The server: libmicrohttpd's daemon, start, drain, stop, metrics.
  */
 #include "base/clock.h"
 #include "base/logger.h"
 #include "http/internal.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #define HTTP_CUT_US SECOND_US /* a drain lets bodies without end go on for so long */
 #define HTTP_FILES  512       /* descriptors that are not connections */
-
-static int http_find_address(const struct http_options *o, struct addrinfo **ret,
-                             struct error *error)
-{
-    char service[8];
-    snprintf(service, sizeof(service), "%u", o->port);
-    struct addrinfo hints = {.ai_family = AF_UNSPEC,
-                             .ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    int rc = getaddrinfo(o->address, service, &hints, ret);
-    if (rc)
-        return error_set(error, rc == EAI_MEMORY ? -ENOMEM : -EADDRNOTAVAIL,
-                         "address \"%s\": %s", o->address, gai_strerror(rc));
-    return 0;
-}
-
-static uint16_t http_bound_port(int fd)
-{
-    struct sockaddr_storage a;
-    socklen_t size = sizeof(a);
-    if (getsockname(fd, (struct sockaddr *)&a, &size))
-        return 0;
-    return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
-                                         : ((struct sockaddr_in *)&a)->sin_port);
-}
-
-static int http_listen(struct http_server *s, struct error *error)
-{
-    struct addrinfo *a;
-    int rc = http_find_address(&s->options, &a, error);
-    if (rc)
-        return rc;
-    int on = 1;
-    s->listen_fd = socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (s->listen_fd < 0 ||
-        setsockopt(s->listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
-        bind(s->listen_fd, a->ai_addr, a->ai_addrlen) ||
-        listen(s->listen_fd, SOMAXCONN))
-        rc = error_set(error, -errno, "cannot listen on %s port %u: %s",
-                       s->options.address, s->options.port, strerror(errno));
-    else
-        s->port = http_bound_port(s->listen_fd);
-    freeaddrinfo(a);
-    return rc;
-}
 
 static double http_read_queries(void *ctx)
 {
@@ -124,7 +74,6 @@ int http_new(const struct http_options *options, struct metrics *metrics,
     if (!s)
         return error_set(error, -ENOMEM, "no memory for the HTTP server");
     s->options = *options;
-    s->listen_fd = -1;
     if (s->options.idle_timeout_us <= 0)
         s->options.idle_timeout_us = 60 * SECOND_US;
     pthread_mutex_init(&s->idle_lock, NULL);
@@ -133,9 +82,11 @@ int http_new(const struct http_options *options, struct metrics *metrics,
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&s->idle, &monotonic);
     pthread_condattr_destroy(&monotonic);
-    int rc = pause_new(&s->pauses);
+    int rc = accept_new(&s->acceptor);
     if (!rc)
-        rc = http_listen(s, error);
+        rc = pause_new(&s->pauses);
+    if (!rc)
+        rc = accept_listen(s, error);
     if (!rc && metrics && (rc = http_count(s, metrics)))
         error_set(error, rc, "no memory for the metrics of the HTTP server");
     if (rc) {
@@ -193,7 +144,7 @@ static int http_start_daemon(struct http_server *s, struct error *error)
 {
     unsigned threads = s->options.epoll_threads;
     /* MHD's own limit lies above ours, so that there is room to say no; it is divided
-     * among the threads, which do not accept evenly. */
+     * among the threads. */
     unsigned limit = s->options.max_connections * 3 / 2 + 64 * threads;
     unsigned timeout =
         (unsigned)((s->options.idle_timeout_us + SECOND_US - 1) / SECOND_US);
@@ -205,10 +156,10 @@ static int http_start_daemon(struct http_server *s, struct error *error)
         more[0].option = MHD_OPTION_END;
     s->daemon =
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-                             MHD_USE_ITC | MHD_USE_ERROR_LOG,
+                             MHD_USE_ITC | MHD_USE_ERROR_LOG |
+                             MHD_USE_NO_LISTEN_SOCKET,
                          0, NULL, NULL, request_handle, s,                        /* */
                          MHD_OPTION_EXTERNAL_LOGGER, http_say, NULL,              /* */
-                         MHD_OPTION_LISTEN_SOCKET, s->listen_fd,                  /* */
                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY, /* */
                          MHD_OPTION_CONNECTION_LIMIT, limit,                      /* */
                          MHD_OPTION_CONNECTION_TIMEOUT, timeout,                  /* */
@@ -236,6 +187,8 @@ int http_start(struct http_server *s, struct error *error)
                   strerror(-rc));
     else
         rc = http_start_daemon(s, error);
+    if (!rc)
+        rc = accept_start(s, error);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return rc;
 }
@@ -258,11 +211,7 @@ void http_drain(struct http_server *s, int64_t deadline_us)
     if (!s->daemon)
         return;
     atomic_store(&s->draining, true);
-    int fd = MHD_quiesce_daemon(s->daemon);
-    if (fd >= 0) {
-        close(fd);
-        s->listen_fd = -1;
-    }
+    accept_stop(&s->acceptor);
     int64_t cut_us = clock_monotonic_us() + HTTP_CUT_US;
     if (http_wait_idle(s, cut_us < deadline_us ? cut_us : deadline_us))
         return;
@@ -278,11 +227,10 @@ void http_free(struct http_server *s)
     atomic_store(&s->stopping, true);
     queries_stop(s);
     pause_all_resume(s);
+    accept_stop(&s->acceptor);
     if (s->daemon)
-        MHD_stop_daemon(
-            s->daemon); /* closes the listening socket, if it was not drained */
-    else if (s->listen_fd >= 0)
-        close(s->listen_fd);
+        MHD_stop_daemon(s->daemon);
+    accept_free(&s->acceptor);
     queries_free(s);
     pause_free(&s->pauses);
     for (size_t i = 0; i < s->n_routes; i++)

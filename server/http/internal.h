@@ -66,9 +66,15 @@ struct http_query_thread {
     struct http_request *request; /* whose handler runs */
 };
 
+struct http_acceptor {
+    int listen_fd, stop_fd; /* -1: none */
+    bool running;
+    pthread_t thread;
+};
+
 struct http_server {
     struct http_options options;
-    int listen_fd;
+    struct http_acceptor acceptor;
     uint16_t port;
     struct MHD_Daemon *daemon;
     struct http_route_entry *route;
@@ -153,6 +159,13 @@ struct http_request {
     struct http_request *pause_next, *pause_prev;
     struct http_request *open_next, *open_prev;
 };
+
+/* accept.c */
+int accept_new(struct http_acceptor *a);
+int accept_listen(struct http_server *s, struct error *error);
+int accept_start(struct http_server *s, struct error *error); /* after MHD's daemon */
+void accept_stop(struct http_acceptor *a); /* joins the thread, closes the socket */
+void accept_free(struct http_acceptor *a);
 
 /* route.c */
 int route_compile(const struct http_route *route, struct http_route_entry *ret);

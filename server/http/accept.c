@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The listening socket and the thread that accepts on it. It deals connections out to the epoll threads
+ * in turn: left to accept for themselves, the one that wakes first takes all that have come, and two
+ * busy clients may share a thread while another sleeps.
+ */
+#include "base/logger.h"
+#include "http/internal.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define ACCEPT_PAUSE_MS 50 /* when there are no descriptors left */
+
+int accept_new(struct http_acceptor *a)
+{
+    a->listen_fd = -1;
+    a->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return a->stop_fd < 0 ? -errno : 0;
+}
+
+static int find_address(const struct http_options *o, struct addrinfo **ret,
+                        struct error *error)
+{
+    char service[8];
+    snprintf(service, sizeof(service), "%u", o->port);
+    struct addrinfo hints = {.ai_family = AF_UNSPEC,
+                             .ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    int rc = getaddrinfo(o->address, service, &hints, ret);
+    if (rc)
+        return error_set(error, rc == EAI_MEMORY ? -ENOMEM : -EADDRNOTAVAIL,
+                         "address \"%s\": %s", o->address, gai_strerror(rc));
+    return 0;
+}
+
+static uint16_t bound_port(int fd)
+{
+    struct sockaddr_storage a;
+    socklen_t size = sizeof(a);
+    if (getsockname(fd, (struct sockaddr *)&a, &size))
+        return 0;
+    return ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
+                                         : ((struct sockaddr_in *)&a)->sin_port);
+}
+
+int accept_listen(struct http_server *s, struct error *error)
+{
+    struct addrinfo *a;
+    int rc = find_address(&s->options, &a, error);
+    if (rc)
+        return rc;
+    int on = 1;
+    s->acceptor.listen_fd =
+        socket(a->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (s->acceptor.listen_fd < 0 ||
+        setsockopt(s->acceptor.listen_fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+        bind(s->acceptor.listen_fd, a->ai_addr, a->ai_addrlen) ||
+        listen(s->acceptor.listen_fd, SOMAXCONN))
+        rc = error_set(error, -errno, "cannot listen on %s port %u: %s",
+                       s->options.address, s->options.port, strerror(errno));
+    else
+        s->port = bound_port(s->acceptor.listen_fd);
+    freeaddrinfo(a);
+    return rc;
+}
+
+/* False: it is to stop. */
+static bool wait_for(struct http_acceptor *a, bool connections, int timeout_ms)
+{
+    struct pollfd fd[] = {{.fd = a->stop_fd, .events = POLLIN},
+                          {.fd = connections ? a->listen_fd : -1, .events = POLLIN}};
+    poll(fd, 2, timeout_ms);
+    return !fd[0].revents;
+}
+
+static void *accept_thread(void *arg)
+{
+    struct http_server *s = arg;
+    struct http_acceptor *a = &s->acceptor;
+    pthread_setname_np(pthread_self(), "accept");
+    while (wait_for(a, true, -1)) {
+        struct sockaddr_storage address;
+        socklen_t size = sizeof(address);
+        int fd = accept4(a->listen_fd, (struct sockaddr *)&address, &size,
+                         SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >=
+            0) /* closes it where it fails; a pool is dealt to by the descriptor's number */
+            MHD_add_connection(s->daemon, fd, (struct sockaddr *)&address, size);
+        else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+                 errno == ENOMEM)
+            wait_for(a, false, ACCEPT_PAUSE_MS);
+    }
+    return NULL;
+}
+
+int accept_start(struct http_server *s, struct error *error)
+{
+    int rc = pthread_create(&s->acceptor.thread, NULL, accept_thread, s);
+    if (rc)
+        return error_set(error, -rc, "cannot start the thread that accepts: %s",
+                         strerror(rc));
+    s->acceptor.running = true;
+    return 0;
+}
+
+void accept_stop(struct http_acceptor *a)
+{
+    if (a->running) {
+        eventfd_write(a->stop_fd, 1);
+        pthread_join(a->thread, NULL);
+        a->running = false;
+    }
+    if (a->listen_fd >= 0)
+        close(a->listen_fd);
+    a->listen_fd = -1;
+}
+
+void accept_free(struct http_acceptor *a)
+{
+    if (a->stop_fd >= 0)
+        close(a->stop_fd);
+}
