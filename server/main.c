@@ -27,6 +27,7 @@ static const struct {
     {"serve", cmd_serve, "start the server"},
     {"check", cmd_check, "check a configuration, its plugins and its database"},
     {"run", cmd_run, "push files or standard input through the pipelines and exit"},
+    {"plugins", cmd_plugins, "list the analyzers, or show one"},
     {"version", cmd_version, "print the version"},
 };
 
