@@ -151,15 +151,26 @@ struct yajl_side {
     const struct schema *schema;
     struct batch *batch;
     struct result *result;
-    int column; /* of the key before, or -1 */
+    int column;     /* of the key before, or -1 */
+    unsigned depth; /* open objects and arrays */
+    uint64_t unset; /* a bit for each column that this row has not set yet */
 };
+
+/* The column that a value goes to, or NULL. */
+static struct column *take_column(struct yajl_side *y)
+{
+    if (y->depth != 1 || y->column < 0)
+        return NULL;
+    y->unset &= ~(UINT64_C(1) << y->column);
+    return &y->batch->column[y->column];
+}
 
 static int on_integer(void *user, long long v)
 {
     struct yajl_side *y = user;
-    if (y->column < 0)
+    struct column *col = take_column(y);
+    if (!col)
         return 1;
-    struct column *col = &y->batch->column[y->column];
     if (col->type == WEIR_FLOAT)
         ((double *)col->values)[y->batch->n_rows] = (double)v;
     else
@@ -170,18 +181,19 @@ static int on_integer(void *user, long long v)
 static int on_double(void *user, double v)
 {
     struct yajl_side *y = user;
-    if (y->column >= 0)
-        ((double *)y->batch->column[y->column].values)[y->batch->n_rows] = v;
+    struct column *col = take_column(y);
+    if (col)
+        ((double *)col->values)[y->batch->n_rows] = v;
     return 1;
 }
 
 static int on_string(void *user, const unsigned char *text, size_t size)
 {
     struct yajl_side *y = user;
-    if (y->column < 0)
-        return 1;
     struct batch *b = y->batch;
-    struct column *col = &b->column[y->column];
+    struct column *col = take_column(y);
+    if (!col)
+        return 1;
     if (col->bytes_room - (size_t)col->offsets[b->n_rows] < size &&
         batch_bytes(b, (size_t)y->column, size) < 0)
         return 0;
@@ -190,19 +202,11 @@ static int on_string(void *user, const unsigned char *text, size_t size)
     return 1;
 }
 
-static int on_start(void *user)
-{
-    struct yajl_side *y = user;
-    if (y->batch->n_rows == y->batch->room && batch_grow(y->batch) < 0) {
-        add_batch(y->result, y->batch);
-        batch_clear(y->batch);
-    }
-    return 1;
-}
-
 static int on_key(void *user, const unsigned char *key, size_t size)
 {
     struct yajl_side *y = user;
+    if (y->depth != 1)
+        return 1;
     y->column = -1;
     for (size_t c = 0; c < y->schema->n; c++) {
         const char *name = y->schema->column[c].name;
@@ -214,9 +218,38 @@ static int on_key(void *user, const unsigned char *key, size_t size)
     return 1;
 }
 
-static int on_end(void *user)
+static int on_open(void *user)
 {
     struct yajl_side *y = user;
+    if (y->depth++ > 0)
+        return 1;
+    y->unset = (UINT64_C(1) << y->schema->n) - 1;
+    if (y->batch->n_rows == y->batch->room && batch_grow(y->batch) < 0) {
+        add_batch(y->result, y->batch);
+        batch_clear(y->batch);
+    }
+    return 1;
+}
+
+/* null, or missing. */
+static int put_null(struct batch *b, size_t c)
+{
+    struct column *col = &b->column[c];
+    if (col->type == WEIR_STRING)
+        col->offsets[b->n_rows + 1] = col->offsets[b->n_rows];
+    else
+        ((int64_t *)col->values)[b->n_rows] = 0;
+    return batch_set_null(b, c) == 0;
+}
+
+static int on_close(void *user)
+{
+    struct yajl_side *y = user;
+    if (--y->depth > 0)
+        return 1;
+    for (; y->unset; y->unset &= y->unset - 1)
+        if (!put_null(y->batch, (size_t)__builtin_ctzll(y->unset)))
+            return 0;
     y->batch->n_rows++;
     return 1;
 }
@@ -227,9 +260,11 @@ static void run_yajl(const struct input *in, const struct schema *s, struct batc
     static const yajl_callbacks callbacks = {.yajl_integer = on_integer,
                                              .yajl_double = on_double,
                                              .yajl_string = on_string,
-                                             .yajl_start_map = on_start,
                                              .yajl_map_key = on_key,
-                                             .yajl_end_map = on_end};
+                                             .yajl_start_map = on_open,
+                                             .yajl_start_array = on_open,
+                                             .yajl_end_map = on_close,
+                                             .yajl_end_array = on_close};
     struct yajl_side y = {.schema = s, .batch = b, .result = res, .column = -1};
     yajl_handle h = yajl_alloc(&callbacks, NULL, &y);
     if (!h)
