@@ -83,6 +83,9 @@ void decoder_free(struct decoder *d); /* takes NULL */
 /* Ready for the next request; `now_us` (wall clock) serves DECODE_ARRIVAL and max_future_skew. */
 void decoder_reset(struct decoder *d, int64_t now_us);
 
+/* A request may last for days: the wall clock from here on. */
+void decoder_clock(struct decoder *d, int64_t now_us);
+
 /* Decodes records from *p, *n on, which are moved past what was taken. DECODE_DONE: all was taken (an
  * unfinished record is kept inside). DECODE_FULL: `out` is full: call again with another batch.
  * Negative: -ENOMEM; or -EBADMSG: the rest of the body cannot be read (CSV header wrong, no array);

@@ -125,12 +125,17 @@ void decoder_free(struct decoder *d)
     free(d);
 }
 
-void decoder_reset(struct decoder *d, int64_t now_us)
+void decoder_clock(struct decoder *d, int64_t now_us)
 {
     struct record *r = d->record;
     r->now_us = now_us;
     if (__builtin_add_overflow(now_us, r->skew_us, &r->latest_us))
         r->latest_us = INT64_MAX;
+}
+
+void decoder_reset(struct decoder *d, int64_t now_us)
+{
+    decoder_clock(d, now_us);
     d->carry_size = 0;
     d->whole = d->skipping = d->begun = d->broken = false;
     d->line = d->begin_line = 1;

@@ -4,6 +4,8 @@
  */
 #include "source/feed.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <stdlib.h>
 
@@ -68,6 +70,7 @@ static int feed_next(struct feed *t)
 int feed_piece(struct feed *t, const char *data, size_t size)
 {
     int rc = feed_last(t) ? 0 : feed_open(t, t->rows);
+    decoder_clock(t->decoder, clock_now_us());
     while (rc == 0 && (rc = decoder_feed(t->decoder, &data, &size, feed_last(t))) > 0)
         rc = feed_next(t);
     return rc;

@@ -531,6 +531,29 @@ static void arrival_needs_no_field(void **state)
         "end 2 accepted, 0 rejected\n");
 }
 
+static void a_long_request_follows_the_clock(void **state)
+{
+    (void)state;
+    struct decode_options o = fixture_options();
+    o.time_unit = DECODE_ARRIVAL;
+    struct decoder *d;
+    struct batch *b;
+    assert_int_equal(decoder_new(&o, DECODE_NDJSON, &d), 0);
+    assert_int_equal(batch_new(o.schema, 4, &b), 0);
+    decoder_reset(d, 1000);
+    const char *p = "{}\n{}\n";
+    size_t n = 3;
+    assert_int_equal(decoder_feed(d, &p, &n, b), DECODE_DONE);
+    decoder_clock(d, 2000);
+    n = 3;
+    assert_int_equal(decoder_feed(d, &p, &n, b), DECODE_DONE);
+    assert_int_equal(b->n_rows, 2);
+    assert_int_equal(((int64_t *)b->column[0].values)[0], 1000);
+    assert_int_equal(((int64_t *)b->column[0].values)[1], 2000);
+    batch_unref(b);
+    decoder_free(d);
+}
+
 static void time_too_far_ahead_is_future(void **state)
 {
     (void)state;
@@ -795,6 +818,7 @@ int main(void)
         cmocka_unit_test(times_come_in_all_units),
         cmocka_unit_test(time_columns_are_rfc3339_or_microseconds),
         cmocka_unit_test(arrival_needs_no_field),
+        cmocka_unit_test(a_long_request_follows_the_clock),
         cmocka_unit_test(time_too_far_ahead_is_future),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(long_record_is_skipped_to_its_end),
