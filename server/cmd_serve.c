@@ -2,6 +2,9 @@
  *
  * weir serve: the server, from start to the signal that ends it.
  */
+#include "config.h"
+
+#include "api/api.h"
 #include "base/clock.h"
 #include "base/logger.h"
 #include "cmd.h"
@@ -35,6 +38,8 @@ struct server {
     struct weir *weir;
     struct http_server *http;
     struct source_post *post;
+    struct reader_pool *readers;
+    struct api *api;
 };
 
 static int listen_exit_code(int r)
@@ -58,6 +63,23 @@ static int open_http(struct server *s, int *ret_exit, struct error *error)
     return r;
 }
 
+static int open_api(struct server *s, const char *database, struct error *error)
+{
+    struct weir *w = s->weir;
+    const struct config_server *c = &w->config->server;
+    int r = reader_pool_new(database ? database : c->database, c->query_threads, &s->readers);
+    if (r < 0)
+        return error_set(error, r, "no memory");
+    const struct api_context context = {.config = w->config,
+                                        .readers = s->readers,
+                                        .metrics = w->metrics,
+                                        .plugins = w->plugins,
+                                        .pipeline = w->pipeline,
+                                        .stream = w->stream,
+                                        .version = PACKAGE_VERSION};
+    return api_setup(s->http, &context, &s->api, error);
+}
+
 static int start(struct server *s, const char *database, int *ret_exit, struct error *error)
 {
     struct weir *w = s->weir;
@@ -70,6 +92,8 @@ static int start(struct server *s, const char *database, int *ret_exit, struct e
         return r;
     *ret_exit = EXIT_FAILURE;
     r = source_post_new(w->stream, w->config->n_streams, s->http, &s->post, error);
+    if (r == 0)
+        r = open_api(s, database, error);
     return r < 0 ? r : http_start(s->http, error);
 }
 
@@ -168,6 +192,8 @@ int cmd_serve(int argc, char **argv)
     status = run(&s, database);
     http_free(s.http);
     source_post_free(s.post);
+    api_free(s.api);
+    reader_pool_free(s.readers);
     weir_free(s.weir);
     return status;
 }

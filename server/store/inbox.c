@@ -191,7 +191,7 @@ static struct inbox_item *inbox_cut(struct inbox *k, size_t rows_wanted)
 }
 
 struct inbox_item *inbox_take(struct inbox *k, size_t rows_wanted, bool hurry,
-                                bool *ret_closed)
+                              bool *ret_closed)
 {
     struct inbox_item *list = NULL;
     pthread_mutex_lock(&k->mutex);

@@ -37,7 +37,7 @@ size_t inbox_length(struct inbox *k);
  * interval, or somebody flushes, or it is closed; takes reports up to and with the one that reaches
  * `rows_wanted`. NULL: closed and empty; or, where `hurry` is set, nothing is due. */
 struct inbox_item *inbox_take(struct inbox *k, size_t rows_wanted, bool hurry,
-                                bool *ret_closed);
+                              bool *ret_closed);
 
 /* All that was taken is in the file. */
 void inbox_done(struct inbox *k);

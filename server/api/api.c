@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The routes of the API that reads, and what its handlers have in common.
+ */
+#include "api/api.h"
+#include "api/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct {
+    const char *method, *pattern;
+    int kind;
+    void (*handle)(struct http_request *r, void *api);
+} api_routes[] = {
+    {"GET", "/api/v1/pipelines/{pipeline}/results", HTTP_QUERY, results_get},
+    {"GET", "/api/v1/pipelines/{pipeline}/results/{table}", HTTP_QUERY, results_get},
+    {"GET", "/api/v1/sql", HTTP_QUERY, sqlquery_get},
+    {"POST", "/api/v1/sql", HTTP_QUERY, sqlquery_post},
+    {"GET", "/api/v1/streams", HTTP_PLAIN, overview_streams},
+    {"GET", "/api/v1/streams/{stream}", HTTP_PLAIN, overview_stream},
+    {"GET", "/api/v1/pipelines", HTTP_PLAIN, overview_pipelines},
+    {"GET", "/api/v1/pipelines/{pipeline}", HTTP_PLAIN, overview_pipeline},
+    {"GET", "/api/v1/pipelines/{pipeline}/watermarks", HTTP_PLAIN, overview_watermarks},
+    {"GET", "/api/v1/plugins", HTTP_PLAIN, overview_plugins},
+    {"GET", "/live", HTTP_PLAIN, probes_live},
+    {"GET", "/ready", HTTP_PLAIN, probes_ready},
+    {"GET", "/version", HTTP_PLAIN, probes_version},
+    {"GET", "/metrics", HTTP_PLAIN, probes_metrics},
+    {"GET", "/openapi.json", HTTP_PLAIN, probes_openapi},
+    {"GET", "/", HTTP_PLAIN, probes_page},
+};
+
+static int api_add_routes(struct http_server *server, struct api *a)
+{
+    int err = 0;
+    for (size_t i = 0; !err && i < sizeof(api_routes) / sizeof(api_routes[0]); i++) {
+        struct http_route route = {.method = api_routes[i].method,
+                                   .pattern = api_routes[i].pattern,
+                                   .handle = api_routes[i].handle,
+                                   .ctx = a};
+        route.kind = api_routes[i].kind;
+        err = http_add(server, &route);
+    }
+    return err;
+}
+
+int api_setup(struct http_server *server, const struct api_context *context,
+              struct api **ret, struct error *error)
+{
+    struct api *a = calloc(1, sizeof(*a));
+    if (!a)
+        return error_set(error, -ENOMEM, "out of memory");
+    a->is = *context;
+    int err = overview_list_plugins(context->plugins, &a->plugins);
+    if (!err)
+        err = api_add_routes(server, a);
+    if (err) {
+        api_free(a);
+        return error_set(error, err, "cannot set up the HTTP API: %s", strerror(-err));
+    }
+    *ret = a;
+    return 0;
+}
+
+void api_free(struct api *a)
+{
+    if (!a)
+        return;
+    buffer_free(&a->plugins);
+    free(a);
+}
+
+struct pipeline *api_find_pipeline(const struct api *a, struct http_request *r)
+{
+    const char *name = http_param(r, "pipeline");
+    for (size_t i = 0; name && i < a->is.config->n_pipelines; i++)
+        if (strcmp(a->is.config->pipeline[i].name, name) == 0)
+            return a->is.pipeline[i];
+    http_problem(r, 404, "unknown_pipeline",
+                 "there is no pipeline '%s'; /api/v1/pipelines lists them",
+                 name ? name : "");
+    return NULL;
+}
+
+static bool api_take_name(void *ctx, const char *name, const char *value)
+{
+    (void)value;
+    *(const char **)ctx = name;
+    return false;
+}
+
+bool api_no_arguments(struct http_request *r)
+{
+    const char *name = NULL;
+    http_each_query(r, api_take_name, &name);
+    if (!name)
+        return true;
+    http_problem(r, 400, "unknown_parameter",
+                 "unknown parameter '%s'; none is taken here", name);
+    return false;
+}
+
+void api_read_failed(struct http_request *r, int err, const char *text)
+{
+    switch (err) {
+    case -EINVAL:
+        http_problem(r, 400, "bad_sql", "%s", text);
+        return;
+    case -EPERM:
+        http_problem(r, 403, "not_authorized",
+                     "%s: only statements that read result tables are allowed", text);
+        return;
+    case -E2BIG:
+        http_problem(r, 422, "too_large", "%s", text);
+        return;
+    case -ETIMEDOUT:
+        http_problem(r, 504, "timeout", "%s; ask for less: a shorter time, fewer keys",
+                     text);
+        return;
+    case -EBUSY:
+        http_set_header(r, "Retry-After", "1");
+        http_problem(r, 503, "busy", "%s", text);
+        return;
+    default:
+        http_problem(r, 500, "read_failed", "%s", text);
+    }
+}

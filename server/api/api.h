@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The HTTP API that reads: results, SQL, what streams, pipelines and plugins do, probes, metrics.
+ * weir-api(7) says what a client sees.
+ */
+#ifndef WEIR_API_API_H
+#define WEIR_API_API_H
+
+#include "analyze/pipeline.h"
+#include "analyze/plugin.h"
+#include "base/metrics.h"
+#include "config/config.h"
+#include "http/http.h"
+#include "source/source.h"
+#include "store/reader.h"
+
+struct api;
+
+/* What the answers are made of. All of it outlives the HTTP server. */
+struct api_context {
+    const struct config *config;
+    struct reader_pool *readers;
+    struct metrics *metrics;
+    struct plugins *plugins;
+    struct pipeline *const
+        *pipeline; /* config->n_pipelines, in the order of the configuration */
+    const struct source_stream *stream; /* config->n_streams, likewise */
+    const char *version;
+    /* May be NULL. False: /ready answers 503 and the reason in `why`. Any thread; quick. */
+    bool (*ready)(void *ctx, char why[200]);
+    void *ready_ctx;
+};
+
+/* Adds the routes, before http_start. Loads all plugins to list them. -ENOMEM. */
+int api_setup(struct http_server *server, const struct api_context *context,
+              struct api **ret, struct error *error);
+void api_free(struct api *a); /* after http_free; takes NULL */
+
+#endif

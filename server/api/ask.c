@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Query arguments of GET .../results, and the SELECT they make.
+ */
+#include "api/ask.h"
+#include "api/cursor.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct ask_reading {
+    struct ask *ask;
+    bool format_given;
+    struct error *error;
+    int err;
+};
+
+static int ask_number(const char *text, int64_t *ret)
+{
+    char *end;
+    errno = 0;
+    long long v = strtoll(text, &end, 10);
+    if (errno || end == text || *end || *text == ' ' || *text == '+')
+        return -EINVAL;
+    *ret = v;
+    return 0;
+}
+
+/* Microseconds, -15m (before now), now, RFC 3339. */
+static int ask_time(const char *name, const char *text, int64_t *ret,
+                    struct error *error)
+{
+    int64_t back_us;
+    if (ask_number(text, ret) == 0)
+        return 0;
+    if (strcmp(text, "now") == 0) {
+        *ret = clock_now_us();
+        return 0;
+    }
+    if (text[0] == '-' && clock_parse_duration(text + 1, &back_us) == 0) {
+        *ret = clock_now_us() - back_us;
+        return 0;
+    }
+    if (clock_parse(text, strlen(text), ret) == 0)
+        return 0;
+    return error_set(
+        error, -EINVAL,
+        "%s: '%s' is no time; like 2026-01-02T03:04:05Z, -15m, now, or microseconds "
+        "since 1970 (write + in a URL as %%2B)",
+        name, text);
+}
+
+static int ask_set_limit(struct ask *ask, const char *text, struct error *error)
+{
+    int64_t n;
+    ask->all = strcmp(text, "all") == 0;
+    if (ask->all)
+        return 0;
+    if (ask_number(text, &n) || n < 1 || n > ASK_LIMIT_MAX)
+        return error_set(error, -EINVAL, "limit: '%s' is not 1 to %d, nor 'all'", text,
+                         ASK_LIMIT_MAX);
+    ask->limit = (uint64_t)n;
+    return 0;
+}
+
+static int ask_set_order(struct ask *ask, const char *text, struct error *error)
+{
+    ask->descending = strcmp(text, "desc") == 0;
+    if (!ask->descending && strcmp(text, "asc") != 0)
+        return error_set(error, -EINVAL, "order: '%s' is neither asc nor desc", text);
+    return 0;
+}
+
+static int ask_set_times(struct ask *ask, const char *text, struct error *error)
+{
+    ask->times_us = strcmp(text, "us") == 0;
+    if (!ask->times_us && strcmp(text, "rfc3339") != 0)
+        return error_set(error, -EINVAL, "times: '%s' is neither rfc3339 nor us", text);
+    return 0;
+}
+
+static int ask_add_column(struct ask *ask, const char *name, size_t size,
+                          struct error *error)
+{
+    const struct table *t = ask->table;
+    struct rowout_column found = {0};
+    if (size == 10 && memcmp(name, "window_end", 10) == 0)
+        found = (struct rowout_column){"window_end", WEIR_TIME};
+    for (size_t c = 0; c < t->n_columns; c++)
+        if (strlen(t->column[c].name) == size &&
+            memcmp(t->column[c].name, name, size) == 0)
+            found = (struct rowout_column){t->column[c].name, t->column[c].type};
+    if (!found.name)
+        return error_set(error, -EINVAL, "columns: table '%s' has no column '%.*s'",
+                         t->name, (int)(size < 100 ? size : 100), name);
+    if (ask->n_columns == ASK_COLUMNS_MAX)
+        return error_set(error, -EINVAL, "columns: more than %d", ASK_COLUMNS_MAX);
+    ask->column[ask->n_columns++] = found;
+    return 0;
+}
+
+static int ask_set_columns(struct ask *ask, const char *list, struct error *error)
+{
+    int err = 0;
+    for (const char *p = list;; p++) {
+        size_t size = strcspn(p, ",");
+        err = ask_add_column(ask, p, size, error);
+        p += size;
+        if (err || !*p)
+            return err;
+    }
+}
+
+static int ask_add_filter(struct ask *ask, size_t column, const char *value,
+                          struct error *error)
+{
+    const struct table_column *c = &ask->table->column[column];
+    struct ask_filter f = {column, value, 0};
+    bool is_bool = c->type == WEIR_BOOL;
+    if (ask->n_filters == ASK_FILTERS_MAX)
+        return error_set(error, -EINVAL, "more than %d values for key columns",
+                         ASK_FILTERS_MAX);
+    if (is_bool && (strcmp(value, "true") == 0 || strcmp(value, "false") == 0))
+        f.number = value[0] == 't';
+    else if (c->type != WEIR_STRING && ask_number(value, &f.number))
+        return error_set(error, -EINVAL, "%s: '%s' is no %s", c->name, value,
+                         is_bool ? "bool (true, false)" : "whole number");
+    ask->filter[ask->n_filters++] = f;
+    return 0;
+}
+
+/* The key column of this name; 0 (the window's start): there is none. */
+static size_t ask_key(const struct table *t, const char *name)
+{
+    for (size_t c = 1; c < t->n_primary; c++)
+        if (strcmp(t->column[c].name, name) == 0)
+            return c;
+    return 0;
+}
+
+static int ask_unknown(const struct ask *ask, const char *name, struct error *error)
+{
+    error_set(error, -EINVAL,
+              "unknown parameter '%s'; there are from, to, columns, order, limit, "
+              "cursor, format, "
+              "times, and the key columns",
+              name);
+    for (size_t c = 1; c < ask->table->n_primary; c++) {
+        size_t used = strlen(error->text);
+        snprintf(error->text + used, sizeof(error->text) - used, "%s %s",
+                 c > 1 ? "," : "", ask->table->column[c].name);
+    }
+    return -EINVAL;
+}
+
+static int ask_argument(struct ask_reading *reading, const char *name,
+                        const char *value)
+{
+    struct ask *ask = reading->ask;
+    struct error *error = reading->error;
+    if (strcmp(name, "from") == 0)
+        return ask_time(name, value, &ask->from_us, error);
+    if (strcmp(name, "to") == 0)
+        return ask_time(name, value, &ask->to_us, error);
+    if (strcmp(name, "limit") == 0)
+        return ask_set_limit(ask, value, error);
+    if (strcmp(name, "order") == 0)
+        return ask_set_order(ask, value, error);
+    if (strcmp(name, "times") == 0)
+        return ask_set_times(ask, value, error);
+    if (strcmp(name, "columns") == 0)
+        return ask_set_columns(ask, value, error);
+    if (strcmp(name, "cursor") == 0) {
+        ask->cursor = value;
+        return cursor_check(ask->table, value)
+                   ? error_set(error, -EINVAL, "cursor: it is not one of this table")
+                   : 0;
+    }
+    if (strcmp(name, "format") == 0) {
+        reading->format_given = true;
+        return rowout_parse(value, &ask->format) || ask->format == ROWOUT_TABLE
+                   ? error_set(error, -EINVAL,
+                               "format: '%s' is not json, ndjson or csv", value)
+                   : 0;
+    }
+    /* A key column that is called like one of the above is reached as key.NAME. */
+    size_t key = ask_key(ask->table, strncmp(name, "key.", 4) == 0 ? name + 4 : name);
+    return key ? ask_add_filter(ask, key, value, error) : ask_unknown(ask, name, error);
+}
+
+static bool ask_each(void *ctx, const char *name, const char *value)
+{
+    struct ask_reading *reading = ctx;
+    reading->err = ask_argument(reading, name, value ? value : "");
+    return reading->err == 0;
+}
+
+int ask_parse(struct ask *ask, const struct table *table, struct http_request *r,
+              struct error *error)
+{
+    *ask = (struct ask){.table = table,
+                        .from_us = INT64_MIN,
+                        .to_us = INT64_MAX,
+                        .limit = ASK_LIMIT_DEFAULT};
+    struct ask_reading reading = {.ask = ask, .error = error};
+    http_each_query(r, ask_each, &reading);
+    if (reading.err)
+        return reading.err;
+    if (!reading.format_given && rowout_accept(http_header(r, "Accept"), &ask->format))
+        return error_set(
+            error, -ENOENT,
+            "Accept: there are application/json, application/x-ndjson, text/csv");
+    if (ask->all && ask->format == ROWOUT_JSON)
+        return error_set(error, -EINVAL,
+                         "limit=all is for format=ndjson and csv; JSON takes 1 to %d",
+                         ASK_LIMIT_MAX);
+    int err = 0;
+    if (ask->n_columns == 0)
+        for (size_t c = 0; !err && c < table->n_columns; c++)
+            err = ask_add_column(ask, table->column[c].name,
+                                 strlen(table->column[c].name), error);
+    for (size_t c = 0; ask->times_us && c < ask->n_columns; c++)
+        if (ask->column[c].type == WEIR_TIME)
+            ask->column[c].type = WEIR_INT;
+    return err;
+}
+
+/* ---- The statement ---- */
+
+static void ask_primary(sqlite3_str *sql, const struct table *t, const char *between)
+{
+    for (size_t c = 0; c < t->n_primary; c++)
+        sqlite3_str_appendf(sql, "%s\"%w\"", c ? between : "", t->column[c].name);
+}
+
+static void ask_marks(sqlite3_str *sql, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sqlite3_str_appendall(sql, i ? ", ?" : "?");
+}
+
+/* AND "symbol" IN (?, ?): the values of one column, wherever they stood among the arguments. */
+static void ask_filters(sqlite3_str *sql, const struct ask *ask)
+{
+    for (size_t c = 1; c < ask->table->n_primary; c++) {
+        size_t n = 0;
+        for (size_t i = 0; i < ask->n_filters; i++)
+            n += ask->filter[i].column == c;
+        if (!n)
+            continue;
+        sqlite3_str_appendf(sql, " AND \"%w\" IN (", ask->table->column[c].name);
+        ask_marks(sql, n);
+        sqlite3_str_appendall(sql, ")");
+    }
+}
+
+static void ask_bound(sqlite3_str *sql, const struct table *t, const char *comparison)
+{
+    sqlite3_str_appendall(sql, " AND (");
+    ask_primary(sql, t, ", ");
+    sqlite3_str_appendf(sql, ") %s (", comparison);
+    ask_marks(sql, t->n_primary);
+    sqlite3_str_appendall(sql, ")");
+}
+
+char *ask_sql(const struct ask *ask, enum ask_select what, bool after, bool last)
+{
+    const struct table *t = ask->table;
+    sqlite3_str *sql = sqlite3_str_new(NULL);
+    sqlite3_str_appendall(sql, "SELECT ");
+    for (size_t c = 0; what == ASK_ROWS && c < ask->n_columns; c++)
+        sqlite3_str_appendf(sql, "\"%w\", ", ask->column[c].name);
+    ask_primary(sql, t, ", ");
+    sqlite3_str_appendf(sql,
+                        " FROM \"%w\" WHERE window_start >= ? AND window_start %s ?",
+                        t->name, ask->to_us == INT64_MAX ? "<=" : "<");
+    ask_filters(sql, ask);
+    if (after)
+        ask_bound(sql, t, ask->descending ? "<" : ">");
+    if (last)
+        ask_bound(sql, t, ask->descending ? ">=" : "<=");
+    sqlite3_str_appendall(sql, " ORDER BY ");
+    ask_primary(sql, t, ask->descending ? " DESC, " : ", ");
+    sqlite3_str_appendall(sql, ask->descending ? " DESC LIMIT ? OFFSET ?"
+                                               : " LIMIT ? OFFSET ?");
+    return sqlite3_str_finish(sql);
+}
+
+int ask_bind(const struct ask *ask, sqlite3_stmt *s, const char *after,
+             const char *last, uint64_t limit, uint64_t offset)
+{
+    int i = 1, err = 0;
+    int n_primary = (int)ask->table->n_primary;
+    sqlite3_bind_int64(s, i++, ask->from_us);
+    sqlite3_bind_int64(s, i++, ask->to_us);
+    for (size_t c = 1; c < ask->table->n_primary; c++) {
+        for (size_t k = 0; k < ask->n_filters; k++) {
+            const struct ask_filter *f = &ask->filter[k];
+            if (f->column != c)
+                continue;
+            if (ask->table->column[c].type == WEIR_STRING)
+                sqlite3_bind_text(s, i++, f->text, -1, SQLITE_STATIC);
+            else
+                sqlite3_bind_int64(s, i++, f->number);
+        }
+    }
+    if (after) {
+        err = cursor_bind(ask->table, after, s, i);
+        i += n_primary;
+    }
+    if (last && !err) {
+        err = cursor_bind(ask->table, last, s, i);
+        i += n_primary;
+    }
+    sqlite3_bind_int64(s, i++, (sqlite3_int64)limit);
+    sqlite3_bind_int64(s, i, (sqlite3_int64)offset);
+    return err;
+}

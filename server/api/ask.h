@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The question behind GET .../results: query arguments, checked against the table, and the SELECT they
+ * make.
+ */
+#ifndef WEIR_API_ASK_H
+#define WEIR_API_ASK_H
+
+#include "analyze/rowset.h"
+#include "api/rowout.h"
+#include "base/error.h"
+#include "http/http.h"
+
+#define ASK_LIMIT_DEFAULT 1000
+#define ASK_LIMIT_MAX     100000 /* JSON; NDJSON and CSV may ask for limit=all */
+#define ASK_COLUMNS_MAX   300    /* SCHEMA_COLUMNS_MAX and window_end, with room */
+#define ASK_FILTERS_MAX   500    /* values of all key filters together */
+
+struct ask_filter {
+    size_t column; /* of the table */
+    const char *text;
+    int64_t number; /* not of string columns */
+};
+
+struct ask {
+    const struct table *table;
+    int64_t from_us,
+        to_us; /* window_start >= from, < to; INT64_MIN, INT64_MAX: not given */
+    bool descending;
+    bool times_us; /* integers instead of RFC 3339 */
+    bool all;
+    uint64_t limit;
+    const char *cursor; /* NULL: from the beginning */
+    enum rowout_format format;
+    size_t n_columns;
+    struct rowout_column column[ASK_COLUMNS_MAX]; /* what is shown */
+    size_t n_filters;
+    struct ask_filter filter[ASK_FILTERS_MAX];
+};
+
+/* Reads the request's arguments and Accept header. -EINVAL; -ENOENT: the header takes no format that
+ * there is. `ask` points into the request. */
+int ask_parse(struct ask *ask, const struct table *table, struct http_request *r,
+              struct error *error);
+
+enum ask_select {
+    ASK_ROWS, /* the columns shown, then those of the primary key; LIMIT is a parameter */
+    ASK_LOOKAHEAD, /* the primary key of the last row of the page, and of the row behind it */
+};
+
+/* The statement's text, or NULL (no memory): sqlite3_free. Rows behind the cursor `after`, up to and
+ * with the cursor `last`; NULL: not bounded. */
+char *ask_sql(const struct ask *ask, enum ask_select what, bool after, bool last);
+
+/* Binds what ask_sql has left open. */
+int ask_bind(const struct ask *ask, sqlite3_stmt *s, const char *after,
+             const char *last, uint64_t limit, uint64_t offset);
+
+#endif

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the API share.
+ */
+#ifndef WEIR_API_INTERNAL_H
+#define WEIR_API_INTERNAL_H
+
+#include "api/api.h"
+#include "api/rowout.h"
+
+struct api {
+    struct api_context is;
+    struct buffer plugins; /* the answer of /plugins, made once */
+};
+
+/* Handlers of routes; ctx is struct api. */
+void results_get(struct http_request *r, void *api);
+void sqlquery_get(struct http_request *r, void *api);
+void sqlquery_post(struct http_request *r, void *api);
+void overview_streams(struct http_request *r, void *api);
+void overview_stream(struct http_request *r, void *api);
+void overview_pipelines(struct http_request *r, void *api);
+void overview_pipeline(struct http_request *r, void *api);
+void overview_watermarks(struct http_request *r, void *api);
+void overview_plugins(struct http_request *r, void *api);
+void probes_live(struct http_request *r, void *api);
+void probes_ready(struct http_request *r, void *api);
+void probes_version(struct http_request *r, void *api);
+void probes_metrics(struct http_request *r, void *api);
+void probes_openapi(struct http_request *r, void *api);
+void probes_page(struct http_request *r, void *api);
+
+/* The answer of /plugins. */
+int overview_list_plugins(struct plugins *plugins, struct buffer *ret);
+
+/* NULL and answered 404 if the {pipeline} of the path is unknown. */
+struct pipeline *api_find_pipeline(const struct api *a, struct http_request *r);
+
+/* No query arguments are taken: answers 400 to any, and returns false. */
+bool api_no_arguments(struct http_request *r);
+
+/* Answers with what a reader's failure is to a client: 400, 403, 422, 503, 504. */
+void api_read_failed(struct http_request *r, int err, const char *text);
+
+extern const char text_openapi[]; /* server/api/openapi.json */
+
+#endif

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What streams, pipelines and plugins are and do: /streams, /pipelines, /plugins, .../watermarks.
+ */
+#include "api/internal.h"
+#include "api/jsonout.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Streams ---- */
+
+static uint64_t overview_load(const _Atomic uint64_t *counter)
+{
+    return atomic_load_explicit(counter, memory_order_relaxed);
+}
+
+static void overview_put_rejected(struct buffer *b, const struct source_stream *s)
+{
+    uint64_t total = 0;
+    for (int i = 0; i < DECODE_REASONS; i++)
+        total += overview_load(&s->rejected[i]);
+    jsonout_count(b, "rejected", total);
+    jsonout_open(b, "rejected_by_reason", '{');
+    for (int i = 0; i < DECODE_REASONS; i++)
+        jsonout_count(b, decode_reason_name((enum decode_reason)i),
+                      overview_load(&s->rejected[i]));
+    jsonout_close(b, '}');
+}
+
+static void overview_put_stream(struct buffer *b, const char *name,
+                                const struct config_stream *c,
+                                const struct source_stream *s)
+{
+    static const char *const units[] = {"rfc3339", "s", "ms", "us", "ns", "arrival"};
+    jsonout_open(b, name, '{');
+    jsonout_string(b, "name", c->name);
+    jsonout_open(b, "time", '{');
+    jsonout_string(b, "field", c->schema->column[0].name);
+    jsonout_string(b, "unit", units[c->time_unit]);
+    jsonout_close(b, '}');
+    jsonout_open(b, "fields", '[');
+    for (size_t i = 1; i < c->schema->n; i++) {
+        jsonout_open(b, NULL, '{');
+        jsonout_string(b, "name", c->schema->column[i].name);
+        jsonout_string(b, "type", schema_type_name(c->schema->column[i].type));
+        jsonout_close(b, '}');
+    }
+    jsonout_close(b, ']');
+    jsonout_duration(b, "max_future_skew", c->max_future_skew_us);
+    jsonout_count(b, "accepted", overview_load(&s->accepted));
+    overview_put_rejected(b, s);
+    jsonout_count(b, "requests", overview_load(&s->requests));
+    jsonout_count(b, "bytes", overview_load(&s->bytes));
+    jsonout_count(b, "throttled", overview_load(&s->throttled));
+    jsonout_close(b, '}');
+}
+
+void overview_streams(struct http_request *r, void *api)
+{
+    const struct api *a = api;
+    if (!api_no_arguments(r))
+        return;
+    struct buffer b = {0};
+    jsonout_open(&b, NULL, '[');
+    for (size_t i = 0; i < a->is.config->n_streams; i++)
+        overview_put_stream(&b, NULL, &a->is.config->stream[i], &a->is.stream[i]);
+    buffer_puts(&b, "]\n");
+    http_reply_buffer(r, 200, "application/json", &b);
+}
+
+void overview_stream(struct http_request *r, void *api)
+{
+    const struct api *a = api;
+    const char *name = http_param(r, "stream");
+    for (size_t i = 0; name && i < a->is.config->n_streams; i++) {
+        if (strcmp(a->is.config->stream[i].name, name) != 0)
+            continue;
+        if (!api_no_arguments(r))
+            return;
+        struct buffer b = {0};
+        overview_put_stream(&b, NULL, &a->is.config->stream[i], &a->is.stream[i]);
+        buffer_putc(&b, '\n');
+        http_reply_buffer(r, 200, "application/json", &b);
+        return;
+    }
+    http_problem(r, 404, "unknown_stream",
+                 "there is no stream '%s'; /api/v1/streams lists them",
+                 name ? name : "");
+}
+
+/* ---- Pipelines ---- */
+
+static void overview_put_table(struct buffer *b, const struct table *t)
+{
+    jsonout_open(b, NULL, '{');
+    jsonout_string(b, "name", t->name);
+    jsonout_open(b, "columns", '[');
+    for (size_t c = 0; c < t->n_columns; c++) {
+        jsonout_open(b, NULL, '{');
+        jsonout_string(b, "name", t->column[c].name);
+        jsonout_string(b, "type", schema_type_name(t->column[c].type));
+        jsonout_bool(b, "key", c < t->n_primary);
+        jsonout_string(b, "help", t->column[c].help ? t->column[c].help : "");
+        jsonout_close(b, '}');
+    }
+    jsonout_close(b, ']');
+    jsonout_close(b, '}');
+}
+
+static void overview_put_status(struct buffer *b, struct pipeline *p)
+{
+    struct pipeline_status s = {.watermark_us = INT64_MIN, .max_event_us = INT64_MIN};
+    pipeline_status(p, &s);
+    jsonout_open(b, "status", '{');
+    jsonout_time(b, "watermark", s.watermark_us);
+    jsonout_time(b, "max_event", s.max_event_us);
+    jsonout_count(b, "position", s.position);
+    jsonout_count(b, "events", s.events);
+    jsonout_count(b, "late", s.late);
+    jsonout_count(b, "filtered", s.filtered);
+    jsonout_count(b, "null_keys", s.null_keys);
+    jsonout_count(b, "over_groups", s.over_groups);
+    jsonout_count(b, "rows", s.rows);
+    jsonout_count(b, "groups", s.groups);
+    jsonout_count(b, "state_bytes", s.state_bytes);
+    jsonout_count(b, "queued", s.queued);
+    jsonout_string(b, "error", s.error[0] ? s.error : NULL);
+    jsonout_close(b, '}');
+}
+
+static void overview_put_settings(struct buffer *b, const struct config *config,
+                                  const struct config_pipeline *c)
+{
+    const struct config_stream *from = &config->stream[c->stream];
+    jsonout_string(b, "name", c->name);
+    jsonout_string(b, "from", from->name);
+    jsonout_string(b, "where", c->where);
+    jsonout_open(b, "key", '[');
+    for (size_t i = 0; i < c->n_keys; i++)
+        jsonout_string(b, NULL, from->schema->column[c->key[i]].name);
+    jsonout_close(b, ']');
+    jsonout_duration(b, "window", c->window_us);
+    jsonout_duration(b, "window_offset", c->window_offset_us);
+    jsonout_duration(b, "out_of_orderness", c->out_of_orderness_us);
+    jsonout_duration(b, "idle_timeout", c->idle_timeout_us);
+    jsonout_duration(b, "retain", c->retain_us);
+    jsonout_count(b, "workers", c->workers);
+    jsonout_open(b, "analyzers", '[');
+    for (size_t i = 0; i < c->n_analyzers; i++)
+        jsonout_string(b, NULL, c->analyzer[i].plugin);
+    jsonout_close(b, ']');
+}
+
+static void overview_put_pipeline(struct buffer *b, const struct api *a,
+                                  struct pipeline *p)
+{
+    const struct table *const *tables;
+    size_t n = pipeline_tables(p, &tables);
+    jsonout_open(b, NULL, '{');
+    overview_put_settings(b, a->is.config, pipeline_config(p));
+    jsonout_open(b, "tables", '[');
+    for (size_t i = 0; i < n; i++)
+        overview_put_table(b, tables[i]);
+    jsonout_close(b, ']');
+    overview_put_status(b, p);
+    jsonout_close(b, '}');
+}
+
+void overview_pipelines(struct http_request *r, void *api)
+{
+    const struct api *a = api;
+    if (!api_no_arguments(r))
+        return;
+    struct buffer b = {0};
+    jsonout_open(&b, NULL, '[');
+    for (size_t i = 0; i < a->is.config->n_pipelines; i++)
+        overview_put_pipeline(&b, a, a->is.pipeline[i]);
+    buffer_puts(&b, "]\n");
+    http_reply_buffer(r, 200, "application/json", &b);
+}
+
+void overview_pipeline(struct http_request *r, void *api)
+{
+    struct pipeline *p = api_find_pipeline(api, r);
+    if (!p || !api_no_arguments(r))
+        return;
+    struct buffer b = {0};
+    overview_put_pipeline(&b, api, p);
+    buffer_putc(&b, '\n');
+    http_reply_buffer(r, 200, "application/json", &b);
+}
+
+/* ---- Watermarks ---- */
+
+/* The source that is not idle and has the least time; -1: all are idle or none is there. */
+static int overview_slowest(const struct pipeline_source *source, size_t n)
+{
+    int least = -1;
+    for (size_t i = 0; i < n; i++)
+        if (!source[i].idle && source[i].max_event_us != INT64_MIN &&
+            (least < 0 || source[i].max_event_us < source[least].max_event_us))
+            least = (int)i;
+    return least;
+}
+
+static void overview_put_sources(struct buffer *b, const struct config_pipeline *c,
+                                 const struct pipeline_source *source, size_t n,
+                                 int slowest)
+{
+    jsonout_open(b, "sources", '[');
+    for (size_t i = 0; i < n; i++) {
+        int64_t max_us = source[i].max_event_us, us = INT64_MIN;
+        if (max_us > INT64_MIN + c->out_of_orderness_us)
+            us = max_us - c->out_of_orderness_us;
+        jsonout_open(b, NULL, '{');
+        jsonout_string(b, "name", source[i].name);
+        jsonout_time(b, "max_event", max_us);
+        jsonout_time(b, "watermark", us);
+        jsonout_bool(b, "idle", source[i].idle);
+        jsonout_bool(b, "holds_back", (int)i == slowest);
+        jsonout_close(b, '}');
+    }
+    jsonout_close(b, ']');
+}
+
+/* The first window that the watermark has not passed. */
+static int64_t overview_window_start(const struct config_pipeline *c,
+                                     int64_t watermark_us)
+{
+    int64_t rest = (watermark_us - c->window_offset_us % c->window_us) % c->window_us;
+    return watermark_us - (rest < 0 ? rest + c->window_us : rest);
+}
+
+static void overview_put_open(struct buffer *b, const struct config_pipeline *c,
+                              int64_t watermark_us, const char *slowest)
+{
+    int64_t start_us = overview_window_start(c, watermark_us);
+    int64_t end_us = start_us + c->window_us;
+    char end[CLOCK_TEXT_MAX], event[CLOCK_TEXT_MAX], idle[CLOCK_TEXT_MAX];
+    clock_format(end_us, end);
+    clock_format(end_us + c->out_of_orderness_us, event);
+    clock_format_duration(c->idle_timeout_us, idle);
+    jsonout_open(b, "open_window", '{');
+    jsonout_time(b, "start", start_us);
+    jsonout_time(b, "end", end_us);
+    jsonout_close(b, '}');
+    struct buffer text = {0};
+    if (slowest)
+        buffer_printf(
+            &text,
+            "windows up to %s close when %s%s%s has sent an event of %s or later, or "
+            "nothing for %s",
+            end, slowest[0] ? "source '" : "the source without a name", slowest,
+            slowest[0] ? "'" : "", event, idle);
+    else
+        buffer_printf(
+            &text,
+            "no source is active; windows up to %s close at an event of %s or later",
+            end, event);
+    jsonout_string(b, "waits_for", buffer_text(&text));
+    buffer_free(&text);
+}
+
+#define OVERVIEW_SOURCES_MAX LOG_SOURCES_MAX
+
+void overview_watermarks(struct http_request *r, void *api)
+{
+    struct pipeline *p = api_find_pipeline(api, r);
+    if (!p || !api_no_arguments(r))
+        return;
+    const struct config_pipeline *c = pipeline_config(p);
+    struct pipeline_source *source = calloc(OVERVIEW_SOURCES_MAX, sizeof(*source));
+    if (!source) {
+        http_problem(r, 500, "no_memory", "out of memory");
+        return;
+    }
+    size_t n = pipeline_sources(p, source, OVERVIEW_SOURCES_MAX);
+    n = n < OVERVIEW_SOURCES_MAX ? n : OVERVIEW_SOURCES_MAX;
+    int slowest = overview_slowest(source, n);
+    struct pipeline_status s = {.watermark_us = INT64_MIN, .max_event_us = INT64_MIN};
+    pipeline_status(p, &s);
+
+    struct buffer b = {0};
+    jsonout_open(&b, NULL, '{');
+    jsonout_string(&b, "pipeline", c->name);
+    jsonout_time(&b, "watermark", s.watermark_us);
+    jsonout_time(&b, "max_event", s.max_event_us);
+    jsonout_duration(&b, "out_of_orderness", c->out_of_orderness_us);
+    jsonout_duration(&b, "idle_timeout", c->idle_timeout_us);
+    overview_put_sources(&b, c, source, n, slowest);
+    if (s.watermark_us != INT64_MIN)
+        overview_put_open(&b, c, s.watermark_us,
+                          slowest < 0 ? NULL : source[slowest].name);
+    buffer_puts(&b, "}\n");
+    free(source);
+    http_reply_buffer(r, 200, "application/json", &b);
+}
+
+/* ---- Plugins ---- */
+
+static void overview_put_params(struct buffer *b, const struct weir_param *param)
+{
+    static const char *const types[] = {"",       "int",    "float", "bool",
+                                        "string", "choice", "set",   "column"};
+    jsonout_open(b, "params", '[');
+    for (; param && param->name; param++) {
+        jsonout_open(b, NULL, '{');
+        jsonout_string(b, "name", param->name);
+        jsonout_string(b, "type",
+                       param->type <= WEIR_PARAM_COLUMN ? types[param->type] : "");
+        jsonout_bool(b, "required", param->flags & WEIR_REQUIRED);
+        jsonout_string(b, "default", param->init);
+        jsonout_string(b, "choices", param->choices);
+        jsonout_string(b, "help", param->help);
+        jsonout_close(b, '}');
+    }
+    jsonout_close(b, ']');
+}
+
+static void overview_put_outputs(struct buffer *b, const struct weir_output *output)
+{
+    jsonout_open(b, "outputs", '[');
+    for (; output && output->name; output++) {
+        jsonout_open(b, NULL, '{');
+        jsonout_string(b, "name", output->name);
+        jsonout_string(b, "type",
+                       output->type >= WEIR_SAME_AS(0)
+                           ? "as the input"
+                           : schema_type_name((enum weir_type)output->type));
+        jsonout_string(b, "help", output->help);
+        jsonout_close(b, '}');
+    }
+    jsonout_close(b, ']');
+}
+
+static void overview_put_plugin(void *ctx, const char *name,
+                                const struct plugin *plugin, const struct error *error)
+{
+    struct buffer *b = ctx;
+    jsonout_open(b, NULL, '{');
+    jsonout_string(b, "name", name);
+    if (!plugin) {
+        jsonout_string(b, "error", error ? error->text : "");
+    } else {
+        const struct weir_analyzer *a = &plugin->analyzer;
+        jsonout_string(b, "version", a->version);
+        jsonout_string(b, "help", a->help);
+        jsonout_bool(b, "many_rows", a->flags & WEIR_MANY_ROWS);
+        overview_put_params(b, a->params);
+        overview_put_outputs(b, a->outputs);
+    }
+    jsonout_close(b, '}');
+}
+
+int overview_list_plugins(struct plugins *plugins, struct buffer *ret)
+{
+    jsonout_open(ret, NULL, '[');
+    int err = plugins_each(plugins, overview_put_plugin, ret);
+    buffer_puts(ret, "]\n");
+    return err < 0 ? err : ret->error;
+}
+
+void overview_plugins(struct http_request *r, void *api)
+{
+    const struct api *a = api;
+    if (api_no_arguments(r))
+        http_reply(r, 200, "application/json", a->plugins.data, a->plugins.size);
+}

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * GET /api/v1/pipelines/{pipeline}/results[/{table}]: rows in the order of the primary key, streamed in
+ * pieces. No statement, hence no snapshot of the file, is open while a client is waited for.
+ */
+#include "api/ask.h"
+#include "api/cursor.h"
+#include "api/internal.h"
+#include "base/clock.h"
+#include "base/logger.h"
+#include "store/db.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RESULTS_PIECE_ROWS 10000
+#define RESULTS_PIECE_SIZE ((size_t)256 << 10)
+
+struct results {
+    struct ask ask;
+    struct http_request *request;
+    const struct api *api;
+    struct reader *reader;
+    struct buffer out;   /* a piece of the answer */
+    struct buffer after; /* cursor of the last row written; empty: none yet */
+    struct buffer last;  /* cursor of the last row of the page; empty: all */
+};
+
+static bool results_gone(void *request)
+{
+    return http_gone(request);
+}
+
+static int results_prepare(struct results *x, enum ask_select what, sqlite3_stmt **ret,
+                           struct error *error)
+{
+    const char *after = x->after.size ? buffer_text(&x->after) : NULL;
+    const char *last = x->last.size ? buffer_text(&x->last) : NULL;
+    reader_limit(x->reader,
+                 clock_monotonic_us() + x->api->is.config->server.sql_timeout_us,
+                 results_gone, x->request);
+    char *sql = ask_sql(&x->ask, what, after, last);
+    if (!sql)
+        return error_set(error, -ENOMEM, "out of memory");
+    int offset;
+    int err = reader_prepare(x->reader, sql, strlen(sql), ret, &offset, error);
+    sqlite3_free(sql);
+    if (err)
+        return err;
+    uint64_t limit = what == ASK_ROWS ? RESULTS_PIECE_ROWS : 2;
+    err = ask_bind(&x->ask, *ret, after, last, limit,
+                   what == ASK_ROWS ? 0 : x->ask.limit - 1);
+    return err ? error_set(error, err, "the key of a row is too long for a cursor") : 0;
+}
+
+/* Finds where the page ends, and whether there is more behind it. */
+static int results_look_ahead(struct results *x, bool *ret_more, struct error *error)
+{
+    DB_STATEMENT s = NULL;
+    int err = results_prepare(x, ASK_LOOKAHEAD, &s, error);
+    if (err)
+        return err;
+    int got = reader_step(x->reader, s, error);
+    if (got != 1)
+        return got;
+    err = cursor_make(x->ask.table, s, 0, &x->last);
+    if (err)
+        return error_set(error, err, "the key of a row is too long for a cursor");
+    got = reader_step(x->reader, s, error);
+    *ret_more = got == 1;
+    return got < 0 ? got : 0;
+}
+
+/* One argument of the request again, as it was but encoded. */
+static bool results_copy_argument(void *ctx, const char *name, const char *value)
+{
+    struct buffer *link = ctx;
+    if (strcmp(name, "cursor") == 0)
+        return true;
+    const char *parts[] = {name, value ? value : ""};
+    for (size_t i = 0; i < 2; i++) {
+        for (const char *p = parts[i]; *p; p++) {
+            bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                         (*p >= '0' && *p <= '9') || strchr("-._~", *p);
+            buffer_printf(link, plain ? "%c" : "%%%02X", (unsigned char)*p);
+        }
+        buffer_putc(link, i ? '&' : '=');
+    }
+    return true;
+}
+
+/* Link: </api/v1/...?...&cursor=...>; rel="next", and the cursor alone. */
+static void results_say_next(struct results *x)
+{
+    const char *cursor = buffer_text(&x->last);
+    struct buffer link = {.limit = 65536};
+    buffer_printf(&link, "<%s?", http_path(x->request));
+    http_each_query(x->request, results_copy_argument, &link);
+    buffer_printf(&link, "cursor=%s>; rel=\"next\"", cursor);
+    if (!link.error)
+        http_set_header(x->request, "Link", buffer_text(&link));
+    http_set_header(x->request, "Weir-Next-Cursor", cursor);
+    buffer_free(&link);
+}
+
+/* Fills `out` with a piece. *ret_end: nothing comes behind it. */
+static int results_piece(struct results *x, struct rowout *o, bool *ret_end,
+                         struct error *error)
+{
+    DB_STATEMENT s = NULL;
+    int err = results_prepare(x, ASK_ROWS, &s, error);
+    size_t rows = 0;
+    int got = err;
+    bool full = false;
+    while (!full && (got = err ? err : reader_step(x->reader, s, error)) == 1) {
+        rowout_row(o, &x->out, s);
+        full = ++rows == RESULTS_PIECE_ROWS || x->out.size >= RESULTS_PIECE_SIZE;
+        if (!full)
+            continue;
+        buffer_clear(&x->after);
+        err = cursor_make(x->ask.table, s, (int)x->ask.n_columns, &x->after);
+        if (err)
+            return error_set(error, err, "the key of a row is too long for a cursor");
+    }
+    *ret_end = !full;
+    return got < 0 ? got : x->out.error;
+}
+
+/* After http_begin an error can only be shown by cutting the answer. */
+static int results_stream(struct results *x, bool *ret_begun, struct error *error)
+{
+    struct rowout o = {.format = x->ask.format,
+                       .n_columns = x->ask.n_columns,
+                       .column = x->ask.column};
+    rowout_begin(&o, &x->out);
+    for (bool end = false; !end;) {
+        int err = results_piece(x, &o, &end, error);
+        if (end)
+            rowout_end(&o, &x->out, NULL);
+        if (!err && !*ret_begun) {
+            err = http_begin(x->request, 200, rowout_content_type(o.format));
+            *ret_begun = !err;
+        }
+        if (!err)
+            err = http_write(x->request, x->out.data, x->out.size);
+        if (err)
+            return err;
+        buffer_clear(&x->out);
+    }
+    return 0;
+}
+
+static void results_answer(struct results *x)
+{
+    struct error error = {""};
+    bool more = false, begun = false;
+    int err = reader_get(x->api->is.readers, &x->reader, &error);
+    if (x->ask.cursor)
+        buffer_puts(&x->after, x->ask.cursor);
+    if (!err && !x->ask.all)
+        err = results_look_ahead(x, &more, &error);
+    if (!err && more)
+        results_say_next(x);
+    if (!err)
+        err = results_stream(x, &begun, &error);
+    if (!err || err == -EPIPE)
+        return;
+    if (!begun) {
+        api_read_failed(x->request, err, error.text);
+        return;
+    }
+    if (err != -ECANCELED)
+        log_warn("api", "results of '%s' were cut: %s", x->ask.table->name, error.text);
+    http_abort(x->request);
+}
+
+/* The pipeline's own table, the one named in the path, or its only one. */
+static const struct table *results_table(struct pipeline *p, struct http_request *r)
+{
+    const struct table *const *tables;
+    size_t n = pipeline_tables(p, &tables);
+    const char *name = http_param(r, "table");
+    const char *wanted = name ? name : http_param(r, "pipeline");
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(tables[i]->name, wanted) == 0)
+            return tables[i];
+    if (!name && n == 1)
+        return tables[0];
+    struct error list = {""};
+    for (size_t i = 0; i < n; i++) {
+        size_t used = strlen(list.text);
+        snprintf(list.text + used, sizeof(list.text) - used, " %s", tables[i]->name);
+    }
+    if (name)
+        http_problem(r, 404, "unknown_table",
+                     "pipeline '%s' has no table '%s'; there are:%s",
+                     http_param(r, "pipeline"), name, list.text);
+    else
+        http_problem(r, 404, "unknown_table",
+                     "name the table: .../results/TABLE; there are:%s", list.text);
+    return NULL;
+}
+
+void results_get(struct http_request *r, void *api)
+{
+    struct pipeline *p = api_find_pipeline(api, r);
+    const struct table *t = p ? results_table(p, r) : NULL;
+    if (!t)
+        return;
+    struct results *x = calloc(1, sizeof(*x));
+    if (!x) {
+        http_problem(r, 500, "no_memory", "out of memory");
+        return;
+    }
+    x->request = r;
+    x->api = api;
+    struct error error = {""};
+    int err = ask_parse(&x->ask, t, r, &error);
+    if (err)
+        http_problem(r, err == -ENOENT ? 406 : 400,
+                     err == -ENOENT ? "not_acceptable" : "bad_parameter", "%s",
+                     error.text);
+    else
+        results_answer(x);
+    reader_put(x->reader);
+    buffer_free(&x->out);
+    buffer_free(&x->after);
+    buffer_free(&x->last);
+    free(x);
+}

@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Rows of a statement as JSON, NDJSON, CSV or a table for people.
+ */
+#include "api/rowout.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+#define ROWOUT_TABLE_WIDTH                                                             \
+    20 /* of a column of the table; longer values push the others */
+
+static const struct {
+    const char *name, *type;
+} rowout_formats[] = {
+    [ROWOUT_JSON] = {"json", "application/json"},
+    [ROWOUT_NDJSON] = {"ndjson", "application/x-ndjson"},
+    [ROWOUT_CSV] = {"csv", "text/csv; charset=utf-8"},
+    [ROWOUT_TABLE] = {"table", "text/plain; charset=utf-8"},
+};
+#define ROWOUT_FORMATS (sizeof(rowout_formats) / sizeof(rowout_formats[0]))
+
+int rowout_parse(const char *name, enum rowout_format *ret)
+{
+    for (size_t i = 0; i < ROWOUT_FORMATS; i++) {
+        if (strcmp(rowout_formats[i].name, name) != 0)
+            continue;
+        *ret = (enum rowout_format)i;
+        return 0;
+    }
+    return -EINVAL;
+}
+
+const char *rowout_content_type(enum rowout_format format)
+{
+    return rowout_formats[format].type;
+}
+
+static int rowout_media_type(const char *type, size_t size, enum rowout_format *ret)
+{
+    static const struct {
+        const char *type;
+        enum rowout_format format;
+    } known[] = {
+        {"application/json", ROWOUT_JSON},
+        {"*/*", ROWOUT_JSON},
+        {"application/*", ROWOUT_JSON},
+        {"application/x-ndjson", ROWOUT_NDJSON},
+        {"text/csv", ROWOUT_CSV},
+        {"application/ndjson", ROWOUT_NDJSON},
+        {"text/*", ROWOUT_CSV},
+        {"application/jsonl", ROWOUT_NDJSON},
+    };
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strlen(known[i].type) != size ||
+            strncasecmp(known[i].type, type, size) != 0)
+            continue;
+        *ret = known[i].format;
+        return 0;
+    }
+    return -ENOENT;
+}
+
+int rowout_accept(const char *accept, enum rowout_format *ret)
+{
+    if (!accept || !accept[strspn(accept, " \t")]) {
+        *ret = ROWOUT_JSON;
+        return 0;
+    }
+    /* Weights are not looked at: what a client can take, it names. */
+    for (const char *p = accept; *p;) {
+        p += strspn(p, " \t,");
+        size_t size = strcspn(p, " \t,;");
+        if (size && rowout_media_type(p, size, ret) == 0)
+            return 0;
+        p += strcspn(p, ",");
+    }
+    return -ENOENT;
+}
+
+/* ---- One value ---- */
+
+static void rowout_time(struct buffer *b, int64_t us, bool quoted)
+{
+    char text[CLOCK_TEXT_MAX];
+    size_t size = clock_format(us, text);
+    if (quoted)
+        buffer_putc(b, '"');
+    buffer_put(b, text, size);
+    if (quoted)
+        buffer_putc(b, '"');
+}
+
+static void rowout_hex(struct buffer *b, sqlite3_stmt *row, int c)
+{
+    const unsigned char *bytes = sqlite3_column_blob(row, c);
+    int size = sqlite3_column_bytes(row, c);
+    for (int i = 0; bytes && i < size; i++) {
+        buffer_putc(b, "0123456789abcdef"[bytes[i] >> 4]);
+        buffer_putc(b, "0123456789abcdef"[bytes[i] & 15]);
+    }
+}
+
+static void rowout_integer(struct buffer *b, int64_t v, enum weir_type type,
+                           bool quoted)
+{
+    if (type == WEIR_TIME) {
+        rowout_time(b, v, quoted);
+        return;
+    }
+    if (type == WEIR_BOOL) {
+        buffer_puts(b, v ? "true" : "false");
+        return;
+    }
+    char text[24];
+    char *p = text + sizeof(text);
+    uint64_t u = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    do {
+        *--p = (char)('0' + u % 10);
+        u /= 10;
+    } while (u);
+    if (v < 0)
+        *--p = '-';
+    buffer_put(b, p, (size_t)(text + sizeof(text) - p));
+}
+
+static void rowout_json_value(struct buffer *b, sqlite3_stmt *row, int c,
+                              enum weir_type type)
+{
+    switch (sqlite3_column_type(row, c)) {
+    case SQLITE_INTEGER:
+        rowout_integer(b, sqlite3_column_int64(row, c), type, true);
+        return;
+    case SQLITE_FLOAT:
+        buffer_put_json_double(b, sqlite3_column_double(row, c));
+        return;
+    case SQLITE_TEXT: {
+        const char *text = (const char *)sqlite3_column_text(row, c);
+        buffer_put_json_string(b, text ? text : "",
+                               (size_t)sqlite3_column_bytes(row, c));
+        return;
+    }
+    case SQLITE_BLOB:
+        buffer_putc(b, '"');
+        rowout_hex(b, row, c);
+        buffer_putc(b, '"');
+        return;
+    default:
+        buffer_puts(b, "null");
+    }
+}
+
+/* RFC 4180: quoted where it holds a quote, a comma or a line end, and where it is empty, so that it is
+ * not null. */
+static void rowout_csv_text(struct buffer *b, const char *text, size_t size)
+{
+    bool plain = size > 0;
+    for (size_t i = 0; plain && i < size; i++)
+        plain = text[i] != '"' && text[i] != ',' && text[i] != '\n' && text[i] != '\r';
+    if (plain) {
+        buffer_put(b, text, size);
+        return;
+    }
+    buffer_putc(b, '"');
+    for (size_t i = 0; i < size; i++) {
+        if (text[i] == '"')
+            buffer_putc(b, '"');
+        buffer_putc(b, text[i]);
+    }
+    buffer_putc(b, '"');
+}
+
+/* Null and what JSON would call null are empty. */
+static void rowout_csv_value(struct buffer *b, sqlite3_stmt *row, int c,
+                             enum weir_type type)
+{
+    switch (sqlite3_column_type(row, c)) {
+    case SQLITE_INTEGER:
+        rowout_integer(b, sqlite3_column_int64(row, c), type, false);
+        return;
+    case SQLITE_FLOAT: {
+        double v = sqlite3_column_double(row, c);
+        if (v - v == 0) /* finite */
+            buffer_put_json_double(b, v);
+        return;
+    }
+    case SQLITE_TEXT: {
+        const char *text = (const char *)sqlite3_column_text(row, c);
+        rowout_csv_text(b, text ? text : "", (size_t)sqlite3_column_bytes(row, c));
+        return;
+    }
+    case SQLITE_BLOB:
+        rowout_hex(b, row, c);
+        return;
+    default:
+        return;
+    }
+}
+
+/* ---- Rows ---- */
+
+static void rowout_key(struct buffer *b, const char *name)
+{
+    buffer_put_json_string(b, name, strlen(name));
+    buffer_putc(b, ':');
+}
+
+static void rowout_row_json(struct rowout *o, struct buffer *b, sqlite3_stmt *row)
+{
+    bool arrays = o->arrays && o->format == ROWOUT_JSON;
+    buffer_putc(b, arrays ? '[' : '{');
+    for (size_t c = 0; c < o->n_columns; c++) {
+        if (c)
+            buffer_putc(b, ',');
+        if (!arrays)
+            rowout_key(b, o->column[c].name);
+        rowout_json_value(b, row, (int)c, o->column[c].type);
+    }
+    buffer_putc(b, arrays ? ']' : '}');
+}
+
+static void rowout_row_csv(struct rowout *o, struct buffer *b, sqlite3_stmt *row)
+{
+    for (size_t c = 0; c < o->n_columns; c++) {
+        if (c)
+            buffer_putc(b, ',');
+        rowout_csv_value(b, row, (int)c, o->column[c].type);
+    }
+    buffer_puts(b, "\r\n");
+}
+
+static void rowout_pad(struct buffer *b, size_t since)
+{
+    size_t width = 0; /* characters, not bytes */
+    for (size_t i = since; i < b->size; i++)
+        width += ((unsigned char)b->data[i] & 0xc0) != 0x80;
+    for (; width < ROWOUT_TABLE_WIDTH; width++)
+        buffer_putc(b, ' ');
+}
+
+static void rowout_row_table(struct rowout *o, struct buffer *b, sqlite3_stmt *row)
+{
+    for (size_t c = 0; c < o->n_columns; c++) {
+        size_t since = b->size;
+        if (sqlite3_column_type(row, (int)c) == SQLITE_TEXT)
+            buffer_put(b, sqlite3_column_text(row, (int)c),
+                       (size_t)sqlite3_column_bytes(row, (int)c));
+        else
+            rowout_csv_value(b, row, (int)c, o->column[c].type);
+        if (c + 1 < o->n_columns) {
+            rowout_pad(b, since);
+            buffer_puts(b, "  ");
+        }
+    }
+    buffer_putc(b, '\n');
+}
+
+void rowout_row(struct rowout *o, struct buffer *b, sqlite3_stmt *row)
+{
+    switch (o->format) {
+    case ROWOUT_JSON:
+        buffer_puts(b, o->rows ? ",\n" : "\n");
+        rowout_row_json(o, b, row);
+        break;
+    case ROWOUT_NDJSON:
+        rowout_row_json(o, b, row);
+        buffer_putc(b, '\n');
+        break;
+    case ROWOUT_CSV:
+        rowout_row_csv(o, b, row);
+        break;
+    case ROWOUT_TABLE:
+        rowout_row_table(o, b, row);
+        break;
+    }
+    o->rows++;
+}
+
+/* ---- Around them ---- */
+
+static void rowout_names(struct rowout *o, struct buffer *b)
+{
+    for (size_t c = 0; c < o->n_columns; c++) {
+        const char *name = o->column[c].name;
+        size_t since = b->size;
+        if (o->format == ROWOUT_JSON) {
+            buffer_puts(b, c ? "," : "");
+            buffer_put_json_string(b, name, strlen(name));
+        } else if (o->format == ROWOUT_CSV) {
+            buffer_puts(b, c ? "," : "");
+            rowout_csv_text(b, name, strlen(name));
+        } else {
+            buffer_puts(b, name);
+            if (c + 1 < o->n_columns) {
+                rowout_pad(b, since);
+                buffer_puts(b, "  ");
+            }
+        }
+    }
+}
+
+void rowout_begin(struct rowout *o, struct buffer *b)
+{
+    o->rows = 0;
+    switch (o->format) {
+    case ROWOUT_JSON:
+        if (!o->arrays) {
+            buffer_putc(b, '[');
+            return;
+        }
+        buffer_puts(b, "{\"columns\":[");
+        rowout_names(o, b);
+        buffer_puts(b, "],\"rows\":[");
+        return;
+    case ROWOUT_NDJSON:
+        return;
+    case ROWOUT_CSV:
+        rowout_names(o, b);
+        buffer_puts(b, "\r\n");
+        return;
+    case ROWOUT_TABLE:
+        rowout_names(o, b);
+        buffer_putc(b, '\n');
+        return;
+    }
+}
+
+void rowout_end(struct rowout *o, struct buffer *b, const char *cut)
+{
+    if (o->format == ROWOUT_TABLE && cut)
+        buffer_printf(b, "(cut: more %s than the limit)\n", cut);
+    if (o->format != ROWOUT_JSON)
+        return;
+    buffer_puts(b, o->rows ? "\n]" : "]");
+    if (!o->arrays) {
+        buffer_putc(b, '\n');
+        return;
+    }
+    buffer_puts(b, cut ? ",\"truncated\":true,\"reason\":\"" : ",\"truncated\":false");
+    if (cut) {
+        buffer_puts(b, cut);
+        buffer_putc(b, '"');
+    }
+    buffer_puts(b, "}\n");
+}

@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Rows of a statement as JSON, NDJSON, CSV or a table for people, piece by piece: the buffer is the
+ * caller's to hand on and clear between rows.
+ *
+ *      rowout_begin, rowout_row for each row, rowout_end
+ */
+#ifndef WEIR_API_ROWOUT_H
+#define WEIR_API_ROWOUT_H
+
+#include "base/buffer.h"
+#include "weir/plugin.h"
+
+#include <sqlite3.h>
+#include <stdbool.h>
+
+enum rowout_format { ROWOUT_JSON, ROWOUT_NDJSON, ROWOUT_CSV, ROWOUT_TABLE };
+
+struct rowout_column {
+    const char *name;
+    enum weir_type
+        type; /* WEIR_TIME is printed as RFC 3339, WEIR_BOOL as true and false; 0: as stored */
+};
+
+struct rowout {
+    enum rowout_format format;
+    bool
+        arrays; /* JSON: {"columns":[...],"rows":[[...],...],"truncated":...}, not [{...},...] */
+    size_t n_columns;
+    const struct rowout_column *column; /* as many as the statement has */
+    uint64_t rows;                      /* written so far */
+};
+
+/* "json", "ndjson", "csv", "table"; -EINVAL. */
+int rowout_parse(const char *name, enum rowout_format *ret);
+
+/* The one a list of media types asks for first; JSON where it takes anything or nothing is known.
+ * -ENOENT: it asks only for others. */
+int rowout_accept(const char *accept, enum rowout_format *ret);
+
+const char *rowout_content_type(enum rowout_format format);
+
+void rowout_begin(struct rowout *o, struct buffer *b);
+void rowout_row(struct rowout *o, struct buffer *b, sqlite3_stmt *row);
+/* `cut` says why rows are missing ("rows", "bytes", "time"), or is NULL; only JSON with arrays and the
+ * table can say it. */
+void rowout_end(struct rowout *o, struct buffer *b, const char *cut);
+
+#endif
