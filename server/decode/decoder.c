@@ -11,6 +11,7 @@
 #include "decode/array.h"
 #include "decode/csv.h"
 #include "decode/json.h"
+#include "decode/report.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -32,23 +33,8 @@ struct decoder {
     bool begun;    /* JSON: between the first and the last byte of an element */
     bool broken;   /* nothing more can be read */
 
-    uint64_t line, column; /* where the next byte stands, from 1 and from 0 */
-    uint64_t begin_line, begin_column; /* the same for the record */
-    struct decode_stats stats;
-    struct decode_error errors[DECODE_ERRORS_MAX];
+    struct report report;
 };
-
-const char *decode_reason_name(enum decode_reason reason)
-{
-    static const char *const name[DECODE_REASONS] = {
-        [DECODE_SYNTAX] = "syntax", [DECODE_UTF8] = "utf8",
-        [DECODE_DEPTH] = "depth",   [DECODE_TOO_LONG] = "too_long",
-        [DECODE_TYPE] = "type",     [DECODE_RANGE] = "range",
-        [DECODE_FIELDS] = "fields", [DECODE_NO_TIME] = "no_time",
-        [DECODE_FUTURE] = "future",
-    };
-    return name[reason];
-}
 
 static const uint8_t space_in_line[256] = {[' '] = 1, ['\t'] = 1, ['\r'] = 1};
 static const uint8_t space_anywhere[256] = {
@@ -138,36 +124,21 @@ void decoder_reset(struct decoder *d, int64_t now_us)
     decoder_clock(d, now_us);
     d->carry_size = 0;
     d->whole = d->skipping = d->begun = d->broken = false;
-    d->line = d->begin_line = 1;
-    d->column = d->begin_column = 0;
+    report_reset(&d->report);
     d->array = (struct array){.state = ARRAY_START};
     if (d->format == DECODE_CSV)
         csv_begin_body(d->csv);
-    d->stats = (struct decode_stats){.errors = d->errors};
 }
 
 const struct decode_stats *decoder_stats(const struct decoder *d)
 {
-    return &d->stats;
+    return &d->report.stats;
 }
 
-/* Counts the record as rejected for what its fault says; `begin` are its bytes, if they are there. */
+/* `begin`: the bytes of the record, NULL if they are gone. */
 static void reject(struct decoder *d, const char *begin)
 {
-    const struct record_fault *f = &d->record->fault;
-    d->stats.rejected++;
-    d->stats.by_reason[f->reason]++;
-    if (d->stats.n_errors == DECODE_ERRORS_MAX)
-        return;
-    struct decode_error *e = &d->errors[d->stats.n_errors++];
-    *e = (struct decode_error){.line = d->begin_line, .reason = f->reason};
-    memcpy(e->message, f->message, sizeof e->message);
-    if (!f->at || !begin)
-        return;
-    const char *line = memrchr(begin, '\n', (size_t)(f->at - begin));
-    uint64_t column = line ? (uint64_t)(f->at - line)
-                           : d->begin_column + (uint64_t)(f->at - begin) + 1;
-    e->column = column > UINT32_MAX ? UINT32_MAX : (uint32_t)column;
+    report_reject(&d->report, &d->record->fault, begin);
 }
 
 /* Nothing more of this body can be read. */
@@ -188,18 +159,6 @@ static int reject_too_long(struct decoder *d)
     return RECORD_OK;
 }
 
-/* Moves the position past n bytes. */
-static void advance(struct decoder *d, const char *p, size_t n)
-{
-    const char *end = p + n, *feed;
-    while ((feed = memchr(p, '\n', (size_t)(end - p)))) {
-        d->line++;
-        d->column = 0;
-        p = feed + 1;
-    }
-    d->column += (uint64_t)(end - p);
-}
-
 static int make_room(struct decoder *d, struct batch *out)
 {
     d->record->out = out;
@@ -211,7 +170,7 @@ static int make_room(struct decoder *d, struct batch *out)
 
 static size_t bom_size(const struct decoder *d, const char *p)
 {
-    return d->begin_line == 1 && memcmp(p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    return d->report.begin_line == 1 && memcmp(p, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
 }
 
 /* The line at *p, moved past it. */
@@ -228,7 +187,7 @@ static inline int decode_line(struct decoder *d, const char **p, struct batch *o
         end = (const char *)rawmemchr(begin, '\n') + 1;
     bool too_long = (size_t)(end - begin) - 1 > d->record->size_max;
     if (__builtin_expect(status == RECORD_OK && !too_long, 1)) {
-        d->stats.accepted++;
+        d->report.stats.accepted++;
     } else if (too_long) {
         if (status == RECORD_OK) {
             out->n_rows--;
@@ -238,7 +197,7 @@ static inline int decode_line(struct decoder *d, const char **p, struct batch *o
     } else if (status == RECORD_BAD) {
         reject(d, begin);
     }
-    d->line = ++d->begin_line;
+    report_next_line(&d->report);
     *p = end;
     return RECORD_OK;
 }
@@ -259,11 +218,11 @@ static int decode_lines(struct decoder *d, const char **p, const char *end,
 static int decode_whole(struct decoder *d, const char *p, size_t size,
                         struct batch *out)
 {
+    if (size - d->terminator > d->record->size_max)
+        return reject_too_long(d);
     int status = make_room(d, out);
     if (status != RECORD_OK)
         return status;
-    if (size - d->terminator > d->record->size_max)
-        return reject_too_long(d);
     const char *end;
     bool header = d->format == DECODE_CSV && !d->csv->have_header;
     if (d->format == DECODE_CSV)
@@ -276,15 +235,14 @@ static int decode_whole(struct decoder *d, const char *p, size_t size,
         return status;
     if (status == RECORD_BAD)
         reject(d, p);
-    d->stats.accepted += status == RECORD_OK;
+    d->report.stats.accepted += status == RECORD_OK;
     return RECORD_OK;
 }
 
 /* The next record begins where the last one ended. */
 static void begin_record(struct decoder *d)
 {
-    d->begin_line = d->line;
-    d->begin_column = d->column;
+    report_begin(&d->report);
     d->begun = d->skipping = d->whole = false;
     d->carry_size = 0;
     if (d->format == DECODE_CSV)
@@ -310,7 +268,7 @@ static int grow_carry(struct decoder *d, size_t size)
 static int keep(struct decoder *d, const char *p, size_t n, bool whole)
 {
     if (d->format != DECODE_NDJSON)
-        advance(d, p, n);
+        report_advance(&d->report, p, n);
     size_t counted = d->carry_size + n - (whole ? d->terminator : 0);
     if (d->skipping || counted > d->record->size_max) {
         d->skipping = true;
@@ -341,7 +299,7 @@ static int end_skipped(struct decoder *d)
 {
     int status = reject_too_long(d);
     if (d->format == DECODE_NDJSON)
-        d->line++;
+        d->report.line++;
     begin_record(d);
     return status;
 }
@@ -351,7 +309,7 @@ static int pass_between(struct decoder *d, const char **p, const char *end)
 {
     const char *problem, *at, *begin = *p;
     const char *next = array_between(&d->array, begin, end, &problem, &at);
-    advance(d, begin, (size_t)((next ? next : at) - begin));
+    report_advance(&d->report, begin, (size_t)((next ? next : at) - begin));
     begin_record(d);
     if (!next) {
         record_fault(d->record, at, DECODE_SYNTAX, "%s", problem);
@@ -383,7 +341,7 @@ static int decode_in_place(struct decoder *d, const char *p, size_t size,
         return err < 0 ? err : status;
     }
     if (status == RECORD_OK) {
-        advance(d, p, size);
+        report_advance(&d->report, p, size);
         begin_record(d);
     }
     return status;

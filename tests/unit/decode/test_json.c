@@ -738,6 +738,35 @@ static void full_batch_is_handed_back(void **state)
     buffer_free(&body);
 }
 
+static void long_element_behind_a_full_batch_is_skipped(void **state)
+{
+    (void)state;
+    struct decode_options o = fixture_options();
+    struct decoder *d = NULL;
+    struct batch *b = NULL;
+    struct buffer body = {0};
+    buffer_putc(&body, '[');
+    for (size_t i = 0; i < BATCH_ROWS_MAX; i++)
+        buffer_puts(&body, "{\"ts\":1},");
+    buffer_printf(&body, "{\"ts\":2,\"x\":\"%5000s\"},{\"ts\":3}]%100s", "", "");
+    assert_int_equal(decoder_new(&o, DECODE_JSON, &d), 0);
+    assert_int_equal(batch_new(fixture_schema, 1, &b), 0);
+    const char *p = body.data;
+    size_t n = body.size;
+    assert_int_equal(decoder_feed(d, &p, &n, b), DECODE_FULL);
+    assert_int_equal(b->n_rows, BATCH_ROWS_MAX);
+    batch_clear(b);
+    assert_int_equal(decoder_feed(d, &p, &n, b), DECODE_DONE);
+    assert_int_equal(decoder_finish(d, b), DECODE_DONE);
+    assert_int_equal(b->n_rows, 1);
+    assert_int_equal(((int64_t *)b->column[0].values)[0], 3000);
+    assert_int_equal(decoder_stats(d)->by_reason[DECODE_TOO_LONG], 1);
+    assert_int_equal(decoder_stats(d)->rejected, 1);
+    batch_unref(b);
+    decoder_free(d);
+    buffer_free(&body);
+}
+
 static void full_column_is_handed_back(void **state)
 {
     (void)state;
@@ -827,6 +856,7 @@ int main(void)
         cmocka_unit_test(bodies_that_are_no_arrays_say_why),
         cmocka_unit_test(pieces_may_end_anywhere),
         cmocka_unit_test(full_batch_is_handed_back),
+        cmocka_unit_test(long_element_behind_a_full_batch_is_skipped),
         cmocka_unit_test(full_column_is_handed_back),
         cmocka_unit_test(errors_beyond_the_limit_are_counted),
     };
