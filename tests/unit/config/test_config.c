@@ -1,0 +1,851 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The configuration file: what its keys mean, and what is refused, where and with which words. Lines
+ * and columns are counted by hand.
+ */
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "config/config.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+
+static struct config *parse(const char *text)
+{
+    struct config *c = NULL;
+    struct error error = {0};
+    if (config_parse("f", text, strlen(text), &c, &error) < 0)
+        fail_msg("%s\nin\n%s", error.text, text);
+    return c;
+}
+
+static void check_refused(const char *text, const char *message)
+{
+    struct config *c = NULL;
+    struct error error = {0};
+    int r = config_parse("f", text, strlen(text), &c, &error);
+    if (r != -EINVAL || strcmp(error.text, message) != 0)
+        fail_msg("%s\ngave %d\n%s\nnot\n%s", text, r, error.text, message);
+    assert_null(c);
+}
+
+/* A good file, in which cases put something else. Line 6 is the stream's, 12 the pipeline's. */
+#define STREAM_HEAD                                                                    \
+    "server: {listen: 127.0.0.1:0}\n"                                                  \
+    "streams:\n"                                                                       \
+    "  trades:\n"                                                                      \
+    "    time: {field: ts, unit: ms}\n"                                                \
+    "    fields: {symbol: string, price: float, qty: int, ok: bool, at: time, Rank: "  \
+    "int}\n"
+#define PIPELINE_HEAD                                                                  \
+    "pipelines:\n"                                                                     \
+    "  p:\n"                                                                           \
+    "    from: trades\n"                                                               \
+    "    window: {tumbling: 10s}\n"                                                    \
+    "    analyzers: [count]\n"
+
+static struct config *parse_stream(const char *lines)
+{
+    char text[2048];
+    snprintf(text, sizeof text, "streams:\n  s:\n%s", lines);
+    return parse(text);
+}
+
+static struct config *parse_pipeline(const char *line)
+{
+    char text[2048];
+    snprintf(text, sizeof text, STREAM_HEAD PIPELINE_HEAD "%s\n", line);
+    return parse(text);
+}
+
+/* ---- server ------------------------------------------------------------------------------------ */
+
+static void server_has_defaults(void **state)
+{
+    (void)state;
+    struct config *c = parse("streams: {s: {}}");
+    const struct config_server *s = &c->server;
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    assert_string_equal(s->address, "127.0.0.1");
+    assert_int_equal(s->port, 8080);
+    assert_string_equal(s->database, "weir.db");
+    assert_non_null(s->plugin_path);
+    assert_null(s->plugin_path[0]);
+    assert_int_equal(s->http_threads, cores < 16 ? cores : 16);
+    assert_int_equal(s->query_threads, 4);
+    assert_int_equal(s->max_connections, 4096);
+    assert_int_equal(s->max_body, 67108864);
+    assert_int_equal(s->max_record, 1048576);
+    assert_int_equal(s->queue_events, 1000000);
+    assert_int_equal(s->queue_wait_us, 1000000);
+    assert_int_equal(s->linger_us, 2000);
+    assert_int_equal(s->commit_interval_us, 100000);
+    assert_int_equal(s->sql_timeout_us, 10000000);
+    assert_int_equal(s->sql_max_rows, 1000000);
+    assert_int_equal(s->sql_max_bytes, 268435456);
+    assert_false(s->log_json);
+    config_free(c);
+    config_free(NULL);
+}
+
+static void server_keys_are_taken(void **state)
+{
+    (void)state;
+    struct config *c = parse("server:\n"
+                             "  listen: \"[::1]:65535\"\n"
+                             "  database: /tmp/x y.db\n"
+                             "  plugin_path: [a, 'b c']\n"
+                             "  http_threads: 64\n"
+                             "  query_threads: 1\n"
+                             "  max_connections: 10\n"
+                             "  max_body: 1GiB\n"
+                             "  max_record: 64kB\n"
+                             "  queue_events: 5\n"
+                             "  queue_wait: 0s\n"
+                             "  linger: 1s\n"
+                             "  commit_interval: 1ms\n"
+                             "  sql_timeout: 1h\n"
+                             "  sql_max_rows: 7\n"
+                             "  sql_max_bytes: 1KiB\n"
+                             "  log_json: yes\n"
+                             "streams: {s: {}}\n");
+    const struct config_server *s = &c->server;
+    assert_string_equal(s->address, "::1");
+    assert_int_equal(s->port, 65535);
+    assert_string_equal(s->database, "/tmp/x y.db");
+    assert_string_equal(s->plugin_path[0], "a");
+    assert_string_equal(s->plugin_path[1], "b c");
+    assert_null(s->plugin_path[2]);
+    assert_int_equal(s->http_threads, 64);
+    assert_int_equal(s->query_threads, 1);
+    assert_int_equal(s->max_connections, 10);
+    assert_int_equal(s->max_body, 1073741824);
+    assert_int_equal(s->max_record, 64000);
+    assert_int_equal(s->queue_events, 5);
+    assert_int_equal(s->queue_wait_us, 0);
+    assert_int_equal(s->linger_us, 1000000);
+    assert_int_equal(s->commit_interval_us, 1000);
+    assert_int_equal(s->sql_timeout_us, INT64_C(3600000000));
+    assert_int_equal(s->sql_max_rows, 7);
+    assert_int_equal(s->sql_max_bytes, 1024);
+    assert_true(s->log_json);
+    config_free(c);
+}
+
+static void addresses_of_this_machine_are_taken(void **state)
+{
+    static const struct {
+        const char *listen, *address;
+        unsigned port;
+    } known[] = {
+        {"127.0.0.1:8080", "127.0.0.1", 8080},
+        {"127.255.0.9:0", "127.255.0.9", 0},
+        {"'[::1]:80'", "::1", 80},
+        {"localhost:9000", "127.0.0.1", 9000},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        char text[128];
+        snprintf(text, sizeof text,
+                 "server: {listen: %s, plugin_path: x}\nstreams: {s: {}}",
+                 known[i].listen);
+        struct config *c = parse(text);
+        assert_string_equal(c->server.address, known[i].address);
+        assert_int_equal(c->server.port, known[i].port);
+        assert_string_equal(c->server.plugin_path[0], "x");
+        assert_null(c->server.plugin_path[1]);
+        config_free(c);
+    }
+}
+
+static void wrong_server_keys_are_refused(void **state)
+{
+#define ADDRESS                                                                        \
+    "expected an address and a port, such as 127.0.0.1:8080 or \"[::1]:8080\", found "
+#define REACHED                                                                        \
+    "can be reached from other machines, and this version has no tokens that say who " \
+    "may: listen on 127.0.0.1 or [::1], behind a proxy that checks its users"
+    static const struct {
+        const char *line, *message;
+    } known[] = {
+        {"listen: 0.0.0.0:80", "f:2:11: '0.0.0.0:80' " REACHED},
+        {"listen: 192.168.1.5:80", "f:2:11: '192.168.1.5:80' " REACHED},
+        {"listen: '[::]:80'", "f:2:11: '[::]:80' " REACHED},
+        {"listen: '[2001:db8::1]:80'", "f:2:11: '[2001:db8::1]:80' " REACHED},
+        {"listen: '[::ffff:127.0.0.1]:80'", "f:2:11: '[::ffff:127.0.0.1]:80' " REACHED},
+        {"listen: 8080", "f:2:11: " ADDRESS "'8080'"},
+        {"listen: :8080", "f:2:11: " ADDRESS "':8080'"},
+        {"listen: 127.0.0.1", "f:2:11: " ADDRESS "'127.0.0.1'"},
+        {"listen: '127.0.0.1:'", "f:2:11: " ADDRESS "the string \"127.0.0.1:\""},
+        {"listen: 127.0.0.1:65536", "f:2:11: " ADDRESS "'127.0.0.1:65536'"},
+        {"listen: 127.0.0.1:-1", "f:2:11: " ADDRESS "'127.0.0.1:-1'"},
+        {"listen: 127.0.0.1:80x", "f:2:11: " ADDRESS "'127.0.0.1:80x'"},
+        {"listen: 127.0.0:80", "f:2:11: " ADDRESS "'127.0.0:80'"},
+        {"listen: '::1:80'", "f:2:11: " ADDRESS "the string \"::1:80\""},
+        {"listen: '[::1:80'", "f:2:11: " ADDRESS "the string \"[::1:80\""},
+        {"listen: '[]:80'", "f:2:11: " ADDRESS "the string \"[]:80\""},
+        {"listen: example.org:80", "f:2:11: " ADDRESS "'example.org:80'"},
+        {"listen: [a]", "f:2:11: " ADDRESS "a list"},
+        {"database: ''", "f:2:13: expected a text, found an empty one"},
+        {"database: ':memory:'",
+         "f:2:13: the database must be a file, given by its path: readers "
+         "have connections of their own"},
+        {"plugin_path: {a: b}",
+         "f:2:16: expected a folder or a list of folders, found a mapping"},
+        {"plugin_path: [a, [b]]", "f:2:20: expected a text, found a list"},
+        {"http_threads: 0", "f:2:17: expected a whole number from 1 to 64, found '0'"},
+        {"http_threads: 65",
+         "f:2:17: expected a whole number from 1 to 64, found '65'"},
+        {"query_threads: four",
+         "f:2:18: expected a whole number from 1 to 64, found 'four'"},
+        {"max_connections: 65537",
+         "f:2:20: expected a whole number from 1 to 65536, found '65537'"},
+        {"max_body: 1",
+         "f:2:13: expected a size from 1024 to 4294967296 bytes, found '1'"},
+        {"max_record: 17MiB",
+         "f:2:15: expected a size from 64 to 16777216 bytes, found '17MiB'"},
+        {"queue_events: 0",
+         "f:2:17: expected a whole number from 1 to 1000000000, found '0'"},
+        {"queue_wait: 61s", "f:2:15: expected a duration from 0s to 1m, found '61s'"},
+        {"linger: 1001ms", "f:2:11: expected a duration from 0s to 1s, found '1001ms'"},
+        {"linger: 2",
+         "f:2:11: expected a duration with its unit, such as 250ms, 10s, 5m, 1h or "
+         "7d, found '2'"},
+        {"commit_interval: 0s",
+         "f:2:20: expected a duration from 1ms to 1m, found '0s'"},
+        {"sql_timeout: 2h", "f:2:16: expected a duration from 1ms to 1h, found '2h'"},
+        {"sql_max_rows: 1.5",
+         "f:2:17: expected a whole number from 1 to 1000000000, found '1.5'"},
+        {"sql_max_bytes: 17GiB",
+         "f:2:18: expected a size from 1024 to 17179869184 bytes, found '17GiB'"},
+        {"log_json: json", "f:2:13: expected true or false, found 'json'"},
+        {"lissen: x",
+         "f:2:3: unknown key 'lissen' in 'server', did you mean 'listen'?"},
+        {"tls: x", "f:2:3: unknown key 'tls' in 'server'"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        char text[256];
+        snprintf(text, sizeof text, "server:\n  %s\nstreams: {s: {}}\n", known[i].line);
+        check_refused(text, known[i].message);
+    }
+}
+
+/* ---- The file ---------------------------------------------------------------------------------- */
+
+static void wrong_files_are_refused(void **state)
+{
+    static const struct {
+        const char *text, *message;
+    } known[] = {
+        {"", "f:1:1: the file is empty"},
+        {"x", "f:1:1: expected a mapping (key: value), found 'x'"},
+        {"- a", "f:1:1: expected a mapping (key: value), found a list"},
+        {"server: {}", "f:1:1: the key 'streams' is missing in the file"},
+        {"# c\n\nserver: 1\nstreams: {s: {}}",
+         "f:3:9: expected a mapping (key: value), found '1'"},
+        {"server:\nstreams: {s: {}}",
+         "f:1:8: expected a mapping (key: value), found nothing"},
+        {"steams: {}",
+         "f:1:1: unknown key 'steams' in the file, did you mean 'streams'?"},
+        {"streams: {}", "f:1:10: no stream is declared"},
+        {"streams: [s]",
+         "f:1:10: expected a mapping of streams (name: ...), found a list"},
+        {"streams: {s: {}}\npipelines: x",
+         "f:2:12: expected a mapping of pipelines (name: ...), found 'x'"},
+        {"streams: {s: {}, s: {}}",
+         "f:1:18: the key 's' is there twice, first in line 1"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++)
+        check_refused(known[i].text, known[i].message);
+}
+
+static void names_are_small_letters_digits_and_underscores(void **state)
+{
+#define NO_NAME                                                                        \
+    "is no name for a stream: a small letter comes first, then small letters, digits " \
+    "and '_'"
+#define TAKEN                                                                          \
+    "is no name for a stream: names that begin with weir_ or sqlite_ are those of "    \
+    "the "                                                                             \
+    "server's own tables"
+#define NAME_48 "a23456789012345678901234567890123456789012345678"
+    static const struct {
+        const char *name, *message;
+    } known[] = {
+        {"Trades", "f:1:11: 'Trades' " NO_NAME},
+        {"1a", "f:1:11: '1a' " NO_NAME},
+        {"_a", "f:1:11: '_a' " NO_NAME},
+        {"a-b", "f:1:11: 'a-b' " NO_NAME},
+        {"'a b'", "f:1:11: 'a b' " NO_NAME},
+        {"weir_x", "f:1:11: 'weir_x' " TAKEN},
+        {"sqlite_x", "f:1:11: 'sqlite_x' " TAKEN},
+        {NAME_48 "9", "f:1:11: the name '" NAME_48 "...' has more than 48 characters"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        char text[128];
+        snprintf(text, sizeof text, "streams: {%s: {}}", known[i].name);
+        check_refused(text, known[i].message);
+    }
+    struct config *c = parse("streams: {" NAME_48 ": {}, weir: {}, a_1: {}}");
+    assert_int_equal(c->n_streams, 3);
+    assert_string_equal(c->stream[0].name, NAME_48);
+    config_free(c);
+    check_refused(STREAM_HEAD "pipelines: {trades: {}}",
+                  "f:6:13: 'trades' is the name of a stream already");
+    check_refused(
+        STREAM_HEAD "pipelines: {weir_p: {}}",
+        "f:6:13: 'weir_p' is no name for a pipeline: names that begin with weir_ or "
+        "sqlite_ are those of the server's own tables");
+}
+
+static void the_number_of_streams_has_a_limit(void **state)
+{
+    struct buffer b = {0};
+    (void)state;
+    buffer_puts(&b, "streams:\n");
+    for (int i = 0; i < 1000; i++)
+        buffer_printf(&b, "  s%d: {}\n", i);
+    struct config *c = parse(buffer_text(&b));
+    assert_int_equal(c->n_streams, 1000);
+    config_free(c);
+    buffer_puts(&b, "  more: {}\n");
+    check_refused(buffer_text(&b), "f:2:3: there are more than 1000 of them");
+    buffer_free(&b);
+}
+
+/* ---- streams ----------------------------------------------------------------------------------- */
+
+static void the_time_of_a_stream_has_several_forms(void **state)
+{
+    static const struct {
+        const char *lines, *name;
+        enum decode_unit unit;
+    } known[] = {
+        {"    time: {field: ts, unit: rfc3339}", "ts", DECODE_RFC3339},
+        {"    time: {field: ts, unit: s}", "ts", DECODE_S},
+        {"    time: {field: ts, unit: ms}", "ts", DECODE_MS},
+        {"    time: {field: ts, unit: us}", "ts", DECODE_US},
+        {"    time: {field: ts, unit: ns}", "ts", DECODE_NS},
+        {"    time: {field: ts}", "ts", DECODE_RFC3339},
+        {"    time: at", "at", DECODE_RFC3339},
+        {"    time: arrival", "time", DECODE_ARRIVAL},
+        {"    time: {field: arrival}", "arrival", DECODE_RFC3339},
+        {"    fields: {}", "time", DECODE_ARRIVAL},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        struct config *c = parse_stream(known[i].lines);
+        assert_int_equal(c->stream[0].schema->n, 1);
+        assert_string_equal(c->stream[0].schema->column[0].name, known[i].name);
+        assert_int_equal(c->stream[0].schema->column[0].type, WEIR_TIME);
+        assert_int_equal(c->stream[0].time_unit, known[i].unit);
+        assert_int_equal(c->stream[0].max_future_skew_us, INT64_C(3600000000));
+        config_free(c);
+    }
+}
+
+static void fields_become_columns_in_their_order(void **state)
+{
+    static const enum weir_type type[] = {WEIR_TIME, WEIR_STRING, WEIR_FLOAT, WEIR_INT,
+                                          WEIR_BOOL, WEIR_TIME,   WEIR_INT};
+    static const char *const name[] = {"ts", "symbol", "price", "qty",
+                                       "ok", "at",     "Rank"};
+    (void)state;
+    struct config *c = parse(STREAM_HEAD);
+    const struct config_stream *s = &c->stream[0];
+    assert_string_equal(s->name, "trades");
+    assert_int_equal(s->node->line, 3);
+    assert_int_equal(s->node->column, 3);
+    assert_int_equal(s->schema->n, COUNT(type));
+    for (size_t i = 0; i < COUNT(type); i++) {
+        assert_string_equal(s->schema->column[i].name, name[i]);
+        assert_int_equal(s->schema->column[i].type, type[i]);
+    }
+    config_free(c);
+}
+
+static void max_future_skew_can_be_off(void **state)
+{
+    static const struct {
+        const char *lines;
+        int64_t us;
+    } known[] = {
+        {"    max_future_skew: off", INT64_MAX},
+        {"    max_future_skew: 'off'", INT64_MAX},
+        {"    max_future_skew: 0s", 0},
+        {"    max_future_skew: 90m", INT64_C(5400000000)},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        struct config *c = parse_stream(known[i].lines);
+        assert_int_equal(c->stream[0].max_future_skew_us, known[i].us);
+        config_free(c);
+    }
+}
+
+static void wrong_streams_are_refused(void **state)
+{
+#define UNIT "expected a unit: rfc3339, s, ms, us or ns, found "
+#define TYPE "expected a type: string, float, int, bool or time, found "
+    static const struct {
+        const char *line, *message;
+    } known[] = {
+        {"time: {field: ts, unit: sec}", "f:3:29: " UNIT "'sec'"},
+        {"time: {field: ts, unit: mss}", "f:3:29: " UNIT "'mss', did you mean 'ms'?"},
+        {"time: {unit: ms}", "f:3:11: the key 'field' is missing in 'time'"},
+        {"time: {feild: ts}",
+         "f:3:12: unknown key 'feild' in 'time', did you mean 'field'?"},
+        {"time: [ts]",
+         "f:3:11: expected a field such as ts, or {field: ts, unit: ms}, or arrival, "
+         "found a list"},
+        {"time: a.b",
+         "f:3:11: expected a name of letters, digits and '_', found 'a.b'"},
+        {"time:", "f:3:10: expected a name, found nothing"},
+        {"fields: [a, b]",
+         "f:3:13: expected a mapping of fields (name: type), found a list"},
+        {"fields: {a: strnig}", "f:3:17: " TYPE "'strnig', did you mean 'string'?"},
+        {"fields: {a: integer}", "f:3:17: " TYPE "'integer'"},
+        {"fields: {a: [int]}", "f:3:17: expected a text, found a list"},
+        {"fields: {a-b: int}",
+         "f:3:14: expected a name of letters, digits and '_', found 'a-b'"},
+        {"fields: {'': int}",
+         "f:3:14: expected a name that begins with a letter or '_', found the "
+         "string \"\""},
+        {"fields: {a: int, A: int}",
+         "f:3:22: 'A' and 'a' differ only in case, which SQLite ignores"},
+        {"fields: {a: int, a: int}",
+         "f:3:22: the key 'a' is there twice, first in line 3"},
+        {"{time: ts, fields: {a: int, ts: int}}",
+         "f:3:33: 'ts' is the time of the stream and not listed in 'fields'"},
+        {"{time: ts, fields: {TS: int}}",
+         "f:3:25: 'TS' is the time of the stream and not listed in 'fields'"},
+        {"fields: {time: int}",
+         "f:3:14: the column 'time' is the time of arrival here; 'time: "
+         "time' in the stream makes the field its time"},
+        {"max_future_skew: forever",
+         "f:3:22: expected a duration from 0s to 36525d, or 'off', "
+         "found 'forever'"},
+        {"max_future_skew: -1s",
+         "f:3:22: expected a duration from 0s to 36525d, or 'off', found '-1s'"},
+        {"feilds: {}",
+         "f:3:5: unknown key 'feilds' in stream 's', did you mean 'fields'?"},
+        {"[a]", "f:3:5: expected a mapping (key: value), found a list"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        char text[256];
+        snprintf(text, sizeof text, "streams:\n  s:\n    %s\n", known[i].line);
+        check_refused(text, known[i].message);
+    }
+    check_refused("streams:\n  s:\n",
+                  "f:2:5: expected a mapping (key: value), found nothing");
+}
+
+static void a_stream_has_at_most_255_fields(void **state)
+{
+    struct buffer b = {0};
+    (void)state;
+    buffer_puts(&b, "streams:\n  s:\n    fields:\n");
+    for (int i = 0; i < 255; i++)
+        buffer_printf(&b, "      f%d: int\n", i);
+    struct config *c = parse(buffer_text(&b));
+    assert_int_equal(c->stream[0].schema->n, 256);
+    assert_string_equal(c->stream[0].schema->column[255].name, "f254");
+    config_free(c);
+    buffer_puts(&b, "      more: int\n");
+    check_refused(buffer_text(&b),
+                  "f:4:7: a stream can have 255 fields beside its time, not 256");
+    buffer_free(&b);
+}
+
+/* ---- pipelines --------------------------------------------------------------------------------- */
+
+static void pipelines_have_defaults(void **state)
+{
+    (void)state;
+    struct config *c = parse_pipeline("");
+    const struct config_pipeline *p = &c->pipeline[0];
+    assert_int_equal(c->n_pipelines, 1);
+    assert_string_equal(p->name, "p");
+    assert_int_equal(p->node->line, 7);
+    assert_int_equal(p->stream, 0);
+    assert_null(p->where);
+    assert_int_equal(p->n_keys, 0);
+    assert_int_equal(p->window_us, 10000000);
+    assert_int_equal(p->window_offset_us, 0);
+    assert_int_equal(p->out_of_orderness_us, 0);
+    assert_int_equal(p->idle_timeout_us, 5000000);
+    assert_int_equal(p->retain_us, INT64_MAX);
+    assert_int_equal(p->workers, 1);
+    assert_int_equal(p->max_groups, 10000000);
+    assert_int_equal(p->n_analyzers, 1);
+    assert_string_equal(p->analyzer[0].plugin, "count");
+    assert_null(p->analyzer[0].as);
+    assert_null(p->analyzer[0].params);
+    config_free(c);
+}
+
+static void pipeline_keys_are_taken(void **state)
+{
+    (void)state;
+    struct config *c =
+        parse("pipelines:\n" /* may stand before the streams */
+              "  p:\n"
+              "    from: b\n"
+              "    where: price > 0 AND\n"
+              "      symbol <> 'x'\n"
+              "    key: [ok, qty, symbol]\n"
+              "    window: {tumbling: 1d, offset: 6h}\n"
+              "    out_of_orderness: 2s\n"
+              "    idle_timeout: off\n"
+              "    workers: 64\n"
+              "    max_groups: 1000000000\n"
+              "    retain: 7d\n"
+              "    analyzers:\n"
+              "      - count\n"
+              "      - stats: {of: price}\n"
+              "        as: px\n"
+              "      - run: thread\n"
+              "        topk:\n"
+              "          of: symbol\n"
+              "      - ohlc:\n"
+              "streams:\n"
+              "  a: {}\n"
+              "  b: {fields: {symbol: string, price: float, qty: int, ok: bool}}\n");
+    const struct config_pipeline *p = &c->pipeline[0];
+    assert_int_equal(p->stream, 1);
+    assert_string_equal(p->where, "price > 0 AND symbol <> 'x'");
+    assert_int_equal(p->where_node->line, 4);
+    assert_int_equal(p->where_node->column, 12);
+    assert_int_equal(p->n_keys, 3);
+    assert_int_equal(p->key[0], 4);
+    assert_int_equal(p->key[1], 3);
+    assert_int_equal(p->key[2], 1);
+    assert_int_equal(p->window_us, INT64_C(86400000000));
+    assert_int_equal(p->window_offset_us, INT64_C(21600000000));
+    assert_int_equal(p->out_of_orderness_us, 2000000);
+    assert_int_equal(p->idle_timeout_us, INT64_MAX);
+    assert_int_equal(p->workers, 64);
+    assert_int_equal(p->max_groups, 1000000000);
+    assert_int_equal(p->retain_us, INT64_C(604800000000));
+    assert_int_equal(p->n_analyzers, 4);
+    assert_string_equal(p->analyzer[1].plugin, "stats");
+    assert_string_equal(p->analyzer[1].as, "px");
+    assert_int_equal(p->analyzer[1].node->line, 15);
+    assert_int_equal(p->analyzer[1].node->column, 9);
+    assert_string_equal(node_get(p->analyzer[1].params, "of")->text, "price");
+    assert_string_equal(p->analyzer[2].plugin, "topk");
+    assert_null(p->analyzer[2].as);
+    assert_string_equal(node_get(p->analyzer[2].params, "of")->text, "symbol");
+    assert_string_equal(p->analyzer[3].plugin, "ohlc");
+    assert_null(p->analyzer[3].params);
+    config_free(c);
+}
+
+static void a_key_can_be_one_name(void **state)
+{
+    (void)state;
+    struct config *c = parse_pipeline("    key: symbol\n    retain: forever");
+    assert_int_equal(c->pipeline[0].n_keys, 1);
+    assert_int_equal(c->pipeline[0].key[0], 1);
+    assert_int_equal(c->pipeline[0].retain_us, INT64_MAX);
+    config_free(c);
+}
+
+static void wrong_pipeline_keys_are_refused(void **state)
+{
+    /* In line 11, behind four columns. */
+    static const struct {
+        const char *line, *message;
+    } known[] = {
+        {"where: ''", "f:11:12: expected a text, found an empty one"},
+        {"where: [a]", "f:11:12: expected a text, found a list"},
+        {"key: symbl",
+         "f:11:10: the stream has no field 'symbl', did you mean 'symbol'?"},
+        {"key: [symbol, Symbol]",
+         "f:11:19: the stream has no field 'Symbol', did you mean 'symbol'?"},
+        {"key: [symbol, qty, symbol]", "f:11:24: 'symbol' is in the key twice"},
+        {"key: [price]",
+         "f:11:11: 'price' is a float: numbers that are nearly equal would be "
+         "different groups; keys are string, int or bool"},
+        {"key: [at]", "f:11:11: 'at' is a time; keys are string, int or bool"},
+        {"key: ts", "f:11:10: 'ts' is a time; keys are string, int or bool"},
+        {"key: [Rank]",
+         "f:11:11: a key cannot be called 'Rank': result tables have a column of "
+         "that name"},
+        {"key: {symbol: x}",
+         "f:11:10: expected a field or a list of fields, found a mapping"},
+        {"key: [[symbol]]", "f:11:11: expected a text, found a list"},
+        {"out_of_orderness: off", "f:11:23: expected a duration with its unit, such as "
+                                  "250ms, 10s, 5m, 1h or 7d, found "
+                                  "'off'"},
+        {"idle_timeout: 0s",
+         "f:11:19: expected a duration from 1ms to 36525d, or 'off', found '0s'"},
+        {"idle_timeout: never",
+         "f:11:19: expected a duration from 1ms to 36525d, or 'off', found 'never'"},
+        {"retain: 7",
+         "f:11:13: expected a duration from 1s to 36525d, or 'forever', found '7'"},
+        {"retain: off",
+         "f:11:13: expected a duration from 1s to 36525d, or 'forever', found 'off'"},
+        {"workers: 0", "f:11:14: expected a whole number from 1 to 64, found '0'"},
+        {"workers: 65", "f:11:14: expected a whole number from 1 to 64, found '65'"},
+        {"workers: '2'",
+         "f:11:14: expected a whole number from 1 to 64, found the string \"2\""},
+        {"max_groups: 1k",
+         "f:11:17: expected a whole number from 1 to 1000000000, found '1k'"},
+        {"allowed_lateness: 1s",
+         "f:11:5: 'allowed_lateness' is not supported by this version"},
+        {"late: drop", "f:11:5: 'late' is not supported by this version"},
+        {"wokers: 2",
+         "f:11:5: unknown key 'wokers' in pipeline 'p', did you mean 'workers'?"},
+        {"from: trades", "f:11:5: the key 'from' is there twice, first in line 8"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        char text[1024];
+        snprintf(text, sizeof text, STREAM_HEAD PIPELINE_HEAD "    %s\n",
+                 known[i].line);
+        check_refused(text, known[i].message);
+    }
+}
+
+static void wrong_pipelines_are_refused(void **state)
+{
+    /* In line 7, behind five columns: "  p: ". */
+    static const struct {
+        const char *map, *message;
+    } known[] = {
+        {"x", "f:7:6: expected a mapping (key: value), found 'x'"},
+        {"{window: {tumbling: 1s}, analyzers: [count]}",
+         "f:7:6: the key 'from' is missing in pipeline 'p'"},
+        {"{from: trades, analyzers: [count]}",
+         "f:7:6: the key 'window' is missing in pipeline 'p'"},
+        {"{from: trades, window: {tumbling: 1s}}",
+         "f:7:6: the key 'analyzers' is missing in pipeline 'p'"},
+        {"{from: trade, window: {tumbling: 1s}, analyzers: [count]}",
+         "f:7:13: there is no stream 'trade', did you mean 'trades'?"},
+        {"{from: p, window: {tumbling: 1s}, analyzers: [count]}",
+         "f:7:13: 'p' is a pipeline; this version reads from streams only"},
+        {"{from: [trades], window: {tumbling: 1s}, analyzers: [count]}",
+         "f:7:13: expected a text, found a list"},
+        {"{window: 10s, from: trades, analyzers: [count]}",
+         "f:7:15: expected a window such as {tumbling: 10s}, found '10s'"},
+        {"{window: {}, from: trades, analyzers: [count]}",
+         "f:7:15: the key 'tumbling' is missing in 'window'"},
+        {"{window: {tumbling: 0s}, from: trades, analyzers: [count]}",
+         "f:7:26: expected a duration from 1ms to 36525d, found '0s'"},
+        {"{window: {tumbling: ten}, from: trades, analyzers: [count]}",
+         "f:7:26: expected a duration with its unit, such as 250ms, 10s, 5m, 1h or 7d, "
+         "found "
+         "'ten'"},
+        {"{window: {tumbling: 10s, offset: 10s}, from: trades, analyzers: [count]}",
+         "f:7:39: the offset must be less than the window itself"},
+        {"{window: {hopping: 10s}, from: trades, analyzers: [count]}",
+         "f:7:16: 'hopping' is not supported by this version"},
+        {"{window: {tumbing: 10s}, from: trades, analyzers: [count]}",
+         "f:7:16: unknown key 'tumbing' in 'window', did you mean 'tumbling'?"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        char text[1024];
+        snprintf(text, sizeof text, STREAM_HEAD "pipelines:\n  p: %s\n", known[i].map);
+        check_refused(text, known[i].message);
+    }
+}
+
+static void wrong_analyzers_are_refused(void **state)
+{
+    /* In line 10, behind four columns. */
+    static const struct {
+        const char *lines, *message;
+    } known[] = {
+        {"analyzers: count", "f:10:16: expected a list of analyzers, found 'count'"},
+        {"analyzers: {stats: {of: x}}",
+         "f:10:16: expected a list of analyzers, found a mapping"},
+        {"analyzers: []", "f:10:16: a pipeline has 1 to 64 analyzers, not 0"},
+        {"analyzers: [[count]]",
+         "f:10:17: expected an analyzer such as 'count' or 'stats: {of: "
+         "price}', found a list"},
+        {"analyzers: [~]", "f:10:17: expected a text, found nothing"},
+        {"analyzers: [Count]",
+         "f:10:17: 'Count' is no name for a plugin: a small letter comes "
+         "first, then small letters, digits and '_'"},
+        {"analyzers: [../x]",
+         "f:10:17: '../x' is no name for a plugin: a small letter comes "
+         "first, then small letters, digits and '_'"},
+        {"analyzers: [{as: x}]",
+         "f:10:17: no analyzer is named here, such as 'stats: {of: price}'"},
+        {"analyzers: [{}]",
+         "f:10:17: no analyzer is named here, such as 'stats: {of: price}'"},
+        {"analyzers: [stats: price]",
+         "f:10:24: expected parameters such as {of: price}, found 'price'"},
+        {"analyzers: [stats: [price]]",
+         "f:10:24: expected parameters such as {of: price}, found a list"},
+        {"analyzers: [{stats: {}, as: Px}]",
+         "f:10:33: 'Px' is no name for a table or column: a "
+         "small letter comes first, then small letters, "
+         "digits and '_'"},
+        {"analyzers: [{stats: {}, run: process}]",
+         "f:10:34: 'run: process' is not supported by this version, only 'thread'"},
+        {"analyzers: [{stats: {}, run: async}]",
+         "f:10:34: 'run: async' is not supported by this version, only 'thread'"},
+        {"analyzers: [{stats: {}, run: fast}]",
+         "f:10:34: expected 'thread', found 'fast'"},
+        {"analyzers:\n      - stats:\n        of: price",
+         "f:12:9: 'of' after 'stats': an item of the list is one analyzer, and its "
+         "parameters "
+         "stand further to the right than its name"},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        char text[1024];
+        snprintf(text, sizeof text,
+                 STREAM_HEAD
+                 "pipelines:\n  p:\n    from: trades\n    window: {tumbling: 10s}\n"
+                 "    %s\n",
+                 known[i].lines);
+        check_refused(text, known[i].message);
+    }
+}
+
+static void a_pipeline_has_at_most_64_analyzers(void **state)
+{
+    struct buffer b = {0};
+    (void)state;
+    buffer_puts(&b, STREAM_HEAD "pipelines:\n  p:\n    from: trades\n"
+                                "    window: {tumbling: 10s}\n    analyzers:\n");
+    for (int i = 0; i < 64; i++)
+        buffer_puts(&b, "      - count\n");
+    struct config *c = parse(buffer_text(&b));
+    assert_int_equal(c->pipeline[0].n_analyzers, 64);
+    config_free(c);
+    buffer_puts(&b, "      - count\n");
+    check_refused(buffer_text(&b), "f:11:7: a pipeline has 1 to 64 analyzers, not 65");
+    buffer_free(&b);
+}
+
+/* ---- Around ------------------------------------------------------------------------------------ */
+
+static void variables_can_be_numbers_even_in_quotes(void **state)
+{
+    (void)state;
+    assert_int_equal(setenv("WEIR_WORKERS", "3", 1), 0);
+    struct config *c = parse_pipeline("    workers: \"${WEIR_WORKERS}\"\n"
+                                      "    retain: ${WEIR_RETAIN_NOT_SET:-2d}");
+    assert_int_equal(c->pipeline[0].workers, 3);
+    assert_int_equal(c->pipeline[0].retain_us, INT64_C(172800000000));
+    config_free(c);
+    assert_int_equal(setenv("WEIR_WORKERS", "many", 1), 0);
+    check_refused(STREAM_HEAD PIPELINE_HEAD "    workers: ${WEIR_WORKERS}\n",
+                  "f:11:14: expected a whole number from 1 to 64, found 'many'");
+    unsetenv("WEIR_WORKERS");
+}
+
+/* Cut anywhere, the file is good or refused with a place; sanitizers and valgrind see the rest. */
+static void every_cut_of_a_file_is_good_or_refused_with_its_place(void **state)
+{
+    static const char text[] = STREAM_HEAD PIPELINE_HEAD "    key: [symbol, qty]\n"
+                                                         "    where: \"price > 0\"\n";
+    size_t good = 0;
+    (void)state;
+    for (size_t size = 0; size < sizeof text; size++) {
+        struct config *c = NULL;
+        struct error error = {0};
+        int r = config_parse("f", text, size, &c, &error);
+        if (r == 0) {
+            good++;
+            config_free(c);
+        } else {
+            assert_int_equal(r, -EINVAL);
+            assert_memory_equal(error.text, "f:", 2);
+            assert_in_range(error.text[2], '1', '9');
+        }
+    }
+    assert_true(good > 0);
+}
+
+static void the_configurations_that_are_shipped_are_good(void **state)
+{
+    static const char *const path[] = {ETC_DIR "/weir.yaml", ETC_DIR "/demo/demo.yaml"};
+    (void)state;
+    for (size_t i = 0; i < COUNT(path); i++) {
+        struct config *c = NULL;
+        struct error error = {0};
+        if (config_load(path[i], &c, &error) < 0)
+            fail_msg("%s", error.text);
+        assert_true(c->n_streams > 0 && c->n_pipelines > 0);
+        config_free(c);
+    }
+}
+
+/* What stands in comments of the default file is what holds without it. */
+static void the_default_file_says_what_the_defaults_are(void **state)
+{
+    struct config *file = NULL, *none = parse("streams: {s: {}}");
+    struct error error = {0};
+    (void)state;
+    assert_int_equal(config_load(ETC_DIR "/weir.yaml", &file, &error), 0);
+    const struct config_server *a = &file->server, *b = &none->server;
+    assert_string_equal(a->address, b->address);
+    assert_int_equal(a->port, b->port);
+    assert_string_equal(a->database, b->database);
+    assert_int_equal(a->http_threads, b->http_threads);
+    assert_int_equal(a->query_threads, b->query_threads);
+    assert_int_equal(a->max_connections, b->max_connections);
+    assert_int_equal(a->max_body, b->max_body);
+    assert_int_equal(a->max_record, b->max_record);
+    assert_int_equal(a->queue_events, b->queue_events);
+    assert_int_equal(a->queue_wait_us, b->queue_wait_us);
+    assert_int_equal(a->linger_us, b->linger_us);
+    assert_int_equal(a->commit_interval_us, b->commit_interval_us);
+    assert_int_equal(a->sql_timeout_us, b->sql_timeout_us);
+    assert_int_equal(a->sql_max_rows, b->sql_max_rows);
+    assert_int_equal(a->sql_max_bytes, b->sql_max_bytes);
+    assert_int_equal(a->log_json, b->log_json);
+    config_free(file);
+    config_free(none);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(server_has_defaults),
+        cmocka_unit_test(server_keys_are_taken),
+        cmocka_unit_test(addresses_of_this_machine_are_taken),
+        cmocka_unit_test(wrong_server_keys_are_refused),
+        cmocka_unit_test(wrong_files_are_refused),
+        cmocka_unit_test(names_are_small_letters_digits_and_underscores),
+        cmocka_unit_test(the_number_of_streams_has_a_limit),
+        cmocka_unit_test(the_time_of_a_stream_has_several_forms),
+        cmocka_unit_test(fields_become_columns_in_their_order),
+        cmocka_unit_test(max_future_skew_can_be_off),
+        cmocka_unit_test(wrong_streams_are_refused),
+        cmocka_unit_test(a_stream_has_at_most_255_fields),
+        cmocka_unit_test(pipelines_have_defaults),
+        cmocka_unit_test(pipeline_keys_are_taken),
+        cmocka_unit_test(a_key_can_be_one_name),
+        cmocka_unit_test(wrong_pipeline_keys_are_refused),
+        cmocka_unit_test(wrong_pipelines_are_refused),
+        cmocka_unit_test(wrong_analyzers_are_refused),
+        cmocka_unit_test(a_pipeline_has_at_most_64_analyzers),
+        cmocka_unit_test(variables_can_be_numbers_even_in_quotes),
+        cmocka_unit_test(every_cut_of_a_file_is_good_or_refused_with_its_place),
+        cmocka_unit_test(the_configurations_that_are_shipped_are_good),
+        cmocka_unit_test(the_default_file_says_what_the_defaults_are),
+    };
+    return cmocka_run_group_tests_name("config", tests, NULL, NULL);
+}
