@@ -12,6 +12,7 @@
 #include <string.h>
 
 #define WORD_MAX 63 /* longer words get no suggestion */
+#define TEXT_MAX 47 /* of a scalar, in a message */
 
 void node_clear(struct node *n)
 {
@@ -56,28 +57,28 @@ int node_error(const struct node *n, struct error *error, const char *format, ..
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    for (char *p = text; *p; p++) { /* words of the file may hold line feeds */
+        if (iscntrl((unsigned char)*p))
+            *p = ' ';
+    }
     return error_set(error, -EINVAL, "%s:%u:%u: %s", n->file, n->line, n->column, text);
 }
 
 int node_expected(const struct node *n, const char *what, struct error *error)
 {
-    char text[48];
     if (n->kind == NODE_LIST)
         return node_error(n, error, "expected %s, found a list", what);
     if (n->kind == NODE_MAP)
         return node_error(n, error, "expected %s, found a mapping", what);
     if (node_is_null(n))
         return node_error(n, error, "expected %s, found nothing", what);
-    size_t size = 0;
-    for (; n->text[size] && size < sizeof text - 1; size++)
-        text[size] =
-            (char)(iscntrl((unsigned char)n->text[size]) ? ' ' : n->text[size]);
-    text[size] = 0;
-    const char *more = n->text[size] ? "..." : "";
+    size_t size = strnlen(n->text, TEXT_MAX);
+    while (size > 0 && ((unsigned char)n->text[size] & 0xc0) == 0x80)
+        size--; /* not within a character of UTF-8 */
     return node_error(n, error,
-                      n->quoted ? "expected %s, found the string \"%s%s\""
-                                : "expected %s, found '%s%s'",
-                      what, text, more);
+                      n->quoted ? "expected %s, found the string \"%.*s%s\""
+                                : "expected %s, found '%.*s%s'",
+                      what, (int)size, n->text, n->text[size] ? "..." : "");
 }
 
 static size_t least(size_t a, size_t b)

@@ -264,6 +264,9 @@ static void wrong_files_are_refused(void **state)
          "f:1:10: expected a mapping of streams (name: ...), found a list"},
         {"streams: {s: {}}\npipelines: x",
          "f:2:12: expected a mapping of pipelines (name: ...), found 'x'"},
+        {"\"a\\nb\": 1", "f:1:1: unknown key 'a b' in the file"}, /* stays one line */
+        {"server: {listen: '${WEIR_NOT_SET:?one\n\n  two}'}",
+         "f:1:18: WEIR_NOT_SET: one two"},
         {"streams: {s: {}, s: {}}",
          "f:1:18: the key 's' is there twice, first in line 1"},
     };

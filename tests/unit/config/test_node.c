@@ -494,6 +494,8 @@ static void scalars_of_another_type_are_refused(void **state)
         {NAME, "1a", "expected a name that begins with a letter or '_', found '1a'"},
         {NAME, "a-b", PLAIN "'a-b'"},
         {NAME, "\"a\\nb\"", PLAIN "the string \"a b\""},
+        {DURATION, "'1234567890123456789012345678901234567890123456\xc3\xa9x'",
+         LENGTH "the string \"1234567890123456789012345678901234567890123456...\""},
         {NAME, "\xc3\xa9",
          "expected a name that begins with a letter or '_', found '\xc3\xa9'"},
         {NAME,
