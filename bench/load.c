@@ -36,7 +36,8 @@ struct options {
     const char *path_of_file, *stream, *source, *last;
     unsigned connections;
     size_t request_size;
-    double rate; /* events/s; 0: no limit */
+    size_t spread; /* bytes; 0: no limit */
+    double rate;   /* events/s; 0: no limit */
     bool gzip;
 };
 
@@ -267,6 +268,20 @@ static int64_t load_gate_us(const struct load *l)
     return l->begin_us + (int64_t)((double)l->n_started / l->options.rate * 1e6);
 }
 
+/* The next chunk would be too far ahead of one that is not answered yet: the connections drift apart,
+ * and so would event times in the server's log. */
+static bool load_is_ahead(const struct load *l)
+{
+    if (l->options.spread == 0)
+        return false;
+    for (unsigned i = 0; i < l->options.connections; i++) {
+        const struct worker *w = &l->worker[i];
+        if (w->busy && (size_t)(l->data + l->offset - w->chunk) > l->options.spread)
+            return true;
+    }
+    return false;
+}
+
 /* Gives work to a free connection. With --source each connection sends --last, as each
  * holds the watermark back; otherwise the first one does. */
 static int worker_feed(struct load *l, struct worker *w)
@@ -274,7 +289,7 @@ static int worker_feed(struct load *l, struct worker *w)
     const struct options *o = &l->options;
     if (l->offset < l->size) {
         const char *chunk;
-        if (load_gate_us(l) > now_us())
+        if (load_gate_us(l) > now_us() || load_is_ahead(l))
             return 0;
         size_t size = load_cut(l, &chunk);
         return worker_start(l, w, chunk, size);
@@ -315,7 +330,10 @@ static int load_feed_all(struct load *l, int64_t *ret_wake_us)
             return err;
         if (w->busy && w->retry_us > 0 && w->retry_us < wake)
             wake = w->retry_us;
-        if (!w->busy && l->offset < l->size && load_gate_us(l) < wake)
+        if (posted && !w->busy)
+            wake = now; /* answered already: there is more to give out */
+        else if (!w->busy && l->offset < l->size && !load_is_ahead(l) &&
+                 load_gate_us(l) < wake)
             wake = load_gate_us(l);
     }
     *ret_wake_us = wake;
@@ -453,6 +471,7 @@ static int usage(FILE *to, int status)
           "      --gzip            compress the requests\n"
           "      --source NAME     connection k posts as source NAME-k\n"
           "      --rate N          at most so many events a second\n"
+          "      --spread BYTES    no request begins so far behind an unanswered one\n"
           "      --last LINE       an event to post after all others are answered "
           "(with --source\n"
           "                        on every connection)\n",
@@ -490,6 +509,9 @@ static bool parse_option(int letter, struct options *o)
     case 'b':
         o->request_size = (size_t)strtod(optarg, NULL);
         return o->request_size >= 1 && o->request_size <= 1000000000;
+    case 'p':
+        o->spread = (size_t)strtod(optarg, NULL);
+        return o->spread >= 1;
     case 'z':
         o->gzip = true;
         return true;
@@ -517,6 +539,7 @@ int main(int argc, char **argv)
         {"gzip", no_argument, NULL, 'z'},
         {"source", required_argument, NULL, 'n'},
         {"rate", required_argument, NULL, 'r'},
+        {"spread", required_argument, NULL, 'p'},
         {"last", required_argument, NULL, 'l'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
