@@ -40,6 +40,7 @@ struct server {
     struct source_post *post;
     struct reader_pool *readers;
     struct api *api;
+    _Atomic bool draining; /* set once; for /ready */
 };
 
 static int listen_exit_code(int r)
@@ -63,6 +64,19 @@ static int open_http(struct server *s, int *ret_exit, struct error *error)
     return r;
 }
 
+/* For /ready. */
+static bool is_ready(void *ctx, char why[200])
+{
+    struct server *s = ctx;
+    if (s->draining)
+        snprintf(why, 200, "the server is stopping");
+    else if (weir_failed(s->weir))
+        snprintf(why, 200, "a pipeline has failed; /api/v1/pipelines tells which");
+    else
+        return true;
+    return false;
+}
+
 static int open_api(struct server *s, const char *database, struct error *error)
 {
     struct weir *w = s->weir;
@@ -76,7 +90,9 @@ static int open_api(struct server *s, const char *database, struct error *error)
                                         .plugins = w->plugins,
                                         .pipeline = w->pipeline,
                                         .stream = w->stream,
-                                        .version = PACKAGE_VERSION};
+                                        .version = PACKAGE_VERSION,
+                                        .ready = is_ready,
+                                        .ready_ctx = s};
     return api_setup(s->http, &context, &s->api, error);
 }
 
@@ -113,6 +129,7 @@ static void wait_for_signal(const sigset_t *signals)
 
 static void stop(struct server *s)
 {
+    s->draining = true;
     if (s->http)
         http_drain(s->http, clock_monotonic_us() + DRAIN_US);
     uint64_t open_groups = weir_stop(s->weir, false);
