@@ -151,7 +151,7 @@ class Screen:
         more_shop = min((spare - more_market) // 2, 5)
         total, rate = self.events()
         market, last = self.market(4 + more_market)
-        left = f"{total:,} events, {rate:,.0f}/s"
+        left = f"{total:,} events" + (f", {rate:,.0f}/s" if rate else "")
         right = f"  last window {last[11:19]}" if last else "  the first window is still open"
         out = [self.paint(BOLD, "weir") + f"  W={self.api}  {left}{right}"]
         for part in (market, self.shop(3 + more_shop), self.social(), self.machine(2)):
