@@ -76,6 +76,8 @@ int http_new(const struct http_options *options, struct metrics *metrics,
     s->options = *options;
     if (s->options.idle_timeout_us <= 0)
         s->options.idle_timeout_us = 60 * SECOND_US;
+    s->idle_timeout_s =
+        (unsigned)((s->options.idle_timeout_us + SECOND_US - 1) / SECOND_US);
     pthread_mutex_init(&s->idle_lock, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -146,8 +148,6 @@ static int http_start_daemon(struct http_server *s, struct error *error)
     /* MHD's own limit lies above ours, so that there is room to say no; it is divided
      * among the threads. */
     unsigned limit = s->options.max_connections * 3 / 2 + 64 * threads;
-    unsigned timeout =
-        (unsigned)((s->options.idle_timeout_us + SECOND_US - 1) / SECOND_US);
     struct MHD_OptionItem more[] = {
         {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL},
         {MHD_OPTION_END, 0, NULL},
@@ -156,13 +156,12 @@ static int http_start_daemon(struct http_server *s, struct error *error)
         more[0].option = MHD_OPTION_END;
     s->daemon =
         MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-                             MHD_USE_ITC | MHD_USE_ERROR_LOG |
-                             MHD_USE_NO_LISTEN_SOCKET,
+                             MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET,
                          0, NULL, NULL, request_handle, s,                        /* */
                          MHD_OPTION_EXTERNAL_LOGGER, http_say, NULL,              /* */
                          MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY, /* */
                          MHD_OPTION_CONNECTION_LIMIT, limit,                      /* */
-                         MHD_OPTION_CONNECTION_TIMEOUT, timeout,                  /* */
+                         MHD_OPTION_CONNECTION_TIMEOUT, s->idle_timeout_s,        /* */
                          MHD_OPTION_NOTIFY_COMPLETED, request_completed, s,       /* */
                          MHD_OPTION_NOTIFY_CONNECTION, request_connection, s,     /* */
                          MHD_OPTION_ARRAY, more, MHD_OPTION_END);

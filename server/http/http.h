@@ -26,11 +26,11 @@ struct http_options {
     const char *address;
     uint16_t port;
     unsigned epoll_threads, query_threads;
-    unsigned max_connections;
-    unsigned
-        max_queries; /* running and waiting; more are answered 503 with Retry-After */
-    int64_t idle_timeout_us; /* of a connection that neither sends nor takes anything;
-                                default 60s */
+    unsigned max_connections; /* more are answered 503 */
+    unsigned max_queries;     /* running and waiting; more are answered 503 */
+    /* Of a connection that neither sends nor takes anything; default 60s. Not while a request waits
+     * for its answer, nor in a chunked body: there TCP keep-alive finds out that nobody is there. */
+    int64_t idle_timeout_us;
 };
 
 /* A streamed body. Methods run on the connection's epoll thread, one after the other.

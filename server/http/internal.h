@@ -76,6 +76,7 @@ struct http_server {
     struct http_options options;
     struct http_acceptor acceptor;
     uint16_t port;
+    unsigned idle_timeout_s;
     struct MHD_Daemon *daemon;
     struct http_route_entry *route;
     size_t n_routes;
@@ -154,7 +155,7 @@ struct http_request {
     int64_t looked_us;
 
     /* Protected by server->pauses.lock. */
-    bool paused, pause_pending, listed;
+    bool paused, pause_pending;
     int64_t pause_until_us;
     struct http_request *pause_next, *pause_prev;
     struct http_request *open_next, *open_prev;

@@ -133,7 +133,6 @@ void pause_open_ended(struct http_request *r, bool on)
         if (r->open_next)
             r->open_next->open_prev = r->open_prev;
     }
-    r->listed = on;
     pthread_mutex_unlock(&p->lock);
 }
 

@@ -6,9 +6,12 @@
 #include "http/internal.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 
 /* ---- The connection ---- */
 
@@ -228,6 +231,21 @@ static void request_too_large(struct http_request *r)
                  HTTP_BODY_MAX);
 }
 
+/* A feed may be silent for hours; whether its client still lives is asked by TCP. */
+static void request_open_ended(struct http_request *r, bool on)
+{
+    unsigned timeout_s = on ? 0 : r->server->idle_timeout_s;
+    MHD_set_connection_option(r->connection, MHD_CONNECTION_OPTION_TIMEOUT, timeout_s);
+    if (on) {
+        int yes = 1, idle_s = 60, interval_s = 10, probes = 6;
+        setsockopt(r->fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
+        setsockopt(r->fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+        setsockopt(r->fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+        setsockopt(r->fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    }
+    pause_open_ended(r, on);
+}
+
 /* Everything that can be said from the headers alone. */
 static void request_admit(struct http_request *r, const char *method)
 {
@@ -258,7 +276,7 @@ static void request_admit(struct http_request *r, const char *method)
         return;
     r->upload_open = true;
     if (r->chunked)
-        pause_open_ended(r, true);
+        request_open_ended(r, true);
 }
 
 static enum MHD_Result request_begin(struct http_request *r, const char *path,
@@ -296,8 +314,8 @@ static void request_close_upload(struct http_request *r)
     if (!r->upload_open)
         return;
     r->upload_open = false;
-    if (r->listed)
-        pause_open_ended(r, false);
+    if (r->chunked)
+        request_open_ended(r, false);
     r->entry->route.upload->close(r->upload_state, r->replied);
 }
 

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "http/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,7 @@ int http_write(struct http_request *r, const void *data, size_t size)
     struct http_stream *p = &r->stream;
     if (strcmp(r->method, "HEAD") == 0)
         return -EPIPE; /* nobody wants the body */
+    assert(p->begun);
     const char *at = data;
     int rc = 0;
     pthread_mutex_lock(&r->lock);

@@ -11,6 +11,7 @@
  *                                  | queue full: wait as long as it takes
  */
 #include "base/clock.h"
+#include "config/node.h"
 #include "source/feed.h"
 #include "source/source.h"
 
@@ -78,15 +79,19 @@ static struct post_stream *post_find(struct source_post *p, const char *name)
 static void post_unknown(const struct source_post *p, struct http_request *r,
                          const char *name)
 {
-    struct buffer known = {.limit = 4096};
-    for (size_t i = 0; i < p->n && i < POST_LISTED; i++)
-        buffer_printf(&known, "%s%s", i ? ", " : "", p->stream[i].stream->name);
-    if (p->n > POST_LISTED)
-        buffer_puts(&known, ", ...");
-    http_problem(r, 404, "unknown_stream",
-                 "there is no stream \"%s\"; the streams are: %s", name,
-                 buffer_text(&known));
-    buffer_free(&known);
+    const char *known[POST_LISTED];
+    struct buffer list = {.limit = 4096};
+    size_t n = 0;
+    for (; n < p->n && n < POST_LISTED; n++) {
+        known[n] = p->stream[n].stream->name;
+        buffer_printf(&list, "%s%s", n ? ", " : "", known[n]);
+    }
+    struct error text;
+    error_set(&text, 0, "there is no stream '%.100s'", name);
+    node_suggest(&text, name, known, n);
+    http_problem(r, 404, "unknown_stream", "%s; the streams are: %s%s", text.text,
+                 buffer_text(&list), n < p->n ? ", ..." : "");
+    buffer_free(&list);
 }
 
 static bool post_is(const char *type, size_t size, const char *expected)

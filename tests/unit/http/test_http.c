@@ -673,6 +673,8 @@ static void connections_over_the_limit_get_an_answer(void **state)
     assert_int_equal(a.status, 200);
 }
 
+/* A feed may say nothing for a long time; a connection without a request, or one that takes nothing
+ * of its answer, may not. */
 static void silent_connection_is_closed(void **state)
 {
     (void)state;
@@ -680,7 +682,12 @@ static void silent_connection_is_closed(void **state)
     hasty.idle_timeout_us = SECOND_US;
     http_free(t.server);
     server_start(&hasty);
-    int silent = client_open(t.port), taker = client_open(t.port);
+    int silent = client_open(t.port), taker = client_open(t.port),
+        feed = client_open(t.port);
+    client_text(feed,
+                "POST /up/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client_chunk(feed, "abc", 3);
+    wait_for_count(&t.piece_bytes, 3);
     client_ask(taker, "GET", "/stream?n=500000000", "", NULL,
                0); /* and takes nothing */
     char byte;
@@ -688,6 +695,14 @@ static void silent_connection_is_closed(void **state)
     for (int i = 0; i < 20000 && t.write_result != -EPIPE; i++)
         usleep(1000);
     assert_int_equal(t.write_result, -EPIPE);
+    struct answer a;
+    client_chunk(feed, "", 0);
+    client_answer(feed, &a, false);
+    assert_int_equal(a.status, 200);
+    answer_free(&a);
+    assert_int_equal(recv(feed, &byte, 1, 0),
+                     0); /* its request is over: the limit holds again */
+    close(feed);
     close(silent);
     close(taker);
 }

@@ -168,7 +168,7 @@ static void wrong_stream_type_or_source_is_said(void **state)
     client_once(t.port, "POST", "/api/v1/streams/tocks/events", "", "x", 1, &a);
     assert_int_equal(a.status, 404);
     assert_non_null(strstr(a.body, "\"code\":\"unknown_stream\""));
-    assert_non_null(strstr(a.body, "the streams are: ticks"));
+    assert_non_null(strstr(a.body, "did you mean 'ticks'?; the streams are: ticks"));
     answer_free(&a);
     client_once(t.port, "GET", EVENTS, "", NULL, 0, &a);
     assert_int_equal(a.status, 405);
