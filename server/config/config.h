@@ -33,7 +33,7 @@ struct config_server {
     int64_t sql_timeout_us;     /* default 10s */
     uint64_t sql_max_rows;      /* default 1,000,000 */
     uint64_t sql_max_bytes;     /* default 256 MiB */
-    bool log_json;
+    bool log_json; /* JSON instead of key=value */
 };
 
 struct config_stream {
@@ -87,7 +87,8 @@ int config_load(const char *path, struct config **ret, struct error *error);
 int config_parse(const char *file, const char *text, size_t size, struct config **ret,
                  struct error *error);
 
-/* Puts "127.0.0.1:8080" in place of the configured address. -EINVAL. */
+/* Puts `text`, what --listen says ("127.0.0.1:8080"), in place of the configured address. -EINVAL,
+ * -ENOMEM. */
 int config_listen(const char *text, struct config_server *server, struct error *error);
 
 void config_free(struct config *c); /* takes NULL */

@@ -21,6 +21,11 @@
 
 static const char listen_what[] =
     "an address and a port, such as 127.0.0.1:8080 or \"[::1]:8080\"";
+/* A macro, so that the compiler sees the format. */
+#define LISTEN_REACHED                                                                 \
+    "'%s' can be reached from other machines, and this version has no tokens that "    \
+    "say "                                                                             \
+    "who may: listen on 127.0.0.1 or [::1], behind a proxy that checks its users"
 
 static bool parse_port(const char *text, uint16_t *ret)
 {
@@ -44,51 +49,58 @@ static int classify_address(const char *text, bool bracketed)
     return inet_pton(AF_INET, text, &v4) == 1 ? ntohl(v4.s_addr) >> 24 == 127 : -1;
 }
 
-static int read_listen(const struct node *n, void *target, void *ctx,
-                       struct error *error)
+/* -EINVAL: no address and port; -EACCES: other machines can reach it; -ENOMEM. */
+static int set_listen(const char *text, struct config_server *s)
 {
-    struct config_server *s = target;
-    (void)ctx;
     char host[INET6_ADDRSTRLEN] = "";
     uint16_t port;
-    const char *colon = n->kind == NODE_SCALAR ? strrchr(n->text, ':') : NULL;
+    const char *colon = strrchr(text, ':');
     if (!colon || !parse_port(colon + 1, &port))
-        return node_expected(n, listen_what, error);
-    bool bracketed = *n->text == '[' && colon - n->text > 2 && colon[-1] == ']';
-    const char *from = n->text + bracketed;
+        return -EINVAL;
+    bool bracketed = *text == '[' && colon - text > 2 && colon[-1] == ']';
+    const char *from = text + bracketed;
     size_t size = (size_t)(colon - from) - bracketed;
     if (size >= sizeof host)
-        return node_expected(n, listen_what, error);
+        return -EINVAL;
     memcpy(host, from, size);
     if (strcmp(host, "localhost") == 0)
         strcpy(host, "127.0.0.1");
     int loopback = classify_address(host, bracketed);
-    if (loopback < 0)
-        return node_expected(n, listen_what, error);
-    if (!loopback)
-        return node_error(
-            n, error,
-            "'%s' can be reached from other machines, and this version has no "
-            "tokens that say who may: listen on 127.0.0.1 or [::1], behind a "
-            "proxy that checks its users",
-            n->text);
+    if (loopback <= 0)
+        return loopback < 0 ? -EINVAL : -EACCES;
     char *copy = strdup(host);
     if (!copy)
-        return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+        return -ENOMEM;
     free(s->address);
     s->address = copy;
     s->port = port;
     return 0;
 }
 
+static int read_listen(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    (void)ctx;
+    int r = n->kind == NODE_SCALAR ? set_listen(n->text, target) : -EINVAL;
+    if (r == -EINVAL)
+        return node_expected(n, listen_what, error);
+    if (r == -EACCES)
+        return node_error(n, error, LISTEN_REACHED, n->text);
+    return r < 0 ? error_set(error, r, "%s: out of memory", n->file) : 0;
+}
+
 int config_listen(const char *text, struct config_server *server, struct error *error)
 {
-    const struct node n = {.kind = NODE_SCALAR,
-                           .file = "--listen",
-                           .line = 1,
-                           .column = 1,
-                           .text = (char *)(uintptr_t)text};
-    return read_listen(&n, server, NULL, error);
+    int r = set_listen(text, server);
+    if (r == -EINVAL)
+        error_set(error, r, "expected %s, found '%s'", listen_what, text);
+    else if (r == -EACCES)
+        error_set(error, r = -EINVAL, LISTEN_REACHED, text);
+    else if (r < 0)
+        error_set(error, r, "out of memory");
+    if (r < 0)
+        error_prefix(error, "--listen");
+    return r;
 }
 
 /* ---- Files ------------------------------------------------------------------------------------- */

@@ -242,6 +242,23 @@ static void wrong_server_keys_are_refused(void **state)
     }
 }
 
+static void an_option_replaces_the_address(void **state)
+{
+    struct error error = {0};
+    (void)state;
+    struct config *c = parse("streams: {s: {}}");
+    assert_int_equal(config_listen("[::1]:81", &c->server, &error), 0);
+    assert_string_equal(c->server.address, "::1");
+    assert_int_equal(c->server.port, 81);
+    assert_int_equal(config_listen("0.0.0.0:82", &c->server, &error), -EINVAL);
+    assert_string_equal(error.text, "--listen: '0.0.0.0:82' " REACHED);
+    assert_int_equal(config_listen("x", &c->server, &error), -EINVAL);
+    assert_string_equal(error.text, "--listen: " ADDRESS "'x'");
+    assert_string_equal(c->server.address, "::1"); /* as it was */
+    assert_int_equal(c->server.port, 81);
+    config_free(c);
+}
+
 /* ---- The file ---------------------------------------------------------------------------------- */
 
 static void wrong_files_are_refused(void **state)
@@ -830,6 +847,7 @@ int main(void)
         cmocka_unit_test(server_keys_are_taken),
         cmocka_unit_test(addresses_of_this_machine_are_taken),
         cmocka_unit_test(wrong_server_keys_are_refused),
+        cmocka_unit_test(an_option_replaces_the_address),
         cmocka_unit_test(wrong_files_are_refused),
         cmocka_unit_test(names_are_small_letters_digits_and_underscores),
         cmocka_unit_test(the_number_of_streams_has_a_limit),
