@@ -78,7 +78,8 @@ static void civil_from_days(int64_t days, int64_t *year, unsigned *month, unsign
 size_t clock_format(int64_t us, char text[CLOCK_TEXT_MAX])
 {
     int64_t days = floor_div(us, DAY_US);
-    int64_t rest = us - days * DAY_US;
+    int64_t rest =
+        us % DAY_US + (us % DAY_US < 0 ? DAY_US : 0); /* days * DAY_US may overflow */
     int64_t second = rest / SECOND_US, fraction = rest % SECOND_US;
     int64_t year;
     unsigned month, day;
