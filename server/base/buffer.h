@@ -10,19 +10,20 @@
 #include <stdint.h>
 
 struct buffer {
-    char *data;   /* not zero-terminated unless buffer_text was called */
+    char *data; /* not zero-terminated unless buffer_text was called */
     size_t size;
     size_t room;  /* allocated */
     size_t limit; /* 0: none */
     int error;    /* 0, -ENOMEM or -EFBIG; sticky */
 };
 
-void buffer_free(struct buffer *b); /* and makes it empty again */
+void buffer_free(struct buffer *b);  /* and makes it empty again */
 void buffer_clear(struct buffer *b); /* keeps the memory; clears the error */
 void buffer_put(struct buffer *b, const void *bytes, size_t size);
 void buffer_putc(struct buffer *b, char c);
 void buffer_puts(struct buffer *b, const char *text);
-void buffer_printf(struct buffer *b, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void buffer_printf(struct buffer *b, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* A zero behind the bytes (not counted in size); "" after an error. */
 const char *buffer_text(struct buffer *b);

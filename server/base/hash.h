@@ -46,8 +46,8 @@ static inline uint64_t hash_bytes(const char *p, size_t n)
         return hash_mix(h ^ v, hash_key[1]);
     }
     if (n > 0) {
-        uint64_t v = (uint64_t)(unsigned char)p[0] << 16 | (uint64_t)(unsigned char)p[n / 2] << 8 |
-                     (unsigned char)p[n - 1];
+        uint64_t v = (uint64_t)(unsigned char)p[0] << 16 |
+                     (uint64_t)(unsigned char)p[n / 2] << 8 | (unsigned char)p[n - 1];
         return hash_mix(h ^ v, hash_key[1]);
     }
     return hash_mix(h, hash_key[1]);

@@ -21,12 +21,14 @@ void metrics_free(struct metrics *m);
  * copied. The value printed is *value * scale (scale 1e-9 turns nanoseconds into seconds). The value
  * is read with relaxed ordering and must outlive the registry. All metrics of one name share help and
  * kind. -ENOMEM. */
-int metrics_add(struct metrics *m, enum metric_kind kind, const char *name, const char *help,
-                const char *labels, const _Atomic uint64_t *value, double scale);
+int metrics_add(struct metrics *m, enum metric_kind kind, const char *name,
+                const char *help, const char *labels, const _Atomic uint64_t *value,
+                double scale);
 
 /* Calls `read(ctx)` at each scrape instead; may return any double. */
-int metrics_add_call(struct metrics *m, enum metric_kind kind, const char *name, const char *help,
-                     const char *labels, double (*read)(void *ctx), void *ctx);
+int metrics_add_call(struct metrics *m, enum metric_kind kind, const char *name,
+                     const char *help, const char *labels, double (*read)(void *ctx),
+                     void *ctx);
 
 /* Appends `name="value"` with the value escaped, and a comma if `out` is not empty: makes `labels`. */
 void metrics_put_label(struct buffer *out, const char *name, const char *value);

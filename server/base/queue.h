@@ -25,7 +25,8 @@ bool queue_try_push(struct queue *q, void *item);
  * once the queue is closed and empty. */
 void *queue_pop(struct queue *q, int64_t deadline_us);
 
-void queue_close(struct queue *q); /* wakes everybody; what is in it can still be popped */
+void queue_close(
+    struct queue *q); /* wakes everybody; what is in it can still be popped */
 bool queue_is_closed(struct queue *q);
 size_t queue_length(struct queue *q);
 

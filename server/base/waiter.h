@@ -8,7 +8,9 @@
 #include <stdbool.h>
 
 struct waiter {
-    void (*wake)(void *ctx); /* from another thread, with the queue's lock held: must not call it */
+    void (*wake)(
+        void *
+            ctx); /* from another thread, with the queue's lock held: must not call it */
     void *ctx;
     struct waiter *next, *prev; /* the queue's */
     bool queued;                /* the queue's */

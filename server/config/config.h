@@ -33,7 +33,7 @@ struct config_server {
     int64_t sql_timeout_us;     /* default 10s */
     uint64_t sql_max_rows;      /* default 1,000,000 */
     uint64_t sql_max_bytes;     /* default 256 MiB */
-    bool log_json; /* JSON instead of key=value */
+    bool log_json;              /* JSON instead of key=value */
 };
 
 struct config_stream {
