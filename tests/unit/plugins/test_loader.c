@@ -115,6 +115,7 @@ static void a_good_plugin_is_loaded_once(void **unused)
 static void a_name_that_is_close_is_suggested(void **unused)
 {
     (void)unused;
+    new_folder(); /* a file that is loaded must not be written over */
     copy_plugin(BUILT "/faulty", "faulty.so");
     refused("fautly", -ENOENT, "there is no analyzer 'fautly'", folder,
             "did you mean 'faulty'?", NULL);
