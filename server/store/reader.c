@@ -110,6 +110,13 @@ static int reader_harden(struct reader *r, struct error *error)
                       error);
     if (err)
         return err;
+    /* Connecting a virtual table runs through the authorizer as a write to the schema. */
+    err = db_exec(r->db,
+                  "SELECT 1 FROM json_each('[]'), json_tree('[]'), pragma_table_list,"
+                  " pragma_table_info('x'), pragma_table_xinfo('x')",
+                  error);
+    if (err)
+        return err;
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_ENABLE_LOAD_EXTENSION, 0, NULL);
