@@ -200,7 +200,11 @@ static int reader_failed(struct reader *r, struct error *error)
                          r->stopped == -ETIMEDOUT ? "the statement took too long"
                                                   : "the client went away");
     int err = db_error(r->db, error);
-    return code == SQLITE_AUTH || code == SQLITE_READONLY ? -EPERM : err;
+    /* A denied function, or a denial inside of a virtual table, comes out as a mere error. */
+    bool denied = code == SQLITE_AUTH || code == SQLITE_READONLY ||
+                  strncmp(sqlite3_errmsg(r->db), "not authorized", 14) == 0 ||
+                  strncmp(sqlite3_errmsg(r->db), "vtable constructor failed", 25) == 0;
+    return denied ? -EPERM : err;
 }
 
 static int reader_check_single(struct reader *r, const char *rest, const char *end,

@@ -34,12 +34,13 @@ static inline const char *shell_path(const char *name)
     return path;
 }
 
-/* What `sqlite3 FILE SQL` prints, '|' between columns, errors too. */
-static inline const char *shell(const char *file, const char *sql)
+/* What `sqlite3 OPTIONS FILE SQL` prints, errors too. */
+static inline const char *shell_with(const char *options, const char *file,
+                                     const char *sql)
 {
     static char out[65536];
     char command[4096];
-    snprintf(command, sizeof(command), "sqlite3 -batch '%s' \"%s\" 2>&1",
+    snprintf(command, sizeof(command), "sqlite3 -batch %s '%s' \"%s\" 2>&1", options,
              shell_path(file), sql);
     FILE *f = popen(command, "r");
     if (!f)
@@ -48,6 +49,12 @@ static inline const char *shell(const char *file, const char *sql)
     pclose(f);
     out[n] = 0;
     return out;
+}
+
+/* With '|' between columns. */
+static inline const char *shell(const char *file, const char *sql)
+{
+    return shell_with("", file, sql);
 }
 
 #endif
