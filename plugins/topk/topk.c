@@ -1,29 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * topk: the most frequent values of a string or int column.
- *
- * Space-Saving: A. Metwally, D. Agrawal, A. El Abbadi, "Efficient computation of frequent and top-k
- * elements in data streams", ICDT 2005. Up to `capacity` values are counted. A value that is new when
- * all places are taken gets the place of one that has the smallest count, and starts with that count as
- * its possible error. So for every value that is kept
- *
- *      count - error <= true count <= count
- *
- * and one that is not kept has come at most as often as the smallest count says. Merging adds counts up,
- * with that bound for a value that the other side does not keep, and keeps the largest: P. K. Agarwal,
- * G. Cormode, Z. Huang, J. Phillips, Z. Wei, K. Yi, "Mergeable summaries", PODS 2012.
+ * topk: the most frequent values of a string or int column. The algorithm is in summary.c.
  */
-#include "weir/plugin.h"
+#include "summary.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 
-#define VALUE_MAX                                                                      \
-    512 /* bytes of a value that are kept, so that a group's memory has a limit */
-#define ROOM_FIRST   8  /* entries of a new group */
-#define INSIDE       16 /* bytes of a value that need no memory of their own */
 #define CAPACITY_MAX 100000
 
 struct config {
@@ -31,267 +15,13 @@ struct config {
     int64_t k, capacity;
 };
 
-struct entry {
-    uint64_t count, error;
-    char *
-        buffer; /* of `room` bytes, for a value that is longer than INSIDE; kept for the next one */
-    uint32_t size, room;
-    uint32_t hash;
-    uint32_t place; /* in the heap */
-    char inside[INSIDE];
-};
-
-/* Until a value is displaced, entries are only found by hash. Then the heap is made, and stays. */
-struct state {
-    uint32_t n, room; /* entries in use; allocated */
-    uint32_t mask;    /* slots - 1; at least twice as many slots as entries */
-    uint32_t heaped;
-    struct entry *entry;
-    uint32_t *slot; /* open addressing, linear: number of an entry + 1; 0: free */
-    uint32_t
-        *heap; /* numbers of entries, the smallest count first; as long as `room` */
-};
-
-/* One in each context: keys the hash, so that nobody can choose values that collide. */
+/* One in each context. */
 struct topk {
-    uint64_t seed[2];
-    uint32_t k, capacity;
+    struct summary_rules rules;
+    uint32_t k;
 };
-
-struct value {
-    const char *bytes; /* of an int column the 8 bytes of the int */
-    uint32_t size;
-    uint32_t hash;
-};
-
-static const char *bytes_of(const struct entry *e)
-{
-    return e->size > INSIDE ? e->buffer : e->inside;
-}
-
-/* ---- Finding entries ---- */
-
-static inline uint64_t mix(uint64_t a, uint64_t b)
-{
-    unsigned __int128 p = (unsigned __int128)a * b;
-    return (uint64_t)p ^ (uint64_t)(p >> 64);
-}
-
-/* Multiply-and-fold over 8 bytes at a time; the last read overlaps or is padded. */
-static uint32_t hash_of(const struct topk *t, const char *bytes, size_t size)
-{
-    uint64_t h = t->seed[0] ^ size, word = 0;
-    for (; size > 8; bytes += 8, size -= 8) {
-        memcpy(&word, bytes, 8);
-        h = mix(h ^ word, t->seed[1]);
-    }
-    word = 0;
-    memcpy(&word, bytes, size);
-    h = mix(h ^ word, t->seed[1]);
-    return (uint32_t)(h ^ h >> 32);
-}
-
-/* The slot that holds the value, or the free one where it would go. */
-static uint32_t find_slot(const struct state *s, const struct value *v)
-{
-    uint32_t at = v->hash & s->mask;
-    for (; s->slot[at]; at = (at + 1) & s->mask) {
-        const struct entry *e = &s->entry[s->slot[at] - 1];
-        if (e->hash == v->hash && e->size == v->size &&
-            memcmp(bytes_of(e), v->bytes, v->size) == 0)
-            break;
-    }
-    return at;
-}
-
-static void put_slot(struct state *s, uint32_t number)
-{
-    uint32_t at = s->entry[number].hash & s->mask;
-    while (s->slot[at])
-        at = (at + 1) & s->mask;
-    s->slot[at] = number + 1;
-}
-
-/* Frees the slot of an entry; later ones of the same run move up, so that no gap cuts them off. */
-static void clear_slot(struct state *s, uint32_t number)
-{
-    uint32_t gap = s->entry[number].hash & s->mask;
-    while (s->slot[gap] != number + 1)
-        gap = (gap + 1) & s->mask;
-    for (uint32_t at = (gap + 1) & s->mask; s->slot[at]; at = (at + 1) & s->mask) {
-        uint32_t home = s->entry[s->slot[at] - 1].hash & s->mask;
-        if (((at - home) & s->mask) < ((at - gap) & s->mask))
-            continue;
-        s->slot[gap] = s->slot[at];
-        gap = at;
-    }
-    s->slot[gap] = 0;
-}
-
-/* ---- Memory ---- */
-
-static int no_memory(struct weir_ctx *ctx)
-{
-    return weir_fail(ctx, "topk: no memory for the values of a group");
-}
-
-static uint32_t slots_for(uint32_t room)
-{
-    uint32_t n = 16;
-    while (n < 2 * room)
-        n *= 2;
-    return n;
-}
-
-/* Makes room for `room` entries. On failure nothing has changed. */
-static int resize(struct weir_ctx *ctx, struct state *s, uint32_t room)
-{
-    uint32_t slots = slots_for(room);
-    struct entry *entry = ctx->host->alloc(ctx, room * sizeof(*entry));
-    uint32_t *slot = ctx->host->alloc(ctx, slots * sizeof(*slot));
-    uint32_t *heap = ctx->host->alloc(ctx, room * sizeof(*heap));
-    if (!entry || !slot || !heap) {
-        ctx->host->free(ctx, entry);
-        ctx->host->free(ctx, slot);
-        ctx->host->free(ctx, heap);
-        return no_memory(ctx);
-    }
-    if (s->n) {
-        memcpy(entry, s->entry, s->n * sizeof(*entry));
-        memcpy(heap, s->heap, s->n * sizeof(*heap));
-    }
-    ctx->host->free(ctx, s->entry);
-    ctx->host->free(ctx, s->slot);
-    ctx->host->free(ctx, s->heap);
-    s->entry = entry;
-    s->slot = slot;
-    s->heap = heap;
-    s->room = room;
-    s->mask = slots - 1;
-    for (uint32_t i = 0; i < s->n; i++)
-        put_slot(s, i);
-    return 0;
-}
-
-static int set_value(struct weir_ctx *ctx, struct entry *e, const struct value *v)
-{
-    if (v->size > INSIDE && v->size > e->room) {
-        uint32_t room = v->size <= 64 ? 64 : v->size <= 256 ? 256 : VALUE_MAX;
-        char *buffer = ctx->host->alloc(ctx, room);
-        if (!buffer)
-            return no_memory(ctx);
-        ctx->host->free(ctx, e->buffer);
-        e->buffer = buffer;
-        e->room = room;
-    }
-    e->size = v->size;
-    e->hash = v->hash;
-    memcpy(v->size > INSIDE ? e->buffer : e->inside, v->bytes, v->size);
-    return 0;
-}
-
-static void drop(struct weir_ctx *ctx, void *state)
-{
-    struct state *s = state;
-    for (uint32_t i = 0; i < s->n; i++)
-        ctx->host->free(ctx, s->entry[i].buffer);
-    ctx->host->free(ctx, s->entry);
-    ctx->host->free(ctx, s->slot);
-    ctx->host->free(ctx, s->heap);
-    memset(s, 0, sizeof(*s));
-}
-
-/* ---- The heap of counts ---- */
-
-static void set_place(struct state *s, uint32_t place, uint32_t number)
-{
-    s->heap[place] = number;
-    s->entry[number].place = place;
-}
-
-/* The entry's count has grown: it moves away from the top. */
-static void sink(struct state *s, uint32_t number)
-{
-    uint32_t place = s->entry[number].place;
-    for (;;) {
-        uint32_t child = 2 * place + 1;
-        if (child >= s->n)
-            break;
-        if (child + 1 < s->n &&
-            s->entry[s->heap[child + 1]].count < s->entry[s->heap[child]].count)
-            child++;
-        if (s->entry[s->heap[child]].count >= s->entry[number].count)
-            break;
-        set_place(s, place, s->heap[child]);
-        place = child;
-    }
-    set_place(s, place, number);
-}
-
-static void make_heap(struct state *s)
-{
-    for (uint32_t i = 0; i < s->n; i++)
-        set_place(s, i, i);
-    for (uint32_t i = s->n / 2; i-- > 0;)
-        sink(s, s->heap[i]);
-    s->heaped = 1;
-}
-
-/* How often a value that is not kept may have come. */
-static uint64_t unseen(const struct state *s)
-{
-    return s->heaped ? s->entry[s->heap[0]].count : 0;
-}
 
 /* ---- Folding rows in ---- */
-
-static int append(struct weir_ctx *ctx, struct state *s, const struct value *v,
-                  uint64_t count, uint64_t error)
-{
-    const struct topk *t = ctx->user;
-    if (s->n == s->room) {
-        uint32_t room = s->room ? 2 * s->room : ROOM_FIRST;
-        int err = resize(ctx, s, room < t->capacity ? room : t->capacity);
-        if (err)
-            return err;
-    }
-    struct entry *e = &s->entry[s->n];
-    int err = set_value(ctx, e, v);
-    if (err)
-        return err;
-    e->count = count;
-    e->error = error;
-    put_slot(s, s->n++);
-    return 0;
-}
-
-static int displace(struct weir_ctx *ctx, struct state *s, const struct value *v)
-{
-    if (!s->heaped)
-        make_heap(s);
-    uint32_t number = s->heap[0];
-    struct entry *e = &s->entry[number];
-    clear_slot(s, number);
-    int err = set_value(ctx, e, v);
-    put_slot(s, number);
-    if (err)
-        return err;
-    e->error = e->count++;
-    sink(s, number);
-    return 0;
-}
-
-static int count_value(struct weir_ctx *ctx, struct state *s, const struct value *v)
-{
-    const struct topk *t = ctx->user;
-    uint32_t found = s->room ? s->slot[find_slot(s, v)] : 0;
-    if (!found)
-        return s->n < t->capacity ? append(ctx, s, v, 1, 0) : displace(ctx, s, v);
-    s->entry[found - 1].count++;
-    if (s->heaped)
-        sink(s, found - 1);
-    return 0;
-}
 
 /* A value that is too long is cut where a character begins, and a hash of the whole follows, so that
  * different values stay different: FNV-1a, 64 bits, the same in every process. */
@@ -303,7 +33,7 @@ static uint32_t shorten(const char *bytes, size_t size, char *kept)
     char tail[24];
     size_t tail_size =
         (size_t)snprintf(tail, sizeof(tail), "\u2026%016llx", (unsigned long long)h);
-    size_t head = VALUE_MAX - tail_size;
+    size_t head = SUMMARY_VALUE_MAX - tail_size;
     while (head > 0 && (bytes[head] & 0xc0) == 0x80)
         head--;
     memcpy(kept, bytes, head);
@@ -312,7 +42,7 @@ static uint32_t shorten(const char *bytes, size_t size, char *kept)
 }
 
 static void read_value(const struct topk *t, const struct weir_column *c, uint32_t row,
-                       char *scratch, struct value *v)
+                       char *scratch, struct summary_value *v)
 {
     if (c->type == WEIR_INT) {
         v->bytes = (const char *)c->values + (size_t)row * sizeof(int64_t);
@@ -323,25 +53,27 @@ static void read_value(const struct topk *t, const struct weir_column *c, uint32
         v->size = (uint32_t)size;
         if (size == 0)
             v->bytes = ""; /* a column of empty strings may have no bytes at all */
-        if (size > VALUE_MAX) {
+        if (size > SUMMARY_VALUE_MAX) {
             v->size = shorten(v->bytes, size, scratch);
             v->bytes = scratch;
         }
     }
-    v->hash = hash_of(t, v->bytes, v->size);
+    v->hash = summary_hash(&t->rules, v->bytes, v->size);
 }
 
 static int update(struct weir_ctx *ctx, const struct weir_rows *r)
 {
+    const struct topk *t = ctx->user;
     const struct weir_column *c = r->in[0];
-    char scratch[VALUE_MAX];
-    struct value v;
+    char scratch[SUMMARY_VALUE_MAX];
+    struct summary_value v;
     for (size_t i = 0; i < r->n; i++) {
         if (weir_is_null(c, r->row[i]))
             continue;
-        read_value(ctx->user, c, r->row[i], scratch, &v);
-        struct state *s = (struct state *)(void *)(r->states + r->group[i] * r->stride);
-        int err = count_value(ctx, s, &v);
+        read_value(t, c, r->row[i], scratch, &v);
+        struct summary *s =
+            (struct summary *)(void *)(r->states + r->group[i] * r->stride);
+        int err = summary_count(ctx, &t->rules, s, &v);
         if (err)
             return err;
     }
@@ -350,17 +82,17 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
 
 /* ---- Order of the result: count down, then value up ---- */
 
-static int compare_values(const struct entry *a, const struct entry *b)
+static int compare_values(const struct summary_entry *a, const struct summary_entry *b)
 {
     uint32_t size = a->size < b->size ? a->size : b->size;
-    int order = memcmp(bytes_of(a), bytes_of(b), size);
+    int order = memcmp(summary_bytes(a), summary_bytes(b), size);
     return order ? order : (a->size > b->size) - (a->size < b->size);
 }
 
 static int compare_strings(const void *a, const void *b)
 {
-    const struct entry *x = *(const struct entry *const *)a,
-                       *y = *(const struct entry *const *)b;
+    const struct summary_entry *x = *(const struct summary_entry *const *)a,
+                               *y = *(const struct summary_entry *const *)b;
     if (x->count != y->count)
         return x->count < y->count ? 1 : -1;
     return compare_values(x, y);
@@ -368,8 +100,8 @@ static int compare_strings(const void *a, const void *b)
 
 static int compare_ints(const void *a, const void *b)
 {
-    const struct entry *x = *(const struct entry *const *)a,
-                       *y = *(const struct entry *const *)b;
+    const struct summary_entry *x = *(const struct summary_entry *const *)a,
+                               *y = *(const struct summary_entry *const *)b;
     int64_t v, w;
     if (x->count != y->count)
         return x->count < y->count ? 1 : -1;
@@ -378,22 +110,14 @@ static int compare_ints(const void *a, const void *b)
     return (v > w) - (v < w);
 }
 
-/* Memory of host->alloc, or NULL. */
-static const struct entry **sorted(struct weir_ctx *ctx, const struct state *s)
+static summary_order *order_of(const struct weir_ctx *ctx)
 {
-    const struct entry **list = ctx->host->alloc(ctx, s->n * sizeof(*list));
-    if (!list)
-        return NULL;
-    for (uint32_t i = 0; i < s->n; i++)
-        list[i] = &s->entry[i];
-    qsort(list, s->n, sizeof(*list),
-          ctx->types[0] == WEIR_INT ? compare_ints : compare_strings);
-    return list;
+    return ctx->types[0] == WEIR_INT ? compare_ints : compare_strings;
 }
 
 enum output { VALUE, COUNT, ERROR };
 
-static int put_entry(struct weir_ctx *ctx, const struct entry *e,
+static int put_entry(struct weir_ctx *ctx, const struct summary_entry *e,
                      struct weir_cell *cells, struct weir_out *out)
 {
     if (ctx->types[0] == WEIR_INT) {
@@ -401,7 +125,7 @@ static int put_entry(struct weir_ctx *ctx, const struct entry *e,
         memcpy(&v, e->inside, sizeof(v));
         weir_put_int(&cells[VALUE], v);
     } else {
-        weir_put_string(&cells[VALUE], bytes_of(e), e->size);
+        weir_put_string(&cells[VALUE], summary_bytes(e), e->size);
     }
     weir_put_int(&cells[COUNT], (int64_t)e->count);
     weir_put_int(&cells[ERROR], (int64_t)e->error);
@@ -412,12 +136,12 @@ static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells
                 struct weir_out *out)
 {
     const struct topk *t = ctx->user;
-    const struct state *s = state;
+    const struct summary *s = state;
     if (s->n == 0)
         return 0;
-    const struct entry **list = sorted(ctx, s);
+    const struct summary_entry **list = summary_sorted(ctx, s, order_of(ctx));
     if (!list)
-        return no_memory(ctx);
+        return -1;
     int err = 0;
     for (uint32_t i = 0; !err && i < s->n && i < t->k; i++)
         err = put_entry(ctx, list[i], cells, out);
@@ -425,72 +149,17 @@ static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells
     return err;
 }
 
-/* ---- Merging ---- */
-
-/* A state with room for all of `a` and `b`, larger than any other state may be. */
-static int combine(struct weir_ctx *ctx, const struct state *a, const struct state *b,
-                   struct state *all)
-{
-    int err = resize(ctx, all, a->n + b->n);
-    for (uint32_t i = 0; !err && i < a->n + b->n; i++) {
-        const struct entry *e = i < a->n ? &a->entry[i] : &b->entry[i - a->n];
-        const struct state *other = i < a->n ? b : a;
-        struct value v = {bytes_of(e), e->size,
-                          hash_of(ctx->user, bytes_of(e), e->size)};
-        uint32_t found = all->slot[find_slot(all, &v)];
-        if (!found) {
-            err = append(ctx, all, &v, e->count + unseen(other),
-                         e->error + unseen(other));
-            continue;
-        }
-        /* It came with a's bound for what b may have seen: now that is known. */
-        all->entry[found - 1].count += e->count - unseen(b);
-        all->entry[found - 1].error += e->error - unseen(b);
-    }
-    return err;
-}
-
-/* Keeps the `capacity` largest of `all` in `into`; a list in falling order, read backwards, is a heap. */
-static int keep_largest(struct weir_ctx *ctx, const struct state *all,
-                        struct state *into)
-{
-    const struct topk *t = ctx->user;
-    const struct entry **list = sorted(ctx, all);
-    if (!list)
-        return no_memory(ctx);
-    int err = 0;
-    for (uint32_t i = t->capacity; !err && i-- > 0;) {
-        struct value v = {bytes_of(list[i]), list[i]->size, list[i]->hash};
-        err = append(ctx, into, &v, list[i]->count, list[i]->error);
-    }
-    ctx->host->free(ctx, list);
-    if (!err)
-        make_heap(into);
-    return err;
-}
+/* ---- Merging and dropping ---- */
 
 static int merge(struct weir_ctx *ctx, void *into, const void *from)
 {
     const struct topk *t = ctx->user;
-    struct state *a = into, all = {0}, kept = {0};
-    const struct state *b = from;
-    if (b->n == 0)
-        return 0;
-    int err = combine(ctx, a, b, &all);
-    if (!err && (all.n > t->capacity || a->heaped || b->heaped))
-        err = keep_largest(ctx, &all, &kept);
-    else if (!err) {
-        kept = all;
-        all = (struct state){0};
-    }
-    if (!err) {
-        struct state old = *a;
-        *a = kept;
-        kept = old;
-    }
-    drop(ctx, &all);
-    drop(ctx, &kept);
-    return err;
+    return summary_merge(ctx, &t->rules, into, from, order_of(ctx));
+}
+
+static void drop(struct weir_ctx *ctx, void *state)
+{
+    summary_drop(ctx, state);
 }
 
 /* ---- Saving: a header, then the entries in the order of the heap, each with its bytes ---- */
@@ -507,15 +176,15 @@ struct saved_entry {
 static int save(struct weir_ctx *ctx, const void *state, struct weir_out *out)
 {
     const struct topk *t = ctx->user;
-    const struct state *s = state;
-    struct saved_header header = {1, s->n, s->heaped, t->capacity};
+    const struct summary *s = state;
+    struct saved_header header = {1, s->n, s->heaped, t->rules.capacity};
     int err = ctx->host->write(ctx, out, &header, sizeof(header));
     for (uint32_t i = 0; !err && i < s->n; i++) {
-        const struct entry *e = &s->entry[s->heaped ? s->heap[i] : i];
+        const struct summary_entry *e = &s->entry[s->heaped ? s->heap[i] : i];
         struct saved_entry saved = {e->count, e->error, e->size, 0};
         err = ctx->host->write(ctx, out, &saved, sizeof(saved));
         if (!err)
-            err = ctx->host->write(ctx, out, bytes_of(e), e->size);
+            err = ctx->host->write(ctx, out, summary_bytes(e), e->size);
     }
     return err;
 }
@@ -525,8 +194,8 @@ static int damaged(struct weir_ctx *ctx)
     return weir_fail(ctx, "topk: the saved state is damaged");
 }
 
-static int load_entries(struct weir_ctx *ctx, struct state *s, uint32_t n,
-                        const char *at, size_t size)
+static int load_entries(struct weir_ctx *ctx, const struct summary_rules *rules,
+                        struct summary *s, uint32_t n, const char *at, size_t size)
 {
     for (uint32_t i = 0; i < n; i++) {
         struct saved_entry saved;
@@ -535,10 +204,10 @@ static int load_entries(struct weir_ctx *ctx, struct state *s, uint32_t n,
         memcpy(&saved, at, sizeof(saved));
         at += sizeof(saved);
         size -= sizeof(saved);
-        if (saved.size > size || saved.size > VALUE_MAX)
+        if (saved.size > size || saved.size > SUMMARY_VALUE_MAX)
             return damaged(ctx);
-        struct value v = {at, saved.size, hash_of(ctx->user, at, saved.size)};
-        int err = append(ctx, s, &v, saved.count, saved.error);
+        struct summary_value v = {at, saved.size, summary_hash(rules, at, saved.size)};
+        int err = summary_append(ctx, rules, s, &v, saved.count, saved.error);
         if (err)
             return err;
         at += saved.size;
@@ -550,7 +219,7 @@ static int load_entries(struct weir_ctx *ctx, struct state *s, uint32_t n,
 static int load(struct weir_ctx *ctx, void *state, const void *bytes, size_t size)
 {
     const struct topk *t = ctx->user;
-    struct state *s = state;
+    struct summary *s = state;
     struct saved_header header;
     if (size < sizeof(header))
         return damaged(ctx);
@@ -558,15 +227,15 @@ static int load(struct weir_ctx *ctx, void *state, const void *bytes, size_t siz
     if (header.version != 1 || header.n > header.capacity ||
         (header.heaped && header.n != header.capacity))
         return damaged(ctx);
-    if (header.capacity != t->capacity)
+    if (header.capacity != t->rules.capacity)
         return weir_fail(
             ctx, "topk: the saved state has capacity %u, the configuration says %u",
-            header.capacity, t->capacity);
+            header.capacity, t->rules.capacity);
     const char *at = (const char *)bytes + sizeof(header);
-    int err = load_entries(ctx, s, header.n, at, size - sizeof(header));
+    int err = load_entries(ctx, &t->rules, s, header.n, at, size - sizeof(header));
     /* Saved in the order of the heap, they are one already: nothing moves. */
     if (!err && header.heaped)
-        make_heap(s);
+        summary_make_heap(s);
     return err;
 }
 
@@ -584,10 +253,10 @@ static int open_topk(struct weir_ctx *ctx)
         return weir_fail(ctx, "topk: out of memory");
     ctx->user = t;
     t->k = (uint32_t)config->k;
-    t->capacity = (uint32_t)capacity;
-    if (getrandom(t->seed, sizeof(t->seed), 0) != sizeof(t->seed))
+    t->rules.capacity = (uint32_t)capacity;
+    if (getrandom(t->rules.seed, sizeof(t->rules.seed), 0) != sizeof(t->rules.seed))
         return weir_fail(ctx, "topk: getrandom failed");
-    t->seed[1] |= 1;
+    t->rules.seed[1] |= 1;
     return 0;
 }
 
@@ -637,7 +306,7 @@ static const struct weir_analyzer topk = {
     .params = params,
     .outputs = outputs,
     .config_size = sizeof(struct config),
-    .state_size = sizeof(struct state),
+    .state_size = sizeof(struct summary),
     .open = open_topk,
     .close = close_topk,
     .drop = drop,

@@ -12,6 +12,11 @@
 #include <string.h>
 
 static _Noreturn void give_up(const char *format, ...)
+    __attribute__((format(printf, 1, 2)));
+static int lend_fail(struct weir_ctx *ctx, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+static _Noreturn void give_up(const char *format, ...)
 {
     va_list args;
     va_start(args, format);

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The most frequent of a run of values, in bounded memory: Space-Saving.
+ *
+ * A. Metwally, D. Agrawal, A. El Abbadi, "Efficient computation of frequent and top-k elements in data
+ * streams", ICDT 2005. Up to `capacity` values are counted. A value that is new when all places are taken
+ * gets the place of one that has the smallest count, and starts with that count as its possible error. So
+ * for every value that is kept
+ *
+ *      count - error <= true count <= count
+ *
+ * and one that is not kept has come at most as often as the smallest count says. Merging adds counts up,
+ * with that bound for a value that the other side does not keep, and keeps the largest: P. K. Agarwal,
+ * G. Cormode, Z. Huang, J. Phillips, Z. Wei, K. Yi, "Mergeable summaries", PODS 2012.
+ *
+ * Memory comes from the host of the context; errors go to it.
+ */
+#ifndef WEIR_TOPK_SUMMARY_H
+#define WEIR_TOPK_SUMMARY_H
+
+#include "weir/plugin.h"
+
+#define SUMMARY_VALUE_MAX                                                              \
+    512                   /* bytes of a value, so that a group's memory has a limit */
+#define SUMMARY_INSIDE 16 /* bytes of a value that need no memory of their own */
+
+struct summary_entry {
+    uint64_t count, error;
+    char *
+        buffer; /* of `room` bytes, for a value longer than SUMMARY_INSIDE; kept for the next one */
+    uint32_t size, room;
+    uint32_t hash;
+    uint32_t place; /* in the heap */
+    char inside[SUMMARY_INSIDE];
+};
+
+/* Zero bytes are an empty one. Until a value is displaced, entries are only found by hash. Then the heap is
+ * made, and stays. */
+struct summary {
+    uint32_t n, room; /* entries in use; allocated */
+    uint32_t mask;    /* slots - 1; at least twice as many slots as entries */
+    uint32_t heaped;
+    struct summary_entry *entry;
+    uint32_t *slot; /* open addressing, linear: number of an entry + 1; 0: free */
+    uint32_t
+        *heap; /* numbers of entries, the smallest count first; as long as `room` */
+};
+
+/* What all summaries of a context share. The seed keys the hash, so that nobody can choose values that
+ * collide. */
+struct summary_rules {
+    uint64_t seed[2];
+    uint32_t capacity;
+};
+
+struct summary_value {
+    const char *bytes;
+    uint32_t size; /* at most SUMMARY_VALUE_MAX */
+    uint32_t hash; /* summary_hash of it */
+};
+
+static inline const char *summary_bytes(const struct summary_entry *e)
+{
+    return e->size > SUMMARY_INSIDE ? e->buffer : e->inside;
+}
+
+uint32_t summary_hash(const struct summary_rules *rules, const char *bytes,
+                      size_t size);
+
+/* Counts the value once more. Nothing is allocated for values that are there, or that fit the memory of the
+ * one they displace. */
+int summary_count(struct weir_ctx *ctx, const struct summary_rules *rules,
+                  struct summary *s, const struct summary_value *v);
+
+/* Adds a value that is not there yet; there is room by the rules. */
+int summary_append(struct weir_ctx *ctx, const struct summary_rules *rules,
+                   struct summary *s, const struct summary_value *v, uint64_t count,
+                   uint64_t error);
+
+/* Makes the heap. Nothing moves if the entries are in the order of one. */
+void summary_make_heap(struct summary *s);
+
+/* An order of entries, for qsort of pointers to them. */
+typedef int summary_order(const void *a, const void *b);
+
+/* The entries in that order, in memory of host->alloc; NULL: none left, and the host knows. n > 0. */
+const struct summary_entry **
+summary_sorted(struct weir_ctx *ctx, const struct summary *s, summary_order *order);
+
+/* Adds `b` to `a`; of too many values, keeps those that `order` puts first. On failure `a` is as it was. */
+int summary_merge(struct weir_ctx *ctx, const struct summary_rules *rules,
+                  struct summary *a, const struct summary *b, summary_order *order);
+
+void summary_drop(struct weir_ctx *ctx, struct summary *s); /* leaves an empty one */
+
+#endif
