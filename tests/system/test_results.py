@@ -16,7 +16,7 @@ T0 = 1700000000000
 CONFIG = '''
 server: {listen: {listen}, database: {folder}/weir.db}
 streams:
-  input: {time: {field: ts, unit: ms}, fields: {city: string, n: int, x: float}}
+  input: {time: {field: ts, unit: ms}, fields: {city: string, n: int, x: float, tag: string}}
 pipelines:
   cities:
     from: input
@@ -26,7 +26,7 @@ pipelines:
     analyzers:
       - count
       - stats: {of: x, emit: [sum, max]}
-      - topk: {of: city, k: 2}
+      - topk: {of: tag, k: 2}
 '''
 CITIES = ['Bern', 'Zürich', 'São Paulo', 'O"Fallon', "L'Aquila", 'a,b', 'x&y=z', '東京']
 COLUMNS = ['window_start', 'city', 'n', 'count', 'x_sum', 'x_max']
@@ -43,7 +43,7 @@ class Results(unittest.TestCase):
     def setUpClass(cls):
         cls.server = harness.Server.for_class(cls, CONFIG)
         dice = random.Random(2)
-        events = [{'ts': T0 + i * 10, 'city': dice.choice(CITIES), 'n': dice.randrange(3),
+        events = [{'ts': T0 + i * 10, 'city': dice.choice(CITIES), 'n': dice.randrange(3), 'tag': dice.choice('abcde'),
                    'x': dice.choice([None, dice.random(), 1e-7, 1e22])} for i in range(3000)]
         cls.server.post_ok('input', events + [{'ts': T0 + 60000, 'city': '~', 'n': 0}])
         cls.server.wait_watermark('cities', (T0 + 60000) * 1000)
@@ -158,7 +158,7 @@ class Results(unittest.TestCase):
                                    {'Content-Type': 'application/json'})
 
     def test_sql_gives_what_sqlite_gives(self):
-        statement = ('SELECT city, sum(count) AS events, max(x_max) AS most, NULL AS nothing FROM cities '
+        statement = ('SELECT city, sum(count) AS events, max(x_max) AS most, NULL AS empty FROM cities '
                      'GROUP BY city ORDER BY city')
         expected = self.server.rows(statement)
         answer = self.sql(statement)
