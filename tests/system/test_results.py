@@ -182,6 +182,14 @@ class Results(unittest.TestCase):
         self.assertEqual(json.loads(answer.body)['n'], sum(
             r['count'] for r in self.table if r['city'] == '東京' and r['n'] >= 1))
 
+    def test_sql_may_use_json_and_table_valued_functions(self):
+        answer = self.sql("SELECT key, value FROM json_each('{\"a\":1,\"b\":\"two\"}')")
+        self.assertEqual(answer.status, 200, answer.body)
+        self.assertEqual([json.loads(line) for line in answer.body.splitlines()],
+                         [{'key': 'a', 'value': 1}, {'key': 'b', 'value': 'two'}])
+        answer = self.sql("SELECT name FROM pragma_table_info('cities')")
+        self.assertEqual([json.loads(line)['name'] for line in answer.body.splitlines()], COLUMNS)
+
     def test_sql_prints_doubles_exactly_and_infinities_as_null(self):
         answer = self.sql('SELECT 0.1 AS a, 1e300 AS b, 9e999 AS c, 5e-324 AS d, 9007199254740993 AS e, '
                           '-0.1 AS f, 123456789.12345678 AS g')
