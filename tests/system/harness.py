@@ -40,7 +40,7 @@ def plugin_path():
 
 
 def environment(**more):
-    return dict(os.environ, WEIR_PLUGIN_PATH=plugin_path(), **more)
+    return {**os.environ, 'WEIR_PLUGIN_PATH': plugin_path(), **more}
 
 
 def data_folder(*parts):
@@ -111,7 +111,8 @@ class Server:
     """`weir serve` with its log on record. `config` is the YAML text; {folder} in it becomes the
     server's folder, {listen} the address with port 0."""
 
-    def __init__(self, config, folder=None, **env):
+    def __init__(self, config, folder=None, program=WEIR, **env):
+        self.program = program
         self.own_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix='weir-test-')
         self.path = os.path.join(self.folder, 'weir.yaml')
@@ -154,7 +155,7 @@ class Server:
     # ---- Life ------------------------------------------------------------------------------------
 
     def start(self):
-        self.process = subprocess.Popen([WEIR, 'serve', '-c', self.path], cwd=self.folder,
+        self.process = subprocess.Popen([self.program, 'serve', '-c', self.path], cwd=self.folder,
                                         env=self.env, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                         errors='replace')
