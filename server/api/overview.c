@@ -274,7 +274,7 @@ void overview_watermarks(struct http_request *r, void *api)
     const struct config_pipeline *c = pipeline_config(p);
     struct pipeline_source *source = calloc(OVERVIEW_SOURCES_MAX, sizeof(*source));
     if (!source) {
-        http_problem(r, 500, "no_memory", "out of memory");
+        http_problem(r, 503, "out_of_memory", "no memory");
         return;
     }
     size_t n = pipeline_sources(p, source, OVERVIEW_SOURCES_MAX);

@@ -211,7 +211,7 @@ void results_get(struct http_request *r, void *api)
         return;
     struct results *x = calloc(1, sizeof(*x));
     if (!x) {
-        http_problem(r, 500, "no_memory", "out of memory");
+        http_problem(r, 503, "out_of_memory", "no memory");
         return;
     }
     x->request = r;

@@ -345,7 +345,7 @@ static void sqlquery_run(struct sqlquery *q, sqlite3_stmt *s)
     size_t n = (size_t)sqlite3_column_count(s);
     struct rowout_column *column = calloc(n + 1, sizeof(*column));
     if (!column) {
-        http_problem(q->request, 500, "no_memory", "out of memory");
+        http_problem(q->request, 503, "out_of_memory", "no memory");
         return;
     }
     for (size_t c = 0; c < n; c++) {
