@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The decoder alone: a file of NDJSON in memory to batches, on one thread, and yajl on the same bytes
+ * The decoder alone: a file in memory to batches, on one thread; and for NDJSON yajl on the same bytes
  * to the same columns. Prints the median of several repetitions of each, in turns.
  *
- *      decoder [-r REPETITIONS] [-f FIELDS] [-p PIECE] FILE
+ *      decoder [-t ndjson|json|csv] [-r REPETITIONS] [-f FIELDS] [-p PIECE] FILE
  */
 #include "config.h"
 
@@ -32,6 +32,7 @@ struct input {
     char *bytes;
     size_t size;
     size_t piece; /* bytes handed over at a time */
+    enum decode_format format;
 };
 
 /* What a run gives; the same for both, or they did not do the same job. */
@@ -123,7 +124,7 @@ static void run_weir(const struct input *in, const struct schema *s, struct batc
                                .depth_max = DEPTH_MAX,
                                .max_future_skew_us = INT64_MAX};
     struct decoder *d = NULL;
-    if (decoder_new(&o, DECODE_NDJSON, &d) < 0)
+    if (decoder_new(&o, in->format, &d) < 0)
         die("decoder_new");
     decoder_reset(d, clock_now_us());
     for (size_t at = 0; at < in->size;) {
@@ -319,15 +320,13 @@ static double report(const char *name, const struct input *in, struct result *re
     return m->seconds;
 }
 
-static int compare(const struct input *in, const struct schema *s, size_t repetitions)
-{
-    struct batch *b = NULL;
-    if (batch_new(s, BATCH_ROWS_MAX, &b) < 0)
-        die("batch_new");
-    struct result weir[REPETITIONS_MAX];
-    timed(run_weir, in, s, b, &weir[0]); /* touches all memory once */
 #ifdef HAVE_YAJL
-    struct result yajl[REPETITIONS_MAX];
+
+static int compare(const struct input *in, const struct schema *s, struct batch *b,
+                   size_t repetitions)
+{
+    struct result weir[REPETITIONS_MAX], yajl[REPETITIONS_MAX];
+    timed(run_weir, in, s, b, &weir[0]); /* touches all memory once */
     for (size_t i = 0; i < repetitions; i++) {
         timed(run_weir, in, s, b, &weir[i]);
         timed(run_yajl, in, s, b, &yajl[i]);
@@ -335,17 +334,50 @@ static int compare(const struct input *in, const struct schema *s, size_t repeti
     double ours = report("weir", in, weir, repetitions);
     double theirs = report("yajl", in, yajl, repetitions);
     printf("ratio %.2f\n", theirs / ours);
-    bool same = weir[0].rows == yajl[0].rows && weir[0].sum == yajl[0].sum;
-    if (!same)
-        fprintf(stderr, "decoder: the two do not agree\n");
-#else
+    if (weir[0].rows == yajl[0].rows && weir[0].sum == yajl[0].sum)
+        return 0;
+    fprintf(stderr, "decoder: the two do not agree\n");
+    return 1;
+}
+
+#endif
+
+static int measure(const struct input *in, const struct schema *s, struct batch *b,
+                   size_t repetitions)
+{
+    struct result weir[REPETITIONS_MAX];
+    timed(run_weir, in, s, b, &weir[0]);
     for (size_t i = 0; i < repetitions; i++)
         timed(run_weir, in, s, b, &weir[i]);
     report("weir", in, weir, repetitions);
-    bool same = true;
+    return 0;
+}
+
+static int run(const struct input *in, const struct schema *s, size_t repetitions)
+{
+    struct batch *b = NULL;
+    if (batch_new(s, BATCH_ROWS_MAX, &b) < 0)
+        die("batch_new");
+#ifdef HAVE_YAJL
+    int failed = in->format == DECODE_NDJSON ? compare(in, s, b, repetitions)
+                                             : measure(in, s, b, repetitions);
+#else
+    int failed = measure(in, s, b, repetitions);
 #endif
     batch_unref(b);
-    return same ? 0 : 1;
+    return failed;
+}
+
+static bool parse_format(const char *text, enum decode_format *ret)
+{
+    static const char *const name[] = {"ndjson", "json", "csv"};
+    for (enum decode_format f = DECODE_NDJSON; f <= DECODE_CSV; f++) {
+        if (strcmp(text, name[f]) == 0) {
+            *ret = f;
+            return true;
+        }
+    }
+    return false;
 }
 
 static size_t number_or_die(const char *text, size_t max)
@@ -364,26 +396,27 @@ int main(int argc, char **argv)
 {
     struct input in = {.piece = 1u << 20};
     size_t repetitions = 5, fields = 5;
+    bool usage = false;
     int option;
-    while ((option = getopt(argc, argv, "r:f:p:")) != -1) {
+    while ((option = getopt(argc, argv, "t:r:f:p:")) != -1) {
         if (option == 'r')
             repetitions = number_or_die(optarg, REPETITIONS_MAX);
         else if (option == 'f')
             fields = number_or_die(optarg, 5);
         else if (option == 'p')
             in.piece = number_or_die(optarg, SIZE_MAX);
-        else
-            optind = argc; /* usage */
+        else if (option != 't' || !parse_format(optarg, &in.format))
+            usage = true;
     }
-    if (optind != argc - 1) {
-        fprintf(stderr, "usage: decoder [-r REPETITIONS] [-f FIELDS (5)] [-p PIECE "
-                        "(1048576)] FILE\n");
+    if (usage || optind != argc - 1) {
+        fprintf(stderr, "usage: decoder [-t ndjson|json|csv] [-r REPETITIONS] "
+                        "[-f FIELDS] [-p PIECE] FILE\n");
         return 64;
     }
     hash_setup();
     read_file(argv[optind], &in);
     struct schema *s = make_schema(fields);
-    int failed = compare(&in, s, repetitions);
+    int failed = run(&in, s, repetitions);
     schema_free(s);
     free(in.bytes);
     return failed;
