@@ -17,11 +17,11 @@
 #define PATHS_MAX 16
 
 static const char help[] =
-    "Usage: weir plugins [-c FILE] [--path DIR]... [NAME]\n\n"
+    "Usage: weir plugins [-c FILE] [-p DIR]... [NAME]\n\n"
     "Lists the analyzers that can be loaded, or shows the parameters and the output "
     "columns of one.\n\n"
     "  -c, --config FILE  look in the folders of this configuration too, weir.yaml(5)\n"
-    "      --path DIR     look in this folder first\n"
+    "  -p, --path DIR     look in this folder first\n"
     "  -h, --help         this text\n\n"
     "Exit status: 0 all is well, 1 a plugin cannot be loaded, 78 the configuration is "
     "wrong.\n";
@@ -167,7 +167,7 @@ int cmd_plugins(int argc, char **argv)
     char *folder[2 * PATHS_MAX + 1] = {NULL};
     const char *path = NULL;
     size_t n = 0;
-    for (int o; (o = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+    for (int o; (o = getopt_long(argc, argv, "c:p:h", options, NULL)) != -1;) {
         if (o == 'c')
             path = optarg;
         else if (o == 'p' && n < PATHS_MAX)

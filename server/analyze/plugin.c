@@ -3,6 +3,7 @@
  * Finds, opens and checks analyzer plugins.
  */
 #include "analyze/plugin.h"
+#include "analyze/elf.h"
 #include "analyze/params.h"
 
 #include <ctype.h>
@@ -401,6 +402,9 @@ static int open_failed(const char *path, struct error *error)
 
 static int open_file(struct plugin *plugin, const char *name, struct error *error)
 {
+    int err = elf_check(plugin->path, error);
+    if (err)
+        return err;
     void *code = dlopen(plugin->path, RTLD_NOW | RTLD_LOCAL);
     if (!code)
         return open_failed(plugin->path, error);

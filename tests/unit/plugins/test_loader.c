@@ -134,9 +134,36 @@ static void files_that_are_no_shared_object_are_refused(void **unused)
     static const char text[] =
         "#!/bin/sh\necho this is a script of more than sixty-four bytes, no plugin\n";
     write_file("script.so", text, sizeof(text) - 1);
-    refused("script", -EINVAL, "/script.so: ", "invalid ELF header", NULL);
+    refused("script", -EINVAL, "/script.so: ", "no ELF header", NULL);
     write_file("empty.so", "", 0);
-    refused("empty", -EINVAL, "/empty.so: ", "file too short", NULL);
+    refused("empty", -EINVAL, "/empty.so: ", "no ELF header", NULL);
+}
+
+static void a_file_that_is_cut_off_is_refused(void **unused)
+{
+    (void)unused;
+    static char bytes[1 << 22];
+    FILE *f = fopen("plugins/count.so", "rb");
+    assert_non_null(f);
+    size_t size = fread(bytes, 1, sizeof(bytes), f);
+    fclose(f);
+    for (size_t n = 4; n < size / 2; n += n < 200 ? 1 : 997) {
+        new_folder();
+        write_file("count.so", bytes, n);
+        refused("count", -EINVAL, "/count.so: the file is cut off", NULL);
+    }
+}
+
+static void what_is_no_file_is_refused(void **unused)
+{
+    (void)unused;
+    char path[256];
+    path_of("fifo.so", path);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    refused("fifo", -EINVAL, "/fifo.so: it is not a regular file", NULL);
+    path_of("folder.so", path);
+    assert_int_equal(mkdir(path, 0700), 0);
+    refused("folder", -EINVAL, "/folder.so: it is not a regular file", NULL);
 }
 
 static void a_shared_object_that_is_no_plugin_is_refused(void **unused)
@@ -337,6 +364,8 @@ int main(void)
         cmocka_unit_test(a_name_that_is_close_is_suggested),
         cmocka_unit_test(names_cannot_leave_the_folders),
         cmocka_unit_test(files_that_are_no_shared_object_are_refused),
+        cmocka_unit_test(a_file_that_is_cut_off_is_refused),
+        cmocka_unit_test(what_is_no_file_is_refused),
         cmocka_unit_test(a_shared_object_that_is_no_plugin_is_refused),
         cmocka_unit_test(another_abi_is_named),
         cmocka_unit_test(a_missing_symbol_is_named),
