@@ -143,7 +143,10 @@ static int sqlquery_json(struct sqlquery *q, const char *body, size_t size,
     static const char each[] = "SELECT key, type, value FROM json_each(?)";
     DB_STATEMENT s = NULL;
     int offset;
-    if (size == 0 || body[strspn(body, " \t\r\n")] != '{')
+    size_t blank = 0;
+    while (blank < size && strchr(" \t\r\n", body[blank]))
+        blank++;
+    if (blank == size || body[blank] != '{')
         return error_set(error, -EINVAL, "the body is no JSON object");
     int err = reader_prepare(q->reader, each, sizeof(each) - 1, &s, &offset, error);
     if (err)

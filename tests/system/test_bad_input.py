@@ -231,6 +231,14 @@ class BadInput(unittest.TestCase):
                 self.assertIn(answer.status, (400, 422), answer.body)
                 self.assertIn(word, self.check_problem(answer, answer.status)['detail'])
 
+    def test_sql_in_a_json_body_that_is_wrong_is_refused(self):
+        for body in (b'', b'   ', b'[]', b'{', b'{}', b'{"sql":1}', b'{"sql":"SELECT 1","other":2}',
+                     b'{"sql":"SELECT :a","params":{}}', b'{"sql":"SELECT 1","params":{"a":1}}',
+                     b'{"sql":"SELECT 1","timeout_ms":"long"}', b'\xff'):
+            with self.subTest(body=body):
+                self.check_problem(self.server.request('POST', '/api/v1/sql', body, {
+                    'Content-Type': 'application/json'}), 400)
+
     def test_sql_that_never_ends_is_stopped(self):
         started = time.monotonic()
         answer = self.sql('WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) '
