@@ -47,13 +47,15 @@ struct http_route_entry {
     struct http_segment segment[HTTP_SEGMENTS_MAX];
 };
 
-/* Suspended connections: all that wait for http_resume, or for their deadline. */
+/* Suspended connections: all that wait for http_resume, or for their deadline. And all connections,
+ * which are looked at now and then. */
 struct http_pauses {
-    pthread_mutex_t lock; /* protects the rest and the pause_ fields of all requests */
+    pthread_mutex_t
+        lock; /* protects the rest, and of all requests what they say of it */
     pthread_cond_t changed;
     struct http_request *first;
-    struct http_request *open_ended; /* uploads without a length */
-    int64_t wake_us;                 /* when the timer looks next */
+    struct http_request *connections;
+    int64_t wake_us; /* when the timer looks next */
     bool stop;
     bool running;
     pthread_t timer;
@@ -158,7 +160,8 @@ struct http_request {
     bool paused, pause_pending;
     int64_t pause_until_us;
     struct http_request *pause_next, *pause_prev;
-    struct http_request *open_next, *open_prev;
+    struct http_request *all_next, *all_prev;
+    bool open_ended; /* an upload without a length is under way */
 };
 
 /* accept.c */
@@ -209,8 +212,8 @@ void pause_free(struct http_pauses *p);
 bool pause_enter(struct http_request *r);
 void pause_enter_always(struct http_request *r); /* whatever resume came before */
 void pause_all_resume(struct http_server *s);
-void pause_open_ended(struct http_request *r,
-                      bool on); /* lists an upload without a length */
+void pause_open_ended(struct http_request *r, bool on); /* an upload without a length */
+void pause_connection(struct http_request *r, bool on); /* lists it */
 void pause_cut_open_ended(struct http_server *s);
 
 /* stream.c */

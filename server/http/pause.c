@@ -13,8 +13,12 @@
 #include "http/internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
+
+#define LOOK_US      SECOND_US /* how often connections are looked at */
+#define LOOK_AT_ONCE 256
 
 int pause_new(struct http_pauses *p)
 {
@@ -117,21 +121,30 @@ void pause_all_resume(struct http_server *s)
 
 void pause_open_ended(struct http_request *r, bool on)
 {
+    pthread_mutex_lock(&r->server->pauses.lock);
+    r->open_ended = on;
+    pthread_mutex_unlock(&r->server->pauses.lock);
+}
+
+void pause_connection(struct http_request *r, bool on)
+{
     struct http_pauses *p = &r->server->pauses;
     pthread_mutex_lock(&p->lock);
     if (on) {
-        r->open_prev = NULL;
-        r->open_next = p->open_ended;
-        if (r->open_next)
-            r->open_next->open_prev = r;
-        p->open_ended = r;
+        r->all_prev = NULL;
+        r->all_next = p->connections;
+        if (r->all_next)
+            r->all_next->all_prev = r;
+        p->connections = r;
+        if (p->wake_us == INT64_MAX)
+            pthread_cond_signal(&p->changed);
     } else {
-        if (r->open_prev)
-            r->open_prev->open_next = r->open_next;
+        if (r->all_prev)
+            r->all_prev->all_next = r->all_next;
         else
-            p->open_ended = r->open_next;
-        if (r->open_next)
-            r->open_next->open_prev = r->open_prev;
+            p->connections = r->all_next;
+        if (r->all_next)
+            r->all_next->all_prev = r->all_prev;
     }
     pthread_mutex_unlock(&p->lock);
 }
@@ -140,8 +153,9 @@ void pause_open_ended(struct http_request *r, bool on)
 void pause_cut_open_ended(struct http_server *s)
 {
     pthread_mutex_lock(&s->pauses.lock);
-    for (struct http_request *r = s->pauses.open_ended; r; r = r->open_next)
-        shutdown(r->fd, SHUT_RD);
+    for (struct http_request *r = s->pauses.connections; r; r = r->all_next)
+        if (r->open_ended)
+            shutdown(r->fd, SHUT_RD);
     pthread_mutex_unlock(&s->pauses.lock);
 }
 
@@ -160,13 +174,46 @@ static int64_t pause_expire(struct http_pauses *p)
     return wake;
 }
 
+static bool pause_at_end(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* With the lock held. MHD takes a short read for "nothing more for now": when a client's last bytes
+ * and its end come together, MHD does not see the end. Shutting down what has ended already changes
+ * nothing but wakes its epoll. */
+static void pause_look(const struct http_pauses *p)
+{
+    struct pollfd fd[LOOK_AT_ONCE];
+    const struct http_request *r = p->connections;
+    while (r) {
+        nfds_t n = 0;
+        for (; r && n < LOOK_AT_ONCE; r = r->all_next)
+            fd[n++] = (struct pollfd){.fd = r->fd, .events = POLLRDHUP};
+        if (poll(fd, n, 0) <= 0)
+            continue;
+        for (nfds_t i = 0; i < n; i++)
+            if (fd[i].revents & POLLRDHUP && pause_at_end(fd[i].fd))
+                shutdown(fd[i].fd, SHUT_RD);
+    }
+}
+
 static void *pause_run(void *arg)
 {
     struct http_pauses *p = arg;
+    int64_t look_us = 0;
     pthread_setname_np(pthread_self(), "weir-http-timer");
     pthread_mutex_lock(&p->lock);
     while (!p->stop) {
         p->wake_us = pause_expire(p);
+        int64_t now = clock_monotonic_us();
+        if (now >= look_us) {
+            pause_look(p);
+            look_us = now + LOOK_US;
+        }
+        if (p->connections && look_us < p->wake_us)
+            p->wake_us = look_us;
         if (p->wake_us == INT64_MAX) {
             pthread_cond_wait(&p->changed, &p->lock);
             continue;

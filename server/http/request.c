@@ -54,14 +54,18 @@ void request_connection(void *cls, struct MHD_Connection *c, void **socket_conte
         struct http_request *r = request_new(s, c);
         uint64_t others =
             atomic_fetch_add_explicit(&s->connections, 1, memory_order_relaxed);
-        if (r)
+        if (r) {
             r->over_limit = others >= s->options.max_connections;
+            pause_connection(r, true);
+        }
         *socket_context = r;
         return;
     }
     atomic_fetch_sub_explicit(&s->connections, 1, memory_order_relaxed);
-    if (*socket_context)
+    if (*socket_context) {
+        pause_connection(*socket_context, false); /* MHD closes the socket after this */
         request_unref(*socket_context);
+    }
     *socket_context = NULL;
 }
 

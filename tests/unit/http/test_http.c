@@ -462,6 +462,26 @@ static void client_gone_in_mid_body_closes_the_upload(void **state)
     assert_int_equal(t.closed_replied, 0);
 }
 
+/* MHD reads once and waits for the next event, which does not come. */
+static void end_that_comes_with_the_last_bytes_is_seen(void **state)
+{
+    (void)state;
+    static const char feed[] = "POST /up/x HTTP/1.1\r\nHost: a\r\n"
+                               "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    int fd[10];
+    for (size_t i = 0; i < 10; i++) {
+        fd[i] = client_open(t.port);
+        client_send(fd[i], feed, i % 2 ? sizeof(feed) - 1 : 5);
+        shutdown(fd[i], SHUT_WR);
+    }
+    for (size_t i = 0; i < 10; i++) {
+        char byte;
+        assert_int_equal(recv(fd[i], &byte, 1, 0), 0);
+        close(fd[i]);
+    }
+    wait_for_count(&t.closed_unreplied, 5);
+}
+
 static void refused_short_body_keeps_the_connection(void **state)
 {
     (void)state;
@@ -819,6 +839,7 @@ int main(void)
         TEST(early_resume_is_not_lost),
         TEST(pause_ends_at_its_deadline),
         TEST(client_gone_in_mid_body_closes_the_upload),
+        TEST(end_that_comes_with_the_last_bytes_is_seen),
         TEST(refused_short_body_keeps_the_connection),
         TEST(refusal_comes_in_the_middle_of_an_endless_body),
         TEST(who_asks_first_is_refused_before_the_body),
