@@ -17,7 +17,7 @@ _weir() {
     esac
     command=${words[1]}
     if [ "$cword" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'serve check run plugins sql version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'serve check run plugins plugin sql version' -- "$cur")
     elif [[ $cur == -* ]]; then
         # What the subcommand itself says it takes.
         mapfile -t COMPREPLY < <(compgen -W "$("$1" "$command" --help 2>/dev/null |

@@ -10,9 +10,11 @@ int cmd_serve(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_run(int argc, char **argv);
 int cmd_plugins(int argc, char **argv);
+int cmd_plugin(int argc, char **argv);
 int cmd_sql(int argc, char **argv);
 
 /* Says "weir NAME: text (weir NAME --help tells more)" and returns 64. */
-int cmd_usage(const char *name, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int cmd_usage(const char *name, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -28,6 +28,7 @@ static const struct {
     {"check", cmd_check, "check a configuration, its plugins and its database"},
     {"run", cmd_run, "push files or standard input through the pipelines and exit"},
     {"plugins", cmd_plugins, "list the analyzers, or show one"},
+    {"plugin", cmd_plugin, "plugin new NAME: begin an analyzer of your own"},
     {"sql", cmd_sql, "ask the database of a configuration"},
     {"version", cmd_version, "print the version"},
 };

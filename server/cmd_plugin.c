@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * weir plugin new: a folder with an analyzer that builds and runs, to be changed into one's own.
+ */
+#include "cmd.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define NAME_MAX_BYTES 40 /* output columns are called after it */
+
+static const char help[] =
+    "Usage: weir plugin new NAME\n\n"
+    "Makes the folder NAME with an analyzer of that name, which gives the mean of a "
+    "column, its\n"
+    "Makefile and a configuration to try it with. Change it into yours: "
+    "weir-plugin(3).\n\n"
+    "  -h, --help  this text\n\n"
+    "Exit status: 0 done, 64 not a name, 73 the folder or a file cannot be made.\n";
+
+/* In all three, @ stands for the name. */
+static const char source[] =
+    "/* @: what it gives, in a sentence. */\n"
+    "#include <weir/plugin.h>\n"
+    "\n"
+    "/* What the configuration says; the server fills it in. */\n"
+    "struct config {\n"
+    "    const char *of;\n"
+    "};\n"
+    "\n"
+    "/* What is remembered of a group, one key in one window. It begins as zeros. */\n"
+    "struct state {\n"
+    "    int64_t rows;\n"
+    "    double total;\n"
+    "};\n"
+    "\n"
+    "/* Folds one row in. */\n"
+    "static inline void step(struct state *s, const struct weir_rows *r, uint32_t "
+    "row)\n"
+    "{\n"
+    "    if (weir_is_null(r->in[0], row))\n"
+    "        return;\n"
+    "    s->rows++;\n"
+    "    s->total += weir_number(r->in[0], row);\n"
+    "}\n"
+    "\n"
+    "WEIR_STEP(update, struct state, step)\n"
+    "\n"
+    "/* Two parts of a window become one; the rows of `from` came later. */\n"
+    "static int merge(struct weir_ctx *ctx, void *into, const void *from)\n"
+    "{\n"
+    "    struct state *a = into;\n"
+    "    const struct state *b = from;\n"
+    "    (void)ctx;\n"
+    "    a->rows += b->rows;\n"
+    "    a->total += b->total;\n"
+    "    return 0;\n"
+    "}\n"
+    "\n"
+    "/* The window closes: the result. A cell that is not filled is null. */\n"
+    "static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell "
+    "*cells,\n"
+    "                struct weir_out *out)\n"
+    "{\n"
+    "    const struct state *s = state;\n"
+    "    (void)ctx;\n"
+    "    (void)out;\n"
+    "    if (s->rows > 0)\n"
+    "        weir_put_float(&cells[0], s->total / (double)s->rows);\n"
+    "    return 0;\n"
+    "}\n"
+    "\n"
+    "static const struct weir_param params[] = {\n"
+    "    {.name = \"of\",\n"
+    "     .type = WEIR_PARAM_COLUMN,\n"
+    "     .flags = WEIR_REQUIRED,\n"
+    "     .offset = offsetof(struct config, of),\n"
+    "     .help = \"the column\",\n"
+    "     .column_types = WEIR_NUMBERS},\n"
+    "    {.name = NULL},\n"
+    "};\n"
+    "\n"
+    "static const struct weir_output outputs[] = {\n"
+    "    {.name = \"{of}_@\", .type = WEIR_FLOAT, .help = \"mean of the column\"},\n"
+    "    {.name = NULL},\n"
+    "};\n"
+    "\n"
+    "static const struct weir_analyzer analyzer = {\n"
+    "    .name = \"@\",\n"
+    "    .version = \"0.1\",\n"
+    "    .help = \"Mean of a column\",\n"
+    "    .threads = WEIR_THREADS_CTX,\n"
+    "    .params = params,\n"
+    "    .outputs = outputs,\n"
+    "    .config_size = sizeof(struct config),\n"
+    "    .state_size = sizeof(struct state),\n"
+    "    .update = update,\n"
+    "    .merge = merge,\n"
+    "    .emit = emit,\n"
+    "};\n"
+    "WEIR_PLUGIN(analyzer);\n";
+
+static const char makefile[] =
+    "PKG_CONFIG ?= pkg-config\n"
+    "CFLAGS ?= -O2 -Wall -Wextra\n"
+    "plugindir ?= $(shell $(PKG_CONFIG) --variable=plugindir weir)\n"
+    "\n"
+    "@.so: @.c\n"
+    "\t$(CC) -std=c11 $(CFLAGS) $(shell $(PKG_CONFIG) --cflags weir) \\\n"
+    "\t  -shared -fPIC -fvisibility=hidden -Wl,-z,defs -o $@ @.c\n"
+    "\n"
+    "install: @.so\n"
+    "\tinstall -D -m 755 @.so $(DESTDIR)$(plugindir)/@.so\n"
+    "\n"
+    "clean:\n"
+    "\trm -f @.so\n"
+    "\n"
+    ".PHONY: install clean\n";
+
+static const char configuration[] =
+    "server: {listen: 127.0.0.1:8080, database: @.db, plugin_path: .}\n"
+    "\n"
+    "streams:\n"
+    "  input:\n"
+    "    time: arrival\n"
+    "    fields: {key: string, value: float}\n"
+    "\n"
+    "pipelines:\n"
+    "  try_@:\n"
+    "    from: input\n"
+    "    key: [key]\n"
+    "    window: {tumbling: 10s}\n"
+    "    analyzers:\n"
+    "      - count\n"
+    "      - @: {of: value}\n";
+
+/* "$@" is make's own and stays. */
+static void put_template(FILE *to, const char *text, const char *name)
+{
+    for (const char *at = text; *at; at++) {
+        if (*at == '@' && (at == text || at[-1] != '$'))
+            fputs(name, to);
+        else
+            fputc(*at, to);
+    }
+}
+
+static int cannot_make(const char *path)
+{
+    fprintf(stderr, "weir: cannot make '%s': %s\n", path, strerror(errno));
+    return EXIT_CANNOT_CREATE;
+}
+
+static int write_file(int folder, const char *path, const char *text, const char *name)
+{
+    int fd = openat(folder, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    FILE *to = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!to)
+        return cannot_make(path);
+    put_template(to, text, name);
+    int failed = ferror(to);
+    if (fclose(to) != 0 || failed)
+        return cannot_make(path);
+    return EXIT_SUCCESS;
+}
+
+static int write_all(int folder, const char *name)
+{
+    char path[NAME_MAX_BYTES + 3];
+    snprintf(path, sizeof(path), "%s.c", name);
+    int status = write_file(folder, path, source, name);
+    if (status == EXIT_SUCCESS)
+        status = write_file(folder, "Makefile", makefile, name);
+    if (status == EXIT_SUCCESS)
+        status = write_file(folder, "weir.yaml", configuration, name);
+    return status;
+}
+
+static int make_new(const char *name)
+{
+    if (strlen(name) > NAME_MAX_BYTES || *name < 'a' || *name > 'z' ||
+        name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")])
+        return cmd_usage(
+            "plugin",
+            "'%s' is not an analyzer name ([a-z][a-z0-9_]*, %d bytes at most)", name,
+            NAME_MAX_BYTES);
+    if (mkdir(name, 0777) < 0)
+        return cannot_make(name);
+    int folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (folder < 0)
+        return cannot_make(name);
+    int status = write_all(folder, name);
+    close(folder);
+    if (status == EXIT_SUCCESS)
+        printf("%s/%s.c, Makefile and weir.yaml are there. Next:\n"
+               "  cd %s && make && weir plugins -p . %s && weir check -c weir.yaml\n",
+               name, name, name, name);
+    return status;
+}
+
+int cmd_plugin(int argc, char **argv)
+{
+    static const struct option options[] = {{"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    for (int o; (o = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
+        if (o == 'h')
+            return fputs(help, stdout) < 0;
+        return EXIT_USAGE;
+    }
+    if (argc - optind != 2 || strcmp(argv[optind], "new") != 0)
+        return cmd_usage("plugin", "it takes `new NAME`");
+    return make_new(argv[optind + 1]);
+}

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""weir plugin new: what it makes builds without a warning, loads, and gives what it says."""
+
+import os
+import subprocess
+import unittest
+
+import harness
+
+
+class New(unittest.TestCase):
+    def setUp(self):
+        self.folder = harness.folder_for_test(self)
+
+    def build(self, name):
+        """Not installed here: what pkg-config would say is given in its place."""
+        fake = os.path.join(self.folder, 'pkg-config')
+        with open(fake, 'w', encoding='ascii') as file:
+            file.write(f'#!/bin/sh\necho "-I{harness.SOURCE}/include"\n')
+        os.chmod(fake, 0o755)
+        env = {k: v for k, v in os.environ.items() if k not in ('MAKEFLAGS', 'MFLAGS', 'MAKELEVEL')}
+        done = subprocess.run([os.environ.get('MAKE', 'make'), '-C', os.path.join(self.folder, name),
+                               'PKG_CONFIG=' + fake, 'CFLAGS=-O2 -Wall -Wextra -pedantic -Werror'],
+                              env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+
+    def test_a_new_plugin_builds_and_runs(self):
+        done = harness.weir('plugin', 'new', 'mine', cwd=self.folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.build('mine')
+        mine = os.path.join(self.folder, 'mine')
+        checked = harness.weir('check', '--no-database', '-c', 'weir.yaml', cwd=mine)
+        self.assertEqual(checked.returncode, 0, checked.stderr)
+        self.assertIn('table try_mine: window_start key count value_mine', checked.stdout)
+        events = ''.join('{"key":"a","value":%s}\n' % v for v in ('1.5', '2.5', 'null', '5'))
+        done = harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', cwd=mine, stdin=events)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        rows = harness.read_rows(os.path.join(mine, 'mine.db'),
+                                 'SELECT sum(count), sum(value_mine) FROM try_mine')
+        self.assertEqual(rows, [(4, 3.0)])
+
+    def test_what_is_there_is_not_written_over(self):
+        os.mkdir(os.path.join(self.folder, 'mine'))
+        done = harness.weir('plugin', 'new', 'mine', cwd=self.folder)
+        self.assertEqual(done.returncode, 73)
+        self.assertIn("cannot make 'mine'", done.stderr)
+        self.assertEqual(os.listdir(os.path.join(self.folder, 'mine')), [])
+
+    def test_names_are_checked(self):
+        for name in ('', 'Mine', '../x', 'a-b', 'x' * 41):
+            self.assertEqual(harness.weir('plugin', 'new', name, cwd=self.folder).returncode, 64)
+        self.assertEqual(os.listdir(self.folder), [])
+
+
+if __name__ == '__main__':
+    harness.main()
