@@ -77,7 +77,7 @@ static void fill(struct host_table *t, uint32_t type, size_t input, size_t row)
             is_null ? 0
                     : (size_t)snprintf(text, sizeof(text), "%s %zu",
                                        dice(2) ? "tag" : "a value that takes more room",
-                                       dice(12)));
+                                       1 + dice(1 + dice(30))));
 }
 
 static void trial_new(struct trial *t, const struct subject *subject, size_t rows)
@@ -272,7 +272,7 @@ static void law_save(struct trial *t, const char *expected)
 {
     void *state = host_state(&t->host);
     for (size_t at = 0; at < t->table->n;) {
-        size_t n = 1 + dice(t->table->n - at);
+        size_t left = t->table->n - at, n = 1 + dice(left < 8 ? left : 8);
         state = host_reload(&t->host, state);
         assert_int_equal(host_fold(&t->host, t->table, at, n, state), 0);
         at += n;

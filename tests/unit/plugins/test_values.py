@@ -224,6 +224,12 @@ class Topk(unittest.TestCase):
         self.assertEqual(self.top([None, '', 'a', '', None], 5), [('', 2, 0), ('a', 1, 0)])
         self.assertEqual(self.top([None], 5), [])
 
+    def test_by_hand(self):
+        """a b a c with two places: c takes the place of b, which had come once."""
+        self.assertEqual(self.top(list('abac'), 2, capacity=2), [('a', 2, 0), ('c', 2, 1)])
+        self.assertEqual(self.top(list('abacc'), 2, capacity=2), [('c', 3, 1), ('a', 2, 0)])
+        self.assertEqual(self.top(list('abaccb'), 2, capacity=2), [('b', 3, 2), ('c', 3, 1)])
+
     def check_bounds(self, values, k, capacity):
         """Metwally et al. 2005: lemma 3, theorems 1 and 2."""
         truth = collections.Counter(v for v in values if v != 'merge')
