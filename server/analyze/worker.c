@@ -247,13 +247,14 @@ static int read_batch(struct worker *w, const struct log_entry *e)
     return r;
 }
 
-/* At the end of the log every window closes; the watermark stays a time that can be gone on from. */
+/* At the end of the log every window closes. The watermark stays a time that can be gone on from, and is
+ * the same for every worker, whatever share of the groups it has. */
 static int64_t end_of_windows(const struct worker *w)
 {
-    const struct groups *g = &w->groups;
-    if (!g->n_windows)
+    const struct config_pipeline *c = w->pipeline->config;
+    if (w->watermark.newest_us == INT64_MIN)
         return w->watermark.value_us;
-    return g->window[g->n_windows - 1].start_us + w->pipeline->config->window_us;
+    return window_start(c, w->watermark.newest_us) + c->window_us;
 }
 
 static int read_entry(struct worker *w, const struct log_entry *e, struct error *error)

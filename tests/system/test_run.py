@@ -114,6 +114,23 @@ class Restart(unittest.TestCase):
                                  (T0 * 1000, 'b', 500, sum(range(1, 1000, 2))),
                                  ((T0 + 20000) * 1000, 'b', 1, 5)])
 
+    def test_a_second_run_replaces_nothing_whatever_the_number_of_workers(self):
+        """Each worker has its share of the keys, but the input ends at one time for all."""
+        for workers in (1, 4):
+            with self.subTest(workers=workers):
+                folder = harness.folder_for_test(self)
+                with open(os.path.join(folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
+                    file.write(CONFIG.replace('from: input,', f'from: input, workers: {workers},'))
+                text = ''.join(json.dumps({'ts': T0 + i * 10000, 'key': f'k{i}', 'n': i}) + '\n'
+                               for i in range(20))
+                for stdin in (text, text.replace('"n": ', '"n": 1')):
+                    done = harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', stdin=stdin,
+                                        cwd=folder)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                found = harness.read_rows(os.path.join(folder, 'weir.db'),
+                                          'SELECT key, n_sum FROM results ORDER BY window_start')
+                self.assertEqual(found, [(f'k{i}', i) for i in range(20)])
+
 
 if __name__ == '__main__':
     harness.main()
