@@ -238,10 +238,13 @@ static void overview_put_open(struct buffer *b, const struct config_pipeline *c,
                               int64_t watermark_us, const char *slowest)
 {
     int64_t start_us = overview_window_start(c, watermark_us);
-    int64_t end_us = start_us + c->window_us;
+    int64_t end_us, event_us;
+    if (__builtin_add_overflow(start_us, c->window_us, &end_us) ||
+        __builtin_add_overflow(end_us, c->out_of_orderness_us, &event_us))
+        return; /* at the end of time */
     char end[CLOCK_TEXT_MAX], event[CLOCK_TEXT_MAX], idle[CLOCK_TEXT_MAX];
     clock_format(end_us, end);
-    clock_format(end_us + c->out_of_orderness_us, event);
+    clock_format(event_us, event);
     clock_format_duration(c->idle_timeout_us, idle);
     jsonout_open(b, "open_window", '{');
     jsonout_time(b, "start", start_us);
