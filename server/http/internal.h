@@ -186,9 +186,11 @@ void request_completed(void *cls, struct MHD_Connection *c, void **req_cls,
 void request_connection(void *cls, struct MHD_Connection *c, void **socket_context,
                         enum MHD_ConnectionNotificationCode toe);
 void request_unref(struct http_request *r);
-int request_copy(struct http_request *r); /* what a query thread may ask for. -ENOMEM */
 /* A piece of the body, decoded. 0, 1, -EAGAIN as struct http_upload's piece. */
 int request_put(struct http_request *r, const char *data, size_t size);
+
+/* fields.c */
+int fields_copy(struct http_request *r); /* what a query thread may ask for. -ENOMEM */
 
 /* gunzip.c */
 int gunzip_new(struct gunzip **ret);

@@ -14,17 +14,16 @@
 #include "config/node.h"
 #include "source/feed.h"
 #include "source/source.h"
+#include "source/type.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #define POST_FORMATS       3
 #define POST_KEPT          32 /* idle decoders of a stream and format */
-#define POST_NAME_MAX      63 /* of Weir-Source */
 #define POST_ROW_BYTES     64 /* first guess of an event's size */
 #define POST_ROW_BYTES_MAX (1u << 20)
 #define POST_LISTED        20 /* streams named in a 404 */
@@ -94,60 +93,6 @@ static void post_unknown(const struct source_post *p, struct http_request *r,
     buffer_free(&list);
 }
 
-static bool post_is(const char *type, size_t size, const char *expected)
-{
-    return strlen(expected) == size && strncasecmp(type, expected, size) == 0;
-}
-
-/* JSON is UTF-8; of the other character sets only ASCII is part of it. */
-static bool post_charset(const char *parameters)
-{
-    const char *at = strcasestr(parameters, "charset=");
-    if (!at)
-        return true;
-    at += strlen("charset=");
-    if (*at == '"')
-        at++;
-    size_t size = strcspn(at, "\"; \t");
-    return post_is(at, size, "utf-8") || post_is(at, size, "utf8") ||
-           post_is(at, size, "us-ascii");
-}
-
-/* curl --data-binary says application/x-www-form-urlencoded unless told otherwise. */
-static int post_format(const char *type, enum decode_format *ret)
-{
-    static const struct {
-        const char *type;
-        enum decode_format format;
-    } known[] = {
-        {"application/x-ndjson", DECODE_NDJSON},
-        {"application/json", DECODE_JSON},
-        {"text/csv", DECODE_CSV},
-        {"application/ndjson", DECODE_NDJSON},
-        {"application/jsonl", DECODE_NDJSON},
-        {"application/x-www-form-urlencoded", DECODE_NDJSON},
-    };
-    if (!type) {
-        *ret = DECODE_NDJSON;
-        return 0;
-    }
-    size_t size = strcspn(type, "; \t");
-    for (size_t i = 0; i < sizeof(known) / sizeof(*known); i++) {
-        if (!post_is(type, size, known[i].type) || !post_charset(type + size))
-            continue;
-        *ret = known[i].format;
-        return 0;
-    }
-    return -EINVAL;
-}
-
-static bool post_name_is_valid(const char *name, size_t size)
-{
-    static const char allowed[] =
-        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:-";
-    return size > 0 && size <= POST_NAME_MAX && strspn(name, allowed) == size;
-}
-
 /* False: replied. */
 static bool post_source(struct http_request *r, const struct source_stream *s,
                         uint32_t *ret)
@@ -157,10 +102,10 @@ static bool post_source(struct http_request *r, const struct source_stream *s,
     if (!name)
         return true;
     size_t size = strlen(name);
-    if (!post_name_is_valid(name, size)) {
+    if (!type_is_source_name(name, size)) {
         http_problem(r, 400, "bad_source",
                      "Weir-Source is to be 1 to %d of A-Z a-z 0-9 . _ : -",
-                     POST_NAME_MAX);
+                     TYPE_SOURCE_NAME_MAX);
         return false;
     }
     int rc = s->sink.name(s->sink.ctx, name, size, ret);
@@ -268,7 +213,7 @@ static int post_begin(struct http_request *r, void *ctx, void **ret_state)
     metric_add(&s->stream->requests, 1);
     enum decode_format format;
     const char *type = http_header(r, "Content-Type");
-    if (post_format(type, &format)) {
+    if (type_format(type, &format)) {
         http_problem(r, 415, "unsupported_type",
                      "Content-Type %.100s is not understood; application/x-ndjson, "
                      "application/json and text/csv are, in UTF-8",
