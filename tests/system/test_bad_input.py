@@ -250,11 +250,11 @@ class BadInput(unittest.TestCase):
         answer = self.sql('WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 5000) '
                           'SELECT x FROM c')
         self.assertEqual(answer.status, 200, answer.body)
-        self.assertIn(b'truncated', answer.body)
+        self.assertIn(b'"truncated":true', answer.body)
         answer = self.sql('WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 900) '
                           'SELECT printf(\'%10000d\', x) AS wide FROM c')
         self.assertEqual(answer.status, 200)
-        self.assertIn(b'truncated', answer.body)
+        self.assertIn(b'"truncated":true', answer.body)
         self.assertLess(len(answer.body), 3000000)
 
     def test_zz_afterwards_the_server_still_counts(self):
