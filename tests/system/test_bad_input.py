@@ -193,12 +193,24 @@ class BadInput(unittest.TestCase):
         self.server.wait_metric('weir_http_requests_active', before)
         self.server.post_ok('input', good())
 
+    def test_client_that_goes_away_with_its_last_bytes_is_noticed_at_once(self):
+        before = self.server.metric('weir_http_requests_active')
+        for _ in range(20):
+            with socket.create_connection(('127.0.0.1', self.server.port)) as s:
+                s.sendall(b'POST /api/v1/streams/input/events HTTP/1.1\r\nHost: x\r\nContent-Type: '
+                          b'application/x-ndjson\r\nContent-Length: 100000\r\n\r\n{"ts":17000')
+        self.server.wait_metric('weir_http_requests_active', before)
+        self.server.post_ok('input', good())
+
     def test_bytes_that_are_not_http_harm_nobody(self):
         for raw in (b'\x16\x03\x01\x02\x00', b'GET\r\n\r\n', b'POST / HTTP/9.9\r\n\r\n',
                     b'GET / HTTP/1.1\r\n' + b'X: ' + b'y' * 100000 + b'\r\n\r\n'):
             with socket.create_connection(('127.0.0.1', self.server.port)) as s:
                 try:
                     s.sendall(raw)
+                    s.shutdown(socket.SHUT_WR)
+                    while s.recv(65536):
+                        pass
                 except OSError:
                     pass
         self.server.post_ok('input', good())

@@ -43,8 +43,8 @@ class Results(unittest.TestCase):
     def setUpClass(cls):
         cls.server = harness.Server.for_class(cls, CONFIG)
         dice = random.Random(2)
-        events = [{'ts': T0 + i * 10, 'city': dice.choice(CITIES), 'n': dice.randrange(3), 'tag': dice.choice('abcde'),
-                   'x': dice.choice([None, dice.random(), 1e-7, 1e22])} for i in range(3000)]
+        events = [{'ts': T0 + i * 10, 'city': dice.choice(CITIES), 'n': dice.randrange(3),
+                   'tag': dice.choice('abcde'), 'x': dice.choice([None, dice.random(), 1e-7, 1e22])} for i in range(3000)]
         cls.server.post_ok('input', events + [{'ts': T0 + 60000, 'city': '~', 'n': 0}])
         cls.server.wait_watermark('cities', (T0 + 60000) * 1000)
         cls.table = [dict(zip(COLUMNS, row)) for row in cls.server.rows(
@@ -135,7 +135,8 @@ class Results(unittest.TestCase):
 
     def test_table_of_an_analyzer_with_many_rows(self):
         found = self.ndjson('cities_topk')
-        expected = self.server.rows('SELECT window_start, city, n, rank FROM cities_topk ORDER BY 1, 2, 3, 4')
+        expected = self.server.rows('SELECT window_start, city, n, rank FROM cities_topk '
+                                    'ORDER BY 1, 2, 3, 4')
         self.assertEqual([(r['window_start'], r['n'], r['rank']) for r in found],
                          [(rfc3339(r[0]), r[2], r[3]) for r in expected])
 
@@ -169,7 +170,8 @@ class Results(unittest.TestCase):
     def test_sql_by_get_and_as_plain_text(self):
         statement = 'SELECT count(*) AS n FROM cities'
         expected = len(self.table)
-        for answer in (self.server.get('/api/v1/sql?format=ndjson&' + urllib.parse.urlencode({'sql': statement})),
+        query = urllib.parse.urlencode({'sql': statement})
+        for answer in (self.server.get('/api/v1/sql?format=ndjson&' + query),
                        self.server.request('POST', '/api/v1/sql?format=ndjson', statement.encode(),
                                            {'Content-Type': 'text/plain'})):
             self.assertEqual(answer.status, 200, answer.body)
