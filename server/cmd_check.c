@@ -12,12 +12,14 @@
 
 static const char help[] =
     "Usage: weir check -c FILE\n\n"
-    "Reads the configuration, loads its plugins, checks their parameters, compiles the filters, and\n"
+    "Reads the configuration, loads its plugins, checks their parameters, compiles the "
+    "filters, and\n"
     "opens the database (which makes the file and its tables).\n\n"
     "  -c, --config FILE  the configuration, weir.yaml(5)\n"
     "      --no-database  leave the database alone\n"
     "  -h, --help         this text\n\n"
-    "Exit status: 0 all is well, 78 the configuration is wrong, 69/73/74 the database is.\n";
+    "Exit status: 0 all is well, 78 the configuration is wrong, 69/73/74 the database "
+    "is.\n";
 
 static void print_summary(const struct weir *w)
 {
@@ -55,7 +57,8 @@ int cmd_check(int argc, char **argv)
             return EXIT_USAGE;
     }
     if (!path || optind < argc)
-        return cmd_usage("check", path ? "one argument too many" : "-c FILE is missing");
+        return cmd_usage("check",
+                         path ? "one argument too many" : "-c FILE is missing");
 
     struct weir *w;
     struct error error = {0};

@@ -18,15 +18,18 @@
 
 static const char help[] =
     "Usage: weir run -c FILE --stream NAME [FILE...|-]\n\n"
-    "Reads events from files (.ndjson, .jsonl, .json, .csv, each also .gz) or standard input, runs the\n"
-    "pipelines of the stream, closes every window, writes the results to the database and exits.\n\n"
+    "Reads events from files (.ndjson, .jsonl, .json, .csv, each also .gz) or standard "
+    "input, runs the\n"
+    "pipelines of the stream, closes every window, writes the results to the database "
+    "and exits.\n\n"
     "  -c, --config FILE      the configuration, weir.yaml(5)\n"
     "  -s, --stream NAME      the stream that the events belong to\n"
     "  -f, --format FORMAT    ndjson (default of standard input), json or csv\n"
     "  -d, --database FILE    instead of the configured one\n"
     "  -q, --quiet            no progress, no summary\n"
     "  -h, --help             this text\n\n"
-    "Exit status: 0 all events were taken, 65 some were rejected, 1 a pipeline failed, 74 a file cannot\n"
+    "Exit status: 0 all events were taken, 65 some were rejected, 1 a pipeline failed, "
+    "74 a file cannot\n"
     "be read, 78 bad configuration.\n";
 
 struct run_options {
@@ -53,14 +56,16 @@ struct progress {
 
 #define BAR 30
 
-static void draw(const struct progress *p, uint64_t bytes, uint64_t total, uint64_t rows)
+static void draw(const struct progress *p, uint64_t bytes, uint64_t total,
+                 uint64_t rows)
 {
     double s = (double)(clock_monotonic_us() - p->begun_us) / 1e6;
     char bar[BAR + 1] = "";
     for (uint64_t i = 0; total && i < BAR; i++)
         bar[i] = i < bytes * BAR / total ? '#' : '.';
-    fprintf(stderr, "\r[%s] %.1f MB, %.2f M events, %.2f M events/s ", bar, (double)bytes / 1e6,
-            (double)rows / 1e6, s > 0 ? (double)rows / 1e6 / s : 0);
+    fprintf(stderr, "\r[%s] %.1f MB, %.2f M events, %.2f M events/s ", bar,
+            (double)bytes / 1e6, (double)rows / 1e6,
+            s > 0 ? (double)rows / 1e6 / s : 0);
 }
 
 static void show_progress(void *ctx, uint64_t bytes, uint64_t total, uint64_t rows)
@@ -79,11 +84,12 @@ static void print_faults(const struct source_result *r)
 {
     for (size_t i = 0; i < r->n_faults; i++) {
         const struct decode_error *e = &r->fault[i].error;
-        fprintf(stderr, "%s:%llu:%u: %s\n", r->fault[i].path, (unsigned long long)e->line,
-                e->column, e->message);
+        fprintf(stderr, "%s:%llu:%u: %s\n", r->fault[i].path,
+                (unsigned long long)e->line, e->column, e->message);
     }
     if (r->rejected > r->n_faults)
-        fprintf(stderr, "... and %llu more\n", (unsigned long long)(r->rejected - r->n_faults));
+        fprintf(stderr, "... and %llu more\n",
+                (unsigned long long)(r->rejected - r->n_faults));
 }
 
 static void print_summary(struct weir *w, size_t stream, const struct source_result *r,
@@ -102,15 +108,18 @@ static void print_summary(struct weir *w, size_t stream, const struct source_res
         if (s.late)
             fprintf(stderr, ", %llu late", (unsigned long long)s.late);
         if (s.filtered)
-            fprintf(stderr, ", %llu not selected by where", (unsigned long long)s.filtered);
+            fprintf(stderr, ", %llu not selected by where",
+                    (unsigned long long)s.filtered);
         if (s.null_keys)
             fprintf(stderr, ", %llu without a key", (unsigned long long)s.null_keys);
         if (s.over_groups)
-            fprintf(stderr, ", %llu over max_groups", (unsigned long long)s.over_groups);
+            fprintf(stderr, ", %llu over max_groups",
+                    (unsigned long long)s.over_groups);
         fputc('\n', stderr);
         if (s.late && s.late > s.events)
             fprintf(stderr,
-                    "pipeline %s: most events are older than results that are in the database "
+                    "pipeline %s: most events are older than results that are in the "
+                    "database "
                     "already; --database FILE begins another one\n",
                     s.name);
     }
@@ -118,7 +127,8 @@ static void print_summary(struct weir *w, size_t stream, const struct source_res
 
 /* ---- The run ------------------------------------------------------------------------------------ */
 
-static int find_stream(const struct weir *w, const char *name, size_t *ret, struct error *error)
+static int find_stream(const struct weir *w, const char *name, size_t *ret,
+                       struct error *error)
 {
     for (size_t i = 0; i < w->config->n_streams; i++) {
         if (strcmp(w->config->stream[i].name, name))
@@ -240,8 +250,10 @@ int cmd_run(int argc, char **argv)
             return EXIT_USAGE;
     }
     if (!run_options.config || !run_options.stream)
-        return cmd_usage("run", "%s is missing", run_options.config ? "--stream NAME" : "-c FILE");
-    run_options.path = optind < argc ? (const char *const *)argv + optind : standard_input;
+        return cmd_usage("run", "%s is missing",
+                         run_options.config ? "--stream NAME" : "-c FILE");
+    run_options.path =
+        optind < argc ? (const char *const *)argv + optind : standard_input;
     run_options.n_paths = optind < argc ? (size_t)(argc - optind) : 1;
     signal(SIGPIPE, SIG_IGN);
     signal(SIGTERM, on_signal);

@@ -23,16 +23,18 @@
 #define HTTP_IDLE_US     (60 * SECOND_US)
 #define QUERIES_A_THREAD 16 /* running and waiting; more are answered 503 */
 
-static const char help[] =
-    "Usage: weir serve -c FILE\n\n"
-    "Takes events by HTTP, runs the pipelines, writes results to the database and answers queries,\n"
-    "until SIGTERM or SIGINT. Messages go to standard error.\n\n"
-    "  -c, --config FILE    the configuration, weir.yaml(5)\n"
-    "  -l, --listen ADDR    address and port, instead of the configured ones (port 0: any)\n"
-    "  -d, --database FILE  instead of the configured one\n"
-    "  -v, --verbose        debug messages, too\n"
-    "  -h, --help           this text\n\n"
-    "Exit status: 0 stopped by a signal, 78 bad configuration, 69 address in use, 73 or 74 database.\n";
+static const char help[] = "Usage: weir serve -c FILE\n\n"
+                           "Takes events by HTTP, runs the pipelines, writes results "
+                           "to the database and answers queries,\n"
+                           "until SIGTERM or SIGINT. Messages go to standard error.\n\n"
+                           "  -c, --config FILE    the configuration, weir.yaml(5)\n"
+                           "  -l, --listen ADDR    address and port, instead of the "
+                           "configured ones (port 0: any)\n"
+                           "  -d, --database FILE  instead of the configured one\n"
+                           "  -v, --verbose        debug messages, too\n"
+                           "  -h, --help           this text\n\n"
+                           "Exit status: 0 stopped by a signal, 78 bad configuration, "
+                           "69 address in use, 73 or 74 database.\n";
 
 struct server {
     struct weir *weir;
@@ -46,7 +48,7 @@ struct server {
 static int listen_exit_code(int r)
 {
     return r == -EADDRINUSE || r == -EADDRNOTAVAIL || r == -EACCES ? EXIT_UNAVAILABLE
-                                                                  : EXIT_FAILURE;
+                                                                   : EXIT_FAILURE;
 }
 
 static int open_http(struct server *s, int *ret_exit, struct error *error)
@@ -57,7 +59,8 @@ static int open_http(struct server *s, int *ret_exit, struct error *error)
                                          .epoll_threads = c->http_threads,
                                          .query_threads = c->query_threads,
                                          .max_connections = c->max_connections,
-                                         .max_queries = c->query_threads * QUERIES_A_THREAD,
+                                         .max_queries =
+                                             c->query_threads * QUERIES_A_THREAD,
                                          .idle_timeout_us = HTTP_IDLE_US};
     int r = http_new(&options, s->weir->metrics, &s->http, error);
     *ret_exit = r < 0 ? listen_exit_code(r) : 0;
@@ -81,7 +84,8 @@ static int open_api(struct server *s, const char *database, struct error *error)
 {
     struct weir *w = s->weir;
     const struct config_server *c = &w->config->server;
-    int r = reader_pool_new(database ? database : c->database, c->query_threads, &s->readers);
+    int r = reader_pool_new(database ? database : c->database, c->query_threads,
+                            &s->readers);
     if (r < 0)
         return error_set(error, r, "no memory");
     const struct api_context context = {.config = w->config,
@@ -96,10 +100,12 @@ static int open_api(struct server *s, const char *database, struct error *error)
     return api_setup(s->http, &context, &s->api, error);
 }
 
-static int start(struct server *s, const char *database, int *ret_exit, struct error *error)
+static int start(struct server *s, const char *database, int *ret_exit,
+                 struct error *error)
 {
     struct weir *w = s->weir;
-    int r = open_http(s, ret_exit, error); /* first: a second server finds out before it does harm */
+    int r = open_http(s, ret_exit,
+                      error); /* first: a second server finds out before it does harm */
     if (r == 0)
         r = weir_open_store(w, database, ret_exit, error);
     if (r == 0)
@@ -118,8 +124,9 @@ static void wait_for_signal(const sigset_t *signals)
     for (int signal;;) {
         sigwait(signals, &signal);
         if (signal == SIGHUP) {
-            log_warn("serve", "SIGHUP: this version does not reload; restart to change the "
-                              "configuration");
+            log_warn("serve",
+                     "SIGHUP: this version does not reload; restart to change the "
+                     "configuration");
             continue;
         }
         log_info("serve", "signal %d: stopping; a second one stops at once", signal);
@@ -156,8 +163,8 @@ static int run(struct server *s, const char *database)
     }
     const char *address = s->weir->config->server.address;
     bool v6 = address && strchr(address, ':');
-    log_info("serve", "listening on http://%s%s%s:%u", v6 ? "[" : "", address, v6 ? "]" : "",
-             http_port(s->http));
+    log_info("serve", "listening on http://%s%s%s:%u", v6 ? "[" : "", address,
+             v6 ? "]" : "", http_port(s->http));
     wait_for_signal(&signals);
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* their default: the process ends */
     stop(s);
@@ -189,7 +196,8 @@ int cmd_serve(int argc, char **argv)
             return EXIT_USAGE;
     }
     if (!path || optind < argc)
-        return cmd_usage("serve", path ? "one argument too many" : "-c FILE is missing");
+        return cmd_usage("serve",
+                         path ? "one argument too many" : "-c FILE is missing");
 
     struct server s = {0};
     struct error error = {0};

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 
 #define STORE_QUEUE_ROWSETS 64
-#define DEPTH_MAX 64 /* of nested JSON */
+#define DEPTH_MAX           64 /* of nested JSON */
 
 /* ---- Between the stages ----------------------------------------------------------------------- */
 
@@ -38,8 +38,9 @@ static void stream_unwait(void *ctx, struct waiter *w)
     log_unwait(ctx, w);
 }
 
-static int results_put(void *ctx, const char *pipeline, unsigned worker, unsigned workers,
-                       uint64_t position, int64_t watermark_us, struct rowset *rows)
+static int results_put(void *ctx, const char *pipeline, unsigned worker,
+                       unsigned workers, uint64_t position, int64_t watermark_us,
+                       struct rowset *rows)
 {
     const struct store_report report = {.pipeline = pipeline,
                                         .worker = worker,
@@ -61,14 +62,16 @@ static int load_pipelines(struct weir *w, struct error *error)
     if (!w->pipeline || !w->log || !w->stream)
         return error_set(error, -ENOMEM, "no memory");
     for (size_t i = 0; i < c->n_pipelines; i++) {
-        int r = pipeline_new(c, &c->pipeline[i], w->plugins, w->metrics, &w->pipeline[i], error);
+        int r = pipeline_new(c, &c->pipeline[i], w->plugins, w->metrics,
+                             &w->pipeline[i], error);
         if (r < 0)
             return r;
     }
     return 0;
 }
 
-int weir_load(const char *config_path, struct weir **ret, int *ret_exit, struct error *error)
+int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
+              struct error *error)
 {
     struct weir *w = calloc(1, sizeof(*w));
     if (!w)
@@ -109,7 +112,8 @@ static int store_exit_code(int r)
     }
 }
 
-int weir_open_store(struct weir *w, const char *path, int *ret_exit, struct error *error)
+int weir_open_store(struct weir *w, const char *path, int *ret_exit,
+                    struct error *error)
 {
     const struct config_server *s = &w->config->server;
     const struct store_options options = {.path = path ? path : s->database,
@@ -140,11 +144,12 @@ static int start_stream(struct weir *w, size_t i, struct error *error)
     if (r < 0)
         return r;
     w->stream[i].name = c->name;
-    w->stream[i].decode = (struct decode_options){.schema = c->schema,
-                                                  .time_unit = c->time_unit,
-                                                  .record_max = s->max_record,
-                                                  .depth_max = DEPTH_MAX,
-                                                  .max_future_skew_us = c->max_future_skew_us};
+    w->stream[i].decode =
+        (struct decode_options){.schema = c->schema,
+                                .time_unit = c->time_unit,
+                                .record_max = s->max_record,
+                                .depth_max = DEPTH_MAX,
+                                .max_future_skew_us = c->max_future_skew_us};
     w->stream[i].sink = (struct source_sink){.ctx = w->log[i],
                                              .name = stream_name,
                                              .append = stream_append,
@@ -164,8 +169,10 @@ static int start_pipeline(struct weir *w, size_t i, struct error *error)
     int64_t watermark_us = INT64_MIN;
     int r = store_watermark(w->store, c->name, &watermark_us);
     if (r < 0 && r != -ENOENT)
-        return error_set(error, r, "pipeline '%s': its watermark cannot be read", c->name);
-    return pipeline_start(w->pipeline[i], w->log[c->stream], &sink, watermark_us, error);
+        return error_set(error, r, "pipeline '%s': its watermark cannot be read",
+                         c->name);
+    return pipeline_start(w->pipeline[i], w->log[c->stream], &sink, watermark_us,
+                          error);
 }
 
 int weir_start(struct weir *w, int *ret_exit, struct error *error)

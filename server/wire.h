@@ -27,10 +27,12 @@ struct weir {
 
 /* Reads the configuration, loads plugins, binds the pipelines. *ret_exit: what the process should exit
  * with on failure (78, 74, ...). */
-int weir_load(const char *config_path, struct weir **ret, int *ret_exit, struct error *error);
+int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
+              struct error *error);
 
 /* Opens the database (`path`: instead of the configured one, or NULL) and makes the tables. */
-int weir_open_store(struct weir *w, const char *path, int *ret_exit, struct error *error);
+int weir_open_store(struct weir *w, const char *path, int *ret_exit,
+                    struct error *error);
 
 /* Threads run; streams can be written to. */
 int weir_start(struct weir *w, int *ret_exit, struct error *error);
@@ -45,7 +47,13 @@ bool weir_failed(struct weir *w);
 void weir_free(struct weir *w); /* takes NULL */
 
 /* sysexits.h, as the manual page names them. */
-enum { EXIT_USAGE = 64, EXIT_BAD_INPUT = 65, EXIT_UNAVAILABLE = 69, EXIT_CANNOT_CREATE = 73,
-       EXIT_IO = 74, EXIT_CONFIG = 78 };
+enum {
+    EXIT_USAGE = 64,
+    EXIT_BAD_INPUT = 65,
+    EXIT_UNAVAILABLE = 69,
+    EXIT_CANNOT_CREATE = 73,
+    EXIT_IO = 74,
+    EXIT_CONFIG = 78
+};
 
 #endif

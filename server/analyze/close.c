@@ -9,7 +9,7 @@
 #include <errno.h>
 #include <string.h>
 
-#define ROWS_MAX 16384u /* of one rowset; a larger window goes in several */
+#define ROWS_MAX  16384u /* of one rowset; a larger window goes in several */
 #define CELLS_MAX 256u
 
 /* The rows that are being made: a set for each table of the pipeline. */
@@ -57,8 +57,8 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
         c->set[i] = NULL;
     }
     metric_add(&p->rows, rows);
-    return p->sink.put(p->sink.ctx, p->config->name, c->worker->index, p->config->workers, position,
-                       watermark_us, list);
+    return p->sink.put(p->sink.ctx, p->config->name, c->worker->index,
+                       p->config->workers, position, watermark_us, list);
 }
 
 /* The key columns of a group as cells; their strings are copied so that they stay while rows are put. */
@@ -95,8 +95,8 @@ static struct weir_cell *begin_row(struct closing *c, struct rowset *set)
 }
 
 /* Copies the outputs that are columns. */
-static int copy_outputs(const struct stage *s, struct rowset *set, struct weir_cell *row,
-                        const struct weir_cell *cells)
+static int copy_outputs(const struct stage *s, struct rowset *set,
+                        struct weir_cell *row, const struct weir_cell *cells)
 {
     for (size_t i = 0; i < s->binding->n_outputs; i++) {
         struct weir_cell *to = &row[s->column + i];
@@ -119,8 +119,8 @@ static int put_row(void *ctx, const struct weir_cell *cells)
     return copy_outputs(c->stage, c->many, row, cells) < 0 ? -1 : 0;
 }
 
-static int emit_stage(struct closing *c, size_t i, const char *block, struct rowset *own,
-                      struct weir_cell *row)
+static int emit_stage(struct closing *c, size_t i, const char *block,
+                      struct rowset *own, struct weir_cell *row)
 {
     struct worker *w = c->worker;
     const struct stage *s = &w->pipeline->stage[i];
@@ -182,7 +182,8 @@ static int close_window(struct closing *c, int64_t before_us)
         if (r == 0 && sets_full(c))
             r = send_sets(c, w->position - 1, before_us);
     }
-    if (r < 0) { /* the states of this window may be half dropped: leave them to the process's end */
+    if (r <
+        0) { /* the states of this window may be half dropped: leave them to the process's end */
         c->window = NULL;
         w->groups.window[0].n = 0;
         return r;

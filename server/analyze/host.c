@@ -33,7 +33,8 @@ static int host_fail(struct weir_ctx *ctx, const char *format, ...)
     return -1;
 }
 
-static void host_log(struct weir_ctx *ctx, enum weir_level level, const char *format, ...)
+static void host_log(struct weir_ctx *ctx, enum weir_level level, const char *format,
+                     ...)
 {
     static const enum logger_level levels[] = {LOGGER_DEBUG, LOGGER_INFO, LOGGER_WARN,
                                                LOGGER_ERROR};
@@ -77,14 +78,16 @@ static void host_free(struct weir_ctx *ctx, void *p)
     free(b);
 }
 
-static int host_put(struct weir_ctx *ctx, struct weir_out *out, const struct weir_cell *cells)
+static int host_put(struct weir_ctx *ctx, struct weir_out *out,
+                    const struct weir_cell *cells)
 {
     if (!out || !out->put)
         return host_fail(ctx, "put was called where no rows are expected");
     return out->put(out->ctx, cells);
 }
 
-static int host_write(struct weir_ctx *ctx, struct weir_out *out, const void *bytes, size_t size)
+static int host_write(struct weir_ctx *ctx, struct weir_out *out, const void *bytes,
+                      size_t size)
 {
     if (!out || !out->bytes)
         return host_fail(ctx, "write was called outside of save");
@@ -105,10 +108,11 @@ static const struct weir_host host_table = {
 int host_open(struct host *h, const struct binding *b, const char *pipeline,
               _Atomic uint64_t *total, struct error *error)
 {
-    *h = (struct host){.ctx = {.host = &host_table, .config = b->config, .types = b->types},
-                       .binding = b,
-                       .pipeline = pipeline,
-                       .total = total};
+    *h = (struct host){
+        .ctx = {.host = &host_table, .config = b->config, .types = b->types},
+        .binding = b,
+        .pipeline = pipeline,
+        .total = total};
     const struct weir_analyzer *a = &b->plugin->analyzer;
     if (!a->open)
         return 0;

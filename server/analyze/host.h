@@ -25,9 +25,10 @@ struct host {
     struct weir_ctx ctx; /* first: the plugin's pointer is ours */
     const struct binding *binding;
     const char *pipeline;
-    size_t memory;           /* held through alloc */
-    _Atomic uint64_t *total; /* of the pipeline; relaxed, a figure for people; may be NULL */
-    struct error error;      /* of the last fail */
+    size_t memory; /* held through alloc */
+    _Atomic uint64_t
+        *total;         /* of the pipeline; relaxed, a figure for people; may be NULL */
+    struct error error; /* of the last fail */
 };
 
 /* Makes the context and calls the plugin's open. -EINVAL with the plugin's text. */

@@ -10,7 +10,8 @@
 
 #define STATE_ALIGN 16u
 
-static int bind_analyzers(struct pipeline *p, struct plugins *plugins, struct error *error)
+static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
+                          struct error *error)
 {
     const struct config_pipeline *c = p->config;
     p->stage = calloc(c->n_analyzers + 1, sizeof(*p->stage));
@@ -66,50 +67,59 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
         const _Atomic uint64_t *value;
         double scale;
     } table[] = {
-        {METRIC_COUNTER, "weir_pipeline_events_total", "Events folded into groups.", "", &p->events, 1},
-        {METRIC_COUNTER, "weir_pipeline_late_total", "Events whose window was closed already.",
-         ",outcome=\"drop\"", &p->late, 1},
-        {METRIC_COUNTER, "weir_pipeline_dropped_total", "Events not counted, by reason.",
-         ",reason=\"where\"", &p->filtered, 1},
-        {METRIC_COUNTER, "weir_pipeline_dropped_total", "Events not counted, by reason.",
-         ",reason=\"where_error\"", &p->where_errors, 1},
-        {METRIC_COUNTER, "weir_pipeline_dropped_total", "Events not counted, by reason.",
-         ",reason=\"null_key\"", &p->null_keys, 1},
-        {METRIC_COUNTER, "weir_pipeline_dropped_total", "Events not counted, by reason.",
-         ",reason=\"long_key\"", &p->long_keys, 1},
-        {METRIC_COUNTER, "weir_pipeline_dropped_total", "Events not counted, by reason.",
-         ",reason=\"max_groups\"", &p->over_groups, 1},
-        {METRIC_COUNTER, "weir_pipeline_dropped_total", "Events not counted, by reason.",
-         ",reason=\"pipeline_failed\"", &p->skipped, 1},
-        {METRIC_COUNTER, "weir_pipeline_windows_total", "Windows closed, counted for each worker.", "",
-         &p->windows, 1},
-        {METRIC_COUNTER, "weir_pipeline_rows_total", "Result rows given out.", "", &p->rows, 1},
+        {METRIC_COUNTER, "weir_pipeline_events_total", "Events folded into groups.", "",
+         &p->events, 1},
+        {METRIC_COUNTER, "weir_pipeline_late_total",
+         "Events whose window was closed already.", ",outcome=\"drop\"", &p->late, 1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"where\"", &p->filtered, 1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"where_error\"", &p->where_errors,
+         1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"null_key\"", &p->null_keys, 1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"long_key\"", &p->long_keys, 1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"max_groups\"", &p->over_groups,
+         1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"pipeline_failed\"", &p->skipped,
+         1},
+        {METRIC_COUNTER, "weir_pipeline_windows_total",
+         "Windows closed, counted for each worker.", "", &p->windows, 1},
+        {METRIC_COUNTER, "weir_pipeline_rows_total", "Result rows given out.", "",
+         &p->rows, 1},
         {METRIC_GAUGE, "weir_pipeline_groups", "Groups open now.", "", &p->groups, 1},
         {METRIC_GAUGE, "weir_pipeline_state_bytes",
-         "Memory that analyzers hold beside their fixed states.", "", &p->state_bytes, 1},
-        {METRIC_COUNTER, "weir_pipeline_cpu_seconds_total", "CPU time of the workers.", "", &p->cpu_ns,
-         1e-9},
+         "Memory that analyzers hold beside their fixed states.", "", &p->state_bytes,
+         1},
+        {METRIC_COUNTER, "weir_pipeline_cpu_seconds_total", "CPU time of the workers.",
+         "", &p->cpu_ns, 1e-9},
     };
     char labels[192];
     int r = 0;
     for (size_t i = 0; r == 0 && i < sizeof(table) / sizeof(table[0]); i++) {
-        snprintf(labels, sizeof(labels), "pipeline=\"%s\"%s", p->config->name, table[i].label);
-        r = metrics_add(m, table[i].kind, table[i].name, table[i].help, labels, table[i].value,
-                        table[i].scale);
+        snprintf(labels, sizeof(labels), "pipeline=\"%s\"%s", p->config->name,
+                 table[i].label);
+        r = metrics_add(m, table[i].kind, table[i].name, table[i].help, labels,
+                        table[i].value, table[i].scale);
     }
     for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
         const struct config_analyzer *a = &p->config->analyzer[i];
-        snprintf(labels, sizeof(labels), "pipeline=\"%s\",analyzer=\"%s\",place=\"%zu\"",
-                 p->config->name, a->plugin, i + 1);
+        snprintf(labels, sizeof(labels),
+                 "pipeline=\"%s\",analyzer=\"%s\",place=\"%zu\"", p->config->name,
+                 a->plugin, i + 1);
         r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_seconds_total",
-                        "Time spent in an analyzer's update.", labels, &p->stage[i].ns, 1e-9);
+                        "Time spent in an analyzer's update.", labels, &p->stage[i].ns,
+                        1e-9);
     }
     return r;
 }
 
 int pipeline_new(const struct config *config, const struct config_pipeline *c,
-                 struct plugins *plugins, struct metrics *metrics, struct pipeline **ret,
-                 struct error *error)
+                 struct plugins *plugins, struct metrics *metrics,
+                 struct pipeline **ret, struct error *error)
 {
     struct pipeline *p = calloc(1, sizeof(*p));
     if (!p)
@@ -168,8 +178,9 @@ static void put_entry(void *ctx, struct log_entry *e)
     log_entry_unref(e);
 }
 
-int pipeline_start(struct pipeline *p, struct log *log, const struct pipeline_sink *sink,
-                   int64_t watermark_us, struct error *error)
+int pipeline_start(struct pipeline *p, struct log *log,
+                   const struct pipeline_sink *sink, int64_t watermark_us,
+                   struct error *error)
 {
     const struct config_pipeline *c = p->config;
     p->sink = *sink;
@@ -221,7 +232,8 @@ void pipeline_fail(struct pipeline *p, const struct error *error)
     pthread_mutex_unlock(&p->lock);
     atomic_store_explicit(&p->failed, true, memory_order_release);
     if (first)
-        log_error("pipeline", "pipeline '%s' stops, its events are dropped from now on: %s",
+        log_error("pipeline",
+                  "pipeline '%s' stops, its events are dropped from now on: %s",
                   p->config->name, error->text);
 }
 
@@ -257,7 +269,8 @@ size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t 
         if (n < room) {
             ret[n] = (struct pipeline_source){.max_event_us = p->shown[i].max_us,
                                               .idle = p->shown[i].idle};
-            snprintf(ret[n].name, sizeof(ret[n].name), "%s", log_source_name(p->log, i));
+            snprintf(ret[n].name, sizeof(ret[n].name), "%s",
+                     log_source_name(p->log, i));
         }
         n++;
     }

@@ -24,15 +24,17 @@ struct pipeline_sink {
 /* Loads and binds the analyzers, compiles `where`, makes the tables. Everything that `weir check` has
  * to find out about a pipeline fails here. */
 int pipeline_new(const struct config *config, const struct config_pipeline *c,
-                 struct plugins *plugins, struct metrics *metrics, struct pipeline **ret,
-                 struct error *error);
+                 struct plugins *plugins, struct metrics *metrics,
+                 struct pipeline **ret, struct error *error);
 void pipeline_free(struct pipeline *p);
 
-size_t pipeline_tables(const struct pipeline *p, const struct table *const **ret_tables);
+size_t pipeline_tables(const struct pipeline *p,
+                       const struct table *const **ret_tables);
 /* The first is the pipeline's own; NULL if no analyzer gives one row a group. */
 
-int pipeline_start(struct pipeline *p, struct log *log, const struct pipeline_sink *sink,
-                   int64_t watermark_us, struct error *error);
+int pipeline_start(struct pipeline *p, struct log *log,
+                   const struct pipeline_sink *sink, int64_t watermark_us,
+                   struct error *error);
 
 /* Reads what is in the queues to its end and ends the workers. After log_close. Windows that are open
  * stay unfinished: nothing is given out as final that is not. Takes
@@ -46,15 +48,15 @@ struct pipeline_status {
     int64_t max_event_us;
     uint64_t position;
     uint64_t events, late, filtered, null_keys, over_groups, rows;
-    uint64_t groups;      /* open now */
+    uint64_t groups; /* open now */
     uint64_t state_bytes;
-    size_t queued;        /* entries waiting */
-    char error[512];      /* "" while it runs */
+    size_t queued;   /* entries waiting */
+    char error[512]; /* "" while it runs */
 };
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret);
 
 struct pipeline_source { /* of the watermark */
-    char name[64]; /* "": all that give no name */
+    char name[64];       /* "": all that give no name */
     int64_t max_event_us;
     bool idle;
 };

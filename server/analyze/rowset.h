@@ -23,10 +23,10 @@ struct table_column {
 struct table {
     char *name;
     char *pipeline;
-    int64_t window_us;  /* size of the windows: window_end is window_start + window_us */
-    int64_t retain_us;  /* INT64_MAX: for ever */
-    size_t n_keys;      /* key columns, behind window_start */
-    size_t n_primary;   /* 1 + n_keys, or 2 + n_keys with rank */
+    int64_t window_us; /* size of the windows: window_end is window_start + window_us */
+    int64_t retain_us; /* INT64_MAX: for ever */
+    size_t n_keys;     /* key columns, behind window_start */
+    size_t n_primary;  /* 1 + n_keys, or 2 + n_keys with rank */
     size_t n_columns;
     struct table_column *column;
 };
@@ -35,8 +35,8 @@ struct rowset_chunk; /* strings that cells point into */
 
 struct rowset {
     const struct table *table;
-    size_t n_rows;          /* of table->n_columns cells each, in the order of the primary key */
-    size_t room;            /* rows */
+    size_t n_rows; /* of table->n_columns cells each, in the order of the primary key */
+    size_t room;   /* rows */
     struct weir_cell *cell; /* row after row */
     struct rowset_chunk *chunks;
     struct rowset *next; /* for lists */

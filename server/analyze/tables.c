@@ -11,14 +11,16 @@
 #include <string.h>
 #include <strings.h>
 
-static int add_column(struct table *t, const char *name, enum weir_type type, const char *help)
+static int add_column(struct table *t, const char *name, enum weir_type type,
+                      const char *help)
 {
     struct table_column *c = realloc(t->column, (t->n_columns + 1) * sizeof(*c));
     if (!c)
         return -ENOMEM;
     t->column = c;
     c = &c[t->n_columns];
-    *c = (struct table_column){.name = strdup(name), .type = type, .help = strdup(help ? help : "")};
+    *c = (struct table_column){
+        .name = strdup(name), .type = type, .help = strdup(help ? help : "")};
     if (!c->name || !c->help) {
         free(c->name);
         free(c->help);
@@ -29,7 +31,8 @@ static int add_column(struct table *t, const char *name, enum weir_type type, co
 }
 
 /* A table with window_start, the key and, where groups have many rows, rank. */
-static int table_new(const struct pipeline *p, const char *name, bool many, struct table **ret)
+static int table_new(const struct pipeline *p, const char *name, bool many,
+                     struct table **ret)
 {
     struct table *t = calloc(1, sizeof(*t));
     if (!t)
@@ -39,9 +42,9 @@ static int table_new(const struct pipeline *p, const char *name, bool many, stru
     t->window_us = p->config->window_us;
     t->retain_us = p->config->retain_us;
     t->n_keys = p->config->n_keys;
-    int r = t->name && t->pipeline
-                ? add_column(t, "window_start", WEIR_TIME, "Start of the window, microseconds")
-                : -ENOMEM;
+    int r = t->name && t->pipeline ? add_column(t, "window_start", WEIR_TIME,
+                                                "Start of the window, microseconds")
+                                   : -ENOMEM;
     for (size_t i = 0; r == 0 && i < p->config->n_keys; i++) {
         const struct schema_column *c = &p->schema->column[p->config->key[i]];
         r = add_column(t, c->name, c->type, "Key");
@@ -59,7 +62,8 @@ static int table_new(const struct pipeline *p, const char *name, bool many, stru
 
 static int add_table(struct pipeline *p, struct table *t)
 {
-    const struct table **table = realloc(p->table, (p->n_tables + 1) * sizeof(struct table *));
+    const struct table **table =
+        realloc(p->table, (p->n_tables + 1) * sizeof(struct table *));
     if (!table)
         return -ENOMEM;
     p->table = table;
@@ -68,22 +72,23 @@ static int add_table(struct pipeline *p, struct table *t)
 }
 
 /* Two columns of one name, for SQLite: no matter the case. */
-static int check_name(const struct table *t, const struct config_analyzer *c, const char *name,
-                      struct error *error)
+static int check_name(const struct table *t, const struct config_analyzer *c,
+                      const char *name, struct error *error)
 {
     bool taken = !strcasecmp(name, "window_end") || !strcasecmp(name, "revision");
     for (size_t i = 0; !taken && i < t->n_columns; i++)
         taken = !strcasecmp(t->column[i].name, name);
     if (!taken)
         return 0;
-    return node_error(c->node, error,
-                      "column '%s' is in table '%s' already; `as: NAME` beside the analyzer puts "
-                      "NAME_ before its columns",
-                      name, t->name);
+    return node_error(
+        c->node, error,
+        "column '%s' is in table '%s' already; `as: NAME` beside the analyzer puts "
+        "NAME_ before its columns",
+        name, t->name);
 }
 
-static int add_outputs(struct stage *s, struct table *t, const struct config_analyzer *c,
-                       struct error *error)
+static int add_outputs(struct stage *s, struct table *t,
+                       const struct config_analyzer *c, struct error *error)
 {
     s->table = t;
     s->column = t->n_columns;
@@ -98,17 +103,18 @@ static int add_outputs(struct stage *s, struct table *t, const struct config_ana
     return 0;
 }
 
-static int many_rows_table(struct pipeline *p, struct stage *s, const struct config_analyzer *c,
-                           struct error *error)
+static int many_rows_table(struct pipeline *p, struct stage *s,
+                           const struct config_analyzer *c, struct error *error)
 {
     char name[160];
     snprintf(name, sizeof(name), "%s_%s", p->config->name, c->as ? c->as : c->plugin);
     for (size_t i = 0; i < p->n_tables; i++)
         if (!strcasecmp(p->table[i]->name, name))
-            return node_error(c->node, error,
-                              "table '%s' is there already; `as: NAME` beside the analyzer makes it "
-                              "'%s_NAME'",
-                              name, p->config->name);
+            return node_error(
+                c->node, error,
+                "table '%s' is there already; `as: NAME` beside the analyzer makes it "
+                "'%s_NAME'",
+                name, p->config->name);
     struct table *t = NULL;
     int r = table_new(p, name, true, &t);
     if (r == 0) {

@@ -9,9 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_ENTRIES 4      /* of up to 64k rows each, that wait for a worker */
-#define PREFETCH_KEYS 4096u  /* keys from which on their records do not fit the first caches */
-#define PREFETCH_ROWS 16u    /* rows ahead */
+#define QUEUE_ENTRIES 4 /* of up to 64k rows each, that wait for a worker */
+#define PREFETCH_KEYS                                                                  \
+    4096u /* keys from which on their records do not fit the first caches */
+#define PREFETCH_ROWS 16u /* rows ahead */
 
 /* Upper half of the hash: the lower one places keys in the worker's table. */
 static bool mine(const struct worker *w, uint64_t hash)
@@ -33,8 +34,8 @@ static int map_keys(struct worker *w, const struct key_ids *k)
     for (uint32_t i = 0; i < k->n; i++) {
         w->key_map[i] = KEY_NULL;
         if (mine(w, k->hash[i]) &&
-            groups_key(&w->groups, k->bytes + k->offset[i], k->offset[i + 1] - k->offset[i],
-                       k->hash[i], &w->key_map[i]) < 0)
+            groups_key(&w->groups, k->bytes + k->offset[i],
+                       k->offset[i + 1] - k->offset[i], k->hash[i], &w->key_map[i]) < 0)
             return -ENOMEM;
     }
     return 0;
@@ -53,7 +54,8 @@ static void count_bad_keys(struct worker *w, const uint32_t *id, uint32_t n)
 }
 
 /* Rows of the block that belong to this worker, into row[] and key[]. Returns how many. */
-static uint32_t select_rows(struct worker *w, const struct key_ids *k, uint32_t first, uint32_t n)
+static uint32_t select_rows(struct worker *w, const struct key_ids *k, uint32_t first,
+                            uint32_t n)
 {
     const uint32_t *id = k->id + first;
     uint32_t out = 0, bad = 0;
@@ -90,11 +92,13 @@ static int filter_block(struct worker *w, const struct batch *b, uint32_t *n)
 
 /* Takes out the rows whose window the watermark had passed when they came. Most blocks have none, and
  * two comparisons show it. */
-static void drop_late(struct worker *w, const struct batch *b, uint32_t block, uint32_t *n)
+static void drop_late(struct worker *w, const struct batch *b, uint32_t block,
+                      uint32_t *n)
 {
     const struct config_pipeline *c = w->pipeline->config;
     const struct batch_span *span = &b->block[block];
-    if (window_start(c, span->min_us) + c->window_us > watermark_at(&w->watermark, span->max_us))
+    if (window_start(c, span->min_us) + c->window_us >
+        watermark_at(&w->watermark, span->max_us))
         return;
     const int64_t *time = b->view[0].values;
     uint32_t first = block * BATCH_BLOCK;
@@ -106,7 +110,8 @@ static void drop_late(struct worker *w, const struct batch *b, uint32_t block, u
     uint32_t out = 0;
     for (uint32_t i = 0; i < *n; i++) {
         uint32_t row = w->row[i];
-        bool late = window_start(c, time[row]) + c->window_us <= w->watermark_at[row - first];
+        bool late =
+            window_start(c, time[row]) + c->window_us <= w->watermark_at[row - first];
         w->row[out] = row;
         w->key[out] = w->key[i];
         out += !late;
@@ -115,7 +120,8 @@ static void drop_late(struct worker *w, const struct batch *b, uint32_t block, u
     *n = out;
 }
 
-static int open_group(struct worker *w, uint32_t key, int64_t start_us, uint32_t *ret_slot)
+static int open_group(struct worker *w, uint32_t key, int64_t start_us,
+                      uint32_t *ret_slot)
 {
     struct pipeline *p = w->pipeline;
     bool is_new;
@@ -176,14 +182,15 @@ static void prefetch_states(const struct worker *w, uint32_t n)
         __builtin_prefetch(groups_state(&w->groups, w->slot[i]), 1);
 }
 
-static int update_stage(struct worker *w, size_t i, const struct log_entry *e, uint32_t n)
+static int update_stage(struct worker *w, size_t i, const struct log_entry *e,
+                        uint32_t n)
 {
     struct stage *s = &w->pipeline->stage[i];
     const struct binding *b = s->binding;
     const struct weir_column *in[64];
     for (size_t k = 0; k < b->n_inputs; k++) {
         int column = b->input[k];
-        in[k] = column < 0 ? NULL
+        in[k] = column < 0         ? NULL
                 : b->dictionary[k] ? &e->dictionary[column]->view
                                    : &e->batch->view[column];
     }
@@ -313,7 +320,8 @@ static void *worker_thread(void *arg)
     while ((e = queue_pop(w->queue, INT64_MAX))) {
         struct error error = {0};
         if (atomic_load_explicit(&p->failed, memory_order_acquire)) {
-            metric_add(&p->skipped, e->kind == LOG_BATCH && !w->index ? e->batch->n_rows : 0);
+            metric_add(&p->skipped,
+                       e->kind == LOG_BATCH && !w->index ? e->batch->n_rows : 0);
         } else if (read_entry(w, e, &error) < 0) {
             pipeline_fail(p, &error);
         }
@@ -323,21 +331,26 @@ static void *worker_thread(void *arg)
     return NULL;
 }
 
-int worker_init(struct worker *w, struct pipeline *p, unsigned index, int64_t watermark_us,
-                struct error *error)
+int worker_init(struct worker *w, struct pipeline *p, unsigned index,
+                int64_t watermark_us, struct error *error)
 {
     w->pipeline = p;
     w->index = index;
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
     if (queue_new(QUEUE_ENTRIES, &w->queue) < 0 ||
         !(w->host = calloc(p->n_stages, sizeof(*w->host))) ||
-        groups_init(&w->groups, (p->config->max_groups + p->config->workers - 1) / p->config->workers,
+        groups_init(&w->groups,
+                    (p->config->max_groups + p->config->workers - 1) /
+                        p->config->workers,
                     p->stride) < 0)
         return error_set(error, -ENOMEM, "no memory for %llu groups",
                          (unsigned long long)p->config->max_groups);
-    int r = p->config->where ? filter_new(p->schema, p->config->where, &w->filter, error) : 0;
+    int r = p->config->where
+                ? filter_new(p->schema, p->config->where, &w->filter, error)
+                : 0;
     for (size_t i = 0; r == 0 && i < p->n_stages; i++)
-        r = host_open(&w->host[i], p->stage[i].binding, p->config->name, &p->state_bytes, error);
+        r = host_open(&w->host[i], p->stage[i].binding, p->config->name,
+                      &p->state_bytes, error);
     return r;
 }
 
@@ -362,7 +375,8 @@ static void drop_states(struct worker *w)
                 const struct stage *s = &w->pipeline->stage[i];
                 char *block = groups_state(&w->groups, w->groups.window[k].slot[j]);
                 if (s->binding->plugin->analyzer.drop && w->host[i].binding)
-                    s->binding->plugin->analyzer.drop(&w->host[i].ctx, block + s->offset);
+                    s->binding->plugin->analyzer.drop(&w->host[i].ctx,
+                                                      block + s->offset);
             }
 }
 

@@ -53,7 +53,8 @@ struct pipeline {
     } shown[WATERMARK_SOURCES];
 
     /* Counters of all workers; relaxed, added to once a block or batch. */
-    _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups, late;
+    _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups,
+        late;
     _Atomic uint64_t windows, rows, groups, state_bytes, cpu_ns, skipped;
 };
 
@@ -67,7 +68,8 @@ struct worker {
     struct groups groups;
     struct watermark watermark;
     struct filter *filter; /* NULL: every row */
-    uint32_t *key_map;     /* of the batch's keys: number in groups, or KEY_NULL if another's */
+    uint32_t
+        *key_map; /* of the batch's keys: number in groups, or KEY_NULL if another's */
     size_t key_map_room;
     uint64_t position;
     uint64_t groups_shown;
@@ -76,8 +78,8 @@ struct worker {
     int64_t watermark_at[BATCH_BLOCK]; /* of each row of a block that has late rows */
 };
 
-int worker_init(struct worker *w, struct pipeline *p, unsigned index, int64_t watermark_us,
-                struct error *error);
+int worker_init(struct worker *w, struct pipeline *p, unsigned index,
+                int64_t watermark_us, struct error *error);
 int worker_start(struct worker *w, struct error *error);
 void worker_free(struct worker *w); /* closes its queue, waits for the thread */
 

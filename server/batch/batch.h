@@ -19,20 +19,23 @@
 #include <stdint.h>
 
 #define BATCH_ROWS_MAX 65536u
-#define BATCH_BYTES_MAX (64u << 20) /* of strings in one column of one batch; keeps offsets in int32 */
-#define BATCH_SLACK 64u             /* bytes that may be overwritten behind the end of `bytes` */
-#define BATCH_BLOCK 1024u           /* rows for which seal keeps the range of times */
+#define BATCH_BYTES_MAX                                                                \
+    (64u << 20) /* of strings in one column of one batch; keeps offsets in int32 */
+#define BATCH_SLACK 64u   /* bytes that may be overwritten behind the end of `bytes` */
+#define BATCH_BLOCK 1024u /* rows for which seal keeps the range of times */
 
 /* One column while it is built. Arrays have room for `room` rows of the batch. */
 struct column {
     enum weir_type type;
-    uint8_t *validity;  /* NULL until the first null; see batch_set_null */
-    void *values;       /* int64_t, double, or bits (batch_put_bool); NULL for strings */
-    int32_t *offsets;   /* strings: room + 1; offsets[0] = 0, offsets[row + 1] set by each row */
-    char *bytes;        /* strings */
-    size_t bytes_room;  /* without BATCH_SLACK, which is always there behind it */
+    uint8_t *validity; /* NULL until the first null; see batch_set_null */
+    void *values;      /* int64_t, double, or bits (batch_put_bool); NULL for strings */
+    int32_t *
+        offsets; /* strings: room + 1; offsets[0] = 0, offsets[row + 1] set by each row */
+    char *bytes;       /* strings */
+    size_t bytes_room; /* without BATCH_SLACK, which is always there behind it */
     int64_t null_count;
-    size_t validity_size, values_size, offsets_size, bytes_size; /* of the pool's blocks */
+    size_t validity_size, values_size, offsets_size,
+        bytes_size; /* of the pool's blocks */
 };
 
 struct batch_span {
@@ -44,9 +47,9 @@ struct batch {
     uint32_t n_rows;
     uint32_t room; /* rows */
     const struct schema *schema;
-    struct column *column;       /* schema->n of them */
-    struct weir_column *view;    /* the same for readers; valid after seal */
-    struct batch_span span;      /* of all rows; valid after seal */
+    struct column *column;    /* schema->n of them */
+    struct weir_column *view; /* the same for readers; valid after seal */
+    struct batch_span span;   /* of all rows; valid after seal */
     struct batch_span block[BATCH_ROWS_MAX / BATCH_BLOCK]; /* event times of rows
                                   * [k * BATCH_BLOCK, ...); valid after seal */
 };
@@ -66,7 +69,8 @@ int batch_bytes(struct batch *b, size_t c, size_t size);
 int batch_set_null(struct batch *b, size_t c);
 /* Takes back the null mark of row n_rows in column c: the key came a second time, with a value. */
 void batch_unset_null(struct batch *b, size_t c);
-void batch_undo_nulls(struct batch *b); /* the row is given up: forgets all null marks of n_rows */
+void batch_undo_nulls(
+    struct batch *b); /* the row is given up: forgets all null marks of n_rows */
 
 static inline void batch_put_bool(struct column *c, uint32_t row, bool v)
 {

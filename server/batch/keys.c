@@ -4,8 +4,8 @@
 #include "base/hash.h"
 #include "batch/pool.h"
 
-#include <errno.h>
 #include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 
 /* Open addressing over the distinct keys: id + 1 of the key that lies there, 0 where none does. */
@@ -24,7 +24,8 @@ static bool same_bytes(const char *a, const char *b, size_t n)
         return hash_load(a + n - 8, 8) == hash_load(b + n - 8, 8);
     }
     if (n >= 4)
-        return hash_load(a, 4) == hash_load(b, 4) && hash_load(a + n - 4, 4) == hash_load(b + n - 4, 4);
+        return hash_load(a, 4) == hash_load(b, 4) &&
+               hash_load(a + n - 4, 4) == hash_load(b + n - 4, 4);
     for (size_t i = 0; i < n; i++)
         if (a[i] != b[i])
             return false;
@@ -59,13 +60,14 @@ static int reserve_key(struct key_ids *k, struct key_table *t, size_t size)
     if (!hash)
         return -ENOMEM;
     k->hash = hash;
-    uint32_t *offset = pool_grow(k->offset, k->offset_size, (k->n + 1) * sizeof(*offset),
-                                 (k->n + 2) * sizeof(*offset), &k->offset_size);
+    uint32_t *offset =
+        pool_grow(k->offset, k->offset_size, (k->n + 1) * sizeof(*offset),
+                  (k->n + 2) * sizeof(*offset), &k->offset_size);
     if (!offset)
         return -ENOMEM;
     k->offset = offset;
-    char *bytes = pool_grow(k->bytes, k->bytes_size, k->offset[k->n], k->offset[k->n] + size,
-                            &k->bytes_size);
+    char *bytes = pool_grow(k->bytes, k->bytes_size, k->offset[k->n],
+                            k->offset[k->n] + size, &k->bytes_size);
     if (!bytes)
         return -ENOMEM;
     k->bytes = bytes;
@@ -73,8 +75,8 @@ static int reserve_key(struct key_ids *k, struct key_table *t, size_t size)
 }
 
 /* The id of the key, a new one if it was not there. */
-static inline int find_or_add(struct key_ids *k, struct key_table *t, const char *key, size_t size,
-                              uint32_t *ret_id)
+static inline int find_or_add(struct key_ids *k, struct key_table *t, const char *key,
+                              size_t size, uint32_t *ret_id)
 {
     uint64_t h = hash_bytes(key, size);
     uint32_t i = (uint32_t)h & t->mask;
@@ -124,7 +126,8 @@ static size_t put_int(char *to, int64_t v)
     return sizeof(big);
 }
 
-static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "put_int and hash_load assume it");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "put_int and hash_load assume it");
 
 static bool row_is_null(const struct column *c, uint32_t row)
 {
@@ -132,7 +135,8 @@ static bool row_is_null(const struct column *c, uint32_t row)
 }
 
 /* Appends the value of one key column. Returns the bytes written, or 0 if there was no room. */
-static size_t put_value(char *to, size_t room, const struct column *c, uint32_t row, bool last)
+static size_t put_value(char *to, size_t room, const struct column *c, uint32_t row,
+                        bool last)
 {
     if (c->type == WEIR_STRING) {
         size_t size = (size_t)(c->offsets[row + 1] - c->offsets[row]);
@@ -149,8 +153,8 @@ static size_t put_value(char *to, size_t room, const struct column *c, uint32_t 
     return put_int(to, ((const int64_t *)c->values)[row]);
 }
 
-void keys_read(const char **p, const char *end, enum weir_type type, bool last, char *scratch,
-               struct weir_cell *ret)
+void keys_read(const char **p, const char *end, enum weir_type type, bool last,
+               char *scratch, struct weir_cell *ret)
 {
     const char *s = *p;
     if (type == WEIR_BOOL) {
@@ -178,8 +182,8 @@ void keys_read(const char **p, const char *end, enum weir_type type, bool last, 
 
 /* ---- The passes over a batch ------------------------------------------------------------------ */
 
-static int strings_pass(const struct column *c, uint32_t n_rows, bool keys, struct key_ids *k,
-                        struct key_table *t)
+static int strings_pass(const struct column *c, uint32_t n_rows, bool keys,
+                        struct key_ids *k, struct key_table *t)
 {
     for (uint32_t row = 0; row < n_rows; row++) {
         size_t size = (size_t)(c->offsets[row + 1] - c->offsets[row]);
@@ -203,7 +207,8 @@ static int composed_row(const struct batch *b, const size_t *columns, size_t n_c
         const struct column *c = &b->column[columns[i]];
         if (row_is_null(c, row))
             return 0;
-        size_t n = put_value(key + size, sizeof(key) - size, c, row, i + 1 == n_columns);
+        size_t n =
+            put_value(key + size, sizeof(key) - size, c, row, i + 1 == n_columns);
         if (!n && !(c->type == WEIR_STRING && i + 1 == n_columns &&
                     c->offsets[row] == c->offsets[row + 1])) {
             k->id[row] = KEY_TOO_LONG;
@@ -240,7 +245,8 @@ static int keys_begin(const struct batch *b, struct key_ids **ret, struct key_ta
     return 0;
 }
 
-int keys_new(const struct batch *b, const size_t *columns, size_t n_columns, struct key_ids **ret)
+int keys_new(const struct batch *b, const size_t *columns, size_t n_columns,
+             struct key_ids **ret)
 {
     struct key_table t;
     struct key_ids *k;

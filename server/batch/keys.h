@@ -12,27 +12,28 @@
 
 #include "batch/batch.h"
 
-#define KEY_NULL UINT32_MAX /* id of a row in which a key column is null */
+#define KEY_NULL      UINT32_MAX /* id of a row in which a key column is null */
 #define KEY_BYTES_MAX 4096u /* of one key; rows with a longer one get KEY_TOO_LONG */
-#define KEY_TOO_LONG (UINT32_MAX - 1)
+#define KEY_TOO_LONG  (UINT32_MAX - 1)
 
 struct key_ids {
-    uint32_t n;        /* distinct keys */
-    uint32_t *id;      /* of each row of the batch */
-    uint64_t *hash;    /* of each key: hash_bytes of its bytes */
-    uint32_t *offset;  /* n + 1; key k is bytes[offset[k]] to bytes[offset[k + 1]] */
+    uint32_t n;       /* distinct keys */
+    uint32_t *id;     /* of each row of the batch */
+    uint64_t *hash;   /* of each key: hash_bytes of its bytes */
+    uint32_t *offset; /* n + 1; key k is bytes[offset[k]] to bytes[offset[k + 1]] */
     char *bytes;
     size_t id_size, hash_size, offset_size, bytes_size; /* of the pool's blocks */
 };
 
 /* No columns: all rows have key 0, which is empty. -ENOMEM. */
-int keys_new(const struct batch *b, const size_t *columns, size_t n_columns, struct key_ids **ret);
+int keys_new(const struct batch *b, const size_t *columns, size_t n_columns,
+             struct key_ids **ret);
 void keys_free(struct key_ids *k); /* takes NULL */
 
 /* Reads one column's value off the front of a key; moves *p on. Strings point into the key, or, if
  * they had to be unescaped, into `scratch` (at least KEY_BYTES_MAX). `last`: no terminator. */
-void keys_read(const char **p, const char *end, enum weir_type type, bool last, char *scratch,
-               struct weir_cell *ret);
+void keys_read(const char **p, const char *end, enum weir_type type, bool last,
+               char *scratch, struct weir_cell *ret);
 
 /* A string column with its dictionary: codes in place of row offsets. */
 struct dictionary {

@@ -10,7 +10,8 @@
 
 #include <stddef.h>
 
-#define SCHEMA_COLUMNS_MAX 256 /* a decoder keeps a bit a column for what a line has set */
+#define SCHEMA_COLUMNS_MAX                                                             \
+    256 /* a decoder keeps a bit a column for what a line has set */
 
 struct schema_column {
     char *name;
@@ -30,6 +31,7 @@ void schema_free(struct schema *s);
 /* Index of the column, or -1. */
 int schema_find(const struct schema *s, const char *name);
 
-const char *schema_type_name(enum weir_type type); /* "int", "float", "bool", "string", "time" */
+const char *
+schema_type_name(enum weir_type type); /* "int", "float", "bool", "string", "time" */
 
 #endif

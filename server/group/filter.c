@@ -50,7 +50,8 @@ static int view_connect(sqlite3 *db, void *aux, int argc, const char *const *arg
     buffer_puts(&sql, "CREATE TABLE x");
     put_columns(&sql, f->schema);
     struct view_table *t = sqlite3_malloc(sizeof(*t));
-    int r = t && !sql.error ? sqlite3_declare_vtab(db, buffer_text(&sql)) : SQLITE_NOMEM;
+    int r =
+        t && !sql.error ? sqlite3_declare_vtab(db, buffer_text(&sql)) : SQLITE_NOMEM;
     buffer_free(&sql);
     if (r != SQLITE_OK) {
         sqlite3_free(t);
@@ -90,8 +91,8 @@ static int view_close(sqlite3_vtab_cursor *cursor)
     return SQLITE_OK;
 }
 
-static int view_filter(sqlite3_vtab_cursor *cursor, int plan, const char *name, int argc,
-                       sqlite3_value **argv)
+static int view_filter(sqlite3_vtab_cursor *cursor, int plan, const char *name,
+                       int argc, sqlite3_value **argv)
 {
     (void)cursor, (void)plan, (void)name, (void)argc, (void)argv;
     return SQLITE_OK; /* goes on from filter->at, which filter_rows sets */
@@ -179,15 +180,17 @@ static int prepare(struct filter *f, const char *where, struct error *error)
     struct buffer sql = {0};
     buffer_printf(&sql, "SELECT rowid FROM events WHERE (%s\n)", where);
     const char *tail = NULL;
-    int r = sql.error ? SQLITE_NOMEM
-                      : sqlite3_prepare_v3(f->db, buffer_text(&sql), -1, SQLITE_PREPARE_PERSISTENT,
-                                           &f->select, &tail);
+    int r = sql.error
+                ? SQLITE_NOMEM
+                : sqlite3_prepare_v3(f->db, buffer_text(&sql), -1,
+                                     SQLITE_PREPARE_PERSISTENT, &f->select, &tail);
     bool more = r == SQLITE_OK && *tail;
     buffer_free(&sql);
     if (r != SQLITE_OK)
         return error_set(error, -EINVAL, "%s", sqlite3_errmsg(f->db));
     if (more || sqlite3_bind_parameter_count(f->select))
-        return error_set(error, -EINVAL, "one expression without parameters is expected");
+        return error_set(error, -EINVAL,
+                         "one expression without parameters is expected");
     return 0;
 }
 
@@ -200,12 +203,14 @@ int filter_new(const struct schema *schema, const char *where, struct filter **r
     f->schema = schema;
     int r = 0;
     if (sqlite3_open_v2(":memory:", &f->db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
+                            SQLITE_OPEN_NOMUTEX,
                         NULL) != SQLITE_OK ||
         sqlite3_create_module(f->db, "events", &view_module, f) != SQLITE_OK)
         r = error_set(error, -ENOMEM, "no memory");
     if (r == 0) {
-        sqlite3_db_config(f->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL); /* "x" is a column, always */
+        sqlite3_db_config(f->db, SQLITE_DBCONFIG_DQS_DML, 0,
+                          NULL); /* "x" is a column, always */
         sqlite3_db_config(f->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
         r = check_expression(f, where, error);
     }
@@ -228,8 +233,8 @@ void filter_free(struct filter *f)
     free(f);
 }
 
-int filter_rows(struct filter *f, const struct batch *b, const uint32_t *row, uint32_t n,
-                uint32_t *keep, uint64_t *errors)
+int filter_rows(struct filter *f, const struct batch *b, const uint32_t *row,
+                uint32_t n, uint32_t *keep, uint64_t *errors)
 {
     f->batch = b;
     f->row = row;

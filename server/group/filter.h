@@ -22,7 +22,7 @@ void filter_free(struct filter *f); /* takes NULL */
  * the index that the i-th kept row had in row[]. Returns how many are kept. A row for which SQLite
  * reports an error (an integer overflow, say) is not kept and counted in *errors. -EIO when SQLite
  * itself fails. */
-int filter_rows(struct filter *f, const struct batch *b, const uint32_t *row, uint32_t n,
-                uint32_t *keep, uint64_t *errors);
+int filter_rows(struct filter *f, const struct batch *b, const uint32_t *row,
+                uint32_t n, uint32_t *keep, uint64_t *errors);
 
 #endif

@@ -6,11 +6,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define DEAD_KEYS_MIN 4096u /* so many keys without a group are kept: they mostly come back */
+#define DEAD_KEYS_MIN                                                                  \
+    4096u /* so many keys without a group are kept: they mostly come back */
 
 int groups_init(struct groups *g, uint64_t max_open, size_t stride)
 {
-    *g = (struct groups){.keys_free = SLOT_NONE, .slots_free = SLOT_NONE, .stride = stride};
+    *g = (struct groups){
+        .keys_free = SLOT_NONE, .slots_free = SLOT_NONE, .stride = stride};
     g->max_open = max_open < SLOT_NONE - 1 ? max_open : SLOT_NONE - 1;
     g->reserved = (size_t)g->max_open * stride;
     g->states = mmap(NULL, g->reserved ? g->reserved : 1, PROT_READ | PROT_WRITE,
@@ -105,9 +107,11 @@ static void table_remove(struct groups *g, uint32_t key)
     g->table[i] = 0;
 }
 
-int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash, uint32_t *ret)
+int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash,
+               uint32_t *ret)
 {
-    for (uint32_t i = (uint32_t)hash & g->table_mask; g->table[i]; i = (i + 1) & g->table_mask) {
+    for (uint32_t i = (uint32_t)hash & g->table_mask; g->table[i];
+         i = (i + 1) & g->table_mask) {
         struct group_key *k = &g->key[g->table[i] - 1];
         if (k->hash == hash && k->size == size && !memcmp(k->bytes, bytes, size)) {
             *ret = g->table[i] - 1;
@@ -123,7 +127,8 @@ int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash, 
     if (n != SLOT_NONE) {
         g->keys_free = g->key[n].newest;
     } else if (grow32(&g->key, sizeof(*g->key), g->n_keys, &g->keys_room) == 0 &&
-               grow32(&g->recent, sizeof(*g->recent), g->n_keys, &g->recent_room) == 0) {
+               grow32(&g->recent, sizeof(*g->recent), g->n_keys, &g->recent_room) ==
+                   0) {
         n = g->n_keys++;
     } else {
         free(copy);
@@ -218,7 +223,8 @@ static int open_new(struct groups *g, uint32_t key, int64_t start_us, uint32_t n
     return 0;
 }
 
-int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_slot, bool *ret_new)
+int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_slot,
+                bool *ret_new)
 {
     uint32_t newer = SLOT_NONE, s = g->key[key].newest;
     while (s != SLOT_NONE && g->slot[s].start_us > start_us) {
@@ -258,7 +264,8 @@ static int compare_items(const void *a, const void *b, void *arg)
 {
     const struct sort_item *x = a, *y = b;
     const struct groups *g = arg;
-    const struct group_key *kx = &g->key[g->slot[x->slot].key], *ky = &g->key[g->slot[y->slot].key];
+    const struct group_key *kx = &g->key[g->slot[x->slot].key],
+                           *ky = &g->key[g->slot[y->slot].key];
     int c = memcmp(kx->bytes, ky->bytes, kx->size < ky->size ? kx->size : ky->size);
     return c ? c : (kx->size > ky->size) - (kx->size < ky->size);
 }
@@ -323,7 +330,8 @@ void groups_close_oldest(struct groups *g)
     for (size_t i = w->n; i-- > 0;) {
         uint32_t s = w->slot[i];
         struct group_key *k = &g->key[g->slot[s].key];
-        uint32_t *link = &k->newest; /* the oldest window: the group is the last of its chain */
+        uint32_t *link =
+            &k->newest; /* the oldest window: the group is the last of its chain */
         while (*link != s)
             link = &g->slot[*link].next;
         *link = g->slot[s].next;

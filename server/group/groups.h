@@ -28,7 +28,8 @@ struct group_key {
     uint64_t hash;
     char *bytes; /* NULL: the number is free */
     uint32_t size;
-    uint32_t newest; /* head of the chain: groups of the key, newest window first; or the next free */
+    uint32_t
+        newest; /* head of the chain: groups of the key, newest window first; or the next free */
 };
 
 struct group_slot {
@@ -46,7 +47,8 @@ struct group_window {
 struct groups {
     struct group_key *key;
     struct group_recent *recent; /* of each key */
-    uint32_t n_keys, keys_room, recent_room, keys_free, keys_dead; /* dead: known, without an open group */
+    uint32_t n_keys, keys_room, recent_room, keys_free,
+        keys_dead;   /* dead: known, without an open group */
     uint32_t *table; /* open addressing: key number + 1 */
     uint32_t table_mask;
 
@@ -66,11 +68,13 @@ int groups_init(struct groups *g, uint64_t max_open, size_t stride);
 void groups_free(struct groups *g);
 
 /* The number of a key; it stays valid until the next groups_close. -ENOMEM. */
-int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash, uint32_t *ret);
+int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash,
+               uint32_t *ret);
 
 /* Opens or finds the group of `key` in the window at start_us. *ret_new says that the slot is new: its
  * bytes are not zeroed. -ENOSPC: max_open groups are open, -ENOMEM. */
-int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_slot, bool *ret_new);
+int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_slot,
+                bool *ret_new);
 
 static inline void *groups_state(const struct groups *g, uint32_t slot)
 {

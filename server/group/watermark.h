@@ -14,7 +14,7 @@
 #define WATERMARK_SOURCES 1024
 
 struct watermark {
-    int64_t value_us; /* INT64_MIN: nothing seen yet */
+    int64_t value_us;  /* INT64_MIN: nothing seen yet */
     int64_t newest_us; /* event of all sources; INT64_MIN: none */
     int64_t out_of_orderness_us;
     uint32_t n; /* sources seen or passed over: numbers below n */
@@ -25,7 +25,8 @@ struct watermark {
 
     /* Of the batch that is being read. */
     uint32_t current;
-    int64_t others_us; /* least of the other sources that are not idle; INT64_MAX: there is none */
+    int64_t
+        others_us; /* least of the other sources that are not idle; INT64_MAX: there is none */
 };
 
 void watermark_init(struct watermark *w, int64_t out_of_orderness_us, int64_t value_us);

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TICK_US    50000 /* how often silence is looked for */
+#define TICK_US    50000  /* how often silence is looked for */
 #define GATHER_MAX 32768u /* gathered rows that are worth no more waiting */
 
 struct chunk {
@@ -122,7 +122,8 @@ static void put_batch(struct log *l, uint32_t source, struct batch *b)
 {
     struct log_entry *e = entry_new(l, LOG_BATCH, (uint32_t)l->n_subscribers + 1);
     if (!e) {
-        log_error("log", "stream '%s': no memory, %u events are lost", l->name, b->n_rows);
+        log_error("log", "stream '%s': no memory, %u events are lost", l->name,
+                  b->n_rows);
         batch_unref(b);
         return;
     }
@@ -130,7 +131,8 @@ static void put_batch(struct log *l, uint32_t source, struct batch *b)
     e->source = source;
     int r = entry_prepare(l, e);
     if (r < 0) {
-        log_error("log", "stream '%s': no memory, %u events are lost", l->name, b->n_rows);
+        log_error("log", "stream '%s': no memory, %u events are lost", l->name,
+                  b->n_rows);
         atomic_store_explicit(&e->refs, 1, memory_order_relaxed);
         log_entry_unref(e);
         return;
@@ -201,7 +203,8 @@ static void check_silence(struct log *l, int64_t now_us, uint32_t n_sources)
 
 static struct timespec timespec_of(int64_t us)
 {
-    return (struct timespec){.tv_sec = us / SECOND_US, .tv_nsec = us % SECOND_US * 1000};
+    return (struct timespec){.tv_sec = us / SECOND_US,
+                             .tv_nsec = us % SECOND_US * 1000};
 }
 
 /* With the lock held: until there is something to take, rows have lingered long enough, it is time to
@@ -241,7 +244,8 @@ static void wake_waiters(struct log *l)
         if (w->next)
             w->next->prev = NULL;
         w->queued = false;
-        w->wake(w->ctx); /* with the lock held: log_unwait must be able to say "not any more" */
+        w->wake(
+            w->ctx); /* with the lock held: log_unwait must be able to say "not any more" */
     }
     pthread_cond_broadcast(&l->room);
 }
@@ -290,7 +294,8 @@ static void *log_thread(void *arg)
         if (closed && !took) {
             flush_open(l);
             for (size_t i = 0; end && i < l->n_subscribers; i++)
-                put_mark(&(struct mark){.log = l, .sink = &l->subscriber[i].sink}, LOG_END, 0, 0);
+                put_mark(&(struct mark){.log = l, .sink = &l->subscriber[i].sink},
+                         LOG_END, 0, 0);
             return NULL;
         }
     }
@@ -325,7 +330,8 @@ static int append(struct log *l, uint32_t source, struct batch *batch, bool wait
     struct chunk *c = calloc(1, sizeof(*c));
     if (!c)
         return -ENOMEM;
-    *c = (struct chunk){.batch = batch, .source = source, .memory = batch_memory(batch)};
+    *c =
+        (struct chunk){.batch = batch, .source = source, .memory = batch_memory(batch)};
     pthread_mutex_lock(&l->lock);
     int r = append_locked(l, c);
     while (wait && r == -EAGAIN) {
@@ -351,7 +357,8 @@ int log_append_wait(struct log *l, uint32_t source, struct batch *batch)
 void log_wait(struct log *l, struct waiter *w)
 {
     pthread_mutex_lock(&l->lock);
-    if (!l->closed && l->rows) { /* what is in the inbox will be handed on, and wake it */
+    if (!l->closed &&
+        l->rows) { /* what is in the inbox will be handed on, and wake it */
         w->prev = NULL;
         w->next = l->waiters;
         if (w->next)
@@ -415,8 +422,9 @@ static int add_metrics(struct log *l, struct metrics *m)
 {
     char labels[128];
     snprintf(labels, sizeof(labels), "stream=\"%s\"", l->name);
-    int r = metrics_add(m, METRIC_GAUGE, "weir_log_queue_events",
-                        "Events that wait for the log thread.", labels, &l->queued_rows, 1);
+    int r =
+        metrics_add(m, METRIC_GAUGE, "weir_log_queue_events",
+                    "Events that wait for the log thread.", labels, &l->queued_rows, 1);
     if (r == 0)
         r = metrics_add(m, METRIC_COUNTER, "weir_log_batches_total",
                         "Batches handed to pipelines.", labels, &l->batches, 1);
@@ -426,8 +434,8 @@ static int add_metrics(struct log *l, struct metrics *m)
     return r;
 }
 
-int log_new(const struct log_options *options, struct metrics *metrics, struct log **ret,
-            struct error *error)
+int log_new(const struct log_options *options, struct metrics *metrics,
+            struct log **ret, struct error *error)
 {
     struct log *l = calloc(1, sizeof(*l));
     if (!l)
@@ -463,8 +471,9 @@ const char *log_name(const struct log *l)
 static int key_list_index(struct log *l, const size_t *column, size_t n, size_t *ret)
 {
     size_t i = 0;
-    while (i < l->n_keys && (l->keys[i].n != n ||
-                             (n && memcmp(l->keys[i].column, column, n * sizeof(*column)))))
+    while (i < l->n_keys &&
+           (l->keys[i].n != n ||
+            (n && memcmp(l->keys[i].column, column, n * sizeof(*column)))))
         i++;
     if (i == l->n_keys) {
         struct key_list *keys = realloc(l->keys, (i + 1) * sizeof(*keys));
@@ -505,7 +514,8 @@ int log_start(struct log *l, struct error *error)
 {
     int r = pthread_create(&l->thread, NULL, log_thread, l);
     if (r)
-        return error_set(error, -r, "stream '%s': cannot start a thread: %s", l->name, strerror(r));
+        return error_set(error, -r, "stream '%s': cannot start a thread: %s", l->name,
+                         strerror(r));
     char name[16];
     snprintf(name, sizeof(name), "log %.11s", l->name);
     pthread_setname_np(l->thread, name);

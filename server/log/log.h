@@ -17,22 +17,23 @@
 #include "batch/keys.h"
 
 enum log_kind {
-    LOG_BATCH,   /* rows of one source */
-    LOG_IDLE,    /* the source holds the watermark back no more, until it sends again */
+    LOG_BATCH, /* rows of one source */
+    LOG_IDLE,  /* the source holds the watermark back no more, until it sends again */
     LOG_ADVANCE, /* event time is at least time_us: silence went on, or the input is at its end */
-    LOG_END,     /* nothing comes after: every window closes */
+    LOG_END, /* nothing comes after: every window closes */
 };
 
 struct log_entry {
     _Atomic uint32_t refs;
     enum log_kind kind;
-    uint64_t position; /* 1, 2, 3, ... */
-    uint32_t source;   /* small number of the source; 0: all that give no name */
-    int64_t time_us;   /* LOG_ADVANCE */
-    struct batch *batch; /* LOG_BATCH; sealed */
+    uint64_t position;     /* 1, 2, 3, ... */
+    uint32_t source;       /* small number of the source; 0: all that give no name */
+    int64_t time_us;       /* LOG_ADVANCE */
+    struct batch *batch;   /* LOG_BATCH; sealed */
     struct key_ids **keys; /* LOG_BATCH: for each list of key columns, by the index that
                             * log_subscribe gave */
-    struct dictionary **dictionary; /* LOG_BATCH: by column; NULL where nobody asked for one */
+    struct dictionary *
+        *dictionary; /* LOG_BATCH: by column; NULL where nobody asked for one */
     size_t n_keys, n_columns;
 };
 void log_entry_unref(struct log_entry *e);
@@ -40,7 +41,8 @@ void log_entry_unref(struct log_entry *e);
 struct log;
 
 #define LOG_QUEUE_BYTES ((size_t)64 << 20) /* of batches that may wait in the inbox */
-#define LOG_GATHER_ROWS 4096u /* chunks of so many rows go on as they are, smaller ones are gathered */
+#define LOG_GATHER_ROWS                                                                \
+    4096u /* chunks of so many rows go on as they are, smaller ones are gathered */
 
 struct log_options {
     const char *name;
@@ -65,8 +67,8 @@ struct log_sink {
 
 #define LOG_SOURCES_MAX 1024 /* named sources of a stream */
 
-int log_new(const struct log_options *options, struct metrics *metrics, struct log **ret,
-            struct error *error);
+int log_new(const struct log_options *options, struct metrics *metrics,
+            struct log **ret, struct error *error);
 /* Before log_start. Returns in *ret_keys the index into log_entry.keys for these key columns; equal
  * lists share one. The arrays of the sink are copied. -ENOMEM. */
 int log_subscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys);

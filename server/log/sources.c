@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log/sources.h"
 
-void sources_heard(struct source_clock *clocks, uint32_t source, int64_t max_us, int64_t now_us)
+void sources_heard(struct source_clock *clocks, uint32_t source, int64_t max_us,
+                   int64_t now_us)
 {
     struct source_clock *c = &clocks[source];
     c->max_us = !c->seen || max_us > c->max_us ? max_us : c->max_us;
@@ -22,11 +23,14 @@ static int64_t window_of(const struct log_sink *sink, int64_t us)
 
 /* All are silent: event time goes on from the newest event with the clock. Windows close one after the
  * other, the last one when its end, too, is out_of_orderness behind. */
-static void advance(struct silence *s, const struct log_sink *sink, int64_t max_us, int64_t silent_us,
-                    void (*call)(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us),
+static void advance(struct silence *s, const struct log_sink *sink, int64_t max_us,
+                    int64_t silent_us,
+                    void (*call)(void *ctx, enum log_kind kind, uint32_t source,
+                                 int64_t time_us),
                     void *ctx)
 {
-    int64_t last_window_end = (window_of(sink, max_us) + 1) * sink->window_us + sink->window_offset_us;
+    int64_t last_window_end =
+        (window_of(sink, max_us) + 1) * sink->window_us + sink->window_offset_us;
     int64_t now_us = max_us + silent_us - sink->out_of_orderness_us;
     if (now_us > last_window_end)
         now_us = last_window_end;
@@ -39,9 +43,10 @@ static void advance(struct silence *s, const struct log_sink *sink, int64_t max_
     call(ctx, LOG_ADVANCE, 0, now_us);
 }
 
-void silence_check(struct silence *s, const struct source_clock *clocks, uint32_t n_sources,
-                   const struct log_sink *sink, int64_t now_us,
-                   void (*call)(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us),
+void silence_check(struct silence *s, const struct source_clock *clocks,
+                   uint32_t n_sources, const struct log_sink *sink, int64_t now_us,
+                   void (*call)(void *ctx, enum log_kind kind, uint32_t source,
+                                int64_t time_us),
                    void *ctx)
 {
     if (sink->idle_timeout_us == INT64_MAX)

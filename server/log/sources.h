@@ -21,12 +21,14 @@ struct silence { /* of one sink; the log thread's */
 };
 
 /* Notes a batch of `source` with newest event time `max_us`. */
-void sources_heard(struct source_clock *clocks, uint32_t source, int64_t max_us, int64_t now_us);
+void sources_heard(struct source_clock *clocks, uint32_t source, int64_t max_us,
+                   int64_t now_us);
 
 /* Sources that have become idle for the sink by now; each is given to `call` once. */
-void silence_check(struct silence *s, const struct source_clock *clocks, uint32_t n_sources,
-                   const struct log_sink *sink, int64_t now_us,
-                   void (*call)(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us),
+void silence_check(struct silence *s, const struct source_clock *clocks,
+                   uint32_t n_sources, const struct log_sink *sink, int64_t now_us,
+                   void (*call)(void *ctx, enum log_kind kind, uint32_t source,
+                                int64_t time_us),
                    void *ctx);
 
 #endif

@@ -43,8 +43,9 @@ struct results {
     int fail; /* what put answers */
 };
 
-static int put_results(void *ctx, const char *pipeline, unsigned worker, unsigned workers,
-                       uint64_t position, int64_t watermark_us, struct rowset *rows)
+static int put_results(void *ctx, const char *pipeline, unsigned worker,
+                       unsigned workers, uint64_t position, int64_t watermark_us,
+                       struct rowset *rows)
 {
     (void)pipeline, (void)workers, (void)position;
     struct results *r = ctx;
@@ -86,7 +87,8 @@ static void make_events(struct event *e, unsigned seed, int jitter_s)
     }
 }
 
-static struct cells *model(const struct event *e, int64_t out_of_orderness_us, bool positive_only)
+static struct cells *model(const struct event *e, int64_t out_of_orderness_us,
+                           bool positive_only)
 {
     struct cells *m = calloc(1, sizeof(*m));
     assert_non_null(m);
@@ -127,19 +129,20 @@ static struct batch *cut(const struct schema *s, const struct event *e, uint32_t
     return b;
 }
 
-static const char config_text[] = "streams:\n"
-                                  "  t: {time: {field: ts, unit: us}, fields: {k: string, qty: int}}\n"
-                                  "pipelines:\n"
-                                  "  p:\n"
-                                  "    from: t\n"
-                                  "    key: [k]\n"
-                                  "    window: {tumbling: 10s}\n"
-                                  "    analyzers:\n"
-                                  "      - count\n"
-                                  "      - stats: {of: qty, emit: [sum]}\n"
-                                  "    workers: %u\n"
-                                  "    out_of_orderness: %us\n"
-                                  "    where: %s\n";
+static const char config_text[] =
+    "streams:\n"
+    "  t: {time: {field: ts, unit: us}, fields: {k: string, qty: int}}\n"
+    "pipelines:\n"
+    "  p:\n"
+    "    from: t\n"
+    "    key: [k]\n"
+    "    window: {tumbling: 10s}\n"
+    "    analyzers:\n"
+    "      - count\n"
+    "      - stats: {of: qty, emit: [sum]}\n"
+    "    workers: %u\n"
+    "    out_of_orderness: %us\n"
+    "    where: %s\n";
 
 struct run {
     struct config *config;
@@ -150,7 +153,8 @@ struct run {
     struct results results;
 };
 
-static struct run *run_new(unsigned workers, unsigned out_of_orderness_s, const char *where)
+static struct run *run_new(unsigned workers, unsigned out_of_orderness_s,
+                           const char *where)
 {
     struct run *r = calloc(1, sizeof(*r));
     assert_non_null(r);
@@ -159,11 +163,12 @@ static struct run *run_new(unsigned workers, unsigned out_of_orderness_s, const 
         r->results.watermark_us[i] = INT64_MIN;
     char text[1024];
     struct error error = {0};
-    int n = snprintf(text, sizeof(text), config_text, workers, out_of_orderness_s, where);
+    int n =
+        snprintf(text, sizeof(text), config_text, workers, out_of_orderness_s, where);
     if (config_parse("test.yaml", text, (size_t)n, &r->config, &error) < 0 ||
         metrics_new(&r->metrics) < 0 || plugins_new(NULL, &r->plugins) < 0 ||
-        pipeline_new(r->config, &r->config->pipeline[0], r->plugins, r->metrics, &r->pipeline,
-                     &error) < 0)
+        pipeline_new(r->config, &r->config->pipeline[0], r->plugins, r->metrics,
+                     &r->pipeline, &error) < 0)
         fail_msg("%s", error.text);
     const struct log_options options = {.name = "t",
                                         .schema = r->config->stream[0].schema,
@@ -199,7 +204,8 @@ static void assert_same_as_model(unsigned workers, unsigned cut_rows, int jitter
     assert_non_null(e);
     make_events(e, 11, jitter_s);
     struct cells *m = model(e, out_of_orderness_s * SECOND_US, positive_only);
-    struct run *r = run_new(workers, out_of_orderness_s, positive_only ? "qty > 0" : "1");
+    struct run *r =
+        run_new(workers, out_of_orderness_s, positive_only ? "qty > 0" : "1");
     for (uint32_t i = 0; i < EVENTS; i += cut_rows) {
         uint32_t n = EVENTS - i < cut_rows ? EVENTS - i : cut_rows;
         struct batch *b = cut(r->config->stream[0].schema, e + i, n);
@@ -250,8 +256,10 @@ static void a_sink_that_fails_stops_the_pipeline_with_a_text(void **state)
     make_events(e, 11, 3);
     struct run *r = run_new(1, 5, "1");
     r->results.fail = -EIO;
-    assert_int_equal(log_append_wait(r->log, 0, cut(r->config->stream[0].schema, e, 1000)), 0);
-    assert_int_equal(log_append_wait(r->log, 0, cut(r->config->stream[0].schema, e, 1000)), 0);
+    assert_int_equal(
+        log_append_wait(r->log, 0, cut(r->config->stream[0].schema, e, 1000)), 0);
+    assert_int_equal(
+        log_append_wait(r->log, 0, cut(r->config->stream[0].schema, e, 1000)), 0);
     run_end(r);
     struct pipeline_status status;
     pipeline_status(r->pipeline, &status);
@@ -260,42 +268,47 @@ static void a_sink_that_fails_stops_the_pipeline_with_a_text(void **state)
     free(e);
 }
 
-static void assert_new_fails(const char *analyzers, const char *where, const char *expected)
+static void assert_new_fails(const char *analyzers, const char *where,
+                             const char *expected)
 {
     char text[1024];
     struct config *config;
     struct plugins *plugins;
     struct pipeline *p;
     struct error error = {0};
-    int n = snprintf(text, sizeof(text),
-                     "streams:\n"
-                     "  t: {time: {field: ts, unit: us}, fields: {k: string, qty: int}}\n"
-                     "pipelines:\n"
-                     "  p:\n"
-                     "    from: t\n"
-                     "    key: [k]\n"
-                     "    window: {tumbling: 10s}\n"
-                     "    where: %s\n"
-                     "    analyzers: %s\n",
-                     where, analyzers);
+    int n =
+        snprintf(text, sizeof(text),
+                 "streams:\n"
+                 "  t: {time: {field: ts, unit: us}, fields: {k: string, qty: int}}\n"
+                 "pipelines:\n"
+                 "  p:\n"
+                 "    from: t\n"
+                 "    key: [k]\n"
+                 "    window: {tumbling: 10s}\n"
+                 "    where: %s\n"
+                 "    analyzers: %s\n",
+                 where, analyzers);
     if (config_parse("test.yaml", text, (size_t)n, &config, &error) < 0)
         fail_msg("%s", error.text);
     assert_int_equal(plugins_new(NULL, &plugins), 0);
-    assert_int_equal(pipeline_new(config, &config->pipeline[0], plugins, NULL, &p, &error), -EINVAL);
+    assert_int_equal(
+        pipeline_new(config, &config->pipeline[0], plugins, NULL, &p, &error), -EINVAL);
     if (strcmp(error.text, expected))
         fail_msg("expected: %s\n     got: %s", expected, error.text);
     plugins_free(plugins);
     config_free(config);
 }
 
-static void faults_that_only_plugins_and_sqlite_know_are_told_with_their_place(void **state)
+static void
+faults_that_only_plugins_and_sqlite_know_are_told_with_their_place(void **state)
 {
     (void)state;
     assert_new_fails("[count]", "price > 0",
                      "test.yaml:8:12: where: no such column: price");
-    assert_new_fails("[count, count]", "1",
-                     "test.yaml:9:24: column 'count' is in table 'p' already; `as: NAME` beside the "
-                     "analyzer puts NAME_ before its columns");
+    assert_new_fails(
+        "[count, count]", "1",
+        "test.yaml:9:24: column 'count' is in table 'p' already; `as: NAME` beside the "
+        "analyzer puts NAME_ before its columns");
 }
 
 int main(void)
@@ -306,7 +319,8 @@ int main(void)
         cmocka_unit_test(late_rows_are_told_row_by_row_whatever_the_cuts),
         cmocka_unit_test(where_is_asked_before_lateness),
         cmocka_unit_test(a_sink_that_fails_stops_the_pipeline_with_a_text),
-        cmocka_unit_test(faults_that_only_plugins_and_sqlite_know_are_told_with_their_place),
+        cmocka_unit_test(
+            faults_that_only_plugins_and_sqlite_know_are_told_with_their_place),
     };
     return cmocka_run_group_tests_name("pipeline", tests, NULL, NULL);
 }

@@ -44,8 +44,8 @@ static void add(struct batch *b, int64_t us, const char *symbol, int64_t qty, bo
     b->n_rows++;
 }
 
-static void assert_row(const struct batch *b, uint32_t row, int64_t us, const char *symbol,
-                       int64_t qty, bool ok)
+static void assert_row(const struct batch *b, uint32_t row, int64_t us,
+                       const char *symbol, int64_t qty, bool ok)
 {
     assert_int_equal(weir_int(&b->view[0], row), us);
     assert_int_equal(weir_is_null(&b->view[1], row), !symbol);
@@ -220,8 +220,9 @@ static void composed_keys_sort_as_their_columns(void **state)
         int64_t qty;
         bool ok;
     } row[] = {
-        {"", INT64_MIN, false}, {"", -2, false},  {"", -2, true}, {"", 0, false}, {"a", -5, false},
-        {"a", 3, false},        {"a", 256, true}, {"ab", 1, false}, {"b", INT64_MAX, true},
+        {"", INT64_MIN, false}, {"", -2, false},  {"", -2, true},
+        {"", 0, false},         {"a", -5, false}, {"a", 3, false},
+        {"a", 256, true},       {"ab", 1, false}, {"b", INT64_MAX, true},
     };
     enum { N = sizeof(row) / sizeof(row[0]) };
     struct schema *s = trades();

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "batch/keys.h"
 #include "base/hash.h"
+#include "batch/keys.h"
 #include "group/filter.h"
 #include "group/groups.h"
 #include "group/watermark.h"
@@ -48,7 +48,8 @@ static void the_slowest_source_holds_the_watermark_back(void **state)
     watermark_begin(w, 1);
     watermark_read(w, 1000);
     assert_int_equal(w->value_us, 1000);
-    watermark_begin(w, 2); /* new and behind: the watermark does not go back, but waits */
+    watermark_begin(w,
+                    2); /* new and behind: the watermark does not go back, but waits */
     watermark_read(w, 500);
     assert_int_equal(w->value_us, 1000);
     watermark_begin(w, 1);
@@ -99,11 +100,13 @@ static void silence_of_all_lets_the_watermark_stand(void **state)
 static uint32_t key_of(struct groups *g, const char *name)
 {
     uint32_t k;
-    assert_int_equal(groups_key(g, name, strlen(name), hash_bytes(name, strlen(name)), &k), 0);
+    assert_int_equal(
+        groups_key(g, name, strlen(name), hash_bytes(name, strlen(name)), &k), 0);
     return k;
 }
 
-static uint32_t open_at(struct groups *g, const char *name, int64_t start_us, bool expect_new)
+static uint32_t open_at(struct groups *g, const char *name, int64_t start_us,
+                        bool expect_new)
 {
     uint32_t slot;
     bool is_new;
@@ -170,10 +173,12 @@ static void sorting_follows_the_bytes_of_the_key(void **state)
     (void)state;
     struct groups g;
     assert_int_equal(groups_init(&g, 100, 16), 0);
-    static const char *const names[] = {"SYM0002x", "b",        "SYM0002", "",
-                                        "SYM00021", "\xc3\xa4", "SYM0001", "SYM0002xyz"};
-    static const char *const sorted[] = {"",         "SYM0001",    "SYM0002", "SYM00021",
-                                         "SYM0002x", "SYM0002xyz", "b",       "\xc3\xa4"};
+    static const char *const names[] = {"SYM0002x", "b",         "SYM0002",
+                                        "",         "SYM00021",  "\xc3\xa4",
+                                        "SYM0001",  "SYM0002xyz"};
+    static const char *const sorted[] = {"",         "SYM0001",  "SYM0002",
+                                         "SYM00021", "SYM0002x", "SYM0002xyz",
+                                         "b",        "\xc3\xa4"};
     for (size_t i = 0; i < 8; i++)
         open_at(&g, names[i], 0, true);
     assert_int_equal(groups_sort(&g, groups_oldest(&g)), 0);
@@ -199,7 +204,8 @@ static void sorting_many_keys_agrees_with_qsort(void **state)
     assert_int_equal(groups_init(&g, N, 16), 0);
     unsigned seed = 3;
     for (int i = 0; i < N; i++) {
-        snprintf(name[i], sizeof(name[i]), i % 2 ? "user-%d" : "%d", rand_r(&seed) % 100000000);
+        snprintf(name[i], sizeof(name[i]), i % 2 ? "user-%d" : "%d",
+                 rand_r(&seed) % 100000000);
         size_t n = strlen(name[i]);
         snprintf(name[i] + n, sizeof(name[i]) - n, "-%d", i); /* no name twice */
         open_at(&g, name[i], 0, true);
@@ -292,7 +298,8 @@ static struct batch *ten_rows(struct schema **ret_schema)
 }
 
 /* Checks that `where` keeps just the rows that are ones in `expected`. */
-static void assert_keeps(const char *where, const char *expected, uint64_t expected_errors)
+static void assert_keeps(const char *where, const char *expected,
+                         uint64_t expected_errors)
 {
     struct schema *s;
     struct batch *b = ten_rows(&s);

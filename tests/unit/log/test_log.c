@@ -53,7 +53,8 @@ struct fixture {
     size_t keys;
 };
 
-static struct fixture *fixture_new(uint64_t queue_events, int64_t linger_us, int64_t idle_us)
+static struct fixture *fixture_new(uint64_t queue_events, int64_t linger_us,
+                                   int64_t idle_us)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     assert_non_null(f);
@@ -167,7 +168,8 @@ static void a_batch_holds_rows_of_one_source(void **state)
     for (size_t i = 0; i < f->sink.n; i++) {
         const struct log_entry *e = f->sink.entry[i];
         for (uint32_t k = 0; e->kind == LOG_BATCH && k < e->batch->n_rows; k++)
-            assert_int_equal(e->source, weir_int(&e->batch->view[1], k) / 10 % 2 ? a : b);
+            assert_int_equal(e->source,
+                             weir_int(&e->batch->view[1], k) / 10 % 2 ? a : b);
     }
     fixture_free(f);
 }
@@ -200,7 +202,8 @@ static void a_full_inbox_says_so_and_wakes_who_waits_when_there_is_room(void **s
         assert_true(next < 50000);
     }
     assert_int_equal(r, -EAGAIN);
-    struct woken woken = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    struct woken woken = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                          .cond = PTHREAD_COND_INITIALIZER};
     struct waiter w = {.wake = wake, .ctx = &woken};
     log_wait(f->log, &w);
     assert_false(woken.woken);
@@ -224,7 +227,8 @@ static void a_waiter_taken_back_is_not_called(void **state)
     int64_t next = 0;
     while (log_append(f->log, 0, b = rows(f, next, 4096)) == 0)
         next += 4096;
-    struct woken woken = {.lock = PTHREAD_MUTEX_INITIALIZER, .cond = PTHREAD_COND_INITIALIZER};
+    struct woken woken = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                          .cond = PTHREAD_COND_INITIALIZER};
     struct waiter w = {.wake = wake, .ctx = &woken};
     log_wait(f->log, &w);
     log_unwait(f->log, &w);
@@ -292,7 +296,8 @@ static void say(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us)
     if (kind == LOG_IDLE)
         snprintf(s->text + n, sizeof(s->text) - n, "idle %u;", source);
     else
-        snprintf(s->text + n, sizeof(s->text) - n, "advance %d;", (int)(time_us / SECOND_US));
+        snprintf(s->text + n, sizeof(s->text) - n, "advance %d;",
+                 (int)(time_us / SECOND_US));
 }
 
 #define S SECOND_US
@@ -329,7 +334,8 @@ static void when_all_are_silent_windows_close_with_the_clock(void **state)
     const struct log_sink sink = {
         .idle_timeout_us = 5 * S, .window_us = 10 * S, .out_of_orderness_us = 12 * S};
     struct said said = {""};
-    sources_heard(clocks, 0, 1003 * S, 0); /* watermark 991; open: [990,1000) and [1000,1010) */
+    sources_heard(clocks, 0, 1003 * S,
+                  0); /* watermark 991; open: [990,1000) and [1000,1010) */
     for (int64_t now = 1; now < 60; now++)
         silence_check(&silence, clocks, 1, &sink, now * S, say, &said);
     /* 1000 when 9 s have passed, 1010 when 19 s have; then nothing is open */
