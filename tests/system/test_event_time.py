@@ -16,7 +16,7 @@ server: {listen: {listen}, database: {folder}/weir.db}
 streams:
 ''' + ''.join(f'  {name}: {{time: {{field: ts, unit: ms}}, {FIELDS}}}\n' for name in (
     'single', 'sevens', 'whole', 'ordered', 'silent', 'named', 'forked', 'filtered', 'keyed',
-    'nulls', 'watched')) + f'''
+    'nulls', 'watched', 'quiet', 'limited', 'retained')) + f'''
   skewed: {{time: {{field: ts, unit: ms}}, max_future_skew: 1h, {FIELDS}}}
 pipelines:
 ''' + ''.join(f'''
@@ -45,6 +45,11 @@ pipelines:
               analyzers: [count]}
   nulls_10s: {from: nulls, key: [key], window: {tumbling: 10s}, idle_timeout: 1h,
               analyzers: [count, {stats: {of: price, emit: [count, sum]}}]}
+  quiet_10s: {from: quiet, key: [key], window: {tumbling: 10s}, idle_timeout: 200ms, analyzers: [count]}
+  limited_10s: {from: limited, key: [key], window: {tumbling: 10s}, idle_timeout: 1h, max_groups: 3,
+                analyzers: [count]}
+  retained_1s: {from: retained, key: [key], window: {tumbling: 1s}, idle_timeout: 1h, retain: 10s,
+                analyzers: [count]}
   skewed_10s: {from: skewed, key: [key], window: {tumbling: 10s}, idle_timeout: 1h, analyzers: [count]}
 '''
 
@@ -159,6 +164,22 @@ class EventTime(unittest.TestCase):
         self.assertEqual(self.rows('named_10s')[2], (90000, 'a', 1))
         self.assertEqual(self.late('named_10s'), 0)
 
+    def test_named_source_that_falls_silent_holds_nothing_back(self):
+        self.post('quiet', event(1000), Weir_Source='slow')
+        ms = 100000
+
+        def fast():
+            nonlocal ms
+            ms += 1
+            self.post('quiet', event(ms), Weir_Source='fast')
+            now = self.server.watermark('quiet_10s')
+            return now is not None and now >= (T0 + 100000) * MS
+        harness.wait_until(fast, 'the watermark of the source that goes on', every_s=0.02)
+        self.assertEqual(self.rows('quiet_10s'), [(0, 'a', 1)])
+        # Back again: what it brings is late, and counted as such.
+        self.post('quiet', event(2000), event(200000), Weir_Source='slow')
+        self.server.wait_metric('weir_pipeline_late_total', 1, pipeline='quiet_10s')
+
     def test_watermarks_endpoint_names_the_source_that_is_behind(self):
         self.server.post_ok('watched', [event(500000, 'late')], Weir_Source='one')
         self.server.post_ok('watched', [event(900000, 'late')], Weir_Source='two')
@@ -207,6 +228,24 @@ class EventTime(unittest.TestCase):
                          [(0, 'a', 2, 1, 20.0)])
         self.assertEqual(self.server.metric('weir_pipeline_dropped_total', pipeline='nulls_10s',
                                             reason='null_key'), 2)
+
+    def test_group_over_max_groups_is_left_out_and_counted(self):
+        self.post('limited', *[event(i, 'abcde'[i % 5]) for i in range(100)])
+        # The event that closes the window comes while its groups are still open: no room for it.
+        self.post('limited', event(20000, 'a'))
+        self.wait('limited_10s', 20000)
+        self.assertEqual(self.rows('limited_10s'), [(0, 'a', 20), (0, 'b', 20), (0, 'c', 20)])
+        self.assertEqual(self.server.metric('weir_pipeline_dropped_total', pipeline='limited_10s',
+                                            reason='max_groups'), 41)
+
+    def test_rows_older_than_retain_go(self):
+        self.post('retained', *[event(i * 100) for i in range(300)])
+        self.wait('retained_1s', 29900)
+        self.post('retained', event(35000))
+        self.wait('retained_1s', 35000)
+        # The watermark is 35 s: windows that ended at or before 25 s go, a piece at a time.
+        harness.wait_until(lambda: self.rows('retained_1s')[0][0] == 25000, 'the purge')
+        self.assertEqual(self.rows('retained_1s'), [(ms, 'a', 10) for ms in range(25000, 30000, 1000)])
 
     def test_event_further_ahead_than_max_future_skew_is_rejected(self):
         now = int(time.time() * 1000)
