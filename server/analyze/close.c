@@ -21,7 +21,7 @@ struct closing {
     const struct stage *stage;
     struct rowset *many;
     int64_t rank;
-    struct weir_cell key[32];
+    struct weir_cell key[SCHEMA_COLUMNS_MAX];
     char scratch[KEY_BYTES_MAX];
     char key_bytes[2 * KEY_BYTES_MAX];
 };

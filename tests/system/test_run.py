@@ -46,6 +46,56 @@ class Run(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.check_rows()
 
+    def test_second_run_over_the_same_window_changes_no_row_whatever_the_workers(self):
+        """One key: the other workers have no window open at the end of the input."""
+        for workers in (1, 2, 4):
+            self.write('weir.yaml', CONFIG.replace('idle_timeout', f'workers: {workers}, idle_timeout'))
+            name = f'{workers}.db'
+            events = [{'ts': T0 + i, 'key': 'a', 'n': 1} for i in range(100)]
+            for stdin in (events, events[:1]):
+                done = self.run_weir('--database', name, stdin='\n'.join(map(json.dumps, stdin)))
+                self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertIn('1 late', done.stderr)
+            path = os.path.join(self.folder, name)
+            self.assertEqual(harness.read_rows(path, 'SELECT key, count FROM results'), [('a', 100)])
+            self.assertEqual(harness.read_rows(path, 'SELECT watermark FROM weir_pipelines'),
+                             [((T0 + 10000) * 1000,)])
+
+    def test_key_may_have_as_many_columns_as_the_stream(self):
+        names = [f'k{i}' for i in range(60)]
+        self.write('weir.yaml', f'''
+server: {{database: weir.db}}
+streams:
+  input: {{time: {{field: ts, unit: ms}}, fields: {{{', '.join(f'{n}: string' for n in names)}}}}}
+pipelines:
+  results: {{from: input, key: [{', '.join(names)}], window: {{tumbling: 10s}}, analyzers: [count]}}
+''')
+        event = {name: f'value of {name}' for name in names}
+        done = self.run_weir(stdin=json.dumps({'ts': T0, **event}))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        found = harness.read_rows(os.path.join(self.folder, 'weir.db'),
+                                  f'SELECT {", ".join(names)} FROM results')
+        self.assertEqual(found, [tuple(event.values())])
+
+    def test_times_at_the_ends_of_what_is_taken(self):
+        limit = 2**62
+        for window in ('1ms', '36525d'):
+            self.write('weir.yaml', CONFIG.replace('10s', window).replace('unit: ms', 'unit: us')
+                       .replace('ts, unit: us}', 'ts, unit: us}, max_future_skew: off')
+                       .replace('out_of_orderness: 1h', 'out_of_orderness: 36525d'))
+            events = [{'ts': ts, 'key': 'a', 'n': 1} for ts in (-limit, -limit + 1, 0, limit)]
+            done = self.run_weir('--database', window + '.db',
+                                 stdin='\n'.join(json.dumps(e) for e in events))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            found = harness.read_rows(os.path.join(self.folder, window + '.db'),
+                                      'SELECT window_start, count FROM results ORDER BY 1')
+            size = {'1ms': 1000, '36525d': 36525 * 86400 * 1000000}[window]
+            self.assertEqual(found[0][0], -limit // size * size)
+            self.assertEqual(sum(count for _, count in found), 4)
+            done = self.run_weir('--database', window + '.db',
+                                 stdin=json.dumps({'ts': 2**63 - 1, 'key': 'a', 'n': 1}))
+            self.assertEqual(done.returncode, 65, done.stderr)
+
     def test_dash_is_standard_input(self):
         self.assertEqual(self.run_weir('-', stdin=lines(0, 1000)).returncode, 0)
         self.check_rows()
