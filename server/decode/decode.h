@@ -38,12 +38,16 @@ enum decode_reason {
     DECODE_DEPTH,    /* "depth": nested too deeply */
     DECODE_TOO_LONG, /* "too_long": record longer than the limit */
     DECODE_TYPE,     /* "type": a declared field of another type */
-    DECODE_RANGE,    /* "range": a number that does not fit */
+    DECODE_RANGE,    /* "range": a number, or an event time, that does not fit */
     DECODE_FIELDS,   /* "fields": CSV row with too few or too many fields */
     DECODE_NO_TIME,  /* "no_time": time missing, null or not readable */
     DECODE_FUTURE,   /* "future": time further ahead than max_future_skew */
     DECODE_REASONS
 };
+
+/* Event times are at most so far from 1970, 146,000 years: windows and delays of up to a hundred years
+ * are added to them without overflow. */
+#define DECODE_TIME_MAX_US (INT64_C(1) << 62)
 
 struct decode_options {
     const struct schema *schema; /* column 0 is the time */

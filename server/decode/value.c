@@ -64,7 +64,13 @@ static int scale_time(enum decode_unit unit, const struct number *n, int64_t *re
 {
     static const int shift[] = {
         [DECODE_S] = 6, [DECODE_MS] = 3, [DECODE_US] = 0, [DECODE_NS] = -3};
-    return number_to_scaled(n, shift[unit], ret_us);
+    int64_t us;
+    int r = number_to_scaled(n, shift[unit], &us);
+    if (r == 0 && !value_is_event_time(us))
+        return -ERANGE;
+    if (r == 0)
+        *ret_us = us;
+    return r;
 }
 
 static int store_number(struct record *r, const struct number *n, size_t c)
@@ -88,7 +94,8 @@ bool value_number(struct record *r, const struct number *n, size_t c)
         value_wrong(r, n->begin, size, c);
     else if (err == -ERANGE)
         record_type_fault(r, c, n->begin, size, DECODE_RANGE,
-                          r->schema->column[c].type == WEIR_FLOAT
+                          c == 0 ? "a time within 146000 years of 1970"
+                          : r->schema->column[c].type == WEIR_FLOAT
                               ? "a number in the range of a double"
                               : "a number that fits 64 bits");
     return err == 0;

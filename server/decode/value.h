@@ -41,6 +41,11 @@ static inline int64_t value_us_in(enum decode_unit unit)
     return unit == DECODE_S ? 1000000 : unit == DECODE_MS ? 1000 : 1;
 }
 
+static inline bool value_is_event_time(int64_t us)
+{
+    return us >= -DECODE_TIME_MAX_US && us <= DECODE_TIME_MAX_US;
+}
+
 /* The same as value_store and value_skip, quickly where the value is of the common form. */
 static inline const char *value_fast(struct record *r, const char *p,
                                      enum value_kind kind, size_t c)
@@ -60,10 +65,10 @@ static inline const char *value_fast(struct record *r, const char *p,
         end = number_fast_int(p, &((int64_t *)col->values)[row]);
         break;
     case VALUE_NUMBER_TIME: {
-        int64_t v;
+        int64_t v, *us = &((int64_t *)col->values)[row];
         end = r->unit == DECODE_NS ? NULL : number_fast_int(p, &v);
-        if (end && __builtin_mul_overflow(v, value_us_in(r->unit),
-                                          &((int64_t *)col->values)[row]))
+        if (end && (__builtin_mul_overflow(v, value_us_in(r->unit), us) ||
+                    !value_is_event_time(*us)))
             end = NULL;
         break;
     }

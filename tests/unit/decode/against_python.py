@@ -16,6 +16,7 @@ import sys
 
 PROGRAM = os.path.join(os.environ.get('WEIR_BUILD', '.'), 'tests/unit/decode/verdicts')
 INT64_MIN, INT64_MAX = -2**63, 2**63 - 1
+TIME_MAX_US = 2**62
 DEPTH_MAX = 64
 COLUMNS = ('ts', 'symbol', 'price', 'qty', 'ok')
 
@@ -93,7 +94,10 @@ def to_time(v):
     if exponent < 0:
         kept = abs(digits) // 10**-exponent if -exponent < 10000 else 0
         digits, exponent = kept if digits >= 0 else -kept, 0
-    return str(fits(digits, exponent))
+    us = fits(digits, exponent)
+    if abs(us) > TIME_MAX_US:
+        raise Wrong('range')
+    return str(us)
 
 
 def to_float(v):
