@@ -130,6 +130,7 @@ class Server:
             self.start()
         except BaseException:
             self.kill()
+            self.remove_folder()
             raise
         return self
 
@@ -141,8 +142,11 @@ class Server:
             self.kill()
             if kind is not None:
                 sys.stderr.write(''.join(self.log[-50:]))
-            if self.own_folder:
-                shutil.rmtree(self.folder, ignore_errors=True)
+            self.remove_folder()
+
+    def remove_folder(self):
+        if self.own_folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
     @classmethod
     def for_class(cls, test_class, *arguments, **env):
