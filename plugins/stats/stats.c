@@ -21,7 +21,7 @@ struct config {
     uint32_t emit; /* bits of enum word */
 };
 
-/* Zero bytes are the state of no rows. The extremes are kept as keys (below) so that this holds for
+/* Kept as far as `emit` asks for it; the count always. Zero bytes are the state of no rows. The extremes are kept as keys (below) so that this holds for
  * them too: 0 is the neutral element of both. */
 struct state {
     union {
@@ -33,7 +33,7 @@ struct state {
     int64_t count;
     uint64_t max_key;
     uint64_t min_key; /* the largest ~key */
-    /* Welford's, only kept if stddev is asked for. Of the distances to the first value: a small deviation
+    /* Welford's. Of the distances to the first value: a small deviation
      * far from zero keeps its digits. */
     double first, mean, m2;
 };
@@ -91,9 +91,19 @@ static inline void add_deviation(struct state *s, double v)
     s->m2 += delta * (distance - s->mean);
 }
 
-/* The four facts are constants wherever this is inlined, so that each loop has only its own work. */
-static inline __attribute__((always_inline)) void
-fold(const struct weir_rows *rows, int is_float, int nullable, int deviation)
+/* What a fold has to do: the type of the column, and what `emit` asks for. */
+enum work {
+    FLOATS = 1,
+    NULLABLE = 2,
+    SUMS = 4,
+    EXTREMES = 8,
+    DEVIATION = 16,
+    WORKS = 32
+};
+
+/* `work` is a constant wherever this is inlined, so that each loop does only its own work. */
+static inline __attribute__((always_inline)) void fold(const struct weir_rows *rows,
+                                                       enum work work)
 {
     const struct weir_rows r = *rows;
     const struct weir_column *c = r.in[0];
@@ -102,56 +112,58 @@ fold(const struct weir_rows *rows, int is_float, int nullable, int deviation)
     const uint8_t *validity = c->validity;
     for (size_t i = 0; i < r.n; i++) {
         uint32_t row = r.row[i];
-        if (nullable && !(validity[row >> 3] >> (row & 7) & 1))
+        if (work & NULLABLE && !(validity[row >> 3] >> (row & 7) & 1))
             continue;
         struct state *s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
-        if (is_float) {
+        if (work & FLOATS) {
             double v = number[row];
             if (v != v)
                 continue; /* NaN: no number, like null */
-            add_float(s, v);
-            add_key(s, float_key(v));
+            if (work & SUMS)
+                add_float(s, v);
+            if (work & EXTREMES)
+                add_key(s, float_key(v));
         } else {
-            s->sum.exact += whole[row];
-            add_key(s, int_key(whole[row]));
+            if (work & SUMS)
+                s->sum.exact += whole[row];
+            if (work & EXTREMES)
+                add_key(s, int_key(whole[row]));
         }
         s->count++;
-        if (deviation)
-            add_deviation(s, is_float ? number[row] : (double)whole[row]);
+        if (work & DEVIATION)
+            add_deviation(s, work & FLOATS ? number[row] : (double)whole[row]);
     }
 }
 
+#define FOLD(n)                                                                        \
+    static void fold_##n(const struct weir_rows *r)                                    \
+    {                                                                                  \
+        fold(r, (enum work)(n));                                                       \
+    }
+#define ALL_WORKS(x)                                                                   \
+    x(0) x(1) x(2) x(3) x(4) x(5) x(6) x(7) x(8) x(9) x(10) x(11) x(12) x(13) x(14)    \
+        x(15) x(16) x(17) x(18) x(19) x(20) x(21) x(22) x(23) x(24) x(25) x(26) x(27)  \
+            x(28) x(29) x(30) x(31)
+#define NAME(n) fold_##n,
+
+ALL_WORKS(FOLD)
+
 static int update(struct weir_ctx *ctx, const struct weir_rows *r)
 {
+    static void (*const folds[WORKS])(const struct weir_rows *) = {ALL_WORKS(NAME)};
     const struct config *config = ctx->config;
-    int deviation = config->emit >> STDDEV & 1;
-    switch ((r->in[0]->type == WEIR_FLOAT) << 2 | (r->in[0]->validity != NULL) << 1 |
-            deviation) {
-    case 0:
-        fold(r, 0, 0, 0);
-        break;
-    case 1:
-        fold(r, 0, 0, 1);
-        break;
-    case 2:
-        fold(r, 0, 1, 0);
-        break;
-    case 3:
-        fold(r, 0, 1, 1);
-        break;
-    case 4:
-        fold(r, 1, 0, 0);
-        break;
-    case 5:
-        fold(r, 1, 0, 1);
-        break;
-    case 6:
-        fold(r, 1, 1, 0);
-        break;
-    case 7:
-        fold(r, 1, 1, 1);
-        break;
-    }
+    unsigned work = 0;
+    if (r->in[0]->type == WEIR_FLOAT)
+        work |= FLOATS;
+    if (r->in[0]->validity)
+        work |= NULLABLE;
+    if (config->emit & (1u << SUM | 1u << MEAN))
+        work |= SUMS;
+    if (config->emit & (1u << MIN | 1u << MAX))
+        work |= EXTREMES;
+    if (config->emit & 1u << STDDEV)
+        work |= DEVIATION;
+    folds[work](r);
     return 0;
 }
 
@@ -202,36 +214,40 @@ static double int_mean(const struct state *s)
            (double)(s->sum.exact % s->count) / (double)s->count;
 }
 
-static void emit_floats(const struct state *s, struct weir_cell *cells)
+static void emit_floats(const struct state *s, uint32_t emit, struct weir_cell *cells)
 {
     weir_put_float(&cells[SUM], float_sum(s));
     weir_put_float(&cells[MIN], key_float(~s->min_key));
     weir_put_float(&cells[MAX], key_float(s->max_key));
-    weir_put_float(&cells[MEAN], float_sum(s) / (double)s->count);
+    if (emit & 1u << MEAN)
+        weir_put_float(&cells[MEAN], float_sum(s) / (double)s->count);
 }
 
-static void emit_ints(const struct state *s, struct weir_cell *cells)
+static void emit_ints(const struct state *s, uint32_t emit, struct weir_cell *cells)
 {
     if (s->sum.exact >= INT64_MIN && s->sum.exact <= INT64_MAX)
         weir_put_int(&cells[SUM], (int64_t)s->sum.exact);
     weir_put_int(&cells[MIN], key_int(~s->min_key));
     weir_put_int(&cells[MAX], key_int(s->max_key));
-    weir_put_float(&cells[MEAN], int_mean(s));
+    if (emit & 1u << MEAN)
+        weir_put_float(&cells[MEAN], int_mean(s));
 }
 
+/* Cells that `emit` does not ask for are no columns: what stands in them is not read. */
 static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells,
                 struct weir_out *out)
 {
+    const struct config *config = ctx->config;
     const struct state *s = state;
     (void)out;
     weir_put_int(&cells[COUNT], s->count);
     if (s->count == 0)
         return 0;
     if (ctx->types[0] == WEIR_FLOAT)
-        emit_floats(s, cells);
+        emit_floats(s, config->emit, cells);
     else
-        emit_ints(s, cells);
-    if (s->count > 1)
+        emit_ints(s, config->emit, cells);
+    if (s->count > 1 && config->emit & 1u << STDDEV)
         weir_put_float(&cells[STDDEV], sqrt(s->m2 / (double)(s->count - 1)));
     return 0;
 }

@@ -139,15 +139,3 @@ void host_close(struct host *h)
     }
     h->binding = NULL;
 }
-
-void host_lock(struct host *h)
-{
-    if (h->binding->plugin->analyzer.threads == WEIR_THREADS_ONE)
-        pthread_mutex_lock(&h->binding->plugin->one);
-}
-
-void host_unlock(struct host *h)
-{
-    if (h->binding->plugin->analyzer.threads == WEIR_THREADS_ONE)
-        pthread_mutex_unlock(&h->binding->plugin->one);
-}

@@ -37,7 +37,16 @@ int host_open(struct host *h, const struct binding *b, const char *pipeline,
 void host_close(struct host *h);
 
 /* Held around calls of a plugin that takes only one at a time. */
-void host_lock(struct host *h);
-void host_unlock(struct host *h);
+static inline void host_lock(struct host *h)
+{
+    if (h->binding->plugin->analyzer.threads == WEIR_THREADS_ONE)
+        pthread_mutex_lock(&h->binding->plugin->one);
+}
+
+static inline void host_unlock(struct host *h)
+{
+    if (h->binding->plugin->analyzer.threads == WEIR_THREADS_ONE)
+        pthread_mutex_unlock(&h->binding->plugin->one);
+}
 
 #endif
