@@ -22,6 +22,11 @@ struct chunk {
     struct chunk *next;
 };
 
+struct waiting {     /* of one source */
+    uint32_t chunks; /* in the inbox */
+    bool refused;    /* since silence was looked for last */
+};
+
 struct subscriber {
     struct log_sink sink;
     struct silence silence;
@@ -38,7 +43,7 @@ struct log {
     uint64_t queue_events;
     int64_t linger_us;
 
-    pthread_mutex_t lock; /* protects all down to source_name */
+    pthread_mutex_t lock; /* protects all down to n_sources */
     pthread_cond_t work;  /* for the log thread */
     pthread_cond_t room;  /* for log_append_wait */
     struct chunk *first, **last;
@@ -48,6 +53,7 @@ struct log {
     bool lingers;  /* it has gathered rows and waits for GATHER_MAX */
     bool closed, end;
     struct waiter *waiters;
+    struct waiting waiting[LOG_SOURCES_MAX];
     char *source_name[LOG_SOURCES_MAX];
     uint32_t n_sources;
 
@@ -192,8 +198,25 @@ static void gather(struct log *l, struct chunk *c)
     l->open_since_us = clock_monotonic_us();
 }
 
-static void check_silence(struct log *l, int64_t now_us, uint32_t n_sources)
+/* A source whose rows wait for the pipelines, or that was told to wait, is not silent. */
+static uint32_t hear_waiting(struct log *l, int64_t now_us)
 {
+    pthread_mutex_lock(&l->lock);
+    uint32_t n_sources = l->n_sources;
+    for (uint32_t i = 0; i < n_sources; i++) {
+        if (l->waiting[i].chunks || l->waiting[i].refused)
+            sources_heard(l->clock, i, INT64_MIN, now_us);
+        l->waiting[i].refused = false;
+    }
+    pthread_mutex_unlock(&l->lock);
+    if (l->open)
+        sources_heard(l->clock, l->open_source, INT64_MIN, now_us);
+    return n_sources;
+}
+
+static void check_silence(struct log *l, int64_t now_us)
+{
+    uint32_t n_sources = hear_waiting(l, now_us);
     for (size_t i = 0; i < l->n_subscribers; i++) {
         struct subscriber *s = &l->subscriber[i];
         struct mark m = {.log = l, .sink = &s->sink};
@@ -251,9 +274,10 @@ static void wake_waiters(struct log *l)
 }
 
 /* Room is given back as chunks are handed on, so that what waits is bounded by the limit. */
-static void chunk_done(struct log *l, uint64_t rows, size_t memory)
+static void chunk_done(struct log *l, uint32_t source, uint64_t rows, size_t memory)
 {
     pthread_mutex_lock(&l->lock);
+    l->waiting[source].chunks--;
     l->rows -= rows;
     l->bytes -= memory;
     atomic_store_explicit(&l->queued_rows, l->rows, memory_order_relaxed);
@@ -270,16 +294,16 @@ static void *log_thread(void *arg)
         wait_for_work(l, tick_us);
         struct chunk *c = take_all(l);
         bool closed = l->closed, end = l->end;
-        uint32_t n_sources = l->n_sources;
         pthread_mutex_unlock(&l->lock);
 
         bool took = c;
         while (c) {
             struct chunk *next = c->next;
             uint64_t rows = c->batch->n_rows;
+            uint32_t source = c->source;
             size_t memory = c->memory;
             gather(l, c);
-            chunk_done(l, rows, memory);
+            chunk_done(l, source, rows, memory);
             free(c);
             c = next;
         }
@@ -288,7 +312,7 @@ static void *log_thread(void *arg)
                         now_us >= l->open_since_us + l->linger_us))
             flush_open(l);
         if (now_us >= tick_us) {
-            check_silence(l, now_us, n_sources);
+            check_silence(l, now_us);
             tick_us = now_us + TICK_US;
         }
         if (closed && !took) {
@@ -308,8 +332,11 @@ static int append_locked(struct log *l, struct chunk *c)
     if (l->closed)
         return -ESHUTDOWN;
     if (l->rows && (l->rows + c->batch->n_rows > l->queue_events ||
-                    l->bytes + c->memory > LOG_QUEUE_BYTES))
+                    l->bytes + c->memory > LOG_QUEUE_BYTES)) {
+        l->waiting[c->source].refused = true;
         return -EAGAIN;
+    }
+    l->waiting[c->source].chunks++;
     *l->last = c;
     l->last = &c->next;
     l->rows += c->batch->n_rows;

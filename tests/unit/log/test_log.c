@@ -357,6 +357,26 @@ static void a_long_window_is_not_cut_short_by_a_pause(void **state)
     assert_string_equal(said.text, "idle 0;");
 }
 
+/* The pipeline keeps all waiting for longer than idle_timeout, and then takes the rows of a source that
+ * came in the meantime: time must not have gone on without them. */
+static void a_source_whose_rows_wait_is_not_silent(void **state)
+{
+    (void)state;
+    const int64_t idle_us = 100000;
+    struct fixture *f = fixture_new(1000000, 0, idle_us);
+    sink_gate(&f->sink, true);
+    assert_int_equal(log_append(f->log, 0, rows(f, 0, LOG_GATHER_ROWS)), 0);
+    for (int64_t us = clock_monotonic_us() + 2 * idle_us; clock_monotonic_us() < us;)
+        ;
+    assert_int_equal(log_append(f->log, 0, rows(f, LOG_GATHER_ROWS, 1)), 0);
+    sink_gate(&f->sink, false);
+    log_close(f->log, false);
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(f->sink.entry[i]->kind, LOG_BATCH);
+    assert_all_in_order(&f->sink, LOG_GATHER_ROWS + 1);
+    fixture_free(f);
+}
+
 int main(void)
 {
     hash_setup();
@@ -368,6 +388,7 @@ int main(void)
         cmocka_unit_test(a_waiter_taken_back_is_not_called),
         cmocka_unit_test(events_of_each_sender_keep_their_order),
         cmocka_unit_test(a_silent_source_becomes_idle_once),
+        cmocka_unit_test(a_source_whose_rows_wait_is_not_silent),
         cmocka_unit_test(when_all_are_silent_windows_close_with_the_clock),
         cmocka_unit_test(a_long_window_is_not_cut_short_by_a_pause),
     };
