@@ -268,16 +268,18 @@ static void keys_without_groups_are_forgotten_in_time(void **state)
 
 /* ---- Where ------------------------------------------------------------------------------------ */
 
-/* ts, symbol: string, price: float, qty: int, ok: bool; rows i = 0..9: "A" or "B", i / 4.0, i, i odd; in
- * row 9 all but the time is null. */
+/* ts, symbol: string, price: float, qty: int, ok: bool, rowid: int; rows i = 0..9: "A" or "B", i / 4.0, i,
+ * i odd, 1000 (a field may have the name that SQLite has for the number of a row); in row 9 all but the
+ * time is null. */
 static struct batch *ten_rows(struct schema **ret_schema)
 {
     struct schema *s;
-    assert_int_equal(schema_new(5, "ts", &s), 0);
+    assert_int_equal(schema_new(6, "ts", &s), 0);
     assert_int_equal(schema_set(s, 1, "symbol", WEIR_STRING), 0);
     assert_int_equal(schema_set(s, 2, "price", WEIR_FLOAT), 0);
     assert_int_equal(schema_set(s, 3, "qty", WEIR_INT), 0);
     assert_int_equal(schema_set(s, 4, "ok", WEIR_BOOL), 0);
+    assert_int_equal(schema_set(s, 5, "rowid", WEIR_INT), 0);
     struct batch *b;
     assert_int_equal(batch_new(s, 0, &b), 0);
     for (uint32_t i = 0; i < 10; i++) {
@@ -288,7 +290,8 @@ static struct batch *ten_rows(struct schema **ret_schema)
         ((double *)b->column[2].values)[i] = i / 4.0;
         ((int64_t *)b->column[3].values)[i] = i;
         batch_put_bool(&b->column[4], i, i % 2);
-        for (size_t c = 1; i == 9 && c < 5; c++)
+        ((int64_t *)b->column[5].values)[i] = 1000;
+        for (size_t c = 1; i == 9 && c < 6; c++)
             assert_int_equal(batch_set_null(b, c), 0);
         b->n_rows++;
     }
@@ -333,6 +336,7 @@ static void where_keeps_the_rows_for_which_it_is_true(void **state)
     assert_keeps("NOT (qty > 3)", "1111000000", 0);
     assert_keeps("\"ts\" IN (1, 9) -- with a comment", "0100000001", 0);
     assert_keeps("symbol LIKE 'b' AND length(symbol) = 1", "0101010100", 0);
+    assert_keeps("rowid = 1000", "1111111110", 0);
     assert_keeps("0", "0000000000", 0);
 }
 
@@ -364,6 +368,7 @@ static void where_that_is_no_expression_or_not_deterministic_is_refused(void **s
     assert_refused("qty IN (SELECT 1)", "subqueries prohibited");
     assert_refused("random() > 0", "non-deterministic");
     assert_refused("qty = ?", "parameters");
+    assert_refused("qty > 1) OR (1", "syntax error");
 }
 
 int main(void)
