@@ -193,6 +193,8 @@ int weir_start(struct weir *w, int *ret_exit, struct error *error)
 uint64_t weir_stop(struct weir *w, bool end)
 {
     uint64_t open_groups = 0;
+    if (w->store && !end)
+        store_hurry(w->store);
     for (size_t i = 0; i < w->config->n_streams; i++)
         if (w->log[i])
             log_close(w->log[i], end);
@@ -202,13 +204,15 @@ uint64_t weir_stop(struct weir *w, bool end)
         pipeline_status(w->pipeline[i], &status);
         open_groups += status.groups;
     }
-    if (w->store)
-        store_flush(w->store);
+    if (w->store && store_flush(w->store) < 0)
+        w->lost = true;
     return open_groups;
 }
 
 bool weir_failed(struct weir *w)
 {
+    if (w->lost)
+        return true;
     for (size_t i = 0; i < w->config->n_pipelines; i++) {
         struct pipeline_status status;
         pipeline_status(w->pipeline[i], &status);

@@ -23,6 +23,7 @@ struct weir {
     struct store *store;
     struct log **log;             /* config->n_streams */
     struct source_stream *stream; /* config->n_streams */
+    bool lost;                    /* results that were not committed at the end */
 };
 
 /* Reads the configuration, loads plugins, binds the pipelines. *ret_exit: what the process should exit
@@ -37,11 +38,12 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
 /* Threads run; streams can be written to. */
 int weir_start(struct weir *w, int *ret_exit, struct error *error);
 
-/* Streams take no more; all that was taken is folded and committed. With `end` every window closes;
- * without, open windows are given up, and their number is returned. */
+/* Streams take no more; all that was taken is folded and committed. With `end` every window closes, and
+ * the database is waited for; without, open windows are given up, their number is returned, and a
+ * database that cannot be written to is waited for no longer than store_hurry says. */
 uint64_t weir_stop(struct weir *w, bool end);
 
-/* True if a pipeline has failed (it has been logged). */
+/* True if a pipeline has failed, or results were not committed (it has been logged). */
 bool weir_failed(struct weir *w);
 
 void weir_free(struct weir *w); /* takes NULL */

@@ -23,7 +23,7 @@ struct inbox {
     uint64_t put, taken, committed; /* reports since the start */
     uint64_t flush;                 /* commit at least so many at once */
     bool closed, failed;
-    int64_t closed_us;
+    int64_t hurry_us; /* of inbox_hurry or inbox_close; INT64_MAX: not yet */
 };
 
 int inbox_new(size_t reports_max, int64_t commit_interval_us, struct inbox **ret)
@@ -34,6 +34,7 @@ int inbox_new(size_t reports_max, int64_t commit_interval_us, struct inbox **ret
     k->reports_max = reports_max;
     k->commit_interval_us = commit_interval_us;
     k->last = &k->first;
+    k->hurry_us = INT64_MAX;
     pthread_mutex_init(&k->mutex, NULL);
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -132,13 +133,26 @@ int inbox_flush(struct inbox *k)
     return err;
 }
 
+/* Called with the mutex held. */
+static void inbox_note_hurry(struct inbox *k)
+{
+    if (k->hurry_us == INT64_MAX)
+        k->hurry_us = clock_monotonic_us();
+    pthread_cond_broadcast(&k->arrived);
+}
+
+void inbox_hurry(struct inbox *k)
+{
+    pthread_mutex_lock(&k->mutex);
+    inbox_note_hurry(k);
+    pthread_mutex_unlock(&k->mutex);
+}
+
 void inbox_close(struct inbox *k)
 {
     pthread_mutex_lock(&k->mutex);
-    if (!k->closed)
-        k->closed_us = clock_monotonic_us();
+    inbox_note_hurry(k);
     k->closed = true;
-    pthread_cond_broadcast(&k->arrived);
     pthread_cond_broadcast(&k->room);
     pthread_mutex_unlock(&k->mutex);
 }
@@ -234,14 +248,13 @@ int64_t inbox_pause(struct inbox *k, int64_t us)
 {
     int64_t deadline_us = clock_monotonic_us() + us;
     pthread_mutex_lock(&k->mutex);
-    while (!k->closed && clock_monotonic_us() < deadline_us)
+    while (k->hurry_us == INT64_MAX && clock_monotonic_us() < deadline_us)
         inbox_wait_until(k, deadline_us);
-    bool closed = k->closed;
-    int64_t closed_us = k->closed_us;
+    int64_t hurry_us = k->hurry_us;
     pthread_mutex_unlock(&k->mutex);
-    if (!closed)
+    if (hurry_us == INT64_MAX)
         return -1;
     nanosleep(&(struct timespec){.tv_nsec = 20000000},
               NULL); /* the last attempts do not spin */
-    return clock_monotonic_us() - closed_us;
+    return clock_monotonic_us() - hurry_us;
 }

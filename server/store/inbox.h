@@ -30,6 +30,7 @@ void inbox_free_rows(struct rowset *list);
 /* Workers. Put takes the rows in any case; -EIO once failed, -ESHUTDOWN once closed. */
 int inbox_put(struct inbox *k, const struct store_report *report);
 int inbox_flush(struct inbox *k);
+void inbox_hurry(struct inbox *k); /* the end is near: see inbox_pause */
 void inbox_close(struct inbox *k);
 size_t inbox_length(struct inbox *k);
 
@@ -43,7 +44,8 @@ struct inbox_item *inbox_take(struct inbox *k, size_t rows_wanted, bool hurry,
 void inbox_done(struct inbox *k);
 /* No more is taken; those who wait get -EIO. */
 void inbox_fail(struct inbox *k);
-/* Waits for `us`, less if it is closed: returns microseconds since it was closed, or -1. */
+/* Waits for `us`, less if the end is near: returns microseconds since inbox_hurry or inbox_close, or
+ * -1. */
 int64_t inbox_pause(struct inbox *k, int64_t us);
 
 #endif

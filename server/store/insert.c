@@ -7,12 +7,13 @@
 
 #include <math.h>
 
-/* INSERT OR REPLACE INTO "t" ("window_start", ...) VALUES (?,?,...), (...), ... */
+/* INSERT INTO "t" ("window_start", ...) VALUES (?,?,...), (...), ... ON CONFLICT DO NOTHING: a row that is
+ * there came from a window that closed; another of the same key knows of less, or is the same. */
 static int insert_statement(sqlite3 *db, const struct table *t, size_t rows,
                             sqlite3_stmt **ret)
 {
     sqlite3_str *text = sqlite3_str_new(db);
-    sqlite3_str_appendf(text, "INSERT OR REPLACE INTO \"%w\" (", t->name);
+    sqlite3_str_appendf(text, "INSERT INTO \"%w\" (", t->name);
     for (size_t c = 0; c < t->n_columns; c++)
         sqlite3_str_appendf(text, "%s\"%w\"", c ? ", " : "", t->column[c].name);
     sqlite3_str_appendall(text, ") VALUES ");
@@ -22,6 +23,7 @@ static int insert_statement(sqlite3 *db, const struct table *t, size_t rows,
             sqlite3_str_appendall(text, ",?");
         sqlite3_str_appendchar(text, 1, ')');
     }
+    sqlite3_str_appendall(text, " ON CONFLICT DO NOTHING");
     char *sql = sqlite3_str_finish(text);
     if (!sql)
         return SQLITE_NOMEM;
@@ -96,7 +98,10 @@ static int insert_step(struct store *s, struct store_table *t, sqlite3_stmt *sta
         }
     }
     sqlite3_step(statement);
-    return sqlite3_reset(statement);
+    int code = sqlite3_reset(statement);
+    if (code == SQLITE_OK)
+        s->known_rows += n_rows - (size_t)sqlite3_changes(s->db);
+    return code;
 }
 
 int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)

@@ -17,10 +17,11 @@
 #define STORE_COMMIT_ROWS    10000 /* a commit is made when so many rows wait */
 #define STORE_STATEMENT_ROWS 50    /* rows of one INSERT: 1.4 times the speed of one */
 #define STORE_STATEMENT_CELLS                                                          \
-    8000 /* its parameters; SQLite's own default limit is 32766 */
-#define STORE_PURGE_ROWS        5000 /* rows of one DELETE of retention: some milliseconds */
-#define STORE_WORKERS_MAX       64 /* of one pipeline, as in the configuration */
-#define STORE_CLOSE_PATIENCE_US (10 * SECOND_US) /* store_free retries for so long */
+    8000                       /* its parameters; SQLite's own default limit is 32766 */
+#define STORE_PURGE_ROWS  5000 /* rows of one DELETE of retention: some milliseconds */
+#define STORE_WORKERS_MAX 64   /* of one pipeline, as in the configuration */
+#define STORE_CLOSE_PATIENCE_US                                                        \
+    (10 * SECOND_US) /* retries go on for so long after store_hurry */
 
 struct store_worker {
     uint64_t position;
@@ -53,7 +54,7 @@ struct store_table {
 };
 
 struct store_counters {
-    _Atomic uint64_t rows, commits, commit_ns, retries, purged, wrong_cells;
+    _Atomic uint64_t rows, known_rows, commits, commit_ns, retries, purged, wrong_cells;
 };
 
 struct store {
@@ -64,6 +65,7 @@ struct store {
     struct store_table *tables;
     sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
     struct inbox *inbox;
+    size_t known_rows; /* of this transaction: those that were in the file already */
     struct store_counters count;
     bool started;
     pthread_t thread;

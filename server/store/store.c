@@ -119,6 +119,10 @@ static int store_metrics(struct store *s, struct metrics *m, struct error *error
         double scale;
     } all[] = {
         {"weir_store_rows_total", "Result rows committed.", &s->count.rows, 1},
+        {"weir_store_known_rows_total",
+         "Result rows not written because their window and key were in the table "
+         "already.",
+         &s->count.known_rows, 1},
         {"weir_store_commits_total", "Transactions committed.", &s->count.commits, 1},
         {"weir_store_commit_seconds_total", "Time spent in transactions.",
          &s->count.commit_ns, 1e-9},
@@ -238,6 +242,11 @@ int store_put(struct store *s, const struct store_report *report)
 int store_flush(struct store *s)
 {
     return inbox_flush(s->inbox);
+}
+
+void store_hurry(struct store *s)
+{
+    inbox_hurry(s->inbox);
 }
 
 static void store_free_tables(struct store *s)

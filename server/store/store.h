@@ -45,8 +45,12 @@ struct store_report {
 };
 int store_put(struct store *s, const struct store_report *report);
 
-/* Waits until all that was put before is committed. */
+/* Waits until all that was put before is committed. -EIO: it never will be. */
 int store_flush(struct store *s);
+
+/* The end is near: what cannot be written for 10 s from now on is given up, and put and flush are -EIO.
+ * Before, the store tries for as long as the reason may pass (a full disk, another's lock). */
+void store_hurry(struct store *s);
 
 /* Flushes, stops the thread, closes. Takes NULL. */
 void store_free(struct store *s);

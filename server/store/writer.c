@@ -111,6 +111,7 @@ static int writer_rows(struct store *s, const struct inbox_item *list)
 
 static int writer_transaction(struct store *s, const struct inbox_item *list)
 {
+    s->known_rows = 0;
     int code = writer_step(s->begin);
     if (!code)
         code = writer_rows(s, list);
@@ -143,10 +144,10 @@ static void writer_committed(struct store *s)
     }
 }
 
-/* Until it succeeds, or cannot, or the store was closed too long ago. Logs once. */
+/* Until it succeeds, or cannot, or has failed for too long now that the end is near. Logs once. */
 static int writer_persist(struct store *s, const struct inbox_item *list)
 {
-    int64_t pause_us = WRITER_PAUSE_MIN_US;
+    int64_t pause_us = WRITER_PAUSE_MIN_US, begin_us = clock_monotonic_us();
     for (bool logged = false;; logged = true) {
         int code = writer_transaction(s, list);
         if (code == SQLITE_OK) {
@@ -162,8 +163,10 @@ static int writer_persist(struct store *s, const struct inbox_item *list)
         metric_add(&s->count.retries, 1);
         if (!passing)
             return code;
-        if (inbox_pause(s->inbox, pause_us) > STORE_CLOSE_PATIENCE_US) {
-            log_error("store", "'%s': closed without the last rows", s->path);
+        int64_t hurry_us = inbox_pause(s->inbox, pause_us);
+        if (hurry_us > STORE_CLOSE_PATIENCE_US &&
+            clock_monotonic_us() - begin_us > STORE_CLOSE_PATIENCE_US) {
+            log_error("store", "'%s': stopped without the last rows", s->path);
             return code;
         }
         pause_us =
@@ -182,7 +185,8 @@ static int writer_commit(struct store *s, struct inbox_item *list, size_t *ret_r
     if (code)
         return code;
     writer_committed(s);
-    metric_add(&s->count.rows, rows);
+    metric_add(&s->count.rows, rows - s->known_rows);
+    metric_add(&s->count.known_rows, s->known_rows);
     metric_add(&s->count.commits, 1);
     metric_add(&s->count.commit_ns, (uint64_t)(clock_monotonic_us() - begin_us) * 1000);
     *ret_rows = rows;
