@@ -368,9 +368,11 @@ static void half_taken_body_waits_to_its_end(void **state)
 static void full_queue_stops_the_reading_of_an_endless_body(void **state)
 {
     (void)state;
+    /* All of it fits the buffers of a socket: this thread writes it, and makes room. */
+    enum { ROWS = 20000, STEP = 2000 };
     size_t size;
     struct answer a;
-    char *body = lines(0, 100000, &size);
+    char *body = lines(0, ROWS, &size);
     char *zipped = client_gzip(body, size, &size);
     t.sink.stream.queue_wait_us = 1000;
     for (int round = 0; round < 2; round++) {
@@ -383,19 +385,19 @@ static void full_queue_stops_the_reading_of_an_endless_body(void **state)
                     " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
                     "%s\r\n",
                     round ? "Content-Encoding: gzip\r\n" : "");
-        client_chunk(fd, round ? zipped : body, round ? size : 100000 * 40);
+        client_chunk(fd, round ? zipped : body, round ? size : ROWS * 40);
         client_chunk(fd, "", 0);
         wait_for_count(&t.sink.waits, 1);
-        for (uint64_t room = 10000; room <= 100000; room += 10000) {
-            wait_for_count(&t.sink.waits, room / 10000);
+        for (uint64_t room = STEP; room <= ROWS; room += STEP) {
+            wait_for_count(&t.sink.waits, room / STEP);
             sink_room(&t.sink, before + room);
         }
         client_answer(fd, &a, false);
-        assert_string_equal(a.body, ACCEPTED("100000"));
+        assert_string_equal(a.body, ACCEPTED("20000"));
         answer_free(&a);
         close(fd);
     }
-    assert_int_equal(t.sink.sum, 2 * (UINT64_C(100000) * 99999 / 2));
+    assert_int_equal(t.sink.sum, 2 * (UINT64_C(1) * ROWS * (ROWS - 1) / 2));
     free(zipped);
     free(body);
 }
