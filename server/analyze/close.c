@@ -203,6 +203,8 @@ int worker_close_windows(struct worker *w, int64_t until_us, struct error *error
            oldest->start_us + p->config->window_us <= until_us)
         r = close_window(&c, oldest->start_us);
     if (r == 0)
+        groups_forget_keys(&w->groups);
+    if (r == 0)
         r = send_sets(&c, w->position, until_us);
     for (size_t i = 0; i < p->n_tables; i++)
         rowset_free(c.set[i]);

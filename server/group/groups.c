@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "group/groups.h"
 
+#include "base/hash.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +25,9 @@ int groups_init(struct groups *g, uint64_t max_open, size_t stride)
     }
     g->table_mask = 1023;
     g->table = calloc((size_t)g->table_mask + 1, sizeof(*g->table));
-    return g->table ? 0 : -ENOMEM;
+    g->index_mask = 1023;
+    g->index = calloc((size_t)g->index_mask + 1, sizeof(*g->index));
+    return g->table && g->index ? 0 : -ENOMEM;
 }
 
 void groups_free(struct groups *g)
@@ -38,6 +42,7 @@ void groups_free(struct groups *g)
     free(g->key);
     free(g->recent);
     free(g->slot);
+    free(g->index);
     free(g->table);
 }
 
@@ -125,7 +130,7 @@ int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash,
         return -ENOMEM;
     uint32_t n = g->keys_free;
     if (n != SLOT_NONE) {
-        g->keys_free = g->key[n].newest;
+        g->keys_free = g->key[n].next_free;
     } else if (grow32(&g->key, sizeof(*g->key), g->n_keys, &g->keys_room) == 0 &&
                grow32(&g->recent, sizeof(*g->recent), g->n_keys, &g->recent_room) ==
                    0) {
@@ -135,8 +140,7 @@ int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash,
         return -ENOMEM;
     }
     memcpy(copy, bytes, size);
-    g->key[n] = (struct group_key){
-        .hash = hash, .bytes = copy, .size = (uint32_t)size, .newest = SLOT_NONE};
+    g->key[n] = (struct group_key){.hash = hash, .bytes = copy, .size = (uint32_t)size};
     g->recent[n].slot = SLOT_NONE;
     table_insert(g, n);
     g->keys_dead++;
@@ -144,19 +148,18 @@ int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash,
     return 0;
 }
 
-/* Forgets the keys that have no group any more, once they are as many as those that have. */
-static void sweep_keys(struct groups *g)
+void groups_forget_keys(struct groups *g)
 {
     if (g->keys_dead < DEAD_KEYS_MIN || g->keys_dead < g->open)
         return;
     for (uint32_t k = 0; k < g->n_keys; k++) {
         struct group_key *key = &g->key[k];
-        if (!key->bytes || key->newest != SLOT_NONE)
+        if (!key->bytes || key->groups)
             continue;
         table_remove(g, k);
         free(key->bytes);
         key->bytes = NULL;
-        key->newest = g->keys_free;
+        key->next_free = g->keys_free;
         g->keys_free = k;
     }
     g->keys_dead = 0;
@@ -164,15 +167,26 @@ static void sweep_keys(struct groups *g)
 
 /* ---- Windows and slots ------------------------------------------------------------------------ */
 
-/* The window that begins at start_us; made if need be. Searched from the newest: that is where rows
- * mostly fall. */
+/* Where the window that begins at start_us is, or would be. Asked for new groups only. */
+static size_t window_place(const struct groups *g, int64_t start_us)
+{
+    size_t low = 0, high = g->n_windows;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (g->window[middle].start_us < start_us)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The window that begins at start_us; made if need be. */
 static struct group_window *window_at(struct groups *g, int64_t start_us)
 {
-    size_t i = g->n_windows;
-    while (i > 0 && g->window[i - 1].start_us > start_us)
-        i--;
-    if (i > 0 && g->window[i - 1].start_us == start_us)
-        return &g->window[i - 1];
+    size_t i = window_place(g, start_us);
+    if (i < g->n_windows && g->window[i].start_us == start_us)
+        return &g->window[i];
     if (grow(&g->window, sizeof(*g->window), g->n_windows, &g->windows_room) < 0)
         return NULL;
     memmove(&g->window[i + 1], &g->window[i], (g->n_windows - i) * sizeof(*g->window));
@@ -183,8 +197,6 @@ static struct group_window *window_at(struct groups *g, int64_t start_us)
 
 static int slot_new(struct groups *g, uint32_t *ret)
 {
-    if (g->open >= g->max_open)
-        return -ENOSPC;
     if (g->slots_free != SLOT_NONE) {
         *ret = g->slots_free;
         g->slots_free = g->slot[*ret].next;
@@ -202,21 +214,78 @@ static void slot_free(struct groups *g, uint32_t slot)
     g->slots_free = slot;
 }
 
-/* Opens the group of `key` behind `newer` in its chain (SLOT_NONE: at the head). */
-static int open_new(struct groups *g, uint32_t key, int64_t start_us, uint32_t newer,
+static uint32_t index_home(const struct groups *g, uint32_t key, int64_t start_us)
+{
+    uint64_t h = hash_u64((uint64_t)start_us + key * UINT64_C(0x9e3779b97f4a7c15));
+    return (uint32_t)h & g->index_mask;
+}
+
+/* The place in the index where the group is, or where it goes. */
+static uint32_t index_find(const struct groups *g, uint32_t key, int64_t start_us)
+{
+    uint32_t i = index_home(g, key, start_us);
+    for (; g->index[i]; i = (i + 1) & g->index_mask) {
+        const struct group_slot *s = &g->slot[g->index[i] - 1];
+        if (s->key == key && s->start_us == start_us)
+            break;
+    }
+    return i;
+}
+
+/* Room for one more group. */
+static int index_grow(struct groups *g)
+{
+    if (2 * (g->open + 1) <= g->index_mask)
+        return 0;
+    uint32_t old_mask = g->index_mask, *old = g->index;
+    if (old_mask >> 30)
+        return -ENOMEM;
+    uint32_t *index = calloc(4 * ((size_t)old_mask + 1), sizeof(*index));
+    if (!index)
+        return -ENOMEM;
+    g->index = index;
+    g->index_mask = 4 * (old_mask + 1) - 1;
+    for (size_t k = 0; k <= old_mask; k++) {
+        if (!old[k])
+            continue;
+        const struct group_slot *s = &g->slot[old[k] - 1];
+        g->index[index_find(g, s->key, s->start_us)] = old[k];
+    }
+    free(old);
+    return 0;
+}
+
+/* As table_remove. */
+static void index_remove(struct groups *g, uint32_t slot)
+{
+    uint32_t mask = g->index_mask;
+    uint32_t i = index_find(g, g->slot[slot].key, g->slot[slot].start_us);
+    for (uint32_t j = (i + 1) & mask; g->index[j]; j = (j + 1) & mask) {
+        const struct group_slot *s = &g->slot[g->index[j] - 1];
+        uint32_t home = index_home(g, s->key, s->start_us);
+        if (((j - home) & mask) >= ((j - i) & mask)) {
+            g->index[i] = g->index[j];
+            i = j;
+        }
+    }
+    g->index[i] = 0;
+}
+
+static int open_new(struct groups *g, uint32_t key, int64_t start_us,
                     uint32_t *ret_slot)
 {
+    if (g->open >= g->max_open)
+        return -ENOSPC;
     struct group_window *w = window_at(g, start_us);
-    if (!w || grow(&w->slot, sizeof(*w->slot), w->n, &w->room) < 0)
+    if (!w || grow(&w->slot, sizeof(*w->slot), w->n, &w->room) < 0 || index_grow(g) < 0)
         return -ENOMEM;
     uint32_t s;
     int r = slot_new(g, &s);
     if (r < 0)
         return r;
-    uint32_t *link = newer == SLOT_NONE ? &g->key[key].newest : &g->slot[newer].next;
-    g->keys_dead -= g->key[key].newest == SLOT_NONE;
-    g->slot[s] = (struct group_slot){.start_us = start_us, .key = key, .next = *link};
-    *link = s;
+    g->index[index_find(g, key, start_us)] = s + 1;
+    g->keys_dead -= g->key[key].groups++ == 0;
+    g->slot[s] = (struct group_slot){.start_us = start_us, .key = key};
     w->slot[w->n++] = s;
     g->open++;
     *ret_slot = s;
@@ -226,18 +295,14 @@ static int open_new(struct groups *g, uint32_t key, int64_t start_us, uint32_t n
 int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_slot,
                 bool *ret_new)
 {
-    uint32_t newer = SLOT_NONE, s = g->key[key].newest;
-    while (s != SLOT_NONE && g->slot[s].start_us > start_us) {
-        newer = s;
-        s = g->slot[s].next;
-    }
-    *ret_new = s == SLOT_NONE || g->slot[s].start_us != start_us;
-    int r = *ret_new ? open_new(g, key, start_us, newer, &s) : 0;
-    if (r < 0)
-        return r;
-    g->recent[key] = (struct group_recent){.start_us = start_us, .slot = s};
-    *ret_slot = s;
-    return 0;
+    uint32_t s = g->index[index_find(g, key, start_us)];
+    *ret_new = !s;
+    if (s)
+        *ret_slot = s - 1;
+    int r = s ? 0 : open_new(g, key, start_us, ret_slot);
+    if (r == 0)
+        g->recent[key] = (struct group_recent){.start_us = start_us, .slot = *ret_slot};
+    return r;
 }
 
 struct group_window *groups_oldest(struct groups *g)
@@ -328,24 +393,15 @@ void groups_close_oldest(struct groups *g)
 {
     struct group_window *w = &g->window[0];
     for (size_t i = w->n; i-- > 0;) {
-        uint32_t s = w->slot[i];
-        struct group_key *k = &g->key[g->slot[s].key];
-        uint32_t *link =
-            &k->newest; /* the oldest window: the group is the last of its chain */
-        while (*link != s)
-            link = &g->slot[*link].next;
-        *link = g->slot[s].next;
-        struct group_recent *recent = &g->recent[g->slot[s].key];
-        if (recent->slot == s) {
-            recent->slot = k->newest;
-            recent->start_us = k->newest == SLOT_NONE ? 0 : g->slot[k->newest].start_us;
-        }
-        g->keys_dead += k->newest == SLOT_NONE;
+        uint32_t s = w->slot[i], key = g->slot[s].key;
+        index_remove(g, s);
+        if (g->recent[key].slot == s)
+            g->recent[key].slot = SLOT_NONE;
+        g->keys_dead += --g->key[key].groups == 0;
         slot_free(g, s);
     }
     g->open -= w->n;
     free(w->slot);
     g->n_windows--;
     memmove(&g->window[0], &g->window[1], g->n_windows * sizeof(*g->window));
-    sweep_keys(g);
 }

@@ -3,10 +3,10 @@
  * The open groups of one worker: a group is one key in one window, and has a slot, a number under
  * which its states lie in one block of a contiguous arena.
  *
- *      key bytes --table--> key number --chain, newest window first--> slot --> arena + slot * stride
+ *      key bytes --table--> key number, window --index--> slot --> arena + slot * stride
  *      window -> slots of its groups
  *
- * A key's newest group is remembered, so that a row of a known key in the current window costs one
+ * A key's last group is remembered, so that a row of a known key in the current window costs one
  * comparison. Slots of closed windows are used again, the warmest first.
  */
 #ifndef WEIR_GROUP_GROUPS_H
@@ -28,14 +28,16 @@ struct group_key {
     uint64_t hash;
     char *bytes; /* NULL: the number is free */
     uint32_t size;
-    uint32_t
-        newest; /* head of the chain: groups of the key, newest window first; or the next free */
+    union {
+        uint32_t groups;    /* open ones */
+        uint32_t next_free; /* number */
+    };
 };
 
 struct group_slot {
     int64_t start_us;
     uint32_t key;
-    uint32_t next; /* older group of the key, or the next free slot */
+    uint32_t next; /* free slot */
 };
 
 struct group_window {
@@ -52,6 +54,9 @@ struct groups {
     uint32_t *table; /* open addressing: key number + 1 */
     uint32_t table_mask;
 
+    uint32_t *index; /* of open groups, open addressing: slot + 1 */
+    uint32_t index_mask;
+
     struct group_slot *slot;
     uint32_t n_slots, slots_room, slots_free;
     uint64_t open, max_open;
@@ -67,7 +72,7 @@ struct groups {
 int groups_init(struct groups *g, uint64_t max_open, size_t stride);
 void groups_free(struct groups *g);
 
-/* The number of a key; it stays valid until the next groups_close. -ENOMEM. */
+/* The number of a key; it stays valid until the next groups_forget_keys. -ENOMEM. */
 int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash,
                uint32_t *ret);
 
@@ -87,7 +92,11 @@ struct group_window *groups_oldest(struct groups *g);
 /* Sorts the groups of a window by key. -ENOMEM. */
 int groups_sort(struct groups *g, struct group_window *w);
 
-/* Forgets the oldest window and its groups. Key numbers become invalid. */
+/* Forgets the oldest window and its groups. */
 void groups_close_oldest(struct groups *g);
+
+/* Forgets the keys that have no group, once they are many and as many as the open groups. Key numbers
+ * become invalid. Rows that are late, or not wanted, make such keys too: to be called after every batch. */
+void groups_forget_keys(struct groups *g);
 
 #endif

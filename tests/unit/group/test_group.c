@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
 #include "base/hash.h"
 #include "batch/keys.h"
 #include "group/filter.h"
@@ -261,8 +262,66 @@ static void keys_without_groups_are_forgotten_in_time(void **state)
             open_at(&g, name, w, true);
         }
         groups_close_oldest(&g);
+        groups_forget_keys(&g);
     }
     assert_in_range(g.n_keys, 1000, 6000); /* 50,000 keys have been */
+    groups_free(&g);
+}
+
+/* Rows that `where` or lateness drops: a key, and no group. No window closes. */
+static void keys_that_never_had_a_group_are_forgotten_too(void **state)
+{
+    (void)state;
+    struct groups g;
+    assert_int_equal(groups_init(&g, 100000, 16), 0);
+    uint32_t kept = open_at(&g, "kept", 0, true);
+    for (int i = 0; i < 50000; i++) {
+        char name[24];
+        snprintf(name, sizeof(name), "k%d", i);
+        key_of(&g, name);
+        groups_forget_keys(&g);
+    }
+    assert_in_range(g.n_keys, 2, 5000);
+    assert_int_equal(open_at(&g, "kept", 0, false), kept);
+    groups_free(&g);
+}
+
+static void no_window_is_made_for_a_group_over_the_limit(void **state)
+{
+    (void)state;
+    struct groups g;
+    assert_int_equal(groups_init(&g, 1, 16), 0);
+    open_at(&g, "a", 0, true);
+    for (int i = 1; i < 100; i++) {
+        uint32_t slot;
+        bool is_new;
+        assert_int_equal(groups_open(&g, key_of(&g, "a"), i, &slot, &is_new), -ENOSPC);
+    }
+    assert_int_equal(g.n_windows, 1);
+    groups_free(&g);
+}
+
+/* Rows in any order over very many open windows: looked up, not searched for. Two million look-ups take
+ * well below a second; a walk along the windows took minutes. */
+static void many_open_windows_cost_no_more_than_few(void **state)
+{
+    (void)state;
+    enum { WINDOWS = 50000, ROWS = 2000000 };
+    struct groups g;
+    assert_int_equal(groups_init(&g, WINDOWS, 16), 0);
+    uint32_t key = key_of(&g, "a");
+    for (int i = 0; i < WINDOWS; i++)
+        assert_int_equal(open_at(&g, "a", i, true), i);
+    unsigned seed = 3;
+    int64_t limit_us = clock_monotonic_us() + 30 * SECOND_US;
+    for (int i = 0; i < ROWS; i++) {
+        int w = rand_r(&seed) % WINDOWS;
+        uint32_t slot;
+        bool is_new;
+        assert_int_equal(groups_open(&g, key, w, &slot, &is_new), 0);
+        assert_int_equal(slot, w);
+    }
+    assert_true(clock_monotonic_us() < limit_us);
     groups_free(&g);
 }
 
@@ -386,6 +445,9 @@ int main(void)
         cmocka_unit_test(sorting_many_keys_agrees_with_qsort),
         cmocka_unit_test(groups_agree_with_a_plain_table),
         cmocka_unit_test(keys_without_groups_are_forgotten_in_time),
+        cmocka_unit_test(keys_that_never_had_a_group_are_forgotten_too),
+        cmocka_unit_test(no_window_is_made_for_a_group_over_the_limit),
+        cmocka_unit_test(many_open_windows_cost_no_more_than_few),
         cmocka_unit_test(where_keeps_the_rows_for_which_it_is_true),
         cmocka_unit_test(a_row_that_makes_sqlite_fail_is_counted_and_left_out),
         cmocka_unit_test(where_that_is_no_expression_or_not_deterministic_is_refused),
