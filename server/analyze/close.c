@@ -141,6 +141,7 @@ static int emit_stage(struct closing *c, size_t i, const char *block,
     return row && !(a->flags & WEIR_MANY_ROWS) ? copy_outputs(s, own, row, cells) : 0;
 }
 
+/* Its states are given back in any case. */
 static int emit_group(struct closing *c, uint32_t slot)
 {
     struct worker *w = c->worker;
@@ -148,20 +149,16 @@ static int emit_group(struct closing *c, uint32_t slot)
     read_key(c, &w->groups.key[w->groups.slot[slot].key]);
     struct rowset *own = p->own ? ready_set(c, p->own, c->window->n) : NULL;
     struct weir_cell *row = own ? begin_row(c, own) : NULL;
-    if (p->own && !row)
-        return -ENOMEM;
-    char *block = groups_state(&w->groups, slot);
+    int r = p->own && !row ? -ENOMEM : 0;
+    const char *block = groups_state(&w->groups, slot);
     for (size_t i = 0; i < p->n_stages; i++) {
-        const struct weir_analyzer *a = &p->stage[i].binding->plugin->analyzer;
         host_lock(&w->host[i]);
-        int r = emit_stage(c, i, block, own, row);
-        if (r == 0 && a->drop)
-            a->drop(&w->host[i].ctx, block + p->stage[i].offset);
+        if (r == 0)
+            r = emit_stage(c, i, block, own, row);
         host_unlock(&w->host[i]);
-        if (r < 0)
-            return r;
     }
-    return 0;
+    worker_drop_states(w, slot, 0, p->n_stages);
+    return r;
 }
 
 static bool sets_full(const struct closing *c)
@@ -177,15 +174,16 @@ static int close_window(struct closing *c, int64_t before_us)
     struct worker *w = c->worker;
     int r = groups_sort(&w->groups, w->groups.window);
     c->window = groups_oldest(&w->groups);
-    for (size_t i = 0; r == 0 && i < c->window->n; i++) {
-        r = emit_group(c, c->window->slot[i]);
+    size_t done = 0;
+    while (r == 0 && done < c->window->n) {
+        r = emit_group(c, c->window->slot[done++]);
         if (r == 0 && sets_full(c))
             r = send_sets(c, w->position - 1, before_us);
     }
-    if (r <
-        0) { /* the states of this window may be half dropped: leave them to the process's end */
-        c->window = NULL;
-        w->groups.window[0].n = 0;
+    if (r < 0) { /* the groups that still have states stay, for worker_free */
+        struct group_window *window = groups_oldest(&w->groups);
+        window->n -= done;
+        memmove(window->slot, window->slot + done, window->n * sizeof(*window->slot));
         return r;
     }
     groups_close_oldest(&w->groups);

@@ -120,6 +120,20 @@ static void drop_late(struct worker *w, const struct batch *b, uint32_t block,
     *n = out;
 }
 
+void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t end)
+{
+    char *block = groups_state(&w->groups, slot);
+    for (size_t i = first; i < end; i++) {
+        const struct stage *s = &w->pipeline->stage[i];
+        const struct weir_analyzer *a = &s->binding->plugin->analyzer;
+        if (!a->drop || !w->host[i].binding)
+            continue;
+        host_lock(&w->host[i]);
+        a->drop(&w->host[i].ctx, block + s->offset);
+        host_unlock(&w->host[i]);
+    }
+}
+
 static int open_group(struct worker *w, uint32_t key, int64_t start_us,
                       uint32_t *ret_slot)
 {
@@ -137,8 +151,11 @@ static int open_group(struct worker *w, uint32_t key, int64_t start_us,
         host_lock(&w->host[i]);
         r = a->init(&w->host[i].ctx, block + p->stage[i].offset);
         host_unlock(&w->host[i]);
-        if (r)
+        if (r) {
+            worker_drop_states(w, *ret_slot, 0, i);
+            w->broken_slot = *ret_slot;
             return -EINVAL;
+        }
     }
     return 0;
 }
@@ -336,6 +353,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
 {
     w->pipeline = p;
     w->index = index;
+    w->broken_slot = SLOT_NONE;
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
     if (queue_new(QUEUE_ENTRIES, &w->queue) < 0 ||
         !(w->host = calloc(p->n_stages, sizeof(*w->host))) ||
@@ -367,17 +385,13 @@ int worker_start(struct worker *w, struct error *error)
 }
 
 /* The states that are still there go back to their plugins. */
-static void drop_states(struct worker *w)
+static void drop_all_states(struct worker *w)
 {
     for (size_t k = 0; k < w->groups.n_windows; k++)
         for (size_t j = 0; j < w->groups.window[k].n; j++)
-            for (size_t i = 0; i < w->pipeline->n_stages; i++) {
-                const struct stage *s = &w->pipeline->stage[i];
-                char *block = groups_state(&w->groups, w->groups.window[k].slot[j]);
-                if (s->binding->plugin->analyzer.drop && w->host[i].binding)
-                    s->binding->plugin->analyzer.drop(&w->host[i].ctx,
-                                                      block + s->offset);
-            }
+            if (w->groups.window[k].slot[j] != w->broken_slot)
+                worker_drop_states(w, w->groups.window[k].slot[j], 0,
+                                   w->pipeline->n_stages);
 }
 
 void worker_free(struct worker *w)
@@ -387,7 +401,7 @@ void worker_free(struct worker *w)
     if (w->running)
         pthread_join(w->thread, NULL);
     if (w->host && w->groups.states)
-        drop_states(w);
+        drop_all_states(w);
     for (size_t i = 0; w->host && i < w->pipeline->n_stages; i++)
         host_close(&w->host[i]);
     free(w->host);

@@ -71,12 +71,16 @@ struct worker {
     uint32_t
         *key_map; /* of the batch's keys: number in groups, or KEY_NULL if another's */
     size_t key_map_room;
+    uint32_t broken_slot; /* of the group whose init failed: no states; SLOT_NONE */
     uint64_t position;
     uint64_t groups_shown;
     int64_t cpu_shown_ns;
     uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot[BATCH_BLOCK], keep[BATCH_BLOCK];
     int64_t watermark_at[BATCH_BLOCK]; /* of each row of a block that has late rows */
 };
+
+/* Gives the states of stages [first, end) of a group back to their plugins. */
+void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t end);
 
 int worker_init(struct worker *w, struct pipeline *p, unsigned index,
                 int64_t watermark_us, struct error *error);

@@ -17,6 +17,53 @@ pipelines:
             analyzers: [count, {stats: {of: n, emit: [sum]}}]}
 '''
 
+# Its states own memory: drop must see each of them once, and none that init did not make.
+FAILING = '''
+#include <weir/plugin.h>
+struct config { int64_t init, update, emit; };
+struct state { int *count; };
+static const struct weir_param params[] = {
+    {.name = "init", .type = WEIR_PARAM_INT, .offset = 0, .init = "0", .help = "fails at call"},
+    {.name = "update", .type = WEIR_PARAM_INT, .offset = 8, .init = "0", .help = "fails at call"},
+    {.name = "emit", .type = WEIR_PARAM_INT, .offset = 16, .init = "0", .help = "fails at call"},
+    {0}};
+static const struct weir_output outputs[] = {{.name = "n", .type = WEIR_INT, .help = "rows"}, {0}};
+static int64_t calls[3];
+static int call(struct weir_ctx *ctx, int kind, int64_t fail_at)
+{
+    return ++calls[kind] == fail_at ? weir_fail(ctx, "told to fail") : 0;
+}
+static int init(struct weir_ctx *ctx, void *state)
+{
+    if (call(ctx, 0, ((const struct config *)ctx->config)->init))
+        return -1;
+    ((struct state *)state)->count = ctx->host->alloc(ctx, sizeof(int));
+    return 0;
+}
+static void drop(struct weir_ctx *ctx, void *state)
+{
+    *((struct state *)state)->count = 0;
+    ctx->host->free(ctx, ((struct state *)state)->count);
+    ((struct state *)state)->count = 0;
+}
+static int update(struct weir_ctx *ctx, const struct weir_rows *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        ++*((struct state *)(r->states + r->group[i] * r->stride))->count;
+    return call(ctx, 1, ((const struct config *)ctx->config)->update);
+}
+static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells, struct weir_out *out)
+{
+    weir_put_int(cells, *((const struct state *)state)->count);
+    return call(ctx, 2, ((const struct config *)ctx->config)->emit);
+}
+static const struct weir_analyzer failing = {
+    .name = "failing", .version = "1", .help = "fails", .params = params, .outputs = outputs,
+    .config_size = sizeof(struct config), .state_size = sizeof(struct state),
+    .init = init, .drop = drop, .update = update, .emit = emit};
+WEIR_PLUGIN(failing);
+'''
+
 
 def lines(first, last):
     return ''.join(json.dumps({'ts': T0 + i, 'key': 'ab'[i % 2], 'n': i}) + '\n'
@@ -141,6 +188,25 @@ pipelines:
         done = self.run_weir(stdin=lines(0, 1000))
         self.assertNotIn('\r', done.stderr)
         self.assertNotIn('\x1b', done.stderr)
+
+
+class Failing(unittest.TestCase):
+    def test_plugin_that_fails_ends_its_pipeline_and_nothing_else(self):
+        folder = harness.folder_for_test(self)
+        harness.compile_plugin(folder, 'failing', FAILING)
+        env = harness.environment()
+        env['WEIR_PLUGIN_PATH'] += ':' + folder
+        events = ''.join(json.dumps({'ts': T0 + i * 100, 'key': f'k{i % 13}', 'n': i}) + '\n'
+                         for i in range(5000))
+        for where in ('init', 'update', 'emit'):
+            with self.subTest(where=where):
+                with open(os.path.join(folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
+                    file.write(CONFIG.replace('[count,', f'[count, {{failing: {{{where}: 5}}}}, '
+                                              '{failing: {}, as: other},').replace('1h', '0s', 1))
+                done = harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', '--database',
+                                    where + '.db', stdin=events * 3, cwd=folder, env=env)
+                self.assertEqual(done.returncode, 1, done.stderr)
+                self.assertIn("analyzer 'failing': told to fail", done.stderr)
 
 
 class Restart(unittest.TestCase):
