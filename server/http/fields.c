@@ -70,6 +70,8 @@ static enum MHD_Result fields_each_one(void *cls, enum MHD_ValueKind kind,
 {
     const struct fields_each *e = cls;
     (void)kind;
+    if (!*name && (!value || !*value))
+        return MHD_YES; /* "?a=1&" ends in nothing */
     return e->call(e->ctx, name, value ? value : "") ? MHD_YES : MHD_NO;
 }
 
@@ -112,6 +114,8 @@ static enum MHD_Result fields_copy_one(void *cls, enum MHD_ValueKind kind,
                                        const char *name, const char *value)
 {
     struct fields_copying *c = cls;
+    if (!*name && (!value || !*value))
+        return MHD_YES; /* as in fields_each_one */
     struct http_pair p = {kind, fields_copy_text(c, name),
                           fields_copy_text(c, value ? value : "")};
     if (c->pair)

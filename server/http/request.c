@@ -116,6 +116,20 @@ static void request_open_ended(struct http_request *r, bool on)
     pause_open_ended(r, on);
 }
 
+/* A body whose end a proxy in front may see elsewhere (RFC 9112, 6.1), or that is coded in a way that
+ * we do not undo. */
+static bool request_frame_is_clear(struct http_request *r)
+{
+    const char *coding = http_header(r, "Transfer-Encoding");
+    if (!coding ||
+        (strcasecmp(coding, "chunked") == 0 && !http_header(r, "Content-Length")))
+        return true;
+    r->close_after = true;
+    http_problem(r, 400, "malformed",
+                 "Transfer-Encoding is to be chunked, and without Content-Length");
+    return false;
+}
+
 /* Everything that can be said from the headers alone. */
 static void request_admit(struct http_request *r, const char *method)
 {
@@ -130,7 +144,7 @@ static void request_admit(struct http_request *r, const char *method)
                                    : "the server is stopping");
         return;
     }
-    if (!route_find(r, r->path, method))
+    if (!request_frame_is_clear(r) || !route_find(r, r->path, method))
         return;
     const struct http_route *route = &r->entry->route;
     r->method = strcmp(method, "HEAD") == 0 ? "HEAD" : route->method;

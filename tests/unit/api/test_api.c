@@ -226,7 +226,7 @@ static void json_is_an_array_of_objects(void **state)
         "{\"window_start\":\"2026-01-02T00:00:00Z\",\"symbol\":\"B\",\"count\":1,"
         "\"price_mean\":0.25}\n]\n");
     assert_header("Content-Type", "application/json");
-    assert_string_equal(get(200, RESULTS "?symbol=nobody"), "[]\n");
+    assert_string_equal(get(200, RESULTS "?symbol=nobody&"), "[]\n");
     assert_string_equal(get(200, RESULTS "?to=0"), "[]\n");
     assert_string_equal(get(200, RESULTS "/trades_1m?symbol=nobody"), "[]\n");
 }

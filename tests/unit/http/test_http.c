@@ -520,6 +520,29 @@ static void refusal_comes_in_the_middle_of_an_endless_body(void **state)
     }
 }
 
+static void body_with_two_ends_or_an_unknown_coding_is_refused(void **state)
+{
+    (void)state;
+    static const char *const headers[] = {
+        "Content-Length: 3\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: identity",
+    };
+    for (size_t i = 0; i < 3; i++) {
+        int fd = client_open(t.port);
+        struct answer a;
+        char value[256];
+        client_text(fd, "POST /up/1 HTTP/1.1\r\nHost: a\r\n%s\r\n\r\n", headers[i]);
+        client_chunk(fd, "abc", 3);
+        client_chunk(fd, "", 0);
+        client_answer(fd, &a, false);
+        assert_int_equal(a.status, 400);
+        assert_string_equal(answer_header(&a, "Connection", value), "close");
+        answer_free(&a);
+        close(fd);
+    }
+}
+
 static void who_asks_first_is_refused_before_the_body(void **state)
 {
     (void)state;
@@ -842,6 +865,7 @@ int main(void)
         TEST(end_that_comes_with_the_last_bytes_is_seen),
         TEST(refused_short_body_keeps_the_connection),
         TEST(refusal_comes_in_the_middle_of_an_endless_body),
+        TEST(body_with_two_ends_or_an_unknown_coding_is_refused),
         TEST(who_asks_first_is_refused_before_the_body),
         TEST(short_query_reply_has_a_length),
         TEST(long_query_reply_is_streamed),
