@@ -44,8 +44,16 @@ static _Atomic bool stop; /* set by SIGTERM or SIGINT; nothing else hangs on it 
 
 static void on_signal(int signal_number)
 {
+    (void)signal_number;
     stop = true;
-    signal(signal_number, SIG_DFL); /* the second one ends the process at once */
+}
+
+/* A read that waits for input ends with EINTR; the second signal ends the process at once. */
+static void stop_on(int signal_number)
+{
+    const struct sigaction action = {.sa_handler = on_signal,
+                                     .sa_flags = (int)SA_RESETHAND};
+    sigaction(signal_number, &action, NULL);
 }
 
 /* ---- Progress: one line on a terminal, drawn anew ten times a second --------------------------- */
@@ -256,7 +264,7 @@ int cmd_run(int argc, char **argv)
         optind < argc ? (const char *const *)argv + optind : standard_input;
     run_options.n_paths = optind < argc ? (size_t)(argc - optind) : 1;
     signal(SIGPIPE, SIG_IGN);
-    signal(SIGTERM, on_signal);
-    signal(SIGINT, on_signal);
+    stop_on(SIGTERM);
+    stop_on(SIGINT);
     return run(&run_options);
 }

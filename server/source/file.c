@@ -115,6 +115,8 @@ static int file_read(struct file *f, struct error *error)
     const char *text = gzerror(f->gz, &code);
     if (n > 0 || (n == 0 && (code == Z_OK || code == Z_STREAM_END)))
         return n;
+    if (code == Z_ERRNO && errno == EINTR)
+        return error_set(error, -EINTR, "\"%s\": stopped", f->path);
     if (code == Z_ERRNO && errno)
         return error_set(error, -errno, "\"%s\": %s", f->path, strerror(errno));
     return error_set(error, -EIO, "\"%s\": %s", f->path, text);

@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """`weir run`: files and standard input through the pipelines, without a server."""
 
+import fcntl
 import json
 import os
+import signal
+import subprocess
+import termios
 import unittest
 
 import harness
@@ -142,6 +146,23 @@ pipelines:
             done = self.run_weir('--database', window + '.db',
                                  stdin=json.dumps({'ts': 2**63 - 1, 'key': 'a', 'n': 1}))
             self.assertEqual(done.returncode, 65, done.stderr)
+
+    def test_signal_stops_a_run_that_waits_for_input(self):
+        with subprocess.Popen([harness.WEIR, 'run', '-c', 'weir.yaml', '--stream', 'input'],
+                              stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder,
+                              env=harness.environment()) as process:
+            self.addCleanup(process.kill)
+            process.stdin.write(lines(0, 10).encode())
+            process.stdin.flush()
+
+            def waits():  # has read it all and sleeps in the next read
+                left = fcntl.ioctl(process.stdin, termios.FIONREAD, b'\0\0\0\0')
+                with open(f'/proc/{process.pid}/stat', encoding='ascii') as file:
+                    return left == b'\0\0\0\0' and file.read().rsplit(') ', 1)[1][0] == 'S'
+            harness.wait_until(waits, 'the run to wait for input')
+            process.send_signal(signal.SIGINT)
+            self.assertGreaterEqual(process.wait(harness.LIMIT_S), 0)  # ended by itself
+            self.assertIn(b'stopped', process.stderr.read())
 
     def test_dash_is_standard_input(self):
         self.assertEqual(self.run_weir('-', stdin=lines(0, 1000)).returncode, 0)
