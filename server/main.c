@@ -54,6 +54,15 @@ int cmd_usage(const char *name, const char *format, ...)
     return EXIT_USAGE;
 }
 
+/* getopt's messages begin with argv[0]. */
+static int run_command(size_t i, int argc, char **argv)
+{
+    char name[32];
+    snprintf(name, sizeof(name), "weir %s", commands[i].name);
+    argv[0] = name;
+    return commands[i].run(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
     if (argc < 2) {
@@ -69,7 +78,7 @@ int main(int argc, char **argv)
         name = "version";
     for (size_t i = 0; i < N_COMMANDS; i++)
         if (!strcmp(name, commands[i].name))
-            return commands[i].run(argc - 1, argv + 1);
+            return run_command(i, argc - 1, argv + 1);
     fprintf(stderr, "weir: '%s' is no command (weir --help lists them)\n", name);
     return EXIT_USAGE;
 }

@@ -130,6 +130,7 @@ class Start(unittest.TestCase):
         for arguments in ((), ('nonsense',), ('serve', '--nonsense'), ('run',), ('serve',)):
             with self.subTest(arguments=arguments):
                 self.assertEqual(harness.weir(*arguments).returncode, 64)
+        self.assertRegex(harness.weir('serve', '--nonsense').stderr, '^weir serve: ')
         self.assertEqual(harness.weir('--help').returncode, 0)
         self.assertEqual(harness.weir('serve', '--help').returncode, 0)
 
