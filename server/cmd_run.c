@@ -118,8 +118,14 @@ static void print_summary(struct weir *w, size_t stream, const struct source_res
         if (s.filtered)
             fprintf(stderr, ", %llu not selected by where",
                     (unsigned long long)s.filtered);
+        if (s.where_errors)
+            fprintf(stderr, ", %llu for which where failed",
+                    (unsigned long long)s.where_errors);
         if (s.null_keys)
             fprintf(stderr, ", %llu without a key", (unsigned long long)s.null_keys);
+        if (s.long_keys)
+            fprintf(stderr, ", %llu with too long a key",
+                    (unsigned long long)s.long_keys);
         if (s.over_groups)
             fprintf(stderr, ", %llu over max_groups",
                     (unsigned long long)s.over_groups);

@@ -249,7 +249,9 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->events = atomic_load_explicit(&p->events, memory_order_relaxed);
     ret->late = atomic_load_explicit(&p->late, memory_order_relaxed);
     ret->filtered = atomic_load_explicit(&p->filtered, memory_order_relaxed);
+    ret->where_errors = atomic_load_explicit(&p->where_errors, memory_order_relaxed);
     ret->null_keys = atomic_load_explicit(&p->null_keys, memory_order_relaxed);
+    ret->long_keys = atomic_load_explicit(&p->long_keys, memory_order_relaxed);
     ret->over_groups = atomic_load_explicit(&p->over_groups, memory_order_relaxed);
     ret->rows = atomic_load_explicit(&p->rows, memory_order_relaxed);
     ret->groups = atomic_load_explicit(&p->groups, memory_order_relaxed);

@@ -47,7 +47,8 @@ struct pipeline_status {
     int64_t watermark_us;
     int64_t max_event_us;
     uint64_t position;
-    uint64_t events, late, filtered, null_keys, over_groups, rows;
+    uint64_t events, late, filtered, where_errors, null_keys, long_keys, over_groups,
+        rows;
     uint64_t groups; /* open now */
     uint64_t state_bytes;
     size_t queued;   /* entries waiting */

@@ -121,7 +121,9 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
     jsonout_count(b, "events", s.events);
     jsonout_count(b, "late", s.late);
     jsonout_count(b, "filtered", s.filtered);
+    jsonout_count(b, "where_errors", s.where_errors);
     jsonout_count(b, "null_keys", s.null_keys);
+    jsonout_count(b, "long_keys", s.long_keys);
     jsonout_count(b, "over_groups", s.over_groups);
     jsonout_count(b, "rows", s.rows);
     jsonout_count(b, "groups", s.groups);

@@ -164,6 +164,16 @@ pipelines:
             self.assertGreaterEqual(process.wait(harness.LIMIT_S), 0)  # ended by itself
             self.assertIn(b'stopped', process.stderr.read())
 
+    def test_events_that_are_left_out_are_told_with_the_reason(self):
+        """abs() of the smallest whole number is an error in SQLite; a key has at most 4 KiB."""
+        self.write('weir.yaml', CONFIG.replace('key: [key]', 'where: "abs(n) > 0", key: [key]'))
+        events = [{'ts': T0, 'key': key, 'n': n} for key, n in
+                  (('a', 1), ('a', 0), ('a', -2**63), (None, 1), ('k' * 100000, 1))]
+        done = self.run_weir(stdin='\n'.join(json.dumps(event) for event in events))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('1 events in 1 result rows, 1 not selected by where, 1 for which where failed, '
+                      '1 without a key, 1 with too long a key', done.stderr)
+
     def test_dash_is_standard_input(self):
         self.assertEqual(self.run_weir('-', stdin=lines(0, 1000)).returncode, 0)
         self.check_rows()
