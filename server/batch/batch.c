@@ -5,13 +5,18 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdalign.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define ROWS_MIN  64u
+#define ROWS_MIN  512u /* what the pool's smallest block holds */
 #define BYTES_MIN 1024u
 
 static_assert(BATCH_ROWS_MAX % BATCH_BLOCK == 0, "blocks fill a batch");
+static_assert(sizeof(struct batch) % alignof(struct column) == 0,
+              "columns lie behind it");
+static_assert(sizeof(struct column) % alignof(struct weir_column) == 0, "and views");
 static_assert(BATCH_BYTES_MAX <= INT32_MAX, "offsets are int32");
 
 static size_t values_size(enum weir_type type, uint32_t rows)
@@ -84,20 +89,23 @@ static int grow_bytes(const struct batch *b, struct column *c, size_t size)
 
 int batch_new(const struct schema *schema, uint32_t rows, struct batch **ret)
 {
-    struct batch *b = calloc(1, sizeof(*b));
+    /* One block: the batch, its columns, their views; seal fills in spans and views. */
+    size_t columns = schema->n * sizeof(struct column);
+    struct batch *b =
+        malloc(sizeof(*b) + columns + schema->n * sizeof(struct weir_column));
     if (!b)
         return -ENOMEM;
+    memset(b, 0, offsetof(struct batch, block));
     atomic_init(&b->refs, 1);
     b->schema = schema;
-    b->column = calloc(schema->n, sizeof(*b->column));
-    b->view = calloc(schema->n, sizeof(*b->view));
-    int r = b->column && b->view ? 0 : -ENOMEM;
-    for (size_t i = 0; r == 0 && i < schema->n; i++)
+    b->column = (struct column *)(b + 1);
+    b->view = (struct weir_column *)(b->column + schema->n);
+    memset(b->column, 0, columns);
+    for (size_t i = 0; i < schema->n; i++)
         b->column[i].type = schema->column[i].type;
     if (rows < ROWS_MIN)
         rows = ROWS_MIN;
-    if (r == 0)
-        r = grow_rows(b, rows < BATCH_ROWS_MAX ? rows : BATCH_ROWS_MAX);
+    int r = grow_rows(b, rows < BATCH_ROWS_MAX ? rows : BATCH_ROWS_MAX);
     for (size_t i = 0; r == 0 && i < schema->n; i++)
         if (b->column[i].type == WEIR_STRING)
             r = grow_bytes(b, &b->column[i], BYTES_MIN);
@@ -282,14 +290,12 @@ void batch_unref(struct batch *b)
 {
     if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
         return;
-    for (size_t i = 0; b->column && i < b->schema->n; i++) {
+    for (size_t i = 0; i < b->schema->n; i++) {
         struct column *c = &b->column[i];
         pool_put(c->validity, c->validity_size);
         pool_put(c->values, c->values_size);
         pool_put(c->offsets, c->offsets_size);
         pool_put(c->bytes, c->bytes_size);
     }
-    free(b->column);
-    free(b->view);
     free(b);
 }
