@@ -197,12 +197,17 @@ static int read_header(struct csv *c, const char *p)
     for (size_t i = first; i < r->schema->n; i++)
         record_set_bit(c->missing, i);
     for (size_t i = 0; i < c->n_fields; i++) {
+        const struct csv_field *f = &c->field[i];
+        const char *cr = memchr(p + f->begin, '\r', f->end - f->begin);
+        if (cr)
+            return bad(c, cr, DECODE_SYNTAX,
+                       "a carriage return in the header; lines end in LF or CRLF");
         int column;
-        int err = find_column(c, p, &c->field[i], &column);
+        int err = find_column(c, p, f, &column);
         if (err < 0)
             return err;
         if (column >= 0 && !record_bit(c->missing, (size_t)column)) {
-            record_fault(r, p + c->field[i].begin, DECODE_FIELDS,
+            record_fault(r, p + f->begin, DECODE_FIELDS,
                          "the header names '%.40s' twice",
                          r->schema->column[column].name);
             return RECORD_BAD;

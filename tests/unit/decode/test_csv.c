@@ -182,6 +182,10 @@ static void wrong_header_ends_the_body(void **state)
     assert_string_equal(decode_csv("ts,qty,price,qty\n1,2,3,4\n"),
                         "bad 1:14 fields the header names 'qty' twice\n"
                         "end 0 accepted, 1 rejected\n");
+    assert_string_equal(
+        decode_csv("ts,qty\r1,2\r3,4\r"), /* else all of it were a header, and lost */
+        "bad 1:7 syntax a carriage return in the header; lines end in LF or CRLF\n"
+        "end 0 accepted, 1 rejected\n");
     assert_string_equal(decode_csv("ts,other,other\n1,2,3\n"),
                         "row ts=1000 symbol=null price=null qty=null" REST
                         "end 1 accepted, 0 rejected\n");
