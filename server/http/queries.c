@@ -3,6 +3,7 @@
  * The query pool: threads that run the handlers which may take their time, while the
  * connection is suspended.
  */
+#include "base/clock.h"
 #include "http/internal.h"
 
 #include <errno.h>
@@ -15,6 +16,13 @@ static void queries_running(struct http_query_thread *t, struct http_request *r)
     pthread_mutex_unlock(&t->lock);
 }
 
+static void queries_refuse(struct http_request *r)
+{
+    http_set_header(r, "Retry-After", "1");
+    http_problem(r, 503, "too_many_queries",
+                 "too many queries are running or waiting; try again");
+}
+
 static void *queries_run(void *arg)
 {
     struct http_query_thread *t = arg;
@@ -23,7 +31,9 @@ static void *queries_run(void *arg)
     struct http_request *r;
     while ((r = queue_pop(s->queries, INT64_MAX))) {
         queries_running(t, r);
-        if (!atomic_load(&s->stopping))
+        if (clock_monotonic_us() - r->begun_us > HTTP_QUERY_WAIT_US)
+            queries_refuse(r);
+        else if (!atomic_load(&s->stopping))
             r->entry->route.handle(r, r->entry->route.ctx);
         queries_running(t, NULL);
         atomic_fetch_sub_explicit(&s->n_queries, 1, memory_order_relaxed);
@@ -77,14 +87,6 @@ void queries_free(struct http_server *s)
 {
     free(s->query_thread);
     queue_free(s->queries);
-}
-
-static void queries_refuse(struct http_request *r)
-{
-    http_set_header(r, "Retry-After", "1");
-    http_problem(r, 503, "too_many_queries",
-                 "%u queries are running or waiting; try again",
-                 r->server->options.max_queries);
 }
 
 bool queries_submit(struct http_request *r)

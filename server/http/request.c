@@ -130,6 +130,19 @@ static bool request_frame_is_clear(struct http_request *r)
     return false;
 }
 
+/* A page of another site, open in the browser of somebody who runs weir, can send requests here, too; but
+ * the browser says where they come from (Fetch Standard, 3.2). */
+static bool request_origin_is_ours(struct http_request *r)
+{
+    const char *origin = http_header(r, "Origin"), *host = http_header(r, "Host");
+    const char *authority = origin ? strstr(origin, "://") : NULL;
+    if (!origin || (authority && host && strcasecmp(authority + 3, host) == 0))
+        return true;
+    http_problem(r, 403, "foreign_origin",
+                 "pages of another origin may not send requests here");
+    return false;
+}
+
 /* Everything that can be said from the headers alone. */
 static void request_admit(struct http_request *r, const char *method)
 {
@@ -144,7 +157,8 @@ static void request_admit(struct http_request *r, const char *method)
                                    : "the server is stopping");
         return;
     }
-    if (!request_frame_is_clear(r) || !route_find(r, r->path, method))
+    if (!request_frame_is_clear(r) || !request_origin_is_ours(r) ||
+        !route_find(r, r->path, method))
         return;
     const struct http_route *route = &r->entry->route;
     r->method = strcmp(method, "HEAD") == 0 ? "HEAD" : route->method;

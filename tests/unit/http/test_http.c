@@ -543,6 +543,33 @@ static void body_with_two_ends_or_an_unknown_coding_is_refused(void **state)
     }
 }
 
+static void page_of_another_origin_is_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *headers;
+        unsigned status;
+    } row[] = {
+        {"Host: 127.0.0.1:8080\r\nOrigin: http://127.0.0.1:8080", 200},
+        {"Host: weir.example\r\nOrigin: https://WEIR.example", 200},
+        {"Host: 127.0.0.1:8080\r\nOrigin: http://127.0.0.1", 403},
+        {"Host: 127.0.0.1:8080\r\nOrigin: https://shop.example", 403},
+        {"Host: 127.0.0.1:8080\r\nOrigin: null", 403},
+    };
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        int fd = client_open(t.port);
+        struct answer a;
+        client_text(fd, "POST /plain/1 HTTP/1.1\r\n%s\r\nContent-Length: 3\r\n\r\nabc",
+                    row[i].headers);
+        client_answer(fd, &a, false);
+        assert_int_equal(a.status, row[i].status);
+        if (row[i].status == 403)
+            assert_non_null(strstr(a.body, "\"code\":\"foreign_origin\""));
+        answer_free(&a);
+        close(fd);
+    }
+}
+
 static void who_asks_first_is_refused_before_the_body(void **state)
 {
     (void)state;
@@ -866,6 +893,7 @@ int main(void)
         TEST(refused_short_body_keeps_the_connection),
         TEST(refusal_comes_in_the_middle_of_an_endless_body),
         TEST(body_with_two_ends_or_an_unknown_coding_is_refused),
+        TEST(page_of_another_origin_is_refused),
         TEST(who_asks_first_is_refused_before_the_body),
         TEST(short_query_reply_has_a_length),
         TEST(long_query_reply_is_streamed),
