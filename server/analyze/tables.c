@@ -80,6 +80,11 @@ static int check_name(const struct table *t, const struct config_analyzer *c,
         taken = !strcasecmp(t->column[i].name, name);
     if (!taken)
         return 0;
+    if (t->n_primary > 1 + t->n_keys) /* `as` names the table there, not the columns */
+        return node_error(c->node, error,
+                          "column '%s' is in table '%s' already: a key column, or one "
+                          "that every such table has",
+                          name, t->name);
     return node_error(
         c->node, error,
         "column '%s' is in table '%s' already; `as: NAME` beside the analyzer puts "

@@ -305,6 +305,9 @@ faults_that_only_plugins_and_sqlite_know_are_told_with_their_place(void **state)
     (void)state;
     assert_new_fails("[count]", "price > 0",
                      "test.yaml:8:12: where: no such column: price");
+    assert_new_fails("[topk: {of: k}]", "1",
+                     "test.yaml:9:17: column 'k' is in table 'p_topk' already: a key "
+                     "column, or one that every such table has");
     assert_new_fails(
         "[count, count]", "1",
         "test.yaml:9:24: column 'count' is in table 'p' already; `as: NAME` beside the "
