@@ -15,9 +15,6 @@
 #include <stdbool.h>
 
 #define STORE_COMMIT_ROWS    10000 /* a commit is made when so many rows wait */
-#define STORE_STATEMENT_ROWS 50    /* rows of one INSERT: 1.4 times the speed of one */
-#define STORE_STATEMENT_CELLS                                                          \
-    8000                       /* its parameters; SQLite's own default limit is 32766 */
 #define STORE_PURGE_ROWS  5000 /* rows of one DELETE of retention: some milliseconds */
 #define STORE_WORKERS_MAX 64   /* of one pipeline, as in the configuration */
 #define STORE_CLOSE_PATIENCE_US                                                        \
@@ -43,10 +40,9 @@ struct store_table {
     const struct table *table;
     struct store_pipeline *pipeline;
     bool wrong_logged; /* a cell of a wrong type was logged */
-    size_t statement_rows;
-    sqlite3_stmt *many, *one; /* INSERT of statement_rows rows, of one */
-    size_t n_pending;         /* rows that wait for the next `many` */
-    const struct weir_cell *pending[STORE_STATEMENT_ROWS];
+    struct store *store;
+    const struct rowset *set; /* what `insert` reads */
+    sqlite3_stmt *insert;
     sqlite3_stmt *purge_find, *purge_to, *purge_all;
     int64_t
         purged_us; /* no window that began earlier is left; INT64_MIN: not looked yet */
@@ -76,12 +72,10 @@ struct store_pipeline *store_find_pipeline(const struct store *s, const char *na
 /* Makes it if need be; NULL: no memory. Before store_start. */
 struct store_pipeline *store_need_pipeline(struct store *s, const char *name);
 
-/* insert.c: statements of a table, once, and rows of one rowset into them. The cells must live until
- * insert_end has run for the table. All return a SQLite result code. */
+/* insert.c: the statement of a table, once, and the rows of one set into it. Both return a SQLite result
+ * code. */
 int insert_prepare(struct store *s, struct store_table *t);
 int insert_rows(struct store *s, struct store_table *t, const struct rowset *r);
-int insert_end(struct store *s, struct store_table *t);
-void insert_cancel(struct store_table *t); /* forgets pending rows */
 
 /* purge.c: deletes at most about `budget` rows that retention no longer keeps; *ret_more: there are
  * more. Returns a SQLite result code. */

@@ -68,10 +68,11 @@ static int store_check_path(const char *path, struct error *error)
 }
 
 /* Larger caches and longer WALs gain a few per cent of speed and cost memory and longest commit. */
-static const char store_pragmas[] = "PRAGMA journal_mode = WAL;"
+static const char store_pragmas[] = "PRAGMA page_size = 16384;"
+                                    "PRAGMA journal_mode = WAL;"
                                     "PRAGMA synchronous = NORMAL;"
                                     "PRAGMA cache_size = -16384;"
-                                    "PRAGMA wal_autocheckpoint = 2000;"
+                                    "PRAGMA wal_autocheckpoint = 1000;"
                                     "PRAGMA journal_size_limit = 67108864;"
                                     "PRAGMA secure_delete = OFF;"
                                     "PRAGMA temp_store = MEMORY;"
@@ -253,8 +254,7 @@ static void store_free_tables(struct store *s)
 {
     for (struct store_table *t = s->tables, *next; t; t = next) {
         next = t->next;
-        sqlite3_finalize(t->one);
-        sqlite3_finalize(t->many);
+        sqlite3_finalize(t->insert);
         sqlite3_finalize(t->purge_find);
         sqlite3_finalize(t->purge_to);
         sqlite3_finalize(t->purge_all);

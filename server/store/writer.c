@@ -101,11 +101,6 @@ static int writer_rows(struct store *s, const struct inbox_item *list)
                 return code;
         }
     }
-    for (struct store_table *t = s->tables; t; t = t->next) {
-        int code = insert_end(s, t);
-        if (code)
-            return code;
-    }
     return SQLITE_OK;
 }
 
@@ -126,8 +121,6 @@ static int writer_transaction(struct store *s, const struct inbox_item *list)
 /* After a failure, of which SQLite may have rolled back the transaction already. */
 static void writer_roll_back(struct store *s)
 {
-    for (struct store_table *t = s->tables; t; t = t->next)
-        insert_cancel(t);
     if (!sqlite3_get_autocommit(s->db))
         writer_step(s->rollback);
 }
