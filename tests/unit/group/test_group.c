@@ -414,6 +414,7 @@ static void assert_refused(const char *where, const char *text)
     struct error error = {0};
     assert_int_equal(filter_new(s, where, &f, &error), -EINVAL);
     assert_non_null(strstr(error.text, text));
+    assert_null(strstr(error.text, "index"));
     batch_unref(b);
     schema_free(s);
 }
@@ -426,6 +427,8 @@ static void where_that_is_no_expression_or_not_deterministic_is_refused(void **s
     assert_refused("symbol = \"A\"", "no such column: A");
     assert_refused("qty IN (SELECT 1)", "subqueries prohibited");
     assert_refused("random() > 0", "non-deterministic");
+    assert_refused("datetime('now') > '2026'", "non-deterministic use of datetime()");
+    assert_refused("qty > 3 AND price > julianday('now')", "non-deterministic");
     assert_refused("qty = ?", "parameters");
     assert_refused("qty > 1) OR (1", "syntax error");
 }
