@@ -32,7 +32,8 @@
 #define HTTP_PIPE_ROOM (256u << 10) /* unsent bytes of a streamed reply */
 #define HTTP_PIPE_FIRST                                                                \
     (16u << 10) /* less than this, and the reply gets a Content-Length */
-#define HTTP_QUERY_WAIT_US (5 * SECOND_US) /* for a thread of the query pool; then 503 */
+#define HTTP_QUERY_WAIT_US                                                             \
+    (5 * SECOND_US) /* for a thread of the query pool; then 503 */
 #define HTTP_GUNZIP_ROOM (64u << 10)
 
 struct http_segment {

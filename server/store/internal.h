@@ -14,9 +14,9 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#define STORE_COMMIT_ROWS    10000 /* a commit is made when so many rows wait */
-#define STORE_PURGE_ROWS  5000 /* rows of one DELETE of retention: some milliseconds */
-#define STORE_WORKERS_MAX 64   /* of one pipeline, as in the configuration */
+#define STORE_COMMIT_ROWS 10000 /* a commit is made when so many rows wait */
+#define STORE_PURGE_ROWS  5000  /* rows of one DELETE of retention: some milliseconds */
+#define STORE_WORKERS_MAX 64    /* of one pipeline, as in the configuration */
 #define STORE_CLOSE_PATIENCE_US                                                        \
     (10 * SECOND_US) /* retries go on for so long after store_hurry */
 
