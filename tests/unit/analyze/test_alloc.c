@@ -4,6 +4,7 @@
  * cost as much of both as batches of 6,000. The linker puts the functions below in place of the
  * allocator's and the mutex's (--wrap).
  */
+#include "../allocations.h"
 #include "analyze/pipeline.h"
 #include "base/clock.h"
 #include "base/hash.h"
@@ -19,37 +20,9 @@
 
 #include <cmocka.h>
 
-static _Atomic size_t allocations, locks;
+static _Atomic size_t locks;
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
 int __real_pthread_mutex_lock(pthread_mutex_t *m);
-
-void *__wrap_malloc(size_t size)
-{
-    allocations++;
-    return __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    allocations++;
-    return __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-    allocations++;
-    return __real_realloc(p, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    allocations++;
-    return __real_aligned_alloc(alignment, size);
-}
 
 int __wrap_pthread_mutex_lock(pthread_mutex_t *m)
 {

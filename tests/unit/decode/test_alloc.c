@@ -1,40 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Nothing is allocated for a row: once a decoder and its batch have grown, they stay as they are. The
- * linker puts the functions below in place of the allocator's (--wrap).
+ * linker puts the functions of allocations.h in place of the allocator's.
  */
+#include "../allocations.h"
 #include "fixture.h"
-
-static size_t allocations;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-void *__real_realloc(void *p, size_t size);
-void *__real_aligned_alloc(size_t alignment, size_t size);
-
-void *__wrap_malloc(size_t size)
-{
-    allocations++;
-    return __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-    allocations++;
-    return __real_calloc(n, size);
-}
-
-void *__wrap_realloc(void *p, size_t size)
-{
-    allocations++;
-    return __real_realloc(p, size);
-}
-
-void *__wrap_aligned_alloc(size_t alignment, size_t size)
-{
-    allocations++;
-    return __real_aligned_alloc(alignment, size);
-}
 
 #define ROWS 5000
 
