@@ -83,7 +83,8 @@ static int grow_bytes(const struct batch *b, struct column *c, size_t size)
     if (!p)
         return -ENOMEM;
     c->bytes = p;
-    c->bytes_room = c->bytes_size - BATCH_SLACK;
+    size_t room = c->bytes_size - BATCH_SLACK;
+    c->bytes_room = room < BATCH_BYTES_MAX ? room : BATCH_BYTES_MAX;
     return 0;
 }
 

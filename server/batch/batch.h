@@ -57,7 +57,7 @@ struct batch {
 /* Room for `rows` rows at first. -ENOMEM. */
 int batch_new(const struct schema *schema, uint32_t rows, struct batch **ret);
 
-/* Makes room for at least one more row (doubles, up to BATCH_ROWS_MAX). -ENOSPC when full, -ENOMEM. */
+/* Makes room for at least one more row (four times as many, up to BATCH_ROWS_MAX). -ENOSPC when full, -ENOMEM. */
 int batch_grow(struct batch *b);
 
 /* Makes room for `size` more string bytes behind offsets[n_rows] of column `c`. -ENOSPC when the

@@ -171,10 +171,20 @@ static int refuse(struct filter *f, struct error *error)
     return -EINVAL;
 }
 
-/* 'now' is an argument, which SQLite sees only when it evaluates: with a row that is all null. */
-static int check_now(struct filter *f, struct error *error)
+/* 'now' is an argument, which SQLite sees only when it evaluates: with a row that is all null, and as the
+ * value of an index, for which both sides of AND are evaluated. A partial index would stop at the first. */
+static int check_now(struct filter *f, const char *where, struct error *error)
 {
-    int r = sqlite3_exec(f->db, "INSERT INTO event DEFAULT VALUES", NULL, NULL, NULL);
+    struct buffer sql = {0};
+    buffer_printf(&sql,
+                  "DROP INDEX i; DROP INDEX j; CREATE INDEX k ON event((%s\n)); "
+                  "INSERT INTO event DEFAULT VALUES",
+                  where);
+    int r = sql.error ? SQLITE_NOMEM
+                      : sqlite3_exec(f->db, buffer_text(&sql), NULL, NULL, NULL);
+    buffer_free(&sql);
+    if (r == SQLITE_NOMEM)
+        return error_set(error, -ENOMEM, "no memory");
     bool now = r != SQLITE_OK && strstr(sqlite3_errmsg(f->db), "non-deterministic");
     return now ? refuse(f, error) : 0;
 }
@@ -196,7 +206,7 @@ static int check_expression(struct filter *f, const char *where, struct error *e
     buffer_free(&sql);
     if (r == SQLITE_NOMEM)
         return error_set(error, -ENOMEM, "no memory");
-    return r == SQLITE_OK ? check_now(f, error) : refuse(f, error);
+    return r == SQLITE_OK ? check_now(f, where, error) : refuse(f, error);
 }
 
 static int prepare(struct filter *f, const char *where, struct error *error)

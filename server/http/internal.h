@@ -134,6 +134,7 @@ struct http_request {
     const char *method, *path;
     char param[HTTP_PARAMS_MAX][HTTP_PARAM_ROOM];
     int64_t begun_us;
+    int64_t queued_us; /* when the query pool got it */
     bool active, chunked, expects_continue, in_body;
     uint64_t length, received; /* Content-Length; bytes of the body seen so far */
     struct buffer body;

@@ -31,7 +31,7 @@ static void *queries_run(void *arg)
     struct http_request *r;
     while ((r = queue_pop(s->queries, INT64_MAX))) {
         queries_running(t, r);
-        if (clock_monotonic_us() - r->begun_us > HTTP_QUERY_WAIT_US)
+        if (clock_monotonic_us() - r->queued_us > HTTP_QUERY_WAIT_US)
             queries_refuse(r);
         else if (!atomic_load(&s->stopping))
             r->entry->route.handle(r, r->entry->route.ctx);
@@ -100,6 +100,7 @@ bool queries_submit(struct http_request *r)
     }
     pthread_mutex_lock(&r->lock);
     r->job = true;
+    r->queued_us = clock_monotonic_us();
     pthread_mutex_unlock(&r->lock);
     atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
     pause_enter_always(r);

@@ -142,6 +142,18 @@ static void a_full_batch_takes_no_more(void **state)
     schema_free(s);
 }
 
+static void a_column_of_strings_keeps_to_its_limit(void **state)
+{
+    (void)state;
+    struct schema *s = trades();
+    struct batch *b;
+    assert_int_equal(batch_new(s, 1, &b), 0);
+    assert_int_equal(batch_bytes(b, 1, BATCH_BYTES_MAX), 0);
+    assert_int_equal(batch_bytes(b, 1, BATCH_BYTES_MAX + 1), -ENOSPC);
+    batch_unref(b);
+    schema_free(s);
+}
+
 static void seal_knows_the_range_of_times_of_each_block(void **state)
 {
     (void)state;
@@ -356,6 +368,7 @@ int main(void)
         cmocka_unit_test(appended_rows_stand_behind_with_nulls_and_bits_in_place),
         cmocka_unit_test(a_row_given_up_leaves_no_null_behind),
         cmocka_unit_test(a_full_batch_takes_no_more),
+        cmocka_unit_test(a_column_of_strings_keeps_to_its_limit),
         cmocka_unit_test(seal_knows_the_range_of_times_of_each_block),
         cmocka_unit_test(keys_are_numbered_in_the_order_of_their_first_row),
         cmocka_unit_test(many_distinct_keys_stay_distinct),

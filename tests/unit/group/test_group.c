@@ -428,6 +428,10 @@ static void where_that_is_no_expression_or_not_deterministic_is_refused(void **s
     assert_refused("qty IN (SELECT 1)", "subqueries prohibited");
     assert_refused("random() > 0", "non-deterministic");
     assert_refused("datetime('now') > '2026'", "non-deterministic use of datetime()");
+    assert_refused("symbol = 'A' AND datetime('now') > '2026'",
+                   "non-deterministic use of datetime()");
+    assert_refused("qty IS NOT NULL AND qty < unixepoch()",
+                   "non-deterministic use of unixepoch()");
     assert_refused("qty = ?", "parameters");
     assert_refused("qty > 1) OR (1", "syntax error");
 }

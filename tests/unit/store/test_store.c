@@ -449,6 +449,72 @@ static void values_of_a_wrong_type_become_null(void **state)
         "4|\n|1.0\n6|\n");
 }
 
+static void a_schema_changed_by_others_is_followed(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    assert_int_equal(put(s, MINUTE_US, rows_made(&trades, 0, 2)), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(shell("weir.db", "CREATE INDEX i ON trades(price_mean);"
+                                         "ALTER TABLE trades ADD COLUMN note TEXT"),
+                        "");
+    struct rowset *r = rows_made(&trades, MINUTE_US, 3);
+    weir_put_string(&r->cell[1], "", 0);
+    weir_put_string(&r->cell[5], "a\0b", 3);
+    assert_int_equal(put(s, 2 * MINUTE_US, r), 0);
+    assert_int_equal(store_flush(s), 0);
+    store_free(s);
+    assert_string_equal(
+        shell("weir.db", "SELECT window_start, hex(symbol), \\\"count\\\", note IS NULL"
+                         " FROM trades INDEXED BY i ORDER BY 1, 3"),
+        "0|533030303030|0|1\n0|533030303031|3|1\n"
+        "60000000||0|1\n60000000|610062|3|1\n60000000|533030303032|6|1\n");
+}
+
+/* window_start alone, and with 199 more columns of all types in turn. */
+static void tables_may_have_one_column_or_many(void **state)
+{
+    (void)state;
+    static char name[200][8];
+    static struct table_column column[200];
+    static const enum weir_type type[] = {WEIR_INT, WEIR_FLOAT, WEIR_BOOL, WEIR_STRING};
+    struct table wide = trades;
+    wide.n_keys = 0;
+    wide.n_primary = 1;
+    wide.column = column;
+    column[0] = columns[0];
+    for (size_t c = 1; c < 200; c++) {
+        snprintf(name[c], sizeof(name[c]), "c%zu", c);
+        column[c] = (struct table_column){name[c], type[c % 4], "column"};
+    }
+    wide.n_columns = 1;
+    struct store *s = open_started(&wide);
+    struct rowset *r = rows_new(&wide, 2);
+    for (int64_t i = 0; i < 2; i++) {
+        weir_put_int(&r->cell[i], i * MINUTE_US);
+        r->cell[i].type = WEIR_TIME;
+    }
+    assert_int_equal(put(s, 2 * MINUTE_US, r), 0);
+    store_free(s);
+    wide.n_columns = 200;
+    s = open_started(&wide);
+    r = rows_new(&wide, 1);
+    weir_put_int(&r->cell[0], 2 * MINUTE_US);
+    r->cell[0].type = WEIR_TIME;
+    for (size_t c = 1; c < 200; c++) {
+        weir_put_int(&r->cell[c], 1);
+        r->cell[c].type = type[c % 4] == WEIR_BOOL ? WEIR_BOOL : WEIR_INT;
+        if (type[c % 4] == WEIR_STRING)
+            weir_put_string(&r->cell[c], "x", 1);
+    }
+    assert_int_equal(put(s, 3 * MINUTE_US, r), 0);
+    store_free(s);
+    assert_string_equal(
+        shell("weir.db", "SELECT window_start, c1, c2, c3, c4, typeof(c197), c198, c199"
+                         " FROM trades"),
+        "0|||||null||\n60000000|||||null||\n120000000|1.0|1|x|1|real|1|x\n");
+}
+
 static void retention_deletes_only_what_is_too_old(void **state)
 {
     (void)state;
@@ -504,6 +570,8 @@ int main(void)
         TEST(removed_output_column_becomes_null),
         TEST(changed_table_is_refused),
         TEST(values_of_a_wrong_type_become_null),
+        TEST(a_schema_changed_by_others_is_followed),
+        TEST(tables_may_have_one_column_or_many),
         TEST(retention_deletes_only_what_is_too_old),
         TEST(bad_reports_are_refused),
     };
