@@ -12,6 +12,7 @@
 
 #include "analyze/host.h"
 #include "analyze/pipeline.h"
+#include "base/clock.h"
 #include "base/queue.h"
 #include "group/filter.h"
 #include "group/groups.h"
@@ -97,8 +98,7 @@ int worker_close_windows(struct worker *w, int64_t until_us, struct error *error
 
 static inline int64_t window_start(const struct config_pipeline *c, int64_t us)
 {
-    int64_t r = (us - c->window_offset_us) % c->window_us;
-    return us - (r < 0 ? r + c->window_us : r);
+    return clock_window_start(us, c->window_us, c->window_offset_us);
 }
 
 #endif

@@ -40,22 +40,10 @@ void jsonout_string(struct buffer *b, const char *name, const char *value)
         buffer_puts(b, "null");
 }
 
-void jsonout_int(struct buffer *b, const char *name, int64_t value)
-{
-    jsonout_begin(b, name);
-    buffer_printf(b, "%" PRId64, value);
-}
-
 void jsonout_count(struct buffer *b, const char *name, uint64_t value)
 {
     jsonout_begin(b, name);
     buffer_printf(b, "%" PRIu64, value);
-}
-
-void jsonout_double(struct buffer *b, const char *name, double value)
-{
-    jsonout_begin(b, name);
-    buffer_put_json_double(b, value);
 }
 
 void jsonout_bool(struct buffer *b, const char *name, bool value)

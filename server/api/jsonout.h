@@ -15,9 +15,7 @@ void jsonout_open(struct buffer *b, const char *name, char bracket); /* '{' or '
 void jsonout_close(struct buffer *b, char bracket);                  /* '}' or ']' */
 void jsonout_string(struct buffer *b, const char *name,
                     const char *value); /* NULL: null */
-void jsonout_int(struct buffer *b, const char *name, int64_t value);
 void jsonout_count(struct buffer *b, const char *name, uint64_t value);
-void jsonout_double(struct buffer *b, const char *name, double value);
 void jsonout_bool(struct buffer *b, const char *name, bool value);
 void jsonout_time(struct buffer *b, const char *name,
                   int64_t us); /* INT64_MIN, _MAX: null */

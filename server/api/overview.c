@@ -228,18 +228,12 @@ static void overview_put_sources(struct buffer *b, const struct config_pipeline 
     jsonout_close(b, ']');
 }
 
-/* The first window that the watermark has not passed. */
-static int64_t overview_window_start(const struct config_pipeline *c,
-                                     int64_t watermark_us)
-{
-    int64_t rest = (watermark_us - c->window_offset_us % c->window_us) % c->window_us;
-    return watermark_us - (rest < 0 ? rest + c->window_us : rest);
-}
-
 static void overview_put_open(struct buffer *b, const struct config_pipeline *c,
                               int64_t watermark_us, const char *slowest)
 {
-    int64_t start_us = overview_window_start(c, watermark_us);
+    /* The first window that the watermark has not passed. */
+    int64_t start_us =
+        clock_window_start(watermark_us, c->window_us, c->window_offset_us);
     int64_t end_us, event_us;
     if (__builtin_add_overflow(start_us, c->window_us, &end_us) ||
         __builtin_add_overflow(end_us, c->out_of_orderness_us, &event_us))

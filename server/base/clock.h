@@ -17,6 +17,14 @@ int64_t clock_monotonic_us(void); /* for time-outs; never goes back */
 int64_t clock_monotonic_ns(void);
 int64_t clock_thread_cpu_ns(void); /* CPU time of the calling thread */
 
+/* Start of the window that `us` lies in. Windows of size_us begin at its multiples plus offset_us; `us`
+ * may be close to the ends of int64. */
+static inline int64_t clock_window_start(int64_t us, int64_t size_us, int64_t offset_us)
+{
+    int64_t rest = (us - offset_us % size_us) % size_us;
+    return us - (rest < 0 ? rest + size_us : rest);
+}
+
 /* Proleptic Gregorian calendar, any year that fits int64 microseconds. month 1-12, day 1-31. */
 int64_t clock_days_from_civil(int64_t year, unsigned month, unsigned day);
 

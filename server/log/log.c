@@ -490,11 +490,6 @@ int log_new(const struct log_options *options, struct metrics *metrics,
     return 0;
 }
 
-const char *log_name(const struct log *l)
-{
-    return l->name;
-}
-
 static int key_list_index(struct log *l, const size_t *column, size_t n, size_t *ret)
 {
     size_t i = 0;

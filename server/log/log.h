@@ -73,7 +73,6 @@ int log_new(const struct log_options *options, struct metrics *metrics,
  * lists share one. The arrays of the sink are copied. -ENOMEM. */
 int log_subscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys);
 int log_start(struct log *l, struct error *error);
-const char *log_name(const struct log *l);
 
 /* Number of a named source, from now on known. -ENOSPC: too many names. */
 int log_source(struct log *l, const char *name, size_t size, uint32_t *ret);

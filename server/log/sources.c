@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log/sources.h"
 
+#include "base/clock.h"
+
 void sources_heard(struct source_clock *clocks, uint32_t source, int64_t max_us,
                    int64_t now_us)
 {
@@ -10,15 +12,9 @@ void sources_heard(struct source_clock *clocks, uint32_t source, int64_t max_us,
     c->seen = true;
 }
 
-static int64_t floor_div(int64_t a, int64_t b)
+static int64_t window_start(const struct log_sink *sink, int64_t us)
 {
-    return a / b - (a % b < 0);
-}
-
-/* The window that event time `us` lies in, counted from the epoch. */
-static int64_t window_of(const struct log_sink *sink, int64_t us)
-{
-    return floor_div(us - sink->window_offset_us, sink->window_us);
+    return clock_window_start(us, sink->window_us, sink->window_offset_us);
 }
 
 /* All are silent: event time goes on from the newest event with the clock. Windows close one after the
@@ -29,15 +25,14 @@ static void advance(struct silence *s, const struct log_sink *sink, int64_t max_
                                  int64_t time_us),
                     void *ctx)
 {
-    int64_t last_window_end =
-        (window_of(sink, max_us) + 1) * sink->window_us + sink->window_offset_us;
+    int64_t last_window_end = window_start(sink, max_us) + sink->window_us;
     int64_t now_us = max_us + silent_us - sink->out_of_orderness_us;
     if (now_us > last_window_end)
         now_us = last_window_end;
     int64_t from_us = max_us - sink->out_of_orderness_us;
     if (s->advanced_us > from_us)
         from_us = s->advanced_us;
-    if (now_us <= from_us || window_of(sink, now_us) == window_of(sink, from_us))
+    if (now_us <= from_us || window_start(sink, now_us) == window_start(sink, from_us))
         return;
     s->advanced_us = now_us;
     call(ctx, LOG_ADVANCE, 0, now_us);
