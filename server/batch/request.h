@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a producer hands over at once: all of it is taken, or nothing. And how it hears that what it
+ * handed over is on disk.
+ */
+#ifndef WEIR_BATCH_REQUEST_H
+#define WEIR_BATCH_REQUEST_H
+
+#include "batch/batch.h"
+
+#include <stdlib.h>
+
+#define REQUEST_KEY_MAX    255   /* bytes of an Idempotency-Key */
+#define REQUEST_ERRORS_MAX 32768 /* bytes of the JSON array of faults kept with one */
+
+/* Somebody who waits until a request is durable, without a thread of their own: called once. */
+struct ticket {
+    void (*done)(
+        void *ctx); /* from the log's thread, with a lock held: must not call the log */
+    void *ctx;
+    int result; /* set before done: 0, or -ENOSPC, -EDQUOT: nothing was taken */
+    uint64_t
+        position; /* of the last entry that the request is part of; 0: it has no rows */
+    struct ticket *next, *prev; /* the log's */
+    bool waiting;               /* the log's */
+};
+
+/* What came of a request, as it is told again to a producer that repeats it. */
+struct request_answer {
+    uint64_t accepted, rejected, position;
+    char *
+        errors; /* JSON array of the faults, as it was answered; malloc'ed; NULL: none */
+    size_t errors_size;
+};
+
+/* Idempotency-Key of a request. */
+struct request_key {
+    const char *key; /* 1 to REQUEST_KEY_MAX bytes */
+    size_t size;
+    uint64_t
+        digest; /* of the body: the same key with another body is a mistake of the producer's */
+    struct request_answer answer; /* position: filled in by the log */
+};
+
+/* What is known of a key that was used before. */
+struct request_known {
+    uint64_t digest;
+    struct request_answer answer; /* its own copy: request_answer_free */
+};
+
+struct request {
+    uint32_t source; /* small number of the source; 0: all that give no name */
+    size_t n;
+    struct batch *const *
+        batch; /* unsealed; none is empty. n is 0: only to wait for what was put before */
+    struct ticket *ticket;         /* NULL: nobody waits (ack: memory) */
+    const struct request_key *key; /* NULL: none. Copied */
+};
+
+static inline void request_answer_free(struct request_answer *a)
+{
+    free(a->errors);
+    a->errors = NULL;
+    a->errors_size = 0;
+}
+
+#endif
