@@ -2,6 +2,7 @@
 #include "analyze/worker.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/logger.h"
 
 #include <errno.h>
@@ -13,13 +14,6 @@
 #define PREFETCH_KEYS                                                                  \
     4096u /* keys from which on their records do not fit the first caches */
 #define PREFETCH_ROWS 16u /* rows ahead */
-
-/* Upper half of the hash: the lower one places keys in the worker's table. */
-static bool mine(const struct worker *w, uint64_t hash)
-{
-    return w->pipeline->config->workers == 1 ||
-           (hash >> 32) * w->pipeline->config->workers >> 32 == w->index;
-}
 
 /* The worker's key numbers for the distinct keys of the batch. */
 static int map_keys(struct worker *w, const struct key_ids *k)
@@ -33,7 +27,7 @@ static int map_keys(struct worker *w, const struct key_ids *k)
     }
     for (uint32_t i = 0; i < k->n; i++) {
         w->key_map[i] = KEY_NULL;
-        if (mine(w, k->hash[i]) &&
+        if (worker_owns(w, k->hash[i]) &&
             groups_key(&w->groups, k->bytes + k->offset[i],
                        k->offset[i + 1] - k->offset[i], k->hash[i], &w->key_map[i]) < 0)
             return -ENOMEM;
@@ -160,6 +154,18 @@ static int open_group(struct worker *w, uint32_t key, int64_t start_us,
     return 0;
 }
 
+int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
+                      int64_t start_us, uint32_t *ret_slot)
+{
+    uint32_t number;
+    int r = groups_key(&w->groups, key, size, hash, &number);
+    if (r == 0)
+        r = open_group(w, number, start_us, ret_slot);
+    if (r == 0)
+        groups_touch(&w->groups, *ret_slot);
+    return r;
+}
+
 /* The slot of each row's group into slot[]; rows over the limit of groups are taken out. */
 static int find_slots(struct worker *w, const struct batch *b, uint32_t *n)
 {
@@ -191,8 +197,11 @@ static int find_slots(struct worker *w, const struct batch *b, uint32_t *n)
     return 0;
 }
 
-static void prefetch_states(const struct worker *w, uint32_t n)
+/* The states of the rows' groups are about to change. */
+static void touch_states(struct worker *w, uint32_t n)
 {
+    for (uint32_t i = 0; i < n; i++)
+        groups_touch(&w->groups, w->slot[i]);
     if (w->groups.n_keys <= PREFETCH_KEYS)
         return;
     for (uint32_t i = 0; i < n; i++)
@@ -228,8 +237,7 @@ static int update_stage(struct worker *w, size_t i, const struct log_entry *e,
     return r ? -EINVAL : 0;
 }
 
-/* The text of the stage that failed, with its name. */
-static int stage_error(struct worker *w, int r, struct error *error)
+int worker_error(struct worker *w, int r, struct error *error)
 {
     if (r != -EINVAL)
         return error_set(error, r, "%s", strerror(-r));
@@ -254,7 +262,7 @@ static int read_block(struct worker *w, const struct log_entry *e, uint32_t bloc
         r = find_slots(w, b, &n);
     }
     if (r == 0)
-        prefetch_states(w, n);
+        touch_states(w, n);
     for (size_t i = 0; r == 0 && n && i < p->n_stages; i++)
         r = update_stage(w, i, e, n);
     metric_add(&p->events, n);
@@ -281,9 +289,25 @@ static int64_t end_of_windows(const struct worker *w)
     return window_start(c, w->watermark.newest_us) + c->window_us;
 }
 
+static int checkpoint(struct worker *w, const struct log_entry *e, struct error *error)
+{
+    const struct pipeline_sink *sink = &w->pipeline->sink;
+    struct checkpoint *c;
+    int r = checkpoint_make(w, e, &c);
+    if (r < 0)
+        return worker_error(w, r, error);
+    fault_point("checkpoint_part");
+    r = sink->checkpoint(sink->ctx, w->pipeline->config->name, c);
+    return r < 0 ? error_set(error, r, "a checkpoint cannot be handed on: %s",
+                             strerror(-r))
+                 : 0;
+}
+
 static int read_entry(struct worker *w, const struct log_entry *e, struct error *error)
 {
     int r = 0;
+    if (e->kind == LOG_CHECKPOINT)
+        return checkpoint(w, e, error);
     switch (e->kind) {
     case LOG_BATCH:
         r = read_batch(w, e);
@@ -297,13 +321,15 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
     case LOG_END:
         watermark_advance(&w->watermark, end_of_windows(w));
         break;
+    case LOG_CHECKPOINT:
+        break;
     }
     if (r < 0)
-        return stage_error(w, r, error);
+        return worker_error(w, r, error);
     w->position = e->position;
     r = worker_close_windows(w, w->watermark.value_us, error);
     if (r < 0)
-        return error->text[0] ? r : stage_error(w, r, error);
+        return error->text[0] ? r : worker_error(w, r, error);
     return 0;
 }
 

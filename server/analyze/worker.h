@@ -10,6 +10,7 @@
 #ifndef WEIR_ANALYZE_WORKER_H
 #define WEIR_ANALYZE_WORKER_H
 
+#include "analyze/checkpoint.h"
 #include "analyze/host.h"
 #include "analyze/pipeline.h"
 #include "base/clock.h"
@@ -74,6 +75,7 @@ struct worker {
     size_t key_map_room;
     uint32_t broken_slot; /* of the group whose init failed: no states; SLOT_NONE */
     uint64_t position;
+    bool checkpointed; /* once: from then on only what changes is written */
     uint64_t groups_shown;
     int64_t cpu_shown_ns;
     uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot[BATCH_BLOCK], keep[BATCH_BLOCK];
@@ -82,6 +84,22 @@ struct worker {
 
 /* Gives the states of stages [first, end) of a group back to their plugins. */
 void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t end);
+
+/* True if keys of this hash are the worker's. The upper half of the hash: the lower one places keys in
+ * its table. */
+static inline bool worker_owns(const struct worker *w, uint64_t hash)
+{
+    return w->pipeline->config->workers == 1 ||
+           (hash >> 32) * w->pipeline->config->workers >> 32 == w->index;
+}
+
+/* The group of a key in a window, opened with fresh states if need be. -ENOSPC: max_groups are open;
+ * -EINVAL: a plugin's init failed; -ENOMEM. */
+int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
+                      int64_t start_us, uint32_t *ret_slot);
+
+/* The text of the stage that failed, with its name; returns r. */
+int worker_error(struct worker *w, int r, struct error *error);
 
 int worker_init(struct worker *w, struct pipeline *p, unsigned index,
                 int64_t watermark_us, struct error *error);

@@ -11,10 +11,18 @@
 #define DEAD_KEYS_MIN                                                                  \
     4096u /* so many keys without a group are kept: they mostly come back */
 
+/* What a checkpoint writes as one value: some pages of the database. */
+#define BLOCK_BYTES     65536u
+#define BLOCK_SHIFT_MIN 3u
+#define BLOCK_SHIFT_MAX 10u
+
 int groups_init(struct groups *g, uint64_t max_open, size_t stride)
 {
     *g = (struct groups){
         .keys_free = SLOT_NONE, .slots_free = SLOT_NONE, .stride = stride};
+    g->block_shift = BLOCK_SHIFT_MAX;
+    while (g->block_shift > BLOCK_SHIFT_MIN && stride << g->block_shift > BLOCK_BYTES)
+        g->block_shift--;
     g->max_open = max_open < SLOT_NONE - 1 ? max_open : SLOT_NONE - 1;
     g->reserved = (size_t)g->max_open * stride;
     g->states = mmap(NULL, g->reserved ? g->reserved : 1, PROT_READ | PROT_WRITE,
@@ -39,6 +47,7 @@ void groups_free(struct groups *g)
     if (g->states)
         munmap(g->states, g->reserved ? g->reserved : 1);
     free(g->window);
+    free(g->dirty);
     free(g->key);
     free(g->recent);
     free(g->slot);
@@ -195,6 +204,18 @@ static struct group_window *window_at(struct groups *g, int64_t start_us)
     return &g->window[i];
 }
 
+/* Room for the mark of the next slot's block. */
+static int grow_dirty(struct groups *g)
+{
+    uint32_t block = g->n_slots >> g->block_shift, room = g->dirty_room;
+    if (block < room)
+        return 0;
+    int r = grow32(&g->dirty, sizeof(*g->dirty), block, &g->dirty_room);
+    if (r == 0)
+        memset(g->dirty + room, 0, g->dirty_room - room);
+    return r;
+}
+
 static int slot_new(struct groups *g, uint32_t *ret)
 {
     if (g->slots_free != SLOT_NONE) {
@@ -202,7 +223,8 @@ static int slot_new(struct groups *g, uint32_t *ret)
         g->slots_free = g->slot[*ret].next;
         return 0;
     }
-    if (grow32(&g->slot, sizeof(*g->slot), g->n_slots, &g->slots_room) < 0)
+    if (grow32(&g->slot, sizeof(*g->slot), g->n_slots, &g->slots_room) < 0 ||
+        grow_dirty(g) < 0)
         return -ENOMEM;
     *ret = g->n_slots++;
     return 0;
@@ -210,6 +232,8 @@ static int slot_new(struct groups *g, uint32_t *ret)
 
 static void slot_free(struct groups *g, uint32_t slot)
 {
+    groups_touch(g, slot);
+    g->slot[slot].key = SLOT_NONE;
     g->slot[slot].next = g->slots_free;
     g->slots_free = slot;
 }

@@ -36,7 +36,7 @@ struct group_key {
 
 struct group_slot {
     int64_t start_us;
-    uint32_t key;
+    uint32_t key;  /* SLOT_NONE: the slot is free */
     uint32_t next; /* free slot */
 };
 
@@ -62,6 +62,9 @@ struct groups {
     uint64_t open, max_open;
     char *states; /* reserved for max_open slots; pages appear as they are used */
     size_t stride, reserved;
+    uint8_t *dirty; /* of each block of slots: 1 if it is not as it was at the last checkpoint */
+    uint32_t dirty_room;
+    unsigned block_shift; /* slot >> block_shift is the number of its block */
 
     struct group_window *window; /* open ones, oldest first */
     size_t n_windows, windows_room;
@@ -84,6 +87,18 @@ int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_
 static inline void *groups_state(const struct groups *g, uint32_t slot)
 {
     return g->states + (size_t)slot * g->stride;
+}
+
+/* The group at `slot` is not as it was at the last checkpoint. */
+static inline void groups_touch(struct groups *g, uint32_t slot)
+{
+    g->dirty[slot >> g->block_shift] = 1;
+}
+
+/* Blocks that may hold groups. */
+static inline uint32_t groups_blocks(const struct groups *g)
+{
+    return g->n_slots ? ((g->n_slots - 1) >> g->block_shift) + 1 : 0;
 }
 
 /* The oldest open window, or NULL. */

@@ -56,11 +56,18 @@ void inbox_free_rows(struct rowset *r)
     }
 }
 
+static void inbox_free_content(const struct inbox_item *item)
+{
+    inbox_free_rows(item->report.rows);
+    checkpoint_free(item->checkpoint);
+    store_stream_free(item->stream);
+}
+
 void inbox_item_free(struct inbox_item *list)
 {
     while (list) {
         struct inbox_item *next = list->next;
-        inbox_free_rows(list->report.rows);
+        inbox_free_content(list);
         free(list);
         list = next;
     }
@@ -102,16 +109,16 @@ static int inbox_append(struct inbox *k, struct inbox_item *item)
     return err;
 }
 
-int inbox_put(struct inbox *k, const struct store_report *report)
+int inbox_put(struct inbox *k, const struct inbox_item *given)
 {
-    struct inbox_item *item = calloc(1, sizeof(*item));
+    struct inbox_item *item = malloc(sizeof(*item));
     if (!item) {
-        inbox_free_rows(report->rows);
+        inbox_free_content(given);
         return -ENOMEM;
     }
-    item->report = *report;
+    *item = *given;
     item->put_us = clock_monotonic_us();
-    for (const struct rowset *r = report->rows; r; r = r->next)
+    for (const struct rowset *r = item->report.rows; r; r = r->next)
         item->n_rows += r->n_rows;
     int err = inbox_append(k, item);
     if (err)

@@ -16,7 +16,9 @@
 struct inbox;
 
 struct inbox_item {
-    struct store_report report;
+    struct store_report report; /* pipeline NULL: there is none */
+    struct checkpoint *checkpoint; /* of report.pipeline; NULL: none */
+    struct store_stream *stream;   /* NULL: none */
     size_t n_rows;
     int64_t put_us; /* clock_monotonic_us */
     struct inbox_item *next;
@@ -27,8 +29,8 @@ void inbox_free(struct inbox *k); /* with the items left in it */
 void inbox_item_free(struct inbox_item *list);
 void inbox_free_rows(struct rowset *list);
 
-/* Workers. Put takes the rows in any case; -EIO once failed, -ESHUTDOWN once closed. */
-int inbox_put(struct inbox *k, const struct store_report *report);
+/* Workers. Put takes the item, what it holds, in any case; -EIO once failed, -ESHUTDOWN once closed. */
+int inbox_put(struct inbox *k, const struct inbox_item *item);
 int inbox_flush(struct inbox *k);
 void inbox_hurry(struct inbox *k); /* the end is near: see inbox_pause */
 void inbox_close(struct inbox *k);

@@ -33,6 +33,7 @@ struct store_pipeline {
     int64_t committed_us; /* watermark in the file; INT64_MIN: none */
     uint64_t position;    /* in the file */
     bool changed;         /* a worker has spoken since the last commit */
+    struct checkpoint *parts; /* of checkpoints that are not in the file yet, in the order they came */
     struct store_pipeline *next;
 };
 
@@ -53,13 +54,22 @@ struct store_counters {
     _Atomic uint64_t rows, known_rows, commits, commit_ns, retries, purged, wrong_cells;
 };
 
+/* Statements of checkpoints.c and requests.c. */
+struct store_statements {
+    sqlite3_stmt *checkpoint_put, *checkpoint_number, *states_clear, *state_put,
+        *state_delete;
+    sqlite3_stmt *request_put, *request_forget, *stream_put;
+};
+
 struct store {
+    struct store_options options; /* path is not valid */
     char *path;
     int lock; /* descriptor of PATH.lock, flocked */
     sqlite3 *db;
     struct store_pipeline *pipelines;
     struct store_table *tables;
     sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
+    struct store_statements statement;
     struct inbox *inbox;
     size_t known_rows; /* of this transaction: those that were in the file already */
     struct store_counters count;
@@ -81,6 +91,20 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r);
  * more. Returns a SQLite result code. */
 int purge_prepare(struct store *s, struct store_table *t);
 int purge_run(struct store *s, size_t budget, bool *ret_more);
+
+/* checkpoints.c: parts are collected (note), written once they are complete (write: a SQLite result
+ * code), and told of once that is committed. */
+int checkpoints_prepare(struct store *s, struct error *error);
+void checkpoints_free(struct store *s);
+void checkpoints_drop(struct store_pipeline *p);
+void checkpoints_note(struct store_pipeline *p, struct checkpoint *c); /* takes it */
+int checkpoints_write(struct store *s, const struct store_pipeline *p);
+void checkpoints_committed(struct store *s, struct store_pipeline *p);
+
+/* requests.c: keys of requests. Write returns a SQLite result code. */
+int requests_prepare(struct store *s, struct error *error);
+void requests_free(struct store *s);
+int requests_write(struct store *s, const struct store_stream *r);
 
 /* writer.c */
 void *writer_run(void *store);

@@ -70,7 +70,7 @@ static int store_check_path(const char *path, struct error *error)
 /* Larger caches and longer WALs gain a few per cent of speed and cost memory and longest commit. */
 static const char store_pragmas[] = "PRAGMA page_size = 16384;"
                                     "PRAGMA journal_mode = WAL;"
-                                    "PRAGMA synchronous = NORMAL;"
+                                    "PRAGMA synchronous = FULL;"
                                     "PRAGMA cache_size = -16384;"
                                     "PRAGMA wal_autocheckpoint = 1000;"
                                     "PRAGMA journal_size_limit = 67108864;"
@@ -89,6 +89,10 @@ static int store_prepare(struct store *s, struct error *error)
         err = db_prepare(s->db, "ROLLBACK", keep, &s->rollback, error);
     if (!err)
         err = db_prepare(s->db, sql_pipeline_put, keep, &s->put_pipeline, error);
+    if (!err)
+        err = checkpoints_prepare(s, error);
+    if (!err)
+        err = requests_prepare(s, error);
     return err;
 }
 
@@ -151,6 +155,7 @@ static int store_open_steps(struct store *s, const struct store_options *o,
                             struct error *error)
 {
     s->lock = -1;
+    s->options = *o;
     s->path = strdup(o->path);
     size_t reports = o->queue_rowsets ? o->queue_rowsets : STORE_REPORTS_DEFAULT;
     if (!s->path || inbox_new(reports, o->commit_interval_us, &s->inbox))
@@ -237,7 +242,23 @@ int store_put(struct store *s, const struct store_report *report)
         inbox_free_rows(report->rows);
         return -EINVAL;
     }
-    return inbox_put(s->inbox, report);
+    return inbox_put(s->inbox, &(struct inbox_item){.report = *report});
+}
+
+int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoint *c)
+{
+    if (c->worker >= c->workers || c->workers > STORE_WORKERS_MAX ||
+        !store_find_pipeline(s, pipeline)) {
+        checkpoint_free(c);
+        return -EINVAL;
+    }
+    const struct inbox_item item = {.report.pipeline = pipeline, .checkpoint = c};
+    return inbox_put(s->inbox, &item);
+}
+
+int store_put_stream(struct store *s, struct store_stream *r)
+{
+    return inbox_put(s->inbox, &(struct inbox_item){.stream = r});
 }
 
 int store_flush(struct store *s)
@@ -262,6 +283,7 @@ static void store_free_tables(struct store *s)
     }
     for (struct store_pipeline *p = s->pipelines, *next; p; p = next) {
         next = p->next;
+        checkpoints_drop(p);
         free(p->name);
         free(p);
     }
@@ -280,6 +302,8 @@ void store_free(struct store *s)
     sqlite3_finalize(s->commit);
     sqlite3_finalize(s->rollback);
     sqlite3_finalize(s->put_pipeline);
+    checkpoints_free(s);
+    requests_free(s);
     sqlite3_close(s->db);
     inbox_free(s->inbox);
     if (s->lock >= 0)

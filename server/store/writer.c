@@ -8,6 +8,7 @@
  *                              +-------+
  */
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/logger.h"
 #include "store/db.h"
 #include "store/internal.h"
@@ -36,10 +37,16 @@ static void writer_note_closed(struct store_pipeline *p, const struct rowset *r)
         p->closed_us = end_us;
 }
 
-static void writer_note(struct store *s, const struct inbox_item *list)
+static void writer_note(struct store *s, struct inbox_item *list)
 {
-    for (const struct inbox_item *i = list; i; i = i->next) {
-        struct store_pipeline *p = store_find_pipeline(s, i->report.pipeline);
+    for (struct inbox_item *i = list; i; i = i->next) {
+        struct store_pipeline *p =
+            i->report.pipeline ? store_find_pipeline(s, i->report.pipeline) : NULL;
+        if (p && i->checkpoint)
+            checkpoints_note(p, i->checkpoint);
+        i->checkpoint = NULL;
+        if (!p || !i->report.workers)
+            continue;
         p->workers = i->report.workers;
         struct store_worker *w = &p->worker[i->report.worker];
         w->position = i->report.position;
@@ -107,14 +114,24 @@ static int writer_rows(struct store *s, const struct inbox_item *list)
 static int writer_transaction(struct store *s, const struct inbox_item *list)
 {
     s->known_rows = 0;
+    fault_point("store_begin");
     int code = writer_step(s->begin);
     if (!code)
         code = writer_rows(s, list);
-    for (struct store_pipeline *p = s->pipelines; !code && p; p = p->next)
+    fault_point("store_rows");
+    for (struct store_pipeline *p = s->pipelines; !code && p; p = p->next) {
         if (p->changed)
             code = writer_put_pipeline(s, p);
+        if (!code)
+            code = checkpoints_write(s, p);
+    }
+    for (const struct inbox_item *i = list; !code && i; i = i->next)
+        if (i->stream)
+            code = requests_write(s, i->stream);
+    fault_point("store_commit");
     if (!code)
         code = writer_step(s->commit);
+    fault_point("store_committed");
     return code;
 }
 
@@ -125,9 +142,13 @@ static void writer_roll_back(struct store *s)
         writer_step(s->rollback);
 }
 
-static void writer_committed(struct store *s)
+static void writer_committed(struct store *s, const struct inbox_item *list)
 {
+    for (const struct inbox_item *i = list; i; i = i->next)
+        if (i->stream && s->options.kept)
+            s->options.kept(s->options.ctx, i->stream->stream, i->stream->position);
     for (struct store_pipeline *p = s->pipelines; p; p = p->next) {
+        checkpoints_committed(s, p);
         if (!p->changed)
             continue;
         struct store_worker least = writer_least(p);
@@ -177,7 +198,7 @@ static int writer_commit(struct store *s, struct inbox_item *list, size_t *ret_r
     int code = writer_persist(s, list);
     if (code)
         return code;
-    writer_committed(s);
+    writer_committed(s, list);
     metric_add(&s->count.rows, rows - s->known_rows);
     metric_add(&s->count.known_rows, s->known_rows);
     metric_add(&s->count.commits, 1);
