@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "wire.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/logger.h"
 
@@ -15,27 +16,66 @@
 
 static int stream_name(void *ctx, const char *name, size_t size, uint32_t *ret_source)
 {
-    return log_source(ctx, name, size, ret_source);
+    const struct weir_intake *in = ctx;
+    return log_source(in->log, name, size, ret_source);
 }
 
-static int stream_append(void *ctx, uint32_t source, struct batch *batch)
+/* There is no journal behind the log yet: what is taken counts as durable at once, at no position. Once
+ * the first batch is in, the others wait for room, so that a request is taken whole. */
+static int stream_put(const struct weir_intake *in, const struct request *r, bool wait)
 {
-    return log_append(ctx, source, batch);
+    for (size_t i = 0; i < r->n; i++) {
+        int rc = i || wait ? log_append_wait(in->log, r->source, r->batch[i])
+                           : log_append(in->log, r->source, r->batch[i]);
+        if (rc)
+            return rc;
+    }
+    if (r->key)
+        idempotency_complete(in->keys, r->key, clock_now_us());
+    if (r->ticket)
+        r->ticket->done(r->ticket->ctx);
+    return 0;
 }
 
-static int stream_append_wait(void *ctx, uint32_t source, struct batch *batch)
+static int stream_append(void *ctx, const struct request *r)
 {
-    return log_append_wait(ctx, source, batch);
+    return stream_put(ctx, r, false);
+}
+
+static int stream_append_wait(void *ctx, const struct request *r)
+{
+    return stream_put(ctx, r, true);
 }
 
 static void stream_wait(void *ctx, struct waiter *w)
 {
-    log_wait(ctx, w);
+    const struct weir_intake *in = ctx;
+    log_wait(in->log, w);
 }
 
 static void stream_unwait(void *ctx, struct waiter *w)
 {
-    log_unwait(ctx, w);
+    const struct weir_intake *in = ctx;
+    log_unwait(in->log, w);
+}
+
+static void stream_cancel(void *ctx, struct ticket *t)
+{
+    (void)ctx;
+    (void)t; /* it was called before append returned */
+}
+
+static int stream_key_begin(void *ctx, const char *key, size_t size,
+                            struct request_known *ret)
+{
+    const struct weir_intake *in = ctx;
+    return idempotency_begin(in->keys, key, size, clock_now_us(), ret);
+}
+
+static void stream_key_abandon(void *ctx, const char *key, size_t size)
+{
+    const struct weir_intake *in = ctx;
+    idempotency_abandon(in->keys, key, size);
 }
 
 static int results_put(void *ctx, const char *pipeline, unsigned worker,
@@ -59,7 +99,8 @@ static int load_pipelines(struct weir *w, struct error *error)
     w->pipeline = calloc(c->n_pipelines + 1, sizeof(struct pipeline *));
     w->log = calloc(c->n_streams + 1, sizeof(struct log *));
     w->stream = calloc(c->n_streams + 1, sizeof(struct source_stream));
-    if (!w->pipeline || !w->log || !w->stream)
+    w->intake = calloc(c->n_streams + 1, sizeof(struct weir_intake));
+    if (!w->pipeline || !w->log || !w->stream || !w->intake)
         return error_set(error, -ENOMEM, "no memory");
     for (size_t i = 0; i < c->n_pipelines; i++) {
         int r = pipeline_new(c, &c->pipeline[i], w->plugins, w->metrics,
@@ -132,6 +173,26 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
 
 /* ---- Running ---------------------------------------------------------------------------------- */
 
+static int start_intake(struct weir *w, size_t i)
+{
+    const struct config_server *s = &w->config->server;
+    const struct idempotency_options options = {.stream = w->config->stream[i].name,
+                                                .max_keys = s->idempotency_keys,
+                                                .retain_us = s->idempotency_retain_us};
+    w->intake[i].log = w->log[i];
+    w->intake[i].store = w->store;
+    w->stream[i].sink = (struct source_sink){.ctx = &w->intake[i],
+                                             .name = stream_name,
+                                             .append = stream_append,
+                                             .append_wait = stream_append_wait,
+                                             .wait = stream_wait,
+                                             .unwait = stream_unwait,
+                                             .cancel = stream_cancel,
+                                             .key_begin = stream_key_begin,
+                                             .key_abandon = stream_key_abandon};
+    return idempotency_new(&options, w->metrics, &w->intake[i].keys);
+}
+
 static int start_stream(struct weir *w, size_t i, struct error *error)
 {
     const struct config_stream *c = &w->config->stream[i];
@@ -150,15 +211,12 @@ static int start_stream(struct weir *w, size_t i, struct error *error)
                                 .record_max = s->max_record,
                                 .depth_max = DEPTH_MAX,
                                 .max_future_skew_us = c->max_future_skew_us};
-    w->stream[i].sink = (struct source_sink){.ctx = w->log[i],
-                                             .name = stream_name,
-                                             .append = stream_append,
-                                             .append_wait = stream_append_wait,
-                                             .wait = stream_wait,
-                                             .unwait = stream_unwait};
     w->stream[i].max_body = s->max_body;
     w->stream[i].queue_wait_us = s->queue_wait_us;
-    r = source_count(&w->stream[i], w->metrics);
+    w->stream[i].durable = c->durable;
+    r = start_intake(w, i);
+    if (r == 0)
+        r = source_count(&w->stream[i], w->metrics);
     return r < 0 ? error_set(error, r, "no memory") : 0;
 }
 
@@ -236,6 +294,9 @@ void weir_free(struct weir *w)
         log_free(w->log[i]);
     for (size_t i = 0; w->pipeline && i < w->config->n_pipelines; i++)
         pipeline_free(w->pipeline[i]);
+    for (size_t i = 0; w->intake && i < w->config->n_streams; i++)
+        idempotency_free(w->intake[i].keys);
+    free(w->intake);
     free(w->stream);
     free(w->log);
     free(w->pipeline);

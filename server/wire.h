@@ -11,9 +11,16 @@
 
 #include "analyze/pipeline.h"
 #include "config/config.h"
+#include "log/idempotency.h"
 #include "log/log.h"
 #include "source/source.h"
 #include "store/store.h"
+
+struct weir_intake { /* what the sink of a stream hands to */
+    struct log *log;
+    struct idempotency *keys;
+    struct store *store;
+};
 
 struct weir {
     struct config *config;
@@ -23,6 +30,7 @@ struct weir {
     struct store *store;
     struct log **log;             /* config->n_streams */
     struct source_stream *stream; /* config->n_streams */
+    struct weir_intake *intake;   /* config->n_streams */
     bool lost;                    /* results that were not committed at the end */
 };
 
