@@ -185,7 +185,8 @@ static int push(struct weir *w, size_t stream, const struct run_options *o,
     if (show)
         fputc('\n', stderr);
     /* Stopped half-way: what is open is not final, and is not given out as if it were. */
-    uint64_t open_groups = weir_stop(w, r != -EINTR);
+    uint64_t open_groups =
+        weir_stop(w, r == -EINTR ? LOG_LEAVE : LOG_FINISH, clock_monotonic_us());
     print_faults(result);
     if (r < 0)
         fprintf(stderr, "weir: %s\n", error.text);
@@ -213,7 +214,7 @@ static int run(const struct run_options *o)
     if (r == 0)
         r = weir_open_store(w, o->database, &status, &error);
     if (r == 0)
-        r = weir_start(w, &status, &error);
+        r = weir_start(w, WEIR_RUN, &status, &error);
     struct source_result *result = r == 0 ? calloc(1, sizeof(*result)) : NULL;
     if (r < 0)
         fprintf(stderr, "weir: %s\n", error.text);

@@ -27,8 +27,7 @@ int recover_stream(struct weir *w, struct restore *r, size_t stream,
             continue;
         if (err < 0)
             return err;
-        options->position =
-            position > options->position ? position : options->position;
+        options->position = position > options->position ? position : options->position;
         options->least = position < options->least ? position : options->least;
     }
     return 0;
@@ -72,10 +71,11 @@ static int load_groups(struct restore *r, struct pipeline *p,
     *ret_same = strcmp(definition, c->definition) == 0;
     free(definition);
     if (!*ret_same) {
-        log_warn("recover",
-                 "pipeline '%s' has another definition than before: it starts afresh behind "
-                 "entry %llu; %llu groups of windows that were open are given up",
-                 name, (unsigned long long)c->position, (unsigned long long)c->groups);
+        log_warn(
+            "recover",
+            "pipeline '%s' has another definition than before: it starts afresh behind "
+            "entry %llu; %llu groups of windows that were open are given up",
+            name, (unsigned long long)c->position, (unsigned long long)c->groups);
         return 0;
     }
     struct loading l = {.pipeline = p, .error = error};
@@ -89,7 +89,8 @@ static bool journal_has(struct pipeline *p, struct log *log, uint64_t position)
     if (position + 1 >= first)
         return true;
     log_error("recover",
-              "pipeline '%s' stopped at entry %llu, and the journal begins at %llu: it starts "
+              "pipeline '%s' stopped at entry %llu, and the journal begins at %llu: it "
+              "starts "
               "afresh there",
               pipeline_config(p)->name, (unsigned long long)position,
               (unsigned long long)first);
@@ -109,9 +110,8 @@ static int load(struct restore *r, struct pipeline *p, struct log *log,
     return has ? load_groups(r, p, c, ret_same, error) : 0;
 }
 
-/* So that the next start finds where the pipeline began, whatever happens until its first checkpoint. */
-static int begin(struct restore *r, struct pipeline *p, struct log *log,
-                 const char *stream, uint64_t *ret_position, struct error *error)
+static int begin(struct restore *r, struct log *log, const char *stream,
+                 uint64_t *ret_position, struct error *error)
 {
     uint64_t kept;
     int err = restore_stream(r, stream, &kept, error);
@@ -138,10 +138,11 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
         return err;
     err = restore_checkpoint(r, c->name, &stored, error);
     if (err == -ENOENT)
-        err = begin(r, p, log, w->config->stream[c->stream].name, ret_position, error);
+        err = begin(r, log, w->config->stream[c->stream].name, ret_position, error);
     else if (err == 0)
         err = load(r, p, log, &stored, ret_position, &same, error);
     restore_checkpoint_free(&stored);
+    /* So that the next start finds where it began, whatever happens until its first checkpoint. */
     if (err == 0 && !same)
         err = pipeline_first_checkpoint(p, *ret_position, error);
     if (err < 0)

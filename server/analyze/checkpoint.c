@@ -144,7 +144,8 @@ static int make_marks(const struct watermark *w, struct checkpoint *c)
     return 0;
 }
 
-int checkpoint_make(struct worker *w, const struct log_entry *e, struct checkpoint **ret)
+int checkpoint_make(struct worker *w, const struct log_entry *e,
+                    struct checkpoint **ret)
 {
     struct checkpoint *c = calloc(1, sizeof(*c));
     if (!c)
@@ -303,8 +304,8 @@ static void put_param(struct buffer *b, const struct weir_param *p, const char *
 static void put_stage(struct buffer *b, const struct stage *s)
 {
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
-    buffer_printf(b, "analyzer %s %s state=%zu%s", a->name, a->version ? a->version : "",
-                  a->state_size, a->save ? " saved" : "");
+    buffer_printf(b, "analyzer %s %s state=%zu%s", a->name,
+                  a->version ? a->version : "", a->state_size, a->save ? " saved" : "");
     for (const struct weir_param *p = a->params; p && p->name; p++)
         put_param(b, p, s->binding->config);
     buffer_puts(b, " types=");

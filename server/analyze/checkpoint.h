@@ -31,7 +31,7 @@ struct checkpoint {
     uint64_t number; /* as the log counts them: parts of one have the same */
     uint64_t position;
     unsigned worker, workers;
-    bool whole; /* blocks that are not here hold nothing */
+    bool whole;       /* blocks that are not here hold nothing */
     char *definition; /* what the states are of; of worker 0, otherwise NULL */
     char *marks;      /* the watermark and its sources; of worker 0, otherwise NULL */
     size_t marks_size;
@@ -48,7 +48,8 @@ struct pipeline;
 
 /* Of the worker as it is, as the entry LOG_CHECKPOINT asks for; its blocks count as unchanged from now on. -EINVAL: a plugin failed (the text
  * is in its host); -ENOMEM. */
-int checkpoint_make(struct worker *w, const struct log_entry *e, struct checkpoint **ret);
+int checkpoint_make(struct worker *w, const struct log_entry *e,
+                    struct checkpoint **ret);
 
 /* Opens the groups of a block in the workers that their keys belong to. Before the workers run. -EBADMSG:
  * not what checkpoint_make writes; -EINVAL: a plugin cannot load its state; -ENOSPC; -ENOMEM. */

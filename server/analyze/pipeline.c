@@ -16,10 +16,11 @@ static int check_can_be_saved(const struct weir_analyzer *a,
 {
     if (!a->drop || a->save)
         return 0;
-    return node_error(c->node, error,
-                      "analyzer '%s' has states with memory of their own (drop), but no save "
-                      "and load: they would be lost at a restart",
-                      a->name);
+    return node_error(
+        c->node, error,
+        "analyzer '%s' has states with memory of their own (drop), but no save "
+        "and load: they would be lost at a restart",
+        a->name);
 }
 
 static int bind_analyzers(struct pipeline *p, struct plugins *plugins,

@@ -62,7 +62,8 @@ struct groups {
     uint64_t open, max_open;
     char *states; /* reserved for max_open slots; pages appear as they are used */
     size_t stride, reserved;
-    uint8_t *dirty; /* of each block of slots: 1 if it is not as it was at the last checkpoint */
+    uint8_t *
+        dirty; /* of each block of slots: 1 if it is not as it was at the last checkpoint */
     uint32_t dirty_room;
     unsigned block_shift; /* slot >> block_shift is the number of its block */
 

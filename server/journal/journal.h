@@ -61,6 +61,9 @@ uint64_t journal_bytes(const struct journal *j); /* of all its files */
 /* An empty journal goes on at `next`; for one that holds entries -EINVAL unless next is its end. */
 int journal_begin_at(struct journal *j, uint64_t next);
 
+/* Forgets all entries and goes on, empty, at `next`, which is not below its end. -EIO, ... */
+int journal_restart(struct journal *j, uint64_t next);
+
 /* Room for `size` more bytes of the frame that is being made. NULL: no memory, or JOURNAL_FRAME_MAX.
  * Valid until the next call. journal_added takes the first `size` bytes of it into the frame. */
 void *journal_room(struct journal *j, size_t size);

@@ -19,10 +19,11 @@
 #include <string.h>
 #include <time.h>
 
-#define LOG_CALL        ((enum log_kind)100) /* run a call; within the log only */
-#define CHECKPOINT_REST 9 /* a checkpoint that takes 1 s is followed by 9 s without one */
-#define NO_MEMORY_NS    50000000 /* between attempts */
-#define LOOK_US         20000 /* how often a running checkpoint is looked at */
+#define LOG_CALL ((enum log_kind)100) /* run a call; within the log only */
+#define CHECKPOINT_REST                                                                \
+    9 /* a checkpoint that takes 1 s is followed by 9 s without one */
+#define NO_MEMORY_NS 50000000 /* between attempts */
+#define LOOK_US      20000    /* how often a running checkpoint is looked at */
 
 struct call {
     void (*call)(void *ctx);
@@ -194,7 +195,7 @@ static uint64_t least_stored(const struct log *l, bool with_failed)
 /* More than three quarters of what the journal may hold. */
 static bool under_pressure(const struct log *l)
 {
-    uint64_t limit = l->journal && l->options.journal ? l->options.journal->limit : 0;
+    uint64_t limit = l->journal_limit;
     return limit && journal_bytes(l->journal) > limit / 4 * 3;
 }
 
@@ -206,17 +207,18 @@ static void give_up_failed(struct log *l)
         if (s->given_up || !has_failed(s))
             continue;
         s->given_up = true;
-        log_error("log",
-                  "stream '%s': the journal is nearly full; pipeline '%s', which has failed, "
-                  "will not get the entries behind %llu any more",
-                  l->name, s->sink.pipeline, (unsigned long long)stored_of(s));
+        log_error(
+            "log",
+            "stream '%s': the journal is nearly full; pipeline '%s', which has failed, "
+            "will not get the entries behind %llu any more",
+            l->name, s->sink.pipeline, (unsigned long long)stored_of(s));
     }
 }
 
 static void trim(struct log *l)
 {
     struct checkpoints *c = &l->checkpoints;
-    if (!l->journal)
+    if (!l->journal || l->options.read_only)
         return;
     if (under_pressure(l))
         give_up_failed(l);
@@ -275,7 +277,8 @@ static void put_ends(struct log *l)
 
 static void finish(struct log *l)
 {
-    if (l->end == LOG_LEAVE || atomic_load_explicit(&l->leaving, memory_order_relaxed) ||
+    if (l->end == LOG_LEAVE ||
+        atomic_load_explicit(&l->leaving, memory_order_relaxed) ||
         atomic_load_explicit(&l->failed, memory_order_relaxed))
         return;
     if (l->end == LOG_FINISH)
@@ -304,8 +307,7 @@ void *dispatch_run(void *log)
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     l->checkpoints.asked = position_of(l);
-    l->checkpoints.next_us =
-        clock_monotonic_us() + l->options.checkpoint_interval_us;
+    l->checkpoints.next_us = clock_monotonic_us() + l->options.checkpoint_interval_us;
     for (;;) {
         struct log_entry *e = queue_pop(l->queue, next_look_us(l));
         bool leaving = atomic_load_explicit(&l->leaving, memory_order_relaxed);

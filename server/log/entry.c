@@ -277,10 +277,9 @@ static int read_positioned(struct reading *r, uint32_t kind, uint64_t position,
                            const char *bytes, size_t size)
 {
     struct log_entry *e = NULL;
-    int err = kind == STORED_BATCH ? read_batch(r, bytes, size, &e)
-              : kind == STORED_IDLE
-                  ? read_mark(LOG_IDLE, bytes, size, &e)
-                  : read_mark(LOG_ADVANCE, bytes, size, &e);
+    int err = kind == STORED_BATCH  ? read_batch(r, bytes, size, &e)
+              : kind == STORED_IDLE ? read_mark(LOG_IDLE, bytes, size, &e)
+                                    : read_mark(LOG_ADVANCE, bytes, size, &e);
     if (err < 0)
         return err;
     e->position = position;

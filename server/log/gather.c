@@ -17,11 +17,13 @@
 #include <string.h>
 #include <time.h>
 
-#define TICK_US     50000  /* how often silence is looked for */
-#define GATHER_MAX  32768u /* gathered rows that are worth no more waiting */
-#define FRAME_BYTES ((size_t)8 << 20) /* of batches; more requests wait for the next frame */
-#define NO_ROOM_US  SECOND_US /* requests are refused for so long, then the disk is tried again */
-#define RETRY_US    (SECOND_US / 10)
+#define TICK_US    50000  /* how often silence is looked for */
+#define GATHER_MAX 32768u /* gathered rows that are worth no more waiting */
+#define FRAME_BYTES                                                                    \
+    ((size_t)8 << 20) /* of batches; more requests wait for the next frame */
+#define NO_ROOM_US                                                                     \
+    SECOND_US /* requests are refused for so long, then the disk is tried again */
+#define RETRY_US (SECOND_US / 10)
 
 /* ---- Frames ----------------------------------------------------------------------------------- */
 
@@ -149,7 +151,7 @@ static int commit_until_done(struct log *l)
 
 static int frame_write(struct log *l)
 {
-    if (!l->journal)
+    if (!l->journal || l->options.read_only)
         return 0;
     pthread_mutex_lock(&l->names_lock);
     uint32_t n_sources = l->n_sources;
@@ -201,7 +203,8 @@ static void frame_hand_on(struct log *l)
         next = i->next;
         intake_done(l->intake, i);
     }
-    atomic_store_explicit(&l->queued_rows, intake_rows(l->intake), memory_order_relaxed);
+    atomic_store_explicit(&l->queued_rows, intake_rows(l->intake),
+                          memory_order_relaxed);
     frame_clear(f);
 }
 
@@ -256,8 +259,9 @@ static void frame_refused(struct log *l, int why)
     int64_t now_us = clock_monotonic_us();
     intake_refuse(l->intake, why, now_us + NO_ROOM_US);
     if (!l->trouble_logged)
-        log_error("log", "stream '%s': %s; requests are refused until there is", l->name,
-                  why == -EDQUOT ? "the journal has reached its limit, no room"
+        log_error("log", "stream '%s': %s; requests are refused until there is",
+                  l->name,
+                  why == -EDQUOT   ? "the journal has reached its limit, no room"
                   : why == -ENOMEM ? "no memory for the journal"
                                    : "the disk has no room for the journal");
     l->trouble_logged = true;
@@ -375,8 +379,9 @@ static void give_up(struct log *l)
 {
     struct frame *f = &l->frame;
     if (f->rows)
-        log_error("log", "stream '%s': stopped; %llu events that wait for the journal are "
-                         "lost, none of them was said to be durable",
+        log_error("log",
+                  "stream '%s': stopped; %llu events that wait for the journal are "
+                  "lost, none of them was said to be durable",
                   l->name, (unsigned long long)f->rows);
     for (size_t i = 0; i < f->n; i++)
         log_entry_unref(f->entry[i]);

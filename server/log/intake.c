@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct waiting {      /* of one source */
-    uint32_t items;   /* in the intake */
-    bool refused;     /* since intake_heard was called last */
+struct waiting {    /* of one source */
+    uint32_t items; /* in the intake */
+    bool refused;   /* since intake_heard was called last */
 };
 
 struct intake {
@@ -159,8 +159,7 @@ static int item_entry(struct intake_item *item, struct batch *b)
 /* With all that is allocated for it on its way through the log: there it cannot fail any more. */
 static struct intake_item *item_new(const struct request *r)
 {
-    struct intake_item *item =
-        calloc(1, sizeof(*item) + r->n * sizeof(item->entry[0]));
+    struct intake_item *item = calloc(1, sizeof(*item) + r->n * sizeof(item->entry[0]));
     if (!item)
         return NULL;
     item->source = r->source;
@@ -187,7 +186,8 @@ static int refusal(struct intake *k, const struct intake_item *item)
     if (k->refused && clock_monotonic_us() < k->refused_until_us)
         return k->refused;
     if (k->rows && item->rows &&
-        (k->rows + item->rows > k->rows_max || k->bytes + item->memory > k->bytes_max)) {
+        (k->rows + item->rows > k->rows_max ||
+         k->bytes + item->memory > k->bytes_max)) {
         k->waiting[item->source].refused = true;
         return -EAGAIN;
     }
@@ -197,8 +197,8 @@ static int refusal(struct intake *k, const struct intake_item *item)
 /* With the lock held: is what there is worth waking the log's thread for? */
 static bool enough(const struct intake *k)
 {
-    return k->first && (k->patience == INTAKE_WAIT || k->asking ||
-                        k->rows_here >= k->rows_wanted);
+    return k->first &&
+           (k->patience == INTAKE_WAIT || k->asking || k->rows_here >= k->rows_wanted);
 }
 
 /* With the lock held. */

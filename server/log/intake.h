@@ -19,12 +19,13 @@ struct intake;
 struct intake_item {
     uint32_t source;
     struct ticket *ticket; /* protected by the intake's lock: cancel takes it away */
-    bool asks;             /* it came with a ticket: somebody waits to hear that it is durable */
+    bool asks; /* it came with a ticket: somebody waits to hear that it is durable */
     struct request_key *key; /* NULL: none; one allocation with its bytes */
     uint64_t rows;
     size_t memory;
     struct intake_item *next;
-    size_t last; /* the log's: index of its last entry in the frame; SIZE_MAX: it has none */
+    size_t
+        last; /* the log's: index of its last entry in the frame; SIZE_MAX: it has none */
     size_t n;
     struct log_entry *entry[]; /* one a batch; NULL: somebody else has it by now */
 };
@@ -50,7 +51,7 @@ void intake_cancel(struct intake *k, struct ticket *t);
 
 /* How long the log can wait with what it has. */
 enum intake_patience {
-    INTAKE_WAIT, /* for anything that comes */
+    INTAKE_WAIT,   /* for anything that comes */
     INTAKE_GATHER, /* until `rows_wanted` rows are there, or somebody asks */
 };
 

@@ -16,10 +16,13 @@
 #include <pthread.h>
 
 struct subscriber {
-    struct log_sink sink; /* without the arrays that log_subscribe copies; pipeline is a copy */
-    struct silence silence;  /* the log thread's, under log.subscribers_lock */
-    _Atomic uint64_t stored; /* its checkpoint in the database; relaxed: it only grows */
-    bool given_up; /* it has failed and the journal was trimmed past it; the dispatch thread's */
+    struct log_sink
+        sink; /* without the arrays that log_subscribe copies; pipeline is a copy */
+    struct silence silence; /* the log thread's, under log.subscribers_lock */
+    _Atomic uint64_t
+        stored; /* its checkpoint in the database; relaxed: it only grows */
+    bool
+        given_up; /* it has failed and the journal was trimmed past it; the dispatch thread's */
 };
 
 struct key_list {
@@ -57,7 +60,8 @@ struct log {
     struct intake *intake;
     struct idempotency *idempotency;
     struct journal *journal; /* NULL: none */
-    struct queue *queue;     /* of entries, from the log thread to the dispatch thread */
+    uint64_t journal_limit;
+    struct queue *queue; /* of entries, from the log thread to the dispatch thread */
 
     pthread_mutex_t names_lock; /* protects the names: any thread asks */
     char *source_name[LOG_SOURCES_MAX];
@@ -81,13 +85,14 @@ struct log {
     size_t n_subscribers;
     struct key_list *keys;
     size_t n_keys;
-    bool *dictionary;             /* of each column */
-    _Atomic uint64_t handed_on;   /* position of the last entry; relaxed */
+    bool *dictionary;           /* of each column */
+    _Atomic uint64_t handed_on; /* position of the last entry; relaxed */
     struct checkpoints checkpoints;
-    _Atomic uint64_t kept; /* keys of requests up to here are in the database; relaxed */
+    _Atomic uint64_t
+        kept; /* keys of requests up to here are in the database; relaxed */
 
-    _Atomic bool ready;  /* the journal is read; release, acquire */
-    _Atomic bool failed; /* it cannot be; release after error is written, acquire */
+    _Atomic bool ready;   /* the journal is read; release, acquire */
+    _Atomic bool failed;  /* it cannot be; release after error is written, acquire */
     _Atomic bool leaving; /* nothing more is handed on; relaxed: soon enough */
     struct error error;
 

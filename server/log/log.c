@@ -315,15 +315,18 @@ static int open_journal(struct log *l, struct metrics *metrics, struct error *er
     int r = journal_open(&o, metrics, &l->journal, error);
     if (r < 0)
         return r;
+    l->journal_limit = o.limit;
     uint64_t end = journal_end(l->journal);
-    if (journal_first(l->journal) == end && end <= l->position)
-        r = journal_begin_at(l->journal, l->position + 1);
+    /* The database may know more: a run over files writes no journal. */
+    if (end <= l->position &&
+        (journal_first(l->journal) == end || l->options.least + 1 >= end))
+        r = journal_restart(l->journal, l->position + 1);
     else if (end <= l->position)
-        return error_set(error, -EBADMSG,
-                         "the journal of stream '%s' ends at %llu, but the database has "
-                         "seen entry %llu: they do not belong together",
-                         l->name, (unsigned long long)end - 1,
-                         (unsigned long long)l->position);
+        return error_set(
+            error, -EBADMSG,
+            "the journal of stream '%s' ends at %llu, but the database has "
+            "seen entry %llu: they do not belong together",
+            l->name, (unsigned long long)end - 1, (unsigned long long)l->position);
     if (r < 0)
         return error_set(error, r, "the journal of stream '%s' cannot go on at %llu",
                          l->name, (unsigned long long)l->position + 1);
@@ -333,10 +336,10 @@ static int open_journal(struct log *l, struct metrics *metrics, struct error *er
 
 static int make_parts(struct log *l, struct metrics *metrics, struct error *error)
 {
-    const struct idempotency_options keys = {
-        .stream = l->name,
-        .max_keys = l->options.idempotency_keys,
-        .retain_us = l->options.idempotency_retain_us};
+    const struct idempotency_options keys = {.stream = l->name,
+                                             .max_keys = l->options.idempotency_keys,
+                                             .retain_us =
+                                                 l->options.idempotency_retain_us};
     int r = l->name && l->dictionary
                 ? intake_new(l->options.queue_events, LOG_QUEUE_BYTES, &l->intake)
                 : -ENOMEM;
@@ -441,6 +444,12 @@ void log_close(struct log *l, enum log_end end, int64_t deadline_us)
         join(l, l->dispatcher, deadline_us);
     }
     l->dispatching = false;
+}
+
+void log_forget(struct log *l)
+{
+    if (l->journal && journal_restart(l->journal, l->position + 1) < 0)
+        log_error("log", "stream '%s': the journal cannot be begun anew", l->name);
 }
 
 void log_free(struct log *l)

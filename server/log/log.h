@@ -67,13 +67,14 @@ struct log_options {
     const char *name;
     const struct schema *schema;
     uint64_t queue_events; /* rows that may wait in the intake */
-    int64_t linger_us;     /* how long gathered rows wait for more if nobody waits for an
+    int64_t linger_us; /* how long gathered rows wait for more if nobody waits for an
                             * answer; 0: not at all */
     /* NULL: entries are not kept. The log fills in begin_segment, ctx and stream. */
     const struct journal_options *journal;
     uint64_t position; /* of the last entry that the database knows of */
     uint64_t least;    /* of the last entry that all its pipelines know of */
-    uint64_t kept;     /* keys of requests up to this position were given to log_know_key */
+    bool read_only;    /* the journal is read at start, not written */
+    uint64_t kept; /* keys of requests up to this position were given to log_know_key */
     int64_t checkpoint_interval_us; /* 0: only at the end */
     uint64_t idempotency_keys;
     int64_t idempotency_retain_us;
@@ -170,14 +171,16 @@ uint64_t log_end(const struct log *l);
 
 /* How the log ends. */
 enum log_end {
-    LOG_STOP, /* what waits is handed on, a last checkpoint is asked for */
+    LOG_STOP,   /* what waits is handed on, a last checkpoint is asked for */
     LOG_FINISH, /* the same, and LOG_END before it: all windows close */
-    LOG_LEAVE, /* what waits is handed on, no checkpoint: it stays in the journal */
+    LOG_LEAVE,  /* what waits is handed on, no checkpoint: it stays in the journal */
 };
 
 /* Takes nothing more, ends as said, waits for that. From deadline_us on (clock_monotonic_us) nothing more
  * is handed on: what is in the journal is there at the next start. */
 void log_close(struct log *l, enum log_end end, int64_t deadline_us);
+/* After LOG_FINISH, once all is committed: the journal begins anew behind the last entry. */
+void log_forget(struct log *l);
 void log_free(struct log *l);
 
 #endif

@@ -38,11 +38,13 @@ static int on_key(void *ctx, const struct request_key *key, int64_t taken_us)
 }
 
 /* Positions between frames that are not there (damaged ones that were to be skipped, or trimmed ones). */
-static void note_gap(const struct replay *r, uint64_t after, const struct journal_frame *f)
+static void note_gap(const struct replay *r, uint64_t after,
+                     const struct journal_frame *f)
 {
     uint64_t expected = r->next > after ? r->next : after + 1;
     if (f->n && f->first > expected)
-        log_error("log", "stream '%s': entries %llu to %llu are not in the journal any more",
+        log_error("log",
+                  "stream '%s': entries %llu to %llu are not in the journal any more",
                   r->log->name, (unsigned long long)expected,
                   (unsigned long long)f->first - 1);
 }
@@ -120,12 +122,13 @@ int replay_journal(struct log *l, struct error *error)
     int err = replay(&r, after, UINT64_MAX, error);
     uint64_t rows = atomic_load_explicit(&l->replayed, memory_order_relaxed);
     if (err == 0 && rows)
-        log_info("log",
-                 "stream '%s': %llu events of entries %llu to %llu read from the journal in "
-                 "%.2f s",
-                 l->name, (unsigned long long)rows, (unsigned long long)after + 1,
-                 (unsigned long long)end - 1,
-                 (double)(clock_monotonic_us() - begun_us) / 1e6);
+        log_info(
+            "log",
+            "stream '%s': %llu events of entries %llu to %llu read from the journal in "
+            "%.2f s",
+            l->name, (unsigned long long)rows, (unsigned long long)after + 1,
+            (unsigned long long)end - 1,
+            (double)(clock_monotonic_us() - begun_us) / 1e6);
     l->sources_written = l->n_sources;
     return err;
 }

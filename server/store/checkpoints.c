@@ -108,8 +108,7 @@ static int checkpoints_put(struct store *s, const struct store_pipeline *p,
     return checkpoints_step(put);
 }
 
-static int checkpoints_first(struct store *s, const char *pipeline,
-                              sqlite3_int64 *ret)
+static int checkpoints_first(struct store *s, const char *pipeline, sqlite3_int64 *ret)
 {
     sqlite3_stmt *find = s->statement.checkpoint_number;
     sqlite3_bind_text(find, 1, pipeline, -1, SQLITE_STATIC);

@@ -16,7 +16,7 @@
 struct inbox;
 
 struct inbox_item {
-    struct store_report report; /* pipeline NULL: there is none */
+    struct store_report report;    /* pipeline NULL: there is none */
     struct checkpoint *checkpoint; /* of report.pipeline; NULL: none */
     struct store_stream *stream;   /* NULL: none */
     size_t n_rows;

@@ -33,7 +33,8 @@ struct store_pipeline {
     int64_t committed_us; /* watermark in the file; INT64_MIN: none */
     uint64_t position;    /* in the file */
     bool changed;         /* a worker has spoken since the last commit */
-    struct checkpoint *parts; /* of checkpoints that are not in the file yet, in the order they came */
+    struct checkpoint *
+        parts; /* of checkpoints that are not in the file yet, in the order they came */
     struct store_pipeline *next;
 };
 
@@ -73,6 +74,7 @@ struct store {
     struct inbox *inbox;
     size_t known_rows; /* of this transaction: those that were in the file already */
     struct store_counters count;
+    _Atomic bool full; /* relaxed: for people and for refusals that may be late */
     bool started;
     pthread_t thread;
 };

@@ -67,8 +67,7 @@ int restore_position(struct restore *r, const char *pipeline, uint64_t *ret,
                      struct error *error)
 {
     sqlite3_int64 position;
-    int err = db_int(r->db,
-                     "SELECT position FROM weir_checkpoints WHERE pipeline = ?",
+    int err = db_int(r->db, "SELECT position FROM weir_checkpoints WHERE pipeline = ?",
                      pipeline, &position, error);
     if (!err)
         *ret = (uint64_t)position;
@@ -185,12 +184,13 @@ int restore_states(struct restore *r, const char *pipeline,
                    struct error *error)
 {
     DB_STATEMENT s = NULL;
-    int err = restore_prepare(r,
-                              "SELECT data FROM weir_states,"
-                              " (SELECT number << 40 AS first FROM weir_checkpoints"
-                              "  WHERE pipeline = ?1)"
-                              " WHERE id >= first AND id < first + (1 << 40) ORDER BY id",
-                              pipeline, &s, error);
+    int err =
+        restore_prepare(r,
+                        "SELECT data FROM weir_states,"
+                        " (SELECT number << 40 AS first FROM weir_checkpoints"
+                        "  WHERE pipeline = ?1)"
+                        " WHERE id >= first AND id < first + (1 << 40) ORDER BY id",
+                        pipeline, &s, error);
     if (err)
         return err;
     while ((err = restore_step(r, s, error)) > 0) {

@@ -19,6 +19,8 @@
 #include <unistd.h>
 
 #define STORE_REPORTS_DEFAULT 256
+#define STORE_PAGE_BYTES                                                               \
+    16384 /* as in the pragmas below; older files may have others */
 
 /* The process that holds the lock wrote its number into the file. */
 static int store_lock_taken(int fd, struct error *error)
@@ -104,6 +106,12 @@ static int store_open_db(struct store *s, struct error *error)
         err = migrate_check(s->db, error);
     if (!err)
         err = db_exec(s->db, store_pragmas, error);
+    if (!err && s->options.size_max) {
+        sqlite3_str *limit = sqlite3_str_new(s->db);
+        sqlite3_str_appendf(limit, "PRAGMA max_page_count = %lld",
+                            (long long)(s->options.size_max / STORE_PAGE_BYTES));
+        err = db_exec_str(s->db, limit, error);
+    }
     if (!err)
         err = migrate_run(s->db, error);
     if (!err)
@@ -233,6 +241,16 @@ int store_start(struct store *s, struct error *error)
                          strerror(err));
     s->started = true;
     return 0;
+}
+
+const char *store_path(const struct store *s)
+{
+    return s->path;
+}
+
+bool store_is_full(const struct store *s)
+{
+    return atomic_load_explicit(&s->full, memory_order_relaxed);
 }
 
 int store_put(struct store *s, const struct store_report *report)

@@ -18,6 +18,7 @@ struct store_options {
     const char *path;
     int64_t commit_interval_us; /* a row is committed at most this much later */
     size_t queue_rowsets;       /* bounded; default 256 */
+    uint64_t size_max; /* bytes of the file; more is like a full disk; 0: no limit */
     /* What is committed, durably: the checkpoint of a pipeline, the keys of a stream. Called from
      * the writer thread; quick; may be NULL. */
     void (*stored)(void *ctx, const char *pipeline, uint64_t position);
@@ -39,6 +40,10 @@ int store_table(struct store *s, const struct table *table, struct error *error)
 int store_watermark(struct store *s, const char *pipeline, int64_t *ret_us);
 
 int store_start(struct store *s, struct error *error);
+const char *store_path(const struct store *s);
+
+/* The disk is full, or the file as large as it may be, and a transaction waits for room. Any thread. */
+bool store_is_full(const struct store *s);
 
 /* What one worker has to say after an entry of the log: rows (a list, may be NULL) and how far it is.
  * Takes the rows. Waits while the queue is full. The watermark is committed in the transaction of the
@@ -72,8 +77,9 @@ struct store_stream {
 };
 /* A copy of the key. NULL: no memory. */
 struct store_key *store_key_new(const struct request_key *key, int64_t taken_us);
-void store_stream_free(struct store_stream *r);                   /* takes NULL */
-int store_put_stream(struct store *s, struct store_stream *r); /* takes it; waits as store_put */
+void store_stream_free(struct store_stream *r); /* takes NULL */
+int store_put_stream(struct store *s,
+                     struct store_stream *r); /* takes it; waits as store_put */
 
 /* Waits until all that was put before is committed. -EIO: it never will be. */
 int store_flush(struct store *s);

@@ -164,6 +164,8 @@ static int writer_persist(struct store *s, const struct inbox_item *list)
     int64_t pause_us = WRITER_PAUSE_MIN_US, begin_us = clock_monotonic_us();
     for (bool logged = false;; logged = true) {
         int code = writer_transaction(s, list);
+        atomic_store_explicit(&s->full, (code & 0xff) == SQLITE_FULL,
+                              memory_order_relaxed);
         if (code == SQLITE_OK) {
             if (logged)
                 log_info("store", "'%s': writing again", s->path);
