@@ -25,10 +25,19 @@ static int stream_name(void *ctx, const char *name, size_t size, uint32_t *ret_s
     return log_source(in->log, name, size, ret_source);
 }
 
+static int stream_ready(void *ctx)
+{
+    const struct weir_intake *in = ctx;
+    struct error error;
+    return log_is_ready(in->log) ? 0 : log_failed(in->log, &error) ? -EIO : -EAGAIN;
+}
+
+/* What is full for want of room in the database is no queue that will be shorter in a second. */
 static int stream_append(void *ctx, const struct request *r)
 {
     const struct weir_intake *in = ctx;
-    return log_append(in->log, r);
+    int rc = log_append(in->log, r);
+    return rc == -EAGAIN && store_is_full(in->store) ? -ENOSPC : rc;
 }
 
 static int stream_append_wait(void *ctx, const struct request *r)
@@ -248,6 +257,7 @@ static void setup_stream(struct weir *w, size_t i)
                                 .depth_max = DEPTH_MAX,
                                 .max_future_skew_us = c->max_future_skew_us};
     w->stream[i].sink = (struct source_sink){.ctx = &w->intake[i],
+                                             .ready = stream_ready,
                                              .name = stream_name,
                                              .append = stream_append,
                                              .append_wait = stream_append_wait,

@@ -293,6 +293,8 @@ static int checkpoint(struct worker *w, const struct log_entry *e, struct error 
 {
     const struct pipeline_sink *sink = &w->pipeline->sink;
     struct checkpoint *c;
+    if (!sink->checkpoint)
+        return 0;
     int r = checkpoint_make(w, e, &c);
     if (r < 0)
         return worker_error(w, r, error);

@@ -422,6 +422,12 @@ static void fail(struct log *l, const struct error *error)
     log_error("log", "stream '%s' takes nothing: %s", l->name, error->text);
 }
 
+void gather_ready(struct log *l)
+{
+    atomic_store_explicit(&l->ready, true, memory_order_release);
+    intake_open(l->intake);
+}
+
 void *gather_run(void *log)
 {
     struct log *l = log;
@@ -433,8 +439,7 @@ void *gather_run(void *log)
     if (r < 0 && r != -ESHUTDOWN)
         fail(l, &error);
     if (r == 0) {
-        atomic_store_explicit(&l->ready, true, memory_order_release);
-        intake_open(l->intake);
+        gather_ready(l);
         gather_loop(l);
     }
     queue_close(l->queue);

@@ -100,6 +100,7 @@ struct log {
 };
 
 /* gather.c */
+void gather_ready(struct log *l); /* from now on requests are taken */
 void *gather_run(void *log);
 int gather_begin_segment(void *log, struct journal *j); /* for the journal */
 /* replay.c: hands on what the journal has behind `after`, to the dispatch thread's queue. -EBADMSG, -EIO. */

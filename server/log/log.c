@@ -400,6 +400,8 @@ int log_start(struct log *l, struct error *error)
         if (l->subscriber[i]->sink.position < position)
             position = l->subscriber[i]->sink.position;
     atomic_store_explicit(&l->handed_on, position, memory_order_relaxed);
+    if (!l->journal)
+        gather_ready(l);
     int r = start_thread(l, "disp", dispatch_run, &l->dispatcher, error);
     if (r < 0)
         return r;

@@ -56,6 +56,20 @@ void answer_no_source(struct http_request *r, const struct source_stream *s,
         http_problem(r, 503, "out_of_memory", "source \"%s\": %s", name, strerror(-rc));
 }
 
+void answer_not_ready(struct http_request *r, const struct source_stream *s, int rc)
+{
+    if (rc == -EAGAIN) {
+        http_set_header(r, "Retry-After", "1");
+        http_problem(r, 503, "recovering",
+                     "stream \"%s\" takes events once its journal has been read",
+                     s->name);
+        return;
+    }
+    http_problem(r, 503, "journal_failed",
+                 "the journal of stream \"%s\" cannot be read; /ready tells why",
+                 s->name);
+}
+
 void answer_no_key(struct http_request *r, int rc)
 {
     if (rc == -EINVAL) {

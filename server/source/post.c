@@ -162,6 +162,12 @@ static int post_begin(struct http_request *r, void *ctx, void **ret_state)
         return 1;
     }
     metric_add(&s->stream->requests, 1);
+    const struct source_sink *sink = &s->stream->sink;
+    int ready = sink->ready ? sink->ready(sink->ctx) : 0;
+    if (ready) {
+        answer_not_ready(r, s->stream, ready);
+        return 1;
+    }
     enum decode_format format;
     if (type_format(type, &format)) {
         answer_unsupported_type(r, type);

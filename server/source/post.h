@@ -74,6 +74,7 @@ void answer_unsupported_type(struct http_request *r, const char *type);
 void answer_bad_source(struct http_request *r);
 void answer_no_source(struct http_request *r, const struct source_stream *s,
                       const char *name, int rc);
+void answer_not_ready(struct http_request *r, const struct source_stream *s, int rc);
 void answer_no_key(struct http_request *r, int rc);
 void answer_too_large(struct http_request *r, const struct source_stream *s);
 void answer_no_memory(struct http_request *r);

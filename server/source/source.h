@@ -17,6 +17,9 @@
 /* What a stream takes; filled in by the wiring. Any thread. */
 struct source_sink {
     void *ctx;
+    /* 0: it takes requests. -EAGAIN: it will, once what it has on disk is read; -EIO: that cannot be read.
+     * NULL: always. */
+    int (*ready)(void *ctx);
     /* Number of a named source. -ENOSPC: too many names. -ENOMEM. */
     int (*name)(void *ctx, const char *name, size_t size, uint32_t *ret_source);
 
