@@ -38,6 +38,7 @@ struct journal_options {
     bool
         skip_damaged; /* frames that cannot be read are passed over, and logged, not an error */
     bool read_only; /* nothing is made, cut, or written */
+    bool buffered;  /* through the page cache even where O_DIRECT works */
     /* What every segment begins with, in its first frame, so that it can be read alone: called
      * by journal_commit when a new segment begins. Appends to the payload with journal_room and
      * journal_added. NULL: nothing. */
