@@ -208,6 +208,18 @@ int journal_begin_at(struct journal *j, uint64_t next)
     return err;
 }
 
+int journal_restart(struct journal *j, uint64_t next)
+{
+    if (j->options.read_only || next < j->next)
+        return -EINVAL;
+    pthread_mutex_lock(&j->lock);
+    int err = j->readers ? -EBUSY : segments_clear(j);
+    if (!err)
+        j->next = next;
+    pthread_mutex_unlock(&j->lock);
+    return err;
+}
+
 /* ---- The frame that is being made ---- */
 
 static int frame_grow(struct frame_buffer *f, size_t need)
