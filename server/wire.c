@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/logger.h"
+#include "store/dead_letters.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -63,6 +64,12 @@ static void stream_cancel(void *ctx, struct ticket *t)
 {
     (void)ctx;
     (void)t; /* it was called before append returned */
+}
+
+static void stream_dead(void *ctx, const struct dead_letter *list, size_t n)
+{
+    const struct weir_intake *in = ctx;
+    dead_letters_put(in->store, list, n);
 }
 
 static int stream_key_begin(void *ctx, const char *key, size_t size,
@@ -167,6 +174,9 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
         for (size_t k = 0; r == 0 && k < n; k++)
             r = store_table(w->store, table[k], error);
     }
+    for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
+        r = dead_letters_keep(w->store, w->config->stream[i].name, s->dead_letters,
+                              w->metrics, error);
     *ret_exit = r < 0 ? store_exit_code(r) : 0;
     return r;
 }
@@ -181,15 +191,17 @@ static int start_intake(struct weir *w, size_t i)
                                                 .retain_us = s->idempotency_retain_us};
     w->intake[i].log = w->log[i];
     w->intake[i].store = w->store;
-    w->stream[i].sink = (struct source_sink){.ctx = &w->intake[i],
-                                             .name = stream_name,
-                                             .append = stream_append,
-                                             .append_wait = stream_append_wait,
-                                             .wait = stream_wait,
-                                             .unwait = stream_unwait,
-                                             .cancel = stream_cancel,
-                                             .key_begin = stream_key_begin,
-                                             .key_abandon = stream_key_abandon};
+    w->stream[i].sink =
+        (struct source_sink){.ctx = &w->intake[i],
+                             .name = stream_name,
+                             .append = stream_append,
+                             .append_wait = stream_append_wait,
+                             .wait = stream_wait,
+                             .unwait = stream_unwait,
+                             .cancel = stream_cancel,
+                             .key_begin = stream_key_begin,
+                             .key_abandon = stream_key_abandon,
+                             .dead = s->dead_letters ? stream_dead : NULL};
     return idempotency_new(&options, w->metrics, &w->intake[i].keys);
 }
 

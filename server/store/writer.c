@@ -39,6 +39,8 @@ static void writer_note_closed(struct store_pipeline *p, const struct rowset *r)
 static void writer_note(struct store *s, const struct inbox_item *list)
 {
     for (const struct inbox_item *i = list; i; i = i->next) {
+        if (i->dead)
+            continue;
         struct store_pipeline *p = store_find_pipeline(s, i->report.pipeline);
         p->workers = i->report.workers;
         struct store_worker *w = &p->worker[i->report.worker];
@@ -94,6 +96,9 @@ static int writer_step(sqlite3_stmt *statement)
 static int writer_rows(struct store *s, const struct inbox_item *list)
 {
     for (const struct inbox_item *i = list; i; i = i->next) {
+        int failed = i->dead ? dead_letters_write(s, i->dead) : SQLITE_OK;
+        if (failed)
+            return failed;
         for (const struct rowset *r = i->report.rows; r; r = r->next) {
             struct store_table *t = writer_table(s, r->table);
             int code = t ? insert_rows(s, t, r) : SQLITE_MISUSE;
@@ -178,6 +183,9 @@ static int writer_commit(struct store *s, struct inbox_item *list, size_t *ret_r
     if (code)
         return code;
     writer_committed(s);
+    for (const struct inbox_item *i = list; i; i = i->next)
+        if (i->dead)
+            dead_letters_committed(i->dead);
     metric_add(&s->count.rows, rows - s->known_rows);
     metric_add(&s->count.known_rows, s->known_rows);
     metric_add(&s->count.commits, 1);
