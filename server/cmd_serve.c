@@ -90,6 +90,7 @@ static int open_api(struct server *s, const char *database, struct error *error)
         return error_set(error, r, "no memory");
     const struct api_context context = {.config = w->config,
                                         .readers = s->readers,
+                                        .store = w->store,
                                         .metrics = w->metrics,
                                         .plugins = w->plugins,
                                         .pipeline = w->pipeline,

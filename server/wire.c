@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/logger.h"
 #include "recover.h"
+#include "store/dead_letters.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -62,6 +63,12 @@ static void stream_cancel(void *ctx, struct ticket *t)
 {
     const struct weir_intake *in = ctx;
     log_cancel(in->log, t);
+}
+
+static void stream_dead(void *ctx, const struct dead_letter *list, size_t n)
+{
+    const struct weir_intake *in = ctx;
+    dead_letters_put(in->store, list, n);
 }
 
 static int stream_key_begin(void *ctx, const char *key, size_t size,
@@ -239,6 +246,9 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
         for (size_t k = 0; r == 0 && k < n; k++)
             r = store_table(w->store, table[k], error);
     }
+    for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
+        r = dead_letters_keep(w->store, w->config->stream[i].name, s->dead_letters,
+                              w->metrics, error);
     *ret_exit = r < 0 ? store_exit_code(r) : 0;
     return r;
 }
@@ -256,16 +266,18 @@ static void setup_stream(struct weir *w, size_t i)
                                 .record_max = s->max_record,
                                 .depth_max = DEPTH_MAX,
                                 .max_future_skew_us = c->max_future_skew_us};
-    w->stream[i].sink = (struct source_sink){.ctx = &w->intake[i],
-                                             .ready = stream_ready,
-                                             .name = stream_name,
-                                             .append = stream_append,
-                                             .append_wait = stream_append_wait,
-                                             .wait = stream_wait,
-                                             .unwait = stream_unwait,
-                                             .cancel = stream_cancel,
-                                             .key_begin = stream_key_begin,
-                                             .key_abandon = stream_key_abandon};
+    w->stream[i].sink =
+        (struct source_sink){.ctx = &w->intake[i],
+                             .ready = stream_ready,
+                             .name = stream_name,
+                             .append = stream_append,
+                             .append_wait = stream_append_wait,
+                             .wait = stream_wait,
+                             .unwait = stream_unwait,
+                             .cancel = stream_cancel,
+                             .key_begin = stream_key_begin,
+                             .key_abandon = stream_key_abandon,
+                             .dead = s->dead_letters ? stream_dead : NULL};
     w->stream[i].max_body = s->max_body;
     w->stream[i].queue_wait_us = s->queue_wait_us;
     w->stream[i].durable = c->durable;

@@ -50,11 +50,13 @@ static void overview_put_stream(struct buffer *b, const char *name,
     }
     jsonout_close(b, ']');
     jsonout_duration(b, "max_future_skew", c->max_future_skew_us);
+    jsonout_string(b, "ack", c->durable ? "durable" : "memory");
     jsonout_count(b, "accepted", overview_load(&s->accepted));
     overview_put_rejected(b, s);
     jsonout_count(b, "requests", overview_load(&s->requests));
     jsonout_count(b, "bytes", overview_load(&s->bytes));
     jsonout_count(b, "throttled", overview_load(&s->throttled));
+    jsonout_count(b, "no_space", overview_load(&s->no_space));
     jsonout_close(b, '}');
 }
 

@@ -278,19 +278,23 @@ static int grow_carry(struct decoder *d, size_t size)
     return 0;
 }
 
-/* What is shown of a record that is too long to be kept: the carry's bytes, and n more. */
-static void keep_head(struct decoder *d, const char *p, size_t n, bool whole)
+/* Of a record that is too long to be kept so much is, at the beginning of the carry, as is shown. Without
+ * memory it is less. */
+static void keep_head(struct decoder *d, const char *p, size_t n)
 {
-    size_t size = d->carry_size, more = 0;
-    if (size < DECODE_RECORD_KEPT)
-        more = n < DECODE_RECORD_KEPT - size ? n : DECODE_RECORD_KEPT - size;
-    if (more && grow_carry(d, size + more) < 0)
+    if (!d->skipping) {
+        d->head_cut = d->carry_size > DECODE_RECORD_KEPT;
+        d->head = d->head_cut ? DECODE_RECORD_KEPT : d->carry_size;
+    }
+    size_t more = DECODE_RECORD_KEPT - d->head;
+    if (more > n)
+        more = n;
+    if (more && grow_carry(d, d->head + more) < 0)
         more = 0;
     if (more)
-        memcpy(d->carry + size, p, more);
-    size += more;
-    d->head = size < DECODE_RECORD_KEPT ? size : DECODE_RECORD_KEPT;
-    d->head_cut = !whole || d->head < d->carry_size + n;
+        memcpy(d->carry + d->head, p, more);
+    d->head += more;
+    d->head_cut = d->head_cut || more < n;
 }
 
 /* Takes n bytes of the record, to its end if `whole`. */
@@ -298,10 +302,9 @@ static int keep(struct decoder *d, const char *p, size_t n, bool whole)
 {
     if (d->format != DECODE_NDJSON)
         report_advance(&d->report, p, n);
-    size_t counted = d->carry_size + n - (whole ? d->terminator : 0);
-    if (d->skipping || counted > d->record->size_max) {
-        if (!d->skipping)
-            keep_head(d, p, n, whole);
+    size_t counted = n - (whole ? d->terminator : 0);
+    if (d->skipping || d->carry_size + counted > d->record->size_max) {
+        keep_head(d, p, counted);
         d->skipping = true;
         d->carry_size = 0;
         return 0;

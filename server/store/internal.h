@@ -6,6 +6,7 @@
 #ifndef WEIR_STORE_INTERNAL_H
 #define WEIR_STORE_INTERNAL_H
 
+#include "store/dead_letters.h"
 #include "store/inbox.h"
 #include "store/store.h"
 
@@ -72,6 +73,7 @@ struct store {
     sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
     struct store_statements statement;
     struct inbox *inbox;
+    struct dead_letters *dead; /* NULL: none are kept */
     size_t known_rows; /* of this transaction: those that were in the file already */
     struct store_counters count;
     _Atomic bool full; /* relaxed: for people and for refusals that may be late */

@@ -322,8 +322,9 @@ void store_free(struct store *s)
     sqlite3_finalize(s->put_pipeline);
     checkpoints_free(s);
     requests_free(s);
-    sqlite3_close(s->db);
     inbox_free(s->inbox);
+    dead_letters_free(s->dead);
+    sqlite3_close(s->db);
     if (s->lock >= 0)
         close(s->lock);
     free(s->path);

@@ -101,6 +101,9 @@ static int writer_step(sqlite3_stmt *statement)
 static int writer_rows(struct store *s, const struct inbox_item *list)
 {
     for (const struct inbox_item *i = list; i; i = i->next) {
+        int failed = i->dead ? dead_letters_write(s, i->dead) : SQLITE_OK;
+        if (failed)
+            return failed;
         for (const struct rowset *r = i->report.rows; r; r = r->next) {
             struct store_table *t = writer_table(s, r->table);
             int code = t ? insert_rows(s, t, r) : SQLITE_MISUSE;
@@ -201,6 +204,9 @@ static int writer_commit(struct store *s, struct inbox_item *list, size_t *ret_r
     if (code)
         return code;
     writer_committed(s, list);
+    for (const struct inbox_item *i = list; i; i = i->next)
+        if (i->dead)
+            dead_letters_committed(i->dead);
     metric_add(&s->count.rows, rows - s->known_rows);
     metric_add(&s->count.known_rows, s->known_rows);
     metric_add(&s->count.commits, 1);
