@@ -106,7 +106,7 @@ static int writer_rows(struct store *s, const struct inbox_item *list)
 
 static int writer_transaction(struct store *s, const struct inbox_item *list)
 {
-    s->known_rows = 0;
+    s->new_rows = s->known_rows = 0;
     int code = writer_step(s->begin);
     if (!code)
         code = writer_rows(s, list);
@@ -178,7 +178,7 @@ static int writer_commit(struct store *s, struct inbox_item *list, size_t *ret_r
     if (code)
         return code;
     writer_committed(s);
-    metric_add(&s->count.rows, rows - s->known_rows);
+    metric_add(&s->count.rows, s->new_rows);
     metric_add(&s->count.known_rows, s->known_rows);
     metric_add(&s->count.commits, 1);
     metric_add(&s->count.commit_ns, (uint64_t)(clock_monotonic_us() - begin_us) * 1000);
