@@ -233,11 +233,15 @@ static void assert_counted(struct metrics *m, const char *written, const char *k
     buffer_free(&text);
 }
 
+static const char is_not_null[] =
+    "SELECT \\\"notnull\\\" FROM pragma_table_info('revised') WHERE name = 'revision'";
+
 static void a_higher_revision_takes_the_place_of_a_row(void **state)
 {
     (void)state;
     struct metrics *m;
     struct store *s = open_counted(&revised, &m);
+    assert_string_equal(shell("weir.db", is_not_null), "1\n");
     put_one(s, "A", 0, 10);
     put_one(s, "B", 2, 20);
     assert_table(s, "0|A|0|10|60000000\n0|B|2|20|60000000\n");
@@ -358,6 +362,7 @@ static void a_table_gets_a_revision_and_goes_on_without(void **state)
     put_one(s, "A", 2, 11);
     store_free(s);
     assert_string_equal(shell("weir.db", sql), "A|2|11\nB|1|10\n");
+    assert_string_equal(shell("weir.db", is_not_null), "1\n");
 
     s = open_started(&plain);
     r = rows_new(&plain, 1);
