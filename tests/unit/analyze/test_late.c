@@ -6,15 +6,18 @@
 #include "analyze/pipeline.h"
 #include "base/clock.h"
 #include "base/hash.h"
+#include "store/store.h"
 
 #include <sched.h>
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -244,7 +247,7 @@ typedef int put_function(void *ctx, const char *pipeline, unsigned worker,
                          struct rowset *rows);
 
 static void run_new_with(struct run *r, unsigned workers, const char *lines,
-                         int64_t watermark_us, put_function *put)
+                         int64_t watermark_us, put_function *put, void *ctx)
 {
     char text[1024];
     struct error error = {0};
@@ -264,7 +267,7 @@ static void run_new_with(struct run *r, unsigned workers, const char *lines,
     const struct log_options options = {
         .name = "t", .schema = r->config->stream[0].schema, .queue_events = 100000};
     assert_int_equal(log_new(&options, r->metrics, &r->log, &error), 0);
-    const struct pipeline_sink sink = {.put = put, .ctx = r->results};
+    const struct pipeline_sink sink = {.put = put, .ctx = ctx ? ctx : r->results};
     assert_int_equal(pipeline_start(r->pipeline, r->log, &sink, watermark_us, &error),
                      0);
     assert_int_equal(log_start(r->log, &error), 0);
@@ -273,7 +276,7 @@ static void run_new_with(struct run *r, unsigned workers, const char *lines,
 static void run_new(struct run *r, unsigned workers, const char *lines,
                     int64_t watermark_us)
 {
-    run_new_with(r, workers, lines, watermark_us, put_results);
+    run_new_with(r, workers, lines, watermark_us, put_results, NULL);
 }
 
 /* Every cut is an entry of its own: the log joins what waits, so nothing is to wait. */
@@ -455,6 +458,130 @@ late_events_go_aside_as_they_came_whatever_the_workers_and_the_cuts(void **state
             assert_aside_as_in_model(workers[i], cuts[k]);
 }
 
+static int put_stored(void *ctx, const char *pipeline, unsigned worker,
+                      unsigned workers, uint64_t position, int64_t watermark_us,
+                      struct rowset *rows)
+{
+    const struct store_report report = {.pipeline = pipeline,
+                                        .worker = worker,
+                                        .workers = workers,
+                                        .position = position,
+                                        .watermark_us = watermark_us,
+                                        .rows = rows};
+    return store_put(*(struct store **)ctx, &report);
+}
+
+/* From the beginning of the log, as after a crash without a checkpoint. */
+static void run_into_file(const char *path, const struct event *e, unsigned workers,
+                          uint32_t cut_rows)
+{
+    struct error error = {0};
+    struct store *store;
+    const struct store_options options = {.path = path, .commit_interval_us = 1000};
+    if (store_open(&options, NULL, &store, &error) < 0)
+        fail_msg("%s", error.text);
+    struct run r;
+    run_new_with(&r, workers, "late: revise\n    allowed_lateness: 20s", INT64_MIN,
+                 put_stored, &store);
+    const struct table *const *table;
+    size_t n = pipeline_tables(r.pipeline, &table);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(store_table(store, table[i], &error), 0);
+    assert_int_equal(store_start(store, &error), 0);
+    run_events(&r, e, EVENTS, cut_rows);
+    struct pipeline_status status;
+    run_end(&r, &status);
+    assert_string_equal(status.error, "");
+    store_free(store);
+    run_free(&r);
+}
+
+/* All rows of a statement as one text; the caller frees it. */
+static char *read_all(const char *path, const char *sql)
+{
+    sqlite3 *db;
+    sqlite3_stmt *statement;
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, sql, -1, &statement, NULL), SQLITE_OK);
+    sqlite3_str *text = sqlite3_str_new(NULL);
+    while (sqlite3_step(statement) == SQLITE_ROW)
+        for (int c = 0; c < sqlite3_column_count(statement); c++)
+            sqlite3_str_appendf(text, "%s ", sqlite3_column_text(statement, c));
+    sqlite3_finalize(statement);
+    sqlite3_close(db);
+    return sqlite3_str_finish(text);
+}
+
+static char *model_text(const struct model *m)
+{
+    sqlite3_str *text = sqlite3_str_new(NULL);
+    for (int64_t w = 0; w < WINDOWS; w++) {
+        for (int k = 0; k < KEYS; k++) {
+            const struct group *g = &m->group[w][k];
+            if (g->count)
+                sqlite3_str_appendf(text, "%lld k%02d %lld %lld %lld ",
+                                    (long long)(w * WINDOW * SECOND_US), k,
+                                    (long long)g->revision, (long long)g->count,
+                                    (long long)g->sum);
+        }
+    }
+    return sqlite3_str_finish(text);
+}
+
+static char *model_top_text(const struct model *m)
+{
+    sqlite3_str *text = sqlite3_str_new(NULL);
+    for (int64_t w = 0; w < WINDOWS; w++) {
+        for (int k = 0; k < KEYS; k++) {
+            struct top t = model_top(&m->group[w][k]);
+            for (int64_t i = 0; i < t.n; i++)
+                sqlite3_str_appendf(text, "%lld k%02d %lld %lld %lld %lld ",
+                                    (long long)(w * WINDOW * SECOND_US), k,
+                                    (long long)(i + 1), (long long)t.revision,
+                                    (long long)t.value[i], (long long)t.count[i]);
+        }
+    }
+    return sqlite3_str_finish(text);
+}
+
+static void assert_file(const char *path, const char *sql, char *expected)
+{
+    char *got = read_all(path, sql);
+    assert_string_equal(got, expected);
+    sqlite3_free(got);
+}
+
+static void the_log_read_again_into_the_same_file_changes_nothing(void **state)
+{
+    (void)state;
+    char folder[] = "/tmp/weir-late-XXXXXX", path[64], command[64];
+    assert_non_null(mkdtemp(folder));
+    snprintf(path, sizeof(path), "%s/weir.db", folder);
+    struct event *e = calloc(EVENTS, sizeof(*e));
+    assert_non_null(e);
+    make_events(e, 77, 60);
+    struct model *m = model_new(e, 0, REVISE, 20);
+    char *own = model_text(m), *top = model_top_text(m);
+    static const struct {
+        unsigned workers;
+        uint32_t cut;
+    } again[] = {{1, 100}, {1, 100}, {4, 100}, {2, 5000}, {1, EVENTS}, {3, 700}};
+    for (size_t i = 0; i < sizeof(again) / sizeof(again[0]); i++) {
+        run_into_file(path, e, again[i].workers, again[i].cut);
+        assert_file(path, "SELECT window_start, k, revision, \"count\", qty_sum FROM p",
+                    own);
+        assert_file(path,
+                    "SELECT window_start, k, rank, revision, v, v_count FROM p_topk",
+                    top);
+    }
+    sqlite3_free(own);
+    sqlite3_free(top);
+    free(m);
+    free(e);
+    snprintf(command, sizeof(command), "rm -rf '%s'", folder);
+    assert_int_equal(system(command), 0);
+}
+
 /* The groups of windows that closed before the start are not here. A row of what came since would take
  * the place of one that knows of all. */
 static void results_of_an_earlier_run_are_not_revised(void **state)
@@ -539,7 +666,7 @@ static void many_groups_go_in_pieces_and_the_watermark_never_goes_back(void **st
     const struct event next = {.us = 12 * SECOND_US};
     struct run r;
     run_new_with(&r, 1, "late: revise\n    allowed_lateness: 1h", INT64_MIN,
-                 put_counted);
+                 put_counted, NULL);
     struct pipeline_status status;
     static const uint64_t rows[] = {0, N, 2 * N};
     for (int i = 0; i < 3; i++) { /* on time, passed, late */
@@ -662,6 +789,7 @@ int main(void)
             revised_rows_are_those_of_the_model_whatever_the_workers_and_the_cuts),
         cmocka_unit_test(
             late_events_go_aside_as_they_came_whatever_the_workers_and_the_cuts),
+        cmocka_unit_test(the_log_read_again_into_the_same_file_changes_nothing),
         cmocka_unit_test(results_of_an_earlier_run_are_not_revised),
         cmocka_unit_test(a_group_that_only_late_events_made_is_given_out),
         cmocka_unit_test(many_groups_go_in_pieces_and_the_watermark_never_goes_back),
