@@ -58,28 +58,24 @@ static int load_block(void *ctx, const char *data, size_t size)
     return checkpoint_load_block(l->pipeline, data, size, l->error);
 }
 
-/* Groups of the same definition; of another one they are given up, and the log says so. */
-static int load_groups(struct restore *r, struct pipeline *p,
-                       const struct restore_checkpoint *c, bool *ret_same,
-                       struct error *error)
+/* Groups of another definition are given up, and the log says so. */
+static int is_same(struct pipeline *p, const struct restore_checkpoint *c, bool *ret,
+                   struct error *error)
 {
-    const char *name = pipeline_config(p)->name;
     char *definition;
     int err = checkpoint_definition(p, &definition);
     if (err < 0)
         return error_set(error, err, "no memory");
-    *ret_same = strcmp(definition, c->definition) == 0;
+    *ret = strcmp(definition, c->definition) == 0;
     free(definition);
-    if (!*ret_same) {
+    if (!*ret)
         log_warn(
             "recover",
-            "pipeline '%s' has another definition than before: it starts afresh behind "
-            "entry %llu; %llu groups of windows that were open are given up",
-            name, (unsigned long long)c->position, (unsigned long long)c->groups);
-        return 0;
-    }
-    struct loading l = {.pipeline = p, .error = error};
-    return restore_states(r, name, load_block, &l, error);
+            "pipeline '%s' has another definition than before: it starts afresh "
+            "behind entry %llu; %llu groups of windows that were open are given up",
+            pipeline_config(p)->name, (unsigned long long)c->position,
+            (unsigned long long)c->groups);
+    return 0;
 }
 
 /* What the journal does not have any more cannot be replayed: groups without it would be wrong. */
@@ -101,13 +97,17 @@ static int load(struct restore *r, struct pipeline *p, struct log *log,
                 const struct restore_checkpoint *c, uint64_t *ret_position,
                 bool *ret_same, struct error *error)
 {
-    bool has = journal_has(p, log, c->position);
-    *ret_position = has ? c->position : log_first(log) - 1;
-    *ret_same = false;
-    int err = c->marks ? checkpoint_load_marks(p, c->marks, c->marks_size) : 0;
+    struct loading l = {.pipeline = p, .error = error};
+    bool has = journal_has(p, log, c->position), same = false;
+    int err = has ? is_same(p, c, &same, error) : 0;
     if (err < 0)
+        return err;
+    if (c->marks && (err = checkpoint_load_marks(p, c->marks, c->marks_size, same)) < 0)
         return error_set(error, err, "its stored watermark is damaged");
-    return has ? load_groups(r, p, c, ret_same, error) : 0;
+    *ret_position = has ? c->position : log_first(log) - 1;
+    *ret_same = same;
+    return same ? restore_states(r, pipeline_config(p)->name, load_block, &l, error)
+                : 0;
 }
 
 static int begin(struct restore *r, struct log *log, const char *stream,

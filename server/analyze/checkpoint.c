@@ -16,6 +16,7 @@ struct stored_group {
 struct stored_marks {
     uint32_t version, n;
     int64_t value_us, newest_us;
+    int64_t unknown_us; /* groups of windows that ended at or before it are not here */
 };
 
 struct stored_source {
@@ -73,7 +74,8 @@ static int put_group(struct worker *w, uint32_t slot, struct buffer *b)
 {
     const struct group_slot *s = &w->groups.slot[slot];
     const struct group_key *key = &w->groups.key[s->key];
-    const struct stored_group head = {.start_us = s->start_us, .key_size = key->size};
+    const struct stored_group head = {
+        .start_us = s->start_us, .key_size = key->size, .revision = s->revision};
     buffer_put(b, &head, sizeof(head));
     buffer_put(b, key->bytes, key->size);
     pad(b);
@@ -127,14 +129,29 @@ static int make_blocks(struct worker *w, struct checkpoint *c)
     return r;
 }
 
-static int make_marks(const struct watermark *w, struct checkpoint *c)
+/* The next run may allow more lateness than this one. */
+static int64_t unknown_us(const struct worker *w)
 {
+    const struct config_pipeline *c = w->pipeline->config;
+    int64_t us = w->watermark.value_us;
+    if (c->late == CONFIG_LATE_REVISE &&
+        __builtin_sub_overflow(us, c->allowed_lateness_us, &us))
+        us = INT64_MIN;
+    return us > w->unknown_us ? us : w->unknown_us;
+}
+
+static int make_marks(const struct worker *worker, struct checkpoint *c)
+{
+    const struct watermark *w = &worker->watermark;
     c->marks_size = sizeof(struct stored_marks) + w->n * sizeof(struct stored_source);
     c->marks = malloc(c->marks_size);
     if (!c->marks)
         return -ENOMEM;
-    const struct stored_marks head = {
-        .version = 1, .n = w->n, .value_us = w->value_us, .newest_us = w->newest_us};
+    const struct stored_marks head = {.version = 1,
+                                      .n = w->n,
+                                      .value_us = w->value_us,
+                                      .newest_us = w->newest_us,
+                                      .unknown_us = unknown_us(worker)};
     memcpy(c->marks, &head, sizeof(head));
     for (uint32_t i = 0; i < w->n; i++) {
         const struct stored_source s = {.max_us = w->source[i].max_us,
@@ -158,7 +175,7 @@ int checkpoint_make(struct worker *w, const struct log_entry *e,
     c->groups = w->groups.open;
     int r = make_blocks(w, c);
     if (r == 0 && w->index == 0)
-        r = make_marks(&w->watermark, c);
+        r = make_marks(w, c);
     if (r == 0 && w->index == 0)
         r = checkpoint_definition(w->pipeline, &c->definition);
     if (r < 0) {
@@ -230,6 +247,8 @@ static int get_group(struct pipeline *p, struct reading *r, struct error *error)
         w++;
     uint32_t slot;
     int err = worker_open_group(w, key, head.key_size, hash, head.start_us, &slot);
+    if (err == 0)
+        w->groups.slot[slot].revision = head.revision;
     for (size_t i = 0; err == 0 && i < p->n_stages; i++)
         err = get_state(w, i, groups_state(&w->groups, slot), r);
     return err == -EINVAL ? worker_error(w, err, error) : err;
@@ -250,7 +269,8 @@ int checkpoint_load_block(struct pipeline *p, const char *data, size_t size,
     return err;
 }
 
-int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size)
+int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
+                          bool with_groups)
 {
     struct stored_marks head;
     if (size < sizeof(head))
@@ -262,6 +282,8 @@ int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size)
     for (unsigned k = 0; k < p->config->workers; k++) {
         struct watermark *w = &p->worker[k].watermark;
         w->value_us = head.value_us;
+        p->worker[k].emitted_us = head.value_us;
+        p->worker[k].unknown_us = with_groups ? head.unknown_us : head.value_us;
         w->newest_us = head.newest_us;
         w->n = head.n;
         for (uint32_t i = 0; i < head.n; i++) {

@@ -55,8 +55,10 @@ int checkpoint_make(struct worker *w, const struct log_entry *e,
  * not what checkpoint_make writes; -EINVAL: a plugin cannot load its state; -ENOSPC; -ENOMEM. */
 int checkpoint_load_block(struct pipeline *p, const char *data, size_t size,
                           struct error *error);
-/* Sets the watermark of all workers. -EBADMSG. */
-int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size);
+/* Sets the watermark of all workers; with_groups: the blocks follow, otherwise what is open begins anew.
+ * -EBADMSG. */
+int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
+                          bool with_groups);
 
 /* Text that says what the states of the pipeline are of: the same text, the same states. -ENOMEM. */
 int checkpoint_definition(const struct pipeline *p, char **ret);

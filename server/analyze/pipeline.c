@@ -75,6 +75,9 @@ static int try_out(struct pipeline *p, struct error *error)
     return 0;
 }
 
+#define LATE_HELP                                                                      \
+    "Events whose window had been given out already, by what became of them."
+
 static int add_metrics(struct pipeline *p, struct metrics *m)
 {
     const struct {
@@ -85,8 +88,15 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
     } table[] = {
         {METRIC_COUNTER, "weir_pipeline_events_total", "Events folded into groups.", "",
          &p->events, 1},
-        {METRIC_COUNTER, "weir_pipeline_late_total",
-         "Events whose window was closed already.", ",outcome=\"drop\"", &p->late, 1},
+        {METRIC_COUNTER, "weir_pipeline_late_total", LATE_HELP, ",outcome=\"drop\"",
+         &p->late[CONFIG_LATE_DROP], 1},
+        {METRIC_COUNTER, "weir_pipeline_late_total", LATE_HELP, ",outcome=\"side\"",
+         &p->late[CONFIG_LATE_SIDE], 1},
+        {METRIC_COUNTER, "weir_pipeline_late_total", LATE_HELP, ",outcome=\"revise\"",
+         &p->late[CONFIG_LATE_REVISE], 1},
+        {METRIC_COUNTER, "weir_pipeline_revisions_total",
+         "Groups whose results were given out again because of late events.", "",
+         &p->revisions, 1},
         {METRIC_COUNTER, "weir_pipeline_dropped_total",
          "Events not counted, by reason.", ",reason=\"where\"", &p->filtered, 1},
         {METRIC_COUNTER, "weir_pipeline_dropped_total",
@@ -106,7 +116,8 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
          "Windows closed, counted for each worker.", "", &p->windows, 1},
         {METRIC_COUNTER, "weir_pipeline_rows_total", "Result rows given out.", "",
          &p->rows, 1},
-        {METRIC_GAUGE, "weir_pipeline_groups", "Groups open now.", "", &p->groups, 1},
+        {METRIC_GAUGE, "weir_pipeline_groups",
+         "Groups in memory now: open, or such as can be revised.", "", &p->groups, 1},
         {METRIC_GAUGE, "weir_pipeline_state_bytes",
          "Memory that analyzers hold beside their fixed states.", "", &p->state_bytes,
          1},
@@ -306,7 +317,11 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     snprintf(ret->error, sizeof(ret->error), "%s", p->error.text);
     pthread_mutex_unlock(&p->lock);
     ret->events = atomic_load_explicit(&p->events, memory_order_relaxed);
-    ret->late = atomic_load_explicit(&p->late, memory_order_relaxed);
+    for (size_t i = 0; i < CONFIG_LATE_POLICIES; i++) {
+        ret->late_by[i] = atomic_load_explicit(&p->late[i], memory_order_relaxed);
+        ret->late += ret->late_by[i];
+    }
+    ret->revisions = atomic_load_explicit(&p->revisions, memory_order_relaxed);
     ret->filtered = atomic_load_explicit(&p->filtered, memory_order_relaxed);
     ret->where_errors = atomic_load_explicit(&p->where_errors, memory_order_relaxed);
     ret->null_keys = atomic_load_explicit(&p->null_keys, memory_order_relaxed);

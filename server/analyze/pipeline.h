@@ -33,7 +33,7 @@ void pipeline_free(struct pipeline *p);
 
 size_t pipeline_tables(const struct pipeline *p,
                        const struct table *const **ret_tables);
-/* The first is the pipeline's own; NULL if no analyzer gives one row a group. */
+/* The first is the pipeline's own, if an analyzer gives one row a group; that of late events is the last. */
 
 /* From what the database has to a running pipeline, in three steps:
  *
@@ -65,7 +65,10 @@ struct pipeline_status {
     uint64_t position;
     uint64_t events, late, filtered, where_errors, null_keys, long_keys, over_groups,
         rows;
-    uint64_t groups; /* open now */
+    uint64_t
+        late_by[CONFIG_LATE_POLICIES]; /* what became of them; their sum is `late` */
+    uint64_t revisions;                /* groups given out again */
+    uint64_t groups;                   /* open now, or such as can be revised */
     uint64_t state_bytes;
     size_t queued;   /* entries waiting */
     char error[512]; /* "" while it runs */

@@ -84,36 +84,6 @@ static int filter_block(struct worker *w, const struct batch *b, uint32_t *n)
     return 0;
 }
 
-/* Takes out the rows whose window the watermark had passed when they came. Most blocks have none, and
- * two comparisons show it. */
-static void drop_late(struct worker *w, const struct batch *b, uint32_t block,
-                      uint32_t *n)
-{
-    const struct config_pipeline *c = w->pipeline->config;
-    const struct batch_span *span = &b->block[block];
-    if (window_start(c, span->min_us) + c->window_us >
-        watermark_at(&w->watermark, span->max_us))
-        return;
-    const int64_t *time = b->view[0].values;
-    uint32_t first = block * BATCH_BLOCK;
-    int64_t newest_us = INT64_MIN;
-    for (uint32_t i = 0; i < BATCH_BLOCK && first + i < b->n_rows; i++) {
-        newest_us = time[first + i] > newest_us ? time[first + i] : newest_us;
-        w->watermark_at[i] = watermark_at(&w->watermark, newest_us);
-    }
-    uint32_t out = 0;
-    for (uint32_t i = 0; i < *n; i++) {
-        uint32_t row = w->row[i];
-        bool late =
-            window_start(c, time[row]) + c->window_us <= w->watermark_at[row - first];
-        w->row[out] = row;
-        w->key[out] = w->key[i];
-        out += !late;
-    }
-    metric_add(&w->pipeline->late, *n - out);
-    *n = out;
-}
-
 void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t end)
 {
     char *block = groups_state(&w->groups, slot);
@@ -166,6 +136,22 @@ int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t h
     return r;
 }
 
+/* A row has no group and there is no room for one more. */
+static int over_max_groups(struct worker *w)
+{
+    struct pipeline *p = w->pipeline;
+    if (p->config->over_max_groups_fails)
+        return -ENOSPC;
+    if (!atomic_exchange_explicit(&p->over_logged, true, memory_order_relaxed))
+        log_warn(
+            "pipeline",
+            "pipeline '%s': as many groups are open as max_groups allows (%llu%s); "
+            "events of further ones are dropped and counted",
+            p->config->name, (unsigned long long)p->config->max_groups,
+            p->config->workers > 1 ? ", an equal share for each worker" : "");
+    return 0;
+}
+
 /* The slot of each row's group into slot[]; rows over the limit of groups are taken out. */
 static int find_slots(struct worker *w, const struct batch *b, uint32_t *n)
 {
@@ -184,7 +170,7 @@ static int find_slots(struct worker *w, const struct batch *b, uint32_t *n)
         uint32_t slot = recent->slot;
         if (slot == SLOT_NONE || recent->start_us != start_us) {
             int r = open_group(w, w->key[i], start_us, &slot);
-            if (r == -ENOSPC)
+            if (r == -ENOSPC && (r = over_max_groups(w)) == 0)
                 continue;
             if (r < 0)
                 return r;
@@ -237,8 +223,17 @@ static int update_stage(struct worker *w, size_t i, const struct log_entry *e,
     return r ? -EINVAL : 0;
 }
 
+/* The limit that was passed, or the text of the stage that failed, with its name. */
 int worker_error(struct worker *w, int r, struct error *error)
 {
+    const struct config_pipeline *c = w->pipeline->config;
+    if (r == -ENOSPC)
+        return error_set(
+            error, r,
+            "max_groups: %llu groups are open%s, and an event belongs to "
+            "another one; raise max_groups, or say 'over_max_groups: drop'",
+            (unsigned long long)w->groups.open,
+            c->workers > 1 ? ", the share of one worker" : "");
     if (r != -EINVAL)
         return error_set(error, r, "%s", strerror(-r));
     for (size_t i = 0; i < w->pipeline->n_stages; i++)
@@ -257,10 +252,13 @@ static int read_block(struct worker *w, const struct log_entry *e, uint32_t bloc
     uint32_t rows = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
     uint32_t n = select_rows(w, e->keys[p->keys], first, rows);
     int r = filter_block(w, b, &n);
-    if (r == 0) {
-        drop_late(w, b, block, &n);
+    bool late = r == 0 && late_find(w, b, block);
+    if (late)
+        r = late_take_out(w, e, block, &n);
+    if (r == 0)
         r = find_slots(w, b, &n);
-    }
+    if (r == 0 && late && p->config->late == CONFIG_LATE_REVISE)
+        r = late_revise(w, b, block, n);
     if (r == 0)
         touch_states(w, n);
     for (size_t i = 0; r == 0 && n && i < p->n_stages; i++)
@@ -329,9 +327,11 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
     if (r < 0)
         return worker_error(w, r, error);
     w->position = e->position;
-    r = worker_close_windows(w, w->watermark.value_us, error);
+    r = worker_close_windows(w, w->watermark.value_us, e->kind == LOG_END, error);
     if (r < 0)
         return error->text[0] ? r : worker_error(w, r, error);
+    if (e->kind == LOG_END) /* all groups are gone */
+        w->unknown_us = w->watermark.value_us;
     return 0;
 }
 
@@ -382,6 +382,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     w->pipeline = p;
     w->index = index;
     w->broken_slot = SLOT_NONE;
+    w->emitted_us = w->unknown_us = watermark_us;
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
     if (queue_new(QUEUE_ENTRIES, &w->queue) < 0 ||
         !(w->host = calloc(p->n_stages, sizeof(*w->host))) ||
@@ -438,5 +439,7 @@ void worker_free(struct worker *w)
     for (struct log_entry *e; w->queue && (e = queue_pop(w->queue, 0));)
         log_entry_unref(e);
     queue_free(w->queue);
+    rowset_free(w->side);
+    free(w->revised);
     free(w->key_map);
 }

@@ -144,7 +144,7 @@ static void results_answer(struct results *x)
     http_abort(x->request);
 }
 
-/* The pipeline's own table, the one named in the path, or its only one. */
+/* The table named in the path, the pipeline's own, or the only one with results. */
 static const struct table *results_table(struct pipeline *p, struct http_request *r)
 {
     const struct table *const *tables;
@@ -154,7 +154,7 @@ static const struct table *results_table(struct pipeline *p, struct http_request
     for (size_t i = 0; i < n; i++)
         if (strcmp(tables[i]->name, wanted) == 0)
             return tables[i];
-    if (!name && n == 1)
+    if (!name && n - tables[n - 1]->late == 1)
         return tables[0];
     struct error list = {""};
     for (size_t i = 0; i < n; i++) {

@@ -62,6 +62,14 @@ struct config_analyzer {
     const struct node *params; /* map, or NULL */
 };
 
+/* What becomes of an event whose window the watermark had passed when it came. */
+enum config_late {
+    CONFIG_LATE_DROP, /* counted */
+    CONFIG_LATE_SIDE, /* a row of the table PIPELINE_late */
+    CONFIG_LATE_REVISE, /* folded in, the results are given out again; for allowed_lateness */
+};
+#define CONFIG_LATE_POLICIES 3
+
 struct config_pipeline {
     char *name;
     const struct node *node;
@@ -74,10 +82,16 @@ struct config_pipeline {
     int64_t
         window_offset_us; /* windows begin at multiples of window_us, plus this; default 0 */
     int64_t out_of_orderness_us; /* default 0 */
-    int64_t idle_timeout_us;     /* default 5s */
-    int64_t retain_us;           /* INT64_MAX: for ever, the default */
-    unsigned workers;            /* default 1, at most 64 */
+    int64_t
+        allowed_lateness_us; /* > 0 with CONFIG_LATE_REVISE, at most retain_us; 0 without */
+    enum config_late late;
+    const struct node *late_node; /* NULL: not given */
+    int64_t idle_timeout_us;      /* default 5s */
+    int64_t retain_us;            /* INT64_MAX: for ever, the default */
+    unsigned workers;             /* default 1, at most 64 */
     uint64_t max_groups; /* open groups of the whole pipeline; default 10,000,000 */
+    bool
+        over_max_groups_fails; /* the pipeline stops; otherwise rows of new groups are dropped */
     size_t n_analyzers;
     struct config_analyzer *analyzer;
 };

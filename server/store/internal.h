@@ -46,6 +46,7 @@ struct store_table {
     struct store *store;
     const struct rowset *set; /* what `insert` reads */
     sqlite3_stmt *insert;
+    sqlite3_stmt *clear; /* rows of a group that are revised; NULL: never needed */
     sqlite3_stmt *purge_find, *purge_to, *purge_all;
     int64_t
         purged_us; /* no window that began earlier is left; INT64_MIN: not looked yet */
@@ -73,8 +74,8 @@ struct store {
     sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
     struct store_statements statement;
     struct inbox *inbox;
-    struct dead_letters *dead; /* NULL: none are kept */
-    size_t known_rows; /* of this transaction: those that were in the file already */
+    struct dead_letters *dead;   /* NULL: none are kept */
+    size_t new_rows, known_rows; /* of this transaction: written, in the file already */
     struct store_counters count;
     _Atomic bool full; /* relaxed: for people and for refusals that may be late */
     bool started;
@@ -86,7 +87,7 @@ struct store_pipeline *store_find_pipeline(const struct store *s, const char *na
 /* Makes it if need be; NULL: no memory. Before store_start. */
 struct store_pipeline *store_need_pipeline(struct store *s, const char *name);
 
-/* insert.c: the statement of a table, once, and the rows of one set into it. Both return a SQLite result
+/* insert.c: the statements of a table, once, and the rows of one set into it. Both return a SQLite result
  * code. */
 int insert_prepare(struct store *s, struct store_table *t);
 int insert_rows(struct store *s, struct store_table *t, const struct rowset *r);

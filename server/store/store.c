@@ -134,7 +134,7 @@ static int store_metrics(struct store *s, struct metrics *m, struct error *error
         {"weir_store_rows_total", "Result rows committed.", &s->count.rows, 1},
         {"weir_store_known_rows_total",
          "Result rows not written because their window and key were in the table "
-         "already.",
+         "already, in the same revision or a later one.",
          &s->count.known_rows, 1},
         {"weir_store_commits_total", "Transactions committed.", &s->count.commits, 1},
         {"weir_store_commit_seconds_total", "Time spent in transactions.",
@@ -294,6 +294,7 @@ static void store_free_tables(struct store *s)
     for (struct store_table *t = s->tables, *next; t; t = next) {
         next = t->next;
         sqlite3_finalize(t->insert);
+        sqlite3_finalize(t->clear);
         sqlite3_finalize(t->purge_find);
         sqlite3_finalize(t->purge_to);
         sqlite3_finalize(t->purge_all);

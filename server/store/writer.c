@@ -116,7 +116,7 @@ static int writer_rows(struct store *s, const struct inbox_item *list)
 
 static int writer_transaction(struct store *s, const struct inbox_item *list)
 {
-    s->known_rows = 0;
+    s->new_rows = s->known_rows = 0;
     fault_point("store_begin");
     int code = writer_step(s->begin);
     if (!code)
@@ -207,7 +207,7 @@ static int writer_commit(struct store *s, struct inbox_item *list, size_t *ret_r
     for (const struct inbox_item *i = list; i; i = i->next)
         if (i->dead)
             dead_letters_committed(i->dead);
-    metric_add(&s->count.rows, rows - s->known_rows);
+    metric_add(&s->count.rows, s->new_rows);
     metric_add(&s->count.known_rows, s->known_rows);
     metric_add(&s->count.commits, 1);
     metric_add(&s->count.commit_ns, (uint64_t)(clock_monotonic_us() - begin_us) * 1000);
