@@ -268,8 +268,8 @@ static void run_new_with(struct run *r, unsigned workers, const char *lines,
         .name = "t", .schema = r->config->stream[0].schema, .queue_events = 100000};
     assert_int_equal(log_new(&options, r->metrics, &r->log, &error), 0);
     const struct pipeline_sink sink = {.put = put, .ctx = ctx ? ctx : r->results};
-    assert_int_equal(pipeline_start(r->pipeline, r->log, &sink, watermark_us, &error),
-                     0);
+    assert_int_equal(pipeline_prepare(r->pipeline, &sink, watermark_us, &error), 0);
+    assert_int_equal(pipeline_start(r->pipeline, r->log, 0, false, &error), 0);
     assert_int_equal(log_start(r->log, &error), 0);
 }
 
@@ -277,6 +277,12 @@ static void run_new(struct run *r, unsigned workers, const char *lines,
                     int64_t watermark_us)
 {
     run_new_with(r, workers, lines, watermark_us, put_results, NULL);
+}
+
+static int append_wait(struct log *l, struct batch *b)
+{
+    const struct request r = {.n = 1, .batch = &b};
+    return log_append_wait(l, &r);
 }
 
 /* Every cut is an entry of its own: the log joins what waits, so nothing is to wait. */
@@ -287,7 +293,7 @@ static void run_events(struct run *r, const struct event *e, uint32_t n,
     for (uint32_t i = 0; i < n; i += cut_rows) {
         uint32_t rows = n - i < cut_rows ? n - i : cut_rows;
         struct batch *b = cut(r->config->stream[0].schema, e + i, rows);
-        assert_int_equal(log_append_wait(r->log, 0, b), 0);
+        assert_int_equal(append_wait(r->log, b), 0);
         struct pipeline_status status = {0};
         while (status.position < i / cut_rows + 1 && !status.error[0] &&
                clock_monotonic_us() < limit_us) {
@@ -301,7 +307,7 @@ static void run_events(struct run *r, const struct event *e, uint32_t n,
 
 static void run_end(struct run *r, struct pipeline_status *ret_status)
 {
-    log_close(r->log, true);
+    log_close(r->log, LOG_FINISH, INT64_MAX);
     pipeline_stop(r->pipeline);
     pipeline_status(r->pipeline, ret_status);
 }
@@ -672,7 +678,7 @@ static void many_groups_go_in_pieces_and_the_watermark_never_goes_back(void **st
     for (int i = 0; i < 3; i++) { /* on time, passed, late */
         struct batch *b =
             cut(r.config->stream[0].schema, i == 1 ? &next : e, i == 1 ? 1 : N);
-        assert_int_equal(log_append_wait(r.log, 0, b), 0);
+        assert_int_equal(append_wait(r.log, b), 0);
         int64_t limit_us = clock_monotonic_us() + 60 * SECOND_US;
         do {
             sched_yield();
