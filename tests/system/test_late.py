@@ -268,8 +268,9 @@ class Late(unittest.TestCase):
             self.post('limited', *[event(ms, key) for key in 'abcd'])
         self.post('limited', event(9000))
         self.wait('limited_1s', 8700)
-        said = [line for line in self.server.log if "'limited_1s'" in line and 'max_groups' in line]
-        self.assertEqual(len(said), 1, said)
+        def said():
+            return [line for line in self.server.log if "'limited_1s'" in line and 'max_groups' in line]
+        self.assertEqual(len(harness.wait_until(said, 'the warning')), 1, said())
         self.assertGreater(self.server.metric('weir_pipeline_dropped_total', pipeline='limited_1s',
                                               reason='max_groups'), 0)
 
