@@ -17,6 +17,7 @@ struct waiting {    /* of one source */
 struct intake {
     uint64_t rows_max;
     size_t bytes_max;
+    struct idempotency *keys;
 
     pthread_mutex_t lock; /* protects all of this, and the tickets of items */
     pthread_cond_t work;  /* for the log's thread */
@@ -36,13 +37,15 @@ struct intake {
     struct waiting waiting[LOG_SOURCES_MAX];
 };
 
-int intake_new(uint64_t rows_max, size_t bytes_max, struct intake **ret)
+int intake_new(uint64_t rows_max, size_t bytes_max, struct idempotency *keys,
+               struct intake **ret)
 {
     struct intake *k = calloc(1, sizeof(*k));
     if (!k)
         return -ENOMEM;
     k->rows_max = rows_max;
     k->bytes_max = bytes_max;
+    k->keys = keys;
     k->last = &k->first;
     pthread_condattr_t monotonic;
     pthread_condattr_init(&monotonic);
@@ -242,6 +245,10 @@ int intake_append(struct intake *k, const struct request *r, bool wait)
     while (wait && (err == -EAGAIN || err == -ENOSPC || err == -EDQUOT)) {
         wait_for_room(k, err);
         err = refusal(k, item);
+    }
+    if (!err && item->key && !item->asks) { /* before the log's thread can see it */
+        item->key->answer.position = POSITION_UNKNOWN;
+        idempotency_complete(k->keys, item->key, clock_now_us());
     }
     if (!err)
         put(k, item);

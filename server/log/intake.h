@@ -12,6 +12,7 @@
 #include "base/waiter.h"
 #include "batch/request.h"
 #include "log/entry.h"
+#include "log/idempotency.h"
 
 struct intake;
 
@@ -30,7 +31,11 @@ struct intake_item {
     struct log_entry *entry[]; /* one a batch; NULL: somebody else has it by now */
 };
 
-int intake_new(uint64_t rows_max, size_t bytes_max, struct intake **ret);
+/* Keys of requests that nobody waits for are known from the moment they are taken, with POSITION_UNKNOWN;
+ * the log's thread completes them again. */
+#define POSITION_UNKNOWN UINT64_MAX
+int intake_new(uint64_t rows_max, size_t bytes_max, struct idempotency *keys,
+               struct intake **ret);
 void intake_free(struct intake *k); /* with what is in it; takes NULL */
 
 /* Before this, everything is -EAGAIN. */

@@ -340,13 +340,13 @@ static int make_parts(struct log *l, struct metrics *metrics, struct error *erro
                                              .max_keys = l->options.idempotency_keys,
                                              .retain_us =
                                                  l->options.idempotency_retain_us};
-    int r = l->name && l->dictionary
-                ? intake_new(l->options.queue_events, LOG_QUEUE_BYTES, &l->intake)
-                : -ENOMEM;
+    int r = l->name && l->dictionary ? idempotency_new(&keys, metrics, &l->idempotency)
+                                     : -ENOMEM;
+    if (r == 0)
+        r = intake_new(l->options.queue_events, LOG_QUEUE_BYTES, l->idempotency,
+                       &l->intake);
     if (r == 0)
         r = queue_new(QUEUE_ENTRIES, &l->queue);
-    if (r == 0)
-        r = idempotency_new(&keys, metrics, &l->idempotency);
     if (r == 0)
         r = add_metrics(l, metrics);
     if (r < 0)
