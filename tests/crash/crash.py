@@ -184,7 +184,7 @@ class Chain:
         stop, threads = threading.Event(), []
         for _ in range(dice.randint(4, 8)):
             client = load.Client(self.ledger, clock, self.server, random.Random(dice.getrandbits(64)),
-                                 self.known, repeats=not self.options.no_kill)
+                                 self.known, self.known['Idempotency-Key'] or not self.options.no_kill)
             threads.append(threading.Thread(target=client.run, args=(stop,), daemon=True))
             threads[-1].start()
         return stop, threads

@@ -150,7 +150,7 @@ def new_request(dice, ledger, clock):
             lines.insert(dice.randint(0, len(lines)), dice.choice(BAD_LINES))
     cut = dice.random() if shape in ('length', 'chunked') and dice.random() < 0.05 else None
     key = None
-    if shape != 'chunked' and cut is None and dice.random() < 0.5:
+    if cut is None and dice.random() < (0.2 if shape == 'chunked' else 0.5):
         key = f'request-{number}-{dice.getrandbits(32):08x}'
     stream = 'volatile' if dice.random() < 0.15 else 'main'
     return Request(number, stream, dice.choice(SOURCES), key, shape, clock_us, events, lines, bad, cut)
@@ -197,7 +197,7 @@ class Client:
         return headers
 
     def send(self, request):
-        """(status, body of the answer)"""
+        """(status, headers, body of the answer)"""
         self.connect()
         path = f'/api/v1/streams/{request.stream}/events'
         if request.shape == 'chunked':
@@ -209,7 +209,7 @@ class Client:
                 body = gzip.compress(body, 1)
             self.connection.request('POST', path, body, self.headers(request))
         reply = self.connection.getresponse()
-        return reply.status, reply.read()
+        return reply.status, reply.headers, reply.read()
 
     def send_part(self, request):
         """Goes away in mid-body, and waits until the server has noticed: then nothing more of it can
@@ -246,11 +246,13 @@ class Client:
             self.clock.give_back(request.clock_us)
 
     def open_fate(self, request):
-        return PREFIX if request.shape == 'chunked' else WHOLE
+        """A body without a length is taken piece by piece, unless it can be sent again."""
+        whole = request.shape != 'chunked' or request.key and self.known['Idempotency-Key']
+        return WHOLE if whole else PREFIX
 
-    def answered(self, request, status, text):
+    def answered(self, request, status, headers, text):
         if status == 200:
-            self.acknowledged(request, text)
+            self.acknowledged(request, headers, text)
         elif status in (429, 503, 507) or status == 409 and request.key:
             time.sleep(0.002)
             if request.key:
@@ -261,7 +263,7 @@ class Client:
             self.ledger.fault(f'request {request.number} ({request.shape}): {status} {text[:300]!r}')
             self.settle(request, self.open_fate(request))
 
-    def acknowledged(self, request, text):
+    def acknowledged(self, request, headers, text):
         said = json.loads(text)
         if (said['accepted'], said['rejected']) != (len(request.events), request.bad):
             self.ledger.fault(f'request {request.number} of {len(request.events)} events and '
@@ -269,6 +271,9 @@ class Client:
         durable = request.stream == 'main' or not self.known['ack: memory']
         if self.known['journal'] and bool(said['durable']) != durable:
             self.ledger.fault(f'request {request.number} to {request.stream}: {text[:300]!r}')
+        if request.fate == ACKED and self.known['Idempotency-Key'] and \
+                headers['Idempotency-Replayed'] != 'true':
+            self.ledger.fault(f'request {request.number} is not known any more: {text[:300]!r}')
         if request.fate is None:
             self.settle(request, ACKED if durable else self.open_fate(request))
             if request.key:

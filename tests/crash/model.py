@@ -229,9 +229,14 @@ class Checker:
             more = row[0] - everything.get(key, (0,))[0]
             if more > 0:
                 verdict.double(more, f'{first.name} {key}: {row}, of all {everything.get(key)}')
-        for pipeline in late:
+        for pipeline in self.pipelines:
             if pipeline.kind == 'side':
                 self.compare_side(pipeline, events, rows[pipeline.name], (start_us, end_us), verdict)
+            if pipeline.kind == 'revise':
+                in_time = {key: row[0] for key, row in rows[first.name].items()}
+                expected = {key: (row[0] - in_time.get(key, 0),) for key, row in everything.items()}
+                verdict.rows(f'{pipeline.name}, revision', expected,
+                             read(self.database, pipeline.name, pipeline.key, ['revision'], start_us, end_us))
 
     def compare_side(self, pipeline, events, rows, span, verdict):
         ids = self.side_ids(pipeline, span)

@@ -38,7 +38,8 @@ TOPK_COLUMNS = ('rank', 'tag', 'tag_count', 'tag_error')
 
 class Pipeline:
     """kind: 'fate' has a group a request; 'exact' gives every counted event; 'late' leaves out what is
-    late, 'side' has that in a table of its own, 'revise' gives every event after all."""
+    late, 'side' has that in a table of its own, 'revise' gives every event after all, and says how many of
+    a group were late."""
 
     def __init__(self, name, stream, key, window_us, kind='exact', offset_us=0, workers=1, where=None,
                  idle='off', topk=False, chain=False):
@@ -65,7 +66,7 @@ class Pipeline:
         if self.kind == 'side':
             text += '    late: side\n'
         if self.kind == 'revise':
-            text += '    late: revise\n    allowed_lateness: 36500d\n'
+            text += '    late: revise\n    allowed_lateness: 1d\n'
         text += '    analyzers:' + ANALYZERS
         if self.topk:
             text += f'      - topk: {{of: tag, k: {TOPK}, capacity: 100}}\n'
@@ -128,10 +129,11 @@ def probe():
         raise AssertionError('weir check refuses the plainest configuration')
     known = {key: accepts(server=f', {key}: "{value}"' if key == 'journal' else f', {key}: {value}')
              for key, value in SERVER_KEYS.items()}
+    known['Idempotency-Key'] = accepts(server=', idempotency_keys: 100000')
     known['ack: memory'] = accepts(stream=', ack: memory')
     known['late: drop'] = accepts(pipeline=', late: drop')
     known['late: side'] = accepts(pipeline=', late: side')
-    known['late: revise'] = accepts(pipeline=', late: revise, allowed_lateness: 36500d')
+    known['late: revise'] = accepts(pipeline=', late: revise, allowed_lateness: 1d')
     return known
 
 

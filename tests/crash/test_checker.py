@@ -18,7 +18,7 @@ import model  # noqa: E402
 import setting  # noqa: E402
 from setting import DAY_US, ERA_US, T0_US  # noqa: E402
 
-REQUESTS = 60
+REQUESTS = 50
 
 
 class Checker(unittest.TestCase):
@@ -30,7 +30,7 @@ class Checker(unittest.TestCase):
         cls.server.gone = lambda: False
         cls.ledger = load.Ledger()
         clock = load.Clock(T0_US + DAY_US, T0_US + ERA_US - DAY_US)
-        client = load.Client(cls.ledger, clock, cls.server, random.Random(4), known, repeats=False)
+        client = load.Client(cls.ledger, clock, cls.server, random.Random(136), known, repeats=False)
         for _ in range(REQUESTS):
             client.step(client.next())
         client.finish()
