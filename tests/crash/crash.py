@@ -81,19 +81,26 @@ class Process(harness.Server):
             self.wait_ready()
             return True
         except (AssertionError, OSError, harness.http.client.HTTPException) as error:
-            if timer is None and 'WEIR_FAULT' not in env:
+            if timer is None and 'WEIR_FAULT' not in env or self.process.poll() == 0:
                 raise Failed(f'no start: {error}') from error
             if not self.gone():
                 raise Failed(f'not ready: {error}') from error
             self.check_end()
             return False
 
-    def check_end(self):
-        """It must have been ended by a kill, not by a fault of its own."""
+    def check_end(self, may_stop=False):
+        """It must have been ended by a kill, not by a fault of its own; or in good order, if told to."""
         status = self.process.wait(load.TIMEOUT_S)
         self.kill()
-        if status != -9:
+        if status != -9 and not (may_stop and status == 0):
             raise Failed(f'the server ended with {status}:\n{"".join(self.log[-30:])}')
+
+    def kill(self):
+        super().kill()
+        if self.log:  # for whoever looks into a folder that failed
+            with open(os.path.join(self.folder, 'server.log'), 'a', encoding='utf-8') as file:
+                file.writelines([*self.log, f'-- ended with {self.process.returncode}\n'])
+            self.log = []
 
 
 class Plan:
@@ -101,6 +108,7 @@ class Plan:
 
     def __init__(self, dice, points):
         self.fault = self.after_s = None
+        self.stop_s = dice.random() ** 2 * 0.3 if dice.random() < 0.15 else None  # SIGTERM so long before
         if points and dice.random() < 0.6:
             count = 1 if dice.random() < 0.25 else int(2 ** (dice.random() * 8))
             self.fault = f'{dice.choice(points)}:{count}'
@@ -110,7 +118,8 @@ class Plan:
             self.after_s = 0.05 + dice.random() * LOAD_S
 
     def __str__(self):
-        return self.fault or f'{self.after_s:.3f} s'
+        text = self.fault or f'{self.after_s:.3f} s'
+        return text if self.stop_s is None else f'{text}, stopped, {self.stop_s:.3f} s'
 
 
 class Chain:
@@ -134,6 +143,7 @@ class Chain:
         """Its verdict. `last`: no other will go on with this folder."""
         dice = random.Random(f'{self.options.seed}/{self.number}')
         start_us = T0_US + (self.number - self.first) * ERA_US
+        self.ledger.begin_round()
         clock = load.Clock(start_us + DAY_US, start_us + ERA_US - DAY_US)
         plans = []
         verdict = model.Verdict()
@@ -149,6 +159,7 @@ class Chain:
         for text in self.ledger.faults:
             verdict.fault(text)
         self.ledger.faults.clear()
+        self.ledger.forget_bodies()
         self.number += 1
         self.plans = ', '.join(map(str, plans))
         return verdict
@@ -156,15 +167,13 @@ class Chain:
     def life(self, dice, clock, plan):
         """From a start to a kill."""
         env = {'WEIR_FAULT': plan.fault} if plan.fault else {}
-        if self.server.begin(plan.after_s, **env):
+        if self.server.begin(plan.after_s if plan.stop_s is None else None, **env):
             stop, clients = self.clients(dice, clock)
-            if plan.after_s is None:
-                self.killed_by_itself(plan)
-            self.server.process.wait(load.TIMEOUT_S)
+            self.end_of_life(plan)
             stop.set()
             for client in clients:
                 client.join()
-            self.server.check_end()
+            self.server.check_end(may_stop=plan.stop_s is not None)
         else:
             self.kills['at the start'] += 1
         self.kills[plan.fault.split(':')[0] if plan.fault and not self.server.killed.is_set()
@@ -173,12 +182,23 @@ class Chain:
             self.kills['power lost'] += 1
             self.losses += self.loss.play(dice.getrandbits(64))
 
-    def killed_by_itself(self, plan):
-        """Waits for the named point; if it is not passed that often, ends it from outside."""
-        try:
-            self.server.process.wait(LOAD_S)
-        except subprocess.TimeoutExpired:
+    def end_of_life(self, plan):
+        """Waits for the kill; if the named point is not passed that often, kills it from outside."""
+        process = self.server.process
+        if plan.stop_s is not None:
+            self.ended_within(plan.after_s or LOAD_S / 2)
+            process.terminate()
+        limit_s = plan.stop_s if plan.stop_s is not None else LOAD_S if plan.fault else load.TIMEOUT_S
+        if not self.ended_within(limit_s):
             self.server.kill_now()
+        process.wait(load.TIMEOUT_S)
+
+    def ended_within(self, limit_s):
+        try:
+            self.server.process.wait(limit_s)
+            return True
+        except subprocess.TimeoutExpired:
+            return False
 
     def clients(self, dice, clock):
         stop, threads = threading.Event(), []

@@ -25,6 +25,7 @@ BAD_LINES = (b'{"ts":\n', b'not an event\n', b'{"id":1,"request":1,"name":"no ti
              b'{"ts":1,"name":"\xff\xfe"}\n')
 NUMBERS = 8
 TIMEOUT_S = 60
+ROUND_EVENTS = 40000
 
 # Fates.
 ACKED = 'acknowledged'   # counted once
@@ -100,7 +101,20 @@ class Ledger:
         self.pending = []    # have a key and no answer
         self.answered = []   # have a key and an answer: may be sent again
         self.faults = []     # texts
-        self.next_request = self.next_id = 1
+        self.next_request = self.next_id = self.round_id = 1
+
+    def begin_round(self):
+        self.round_id = self.next_id
+
+    def has_enough(self):
+        """Further requests are to be small: a round is not to take minutes to compare."""
+        return self.next_id - self.round_id > ROUND_EVENTS
+
+    def forget_bodies(self):
+        """Of a round that is over: no request of it will be sent again."""
+        for request in self.requests:
+            request.lines = None
+        self.answered.clear()
 
     def numbers(self, n_events):
         """A request number, and the first of so many event ids."""
@@ -135,7 +149,7 @@ class Ledger:
 
 def new_request(dice, ledger, clock):
     """As a producer would make it: many small, some large; some with bad lines; some break off."""
-    small = dice.random()
+    small = dice.random() * (0.6 if ledger.has_enough() else 1)
     n = 1 if small < 0.3 else dice.randint(2, 20) if small < 0.6 else \
         dice.randint(20, 300) if small < 0.9 else dice.randint(300, 4000)
     number, first = ledger.numbers(n)
