@@ -158,19 +158,27 @@ class Server:
 
     # ---- Life ------------------------------------------------------------------------------------
 
-    def start(self):
+    def start(self, **env):
+        self.start_process(**env)
+        self.wait_ready()
+
+    def start_process(self, **env):
+        self.log = []
         self.process = subprocess.Popen([self.program, 'serve', '-c', self.path], cwd=self.folder,
-                                        env=self.env, stdin=subprocess.DEVNULL,
+                                        env={**self.env, **env}, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                         errors='replace')
-        self.reader = threading.Thread(target=self._read_log, daemon=True)
+        self.reader = threading.Thread(target=self._read_log, args=(self.process, self.log), daemon=True)
         self.reader.start()
+
+    def wait_ready(self):
         self.port = int(wait_until(self._find_port, 'the port in the log')[1])
         wait_until(lambda: self.get('/ready').status == 200, '/ready')
 
-    def _read_log(self):
-        for line in self.process.stderr:
-            self.log.append(line)
+    @staticmethod
+    def _read_log(process, log):
+        for line in process.stderr:
+            log.append(line)
 
     def _find_port(self):
         if self.process.poll() is not None:
@@ -188,6 +196,11 @@ class Server:
         self.reader.join(LIMIT_S)
         if status != 0:
             raise AssertionError(f'weir serve ended with {status}:\n' + ''.join(self.log))
+
+    def restart(self, **env):
+        """kill -9, and the same folder once more; `env` is for this start only."""
+        self.kill()
+        self.start(**env)
 
     def kill(self):
         self.close()

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The server under test: its streams and pipelines, as data that both the configuration and the model
+are made of. Keys that this build of weir does not know are left out, so that the test runs on any."""
+
+import os
+import tempfile
+
+import harness
+
+SECOND_US = 1000000
+MINUTE_US = 60 * SECOND_US
+HOUR_US = 3600 * SECOND_US
+DAY_US = 24 * HOUR_US
+
+# Event time. A round lives in an era of its own; nothing is late as long as an event is at most SPAN
+# behind the clock of the load, and an unanswered request at most SLACK.
+ERA_US = 10 * DAY_US
+CHAIN_US = 3650 * DAY_US
+T0_US = 5 * CHAIN_US  # 2019-12-20; a multiple of all windows
+SPAN_US = HOUR_US
+SLACK_US = HOUR_US
+ORDER_US = 3 * HOUR_US
+LATE_ORDER_US = 5 * MINUTE_US
+
+STREAMS = ('main', 'volatile')
+ANALYZERS = '''
+      - count
+      - stats: {of: id, emit: [sum, min, max]}
+      - stats: {of: r, emit: [sum, min, max]}
+      - stats: {of: x, emit: [sum, min, max]}
+      - stats: {of: y, emit: [sum]}
+'''
+COLUMNS = ('count', 'id_sum', 'id_min', 'id_max', 'r_sum', 'r_min', 'r_max', 'x_sum', 'x_min', 'x_max',
+           'y_sum')
+TOPK = 5
+TOPK_COLUMNS = ('rank', 'tag', 'tag_count', 'tag_error')
+
+
+class Pipeline:
+    """kind: 'fate' has a group a request; 'exact' gives every counted event; 'late' leaves out what is
+    late, 'side' has that in a table of its own, 'revise' gives every event after all, and says how many of
+    a group were late."""
+
+    def __init__(self, name, stream, key, window_us, kind='exact', offset_us=0, workers=1, where=None,
+                 idle='off', topk=False, chain=False):
+        self.name, self.stream, self.key, self.window_us = name, stream, key, window_us
+        self.kind, self.offset_us, self.workers = kind, offset_us, workers
+        self.where, self.idle, self.topk, self.chain = where, idle, topk, chain
+
+    def takes(self, event):
+        return self.where is None or self.where[1](event)
+
+    def window_start(self, time_us):
+        return time_us - (time_us - self.offset_us) % self.window_us
+
+    def yaml(self, known):
+        text = f'  {self.name}:\n    from: {self.stream}\n    key: [{", ".join(self.key)}]\n'
+        text += f'    window: {{tumbling: {self.window_us}us, offset: {self.offset_us}us}}\n'
+        text += f'    workers: {self.workers}\n    idle_timeout: {self.idle}\n'
+        order_us = ORDER_US if self.kind in ('fate', 'exact') else LATE_ORDER_US
+        text += f'    out_of_orderness: {order_us}us\n'
+        if self.where:
+            text += f'    where: {self.where[0]}\n'
+        if self.kind == 'late' and known['late: drop']:
+            text += '    late: drop\n'
+        if self.kind == 'side':
+            text += '    late: side\n'
+        if self.kind == 'revise':
+            text += '    late: revise\n    allowed_lateness: 1d\n'
+        text += '    analyzers:' + ANALYZERS
+        if self.topk:
+            text += f'      - topk: {{of: tag, k: {TOPK}, capacity: 100}}\n'
+        return text
+
+
+def pipelines(known):
+    """An event is (time_us, id, r, x, y, name, number, tag), see load.py."""
+    some = [
+        Pipeline('by_request', 'main', ['request'], ERA_US, kind='fate'),
+        Pipeline('by_name', 'main', ['name'], 10 * MINUTE_US, workers=2, topk=True),
+        Pipeline('by_number', 'main', ['number'], HOUR_US, workers=3),
+        Pipeline('by_both', 'main', ['number', 'name'], HOUR_US, workers=2, offset_us=7 * MINUTE_US,
+                 idle='100ms'),
+        Pipeline('even', 'main', ['name'], 30 * MINUTE_US, topk=True,
+                 where=('number % 2 = 0', lambda event: event[6] % 2 == 0)),
+        Pipeline('for_ever', 'main', ['name'], CHAIN_US, workers=2, topk=True, chain=True),
+        Pipeline('late_one', 'main', ['name'], 10 * MINUTE_US, kind='late', topk=True),
+        Pipeline('late_three', 'main', ['name'], 10 * MINUTE_US, kind='late', workers=3, topk=True),
+        Pipeline('v_by_request', 'volatile', ['request'], ERA_US, kind='fate'),
+        Pipeline('v_by_name', 'volatile', ['name'], 10 * MINUTE_US, workers=2, topk=True),
+    ]
+    if known['late: side']:
+        some.append(Pipeline('late_side', 'main', ['name'], 10 * MINUTE_US, kind='side', workers=2))
+    if known['late: revise']:
+        some.append(Pipeline('late_revise', 'main', ['name'], 10 * MINUTE_US, kind='revise', workers=2))
+    return some
+
+
+SERVER_KEYS = {  # what makes checkpoints, trims and rolls happen often
+    'journal': '{folder}/journal',
+    'segment_size': '1MiB',
+    'checkpoint_interval': '50ms',
+    'commit_interval': '5ms',
+    'queue_events': '20000',
+    'queue_wait': '200ms',
+}
+PROBE = '''
+server: {{listen: 127.0.0.1:0{server}}}
+streams:
+  s: {{time: {{field: ts, unit: us}}, fields: {{id: int}}{stream}}}
+pipelines:
+  p: {{from: s, key: [id], window: {{tumbling: 10s}}{pipeline}, analyzers: [count]}}
+'''
+
+
+def accepts(server='', stream='', pipeline=''):
+    """Whether `weir check` takes these further keys."""
+    with tempfile.TemporaryDirectory(prefix='weir-crash-') as folder:
+        path = os.path.join(folder, 'weir.yaml')
+        with open(path, 'w', encoding='ascii') as file:
+            file.write(PROBE.format(server=server, stream=stream, pipeline=pipeline)
+                       .replace('{folder}', folder))
+        return harness.weir('check', '-c', path, '--no-database', cwd=folder).returncode == 0
+
+
+def probe():
+    """{feature: whether this build has it}"""
+    if not accepts():
+        raise AssertionError('weir check refuses the plainest configuration')
+    known = {key: accepts(server=f', {key}: "{value}"' if key == 'journal' else f', {key}: {value}')
+             for key, value in SERVER_KEYS.items()}
+    known['Idempotency-Key'] = accepts(server=', idempotency_keys: 100000')
+    known['ack: memory'] = accepts(stream=', ack: memory')
+    known['late: drop'] = accepts(pipeline=', late: drop')
+    known['late: side'] = accepts(pipeline=', late: side')
+    known['late: revise'] = accepts(pipeline=', late: revise, allowed_lateness: 1d')
+    return known
+
+
+def config(known):
+    """The YAML text for harness.Server."""
+    text = 'server:\n  listen: {listen}\n  database: {folder}/weir.db\n'
+    text += ''.join(f'  {key}: {value}\n' for key, value in SERVER_KEYS.items() if known[key])
+    text += 'streams:\n'
+    for stream in STREAMS:
+        text += f'  {stream}:\n    time: {{field: ts, unit: us}}\n    max_future_skew: off\n'
+        text += '    fields: {request: int, id: int, r: int, x: float, y: float, name: string, '
+        text += 'number: int, tag: string}\n'
+        if stream == 'volatile' and known['ack: memory']:
+            text += '    ack: memory\n'
+    return text + 'pipelines:\n' + ''.join(p.yaml(known) for p in pipelines(known))

@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The crash test's comparison finds what it is there to find: in the tables of a real server, to which
+one fault at a time is added, and in none without."""
+
+import os
+import random
+import shutil
+import sqlite3
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), 'system')]
+
+import harness  # noqa: E402
+import load  # noqa: E402
+import model  # noqa: E402
+import setting  # noqa: E402
+from setting import DAY_US, ERA_US, T0_US  # noqa: E402
+
+REQUESTS = 50
+
+
+class Checker(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        known = setting.probe()
+        cls.pipelines = setting.pipelines(known)
+        cls.server = harness.Server.for_class(cls, setting.config(known))
+        cls.server.gone = lambda: False
+        cls.ledger = load.Ledger()
+        clock = load.Clock(T0_US + DAY_US, T0_US + ERA_US - DAY_US)
+        client = load.Client(cls.ledger, clock, cls.server, random.Random(136), known, repeats=False)
+        for _ in range(REQUESTS):
+            client.step(client.next())
+        client.finish()
+        for pipeline in cls.pipelines:
+            for source in load.SOURCES:
+                client.post(pipeline.stream, source, T0_US + ERA_US + DAY_US)
+            cls.server.wait_watermark(pipeline.name, T0_US + ERA_US)
+        cls.copies = 0
+
+    def check(self, sql='', requests=None):
+        """The verdict on a copy of the tables to which `sql` was done."""
+        self.__class__.copies += 1
+        copy = os.path.join(self.server.folder, f'copy-{self.copies}.db')
+        with sqlite3.connect(f'file:{self.server.database}?mode=ro', uri=True) as source, \
+                sqlite3.connect(copy) as target:
+            source.backup(target)
+            if sql:
+                self.assertGreater(target.execute(sql).rowcount, 0, sql)
+        source.close()
+        target.close()
+        return model.Checker(self.pipelines, copy).era(requests or self.ledger.requests, T0_US)
+
+    def check_found(self, lost, doubled, wrong, sql='', requests=None):
+        verdict = self.check(sql, requests)
+        self.assertEqual((verdict.lost, verdict.doubled, verdict.wrong), (lost, doubled, wrong),
+                         dict(verdict.texts))
+        self.assertFalse(verdict.good())
+
+    def some(self, table, columns='count'):
+        """A row in the middle of a table, and how to find it again."""
+        n = self.server.rows(f'SELECT count(*) FROM {table}')[0][0]
+        row = self.server.rows(f'SELECT window_start, {columns} FROM {table} LIMIT 1 OFFSET {n // 2}')[0]
+        return row[1:], f'window_start = {row[0]}'
+
+    def acked(self, shape='length'):
+        """An acknowledged request of several events."""
+        return next(r for r in self.ledger.requests if r.stream == 'main' and r.fate == load.ACKED and
+                    r.shape == shape and len(r.events) > 5)
+
+    def with_changed(self, request, **changes):
+        """All requests, with a changed copy of one of them."""
+        copy = load.Request.__new__(load.Request)
+        copy.__dict__.update(request.__dict__, **changes)
+        return [copy if r is request else r for r in self.ledger.requests]
+
+    # ---- Without a fault -------------------------------------------------------------------------
+
+    def test_tables_of_a_server_that_was_left_alone_are_right(self):
+        verdict = self.check()
+        self.assertTrue(verdict.good(), dict(verdict.texts))
+        self.assertEqual(self.ledger.faults, [])
+        for shape in ('length', 'chunked', 'gzip', 'array'):
+            self.assertTrue(any(r.shape == shape and r.fate == load.ACKED for r in self.ledger.requests))
+        self.assertTrue(any(r.fate == load.REFUSED for r in self.ledger.requests))
+        self.assertTrue(any(r.bad for r in self.ledger.requests))
+
+    def test_some_events_were_late(self):
+        count, = self.server.rows(f'SELECT sum(count) FROM late_one WHERE window_start < {T0_US + ERA_US}')[0]
+        self.assertLess(count, sum(len(r.events) for r in self.ledger.requests if r.stream == 'main'))
+
+    # ---- Tables ----------------------------------------------------------------------------------
+
+    def test_row_that_is_missing(self):
+        (count, number), where = self.some('by_number', 'count, number')
+        self.check_found(count, 0, 0, f'DELETE FROM by_number WHERE {where} AND number = {number}')
+
+    def test_event_counted_twice(self):
+        (number,), where = self.some('by_number', 'number')
+        self.check_found(0, 1, 0,
+                         f'UPDATE by_number SET count = count + 1 WHERE {where} AND number = {number}')
+
+    def test_value_that_is_off_by_one(self):
+        (name,), where = self.some('by_name', 'name')
+        for column in ('id_sum', 'id_min', 'id_max', 'r_sum', 'r_min', 'r_max'):
+            with self.subTest(column):
+                self.check_found(0, 0, 1, f'UPDATE by_name SET {column} = {column} + 1 '
+                                 f"WHERE {where} AND name = '{name}'")
+
+    def test_float_that_is_off_by_its_last_bit(self):
+        (name, y), where = self.some('by_name', 'name, y_sum')
+        self.check_found(0, 0, 1, f"UPDATE by_name SET y_sum = {y!r} * (1 + 2.3e-16) "
+                         f"WHERE {where} AND name = '{name}'")
+
+    def test_most_frequent_value_that_is_another(self):
+        (name,), where = self.some('by_name_topk', 'name')
+        self.check_found(0, 0, 1, "UPDATE by_name_topk SET tag = 'none' WHERE "
+                         f"{where} AND name = '{name}' AND rank = 1")
+
+    def test_late_event_that_only_one_pipeline_counted(self):
+        (name,), where = self.some('late_three', 'name')
+        self.check_found(0, 1, 0, f"UPDATE late_three SET count = count + 1 WHERE {where} AND name = '{name}'")
+
+    # ---- Requests --------------------------------------------------------------------------------
+
+    def test_acknowledged_request_that_was_not_counted(self):
+        """By its row, which is missing, and all other tables, which hold its events."""
+        request = self.acked()
+        verdict = self.check(f'DELETE FROM by_request WHERE request = {request.number}')
+        self.assertEqual(verdict.lost, len(request.events), dict(verdict.texts))
+        self.assertGreaterEqual(verdict.doubled, len(request.events))
+
+    def test_acknowledged_request_counted_but_for_an_event(self):
+        request = self.acked()
+        event = load.event_of(random.Random(1), 1 << 41, request.clock_us)
+        verdict = self.check(requests=self.with_changed(request, events=[*request.events, event]))
+        self.assertEqual((verdict.lost, verdict.doubled), (1, 0), dict(verdict.texts))
+
+    def test_refused_request_that_was_counted(self):
+        request = self.acked()
+        verdict = self.check(requests=self.with_changed(request, fate=load.REFUSED))
+        self.assertGreaterEqual(verdict.doubled, len(request.events), dict(verdict.texts))
+        self.assertEqual(verdict.lost, 0)
+
+    def test_request_of_unknown_fate_that_was_counted_in_part(self):
+        request = self.acked()
+        changed = self.with_changed(request, fate=load.WHOLE, events=[*request.events, request.events[0]])
+        self.check_found(0, 0, 1, requests=changed)
+
+    def test_chunked_request_of_unknown_fate_may_be_counted_up_to_an_event(self):
+        request = self.acked('chunked')
+        event = load.event_of(random.Random(1), 1 << 41, request.clock_us)
+        verdict = self.check(requests=self.with_changed(request, fate=load.PREFIX,
+                                                        events=[*request.events, event]))
+        self.assertTrue(verdict.good(), dict(verdict.texts))
+        verdict = self.check(requests=self.with_changed(request, fate=load.PREFIX,
+                                                        events=[event, *request.events]))
+        self.assertGreater(verdict.wrong, 0)
+
+    def test_request_that_nobody_sent(self):
+        request = self.acked()
+        verdict = self.check(requests=[r for r in self.ledger.requests if r is not request])
+        self.assertGreaterEqual(verdict.doubled, len(request.events), dict(verdict.texts))
+
+    def test_damaged_file_is_not_sound(self):
+        self.assertEqual(model.integrity(self.server.database), '')
+        copy = os.path.join(self.server.folder, 'damaged.db')
+        with sqlite3.connect(f'file:{self.server.database}?mode=ro', uri=True) as source, \
+                sqlite3.connect(copy) as target:
+            source.backup(target)
+        source.close()
+        target.close()
+        with open(copy, 'r+b') as file:
+            file.seek(os.path.getsize(copy) // 2)
+            file.write(b'\xa5' * 20000)
+        self.assertNotEqual(model.integrity(copy), '')
+
+
+if __name__ == '__main__':
+    harness.main()

@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The power loss that powerloss.so and powerloss.py play: what was synced is there, what was not may be
+there, gone or torn, and over some seeds each of these is seen."""
+
+import os
+import sqlite3
+import subprocess
+import sys
+import unittest
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), 'system')]
+
+import harness  # noqa: E402
+import powerloss  # noqa: E402
+
+SEEDS = 60
+OLD, NEW = b'o' * 4096, b'n' * 4096
+PRELUDE = '''
+import mmap, os, signal
+def make(path, data, flags=0):
+    f = os.open(path, os.O_RDWR | os.O_CREAT | flags)
+    os.pwrite(f, data, 0)
+    return f
+def sync_folder():
+    f = os.open('.', os.O_RDONLY)
+    os.fsync(f)
+OLD, NEW = b'o' * 4096, b'n' * 4096
+'''
+
+
+class PowerLoss(unittest.TestCase):
+    def run_program(self, text):
+        """Runs it under the library, in a fresh folder, to a kill -9."""
+        self.folder = harness.folder_for_test(self)
+        recorder = powerloss.Recorder(self.folder)
+        self.addCleanup(recorder.remove)
+        program = PRELUDE + text + '\nos.kill(os.getpid(), signal.SIGKILL)\n'
+        done = subprocess.run([sys.executable, '-S', '-c', program], cwd=self.folder, check=False,
+                              env={**os.environ, **recorder.environment()})
+        self.assertEqual(done.returncode, -9)
+        return recorder
+
+    def losses(self, text, seeds=SEEDS):
+        """The program is run once; then for each seed: {name: bytes} after a power loss."""
+        for folder in self.folders(text, seeds):
+            yield {name: self.read(os.path.join(folder, name)) for name in os.listdir(folder)}
+
+    def folders(self, text, seeds):
+        """For each seed, a copy of the folder after a power loss."""
+        recorder = self.run_program(text)
+        for seed in range(seeds):
+            copy, state = self.folder + '.copy', self.folder + '.copy.state'
+            subprocess.run(['rm', '-rf', copy, state], check=True)
+            self.copy_both(recorder, copy, state)
+            powerloss.play(copy, state, seed)
+            yield copy
+        subprocess.run(['rm', '-rf', copy, state], check=True)
+
+    def copy_both(self, recorder, copy, state):
+        """Inodes are others in a copy, and so are the paths in `names`."""
+        subprocess.run(['cp', '-a', recorder.folder, copy], check=True)
+        subprocess.run(['cp', '-a', recorder.state, state], check=True)
+        for pair in ((recorder.folder, copy), (recorder.state + '/kept', state + '/kept')):
+            for name in os.listdir(pair[0]):
+                old = os.stat(os.path.join(pair[0], name)).st_ino
+                new = os.stat(os.path.join(pair[1], name)).st_ino
+                undo = os.path.join(state, 'undo', str(old))
+                if os.path.exists(undo):
+                    os.rename(undo, os.path.join(state, 'undo', f'{new}.new'))
+        for name in os.listdir(state + '/undo'):
+            path = os.path.join(state, 'undo', name)
+            if name.endswith('.new'):
+                os.rename(path, path[:-4])
+            else:
+                os.remove(path)
+        with open(state + '/names', encoding='utf-8') as file:
+            text = file.read()
+        with open(state + '/names', 'w', encoding='utf-8') as file:
+            file.write(text.replace(recorder.folder + '\t', copy + '\t')
+                       .replace(recorder.folder + '/', copy + '/'))
+
+    @staticmethod
+    def read(path):
+        with open(path, 'rb') as file:
+            return file.read()
+
+    # ---- Contents --------------------------------------------------------------------------------
+
+    def test_synced_data_stays(self):
+        for call in ('os.fsync(f)', 'os.fdatasync(f)'):
+            for files in self.losses(f'f = make("a", OLD); os.pwrite(f, NEW, 100); {call}; sync_folder()', 10):
+                self.assertEqual(files, {'a': OLD[:100] + NEW})
+
+    def test_data_that_is_not_synced_is_kept_lost_or_torn_at_sectors(self):
+        seen = set()
+        for files in self.losses('f = make("a", OLD); os.fsync(f); sync_folder(); os.pwrite(f, NEW, 0)'):
+            sectors = [files['a'][at:at + 512] for at in range(0, 4096, 512)]
+            self.assertEqual(len(files['a']), 4096)
+            for sector in sectors:
+                self.assertIn(sector, (OLD[:512], NEW[:512]))
+            seen.add(len(set(sectors)) * (1 if sectors[0] == OLD[:512] else -1))
+        self.assertTrue({1, -1} <= seen, seen)      # as before, as after
+        self.assertTrue({2, -2} & seen, seen)       # torn
+
+    def test_later_write_may_stay_where_an_earlier_one_is_lost(self):
+        seen = set()
+        for files in self.losses('f = make("a", OLD); os.fsync(f); sync_folder(); '
+                                 'os.pwrite(f, b"1" * 512, 0); os.pwrite(f, b"2" * 512, 1024)'):
+            seen.add((files['a'][:512] == b'1' * 512, files['a'][1024:1536] == b'2' * 512))
+        self.assertEqual(seen, {(a, b) for a in (False, True) for b in (False, True)})
+
+    def test_appended_data_may_be_cut_off_but_never_what_was_synced(self):
+        sizes = set()
+        for files in self.losses('f = make("a", OLD); os.fsync(f); sync_folder(); os.lseek(f, 0, 2); '
+                                 'os.write(f, NEW); os.writev(f, [NEW[:100], NEW[:200]])'):
+            self.assertEqual(files['a'][:4096], OLD)
+            sizes.add(len(files['a']))
+        self.assertEqual(sizes, {4096, 8192, 8492})
+
+    def test_truncation_may_be_undone(self):
+        seen = set()
+        for files in self.losses('f = make("a", OLD); os.fsync(f); sync_folder(); os.ftruncate(f, 700)'):
+            seen.add(files['a'])
+        self.assertEqual(seen, {OLD, OLD[:700]})
+
+    def test_write_to_a_synchronous_descriptor_stays(self):
+        for flag in ('os.O_DSYNC', 'os.O_SYNC'):
+            for files in self.losses(f'f = make("a", OLD); os.fsync(f); sync_folder(); g = os.open("a", os.O_RDWR'
+                                     f' | {flag}); os.pwrite(f, NEW, 0); os.pwrite(g, b"s" * 512, 512)', 20):
+                self.assertEqual(files['a'][512:1024], b's' * 512)
+
+    def test_direct_write_is_not_synced(self):
+        path = os.path.join(harness.folder_for_test(self), 'probe')
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_DIRECT))
+        except OSError as error:
+            self.skipTest(f'no O_DIRECT here: {error}')
+        seen = set()
+        for files in self.losses('f = make("a", OLD); os.fsync(f); sync_folder(); g = os.open("a", os.O_RDWR | '
+                                 'os.O_DIRECT); m = mmap.mmap(-1, 4096); m.write(NEW); os.pwritev(g, [m], 0)'):
+            seen.add(files['a'])
+        self.assertTrue({OLD, NEW} < seen)
+
+    def test_sync_covers_writes_of_an_earlier_process(self):
+        recorder = self.run_program('f = make("a", OLD); sync_folder()')
+        program = PRELUDE + 'os.fsync(os.open("a", os.O_RDWR)); os.kill(os.getpid(), 9)'
+        subprocess.run([sys.executable, '-S', '-c', program], cwd=self.folder, check=False,
+                       env={**os.environ, **recorder.environment()})
+        recorder.play(3)
+        self.assertEqual(self.read(os.path.join(self.folder, 'a')), OLD)
+
+    # ---- Names -----------------------------------------------------------------------------------
+
+    def test_file_whose_folder_is_not_synced_may_be_gone_though_it_is_synced(self):
+        seen = set()
+        for files in self.losses('os.fsync(make("a", OLD))', 20):
+            seen.add(files.get('a'))
+        self.assertEqual(seen, {None, OLD})
+
+    def test_removed_file_may_be_back(self):
+        seen = set()
+        for files in self.losses('os.fsync(make("a", OLD)); sync_folder(); os.unlink("a")', 20):
+            seen.add(files.get('a'))
+        self.assertEqual(seen, {None, OLD})
+        for files in self.losses('os.fsync(make("a", OLD)); os.unlink("a"); sync_folder()', 5):
+            self.assertEqual(files, {})
+
+    def test_rename_happens_as_a_whole_or_not(self):
+        seen = set()
+        for files in self.losses('os.fsync(make("a", OLD)); os.fsync(make("b", NEW)); sync_folder(); '
+                                 'os.rename("b", "a")', 20):
+            seen.add(tuple(sorted(files.items())))
+        self.assertEqual(seen, {(('a', NEW),), (('a', OLD), ('b', NEW))})
+
+    # ---- A program that is known to do it right ---------------------------------------------------
+
+    def sqlite_losses(self, synchronous, checkpoint, seeds):
+        """For each seed, how many committed transactions of SQLite are lost: of 20 with 10 rows each, in
+        WAL mode, with a checkpoint after so many pages. The file is always sound, and a transaction there as a whole."""
+        text = f'''
+import sqlite3
+c = sqlite3.connect("a.db", isolation_level=None)
+c.executescript("PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = {checkpoint}; CREATE TABLE t (n, row, text);")
+c.execute("PRAGMA synchronous = {synchronous}")
+for n in range(20):
+    c.execute("BEGIN")
+    c.executemany("INSERT INTO t VALUES (?, ?, ?)", [(n, row, "x" * 300) for row in range(10)])
+    c.execute("COMMIT")
+'''
+        for folder in self.folders(text, seeds):
+            path = os.path.join(folder, 'a.db')
+            try:
+                self.assertEqual(harness.read_rows(path, 'PRAGMA integrity_check'), [('ok',)])
+                found = harness.read_rows(path, 'SELECT n, count(*) FROM t GROUP BY n ORDER BY n')
+            except sqlite3.OperationalError:  # not even the table
+                found = []
+            self.assertEqual(found, [(n, 10) for n in range(len(found))])
+            yield 20 - len(found)
+
+    def test_sqlite_with_synchronous_full_loses_no_transaction(self):
+        self.assertEqual(set(self.sqlite_losses('FULL', 7, 15)), {0})
+
+    def test_sqlite_with_synchronous_normal_loses_the_last_ones(self):
+        self.assertGreater(max(self.sqlite_losses('NORMAL', 50, 15)), 0)
+
+    # ---- What it does not model ------------------------------------------------------------------
+
+    def test_what_is_not_modelled_is_refused(self):
+        recorder = self.run_program('f = make("a", OLD); m = mmap.mmap(f, 4096); m[0:1] = b"x"')
+        self.assertRaisesRegex(AssertionError, 'mmap', recorder.play, 1)
+
+    def test_other_files_are_left_alone(self):
+        for files in self.losses('make("a-shm", OLD); make("a.lock", NEW)', 5):
+            self.assertEqual(files, {'a-shm': OLD, 'a.lock': NEW})
+
+
+if __name__ == '__main__':
+    harness.main()

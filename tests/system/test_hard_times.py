@@ -1,0 +1,364 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hard times: a full disk, readers and writers that hold the database, clients that stop in mid-body, very
+many connections, a wall clock that jumps. Intake goes on, or refuses aloud; what was acknowledged is
+counted once, what was refused is not. WEIR_LONG=1 (./dev hard) takes its time."""
+
+import errno
+import os
+import resource
+import shutil
+import socket
+import sqlite3
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+import harness
+from harness import SECOND_US, wait_until
+
+LONG = os.environ.get('WEIR_LONG') == '1'
+T0_US = 1700000000 * SECOND_US
+CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5msMORE}
+streams:
+  input: {time: {field: ts, unit: us}, fields: {request: int, n: int}}
+pipelines:
+  by_request:
+    from: input
+    key: [request]
+    window: {tumbling: 10s}
+    idle_timeout: 1h
+    workers: 2
+    analyzers: [count, {stats: {of: n, emit: [sum]}}]
+'''
+
+
+def has_journal():
+    """Whether this weir knows the key `journal`."""
+    with tempfile.TemporaryDirectory(prefix='weir-test-') as folder:
+        path = os.path.join(folder, 'weir.yaml')
+        with open(path, 'w', encoding='ascii') as file:
+            file.write(CONFIG.replace('{folder}', folder).replace('{listen}', '127.0.0.1:0')
+                       .replace('MORE', f', journal: {folder}/journal'))
+        return harness.weir('check', '-c', path, '--no-database', cwd=folder).returncode == 0
+
+
+class Producer:
+    """Posts requests whose windows close one after the other, and knows which of them were taken."""
+
+    def __init__(self, server):
+        self.server = server
+        self.number = 0
+        self.taken = {}  # number: events
+        self.slowest_s = 0.0
+
+    def body(self, n):
+        """A second of event time further on than the last."""
+        self.number += 1
+        ts = T0_US + self.number * SECOND_US
+        return ''.join(f'{{"ts":{ts},"request":{self.number},"n":{i}}}\n' for i in range(n)).encode()
+
+    def post(self, n=1):
+        """The answer; 200, or a refusal that says when to come again."""
+        return self.send(self.body(n), n)
+
+    def send(self, body, n, **headers):
+        began = time.monotonic()
+        answer = self.server.post('input', body, **headers)
+        self.slowest_s = max(self.slowest_s, time.monotonic() - began)
+        if answer.status == 200:
+            self.taken[self.number] = n
+        elif answer.status not in (429, 507) or int(answer.headers['Retry-After']) < 1:
+            raise AssertionError(f'{answer.status} {dict(answer.headers)} {answer.body!r}')
+        return answer
+
+    def post_for(self, seconds, n=1):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.post(n)
+
+    def close_windows(self):
+        self.number += 100
+        wait_until(lambda: self.post().status == 200, 'room for the last event')
+        self.taken.pop(self.number)
+        self.server.wait_watermark('by_request', T0_US + self.number * SECOND_US)
+
+    def expected(self):
+        return sorted((number, n, n * (n - 1) // 2) for number, n in self.taken.items())
+
+
+class Hard(unittest.TestCase):
+    def start(self, more='', folder=None, **env):
+        server = harness.Server(CONFIG.replace('MORE', more), folder=folder, **env)
+        server.__enter__()
+        self.addCleanup(server.__exit__, None, None, None)
+        return server, Producer(server)
+
+    def check_all(self, producer):
+        producer.close_windows()
+        self.check_rows(producer)
+
+    def check_rows(self, producer):
+        found = producer.server.rows('SELECT request, count, n_sum FROM by_request ORDER BY request')
+        self.assertEqual(found, producer.expected())
+
+    def check_reads(self, server):
+        self.assertEqual(server.get('/live').status, 200)
+        self.assertEqual(server.get('/api/v1/pipelines/by_request/results?limit=1').status, 200)
+        self.assertEqual(server.get('/api/v1/sql?q=SELECT%20count(*)%20FROM%20by_request').status, 200)
+
+
+class FullDisk(Hard):
+    def small_disk(self, megabytes):
+        folder = tempfile.mkdtemp(prefix='weir-test-')
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        done = subprocess.run(['mount', '-t', 'tmpfs', '-o', f'size={megabytes}m', 'weir-test', folder],
+                              stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode != 0:
+            self.skipTest(f'no small file system to be had: {done.stderr.strip()}')
+        self.addCleanup(subprocess.run, ['umount', '-l', folder], check=True)
+        return folder
+
+    @staticmethod
+    def fill(folder):
+        """To the last byte; the file that does it."""
+        path = os.path.join(folder, 'ballast')
+        with open(path, 'wb', buffering=0) as file:
+            for size in (1 << 20, 4096, 1):
+                try:
+                    while file.write(bytes(size)) == size:
+                        pass
+                except OSError as error:
+                    if error.errno != errno.ENOSPC:
+                        raise
+        return path
+
+    def test_full_disk_of_the_database_delays_results_and_loses_none(self):
+        disk = self.small_disk(16)
+        more = ''
+        if has_journal():  # elsewhere
+            more = f', journal: {harness.folder_for_test(self)}/journal'
+        server, producer = self.start(more, folder=disk)
+        for _ in range(20):
+            producer.post(10)
+        ballast = self.fill(disk)
+        producer.post(10)
+        wait_until(lambda: (producer.post(10), server.metric('weir_store_retries_total') > 0)[1],
+                   'a commit that fails')
+        self.check_reads(server)
+        producer.post_for(1, 10)
+        os.remove(ballast)
+        self.check_all(producer)
+
+    def test_full_disk_of_journal_and_database_is_answered_507_until_there_is_room(self):
+        if not has_journal():
+            self.skipTest('this weir has no journal')
+        disk = self.small_disk(24)
+        server, producer = self.start(f', journal: {disk}/journal, segment_size: 1MiB, '
+                                      'checkpoint_interval: 50ms', folder=disk)
+        for _ in range(50):
+            self.assertEqual(producer.post(500).status, 200)
+        ballast = self.fill(disk)
+        refused = wait_until(lambda: self.refused(producer, 507), 'an answer of 507')
+        self.assertIn(b'disk_full', refused.body)
+        self.check_reads(server)
+        self.assertEqual(producer.post(500).status, 507)
+        # Refused with a key, it may be sent again with it, and is taken as soon as there is room.
+        body = producer.body(7)
+        self.assertEqual(producer.send(body, 7, Idempotency_Key='again').status, 507)
+        os.remove(ballast)
+        wait_until(lambda: producer.send(body, 7, Idempotency_Key='again').status == 200, 'room')
+        for _ in range(50):
+            wait_until(lambda: producer.post(500).status == 200, 'room')
+        self.check_all(producer)
+        server.stop()
+        server.start()
+        self.check_rows(producer)
+
+    @staticmethod
+    def refused(producer, status):
+        answer = producer.post(500)
+        return answer if answer.status == status else None
+
+
+class Database(Hard):
+    def test_reader_that_holds_a_snapshot_holds_nobody_up(self):
+        server, producer = self.start()
+        producer.post_for(0.2)
+        wait_until(lambda: server.rows('SELECT 1 FROM by_request'), 'the first result')
+        reader = sqlite3.connect(f'file:{server.database}?mode=ro', uri=True, isolation_level=None)
+        self.addCleanup(reader.close)
+        reader.execute('BEGIN')
+        sql = 'SELECT count(*), max(request) FROM by_request'
+        before = reader.execute(sql).fetchone()
+        wal = server.database + '-wal'
+        size, watermark = os.path.getsize(wal), server.watermark('by_request')
+        producer.post_for(60 if LONG else 2)
+        server.wait_watermark('by_request', max(watermark + 1, T0_US + (producer.number - 1) * SECOND_US))
+        self.assertGreater(os.path.getsize(wal), size)
+        self.assertEqual(reader.execute(sql).fetchone(), before)
+        self.assertGreater(server.rows(sql)[0], before)
+        self.assertLess(producer.slowest_s, 10)
+        self.check_reads(server)
+        reader.execute('COMMIT')
+        self.check_all(producer)
+
+    def test_foreign_writer_that_holds_the_lock_delays_results_and_loses_none(self):
+        server, producer = self.start()
+        producer.post_for(0.2)
+        wait_until(lambda: server.rows('SELECT 1 FROM by_request'), 'the first result')
+        other = sqlite3.connect(server.database, isolation_level=None, timeout=harness.LIMIT_S)
+        self.addCleanup(other.close)
+        other.execute('BEGIN IMMEDIATE')
+        before = server.rows('SELECT count(*) FROM by_request'), server.watermark('by_request')
+        producer.post_for(30 if LONG else 2)
+        self.check_reads(server)
+        self.assertEqual((server.rows('SELECT count(*) FROM by_request'), server.watermark('by_request')),
+                         before)
+        if LONG:  # longer than SQLite itself waits for a lock
+            self.assertGreater(server.metric('weir_store_retries_total'), 0)
+        self.assertLess(producer.slowest_s, 10)
+        other.execute('ROLLBACK')
+        self.check_all(producer)
+
+
+class Clients(Hard):
+    def begin(self, server, head, body):
+        """A request that has so far sent this."""
+        s = socket.create_connection(('127.0.0.1', server.port), timeout=harness.LIMIT_S)
+        self.addCleanup(s.close)
+        s.sendall(b'POST /api/v1/streams/input/events HTTP/1.1\r\nHost: x\r\n'
+                  b'Content-Type: application/x-ndjson\r\n' + head + b'\r\n\r\n' + body)
+        return s
+
+    def test_clients_that_stop_in_mid_body_hold_nobody_up(self):
+        server, producer = self.start()
+        whole = producer.body(1000)  # 1000 events of request 1, of which none is to be counted
+        half = whole[:len(whole) // 2]
+        stalled = [self.begin(server, b'Content-Length: %d' % len(whole), half) for _ in range(20)]
+        line = producer.body(1)
+        stalled.append(self.begin(server, b'Transfer-Encoding: chunked', b'%x\r\n%s' % (len(line) * 2, line)))
+        stalled.append(self.begin(server, b'Transfer-Encoding: chunked', b'%x\r\n%s\r\n5\r\n{"ts"' %
+                                  (len(line), line)))
+        producer.post_for(1, 10)
+        self.assertLess(producer.slowest_s, 10)
+        producer.taken[2] = 2  # one event of each chunked body, as soon as it is there
+        producer.close_windows()
+        found = server.rows('SELECT request, count FROM by_request ORDER BY request')
+        self.assertEqual(found, [(number, n) for number, n, _ in producer.expected()])
+        self.assertNotIn(1, dict(found))
+        server.stop()  # within its limit, though the clients are still there
+        self.assertEqual(len(stalled), 22)
+
+    def test_two_thousand_idle_connections_leave_intake_alive(self):
+        n = 2000
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if hard != resource.RLIM_INFINITY and hard < 2 * n:
+            self.skipTest(f'only {hard} descriptors a process')
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2 * n), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        server, producer = self.start(', max_connections: 3000')
+        descriptors = f'/proc/{server.process.pid}/fd'
+        producer.post()
+        before = len(os.listdir(descriptors))
+        idle = []
+        self.addCleanup(lambda: [s.close() for s in idle])
+        for i in range(n):
+            idle.append(socket.create_connection(('127.0.0.1', server.port), timeout=harness.LIMIT_S))
+            if i % 2 == 0:  # half of them have asked something, and are kept
+                idle[-1].sendall(b'GET /live HTTP/1.1\r\nHost: x\r\n\r\n')
+                self.assertTrue(idle[-1].recv(4096).startswith(b'HTTP/1.1 200'))
+        wait_until(lambda: len(os.listdir(descriptors)) >= before + n, 'all connections')
+        producer.post_for(1, 10)
+        self.assertLess(producer.slowest_s, 10)
+        self.check_reads(server)
+        for s in idle:
+            s.close()
+        wait_until(lambda: len(os.listdir(descriptors)) <= before + 10, 'the end of all connections')
+        self.check_all(producer)
+
+
+CLOCK_CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms, sql_timeout: 20s}
+streams:
+  input: {time: {field: ts, unit: us}, fields: {request: int, n: int}}
+  now: {time: arrival, fields: {n: int}}
+pipelines:
+  by_request: {from: input, key: [request], window: {tumbling: 10s}, idle_timeout: 1h, workers: 2,
+               analyzers: [count, {stats: {of: n, emit: [sum]}}]}
+  silent: {from: input, window: {tumbling: 10s}, out_of_orderness: 1s, idle_timeout: 50ms, analyzers: [count]}
+  patient: {from: input, window: {tumbling: 36500d}, idle_timeout: 30m, analyzers: [count]}
+  arrived: {from: now, window: {tumbling: 1m}, idle_timeout: 1h, analyzers: [count]}
+'''
+
+
+class WallClock(Hard):
+    def setUp(self):
+        library = os.path.join(harness.BUILD, 'tests', 'crash', 'clockshift.so')
+        if not os.path.exists(library):
+            self.skipTest(f'{library} is missing: make check builds it')
+        folder = harness.folder_for_test(self)
+        self.shift = os.path.join(folder, 'shift')
+        self.jump(0)
+        env = {'LD_PRELOAD': library, 'CLOCKSHIFT_FILE': self.shift}
+        # A sanitizer's library would like to be the first.
+        env['ASAN_OPTIONS'] = os.environ.get('ASAN_OPTIONS', '') + ':verify_asan_link_order=0'
+        self.server = harness.Server(CLOCK_CONFIG, folder=folder, **env)
+        self.server.__enter__()
+        self.addCleanup(self.server.__exit__, None, None, None)
+        self.producer = Producer(self.server)
+
+    def jump(self, seconds):
+        with open(self.shift, 'wb' if not os.path.exists(self.shift) else 'r+b') as file:
+            file.write(struct.pack('=q', seconds * 1000000000))
+
+    def windows_of_now(self):
+        """{start in seconds since 1970: events}"""
+        return {start // SECOND_US: count for start, count in
+                self.server.rows('SELECT window_start, count FROM arrived')}
+
+    def arrive(self):
+        """An event of the stream that takes the time of arrival."""
+        self.server.post_ok('now', [{'n': 1}])
+
+    def test_clock_that_jumps_forward_and_back_loses_nothing(self):
+        server, producer = self.server, self.producer
+        wall = int(time.time())
+        self.arrive()
+        for seconds in (3600, 7200, 0, -3600, 0):
+            watermark = server.watermark('silent') or T0_US
+            self.jump(seconds)
+            producer.post_for(0.1, 5)
+            self.check_reads(server)
+            # Silence is measured by the other clock: it is noticed soon, and not before its time.
+            server.wait_watermark('silent', max(watermark, T0_US + (producer.number - 1) * SECOND_US))
+            self.assertEqual(server.rows('SELECT * FROM patient'), [])
+            self.arrive()
+        self.assertLess(producer.slowest_s, 10)
+        # Six events arrived, the newest of them two hours ahead; those an hour or more before are late.
+        self.jump(3 * 3600)
+        self.arrive()
+        wait_until(lambda: sum(self.windows_of_now().values()) +
+                   server.metric('weir_pipeline_late_total', pipeline='arrived') == 6, 'all that arrived')
+        found = self.windows_of_now()
+        self.assertEqual(sum(found.values()), 3)
+        for start, ahead in zip(sorted(found), (0, 3600, 7200)):
+            self.assertTrue(wall + ahead - 60 <= start <= wall + ahead + 60 + harness.LIMIT_S, found)
+        self.check_all(producer)
+        self.assertEqual(server.rows('SELECT sum(count) FROM silent')[0][0] +
+                         server.metric('weir_pipeline_late_total', pipeline='silent'),
+                         sum(producer.taken.values()))
+
+    def test_server_stops_in_time_while_the_clock_is_back(self):
+        self.producer.post(5)
+        self.jump(-7200)
+        self.producer.post(5)
+        began = time.monotonic()
+        self.server.stop()
+        self.assertLess(time.monotonic() - began, 30)
+
+
+if __name__ == '__main__':
+    harness.main()
