@@ -133,6 +133,9 @@ static void hand_on(struct log *l, struct log_entry *e)
         put_mark(l, e);
     if (e->position)
         atomic_store_explicit(&l->handed_on, e->position, memory_order_relaxed);
+    intake_release(l->intake, e);
+    atomic_store_explicit(&l->queued_rows, intake_rows(l->intake),
+                          memory_order_relaxed);
     log_entry_unref(e);
 }
 
@@ -308,10 +311,10 @@ void *dispatch_run(void *log)
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     l->checkpoints.asked = position_of(l);
     l->checkpoints.next_us = clock_monotonic_us() + l->options.checkpoint_interval_us;
-    for (;;) {
-        struct log_entry *e = queue_pop(l->queue, next_look_us(l));
+    for (bool end = false;;) {
+        struct log_entry *e = line_pop(&l->line, next_look_us(l), &end);
         bool leaving = atomic_load_explicit(&l->leaving, memory_order_relaxed);
-        if (!e && queue_is_closed(l->queue) && !queue_length(l->queue))
+        if (end)
             break;
         if (e && leaving && e->kind == LOG_CALL)
             refuse_call(e);
@@ -341,10 +344,8 @@ int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
     e->entry.kind = LOG_CALL;
     e->call = &c;
     static_assert(offsetof(struct call_entry, entry) == 0, "freed as an entry");
-    if (!queue_push(l->queue, e)) {
-        free(e);
+    if (!line_push(&l->line, &e->entry, true))
         return -ESHUTDOWN;
-    }
     pthread_mutex_lock(&c.lock);
     while (!c.done)
         pthread_cond_wait(&c.changed, &c.lock);

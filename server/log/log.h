@@ -45,6 +45,12 @@ struct log_entry {
     struct dictionary *
         *dictionary; /* LOG_BATCH: by column; NULL where nobody asked for one */
     size_t n_keys, n_columns;
+
+    /* The log's, until it is handed on: the room that it takes in the intake. */
+    struct log_entry *next;
+    uint64_t held_rows;
+    size_t held_bytes;
+    uint32_t held_requests;
 };
 void log_entry_unref(struct log_entry *e);
 
