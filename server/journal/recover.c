@@ -28,7 +28,7 @@ static int damaged(struct journal *j, uint64_t frames, struct error *text,
 {
     if (!j->options.skip_damaged)
         return error_set(error, -EBADMSG, "%s", text->text);
-    log_warn("journal", "journal '%s': %s", j->path, text->text);
+    log_warn("journal", "journal '%s': %s; passed over", j->path, text->text);
     metric_add(&j->count.damaged, frames);
     return 0;
 }
