@@ -11,12 +11,15 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define WAIT_US (30 * SECOND_US)
@@ -601,6 +604,90 @@ static void a_journal_in_use_can_be_copied_and_verified(void **state)
     fixture_check(f, f->j, f->n - 10, f->n);
 }
 
+/* ---- Killed ---- */
+
+struct shared {
+    _Atomic uint64_t acknowledged, trimmed; /* positions */
+};
+
+/* Commits until it is killed. The size of a frame depends on its position only. */
+static void commit_for_ever(struct fixture *f, struct shared *s)
+{
+    uint64_t first;
+    if (journal_open(&f->options, NULL, &f->j, &f->error))
+        _exit(1);
+    for (;;) {
+        uint64_t next = journal_end(f->j);
+        uint32_t n = 1 + (uint32_t)(next % 3);
+        size_t size = (size_t)(next * 7919 % 20000) + 1;
+        char *room = journal_room(f->j, size);
+        if (!room)
+            _exit(1);
+        fixture_fill(room, next, size);
+        journal_added(f->j, size);
+        if (journal_commit(f->j, n, &first, &f->error) || first != next)
+            _exit(1);
+        s->acknowledged = first + n;
+        if (next % 16 == 0) {
+            s->trimmed = next - next / 8 % 64;
+            journal_trim(f->j, s->trimmed);
+        }
+    }
+}
+
+static void check_killed(struct fixture *f, const struct shared *s)
+{
+    struct journal_reader *r;
+    struct journal_frame frame;
+    fixture_open(f);
+    uint64_t end = journal_end(f->j), expected = 0;
+    assert_in_range(end, s->acknowledged, s->acknowledged + 3);
+    assert_true(s->trimmed == 0 || journal_first(f->j) <= s->trimmed);
+    assert_int_equal(journal_reader_new(f->j, 1, &r, &f->error), 0);
+    int got;
+    while ((got = journal_reader_next(r, &frame, &f->error)) == 1) {
+        if (fixture_is_begin(&frame))
+            continue;
+        struct made m = {frame.first, 1 + (uint32_t)(frame.first % 3),
+                         (size_t)(frame.first * 7919 % 20000) + 1};
+        fixture_check_frame(&m, &frame);
+        assert_true(expected == 0 || frame.first == expected);
+        expected = frame.first + frame.n;
+    }
+    if (got < 0)
+        fail_msg("%s", f->error.text);
+    assert_true(expected == end || s->acknowledged == 0);
+    journal_reader_free(r);
+    fixture_close(f);
+}
+
+static void killed_at_any_moment_it_keeps_what_it_acknowledged(void **state)
+{
+    struct fixture *f = *state;
+    struct shared *s = mmap(NULL, sizeof(*s), PROT_READ | PROT_WRITE,
+                            MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(s, MAP_FAILED);
+    f->options.begin_segment = fixture_begin;
+    f->options.segment_size = 128 << 10;
+    for (int round = 0; round < 60; round++) {
+        uint64_t from = s->acknowledged, commits = random_below(60);
+        int64_t deadline = clock_monotonic_us() + WAIT_US;
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            commit_for_ever(f, s);
+        while (s->acknowledged < from + commits && clock_monotonic_us() < deadline)
+            sched_yield();
+        int status;
+        kill(child, SIGKILL);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFSIGNALED(status)); /* it did not give up by itself */
+        check_killed(f, s);
+    }
+    assert_true(s->acknowledged > 1000);
+    munmap(s, sizeof(*s));
+}
+
 int main(void)
 {
     logger_setup(LOGGER_ERROR, false);
@@ -627,6 +714,7 @@ int main(void)
         on_disk(one_writes_one_reads_and_trims),
         in_memory(verify_says_what_there_is),
         in_memory(a_copy_holds_what_was_committed),
+        on_disk(killed_at_any_moment_it_keeps_what_it_acknowledged),
         on_disk(a_journal_in_use_can_be_copied_and_verified),
     };
     return cmocka_run_group_tests_name("segments", tests, NULL, NULL);
