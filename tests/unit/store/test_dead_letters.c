@@ -235,6 +235,20 @@ static void threads_put_at_once(void **state)
     close_all(s);
 }
 
+/* A file as the first version left it. */
+static void older_file_gets_the_table(void **state)
+{
+    (void)state;
+    close_all(open_started(100));
+    shell("weir.db", "DROP TABLE weir_dead_letters;"
+                     "UPDATE weir_meta SET value = '1' WHERE key = 'schema_version'");
+    struct store *s = open_started(100);
+    put(s, "ticks", 1);
+    close_all(s);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM weir_dead_letters"),
+                        "1\n");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, shell_setup, shell_teardown)
@@ -246,6 +260,7 @@ int main(void)
         TEST(letters_that_do_not_fit_are_dropped_and_counted),
         TEST(long_letters_are_bounded_by_bytes),
         TEST(threads_put_at_once),
+        TEST(older_file_gets_the_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
