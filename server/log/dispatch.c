@@ -138,15 +138,17 @@ static bool goes_along(void *ctx, const struct log_entry *f)
     return true;
 }
 
-/* Requests that wait to be durable come in small entries. Where the pipelines are busy, those that wait for
- * them are joined: keys are found once for more rows. */
+/* Requests that are answered as soon as they are durable come in small entries. They linger here, where
+ * nobody waits for them, so that keys are found once for more rows. */
 static void join_followers(struct log *l, struct log_entry *e)
 {
     struct joining j = {.log = l, .entry = e};
+    int64_t until_us = clock_monotonic_us() + l->options.linger_us;
     bool joined = false;
     struct log_entry *f;
-    while (e->batch->n_rows < LOG_GATHER_ROWS &&
-           (f = line_pop_if(&l->line, goes_along, &j))) {
+    if (e->batch->n_rows >= LOG_GATHER_ROWS)
+        return;
+    while ((f = line_pop_if(&l->line, until_us, goes_along, &j))) {
         if (entry_join(e, f) < 0) {
             line_push_back(&l->line, f);
             break;
