@@ -100,6 +100,32 @@ static void print_faults(const struct source_result *r)
                 (unsigned long long)(r->rejected - r->n_faults));
 }
 
+static void print_count(uint64_t n, const char *what)
+{
+    if (n)
+        fprintf(stderr, ", %llu %s", (unsigned long long)n, what);
+}
+
+static void print_pipeline(const struct pipeline_status *s)
+{
+    fprintf(stderr, "pipeline %s: %llu events in %llu result rows", s->name,
+            (unsigned long long)s->events, (unsigned long long)s->rows);
+    print_count(s->late_by[CONFIG_LATE_DROP], "late");
+    print_count(s->late_by[CONFIG_LATE_SIDE], "late, in the table of late events");
+    print_count(s->late_by[CONFIG_LATE_REVISE], "late that revised results");
+    print_count(s->filtered, "not selected by where");
+    print_count(s->where_errors, "for which where failed");
+    print_count(s->null_keys, "without a key");
+    print_count(s->long_keys, "with too long a key");
+    print_count(s->over_groups, "over max_groups");
+    fputc('\n', stderr);
+    if (s->late > s->events)
+        fprintf(stderr,
+                "pipeline %s: most events are older than results that are in the "
+                "database already; --database FILE begins another one\n",
+                s->name);
+}
+
 static void print_summary(struct weir *w, size_t stream, const struct source_result *r,
                           double seconds)
 {
@@ -109,33 +135,8 @@ static void print_summary(struct weir *w, size_t stream, const struct source_res
     for (size_t i = 0; i < w->config->n_pipelines; i++) {
         struct pipeline_status s;
         pipeline_status(w->pipeline[i], &s);
-        if (w->config->pipeline[i].stream != stream)
-            continue;
-        fprintf(stderr, "pipeline %s: %llu events in %llu result rows", s.name,
-                (unsigned long long)s.events, (unsigned long long)s.rows);
-        if (s.late)
-            fprintf(stderr, ", %llu late", (unsigned long long)s.late);
-        if (s.filtered)
-            fprintf(stderr, ", %llu not selected by where",
-                    (unsigned long long)s.filtered);
-        if (s.where_errors)
-            fprintf(stderr, ", %llu for which where failed",
-                    (unsigned long long)s.where_errors);
-        if (s.null_keys)
-            fprintf(stderr, ", %llu without a key", (unsigned long long)s.null_keys);
-        if (s.long_keys)
-            fprintf(stderr, ", %llu with too long a key",
-                    (unsigned long long)s.long_keys);
-        if (s.over_groups)
-            fprintf(stderr, ", %llu over max_groups",
-                    (unsigned long long)s.over_groups);
-        fputc('\n', stderr);
-        if (s.late && s.late > s.events)
-            fprintf(stderr,
-                    "pipeline %s: most events are older than results that are in the "
-                    "database "
-                    "already; --database FILE begins another one\n",
-                    s.name);
+        if (w->config->pipeline[i].stream == stream)
+            print_pipeline(&s);
     }
 }
 
@@ -185,7 +186,8 @@ static int push(struct weir *w, size_t stream, const struct run_options *o,
     if (show)
         fputc('\n', stderr);
     /* Stopped half-way: what is open is not final, and is not given out as if it were. */
-    uint64_t open_groups = weir_stop(w, r != -EINTR);
+    uint64_t open_groups =
+        weir_stop(w, r == -EINTR ? LOG_LEAVE : LOG_FINISH, clock_monotonic_us());
     print_faults(result);
     if (r < 0)
         fprintf(stderr, "weir: %s\n", error.text);
@@ -213,7 +215,7 @@ static int run(const struct run_options *o)
     if (r == 0)
         r = weir_open_store(w, o->database, &status, &error);
     if (r == 0)
-        r = weir_start(w, &status, &error);
+        r = weir_start(w, WEIR_RUN, &status, &error);
     struct source_result *result = r == 0 ? calloc(1, sizeof(*result)) : NULL;
     if (r < 0)
         fprintf(stderr, "weir: %s\n", error.text);

@@ -76,7 +76,7 @@ static bool is_ready(void *ctx, char why[200])
     else if (weir_failed(s->weir))
         snprintf(why, 200, "a pipeline has failed; /api/v1/pipelines tells which");
     else
-        return true;
+        return weir_is_ready(s->weir, why);
     return false;
 }
 
@@ -90,6 +90,7 @@ static int open_api(struct server *s, const char *database, struct error *error)
         return error_set(error, r, "no memory");
     const struct api_context context = {.config = w->config,
                                         .readers = s->readers,
+                                        .store = w->store,
                                         .metrics = w->metrics,
                                         .plugins = w->plugins,
                                         .pipeline = w->pipeline,
@@ -109,7 +110,7 @@ static int start(struct server *s, const char *database, int *ret_exit,
     if (r == 0)
         r = weir_open_store(w, database, ret_exit, error);
     if (r == 0)
-        r = weir_start(w, ret_exit, error);
+        r = weir_start(w, WEIR_SERVE, ret_exit, error);
     if (r < 0)
         return r;
     *ret_exit = EXIT_FAILURE;
@@ -139,10 +140,10 @@ static void stop(struct server *s)
     s->draining = true;
     if (s->http)
         http_drain(s->http, clock_monotonic_us() + DRAIN_US);
-    uint64_t open_groups = weir_stop(s->weir, false);
-    if (open_groups)
-        log_warn("serve", "%llu groups of windows that were still open are given up",
-                 (unsigned long long)open_groups);
+    uint64_t open_groups =
+        weir_stop(s->weir, LOG_STOP, clock_monotonic_us() + DRAIN_US);
+    log_info("serve", "stopped; %llu groups of windows that are still open are kept",
+             (unsigned long long)open_groups);
 }
 
 static int run(struct server *s, const char *database)

@@ -1,12 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "wire.h"
 
+#include "base/clock.h"
 #include "base/hash.h"
 #include "base/logger.h"
+#include "recover.h"
+#include "store/dead_letters.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define STORE_QUEUE_ROWSETS 64
 #define DEPTH_MAX           64 /* of nested JSON */
@@ -15,32 +22,71 @@
 
 static int stream_name(void *ctx, const char *name, size_t size, uint32_t *ret_source)
 {
-    return log_source(ctx, name, size, ret_source);
+    const struct weir_intake *in = ctx;
+    return log_source(in->log, name, size, ret_source);
 }
 
-static int stream_append(void *ctx, uint32_t source, struct batch *batch)
+static int stream_ready(void *ctx)
 {
-    return log_append(ctx, source, batch);
+    const struct weir_intake *in = ctx;
+    struct error error;
+    return log_is_ready(in->log) ? 0 : log_failed(in->log, &error) ? -EIO : -EAGAIN;
 }
 
-static int stream_append_wait(void *ctx, uint32_t source, struct batch *batch)
+/* What is full for want of room in the database is no queue that will be shorter in a second. */
+static int stream_append(void *ctx, const struct request *r)
 {
-    return log_append_wait(ctx, source, batch);
+    const struct weir_intake *in = ctx;
+    int rc = log_append(in->log, r);
+    return rc == -EAGAIN && store_is_full(in->store) ? -ENOSPC : rc;
+}
+
+static int stream_append_wait(void *ctx, const struct request *r)
+{
+    const struct weir_intake *in = ctx;
+    return log_append_wait(in->log, r);
 }
 
 static void stream_wait(void *ctx, struct waiter *w)
 {
-    log_wait(ctx, w);
+    const struct weir_intake *in = ctx;
+    log_wait(in->log, w);
 }
 
 static void stream_unwait(void *ctx, struct waiter *w)
 {
-    log_unwait(ctx, w);
+    const struct weir_intake *in = ctx;
+    log_unwait(in->log, w);
 }
 
-static int results_put(void *ctx, const char *pipeline, unsigned worker,
-                       unsigned workers, uint64_t position, int64_t watermark_us,
-                       struct rowset *rows)
+static void stream_cancel(void *ctx, struct ticket *t)
+{
+    const struct weir_intake *in = ctx;
+    log_cancel(in->log, t);
+}
+
+static void stream_dead(void *ctx, const struct dead_letter *list, size_t n)
+{
+    const struct weir_intake *in = ctx;
+    dead_letters_put(in->store, list, n);
+}
+
+static int stream_key_begin(void *ctx, const char *key, size_t size,
+                            struct request_known *ret)
+{
+    const struct weir_intake *in = ctx;
+    return log_key_begin(in->log, key, size, ret);
+}
+
+static void stream_key_abandon(void *ctx, const char *key, size_t size)
+{
+    const struct weir_intake *in = ctx;
+    log_key_abandon(in->log, key, size);
+}
+
+int weir_put_results(void *store, const char *pipeline, unsigned worker,
+                     unsigned workers, uint64_t position, int64_t watermark_us,
+                     struct rowset *rows)
 {
     const struct store_report report = {.pipeline = pipeline,
                                         .worker = worker,
@@ -48,7 +94,63 @@ static int results_put(void *ctx, const char *pipeline, unsigned worker,
                                         .position = position,
                                         .watermark_us = watermark_us,
                                         .rows = rows};
-    return store_put(ctx, &report);
+    return store_put(store, &report);
+}
+
+int weir_put_checkpoint(void *store, const char *pipeline, struct checkpoint *c)
+{
+    return store_put_checkpoint(store, pipeline, c);
+}
+
+/* What the store has committed lets the logs trim their journals. */
+static void store_stored(void *ctx, const char *pipeline, uint64_t position)
+{
+    const struct weir *w = ctx;
+    const struct config *c = w->config;
+    for (size_t i = 0; i < c->n_pipelines; i++)
+        if (!strcmp(c->pipeline[i].name, pipeline) && w->log[c->pipeline[i].stream])
+            log_stored(w->log[c->pipeline[i].stream], pipeline, position);
+}
+
+static void store_kept(void *ctx, const char *stream, uint64_t position)
+{
+    const struct weir *w = ctx;
+    for (size_t i = 0; i < w->config->n_streams; i++)
+        if (!strcmp(w->config->stream[i].name, stream) && w->log[i])
+            log_kept(w->log[i], position);
+}
+
+struct keeping {
+    struct store_key **last;
+};
+
+static int keep_key(void *ctx, const struct request_key *key, int64_t taken_us)
+{
+    struct keeping *k = ctx;
+    *k->last = store_key_new(key, taken_us);
+    if (!*k->last)
+        return -ENOMEM;
+    k->last = &(*k->last)->next;
+    return 0;
+}
+
+/* Keys since the last time to the store. What fails is done the next time. */
+static void stream_keep(void *ctx, uint64_t position)
+{
+    struct weir_intake *in = ctx;
+    struct store_stream *s = calloc(1, sizeof(*s));
+    if (!s)
+        return;
+    *s = (struct store_stream){.stream = in->stream,
+                               .position = position,
+                               .forget_us =
+                                   clock_now_us() - in->server->idempotency_retain_us,
+                               .max_keys = in->server->idempotency_keys};
+    struct keeping k = {.last = &s->keys};
+    if (log_keys(in->log, in->kept, position, keep_key, &k) < 0)
+        store_stream_free(s);
+    else if (store_put_stream(in->store, s) == 0)
+        in->kept = position;
 }
 
 /* ---- Loading ---------------------------------------------------------------------------------- */
@@ -59,7 +161,8 @@ static int load_pipelines(struct weir *w, struct error *error)
     w->pipeline = calloc(c->n_pipelines + 1, sizeof(struct pipeline *));
     w->log = calloc(c->n_streams + 1, sizeof(struct log *));
     w->stream = calloc(c->n_streams + 1, sizeof(struct source_stream));
-    if (!w->pipeline || !w->log || !w->stream)
+    w->intake = calloc(c->n_streams + 1, sizeof(struct weir_intake));
+    if (!w->pipeline || !w->log || !w->stream || !w->intake)
         return error_set(error, -ENOMEM, "no memory");
     for (size_t i = 0; i < c->n_pipelines; i++) {
         int r = pipeline_new(c, &c->pipeline[i], w->plugins, w->metrics,
@@ -112,37 +215,50 @@ static int store_exit_code(int r)
     }
 }
 
+/* DATABASE.journal, unless the configuration says where. */
+static int find_journal(struct weir *w, const char *database)
+{
+    const char *configured = w->config->server.journal;
+    if (configured && database == w->config->server.database)
+        w->journal = strdup(configured);
+    else if (asprintf(&w->journal, "%s.journal", database) < 0)
+        w->journal = NULL;
+    return w->journal ? 0 : -ENOMEM;
+}
+
 int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                     struct error *error)
 {
     const struct config_server *s = &w->config->server;
     const struct store_options options = {.path = path ? path : s->database,
                                           .commit_interval_us = s->commit_interval_us,
-                                          .queue_rowsets = STORE_QUEUE_ROWSETS};
+                                          .queue_rowsets = STORE_QUEUE_ROWSETS,
+                                          .size_max = s->database_limit,
+                                          .stored = store_stored,
+                                          .kept = store_kept,
+                                          .ctx = w};
     int r = store_open(&options, w->metrics, &w->store, error);
+    if (r == 0 && (r = find_journal(w, options.path)) < 0)
+        error_set(error, r, "no memory");
     for (size_t i = 0; r == 0 && i < w->config->n_pipelines; i++) {
         const struct table *const *table;
         size_t n = pipeline_tables(w->pipeline[i], &table);
         for (size_t k = 0; r == 0 && k < n; k++)
             r = store_table(w->store, table[k], error);
     }
+    for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
+        r = dead_letters_keep(w->store, w->config->stream[i].name, s->dead_letters,
+                              w->metrics, error);
     *ret_exit = r < 0 ? store_exit_code(r) : 0;
     return r;
 }
 
 /* ---- Running ---------------------------------------------------------------------------------- */
 
-static int start_stream(struct weir *w, size_t i, struct error *error)
+static void setup_stream(struct weir *w, size_t i)
 {
     const struct config_stream *c = &w->config->stream[i];
     const struct config_server *s = &w->config->server;
-    const struct log_options options = {.name = c->name,
-                                        .schema = c->schema,
-                                        .queue_events = s->queue_events,
-                                        .linger_us = s->linger_us};
-    int r = log_new(&options, w->metrics, &w->log[i], error);
-    if (r < 0)
-        return r;
     w->stream[i].name = c->name;
     w->stream[i].decode =
         (struct decode_options){.schema = c->schema,
@@ -150,54 +266,162 @@ static int start_stream(struct weir *w, size_t i, struct error *error)
                                 .record_max = s->max_record,
                                 .depth_max = DEPTH_MAX,
                                 .max_future_skew_us = c->max_future_skew_us};
-    w->stream[i].sink = (struct source_sink){.ctx = w->log[i],
-                                             .name = stream_name,
-                                             .append = stream_append,
-                                             .append_wait = stream_append_wait,
-                                             .wait = stream_wait,
-                                             .unwait = stream_unwait};
+    w->stream[i].sink =
+        (struct source_sink){.ctx = &w->intake[i],
+                             .ready = stream_ready,
+                             .name = stream_name,
+                             .append = stream_append,
+                             .append_wait = stream_append_wait,
+                             .wait = stream_wait,
+                             .unwait = stream_unwait,
+                             .cancel = stream_cancel,
+                             .key_begin = stream_key_begin,
+                             .key_abandon = stream_key_abandon,
+                             .dead = s->dead_letters ? stream_dead : NULL};
     w->stream[i].max_body = s->max_body;
     w->stream[i].queue_wait_us = s->queue_wait_us;
-    r = source_count(&w->stream[i], w->metrics);
-    return r < 0 ? error_set(error, r, "no memory") : 0;
+    w->stream[i].durable = c->durable;
 }
 
-static int start_pipeline(struct weir *w, size_t i, struct error *error)
+/* The log with what the journal and the database have of it. A run over files reads a journal that is
+ * there, and writes none. */
+static int make_log(struct weir *w, enum weir_mode mode, size_t i, const char *folder,
+                    struct restore *r, struct error *error)
 {
-    const struct config_pipeline *c = &w->config->pipeline[i];
-    const struct pipeline_sink sink = {.put = results_put, .ctx = w->store};
-    int64_t watermark_us = INT64_MIN;
-    int r = store_watermark(w->store, c->name, &watermark_us);
-    if (r < 0 && r != -ENOENT)
-        return error_set(error, r, "pipeline '%s': its watermark cannot be read",
-                         c->name);
-    return pipeline_start(w->pipeline[i], w->log[c->stream], &sink, watermark_us,
-                          error);
+    const struct config_server *s = &w->config->server;
+    const struct journal_options journal = {.folder = folder,
+                                            .segment_size = s->segment_size,
+                                            .limit = s->journal_limit,
+                                            .skip_damaged = w->skip_damaged};
+    struct log_options options = {
+        .name = w->config->stream[i].name,
+        .schema = w->config->stream[i].schema,
+        .queue_events = s->queue_events,
+        .linger_us = s->linger_us,
+        .checkpoint_interval_us = s->checkpoint_interval_us,
+        .idempotency_keys = s->idempotency_keys,
+        .idempotency_retain_us = s->idempotency_retain_us,
+        .keeper = {.keep = stream_keep, .ctx = &w->intake[i]}};
+    if (mode == WEIR_RUN) {
+        options.checkpoint_interval_us = 0;
+        options.read_only = true;
+    }
+    if (mode == WEIR_SERVE || access(folder, F_OK) == 0)
+        options.journal = &journal;
+    int err = recover_stream(w, r, i, &options, error);
+    if (err < 0)
+        return err;
+    w->intake[i].kept = options.kept;
+    return log_new(&options, w->metrics, &w->log[i], error);
 }
 
-int weir_start(struct weir *w, int *ret_exit, struct error *error)
+/* The database is to know that it has seen the stream: pipelines that are added later begin at its end. */
+static int note_stream(struct weir *w, struct restore *r, size_t i, struct error *error)
 {
+    uint64_t position;
+    int err = restore_stream(r, w->config->stream[i].name, &position, error);
+    if (err != -ENOENT)
+        return err;
+    struct store_stream *s = calloc(1, sizeof(*s));
+    if (!s)
+        return error_set(error, -ENOMEM, "no memory");
+    s->stream = w->config->stream[i].name;
+    s->position = log_first(w->log[i]) - 1;
+    err = store_put_stream(w->store, s);
+    return err < 0 ? error_set(error, err, "stream '%s' cannot be noted", s->stream)
+                   : 0;
+}
+
+static int start_stream(struct weir *w, enum weir_mode mode, size_t i,
+                        struct restore *r, struct error *error)
+{
+    const struct config *c = w->config;
+    char *folder;
+    if (asprintf(&folder, "%s/%s", w->journal, c->stream[i].name) < 0)
+        return error_set(error, -ENOMEM, "no memory");
+    int err = make_log(w, mode, i, folder, r, error);
+    free(folder);
+    if (err < 0)
+        return err;
+    w->intake[i].log = w->log[i];
+    w->intake[i].store = w->store;
+    w->intake[i].server = &c->server;
+    w->intake[i].stream = c->stream[i].name;
+    setup_stream(w, i);
+    err = source_count(&w->stream[i], w->metrics);
+    if (err < 0)
+        return error_set(error, err, "no memory");
+    err = recover_keys(w, r, i, error);
+    for (size_t k = 0; err == 0 && k < c->n_pipelines; k++)
+        if (c->pipeline[k].stream == i)
+            err = weir_start_pipeline(w, r, w->pipeline[k], false, error);
+    return err == 0 ? note_stream(w, r, i, error) : err;
+}
+
+int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
+                        bool live, struct error *error)
+{
+    struct log *log = w->log[pipeline_config(p)->stream];
+    uint64_t position = 0;
+    int err = recover_pipeline(w, r, p, log, &position, error);
+    return err == 0 ? pipeline_start(p, log, position, live, error) : err;
+}
+
+static int make_journal_folder(const struct weir *w, struct error *error)
+{
+    if (mkdir(w->journal, 0700) == 0 || errno == EEXIST)
+        return 0;
+    int err = -errno;
+    return error_set(error, err, "journal '%s': %s", w->journal, strerror(-err));
+}
+
+int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error *error)
+{
+    struct restore *restore = NULL;
     *ret_exit = EXIT_FAILURE;
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
-        r = start_stream(w, i, error);
-    for (size_t i = 0; r == 0 && i < w->config->n_pipelines; i++)
-        r = start_pipeline(w, i, error);
+    int r = store_start(w->store, error);
+    if (r == 0 && mode == WEIR_SERVE && (r = make_journal_folder(w, error)) < 0)
+        *ret_exit = EXIT_CANNOT_CREATE;
     if (r == 0)
-        r = store_start(w->store, error);
+        r = restore_open(store_path(w->store), &restore, error);
+    for (size_t i = 0; r == 0 && i < w->config->n_streams; i++) {
+        r = start_stream(w, mode, i, restore, error);
+        if (r == -EBADMSG)
+            *ret_exit = EXIT_IO;
+    }
+    restore_close(restore);
+    if (r == 0 && (r = store_flush(w->store)) < 0)
+        error_set(error, r, "the database cannot be written to");
     for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
         r = log_start(w->log[i], error);
     return r;
 }
 
-uint64_t weir_stop(struct weir *w, bool end)
+bool weir_is_ready(struct weir *w, char why[200])
+{
+    struct error error;
+    for (size_t i = 0; i < w->config->n_streams; i++) {
+        if (log_failed(w->log[i], &error))
+            snprintf(why, 200, "stream '%s' takes nothing: %.120s",
+                     w->config->stream[i].name, error.text);
+        else if (!log_is_ready(w->log[i]))
+            snprintf(why, 200, "stream '%s': the journal is still being read",
+                     w->config->stream[i].name);
+        else
+            continue;
+        return false;
+    }
+    return true;
+}
+
+uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
 {
     uint64_t open_groups = 0;
-    if (w->store && !end)
+    if (w->store && end != LOG_FINISH)
         store_hurry(w->store);
     for (size_t i = 0; i < w->config->n_streams; i++)
         if (w->log[i])
-            log_close(w->log[i], end);
+            log_close(w->log[i], end, end == LOG_FINISH ? INT64_MAX : deadline_us);
     for (size_t i = 0; i < w->config->n_pipelines; i++) {
         struct pipeline_status status;
         pipeline_stop(w->pipeline[i]);
@@ -206,6 +430,10 @@ uint64_t weir_stop(struct weir *w, bool end)
     }
     if (w->store && store_flush(w->store) < 0)
         w->lost = true;
+    for (size_t i = 0; end == LOG_FINISH && !weir_failed(w) && i < w->config->n_streams;
+         i++)
+        if (w->log[i])
+            log_forget(w->log[i]);
     return open_groups;
 }
 
@@ -228,7 +456,7 @@ void weir_free(struct weir *w)
         return;
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         if (w->log[i])
-            log_close(w->log[i], false);
+            log_close(w->log[i], LOG_LEAVE, 0);
     for (size_t i = 0; w->pipeline && i < w->config->n_pipelines; i++)
         pipeline_stop(w->pipeline[i]);
     store_free(w->store);
@@ -236,6 +464,8 @@ void weir_free(struct weir *w)
         log_free(w->log[i]);
     for (size_t i = 0; w->pipeline && i < w->config->n_pipelines; i++)
         pipeline_free(w->pipeline[i]);
+    free(w->intake);
+    free(w->journal);
     free(w->stream);
     free(w->log);
     free(w->pipeline);

@@ -15,6 +15,15 @@
 #include "source/source.h"
 #include "store/store.h"
 
+struct weir_intake { /* what the sink of a stream hands to */
+    struct log *log;
+    struct store *store;
+    const struct config_server *server;
+    const char *stream;
+    uint64_t
+        kept; /* keys of requests up to here were given to the store; the dispatch thread's */
+};
+
 struct weir {
     struct config *config;
     struct metrics *metrics;
@@ -23,7 +32,10 @@ struct weir {
     struct store *store;
     struct log **log;             /* config->n_streams */
     struct source_stream *stream; /* config->n_streams */
-    bool lost;                    /* results that were not committed at the end */
+    struct weir_intake *intake;   /* config->n_streams */
+    char *journal;     /* folder of the journals, a folder for each stream in it */
+    bool skip_damaged; /* --skip-damaged: go on where a journal cannot be read */
+    bool lost;         /* results that were not committed at the end */
 };
 
 /* Reads the configuration, loads plugins, binds the pipelines. *ret_exit: what the process should exit
@@ -35,13 +47,33 @@ int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
 int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                     struct error *error);
 
-/* Threads run; streams can be written to. */
-int weir_start(struct weir *w, int *ret_exit, struct error *error);
+enum weir_mode {
+    WEIR_SERVE, /* events go through journals */
+    WEIR_RUN,   /* they come from files, which are their own journal */
+};
 
-/* Streams take no more; all that was taken is folded and committed. With `end` every window closes, and
- * the database is waited for; without, open windows are given up, their number is returned, and a
- * database that cannot be written to is waited for no longer than store_hurry says. */
-uint64_t weir_stop(struct weir *w, bool end);
+/* Recovers what the database and the journals have. Threads run; streams can be written to. */
+int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error *error);
+
+/* Streams take no more; what was taken is folded, checkpoints are made as `end` says (log/log.h), and all is
+ * committed. Waits for the pipelines until the deadline (clock_monotonic_us), but for LOG_FINISH; for the
+ * database as long as it takes with LOG_FINISH, otherwise as store_hurry says. Returns how many groups of
+ * open windows there are. */
+uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us);
+
+/* All streams can be written to: their journals have been read. False: `why` says what is missing. */
+bool weir_is_ready(struct weir *w, char why[200]);
+
+/* Recovers a pipeline and starts it; `live` as of pipeline_start. */
+struct restore;
+int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
+                        bool live, struct error *error);
+
+/* Sinks of pipelines; ctx is the store. */
+int weir_put_results(void *store, const char *pipeline, unsigned worker,
+                     unsigned workers, uint64_t position, int64_t watermark_us,
+                     struct rowset *rows);
+int weir_put_checkpoint(void *store, const char *pipeline, struct checkpoint *c);
 
 /* True if a pipeline has failed, or results were not committed (it has been logged). */
 bool weir_failed(struct weir *w);

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Closing windows: the groups of a window, in the order of their keys, become result rows.
+ * What an entry of the log brings to an end: the groups of the windows that the watermark has passed, in
+ * the order of their keys, become result rows, and so do those of older windows that were revised. What
+ * cannot be revised any more is forgotten.
  */
 #include "analyze/worker.h"
 
@@ -15,9 +17,12 @@
 /* The rows that are being made: a set for each table of the pipeline. */
 struct closing {
     struct worker *worker;
-    const struct group_window *window;
+    size_t expected;    /* groups of which rows will be made, about */
+    int64_t done_us;    /* all windows that end at or before it are in the rows sent */
+    uint64_t no_result; /* rows of the sets that are none, see struct table */
     struct rowset *set[65];
     /* Of the group at hand. */
+    const struct group_slot *group;
     const struct stage *stage;
     struct rowset *many;
     int64_t rank;
@@ -42,7 +47,8 @@ static struct rowset *ready_set(struct closing *c, const struct table *t, size_t
     return *set;
 }
 
-/* Sends what there is. Rows of an entry that is not wholly done yet go with the position before it. */
+/* Sends what there is, with the late events of the entry in front. Rows of an entry that is not wholly
+ * done yet go with the position before it. */
 static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
 {
     struct pipeline *p = c->worker->pipeline;
@@ -56,7 +62,13 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
         list = c->set[i];
         c->set[i] = NULL;
     }
-    metric_add(&p->rows, rows);
+    metric_add(&p->rows, rows - c->no_result);
+    c->no_result = 0;
+    if (c->worker->side) {
+        c->worker->side->next = list;
+        list = c->worker->side;
+        c->worker->side = NULL;
+    }
     return p->sink.put(p->sink.ctx, p->config->name, c->worker->index,
                        p->config->workers, position, watermark_us, list);
 }
@@ -78,19 +90,21 @@ static void read_key(struct closing *c, const struct group_key *key)
     }
 }
 
-/* Begins a row: window_start and the key. NULL: no memory. */
+/* Begins a row: window_start, the key and the revision. NULL: no memory. */
 static struct weir_cell *begin_row(struct closing *c, struct rowset *set)
 {
     struct weir_cell *row = rowset_row(set);
     if (!row)
         return NULL;
     row[0].type = WEIR_TIME;
-    row[0].as.i = c->window->start_us;
+    row[0].as.i = c->group->start_us;
     for (size_t i = 0; i < c->worker->pipeline->config->n_keys; i++) {
         row[1 + i] = c->key[i];
         if (row[1 + i].type == WEIR_STRING && rowset_keep(set, &row[1 + i]) < 0)
             return NULL;
     }
+    if (set->table->revision)
+        weir_put_int(&row[set->table->revision], c->group->revision);
     return row;
 }
 
@@ -119,6 +133,18 @@ static int put_row(void *ctx, const struct weir_cell *cells)
     return copy_outputs(c->stage, c->many, row, cells) < 0 ? -1 : 0;
 }
 
+/* The rows that a revised group had are to go, and none come in their place. */
+static int put_none(struct closing *c)
+{
+    const struct table *t = c->many->table;
+    struct weir_cell *row = begin_row(c, c->many);
+    if (!row)
+        return -ENOMEM;
+    weir_put_int(&row[t->n_primary - 1], 0);
+    c->no_result++;
+    return 0;
+}
+
 static int emit_stage(struct closing *c, size_t i, const char *block,
                       struct rowset *own, struct weir_cell *row)
 {
@@ -132,32 +158,32 @@ static int emit_stage(struct closing *c, size_t i, const char *block,
         out = (struct weir_out){.put = put_row, .ctx = c};
         c->stage = s;
         c->rank = 0;
-        c->many = ready_set(c, s->table, c->window->n);
+        c->many = ready_set(c, s->table, c->expected);
         if (!c->many)
             return -ENOMEM;
     }
     if (a->emit(&w->host[i].ctx, block + s->offset, cells, &out))
         return -EINVAL;
-    return row && !(a->flags & WEIR_MANY_ROWS) ? copy_outputs(s, own, row, cells) : 0;
+    if (!(a->flags & WEIR_MANY_ROWS))
+        return row ? copy_outputs(s, own, row, cells) : 0;
+    return c->rank == 0 && s->table->revision && c->group->revision ? put_none(c) : 0;
 }
 
-/* Its states are given back in any case. */
 static int emit_group(struct closing *c, uint32_t slot)
 {
     struct worker *w = c->worker;
     struct pipeline *p = w->pipeline;
-    read_key(c, &w->groups.key[w->groups.slot[slot].key]);
-    struct rowset *own = p->own ? ready_set(c, p->own, c->window->n) : NULL;
+    c->group = &w->groups.slot[slot];
+    read_key(c, &w->groups.key[c->group->key]);
+    struct rowset *own = p->own ? ready_set(c, p->own, c->expected) : NULL;
     struct weir_cell *row = own ? begin_row(c, own) : NULL;
     int r = p->own && !row ? -ENOMEM : 0;
     const char *block = groups_state(&w->groups, slot);
-    for (size_t i = 0; i < p->n_stages; i++) {
+    for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
         host_lock(&w->host[i]);
-        if (r == 0)
-            r = emit_stage(c, i, block, own, row);
+        r = emit_stage(c, i, block, own, row);
         host_unlock(&w->host[i]);
     }
-    worker_drop_states(w, slot, 0, p->n_stages);
     return r;
 }
 
@@ -169,41 +195,79 @@ static bool sets_full(const struct closing *c)
     return false;
 }
 
-static int close_window(struct closing *c, int64_t before_us)
+static int emit_groups(struct closing *c, const uint32_t *slot, size_t n)
 {
-    struct worker *w = c->worker;
-    int r = groups_sort(&w->groups, w->groups.window);
-    c->window = groups_oldest(&w->groups);
-    size_t done = 0;
-    while (r == 0 && done < c->window->n) {
-        r = emit_group(c, c->window->slot[done++]);
+    int r = 0;
+    c->expected = n;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        r = emit_group(c, slot[i]);
         if (r == 0 && sets_full(c))
-            r = send_sets(c, w->position - 1, before_us);
+            r = send_sets(c, c->worker->position - 1, c->done_us);
     }
-    if (r < 0) { /* the groups that still have states stay, for worker_free */
-        struct group_window *window = groups_oldest(&w->groups);
-        window->n -= done;
-        memmove(window->slot, window->slot + done, window->n * sizeof(*window->slot));
-        return r;
-    }
-    groups_close_oldest(&w->groups);
-    metric_add(&w->pipeline->windows, 1);
-    return 0;
+    return r;
 }
 
-int worker_close_windows(struct worker *w, int64_t until_us, struct error *error)
+static int emit_revised(struct closing *c)
+{
+    struct worker *w = c->worker;
+    size_t n = groups_sort_slots(&w->groups, w->revised, w->n_revised);
+    w->n_revised = 0;
+    metric_add(&w->pipeline->revisions, n);
+    return emit_groups(c, w->revised, n);
+}
+
+/* Windows that end at or before `us`: the index behind them. */
+static size_t windows_until(const struct worker *w, int64_t us)
+{
+    int64_t start_us;
+    if (__builtin_sub_overflow(us, w->pipeline->config->window_us - 1, &start_us))
+        return 0;
+    return groups_window_from(&w->groups, start_us);
+}
+
+static int emit_windows(struct closing *c, int64_t until_us)
+{
+    struct worker *w = c->worker;
+    size_t end = windows_until(w, until_us);
+    int r = 0;
+    for (size_t i = windows_until(w, w->emitted_us); r == 0 && i < end; i++) {
+        struct group_window *window = &w->groups.window[i];
+        if (window->start_us > c->done_us)
+            c->done_us = window->start_us;
+        r = groups_sort(&w->groups, window);
+        if (r == 0)
+            r = emit_groups(c, window->slot, window->n);
+        metric_add(&w->pipeline->windows, r == 0);
+    }
+    return r;
+}
+
+static void forget_windows(struct worker *w, int64_t until_us)
+{
+    size_t n = windows_until(w, until_us);
+    for (size_t k = 0; k < n; k++)
+        for (size_t i = 0; i < w->groups.window[k].n; i++)
+            worker_drop_states(w, w->groups.window[k].slot[i], 0,
+                               w->pipeline->n_stages);
+    groups_close_oldest(&w->groups, n);
+}
+
+int worker_close_windows(struct worker *w, int64_t until_us, bool last,
+                         struct error *error)
 {
     const struct pipeline *p = w->pipeline;
-    struct closing c = {.worker = w};
-    int r = 0;
-    const struct group_window *oldest;
-    while (r == 0 && (oldest = groups_oldest(&w->groups)) &&
-           oldest->start_us + p->config->window_us <= until_us)
-        r = close_window(&c, oldest->start_us);
+    struct closing c = {.worker = w, .done_us = w->emitted_us};
+    int64_t lateness_us = last ? 0 : p->config->allowed_lateness_us;
+    int r = w->n_revised ? emit_revised(&c) : 0;
     if (r == 0)
+        r = emit_windows(&c, until_us);
+    if (r == 0) {
+        w->emitted_us = until_us;
+        if (until_us >= INT64_MIN + lateness_us)
+            forget_windows(w, until_us - lateness_us);
         groups_forget_keys(&w->groups);
-    if (r == 0)
         r = send_sets(&c, w->position, until_us);
+    }
     for (size_t i = 0; i < p->n_tables; i++)
         rowset_free(c.set[i]);
     if (r < 0 && r != -EINVAL)

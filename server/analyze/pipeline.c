@@ -10,6 +10,19 @@
 
 #define STATE_ALIGN 16u
 
+/* What `drop` gives back is not in the state's own bytes. */
+static int check_can_be_saved(const struct weir_analyzer *a,
+                              const struct config_analyzer *c, struct error *error)
+{
+    if (!a->drop || a->save)
+        return 0;
+    return node_error(
+        c->node, error,
+        "analyzer '%s' has states with memory of their own (drop), but no save "
+        "and load: they would be lost at a restart",
+        a->name);
+}
+
 static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
                           struct error *error)
 {
@@ -24,6 +37,9 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
         if (r < 0)
             return r;
         p->n_stages++;
+        r = check_can_be_saved(&s->binding->plugin->analyzer, &c->analyzer[i], error);
+        if (r < 0)
+            return r;
         s->offset = p->stride;
         size_t size = s->binding->plugin->analyzer.state_size;
         p->stride += (size + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
@@ -59,6 +75,9 @@ static int try_out(struct pipeline *p, struct error *error)
     return 0;
 }
 
+#define LATE_HELP                                                                      \
+    "Events whose window had been given out already, by what became of them."
+
 static int add_metrics(struct pipeline *p, struct metrics *m)
 {
     const struct {
@@ -69,8 +88,15 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
     } table[] = {
         {METRIC_COUNTER, "weir_pipeline_events_total", "Events folded into groups.", "",
          &p->events, 1},
-        {METRIC_COUNTER, "weir_pipeline_late_total",
-         "Events whose window was closed already.", ",outcome=\"drop\"", &p->late, 1},
+        {METRIC_COUNTER, "weir_pipeline_late_total", LATE_HELP, ",outcome=\"drop\"",
+         &p->late[CONFIG_LATE_DROP], 1},
+        {METRIC_COUNTER, "weir_pipeline_late_total", LATE_HELP, ",outcome=\"side\"",
+         &p->late[CONFIG_LATE_SIDE], 1},
+        {METRIC_COUNTER, "weir_pipeline_late_total", LATE_HELP, ",outcome=\"revise\"",
+         &p->late[CONFIG_LATE_REVISE], 1},
+        {METRIC_COUNTER, "weir_pipeline_revisions_total",
+         "Groups whose results were given out again because of late events.", "",
+         &p->revisions, 1},
         {METRIC_COUNTER, "weir_pipeline_dropped_total",
          "Events not counted, by reason.", ",reason=\"where\"", &p->filtered, 1},
         {METRIC_COUNTER, "weir_pipeline_dropped_total",
@@ -90,7 +116,8 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
          "Windows closed, counted for each worker.", "", &p->windows, 1},
         {METRIC_COUNTER, "weir_pipeline_rows_total", "Result rows given out.", "",
          &p->rows, 1},
-        {METRIC_GAUGE, "weir_pipeline_groups", "Groups open now.", "", &p->groups, 1},
+        {METRIC_GAUGE, "weir_pipeline_groups",
+         "Groups in memory now: open, or such as can be revised.", "", &p->groups, 1},
         {METRIC_GAUGE, "weir_pipeline_state_bytes",
          "Memory that analyzers hold beside their fixed states.", "", &p->state_bytes,
          1},
@@ -178,13 +205,11 @@ static void put_entry(void *ctx, struct log_entry *e)
     log_entry_unref(e);
 }
 
-int pipeline_start(struct pipeline *p, struct log *log,
-                   const struct pipeline_sink *sink, int64_t watermark_us,
-                   struct error *error)
+int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
+                     int64_t watermark_us, struct error *error)
 {
     const struct config_pipeline *c = p->config;
     p->sink = *sink;
-    p->log = log;
     p->shown_watermark_us = watermark_us;
     p->worker = calloc(c->workers, sizeof(*p->worker));
     if (!p->worker)
@@ -192,22 +217,67 @@ int pipeline_start(struct pipeline *p, struct log *log,
     int r = 0;
     for (unsigned i = 0; r == 0 && i < c->workers; i++)
         r = worker_init(&p->worker[i], p, i, watermark_us, error);
-    if (r == 0) {
-        struct log_sink s = {.put = put_entry,
-                             .ctx = p,
-                             .idle_timeout_us = c->idle_timeout_us,
-                             .out_of_orderness_us = c->out_of_orderness_us,
-                             .window_us = c->window_us,
-                             .window_offset_us = c->window_offset_us,
-                             .key = c->key,
-                             .n_keys = c->n_keys,
-                             .dictionary = p->dictionary};
-        r = log_subscribe(log, &s, &p->keys);
-        if (r < 0)
-            error_set(error, r, "no memory");
+    if (r < 0)
+        error_prefix(error, "pipeline '%s'", c->name);
+    return r;
+}
+
+int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
+                              struct error *error)
+{
+    const struct log_entry e = {.kind = LOG_CHECKPOINT, .position = position};
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < p->config->workers; i++) {
+        struct checkpoint *c;
+        r = checkpoint_make(&p->worker[i], &e, &c);
+        if (r == 0)
+            r = p->sink.checkpoint(p->sink.ctx, p->config->name, c);
     }
-    for (unsigned i = 0; r == 0 && i < c->workers; i++)
+    return r < 0 ? error_set(error, r, "its first checkpoint cannot be made") : 0;
+}
+
+static int subscribe(struct pipeline *p, uint64_t position, bool live,
+                     struct error *error)
+{
+    const struct config_pipeline *c = p->config;
+    const struct watermark *w = &p->worker[0].watermark;
+    int64_t source_us[WATERMARK_SOURCES];
+    for (uint32_t i = 0; i < w->n; i++)
+        source_us[i] = w->source[i].max_us;
+    const struct log_sink s = {.pipeline = c->name,
+                               .put = put_entry,
+                               .ctx = p,
+                               .position = position,
+                               .idle_timeout_us = c->idle_timeout_us,
+                               .out_of_orderness_us = c->out_of_orderness_us,
+                               .window_us = c->window_us,
+                               .window_offset_us = c->window_offset_us,
+                               .key = c->key,
+                               .n_keys = c->n_keys,
+                               .dictionary = p->dictionary,
+                               .failed = pipeline_failed,
+                               .source_us = source_us,
+                               .n_sources = w->n};
+    if (live)
+        return log_resubscribe(p->log, &s, &p->keys, error);
+    int r = log_subscribe(p->log, &s, &p->keys);
+    return r < 0 ? error_set(error, r, "no memory") : 0;
+}
+
+int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool live,
+                   struct error *error)
+{
+    const struct config_pipeline *c = p->config;
+    p->log = log;
+    p->shown_watermark_us = p->worker[0].watermark.value_us;
+    p->shown_position = position;
+    int r = live ? 0 : subscribe(p, position, false, error);
+    for (unsigned i = 0; r == 0 && i < c->workers; i++) {
+        p->worker[i].position = position;
         r = worker_start(&p->worker[i], error);
+    }
+    if (r == 0 && live)
+        r = subscribe(p, position, true, error);
     if (r < 0)
         error_prefix(error, "pipeline '%s'", c->name);
     return r;
@@ -247,7 +317,11 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     snprintf(ret->error, sizeof(ret->error), "%s", p->error.text);
     pthread_mutex_unlock(&p->lock);
     ret->events = atomic_load_explicit(&p->events, memory_order_relaxed);
-    ret->late = atomic_load_explicit(&p->late, memory_order_relaxed);
+    for (size_t i = 0; i < CONFIG_LATE_POLICIES; i++) {
+        ret->late_by[i] = atomic_load_explicit(&p->late[i], memory_order_relaxed);
+        ret->late += ret->late_by[i];
+    }
+    ret->revisions = atomic_load_explicit(&p->revisions, memory_order_relaxed);
     ret->filtered = atomic_load_explicit(&p->filtered, memory_order_relaxed);
     ret->where_errors = atomic_load_explicit(&p->where_errors, memory_order_relaxed);
     ret->null_keys = atomic_load_explicit(&p->null_keys, memory_order_relaxed);
@@ -278,6 +352,12 @@ size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t 
     }
     pthread_mutex_unlock(&p->lock);
     return n;
+}
+
+bool pipeline_failed(void *pipeline)
+{
+    const struct pipeline *p = pipeline;
+    return atomic_load_explicit(&p->failed, memory_order_acquire);
 }
 
 const struct config_pipeline *pipeline_config(const struct pipeline *p)

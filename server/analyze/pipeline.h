@@ -7,6 +7,7 @@
 #define WEIR_ANALYZE_PIPELINE_H
 
 #include "analyze/binding.h"
+#include "analyze/checkpoint.h"
 #include "analyze/rowset.h"
 #include "base/metrics.h"
 #include "config/config.h"
@@ -18,6 +19,8 @@ struct pipeline;
 struct pipeline_sink {
     int (*put)(void *ctx, const char *pipeline, unsigned worker, unsigned workers,
                uint64_t position, int64_t watermark_us, struct rowset *rows);
+    /* One worker's part of a checkpoint; behind the rows it put before. Takes it. NULL: none are made. */
+    int (*checkpoint)(void *ctx, const char *pipeline, struct checkpoint *c);
     void *ctx;
 };
 
@@ -30,10 +33,23 @@ void pipeline_free(struct pipeline *p);
 
 size_t pipeline_tables(const struct pipeline *p,
                        const struct table *const **ret_tables);
-/* The first is the pipeline's own; NULL if no analyzer gives one row a group. */
+/* The first is the pipeline's own, if an analyzer gives one row a group; that of late events is the last. */
 
-int pipeline_start(struct pipeline *p, struct log *log,
-                   const struct pipeline_sink *sink, int64_t watermark_us,
+/* From what the database has to a running pipeline, in three steps:
+ *
+ *      pipeline_prepare -> checkpoint_load_marks, checkpoint_load_block -> pipeline_start
+ *
+ * Prepare makes the workers; the watermark is watermark_us until marks say another one. */
+int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
+                     int64_t watermark_us, struct error *error);
+
+/* Has a checkpoint of what it is now, at `position`, put to the sink. Before it starts. */
+int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
+                              struct error *error);
+
+/* Workers run; the log feeds it with what is behind `position`. With `live` the log runs already, and this
+ * is called within log_call: the entries that it missed are fed to it at once. */
+int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool live,
                    struct error *error);
 
 /* Reads what is in the queues to its end and ends the workers. After log_close. Windows that are open
@@ -49,7 +65,10 @@ struct pipeline_status {
     uint64_t position;
     uint64_t events, late, filtered, where_errors, null_keys, long_keys, over_groups,
         rows;
-    uint64_t groups; /* open now */
+    uint64_t
+        late_by[CONFIG_LATE_POLICIES]; /* what became of them; their sum is `late` */
+    uint64_t revisions;                /* groups given out again */
+    uint64_t groups;                   /* open now, or such as can be revised */
     uint64_t state_bytes;
     size_t queued;   /* entries waiting */
     char error[512]; /* "" while it runs */
@@ -65,5 +84,6 @@ struct pipeline_source { /* of the watermark */
 size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t room);
 
 const struct config_pipeline *pipeline_config(const struct pipeline *p);
+bool pipeline_failed(void *pipeline); /* any thread */
 
 #endif

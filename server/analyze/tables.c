@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The result tables of a pipeline, made from what its analyzers give: one row a group into the
- * pipeline's own table, side by side; many rows into a table of the analyzer's own.
+ * pipeline's own table, side by side; many rows into a table of the analyzer's own. And the table of late
+ * events, which has the columns of the stream.
  */
 #include "analyze/worker.h"
 
@@ -30,9 +31,8 @@ static int add_column(struct table *t, const char *name, enum weir_type type,
     return 0;
 }
 
-/* A table with window_start, the key and, where groups have many rows, rank. */
-static int table_new(const struct pipeline *p, const char *name, bool many,
-                     struct table **ret)
+/* A table with window_start. */
+static int table_new(const struct pipeline *p, const char *name, struct table **ret)
 {
     struct table *t = calloc(1, sizeof(*t));
     if (!t)
@@ -41,10 +41,26 @@ static int table_new(const struct pipeline *p, const char *name, bool many,
     t->pipeline = strdup(p->config->name);
     t->window_us = p->config->window_us;
     t->retain_us = p->config->retain_us;
-    t->n_keys = p->config->n_keys;
     int r = t->name && t->pipeline ? add_column(t, "window_start", WEIR_TIME,
                                                 "Start of the window, microseconds")
                                    : -ENOMEM;
+    if (r < 0) {
+        table_free(t);
+        return r;
+    }
+    *ret = t;
+    return 0;
+}
+
+/* With the key, where groups have many rows rank, and where they can be revised revision. */
+static int result_table_new(const struct pipeline *p, const char *name, bool many,
+                            struct table **ret)
+{
+    struct table *t;
+    int r = table_new(p, name, &t);
+    if (r < 0)
+        return r;
+    t->n_keys = p->config->n_keys;
     for (size_t i = 0; r == 0 && i < p->config->n_keys; i++) {
         const struct schema_column *c = &p->schema->column[p->config->key[i]];
         r = add_column(t, c->name, c->type, "Key");
@@ -52,6 +68,12 @@ static int table_new(const struct pipeline *p, const char *name, bool many,
     if (r == 0 && many)
         r = add_column(t, "rank", WEIR_INT, "1 for the first row of the group");
     t->n_primary = t->n_columns;
+    if (r == 0 && p->config->late == CONFIG_LATE_REVISE) {
+        t->revision = t->n_columns;
+        r = add_column(
+            t, "revision", WEIR_INT,
+            "Late events that the result was revised for; 0: as first given");
+    }
     if (r < 0) {
         table_free(t);
         return r;
@@ -121,13 +143,71 @@ static int many_rows_table(struct pipeline *p, struct stage *s,
                 "'%s_NAME'",
                 name, p->config->name);
     struct table *t = NULL;
-    int r = table_new(p, name, true, &t);
+    int r = result_table_new(p, name, true, &t);
     if (r == 0) {
         r = add_table(p, t);
         if (r < 0)
             table_free(t);
     }
     return r < 0 ? error_set(error, r, "no memory") : add_outputs(s, t, c, error);
+}
+
+/* A column of the stream, with underscores behind its name if that is taken. */
+static int add_late_column(struct table *t, const struct schema_column *c)
+{
+    char name[BINDING_NAME_MAX + 1];
+    snprintf(name, sizeof(name) - LATE_COLUMNS - 1, "%s", c->name);
+    bool taken = true;
+    while (taken) {
+        taken = !strcasecmp(name, "window_end");
+        for (size_t i = 0; !taken && i < t->n_columns; i++)
+            taken = !strcasecmp(t->column[i].name, name);
+        if (taken)
+            strcat(name, "_");
+    }
+    return add_column(t, name, c->type, "As it came");
+}
+
+static int late_table_new(const struct pipeline *p, const char *name,
+                          struct table **ret)
+{
+    struct table *t;
+    int r = table_new(p, name, &t);
+    if (r < 0)
+        return r;
+    t->late = true;
+    r = add_column(t, "position", WEIR_INT, "Of the log entry that the event came in");
+    if (r == 0)
+        r = add_column(t, "row", WEIR_INT, "Number of the event in it, from 0");
+    t->n_primary = t->n_columns;
+    for (size_t i = 0; r == 0 && i < p->schema->n; i++)
+        r = add_late_column(t, &p->schema->column[i]);
+    if (r < 0) {
+        table_free(t);
+        return r;
+    }
+    *ret = t;
+    return 0;
+}
+
+static int late_table(struct pipeline *p, struct error *error)
+{
+    char name[160];
+    snprintf(name, sizeof(name), "%s_late", p->config->name);
+    for (size_t i = 0; i < p->n_tables; i++)
+        if (!strcasecmp(p->table[i]->name, name))
+            return node_error(p->config->late_node, error,
+                              "table '%s' of late events is there already: an analyzer "
+                              "has the name, or the `as`, 'late'",
+                              name);
+    struct table *t = NULL;
+    int r = late_table_new(p, name, &t);
+    if (r == 0 && (r = add_table(p, t)) < 0)
+        table_free(t);
+    if (r < 0)
+        return error_set(error, r, "no memory");
+    p->late_table = t;
+    return 0;
 }
 
 int pipeline_make_tables(struct pipeline *p, struct error *error)
@@ -137,7 +217,7 @@ int pipeline_make_tables(struct pipeline *p, struct error *error)
         own = own || !(p->stage[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS);
     int r = 0;
     if (own) {
-        r = table_new(p, p->config->name, false, &p->own);
+        r = result_table_new(p, p->config->name, false, &p->own);
         if (r == 0 && (r = add_table(p, p->own)) < 0) {
             table_free(p->own);
             p->own = NULL;
@@ -152,5 +232,7 @@ int pipeline_make_tables(struct pipeline *p, struct error *error)
         else
             r = add_outputs(&p->stage[i], p->own, c, error);
     }
+    if (r == 0 && p->config->late == CONFIG_LATE_SIDE)
+        r = late_table(p, error);
     return r;
 }

@@ -2,6 +2,7 @@
 #include "analyze/worker.h"
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/logger.h"
 
 #include <errno.h>
@@ -13,13 +14,6 @@
 #define PREFETCH_KEYS                                                                  \
     4096u /* keys from which on their records do not fit the first caches */
 #define PREFETCH_ROWS 16u /* rows ahead */
-
-/* Upper half of the hash: the lower one places keys in the worker's table. */
-static bool mine(const struct worker *w, uint64_t hash)
-{
-    return w->pipeline->config->workers == 1 ||
-           (hash >> 32) * w->pipeline->config->workers >> 32 == w->index;
-}
 
 /* The worker's key numbers for the distinct keys of the batch. */
 static int map_keys(struct worker *w, const struct key_ids *k)
@@ -33,7 +27,7 @@ static int map_keys(struct worker *w, const struct key_ids *k)
     }
     for (uint32_t i = 0; i < k->n; i++) {
         w->key_map[i] = KEY_NULL;
-        if (mine(w, k->hash[i]) &&
+        if (worker_owns(w, k->hash[i]) &&
             groups_key(&w->groups, k->bytes + k->offset[i],
                        k->offset[i + 1] - k->offset[i], k->hash[i], &w->key_map[i]) < 0)
             return -ENOMEM;
@@ -90,36 +84,6 @@ static int filter_block(struct worker *w, const struct batch *b, uint32_t *n)
     return 0;
 }
 
-/* Takes out the rows whose window the watermark had passed when they came. Most blocks have none, and
- * two comparisons show it. */
-static void drop_late(struct worker *w, const struct batch *b, uint32_t block,
-                      uint32_t *n)
-{
-    const struct config_pipeline *c = w->pipeline->config;
-    const struct batch_span *span = &b->block[block];
-    if (window_start(c, span->min_us) + c->window_us >
-        watermark_at(&w->watermark, span->max_us))
-        return;
-    const int64_t *time = b->view[0].values;
-    uint32_t first = block * BATCH_BLOCK;
-    int64_t newest_us = INT64_MIN;
-    for (uint32_t i = 0; i < BATCH_BLOCK && first + i < b->n_rows; i++) {
-        newest_us = time[first + i] > newest_us ? time[first + i] : newest_us;
-        w->watermark_at[i] = watermark_at(&w->watermark, newest_us);
-    }
-    uint32_t out = 0;
-    for (uint32_t i = 0; i < *n; i++) {
-        uint32_t row = w->row[i];
-        bool late =
-            window_start(c, time[row]) + c->window_us <= w->watermark_at[row - first];
-        w->row[out] = row;
-        w->key[out] = w->key[i];
-        out += !late;
-    }
-    metric_add(&w->pipeline->late, *n - out);
-    *n = out;
-}
-
 void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t end)
 {
     char *block = groups_state(&w->groups, slot);
@@ -160,6 +124,34 @@ static int open_group(struct worker *w, uint32_t key, int64_t start_us,
     return 0;
 }
 
+int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
+                      int64_t start_us, uint32_t *ret_slot)
+{
+    uint32_t number;
+    int r = groups_key(&w->groups, key, size, hash, &number);
+    if (r == 0)
+        r = open_group(w, number, start_us, ret_slot);
+    if (r == 0)
+        groups_touch(&w->groups, *ret_slot);
+    return r;
+}
+
+/* A row has no group and there is no room for one more. */
+static int over_max_groups(struct worker *w)
+{
+    struct pipeline *p = w->pipeline;
+    if (p->config->over_max_groups_fails)
+        return -ENOSPC;
+    if (!atomic_exchange_explicit(&p->over_logged, true, memory_order_relaxed))
+        log_warn(
+            "pipeline",
+            "pipeline '%s': as many groups are open as max_groups allows (%llu%s); "
+            "events of further ones are dropped and counted",
+            p->config->name, (unsigned long long)p->config->max_groups,
+            p->config->workers > 1 ? ", an equal share for each worker" : "");
+    return 0;
+}
+
 /* The slot of each row's group into slot[]; rows over the limit of groups are taken out. */
 static int find_slots(struct worker *w, const struct batch *b, uint32_t *n)
 {
@@ -178,7 +170,7 @@ static int find_slots(struct worker *w, const struct batch *b, uint32_t *n)
         uint32_t slot = recent->slot;
         if (slot == SLOT_NONE || recent->start_us != start_us) {
             int r = open_group(w, w->key[i], start_us, &slot);
-            if (r == -ENOSPC)
+            if (r == -ENOSPC && (r = over_max_groups(w)) == 0)
                 continue;
             if (r < 0)
                 return r;
@@ -191,8 +183,11 @@ static int find_slots(struct worker *w, const struct batch *b, uint32_t *n)
     return 0;
 }
 
-static void prefetch_states(const struct worker *w, uint32_t n)
+/* The states of the rows' groups are about to change. */
+static void touch_states(struct worker *w, uint32_t n)
 {
+    for (uint32_t i = 0; i < n; i++)
+        groups_touch(&w->groups, w->slot[i]);
     if (w->groups.n_keys <= PREFETCH_KEYS)
         return;
     for (uint32_t i = 0; i < n; i++)
@@ -228,9 +223,17 @@ static int update_stage(struct worker *w, size_t i, const struct log_entry *e,
     return r ? -EINVAL : 0;
 }
 
-/* The text of the stage that failed, with its name. */
-static int stage_error(struct worker *w, int r, struct error *error)
+/* The limit that was passed, or the text of the stage that failed, with its name. */
+int worker_error(struct worker *w, int r, struct error *error)
 {
+    const struct config_pipeline *c = w->pipeline->config;
+    if (r == -ENOSPC)
+        return error_set(
+            error, r,
+            "max_groups: %llu groups are open%s, and an event belongs to "
+            "another one; raise max_groups, or say 'over_max_groups: drop'",
+            (unsigned long long)w->groups.open,
+            c->workers > 1 ? ", the share of one worker" : "");
     if (r != -EINVAL)
         return error_set(error, r, "%s", strerror(-r));
     for (size_t i = 0; i < w->pipeline->n_stages; i++)
@@ -249,12 +252,15 @@ static int read_block(struct worker *w, const struct log_entry *e, uint32_t bloc
     uint32_t rows = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
     uint32_t n = select_rows(w, e->keys[p->keys], first, rows);
     int r = filter_block(w, b, &n);
-    if (r == 0) {
-        drop_late(w, b, block, &n);
-        r = find_slots(w, b, &n);
-    }
+    bool late = r == 0 && late_find(w, b, block);
+    if (late)
+        r = late_take_out(w, e, block, &n);
     if (r == 0)
-        prefetch_states(w, n);
+        r = find_slots(w, b, &n);
+    if (r == 0 && late && p->config->late == CONFIG_LATE_REVISE)
+        r = late_revise(w, b, block, n);
+    if (r == 0)
+        touch_states(w, n);
     for (size_t i = 0; r == 0 && n && i < p->n_stages; i++)
         r = update_stage(w, i, e, n);
     metric_add(&p->events, n);
@@ -281,9 +287,27 @@ static int64_t end_of_windows(const struct worker *w)
     return window_start(c, w->watermark.newest_us) + c->window_us;
 }
 
+static int checkpoint(struct worker *w, const struct log_entry *e, struct error *error)
+{
+    const struct pipeline_sink *sink = &w->pipeline->sink;
+    struct checkpoint *c;
+    if (!sink->checkpoint)
+        return 0;
+    int r = checkpoint_make(w, e, &c);
+    if (r < 0)
+        return worker_error(w, r, error);
+    fault_point("checkpoint_part");
+    r = sink->checkpoint(sink->ctx, w->pipeline->config->name, c);
+    return r < 0 ? error_set(error, r, "a checkpoint cannot be handed on: %s",
+                             strerror(-r))
+                 : 0;
+}
+
 static int read_entry(struct worker *w, const struct log_entry *e, struct error *error)
 {
     int r = 0;
+    if (e->kind == LOG_CHECKPOINT)
+        return checkpoint(w, e, error);
     switch (e->kind) {
     case LOG_BATCH:
         r = read_batch(w, e);
@@ -297,13 +321,17 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
     case LOG_END:
         watermark_advance(&w->watermark, end_of_windows(w));
         break;
+    case LOG_CHECKPOINT:
+        break;
     }
     if (r < 0)
-        return stage_error(w, r, error);
+        return worker_error(w, r, error);
     w->position = e->position;
-    r = worker_close_windows(w, w->watermark.value_us, error);
+    r = worker_close_windows(w, w->watermark.value_us, e->kind == LOG_END, error);
     if (r < 0)
-        return error->text[0] ? r : stage_error(w, r, error);
+        return error->text[0] ? r : worker_error(w, r, error);
+    if (e->kind == LOG_END) /* all groups are gone */
+        w->unknown_us = w->watermark.value_us;
     return 0;
 }
 
@@ -354,6 +382,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     w->pipeline = p;
     w->index = index;
     w->broken_slot = SLOT_NONE;
+    w->emitted_us = w->unknown_us = watermark_us;
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
     if (queue_new(QUEUE_ENTRIES, &w->queue) < 0 ||
         !(w->host = calloc(p->n_stages, sizeof(*w->host))) ||
@@ -410,5 +439,7 @@ void worker_free(struct worker *w)
     for (struct log_entry *e; w->queue && (e = queue_pop(w->queue, 0));)
         log_entry_unref(e);
     queue_free(w->queue);
+    rowset_free(w->side);
+    free(w->revised);
     free(w->key_map);
 }

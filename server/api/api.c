@@ -20,6 +20,8 @@ static const struct {
     {"POST", "/api/v1/sql", HTTP_QUERY, sqlquery_post},
     {"GET", "/api/v1/streams", HTTP_PLAIN, overview_streams},
     {"GET", "/api/v1/streams/{stream}", HTTP_PLAIN, overview_stream},
+    {"GET", "/api/v1/streams/{stream}/dead-letters", HTTP_QUERY, deadletters_get},
+    {"DELETE", "/api/v1/streams/{stream}/dead-letters", HTTP_QUERY, deadletters_delete},
     {"GET", "/api/v1/pipelines", HTTP_PLAIN, overview_pipelines},
     {"GET", "/api/v1/pipelines/{pipeline}", HTTP_PLAIN, overview_pipeline},
     {"GET", "/api/v1/pipelines/{pipeline}/watermarks", HTTP_PLAIN, overview_watermarks},
@@ -82,6 +84,49 @@ struct pipeline *api_find_pipeline(const struct api *a, struct http_request *r)
                  "there is no pipeline '%s'; /api/v1/pipelines lists them",
                  name ? name : "");
     return NULL;
+}
+
+const char *api_find_stream(const struct api *a, struct http_request *r)
+{
+    const char *name = http_param(r, "stream");
+    for (size_t i = 0; name && i < a->is.config->n_streams; i++)
+        if (strcmp(a->is.config->stream[i].name, name) == 0)
+            return a->is.config->stream[i].name;
+    http_problem(r, 404, "unknown_stream",
+                 "there is no stream '%s'; /api/v1/streams lists them",
+                 name ? name : "");
+    return NULL;
+}
+
+/* One argument of the request again, as it was but encoded. */
+static bool api_copy_argument(void *ctx, const char *name, const char *value)
+{
+    struct buffer *link = ctx;
+    if (strcmp(name, "cursor") == 0)
+        return true;
+    const char *parts[] = {name, value ? value : ""};
+    for (size_t i = 0; i < 2; i++) {
+        for (const char *p = parts[i]; *p; p++) {
+            bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                         (*p >= '0' && *p <= '9') || strchr("-._~", *p);
+            buffer_printf(link, plain ? "%c" : "%%%02X", (unsigned char)*p);
+        }
+        buffer_putc(link, i ? '&' : '=');
+    }
+    return true;
+}
+
+/* Link: </api/v1/...?...&cursor=...>; rel="next", and the cursor alone. */
+void api_say_next(struct http_request *r, const char *cursor)
+{
+    struct buffer link = {.limit = 65536};
+    buffer_printf(&link, "<%s?", http_path(r));
+    http_each_query(r, api_copy_argument, &link);
+    buffer_printf(&link, "cursor=%s>; rel=\"next\"", cursor);
+    if (!link.error)
+        http_set_header(r, "Link", buffer_text(&link));
+    http_set_header(r, "Weir-Next-Cursor", cursor);
+    buffer_free(&link);
 }
 
 static bool api_take_name(void *ctx, const char *name, const char *value)

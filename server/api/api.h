@@ -13,6 +13,7 @@
 #include "http/http.h"
 #include "source/source.h"
 #include "store/reader.h"
+#include "store/store.h"
 
 struct api;
 
@@ -20,6 +21,7 @@ struct api;
 struct api_context {
     const struct config *config;
     struct reader_pool *readers;
+    struct store *store; /* started */
     struct metrics *metrics;
     struct plugins *plugins;
     struct pipeline *const

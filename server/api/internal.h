@@ -19,6 +19,8 @@ void sqlquery_get(struct http_request *r, void *api);
 void sqlquery_post(struct http_request *r, void *api);
 void overview_streams(struct http_request *r, void *api);
 void overview_stream(struct http_request *r, void *api);
+void deadletters_get(struct http_request *r, void *api);
+void deadletters_delete(struct http_request *r, void *api);
 void overview_pipelines(struct http_request *r, void *api);
 void overview_pipeline(struct http_request *r, void *api);
 void overview_watermarks(struct http_request *r, void *api);
@@ -35,6 +37,12 @@ int overview_list_plugins(struct plugins *plugins, struct buffer *ret);
 
 /* NULL and answered 404 if the {pipeline} of the path is unknown. */
 struct pipeline *api_find_pipeline(const struct api *a, struct http_request *r);
+
+/* The name; NULL and answered 404 if the {stream} of the path is unknown. */
+const char *api_find_stream(const struct api *a, struct http_request *r);
+
+/* Sets the headers that lead to the next page of an answer. */
+void api_say_next(struct http_request *r, const char *cursor);
 
 /* No query arguments are taken: answers 400 to any, and returns false. */
 bool api_no_arguments(struct http_request *r);

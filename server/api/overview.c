@@ -50,11 +50,13 @@ static void overview_put_stream(struct buffer *b, const char *name,
     }
     jsonout_close(b, ']');
     jsonout_duration(b, "max_future_skew", c->max_future_skew_us);
+    jsonout_string(b, "ack", c->durable ? "durable" : "memory");
     jsonout_count(b, "accepted", overview_load(&s->accepted));
     overview_put_rejected(b, s);
     jsonout_count(b, "requests", overview_load(&s->requests));
     jsonout_count(b, "bytes", overview_load(&s->bytes));
     jsonout_count(b, "throttled", overview_load(&s->throttled));
+    jsonout_count(b, "no_space", overview_load(&s->no_space));
     jsonout_close(b, '}');
 }
 
@@ -120,6 +122,12 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
     jsonout_count(b, "position", s.position);
     jsonout_count(b, "events", s.events);
     jsonout_count(b, "late", s.late);
+    jsonout_open(b, "late_by_outcome", '{');
+    jsonout_count(b, "drop", s.late_by[CONFIG_LATE_DROP]);
+    jsonout_count(b, "side", s.late_by[CONFIG_LATE_SIDE]);
+    jsonout_count(b, "revise", s.late_by[CONFIG_LATE_REVISE]);
+    jsonout_close(b, '}');
+    jsonout_count(b, "revisions", s.revisions);
     jsonout_count(b, "filtered", s.filtered);
     jsonout_count(b, "where_errors", s.where_errors);
     jsonout_count(b, "null_keys", s.null_keys);
@@ -136,6 +144,9 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
 static void overview_put_settings(struct buffer *b, const struct config *config,
                                   const struct config_pipeline *c)
 {
+    static const char *const late[] = {[CONFIG_LATE_DROP] = "drop",
+                                       [CONFIG_LATE_SIDE] = "side",
+                                       [CONFIG_LATE_REVISE] = "revise"};
     const struct config_stream *from = &config->stream[c->stream];
     jsonout_string(b, "name", c->name);
     jsonout_string(b, "from", from->name);
@@ -147,9 +158,13 @@ static void overview_put_settings(struct buffer *b, const struct config *config,
     jsonout_duration(b, "window", c->window_us);
     jsonout_duration(b, "window_offset", c->window_offset_us);
     jsonout_duration(b, "out_of_orderness", c->out_of_orderness_us);
+    jsonout_string(b, "late", late[c->late]);
+    jsonout_duration(b, "allowed_lateness", c->allowed_lateness_us);
     jsonout_duration(b, "idle_timeout", c->idle_timeout_us);
     jsonout_duration(b, "retain", c->retain_us);
     jsonout_count(b, "workers", c->workers);
+    jsonout_count(b, "max_groups", c->max_groups);
+    jsonout_string(b, "over_max_groups", c->over_max_groups_fails ? "fail" : "drop");
     jsonout_open(b, "analyzers", '[');
     for (size_t i = 0; i < c->n_analyzers; i++)
         jsonout_string(b, NULL, c->analyzer[i].plugin);

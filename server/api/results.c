@@ -73,38 +73,6 @@ static int results_look_ahead(struct results *x, bool *ret_more, struct error *e
     return got < 0 ? got : 0;
 }
 
-/* One argument of the request again, as it was but encoded. */
-static bool results_copy_argument(void *ctx, const char *name, const char *value)
-{
-    struct buffer *link = ctx;
-    if (strcmp(name, "cursor") == 0)
-        return true;
-    const char *parts[] = {name, value ? value : ""};
-    for (size_t i = 0; i < 2; i++) {
-        for (const char *p = parts[i]; *p; p++) {
-            bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
-                         (*p >= '0' && *p <= '9') || strchr("-._~", *p);
-            buffer_printf(link, plain ? "%c" : "%%%02X", (unsigned char)*p);
-        }
-        buffer_putc(link, i ? '&' : '=');
-    }
-    return true;
-}
-
-/* Link: </api/v1/...?...&cursor=...>; rel="next", and the cursor alone. */
-static void results_say_next(struct results *x)
-{
-    const char *cursor = buffer_text(&x->last);
-    struct buffer link = {.limit = 65536};
-    buffer_printf(&link, "<%s?", http_path(x->request));
-    http_each_query(x->request, results_copy_argument, &link);
-    buffer_printf(&link, "cursor=%s>; rel=\"next\"", cursor);
-    if (!link.error)
-        http_set_header(x->request, "Link", buffer_text(&link));
-    http_set_header(x->request, "Weir-Next-Cursor", cursor);
-    buffer_free(&link);
-}
-
 /* Fills `out` with a piece. *ret_end: nothing comes behind it. */
 static int results_piece(struct results *x, struct rowout *o, bool *ret_end,
                          struct error *error)
@@ -162,7 +130,7 @@ static void results_answer(struct results *x)
     if (!err && !x->ask.all)
         err = results_look_ahead(x, &more, &error);
     if (!err && more)
-        results_say_next(x);
+        api_say_next(x->request, buffer_text(&x->last));
     if (!err)
         err = results_stream(x, &begun, &error);
     if (!err || err == -EPIPE)
@@ -176,7 +144,7 @@ static void results_answer(struct results *x)
     http_abort(x->request);
 }
 
-/* The pipeline's own table, the one named in the path, or its only one. */
+/* The table named in the path, the pipeline's own, or the only one with results. */
 static const struct table *results_table(struct pipeline *p, struct http_request *r)
 {
     const struct table *const *tables;
@@ -186,7 +154,7 @@ static const struct table *results_table(struct pipeline *p, struct http_request
     for (size_t i = 0; i < n; i++)
         if (strcmp(tables[i]->name, wanted) == 0)
             return tables[i];
-    if (!name && n == 1)
+    if (!name && n - tables[n - 1]->late == 1)
         return tables[0];
     struct error list = {""};
     for (size_t i = 0; i < n; i++) {

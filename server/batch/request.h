@@ -21,8 +21,8 @@ struct ticket {
     int result; /* set before done: 0, or -ENOSPC, -EDQUOT: nothing was taken */
     uint64_t
         position; /* of the last entry that the request is part of; 0: it has no rows */
-    struct ticket *next, *prev; /* the log's */
-    bool waiting;               /* the log's */
+    void *owner;  /* the log's */
+    bool waiting; /* the log's */
 };
 
 /* What came of a request, as it is told again to a producer that repeats it. */

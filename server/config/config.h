@@ -29,11 +29,20 @@ struct config_server {
         queue_wait_us; /* how long a full queue is waited for before 429; default 1s */
     int64_t
         linger_us; /* how long small requests are gathered; default 2ms; at most 1s */
-    int64_t commit_interval_us; /* default 100ms */
-    int64_t sql_timeout_us;     /* default 10s */
-    uint64_t sql_max_rows;      /* default 1,000,000 */
-    uint64_t sql_max_bytes;     /* default 256 MiB */
-    bool log_json;              /* JSON instead of key=value */
+    int64_t commit_interval_us;     /* default 100ms */
+    char *journal;                  /* folder of the journals; NULL: DATABASE.journal */
+    uint64_t segment_size;          /* bytes of a journal's file; default 64 MiB */
+    uint64_t journal_limit;         /* bytes of a stream's journal; default 16 GiB */
+    uint64_t database_limit;        /* bytes of the database; 0, the default: none */
+    int64_t checkpoint_interval_us; /* default 10s */
+    int64_t
+        idempotency_retain_us; /* how long an Idempotency-Key is known; default 1h */
+    uint64_t idempotency_keys; /* of a stream, at most; default 1,000,000 */
+    uint64_t dead_letters;     /* rejected records kept of a stream; default 10,000 */
+    int64_t sql_timeout_us;    /* default 10s */
+    uint64_t sql_max_rows;     /* default 1,000,000 */
+    uint64_t sql_max_bytes;    /* default 256 MiB */
+    bool log_json;             /* JSON instead of key=value */
 };
 
 struct config_stream {
@@ -43,6 +52,7 @@ struct config_stream {
         *schema; /* column 0: the time; named "time" when the time is the arrival */
     enum decode_unit time_unit;
     int64_t max_future_skew_us; /* default 1h; INT64_MAX: none */
+    bool durable; /* ack: durable, the default: answers wait until events are on disk */
 };
 
 struct config_analyzer {
@@ -51,6 +61,14 @@ struct config_analyzer {
     const struct node *node;   /* where it stands */
     const struct node *params; /* map, or NULL */
 };
+
+/* What becomes of an event whose window the watermark had passed when it came. */
+enum config_late {
+    CONFIG_LATE_DROP, /* counted */
+    CONFIG_LATE_SIDE, /* a row of the table PIPELINE_late */
+    CONFIG_LATE_REVISE, /* folded in, the results are given out again; for allowed_lateness */
+};
+#define CONFIG_LATE_POLICIES 3
 
 struct config_pipeline {
     char *name;
@@ -64,10 +82,16 @@ struct config_pipeline {
     int64_t
         window_offset_us; /* windows begin at multiples of window_us, plus this; default 0 */
     int64_t out_of_orderness_us; /* default 0 */
-    int64_t idle_timeout_us;     /* default 5s */
-    int64_t retain_us;           /* INT64_MAX: for ever, the default */
-    unsigned workers;            /* default 1, at most 64 */
+    int64_t
+        allowed_lateness_us; /* > 0 with CONFIG_LATE_REVISE, at most retain_us; 0 without */
+    enum config_late late;
+    const struct node *late_node; /* NULL: not given */
+    int64_t idle_timeout_us;      /* default 5s */
+    int64_t retain_us;            /* INT64_MAX: for ever, the default */
+    unsigned workers;             /* default 1, at most 64 */
     uint64_t max_groups; /* open groups of the whole pipeline; default 10,000,000 */
+    bool
+        over_max_groups_fails; /* the pipeline stops; otherwise rows of new groups are dropped */
     size_t n_analyzers;
     struct config_analyzer *analyzer;
 };

@@ -169,6 +169,73 @@ static int read_window(const struct node *n, void *target, void *ctx,
     return r;
 }
 
+/* ---- late, over_max_groups --------------------------------------------------------------------- */
+
+/* The place of the word among those of `word`, which is NULL-ended; `expected` names them all. */
+static int read_word(const struct node *n, const char *const *word,
+                     const char *expected, struct error *error)
+{
+    const char *text;
+    int r = node_text(n, &text, error);
+    for (int i = 0; r == 0 && word[i]; i++) {
+        if (strcmp(word[i], text) == 0)
+            return i;
+    }
+    return r < 0 ? r : node_expected(n, expected, error);
+}
+
+static int read_late(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    static const char *const word[] = {[CONFIG_LATE_DROP] = "drop",
+                                       [CONFIG_LATE_SIDE] = "side",
+                                       [CONFIG_LATE_REVISE] = "revise",
+                                       [CONFIG_LATE_POLICIES] = NULL};
+    struct config_pipeline *p = target;
+    (void)ctx;
+    int r = read_word(n, word, "'drop', 'side' or 'revise'", error);
+    if (r < 0)
+        return r;
+    p->late = (enum config_late)r;
+    p->late_node = n;
+    return 0;
+}
+
+static int read_over_max_groups(const struct node *n, void *target, void *ctx,
+                                struct error *error)
+{
+    static const char *const word[] = {"drop", "fail", NULL};
+    struct config_pipeline *p = target;
+    (void)ctx;
+    int r = read_word(n, word, "'drop' or 'fail'", error);
+    if (r < 0)
+        return r;
+    p->over_max_groups_fails = r == 1;
+    return 0;
+}
+
+/* `late` and `allowed_lateness` make sense together only. */
+static int check_lateness(const struct config_pipeline *p, const struct node *map,
+                          struct error *error)
+{
+    const struct node *lateness = node_get(map, "allowed_lateness");
+    if (p->late == CONFIG_LATE_REVISE && p->allowed_lateness_us == 0)
+        return node_error(
+            p->late_node, error,
+            "'late: revise' needs 'allowed_lateness', such as "
+            "'allowed_lateness: 1m': for how long results can be revised");
+    if (p->late != CONFIG_LATE_REVISE && p->allowed_lateness_us > 0)
+        return node_error(
+            lateness, error,
+            "'allowed_lateness' is for 'late: revise' only; to wait longer "
+            "before results are given out, raise 'out_of_orderness'");
+    if (p->allowed_lateness_us > p->retain_us)
+        return node_error(
+            lateness, error,
+            "'allowed_lateness' is longer than 'retain': results would be "
+            "deleted while they can still be revised");
+    return 0;
+}
+
 /* ---- analyzers --------------------------------------------------------------------------------- */
 
 static int analyzer_name(const struct node *n, struct config_analyzer *a,
@@ -275,6 +342,9 @@ static const struct field pipeline_fields[] = {
     {"window", FIELD_CALL, .required = true, .read = read_window},
     {"out_of_orderness", FIELD_DURATION, .offset = AT(out_of_orderness_us), .min = 0,
      .max = LONGEST},
+    {"allowed_lateness", FIELD_DURATION, .offset = AT(allowed_lateness_us), .min = 0,
+     .max = LONGEST},
+    {"late", FIELD_CALL, .read = read_late},
     {"idle_timeout", FIELD_DURATION, .offset = AT(idle_timeout_us), .min = 1000,
      .max = LONGEST, .init = 5 * SECOND_US, .never = "off"},
     {"retain", FIELD_DURATION, .offset = AT(retain_us), .min = SECOND_US,
@@ -282,9 +352,8 @@ static const struct field pipeline_fields[] = {
     {"workers", FIELD_UNSIGNED, .offset = AT(workers), .min = 1, .max = 64, .init = 1},
     {"max_groups", FIELD_COUNT, .offset = AT(max_groups), .min = 1, .max = 1000000000,
      .init = 10000000},
+    {"over_max_groups", FIELD_CALL, .read = read_over_max_groups},
     {"analyzers", FIELD_CALL, .required = true, .read = read_analyzers},
-    {"allowed_lateness", .type = FIELD_LATER},
-    {"late", .type = FIELD_LATER},
 };
 
 static int check_name(const struct node *n, const struct config *c, const char **ret,
@@ -313,8 +382,9 @@ int pipeline_section(const struct node *name, const struct node *map,
     snprintf(what, sizeof what, "pipeline '%s'", text);
     struct config *ctx =
         (struct config *)config; /* read only, behind the table's void pointer */
-    return fields_read(pipeline_fields, COUNT(pipeline_fields), map, what, ret, ctx,
-                       error);
+    r = fields_read(pipeline_fields, COUNT(pipeline_fields), map, what, ret, ctx,
+                    error);
+    return r < 0 ? r : check_lateness(ret, map, error);
 }
 
 void pipeline_section_free(struct config_pipeline *p)

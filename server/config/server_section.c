@@ -173,8 +173,23 @@ static const struct field server_fields[] = {
      .max = 60 * SECOND_US, .init = SECOND_US},
     {"linger", FIELD_DURATION, .offset = AT(linger_us), .min = 0, .max = SECOND_US,
      .init = 2000},
+    {"journal", FIELD_TEXT, .offset = AT(journal)},
+    {"segment_size", FIELD_SIZE, .offset = AT(segment_size), .min = MIB, .max = GIB,
+     .init = 64 * MIB},
+    {"journal_limit", FIELD_SIZE, .offset = AT(journal_limit), .min = 4 * MIB,
+     .max = 1024 * 1024 * GIB, .init = 16 * GIB},
+    {"database_limit", FIELD_SIZE, .offset = AT(database_limit), .min = MIB,
+     .max = 1024 * 1024 * GIB, .init = 0},
+    {"checkpoint_interval", FIELD_DURATION, .offset = AT(checkpoint_interval_us),
+     .min = 1000, .max = 3600 * SECOND_US, .init = 10 * SECOND_US},
     {"commit_interval", FIELD_DURATION, .offset = AT(commit_interval_us), .min = 1000,
      .max = 60 * SECOND_US, .init = 100000},
+    {"idempotency_retain", FIELD_DURATION, .offset = AT(idempotency_retain_us),
+     .min = SECOND_US, .max = 30 * DAY_US, .init = 3600 * SECOND_US},
+    {"idempotency_keys", FIELD_COUNT, .offset = AT(idempotency_keys), .min = 1,
+     .max = 100000000, .init = 1000000},
+    {"dead_letters", FIELD_COUNT, .offset = AT(dead_letters), .min = 0, .max = 1000000,
+     .init = 10000},
     {"sql_timeout", FIELD_DURATION, .offset = AT(sql_timeout_us), .min = 1000,
      .max = 3600 * SECOND_US, .init = 10 * SECOND_US},
     {"sql_max_rows", FIELD_COUNT, .offset = AT(sql_max_rows), .min = 1,
@@ -219,4 +234,5 @@ void server_section_free(struct config_server *s)
     free(s->plugin_path);
     free(s->address);
     free(s->database);
+    free(s->journal);
 }

@@ -22,6 +22,7 @@ struct draft {
     enum decode_unit unit;
     const struct node *fields; /* NULL: none */
     int64_t max_future_skew_us;
+    bool memory; /* answers do not wait for the disk */
 };
 
 /* ---- time -------------------------------------------------------------------------------------- */
@@ -161,6 +162,25 @@ static int make_schema(const struct draft *d, const struct node *at,
     return r;
 }
 
+/* ---- ack --------------------------------------------------------------------------------------- */
+
+static int read_ack(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    static const char *const ack[] = {"durable", "memory"};
+    struct draft *d = target;
+    const char *text;
+    (void)ctx;
+    int r = node_text(n, &text, error);
+    if (r < 0)
+        return r;
+    d->memory = strcmp(text, "memory") == 0;
+    if (d->memory || strcmp(text, "durable") == 0)
+        return 0;
+    node_expected(n, "'durable' or 'memory'", error);
+    node_suggest(error, text, ack, COUNT(ack));
+    return -EINVAL;
+}
+
 /* ---- The section ------------------------------------------------------------------------------- */
 
 static const struct field stream_fields[] = {
@@ -169,6 +189,7 @@ static const struct field stream_fields[] = {
     {"max_future_skew", FIELD_DURATION,
      .offset = offsetof(struct draft, max_future_skew_us), .min = 0,
      .max = 36525 * DAY_US, .init = 3600 * SECOND_US, .never = "off"},
+    {"ack", FIELD_CALL, .read = read_ack},
 };
 
 int stream_section(const struct node *name, const struct node *map,
@@ -189,6 +210,7 @@ int stream_section(const struct node *name, const struct node *map,
     ret->node = name;
     ret->time_unit = d.unit;
     ret->max_future_skew_us = d.max_future_skew_us;
+    ret->durable = !d.memory;
     return make_schema(&d, name, &ret->schema, error);
 }
 

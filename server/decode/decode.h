@@ -101,6 +101,22 @@ int decoder_finish(struct decoder *d, struct batch *out);
 
 const struct decode_stats *decoder_stats(const struct decoder *d);
 
+#define DECODE_RECORD_KEPT 4096u /* bytes of a rejected record that are shown */
+
+/* A record that was rejected, while its bytes are at hand. All of it is valid during the call only. */
+struct decode_reject {
+    const struct decode_error *error;
+    const char *record; /* without its line end; NULL: there are no bytes of it */
+    size_t size;        /* at most DECODE_RECORD_KEPT */
+    bool truncated;     /* the record is longer; it was cut between characters */
+};
+
+/* Has `rejected` called for each record that is rejected, also for those that decoder_stats has no room
+ * for. NULL (at first): nobody is. Stays over decoder_reset. */
+void decoder_on_reject(struct decoder *d,
+                       void (*rejected)(void *ctx, const struct decode_reject *r),
+                       void *ctx);
+
 const char *decode_reason_name(enum decode_reason reason);
 
 #endif

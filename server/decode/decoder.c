@@ -29,7 +29,9 @@ struct decoder {
     char *carry; /* the record that is not whole yet, and RECORD_PAD */
     size_t carry_size, carry_room;
     bool whole;    /* the carry is whole, and waits for a batch with room */
-    bool skipping; /* the record is too long: its bytes are not kept */
+    bool skipping; /* the record is too long: its bytes are not kept, but for ... */
+    size_t head;   /* ... so many at its beginning, in the carry */
+    bool head_cut; /* the record has more of them */
     bool begun;    /* JSON: between the first and the last byte of an element */
     bool broken;   /* nothing more can be read */
 
@@ -135,27 +137,39 @@ const struct decode_stats *decoder_stats(const struct decoder *d)
     return &d->report.stats;
 }
 
-/* `begin`: the bytes of the record, NULL if they are gone. */
-static void reject(struct decoder *d, const char *begin)
+void decoder_on_reject(struct decoder *d,
+                       void (*rejected)(void *ctx, const struct decode_reject *r),
+                       void *ctx)
 {
-    report_reject(&d->report, &d->record->fault, begin);
+    d->report.rejected = rejected;
+    d->report.ctx = ctx;
+}
+
+/* The record at `begin`, of `size` bytes and, if `cut`, more that are gone. 0: none is at hand. */
+static void reject(struct decoder *d, const char *begin, size_t size, bool cut)
+{
+    if (d->terminator && size && begin[size - 1] == '\n')
+        size--;
+    if (d->terminator && size && begin[size - 1] == '\r')
+        size--;
+    report_reject(&d->report, &d->record->fault, begin, size, cut);
 }
 
 /* Nothing more of this body can be read. */
-static int give_up(struct decoder *d, const char *begin)
+static int give_up(struct decoder *d, const char *begin, size_t size, bool cut)
 {
-    reject(d, begin);
+    reject(d, begin, size, cut);
     d->broken = true;
     return -EBADMSG;
 }
 
-static int reject_too_long(struct decoder *d)
+static int reject_too_long(struct decoder *d, const char *begin, size_t size, bool cut)
 {
     record_fault(d->record, NULL, DECODE_TOO_LONG, "longer than the limit of %zu bytes",
                  d->record->size_max);
     if (d->format == DECODE_CSV && !d->csv->have_header)
-        return give_up(d, NULL);
-    reject(d, NULL);
+        return give_up(d, begin, size, cut);
+    reject(d, begin, size, cut);
     return RECORD_OK;
 }
 
@@ -193,9 +207,9 @@ static inline int decode_line(struct decoder *d, const char **p, struct batch *o
             out->n_rows--;
             batch_undo_nulls(out);
         }
-        reject_too_long(d);
+        reject_too_long(d, begin, (size_t)(end - begin), false);
     } else if (status == RECORD_BAD) {
-        reject(d, begin);
+        reject(d, begin, (size_t)(end - begin), false);
     }
     report_next_line(&d->report);
     *p = end;
@@ -219,7 +233,7 @@ static int decode_whole(struct decoder *d, const char *p, size_t size,
                         struct batch *out)
 {
     if (size - d->terminator > d->record->size_max)
-        return reject_too_long(d);
+        return reject_too_long(d, p, size, false);
     int status = make_room(d, out);
     if (status != RECORD_OK)
         return status;
@@ -230,11 +244,11 @@ static int decode_whole(struct decoder *d, const char *p, size_t size,
     else
         status = json_decode(d->json, p, p + size, &end);
     if (status == RECORD_BAD && header)
-        return give_up(d, p);
+        return give_up(d, p, size, false);
     if (status == RECORD_FULL || status < 0)
         return status;
     if (status == RECORD_BAD)
-        reject(d, p);
+        reject(d, p, size, false);
     d->report.stats.accepted += status == RECORD_OK;
     return RECORD_OK;
 }
@@ -264,13 +278,33 @@ static int grow_carry(struct decoder *d, size_t size)
     return 0;
 }
 
+/* Of a record that is too long to be kept so much is, at the beginning of the carry, as is shown. Without
+ * memory it is less. */
+static void keep_head(struct decoder *d, const char *p, size_t n)
+{
+    if (!d->skipping) {
+        d->head_cut = d->carry_size > DECODE_RECORD_KEPT;
+        d->head = d->head_cut ? DECODE_RECORD_KEPT : d->carry_size;
+    }
+    size_t more = DECODE_RECORD_KEPT - d->head;
+    if (more > n)
+        more = n;
+    if (more && grow_carry(d, d->head + more) < 0)
+        more = 0;
+    if (more)
+        memcpy(d->carry + d->head, p, more);
+    d->head += more;
+    d->head_cut = d->head_cut || more < n;
+}
+
 /* Takes n bytes of the record, to its end if `whole`. */
 static int keep(struct decoder *d, const char *p, size_t n, bool whole)
 {
     if (d->format != DECODE_NDJSON)
         report_advance(&d->report, p, n);
-    size_t counted = d->carry_size + n - (whole ? d->terminator : 0);
-    if (d->skipping || counted > d->record->size_max) {
+    size_t counted = n - (whole ? d->terminator : 0);
+    if (d->skipping || d->carry_size + counted > d->record->size_max) {
+        keep_head(d, p, counted);
         d->skipping = true;
         d->carry_size = 0;
         return 0;
@@ -297,7 +331,7 @@ static int decode_carry(struct decoder *d, struct batch *out)
 /* Ends a record that was not kept. */
 static int end_skipped(struct decoder *d)
 {
-    int status = reject_too_long(d);
+    int status = reject_too_long(d, d->carry, d->head, d->head_cut);
     if (d->format == DECODE_NDJSON)
         d->report.line++;
     begin_record(d);
@@ -313,7 +347,7 @@ static int pass_between(struct decoder *d, const char **p, const char *end)
     begin_record(d);
     if (!next) {
         record_fault(d->record, at, DECODE_SYNTAX, "%s", problem);
-        return give_up(d, at);
+        return give_up(d, at, 0, false);
     }
     d->begun = d->array.state == ARRAY_IN;
     *p = next;
@@ -391,7 +425,7 @@ int decoder_feed(struct decoder *d, const char **p, size_t *n, struct batch *out
 static int reject_cut(struct decoder *d, const char *text)
 {
     record_fault(d->record, NULL, DECODE_SYNTAX, "%s", text);
-    reject(d, NULL);
+    reject(d, d->carry, d->carry_size, false);
     begin_record(d);
     d->array.state = ARRAY_END; /* said once */
     return DECODE_DONE;

@@ -45,16 +45,48 @@ static uint32_t find_column(const struct report *r, const char *begin, const cha
     return column > UINT32_MAX ? UINT32_MAX : (uint32_t)column;
 }
 
-void report_reject(struct report *r, const struct record_fault *fault,
-                   const char *begin)
+/* Less by the character at the end that is cut in two. */
+static size_t whole_characters(const char *p, size_t size)
 {
+    for (size_t n = 1; n <= 3 && n <= size; n++) {
+        unsigned char c = (unsigned char)p[size - n];
+        size_t needs = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+        if (c < 0x80 || (c >= 0xc0 && needs <= n))
+            return size;
+        if (c >= 0xc0)
+            return size - n;
+    }
+    return size;
+}
+
+static void tell(struct report *r, const struct decode_error *e, const char *begin,
+                 size_t size, bool cut)
+{
+    struct decode_reject told = {
+        .error = e, .record = size ? begin : NULL, .size = size, .truncated = cut};
+    if (size > DECODE_RECORD_KEPT) {
+        told.size = DECODE_RECORD_KEPT;
+        told.truncated = true;
+    }
+    if (told.truncated)
+        told.size = whole_characters(begin, told.size);
+    r->rejected(r->ctx, &told);
+}
+
+void report_reject(struct report *r, const struct record_fault *fault,
+                   const char *begin, size_t size, bool cut)
+{
+    struct decode_error more, *e = &more;
     r->stats.rejected++;
     r->stats.by_reason[fault->reason]++;
-    if (r->stats.n_errors == DECODE_ERRORS_MAX)
+    if (r->stats.n_errors < DECODE_ERRORS_MAX)
+        e = &r->errors[r->stats.n_errors++];
+    else if (!r->rejected)
         return;
-    struct decode_error *e = &r->errors[r->stats.n_errors++];
     *e = (struct decode_error){.line = r->begin_line, .reason = fault->reason};
     memcpy(e->message, fault->message, sizeof e->message);
     if (fault->at && begin)
         e->column = find_column(r, begin, fault->at);
+    if (r->rejected)
+        tell(r, e, begin, size, cut);
 }

@@ -12,6 +12,8 @@ struct report {
     uint64_t begin_line, begin_column; /* the same for the record */
     struct decode_stats stats;
     struct decode_error errors[DECODE_ERRORS_MAX];
+    void (*rejected)(void *ctx, const struct decode_reject *r); /* NULL: nobody */
+    void *ctx;
 };
 
 void report_reset(struct report *r);
@@ -32,8 +34,9 @@ static inline void report_next_line(struct report *r)
     r->line = ++r->begin_line;
 }
 
-/* Counts the record as rejected for what `fault` says; `begin` are its bytes, NULL if they are gone. */
+/* Counts the record as rejected for what `fault` says. Its bytes: `size` of them at `begin`, and more
+ * that are gone if `cut`; 0: none is at hand. `begin` is NULL if the fault is not within them. */
 void report_reject(struct report *r, const struct record_fault *fault,
-                   const char *begin);
+                   const char *begin, size_t size, bool cut);
 
 #endif

@@ -11,10 +11,18 @@
 #define DEAD_KEYS_MIN                                                                  \
     4096u /* so many keys without a group are kept: they mostly come back */
 
+/* What a checkpoint writes as one value: some pages of the database. */
+#define BLOCK_BYTES     65536u
+#define BLOCK_SHIFT_MIN 3u
+#define BLOCK_SHIFT_MAX 10u
+
 int groups_init(struct groups *g, uint64_t max_open, size_t stride)
 {
     *g = (struct groups){
         .keys_free = SLOT_NONE, .slots_free = SLOT_NONE, .stride = stride};
+    g->block_shift = BLOCK_SHIFT_MAX;
+    while (g->block_shift > BLOCK_SHIFT_MIN && stride << g->block_shift > BLOCK_BYTES)
+        g->block_shift--;
     g->max_open = max_open < SLOT_NONE - 1 ? max_open : SLOT_NONE - 1;
     g->reserved = (size_t)g->max_open * stride;
     g->states = mmap(NULL, g->reserved ? g->reserved : 1, PROT_READ | PROT_WRITE,
@@ -39,6 +47,7 @@ void groups_free(struct groups *g)
     if (g->states)
         munmap(g->states, g->reserved ? g->reserved : 1);
     free(g->window);
+    free(g->dirty);
     free(g->key);
     free(g->recent);
     free(g->slot);
@@ -167,8 +176,7 @@ void groups_forget_keys(struct groups *g)
 
 /* ---- Windows and slots ------------------------------------------------------------------------ */
 
-/* Where the window that begins at start_us is, or would be. Asked for new groups only. */
-static size_t window_place(const struct groups *g, int64_t start_us)
+size_t groups_window_from(const struct groups *g, int64_t start_us)
 {
     size_t low = 0, high = g->n_windows;
     while (low < high) {
@@ -181,10 +189,10 @@ static size_t window_place(const struct groups *g, int64_t start_us)
     return low;
 }
 
-/* The window that begins at start_us; made if need be. */
+/* The window that begins at start_us; made if need be. Asked for new groups only. */
 static struct group_window *window_at(struct groups *g, int64_t start_us)
 {
-    size_t i = window_place(g, start_us);
+    size_t i = groups_window_from(g, start_us);
     if (i < g->n_windows && g->window[i].start_us == start_us)
         return &g->window[i];
     if (grow(&g->window, sizeof(*g->window), g->n_windows, &g->windows_room) < 0)
@@ -195,6 +203,18 @@ static struct group_window *window_at(struct groups *g, int64_t start_us)
     return &g->window[i];
 }
 
+/* Room for the mark of the next slot's block. */
+static int grow_dirty(struct groups *g)
+{
+    uint32_t block = g->n_slots >> g->block_shift, room = g->dirty_room;
+    if (block < room)
+        return 0;
+    int r = grow32(&g->dirty, sizeof(*g->dirty), block, &g->dirty_room);
+    if (r == 0)
+        memset(g->dirty + room, 0, g->dirty_room - room);
+    return r;
+}
+
 static int slot_new(struct groups *g, uint32_t *ret)
 {
     if (g->slots_free != SLOT_NONE) {
@@ -202,7 +222,8 @@ static int slot_new(struct groups *g, uint32_t *ret)
         g->slots_free = g->slot[*ret].next;
         return 0;
     }
-    if (grow32(&g->slot, sizeof(*g->slot), g->n_slots, &g->slots_room) < 0)
+    if (grow32(&g->slot, sizeof(*g->slot), g->n_slots, &g->slots_room) < 0 ||
+        grow_dirty(g) < 0)
         return -ENOMEM;
     *ret = g->n_slots++;
     return 0;
@@ -210,6 +231,8 @@ static int slot_new(struct groups *g, uint32_t *ret)
 
 static void slot_free(struct groups *g, uint32_t slot)
 {
+    groups_touch(g, slot);
+    g->slot[slot].key = SLOT_NONE;
     g->slot[slot].next = g->slots_free;
     g->slots_free = slot;
 }
@@ -305,11 +328,6 @@ int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_
     return r;
 }
 
-struct group_window *groups_oldest(struct groups *g)
-{
-    return g->n_windows ? &g->window[0] : NULL;
-}
-
 /* ---- Closing ---------------------------------------------------------------------------------- */
 
 /* The first eight bytes of a key as a number of the same order, so that few need more. */
@@ -325,14 +343,17 @@ static uint64_t key_prefix(const struct group_key *k)
     return __builtin_bswap64(v);
 }
 
+static int compare_keys(const struct groups *g, uint32_t x, uint32_t y)
+{
+    const struct group_key *kx = &g->key[g->slot[x].key], *ky = &g->key[g->slot[y].key];
+    int c = memcmp(kx->bytes, ky->bytes, kx->size < ky->size ? kx->size : ky->size);
+    return c ? c : (kx->size > ky->size) - (kx->size < ky->size);
+}
+
 static int compare_items(const void *a, const void *b, void *arg)
 {
     const struct sort_item *x = a, *y = b;
-    const struct groups *g = arg;
-    const struct group_key *kx = &g->key[g->slot[x->slot].key],
-                           *ky = &g->key[g->slot[y->slot].key];
-    int c = memcmp(kx->bytes, ky->bytes, kx->size < ky->size ? kx->size : ky->size);
-    return c ? c : (kx->size > ky->size) - (kx->size < ky->size);
+    return compare_keys(arg, x->slot, y->slot);
 }
 
 /* Radix sort by the prefix, least byte first; bytes in which all keys are alike cost one look. The items
@@ -389,9 +410,28 @@ int groups_sort(struct groups *g, struct group_window *w)
     return 0;
 }
 
-void groups_close_oldest(struct groups *g)
+static int compare_slots(const void *a, const void *b, void *arg)
 {
-    struct group_window *w = &g->window[0];
+    const struct groups *g = arg;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    int64_t start_x = g->slot[x].start_us, start_y = g->slot[y].start_us;
+    return start_x != start_y ? (start_x > start_y) - (start_x < start_y)
+                              : compare_keys(g, x, y);
+}
+
+size_t groups_sort_slots(struct groups *g, uint32_t *slot, size_t n)
+{
+    size_t left = 0;
+    if (n > 1)
+        qsort_r(slot, n, sizeof(*slot), compare_slots, g);
+    for (size_t i = 0; i < n; i++)
+        if (!left || slot[left - 1] != slot[i])
+            slot[left++] = slot[i];
+    return left;
+}
+
+static void close_window(struct groups *g, struct group_window *w)
+{
     for (size_t i = w->n; i-- > 0;) {
         uint32_t s = w->slot[i], key = g->slot[s].key;
         index_remove(g, s);
@@ -402,6 +442,14 @@ void groups_close_oldest(struct groups *g)
     }
     g->open -= w->n;
     free(w->slot);
-    g->n_windows--;
-    memmove(&g->window[0], &g->window[1], g->n_windows * sizeof(*g->window));
+}
+
+void groups_close_oldest(struct groups *g, size_t n)
+{
+    if (!n)
+        return;
+    for (size_t i = 0; i < n; i++)
+        close_window(g, &g->window[i]);
+    g->n_windows -= n;
+    memmove(&g->window[0], &g->window[n], g->n_windows * sizeof(*g->window));
 }

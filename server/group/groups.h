@@ -8,6 +8,10 @@
  *
  * A key's last group is remembered, so that a row of a known key in the current window costs one
  * comparison. Slots of closed windows are used again, the warmest first.
+ *
+ * All that is remembered of a group is its window's start, the bytes of its key, its block of states and
+ * its revision; everything else here is made from these. Whether a window has been given out is not
+ * among them: between two entries of the log it has been if its end is at or before the watermark.
  */
 #ifndef WEIR_GROUP_GROUPS_H
 #define WEIR_GROUP_GROUPS_H
@@ -36,8 +40,12 @@ struct group_key {
 
 struct group_slot {
     int64_t start_us;
-    uint32_t key;
-    uint32_t next; /* free slot */
+    uint32_t key; /* SLOT_NONE: the slot is free */
+    union {
+        uint32_t
+            revision;  /* of a group: late rows folded in so far; the caller counts */
+        uint32_t next; /* free slot */
+    };
 };
 
 struct group_window {
@@ -62,8 +70,12 @@ struct groups {
     uint64_t open, max_open;
     char *states; /* reserved for max_open slots; pages appear as they are used */
     size_t stride, reserved;
+    uint8_t *
+        dirty; /* of each block of slots: 1 if it is not as it was at the last checkpoint */
+    uint32_t dirty_room;
+    unsigned block_shift; /* slot >> block_shift is the number of its block */
 
-    struct group_window *window; /* open ones, oldest first */
+    struct group_window *window; /* those with groups, oldest first */
     size_t n_windows, windows_room;
 };
 
@@ -77,7 +89,7 @@ int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash,
                uint32_t *ret);
 
 /* Opens or finds the group of `key` in the window at start_us. *ret_new says that the slot is new: its
- * bytes are not zeroed. -ENOSPC: max_open groups are open, -ENOMEM. */
+ * bytes are not zeroed, its revision is 0. -ENOSPC: max_open groups are open, -ENOMEM. */
 int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_slot,
                 bool *ret_new);
 
@@ -86,14 +98,29 @@ static inline void *groups_state(const struct groups *g, uint32_t slot)
     return g->states + (size_t)slot * g->stride;
 }
 
-/* The oldest open window, or NULL. */
-struct group_window *groups_oldest(struct groups *g);
+/* The group at `slot` is not as it was at the last checkpoint. */
+static inline void groups_touch(struct groups *g, uint32_t slot)
+{
+    g->dirty[slot >> g->block_shift] = 1;
+}
+
+/* Blocks that may hold groups. */
+static inline uint32_t groups_blocks(const struct groups *g)
+{
+    return g->n_slots ? ((g->n_slots - 1) >> g->block_shift) + 1 : 0;
+}
+
+/* The index in `window` of the first that begins at start_us or later, n_windows if there is none. */
+size_t groups_window_from(const struct groups *g, int64_t start_us);
 
 /* Sorts the groups of a window by key. -ENOMEM. */
 int groups_sort(struct groups *g, struct group_window *w);
 
-/* Forgets the oldest window and its groups. */
-void groups_close_oldest(struct groups *g);
+/* Sorts some groups by window and key and takes out those that are there twice. Returns how many are left. */
+size_t groups_sort_slots(struct groups *g, uint32_t *slot, size_t n);
+
+/* Forgets the n oldest windows and their groups. */
+void groups_close_oldest(struct groups *g, size_t n);
 
 /* Forgets the keys that have no group, once they are many and as many as the open groups. Key numbers
  * become invalid. Rows that are late, or not wanted, make such keys too: to be called after every batch. */

@@ -38,6 +38,7 @@ struct journal_options {
     bool
         skip_damaged; /* frames that cannot be read are passed over, and logged, not an error */
     bool read_only; /* nothing is made, cut, or written */
+    bool buffered;  /* through the page cache even where O_DIRECT works */
     /* What every segment begins with, in its first frame, so that it can be read alone: called
      * by journal_commit when a new segment begins. Appends to the payload with journal_room and
      * journal_added. NULL: nothing. */
@@ -60,6 +61,9 @@ uint64_t journal_bytes(const struct journal *j); /* of all its files */
 
 /* An empty journal goes on at `next`; for one that holds entries -EINVAL unless next is its end. */
 int journal_begin_at(struct journal *j, uint64_t next);
+
+/* Forgets all entries and goes on, empty, at `next`, which is not below its end. -EIO, ... */
+int journal_restart(struct journal *j, uint64_t next);
 
 /* Room for `size` more bytes of the frame that is being made. NULL: no memory, or JOURNAL_FRAME_MAX.
  * Valid until the next call. journal_added takes the first `size` bytes of it into the frame. */

@@ -16,6 +16,10 @@
 
 struct idempotency;
 
+/* Memory for one key, on the average: all known ones together have at most max_keys times as much. One
+ * takes about 120 bytes and those of the key itself and of its errors. */
+#define IDEMPOTENCY_KEY_BYTES 400u
+
 struct idempotency_options {
     const char *stream; /* label of metrics */
     uint64_t max_keys;
@@ -37,7 +41,8 @@ void idempotency_abandon(struct idempotency *k, const char *key, size_t size);
 int idempotency_complete(struct idempotency *k, const struct request_key *key,
                          int64_t taken_us);
 
-/* Calls `call` for each known key with a position in (after, up_to], oldest first. */
+/* Calls `call` for each known key with a position in (after, up_to], in the order of positions, until it
+ * returns something else than 0, which is returned. The lock is not held meanwhile. -ENOMEM. */
 int idempotency_each(struct idempotency *k, uint64_t after, uint64_t up_to,
                      int (*call)(void *ctx, const struct request_key *key,
                                  int64_t taken_us),

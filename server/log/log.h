@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A stream's log: the one order of its events. Chunks (the rows of one request) come in from many
- * threads; one thread a stream gathers small ones into batches, numbers them, and hands the entries
- * to every pipeline of the stream, in the same order. All that a pipeline knows, time included,
- * comes to it through here, so that the same log gives the same results.
+ * A stream's log: the one order of its events. Requests come in from many threads; one thread a stream
+ * gathers them into batches, writes them to the journal, says so to those who wait, and numbers them;
+ * a second one hands the entries to every pipeline of the stream, in the same order. All that a
+ * pipeline knows, time included, comes to it through here, so that the same log gives the same results.
  *
- *      log_append -> [inbox] -> log thread: gather, seal, number -> log_sink of each pipeline
+ *      log_append -> [intake] -> log thread: gather -> frame -> journal -> tickets
+ *                                                                  \-> [queue] -> dispatch thread:
+ *      at start: journal -> entries --------------------------------/    keys -> log_sink of each pipeline
+ *
+ * Every so often the dispatch thread asks the pipelines for a checkpoint; what they have all put into
+ * the database is trimmed from the journal.
  */
 #ifndef WEIR_LOG_LOG_H
 #define WEIR_LOG_LOG_H
@@ -15,85 +20,173 @@
 #include "base/waiter.h"
 #include "batch/batch.h"
 #include "batch/keys.h"
+#include "batch/request.h"
+#include "journal/journal.h"
 
 enum log_kind {
     LOG_BATCH, /* rows of one source */
     LOG_IDLE,  /* the source holds the watermark back no more, until it sends again */
     LOG_ADVANCE, /* event time is at least time_us: silence went on, or the input is at its end */
-    LOG_END, /* nothing comes after: every window closes */
+    LOG_END,        /* nothing comes after: every window closes */
+    LOG_CHECKPOINT, /* what the entries up to and with `position` have made is to be stored */
 };
 
 struct log_entry {
     _Atomic uint32_t refs;
     enum log_kind kind;
-    uint64_t position;     /* 1, 2, 3, ... */
-    uint32_t source;       /* small number of the source; 0: all that give no name */
-    int64_t time_us;       /* LOG_ADVANCE */
+    uint64_t position; /* 1, 2, 3, ...; of LOG_CHECKPOINT that of the entry before it */
+    uint64_t number;   /* LOG_CHECKPOINT: 1, 2, ... */
+    uint32_t source;   /* small number of the source; 0: all that give no name */
+    int64_t time_us;   /* LOG_ADVANCE */
+    char *pipeline;    /* LOG_IDLE, LOG_ADVANCE: whom it is for; others: NULL */
     struct batch *batch;   /* LOG_BATCH; sealed */
     struct key_ids **keys; /* LOG_BATCH: for each list of key columns, by the index that
                             * log_subscribe gave */
     struct dictionary *
         *dictionary; /* LOG_BATCH: by column; NULL where nobody asked for one */
     size_t n_keys, n_columns;
+
+    /* The log's, until it is handed on: the room that it takes in the intake. */
+    struct log_entry *next;
+    uint64_t held_rows;
+    size_t held_bytes;
+    uint32_t held_requests;
 };
 void log_entry_unref(struct log_entry *e);
 
 struct log;
 
-#define LOG_QUEUE_BYTES ((size_t)64 << 20) /* of batches that may wait in the inbox */
+#define LOG_SOURCES_MAX 1024               /* named sources of a stream */
+#define LOG_QUEUE_BYTES ((size_t)64 << 20) /* of batches that may wait in the intake */
 #define LOG_GATHER_ROWS                                                                \
-    4096u /* chunks of so many rows go on as they are, smaller ones are gathered */
+    4096u /* batches of so many rows go on as they are, smaller ones are gathered */
+
+/* Where requests with keys are kept once the journal is trimmed (the database). */
+struct log_keeper {
+    /* The stream is at `position`; keys of requests up to it that were not given before follow from
+     * log_keys. Takes effect when the caller says so with log_kept. */
+    void (*keep)(void *ctx, uint64_t position);
+    void *ctx;
+};
 
 struct log_options {
     const char *name;
     const struct schema *schema;
-    uint64_t queue_events; /* rows that may wait in the inbox */
-    int64_t linger_us;     /* how long gathered rows wait for more; 0: not at all */
+    uint64_t queue_events; /* rows that may wait in the intake */
+    int64_t linger_us; /* how long gathered rows wait for more if nobody waits for an
+                            * answer; 0: not at all */
+    /* NULL: entries are not kept. The log fills in begin_segment, ctx and stream. */
+    const struct journal_options *journal;
+    uint64_t position; /* of the last entry that the database knows of */
+    uint64_t least;    /* of the last entry that all its pipelines know of */
+    bool read_only;    /* the journal is read at start, not written */
+    uint64_t kept; /* keys of requests up to this position were given to log_know_key */
+    int64_t checkpoint_interval_us; /* 0: only at the end */
+    uint64_t idempotency_keys;
+    int64_t idempotency_retain_us;
+    struct log_keeper keeper; /* keep NULL: nobody */
 };
 
 /* What a pipeline gives to be fed. `put` may wait (that is the back-pressure); it owns a reference.
  * When all sources are silent, event time is taken to go on at the pace of the clock: a LOG_ADVANCE
  * comes whenever that closes a window, until no window can be open any more. */
 struct log_sink {
+    const char *pipeline; /* its name */
     void (*put)(void *ctx, struct log_entry *e);
     void *ctx;
+    uint64_t position; /* of the last entry that it knows: it gets those behind it */
     int64_t idle_timeout_us; /* INT64_MAX: never idle */
     int64_t out_of_orderness_us;
     int64_t window_us, window_offset_us;
     const size_t *key; /* columns */
     size_t n_keys;
     const bool *dictionary; /* of each column of the schema: one is wanted */
+    /* True: it stores no more checkpoints, and holds nothing up but the journal. Any thread. NULL: never */
+    bool (*failed)(void *ctx);
+    /* Newest event times that it knows of from before, by source; INT64_MIN: none. */
+    const int64_t *source_us;
+    uint32_t n_sources;
 };
 
-#define LOG_SOURCES_MAX 1024 /* named sources of a stream */
-
 int log_new(const struct log_options *options, struct metrics *metrics,
-            struct log **ret, struct error *error);
+            struct log **ret, struct error *error); /* errors of journal_open */
+
 /* Before log_start. Returns in *ret_keys the index into log_entry.keys for these key columns; equal
  * lists share one. The arrays of the sink are copied. -ENOMEM. */
 int log_subscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys);
+
+/* What the database knows of a key. Before log_start. */
+int log_know_key(struct log *l, const struct request_key *key, int64_t taken_us);
+
+/* The threads run; what the journal has is handed on first, and until then nothing new is taken. */
 int log_start(struct log *l, struct error *error);
 
-/* Number of a named source, from now on known. -ENOSPC: too many names. */
+/* False: the journal is still being read. */
+bool log_is_ready(struct log *l);
+/* True: the journal could not be read to its end, nothing is taken; the text says why. */
+bool log_failed(struct log *l, struct error *ret);
+
+/* Number of a named source, from now on known. -ENOSPC: too many names; -EAGAIN: not ready. */
 int log_source(struct log *l, const char *name, size_t size, uint32_t *ret);
 /* Its name; "" for 0 and for numbers not given. Lives as long as the log. */
 const char *log_source_name(struct log *l, uint32_t source);
 
-/* Puts an unsealed batch behind all that came before; never waits. 0: the log owns it. -EAGAIN: the
- * inbox is full; -ESHUTDOWN: it takes no more. A chunk is always taken by an empty inbox. */
-int log_append(struct log *l, uint32_t source, struct batch *batch);
+/* Puts the rows behind all that came before; never waits. 0: the log owns the batches. -EAGAIN: the intake
+ * is full, or the log is not ready; -ENOSPC, -EDQUOT: the journal has no room; -ESHUTDOWN; -ENOMEM. A
+ * request is always taken by an empty intake. */
+int log_append(struct log *l, const struct request *r);
+/* Waits for room instead. */
+int log_append_wait(struct log *l, const struct request *r);
+/* After it returns the ticket is not called any more. */
+void log_cancel(struct log *l, struct ticket *t);
 
-/* Calls wake(ctx) once when the inbox has become shorter or the log is closed; at once if it is empty.
+/* As idempotency_begin and idempotency_abandon; -EAGAIN: not ready. */
+int log_key_begin(struct log *l, const char *key, size_t size,
+                  struct request_known *ret);
+void log_key_abandon(struct log *l, const char *key, size_t size);
+int log_keys(struct log *l, uint64_t after, uint64_t up_to,
+             int (*call)(void *ctx, const struct request_key *key, int64_t taken_us),
+             void *ctx);
+
+/* Calls wake(ctx) once when the intake has become shorter or the log is closed; at once if it is empty.
  * It is called with the log's lock held: it must not call the log. The one-shot waiter can be taken
  * back: after log_unwait returns, it is not called. */
 void log_wait(struct log *l, struct waiter *w);
 void log_unwait(struct log *l, struct waiter *w);
 
-/* Waits for room instead. For `weir run`. -ESHUTDOWN. */
-int log_append_wait(struct log *l, uint32_t source, struct batch *batch);
+/* The pipeline's checkpoint at `position` is in the database; any thread, quick. */
+void log_stored(struct log *l, const char *pipeline, uint64_t position);
+/* So are the keys up to `position`. */
+void log_kept(struct log *l, uint64_t position);
 
-/* Takes nothing more; what waits is handed on; with `end` a LOG_END entry follows. Waits for that. */
-void log_close(struct log *l, bool end);
+/* Runs call(ctx) on the dispatch thread between two entries, and waits for it. For changes of pipelines
+ * while the log runs. -ESHUTDOWN: the log has ended. */
+int log_call(struct log *l, void (*call)(void *ctx), void *ctx);
+/* Within such a call: a checkpoint of the pipeline, now; */
+void log_checkpoint(struct log *l, const char *pipeline);
+/* the pipeline gets no more entries; */
+void log_unsubscribe(struct log *l, const char *pipeline);
+/* another one takes its place, and gets those behind sink->position that it missed. -EBADMSG, -EIO: they
+ * cannot be read. */
+int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys,
+                    struct error *error);
+uint64_t log_position(struct log *l); /* of the last entry handed on */
+/* Positions that the journal has, before log_start: log_first to log_end; first is end + 1: none. */
+uint64_t log_first(const struct log *l);
+uint64_t log_end(const struct log *l);
+
+/* How the log ends. */
+enum log_end {
+    LOG_STOP,   /* what waits is handed on, a last checkpoint is asked for */
+    LOG_FINISH, /* the same, and LOG_END before it: all windows close */
+    LOG_LEAVE,  /* what waits is handed on, no checkpoint: it stays in the journal */
+};
+
+/* Takes nothing more, ends as said, waits for that. From deadline_us on (clock_monotonic_us) nothing more
+ * is handed on: what is in the journal is there at the next start. */
+void log_close(struct log *l, enum log_end end, int64_t deadline_us);
+/* After LOG_FINISH, once all is committed: the journal begins anew behind the last entry. */
+void log_forget(struct log *l);
 void log_free(struct log *l);
 
 #endif

@@ -27,9 +27,9 @@ void feed_free(struct feed *t)
 
 void feed_begin(struct feed *t, uint64_t rows)
 {
-    for (size_t i = t->first; i < t->n; i++)
+    for (size_t i = 0; i < t->n; i++)
         batch_unref(t->batch[i]);
-    t->first = t->n = 0;
+    t->n = 0;
     if (rows == 0)
         rows = FEED_ROWS_UNKNOWN;
     t->rows = rows < BATCH_ROWS_MAX ? (uint32_t)rows : BATCH_ROWS_MAX;
@@ -53,9 +53,9 @@ static int feed_open(struct feed *t, uint32_t rows)
     return 0;
 }
 
-static struct batch *feed_last(struct feed *t)
+static struct batch *feed_last(const struct feed *t)
 {
-    return t->first < t->n ? t->batch[t->n - 1] : NULL;
+    return t->n ? t->batch[t->n - 1] : NULL;
 }
 
 /* After DECODE_FULL. A batch that is full without a row will never take the record. */
@@ -63,7 +63,7 @@ static int feed_next(struct feed *t)
 {
     const struct batch *full = feed_last(t);
     if (full && full->n_rows == 0)
-        return -ENOSPC;
+        return -EFBIG;
     return feed_open(t, BATCH_ROWS_MAX);
 }
 
@@ -84,17 +84,19 @@ int feed_finish(struct feed *t)
     return rc;
 }
 
-struct batch *feed_batch(struct feed *t)
+/* Only the last one can be empty: another one follows one that is full. */
+size_t feed_batches(const struct feed *t, struct batch *const **ret)
 {
-    while (t->first < t->n && t->batch[t->first]->n_rows == 0)
-        batch_unref(t->batch[t->first++]);
-    if (t->first < t->n)
-        return t->batch[t->first];
-    t->first = t->n = 0;
-    return NULL;
+    const struct batch *last = feed_last(t);
+    *ret = t->batch;
+    return last && last->n_rows == 0 ? t->n - 1 : t->n;
 }
 
 void feed_taken(struct feed *t)
 {
-    t->first++;
+    struct batch *last = feed_last(t);
+    bool empty = last && last->n_rows == 0;
+    t->n = empty;
+    if (empty)
+        t->batch[0] = last;
 }

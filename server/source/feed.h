@@ -2,7 +2,7 @@
  *
  * A decoder and the batches that it has filled: bytes in, a short list of batches out.
  *
- *      feed_piece ... feed_finish -> [batches] -> while ((b = feed_batch(t))) append, feed_taken
+ *      feed_piece ... feed_finish -> [batches] -> n = feed_batches(t, &batch), append, feed_taken
  */
 #ifndef WEIR_SOURCE_FEED_H
 #define WEIR_SOURCE_FEED_H
@@ -14,8 +14,7 @@ struct feed {
     struct decoder *decoder;
     uint32_t rows; /* room of the first batch */
     struct batch **batch;
-    size_t first, n,
-        room; /* batches [first, n) are to be handed on; the last one is being filled */
+    size_t n, room; /* batches; the last one is being filled */
 };
 
 /* -ENOMEM. */
@@ -26,12 +25,13 @@ void feed_free(struct feed *t);
 /* For the next body: drops the batches. `rows`: how many are expected; 0: not known. */
 void feed_begin(struct feed *t, uint64_t rows);
 
-/* 0, -ENOMEM, -ENOSPC (a record that no batch can hold), or -EBADMSG: the rest of the body cannot be read (the error is in decoder_stats). */
+/* 0, -ENOMEM, -EFBIG (a record that no batch can hold), or -EBADMSG: the rest of the body cannot be read
+ * (the error is in decoder_stats). */
 int feed_piece(struct feed *t, const char *data, size_t size);
 int feed_finish(struct feed *t);
 
-/* The batch to be handed on next, never an empty one; NULL: none. */
-struct batch *feed_batch(struct feed *t);
-void feed_taken(struct feed *t); /* it belongs to somebody else now */
+/* How many batches there are to be handed on; none of them is empty. */
+size_t feed_batches(const struct feed *t, struct batch *const **ret);
+void feed_taken(struct feed *t); /* they belong to somebody else now */
 
 #endif

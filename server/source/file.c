@@ -4,6 +4,7 @@
  */
 #include "base/clock.h"
 #include "source/feed.h"
+#include "source/letters.h"
 #include "source/source.h"
 
 #include <errno.h>
@@ -24,6 +25,7 @@ struct file {
     const char *path;
     gzFile gz; /* reads plain files as they are */
     struct feed feed;
+    struct letters letters;
     uint64_t before; /* bytes of the files before this one */
     uint64_t total;  /* of all, 0: not known */
     char *piece;
@@ -79,17 +81,21 @@ static int file_open(struct file *f, struct error *error)
 static int file_hand_on(struct file *f, struct error *error)
 {
     struct source_stream *s = f->files->stream;
-    struct batch *b;
-    while ((b = feed_batch(&f->feed))) {
-        uint32_t rows = b->n_rows;
-        int rc = s->sink.append_wait(s->sink.ctx, 0, b);
-        if (rc)
-            return error_set(error, rc, "stream \"%s\" takes nothing more: %s", s->name,
-                             strerror(-rc));
-        feed_taken(&f->feed);
-        f->result->accepted += rows;
-        metric_add(&s->accepted, rows);
-    }
+    struct request q = {.source = 0};
+    uint64_t rows = 0;
+    letters_hand_on(&f->letters, s, "");
+    q.n = feed_batches(&f->feed, &q.batch);
+    for (size_t i = 0; i < q.n; i++)
+        rows += q.batch[i]->n_rows;
+    if (rows == 0)
+        return 0;
+    int rc = s->sink.append_wait(s->sink.ctx, &q);
+    if (rc)
+        return error_set(error, rc, "stream \"%s\" takes nothing more: %s", s->name,
+                         strerror(-rc));
+    feed_taken(&f->feed);
+    f->result->accepted += rows;
+    metric_add(&s->accepted, rows);
     return 0;
 }
 
@@ -191,10 +197,13 @@ static int file_run(struct file *f, struct error *error)
         rc = error_set(error, -ENOMEM, "no memory for the decoder");
         goto out;
     }
+    letters_listen(&f->letters, f->feed.decoder, f->files->stream);
     decoder_reset(f->feed.decoder, clock_now_us());
     feed_begin(&f->feed, FILE_PIECE / 64);
     rc = file_pump(f, error);
     file_count_rejected(f);
+    letters_hand_on(&f->letters, f->files->stream, "");
+    letters_free(&f->letters);
     feed_free(&f->feed);
 out:
     gzclose(f->gz);

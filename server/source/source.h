@@ -9,20 +9,40 @@
 #include "base/error.h"
 #include "base/metrics.h"
 #include "base/waiter.h"
-#include "batch/batch.h"
+#include "batch/request.h"
 #include "decode/decode.h"
 #include "http/http.h"
+#include "source/dead_letter.h"
 
-/* What a stream takes; filled in by the wiring from the stream's log (log/log.h has the contract of
- * each call). */
+/* What a stream takes; filled in by the wiring. Any thread. */
 struct source_sink {
     void *ctx;
+    /* 0: it takes requests. -EAGAIN: it will, once what it has on disk is read; -EIO: that cannot be read.
+     * NULL: always. */
+    int (*ready)(void *ctx);
+    /* Number of a named source. -ENOSPC: too many names. -ENOMEM. */
     int (*name)(void *ctx, const char *name, size_t size, uint32_t *ret_source);
-    int (*append)(void *ctx, uint32_t source,
-                  struct batch *batch); /* 0, -EAGAIN, -ESHUTDOWN */
-    int (*append_wait)(void *ctx, uint32_t source, struct batch *batch);
+
+    /* Never waits. 0: taken: the batches are the sink's; so is the key, to be completed or abandoned;
+     * the ticket is called once, possibly before this returns. -EAGAIN: full, nothing was taken;
+     * -ESHUTDOWN; -ENOSPC, -EDQUOT: no room on disk for the journal; -ENOMEM. */
+    int (*append)(void *ctx, const struct request *r);
+    int (*append_wait)(void *ctx, const struct request *r); /* waits for room instead */
     void (*wait)(void *ctx, struct waiter *w);
     void (*unwait)(void *ctx, struct waiter *w);
+    /* After it returns the ticket is not called any more, nor is a call of it under way. Harmless if it
+     * was called already. What was taken stays taken. */
+    void (*cancel)(void *ctx, struct ticket *t);
+
+    /* As idempotency_begin and idempotency_abandon. Who has reserved a key abandons it, unless append
+     * has taken it. */
+    int (*key_begin)(void *ctx, const char *key, size_t size,
+                     struct request_known *ret);
+    void (*key_abandon)(void *ctx, const char *key, size_t size);
+
+    /* Rejected records, all of one stream: copied. Never waits; what does not fit is dropped and
+     * counted. NULL: nobody keeps them. */
+    void (*dead)(void *ctx, const struct dead_letter *list, size_t n);
 };
 
 /* A stream as sources see it. Outlives the HTTP server. */
@@ -32,7 +52,9 @@ struct source_stream {
     struct source_sink sink;
     uint64_t max_body;     /* bytes of a bounded request, decompressed */
     int64_t queue_wait_us; /* then 429 */
-    _Atomic uint64_t accepted, rejected[DECODE_REASONS], requests, bytes, throttled;
+    bool durable;          /* answers wait until the events are on disk */
+    _Atomic uint64_t accepted, rejected[DECODE_REASONS], requests, bytes, throttled,
+        no_space;
 };
 
 /* weir_events_total, weir_rejected_total{reason}, ... of a stream. The stream outlives the registry's

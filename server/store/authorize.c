@@ -139,9 +139,9 @@ static const char *const authorize_functions[] = {
 };
 
 static const char *const authorize_own_tables[] = {
-    "weir_columns",      "weir_meta",         "weir_pipelines",
-    "weir_tables",       "sqlite_schema",     "sqlite_master",
-    "pragma_table_list", "pragma_table_info", "pragma_table_xinfo",
+    "weir_columns",      "weir_dead_letters",  "weir_meta",     "weir_pipelines",
+    "weir_tables",       "sqlite_schema",      "sqlite_master", "pragma_table_list",
+    "pragma_table_info", "pragma_table_xinfo",
 };
 
 static const char *const authorize_pragmas[] = {"table_list", "table_info",

@@ -4,6 +4,7 @@
  */
 #include "store/inbox.h"
 #include "base/clock.h"
+#include "store/dead_letters.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -40,9 +41,9 @@ int inbox_new(size_t reports_max, int64_t commit_interval_us, struct inbox **ret
     pthread_condattr_init(&monotonic);
     pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_cond_init(&k->arrived, &monotonic);
+    pthread_cond_init(&k->done, &monotonic);
     pthread_condattr_destroy(&monotonic);
     pthread_cond_init(&k->room, NULL);
-    pthread_cond_init(&k->done, NULL);
     *ret = k;
     return 0;
 }
@@ -56,11 +57,19 @@ void inbox_free_rows(struct rowset *r)
     }
 }
 
+static void inbox_free_content(const struct inbox_item *item)
+{
+    inbox_free_rows(item->report.rows);
+    checkpoint_free(item->checkpoint);
+    store_stream_free(item->stream);
+    dead_batch_free(item->dead);
+}
+
 void inbox_item_free(struct inbox_item *list)
 {
     while (list) {
         struct inbox_item *next = list->next;
-        inbox_free_rows(list->report.rows);
+        inbox_free_content(list);
         free(list);
         list = next;
     }
@@ -87,13 +96,13 @@ static bool inbox_full(const struct inbox *k)
 static int inbox_append(struct inbox *k, struct inbox_item *item)
 {
     pthread_mutex_lock(&k->mutex);
-    while (inbox_full(k) && !k->closed && !k->failed)
+    while (!item->dead && inbox_full(k) && !k->closed && !k->failed)
         pthread_cond_wait(&k->room, &k->mutex);
     int err = k->failed ? -EIO : k->closed ? -ESHUTDOWN : 0;
     if (!err) {
         *k->last = item;
         k->last = &item->next;
-        k->reports++;
+        k->reports += !item->dead;
         k->rows += item->n_rows;
         k->put++;
         pthread_cond_signal(&k->arrived);
@@ -102,16 +111,16 @@ static int inbox_append(struct inbox *k, struct inbox_item *item)
     return err;
 }
 
-int inbox_put(struct inbox *k, const struct store_report *report)
+int inbox_put(struct inbox *k, const struct inbox_item *given)
 {
-    struct inbox_item *item = calloc(1, sizeof(*item));
+    struct inbox_item *item = malloc(sizeof(*item));
     if (!item) {
-        inbox_free_rows(report->rows);
+        inbox_free_content(given);
         return -ENOMEM;
     }
-    item->report = *report;
+    *item = *given;
     item->put_us = clock_monotonic_us();
-    for (const struct rowset *r = report->rows; r; r = r->next)
+    for (const struct rowset *r = item->report.rows; r; r = r->next)
         item->n_rows += r->n_rows;
     int err = inbox_append(k, item);
     if (err)
@@ -119,16 +128,50 @@ int inbox_put(struct inbox *k, const struct store_report *report)
     return err;
 }
 
+int inbox_put_dead(struct inbox *k, struct dead_batch *batch)
+{
+    struct inbox_item *item = calloc(1, sizeof(*item));
+    if (!item)
+        return -ENOMEM;
+    item->dead = batch;
+    item->put_us = clock_monotonic_us();
+    int err = inbox_append(k, item);
+    if (err)
+        free(item);
+    return err;
+}
+
+static void inbox_wait_done(struct inbox *k, int64_t deadline_us)
+{
+    struct timespec t = {.tv_sec = deadline_us / SECOND_US,
+                         .tv_nsec = deadline_us % SECOND_US * 1000};
+    if (deadline_us == INT64_MAX)
+        pthread_cond_wait(&k->done, &k->mutex);
+    else
+        pthread_cond_timedwait(&k->done, &k->mutex, &t);
+}
+
 int inbox_flush(struct inbox *k)
 {
+    return inbox_flush_until(k, INT64_MAX);
+}
+
+int inbox_flush_until(struct inbox *k, int64_t deadline_us)
+{
+    int err = 0;
     pthread_mutex_lock(&k->mutex);
     uint64_t target = k->put;
     if (k->flush < target)
         k->flush = target;
     pthread_cond_signal(&k->arrived);
-    while (k->committed < target && !k->failed)
-        pthread_cond_wait(&k->done, &k->mutex);
-    int err = k->committed < target ? -EIO : 0;
+    while (k->committed < target && !err) {
+        if (k->failed)
+            err = -EIO;
+        else if (clock_monotonic_us() >= deadline_us)
+            err = -ETIMEDOUT;
+        else
+            inbox_wait_done(k, deadline_us);
+    }
     pthread_mutex_unlock(&k->mutex);
     return err;
 }
@@ -190,7 +233,7 @@ static struct inbox_item *inbox_cut(struct inbox *k, size_t rows_wanted)
     struct inbox_item *item = list;
     for (;; item = item->next) {
         rows += item->n_rows;
-        k->reports--;
+        k->reports -= !item->dead;
         k->taken++;
         if (rows >= rows_wanted || !item->next)
             break;

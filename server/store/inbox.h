@@ -14,9 +14,13 @@
     65536 /* put waits while more rows wait: about 8 MB of 8 columns */
 
 struct inbox;
+struct dead_batch;
 
 struct inbox_item {
-    struct store_report report;
+    struct store_report report;    /* pipeline NULL: there is none */
+    struct checkpoint *checkpoint; /* of report.pipeline; NULL: none */
+    struct store_stream *stream;   /* NULL: none */
+    struct dead_batch *dead;       /* NULL: none */
     size_t n_rows;
     int64_t put_us; /* clock_monotonic_us */
     struct inbox_item *next;
@@ -27,9 +31,12 @@ void inbox_free(struct inbox *k); /* with the items left in it */
 void inbox_item_free(struct inbox_item *list);
 void inbox_free_rows(struct rowset *list);
 
-/* Workers. Put takes the rows in any case; -EIO once failed, -ESHUTDOWN once closed. */
-int inbox_put(struct inbox *k, const struct store_report *report);
+/* Workers. Put takes the item, what it holds, in any case; -EIO once failed, -ESHUTDOWN once closed. */
+int inbox_put(struct inbox *k, const struct inbox_item *item);
 int inbox_flush(struct inbox *k);
+int inbox_flush_until(struct inbox *k, int64_t deadline_us); /* or -ETIMEDOUT */
+/* Never waits, and takes no room from reports. Takes the batch unless it fails: as inbox_put, -ENOMEM. */
+int inbox_put_dead(struct inbox *k, struct dead_batch *batch);
 void inbox_hurry(struct inbox *k); /* the end is near: see inbox_pause */
 void inbox_close(struct inbox *k);
 size_t inbox_length(struct inbox *k);

@@ -165,32 +165,134 @@ static const sqlite3_module insert_module = {
     .xRowid = insert_rowid,
 };
 
-/* ---- The statement ------------------------------------------------------------------------------ */
+/* ---- The statements ----------------------------------------------------------------------------- */
 
-/* INSERT INTO "t" ("window_start", ...) SELECT * FROM "weir_set_t" WHERE true ON CONFLICT DO NOTHING: a row
- * that is there came from a window that closed; another of the same key knows of less, or is the same.
+/* A row that is there came from a window that was given out; another of the same key knows of less, or is
+ * the same. */
+static const char insert_once[] = " WHERE true ON CONFLICT DO NOTHING";
+
+/* "window_start" = weir_set.c0 AND "symbol" = weir_set.c1: the rows of the group that a row of the set belongs to; or = ?1
+ * and so on. */
+static void insert_append_group(sqlite3_str *text, const struct table *t, bool bound)
+{
+    for (size_t c = 0; c < 1 + t->n_keys; c++)
+        sqlite3_str_appendf(text, bound ? "%s\"%w\" = ?%d" : "%s\"%w\" = weir_set.c%d",
+                            c ? " AND " : "", t->column[c].name, (int)c + bound);
+}
+
+static bool insert_is_many(const struct table *t)
+{
+    return t->n_primary > 1 + t->n_keys;
+}
+
+/* One row a group: it is replaced by one of a higher revision. */
+static void insert_append_upsert(sqlite3_str *text, const struct table *t)
+{
+    sqlite3_str_appendall(text, " WHERE true ON CONFLICT DO UPDATE SET ");
+    for (size_t c = t->revision; c < t->n_columns; c++)
+        sqlite3_str_appendf(text, "%s\"%w\" = excluded.\"%w\"",
+                            c > t->revision ? ", " : "", t->column[c].name,
+                            t->column[c].name);
+    sqlite3_str_appendf(text, " WHERE excluded.revision > \"%w\".revision", t->name);
+}
+
+/* Many rows a group: those of a lower revision are gone before (insert_clear), so what is there is of
+ * the same revision, hence the same rows, or of a higher one, and then none of these goes in. The first
+ * row tells, all of a group are alike. */
+static void insert_append_set(sqlite3_str *text, const struct table *t)
+{
+    sqlite3_str_appendf(text,
+                        " WHERE weir_set.c%d > 0 AND"
+                        " ifnull((SELECT revision FROM \"%w\" WHERE ",
+                        (int)t->n_primary - 1, t->name);
+    insert_append_group(text, t, false);
+    sqlite3_str_appendf(text, " LIMIT 1), 0) <= weir_set.c%d ON CONFLICT DO NOTHING",
+                        (int)t->revision);
+}
+
+static int insert_statement(sqlite3 *db, sqlite3_str *text, sqlite3_stmt **ret)
+{
+    char *sql = sqlite3_str_finish(text);
+    int code =
+        sql ? sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL)
+            : SQLITE_NOMEM;
+    sqlite3_free(sql);
+    return code;
+}
+
+/* DELETE FROM "t" WHERE "window_start" = ?1 AND ... AND revision < ?n */
+static int insert_prepare_clear(struct store *s, struct store_table *t)
+{
+    const struct table *table = t->table;
+    sqlite3_str *text = sqlite3_str_new(s->db);
+    sqlite3_str_appendf(text, "DELETE FROM \"%w\" WHERE ", table->name);
+    insert_append_group(text, table, true);
+    sqlite3_str_appendf(text, " AND revision < ?%d", (int)table->n_keys + 2);
+    return insert_statement(s->db, text, &t->clear);
+}
+
+/* INSERT INTO "t" ("window_start", ...) SELECT * FROM "weir_set_t" AS weir_set WHERE true ON CONFLICT DO ...
  * (WHERE true: SQLite's grammar would take ON for a join's.) */
 int insert_prepare(struct store *s, struct store_table *t)
 {
+    const struct table *table = t->table;
     t->store = s;
-    sqlite3_str *text = sqlite3_str_new(s->db);
-    sqlite3_str_appendf(text, "weir_set_%s", t->table->name);
-    char *module = sqlite3_str_finish(text);
+    char *module = sqlite3_mprintf("weir_set_%s", table->name);
     int code =
         module ? sqlite3_create_module(s->db, module, &insert_module, t) : SQLITE_NOMEM;
-    text = sqlite3_str_new(s->db);
-    sqlite3_str_appendf(text, "INSERT INTO \"%w\" (", t->table->name);
-    for (size_t c = 0; c < t->table->n_columns; c++)
-        sqlite3_str_appendf(text, "%s\"%w\"", c ? ", " : "", t->table->column[c].name);
-    sqlite3_str_appendf(
-        text, ") SELECT * FROM \"%w\" WHERE true ON CONFLICT DO NOTHING", module);
-    char *sql = sqlite3_str_finish(text);
+    sqlite3_str *text = sqlite3_str_new(s->db);
+    sqlite3_str_appendf(text, "INSERT INTO \"%w\" (", table->name);
+    for (size_t c = 0; c < table->n_columns; c++)
+        sqlite3_str_appendf(text, "%s\"%w\"", c ? ", " : "", table->column[c].name);
+    sqlite3_str_appendf(text, ") SELECT * FROM \"%w\" AS weir_set", module);
+    if (!table->revision)
+        sqlite3_str_appendall(text, insert_once);
+    else if (insert_is_many(table))
+        insert_append_set(text, table);
+    else
+        insert_append_upsert(text, table);
     if (!code)
-        code = sql ? sqlite3_prepare_v3(s->db, sql, -1, SQLITE_PREPARE_PERSISTENT,
-                                        &t->insert, NULL)
-                   : SQLITE_NOMEM;
-    sqlite3_free(sql);
+        code = insert_statement(s->db, text, &t->insert);
+    else
+        sqlite3_free(sqlite3_str_finish(text));
     sqlite3_free(module);
+    if (!code && table->revision && insert_is_many(table))
+        code = insert_prepare_clear(s, t);
+    return code;
+}
+
+static int insert_clear_group(struct store_table *t, const struct weir_cell *row)
+{
+    const struct table *table = t->table;
+    int c = 0;
+    for (; c < (int)table->n_keys + 1; c++) {
+        if (row[c].type == WEIR_STRING)
+            sqlite3_bind_text(t->clear, c + 1, row[c].size ? row[c].as.s : "",
+                              (int)row[c].size, SQLITE_STATIC);
+        else
+            sqlite3_bind_int64(t->clear, c + 1, row[c].as.i);
+    }
+    sqlite3_bind_int64(t->clear, c + 1, row[table->revision].as.i);
+    sqlite3_step(t->clear);
+    return sqlite3_reset(t->clear);
+}
+
+/* Deletes the rows that those of the set take the place of. Groups given out for the first time have
+ * none. *ret_results: rows of the set that are results. */
+static int insert_clear(struct store_table *t, const struct rowset *r,
+                        size_t *ret_results)
+{
+    const struct table *table = t->table;
+    size_t results = 0;
+    int code = SQLITE_OK;
+    for (size_t i = 0; !code && i < r->n_rows; i++) {
+        const struct weir_cell *row = r->cell + i * table->n_columns;
+        int64_t rank = row[table->n_primary - 1].as.i;
+        results += rank > 0;
+        if (rank <= 1 && row[table->revision].as.i > 0)
+            code = insert_clear_group(t, row);
+    }
+    *ret_results = results;
     return code;
 }
 
@@ -198,10 +300,17 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
 {
     if (!r->n_rows)
         return SQLITE_OK;
+    size_t results = r->n_rows;
+    int code = t->clear ? insert_clear(t, r, &results) : SQLITE_OK;
+    if (code)
+        return code;
     t->set = r;
     sqlite3_step(t->insert);
-    int code = sqlite3_reset(t->insert);
-    if (code == SQLITE_OK)
-        s->known_rows += r->n_rows - (size_t)sqlite3_changes(s->db);
+    code = sqlite3_reset(t->insert);
+    if (code == SQLITE_OK) {
+        size_t changed = (size_t)sqlite3_changes(s->db);
+        s->new_rows += changed;
+        s->known_rows += results - changed;
+    }
     return code;
 }

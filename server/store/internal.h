@@ -6,6 +6,7 @@
 #ifndef WEIR_STORE_INTERNAL_H
 #define WEIR_STORE_INTERNAL_H
 
+#include "store/dead_letters.h"
 #include "store/inbox.h"
 #include "store/store.h"
 
@@ -33,6 +34,8 @@ struct store_pipeline {
     int64_t committed_us; /* watermark in the file; INT64_MIN: none */
     uint64_t position;    /* in the file */
     bool changed;         /* a worker has spoken since the last commit */
+    struct checkpoint *
+        parts; /* of checkpoints that are not in the file yet, in the order they came */
     struct store_pipeline *next;
 };
 
@@ -43,6 +46,7 @@ struct store_table {
     struct store *store;
     const struct rowset *set; /* what `insert` reads */
     sqlite3_stmt *insert;
+    sqlite3_stmt *clear; /* rows of a group that are revised; NULL: never needed */
     sqlite3_stmt *purge_find, *purge_to, *purge_all;
     int64_t
         purged_us; /* no window that began earlier is left; INT64_MIN: not looked yet */
@@ -53,16 +57,27 @@ struct store_counters {
     _Atomic uint64_t rows, known_rows, commits, commit_ns, retries, purged, wrong_cells;
 };
 
+/* Statements of checkpoints.c and requests.c. */
+struct store_statements {
+    sqlite3_stmt *checkpoint_put, *checkpoint_number, *states_clear, *state_put,
+        *state_delete;
+    sqlite3_stmt *request_put, *request_forget, *stream_put;
+};
+
 struct store {
+    struct store_options options; /* path is not valid */
     char *path;
     int lock; /* descriptor of PATH.lock, flocked */
     sqlite3 *db;
     struct store_pipeline *pipelines;
     struct store_table *tables;
     sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
+    struct store_statements statement;
     struct inbox *inbox;
-    size_t known_rows; /* of this transaction: those that were in the file already */
+    struct dead_letters *dead;   /* NULL: none are kept */
+    size_t new_rows, known_rows; /* of this transaction: written, in the file already */
     struct store_counters count;
+    _Atomic bool full; /* relaxed: for people and for refusals that may be late */
     bool started;
     pthread_t thread;
 };
@@ -72,7 +87,7 @@ struct store_pipeline *store_find_pipeline(const struct store *s, const char *na
 /* Makes it if need be; NULL: no memory. Before store_start. */
 struct store_pipeline *store_need_pipeline(struct store *s, const char *name);
 
-/* insert.c: the statement of a table, once, and the rows of one set into it. Both return a SQLite result
+/* insert.c: the statements of a table, once, and the rows of one set into it. Both return a SQLite result
  * code. */
 int insert_prepare(struct store *s, struct store_table *t);
 int insert_rows(struct store *s, struct store_table *t, const struct rowset *r);
@@ -81,6 +96,20 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r);
  * more. Returns a SQLite result code. */
 int purge_prepare(struct store *s, struct store_table *t);
 int purge_run(struct store *s, size_t budget, bool *ret_more);
+
+/* checkpoints.c: parts are collected (note), written once they are complete (write: a SQLite result
+ * code), and told of once that is committed. */
+int checkpoints_prepare(struct store *s, struct error *error);
+void checkpoints_free(struct store *s);
+void checkpoints_drop(struct store_pipeline *p);
+void checkpoints_note(struct store_pipeline *p, struct checkpoint *c); /* takes it */
+int checkpoints_write(struct store *s, const struct store_pipeline *p);
+void checkpoints_committed(struct store *s, struct store_pipeline *p);
+
+/* requests.c: keys of requests. Write returns a SQLite result code. */
+int requests_prepare(struct store *s, struct error *error);
+void requests_free(struct store *s);
+int requests_write(struct store *s, const struct store_stream *r);
 
 /* writer.c */
 void *writer_run(void *store);

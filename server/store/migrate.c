@@ -10,7 +10,8 @@
 #include <stddef.h>
 
 /* migrations[i] leads from version i to version i + 1. Never changed once released. */
-static const char *const migrations[] = {sql_0001_tables};
+static const char *const migrations[] = {sql_0001_tables, sql_0002_dead_letters,
+                                         sql_0003_checkpoints};
 
 int migrate_version(void)
 {

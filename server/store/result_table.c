@@ -26,6 +26,14 @@ static const char *result_table_sql_type(enum weir_type type)
     }
 }
 
+/* Also in a table whose pipeline no longer revises, and gives no revision, it is 0 and not null. */
+static const char *result_table_constraint(const struct table *t, size_t c)
+{
+    if (c < t->n_primary)
+        return " NOT NULL";
+    return t->revision && c == t->revision ? " NOT NULL DEFAULT 0" : "";
+}
+
 static int result_table_create(sqlite3 *db, const struct table *t, struct error *error)
 {
     sqlite3_str *sql = sqlite3_str_new(db);
@@ -33,7 +41,7 @@ static int result_table_create(sqlite3 *db, const struct table *t, struct error 
     for (size_t c = 0; c < t->n_columns; c++)
         sqlite3_str_appendf(sql, "    \"%w\" %s%s,\n", t->column[c].name,
                             result_table_sql_type(t->column[c].type),
-                            c < t->n_primary ? " NOT NULL" : "");
+                            result_table_constraint(t, c));
     sqlite3_str_appendf(sql,
                         "    \"window_end\" INTEGER GENERATED ALWAYS AS (window_start "
                         "+ %lld) VIRTUAL,\n",
@@ -209,8 +217,9 @@ static int result_table_add_column(sqlite3 *db, const struct table *t, size_t c,
                                    struct error *error)
 {
     sqlite3_str *sql = sqlite3_str_new(db);
-    sqlite3_str_appendf(sql, "ALTER TABLE \"%w\" ADD COLUMN \"%w\" %s", t->name,
-                        t->column[c].name, result_table_sql_type(t->column[c].type));
+    sqlite3_str_appendf(sql, "ALTER TABLE \"%w\" ADD COLUMN \"%w\" %s%s", t->name,
+                        t->column[c].name, result_table_sql_type(t->column[c].type),
+                        result_table_constraint(t, c));
     return db_exec_str(db, sql, error);
 }
 
@@ -237,7 +246,8 @@ static int result_table_check_column(sqlite3_stmt *s, const struct table *t, siz
     return 0;
 }
 
-/* Key columns are the same, outputs too or new; outputs no longer wanted stay and become null. */
+/* Key columns are the same, outputs too or new; outputs no longer wanted stay and become null. A new
+ * `revision` is 0 in the rows that are there, which is what they are: given out once. */
 static int result_table_check_columns(sqlite3 *db, const struct table *t,
                                       struct error *error)
 {

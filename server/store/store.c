@@ -19,6 +19,8 @@
 #include <unistd.h>
 
 #define STORE_REPORTS_DEFAULT 256
+#define STORE_PAGE_BYTES                                                               \
+    16384 /* as in the pragmas below; older files may have others */
 
 /* The process that holds the lock wrote its number into the file. */
 static int store_lock_taken(int fd, struct error *error)
@@ -70,7 +72,7 @@ static int store_check_path(const char *path, struct error *error)
 /* Larger caches and longer WALs gain a few per cent of speed and cost memory and longest commit. */
 static const char store_pragmas[] = "PRAGMA page_size = 16384;"
                                     "PRAGMA journal_mode = WAL;"
-                                    "PRAGMA synchronous = NORMAL;"
+                                    "PRAGMA synchronous = FULL;"
                                     "PRAGMA cache_size = -16384;"
                                     "PRAGMA wal_autocheckpoint = 1000;"
                                     "PRAGMA journal_size_limit = 67108864;"
@@ -89,6 +91,10 @@ static int store_prepare(struct store *s, struct error *error)
         err = db_prepare(s->db, "ROLLBACK", keep, &s->rollback, error);
     if (!err)
         err = db_prepare(s->db, sql_pipeline_put, keep, &s->put_pipeline, error);
+    if (!err)
+        err = checkpoints_prepare(s, error);
+    if (!err)
+        err = requests_prepare(s, error);
     return err;
 }
 
@@ -100,6 +106,12 @@ static int store_open_db(struct store *s, struct error *error)
         err = migrate_check(s->db, error);
     if (!err)
         err = db_exec(s->db, store_pragmas, error);
+    if (!err && s->options.size_max) {
+        sqlite3_str *limit = sqlite3_str_new(s->db);
+        sqlite3_str_appendf(limit, "PRAGMA max_page_count = %lld",
+                            (long long)(s->options.size_max / STORE_PAGE_BYTES));
+        err = db_exec_str(s->db, limit, error);
+    }
     if (!err)
         err = migrate_run(s->db, error);
     if (!err)
@@ -122,7 +134,7 @@ static int store_metrics(struct store *s, struct metrics *m, struct error *error
         {"weir_store_rows_total", "Result rows committed.", &s->count.rows, 1},
         {"weir_store_known_rows_total",
          "Result rows not written because their window and key were in the table "
-         "already.",
+         "already, in the same revision or a later one.",
          &s->count.known_rows, 1},
         {"weir_store_commits_total", "Transactions committed.", &s->count.commits, 1},
         {"weir_store_commit_seconds_total", "Time spent in transactions.",
@@ -151,6 +163,7 @@ static int store_open_steps(struct store *s, const struct store_options *o,
                             struct error *error)
 {
     s->lock = -1;
+    s->options = *o;
     s->path = strdup(o->path);
     size_t reports = o->queue_rowsets ? o->queue_rowsets : STORE_REPORTS_DEFAULT;
     if (!s->path || inbox_new(reports, o->commit_interval_us, &s->inbox))
@@ -230,6 +243,16 @@ int store_start(struct store *s, struct error *error)
     return 0;
 }
 
+const char *store_path(const struct store *s)
+{
+    return s->path;
+}
+
+bool store_is_full(const struct store *s)
+{
+    return atomic_load_explicit(&s->full, memory_order_relaxed);
+}
+
 int store_put(struct store *s, const struct store_report *report)
 {
     if (report->worker >= report->workers || report->workers > STORE_WORKERS_MAX ||
@@ -237,7 +260,23 @@ int store_put(struct store *s, const struct store_report *report)
         inbox_free_rows(report->rows);
         return -EINVAL;
     }
-    return inbox_put(s->inbox, report);
+    return inbox_put(s->inbox, &(struct inbox_item){.report = *report});
+}
+
+int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoint *c)
+{
+    if (c->worker >= c->workers || c->workers > STORE_WORKERS_MAX ||
+        !store_find_pipeline(s, pipeline)) {
+        checkpoint_free(c);
+        return -EINVAL;
+    }
+    const struct inbox_item item = {.report.pipeline = pipeline, .checkpoint = c};
+    return inbox_put(s->inbox, &item);
+}
+
+int store_put_stream(struct store *s, struct store_stream *r)
+{
+    return inbox_put(s->inbox, &(struct inbox_item){.stream = r});
 }
 
 int store_flush(struct store *s)
@@ -255,6 +294,7 @@ static void store_free_tables(struct store *s)
     for (struct store_table *t = s->tables, *next; t; t = next) {
         next = t->next;
         sqlite3_finalize(t->insert);
+        sqlite3_finalize(t->clear);
         sqlite3_finalize(t->purge_find);
         sqlite3_finalize(t->purge_to);
         sqlite3_finalize(t->purge_all);
@@ -262,6 +302,7 @@ static void store_free_tables(struct store *s)
     }
     for (struct store_pipeline *p = s->pipelines, *next; p; p = next) {
         next = p->next;
+        checkpoints_drop(p);
         free(p->name);
         free(p);
     }
@@ -280,8 +321,11 @@ void store_free(struct store *s)
     sqlite3_finalize(s->commit);
     sqlite3_finalize(s->rollback);
     sqlite3_finalize(s->put_pipeline);
-    sqlite3_close(s->db);
+    checkpoints_free(s);
+    requests_free(s);
     inbox_free(s->inbox);
+    dead_letters_free(s->dead);
+    sqlite3_close(s->db);
     if (s->lock >= 0)
         close(s->lock);
     free(s->path);

@@ -6,9 +6,11 @@
 #ifndef WEIR_STORE_STORE_H
 #define WEIR_STORE_STORE_H
 
+#include "analyze/checkpoint.h"
 #include "analyze/rowset.h"
 #include "base/error.h"
 #include "base/metrics.h"
+#include "batch/request.h"
 
 struct store;
 
@@ -16,6 +18,12 @@ struct store_options {
     const char *path;
     int64_t commit_interval_us; /* a row is committed at most this much later */
     size_t queue_rowsets;       /* bounded; default 256 */
+    uint64_t size_max; /* bytes of the file; more is like a full disk; 0: no limit */
+    /* What is committed, durably: the checkpoint of a pipeline, the keys of a stream. Called from
+     * the writer thread; quick; may be NULL. */
+    void (*stored)(void *ctx, const char *pipeline, uint64_t position);
+    void (*kept)(void *ctx, const char *stream, uint64_t position);
+    void *ctx;
 };
 
 /* Opens or creates the file and migrates it. -EEXIST: made by a newer weir; -EACCES, -EROFS, -EIO,
@@ -32,6 +40,10 @@ int store_table(struct store *s, const struct table *table, struct error *error)
 int store_watermark(struct store *s, const char *pipeline, int64_t *ret_us);
 
 int store_start(struct store *s, struct error *error);
+const char *store_path(const struct store *s);
+
+/* The disk is full, or the file as large as it may be, and a transaction waits for room. Any thread. */
+bool store_is_full(const struct store *s);
 
 /* What one worker has to say after an entry of the log: rows (a list, may be NULL) and how far it is.
  * Takes the rows. Waits while the queue is full. The watermark is committed in the transaction of the
@@ -44,6 +56,30 @@ struct store_report {
     struct rowset *rows;
 };
 int store_put(struct store *s, const struct store_report *report);
+
+/* A worker's part of a checkpoint, behind the rows it put before. Once the parts of all workers for a
+ * position are there, they are committed together, in one transaction with the rows before them. Takes
+ * it, waits as store_put. */
+int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoint *c);
+
+/* Keys of requests, and how far a stream's keys are known with them. */
+struct store_key {
+    struct request_key key; /* its bytes and errors belong to it */
+    int64_t taken_us;
+    struct store_key *next;
+};
+struct store_stream {
+    const char *stream; /* must outlive the store */
+    uint64_t position;
+    int64_t forget_us; /* keys taken before this wall clock time are forgotten, */
+    uint64_t max_keys; /* and so are the oldest, when there are more */
+    struct store_key *keys;
+};
+/* A copy of the key. NULL: no memory. */
+struct store_key *store_key_new(const struct request_key *key, int64_t taken_us);
+void store_stream_free(struct store_stream *r); /* takes NULL */
+int store_put_stream(struct store *s,
+                     struct store_stream *r); /* takes it; waits as store_put */
 
 /* Waits until all that was put before is committed. -EIO: it never will be. */
 int store_flush(struct store *s);

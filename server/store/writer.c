@@ -8,6 +8,7 @@
  *                              +-------+
  */
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/logger.h"
 #include "store/db.h"
 #include "store/internal.h"
@@ -36,10 +37,16 @@ static void writer_note_closed(struct store_pipeline *p, const struct rowset *r)
         p->closed_us = end_us;
 }
 
-static void writer_note(struct store *s, const struct inbox_item *list)
+static void writer_note(struct store *s, struct inbox_item *list)
 {
-    for (const struct inbox_item *i = list; i; i = i->next) {
-        struct store_pipeline *p = store_find_pipeline(s, i->report.pipeline);
+    for (struct inbox_item *i = list; i; i = i->next) {
+        struct store_pipeline *p =
+            i->report.pipeline ? store_find_pipeline(s, i->report.pipeline) : NULL;
+        if (p && i->checkpoint)
+            checkpoints_note(p, i->checkpoint);
+        i->checkpoint = NULL;
+        if (!p || !i->report.workers)
+            continue;
         p->workers = i->report.workers;
         struct store_worker *w = &p->worker[i->report.worker];
         w->position = i->report.position;
@@ -94,6 +101,9 @@ static int writer_step(sqlite3_stmt *statement)
 static int writer_rows(struct store *s, const struct inbox_item *list)
 {
     for (const struct inbox_item *i = list; i; i = i->next) {
+        int failed = i->dead ? dead_letters_write(s, i->dead) : SQLITE_OK;
+        if (failed)
+            return failed;
         for (const struct rowset *r = i->report.rows; r; r = r->next) {
             struct store_table *t = writer_table(s, r->table);
             int code = t ? insert_rows(s, t, r) : SQLITE_MISUSE;
@@ -106,15 +116,25 @@ static int writer_rows(struct store *s, const struct inbox_item *list)
 
 static int writer_transaction(struct store *s, const struct inbox_item *list)
 {
-    s->known_rows = 0;
+    s->new_rows = s->known_rows = 0;
+    fault_point("store_begin");
     int code = writer_step(s->begin);
     if (!code)
         code = writer_rows(s, list);
-    for (struct store_pipeline *p = s->pipelines; !code && p; p = p->next)
+    fault_point("store_rows");
+    for (struct store_pipeline *p = s->pipelines; !code && p; p = p->next) {
         if (p->changed)
             code = writer_put_pipeline(s, p);
+        if (!code)
+            code = checkpoints_write(s, p);
+    }
+    for (const struct inbox_item *i = list; !code && i; i = i->next)
+        if (i->stream)
+            code = requests_write(s, i->stream);
+    fault_point("store_commit");
     if (!code)
         code = writer_step(s->commit);
+    fault_point("store_committed");
     return code;
 }
 
@@ -125,9 +145,13 @@ static void writer_roll_back(struct store *s)
         writer_step(s->rollback);
 }
 
-static void writer_committed(struct store *s)
+static void writer_committed(struct store *s, const struct inbox_item *list)
 {
+    for (const struct inbox_item *i = list; i; i = i->next)
+        if (i->stream && s->options.kept)
+            s->options.kept(s->options.ctx, i->stream->stream, i->stream->position);
     for (struct store_pipeline *p = s->pipelines; p; p = p->next) {
+        checkpoints_committed(s, p);
         if (!p->changed)
             continue;
         struct store_worker least = writer_least(p);
@@ -143,6 +167,8 @@ static int writer_persist(struct store *s, const struct inbox_item *list)
     int64_t pause_us = WRITER_PAUSE_MIN_US, begin_us = clock_monotonic_us();
     for (bool logged = false;; logged = true) {
         int code = writer_transaction(s, list);
+        atomic_store_explicit(&s->full, (code & 0xff) == SQLITE_FULL,
+                              memory_order_relaxed);
         if (code == SQLITE_OK) {
             if (logged)
                 log_info("store", "'%s': writing again", s->path);
@@ -177,8 +203,11 @@ static int writer_commit(struct store *s, struct inbox_item *list, size_t *ret_r
     int code = writer_persist(s, list);
     if (code)
         return code;
-    writer_committed(s);
-    metric_add(&s->count.rows, rows - s->known_rows);
+    writer_committed(s, list);
+    for (const struct inbox_item *i = list; i; i = i->next)
+        if (i->dead)
+            dead_letters_committed(i->dead);
+    metric_add(&s->count.rows, s->new_rows);
     metric_add(&s->count.known_rows, s->known_rows);
     metric_add(&s->count.commits, 1);
     metric_add(&s->count.commit_ns, (uint64_t)(clock_monotonic_us() - begin_us) * 1000);

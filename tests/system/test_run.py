@@ -44,6 +44,16 @@ static int init(struct weir_ctx *ctx, void *state)
     ((struct state *)state)->count = ctx->host->alloc(ctx, sizeof(int));
     return 0;
 }
+static int save(struct weir_ctx *ctx, const void *state, struct weir_out *out)
+{
+    return ctx->host->write(ctx, out, "s", 1);
+}
+
+static int load(struct weir_ctx *ctx, void *state, const void *bytes, size_t size)
+{
+    return size == 1 ? 0 : weir_fail(ctx, "load: not what save wrote");
+}
+
 static void drop(struct weir_ctx *ctx, void *state)
 {
     *((struct state *)state)->count = 0;
@@ -64,7 +74,7 @@ static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells
 static const struct weir_analyzer failing = {
     .name = "failing", .version = "1", .help = "fails", .params = params, .outputs = outputs,
     .config_size = sizeof(struct config), .state_size = sizeof(struct state),
-    .init = init, .drop = drop, .update = update, .emit = emit};
+    .init = init, .drop = drop, .update = update, .emit = emit, .save = save, .load = load};
 WEIR_PLUGIN(failing);
 '''
 

@@ -103,15 +103,18 @@ static struct cost cost_of(uint32_t rows)
         .name = "t", .schema = config->stream[0].schema, .queue_events = UINT64_MAX};
     assert_int_equal(log_new(&options, metrics, &log, &error), 0);
     const struct pipeline_sink sink = {.put = put_nothing};
-    assert_int_equal(pipeline_start(pipeline, log, &sink, INT64_MIN, &error), 0);
+    assert_int_equal(pipeline_prepare(pipeline, &sink, INT64_MIN, &error), 0);
+    assert_int_equal(pipeline_start(pipeline, log, 0, false, &error), 0);
     assert_int_equal(log_start(log, &error), 0);
     struct batch *batch[BATCHES];
     for (int i = 0; i < BATCHES; i++)
         batch[i] = make_batch(config->stream[0].schema, rows);
     struct cost before = {allocations, locks};
-    for (int i = 0; i < BATCHES; i++)
-        assert_int_equal(log_append_wait(log, 0, batch[i]), 0);
-    log_close(log, false);
+    for (int i = 0; i < BATCHES; i++) {
+        const struct request r = {.n = 1, .batch = &batch[i]};
+        assert_int_equal(log_append_wait(log, &r), 0);
+    }
+    log_close(log, LOG_LEAVE, INT64_MAX);
     pipeline_stop(pipeline);
     struct cost cost = {allocations - before.allocations, locks - before.locks};
     struct pipeline_status status;

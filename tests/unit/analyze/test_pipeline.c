@@ -176,14 +176,21 @@ static struct run *run_new(unsigned workers, unsigned out_of_orderness_s,
                                         .linger_us = 100};
     assert_int_equal(log_new(&options, r->metrics, &r->log, &error), 0);
     const struct pipeline_sink sink = {.put = put_results, .ctx = &r->results};
-    assert_int_equal(pipeline_start(r->pipeline, r->log, &sink, INT64_MIN, &error), 0);
+    assert_int_equal(pipeline_prepare(r->pipeline, &sink, INT64_MIN, &error), 0);
+    assert_int_equal(pipeline_start(r->pipeline, r->log, 0, false, &error), 0);
     assert_int_equal(log_start(r->log, &error), 0);
     return r;
 }
 
+static int append_wait(struct log *l, struct batch *b)
+{
+    const struct request r = {.n = 1, .batch = &b};
+    return log_append_wait(l, &r);
+}
+
 static void run_end(struct run *r)
 {
-    log_close(r->log, true);
+    log_close(r->log, LOG_FINISH, INT64_MAX);
     pipeline_stop(r->pipeline);
 }
 
@@ -209,7 +216,7 @@ static void assert_same_as_model(unsigned workers, unsigned cut_rows, int jitter
     for (uint32_t i = 0; i < EVENTS; i += cut_rows) {
         uint32_t n = EVENTS - i < cut_rows ? EVENTS - i : cut_rows;
         struct batch *b = cut(r->config->stream[0].schema, e + i, n);
-        assert_int_equal(log_append_wait(r->log, 0, b), 0);
+        assert_int_equal(append_wait(r->log, b), 0);
     }
     run_end(r);
     struct pipeline_status status;
@@ -256,10 +263,8 @@ static void a_sink_that_fails_stops_the_pipeline_with_a_text(void **state)
     make_events(e, 11, 3);
     struct run *r = run_new(1, 5, "1");
     r->results.fail = -EIO;
-    assert_int_equal(
-        log_append_wait(r->log, 0, cut(r->config->stream[0].schema, e, 1000)), 0);
-    assert_int_equal(
-        log_append_wait(r->log, 0, cut(r->config->stream[0].schema, e, 1000)), 0);
+    assert_int_equal(append_wait(r->log, cut(r->config->stream[0].schema, e, 1000)), 0);
+    assert_int_equal(append_wait(r->log, cut(r->config->stream[0].schema, e, 1000)), 0);
     run_end(r);
     struct pipeline_status status;
     pipeline_status(r->pipeline, &status);

@@ -512,6 +512,9 @@ static void pipelines_have_defaults(void **state)
     assert_int_equal(p->retain_us, INT64_MAX);
     assert_int_equal(p->workers, 1);
     assert_int_equal(p->max_groups, 10000000);
+    assert_false(p->over_max_groups_fails);
+    assert_int_equal(p->late, CONFIG_LATE_DROP);
+    assert_int_equal(p->allowed_lateness_us, 0);
     assert_int_equal(p->n_analyzers, 1);
     assert_string_equal(p->analyzer[0].plugin, "count");
     assert_null(p->analyzer[0].as);
@@ -534,6 +537,9 @@ static void pipeline_keys_are_taken(void **state)
               "    idle_timeout: off\n"
               "    workers: 64\n"
               "    max_groups: 1000000000\n"
+              "    over_max_groups: fail\n"
+              "    late: revise\n"
+              "    allowed_lateness: 7d\n"
               "    retain: 7d\n"
               "    analyzers:\n"
               "      - count\n"
@@ -561,11 +567,14 @@ static void pipeline_keys_are_taken(void **state)
     assert_int_equal(p->idle_timeout_us, INT64_MAX);
     assert_int_equal(p->workers, 64);
     assert_int_equal(p->max_groups, 1000000000);
+    assert_true(p->over_max_groups_fails);
+    assert_int_equal(p->late, CONFIG_LATE_REVISE);
+    assert_int_equal(p->allowed_lateness_us, INT64_C(604800000000));
     assert_int_equal(p->retain_us, INT64_C(604800000000));
     assert_int_equal(p->n_analyzers, 4);
     assert_string_equal(p->analyzer[1].plugin, "stats");
     assert_string_equal(p->analyzer[1].as, "px");
-    assert_int_equal(p->analyzer[1].node->line, 15);
+    assert_int_equal(p->analyzer[1].node->line, 18);
     assert_int_equal(p->analyzer[1].node->column, 9);
     assert_string_equal(node_get(p->analyzer[1].params, "of")->text, "price");
     assert_string_equal(p->analyzer[2].plugin, "topk");
@@ -573,6 +582,18 @@ static void pipeline_keys_are_taken(void **state)
     assert_string_equal(node_get(p->analyzer[2].params, "of")->text, "symbol");
     assert_string_equal(p->analyzer[3].plugin, "ohlc");
     assert_null(p->analyzer[3].params);
+    config_free(c);
+}
+
+static void
+late_events_can_go_to_a_table_and_groups_over_the_limit_be_dropped(void **state)
+{
+    (void)state;
+    struct config *c = parse_pipeline("    late: side\n    allowed_lateness: 0s\n"
+                                      "    over_max_groups: drop");
+    assert_int_equal(c->pipeline[0].late, CONFIG_LATE_SIDE);
+    assert_int_equal(c->pipeline[0].allowed_lateness_us, 0);
+    assert_false(c->pipeline[0].over_max_groups_fails);
     config_free(c);
 }
 
@@ -627,9 +648,25 @@ static void wrong_pipeline_keys_are_refused(void **state)
          "f:11:14: expected a whole number from 1 to 64, found the string \"2\""},
         {"max_groups: 1k",
          "f:11:17: expected a whole number from 1 to 1000000000, found '1k'"},
-        {"allowed_lateness: 1s",
-         "f:11:5: 'allowed_lateness' is not supported by this version"},
-        {"late: drop", "f:11:5: 'late' is not supported by this version"},
+        {"allowed_lateness: 1s", "f:11:23: 'allowed_lateness' is for 'late: revise' "
+                                 "only; to wait longer before "
+                                 "results are given out, raise 'out_of_orderness'"},
+        {"late: side\n    allowed_lateness: 1s",
+         "f:12:23: 'allowed_lateness' is for 'late: revise' only; to wait longer "
+         "before "
+         "results are given out, raise 'out_of_orderness'"},
+        {"late: revise", "f:11:11: 'late: revise' needs 'allowed_lateness', such as "
+                         "'allowed_lateness: 1m': for how long results can be revised"},
+        {"late: revise\n    allowed_lateness: 0s",
+         "f:11:11: 'late: revise' needs 'allowed_lateness', such as "
+         "'allowed_lateness: 1m': for how long results can be revised"},
+        {"late: revise\n    retain: 1m\n    allowed_lateness: 61s",
+         "f:13:23: 'allowed_lateness' is longer than 'retain': results would be "
+         "deleted "
+         "while they can still be revised"},
+        {"late: count", "f:11:11: expected 'drop', 'side' or 'revise', found 'count'"},
+        {"late: [drop]", "f:11:11: expected a text, found a list"},
+        {"over_max_groups: stop", "f:11:22: expected 'drop' or 'fail', found 'stop'"},
         {"wokers: 2",
          "f:11:5: unknown key 'wokers' in pipeline 'p', did you mean 'workers'?"},
         {"from: trades", "f:11:5: the key 'from' is there twice, first in line 8"},
@@ -858,6 +895,8 @@ int main(void)
         cmocka_unit_test(a_stream_has_at_most_255_fields),
         cmocka_unit_test(pipelines_have_defaults),
         cmocka_unit_test(pipeline_keys_are_taken),
+        cmocka_unit_test(
+            late_events_can_go_to_a_table_and_groups_over_the_limit_be_dropped),
         cmocka_unit_test(a_key_can_be_one_name),
         cmocka_unit_test(wrong_pipeline_keys_are_refused),
         cmocka_unit_test(wrong_pipelines_are_refused),

@@ -142,14 +142,14 @@ static void closing_frees_slots_and_keeps_younger_windows(void **state)
     uint32_t b0 = open_at(&g, "b", 0, true);
     uint32_t a1 = open_at(&g, "a", 10, true);
     open_at(&g, "a", 0, false); /* the group used last is the one that closes */
-    assert_int_equal(groups_oldest(&g)->n, 2);
-    groups_close_oldest(&g);
+    assert_int_equal(g.window->n, 2);
+    groups_close_oldest(&g, 1);
     assert_int_equal(g.open, 1);
     assert_int_equal(open_at(&g, "a", 10, false), a1);
     uint32_t again = open_at(&g, "b", 10, true);
     assert_true(again == a0 || again == b0);
-    groups_close_oldest(&g);
-    assert_null(groups_oldest(&g));
+    groups_close_oldest(&g, 1);
+    assert_int_equal(g.n_windows, 0);
     assert_int_equal(g.open, 0);
     groups_free(&g);
 }
@@ -182,9 +182,9 @@ static void sorting_follows_the_bytes_of_the_key(void **state)
                                          "b",        "\xc3\xa4"};
     for (size_t i = 0; i < 8; i++)
         open_at(&g, names[i], 0, true);
-    assert_int_equal(groups_sort(&g, groups_oldest(&g)), 0);
+    assert_int_equal(groups_sort(&g, g.window), 0);
     for (size_t i = 0; i < 8; i++) {
-        const struct group_key *k = &g.key[g.slot[groups_oldest(&g)->slot[i]].key];
+        const struct group_key *k = &g.key[g.slot[g.window->slot[i]].key];
         assert_int_equal(k->size, strlen(sorted[i]));
         assert_memory_equal(k->bytes, sorted[i], k->size);
     }
@@ -212,9 +212,9 @@ static void sorting_many_keys_agrees_with_qsort(void **state)
         open_at(&g, name[i], 0, true);
     }
     qsort(name, N, sizeof(name[0]), compare_names);
-    assert_int_equal(groups_sort(&g, groups_oldest(&g)), 0);
+    assert_int_equal(groups_sort(&g, g.window), 0);
     for (size_t i = 0; i < N; i++) {
-        const struct group_key *k = &g.key[g.slot[groups_oldest(&g)->slot[i]].key];
+        const struct group_key *k = &g.key[g.slot[g.window->slot[i]].key];
         assert_int_equal(k->size, strlen(name[i]));
         assert_memory_equal(k->bytes, name[i], k->size);
     }
@@ -243,9 +243,9 @@ static void groups_agree_with_a_plain_table(void **state)
         size_t expected = 0;
         for (int k = 0; k < KEYS; k++)
             expected += model[now][k] != 0;
-        assert_int_equal(groups_oldest(&g)->start_us, now);
-        assert_int_equal(groups_oldest(&g)->n, expected);
-        groups_close_oldest(&g);
+        assert_int_equal(g.window->start_us, now);
+        assert_int_equal(g.window->n, expected);
+        groups_close_oldest(&g, 1);
     }
     groups_free(&g);
 }
@@ -261,7 +261,7 @@ static void keys_without_groups_are_forgotten_in_time(void **state)
             snprintf(name, sizeof(name), "w%d-%d", w, i);
             open_at(&g, name, w, true);
         }
-        groups_close_oldest(&g);
+        groups_close_oldest(&g, 1);
         groups_forget_keys(&g);
     }
     assert_in_range(g.n_keys, 1000, 6000); /* 50,000 keys have been */
@@ -322,6 +322,65 @@ static void many_open_windows_cost_no_more_than_few(void **state)
         assert_int_equal(slot, w);
     }
     assert_true(clock_monotonic_us() < limit_us);
+    groups_free(&g);
+}
+
+static void several_windows_close_at_once_and_the_rest_is_found(void **state)
+{
+    (void)state;
+    struct groups g;
+    assert_int_equal(groups_init(&g, 100, 16), 0);
+    for (int i = 0; i < 20; i++)
+        open_at(&g, i % 2 ? "a" : "b", i / 2 * 10, true);
+    assert_int_equal(groups_window_from(&g, -5), 0);
+    assert_int_equal(groups_window_from(&g, 30), 3);
+    assert_int_equal(groups_window_from(&g, 31), 4);
+    assert_int_equal(groups_window_from(&g, 91), 10);
+    groups_close_oldest(&g, 0);
+    assert_int_equal(g.open, 20);
+    groups_close_oldest(&g, 7);
+    assert_int_equal(g.open, 6);
+    assert_int_equal(g.n_windows, 3);
+    assert_int_equal(groups_window_from(&g, 0), 0);
+    open_at(&g, "a", 70, false);
+    open_at(&g, "b", 90, false);
+    open_at(&g, "a", 60, true);
+    groups_close_oldest(&g, 4);
+    assert_int_equal(g.open, 0);
+    assert_int_equal(g.n_windows, 0);
+    groups_free(&g);
+}
+
+static void a_new_group_has_no_revision_whatever_had_its_slot_before(void **state)
+{
+    (void)state;
+    struct groups g;
+    assert_int_equal(groups_init(&g, 1, 16), 0);
+    uint32_t slot = open_at(&g, "a", 0, true);
+    assert_int_equal(g.slot[slot].revision, 0);
+    g.slot[slot].revision = 7;
+    assert_int_equal(open_at(&g, "a", 0, false), slot);
+    assert_int_equal(g.slot[slot].revision, 7);
+    groups_close_oldest(&g, 1);
+    assert_int_equal(open_at(&g, "b", 0, true), slot);
+    assert_int_equal(g.slot[slot].revision, 0);
+    groups_free(&g);
+}
+
+static void slots_are_sorted_by_window_and_key_and_each_stays_once(void **state)
+{
+    (void)state;
+    struct groups g;
+    assert_int_equal(groups_init(&g, 100, 16), 0);
+    uint32_t b1 = open_at(&g, "b", 10, true), z0 = open_at(&g, "z", 0, true),
+             a1 = open_at(&g, "a", 10, true), aa0 = open_at(&g, "aa", 0, true),
+             a0 = open_at(&g, "a", 0, true), m = open_at(&g, "m", -10, true);
+    uint32_t slot[] = {z0, b1, z0, a1, aa0, a0, m, a1, a1, z0};
+    const uint32_t sorted[] = {m, a0, aa0, z0, a1, b1};
+    assert_int_equal(groups_sort_slots(&g, slot, 10), 6);
+    assert_memory_equal(slot, sorted, sizeof(sorted));
+    assert_int_equal(groups_sort_slots(&g, slot, 0), 0);
+    assert_int_equal(groups_sort_slots(&g, slot, 1), 1);
     groups_free(&g);
 }
 
@@ -454,6 +513,9 @@ int main(void)
         cmocka_unit_test(keys_that_never_had_a_group_are_forgotten_too),
         cmocka_unit_test(no_window_is_made_for_a_group_over_the_limit),
         cmocka_unit_test(many_open_windows_cost_no_more_than_few),
+        cmocka_unit_test(several_windows_close_at_once_and_the_rest_is_found),
+        cmocka_unit_test(a_new_group_has_no_revision_whatever_had_its_slot_before),
+        cmocka_unit_test(slots_are_sorted_by_window_and_key_and_each_stays_once),
         cmocka_unit_test(where_keeps_the_rows_for_which_it_is_true),
         cmocka_unit_test(a_row_that_makes_sqlite_fail_is_counted_and_left_out),
         cmocka_unit_test(where_that_is_no_expression_or_not_deterministic_is_refused),

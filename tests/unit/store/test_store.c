@@ -147,6 +147,233 @@ static void rows_in_the_table_stay_as_they_are(void **state)
         "79|9243\n"); /* 3 * 78 * 79 / 2, the last two rows from later puts */
 }
 
+/* A table whose rows can be revised: window_start, symbol, revision, c0; many: with a rank. A column may have
+ * the name that columns of a set have. */
+static struct table_column revised_columns[] = {
+    {"window_start", WEIR_TIME, "start of the window"},
+    {"symbol", WEIR_STRING, "key"},
+    {"revision", WEIR_INT, "revision"},
+    {"c0", WEIR_INT, "output"},
+};
+static struct table_column many_columns[] = {
+    {"window_start", WEIR_TIME, "start of the window"},
+    {"symbol", WEIR_STRING, "key"},
+    {"rank", WEIR_INT, "rank"},
+    {"revision", WEIR_INT, "revision"},
+    {"c0", WEIR_INT, "output"},
+};
+static struct table revised = {.name = "revised",
+                               .pipeline = "trades",
+                               .window_us = MINUTE_US,
+                               .retain_us = INT64_MAX,
+                               .n_keys = 1,
+                               .n_primary = 2,
+                               .revision = 2,
+                               .n_columns = 4,
+                               .column = revised_columns};
+static struct table many = {.name = "revised",
+                            .pipeline = "trades",
+                            .window_us = MINUTE_US,
+                            .retain_us = INT64_MAX,
+                            .n_keys = 1,
+                            .n_primary = 3,
+                            .revision = 3,
+                            .n_columns = 5,
+                            .column = many_columns};
+
+static void add_row(struct rowset *r, const char *symbol, int rank, int revision,
+                    int value)
+{
+    struct weir_cell *c = rowset_row(r);
+    assert_non_null(c);
+    c[0] = (struct weir_cell){.type = WEIR_TIME, .as.i = 0};
+    weir_put_string(&c[1], symbol, strlen(symbol));
+    size_t n = 2;
+    if (r->table->n_primary == 3)
+        weir_put_int(&c[n++], rank);
+    weir_put_int(&c[n++], revision);
+    weir_put_int(&c[n], value);
+}
+
+static void put_one(struct store *s, const char *symbol, int revision, int value)
+{
+    struct rowset *r = rows_new(&revised, 0);
+    add_row(r, symbol, 0, revision, value);
+    assert_int_equal(put(s, MINUTE_US, r), 0);
+}
+
+static void assert_table(struct store *s, const char *expected)
+{
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(shell("weir.db", "SELECT * FROM revised"), expected);
+}
+
+static struct store *open_counted(struct table *t, struct metrics **ret_metrics)
+{
+    struct store_options options = {.path = shell_path("weir.db"),
+                                    .commit_interval_us = 20000};
+    struct store *s;
+    struct error error = {""};
+    assert_int_equal(metrics_new(ret_metrics), 0);
+    if (store_open(&options, *ret_metrics, &s, &error) || store_table(s, t, &error) ||
+        store_start(s, &error))
+        fail_msg("%s", error.text);
+    return s;
+}
+
+static void assert_counted(struct metrics *m, const char *written, const char *known)
+{
+    struct buffer text = {0};
+    metrics_print(m, &text);
+    char line[80];
+    snprintf(line, sizeof(line), "\nweir_store_rows_total %s\n", written);
+    assert_non_null(strstr(buffer_text(&text), line));
+    snprintf(line, sizeof(line), "\nweir_store_known_rows_total %s\n", known);
+    assert_non_null(strstr(buffer_text(&text), line));
+    buffer_free(&text);
+}
+
+static const char is_not_null[] =
+    "SELECT \\\"notnull\\\" FROM pragma_table_info('revised') WHERE name = 'revision'";
+
+static void a_higher_revision_takes_the_place_of_a_row(void **state)
+{
+    (void)state;
+    struct metrics *m;
+    struct store *s = open_counted(&revised, &m);
+    assert_string_equal(shell("weir.db", is_not_null), "1\n");
+    put_one(s, "A", 0, 10);
+    put_one(s, "B", 2, 20);
+    assert_table(s, "0|A|0|10|60000000\n0|B|2|20|60000000\n");
+    put_one(s, "A", 1, 11);
+    put_one(s, "A", 4, 14);
+    assert_table(s, "0|A|4|14|60000000\n0|B|2|20|60000000\n");
+    assert_counted(m, "4", "0");
+    /* Put again after a crash: the same rows, in the same order. */
+    put_one(s, "A", 0, 10);
+    assert_table(s, "0|A|4|14|60000000\n0|B|2|20|60000000\n");
+    put_one(s, "B", 2, 99);
+    put_one(s, "A", 1, 11);
+    put_one(s, "A", 4, 14);
+    assert_table(s, "0|A|4|14|60000000\n0|B|2|20|60000000\n");
+    assert_counted(m, "4", "4");
+    store_free(s);
+    metrics_free(m);
+}
+
+/* Rows of A and of B; the replay puts them again. */
+static void put_sets(struct store *s, bool flush)
+{
+    static const struct {
+        const char *symbol;
+        int rank, revision, value;
+    } row[] = {
+        {"A", 1, 0, 1},
+        {"A", 2, 0, 2},
+        {"A", 3, 0, 3},
+        {"B", 1, 0, 8},
+        {0},
+        {"A", 1, 2, 5},
+        {"A", 2, 2, 6},
+        {"C", 1, 1, 30},
+        {0}, /* fewer; and a new one */
+        {"A", 0, 3, 0},
+        {"B", 1, 1, 80},
+        {"B", 2, 1, 81},
+        {0}, /* none; and more */
+    };
+    struct rowset *r = rows_new(&many, 0);
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        if (row[i].symbol) {
+            add_row(r, row[i].symbol, row[i].rank, row[i].revision, row[i].value);
+            continue;
+        }
+        assert_int_equal(put(s, MINUTE_US, r), 0);
+        if (flush)
+            assert_int_equal(store_flush(s), 0);
+        r = rows_new(&many, 0);
+    }
+    rowset_free(r);
+}
+
+static void a_higher_revision_takes_the_place_of_all_rows_of_a_group(void **state)
+{
+    (void)state;
+    static const char expected[] = "0|B|1|1|80|60000000\n0|B|2|1|81|60000000\n"
+                                   "0|C|1|1|30|60000000\n";
+    struct metrics *m;
+    struct store *s = open_counted(&many, &m);
+    put_sets(s, false); /* in one transaction, or in some */
+    assert_table(s, expected);
+    assert_counted(m, "9", "0");
+    put_sets(s, true);
+    assert_table(s, expected);
+    store_free(s);
+    metrics_free(m);
+}
+
+static void rows_of_an_older_revision_are_not_put_beside_newer_ones(void **state)
+{
+    (void)state;
+    struct metrics *m;
+    struct store *s = open_counted(&many, &m);
+    struct rowset *r = rows_new(&many, 0);
+    add_row(r, "A", 1, 5, 50);
+    assert_int_equal(put(s, MINUTE_US, r), 0);
+    r = rows_new(&many, 0);
+    for (int rank = 1; rank <= 3; rank++)
+        add_row(r, "A", rank, 4, rank);
+    assert_int_equal(put(s, MINUTE_US, r), 0);
+    assert_table(s, "0|A|1|5|50|60000000\n");
+    r = rows_new(&many, 0);
+    add_row(r, "A", 0, 4, 0); /* nor do they go for an older set without rows */
+    assert_int_equal(put(s, MINUTE_US, r), 0);
+    assert_table(s, "0|A|1|5|50|60000000\n");
+    assert_counted(m, "1", "3");
+    store_free(s);
+    metrics_free(m);
+}
+
+static void a_table_gets_a_revision_and_goes_on_without(void **state)
+{
+    (void)state;
+    static struct table_column plain_columns[3];
+    plain_columns[0] = revised_columns[0];
+    plain_columns[1] = revised_columns[1];
+    plain_columns[2] = revised_columns[3];
+    struct table plain = revised;
+    plain.revision = 0;
+    plain.n_columns = 3;
+    plain.column = plain_columns;
+    struct store *s = open_started(&plain);
+    struct rowset *r = rows_new(&plain, 1);
+    weir_put_int(&r->cell[0], 0);
+    weir_put_string(&r->cell[1], "A", 1);
+    weir_put_int(&r->cell[2], 7);
+    assert_int_equal(put(s, 0, r), 0);
+    store_free(s);
+
+    s = open_started(&revised);
+    put_one(s, "A", 0, 9); /* it was given out: not again in the same revision */
+    put_one(s, "B", 1, 10);
+    assert_int_equal(store_flush(s), 0);
+    const char *sql = "SELECT symbol, revision, c0 FROM revised";
+    assert_string_equal(shell("weir.db", sql), "A|0|7\nB|1|10\n");
+    put_one(s, "A", 2, 11);
+    store_free(s);
+    assert_string_equal(shell("weir.db", sql), "A|2|11\nB|1|10\n");
+    assert_string_equal(shell("weir.db", is_not_null), "1\n");
+
+    s = open_started(&plain);
+    r = rows_new(&plain, 1);
+    weir_put_int(&r->cell[0], MINUTE_US);
+    weir_put_string(&r->cell[1], "A", 1);
+    weir_put_int(&r->cell[2], 12);
+    assert_int_equal(put(s, 0, r), 0);
+    store_free(s);
+    assert_string_equal(shell("weir.db", sql), "A|2|11\nB|1|10\nA|0|12\n");
+}
+
 /* Another program keeps the lock. While weir runs that passes; at its end it must not. */
 static void lock_that_stays_is_given_up_after_hurry(void **state)
 {
@@ -555,6 +782,10 @@ int main(void)
         TEST(rows_put_are_read_back_after_close),
         TEST(readable_view_shows_rfc3339),
         TEST(rows_in_the_table_stay_as_they_are),
+        TEST(a_higher_revision_takes_the_place_of_a_row),
+        TEST(a_higher_revision_takes_the_place_of_all_rows_of_a_group),
+        TEST(rows_of_an_older_revision_are_not_put_beside_newer_ones),
+        TEST(a_table_gets_a_revision_and_goes_on_without),
         TEST(lock_that_stays_is_given_up_after_hurry),
         TEST(flush_makes_rows_visible),
         TEST(watermark_is_the_least_of_all_workers),

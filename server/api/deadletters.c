@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * GET and DELETE /api/v1/streams/{stream}/dead-letters: rejected records, newest first. As with results,
+ * no statement is open while a client is waited for.
+ */
+#include "api/internal.h"
+#include "base/clock.h"
+#include "base/logger.h"
+#include "store/db.h"
+#include "store/dead_letters.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEADLETTERS_DEFAULT 100
+#define DEADLETTERS_MAX     10000
+#define DEADLETTERS_PIECE   ((size_t)256 << 10)
+
+static const struct rowout_column deadletters_columns[] = {
+    {"number", WEIR_INT},     {"received", WEIR_TIME}, {"source", WEIR_STRING},
+    {"line", WEIR_INT},       {"column", WEIR_INT},    {"reason", WEIR_STRING},
+    {"message", WEIR_STRING}, {"record", WEIR_STRING}, {"escaped", WEIR_BOOL},
+    {"truncated", WEIR_BOOL},
+};
+#define DEADLETTERS_COLUMNS                                                            \
+    (sizeof(deadletters_columns) / sizeof(deadletters_columns[0]))
+
+struct deadletters {
+    struct http_request *request;
+    const struct api *api;
+    const char *stream;
+    struct reader *reader;
+    int64_t limit, before; /* letters with lower numbers */
+    enum rowout_format format;
+    struct buffer out; /* a piece of the answer */
+};
+
+/* ---- The question ---- */
+
+struct deadletters_reading {
+    struct deadletters *x;
+    bool format_given;
+    struct error *error;
+    int err;
+};
+
+static int deadletters_number(const char *name, const char *text, int64_t max,
+                              int64_t *ret, struct error *error)
+{
+    char *end;
+    errno = 0;
+    long long n = strtoll(text, &end, 10);
+    if (errno || end == text || *end || n < 1 || n > max)
+        return error_set(error, -EINVAL, "%s: '%s' is not 1 to %" PRId64, name, text,
+                         max);
+    *ret = n;
+    return 0;
+}
+
+static bool deadletters_argument(void *ctx, const char *name, const char *value)
+{
+    struct deadletters_reading *reading = ctx;
+    struct deadletters *x = reading->x;
+    struct error *error = reading->error;
+    value = value ? value : "";
+    if (strcmp(name, "limit") == 0) {
+        reading->err =
+            deadletters_number(name, value, DEADLETTERS_MAX, &x->limit, error);
+    } else if (strcmp(name, "cursor") == 0) {
+        reading->err = deadletters_number(name, value, INT64_MAX, &x->before, error);
+    } else if (strcmp(name, "format") == 0) {
+        reading->format_given = true;
+        if (rowout_parse(value, &x->format) || x->format == ROWOUT_TABLE)
+            reading->err = error_set(error, -EINVAL,
+                                     "format: '%s' is not json, ndjson or csv", value);
+    } else {
+        reading->err =
+            error_set(error, -EINVAL,
+                      "unknown parameter '%s'; there are limit, cursor, format", name);
+    }
+    return reading->err == 0;
+}
+
+/* False: replied. */
+static bool deadletters_parse(struct deadletters *x)
+{
+    struct error error = {""};
+    struct deadletters_reading reading = {.x = x, .error = &error};
+    http_each_query(x->request, deadletters_argument, &reading);
+    if (reading.err) {
+        http_problem(x->request, 400, "bad_parameter", "%s", error.text);
+        return false;
+    }
+    if (!reading.format_given &&
+        rowout_accept(http_header(x->request, "Accept"), &x->format)) {
+        http_problem(
+            x->request, 406, "not_acceptable",
+            "Accept: there are application/json, application/x-ndjson, text/csv");
+        return false;
+    }
+    return true;
+}
+
+/* ---- The answer ---- */
+
+static bool deadletters_gone(void *request)
+{
+    return http_gone(request);
+}
+
+/* Parameters: the stream, `before`, two numbers. */
+static int deadletters_prepare(struct deadletters *x, const char *sql, int64_t limit,
+                               int64_t offset, sqlite3_stmt **ret, struct error *error)
+{
+    int at;
+    reader_limit(x->reader,
+                 clock_monotonic_us() + x->api->is.config->server.sql_timeout_us,
+                 deadletters_gone, x->request);
+    int err = reader_prepare(x->reader, sql, strlen(sql), ret, &at, error);
+    if (err)
+        return err;
+    sqlite3_bind_text(*ret, 1, x->stream, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(*ret, 2, x->before);
+    sqlite3_bind_int64(*ret, 3, limit);
+    sqlite3_bind_int64(*ret, 4, offset);
+    return 0;
+}
+
+/* Finds out whether there are more behind this page, and says so. */
+static int deadletters_look_ahead(struct deadletters *x, struct error *error)
+{
+    static const char sql[] = "SELECT number FROM weir_dead_letters"
+                              " WHERE stream = ? AND number < ?"
+                              " ORDER BY number DESC LIMIT ? OFFSET ?";
+    DB_STATEMENT s = NULL;
+    int err = deadletters_prepare(x, sql, 2, x->limit - 1, &s, error);
+    int got = err ? err : reader_step(x->reader, s, error);
+    if (got != 1)
+        return got;
+    char cursor[32];
+    snprintf(cursor, sizeof(cursor), "%" PRId64, (int64_t)sqlite3_column_int64(s, 0));
+    got = reader_step(x->reader, s, error);
+    if (got == 1)
+        api_say_next(x->request, cursor);
+    return got < 0 ? got : 0;
+}
+
+/* Fills `out` with a piece. */
+static int deadletters_piece(struct deadletters *x, struct rowout *o, bool *ret_end,
+                             struct error *error)
+{
+    static const char sql[] =
+        "SELECT number, received, source, line, \"column\", reason, message, record,"
+        " escaped, truncated FROM weir_dead_letters WHERE stream = ? AND number < ?"
+        " ORDER BY number DESC LIMIT ? OFFSET ?";
+    DB_STATEMENT s = NULL;
+    int err = deadletters_prepare(x, sql, x->limit, 0, &s, error);
+    int got = err;
+    while (!err && x->out.size < DEADLETTERS_PIECE &&
+           (got = reader_step(x->reader, s, error)) == 1) {
+        rowout_row(o, &x->out, s);
+        x->before = sqlite3_column_int64(s, 0);
+        x->limit--;
+    }
+    *ret_end = got != 1 || x->limit == 0;
+    return got < 0 ? got : x->out.error;
+}
+
+/* After http_begin an error can only be shown by cutting the answer. */
+static int deadletters_stream(struct deadletters *x, bool *ret_begun,
+                              struct error *error)
+{
+    struct rowout o = {.format = x->format,
+                       .n_columns = DEADLETTERS_COLUMNS,
+                       .column = deadletters_columns};
+    rowout_begin(&o, &x->out);
+    for (bool end = false; !end;) {
+        int err = deadletters_piece(x, &o, &end, error);
+        if (end)
+            rowout_end(&o, &x->out, NULL);
+        if (!err && !*ret_begun) {
+            err = http_begin(x->request, 200, rowout_content_type(o.format));
+            *ret_begun = !err;
+        }
+        if (!err)
+            err = http_write(x->request, x->out.data, x->out.size);
+        if (err)
+            return err;
+        buffer_clear(&x->out);
+    }
+    return 0;
+}
+
+static void deadletters_answer(struct deadletters *x)
+{
+    struct error error = {""};
+    bool begun = false;
+    int err = reader_get(x->api->is.readers, &x->reader, &error);
+    if (!err)
+        err = deadletters_look_ahead(x, &error);
+    if (!err)
+        err = deadletters_stream(x, &begun, &error);
+    if (!err || err == -EPIPE)
+        return;
+    if (!begun) {
+        api_read_failed(x->request, err, error.text);
+        return;
+    }
+    if (err != -ECANCELED)
+        log_warn("api", "dead letters of '%s' were cut: %s", x->stream, error.text);
+    http_abort(x->request);
+}
+
+void deadletters_get(struct http_request *r, void *api)
+{
+    const char *stream = api_find_stream(api, r);
+    struct deadletters x = {.request = r,
+                            .api = api,
+                            .stream = stream,
+                            .limit = DEADLETTERS_DEFAULT,
+                            .before = INT64_MAX};
+    if (!stream || !deadletters_parse(&x))
+        return;
+    deadletters_answer(&x);
+    reader_put(x.reader);
+    buffer_free(&x.out);
+}
+
+void deadletters_delete(struct http_request *r, void *api)
+{
+    const struct api *a = api;
+    const char *stream = api_find_stream(a, r);
+    if (!stream || !api_no_arguments(r))
+        return;
+    int64_t until_us = clock_monotonic_us() + a->is.config->server.sql_timeout_us;
+    int err = dead_letters_empty(a->is.store, stream, until_us);
+    if (!err) {
+        http_reply(r, 204, NULL, NULL, 0);
+        return;
+    }
+    http_set_header(r, "Retry-After", "1");
+    if (err == -ETIMEDOUT)
+        http_problem(r, 504, "timeout",
+                     "the database cannot be written to; they will be deleted when it "
+                     "can be");
+    else
+        http_problem(r, 503, err == -ENOMEM ? "out_of_memory" : "busy",
+                     "the database cannot be written to: %s", strerror(-err));
+}

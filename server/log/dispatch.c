@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The dispatch thread: numbers keys, hands entries to the pipelines, asks for checkpoints, and gives what
+ * is stored back to the journal.
+ *
+ *      queue -> prepare -> put to every pipeline that does not know the entry
+ *            -> checkpoint due? LOG_CHECKPOINT to all -> ... log_stored by all -> journal_trim
+ */
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/logger.h"
+#include "log/internal.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LOG_CALL ((enum log_kind)100) /* run a call; within the log only */
+#define CHECKPOINT_REST                                                                \
+    9 /* a checkpoint that takes 1 s is followed by 9 s without one */
+#define NO_MEMORY_NS 50000000 /* between attempts */
+#define LOOK_US      20000    /* how often a running checkpoint is looked at */
+
+struct call {
+    void (*call)(void *ctx);
+    void *ctx;
+    pthread_mutex_t lock; /* protects `done` */
+    pthread_cond_t changed;
+    bool done, ran;
+};
+
+/* A call's entry: time_us is not used, so the pointer travels behind it. */
+struct call_entry {
+    struct log_entry entry; /* first */
+    struct call *call;
+};
+
+int dispatch_prepare(struct log *l, struct log_entry *e)
+{
+    e->n_keys = l->n_keys;
+    e->n_columns = l->schema->n;
+    e->keys = calloc(l->n_keys + 1, sizeof(struct key_ids *));
+    e->dictionary = calloc(l->schema->n, sizeof(struct dictionary *));
+    if (!e->keys || !e->dictionary)
+        return -ENOMEM;
+    for (size_t i = 0; i < l->n_keys; i++) {
+        int r = keys_new(e->batch, l->keys[i].column, l->keys[i].n, &e->keys[i]);
+        if (r < 0)
+            return r;
+    }
+    for (size_t i = 0; i < l->schema->n; i++) {
+        int r = l->dictionary[i] ? dictionary_new(e->batch, i, &e->dictionary[i]) : 0;
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+/* ---- Entries to pipelines --------------------------------------------------------------------- */
+
+static void put(struct subscriber *s, struct log_entry *e)
+{
+    atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+    s->sink.put(s->sink.ctx, e);
+}
+
+static void unprepare(struct log_entry *e)
+{
+    for (size_t i = 0; e->keys && i < e->n_keys; i++)
+        keys_free(e->keys[i]);
+    for (size_t i = 0; e->dictionary && i < e->n_columns; i++)
+        dictionary_free(e->dictionary[i]);
+    free(e->keys);
+    free(e->dictionary);
+    e->keys = NULL;
+    e->dictionary = NULL;
+}
+
+/* No pipeline may miss an entry: without memory the stream waits. False: it is leaving. */
+static bool prepare_until_done(struct log *l, struct log_entry *e)
+{
+    for (bool logged = false; dispatch_prepare(l, e) < 0; logged = true) {
+        unprepare(e);
+        if (!logged)
+            log_error("log", "stream '%s': no memory; tried again until there is",
+                      l->name);
+        if (atomic_load_explicit(&l->leaving, memory_order_relaxed))
+            return false;
+        nanosleep(&(struct timespec){.tv_nsec = NO_MEMORY_NS}, NULL);
+    }
+    return true;
+}
+
+static void put_batch(struct log *l, struct log_entry *e)
+{
+    if (!prepare_until_done(l, e))
+        return;
+    metric_add(&l->batches, 1);
+    metric_add(&l->batch_rows, e->batch->n_rows);
+    for (size_t i = 0; i < l->n_subscribers; i++)
+        if (l->subscriber[i]->sink.position < e->position)
+            put(l->subscriber[i], e);
+}
+
+static void put_mark(struct log *l, struct log_entry *e)
+{
+    size_t i = log_find_subscriber(l, e->pipeline);
+    if (i < l->n_subscribers && l->subscriber[i]->sink.position < e->position)
+        put(l->subscriber[i], e);
+}
+
+static void run_call(struct call *c)
+{
+    c->call(c->ctx);
+    pthread_mutex_lock(&c->lock);
+    c->done = c->ran = true;
+    pthread_cond_signal(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void hand_on(struct log *l, struct log_entry *e)
+{
+    fault_point("log_dispatch");
+    if (e->kind == LOG_CALL)
+        run_call(((struct call_entry *)e)->call);
+    else if (e->kind == LOG_BATCH)
+        put_batch(l, e);
+    else
+        put_mark(l, e);
+    if (e->position)
+        atomic_store_explicit(&l->handed_on, e->position, memory_order_relaxed);
+    intake_release(l->intake, e);
+    atomic_store_explicit(&l->queued_rows, intake_rows(l->intake),
+                          memory_order_relaxed);
+    log_entry_unref(e);
+}
+
+/* ---- Checkpoints ------------------------------------------------------------------------------ */
+
+static uint64_t position_of(const struct log *l)
+{
+    return atomic_load_explicit(&l->handed_on, memory_order_relaxed);
+}
+
+static bool has_failed(const struct subscriber *s)
+{
+    return s->sink.failed && s->sink.failed(s->sink.ctx);
+}
+
+static uint64_t stored_of(const struct subscriber *s)
+{
+    return atomic_load_explicit(&s->stored, memory_order_relaxed);
+}
+
+static void put_checkpoint(struct subscriber *s, uint64_t number, uint64_t position)
+{
+    struct log_entry *e;
+    if (entry_new(LOG_CHECKPOINT, &e) < 0)
+        return; /* asked for again, since it is not stored */
+    e->number = number;
+    e->position = position;
+    s->sink.put(s->sink.ctx, e);
+}
+
+static void ask(struct log *l)
+{
+    struct checkpoints *c = &l->checkpoints;
+    c->number++;
+    c->asked = position_of(l);
+    c->asked_us = clock_monotonic_us();
+    c->running = true;
+    fault_point("checkpoint_begin");
+    for (size_t i = 0; i < l->n_subscribers; i++)
+        if (!has_failed(l->subscriber[i]) && stored_of(l->subscriber[i]) < c->asked)
+            put_checkpoint(l->subscriber[i], c->number, c->asked);
+    if (l->options.keeper.keep)
+        l->options.keeper.keep(l->options.keeper.ctx, c->asked);
+}
+
+/* Nobody needs entries up to here to start again. */
+static uint64_t least_stored(const struct log *l, bool with_failed)
+{
+    uint64_t least = l->options.keeper.keep
+                         ? atomic_load_explicit(&l->kept, memory_order_relaxed)
+                         : position_of(l);
+    for (size_t i = 0; i < l->n_subscribers; i++) {
+        const struct subscriber *s = l->subscriber[i];
+        if (stored_of(s) < least && (with_failed ? !s->given_up : !has_failed(s)))
+            least = stored_of(s);
+    }
+    return least;
+}
+
+/* More than three quarters of what the journal may hold. */
+static bool under_pressure(const struct log *l)
+{
+    uint64_t limit = l->journal_limit;
+    return limit && journal_bytes(l->journal) > limit / 4 * 3;
+}
+
+/* A pipeline that has failed holds the journal back as long as there is room. */
+static void give_up_failed(struct log *l)
+{
+    for (size_t i = 0; i < l->n_subscribers; i++) {
+        struct subscriber *s = l->subscriber[i];
+        if (s->given_up || !has_failed(s))
+            continue;
+        s->given_up = true;
+        log_error(
+            "log",
+            "stream '%s': the journal is nearly full; pipeline '%s', which has failed, "
+            "will not get the entries behind %llu any more",
+            l->name, s->sink.pipeline, (unsigned long long)stored_of(s));
+    }
+}
+
+static void trim(struct log *l)
+{
+    struct checkpoints *c = &l->checkpoints;
+    if (!l->journal || l->options.read_only)
+        return;
+    if (under_pressure(l))
+        give_up_failed(l);
+    uint64_t stored = least_stored(l, true);
+    if (stored + 1 <= c->trimmed)
+        return;
+    journal_trim(l->journal, stored + 1);
+    c->trimmed = stored + 1;
+}
+
+/* Is the running one done, is the next one due? */
+static void look_at_checkpoints(struct log *l)
+{
+    struct checkpoints *c = &l->checkpoints;
+    int64_t interval_us = l->options.checkpoint_interval_us;
+    int64_t now_us = clock_monotonic_us();
+    if (!interval_us)
+        return;
+    if (c->running && least_stored(l, false) >= c->asked) {
+        c->running = false;
+        int64_t rested_us = now_us + CHECKPOINT_REST * (now_us - c->asked_us);
+        c->next_us = c->asked_us + interval_us;
+        c->next_us = rested_us > c->next_us ? rested_us : c->next_us;
+        trim(l);
+    }
+    if (!c->running && position_of(l) > c->asked &&
+        (now_us >= c->next_us || under_pressure(l)))
+        ask(l);
+}
+
+static int64_t next_look_us(const struct log *l)
+{
+    const struct checkpoints *c = &l->checkpoints;
+    if (!l->options.checkpoint_interval_us)
+        return INT64_MAX;
+    if (c->running)
+        return clock_monotonic_us() + LOOK_US;
+    return position_of(l) > c->asked ? c->next_us : INT64_MAX;
+}
+
+/* ---- The end ---------------------------------------------------------------------------------- */
+
+static void put_ends(struct log *l)
+{
+    for (size_t i = 0; i < l->n_subscribers; i++) {
+        struct log_entry *e;
+        if (entry_new(LOG_END, &e) < 0) {
+            log_error("log", "stream '%s': no memory to close the windows of '%s'",
+                      l->name, l->subscriber[i]->sink.pipeline);
+            continue;
+        }
+        e->position = position_of(l);
+        l->subscriber[i]->sink.put(l->subscriber[i]->sink.ctx, e);
+    }
+}
+
+static void finish(struct log *l)
+{
+    if (l->end == LOG_LEAVE ||
+        atomic_load_explicit(&l->leaving, memory_order_relaxed) ||
+        atomic_load_explicit(&l->failed, memory_order_relaxed))
+        return;
+    if (l->end == LOG_FINISH)
+        put_ends(l);
+    l->checkpoints.number++;
+    for (size_t i = 0; i < l->n_subscribers; i++)
+        if (!has_failed(l->subscriber[i]))
+            put_checkpoint(l->subscriber[i], l->checkpoints.number, position_of(l));
+    if (l->options.keeper.keep)
+        l->options.keeper.keep(l->options.keeper.ctx, position_of(l));
+}
+
+static void refuse_call(struct log_entry *e)
+{
+    struct call *c = ((struct call_entry *)e)->call;
+    pthread_mutex_lock(&c->lock);
+    c->done = true;
+    pthread_cond_signal(&c->changed);
+    pthread_mutex_unlock(&c->lock);
+}
+
+void *dispatch_run(void *log)
+{
+    struct log *l = log;
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    l->checkpoints.asked = position_of(l);
+    l->checkpoints.next_us = clock_monotonic_us() + l->options.checkpoint_interval_us;
+    for (bool end = false;;) {
+        struct log_entry *e = line_pop(&l->line, next_look_us(l), &end);
+        bool leaving = atomic_load_explicit(&l->leaving, memory_order_relaxed);
+        if (end)
+            break;
+        if (e && leaving && e->kind == LOG_CALL)
+            refuse_call(e);
+        if (e && leaving)
+            log_entry_unref(e); /* the journal has it */
+        else if (e)
+            hand_on(l, e);
+        if (!leaving)
+            look_at_checkpoints(l);
+    }
+    finish(l);
+    return NULL;
+}
+
+/* ---- Calls from other threads ----------------------------------------------------------------- */
+
+int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
+{
+    struct call_entry *e = calloc(1, sizeof(*e));
+    if (!e)
+        return -ENOMEM;
+    struct call c = {.call = function,
+                     .ctx = ctx,
+                     .lock = PTHREAD_MUTEX_INITIALIZER,
+                     .changed = PTHREAD_COND_INITIALIZER};
+    atomic_init(&e->entry.refs, 1);
+    e->entry.kind = LOG_CALL;
+    e->call = &c;
+    static_assert(offsetof(struct call_entry, entry) == 0, "freed as an entry");
+    if (!line_push(&l->line, &e->entry, true))
+        return -ESHUTDOWN;
+    pthread_mutex_lock(&c.lock);
+    while (!c.done)
+        pthread_cond_wait(&c.changed, &c.lock);
+    pthread_mutex_unlock(&c.lock);
+    return c.ran ? 0 : -ESHUTDOWN;
+}
+
+void log_checkpoint(struct log *l, const char *pipeline)
+{
+    size_t i = log_find_subscriber(l, pipeline);
+    if (i < l->n_subscribers)
+        put_checkpoint(l->subscriber[i], ++l->checkpoints.number, position_of(l));
+}
+
+void log_unsubscribe(struct log *l, const char *pipeline)
+{
+    size_t i = log_find_subscriber(l, pipeline);
+    if (i < l->n_subscribers)
+        log_remove_subscriber(l, i);
+}
+
+struct catch_up {
+    struct log *log;
+    struct subscriber *subscriber;
+};
+
+static int catch_up_entry(void *ctx, struct log_entry *e)
+{
+    struct catch_up *c = ctx;
+    const struct log_sink *sink = &c->subscriber->sink;
+    int r = 0;
+    if (e->kind == LOG_BATCH && (r = dispatch_prepare(c->log, e)) == 0)
+        put(c->subscriber, e);
+    else if (e->pipeline && !strcmp(e->pipeline, sink->pipeline))
+        put(c->subscriber, e);
+    log_entry_unref(e);
+    return r;
+}
+
+int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys,
+                    struct error *error)
+{
+    int r = log_add_subscriber(l, sink, ret_keys);
+    if (r < 0)
+        return error_set(error, r, "no memory");
+    struct catch_up c = {.log = l, .subscriber = l->subscriber[l->n_subscribers - 1]};
+    r = replay_range(l, sink->position, position_of(l), catch_up_entry, &c, error);
+    if (r < 0)
+        log_remove_subscriber(l, l->n_subscribers - 1);
+    return r;
+}

@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "log/entry.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* On disk: never change a number. */
+enum stored_kind {
+    STORED_BATCH = 1,
+    STORED_IDLE = 2,
+    STORED_ADVANCE = 3,
+    STORED_SCHEMA = 16, /* from here on without a position */
+    STORED_SOURCE = 17,
+    STORED_KEY = 18,
+};
+
+struct stored_head {
+    uint32_t kind, size; /* of the bytes that follow, without padding */
+};
+
+struct stored_batch {
+    uint32_t source, zero;
+};
+
+struct stored_mark {
+    int64_t time_us;
+    uint32_t source, zero; /* the pipeline's name follows */
+};
+
+struct stored_source {
+    uint32_t number, zero; /* the name follows */
+};
+
+struct stored_key {
+    int64_t taken_us;
+    uint64_t digest, accepted, rejected, position;
+    uint32_t key_size, errors_size; /* both follow */
+};
+
+/* ---- Entries in memory ------------------------------------------------------------------------ */
+
+int entry_new(enum log_kind kind, struct log_entry **ret)
+{
+    struct log_entry *e = calloc(1, sizeof(*e));
+    if (!e)
+        return -ENOMEM;
+    atomic_init(&e->refs, 1);
+    e->kind = kind;
+    *ret = e;
+    return 0;
+}
+
+int entry_mark(enum log_kind kind, const char *pipeline, uint32_t source,
+               int64_t time_us, struct log_entry **ret)
+{
+    struct log_entry *e;
+    int r = entry_new(kind, &e);
+    if (r < 0)
+        return r;
+    e->source = source;
+    e->time_us = time_us;
+    e->pipeline = strdup(pipeline);
+    if (!e->pipeline) {
+        log_entry_unref(e);
+        return -ENOMEM;
+    }
+    *ret = e;
+    return 0;
+}
+
+void log_entry_unref(struct log_entry *e)
+{
+    if (!e || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    for (size_t i = 0; e->keys && i < e->n_keys; i++)
+        keys_free(e->keys[i]);
+    for (size_t i = 0; e->dictionary && i < e->n_columns; i++)
+        dictionary_free(e->dictionary[i]);
+    free(e->keys);
+    free(e->dictionary);
+    free(e->pipeline);
+    batch_unref(e->batch);
+    free(e);
+}
+
+/* ---- To the journal --------------------------------------------------------------------------- */
+
+static size_t padded(size_t size)
+{
+    return (size + 7) & ~(size_t)7;
+}
+
+/* Head and room for `size` bytes, padding zeroed. NULL: no memory. To be followed by stored_end. */
+static char *stored_begin(struct journal *j, enum stored_kind kind, size_t size)
+{
+    if (size > UINT32_MAX)
+        return NULL;
+    const struct stored_head head = {.kind = kind, .size = (uint32_t)size};
+    char *to = journal_room(j, sizeof(head) + padded(size));
+    if (!to)
+        return NULL;
+    memcpy(to, &head, sizeof(head));
+    memset(to + sizeof(head) + size, 0, padded(size) - size);
+    return to + sizeof(head);
+}
+
+static int stored_end(struct journal *j, size_t size)
+{
+    journal_added(j, sizeof(struct stored_head) + padded(size));
+    return 0;
+}
+
+/* A fixed part and a text. */
+static int write_text(struct journal *j, enum stored_kind kind, const void *fixed,
+                      size_t fixed_size, const char *text, size_t size)
+{
+    char *to = stored_begin(j, kind, fixed_size + size);
+    if (!to)
+        return -ENOMEM;
+    memcpy(to, fixed, fixed_size);
+    memcpy(to + fixed_size, text, size);
+    return stored_end(j, fixed_size + size);
+}
+
+static int write_batch(struct journal *j, const struct log_entry *e)
+{
+    const struct stored_batch fixed = {.source = e->source};
+    size_t size = sizeof(fixed) + codec_size(e->batch);
+    char *to = stored_begin(j, STORED_BATCH, size);
+    if (!to)
+        return -ENOMEM;
+    memcpy(to, &fixed, sizeof(fixed));
+    codec_write(e->batch, to + sizeof(fixed));
+    return stored_end(j, size);
+}
+
+int entry_write(struct journal *j, const struct log_entry *e)
+{
+    if (e->kind == LOG_BATCH)
+        return write_batch(j, e);
+    const struct stored_mark fixed = {.time_us = e->time_us, .source = e->source};
+    return write_text(j, e->kind == LOG_IDLE ? STORED_IDLE : STORED_ADVANCE, &fixed,
+                      sizeof(fixed), e->pipeline, strlen(e->pipeline));
+}
+
+int entry_write_schema(struct journal *j, const struct schema *s)
+{
+    size_t size = codec_schema_size(s);
+    char *to = stored_begin(j, STORED_SCHEMA, size);
+    if (!to)
+        return -ENOMEM;
+    codec_schema_write(s, to);
+    return stored_end(j, size);
+}
+
+int entry_write_source(struct journal *j, uint32_t number, const char *name)
+{
+    const struct stored_source fixed = {.number = number};
+    return write_text(j, STORED_SOURCE, &fixed, sizeof(fixed), name, strlen(name));
+}
+
+int entry_write_key(struct journal *j, const struct request_key *key, int64_t taken_us)
+{
+    const struct stored_key fixed = {.taken_us = taken_us,
+                                     .digest = key->digest,
+                                     .accepted = key->answer.accepted,
+                                     .rejected = key->answer.rejected,
+                                     .position = key->answer.position,
+                                     .key_size = (uint32_t)key->size,
+                                     .errors_size = (uint32_t)key->answer.errors_size};
+    size_t size = sizeof(fixed) + key->size + key->answer.errors_size;
+    char *to = stored_begin(j, STORED_KEY, size);
+    if (!to)
+        return -ENOMEM;
+    memcpy(to, &fixed, sizeof(fixed));
+    memcpy(to + sizeof(fixed), key->key, key->size);
+    if (key->answer.errors_size)
+        memcpy(to + sizeof(fixed) + key->size, key->answer.errors,
+               key->answer.errors_size);
+    return stored_end(j, size);
+}
+
+/* ---- From the journal ------------------------------------------------------------------------- */
+
+struct reading {
+    const struct schema *schema;
+    struct codec_map **map;
+    const struct entry_calls *calls;
+};
+
+static int read_schema(struct reading *r, const char *bytes, size_t size)
+{
+    struct codec_map *map;
+    int err = codec_map_new(r->schema, bytes, size, &map);
+    if (err < 0)
+        return err;
+    codec_map_free(*r->map);
+    *r->map = map;
+    return 0;
+}
+
+static int read_source(struct reading *r, const char *bytes, size_t size)
+{
+    struct stored_source fixed;
+    if (size <= sizeof(fixed))
+        return -EBADMSG;
+    memcpy(&fixed, bytes, sizeof(fixed));
+    if (fixed.number == 0 || fixed.number >= LOG_SOURCES_MAX)
+        return -EBADMSG;
+    return r->calls->source(r->calls->ctx, fixed.number, bytes + sizeof(fixed),
+                            size - sizeof(fixed));
+}
+
+static int read_key(struct reading *r, const char *bytes, size_t size)
+{
+    struct stored_key fixed;
+    if (size < sizeof(fixed))
+        return -EBADMSG;
+    memcpy(&fixed, bytes, sizeof(fixed));
+    if (fixed.key_size == 0 || fixed.key_size > REQUEST_KEY_MAX ||
+        size - sizeof(fixed) != (size_t)fixed.key_size + fixed.errors_size)
+        return -EBADMSG;
+    const struct request_key key = {
+        .key = bytes + sizeof(fixed),
+        .size = fixed.key_size,
+        .digest = fixed.digest,
+        .answer = {.accepted = fixed.accepted,
+                   .rejected = fixed.rejected,
+                   .position = fixed.position,
+                   .errors = fixed.errors_size ? (char *)(uintptr_t)bytes +
+                                                     sizeof(fixed) + fixed.key_size
+                                               : NULL,
+                   .errors_size = fixed.errors_size}};
+    return r->calls->key(r->calls->ctx, &key, fixed.taken_us);
+}
+
+static int read_batch(struct reading *r, const char *bytes, size_t size,
+                      struct log_entry **ret)
+{
+    struct stored_batch fixed;
+    if (size < sizeof(fixed) || !*r->map)
+        return -EBADMSG;
+    memcpy(&fixed, bytes, sizeof(fixed));
+    if (fixed.source >= LOG_SOURCES_MAX)
+        return -EBADMSG;
+    struct log_entry *e;
+    int err = entry_new(LOG_BATCH, &e);
+    if (err < 0)
+        return err;
+    e->source = fixed.source;
+    err = codec_read(*r->map, bytes + sizeof(fixed), size - sizeof(fixed), &e->batch);
+    if (err < 0) {
+        log_entry_unref(e);
+        return err;
+    }
+    *ret = e;
+    return 0;
+}
+
+static int read_mark(enum log_kind kind, const char *bytes, size_t size,
+                     struct log_entry **ret)
+{
+    struct stored_mark fixed;
+    char name[256];
+    if (size < sizeof(fixed) || size - sizeof(fixed) >= sizeof(name))
+        return -EBADMSG;
+    memcpy(&fixed, bytes, sizeof(fixed));
+    if (fixed.source >= LOG_SOURCES_MAX)
+        return -EBADMSG;
+    memcpy(name, bytes + sizeof(fixed), size - sizeof(fixed));
+    name[size - sizeof(fixed)] = 0;
+    return entry_mark(kind, name, fixed.source, fixed.time_us, ret);
+}
+
+static int read_positioned(struct reading *r, uint32_t kind, uint64_t position,
+                           const char *bytes, size_t size)
+{
+    struct log_entry *e = NULL;
+    int err = kind == STORED_BATCH  ? read_batch(r, bytes, size, &e)
+              : kind == STORED_IDLE ? read_mark(LOG_IDLE, bytes, size, &e)
+                                    : read_mark(LOG_ADVANCE, bytes, size, &e);
+    if (err < 0)
+        return err;
+    e->position = position;
+    return r->calls->entry(r->calls->ctx, e);
+}
+
+static int read_other(struct reading *r, uint32_t kind, const char *bytes, size_t size)
+{
+    switch (kind) {
+    case STORED_SCHEMA:
+        return read_schema(r, bytes, size);
+    case STORED_SOURCE:
+        return read_source(r, bytes, size);
+    case STORED_KEY:
+        return read_key(r, bytes, size);
+    default:
+        return -EBADMSG;
+    }
+}
+
+int entry_read(const struct journal_frame *f, uint64_t after, uint64_t up_to,
+               const struct schema *schema, struct codec_map **map,
+               const struct entry_calls *calls)
+{
+    struct reading r = {.schema = schema, .map = map, .calls = calls};
+    uint64_t position = f->first;
+    for (size_t at = 0; at < f->size;) {
+        struct stored_head head;
+        if (f->size - at < sizeof(head))
+            return -EBADMSG;
+        memcpy(&head, f->payload + at, sizeof(head));
+        at += sizeof(head);
+        if (padded(head.size) > f->size - at)
+            return -EBADMSG;
+        const char *bytes = f->payload + at;
+        int err = 0;
+        if (head.kind > STORED_ADVANCE || !head.kind) {
+            err = read_other(&r, head.kind, bytes, head.size);
+        } else {
+            if (position > after && position <= up_to)
+                err = read_positioned(&r, head.kind, position, bytes, head.size);
+            position++;
+        }
+        if (err < 0)
+            return err;
+        at += padded(head.size);
+    }
+    return position == f->first + f->n ? 0 : -EBADMSG;
+}

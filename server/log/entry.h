@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Entries of the log, and what they are in the payload of a journal's frame (docs/journal.md):
+ *
+ *      kind size | bytes, to a multiple of 8 || kind size | bytes || ...
+ *
+ * Some have a position (batches, silence), some only say what others need to be read: the schema, the
+ * names of sources, the keys of requests.
+ */
+#ifndef WEIR_LOG_ENTRY_H
+#define WEIR_LOG_ENTRY_H
+
+#include "journal/codec.h"
+#include "log/log.h"
+
+int entry_new(enum log_kind kind, struct log_entry **ret);
+
+/* A mark for one pipeline. -ENOMEM. */
+int entry_mark(enum log_kind kind, const char *pipeline, uint32_t source,
+               int64_t time_us, struct log_entry **ret);
+
+/* ---- To the journal's frame: -ENOMEM where there is no room ---- */
+int entry_write(struct journal *j, const struct log_entry *e);
+int entry_write_schema(struct journal *j, const struct schema *s);
+int entry_write_source(struct journal *j, uint32_t number, const char *name);
+int entry_write_key(struct journal *j, const struct request_key *key, int64_t taken_us);
+
+/* ---- From a frame ---- */
+struct entry_calls {
+    int (*entry)(void *ctx, struct log_entry *e); /* owns it; position is set */
+    int (*source)(void *ctx, uint32_t number, const char *name, size_t size);
+    int (*key)(void *ctx, const struct request_key *key, int64_t taken_us);
+    void *ctx;
+};
+
+/* Reads the entries of a frame with positions in (after, up_to], and all that have none. *map is that of
+ * the schema in force; it is replaced when the frame says another. -EBADMSG: not what a log writes. */
+int entry_read(const struct journal_frame *f, uint64_t after, uint64_t up_to,
+               const struct schema *schema, struct codec_map **map,
+               const struct entry_calls *calls);
+
+#endif

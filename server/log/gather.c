@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The log thread: requests to frames, frames to the journal, tickets, entries to the dispatch thread.
+ *
+ *      intake_take -> frame_add -> [due?] -> frame_commit: journal -> tell -> queue
+ *                                               | no room on the disk: those who wait are told,
+ *                                               |                      the rest is kept and tried again
+ */
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/logger.h"
+#include "log/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define TICK_US    50000  /* how often silence is looked for */
+#define GATHER_MAX 32768u /* gathered rows that are worth no more waiting */
+#define FRAME_BYTES                                                                    \
+    ((size_t)8 << 20) /* of batches; more requests wait for the next frame */
+#define NO_ROOM_US                                                                     \
+    SECOND_US /* requests are refused for so long, then the disk is tried again */
+#define RETRY_US (SECOND_US / 10)
+
+/* ---- Frames ----------------------------------------------------------------------------------- */
+
+static int frame_room(struct frame *f, size_t more)
+{
+    if (f->n + more <= f->room)
+        return 0;
+    size_t room = 2 * f->room + more + 64;
+    struct log_entry **entry = realloc(f->entry, room * sizeof(*entry));
+    if (entry)
+        f->entry = entry;
+    bool *asks = realloc(f->asks, room * sizeof(*asks));
+    if (asks)
+        f->asks = asks;
+    if (!entry || !asks)
+        return -ENOMEM;
+    f->room = room;
+    return 0;
+}
+
+/* There is room for it. */
+static void frame_put(struct frame *f, struct log_entry *e, bool asks)
+{
+    f->asks[f->n] = asks;
+    f->entry[f->n++] = e;
+}
+
+/* Small batches of one source are copied together; large ones go on as they are. */
+static void frame_put_batch(struct frame *f, struct log_entry *e, bool asks)
+{
+    struct batch *b = e->batch;
+    struct log_entry *last = f->open ? f->entry[f->n - 1] : NULL;
+    if (last && last->source == e->source && f->asks[f->n - 1] == asks &&
+        b->n_rows < LOG_GATHER_ROWS && batch_append(last->batch, b) == 0) {
+        last->held_rows += e->held_rows;
+        last->held_bytes += e->held_bytes;
+        last->held_requests += e->held_requests;
+        log_entry_unref(e);
+        return;
+    }
+    frame_put(f, e, asks);
+    f->open = b->n_rows < LOG_GATHER_ROWS;
+    f->due = f->due || !f->open;
+}
+
+static void frame_add(struct log *l, struct intake_item *item)
+{
+    struct frame *f = &l->frame;
+    while (frame_room(f, item->n) < 0)
+        nanosleep(&(struct timespec){.tv_nsec = RETRY_US * 1000}, NULL);
+    if (!f->items)
+        f->since_us = clock_monotonic_us();
+    item->next = NULL;
+    *f->last = item;
+    f->last = &item->next;
+    f->rows += item->rows;
+    f->due = f->due || item->asks || f->rows >= GATHER_MAX;
+    for (size_t i = 0; i < item->n; i++) {
+        frame_put_batch(f, item->entry[i], item->asks);
+        item->entry[i] = NULL;
+    }
+    item->own = item->n > 0;
+    if (f->n) /* of a request without rows: the entry before it */
+        item->last = f->n - 1;
+}
+
+static void frame_clear(struct frame *f)
+{
+    f->n = 0;
+    f->open = f->due = false;
+    f->items = NULL;
+    f->last = &f->items;
+    f->rows = 0;
+    f->retry_us = 0;
+}
+
+/* ---- To the journal --------------------------------------------------------------------------- */
+
+int gather_begin_segment(void *log, struct journal *j)
+{
+    struct log *l = log;
+    int r = entry_write_schema(j, l->schema);
+    for (uint32_t i = 1; r == 0 && i < l->sources_written; i++)
+        r = entry_write_source(j, i, log_source_name(l, i));
+    return r;
+}
+
+/* Names that are not in the journal yet come before the first rows of their sources. */
+static int encode_sources(struct log *l, uint32_t n_sources)
+{
+    int r = 0;
+    for (uint32_t i = l->sources_written; r == 0 && i < n_sources; i++)
+        r = entry_write_source(l->journal, i, log_source_name(l, i));
+    return r;
+}
+
+static int encode(struct log *l, uint32_t n_sources, int64_t taken_us)
+{
+    struct frame *f = &l->frame;
+    int r = encode_sources(l, n_sources);
+    for (size_t i = 0; r == 0 && i < f->n; i++)
+        r = entry_write(l->journal, f->entry[i]);
+    for (struct intake_item *item = f->items; r == 0 && item; item = item->next) {
+        if (!item->key || !item->own)
+            continue;
+        item->key->answer.position = l->position + 1 + item->last;
+        r = entry_write_key(l->journal, item->key, taken_us);
+    }
+    return r;
+}
+
+/* A frame that may or may not have reached the disk must get there: nobody was told that it has not. */
+static int commit_until_done(struct log *l)
+{
+    struct error error = {0};
+    uint64_t first;
+    for (bool logged = false;; logged = true) {
+        int r = journal_commit(l->journal, (uint32_t)l->frame.n, &first, &error);
+        if (r == 0 && logged)
+            log_info("log", "stream '%s': the journal is being written again", l->name);
+        if (r == 0 || r == -ENOSPC || r == -EDQUOT || r == -ENOMEM ||
+            atomic_load_explicit(&l->leaving, memory_order_relaxed))
+            return r;
+        if (!logged)
+            log_error("log", "stream '%s': %s; tried again until it succeeds", l->name,
+                      error.text);
+        nanosleep(&(struct timespec){.tv_nsec = RETRY_US * 1000}, NULL);
+    }
+}
+
+static int frame_write(struct log *l)
+{
+    if (!l->journal || l->options.read_only)
+        return 0;
+    pthread_mutex_lock(&l->names_lock);
+    uint32_t n_sources = l->n_sources;
+    pthread_mutex_unlock(&l->names_lock);
+    int r = encode(l, n_sources, clock_now_us());
+    if (r == 0)
+        r = commit_until_done(l);
+    if (r < 0)
+        journal_abandon(l->journal);
+    else
+        l->sources_written = n_sources;
+    return r;
+}
+
+/* ---- After the journal ------------------------------------------------------------------------ */
+
+static void tell_all(struct log *l, int64_t now_us)
+{
+    struct frame *f = &l->frame;
+    for (struct intake_item *i = f->items; i; i = i->next) {
+        uint64_t position = l->position + (i->last == SIZE_MAX ? 0 : 1 + i->last);
+        if (i->key && i->own) {
+            i->key->answer.position = position;
+            idempotency_complete(l->idempotency, i->key, now_us);
+        }
+        intake_tell(l->intake, i, 0, position);
+    }
+}
+
+static void frame_hand_on(struct log *l)
+{
+    struct frame *f = &l->frame;
+    int64_t now_us = clock_monotonic_us();
+    for (size_t i = 0; i < f->n; i++) {
+        struct log_entry *e = f->entry[i];
+        e->position = ++l->position;
+        if (e->kind == LOG_BATCH)
+            sources_heard(l->clock, e->source, e->batch->span.max_us, now_us);
+        line_push(&l->line, e, false);
+    }
+    for (struct intake_item *i = f->items, *next; i; i = next) {
+        next = i->next;
+        intake_done(i);
+    }
+    frame_clear(f);
+}
+
+/* ---- No room on the disk ---------------------------------------------------------------------- */
+
+/* Takes the entries of those who wait out of the frame; new_index is the number of those left before. */
+static void shed_entries(struct log *l, size_t *new_index)
+{
+    struct frame *f = &l->frame;
+    size_t n = 0;
+    for (size_t i = 0; i < f->n; i++) {
+        new_index[i] = n;
+        if (f->asks[i]) {
+            intake_release(l->intake, f->entry[i]);
+            log_entry_unref(f->entry[i]);
+            continue;
+        }
+        f->entry[n] = f->entry[i];
+        f->asks[n++] = false;
+    }
+    new_index[f->n] = n;
+    f->n = n;
+    f->open = false;
+}
+
+/* What was reserved for it can be used again. */
+static void refuse_item(struct log *l, struct intake_item *i, int why)
+{
+    if (i->key)
+        idempotency_abandon(l->idempotency, i->key->key, i->key->size);
+    intake_tell(l->intake, i, why, 0);
+    intake_done(i);
+}
+
+/* Tells those who wait that nothing of theirs was taken; the others are kept. */
+static void frame_shed(struct log *l, int why)
+{
+    struct frame *f = &l->frame;
+    size_t *new_index = calloc(f->n + 1, sizeof(*new_index));
+    if (!new_index)
+        return; /* everything is kept, and tried again */
+    shed_entries(l, new_index);
+    struct intake_item **link = &f->items;
+    f->rows = 0;
+    while (*link) {
+        struct intake_item *i = *link;
+        if (i->asks && i->own) {
+            *link = i->next;
+            refuse_item(l, i, why);
+            continue;
+        }
+        size_t before = i->last == SIZE_MAX ? 0 : new_index[i->last + 1];
+        i->last = before ? before - 1 : SIZE_MAX;
+        f->rows += i->rows;
+        link = &i->next;
+    }
+    f->last = link;
+    free(new_index);
+}
+
+static void frame_refused(struct log *l, int why)
+{
+    int64_t now_us = clock_monotonic_us();
+    intake_refuse(l->intake, why, now_us + NO_ROOM_US);
+    if (!l->trouble_logged)
+        log_error("log", "stream '%s': %s; requests are refused until there is",
+                  l->name,
+                  why == -EDQUOT   ? "the journal has reached its limit, no room"
+                  : why == -ENOMEM ? "no memory for the journal"
+                                   : "the disk has no room for the journal");
+    l->trouble_logged = true;
+    frame_shed(l, why);
+    if (l->frame.n || l->frame.items)
+        l->frame.retry_us = now_us + RETRY_US;
+    else
+        frame_clear(&l->frame);
+}
+
+static void frame_commit(struct log *l)
+{
+    struct frame *f = &l->frame;
+    for (size_t i = 0; i < f->n; i++)
+        if (f->entry[i]->kind == LOG_BATCH)
+            batch_seal(f->entry[i]->batch);
+    int r = f->n ? frame_write(l) : 0;
+    if (r < 0) {
+        frame_refused(l, r);
+        return;
+    }
+    if (l->trouble_logged) {
+        log_info("log", "stream '%s': there is room for the journal again", l->name);
+        intake_refuse(l->intake, 0, 0);
+        l->trouble_logged = false;
+    }
+    tell_all(l, clock_now_us());
+    fault_point("log_acked");
+    frame_hand_on(l);
+}
+
+/* ---- Silence ---------------------------------------------------------------------------------- */
+
+struct marking {
+    struct log *log;
+    const struct log_sink *sink;
+};
+
+static void add_mark(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us)
+{
+    struct marking *m = ctx;
+    struct frame *f = &m->log->frame;
+    struct log_entry *e;
+    if (entry_mark(kind, m->sink->pipeline, source, time_us, &e) < 0)
+        return; /* said again at the next tick, or by the next batch */
+    if (frame_room(f, 1) < 0) {
+        log_entry_unref(e);
+        return;
+    }
+    frame_put(f, e, false);
+    f->open = false;
+    f->due = true;
+}
+
+static void hear(void *ctx, uint32_t source)
+{
+    struct log *l = ctx;
+    sources_heard(l->clock, source, INT64_MIN, clock_monotonic_us());
+}
+
+/* A source whose rows wait for the pipelines, or that was told to wait, is not silent. */
+static void check_silence(struct log *l, int64_t now_us)
+{
+    intake_heard(l->intake, hear, l);
+    for (struct intake_item *i = l->frame.items; i; i = i->next)
+        hear(l, i->source);
+    pthread_mutex_lock(&l->names_lock);
+    uint32_t n_sources = l->n_sources;
+    pthread_mutex_unlock(&l->names_lock);
+    pthread_mutex_lock(&l->subscribers_lock);
+    for (size_t i = 0; i < l->n_subscribers; i++) {
+        struct subscriber *s = l->subscriber[i];
+        struct marking m = {.log = l, .sink = &s->sink};
+        silence_check(&s->silence, l->clock, n_sources, &s->sink, now_us, add_mark, &m);
+    }
+    pthread_mutex_unlock(&l->subscribers_lock);
+}
+
+/* ---- The thread ------------------------------------------------------------------------------- */
+
+static bool frame_is_due(const struct log *l, int64_t now_us, bool closed)
+{
+    const struct frame *f = &l->frame;
+    if (!f->n && !f->items)
+        return false;
+    if (f->retry_us)
+        return now_us >= f->retry_us;
+    return f->due || closed || now_us >= f->since_us + l->options.linger_us;
+}
+
+static int64_t frame_until(const struct log *l, int64_t tick_us)
+{
+    const struct frame *f = &l->frame;
+    int64_t until_us = f->retry_us ? f->retry_us
+                       : f->items  ? f->since_us + l->options.linger_us
+                                   : tick_us;
+    return until_us < tick_us ? until_us : tick_us;
+}
+
+static void take(struct log *l, int64_t tick_us, bool *ret_closed)
+{
+    struct frame *f = &l->frame;
+    struct intake_item *list =
+        intake_take(l->intake, f->items ? INTAKE_GATHER : INTAKE_WAIT,
+                    f->rows < GATHER_MAX ? GATHER_MAX - f->rows : 0, FRAME_BYTES,
+                    frame_until(l, tick_us), ret_closed);
+    for (struct intake_item *next; list; list = next) {
+        next = list->next;
+        frame_add(l, list);
+    }
+}
+
+/* What could not be written to the end. Its events were not said to be durable. */
+static void give_up(struct log *l)
+{
+    struct frame *f = &l->frame;
+    if (f->rows)
+        log_error("log",
+                  "stream '%s': stopped; %llu events that wait for the journal are "
+                  "lost, none of them was said to be durable",
+                  l->name, (unsigned long long)f->rows);
+    for (size_t i = 0; i < f->n; i++) {
+        intake_release(l->intake, f->entry[i]);
+        log_entry_unref(f->entry[i]);
+    }
+    for (struct intake_item *i = f->items, *next; i; i = next) {
+        next = i->next;
+        refuse_item(l, i, -ESHUTDOWN);
+    }
+    frame_clear(f);
+}
+
+static void gather_loop(struct log *l)
+{
+    int64_t tick_us = clock_monotonic_us() + TICK_US;
+    for (bool closed = false;;) {
+        take(l, tick_us, &closed);
+        int64_t now_us = clock_monotonic_us();
+        if (now_us >= tick_us && !l->frame.retry_us) {
+            check_silence(l, now_us);
+            tick_us = now_us + TICK_US;
+        }
+        if (frame_is_due(l, now_us, closed))
+            frame_commit(l);
+        bool empty = !l->frame.n && !l->frame.items;
+        if (closed && empty)
+            return;
+        if (closed && atomic_load_explicit(&l->leaving, memory_order_relaxed)) {
+            give_up(l);
+            return;
+        }
+    }
+}
+
+static void fail(struct log *l, const struct error *error)
+{
+    l->error = *error;
+    atomic_store_explicit(&l->failed, true, memory_order_release);
+    log_error("log", "stream '%s' takes nothing: %s", l->name, error->text);
+}
+
+void gather_ready(struct log *l)
+{
+    atomic_store_explicit(&l->ready, true, memory_order_release);
+    intake_open(l->intake);
+}
+
+void *gather_run(void *log)
+{
+    struct log *l = log;
+    struct error error = {0};
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL);
+    int r = l->journal ? replay_journal(l, &error) : 0;
+    if (r < 0 && r != -ESHUTDOWN)
+        fail(l, &error);
+    if (r == 0) {
+        gather_ready(l);
+        gather_loop(l);
+    }
+    line_close(&l->line);
+    return NULL;
+}

@@ -1,0 +1,410 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "log/intake.h"
+
+#include "base/clock.h"
+#include "log/log.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct waiting {      /* of one source */
+    uint32_t entries; /* that take room */
+    bool refused;     /* since intake_heard was called last */
+};
+
+struct intake {
+    uint64_t rows_max;
+    size_t bytes_max;
+    struct idempotency *keys;
+
+    pthread_mutex_t lock; /* protects all of this, and the tickets of items */
+    pthread_cond_t work;  /* for the log's thread */
+    pthread_cond_t room;  /* for intake_append with wait */
+    struct intake_item *first, **last;
+    uint64_t rows; /* of entries that were not released */
+    size_t bytes;
+    uint64_t rows_here; /* of items that are not taken */
+    size_t asking;      /* items not taken that somebody waits for */
+    enum intake_patience patience;
+    uint64_t rows_wanted;
+    bool sleeping; /* the log's thread waits */
+    bool open, closed;
+    int refused; /* 0, -ENOSPC, -EDQUOT */
+    int64_t refused_until_us;
+    struct waiter *waiters;
+    struct waiting waiting[LOG_SOURCES_MAX];
+};
+
+int intake_new(uint64_t rows_max, size_t bytes_max, struct idempotency *keys,
+               struct intake **ret)
+{
+    struct intake *k = calloc(1, sizeof(*k));
+    if (!k)
+        return -ENOMEM;
+    k->rows_max = rows_max;
+    k->bytes_max = bytes_max;
+    k->keys = keys;
+    k->last = &k->first;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&k->lock, NULL);
+    pthread_cond_init(&k->work, &monotonic);
+    pthread_cond_init(&k->room, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    *ret = k;
+    return 0;
+}
+
+static void item_free(struct intake_item *item)
+{
+    for (size_t i = 0; i < item->n; i++)
+        log_entry_unref(item->entry[i]);
+    if (item->key)
+        request_answer_free(&item->key->answer);
+    free(item->key);
+    free(item);
+}
+
+void intake_free(struct intake *k)
+{
+    if (!k)
+        return;
+    for (struct intake_item *i = k->first, *next; i; i = next) {
+        next = i->next;
+        item_free(i);
+    }
+    pthread_mutex_destroy(&k->lock);
+    pthread_cond_destroy(&k->work);
+    pthread_cond_destroy(&k->room);
+    free(k);
+}
+
+/* With the lock held: a waiter must be able to say "not any more" until it is called. */
+static void wake_waiters(struct intake *k)
+{
+    while (k->waiters) {
+        struct waiter *w = k->waiters;
+        k->waiters = w->next;
+        if (w->next)
+            w->next->prev = NULL;
+        w->queued = false;
+        w->wake(w->ctx);
+    }
+    pthread_cond_broadcast(&k->room);
+}
+
+void intake_open(struct intake *k)
+{
+    pthread_mutex_lock(&k->lock);
+    k->open = true;
+    wake_waiters(k);
+    pthread_mutex_unlock(&k->lock);
+}
+
+void intake_close(struct intake *k)
+{
+    pthread_mutex_lock(&k->lock);
+    k->closed = true;
+    pthread_cond_signal(&k->work);
+    wake_waiters(k);
+    pthread_mutex_unlock(&k->lock);
+}
+
+/* ---- Putting ---------------------------------------------------------------------------------- */
+
+static struct request_key *copy_key(const struct request_key *key)
+{
+    struct request_key *copy = malloc(sizeof(*copy) + key->size + 1);
+    if (!copy)
+        return NULL;
+    *copy = *key;
+    char *bytes = (char *)(copy + 1);
+    memcpy(bytes, key->key, key->size);
+    bytes[key->size] = 0;
+    copy->key = bytes;
+    copy->answer.errors = NULL;
+    if (!key->answer.errors_size)
+        return copy;
+    copy->answer.errors = malloc(key->answer.errors_size);
+    if (!copy->answer.errors) {
+        free(copy);
+        return NULL;
+    }
+    memcpy(copy->answer.errors, key->answer.errors, key->answer.errors_size);
+    return copy;
+}
+
+/* The batches stay the caller's, or become the caller's again. */
+static void item_refused(struct intake_item *item)
+{
+    for (size_t i = 0; i < item->n; i++)
+        item->entry[i]->batch = NULL;
+    item_free(item);
+}
+
+static int item_entry(struct intake_item *item, struct batch *b)
+{
+    struct log_entry *e;
+    int r = entry_new(LOG_BATCH, &e);
+    if (r < 0)
+        return r;
+    e->batch = b;
+    e->source = item->source;
+    item->entry[item->n++] = e;
+    e->held_rows = b->n_rows;
+    e->held_bytes = batch_memory(b);
+    e->held_requests = 1;
+    item->rows += e->held_rows;
+    item->memory += e->held_bytes;
+    return 0;
+}
+
+/* With all that is allocated for it on its way through the log: there it cannot fail any more. */
+static struct intake_item *item_new(const struct request *r)
+{
+    struct intake_item *item = calloc(1, sizeof(*item) + r->n * sizeof(item->entry[0]));
+    if (!item)
+        return NULL;
+    item->source = r->source;
+    item->ticket = r->ticket;
+    item->asks = r->ticket != NULL;
+    item->last = SIZE_MAX;
+    int err = r->key && !(item->key = copy_key(r->key)) ? -ENOMEM : 0;
+    for (size_t i = 0; err == 0 && i < r->n; i++)
+        err = item_entry(item, r->batch[i]);
+    if (err < 0) {
+        item_refused(item);
+        return NULL;
+    }
+    return item;
+}
+
+/* With the lock held. */
+static int refusal(struct intake *k, const struct intake_item *item)
+{
+    if (k->closed)
+        return -ESHUTDOWN;
+    if (!k->open)
+        return -EAGAIN;
+    if (k->refused && clock_monotonic_us() < k->refused_until_us)
+        return k->refused;
+    if (k->rows && item->rows &&
+        (k->rows + item->rows > k->rows_max ||
+         k->bytes + item->memory > k->bytes_max)) {
+        k->waiting[item->source].refused = true;
+        return -EAGAIN;
+    }
+    return 0;
+}
+
+/* With the lock held: is what there is worth waking the log's thread for? */
+static bool enough(const struct intake *k)
+{
+    return k->first &&
+           (k->patience == INTAKE_WAIT || k->asking || k->rows_here >= k->rows_wanted);
+}
+
+/* With the lock held. */
+static void put(struct intake *k, struct intake_item *item)
+{
+    k->waiting[item->source].entries += (uint32_t)item->n;
+    *k->last = item;
+    k->last = &item->next;
+    k->rows += item->rows;
+    k->rows_here += item->rows;
+    k->bytes += item->memory;
+    k->asking += item->asks;
+    if (item->ticket) {
+        item->ticket->owner = item;
+        item->ticket->waiting = true;
+    }
+    if (k->sleeping && enough(k))
+        pthread_cond_signal(&k->work);
+}
+
+static void wait_for_room(struct intake *k, int r)
+{
+    if (r == -EAGAIN) {
+        pthread_cond_wait(&k->room, &k->lock);
+        return;
+    }
+    struct timespec t = {.tv_sec = k->refused_until_us / SECOND_US,
+                         .tv_nsec = k->refused_until_us % SECOND_US * 1000};
+    pthread_cond_timedwait(&k->room, &k->lock, &t);
+}
+
+int intake_append(struct intake *k, const struct request *r, bool wait)
+{
+    if (!r->n && !r->ticket && !r->key)
+        return 0;
+    struct intake_item *item = item_new(r);
+    if (!item)
+        return -ENOMEM;
+    pthread_mutex_lock(&k->lock);
+    int err = refusal(k, item);
+    while (wait && (err == -EAGAIN || err == -ENOSPC || err == -EDQUOT)) {
+        wait_for_room(k, err);
+        err = refusal(k, item);
+    }
+    if (!err && item->key && !item->asks) { /* before the log's thread can see it */
+        item->key->answer.position = POSITION_UNKNOWN;
+        idempotency_complete(k->keys, item->key, clock_now_us());
+    }
+    if (!err)
+        put(k, item);
+    pthread_mutex_unlock(&k->lock);
+    if (err)
+        item_refused(item);
+    return err;
+}
+
+void intake_wait(struct intake *k, struct waiter *w)
+{
+    pthread_mutex_lock(&k->lock);
+    if (!k->closed && (k->rows || !k->open)) {
+        w->prev = NULL;
+        w->next = k->waiters;
+        if (w->next)
+            w->next->prev = w;
+        k->waiters = w;
+        w->queued = true;
+    } else {
+        w->wake(w->ctx);
+    }
+    pthread_mutex_unlock(&k->lock);
+}
+
+void intake_unwait(struct intake *k, struct waiter *w)
+{
+    pthread_mutex_lock(&k->lock);
+    if (w->queued) {
+        if (w->prev)
+            w->prev->next = w->next;
+        else
+            k->waiters = w->next;
+        if (w->next)
+            w->next->prev = w->prev;
+        w->queued = false;
+    }
+    pthread_mutex_unlock(&k->lock);
+}
+
+void intake_cancel(struct intake *k, struct ticket *t)
+{
+    pthread_mutex_lock(&k->lock);
+    if (t->waiting)
+        ((struct intake_item *)t->owner)->ticket = NULL;
+    t->waiting = false;
+    pthread_mutex_unlock(&k->lock);
+}
+
+/* ---- Taking ----------------------------------------------------------------------------------- */
+
+/* With the lock held. */
+static struct intake_item *cut(struct intake *k, size_t bytes)
+{
+    struct intake_item *list = k->first, *i = list;
+    for (size_t size = 0;; i = i->next) {
+        k->rows_here -= i->rows;
+        k->asking -= i->asks;
+        size += i->memory;
+        if (size >= bytes || !i->next)
+            break;
+    }
+    k->first = i->next;
+    if (!k->first)
+        k->last = &k->first;
+    i->next = NULL;
+    return list;
+}
+
+struct intake_item *intake_take(struct intake *k, enum intake_patience patience,
+                                uint64_t rows_wanted, size_t bytes, int64_t until_us,
+                                bool *ret_closed)
+{
+    struct timespec t = {.tv_sec = until_us / SECOND_US,
+                         .tv_nsec = until_us % SECOND_US * 1000};
+    pthread_mutex_lock(&k->lock);
+    k->patience = patience;
+    k->rows_wanted = rows_wanted;
+    while (!enough(k) && !k->closed && clock_monotonic_us() < until_us) {
+        k->sleeping = true;
+        int r = pthread_cond_timedwait(&k->work, &k->lock, &t);
+        k->sleeping = false;
+        if (r == ETIMEDOUT)
+            break;
+    }
+    struct intake_item *list = k->first ? cut(k, bytes) : NULL;
+    *ret_closed = k->closed && !k->first;
+    pthread_mutex_unlock(&k->lock);
+    return list;
+}
+
+void intake_tell(struct intake *k, struct intake_item *item, int result,
+                 uint64_t position)
+{
+    if (!item->asks)
+        return;
+    pthread_mutex_lock(&k->lock);
+    struct ticket *t = item->ticket;
+    item->ticket = NULL;
+    if (t) {
+        t->waiting = false;
+        t->result = result;
+        t->position = position;
+        t->done(t->ctx);
+    }
+    pthread_mutex_unlock(&k->lock);
+}
+
+void intake_done(struct intake_item *item)
+{
+    item_free(item);
+}
+
+void intake_release(struct intake *k, const struct log_entry *e)
+{
+    if (!e->held_requests)
+        return;
+    pthread_mutex_lock(&k->lock);
+    k->waiting[e->source].entries -= e->held_requests;
+    k->rows -= e->held_rows;
+    k->bytes -= e->held_bytes;
+    wake_waiters(k);
+    pthread_mutex_unlock(&k->lock);
+}
+
+void intake_refuse(struct intake *k, int result, int64_t until_us)
+{
+    pthread_mutex_lock(&k->lock);
+    k->refused = result;
+    k->refused_until_us = until_us;
+    wake_waiters(k);
+    pthread_mutex_unlock(&k->lock);
+}
+
+void intake_heard(struct intake *k, void (*heard)(void *ctx, uint32_t source),
+                  void *ctx)
+{
+    bool said[LOG_SOURCES_MAX];
+    pthread_mutex_lock(&k->lock);
+    for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++) {
+        said[i] = k->waiting[i].entries || k->waiting[i].refused;
+        k->waiting[i].refused = false;
+    }
+    pthread_mutex_unlock(&k->lock);
+    for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++)
+        if (said[i])
+            heard(ctx, i);
+}
+
+uint64_t intake_rows(struct intake *k)
+{
+    pthread_mutex_lock(&k->lock);
+    uint64_t rows = k->rows;
+    pthread_mutex_unlock(&k->lock);
+    return rows;
+}

@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What the files of the log share: gather.c runs the log thread, dispatch.c the dispatch thread, log.c
+ * is what others see.
+ */
+#ifndef WEIR_LOG_INTERNAL_H
+#define WEIR_LOG_INTERNAL_H
+
+#include "log/entry.h"
+#include "log/idempotency.h"
+#include "log/intake.h"
+#include "log/log.h"
+#include "log/sources.h"
+
+#include <pthread.h>
+
+struct subscriber {
+    struct log_sink
+        sink; /* without the arrays that log_subscribe copies; pipeline is a copy */
+    struct silence silence; /* the log thread's, under log.subscribers_lock */
+    _Atomic uint64_t
+        stored; /* its checkpoint in the database; relaxed: it only grows */
+    bool
+        given_up; /* it has failed and the journal was trimmed past it; the dispatch thread's */
+};
+
+/* Entries on their way from the log thread to the dispatch thread: as many as the intake lets in; while the
+ * journal is read at start, and for calls, LINE_MAX. */
+struct line {
+    pthread_mutex_t lock; /* protects the rest */
+    pthread_cond_t arrived, room;
+    struct log_entry *first, **last;
+    size_t n;
+    bool closed;
+};
+
+struct key_list {
+    size_t *column;
+    size_t n;
+};
+
+/* What is written to the journal at once, in order. */
+struct frame {
+    struct log_entry **entry; /* without positions yet */
+    bool *asks; /* of each entry: somebody waits to hear that it is durable */
+    size_t n, room;
+    bool open; /* the last entry takes more rows */
+    struct intake_item *items, **last;
+    uint64_t rows;
+    bool due;         /* it need not wait for more */
+    int64_t since_us; /* of its first request */
+    int64_t retry_us; /* when to try again to write it; 0: it has not failed */
+};
+
+/* Checkpoints of the pipelines; the dispatch thread's. */
+struct checkpoints {
+    uint64_t number;  /* of the last one */
+    uint64_t asked;   /* position of the last one */
+    bool running;     /* not all have stored it yet */
+    int64_t asked_us; /* clock_monotonic_us */
+    int64_t next_us;  /* the next one not before */
+    uint64_t trimmed; /* positions below have been given back */
+};
+
+struct log {
+    char *name;
+    const struct schema *schema;
+    struct log_options options;
+    struct intake *intake;
+    struct idempotency *idempotency;
+    struct journal *journal; /* NULL: none */
+    uint64_t journal_limit;
+    struct line line;
+
+    pthread_mutex_t names_lock; /* protects the names: any thread asks */
+    char *source_name[LOG_SOURCES_MAX];
+    uint32_t n_sources;
+
+    /* The log thread's, once it runs. */
+    pthread_t thread;
+    bool started;
+    uint64_t position; /* of the last entry */
+    struct source_clock clock[LOG_SOURCES_MAX];
+    struct frame frame;
+    uint32_t sources_written; /* names below this number are in the journal */
+    bool trouble_logged;
+    enum log_end end; /* set before `closing` */
+
+    /* The dispatch thread's, once it runs; changed with the lock held. */
+    pthread_t dispatcher;
+    bool dispatching;
+    pthread_mutex_t subscribers_lock; /* protects the list against the log thread */
+    struct subscriber **subscriber;
+    size_t n_subscribers;
+    struct key_list *keys;
+    size_t n_keys;
+    bool *dictionary;           /* of each column */
+    _Atomic uint64_t handed_on; /* position of the last entry; relaxed */
+    struct checkpoints checkpoints;
+    _Atomic uint64_t
+        kept; /* keys of requests up to here are in the database; relaxed */
+
+    _Atomic bool ready;   /* the journal is read; release, acquire */
+    _Atomic bool failed;  /* it cannot be; release after error is written, acquire */
+    _Atomic bool leaving; /* nothing more is handed on; relaxed: soon enough */
+    struct error error;
+
+    _Atomic uint64_t queued_rows, batches, batch_rows, replayed; /* metrics */
+};
+
+/* line.c */
+void line_setup(struct line *l);
+void line_free(struct line *l); /* with what is in it */
+/* Takes the entry in any case; with `bounded` waits while there are LINE_MAX. False: closed, it is dropped. */
+bool line_push(struct line *l, struct log_entry *e, bool bounded);
+/* Waits until deadline_us (clock_monotonic_us; INT64_MAX: for ever). NULL: time-out, or *ret_end: closed and
+ * empty. */
+struct log_entry *line_pop(struct line *l, int64_t deadline_us, bool *ret_end);
+void line_close(struct line *l);
+
+/* gather.c */
+void gather_ready(struct log *l); /* from now on requests are taken */
+void *gather_run(void *log);
+int gather_begin_segment(void *log, struct journal *j); /* for the journal */
+/* replay.c: hands on what the journal has behind `after`, to the dispatch thread's queue. -EBADMSG, -EIO. */
+int replay_journal(struct log *l, struct error *error);
+/* Calls entry(ctx, e) for the entries with positions in (after, up_to]. */
+int replay_range(struct log *l, uint64_t after, uint64_t up_to,
+                 int (*entry)(void *ctx, struct log_entry *e), void *ctx,
+                 struct error *error);
+
+/* dispatch.c */
+void *dispatch_run(void *log);
+/* The passes over whole columns that pipelines share. -ENOMEM. */
+int dispatch_prepare(struct log *l, struct log_entry *e);
+
+/* log.c */
+int log_learn_source(struct log *l, uint32_t number, const char *name, size_t size);
+/* The key list's index; made if need be. -ENOMEM. */
+int log_key_list(struct log *l, const size_t *column, size_t n, size_t *ret);
+int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_keys);
+void log_remove_subscriber(struct log *l, size_t i);
+/* Its index, or n_subscribers. */
+size_t log_find_subscriber(const struct log *l, const char *pipeline);
+
+#endif

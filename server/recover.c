@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "recover.h"
+
+#include "base/clock.h"
+#include "base/logger.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int recover_stream(struct weir *w, struct restore *r, size_t stream,
+                   struct log_options *options, struct error *error)
+{
+    const struct config *c = w->config;
+    int err = restore_stream(r, c->stream[stream].name, &options->kept, error);
+    if (err == -ENOENT)
+        return 0;
+    if (err < 0)
+        return err;
+    options->position = options->least = options->kept;
+    for (size_t i = 0; i < c->n_pipelines; i++) {
+        uint64_t position;
+        if (c->pipeline[i].stream != stream)
+            continue;
+        err = restore_position(r, c->pipeline[i].name, &position, error);
+        if (err == -ENOENT)
+            continue;
+        if (err < 0)
+            return err;
+        options->position = position > options->position ? position : options->position;
+        options->least = position < options->least ? position : options->least;
+    }
+    return 0;
+}
+
+static int know_key(void *ctx, const struct request_key *key, int64_t taken_us)
+{
+    return log_know_key(ctx, key, taken_us);
+}
+
+int recover_keys(struct weir *w, struct restore *r, size_t stream, struct error *error)
+{
+    int64_t since_us = clock_now_us() - w->config->server.idempotency_retain_us;
+    return restore_keys(r, w->config->stream[stream].name, since_us, know_key,
+                        w->log[stream], error);
+}
+
+/* ---- Pipelines -------------------------------------------------------------------------------- */
+
+struct loading {
+    struct pipeline *pipeline;
+    struct error *error;
+};
+
+static int load_block(void *ctx, const char *data, size_t size)
+{
+    struct loading *l = ctx;
+    return checkpoint_load_block(l->pipeline, data, size, l->error);
+}
+
+/* Groups of another definition are given up, and the log says so. */
+static int is_same(struct pipeline *p, const struct restore_checkpoint *c, bool *ret,
+                   struct error *error)
+{
+    char *definition;
+    int err = checkpoint_definition(p, &definition);
+    if (err < 0)
+        return error_set(error, err, "no memory");
+    *ret = strcmp(definition, c->definition) == 0;
+    free(definition);
+    if (!*ret)
+        log_warn(
+            "recover",
+            "pipeline '%s' has another definition than before: it starts afresh "
+            "behind entry %llu; %llu groups of windows that were open are given up",
+            pipeline_config(p)->name, (unsigned long long)c->position,
+            (unsigned long long)c->groups);
+    return 0;
+}
+
+/* What the journal does not have any more cannot be replayed: groups without it would be wrong. */
+static bool journal_has(struct pipeline *p, struct log *log, uint64_t position)
+{
+    uint64_t first = log_first(log);
+    if (position + 1 >= first)
+        return true;
+    log_error("recover",
+              "pipeline '%s' stopped at entry %llu, and the journal begins at %llu: it "
+              "starts "
+              "afresh there",
+              pipeline_config(p)->name, (unsigned long long)position,
+              (unsigned long long)first);
+    return false;
+}
+
+static int load(struct restore *r, struct pipeline *p, struct log *log,
+                const struct restore_checkpoint *c, uint64_t *ret_position,
+                bool *ret_same, struct error *error)
+{
+    struct loading l = {.pipeline = p, .error = error};
+    bool has = journal_has(p, log, c->position), same = false;
+    int err = has ? is_same(p, c, &same, error) : 0;
+    if (err < 0)
+        return err;
+    if (c->marks && (err = checkpoint_load_marks(p, c->marks, c->marks_size, same)) < 0)
+        return error_set(error, err, "its stored watermark is damaged");
+    *ret_position = has ? c->position : log_first(log) - 1;
+    *ret_same = same;
+    return same ? restore_states(r, pipeline_config(p)->name, load_block, &l, error)
+                : 0;
+}
+
+static int begin(struct restore *r, struct log *log, const char *stream,
+                 uint64_t *ret_position, struct error *error)
+{
+    uint64_t kept;
+    int err = restore_stream(r, stream, &kept, error);
+    if (err < 0 && err != -ENOENT)
+        return err;
+    *ret_position = err == -ENOENT ? log_first(log) - 1 : log_end(log);
+    return 0;
+}
+
+int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
+                     struct log *log, uint64_t *ret_position, struct error *error)
+{
+    const struct config_pipeline *c = pipeline_config(p);
+    const struct pipeline_sink sink = {
+        .put = weir_put_results, .checkpoint = weir_put_checkpoint, .ctx = w->store};
+    struct restore_checkpoint stored = {0};
+    int64_t watermark_us = INT64_MIN;
+    bool same = false;
+    int err = restore_watermark(r, c->name, &watermark_us, error);
+    if (err < 0 && err != -ENOENT)
+        return err;
+    err = pipeline_prepare(p, &sink, watermark_us, error);
+    if (err < 0)
+        return err;
+    err = restore_checkpoint(r, c->name, &stored, error);
+    if (err == -ENOENT)
+        err = begin(r, log, w->config->stream[c->stream].name, ret_position, error);
+    else if (err == 0)
+        err = load(r, p, log, &stored, ret_position, &same, error);
+    restore_checkpoint_free(&stored);
+    /* So that the next start finds where it began, whatever happens until its first checkpoint. */
+    if (err == 0 && !same)
+        err = pipeline_first_checkpoint(p, *ret_position, error);
+    if (err < 0)
+        error_prefix(error, "pipeline '%s'", c->name);
+    return err;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From what the database and the journals have to running pipelines: the one way in which a pipeline
+ * starts, whether the server was stopped, killed, or told to reload.
+ *
+ *      checkpoint found, same definition    its groups and watermark; entries behind its position follow
+ *      another definition                   its watermark only: open windows begin anew
+ *      none                                 at the end of the log; of a stream that the database does not
+ *                                           know, at the beginning of its journal
+ */
+#ifndef WEIR_RECOVER_H
+#define WEIR_RECOVER_H
+
+#include "store/restore.h"
+#include "wire.h"
+
+/* How far the database is with a stream, before its log is made: fills in position, kept and least. */
+int recover_stream(struct weir *w, struct restore *r, size_t stream,
+                   struct log_options *options, struct error *error);
+
+/* Keys of requests into the log. */
+int recover_keys(struct weir *w, struct restore *r, size_t stream, struct error *error);
+
+/* Prepares the pipeline and gives it what there is. *ret_position: of the last entry that it knows. */
+int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
+                     struct log *log, uint64_t *ret_position, struct error *error);
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Checkpoints of pipelines into the file: the parts of all workers, in one transaction.
+ */
+#include "base/clock.h"
+#include "store/db.h"
+#include "store/internal.h"
+#include "store/sql.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define NUMBER_SHIFT 40
+#define WORKER_SHIFT 32
+
+int checkpoints_prepare(struct store *s, struct error *error)
+{
+    const struct {
+        sqlite3_stmt **statement;
+        const char *sql;
+    } all[] = {
+        {&s->statement.checkpoint_put, sql_checkpoint_put},
+        {&s->statement.checkpoint_number,
+         "SELECT number FROM weir_checkpoints WHERE pipeline = ?"},
+        {&s->statement.states_clear,
+         "DELETE FROM weir_states WHERE id >= ?1 AND id < ?2"},
+        {&s->statement.state_put, "INSERT OR REPLACE INTO weir_states VALUES (?1, ?2)"},
+        {&s->statement.state_delete, "DELETE FROM weir_states WHERE id = ?1"},
+    };
+    int err = 0;
+    for (size_t i = 0; !err && i < sizeof(all) / sizeof(all[0]); i++)
+        err = db_prepare(s->db, all[i].sql, SQLITE_PREPARE_PERSISTENT, all[i].statement,
+                         error);
+    return err;
+}
+
+void checkpoints_drop(struct store_pipeline *p)
+{
+    for (struct checkpoint *c = p->parts, *next; c; c = next) {
+        next = c->next;
+        checkpoint_free(c);
+    }
+    p->parts = NULL;
+}
+
+void checkpoints_free(struct store *s)
+{
+    sqlite3_finalize(s->statement.checkpoint_put);
+    sqlite3_finalize(s->statement.checkpoint_number);
+    sqlite3_finalize(s->statement.states_clear);
+    sqlite3_finalize(s->statement.state_put);
+    sqlite3_finalize(s->statement.state_delete);
+}
+
+/* ---- Collecting ------------------------------------------------------------------------------- */
+
+void checkpoints_note(struct store_pipeline *p, struct checkpoint *c)
+{
+    struct checkpoint **at = &p->parts;
+    while (*at)
+        at = &(*at)->next;
+    c->next = NULL;
+    *at = c;
+}
+
+/* All workers have given their part of this checkpoint. A worker gives one checkpoint after the other, so
+ * the first in the list is complete first. */
+static bool checkpoints_complete(const struct store_pipeline *p, uint64_t number)
+{
+    unsigned n = 0, workers = 0;
+    for (const struct checkpoint *c = p->parts; c; c = c->next) {
+        if (c->number != number)
+            continue;
+        n++;
+        workers = c->workers;
+    }
+    return n && n == workers;
+}
+
+/* ---- Writing ---------------------------------------------------------------------------------- */
+
+static int checkpoints_step(sqlite3_stmt *statement)
+{
+    sqlite3_step(statement);
+    return sqlite3_reset(statement);
+}
+
+static int checkpoints_put(struct store *s, const struct store_pipeline *p,
+                           uint64_t number)
+{
+    sqlite3_stmt *put = s->statement.checkpoint_put;
+    uint64_t groups = 0;
+    for (const struct checkpoint *c = p->parts; c; c = c->next) {
+        if (c->number != number)
+            continue;
+        groups += c->groups;
+        if (c->worker)
+            continue;
+        sqlite3_bind_int64(put, 2, (sqlite3_int64)c->position);
+        sqlite3_bind_text(put, 3, c->definition, -1, SQLITE_STATIC);
+        sqlite3_bind_null(put, 4);
+        if (c->marks)
+            sqlite3_bind_blob64(put, 4, c->marks, c->marks_size, SQLITE_STATIC);
+    }
+    sqlite3_bind_text(put, 1, p->name, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(put, 5, (sqlite3_int64)groups);
+    sqlite3_bind_int64(put, 6, clock_now_us());
+    return checkpoints_step(put);
+}
+
+static int checkpoints_first(struct store *s, const char *pipeline, sqlite3_int64 *ret)
+{
+    sqlite3_stmt *find = s->statement.checkpoint_number;
+    sqlite3_bind_text(find, 1, pipeline, -1, SQLITE_STATIC);
+    int code = sqlite3_step(find);
+    if (code == SQLITE_ROW)
+        *ret = sqlite3_column_int64(find, 0) << NUMBER_SHIFT;
+    int reset = sqlite3_reset(find);
+    return code == SQLITE_ROW ? SQLITE_OK : reset ? reset : SQLITE_NOTFOUND;
+}
+
+static int checkpoints_clear(struct store *s, sqlite3_int64 first)
+{
+    sqlite3_stmt *clear = s->statement.states_clear;
+    sqlite3_bind_int64(clear, 1, first);
+    sqlite3_bind_int64(clear, 2, first + (INT64_C(1) << NUMBER_SHIFT));
+    return checkpoints_step(clear);
+}
+
+static int checkpoints_write_block(struct store *s, sqlite3_int64 id,
+                                   const struct checkpoint_block *b)
+{
+    sqlite3_stmt *to = b->size ? s->statement.state_put : s->statement.state_delete;
+    sqlite3_bind_int64(to, 1, id);
+    if (b->size)
+        sqlite3_bind_blob64(to, 2, b->data, b->size, SQLITE_STATIC);
+    return checkpoints_step(to);
+}
+
+static int checkpoints_write_part(struct store *s, sqlite3_int64 first,
+                                  const struct checkpoint *c)
+{
+    sqlite3_int64 id = first | (sqlite3_int64)c->worker << WORKER_SHIFT;
+    int code = SQLITE_OK;
+    for (size_t i = 0; !code && i < c->n_blocks; i++)
+        code = checkpoints_write_block(s, id | c->block[i].number, &c->block[i]);
+    return code;
+}
+
+static bool checkpoints_whole(const struct store_pipeline *p, uint64_t number)
+{
+    const struct checkpoint *c = p->parts;
+    while (c->number != number)
+        c = c->next;
+    return c->whole;
+}
+
+static int checkpoints_write_one(struct store *s, const struct store_pipeline *p,
+                                 uint64_t number)
+{
+    sqlite3_int64 first = 0;
+    int code = checkpoints_put(s, p, number);
+    if (!code)
+        code = checkpoints_first(s, p->name, &first);
+    if (!code && checkpoints_whole(p, number))
+        code = checkpoints_clear(s, first);
+    for (const struct checkpoint *c = p->parts; !code && c; c = c->next)
+        if (c->number == number)
+            code = checkpoints_write_part(s, first, c);
+    return code;
+}
+
+int checkpoints_write(struct store *s, const struct store_pipeline *p)
+{
+    int code = SQLITE_OK;
+    const struct checkpoint *c = p->parts, *written = NULL;
+    for (; !code && c && checkpoints_complete(p, c->number); c = c->next) {
+        if (written && written->number >= c->number)
+            continue;
+        code = checkpoints_write_one(s, p, c->number);
+        written = c;
+    }
+    return code;
+}
+
+static void checkpoints_remove(struct store_pipeline *p, uint64_t number)
+{
+    struct checkpoint **at = &p->parts;
+    while (*at) {
+        struct checkpoint *c = *at;
+        if (c->number != number) {
+            at = &c->next;
+            continue;
+        }
+        *at = c->next;
+        checkpoint_free(c);
+    }
+}
+
+void checkpoints_committed(struct store *s, struct store_pipeline *p)
+{
+    while (p->parts && checkpoints_complete(p, p->parts->number)) {
+        uint64_t position = p->parts->position;
+        checkpoints_remove(p, p->parts->number);
+        if (s->options.stored)
+            s->options.stored(s->options.ctx, p->name, position);
+    }
+}

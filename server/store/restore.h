@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a restart goes on from, read from the file through a connection of its own: checkpoints of
+ * pipelines, their groups, keys of requests.
+ */
+#ifndef WEIR_STORE_RESTORE_H
+#define WEIR_STORE_RESTORE_H
+
+#include "base/error.h"
+#include "batch/request.h"
+
+struct restore;
+
+/* A file that store_open has opened. -EIO, ... */
+int restore_open(const char *path, struct restore **ret, struct error *error);
+void restore_close(struct restore *r); /* takes NULL */
+
+/* Up to where the keys of the stream are in the file. -ENOENT: the file does not know the stream. */
+int restore_stream(struct restore *r, const char *stream, uint64_t *ret_position,
+                   struct error *error);
+/* Keys taken at or after since_us, oldest first. Stops with what call returns below 0. */
+int restore_keys(struct restore *r, const char *stream, int64_t since_us,
+                 int (*call)(void *ctx, const struct request_key *key,
+                             int64_t taken_us),
+                 void *ctx, struct error *error);
+
+/* The committed watermark of a pipeline; -ENOENT: none. */
+int restore_watermark(struct restore *r, const char *pipeline, int64_t *ret_us,
+                      struct error *error);
+
+struct restore_checkpoint {
+    uint64_t position, groups;
+    char *definition, *marks; /* malloc'ed; marks NULL: nothing seen */
+    size_t marks_size;
+};
+void restore_checkpoint_free(struct restore_checkpoint *c);
+
+/* -ENOENT: none. */
+int restore_checkpoint(struct restore *r, const char *pipeline,
+                       struct restore_checkpoint *ret, struct error *error);
+/* The blocks of its groups. Stops with what call returns below 0. */
+int restore_states(struct restore *r, const char *pipeline,
+                   int (*call)(void *ctx, const char *data, size_t size), void *ctx,
+                   struct error *error);
+
+/* Position of its checkpoint alone; -ENOENT: none. */
+int restore_position(struct restore *r, const char *pipeline, uint64_t *ret,
+                     struct error *error);
+
+#endif

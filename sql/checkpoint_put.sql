@@ -1,0 +1,8 @@
+INSERT INTO weir_checkpoints (pipeline, position, definition, marks, groups, stored)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+ON CONFLICT (pipeline) DO UPDATE
+SET position = excluded.position,
+    definition = excluded.definition,
+    marks = excluded.marks,
+    groups = excluded.groups,
+    stored = excluded.stored

@@ -1,0 +1,2 @@
+INSERT OR REPLACE INTO weir_dead_letters
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
