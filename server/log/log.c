@@ -198,25 +198,32 @@ static void know_sources(struct log *l, const struct log_sink *sink)
             sources_heard(l->clock, i, sink->source_us[i], now_us);
 }
 
-int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_keys)
+/* Other threads look at the list with the lock held only. -ENOMEM. */
+static int list_subscriber(struct log *l, struct subscriber *s)
 {
+    pthread_mutex_lock(&l->subscribers_lock);
     struct subscriber **list =
         realloc(l->subscriber, (l->n_subscribers + 1) * sizeof(*list));
-    if (list) { /* the log thread looks at it with the lock held only */
-        pthread_mutex_lock(&l->subscribers_lock);
+    if (list) {
         l->subscriber = list;
-        pthread_mutex_unlock(&l->subscribers_lock);
+        l->subscriber[l->n_subscribers++] = s;
     }
-    struct subscriber *s = list ? subscriber_new(sink) : NULL;
-    if (!s || log_key_list(l, sink->key, sink->n_keys, ret_keys) < 0) {
+    pthread_mutex_unlock(&l->subscribers_lock);
+    return list ? 0 : -ENOMEM;
+}
+
+int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_keys)
+{
+    struct subscriber *s = subscriber_new(sink);
+    int r = s ? log_key_list(l, sink->key, sink->n_keys, ret_keys) : -ENOMEM;
+    if (r == 0)
+        r = list_subscriber(l, s);
+    if (r < 0) {
         subscriber_free(s);
-        return -ENOMEM;
+        return r;
     }
     for (size_t i = 0; sink->dictionary && i < l->schema->n; i++)
         l->dictionary[i] = l->dictionary[i] || sink->dictionary[i];
-    pthread_mutex_lock(&l->subscribers_lock);
-    l->subscriber[l->n_subscribers++] = s;
-    pthread_mutex_unlock(&l->subscribers_lock);
     return 0;
 }
 

@@ -135,6 +135,67 @@ static void keys_are_read_before_their_entries(void **state)
     }
 }
 
+/* ---- Pipelines that come and go --------------------------------------------------------------- */
+
+struct newcomer {
+    struct fixture *fixture;
+    uint64_t missed; /* log_position when it came */
+    int result;
+};
+
+static void come_anew(void *ctx)
+{
+    struct newcomer *c = ctx;
+    struct fixture *f = c->fixture;
+    struct sink *s = &f->sink[1];
+    struct error error = {0};
+    log_unsubscribe(f->log, s->name);
+    pthread_mutex_lock(&f->lock);
+    for (size_t i = 0; i < s->n; i++)
+        log_entry_unref(s->entry[i]);
+    s->n = 0;
+    pthread_mutex_unlock(&f->lock);
+    c->missed = log_position(f->log);
+    struct log_sink sink = sink_of(s);
+    c->result = log_resubscribe(f->log, &sink, &s->keys, &error);
+}
+
+static _Atomic bool storing;
+
+static void *store_again_and_again(void *ctx)
+{
+    struct fixture *f = ctx;
+    while (storing)
+        log_stored(f->log, "b", 0);
+    return NULL;
+}
+
+static void who_comes_later_gets_what_it_missed(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t thread;
+    f->sink[0].idle_us = 1; /* the log thread looks at the list, too */
+    fixture_open(f);
+    fixture_wait_ready(f);
+    storing = true;
+    assert_int_equal(pthread_create(&thread, NULL, store_again_and_again, f), 0);
+    struct newcomer c = {.fixture = f};
+    int64_t next = 0;
+    for (int i = 0; i < 100; i++) {
+        uint64_t position = fixture_durable(f, 0, next, 3, NULL);
+        next += 3;
+        f->sink[1].position = 0;
+        assert_int_equal(log_call(f->log, come_anew, &c), 0);
+        assert_int_equal(c.result, 0);
+        assert_true(c.missed >= position - 1);
+    }
+    storing = false;
+    pthread_join(thread, NULL);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, next);
+    sink_check(&f->sink[1], 1, 0, next);
+}
+
 int main(void)
 {
     hash_setup();
@@ -148,6 +209,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(keys_are_known_again, fixture_setup,
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(keys_are_read_before_their_entries,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(who_comes_later_gets_what_it_missed,
                                         fixture_setup, fixture_teardown),
     };
     return cmocka_run_group_tests_name("recovery", tests, NULL, NULL);
