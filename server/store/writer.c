@@ -223,6 +223,13 @@ static bool writer_purge(struct store *s, size_t rows)
     return purge_run(s, budget, &more) == SQLITE_OK && more;
 }
 
+static void writer_calls(struct store *s, const struct inbox_item *list)
+{
+    for (const struct inbox_item *i = list; i; i = i->next)
+        if (i->call)
+            i->call->result = i->call->call(s, i->call->ctx);
+}
+
 void *writer_run(void *store)
 {
     struct store *s = store;
@@ -241,6 +248,7 @@ void *writer_run(void *store)
             inbox_fail(s->inbox);
             return NULL;
         }
+        writer_calls(s, list);
         if (list)
             inbox_done(s->inbox);
         inbox_item_free(list);
