@@ -438,6 +438,7 @@ static void fail(struct log *l, const struct error *error)
     l->error = *error;
     atomic_store_explicit(&l->failed, true, memory_order_release);
     log_error("log", "stream '%s' takes nothing: %s", l->name, error->text);
+    intake_close(l->intake); /* nobody waits for room that never comes */
 }
 
 void gather_ready(struct log *l)

@@ -160,6 +160,64 @@ static void come_anew(void *ctx)
     c->result = log_resubscribe(f->log, &sink, &s->keys, &error);
 }
 
+static void forget_and_close(struct fixture *f)
+{
+    log_close(f->log, LOG_FINISH, INT64_MAX);
+    log_forget(f->log);
+    fixture_leave(f);
+}
+
+static void what_is_not_stored_is_not_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_durable(f, 0, 0, 3, "key");
+    f->sink[0].stores = false;
+    forget_and_close(f);
+    f->sink[0].stores = true;
+    f->keeps = false;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    forget_and_close(f);
+    sink_check(&f->sink[0], 1, 0, 3);
+    f->keeps = true;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_string_equal(fixture_keys(f, 0, 1), "key@1 ");
+    forget_and_close(f);
+    sink_check(&f->sink[0], 1, 0, 3);
+    f->options.position = f->options.least = f->options.kept = f->sink[0].position = 1;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_int_equal(log_end(f->log), 1);
+    assert_int_equal(log_first(f->log), 2);
+    fixture_leave(f);
+    assert_int_equal(f->sink[0].n, 0);
+}
+
+static void names_outlive_what_is_forgotten(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t a, b;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_int_equal(log_source(f->log, "left", 4, &a), 0);
+    assert_int_equal(log_source(f->log, "right", 5, &b), 0);
+    fixture_durable(f, b, 0, 3, NULL);
+    forget_and_close(f);
+    f->options.position = f->options.least = f->options.kept = f->sink[0].position = 1;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_string_equal(log_source_name(f->log, a), "left");
+    assert_string_equal(log_source_name(f->log, b), "right");
+    assert_int_equal(fixture_durable(f, b, 3, 1, NULL), 2);
+    fixture_leave(f);
+    fixture_open(f);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 2, 3, 4);
+}
+
 static _Atomic bool storing;
 
 static void *store_again_and_again(void *ctx)
@@ -210,6 +268,10 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(keys_are_read_before_their_entries,
                                         fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(what_is_not_stored_is_not_forgotten,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(names_outlive_what_is_forgotten, fixture_setup,
+                                        fixture_teardown),
         cmocka_unit_test_setup_teardown(who_comes_later_gets_what_it_missed,
                                         fixture_setup, fixture_teardown),
     };
