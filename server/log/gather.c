@@ -236,11 +236,18 @@ static void shed_entries(struct log *l, size_t *new_index)
     f->open = false;
 }
 
+static void hear(void *ctx, uint32_t source)
+{
+    struct log *l = ctx;
+    sources_heard(l->clock, source, INT64_MIN, clock_monotonic_us());
+}
+
 /* What was reserved for it can be used again. */
 static void refuse_item(struct log *l, struct intake_item *i, int why)
 {
     if (i->key)
         idempotency_abandon(l->idempotency, i->key->key, i->key->size);
+    hear(l, i->source);
     intake_tell(l->intake, i, why, 0);
     intake_done(i);
 }
@@ -333,26 +340,19 @@ static void add_mark(void *ctx, enum log_kind kind, uint32_t source, int64_t tim
     f->due = true;
 }
 
-static void hear(void *ctx, uint32_t source)
-{
-    struct log *l = ctx;
-    sources_heard(l->clock, source, INT64_MIN, clock_monotonic_us());
-}
-
 /* A source whose rows wait for the pipelines, or that was told to wait, is not silent. */
 static void check_silence(struct log *l, int64_t now_us)
 {
     intake_heard(l->intake, hear, l);
     for (struct intake_item *i = l->frame.items; i; i = i->next)
         hear(l, i->source);
-    pthread_mutex_lock(&l->names_lock);
-    uint32_t n_sources = l->n_sources;
-    pthread_mutex_unlock(&l->names_lock);
     pthread_mutex_lock(&l->subscribers_lock);
     for (size_t i = 0; i < l->n_subscribers; i++) {
         struct subscriber *s = l->subscriber[i];
         struct marking m = {.log = l, .sink = &s->sink};
-        silence_check(&s->silence, l->clock, n_sources, &s->sink, now_us, add_mark, &m);
+        silence_check(&s->silence, l->clock, LOG_SOURCES_MAX, &s->sink, now_us,
+                      add_mark,
+                      &m); /* also those without a name: see log_sink.source_us */
     }
     pthread_mutex_unlock(&l->subscribers_lock);
 }
@@ -443,6 +443,10 @@ static void fail(struct log *l, const struct error *error)
 
 void gather_ready(struct log *l)
 {
+    /* Nobody could send until now. */
+    for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++)
+        if (l->clock[i].seen)
+            hear(l, i);
     atomic_store_explicit(&l->ready, true, memory_order_release);
     intake_open(l->intake);
 }

@@ -115,7 +115,7 @@ struct log_sink {
     const bool *dictionary; /* of each column of the schema: one is wanted */
     /* True: it stores no more checkpoints, and holds nothing up but the journal. Any thread. NULL: never */
     bool (*failed)(void *ctx);
-    /* Newest event times that it knows of from before, by source; INT64_MIN: none. */
+    /* Newest event times that it knows of from before, by source, which need not have a name any more; INT64_MIN: none. */
     const int64_t *source_us;
     uint32_t n_sources;
 };

@@ -135,6 +135,50 @@ static void keys_are_read_before_their_entries(void **state)
     }
 }
 
+/* ---- Silence ---------------------------------------------------------------------------------- */
+
+#define IDLE_US (SECOND_US / 2)
+
+static void wait_us(int64_t us)
+{
+    int64_t until_us = clock_monotonic_us() + us;
+    while (clock_monotonic_us() < until_us)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* Reading the journal takes longer than a source may be silent: nobody could send meanwhile. */
+static void nobody_is_silent_while_the_journal_is_read(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    for (int64_t i = 0; i < 40; i++)
+        fixture_durable(f, 0, i, 1, NULL);
+    fixture_leave(f);
+    f->sink[0].idle_us = IDLE_US;
+    fixture_gate(f, true);
+    fixture_open(f);
+    wait_us(2 * IDLE_US);
+    int64_t since_us = clock_monotonic_us();
+    fixture_gate(f, false);
+    fixture_wait_kind(f, &f->sink[0], LOG_IDLE);
+    assert_true(clock_monotonic_us() - since_us >= IDLE_US);
+    fixture_leave(f);
+}
+
+/* A watermark may know a source by a number that no name has any more. */
+static void a_source_without_a_name_becomes_idle(void **state)
+{
+    struct fixture *f = *state;
+    int64_t source_us[] = {INT64_MIN, INT64_MIN, 5 * SECOND_US};
+    f->sink[0].idle_us = IDLE_US;
+    f->sink[0].source_us = source_us;
+    f->sink[0].n_sources = 3;
+    fixture_open(f);
+    assert_int_equal(fixture_wait_kind(f, &f->sink[0], LOG_IDLE)->source, 2);
+    fixture_leave(f);
+}
+
 /* ---- Pipelines that come and go --------------------------------------------------------------- */
 
 struct newcomer {
@@ -272,6 +316,10 @@ int main(void)
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(names_outlive_what_is_forgotten, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(nobody_is_silent_while_the_journal_is_read,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_source_without_a_name_becomes_idle,
+                                        fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(who_comes_later_gets_what_it_missed,
                                         fixture_setup, fixture_teardown),
     };
