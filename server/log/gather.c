@@ -23,7 +23,8 @@
     ((size_t)8 << 20) /* of batches; more requests wait for the next frame */
 #define NO_ROOM_US                                                                     \
     SECOND_US /* requests are refused for so long, then the disk is tried again */
-#define RETRY_US (SECOND_US / 10)
+#define RETRY_US   (SECOND_US / 10)
+#define CLOSING_US (SECOND_US / 100)
 
 /* ---- Frames ----------------------------------------------------------------------------------- */
 
@@ -282,13 +283,12 @@ static void frame_refused(struct log *l, int why)
 {
     int64_t now_us = clock_monotonic_us();
     intake_refuse(l->intake, why, now_us + NO_ROOM_US);
-    if (!l->trouble_logged)
+    if (!atomic_exchange_explicit(&l->no_room, true, memory_order_relaxed))
         log_error("log", "stream '%s': %s; requests are refused until there is",
                   l->name,
                   why == -EDQUOT   ? "the journal has reached its limit, no room"
                   : why == -ENOMEM ? "no memory for the journal"
                                    : "the disk has no room for the journal");
-    l->trouble_logged = true;
     frame_shed(l, why);
     if (l->frame.n || l->frame.items)
         l->frame.retry_us = now_us + RETRY_US;
@@ -302,15 +302,15 @@ static void frame_commit(struct log *l)
     for (size_t i = 0; i < f->n; i++)
         if (f->entry[i]->kind == LOG_BATCH)
             batch_seal(f->entry[i]->batch);
+    f->open = false;
     int r = f->n ? frame_write(l) : 0;
     if (r < 0) {
         frame_refused(l, r);
         return;
     }
-    if (l->trouble_logged) {
+    if (atomic_exchange_explicit(&l->no_room, false, memory_order_relaxed)) {
         log_info("log", "stream '%s': there is room for the journal again", l->name);
         intake_refuse(l->intake, 0, 0);
-        l->trouble_logged = false;
     }
     tell_all(l, clock_now_us());
     fault_point("log_acked");
@@ -430,6 +430,8 @@ static void gather_loop(struct log *l)
             give_up(l);
             return;
         }
+        if (closed) /* intake_take does not wait any more */
+            nanosleep(&(struct timespec){.tv_nsec = CLOSING_US * 1000}, NULL);
     }
 }
 

@@ -76,8 +76,8 @@ struct log;
 /* Where requests with keys are kept once the journal is trimmed (the database). */
 struct log_keeper {
     /* The stream is at `position`; keys of requests up to it that were not given before follow from
-     * log_keys. Takes effect when the caller says so with log_kept. */
-    void (*keep)(void *ctx, uint64_t position);
+     * log_keys. Takes effect when the caller says so with log_kept. Below 0: not this time. */
+    int (*keep)(void *ctx, uint64_t position);
     void *ctx;
 };
 

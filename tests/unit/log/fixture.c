@@ -107,7 +107,7 @@ struct log_sink sink_of(struct sink *s)
                              .n_sources = s->n_sources};
 }
 
-static void keep(void *ctx, uint64_t position)
+static int keep(void *ctx, uint64_t position)
 {
     struct fixture *f = ctx;
     pthread_mutex_lock(&f->lock);
@@ -117,6 +117,7 @@ static void keep(void *ctx, uint64_t position)
     pthread_mutex_unlock(&f->lock);
     if (keeps)
         log_kept(f->log, position);
+    return 0;
 }
 
 /* ---- From beginning to end -------------------------------------------------------------------- */
