@@ -106,16 +106,19 @@ int weir_put_checkpoint(void *store, const char *pipeline, struct checkpoint *c)
 static void store_stored(void *ctx, const char *pipeline, uint64_t position)
 {
     const struct weir *w = ctx;
+    if (!atomic_load_explicit(&w->wired, memory_order_acquire))
+        return; /* the checkpoint that a pipeline begins with: its log knows */
     for (size_t i = 0; i < w->config->n_streams; i++)
-        if (w->log[i])
-            log_stored(w->log[i], pipeline, position);
+        log_stored(w->log[i], pipeline, position);
 }
 
 static void store_kept(void *ctx, const char *stream, uint64_t position)
 {
     const struct weir *w = ctx;
+    if (!atomic_load_explicit(&w->wired, memory_order_acquire))
+        return;
     for (size_t i = 0; i < w->config->n_streams; i++)
-        if (!strcmp(w->config->stream[i].name, stream) && w->log[i])
+        if (!strcmp(w->config->stream[i].name, stream))
             log_kept(w->log[i], position);
 }
 
@@ -394,6 +397,7 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
     restore_close(restore);
     if (r == 0 && (r = store_flush(w->store)) < 0)
         error_set(error, r, "the database cannot be written to");
+    atomic_store_explicit(&w->wired, r == 0, memory_order_release);
     for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
         r = log_start(w->log[i], error);
     return r;

@@ -36,6 +36,7 @@ struct weir {
     struct log **log;             /* config->n_streams */
     struct source_stream *stream; /* config->n_streams */
     struct weir_intake *intake;   /* config->n_streams */
+    _Atomic bool wired;           /* all logs are made: release, acquire */
     char *journal;     /* folder of the journals, a folder for each stream in it */
     bool skip_damaged; /* --skip-damaged: go on where a journal cannot be read */
     bool lost;         /* results that were not committed at the end */
