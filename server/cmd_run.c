@@ -200,6 +200,8 @@ static int push(struct weir *w, size_t stream, const struct run_options *o,
     int status = file_exit_code(r);
     if (status == EXIT_SUCCESS && result->rejected)
         status = EXIT_BAD_INPUT;
+    if (log_failed(w->log[stream], &error))
+        return EXIT_IO; /* the log has said why */
     return weir_failed(w) ? EXIT_FAILURE : status;
 }
 
@@ -212,8 +214,10 @@ static int run(const struct run_options *o)
     int r = weir_load(o->config, &w, &status, &error);
     if (r == 0 && (r = find_stream(w, o->stream, &stream, &error)) < 0)
         status = EXIT_USAGE;
-    if (r == 0)
+    if (r == 0) {
+        w->only = o->stream;
         r = weir_open_store(w, o->database, &status, &error);
+    }
     if (r == 0)
         r = weir_start(w, WEIR_RUN, &status, &error);
     struct source_result *result = r == 0 ? calloc(1, sizeof(*result)) : NULL;

@@ -109,7 +109,8 @@ static void store_stored(void *ctx, const char *pipeline, uint64_t position)
     if (!atomic_load_explicit(&w->wired, memory_order_acquire))
         return; /* the checkpoint that a pipeline begins with: its log knows */
     for (size_t i = 0; i < w->config->n_streams; i++)
-        log_stored(w->log[i], pipeline, position);
+        if (w->log[i])
+            log_stored(w->log[i], pipeline, position);
 }
 
 static void store_kept(void *ctx, const char *stream, uint64_t position)
@@ -118,7 +119,7 @@ static void store_kept(void *ctx, const char *stream, uint64_t position)
     if (!atomic_load_explicit(&w->wired, memory_order_acquire))
         return;
     for (size_t i = 0; i < w->config->n_streams; i++)
-        if (!strcmp(w->config->stream[i].name, stream))
+        if (!strcmp(w->config->stream[i].name, stream) && w->log[i])
             log_kept(w->log[i], position);
 }
 
@@ -380,6 +381,21 @@ static int make_journal_folder(const struct weir *w, struct error *error)
     return error_set(error, err, "journal '%s': %s", w->journal, strerror(-err));
 }
 
+/* All streams that are to run, each with its first checkpoints in the file. */
+static int start_streams(struct weir *w, enum weir_mode mode, struct restore *r,
+                         struct error *error)
+{
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < w->config->n_streams; i++) {
+        if (w->only && strcmp(w->config->stream[i].name, w->only))
+            continue;
+        err = start_stream(w, mode, i, r, error);
+        if (err == 0 && (err = store_flush(w->store)) < 0)
+            error_set(error, err, "the database cannot be written to");
+    }
+    return err;
+}
+
 int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error *error)
 {
     struct restore *restore = NULL;
@@ -389,17 +405,12 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
         *ret_exit = EXIT_CANNOT_CREATE;
     if (r == 0)
         r = restore_open(store_path(w->store), &restore, error);
-    for (size_t i = 0; r == 0 && i < w->config->n_streams; i++) {
-        r = start_stream(w, mode, i, restore, error);
-        if (r == -EBADMSG)
-            *ret_exit = EXIT_IO;
-    }
+    if (r == 0 && (r = start_streams(w, mode, restore, error)) == -EBADMSG)
+        *ret_exit = EXIT_IO;
     restore_close(restore);
-    if (r == 0 && (r = store_flush(w->store)) < 0)
-        error_set(error, r, "the database cannot be written to");
     atomic_store_explicit(&w->wired, r == 0, memory_order_release);
     for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
-        r = log_start(w->log[i], error);
+        r = w->log[i] ? log_start(w->log[i], error) : 0;
     return r;
 }
 

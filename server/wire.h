@@ -38,6 +38,7 @@ struct weir {
     struct weir_intake *intake;   /* config->n_streams */
     _Atomic bool wired;           /* all logs are made: release, acquire */
     char *journal;     /* folder of the journals, a folder for each stream in it */
+    const char *only;  /* WEIR_RUN: this stream runs, others stay as they are */
     bool skip_damaged; /* --skip-damaged: go on where a journal cannot be read */
     bool lost;         /* results that were not committed at the end */
 };

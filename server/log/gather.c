@@ -120,18 +120,28 @@ static int encode_sources(struct log *l, uint32_t n_sources)
     return r;
 }
 
+/* Keys come before the entries they belong to: when the journal is read again, a checkpoint at an entry
+ * finds them known. */
+static int encode_keys(struct log *l, int64_t taken_us)
+{
+    int r = 0;
+    for (struct intake_item *i = l->frame.items; r == 0 && i; i = i->next) {
+        if (!i->key || !i->own)
+            continue;
+        i->key->answer.position = l->position + 1 + i->last;
+        r = entry_write_key(l->journal, i->key, taken_us);
+    }
+    return r;
+}
+
 static int encode(struct log *l, uint32_t n_sources, int64_t taken_us)
 {
     struct frame *f = &l->frame;
     int r = encode_sources(l, n_sources);
+    if (r == 0)
+        r = encode_keys(l, taken_us);
     for (size_t i = 0; r == 0 && i < f->n; i++)
         r = entry_write(l->journal, f->entry[i]);
-    for (struct intake_item *item = f->items; r == 0 && item; item = item->next) {
-        if (!item->key || !item->own)
-            continue;
-        item->key->answer.position = l->position + 1 + item->last;
-        r = entry_write_key(l->journal, item->key, taken_us);
-    }
     return r;
 }
 
@@ -428,6 +438,7 @@ static void fail(struct log *l, const struct error *error)
     l->error = *error;
     atomic_store_explicit(&l->failed, true, memory_order_release);
     log_error("log", "stream '%s' takes nothing: %s", l->name, error->text);
+    intake_close(l->intake); /* nobody waits for room that never comes */
 }
 
 void gather_ready(struct log *l)

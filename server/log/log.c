@@ -198,25 +198,32 @@ static void know_sources(struct log *l, const struct log_sink *sink)
             sources_heard(l->clock, i, sink->source_us[i], now_us);
 }
 
-int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_keys)
+/* Other threads look at the list with the lock held only. -ENOMEM. */
+static int list_subscriber(struct log *l, struct subscriber *s)
 {
+    pthread_mutex_lock(&l->subscribers_lock);
     struct subscriber **list =
         realloc(l->subscriber, (l->n_subscribers + 1) * sizeof(*list));
-    if (list) { /* the log thread looks at it with the lock held only */
-        pthread_mutex_lock(&l->subscribers_lock);
+    if (list) {
         l->subscriber = list;
-        pthread_mutex_unlock(&l->subscribers_lock);
+        l->subscriber[l->n_subscribers++] = s;
     }
-    struct subscriber *s = list ? subscriber_new(sink) : NULL;
-    if (!s || log_key_list(l, sink->key, sink->n_keys, ret_keys) < 0) {
+    pthread_mutex_unlock(&l->subscribers_lock);
+    return list ? 0 : -ENOMEM;
+}
+
+int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_keys)
+{
+    struct subscriber *s = subscriber_new(sink);
+    int r = s ? log_key_list(l, sink->key, sink->n_keys, ret_keys) : -ENOMEM;
+    if (r == 0)
+        r = list_subscriber(l, s);
+    if (r < 0) {
         subscriber_free(s);
-        return -ENOMEM;
+        return r;
     }
     for (size_t i = 0; sink->dictionary && i < l->schema->n; i++)
         l->dictionary[i] = l->dictionary[i] || sink->dictionary[i];
-    pthread_mutex_lock(&l->subscribers_lock);
-    l->subscriber[l->n_subscribers++] = s;
-    pthread_mutex_unlock(&l->subscribers_lock);
     return 0;
 }
 
@@ -446,10 +453,40 @@ void log_close(struct log *l, enum log_end end, int64_t deadline_us)
     l->dispatching = false;
 }
 
+/* The database has all that the log has had. */
+static bool all_is_stored(struct log *l)
+{
+    bool all = !atomic_load_explicit(&l->failed, memory_order_acquire) &&
+               (!l->options.keeper.keep ||
+                atomic_load_explicit(&l->kept, memory_order_relaxed) >= l->position);
+    for (size_t i = 0; i < l->n_subscribers; i++)
+        all = all && atomic_load_explicit(&l->subscriber[i]->stored,
+                                          memory_order_relaxed) >= l->position;
+    return all;
+}
+
+/* An empty journal whose first frame says what sources are called: what is stored knows them by number. */
+static int begin_anew(struct log *l, struct error *error)
+{
+    uint64_t first;
+    int r = journal_restart(l->journal, l->position + 1);
+    if (r < 0)
+        return error_set(error, r, "%s", strerror(-r));
+    l->sources_written = l->n_sources;
+    return journal_commit(l->journal, 0, &first, error);
+}
+
 void log_forget(struct log *l)
 {
-    if (l->journal && journal_restart(l->journal, l->position + 1) < 0)
-        log_error("log", "stream '%s': the journal cannot be begun anew", l->name);
+    struct error error = {0};
+    if (!l->journal)
+        return;
+    if (!all_is_stored(l))
+        log_warn("log", "stream '%s': not all is in the database, the journal is kept",
+                 l->name);
+    else if (begin_anew(l, &error) < 0)
+        log_error("log", "stream '%s': the journal cannot be begun anew: %s", l->name,
+                  error.text);
 }
 
 void log_free(struct log *l)

@@ -198,7 +198,8 @@ enum log_end {
 /* Takes nothing more, ends as said, waits for that. From deadline_us on (clock_monotonic_us) nothing more
  * is handed on: what is in the journal is there at the next start. */
 void log_close(struct log *l, enum log_end end, int64_t deadline_us);
-/* After LOG_FINISH, once all is committed: the journal begins anew behind the last entry. */
+/* After LOG_FINISH, once all is committed: the journal begins anew behind the last entry. What is not in the
+ * database stays there. */
 void log_forget(struct log *l);
 void log_free(struct log *l);
 
