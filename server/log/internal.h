@@ -116,6 +116,12 @@ bool line_push(struct line *l, struct log_entry *e, bool bounded);
 /* Waits until deadline_us (clock_monotonic_us; INT64_MAX: for ever). NULL: time-out, or *ret_end: closed and
  * empty. */
 struct log_entry *line_pop(struct line *l, int64_t deadline_us, bool *ret_end);
+/* The first one, if fits(ctx, it) says so; waits until until_us for one to come. */
+struct log_entry *line_pop_if(struct line *l, int64_t until_us,
+                              bool (*fits)(void *ctx, const struct log_entry *e),
+                              void *ctx);
+/* Back to the front: for an entry that was just taken. */
+void line_push_back(struct line *l, struct log_entry *e);
 void line_close(struct line *l);
 
 /* gather.c */

@@ -58,19 +58,52 @@ static void wait_until(struct line *l, int64_t deadline_us)
         pthread_cond_timedwait(&l->arrived, &l->lock, &t);
 }
 
+/* With the lock held. */
+static void wait_for_first(struct line *l, int64_t deadline_us)
+{
+    while (!l->first && !l->closed && clock_monotonic_us() < deadline_us)
+        wait_until(l, deadline_us);
+}
+
+/* With the lock held. */
+static struct log_entry *take_first(struct line *l)
+{
+    struct log_entry *e = l->first;
+    l->first = e->next;
+    if (!l->first)
+        l->last = &l->first;
+    l->n--;
+    pthread_cond_signal(&l->room);
+    return e;
+}
+
+struct log_entry *line_pop_if(struct line *l, int64_t until_us,
+                              bool (*fits)(void *ctx, const struct log_entry *e),
+                              void *ctx)
+{
+    pthread_mutex_lock(&l->lock);
+    wait_for_first(l, until_us);
+    struct log_entry *e = l->first && fits(ctx, l->first) ? take_first(l) : NULL;
+    pthread_mutex_unlock(&l->lock);
+    return e;
+}
+
+void line_push_back(struct line *l, struct log_entry *e)
+{
+    pthread_mutex_lock(&l->lock);
+    e->next = l->first;
+    if (!l->first)
+        l->last = &e->next;
+    l->first = e;
+    l->n++;
+    pthread_mutex_unlock(&l->lock);
+}
+
 struct log_entry *line_pop(struct line *l, int64_t deadline_us, bool *ret_end)
 {
     pthread_mutex_lock(&l->lock);
-    while (!l->first && !l->closed && clock_monotonic_us() < deadline_us)
-        wait_until(l, deadline_us);
-    struct log_entry *e = l->first;
-    if (e) {
-        l->first = e->next;
-        if (!l->first)
-            l->last = &l->first;
-        l->n--;
-        pthread_cond_signal(&l->room);
-    }
+    wait_for_first(l, deadline_us);
+    struct log_entry *e = l->first ? take_first(l) : NULL;
     *ret_end = !e && l->closed;
     pthread_mutex_unlock(&l->lock);
     return e;

@@ -31,6 +31,12 @@ enum log_kind {
     LOG_CHECKPOINT, /* what the entries up to and with `position` have made is to be stored */
 };
 
+/* Rows of an entry that were one of their own in the journal. */
+struct log_part {
+    uint64_t position;
+    uint32_t first; /* row */
+};
+
 struct log_entry {
     _Atomic uint32_t refs;
     enum log_kind kind;
@@ -45,6 +51,9 @@ struct log_entry {
     struct dictionary *
         *dictionary; /* LOG_BATCH: by column; NULL where nobody asked for one */
     size_t n_keys, n_columns;
+    struct log_part *part; /* LOG_BATCH: entries that were joined on their way to the
+                            * pipelines; NULL: it is one, with all rows */
+    size_t n_parts;
 
     /* The log's, until it is handed on: the room that it takes in the intake. */
     struct log_entry *next;
@@ -53,6 +62,9 @@ struct log_entry {
     uint32_t held_requests;
 };
 void log_entry_unref(struct log_entry *e);
+
+/* Where a row stands in the log, whatever was joined: the position of its entry, and its number in it. */
+uint64_t log_entry_row(const struct log_entry *e, uint32_t row, uint32_t *ret_index);
 
 struct log;
 
@@ -171,7 +183,8 @@ void log_unsubscribe(struct log *l, const char *pipeline);
 int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys,
                     struct error *error);
 uint64_t log_position(struct log *l); /* of the last entry handed on */
-/* Positions that the journal has, before log_start: log_first to log_end; first is end + 1: none. */
+/* Positions that the journal has: log_first to log_end; first is end + 1: none. While the log runs, for calls by
+ * log_call: up to the last entry handed on. */
 uint64_t log_first(const struct log *l);
 uint64_t log_end(const struct log *l);
 
