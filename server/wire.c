@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/logger.h"
+#include "journal/folder.h"
 #include "recover.h"
 #include "store/dead_letters.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define STORE_QUEUE_ROWSETS 64
@@ -373,12 +373,13 @@ int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     return err == 0 ? pipeline_start(p, log, position, live, error) : err;
 }
 
+/* With its name on disk: what will be acknowledged lies below it. */
 static int make_journal_folder(const struct weir *w, struct error *error)
 {
-    if (mkdir(w->journal, 0700) == 0 || errno == EEXIST)
-        return 0;
-    int err = -errno;
-    return error_set(error, err, "journal '%s': %s", w->journal, strerror(-err));
+    int err = folder_make(w->journal, error);
+    if (err < 0)
+        error_prefix(error, "journal '%s'", w->journal);
+    return err;
 }
 
 /* All streams that are to run, each with its first checkpoints in the file. */

@@ -194,6 +194,7 @@ class Server:
             self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(LIMIT_S)
         self.reader.join(LIMIT_S)
+        self.process.stderr.close()
         if status != 0:
             raise AssertionError(f'weir serve ended with {status}:\n' + ''.join(self.log))
 
