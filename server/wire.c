@@ -221,15 +221,14 @@ static int store_exit_code(int r)
     }
 }
 
-/* DATABASE.journal, unless the configuration says where. */
-static int find_journal(struct weir *w, const char *database)
+char *weir_journal_folder(const struct config_server *s, const char *database)
 {
-    const char *configured = w->config->server.journal;
-    if (configured && database == w->config->server.database)
-        w->journal = strdup(configured);
-    else if (asprintf(&w->journal, "%s.journal", database) < 0)
-        w->journal = NULL;
-    return w->journal ? 0 : -ENOMEM;
+    char *folder;
+    if (s->journal && (!database || !strcmp(database, s->database)))
+        return strdup(s->journal);
+    if (asprintf(&folder, "%s.journal", database ? database : s->database) < 0)
+        return NULL;
+    return folder;
 }
 
 int weir_open_store(struct weir *w, const char *path, int *ret_exit,
@@ -244,8 +243,8 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                                           .kept = store_kept,
                                           .ctx = w};
     int r = store_open(&options, w->metrics, &w->store, error);
-    if (r == 0 && (r = find_journal(w, options.path)) < 0)
-        error_set(error, r, "no memory");
+    if (r == 0 && !(w->journal = weir_journal_folder(s, path)))
+        r = error_set(error, -ENOMEM, "no memory");
     for (size_t i = 0; r == 0 && i < w->n_pipelines; i++) {
         const struct table *const *table;
         size_t n = pipeline_tables(w->pipeline[i], &table);
@@ -415,16 +414,16 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
     return r;
 }
 
-bool weir_is_ready(struct weir *w, char why[200])
+bool weir_is_ready(struct weir *w, struct error *why)
 {
     struct error error;
     for (size_t i = 0; i < w->config->n_streams; i++) {
         if (log_failed(w->log[i], &error))
-            snprintf(why, 200, "stream '%s' takes nothing: %.120s",
-                     w->config->stream[i].name, error.text);
+            error_set(why, 0, "stream '%s' takes nothing: %.400s",
+                      w->config->stream[i].name, error.text);
         else if (!log_is_ready(w->log[i]))
-            snprintf(why, 200, "stream '%s': the journal is still being read",
-                     w->config->stream[i].name);
+            error_set(why, 0, "stream '%s': the journal is still being read",
+                      w->config->stream[i].name);
         else
             continue;
         return false;

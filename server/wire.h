@@ -48,6 +48,10 @@ struct weir {
 int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
               struct error *error);
 
+/* The folder of the journals that belong to a database (`database` NULL: the configured one): as configured,
+ * or DATABASE.journal. malloc'ed; NULL: no memory. */
+char *weir_journal_folder(const struct config_server *s, const char *database);
+
 /* Opens the database (`path`: instead of the configured one, or NULL) and makes the tables. */
 int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                     struct error *error);
@@ -67,7 +71,7 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
 uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us);
 
 /* All streams can be written to: their journals have been read. False: `why` says what is missing. */
-bool weir_is_ready(struct weir *w, char why[200]);
+bool weir_is_ready(struct weir *w, struct error *why);
 
 /* Recovers a pipeline and starts it; `live` as of pipeline_start. */
 struct restore;
