@@ -65,8 +65,9 @@ static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
         return -ENOMEM;
     cell[0].type = WEIR_TIME;
     cell[0].as.i = window_start(p->config, weir_int(&column[0], row));
-    weir_put_int(&cell[1], (int64_t)e->position);
-    weir_put_int(&cell[2], row);
+    uint32_t index;
+    weir_put_int(&cell[1], (int64_t)log_entry_row(e, row, &index));
+    weir_put_int(&cell[2], index);
     int r = 0;
     for (size_t c = 0; r == 0 && c < p->schema->n; c++)
         r = keep_value(w->side, &column[c], row, &cell[LATE_COLUMNS + c]);

@@ -48,24 +48,19 @@ static int find_last_end(const struct walk *w, uint64_t *ret)
     return r;
 }
 
-/* Bytes of this segment that are to be copied; SIZE_MAX: all. */
+/* Bytes of this segment that are to be copied; UINT64_MAX: all. 1: there is a segment behind it. 0: there
+ * was none, and what has come since is not copied. */
 static int find_end(struct walk *w, uint64_t *ret)
 {
     uint64_t next;
     int r = walk_look(w, &next);
-    if (r == 0) {
-        r = find_last_end(w, ret);
-        if (r < 0)
-            return r;
-        r = walk_look(w, &next); /* if there is one by now, frames may have come, too */
-        if (r == 0)
-            return 0;
-    }
+    if (r == 0)
+        return find_last_end(w, ret);
     if (r == 1)
         r = walk_end(w, next, ret);
     if (r == 0)
         *ret = UINT64_MAX;
-    return r < 0 ? r : 0;
+    return r < 0 ? r : 1;
 }
 
 static int copy_bytes(int from, int to, uint64_t end)
@@ -90,23 +85,24 @@ static int copy_bytes(int from, int to, uint64_t end)
     return err;
 }
 
+/* 1: and there is a next one. 0: it was the last. */
 static int copy_segment(struct walk *w, int folder)
 {
     char name[FOLDER_NAME_MAX];
     uint64_t end;
-    int err = find_end(w, &end);
-    if (err)
-        return err;
+    int more = find_end(w, &end);
+    if (more < 0)
+        return more;
     int from = folder_open_segment(w->folder, w->number, O_RDONLY);
     if (from < 0)
         return from;
     folder_segment_name(w->number, name);
     int to = openat(folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    err = to < 0 ? -errno : copy_bytes(from, to, end);
+    int err = to < 0 ? -errno : copy_bytes(from, to, end);
     if (to >= 0)
         close(to);
     close(from);
-    return err;
+    return err ? err : more;
 }
 
 static int copy_segments(struct walk *w, uint64_t from, int folder)
@@ -115,13 +111,10 @@ static int copy_segments(struct walk *w, uint64_t from, int folder)
     int r = find_first(w, from, &number);
     if (r || number == 0)
         return r;
-    w->number = number - 1;
-    while ((r = walk_look(w, &number)) == 1) {
+    do {
         w->number = number;
         r = copy_segment(w, folder);
-        if (r)
-            return r;
-    }
+    } while (r == 1 && (r = walk_look(w, &number)) == 1);
     return r ? r : fsync(folder) ? -errno : 0;
 }
 

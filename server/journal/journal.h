@@ -33,22 +33,23 @@ struct journal;
 struct journal_options {
     const char *folder;    /* made if missing, with mode 0700; its parent must exist */
     const char *stream;    /* for messages and metric labels */
-    uint64_t segment_size; /* bytes; the first segments are smaller */
-    uint64_t limit;        /* of all files of the journal together, bytes; 0: none */
+    uint64_t segment_size; /* bytes; the first segments are smaller. 0: 64 MiB */
+    uint64_t limit; /* of all files of the journal together, bytes; 0: none. A segment
+                            * has at most a quarter of it */
     bool
         skip_damaged; /* frames that cannot be read are passed over, and logged, not an error */
     bool read_only; /* nothing is made, cut, or written */
     bool buffered;  /* through the page cache even where O_DIRECT works */
-    /* What every segment begins with, in its first frame, so that it can be read alone: called
-     * by journal_commit when a new segment begins. Appends to the payload with journal_room and
-     * journal_added. NULL: nothing. */
+    /* What every segment begins with, so that it can be read alone: a frame of its own without
+     * positions. Called by journal_commit when a new segment begins; again, if that failed.
+     * Appends with journal_room and journal_added. NULL: nothing. */
     int (*begin_segment)(void *ctx, struct journal *j);
     void *ctx;
 };
 
 /* Opens or makes the folder, finds the end, cuts a torn tail (logged with the bytes). -EBADMSG: a frame
  * in the middle is damaged: the text names file, offset and the positions that are lost. -EBUSY:
- * another process has it. `metrics` may be NULL. */
+ * another process has it. `metrics` may be NULL; it is not to be printed after journal_close. */
 int journal_open(const struct journal_options *options, struct metrics *metrics,
                  struct journal **ret, struct error *error);
 void journal_close(
@@ -59,14 +60,16 @@ uint64_t journal_first(const struct journal *j);
 uint64_t journal_end(const struct journal *j);
 uint64_t journal_bytes(const struct journal *j); /* of all its files */
 
-/* An empty journal goes on at `next`; for one that holds entries -EINVAL unless next is its end. */
+/* An empty journal goes on at `next`; for one that holds entries -EINVAL unless next is its end. -EBUSY:
+ * there are readers. -EIO. */
 int journal_begin_at(struct journal *j, uint64_t next);
 
 /* Forgets all entries and goes on, empty, at `next`, which is not below its end. -EIO, ... */
 int journal_restart(struct journal *j, uint64_t next);
 
-/* Room for `size` more bytes of the frame that is being made. NULL: no memory, or JOURNAL_FRAME_MAX.
- * Valid until the next call. journal_added takes the first `size` bytes of it into the frame. */
+/* Room for `size` more bytes of the frame that is being made. NULL: no memory, JOURNAL_FRAME_MAX, or the
+ * frame may be on disk already (its commit failed with another error than -ENOSPC, -EDQUOT). Valid until
+ * the next call. journal_added takes the first `size` bytes of it into the frame. */
 void *journal_room(struct journal *j, size_t size);
 void journal_added(struct journal *j, size_t size);
 size_t journal_pending(const struct journal *j); /* bytes added so far */
@@ -94,8 +97,10 @@ struct journal_frame {
     size_t size;
 };
 
-/* From the frame that holds `from` (or the first that there is behind it). What is committed later is
- * read, too. Its segments are not used again while the reader is open. -ENOMEM, -EIO. */
+/* From the beginning of the segment that holds `from` (or of the first that there is behind it): what its
+ * entries need may stand before them. Frames and entries before `from` are the caller's to pass over. What is
+ * committed later is read, too. The segment it reads and those behind it are not used again. Free it
+ * before the journal is closed. -ENOMEM. */
 int journal_reader_new(struct journal *j, uint64_t from, struct journal_reader **ret,
                        struct error *error);
 void journal_reader_free(struct journal_reader *r); /* takes NULL */
@@ -114,12 +119,13 @@ struct journal_report {
     uint64_t torn; /* bytes behind the last frame that look like the beginning of one */
 };
 
-/* Reads everything and says what there is. -ENOENT, -EIO; damage is in the report, and its first text
- * in `error`. */
+/* Reads everything and says what there is. -ENOENT, -EIO; damage is in the report, and the text of the
+ * first in `error`. */
 int journal_verify(const char *folder, struct journal_report *ret, struct error *error);
 
 /* Copies all segments that hold positions >= from, up to the end, into the folder `to` (made), synced.
- * Trimming is held off meanwhile, also from another process. -ENOSPC, -EIO, ... */
+ * Trimming is held off meanwhile, also from another process. Damage is copied as it is. -EEXIST: there is
+ * a journal in `to`. -ENOSPC, -EIO, ...: what was copied so far stays. */
 int journal_copy(const char *folder, uint64_t from, const char *to,
                  struct error *error);
 

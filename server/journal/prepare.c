@@ -173,6 +173,8 @@ void prepare_look(struct journal *j)
 
 void prepare_give_up(struct journal *j)
 {
+    if (j->n_segments > 0) /* nor does it begin another now */
+        j->no_spare_for = segment_last(j)->number;
     j->give_up = j->preparing;
     pthread_cond_signal(&j->changed);
     while (j->preparing)

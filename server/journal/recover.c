@@ -28,7 +28,7 @@ static int damaged(struct journal *j, uint64_t frames, struct error *text,
 {
     if (!j->options.skip_damaged)
         return error_set(error, -EBADMSG, "%s", text->text);
-    log_warn("journal", "journal '%s': %s", j->path, text->text);
+    log_warn("journal", "journal '%s': %s; passed over", j->path, text->text);
     metric_add(&j->count.damaged, frames);
     return 0;
 }
@@ -145,12 +145,14 @@ static int find_end(struct journal *j, const struct segment *s, struct end *ret,
 static int cut(struct journal *j, const struct segment *s, const struct end *end,
                struct error *error)
 {
+    if (j->options.read_only) /* the process that writes may be about to complete it */
+        return 0;
     log_warn("journal",
              "journal '%s': %08" PRIu64 ".journal ends with %" PRIu64
              " bytes of a frame that was never completed, at offset %" PRIu64 "; cut",
              j->path, s->number, end->torn, end->offset);
     metric_add(&j->count.torn, end->torn);
-    if (j->options.read_only || end->offset >= s->size)
+    if (end->offset >= s->size)
         return 0;
     static const char zeros[JOURNAL_BLOCK];
     int fd = folder_open_segment(j->folder, s->number, O_WRONLY);

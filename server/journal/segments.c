@@ -124,26 +124,45 @@ static int reserve(int fd, uint64_t size)
     return ftruncate(fd, (off_t)size) ? -errno : 0;
 }
 
-/* Makes a spare that was never written, for at once. */
-static int make_file(struct journal *j, uint64_t size, struct spare *ret)
+/* A number and bytes for a new file. The thread that prepares spares asks for bytes, too. */
+static bool take_bytes(struct journal *j, uint64_t size, struct spare *ret)
+{
+    pthread_mutex_lock(&j->lock);
+    bool fits = bytes_left(j) >= size;
+    if (fits) {
+        *ret = (struct spare){.number = j->next_spare++, .size = size};
+        metric_add(&j->count.bytes, size);
+    }
+    pthread_mutex_unlock(&j->lock);
+    return fits;
+}
+
+static int write_no_bytes(struct journal *j, const struct spare *s)
 {
     char name[FOLDER_NAME_MAX];
-    pthread_mutex_lock(&j->lock);
-    struct spare s = {.number = j->next_spare++, .size = size};
-    pthread_mutex_unlock(&j->lock);
-    folder_spare_name(s.number, name);
+    folder_spare_name(s->number, name);
     int fd = openat(j->folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    int err = reserve(fd, size);
+    int err = reserve(fd, s->size);
     if (!err && fsync(fd))
         err = -errno;
     close(fd);
     if (err)
         unlinkat(j->folder, name, 0);
+    return err;
+}
+
+/* Makes a spare that was never written, for at once. */
+static int make_file(struct journal *j, uint64_t size, struct spare *ret)
+{
+    struct spare s;
+    if (!take_bytes(j, size, &s))
+        return -EDQUOT;
+    int err = write_no_bytes(j, &s);
+    if (err)
+        metric_add(&j->count.bytes, (uint64_t)-size);
     else
-        metric_add(&j->count.bytes, size);
-    if (!err)
         *ret = s;
     return err;
 }
@@ -153,9 +172,8 @@ static int make_within_limit(struct journal *j, uint64_t need, uint64_t size,
                              struct spare *ret)
 {
     uint64_t left = bytes_left(j) & ~(uint64_t)(JOURNAL_BLOCK - 1);
-    if (left < need)
-        return -EDQUOT;
-    return make_file(j, left < size ? left : size, ret);
+    left = left < size ? left : size;
+    return make_file(j, left < need ? need : left, ret);
 }
 
 static bool is_full(int err)
@@ -173,7 +191,7 @@ static int find_file(struct journal *j, uint64_t need, struct spare *ret)
     size = size > need ? size : need;
     if (take_spare(j, size, ret))
         return 0;
-    int err = bytes_left(j) < size ? -EDQUOT : make_file(j, size, ret);
+    int err = make_file(j, size, ret);
     if (!is_full(err))
         return err;
     if (take_spare(j, need, ret))

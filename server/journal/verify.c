@@ -65,7 +65,8 @@ static int count_tail(struct verify *v, uint64_t next)
     return 0;
 }
 
-/* Frames may be added until there is a next segment. */
+/* Frames may be added until there is a next segment. 1: there is one. 0: there was none, and what has
+ * come since is not counted. */
 static int count_segment(struct verify *v)
 {
     uint64_t next;
@@ -78,14 +79,16 @@ static int count_segment(struct verify *v)
         return r;
     scan_forget(&v->scan);
     r = count_frames(v);
-    return r ? r : count_tail(v, next);
+    if (!r)
+        r = count_tail(v, next);
+    return r ? r : 1;
 }
 
 static int count_all(struct verify *v)
 {
     uint64_t number;
-    int r = 0;
-    while (!r && (r = walk_look(&v->walk, &number)) == 1) {
+    int r = 1;
+    while (r == 1 && (r = walk_look(&v->walk, &number)) == 1) {
         v->walk.number = number;
         r = folder_open_segment(v->walk.folder, number, O_RDONLY);
         if (r < 0)
@@ -93,8 +96,7 @@ static int count_all(struct verify *v)
         scan_finish(&v->scan);
         r = scan_begin(&v->scan, r, number, 0);
         v->report.segments++;
-        if (!r)
-            r = count_segment(v);
+        r = r ? r : count_segment(v);
     }
     return r;
 }

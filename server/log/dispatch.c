@@ -23,6 +23,7 @@
 #define CHECKPOINT_REST                                                                \
     9 /* a checkpoint that takes 1 s is followed by 9 s without one */
 #define NO_MEMORY_NS 50000000 /* between attempts */
+#define JOIN_MAX     32768u   /* rows of small entries that are joined */
 #define LOOK_US      20000    /* how often a running checkpoint is looked at */
 
 struct call {
@@ -113,6 +114,51 @@ static void put_mark(struct log *l, struct log_entry *e)
         put(l->subscriber[i], e);
 }
 
+/* ---- Joining ---------------------------------------------------------------------------------- */
+
+struct joining {
+    const struct log *log;
+    const struct log_entry *entry;
+};
+
+/* A follower goes along if it is more of the same, and every pipeline is to get both or neither. */
+static bool goes_along(void *ctx, const struct log_entry *f)
+{
+    const struct joining *j = ctx;
+    const struct log_entry *e = j->entry;
+    if (f->kind != LOG_BATCH || f->source != e->source ||
+        e->batch->n_rows + f->batch->n_rows > JOIN_MAX)
+        return false;
+    uint64_t first = e->part ? e->part[0].position : e->position;
+    for (size_t i = 0; i < j->log->n_subscribers; i++) {
+        uint64_t known = j->log->subscriber[i]->sink.position;
+        if ((known < first) != (known < f->position))
+            return false;
+    }
+    return true;
+}
+
+/* Requests that are answered as soon as they are durable come in small entries. They linger here, where
+ * nobody waits for them, so that keys are found once for more rows. */
+static void join_followers(struct log *l, struct log_entry *e)
+{
+    struct joining j = {.log = l, .entry = e};
+    int64_t until_us = clock_monotonic_us() + l->options.linger_us;
+    bool joined = false;
+    struct log_entry *f;
+    if (e->batch->n_rows >= LOG_GATHER_ROWS)
+        return;
+    while ((f = line_pop_if(&l->line, until_us, goes_along, &j))) {
+        if (entry_join(e, f) < 0) {
+            line_push_back(&l->line, f);
+            break;
+        }
+        joined = true;
+    }
+    if (joined)
+        batch_seal(e->batch);
+}
+
 static void run_call(struct call *c)
 {
     c->call(c->ctx);
@@ -127,12 +173,16 @@ static void hand_on(struct log *l, struct log_entry *e)
     fault_point("log_dispatch");
     if (e->kind == LOG_CALL)
         run_call(((struct call_entry *)e)->call);
-    else if (e->kind == LOG_BATCH)
+    else if (e->kind == LOG_BATCH) {
+        join_followers(l, e);
         put_batch(l, e);
-    else
+    } else
         put_mark(l, e);
     if (e->position)
         atomic_store_explicit(&l->handed_on, e->position, memory_order_relaxed);
+    intake_release(l->intake, e);
+    atomic_store_explicit(&l->queued_rows, intake_rows(l->intake),
+                          memory_order_relaxed);
     log_entry_unref(e);
 }
 
@@ -308,10 +358,10 @@ void *dispatch_run(void *log)
     pthread_sigmask(SIG_BLOCK, &all, NULL);
     l->checkpoints.asked = position_of(l);
     l->checkpoints.next_us = clock_monotonic_us() + l->options.checkpoint_interval_us;
-    for (;;) {
-        struct log_entry *e = queue_pop(l->queue, next_look_us(l));
+    for (bool end = false;;) {
+        struct log_entry *e = line_pop(&l->line, next_look_us(l), &end);
         bool leaving = atomic_load_explicit(&l->leaving, memory_order_relaxed);
-        if (!e && queue_is_closed(l->queue) && !queue_length(l->queue))
+        if (end)
             break;
         if (e && leaving && e->kind == LOG_CALL)
             refuse_call(e);
@@ -341,10 +391,8 @@ int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
     e->entry.kind = LOG_CALL;
     e->call = &c;
     static_assert(offsetof(struct call_entry, entry) == 0, "freed as an entry");
-    if (!queue_push(l->queue, e)) {
-        free(e);
+    if (!line_push(&l->line, &e->entry, true))
         return -ESHUTDOWN;
-    }
     pthread_mutex_lock(&c.lock);
     while (!c.done)
         pthread_cond_wait(&c.changed, &c.lock);

@@ -80,8 +80,54 @@ void log_entry_unref(struct log_entry *e)
     free(e->keys);
     free(e->dictionary);
     free(e->pipeline);
+    free(e->part);
     batch_unref(e->batch);
     free(e);
+}
+
+uint64_t log_entry_row(const struct log_entry *e, uint32_t row, uint32_t *ret_index)
+{
+    *ret_index = row;
+    if (!e->part)
+        return e->position;
+    size_t i = e->n_parts - 1;
+    while (e->part[i].first > row)
+        i--;
+    *ret_index = row - e->part[i].first;
+    return e->part[i].position;
+}
+
+static int add_part(struct log_entry *e, uint64_t position, uint32_t first)
+{
+    struct log_part *part = e->part;
+    if ((e->n_parts & (e->n_parts - 1)) == 0) { /* full at powers of two */
+        part = realloc(part, (e->n_parts ? 2 * e->n_parts : 1) * sizeof(*part));
+        if (!part)
+            return -ENOMEM;
+        e->part = part;
+    }
+    part[e->n_parts++] = (struct log_part){.position = position, .first = first};
+    return 0;
+}
+
+int entry_join(struct log_entry *to, struct log_entry *from)
+{
+    int r = to->n_parts ? 0 : add_part(to, to->position, 0);
+    if (r == 0)
+        r = add_part(to, from->position, to->batch->n_rows);
+    if (r < 0)
+        return r;
+    r = batch_append(to->batch, from->batch);
+    if (r < 0) {
+        to->n_parts--;
+        return r;
+    }
+    to->position = from->position;
+    to->held_rows += from->held_rows;
+    to->held_bytes += from->held_bytes;
+    to->held_requests += from->held_requests;
+    log_entry_unref(from);
+    return 0;
 }
 
 /* ---- To the journal --------------------------------------------------------------------------- */

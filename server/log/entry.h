@@ -19,6 +19,10 @@ int entry_new(enum log_kind kind, struct log_entry **ret);
 int entry_mark(enum log_kind kind, const char *pipeline, uint32_t source,
                int64_t time_us, struct log_entry **ret);
 
+/* Puts the rows of `from` behind those of `to`, and frees it; batches of one source that nobody else has.
+ * The batch is to be sealed again. -ENOMEM, -ENOSPC: nothing has changed. */
+int entry_join(struct log_entry *to, struct log_entry *from);
+
 /* ---- To the journal's frame: -ENOMEM where there is no room ---- */
 int entry_write(struct journal *j, const struct log_entry *e);
 int entry_write_schema(struct journal *j, const struct schema *s);

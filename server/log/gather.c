@@ -58,6 +58,9 @@ static void frame_put_batch(struct frame *f, struct log_entry *e, bool asks)
     struct log_entry *last = f->open ? f->entry[f->n - 1] : NULL;
     if (last && last->source == e->source && f->asks[f->n - 1] == asks &&
         b->n_rows < LOG_GATHER_ROWS && batch_append(last->batch, b) == 0) {
+        last->held_rows += e->held_rows;
+        last->held_bytes += e->held_bytes;
+        last->held_requests += e->held_requests;
         log_entry_unref(e);
         return;
     }
@@ -81,8 +84,10 @@ static void frame_add(struct log *l, struct intake_item *item)
     for (size_t i = 0; i < item->n; i++) {
         frame_put_batch(f, item->entry[i], item->asks);
         item->entry[i] = NULL;
-        item->last = f->n - 1;
     }
+    item->own = item->n > 0;
+    if (f->n) /* of a request without rows: the entry before it */
+        item->last = f->n - 1;
 }
 
 static void frame_clear(struct frame *f)
@@ -122,7 +127,7 @@ static int encode(struct log *l, uint32_t n_sources, int64_t taken_us)
     for (size_t i = 0; r == 0 && i < f->n; i++)
         r = entry_write(l->journal, f->entry[i]);
     for (struct intake_item *item = f->items; r == 0 && item; item = item->next) {
-        if (!item->key || item->last == SIZE_MAX)
+        if (!item->key || !item->own)
             continue;
         item->key->answer.position = l->position + 1 + item->last;
         r = entry_write_key(l->journal, item->key, taken_us);
@@ -172,20 +177,13 @@ static void tell_all(struct log *l, int64_t now_us)
 {
     struct frame *f = &l->frame;
     for (struct intake_item *i = f->items; i; i = i->next) {
-        uint64_t position = i->last == SIZE_MAX ? 0 : l->position + 1 + i->last;
-        if (i->key && position) {
+        uint64_t position = l->position + (i->last == SIZE_MAX ? 0 : 1 + i->last);
+        if (i->key && i->own) {
             i->key->answer.position = position;
             idempotency_complete(l->idempotency, i->key, now_us);
         }
         intake_tell(l->intake, i, 0, position);
     }
-}
-
-/* The queue is full for as long as the pipelines are slow: that is the back-pressure. */
-static void hand_on(struct log *l, struct log_entry *e)
-{
-    if (!queue_push(l->queue, e))
-        log_entry_unref(e); /* leaving: the journal has it */
 }
 
 static void frame_hand_on(struct log *l)
@@ -197,34 +195,44 @@ static void frame_hand_on(struct log *l)
         e->position = ++l->position;
         if (e->kind == LOG_BATCH)
             sources_heard(l->clock, e->source, e->batch->span.max_us, now_us);
-        hand_on(l, e);
+        line_push(&l->line, e, false);
     }
     for (struct intake_item *i = f->items, *next; i; i = next) {
         next = i->next;
-        intake_done(l->intake, i);
+        intake_done(i);
     }
-    atomic_store_explicit(&l->queued_rows, intake_rows(l->intake),
-                          memory_order_relaxed);
     frame_clear(f);
 }
 
 /* ---- No room on the disk ---------------------------------------------------------------------- */
 
-/* Takes the entries of those who wait out of the frame. */
-static void shed_entries(struct frame *f, size_t *new_index)
+/* Takes the entries of those who wait out of the frame; new_index is the number of those left before. */
+static void shed_entries(struct log *l, size_t *new_index)
 {
+    struct frame *f = &l->frame;
     size_t n = 0;
     for (size_t i = 0; i < f->n; i++) {
         new_index[i] = n;
         if (f->asks[i]) {
+            intake_release(l->intake, f->entry[i]);
             log_entry_unref(f->entry[i]);
             continue;
         }
         f->entry[n] = f->entry[i];
         f->asks[n++] = false;
     }
+    new_index[f->n] = n;
     f->n = n;
     f->open = false;
+}
+
+/* What was reserved for it can be used again. */
+static void refuse_item(struct log *l, struct intake_item *i, int why)
+{
+    if (i->key)
+        idempotency_abandon(l->idempotency, i->key->key, i->key->size);
+    intake_tell(l->intake, i, why, 0);
+    intake_done(i);
 }
 
 /* Tells those who wait that nothing of theirs was taken; the others are kept. */
@@ -234,19 +242,18 @@ static void frame_shed(struct log *l, int why)
     size_t *new_index = calloc(f->n + 1, sizeof(*new_index));
     if (!new_index)
         return; /* everything is kept, and tried again */
-    shed_entries(f, new_index);
+    shed_entries(l, new_index);
     struct intake_item **link = &f->items;
     f->rows = 0;
     while (*link) {
         struct intake_item *i = *link;
-        if (i->asks) {
+        if (i->asks && i->own) {
             *link = i->next;
-            intake_tell(l->intake, i, why, 0);
-            intake_done(l->intake, i);
+            refuse_item(l, i, why);
             continue;
         }
-        if (i->last != SIZE_MAX)
-            i->last = new_index[i->last];
+        size_t before = i->last == SIZE_MAX ? 0 : new_index[i->last + 1];
+        i->last = before ? before - 1 : SIZE_MAX;
         f->rows += i->rows;
         link = &i->next;
     }
@@ -383,12 +390,13 @@ static void give_up(struct log *l)
                   "stream '%s': stopped; %llu events that wait for the journal are "
                   "lost, none of them was said to be durable",
                   l->name, (unsigned long long)f->rows);
-    for (size_t i = 0; i < f->n; i++)
+    for (size_t i = 0; i < f->n; i++) {
+        intake_release(l->intake, f->entry[i]);
         log_entry_unref(f->entry[i]);
+    }
     for (struct intake_item *i = f->items, *next; i; i = next) {
         next = i->next;
-        intake_tell(l->intake, i, -ESHUTDOWN, 0);
-        intake_done(l->intake, i);
+        refuse_item(l, i, -ESHUTDOWN);
     }
     frame_clear(f);
 }
@@ -442,6 +450,6 @@ void *gather_run(void *log)
         gather_ready(l);
         gather_loop(l);
     }
-    queue_close(l->queue);
+    line_close(&l->line);
     return NULL;
 }

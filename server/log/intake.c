@@ -9,9 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct waiting {    /* of one source */
-    uint32_t items; /* in the intake */
-    bool refused;   /* since intake_heard was called last */
+struct waiting {      /* of one source */
+    uint32_t entries; /* that take room */
+    bool refused;     /* since intake_heard was called last */
 };
 
 struct intake {
@@ -23,7 +23,7 @@ struct intake {
     pthread_cond_t work;  /* for the log's thread */
     pthread_cond_t room;  /* for intake_append with wait */
     struct intake_item *first, **last;
-    uint64_t rows; /* of items that are not done */
+    uint64_t rows; /* of entries that were not released */
     size_t bytes;
     uint64_t rows_here; /* of items that are not taken */
     size_t asking;      /* items not taken that somebody waits for */
@@ -154,8 +154,11 @@ static int item_entry(struct intake_item *item, struct batch *b)
     e->batch = b;
     e->source = item->source;
     item->entry[item->n++] = e;
-    item->rows += b->n_rows;
-    item->memory += batch_memory(b);
+    e->held_rows = b->n_rows;
+    e->held_bytes = batch_memory(b);
+    e->held_requests = 1;
+    item->rows += e->held_rows;
+    item->memory += e->held_bytes;
     return 0;
 }
 
@@ -207,7 +210,7 @@ static bool enough(const struct intake *k)
 /* With the lock held. */
 static void put(struct intake *k, struct intake_item *item)
 {
-    k->waiting[item->source].items++;
+    k->waiting[item->source].entries += (uint32_t)item->n;
     *k->last = item;
     k->last = &item->next;
     k->rows += item->rows;
@@ -357,15 +360,21 @@ void intake_tell(struct intake *k, struct intake_item *item, int result,
     pthread_mutex_unlock(&k->lock);
 }
 
-void intake_done(struct intake *k, struct intake_item *item)
+void intake_done(struct intake_item *item)
 {
+    item_free(item);
+}
+
+void intake_release(struct intake *k, const struct log_entry *e)
+{
+    if (!e->held_requests)
+        return;
     pthread_mutex_lock(&k->lock);
-    k->waiting[item->source].items--;
-    k->rows -= item->rows;
-    k->bytes -= item->memory;
+    k->waiting[e->source].entries -= e->held_requests;
+    k->rows -= e->held_rows;
+    k->bytes -= e->held_bytes;
     wake_waiters(k);
     pthread_mutex_unlock(&k->lock);
-    item_free(item);
 }
 
 void intake_refuse(struct intake *k, int result, int64_t until_us)
@@ -383,7 +392,7 @@ void intake_heard(struct intake *k, void (*heard)(void *ctx, uint32_t source),
     bool said[LOG_SOURCES_MAX];
     pthread_mutex_lock(&k->lock);
     for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++) {
-        said[i] = k->waiting[i].items || k->waiting[i].refused;
+        said[i] = k->waiting[i].entries || k->waiting[i].refused;
         k->waiting[i].refused = false;
     }
     pthread_mutex_unlock(&k->lock);

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What producers have put and the log has not handed on yet: bounded in rows and bytes, in order. Any
- * thread puts; the log's thread takes, and tells those who wait what became of it.
+ * thread puts; the log's thread takes, and tells those who wait what became of it. Room is given back
+ * when the pipelines have an entry, so that what waits anywhere in the log counts.
  *
  *      intake_append -> [item item item] -> intake_take -> ... -> intake_tell, intake_done
+ *                                            entries handed on -> intake_release
  */
 #ifndef WEIR_LOG_INTAKE_H
 #define WEIR_LOG_INTAKE_H
@@ -26,9 +28,12 @@ struct intake_item {
     size_t memory;
     struct intake_item *next;
     size_t
-        last; /* the log's: index of its last entry in the frame; SIZE_MAX: it has none */
+        last; /* the log's: index in the frame of its last entry, or the last one before
+                  * it; SIZE_MAX: there is none */
+    bool own; /* the log's: that entry has rows of its own */
     size_t n;
-    struct log_entry *entry[]; /* one a batch; NULL: somebody else has it by now */
+    struct log_entry *entry
+        []; /* one a batch, with the room it takes; NULL: somebody else has it by now */
 };
 
 /* Keys of requests that nobody waits for are known from the moment they are taken, with POSITION_UNKNOWN;
@@ -70,8 +75,11 @@ struct intake_item *intake_take(struct intake *k, enum intake_patience patience,
 void intake_tell(struct intake *k, struct intake_item *item, int result,
                  uint64_t position);
 
-/* Gives the room of an item back, wakes those who wait for it, frees it with the entries it still has. */
-void intake_done(struct intake *k, struct intake_item *item);
+/* Frees an item. Its room is that of its entries. */
+void intake_done(struct intake_item *item);
+
+/* Gives the room of an entry back, and wakes those who wait for it. Any thread. */
+void intake_release(struct intake *k, const struct log_entry *e);
 
 /* Requests are refused with `result` until until_us, or, with result 0, taken again. */
 void intake_refuse(struct intake *k, int result, int64_t until_us);

@@ -6,7 +6,6 @@
 #ifndef WEIR_LOG_INTERNAL_H
 #define WEIR_LOG_INTERNAL_H
 
-#include "base/queue.h"
 #include "log/entry.h"
 #include "log/idempotency.h"
 #include "log/intake.h"
@@ -23,6 +22,16 @@ struct subscriber {
         stored; /* its checkpoint in the database; relaxed: it only grows */
     bool
         given_up; /* it has failed and the journal was trimmed past it; the dispatch thread's */
+};
+
+/* Entries on their way from the log thread to the dispatch thread: as many as the intake lets in; while the
+ * journal is read at start, and for calls, LINE_MAX. */
+struct line {
+    pthread_mutex_t lock; /* protects the rest */
+    pthread_cond_t arrived, room;
+    struct log_entry *first, **last;
+    size_t n;
+    bool closed;
 };
 
 struct key_list {
@@ -61,7 +70,7 @@ struct log {
     struct idempotency *idempotency;
     struct journal *journal; /* NULL: none */
     uint64_t journal_limit;
-    struct queue *queue; /* of entries, from the log thread to the dispatch thread */
+    struct line line;
 
     pthread_mutex_t names_lock; /* protects the names: any thread asks */
     char *source_name[LOG_SOURCES_MAX];
@@ -98,6 +107,22 @@ struct log {
 
     _Atomic uint64_t queued_rows, batches, batch_rows, replayed; /* metrics */
 };
+
+/* line.c */
+void line_setup(struct line *l);
+void line_free(struct line *l); /* with what is in it */
+/* Takes the entry in any case; with `bounded` waits while there are LINE_MAX. False: closed, it is dropped. */
+bool line_push(struct line *l, struct log_entry *e, bool bounded);
+/* Waits until deadline_us (clock_monotonic_us; INT64_MAX: for ever). NULL: time-out, or *ret_end: closed and
+ * empty. */
+struct log_entry *line_pop(struct line *l, int64_t deadline_us, bool *ret_end);
+/* The first one, if fits(ctx, it) says so; waits until until_us for one to come. */
+struct log_entry *line_pop_if(struct line *l, int64_t until_us,
+                              bool (*fits)(void *ctx, const struct log_entry *e),
+                              void *ctx);
+/* Back to the front: for an entry that was just taken. */
+void line_push_back(struct line *l, struct log_entry *e);
+void line_close(struct line *l);
 
 /* gather.c */
 void gather_ready(struct log *l); /* from now on requests are taken */

@@ -15,8 +15,6 @@
 #include <string.h>
 #include <time.h>
 
-#define QUEUE_ENTRIES 8 /* between the log thread and the dispatch thread */
-
 /* ---- Coming in -------------------------------------------------------------------------------- */
 
 int log_append(struct log *l, const struct request *r)
@@ -346,8 +344,6 @@ static int make_parts(struct log *l, struct metrics *metrics, struct error *erro
         r = intake_new(l->options.queue_events, LOG_QUEUE_BYTES, l->idempotency,
                        &l->intake);
     if (r == 0)
-        r = queue_new(QUEUE_ENTRIES, &l->queue);
-    if (r == 0)
         r = add_metrics(l, metrics);
     if (r < 0)
         return error_set(error, r, "no memory");
@@ -368,6 +364,7 @@ int log_new(const struct log_options *options, struct metrics *metrics,
     l->frame.last = &l->frame.items;
     l->dictionary = calloc(l->schema->n, sizeof(bool));
     atomic_init(&l->kept, options->kept);
+    line_setup(&l->line);
     pthread_mutex_init(&l->names_lock, NULL);
     pthread_mutex_init(&l->subscribers_lock, NULL);
     int r = make_parts(l, metrics, error);
@@ -429,7 +426,7 @@ static void join(struct log *l, pthread_t thread, int64_t deadline_us)
         if (pthread_timedjoin_np(thread, NULL, &until) == 0)
             return;
         atomic_store_explicit(&l->leaving, true, memory_order_relaxed);
-        queue_close(l->queue);
+        line_close(&l->line);
     }
     pthread_join(thread, NULL);
 }
@@ -442,7 +439,7 @@ void log_close(struct log *l, enum log_end end, int64_t deadline_us)
         join(l, l->thread, deadline_us);
     l->started = false;
     if (l->dispatching) {
-        queue_close(l->queue);
+        line_close(&l->line);
         join(l, l->dispatcher, deadline_us);
     }
     l->dispatching = false;
@@ -460,9 +457,7 @@ void log_free(struct log *l)
         return;
     if (l->intake)
         log_close(l, LOG_LEAVE, 0);
-    for (struct log_entry *e; l->queue && (e = queue_pop(l->queue, 0));)
-        log_entry_unref(e);
-    queue_free(l->queue);
+    line_free(&l->line);
     intake_free(l->intake);
     idempotency_free(l->idempotency);
     journal_close(l->journal);

@@ -31,6 +31,12 @@ enum log_kind {
     LOG_CHECKPOINT, /* what the entries up to and with `position` have made is to be stored */
 };
 
+/* Rows of an entry that were one of their own in the journal. */
+struct log_part {
+    uint64_t position;
+    uint32_t first; /* row */
+};
+
 struct log_entry {
     _Atomic uint32_t refs;
     enum log_kind kind;
@@ -45,8 +51,20 @@ struct log_entry {
     struct dictionary *
         *dictionary; /* LOG_BATCH: by column; NULL where nobody asked for one */
     size_t n_keys, n_columns;
+    struct log_part *part; /* LOG_BATCH: entries that were joined on their way to the
+                            * pipelines; NULL: it is one, with all rows */
+    size_t n_parts;
+
+    /* The log's, until it is handed on: the room that it takes in the intake. */
+    struct log_entry *next;
+    uint64_t held_rows;
+    size_t held_bytes;
+    uint32_t held_requests;
 };
 void log_entry_unref(struct log_entry *e);
+
+/* Where a row stands in the log, whatever was joined: the position of its entry, and its number in it. */
+uint64_t log_entry_row(const struct log_entry *e, uint32_t row, uint32_t *ret_index);
 
 struct log;
 

@@ -98,10 +98,7 @@ static int hand_on(void *ctx, struct log_entry *e)
         sources_heard(l->clock, e->source, e->batch->span.max_us, clock_monotonic_us());
         metric_add(&l->replayed, e->batch->n_rows);
     }
-    if (queue_push(l->queue, e))
-        return 0;
-    log_entry_unref(e);
-    return -ESHUTDOWN;
+    return line_push(&l->line, e, true) ? 0 : -ESHUTDOWN;
 }
 
 /* All pipelines and the keeper of keys know the entries up to here. */

@@ -6,8 +6,10 @@
 
 #include "base/clock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define FEED_ROWS_UNKNOWN 256u
 
@@ -92,11 +94,10 @@ size_t feed_batches(const struct feed *t, struct batch *const **ret)
     return last && last->n_rows == 0 ? t->n - 1 : t->n;
 }
 
-void feed_taken(struct feed *t)
+void feed_taken(struct feed *t, size_t n)
 {
-    struct batch *last = feed_last(t);
-    bool empty = last && last->n_rows == 0;
-    t->n = empty;
-    if (empty)
-        t->batch[0] = last;
+    assert(n <= t->n);
+    t->n -= n;
+    if (t->n)
+        memmove(t->batch, t->batch + n, t->n * sizeof(t->batch[0]));
 }

@@ -32,6 +32,6 @@ int feed_finish(struct feed *t);
 
 /* How many batches there are to be handed on; none of them is empty. */
 size_t feed_batches(const struct feed *t, struct batch *const **ret);
-void feed_taken(struct feed *t); /* they belong to somebody else now */
+void feed_taken(struct feed *t, size_t n); /* the first n belong to somebody else now */
 
 #endif

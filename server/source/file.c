@@ -93,7 +93,7 @@ static int file_hand_on(struct file *f, struct error *error)
     if (rc)
         return error_set(error, rc, "stream \"%s\" takes nothing more: %s", s->name,
                          strerror(-rc));
-    feed_taken(&f->feed);
+    feed_taken(&f->feed, q.n);
     f->result->accepted += rows;
     metric_add(&s->accepted, rows);
     return 0;

@@ -265,7 +265,7 @@ static int post_append(struct http_request *r, struct post *p, const struct requ
     const struct source_sink *sink = &p->stream->stream->sink;
     int rc = sink->append(sink->ctx, q);
     if (rc == 0) {
-        feed_taken(&p->feed);
+        feed_taken(&p->feed, q->n);
         p->taken += rows;
         return 0;
     }

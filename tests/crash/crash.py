@@ -71,6 +71,7 @@ class Process(harness.Server):
 
     def begin(self, kill_after_s=None, **env):
         """Starts it. False: it was killed before it was ready."""
+        self.kill()
         self.killed.clear()
         timer = None
         try:
@@ -180,7 +181,7 @@ class Chain:
                    else 'any moment'] += 1
         if self.loss and dice.random() < 0.8:
             self.kills['power lost'] += 1
-            self.losses += self.loss.play(dice.getrandbits(64))
+            self.losses += self.loss.play(dice.getrandbits(64), self.options.any_names)
 
     def end_of_life(self, plan):
         """Waits for the kill; if the named point is not passed that often, kills it from outside."""
@@ -350,6 +351,8 @@ def options_of(arguments):
     parser.add_argument('--first', type=int, default=0, metavar='R', help='number of the first round')
     parser.add_argument('--power-loss', action='store_true',
                         help='after a kill, also undo some of what was not yet synced')
+    parser.add_argument('--any-names', action='store_true', help='with --power-loss: names, too, come to disk '
+                        'in any order, as POSIX allows and no file system with a journal does')
     parser.add_argument('--keep', action='store_true', help='keep the folders of rounds that passed, too')
     parser.add_argument('--no-kill', action='store_true', help='only load, no kills and no repeats: what '
                         'is compared must be right without them')

@@ -290,7 +290,7 @@ class Client:
             self.ledger.fault(f'request {request.number} is not known any more: {text[:300]!r}')
         if request.fate is None:
             self.settle(request, ACKED if durable else self.open_fate(request))
-            if request.key:
+            if request.key and durable:  # of others the key, too, may be lost
                 with self.ledger.lock:
                     self.ledger.answered.append(request)
 

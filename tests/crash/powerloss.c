@@ -56,8 +56,11 @@ struct file {
 static struct file file[FILES_MAX];
 static size_t n_files;
 static uint64_t last_seq;
-/* protects the table, last_seq, and the order of names */
+/* protects the table and last_seq */
 static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER;
+/* held from the note of a change of names until it is done: only the last one may not have been. Taken
+ * before the others. */
+static pthread_mutex_t names_lock = PTHREAD_MUTEX_INITIALIZER;
 static char folder[PATH_MAX], state[PATH_MAX];
 static dev_t device;
 static int names_fd = -1;
@@ -553,28 +556,34 @@ static void keep(const char *path, char *ret, size_t size)
         refuse("no link to", path);
 }
 
-static int open_as(int at, const char *name, int flags, mode_t mode)
+/* Is there something, links followed? */
+static bool is_there(const char *path)
 {
     struct stat st;
+    return fstatat(AT_FDCWD, path, &st, 0) == 0;
+}
+
+static int open_as(int at, const char *name, int flags, mode_t mode)
+{
+    char path[PATH_MAX];
     int kept = errno;
-    bool there = !folder[0] || !(flags & O_CREAT) || fstatat(at, name, &st, 0) == 0;
-    if (folder[0] && flags & O_TRUNC && there && fstatat(at, name, &st, 0) == 0 &&
-        st.st_size > 0) {
-        char path[PATH_MAX];
-        if (full_path(at, name, path) && is_ours(path))
-            refuse("O_TRUNC of", path);
-    }
+    bool ours = folder[0] && full_path(at, name, path) && is_ours(path);
+    errno = kept;
+    if (!ours)
+        return (int)syscall(SYS_openat, at, name, flags | O_LARGEFILE, mode);
+    pthread_mutex_lock(&names_lock);
+    struct stat st = {0};
+    bool made = flags & O_CREAT && !is_there(path);
+    if (made)
+        note('C', path, "", "");
+    else if (flags & O_TRUNC && fstatat(AT_FDCWD, path, &st, 0) == 0 && st.st_size > 0)
+        refuse("O_TRUNC of", path);
     errno = kept;
     int fd = (int)syscall(SYS_openat, at, name, flags | O_LARGEFILE, mode);
-    if (fd < 0 || !folder[0])
-        return fd;
-    char path[PATH_MAX];
     kept = errno;
-    if (path_of(fd, path) && is_ours(path)) {
-        watch(fd, path, !there);
-        if (!there)
-            note('C', path, "", "");
-    }
+    if (fd >= 0)
+        watch(fd, path, made);
+    pthread_mutex_unlock(&names_lock);
     errno = kept;
     return fd;
 }
@@ -659,12 +668,14 @@ EXPORT int creat64(const char *name, mode_t mode)
 EXPORT int unlinkat(int at, const char *name, int flags)
 {
     char path[PATH_MAX], kept[32];
-    bool ours = folder[0] && full_path(at, name, path) && is_ours(path);
-    if (ours)
-        keep(path, kept, sizeof kept);
-    int r = (int)syscall(SYS_unlinkat, at, name, flags);
-    if (r == 0 && ours)
+    if (!folder[0] || !full_path(at, name, path) || !is_ours(path))
+        return (int)syscall(SYS_unlinkat, at, name, flags);
+    pthread_mutex_lock(&names_lock);
+    keep(path, kept, sizeof kept);
+    if (is_there(path))
         note(flags & AT_REMOVEDIR ? 'R' : 'U', path, "", kept);
+    int r = (int)syscall(SYS_unlinkat, at, name, flags);
+    pthread_mutex_unlock(&names_lock);
     return r;
 }
 
@@ -681,16 +692,18 @@ EXPORT int rmdir(const char *name)
 EXPORT int renameat2(int from, const char *old, int to, const char *name,
                      unsigned flags)
 {
-    char before[PATH_MAX], after[PATH_MAX], kept[32] = "";
-    bool ours = folder[0] && full_path(from, old, before) &&
-                full_path(to, name, after) && is_ours(before) && is_ours(after);
-    if (ours && flags & RENAME_EXCHANGE)
+    char before[PATH_MAX], after[PATH_MAX], kept[32];
+    if (!folder[0] || !full_path(from, old, before) || !full_path(to, name, after) ||
+        !is_ours(before) || !is_ours(after))
+        return (int)syscall(SYS_renameat2, from, old, to, name, flags);
+    if (flags & RENAME_EXCHANGE)
         refuse("exchange of names", before);
-    if (ours)
-        keep(after, kept, sizeof kept);
-    int r = (int)syscall(SYS_renameat2, from, old, to, name, flags);
-    if (r == 0 && ours)
+    pthread_mutex_lock(&names_lock);
+    keep(after, kept, sizeof kept);
+    if (is_there(before))
         note('M', before, after, kept);
+    int r = (int)syscall(SYS_renameat2, from, old, to, name, flags);
+    pthread_mutex_unlock(&names_lock);
     return r;
 }
 
@@ -704,13 +717,23 @@ EXPORT int rename(const char *old, const char *name)
     return renameat2(AT_FDCWD, old, AT_FDCWD, name, 0);
 }
 
+/* Runs `call`, which makes the name. */
+#define AS_NAME(at, name, call)                                                        \
+    do {                                                                               \
+        char path[PATH_MAX];                                                           \
+        if (!folder[0] || !full_path(at, name, path) || !is_ours(path))                \
+            return (int)(call);                                                        \
+        pthread_mutex_lock(&names_lock);                                               \
+        if (!is_there(path))                                                           \
+            note('C', path, "", "");                                                   \
+        int r = (int)(call);                                                           \
+        pthread_mutex_unlock(&names_lock);                                             \
+        return r;                                                                      \
+    } while (0)
+
 EXPORT int linkat(int from, const char *old, int to, const char *name, int flags)
 {
-    char path[PATH_MAX];
-    int r = (int)syscall(SYS_linkat, from, old, to, name, flags);
-    if (r == 0 && folder[0] && full_path(to, name, path) && is_ours(path))
-        note('C', path, "", "");
-    return r;
+    AS_NAME(to, name, syscall(SYS_linkat, from, old, to, name, flags));
 }
 
 EXPORT int link(const char *old, const char *name)
@@ -720,11 +743,7 @@ EXPORT int link(const char *old, const char *name)
 
 EXPORT int mkdirat(int at, const char *name, mode_t mode)
 {
-    char path[PATH_MAX];
-    int r = (int)syscall(SYS_mkdirat, at, name, mode);
-    if (r == 0 && folder[0] && full_path(at, name, path) && is_ours(path))
-        note('C', path, "", "");
-    return r;
+    AS_NAME(at, name, syscall(SYS_mkdirat, at, name, mode));
 }
 
 EXPORT int mkdir(const char *name, mode_t mode)

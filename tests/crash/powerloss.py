@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plays a power loss on the files of a program that ran with powerloss.so and was killed: each write
-that was not synced is, at random, there, gone, or torn at sectors of 512 bytes, in any order; each name
-that was made, moved or removed since the last sync of its folder may be so or as before.
+that was not synced is, at random, there, gone, or torn at sectors of 512 bytes, in any order; of the
+names that were made, moved or removed since the last sync of their folder, the last so many are as before.
 
-    powerloss.py FOLDER STATE SEED"""
+    powerloss.py FOLDER STATE SEED [any]
+
+With "any", names come to disk in any order, too, as POSIX allows and no file system with a journal does."""
 
 import collections
 import os
@@ -163,24 +165,26 @@ def related(names):
 
 
 def undo_name(state, name):
+    """Unless it was not even made: the kill may have come between the note of a change and itself."""
     kept = os.path.join(state, 'kept', name.kept) if name.kept else None
     if name.kind == 'C':
         if os.path.isdir(name.path):
             shutil.rmtree(name.path)
         elif os.path.exists(name.path):
             os.remove(name.path)
-    elif name.kind == 'R':
-        os.mkdir(name.path)
-    else:
+    elif not os.path.exists(name.path):
+        if name.kind == 'R':
+            os.mkdir(name.path)
         if name.kind == 'M':
             os.rename(name.other, name.path)
-        if kept and os.path.exists(kept):
+        if kept:
             os.rename(kept, name.other or name.path)
 
 
-def play_names(dice, state, counts):
-    """Of changes that have to do with each other, the last so many are undone."""
-    for group in related(parse_names(os.path.join(state, 'names'))):
+def play_names(dice, state, any_order, counts):
+    """Of all changes, or of each list of related ones, the last so many are undone."""
+    names = parse_names(os.path.join(state, 'names'))
+    for group in related(names) if any_order else [names]:
         upto = dice.randint(0, len(group)) if dice.random() < 0.5 else dice.choice((0, len(group)))
         for name in reversed(group[upto:]):
             undo_name(state, name)
@@ -208,7 +212,7 @@ def clear(state):
     open(os.path.join(state, 'names'), 'wb').close()
 
 
-def play(folder, state, seed):
+def play(folder, state, seed, any_order=False):
     """What was done, by kind: a Counter."""
     refused = os.path.join(state, 'refused')
     if os.path.exists(refused):
@@ -219,7 +223,7 @@ def play(folder, state, seed):
     for undo in sorted(os.listdir(os.path.join(state, 'undo')), key=int):
         if int(undo) in paths:
             play_file(dice, paths[int(undo)], os.path.join(state, 'undo', undo), counts)
-    play_names(dice, state, counts)
+    play_names(dice, state, any_order, counts)
     clear(state)
     return counts
 
@@ -236,12 +240,12 @@ class Recorder:
     def environment(self):
         return {'LD_PRELOAD': LIBRARY, 'POWERLOSS_FOLDER': self.folder, 'POWERLOSS_STATE': self.state}
 
-    def play(self, seed):
-        return play(self.folder, self.state, seed)
+    def play(self, seed, any_order=False):
+        return play(self.folder, self.state, seed, any_order)
 
     def remove(self):
         shutil.rmtree(self.state, ignore_errors=True)
 
 
 if __name__ == '__main__':
-    print(dict(play(os.path.realpath(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))
+    print(dict(play(os.path.realpath(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:] == ['any'])))

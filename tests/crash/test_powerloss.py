@@ -46,14 +46,14 @@ class PowerLoss(unittest.TestCase):
         for folder in self.folders(text, seeds):
             yield {name: self.read(os.path.join(folder, name)) for name in os.listdir(folder)}
 
-    def folders(self, text, seeds):
+    def folders(self, text, seeds, any_order=False):
         """For each seed, a copy of the folder after a power loss."""
         recorder = self.run_program(text)
         for seed in range(seeds):
             copy, state = self.folder + '.copy', self.folder + '.copy.state'
             subprocess.run(['rm', '-rf', copy, state], check=True)
             self.copy_both(recorder, copy, state)
-            powerloss.play(copy, state, seed)
+            powerloss.play(copy, state, seed, any_order)
             yield copy
         subprocess.run(['rm', '-rf', copy, state], check=True)
 
@@ -172,6 +172,14 @@ class PowerLoss(unittest.TestCase):
                                  'os.rename("b", "a")', 20):
             seen.add(tuple(sorted(files.items())))
         self.assertEqual(seen, {(('a', NEW),), (('a', OLD), ('b', NEW))})
+
+    def test_names_come_to_disk_in_order_or_in_any(self):
+        for any_order in (False, True):
+            seen = set()
+            for folder in self.folders('os.fsync(make("a", OLD)); os.fsync(make("b", OLD))', 30, any_order):
+                seen.add(tuple(sorted(os.listdir(folder))))
+            ordered = {(), ('a',), ('a', 'b')}
+            self.assertEqual(seen, ordered | {('b',)} if any_order else ordered)
 
     # ---- A program that is known to do it right ---------------------------------------------------
 

@@ -91,6 +91,9 @@ static void server_has_defaults(void **state)
     assert_int_equal(s->queue_wait_us, 1000000);
     assert_int_equal(s->linger_us, 2000);
     assert_int_equal(s->commit_interval_us, 100000);
+    assert_int_equal(s->idempotency_retain_us, INT64_C(3600000000));
+    assert_int_equal(s->idempotency_keys, 1000000);
+    assert_int_equal(s->dead_letters, 10000);
     assert_int_equal(s->sql_timeout_us, 10000000);
     assert_int_equal(s->sql_max_rows, 1000000);
     assert_int_equal(s->sql_max_bytes, 268435456);
@@ -115,6 +118,9 @@ static void server_keys_are_taken(void **state)
                              "  queue_wait: 0s\n"
                              "  linger: 1s\n"
                              "  commit_interval: 1ms\n"
+                             "  idempotency_retain: 30d\n"
+                             "  idempotency_keys: 1\n"
+                             "  dead_letters: 0\n"
                              "  sql_timeout: 1h\n"
                              "  sql_max_rows: 7\n"
                              "  sql_max_bytes: 1KiB\n"
@@ -136,6 +142,9 @@ static void server_keys_are_taken(void **state)
     assert_int_equal(s->queue_wait_us, 0);
     assert_int_equal(s->linger_us, 1000000);
     assert_int_equal(s->commit_interval_us, 1000);
+    assert_int_equal(s->idempotency_retain_us, INT64_C(2592000000000));
+    assert_int_equal(s->idempotency_keys, 1);
+    assert_int_equal(s->dead_letters, 0);
     assert_int_equal(s->sql_timeout_us, INT64_C(3600000000));
     assert_int_equal(s->sql_max_rows, 7);
     assert_int_equal(s->sql_max_bytes, 1024);
@@ -224,6 +233,12 @@ static void wrong_server_keys_are_refused(void **state)
          "7d, found '2'"},
         {"commit_interval: 0s",
          "f:2:20: expected a duration from 1ms to 1m, found '0s'"},
+        {"idempotency_retain: 31d",
+         "f:2:23: expected a duration from 1s to 30d, found '31d'"},
+        {"idempotency_keys: 0", "f:2:21: expected a whole number from 1 to 100000000, "
+                                "found '0'"},
+        {"dead_letters: 1000001",
+         "f:2:17: expected a whole number from 0 to 1000000, found '1000001'"},
         {"sql_timeout: 2h", "f:2:16: expected a duration from 1ms to 1h, found '2h'"},
         {"sql_max_rows: 1.5",
          "f:2:17: expected a whole number from 1 to 1000000000, found '1.5'"},
@@ -417,6 +432,22 @@ static void max_future_skew_can_be_off(void **state)
     }
 }
 
+static void answers_can_come_from_memory(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line;
+        bool durable;
+    } known[] = {{"    ack: durable", true},
+                 {"    ack: memory", false},
+                 {"    fields: {}", true}};
+    for (size_t i = 0; i < 3; i++) {
+        struct config *c = parse_stream(known[i].line);
+        assert_int_equal(c->stream[0].durable, known[i].durable);
+        config_free(c);
+    }
+}
+
 static void wrong_streams_are_refused(void **state)
 {
 #define UNIT "expected a unit: rfc3339, s, ms, us or ns, found "
@@ -456,6 +487,10 @@ static void wrong_streams_are_refused(void **state)
         {"fields: {time: int}",
          "f:3:14: the column 'time' is the time of arrival here; 'time: "
          "time' in the stream makes the field its time"},
+        {"ack: memoryy",
+         "f:3:10: expected 'durable' or 'memory', found 'memoryy', did you mean "
+         "'memory'?"},
+        {"ack: yes", "f:3:10: expected 'durable' or 'memory', found 'yes'"},
         {"max_future_skew: forever",
          "f:3:22: expected a duration from 0s to 36525d, or 'off', "
          "found 'forever'"},
@@ -869,6 +904,9 @@ static void the_default_file_says_what_the_defaults_are(void **state)
     assert_int_equal(a->queue_wait_us, b->queue_wait_us);
     assert_int_equal(a->linger_us, b->linger_us);
     assert_int_equal(a->commit_interval_us, b->commit_interval_us);
+    assert_int_equal(a->idempotency_retain_us, b->idempotency_retain_us);
+    assert_int_equal(a->idempotency_keys, b->idempotency_keys);
+    assert_int_equal(a->dead_letters, b->dead_letters);
     assert_int_equal(a->sql_timeout_us, b->sql_timeout_us);
     assert_int_equal(a->sql_max_rows, b->sql_max_rows);
     assert_int_equal(a->sql_max_bytes, b->sql_max_bytes);
@@ -891,6 +929,7 @@ int main(void)
         cmocka_unit_test(the_time_of_a_stream_has_several_forms),
         cmocka_unit_test(fields_become_columns_in_their_order),
         cmocka_unit_test(max_future_skew_can_be_off),
+        cmocka_unit_test(answers_can_come_from_memory),
         cmocka_unit_test(wrong_streams_are_refused),
         cmocka_unit_test(a_stream_has_at_most_255_fields),
         cmocka_unit_test(pipelines_have_defaults),

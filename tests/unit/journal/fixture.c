@@ -71,7 +71,7 @@ void fixture_reopen(struct fixture *f)
 
 /* ---- Frames ---- */
 
-static void fill(char *bytes, uint64_t first, size_t size)
+void fixture_fill(char *bytes, uint64_t first, size_t size)
 {
     uint64_t v = first * UINT64_C(0x9e3779b97f4a7c15) + size;
     for (size_t i = 0; i < size; i++) {
@@ -86,7 +86,7 @@ int fixture_try(struct fixture *f, uint32_t n, size_t size)
     if (journal_pending(f->j) == 0 && size > 0) {
         char *room = journal_room(f->j, size);
         assert_non_null(room);
-        fill(room, first, size);
+        fixture_fill(room, first, size);
         journal_added(f->j, size);
     }
     int err = journal_commit(f->j, n, &got, &f->error);
@@ -117,7 +117,7 @@ void fixture_check_frame(const struct made *m, const struct journal_frame *frame
     assert_int_equal(frame->n, m->n);
     assert_int_equal(frame->size, m->size);
     assert_int_equal((uintptr_t)frame->payload % 64, 0);
-    fill(want, m->first, m->size);
+    fixture_fill(want, m->first, m->size);
     assert_true(memcmp(want, frame->payload, m->size) == 0);
     free(want);
 }

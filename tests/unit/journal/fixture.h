@@ -41,6 +41,8 @@ void fixture_open(struct fixture *f);
 void fixture_close(struct fixture *f);
 void fixture_reopen(struct fixture *f);
 
+void fixture_fill(char *bytes, uint64_t first, size_t size); /* a payload */
+
 /* Commits a frame with `n` positions and `size` bytes that depend on its first position. */
 int fixture_try(struct fixture *f, uint32_t n, size_t size);
 void fixture_commit(struct fixture *f, uint32_t n, size_t size);

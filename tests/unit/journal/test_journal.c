@@ -2,6 +2,7 @@
  *
  * What was committed is there after reopening, whatever a crash did to what was not.
  */
+#include "base/logger.h"
 #include "fixture.h"
 
 #include <errno.h>
@@ -198,7 +199,8 @@ static void check_two(struct fixture *f, size_t cut)
         assert_int_equal(journal_end(f->j), 9);
     }
     fixture_close(f);
-    fixture_run("rm -f %s/0000000[2-9].journal", f->folder);
+    if (cut % 101 == 0)
+        fixture_run("rm -f %s/0000000[2-9].journal", f->folder);
 }
 
 static void a_frame_torn_at_any_byte_is_cut(void **state)
@@ -412,6 +414,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
 #define in_memory(test)                                                                \
     cmocka_unit_test_setup_teardown(test, fixture_setup_memory, fixture_teardown)
+    logger_setup(LOGGER_ERROR, false); /* of thousands of torn frames */
     const struct CMUnitTest tests[] = {
         on_disk(committed_frames_come_back),
         on_disk(a_frame_without_o_direct_is_the_same),

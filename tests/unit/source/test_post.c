@@ -561,6 +561,55 @@ static void full_disk_is_507_and_nothing_is_counted(void **state)
     assert_int_equal(t.sink.letters, 1);
 }
 
+/* Pieces that were taken before stay; only the last rows are not. */
+static void full_disk_at_the_end_of_an_endless_body(void **state)
+{
+    (void)state;
+    struct answer a;
+    t.sink.hold = true;
+    int fd = client_open(t.port);
+    client_text(fd, "POST " EVENTS
+                    " HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client_chunk(fd, LINE LINE LINE LINE, 4 * strlen(LINE));
+    wait_for_count(&t.sink.rows, 2); /* the end of a piece may wait for the next one */
+    client_chunk(fd, "{\"ts\":1,\"v\":1}", 14); /* the last line has no end */
+    client_chunk(fd, "", 0);
+    wait_for_count(&t.sink.n_held, 1);
+    assert_int_equal(t.sink.rows, 5);
+    assert_int_equal(t.sink.stream.accepted, 4);
+    sink_release(&t.sink, -ENOSPC);
+    client_answer(fd, &a, false);
+    assert_int_equal(a.status, 507);
+    assert_non_null(strstr(a.body, "; 4 events were taken"));
+    answer_free(&a);
+    close(fd);
+    assert_int_equal(t.sink.stream.accepted, 4);
+}
+
+static void body_waits_for_room_and_then_for_the_disk(void **state)
+{
+    (void)state;
+    t.sink.stream.queue_wait_us = 20 * SECOND_US;
+    t.sink.hold = true;
+    for (uint64_t i = 1; i <= 20; i++) {
+        t.sink.limit = t.sink.rows;
+        t.sink.waits = 0;
+        int fd = ask(i % 2 ? "" : "Idempotency-Key: a\r\n", LINE);
+        wait_for_count(&t.sink.waits, i % 2 || i == 2);
+        sink_room(&t.sink, UINT64_MAX);
+        if (i % 2 || i == 2)
+            wait_for_count(&t.sink.n_held, 1);
+        sink_release(&t.sink, 0);
+        struct answer a;
+        client_answer(fd, &a, false);
+        assert_int_equal(a.status, 200);
+        answer_free(&a);
+        close(fd);
+    }
+    assert_int_equal(t.sink.stream.throttled, 0);
+    assert_int_equal(t.sink.rows, 11); /* ten without a key, one with it */
+}
+
 /* The rows are the log's: what the producer never heard of is counted all the same. */
 static void client_gone_while_it_waits_for_the_disk(void **state)
 {
@@ -897,6 +946,8 @@ int main(void)
         TEST(nothing_to_wait_for_has_no_position),
         TEST(endless_body_waits_for_the_disk_at_its_end),
         TEST(full_disk_is_507_and_nothing_is_counted),
+        TEST(full_disk_at_the_end_of_an_endless_body),
+        TEST(body_waits_for_room_and_then_for_the_disk),
         TEST(client_gone_while_it_waits_for_the_disk),
         TEST(tickets_and_closing_connections_race),
         TEST(stop_while_requests_wait_for_the_disk),

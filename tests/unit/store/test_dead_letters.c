@@ -176,6 +176,9 @@ static void letters_that_do_not_fit_are_dropped_and_counted(void **state)
     assert_int_equal(sqlite3_exec(other, "ROLLBACK", NULL, NULL, NULL), SQLITE_OK);
     sqlite3_close(other);
     assert_int_equal(store_flush(s), 0);
+    /* once the writer has come to this, it has freed what it wrote before */
+    assert_int_equal(
+        dead_letters_empty(s, "other", clock_monotonic_us() + 20 * SECOND_US), 0);
     put(s, "ticks", 201);
     close_all(s);
     assert_string_equal(shell("weir.db", "SELECT count(*), max(number), max(line) "
@@ -235,6 +238,20 @@ static void threads_put_at_once(void **state)
     close_all(s);
 }
 
+/* A file as the first version left it. */
+static void older_file_gets_the_table(void **state)
+{
+    (void)state;
+    close_all(open_started(100));
+    shell("weir.db", "DROP TABLE weir_dead_letters;"
+                     "UPDATE weir_meta SET value = '1' WHERE key = 'schema_version'");
+    struct store *s = open_started(100);
+    put(s, "ticks", 1);
+    close_all(s);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM weir_dead_letters"),
+                        "1\n");
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, shell_setup, shell_teardown)
@@ -246,6 +263,7 @@ int main(void)
         TEST(letters_that_do_not_fit_are_dropped_and_counted),
         TEST(long_letters_are_bounded_by_bytes),
         TEST(threads_put_at_once),
+        TEST(older_file_gets_the_table),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

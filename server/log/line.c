@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "log/internal.h"
+
+#include <time.h>
+
+#define LINE_MAX 8u /* of up to 64k rows each */
+
+void line_setup(struct line *l)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_mutex_init(&l->lock, NULL);
+    pthread_cond_init(&l->arrived, &monotonic);
+    pthread_cond_init(&l->room, NULL);
+    pthread_condattr_destroy(&monotonic);
+    l->last = &l->first;
+}
+
+void line_free(struct line *l)
+{
+    for (struct log_entry *e = l->first, *next; e; e = next) {
+        next = e->next;
+        log_entry_unref(e);
+    }
+    pthread_cond_destroy(&l->room);
+    pthread_cond_destroy(&l->arrived);
+    pthread_mutex_destroy(&l->lock);
+}
+
+bool line_push(struct line *l, struct log_entry *e, bool bounded)
+{
+    e->next = NULL;
+    pthread_mutex_lock(&l->lock);
+    while (bounded && l->n >= LINE_MAX && !l->closed)
+        pthread_cond_wait(&l->room, &l->lock);
+    bool taken = !l->closed;
+    if (taken) {
+        *l->last = e;
+        l->last = &e->next;
+        l->n++;
+        pthread_cond_signal(&l->arrived);
+    }
+    pthread_mutex_unlock(&l->lock);
+    if (!taken)
+        log_entry_unref(e);
+    return taken;
+}
+
+static void wait_until(struct line *l, int64_t deadline_us)
+{
+    const struct timespec t = {.tv_sec = deadline_us / SECOND_US,
+                               .tv_nsec = deadline_us % SECOND_US * 1000};
+    if (deadline_us == INT64_MAX)
+        pthread_cond_wait(&l->arrived, &l->lock);
+    else
+        pthread_cond_timedwait(&l->arrived, &l->lock, &t);
+}
+
+/* With the lock held. */
+static void wait_for_first(struct line *l, int64_t deadline_us)
+{
+    while (!l->first && !l->closed && clock_monotonic_us() < deadline_us)
+        wait_until(l, deadline_us);
+}
+
+/* With the lock held. */
+static struct log_entry *take_first(struct line *l)
+{
+    struct log_entry *e = l->first;
+    l->first = e->next;
+    if (!l->first)
+        l->last = &l->first;
+    l->n--;
+    pthread_cond_signal(&l->room);
+    return e;
+}
+
+struct log_entry *line_pop_if(struct line *l, int64_t until_us,
+                              bool (*fits)(void *ctx, const struct log_entry *e),
+                              void *ctx)
+{
+    pthread_mutex_lock(&l->lock);
+    wait_for_first(l, until_us);
+    struct log_entry *e = l->first && fits(ctx, l->first) ? take_first(l) : NULL;
+    pthread_mutex_unlock(&l->lock);
+    return e;
+}
+
+void line_push_back(struct line *l, struct log_entry *e)
+{
+    pthread_mutex_lock(&l->lock);
+    e->next = l->first;
+    if (!l->first)
+        l->last = &e->next;
+    l->first = e;
+    l->n++;
+    pthread_mutex_unlock(&l->lock);
+}
+
+struct log_entry *line_pop(struct line *l, int64_t deadline_us, bool *ret_end)
+{
+    pthread_mutex_lock(&l->lock);
+    wait_for_first(l, deadline_us);
+    struct log_entry *e = l->first ? take_first(l) : NULL;
+    *ret_end = !e && l->closed;
+    pthread_mutex_unlock(&l->lock);
+    return e;
+}
+
+void line_close(struct line *l)
+{
+    pthread_mutex_lock(&l->lock);
+    l->closed = true;
+    pthread_cond_broadcast(&l->arrived);
+    pthread_cond_broadcast(&l->room);
+    pthread_mutex_unlock(&l->lock);
+}
