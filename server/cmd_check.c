@@ -24,9 +24,9 @@ static const char help[] =
 static void print_summary(const struct weir *w)
 {
     printf("%zu stream%s, %zu pipeline%s\n", w->config->n_streams,
-           w->config->n_streams == 1 ? "" : "s", w->config->n_pipelines,
-           w->config->n_pipelines == 1 ? "" : "s");
-    for (size_t i = 0; i < w->config->n_pipelines; i++) {
+           w->config->n_streams == 1 ? "" : "s", w->n_pipelines,
+           w->n_pipelines == 1 ? "" : "s");
+    for (size_t i = 0; i < w->n_pipelines; i++) {
         const struct table *const *table;
         size_t n = pipeline_tables(w->pipeline[i], &table);
         for (size_t k = 0; k < n; k++) {

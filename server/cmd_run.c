@@ -132,10 +132,10 @@ static void print_summary(struct weir *w, size_t stream, const struct source_res
     fprintf(stderr, "%llu events taken, %llu rejected, %.2f s, %.2f M events/s\n",
             (unsigned long long)r->accepted, (unsigned long long)r->rejected, seconds,
             seconds > 0 ? (double)r->accepted / 1e6 / seconds : 0);
-    for (size_t i = 0; i < w->config->n_pipelines; i++) {
+    for (size_t i = 0; i < w->n_pipelines; i++) {
         struct pipeline_status s;
         pipeline_status(w->pipeline[i], &s);
-        if (w->config->pipeline[i].stream == stream)
+        if (pipeline_config(w->pipeline[i])->stream == stream)
             print_pipeline(&s);
     }
 }

@@ -9,6 +9,7 @@
 #include "base/logger.h"
 #include "cmd.h"
 #include "http/http.h"
+#include "reload.h"
 #include "source/source.h"
 #include "wire.h"
 
@@ -93,7 +94,7 @@ static int open_api(struct server *s, const char *database, struct error *error)
                                         .store = w->store,
                                         .metrics = w->metrics,
                                         .plugins = w->plugins,
-                                        .pipeline = w->pipeline,
+                                        .running = w->running,
                                         .stream = w->stream,
                                         .version = PACKAGE_VERSION,
                                         .ready = is_ready,
@@ -120,14 +121,21 @@ static int start(struct server *s, const char *database, int *ret_exit,
     return r < 0 ? r : http_start(s->http, error);
 }
 
-static void wait_for_signal(const sigset_t *signals)
+static void reload(struct weir *w, const char *path)
+{
+    struct error error = {0};
+    if (weir_reload(w, path, &error) < 0)
+        log_error("serve", "SIGHUP: %s; the configuration stays as it was", error.text);
+    else
+        log_info("serve", "SIGHUP: the configuration was read again");
+}
+
+static void wait_for_signal(const sigset_t *signals, struct weir *w, const char *path)
 {
     for (int signal;;) {
         sigwait(signals, &signal);
         if (signal == SIGHUP) {
-            log_warn("serve",
-                     "SIGHUP: this version does not reload; restart to change the "
-                     "configuration");
+            reload(w, path);
             continue;
         }
         log_info("serve", "signal %d: stopping; a second one stops at once", signal);
@@ -146,7 +154,7 @@ static void stop(struct server *s)
              (unsigned long long)open_groups);
 }
 
-static int run(struct server *s, const char *database)
+static int run(struct server *s, const char *path, const char *database)
 {
     sigset_t signals;
     sigemptyset(&signals);
@@ -166,7 +174,7 @@ static int run(struct server *s, const char *database)
     bool v6 = address && strchr(address, ':');
     log_info("serve", "listening on http://%s%s%s:%u", v6 ? "[" : "", address,
              v6 ? "]" : "", http_port(s->http));
-    wait_for_signal(&signals);
+    wait_for_signal(&signals, s->weir, path);
     pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* their default: the process ends */
     stop(s);
     return weir_failed(s->weir) ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -215,7 +223,7 @@ int cmd_serve(int argc, char **argv)
         return status;
     }
     logger_setup(least, s.weir->config->server.log_json);
-    status = run(&s, database);
+    status = run(&s, path, database);
     http_free(s.http);
     source_post_free(s.post);
     api_free(s.api);

@@ -22,7 +22,8 @@ int recover_stream(struct weir *w, struct restore *r, size_t stream,
         uint64_t position;
         if (c->pipeline[i].stream != stream)
             continue;
-        err = restore_position(r, c->pipeline[i].name, &position, error);
+        err = restore_position(r, c->pipeline[i].name, c->stream[stream].name,
+                               &position, error);
         if (err == -ENOENT)
             continue;
         if (err < 0)
@@ -136,9 +137,10 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     err = pipeline_prepare(p, &sink, watermark_us, error);
     if (err < 0)
         return err;
-    err = restore_checkpoint(r, c->name, &stored, error);
+    const char *stream = w->config->stream[c->stream].name;
+    err = restore_checkpoint(r, c->name, stream, &stored, error);
     if (err == -ENOENT)
-        err = begin(r, log, w->config->stream[c->stream].name, ret_position, error);
+        err = begin(r, log, stream, ret_position, error);
     else if (err == 0)
         err = load(r, p, log, &stored, ret_position, &same, error);
     restore_checkpoint_free(&stored);

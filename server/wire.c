@@ -106,10 +106,9 @@ int weir_put_checkpoint(void *store, const char *pipeline, struct checkpoint *c)
 static void store_stored(void *ctx, const char *pipeline, uint64_t position)
 {
     const struct weir *w = ctx;
-    const struct config *c = w->config;
-    for (size_t i = 0; i < c->n_pipelines; i++)
-        if (!strcmp(c->pipeline[i].name, pipeline) && w->log[c->pipeline[i].stream])
-            log_stored(w->log[c->pipeline[i].stream], pipeline, position);
+    for (size_t i = 0; i < w->config->n_streams; i++)
+        if (w->log[i])
+            log_stored(w->log[i], pipeline, position);
 }
 
 static void store_kept(void *ctx, const char *stream, uint64_t position)
@@ -164,13 +163,16 @@ static int load_pipelines(struct weir *w, struct error *error)
     w->intake = calloc(c->n_streams + 1, sizeof(struct weir_intake));
     if (!w->pipeline || !w->log || !w->stream || !w->intake)
         return error_set(error, -ENOMEM, "no memory");
-    for (size_t i = 0; i < c->n_pipelines; i++) {
-        int r = pipeline_new(c, &c->pipeline[i], w->plugins, w->metrics,
-                             &w->pipeline[i], error);
+    int r = running_new(&w->running);
+    for (; r == 0 && w->n_pipelines < c->n_pipelines; w->n_pipelines++) {
+        r = pipeline_new(c, &c->pipeline[w->n_pipelines], w->plugins, w->metrics,
+                         &w->pipeline[w->n_pipelines], error);
         if (r < 0)
             return r;
     }
-    return 0;
+    if (r == 0)
+        r = running_set(w->running, w->pipeline, w->n_pipelines);
+    return r < 0 ? error_set(error, r, "no memory") : 0;
 }
 
 int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
@@ -240,7 +242,7 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
     int r = store_open(&options, w->metrics, &w->store, error);
     if (r == 0 && (r = find_journal(w, options.path)) < 0)
         error_set(error, r, "no memory");
-    for (size_t i = 0; r == 0 && i < w->config->n_pipelines; i++) {
+    for (size_t i = 0; r == 0 && i < w->n_pipelines; i++) {
         const struct table *const *table;
         size_t n = pipeline_tables(w->pipeline[i], &table);
         for (size_t k = 0; r == 0 && k < n; k++)
@@ -352,8 +354,8 @@ static int start_stream(struct weir *w, enum weir_mode mode, size_t i,
     if (err < 0)
         return error_set(error, err, "no memory");
     err = recover_keys(w, r, i, error);
-    for (size_t k = 0; err == 0 && k < c->n_pipelines; k++)
-        if (c->pipeline[k].stream == i)
+    for (size_t k = 0; err == 0 && k < w->n_pipelines; k++)
+        if (pipeline_config(w->pipeline[k])->stream == i)
             err = weir_start_pipeline(w, r, w->pipeline[k], false, error);
     return err == 0 ? note_stream(w, r, i, error) : err;
 }
@@ -422,7 +424,7 @@ uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
     for (size_t i = 0; i < w->config->n_streams; i++)
         if (w->log[i])
             log_close(w->log[i], end, end == LOG_FINISH ? INT64_MAX : deadline_us);
-    for (size_t i = 0; i < w->config->n_pipelines; i++) {
+    for (size_t i = 0; i < w->n_pipelines; i++) {
         struct pipeline_status status;
         pipeline_stop(w->pipeline[i]);
         pipeline_status(w->pipeline[i], &status);
@@ -441,7 +443,7 @@ bool weir_failed(struct weir *w)
 {
     if (w->lost)
         return true;
-    for (size_t i = 0; i < w->config->n_pipelines; i++) {
+    for (size_t i = 0; i < w->n_pipelines; i++) {
         struct pipeline_status status;
         pipeline_status(w->pipeline[i], &status);
         if (status.error[0])
@@ -457,15 +459,16 @@ void weir_free(struct weir *w)
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         if (w->log[i])
             log_close(w->log[i], LOG_LEAVE, 0);
-    for (size_t i = 0; w->pipeline && i < w->config->n_pipelines; i++)
+    for (size_t i = 0; w->pipeline && i < w->n_pipelines; i++)
         pipeline_stop(w->pipeline[i]);
     store_free(w->store);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         log_free(w->log[i]);
-    for (size_t i = 0; w->pipeline && i < w->config->n_pipelines; i++)
-        pipeline_free(w->pipeline[i]);
+    for (size_t i = 0; w->pipeline && i < w->n_pipelines; i++)
+        pipeline_unref(w->pipeline[i]);
     free(w->intake);
     free(w->journal);
+    running_free(w->running);
     free(w->stream);
     free(w->log);
     free(w->pipeline);

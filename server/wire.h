@@ -10,6 +10,7 @@
 #define WEIR_WIRE_H
 
 #include "analyze/pipeline.h"
+#include "analyze/running.h"
 #include "config/config.h"
 #include "log/log.h"
 #include "source/source.h"
@@ -25,10 +26,12 @@ struct weir_intake { /* what the sink of a stream hands to */
 };
 
 struct weir {
-    struct config *config;
+    struct config *config; /* of the start: server and streams stay as it says */
     struct metrics *metrics;
     struct plugins *plugins;
-    struct pipeline **pipeline; /* config->n_pipelines */
+    struct pipeline **pipeline; /* those in force; the main thread's */
+    size_t n_pipelines;
+    struct running *running; /* the same, for the others */
     struct store *store;
     struct log **log;             /* config->n_streams */
     struct source_stream *stream; /* config->n_streams */

@@ -4,7 +4,8 @@
 CREATE TABLE weir_checkpoints (
     number INTEGER PRIMARY KEY,
     pipeline TEXT NOT NULL UNIQUE,
-    position INTEGER NOT NULL,   -- of the last log entry that the states know
+    stream TEXT NOT NULL,
+    position INTEGER NOT NULL,   -- of the stream's last log entry that the states know
     definition TEXT NOT NULL,    -- what they are of: window, key, where, analyzers
     marks BLOB,                  -- watermark and sources; NULL: nothing seen yet
     groups INTEGER NOT NULL,     -- open ones

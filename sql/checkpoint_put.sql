@@ -1,7 +1,9 @@
-INSERT INTO weir_checkpoints (pipeline, position, definition, marks, groups, stored)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+INSERT INTO weir_checkpoints
+    (pipeline, stream, position, definition, marks, groups, stored)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
 ON CONFLICT (pipeline) DO UPDATE
-SET position = excluded.position,
+SET stream = excluded.stream,
+    position = excluded.position,
     definition = excluded.definition,
     marks = excluded.marks,
     groups = excluded.groups,

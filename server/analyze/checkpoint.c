@@ -31,6 +31,7 @@ void checkpoint_free(struct checkpoint *c)
     for (size_t i = 0; i < c->n_blocks; i++)
         free(c->block[i].data);
     free(c->block);
+    free(c->stream);
     free(c->definition);
     free(c->marks);
     free(c);
@@ -178,6 +179,11 @@ int checkpoint_make(struct worker *w, const struct log_entry *e,
         r = make_marks(w, c);
     if (r == 0 && w->index == 0)
         r = checkpoint_definition(w->pipeline, &c->definition);
+    if (r == 0 && w->index == 0) {
+        const struct pipeline *p = w->pipeline;
+        c->stream = strdup(p->whole->stream[p->config->stream].name);
+        r = c->stream ? 0 : -ENOMEM;
+    }
     if (r < 0) {
         checkpoint_free(c);
         return r;

@@ -32,6 +32,7 @@ struct checkpoint {
     uint64_t position;
     unsigned worker, workers;
     bool whole;       /* blocks that are not here hold nothing */
+    char *stream;     /* that it reads; of worker 0, otherwise NULL */
     char *definition; /* what the states are of; of worker 0, otherwise NULL */
     char *marks;      /* the watermark and its sources; of worker 0, otherwise NULL */
     size_t marks_size;

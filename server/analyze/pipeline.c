@@ -144,13 +144,30 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
     return r;
 }
 
-int pipeline_new(const struct config *config, const struct config_pipeline *c,
+int pipeline_count(struct pipeline *p, struct metrics *metrics)
+{
+    p->metrics = metrics;
+    return add_metrics(p, metrics);
+}
+
+void pipeline_uncount(struct pipeline *p)
+{
+    if (!p->metrics)
+        return;
+    metrics_remove(p->metrics, p, sizeof(*p));
+    metrics_remove(p->metrics, p->stage, p->n_stages * sizeof(*p->stage));
+    p->metrics = NULL;
+}
+
+int pipeline_new(struct config *config, const struct config_pipeline *c,
                  struct plugins *plugins, struct metrics *metrics,
                  struct pipeline **ret, struct error *error)
 {
     struct pipeline *p = calloc(1, sizeof(*p));
     if (!p)
         return error_set(error, -ENOMEM, "no memory");
+    atomic_init(&p->refs, 1);
+    p->whole = config_ref(config);
     p->config = c;
     p->schema = config->stream[c->stream].schema;
     p->shown_watermark_us = p->shown_newest_us = INT64_MIN;
@@ -160,21 +177,28 @@ int pipeline_new(const struct config *config, const struct config_pipeline *c,
         r = pipeline_make_tables(p, error);
     if (r == 0)
         r = try_out(p, error);
-    if (r == 0 && metrics && (r = add_metrics(p, metrics)) < 0)
+    if (r == 0 && metrics && (r = pipeline_count(p, metrics)) < 0)
         error_set(error, r, "no memory");
     if (r < 0) {
-        pipeline_free(p);
+        pipeline_unref(p);
         return r;
     }
     *ret = p;
     return 0;
 }
 
-void pipeline_free(struct pipeline *p)
+struct pipeline *pipeline_ref(struct pipeline *p)
 {
-    if (!p)
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void pipeline_unref(struct pipeline *p)
+{
+    if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
         return;
     pipeline_stop(p);
+    pipeline_uncount(p);
     for (size_t i = 0; i < p->n_tables; i++)
         table_free((struct table *)(uintptr_t)p->table[i]);
     for (size_t i = 0; i < p->n_stages; i++)
@@ -183,6 +207,7 @@ void pipeline_free(struct pipeline *p)
     free(p->table);
     free(p->stage);
     free(p->dictionary);
+    config_free(p->whole);
     free(p);
 }
 
@@ -211,12 +236,15 @@ int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
     const struct config_pipeline *c = p->config;
     p->sink = *sink;
     p->shown_watermark_us = watermark_us;
-    p->worker = calloc(c->workers, sizeof(*p->worker));
-    if (!p->worker)
+    struct worker *worker = calloc(c->workers, sizeof(*worker));
+    if (!worker)
         return error_set(error, -ENOMEM, "no memory");
     int r = 0;
     for (unsigned i = 0; r == 0 && i < c->workers; i++)
-        r = worker_init(&p->worker[i], p, i, watermark_us, error);
+        r = worker_init(&worker[i], p, i, watermark_us, error);
+    pthread_mutex_lock(&p->lock);
+    p->worker = worker;
+    pthread_mutex_unlock(&p->lock);
     if (r < 0)
         error_prefix(error, "pipeline '%s'", c->name);
     return r;
@@ -287,10 +315,13 @@ void pipeline_stop(struct pipeline *p)
 {
     if (!p)
         return;
-    for (unsigned i = 0; p->worker && i < p->config->workers; i++)
-        worker_free(&p->worker[i]);
-    free(p->worker);
+    pthread_mutex_lock(&p->lock); /* somebody may ask for its status */
+    struct worker *worker = p->worker;
     p->worker = NULL;
+    pthread_mutex_unlock(&p->lock);
+    for (unsigned i = 0; worker && i < p->config->workers; i++)
+        worker_free(&worker[i]);
+    free(worker);
 }
 
 void pipeline_fail(struct pipeline *p, const struct error *error)
@@ -315,6 +346,8 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->max_event_us = p->shown_newest_us;
     ret->position = p->shown_position;
     snprintf(ret->error, sizeof(ret->error), "%s", p->error.text);
+    for (unsigned i = 0; p->worker && i < p->config->workers; i++)
+        ret->queued += p->worker[i].queue ? queue_length(p->worker[i].queue) : 0;
     pthread_mutex_unlock(&p->lock);
     ret->events = atomic_load_explicit(&p->events, memory_order_relaxed);
     for (size_t i = 0; i < CONFIG_LATE_POLICIES; i++) {
@@ -331,8 +364,6 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->groups = atomic_load_explicit(&p->groups, memory_order_relaxed);
     ret->state_bytes = ret->groups * p->stride +
                        atomic_load_explicit(&p->state_bytes, memory_order_relaxed);
-    for (unsigned i = 0; p->worker && i < p->config->workers; i++)
-        ret->queued += queue_length(p->worker[i].queue);
 }
 
 size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t room)

@@ -26,10 +26,16 @@ struct pipeline_sink {
 
 /* Loads and binds the analyzers, compiles `where`, makes the tables. Everything that `weir check` has
  * to find out about a pipeline fails here. */
-int pipeline_new(const struct config *config, const struct config_pipeline *c,
+int pipeline_new(struct config *config, const struct config_pipeline *c,
                  struct plugins *plugins, struct metrics *metrics,
                  struct pipeline **ret, struct error *error);
-void pipeline_free(struct pipeline *p);
+struct pipeline *pipeline_ref(struct pipeline *p);
+void pipeline_unref(struct pipeline *p); /* takes NULL; the last one stops it */
+
+/* Its counters in the registry, if pipeline_new was given none: one of a name at a time. -ENOMEM. */
+int pipeline_count(struct pipeline *p, struct metrics *metrics);
+/* It will be gone soon. */
+void pipeline_uncount(struct pipeline *p);
 
 size_t pipeline_tables(const struct pipeline *p,
                        const struct table *const **ret_tables);
@@ -85,5 +91,7 @@ size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t 
 
 const struct config_pipeline *pipeline_config(const struct pipeline *p);
 bool pipeline_failed(void *pipeline); /* any thread */
+/* The pipeline stops: the first text is kept and logged. */
+void pipeline_fail(struct pipeline *p, const struct error *error);
 
 #endif

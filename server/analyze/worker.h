@@ -33,6 +33,9 @@ struct stage {
 };
 
 struct pipeline {
+    _Atomic unsigned refs; /* taken relaxed, given back acq_rel */
+    struct config *whole;  /* a reference: `config` and `schema` are parts of it */
+    struct metrics *metrics;
     const struct config_pipeline *config;
     const struct schema *schema;
     size_t n_stages;
@@ -132,9 +135,6 @@ int worker_start(struct worker *w, struct error *error);
 void worker_free(struct worker *w); /* closes its queue, waits for the thread */
 
 int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c */
-
-/* The pipeline stops: the first text is kept and logged. */
-void pipeline_fail(struct pipeline *p, const struct error *error);
 
 #define LATE_COLUMNS 3 /* of late_table before those of the stream */
 

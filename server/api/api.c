@@ -77,9 +77,9 @@ void api_free(struct api *a)
 struct pipeline *api_find_pipeline(const struct api *a, struct http_request *r)
 {
     const char *name = http_param(r, "pipeline");
-    for (size_t i = 0; name && i < a->is.config->n_pipelines; i++)
-        if (strcmp(a->is.config->pipeline[i].name, name) == 0)
-            return a->is.pipeline[i];
+    struct pipeline *p = name ? running_get(a->is.running, name) : NULL;
+    if (p)
+        return p;
     http_problem(r, 404, "unknown_pipeline",
                  "there is no pipeline '%s'; /api/v1/pipelines lists them",
                  name ? name : "");

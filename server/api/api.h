@@ -8,6 +8,7 @@
 
 #include "analyze/pipeline.h"
 #include "analyze/plugin.h"
+#include "analyze/running.h"
 #include "base/metrics.h"
 #include "config/config.h"
 #include "http/http.h"
@@ -24,8 +25,7 @@ struct api_context {
     struct store *store; /* started */
     struct metrics *metrics;
     struct plugins *plugins;
-    struct pipeline *const
-        *pipeline; /* config->n_pipelines, in the order of the configuration */
+    struct running *running;
     const struct source_stream *stream; /* config->n_streams, likewise */
     const char *version;
     /* May be NULL. False: /ready answers 503 and the reason in `why`. Any thread; quick. */

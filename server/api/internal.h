@@ -35,7 +35,7 @@ void probes_page(struct http_request *r, void *api);
 /* The answer of /plugins. */
 int overview_list_plugins(struct plugins *plugins, struct buffer *ret);
 
-/* NULL and answered 404 if the {pipeline} of the path is unknown. */
+/* For pipeline_unref. NULL and answered 404 if the {pipeline} of the path is unknown. */
 struct pipeline *api_find_pipeline(const struct api *a, struct http_request *r);
 
 /* The name; NULL and answered 404 if the {stream} of the path is unknown. */

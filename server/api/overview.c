@@ -193,19 +193,22 @@ void overview_pipelines(struct http_request *r, void *api)
         return;
     struct buffer b = {0};
     jsonout_open(&b, NULL, '[');
-    for (size_t i = 0; i < a->is.config->n_pipelines; i++)
-        overview_put_pipeline(&b, a, a->is.pipeline[i]);
+    struct running_list all = running_all(a->is.running);
+    for (size_t i = 0; i < all.n; i++)
+        overview_put_pipeline(&b, a, all.pipeline[i]);
+    running_done(&all);
     buffer_puts(&b, "]\n");
     http_reply_buffer(r, 200, "application/json", &b);
 }
 
 void overview_pipeline(struct http_request *r, void *api)
 {
-    struct pipeline *p = api_find_pipeline(api, r);
-    if (!p || !api_no_arguments(r))
+    struct pipeline *p = api_no_arguments(r) ? api_find_pipeline(api, r) : NULL;
+    if (!p)
         return;
     struct buffer b = {0};
     overview_put_pipeline(&b, api, p);
+    pipeline_unref(p);
     buffer_putc(&b, '\n');
     http_reply_buffer(r, 200, "application/json", &b);
 }
@@ -280,11 +283,8 @@ static void overview_put_open(struct buffer *b, const struct config_pipeline *c,
 
 #define OVERVIEW_SOURCES_MAX LOG_SOURCES_MAX
 
-void overview_watermarks(struct http_request *r, void *api)
+static void overview_watermarks_of(struct http_request *r, struct pipeline *p)
 {
-    struct pipeline *p = api_find_pipeline(api, r);
-    if (!p || !api_no_arguments(r))
-        return;
     const struct config_pipeline *c = pipeline_config(p);
     struct pipeline_source *source = calloc(OVERVIEW_SOURCES_MAX, sizeof(*source));
     if (!source) {
@@ -311,6 +311,14 @@ void overview_watermarks(struct http_request *r, void *api)
     buffer_puts(&b, "}\n");
     free(source);
     http_reply_buffer(r, 200, "application/json", &b);
+}
+
+void overview_watermarks(struct http_request *r, void *api)
+{
+    struct pipeline *p = api_no_arguments(r) ? api_find_pipeline(api, r) : NULL;
+    if (p)
+        overview_watermarks_of(r, p);
+    pipeline_unref(p);
 }
 
 /* ---- Plugins ---- */

@@ -25,15 +25,16 @@ void probes_ready(struct http_request *r, void *api)
         http_problem(r, 503, "not_ready", "%s", why);
         return;
     }
-    for (size_t i = 0; i < a->is.config->n_pipelines; i++) {
-        struct pipeline_status status = {0};
-        pipeline_status(a->is.pipeline[i], &status);
-        if (!status.error[0])
-            continue;
+    struct running_list all = running_all(a->is.running);
+    struct pipeline_status status = {0};
+    for (size_t i = 0; i < all.n && !status.error[0]; i++)
+        pipeline_status(all.pipeline[i], &status);
+    if (status.error[0])
         http_problem(r, 503, "pipeline_failed", "pipeline '%s': %s", status.name,
                      status.error);
+    running_done(&all);
+    if (status.error[0])
         return;
-    }
     http_reply(r, 200, "application/json", body, sizeof(body) - 1);
 }
 
@@ -99,8 +100,10 @@ void probes_page(struct http_request *r, void *api)
         "<style>body{font:16px sans-serif;margin:2em auto;max-width:60em}</style>\n"
         "<h1>weir %s</h1>\n<h2>Pipelines</h2>\n<ul>\n",
         a->is.version);
-    for (size_t i = 0; i < a->is.config->n_pipelines; i++)
-        probes_page_pipeline(&b, a->is.pipeline[i]);
+    struct running_list all = running_all(a->is.running);
+    for (size_t i = 0; i < all.n; i++)
+        probes_page_pipeline(&b, all.pipeline[i]);
+    running_done(&all);
     buffer_puts(&b, "</ul>\n<h2>Streams</h2>\n<ul>\n");
     for (size_t i = 0; i < a->is.config->n_streams; i++)
         buffer_printf(&b, "<li><a href=\"/api/v1/streams/%s\">%s</a></li>\n",

@@ -171,10 +171,9 @@ static const struct table *results_table(struct pipeline *p, struct http_request
     return NULL;
 }
 
-void results_get(struct http_request *r, void *api)
+static void results_of(struct http_request *r, void *api, struct pipeline *p)
 {
-    struct pipeline *p = api_find_pipeline(api, r);
-    const struct table *t = p ? results_table(p, r) : NULL;
+    const struct table *t = results_table(p, r);
     if (!t)
         return;
     struct results *x = calloc(1, sizeof(*x));
@@ -197,4 +196,12 @@ void results_get(struct http_request *r, void *api)
     buffer_free(&x->after);
     buffer_free(&x->last);
     free(x);
+}
+
+void results_get(struct http_request *r, void *api)
+{
+    struct pipeline *p = api_find_pipeline(api, r);
+    if (p)
+        results_of(r, api, p);
+    pipeline_unref(p);
 }

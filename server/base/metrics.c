@@ -135,6 +135,29 @@ int metrics_add_call(struct metrics *m, enum metric_kind kind, const char *name,
     return metrics_insert(m, kind, name, help, e);
 }
 
+static void family_remove(struct family *f, uintptr_t first, uintptr_t end)
+{
+    f->last = &f->first;
+    while (*f->last) {
+        struct metric *e = *f->last;
+        uintptr_t at = (uintptr_t)e->value;
+        if (at < first || at >= end) {
+            f->last = &e->next;
+            continue;
+        }
+        *f->last = e->next;
+        free(e);
+    }
+}
+
+void metrics_remove(struct metrics *m, const void *base, size_t size)
+{
+    pthread_mutex_lock(&m->lock);
+    for (struct family *f = m->first; f; f = f->next)
+        family_remove(f, (uintptr_t)base, (uintptr_t)base + size);
+    pthread_mutex_unlock(&m->lock);
+}
+
 /* In HELP a backslash and a line feed are escaped, in a label's value a quote, too. */
 static void put_escaped(struct buffer *out, const char *text, bool quote)
 {
@@ -191,6 +214,8 @@ void metrics_print(struct metrics *m, struct buffer *out)
 {
     pthread_mutex_lock(&m->lock);
     for (const struct family *f = m->first; f; f = f->next) {
+        if (!f->first)
+            continue;
         buffer_printf(out, "# HELP %s ", f->name);
         put_escaped(out, f->help, false);
         buffer_printf(out, "\n# TYPE %s %s\n", f->name,

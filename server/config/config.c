@@ -7,6 +7,7 @@
 #include "config/sections.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -104,6 +105,7 @@ static int config_build(struct node *root, struct config **ret, struct error *er
         node_free(root);
         return e;
     }
+    atomic_init(&c->refs, 1);
     c->root = root;
     int r = server_section(NULL, &c->server, error);
     if (r == 0)
@@ -132,9 +134,15 @@ int config_parse(const char *file, const char *text, size_t size, struct config 
     return r < 0 ? r : config_build(root, ret, error);
 }
 
+struct config *config_ref(struct config *c)
+{
+    atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
+    return c;
+}
+
 void config_free(struct config *c)
 {
-    if (!c)
+    if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
     server_section_free(&c->server);
     for (size_t i = 0; i < c->n_streams; i++)

@@ -72,9 +72,9 @@ enum config_late {
 
 struct config_pipeline {
     char *name;
-    const struct node *node;
-    size_t stream; /* index into config.stream */
-    char *where;   /* NULL: every row */
+    const struct node *node, *map; /* where its name stands, and what it says */
+    size_t stream;                 /* index into config.stream */
+    char *where;                   /* NULL: every row */
     const struct node *where_node;
     size_t n_keys;
     size_t *key;       /* columns of the stream's schema; types string, int, bool */
@@ -97,6 +97,7 @@ struct config_pipeline {
 };
 
 struct config {
+    _Atomic unsigned refs; /* taken relaxed, given back acq_rel */
     struct node *root;
     struct config_server server;
     size_t n_streams;
@@ -115,6 +116,7 @@ int config_parse(const char *file, const char *text, size_t size, struct config 
  * -ENOMEM. */
 int config_listen(const char *text, struct config_server *server, struct error *error);
 
-void config_free(struct config *c); /* takes NULL */
+struct config *config_ref(struct config *c);
+void config_free(struct config *c); /* gives a reference back; takes NULL */
 
 #endif

@@ -50,6 +50,32 @@ const struct node *node_get(const struct node *map, const char *key)
     return NULL;
 }
 
+static bool equal_maps(const struct node *a, const struct node *b)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        const struct node *other = node_get(b, a->key[i].text);
+        if (!other || !node_equal(&a->item[i], other))
+            return false;
+    }
+    return true;
+}
+
+bool node_equal(const struct node *a, const struct node *b)
+{
+    if (!a || !b)
+        return a == b;
+    if (a->kind != b->kind || a->n != b->n)
+        return false;
+    if (a->kind == NODE_MAP)
+        return equal_maps(a, b);
+    if (a->kind == NODE_SCALAR)
+        return a->quoted == b->quoted && strcmp(a->text, b->text) == 0;
+    for (size_t i = 0; i < a->n; i++)
+        if (!node_equal(&a->item[i], &b->item[i]))
+            return false;
+    return true;
+}
+
 int node_error(const struct node *n, struct error *error, const char *format, ...)
 {
     char text[sizeof error->text];

@@ -49,6 +49,9 @@ bool node_is_null(const struct node *n);
 const struct node *node_get(const struct node *map,
                             const char *key); /* NULL: not there */
 
+/* The same values, whatever their places; the order of a mapping's keys does not matter. Either may be NULL. */
+bool node_equal(const struct node *a, const struct node *b);
+
 /* Returns -EINVAL with "file:line:column: " and the text. */
 int node_error(const struct node *n, struct error *error, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

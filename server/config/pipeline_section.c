@@ -379,6 +379,7 @@ int pipeline_section(const struct node *name, const struct node *map,
     if (!(ret->name = strdup(text)))
         return out_of_memory(name, error);
     ret->node = name;
+    ret->map = map;
     snprintf(what, sizeof what, "pipeline '%s'", text);
     struct config *ctx =
         (struct config *)config; /* read only, behind the table's void pointer */

@@ -274,7 +274,8 @@ uint64_t log_first(const struct log *l)
 
 uint64_t log_end(const struct log *l)
 {
-    return l->position;
+    return l->dispatching ? atomic_load_explicit(&l->handed_on, memory_order_relaxed)
+                          : l->position;
 }
 
 /* ---- Making and ending ------------------------------------------------------------------------ */

@@ -85,6 +85,18 @@ static int checkpoints_step(sqlite3_stmt *statement)
     return sqlite3_reset(statement);
 }
 
+/* Worker 0 knows what they all have in common. */
+static void checkpoints_bind(sqlite3_stmt *put, const struct checkpoint *c)
+{
+    sqlite3_bind_text(put, 2, c->stream, -1, SQLITE_STATIC);
+    sqlite3_bind_int64(put, 3, (sqlite3_int64)c->position);
+    sqlite3_bind_text(put, 4, c->definition, -1, SQLITE_STATIC);
+    if (c->marks)
+        sqlite3_bind_blob64(put, 5, c->marks, c->marks_size, SQLITE_STATIC);
+    else
+        sqlite3_bind_null(put, 5);
+}
+
 static int checkpoints_put(struct store *s, const struct store_pipeline *p,
                            uint64_t number)
 {
@@ -94,17 +106,12 @@ static int checkpoints_put(struct store *s, const struct store_pipeline *p,
         if (c->number != number)
             continue;
         groups += c->groups;
-        if (c->worker)
-            continue;
-        sqlite3_bind_int64(put, 2, (sqlite3_int64)c->position);
-        sqlite3_bind_text(put, 3, c->definition, -1, SQLITE_STATIC);
-        sqlite3_bind_null(put, 4);
-        if (c->marks)
-            sqlite3_bind_blob64(put, 4, c->marks, c->marks_size, SQLITE_STATIC);
+        if (c->worker == 0)
+            checkpoints_bind(put, c);
     }
     sqlite3_bind_text(put, 1, p->name, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(put, 5, (sqlite3_int64)groups);
-    sqlite3_bind_int64(put, 6, clock_now_us());
+    sqlite3_bind_int64(put, 6, (sqlite3_int64)groups);
+    sqlite3_bind_int64(put, 7, clock_now_us());
     return checkpoints_step(put);
 }
 

@@ -21,6 +21,7 @@ struct inbox_item {
     struct checkpoint *checkpoint; /* of report.pipeline; NULL: none */
     struct store_stream *stream;   /* NULL: none */
     struct dead_batch *dead;       /* NULL: none */
+    struct store_call *call;       /* NULL: none; the caller's */
     size_t n_rows;
     int64_t put_us; /* clock_monotonic_us */
     struct inbox_item *next;

@@ -231,13 +231,18 @@ static int insert_prepare_clear(struct store *s, struct store_table *t)
     return insert_statement(s->db, text, &t->clear);
 }
 
+char *insert_module_name(const struct table *table)
+{
+    return sqlite3_mprintf("weir_set_%s", table->name);
+}
+
 /* INSERT INTO "t" ("window_start", ...) SELECT * FROM "weir_set_t" AS weir_set WHERE true ON CONFLICT DO ...
  * (WHERE true: SQLite's grammar would take ON for a join's.) */
 int insert_prepare(struct store *s, struct store_table *t)
 {
     const struct table *table = t->table;
     t->store = s;
-    char *module = sqlite3_mprintf("weir_set_%s", table->name);
+    char *module = insert_module_name(table);
     int code =
         module ? sqlite3_create_module(s->db, module, &insert_module, t) : SQLITE_NOMEM;
     sqlite3_str *text = sqlite3_str_new(s->db);

@@ -53,6 +53,13 @@ struct store_table {
     struct store_table *next;
 };
 
+/* A call that waits for the writer. */
+struct store_call {
+    int (*call)(struct store *s, void *ctx);
+    void *ctx;
+    int result;
+};
+
 struct store_counters {
     _Atomic uint64_t rows, known_rows, commits, commit_ns, retries, purged, wrong_cells;
     _Atomic uint64_t checkpoints, checkpoint_bytes;
@@ -70,7 +77,8 @@ struct store {
     char *path;
     int lock; /* descriptor of PATH.lock, flocked */
     sqlite3 *db;
-    struct store_pipeline *pipelines;
+    _Atomic(struct store_pipeline *)
+        pipelines; /* grows at its front; release, acquire */
     struct store_table *tables;
     sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
     struct store_statements statement;
@@ -83,14 +91,16 @@ struct store {
     pthread_t thread;
 };
 
-/* NULL: no table was made for it. The list does not change after store_start. */
+/* NULL: no table was made for it. Any thread. */
 struct store_pipeline *store_find_pipeline(const struct store *s, const char *name);
-/* Makes it if need be; NULL: no memory. Before store_start. */
+/* Makes it if need be; NULL: no memory. Before store_start, or on the writer thread. */
 struct store_pipeline *store_need_pipeline(struct store *s, const char *name);
 
 /* insert.c: the statements of a table, once, and the rows of one set into it. Both return a SQLite result
  * code. */
 int insert_prepare(struct store *s, struct store_table *t);
+char *
+insert_module_name(const struct table *table); /* for sqlite3_free; NULL: no memory */
 int insert_rows(struct store *s, struct store_table *t, const struct rowset *r);
 
 /* purge.c: deletes at most about `budget` rows that retention no longer keeps; *ret_more: there are

@@ -63,15 +63,20 @@ int restore_stream(struct restore *r, const char *stream, uint64_t *ret_position
     return err;
 }
 
-int restore_position(struct restore *r, const char *pipeline, uint64_t *ret,
-                     struct error *error)
+int restore_position(struct restore *r, const char *pipeline, const char *stream,
+                     uint64_t *ret, struct error *error)
 {
-    sqlite3_int64 position;
-    int err = db_int(r->db, "SELECT position FROM weir_checkpoints WHERE pipeline = ?",
-                     pipeline, &position, error);
-    if (!err)
-        *ret = (uint64_t)position;
-    return err;
+    DB_STATEMENT s = NULL;
+    int err = restore_prepare(
+        r, "SELECT position FROM weir_checkpoints WHERE pipeline = ?1 AND stream = ?2",
+        pipeline, &s, error);
+    if (err)
+        return err;
+    sqlite3_bind_text(s, 2, stream, -1, SQLITE_STATIC);
+    err = restore_step(r, s, error);
+    if (err > 0)
+        *ret = (uint64_t)sqlite3_column_int64(s, 0);
+    return err > 0 ? 0 : err ? err : -ENOENT;
 }
 
 int restore_watermark(struct restore *r, const char *pipeline, int64_t *ret_us,
@@ -157,17 +162,19 @@ static int restore_copy(sqlite3_stmt *s, struct restore_checkpoint *c)
     return 0;
 }
 
-int restore_checkpoint(struct restore *r, const char *pipeline,
+int restore_checkpoint(struct restore *r, const char *pipeline, const char *stream,
                        struct restore_checkpoint *ret, struct error *error)
 {
     DB_STATEMENT s = NULL;
     struct restore_checkpoint c = {0};
-    int err = restore_prepare(r,
-                              "SELECT position, definition, marks, groups"
-                              " FROM weir_checkpoints WHERE pipeline = ?1",
-                              pipeline, &s, error);
+    int err =
+        restore_prepare(r,
+                        "SELECT position, definition, marks, groups"
+                        " FROM weir_checkpoints WHERE pipeline = ?1 AND stream = ?2",
+                        pipeline, &s, error);
     if (err)
         return err;
+    sqlite3_bind_text(s, 2, stream, -1, SQLITE_STATIC);
     err = restore_step(r, s, error);
     if (err <= 0)
         return err ? err : -ENOENT;

@@ -35,8 +35,8 @@ struct restore_checkpoint {
 };
 void restore_checkpoint_free(struct restore_checkpoint *c);
 
-/* -ENOENT: none. */
-int restore_checkpoint(struct restore *r, const char *pipeline,
+/* Of the pipeline when it read the stream. -ENOENT: none. */
+int restore_checkpoint(struct restore *r, const char *pipeline, const char *stream,
                        struct restore_checkpoint *ret, struct error *error);
 /* The blocks of its groups. Stops with what call returns below 0. */
 int restore_states(struct restore *r, const char *pipeline,
@@ -44,7 +44,7 @@ int restore_states(struct restore *r, const char *pipeline,
                    struct error *error);
 
 /* Position of its checkpoint alone; -ENOENT: none. */
-int restore_position(struct restore *r, const char *pipeline, uint64_t *ret,
-                     struct error *error);
+int restore_position(struct restore *r, const char *pipeline, const char *stream,
+                     uint64_t *ret, struct error *error);
 
 #endif

@@ -333,19 +333,33 @@ static struct store_table *result_table_new(struct store *s, const struct table 
     return t;
 }
 
+/* `again`: the pipeline may have it already. */
+static int result_table_make(struct store *s, const struct table *table, bool again,
+                             struct error *error)
+{
+    if (strncasecmp(table->name, "weir_", 5) == 0)
+        return error_set(error, -EINVAL,
+                         "names that begin with weir_ are the server's own");
+    for (const struct store_table *t = s->tables; t; t = t->next)
+        if (strcasecmp(t->table->name, table->name) == 0 &&
+            !(again && strcmp(t->table->pipeline, table->pipeline) == 0))
+            return error_set(error, -EINVAL,
+                             "pipelines '%s' and '%s' both have a table of that name",
+                             t->table->pipeline, table->pipeline);
+    return result_table_transaction(s->db, table, error);
+}
+
+int store_try_table(struct store *s, const struct table *table, struct error *error)
+{
+    int err = result_table_make(s, table, true, error);
+    if (err)
+        error_prefix(error, "table '%s'", table->name);
+    return err;
+}
+
 int store_table(struct store *s, const struct table *table, struct error *error)
 {
-    int err = 0;
-    if (strncasecmp(table->name, "weir_", 5) == 0)
-        err = error_set(error, -EINVAL,
-                        "names that begin with weir_ are the server's own");
-    for (const struct store_table *t = s->tables; !err && t; t = t->next)
-        if (strcasecmp(t->table->name, table->name) == 0)
-            err = error_set(error, -EINVAL,
-                            "pipelines '%s' and '%s' both have a table of that name",
-                            t->table->pipeline, table->pipeline);
-    if (!err)
-        err = result_table_transaction(s->db, table, error);
+    int err = result_table_make(s, table, false, error);
     struct store_table *t = NULL;
     if (!err && !(t = result_table_new(s, table)))
         err = error_set(error, -ENOMEM, "out of memory");

@@ -200,7 +200,8 @@ int store_open(const struct store_options *options, struct metrics *metrics,
 
 struct store_pipeline *store_find_pipeline(const struct store *s, const char *name)
 {
-    struct store_pipeline *p = s->pipelines;
+    struct store_pipeline *p =
+        atomic_load_explicit(&s->pipelines, memory_order_acquire);
     while (p && strcmp(p->name, name) != 0)
         p = p->next;
     return p;
@@ -221,7 +222,7 @@ struct store_pipeline *store_need_pipeline(struct store *s, const char *name)
         p->worker[i].watermark_us = INT64_MIN;
     store_watermark(s, name, &p->committed_us);
     p->next = s->pipelines;
-    s->pipelines = p;
+    atomic_store_explicit(&s->pipelines, p, memory_order_release);
     return p;
 }
 
@@ -283,6 +284,53 @@ int store_put_stream(struct store *s, struct store_stream *r)
     return inbox_put(s->inbox, &(struct inbox_item){.stream = r});
 }
 
+int store_call(struct store *s, int (*call)(struct store *s, void *ctx), void *ctx)
+{
+    struct store_call c = {.call = call, .ctx = ctx, .result = -EIO};
+    int err = inbox_put(s->inbox, &(struct inbox_item){.call = &c});
+    if (!err)
+        err = inbox_flush(s->inbox);
+    return err ? err : c.result;
+}
+
+void store_restart_pipeline(struct store *s, const char *pipeline)
+{
+    struct store_pipeline *p = store_find_pipeline(s, pipeline);
+    if (!p)
+        return;
+    for (size_t i = 0; i < STORE_WORKERS_MAX; i++)
+        p->worker[i] = (struct store_worker){.watermark_us = INT64_MIN};
+    p->workers = 0;
+    p->changed = false;
+    checkpoints_drop(p);
+}
+
+static void store_free_table(struct store_table *t)
+{
+    sqlite3_finalize(t->insert);
+    sqlite3_finalize(t->clear);
+    sqlite3_finalize(t->purge_find);
+    sqlite3_finalize(t->purge_to);
+    sqlite3_finalize(t->purge_all);
+    free(t);
+}
+
+void store_drop_table(struct store *s, const struct table *table)
+{
+    struct store_table **at = &s->tables;
+    while (*at && (*at)->table != table)
+        at = &(*at)->next;
+    struct store_table *t = *at;
+    if (!t)
+        return;
+    *at = t->next;
+    char *module = insert_module_name(table);
+    store_free_table(t);
+    if (module) /* no statement uses it any more */
+        sqlite3_create_module(s->db, module, NULL, NULL);
+    sqlite3_free(module);
+}
+
 int store_flush(struct store *s)
 {
     return inbox_flush(s->inbox);
@@ -297,12 +345,7 @@ static void store_free_tables(struct store *s)
 {
     for (struct store_table *t = s->tables, *next; t; t = next) {
         next = t->next;
-        sqlite3_finalize(t->insert);
-        sqlite3_finalize(t->clear);
-        sqlite3_finalize(t->purge_find);
-        sqlite3_finalize(t->purge_to);
-        sqlite3_finalize(t->purge_all);
-        free(t);
+        store_free_table(t);
     }
     for (struct store_pipeline *p = s->pipelines, *next; p; p = next) {
         next = p->next;

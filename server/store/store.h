@@ -81,6 +81,18 @@ void store_stream_free(struct store_stream *r); /* takes NULL */
 int store_put_stream(struct store *s,
                      struct store_stream *r); /* takes it; waits as store_put */
 
+/* Runs call(s, ctx) on the writer thread, behind what was put before, and waits for what it returns: for
+ * changes of tables while the store runs. -EIO: the store has failed; -ESHUTDOWN. */
+int store_call(struct store *s, int (*call)(struct store *s, void *ctx), void *ctx);
+
+/* Within store_call. As store_table, but the table is only made, or found to fit; a pipeline of the same name may
+ * have one of that name. */
+int store_try_table(struct store *s, const struct table *table, struct error *error);
+/* The table is forgotten (it stays in the file): its struct is about to be freed. */
+void store_drop_table(struct store *s, const struct table *table);
+/* What the workers of the pipeline have said is forgotten: other workers follow. */
+void store_restart_pipeline(struct store *s, const char *pipeline);
+
 /* Waits until all that was put before is committed. -EIO: it never will be. */
 int store_flush(struct store *s);
 

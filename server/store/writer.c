@@ -161,6 +161,14 @@ static void writer_committed(struct store *s, const struct inbox_item *list)
     }
 }
 
+/* A failed purge is tried again after the next commit; a file that cannot be written stops that. */
+static bool writer_purge(struct store *s, size_t rows)
+{
+    bool more = false;
+    size_t budget = rows * 2 > STORE_PURGE_ROWS ? rows * 2 : STORE_PURGE_ROWS;
+    return purge_run(s, budget, &more) == SQLITE_OK && more;
+}
+
 /* Until it succeeds, or cannot, or has failed for too long now that the end is near. Logs once. */
 static int writer_persist(struct store *s, const struct inbox_item *list)
 {
@@ -182,6 +190,8 @@ static int writer_persist(struct store *s, const struct inbox_item *list)
         metric_add(&s->count.retries, 1);
         if (!passing)
             return code;
+        if ((code & 0xff) == SQLITE_FULL)
+            writer_purge(s, 0); /* which may make room */
         int64_t hurry_us = inbox_pause(s->inbox, pause_us);
         if (hurry_us > STORE_CLOSE_PATIENCE_US &&
             clock_monotonic_us() - begin_us > STORE_CLOSE_PATIENCE_US) {
@@ -215,12 +225,11 @@ static int writer_commit(struct store *s, struct inbox_item *list, size_t *ret_r
     return SQLITE_OK;
 }
 
-/* A failed purge is tried again after the next commit; a file that cannot be written stops that. */
-static bool writer_purge(struct store *s, size_t rows)
+static void writer_calls(struct store *s, const struct inbox_item *list)
 {
-    bool more = false;
-    size_t budget = rows * 2 > STORE_PURGE_ROWS ? rows * 2 : STORE_PURGE_ROWS;
-    return purge_run(s, budget, &more) == SQLITE_OK && more;
+    for (const struct inbox_item *i = list; i; i = i->next)
+        if (i->call)
+            i->call->result = i->call->call(s, i->call->ctx);
 }
 
 void *writer_run(void *store)
@@ -241,6 +250,7 @@ void *writer_run(void *store)
             inbox_fail(s->inbox);
             return NULL;
         }
+        writer_calls(s, list);
         if (list)
             inbox_done(s->inbox);
         inbox_item_free(list);

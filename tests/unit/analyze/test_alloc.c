@@ -121,7 +121,7 @@ static struct cost cost_of(uint32_t rows)
     pipeline_status(pipeline, &status);
     assert_int_equal(status.events, (uint64_t)rows * BATCHES);
     log_free(log);
-    pipeline_free(pipeline);
+    pipeline_unref(pipeline);
     plugins_free(plugins);
     metrics_free(metrics);
     config_free(config);

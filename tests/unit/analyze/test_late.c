@@ -315,7 +315,7 @@ static void run_end(struct run *r, struct pipeline_status *ret_status)
 static void run_free(struct run *r)
 {
     log_free(r->log);
-    pipeline_free(r->pipeline);
+    pipeline_unref(r->pipeline);
     plugins_free(r->plugins);
     metrics_free(r->metrics);
     config_free(r->config);
@@ -758,7 +758,7 @@ static void assert_tables(const char *fields, const char *lines, const char *err
         snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s", c ? " " : "",
                  tables[n_tables - 1]->column[c].name);
     assert_string_equal(got, columns);
-    pipeline_free(p);
+    pipeline_unref(p);
     plugins_free(plugins);
     config_free(config);
 }

@@ -197,7 +197,7 @@ static void run_end(struct run *r)
 static void run_free(struct run *r)
 {
     log_free(r->log);
-    pipeline_free(r->pipeline);
+    pipeline_unref(r->pipeline);
     plugins_free(r->plugins);
     metrics_free(r->metrics);
     config_free(r->config);

@@ -44,6 +44,7 @@ static struct {
     struct metrics *metrics;
     struct plugins *plugins;
     struct pipeline *pipeline;
+    struct running *running;
     struct source_stream stream;
     struct store *store;
     struct reader_pool *readers;
@@ -96,6 +97,10 @@ static int start_stages(struct error *error)
         err = pipeline_new(is.config, &is.config->pipeline[0], is.plugins, is.metrics,
                            &is.pipeline, error);
     if (!err)
+        err = running_new(&is.running);
+    if (!err)
+        err = running_set(is.running, &is.pipeline, 1);
+    if (!err)
         err = store_open(&options, is.metrics, &is.store, error);
     if (!err) {
         assert_int_equal(pipeline_tables(is.pipeline, &tables), 1);
@@ -119,7 +124,7 @@ static int start_http(struct error *error)
     struct api_context context = {.config = is.config,
                                   .metrics = is.metrics,
                                   .plugins = is.plugins,
-                                  .pipeline = &is.pipeline,
+                                  .running = is.running,
                                   .stream = &is.stream,
                                   .version = "1.2.3",
                                   .ready = is_ready};
@@ -152,7 +157,8 @@ static int group_teardown(void **state)
     api_free(is.api);
     reader_pool_free(is.readers);
     store_free(is.store);
-    pipeline_free(is.pipeline);
+    running_free(is.running);
+    pipeline_unref(is.pipeline);
     plugins_free(is.plugins);
     metrics_free(is.metrics);
     config_free(is.config);

@@ -243,7 +243,9 @@ static void older_file_gets_the_table(void **state)
 {
     (void)state;
     close_all(open_started(100));
-    shell("weir.db", "DROP TABLE weir_dead_letters;"
+    shell("weir.db", "DROP TABLE weir_dead_letters; DROP TABLE weir_checkpoints;"
+                     "DROP TABLE weir_states; DROP TABLE weir_streams;"
+                     "DROP TABLE weir_requests;"
                      "UPDATE weir_meta SET value = '1' WHERE key = 'schema_version'");
     struct store *s = open_started(100);
     put(s, "ticks", 1);

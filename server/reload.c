@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "reload.h"
+
+#include "base/logger.h"
+#include "store/restore.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What becomes of one pipeline; both: it is exchanged. */
+struct change {
+    struct pipeline *old, *fresh;
+};
+
+struct reload {
+    struct weir *weir;
+    struct config *config; /* the new one */
+    struct change *change;
+    size_t n_changes;
+    struct pipeline **pipeline; /* in force afterwards; not references */
+    size_t n_pipelines;
+    size_t stream; /* whose pipelines are being exchanged */
+    bool adding;   /* those that are only new; before them, the others */
+};
+
+/* ---- What has changed? ------------------------------------------------------------------------ */
+
+static int check_streams(const struct config *old, const struct config *fresh,
+                         struct error *error)
+{
+    bool same = old->n_streams == fresh->n_streams;
+    for (size_t i = 0; same && i < old->n_streams; i++)
+        same = !strcmp(old->stream[i].name, fresh->stream[i].name);
+    if (!same)
+        return error_set(error, -EINVAL,
+                         "there are other streams, or in another order: that takes a "
+                         "restart");
+    const struct node *a = node_get(old->root, "streams"),
+                      *b = node_get(fresh->root, "streams");
+    for (size_t i = 0; i < old->n_streams; i++)
+        if (!node_equal(node_get(a, old->stream[i].name),
+                        node_get(b, fresh->stream[i].name)))
+            return node_error(fresh->stream[i].node, error,
+                              "stream '%s' is another one than before: that takes a "
+                              "restart",
+                              fresh->stream[i].name);
+    if (!node_equal(node_get(old->root, "server"), node_get(fresh->root, "server")))
+        log_warn("reload",
+                 "what has changed in 'server' takes effect at the next start");
+    return 0;
+}
+
+static struct pipeline *find(const struct weir *w, const char *name)
+{
+    for (size_t i = 0; i < w->n_pipelines; i++)
+        if (!strcmp(pipeline_config(w->pipeline[i])->name, name))
+            return w->pipeline[i];
+    return NULL;
+}
+
+static bool is_same(struct pipeline *old, const struct config *fresh)
+{
+    const char *name = pipeline_config(old)->name;
+    const struct node *a = pipeline_config(old)->map,
+                      *b = node_get(node_get(fresh->root, "pipelines"), name);
+    return !pipeline_failed(old) && node_equal(a, b);
+}
+
+static int plan_pipeline(struct reload *r, const struct config_pipeline *c,
+                         struct error *error)
+{
+    struct pipeline *old = find(r->weir, c->name), *fresh = NULL;
+    if (old && is_same(old, r->config)) {
+        r->pipeline[r->n_pipelines++] = old;
+        return 0;
+    }
+    int err = pipeline_new(r->config, c, r->weir->plugins, NULL, &fresh, error);
+    if (err < 0)
+        return err;
+    r->pipeline[r->n_pipelines++] = fresh;
+    r->change[r->n_changes++] = (struct change){.old = old, .fresh = fresh};
+    return 0;
+}
+
+static int plan(struct reload *r, struct error *error)
+{
+    const struct weir *w = r->weir;
+    const struct config *c = r->config;
+    r->change = calloc(w->n_pipelines + 2 * c->n_pipelines + 1, sizeof(*r->change));
+    r->pipeline = calloc(c->n_pipelines + 1, sizeof(struct pipeline *));
+    if (!r->change || !r->pipeline)
+        return error_set(error, -ENOMEM, "no memory");
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < c->n_pipelines; i++)
+        err = plan_pipeline(r, &c->pipeline[i], error);
+    const struct node *all = node_get(c->root, "pipelines");
+    for (size_t i = 0; err == 0 && i < w->n_pipelines; i++)
+        if (!node_get(all, pipeline_config(w->pipeline[i])->name))
+            r->change[r->n_changes++] = (struct change){.old = w->pipeline[i]};
+    return err;
+}
+
+/* ---- Tables ----------------------------------------------------------------------------------- */
+
+struct tables {
+    struct reload *reload;
+    const struct change *change;
+    struct error *error;
+};
+
+/* On the writer thread: do all new tables fit the file? */
+static int try_tables(struct store *s, void *ctx)
+{
+    struct tables *t = ctx;
+    int err = 0;
+    for (size_t i = 0; i < t->reload->n_changes; i++) {
+        const struct table *const *table;
+        struct pipeline *p = t->reload->change[i].fresh;
+        size_t n = p ? pipeline_tables(p, &table) : 0;
+        for (size_t k = 0; err == 0 && k < n; k++)
+            err = store_try_table(s, table[k], t->error);
+    }
+    return err;
+}
+
+/* On the writer thread. */
+static int exchange_tables(struct store *s, void *ctx)
+{
+    struct tables *t = ctx;
+    const struct table *const *table;
+    size_t n = t->change->old ? pipeline_tables(t->change->old, &table) : 0;
+    for (size_t k = 0; k < n; k++)
+        store_drop_table(s, table[k]);
+    if (t->change->old)
+        store_restart_pipeline(s, pipeline_config(t->change->old)->name);
+    n = t->change->fresh ? pipeline_tables(t->change->fresh, &table) : 0;
+    int err = 0;
+    for (size_t k = 0; err == 0 && k < n; k++)
+        err = store_table(s, table[k], t->error);
+    return err;
+}
+
+/* ---- The exchange, on the dispatch thread of the stream -------------------------------------- */
+
+/* All that it was given is folded and committed, with a checkpoint. */
+static int stop_old(struct weir *w, struct log *log, struct pipeline *p)
+{
+    const char *name = pipeline_config(p)->name;
+    if (!pipeline_failed(p))
+        log_checkpoint(log, name);
+    log_unsubscribe(log, name);
+    pipeline_stop(p);
+    pipeline_uncount(p);
+    return store_flush(w->store);
+}
+
+static int start_fresh(struct weir *w, struct pipeline *p, struct error *error)
+{
+    struct restore *r = NULL;
+    int err = pipeline_count(p, w->metrics);
+    if (err < 0)
+        return error_set(error, err, "no memory");
+    err = restore_open(store_path(w->store), &r, error);
+    if (err == 0)
+        err = weir_start_pipeline(w, r, p, true, error);
+    restore_close(r);
+    return err;
+}
+
+static void exchange(struct reload *r, const struct change *c)
+{
+    struct weir *w = r->weir;
+    struct error error = {0};
+    const char *name = pipeline_config(c->fresh ? c->fresh : c->old)->name;
+    int err = c->old ? stop_old(w, w->log[r->stream], c->old) : 0;
+    struct tables t = {.reload = r, .change = c, .error = &error};
+    if (err == 0)
+        err = store_call(w->store, exchange_tables, &t);
+    if (err == 0 && c->fresh)
+        err = start_fresh(w, c->fresh, &error);
+    if (err < 0 && !error.text[0])
+        error_set(&error, err, "%s", strerror(-err));
+    if (err < 0 && c->fresh)
+        pipeline_fail(c->fresh, &error);
+    else if (err < 0)
+        log_error("reload", "pipeline '%s': %s", name, error.text);
+    else
+        log_info("reload", "pipeline '%s' %s", name,
+                 !c->fresh ? "is stopped"
+                 : c->old  ? "is exchanged"
+                           : "is started");
+}
+
+static size_t stream_of(const struct change *c)
+{
+    return pipeline_config(c->old ? c->old : c->fresh)->stream;
+}
+
+static void exchange_all(void *ctx)
+{
+    struct reload *r = ctx;
+    for (size_t i = 0; i < r->n_changes; i++)
+        if (stream_of(&r->change[i]) == r->stream && !r->change[i].old == r->adding)
+            exchange(r, &r->change[i]);
+}
+
+/* A pipeline that now reads another stream is one that goes and one that comes. */
+static void split_moves(struct reload *r)
+{
+    size_t n = r->n_changes;
+    for (size_t i = 0; i < n; i++) {
+        struct change *c = &r->change[i];
+        if (!c->old || !c->fresh ||
+            pipeline_config(c->old)->stream == pipeline_config(c->fresh)->stream)
+            continue;
+        r->change[r->n_changes++] = (struct change){.fresh = c->fresh};
+        c->fresh = NULL;
+    }
+}
+
+static int apply(struct reload *r, struct error *error)
+{
+    struct weir *w = r->weir;
+    struct tables t = {.reload = r, .error = error};
+    int err = store_call(w->store, try_tables, &t);
+    if (err < 0)
+        return error->text[0] ? err : error_set(error, err, "%s", strerror(-err));
+    split_moves(r);
+    for (size_t i = 0; err == 0 && i < 2 * w->config->n_streams; i++) {
+        r->adding = i >= w->config->n_streams;
+        r->stream = i % w->config->n_streams;
+        err = log_call(w->log[r->stream], exchange_all, r);
+    }
+    if (err == 0)
+        err = running_set(w->running, r->pipeline, r->n_pipelines);
+    return err < 0 ? error_set(error, err, "%s", strerror(-err)) : 0;
+}
+
+static void keep(struct reload *r)
+{
+    struct weir *w = r->weir;
+    for (size_t i = 0; i < r->n_changes; i++)
+        pipeline_unref(r->change[i].old);
+    free(w->pipeline);
+    w->pipeline = r->pipeline;
+    w->n_pipelines = r->n_pipelines;
+    r->pipeline = NULL;
+}
+
+static void drop(struct reload *r)
+{
+    for (size_t i = 0; i < r->n_changes; i++)
+        pipeline_unref(r->change[i].fresh);
+}
+
+int weir_reload(struct weir *w, const char *path, struct error *error)
+{
+    struct reload r = {.weir = w};
+    char why[200];
+    if (!weir_is_ready(w, why))
+        return error_set(error, -EAGAIN, "%s", why);
+    int err = config_load(path, &r.config, error);
+    if (err == 0)
+        err = check_streams(w->config, r.config, error);
+    if (err == 0)
+        err = plan(&r, error);
+    if (err == 0)
+        err = apply(&r, error);
+    if (err == 0)
+        keep(&r);
+    else
+        drop(&r);
+    free(r.change);
+    free(r.pipeline);
+    config_free(r.config); /* pipelines hold references */
+    return err;
+}

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGHUP: pipelines are exchanged while events flow; none is lost, none counted twice."""
+
+import collections
+import http.client
+import json
+import os
+import signal
+import threading
+import unittest
+
+import harness
+
+MS = 1000
+T0 = 1700000000000
+HEAD = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 10ms, plugin_path: {folder}}
+streams:
+  input: {time: {field: ts, unit: ms}, fields: {key: string, id: int}}
+  other: {time: {field: ts, unit: ms}, fields: {key: string, id: int}}
+pipelines:
+'''
+KEPT = '''
+  kept: {from: input, key: [key], window: {tumbling: 10s}, out_of_orderness: 1h, idle_timeout: 1h,
+         analyzers: [count, {stats: {of: id, emit: [sum]}}]}
+'''
+
+
+def changing(workers=1, analyzers='count, {stats: {of: id, emit: [sum]}}', more=''):
+    return f'''
+  changing: {{from: input, key: [key], window: {{tumbling: 10s}}, out_of_orderness: 1h, idle_timeout: 1h,
+             workers: {workers}, analyzers: [{analyzers}]{more}}}
+'''
+
+
+FAILING = r'''
+#include "weir/plugin.h"
+#include <unistd.h>
+struct state { int64_t n; };
+static int update(struct weir_ctx *ctx, const struct weir_rows *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        ((struct state *)(void *)(r->states + r->group[i] * r->stride))->n++;
+    return access("broken", F_OK) == 0 ? weir_fail(ctx, "the file 'broken' is there") : 0;
+}
+static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells, struct weir_out *out)
+{
+    (void)ctx, (void)out;
+    weir_put_int(&cells[0], ((const struct state *)state)->n);
+    return 0;
+}
+static const struct weir_output outputs[] = {{"n", WEIR_INT, "rows", 0}, {.name = 0}};
+static const struct weir_analyzer failing = {.name = "failing", .version = "1", .help = "fails at times",
+    .outputs = outputs, .state_size = sizeof(struct state), .update = update, .emit = emit};
+WEIR_PLUGIN(failing);
+'''
+
+
+def event(ms, key, number):
+    return {'ts': T0 + ms, 'key': key, 'id': number}
+
+
+class Producer(threading.Thread):
+    """Posts events one after the other until told to stop; what was acknowledged is in `sent`."""
+
+    def __init__(self, port, number):
+        super().__init__()
+        self.port = port
+        self.number = number
+        self.sent = collections.Counter()
+        self.sums = collections.Counter()
+        self.stopped = threading.Event()
+        self.failure = None
+
+    def run(self):
+        try:
+            connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=harness.LIMIT_S)
+            n = 0
+            while not self.stopped.is_set():
+                events = [event((n + i) * 7 % 40000, f'k{(n + i) % 5}', self.number * 10**6 + n + i)
+                          for i in range(20)]
+                body = ''.join(json.dumps(e) + '\n' for e in events)
+                connection.request('POST', '/api/v1/streams/input/events', body,
+                                   {'Content-Type': 'application/x-ndjson'})
+                answer = connection.getresponse()
+                said = answer.read()
+                if answer.status == 429:
+                    continue
+                assert answer.status == 200 and json.loads(said)['durable'], said
+                for e in events:
+                    group = (e['ts'] // 10000 * 10000 * MS, e['key'])
+                    self.sent[group] += 1
+                    self.sums[group] += e['id']
+                n += 20
+        except Exception as error:  # told by the test
+            self.failure = error
+
+
+class Reload(unittest.TestCase):
+    def start(self, pipelines):
+        folder = harness.folder_for_test(self)
+        harness.compile_plugin(folder, 'failing', FAILING)
+        server = harness.Server(HEAD + pipelines, folder=folder)
+        server.__enter__()
+        self.addCleanup(server.__exit__, None, None, None)
+        return server
+
+    def rewrite(self, server, pipelines):
+        text = HEAD + pipelines
+        text = text.replace('{folder}', server.folder).replace('{listen}', '127.0.0.1:0')
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write(text)
+
+    def reload(self, server, pipelines, expect='was read again'):
+        """SIGHUP; returns what the log says of it."""
+        self.rewrite(server, pipelines)
+        before = len(server.log)
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: any('SIGHUP' in line for line in server.log[before:]), 'the log')
+        said = ''.join(server.log[before:])
+        self.assertIn(expect, said)
+        return said
+
+    def rows(self, server, table, columns='count, id_sum'):
+        found = server.rows(f'SELECT window_start, key, {columns} FROM {table}')
+        return {row[:2]: row[2:] for row in found}
+
+    def finish(self, server):
+        server.post_ok('input', [event(2 * 3600 * 1000, '~', 0)])
+        for name in ('kept', 'changing'):
+            server.wait_watermark(name, (T0 + 40000) * MS)
+
+    def test_no_event_is_lost_while_pipelines_are_exchanged(self):
+        server = self.start(KEPT + changing())
+        producers = [Producer(server.port, i) for i in range(3)]
+        for p in producers:
+            p.start()
+        for i in range(12):
+            said = self.reload(server, KEPT + changing(workers=i % 3 + 1))
+            if i:
+                self.assertIn("pipeline 'changing' is exchanged", said)
+            self.assertNotIn("'kept'", said)
+        for p in producers:
+            p.stopped.set()
+            p.join()
+            self.assertIsNone(p.failure)
+        self.finish(server)
+        sent, sums = collections.Counter(), collections.Counter()
+        for p in producers:
+            sent.update(p.sent)
+            sums.update(p.sums)
+        expected = {group: (sent[group], sums[group]) for group in sent}
+        self.assertGreater(sum(sent.values()), 1000)
+        self.assertEqual(self.rows(server, 'kept'), expected)
+        self.assertEqual(self.rows(server, 'changing'), expected)
+
+    def test_bad_configuration_leaves_the_old_one(self):
+        server = self.start(KEPT + changing())
+        server.post_ok('input', [event(0, 'a', 1)])
+        for pipelines, why in (
+                (KEPT + changing(workers='many'), 'weir.yaml:'),
+                (KEPT + changing(analyzers='cuont'), "there is no analyzer 'cuont'"),
+                (KEPT + changing().replace('10s', '20s'), 'its windows are 10s long'),
+                ((KEPT + changing()).replace('changing:', '"kept_readable":'), None)):
+            said = self.reload(server, pipelines, 'SIGHUP')
+            if why:
+                self.assertIn(why, said)
+                self.assertIn('stays as it was', said)
+        self.reload(server, KEPT + changing())
+        server.post_ok('input', [event(1, 'a', 2)])
+        self.finish(server)
+        self.assertEqual(self.rows(server, 'kept'), {(T0 * MS, 'a'): (2, 3)})
+
+    def test_other_streams_take_a_restart(self):
+        server = self.start(KEPT + changing())
+        self.rewrite(server, KEPT + changing())
+        with open(server.path, encoding='utf-8') as file:
+            text = file.read()
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write(text.replace('id: int}', 'id: float}', 1))
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: any('takes a restart' in line for line in server.log), 'the log')
+
+    def test_added_pipelines_begin_and_removed_ones_end(self):
+        server = self.start(KEPT + changing())
+        server.post_ok('input', [event(0, 'a', 1)])
+        self.reload(server, KEPT + '''
+  added: {from: input, key: [key], window: {tumbling: 10s}, out_of_orderness: 1h, idle_timeout: 1h,
+          analyzers: [count]}
+''')
+        self.assertEqual(server.get('/api/v1/pipelines/changing').status, 404)
+        self.assertEqual([p['name'] for p in server.get_json('/api/v1/pipelines')], ['kept', 'added'])
+        server.post_ok('input', [event(1, 'a', 2)])
+        server.post_ok('input', [event(2 * 3600 * 1000, '~', 0)])
+        for name in ('kept', 'added'):
+            server.wait_watermark(name, (T0 + 10000) * MS)
+        self.assertEqual(self.rows(server, 'kept', 'count'), {(T0 * MS, 'a'): (2,)})
+        self.assertEqual(self.rows(server, 'added', 'count'), {(T0 * MS, 'a'): (1,)})
+        names = {labels.get('pipeline') for labels, _ in server.metrics()['weir_pipeline_events_total']}
+        self.assertEqual(names, {'kept', 'added'})
+
+    def test_changed_analyzers_start_afresh_and_the_log_says_so(self):
+        server = self.start(KEPT + changing())
+        server.post_ok('input', [event(0, 'a', 1)])
+        said = self.reload(server, KEPT + changing(analyzers='count, {stats: {of: id, emit: [max]}}'))
+        self.assertIn('starts afresh', said)
+        server.post_ok('input', [event(1, 'a', 2)])
+        self.finish(server)
+        self.assertEqual(self.rows(server, 'changing', 'count, id_max, id_sum'),
+                         {(T0 * MS, 'a'): (1, 2, None)})
+        self.assertEqual(self.rows(server, 'kept'), {(T0 * MS, 'a'): (2, 3)})
+
+    def test_failed_pipeline_starts_again_from_its_checkpoint(self):
+        both = KEPT + changing(analyzers='failing')
+        server = self.start(both)
+        server.post_ok('input', [event(0, 'a', 1)])
+        broken = os.path.join(server.folder, 'broken')
+        with open(broken, 'w', encoding='ascii'):
+            pass
+        server.post_ok('input', [event(1, 'a', 2), event(2, 'a', 3)])
+        harness.wait_until(lambda: server.get('/ready').status == 503, 'the pipeline to fail')
+        server.post_ok('input', [event(3, 'a', 4)])
+        os.unlink(broken)
+        self.reload(server, both)
+        self.assertEqual(server.get('/ready').status, 200)
+        server.post_ok('input', [event(4, 'a', 5)])
+        self.finish(server)
+        self.assertEqual(self.rows(server, 'changing', 'n'), {(T0 * MS, 'a'): (5,)})
+
+
+if __name__ == '__main__':
+    harness.main()
