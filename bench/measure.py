@@ -165,31 +165,39 @@ class Bench:
         each = 4
         path = self.workload(each * symbols, '-k', str(symbols))
         with self.server(self.with_options(f'  checkpoint_interval: {interval}\n', window='24h')) as server:
-            before = self.checkpoints(server)
+            self.harness.wait_until(lambda: self.checkpoints(server)[0], 'the first checkpoint, of nothing')
+            made = [self.checkpoints(server)]
             measured = self.post(server, shape, path, each * symbols, repeat, durable=True,
-                                 end_ms=START_MS + 24 * 3600 * 1000)
-            n, size = (now - was for now, was in zip(self.checkpoints(server), before))
+                                 end_ms=START_MS + 24 * 3600 * 1000,
+                                 while_open=lambda: made.append(self.checkpoints(server)))
+            n, size = (now - was for was, now in zip(*made))
             self.check_million(server.database, symbols, each * repeat)
             return Checkpointed(measured, n, size / 1e6)
 
     @staticmethod
     def checkpoints(server):
+        """How many are in the file, and the bytes of their groups."""
         return [server.metric(f'weir_store_checkpoint{name}_total') for name in ('s', '_bytes')]
 
     # ---- How ------------------------------------------------------------------------------------
 
-    def post(self, server, shape, path, events, repeat=1, durable=False, end_ms=None):
-        """All of the file, until the windows that began before end_ms are committed."""
+    def post(self, server, shape, path, events, repeat=1, durable=False, end_ms=None, while_open=None):
+        """All of the file, until the windows that began before end_ms are committed; while_open is called
+        when all is answered, and before the event that closes the last of them."""
         pid = server.process.pid
         cpu_before = self.harness.cpu_seconds(pid)
         end_ms = end_ms or START_MS + events
         last = '{"ts":%d,"symbol":"~","price":1,"qty":1,"side":"buy","venue":""}' % (end_ms + 120000)
         out = subprocess.run([self.program('load'), '-u', f'http://127.0.0.1:{server.port}',
                               '-s', 'trades', '-c', str(shape.connections), '-b', str(shape.bytes),
-                              '--spread', str(SPREAD_BYTES), '--repeat', str(repeat), '--last', last,
+                              '--spread', str(SPREAD_BYTES), '--repeat', str(repeat),
+                              *([] if while_open else ['--last', last]),
                               *(['--durable'] if durable else []), path],
                              check=True, text=True, stdout=subprocess.PIPE).stdout
         client = numbers(out)
+        if while_open:
+            while_open()
+            server.post_ok('trades', last)
         self.wait_row(server.database, 'SELECT 1 FROM weir_pipelines WHERE watermark >= ?',
                       (end_ms + 20000) * 1000)
         seconds = time.monotonic() - client['began_s']

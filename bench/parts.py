@@ -66,7 +66,9 @@ def percent_more(values, target):
     """Of ratios minus 1."""
     values = [100 * v for v in values]
     text = spread(values, '+.1f', ' %')
-    return text if target is None else f'{text} {verdict(median(values) <= 100 * target, f"<= {100 * target:.0f} %")}'
+    if target is None:
+        return text
+    return f'{text} {verdict(median(values) <= 100 * target, f"<= {100 * target:.0f} %")}'
 
 
 def row(name, runs, ratio=None, client=True):
@@ -286,8 +288,7 @@ class Checkpoint(Part):
     def targets_of(interval, results):
         pairs = [(r[interval].measured, r[NEVER].measured) for r in results]
         made = [r[interval].checkpoints for r in results]
-        mb = median(r[interval].mb / r[interval].checkpoints if r[interval].checkpoints else 0
-                    for r in results)
+        mb = median(r[interval].mb / max(r[interval].checkpoints, 1) for r in results)
         what = f'{GROUPS:,} open groups, a checkpoint every {interval}'
         return [(f'{what}: time', percent_more((a.seconds / b.seconds - 1 for a, b in pairs),
                                                CHECKPOINT_TARGET)),
