@@ -446,8 +446,10 @@ static struct checkpoint *part_made(unsigned worker, const char *data)
     c->worker = worker;
     c->workers = 2;
     c->whole = true;
-    if (worker == 0)
+    if (worker == 0) {
+        c->stream = strdup("trades");
         c->definition = strdup("of a test");
+    }
     return c;
 }
 
