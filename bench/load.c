@@ -36,9 +36,10 @@ struct options {
     const char *path_of_file, *stream, *source, *last;
     unsigned connections;
     size_t request_size;
-    size_t spread; /* bytes; 0: no limit */
-    double rate;   /* events/s; 0: no limit */
-    bool gzip;
+    size_t spread;   /* bytes; 0: no limit */
+    double rate;     /* events/s; 0: no limit */
+    uint64_t repeat; /* times that the file is posted */
+    bool gzip, durable;
 };
 
 /* A connection and the chunk it is busy with. */
@@ -47,7 +48,8 @@ struct worker {
     bool busy, last_sent, wants_out;
     const char *chunk; /* plain bytes */
     size_t size, n_events;
-    char *packed; /* gzip: room for one compressed chunk */
+    uint64_t begin; /* of the chunk, in bytes of all repetitions */
+    char *packed;   /* gzip: room for one compressed chunk */
     size_t packed_room;
     int64_t started_us; /* of the first attempt: latency counts the retries */
     int64_t retry_us;   /* 0, or when to send the chunk again */
@@ -58,7 +60,8 @@ struct load {
     struct options options;
     struct addrinfo *address;
     const char *data;
-    size_t size, offset;
+    size_t size, offset;          /* of the file */
+    uint64_t repeats_left, taken; /* files after this one; bytes handed out of all */
     struct worker worker[CONNECTIONS_MAX];
     unsigned n_busy;
     bool all_answered; /* the whole file; --last may go */
@@ -174,6 +177,8 @@ static int worker_post(struct load *l, struct worker *w)
 static int worker_start(struct load *l, struct worker *w, const char *chunk,
                         size_t size)
 {
+    w->begin = l->taken;
+    l->taken += size;
     w->chunk = chunk;
     w->size = size;
     w->n_events = count_lines(chunk, size);
@@ -213,6 +218,8 @@ static int worker_answered(struct load *l, struct worker *w)
     if (c->status != 200 || n != w->n_events)
         return fail(-EPROTO, "%zu events posted, answer %u: %.2000s", w->n_events,
                     c->status, client_answer_body(c));
+    if (l->options.durable && !strstr(accepted, "\"durable\":true"))
+        return fail(-EPROTO, "not durable: %.2000s", client_answer_body(c));
     w->busy = false;
     l->n_busy--;
     l->n_requests++;
@@ -256,6 +263,10 @@ static size_t load_cut(struct load *l, const char **ret_chunk)
         size = left;
     }
     l->offset += size;
+    if (l->offset == l->size && l->repeats_left > 0) {
+        l->repeats_left--;
+        l->offset = 0;
+    }
     *ret_chunk = p;
     return size;
 }
@@ -276,7 +287,7 @@ static bool load_is_ahead(const struct load *l)
         return false;
     for (unsigned i = 0; i < l->options.connections; i++) {
         const struct worker *w = &l->worker[i];
-        if (w->busy && (size_t)(l->data + l->offset - w->chunk) > l->options.spread)
+        if (w->busy && l->taken - w->begin > l->options.spread)
             return true;
     }
     return false;
@@ -446,11 +457,11 @@ static void load_report(struct load *l, int64_t end_us, double cpu)
 {
     double seconds = 1e-6 * (double)(end_us - l->begin_us);
     qsort(l->latency_us, l->n_latencies, sizeof *l->latency_us, compare_u32);
-    printf("requests=%llu events=%llu retries=%llu bytes=%zu seconds=%.6f "
+    printf("requests=%llu events=%llu retries=%llu bytes=%llu seconds=%.6f "
            "events_per_s=%.0f "
            "p50_ms=%.3f p99_ms=%.3f max_ms=%.3f cpu_s=%.6f began_s=%.6f\n",
            (unsigned long long)l->n_requests, (unsigned long long)l->n_events,
-           (unsigned long long)l->n_retries, l->size, seconds,
+           (unsigned long long)l->n_retries, (unsigned long long)l->taken, seconds,
            (double)l->n_events / seconds, latency_ms(l, 0.5), latency_ms(l, 0.99),
            latency_ms(l, 1), cpu, 1e-6 * (double)l->begin_us);
 }
@@ -460,22 +471,25 @@ static void load_report(struct load *l, int64_t end_us, double cpu)
 
 static int usage(FILE *to, int status)
 {
-    fputs("usage: load -s STREAM [-u http://HOST:PORT] [-c CONNECTIONS] [-b BYTES] "
-          "[OPTIONS] FILE\n"
-          "Posts the lines of FILE to a stream of a weir server, in requests of about "
-          "BYTES.\n"
-          "  -u, --url URL         default http://127.0.0.1:8080\n"
-          "  -s, --stream STREAM\n"
-          "  -c, --connections N   default 2, at most 1024\n"
-          "  -b, --bytes BYTES     default 1000000, at most 1e9\n"
-          "      --gzip            compress the requests\n"
-          "      --source NAME     connection k posts as source NAME-k\n"
-          "      --rate N          at most so many events a second\n"
-          "      --spread BYTES    no request begins so far behind an unanswered one\n"
-          "      --last LINE       an event to post after all others are answered "
-          "(with --source\n"
-          "                        on every connection)\n",
-          to);
+    fputs(
+        "usage: load -s STREAM [-u http://HOST:PORT] [-c CONNECTIONS] [-b BYTES] "
+        "[OPTIONS] FILE\n"
+        "Posts the lines of FILE to a stream of a weir server, in requests of about "
+        "BYTES.\n"
+        "  -u, --url URL         default http://127.0.0.1:8080\n"
+        "  -s, --stream STREAM\n"
+        "  -c, --connections N   default 2, at most 1024\n"
+        "  -b, --bytes BYTES     default 1000000, at most 1e9\n"
+        "      --gzip            compress the requests\n"
+        "      --durable         every answer has to say that the events are on disk\n"
+        "      --repeat N        post the file so many times, at most 1e6\n"
+        "      --source NAME     connection k posts as source NAME-k\n"
+        "      --rate N          at most so many events a second\n"
+        "      --spread BYTES    no request begins so far behind an unanswered one\n"
+        "      --last LINE       an event to post after all others are answered "
+        "(with --source\n"
+        "                        on every connection)\n",
+        to);
     return status;
 }
 
@@ -512,6 +526,12 @@ static bool parse_option(int letter, struct options *o)
     case 'p':
         o->spread = (size_t)strtod(optarg, NULL);
         return o->spread >= 1;
+    case 't':
+        o->repeat = strtoull(optarg, NULL, 10);
+        return o->repeat >= 1 && o->repeat <= 1000000;
+    case 'd':
+        o->durable = true;
+        return true;
     case 'z':
         o->gzip = true;
         return true;
@@ -537,6 +557,8 @@ int main(int argc, char **argv)
         {"connections", required_argument, NULL, 'c'},
         {"bytes", required_argument, NULL, 'b'},
         {"gzip", no_argument, NULL, 'z'},
+        {"durable", no_argument, NULL, 'd'},
+        {"repeat", required_argument, NULL, 't'},
         {"source", required_argument, NULL, 'n'},
         {"rate", required_argument, NULL, 'r'},
         {"spread", required_argument, NULL, 'p'},
@@ -546,6 +568,7 @@ int main(int argc, char **argv)
     static struct load l = {.options = {.host = "127.0.0.1",
                                         .port = "8080",
                                         .connections = 2,
+                                        .repeat = 1,
                                         .request_size = 1000000}};
     for (int o; (o = getopt_long(argc, argv, "u:s:c:b:h", long_options, NULL)) != -1;)
         if (!parse_option(o, &l.options))
@@ -553,6 +576,7 @@ int main(int argc, char **argv)
     if (!l.options.stream || optind + 1 != argc)
         return usage(stderr, 64);
     l.options.path_of_file = argv[optind];
+    l.repeats_left = l.options.repeat - 1;
     int err = load_map(&l);
     if (err)
         return 66;

@@ -7,6 +7,9 @@
  * One event a millisecond, up to 3 ms of jitter (so neighbours change places), 1,000
  * symbols with Zipf(1.0) frequencies, the price of each a random walk of two decimals.
  * 5,000,000 events are about 463 MB, and about 453,000 groups of symbol and 10 seconds.
+ *
+ * With -k N there are N symbols, of seven digits, equally frequent: each of them comes once
+ * in every N events, in another order each time; every thousandth has the same price.
  */
 #include "config.h"
 
@@ -23,8 +26,9 @@
 #define START_MS      UINT64_C(1700000000000) /* a multiple of 10 seconds */
 #define JITTER_MS     4u                      /* 0 to 3 */
 #define LINE_MAX_SIZE 128u
-#define PRICE_LEAST   500   /* cents */
-#define PRICE_MOST    99999 /* cents */
+#define DECK_MAX      10000000u /* symbols of seven digits */
+#define PRICE_LEAST   500       /* cents */
+#define PRICE_MOST    99999     /* cents */
 
 static uint64_t random_state = UINT64_C(0x57454952); /* the seed: "WEIR" */
 
@@ -90,6 +94,41 @@ static unsigned zipf_draw(const struct zipf *z)
     return (r & UINT32_MAX) < z->threshold[i] ? i : z->alias[i];
 }
 
+/* Symbols that come equally often: drawn one by one, shuffled when all were (Fisher, Yates;
+ * Durstenfeld, Algorithm 235, 1964). */
+struct deck {
+    unsigned *card;
+    unsigned n, next; /* n 0: there is none, Zipf instead */
+};
+
+static int deck_init(struct deck *d, unsigned n)
+{
+    d->card = malloc(n * sizeof *d->card);
+    if (!d->card)
+        return -ENOMEM;
+    for (unsigned i = 0; i < n; i++)
+        d->card[i] = i;
+    d->n = d->next = n;
+    return 0;
+}
+
+static void deck_shuffle(struct deck *d)
+{
+    for (unsigned i = d->n; i > 1; i--) {
+        unsigned other = random_below(i), card = d->card[other];
+        d->card[other] = d->card[i - 1];
+        d->card[i - 1] = card;
+    }
+    d->next = 0;
+}
+
+static unsigned deck_draw(struct deck *d)
+{
+    if (d->next == d->n)
+        deck_shuffle(d);
+    return d->card[d->next++];
+}
+
 static char *put_digits(char *p, uint64_t v, unsigned digits)
 {
     for (unsigned i = digits; i-- > 0; v /= 10)
@@ -112,14 +151,16 @@ static char *put_text(char *p, const char *text)
 
 struct market {
     struct zipf zipf;
+    struct deck deck;
     int cents[SYMBOLS];
 };
 
-static void market_init(struct market *m)
+static int market_init(struct market *m, unsigned n_symbols)
 {
     zipf_init(&m->zipf);
     for (unsigned i = 0; i < SYMBOLS; i++)
         m->cents[i] = PRICE_LEAST + (int)random_below(50000);
+    return n_symbols ? deck_init(&m->deck, n_symbols) : 0;
 }
 
 /* A step of at most 5 cents, turned round at the ends of the range. */
@@ -136,12 +177,12 @@ static int market_step(struct market *m, unsigned symbol)
 static char *put_event(char *p, struct market *m, uint64_t number)
 {
     static const char venues[4][5] = {"XNAS", "XNYS", "ARCX", "BATS"};
-    unsigned symbol = zipf_draw(&m->zipf);
-    unsigned cents = (unsigned)market_step(m, symbol);
+    unsigned symbol = m->deck.n ? deck_draw(&m->deck) : zipf_draw(&m->zipf);
+    unsigned cents = (unsigned)market_step(m, symbol % SYMBOLS);
     p = put_text(p, "{\"ts\":");
     p = put_number(p, START_MS + number + random_below(JITTER_MS));
     p = put_text(p, ",\"symbol\":\"SYM");
-    p = put_digits(p, symbol, 4);
+    p = put_digits(p, symbol, m->deck.n ? 7 : 4);
     p = put_text(p, "\",\"price\":");
     p = put_number(p, cents / 100);
     *p++ = '.';
@@ -168,13 +209,12 @@ static int write_all(int fd, const char *data, size_t size)
     return 0;
 }
 
-static int write_events(int fd, uint64_t n)
+static int write_events(int fd, uint64_t n, unsigned n_symbols)
 {
     static struct market market;
     static char buffer[1 << 20];
     char *p = buffer;
-    int err = 0;
-    market_init(&market);
+    int err = market_init(&market, n_symbols);
     for (uint64_t i = 0; i < n && err == 0; i++) {
         p = put_event(p, &market, i);
         if ((size_t)(p - buffer) > sizeof buffer - LINE_MAX_SIZE || i + 1 == n) {
@@ -182,13 +222,16 @@ static int write_events(int fd, uint64_t n)
             p = buffer;
         }
     }
+    free(market.deck.card);
     return err;
 }
 
 static int usage(FILE *to, int status)
 {
-    fputs("usage: w1 [-n EVENTS] [-o FILE]\n"
-          "Writes EVENTS (5000000) trades as NDJSON to FILE (standard output).\n",
+    fputs("usage: w1 [-n EVENTS] [-k SYMBOLS] [-o FILE]\n"
+          "Writes EVENTS (5000000) trades as NDJSON to FILE (standard output).\n"
+          "  -k SYMBOLS   so many, each equally often, at most 1e7; otherwise 1000, "
+          "Zipf\n",
           to);
     return status;
 }
@@ -197,21 +240,23 @@ int main(int argc, char **argv)
 {
     static const struct option options[] = {{"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    uint64_t n = 5000000;
+    uint64_t n = 5000000, n_symbols = 0;
     const char *path = NULL;
-    for (int o; (o = getopt_long(argc, argv, "n:o:h", options, NULL)) != -1;) {
+    for (int o; (o = getopt_long(argc, argv, "n:k:o:h", options, NULL)) != -1;) {
         if (o == 'n')
             n = strtoull(optarg, NULL, 10);
+        else if (o == 'k')
+            n_symbols = strtoull(optarg, NULL, 10);
         else if (o == 'o')
             path = optarg;
         else
             return o == 'h' ? usage(stdout, 0) : usage(stderr, 64);
     }
-    if (optind != argc)
+    if (optind != argc || n_symbols > DECK_MAX)
         return usage(stderr, 64);
     int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666)
                   : STDOUT_FILENO;
-    int err = fd < 0 ? -errno : write_events(fd, n);
+    int err = fd < 0 ? -errno : write_events(fd, n, (unsigned)n_symbols);
     if (err == 0 && close(fd) != 0)
         err = -errno;
     if (err) {

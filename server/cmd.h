@@ -12,6 +12,7 @@ int cmd_run(int argc, char **argv);
 int cmd_plugins(int argc, char **argv);
 int cmd_plugin(int argc, char **argv);
 int cmd_sql(int argc, char **argv);
+int cmd_backup(int argc, char **argv);
 
 /* Says "weir NAME: text (weir NAME --help tells more)" and returns 64. */
 int cmd_usage(const char *name, const char *format, ...)

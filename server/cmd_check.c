@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * weir check: the way of `weir serve` up to the point where it would listen.
+ * weir check: the way of `weir serve` up to the point where it would listen; or, with --database, all that
+ * is in the files.
  */
 #include "cmd.h"
+#include "store/verify.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -11,15 +13,25 @@
 #include <stdlib.h>
 
 static const char help[] =
-    "Usage: weir check -c FILE\n\n"
+    "Usage: weir check -c FILE [--no-database]\n"
+    "       weir check [-c FILE] --database [DATABASE]\n\n"
     "Reads the configuration, loads its plugins, checks their parameters, compiles the "
     "filters, and\n"
     "opens the database (which makes the file and its tables).\n\n"
+    "With --database: reads all of the database (of the configuration, or DATABASE) "
+    "and of its journals,\n"
+    "and says what is damaged, and what to do. Changes nothing; a server may be "
+    "running.\n\n"
     "  -c, --config FILE  the configuration, weir.yaml(5)\n"
     "      --no-database  leave the database alone\n"
+    "      --database[=DATABASE]\n"
+    "                     verify it and its journals\n"
     "  -h, --help         this text\n\n"
     "Exit status: 0 all is well, 78 the configuration is wrong, 69/73/74 the database "
-    "is.\n";
+    "is;\n"
+    "with --database: 1 something is damaged, 69 there is none, 73 made by a newer "
+    "weir, 74 it cannot\n"
+    "be read.\n";
 
 static void print_summary(const struct weir *w)
 {
@@ -38,28 +50,8 @@ static void print_summary(const struct weir *w)
     }
 }
 
-int cmd_check(int argc, char **argv)
+static int check_config(const char *path, bool database)
 {
-    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
-                                            {"no-database", no_argument, NULL, 'n'},
-                                            {"help", no_argument, NULL, 'h'},
-                                            {NULL, 0, NULL, 0}};
-    const char *path = NULL;
-    bool database = true;
-    for (int o; (o = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
-        if (o == 'c')
-            path = optarg;
-        else if (o == 'n')
-            database = false;
-        else if (o == 'h')
-            return fputs(help, stdout) < 0;
-        else
-            return EXIT_USAGE;
-    }
-    if (!path || optind < argc)
-        return cmd_usage("check",
-                         path ? "one argument too many" : "-c FILE is missing");
-
     struct weir *w;
     struct error error = {0};
     int status;
@@ -78,4 +70,113 @@ int cmd_check(int argc, char **argv)
         print_summary(w);
     weir_free(w);
     return status;
+}
+
+/* ---- --database ---- */
+
+static void print_said(void *ctx, enum verify_said what, const char *text)
+{
+    (void)ctx;
+    if (what == VERIFY_FOUND)
+        puts(text);
+    else
+        fprintf(stderr, "weir: %s%s\n", what == VERIFY_TO_DO ? "to do: " : "", text);
+}
+
+static int verify_exit_code(int err)
+{
+    return err == -ENOENT   ? EXIT_UNAVAILABLE
+           : err == -EEXIST ? EXIT_CANNOT_CREATE
+                            : EXIT_IO;
+}
+
+static int verify(const struct config *config, const char *database,
+                  const char *journal)
+{
+    const struct verify_options options = {
+        .database = database, .journal = journal, .config = config, .say = print_said};
+    struct error error = {""};
+    size_t faults = 0;
+    int err = verify_database(&options, &faults, &error);
+    if (err) {
+        fprintf(stderr, "weir: %s\n", error.text);
+        return verify_exit_code(err);
+    }
+    if (faults)
+        fprintf(stderr, "weir: %zu fault%s found\n", faults, faults == 1 ? "" : "s");
+    else
+        puts("no faults found");
+    return faults ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+/* One of them may be NULL. */
+static int check_database(const char *path, const char *database)
+{
+    const struct config_server none = {0};
+    struct config *config = NULL;
+    struct error error = {""};
+    if (path && config_load(path, &config, &error)) {
+        fprintf(stderr, "weir: %s\n", error.text);
+        return EXIT_CONFIG;
+    }
+    const struct config_server *s = config ? &config->server : &none;
+    char *journal = weir_journal_folder(s, database);
+    int status = EXIT_FAILURE;
+    if (journal)
+        status = verify(config, database ? database : s->database, journal);
+    else
+        fputs("weir: out of memory\n", stderr);
+    free(journal);
+    config_free(config);
+    return status;
+}
+
+/* ---- */
+
+struct arguments {
+    const char *config, *database;
+    bool no_database, verify;
+};
+
+/* -1: go on. */
+static int read_arguments(int argc, char **argv, struct arguments *a)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"no-database", no_argument, NULL, 'n'},
+                                            {"database", optional_argument, NULL, 'd'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    for (int o; (o = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
+        if (o == 'c')
+            a->config = optarg;
+        else if (o == 'n')
+            a->no_database = true;
+        else if (o == 'd')
+            a->verify = true, a->database = optarg;
+        else if (o == 'h')
+            return fputs(help, stdout) < 0;
+        else
+            return EXIT_USAGE;
+    }
+    if (a->verify && !a->database && optind < argc)
+        a->database = argv[optind++];
+    if (optind < argc)
+        return cmd_usage("check", "one argument too many");
+    if (a->verify && a->no_database)
+        return cmd_usage("check", "--database and --no-database exclude each other");
+    if (!a->config && !a->verify)
+        return cmd_usage("check", "-c FILE is missing");
+    if (!a->config && !a->database)
+        return cmd_usage("check", "--database needs a DATABASE, or -c FILE");
+    return -1;
+}
+
+int cmd_check(int argc, char **argv)
+{
+    struct arguments a = {0};
+    int status = read_arguments(argc, argv, &a);
+    if (status >= 0)
+        return status;
+    return a.verify ? check_database(a.config, a.database)
+                    : check_config(a.config, !a.no_database);
 }

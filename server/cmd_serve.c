@@ -32,10 +32,13 @@ static const char help[] = "Usage: weir serve -c FILE\n\n"
                            "  -l, --listen ADDR    address and port, instead of the "
                            "configured ones (port 0: any)\n"
                            "  -d, --database FILE  instead of the configured one\n"
+                           "      --skip-damaged   go on where a journal cannot be "
+                           "read; what is lost is logged\n"
                            "  -v, --verbose        debug messages, too\n"
                            "  -h, --help           this text\n\n"
                            "Exit status: 0 stopped by a signal, 78 bad configuration, "
-                           "69 address in use, 73 or 74 database.\n";
+                           "69 address in use, 73 or 74 database,\n"
+                           "74 also a damaged journal.\n";
 
 struct server {
     struct weir *weir;
@@ -43,6 +46,7 @@ struct server {
     struct source_post *post;
     struct reader_pool *readers;
     struct api *api;
+    char *backups;         /* folder */
     _Atomic bool draining; /* set once; for /ready */
 };
 
@@ -69,16 +73,27 @@ static int open_http(struct server *s, int *ret_exit, struct error *error)
 }
 
 /* For /ready. */
-static bool is_ready(void *ctx, char why[200])
+static bool is_ready(void *ctx, struct error *why)
 {
     struct server *s = ctx;
     if (s->draining)
-        snprintf(why, 200, "the server is stopping");
+        error_set(why, 0, "the server is stopping");
     else if (weir_failed(s->weir))
-        snprintf(why, 200, "a pipeline has failed; /api/v1/pipelines tells which");
+        error_set(why, 0, "a pipeline has failed; /api/v1/pipelines tells which");
     else
         return weir_is_ready(s->weir, why);
     return false;
+}
+
+/* DATABASE.backups, unless the configuration says where. */
+static int find_backups(struct server *s)
+{
+    const char *configured = s->weir->config->server.backups;
+    if (configured)
+        s->backups = strdup(configured);
+    else if (asprintf(&s->backups, "%s.backups", store_path(s->weir->store)) < 0)
+        s->backups = NULL;
+    return s->backups ? 0 : -ENOMEM;
 }
 
 static int open_api(struct server *s, const char *database, struct error *error)
@@ -87,11 +102,15 @@ static int open_api(struct server *s, const char *database, struct error *error)
     const struct config_server *c = &w->config->server;
     int r = reader_pool_new(database ? database : c->database, c->query_threads,
                             &s->readers);
+    if (r == 0)
+        r = find_backups(s);
     if (r < 0)
         return error_set(error, r, "no memory");
     const struct api_context context = {.config = w->config,
                                         .readers = s->readers,
                                         .store = w->store,
+                                        .journal = w->journal,
+                                        .backups = s->backups,
                                         .metrics = w->metrics,
                                         .plugins = w->plugins,
                                         .running = w->running,
@@ -185,11 +204,13 @@ int cmd_serve(int argc, char **argv)
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"listen", required_argument, NULL, 'l'},
                                             {"database", required_argument, NULL, 'd'},
+                                            {"skip-damaged", no_argument, NULL, 'k'},
                                             {"verbose", no_argument, NULL, 'v'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     const char *path = NULL, *listen = NULL, *database = NULL;
     enum logger_level least = LOGGER_INFO;
+    bool skip_damaged = false;
     for (int o; (o = getopt_long(argc, argv, "c:l:d:vh", options, NULL)) != -1;) {
         if (o == 'c')
             path = optarg;
@@ -197,6 +218,8 @@ int cmd_serve(int argc, char **argv)
             listen = optarg;
         else if (o == 'd')
             database = optarg;
+        else if (o == 'k')
+            skip_damaged = true;
         else if (o == 'v')
             least = LOGGER_DEBUG;
         else if (o == 'h')
@@ -223,10 +246,12 @@ int cmd_serve(int argc, char **argv)
         return status;
     }
     logger_setup(least, s.weir->config->server.log_json);
+    s.weir->skip_damaged = skip_damaged;
     status = run(&s, path, database);
     http_free(s.http);
     source_post_free(s.post);
     api_free(s.api);
+    free(s.backups);
     reader_pool_free(s.readers);
     weir_free(s.weir);
     return status;

@@ -25,11 +25,14 @@ static const struct {
     const char *help;
 } commands[] = {
     {"serve", cmd_serve, "start the server"},
-    {"check", cmd_check, "check a configuration, its plugins and its database"},
+    {"check", cmd_check,
+     "check a configuration, its plugins, a database and its journals"},
     {"run", cmd_run, "push files or standard input through the pipelines and exit"},
     {"plugins", cmd_plugins, "list the analyzers, or show one"},
     {"plugin", cmd_plugin, "plugin new NAME: begin an analyzer of your own"},
     {"sql", cmd_sql, "ask the database of a configuration"},
+    {"backup", cmd_backup,
+     "copy the database and the journals, also of a running server"},
     {"version", cmd_version, "print the version"},
 };
 

@@ -257,9 +257,8 @@ static void drop(struct reload *r)
 int weir_reload(struct weir *w, const char *path, struct error *error)
 {
     struct reload r = {.weir = w};
-    char why[200];
-    if (!weir_is_ready(w, why))
-        return error_set(error, -EAGAIN, "%s", why);
+    if (!weir_is_ready(w, error))
+        return -EAGAIN;
     int err = config_load(path, &r.config, error);
     if (err == 0)
         err = check_streams(w->config, r.config, error);

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/logger.h"
+#include "journal/folder.h"
 #include "recover.h"
 #include "store/dead_letters.h"
 
@@ -12,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define STORE_QUEUE_ROWSETS 64
@@ -106,6 +106,8 @@ int weir_put_checkpoint(void *store, const char *pipeline, struct checkpoint *c)
 static void store_stored(void *ctx, const char *pipeline, uint64_t position)
 {
     const struct weir *w = ctx;
+    if (!atomic_load_explicit(&w->wired, memory_order_acquire))
+        return; /* the checkpoint that a pipeline begins with: its log knows */
     for (size_t i = 0; i < w->config->n_streams; i++)
         if (w->log[i])
             log_stored(w->log[i], pipeline, position);
@@ -114,6 +116,8 @@ static void store_stored(void *ctx, const char *pipeline, uint64_t position)
 static void store_kept(void *ctx, const char *stream, uint64_t position)
 {
     const struct weir *w = ctx;
+    if (!atomic_load_explicit(&w->wired, memory_order_acquire))
+        return;
     for (size_t i = 0; i < w->config->n_streams; i++)
         if (!strcmp(w->config->stream[i].name, stream) && w->log[i])
             log_kept(w->log[i], position);
@@ -222,15 +226,14 @@ static int store_exit_code(int r)
     }
 }
 
-/* DATABASE.journal, unless the configuration says where. */
-static int find_journal(struct weir *w, const char *database)
+char *weir_journal_folder(const struct config_server *s, const char *database)
 {
-    const char *configured = w->config->server.journal;
-    if (configured && database == w->config->server.database)
-        w->journal = strdup(configured);
-    else if (asprintf(&w->journal, "%s.journal", database) < 0)
-        w->journal = NULL;
-    return w->journal ? 0 : -ENOMEM;
+    char *folder;
+    if (s->journal && (!database || !strcmp(database, s->database)))
+        return strdup(s->journal);
+    if (asprintf(&folder, "%s.journal", database ? database : s->database) < 0)
+        return NULL;
+    return folder;
 }
 
 int weir_open_store(struct weir *w, const char *path, int *ret_exit,
@@ -245,8 +248,8 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                                           .kept = store_kept,
                                           .ctx = w};
     int r = store_open(&options, w->metrics, &w->store, error);
-    if (r == 0 && (r = find_journal(w, options.path)) < 0)
-        error_set(error, r, "no memory");
+    if (r == 0 && !(w->journal = weir_journal_folder(s, path)))
+        r = error_set(error, -ENOMEM, "no memory");
     for (size_t i = 0; r == 0 && i < w->n_pipelines; i++) {
         const struct table *const *table;
         size_t n = pipeline_tables(w->pipeline[i], &table);
@@ -374,16 +377,16 @@ int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     return err == 0 ? pipeline_start(p, log, position, live, error) : err;
 }
 
+/* With its name on disk: what will be acknowledged lies below it. */
 static int make_journal_folder(const struct weir *w, struct error *error)
 {
-    if (mkdir(w->journal, 0700) == 0 || errno == EEXIST)
-        return 0;
-    int err = -errno;
-    return error_set(error, err, "journal '%s': %s", w->journal, strerror(-err));
+    int err = folder_make(w->journal, error);
+    if (err < 0)
+        error_prefix(error, "journal '%s'", w->journal);
+    return err;
 }
 
-/* All streams that are to run, each with its first checkpoints in the file: from then on the store's thread says
- * nothing of it until its log runs. */
+/* All streams that are to run, each with its first checkpoints in the file. */
 static int start_streams(struct weir *w, enum weir_mode mode, struct restore *r,
                          struct error *error)
 {
@@ -410,21 +413,22 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
     if (r == 0 && (r = start_streams(w, mode, restore, error)) == -EBADMSG)
         *ret_exit = EXIT_IO;
     restore_close(restore);
+    atomic_store_explicit(&w->wired, r == 0, memory_order_release);
     for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
         r = w->log[i] ? log_start(w->log[i], error) : 0;
     return r;
 }
 
-bool weir_is_ready(struct weir *w, char why[200])
+bool weir_is_ready(struct weir *w, struct error *why)
 {
     struct error error;
     for (size_t i = 0; i < w->config->n_streams; i++) {
         if (log_failed(w->log[i], &error))
-            snprintf(why, 200, "stream '%s' takes nothing: %.120s",
-                     w->config->stream[i].name, error.text);
+            error_set(why, 0, "stream '%s' takes nothing: %.400s",
+                      w->config->stream[i].name, error.text);
         else if (!log_is_ready(w->log[i]))
-            snprintf(why, 200, "stream '%s': the journal is still being read",
-                     w->config->stream[i].name);
+            error_set(why, 0, "stream '%s': the journal is still being read",
+                      w->config->stream[i].name);
         else
             continue;
         return false;

@@ -36,6 +36,7 @@ struct weir {
     struct log **log;             /* config->n_streams */
     struct source_stream *stream; /* config->n_streams */
     struct weir_intake *intake;   /* config->n_streams */
+    _Atomic bool wired;           /* all logs are made: release, acquire */
     char *journal;     /* folder of the journals, a folder for each stream in it */
     const char *only;  /* WEIR_RUN: this stream runs, others stay as they are */
     bool skip_damaged; /* --skip-damaged: go on where a journal cannot be read */
@@ -46,6 +47,10 @@ struct weir {
  * with on failure (78, 74, ...). */
 int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
               struct error *error);
+
+/* The folder of the journals that belong to a database (`database` NULL: the configured one): as configured,
+ * or DATABASE.journal. malloc'ed; NULL: no memory. */
+char *weir_journal_folder(const struct config_server *s, const char *database);
 
 /* Opens the database (`path`: instead of the configured one, or NULL) and makes the tables. */
 int weir_open_store(struct weir *w, const char *path, int *ret_exit,
@@ -66,7 +71,7 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
 uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us);
 
 /* All streams can be written to: their journals have been read. False: `why` says what is missing. */
-bool weir_is_ready(struct weir *w, char why[200]);
+bool weir_is_ready(struct weir *w, struct error *why);
 
 /* Recovers a pipeline and starts it; `live` as of pipeline_start. */
 struct restore;

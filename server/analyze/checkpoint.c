@@ -1,28 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "analyze/checkpoint.h"
 
+#include "analyze/stored.h"
 #include "analyze/worker.h"
 #include "base/hash.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-struct stored_group {
-    int64_t start_us;
-    uint32_t key_size, revision;
-};
-
-struct stored_marks {
-    uint32_t version, n;
-    int64_t value_us, newest_us;
-    int64_t unknown_us; /* groups of windows that ended at or before it are not here */
-};
-
-struct stored_source {
-    int64_t max_us;
-    uint64_t idle;
-};
 
 void checkpoint_free(struct checkpoint *c)
 {
@@ -197,38 +182,23 @@ int checkpoint_make(struct worker *w, const struct log_entry *e,
 
 /* ---- Reading ---------------------------------------------------------------------------------- */
 
-struct reading {
-    const char *at, *end;
-};
-
-/* The next `size` bytes, and what they are padded with; NULL: there are not so many. */
-static const char *take(struct reading *r, uint64_t size)
-{
-    uint64_t whole = (size + 7) & ~UINT64_C(7);
-    if (whole < size || whole > (uint64_t)(r->end - r->at))
-        return NULL;
-    const char *p = r->at;
-    r->at += whole;
-    return p;
-}
-
-static int get_state(struct worker *w, size_t i, char *block, struct reading *r)
+static int get_state(struct worker *w, size_t i, char *block, struct stored_bytes *r)
 {
     const struct stage *s = &w->pipeline->stage[i];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     const char *bytes;
     if (!a->load) {
-        bytes = take(r, a->state_size);
+        bytes = stored_take(r, a->state_size);
         if (bytes)
             memcpy(block + s->offset, bytes, a->state_size);
         return bytes ? 0 : -EBADMSG;
     }
     uint64_t size;
-    bytes = take(r, sizeof(size));
+    bytes = stored_take(r, sizeof(size));
     if (!bytes)
         return -EBADMSG;
     memcpy(&size, bytes, sizeof(size));
-    bytes = take(r, size);
+    bytes = stored_take(r, size);
     if (!bytes)
         return -EBADMSG;
     host_lock(&w->host[i]);
@@ -237,14 +207,14 @@ static int get_state(struct worker *w, size_t i, char *block, struct reading *r)
     return err ? -EINVAL : 0;
 }
 
-static int get_group(struct pipeline *p, struct reading *r, struct error *error)
+static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *error)
 {
     struct stored_group head;
-    const char *bytes = take(r, sizeof(head));
+    const char *bytes = stored_take(r, sizeof(head));
     if (!bytes)
         return -EBADMSG;
     memcpy(&head, bytes, sizeof(head));
-    const char *key = take(r, head.key_size);
+    const char *key = stored_take(r, head.key_size);
     if (!key || head.key_size > KEY_BYTES_MAX)
         return -EBADMSG;
     uint64_t hash = hash_bytes(key, head.key_size);
@@ -263,7 +233,7 @@ static int get_group(struct pipeline *p, struct reading *r, struct error *error)
 int checkpoint_load_block(struct pipeline *p, const char *data, size_t size,
                           struct error *error)
 {
-    struct reading r = {.at = data, .end = data + size};
+    struct stored_bytes r = {.at = data, .end = data + size};
     int err = 0;
     while (err == 0 && r.at < r.end)
         err = get_group(p, &r, error);
@@ -279,12 +249,9 @@ int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
                           bool with_groups)
 {
     struct stored_marks head;
-    if (size < sizeof(head))
+    if (checkpoint_marks_form(marks, size) < 0)
         return -EBADMSG;
     memcpy(&head, marks, sizeof(head));
-    if (head.version != 1 || head.n > WATERMARK_SOURCES ||
-        size != sizeof(head) + head.n * sizeof(struct stored_source))
-        return -EBADMSG;
     for (unsigned k = 0; k < p->config->workers; k++) {
         struct watermark *w = &p->worker[k].watermark;
         w->value_us = head.value_us;

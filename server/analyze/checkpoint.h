@@ -61,6 +61,12 @@ int checkpoint_load_block(struct pipeline *p, const char *data, size_t size,
 int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
                           bool with_groups);
 
+/* Whether the bytes have the form of a block whose states are what `definition` says, or of a watermark; no
+ * plugin is asked. *ret_groups: how many there are. -EBADMSG. */
+int checkpoint_block_form(const char *definition, const char *data, size_t size,
+                          uint64_t *ret_groups);
+int checkpoint_marks_form(const char *marks, size_t size);
+
 /* Text that says what the states of the pipeline are of: the same text, the same states. -ENOMEM. */
 int checkpoint_definition(const struct pipeline *p, char **ret);
 

@@ -376,6 +376,19 @@ static void *worker_thread(void *arg)
     return NULL;
 }
 
+static uint64_t share_of_groups(const struct config_pipeline *c)
+{
+    return (c->max_groups + c->workers - 1) / c->workers;
+}
+
+/* Room for groups: where there are several workers, for more than a share, as stored groups may be dealt out
+ * otherwise than they were. */
+static uint64_t groups_room(const struct config_pipeline *c)
+{
+    uint64_t room = 2 * share_of_groups(c) + 4096;
+    return room < c->max_groups ? room : c->max_groups;
+}
+
 int worker_init(struct worker *w, struct pipeline *p, unsigned index,
                 int64_t watermark_us, struct error *error)
 {
@@ -386,10 +399,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
     if (queue_new(QUEUE_ENTRIES, &w->queue) < 0 ||
         !(w->host = calloc(p->n_stages, sizeof(*w->host))) ||
-        groups_init(&w->groups,
-                    (p->config->max_groups + p->config->workers - 1) /
-                        p->config->workers,
-                    p->stride) < 0)
+        groups_init(&w->groups, groups_room(p->config), p->stride) < 0)
         return error_set(error, -ENOMEM, "no memory for %llu groups",
                          (unsigned long long)p->config->max_groups);
     int r = p->config->where
@@ -403,6 +413,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
 
 int worker_start(struct worker *w, struct error *error)
 {
+    w->groups.max_open = share_of_groups(w->pipeline->config);
     int r = pthread_create(&w->thread, NULL, worker_thread, w);
     if (r)
         return error_set(error, -r, "cannot start a thread: %s", strerror(r));

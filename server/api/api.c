@@ -18,6 +18,7 @@ static const struct {
     {"GET", "/api/v1/pipelines/{pipeline}/results/{table}", HTTP_QUERY, results_get},
     {"GET", "/api/v1/sql", HTTP_QUERY, sqlquery_get},
     {"POST", "/api/v1/sql", HTTP_QUERY, sqlquery_post},
+    {"POST", "/api/v1/backup", HTTP_QUERY, backup_post},
     {"GET", "/api/v1/streams", HTTP_PLAIN, overview_streams},
     {"GET", "/api/v1/streams/{stream}", HTTP_PLAIN, overview_stream},
     {"GET", "/api/v1/streams/{stream}/dead-letters", HTTP_QUERY, deadletters_get},

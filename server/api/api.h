@@ -23,13 +23,15 @@ struct api_context {
     const struct config *config;
     struct reader_pool *readers;
     struct store *store; /* started */
+    const char *journal; /* folder of the journals */
+    const char *backups; /* folder that backups go to */
     struct metrics *metrics;
     struct plugins *plugins;
     struct running *running;
     const struct source_stream *stream; /* config->n_streams, likewise */
     const char *version;
     /* May be NULL. False: /ready answers 503 and the reason in `why`. Any thread; quick. */
-    bool (*ready)(void *ctx, char why[200]);
+    bool (*ready)(void *ctx, struct error *why);
     void *ready_ctx;
 };
 

@@ -8,15 +8,19 @@
 #include "api/api.h"
 #include "api/rowout.h"
 
+#include <stdatomic.h>
+
 struct api {
     struct api_context is;
-    struct buffer plugins; /* the answer of /plugins, made once */
+    struct buffer plugins;    /* the answer of /plugins, made once */
+    _Atomic bool backup_runs; /* at most one; it guards nothing else */
 };
 
 /* Handlers of routes; ctx is struct api. */
 void results_get(struct http_request *r, void *api);
 void sqlquery_get(struct http_request *r, void *api);
 void sqlquery_post(struct http_request *r, void *api);
+void backup_post(struct http_request *r, void *api);
 void overview_streams(struct http_request *r, void *api);
 void overview_stream(struct http_request *r, void *api);
 void deadletters_get(struct http_request *r, void *api);

@@ -20,9 +20,9 @@ void probes_ready(struct http_request *r, void *api)
 {
     static const char body[] = "{\"ready\":true}\n";
     const struct api *a = api;
-    char why[200] = "";
-    if (a->is.ready && !a->is.ready(a->is.ready_ctx, why)) {
-        http_problem(r, 503, "not_ready", "%s", why);
+    struct error why = {""};
+    if (a->is.ready && !a->is.ready(a->is.ready_ctx, &why)) {
+        http_problem(r, 503, "not_ready", "%s", why.text);
         return;
     }
     struct running_list all = running_all(a->is.running);

@@ -29,11 +29,13 @@ struct config_server {
         queue_wait_us; /* how long a full queue is waited for before 429; default 1s */
     int64_t
         linger_us; /* how long small requests are gathered; default 2ms; at most 1s */
-    int64_t commit_interval_us;     /* default 100ms */
-    char *journal;                  /* folder of the journals; NULL: DATABASE.journal */
-    uint64_t segment_size;          /* bytes of a journal's file; default 64 MiB */
-    uint64_t journal_limit;         /* bytes of a stream's journal; default 16 GiB */
-    uint64_t database_limit;        /* bytes of the database; 0, the default: none */
+    int64_t commit_interval_us; /* default 100ms */
+    char *journal;              /* folder of the journals; NULL: DATABASE.journal */
+    uint64_t segment_size;      /* bytes of a journal's file; default 64 MiB */
+    uint64_t journal_limit;     /* bytes of a stream's journal; default 16 GiB */
+    uint64_t database_limit;    /* bytes of the database; 0, the default: none */
+    char *backups;         /* folder of POST /api/v1/backup; NULL: DATABASE.backups */
+    unsigned backups_kept; /* default 7 */
     int64_t checkpoint_interval_us; /* default 10s */
     int64_t
         idempotency_retain_us; /* how long an Idempotency-Key is known; default 1h */

@@ -180,6 +180,9 @@ static const struct field server_fields[] = {
      .max = 1024 * 1024 * GIB, .init = 16 * GIB},
     {"database_limit", FIELD_SIZE, .offset = AT(database_limit), .min = MIB,
      .max = 1024 * 1024 * GIB, .init = 0},
+    {"backups", FIELD_TEXT, .offset = AT(backups)},
+    {"backups_kept", FIELD_UNSIGNED, .offset = AT(backups_kept), .min = 1, .max = 1000,
+     .init = 7},
     {"checkpoint_interval", FIELD_DURATION, .offset = AT(checkpoint_interval_us),
      .min = 1000, .max = 3600 * SECOND_US, .init = 10 * SECOND_US},
     {"commit_interval", FIELD_DURATION, .offset = AT(commit_interval_us), .min = 1000,
@@ -235,4 +238,5 @@ void server_section_free(struct config_server *s)
     free(s->address);
     free(s->database);
     free(s->journal);
+    free(s->backups);
 }

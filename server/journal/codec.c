@@ -16,6 +16,9 @@ struct batch_head {
 struct column_head {
     uint32_t null_count; /* 0: no validity bits follow */
     uint32_t bytes_size; /* of strings */
+    uint32_t width;      /* as struct codec_width */
+    uint32_t zero;
+    int64_t base;
 };
 
 struct schema_head {
@@ -38,37 +41,87 @@ static size_t bits_size(uint32_t rows)
     return (rows + 7) / 8;
 }
 
-/* Of values, or offsets, without padding. */
-static size_t values_size(enum weir_type type, uint32_t rows)
+/* Of values, or lengths, without padding. */
+static size_t values_size(uint32_t width, uint32_t rows)
 {
-    switch (type) {
-    case WEIR_BOOL:
-        return bits_size(rows);
-    case WEIR_STRING:
-        return ((size_t)rows + 1) * sizeof(int32_t);
-    default:
-        return (size_t)rows * 8;
-    }
+    return width ? (size_t)rows * width : bits_size(rows);
 }
 
-/* ---- Writing ---- */
+/* ---- How wide? -------------------------------------------------------------------------------- */
+
+static uint32_t width_of(uint64_t bits)
+{
+    return bits >> 32 ? 8 : bits >> 16 ? 4 : bits >> 8 ? 2 : 1;
+}
+
+/* Of numbers that are counted from 0: all their bits; of a negative one the highest is set. */
+static uint64_t bits_of(const int64_t *v, uint32_t rows)
+{
+    uint64_t bits = 0;
+    for (uint32_t i = 0; i < rows; i++)
+        bits |= (uint64_t)v[i];
+    return bits;
+}
+
+static uint32_t bits_of_lengths(const int32_t *offsets, uint32_t rows)
+{
+    uint32_t bits = 0;
+    for (uint32_t i = 0; i < rows; i++)
+        bits |= (uint32_t)(offsets[i + 1] - offsets[i]);
+    return bits;
+}
+
+/* Times lie close together, far from 0. */
+static struct codec_width width_of_times(const int64_t *v, uint32_t rows)
+{
+    if (!rows)
+        return (struct codec_width){.width = 1};
+    int64_t least = v[0], most = v[0];
+    for (uint32_t i = 1; i < rows; i++) {
+        least = v[i] < least ? v[i] : least;
+        most = v[i] > most ? v[i] : most;
+    }
+    return (struct codec_width){.width = width_of((uint64_t)most - (uint64_t)least),
+                                .base = least};
+}
+
+static struct codec_width width_of_column(const struct column *c, uint32_t rows)
+{
+    switch (c->type) {
+    case WEIR_BOOL:
+        return (struct codec_width){0};
+    case WEIR_STRING:
+        return (struct codec_width){.width =
+                                        width_of(bits_of_lengths(c->offsets, rows))};
+    case WEIR_TIME:
+        return width_of_times(c->values, rows);
+    case WEIR_INT:
+        return (struct codec_width){.width = width_of(bits_of(c->values, rows))};
+    case WEIR_FLOAT:
+        break;
+    }
+    return (struct codec_width){.width = 8};
+}
 
 static size_t string_bytes(const struct column *c, uint32_t rows)
 {
     return c->type == WEIR_STRING ? (size_t)c->offsets[rows] : 0;
 }
 
-size_t codec_size(const struct batch *b)
+void codec_plan_make(const struct batch *b, struct codec_plan *ret)
 {
     size_t size = sizeof(struct batch_head) + b->schema->n * sizeof(struct column_head);
     for (size_t i = 0; i < b->schema->n; i++) {
         const struct column *c = &b->column[i];
+        ret->column[i] = width_of_column(c, b->n_rows);
         size += c->null_count ? pad(bits_size(b->n_rows)) : 0;
-        size += pad(values_size(c->type, b->n_rows));
+        size += pad(values_size(ret->column[i].width, b->n_rows));
         size += pad(string_bytes(c, b->n_rows));
     }
-    return size;
+    ret->size = size;
 }
+
+/* ---- Writing ---- */
 
 static char *put(char *to, const void *from, size_t size)
 {
@@ -87,30 +140,75 @@ static char *put_bits(char *to, const uint8_t *from, uint32_t rows)
     return end;
 }
 
-static char *put_column(char *to, const struct column *c, uint32_t rows)
+/* `to` is aligned to 8. */
+static char *put_values(char *to, const int64_t *v, const struct codec_width *w,
+                        uint32_t rows)
+{
+    uint64_t base = (uint64_t)w->base;
+    void *at = to;
+    size_t size = values_size(w->width, rows);
+    memset(to + size, 0, pad(size) - size);
+    if (w->width == 1)
+        for (uint32_t i = 0; i < rows; i++)
+            ((uint8_t *)at)[i] = (uint8_t)((uint64_t)v[i] - base);
+    else if (w->width == 2)
+        for (uint32_t i = 0; i < rows; i++)
+            ((uint16_t *)at)[i] = (uint16_t)((uint64_t)v[i] - base);
+    else if (w->width == 4)
+        for (uint32_t i = 0; i < rows; i++)
+            ((uint32_t *)at)[i] = (uint32_t)((uint64_t)v[i] - base);
+    else
+        for (uint32_t i = 0; i < rows; i++)
+            ((uint64_t *)at)[i] = (uint64_t)v[i] - base;
+    return to + pad(size);
+}
+
+static char *put_lengths(char *to, const int32_t *offsets, uint32_t width,
+                         uint32_t rows)
+{
+    void *at = to;
+    size_t size = values_size(width, rows);
+    memset(to + size, 0, pad(size) - size);
+    if (width == 1)
+        for (uint32_t i = 0; i < rows; i++)
+            ((uint8_t *)at)[i] = (uint8_t)(offsets[i + 1] - offsets[i]);
+    else if (width == 2)
+        for (uint32_t i = 0; i < rows; i++)
+            ((uint16_t *)at)[i] = (uint16_t)(offsets[i + 1] - offsets[i]);
+    else
+        for (uint32_t i = 0; i < rows; i++)
+            ((uint32_t *)at)[i] = (uint32_t)(offsets[i + 1] - offsets[i]);
+    return to + pad(size);
+}
+
+static char *put_column(char *to, const struct column *c, const struct codec_width *w,
+                        uint32_t rows)
 {
     if (c->null_count)
         to = put_bits(to, c->validity, rows);
     if (c->type == WEIR_BOOL)
         return put_bits(to, c->values, rows);
     if (c->type != WEIR_STRING)
-        return put(to, c->values, values_size(c->type, rows));
-    to = put(to, c->offsets, values_size(c->type, rows));
+        return put_values(to, c->values, w, rows);
+    to = put_lengths(to, c->offsets, w->width, rows);
     return put(to, c->bytes, string_bytes(c, rows));
 }
 
-void codec_write(const struct batch *b, char *to)
+void codec_write(const struct batch *b, const struct codec_plan *plan, char *to)
 {
+    assert((uintptr_t)to % 8 == 0);
     struct batch_head head = {b->n_rows, (uint32_t)b->schema->n};
     to = put(to, &head, sizeof(head));
     for (size_t i = 0; i < b->schema->n; i++) {
         const struct column *c = &b->column[i];
-        struct column_head h = {(uint32_t)c->null_count,
-                                (uint32_t)string_bytes(c, b->n_rows)};
+        struct column_head h = {.null_count = (uint32_t)c->null_count,
+                                .bytes_size = (uint32_t)string_bytes(c, b->n_rows),
+                                .width = plan->column[i].width,
+                                .base = plan->column[i].base};
         to = put(to, &h, sizeof(h));
     }
     for (size_t i = 0; i < b->schema->n; i++)
-        to = put_column(to, &b->column[i], b->n_rows);
+        to = put_column(to, &b->column[i], &plan->column[i], b->n_rows);
 }
 
 size_t codec_schema_size(const struct schema *s)
@@ -232,10 +330,28 @@ bool codec_map_is_same(const struct codec_map *m)
 
 struct piece {
     const char *validity; /* NULL: no row is null */
-    const char *values;   /* strings: offsets */
+    const char *values;   /* strings: lengths */
     const char *bytes;
     uint32_t null_count, bytes_size;
+    struct codec_width width;
 };
+
+/* Floats are never counted from anything, bools are bits, lengths are counted from 0. */
+static bool width_fits(enum weir_type type, const struct column_head *h)
+{
+    uint32_t w = h->width;
+    bool any = w == 1 || w == 2 || w == 4 || w == 8;
+    switch (type) {
+    case WEIR_BOOL:
+        return w == 0 && h->base == 0;
+    case WEIR_FLOAT:
+        return w == 8 && h->base == 0;
+    case WEIR_STRING:
+        return any && w < 8 && h->base == 0;
+    default:
+        return any;
+    }
+}
 
 /* Finds the pieces of all written columns. */
 static int find_pieces(const struct codec_map *m, const char *p, size_t size,
@@ -253,10 +369,14 @@ static int find_pieces(const struct codec_map *m, const char *p, size_t size,
         struct column_head h;
         memcpy(&h, heads + i * sizeof(h), sizeof(h));
         struct piece *c = &piece[i];
-        *c = (struct piece){.null_count = h.null_count, .bytes_size = h.bytes_size};
+        *c = (struct piece){.null_count = h.null_count,
+                            .bytes_size = h.bytes_size,
+                            .width = {.width = h.width, .base = h.base}};
+        if (h.zero || !width_fits(m->type[i], &h))
+            return -EBADMSG;
         if (h.null_count && !(c->validity = take(&p, end, bits_size(head.n_rows))))
             return -EBADMSG;
-        c->values = take(&p, end, values_size(m->type[i], head.n_rows));
+        c->values = take(&p, end, values_size(h.width, head.n_rows));
         c->bytes = take(&p, end, h.bytes_size);
         if (!c->values || !c->bytes || (h.bytes_size && m->type[i] != WEIR_STRING))
             return -EBADMSG;
@@ -296,6 +416,28 @@ static int read_validity(struct batch *b, size_t i, const struct piece *from,
     return nulls == from->null_count ? 0 : -EBADMSG;
 }
 
+/* The bytes of a journal's frame need not be aligned in the hands of whoever tests this. */
+static uint64_t narrow(const char *values, uint32_t width, uint32_t i)
+{
+    uint64_t v = 0;
+    memcpy(&v, values + (size_t)i * width, width);
+    return v;
+}
+
+/* Offsets from lengths; returns where the last string ends. */
+static uint64_t read_lengths(int32_t *offsets, const struct piece *from, uint32_t rows)
+{
+    uint64_t end = 0;
+    const uint8_t *bytes = (const uint8_t *)from->values;
+    offsets[0] = 0;
+    for (uint32_t k = 0; k < rows; k++) {
+        end += from->width.width == 1 ? bytes[k]
+                                      : narrow(from->values, from->width.width, k);
+        offsets[k + 1] = (int32_t)(end <= BATCH_BYTES_MAX ? end : BATCH_BYTES_MAX);
+    }
+    return end;
+}
+
 static int read_strings(struct batch *b, size_t i, const struct piece *from,
                         uint32_t rows)
 {
@@ -303,19 +445,39 @@ static int read_strings(struct batch *b, size_t i, const struct piece *from,
     if (from->bytes_size > BATCH_BYTES_MAX || batch_bytes(b, i, from->bytes_size))
         return from->bytes_size > BATCH_BYTES_MAX ? -EBADMSG : -ENOMEM;
     memcpy(c->bytes, from->bytes, from->bytes_size);
-    memcpy(c->offsets, from->values, values_size(WEIR_STRING, rows));
-    bool bad = c->offsets[0] != 0 || c->offsets[rows] != (int32_t)from->bytes_size;
-    for (uint32_t k = 0; k < rows; k++)
-        bad |= c->offsets[k] > c->offsets[k + 1];
+    bool bad = read_lengths(c->offsets, from, rows) != from->bytes_size;
     if (from->null_count)
         for (uint32_t k = 0; k < rows; k++)
             bad |= is_null(c, k) && c->offsets[k] != c->offsets[k + 1];
     return bad ? -EBADMSG : 0;
 }
 
+#define READ_NARROW(type)                                                              \
+    for (uint32_t i = 0; i < rows; i++) {                                              \
+        type one;                                                                      \
+        memcpy(&one, from->values + (size_t)i * sizeof(one), sizeof(one));             \
+        v[i] = (int64_t)(base + one);                                                  \
+    }
+
+static void read_numbers(int64_t *v, const struct piece *from, uint32_t rows)
+{
+    uint64_t base = (uint64_t)from->width.base;
+    if (from->width.width == 1)
+        READ_NARROW(uint8_t)
+    else if (from->width.width == 2)
+        READ_NARROW(uint16_t)
+    else if (from->width.width == 4)
+        READ_NARROW(uint32_t)
+    else
+        READ_NARROW(uint64_t)
+}
+
 static void read_values(struct column *c, const struct piece *from, uint32_t rows)
 {
-    memcpy(c->values, from->values, values_size(c->type, rows));
+    if (c->type == WEIR_BOOL)
+        memcpy(c->values, from->values, bits_size(rows));
+    else
+        read_numbers(c->values, from, rows);
     if (!from->null_count)
         return;
     for (uint32_t row = 0; row < rows; row++) {
@@ -352,8 +514,10 @@ static int all_null(struct batch *b, size_t i, uint32_t rows)
     memset(c->validity, 0, rows / 8);
     if (rows % 8)
         c->validity[rows / 8] = (uint8_t)(0xffu << rows % 8);
-    memset(c->type == WEIR_STRING ? (void *)c->offsets : c->values, 0,
-           values_size(c->type, rows));
+    if (c->type == WEIR_STRING)
+        memset(c->offsets, 0, ((size_t)rows + 1) * sizeof(int32_t));
+    else
+        memset(c->values, 0, c->type == WEIR_BOOL ? bits_size(rows) : (size_t)rows * 8);
     c->null_count = rows;
     return 0;
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Rows and schemas as bytes of the journal, and back. Columns are written as they lie in memory, so
- * that reading a journal is a good deal faster than decoding the events was. docs/journal.md draws
+ * Rows and schemas as bytes of the journal, and back. Columns are written one after the other, numbers as
+ * narrow as the batch allows, so that a commit has little to write, and reading a journal is a good deal
+ * faster than decoding the events was. docs/journal.md draws
  * the bytes; numbers are little-endian.
  */
 #ifndef WEIR_JOURNAL_CODEC_H
@@ -9,9 +10,19 @@
 
 #include "batch/batch.h"
 
-/* Bytes that codec_write makes of the batch (built, not necessarily sealed); a multiple of 8. */
-size_t codec_size(const struct batch *b);
-void codec_write(const struct batch *b, char *to);
+/* How wide the numbers of a batch have to be on disk: found once, for size and writing. */
+struct codec_plan {
+    struct codec_width {
+        uint32_t
+            width; /* bytes of a value, or of a string's length: 1, 2, 4, 8; 0: bits */
+        int64_t base; /* that values are counted from */
+    } column[SCHEMA_COLUMNS_MAX];
+    size_t size; /* bytes that codec_write makes; a multiple of 8 */
+};
+
+/* Of a batch (built, not necessarily sealed) that does not change until it is written. */
+void codec_plan_make(const struct batch *b, struct codec_plan *ret);
+void codec_write(const struct batch *b, const struct codec_plan *plan, char *to);
 
 /* The schema as bytes, so that entries can be read after the configuration has changed. */
 size_t codec_schema_size(const struct schema *s);

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #define PIECE ((size_t)1 << 20)
@@ -116,6 +117,37 @@ static int copy_segments(struct walk *w, uint64_t from, int folder)
         r = copy_segment(w, folder);
     } while (r == 1 && (r = walk_look(w, &number)) == 1);
     return r ? r : fsync(folder) ? -errno : 0;
+}
+
+static int hold(int folder, int *ret)
+{
+    int fd, err = folder_hold(folder, true, &fd);
+    if (err == -EROFS || err == -EACCES)
+        err = folder_hold(folder, false, &fd);
+    if (err)
+        return err;
+    while (fd >= 0 && flock(fd, LOCK_SH))
+        if (errno != EINTR) {
+            err = -errno;
+            close(fd);
+            return err;
+        }
+    *ret = fd;
+    return 0;
+}
+
+int journal_hold(const char *folder, int *ret, struct error *error)
+{
+    int fd, err = folder_open(folder, &fd, error);
+    if (!err) {
+        err = hold(fd, ret);
+        if (err)
+            error_set(error, err, "hold: %s", strerror(-err));
+        close(fd);
+    }
+    if (err)
+        error_prefix(error, "journal '%s'", folder);
+    return err;
 }
 
 int journal_copy(const char *folder, uint64_t from, const char *to, struct error *error)

@@ -21,12 +21,14 @@
 #define SEGMENT_DEFAULT ((uint64_t)64 << 20)
 #define SEGMENT_LEAST   ((uint64_t)64 << 10)
 #define SPARES_MAX      2u
+#define SKIP_HINT       " (weir serve --skip-damaged passes over it)"
 
 struct segment {
     uint64_t number;
     uint64_t size;  /* of the file */
     uint64_t first; /* position that its first frame begins with */
     uint64_t end; /* offset where its frames end; 0: not known unless it is the last */
+    bool closed;  /* of the last one: nothing is added, so that it can be trimmed */
 };
 
 struct spare {
@@ -104,7 +106,8 @@ bool segments_keep_spare(struct journal *j, const struct spare *s,
 /* Unlinks; its bytes are free again. */
 void segments_drop(struct journal *j, const struct spare *s);
 
-/* Unlinks all segments of a journal that holds no positions. With the lock held. */
+/* Unlinks all segments of a journal that holds no positions; waits while trimming is held off. With the
+ * lock held. */
 int segments_clear(struct journal *j);
 
 /* ---- prepare.c ---- */

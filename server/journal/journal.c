@@ -289,7 +289,7 @@ static struct place place_now(struct journal *j)
     pthread_mutex_lock(&j->lock);
     if (j->n_segments > 0) {
         const struct segment *s = segment_last(j);
-        p = (struct place){s->number, s->end, s->size, 0};
+        p = (struct place){s->number, s->end, s->closed ? s->end : s->size, 0};
         if (j->n_segments > 1 && s[-1].number + 1 == s->number)
             p.before = s[-1].end;
     }

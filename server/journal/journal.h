@@ -37,7 +37,8 @@ struct journal_options {
     uint64_t limit; /* of all files of the journal together, bytes; 0: none. A segment
                             * has at most a quarter of it */
     bool
-        skip_damaged; /* frames that cannot be read are passed over, and logged, not an error */
+        skip_damaged; /* frames that cannot be read are passed over, and logged, not an error; no
+                       * more are written to a last segment that has such ones */
     bool read_only; /* nothing is made, cut, or written */
     bool buffered;  /* through the page cache even where O_DIRECT works */
     /* What every segment begins with, so that it can be read alone: a frame of its own without
@@ -122,6 +123,10 @@ struct journal_report {
 /* Reads everything and says what there is. -ENOENT, -EIO; damage is in the report, and the text of the
  * first in `error`. */
 int journal_verify(const char *folder, struct journal_report *ret, struct error *error);
+
+/* Holds trimming off until *ret is closed, also in another process; waits for one that is under way. What
+ * the journal has now can be read as long. -1 where nobody ever wrote and nobody can. -ENOENT, ... */
+int journal_hold(const char *folder, int *ret, struct error *error);
 
 /* Copies all segments that hold positions >= from, up to the end, into the folder `to` (made), synced.
  * Trimming is held off meanwhile, also from another process. Damage is copied as it is. -EEXIST: there is

@@ -122,10 +122,10 @@ static int open_segment(struct journal_reader *r)
 
 /* ---- Damage ---- */
 
-static int fail(struct journal_reader *r, int err, const char *text)
+static int fail(struct journal_reader *r, int err, const char *text, const char *hint)
 {
     r->failed = err;
-    return error_set(&r->error, err, "journal '%s': %s", r->j->path, text);
+    return error_set(&r->error, err, "journal '%s': %s%s", r->j->path, text, hint);
 }
 
 /* Positions from `expected` to `next` cannot be read. */
@@ -135,7 +135,7 @@ static int lost(struct journal_reader *r, uint64_t segment, uint64_t offset,
     struct error text;
     scan_lost_text(&text, segment, offset, r->expected, next);
     if (!r->j->options.skip_damaged)
-        return fail(r, -EBADMSG, text.text);
+        return fail(r, -EBADMSG, text.text, SKIP_HINT);
     log_warn("journal", "journal '%s': %s; passed over", r->j->path, text.text);
     metric_add(&r->j->count.damaged, frames);
     return 0;
@@ -194,7 +194,7 @@ static int next_here(struct journal_reader *r, struct journal_frame *ret)
         uint64_t offset = r->scan.offset;
         int err = scan_next(&r->scan, &f);
         if (err < 0)
-            return fail(r, err, strerror(-err));
+            return fail(r, err, strerror(-err), "");
         if (err == 0)
             return pass_tail(r);
         err = take(r, offset, &f, ret);
@@ -215,7 +215,7 @@ static int next(struct journal_reader *r, struct journal_frame *ret)
             return 0;
         err = s == STEP_NEXT ? open_segment(r) : 0;
         if (err)
-            return fail(r, err, strerror(-err));
+            return fail(r, err, strerror(-err), "");
     }
 }
 

@@ -27,7 +27,7 @@ static int damaged(struct journal *j, uint64_t frames, struct error *text,
                    struct error *error)
 {
     if (!j->options.skip_damaged)
-        return error_set(error, -EBADMSG, "%s", text->text);
+        return error_set(error, -EBADMSG, "%s" SKIP_HINT, text->text);
     log_warn("journal", "journal '%s': %s; passed over", j->path, text->text);
     metric_add(&j->count.damaged, frames);
     return 0;
@@ -113,6 +113,7 @@ struct end {
     uint64_t first;    /* position of the first one */
     uint64_t position; /* behind the last one */
     uint64_t offset, torn;
+    bool damaged; /* before it, and passed over */
 };
 
 static int find_end(struct journal *j, const struct segment *s, struct end *ret,
@@ -125,7 +126,9 @@ static int find_end(struct journal *j, const struct segment *s, struct end *ret,
     *ret = (struct end){.any = false};
     while (!r && !err && (r = scan_next(&scan, &f)) == 1) {
         r = 0;
-        err = check_frame(j, &f, offset, ret->any ? ret->position : 0, error);
+        uint64_t expected = ret->any ? ret->position : 0;
+        err = check_frame(j, &f, offset, expected, error);
+        ret->damaged |= f.damaged || (expected && f.head.first != expected);
         if (!ret->any)
             ret->first = f.head.first;
         if (!ret->any || f.head.first + f.head.n > ret->position)
@@ -180,6 +183,7 @@ static int find_last(struct journal *j, struct error *error)
             return err;
         s->first = end.first;
         s->end = end.offset;
+        s->closed = end.damaged;
     }
     if (end.any)
         j->next = end.position;

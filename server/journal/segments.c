@@ -329,7 +329,7 @@ void journal_trim(struct journal *j, uint64_t before)
     pthread_mutex_unlock(&j->trim_lock);
 }
 
-int segments_clear(struct journal *j)
+static int clear_all(struct journal *j)
 {
     char name[FOLDER_NAME_MAX];
     while (j->n_segments > 0) {
@@ -344,4 +344,15 @@ int segments_clear(struct journal *j)
         close(j->fd);
     j->fd = -1;
     return fsync(j->folder) ? -errno : 0;
+}
+
+int segments_clear(struct journal *j)
+{
+    prepare_give_up(j);             /* it looks at the last segment */
+    while (flock(j->hold, LOCK_EX)) /* a backup may be reading them */
+        if (errno != EINTR)
+            return -errno;
+    int err = clear_all(j);
+    flock(j->hold, LOCK_UN);
+    return err;
 }

@@ -340,9 +340,8 @@ static void put_ends(struct log *l)
 
 static void finish(struct log *l)
 {
-    if (l->end == LOG_LEAVE ||
-        atomic_load_explicit(&l->leaving, memory_order_relaxed) ||
-        atomic_load_explicit(&l->failed, memory_order_relaxed))
+    if (atomic_load_explicit(&l->failed, memory_order_relaxed) || /* `end` is not set */
+        atomic_load_explicit(&l->leaving, memory_order_relaxed) || l->end == LOG_LEAVE)
         return;
     if (l->end == LOG_FINISH)
         put_ends(l);

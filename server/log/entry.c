@@ -172,12 +172,14 @@ static int write_text(struct journal *j, enum stored_kind kind, const void *fixe
 static int write_batch(struct journal *j, const struct log_entry *e)
 {
     const struct stored_batch fixed = {.source = e->source};
-    size_t size = sizeof(fixed) + codec_size(e->batch);
+    struct codec_plan plan;
+    codec_plan_make(e->batch, &plan);
+    size_t size = sizeof(fixed) + plan.size;
     char *to = stored_begin(j, STORED_BATCH, size);
     if (!to)
         return -ENOMEM;
     memcpy(to, &fixed, sizeof(fixed));
-    codec_write(e->batch, to + sizeof(fixed));
+    codec_write(e->batch, &plan, to + sizeof(fixed));
     return stored_end(j, size);
 }
 

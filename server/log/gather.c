@@ -299,9 +299,13 @@ static void frame_refused(struct log *l, int why)
 static void frame_commit(struct log *l)
 {
     struct frame *f = &l->frame;
-    for (size_t i = 0; i < f->n; i++)
-        if (f->entry[i]->kind == LOG_BATCH)
-            batch_seal(f->entry[i]->batch);
+    for (size_t i = 0; i < f->n; i++) {
+        struct log_entry *e = f->entry[i];
+        if (e->kind != LOG_BATCH)
+            continue;
+        batch_seal(e->batch);
+        intake_shrink(l->intake, e, batch_memory(e->batch));
+    }
     f->open = false;
     int r = f->n ? frame_write(l) : 0;
     if (r < 0) {

@@ -366,6 +366,17 @@ void intake_done(struct intake_item *item)
     item_free(item);
 }
 
+void intake_shrink(struct intake *k, struct log_entry *e, size_t bytes)
+{
+    if (e->held_requests < 2 || bytes >= e->held_bytes)
+        return;
+    pthread_mutex_lock(&k->lock);
+    k->bytes -= e->held_bytes - bytes;
+    e->held_bytes = bytes;
+    wake_waiters(k);
+    pthread_mutex_unlock(&k->lock);
+}
+
 void intake_release(struct intake *k, const struct log_entry *e)
 {
     if (!e->held_requests)

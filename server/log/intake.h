@@ -78,6 +78,9 @@ void intake_tell(struct intake *k, struct intake_item *item, int result,
 /* Frees an item. Its room is that of its entries. */
 void intake_done(struct intake_item *item);
 
+/* The batches of an entry were copied together and take only so many bytes by now. */
+void intake_shrink(struct intake *k, struct log_entry *e, size_t bytes);
+
 /* Gives the room of an entry back, and wakes those who wait for it. Any thread. */
 void intake_release(struct intake *k, const struct log_entry *e);
 

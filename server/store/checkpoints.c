@@ -190,7 +190,17 @@ int checkpoints_write(struct store *s, const struct store_pipeline *p)
     return code;
 }
 
-static void checkpoints_remove(struct store_pipeline *p, uint64_t number)
+static void checkpoints_count(struct store *s, const struct checkpoint *c)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < c->n_blocks; i++)
+        bytes += c->block[i].size;
+    metric_add(&s->count.checkpoint_bytes, bytes);
+}
+
+/* All parts of one that is in the file. */
+static void checkpoints_remove(struct store *s, struct store_pipeline *p,
+                               uint64_t number)
 {
     struct checkpoint **at = &p->parts;
     while (*at) {
@@ -200,15 +210,17 @@ static void checkpoints_remove(struct store_pipeline *p, uint64_t number)
             continue;
         }
         *at = c->next;
+        checkpoints_count(s, c);
         checkpoint_free(c);
     }
+    metric_add(&s->count.checkpoints, 1);
 }
 
 void checkpoints_committed(struct store *s, struct store_pipeline *p)
 {
     while (p->parts && checkpoints_complete(p, p->parts->number)) {
         uint64_t position = p->parts->position;
-        checkpoints_remove(p, p->parts->number);
+        checkpoints_remove(s, p, p->parts->number);
         if (s->options.stored)
             s->options.stored(s->options.ctx, p->name, position);
     }

@@ -62,6 +62,7 @@ struct store_call {
 
 struct store_counters {
     _Atomic uint64_t rows, known_rows, commits, commit_ns, retries, purged, wrong_cells;
+    _Atomic uint64_t checkpoints, checkpoint_bytes;
 };
 
 /* Statements of checkpoints.c and requests.c. */

@@ -18,8 +18,7 @@ int migrate_version(void)
     return (int)(sizeof(migrations) / sizeof(migrations[0]));
 }
 
-/* 0: the file has no weir tables yet. */
-static int migrate_found(sqlite3 *db, sqlite3_int64 *ret, struct error *error)
+int migrate_found(sqlite3 *db, int *ret, struct error *error)
 {
     sqlite3_int64 version = 0;
     int err = db_int(db, "SELECT 1 FROM sqlite_schema WHERE name = 'weir_meta'", NULL,
@@ -35,34 +34,33 @@ static int migrate_found(sqlite3 *db, sqlite3_int64 *ret, struct error *error)
         return error_set(error, -EINVAL, "table weir_meta has no schema_version");
     if (err)
         return err;
-    *ret = version;
+    *ret = (int)version;
     return 0;
 }
 
 int migrate_check(sqlite3 *db, struct error *error)
 {
-    sqlite3_int64 found = 0;
+    int found = 0;
     int err = migrate_found(db, &found, error);
     if (err)
         return err;
     if (found > migrate_version())
-        return error_set(
-            error, -EEXIST,
-            "made by a newer weir (schema version %lld, this one knows %d)",
-            (long long)found, migrate_version());
+        return error_set(error, -EEXIST,
+                         "made by a newer weir (schema version %d, this one knows %d)",
+                         found, migrate_version());
     return 0;
 }
 
 static int migrate_steps(sqlite3 *db, struct error *error)
 {
-    sqlite3_int64 found = 0;
+    int found = 0;
     int err = migrate_found(db, &found, error);
     if (err || found >= migrate_version())
         return err;
-    for (sqlite3_int64 i = found; !err && i < migrate_version(); i++) {
+    for (int i = found; !err && i < migrate_version(); i++) {
         err = db_exec(db, migrations[i], error);
         if (err)
-            error_prefix(error, "migration %d", (int)i + 1);
+            error_prefix(error, "migration %d", i + 1);
     }
     if (err)
         return err;

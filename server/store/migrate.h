@@ -12,6 +12,9 @@
 /* The version that this program writes. */
 int migrate_version(void);
 
+/* The version of the file; 0: it has no tables of weir. -EINVAL, -EIO, ... */
+int migrate_found(sqlite3 *db, int *ret, struct error *error);
+
 /* -EEXIST if the file was made by a newer weir; changes nothing. */
 int migrate_check(sqlite3 *db, struct error *error);
 

@@ -147,6 +147,10 @@ static int store_metrics(struct store *s, struct metrics *m, struct error *error
         {"weir_store_wrong_cells_total",
          "Values of another type than the analyzer declares, stored as null.",
          &s->count.wrong_cells, 1},
+        {"weir_store_checkpoints_total", "Checkpoints of pipelines committed.",
+         &s->count.checkpoints, 1},
+        {"weir_store_checkpoint_bytes_total",
+         "Bytes of groups in committed checkpoints.", &s->count.checkpoint_bytes, 1},
     };
     int err = 0;
     for (size_t i = 0; !err && i < sizeof(all) / sizeof(all[0]); i++)

@@ -113,25 +113,28 @@ def tear(dice, sectors):
     return dice.choice((sectors[:at], sectors[at:], [s for s in sectors if dice.random() < 0.5]))
 
 
-def play_file(dice, path, undo, counts):
+def play_file(dice, path, undo, counts, log):
     changes, done = parse(undo)
     if not changes:
         return
+    own = collections.Counter()
     image = Image(path, changes)
     stays = dice.choice((0.0, 0.1, 0.5, 0.9, 1.0))
     torn = dice.choice((0.0, 0.2, 0.5))
     for number, change in enumerate(changes):
         sectors = list(image.touched(change))
         if change.seq in done or dice.random() < stays:
-            counts['kept'] += 1
+            own['kept'] += 1
         elif change.kind == WRITE and dice.random() < torn:
-            counts['torn'] += 1
+            own['torn'] += 1
             sectors = tear(dice, sectors)
         else:
-            counts['dropped'] += 1
+            own['dropped'] += 1
             continue
         image.do(number, sectors)
     image.save(path)
+    counts += own
+    log.append(f'{path}: {dict(own)}, now {image.size} bytes')
 
 
 # ---- Names ----------------------------------------------------------------------------------------
@@ -181,7 +184,7 @@ def undo_name(state, name):
             os.rename(kept, name.other or name.path)
 
 
-def play_names(dice, state, any_order, counts):
+def play_names(dice, state, any_order, counts, log):
     """Of all changes, or of each list of related ones, the last so many are undone."""
     names = parse_names(os.path.join(state, 'names'))
     for group in related(names) if any_order else [names]:
@@ -189,6 +192,7 @@ def play_names(dice, state, any_order, counts):
         for name in reversed(group[upto:]):
             undo_name(state, name)
             counts['undone names'] += 1
+        log += [f'{"stays" if i < upto else "undone"}: {" ".join(name[1:])}' for i, name in enumerate(group)]
 
 
 # ---- All of it ------------------------------------------------------------------------------------
@@ -213,18 +217,20 @@ def clear(state):
 
 
 def play(folder, state, seed, any_order=False):
-    """What was done, by kind: a Counter."""
+    """What was done, by kind: a Counter. The details are in FOLDER/powerloss.log."""
     refused = os.path.join(state, 'refused')
     if os.path.exists(refused):
         with open(refused, encoding='utf-8') as file:
             raise AssertionError(f'powerloss does not model: {file.read()}')
-    dice, counts = random.Random(seed), collections.Counter()
+    dice, counts, log = random.Random(seed), collections.Counter(), [f'-- seed {seed}']
     paths = inodes(os.path.join(state, 'kept'), folder)
     for undo in sorted(os.listdir(os.path.join(state, 'undo')), key=int):
         if int(undo) in paths:
-            play_file(dice, paths[int(undo)], os.path.join(state, 'undo', undo), counts)
-    play_names(dice, state, any_order, counts)
+            play_file(dice, paths[int(undo)], os.path.join(state, 'undo', undo), counts, log)
+    play_names(dice, state, any_order, counts, log)
     clear(state)
+    with open(os.path.join(folder, 'powerloss.log'), 'a', encoding='utf-8') as file:
+        file.write('\n'.join(log) + '\n')
     return counts
 
 

@@ -62,11 +62,13 @@ static void check_column(const struct column *c, uint32_t rows)
 
 static char *bytes_of(const struct batch *b, size_t *ret_size)
 {
-    *ret_size = codec_size(b);
+    struct codec_plan plan;
+    codec_plan_make(b, &plan);
+    *ret_size = plan.size;
     char *bytes = malloc(*ret_size); /* exact: a sanitizer sees what lies outside */
     if (!bytes)
         broken("no memory");
-    codec_write(b, bytes);
+    codec_write(b, &plan, bytes);
     return bytes;
 }
 

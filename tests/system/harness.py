@@ -121,6 +121,7 @@ class Server:
         with open(self.path, 'w', encoding='utf-8') as file:
             file.write(text)
         self.env = environment(**env)
+        self.arguments = []  # more of `weir serve`
         self.log = []
         self.process = self.reader = self.connection = None
         self.port = 0
@@ -164,15 +165,19 @@ class Server:
 
     def start_process(self, **env):
         self.log = []
-        self.process = subprocess.Popen([self.program, 'serve', '-c', self.path], cwd=self.folder,
+        self.process = subprocess.Popen([self.program, 'serve', '-c', self.path,
+                                         *self.arguments], cwd=self.folder,
                                         env={**self.env, **env}, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                         errors='replace')
         self.reader = threading.Thread(target=self._read_log, args=(self.process, self.log), daemon=True)
         self.reader.start()
 
-    def wait_ready(self):
+    def wait_port(self):
         self.port = int(wait_until(self._find_port, 'the port in the log')[1])
+
+    def wait_ready(self):
+        self.wait_port()
         wait_until(lambda: self.get('/ready').status == 200, '/ready')
 
     @staticmethod
@@ -194,6 +199,7 @@ class Server:
             self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(LIMIT_S)
         self.reader.join(LIMIT_S)
+        self.process.stderr.close()
         if status != 0:
             raise AssertionError(f'weir serve ended with {status}:\n' + ''.join(self.log))
 

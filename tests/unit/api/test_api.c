@@ -53,10 +53,10 @@ static struct {
     bool ready;
 } is;
 
-static bool is_ready(void *ctx, char why[200])
+static bool is_ready(void *ctx, struct error *why)
 {
     (void)ctx;
-    strcpy(why, "recovering");
+    strcpy(why->text, "recovering");
     return is.ready;
 }
 

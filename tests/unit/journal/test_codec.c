@@ -120,11 +120,13 @@ static void assert_row(const struct batch *b, uint32_t row, bool nulls)
 
 static char *bytes_of(const struct batch *b, size_t *ret_size)
 {
-    *ret_size = codec_size(b);
+    struct codec_plan plan;
+    codec_plan_make(b, &plan);
+    *ret_size = plan.size;
     char *bytes = malloc(*ret_size);
     assert_non_null(bytes);
     memset(bytes, 0xee, *ret_size); /* every byte has to be written */
-    codec_write(b, bytes);
+    codec_write(b, &plan, bytes);
     return bytes;
 }
 
@@ -163,17 +165,20 @@ static void a_batch_lies_on_disk_as_documented(void **state)
     static const struct field f[] = {{"s", WEIR_STRING}, {"b", WEIR_BOOL}};
     static const unsigned char want[] = {
         3,   0,   0,   0,   3,   0,   0,   0,   /* rows, columns */
-        0,   0,   0,   0,   0,   0,   0,   0,   /* time: no nulls */
-        1,   0,   0,   0,   3,   0,   0,   0,   /* s: one null, 3 bytes */
+        0,   0,   0,   0,   0,   0,   0,   0,   /* time: no nulls, no strings, */
+        1,   0,   0,   0,   0,   0,   0,   0,   /* a byte for each, */
+        255, 255, 255, 255, 255, 255, 255, 255, /* counted from -1 */
+        1,   0,   0,   0,   3,   0,   0,   0,   /* s: one null, 3 bytes, */
+        1,   0,   0,   0,   0,   0,   0,   0,   /* a byte for each length */
+        0,   0,   0,   0,   0,   0,   0,   0,   /**/
         0,   0,   0,   0,   0,   0,   0,   0,   /* b */
-        1,   0,   0,   0,   0,   0,   0,   0,   /* times */
-        2,   0,   0,   0,   0,   0,   0,   0,   /**/
-        255, 255, 255, 255, 255, 255, 255, 255, /* -1 */
+        0,   0,   0,   0,   0,   0,   0,   0,   /* bits */
+        0,   0,   0,   0,   0,   0,   0,   0,   /**/
+        2,   3,   0,   0,   0,   0,   0,   0,   /* times 1 2 -1 */
         5,   0,   0,   0,   0,   0,   0,   0,   /* s: rows 0 and 2 are there */
-        0,   0,   0,   0,   1,   0,   0,   0,
-        1,   0,   0,   0,   3,   0,   0,   0, /* offsets 0 1 1 3 */
-        'x', 'y', 'z', 0,   0,   0,   0,   0, /**/
-        6,   0,   0,   0,   0,   0,   0,   0, /* b: false true true */
+        1,   0,   2,   0,   0,   0,   0,   0,   /* lengths */
+        'x', 'y', 'z', 0,   0,   0,   0,   0,   /**/
+        6,   0,   0,   0,   0,   0,   0,   0,   /* b: false true true */
     };
     struct schema *s = schema_of("t", f, 2);
     struct batch *b;
@@ -274,19 +279,28 @@ static void refuse(const struct codec_map *m, char *bytes, size_t size, size_t a
     memcpy(bytes + at, &before, 4);
 }
 
-/* Places are those of the bytes drawn above: 8 + 3 * 8 of heads, 3 times, bits, offsets, bytes. */
+/* Places are those of the bytes drawn above: 8 + 3 * 24 of heads, times, bits, lengths, bytes. */
 static void bytes_that_break_a_batch_are_refused(void **state)
 {
     static const struct field f[] = {{"s", WEIR_STRING}, {"b", WEIR_BOOL}};
     struct schema *s = schema_of("t", f, 2);
     struct codec_map *m = map_of(s, s);
     unsigned char good[] = {
-        3,   0,   0,   0,   3,   0,   0,   0,   0, 0, 0, 0, 0, 0, 0, 0,
-        1,   0,   0,   0,   3,   0,   0,   0,   0, 0, 0, 0, 0, 0, 0, 0,
-        1,   0,   0,   0,   0,   0,   0,   0,   2, 0, 0, 0, 0, 0, 0, 0,
-        255, 255, 255, 255, 255, 255, 255, 255, 5, 0, 0, 0, 0, 0, 0, 0,
-        0,   0,   0,   0,   1,   0,   0,   0,   1, 0, 0, 0, 3, 0, 0, 0,
-        'x', 'y', 'z', 0,   0,   0,   0,   0,   6, 0, 0, 0, 0, 0, 0, 0,
+        3,   0,   0,   0,   3,   0,   0,   0,   /* rows, columns */
+        0,   0,   0,   0,   0,   0,   0,   0,   /* time: no nulls, no strings, */
+        1,   0,   0,   0,   0,   0,   0,   0,   /* a byte for each, */
+        255, 255, 255, 255, 255, 255, 255, 255, /* counted from -1 */
+        1,   0,   0,   0,   3,   0,   0,   0,   /* s: one null, 3 bytes, */
+        1,   0,   0,   0,   0,   0,   0,   0,   /* a byte for each length */
+        0,   0,   0,   0,   0,   0,   0,   0,   /**/
+        0,   0,   0,   0,   0,   0,   0,   0,   /* b */
+        0,   0,   0,   0,   0,   0,   0,   0,   /* bits */
+        0,   0,   0,   0,   0,   0,   0,   0,   /**/
+        2,   3,   0,   0,   0,   0,   0,   0,   /* times 1 2 -1 */
+        5,   0,   0,   0,   0,   0,   0,   0,   /* s: rows 0 and 2 are there */
+        1,   0,   2,   0,   0,   0,   0,   0,   /* lengths */
+        'x', 'y', 'z', 0,   0,   0,   0,   0,   /**/
+        6,   0,   0,   0,   0,   0,   0,   0,   /* b: false true true */
     };
     char *bytes = (char *)good;
     size_t size = sizeof(good);
@@ -294,21 +308,25 @@ static void bytes_that_break_a_batch_are_refused(void **state)
     (void)state;
     assert_int_equal(codec_read(m, bytes, size, &b), 0);
     batch_unref(b);
-    refuse(m, bytes, size, 0, 4);             /* rows */
-    refuse(m, bytes, size, 0, 65537);         /**/
-    refuse(m, bytes, size, 0, UINT32_MAX);    /**/
-    refuse(m, bytes, size, 4, 2);             /* columns */
-    refuse(m, bytes, size, 8, 1);             /* a time is null */
-    refuse(m, bytes, size, 16, 2);            /* another number of nulls */
-    refuse(m, bytes, size, 20, 2);            /* other lengths of strings */
-    refuse(m, bytes, size, 20, 9);            /**/
-    refuse(m, bytes, size, 20, UINT32_MAX);   /**/
-    refuse(m, bytes, size, 28, 8);            /* strings in a column of bits */
-    refuse(m, bytes, size, 64, 1);            /* offsets: the first is not 0 */
-    refuse(m, bytes, size, 68, 2);            /* falling */
-    refuse(m, bytes, size, 68, (uint32_t)-1); /* negative */
-    refuse(m, bytes, size, 76, 2);            /* not to the end */
-    refuse(m, bytes, size, 56, 3);            /* a null with bytes */
+    refuse(m, bytes, size, 0, 4);           /* rows */
+    refuse(m, bytes, size, 0, 65537);       /**/
+    refuse(m, bytes, size, 0, UINT32_MAX);  /**/
+    refuse(m, bytes, size, 4, 2);           /* columns */
+    refuse(m, bytes, size, 8, 1);           /* a time is null */
+    refuse(m, bytes, size, 16, 0);          /* of no width */
+    refuse(m, bytes, size, 16, 3);          /* of a width that there is not */
+    refuse(m, bytes, size, 20, 1);          /* what is to be 0 */
+    refuse(m, bytes, size, 32, 2);          /* another number of nulls */
+    refuse(m, bytes, size, 36, 2);          /* other lengths of strings */
+    refuse(m, bytes, size, 36, 9);          /**/
+    refuse(m, bytes, size, 36, UINT32_MAX); /**/
+    refuse(m, bytes, size, 40, 8);          /* too wide */
+    refuse(m, bytes, size, 48, 1);          /* counted from another number than 0 */
+    refuse(m, bytes, size, 60, 8);          /* strings in a column of bits */
+    refuse(m, bytes, size, 64, 1);          /* bits that are bytes */
+    refuse(m, bytes, size, 96, 0x00010001); /* lengths: too few */
+    refuse(m, bytes, size, 96, 0x00ff0001); /* too many */
+    refuse(m, bytes, size, 96, 0x00010101); /* a null with bytes */
     for (size_t less = 0; less < size; less++)
         assert_int_equal(codec_read(m, bytes, less, &b), -EBADMSG);
     codec_map_free(m);

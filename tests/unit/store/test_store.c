@@ -432,6 +432,57 @@ static void watermark_is_the_least_of_all_workers(void **state)
                         "90\n");
 }
 
+static struct checkpoint *part_made(unsigned worker, const char *data)
+{
+    struct checkpoint *c = calloc(1, sizeof(*c));
+    assert_non_null(c);
+    c->block = calloc(1, sizeof(*c->block));
+    assert_non_null(c->block);
+    *c->block =
+        (struct checkpoint_block){.size = (uint32_t)strlen(data), .data = strdup(data)};
+    c->n_blocks = 1;
+    c->number = 1;
+    c->position = 7;
+    c->worker = worker;
+    c->workers = 2;
+    c->whole = true;
+    if (worker == 0) {
+        c->stream = strdup("trades");
+        c->definition = strdup("of a test");
+    }
+    return c;
+}
+
+static void assert_metric(struct metrics *m, const char *name, const char *value)
+{
+    struct buffer text = {0};
+    metrics_print(m, &text);
+    char line[80];
+    snprintf(line, sizeof(line), "\n%s %s\n", name, value);
+    assert_non_null(strstr(buffer_text(&text), line));
+    buffer_free(&text);
+}
+
+static void a_checkpoint_is_counted_once_its_parts_are_in_the_file(void **state)
+{
+    (void)state;
+    struct metrics *m;
+    struct store *s = open_counted(&trades, &m);
+    assert_int_equal(store_put_checkpoint(s, "trades", part_made(1, "12345")), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_metric(m, "weir_store_checkpoints_total", "0");
+    assert_metric(m, "weir_store_checkpoint_bytes_total", "0");
+    assert_int_equal(store_put_checkpoint(s, "trades", part_made(0, "123")), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_metric(m, "weir_store_checkpoints_total", "1");
+    assert_metric(m, "weir_store_checkpoint_bytes_total", "8");
+    assert_string_equal(shell("weir.db", "SELECT count(*), sum(length(data)) FROM "
+                                         "weir_states"),
+                        "2|8\n");
+    store_free(s);
+    metrics_free(m);
+}
+
 static void end_of_input_leaves_a_time_as_watermark(void **state)
 {
     (void)state;
@@ -789,6 +840,7 @@ int main(void)
         TEST(lock_that_stays_is_given_up_after_hurry),
         TEST(flush_makes_rows_visible),
         TEST(watermark_is_the_least_of_all_workers),
+        TEST(a_checkpoint_is_counted_once_its_parts_are_in_the_file),
         TEST(end_of_input_leaves_a_time_as_watermark),
         TEST(rows_and_watermark_commit_together),
         TEST(busy_file_is_waited_for),

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * weir backup: a copy of the database and the journals, from their files, whether a server runs or not.
+ */
+#include "cmd.h"
+#include "store/backup.h"
+#include "wire.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const char help[] =
+    "Usage: weir backup -c FILE FOLDER\n"
+    "       weir backup -d DATABASE FOLDER\n\n"
+    "Copies the database and the journals to FOLDER, which is made; a server may be "
+    "running and goes on.\n"
+    "weir serve -c FILE -d FOLDER/" BACKUP_DATABASE " starts from the copy.\n\n"
+    "  -c, --config FILE    the configuration, weir.yaml(5)\n"
+    "  -d, --database FILE  copy this one, with the journals beside it\n"
+    "  -h, --help           this text\n\n"
+    "Exit status: 0 done, 1 interrupted, 64 usage, 69 no database, 73 FOLDER cannot be "
+    "made,\n"
+    "74 reading or writing failed, or a journal is damaged, and so is the copy of it;\n"
+    "78 bad configuration.\n";
+
+static _Atomic bool stop; /* set by a signal; nothing else hangs on it */
+
+static void on_signal(int number)
+{
+    (void)number;
+    stop = true;
+}
+
+static bool is_stopped(void *unused)
+{
+    (void)unused;
+    return stop;
+}
+
+/* The second signal ends the process at once. */
+static void stop_on(int number)
+{
+    const struct sigaction action = {.sa_handler = on_signal,
+                                     .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    sigaction(number, &action, NULL);
+}
+
+static void print_report(const char *folder, const struct backup_report *r)
+{
+    printf("%s: %llu bytes in %.2f s\n", folder, (unsigned long long)r->bytes,
+           (double)r->took_us / 1e6);
+    for (size_t i = 0; i < r->n_streams; i++)
+        printf("stream %s: up to entry %llu\n", r->stream[i].name,
+               (unsigned long long)r->stream[i].position);
+    if (r->n_streams == 0)
+        puts("no journals");
+}
+
+static int exit_code(int err)
+{
+    switch (-err) {
+    case ECANCELED:
+        return EXIT_FAILURE;
+    case ENOENT:
+    case EINVAL:
+        return EXIT_UNAVAILABLE;
+    case EEXIST:
+    case EACCES:
+    case EROFS:
+    case EPERM:
+    case ENOTDIR:
+        return EXIT_CANNOT_CREATE;
+    default:
+        return EXIT_IO;
+    }
+}
+
+static int make(const struct backup_options *o)
+{
+    struct backup_report report = {0};
+    struct error error = {""};
+    int err = backup_make(o, &report, &error);
+    if (err) {
+        fprintf(stderr, "weir: %s\n", error.text);
+        return exit_code(err);
+    }
+    print_report(o->to, &report);
+    int status = EXIT_SUCCESS;
+    if (report.damage.text[0]) {
+        fprintf(stderr, "weir: the copy is as damaged as the original: %s\n",
+                report.damage.text);
+        status = EXIT_IO;
+    }
+    backup_report_free(&report);
+    return status;
+}
+
+static int run(const char *config_path, const char *database, const char *to)
+{
+    const struct config_server none = {0};
+    struct config *config = NULL;
+    struct error error = {""};
+    if (config_path && config_load(config_path, &config, &error)) {
+        fprintf(stderr, "weir: %s\n", error.text);
+        return EXIT_CONFIG;
+    }
+    const struct config_server *s = config ? &config->server : &none;
+    char *journal = weir_journal_folder(s, database);
+    const struct backup_options options = {.database =
+                                               database ? database : s->database,
+                                           .journal = journal,
+                                           .to = to,
+                                           .cancelled = is_stopped};
+    int status = EXIT_FAILURE;
+    if (journal)
+        status = make(&options);
+    else
+        fputs("weir: out of memory\n", stderr);
+    free(journal);
+    config_free(config);
+    return status;
+}
+
+int cmd_backup(int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"database", required_argument, NULL, 'd'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {NULL, 0, NULL, 0}};
+    const char *config = NULL, *database = NULL;
+    for (int o; (o = getopt_long(argc, argv, "c:d:h", options, NULL)) != -1;) {
+        if (o == 'c')
+            config = optarg;
+        else if (o == 'd')
+            database = optarg;
+        else if (o == 'h')
+            return fputs(help, stdout) < 0;
+        else
+            return EXIT_USAGE;
+    }
+    if (!config && !database)
+        return cmd_usage("backup", "one of --config and --database is needed");
+    if (optind + 1 != argc)
+        return cmd_usage("backup", "one FOLDER is needed");
+    stop_on(SIGINT);
+    stop_on(SIGTERM);
+    return run(config, database, argv[optind]);
+}

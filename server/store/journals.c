@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "store/journals.h"
+
+#include "journal/journal.h"
+#include "store/db.h"
+#include "store/migrate.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SCHEMA_WITH_POSITIONS 3 /* version from which on the file has weir_streams */
+
+/* ---- The folders ------------------------------------------------------------------------------ */
+
+/* Names of streams are [a-zA-Z0-9_]+: whatever else lies in the folder is not weir's. */
+static bool is_stream(const char *folder)
+{
+    const char *name = strrchr(folder, '/') + 1;
+    struct stat st;
+    return name[strspn(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                             "0123456789_")] == 0 &&
+           stat(folder, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+static int add(struct journals *j, char *folder, struct error *error)
+{
+    struct journals_stream *more =
+        realloc(j->stream, (j->n + 1) * sizeof(j->stream[0]));
+    if (!more)
+        return error_set(error, -ENOMEM, "out of memory");
+    j->stream = more;
+    struct journals_stream s = {.name = strdup(strrchr(folder, '/') + 1), .hold = -1};
+    int err = s.name ? journal_hold(folder, &s.hold, error)
+                     : error_set(error, -ENOMEM, "out of memory");
+    if (err) {
+        free(s.name);
+        return err;
+    }
+    s.folder = folder;
+    j->stream[j->n++] = s;
+    return 0;
+}
+
+static int take(struct journals *j, const char *parent, const char *name,
+                struct error *error)
+{
+    char *folder;
+    if (asprintf(&folder, "%s/%s", parent, name) < 0)
+        return error_set(error, -ENOMEM, "out of memory");
+    bool wanted = is_stream(folder);
+    int err = wanted ? add(j, folder, error) : 0;
+    if (err || !wanted)
+        free(folder);
+    return err;
+}
+
+static int by_name(const void *a, const void *b)
+{
+    const struct journals_stream *x = a, *y = b;
+    return strcmp(x->name, y->name);
+}
+
+int journals_hold(const char *folder, struct journals *ret, struct error *error)
+{
+    struct journals j = {0};
+    DIR *d = opendir(folder);
+    *ret = j;
+    if (!d)
+        return errno == ENOENT ? 0
+                               : error_set(error, -errno, "journal '%s': %s", folder,
+                                           strerror(errno));
+    int err = 0;
+    for (struct dirent *e; !err && (e = readdir(d));)
+        err = take(&j, folder, e->d_name, error);
+    closedir(d);
+    if (j.n)
+        qsort(j.stream, j.n, sizeof(j.stream[0]), by_name);
+    if (err)
+        journals_release(&j);
+    *ret = j;
+    return err;
+}
+
+void journals_release(struct journals *j)
+{
+    for (size_t i = 0; i < j->n; i++) {
+        if (j->stream[i].hold >= 0)
+            close(j->stream[i].hold);
+        free(j->stream[i].folder);
+        free(j->stream[i].name);
+    }
+    free(j->stream);
+    *j = (struct journals){0};
+}
+
+/* ---- What the database needs ------------------------------------------------------------------ */
+
+static int look_at_pipeline(sqlite3 *db, const char *pipeline, struct journals_needs *n,
+                            struct error *error)
+{
+    sqlite3_int64 value;
+    int err = db_int(db, "SELECT position FROM weir_checkpoints WHERE pipeline = ?",
+                     pipeline, &value, error);
+    if (err)
+        return err == -ENOENT ? 0 : err;
+    uint64_t position = (uint64_t)value;
+    n->least = position < n->least ? position : n->least;
+    n->most = position > n->most ? position : n->most;
+    return 0;
+}
+
+int journals_needs(sqlite3 *db, const struct config *config, const char *stream,
+                   struct journals_needs *ret, struct error *error)
+{
+    sqlite3_int64 position;
+    int version;
+    struct journals_needs n = {.known = true};
+    *ret = (struct journals_needs){.known = false};
+    int err = migrate_found(db, &version, error);
+    if (err || version < SCHEMA_WITH_POSITIONS)
+        return err;
+    err = db_int(db, "SELECT position FROM weir_streams WHERE stream = ?", stream,
+                 &position, error);
+    if (err)
+        return err == -ENOENT ? 0 : err;
+    n.least = n.most = (uint64_t)position;
+    for (size_t i = 0; config && i < config->n_pipelines; i++) {
+        const struct config_pipeline *p = &config->pipeline[i];
+        err = strcmp(config->stream[p->stream].name, stream)
+                  ? 0
+                  : look_at_pipeline(db, p->name, &n, error);
+        if (err)
+            return err;
+    }
+    *ret = n;
+    return 0;
+}
