@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define BLOCK_MAX                                                                      \
+    ((size_t)900 << 20) /* bytes of one; SQLite takes values of 1,000,000,000 */
+
 void checkpoint_free(struct checkpoint *c)
 {
     if (!c)
@@ -106,7 +109,7 @@ static int make_blocks(struct worker *w, struct checkpoint *c)
     c->block = calloc((size_t)n + 1, sizeof(*c->block));
     if (!c->block)
         return -ENOMEM;
-    struct buffer b = {.limit = UINT32_MAX};
+    struct buffer b = {.limit = BLOCK_MAX};
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < n_blocks; i++)
         if (g->dirty[i])
@@ -207,6 +210,33 @@ static int get_state(struct worker *w, size_t i, char *block, struct stored_byte
     return err ? -EINVAL : 0;
 }
 
+/* Is it a key of the pipeline, and a window's start? What is in memory is not checked again. */
+static bool can_be(const struct pipeline *p, const struct stored_group *head,
+                   const char *key)
+{
+    const struct config_pipeline *c = p->config;
+    const char *end = key + head->key_size;
+    for (size_t i = 0; i < c->n_keys; i++)
+        if (!keys_skip(&key, end, p->schema->column[c->key[i]].type,
+                       i + 1 == c->n_keys))
+            return false;
+    return key == end && head->start_us > INT64_MIN / 2 &&
+           head->start_us < INT64_MAX / 2 &&
+           window_start(c, head->start_us) == head->start_us;
+}
+
+/* A group that is not there yet. */
+static int get_new_group(struct worker *w, const struct stored_group *head,
+                         const char *key, uint64_t hash, uint32_t *ret_slot)
+{
+    uint64_t open = w->groups.open;
+    int err = worker_open_group(w, key, head->key_size, hash, head->start_us, ret_slot);
+    if (err < 0)
+        return err;
+    w->groups.slot[*ret_slot].revision = head->revision;
+    return w->groups.open == open ? -EBADMSG : 0;
+}
+
 static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *error)
 {
     struct stored_group head;
@@ -215,16 +245,14 @@ static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *e
         return -EBADMSG;
     memcpy(&head, bytes, sizeof(head));
     const char *key = stored_take(r, head.key_size);
-    if (!key || head.key_size > KEY_BYTES_MAX)
+    if (!key || head.key_size > KEY_BYTES_MAX || !can_be(p, &head, key))
         return -EBADMSG;
     uint64_t hash = hash_bytes(key, head.key_size);
     struct worker *w = &p->worker[0];
     while (!worker_owns(w, hash))
         w++;
     uint32_t slot;
-    int err = worker_open_group(w, key, head.key_size, hash, head.start_us, &slot);
-    if (err == 0)
-        w->groups.slot[slot].revision = head.revision;
+    int err = get_new_group(w, &head, key, hash, &slot);
     for (size_t i = 0; err == 0 && i < p->n_stages; i++)
         err = get_state(w, i, groups_state(&w->groups, slot), r);
     return err == -EINVAL ? worker_error(w, err, error) : err;

@@ -180,6 +180,28 @@ void keys_read(const char **p, const char *end, enum weir_type type, bool last,
     }
 }
 
+/* Behind the terminator of a string; NULL: it has none. */
+static const char *skip_string(const char *s, const char *end)
+{
+    while (end - s >= 2 && (s[0] || (unsigned char)s[1] == 255))
+        s += s[0] ? 1 : 2;
+    return end - s >= 2 && !s[1] ? s + 2 : NULL;
+}
+
+bool keys_skip(const char **p, const char *end, enum weir_type type, bool last)
+{
+    const char *s = *p;
+    if (type == WEIR_STRING)
+        s = last ? end : skip_string(s, end);
+    else if (type == WEIR_BOOL)
+        s = end - s >= 1 && (*s == 0 || *s == 1) ? s + 1 : NULL;
+    else
+        s = end - s >= 8 ? s + 8 : NULL;
+    if (s)
+        *p = s;
+    return s != NULL;
+}
+
 /* ---- The passes over a batch ------------------------------------------------------------------ */
 
 static int strings_pass(const struct column *c, uint32_t n_rows, bool keys,

@@ -35,6 +35,9 @@ void keys_free(struct key_ids *k); /* takes NULL */
 void keys_read(const char **p, const char *end, enum weir_type type, bool last,
                char *scratch, struct weir_cell *ret);
 
+/* Moves *p behind one column's value. False: the bytes up to `end` do not begin with one. */
+bool keys_skip(const char **p, const char *end, enum weir_type type, bool last);
+
 /* A string column with its dictionary: codes in place of row offsets. */
 struct dictionary {
     struct weir_column view;

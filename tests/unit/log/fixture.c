@@ -13,8 +13,10 @@ int fixture_setup(void **state)
     snprintf(f->folder, sizeof(f->folder), "%s/journal", f->root);
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->changed, NULL);
-    assert_int_equal(schema_new(2, "ts", &f->schema), 0);
+    assert_int_equal(schema_new(4, "ts", &f->schema), 0);
     assert_int_equal(schema_set(f->schema, 1, "n", WEIR_INT), 0);
+    assert_int_equal(schema_set(f->schema, 2, "x", WEIR_FLOAT), 0);
+    assert_int_equal(schema_set(f->schema, 3, "y", WEIR_FLOAT), 0);
     f->journal =
         (struct journal_options){.folder = f->folder, .segment_size = 64 << 10};
     f->options = (struct log_options){.name = "s",
@@ -224,10 +226,13 @@ const struct log_entry *fixture_wait_kind(struct fixture *f, const struct sink *
 struct batch *fixture_rows(struct fixture *f, int64_t first, uint32_t n)
 {
     struct batch *b;
+    unsigned seed = (unsigned)first;
     assert_int_equal(batch_new(f->schema, n, &b), 0);
     for (uint32_t i = 0; i < n; i++) {
         ((int64_t *)b->column[0].values)[i] = (first + i) * SECOND_US;
         ((int64_t *)b->column[1].values)[i] = first + i;
+        ((double *)b->column[2].values)[i] = rand_r(&seed) * 1e-9;
+        ((double *)b->column[3].values)[i] = rand_r(&seed) * 1e-9;
         b->n_rows++;
     }
     return b;

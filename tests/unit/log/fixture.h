@@ -83,7 +83,8 @@ const struct log_entry *fixture_wait_kind(struct fixture *f, const struct sink *
 void sink_put(void *sink, struct log_entry *e);
 struct log_sink sink_of(struct sink *s);
 
-/* Rows with n = first, first + 1, ...; time = n seconds. */
+/* Rows with n = first, first + 1, ...; time = n seconds. With what is beside it, a row takes 16 bytes of the
+ * journal at least, and 32 at most. */
 struct batch *fixture_rows(struct fixture *f, int64_t first, uint32_t n);
 
 /* Somebody who waits. */

@@ -250,7 +250,7 @@ static void a_full_journal_refuses_who_asks_and_keeps_the_rest(void **state)
     while ((r = try_durable(f, next, 1000)) == 0)
         next += 1000;
     assert_int_equal(r, -EDQUOT);
-    assert_in_range(next, LIMIT / 16 / 2, LIMIT / 16); /* 16 bytes a row */
+    assert_in_range(next, LIMIT / 32 / 2, LIMIT / 16);
     /* Nobody is asked to wait for ever: after a while it is tried again. */
     int64_t until_us = clock_monotonic_us() + PATIENCE_US;
     while ((r = fixture_append(f, 0, next, 1000, NULL, NULL)) == -EDQUOT)
@@ -302,17 +302,17 @@ static void who_has_failed_gives_way_to_a_large_request(void **state)
     fixture_wait_ready(f);
     f->sink[1].failed = true;
     int64_t next = 0;
-    for (; next < 14000; next += 1000)
+    for (; next < 9000; next += 1000)
         fixture_durable(f, 0, next, 1000, NULL);
-    wait_checkpointed(f, &f->sink[0], 14);
+    wait_checkpointed(f, &f->sink[0], 9);
     for (int i = 0; i < 2; i++) /* the dispatch thread has looked at it between them */
         assert_int_equal(log_call(f->log, do_nothing, NULL), 0);
     assert_int_equal(log_first(f->log), 1);
-    assert_int_equal(try_durable(f, next, 20000), -EDQUOT);
-    durable_at_last(f, next, 20000);
+    assert_int_equal(try_durable(f, next, 12000), -EDQUOT);
+    durable_at_last(f, next, 12000);
     assert_true(log_first(f->log) > 1);
     fixture_leave(f);
-    sink_check(&f->sink[0], 1, 0, next + 20000);
+    sink_check(&f->sink[0], 1, 0, next + 12000);
 }
 
 /* ---- Silence ---------------------------------------------------------------------------------- */
