@@ -138,22 +138,27 @@ static int keep_key(void *ctx, const struct request_key *key, int64_t taken_us)
 }
 
 /* Keys since the last time to the store. What fails is done the next time. */
-static void stream_keep(void *ctx, uint64_t position)
+static int stream_keep(void *ctx, uint64_t position)
 {
     struct weir_intake *in = ctx;
     struct store_stream *s = calloc(1, sizeof(*s));
     if (!s)
-        return;
+        return -ENOMEM;
     *s = (struct store_stream){.stream = in->stream,
                                .position = position,
                                .forget_us =
                                    clock_now_us() - in->server->idempotency_retain_us,
                                .max_keys = in->server->idempotency_keys};
     struct keeping k = {.last = &s->keys};
-    if (log_keys(in->log, in->kept, position, keep_key, &k) < 0)
+    int err = log_keys(in->log, in->kept, position, keep_key, &k);
+    if (err < 0) {
         store_stream_free(s);
-    else if (store_put_stream(in->store, s) == 0)
+        return err;
+    }
+    err = store_put_stream(in->store, s);
+    if (err == 0)
         in->kept = position;
+    return err;
 }
 
 /* ---- Loading ---------------------------------------------------------------------------------- */

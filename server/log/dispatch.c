@@ -203,19 +203,23 @@ static uint64_t stored_of(const struct subscriber *s)
     return atomic_load_explicit(&s->stored, memory_order_relaxed);
 }
 
-static void put_checkpoint(struct subscriber *s, uint64_t number, uint64_t position)
+/* False: no memory, it was not asked for. */
+static bool put_checkpoint(struct subscriber *s, uint64_t number, uint64_t position)
 {
     struct log_entry *e;
     if (entry_new(LOG_CHECKPOINT, &e) < 0)
-        return; /* asked for again, since it is not stored */
+        return false;
     e->number = number;
     e->position = position;
     s->sink.put(s->sink.ctx, e);
+    return true;
 }
 
-static void ask(struct log *l)
+/* What was not asked for, for want of memory, is asked for when the next one is due. */
+static void ask(struct log *l, int64_t interval_us)
 {
     struct checkpoints *c = &l->checkpoints;
+    const struct log_keeper *k = &l->options.keeper;
     c->number++;
     c->asked = position_of(l);
     c->asked_us = clock_monotonic_us();
@@ -223,9 +227,11 @@ static void ask(struct log *l)
     fault_point("checkpoint_begin");
     for (size_t i = 0; i < l->n_subscribers; i++)
         if (!has_failed(l->subscriber[i]) && stored_of(l->subscriber[i]) < c->asked)
-            put_checkpoint(l->subscriber[i], c->number, c->asked);
-    if (l->options.keeper.keep)
-        l->options.keeper.keep(l->options.keeper.ctx, c->asked);
+            c->running &= put_checkpoint(l->subscriber[i], c->number, c->asked);
+    if (k->keep)
+        c->running &= k->keep(k->ctx, c->asked) == 0;
+    if (!c->running)
+        c->next_us = c->asked_us + interval_us;
 }
 
 /* Nobody needs entries up to here to start again. */
@@ -242,10 +248,12 @@ static uint64_t least_stored(const struct log *l, bool with_failed)
     return least;
 }
 
-/* More than three quarters of what the journal may hold. */
+/* The disk is full, or the journal has more than three quarters of what it may have. */
 static bool under_pressure(const struct log *l)
 {
     uint64_t limit = l->journal_limit;
+    if (atomic_load_explicit(&l->no_room, memory_order_relaxed))
+        return true;
     return limit && journal_bytes(l->journal) > limit / 4 * 3;
 }
 
@@ -294,9 +302,12 @@ static void look_at_checkpoints(struct log *l)
         c->next_us = rested_us > c->next_us ? rested_us : c->next_us;
         trim(l);
     }
-    if (!c->running && position_of(l) > c->asked &&
-        (now_us >= c->next_us || under_pressure(l)))
-        ask(l);
+    if (c->running)
+        return;
+    if (position_of(l) > c->asked && (now_us >= c->next_us || under_pressure(l)))
+        ask(l, interval_us);
+    else if (atomic_load_explicit(&l->no_room, memory_order_relaxed))
+        trim(l); /* nothing new comes in until there is room */
 }
 
 static int64_t next_look_us(const struct log *l)
@@ -304,9 +315,11 @@ static int64_t next_look_us(const struct log *l)
     const struct checkpoints *c = &l->checkpoints;
     if (!l->options.checkpoint_interval_us)
         return INT64_MAX;
-    if (c->running)
+    if (c->running || atomic_load_explicit(&l->no_room, memory_order_relaxed))
         return clock_monotonic_us() + LOOK_US;
-    return position_of(l) > c->asked ? c->next_us : INT64_MAX;
+    if (position_of(l) > c->asked)
+        return c->next_us;
+    return l->journal ? clock_monotonic_us() + SECOND_US : INT64_MAX; /* no_room */
 }
 
 /* ---- The end ---------------------------------------------------------------------------------- */
@@ -368,7 +381,7 @@ void *dispatch_run(void *log)
             log_entry_unref(e); /* the journal has it */
         else if (e)
             hand_on(l, e);
-        if (!leaving)
+        if (!atomic_load_explicit(&l->leaving, memory_order_relaxed))
             look_at_checkpoints(l);
     }
     finish(l);

@@ -24,6 +24,7 @@
 #define NO_ROOM_US                                                                     \
     SECOND_US /* requests are refused for so long, then the disk is tried again */
 #define RETRY_US   (SECOND_US / 10)
+#define CLOSING_US (SECOND_US / 100)
 #define COMPANY_US 100 /* for requests that will probably come, too */
 
 /* ---- Frames ----------------------------------------------------------------------------------- */
@@ -240,11 +241,18 @@ static void shed_entries(struct log *l, size_t *new_index)
     f->open = false;
 }
 
+static void hear(void *ctx, uint32_t source)
+{
+    struct log *l = ctx;
+    sources_heard(l->clock, source, INT64_MIN, clock_monotonic_us());
+}
+
 /* What was reserved for it can be used again. */
 static void refuse_item(struct log *l, struct intake_item *i, int why)
 {
     if (i->key)
         idempotency_abandon(l->idempotency, i->key->key, i->key->size);
+    hear(l, i->source);
     intake_tell(l->intake, i, why, 0);
     intake_done(i);
 }
@@ -279,13 +287,12 @@ static void frame_refused(struct log *l, int why)
 {
     int64_t now_us = clock_monotonic_us();
     intake_refuse(l->intake, why, now_us + NO_ROOM_US);
-    if (!l->trouble_logged)
+    if (!atomic_exchange_explicit(&l->no_room, true, memory_order_relaxed))
         log_error("log", "stream '%s': %s; requests are refused until there is",
                   l->name,
                   why == -EDQUOT   ? "the journal has reached its limit, no room"
                   : why == -ENOMEM ? "no memory for the journal"
                                    : "the disk has no room for the journal");
-    l->trouble_logged = true;
     frame_shed(l, why);
     if (l->frame.n || l->frame.items)
         l->frame.retry_us = now_us + RETRY_US;
@@ -303,15 +310,15 @@ static void frame_commit(struct log *l)
         batch_seal(e->batch);
         intake_shrink(l->intake, e, batch_memory(e->batch));
     }
+    f->open = false;
     int r = f->n ? frame_write(l) : 0;
     if (r < 0) {
         frame_refused(l, r);
         return;
     }
-    if (l->trouble_logged) {
+    if (atomic_exchange_explicit(&l->no_room, false, memory_order_relaxed)) {
         log_info("log", "stream '%s': there is room for the journal again", l->name);
         intake_refuse(l->intake, 0, 0);
-        l->trouble_logged = false;
     }
     tell_all(l, clock_now_us());
     fault_point("log_acked");
@@ -341,26 +348,19 @@ static void add_mark(void *ctx, enum log_kind kind, uint32_t source, int64_t tim
     f->due = true;
 }
 
-static void hear(void *ctx, uint32_t source)
-{
-    struct log *l = ctx;
-    sources_heard(l->clock, source, INT64_MIN, clock_monotonic_us());
-}
-
 /* A source whose rows wait for the pipelines, or that was told to wait, is not silent. */
 static void check_silence(struct log *l, int64_t now_us)
 {
     intake_heard(l->intake, hear, l);
     for (struct intake_item *i = l->frame.items; i; i = i->next)
         hear(l, i->source);
-    pthread_mutex_lock(&l->names_lock);
-    uint32_t n_sources = l->n_sources;
-    pthread_mutex_unlock(&l->names_lock);
     pthread_mutex_lock(&l->subscribers_lock);
     for (size_t i = 0; i < l->n_subscribers; i++) {
         struct subscriber *s = l->subscriber[i];
         struct marking m = {.log = l, .sink = &s->sink};
-        silence_check(&s->silence, l->clock, n_sources, &s->sink, now_us, add_mark, &m);
+        silence_check(&s->silence, l->clock, LOG_SOURCES_MAX, &s->sink, now_us,
+                      add_mark,
+                      &m); /* also those without a name: see log_sink.source_us */
     }
     pthread_mutex_unlock(&l->subscribers_lock);
 }
@@ -450,6 +450,8 @@ static void gather_loop(struct log *l)
             give_up(l);
             return;
         }
+        if (closed) /* intake_take does not wait any more */
+            nanosleep(&(struct timespec){.tv_nsec = CLOSING_US * 1000}, NULL);
     }
 }
 
@@ -463,6 +465,10 @@ static void fail(struct log *l, const struct error *error)
 
 void gather_ready(struct log *l)
 {
+    /* Nobody could send until now. */
+    for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++)
+        if (l->clock[i].seen)
+            hear(l, i);
     atomic_store_explicit(&l->ready, true, memory_order_release);
     intake_open(l->intake);
 }

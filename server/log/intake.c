@@ -189,15 +189,16 @@ static int refusal(struct intake *k, const struct intake_item *item)
         return -ESHUTDOWN;
     if (!k->open)
         return -EAGAIN;
+    int err = 0;
     if (k->refused && clock_monotonic_us() < k->refused_until_us)
-        return k->refused;
-    if (k->rows && item->rows &&
-        (k->rows + item->rows > k->rows_max ||
-         k->bytes + item->memory > k->bytes_max)) {
+        err = k->refused;
+    else if (k->rows && item->rows &&
+             (k->rows + item->rows > k->rows_max ||
+              k->bytes + item->memory > k->bytes_max))
+        err = -EAGAIN;
+    if (err)
         k->waiting[item->source].refused = true;
-        return -EAGAIN;
-    }
-    return 0;
+    return err;
 }
 
 /* With the lock held: is what there is worth waking the log's thread for? */

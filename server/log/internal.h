@@ -85,8 +85,8 @@ struct log {
     struct source_clock clock[LOG_SOURCES_MAX];
     struct frame frame;
     uint32_t sources_written; /* names below this number are in the journal */
-    bool trouble_logged;
-    enum log_end end; /* set before `closing` */
+    _Atomic bool no_room; /* the journal cannot be written for want of room; relaxed */
+    enum log_end end;     /* set before `closing` */
 
     /* The dispatch thread's, once it runs; changed with the lock held. */
     pthread_t dispatcher;

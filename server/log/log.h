@@ -76,8 +76,8 @@ struct log;
 /* Where requests with keys are kept once the journal is trimmed (the database). */
 struct log_keeper {
     /* The stream is at `position`; keys of requests up to it that were not given before follow from
-     * log_keys. Takes effect when the caller says so with log_kept. */
-    void (*keep)(void *ctx, uint64_t position);
+     * log_keys. Takes effect when the caller says so with log_kept. Below 0: not this time. */
+    int (*keep)(void *ctx, uint64_t position);
     void *ctx;
 };
 
@@ -115,7 +115,7 @@ struct log_sink {
     const bool *dictionary; /* of each column of the schema: one is wanted */
     /* True: it stores no more checkpoints, and holds nothing up but the journal. Any thread. NULL: never */
     bool (*failed)(void *ctx);
-    /* Newest event times that it knows of from before, by source; INT64_MIN: none. */
+    /* Newest event times that it knows of from before, by source, which need not have a name any more; INT64_MIN: none. */
     const int64_t *source_us;
     uint32_t n_sources;
 };

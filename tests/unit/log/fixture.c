@@ -102,10 +102,12 @@ struct log_sink sink_of(struct sink *s)
                              .window_us = 10 * SECOND_US,
                              .key = key,
                              .n_keys = 1,
-                             .failed = sink_failed};
+                             .failed = sink_failed,
+                             .source_us = s->source_us,
+                             .n_sources = s->n_sources};
 }
 
-static void keep(void *ctx, uint64_t position)
+static int keep(void *ctx, uint64_t position)
 {
     struct fixture *f = ctx;
     pthread_mutex_lock(&f->lock);
@@ -115,6 +117,7 @@ static void keep(void *ctx, uint64_t position)
     pthread_mutex_unlock(&f->lock);
     if (keeps)
         log_kept(f->log, position);
+    return 0;
 }
 
 /* ---- From beginning to end -------------------------------------------------------------------- */
@@ -186,10 +189,34 @@ void fixture_wait_ready(struct fixture *f)
 void fixture_wait_entries(struct fixture *f, const struct sink *s, size_t n)
 {
     struct timespec until = patience();
+    int late = 0;
     pthread_mutex_lock(&f->lock);
-    while (s->n < n)
-        assert_int_equal(pthread_cond_timedwait(&f->changed, &f->lock, &until), 0);
+    while (s->n < n && !late)
+        late = pthread_cond_timedwait(&f->changed, &f->lock, &until);
     pthread_mutex_unlock(&f->lock);
+    assert_int_equal(late, 0);
+}
+
+static const struct log_entry *of_kind(const struct sink *s, enum log_kind kind)
+{
+    for (size_t i = 0; i < s->n; i++)
+        if (s->entry[i]->kind == kind)
+            return s->entry[i];
+    return NULL;
+}
+
+const struct log_entry *fixture_wait_kind(struct fixture *f, const struct sink *s,
+                                          enum log_kind kind)
+{
+    struct timespec until = patience();
+    const struct log_entry *e;
+    int late = 0;
+    pthread_mutex_lock(&f->lock);
+    while (!(e = of_kind(s, kind)) && !late)
+        late = pthread_cond_timedwait(&f->changed, &f->lock, &until);
+    pthread_mutex_unlock(&f->lock);
+    assert_non_null(e);
+    return e;
 }
 
 /* ---- Requests --------------------------------------------------------------------------------- */

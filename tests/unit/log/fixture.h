@@ -22,15 +22,17 @@
 
 #define SINKS       2
 #define SINK_MAX    20000
-#define PATIENCE_US (60 * SECOND_US) /* for anything that is waited for */
+#define PATIENCE_US (30 * SECOND_US) /* for anything that is waited for */
 
 struct fixture;
 
 struct sink { /* a pipeline; its name is "a" or "b" */
     struct fixture *fixture;
     char name[2];
-    uint64_t position; /* from which it is subscribed */
-    int64_t idle_us;   /* its idle_timeout */
+    uint64_t position;        /* from which it is subscribed */
+    int64_t idle_us;          /* its idle_timeout */
+    const int64_t *source_us; /* as of log_sink */
+    uint32_t n_sources;
     bool stores; /* checkpoints are in the database as soon as they are asked for */
     _Atomic bool failed;   /* what log_sink.failed says */
     size_t checkpoints;    /* that it was asked for */
@@ -72,6 +74,10 @@ void fixture_gate(struct fixture *f, bool closed);
 void fixture_wait_ready(struct fixture *f);
 /* Until the sink has `n` entries. */
 void fixture_wait_entries(struct fixture *f, const struct sink *s, size_t n);
+
+/* The first one of the kind that the sink has or gets. */
+const struct log_entry *fixture_wait_kind(struct fixture *f, const struct sink *s,
+                                          enum log_kind kind);
 
 /* What pipelines do with an entry (log_sink.put). */
 void sink_put(void *sink, struct log_entry *e);

@@ -135,6 +135,230 @@ static void keys_are_read_before_their_entries(void **state)
     }
 }
 
+/* ---- Checkpoints and the room of the journal --------------------------------------------------- */
+
+#define LIMIT ((uint64_t)512 << 10)
+
+static void wait_checkpoints(struct fixture *f, const struct sink *s, size_t n)
+{
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    size_t now = 0;
+    while (now < n && clock_monotonic_us() < until_us) {
+        pthread_mutex_lock(&f->lock);
+        now = s->checkpoints;
+        pthread_mutex_unlock(&f->lock);
+    }
+    assert_true(now >= n);
+}
+
+static void wait_checkpointed(struct fixture *f, const struct sink *s,
+                              uint64_t position)
+{
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    uint64_t now = 0;
+    while (now < position && clock_monotonic_us() < until_us) {
+        pthread_mutex_lock(&f->lock);
+        now = s->checkpointed;
+        pthread_mutex_unlock(&f->lock);
+    }
+    assert_true(now >= position);
+}
+
+static void do_nothing(void *ctx)
+{
+    (void)ctx;
+}
+
+static void wait_first(struct fixture *f, uint64_t first)
+{
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    while (log_first(f->log) < first)
+        assert_true(clock_monotonic_us() < until_us);
+}
+
+/* What the ticket says; or what log_append has said. */
+static int try_durable(struct fixture *f, int64_t first, uint32_t n)
+{
+    struct waited *w = waited_new();
+    int r = fixture_append(f, 0, first, n, NULL, w);
+    if (r == 0)
+        return waited_for(w, NULL);
+    free(w);
+    return r;
+}
+
+/* As a producer does that repeats what was not taken. */
+static void durable_at_last(struct fixture *f, int64_t first, uint32_t n)
+{
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    int r;
+    while ((r = try_durable(f, first, n)) == -EDQUOT)
+        assert_true(clock_monotonic_us() < until_us);
+    assert_int_equal(r, 0);
+}
+
+static void what_all_have_stored_is_trimmed(void **state)
+{
+    struct fixture *f = *state;
+    f->n_sinks = 2;
+    f->options.checkpoint_interval_us = 1000;
+    f->keeps = f->sink[1].stores = false;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    int64_t next = 0;
+    for (int i = 0; i < 100; i++, next += 1000)
+        fixture_durable(f, 0, next, 1000, NULL);
+    wait_checkpoints(f, &f->sink[1], 1);
+    uint64_t checkpointed = f->sink[1].checkpointed;
+    assert_int_equal(log_first(f->log), 1);
+    log_kept(f->log, 100); /* the second pipeline still needs all */
+    fixture_durable(f, 0, next, 1, NULL);
+    assert_int_equal(log_first(f->log), 1);
+    pthread_mutex_lock(&f->lock);
+    f->sink[1].stores = f->keeps = true;
+    pthread_mutex_unlock(&f->lock);
+    log_stored(f->log, "b", checkpointed);
+    wait_first(f, 2);
+    durable_at_last(f, next + 1, 1);
+    wait_first(f, 50);
+    assert_true(log_first(f->log) <= 102);
+    fixture_leave(f);
+    for (size_t i = 0; i < 2; i++)
+        sink_check(&f->sink[i], 1, 0, next + 2);
+    /* What is there comes again, and no more. */
+    fixture_open(f);
+    uint64_t first = log_first(f->log);
+    fixture_wait_ready(f);
+    fixture_leave(f);
+    assert_int_equal(f->sink[0].entry[0]->position - f->sink[0].entry[0]->n_parts +
+                         (f->sink[0].entry[0]->n_parts > 0),
+                     first);
+    sink_check(&f->sink[0], first, (int64_t)(first - 1) * 1000, next + 2);
+}
+
+static void a_full_journal_refuses_who_asks_and_keeps_the_rest(void **state)
+{
+    struct fixture *f = *state;
+    f->journal.limit = LIMIT;
+    f->options.checkpoint_interval_us = 1000;
+    f->options.linger_us = SECOND_US;
+    f->sink[0].stores = false;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    int64_t next = 0;
+    int r;
+    while ((r = try_durable(f, next, 1000)) == 0)
+        next += 1000;
+    assert_int_equal(r, -EDQUOT);
+    assert_in_range(next, LIMIT / 16 / 2, LIMIT / 16); /* 16 bytes a row */
+    /* Nobody is asked to wait for ever: after a while it is tried again. */
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    while ((r = fixture_append(f, 0, next, 1000, NULL, NULL)) == -EDQUOT)
+        assert_true(clock_monotonic_us() < until_us);
+    assert_int_equal(r, 0);
+    assert_int_equal(try_durable(f, -1, 1000), -EDQUOT);
+    wait_checkpoints(f, &f->sink[0], 1);
+    log_stored(f->log, "a", f->sink[0].checkpointed);
+    pthread_mutex_lock(&f->lock);
+    f->sink[0].stores = true;
+    pthread_mutex_unlock(&f->lock);
+    durable_at_last(f, next + 1000, 1000);
+    assert_true(log_first(f->log) > 1);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, next + 2000);
+}
+
+static void who_has_failed_holds_the_journal_until_it_is_nearly_full(void **state)
+{
+    struct fixture *f = *state;
+    f->n_sinks = 2;
+    f->journal.limit = LIMIT;
+    f->options.checkpoint_interval_us = 1000;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    f->sink[1].failed = true;
+    int64_t next = 0;
+    for (; next < 8000; next += 1000)
+        fixture_durable(f, 0, next, 1000, NULL);
+    wait_checkpoints(f, &f->sink[0], 2);
+    assert_int_equal(log_first(f->log), 1);
+    for (; next < (int64_t)LIMIT / 16 * 4; next += 1000)
+        durable_at_last(f, next, 1000);
+    assert_true(log_first(f->log) > 9);
+    fixture_leave(f);
+    assert_int_equal(f->sink[1].checkpoints, 0);
+    for (size_t i = 0; i < 2; i++)
+        sink_check(&f->sink[i], 1, 0, next);
+}
+
+/* Before it is nearly full: there is no room for the next request, and nobody else puts anything in. */
+static void who_has_failed_gives_way_to_a_large_request(void **state)
+{
+    struct fixture *f = *state;
+    f->n_sinks = 2;
+    f->journal.limit = LIMIT;
+    f->options.checkpoint_interval_us = 1000;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    f->sink[1].failed = true;
+    int64_t next = 0;
+    for (; next < 14000; next += 1000)
+        fixture_durable(f, 0, next, 1000, NULL);
+    wait_checkpointed(f, &f->sink[0], 14);
+    for (int i = 0; i < 2; i++) /* the dispatch thread has looked at it between them */
+        assert_int_equal(log_call(f->log, do_nothing, NULL), 0);
+    assert_int_equal(log_first(f->log), 1);
+    assert_int_equal(try_durable(f, next, 20000), -EDQUOT);
+    durable_at_last(f, next, 20000);
+    assert_true(log_first(f->log) > 1);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, next + 20000);
+}
+
+/* ---- Silence ---------------------------------------------------------------------------------- */
+
+#define IDLE_US (SECOND_US / 2)
+
+static void wait_us(int64_t us)
+{
+    int64_t until_us = clock_monotonic_us() + us;
+    while (clock_monotonic_us() < until_us)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
+/* Reading the journal takes longer than a source may be silent: nobody could send meanwhile. */
+static void nobody_is_silent_while_the_journal_is_read(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    for (int64_t i = 0; i < 40; i++)
+        fixture_durable(f, 0, i, 1, NULL);
+    fixture_leave(f);
+    f->sink[0].idle_us = IDLE_US;
+    fixture_gate(f, true);
+    fixture_open(f);
+    wait_us(2 * IDLE_US);
+    int64_t since_us = clock_monotonic_us();
+    fixture_gate(f, false);
+    fixture_wait_kind(f, &f->sink[0], LOG_IDLE);
+    assert_true(clock_monotonic_us() - since_us >= IDLE_US);
+    fixture_leave(f);
+}
+
+/* A watermark may know a source by a number that no name has any more. */
+static void a_source_without_a_name_becomes_idle(void **state)
+{
+    struct fixture *f = *state;
+    int64_t source_us[] = {INT64_MIN, INT64_MIN, 5 * SECOND_US};
+    f->sink[0].idle_us = IDLE_US;
+    f->sink[0].source_us = source_us;
+    f->sink[0].n_sources = 3;
+    fixture_open(f);
+    assert_int_equal(fixture_wait_kind(f, &f->sink[0], LOG_IDLE)->source, 2);
+    fixture_leave(f);
+}
+
 /* ---- Pipelines that come and go --------------------------------------------------------------- */
 
 struct newcomer {
@@ -272,6 +496,20 @@ int main(void)
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(names_outlive_what_is_forgotten, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(what_all_have_stored_is_trimmed, fixture_setup,
+                                        fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            a_full_journal_refuses_who_asks_and_keeps_the_rest, fixture_setup,
+            fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            who_has_failed_holds_the_journal_until_it_is_nearly_full, fixture_setup,
+            fixture_teardown),
+        cmocka_unit_test_setup_teardown(who_has_failed_gives_way_to_a_large_request,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(nobody_is_silent_while_the_journal_is_read,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_source_without_a_name_becomes_idle,
+                                        fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(who_comes_later_gets_what_it_missed,
                                         fixture_setup, fixture_teardown),
     };
