@@ -25,6 +25,7 @@
     SECOND_US /* requests are refused for so long, then the disk is tried again */
 #define RETRY_US   (SECOND_US / 10)
 #define CLOSING_US (SECOND_US / 100)
+#define COMPANY_US 100 /* for requests that will probably come, too */
 
 /* ---- Frames ----------------------------------------------------------------------------------- */
 
@@ -82,6 +83,7 @@ static void frame_add(struct log *l, struct intake_item *item)
     f->last = &item->next;
     f->rows += item->rows;
     f->due = f->due || item->asks || f->rows >= GATHER_MAX;
+    f->asking += item->asks;
     for (size_t i = 0; i < item->n; i++) {
         frame_put_batch(f, item->entry[i], item->asks);
         item->entry[i] = NULL;
@@ -94,6 +96,8 @@ static void frame_add(struct log *l, struct intake_item *item)
 static void frame_clear(struct frame *f)
 {
     f->n = 0;
+    f->asked = f->asking;
+    f->asking = 0;
     f->open = f->due = false;
     f->items = NULL;
     f->last = &f->items;
@@ -382,17 +386,29 @@ static int64_t frame_until(const struct log *l, int64_t tick_us)
     return until_us < tick_us ? until_us : tick_us;
 }
 
-static void take(struct log *l, int64_t tick_us, bool *ret_closed)
+static void take_until(struct log *l, int64_t until_us, bool *ret_closed)
 {
     struct frame *f = &l->frame;
     struct intake_item *list =
         intake_take(l->intake, f->items ? INTAKE_GATHER : INTAKE_WAIT,
                     f->rows < GATHER_MAX ? GATHER_MAX - f->rows : 0, FRAME_BYTES,
-                    frame_until(l, tick_us), ret_closed);
+                    until_us, ret_closed);
     for (struct intake_item *next; list; list = next) {
         next = list->next;
         frame_add(l, list);
     }
+}
+
+/* Those who were told a moment ago send again at nearly the same time: as many as the last time are waited for, but
+ * not for long. One sync serves them all. */
+static void take(struct log *l, int64_t tick_us, bool *ret_closed)
+{
+    struct frame *f = &l->frame;
+    take_until(l, frame_until(l, tick_us), ret_closed);
+    int64_t until_us = clock_monotonic_us() + COMPANY_US;
+    while (f->asking && f->asking < f->asked && !f->retry_us && !*ret_closed &&
+           f->rows < LOG_GATHER_ROWS && clock_monotonic_us() < until_us)
+        take_until(l, until_us, ret_closed);
 }
 
 /* What could not be written to the end. Its events were not said to be durable. */

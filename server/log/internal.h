@@ -48,6 +48,8 @@ struct frame {
     struct intake_item *items, **last;
     uint64_t rows;
     bool due;         /* it need not wait for more */
+    size_t asking;    /* requests that somebody waits for */
+    size_t asked;     /* the same of the last frame */
     int64_t since_us; /* of its first request */
     int64_t retry_us; /* when to try again to write it; 0: it has not failed */
 };

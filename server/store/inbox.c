@@ -93,13 +93,41 @@ static bool inbox_full(const struct inbox *k)
     return k->reports && (k->reports >= k->reports_max || k->rows >= INTAKE_ROWS_MAX);
 }
 
-static int inbox_append(struct inbox *k, struct inbox_item *item)
+/* Who put it: the worker of a report, or of a part of a checkpoint. */
+static bool inbox_same_worker(const struct inbox_item *a, const struct inbox_item *b)
+{
+    unsigned of_a = a->checkpoint ? a->checkpoint->worker : a->report.worker;
+    unsigned of_b = b->checkpoint ? b->checkpoint->worker : b->report.worker;
+    return a->report.pipeline && a->report.pipeline == b->report.pipeline &&
+           of_a == of_b;
+}
+
+/* Called with the mutex held. A report without rows only says how far its worker is: if the last thing that the
+ * worker put is another report, and still here, that one says so. Then workers do not wait for the writer
+ * where there is nothing to write. */
+static bool inbox_fold(struct inbox *k, const struct inbox_item *item)
+{
+    if (item->n_rows || !item->report.workers)
+        return false;
+    struct inbox_item *last = NULL;
+    for (struct inbox_item *i = k->first; i; i = i->next)
+        if (inbox_same_worker(i, item))
+            last = i;
+    if (!last || !last->report.workers)
+        return false;
+    last->report.position = item->report.position;
+    last->report.watermark_us = item->report.watermark_us;
+    return true;
+}
+
+static int inbox_append(struct inbox *k, struct inbox_item *item, bool *ret_folded)
 {
     pthread_mutex_lock(&k->mutex);
-    while (!item->dead && inbox_full(k) && !k->closed && !k->failed)
+    *ret_folded = !k->closed && !k->failed && inbox_fold(k, item);
+    while (!*ret_folded && !item->dead && inbox_full(k) && !k->closed && !k->failed)
         pthread_cond_wait(&k->room, &k->mutex);
     int err = k->failed ? -EIO : k->closed ? -ESHUTDOWN : 0;
-    if (!err) {
+    if (!err && !*ret_folded) {
         *k->last = item;
         k->last = &item->next;
         k->reports += !item->dead;
@@ -122,8 +150,9 @@ int inbox_put(struct inbox *k, const struct inbox_item *given)
     item->put_us = clock_monotonic_us();
     for (const struct rowset *r = item->report.rows; r; r = r->next)
         item->n_rows += r->n_rows;
-    int err = inbox_append(k, item);
-    if (err)
+    bool folded;
+    int err = inbox_append(k, item, &folded);
+    if (err || folded)
         inbox_item_free(item);
     return err;
 }
@@ -135,7 +164,8 @@ int inbox_put_dead(struct inbox *k, struct dead_batch *batch)
         return -ENOMEM;
     item->dead = batch;
     item->put_us = clock_monotonic_us();
-    int err = inbox_append(k, item);
+    bool folded;
+    int err = inbox_append(k, item, &folded);
     if (err)
         free(item);
     return err;
