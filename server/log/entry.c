@@ -254,7 +254,8 @@ static int read_source(struct reading *r, const char *bytes, size_t size)
     if (size <= sizeof(fixed))
         return -EBADMSG;
     memcpy(&fixed, bytes, sizeof(fixed));
-    if (fixed.number == 0 || fixed.number >= LOG_SOURCES_MAX)
+    if (fixed.number == 0 || fixed.number >= LOG_SOURCES_MAX ||
+        memchr(bytes + sizeof(fixed), 0, size - sizeof(fixed)))
         return -EBADMSG;
     return r->calls->source(r->calls->ctx, fixed.number, bytes + sizeof(fixed),
                             size - sizeof(fixed));
