@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A hash table of all keys, and a list of those that are known in the order of their positions, which
- * is that of their age. Entries of the list do not change any more; they are counted by reference, so
- * that they can be shown without the lock.
+ * is that of their age. Entries of the list that somebody else holds do not change any more; they are
+ * counted by reference, so that they can be shown without the lock.
  *
  *      table --> [key, reserved]   [key, known]   [key, known] ...
  *                              oldest ------------> newest
@@ -232,6 +232,28 @@ void idempotency_abandon(struct idempotency *k, const char *key, size_t size)
     pthread_mutex_unlock(&k->lock);
 }
 
+/* Takes `errors`. */
+static void set_answer(struct entry *e, const struct request_key *key, int64_t taken_us,
+                       char *errors)
+{
+    free(e->errors);
+    e->digest = key->digest;
+    e->accepted = key->answer.accepted;
+    e->rejected = key->answer.rejected;
+    e->position = key->answer.position;
+    e->taken_us = taken_us;
+    e->errors = errors;
+    e->errors_size = errors ? (uint32_t)key->answer.errors_size : 0;
+}
+
+/* Can a known one get the position where it stands, and does nobody hold it? Those that were known before they
+ * had a position get it in the order in which they stand. */
+static bool can_stay(const struct entry *e, uint64_t position)
+{
+    return e->known && e->refs == 1 && (!e->older || e->older->position <= position) &&
+           (!e->newer || e->newer->position >= position);
+}
+
 /* With the lock held; takes `errors`. */
 static int complete(struct idempotency *k, const struct request_key *key,
                     int64_t taken_us, char *errors)
@@ -239,6 +261,13 @@ static int complete(struct idempotency *k, const struct request_key *key,
     uint64_t hash = hash_bytes(key->key, key->size);
     struct entry **at = find(k, key->key, key->size, hash);
     struct entry *e = *at;
+    if (e && can_stay(e, key->answer.position)) {
+        k->bytes -= entry_bytes(e);
+        set_answer(e, key, taken_us, errors);
+        k->bytes += entry_bytes(e);
+        evict_all(k, taken_us);
+        return 0;
+    }
     if (e && e->known) { /* found a second time: the later request counts */
         forget(k, e);
         at = find(k, key->key, key->size, hash);
@@ -249,13 +278,7 @@ static int complete(struct idempotency *k, const struct request_key *key,
         return -ENOMEM;
     }
     e->known = true;
-    e->digest = key->digest;
-    e->accepted = key->answer.accepted;
-    e->rejected = key->answer.rejected;
-    e->position = key->answer.position;
-    e->taken_us = taken_us;
-    e->errors = errors;
-    e->errors_size = errors ? (uint32_t)key->answer.errors_size : 0;
+    set_answer(e, key, taken_us, errors);
     list_put(k, e);
     evict_all(k, taken_us);
     return 0;

@@ -333,10 +333,40 @@ static void each_key_is_new_to_one_thread_only(void **state)
     assert_true(metrics_say("weir_idempotency_keys{stream=\"ticks\"} 20000\n"));
 }
 
+/* ---- Known before their place is -------------------------------------------------------------- */
+
+#define EARLY 100000
+
+/* Keys of requests that nobody waits for are completed twice: at once, at the end of the list, and when they have
+ * their position. However many wait, that takes no longer. */
+static void keys_that_wait_for_their_position_get_it_in_no_time(void **state)
+{
+    (void)state;
+    char key[32];
+    open_keys(EARLY, 3600 * SECOND_US);
+    for (int i = 0; i < EARLY; i++) {
+        snprintf(key, sizeof(key), "early-%d", i);
+        assert_int_equal(begin(key, T0, 0), 0);
+        assert_int_equal(complete(key, T0, UINT64_MAX), 0);
+    }
+    int64_t since_us = clock_monotonic_us();
+    for (int i = 0; i < EARLY; i++) {
+        snprintf(key, sizeof(key), "early-%d", i);
+        assert_int_equal(complete(key, T0 + i, (uint64_t)i / 3 + 1), 0);
+    }
+    assert_true(clock_monotonic_us() - since_us < 3 * SECOND_US);
+    for (int i = 0; i < EARLY; i += 997) {
+        snprintf(key, sizeof(key), "early-%d", i);
+        assert_int_equal(begin(key, T0, (uint64_t)i / 3 + 1), 1);
+    }
+    assert_true(metrics_say("weir_idempotency_keys{stream=\"ticks\"} 100000\n"));
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_teardown(name, tear_down)
     const struct CMUnitTest tests[] = {
+        TEST(keys_that_wait_for_their_position_get_it_in_no_time),
         TEST(key_is_reserved_then_known),
         TEST(key_of_any_length_is_told_from_its_beginning),
         TEST(key_is_forgotten_by_age),
