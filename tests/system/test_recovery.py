@@ -205,6 +205,30 @@ class Killed(unittest.TestCase):
 
 # ---- Stopped, changed, started again --------------------------------------------------------------
 
+HOLDING = r"""
+#include "weir/plugin.h"
+#include <unistd.h>
+struct state { int64_t n; };
+static int update(struct weir_ctx *ctx, const struct weir_rows *r)
+{
+    (void)ctx, (void)r;
+    while (access("hold", F_OK) == 0)
+        usleep(1000);
+    return 0;
+}
+static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells, struct weir_out *out)
+{
+    (void)ctx, (void)out;
+    weir_put_int(&cells[0], ((const struct state *)state)->n);
+    return 0;
+}
+static const struct weir_output outputs[] = {{"n", WEIR_INT, "nothing", 0}, {.name = 0}};
+static const struct weir_analyzer holding = {.name = "holding", .version = "1", .help = "waits at times",
+    .outputs = outputs, .state_size = sizeof(struct state), .update = update, .emit = emit};
+WEIR_PLUGIN(holding);
+"""
+
+
 class Stopped(unittest.TestCase):
     def server(self, *arguments, **more):
         server = harness.Server(config(*arguments, **more))
@@ -381,30 +405,34 @@ class Stopped(unittest.TestCase):
         stop(server)
 
     def test_not_ready_while_the_journal_is_read(self):
-        server = self.server({'p': 'input', 'slow': """  slow: {from: input, key: [k], window: {tumbling: 10s},
-    idle_timeout: 1h, analyzers: [{topk: {of: k2, k: 100, capacity: 1000}}]}
-"""}, 'checkpoint_interval: 1h', {'input': STREAM.replace('k:', 'k2: string, k:')})
+        folder = harness.folder_for_test(self)
+        harness.compile_plugin(folder, 'holding', HOLDING)
+        pipelines = {'p': 'input', 'held': """  held: {from: input, key: [k], window: {tumbling: 10s}, idle_timeout: 1h,
+    analyzers: [holding]}
+"""}
+        server = self.server(pipelines, f'checkpoint_interval: 1h, plugin_path: {folder}')
         server.post_ok('input', [event(1000)])
         self.end_of(server, 'p')
-        for i in range(40):
-            server.post_ok('input', ''.join(
-                f'{{"ts":{T0 + 80000},"k":"a","v":1,"k2":"{(i * 7919 + k) % 5003}"}}\n' for k in range(25000)))
+        for _ in range(40):  # more entries than the queues to the pipeline take
+            server.post_ok('input', [event(80000)] * 5000)
         server.kill()
-        server.start_process()
-        server.port = int(harness.wait_until(server._find_port, 'the port in the log')[1])
-        answer = server.get('/ready')
-        self.assertEqual(answer.status, 503)
-        self.assertIn(b'the journal is still being read', answer.body)
-        answer = server.post('input', [event(80000)])
-        self.assertEqual(answer.status, 503)
-        self.assertIn('Retry-After', answer.headers)
-        answer = server.get('/api/v1/pipelines/p/results/p')
-        self.assertEqual(answer.status, 200)
-        self.assertEqual([row['count'] for row in json.loads(answer.body)][0], 1)
-        self.assertEqual(server.get('/ready').status, 503)
+        hold = os.path.join(server.folder, 'hold')
+        with open(hold, 'wb'):
+            server.start_process()
+            server.port = int(harness.wait_until(server._find_port, 'the port in the log')[1])
+        for _ in range(3):
+            answer = server.get('/ready')
+            self.assertEqual(answer.status, 503)
+            self.assertIn(b'the journal is still being read', answer.body)
+            answer = server.post('input', [event(80000)])
+            self.assertEqual(answer.status, 503)
+            self.assertIn('Retry-After', answer.headers)
+            answer = server.get('/api/v1/pipelines/p/results/p')
+            self.assertEqual((answer.status, json.loads(answer.body)[0]['count']), (200, 1))
+        os.unlink(hold)
         server.wait_ready()
-        self.assertIn('read from the journal', ''.join(server.log))
-        self.assertEqual(server.metric('weir_log_replayed_events_total'), 1000002)
+        self.assertIn('200002 events of entries 1 to 42 read from the journal', ''.join(server.log))
+        self.assertEqual(server.metric('weir_log_replayed_events_total'), 200002)
         self.assertEqual(server.post('input', [event(80000)]).status, 200)
         stop(server)
 
