@@ -319,7 +319,7 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
         watermark_advance(&w->watermark, e->time_us);
         break;
     case LOG_END:
-        watermark_advance(&w->watermark, end_of_windows(w));
+        watermark_end(&w->watermark, end_of_windows(w));
         break;
     case LOG_CHECKPOINT:
         break;

@@ -60,3 +60,10 @@ void watermark_advance(struct watermark *w, int64_t us)
     if (us > w->value_us)
         w->value_us = us;
 }
+
+void watermark_end(struct watermark *w, int64_t us)
+{
+    for (uint32_t i = 0; i < w->n; i++)
+        w->source[i].idle = true;
+    watermark_advance(w, us);
+}

@@ -51,5 +51,7 @@ void watermark_read(struct watermark *w, int64_t max_us);
 
 void watermark_idle(struct watermark *w, uint32_t source);
 void watermark_advance(struct watermark *w, int64_t us);
+/* All sources are at their end: who sends again holds it back, nobody else. */
+void watermark_end(struct watermark *w, int64_t us);
 
 #endif

@@ -142,7 +142,9 @@ static int encode_keys(struct log *l, int64_t taken_us)
 static int encode(struct log *l, uint32_t n_sources, int64_t taken_us)
 {
     struct frame *f = &l->frame;
-    int r = encode_sources(l, n_sources);
+    int r = l->schema_written ? 0 : entry_write_schema(l->journal, l->schema);
+    if (r == 0)
+        r = encode_sources(l, n_sources);
     if (r == 0)
         r = encode_keys(l, taken_us);
     for (size_t i = 0; r == 0 && i < f->n; i++)
@@ -179,11 +181,13 @@ static int frame_write(struct log *l)
     int r = encode(l, n_sources, clock_now_us());
     if (r == 0)
         r = commit_until_done(l);
-    if (r < 0)
+    if (r < 0) {
         journal_abandon(l->journal);
-    else
-        l->sources_written = n_sources;
-    return r;
+        return r;
+    }
+    l->schema_written = true;
+    l->sources_written = n_sources;
+    return 0;
 }
 
 /* ---- After the journal ------------------------------------------------------------------------ */

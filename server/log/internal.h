@@ -84,6 +84,7 @@ struct log {
     uint64_t position; /* of the last entry */
     struct source_clock clock[LOG_SOURCES_MAX];
     struct frame frame;
+    bool schema_written;      /* since the start: the last one before may be another */
     uint32_t sources_written; /* names below this number are in the journal */
     _Atomic bool no_room; /* the journal cannot be written for want of room; relaxed */
     enum log_end end;     /* set before `closing` */

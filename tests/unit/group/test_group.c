@@ -96,6 +96,27 @@ static void silence_of_all_lets_the_watermark_stand(void **state)
     free(w);
 }
 
+static void who_is_at_the_end_holds_nothing_back_until_it_sends_again(void **state)
+{
+    (void)state;
+    struct watermark *w = watermark_new(10);
+    watermark_begin(w, 0);
+    watermark_read(w, 100);
+    watermark_begin(w, 1);
+    watermark_read(w, 150);
+    watermark_end(w, 200);
+    assert_int_equal(w->value_us, 200);
+    watermark_begin(w, 1);
+    watermark_read(w, 300);
+    assert_int_equal(w->value_us, 290);
+    watermark_begin(w, 0);
+    watermark_read(w, 210);
+    watermark_begin(w, 1);
+    watermark_read(w, 400);
+    assert_int_equal(w->value_us, 290);
+    free(w);
+}
+
 /* ---- Groups ----------------------------------------------------------------------------------- */
 
 static uint32_t key_of(struct groups *g, const char *name)
@@ -501,6 +522,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_watermark_is_the_newest_event_less_out_of_orderness),
         cmocka_unit_test(the_slowest_source_holds_the_watermark_back),
+        cmocka_unit_test(who_is_at_the_end_holds_nothing_back_until_it_sends_again),
         cmocka_unit_test(an_idle_source_holds_nothing_back_until_it_sends_again),
         cmocka_unit_test(silence_of_all_lets_the_watermark_stand),
         cmocka_unit_test(a_group_is_found_again_in_any_order_of_windows),

@@ -44,13 +44,18 @@ static void forget_entries(struct sink *s)
     s->n = s->checkpoints = 0;
 }
 
+void fixture_forget(struct fixture *f)
+{
+    for (size_t i = 0; i < SINKS; i++)
+        forget_entries(&f->sink[i]);
+}
+
 int fixture_teardown(void **state)
 {
     struct fixture *f = *state;
     if (f->log)
         fixture_leave(f);
-    for (size_t i = 0; i < SINKS; i++)
-        forget_entries(&f->sink[i]);
+    fixture_forget(f);
     schema_free(f->schema);
     char command[96];
     snprintf(command, sizeof(command), "rm -rf '%s'", f->root);
@@ -127,8 +132,7 @@ static int keep(void *ctx, uint64_t position)
 void fixture_open(struct fixture *f)
 {
     struct error error = {0};
-    for (size_t i = 0; i < SINKS; i++)
-        forget_entries(&f->sink[i]);
+    fixture_forget(f);
     assert_int_equal(metrics_new(&f->metrics), 0);
     f->options.keeper.keep = keep;
     f->options.keeper.ctx = f;

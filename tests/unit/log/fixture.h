@@ -70,6 +70,8 @@ void fixture_open(struct fixture *f);
 void fixture_leave(struct fixture *f);
 void fixture_close(struct fixture *f, enum log_end end);
 
+void fixture_forget(struct fixture *f); /* what sinks had */
+
 void fixture_gate(struct fixture *f, bool closed);
 void fixture_wait_ready(struct fixture *f);
 /* Until the sink has `n` entries. */

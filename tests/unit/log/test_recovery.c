@@ -64,6 +64,55 @@ static void names_have_the_same_numbers_again(void **state)
     sink_check(&f->sink[0], 3, 2, 3);
 }
 
+static struct batch *one_row(const struct schema *s, int64_t n, double x)
+{
+    struct batch *b;
+    assert_int_equal(batch_new(s, 1, &b), 0);
+    for (size_t i = 0; i < s->n; i++)
+        memset(b->column[i].values, 0, sizeof(int64_t));
+    ((int64_t *)b->column[schema_find(s, "n")].values)[0] = n;
+    ((double *)b->column[schema_find(s, "x")].values)[0] = x;
+    b->n_rows = 1;
+    return b;
+}
+
+/* Each row is found under the schema that it was written with, also in a segment that began with another. */
+static void a_schema_may_change_from_start_to_start(void **state)
+{
+    struct fixture *f = *state;
+    struct schema *old = f->schema, *fresh;
+    assert_int_equal(schema_new(4, "ts", &fresh), 0);
+    assert_int_equal(schema_set(fresh, 1, "n", WEIR_INT), 0);
+    assert_int_equal(schema_set(fresh, 2, "y", WEIR_FLOAT), 0);
+    assert_int_equal(schema_set(fresh, 3, "x", WEIR_FLOAT), 0);
+    for (int i = 0; i < 6; i++) {
+        struct schema *now = i % 2 ? fresh : old;
+        f->options.schema = f->schema = now;
+        fixture_open(f);
+        fixture_wait_ready(f);
+        struct batch *b = one_row(now, i, i + 0.5);
+        struct waited *w = waited_new();
+        const struct request r = {.n = 1, .batch = &b, .ticket = &w->ticket};
+        assert_int_equal(log_append(f->log, &r), 0);
+        assert_int_equal(waited_for(w, NULL), 0);
+        fixture_leave(f);
+        int64_t next = 0;
+        for (size_t k = 0; k < f->sink[0].n; k++) {
+            const struct batch *found = f->sink[0].entry[k]->batch;
+            for (uint32_t row = 0; row < found->n_rows; row++, next++) {
+                assert_int_equal(weir_int(&found->view[schema_find(now, "n")], row),
+                                 next);
+                assert_true(weir_number(&found->view[schema_find(now, "x")], row) ==
+                            (double)next + 0.5);
+            }
+        }
+        assert_int_equal(next, i + 1);
+    }
+    fixture_forget(f);
+    f->schema = old;
+    schema_free(fresh);
+}
+
 static void only_what_a_pipeline_does_not_know_comes_again(void **state)
 {
     struct fixture *f = *state;
@@ -485,6 +534,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_durable_comes_again_in_order,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(names_have_the_same_numbers_again,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_schema_may_change_from_start_to_start,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(only_what_a_pipeline_does_not_know_comes_again,
                                         fixture_setup, fixture_teardown),
