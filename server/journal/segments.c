@@ -313,8 +313,8 @@ static void trim_all(struct journal *j, uint64_t before)
             break;
         }
         fault_point("journal_trim");
-        fsync(
-            j->folder); /* one name at a time: a crash must not leave a hole in the row */
+        /* One name at a time: a crash must not leave a hole in the row. */
+        fsync(j->folder);
     }
 }
 

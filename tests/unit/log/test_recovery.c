@@ -329,7 +329,7 @@ static void who_has_failed_holds_the_journal_until_it_is_nearly_full(void **stat
     int64_t next = 0;
     for (; next < 8000; next += 1000)
         fixture_durable(f, 0, next, 1000, NULL);
-    wait_checkpoints(f, &f->sink[0], 2);
+    wait_checkpointed(f, &f->sink[0], 8);
     assert_int_equal(log_first(f->log), 1);
     for (; next < (int64_t)LIMIT / 16 * 4; next += 1000)
         durable_at_last(f, next, 1000);
