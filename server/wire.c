@@ -461,15 +461,12 @@ uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
 
 bool weir_failed(struct weir *w)
 {
-    if (w->lost)
-        return true;
-    for (size_t i = 0; i < w->n_pipelines; i++) {
-        struct pipeline_status status;
-        pipeline_status(w->pipeline[i], &status);
-        if (status.error[0])
-            return true;
-    }
-    return false;
+    struct running_list all = running_all(w->running);
+    bool failed = w->lost;
+    for (size_t i = 0; i < all.n; i++)
+        failed = failed || pipeline_failed(all.pipeline[i]);
+    running_done(&all);
+    return failed;
 }
 
 void weir_free(struct weir *w)

@@ -84,7 +84,7 @@ int weir_put_results(void *store, const char *pipeline, unsigned worker,
                      struct rowset *rows);
 int weir_put_checkpoint(void *store, const char *pipeline, struct checkpoint *c);
 
-/* True if a pipeline has failed, or results were not committed (it has been logged). */
+/* True if a pipeline has failed, or results were not committed (it has been logged). Any thread. */
 bool weir_failed(struct weir *w);
 
 void weir_free(struct weir *w); /* takes NULL */
