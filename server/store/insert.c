@@ -309,6 +309,8 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
     int code = t->clear ? insert_clear(t, r, &results) : SQLITE_OK;
     if (code)
         return code;
+    if (r->cell[0].as.i < t->purged_us)
+        t->purged_us = INT64_MIN; /* after a crash old rows come again, and go again */
     t->set = r;
     sqlite3_step(t->insert);
     code = sqlite3_reset(t->insert);
