@@ -188,6 +188,13 @@ static void keys_are_read_before_their_entries(void **state)
 
 #define LIMIT ((uint64_t)512 << 10)
 
+static void wait_us(int64_t us)
+{
+    int64_t until_us = clock_monotonic_us() + us;
+    while (clock_monotonic_us() < until_us)
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+}
+
 static void wait_checkpoints(struct fixture *f, const struct sink *s, size_t n)
 {
     int64_t until_us = clock_monotonic_us() + PATIENCE_US;
@@ -364,16 +371,70 @@ static void who_has_failed_gives_way_to_a_large_request(void **state)
     sink_check(&f->sink[0], 1, 0, next + 12000);
 }
 
+/* ---- The end ---------------------------------------------------------------------------------- */
+
+static void *close_soon(void *ctx)
+{
+    struct fixture *f = ctx;
+    log_close(f->log, LOG_STOP, clock_monotonic_us() + SECOND_US / 10);
+    return NULL;
+}
+
+/* The pipelines do not get on: what they have not been given is in the journal. */
+static void an_end_that_cannot_wait_leaves_the_rest_to_the_next_start(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t thread;
+    f->options.checkpoint_interval_us = 3600 * SECOND_US;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_gate(f, true);
+    int64_t next = 0;
+    for (; next < 20 * LOG_GATHER_ROWS; next += LOG_GATHER_ROWS)
+        fixture_durable(f, 0, next, LOG_GATHER_ROWS, NULL);
+    assert_int_equal(pthread_create(&thread, NULL, close_soon, f), 0);
+    wait_us(SECOND_US / 2);
+    fixture_gate(f, false);
+    pthread_join(thread, NULL);
+    fixture_leave(f);
+    assert_true(f->sink[0].n < 20);
+    assert_int_equal(f->sink[0].checkpoints, 0);
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_close(f, LOG_STOP);
+    assert_int_equal(f->sink[0].checkpoints, 1);
+    assert_int_equal(f->sink[0].checkpointed, 20);
+    sink_check(&f->sink[0], 1, 0, next);
+}
+
+static void an_end_with_a_full_journal_comes_at_its_deadline(void **state)
+{
+    struct fixture *f = *state;
+    f->journal.limit = LIMIT;
+    f->sink[0].stores = false;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    int64_t next = 0;
+    int r;
+    while ((r = try_durable(f, next, 1000)) == 0)
+        next += 1000;
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    while ((r = fixture_append(f, 0, next, 1000, NULL, NULL)) == -EDQUOT)
+        assert_true(clock_monotonic_us() < until_us);
+    assert_int_equal(r, 0);
+    int64_t since_us = clock_monotonic_us();
+    close_soon(f);
+    assert_in_range(clock_monotonic_us() - since_us, SECOND_US / 10, 10 * SECOND_US);
+    fixture_leave(f);
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, next); /* what was said to be durable, and no more */
+}
+
 /* ---- Silence ---------------------------------------------------------------------------------- */
 
 #define IDLE_US (SECOND_US / 2)
-
-static void wait_us(int64_t us)
-{
-    int64_t until_us = clock_monotonic_us() + us;
-    while (clock_monotonic_us() < until_us)
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
-}
 
 /* Reading the journal takes longer than a source may be silent: nobody could send meanwhile. */
 static void nobody_is_silent_while_the_journal_is_read(void **state)
@@ -557,6 +618,12 @@ int main(void)
             fixture_teardown),
         cmocka_unit_test_setup_teardown(who_has_failed_gives_way_to_a_large_request,
                                         fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            an_end_that_cannot_wait_leaves_the_rest_to_the_next_start, fixture_setup,
+            fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            an_end_with_a_full_journal_comes_at_its_deadline, fixture_setup,
+            fixture_teardown),
         cmocka_unit_test_setup_teardown(nobody_is_silent_while_the_journal_is_read,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_source_without_a_name_becomes_idle,
