@@ -243,6 +243,10 @@ class Stopped(unittest.TestCase):
         with open(server.path, 'w', encoding='utf-8') as file:
             file.write(text.replace('{folder}', server.folder).replace('{listen}', '127.0.0.1:0'))
 
+    @staticmethod
+    def wait_log(server, text):
+        harness.wait_until(lambda: text in ''.join(server.log), f'in the log: {text}')
+
     def end_of(self, server, pipeline, stream='input', **more):
         server.post_ok(stream, [{**event(70000), **more}])
         server.wait_watermark(pipeline, (T0 + 70000) * MS)
@@ -267,8 +271,8 @@ class Stopped(unittest.TestCase):
         changed = PIPELINE.format(name='p', stream='input').replace('count,', "count, {ohlc: {of: v}},")
         self.change(server, {'p': changed, 'q': 'input'})
         server.start()
-        self.assertIn("pipeline 'p' has another definition than before: it starts afresh behind entry 1; "
-                      '1 groups of windows that were open are given up', ''.join(server.log))
+        self.wait_log(server, "pipeline 'p' has another definition than before: it starts afresh behind entry 1; "
+                              '1 groups of windows that were open are given up')
         self.assertNotIn("'q'", ''.join(server.log))
         server.post_ok('input', [event(2000, 6)])
         self.end_of(server, 'p')
@@ -431,7 +435,7 @@ class Stopped(unittest.TestCase):
             self.assertEqual((answer.status, json.loads(answer.body)[0]['count']), (200, 1))
         os.unlink(hold)
         server.wait_ready()
-        self.assertIn('200002 events of entries 1 to 42 read from the journal', ''.join(server.log))
+        self.wait_log(server, '200002 events of entries 1 to 42 read from the journal')
         self.assertEqual(server.metric('weir_log_replayed_events_total'), 200002)
         self.assertEqual(server.post('input', [event(80000)]).status, 200)
         stop(server)

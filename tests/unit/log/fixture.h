@@ -33,7 +33,8 @@ struct sink { /* a pipeline; its name is "a" or "b" */
     int64_t idle_us;          /* its idle_timeout */
     const int64_t *source_us; /* as of log_sink */
     uint32_t n_sources;
-    bool stores; /* checkpoints are in the database as soon as they are asked for */
+    _Atomic bool
+        stores; /* checkpoints are in the database as soon as they are asked for */
     _Atomic bool failed;   /* what log_sink.failed says */
     size_t checkpoints;    /* that it was asked for */
     uint64_t checkpointed; /* position of the last one */
@@ -51,8 +52,8 @@ struct fixture {
     struct log *log;
     pthread_mutex_t lock; /* protects the sinks and all below */
     pthread_cond_t changed;
-    bool gate_closed; /* put waits */
-    bool keeps;       /* keys are in the database as soon as the log says so */
+    bool gate_closed;   /* put waits */
+    _Atomic bool keeps; /* keys are in the database as soon as the log says so */
     uint64_t kept;
     void (*on_put)(struct fixture *f, const struct log_entry *e);
     bool bad; /* what on_put found */
