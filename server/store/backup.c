@@ -193,7 +193,20 @@ static int add_stream(struct backup_report *r, const char *name, uint64_t known,
     if (!s.name)
         return -ENOMEM;
     r->stream[r->n_streams++] = s;
-    r->bytes += journal->bytes;
+    return 0;
+}
+
+/* Of the files: a segment that was just left for the next one may be copied with what lies behind its last frame. */
+static int count_bytes(struct backup_report *r, const char *copy)
+{
+    struct stat st;
+    DIR *folder = opendir(copy);
+    if (!folder)
+        return -errno;
+    for (struct dirent *e; (e = readdir(folder));)
+        if (!fstatat(dirfd(folder), e->d_name, &st, 0) && S_ISREG(st.st_mode))
+            r->bytes += (uint64_t)st.st_size;
+    closedir(folder);
     return 0;
 }
 
@@ -209,7 +222,9 @@ static int look_at_copy(struct backup *b, const char *name, uint64_t known,
     if (journal.damaged && !b->report.damage.text[0])
         error_set(&b->report.damage, 0, "stream '%s': %.450s", name, damage.text);
     err = add_stream(&b->report, name, known, &journal);
-    return err ? error_set(error, err, "out of memory") : 0;
+    if (!err)
+        err = count_bytes(&b->report, copy);
+    return err ? error_set(error, err, "'%s': %s", copy, strerror(-err)) : 0;
 }
 
 static int copy_journal(struct backup *b, const struct journals_stream *s,
