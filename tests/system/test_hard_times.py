@@ -242,9 +242,11 @@ class Clients(Hard):
         stalled.append(self.begin(server, b'Transfer-Encoding: chunked', b'%x\r\n%s' % (len(line) * 2, line)))
         stalled.append(self.begin(server, b'Transfer-Encoding: chunked', b'%x\r\n%s\r\n5\r\n{"ts"' %
                                   (len(line), line)))
+        # One event of each chunked body is taken as soon as it is there; later on it would be late.
+        server.wait_metric('weir_log_events_total', 2, stream='input')
+        producer.taken[2] = 2
         producer.post_for(1, 10)
         self.assertLess(producer.slowest_s, 10)
-        producer.taken[2] = 2  # one event of each chunked body, as soon as it is there
         producer.close_windows()
         found = server.rows('SELECT request, count FROM by_request ORDER BY request')
         self.assertEqual(found, [(number, n) for number, n, _ in producer.expected()])
