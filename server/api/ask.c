@@ -4,6 +4,7 @@
  */
 #include "api/ask.h"
 #include "api/cursor.h"
+#include "api/rows.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -181,10 +182,7 @@ static int ask_argument(struct ask_reading *reading, const char *name,
     }
     if (strcmp(name, "format") == 0) {
         reading->format_given = true;
-        return rowout_parse(value, &ask->format) || ask->format == ROWOUT_TABLE
-                   ? error_set(error, -EINVAL,
-                               "format: '%s' is not json, ndjson or csv", value)
-                   : 0;
+        return rows_format(value, &ask->format, error);
     }
     /* A key column that is called like one of the above is reached as key.NAME. */
     size_t key = ask_key(ask->table, strncmp(name, "key.", 4) == 0 ? name + 4 : name);
@@ -209,10 +207,11 @@ int ask_parse(struct ask *ask, const struct table *table, struct http_request *r
     http_each_query(r, ask_each, &reading);
     if (reading.err)
         return reading.err;
-    if (!reading.format_given && rowout_accept(http_header(r, "Accept"), &ask->format))
-        return error_set(
-            error, -ENOENT,
-            "Accept: there are application/json, application/x-ndjson, text/csv");
+    if (!reading.format_given) {
+        int err = rows_accept(r, &ask->format, error);
+        if (err)
+            return err;
+    }
     if (ask->all && ask->format == ROWOUT_JSON)
         return error_set(error, -EINVAL,
                          "limit=all is for format=ndjson and csv; JSON takes 1 to %d",

@@ -4,6 +4,7 @@
  * no statement is open while a client is waited for.
  */
 #include "api/internal.h"
+#include "api/rows.h"
 #include "base/clock.h"
 #include "base/logger.h"
 #include "store/db.h"
@@ -12,7 +13,6 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define DEADLETTERS_DEFAULT 100
@@ -47,19 +47,6 @@ struct deadletters_reading {
     int err;
 };
 
-static int deadletters_number(const char *name, const char *text, int64_t max,
-                              int64_t *ret, struct error *error)
-{
-    char *end;
-    errno = 0;
-    long long n = strtoll(text, &end, 10);
-    if (errno || end == text || *end || n < 1 || n > max)
-        return error_set(error, -EINVAL, "%s: '%s' is not 1 to %" PRId64, name, text,
-                         max);
-    *ret = n;
-    return 0;
-}
-
 static bool deadletters_argument(void *ctx, const char *name, const char *value)
 {
     struct deadletters_reading *reading = ctx;
@@ -67,15 +54,12 @@ static bool deadletters_argument(void *ctx, const char *name, const char *value)
     struct error *error = reading->error;
     value = value ? value : "";
     if (strcmp(name, "limit") == 0) {
-        reading->err =
-            deadletters_number(name, value, DEADLETTERS_MAX, &x->limit, error);
+        reading->err = rows_number(name, value, DEADLETTERS_MAX, &x->limit, error);
     } else if (strcmp(name, "cursor") == 0) {
-        reading->err = deadletters_number(name, value, INT64_MAX, &x->before, error);
+        reading->err = rows_number(name, value, INT64_MAX, &x->before, error);
     } else if (strcmp(name, "format") == 0) {
         reading->format_given = true;
-        if (rowout_parse(value, &x->format) || x->format == ROWOUT_TABLE)
-            reading->err = error_set(error, -EINVAL,
-                                     "format: '%s' is not json, ndjson or csv", value);
+        reading->err = rows_format(value, &x->format, error);
     } else {
         reading->err =
             error_set(error, -EINVAL,
@@ -94,11 +78,8 @@ static bool deadletters_parse(struct deadletters *x)
         http_problem(x->request, 400, "bad_parameter", "%s", error.text);
         return false;
     }
-    if (!reading.format_given &&
-        rowout_accept(http_header(x->request, "Accept"), &x->format)) {
-        http_problem(
-            x->request, 406, "not_acceptable",
-            "Accept: there are application/json, application/x-ndjson, text/csv");
+    if (!reading.format_given && rows_accept(x->request, &x->format, &error)) {
+        http_problem(x->request, 406, "not_acceptable", "%s", error.text);
         return false;
     }
     return true;
@@ -106,19 +87,12 @@ static bool deadletters_parse(struct deadletters *x)
 
 /* ---- The answer ---- */
 
-static bool deadletters_gone(void *request)
-{
-    return http_gone(request);
-}
-
 /* Parameters: the stream, `before`, two numbers. */
 static int deadletters_prepare(struct deadletters *x, const char *sql, int64_t limit,
                                int64_t offset, sqlite3_stmt **ret, struct error *error)
 {
     int at;
-    reader_limit(x->reader,
-                 clock_monotonic_us() + x->api->is.config->server.sql_timeout_us,
-                 deadletters_gone, x->request);
+    rows_limit(x->reader, x->request, x->api->is.config->server.sql_timeout_us);
     int err = reader_prepare(x->reader, sql, strlen(sql), ret, &at, error);
     if (err)
         return err;
@@ -149,9 +123,10 @@ static int deadletters_look_ahead(struct deadletters *x, struct error *error)
 }
 
 /* Fills `out` with a piece. */
-static int deadletters_piece(struct deadletters *x, struct rowout *o, bool *ret_end,
+static int deadletters_piece(void *deadletters, struct rowout *o, bool *ret_end,
                              struct error *error)
 {
+    struct deadletters *x = deadletters;
     static const char sql[] =
         "SELECT number, received, source, line, \"column\", reason, message, record,"
         " escaped, truncated FROM weir_dead_letters WHERE stream = ? AND number < ?"
@@ -169,49 +144,20 @@ static int deadletters_piece(struct deadletters *x, struct rowout *o, bool *ret_
     return got < 0 ? got : x->out.error;
 }
 
-/* After http_begin an error can only be shown by cutting the answer. */
-static int deadletters_stream(struct deadletters *x, bool *ret_begun,
-                              struct error *error)
+static void deadletters_answer(struct deadletters *x)
 {
     struct rowout o = {.format = x->format,
                        .n_columns = DEADLETTERS_COLUMNS,
                        .column = deadletters_columns};
-    rowout_begin(&o, &x->out);
-    for (bool end = false; !end;) {
-        int err = deadletters_piece(x, &o, &end, error);
-        if (end)
-            rowout_end(&o, &x->out, NULL);
-        if (!err && !*ret_begun) {
-            err = http_begin(x->request, 200, rowout_content_type(o.format));
-            *ret_begun = !err;
-        }
-        if (!err)
-            err = http_write(x->request, x->out.data, x->out.size);
-        if (err)
-            return err;
-        buffer_clear(&x->out);
-    }
-    return 0;
-}
-
-static void deadletters_answer(struct deadletters *x)
-{
     struct error error = {""};
     bool begun = false;
     int err = reader_get(x->api->is.readers, &x->reader, &error);
     if (!err)
         err = deadletters_look_ahead(x, &error);
     if (!err)
-        err = deadletters_stream(x, &begun, &error);
-    if (!err || err == -EPIPE)
-        return;
-    if (!begun) {
-        api_read_failed(x->request, err, error.text);
-        return;
-    }
-    if (err != -ECANCELED)
+        err = rows_send(x->request, &o, &x->out, deadletters_piece, x, &begun, &error);
+    if (err && rows_failed(x->request, begun, err, error.text))
         log_warn("api", "dead letters of '%s' were cut: %s", x->stream, error.text);
-    http_abort(x->request);
 }
 
 void deadletters_get(struct http_request *r, void *api)

@@ -6,7 +6,7 @@
 #include "api/ask.h"
 #include "api/cursor.h"
 #include "api/internal.h"
-#include "base/clock.h"
+#include "api/rows.h"
 #include "base/logger.h"
 #include "store/db.h"
 
@@ -28,19 +28,12 @@ struct results {
     struct buffer last;  /* cursor of the last row of the page; empty: all */
 };
 
-static bool results_gone(void *request)
-{
-    return http_gone(request);
-}
-
 static int results_prepare(struct results *x, enum ask_select what, sqlite3_stmt **ret,
                            struct error *error)
 {
     const char *after = x->after.size ? buffer_text(&x->after) : NULL;
     const char *last = x->last.size ? buffer_text(&x->last) : NULL;
-    reader_limit(x->reader,
-                 clock_monotonic_us() + x->api->is.config->server.sql_timeout_us,
-                 results_gone, x->request);
+    rows_limit(x->reader, x->request, x->api->is.config->server.sql_timeout_us);
     char *sql = ask_sql(&x->ask, what, after, last);
     if (!sql)
         return error_set(error, -ENOMEM, "out of memory");
@@ -74,9 +67,10 @@ static int results_look_ahead(struct results *x, bool *ret_more, struct error *e
 }
 
 /* Fills `out` with a piece. *ret_end: nothing comes behind it. */
-static int results_piece(struct results *x, struct rowout *o, bool *ret_end,
+static int results_piece(void *results, struct rowout *o, bool *ret_end,
                          struct error *error)
 {
+    struct results *x = results;
     DB_STATEMENT s = NULL;
     int err = results_prepare(x, ASK_ROWS, &s, error);
     size_t rows = 0;
@@ -96,32 +90,11 @@ static int results_piece(struct results *x, struct rowout *o, bool *ret_end,
     return got < 0 ? got : x->out.error;
 }
 
-/* After http_begin an error can only be shown by cutting the answer. */
-static int results_stream(struct results *x, bool *ret_begun, struct error *error)
+static void results_answer(struct results *x)
 {
     struct rowout o = {.format = x->ask.format,
                        .n_columns = x->ask.n_columns,
                        .column = x->ask.column};
-    rowout_begin(&o, &x->out);
-    for (bool end = false; !end;) {
-        int err = results_piece(x, &o, &end, error);
-        if (end)
-            rowout_end(&o, &x->out, NULL);
-        if (!err && !*ret_begun) {
-            err = http_begin(x->request, 200, rowout_content_type(o.format));
-            *ret_begun = !err;
-        }
-        if (!err)
-            err = http_write(x->request, x->out.data, x->out.size);
-        if (err)
-            return err;
-        buffer_clear(&x->out);
-    }
-    return 0;
-}
-
-static void results_answer(struct results *x)
-{
     struct error error = {""};
     bool more = false, begun = false;
     int err = reader_get(x->api->is.readers, &x->reader, &error);
@@ -132,16 +105,9 @@ static void results_answer(struct results *x)
     if (!err && more)
         api_say_next(x->request, buffer_text(&x->last));
     if (!err)
-        err = results_stream(x, &begun, &error);
-    if (!err || err == -EPIPE)
-        return;
-    if (!begun) {
-        api_read_failed(x->request, err, error.text);
-        return;
-    }
-    if (err != -ECANCELED)
+        err = rows_send(x->request, &o, &x->out, results_piece, x, &begun, &error);
+    if (err && rows_failed(x->request, begun, err, error.text))
         log_warn("api", "results of '%s' were cut: %s", x->ask.table->name, error.text);
-    http_abort(x->request);
 }
 
 /* The table named in the path, the pipeline's own, or the only one with results. */

@@ -4,7 +4,7 @@
  * bytes.
  */
 #include "api/internal.h"
-#include "base/clock.h"
+#include "api/rows.h"
 #include "base/logger.h"
 #include "store/db.h"
 
@@ -27,11 +27,6 @@ struct sqlquery {
     enum rowout_format format;
     int64_t timeout_us;
 };
-
-static bool sqlquery_gone(void *request)
-{
-    return http_gone(request);
-}
 
 static void sqlquery_free(struct sqlquery *q)
 {
@@ -59,11 +54,10 @@ static int sqlquery_set_sql(struct sqlquery *q, const char *sql, size_t size,
 static int sqlquery_set_timeout(struct sqlquery *q, const char *text,
                                 struct error *error)
 {
-    char *end;
-    errno = 0;
-    long long ms = strtoll(text, &end, 10);
-    if (errno || end == text || *end || ms < 1 || ms > 86400000)
-        return error_set(error, -EINVAL, "timeout_ms: '%s' is not 1 to 86400000", text);
+    int64_t ms;
+    int err = rows_number("timeout_ms", text, 86400000, &ms, error);
+    if (err)
+        return err;
     if (ms * 1000 < q->timeout_us)
         q->timeout_us = ms * 1000;
     return 0;
@@ -72,11 +66,8 @@ static int sqlquery_set_timeout(struct sqlquery *q, const char *text,
 static int sqlquery_set_format(struct sqlquery *q, const char *text,
                                struct error *error)
 {
-    if (rowout_parse(text, &q->format) || q->format == ROWOUT_TABLE)
-        return error_set(error, -EINVAL, "format: '%s' is not json, ndjson or csv",
-                         text);
     q->format_given = true;
-    return 0;
+    return rows_format(text, &q->format, error);
 }
 
 struct sqlquery_reading {
@@ -332,15 +323,8 @@ static void sqlquery_stream(struct sqlquery *q, sqlite3_stmt *s,
     if (!err)
         err = sqlquery_finish(q, &a);
     buffer_free(&a.text);
-    if (!err || err == -EPIPE)
-        return;
-    if (!a.begun) {
-        api_read_failed(q->request, err, error.text);
-        return;
-    }
-    if (err != -ECANCELED)
+    if (err && rows_failed(q->request, a.begun, err, error.text))
         log_warn("api", "an answer to SQL was cut: %s", error.text);
-    http_abort(q->request);
 }
 
 static void sqlquery_run(struct sqlquery *q, sqlite3_stmt *s)
@@ -378,8 +362,7 @@ static void sqlquery_answer(struct sqlquery *q)
     DB_STATEMENT s = NULL;
     struct error error = {""};
     int offset = -1;
-    reader_limit(q->reader, clock_monotonic_us() + q->timeout_us, sqlquery_gone,
-                 q->request);
+    rows_limit(q->reader, q->request, q->timeout_us);
     int err = reader_prepare(q->reader, q->sql, q->sql_size, &s, &offset, &error);
     if (err == -EINVAL && offset >= 0) {
         sqlquery_fault(q, offset, error.text);
@@ -416,10 +399,8 @@ static void sqlquery_handle(struct http_request *r, const struct api *api, bool 
         http_problem(r, 415, "unsupported_type", "%s", error.text);
     else if (err)
         http_problem(r, err == -EINVAL ? 400 : 500, "bad_parameter", "%s", error.text);
-    else if (!q.format_given && rowout_accept(http_header(r, "Accept"), &q.format))
-        http_problem(
-            r, 406, "not_acceptable",
-            "Accept: there are application/json, application/x-ndjson, text/csv");
+    else if (!q.format_given && rows_accept(r, &q.format, &error))
+        http_problem(r, 406, "not_acceptable", "%s", error.text);
     else
         sqlquery_answer(&q);
     sqlquery_free(&q);
