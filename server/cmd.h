@@ -6,6 +6,10 @@
 #ifndef WEIR_CMD_H
 #define WEIR_CMD_H
 
+#include <stdbool.h>
+
+struct config;
+
 int cmd_serve(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_run(int argc, char **argv);
@@ -17,5 +21,23 @@ int cmd_backup(int argc, char **argv);
 /* Says "weir NAME: text (weir NAME --help tells more)" and returns 64. */
 int cmd_usage(const char *name, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+/* Set by SIGTERM and SIGINT from now on; nothing else hangs on it. The second signal ends the process at once.
+ * flags: SA_RESTART, or 0, where a read that waits is to end with EINTR. */
+extern _Atomic bool cmd_stop;
+void cmd_stop_on_signals(int flags);
+
+struct cmd_files {
+    const struct config *config; /* NULL: none was named */
+    const char *database;
+    const char *journal; /* the folder of all journals */
+};
+
+typedef int cmd_files_fn(const struct cmd_files *files, void *ctx);
+
+/* The exit status of `act` on the files of a configuration, or on `database` and the journals beside it; one of
+ * both may be NULL. What goes wrong before is said. */
+int cmd_on_files(const char *config_path, const char *database, cmd_files_fn *act,
+                 void *ctx);
 
 #endif

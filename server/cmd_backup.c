@@ -26,26 +26,10 @@ static const char help[] =
     "74 reading or writing failed, or a journal is damaged, and so is the copy of it;\n"
     "78 bad configuration.\n";
 
-static _Atomic bool stop; /* set by a signal; nothing else hangs on it */
-
-static void on_signal(int number)
-{
-    (void)number;
-    stop = true;
-}
-
 static bool is_stopped(void *unused)
 {
     (void)unused;
-    return stop;
-}
-
-/* The second signal ends the process at once. */
-static void stop_on(int number)
-{
-    const struct sigaction action = {.sa_handler = on_signal,
-                                     .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    sigaction(number, &action, NULL);
+    return cmd_stop;
 }
 
 static void print_report(const char *folder, const struct backup_report *r)
@@ -78,16 +62,20 @@ static int exit_code(int err)
     }
 }
 
-static int make(const struct backup_options *o)
+static int make(const struct cmd_files *files, void *to)
 {
+    const struct backup_options options = {.database = files->database,
+                                           .journal = files->journal,
+                                           .to = to,
+                                           .cancelled = is_stopped};
     struct backup_report report = {0};
     struct error error = {""};
-    int err = backup_make(o, &report, &error);
+    int err = backup_make(&options, &report, &error);
     if (err) {
         fprintf(stderr, "weir: %s\n", error.text);
         return exit_code(err);
     }
-    print_report(o->to, &report);
+    print_report(to, &report);
     int status = EXIT_SUCCESS;
     if (report.damage.text[0]) {
         fprintf(stderr, "weir: the copy is as damaged as the original: %s\n",
@@ -95,32 +83,6 @@ static int make(const struct backup_options *o)
         status = EXIT_IO;
     }
     backup_report_free(&report);
-    return status;
-}
-
-static int run(const char *config_path, const char *database, const char *to)
-{
-    const struct config_server none = {0};
-    struct config *config = NULL;
-    struct error error = {""};
-    if (config_path && config_load(config_path, &config, &error)) {
-        fprintf(stderr, "weir: %s\n", error.text);
-        return EXIT_CONFIG;
-    }
-    const struct config_server *s = config ? &config->server : &none;
-    char *journal = weir_journal_folder(s, database);
-    const struct backup_options options = {.database =
-                                               database ? database : s->database,
-                                           .journal = journal,
-                                           .to = to,
-                                           .cancelled = is_stopped};
-    int status = EXIT_FAILURE;
-    if (journal)
-        status = make(&options);
-    else
-        fputs("weir: out of memory\n", stderr);
-    free(journal);
-    config_free(config);
     return status;
 }
 
@@ -145,7 +107,6 @@ int cmd_backup(int argc, char **argv)
         return cmd_usage("backup", "one of --config and --database is needed");
     if (optind + 1 != argc)
         return cmd_usage("backup", "one FOLDER is needed");
-    stop_on(SIGINT);
-    stop_on(SIGTERM);
-    return run(config, database, argv[optind]);
+    cmd_stop_on_signals(SA_RESTART);
+    return cmd_on_files(config, database, make, argv[optind]);
 }

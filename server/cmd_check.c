@@ -90,11 +90,13 @@ static int verify_exit_code(int err)
                             : EXIT_IO;
 }
 
-static int verify(const struct config *config, const char *database,
-                  const char *journal)
+static int verify(const struct cmd_files *files, void *unused)
 {
-    const struct verify_options options = {
-        .database = database, .journal = journal, .config = config, .say = print_said};
+    (void)unused;
+    const struct verify_options options = {.database = files->database,
+                                           .journal = files->journal,
+                                           .config = files->config,
+                                           .say = print_said};
     struct error error = {""};
     size_t faults = 0;
     int err = verify_database(&options, &faults, &error);
@@ -107,28 +109,6 @@ static int verify(const struct config *config, const char *database,
     else
         puts("no faults found");
     return faults ? EXIT_FAILURE : EXIT_SUCCESS;
-}
-
-/* One of them may be NULL. */
-static int check_database(const char *path, const char *database)
-{
-    const struct config_server none = {0};
-    struct config *config = NULL;
-    struct error error = {""};
-    if (path && config_load(path, &config, &error)) {
-        fprintf(stderr, "weir: %s\n", error.text);
-        return EXIT_CONFIG;
-    }
-    const struct config_server *s = config ? &config->server : &none;
-    char *journal = weir_journal_folder(s, database);
-    int status = EXIT_FAILURE;
-    if (journal)
-        status = verify(config, database ? database : s->database, journal);
-    else
-        fputs("weir: out of memory\n", stderr);
-    free(journal);
-    config_free(config);
-    return status;
 }
 
 /* ---- */
@@ -177,6 +157,6 @@ int cmd_check(int argc, char **argv)
     int status = read_arguments(argc, argv, &a);
     if (status >= 0)
         return status;
-    return a.verify ? check_database(a.config, a.database)
+    return a.verify ? cmd_on_files(a.config, a.database, verify, NULL)
                     : check_config(a.config, !a.no_database);
 }

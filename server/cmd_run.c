@@ -40,22 +40,6 @@ struct run_options {
     size_t n_paths;
 };
 
-static _Atomic bool stop; /* set by SIGTERM or SIGINT; nothing else hangs on it */
-
-static void on_signal(int signal_number)
-{
-    (void)signal_number;
-    stop = true;
-}
-
-/* A read that waits for input ends with EINTR; the second signal ends the process at once. */
-static void stop_on(int signal_number)
-{
-    const struct sigaction action = {.sa_handler = on_signal,
-                                     .sa_flags = (int)SA_RESETHAND};
-    sigaction(signal_number, &action, NULL);
-}
-
 /* ---- Progress: one line on a terminal, drawn anew ten times a second --------------------------- */
 
 struct progress {
@@ -180,7 +164,7 @@ static int push(struct weir *w, size_t stream, const struct run_options *o,
                                        .format = o->format,
                                        .progress = show ? show_progress : NULL,
                                        .ctx = &progress,
-                                       .stop = &stop};
+                                       .stop = &cmd_stop};
     struct error error = {0};
     int r = source_file(&files, result, &error);
     if (show)
@@ -276,7 +260,6 @@ int cmd_run(int argc, char **argv)
         optind < argc ? (const char *const *)argv + optind : standard_input;
     run_options.n_paths = optind < argc ? (size_t)(argc - optind) : 1;
     signal(SIGPIPE, SIG_IGN);
-    stop_on(SIGTERM);
-    stop_on(SIGINT);
+    cmd_stop_on_signals(0);
     return run(&run_options);
 }

@@ -7,7 +7,6 @@
 #include "cmd.h"
 #include "wire.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,17 +43,6 @@ static void print_help(FILE *to)
     for (size_t i = 0; i < N_COMMANDS; i++)
         fprintf(to, "  %-8s  %s\n", commands[i].name, commands[i].help);
     fputs("\nweir COMMAND --help tells the options; weir(1) tells all.\n", to);
-}
-
-int cmd_usage(const char *name, const char *format, ...)
-{
-    va_list args;
-    fprintf(stderr, "weir %s: ", name);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fprintf(stderr, " (weir %s --help tells more)\n", name);
-    return EXIT_USAGE;
 }
 
 /* getopt's messages begin with argv[0]. */
