@@ -5,7 +5,8 @@
  * allocator's and the mutex's (--wrap).
  */
 #include "../allocations.h"
-#include "analyze/pipeline.h"
+#include "fixture.h"
+
 #include "base/clock.h"
 #include "base/hash.h"
 
@@ -89,42 +90,21 @@ struct cost {
 /* Of BATCHES batches of so many rows, from the inbox to the groups, without making the batches. */
 static struct cost cost_of(uint32_t rows)
 {
-    struct config *config;
-    struct metrics *metrics;
-    struct plugins *plugins;
-    struct pipeline *pipeline;
-    struct log *log;
-    struct error error = {0};
-    if (config_parse("test.yaml", text, sizeof(text) - 1, &config, &error) < 0 ||
-        metrics_new(&metrics) < 0 || plugins_new(NULL, &plugins) < 0 ||
-        pipeline_new(config, config->pipeline, plugins, metrics, &pipeline, &error) < 0)
-        fail_msg("%s", error.text);
-    const struct log_options options = {
-        .name = "t", .schema = config->stream[0].schema, .queue_events = UINT64_MAX};
-    assert_int_equal(log_new(&options, metrics, &log, &error), 0);
+    struct stage stage;
     const struct pipeline_sink sink = {.put = put_nothing};
-    assert_int_equal(pipeline_prepare(pipeline, &sink, INT64_MIN, &error), 0);
-    assert_int_equal(pipeline_start(pipeline, log, 0, false, &error), 0);
-    assert_int_equal(log_start(log, &error), 0);
+    stage_prepare(&stage, text, &sink, INT64_MIN);
+    stage_start(&stage, (struct log_options){.queue_events = UINT64_MAX});
     struct batch *batch[BATCHES];
     for (int i = 0; i < BATCHES; i++)
-        batch[i] = make_batch(config->stream[0].schema, rows);
+        batch[i] = make_batch(stage.config->stream[0].schema, rows);
     struct cost before = {allocations, locks};
-    for (int i = 0; i < BATCHES; i++) {
-        const struct request r = {.n = 1, .batch = &batch[i]};
-        assert_int_equal(log_append_wait(log, &r), 0);
-    }
-    log_close(log, LOG_LEAVE, INT64_MAX);
-    pipeline_stop(pipeline);
-    struct cost cost = {allocations - before.allocations, locks - before.locks};
+    for (int i = 0; i < BATCHES; i++)
+        assert_int_equal(stage_append(&stage, batch[i]), 0);
     struct pipeline_status status;
-    pipeline_status(pipeline, &status);
+    stage_end(&stage, LOG_LEAVE, &status);
+    struct cost cost = {allocations - before.allocations, locks - before.locks};
     assert_int_equal(status.events, (uint64_t)rows * BATCHES);
-    log_free(log);
-    pipeline_unref(pipeline);
-    plugins_free(plugins);
-    metrics_free(metrics);
-    config_free(config);
+    stage_free(&stage);
     return cost;
 }
 

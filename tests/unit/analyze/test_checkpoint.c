@@ -3,7 +3,8 @@
  * Checkpoints: a pipeline that goes on from one gives the rows that it would have given without, and
  * bytes that are none are refused.
  */
-#include "analyze/pipeline.h"
+#include "fixture.h"
+
 #include "base/clock.h"
 #include "base/hash.h"
 
@@ -200,11 +201,7 @@ static void assert_same_lines(struct results *a, struct results *b)
 /* ---- A pipeline ------------------------------------------------------------------------------- */
 
 struct run {
-    struct config *config;
-    struct metrics *metrics;
-    struct plugins *plugins;
-    struct pipeline *pipeline;
-    struct log *log;
+    struct stage stage;
     struct results *results;
 };
 
@@ -215,40 +212,28 @@ static struct run *run_prepare(struct results *results, unsigned workers,
     assert_non_null(r);
     r->results = results;
     char text[2048];
-    struct error error = {0};
-    int n = snprintf(text, sizeof(text), config_text, workers, with, more);
-    if (config_parse("test.yaml", text, (size_t)n, &r->config, &error) < 0 ||
-        metrics_new(&r->metrics) < 0 || plugins_new(NULL, &r->plugins) < 0 ||
-        pipeline_new(r->config, &r->config->pipeline[0], r->plugins, r->metrics,
-                     &r->pipeline, &error) < 0)
-        fail_msg("%s", error.text);
+    snprintf(text, sizeof(text), config_text, workers, with, more);
     const struct pipeline_sink sink = {
         .put = put_results, .checkpoint = put_checkpoint, .ctx = results};
-    assert_int_equal(pipeline_prepare(r->pipeline, &sink, INT64_MIN, &error), 0);
+    stage_prepare(&r->stage, text, &sink, INT64_MIN);
     return r;
 }
 
 static int run_load(struct run *r, const struct results *from, struct error *error)
 {
-    int err = checkpoint_load_marks(r->pipeline, from->marks, from->marks_size, true);
+    int err =
+        checkpoint_load_marks(r->stage.pipeline, from->marks, from->marks_size, true);
     for (size_t i = 0; err == 0 && i < from->n_blocks; i++)
         if (from->block[i].size)
-            err = checkpoint_load_block(r->pipeline, from->block[i].data,
+            err = checkpoint_load_block(r->stage.pipeline, from->block[i].data,
                                         from->block[i].size, error);
     return err;
 }
 
 static void run_start(struct run *r, uint64_t position)
 {
-    struct error error = {0};
     r->results->begins = true;
-    const struct log_options options = {.name = "t",
-                                        .schema = r->config->stream[0].schema,
-                                        .queue_events = 100000,
-                                        .position = position};
-    assert_int_equal(log_new(&options, r->metrics, &r->log, &error), 0);
-    assert_int_equal(pipeline_start(r->pipeline, r->log, position, false, &error), 0);
-    assert_int_equal(log_start(r->log, &error), 0);
+    stage_start(&r->stage, (struct log_options){.position = position});
 }
 
 static void ask(void *log)
@@ -260,13 +245,11 @@ static void run_end(struct run *r, enum log_end end)
 {
     struct results *out = r->results;
     struct pipeline_status status;
-    log_close(r->log, end, INT64_MAX);
-    pipeline_stop(r->pipeline);
-    pipeline_status(r->pipeline, &status);
+    stage_end(&r->stage, end, &status);
     assert_string_equal(status.error, "");
     out->position = out->part[0].position;
     out->groups = 0;
-    for (unsigned i = 0; i < pipeline_config(r->pipeline)->workers; i++) {
+    for (unsigned i = 0; i < pipeline_config(r->stage.pipeline)->workers; i++) {
         assert_int_equal(out->part[i].position, out->position);
         out->groups += out->part[i].groups;
     }
@@ -274,11 +257,7 @@ static void run_end(struct run *r, enum log_end end)
 
 static void run_free(struct run *r)
 {
-    log_free(r->log);
-    pipeline_unref(r->pipeline);
-    plugins_free(r->plugins);
-    metrics_free(r->metrics);
-    config_free(r->config);
+    stage_free(&r->stage);
     free(r);
 }
 
@@ -322,13 +301,12 @@ static void feed(struct run *r, uint64_t after, uint64_t to, uint64_t checkpoint
 {
     int64_t until_us = clock_monotonic_us() + PATIENCE_US;
     for (uint64_t i = after + 1; i <= to; i++) {
-        struct batch *b = entry(r->config->stream[0].schema, i);
-        const struct request request = {.n = 1, .batch = &b};
-        assert_int_equal(log_append_wait(r->log, &request), 0);
-        while (log_position(r->log) < i)
+        struct batch *b = entry(r->stage.config->stream[0].schema, i);
+        assert_int_equal(stage_append(&r->stage, b), 0);
+        while (log_position(r->stage.log) < i)
             assert_true(clock_monotonic_us() < until_us);
         if (checkpoint_every && i % checkpoint_every == 0)
-            assert_int_equal(log_call(r->log, ask, r->log), 0);
+            assert_int_equal(log_call(r->stage.log, ask, r->stage.log), 0);
     }
 }
 
@@ -475,9 +453,9 @@ static void what_has_not_changed_is_not_written(void **state)
     struct run *r = run_prepare(table, 2, analyzers, "");
     run_start(r, 0);
     feed(r, 0, 10, 0);
-    assert_int_equal(log_call(r->log, ask, r->log), 0);
+    assert_int_equal(log_call(r->stage.log, ask, r->stage.log), 0);
     for (int i = 0; i < 20; i++)
-        assert_int_equal(log_call(r->log, ask, r->log), 0);
+        assert_int_equal(log_call(r->stage.log, ask, r->stage.log), 0);
     run_end(r, LOG_STOP);
     assert_true(table->n_blocks > 1);
     assert_int_equal(table->written, table->n_blocks);
@@ -543,9 +521,9 @@ static void try_damaged(const struct results *table, unsigned seed)
     memcpy(bytes, b->data, size);
     memcpy(marks, table->marks, marks_size);
     damage(seed % 3 ? bytes : marks, seed % 3 ? &size : &marks_size, &seed);
-    int err = checkpoint_load_marks(r->pipeline, marks, marks_size, true);
+    int err = checkpoint_load_marks(r->stage.pipeline, marks, marks_size, true);
     if (err == 0)
-        err = checkpoint_load_block(r->pipeline, bytes, size, &error);
+        err = checkpoint_load_block(r->stage.pipeline, bytes, size, &error);
     assert_true(err == 0 || err == -EBADMSG || err == -EINVAL);
     assert_true(err == 0 || err == -EBADMSG || error.text[0]);
     free(bytes);
@@ -585,8 +563,8 @@ static int load_groups(const struct one *one, size_t n)
     struct results *out = results_new();
     struct run *r = run_prepare(out, 1, "count", "");
     struct error error = {0};
-    int err =
-        checkpoint_load_block(r->pipeline, (const char *)one, n * sizeof(*one), &error);
+    int err = checkpoint_load_block(r->stage.pipeline, (const char *)one,
+                                    n * sizeof(*one), &error);
     run_free(r);
     results_free(out);
     return err;

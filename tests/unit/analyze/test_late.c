@@ -3,7 +3,8 @@
  * Late events of a pipeline, kept aside or folded into results that are given out again, held against a
  * model that goes row by row.
  */
-#include "analyze/pipeline.h"
+#include "fixture.h"
+
 #include "base/clock.h"
 #include "base/hash.h"
 #include "store/store.h"
@@ -234,11 +235,7 @@ static const char config_text[] =
     "      - topk: {of: v, k: 2}\n";
 
 struct run {
-    struct config *config;
-    struct metrics *metrics;
-    struct plugins *plugins;
-    struct pipeline *pipeline;
-    struct log *log;
+    struct stage stage;
     struct results *results;
 };
 
@@ -250,8 +247,7 @@ static void run_new_with(struct run *r, unsigned workers, const char *lines,
                          int64_t watermark_us, put_function *put, void *ctx)
 {
     char text[1024];
-    struct error error = {0};
-    int n = snprintf(text, sizeof(text), config_text, workers, lines);
+    snprintf(text, sizeof(text), config_text, workers, lines);
     *r = (struct run){.results = calloc(1, sizeof(*r->results))};
     assert_non_null(r->results);
     r->results->side = calloc(EVENTS, sizeof(*r->results->side));
@@ -259,30 +255,15 @@ static void run_new_with(struct run *r, unsigned workers, const char *lines,
     pthread_mutex_init(&r->results->lock, NULL);
     for (int i = 0; i < 8; i++)
         r->results->seen_us[i] = INT64_MIN;
-    if (config_parse("test.yaml", text, (size_t)n, &r->config, &error) < 0 ||
-        metrics_new(&r->metrics) < 0 || plugins_new(NULL, &r->plugins) < 0 ||
-        pipeline_new(r->config, &r->config->pipeline[0], r->plugins, r->metrics,
-                     &r->pipeline, &error) < 0)
-        fail_msg("%s", error.text);
-    const struct log_options options = {
-        .name = "t", .schema = r->config->stream[0].schema, .queue_events = 100000};
-    assert_int_equal(log_new(&options, r->metrics, &r->log, &error), 0);
     const struct pipeline_sink sink = {.put = put, .ctx = ctx ? ctx : r->results};
-    assert_int_equal(pipeline_prepare(r->pipeline, &sink, watermark_us, &error), 0);
-    assert_int_equal(pipeline_start(r->pipeline, r->log, 0, false, &error), 0);
-    assert_int_equal(log_start(r->log, &error), 0);
+    stage_prepare(&r->stage, text, &sink, watermark_us);
+    stage_start(&r->stage, (struct log_options){0});
 }
 
 static void run_new(struct run *r, unsigned workers, const char *lines,
                     int64_t watermark_us)
 {
     run_new_with(r, workers, lines, watermark_us, put_results, NULL);
-}
-
-static int append_wait(struct log *l, struct batch *b)
-{
-    const struct request r = {.n = 1, .batch = &b};
-    return log_append_wait(l, &r);
 }
 
 /* Every cut is an entry of its own: the log joins what waits, so nothing is to wait. */
@@ -292,33 +273,22 @@ static void run_events(struct run *r, const struct event *e, uint32_t n,
     int64_t limit_us = clock_monotonic_us() + 60 * SECOND_US;
     for (uint32_t i = 0; i < n; i += cut_rows) {
         uint32_t rows = n - i < cut_rows ? n - i : cut_rows;
-        struct batch *b = cut(r->config->stream[0].schema, e + i, rows);
-        assert_int_equal(append_wait(r->log, b), 0);
+        struct batch *b = cut(r->stage.config->stream[0].schema, e + i, rows);
+        assert_int_equal(stage_append(&r->stage, b), 0);
         struct pipeline_status status = {0};
         while (status.position < i / cut_rows + 1 && !status.error[0] &&
                clock_monotonic_us() < limit_us) {
             sched_yield();
-            pipeline_status(r->pipeline, &status);
+            pipeline_status(r->stage.pipeline, &status);
         }
         if (!status.error[0])
             assert_int_equal(status.position, i / cut_rows + 1);
     }
 }
 
-static void run_end(struct run *r, struct pipeline_status *ret_status)
-{
-    log_close(r->log, LOG_FINISH, INT64_MAX);
-    pipeline_stop(r->pipeline);
-    pipeline_status(r->pipeline, ret_status);
-}
-
 static void run_free(struct run *r)
 {
-    log_free(r->log);
-    pipeline_unref(r->pipeline);
-    plugins_free(r->plugins);
-    metrics_free(r->metrics);
-    config_free(r->config);
+    stage_free(&r->stage);
     free(r->results->side);
     free(r->results);
 }
@@ -374,7 +344,7 @@ static void assert_revised_as_in_model(unsigned workers, uint32_t cut_rows,
     run_new(&r, workers, lines, INT64_MIN);
     run_events(&r, e, EVENTS, cut_rows);
     struct pipeline_status status;
-    run_end(&r, &status);
+    stage_end(&r.stage, LOG_FINISH, &status);
     assert_string_equal(status.error, "");
     assert_true(m->folded > 100);
     assert_int_equal(status.late_by[CONFIG_LATE_REVISE], m->folded);
@@ -427,7 +397,7 @@ static void assert_aside_as_in_model(unsigned workers, uint32_t cut_rows)
     run_new(&r, workers, "late: side\n    out_of_orderness: 2s", INT64_MIN);
     run_events(&r, e, EVENTS, cut_rows);
     struct pipeline_status status;
-    run_end(&r, &status);
+    stage_end(&r.stage, LOG_FINISH, &status);
     assert_string_equal(status.error, "");
     assert_true(m->n_side > 100);
     assert_int_equal(status.late_by[CONFIG_LATE_SIDE], m->n_side);
@@ -490,13 +460,13 @@ static void run_into_file(const char *path, const struct event *e, unsigned work
     run_new_with(&r, workers, "late: revise\n    allowed_lateness: 20s", INT64_MIN,
                  put_stored, &store);
     const struct table *const *table;
-    size_t n = pipeline_tables(r.pipeline, &table);
+    size_t n = pipeline_tables(r.stage.pipeline, &table);
     for (size_t i = 0; i < n; i++)
         assert_int_equal(store_table(store, table[i], &error), 0);
     assert_int_equal(store_start(store, &error), 0);
     run_events(&r, e, EVENTS, cut_rows);
     struct pipeline_status status;
-    run_end(&r, &status);
+    stage_end(&r.stage, LOG_FINISH, &status);
     assert_string_equal(status.error, "");
     store_free(store);
     run_free(&r);
@@ -605,7 +575,7 @@ static void results_of_an_earlier_run_are_not_revised(void **state)
         run_new(&r, 1, "late: revise\n    allowed_lateness: 1h", 25 * SECOND_US);
         run_events(&r, e, 5, rows);
         struct pipeline_status status;
-        run_end(&r, &status);
+        stage_end(&r.stage, LOG_FINISH, &status);
         assert_int_equal(status.late_by[CONFIG_LATE_DROP], 2);
         assert_int_equal(status.late_by[CONFIG_LATE_REVISE], 1);
         assert_int_equal(r.results->own[1][1].count, 0);
@@ -631,7 +601,7 @@ static void a_group_that_only_late_events_made_is_given_out(void **state)
     run_new(&r, 1, "late: revise\n    allowed_lateness: 10s", INT64_MIN);
     run_events(&r, e, 6, 1);
     struct pipeline_status status;
-    run_end(&r, &status);
+    stage_end(&r.stage, LOG_FINISH, &status);
     assert_int_equal(status.late_by[CONFIG_LATE_REVISE], 2);
     assert_int_equal(status.late_by[CONFIG_LATE_DROP], 1);
     assert_int_equal(r.results->own[0][0].count, 2);
@@ -677,16 +647,16 @@ static void many_groups_go_in_pieces_and_the_watermark_never_goes_back(void **st
     static const uint64_t rows[] = {0, N, 2 * N};
     for (int i = 0; i < 3; i++) { /* on time, passed, late */
         struct batch *b =
-            cut(r.config->stream[0].schema, i == 1 ? &next : e, i == 1 ? 1 : N);
-        assert_int_equal(append_wait(r.log, b), 0);
+            cut(r.stage.config->stream[0].schema, i == 1 ? &next : e, i == 1 ? 1 : N);
+        assert_int_equal(stage_append(&r.stage, b), 0);
         int64_t limit_us = clock_monotonic_us() + 60 * SECOND_US;
         do {
             sched_yield();
-            pipeline_status(r.pipeline, &status);
+            pipeline_status(r.stage.pipeline, &status);
         } while (status.position < (uint64_t)i + 1 && clock_monotonic_us() < limit_us);
         assert_int_equal(r.results->rows, rows[i]);
     }
-    run_end(&r, &status);
+    stage_end(&r.stage, LOG_FINISH, &status);
     assert_string_equal(status.error, "");
     assert_int_equal(status.revisions, N);
     assert_int_equal(r.results->rows, 2 * N + 1);
@@ -704,7 +674,7 @@ static void a_pipeline_may_fail_instead_of_dropping_rows_over_max_groups(void **
     struct run r;
     run_new(&r, 1, "max_groups: 4\n    over_max_groups: drop", INT64_MIN);
     run_events(&r, e, 10, 10);
-    run_end(&r, &status);
+    stage_end(&r.stage, LOG_FINISH, &status);
     assert_string_equal(status.error, "");
     assert_int_equal(status.over_groups, 2);
     assert_int_equal(status.events, 8);
@@ -712,7 +682,7 @@ static void a_pipeline_may_fail_instead_of_dropping_rows_over_max_groups(void **
 
     run_new(&r, 1, "max_groups: 4\n    over_max_groups: fail", INT64_MIN);
     run_events(&r, e, 10, 10);
-    run_end(&r, &status);
+    stage_end(&r.stage, LOG_FINISH, &status);
     assert_string_equal(
         status.error, "max_groups: 4 groups are open, and an event belongs to another "
                       "one; raise max_groups, or say 'over_max_groups: drop'");
@@ -722,7 +692,7 @@ static void a_pipeline_may_fail_instead_of_dropping_rows_over_max_groups(void **
 
     run_new(&r, 1, "max_groups: 5\n    over_max_groups: fail", INT64_MIN);
     run_events(&r, e, 10, 10);
-    run_end(&r, &status);
+    stage_end(&r.stage, LOG_FINISH, &status);
     assert_string_equal(status.error, "");
     assert_int_equal(status.events, 10);
     run_free(&r);

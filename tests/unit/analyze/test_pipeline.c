@@ -2,7 +2,8 @@
  *
  * A pipeline from its log to its rows, held against a model that goes row by row.
  */
-#include "analyze/pipeline.h"
+#include "fixture.h"
+
 #include "base/clock.h"
 #include "base/hash.h"
 
@@ -145,11 +146,7 @@ static const char config_text[] =
     "    where: %s\n";
 
 struct run {
-    struct config *config;
-    struct metrics *metrics;
-    struct plugins *plugins;
-    struct pipeline *pipeline;
-    struct log *log;
+    struct stage stage;
     struct results results;
 };
 
@@ -162,45 +159,16 @@ static struct run *run_new(unsigned workers, unsigned out_of_orderness_s,
     for (int i = 0; i < 8; i++)
         r->results.watermark_us[i] = INT64_MIN;
     char text[1024];
-    struct error error = {0};
-    int n =
-        snprintf(text, sizeof(text), config_text, workers, out_of_orderness_s, where);
-    if (config_parse("test.yaml", text, (size_t)n, &r->config, &error) < 0 ||
-        metrics_new(&r->metrics) < 0 || plugins_new(NULL, &r->plugins) < 0 ||
-        pipeline_new(r->config, &r->config->pipeline[0], r->plugins, r->metrics,
-                     &r->pipeline, &error) < 0)
-        fail_msg("%s", error.text);
-    const struct log_options options = {.name = "t",
-                                        .schema = r->config->stream[0].schema,
-                                        .queue_events = 100000,
-                                        .linger_us = 100};
-    assert_int_equal(log_new(&options, r->metrics, &r->log, &error), 0);
+    snprintf(text, sizeof(text), config_text, workers, out_of_orderness_s, where);
     const struct pipeline_sink sink = {.put = put_results, .ctx = &r->results};
-    assert_int_equal(pipeline_prepare(r->pipeline, &sink, INT64_MIN, &error), 0);
-    assert_int_equal(pipeline_start(r->pipeline, r->log, 0, false, &error), 0);
-    assert_int_equal(log_start(r->log, &error), 0);
+    stage_prepare(&r->stage, text, &sink, INT64_MIN);
+    stage_start(&r->stage, (struct log_options){.linger_us = 100});
     return r;
-}
-
-static int append_wait(struct log *l, struct batch *b)
-{
-    const struct request r = {.n = 1, .batch = &b};
-    return log_append_wait(l, &r);
-}
-
-static void run_end(struct run *r)
-{
-    log_close(r->log, LOG_FINISH, INT64_MAX);
-    pipeline_stop(r->pipeline);
 }
 
 static void run_free(struct run *r)
 {
-    log_free(r->log);
-    pipeline_unref(r->pipeline);
-    plugins_free(r->plugins);
-    metrics_free(r->metrics);
-    config_free(r->config);
+    stage_free(&r->stage);
     free(r);
 }
 
@@ -215,12 +183,11 @@ static void assert_same_as_model(unsigned workers, unsigned cut_rows, int jitter
         run_new(workers, out_of_orderness_s, positive_only ? "qty > 0" : "1");
     for (uint32_t i = 0; i < EVENTS; i += cut_rows) {
         uint32_t n = EVENTS - i < cut_rows ? EVENTS - i : cut_rows;
-        struct batch *b = cut(r->config->stream[0].schema, e + i, n);
-        assert_int_equal(append_wait(r->log, b), 0);
+        struct batch *b = cut(r->stage.config->stream[0].schema, e + i, n);
+        assert_int_equal(stage_append(&r->stage, b), 0);
     }
-    run_end(r);
     struct pipeline_status status;
-    pipeline_status(r->pipeline, &status);
+    stage_end(&r->stage, LOG_FINISH, &status);
     assert_string_equal(status.error, "");
     assert_int_equal(status.late, m->late);
     assert_int_equal(status.groups, 0);
@@ -263,11 +230,12 @@ static void a_sink_that_fails_stops_the_pipeline_with_a_text(void **state)
     make_events(e, 11, 3);
     struct run *r = run_new(1, 5, "1");
     r->results.fail = -EIO;
-    assert_int_equal(append_wait(r->log, cut(r->config->stream[0].schema, e, 1000)), 0);
-    assert_int_equal(append_wait(r->log, cut(r->config->stream[0].schema, e, 1000)), 0);
-    run_end(r);
+    assert_int_equal(
+        stage_append(&r->stage, cut(r->stage.config->stream[0].schema, e, 1000)), 0);
+    assert_int_equal(
+        stage_append(&r->stage, cut(r->stage.config->stream[0].schema, e, 1000)), 0);
     struct pipeline_status status;
-    pipeline_status(r->pipeline, &status);
+    stage_end(&r->stage, LOG_FINISH, &status);
     assert_non_null(strstr(status.error, "Input/output error"));
     run_free(r);
     free(e);
