@@ -11,26 +11,14 @@
 int recover_stream(struct weir *w, struct restore *r, size_t stream,
                    struct log_options *options, struct error *error)
 {
-    const struct config *c = w->config;
-    int err = restore_stream(r, c->stream[stream].name, &options->kept, error);
-    if (err == -ENOENT)
-        return 0;
-    if (err < 0)
+    struct journals_needs needs;
+    int err =
+        restore_needs(r, w->config, w->config->stream[stream].name, &needs, error);
+    if (err < 0 || !needs.known)
         return err;
-    options->position = options->least = options->kept;
-    for (size_t i = 0; i < c->n_pipelines; i++) {
-        uint64_t position;
-        if (c->pipeline[i].stream != stream)
-            continue;
-        err = restore_position(r, c->pipeline[i].name, c->stream[stream].name,
-                               &position, error);
-        if (err == -ENOENT)
-            continue;
-        if (err < 0)
-            return err;
-        options->position = position > options->position ? position : options->position;
-        options->least = position < options->least ? position : options->least;
-    }
+    options->kept = needs.kept;
+    options->least = needs.least;
+    options->position = needs.most;
     return 0;
 }
 

@@ -100,15 +100,22 @@ void journals_release(struct journals *j)
 
 /* ---- What the database needs ------------------------------------------------------------------ */
 
-static int look_at_pipeline(sqlite3 *db, const char *pipeline, struct journals_needs *n,
-                            struct error *error)
+/* A checkpoint says how far the pipeline is with the stream that it read then. */
+static int look_at_pipeline(sqlite3 *db, const char *pipeline, const char *stream,
+                            struct journals_needs *n, struct error *error)
 {
-    sqlite3_int64 value;
-    int err = db_int(db, "SELECT position FROM weir_checkpoints WHERE pipeline = ?",
-                     pipeline, &value, error);
+    static const char sql[] =
+        "SELECT position FROM weir_checkpoints WHERE pipeline = ? AND stream = ?";
+    DB_STATEMENT s = NULL;
+    int err = db_prepare(db, sql, 0, &s, error);
     if (err)
-        return err == -ENOENT ? 0 : err;
-    uint64_t position = (uint64_t)value;
+        return err;
+    sqlite3_bind_text(s, 1, pipeline, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 2, stream, -1, SQLITE_STATIC);
+    int code = sqlite3_step(s);
+    if (code != SQLITE_ROW)
+        return code == SQLITE_DONE ? 0 : db_error(db, error);
+    uint64_t position = (uint64_t)sqlite3_column_int64(s, 0);
     n->least = position < n->least ? position : n->least;
     n->most = position > n->most ? position : n->most;
     return 0;
@@ -128,12 +135,12 @@ int journals_needs(sqlite3 *db, const struct config *config, const char *stream,
                  &position, error);
     if (err)
         return err == -ENOENT ? 0 : err;
-    n.least = n.most = (uint64_t)position;
+    n.kept = n.least = n.most = (uint64_t)position;
     for (size_t i = 0; config && i < config->n_pipelines; i++) {
         const struct config_pipeline *p = &config->pipeline[i];
         err = strcmp(config->stream[p->stream].name, stream)
                   ? 0
-                  : look_at_pipeline(db, p->name, &n, error);
+                  : look_at_pipeline(db, p->name, stream, &n, error);
         if (err)
             return err;
     }

@@ -27,10 +27,11 @@ struct journals {
 int journals_hold(const char *folder, struct journals *ret, struct error *error);
 void journals_release(struct journals *j);
 
-/* How far the database is with a stream: as recover.h, the keys of its requests and the checkpoints of
- * those pipelines that the configuration feeds with it. */
+/* How far the database is with a stream: the keys of its requests, and the checkpoints of those pipelines that
+ * the configuration feeds with it. */
 struct journals_needs {
     bool known;     /* the stream is; otherwise the numbers are 0 */
+    uint64_t kept;  /* keys of requests are there up to this entry */
     uint64_t least; /* entries up to here are not needed any more */
     uint64_t most;  /* of the last one that the database has seen */
 };

@@ -63,20 +63,10 @@ int restore_stream(struct restore *r, const char *stream, uint64_t *ret_position
     return err;
 }
 
-int restore_position(struct restore *r, const char *pipeline, const char *stream,
-                     uint64_t *ret, struct error *error)
+int restore_needs(struct restore *r, const struct config *config, const char *stream,
+                  struct journals_needs *ret, struct error *error)
 {
-    DB_STATEMENT s = NULL;
-    int err = restore_prepare(
-        r, "SELECT position FROM weir_checkpoints WHERE pipeline = ?1 AND stream = ?2",
-        pipeline, &s, error);
-    if (err)
-        return err;
-    sqlite3_bind_text(s, 2, stream, -1, SQLITE_STATIC);
-    err = restore_step(r, s, error);
-    if (err > 0)
-        *ret = (uint64_t)sqlite3_column_int64(s, 0);
-    return err > 0 ? 0 : err ? err : -ENOENT;
+    return journals_needs(r->db, config, stream, ret, error);
 }
 
 int restore_watermark(struct restore *r, const char *pipeline, int64_t *ret_us,

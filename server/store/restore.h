@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "batch/request.h"
+#include "store/journals.h"
 
 struct restore;
 
@@ -18,6 +19,9 @@ void restore_close(struct restore *r); /* takes NULL */
 /* Up to where the keys of the stream are in the file. -ENOENT: the file does not know the stream. */
 int restore_stream(struct restore *r, const char *stream, uint64_t *ret_position,
                    struct error *error);
+/* How far it is with the stream and its pipelines; see journals_needs. */
+int restore_needs(struct restore *r, const struct config *config, const char *stream,
+                  struct journals_needs *ret, struct error *error);
 /* Keys taken at or after since_us, oldest first. Stops with what call returns below 0. */
 int restore_keys(struct restore *r, const char *stream, int64_t since_us,
                  int (*call)(void *ctx, const struct request_key *key,
@@ -42,9 +46,5 @@ int restore_checkpoint(struct restore *r, const char *pipeline, const char *stre
 int restore_states(struct restore *r, const char *pipeline,
                    int (*call)(void *ctx, const char *data, size_t size), void *ctx,
                    struct error *error);
-
-/* Position of its checkpoint alone; -ENOENT: none. */
-int restore_position(struct restore *r, const char *pipeline, const char *stream,
-                     uint64_t *ret, struct error *error);
 
 #endif

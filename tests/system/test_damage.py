@@ -305,6 +305,23 @@ class Damage(unittest.TestCase):
         server.start()
         server.stop()
 
+    def test_a_pipeline_that_reads_another_stream_now_needs_nothing_of_it(self):
+        server = self.filled(config=CONFIG.replace('{x: int}', '{request: int}'))
+        server.start()
+        server.stop()  # its checkpoint is at the end of the other stream
+        server.start()
+        for x in range(REQUESTS // 2):
+            server.post_ok('other', [{'request': x}])
+        server.kill()
+        with open(server.path, encoding='utf-8') as file:
+            config = file.read()
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write(config.replace('from: events', 'from: other'))
+        done = self.check(server)
+        self.assertEqual((done.returncode, done.stderr), (0, ''), done.stdout)
+        server.start()  # as the server sees it
+        server.stop()
+
     def test_check_finds_entries_that_are_missing(self):
         server = self.filled(pad=50000)
         os.remove(files.segments(server.database + '.journal/events')[0])

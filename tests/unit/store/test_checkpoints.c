@@ -292,7 +292,6 @@ static void what_was_stored_is_restored(void **state)
     struct restore_checkpoint c;
     struct error error = {""};
     char text[256] = "";
-    uint64_t position;
     put_part(s, "p", (struct part){1, 10, 0, 2, true, "0=a 9=b"});
     put_part(s, "p", (struct part){1, 10, 1, 2, true, "0=c"});
     put_part(s, "q", (struct part){1, 17, 0, 1, true, "0=other"});
@@ -307,10 +306,7 @@ static void what_was_stored_is_restored(void **state)
     restore_checkpoint_free(&c);
     assert_int_equal(restore_states(r, "p", note_block, text, &error), 0);
     assert_string_equal(text, "a,b,c,");
-    assert_int_equal(restore_position(r, "q", "s", &position, &error), 0);
-    assert_int_equal(position, 17);
     /* Positions are those of the stream that it read then. */
-    assert_int_equal(restore_position(r, "q", "t", &position, &error), -ENOENT);
     assert_int_equal(restore_checkpoint(r, "q", "t", &c, &error), -ENOENT);
     assert_int_equal(restore_checkpoint(r, "r", "s", &c, &error), -ENOENT);
     restore_close(r);
@@ -411,6 +407,52 @@ static void keys_are_bounded_by_age_and_number(void **state)
     restore_close(r);
 }
 
+/* ---- Both -------------------------------------------------------------------------------------- */
+
+/* What the journal of the stream is needed for, with pipelines p and q that read such streams. */
+static struct journals_needs needs_of(const char *stream, const char *q_reads)
+{
+    struct config *config;
+    struct restore *r;
+    struct journals_needs needs;
+    struct error error = {""};
+    char text[512];
+    int n = snprintf(text, sizeof(text),
+                     "streams:\n"
+                     "  s: {time: arrival, fields: {x: int}}\n"
+                     "  t: {time: arrival, fields: {x: int}}\n"
+                     "pipelines:\n"
+                     "  p: {from: s, window: {tumbling: 1s}, analyzers: [count]}\n"
+                     "  q: {from: %s, window: {tumbling: 1s}, analyzers: [count]}\n",
+                     q_reads);
+    if (config_parse("test.yaml", text, (size_t)n, &config, &error) ||
+        restore_open(shell_path("weir.db"), &r, &error) ||
+        restore_needs(r, config, stream, &needs, &error))
+        fail_msg("%s", error.text);
+    restore_close(r);
+    config_free(config);
+    return needs;
+}
+
+static void pipelines_need_the_stream_that_they_read_then_and_read_now(void **state)
+{
+    (void)state;
+    struct store *s = open_store();
+    put_part(s, "p", (struct part){1, 10, 0, 1, true, ""});
+    put_part(s, "q", (struct part){1, 17, 0, 1, true, ""});
+    assert_int_equal(store_put_stream(s, keys_of("s", 12, 0, 3)), 0);
+    assert_int_equal(store_put_stream(s, keys_of("t", 5, 0, 3)), 0);
+    assert_int_equal(store_flush(s), 0);
+    struct journals_needs n = needs_of("s", "s");
+    assert_true(n.known && n.kept == 12 && n.least == 10 && n.most == 17);
+    n = needs_of("s", "t"); /* q reads t now, and has seen nothing of it */
+    assert_true(n.known && n.kept == 12 && n.least == 10 && n.most == 12);
+    n = needs_of("t", "t");
+    assert_true(n.known && n.kept == 5 && n.least == 5 && n.most == 5);
+    assert_false(needs_of("none", "t").known);
+    store_free(s);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, shell_setup, shell_teardown)
@@ -422,6 +464,7 @@ int main(void)
         TEST(what_is_left_of_a_failed_pipeline_holds_nobody_up),
         TEST(a_transaction_that_fails_is_made_again_as_a_whole),
         TEST(what_was_stored_is_restored),
+        TEST(pipelines_need_the_stream_that_they_read_then_and_read_now),
         TEST(keys_are_bounded_by_age_and_number),
     };
     return cmocka_run_group_tests_name("checkpoints", tests, NULL, NULL);
