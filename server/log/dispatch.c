@@ -181,8 +181,6 @@ static void hand_on(struct log *l, struct log_entry *e)
     if (e->position)
         atomic_store_explicit(&l->handed_on, e->position, memory_order_relaxed);
     intake_release(l->intake, e);
-    atomic_store_explicit(&l->queued_rows, intake_rows(l->intake),
-                          memory_order_relaxed);
     log_entry_unref(e);
 }
 

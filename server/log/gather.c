@@ -35,30 +35,19 @@ static int frame_room(struct frame *f, size_t more)
         return 0;
     size_t room = 2 * f->room + more + 64;
     struct log_entry **entry = realloc(f->entry, room * sizeof(*entry));
-    if (entry)
-        f->entry = entry;
-    bool *asks = realloc(f->asks, room * sizeof(*asks));
-    if (asks)
-        f->asks = asks;
-    if (!entry || !asks)
+    if (!entry)
         return -ENOMEM;
+    f->entry = entry;
     f->room = room;
     return 0;
 }
 
-/* There is room for it. */
-static void frame_put(struct frame *f, struct log_entry *e, bool asks)
-{
-    f->asks[f->n] = asks;
-    f->entry[f->n++] = e;
-}
-
 /* Small batches of one source are copied together; large ones go on as they are. */
-static void frame_put_batch(struct frame *f, struct log_entry *e, bool asks)
+static void frame_put_batch(struct frame *f, struct log_entry *e)
 {
     struct batch *b = e->batch;
     struct log_entry *last = f->open ? f->entry[f->n - 1] : NULL;
-    if (last && last->source == e->source && f->asks[f->n - 1] == asks &&
+    if (last && last->source == e->source && last->asks == e->asks &&
         b->n_rows < LOG_GATHER_ROWS && batch_append(last->batch, b) == 0) {
         last->held_rows += e->held_rows;
         last->held_bytes += e->held_bytes;
@@ -66,7 +55,7 @@ static void frame_put_batch(struct frame *f, struct log_entry *e, bool asks)
         log_entry_unref(e);
         return;
     }
-    frame_put(f, e, asks);
+    f->entry[f->n++] = e;
     f->open = b->n_rows < LOG_GATHER_ROWS;
     f->due = f->due || !f->open;
 }
@@ -85,10 +74,9 @@ static void frame_add(struct log *l, struct intake_item *item)
     f->due = f->due || item->asks || f->rows >= GATHER_MAX;
     f->asking += item->asks;
     for (size_t i = 0; i < item->n; i++) {
-        frame_put_batch(f, item->entry[i], item->asks);
+        frame_put_batch(f, item->entry[i]);
         item->entry[i] = NULL;
     }
-    item->own = item->n > 0;
     if (f->n) /* of a request without rows: the entry before it */
         item->last = f->n - 1;
 }
@@ -131,7 +119,7 @@ static int encode_keys(struct log *l, int64_t taken_us)
 {
     int r = 0;
     for (struct intake_item *i = l->frame.items; r == 0 && i; i = i->next) {
-        if (!i->key || !i->own)
+        if (!i->key || !i->n)
             continue;
         i->key->answer.position = l->position + 1 + i->last;
         r = entry_write_key(l->journal, i->key, taken_us);
@@ -197,7 +185,7 @@ static void tell_all(struct log *l, int64_t now_us)
     struct frame *f = &l->frame;
     for (struct intake_item *i = f->items; i; i = i->next) {
         uint64_t position = l->position + (i->last == SIZE_MAX ? 0 : 1 + i->last);
-        if (i->key && i->own) {
+        if (i->key && i->n) {
             i->key->answer.position = position;
             idempotency_complete(l->idempotency, i->key, now_us);
         }
@@ -232,13 +220,12 @@ static void shed_entries(struct log *l, size_t *new_index)
     size_t n = 0;
     for (size_t i = 0; i < f->n; i++) {
         new_index[i] = n;
-        if (f->asks[i]) {
+        if (f->entry[i]->asks) {
             intake_release(l->intake, f->entry[i]);
             log_entry_unref(f->entry[i]);
             continue;
         }
-        f->entry[n] = f->entry[i];
-        f->asks[n++] = false;
+        f->entry[n++] = f->entry[i];
     }
     new_index[f->n] = n;
     f->n = n;
@@ -273,7 +260,7 @@ static void frame_shed(struct log *l, int why)
     f->rows = 0;
     while (*link) {
         struct intake_item *i = *link;
-        if (i->asks && i->own) {
+        if (i->asks && i->n) {
             *link = i->next;
             refuse_item(l, i, why);
             continue;
@@ -347,7 +334,7 @@ static void add_mark(void *ctx, enum log_kind kind, uint32_t source, int64_t tim
         log_entry_unref(e);
         return;
     }
-    frame_put(f, e, false);
+    f->entry[f->n++] = e;
     f->open = false;
     f->due = true;
 }
@@ -393,10 +380,9 @@ static int64_t frame_until(const struct log *l, int64_t tick_us)
 static void take_until(struct log *l, int64_t until_us, bool *ret_closed)
 {
     struct frame *f = &l->frame;
+    uint64_t rows_wanted = f->items && f->rows < GATHER_MAX ? GATHER_MAX - f->rows : 0;
     struct intake_item *list =
-        intake_take(l->intake, f->items ? INTAKE_GATHER : INTAKE_WAIT,
-                    f->rows < GATHER_MAX ? GATHER_MAX - f->rows : 0, FRAME_BYTES,
-                    until_us, ret_closed);
+        intake_take(l->intake, rows_wanted, FRAME_BYTES, until_us, ret_closed);
     for (struct intake_item *next; list; list = next) {
         next = list->next;
         frame_add(l, list);

@@ -27,7 +27,6 @@ struct intake {
     size_t bytes;
     uint64_t rows_here; /* of items that are not taken */
     size_t asking;      /* items not taken that somebody waits for */
-    enum intake_patience patience;
     uint64_t rows_wanted;
     bool sleeping; /* the log's thread waits */
     bool open, closed;
@@ -153,6 +152,7 @@ static int item_entry(struct intake_item *item, struct batch *b)
         return r;
     e->batch = b;
     e->source = item->source;
+    e->asks = item->asks;
     item->entry[item->n++] = e;
     e->held_rows = b->n_rows;
     e->held_bytes = batch_memory(b);
@@ -204,8 +204,7 @@ static int refusal(struct intake *k, const struct intake_item *item)
 /* With the lock held: is what there is worth waking the log's thread for? */
 static bool enough(const struct intake *k)
 {
-    return k->first &&
-           (k->patience == INTAKE_WAIT || k->asking || k->rows_here >= k->rows_wanted);
+    return k->first && (k->asking || k->rows_here >= k->rows_wanted);
 }
 
 /* With the lock held. */
@@ -322,14 +321,12 @@ static struct intake_item *cut(struct intake *k, size_t bytes)
     return list;
 }
 
-struct intake_item *intake_take(struct intake *k, enum intake_patience patience,
-                                uint64_t rows_wanted, size_t bytes, int64_t until_us,
-                                bool *ret_closed)
+struct intake_item *intake_take(struct intake *k, uint64_t rows_wanted, size_t bytes,
+                                int64_t until_us, bool *ret_closed)
 {
     struct timespec t = {.tv_sec = until_us / SECOND_US,
                          .tv_nsec = until_us % SECOND_US * 1000};
     pthread_mutex_lock(&k->lock);
-    k->patience = patience;
     k->rows_wanted = rows_wanted;
     while (!enough(k) && !k->closed && clock_monotonic_us() < until_us) {
         k->sleeping = true;

@@ -30,7 +30,6 @@ struct intake_item {
     size_t
         last; /* the log's: index in the frame of its last entry, or the last one before
                   * it; SIZE_MAX: there is none */
-    bool own; /* the log's: that entry has rows of its own */
     size_t n;
     struct log_entry *entry
         []; /* one a batch, with the room it takes; NULL: somebody else has it by now */
@@ -59,17 +58,10 @@ void intake_cancel(struct intake *k, struct ticket *t);
 
 /* ---- The log's thread ---- */
 
-/* How long the log can wait with what it has. */
-enum intake_patience {
-    INTAKE_WAIT,   /* for anything that comes */
-    INTAKE_GATHER, /* until `rows_wanted` rows are there, or somebody asks */
-};
-
-/* Takes requests up to about `bytes` bytes, at least one; NULL: nothing came until until_us
- * (clock_monotonic_us). *ret_closed: nothing more will come (of what is not in it yet). */
-struct intake_item *intake_take(struct intake *k, enum intake_patience patience,
-                                uint64_t rows_wanted, size_t bytes, int64_t until_us,
-                                bool *ret_closed);
+/* Takes requests up to about `bytes` bytes, at least one, once there are rows_wanted rows or somebody asks;
+ * rows_wanted 0: once anything is there. NULL: nothing came until until_us (clock_monotonic_us). *ret_closed: nothing more will come (of what is not in it yet). */
+struct intake_item *intake_take(struct intake *k, uint64_t rows_wanted, size_t bytes,
+                                int64_t until_us, bool *ret_closed);
 
 /* Calls the ticket, if there still is one. */
 void intake_tell(struct intake *k, struct intake_item *item, int result,
@@ -92,7 +84,7 @@ void intake_refuse(struct intake *k, int result, int64_t until_us);
 void intake_heard(struct intake *k, void (*heard)(void *ctx, uint32_t source),
                   void *ctx);
 
-/* Rows that wait. */
+/* Rows that the pipelines do not have yet. */
 uint64_t intake_rows(struct intake *k);
 
 #endif

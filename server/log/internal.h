@@ -42,7 +42,6 @@ struct key_list {
 /* What is written to the journal at once, in order. */
 struct frame {
     struct log_entry **entry; /* without positions yet */
-    bool *asks; /* of each entry: somebody waits to hear that it is durable */
     size_t n, room;
     bool open; /* the last entry takes more rows */
     struct intake_item *items, **last;
@@ -87,7 +86,7 @@ struct log {
     bool schema_written;      /* since the start: the last one before may be another */
     uint32_t sources_written; /* names below this number are in the journal */
     _Atomic bool no_room; /* the journal cannot be written for want of room; relaxed */
-    enum log_end end;     /* set before `closing` */
+    enum log_end end;     /* set before the intake is closed */
 
     /* The dispatch thread's, once it runs; changed with the lock held. */
     pthread_t dispatcher;
@@ -108,7 +107,7 @@ struct log {
     _Atomic bool leaving; /* nothing more is handed on; relaxed: soon enough */
     struct error error;
 
-    _Atomic uint64_t queued_rows, batches, batch_rows, replayed; /* metrics */
+    _Atomic uint64_t batches, batch_rows, replayed; /* metrics */
 };
 
 /* line.c */
@@ -131,7 +130,7 @@ void line_close(struct line *l);
 void gather_ready(struct log *l); /* from now on requests are taken */
 void *gather_run(void *log);
 int gather_begin_segment(void *log, struct journal *j); /* for the journal */
-/* replay.c: hands on what the journal has behind `after`, to the dispatch thread's queue. -EBADMSG, -EIO. */
+/* replay.c: what the journal has that not all sinks know, to the line. -EBADMSG, -EIO. */
 int replay_journal(struct log *l, struct error *error);
 /* Calls entry(ctx, e) for the entries with positions in (after, up_to]. */
 int replay_range(struct log *l, uint64_t after, uint64_t up_to,

@@ -287,28 +287,30 @@ uint64_t log_end(const struct log *l)
 
 /* ---- Making and ending ------------------------------------------------------------------------ */
 
+static double read_rows(void *intake)
+{
+    return (double)intake_rows(intake);
+}
+
 static int add_metrics(struct log *l, struct metrics *m)
 {
     const struct {
-        enum metric_kind kind;
         const char *name, *help;
         const _Atomic uint64_t *value;
     } all[] = {
-        {METRIC_GAUGE, "weir_log_queue_events", "Events that wait for the log thread.",
-         &l->queued_rows},
-        {METRIC_COUNTER, "weir_log_batches_total", "Batches handed to pipelines.",
-         &l->batches},
-        {METRIC_COUNTER, "weir_log_events_total", "Events handed to pipelines.",
-         &l->batch_rows},
-        {METRIC_COUNTER, "weir_log_replayed_events_total",
+        {"weir_log_batches_total", "Batches handed to pipelines.", &l->batches},
+        {"weir_log_events_total", "Events handed to pipelines.", &l->batch_rows},
+        {"weir_log_replayed_events_total",
          "Events read from the journal again at start.", &l->replayed},
     };
     char labels[128];
     snprintf(labels, sizeof(labels), "stream=\"%s\"", l->name);
-    int r = 0;
+    int r = metrics_add_call(m, METRIC_GAUGE, "weir_log_queue_events",
+                             "Events that the pipelines do not have yet.", labels,
+                             read_rows, l->intake);
     for (size_t i = 0; r == 0 && i < sizeof(all) / sizeof(all[0]); i++)
-        r = metrics_add(m, all[i].kind, all[i].name, all[i].help, labels, all[i].value,
-                        1);
+        r = metrics_add(m, METRIC_COUNTER, all[i].name, all[i].help, labels,
+                        all[i].value, 1);
     return r;
 }
 
@@ -509,7 +511,6 @@ void log_free(struct log *l)
     free(l->dictionary);
     free(l->subscriber);
     free(l->frame.entry);
-    free(l->frame.asks);
     pthread_mutex_destroy(&l->subscribers_lock);
     pthread_mutex_destroy(&l->names_lock);
     free(l->name);

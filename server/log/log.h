@@ -60,6 +60,7 @@ struct log_entry {
     uint64_t held_rows;
     size_t held_bytes;
     uint32_t held_requests;
+    bool asks; /* somebody waits to hear that it is durable */
 };
 void log_entry_unref(struct log_entry *e);
 

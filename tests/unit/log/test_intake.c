@@ -75,7 +75,7 @@ static int append(struct fixture *f, uint32_t source, uint32_t batches,
 
 static struct intake_item *take(struct fixture *f, bool *ret_closed)
 {
-    return intake_take(f->intake, INTAKE_WAIT, 0, BYTES_MAX, 0, ret_closed);
+    return intake_take(f->intake, 0, BYTES_MAX, 0, ret_closed);
 }
 
 /* As the log's thread does with what has gone its way. */
