@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/logger.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -414,12 +415,11 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
 int worker_start(struct worker *w, struct error *error)
 {
     w->groups.max_open = share_of_groups(w->pipeline->config);
-    int r = pthread_create(&w->thread, NULL, worker_thread, w);
-    if (r)
-        return error_set(error, -r, "cannot start a thread: %s", strerror(r));
     char name[16];
     snprintf(name, sizeof(name), "w%u %.11s", w->index, w->pipeline->config->name);
-    pthread_setname_np(w->thread, name);
+    int r = thread_start(&w->thread, name, worker_thread, w);
+    if (r)
+        return error_set(error, r, "cannot start a thread: %s", strerror(-r));
     w->running = true;
     return 0;
 }

@@ -49,6 +49,25 @@ static int64_t floor_div(int64_t a, int64_t b)
 /* Years are counted from March, so that the leap day is the last of its year; then the
  * months have 31 30 31 30 31 | 31 30 31 30 31 | 31 28 days, and 153 days a block of
  * five gives the line (153 m + 2) / 5 through their beginnings. */
+int clock_cond_init(pthread_cond_t *c)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    int err = pthread_cond_init(c, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+    return -err;
+}
+
+int clock_cond_wait(pthread_cond_t *c, pthread_mutex_t *lock, int64_t until_us)
+{
+    if (until_us == INT64_MAX)
+        return pthread_cond_wait(c, lock);
+    int64_t us = until_us > 0 ? until_us : 0;
+    struct timespec t = {.tv_sec = us / SECOND_US, .tv_nsec = us % SECOND_US * 1000};
+    return pthread_cond_timedwait(c, lock, &t);
+}
+
 int64_t clock_days_from_civil(int64_t year, unsigned month, unsigned day)
 {
     int64_t from_march = month > 2 ? month - 3 : month + 9;

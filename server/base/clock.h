@@ -6,6 +6,7 @@
 #ifndef WEIR_BASE_CLOCK_H
 #define WEIR_BASE_CLOCK_H
 
+#include <pthread.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,6 +17,11 @@ int64_t clock_now_us(void);       /* wall clock */
 int64_t clock_monotonic_us(void); /* for time-outs; never goes back */
 int64_t clock_monotonic_ns(void);
 int64_t clock_thread_cpu_ns(void); /* CPU time of the calling thread */
+
+/* A condition that clock_cond_wait can wait for. 0 or -errno. */
+int clock_cond_init(pthread_cond_t *c);
+/* Until until_us (clock_monotonic_us; INT64_MAX: for ever). 0: woken; ETIMEDOUT. */
+int clock_cond_wait(pthread_cond_t *c, pthread_mutex_t *lock, int64_t until_us);
 
 /* Start of the window that `us` lies in. Windows of size_us begin at its multiples plus offset_us; `us`
  * may be close to the ends of int64. */

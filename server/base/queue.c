@@ -4,10 +4,11 @@
  */
 #include "base/queue.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 struct queue {
     pthread_mutex_t lock; /* protects all that follows */
@@ -24,13 +25,9 @@ int queue_new(size_t length, struct queue **ret)
     struct queue *q = calloc(1, sizeof *q + length * sizeof(void *));
     if (!q)
         return -ENOMEM;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&q->lock, NULL);
-    pthread_cond_init(&q->not_empty, &monotonic);
-    pthread_cond_init(&q->not_full, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_cond_init(&q->not_empty);
+    clock_cond_init(&q->not_full);
     q->room = length;
     *ret = q;
     return 0;
@@ -75,28 +72,13 @@ bool queue_try_push(struct queue *q, void *item)
     return done;
 }
 
-/* With the lock held. False: the deadline has passed. */
-static bool queue_wait(struct queue *q, int64_t deadline_us)
-{
-    if (deadline_us == INT64_MAX)
-        return pthread_cond_wait(&q->not_empty, &q->lock) == 0;
-    if (deadline_us < 0)
-        deadline_us = 0;
-    struct timespec until = {
-        .tv_sec = deadline_us / 1000000,
-        .tv_nsec = deadline_us % 1000000 * 1000,
-    };
-    return pthread_cond_timedwait(&q->not_empty, &q->lock, &until) == 0;
-}
-
 void *queue_pop(struct queue *q, int64_t deadline_us)
 {
     void *item = NULL;
     pthread_mutex_lock(&q->lock);
-    while (q->n == 0 && !q->closed) {
-        if (!queue_wait(q, deadline_us))
-            break;
-    }
+    while (q->n == 0 && !q->closed &&
+           clock_cond_wait(&q->not_empty, &q->lock, deadline_us) == 0)
+        ;
     if (q->n > 0) {
         item = q->item[q->first];
         q->first = q->first + 1 < q->room ? q->first + 1 : 0;

@@ -79,11 +79,7 @@ int http_new(const struct http_options *options, struct metrics *metrics,
     s->idle_timeout_s =
         (unsigned)((s->options.idle_timeout_us + SECOND_US - 1) / SECOND_US);
     pthread_mutex_init(&s->idle_lock, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&s->idle, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_cond_init(&s->idle);
     int rc = accept_new(&s->acceptor);
     if (!rc)
         rc = pause_new(&s->pauses);
@@ -195,12 +191,10 @@ int http_start(struct http_server *s, struct error *error)
 /* Waits until no request is under way. False: the time is over. */
 static bool http_wait_idle(struct http_server *s, int64_t deadline_us)
 {
-    struct timespec t = {.tv_sec = deadline_us / SECOND_US,
-                         .tv_nsec = deadline_us % SECOND_US * 1000};
     int rc = 0;
     pthread_mutex_lock(&s->idle_lock);
     while (atomic_load(&s->active) > 0 && rc == 0)
-        rc = pthread_cond_timedwait(&s->idle, &s->idle_lock, &t);
+        rc = clock_cond_wait(&s->idle, &s->idle_lock, deadline_us);
     pthread_mutex_unlock(&s->idle_lock);
     return rc == 0;
 }

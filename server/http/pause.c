@@ -22,13 +22,9 @@
 
 int pause_new(struct http_pauses *p)
 {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    int rc = pthread_cond_init(&p->changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    int rc = clock_cond_init(&p->changed);
     if (rc)
-        return -rc;
+        return rc;
     pthread_mutex_init(&p->lock, NULL);
     p->wake_us = INT64_MAX;
     return 0;
@@ -214,13 +210,7 @@ static void *pause_run(void *arg)
         }
         if (p->connections && look_us < p->wake_us)
             p->wake_us = look_us;
-        if (p->wake_us == INT64_MAX) {
-            pthread_cond_wait(&p->changed, &p->lock);
-            continue;
-        }
-        struct timespec t = {.tv_sec = p->wake_us / SECOND_US,
-                             .tv_nsec = p->wake_us % SECOND_US * 1000};
-        pthread_cond_timedwait(&p->changed, &p->lock, &t);
+        clock_cond_wait(&p->changed, &p->lock, p->wake_us);
     }
     pthread_mutex_unlock(&p->lock);
     return NULL;

@@ -4,11 +4,11 @@
  * ever overwrites blocks that the file system has long known. It goes no faster than commits do: the
  * spare is ready when the segment is nearly full, and commits in between hardly wait for it.
  */
+#include "base/thread.h"
 #include "journal/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -146,25 +146,13 @@ static void *prepare_run(void *journal)
     return NULL;
 }
 
-static bool start(struct journal *j)
-{
-    sigset_t all, old;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old);
-    bool started = !pthread_create(&j->thread, NULL, prepare_run, j);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    if (started)
-        pthread_setname_np(j->thread, "journal");
-    return started;
-}
-
 /* Most journals never fill half a segment, and need no thread. */
 void prepare_look(struct journal *j)
 {
     if (!j->preparing && !is_due(j))
         return;
     if (!j->started)
-        j->started = start(j);
+        j->started = !thread_start(&j->thread, "journal", prepare_run, j);
     if (j->started)
         pthread_cond_signal(&j->changed);
     else

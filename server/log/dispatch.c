@@ -13,7 +13,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
@@ -363,9 +362,6 @@ static void refuse_call(struct log_entry *e)
 void *dispatch_run(void *log)
 {
     struct log *l = log;
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, NULL);
     l->checkpoints.asked = position_of(l);
     l->checkpoints.next_us = clock_monotonic_us() + l->options.checkpoint_interval_us;
     for (bool end = false;;) {

@@ -12,7 +12,6 @@
 #include "log/internal.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -467,9 +466,6 @@ void *gather_run(void *log)
 {
     struct log *l = log;
     struct error error = {0};
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, NULL);
     int r = l->journal ? replay_journal(l, &error) : 0;
     if (r < 0 && r != -ESHUTDOWN)
         fail(l, &error);

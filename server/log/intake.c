@@ -46,13 +46,9 @@ int intake_new(uint64_t rows_max, size_t bytes_max, struct idempotency *keys,
     k->bytes_max = bytes_max;
     k->keys = keys;
     k->last = &k->first;
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&k->lock, NULL);
-    pthread_cond_init(&k->work, &monotonic);
-    pthread_cond_init(&k->room, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_cond_init(&k->work);
+    clock_cond_init(&k->room);
     *ret = k;
     return 0;
 }
@@ -225,17 +221,6 @@ static void put(struct intake *k, struct intake_item *item)
         pthread_cond_signal(&k->work);
 }
 
-static void wait_for_room(struct intake *k, int r)
-{
-    if (r == -EAGAIN) {
-        pthread_cond_wait(&k->room, &k->lock);
-        return;
-    }
-    struct timespec t = {.tv_sec = k->refused_until_us / SECOND_US,
-                         .tv_nsec = k->refused_until_us % SECOND_US * 1000};
-    pthread_cond_timedwait(&k->room, &k->lock, &t);
-}
-
 int intake_append(struct intake *k, const struct request *r, bool wait)
 {
     if (!r->n && !r->ticket && !r->key)
@@ -246,7 +231,8 @@ int intake_append(struct intake *k, const struct request *r, bool wait)
     pthread_mutex_lock(&k->lock);
     int err = refusal(k, item);
     while (wait && (err == -EAGAIN || err == -ENOSPC || err == -EDQUOT)) {
-        wait_for_room(k, err);
+        clock_cond_wait(&k->room, &k->lock,
+                        err == -EAGAIN ? INT64_MAX : k->refused_until_us);
         err = refusal(k, item);
     }
     if (!err && item->key && !item->asks) { /* before the log's thread can see it */
@@ -324,13 +310,11 @@ static struct intake_item *cut(struct intake *k, size_t bytes)
 struct intake_item *intake_take(struct intake *k, uint64_t rows_wanted, size_t bytes,
                                 int64_t until_us, bool *ret_closed)
 {
-    struct timespec t = {.tv_sec = until_us / SECOND_US,
-                         .tv_nsec = until_us % SECOND_US * 1000};
     pthread_mutex_lock(&k->lock);
     k->rows_wanted = rows_wanted;
     while (!enough(k) && !k->closed && clock_monotonic_us() < until_us) {
         k->sleeping = true;
-        int r = pthread_cond_timedwait(&k->work, &k->lock, &t);
+        int r = clock_cond_wait(&k->work, &k->lock, until_us);
         k->sleeping = false;
         if (r == ETIMEDOUT)
             break;

@@ -2,19 +2,13 @@
 #include "base/clock.h"
 #include "log/internal.h"
 
-#include <time.h>
-
 #define LINE_MAX 8u /* of up to 64k rows each */
 
 void line_setup(struct line *l)
 {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
     pthread_mutex_init(&l->lock, NULL);
-    pthread_cond_init(&l->arrived, &monotonic);
+    clock_cond_init(&l->arrived);
     pthread_cond_init(&l->room, NULL);
-    pthread_condattr_destroy(&monotonic);
     l->last = &l->first;
 }
 
@@ -48,21 +42,11 @@ bool line_push(struct line *l, struct log_entry *e, bool bounded)
     return taken;
 }
 
-static void wait_until(struct line *l, int64_t deadline_us)
-{
-    const struct timespec t = {.tv_sec = deadline_us / SECOND_US,
-                               .tv_nsec = deadline_us % SECOND_US * 1000};
-    if (deadline_us == INT64_MAX)
-        pthread_cond_wait(&l->arrived, &l->lock);
-    else
-        pthread_cond_timedwait(&l->arrived, &l->lock, &t);
-}
-
 /* With the lock held. */
 static void wait_for_first(struct line *l, int64_t deadline_us)
 {
     while (!l->first && !l->closed && clock_monotonic_us() < deadline_us)
-        wait_until(l, deadline_us);
+        clock_cond_wait(&l->arrived, &l->lock, deadline_us);
 }
 
 /* With the lock held. */

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/logger.h"
+#include "base/thread.h"
 #include "log/internal.h"
 
 #include <assert.h>
@@ -389,14 +390,12 @@ int log_new(const struct log_options *options, struct metrics *metrics,
 static int start_thread(struct log *l, const char *what, void *(*run)(void *),
                         pthread_t *ret, struct error *error)
 {
-    int r = pthread_create(ret, NULL, run, l);
-    if (r)
-        return error_set(error, -r, "stream '%s': cannot start a thread: %s", l->name,
-                         strerror(r));
     char name[16];
     snprintf(name, sizeof(name), "%s %.10s", what, l->name);
-    pthread_setname_np(*ret, name);
-    return 0;
+    int r = thread_start(ret, name, run, l);
+    return r < 0 ? error_set(error, r, "stream '%s': cannot start a thread: %s",
+                             l->name, strerror(-r))
+                 : 0;
 }
 
 int log_start(struct log *l, struct error *error)
@@ -421,23 +420,10 @@ int log_start(struct log *l, struct error *error)
 /* Waits for a thread; from the deadline on, nothing more is handed on. */
 static void join(struct log *l, pthread_t thread, int64_t deadline_us)
 {
-    int64_t wait_us = deadline_us - clock_monotonic_us();
-    struct timespec until;
-    clock_gettime(CLOCK_REALTIME, &until);
-    if (wait_us > 0 && wait_us < 86400 * SECOND_US) {
-        until.tv_sec += wait_us / SECOND_US;
-        until.tv_nsec += wait_us % SECOND_US * 1000;
-        if (until.tv_nsec >= 1000000000) {
-            until.tv_sec++;
-            until.tv_nsec -= 1000000000;
-        }
-    }
-    if (deadline_us != INT64_MAX) {
-        if (pthread_timedjoin_np(thread, NULL, &until) == 0)
-            return;
-        atomic_store_explicit(&l->leaving, true, memory_order_relaxed);
-        line_close(&l->line);
-    }
+    if (thread_join(thread, deadline_us) == 0)
+        return;
+    atomic_store_explicit(&l->leaving, true, memory_order_relaxed);
+    line_close(&l->line);
     pthread_join(thread, NULL);
 }
 

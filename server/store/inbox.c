@@ -37,12 +37,8 @@ int inbox_new(size_t reports_max, int64_t commit_interval_us, struct inbox **ret
     k->last = &k->first;
     k->hurry_us = INT64_MAX;
     pthread_mutex_init(&k->mutex, NULL);
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&k->arrived, &monotonic);
-    pthread_cond_init(&k->done, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    clock_cond_init(&k->arrived);
+    clock_cond_init(&k->done);
     pthread_cond_init(&k->room, NULL);
     *ret = k;
     return 0;
@@ -171,16 +167,6 @@ int inbox_put_dead(struct inbox *k, struct dead_batch *batch)
     return err;
 }
 
-static void inbox_wait_done(struct inbox *k, int64_t deadline_us)
-{
-    struct timespec t = {.tv_sec = deadline_us / SECOND_US,
-                         .tv_nsec = deadline_us % SECOND_US * 1000};
-    if (deadline_us == INT64_MAX)
-        pthread_cond_wait(&k->done, &k->mutex);
-    else
-        pthread_cond_timedwait(&k->done, &k->mutex, &t);
-}
-
 int inbox_flush(struct inbox *k)
 {
     return inbox_flush_until(k, INT64_MAX);
@@ -200,7 +186,7 @@ int inbox_flush_until(struct inbox *k, int64_t deadline_us)
         else if (clock_monotonic_us() >= deadline_us)
             err = -ETIMEDOUT;
         else
-            inbox_wait_done(k, deadline_us);
+            clock_cond_wait(&k->done, &k->mutex, deadline_us);
     }
     pthread_mutex_unlock(&k->mutex);
     return err;
@@ -236,13 +222,6 @@ size_t inbox_length(struct inbox *k)
     size_t n = k->reports;
     pthread_mutex_unlock(&k->mutex);
     return n;
-}
-
-static void inbox_wait_until(struct inbox *k, int64_t deadline_us)
-{
-    struct timespec t = {.tv_sec = deadline_us / SECOND_US,
-                         .tv_nsec = deadline_us % SECOND_US * 1000};
-    pthread_cond_timedwait(&k->arrived, &k->mutex, &t);
 }
 
 /* Called with the mutex held: when the next commit is due; INT64_MIN: now, INT64_MAX: not known. */
@@ -293,7 +272,7 @@ struct inbox_item *inbox_take(struct inbox *k, size_t rows_wanted, bool hurry,
         if (due_us == INT64_MAX)
             pthread_cond_wait(&k->arrived, &k->mutex);
         else
-            inbox_wait_until(k, due_us);
+            clock_cond_wait(&k->arrived, &k->mutex, due_us);
     }
     *ret_closed = k->closed;
     pthread_mutex_unlock(&k->mutex);
@@ -322,7 +301,7 @@ int64_t inbox_pause(struct inbox *k, int64_t us)
     int64_t deadline_us = clock_monotonic_us() + us;
     pthread_mutex_lock(&k->mutex);
     while (k->hurry_us == INT64_MAX && clock_monotonic_us() < deadline_us)
-        inbox_wait_until(k, deadline_us);
+        clock_cond_wait(&k->arrived, &k->mutex, deadline_us);
     int64_t hurry_us = k->hurry_us;
     pthread_mutex_unlock(&k->mutex);
     if (hurry_us == INT64_MAX)

@@ -4,6 +4,7 @@
  */
 #include "store/store.h"
 #include "base/clock.h"
+#include "base/thread.h"
 #include "store/db.h"
 #include "store/internal.h"
 #include "store/migrate.h"
@@ -240,10 +241,10 @@ int store_watermark(struct store *s, const char *pipeline, int64_t *ret_us)
 
 int store_start(struct store *s, struct error *error)
 {
-    int err = pthread_create(&s->thread, NULL, writer_run, s);
+    int err = thread_start(&s->thread, "store", writer_run, s);
     if (err)
-        return error_set(error, -err, "cannot start the store's thread: %s",
-                         strerror(err));
+        return error_set(error, err, "cannot start the store's thread: %s",
+                         strerror(-err));
     s->started = true;
     return 0;
 }

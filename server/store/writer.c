@@ -13,7 +13,6 @@
 #include "store/db.h"
 #include "store/internal.h"
 
-#include <signal.h>
 #include <string.h>
 
 #define WRITER_PAUSE_MIN_US 10000
@@ -235,10 +234,6 @@ static void writer_calls(struct store *s, const struct inbox_item *list)
 void *writer_run(void *store)
 {
     struct store *s = store;
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, NULL);
-    pthread_setname_np(pthread_self(), "store");
 
     bool more = true; /* a shorter `retain` than last time has work at once */
     for (bool closed = false;;) {
