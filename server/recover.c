@@ -110,12 +110,30 @@ static int begin(struct restore *r, struct log *log, const char *stream,
     return 0;
 }
 
+static int put_results(void *store, const char *pipeline, unsigned worker,
+                       unsigned workers, uint64_t position, int64_t watermark_us,
+                       struct rowset *rows)
+{
+    const struct store_report report = {.pipeline = pipeline,
+                                        .worker = worker,
+                                        .workers = workers,
+                                        .position = position,
+                                        .watermark_us = watermark_us,
+                                        .rows = rows};
+    return store_put(store, &report);
+}
+
+static int put_checkpoint(void *store, const char *pipeline, struct checkpoint *c)
+{
+    return store_put_checkpoint(store, pipeline, c);
+}
+
 int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                      struct log *log, uint64_t *ret_position, struct error *error)
 {
     const struct config_pipeline *c = pipeline_config(p);
     const struct pipeline_sink sink = {
-        .put = weir_put_results, .checkpoint = weir_put_checkpoint, .ctx = w->store};
+        .put = put_results, .checkpoint = put_checkpoint, .ctx = w->store};
     struct restore_checkpoint stored = {0};
     int64_t watermark_us = INT64_MIN;
     bool same = false;

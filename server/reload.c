@@ -59,19 +59,16 @@ static struct pipeline *find(const struct weir *w, const char *name)
     return NULL;
 }
 
-static bool is_same(struct pipeline *old, const struct config *fresh)
+static bool is_same(struct pipeline *old, const struct config_pipeline *fresh)
 {
-    const char *name = pipeline_config(old)->name;
-    const struct node *a = pipeline_config(old)->map,
-                      *b = node_get(node_get(fresh->root, "pipelines"), name);
-    return !pipeline_failed(old) && node_equal(a, b);
+    return !pipeline_failed(old) && node_equal(pipeline_config(old)->map, fresh->map);
 }
 
 static int plan_pipeline(struct reload *r, const struct config_pipeline *c,
                          struct error *error)
 {
     struct pipeline *old = find(r->weir, c->name), *fresh = NULL;
-    if (old && is_same(old, r->config)) {
+    if (old && is_same(old, c)) {
         r->pipeline[r->n_pipelines++] = old;
         return 0;
     }

@@ -84,24 +84,6 @@ static void stream_key_abandon(void *ctx, const char *key, size_t size)
     log_key_abandon(in->log, key, size);
 }
 
-int weir_put_results(void *store, const char *pipeline, unsigned worker,
-                     unsigned workers, uint64_t position, int64_t watermark_us,
-                     struct rowset *rows)
-{
-    const struct store_report report = {.pipeline = pipeline,
-                                        .worker = worker,
-                                        .workers = workers,
-                                        .position = position,
-                                        .watermark_us = watermark_us,
-                                        .rows = rows};
-    return store_put(store, &report);
-}
-
-int weir_put_checkpoint(void *store, const char *pipeline, struct checkpoint *c)
-{
-    return store_put_checkpoint(store, pipeline, c);
-}
-
 /* What the store has committed lets the logs trim their journals. */
 static void store_stored(void *ctx, const char *pipeline, uint64_t position)
 {

@@ -78,12 +78,6 @@ struct restore;
 int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                         bool live, struct error *error);
 
-/* Sinks of pipelines; ctx is the store. */
-int weir_put_results(void *store, const char *pipeline, unsigned worker,
-                     unsigned workers, uint64_t position, int64_t watermark_us,
-                     struct rowset *rows);
-int weir_put_checkpoint(void *store, const char *pipeline, struct checkpoint *c);
-
 /* True if a pipeline has failed, or results were not committed (it has been logged). Any thread. */
 bool weir_failed(struct weir *w);
 

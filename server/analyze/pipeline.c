@@ -78,6 +78,22 @@ static int try_out(struct pipeline *p, struct error *error)
 #define LATE_HELP                                                                      \
     "Events whose window had been given out already, by what became of them."
 
+static int add_stage_metrics(struct pipeline *p, struct metrics *m)
+{
+    char labels[192];
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
+        const struct config_analyzer *a = &p->config->analyzer[i];
+        snprintf(labels, sizeof(labels),
+                 "pipeline=\"%s\",analyzer=\"%s\",place=\"%zu\"", p->config->name,
+                 a->plugin, i + 1);
+        r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_seconds_total",
+                        "Time spent in an analyzer's update.", labels, &p->stage[i].ns,
+                        1e-9);
+    }
+    return r;
+}
+
 static int add_metrics(struct pipeline *p, struct metrics *m)
 {
     const struct {
@@ -132,16 +148,7 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
         r = metrics_add(m, table[i].kind, table[i].name, table[i].help, labels,
                         table[i].value, table[i].scale);
     }
-    for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
-        const struct config_analyzer *a = &p->config->analyzer[i];
-        snprintf(labels, sizeof(labels),
-                 "pipeline=\"%s\",analyzer=\"%s\",place=\"%zu\"", p->config->name,
-                 a->plugin, i + 1);
-        r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_seconds_total",
-                        "Time spent in an analyzer's update.", labels, &p->stage[i].ns,
-                        1e-9);
-    }
-    return r;
+    return r < 0 ? r : add_stage_metrics(p, m);
 }
 
 int pipeline_count(struct pipeline *p, struct metrics *metrics)

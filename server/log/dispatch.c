@@ -33,13 +33,14 @@ struct call {
     bool done, ran;
 };
 
-/* A call's entry: time_us is not used, so the pointer travels behind it. */
+/* The entry in which a call stands in line. */
 struct call_entry {
     struct log_entry entry; /* first */
     struct call *call;
 };
 
-int dispatch_prepare(struct log *l, struct log_entry *e)
+/* The passes over whole columns that pipelines share. -ENOMEM. */
+static int prepare(struct log *l, struct log_entry *e)
 {
     e->n_keys = l->n_keys;
     e->n_columns = l->schema->n;
@@ -68,23 +69,11 @@ static void put(struct subscriber *s, struct log_entry *e)
     s->sink.put(s->sink.ctx, e);
 }
 
-static void unprepare(struct log_entry *e)
-{
-    for (size_t i = 0; e->keys && i < e->n_keys; i++)
-        keys_free(e->keys[i]);
-    for (size_t i = 0; e->dictionary && i < e->n_columns; i++)
-        dictionary_free(e->dictionary[i]);
-    free(e->keys);
-    free(e->dictionary);
-    e->keys = NULL;
-    e->dictionary = NULL;
-}
-
 /* No pipeline may miss an entry: without memory the stream waits. False: it is leaving. */
 static bool prepare_until_done(struct log *l, struct log_entry *e)
 {
-    for (bool logged = false; dispatch_prepare(l, e) < 0; logged = true) {
-        unprepare(e);
+    for (bool logged = false; prepare(l, e) < 0; logged = true) {
+        entry_unprepare(e);
         if (!logged)
             log_error("log", "stream '%s': no memory; tried again until there is",
                       l->name);
@@ -158,11 +147,14 @@ static void join_followers(struct log *l, struct log_entry *e)
         batch_seal(e->batch);
 }
 
-static void run_call(struct call *c)
+static void end_call(struct log_entry *e, bool ran)
 {
-    c->call(c->ctx);
+    struct call *c = ((struct call_entry *)e)->call;
+    if (ran)
+        c->call(c->ctx);
     pthread_mutex_lock(&c->lock);
-    c->done = c->ran = true;
+    c->done = true;
+    c->ran = ran;
     pthread_cond_signal(&c->changed);
     pthread_mutex_unlock(&c->lock);
 }
@@ -171,7 +163,7 @@ static void hand_on(struct log *l, struct log_entry *e)
 {
     fault_point("log_dispatch");
     if (e->kind == LOG_CALL)
-        run_call(((struct call_entry *)e)->call);
+        end_call(e, true);
     else if (e->kind == LOG_BATCH) {
         join_followers(l, e);
         put_batch(l, e);
@@ -350,15 +342,6 @@ static void finish(struct log *l)
         l->options.keeper.keep(l->options.keeper.ctx, position_of(l));
 }
 
-static void refuse_call(struct log_entry *e)
-{
-    struct call *c = ((struct call_entry *)e)->call;
-    pthread_mutex_lock(&c->lock);
-    c->done = true;
-    pthread_cond_signal(&c->changed);
-    pthread_mutex_unlock(&c->lock);
-}
-
 void *dispatch_run(void *log)
 {
     struct log *l = log;
@@ -370,7 +353,7 @@ void *dispatch_run(void *log)
         if (end)
             break;
         if (e && leaving && e->kind == LOG_CALL)
-            refuse_call(e);
+            end_call(e, false);
         if (e && leaving)
             log_entry_unref(e); /* the journal has it */
         else if (e)
@@ -430,7 +413,7 @@ static int catch_up_entry(void *ctx, struct log_entry *e)
     struct catch_up *c = ctx;
     const struct log_sink *sink = &c->subscriber->sink;
     int r = 0;
-    if (e->kind == LOG_BATCH && (r = dispatch_prepare(c->log, e)) == 0)
+    if (e->kind == LOG_BATCH && (r = prepare(c->log, e)) == 0)
         put(c->subscriber, e);
     else if (e->pipeline && !strcmp(e->pipeline, sink->pipeline))
         put(c->subscriber, e);

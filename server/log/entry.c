@@ -69,16 +69,23 @@ int entry_mark(enum log_kind kind, const char *pipeline, uint32_t source,
     return 0;
 }
 
-void log_entry_unref(struct log_entry *e)
+void entry_unprepare(struct log_entry *e)
 {
-    if (!e || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) != 1)
-        return;
     for (size_t i = 0; e->keys && i < e->n_keys; i++)
         keys_free(e->keys[i]);
     for (size_t i = 0; e->dictionary && i < e->n_columns; i++)
         dictionary_free(e->dictionary[i]);
     free(e->keys);
     free(e->dictionary);
+    e->keys = NULL;
+    e->dictionary = NULL;
+}
+
+void log_entry_unref(struct log_entry *e)
+{
+    if (!e || atomic_fetch_sub_explicit(&e->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    entry_unprepare(e);
     free(e->pipeline);
     free(e->part);
     batch_unref(e->batch);

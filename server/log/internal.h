@@ -139,13 +139,9 @@ int replay_range(struct log *l, uint64_t after, uint64_t up_to,
 
 /* dispatch.c */
 void *dispatch_run(void *log);
-/* The passes over whole columns that pipelines share. -ENOMEM. */
-int dispatch_prepare(struct log *l, struct log_entry *e);
 
 /* log.c */
 int log_learn_source(struct log *l, uint32_t number, const char *name, size_t size);
-/* The key list's index; made if need be. -ENOMEM. */
-int log_key_list(struct log *l, const size_t *column, size_t n, size_t *ret);
 int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_keys);
 void log_remove_subscriber(struct log *l, size_t i);
 /* Its index, or n_subscribers. */

@@ -139,7 +139,8 @@ int log_learn_source(struct log *l, uint32_t number, const char *name, size_t si
 
 /* ---- Subscribers ------------------------------------------------------------------------------ */
 
-int log_key_list(struct log *l, const size_t *column, size_t n, size_t *ret)
+/* The key list's index; made if need be. -ENOMEM. */
+static int find_key_list(struct log *l, const size_t *column, size_t n, size_t *ret)
 {
     size_t i = 0;
     while (i < l->n_keys &&
@@ -216,7 +217,7 @@ static int list_subscriber(struct log *l, struct subscriber *s)
 int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_keys)
 {
     struct subscriber *s = subscriber_new(sink);
-    int r = s ? log_key_list(l, sink->key, sink->n_keys, ret_keys) : -ENOMEM;
+    int r = s ? find_key_list(l, sink->key, sink->n_keys, ret_keys) : -ENOMEM;
     if (r == 0)
         r = list_subscriber(l, s);
     if (r < 0) {

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Names of the sources of a stream, and who of them is silent. Only the log thread asks about
- * silence; names may come from any thread.
+ * How far the sources of a stream are, and who of them is silent. The log thread's.
  */
 #ifndef WEIR_LOG_SOURCES_H
 #define WEIR_LOG_SOURCES_H

@@ -86,7 +86,7 @@ void inbox_free(struct inbox *k)
 /* Called with the mutex held. An empty inbox takes any report. */
 static bool inbox_full(const struct inbox *k)
 {
-    return k->reports && (k->reports >= k->reports_max || k->rows >= INTAKE_ROWS_MAX);
+    return k->reports && (k->reports >= k->reports_max || k->rows >= INBOX_ROWS_MAX);
 }
 
 /* Who put it: the worker of a report, or of a part of a checkpoint. */

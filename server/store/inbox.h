@@ -10,7 +10,7 @@
 
 #include <stdbool.h>
 
-#define INTAKE_ROWS_MAX                                                                \
+#define INBOX_ROWS_MAX                                                                 \
     65536 /* put waits while more rows wait: about 8 MB of 8 columns */
 
 struct inbox;

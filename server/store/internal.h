@@ -122,6 +122,10 @@ int requests_prepare(struct store *s, struct error *error);
 void requests_free(struct store *s);
 int requests_write(struct store *s, const struct store_stream *r);
 
+/* restore.c: the committed watermark of a pipeline; -ENOENT: none. */
+int store_watermark(sqlite3 *db, const char *pipeline, int64_t *ret_us,
+                    struct error *error);
+
 /* writer.c */
 void *writer_run(void *store);
 

@@ -2,6 +2,7 @@
 #include "store/restore.h"
 
 #include "store/db.h"
+#include "store/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -69,17 +70,23 @@ int restore_needs(struct restore *r, const struct config *config, const char *st
     return journals_needs(r->db, config, stream, ret, error);
 }
 
-int restore_watermark(struct restore *r, const char *pipeline, int64_t *ret_us,
-                      struct error *error)
+int store_watermark(sqlite3 *db, const char *pipeline, int64_t *ret_us,
+                    struct error *error)
 {
     sqlite3_int64 us;
-    int err = db_int(r->db,
+    int err = db_int(db,
                      "SELECT watermark FROM weir_pipelines"
                      " WHERE watermark IS NOT NULL AND pipeline = ?",
                      pipeline, &us, error);
     if (!err)
         *ret_us = us;
     return err;
+}
+
+int restore_watermark(struct restore *r, const char *pipeline, int64_t *ret_us,
+                      struct error *error)
+{
+    return store_watermark(r->db, pipeline, ret_us, error);
 }
 
 /* ---- Keys ------------------------------------------------------------------------------------- */

@@ -221,22 +221,10 @@ struct store_pipeline *store_need_pipeline(struct store *s, const char *name)
     p->committed_us = p->closed_us = INT64_MIN;
     for (size_t i = 0; i < STORE_WORKERS_MAX; i++)
         p->worker[i].watermark_us = INT64_MIN;
-    store_watermark(s, name, &p->committed_us);
+    store_watermark(s->db, name, &p->committed_us, NULL);
     p->next = s->pipelines;
     atomic_store_explicit(&s->pipelines, p, memory_order_release);
     return p;
-}
-
-int store_watermark(struct store *s, const char *pipeline, int64_t *ret_us)
-{
-    sqlite3_int64 us;
-    int err = db_int(s->db,
-                     "SELECT watermark FROM weir_pipelines"
-                     " WHERE watermark IS NOT NULL AND pipeline = ?",
-                     pipeline, &us, NULL);
-    if (!err)
-        *ret_us = us;
-    return err;
 }
 
 int store_start(struct store *s, struct error *error)

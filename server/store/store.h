@@ -36,9 +36,6 @@ int store_open(const struct store_options *options, struct metrics *metrics,
  * outlive the store. Before store_start. */
 int store_table(struct store *s, const struct table *table, struct error *error);
 
-/* What was committed of a pipeline; -ENOENT: nothing yet. Before store_start. */
-int store_watermark(struct store *s, const char *pipeline, int64_t *ret_us);
-
 int store_start(struct store *s, struct error *error);
 const char *store_path(const struct store *s);
 

@@ -4,6 +4,7 @@
  */
 #include "base/clock.h"
 #include "shell.h"
+#include "store/restore.h"
 #include "store/store.h"
 
 #include <errno.h>
@@ -422,9 +423,13 @@ static void watermark_is_the_least_of_all_workers(void **state)
     /* After a restart it stays until every worker has come further. */
     s = open_started(&trades);
     int64_t us = 0;
-    assert_int_equal(store_watermark(s, "trades", &us), 0);
+    struct restore *r;
+    struct error error = {""};
+    assert_int_equal(restore_open(shell_path("weir.db"), &r, &error), 0);
+    assert_int_equal(restore_watermark(r, "trades", &us, &error), 0);
     assert_int_equal(us, 90);
-    assert_int_equal(store_watermark(s, "nobody", &us), -ENOENT);
+    assert_int_equal(restore_watermark(r, "nobody", &us, &error), -ENOENT);
+    restore_close(r);
     a.watermark_us = 200;
     assert_int_equal(store_put(s, &a), 0);
     store_free(s);
