@@ -106,7 +106,7 @@ static int begin(struct restore *r, struct log *log, const char *stream,
     int err = restore_stream(r, stream, &kept, error);
     if (err < 0 && err != -ENOENT)
         return err;
-    *ret_position = err == -ENOENT ? log_first(log) - 1 : log_end(log);
+    *ret_position = err == -ENOENT ? log_first(log) - 1 : log_last(log);
     return 0;
 }
 

@@ -123,9 +123,8 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
     jsonout_count(b, "events", s.events);
     jsonout_count(b, "late", s.late);
     jsonout_open(b, "late_by_outcome", '{');
-    jsonout_count(b, "drop", s.late_by[CONFIG_LATE_DROP]);
-    jsonout_count(b, "side", s.late_by[CONFIG_LATE_SIDE]);
-    jsonout_count(b, "revise", s.late_by[CONFIG_LATE_REVISE]);
+    for (size_t i = 0; i < CONFIG_LATE_POLICIES; i++)
+        jsonout_count(b, config_late_word[i], s.late_by[i]);
     jsonout_close(b, '}');
     jsonout_count(b, "revisions", s.revisions);
     jsonout_count(b, "filtered", s.filtered);
@@ -144,9 +143,6 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
 static void overview_put_settings(struct buffer *b, const struct config *config,
                                   const struct config_pipeline *c)
 {
-    static const char *const late[] = {[CONFIG_LATE_DROP] = "drop",
-                                       [CONFIG_LATE_SIDE] = "side",
-                                       [CONFIG_LATE_REVISE] = "revise"};
     const struct config_stream *from = &config->stream[c->stream];
     jsonout_string(b, "name", c->name);
     jsonout_string(b, "from", from->name);
@@ -158,7 +154,7 @@ static void overview_put_settings(struct buffer *b, const struct config *config,
     jsonout_duration(b, "window", c->window_us);
     jsonout_duration(b, "window_offset", c->window_offset_us);
     jsonout_duration(b, "out_of_orderness", c->out_of_orderness_us);
-    jsonout_string(b, "late", late[c->late]);
+    jsonout_string(b, "late", config_late_word[c->late]);
     jsonout_duration(b, "allowed_lateness", c->allowed_lateness_us);
     jsonout_duration(b, "idle_timeout", c->idle_timeout_us);
     jsonout_duration(b, "retain", c->retain_us);

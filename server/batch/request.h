@@ -9,6 +9,7 @@
 #include "batch/batch.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define REQUEST_KEY_MAX    255   /* bytes of an Idempotency-Key */
 #define REQUEST_ERRORS_MAX 32768 /* bytes of the JSON array of faults kept with one */
@@ -28,8 +29,7 @@ struct ticket {
 /* What came of a request, as it is told again to a producer that repeats it. */
 struct request_answer {
     uint64_t accepted, rejected, position;
-    char *
-        errors; /* JSON array of the faults, as it was answered; malloc'ed; NULL: none */
+    char *errors; /* JSON array of the faults, as it was answered; NULL: none */
     size_t errors_size;
 };
 
@@ -42,10 +42,30 @@ struct request_key {
     struct request_answer answer; /* position: filled in by the log */
 };
 
+/* Bytes of a copy of a key, besides the struct. */
+static inline size_t request_key_bytes(const struct request_key *key)
+{
+    return key->size + key->answer.errors_size;
+}
+
+/* A copy whose key and errors lie at `bytes`, where there is room for request_key_bytes. */
+static inline struct request_key request_key_copy(const struct request_key *key,
+                                                  char *bytes)
+{
+    struct request_key copy = *key;
+    memcpy(bytes, key->key, key->size);
+    copy.key = bytes;
+    copy.answer.errors = key->answer.errors_size ? bytes + key->size : NULL;
+    if (copy.answer.errors)
+        memcpy(copy.answer.errors, key->answer.errors, key->answer.errors_size);
+    return copy;
+}
+
 /* What is known of a key that was used before. */
 struct request_known {
     uint64_t digest;
-    struct request_answer answer; /* its own copy: request_answer_free */
+    struct request_answer
+        answer; /* with errors that were malloc'ed: request_answer_free */
 };
 
 struct request {

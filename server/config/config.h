@@ -71,6 +71,7 @@ enum config_late {
     CONFIG_LATE_REVISE, /* folded in, the results are given out again; for allowed_lateness */
 };
 #define CONFIG_LATE_POLICIES 3
+extern const char *const config_late_word[CONFIG_LATE_POLICIES]; /* in the file */
 
 struct config_pipeline {
     char *name;

@@ -77,5 +77,8 @@ int node_size(const struct node *n, uint64_t *ret,
               struct error *error); /* "64MiB", "10kB", 4096 */
 int node_name(const struct node *n, const char **ret,
               struct error *error); /* [a-zA-Z_][a-zA-Z0-9_]{0,62} */
+/* One of the words, which the message names all: its place among them. */
+int node_word(const struct node *n, const char *const *words, size_t n_words,
+              struct error *error);
 
 #endif

@@ -102,6 +102,28 @@ int node_text(const struct node *n, const char **ret, struct error *error)
     return 0;
 }
 
+int node_word(const struct node *n, const char *const *words, size_t n_words,
+              struct error *error)
+{
+    const char *text = NULL;
+    char what[160];
+    size_t size = 0;
+    int r = node_text(n, &text, error);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < n_words; i++) {
+        if (strcmp(text, words[i]) == 0)
+            return (int)i;
+        const char *before = i == 0 ? "" : i + 1 < n_words ? ", " : " or ";
+        if (size < sizeof what)
+            size += (size_t)snprintf(what + size, sizeof what - size, "%s'%s'", before,
+                                     words[i]);
+    }
+    node_expected(n, what, error);
+    node_suggest(error, text, words, n_words);
+    return -EINVAL;
+}
+
 int node_duration(const struct node *n, int64_t *ret_us, struct error *error)
 {
     static const char what[] =

@@ -171,28 +171,17 @@ static int read_window(const struct node *n, void *target, void *ctx,
 
 /* ---- late, over_max_groups --------------------------------------------------------------------- */
 
-/* The place of the word among those of `word`, which is NULL-ended; `expected` names them all. */
-static int read_word(const struct node *n, const char *const *word,
-                     const char *expected, struct error *error)
-{
-    const char *text;
-    int r = node_text(n, &text, error);
-    for (int i = 0; r == 0 && word[i]; i++) {
-        if (strcmp(word[i], text) == 0)
-            return i;
-    }
-    return r < 0 ? r : node_expected(n, expected, error);
-}
+const char *const config_late_word[CONFIG_LATE_POLICIES] = {
+    [CONFIG_LATE_DROP] = "drop",
+    [CONFIG_LATE_SIDE] = "side",
+    [CONFIG_LATE_REVISE] = "revise",
+};
 
 static int read_late(const struct node *n, void *target, void *ctx, struct error *error)
 {
-    static const char *const word[] = {[CONFIG_LATE_DROP] = "drop",
-                                       [CONFIG_LATE_SIDE] = "side",
-                                       [CONFIG_LATE_REVISE] = "revise",
-                                       [CONFIG_LATE_POLICIES] = NULL};
     struct config_pipeline *p = target;
     (void)ctx;
-    int r = read_word(n, word, "'drop', 'side' or 'revise'", error);
+    int r = node_word(n, config_late_word, CONFIG_LATE_POLICIES, error);
     if (r < 0)
         return r;
     p->late = (enum config_late)r;
@@ -203,10 +192,10 @@ static int read_late(const struct node *n, void *target, void *ctx, struct error
 static int read_over_max_groups(const struct node *n, void *target, void *ctx,
                                 struct error *error)
 {
-    static const char *const word[] = {"drop", "fail", NULL};
+    static const char *const word[] = {"drop", "fail"};
     struct config_pipeline *p = target;
     (void)ctx;
-    int r = read_word(n, word, "'drop' or 'fail'", error);
+    int r = node_word(n, word, COUNT(word), error);
     if (r < 0)
         return r;
     p->over_max_groups_fails = r == 1;

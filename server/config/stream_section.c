@@ -43,20 +43,12 @@ static int read_time_unit(const struct node *n, void *target, void *ctx,
     static_assert(DECODE_RFC3339 == 0 && DECODE_NS == 4,
                   "units are in the decoder's order");
     struct draft *d = target;
-    const char *text;
     (void)ctx;
-    int r = node_text(n, &text, error);
+    int r = node_word(n, unit, COUNT(unit), error);
     if (r < 0)
         return r;
-    for (size_t i = 0; i < COUNT(unit); i++) {
-        if (strcmp(text, unit[i]) == 0) {
-            d->unit = (enum decode_unit)i;
-            return 0;
-        }
-    }
-    node_expected(n, "a unit: rfc3339, s, ms, us or ns", error);
-    node_suggest(error, text, unit, COUNT(unit));
-    return -EINVAL;
+    d->unit = (enum decode_unit)r;
+    return 0;
 }
 
 static const struct field time_fields[] = {
@@ -166,19 +158,14 @@ static int make_schema(const struct draft *d, const struct node *at,
 
 static int read_ack(const struct node *n, void *target, void *ctx, struct error *error)
 {
-    static const char *const ack[] = {"durable", "memory"};
+    static const char *const word[] = {"durable", "memory"};
     struct draft *d = target;
-    const char *text;
     (void)ctx;
-    int r = node_text(n, &text, error);
+    int r = node_word(n, word, COUNT(word), error);
     if (r < 0)
         return r;
-    d->memory = strcmp(text, "memory") == 0;
-    if (d->memory || strcmp(text, "durable") == 0)
-        return 0;
-    node_expected(n, "'durable' or 'memory'", error);
-    node_suggest(error, text, ack, COUNT(ack));
-    return -EINVAL;
+    d->memory = r == 1;
+    return 0;
 }
 
 /* ---- The section ------------------------------------------------------------------------------- */

@@ -193,21 +193,6 @@ uint64_t journal_bytes(const struct journal *j)
     return atomic_load_explicit(&j->count.bytes, memory_order_relaxed);
 }
 
-int journal_begin_at(struct journal *j, uint64_t next)
-{
-    if (next == j->next)
-        return 0;
-    if (journal_first(j) != j->next || next == 0 || j->options.read_only)
-        return -EINVAL;
-    pthread_mutex_lock(&j->lock);
-    /* Frames that hold no positions have one all the same, which would not fit any more. */
-    int err = j->readers ? -EBUSY : segments_clear(j);
-    if (!err)
-        j->next = next;
-    pthread_mutex_unlock(&j->lock);
-    return err;
-}
-
 int journal_restart(struct journal *j, uint64_t next)
 {
     if (j->options.read_only || next < j->next)

@@ -61,11 +61,7 @@ uint64_t journal_first(const struct journal *j);
 uint64_t journal_end(const struct journal *j);
 uint64_t journal_bytes(const struct journal *j); /* of all its files */
 
-/* An empty journal goes on at `next`; for one that holds entries -EINVAL unless next is its end. -EBUSY:
- * there are readers. -EIO. */
-int journal_begin_at(struct journal *j, uint64_t next);
-
-/* Forgets all entries and goes on, empty, at `next`, which is not below its end. -EIO, ... */
+/* Forgets all entries and goes on, empty, at `next`. -EINVAL: below its end. -EBUSY: there are readers. -EIO, ... */
 int journal_restart(struct journal *j, uint64_t next);
 
 /* Room for `size` more bytes of the frame that is being made. NULL: no memory, JOURNAL_FRAME_MAX, or the

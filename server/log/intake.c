@@ -57,8 +57,6 @@ static void item_free(struct intake_item *item)
 {
     for (size_t i = 0; i < item->n; i++)
         log_entry_unref(item->entry[i]);
-    if (item->key)
-        request_answer_free(&item->key->answer);
     free(item->key);
     free(item);
 }
@@ -112,23 +110,9 @@ void intake_close(struct intake *k)
 
 static struct request_key *copy_key(const struct request_key *key)
 {
-    struct request_key *copy = malloc(sizeof(*copy) + key->size + 1);
-    if (!copy)
-        return NULL;
-    *copy = *key;
-    char *bytes = (char *)(copy + 1);
-    memcpy(bytes, key->key, key->size);
-    bytes[key->size] = 0;
-    copy->key = bytes;
-    copy->answer.errors = NULL;
-    if (!key->answer.errors_size)
-        return copy;
-    copy->answer.errors = malloc(key->answer.errors_size);
-    if (!copy->answer.errors) {
-        free(copy);
-        return NULL;
-    }
-    memcpy(copy->answer.errors, key->answer.errors, key->answer.errors_size);
+    struct request_key *copy = malloc(sizeof(*copy) + request_key_bytes(key));
+    if (copy)
+        *copy = request_key_copy(key, (char *)(copy + 1));
     return copy;
 }
 

@@ -146,5 +146,7 @@ int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_k
 void log_remove_subscriber(struct log *l, size_t i);
 /* Its index, or n_subscribers. */
 size_t log_find_subscriber(const struct log *l, const char *pipeline);
+/* The least position that a subscriber began with, at most `position`. */
+uint64_t log_least(const struct log *l, uint64_t position);
 
 #endif

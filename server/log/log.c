@@ -271,17 +271,12 @@ void log_kept(struct log *l, uint64_t position)
     atomic_store_explicit(&l->kept, position, memory_order_relaxed);
 }
 
-uint64_t log_position(struct log *l)
-{
-    return atomic_load_explicit(&l->handed_on, memory_order_relaxed);
-}
-
 uint64_t log_first(const struct log *l)
 {
     return l->journal ? journal_first(l->journal) : l->position + 1;
 }
 
-uint64_t log_end(const struct log *l)
+uint64_t log_last(const struct log *l)
 {
     return l->dispatching ? atomic_load_explicit(&l->handed_on, memory_order_relaxed)
                           : l->position;
@@ -399,14 +394,20 @@ static int start_thread(struct log *l, const char *what, void *(*run)(void *),
                  : 0;
 }
 
+uint64_t log_least(const struct log *l, uint64_t position)
+{
+    for (size_t i = 0; i < l->n_subscribers; i++)
+        if (l->subscriber[i]->sink.position < position)
+            position = l->subscriber[i]->sink.position;
+    return position;
+}
+
 int log_start(struct log *l, struct error *error)
 {
     /* Entries from the journal move it on as they are handed on. */
-    uint64_t position = l->position;
-    for (size_t i = 0; l->journal && i < l->n_subscribers; i++)
-        if (l->subscriber[i]->sink.position < position)
-            position = l->subscriber[i]->sink.position;
-    atomic_store_explicit(&l->handed_on, position, memory_order_relaxed);
+    atomic_store_explicit(&l->handed_on,
+                          l->journal ? log_least(l, l->position) : l->position,
+                          memory_order_relaxed);
     if (!l->journal)
         gather_ready(l);
     int r = start_thread(l, "disp", dispatch_run, &l->dispatcher, error);

@@ -183,11 +183,10 @@ void log_unsubscribe(struct log *l, const char *pipeline);
  * cannot be read. */
 int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys,
                     struct error *error);
-uint64_t log_position(struct log *l); /* of the last entry handed on */
-/* Positions that the journal has: log_first to log_end; first is end + 1: none. While the log runs, for calls by
- * log_call: up to the last entry handed on. */
+/* Positions that the journal has: log_first to log_last; first is last + 1: none. While the log runs: up to the
+ * last entry handed on. */
 uint64_t log_first(const struct log *l);
-uint64_t log_end(const struct log *l);
+uint64_t log_last(const struct log *l);
 
 /* How the log ends. */
 enum log_end {

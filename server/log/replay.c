@@ -101,20 +101,12 @@ static int hand_on(void *ctx, struct log_entry *e)
     return line_push(&l->line, e, true) ? 0 : -ESHUTDOWN;
 }
 
-/* All pipelines and the keeper of keys know the entries up to here. */
-static uint64_t known_to_all(const struct log *l)
-{
-    uint64_t position = atomic_load_explicit(&l->kept, memory_order_relaxed);
-    for (size_t i = 0; i < l->n_subscribers; i++)
-        if (l->subscriber[i]->sink.position < position)
-            position = l->subscriber[i]->sink.position;
-    return position;
-}
-
 int replay_journal(struct log *l, struct error *error)
 {
     struct replay r = {.log = l, .names = true, .entry = hand_on, .ctx = l};
-    uint64_t after = known_to_all(l), end = journal_end(l->journal);
+    /* All pipelines and the keeper of keys know the entries up to there. */
+    uint64_t kept = atomic_load_explicit(&l->kept, memory_order_relaxed);
+    uint64_t after = log_least(l, kept), end = journal_end(l->journal);
     int64_t begun_us = clock_monotonic_us();
     int err = replay(&r, after, UINT64_MAX, error);
     uint64_t rows = atomic_load_explicit(&l->replayed, memory_order_relaxed);

@@ -87,11 +87,15 @@ int feed_finish(struct feed *t)
 }
 
 /* Only the last one can be empty: another one follows one that is full. */
-size_t feed_batches(const struct feed *t, struct batch *const **ret)
+size_t feed_batches(const struct feed *t, struct batch *const **ret, uint64_t *ret_rows)
 {
     const struct batch *last = feed_last(t);
+    size_t n = last && last->n_rows == 0 ? t->n - 1 : t->n;
+    *ret_rows = 0;
+    for (size_t i = 0; i < n; i++)
+        *ret_rows += t->batch[i]->n_rows;
     *ret = t->batch;
-    return last && last->n_rows == 0 ? t->n - 1 : t->n;
+    return n;
 }
 
 void feed_taken(struct feed *t, size_t n)

@@ -2,7 +2,7 @@
  *
  * A decoder and the batches that it has filled: bytes in, a short list of batches out.
  *
- *      feed_piece ... feed_finish -> [batches] -> n = feed_batches(t, &batch), append, feed_taken
+ *      feed_piece ... feed_finish -> [batches] -> feed_batches, append, feed_taken
  */
 #ifndef WEIR_SOURCE_FEED_H
 #define WEIR_SOURCE_FEED_H
@@ -30,8 +30,9 @@ void feed_begin(struct feed *t, uint64_t rows);
 int feed_piece(struct feed *t, const char *data, size_t size);
 int feed_finish(struct feed *t);
 
-/* How many batches there are to be handed on; none of them is empty. */
-size_t feed_batches(const struct feed *t, struct batch *const **ret);
+/* The batches that there are to be handed on, none of them empty, and how many rows they have. */
+size_t feed_batches(const struct feed *t, struct batch *const **ret,
+                    uint64_t *ret_rows);
 void feed_taken(struct feed *t, size_t n); /* the first n belong to somebody else now */
 
 #endif

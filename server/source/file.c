@@ -82,11 +82,9 @@ static int file_hand_on(struct file *f, struct error *error)
 {
     struct source_stream *s = f->files->stream;
     struct request q = {.source = 0};
-    uint64_t rows = 0;
+    uint64_t rows;
     letters_hand_on(&f->letters, s, "");
-    q.n = feed_batches(&f->feed, &q.batch);
-    for (size_t i = 0; i < q.n; i++)
-        rows += q.batch[i]->n_rows;
+    q.n = feed_batches(&f->feed, &q.batch, &rows);
     if (rows == 0)
         return 0;
     int rc = s->sink.append_wait(s->sink.ctx, &q);

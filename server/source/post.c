@@ -278,21 +278,13 @@ static int post_append(struct http_request *r, struct post *p, const struct requ
     return 1;
 }
 
-static uint64_t post_rows(const struct request *q)
-{
-    uint64_t rows = 0;
-    for (size_t i = 0; i < q->n; i++)
-        rows += q->batch[i]->n_rows;
-    return rows;
-}
-
 /* The rows of a piece of a body that may never end. As post_append. */
 static int post_append_piece(struct http_request *r, struct post *p)
 {
     struct request q = {.source = p->source};
+    uint64_t rows;
     post_unwait(p);
-    q.n = feed_batches(&p->feed, &q.batch);
-    uint64_t rows = post_rows(&q);
+    q.n = feed_batches(&p->feed, &q.batch, &rows);
     int rc = rows ? post_append(r, p, &q, rows) : 0;
     if (rc == 0)
         metric_add(&p->stream->stream->accepted, rows);
@@ -304,9 +296,9 @@ static int post_append_last(struct http_request *r, struct post *p)
 {
     struct request_key key = {.key = p->repeat.key, .size = p->repeat.size};
     struct request q = {.source = p->source};
+    uint64_t rows;
     post_unwait(p);
-    q.n = feed_batches(&p->feed, &q.batch);
-    uint64_t rows = post_rows(&q);
+    q.n = feed_batches(&p->feed, &q.batch, &rows);
     if (p->taken + rows == 0)
         return 0;
     if (p->stream->stream->durable)

@@ -7,7 +7,6 @@
 #include "store/sql.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 int requests_prepare(struct store *s, struct error *error)
 {
@@ -31,17 +30,10 @@ void requests_free(struct store *s)
 
 struct store_key *store_key_new(const struct request_key *key, int64_t taken_us)
 {
-    size_t errors_size = key->answer.errors_size;
-    struct store_key *k = malloc(sizeof(*k) + key->size + errors_size);
-    if (!k)
-        return NULL;
-    char *bytes = (char *)(k + 1);
-    memcpy(bytes, key->key, key->size);
-    if (errors_size)
-        memcpy(bytes + key->size, key->answer.errors, errors_size);
-    *k = (struct store_key){.key = *key, .taken_us = taken_us};
-    k->key.key = bytes;
-    k->key.answer.errors = errors_size ? bytes + key->size : NULL;
+    struct store_key *k = malloc(sizeof(*k) + request_key_bytes(key));
+    if (k)
+        *k = (struct store_key){.key = request_key_copy(key, (char *)(k + 1)),
+                                .taken_us = taken_us};
     return k;
 }
 

@@ -450,7 +450,7 @@ static void answers_can_come_from_memory(void **state)
 
 static void wrong_streams_are_refused(void **state)
 {
-#define UNIT "expected a unit: rfc3339, s, ms, us or ns, found "
+#define UNIT "expected 'rfc3339', 's', 'ms', 'us' or 'ns', found "
 #define TYPE "expected a type: string, float, int, bool or time, found "
     static const struct {
         const char *line, *message;
@@ -701,7 +701,8 @@ static void wrong_pipeline_keys_are_refused(void **state)
          "while they can still be revised"},
         {"late: count", "f:11:11: expected 'drop', 'side' or 'revise', found 'count'"},
         {"late: [drop]", "f:11:11: expected a text, found a list"},
-        {"over_max_groups: stop", "f:11:22: expected 'drop' or 'fail', found 'stop'"},
+        {"over_max_groups: stop",
+         "f:11:22: expected 'drop' or 'fail', found 'stop', did you mean 'drop'?"},
         {"wokers: 2",
          "f:11:5: unknown key 'wokers' in pipeline 'p', did you mean 'workers'?"},
         {"from: trades", "f:11:5: the key 'from' is there twice, first in line 8"},

@@ -77,7 +77,7 @@ static void a_frame_lies_on_disk_as_documented(void **state)
     struct fixture *f = *state;
     size_t size;
     fixture_open(f);
-    assert_int_equal(journal_begin_at(f->j, 1000), 0);
+    assert_int_equal(journal_restart(f->j, 1000), 0);
     fixture_commit(f, 3, 5000);
     fixture_commit(f, 1, 5);
     char *bytes = fixture_read(f->folder, FIRST, &size), *second = bytes + 8192;
@@ -104,17 +104,16 @@ static void an_empty_journal_begins_where_it_is_told(void **state)
     struct fixture *f = *state;
     f->options.begin_segment = fixture_begin;
     fixture_open(f);
-    assert_int_equal(journal_begin_at(f->j, 0), -EINVAL);
-    assert_int_equal(journal_begin_at(f->j, 500), 0);
+    assert_int_equal(journal_restart(f->j, 0), -EINVAL);
+    assert_int_equal(journal_restart(f->j, 500), 0);
     assert_int_equal(journal_first(f->j), 500);
     assert_int_equal(journal_end(f->j), 500);
     fixture_commit(f, 0, 100); /* no positions: still empty */
     fixture_reopen(f);
-    assert_int_equal(journal_begin_at(f->j, 900), 0);
+    assert_int_equal(journal_restart(f->j, 900), 0);
     f->n = 0;
     fixture_commit(f, 2, 100);
-    assert_int_equal(journal_begin_at(f->j, 902), 0);
-    assert_int_equal(journal_begin_at(f->j, 903), -EINVAL);
+    assert_int_equal(journal_restart(f->j, 901), -EINVAL);
     fixture_reopen(f);
     assert_int_equal(journal_end(f->j), 902);
     fixture_check(f, f->j, 0, 1);

@@ -569,7 +569,7 @@ static void full_disk_keeps_rows(void **state)
     int64_t limit = clock_monotonic_us() + 10 * SECOND_US;
     while (metric_is_zero(m, "weir_store_retries_total 0\n") &&
            clock_monotonic_us() < limit)
-        ;
+        usleep(1000);
     setrlimit(RLIMIT_FSIZE, &unlimited);
     assert_false(metric_is_zero(m, "weir_store_retries_total 0\n"));
     assert_int_equal(store_flush(s), 0);
@@ -813,7 +813,7 @@ static void retention_deletes_only_what_is_too_old(void **state)
     const char *sql =
         "SELECT count(DISTINCT window_start), count(*), min(window_start) FROM trades";
     while (strcmp(shell("weir.db", sql), want) != 0 && clock_monotonic_us() < limit)
-        ;
+        usleep(1000);
     assert_string_equal(shell("weir.db", sql), want);
     /* What comes again after a crash, though it was too old already, goes again. */
     for (int i = 10; i < 30; i++)
@@ -822,7 +822,7 @@ static void retention_deletes_only_what_is_too_old(void **state)
     assert_int_equal(store_flush(s), 0);
     limit = clock_monotonic_us() + 10 * SECOND_US;
     while (strcmp(shell("weir.db", sql), want) != 0 && clock_monotonic_us() < limit)
-        ;
+        usleep(1000);
     assert_string_equal(shell("weir.db", sql), want);
     store_free(s);
     trades.retain_us = INT64_MAX;
