@@ -7,6 +7,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/logger.h"
+#include "base/thread.h"
 #include "cmd.h"
 #include "http/http.h"
 #include "reload.h"
@@ -243,6 +244,7 @@ int cmd_serve(int argc, char **argv)
         return status;
     }
     logger_setup(least, s.weir->config->server.log_json);
+    thread_set_nice((int)s.weir->config->server.nice);
     s.weir->skip_damaged = skip_damaged;
     status = run(&s, path, database);
     http_free(s.http);

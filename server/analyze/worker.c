@@ -363,6 +363,7 @@ static void *worker_thread(void *arg)
     struct worker *w = arg;
     struct pipeline *p = w->pipeline;
     struct log_entry *e;
+    thread_stand_back();
     while ((e = queue_pop(w->queue, INT64_MAX))) {
         struct error error = {0};
         if (atomic_load_explicit(&p->failed, memory_order_acquire)) {

@@ -19,6 +19,7 @@ struct config_server {
         plugin_path; /* folders, searched in this order, then the installed one; NULL-ended */
     unsigned http_threads;    /* default: cores, at most 16 */
     unsigned query_threads;   /* default 4 */
+    unsigned nice;            /* of threads that analyze, store and query; default 10 */
     unsigned max_connections; /* default 4096 */
     uint64_t
         max_body; /* bytes of one bounded request after decompression; default 64 MiB */

@@ -161,6 +161,7 @@ static const struct field server_fields[] = {
     {"http_threads", FIELD_UNSIGNED, .offset = AT(http_threads), .min = 1, .max = 64},
     {"query_threads", FIELD_UNSIGNED, .offset = AT(query_threads), .min = 1, .max = 64,
      .init = 4},
+    {"nice", FIELD_UNSIGNED, .offset = AT(nice), .min = 0, .max = 19, .init = 10},
     {"max_connections", FIELD_UNSIGNED, .offset = AT(max_connections), .min = 1,
      .max = 65536, .init = 4096},
     {"max_body", FIELD_SIZE, .offset = AT(max_body), .min = KIB, .max = 4 * GIB,

@@ -4,6 +4,7 @@
  * connection is suspended.
  */
 #include "base/clock.h"
+#include "base/thread.h"
 #include "http/internal.h"
 
 #include <errno.h>
@@ -28,6 +29,7 @@ static void *queries_run(void *arg)
     struct http_query_thread *t = arg;
     struct http_server *s = t->server;
     pthread_setname_np(pthread_self(), "weir-query");
+    thread_stand_back();
     struct http_request *r;
     while ((r = queue_pop(s->queries, INT64_MAX))) {
         queries_running(t, r);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/logger.h"
+#include "base/thread.h"
 #include "log/internal.h"
 
 #include <assert.h>
@@ -126,24 +127,32 @@ static bool goes_along(void *ctx, const struct log_entry *f)
     return true;
 }
 
+/* Those that are there. False: no memory, no more. */
+static bool join_those(struct log *l, struct log_entry *e)
+{
+    struct joining j = {.log = l, .entry = e};
+    struct log_entry *f;
+    while ((f = line_pop_if(&l->line, goes_along, &j))) {
+        if (entry_join(e, f) < 0) {
+            line_push_back(&l->line, f);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Requests that are answered as soon as they are durable come in small entries. They linger here, where
  * nobody waits for them, so that keys are found once for more rows. */
 static void join_followers(struct log *l, struct log_entry *e)
 {
-    struct joining j = {.log = l, .entry = e};
     int64_t until_us = clock_monotonic_us() + l->options.linger_us;
-    bool joined = false;
-    struct log_entry *f;
     if (e->batch->n_rows >= LOG_GATHER_ROWS)
         return;
-    while ((f = line_pop_if(&l->line, until_us, goes_along, &j))) {
-        if (entry_join(e, f) < 0) {
-            line_push_back(&l->line, f);
-            break;
-        }
-        joined = true;
+    if (join_those(l, e) && e->batch->n_rows < JOIN_MAX) {
+        line_linger(&l->line, JOIN_MAX - e->batch->n_rows, until_us);
+        join_those(l, e);
     }
-    if (joined)
+    if (e->n_parts)
         batch_seal(e->batch);
 }
 
@@ -345,6 +354,7 @@ static void finish(struct log *l)
 void *dispatch_run(void *log)
 {
     struct log *l = log;
+    thread_stand_back();
     l->checkpoints.asked = position_of(l);
     l->checkpoints.next_us = clock_monotonic_us() + l->options.checkpoint_interval_us;
     for (bool end = false;;) {

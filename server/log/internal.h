@@ -31,6 +31,8 @@ struct line {
     pthread_cond_t arrived, room;
     struct log_entry *first, **last;
     size_t n;
+    uint64_t rows;   /* of batches in it */
+    uint64_t wanted; /* who pops lingers for so many; 0: for anything */
     bool closed;
 };
 
@@ -118,10 +120,12 @@ bool line_push(struct line *l, struct log_entry *e, bool bounded);
 /* Waits until deadline_us (clock_monotonic_us; INT64_MAX: for ever). NULL: time-out, or *ret_end: closed and
  * empty. */
 struct log_entry *line_pop(struct line *l, int64_t deadline_us, bool *ret_end);
-/* The first one, if fits(ctx, it) says so; waits until until_us for one to come. */
-struct log_entry *line_pop_if(struct line *l, int64_t until_us,
+/* The first one, if there is one and fits(ctx, it) says so. */
+struct log_entry *line_pop_if(struct line *l,
                               bool (*fits)(void *ctx, const struct log_entry *e),
                               void *ctx);
+/* Waits while it is empty, then until there are `rows` rows, or something that is no batch; until_us at most. */
+void line_linger(struct line *l, uint64_t rows, int64_t until_us);
 /* Back to the front: for an entry that was just taken. */
 void line_push_back(struct line *l, struct log_entry *e);
 void line_close(struct line *l);

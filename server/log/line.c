@@ -34,7 +34,9 @@ bool line_push(struct line *l, struct log_entry *e, bool bounded)
         *l->last = e;
         l->last = &e->next;
         l->n++;
-        pthread_cond_signal(&l->arrived);
+        l->rows += e->batch ? e->batch->n_rows : 0;
+        if (!e->batch || l->rows >= l->wanted)
+            pthread_cond_signal(&l->arrived);
     }
     pthread_mutex_unlock(&l->lock);
     if (!taken)
@@ -57,16 +59,26 @@ static struct log_entry *take_first(struct line *l)
     if (!l->first)
         l->last = &l->first;
     l->n--;
+    l->rows -= e->batch ? e->batch->n_rows : 0;
     pthread_cond_signal(&l->room);
     return e;
 }
 
-struct log_entry *line_pop_if(struct line *l, int64_t until_us,
+void line_linger(struct line *l, uint64_t rows, int64_t until_us)
+{
+    pthread_mutex_lock(&l->lock);
+    l->wanted = l->first ? 0 : rows;
+    if (l->wanted && !l->closed)
+        clock_cond_wait(&l->arrived, &l->lock, until_us);
+    l->wanted = 0;
+    pthread_mutex_unlock(&l->lock);
+}
+
+struct log_entry *line_pop_if(struct line *l,
                               bool (*fits)(void *ctx, const struct log_entry *e),
                               void *ctx)
 {
     pthread_mutex_lock(&l->lock);
-    wait_for_first(l, until_us);
     struct log_entry *e = l->first && fits(ctx, l->first) ? take_first(l) : NULL;
     pthread_mutex_unlock(&l->lock);
     return e;
@@ -80,6 +92,7 @@ void line_push_back(struct line *l, struct log_entry *e)
         l->last = &e->next;
     l->first = e;
     l->n++;
+    l->rows += e->batch ? e->batch->n_rows : 0;
     pthread_mutex_unlock(&l->lock);
 }
 

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/logger.h"
+#include "base/thread.h"
 #include "store/db.h"
 #include "store/internal.h"
 
@@ -234,7 +235,7 @@ static void writer_calls(struct store *s, const struct inbox_item *list)
 void *writer_run(void *store)
 {
     struct store *s = store;
-
+    thread_stand_back();
     bool more = true; /* a shorter `retain` than last time has work at once */
     for (bool closed = false;;) {
         struct inbox_item *list =

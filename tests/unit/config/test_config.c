@@ -84,6 +84,7 @@ static void server_has_defaults(void **state)
     assert_null(s->plugin_path[0]);
     assert_int_equal(s->http_threads, cores < 16 ? cores : 16);
     assert_int_equal(s->query_threads, 4);
+    assert_int_equal(s->nice, 10);
     assert_int_equal(s->max_connections, 4096);
     assert_int_equal(s->max_body, 67108864);
     assert_int_equal(s->max_record, 1048576);
@@ -111,6 +112,7 @@ static void server_keys_are_taken(void **state)
                              "  plugin_path: [a, 'b c']\n"
                              "  http_threads: 64\n"
                              "  query_threads: 1\n"
+                             "  nice: 19\n"
                              "  max_connections: 10\n"
                              "  max_body: 1GiB\n"
                              "  max_record: 64kB\n"
@@ -135,6 +137,7 @@ static void server_keys_are_taken(void **state)
     assert_null(s->plugin_path[2]);
     assert_int_equal(s->http_threads, 64);
     assert_int_equal(s->query_threads, 1);
+    assert_int_equal(s->nice, 19);
     assert_int_equal(s->max_connections, 10);
     assert_int_equal(s->max_body, 1073741824);
     assert_int_equal(s->max_record, 64000);
@@ -898,6 +901,7 @@ static void the_default_file_says_what_the_defaults_are(void **state)
     assert_string_equal(a->database, b->database);
     assert_int_equal(a->http_threads, b->http_threads);
     assert_int_equal(a->query_threads, b->query_threads);
+    assert_int_equal(a->nice, b->nice);
     assert_int_equal(a->max_connections, b->max_connections);
     assert_int_equal(a->max_body, b->max_body);
     assert_int_equal(a->max_record, b->max_record);
