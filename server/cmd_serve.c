@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,26 +139,60 @@ static int start(struct server *s, const char *database, int *ret_exit,
     return r < 0 ? r : http_start(s->http, error);
 }
 
-static void reload(struct weir *w, const char *path)
+/* On a thread of its own: it may wait for the database, and the end must not wait for it. */
+struct reload {
+    struct weir *weir;
+    const char *path;
+    pthread_t thread;
+    bool started;
+    atomic_bool ended;
+};
+
+static void *reload_run(void *ctx)
 {
+    struct reload *r = ctx;
     struct error error = {0};
-    if (weir_reload(w, path, &error) < 0)
+    int err = weir_reload(r->weir, r->path, &error);
+    atomic_store(&r->ended, true);
+    if (err < 0)
         log_error("serve", "SIGHUP: %s; the configuration stays as it was", error.text);
     else
         log_info("serve", "SIGHUP: the configuration was read again");
+    return NULL;
+}
+
+static void reload_end(struct reload *r)
+{
+    if (r->started)
+        pthread_join(r->thread, NULL);
+    r->started = false;
+}
+
+static void reload_begin(struct reload *r)
+{
+    if (r->started && !atomic_load(&r->ended)) {
+        log_warn("serve", "SIGHUP: the one before is still under way; it is left out");
+        return;
+    }
+    reload_end(r);
+    atomic_store(&r->ended, false);
+    int err = thread_start(&r->thread, "reload", reload_run, r);
+    r->started = err == 0;
+    if (err < 0)
+        log_error("serve", "SIGHUP: cannot start a thread: %s", strerror(-err));
 }
 
 static void wait_for_signal(const sigset_t *signals, struct weir *w, const char *path)
 {
-    for (int signal;;) {
-        sigwait(signals, &signal);
-        if (signal == SIGHUP) {
-            reload(w, path);
-            continue;
-        }
-        log_info("serve", "signal %d: stopping; a second one stops at once", signal);
-        return;
-    }
+    struct reload r = {.weir = w, .path = path};
+    int signal;
+    while (sigwait(signals, &signal) || signal == SIGHUP)
+        reload_begin(&r);
+    log_info("serve", "signal %d: stopping; a second one stops at once", signal);
+    pthread_sigmask(SIG_UNBLOCK, signals, NULL); /* their default: the process ends */
+    if (r.started && !atomic_load(&r.ended))
+        store_hurry(w->store);
+    reload_end(&r);
 }
 
 static void stop(struct server *s)
@@ -192,7 +227,6 @@ static int run(struct server *s, const char *path, const char *database)
     log_info("serve", "listening on http://%s%s%s:%u", v6 ? "[" : "", address,
              v6 ? "]" : "", http_port(s->http));
     wait_for_signal(&signals, s->weir, path);
-    pthread_sigmask(SIG_UNBLOCK, &signals, NULL); /* their default: the process ends */
     stop(s);
     return weir_failed(s->weir) ? EXIT_FAILURE : EXIT_SUCCESS;
 }

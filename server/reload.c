@@ -7,6 +7,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#define NO_MEMORY_NS 50000000 /* between attempts */
 
 /* What becomes of one pipeline; both: it is exchanged. */
 struct change {
@@ -104,6 +107,7 @@ struct tables {
     struct reload *reload;
     const struct change *change;
     struct error *error;
+    bool called;
 };
 
 /* On the writer thread: do all new tables fit the file? */
@@ -126,6 +130,7 @@ static int exchange_tables(struct store *s, void *ctx)
 {
     struct tables *t = ctx;
     const struct table *const *table;
+    t->called = true;
     size_t n = t->change->old ? pipeline_tables(t->change->old, &table) : 0;
     for (size_t k = 0; k < n; k++)
         store_drop_table(s, table[k]);
@@ -140,13 +145,15 @@ static int exchange_tables(struct store *s, void *ctx)
 
 /* ---- The exchange, on the dispatch thread of the stream -------------------------------------- */
 
-/* All that it was given is folded and committed, with a checkpoint. */
-static int stop_old(struct weir *w, struct log *log, struct pipeline *p)
+/* All that it was given is folded and committed, with a checkpoint. Returns in *ret_stored the position that it is
+ * known to have stored. */
+static int stop_old(struct weir *w, struct log *log, struct pipeline *p,
+                    uint64_t *ret_stored)
 {
     const char *name = pipeline_config(p)->name;
     if (!pipeline_failed(p))
         log_checkpoint(log, name);
-    log_unsubscribe(log, name);
+    *ret_stored = log_unsubscribe(log, name);
     pipeline_stop(p);
     pipeline_uncount(p);
     return store_flush(w->store);
@@ -165,28 +172,42 @@ static int start_fresh(struct weir *w, struct pipeline *p, struct error *error)
     return err;
 }
 
+/* On the writer thread, in any case: what was given up is not looked at any more. */
+static int call_store(struct weir *w, struct tables *t)
+{
+    int err;
+    while ((err = store_call(w->store, exchange_tables, t)) == -ENOMEM && !t->called)
+        nanosleep(&(struct timespec){.tv_nsec = NO_MEMORY_NS}, NULL);
+    return err;
+}
+
 static void exchange(struct reload *r, const struct change *c)
 {
     struct weir *w = r->weir;
+    struct log *log = w->log[r->stream];
     struct error error = {0};
     const char *name = pipeline_config(c->fresh ? c->fresh : c->old)->name;
-    int err = c->old ? stop_old(w, w->log[r->stream], c->old) : 0;
+    uint64_t stored = log_last(log);
+    int err = c->old ? stop_old(w, log, c->old, &stored) : 0;
     struct tables t = {.reload = r, .change = c, .error = &error};
+    int tables_err = call_store(w, &t);
     if (err == 0)
-        err = store_call(w->store, exchange_tables, &t);
+        err = tables_err;
     if (err == 0 && c->fresh)
         err = start_fresh(w, c->fresh, &error);
     if (err < 0 && !error.text[0])
         error_set(&error, err, "%s", strerror(-err));
-    if (err < 0 && c->fresh)
+    if (err < 0 && c->fresh) {
         pipeline_fail(c->fresh, &error);
-    else if (err < 0)
+        pipeline_hold(c->fresh, log, stored);
+    } else if (err < 0) {
         log_error("reload", "pipeline '%s': %s", name, error.text);
-    else
+    } else {
         log_info("reload", "pipeline '%s' %s", name,
                  !c->fresh ? "is stopped"
                  : c->old  ? "is exchanged"
                            : "is started");
+    }
 }
 
 static size_t stream_of(const struct change *c)
@@ -216,22 +237,32 @@ static void split_moves(struct reload *r)
     }
 }
 
+/* Half of the pipelines exchanged would be neither configuration: what can fail comes before. */
+static void exchange_streams(struct reload *r)
+{
+    struct weir *w = r->weir;
+    for (size_t i = 0; i < 2 * w->config->n_streams; i++) {
+        r->adding = i >= w->config->n_streams;
+        r->stream = i % w->config->n_streams;
+        while (log_call(w->log[r->stream], exchange_all, r) == -ENOMEM)
+            nanosleep(&(struct timespec){.tv_nsec = NO_MEMORY_NS}, NULL);
+    }
+}
+
 static int apply(struct reload *r, struct error *error)
 {
     struct weir *w = r->weir;
     struct tables t = {.reload = r, .error = error};
-    int err = store_call(w->store, try_tables, &t);
-    if (err < 0)
+    struct running_list running = running_list_of(r->pipeline, r->n_pipelines);
+    int err = running.pipeline ? store_call(w->store, try_tables, &t) : -ENOMEM;
+    if (err < 0) {
+        running_done(&running);
         return error->text[0] ? err : error_set(error, err, "%s", strerror(-err));
-    split_moves(r);
-    for (size_t i = 0; err == 0 && i < 2 * w->config->n_streams; i++) {
-        r->adding = i >= w->config->n_streams;
-        r->stream = i % w->config->n_streams;
-        err = log_call(w->log[r->stream], exchange_all, r);
     }
-    if (err == 0)
-        err = running_set(w->running, r->pipeline, r->n_pipelines);
-    return err < 0 ? error_set(error, err, "%s", strerror(-err)) : 0;
+    split_moves(r);
+    exchange_streams(r);
+    running_set(w->running, running);
+    return 0;
 }
 
 static void keep(struct reload *r)

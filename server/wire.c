@@ -161,9 +161,13 @@ static int load_pipelines(struct weir *w, struct error *error)
         if (r < 0)
             return r;
     }
+    struct running_list all = {0};
     if (r == 0)
-        r = running_set(w->running, w->pipeline, w->n_pipelines);
-    return r < 0 ? error_set(error, r, "no memory") : 0;
+        all = running_list_of(w->pipeline, w->n_pipelines);
+    if (!all.pipeline)
+        return error_set(error, -ENOMEM, "no memory");
+    running_set(w->running, all);
+    return 0;
 }
 
 int weir_load(const char *config_path, struct weir **ret, int *ret_exit,

@@ -271,28 +271,33 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
     return r < 0 ? error_set(error, r, "its first checkpoint cannot be made") : 0;
 }
 
+static struct log_sink sink_of(struct pipeline *p, uint64_t position)
+{
+    const struct config_pipeline *c = p->config;
+    return (struct log_sink){.pipeline = c->name,
+                             .put = put_entry,
+                             .ctx = p,
+                             .position = position,
+                             .idle_timeout_us = c->idle_timeout_us,
+                             .out_of_orderness_us = c->out_of_orderness_us,
+                             .window_us = c->window_us,
+                             .window_offset_us = c->window_offset_us,
+                             .key = c->key,
+                             .n_keys = c->n_keys,
+                             .dictionary = p->dictionary,
+                             .failed = pipeline_failed};
+}
+
 static int subscribe(struct pipeline *p, uint64_t position, bool live,
                      struct error *error)
 {
-    const struct config_pipeline *c = p->config;
     const struct watermark *w = &p->worker[0].watermark;
     int64_t source_us[WATERMARK_SOURCES];
     for (uint32_t i = 0; i < w->n; i++)
         source_us[i] = w->source[i].max_us;
-    const struct log_sink s = {.pipeline = c->name,
-                               .put = put_entry,
-                               .ctx = p,
-                               .position = position,
-                               .idle_timeout_us = c->idle_timeout_us,
-                               .out_of_orderness_us = c->out_of_orderness_us,
-                               .window_us = c->window_us,
-                               .window_offset_us = c->window_offset_us,
-                               .key = c->key,
-                               .n_keys = c->n_keys,
-                               .dictionary = p->dictionary,
-                               .failed = pipeline_failed,
-                               .source_us = source_us,
-                               .n_sources = w->n};
+    struct log_sink s = sink_of(p, position);
+    s.source_us = source_us;
+    s.n_sources = w->n;
     if (live)
         return log_resubscribe(p->log, &s, &p->keys, error);
     int r = log_subscribe(p->log, &s, &p->keys);
@@ -316,6 +321,24 @@ int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool 
     if (r < 0)
         error_prefix(error, "pipeline '%s'", c->name);
     return r;
+}
+
+static void skip_entry(void *ctx, struct log_entry *e)
+{
+    struct pipeline *p = ctx;
+    metric_add(&p->skipped, e->kind == LOG_BATCH ? e->batch->n_rows : 0);
+    log_entry_unref(e);
+}
+
+void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position)
+{
+    struct log_sink s = sink_of(p, position);
+    s.put = skip_entry;
+    s.n_keys = 0;
+    s.dictionary = NULL;
+    if (log_hold(log, &s) < 0)
+        log_error("pipeline", "pipeline '%s': no memory to keep its place in the log",
+                  p->config->name);
 }
 
 void pipeline_stop(struct pipeline *p)

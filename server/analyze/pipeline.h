@@ -58,6 +58,10 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
 int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool live,
                    struct error *error);
 
+/* Instead of starting: one that has failed keeps its place in the journal at `position`, and counts what it leaves
+ * out. Within log_call. */
+void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position);
+
 /* Reads what is in the queues to its end and ends the workers. After log_close. Windows that are open
  * stay unfinished: nothing is given out as final that is not. Takes
  * NULL. */

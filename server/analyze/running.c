@@ -30,7 +30,7 @@ void running_free(struct running *r)
     free(r);
 }
 
-static struct running_list copy(struct pipeline *const *pipeline, size_t n)
+struct running_list running_list_of(struct pipeline *const *pipeline, size_t n)
 {
     struct running_list l = {.pipeline = calloc(n + 1, sizeof(struct pipeline *))};
     for (; l.pipeline && l.n < n; l.n++)
@@ -38,17 +38,13 @@ static struct running_list copy(struct pipeline *const *pipeline, size_t n)
     return l;
 }
 
-int running_set(struct running *r, struct pipeline *const *pipeline, size_t n)
+void running_set(struct running *r, struct running_list l)
 {
-    struct running_list l = copy(pipeline, n);
-    if (!l.pipeline)
-        return -ENOMEM;
     pthread_mutex_lock(&r->lock);
     struct running_list old = r->list;
     r->list = l;
     pthread_mutex_unlock(&r->lock);
     running_done(&old);
-    return 0;
 }
 
 struct pipeline *running_get(struct running *r, const char *name)
@@ -65,7 +61,7 @@ struct pipeline *running_get(struct running *r, const char *name)
 struct running_list running_all(struct running *r)
 {
     pthread_mutex_lock(&r->lock);
-    struct running_list l = copy(r->list.pipeline, r->list.n);
+    struct running_list l = running_list_of(r->list.pipeline, r->list.n);
     pthread_mutex_unlock(&r->lock);
     return l;
 }

@@ -18,8 +18,10 @@ struct running_list {
 int running_new(struct running **ret); /* none yet. -ENOMEM */
 void running_free(struct running *r);  /* takes NULL */
 
-/* From now on these n, each with a reference of its own. -ENOMEM: as before. */
-int running_set(struct running *r, struct pipeline *const *pipeline, size_t n);
+/* These n, each with a reference of its own. `pipeline` of the list is NULL: no memory. */
+struct running_list running_list_of(struct pipeline *const *pipeline, size_t n);
+/* From now on these. Takes the list. */
+void running_set(struct running *r, struct running_list l);
 
 /* NULL: there is none of that name. Otherwise for pipeline_unref. */
 struct pipeline *running_get(struct running *r, const char *name);

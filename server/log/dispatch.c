@@ -273,16 +273,11 @@ static void give_up_failed(struct log *l)
 
 static void trim(struct log *l)
 {
-    struct checkpoints *c = &l->checkpoints;
     if (!l->journal || l->options.read_only)
         return;
     if (under_pressure(l))
         give_up_failed(l);
-    uint64_t stored = least_stored(l, true);
-    if (stored + 1 <= c->trimmed)
-        return;
-    journal_trim(l->journal, stored + 1);
-    c->trimmed = stored + 1;
+    journal_trim(l->journal, least_stored(l, true) + 1);
 }
 
 /* Is the running one done, is the next one due? */
@@ -406,11 +401,23 @@ void log_checkpoint(struct log *l, const char *pipeline)
         put_checkpoint(l->subscriber[i], ++l->checkpoints.number, position_of(l));
 }
 
-void log_unsubscribe(struct log *l, const char *pipeline)
+/* Who has come was not asked for the checkpoint that is under way, and who has gone will not store it. */
+static void begin_checkpoints_anew(struct log *l)
+{
+    l->checkpoints.running = false;
+    l->checkpoints.asked = 0;
+    l->checkpoints.next_us = clock_monotonic_us();
+}
+
+uint64_t log_unsubscribe(struct log *l, const char *pipeline)
 {
     size_t i = log_find_subscriber(l, pipeline);
-    if (i < l->n_subscribers)
-        log_remove_subscriber(l, i);
+    if (i == l->n_subscribers)
+        return position_of(l);
+    uint64_t stored = stored_of(l->subscriber[i]);
+    log_remove_subscriber(l, i);
+    begin_checkpoints_anew(l);
+    return stored;
 }
 
 struct catch_up {
@@ -441,5 +448,12 @@ int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys
     r = replay_range(l, sink->position, position_of(l), catch_up_entry, &c, error);
     if (r < 0)
         log_remove_subscriber(l, l->n_subscribers - 1);
+    begin_checkpoints_anew(l);
     return r;
+}
+
+int log_hold(struct log *l, const struct log_sink *sink)
+{
+    size_t keys;
+    return log_add_subscriber(l, sink, &keys);
 }

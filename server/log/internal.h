@@ -62,7 +62,6 @@ struct checkpoints {
     bool running;     /* not all have stored it yet */
     int64_t asked_us; /* clock_monotonic_us */
     int64_t next_us;  /* the next one not before */
-    uint64_t trimmed; /* positions below have been given back */
 };
 
 struct log {

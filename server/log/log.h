@@ -177,12 +177,15 @@ void log_kept(struct log *l, uint64_t position);
 int log_call(struct log *l, void (*call)(void *ctx), void *ctx);
 /* Within such a call: a checkpoint of the pipeline, now; */
 void log_checkpoint(struct log *l, const char *pipeline);
-/* the pipeline gets no more entries; */
-void log_unsubscribe(struct log *l, const char *pipeline);
+/* the pipeline gets no more entries; the position that it has stored, or that of the last entry if it is not there; */
+uint64_t log_unsubscribe(struct log *l, const char *pipeline);
 /* another one takes its place, and gets those behind sink->position that it missed. -EBADMSG, -EIO: they
  * cannot be read. */
 int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys,
                     struct error *error);
+/* another one takes its place that has failed: what is behind sink->position stays in the journal, later entries
+ * are put to it. -ENOMEM. */
+int log_hold(struct log *l, const struct log_sink *sink);
 /* Positions that the journal has: log_first to log_last; first is last + 1: none. While the log runs: up to the
  * last entry handed on. */
 uint64_t log_first(const struct log *l);

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import sqlite3
 import threading
 import unittest
 
@@ -14,7 +15,8 @@ import harness
 MS = 1000
 T0 = 1700000000000
 HEAD = '''
-server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 10ms, plugin_path: {folder}}
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 10ms, plugin_path: {folder},
+         checkpoint_interval: 50ms, segment_size: 1MiB}
 streams:
   input: {time: {field: ts, unit: ms}, fields: {key: string, id: int}}
   other: {time: {field: ts, unit: ms}, fields: {key: string, id: int}}
@@ -226,6 +228,52 @@ class Reload(unittest.TestCase):
         server.post_ok('input', [event(4, 'a', 5)])
         self.finish(server)
         self.assertEqual(self.rows(server, 'changing', 'n'), {(T0 * MS, 'a'): (5,)})
+
+    def post_many(self, server, times):
+        """times x 20,000 events, 200 keys; several MB of the journal."""
+        body = ''.join(json.dumps(event(i % 9000, f'k{i % 200}', i)) + '\n' for i in range(20000))
+        for _ in range(times):
+            self.assertEqual(server.post('input', body).status, 200)
+
+    def wait_trimmed(self, server):
+        folder = server.folder + '/weir.db.journal/input'
+        harness.wait_until(lambda: not os.path.exists(folder + '/00000001.journal'), 'the journal to be trimmed')
+
+    def test_pipeline_that_cannot_start_keeps_its_place(self):
+        """Its groups do not fit the new max_groups. What comes until that is put right is not lost."""
+        server = self.start(KEPT + changing())
+        self.post_many(server, 1)
+        self.reload(server, KEPT + changing(more=', max_groups: 100'))
+        self.assertEqual(server.get('/ready').status, 503)
+        self.post_many(server, 30)
+        harness.wait_until(lambda: server.metric('weir_pipeline_dropped_total', pipeline='changing',
+                                                 reason='pipeline_failed') == 600000, 'the events to be left out')
+        said = self.reload(server, KEPT + changing())
+        self.assertNotIn('afresh', said)
+        self.assertEqual(server.get('/ready').status, 200)
+        self.wait_trimmed(server)  # now that all have what it held
+        self.finish(server)
+        expected = {(T0 * MS, f'k{k}'): (3100, 31 * sum(range(k, 20000, 200))) for k in range(200)}
+        self.assertEqual(self.rows(server, 'kept'), expected)
+        self.assertEqual(self.rows(server, 'changing'), expected)
+
+    def test_the_end_does_not_wait_for_a_reload(self):
+        """Somebody holds the database, the reload waits for it."""
+        server = self.start(KEPT + changing())
+        server.post_ok('input', [event(0, 'a', 1)])
+        other = sqlite3.connect(server.folder + '/weir.db', isolation_level=None)
+        other.execute('BEGIN IMMEDIATE')
+        server.post_ok('input', [event(1, 'a', 2)])
+        self.rewrite(server, KEPT + changing(workers=2))
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: server.metric('weir_store_retries_total') > 0, 'the store to wait')
+        server.process.send_signal(signal.SIGTERM)
+        self.assertNotEqual(server.process.wait(30), -signal.SIGKILL)
+        other.close()
+        server.restart()
+        self.finish(server)
+        self.assertEqual(self.rows(server, 'kept'), {(T0 * MS, 'a'): (2, 3)})
+        self.assertEqual(self.rows(server, 'changing'), {(T0 * MS, 'a'): (2, 3)})
 
 
 if __name__ == '__main__':

@@ -99,7 +99,7 @@ static int start_stages(struct error *error)
     if (!err)
         err = running_new(&is.running);
     if (!err)
-        err = running_set(is.running, &is.pipeline, 1);
+        running_set(is.running, running_list_of(&is.pipeline, 1));
     if (!err)
         err = store_open(&options, is.metrics, &is.store, error);
     if (!err) {

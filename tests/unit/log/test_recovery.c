@@ -598,6 +598,55 @@ static void who_comes_later_gets_what_it_missed(void **state)
     sink_check(&f->sink[1], 1, 0, next);
 }
 
+/* It was not asked for the checkpoint that is under way, and would be waited for. */
+static void who_comes_during_a_checkpoint_is_asked_for_one(void **state)
+{
+    struct fixture *f = *state;
+    f->n_sinks = 2;
+    f->options.checkpoint_interval_us = 1000;
+    f->sink[1].stores = false;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    int64_t next = 0;
+    for (int i = 0; i < 100; i++, next += 1000)
+        fixture_durable(f, 0, next, 1000, NULL);
+    wait_checkpoints(f, &f->sink[1], 1);
+    assert_int_equal(log_first(f->log), 1);
+    struct newcomer c = {.fixture = f};
+    f->sink[1].stores = true;
+    assert_int_equal(log_call(f->log, come_anew, &c), 0);
+    assert_int_equal(c.result, 0);
+    wait_first(f, 50); /* also if nothing more comes */
+    fixture_leave(f);
+}
+
+/* As a backup does. Nothing new comes in then: the next checkpoint will not do it. */
+static void what_was_held_is_trimmed_once_there_is_no_room(void **state)
+{
+    struct fixture *f = *state;
+    int hold, r;
+    f->journal.limit = LIMIT;
+    f->options.checkpoint_interval_us = 1000;
+    f->sink[0].stores = false;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    int64_t next = 0;
+    while ((r = try_durable(f, next, 1000)) == 0)
+        next += 1000;
+    assert_int_equal(r, -EDQUOT);
+    assert_int_equal(journal_hold(f->folder, &hold, NULL), 0);
+    wait_checkpoints(f, &f->sink[0], 1);
+    f->sink[0].stores = true;
+    log_stored(f->log, "a", f->sink[0].checkpointed);
+    wait_checkpointed(f, &f->sink[0], (uint64_t)next / 1000);
+    usleep(200000); /* for it to be tried in vain */
+    assert_int_equal(log_first(f->log), 1);
+    close(hold);
+    wait_first(f, 2);
+    durable_at_last(f, next, 1000);
+    fixture_leave(f);
+}
+
 int main(void)
 {
     hash_setup();
@@ -637,6 +686,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(nobody_is_silent_while_the_journal_is_read,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_source_without_a_name_becomes_idle,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(who_comes_during_a_checkpoint_is_asked_for_one,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(what_was_held_is_trimmed_once_there_is_no_room,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(who_comes_later_gets_what_it_missed,
                                         fixture_setup, fixture_teardown),
