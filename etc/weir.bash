@@ -5,19 +5,19 @@
 _weir() {
     local cur prev words cword command
     _init_completion -n : || return
+    command=${words[1]}
     case $prev in
     -c | --config)
         _filedir '@(yaml|yml)'
         return
         ;;
-    --format)
-        mapfile -t COMPREPLY < <(compgen -W 'ndjson json csv' -- "$cur")
+    -f | --format)
+        mapfile -t COMPREPLY < <(compgen -W "ndjson json csv $([ "$command" != sql ] || echo table)" -- "$cur")
         return
         ;;
     esac
-    command=${words[1]}
     if [ "$cword" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'serve check run plugins plugin sql version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'serve check run plugins plugin sql backup version' -- "$cur")
     elif [[ $cur == -* ]]; then
         # What the subcommand itself says it takes.
         mapfile -t COMPREPLY < <(compgen -W "$("$1" "$command" --help 2>/dev/null |

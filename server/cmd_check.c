@@ -27,7 +27,7 @@ static const char help[] =
     "      --database[=DATABASE]\n"
     "                     verify it and its journals\n"
     "  -h, --help         this text\n\n"
-    "Exit status: 0 all is well, 78 the configuration is wrong, 69/73/74 the database "
+    "Exit status: 0 all is well, 78 the configuration is wrong, 73/74 the database "
     "is;\n"
     "with --database: 1 something is damaged, 69 there is none, 73 made by a newer "
     "weir, 74 it cannot\n"

@@ -14,14 +14,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define PATHS_MAX 16
+#define PATHS_MAX   16
+#define FOLDERS_MAX (PATHS_MAX + CONFIG_PLUGIN_FOLDERS_MAX)
 
 static const char help[] =
     "Usage: weir plugins [-c FILE] [-p DIR]... [NAME]\n\n"
     "Lists the analyzers that can be loaded, or shows the parameters and the output "
     "columns of one.\n\n"
     "  -c, --config FILE  look in the folders of this configuration too, weir.yaml(5)\n"
-    "  -p, --path DIR     look in this folder first\n"
+    "  -p, --path DIR     look in this folder before those of the configuration; up to "
+    "16 times\n"
     "  -h, --help         this text\n\n"
     "Exit status: 0 all is well, 1 a plugin cannot be loaded, 78 the configuration is "
     "wrong.\n";
@@ -135,15 +137,11 @@ static int list(struct plugins *plugins)
 /* ---- */
 
 /* Appends what the configuration says to the `n` folders of the command line. */
-static int add_configured(const struct config *config, char **folder, size_t n)
+static void add_configured(const struct config *config, char **folder, size_t n)
 {
     char *const *more = config ? config->server.plugin_path : NULL;
-    for (; more && *more; more++) {
-        if (n == 2 * PATHS_MAX)
-            return -1;
+    for (; more && *more; more++)
         folder[n++] = *more;
-    }
-    return 0;
 }
 
 static int with_folders(char **folder, const char *name)
@@ -164,7 +162,7 @@ int cmd_plugins(int argc, char **argv)
                                             {"path", required_argument, NULL, 'p'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    char *folder[2 * PATHS_MAX + 1] = {NULL};
+    char *folder[FOLDERS_MAX + 1] = {NULL};
     const char *path = NULL;
     size_t n = 0;
     for (int o; (o = getopt_long(argc, argv, "c:p:h", options, NULL)) != -1;) {
@@ -188,11 +186,8 @@ int cmd_plugins(int argc, char **argv)
         fprintf(stderr, "weir: %s\n", error.text);
         return EXIT_CONFIG;
     }
-    int status = EXIT_FAILURE;
-    if (add_configured(config, folder, n) < 0)
-        fprintf(stderr, "weir: more than %d plugin folders\n", 2 * PATHS_MAX);
-    else
-        status = with_folders(folder, argv[optind]);
+    add_configured(config, folder, n);
+    int status = with_folders(folder, argv[optind]);
     config_free(config);
     return status;
 }

@@ -28,19 +28,18 @@ static const char help[] =
     "  -d, --database FILE  the database itself\n"
     "  -f, --format FORMAT  table (default), csv, json, ndjson\n"
     "  -h, --help           this text\n\n"
-    "Exit status: 0 ok, 1 the statement failed, 64 usage, 69 no database, 74 output "
-    "failed,\n"
-    "78 bad configuration.\n";
+    "Exit status: 0 ok, 1 the statement failed, 64 usage, 69 no database, 74 reading "
+    "or writing\n"
+    "failed, 78 bad configuration.\n";
 
-/* The whole of standard input; NULL: too long, or it cannot be read. */
+/* Standard input, up to one byte more than a statement may have; NULL: it cannot be read. */
 static char *read_statement(void)
 {
     char *text = malloc(READER_SQL_MAX + 2);
     size_t size = text ? fread(text, 1, READER_SQL_MAX + 1, stdin) : 0;
-    if (!text || ferror(stdin) || size > READER_SQL_MAX) {
-        fprintf(stderr,
-                "weir sql: the statement cannot be read, or is longer than %d bytes\n",
-                READER_SQL_MAX);
+    if (!text || ferror(stdin)) {
+        fprintf(stderr, "weir sql: the statement cannot be read: %s\n",
+                strerror(errno));
         free(text);
         return NULL;
     }
@@ -174,7 +173,7 @@ int cmd_sql(int argc, char **argv)
     if (strcmp(argv[optind], "-") != 0)
         return run_on(config, database, argv[optind], format);
     char *sql = read_statement();
-    int status = sql ? run_on(config, database, sql, format) : EXIT_BAD_INPUT;
+    int status = sql ? run_on(config, database, sql, format) : EXIT_IO;
     free(sql);
     return status;
 }

@@ -13,8 +13,9 @@
  *              window closes    +---emit-----> cells of the result table
  *                               +---drop-----> memory back to the server
  *
- * Calls:    come from worker threads, as `threads` allows. None may block, change settings of
- *           the process (signals, locale, directory) or let a C++ exception out.
+ * Calls:    come from threads of the server, never two at once for one ctx, and as `threads`
+ *           allows. None may block, change settings of the process (signals, locale, directory)
+ *           or let a C++ exception out.
  * Errors:   return weir_fail(ctx, "text"): the pipeline stops and says so. Never exit.
  * Values:   times are int64 microseconds since 1970-01-01 UTC; strings UTF-8 with a length.
  */
@@ -206,7 +207,8 @@ struct weir_analyzer {
     void (*drop)(struct weir_ctx *, void *state);
     int (*update)(struct weir_ctx *, const struct weir_rows *);
     /* Folds `from`, the rows of which all came later in the log, into `into`. The caller
-     * drops `from`. Without it, windows that are made of panes are refused. */
+     * drops `from`. This version never calls it: it is for windows that are made of
+     * panes, which it does not have. */
     int (*merge)(struct weir_ctx *, void *into, const void *from);
     /* Fills cells[], one for each of `outputs`; with WEIR_MANY_ROWS then calls
      * host->put(ctx, out, cells), once a row. Must not change the state. */

@@ -15,7 +15,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FOLDERS_MAX     64
 #define OUTPUTS_MAX     256
 #define NAME_MAX_BYTES  63
 #define CONFIG_SIZE_MAX 4096u
@@ -33,7 +32,7 @@ struct plugins {
 
 static int add_folder(struct plugins *p, const char *name, size_t size)
 {
-    if (size == 0 || p->n_folders == FOLDERS_MAX)
+    if (size == 0)
         return 0;
     char *copy = strndup(name, size);
     if (!copy)
@@ -42,10 +41,9 @@ static int add_folder(struct plugins *p, const char *name, size_t size)
     return 0;
 }
 
-static int add_environment(struct plugins *p)
+static int add_path(struct plugins *p, const char *at)
 {
-    const char *at = getenv("WEIR_PLUGIN_PATH");
-    while (at && *at) {
+    while (*at) {
         size_t size = strcspn(at, ":");
         int err = add_folder(p, at, size);
         if (err)
@@ -55,14 +53,28 @@ static int add_environment(struct plugins *p)
     return 0;
 }
 
+/* Room for those of the path, those that are given, the installed one, and the end. The kernel limits the
+ * path, the configuration what is given: none is left out. */
+static size_t folders_room(const char *path, char *const *folders)
+{
+    size_t n = 3;
+    for (; *path; path++)
+        n += *path == ':';
+    for (; folders && *folders; folders++)
+        n++;
+    return n;
+}
+
 int plugins_new(char *const *folders, struct plugins **ret)
 {
+    const char *path = getenv("WEIR_PLUGIN_PATH");
     struct plugins *p = calloc(1, sizeof(*p));
     if (!p)
         return -ENOMEM;
+    path = path ? path : "";
     pthread_mutex_init(&p->lock, NULL);
-    p->folder = calloc(FOLDERS_MAX + 1, sizeof(*p->folder));
-    int err = p->folder ? add_environment(p) : -ENOMEM;
+    p->folder = calloc(folders_room(path, folders), sizeof(*p->folder));
+    int err = p->folder ? add_path(p, path) : -ENOMEM;
     for (size_t i = 0; !err && folders && folders[i]; i++)
         err = add_folder(p, folders[i], strlen(folders[i]));
     if (!err)

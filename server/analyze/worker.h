@@ -29,7 +29,7 @@ struct stage {
     size_t offset;       /* of its state in a group's block */
     struct table *table; /* where its rows go */
     size_t column;       /* its first output column there */
-    _Atomic uint64_t ns; /* spent in update and emit */
+    _Atomic uint64_t ns; /* spent in update */
 };
 
 struct pipeline {

@@ -264,15 +264,16 @@ static void overview_put_open(struct buffer *b, const struct config_pipeline *c,
     if (slowest)
         buffer_printf(
             &text,
-            "windows up to %s close when %s%s%s has sent an event of %s or later, or "
-            "nothing for %s",
-            end, slowest[0] ? "source '" : "the source without a name", slowest,
-            slowest[0] ? "'" : "", event, idle);
+            "windows up to %s close when %s%s%s has sent an event of %s or later", end,
+            slowest[0] ? "source '" : "the source without a name", slowest,
+            slowest[0] ? "'" : "", event);
     else
         buffer_printf(
             &text,
             "no source is active; windows up to %s close at an event of %s or later",
             end, event);
+    if (slowest && c->idle_timeout_us != INT64_MAX)
+        buffer_printf(&text, ", or nothing for %s", idle);
     jsonout_string(b, "waits_for", buffer_text(&text));
     buffer_free(&text);
 }

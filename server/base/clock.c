@@ -46,9 +46,6 @@ static int64_t floor_div(int64_t a, int64_t b)
     return a / b - (a % b < 0);
 }
 
-/* Years are counted from March, so that the leap day is the last of its year; then the
- * months have 31 30 31 30 31 | 31 30 31 30 31 | 31 28 days, and 153 days a block of
- * five gives the line (153 m + 2) / 5 through their beginnings. */
 int clock_cond_init(pthread_cond_t *c)
 {
     pthread_condattr_t monotonic;
@@ -68,6 +65,9 @@ int clock_cond_wait(pthread_cond_t *c, pthread_mutex_t *lock, int64_t until_us)
     return pthread_cond_timedwait(c, lock, &t);
 }
 
+/* Years are counted from March, so that the leap day is the last of its year; then the
+ * months have 31 30 31 30 31 | 31 30 31 30 31 | 31 28 days, and 153 days a block of
+ * five gives the line (153 m + 2) / 5 through their beginnings. */
 int64_t clock_days_from_civil(int64_t year, unsigned month, unsigned day)
 {
     int64_t from_march = month > 2 ? month - 3 : month + 9;

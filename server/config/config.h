@@ -11,6 +11,8 @@
 #include "config/node.h"
 #include "decode/decode.h"
 
+#define CONFIG_PLUGIN_FOLDERS_MAX 64 /* of plugin_path */
+
 struct config_server {
     char *address; /* "127.0.0.1", "::1", ... */
     uint16_t port; /* 0: any free one; the log says which */

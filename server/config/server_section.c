@@ -12,10 +12,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PLUGIN_FOLDERS_MAX 64
-#define KIB                INT64_C(1024)
-#define MIB                (1024 * KIB)
-#define GIB                (1024 * MIB)
+#define KIB INT64_C(1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
 
 /* ---- listen ------------------------------------------------------------------------------------ */
 
@@ -135,9 +134,9 @@ static int read_plugin_path(const struct node *n, void *target, void *ctx,
     (void)ctx;
     if (n->kind == NODE_MAP)
         return node_expected(n, "a folder or a list of folders", error);
-    if (n_folders > PLUGIN_FOLDERS_MAX)
+    if (n_folders > CONFIG_PLUGIN_FOLDERS_MAX)
         return node_error(n, error, "there are more than %d folders",
-                          PLUGIN_FOLDERS_MAX);
+                          CONFIG_PLUGIN_FOLDERS_MAX);
     char **path = calloc(n_folders + 1, sizeof *path);
     if (!path)
         return error_set(error, -ENOMEM, "%s: out of memory", n->file);

@@ -4,11 +4,11 @@
  * piece by piece, replies, problem+json. Knows nothing of events or tables.
  *
  * Three kinds of route:
- *   plain   the handler runs on an epoll thread with the body complete (at most 1 MiB);
- * it must be quick: no disk, no waiting query   the handler runs on a thread of the
- * query pool and may take its time; it writes the reply with http_begin, http_write; a
- * slow client makes http_write wait, a gone one makes it fail upload  the body goes
- * piece by piece to struct http_upload, on an epoll thread
+ *   plain   the handler runs on an epoll thread with the body complete (at most 1 MiB); it must be
+ *           quick: no disk, no waiting
+ *   query   the handler runs on a thread of the query pool and may take its time; it writes the reply
+ *           with http_begin, http_write; a slow client makes http_write wait, a gone one makes it fail
+ *   upload  the body goes piece by piece to struct http_upload, on an epoll thread
  */
 #ifndef WEIR_HTTP_HTTP_H
 #define WEIR_HTTP_HTTP_H

@@ -197,7 +197,7 @@ static void answer_no_space(struct http_request *r, const struct post *p, int rc
     http_problem(r, 507, rc == -EDQUOT ? "journal_full" : "disk_full",
                  "%s; %llu events were taken",
                  rc == -EDQUOT ? "the journal has reached its limit"
-                               : "no space is left on the disk of the journal",
+                               : "no space is left for the journal or the database",
                  (unsigned long long)p->taken);
 }
 

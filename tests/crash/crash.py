@@ -2,7 +2,8 @@
 """The crash test: a server under load is killed again and again, at random moments and at named points
 of its code; what it has then must be what its clients know to have been taken, event by event.
 
-    crash.py [--rounds N] [--seed S] [--first R] [--power-loss] [--keep] [--self-test]
+    crash.py [--rounds N] [--seed S] [--first R] [--power-loss [--any-names]] [--no-kill] [--keep]
+             [--folder FOLDER] [--self-test]
 
 A chain of rounds goes on with one database and one journal. A round: load, kill, start again (and be
 killed at that, too), load, ...; at its end every request without an answer is sent again, all windows of

@@ -41,6 +41,8 @@ pipelines:
                  window: {tumbling: 10s}, idle_timeout: 1h, analyzers: [count]}
   watched_10s: {from: watched, key: [key], window: {tumbling: 10s}, idle_timeout: 1h,
                 analyzers: [count]}
+  waiting_10s: {from: watched, key: [key], window: {tumbling: 10s}, idle_timeout: off,
+                analyzers: [count]}
   keyed_10s: {from: keyed, key: [key, side, qty], window: {tumbling: 10s}, idle_timeout: 1h,
               analyzers: [count]}
   nulls_10s: {from: nulls, key: [key], window: {tumbling: 10s}, idle_timeout: 1h,
@@ -190,6 +192,12 @@ class EventTime(unittest.TestCase):
         self.assertIn("'two'", text)
         self.assertIn('2023-11-14T22:21:40Z', text)  # T0 + 500 s
         self.assertIn('2023-11-14T22:28:20Z', text)  # T0 + 900 s
+        until = '2023-11-14T22:21:50Z'
+        said = f"windows up to {until} close when source 'one' has sent an event of {until} or later"
+        self.assertEqual(answer['waits_for'], said + ', or nothing for 1h')
+        self.wait('waiting_10s', 500000)
+        answer = self.server.get_json('/api/v1/pipelines/waiting_10s/watermarks')
+        self.assertEqual((answer['idle_timeout'], answer['waits_for']), (None, said))
 
     def test_two_pipelines_of_one_stream_each_see_every_event(self):
         self.post('forked', *[event(i * 100, 'ab'[i % 2], side=['buy', 'sell'][i % 2], qty=i)

@@ -6,7 +6,10 @@ import datetime
 import io
 import json
 import math
+import os
 import random
+import re
+import subprocess
 import unittest
 import urllib.parse
 
@@ -209,6 +212,19 @@ class Results(unittest.TestCase):
                             cwd=self.server.folder)
         self.assertNotEqual(done.returncode, 0)
 
+    def test_command_line_sql_reads_standard_input(self):
+        for statement, status in (('SELECT 1 AS n', 0), ('SELECT 1' + ' ' * 65536, 1)):
+            done = harness.weir('sql', '-c', self.server.path, '--format', 'csv', '-', stdin=statement,
+                                cwd=self.server.folder)
+            self.assertEqual(done.returncode, status, done.stderr)
+            self.assertEqual(done.stdout.split(), ['n', '1'] if status == 0 else [])
+        folder = os.open(self.server.folder, os.O_RDONLY)
+        self.addCleanup(os.close, folder)
+        done = subprocess.run([harness.WEIR, 'sql', '-d', self.server.database, '-'], stdin=folder,
+                              stderr=subprocess.PIPE, text=True, check=False)
+        self.assertEqual(done.returncode, 74)
+        self.assertIn('directory', done.stderr)
+
     # ---- The rest --------------------------------------------------------------------------------
 
     def test_streams_pipelines_and_plugins_are_listed(self):
@@ -236,6 +252,17 @@ class Results(unittest.TestCase):
                 self.assertIn(sample.split('{')[0], names)
                 self.assertTrue(sample.startswith('weir_') or sample.startswith('process_'), sample)
         self.assertEqual(self.server.metric('weir_events_total', stream='input'), 3001)
+        with open(os.path.join(harness.SOURCE, 'docs', 'weir-api.7'), encoding='ascii') as file:
+            page = file.read()
+        section = page[page.index('.Sh METRICS'):page.index('.Sh EXAMPLES')]
+        self.assertEqual(set(re.findall(r'\bweir_\w+', section)), names)
+
+    def test_every_status_that_is_answered_is_counted(self):
+        self.assertEqual(self.server.get('/api/v1/streams', Origin='http://elsewhere').status, 403)
+        self.assertEqual(self.server.get('/api/v1/sql?q=SELECT+1', Accept='image/png').status, 406)
+        self.assertEqual(self.server.request('POST', '/api/v1/backup').status, 201)
+        for status in (201, 403, 406):
+            self.assertEqual(self.server.metric('weir_http_requests_total', status=str(status)), 1)
 
     def test_table_has_its_types_and_key(self):
         sql, = self.server.rows("SELECT sql FROM sqlite_schema WHERE name = 'cities'")[0]

@@ -175,6 +175,15 @@ class Start(unittest.TestCase):
         done = self.run_weir('check', GOOD.replace('- count', '- fine'), env=env)
         self.assertEqual(done.returncode, 0, done.stderr)
 
+    def test_plugins_of_all_configured_folders_are_found(self):
+        self.build_plugin('fine', 'WEIR_PLUGIN(analyzer);')
+        folders = ', '.join(['nowhere'] * 63 + [self.folder])
+        text = GOOD.replace('weir.db}', f'weir.db, plugin_path: [{folders}]}}')
+        done = self.run_weir('check', text.replace('- count', '- fine'))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        done = self.run_weir('plugins')
+        self.assertRegex(done.stdout, r'(?m)^fine ')
+
     # ---- The machine -----------------------------------------------------------------------------
 
     def test_port_in_use_ends_with_69(self):

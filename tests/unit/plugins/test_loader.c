@@ -330,6 +330,27 @@ static void the_environment_comes_first(void **unused)
     plugins_free(p);
 }
 
+static void no_folder_is_left_out_however_many_there_are(void **unused)
+{
+    (void)unused;
+    static char nowhere[] = "nowhere", plugins[] = "plugins";
+    char path[8 * 100 + 1] = "";
+    char *many[101] = {NULL};
+    struct plugins *p;
+    struct plugin *plugin;
+    for (size_t i = 0; i < 100; i++) {
+        memcpy(path + 8 * i, "nowhere:", 9);
+        many[i] = nowhere;
+    }
+    many[99] = plugins;
+    setenv("WEIR_PLUGIN_PATH", path, 1);
+    assert_int_equal(plugins_new(many, &p), 0);
+    assert_int_equal(plugins_get(p, "count", &plugin, NULL), 0);
+    assert_string_equal(plugin->path, "plugins/count.so");
+    unsetenv("WEIR_PLUGIN_PATH");
+    plugins_free(p);
+}
+
 static int setup(void **unused)
 {
     (void)unused;
@@ -377,6 +398,7 @@ int main(void)
         cmocka_unit_test(a_plugin_of_a_later_header_loads),
         cmocka_unit_test(all_are_listed_by_name_with_their_errors),
         cmocka_unit_test(the_environment_comes_first),
+        cmocka_unit_test(no_folder_is_left_out_however_many_there_are),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
