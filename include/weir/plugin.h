@@ -207,8 +207,7 @@ struct weir_analyzer {
     void (*drop)(struct weir_ctx *, void *state);
     int (*update)(struct weir_ctx *, const struct weir_rows *);
     /* Folds `from`, the rows of which all came later in the log, into `into`. The caller
-     * drops `from`. This version never calls it: it is for windows that are made of
-     * panes, which it does not have. */
+     * drops `from`. For windows made of panes, which this version does not have. */
     int (*merge)(struct weir_ctx *, void *into, const void *from);
     /* Fills cells[], one for each of `outputs`; with WEIR_MANY_ROWS then calls
      * host->put(ctx, out, cells), once a row. Must not change the state. */

@@ -69,7 +69,7 @@ uint64_t log_entry_row(const struct log_entry *e, uint32_t row, uint32_t *ret_in
 
 struct log;
 
-#define LOG_SOURCES_MAX 1024 /* sources of a stream; 0 has no name */
+#define LOG_SOURCES_MAX 1024               /* sources of a stream; 0 has no name */
 #define LOG_QUEUE_BYTES ((size_t)64 << 20) /* of batches that may wait in the intake */
 #define LOG_GATHER_ROWS                                                                \
     4096u /* batches of so many rows go on as they are, smaller ones are gathered */
