@@ -23,7 +23,7 @@ static int find_first(struct walk *w, uint64_t from, uint64_t *ret)
     int r;
     *ret = 0;
     while ((r = walk_look(w, &number)) == 1) {
-        r = scan_first(w->folder, number, &head);
+        r = scan_first(w->folder, number, w->salt, &head);
         if (r < 0 || (r == 1 && *ret && head.first > from))
             break;
         w->number = number;
@@ -41,7 +41,7 @@ static int find_last_end(const struct walk *w, uint64_t *ret)
     int fd = folder_open_segment(w->folder, w->number, O_RDONLY);
     if (fd < 0)
         return fd;
-    int r = scan_begin(&scan, fd, w->number, 0);
+    int r = scan_begin(&scan, fd, w->number, w->salt, 0);
     while (!r && (r = scan_next(&scan, &f)) == 1)
         r = 0;
     *ret = scan.offset;

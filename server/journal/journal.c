@@ -329,8 +329,11 @@ static int put_frame(struct journal *j, struct frame_buffer *f, uint32_t n,
                      struct error *error)
 {
     struct place p = place_now(j);
-    struct frame_head head = {
-        .segment = p.segment, .first = j->next, .size = f->size, .n = n};
+    struct frame_head head = {.segment = p.segment,
+                              .first = j->next,
+                              .size = f->size,
+                              .n = n,
+                              .salt = j->salt};
     if (p.offset == 0) {
         head.flags = FRAME_BEGINS;
         head.before = p.before;

@@ -50,7 +50,7 @@ struct journal_options {
 
 /* Opens or makes the folder, finds the end, cuts a torn tail (logged with the bytes). -EBADMSG: a frame
  * in the middle is damaged: the text names file, offset and the positions that are lost. -EBUSY:
- * another process has it. `metrics` may be NULL; it is not to be printed after journal_close. */
+ * another process has it. -EPROTONOSUPPORT: another version of weir wrote it; nothing was changed. `metrics` may be NULL; it is not to be printed after journal_close. */
 int journal_open(const struct journal_options *options, struct metrics *metrics,
                  struct journal **ret, struct error *error);
 void journal_close(
@@ -61,7 +61,7 @@ uint64_t journal_first(const struct journal *j);
 uint64_t journal_end(const struct journal *j);
 uint64_t journal_bytes(const struct journal *j); /* of all its files */
 
-/* Forgets all entries and goes on, empty, at `next`. -EINVAL: below its end. -EBUSY: there are readers. -EIO, ... */
+/* Forgets all entries and goes on, empty and without spares, at `next`. -EINVAL: below its end. -EBUSY: there are readers. -EIO, ... */
 int journal_restart(struct journal *j, uint64_t next);
 
 /* Room for `size` more bytes of the frame that is being made. NULL: no memory, JOURNAL_FRAME_MAX, or the

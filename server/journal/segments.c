@@ -330,9 +330,12 @@ void journal_trim(struct journal *j, uint64_t before)
     pthread_mutex_unlock(&j->trim_lock);
 }
 
+/* Spares, too: with the last frame goes the salt by which frames differ from what their payloads held. */
 static int clear_all(struct journal *j)
 {
     char name[FOLDER_NAME_MAX];
+    while (j->n_spares > 0)
+        segments_drop(j, &j->spare[--j->n_spares]);
     while (j->n_segments > 0) {
         folder_segment_name(segment_last(j)->number, name);
         if (unlinkat(j->folder, name, 0))

@@ -19,7 +19,8 @@ int walk_begin(struct walk *w, const char *path, struct error *error)
         err = -errno;
     if (!err)
         err = folder_read(w->folder, &w->list);
-    return err ? error_set(error, err, "%s", strerror(-err)) : 0;
+    return err ? error_set(error, err, "%s", strerror(-err))
+               : scan_salt(w->folder, &w->list, &w->salt, error);
 }
 
 void walk_finish(struct walk *w)
@@ -54,7 +55,7 @@ int walk_look(struct walk *w, uint64_t *ret)
 int walk_end(const struct walk *w, uint64_t next, uint64_t *ret)
 {
     struct frame_head head;
-    int r = scan_first(w->folder, next, &head);
+    int r = scan_first(w->folder, next, w->salt, &head);
     if (r <= 0)
         return r;
     if (!(head.flags & FRAME_BEGINS) || next != w->number + 1)

@@ -98,6 +98,24 @@ static void no_room_within_a_frame_leaves_nothing_of_it(void **state)
     assert_int_equal(journal_end(f->j), 5);
 }
 
+static void what_no_room_left_of_a_frame_shows_no_frames(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t first;
+    fixture_open(f);
+    fixture_commit(f, 1, 100);
+    fixture_add_forged(f, 8, 1, 5000);
+    fault.write_left = 7 * 4096;
+    fault.write_error = ENOSPC;
+    assert_int_equal(journal_commit(f->j, 1, &first, &f->error), -ENOSPC);
+    fault.write_error = 0;
+    journal_abandon(f->j);
+    fixture_commit(f, 1, 100); /* over the first block of it */
+    fixture_reopen(f);
+    assert_int_equal(journal_end(f->j), 3);
+    fixture_check(f, f->j, 0, 2);
+}
+
 static void a_frame_that_may_be_on_disk_is_committed_again(void **state)
 {
     struct fixture *f = *state;
@@ -231,7 +249,7 @@ static void tear_last(const char *folder, uint64_t first)
             continue;
         char *bytes = fixture_read(folder, name, &size);
         for (size_t at = 0; at < size; at += 4096)
-            if (!memcmp(bytes + at, "WRF1", 4) && !memcmp(bytes + at + 8, &number, 4) &&
+            if (!memcmp(bytes + at, "WRF2", 4) && !memcmp(bytes + at + 8, &number, 4) &&
                 !memcmp(bytes + at + 16, &first, 8)) {
                 bytes[at + 64] ^= 1;
                 fixture_write(folder, name, bytes, size);
@@ -446,6 +464,21 @@ static void no_room_for_a_spare_is_no_error(void **state)
     assert_true(journal_bytes(f->j) <= 3 << 20);
     fixture_reopen(f);
     fixture_check(f, f->j, 0, f->n);
+}
+
+/* What their files hold would lie in segments that no other tells the salt of. */
+static void beginning_anew_keeps_no_spares(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    for (int i = 0; i < 20; i++)
+        fixture_commit(f, 1, 16000);
+    journal_trim(f->j, 20);
+    uint64_t bytes = journal_bytes(f->j);
+    assert_true(bytes > 64 << 10); /* spares and the last segment */
+    assert_int_equal(journal_restart(f->j, 100), 0);
+    assert_int_equal(journal_bytes(f->j), 0);
+    bytes_agree(f, 0);
 }
 
 /* ---- Several threads ---- */
@@ -698,6 +731,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         in_memory(no_room_on_disk_leaves_nothing_of_the_frame),
         in_memory(no_room_within_a_frame_leaves_nothing_of_it),
+        in_memory(what_no_room_left_of_a_frame_shows_no_frames),
         in_memory(a_frame_that_may_be_on_disk_is_committed_again),
         in_memory(a_new_segment_that_fails_is_begun_again),
         on_disk(segments_grow_up_to_their_size),
@@ -711,6 +745,7 @@ int main(void)
         in_memory(spares_are_given_up_for_a_frame),
         on_disk(a_spare_is_written_before_it_is_needed),
         in_memory(no_room_for_a_spare_is_no_error),
+        in_memory(beginning_anew_keeps_no_spares),
         on_disk(one_writes_one_reads_and_trims),
         in_memory(verify_says_what_there_is),
         in_memory(a_copy_holds_what_was_committed),
