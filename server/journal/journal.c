@@ -398,11 +398,7 @@ static int commit(struct journal *j, uint32_t n, struct error *error)
         return error_set(error, -EINVAL, "nothing can be written");
     if (p.offset == 0 || length > p.size || p.offset > p.size - length)
         err = begin_segment(j, &p, length, error);
-    if (err)
-        return err;
-    err = put_frame(j, &j->own, n, error);
-    /* What an earlier attempt may have left on disk is still there. */
-    return err == -ENOSPC && j->uncertain ? -EIO : err;
+    return err ? err : put_frame(j, &j->own, n, error);
 }
 
 int journal_commit(struct journal *j, uint32_t n, uint64_t *ret_first,
@@ -412,7 +408,8 @@ int journal_commit(struct journal *j, uint32_t n, uint64_t *ret_first,
     int err = commit(j, n, error);
     if (err) {
         error_prefix(error, "journal '%s'", j->path);
-        return err;
+        /* What this or an earlier attempt may have left on disk is there, whatever went wrong now. */
+        return j->uncertain ? -EIO : err;
     }
     j->uncertain = false;
     frame_clear(&j->own);

@@ -65,15 +65,15 @@ uint64_t journal_bytes(const struct journal *j); /* of all its files */
 int journal_restart(struct journal *j, uint64_t next);
 
 /* Room for `size` more bytes of the frame that is being made. NULL: no memory, JOURNAL_FRAME_MAX, or the
- * frame may be on disk already (its commit failed with another error than -ENOSPC, -EDQUOT). Valid until
- * the next call. journal_added takes the first `size` bytes of it into the frame. */
+ * frame may be on disk already (its commit failed with -EIO). Valid until the next call. journal_added
+ * takes the first `size` bytes of it into the frame. */
 void *journal_room(struct journal *j, size_t size);
 void journal_added(struct journal *j, size_t size);
 size_t journal_pending(const struct journal *j); /* bytes added so far */
 
 /* Writes the frame with `n` positions, syncs, and is ready for the next one; *ret_first is the first
  * position. n may be 0. After a failure the frame is kept: commit again, or abandon.
- * -ENOSPC, -EDQUOT (limit): nothing of it has reached the disk. -EIO and others: it may or may not
+ * -ENOSPC, -EDQUOT (limit), -ENOMEM: it is not on disk. -EIO and others: it may or may not
  * be there, so it has to be committed again and never be abandoned. */
 int journal_commit(struct journal *j, uint32_t n, uint64_t *ret_first,
                    struct error *error);

@@ -32,6 +32,12 @@ static struct {
     size_t write_left;
 } fault;
 
+static int teardown(void **state)
+{
+    memset(&fault, 0, sizeof(fault));
+    return fixture_teardown(state);
+}
+
 ssize_t __real_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 int __real_fdatasync(int fd);
 int __real_fallocate(int fd, int mode, off_t offset, off_t size);
@@ -136,6 +142,52 @@ static void a_frame_that_may_be_on_disk_is_committed_again(void **state)
     fixture_reopen(f);
     fixture_check(f, f->j, 0, 3);
     assert_int_equal(journal_end(f->j), 5);
+}
+
+/* An error that means "not taken" to the caller is none while an earlier attempt may be on disk, and not even
+ * at the first attempt if it comes from the write. */
+static void no_error_lets_a_frame_be_abandoned_that_may_be_on_disk(void **state)
+{
+    static const int errors[] = {ENOMEM, EDQUOT, ENOSPC, EIO};
+    struct fixture *f = *state;
+    fixture_open(f);
+    fixture_commit(f, 1, 100);
+    fault.write_error = ENOMEM;
+    assert_int_equal(fixture_try(f, 2, 5000), -EIO);
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        fault.write_error = errors[i];
+        assert_int_equal(fixture_try(f, 2, 5000), -EIO);
+        assert_null(journal_room(f->j, 1));
+    }
+    fault.write_error = 0;
+    fixture_commit(f, 2, 5000);
+    fixture_reopen(f);
+    fixture_check(f, f->j, 0, 2);
+}
+
+static int begin_error;
+
+static int begin_or_fail(void *ctx, struct journal *j)
+{
+    (void)ctx;
+    (void)j;
+    return begin_error;
+}
+
+/* It is the first of its segment, of which the beginning is asked for again. */
+static void nor_does_a_beginning_that_fails(void **state)
+{
+    struct fixture *f = *state;
+    f->options.begin_segment = begin_or_fail;
+    fixture_open(f);
+    fault.sync_error = EIO;
+    assert_int_equal(fixture_try(f, 1, 5000), -EIO);
+    fault.sync_error = 0;
+    begin_error = -ENOMEM;
+    assert_int_equal(fixture_try(f, 1, 5000), -EIO);
+    begin_error = 0;
+    fixture_commit(f, 1, 5000);
+    fixture_check(f, f->j, 0, 1);
 }
 
 static void a_new_segment_that_fails_is_begun_again(void **state)
@@ -724,15 +776,16 @@ static void killed_at_any_moment_it_keeps_what_it_acknowledged(void **state)
 int main(void)
 {
     logger_setup(LOGGER_ERROR, false);
-#define on_disk(test)                                                                  \
-    cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+#define on_disk(test) cmocka_unit_test_setup_teardown(test, fixture_setup, teardown)
 #define in_memory(test)                                                                \
-    cmocka_unit_test_setup_teardown(test, fixture_setup_memory, fixture_teardown)
+    cmocka_unit_test_setup_teardown(test, fixture_setup_memory, teardown)
     const struct CMUnitTest tests[] = {
         in_memory(no_room_on_disk_leaves_nothing_of_the_frame),
         in_memory(no_room_within_a_frame_leaves_nothing_of_it),
         in_memory(what_no_room_left_of_a_frame_shows_no_frames),
         in_memory(a_frame_that_may_be_on_disk_is_committed_again),
+        in_memory(no_error_lets_a_frame_be_abandoned_that_may_be_on_disk),
+        in_memory(nor_does_a_beginning_that_fails),
         in_memory(a_new_segment_that_fails_is_begun_again),
         on_disk(segments_grow_up_to_their_size),
         in_memory(every_segment_begins_with_what_it_is_to_begin_with),
