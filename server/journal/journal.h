@@ -39,8 +39,7 @@ struct journal_options {
     bool
         skip_damaged; /* frames that cannot be read are passed over, and logged, not an error; no
                        * more are written to a last segment that has such ones */
-    bool read_only; /* nothing is made, cut, or written */
-    bool buffered;  /* through the page cache even where O_DIRECT works */
+    bool buffered; /* through the page cache even where O_DIRECT works */
     /* What every segment begins with, so that it can be read alone: a frame of its own without
      * positions. Called by journal_commit when a new segment begins; again, if that failed.
      * Appends with journal_room and journal_added. NULL: nothing. */

@@ -67,8 +67,7 @@ static void take_spares(struct journal *j, const struct folder_list *l)
         struct spare s = {l->spare[i].number, l->spare[i].size}, drop = s;
         j->next_spare = s.number + 1;
         metric_add(&j->count.bytes, s.size);
-        bool dropping = l->n_segments == 0 || segments_keep_spare(j, &s, &drop);
-        if (dropping && !j->options.read_only)
+        if (l->n_segments == 0 || segments_keep_spare(j, &s, &drop))
             segments_drop(j, &drop);
     }
 }
@@ -162,8 +161,6 @@ static int write_zeros(int fd, uint64_t offset, uint64_t size)
 static int cut(struct journal *j, const struct segment *s, const struct end *end,
                struct error *error)
 {
-    if (j->options.read_only) /* the process that writes may be about to complete it */
-        return 0;
     log_warn("journal",
              "journal '%s': %08" PRIu64 ".journal ends with %" PRIu64
              " bytes of a frame that was never completed, at offset %" PRIu64 "; cut",

@@ -320,8 +320,6 @@ static void trim_all(struct journal *j, uint64_t before)
 
 void journal_trim(struct journal *j, uint64_t before)
 {
-    if (j->options.read_only)
-        return;
     pthread_mutex_lock(&j->trim_lock);
     if (take_oldest(j, before, NULL) && !flock(j->hold, LOCK_EX | LOCK_NB)) {
         trim_all(j, before);

@@ -139,25 +139,6 @@ static void a_second_process_is_kept_out(void **state)
     assert_non_null(strstr(error.text, f->folder));
 }
 
-static void a_reader_only_needs_no_lock_and_leaves_no_trace(void **state)
-{
-    struct fixture *f = *state;
-    struct journal_options o = f->options;
-    struct journal *other;
-    uint64_t first;
-    o.read_only = true;
-    assert_int_equal(journal_open(&o, NULL, &other, &f->error), -ENOENT);
-    fixture_open(f);
-    for (int i = 0; i < 20; i++)
-        fixture_commit(f, 1, 9000);
-    assert_int_equal(journal_open(&o, NULL, &other, &f->error), 0);
-    fixture_check(f, other, 0, 20);
-    assert_true(journal_commit(other, 1, &first, &f->error) < 0);
-    journal_trim(other, 20);
-    assert_int_equal(journal_first(f->j), 1);
-    journal_close(other);
-}
-
 /* ---- Torn tails ---- */
 
 /* Two frames, and a third of two blocks; its bytes begin at block 3. */
@@ -572,7 +553,6 @@ int main(void)
         in_memory(an_empty_journal_begins_where_it_is_told),
         in_memory(an_abandoned_frame_leaves_nothing),
         in_memory(a_second_process_is_kept_out),
-        in_memory(a_reader_only_needs_no_lock_and_leaves_no_trace),
         in_memory(a_frame_torn_at_any_byte_is_cut),
         in_memory(a_frame_without_its_first_block_is_cut),
         in_memory(torn_bytes_are_counted),
