@@ -165,16 +165,19 @@ int folder_lock(int folder, int *ret, struct error *error)
     int fd = openat(folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_set(error, -errno, "lock: %s", strerror(errno));
-    bool locked = !flock(fd, LOCK_EX | LOCK_NB);
-    if (!locked && errno == EWOULDBLOCK)
+    int err = flock(fd, LOCK_EX | LOCK_NB) ? -errno : 0;
+    if (err == -EWOULDBLOCK)
         return lock_taken(fd, error);
-    if (locked && !ftruncate(fd, 0) && pwrite(fd, self, (size_t)n, 0) == n) {
-        *ret = fd;
-        return 0;
+    if (!err && ftruncate(fd, 0))
+        err = -errno;
+    if (!err)
+        err = folder_write(fd, self, (size_t)n, 0);
+    if (err) {
+        close(fd);
+        return error_set(error, err, "lock: %s", strerror(-err));
     }
-    int err = error_set(error, -errno, "lock: %s", strerror(errno));
-    close(fd);
-    return err;
+    *ret = fd;
+    return 0;
 }
 
 int folder_hold(int folder, bool make, int *ret)

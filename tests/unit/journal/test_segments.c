@@ -70,6 +70,17 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t size)
     return fault.allocate_error ? -1 : __real_fallocate(fd, mode, offset, size);
 }
 
+static void a_lock_that_cannot_be_written_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    fault.write_left = 1; /* of its number */
+    fault.write_error = ENOSPC;
+    errno = 0;
+    assert_int_equal(journal_open(&f->options, NULL, &f->j, &f->error), -ENOSPC);
+    assert_non_null(strstr(f->error.text, "lock: No space left on device"));
+    assert_null(f->j);
+}
+
 static void no_room_on_disk_leaves_nothing_of_the_frame(void **state)
 {
     struct fixture *f = *state;
@@ -780,6 +791,7 @@ int main(void)
 #define in_memory(test)                                                                \
     cmocka_unit_test_setup_teardown(test, fixture_setup_memory, teardown)
     const struct CMUnitTest tests[] = {
+        in_memory(a_lock_that_cannot_be_written_is_an_error),
         in_memory(no_room_on_disk_leaves_nothing_of_the_frame),
         in_memory(no_room_within_a_frame_leaves_nothing_of_it),
         in_memory(what_no_room_left_of_a_frame_shows_no_frames),
