@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define PIECE ((size_t)1 << 20)
@@ -121,19 +120,9 @@ static int copy_segments(struct walk *w, uint64_t from, int folder)
 
 static int hold(int folder, int *ret)
 {
-    int fd, err = folder_hold(folder, true, &fd);
-    if (err == -EROFS || err == -EACCES)
-        err = folder_hold(folder, false, &fd);
-    if (err)
-        return err;
-    while (fd >= 0 && flock(fd, LOCK_SH))
-        if (errno != EINTR) {
-            err = -errno;
-            close(fd);
-            return err;
-        }
-    *ret = fd;
-    return 0;
+    int err = folder_hold_shared(folder, true, ret);
+    return err == -EROFS || err == -EACCES ? folder_hold_shared(folder, false, ret)
+                                           : err;
 }
 
 int journal_hold(const char *folder, int *ret, struct error *error)

@@ -3,9 +3,7 @@
 
 #include "journal/scan.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 int walk_begin(struct walk *w, const char *path, struct error *error)
@@ -14,9 +12,7 @@ int walk_begin(struct walk *w, const char *path, struct error *error)
     int err = folder_open(path, &w->folder, error);
     if (err)
         return err;
-    err = folder_hold(w->folder, false, &w->hold);
-    if (!err && w->hold >= 0 && flock(w->hold, LOCK_SH))
-        err = -errno;
+    err = folder_hold_shared(w->folder, false, &w->hold);
     if (!err)
         err = folder_read(w->folder, &w->list);
     return err ? error_set(error, err, "%s", strerror(-err))

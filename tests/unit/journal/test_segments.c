@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Segments: made, filled, used again, within a limit; and disks that fail. The program is linked so that
- * pwrite, fdatasync and fallocate can be made to fail (--wrap).
+ * pwrite, fdatasync, fallocate and flock can be made to fail (--wrap).
  */
 #include "base/clock.h"
 #include "base/logger.h"
@@ -30,6 +30,7 @@ static struct {
     int sync_error, allocate_error;
     int write_error; /* once `write_left` bytes have been written */
     size_t write_left;
+    int interrupts; /* of so many calls of flock */
 } fault;
 
 static int teardown(void **state)
@@ -41,9 +42,11 @@ static int teardown(void **state)
 ssize_t __real_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 int __real_fdatasync(int fd);
 int __real_fallocate(int fd, int mode, off_t offset, off_t size);
+int __real_flock(int fd, int operation);
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 int __wrap_fdatasync(int fd);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t size);
+int __wrap_flock(int fd, int operation);
 
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)
 {
@@ -70,6 +73,15 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t size)
     return fault.allocate_error ? -1 : __real_fallocate(fd, mode, offset, size);
 }
 
+int __wrap_flock(int fd, int operation)
+{
+    if (fault.interrupts == 0)
+        return __real_flock(fd, operation);
+    fault.interrupts--;
+    errno = EINTR;
+    return -1;
+}
+
 static void a_lock_that_cannot_be_written_is_an_error(void **state)
 {
     struct fixture *f = *state;
@@ -79,6 +91,27 @@ static void a_lock_that_cannot_be_written_is_an_error(void **state)
     assert_int_equal(journal_open(&f->options, NULL, &f->j, &f->error), -ENOSPC);
     assert_non_null(strstr(f->error.text, "lock: No space left on device"));
     assert_null(f->j);
+}
+
+static void a_signal_does_not_keep_anybody_from_waiting_for_a_lock(void **state)
+{
+    struct fixture *f = *state;
+    struct journal_report report;
+    char to[96];
+    int fd;
+    fault.interrupts = 3;
+    fixture_open(f);
+    fixture_commit(f, 1, 100);
+    fault.interrupts = 3;
+    assert_int_equal(journal_verify(f->folder, &report, &f->error), 0);
+    snprintf(to, sizeof(to), "%s/copy", f->root);
+    fault.interrupts = 3;
+    assert_int_equal(journal_copy(f->folder, 1, to, &f->error), 0);
+    fault.interrupts = 3;
+    assert_int_equal(journal_hold(f->folder, &fd, &f->error), 0);
+    close(fd);
+    fault.interrupts = 3;
+    assert_int_equal(journal_restart(f->j, 100), 0);
 }
 
 static void no_room_on_disk_leaves_nothing_of_the_frame(void **state)
@@ -792,6 +825,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(test, fixture_setup_memory, teardown)
     const struct CMUnitTest tests[] = {
         in_memory(a_lock_that_cannot_be_written_is_an_error),
+        in_memory(a_signal_does_not_keep_anybody_from_waiting_for_a_lock),
         in_memory(no_room_on_disk_leaves_nothing_of_the_frame),
         in_memory(no_room_within_a_frame_leaves_nothing_of_it),
         in_memory(what_no_room_left_of_a_frame_shows_no_frames),
