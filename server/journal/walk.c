@@ -39,13 +39,19 @@ static bool find_behind(const struct walk *w, uint64_t *ret)
     return false;
 }
 
+/* A list that is read while a file is renamed may lack it, and yet have the one that came after it. The next
+ * list has both: what two of them lack is not there. */
 int walk_look(struct walk *w, uint64_t *ret)
 {
-    if (find_behind(w, ret))
-        return 1;
-    folder_list_free(&w->list);
-    int err = folder_read(w->folder, &w->list);
-    return err ? err : find_behind(w, ret);
+    bool found = find_behind(w, ret);
+    for (int lists = 0; lists < 2 && !(found && *ret == w->number + 1); lists++) {
+        folder_list_free(&w->list);
+        int err = folder_read(w->folder, &w->list);
+        if (err)
+            return err;
+        found = find_behind(w, ret);
+    }
+    return found;
 }
 
 int walk_end(const struct walk *w, uint64_t next, uint64_t *ret)

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Segments: made, filled, used again, within a limit; and disks that fail. The program is linked so that
- * pwrite, fdatasync, fallocate and flock can be made to fail (--wrap).
+ * pwrite, fdatasync, fallocate and flock can be made to fail, and readdir to miss a file (--wrap).
  */
 #include "base/clock.h"
 #include "base/logger.h"
 #include "fixture.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -30,7 +31,8 @@ static struct {
     int sync_error, allocate_error;
     int write_error; /* once `write_left` bytes have been written */
     size_t write_left;
-    int interrupts; /* of so many calls of flock */
+    int interrupts;     /* of so many calls of flock */
+    const char *missed; /* by the first pass over the folder that comes by it */
 } fault;
 
 static int teardown(void **state)
@@ -43,10 +45,12 @@ ssize_t __real_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 int __real_fdatasync(int fd);
 int __real_fallocate(int fd, int mode, off_t offset, off_t size);
 int __real_flock(int fd, int operation);
+struct dirent *__real_readdir(DIR *d);
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 int __wrap_fdatasync(int fd);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t size);
 int __wrap_flock(int fd, int operation);
+struct dirent *__wrap_readdir(DIR *d);
 
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)
 {
@@ -80,6 +84,15 @@ int __wrap_flock(int fd, int operation)
     fault.interrupts--;
     errno = EINTR;
     return -1;
+}
+
+struct dirent *__wrap_readdir(DIR *d)
+{
+    struct dirent *e = __real_readdir(d);
+    if (!fault.missed || !e || strcmp(e->d_name, fault.missed) != 0)
+        return e;
+    fault.missed = NULL;
+    return __real_readdir(d);
 }
 
 static void a_lock_that_cannot_be_written_is_an_error(void **state)
@@ -692,6 +705,48 @@ static void a_copy_holds_what_was_committed(void **state)
     assert_int_equal(journal_copy(to, 1, to, &f->error), -ENOENT);
 }
 
+/* A pass over a folder may miss a file that gets its name meanwhile, and yet see the next one. */
+static void a_segment_that_a_list_misses_is_in_the_copy(void **state)
+{
+    static const char *const missed[] = {"00000001.journal", "00000002.journal",
+                                         "00000004.journal"};
+    struct fixture *f = *state;
+    struct journal_report report;
+    char to[96];
+    fixture_open(f);
+    for (int i = 0; i < 22; i++) /* six segments */
+        fixture_commit(f, 1, 16000);
+    for (size_t i = 0; i < sizeof(missed) / sizeof(missed[0]); i++) {
+        snprintf(to, sizeof(to), "%s/copy%zu", f->root, i);
+        fault.missed = missed[i];
+        assert_int_equal(journal_copy(f->folder, 1, to, &f->error), 0);
+        assert_int_equal(fixture_files(to, ".journal", NULL), 6);
+        fault.missed = missed[i];
+        assert_int_equal(journal_verify(f->folder, &report, &f->error), 0);
+        assert_null(fault.missed);
+        assert_int_equal(report.segments, 6);
+        assert_int_equal(report.damaged, 0);
+    }
+}
+
+static void a_segment_that_is_not_there_is_damage_to_a_copy(void **state)
+{
+    struct fixture *f = *state;
+    struct journal_report report;
+    char to[96];
+    fixture_open(f);
+    for (int i = 0; i < 22; i++)
+        fixture_commit(f, 1, 16000);
+    fixture_run("rm %s/00000003.journal", f->folder);
+    snprintf(to, sizeof(to), "%s/copy", f->root);
+    assert_int_equal(journal_copy(f->folder, 1, to, &f->error), 0);
+    assert_int_equal(fixture_files(to, ".journal", NULL), 5);
+    assert_int_equal(journal_verify(to, &report, &f->error), 0);
+    assert_int_equal(report.segments, 5);
+    assert_int_equal(report.damaged, 1);
+    assert_int_equal(report.end, 23);
+}
+
 /* Copies and verifies again and again, while frames come and go. */
 static void *look_from_outside(void *ctx)
 {
@@ -848,6 +903,8 @@ int main(void)
         on_disk(one_writes_one_reads_and_trims),
         in_memory(verify_says_what_there_is),
         in_memory(a_copy_holds_what_was_committed),
+        in_memory(a_segment_that_a_list_misses_is_in_the_copy),
+        in_memory(a_segment_that_is_not_there_is_damage_to_a_copy),
         on_disk(killed_at_any_moment_it_keeps_what_it_acknowledged),
         on_disk(a_journal_in_use_can_be_copied_and_verified),
     };
