@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define PIECE ((size_t)1 << 20)
@@ -23,7 +22,7 @@ static int find_first(struct walk *w, uint64_t from, uint64_t *ret)
     int r;
     *ret = 0;
     while ((r = walk_look(w, &number)) == 1) {
-        r = scan_first(w->folder, number, &head);
+        r = scan_first(w->folder, number, w->salt, &head);
         if (r < 0 || (r == 1 && *ret && head.first > from))
             break;
         w->number = number;
@@ -41,7 +40,7 @@ static int find_last_end(const struct walk *w, uint64_t *ret)
     int fd = folder_open_segment(w->folder, w->number, O_RDONLY);
     if (fd < 0)
         return fd;
-    int r = scan_begin(&scan, fd, w->number, 0);
+    int r = scan_begin(&scan, fd, w->number, w->salt, 0);
     while (!r && (r = scan_next(&scan, &f)) == 1)
         r = 0;
     *ret = scan.offset;
@@ -121,19 +120,9 @@ static int copy_segments(struct walk *w, uint64_t from, int folder)
 
 static int hold(int folder, int *ret)
 {
-    int fd, err = folder_hold(folder, true, &fd);
-    if (err == -EROFS || err == -EACCES)
-        err = folder_hold(folder, false, &fd);
-    if (err)
-        return err;
-    while (fd >= 0 && flock(fd, LOCK_SH))
-        if (errno != EINTR) {
-            err = -errno;
-            close(fd);
-            return err;
-        }
-    *ret = fd;
-    return 0;
+    int err = folder_hold_shared(folder, true, ret);
+    return err == -EROFS || err == -EACCES ? folder_hold_shared(folder, false, ret)
+                                           : err;
 }
 
 int journal_hold(const char *folder, int *ret, struct error *error)

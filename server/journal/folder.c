@@ -146,6 +146,14 @@ int folder_open(const char *path, int *ret, struct error *error)
     return 0;
 }
 
+int folder_flock(int fd, int operation)
+{
+    while (flock(fd, operation))
+        if (errno != EINTR)
+            return -errno;
+    return 0;
+}
+
 /* The process that holds the lock wrote its number into the file. */
 static int lock_taken(int fd, struct error *error)
 {
@@ -165,16 +173,19 @@ int folder_lock(int folder, int *ret, struct error *error)
     int fd = openat(folder, "lock", O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_set(error, -errno, "lock: %s", strerror(errno));
-    bool locked = !flock(fd, LOCK_EX | LOCK_NB);
-    if (!locked && errno == EWOULDBLOCK)
+    int err = folder_flock(fd, LOCK_EX | LOCK_NB);
+    if (err == -EWOULDBLOCK)
         return lock_taken(fd, error);
-    if (locked && !ftruncate(fd, 0) && pwrite(fd, self, (size_t)n, 0) == n) {
-        *ret = fd;
-        return 0;
+    if (!err && ftruncate(fd, 0))
+        err = -errno;
+    if (!err)
+        err = folder_write(fd, self, (size_t)n, 0);
+    if (err) {
+        close(fd);
+        return error_set(error, err, "lock: %s", strerror(-err));
     }
-    int err = error_set(error, -errno, "lock: %s", strerror(errno));
-    close(fd);
-    return err;
+    *ret = fd;
+    return 0;
 }
 
 int folder_hold(int folder, bool make, int *ret)
@@ -185,6 +196,18 @@ int folder_hold(int folder, bool make, int *ret)
         return -errno;
     *ret = fd;
     return 0;
+}
+
+int folder_hold_shared(int folder, bool make, int *ret)
+{
+    int fd = -1, err = folder_hold(folder, make, &fd);
+    if (!err && fd >= 0)
+        err = folder_flock(fd, LOCK_SH);
+    if (!err)
+        *ret = fd;
+    else if (fd >= 0)
+        close(fd);
+    return err;
 }
 
 bool folder_is_direct(int folder)

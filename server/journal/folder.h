@@ -40,6 +40,10 @@ int folder_lock(int folder, int *ret, struct error *error);
 
 /* The file by which trimming is held off. *ret is -1 where it is not there and `make` is false. */
 int folder_hold(int folder, bool make, int *ret);
+/* The same, locked: nothing is trimmed until it is closed. Waits for trimming that is under way. */
+int folder_hold_shared(int folder, bool make, int *ret);
+
+int folder_flock(int fd, int operation); /* flock, again after signals. 0 or -errno */
 
 /* Whether files here can be written around the page cache. */
 bool folder_is_direct(int folder);

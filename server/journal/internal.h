@@ -48,6 +48,7 @@ struct journal {
     struct journal_options options; /* sizes rounded; strings are not to be used */
     int folder, lock_file, hold;
     bool direct;
+    uint64_t salt; /* of all frames; never 0 once the journal is open */
 
     /* The thread that writes. */
     struct frame_buffer own, begin;
@@ -106,8 +107,8 @@ bool segments_keep_spare(struct journal *j, const struct spare *s,
 /* Unlinks; its bytes are free again. */
 void segments_drop(struct journal *j, const struct spare *s);
 
-/* Unlinks all segments of a journal that holds no positions; waits while trimming is held off. With the
- * lock held. */
+/* Unlinks all segments, and the spares, of a journal that holds no positions; waits while trimming is held
+ * off. With the lock held. */
 int segments_clear(struct journal *j);
 
 /* ---- prepare.c ---- */

@@ -11,7 +11,6 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define FRAME_KEEP   ((size_t)4 << 20) /* of memory, after larger frames */
@@ -67,18 +66,7 @@ static int open_metrics(struct journal *j, struct metrics *m, struct error *erro
     return err ? error_set(error, err, "out of memory") : 0;
 }
 
-static int open_to_read(struct journal *j, struct error *error)
-{
-    int err = folder_open(j->path, &j->folder, error);
-    if (err)
-        return err;
-    err = folder_hold(j->folder, false, &j->hold);
-    if (!err && j->hold >= 0 && flock(j->hold, LOCK_SH))
-        err = -errno;
-    return err ? error_set(error, err, "hold: %s", strerror(-err)) : 0;
-}
-
-static int open_to_write(struct journal *j, struct error *error)
+static int open_folder(struct journal *j, struct error *error)
 {
     int err = folder_make(j->path, error);
     if (!err)
@@ -102,7 +90,7 @@ static int open_steps(struct journal *j, const struct journal_options *o,
     j->stream = strdup(o->stream);
     if (!j->path || !j->stream)
         return error_set(error, -ENOMEM, "out of memory");
-    int err = o->read_only ? open_to_read(j, error) : open_to_write(j, error);
+    int err = open_folder(j, error);
     if (!err)
         err = recover(j, error);
     if (!err && metrics)
@@ -195,7 +183,7 @@ uint64_t journal_bytes(const struct journal *j)
 
 int journal_restart(struct journal *j, uint64_t next)
 {
-    if (j->options.read_only || next < j->next)
+    if (next < j->next)
         return -EINVAL;
     pthread_mutex_lock(&j->lock);
     int err = j->readers ? -EBUSY : segments_clear(j);
@@ -329,8 +317,11 @@ static int put_frame(struct journal *j, struct frame_buffer *f, uint32_t n,
                      struct error *error)
 {
     struct place p = place_now(j);
-    struct frame_head head = {
-        .segment = p.segment, .first = j->next, .size = f->size, .n = n};
+    struct frame_head head = {.segment = p.segment,
+                              .first = j->next,
+                              .size = f->size,
+                              .n = n,
+                              .salt = j->salt};
     if (p.offset == 0) {
         head.flags = FRAME_BEGINS;
         head.before = p.before;
@@ -391,15 +382,11 @@ static int commit(struct journal *j, uint32_t n, struct error *error)
     struct place p = place_now(j);
     uint64_t length = frame_length(j->own.size);
     int err = 0;
-    if (j->options.read_only || n > UINT64_MAX - j->next)
-        return error_set(error, -EINVAL, "nothing can be written");
+    if (n > UINT64_MAX - j->next)
+        return error_set(error, -EINVAL, "there are no more positions");
     if (p.offset == 0 || length > p.size || p.offset > p.size - length)
         err = begin_segment(j, &p, length, error);
-    if (err)
-        return err;
-    err = put_frame(j, &j->own, n, error);
-    /* What an earlier attempt may have left on disk is still there. */
-    return err == -ENOSPC && j->uncertain ? -EIO : err;
+    return err ? err : put_frame(j, &j->own, n, error);
 }
 
 int journal_commit(struct journal *j, uint32_t n, uint64_t *ret_first,
@@ -409,7 +396,8 @@ int journal_commit(struct journal *j, uint32_t n, uint64_t *ret_first,
     int err = commit(j, n, error);
     if (err) {
         error_prefix(error, "journal '%s'", j->path);
-        return err;
+        /* What this or an earlier attempt may have left on disk is there, whatever went wrong now. */
+        return j->uncertain ? -EIO : err;
     }
     j->uncertain = false;
     frame_clear(&j->own);

@@ -39,8 +39,7 @@ struct journal_options {
     bool
         skip_damaged; /* frames that cannot be read are passed over, and logged, not an error; no
                        * more are written to a last segment that has such ones */
-    bool read_only; /* nothing is made, cut, or written */
-    bool buffered;  /* through the page cache even where O_DIRECT works */
+    bool buffered; /* through the page cache even where O_DIRECT works */
     /* What every segment begins with, so that it can be read alone: a frame of its own without
      * positions. Called by journal_commit when a new segment begins; again, if that failed.
      * Appends with journal_room and journal_added. NULL: nothing. */
@@ -50,7 +49,7 @@ struct journal_options {
 
 /* Opens or makes the folder, finds the end, cuts a torn tail (logged with the bytes). -EBADMSG: a frame
  * in the middle is damaged: the text names file, offset and the positions that are lost. -EBUSY:
- * another process has it. `metrics` may be NULL; it is not to be printed after journal_close. */
+ * another process has it. -EPROTONOSUPPORT: another version of weir wrote it; nothing was changed. `metrics` may be NULL; it is not to be printed after journal_close. */
 int journal_open(const struct journal_options *options, struct metrics *metrics,
                  struct journal **ret, struct error *error);
 void journal_close(
@@ -61,19 +60,19 @@ uint64_t journal_first(const struct journal *j);
 uint64_t journal_end(const struct journal *j);
 uint64_t journal_bytes(const struct journal *j); /* of all its files */
 
-/* Forgets all entries and goes on, empty, at `next`. -EINVAL: below its end. -EBUSY: there are readers. -EIO, ... */
+/* Forgets all entries and goes on, empty and without spares, at `next`. -EINVAL: below its end. -EBUSY: there are readers. -EIO, ... */
 int journal_restart(struct journal *j, uint64_t next);
 
 /* Room for `size` more bytes of the frame that is being made. NULL: no memory, JOURNAL_FRAME_MAX, or the
- * frame may be on disk already (its commit failed with another error than -ENOSPC, -EDQUOT). Valid until
- * the next call. journal_added takes the first `size` bytes of it into the frame. */
+ * frame may be on disk already (its commit failed with -EIO). Valid until the next call. journal_added
+ * takes the first `size` bytes of it into the frame. */
 void *journal_room(struct journal *j, size_t size);
 void journal_added(struct journal *j, size_t size);
 size_t journal_pending(const struct journal *j); /* bytes added so far */
 
 /* Writes the frame with `n` positions, syncs, and is ready for the next one; *ret_first is the first
  * position. n may be 0. After a failure the frame is kept: commit again, or abandon.
- * -ENOSPC, -EDQUOT (limit): nothing of it has reached the disk. -EIO and others: it may or may not
+ * -ENOSPC, -EDQUOT (limit), -ENOMEM: it is not on disk. -EIO and others: it may or may not
  * be there, so it has to be committed again and never be abandoned. */
 int journal_commit(struct journal *j, uint32_t n, uint64_t *ret_first,
                    struct error *error);

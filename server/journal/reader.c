@@ -115,7 +115,7 @@ static int open_segment(struct journal_reader *r)
     if (fd < 0)
         return fd;
     scan_finish(&r->scan);
-    int err = scan_begin(&r->scan, fd, r->number, end ? end : 1);
+    int err = scan_begin(&r->scan, fd, r->number, r->j->salt, end ? end : 1);
     r->scan.end = end;
     return err;
 }

@@ -14,12 +14,13 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 static int scan_segment(struct journal *j, const struct segment *s, struct scan *scan)
 {
     int fd = folder_open_segment(j->folder, s->number, O_RDONLY);
-    return fd < 0 ? fd : scan_begin(scan, fd, s->number, 0);
+    return fd < 0 ? fd : scan_begin(scan, fd, s->number, j->salt, 0);
 }
 
 /* Damage: said and passed over, or the end of it. */
@@ -66,8 +67,7 @@ static void take_spares(struct journal *j, const struct folder_list *l)
         struct spare s = {l->spare[i].number, l->spare[i].size}, drop = s;
         j->next_spare = s.number + 1;
         metric_add(&j->count.bytes, s.size);
-        bool dropping = l->n_segments == 0 || segments_keep_spare(j, &s, &drop);
-        if (dropping && !j->options.read_only)
+        if (l->n_segments == 0 || segments_keep_spare(j, &s, &drop))
             segments_drop(j, &drop);
     }
 }
@@ -81,7 +81,7 @@ static int look_at_segments(struct journal *j, size_t last, struct error *error)
     for (size_t i = last + 1; i-- > 0;) {
         struct segment *s = &j->segment[i];
         struct frame_head head;
-        int r = scan_first(j->folder, s->number, &head);
+        int r = scan_first(j->folder, s->number, j->salt, &head);
         if (r < 0)
             return error_set(error, r, "segment %08" PRIu64 ": %s", s->number,
                              strerror(-r));
@@ -138,28 +138,36 @@ static int find_end(struct journal *j, const struct segment *s, struct end *ret,
     }
     if (!r && !err)
         r = scan_torn(&scan, &ret->torn);
+    j->salt = scan.salt;
     scan_finish(&scan);
     return r < 0 ? error_set(error, r, "segment %08" PRIu64 ": %s", s->number,
                              strerror(-r))
                  : err;
 }
 
-/* A torn frame is cut by its first block: what is left of it can never be taken for a frame. */
+static int write_zeros(int fd, uint64_t offset, uint64_t size)
+{
+    static const char zeros[JOURNAL_BLOCK];
+    uint64_t end = offset + size;
+    int err = 0;
+    for (; !err && offset < end; offset += sizeof(zeros)) {
+        size_t n =
+            end - offset < sizeof(zeros) ? (size_t)(end - offset) : sizeof(zeros);
+        err = folder_write(fd, zeros, n, offset);
+    }
+    return err;
+}
+
 static int cut(struct journal *j, const struct segment *s, const struct end *end,
                struct error *error)
 {
-    if (j->options.read_only) /* the process that writes may be about to complete it */
-        return 0;
     log_warn("journal",
              "journal '%s': %08" PRIu64 ".journal ends with %" PRIu64
              " bytes of a frame that was never completed, at offset %" PRIu64 "; cut",
              j->path, s->number, end->torn, end->offset);
     metric_add(&j->count.torn, end->torn);
-    if (end->offset >= s->size)
-        return 0;
-    static const char zeros[JOURNAL_BLOCK];
     int fd = folder_open_segment(j->folder, s->number, O_WRONLY);
-    int err = fd < 0 ? fd : folder_write(fd, zeros, sizeof(zeros), end->offset);
+    int err = fd < 0 ? fd : write_zeros(fd, end->offset, end->torn);
     if (!err && fdatasync(fd))
         err = -errno;
     if (fd >= 0)
@@ -192,17 +200,30 @@ static int find_last(struct journal *j, struct error *error)
     return end.any ? look_at_segments(j, i, error) : 0;
 }
 
+/* Of a journal that has no frame. */
+static int choose_salt(struct journal *j, struct error *error)
+{
+    while (!j->salt)
+        if (getrandom(&j->salt, sizeof(j->salt), 0) < 0 && errno != EINTR)
+            return error_set(error, -errno, "no random number: %s", strerror(errno));
+    return 0;
+}
+
 int recover(struct journal *j, struct error *error)
 {
     struct folder_list l;
     int err = folder_read(j->folder, &l);
     if (err)
         return error_set(error, err, "%s", strerror(-err));
-    err = take_segments(j, &l, error);
+    err = scan_salt(j->folder, &l, &j->salt, error);
+    if (!err)
+        err = take_segments(j, &l, error);
     if (!err) {
         take_spares(j, &l);
         err = find_last(j, error);
     }
+    if (!err)
+        err = choose_salt(j, error);
     folder_list_free(&l);
     return err;
 }

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "journal/scan.h"
 
-#include "journal/folder.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -20,11 +18,12 @@ enum look {
     LOOK_WHOLE,
 };
 
-int scan_begin(struct scan *s, int fd, uint64_t segment, uint64_t end)
+int scan_begin(struct scan *s, int fd, uint64_t segment, uint64_t salt, uint64_t end)
 {
     struct stat st;
     s->fd = fd;
     s->segment = segment;
+    s->salt = salt;
     s->offset = s->at = s->size = 0;
     if (end == 0 && fstat(fd, &st))
         return -errno;
@@ -99,13 +98,21 @@ static const char *scan_bytes(const struct scan *s, uint64_t offset)
     return s->buffer + (offset - s->at);
 }
 
+static bool scan_head(struct scan *s, uint64_t offset, struct frame_head *ret)
+{
+    if (!frame_read_head(scan_bytes(s, offset), s->segment, s->salt, ret))
+        return false;
+    s->salt = ret->salt;
+    return true;
+}
+
 /* An enum look, or -errno. */
 static int scan_look(struct scan *s, uint64_t offset, struct scan_frame *ret)
 {
     int r = scan_load(s, offset, FRAME_HEAD);
     if (r <= 0)
         return r < 0 ? r : LOOK_NONE;
-    if (!frame_read_head(scan_bytes(s, offset), s->segment, &ret->head))
+    if (!scan_head(s, offset, &ret->head))
         return LOOK_NONE;
     r = scan_load(s, offset, FRAME_HEAD + (size_t)ret->head.size);
     if (r <= 0)
@@ -176,20 +183,20 @@ int scan_torn(struct scan *s, uint64_t *ret)
     if (r <= 0)
         return r;
     const char *bytes = scan_bytes(s, s->offset);
-    if (size == FRAME_HEAD && frame_read_head(bytes, s->segment, &head))
+    if (size == FRAME_HEAD && scan_head(s, s->offset, &head))
         *ret = frame_length(head.size);
-    else if (frame_looks_begun(bytes, size, s->segment))
+    else if (frame_looks_begun(bytes, size, s->segment, s->salt))
         *ret = JOURNAL_BLOCK;
     if (*ret > left)
         *ret = left;
     return 0;
 }
 
-static int search_first(int fd, uint64_t segment, struct frame_head *ret)
+static int search_first(int fd, uint64_t segment, uint64_t salt, struct frame_head *ret)
 {
     struct scan scan = {.fd = -1};
     struct scan_frame f;
-    int r = scan_begin(&scan, fd, segment, 0);
+    int r = scan_begin(&scan, fd, segment, salt, 0);
     if (!r)
         r = scan_next(&scan, &f);
     if (r == 1)
@@ -198,18 +205,48 @@ static int search_first(int fd, uint64_t segment, struct frame_head *ret)
     return r;
 }
 
-int scan_first(int folder, uint64_t segment, struct frame_head *ret)
+static bool read_first(int fd, char bytes[FRAME_HEAD])
+{
+    return pread(fd, bytes, FRAME_HEAD, 0) == FRAME_HEAD;
+}
+
+int scan_first(int folder, uint64_t segment, uint64_t salt, struct frame_head *ret)
 {
     char bytes[FRAME_HEAD];
     int fd = folder_open_segment(folder, segment, O_RDONLY);
     if (fd < 0)
         return fd;
-    ssize_t n = pread(fd, bytes, sizeof(bytes), 0);
-    if (n == FRAME_HEAD && frame_read_head(bytes, segment, ret)) {
+    if (read_first(fd, bytes) && frame_read_head(bytes, segment, salt, ret)) {
         close(fd);
         return 1;
     }
-    return search_first(fd, segment, ret);
+    return search_first(fd, segment, salt, ret);
+}
+
+/* A segment that cannot be read is none that tells; who needs it will say so. */
+int scan_salt(int folder, const struct folder_list *l, uint64_t *ret,
+              struct error *error)
+{
+    char bytes[FRAME_HEAD];
+    struct frame_head head = {.salt = 0};
+    uint64_t foreign = 0;
+    for (size_t i = l->n_segments; i-- > 0 && !head.salt;) {
+        uint64_t number = l->segment[i].number;
+        int fd = folder_open_segment(folder, number, O_RDONLY);
+        if (fd < 0)
+            continue;
+        if (read_first(fd, bytes) && !frame_read_head(bytes, number, 0, &head) &&
+            frame_is_foreign(bytes, number))
+            foreign = number;
+        close(fd);
+    }
+    if (!head.salt && foreign)
+        return error_set(error, -EPROTONOSUPPORT,
+                         "segment %08" PRIu64 " was written by another version of "
+                         "weir, and cannot be read by this one",
+                         foreign);
+    *ret = head.salt;
+    return 0;
 }
 
 void scan_lost_text(struct error *text, uint64_t segment, uint64_t offset,

@@ -320,19 +320,20 @@ static void trim_all(struct journal *j, uint64_t before)
 
 void journal_trim(struct journal *j, uint64_t before)
 {
-    if (j->options.read_only)
-        return;
     pthread_mutex_lock(&j->trim_lock);
-    if (take_oldest(j, before, NULL) && !flock(j->hold, LOCK_EX | LOCK_NB)) {
+    if (take_oldest(j, before, NULL) && !folder_flock(j->hold, LOCK_EX | LOCK_NB)) {
         trim_all(j, before);
-        flock(j->hold, LOCK_UN);
+        folder_flock(j->hold, LOCK_UN);
     }
     pthread_mutex_unlock(&j->trim_lock);
 }
 
+/* Spares, too: with the last frame goes the salt by which frames differ from what their payloads held. */
 static int clear_all(struct journal *j)
 {
     char name[FOLDER_NAME_MAX];
+    while (j->n_spares > 0)
+        segments_drop(j, &j->spare[--j->n_spares]);
     while (j->n_segments > 0) {
         folder_segment_name(segment_last(j)->number, name);
         if (unlinkat(j->folder, name, 0))
@@ -349,11 +350,11 @@ static int clear_all(struct journal *j)
 
 int segments_clear(struct journal *j)
 {
-    prepare_give_up(j);             /* it looks at the last segment */
-    while (flock(j->hold, LOCK_EX)) /* a backup may be reading them */
-        if (errno != EINTR)
-            return -errno;
-    int err = clear_all(j);
-    flock(j->hold, LOCK_UN);
+    prepare_give_up(j);                       /* it looks at the last segment */
+    int err = folder_flock(j->hold, LOCK_EX); /* a backup may be reading them */
+    if (err)
+        return err;
+    err = clear_all(j);
+    folder_flock(j->hold, LOCK_UN);
     return err;
 }

@@ -57,7 +57,7 @@ static int count_tail(struct verify *v, uint64_t next)
     int r = walk_end(&v->walk, next, &end);
     if (r <= 0 || v->scan.offset >= end)
         return r < 0 ? r : 0;
-    r = scan_first(v->walk.folder, next, &head);
+    r = scan_first(v->walk.folder, next, v->walk.salt, &head);
     if (r <= 0)
         return r;
     note(v, 1, v->scan.offset, head.first);
@@ -94,7 +94,7 @@ static int count_all(struct verify *v)
         if (r < 0)
             return r;
         scan_finish(&v->scan);
-        r = scan_begin(&v->scan, r, number, 0);
+        r = scan_begin(&v->scan, r, number, v->walk.salt, 0);
         v->report.segments++;
         r = r ? r : count_segment(v);
     }

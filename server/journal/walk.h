@@ -9,6 +9,7 @@
 
 struct walk {
     int folder, hold;
+    uint64_t salt; /* of the journal; 0: not known */
     struct folder_list list;
     uint64_t number; /* of the segment; 0: before the first one */
 };

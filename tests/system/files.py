@@ -9,7 +9,7 @@ import sqlite3
 import struct
 
 BLOCK = 4096
-HEAD = struct.Struct('<IIQQQIIIIQQ')  # magic, crc, segment, first, size, n, crc, flags, 0, before, 0
+HEAD = struct.Struct('<IIQQQIIIIQQ')  # magic, crc, segment, first, size, n, crc, flags, 0, before, salt
 
 Frame = collections.namedtuple('Frame', 'path offset first n size')
 

@@ -104,6 +104,43 @@ void fixture_commit(struct fixture *f, uint32_t n, size_t size)
         fail_msg("%s", f->error.text);
 }
 
+/* A bit at a time. */
+uint32_t fixture_crc(const char *bytes, size_t size)
+{
+    uint32_t c = ~0u;
+    for (size_t i = 0; i < size; i++) {
+        c ^= (unsigned char)bytes[i];
+        for (int k = 0; k < 8; k++)
+            c = c >> 1 ^ (c & 1 ? 0x82f63b78u : 0);
+    }
+    return ~c;
+}
+
+static void forge(char *head, uint64_t segment, uint64_t first)
+{
+    uint32_t n = 1;
+    memset(head, 0, 64);
+    memcpy(head, "WRF2", 4);
+    memcpy(head + 8, &segment, 8);
+    memcpy(head + 16, &first, 8);
+    memcpy(head + 32, &n, 4);
+    memcpy(head + 56, "guessed.", 8);
+    uint32_t check = fixture_crc(head + 8, 56);
+    memcpy(head + 4, &check, 4);
+}
+
+void fixture_add_forged(struct fixture *f, size_t blocks, uint64_t segment,
+                        uint64_t first)
+{
+    size_t size = blocks * JOURNAL_BLOCK - 64;
+    char *room = journal_room(f->j, size);
+    assert_non_null(room);
+    memset(room, 'x', size);
+    for (size_t at = JOURNAL_BLOCK - 64; at < size; at += JOURNAL_BLOCK)
+        forge(room + at, segment, first);
+    journal_added(f->j, size);
+}
+
 bool fixture_is_begin(const struct journal_frame *frame)
 {
     return frame->n == 0 && frame->size == 8 && !memcmp(frame->payload, "begin...", 8);

@@ -47,6 +47,12 @@ void fixture_fill(char *bytes, uint64_t first, size_t size); /* a payload */
 int fixture_try(struct fixture *f, uint32_t n, size_t size);
 void fixture_commit(struct fixture *f, uint32_t n, size_t size);
 
+/* Adds `blocks` blocks less a head, so that it fills them as the payload of a frame. Each block but the first
+ * begins as a client would forge it: with the head of an empty frame, right in all that it can know. */
+void fixture_add_forged(struct fixture *f, size_t blocks, uint64_t segment,
+                        uint64_t first);
+uint32_t fixture_crc(const char *bytes, size_t size); /* CRC-32C, from the definition */
+
 /* Reads the journal from the position of frame `from` to the end: exactly the frames [from, to), each
  * whole. Those before `from` in the same segment, and beginnings of segments, may come first. */
 void fixture_check(struct fixture *f, struct journal *j, size_t from, size_t to);

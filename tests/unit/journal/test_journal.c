@@ -52,18 +52,6 @@ static void frames_without_positions_are_kept_in_place(void **state)
     fixture_check(f, f->j, 0, 50);
 }
 
-/* A bit at a time, from the definition. */
-static uint32_t crc(const char *bytes, size_t size)
-{
-    uint32_t c = ~0u;
-    for (size_t i = 0; i < size; i++) {
-        c ^= (unsigned char)bytes[i];
-        for (int k = 0; k < 8; k++)
-            c = c >> 1 ^ (c & 1 ? 0x82f63b78u : 0);
-    }
-    return ~c;
-}
-
 static uint64_t number(const char *bytes, size_t at, size_t size)
 {
     uint64_t v = 0;
@@ -81,21 +69,23 @@ static void a_frame_lies_on_disk_as_documented(void **state)
     fixture_commit(f, 3, 5000);
     fixture_commit(f, 1, 5);
     char *bytes = fixture_read(f->folder, FIRST, &size), *second = bytes + 8192;
-    assert_memory_equal(bytes, "WRF1", 4);
-    assert_int_equal(number(bytes, 4, 4), crc(bytes + 8, 56));
+    assert_memory_equal(bytes, "WRF2", 4);
+    assert_int_equal(number(bytes, 4, 4), fixture_crc(bytes + 8, 56));
     assert_int_equal(number(bytes, 8, 8), 1);     /* segment */
     assert_int_equal(number(bytes, 16, 8), 1000); /* first */
     assert_int_equal(number(bytes, 24, 8), 5000); /* size */
     assert_int_equal(number(bytes, 32, 4), 3);    /* n */
-    assert_int_equal(number(bytes, 36, 4), crc(bytes + 64, 5000));
+    assert_int_equal(number(bytes, 36, 4), fixture_crc(bytes + 64, 5000));
     assert_int_equal(number(bytes, 40, 4), 1); /* begins a segment */
-    for (size_t i = 44; i < 64; i++)
+    for (size_t i = 44; i < 56; i++)
         assert_int_equal(bytes[i], 0);
+    assert_true(number(bytes, 56, 8) != 0); /* salt */
     for (size_t i = 5064; i < 8192; i++)
         assert_int_equal(bytes[i], 0);
-    assert_memory_equal(second, "WRF1", 4);
+    assert_memory_equal(second, "WRF2", 4);
     assert_int_equal(number(second, 16, 8), 1003);
     assert_int_equal(number(second, 40, 4), 0);
+    assert_true(number(second, 56, 8) == number(bytes, 56, 8));
     free(bytes);
 }
 
@@ -147,25 +137,6 @@ static void a_second_process_is_kept_out(void **state)
     snprintf(pid, sizeof(pid), "(process %ld)", (long)getpid());
     assert_non_null(strstr(error.text, pid));
     assert_non_null(strstr(error.text, f->folder));
-}
-
-static void a_reader_only_needs_no_lock_and_leaves_no_trace(void **state)
-{
-    struct fixture *f = *state;
-    struct journal_options o = f->options;
-    struct journal *other;
-    uint64_t first;
-    o.read_only = true;
-    assert_int_equal(journal_open(&o, NULL, &other, &f->error), -ENOENT);
-    fixture_open(f);
-    for (int i = 0; i < 20; i++)
-        fixture_commit(f, 1, 9000);
-    assert_int_equal(journal_open(&o, NULL, &other, &f->error), 0);
-    fixture_check(f, other, 0, 20);
-    assert_true(journal_commit(other, 1, &first, &f->error) < 0);
-    journal_trim(other, 20);
-    assert_int_equal(journal_first(f->j), 1);
-    journal_close(other);
 }
 
 /* ---- Torn tails ---- */
@@ -380,30 +351,190 @@ static void a_missing_segment_is_damage(void **state)
     f->options.skip_damaged = false;
 }
 
-/* A payload may hold what looks like a frame of its segment: it is not taken for one, even if the frame
- * around it is torn. */
+/* ---- Clients decide what is in a payload ---- */
+
+#define FORGED 5000 /* position */
+
+static void commit_forged(struct fixture *f, size_t blocks, uint64_t segment)
+{
+    uint64_t first = journal_end(f->j), got;
+    fixture_add_forged(f, blocks, segment, FORGED);
+    assert_int_equal(journal_commit(f->j, 1, &got, &f->error), 0);
+    assert_int_equal(got, first);
+    f->made[f->n++] = (struct made){first, 1, blocks * JOURNAL_BLOCK - 64};
+}
+
+/* A payload may hold what looks like frames of its segment: they are not taken for any, even if the frame
+ * around them is torn, nor when it has been cut. */
 static void a_frame_within_a_payload_is_no_frame(void **state)
 {
     struct fixture *f = *state;
+    struct journal_report report;
     size_t size;
-    uint64_t first;
+    fixture_open(f);
+    fixture_commit(f, 1, 100);
+    commit_forged(f, 8, 1);
+    fixture_close(f);
+    char *bytes = fixture_read(f->folder, FIRST, &size);
+    bytes[4096 + 64] ^= 1;
+    fixture_write(f->folder, FIRST, bytes, size);
+    free(bytes);
+    fixture_open(f);
+    assert_int_equal(journal_end(f->j), 2);
+    fixture_reopen(f);
+    assert_int_equal(journal_end(f->j), 2);
+    fixture_check(f, f->j, 0, 1);
+    assert_int_equal(journal_verify(f->folder, &report, &f->error), 0);
+    assert_int_equal(report.end, 2);
+    assert_int_equal(report.damaged, 0);
+}
+
+static void a_torn_frame_is_cut_to_its_end(void **state)
+{
+    struct fixture *f = *state;
+    size_t size;
     char *bytes = three_frames(f, &size);
+    bytes[third_end - 1] ^= 1;
+    fixture_write(f->folder, FIRST, bytes, size);
+    free(bytes);
+    fixture_open(f);
+    bytes = fixture_read(f->folder, FIRST, &size);
+    for (size_t at = third; at < third_end; at++)
+        assert_int_equal(bytes[at], 0);
+    free(bytes);
+}
+
+/* After a crash the disk may have the blocks of a payload, but not that with the head. */
+static void a_payload_without_its_head_shows_no_frames(void **state)
+{
+    struct fixture *f = *state;
+    size_t size;
+    fixture_open(f);
+    fixture_commit(f, 1, 100);
+    commit_forged(f, 8, 1);
+    fixture_close(f);
+    char *bytes = fixture_read(f->folder, FIRST, &size);
+    memset(bytes + 4096, 0, 4096);
+    fixture_write(f->folder, FIRST, bytes, size);
+    free(bytes);
+    fixture_open(f);
+    assert_int_equal(journal_end(f->j), 2);
+    fixture_check(f, f->j, 0, 1);
+}
+
+/* A crash between the name of a segment and its first frame: the file has what it had before. */
+static void a_file_used_again_shows_no_frames_of_its_former_payloads(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    fixture_commit(f, 1, 100);
+    commit_forged(f, 8, 2);
+    fixture_close(f);
+    fixture_run("cp %s/00000001.journal %s/00000002.journal", f->folder, f->folder);
+    fixture_open(f);
+    assert_int_equal(journal_end(f->j), 3);
+    fixture_commit(f, 1, 100);
+    fixture_reopen(f);
+    assert_int_equal(journal_end(f->j), 4);
+}
+
+/* What the first head of a segment would say is known from another segment. */
+static void a_payload_behind_a_damaged_first_head_shows_no_frames(void **state)
+{
+    struct fixture *f = *state;
+    struct journal_report report;
+    fixture_open(f);
+    commit_forged(f, 8, 1);
+    for (int i = 0; i < 5; i++)
+        fixture_commit(f, 1, 16000);
+    fixture_close(f);
+    flip(f, FIRST, 20);
+    f->options.skip_damaged = true;
+    fixture_open(f);
+    fixture_check(f, f->j, 1, 6);
+    assert_int_equal(journal_verify(f->folder, &report, &f->error), 0);
+    assert_int_equal(report.frames, 5);
+    assert_int_equal(report.end, 7);
+    assert_int_equal(report.damaged, 1);
+}
+
+/* ---- The salt ---- */
+
+static uint64_t salt_at(struct fixture *f, const char *name, size_t offset)
+{
+    size_t size;
+    char *bytes = fixture_read(f->folder, name, &size);
+    uint64_t salt = number(bytes, offset + 56, 8);
+    free(bytes);
+    return salt;
+}
+
+static void all_frames_of_a_journal_have_one_salt_and_no_two_journals(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    for (int i = 0; i < 5; i++) /* four a segment */
+        fixture_commit(f, 1, 16000);
+    uint64_t salt = salt_at(f, FIRST, 0);
+    assert_true(salt != 0);
+    assert_true(salt == salt_at(f, FIRST, 16384));
+    assert_true(salt == salt_at(f, "00000002.journal", 0));
+    fixture_reopen(f);
+    fixture_commit(f, 1, 100);
+    assert_true(salt == salt_at(f, "00000002.journal", 16384));
+    assert_int_equal(journal_restart(f->j, 100), 0);
+    fixture_commit(f, 1, 100);
+    assert_true(salt == salt_at(f, "00000003.journal", 0));
+    fixture_close(f);
     fixture_run("rm %s/*.journal", f->folder);
     fixture_open(f);
-    char *room = journal_room(f->j, 4032 + 16384);
-    assert_non_null(room);
-    memset(room, 0, 4032);
-    memcpy(room + 4032, bytes, 16384); /* at block 1 */
-    journal_added(f->j, 4032 + 16384);
-    assert_int_equal(journal_commit(f->j, 1, &first, &f->error), 0);
-    fixture_close(f);
-    free(bytes);
-    bytes = fixture_read(f->folder, FIRST, &size);
-    assert_memory_equal(bytes + 4096, "WRF1", 4);
-    bytes[64] ^= 1;
-    fixture_write(f->folder, FIRST, bytes, size);
+    fixture_commit(f, 1, 100);
+    assert_true(salt != salt_at(f, FIRST, 0));
+}
+
+/* If no segment's first head can be read, the next one tells the salt. */
+static void a_damaged_first_head_costs_its_own_frame_only(void **state)
+{
+    struct fixture *f = *state;
+    size_t size;
+    free(three_frames(f, &size));
+    uint64_t salt = salt_at(f, FIRST, 4096);
+    flip(f, FIRST, 20);
+    assert_int_equal(journal_open(&f->options, NULL, &f->j, &f->error), -EBADMSG);
+    assert_non_null(
+        strstr(f->error.text, FIRST ", offset 0: damaged; positions before 3"));
+    f->options.skip_damaged = true;
     fixture_open(f);
-    assert_int_equal(journal_end(f->j), 1);
+    fixture_commit(f, 1, 100); /* in a segment of its own */
+    fixture_reopen(f);
+    fixture_check(f, f->j, 1, 4);
+    assert_true(salt == salt_at(f, "00000002.journal", 0));
+}
+
+static void a_journal_of_another_version_is_refused_as_it_is(void **state)
+{
+    struct fixture *f = *state;
+    struct journal_report report;
+    size_t size, size_after;
+    char to[96], *bytes = three_frames(f, &size);
+    memcpy(bytes, "WRF1", 4);
+    memcpy(bytes + 4096, "WRF1", 4);
+    memcpy(bytes + third, "WRF1", 4);
+    fixture_write(f->folder, FIRST, bytes, size);
+    f->options.skip_damaged = true;
+    assert_int_equal(journal_open(&f->options, NULL, &f->j, &f->error),
+                     -EPROTONOSUPPORT);
+    assert_non_null(strstr(f->error.text, f->folder));
+    assert_non_null(strstr(f->error.text, "another version of weir"));
+    f->error.text[0] = 0;
+    assert_int_equal(journal_verify(f->folder, &report, &f->error), -EPROTONOSUPPORT);
+    assert_non_null(strstr(f->error.text, "another version of weir"));
+    snprintf(to, sizeof(to), "%s/copy", f->root);
+    assert_int_equal(journal_copy(f->folder, 1, to, &f->error), -EPROTONOSUPPORT);
+    char *after = fixture_read(f->folder, FIRST, &size_after);
+    assert_int_equal(size_after, size);
+    assert_memory_equal(after, bytes, size);
+    free(after);
     free(bytes);
 }
 
@@ -422,7 +553,6 @@ int main(void)
         in_memory(an_empty_journal_begins_where_it_is_told),
         in_memory(an_abandoned_frame_leaves_nothing),
         in_memory(a_second_process_is_kept_out),
-        in_memory(a_reader_only_needs_no_lock_and_leaves_no_trace),
         in_memory(a_frame_torn_at_any_byte_is_cut),
         in_memory(a_frame_without_its_first_block_is_cut),
         in_memory(torn_bytes_are_counted),
@@ -430,6 +560,13 @@ int main(void)
         in_memory(a_damaged_segment_in_the_middle_is_told_by_the_reader),
         in_memory(a_missing_segment_is_damage),
         in_memory(a_frame_within_a_payload_is_no_frame),
+        in_memory(a_torn_frame_is_cut_to_its_end),
+        in_memory(a_payload_without_its_head_shows_no_frames),
+        in_memory(a_file_used_again_shows_no_frames_of_its_former_payloads),
+        in_memory(a_payload_behind_a_damaged_first_head_shows_no_frames),
+        in_memory(all_frames_of_a_journal_have_one_salt_and_no_two_journals),
+        in_memory(a_damaged_first_head_costs_its_own_frame_only),
+        in_memory(a_journal_of_another_version_is_refused_as_it_is),
     };
     return cmocka_run_group_tests_name("journal", tests, NULL, NULL);
 }

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Segments: made, filled, used again, within a limit; and disks that fail. The program is linked so that
- * pwrite, fdatasync and fallocate can be made to fail (--wrap).
+ * pwrite, fdatasync, fallocate and flock can be made to fail, and readdir to miss a file (--wrap).
  */
 #include "base/clock.h"
 #include "base/logger.h"
 #include "fixture.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -30,14 +31,26 @@ static struct {
     int sync_error, allocate_error;
     int write_error; /* once `write_left` bytes have been written */
     size_t write_left;
+    int interrupts;     /* of so many calls of flock */
+    const char *missed; /* by the first pass over the folder that comes by it */
 } fault;
+
+static int teardown(void **state)
+{
+    memset(&fault, 0, sizeof(fault));
+    return fixture_teardown(state);
+}
 
 ssize_t __real_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 int __real_fdatasync(int fd);
 int __real_fallocate(int fd, int mode, off_t offset, off_t size);
+int __real_flock(int fd, int operation);
+struct dirent *__real_readdir(DIR *d);
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset);
 int __wrap_fdatasync(int fd);
 int __wrap_fallocate(int fd, int mode, off_t offset, off_t size);
+int __wrap_flock(int fd, int operation);
+struct dirent *__wrap_readdir(DIR *d);
 
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t size, off_t offset)
 {
@@ -62,6 +75,56 @@ int __wrap_fallocate(int fd, int mode, off_t offset, off_t size)
 {
     errno = fault.allocate_error;
     return fault.allocate_error ? -1 : __real_fallocate(fd, mode, offset, size);
+}
+
+int __wrap_flock(int fd, int operation)
+{
+    if (fault.interrupts == 0)
+        return __real_flock(fd, operation);
+    fault.interrupts--;
+    errno = EINTR;
+    return -1;
+}
+
+struct dirent *__wrap_readdir(DIR *d)
+{
+    struct dirent *e = __real_readdir(d);
+    if (!fault.missed || !e || strcmp(e->d_name, fault.missed) != 0)
+        return e;
+    fault.missed = NULL;
+    return __real_readdir(d);
+}
+
+static void a_lock_that_cannot_be_written_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    fault.write_left = 1; /* of its number */
+    fault.write_error = ENOSPC;
+    errno = 0;
+    assert_int_equal(journal_open(&f->options, NULL, &f->j, &f->error), -ENOSPC);
+    assert_non_null(strstr(f->error.text, "lock: No space left on device"));
+    assert_null(f->j);
+}
+
+static void a_signal_does_not_keep_anybody_from_waiting_for_a_lock(void **state)
+{
+    struct fixture *f = *state;
+    struct journal_report report;
+    char to[96];
+    int fd;
+    fault.interrupts = 3;
+    fixture_open(f);
+    fixture_commit(f, 1, 100);
+    fault.interrupts = 3;
+    assert_int_equal(journal_verify(f->folder, &report, &f->error), 0);
+    snprintf(to, sizeof(to), "%s/copy", f->root);
+    fault.interrupts = 3;
+    assert_int_equal(journal_copy(f->folder, 1, to, &f->error), 0);
+    fault.interrupts = 3;
+    assert_int_equal(journal_hold(f->folder, &fd, &f->error), 0);
+    close(fd);
+    fault.interrupts = 3;
+    assert_int_equal(journal_restart(f->j, 100), 0);
 }
 
 static void no_room_on_disk_leaves_nothing_of_the_frame(void **state)
@@ -98,6 +161,24 @@ static void no_room_within_a_frame_leaves_nothing_of_it(void **state)
     assert_int_equal(journal_end(f->j), 5);
 }
 
+static void what_no_room_left_of_a_frame_shows_no_frames(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t first;
+    fixture_open(f);
+    fixture_commit(f, 1, 100);
+    fixture_add_forged(f, 8, 1, 5000);
+    fault.write_left = 7 * 4096;
+    fault.write_error = ENOSPC;
+    assert_int_equal(journal_commit(f->j, 1, &first, &f->error), -ENOSPC);
+    fault.write_error = 0;
+    journal_abandon(f->j);
+    fixture_commit(f, 1, 100); /* over the first block of it */
+    fixture_reopen(f);
+    assert_int_equal(journal_end(f->j), 3);
+    fixture_check(f, f->j, 0, 2);
+}
+
 static void a_frame_that_may_be_on_disk_is_committed_again(void **state)
 {
     struct fixture *f = *state;
@@ -118,6 +199,52 @@ static void a_frame_that_may_be_on_disk_is_committed_again(void **state)
     fixture_reopen(f);
     fixture_check(f, f->j, 0, 3);
     assert_int_equal(journal_end(f->j), 5);
+}
+
+/* An error that means "not taken" to the caller is none while an earlier attempt may be on disk, and not even
+ * at the first attempt if it comes from the write. */
+static void no_error_lets_a_frame_be_abandoned_that_may_be_on_disk(void **state)
+{
+    static const int errors[] = {ENOMEM, EDQUOT, ENOSPC, EIO};
+    struct fixture *f = *state;
+    fixture_open(f);
+    fixture_commit(f, 1, 100);
+    fault.write_error = ENOMEM;
+    assert_int_equal(fixture_try(f, 2, 5000), -EIO);
+    for (size_t i = 0; i < sizeof(errors) / sizeof(errors[0]); i++) {
+        fault.write_error = errors[i];
+        assert_int_equal(fixture_try(f, 2, 5000), -EIO);
+        assert_null(journal_room(f->j, 1));
+    }
+    fault.write_error = 0;
+    fixture_commit(f, 2, 5000);
+    fixture_reopen(f);
+    fixture_check(f, f->j, 0, 2);
+}
+
+static int begin_error;
+
+static int begin_or_fail(void *ctx, struct journal *j)
+{
+    (void)ctx;
+    (void)j;
+    return begin_error;
+}
+
+/* It is the first of its segment, of which the beginning is asked for again. */
+static void nor_does_a_beginning_that_fails(void **state)
+{
+    struct fixture *f = *state;
+    f->options.begin_segment = begin_or_fail;
+    fixture_open(f);
+    fault.sync_error = EIO;
+    assert_int_equal(fixture_try(f, 1, 5000), -EIO);
+    fault.sync_error = 0;
+    begin_error = -ENOMEM;
+    assert_int_equal(fixture_try(f, 1, 5000), -EIO);
+    begin_error = 0;
+    fixture_commit(f, 1, 5000);
+    fixture_check(f, f->j, 0, 1);
 }
 
 static void a_new_segment_that_fails_is_begun_again(void **state)
@@ -231,7 +358,7 @@ static void tear_last(const char *folder, uint64_t first)
             continue;
         char *bytes = fixture_read(folder, name, &size);
         for (size_t at = 0; at < size; at += 4096)
-            if (!memcmp(bytes + at, "WRF1", 4) && !memcmp(bytes + at + 8, &number, 4) &&
+            if (!memcmp(bytes + at, "WRF2", 4) && !memcmp(bytes + at + 8, &number, 4) &&
                 !memcmp(bytes + at + 16, &first, 8)) {
                 bytes[at + 64] ^= 1;
                 fixture_write(folder, name, bytes, size);
@@ -448,6 +575,21 @@ static void no_room_for_a_spare_is_no_error(void **state)
     fixture_check(f, f->j, 0, f->n);
 }
 
+/* What their files hold would lie in segments that no other tells the salt of. */
+static void beginning_anew_keeps_no_spares(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    for (int i = 0; i < 20; i++)
+        fixture_commit(f, 1, 16000);
+    journal_trim(f->j, 20);
+    uint64_t bytes = journal_bytes(f->j);
+    assert_true(bytes > 64 << 10); /* spares and the last segment */
+    assert_int_equal(journal_restart(f->j, 100), 0);
+    assert_int_equal(journal_bytes(f->j), 0);
+    bytes_agree(f, 0);
+}
+
 /* ---- Several threads ---- */
 
 struct follower {
@@ -561,6 +703,48 @@ static void a_copy_holds_what_was_committed(void **state)
     assert_int_equal(journal_copy(f->folder, 1, to, &f->error), -EEXIST);
     snprintf(to, sizeof(to), "%s/none", f->root);
     assert_int_equal(journal_copy(to, 1, to, &f->error), -ENOENT);
+}
+
+/* A pass over a folder may miss a file that gets its name meanwhile, and yet see the next one. */
+static void a_segment_that_a_list_misses_is_in_the_copy(void **state)
+{
+    static const char *const missed[] = {"00000001.journal", "00000002.journal",
+                                         "00000004.journal"};
+    struct fixture *f = *state;
+    struct journal_report report;
+    char to[96];
+    fixture_open(f);
+    for (int i = 0; i < 22; i++) /* six segments */
+        fixture_commit(f, 1, 16000);
+    for (size_t i = 0; i < sizeof(missed) / sizeof(missed[0]); i++) {
+        snprintf(to, sizeof(to), "%s/copy%zu", f->root, i);
+        fault.missed = missed[i];
+        assert_int_equal(journal_copy(f->folder, 1, to, &f->error), 0);
+        assert_int_equal(fixture_files(to, ".journal", NULL), 6);
+        fault.missed = missed[i];
+        assert_int_equal(journal_verify(f->folder, &report, &f->error), 0);
+        assert_null(fault.missed);
+        assert_int_equal(report.segments, 6);
+        assert_int_equal(report.damaged, 0);
+    }
+}
+
+static void a_segment_that_is_not_there_is_damage_to_a_copy(void **state)
+{
+    struct fixture *f = *state;
+    struct journal_report report;
+    char to[96];
+    fixture_open(f);
+    for (int i = 0; i < 22; i++)
+        fixture_commit(f, 1, 16000);
+    fixture_run("rm %s/00000003.journal", f->folder);
+    snprintf(to, sizeof(to), "%s/copy", f->root);
+    assert_int_equal(journal_copy(f->folder, 1, to, &f->error), 0);
+    assert_int_equal(fixture_files(to, ".journal", NULL), 5);
+    assert_int_equal(journal_verify(to, &report, &f->error), 0);
+    assert_int_equal(report.segments, 5);
+    assert_int_equal(report.damaged, 1);
+    assert_int_equal(report.end, 23);
 }
 
 /* Copies and verifies again and again, while frames come and go. */
@@ -691,14 +875,18 @@ static void killed_at_any_moment_it_keeps_what_it_acknowledged(void **state)
 int main(void)
 {
     logger_setup(LOGGER_ERROR, false);
-#define on_disk(test)                                                                  \
-    cmocka_unit_test_setup_teardown(test, fixture_setup, fixture_teardown)
+#define on_disk(test) cmocka_unit_test_setup_teardown(test, fixture_setup, teardown)
 #define in_memory(test)                                                                \
-    cmocka_unit_test_setup_teardown(test, fixture_setup_memory, fixture_teardown)
+    cmocka_unit_test_setup_teardown(test, fixture_setup_memory, teardown)
     const struct CMUnitTest tests[] = {
+        in_memory(a_lock_that_cannot_be_written_is_an_error),
+        in_memory(a_signal_does_not_keep_anybody_from_waiting_for_a_lock),
         in_memory(no_room_on_disk_leaves_nothing_of_the_frame),
         in_memory(no_room_within_a_frame_leaves_nothing_of_it),
+        in_memory(what_no_room_left_of_a_frame_shows_no_frames),
         in_memory(a_frame_that_may_be_on_disk_is_committed_again),
+        in_memory(no_error_lets_a_frame_be_abandoned_that_may_be_on_disk),
+        in_memory(nor_does_a_beginning_that_fails),
         in_memory(a_new_segment_that_fails_is_begun_again),
         on_disk(segments_grow_up_to_their_size),
         in_memory(every_segment_begins_with_what_it_is_to_begin_with),
@@ -711,9 +899,12 @@ int main(void)
         in_memory(spares_are_given_up_for_a_frame),
         on_disk(a_spare_is_written_before_it_is_needed),
         in_memory(no_room_for_a_spare_is_no_error),
+        in_memory(beginning_anew_keeps_no_spares),
         on_disk(one_writes_one_reads_and_trims),
         in_memory(verify_says_what_there_is),
         in_memory(a_copy_holds_what_was_committed),
+        in_memory(a_segment_that_a_list_misses_is_in_the_copy),
+        in_memory(a_segment_that_is_not_there_is_damage_to_a_copy),
         on_disk(killed_at_any_moment_it_keeps_what_it_acknowledged),
         on_disk(a_journal_in_use_can_be_copied_and_verified),
     };
