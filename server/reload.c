@@ -110,18 +110,32 @@ struct tables {
     bool called;
 };
 
+/* Those of the fresh pipelines, into `to` unless it is NULL. Returns how many. */
+static size_t fresh_tables(const struct reload *r, const struct table **to)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < r->n_changes; i++) {
+        const struct table *const *table;
+        struct pipeline *p = r->change[i].fresh;
+        size_t n = p ? pipeline_tables(p, &table) : 0;
+        for (size_t k = 0; to && k < n; k++)
+            to[total + k] = table[k];
+        total += n;
+    }
+    return total;
+}
+
 /* On the writer thread: do all new tables fit the file? */
 static int try_tables(struct store *s, void *ctx)
 {
     struct tables *t = ctx;
-    int err = 0;
-    for (size_t i = 0; i < t->reload->n_changes; i++) {
-        const struct table *const *table;
-        struct pipeline *p = t->reload->change[i].fresh;
-        size_t n = p ? pipeline_tables(p, &table) : 0;
-        for (size_t k = 0; err == 0 && k < n; k++)
-            err = store_try_table(s, table[k], t->error);
-    }
+    size_t n = fresh_tables(t->reload, NULL);
+    const struct table **all = calloc(n + 1, sizeof(*all));
+    if (!all)
+        return -ENOMEM;
+    fresh_tables(t->reload, all);
+    int err = store_make_tables(s, all, n, t->error);
+    free(all);
     return err;
 }
 

@@ -281,10 +281,14 @@ int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
         return -EBADMSG;
     memcpy(&head, marks, sizeof(head));
     for (unsigned k = 0; k < p->config->workers; k++) {
-        struct watermark *w = &p->worker[k].watermark;
+        struct worker *worker = &p->worker[k];
+        struct watermark *w = &worker->watermark;
         w->value_us = head.value_us;
-        p->worker[k].emitted_us = head.value_us;
-        p->worker[k].unknown_us = with_groups ? head.unknown_us : head.value_us;
+        worker->emitted_us = head.value_us;
+        if (with_groups)
+            worker->unknown_us = head.unknown_us;
+        else if (head.value_us > worker->unknown_us)
+            worker->unknown_us = head.value_us;
         w->newest_us = head.newest_us;
         w->n = head.n;
         for (uint32_t i = 0; i < head.n; i++) {

@@ -56,7 +56,8 @@ int checkpoint_make(struct worker *w, const struct log_entry *e,
  * not what checkpoint_make writes; -EINVAL: a plugin cannot load its state; -ENOSPC; -ENOMEM. */
 int checkpoint_load_block(struct pipeline *p, const char *data, size_t size,
                           struct error *error);
-/* Sets the watermark of all workers; with_groups: the blocks follow, otherwise what is open begins anew.
+/* Sets the watermark of all workers; with_groups: the blocks follow. Otherwise what is open begins anew, but for
+ * windows that had been given out behind the checkpoint, up to the watermark that the workers were made with.
  * -EBADMSG. */
 int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
                           bool with_groups);

@@ -12,7 +12,8 @@ bool late_find(struct worker *w, const struct batch *b, uint32_t block)
 {
     const struct config_pipeline *c = w->pipeline->config;
     const struct batch_span *span = &b->block[block];
-    if (window_end(c, span->min_us) > watermark_at(&w->watermark, span->max_us))
+    int64_t end_us = window_end(c, span->min_us);
+    if (end_us > watermark_at(&w->watermark, span->max_us) && end_us > w->unknown_us)
         return false;
     const int64_t *time = b->view[0].values;
     uint32_t first = block * BATCH_BLOCK;
@@ -76,13 +77,15 @@ static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
 
 /* ---- Sorting out --------------------------------------------------------------------------------- */
 
-/* Can a late row still be folded in? Groups of windows that ended before this worker knew of any are not
- * here: what was given out for them is not to be replaced by a part. */
-static bool can_revise(const struct worker *w, int64_t end_us, int64_t watermark_us)
+/* Is a row folded in? Groups of windows that ended before this worker knew of any are not here: what was
+ * given out for them is not to be replaced by a part. */
+static bool stays(const struct worker *w, int64_t end_us, int64_t watermark_us)
 {
     const struct config_pipeline *c = w->pipeline->config;
-    return c->late == CONFIG_LATE_REVISE && end_us > w->unknown_us &&
-           end_us + c->allowed_lateness_us > watermark_us;
+    if (end_us <= w->unknown_us)
+        return false;
+    return end_us > watermark_us || (c->late == CONFIG_LATE_REVISE &&
+                                     end_us + c->allowed_lateness_us > watermark_us);
 }
 
 int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
@@ -90,22 +93,22 @@ int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
 {
     const struct config_pipeline *c = w->pipeline->config;
     const int64_t *time = e->batch->view[0].values;
-    uint32_t first = block * BATCH_BLOCK, out = 0;
+    uint32_t first = block * BATCH_BLOCK, out = 0, aside = 0;
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < *n; i++) {
         uint32_t row = w->row[i];
         int64_t end_us = window_end(c, time[row]),
                 watermark_us = w->watermark_at[row - first];
-        bool stays = end_us > watermark_us || can_revise(w, end_us, watermark_us);
-        if (!stays && c->late == CONFIG_LATE_SIDE)
+        if (stays(w, end_us, watermark_us)) {
+            w->row[out] = row;
+            w->key[out++] = w->key[i];
+        } else if (c->late == CONFIG_LATE_SIDE && end_us <= watermark_us) {
             r = keep_row(w, e, row);
-        w->row[out] = row;
-        w->key[out] = w->key[i];
-        out += stays;
+            aside++;
+        }
     }
-    metric_add(&w->pipeline->late[c->late == CONFIG_LATE_SIDE ? CONFIG_LATE_SIDE
-                                                              : CONFIG_LATE_DROP],
-               *n - out);
+    metric_add(&w->pipeline->late[CONFIG_LATE_SIDE], aside);
+    metric_add(&w->pipeline->late[CONFIG_LATE_DROP], *n - out - aside);
     *n = out;
     return r;
 }

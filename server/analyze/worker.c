@@ -331,8 +331,8 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
     r = worker_close_windows(w, w->watermark.value_us, e->kind == LOG_END, error);
     if (r < 0)
         return error->text[0] ? r : worker_error(w, r, error);
-    if (e->kind == LOG_END) /* all groups are gone */
-        w->unknown_us = w->watermark.value_us;
+    if (e->kind == LOG_END && w->watermark.value_us > w->unknown_us)
+        w->unknown_us = w->watermark.value_us; /* all groups are gone */
     return 0;
 }
 

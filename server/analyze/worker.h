@@ -87,10 +87,10 @@ struct worker {
     bool checkpointed;  /* once: from then on only what changes is written */
     int64_t emitted_us; /* windows that end at or before it have been given out: the
                          * watermark behind the last entry */
-    int64_t
-        unknown_us; /* those at or before it by an earlier run, and their groups are not
-                         * here; INT64_MIN: there are none */
-    uint32_t *revised; /* slots of groups given out, with late rows of this entry; some
+    int64_t unknown_us; /* those at or before it by an earlier run, and their groups are
+                         * not here; INT64_MIN: there are none. Beyond emitted_us where
+                         * the log is read again for another definition */
+    uint32_t *revised;  /* slots of groups given out, with late rows of this entry; some
                          * more than once */
     size_t n_revised, revised_room;
     struct rowset *side; /* late rows of this entry, for late_table; NULL: none */

@@ -100,19 +100,28 @@ static int only_parts(const struct dirent *e)
     return is_name(e->d_name, PART);
 }
 
-/* All but the last `keep` of the selected entries, in the order of their names. */
-static void remove_but(const char *folder, unsigned keep,
+static void remove_by_name(const char *folder, const char *name,
+                           void (*remove_one)(const char *path))
+{
+    char *path;
+    if (asprintf(&path, "%s/%s", folder, name) < 0)
+        return;
+    remove_one(path);
+    free(path);
+}
+
+/* All but `keep` of the selected entries, the first by their names; never `made`. */
+static void remove_but(const char *folder, unsigned keep, const char *made,
                        int (*selected)(const struct dirent *),
                        void (*remove_one)(const char *path))
 {
     struct dirent **list;
     int n = scandir(folder, &list, selected, alphasort);
+    int left = n;
     for (int i = 0; i < n; i++) {
-        char *path;
-        if ((unsigned)(n - i) > keep &&
-            asprintf(&path, "%s/%s", folder, list[i]->d_name) >= 0) {
-            remove_one(path);
-            free(path);
+        if ((unsigned)left > keep && strcmp(list[i]->d_name, made)) {
+            remove_by_name(folder, list[i]->d_name, remove_one);
+            left--;
         }
         free(list[i]);
     }
@@ -140,7 +149,7 @@ int backup_folder_add(const char *folder, unsigned keep, const struct backup_opt
     make_name(clock_now_us(), name);
     if (asprintf(&path, "%s/%s", folder, name) < 0)
         return error_set(error, -ENOMEM, "out of memory");
-    remove_but(folder, 0, only_parts, remove_part);
+    remove_but(folder, 0, name, only_parts, remove_part);
     struct backup_options options = *o;
     options.to = path;
     err = backup_make(&options, ret, error);
@@ -148,7 +157,7 @@ int backup_folder_add(const char *folder, unsigned keep, const struct backup_opt
         free(path);
         return err;
     }
-    remove_but(folder, keep, only_backups, remove_old);
+    remove_but(folder, keep, name, only_backups, remove_old);
     *ret_path = path;
     return 0;
 }

@@ -302,20 +302,6 @@ static int result_table_sync(sqlite3 *db, const struct table *t, struct error *e
     return err;
 }
 
-static int result_table_transaction(sqlite3 *db, const struct table *t,
-                                    struct error *error)
-{
-    int err = db_exec(db, "BEGIN IMMEDIATE", error);
-    if (err)
-        return err;
-    err = result_table_sync(db, t, error);
-    if (!err)
-        err = db_exec(db, "COMMIT", error);
-    if (err)
-        db_exec(db, "ROLLBACK", NULL);
-    return err;
-}
-
 static struct store_table *result_table_new(struct store *s, const struct table *table)
 {
     struct store_table *t = calloc(1, sizeof(*t));
@@ -334,8 +320,8 @@ static struct store_table *result_table_new(struct store *s, const struct table 
 }
 
 /* `again`: the pipeline may have it already. */
-static int result_table_make(struct store *s, const struct table *table, bool again,
-                             struct error *error)
+static int result_table_check_name(const struct store *s, const struct table *table,
+                                   bool again, struct error *error)
 {
     if (strncasecmp(table->name, "weir_", 5) == 0)
         return error_set(error, -EINVAL,
@@ -346,24 +332,50 @@ static int result_table_make(struct store *s, const struct table *table, bool ag
             return error_set(error, -EINVAL,
                              "pipelines '%s' and '%s' both have a table of that name",
                              t->table->pipeline, table->pipeline);
-    return result_table_transaction(s->db, table, error);
+    return 0;
 }
 
-int store_try_table(struct store *s, const struct table *table, struct error *error)
+static int result_table_make(struct store *s, const struct table *table, bool again,
+                             struct error *error)
 {
-    int err = result_table_make(s, table, true, error);
+    int err = result_table_check_name(s, table, again, error);
+    if (!err)
+        err = result_table_sync(s->db, table, error);
     if (err)
         error_prefix(error, "table '%s'", table->name);
     return err;
 }
 
+static int result_table_make_all(struct store *s, const struct table *const *table,
+                                 size_t n, bool again, struct error *error)
+{
+    int err = db_exec(s->db, "BEGIN IMMEDIATE", error);
+    if (err)
+        return err;
+    for (size_t i = 0; !err && i < n; i++)
+        err = result_table_make(s, table[i], again, error);
+    if (!err)
+        err = db_exec(s->db, "COMMIT", error);
+    if (err)
+        db_exec(s->db, "ROLLBACK", NULL);
+    return err;
+}
+
+int store_make_tables(struct store *s, const struct table *const *table, size_t n,
+                      struct error *error)
+{
+    return result_table_make_all(s, table, n, true, error);
+}
+
 int store_table(struct store *s, const struct table *table, struct error *error)
 {
-    int err = result_table_make(s, table, false, error);
-    struct store_table *t = NULL;
-    if (!err && !(t = result_table_new(s, table)))
+    int err = result_table_make_all(s, &table, 1, false, error);
+    if (err)
+        return err;
+    struct store_table *t = result_table_new(s, table);
+    if (!t)
         err = error_set(error, -ENOMEM, "out of memory");
-    if (!err && (insert_prepare(s, t) || purge_prepare(s, t)))
+    else if (insert_prepare(s, t) || purge_prepare(s, t))
         err = db_error(s->db, error);
     if (err)
         error_prefix(error, "table '%s'", table->name);

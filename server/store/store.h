@@ -82,9 +82,10 @@ int store_put_stream(struct store *s,
  * changes of tables while the store runs. -EIO: the store has failed; -ESHUTDOWN. */
 int store_call(struct store *s, int (*call)(struct store *s, void *ctx), void *ctx);
 
-/* Within store_call. As store_table, but the table is only made, or found to fit; a pipeline of the same name may
- * have one of that name. */
-int store_try_table(struct store *s, const struct table *table, struct error *error);
+/* Within store_call. As store_table, but the tables are only made, or found to fit, all of them, or the file stays
+ * as it is; pipelines of the same names may have some of those names. */
+int store_make_tables(struct store *s, const struct table *const *table, size_t n,
+                      struct error *error);
 /* The table is forgotten (it stays in the file): its struct is about to be freed. */
 void store_drop_table(struct store *s, const struct table *table);
 /* What the workers of the pipeline have said is forgotten: other workers follow. */

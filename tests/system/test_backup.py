@@ -328,6 +328,15 @@ class Backup(unittest.TestCase):
                 self.assertIn(made[1], os.listdir(folder))  # it is in use
             self.assertIn('cannot be removed', ''.join(server.log))
 
+    def test_the_one_just_made_stays_though_the_clock_went_back(self):
+        with harness.Server(CONFIG) as server:
+            folder = server.database + '.backups'
+            later = [f'2999010{i}T000000.000Z' for i in range(1, 4)]
+            for name in later:
+                os.makedirs(os.path.join(folder, name))
+            made = os.path.basename(self.by_call_of_empty(server))
+            self.assertEqual(set(os.listdir(folder)), {made, *later[1:]})
+
     def by_call_of_empty(self, server):
         answer = server.request('POST', '/api/v1/backup')
         self.assertEqual(answer.status, 201, answer.body)

@@ -275,6 +275,39 @@ class Late(unittest.TestCase):
                                               reason='max_groups'), 0)
 
 
+class Restart(unittest.TestCase):
+    """kill -9 behind a checkpoint whose groups a changed configuration cannot take."""
+
+    CONFIG = f'''
+server: {{listen: {{listen}}, database: {{folder}}/weir.db, commit_interval: 5ms, checkpoint_interval: 1h}}
+streams: {{input: {{time: {{field: ts, unit: ms}}, {FIELDS}}}}}
+pipelines:
+  p: {{from: input, key: [key], window: {{tumbling: 1s}}, idle_timeout: 1h,
+      late: revise, allowed_lateness: 1h, analyzers: [count]}}
+'''
+
+    def test_complete_result_is_not_replaced_by_a_part(self):
+        with harness.Server(self.CONFIG) as server:
+            def rows():
+                return server.rows('SELECT key, count, revision FROM p ORDER BY window_start')
+            server.post_ok('input', [event(100), event(200)])
+            server.stop()  # a checkpoint with the group open
+            server.start()
+            server.post_ok('input', [event(300), event(1300)])
+            server.wait_watermark('p', (T0 + 1300) * MS)
+            self.assertEqual(rows(), [('a', 3, 0)])
+            server.kill()
+            with open(server.path, encoding='utf-8') as file:
+                text = file.read()
+            with open(server.path, 'w', encoding='utf-8') as file:
+                file.write(text.replace('[count]', '[count, {stats: {of: qty, emit: [max]}}]'))
+            server.start()
+            self.assertTrue(any('starts afresh' in line for line in server.log))
+            server.post_ok('input', [event(400), event(1400), event(2300)])
+            server.wait_watermark('p', (T0 + 2300) * MS)
+            self.assertEqual(rows(), [('a', 3, 0), ('a', 2, 0)])
+
+
 class Files(unittest.TestCase):
     """`weir run` and `weir check`."""
 

@@ -173,6 +173,24 @@ class Reload(unittest.TestCase):
         self.finish(server)
         self.assertEqual(self.rows(server, 'kept'), {(T0 * MS, 'a'): (2, 3)})
 
+    def test_refused_configuration_leaves_the_database_as_it_was(self):
+        server = self.start(KEPT + changing())
+        schema = 'SELECT type, name, sql FROM sqlite_schema ORDER BY name', 'SELECT * FROM weir_columns'
+        before = [server.rows(sql) for sql in schema]
+        added = changing(analyzers='{stats: {of: id, emit: [max]}}').replace('changing', 'added')
+        more = KEPT.replace('emit: [sum]', 'emit: [sum, max]')  # a new column
+        said = self.reload(server, added + more + changing().replace('10s', '20s'), 'SIGHUP')
+        self.assertIn('its windows are 10s long', said)
+        self.assertIn('stays as it was', said)
+        self.assertEqual([server.rows(sql) for sql in schema], before)
+        server.post_ok('input', [event(0, 'a', 1)])
+        self.reload(server, added.replace('[key]', '[id]') + more + changing())
+        server.post_ok('input', [event(1, 'a', 2)])
+        self.finish(server)
+        self.assertEqual(self.rows(server, 'changing'), {(T0 * MS, 'a'): (2, 3)})
+        server.wait_watermark('added', (T0 + 40000) * MS)
+        self.assertEqual(server.rows('SELECT id, id_max FROM added'), [(2, 2)])
+
     def test_other_streams_take_a_restart(self):
         server = self.start(KEPT + changing())
         self.rewrite(server, KEPT + changing())

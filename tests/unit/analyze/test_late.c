@@ -5,6 +5,7 @@
  */
 #include "fixture.h"
 
+#include "analyze/stored.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "store/store.h"
@@ -243,8 +244,8 @@ typedef int put_function(void *ctx, const char *pipeline, unsigned worker,
                          unsigned workers, uint64_t position, int64_t watermark_us,
                          struct rowset *rows);
 
-static void run_new_with(struct run *r, unsigned workers, const char *lines,
-                         int64_t watermark_us, put_function *put, void *ctx)
+static void run_prepare(struct run *r, unsigned workers, const char *lines,
+                        int64_t watermark_us, put_function *put, void *ctx)
 {
     char text[1024];
     snprintf(text, sizeof(text), config_text, workers, lines);
@@ -257,6 +258,12 @@ static void run_new_with(struct run *r, unsigned workers, const char *lines,
         r->results->seen_us[i] = INT64_MIN;
     const struct pipeline_sink sink = {.put = put, .ctx = ctx ? ctx : r->results};
     stage_prepare(&r->stage, text, &sink, watermark_us);
+}
+
+static void run_new_with(struct run *r, unsigned workers, const char *lines,
+                         int64_t watermark_us, put_function *put, void *ctx)
+{
+    run_prepare(r, workers, lines, watermark_us, put, ctx);
     stage_start(&r->stage, (struct log_options){0});
 }
 
@@ -560,9 +567,8 @@ static void the_log_read_again_into_the_same_file_changes_nothing(void **state)
 
 /* The groups of windows that closed before the start are not here. A row of what came since would take
  * the place of one that knows of all. */
-static void results_of_an_earlier_run_are_not_revised(void **state)
+static void assert_not_revised(struct run *r, uint32_t cut_rows)
 {
-    (void)state;
     static const struct event e[] = {
         {.us = 19 * SECOND_US, .key = 1, .qty = 7},  /* window until 20 s: before */
         {.us = 21 * SECOND_US, .key = 1, .qty = 10}, /* until 30 s: of this run */
@@ -570,20 +576,86 @@ static void results_of_an_earlier_run_are_not_revised(void **state)
         {.us = 18 * SECOND_US, .key = 1, .qty = 7},
         {.us = 22 * SECOND_US, .key = 1, .qty = 5},
     };
+    stage_start(&r->stage, (struct log_options){0});
+    run_events(r, e, 5, cut_rows);
+    struct pipeline_status status;
+    stage_end(&r->stage, LOG_FINISH, &status);
+    assert_int_equal(status.late_by[CONFIG_LATE_DROP], 2);
+    assert_int_equal(status.late_by[CONFIG_LATE_REVISE], 1);
+    assert_int_equal(r->results->own[1][1].count, 0);
+    assert_int_equal(r->results->own[2][1].count, 2);
+    assert_int_equal(r->results->own[2][1].sum, 15);
+    assert_int_equal(r->results->own[2][1].revision, 1);
+    run_free(r);
+}
+
+static const char revising[] = "late: revise\n    allowed_lateness: 1h";
+
+static void results_of_an_earlier_run_are_not_revised(void **state)
+{
+    (void)state;
     for (uint32_t rows = 1; rows <= 5; rows += 4) {
         struct run r;
-        run_new(&r, 1, "late: revise\n    allowed_lateness: 1h", 25 * SECOND_US);
-        run_events(&r, e, 5, rows);
-        struct pipeline_status status;
-        stage_end(&r.stage, LOG_FINISH, &status);
-        assert_int_equal(status.late_by[CONFIG_LATE_DROP], 2);
-        assert_int_equal(status.late_by[CONFIG_LATE_REVISE], 1);
-        assert_int_equal(r.results->own[1][1].count, 0);
-        assert_int_equal(r.results->own[2][1].count, 2);
-        assert_int_equal(r.results->own[2][1].sum, 15);
-        assert_int_equal(r.results->own[2][1].revision, 1);
-        run_free(&r);
+        run_prepare(&r, 1, revising, 25 * SECOND_US, put_results, NULL);
+        assert_not_revised(&r, rows);
     }
+}
+
+/* They were given out behind the checkpoint whose groups cannot be taken, or before it. */
+static void
+results_given_out_around_a_checkpoint_without_groups_are_not_revised(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t committed_s, checkpoint_s;
+    } watermark[] = {{25, 12}, {25, 25}, {12, 25}};
+    for (size_t i = 0; i < sizeof(watermark) / sizeof(watermark[0]); i++) {
+        const struct stored_marks marks = {
+            .version = 1,
+            .value_us = watermark[i].checkpoint_s * SECOND_US,
+            .newest_us = watermark[i].checkpoint_s * SECOND_US,
+            .unknown_us = INT64_MIN};
+        struct run r;
+        run_prepare(&r, 1, revising, watermark[i].committed_s * SECOND_US, put_results,
+                    NULL);
+        assert_int_equal(checkpoint_load_marks(r.stage.pipeline, (const char *)&marks,
+                                               sizeof(marks), false),
+                         0);
+        assert_not_revised(&r, 1);
+    }
+}
+
+/* Read again behind a checkpoint, a row that was in time is not late now, though its window was given out. */
+static void
+events_of_results_given_out_behind_a_checkpoint_do_not_go_aside(void **state)
+{
+    (void)state;
+    static const struct event e[] = {
+        {.us = 15 * SECOND_US, .key = 1},
+        {.us = 21 * SECOND_US, .key = 1},
+        {.us = 16 * SECOND_US, .key = 1}, /* late when it came, too */
+        {.us = 25 * SECOND_US, .key = 1},
+    };
+    const struct stored_marks marks = {.version = 1,
+                                       .value_us = 12 * SECOND_US,
+                                       .newest_us = 12 * SECOND_US,
+                                       .unknown_us = INT64_MIN};
+    struct run r;
+    struct pipeline_status status;
+    run_prepare(&r, 1, "late: side", 20 * SECOND_US, put_results, NULL);
+    assert_int_equal(checkpoint_load_marks(r.stage.pipeline, (const char *)&marks,
+                                           sizeof(marks), false),
+                     0);
+    stage_start(&r.stage, (struct log_options){0});
+    run_events(&r, e, 4, 1);
+    stage_end(&r.stage, LOG_FINISH, &status);
+    assert_int_equal(status.late_by[CONFIG_LATE_DROP], 1);
+    assert_int_equal(status.late_by[CONFIG_LATE_SIDE], 1);
+    assert_int_equal(r.results->n_side, 1);
+    assert_int_equal(r.results->side[0].us, 16 * SECOND_US);
+    assert_int_equal(r.results->own[1][1].count, 0);
+    assert_int_equal(r.results->own[2][1].count, 2);
+    run_free(&r);
 }
 
 static void a_group_that_only_late_events_made_is_given_out(void **state)
@@ -767,6 +839,10 @@ int main(void)
             late_events_go_aside_as_they_came_whatever_the_workers_and_the_cuts),
         cmocka_unit_test(the_log_read_again_into_the_same_file_changes_nothing),
         cmocka_unit_test(results_of_an_earlier_run_are_not_revised),
+        cmocka_unit_test(
+            results_given_out_around_a_checkpoint_without_groups_are_not_revised),
+        cmocka_unit_test(
+            events_of_results_given_out_behind_a_checkpoint_do_not_go_aside),
         cmocka_unit_test(a_group_that_only_late_events_made_is_given_out),
         cmocka_unit_test(many_groups_go_in_pieces_and_the_watermark_never_goes_back),
         cmocka_unit_test(a_pipeline_may_fail_instead_of_dropping_rows_over_max_groups),
