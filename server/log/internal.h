@@ -91,6 +91,7 @@ struct log {
     bool schema_written;      /* since the start: the last one before may be another */
     uint32_t sources_written; /* names below this number are in the journal */
     _Atomic bool no_room; /* the journal cannot be written for want of room; relaxed */
+    bool cut_short;       /* the journal has a frame that may be on disk, to the end */
     enum log_end end;     /* set before the intake is closed */
 
     /* The dispatch thread's, once it runs; changed with the lock held. */

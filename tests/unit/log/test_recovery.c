@@ -1,11 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A log and its journal: what was said to be durable comes again, and goes once nobody needs it.
+ * A log and its journal: what was said to be durable comes again, and goes once nobody needs it. fdatasync
+ * can be made to fail (--wrap).
  */
 #include "base/hash.h"
 #include "fixture.h"
 
 #include <unistd.h>
+
+static _Atomic int sync_error, syncs_failed;
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+    if (!sync_error)
+        return __real_fdatasync(fd);
+    syncs_failed++;
+    errno = sync_error;
+    return -1;
+}
 
 static void what_was_durable_comes_again_in_order(void **state)
 {
@@ -442,6 +457,41 @@ static void an_end_with_a_full_journal_comes_at_its_deadline(void **state)
     sink_check(&f->sink[0], 1, 0, next); /* what was said to be durable, and no more */
 }
 
+/* What was written and not synced is there after all: it was not said to be lost, nor handed on before. */
+static void
+a_frame_that_may_be_on_disk_is_neither_there_nor_lost_at_the_end(void **state)
+{
+    struct fixture *f = *state;
+    struct waited *unknown = waited_new(), *behind = waited_new();
+    struct request_known known;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_durable(f, 0, 0, 5, NULL);
+    fixture_wait_entries(f, &f->sink[0], 1);
+    sync_error = EIO;
+    syncs_failed = 0;
+    assert_int_equal(log_key_begin(f->log, "key", 3, &known), 0);
+    assert_int_equal(fixture_append(f, 0, 5, 5, "key", unknown), 0);
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    while (!syncs_failed)
+        assert_true(clock_monotonic_us() < until_us);
+    assert_int_equal(fixture_append(f, 0, 10, 5, NULL, NULL), 0);
+    assert_int_equal(fixture_append(f, 0, 15, 5, NULL, behind), 0);
+    close_soon(f);
+    assert_int_equal(waited_for(unknown, NULL), -EIO);
+    assert_int_equal(waited_for(behind, NULL), -ESHUTDOWN);
+    assert_int_equal(log_key_begin(f->log, "key", 3, &known), -EBUSY);
+    sync_error = 0;
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, 5);
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_int_equal(log_key_begin(f->log, "key", 3, &known), 1);
+    request_answer_free(&known.answer);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, 10);
+}
+
 /* ---- Silence ---------------------------------------------------------------------------------- */
 
 #define IDLE_US (SECOND_US / 2)
@@ -825,6 +875,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             an_end_with_a_full_journal_comes_at_its_deadline, fixture_setup,
             fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            a_frame_that_may_be_on_disk_is_neither_there_nor_lost_at_the_end,
+            fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(nobody_is_silent_while_the_journal_is_read,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_source_without_a_name_becomes_idle,
