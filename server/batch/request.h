@@ -19,7 +19,8 @@ struct ticket {
     void (*done)(
         void *ctx); /* from the log's thread, with a lock held: must not call the log */
     void *ctx;
-    int result; /* set before done: 0, or -ENOSPC, -EDQUOT: nothing was taken */
+    int result; /* set before done: 0; -EIO: nobody knows before the next start whether it was
+                 * taken; others, such as -ENOSPC, -EDQUOT: nothing was taken */
     uint64_t
         position; /* of the last entry that the request is part of; 0: it has no rows */
     void *owner;  /* the log's */

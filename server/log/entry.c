@@ -291,11 +291,12 @@ static int read_key(struct reading *r, const char *bytes, size_t size)
     return r->calls->key(r->calls->ctx, &key, fixed.taken_us);
 }
 
-static int read_batch(struct reading *r, const char *bytes, size_t size,
-                      struct log_entry **ret)
+/* 0 without an entry: it was unreadable, and the caller says to go on. */
+static int read_batch(struct reading *r, uint64_t position, const char *bytes,
+                      size_t size, struct log_entry **ret)
 {
     struct stored_batch fixed;
-    if (size < sizeof(fixed) || !*r->map)
+    if (size < sizeof(fixed))
         return -EBADMSG;
     memcpy(&fixed, bytes, sizeof(fixed));
     if (fixed.source >= LOG_SOURCES_MAX)
@@ -305,13 +306,19 @@ static int read_batch(struct reading *r, const char *bytes, size_t size,
     if (err < 0)
         return err;
     e->source = fixed.source;
-    err = codec_read(*r->map, bytes + sizeof(fixed), size - sizeof(fixed), &e->batch);
-    if (err < 0) {
-        log_entry_unref(e);
-        return err;
+    err = *r->map ? codec_read(*r->map, bytes + sizeof(fixed), size - sizeof(fixed),
+                               &e->batch)
+                  : -EBADMSG;
+    if (err == 0) {
+        *ret = e;
+        return 0;
     }
-    *ret = e;
-    return 0;
+    log_entry_unref(e);
+    if (err != -EBADMSG || !r->calls->unreadable)
+        return err;
+    codec_map_free(*r->map);
+    *r->map = NULL;
+    return r->calls->unreadable(r->calls->ctx, position, fixed.source);
 }
 
 static int read_mark(enum log_kind kind, const char *bytes, size_t size,
@@ -333,10 +340,10 @@ static int read_positioned(struct reading *r, uint32_t kind, uint64_t position,
                            const char *bytes, size_t size)
 {
     struct log_entry *e = NULL;
-    int err = kind == STORED_BATCH  ? read_batch(r, bytes, size, &e)
+    int err = kind == STORED_BATCH  ? read_batch(r, position, bytes, size, &e)
               : kind == STORED_IDLE ? read_mark(LOG_IDLE, bytes, size, &e)
                                     : read_mark(LOG_ADVANCE, bytes, size, &e);
-    if (err < 0)
+    if (err < 0 || !e)
         return err;
     e->position = position;
     return r->calls->entry(r->calls->ctx, e);

@@ -37,11 +37,14 @@ struct entry_calls {
     int (*entry)(void *ctx, struct log_entry *e); /* owns it; position is set */
     int (*source)(void *ctx, uint32_t number, const char *name, size_t size);
     int (*key)(void *ctx, const struct request_key *key, int64_t taken_us);
+    /* A batch whose schema is not known, or that does not fit it. NULL: -EBADMSG. */
+    int (*unreadable)(void *ctx, uint64_t position, uint32_t source);
     void *ctx;
 };
 
 /* Reads the entries of a frame with positions in (after, up_to], and all that have none. *map is that of
- * the schema in force; it is replaced when the frame says another. -EBADMSG: not what a log writes. */
+ * the schema in force, NULL if it is not known; it is replaced when the frame says another, and forgotten when a
+ * batch does not fit it. -EBADMSG: not what a log writes. */
 int entry_read(const struct journal_frame *f, uint64_t after, uint64_t up_to,
                const struct schema *schema, struct codec_map **map,
                const struct entry_calls *calls);

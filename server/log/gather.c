@@ -5,6 +5,8 @@
  *      intake_take -> frame_add -> [due?] -> frame_commit: journal -> tell -> queue
  *                                               | no room on the disk: those who wait are told,
  *                                               |                      the rest is kept and tried again
+ *                                               | maybe on the disk: tried again; if the end comes first,
+ *                                                                    those who wait are told just that
  */
 #include "base/clock.h"
 #include "base/fault.h"
@@ -139,7 +141,8 @@ static int encode(struct log *l, uint32_t n_sources, int64_t taken_us)
     return r;
 }
 
-/* A frame that may or may not have reached the disk must get there: nobody was told that it has not. */
+/* A frame that may or may not have reached the disk must get there: nobody was told that it has not. -EIO: the
+ * end came first. */
 static int commit_until_done(struct log *l)
 {
     struct error error = {0};
@@ -148,9 +151,10 @@ static int commit_until_done(struct log *l)
         int r = journal_commit(l->journal, (uint32_t)l->frame.n, &first, &error);
         if (r == 0 && logged)
             log_info("log", "stream '%s': the journal is being written again", l->name);
-        if (r == 0 || r == -ENOSPC || r == -EDQUOT || r == -ENOMEM ||
-            atomic_load_explicit(&l->leaving, memory_order_relaxed))
+        if (r == 0 || r == -ENOSPC || r == -EDQUOT || r == -ENOMEM)
             return r;
+        if (atomic_load_explicit(&l->leaving, memory_order_relaxed))
+            return -EIO;
         if (!logged)
             log_error("log", "stream '%s': %s; tried again until it succeeds", l->name,
                       error.text);
@@ -158,6 +162,7 @@ static int commit_until_done(struct log *l)
     }
 }
 
+/* -ENOSPC, -EDQUOT, -ENOMEM: it is not on disk. -EIO: nobody knows, and nothing more can be written. */
 static int frame_write(struct log *l)
 {
     if (!l->journal || l->options.read_only)
@@ -169,7 +174,8 @@ static int frame_write(struct log *l)
     if (r == 0)
         r = commit_until_done(l);
     if (r < 0) {
-        journal_abandon(l->journal);
+        if (r != -EIO)
+            journal_abandon(l->journal);
         return r;
     }
     l->schema_written = true;
@@ -237,10 +243,10 @@ static void hear(void *ctx, uint32_t source)
     sources_heard(l->clock, source, INT64_MIN, clock_monotonic_us());
 }
 
-/* What was reserved for it can be used again. */
+/* What was reserved for it can be used again, if it was certainly not taken. */
 static void refuse_item(struct log *l, struct intake_item *i, int why)
 {
-    if (i->key)
+    if (i->key && why != -EIO)
         idempotency_abandon(l->idempotency, i->key->key, i->key->size);
     hear(l, i->source);
     intake_tell(l->intake, i, why, 0);
@@ -290,6 +296,53 @@ static void frame_refused(struct log *l, int why)
         frame_clear(&l->frame);
 }
 
+/* ---- The end, before all is written ----------------------------------------------------------- */
+
+static void frame_drop(struct log *l, int why)
+{
+    struct frame *f = &l->frame;
+    for (size_t i = 0; i < f->n; i++) {
+        intake_release(l->intake, f->entry[i]);
+        log_entry_unref(f->entry[i]);
+    }
+    for (struct intake_item *i = f->items, *next; i; i = next) {
+        next = i->next;
+        refuse_item(l, i, why);
+    }
+    frame_clear(f);
+}
+
+/* The next start finds out. */
+static void frame_unknown(struct log *l)
+{
+    log_error(
+        "log",
+        "stream '%s': stopped; whether %llu events that were being written to the "
+        "journal are on disk is not known before the next start",
+        l->name, (unsigned long long)l->frame.rows);
+    frame_drop(l, -EIO);
+    l->cut_short = true;
+}
+
+/* What could not be written to the end. Its events were not said to be durable. */
+static void give_up(struct log *l)
+{
+    bool closed;
+    struct intake_item *rest = intake_take(l->intake, 0, SIZE_MAX, 0, &closed);
+    for (struct intake_item *next; rest; rest = next) {
+        next = rest->next;
+        frame_add(l, rest);
+    }
+    if (l->frame.rows)
+        log_error("log",
+                  "stream '%s': stopped; %llu events that wait for the journal are "
+                  "lost, none of them was said to be durable",
+                  l->name, (unsigned long long)l->frame.rows);
+    frame_drop(l, -ESHUTDOWN);
+}
+
+/* ---- Frames, complete ------------------------------------------------------------------------- */
+
 static void frame_commit(struct log *l)
 {
     struct frame *f = &l->frame;
@@ -302,10 +355,12 @@ static void frame_commit(struct log *l)
     }
     f->open = false;
     int r = f->n ? frame_write(l) : 0;
-    if (r < 0) {
+    if (r == -EIO)
+        frame_unknown(l);
+    else if (r < 0)
         frame_refused(l, r);
+    if (r < 0)
         return;
-    }
     if (atomic_exchange_explicit(&l->no_room, false, memory_order_relaxed)) {
         log_info("log", "stream '%s': there is room for the journal again", l->name);
         intake_refuse(l->intake, 0, 0);
@@ -400,26 +455,6 @@ static void take(struct log *l, int64_t tick_us, bool *ret_closed)
         take_until(l, until_us, ret_closed);
 }
 
-/* What could not be written to the end. Its events were not said to be durable. */
-static void give_up(struct log *l)
-{
-    struct frame *f = &l->frame;
-    if (f->rows)
-        log_error("log",
-                  "stream '%s': stopped; %llu events that wait for the journal are "
-                  "lost, none of them was said to be durable",
-                  l->name, (unsigned long long)f->rows);
-    for (size_t i = 0; i < f->n; i++) {
-        intake_release(l->intake, f->entry[i]);
-        log_entry_unref(f->entry[i]);
-    }
-    for (struct intake_item *i = f->items, *next; i; i = next) {
-        next = i->next;
-        refuse_item(l, i, -ESHUTDOWN);
-    }
-    frame_clear(f);
-}
-
 static void gather_loop(struct log *l)
 {
     int64_t tick_us = clock_monotonic_us() + TICK_US;
@@ -435,7 +470,8 @@ static void gather_loop(struct log *l)
         bool empty = !l->frame.n && !l->frame.items;
         if (closed && empty)
             return;
-        if (closed && atomic_load_explicit(&l->leaving, memory_order_relaxed)) {
+        if (l->cut_short ||
+            (closed && atomic_load_explicit(&l->leaving, memory_order_relaxed))) {
             give_up(l);
             return;
         }

@@ -72,10 +72,13 @@ struct log {
     struct idempotency *idempotency;
     struct journal *journal; /* NULL: none */
     uint64_t journal_limit;
+    bool skip_damaged; /* of the journal */
     struct line line;
 
     pthread_mutex_t names_lock; /* protects the names: any thread asks */
     char *source_name[LOG_SOURCES_MAX];
+    char lost_name[LOG_SOURCES_MAX]
+                  [12]; /* stand for names that went with damaged frames: "?2" */
     uint32_t n_sources;
 
     /* The log thread's, once it runs. */
@@ -87,6 +90,7 @@ struct log {
     bool schema_written;      /* since the start: the last one before may be another */
     uint32_t sources_written; /* names below this number are in the journal */
     _Atomic bool no_room; /* the journal cannot be written for want of room; relaxed */
+    bool cut_short;       /* the journal has a frame that may be on disk, to the end */
     enum log_end end;     /* set before the intake is closed */
 
     /* The dispatch thread's, once it runs; changed with the lock held. */
@@ -108,7 +112,7 @@ struct log {
     _Atomic bool leaving; /* nothing more is handed on; relaxed: soon enough */
     struct error error;
 
-    _Atomic uint64_t batches, batch_rows, replayed; /* metrics */
+    _Atomic uint64_t batches, batch_rows, replayed, unreadable; /* metrics */
 };
 
 /* line.c */
@@ -144,7 +148,11 @@ int replay_range(struct log *l, uint64_t after, uint64_t up_to,
 void *dispatch_run(void *log);
 
 /* log.c */
+/* What the journal says. -EBADMSG: another name than before, or numbers are missing; with skip_damaged those are
+ * reserved, and get their names if they come later. */
 int log_learn_source(struct log *l, uint32_t number, const char *name, size_t size);
+/* Numbers up to this one are nobody else's, though their names may be lost. */
+void log_reserve_source(struct log *l, uint32_t number);
 int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_keys);
 void log_remove_subscriber(struct log *l, size_t i);
 /* Its index, or n_subscribers. */

@@ -85,24 +85,50 @@ int log_keys(struct log *l, uint64_t after, uint64_t up_to,
 
 /* ---- Sources ---------------------------------------------------------------------------------- */
 
+/* All of these with names_lock held. */
+
+static bool is_called(const struct log *l, uint32_t i, const char *name, size_t size)
+{
+    return !strncmp(l->source_name[i], name, size) && !l->source_name[i][size];
+}
+
+static bool is_lost(const struct log *l, uint32_t i)
+{
+    return l->source_name[i] == l->lost_name[i];
+}
+
+/* Of the next number, or of one whose name was lost. -ENOSPC, -ENOMEM. */
+static int set_name(struct log *l, uint32_t i, const char *name, size_t size)
+{
+    if (i == LOG_SOURCES_MAX)
+        return -ENOSPC;
+    char *copy = strndup(name, size);
+    if (!copy)
+        return -ENOMEM;
+    l->source_name[i] = copy;
+    l->n_sources += i == l->n_sources;
+    return 0;
+}
+
+/* Numbers below `n` that have no name get one that no producer can have. */
+static void add_lost_names(struct log *l, uint32_t n)
+{
+    for (uint32_t i = l->n_sources; i < n; i++) {
+        snprintf(l->lost_name[i], sizeof(l->lost_name[i]), "?%u", i);
+        l->source_name[i] = l->lost_name[i];
+        l->n_sources = i + 1;
+    }
+}
+
 int log_source(struct log *l, const char *name, size_t size, uint32_t *ret)
 {
     if (!log_is_ready(l))
         return -EAGAIN; /* the journal may know it by a number */
-    int r = 0;
     pthread_mutex_lock(&l->names_lock);
     uint32_t i = 1;
-    while (i < l->n_sources &&
-           (strncmp(l->source_name[i], name, size) || l->source_name[i][size]))
+    while (i < l->n_sources && !is_called(l, i, name, size))
         i++;
-    if (i == l->n_sources) {
-        if (i == LOG_SOURCES_MAX)
-            r = -ENOSPC;
-        else if (!(l->source_name[i] = strndup(name, size)))
-            r = -ENOMEM;
-        else
-            l->n_sources++;
-    }
+    int r = i == l->n_sources ? set_name(l, i, name, size) : 0;
     pthread_mutex_unlock(&l->names_lock);
     if (r == 0)
         *ret = i;
@@ -122,19 +148,21 @@ int log_learn_source(struct log *l, uint32_t number, const char *name, size_t si
 {
     int r = 0;
     pthread_mutex_lock(&l->names_lock);
-    if (number > l->n_sources) {
+    if (l->skip_damaged)
+        add_lost_names(l, number);
+    if (number == l->n_sources || (number < l->n_sources && is_lost(l, number)))
+        r = set_name(l, number, name, size);
+    else if (number > l->n_sources || !is_called(l, number, name, size))
         r = -EBADMSG;
-    } else if (number < l->n_sources) {
-        r = strncmp(l->source_name[number], name, size) || l->source_name[number][size]
-                ? -EBADMSG
-                : 0;
-    } else if (!(l->source_name[number] = strndup(name, size))) {
-        r = -ENOMEM;
-    } else {
-        l->n_sources++;
-    }
     pthread_mutex_unlock(&l->names_lock);
     return r;
+}
+
+void log_reserve_source(struct log *l, uint32_t number)
+{
+    pthread_mutex_lock(&l->names_lock);
+    add_lost_names(l, number + 1);
+    pthread_mutex_unlock(&l->names_lock);
 }
 
 /* ---- Subscribers ------------------------------------------------------------------------------ */
@@ -299,6 +327,9 @@ static int add_metrics(struct log *l, struct metrics *m)
         {"weir_log_events_total", "Events handed to pipelines.", &l->batch_rows},
         {"weir_log_replayed_events_total",
          "Events read from the journal again at start.", &l->replayed},
+        {"weir_log_unreadable_batches_total",
+         "Batches of the journal that were passed over: their schema was lost.",
+         &l->unreadable},
     };
     char labels[128];
     snprintf(labels, sizeof(labels), "stream=\"%s\"", l->name);
@@ -321,6 +352,7 @@ static int open_journal(struct log *l, struct metrics *metrics, struct error *er
     if (r < 0)
         return r;
     l->journal_limit = o.limit;
+    l->skip_damaged = o.skip_damaged;
     uint64_t end = journal_end(l->journal);
     /* The database may know more: a run over files writes no journal. */
     if (end <= l->position &&
@@ -490,7 +522,8 @@ void log_free(struct log *l)
     idempotency_free(l->idempotency);
     journal_close(l->journal);
     for (uint32_t i = 1; i < l->n_sources; i++)
-        free(l->source_name[i]);
+        if (!is_lost(l, i))
+            free(l->source_name[i]);
     for (size_t i = 0; i < l->n_keys; i++)
         free(l->keys[i].column);
     for (size_t i = 0; i < l->n_subscribers; i++)

@@ -15,7 +15,6 @@ struct source_clock { /* of one source; the log thread's */
 
 struct silence { /* of one sink; the log thread's */
     bool idle[LOG_SOURCES_MAX];
-    bool all_idle;
     int64_t advanced_us; /* time of the last LOG_ADVANCE */
 };
 

@@ -224,6 +224,20 @@ void answer_failed(struct http_request *r, const struct post *p, int rc)
                      taken);
 }
 
+/* The server ends, and what was being written may be on disk. */
+void answer_unknown(struct http_request *r, const struct post *p)
+{
+    char before[64] = "";
+    if (p->taken)
+        snprintf(before, sizeof(before), "; %llu before them were taken",
+                 (unsigned long long)p->taken);
+    http_problem(r, 500, "outcome_unknown",
+                 "the journal could not be written to the end: it is not known whether "
+                 "the last %llu events are on disk%s; with an Idempotency-Key the "
+                 "request can be sent again",
+                 (unsigned long long)p->last, before);
+}
+
 void answer_throttled(struct http_request *r, const struct post *p)
 {
     metric_add(&p->stream->stream->throttled, 1);

@@ -407,13 +407,16 @@ static int post_finish(struct http_request *r, struct post *p)
     return rc ? 1 : 0;
 }
 
-/* The rows are on disk, or will be, or (the ticket says so) are not taken after all. */
+/* The rows are on disk, or will be, or (the ticket says so) are not taken after all, or nobody knows. */
 static void post_settle(struct http_request *r, struct post *p)
 {
     if (p->ticketed && p->ticket.result) {
         p->taken -= p->last;
         p->counted = true; /* there is nothing to count */
-        answer_failed(r, p, p->ticket.result);
+        if (p->ticket.result == -EIO)
+            answer_unknown(r, p);
+        else
+            answer_failed(r, p, p->ticket.result);
         return;
     }
     post_count(p);

@@ -85,6 +85,7 @@ void answer_replayed(struct http_request *r, const struct post *p);
 void answer_mismatch(struct http_request *r);
 void answer_all_rejected(struct http_request *r, const struct post *p);
 void answer_failed(struct http_request *r, const struct post *p, int rc);
+void answer_unknown(struct http_request *r, const struct post *p);
 void answer_throttled(struct http_request *r, const struct post *p);
 void answer_too_much_held(struct http_request *r);
 

@@ -1,11 +1,26 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A log and its journal: what was said to be durable comes again, and goes once nobody needs it.
+ * A log and its journal: what was said to be durable comes again, and goes once nobody needs it. fdatasync
+ * can be made to fail (--wrap).
  */
 #include "base/hash.h"
 #include "fixture.h"
 
 #include <unistd.h>
+
+static _Atomic int sync_error, syncs_failed;
+
+int __real_fdatasync(int fd);
+int __wrap_fdatasync(int fd);
+
+int __wrap_fdatasync(int fd)
+{
+    if (!sync_error)
+        return __real_fdatasync(fd);
+    syncs_failed++;
+    errno = sync_error;
+    return -1;
+}
 
 static void what_was_durable_comes_again_in_order(void **state)
 {
@@ -442,6 +457,41 @@ static void an_end_with_a_full_journal_comes_at_its_deadline(void **state)
     sink_check(&f->sink[0], 1, 0, next); /* what was said to be durable, and no more */
 }
 
+/* What was written and not synced is there after all: it was not said to be lost, nor handed on before. */
+static void
+a_frame_that_may_be_on_disk_is_neither_there_nor_lost_at_the_end(void **state)
+{
+    struct fixture *f = *state;
+    struct waited *unknown = waited_new(), *behind = waited_new();
+    struct request_known known;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_durable(f, 0, 0, 5, NULL);
+    fixture_wait_entries(f, &f->sink[0], 1);
+    sync_error = EIO;
+    syncs_failed = 0;
+    assert_int_equal(log_key_begin(f->log, "key", 3, &known), 0);
+    assert_int_equal(fixture_append(f, 0, 5, 5, "key", unknown), 0);
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    while (!syncs_failed)
+        assert_true(clock_monotonic_us() < until_us);
+    assert_int_equal(fixture_append(f, 0, 10, 5, NULL, NULL), 0);
+    assert_int_equal(fixture_append(f, 0, 15, 5, NULL, behind), 0);
+    close_soon(f);
+    assert_int_equal(waited_for(unknown, NULL), -EIO);
+    assert_int_equal(waited_for(behind, NULL), -ESHUTDOWN);
+    assert_int_equal(log_key_begin(f->log, "key", 3, &known), -EBUSY);
+    sync_error = 0;
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, 5);
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_int_equal(log_key_begin(f->log, "key", 3, &known), 1);
+    request_answer_free(&known.answer);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, 10);
+}
+
 /* ---- Silence ---------------------------------------------------------------------------------- */
 
 #define IDLE_US (SECOND_US / 2)
@@ -477,6 +527,197 @@ static void a_source_without_a_name_becomes_idle(void **state)
     fixture_open(f);
     assert_int_equal(fixture_wait_kind(f, &f->sink[0], LOG_IDLE)->source, 2);
     fixture_leave(f);
+}
+
+/* ---- Damage ----------------------------------------------------------------------------------- */
+
+/* Flips a bit in the payload of frame `k` of a segment (docs/journal.md draws the bytes). */
+static void damage(struct fixture *f, unsigned segment, unsigned k)
+{
+    char path[128];
+    uint64_t at = 0, size;
+    snprintf(path, sizeof(path), "%s/%08u.journal", f->folder, segment);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    for (;; k--) {
+        assert_int_equal(fseek(file, (long)at + 24, SEEK_SET), 0);
+        assert_int_equal(fread(&size, sizeof(size), 1, file), 1);
+        if (k == 0)
+            break;
+        at += (64 + size + 4095) / 4096 * 4096;
+    }
+    assert_int_equal(fseek(file, (long)(at + 64 + size / 2), SEEK_SET), 0);
+    int byte = fgetc(file);
+    assert_int_equal(fseek(file, -1, SEEK_CUR), 0);
+    assert_int_equal(fputc(byte ^ 0x10, file), byte ^ 0x10);
+    assert_int_equal(fclose(file), 0);
+}
+
+/* The rows of all batches, by their n. */
+static void check_rows(const struct sink *s, const int64_t *n, size_t n_rows)
+{
+    size_t next = 0;
+    for (size_t i = 0; i < s->n; i++)
+        for (uint32_t k = 0; k < s->entry[i]->batch->n_rows; k++, next++) {
+            assert_true(next < n_rows);
+            assert_int_equal(weir_int(&s->entry[i]->batch->view[1], k), n[next]);
+        }
+    assert_int_equal(next, n_rows);
+}
+
+static uint32_t source_of(struct fixture *f, const char *name)
+{
+    uint32_t source;
+    assert_int_equal(log_source(f->log, name, strlen(name), &source), 0);
+    return source;
+}
+
+static double unreadable(struct fixture *f)
+{
+    struct buffer b = {0};
+    const char name[] = "\nweir_log_unreadable_batches_total{stream=\"s\"} ";
+    metrics_print(f->metrics, &b);
+    const char *at = strstr(buffer_text(&b), name);
+    assert_non_null(at);
+    double value = strtod(at + strlen(name), NULL);
+    buffer_free(&b);
+    return value;
+}
+
+/* One frame each: a begins the segment, "b" and "c" are said where they send first. */
+static void a_number_whose_name_was_lost_is_nobody_elses(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_durable(f, source_of(f, "a"), 0, 1, NULL);
+    fixture_durable(f, source_of(f, "b"), 1, 1, NULL);
+    fixture_durable(f, source_of(f, "c"), 2, 1, NULL);
+    fixture_durable(f, source_of(f, "d"), 3, 1, NULL);
+    fixture_durable(f, source_of(f, "d"), 4, 1, NULL);
+    fixture_leave(f);
+    damage(f, 1, 2); /* after what begins the segment, and a */
+    damage(f, 1, 4);
+    f->journal.skip_damaged = true;
+    for (int i = 0; i < 3;
+         i++) { /* the second time it is read as it was written then */
+        fixture_open(f);
+        fixture_wait_ready(f);
+        assert_int_equal(source_of(f, "a"), 1);
+        assert_string_equal(log_source_name(f->log, 2), "?2");
+        assert_int_equal(source_of(f, "c"), 3);
+        assert_string_equal(log_source_name(f->log, 4), "?4");
+        assert_int_equal(source_of(f, "new"), 5);
+        assert_int_equal(fixture_durable(f, 5, 5 + i, 1, NULL), 6 + i);
+        fixture_leave(f);
+        static const int64_t kept[] = {0, 2, 4, 5, 6, 7};
+        check_rows(&f->sink[0], kept, 4 + (size_t)i);
+    }
+}
+
+/* A checkpoint knows the number. */
+static void a_lost_number_that_a_watermark_knows_is_nobody_elses(void **state)
+{
+    struct fixture *f = *state;
+    const int64_t source_us[] = {INT64_MIN, 0, SECOND_US};
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_durable(f, source_of(f, "a"), 0, 1, NULL);
+    fixture_durable(f, source_of(f, "b"), 1, 1, NULL);
+    fixture_durable(f, source_of(f, "a"), 2, 1, NULL);
+    fixture_leave(f);
+    damage(f, 1, 2);
+    f->journal.skip_damaged = true;
+    f->sink[0].position = 2;
+    f->sink[0].source_us = source_us;
+    f->sink[0].n_sources = 3;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_int_equal(source_of(f, "new"), 3);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 3, 2, 3);
+}
+
+/* Two segments of two requests each, and a third one. Frames of the first one: its beginning, 1, 2; of the second
+ * one: its beginning, 3, 4. */
+static void fill_segments(struct fixture *f)
+{
+    f->options.linger_us = 0;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_durable(f, source_of(f, "a"), 0, 1000, NULL);
+    fixture_durable(f, source_of(f, "b"), 1000, 1000, NULL);
+    for (int64_t next = 2000; next < 5000; next += 1000)
+        fixture_durable(f, source_of(f, "a"), next, 1000, NULL);
+    fixture_leave(f);
+    f->journal.skip_damaged = true;
+}
+
+static void a_segment_without_its_beginning_is_read_by_what_follows(void **state)
+{
+    struct fixture *f = *state;
+    fill_segments(f);
+    damage(f, 1, 0); /* what is in the first frame behind it is said there again */
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_int_equal(source_of(f, "b"), 2);
+    assert_int_equal(unreadable(f), 0);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, 5000);
+}
+
+static void without_a_schema_batches_are_passed_over_and_counted(void **state)
+{
+    struct fixture *f = *state;
+    fill_segments(f);
+    damage(f, 1, 0);
+    damage(f, 1, 1);
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_int_equal(source_of(f, "a"), 1); /* the next segment says it again */
+    assert_int_equal(source_of(f, "b"), 2);
+    assert_int_equal(unreadable(f), 1);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 3, 2000, 5000);
+    damage(f, 2, 0); /* from here on there is no schema before the third segment */
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_int_equal(source_of(f, "new"), 3);
+    assert_int_equal(unreadable(f), 3);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 5, 4000, 5000);
+}
+
+/* As many columns, as wide: nothing but the names tells one from the other. */
+static void rows_are_not_read_by_a_schema_from_before_the_gap(void **state)
+{
+    struct fixture *f = *state;
+    struct schema *old = f->schema, *fresh;
+    assert_int_equal(schema_new(4, "ts", &fresh), 0);
+    assert_int_equal(schema_set(fresh, 1, "n", WEIR_INT), 0);
+    assert_int_equal(schema_set(fresh, 2, "y", WEIR_FLOAT), 0);
+    assert_int_equal(schema_set(fresh, 3, "x", WEIR_FLOAT), 0);
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_durable(f, 0, 0, 1, NULL);
+    fixture_leave(f);
+    f->options.schema = f->schema = fresh;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    fixture_durable(f, 0, 1, 1, NULL);
+    fixture_durable(f, 0, 2, 1, NULL);
+    fixture_leave(f);
+    damage(f, 1, 2); /* in which the schema changes */
+    f->journal.skip_damaged = true;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_int_equal(unreadable(f), 1);
+    fixture_durable(f, 0, 3, 1, NULL);
+    fixture_leave(f);
+    check_rows(&f->sink[0], (const int64_t[]){0, 3}, 2);
+    fixture_forget(f);
+    f->schema = old;
+    schema_free(fresh);
 }
 
 /* ---- Pipelines that come and go --------------------------------------------------------------- */
@@ -683,6 +924,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(
             an_end_with_a_full_journal_comes_at_its_deadline, fixture_setup,
             fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            a_frame_that_may_be_on_disk_is_neither_there_nor_lost_at_the_end,
+            fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(nobody_is_silent_while_the_journal_is_read,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(a_source_without_a_name_becomes_idle,
@@ -691,6 +935,20 @@ int main(void)
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(what_was_held_is_trimmed_once_there_is_no_room,
                                         fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(a_number_whose_name_was_lost_is_nobody_elses,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            a_lost_number_that_a_watermark_knows_is_nobody_elses, fixture_setup,
+            fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            a_segment_without_its_beginning_is_read_by_what_follows, fixture_setup,
+            fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            without_a_schema_batches_are_passed_over_and_counted, fixture_setup,
+            fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            rows_are_not_read_by_a_schema_from_before_the_gap, fixture_setup,
+            fixture_teardown),
         cmocka_unit_test_setup_teardown(who_comes_later_gets_what_it_missed,
                                         fixture_setup, fixture_teardown),
     };

@@ -562,6 +562,24 @@ static void full_disk_is_507_and_nothing_is_counted(void **state)
     assert_int_equal(t.sink.letters, 1);
 }
 
+static void what_may_be_on_disk_is_not_said_to_be_lost(void **state)
+{
+    (void)state;
+    struct answer a;
+    t.sink.hold = true;
+    int fd = ask("", LINE);
+    wait_for_count(&t.sink.n_held, 1);
+    sink_release(&t.sink, -EIO);
+    client_answer(fd, &a, false);
+    assert_int_equal(a.status, 500);
+    assert_non_null(strstr(a.body, "\"code\":\"outcome_unknown\""));
+    assert_non_null(strstr(a.body, "the last 1 events"));
+    assert_null(strstr(a.body, "were taken"));
+    answer_free(&a);
+    close(fd);
+    assert_int_equal(t.sink.stream.accepted, 0);
+}
+
 /* Pieces that were taken before stay; only the last rows are not. */
 static void full_disk_at_the_end_of_an_endless_body(void **state)
 {
@@ -950,6 +968,7 @@ int main(void)
         TEST(nothing_to_wait_for_has_no_position),
         TEST(endless_body_waits_for_the_disk_at_its_end),
         TEST(full_disk_is_507_and_nothing_is_counted),
+        TEST(what_may_be_on_disk_is_not_said_to_be_lost),
         TEST(full_disk_at_the_end_of_an_endless_body),
         TEST(body_waits_for_room_and_then_for_the_disk),
         TEST(client_gone_while_it_waits_for_the_disk),
