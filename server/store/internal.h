@@ -93,8 +93,9 @@ struct store {
 
 /* NULL: no table was made for it. Any thread. */
 struct store_pipeline *store_find_pipeline(const struct store *s, const char *name);
-/* Makes it if need be; NULL: no memory. Before store_start, or on the writer thread. */
-struct store_pipeline *store_need_pipeline(struct store *s, const char *name);
+/* Makes it if need be. Before store_start, or on the writer thread. -ENOMEM, or why its watermark cannot be read. */
+int store_need_pipeline(struct store *s, const char *name, struct store_pipeline **ret,
+                        struct error *error);
 
 /* insert.c: the statements of a table, once, and the rows of one set into it. Both return a SQLite result
  * code. */

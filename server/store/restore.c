@@ -199,7 +199,11 @@ int restore_states(struct restore *r, const char *pipeline,
         return err;
     while ((err = restore_step(r, s, error)) > 0) {
         const char *data = sqlite3_column_blob(s, 0);
-        err = data ? call(ctx, data, (size_t)sqlite3_column_bytes(s, 0)) : -ENOMEM;
+        size_t size = (size_t)sqlite3_column_bytes(s, 0);
+        if (!data)
+            return size ? error_set(error, -ENOMEM, "out of memory")
+                        : error_set(error, -EBADMSG, "the stored groups are damaged");
+        err = call(ctx, data, size);
         if (err < 0)
             return err;
     }

@@ -302,21 +302,23 @@ static int result_table_sync(sqlite3 *db, const struct table *t, struct error *e
     return err;
 }
 
-static struct store_table *result_table_new(struct store *s, const struct table *table)
+static int result_table_new(struct store *s, const struct table *table,
+                            struct store_table **ret, struct error *error)
 {
+    struct store_pipeline *pipeline;
+    int err = store_need_pipeline(s, table->pipeline, &pipeline, error);
+    if (err)
+        return err;
     struct store_table *t = calloc(1, sizeof(*t));
     if (!t)
-        return NULL;
-    t->table = table;
-    t->purged_us = INT64_MIN;
-    t->pipeline = store_need_pipeline(s, table->pipeline);
-    if (!t->pipeline) {
-        free(t);
-        return NULL;
-    }
-    t->next = s->tables;
+        return error_set(error, -ENOMEM, "out of memory");
+    *t = (struct store_table){.table = table,
+                              .pipeline = pipeline,
+                              .purged_us = INT64_MIN,
+                              .next = s->tables};
     s->tables = t;
-    return t;
+    *ret = t;
+    return 0;
 }
 
 /* `again`: the pipeline may have it already. */
@@ -372,10 +374,9 @@ int store_table(struct store *s, const struct table *table, struct error *error)
     int err = result_table_make_all(s, &table, 1, false, error);
     if (err)
         return err;
-    struct store_table *t = result_table_new(s, table);
-    if (!t)
-        err = error_set(error, -ENOMEM, "out of memory");
-    else if (insert_prepare(s, t) || purge_prepare(s, t))
+    struct store_table *t;
+    err = result_table_new(s, table, &t, error);
+    if (!err && (insert_prepare(s, t) || purge_prepare(s, t)))
         err = db_error(s->db, error);
     if (err)
         error_prefix(error, "table '%s'", table->name);

@@ -20,8 +20,6 @@
 #include <unistd.h>
 
 #define STORE_REPORTS_DEFAULT 256
-#define STORE_PAGE_BYTES                                                               \
-    16384 /* as in the pragmas below; older files may have others */
 
 /* The process that holds the lock wrote its number into the file. */
 static int store_lock_taken(int fd, struct error *error)
@@ -99,6 +97,19 @@ static int store_prepare(struct store *s, struct error *error)
     return err;
 }
 
+/* The pages of a file that is there are what they are. */
+static int store_limit_size(struct store *s, struct error *error)
+{
+    sqlite3_int64 page_bytes;
+    int err = db_int(s->db, "PRAGMA page_size", NULL, &page_bytes, error);
+    if (err)
+        return err;
+    sqlite3_str *limit = sqlite3_str_new(s->db);
+    sqlite3_str_appendf(limit, "PRAGMA max_page_count = %lld",
+                        (long long)(s->options.size_max / (uint64_t)page_bytes));
+    return db_exec_str(s->db, limit, error);
+}
+
 static int store_open_db(struct store *s, struct error *error)
 {
     int flags = SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX;
@@ -107,12 +118,8 @@ static int store_open_db(struct store *s, struct error *error)
         err = migrate_check(s->db, error);
     if (!err)
         err = db_exec(s->db, store_pragmas, error);
-    if (!err && s->options.size_max) {
-        sqlite3_str *limit = sqlite3_str_new(s->db);
-        sqlite3_str_appendf(limit, "PRAGMA max_page_count = %lld",
-                            (long long)(s->options.size_max / STORE_PAGE_BYTES));
-        err = db_exec_str(s->db, limit, error);
-    }
+    if (!err && s->options.size_max)
+        err = store_limit_size(s, error);
     if (!err)
         err = migrate_run(s->db, error);
     if (!err)
@@ -208,23 +215,29 @@ struct store_pipeline *store_find_pipeline(const struct store *s, const char *na
     return p;
 }
 
-struct store_pipeline *store_need_pipeline(struct store *s, const char *name)
+int store_need_pipeline(struct store *s, const char *name, struct store_pipeline **ret,
+                        struct error *error)
 {
-    struct store_pipeline *p = store_find_pipeline(s, name);
-    if (p)
-        return p;
-    p = calloc(1, sizeof(*p));
+    int64_t committed_us = INT64_MIN;
+    *ret = store_find_pipeline(s, name);
+    if (*ret)
+        return 0;
+    int err = store_watermark(s->db, name, &committed_us, error);
+    if (err && err != -ENOENT)
+        return err;
+    struct store_pipeline *p = calloc(1, sizeof(*p));
     if (!p || !(p->name = strdup(name))) {
         free(p);
-        return NULL;
+        return error_set(error, -ENOMEM, "out of memory");
     }
-    p->committed_us = p->closed_us = INT64_MIN;
+    p->committed_us = committed_us;
+    p->closed_us = INT64_MIN;
     for (size_t i = 0; i < STORE_WORKERS_MAX; i++)
         p->worker[i].watermark_us = INT64_MIN;
-    store_watermark(s->db, name, &p->committed_us, NULL);
     p->next = s->pipelines;
     atomic_store_explicit(&s->pipelines, p, memory_order_release);
-    return p;
+    *ret = p;
+    return 0;
 }
 
 int store_start(struct store *s, struct error *error)

@@ -58,7 +58,8 @@ static void writer_note(struct store *s, struct inbox_item *list)
     }
 }
 
-/* The least of what the workers have said. One that has said nothing yet keeps it where it is. */
+/* The least of what the workers have said. One that has said nothing yet keeps it where it is: position 0 leaves
+ * the one in the file. */
 static struct store_worker writer_least(const struct store_pipeline *p)
 {
     struct store_worker least = p->worker[0];

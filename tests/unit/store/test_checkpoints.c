@@ -306,6 +306,9 @@ static void what_was_stored_is_restored(void **state)
     restore_checkpoint_free(&c);
     assert_int_equal(restore_states(r, "p", note_block, text, &error), 0);
     assert_string_equal(text, "a,b,c,");
+    shell("weir.db", "UPDATE weir_states SET data = x''");
+    assert_int_equal(restore_states(r, "p", note_block, text, &error), -EBADMSG);
+    assert_string_equal(error.text, "the stored groups are damaged");
     /* Positions are those of the stream that it read then. */
     assert_int_equal(restore_checkpoint(r, "q", "t", &c, &error), -ENOENT);
     assert_int_equal(restore_checkpoint(r, "r", "s", &c, &error), -ENOENT);

@@ -420,7 +420,7 @@ static void watermark_is_the_least_of_all_workers(void **state)
         "trades|90|4\n");
     store_free(s);
 
-    /* After a restart it stays until every worker has come further. */
+    /* After a restart both stay until every worker has come further. */
     s = open_started(&trades);
     int64_t us = 0;
     struct restore *r;
@@ -433,8 +433,22 @@ static void watermark_is_the_least_of_all_workers(void **state)
     a.watermark_us = 200;
     assert_int_equal(store_put(s, &a), 0);
     store_free(s);
-    assert_string_equal(shell("weir.db", "SELECT watermark FROM weir_pipelines"),
-                        "90\n");
+    assert_string_equal(
+        shell("weir.db", "SELECT watermark, position FROM weir_pipelines"), "90|4\n");
+}
+
+/* Retention, and what is known to be done, would go by one that is not so. */
+static void a_watermark_that_cannot_be_read_is_told(void **state)
+{
+    (void)state;
+    struct store_options options = {.path = shell_path("weir.db")};
+    struct store *s;
+    struct error error = {""};
+    assert_int_equal(store_open(&options, NULL, &s, &error), 0);
+    shell("weir.db", "ALTER TABLE weir_pipelines RENAME TO elsewhere");
+    assert_int_equal(store_table(s, &trades, &error), -EINVAL);
+    assert_string_equal(error.text, "table 'trades': no such table: weir_pipelines");
+    store_free(s);
 }
 
 static struct checkpoint *part_made(unsigned worker, const char *data)
@@ -578,6 +592,30 @@ static void full_disk_keeps_rows(void **state)
     assert_string_equal(
         shell("weir.db", "SELECT count(*), watermark FROM trades, weir_pipelines"),
         "20000|1\n");
+}
+
+/* A file that was not made by this weir has pages of another size. */
+static void the_limit_is_one_of_bytes_whatever_the_pages(void **state)
+{
+    (void)state;
+    shell("weir.db", "PRAGMA page_size = 4096; CREATE TABLE mine (a)");
+    struct store_options options = {
+        .path = shell_path("weir.db"), .commit_interval_us = 1000, .size_max = 1 << 20};
+    struct store *s;
+    assert_int_equal(store_open(&options, NULL, &s, NULL), 0);
+    assert_int_equal(store_table(s, &trades, NULL), 0);
+    assert_int_equal(store_start(s, NULL), 0);
+    store_hurry(s); /* what does not succeed is given up */
+    assert_int_equal(put(s, 1, rows_made(&trades, 0, 20000)), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_int_equal(put(s, 1, rows_made(&trades, MINUTE_US, 20000)), 0);
+    assert_int_equal(store_flush(s), -EIO);
+    assert_true(store_is_full(s));
+    store_free(s);
+    assert_string_equal(
+        shell("weir.db", "SELECT page_size, page_count * page_size BETWEEN 600000 AND"
+                         " 1048576 FROM pragma_page_size, pragma_page_count"),
+        "4096|1\n");
 }
 
 static int try_open(struct table *t, struct error *error)
@@ -854,11 +892,13 @@ int main(void)
         TEST(lock_that_stays_is_given_up_after_hurry),
         TEST(flush_makes_rows_visible),
         TEST(watermark_is_the_least_of_all_workers),
+        TEST(a_watermark_that_cannot_be_read_is_told),
         TEST(a_checkpoint_is_counted_once_its_parts_are_in_the_file),
         TEST(end_of_input_leaves_a_time_as_watermark),
         TEST(rows_and_watermark_commit_together),
         TEST(busy_file_is_waited_for),
         TEST(full_disk_keeps_rows),
+        TEST(the_limit_is_one_of_bytes_whatever_the_pages),
         TEST(newer_database_is_refused),
         TEST(second_weir_is_refused),
         TEST(not_a_database_is_refused),
