@@ -78,6 +78,17 @@ struct request {
     const struct request_key *key; /* NULL: none. Copied */
 };
 
+/* A request is one frame of the journal, at most 1 GiB with what is beside it. */
+#define REQUEST_STORED_MAX (((uint64_t)1 << 30) - ((uint64_t)1 << 20))
+
+/* Bytes that a request may take in a journal of at most `journal_limit` bytes (0: any): three eighths. With names
+ * and a schema that is half of it at most, and so is the last segment, which stays when all else is trimmed. */
+static inline uint64_t request_stored_max(uint64_t journal_limit)
+{
+    uint64_t most = journal_limit / 8 * 3;
+    return journal_limit && most < REQUEST_STORED_MAX ? most : REQUEST_STORED_MAX;
+}
+
 static inline void request_answer_free(struct request_answer *a)
 {
     free(a->errors);

@@ -3,6 +3,8 @@
  * `server:` of the configuration file.
  */
 #include "base/clock.h"
+#include "base/logger.h"
+#include "batch/request.h"
 #include "config/fields.h"
 #include "config/sections.h"
 
@@ -202,6 +204,19 @@ static const struct field server_fields[] = {
     {"log_json", FIELD_BOOL, .offset = AT(log_json), .min = 0, .max = 1},
 };
 
+/* What is larger is refused when it comes. */
+static void warn_of_bodies(const struct config_server *s)
+{
+    uint64_t most = request_stored_max(s->journal_limit);
+    if (s->max_body > most)
+        log_warn(
+            "config",
+            "'server': max_body is %llu bytes, but a request may take only %llu bytes "
+            "of the journal (three eighths of journal_limit, and at most 1 GiB); "
+            "what would take more is answered 413",
+            (unsigned long long)s->max_body, (unsigned long long)most);
+}
+
 static unsigned default_threads(void)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
@@ -227,6 +242,7 @@ int server_section(const struct node *map, struct config_server *ret,
         ret->plugin_path = calloc(1, sizeof *ret->plugin_path);
     if (!ret->address || !ret->database || !ret->plugin_path)
         return error_set(error, -ENOMEM, "out of memory");
+    warn_of_bodies(ret);
     return 0;
 }
 

@@ -236,6 +236,38 @@ int entry_write_key(struct journal *j, const struct request_key *key, int64_t ta
     return stored_end(j, size);
 }
 
+size_t entry_size(const struct batch *b)
+{
+    struct codec_plan plan;
+    codec_plan_make(b, &plan);
+    return sizeof(struct stored_head) + padded(sizeof(struct stored_batch) + plan.size);
+}
+
+#define BATCH_BESIDE  64u /* heads, and more */
+#define COLUMN_BESIDE 64u /* its head, and the padding of its parts */
+
+size_t entry_size_max(const struct batch *b)
+{
+    size_t rows = b->n_rows, size = BATCH_BESIDE;
+    for (size_t i = 0; i < b->schema->n; i++) {
+        const struct column *c = &b->column[i];
+        size += COLUMN_BESIDE + rows / 8; /* validity */
+        if (c->type == WEIR_BOOL)
+            size += rows / 8;
+        else if (c->type == WEIR_STRING)
+            size += rows * sizeof(*c->offsets) + (size_t)c->offsets[rows];
+        else
+            size += rows * 8;
+    }
+    return size;
+}
+
+size_t entry_key_size(const struct request_key *key)
+{
+    return sizeof(struct stored_head) +
+           padded(sizeof(struct stored_key) + request_key_bytes(key));
+}
+
 /* ---- From the journal ------------------------------------------------------------------------- */
 
 struct reading {

@@ -32,6 +32,12 @@ int entry_write_schema(struct journal *j, const struct schema *s);
 int entry_write_source(struct journal *j, uint32_t number, const char *name);
 int entry_write_key(struct journal *j, const struct request_key *key, int64_t taken_us);
 
+/* Bytes that it takes there: exactly; at most, found without looking at the rows, and so that the sizes of two
+ * batches are enough for both joined. */
+size_t entry_size(const struct batch *b);
+size_t entry_size_max(const struct batch *b);
+size_t entry_key_size(const struct request_key *key);
+
 /* ---- From a frame ---- */
 struct entry_calls {
     int (*entry)(void *ctx, struct log_entry *e); /* owns it; position is set */

@@ -13,6 +13,7 @@
 #include "base/logger.h"
 #include "log/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,6 +28,8 @@
 #define RETRY_US   (SECOND_US / 10)
 #define CLOSING_US (SECOND_US / 100)
 #define COMPANY_US 100 /* for requests that will probably come, too */
+
+static_assert(REQUEST_STORED_MAX < JOURNAL_FRAME_MAX, "names and marks fit, too");
 
 /* ---- Frames ----------------------------------------------------------------------------------- */
 
@@ -48,8 +51,9 @@ static void frame_put_batch(struct frame *f, struct log_entry *e)
 {
     struct batch *b = e->batch;
     struct log_entry *last = f->open ? f->entry[f->n - 1] : NULL;
-    if (last && last->source == e->source && last->asks == e->asks &&
-        b->n_rows < LOG_GATHER_ROWS && batch_append(last->batch, b) == 0) {
+    bool joins = b->n_rows < LOG_GATHER_ROWS && !e->whole;
+    if (last && last->source == e->source && last->asks == e->asks && joins &&
+        batch_append(last->batch, b) == 0) {
         last->held_rows += e->held_rows;
         last->held_bytes += e->held_bytes;
         last->held_requests += e->held_requests;
@@ -57,8 +61,8 @@ static void frame_put_batch(struct frame *f, struct log_entry *e)
         return;
     }
     f->entry[f->n++] = e;
-    f->open = b->n_rows < LOG_GATHER_ROWS;
-    f->due = f->due || !f->open;
+    f->open = joins;
+    f->due = f->due || !joins;
 }
 
 static void frame_add(struct log *l, struct intake_item *item)
@@ -72,6 +76,7 @@ static void frame_add(struct log *l, struct intake_item *item)
     *f->last = item;
     f->last = &item->next;
     f->rows += item->rows;
+    f->stored += item->stored;
     f->due = f->due || item->asks || f->rows >= GATHER_MAX;
     f->asking += item->asks;
     for (size_t i = 0; i < item->n; i++) {
@@ -82,6 +87,21 @@ static void frame_add(struct log *l, struct intake_item *item)
         item->last = f->n - 1;
 }
 
+/* As many of those that were taken as the journal can hold in one frame. */
+static void frame_fill(struct log *l)
+{
+    struct frame *f = &l->frame;
+    struct intake_item *i;
+    while ((i = l->later.first) &&
+           (!f->items || i->stored <= l->stored_max - f->stored)) {
+        l->later.first = i->next;
+        frame_add(l, i);
+    }
+    if (!i)
+        l->later.last = &l->later.first;
+    f->due = f->due || i;
+}
+
 static void frame_clear(struct frame *f)
 {
     f->n = 0;
@@ -90,7 +110,7 @@ static void frame_clear(struct frame *f)
     f->open = f->due = false;
     f->items = NULL;
     f->last = &f->items;
-    f->rows = 0;
+    f->rows = f->stored = 0;
     f->retry_us = 0;
 }
 
@@ -262,7 +282,7 @@ static void frame_shed(struct log *l, int why)
         return; /* everything is kept, and tried again */
     shed_entries(l, new_index);
     struct intake_item **link = &f->items;
-    f->rows = 0;
+    f->rows = f->stored = 0;
     while (*link) {
         struct intake_item *i = *link;
         if (i->asks && i->n) {
@@ -273,10 +293,29 @@ static void frame_shed(struct log *l, int why)
         size_t before = i->last == SIZE_MAX ? 0 : new_index[i->last + 1];
         i->last = before ? before - 1 : SIZE_MAX;
         f->rows += i->rows;
+        f->stored += i->stored;
         link = &i->next;
     }
     f->last = link;
     free(new_index);
+}
+
+/* The same of those that are not in the frame. */
+static void later_shed(struct log *l, int why)
+{
+    struct intake_item **link = &l->later.first;
+    while (*link) {
+        struct intake_item *i = *link;
+        if (!i->asks || !i->n) {
+            link = &i->next;
+            continue;
+        }
+        *link = i->next;
+        for (size_t k = 0; k < i->n; k++)
+            intake_release(l->intake, i->entry[k]);
+        refuse_item(l, i, why);
+    }
+    l->later.last = link;
 }
 
 static void frame_refused(struct log *l, int why)
@@ -290,6 +329,7 @@ static void frame_refused(struct log *l, int why)
                   : why == -ENOMEM ? "no memory for the journal"
                                    : "the disk has no room for the journal");
     frame_shed(l, why);
+    later_shed(l, why);
     if (l->frame.n || l->frame.items)
         l->frame.retry_us = now_us + RETRY_US;
     else
@@ -328,11 +368,9 @@ static void frame_unknown(struct log *l)
 static void give_up(struct log *l)
 {
     bool closed;
-    struct intake_item *rest = intake_take(l->intake, 0, SIZE_MAX, 0, &closed);
-    for (struct intake_item *next; rest; rest = next) {
-        next = rest->next;
-        frame_add(l, rest);
-    }
+    *l->later.last = intake_take(l->intake, 0, SIZE_MAX, 0, &closed);
+    l->stored_max = UINT64_MAX;
+    frame_fill(l);
     if (l->frame.rows)
         log_error("log",
                   "stream '%s': stopped; %llu events that wait for the journal are "
@@ -426,6 +464,7 @@ static int64_t frame_until(const struct log *l, int64_t tick_us)
 {
     const struct frame *f = &l->frame;
     int64_t until_us = f->retry_us ? f->retry_us
+                       : f->due    ? 0
                        : f->items  ? f->since_us + l->options.linger_us
                                    : tick_us;
     return until_us < tick_us ? until_us : tick_us;
@@ -435,12 +474,12 @@ static void take_until(struct log *l, int64_t until_us, bool *ret_closed)
 {
     struct frame *f = &l->frame;
     uint64_t rows_wanted = f->items && f->rows < GATHER_MAX ? GATHER_MAX - f->rows : 0;
-    struct intake_item *list =
+    struct intake_item *i =
         intake_take(l->intake, rows_wanted, FRAME_BYTES, until_us, ret_closed);
-    for (struct intake_item *next; list; list = next) {
-        next = list->next;
-        frame_add(l, list);
-    }
+    *l->later.last = i;
+    for (; i; i = i->next)
+        l->later.last = &i->next;
+    frame_fill(l);
 }
 
 /* Those who were told a moment ago send again at nearly the same time: as many as the last time are waited for, but
@@ -448,10 +487,11 @@ static void take_until(struct log *l, int64_t until_us, bool *ret_closed)
 static void take(struct log *l, int64_t tick_us, bool *ret_closed)
 {
     struct frame *f = &l->frame;
+    frame_fill(l);
     take_until(l, frame_until(l, tick_us), ret_closed);
     int64_t until_us = clock_monotonic_us() + COMPANY_US;
-    while (f->asking && f->asking < f->asked && !f->retry_us && !*ret_closed &&
-           f->rows < LOG_GATHER_ROWS && clock_monotonic_us() < until_us)
+    while (f->asking && f->asking < f->asked && !f->retry_us && !l->later.first &&
+           !*ret_closed && f->rows < LOG_GATHER_ROWS && clock_monotonic_us() < until_us)
         take_until(l, until_us, ret_closed);
 }
 
@@ -467,7 +507,7 @@ static void gather_loop(struct log *l)
         }
         if (frame_is_due(l, now_us, closed))
             frame_commit(l);
-        bool empty = !l->frame.n && !l->frame.items;
+        bool empty = !l->frame.n && !l->frame.items && !l->later.first;
         if (closed && empty)
             return;
         if (l->cut_short ||

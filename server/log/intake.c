@@ -17,6 +17,7 @@ struct waiting {      /* of one source */
 struct intake {
     uint64_t rows_max;
     size_t bytes_max;
+    uint64_t stored_max;
     struct idempotency *keys;
 
     pthread_mutex_t lock; /* protects all of this, and the tickets of items */
@@ -36,14 +37,15 @@ struct intake {
     struct waiting waiting[LOG_SOURCES_MAX];
 };
 
-int intake_new(uint64_t rows_max, size_t bytes_max, struct idempotency *keys,
-               struct intake **ret)
+int intake_new(uint64_t rows_max, size_t bytes_max, uint64_t stored_max,
+               struct idempotency *keys, struct intake **ret)
 {
     struct intake *k = calloc(1, sizeof(*k));
     if (!k)
         return -ENOMEM;
     k->rows_max = rows_max;
     k->bytes_max = bytes_max;
+    k->stored_max = stored_max;
     k->keys = keys;
     k->last = &k->first;
     pthread_mutex_init(&k->lock, NULL);
@@ -142,12 +144,31 @@ static int item_entry(struct intake_item *item, struct batch *b)
     return 0;
 }
 
-/* With all that is allocated for it on its way through the log: there it cannot fail any more. */
-static struct intake_item *item_new(const struct request *r)
+/* What a quick look finds too large is measured, and then has to stay as it is. -EMSGSIZE. */
+static int item_measure(const struct intake *k, struct intake_item *item)
+{
+    size_t key = item->key ? entry_key_size(item->key) : 0;
+    item->stored = key;
+    for (size_t i = 0; i < item->n; i++)
+        item->stored += entry_size_max(item->entry[i]->batch);
+    if (item->stored <= k->stored_max)
+        return 0;
+    item->stored = key;
+    for (size_t i = 0; i < item->n; i++) {
+        item->stored += entry_size(item->entry[i]->batch);
+        item->entry[i]->whole = true;
+    }
+    return item->stored <= k->stored_max ? 0 : -EMSGSIZE;
+}
+
+/* With all that is allocated for it on its way through the log: there it cannot fail any more. -ENOMEM,
+ * -EMSGSIZE. */
+static int item_new(const struct intake *k, const struct request *r,
+                    struct intake_item **ret)
 {
     struct intake_item *item = calloc(1, sizeof(*item) + r->n * sizeof(item->entry[0]));
     if (!item)
-        return NULL;
+        return -ENOMEM;
     item->source = r->source;
     item->ticket = r->ticket;
     item->asks = r->ticket != NULL;
@@ -155,11 +176,14 @@ static struct intake_item *item_new(const struct request *r)
     int err = r->key && !(item->key = copy_key(r->key)) ? -ENOMEM : 0;
     for (size_t i = 0; err == 0 && i < r->n; i++)
         err = item_entry(item, r->batch[i]);
+    if (err == 0)
+        err = item_measure(k, item);
     if (err < 0) {
         item_refused(item);
-        return NULL;
+        return err;
     }
-    return item;
+    *ret = item;
+    return 0;
 }
 
 /* With the lock held. */
@@ -209,11 +233,12 @@ int intake_append(struct intake *k, const struct request *r, bool wait)
 {
     if (!r->n && !r->ticket && !r->key)
         return 0;
-    struct intake_item *item = item_new(r);
-    if (!item)
-        return -ENOMEM;
+    struct intake_item *item;
+    int err = item_new(k, r, &item);
+    if (err < 0)
+        return err;
     pthread_mutex_lock(&k->lock);
-    int err = refusal(k, item);
+    err = refusal(k, item);
     while (wait && (err == -EAGAIN || err == -ENOSPC || err == -EDQUOT)) {
         clock_cond_wait(&k->room, &k->lock,
                         err == -EAGAIN ? INT64_MAX : k->refused_until_us);

@@ -26,6 +26,7 @@ struct intake_item {
     struct request_key *key; /* NULL: none; one allocation with its bytes */
     uint64_t rows;
     size_t memory;
+    size_t stored; /* bytes that it takes in the journal at most, also among others */
     struct intake_item *next;
     size_t
         last; /* the log's: index in the frame of its last entry, or the last one before
@@ -38,8 +39,9 @@ struct intake_item {
 /* Keys of requests that nobody waits for are known from the moment they are taken, with POSITION_UNKNOWN;
  * the log's thread completes them again. */
 #define POSITION_UNKNOWN UINT64_MAX
-int intake_new(uint64_t rows_max, size_t bytes_max, struct idempotency *keys,
-               struct intake **ret);
+/* stored_max: bytes that a request may take in the journal; UINT64_MAX: it is not written to one. */
+int intake_new(uint64_t rows_max, size_t bytes_max, uint64_t stored_max,
+               struct idempotency *keys, struct intake **ret);
 void intake_free(struct intake *k); /* with what is in it; takes NULL */
 
 /* Before this, everything is -EAGAIN. */
@@ -48,7 +50,7 @@ void intake_open(struct intake *k);
 void intake_close(struct intake *k);
 
 /* 0; -EAGAIN: full (an empty one takes any request); -ESHUTDOWN; -ENOSPC or -EDQUOT while the journal has no
- * room; -ENOMEM. With `wait` waits for room in the intake and on the disk. */
+ * room; -EMSGSIZE: it would take more than stored_max; -ENOMEM. With `wait` waits for room in the intake and on the disk. */
 int intake_append(struct intake *k, const struct request *r, bool wait);
 
 /* A waiter is woken once, when there is more room; at once if it is empty. */

@@ -48,6 +48,7 @@ struct frame {
     bool open; /* the last entry takes more rows */
     struct intake_item *items, **last;
     uint64_t rows;
+    uint64_t stored;  /* bytes of the items in the journal, at most */
     bool due;         /* it need not wait for more */
     size_t asking;    /* requests that somebody waits for */
     size_t asked;     /* the same of the last frame */
@@ -72,7 +73,8 @@ struct log {
     struct idempotency *idempotency;
     struct journal *journal; /* NULL: none */
     uint64_t journal_limit;
-    bool skip_damaged; /* of the journal */
+    uint64_t stored_max; /* bytes of a frame's items in the journal; UINT64_MAX: none */
+    bool skip_damaged;   /* of the journal */
     struct line line;
 
     pthread_mutex_t names_lock; /* protects the names: any thread asks */
@@ -87,6 +89,9 @@ struct log {
     uint64_t position; /* of the last entry */
     struct source_clock clock[LOG_SOURCES_MAX];
     struct frame frame;
+    struct {
+        struct intake_item *first, **last;
+    } later;                  /* taken, but not into the frame: it would be too large */
     bool schema_written;      /* since the start: the last one before may be another */
     uint32_t sources_written; /* names below this number are in the journal */
     _Atomic bool no_room; /* the journal cannot be written for want of room; relaxed */

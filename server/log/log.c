@@ -380,8 +380,8 @@ static int make_parts(struct log *l, struct metrics *metrics, struct error *erro
     int r = l->name && l->dictionary ? idempotency_new(&keys, metrics, &l->idempotency)
                                      : -ENOMEM;
     if (r == 0)
-        r = intake_new(l->options.queue_events, LOG_QUEUE_BYTES, l->idempotency,
-                       &l->intake);
+        r = intake_new(l->options.queue_events, LOG_QUEUE_BYTES, l->stored_max,
+                       l->idempotency, &l->intake);
     if (r == 0)
         r = add_metrics(l, metrics);
     if (r < 0)
@@ -401,6 +401,10 @@ int log_new(const struct log_options *options, struct metrics *metrics,
     l->position = options->position;
     l->n_sources = l->sources_written = 1;
     l->frame.last = &l->frame.items;
+    l->later.last = &l->later.first;
+    l->stored_max = options->journal && !options->read_only
+                        ? request_stored_max(options->journal->limit)
+                        : UINT64_MAX;
     l->dictionary = calloc(l->schema->n, sizeof(bool));
     atomic_init(&l->kept, options->kept);
     line_setup(&l->line);

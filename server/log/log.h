@@ -60,7 +60,8 @@ struct log_entry {
     uint64_t held_rows;
     size_t held_bytes;
     uint32_t held_requests;
-    bool asks; /* somebody waits to hear that it is durable */
+    bool asks;  /* somebody waits to hear that it is durable */
+    bool whole; /* joined with others it might not fit into the journal */
 };
 void log_entry_unref(struct log_entry *e);
 
@@ -145,8 +146,8 @@ int log_source(struct log *l, const char *name, size_t size, uint32_t *ret);
 const char *log_source_name(struct log *l, uint32_t source);
 
 /* Puts the rows behind all that came before; never waits. 0: the log owns the batches. -EAGAIN: the intake
- * is full, or the log is not ready; -ENOSPC, -EDQUOT: the journal has no room; -ESHUTDOWN; -ENOMEM. A
- * request is always taken by an empty intake. */
+ * is full, or the log is not ready; -ENOSPC, -EDQUOT: the journal has no room; -EMSGSIZE: it could never have
+ * (request_stored_max); -ESHUTDOWN; -ENOMEM. Any other request is taken by an empty intake. */
 int log_append(struct log *l, const struct request *r);
 /* Waits for room instead. */
 int log_append_wait(struct log *l, const struct request *r);

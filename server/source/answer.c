@@ -201,6 +201,17 @@ static void answer_no_space(struct http_request *r, const struct post *p, int rc
                  (unsigned long long)p->taken);
 }
 
+static void answer_too_large_for_journal(struct http_request *r, const struct post *p)
+{
+    metric_add(&p->stream->stream->too_large, 1);
+    http_problem(
+        r, 413, "too_large_for_journal",
+        "the events would take more of the journal than one request may: three "
+        "eighths of journal_limit, and at most 1 GiB; send fewer at a time; "
+        "%llu events were taken",
+        (unsigned long long)p->taken);
+}
+
 void answer_failed(struct http_request *r, const struct post *p, int rc)
 {
     unsigned long long taken = p->taken;
@@ -210,6 +221,10 @@ void answer_failed(struct http_request *r, const struct post *p, int rc)
     }
     if (rc == -ENOSPC || rc == -EDQUOT) {
         answer_no_space(r, p, rc);
+        return;
+    }
+    if (rc == -EMSGSIZE) {
+        answer_too_large_for_journal(r, p);
         return;
     }
     http_set_header(r, "Retry-After", "1");

@@ -26,6 +26,10 @@ int source_count(struct source_stream *s, struct metrics *m)
         rc = metrics_add(m, METRIC_COUNTER, "weir_no_space_total",
                          "Requests refused because the disk was full.", label,
                          &s->no_space, 1);
+    if (!rc)
+        rc = metrics_add(m, METRIC_COUNTER, "weir_too_large_total",
+                         "Requests refused because the journal could never hold them.",
+                         label, &s->too_large, 1);
     for (int i = 0; !rc && i < DECODE_REASONS; i++) {
         snprintf(label, sizeof(label), "stream=\"%s\",reason=\"%s\"", s->name,
                  decode_reason_name((enum decode_reason)i));

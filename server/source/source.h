@@ -25,7 +25,7 @@ struct source_sink {
 
     /* Never waits. 0: taken: the batches are the sink's; so is the key, to be completed or abandoned;
      * the ticket is called once, possibly before this returns. -EAGAIN: full, nothing was taken;
-     * -ESHUTDOWN; -ENOSPC, -EDQUOT: no room on disk for the journal; -ENOMEM. */
+     * -ESHUTDOWN; -ENOSPC, -EDQUOT: no room on disk for the journal; -EMSGSIZE: there could never be; -ENOMEM. */
     int (*append)(void *ctx, const struct request *r);
     int (*append_wait)(void *ctx, const struct request *r); /* waits for room instead */
     void (*wait)(void *ctx, struct waiter *w);
@@ -54,7 +54,7 @@ struct source_stream {
     int64_t queue_wait_us; /* then 429 */
     bool durable;          /* answers wait until the events are on disk */
     _Atomic uint64_t accepted, rejected[DECODE_REASONS], requests, bytes, throttled,
-        no_space;
+        no_space, too_large;
 };
 
 /* weir_events_total, weir_rejected_total{reason}, ... of a stream. The stream outlives the registry's

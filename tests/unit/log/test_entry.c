@@ -326,6 +326,78 @@ static void joined_rows_know_where_they_were(void **state)
     log_entry_unref(e);
 }
 
+/* ---- Sizes ------------------------------------------------------------------------------------ */
+
+/* Rows of every type, any of them null, as wide as can be or as narrow. */
+static struct log_entry *any_entry(const struct schema *s, uint32_t n, unsigned *seed)
+{
+    struct log_entry *e;
+    assert_int_equal(entry_new(LOG_BATCH, &e), 0);
+    assert_int_equal(batch_new(s, n, &e->batch), 0);
+    struct batch *b = e->batch;
+    int64_t wide = rand_r(seed) % 2 ? INT64_MIN / 65536 : 1;
+    bool nulls = rand_r(seed) % 2;
+    for (; b->n_rows < n; b->n_rows++) {
+        for (size_t i = 0; i < s->n; i++) {
+            struct column *c = &b->column[i];
+            bool null = nulls && i && rand_r(seed) % 3 == 0;
+            size_t size = null || c->type != WEIR_STRING ? 0 : (size_t)rand_r(seed) % 9;
+            if (null)
+                assert_int_equal(batch_set_null(b, i), 0);
+            if (c->type == WEIR_BOOL) {
+                batch_put_bool(c, b->n_rows, !null);
+            } else if (c->type != WEIR_STRING) {
+                ((int64_t *)c->values)[b->n_rows] = null ? 0 : wide * b->n_rows;
+            } else {
+                assert_int_equal(batch_bytes(b, i, size), 0);
+                memset(c->bytes + c->offsets[b->n_rows], 'x', size);
+                c->offsets[b->n_rows + 1] = c->offsets[b->n_rows] + (int32_t)size;
+            }
+        }
+    }
+    return e;
+}
+
+static size_t written_size(struct fixture *f, const struct log_entry *e)
+{
+    size_t before = journal_pending(f->journal);
+    assert_int_equal(entry_write(f->journal, e), 0);
+    return journal_pending(f->journal) - before;
+}
+
+/* However it is joined: sizes at most add up. */
+static void a_batch_takes_no_more_than_was_said_before(void **state)
+{
+    struct fixture *f = *state;
+    struct schema *s;
+    unsigned seed = 5;
+    assert_int_equal(schema_new(6, "ts", &s), 0);
+    for (size_t i = 1; i < 6; i++) {
+        char name[2] = {(char)('a' + i), 0};
+        assert_int_equal(schema_set(s, i, name, (enum weir_type)i), 0);
+    }
+    for (int i = 0; i < 500; i++) {
+        uint32_t rows = i < 100 ? (uint32_t)i + 1 : (uint32_t)rand_r(&seed) % 3000 + 1;
+        struct log_entry *a = any_entry(s, rows, &seed);
+        struct log_entry *b = any_entry(s, rows % 100 + 1, &seed);
+        size_t most = entry_size_max(a->batch), both = most + entry_size_max(b->batch);
+        size_t size = written_size(f, a);
+        assert_int_equal(entry_size(a->batch), size);
+        assert_true(size <= most);
+        assert_int_equal(entry_join(a, b), 0);
+        assert_true(written_size(f, a) <= both);
+        log_entry_unref(a);
+        journal_abandon(f->journal);
+    }
+    const struct request_key key = {
+        .key = "key",
+        .size = 3,
+        .answer = {.errors = (char[]){"[12]"}, .errors_size = 4}};
+    assert_int_equal(entry_write_key(f->journal, &key, 0), 0);
+    assert_int_equal(entry_key_size(&key), journal_pending(f->journal));
+    schema_free(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -340,6 +412,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(joined_rows_know_where_they_were, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(a_batch_takes_no_more_than_was_said_before,
+                                        setup, teardown),
     };
     return cmocka_run_group_tests_name("entry", tests, NULL, NULL);
 }

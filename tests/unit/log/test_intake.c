@@ -17,8 +17,9 @@
 
 #include <cmocka.h>
 
-#define ROWS_MAX  100
-#define BYTES_MAX ((size_t)1 << 30)
+#define ROWS_MAX   100
+#define BYTES_MAX  ((size_t)1 << 30)
+#define STORED_MAX 4096
 
 struct fixture {
     struct schema *schema;
@@ -36,7 +37,8 @@ static int setup(void **state)
     assert_non_null(f);
     assert_int_equal(schema_new(1, "ts", &f->schema), 0);
     assert_int_equal(idempotency_new(&options, NULL, &f->keys), 0);
-    assert_int_equal(intake_new(ROWS_MAX, BYTES_MAX, f->keys, &f->intake), 0);
+    assert_int_equal(intake_new(ROWS_MAX, BYTES_MAX, STORED_MAX, f->keys, &f->intake),
+                     0);
     *state = f;
     return 0;
 }
@@ -128,6 +130,55 @@ static void before_it_opens_and_after_it_closes_nothing_is_taken(void **state)
     done(f, list, 0, 1);
     assert_null(take(f, &closed));
     assert_true(closed);
+}
+
+/* Nothing is counted, and the batches stay the caller's. */
+static void what_the_journal_could_never_hold_is_not_taken(void **state)
+{
+    struct fixture *f = *state;
+    struct ticket t = {.done = note, .ctx = f};
+    bool closed;
+    intake_open(f->intake);
+    for (uint32_t rows = 1; rows <= 1024; rows *= 4) { /* 8 bytes each */
+        struct batch *b;
+        assert_int_equal(batch_new(f->schema, rows, &b), 0);
+        for (; b->n_rows < rows; b->n_rows++)
+            ((int64_t *)b->column[0].values)[b->n_rows] =
+                b->n_rows ? INT64_MAX / 1024 * b->n_rows : INT64_MIN;
+        const struct request r = {.n = 1, .batch = &b, .ticket = &t};
+        if (rows > STORED_MAX / 8) {
+            assert_int_equal(intake_append(f->intake, &r, false), -EMSGSIZE);
+            assert_int_equal(intake_append(f->intake, &r, true), -EMSGSIZE);
+            batch_unref(b);
+            continue;
+        }
+        assert_int_equal(intake_append(f->intake, &r, false), 0);
+        done(f, take(f, &closed), 0, 1);
+    }
+    assert_int_equal(intake_rows(f->intake), 0);
+    assert_int_equal(f->told, 5);
+}
+
+/* By the bytes that it takes as it is, if a quick look says too much; then its batches are not joined with others. */
+static void what_just_fits_is_taken_as_it_is(void **state)
+{
+    struct fixture *f = *state;
+    bool closed;
+    intake_open(f->intake);
+    struct batch *b;
+    assert_int_equal(batch_new(f->schema, 1024, &b), 0);
+    for (; b->n_rows < 1024; b->n_rows++) /* 2 bytes each */
+        ((int64_t *)b->column[0].values)[b->n_rows] = b->n_rows;
+    const struct request r = {.n = 1, .batch = &b};
+    assert_int_equal(intake_append(f->intake, &r, false), 0);
+    struct intake_item *list = take(f, &closed);
+    assert_true(list->entry[0]->whole);
+    assert_in_range(list->stored, 2048, 2048 + 200);
+    done(f, list, 0, 1);
+    assert_int_equal(append(f, 0, 1, NULL, NULL), 0);
+    list = take(f, &closed);
+    assert_false(list->entry[0]->whole);
+    done(f, list, 0, 1);
 }
 
 static void it_takes_so_many_rows_and_an_empty_one_takes_any_request(void **state)
@@ -309,6 +360,10 @@ int main(void)
             before_it_opens_and_after_it_closes_nothing_is_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(
             it_takes_so_many_rows_and_an_empty_one_takes_any_request, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_the_journal_could_never_hold_is_not_taken,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(what_just_fits_is_taken_as_it_is, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(who_was_told_to_wait_is_not_silent, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_ticket_is_called_once_or_not_at_all, setup,

@@ -387,9 +387,74 @@ static void who_has_failed_gives_way_to_a_large_request(void **state)
     for (int i = 0; i < 2; i++) /* the dispatch thread has looked at it between them */
         assert_int_equal(log_call(f->log, do_nothing, NULL), 0);
     assert_int_equal(log_first(f->log), 1);
-    assert_int_equal(try_durable(f, next, 12000), -EDQUOT);
-    durable_at_last(f, next, 12000);
+    assert_int_equal(try_durable(f, next, 7500), -EDQUOT);
+    durable_at_last(f, next, 7500);
     assert_true(log_first(f->log) > 1);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, next + 7500);
+}
+
+static void what_can_never_fit_is_refused_and_holds_nobody_up(void **state)
+{
+    struct fixture *f = *state;
+    f->journal.limit = LIMIT;
+    f->options.checkpoint_interval_us = 1000;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    assert_int_equal(fixture_append(f, 0, 0, 13000, NULL, NULL), -EMSGSIZE);
+    assert_int_equal(try_durable(f, 0, 13000), -EMSGSIZE);
+    /* The largest that is taken, again and again: each needs the room of those before it. */
+    int64_t next = 0;
+    for (; next < 8 * 7500; next += 7500)
+        durable_at_last(f, next, 7500);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, next);
+}
+
+/* Together they are more than the journal may have. */
+static void rows_that_nobody_waits_for_are_written_in_pieces_that_fit(void **state)
+{
+    struct fixture *f = *state;
+    f->journal.limit = LIMIT;
+    f->options.checkpoint_interval_us = 1000;
+    f->options.linger_us = SECOND_US;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    int64_t next = 0;
+    for (; next < 30000; next += 1000)
+        assert_int_equal(fixture_append(f, 0, next, 1000, NULL, NULL), 0);
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    while (log_last(f->log) < 3) /* pieces, not how many */
+        assert_true(clock_monotonic_us() < until_us);
+    durable_at_last(f, next, 1);
+    fixture_leave(f);
+    sink_check(&f->sink[0], 1, 0, next + 1);
+}
+
+/* Behind rows that fill a frame and that cannot be written. */
+static void who_asks_behind_a_full_frame_is_refused_too(void **state)
+{
+    struct fixture *f = *state;
+    f->journal.limit = LIMIT;
+    f->options.checkpoint_interval_us = 1000;
+    f->options.linger_us = SECOND_US;
+    f->sink[0].stores = false;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    int64_t next = 0;
+    while (try_durable(f, next, 1000) == 0)
+        next += 1000;
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    int r;
+    while ((r = fixture_append(f, 0, next, 6000, NULL, NULL)) == -EDQUOT) {
+        assert_true(clock_monotonic_us() < until_us);
+        usleep(1000);
+    }
+    assert_int_equal(r, 0);
+    assert_int_equal(try_durable(f, -1, 6000), -EDQUOT);
+    log_stored(f->log, "a", log_last(f->log));
+    f->sink[0].stores = true;
+    durable_at_last(f, next + 6000, 6000);
     fixture_leave(f);
     sink_check(&f->sink[0], 1, 0, next + 12000);
 }
@@ -917,6 +982,14 @@ int main(void)
             who_has_failed_holds_the_journal_until_it_is_nearly_full, fixture_setup,
             fixture_teardown),
         cmocka_unit_test_setup_teardown(who_has_failed_gives_way_to_a_large_request,
+                                        fixture_setup, fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            what_can_never_fit_is_refused_and_holds_nobody_up, fixture_setup,
+            fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            rows_that_nobody_waits_for_are_written_in_pieces_that_fit, fixture_setup,
+            fixture_teardown),
+        cmocka_unit_test_setup_teardown(who_asks_behind_a_full_frame_is_refused_too,
                                         fixture_setup, fixture_teardown),
         cmocka_unit_test_setup_teardown(
             an_end_that_cannot_wait_leaves_the_rest_to_the_next_start, fixture_setup,

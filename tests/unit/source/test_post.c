@@ -562,6 +562,19 @@ static void full_disk_is_507_and_nothing_is_counted(void **state)
     assert_int_equal(t.sink.letters, 1);
 }
 
+static void what_the_journal_could_never_hold_is_413(void **state)
+{
+    (void)state;
+    t.sink.fails = -EMSGSIZE;
+    post_text("Idempotency-Key: a\r\n", LINE, 413,
+              "\"code\":\"too_large_for_journal\"");
+    post_text("", LINE, 413, "journal_limit");
+    assert_int_equal(t.sink.stream.accepted, 0);
+    assert_int_equal(t.sink.stream.too_large, 2);
+    t.sink.fails = 0;
+    post_text("Idempotency-Key: a\r\n", LINE, 200, ACCEPTED("1"));
+}
+
 static void what_may_be_on_disk_is_not_said_to_be_lost(void **state)
 {
     (void)state;
@@ -969,6 +982,7 @@ int main(void)
         TEST(endless_body_waits_for_the_disk_at_its_end),
         TEST(full_disk_is_507_and_nothing_is_counted),
         TEST(what_may_be_on_disk_is_not_said_to_be_lost),
+        TEST(what_the_journal_could_never_hold_is_413),
         TEST(full_disk_at_the_end_of_an_endless_body),
         TEST(body_waits_for_room_and_then_for_the_disk),
         TEST(client_gone_while_it_waits_for_the_disk),
