@@ -342,6 +342,34 @@ static int add_metrics(struct log *l, struct metrics *m)
     return r;
 }
 
+/* The database may know more than the journal: a run over files writes none. It is begun anew then, unless
+ * somebody still needs what it has. */
+static int follow_database(struct log *l, struct error *error)
+{
+    uint64_t end = journal_end(l->journal);
+    if (end > l->position)
+        return 0;
+    bool needed = journal_first(l->journal) != end && l->options.least + 1 < end;
+    if (needed && !l->skip_damaged)
+        return error_set(
+            error, -EBADMSG,
+            "the journal of stream '%s' ends at %llu, but the database has "
+            "seen entry %llu: they do not belong together "
+            "(weir serve --skip-damaged begins it anew)",
+            l->name, (unsigned long long)end - 1, (unsigned long long)l->position);
+    if (needed)
+        log_error("log",
+                  "stream '%s': the journal ends at %llu, but the database has seen "
+                  "entry %llu; it is begun anew",
+                  l->name, (unsigned long long)end - 1,
+                  (unsigned long long)l->position);
+    int r = journal_restart(l->journal, l->position + 1);
+    return r < 0
+               ? error_set(error, r, "the journal of stream '%s' cannot go on at %llu",
+                           l->name, (unsigned long long)l->position + 1)
+               : 0;
+}
+
 static int open_journal(struct log *l, struct metrics *metrics, struct error *error)
 {
     struct journal_options o = *l->options.journal;
@@ -353,20 +381,9 @@ static int open_journal(struct log *l, struct metrics *metrics, struct error *er
         return r;
     l->journal_limit = o.limit;
     l->skip_damaged = o.skip_damaged;
-    uint64_t end = journal_end(l->journal);
-    /* The database may know more: a run over files writes no journal. */
-    if (end <= l->position &&
-        (journal_first(l->journal) == end || l->options.least + 1 >= end))
-        r = journal_restart(l->journal, l->position + 1);
-    else if (end <= l->position)
-        return error_set(
-            error, -EBADMSG,
-            "the journal of stream '%s' ends at %llu, but the database has "
-            "seen entry %llu: they do not belong together",
-            l->name, (unsigned long long)end - 1, (unsigned long long)l->position);
+    r = follow_database(l, error);
     if (r < 0)
-        return error_set(error, r, "the journal of stream '%s' cannot go on at %llu",
-                         l->name, (unsigned long long)l->position + 1);
+        return r;
     l->position = journal_end(l->journal) - 1;
     return 0;
 }

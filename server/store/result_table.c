@@ -374,7 +374,7 @@ int store_table(struct store *s, const struct table *table, struct error *error)
     int err = result_table_make_all(s, &table, 1, false, error);
     if (err)
         return err;
-    struct store_table *t;
+    struct store_table *t = NULL;
     err = result_table_new(s, table, &t, error);
     if (!err && (insert_prepare(s, t) || purge_prepare(s, t)))
         err = db_error(s->db, error);

@@ -2,6 +2,7 @@
 """Files that are damaged: `weir check --database` finds it, `weir serve` says what is lost instead of going
 on as if nothing had been, and goes on with --skip-damaged."""
 
+import contextlib
 import json
 import os
 import shutil
@@ -302,6 +303,23 @@ class Damage(unittest.TestCase):
         connection.commit()
         connection.close()
         self.assertEqual(self.check(server).returncode, 0)  # nothing in it is needed
+        server.start()
+        server.stop()
+
+    def test_a_journal_that_does_not_belong_can_be_begun_anew(self):
+        """As after a run over files in which one pipeline failed, and kill -9: the journal is behind the others."""
+        server = self.filled()
+        with contextlib.closing(sqlite3.connect(server.database)) as connection:
+            connection.execute('UPDATE weir_streams SET position = ?', (REQUESTS + 5,))
+            connection.commit()
+        self.assertIn('(weir serve --skip-damaged begins it anew)', self.refused(server))
+        server.arguments = ['--skip-damaged']
+        server.start()
+        self.assertIn('it is begun anew', ''.join(server.log))
+        self.assertEqual(server.get('/ready').status, 200)
+        self.assertEqual(server.post_ok('events', [{'ts': BASE_MS, 'request': 1}])['position'], REQUESTS + 6)
+        server.stop()
+        server.arguments = []
         server.start()
         server.stop()
 
