@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """When analyzers are slower than clients, a full queue answers 429 with Retry-After; what was accepted
-is counted, what was not is not."""
+is counted, what was not is not. What the journal could never hold is 413, and holds nobody up."""
 
 import http.client
 import json
@@ -90,6 +90,56 @@ class Backpressure(unittest.TestCase):
         harness.wait_until(last, 'room in the queue')
         self.server.wait_watermark('slow_10s', (T0 + 3600000) * 1000)
         self.assertEqual(self.server.rows('SELECT sum(rows) FROM slow_10s'), [(self.accepted,)])
+
+
+SMALL_CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db, journal_limit: 4MiB, checkpoint_interval: 10ms}
+streams:
+  durable: {time: {field: ts, unit: ms}, fields: {n: int, text: string}}
+  memory: {time: {field: ts, unit: ms}, fields: {n: int, text: string}, ack: memory}
+pipelines:
+  durable_1h: {from: durable, window: {tumbling: 1h}, idle_timeout: 1h, analyzers: [count]}
+  memory_1h: {from: memory, window: {tumbling: 1h}, idle_timeout: 1h, analyzers: [count]}
+'''
+
+
+class SmallJournal(unittest.TestCase):
+    @staticmethod
+    def body(n, size):
+        return f'{{"ts":{T0},"n":1,"text":"{"x" * size}"}}\n' * n
+
+    def check(self, server, stream):
+        for headers in ({}, {'Idempotency_Key': 'large'}):
+            answer = server.post(stream, self.body(200, 10000), **headers)
+            self.assertEqual(answer.status, 413, answer.body)
+            said = json.loads(answer.body)
+            self.assertEqual(said['code'], 'too_large_for_journal')
+            self.assertIn('journal_limit', said['detail'])
+        self.assertEqual(server.metric('weir_too_large_total', stream=stream), 2)
+        n = 0
+        for _ in range(8):  # several times the limit, each as large as can be
+            harness.wait_until(lambda: server.post(stream, self.body(200, 7500)).status == 200, 'room')
+            n += 200
+        harness.wait_until(lambda: server.post(stream, [{'ts': T0 + 7200000, 'n': 0, 'text': ''}]).status == 200,
+                           'room for the last event')
+        server.wait_watermark(f'{stream}_1h', (T0 + 3600000) * 1000)
+        self.assertEqual(server.rows(f'SELECT sum(count) FROM {stream}_1h'), [(n,)])
+
+    def test_what_can_never_be_written_is_413_and_all_else_goes_on(self):
+        with harness.Server(SMALL_CONFIG) as server:
+            self.check(server, 'durable')
+            self.check(server, 'memory')
+
+    def test_check_warns_of_a_journal_too_small_for_the_largest_body(self):
+        folder = harness.folder_for_test(self)
+        for limit, warns in (('4MiB', True), ('16GiB', False)):
+            config = SMALL_CONFIG.replace('{folder}', folder).replace('{listen}', '127.0.0.1:0')
+            path = os.path.join(folder, 'weir.yaml')
+            with open(path, 'w', encoding='ascii') as file:
+                file.write(config.replace('4MiB', limit))
+            done = harness.weir('check', '-c', path, '--no-database', cwd=folder)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual('max_body' in done.stderr, warns, done.stderr)
 
 
 if __name__ == '__main__':
