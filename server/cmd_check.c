@@ -59,6 +59,7 @@ static int check_config(const char *path, bool database)
         fprintf(stderr, "weir: %s\n", error.text);
         return status;
     }
+    config_warn(&w->config->server);
     int r = database ? weir_open_store(w, NULL, &status, &error) : 0;
     if (r < 0)
         fprintf(stderr, "weir: %s\n", error.text);

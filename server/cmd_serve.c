@@ -278,6 +278,7 @@ int cmd_serve(int argc, char **argv)
         return status;
     }
     logger_setup(least, s.weir->config->server.log_json);
+    config_warn(&s.weir->config->server);
     thread_set_nice((int)s.weir->config->server.nice);
     s.weir->skip_damaged = skip_damaged;
     status = run(&s, path, database);

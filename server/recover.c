@@ -153,7 +153,5 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     /* So that the next start finds where it began, whatever happens until its first checkpoint. */
     if (err == 0 && !same)
         err = pipeline_first_checkpoint(p, *ret_position, error);
-    if (err < 0)
-        error_prefix(error, "pipeline '%s'", c->name);
     return err;
 }

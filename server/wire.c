@@ -360,7 +360,11 @@ int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     struct log *log = w->log[pipeline_config(p)->stream];
     uint64_t position = 0;
     int err = recover_pipeline(w, r, p, log, &position, error);
-    return err == 0 ? pipeline_start(p, log, position, live, error) : err;
+    if (err == 0)
+        err = pipeline_start(p, log, position, live, error);
+    if (err < 0 && !live) /* otherwise the pipeline itself says it */
+        error_prefix(error, "pipeline '%s'", pipeline_config(p)->name);
+    return err;
 }
 
 /* With its name on disk: what will be acknowledged lies below it. */

@@ -252,8 +252,6 @@ int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
     pthread_mutex_lock(&p->lock);
     p->worker = worker;
     pthread_mutex_unlock(&p->lock);
-    if (r < 0)
-        error_prefix(error, "pipeline '%s'", c->name);
     return r;
 }
 
@@ -318,8 +316,6 @@ int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool 
     }
     if (r == 0 && live)
         r = subscribe(p, position, true, error);
-    if (r < 0)
-        error_prefix(error, "pipeline '%s'", c->name);
     return r;
 }
 

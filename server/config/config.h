@@ -121,6 +121,8 @@ int config_parse(const char *file, const char *text, size_t size, struct config 
 /* Puts `text`, what --listen says ("127.0.0.1:8080"), in place of the configured address. -EINVAL,
  * -ENOMEM. */
 int config_listen(const char *text, struct config_server *server, struct error *error);
+/* Logs what may surprise: bodies that the journal could never hold. */
+void config_warn(const struct config_server *server);
 
 struct config *config_ref(struct config *c);
 void config_free(struct config *c); /* gives a reference back; takes NULL */

@@ -204,8 +204,7 @@ static const struct field server_fields[] = {
     {"log_json", FIELD_BOOL, .offset = AT(log_json), .min = 0, .max = 1},
 };
 
-/* What is larger is refused when it comes. */
-static void warn_of_bodies(const struct config_server *s)
+void config_warn(const struct config_server *s)
 {
     uint64_t most = request_stored_max(s->journal_limit);
     if (s->max_body > most)
@@ -242,7 +241,6 @@ int server_section(const struct node *map, struct config_server *ret,
         ret->plugin_path = calloc(1, sizeof *ret->plugin_path);
     if (!ret->address || !ret->database || !ret->plugin_path)
         return error_set(error, -ENOMEM, "out of memory");
-    warn_of_bodies(ret);
     return 0;
 }
 
