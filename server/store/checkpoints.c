@@ -79,12 +79,6 @@ static bool checkpoints_complete(const struct store_pipeline *p, uint64_t number
 
 /* ---- Writing ---------------------------------------------------------------------------------- */
 
-static int checkpoints_step(sqlite3_stmt *statement)
-{
-    sqlite3_step(statement);
-    return sqlite3_reset(statement);
-}
-
 /* Worker 0 knows what they all have in common. */
 static void checkpoints_bind(sqlite3_stmt *put, const struct checkpoint *c)
 {
@@ -112,7 +106,7 @@ static int checkpoints_put(struct store *s, const struct store_pipeline *p,
     sqlite3_bind_text(put, 1, p->name, -1, SQLITE_STATIC);
     sqlite3_bind_int64(put, 6, (sqlite3_int64)groups);
     sqlite3_bind_int64(put, 7, clock_now_us());
-    return checkpoints_step(put);
+    return db_step(put);
 }
 
 static int checkpoints_first(struct store *s, const char *pipeline, sqlite3_int64 *ret)
@@ -131,7 +125,7 @@ static int checkpoints_clear(struct store *s, sqlite3_int64 first)
     sqlite3_stmt *clear = s->statement.states_clear;
     sqlite3_bind_int64(clear, 1, first);
     sqlite3_bind_int64(clear, 2, first + (INT64_C(1) << NUMBER_SHIFT));
-    return checkpoints_step(clear);
+    return db_step(clear);
 }
 
 static int checkpoints_write_block(struct store *s, sqlite3_int64 id,
@@ -141,7 +135,7 @@ static int checkpoints_write_block(struct store *s, sqlite3_int64 id,
     sqlite3_bind_int64(to, 1, id);
     if (b->size)
         sqlite3_bind_blob64(to, 2, b->data, b->size, SQLITE_STATIC);
-    return checkpoints_step(to);
+    return db_step(to);
 }
 
 static int checkpoints_write_part(struct store *s, sqlite3_int64 first,

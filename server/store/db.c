@@ -122,6 +122,22 @@ int db_prepare(sqlite3 *db, const char *sql, unsigned flags, sqlite3_stmt **ret,
     return 0;
 }
 
+int db_prepare_str(sqlite3 *db, sqlite3_str *text, sqlite3_stmt **ret)
+{
+    char *sql = sqlite3_str_finish(text);
+    int code =
+        sql ? sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL)
+            : SQLITE_NOMEM;
+    sqlite3_free(sql);
+    return code;
+}
+
+int db_step(sqlite3_stmt *statement)
+{
+    sqlite3_step(statement);
+    return sqlite3_reset(statement);
+}
+
 int db_run(sqlite3_stmt *statement, struct error *error)
 {
     int code = sqlite3_step(statement);

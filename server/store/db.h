@@ -22,11 +22,15 @@ int db_exec(sqlite3 *db, const char *sql, struct error *error);
 /* sqlite3_str text made by `text` (freed here); -ENOMEM if it could not be built. */
 int db_exec_str(sqlite3 *db, sqlite3_str *text, struct error *error);
 
+/* Prepares, to be kept, the text made by `text` (freed here). Returns a SQLite result code. */
+int db_prepare_str(sqlite3 *db, sqlite3_str *text, sqlite3_stmt **ret);
+
 /* `flags` as of sqlite3_prepare_v3. Text behind the first statement is -EINVAL. */
 int db_prepare(sqlite3 *db, const char *sql, unsigned flags, sqlite3_stmt **ret,
                struct error *error);
 
-/* Steps a statement that gives no rows, and resets it. */
+/* Steps a statement that gives no rows, and resets it. The first returns a SQLite result code. */
+int db_step(sqlite3_stmt *statement);
 int db_run(sqlite3_stmt *statement, struct error *error);
 
 /* The first column of the first row as an integer; -ENOENT: no row. One text parameter, or NULL. */

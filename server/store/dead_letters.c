@@ -227,8 +227,7 @@ static int dead_put_row(sqlite3_stmt *put, const struct dead_stream *s,
     sqlite3_bind_text(put, 9, l->record, (int)l->record_size, SQLITE_STATIC);
     sqlite3_bind_int(put, 10, row->escaped);
     sqlite3_bind_int(put, 11, l->truncated);
-    sqlite3_step(put);
-    int code = sqlite3_reset(put);
+    int code = db_step(put);
     sqlite3_clear_bindings(put);
     return code;
 }
@@ -238,8 +237,7 @@ static int dead_bound(sqlite3_stmt *bound, const struct dead_stream *s, int64_t 
 {
     sqlite3_bind_text(bound, 1, s->name, -1, SQLITE_STATIC);
     sqlite3_bind_int64(bound, 2, number);
-    sqlite3_step(bound);
-    return sqlite3_reset(bound);
+    return db_step(bound);
 }
 
 int dead_letters_write(struct store *s, const struct dead_batch *b)

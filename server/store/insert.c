@@ -4,6 +4,7 @@
  * of the set as they lie in memory. Nothing is bound; docs/store.md has the figures.
  */
 #include "base/logger.h"
+#include "store/db.h"
 #include "store/internal.h"
 
 #include <math.h>
@@ -210,16 +211,6 @@ static void insert_append_set(sqlite3_str *text, const struct table *t)
                         (int)t->revision);
 }
 
-static int insert_statement(sqlite3 *db, sqlite3_str *text, sqlite3_stmt **ret)
-{
-    char *sql = sqlite3_str_finish(text);
-    int code =
-        sql ? sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL)
-            : SQLITE_NOMEM;
-    sqlite3_free(sql);
-    return code;
-}
-
 /* DELETE FROM "t" WHERE "window_start" = ?1 AND ... AND revision < ?n */
 static int insert_prepare_clear(struct store *s, struct store_table *t)
 {
@@ -228,7 +219,7 @@ static int insert_prepare_clear(struct store *s, struct store_table *t)
     sqlite3_str_appendf(text, "DELETE FROM \"%w\" WHERE ", table->name);
     insert_append_group(text, table, true);
     sqlite3_str_appendf(text, " AND revision < ?%d", (int)table->n_keys + 2);
-    return insert_statement(s->db, text, &t->clear);
+    return db_prepare_str(s->db, text, &t->clear);
 }
 
 char *insert_module_name(const struct table *table)
@@ -257,7 +248,7 @@ int insert_prepare(struct store *s, struct store_table *t)
     else
         insert_append_upsert(text, table);
     if (!code)
-        code = insert_statement(s->db, text, &t->insert);
+        code = db_prepare_str(s->db, text, &t->insert);
     else
         sqlite3_free(sqlite3_str_finish(text));
     sqlite3_free(module);
@@ -278,8 +269,7 @@ static int insert_clear_group(struct store_table *t, const struct weir_cell *row
             sqlite3_bind_int64(t->clear, c + 1, row[c].as.i);
     }
     sqlite3_bind_int64(t->clear, c + 1, row[table->revision].as.i);
-    sqlite3_step(t->clear);
-    return sqlite3_reset(t->clear);
+    return db_step(t->clear);
 }
 
 /* Deletes the rows that those of the set take the place of. Groups given out for the first time have
@@ -312,8 +302,7 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
     if (r->cell[0].as.i < t->purged_us)
         t->purged_us = INT64_MIN; /* after a crash old rows come again, and go again */
     t->set = r;
-    sqlite3_step(t->insert);
-    code = sqlite3_reset(t->insert);
+    code = db_step(t->insert);
     if (code == SQLITE_OK) {
         size_t changed = (size_t)sqlite3_changes(s->db);
         s->new_rows += changed;

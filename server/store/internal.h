@@ -30,9 +30,7 @@ struct store_pipeline {
     char *name;
     unsigned workers;
     struct store_worker worker[STORE_WORKERS_MAX];
-    int64_t closed_us;    /* largest end of a window put; INT64_MIN: none */
     int64_t committed_us; /* watermark in the file; INT64_MIN: none */
-    uint64_t position;    /* in the file */
     bool changed;         /* a worker has spoken since the last commit */
     struct checkpoint *
         parts; /* of checkpoints that are not in the file yet, in the order they came */

@@ -121,21 +121,30 @@ static int look_at_pipeline(sqlite3 *db, const char *pipeline, const char *strea
     return 0;
 }
 
+int journals_kept(sqlite3 *db, const char *stream, uint64_t *ret_position,
+                  struct error *error)
+{
+    sqlite3_int64 position;
+    int err = db_int(db, "SELECT position FROM weir_streams WHERE stream = ?", stream,
+                     &position, error);
+    if (!err)
+        *ret_position = (uint64_t)position;
+    return err;
+}
+
 int journals_needs(sqlite3 *db, const struct config *config, const char *stream,
                    struct journals_needs *ret, struct error *error)
 {
-    sqlite3_int64 position;
     int version;
     struct journals_needs n = {.known = true};
     *ret = (struct journals_needs){.known = false};
     int err = migrate_found(db, &version, error);
     if (err || version < SCHEMA_WITH_POSITIONS)
         return err;
-    err = db_int(db, "SELECT position FROM weir_streams WHERE stream = ?", stream,
-                 &position, error);
+    err = journals_kept(db, stream, &n.kept, error);
     if (err)
         return err == -ENOENT ? 0 : err;
-    n.kept = n.least = n.most = (uint64_t)position;
+    n.least = n.most = n.kept;
     for (size_t i = 0; config && i < config->n_pipelines; i++) {
         const struct config_pipeline *p = &config->pipeline[i];
         err = strcmp(config->stream[p->stream].name, stream)

@@ -27,6 +27,10 @@ struct journals {
 int journals_hold(const char *folder, struct journals *ret, struct error *error);
 void journals_release(struct journals *j);
 
+/* Up to where the keys of the stream's requests are in the file. -ENOENT: the file does not know the stream. */
+int journals_kept(sqlite3 *db, const char *stream, uint64_t *ret_position,
+                  struct error *error);
+
 /* How far the database is with a stream: the keys of its requests, and the checkpoints of those pipelines that
  * the configuration feeds with it. */
 struct journals_needs {

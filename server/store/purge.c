@@ -3,6 +3,7 @@
  * Retention: rows older than `retain` behind the pipeline's committed watermark are deleted, oldest
  * first, a few thousand at a time between commits.
  */
+#include "store/db.h"
 #include "store/internal.h"
 
 /* "window_start", "symbol", ...: the columns of the primary key, or as many question marks. */
@@ -17,16 +18,6 @@ static void purge_append_key(sqlite3_str *text, const struct table *t, bool mark
     }
 }
 
-static int purge_statement(sqlite3 *db, sqlite3_str *text, sqlite3_stmt **ret)
-{
-    char *sql = sqlite3_str_finish(text);
-    if (!sql)
-        return SQLITE_NOMEM;
-    int code = sqlite3_prepare_v3(db, sql, -1, SQLITE_PREPARE_PERSISTENT, ret, NULL);
-    sqlite3_free(sql);
-    return code;
-}
-
 int purge_prepare(struct store *s, struct store_table *t)
 {
     if (t->table->retain_us == INT64_MAX)
@@ -38,7 +29,7 @@ int purge_prepare(struct store *s, struct store_table *t)
                         t->table->name);
     purge_append_key(find, t->table, false);
     sqlite3_str_appendf(find, " LIMIT 1 OFFSET %d", STORE_PURGE_ROWS - 1);
-    int code = purge_statement(s->db, find, &t->purge_find);
+    int code = db_prepare_str(s->db, find, &t->purge_find);
 
     sqlite3_str *to = sqlite3_str_new(s->db);
     sqlite3_str_appendf(to, "DELETE FROM \"%w\" WHERE (", t->table->name);
@@ -46,12 +37,12 @@ int purge_prepare(struct store *s, struct store_table *t)
     sqlite3_str_appendall(to, ") <= (");
     purge_append_key(to, t->table, true);
     sqlite3_str_appendall(to, ")");
-    int code_to = purge_statement(s->db, to, &t->purge_to);
+    int code_to = db_prepare_str(s->db, to, &t->purge_to);
 
     sqlite3_str *all = sqlite3_str_new(s->db);
     sqlite3_str_appendf(all, "DELETE FROM \"%w\" WHERE window_start < ?",
                         t->table->name);
-    int code_all = purge_statement(s->db, all, &t->purge_all);
+    int code_all = db_prepare_str(s->db, all, &t->purge_all);
     return code ? code : code_to ? code_to : code_all;
 }
 
@@ -96,8 +87,7 @@ static int purge_piece(struct store *s, struct store_table *t, int64_t before_us
     int code = sqlite3_reset(t->purge_find);
     if (code)
         return code;
-    sqlite3_step(statement);
-    code = sqlite3_reset(statement);
+    code = db_step(statement);
     sqlite3_clear_bindings(statement);
     if (code)
         return code;

@@ -48,12 +48,6 @@ void store_stream_free(struct store_stream *r)
     free(r);
 }
 
-static int requests_step(sqlite3_stmt *statement)
-{
-    sqlite3_step(statement);
-    return sqlite3_reset(statement);
-}
-
 static int requests_put(struct store *s, const char *stream, const struct store_key *k)
 {
     sqlite3_stmt *put = s->statement.request_put;
@@ -69,7 +63,7 @@ static int requests_put(struct store *s, const char *stream, const struct store_
     else
         sqlite3_bind_null(put, 7);
     sqlite3_bind_int64(put, 8, k->taken_us);
-    return requests_step(put);
+    return db_step(put);
 }
 
 static int requests_forget(struct store *s, const struct store_stream *r)
@@ -78,7 +72,7 @@ static int requests_forget(struct store *s, const struct store_stream *r)
     sqlite3_bind_text(forget, 1, r->stream, -1, SQLITE_STATIC);
     sqlite3_bind_int64(forget, 2, r->forget_us);
     sqlite3_bind_int64(forget, 3, (sqlite3_int64)r->max_keys);
-    return requests_step(forget);
+    return db_step(forget);
 }
 
 int requests_write(struct store *s, const struct store_stream *r)
@@ -90,5 +84,5 @@ int requests_write(struct store *s, const struct store_stream *r)
         code = requests_forget(s, r);
     sqlite3_bind_text(s->statement.stream_put, 1, r->stream, -1, SQLITE_STATIC);
     sqlite3_bind_int64(s->statement.stream_put, 2, (sqlite3_int64)r->position);
-    return code ? code : requests_step(s->statement.stream_put);
+    return code ? code : db_step(s->statement.stream_put);
 }

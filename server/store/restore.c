@@ -17,7 +17,7 @@ int restore_open(const char *path, struct restore **ret, struct error *error)
     struct restore *r = calloc(1, sizeof(*r));
     if (!r)
         return error_set(error, -ENOMEM, "out of memory");
-    int err = db_open(path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, &r->db, error);
+    int err = db_open(path, SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, &r->db, error);
     if (err) {
         error_prefix(error, "database '%s'", path);
         free(r);
@@ -56,12 +56,7 @@ static int restore_step(struct restore *r, sqlite3_stmt *s, struct error *error)
 int restore_stream(struct restore *r, const char *stream, uint64_t *ret_position,
                    struct error *error)
 {
-    sqlite3_int64 position;
-    int err = db_int(r->db, "SELECT position FROM weir_streams WHERE stream = ?",
-                     stream, &position, error);
-    if (!err)
-        *ret_position = (uint64_t)position;
-    return err;
+    return journals_kept(r->db, stream, ret_position, error);
 }
 
 int restore_needs(struct restore *r, const struct config *config, const char *stream,

@@ -16,7 +16,7 @@ struct restore;
 int restore_open(const char *path, struct restore **ret, struct error *error);
 void restore_close(struct restore *r); /* takes NULL */
 
-/* Up to where the keys of the stream are in the file. -ENOENT: the file does not know the stream. */
+/* See journals_kept. */
 int restore_stream(struct restore *r, const char *stream, uint64_t *ret_position,
                    struct error *error);
 /* How far it is with the stream and its pipelines; see journals_needs. */

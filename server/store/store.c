@@ -219,19 +219,20 @@ int store_need_pipeline(struct store *s, const char *name, struct store_pipeline
                         struct error *error)
 {
     int64_t committed_us = INT64_MIN;
-    *ret = store_find_pipeline(s, name);
-    if (*ret)
+    struct store_pipeline *p = store_find_pipeline(s, name);
+    if (p) {
+        *ret = p;
         return 0;
+    }
     int err = store_watermark(s->db, name, &committed_us, error);
     if (err && err != -ENOENT)
         return err;
-    struct store_pipeline *p = calloc(1, sizeof(*p));
+    p = calloc(1, sizeof(*p));
     if (!p || !(p->name = strdup(name))) {
         free(p);
         return error_set(error, -ENOMEM, "out of memory");
     }
     p->committed_us = committed_us;
-    p->closed_us = INT64_MIN;
     for (size_t i = 0; i < STORE_WORKERS_MAX; i++)
         p->worker[i].watermark_us = INT64_MIN;
     p->next = s->pipelines;

@@ -27,16 +27,6 @@ static struct store_table *writer_table(struct store *s, const struct table *tab
     return t;
 }
 
-/* The rows of a window come in key order, windows in order of time: the last row ends last. */
-static void writer_note_closed(struct store_pipeline *p, const struct rowset *r)
-{
-    int64_t start_us = r->cell[(r->n_rows - 1) * r->table->n_columns].as.i;
-    int64_t end_us;
-    if (!__builtin_add_overflow(start_us, r->table->window_us, &end_us) &&
-        end_us > p->closed_us)
-        p->closed_us = end_us;
-}
-
 static void writer_note(struct store *s, struct inbox_item *list)
 {
     for (struct inbox_item *i = list; i; i = i->next) {
@@ -52,9 +42,6 @@ static void writer_note(struct store *s, struct inbox_item *list)
         w->position = i->report.position;
         w->watermark_us = i->report.watermark_us;
         p->changed = true;
-        for (const struct rowset *r = i->report.rows; r; r = r->next)
-            if (r->n_rows)
-                writer_note_closed(p, r);
     }
 }
 
@@ -69,10 +56,6 @@ static struct store_worker writer_least(const struct store_pipeline *p)
         if (p->worker[i].position < least.position)
             least.position = p->worker[i].position;
     }
-    /* INT64_MAX says that the input is at its end, which is no time: everything up to the end of the
-     * last window is done. */
-    if (least.watermark_us == INT64_MAX)
-        least.watermark_us = p->closed_us;
     if (least.watermark_us < p->committed_us)
         least.watermark_us = p->committed_us;
     return least;
@@ -89,14 +72,7 @@ static int writer_put_pipeline(struct store *s, const struct store_pipeline *p)
         sqlite3_bind_int64(put, 2, least.watermark_us);
     sqlite3_bind_int64(put, 3, (sqlite3_int64)least.position);
     sqlite3_bind_int64(put, 4, clock_now_us());
-    sqlite3_step(put);
-    return sqlite3_reset(put);
-}
-
-static int writer_step(sqlite3_stmt *statement)
-{
-    sqlite3_step(statement);
-    return sqlite3_reset(statement);
+    return db_step(put);
 }
 
 static int writer_rows(struct store *s, const struct inbox_item *list)
@@ -119,7 +95,7 @@ static int writer_transaction(struct store *s, const struct inbox_item *list)
 {
     s->new_rows = s->known_rows = 0;
     fault_point("store_begin");
-    int code = writer_step(s->begin);
+    int code = db_step(s->begin);
     if (!code)
         code = writer_rows(s, list);
     fault_point("store_rows");
@@ -134,7 +110,7 @@ static int writer_transaction(struct store *s, const struct inbox_item *list)
             code = requests_write(s, i->stream);
     fault_point("store_commit");
     if (!code)
-        code = writer_step(s->commit);
+        code = db_step(s->commit);
     fault_point("store_committed");
     return code;
 }
@@ -143,7 +119,7 @@ static int writer_transaction(struct store *s, const struct inbox_item *list)
 static void writer_roll_back(struct store *s)
 {
     if (!sqlite3_get_autocommit(s->db))
-        writer_step(s->rollback);
+        db_step(s->rollback);
 }
 
 static void writer_committed(struct store *s, const struct inbox_item *list)
@@ -155,9 +131,7 @@ static void writer_committed(struct store *s, const struct inbox_item *list)
         checkpoints_committed(s, p);
         if (!p->changed)
             continue;
-        struct store_worker least = writer_least(p);
-        p->committed_us = least.watermark_us;
-        p->position = least.position;
+        p->committed_us = writer_least(p).watermark_us;
         p->changed = false;
     }
 }

@@ -502,16 +502,6 @@ static void a_checkpoint_is_counted_once_its_parts_are_in_the_file(void **state)
     metrics_free(m);
 }
 
-static void end_of_input_leaves_a_time_as_watermark(void **state)
-{
-    (void)state;
-    struct store *s = open_started(&trades);
-    assert_int_equal(put(s, INT64_MAX, rows_made(&trades, 5 * MINUTE_US, 2)), 0);
-    store_free(s);
-    assert_string_equal(shell("weir.db", "SELECT watermark FROM weir_pipelines"),
-                        "360000000\n");
-}
-
 static void rows_and_watermark_commit_together(void **state)
 {
     (void)state;
@@ -894,7 +884,6 @@ int main(void)
         TEST(watermark_is_the_least_of_all_workers),
         TEST(a_watermark_that_cannot_be_read_is_told),
         TEST(a_checkpoint_is_counted_once_its_parts_are_in_the_file),
-        TEST(end_of_input_leaves_a_time_as_watermark),
         TEST(rows_and_watermark_commit_together),
         TEST(busy_file_is_waited_for),
         TEST(full_disk_keeps_rows),
