@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reload.h"
 
+#include "base/clock.h"
 #include "base/logger.h"
 #include "store/restore.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#define NO_MEMORY_NS 50000000 /* between attempts */
 
 /* What becomes of one pipeline; both: it is exchanged. */
 struct change {
@@ -191,7 +189,7 @@ static int call_store(struct weir *w, struct tables *t)
 {
     int err;
     while ((err = store_call(w->store, exchange_tables, t)) == -ENOMEM && !t->called)
-        nanosleep(&(struct timespec){.tv_nsec = NO_MEMORY_NS}, NULL);
+        clock_sleep_us(NO_MEMORY_US);
     return err;
 }
 
@@ -259,7 +257,7 @@ static void exchange_streams(struct reload *r)
         r->adding = i >= w->config->n_streams;
         r->stream = i % w->config->n_streams;
         while (log_call(w->log[r->stream], exchange_all, r) == -ENOMEM)
-            nanosleep(&(struct timespec){.tv_nsec = NO_MEMORY_NS}, NULL);
+            clock_sleep_us(NO_MEMORY_US);
     }
 }
 

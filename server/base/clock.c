@@ -309,3 +309,8 @@ size_t clock_format_duration(int64_t us, char text[CLOCK_TEXT_MAX])
                      units[i].name);
     return (size_t)n;
 }
+
+void clock_sleep_us(int64_t us)
+{
+    nanosleep(&(struct timespec){.tv_nsec = us * 1000}, NULL);
+}

@@ -49,4 +49,7 @@ int clock_parse_duration(const char *text, int64_t *ret_us);
 /* "10s", "1m30s" would be two units: the largest single unit that is exact is used: "90s". */
 size_t clock_format_duration(int64_t us, char text[CLOCK_TEXT_MAX]);
 
+void clock_sleep_us(int64_t us); /* less than a second; a signal ends it */
+#define NO_MEMORY_US 50000       /* between attempts where nothing may be left out */
+
 #endif

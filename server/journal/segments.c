@@ -137,7 +137,7 @@ static bool take_bytes(struct journal *j, uint64_t size, struct spare *ret)
     return fits;
 }
 
-static int write_no_bytes(struct journal *j, const struct spare *s)
+static int reserve_file(struct journal *j, const struct spare *s)
 {
     char name[FOLDER_NAME_MAX];
     folder_spare_name(s->number, name);
@@ -159,7 +159,7 @@ static int make_file(struct journal *j, uint64_t size, struct spare *ret)
     struct spare s;
     if (!take_bytes(j, size, &s))
         return -EDQUOT;
-    int err = write_no_bytes(j, &s);
+    int err = reserve_file(j, &s);
     if (err)
         metric_add(&j->count.bytes, (uint64_t)-size);
     else

@@ -17,14 +17,12 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define LOG_CALL ((enum log_kind)100) /* run a call; within the log only */
 #define CHECKPOINT_REST                                                                \
-    9 /* a checkpoint that takes 1 s is followed by 9 s without one */
-#define NO_MEMORY_NS 50000000 /* between attempts */
-#define JOIN_MAX     32768u   /* rows of small entries that are joined */
-#define LOOK_US      20000    /* how often a running checkpoint is looked at */
+    9                   /* a checkpoint that takes 1 s is followed by 9 s without one */
+#define JOIN_MAX 32768u /* rows of small entries that are joined */
+#define LOOK_US  20000  /* how often a running checkpoint is looked at */
 
 struct call {
     void (*call)(void *ctx);
@@ -80,7 +78,7 @@ static bool prepare_until_done(struct log *l, struct log_entry *e)
                       l->name);
         if (atomic_load_explicit(&l->leaving, memory_order_relaxed))
             return false;
-        nanosleep(&(struct timespec){.tv_nsec = NO_MEMORY_NS}, NULL);
+        clock_sleep_us(NO_MEMORY_US);
     }
     return true;
 }

@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #define TICK_US    50000  /* how often silence is looked for */
 #define GATHER_MAX 32768u /* gathered rows that are worth no more waiting */
@@ -69,7 +68,7 @@ static void frame_add(struct log *l, struct intake_item *item)
 {
     struct frame *f = &l->frame;
     while (frame_room(f, item->n) < 0)
-        nanosleep(&(struct timespec){.tv_nsec = RETRY_US * 1000}, NULL);
+        clock_sleep_us(RETRY_US);
     if (!f->items)
         f->since_us = clock_monotonic_us();
     item->next = NULL;
@@ -178,7 +177,7 @@ static int commit_until_done(struct log *l)
         if (!logged)
             log_error("log", "stream '%s': %s; tried again until it succeeds", l->name,
                       error.text);
-        nanosleep(&(struct timespec){.tv_nsec = RETRY_US * 1000}, NULL);
+        clock_sleep_us(RETRY_US);
     }
 }
 
@@ -516,7 +515,7 @@ static void gather_loop(struct log *l)
             return;
         }
         if (closed) /* intake_take does not wait any more */
-            nanosleep(&(struct timespec){.tv_nsec = CLOSING_US * 1000}, NULL);
+            clock_sleep_us(CLOSING_US);
     }
 }
 

@@ -24,10 +24,10 @@
 #include "journal/journal.h"
 
 enum log_kind {
-    LOG_BATCH, /* rows of one source */
-    LOG_IDLE,  /* the source holds the watermark back no more, until it sends again */
-    LOG_ADVANCE, /* event time is at least time_us: silence went on, or the input is at its end */
-    LOG_END,        /* nothing comes after: every window closes */
+    LOG_BATCH,   /* rows of one source */
+    LOG_IDLE,    /* the source holds the watermark back no more, until it sends again */
+    LOG_ADVANCE, /* event time is at least time_us: silence went on */
+    LOG_END,     /* nothing comes after: every window closes */
     LOG_CHECKPOINT, /* what the entries up to and with `position` have made is to be stored */
 };
 

@@ -306,7 +306,6 @@ int64_t inbox_pause(struct inbox *k, int64_t us)
     pthread_mutex_unlock(&k->mutex);
     if (hurry_us == INT64_MAX)
         return -1;
-    nanosleep(&(struct timespec){.tv_nsec = 20000000},
-              NULL); /* the last attempts do not spin */
+    clock_sleep_us(20000); /* the last attempts do not spin */
     return clock_monotonic_us() - hurry_us;
 }
