@@ -2,8 +2,8 @@
  *
  * weir backup: a copy of the database and the journals, from their files, whether a server runs or not.
  */
+#include "admin/backup.h"
 #include "cmd.h"
-#include "store/backup.h"
 #include "wire.h"
 
 #include <errno.h>

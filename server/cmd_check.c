@@ -3,8 +3,8 @@
  * weir check: the way of `weir serve` up to the point where it would listen; or, with --database, all that
  * is in the files.
  */
+#include "admin/verify.h"
 #include "cmd.h"
-#include "store/verify.h"
 #include "wire.h"
 
 #include <errno.h>

@@ -2,11 +2,11 @@
  *
  * weir plugins: the analyzers that can be loaded, or all about one of them.
  */
-#include "analyze/params.h"
-#include "analyze/plugin.h"
 #include "batch/schema.h"
 #include "cmd.h"
 #include "config/config.h"
+#include "plugin/loader.h"
+#include "plugin/params.h"
 #include "wire.h"
 
 #include <getopt.h>

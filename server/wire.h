@@ -9,10 +9,10 @@
 #ifndef WEIR_WIRE_H
 #define WEIR_WIRE_H
 
-#include "analyze/pipeline.h"
-#include "analyze/running.h"
 #include "config/config.h"
 #include "log/log.h"
+#include "pipeline/pipeline.h"
+#include "pipeline/running.h"
 #include "source/source.h"
 #include "store/store.h"
 

@@ -6,12 +6,12 @@
 #ifndef WEIR_API_API_H
 #define WEIR_API_API_H
 
-#include "analyze/pipeline.h"
-#include "analyze/plugin.h"
-#include "analyze/running.h"
 #include "base/metrics.h"
 #include "config/config.h"
 #include "http/http.h"
+#include "pipeline/pipeline.h"
+#include "pipeline/running.h"
+#include "plugin/loader.h"
 #include "source/source.h"
 #include "store/reader.h"
 #include "store/store.h"

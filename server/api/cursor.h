@@ -5,8 +5,8 @@
 #ifndef WEIR_API_CURSOR_H
 #define WEIR_API_CURSOR_H
 
-#include "analyze/rowset.h"
 #include "base/buffer.h"
+#include "pipeline/rowset.h"
 
 #include <sqlite3.h>
 

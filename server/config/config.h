@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The configuration file, checked as far as that is possible without plugins: parameters of analyzers
- * stay nodes until the plugin's own tables check them (analyze/params.h), `where` stays text until
+ * stay nodes until the plugin's own tables check them (plugin/params.h), `where` stays text until
  * SQLite compiles it (group/filter.h).
  */
 #ifndef WEIR_CONFIG_CONFIG_H

@@ -6,11 +6,11 @@
 #ifndef WEIR_STORE_STORE_H
 #define WEIR_STORE_STORE_H
 
-#include "analyze/checkpoint.h"
-#include "analyze/rowset.h"
 #include "base/error.h"
 #include "base/metrics.h"
 #include "batch/request.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/rowset.h"
 
 struct store;
 

@@ -4,7 +4,7 @@
 #include "batch/keys.h"
 #include "group/filter.h"
 #include "group/groups.h"
-#include "group/watermark.h"
+#include "window/watermark.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -3,7 +3,7 @@
  * Binding an analyzer of the configuration: values and columns find their place, and what is wrong is said
  * with the place in the file.
  */
-#include "analyze/binding.h"
+#include "plugin/binding.h"
 
 #include <errno.h>
 #include <setjmp.h>

@@ -2,7 +2,7 @@
  *
  * Loading plugins: whatever is wrong with one is said in words, and headers of other versions do.
  */
-#include "analyze/plugin.h"
+#include "plugin/loader.h"
 
 #include <errno.h>
 #include <ftw.h>

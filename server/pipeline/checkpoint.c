@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/checkpoint.h"
+
+#include "base/hash.h"
+#include "pipeline/stored.h"
+#include "pipeline/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_MAX                                                                      \
+    ((size_t)900 << 20) /* bytes of one; SQLite takes values of 1,000,000,000 */
+
+void checkpoint_free(struct checkpoint *c)
+{
+    if (!c)
+        return;
+    for (size_t i = 0; i < c->n_blocks; i++)
+        free(c->block[i].data);
+    free(c->block);
+    free(c->stream);
+    free(c->definition);
+    free(c->marks);
+    free(c);
+}
+
+/* ---- Writing ---------------------------------------------------------------------------------- */
+
+static void pad(struct buffer *b)
+{
+    static const char zeros[8];
+    buffer_put(b, zeros, -b->size & 7);
+}
+
+static int put_state(struct worker *w, size_t i, const char *block, struct buffer *b)
+{
+    const struct stage *s = &w->pipeline->stage[i];
+    const struct weir_analyzer *a = &s->binding->plugin->analyzer;
+    if (!a->save) {
+        buffer_put(b, block + s->offset, a->state_size);
+        pad(b);
+        return 0;
+    }
+    uint64_t size = 0;
+    size_t at = b->size;
+    buffer_put(b, &size, sizeof(size));
+    struct weir_out out = {.bytes = b};
+    host_lock(&w->host[i]);
+    int r = a->save(&w->host[i].ctx, block + s->offset, &out);
+    host_unlock(&w->host[i]);
+    if (r)
+        return -EINVAL;
+    if (b->error)
+        return b->error;
+    size = b->size - at - sizeof(size);
+    memcpy(b->data + at, &size, sizeof(size));
+    pad(b);
+    return 0;
+}
+
+static int put_group(struct worker *w, uint32_t slot, struct buffer *b)
+{
+    const struct group_slot *s = &w->groups.slot[slot];
+    const struct group_key *key = &w->groups.key[s->key];
+    const struct stored_group head = {
+        .start_us = s->start_us, .key_size = key->size, .revision = s->revision};
+    buffer_put(b, &head, sizeof(head));
+    buffer_put(b, key->bytes, key->size);
+    pad(b);
+    const char *block = groups_state(&w->groups, slot);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < w->pipeline->n_stages; i++)
+        r = put_state(w, i, block, b);
+    return r;
+}
+
+static int make_block(struct worker *w, uint32_t number, struct buffer *b,
+                      struct checkpoint_block *ret)
+{
+    const struct groups *g = &w->groups;
+    uint32_t first = number << g->block_shift;
+    uint32_t end = first + (UINT32_C(1) << g->block_shift);
+    int r = 0;
+    buffer_clear(b);
+    for (uint32_t slot = first; r == 0 && slot < end && slot < g->n_slots; slot++)
+        if (g->slot[slot].key != SLOT_NONE)
+            r = put_group(w, slot, b);
+    if (r == 0 && b->error)
+        r = b->error;
+    if (r < 0)
+        return r;
+    *ret = (struct checkpoint_block){.number = number, .size = (uint32_t)b->size};
+    if (!b->size)
+        return 0;
+    ret->data = malloc(b->size);
+    if (!ret->data)
+        return -ENOMEM;
+    memcpy(ret->data, b->data, b->size);
+    return 0;
+}
+
+static int make_blocks(struct worker *w, struct checkpoint *c)
+{
+    struct groups *g = &w->groups;
+    uint32_t n_blocks = groups_blocks(g), n = 0;
+    for (uint32_t i = 0; i < n_blocks; i++)
+        n += g->dirty[i];
+    c->block = calloc((size_t)n + 1, sizeof(*c->block));
+    if (!c->block)
+        return -ENOMEM;
+    struct buffer b = {.limit = BLOCK_MAX};
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < n_blocks; i++)
+        if (g->dirty[i])
+            r = make_block(w, i, &b, &c->block[c->n_blocks++]);
+    buffer_free(&b);
+    return r;
+}
+
+/* The next run may allow more lateness than this one. */
+static int64_t unknown_us(const struct worker *w)
+{
+    const struct config_pipeline *c = w->pipeline->config;
+    int64_t us = w->watermark.value_us;
+    if (c->late == CONFIG_LATE_REVISE &&
+        __builtin_sub_overflow(us, c->allowed_lateness_us, &us))
+        us = INT64_MIN;
+    return us > w->unknown_us ? us : w->unknown_us;
+}
+
+static int make_marks(const struct worker *worker, struct checkpoint *c)
+{
+    const struct watermark *w = &worker->watermark;
+    c->marks_size = sizeof(struct stored_marks) + w->n * sizeof(struct stored_source);
+    c->marks = malloc(c->marks_size);
+    if (!c->marks)
+        return -ENOMEM;
+    const struct stored_marks head = {.version = 1,
+                                      .n = w->n,
+                                      .value_us = w->value_us,
+                                      .newest_us = w->newest_us,
+                                      .unknown_us = unknown_us(worker)};
+    memcpy(c->marks, &head, sizeof(head));
+    for (uint32_t i = 0; i < w->n; i++) {
+        const struct stored_source s = {.max_us = w->source[i].max_us,
+                                        .idle = w->source[i].idle};
+        memcpy(c->marks + sizeof(head) + i * sizeof(s), &s, sizeof(s));
+    }
+    return 0;
+}
+
+int checkpoint_make(struct worker *w, const struct log_entry *e,
+                    struct checkpoint **ret)
+{
+    struct checkpoint *c = calloc(1, sizeof(*c));
+    if (!c)
+        return -ENOMEM;
+    c->number = e->number;
+    c->position = e->position;
+    c->worker = w->index;
+    c->workers = w->pipeline->config->workers;
+    c->whole = !w->checkpointed;
+    c->groups = w->groups.open;
+    int r = make_blocks(w, c);
+    if (r == 0 && w->index == 0)
+        r = make_marks(w, c);
+    if (r == 0 && w->index == 0)
+        r = checkpoint_definition(w->pipeline, &c->definition);
+    if (r == 0 && w->index == 0) {
+        const struct pipeline *p = w->pipeline;
+        c->stream = strdup(p->whole->stream[p->config->stream].name);
+        r = c->stream ? 0 : -ENOMEM;
+    }
+    if (r < 0) {
+        checkpoint_free(c);
+        return r;
+    }
+    if (w->groups.dirty)
+        memset(w->groups.dirty, 0, groups_blocks(&w->groups));
+    w->checkpointed = true;
+    *ret = c;
+    return 0;
+}
+
+/* ---- Reading ---------------------------------------------------------------------------------- */
+
+static int get_state(struct worker *w, size_t i, char *block, struct stored_bytes *r)
+{
+    const struct stage *s = &w->pipeline->stage[i];
+    const struct weir_analyzer *a = &s->binding->plugin->analyzer;
+    const char *bytes;
+    if (!a->load) {
+        bytes = stored_take(r, a->state_size);
+        if (bytes)
+            memcpy(block + s->offset, bytes, a->state_size);
+        return bytes ? 0 : -EBADMSG;
+    }
+    uint64_t size;
+    bytes = stored_take(r, sizeof(size));
+    if (!bytes)
+        return -EBADMSG;
+    memcpy(&size, bytes, sizeof(size));
+    bytes = stored_take(r, size);
+    if (!bytes)
+        return -EBADMSG;
+    host_lock(&w->host[i]);
+    int err = a->load(&w->host[i].ctx, block + s->offset, bytes, size);
+    host_unlock(&w->host[i]);
+    return err ? -EINVAL : 0;
+}
+
+/* Is it a key of the pipeline, and a window's start? What is in memory is not checked again. */
+static bool can_be(const struct pipeline *p, const struct stored_group *head,
+                   const char *key)
+{
+    const struct config_pipeline *c = p->config;
+    const char *end = key + head->key_size;
+    for (size_t i = 0; i < c->n_keys; i++)
+        if (!keys_skip(&key, end, p->schema->column[c->key[i]].type,
+                       i + 1 == c->n_keys))
+            return false;
+    return key == end && head->start_us > INT64_MIN / 2 &&
+           head->start_us < INT64_MAX / 2 &&
+           window_start(c, head->start_us) == head->start_us;
+}
+
+/* A group that is not there yet. */
+static int get_new_group(struct worker *w, const struct stored_group *head,
+                         const char *key, uint64_t hash, uint32_t *ret_slot)
+{
+    uint64_t open = w->groups.open;
+    int err = worker_open_group(w, key, head->key_size, hash, head->start_us, ret_slot);
+    if (err < 0)
+        return err;
+    w->groups.slot[*ret_slot].revision = head->revision;
+    return w->groups.open == open ? -EBADMSG : 0;
+}
+
+static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *error)
+{
+    struct stored_group head;
+    const char *bytes = stored_take(r, sizeof(head));
+    if (!bytes)
+        return -EBADMSG;
+    memcpy(&head, bytes, sizeof(head));
+    const char *key = stored_take(r, head.key_size);
+    if (!key || head.key_size > KEY_BYTES_MAX || !can_be(p, &head, key))
+        return -EBADMSG;
+    uint64_t hash = hash_bytes(key, head.key_size);
+    struct worker *w = &p->worker[0];
+    while (!worker_owns(w, hash))
+        w++;
+    uint32_t slot;
+    int err = get_new_group(w, &head, key, hash, &slot);
+    for (size_t i = 0; err == 0 && i < p->n_stages; i++)
+        err = get_state(w, i, groups_state(&w->groups, slot), r);
+    return err == -EINVAL ? worker_error(w, err, error) : err;
+}
+
+int checkpoint_load_block(struct pipeline *p, const char *data, size_t size,
+                          struct error *error)
+{
+    struct stored_bytes r = {.at = data, .end = data + size};
+    int err = 0;
+    while (err == 0 && r.at < r.end)
+        err = get_group(p, &r, error);
+    if (err < 0 && err != -EINVAL)
+        error_set(error, err, "%s",
+                  err == -EBADMSG  ? "the stored groups are damaged"
+                  : err == -ENOSPC ? "max_groups is less than there are open groups"
+                                   : strerror(-err));
+    return err;
+}
+
+int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
+                          bool with_groups)
+{
+    struct stored_marks head;
+    if (checkpoint_marks_form(marks, size) < 0)
+        return -EBADMSG;
+    memcpy(&head, marks, sizeof(head));
+    for (unsigned k = 0; k < p->config->workers; k++) {
+        struct worker *worker = &p->worker[k];
+        struct watermark *w = &worker->watermark;
+        w->value_us = head.value_us;
+        worker->emitted_us = head.value_us;
+        if (with_groups)
+            worker->unknown_us = head.unknown_us;
+        else if (head.value_us > worker->unknown_us)
+            worker->unknown_us = head.value_us;
+        w->newest_us = head.newest_us;
+        w->n = head.n;
+        for (uint32_t i = 0; i < head.n; i++) {
+            struct stored_source s;
+            memcpy(&s, marks + sizeof(head) + i * sizeof(s), sizeof(s));
+            w->source[i].max_us = s.max_us;
+            w->source[i].idle = s.idle != 0;
+        }
+    }
+    return 0;
+}
+
+/* ---- The definition --------------------------------------------------------------------------- */
+
+static void put_param(struct buffer *b, const struct weir_param *p, const char *config)
+{
+    const void *at = config + p->offset;
+    buffer_printf(b, " %s=", p->name);
+    switch (p->type) {
+    case WEIR_PARAM_INT:
+        buffer_printf(b, "%lld", (long long)*(const int64_t *)at);
+        break;
+    case WEIR_PARAM_FLOAT:
+        buffer_printf(b, "%a", *(const double *)at);
+        break;
+    case WEIR_PARAM_BOOL:
+    case WEIR_PARAM_CHOICE:
+        buffer_printf(b, "%d", *(const int *)at);
+        break;
+    case WEIR_PARAM_SET:
+        buffer_printf(b, "%x", *(const uint32_t *)at);
+        break;
+    default: {
+        const char *text = *(const char *const *)at;
+        buffer_put_json_string(b, text ? text : "", text ? strlen(text) : 0);
+    }
+    }
+}
+
+static void put_stage(struct buffer *b, const struct stage *s)
+{
+    const struct weir_analyzer *a = &s->binding->plugin->analyzer;
+    buffer_printf(b, "analyzer %s %s state=%zu%s", a->name,
+                  a->version ? a->version : "", a->state_size, a->save ? " saved" : "");
+    for (const struct weir_param *p = a->params; p && p->name; p++)
+        put_param(b, p, s->binding->config);
+    buffer_puts(b, " types=");
+    for (size_t i = 0; i < s->binding->n_inputs; i++)
+        buffer_printf(b, "%u,", s->binding->types[i]);
+    buffer_putc(b, '\n');
+}
+
+int checkpoint_definition(const struct pipeline *p, char **ret)
+{
+    const struct config_pipeline *c = p->config;
+    struct buffer b = {0};
+    buffer_printf(&b, "window %lld %lld\n", (long long)c->window_us,
+                  (long long)c->window_offset_us);
+    for (size_t i = 0; i < c->n_keys; i++)
+        buffer_printf(&b, "key %s %s\n", p->schema->column[c->key[i]].name,
+                      schema_type_name(p->schema->column[c->key[i]].type));
+    if (c->where) {
+        buffer_puts(&b, "where ");
+        buffer_put_json_string(&b, c->where, strlen(c->where));
+        buffer_putc(&b, '\n');
+    }
+    for (size_t i = 0; i < p->n_stages; i++)
+        put_stage(&b, &p->stage[i]);
+    char *text = b.error ? NULL : strdup(buffer_text(&b));
+    buffer_free(&b);
+    *ret = text;
+    return text ? 0 : -ENOMEM;
+}

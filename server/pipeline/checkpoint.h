@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What a worker remembers, as bytes, and back: the open groups in blocks of slots, and the watermark.
+ * Only blocks that changed since the last checkpoint are written again.
+ *
+ *      block:  group group group ...
+ *      group:  window start, size of the key, revision | key | state of each analyzer
+ *
+ * A state is its bytes as they lie in memory, or, where the plugin has `save`, what that writes, behind
+ * its size. Everything begins at a multiple of 8. Whether a window was given out already follows from
+ * the watermark. A group belongs to the worker that its key hashes to when it is read: the number of
+ * workers may have changed.
+ */
+#ifndef WEIR_PIPELINE_CHECKPOINT_H
+#define WEIR_PIPELINE_CHECKPOINT_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct checkpoint_block {
+    uint32_t number;
+    uint32_t size; /* 0: it holds nothing any more */
+    char *data;
+};
+
+/* One worker's part: what it knows after the entry at `position`. */
+struct checkpoint {
+    uint64_t number; /* as the log counts them: parts of one have the same */
+    uint64_t position;
+    unsigned worker, workers;
+    bool whole;       /* blocks that are not here hold nothing */
+    char *stream;     /* that it reads; of worker 0, otherwise NULL */
+    char *definition; /* what the states are of; of worker 0, otherwise NULL */
+    char *marks;      /* the watermark and its sources; of worker 0, otherwise NULL */
+    size_t marks_size;
+    uint64_t groups; /* open in all blocks */
+    size_t n_blocks;
+    struct checkpoint_block *block;
+    struct checkpoint *next; /* for lists */
+};
+void checkpoint_free(struct checkpoint *c); /* takes NULL */
+
+struct log_entry;
+struct worker;
+struct pipeline;
+
+/* Of the worker as it is, as the entry LOG_CHECKPOINT asks for; its blocks count as unchanged from now on. -EINVAL: a plugin failed (the text
+ * is in its host); -ENOMEM. */
+int checkpoint_make(struct worker *w, const struct log_entry *e,
+                    struct checkpoint **ret);
+
+/* Opens the groups of a block in the workers that their keys belong to. Before the workers run. -EBADMSG:
+ * not what checkpoint_make writes; -EINVAL: a plugin cannot load its state; -ENOSPC; -ENOMEM. */
+int checkpoint_load_block(struct pipeline *p, const char *data, size_t size,
+                          struct error *error);
+/* Sets the watermark of all workers; with_groups: the blocks follow. Otherwise what is open begins anew, but for
+ * windows that had been given out behind the checkpoint, up to the watermark that the workers were made with.
+ * -EBADMSG. */
+int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
+                          bool with_groups);
+
+/* Whether the bytes have the form of a block whose states are what `definition` says, or of a watermark; no
+ * plugin is asked. *ret_groups: how many there are. -EBADMSG. */
+int checkpoint_block_form(const char *definition, const char *data, size_t size,
+                          uint64_t *ret_groups);
+int checkpoint_marks_form(const char *marks, size_t size);
+
+/* Text that says what the states of the pipeline are of: the same text, the same states. -ENOMEM. */
+int checkpoint_definition(const struct pipeline *p, char **ret);
+
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Late rows: those whose window the watermark had passed when they came. They are counted, kept as they
+ * are in a table of their own, or folded into groups that are given out again.
+ */
+#include "pipeline/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+bool late_find(struct worker *w, const struct batch *b, uint32_t block)
+{
+    const struct config_pipeline *c = w->pipeline->config;
+    const struct batch_span *span = &b->block[block];
+    int64_t end_us = window_end(c, span->min_us);
+    if (end_us > watermark_at(&w->watermark, span->max_us) && end_us > w->unknown_us)
+        return false;
+    const int64_t *time = b->view[0].values;
+    uint32_t first = block * BATCH_BLOCK;
+    int64_t newest_us = INT64_MIN;
+    for (uint32_t i = 0; i < BATCH_BLOCK && first + i < b->n_rows; i++) {
+        newest_us = time[first + i] > newest_us ? time[first + i] : newest_us;
+        w->watermark_at[i] = watermark_at(&w->watermark, newest_us);
+    }
+    return true;
+}
+
+/* ---- The table of late events ------------------------------------------------------------------ */
+
+/* The value of a row in a column, null as it may be. */
+static int keep_value(struct rowset *set, const struct weir_column *c, uint32_t row,
+                      struct weir_cell *to)
+{
+    if (weir_is_null(c, row))
+        return 0;
+    size_t size;
+    const char *s;
+    to->type = c->type;
+    switch ((enum weir_type)c->type) {
+    case WEIR_FLOAT:
+        to->as.f = weir_number(c, row);
+        return 0;
+    case WEIR_BOOL:
+        to->as.i = weir_bool(c, row);
+        return 0;
+    case WEIR_INT:
+    case WEIR_TIME:
+        to->as.i = weir_int(c, row);
+        return 0;
+    case WEIR_STRING:
+        break;
+    }
+    s = weir_string(c, row, &size);
+    weir_put_string(to, s, size);
+    return rowset_keep(set, to);
+}
+
+static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
+{
+    const struct pipeline *p = w->pipeline;
+    const struct weir_column *column = e->batch->view;
+    if (!w->side && rowset_new(p->late_table, 0, &w->side) < 0)
+        return -ENOMEM;
+    struct weir_cell *cell = rowset_row(w->side);
+    if (!cell)
+        return -ENOMEM;
+    cell[0].type = WEIR_TIME;
+    cell[0].as.i = window_start(p->config, weir_int(&column[0], row));
+    uint32_t index;
+    weir_put_int(&cell[1], (int64_t)log_entry_row(e, row, &index));
+    weir_put_int(&cell[2], index);
+    int r = 0;
+    for (size_t c = 0; r == 0 && c < p->schema->n; c++)
+        r = keep_value(w->side, &column[c], row, &cell[LATE_COLUMNS + c]);
+    return r;
+}
+
+/* ---- Sorting out --------------------------------------------------------------------------------- */
+
+/* Is a row folded in? Groups of windows that ended before this worker knew of any are not here: what was
+ * given out for them is not to be replaced by a part. */
+static bool stays(const struct worker *w, int64_t end_us, int64_t watermark_us)
+{
+    const struct config_pipeline *c = w->pipeline->config;
+    if (end_us <= w->unknown_us)
+        return false;
+    return end_us > watermark_us || (c->late == CONFIG_LATE_REVISE &&
+                                     end_us + c->allowed_lateness_us > watermark_us);
+}
+
+int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
+                  uint32_t *n)
+{
+    const struct config_pipeline *c = w->pipeline->config;
+    const int64_t *time = e->batch->view[0].values;
+    uint32_t first = block * BATCH_BLOCK, out = 0, aside = 0;
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < *n; i++) {
+        uint32_t row = w->row[i];
+        int64_t end_us = window_end(c, time[row]),
+                watermark_us = w->watermark_at[row - first];
+        if (stays(w, end_us, watermark_us)) {
+            w->row[out] = row;
+            w->key[out++] = w->key[i];
+        } else if (c->late == CONFIG_LATE_SIDE && end_us <= watermark_us) {
+            r = keep_row(w, e, row);
+            aside++;
+        }
+    }
+    metric_add(&w->pipeline->late[CONFIG_LATE_SIDE], aside);
+    metric_add(&w->pipeline->late[CONFIG_LATE_DROP], *n - out - aside);
+    *n = out;
+    return r;
+}
+
+/* Room for one more group to be given out again. */
+static int revised_room(struct worker *w)
+{
+    if (w->n_revised < w->revised_room)
+        return 0;
+    size_t room = w->revised_room ? 2 * w->revised_room : BATCH_BLOCK;
+    uint32_t *slot = realloc(w->revised, room * sizeof(*slot));
+    if (!slot)
+        return -ENOMEM;
+    w->revised = slot;
+    w->revised_room = room;
+    return 0;
+}
+
+int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_t n)
+{
+    const struct config_pipeline *c = w->pipeline->config;
+    const int64_t *time = b->view[0].values;
+    uint64_t late = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t row = w->row[i];
+        int64_t end_us = window_end(c, time[row]);
+        if (end_us > w->watermark_at[row - block * BATCH_BLOCK])
+            continue;
+        late++;
+        w->groups.slot[w->slot[i]].revision++;
+        if (end_us > w->emitted_us)
+            continue; /* it is given out for the first time behind this entry */
+        if (revised_room(w) < 0)
+            return -ENOMEM;
+        w->revised[w->n_revised++] = w->slot[i];
+    }
+    metric_add(&w->pipeline->late[CONFIG_LATE_REVISE], late);
+    return 0;
+}

@@ -1,0 +1,423 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/worker.h"
+
+#include "base/logger.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STATE_ALIGN 16u
+
+/* What `drop` gives back is not in the state's own bytes. */
+static int check_can_be_saved(const struct weir_analyzer *a,
+                              const struct config_analyzer *c, struct error *error)
+{
+    if (!a->drop || a->save)
+        return 0;
+    return node_error(
+        c->node, error,
+        "analyzer '%s' has states with memory of their own (drop), but no save "
+        "and load: they would be lost at a restart",
+        a->name);
+}
+
+static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
+                          struct error *error)
+{
+    const struct config_pipeline *c = p->config;
+    p->stage = calloc(c->n_analyzers + 1, sizeof(*p->stage));
+    p->dictionary = calloc(p->schema->n, sizeof(bool));
+    if (!p->stage || !p->dictionary)
+        return error_set(error, -ENOMEM, "no memory");
+    for (size_t i = 0; i < c->n_analyzers; i++) {
+        struct stage *s = &p->stage[i];
+        int r = binding_new(plugins, &c->analyzer[i], p->schema, &s->binding, error);
+        if (r < 0)
+            return r;
+        p->n_stages++;
+        r = check_can_be_saved(&s->binding->plugin->analyzer, &c->analyzer[i], error);
+        if (r < 0)
+            return r;
+        s->offset = p->stride;
+        size_t size = s->binding->plugin->analyzer.state_size;
+        p->stride += (size + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
+        for (size_t k = 0; k < s->binding->n_inputs; k++)
+            if (s->binding->dictionary[k] && s->binding->input[k] >= 0)
+                p->dictionary[s->binding->input[k]] = true;
+    }
+    if (!p->stride)
+        p->stride = STATE_ALIGN;
+    return 0;
+}
+
+/* What only plugins and SQLite can say: is `where` an expression, do the parameters go together? */
+static int try_out(struct pipeline *p, struct error *error)
+{
+    const struct config_pipeline *c = p->config;
+    if (c->where) {
+        struct filter *f;
+        struct error text = {0};
+        int r = filter_new(p->schema, c->where, &f, &text);
+        if (r < 0)
+            return node_error(c->where_node, error, "where: %s", text.text);
+        filter_free(f);
+    }
+    for (size_t i = 0; i < p->n_stages; i++) {
+        struct host h;
+        struct error text = {0};
+        int r = host_open(&h, p->stage[i].binding, c->name, NULL, &text);
+        if (r < 0)
+            return node_error(c->analyzer[i].node, error, "%s", text.text);
+        host_close(&h);
+    }
+    return 0;
+}
+
+#define LATE_HELP                                                                      \
+    "Events whose window had been given out already, by what became of them."
+
+static int add_stage_metrics(struct pipeline *p, struct metrics *m)
+{
+    char labels[192];
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
+        const struct config_analyzer *a = &p->config->analyzer[i];
+        snprintf(labels, sizeof(labels),
+                 "pipeline=\"%s\",analyzer=\"%s\",place=\"%zu\"", p->config->name,
+                 a->plugin, i + 1);
+        r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_seconds_total",
+                        "Time spent in an analyzer's update.", labels, &p->stage[i].ns,
+                        1e-9);
+    }
+    return r;
+}
+
+static int add_metrics(struct pipeline *p, struct metrics *m)
+{
+    const struct {
+        enum metric_kind kind;
+        const char *name, *help, *label;
+        const _Atomic uint64_t *value;
+        double scale;
+    } table[] = {
+        {METRIC_COUNTER, "weir_pipeline_events_total", "Events folded into groups.", "",
+         &p->events, 1},
+        {METRIC_COUNTER, "weir_pipeline_late_total", LATE_HELP, ",outcome=\"drop\"",
+         &p->late[CONFIG_LATE_DROP], 1},
+        {METRIC_COUNTER, "weir_pipeline_late_total", LATE_HELP, ",outcome=\"side\"",
+         &p->late[CONFIG_LATE_SIDE], 1},
+        {METRIC_COUNTER, "weir_pipeline_late_total", LATE_HELP, ",outcome=\"revise\"",
+         &p->late[CONFIG_LATE_REVISE], 1},
+        {METRIC_COUNTER, "weir_pipeline_revisions_total",
+         "Groups whose results were given out again because of late events.", "",
+         &p->revisions, 1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"where\"", &p->filtered, 1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"where_error\"", &p->where_errors,
+         1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"null_key\"", &p->null_keys, 1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"long_key\"", &p->long_keys, 1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"max_groups\"", &p->over_groups,
+         1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"pipeline_failed\"", &p->skipped,
+         1},
+        {METRIC_COUNTER, "weir_pipeline_windows_total",
+         "Windows closed, counted for each worker.", "", &p->windows, 1},
+        {METRIC_COUNTER, "weir_pipeline_rows_total", "Result rows given out.", "",
+         &p->rows, 1},
+        {METRIC_GAUGE, "weir_pipeline_groups",
+         "Groups in memory now: open, or such as can be revised.", "", &p->groups, 1},
+        {METRIC_GAUGE, "weir_pipeline_state_bytes",
+         "Memory that analyzers hold beside their fixed states.", "", &p->state_bytes,
+         1},
+        {METRIC_COUNTER, "weir_pipeline_cpu_seconds_total", "CPU time of the workers.",
+         "", &p->cpu_ns, 1e-9},
+    };
+    char labels[192];
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < sizeof(table) / sizeof(table[0]); i++) {
+        snprintf(labels, sizeof(labels), "pipeline=\"%s\"%s", p->config->name,
+                 table[i].label);
+        r = metrics_add(m, table[i].kind, table[i].name, table[i].help, labels,
+                        table[i].value, table[i].scale);
+    }
+    return r < 0 ? r : add_stage_metrics(p, m);
+}
+
+int pipeline_count(struct pipeline *p, struct metrics *metrics)
+{
+    p->metrics = metrics;
+    return add_metrics(p, metrics);
+}
+
+void pipeline_uncount(struct pipeline *p)
+{
+    if (!p->metrics)
+        return;
+    metrics_remove(p->metrics, p, sizeof(*p));
+    metrics_remove(p->metrics, p->stage, p->n_stages * sizeof(*p->stage));
+    p->metrics = NULL;
+}
+
+int pipeline_new(struct config *config, const struct config_pipeline *c,
+                 struct plugins *plugins, struct metrics *metrics,
+                 struct pipeline **ret, struct error *error)
+{
+    struct pipeline *p = calloc(1, sizeof(*p));
+    if (!p)
+        return error_set(error, -ENOMEM, "no memory");
+    atomic_init(&p->refs, 1);
+    p->whole = config_ref(config);
+    p->config = c;
+    p->schema = config->stream[c->stream].schema;
+    p->shown_watermark_us = p->shown_newest_us = INT64_MIN;
+    pthread_mutex_init(&p->lock, NULL);
+    int r = bind_analyzers(p, plugins, error);
+    if (r == 0)
+        r = pipeline_make_tables(p, error);
+    if (r == 0)
+        r = try_out(p, error);
+    if (r == 0 && metrics && (r = pipeline_count(p, metrics)) < 0)
+        error_set(error, r, "no memory");
+    if (r < 0) {
+        pipeline_unref(p);
+        return r;
+    }
+    *ret = p;
+    return 0;
+}
+
+struct pipeline *pipeline_ref(struct pipeline *p)
+{
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+void pipeline_unref(struct pipeline *p)
+{
+    if (!p || atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    pipeline_stop(p);
+    pipeline_uncount(p);
+    for (size_t i = 0; i < p->n_tables; i++)
+        table_free((struct table *)(uintptr_t)p->table[i]);
+    for (size_t i = 0; i < p->n_stages; i++)
+        binding_free(p->stage[i].binding);
+    pthread_mutex_destroy(&p->lock);
+    free(p->table);
+    free(p->stage);
+    free(p->dictionary);
+    config_free(p->whole);
+    free(p);
+}
+
+size_t pipeline_tables(const struct pipeline *p, const struct table *const **ret_tables)
+{
+    *ret_tables = p->table;
+    return p->n_tables;
+}
+
+/* Each worker gets every entry and takes its own rows: a scan of the key ids costs it a nanosecond a
+ * row, and needs nobody in between who hands rows out. */
+static void put_entry(void *ctx, struct log_entry *e)
+{
+    struct pipeline *p = ctx;
+    for (unsigned i = 0; i < p->config->workers; i++) {
+        atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
+        if (!queue_push(p->worker[i].queue, e))
+            log_entry_unref(e);
+    }
+    log_entry_unref(e);
+}
+
+int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
+                     int64_t watermark_us, struct error *error)
+{
+    const struct config_pipeline *c = p->config;
+    p->sink = *sink;
+    p->shown_watermark_us = watermark_us;
+    struct worker *worker = calloc(c->workers, sizeof(*worker));
+    if (!worker)
+        return error_set(error, -ENOMEM, "no memory");
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < c->workers; i++)
+        r = worker_init(&worker[i], p, i, watermark_us, error);
+    pthread_mutex_lock(&p->lock);
+    p->worker = worker;
+    pthread_mutex_unlock(&p->lock);
+    return r;
+}
+
+int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
+                              struct error *error)
+{
+    const struct log_entry e = {.kind = LOG_CHECKPOINT, .position = position};
+    int r = 0;
+    for (unsigned i = 0; r == 0 && i < p->config->workers; i++) {
+        struct checkpoint *c;
+        r = checkpoint_make(&p->worker[i], &e, &c);
+        if (r == 0)
+            r = p->sink.checkpoint(p->sink.ctx, p->config->name, c);
+    }
+    return r < 0 ? error_set(error, r, "its first checkpoint cannot be made") : 0;
+}
+
+static struct log_sink sink_of(struct pipeline *p, uint64_t position)
+{
+    const struct config_pipeline *c = p->config;
+    return (struct log_sink){.pipeline = c->name,
+                             .put = put_entry,
+                             .ctx = p,
+                             .position = position,
+                             .idle_timeout_us = c->idle_timeout_us,
+                             .out_of_orderness_us = c->out_of_orderness_us,
+                             .window_us = c->window_us,
+                             .window_offset_us = c->window_offset_us,
+                             .key = c->key,
+                             .n_keys = c->n_keys,
+                             .dictionary = p->dictionary,
+                             .failed = pipeline_failed};
+}
+
+static int subscribe(struct pipeline *p, uint64_t position, bool live,
+                     struct error *error)
+{
+    const struct watermark *w = &p->worker[0].watermark;
+    int64_t source_us[WATERMARK_SOURCES];
+    for (uint32_t i = 0; i < w->n; i++)
+        source_us[i] = w->source[i].max_us;
+    struct log_sink s = sink_of(p, position);
+    s.source_us = source_us;
+    s.n_sources = w->n;
+    if (live)
+        return log_resubscribe(p->log, &s, &p->keys, error);
+    int r = log_subscribe(p->log, &s, &p->keys);
+    return r < 0 ? error_set(error, r, "no memory") : 0;
+}
+
+int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool live,
+                   struct error *error)
+{
+    const struct config_pipeline *c = p->config;
+    p->log = log;
+    p->shown_watermark_us = p->worker[0].watermark.value_us;
+    p->shown_position = position;
+    int r = live ? 0 : subscribe(p, position, false, error);
+    for (unsigned i = 0; r == 0 && i < c->workers; i++) {
+        p->worker[i].position = position;
+        r = worker_start(&p->worker[i], error);
+    }
+    if (r == 0 && live)
+        r = subscribe(p, position, true, error);
+    return r;
+}
+
+static void skip_entry(void *ctx, struct log_entry *e)
+{
+    struct pipeline *p = ctx;
+    metric_add(&p->skipped, e->kind == LOG_BATCH ? e->batch->n_rows : 0);
+    log_entry_unref(e);
+}
+
+void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position)
+{
+    struct log_sink s = sink_of(p, position);
+    s.put = skip_entry;
+    s.n_keys = 0;
+    s.dictionary = NULL;
+    if (log_hold(log, &s) < 0)
+        log_error("pipeline", "pipeline '%s': no memory to keep its place in the log",
+                  p->config->name);
+}
+
+void pipeline_stop(struct pipeline *p)
+{
+    if (!p)
+        return;
+    pthread_mutex_lock(&p->lock); /* somebody may ask for its status */
+    struct worker *worker = p->worker;
+    p->worker = NULL;
+    pthread_mutex_unlock(&p->lock);
+    for (unsigned i = 0; worker && i < p->config->workers; i++)
+        worker_free(&worker[i]);
+    free(worker);
+}
+
+void pipeline_fail(struct pipeline *p, const struct error *error)
+{
+    pthread_mutex_lock(&p->lock);
+    bool first = !p->error.text[0];
+    if (first)
+        p->error = *error;
+    pthread_mutex_unlock(&p->lock);
+    atomic_store_explicit(&p->failed, true, memory_order_release);
+    if (first)
+        log_error("pipeline",
+                  "pipeline '%s' stops, its events are dropped from now on: %s",
+                  p->config->name, error->text);
+}
+
+void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
+{
+    *ret = (struct pipeline_status){.name = p->config->name};
+    pthread_mutex_lock(&p->lock);
+    ret->watermark_us = p->shown_watermark_us;
+    ret->max_event_us = p->shown_newest_us;
+    ret->position = p->shown_position;
+    snprintf(ret->error, sizeof(ret->error), "%s", p->error.text);
+    for (unsigned i = 0; p->worker && i < p->config->workers; i++)
+        ret->queued += p->worker[i].queue ? queue_length(p->worker[i].queue) : 0;
+    pthread_mutex_unlock(&p->lock);
+    ret->events = atomic_load_explicit(&p->events, memory_order_relaxed);
+    for (size_t i = 0; i < CONFIG_LATE_POLICIES; i++) {
+        ret->late_by[i] = atomic_load_explicit(&p->late[i], memory_order_relaxed);
+        ret->late += ret->late_by[i];
+    }
+    ret->revisions = atomic_load_explicit(&p->revisions, memory_order_relaxed);
+    ret->filtered = atomic_load_explicit(&p->filtered, memory_order_relaxed);
+    ret->where_errors = atomic_load_explicit(&p->where_errors, memory_order_relaxed);
+    ret->null_keys = atomic_load_explicit(&p->null_keys, memory_order_relaxed);
+    ret->long_keys = atomic_load_explicit(&p->long_keys, memory_order_relaxed);
+    ret->over_groups = atomic_load_explicit(&p->over_groups, memory_order_relaxed);
+    ret->rows = atomic_load_explicit(&p->rows, memory_order_relaxed);
+    ret->groups = atomic_load_explicit(&p->groups, memory_order_relaxed);
+    ret->state_bytes = ret->groups * p->stride +
+                       atomic_load_explicit(&p->state_bytes, memory_order_relaxed);
+}
+
+size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t room)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&p->lock);
+    for (uint32_t i = 0; i < p->shown_n; i++) {
+        if (p->shown[i].max_us == INT64_MIN)
+            continue;
+        if (n < room) {
+            ret[n] = (struct pipeline_source){.max_event_us = p->shown[i].max_us,
+                                              .idle = p->shown[i].idle};
+            snprintf(ret[n].name, sizeof(ret[n].name), "%s",
+                     log_source_name(p->log, i));
+        }
+        n++;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+bool pipeline_failed(void *pipeline)
+{
+    const struct pipeline *p = pipeline;
+    return atomic_load_explicit(&p->failed, memory_order_acquire);
+}
+
+const struct config_pipeline *pipeline_config(const struct pipeline *p)
+{
+    return p->config;
+}

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A pipeline: N workers, each with its share of the keys, fed with the entries of a stream's log in
+ * order. What it knows depends on those entries alone.
+ */
+#ifndef WEIR_PIPELINE_PIPELINE_H
+#define WEIR_PIPELINE_PIPELINE_H
+
+#include "base/metrics.h"
+#include "config/config.h"
+#include "log/log.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/rowset.h"
+#include "plugin/binding.h"
+
+struct pipeline;
+
+/* Where the results of a worker go (store_put behind it). May wait. Takes the rows. */
+struct pipeline_sink {
+    int (*put)(void *ctx, const char *pipeline, unsigned worker, unsigned workers,
+               uint64_t position, int64_t watermark_us, struct rowset *rows);
+    /* One worker's part of a checkpoint; behind the rows it put before. Takes it. NULL: none are made. */
+    int (*checkpoint)(void *ctx, const char *pipeline, struct checkpoint *c);
+    void *ctx;
+};
+
+/* Loads and binds the analyzers, compiles `where`, makes the tables. Everything that `weir check` has
+ * to find out about a pipeline fails here. */
+int pipeline_new(struct config *config, const struct config_pipeline *c,
+                 struct plugins *plugins, struct metrics *metrics,
+                 struct pipeline **ret, struct error *error);
+struct pipeline *pipeline_ref(struct pipeline *p);
+void pipeline_unref(struct pipeline *p); /* takes NULL; the last one stops it */
+
+/* Its counters in the registry, if pipeline_new was given none: one of a name at a time. -ENOMEM. */
+int pipeline_count(struct pipeline *p, struct metrics *metrics);
+/* It will be gone soon. */
+void pipeline_uncount(struct pipeline *p);
+
+size_t pipeline_tables(const struct pipeline *p,
+                       const struct table *const **ret_tables);
+/* The first is the pipeline's own, if an analyzer gives one row a group; that of late events is the last. */
+
+/* From what the database has to a running pipeline, in three steps:
+ *
+ *      pipeline_prepare -> checkpoint_load_marks, checkpoint_load_block -> pipeline_start
+ *
+ * Prepare makes the workers; the watermark is watermark_us until marks say another one. */
+int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
+                     int64_t watermark_us, struct error *error);
+
+/* Has a checkpoint of what it is now, at `position`, put to the sink. Before it starts. */
+int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
+                              struct error *error);
+
+/* Workers run; the log feeds it with what is behind `position`. With `live` the log runs already, and this
+ * is called within log_call: the entries that it missed are fed to it at once. */
+int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool live,
+                   struct error *error);
+
+/* Instead of starting: one that has failed keeps its place in the journal at `position`, and counts what it leaves
+ * out. Within log_call. */
+void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position);
+
+/* Reads what is in the queues to its end and ends the workers. After log_close. Windows that are open
+ * stay unfinished: nothing is given out as final that is not. Takes
+ * NULL. */
+void pipeline_stop(struct pipeline *p);
+
+/* Its state, for the API; any thread. Times in microseconds, INT64_MIN: nothing yet. */
+struct pipeline_status {
+    const char *name;
+    int64_t watermark_us;
+    int64_t max_event_us;
+    uint64_t position;
+    uint64_t events, late, filtered, where_errors, null_keys, long_keys, over_groups,
+        rows;
+    uint64_t
+        late_by[CONFIG_LATE_POLICIES]; /* what became of them; their sum is `late` */
+    uint64_t revisions;                /* groups given out again */
+    uint64_t groups;                   /* open now, or such as can be revised */
+    uint64_t state_bytes;
+    size_t queued;   /* entries waiting */
+    char error[512]; /* "" while it runs */
+};
+void pipeline_status(struct pipeline *p, struct pipeline_status *ret);
+
+struct pipeline_source { /* of the watermark */
+    char name[64];       /* "": all that give no name */
+    int64_t max_event_us;
+    bool idle;
+};
+/* Copies up to `room`; returns how many there are. */
+size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t room);
+
+const struct config_pipeline *pipeline_config(const struct pipeline *p);
+bool pipeline_failed(void *pipeline); /* any thread */
+/* The pipeline stops: the first text is kept and logged. */
+void pipeline_fail(struct pipeline *p, const struct error *error);
+
+#endif

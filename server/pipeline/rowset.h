@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Result rows on their way from a worker to the store: cells in row order, the table they belong to,
+ * and the log position after which they are complete.
+ */
+#ifndef WEIR_PIPELINE_ROWSET_H
+#define WEIR_PIPELINE_ROWSET_H
+
+#include "weir/plugin.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* A result table, made from the configuration. Columns in this order: window_start, the key columns,
+ * then (many-row tables only) `rank` (1, 2, ... in the order the analyzer put the rows), then (only where
+ * late events revise results) `revision`, then outputs. Primary key: all columns before `revision` and
+ * the outputs.
+ *
+ * Rows of a table without `revision` never change: one that is there already is ignored. In one with it
+ * the rows of a group (window_start and key) all have the same revision, and take the place of those with
+ * a smaller one. A row of rank 0 is no result: it says that a revised group now has no rows.
+ *
+ * The table of late events has the columns window_start, `position`, `row`, which are its primary key,
+ * and then those of the stream. */
+struct table_column {
+    char *name;
+    enum weir_type type; /* stored as INTEGER (int, bool, time), REAL or TEXT */
+    char *help;
+};
+
+struct table {
+    char *name;
+    char *pipeline;
+    int64_t window_us; /* size of the windows: window_end is window_start + window_us */
+    int64_t retain_us; /* INT64_MAX: for ever */
+    size_t n_keys;     /* key columns, behind window_start */
+    size_t n_primary;  /* 1 + n_keys, or 2 + n_keys with rank; 3 of late events */
+    size_t revision;   /* index of its column, n_primary; 0: it has none */
+    bool late;         /* events as they came, not results */
+    size_t n_columns;
+    struct table_column *column;
+};
+
+struct rowset_chunk; /* strings that cells point into */
+
+struct rowset {
+    const struct table *table;
+    size_t
+        n_rows;  /* of table->n_columns cells each; in the order of the primary key they
+                    * are written fastest */
+    size_t room; /* rows */
+    struct weir_cell *cell; /* row after row */
+    struct rowset_chunk *chunks;
+    struct rowset *next; /* for lists */
+};
+
+/* Room for `rows` rows at first. -ENOMEM. */
+int rowset_new(const struct table *table, size_t rows, struct rowset **ret);
+
+/* The cells of one more row, all null; valid until the next call. NULL: no memory. */
+struct weir_cell *rowset_row(struct rowset *r);
+
+/* Replaces the string of a cell by a copy that lives as long as the rows. -ENOMEM. */
+int rowset_keep(struct rowset *r, struct weir_cell *cell);
+
+void rowset_free(struct rowset *r); /* takes NULL; one, not the list */
+
+void table_free(struct table *t); /* takes NULL */
+
+#endif

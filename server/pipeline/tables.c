@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The result tables of a pipeline, made from what its analyzers give: one row a group into the
+ * pipeline's own table, side by side; many rows into a table of the analyzer's own. And the table of late
+ * events, which has the columns of the stream.
+ */
+#include "pipeline/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+static int add_column(struct table *t, const char *name, enum weir_type type,
+                      const char *help)
+{
+    struct table_column *c = realloc(t->column, (t->n_columns + 1) * sizeof(*c));
+    if (!c)
+        return -ENOMEM;
+    t->column = c;
+    c = &c[t->n_columns];
+    *c = (struct table_column){
+        .name = strdup(name), .type = type, .help = strdup(help ? help : "")};
+    if (!c->name || !c->help) {
+        free(c->name);
+        free(c->help);
+        return -ENOMEM;
+    }
+    t->n_columns++;
+    return 0;
+}
+
+/* A table with window_start. */
+static int table_new(const struct pipeline *p, const char *name, struct table **ret)
+{
+    struct table *t = calloc(1, sizeof(*t));
+    if (!t)
+        return -ENOMEM;
+    t->name = strdup(name);
+    t->pipeline = strdup(p->config->name);
+    t->window_us = p->config->window_us;
+    t->retain_us = p->config->retain_us;
+    int r = t->name && t->pipeline ? add_column(t, "window_start", WEIR_TIME,
+                                                "Start of the window, microseconds")
+                                   : -ENOMEM;
+    if (r < 0) {
+        table_free(t);
+        return r;
+    }
+    *ret = t;
+    return 0;
+}
+
+/* With the key, where groups have many rows rank, and where they can be revised revision. */
+static int result_table_new(const struct pipeline *p, const char *name, bool many,
+                            struct table **ret)
+{
+    struct table *t;
+    int r = table_new(p, name, &t);
+    if (r < 0)
+        return r;
+    t->n_keys = p->config->n_keys;
+    for (size_t i = 0; r == 0 && i < p->config->n_keys; i++) {
+        const struct schema_column *c = &p->schema->column[p->config->key[i]];
+        r = add_column(t, c->name, c->type, "Key");
+    }
+    if (r == 0 && many)
+        r = add_column(t, "rank", WEIR_INT, "1 for the first row of the group");
+    t->n_primary = t->n_columns;
+    if (r == 0 && p->config->late == CONFIG_LATE_REVISE) {
+        t->revision = t->n_columns;
+        r = add_column(
+            t, "revision", WEIR_INT,
+            "Late events that the result was revised for; 0: as first given");
+    }
+    if (r < 0) {
+        table_free(t);
+        return r;
+    }
+    *ret = t;
+    return 0;
+}
+
+static int add_table(struct pipeline *p, struct table *t)
+{
+    const struct table **table =
+        realloc(p->table, (p->n_tables + 1) * sizeof(struct table *));
+    if (!table)
+        return -ENOMEM;
+    p->table = table;
+    p->table[p->n_tables++] = t;
+    return 0;
+}
+
+/* Two columns of one name, for SQLite: no matter the case. */
+static int check_name(const struct table *t, const struct config_analyzer *c,
+                      const char *name, struct error *error)
+{
+    bool taken = !strcasecmp(name, "window_end") || !strcasecmp(name, "revision");
+    for (size_t i = 0; !taken && i < t->n_columns; i++)
+        taken = !strcasecmp(t->column[i].name, name);
+    if (!taken)
+        return 0;
+    if (t->n_primary > 1 + t->n_keys) /* `as` names the table there, not the columns */
+        return node_error(c->node, error,
+                          "column '%s' is in table '%s' already: a key column, or one "
+                          "that every such table has",
+                          name, t->name);
+    return node_error(
+        c->node, error,
+        "column '%s' is in table '%s' already; `as: NAME` beside the analyzer puts "
+        "NAME_ before its columns",
+        name, t->name);
+}
+
+static int add_outputs(struct stage *s, struct table *t,
+                       const struct config_analyzer *c, struct error *error)
+{
+    s->table = t;
+    s->column = t->n_columns;
+    for (size_t i = 0; i < s->binding->n_outputs; i++) {
+        const struct binding_output *o = &s->binding->output[i];
+        int r = check_name(t, c, o->name, error);
+        if (r == 0)
+            r = add_column(t, o->name, o->type, o->help);
+        if (r < 0)
+            return r == -ENOMEM ? error_set(error, r, "no memory") : r;
+    }
+    return 0;
+}
+
+static int many_rows_table(struct pipeline *p, struct stage *s,
+                           const struct config_analyzer *c, struct error *error)
+{
+    char name[160];
+    snprintf(name, sizeof(name), "%s_%s", p->config->name, c->as ? c->as : c->plugin);
+    for (size_t i = 0; i < p->n_tables; i++)
+        if (!strcasecmp(p->table[i]->name, name))
+            return node_error(
+                c->node, error,
+                "table '%s' is there already; `as: NAME` beside the analyzer makes it "
+                "'%s_NAME'",
+                name, p->config->name);
+    struct table *t = NULL;
+    int r = result_table_new(p, name, true, &t);
+    if (r == 0) {
+        r = add_table(p, t);
+        if (r < 0)
+            table_free(t);
+    }
+    return r < 0 ? error_set(error, r, "no memory") : add_outputs(s, t, c, error);
+}
+
+/* A column of the stream, with underscores behind its name if that is taken. */
+static int add_late_column(struct table *t, const struct schema_column *c)
+{
+    char name[BINDING_NAME_MAX + 1];
+    snprintf(name, sizeof(name) - LATE_COLUMNS - 1, "%s", c->name);
+    bool taken = true;
+    while (taken) {
+        taken = !strcasecmp(name, "window_end");
+        for (size_t i = 0; !taken && i < t->n_columns; i++)
+            taken = !strcasecmp(t->column[i].name, name);
+        if (taken)
+            strcat(name, "_");
+    }
+    return add_column(t, name, c->type, "As it came");
+}
+
+static int late_table_new(const struct pipeline *p, const char *name,
+                          struct table **ret)
+{
+    struct table *t;
+    int r = table_new(p, name, &t);
+    if (r < 0)
+        return r;
+    t->late = true;
+    r = add_column(t, "position", WEIR_INT, "Of the log entry that the event came in");
+    if (r == 0)
+        r = add_column(t, "row", WEIR_INT, "Number of the event in it, from 0");
+    t->n_primary = t->n_columns;
+    for (size_t i = 0; r == 0 && i < p->schema->n; i++)
+        r = add_late_column(t, &p->schema->column[i]);
+    if (r < 0) {
+        table_free(t);
+        return r;
+    }
+    *ret = t;
+    return 0;
+}
+
+static int late_table(struct pipeline *p, struct error *error)
+{
+    char name[160];
+    snprintf(name, sizeof(name), "%s_late", p->config->name);
+    for (size_t i = 0; i < p->n_tables; i++)
+        if (!strcasecmp(p->table[i]->name, name))
+            return node_error(p->config->late_node, error,
+                              "table '%s' of late events is there already: an analyzer "
+                              "has the name, or the `as`, 'late'",
+                              name);
+    struct table *t = NULL;
+    int r = late_table_new(p, name, &t);
+    if (r == 0 && (r = add_table(p, t)) < 0)
+        table_free(t);
+    if (r < 0)
+        return error_set(error, r, "no memory");
+    p->late_table = t;
+    return 0;
+}
+
+int pipeline_make_tables(struct pipeline *p, struct error *error)
+{
+    bool own = false;
+    for (size_t i = 0; i < p->n_stages; i++)
+        own = own || !(p->stage[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS);
+    int r = 0;
+    if (own) {
+        r = result_table_new(p, p->config->name, false, &p->own);
+        if (r == 0 && (r = add_table(p, p->own)) < 0) {
+            table_free(p->own);
+            p->own = NULL;
+        }
+    }
+    if (r < 0)
+        return error_set(error, r, "no memory");
+    for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
+        const struct config_analyzer *c = &p->config->analyzer[i];
+        if (p->stage[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS)
+            r = many_rows_table(p, &p->stage[i], c, error);
+        else
+            r = add_outputs(&p->stage[i], p->own, c, error);
+    }
+    if (r == 0 && p->config->late == CONFIG_LATE_SIDE)
+        r = late_table(p, error);
+    return r;
+}

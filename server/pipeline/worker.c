@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/worker.h"
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/logger.h"
+#include "base/thread.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define QUEUE_ENTRIES 4 /* of up to 64k rows each, that wait for a worker */
+#define PREFETCH_KEYS                                                                  \
+    4096u /* keys from which on their records do not fit the first caches */
+#define PREFETCH_ROWS 16u /* rows ahead */
+
+/* The worker's key numbers for the distinct keys of the batch. */
+static int map_keys(struct worker *w, const struct key_ids *k)
+{
+    if (k->n > w->key_map_room) {
+        uint32_t *map = realloc(w->key_map, k->n * sizeof(*map));
+        if (!map)
+            return -ENOMEM;
+        w->key_map = map;
+        w->key_map_room = k->n;
+    }
+    for (uint32_t i = 0; i < k->n; i++) {
+        w->key_map[i] = KEY_NULL;
+        if (worker_owns(w, k->hash[i]) &&
+            groups_key(&w->groups, k->bytes + k->offset[i],
+                       k->offset[i + 1] - k->offset[i], k->hash[i], &w->key_map[i]) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* Rows without a usable key are counted by the first worker, for all. */
+static void count_bad_keys(struct worker *w, const uint32_t *id, uint32_t n)
+{
+    uint64_t nulls = 0, longs = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        nulls += id[i] == KEY_NULL;
+        longs += id[i] == KEY_TOO_LONG;
+    }
+    metric_add(&w->pipeline->null_keys, nulls);
+    metric_add(&w->pipeline->long_keys, longs);
+}
+
+/* Rows of the block that belong to this worker, into row[] and key[]. Returns how many. */
+static uint32_t select_rows(struct worker *w, const struct key_ids *k, uint32_t first,
+                            uint32_t n)
+{
+    const uint32_t *id = k->id + first;
+    uint32_t out = 0, bad = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        bad += id[i] >= KEY_TOO_LONG;
+        uint32_t key = id[i] < KEY_TOO_LONG ? w->key_map[id[i]] : KEY_NULL;
+        w->row[out] = first + i;
+        w->key[out] = key;
+        out += key != KEY_NULL;
+    }
+    if (bad && w->index == 0)
+        count_bad_keys(w, id, n);
+    return out;
+}
+
+/* Keeps the rows for which `where` is true. */
+static int filter_block(struct worker *w, const struct batch *b, uint32_t *n)
+{
+    if (!w->filter || !*n)
+        return 0;
+    uint64_t errors = 0;
+    int kept = filter_rows(w->filter, b, w->row, *n, w->keep, &errors);
+    if (kept < 0)
+        return kept;
+    for (int i = 0; i < kept; i++) {
+        w->row[i] = w->row[w->keep[i]];
+        w->key[i] = w->key[w->keep[i]];
+    }
+    metric_add(&w->pipeline->filtered, *n - (uint32_t)kept - errors);
+    metric_add(&w->pipeline->where_errors, errors);
+    *n = (uint32_t)kept;
+    return 0;
+}
+
+void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t end)
+{
+    char *block = groups_state(&w->groups, slot);
+    for (size_t i = first; i < end; i++) {
+        const struct stage *s = &w->pipeline->stage[i];
+        const struct weir_analyzer *a = &s->binding->plugin->analyzer;
+        if (!a->drop || !w->host[i].binding)
+            continue;
+        host_lock(&w->host[i]);
+        a->drop(&w->host[i].ctx, block + s->offset);
+        host_unlock(&w->host[i]);
+    }
+}
+
+static int open_group(struct worker *w, uint32_t key, int64_t start_us,
+                      uint32_t *ret_slot)
+{
+    struct pipeline *p = w->pipeline;
+    bool is_new;
+    int r = groups_open(&w->groups, key, start_us, ret_slot, &is_new);
+    if (r < 0 || !is_new)
+        return r;
+    char *block = groups_state(&w->groups, *ret_slot);
+    memset(block, 0, p->stride);
+    for (size_t i = 0; i < p->n_stages; i++) {
+        const struct weir_analyzer *a = &p->stage[i].binding->plugin->analyzer;
+        if (!a->init)
+            continue;
+        host_lock(&w->host[i]);
+        r = a->init(&w->host[i].ctx, block + p->stage[i].offset);
+        host_unlock(&w->host[i]);
+        if (r) {
+            worker_drop_states(w, *ret_slot, 0, i);
+            w->broken_slot = *ret_slot;
+            return -EINVAL;
+        }
+    }
+    return 0;
+}
+
+int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
+                      int64_t start_us, uint32_t *ret_slot)
+{
+    uint32_t number;
+    int r = groups_key(&w->groups, key, size, hash, &number);
+    if (r == 0)
+        r = open_group(w, number, start_us, ret_slot);
+    if (r == 0)
+        groups_touch(&w->groups, *ret_slot);
+    return r;
+}
+
+/* A row has no group and there is no room for one more. */
+static int over_max_groups(struct worker *w)
+{
+    struct pipeline *p = w->pipeline;
+    if (p->config->over_max_groups_fails)
+        return -ENOSPC;
+    if (!atomic_exchange_explicit(&p->over_logged, true, memory_order_relaxed))
+        log_warn(
+            "pipeline",
+            "pipeline '%s': as many groups are open as max_groups allows (%llu%s); "
+            "events of further ones are dropped and counted",
+            p->config->name, (unsigned long long)p->config->max_groups,
+            p->config->workers > 1 ? ", an equal share for each worker" : "");
+    return 0;
+}
+
+/* The slot of each row's group into slot[]; rows over the limit of groups are taken out. */
+static int find_slots(struct worker *w, const struct batch *b, uint32_t *n)
+{
+    const struct config_pipeline *c = w->pipeline->config;
+    const int64_t *time = b->view[0].values;
+    const bool prefetch = w->groups.n_keys > PREFETCH_KEYS;
+    int64_t start_us = window_start(c, b->span.min_us);
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < *n; i++) {
+        if (prefetch && i + PREFETCH_ROWS < *n)
+            __builtin_prefetch(&w->groups.recent[w->key[i + PREFETCH_ROWS]]);
+        uint32_t row = w->row[i];
+        if ((uint64_t)(time[row] - start_us) >= (uint64_t)c->window_us)
+            start_us = window_start(c, time[row]);
+        const struct group_recent *recent = &w->groups.recent[w->key[i]];
+        uint32_t slot = recent->slot;
+        if (slot == SLOT_NONE || recent->start_us != start_us) {
+            int r = open_group(w, w->key[i], start_us, &slot);
+            if (r == -ENOSPC && (r = over_max_groups(w)) == 0)
+                continue;
+            if (r < 0)
+                return r;
+        }
+        w->row[out] = row;
+        w->slot[out++] = slot;
+    }
+    metric_add(&w->pipeline->over_groups, *n - out);
+    *n = out;
+    return 0;
+}
+
+/* The states of the rows' groups are about to change. */
+static void touch_states(struct worker *w, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        groups_touch(&w->groups, w->slot[i]);
+    if (w->groups.n_keys <= PREFETCH_KEYS)
+        return;
+    for (uint32_t i = 0; i < n; i++)
+        __builtin_prefetch(groups_state(&w->groups, w->slot[i]), 1);
+}
+
+static int update_stage(struct worker *w, size_t i, const struct log_entry *e,
+                        uint32_t n)
+{
+    struct stage *s = &w->pipeline->stage[i];
+    const struct binding *b = s->binding;
+    const struct weir_column *in[64];
+    for (size_t k = 0; k < b->n_inputs; k++) {
+        int column = b->input[k];
+        in[k] = column < 0         ? NULL
+                : b->dictionary[k] ? &e->dictionary[column]->view
+                                   : &e->batch->view[column];
+    }
+    const struct weir_rows rows = {
+        .n = n,
+        .row = w->row,
+        .group = w->slot,
+        .states = w->groups.states + s->offset,
+        .stride = w->pipeline->stride,
+        .time = e->batch->view[0].values,
+        .in = in,
+    };
+    int64_t begin_ns = clock_monotonic_ns();
+    host_lock(&w->host[i]);
+    int r = b->plugin->analyzer.update(&w->host[i].ctx, &rows);
+    host_unlock(&w->host[i]);
+    metric_add(&s->ns, (uint64_t)(clock_monotonic_ns() - begin_ns));
+    return r ? -EINVAL : 0;
+}
+
+/* The limit that was passed, or the text of the stage that failed, with its name. */
+int worker_error(struct worker *w, int r, struct error *error)
+{
+    const struct config_pipeline *c = w->pipeline->config;
+    if (r == -ENOSPC)
+        return error_set(
+            error, r,
+            "max_groups: %llu groups are open%s, and an event belongs to "
+            "another one; raise max_groups, or say 'over_max_groups: drop'",
+            (unsigned long long)w->groups.open,
+            c->workers > 1 ? ", the share of one worker" : "");
+    if (r != -EINVAL)
+        return error_set(error, r, "%s", strerror(-r));
+    for (size_t i = 0; i < w->pipeline->n_stages; i++)
+        if (w->host[i].error.text[0])
+            return error_set(error, r, "analyzer '%s': %s",
+                             w->pipeline->stage[i].binding->plugin->analyzer.name,
+                             w->host[i].error.text);
+    return error_set(error, r, "an analyzer failed without saying why");
+}
+
+static int read_block(struct worker *w, const struct log_entry *e, uint32_t block)
+{
+    struct pipeline *p = w->pipeline;
+    const struct batch *b = e->batch;
+    uint32_t first = block * BATCH_BLOCK;
+    uint32_t rows = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
+    uint32_t n = select_rows(w, e->keys[p->keys], first, rows);
+    int r = filter_block(w, b, &n);
+    bool late = r == 0 && late_find(w, b, block);
+    if (late)
+        r = late_take_out(w, e, block, &n);
+    if (r == 0)
+        r = find_slots(w, b, &n);
+    if (r == 0 && late && p->config->late == CONFIG_LATE_REVISE)
+        r = late_revise(w, b, block, n);
+    if (r == 0)
+        touch_states(w, n);
+    for (size_t i = 0; r == 0 && n && i < p->n_stages; i++)
+        r = update_stage(w, i, e, n);
+    metric_add(&p->events, n);
+    watermark_read(&w->watermark, b->block[block].max_us);
+    return r;
+}
+
+static int read_batch(struct worker *w, const struct log_entry *e)
+{
+    watermark_begin(&w->watermark, e->source);
+    int r = map_keys(w, e->keys[w->pipeline->keys]);
+    for (uint32_t k = 0; r == 0 && k * BATCH_BLOCK < e->batch->n_rows; k++)
+        r = read_block(w, e, k);
+    return r;
+}
+
+/* At the end of the log every window closes. The watermark stays a time that can be gone on from, and is
+ * the same for every worker, whatever share of the groups it has. */
+static int64_t end_of_windows(const struct worker *w)
+{
+    const struct config_pipeline *c = w->pipeline->config;
+    if (w->watermark.newest_us == INT64_MIN)
+        return w->watermark.value_us;
+    return window_start(c, w->watermark.newest_us) + c->window_us;
+}
+
+static int checkpoint(struct worker *w, const struct log_entry *e, struct error *error)
+{
+    const struct pipeline_sink *sink = &w->pipeline->sink;
+    struct checkpoint *c;
+    if (!sink->checkpoint)
+        return 0;
+    int r = checkpoint_make(w, e, &c);
+    if (r < 0)
+        return worker_error(w, r, error);
+    fault_point("checkpoint_part");
+    r = sink->checkpoint(sink->ctx, w->pipeline->config->name, c);
+    return r < 0 ? error_set(error, r, "a checkpoint cannot be handed on: %s",
+                             strerror(-r))
+                 : 0;
+}
+
+static int read_entry(struct worker *w, const struct log_entry *e, struct error *error)
+{
+    int r = 0;
+    if (e->kind == LOG_CHECKPOINT)
+        return checkpoint(w, e, error);
+    switch (e->kind) {
+    case LOG_BATCH:
+        r = read_batch(w, e);
+        break;
+    case LOG_IDLE:
+        watermark_idle(&w->watermark, e->source);
+        break;
+    case LOG_ADVANCE:
+        watermark_advance(&w->watermark, e->time_us);
+        break;
+    case LOG_END:
+        watermark_end(&w->watermark, end_of_windows(w));
+        break;
+    case LOG_CHECKPOINT:
+        break;
+    }
+    if (r < 0)
+        return worker_error(w, r, error);
+    w->position = e->position;
+    r = worker_close_windows(w, w->watermark.value_us, e->kind == LOG_END, error);
+    if (r < 0)
+        return error->text[0] ? r : worker_error(w, r, error);
+    if (e->kind == LOG_END && w->watermark.value_us > w->unknown_us)
+        w->unknown_us = w->watermark.value_us; /* all groups are gone */
+    return 0;
+}
+
+/* What status and metrics show; the first worker speaks for the pipeline. */
+static void show(struct worker *w)
+{
+    struct pipeline *p = w->pipeline;
+    metric_add(&p->groups, w->groups.open - w->groups_shown);
+    w->groups_shown = w->groups.open;
+    int64_t cpu_ns = clock_thread_cpu_ns();
+    metric_add(&p->cpu_ns, (uint64_t)(cpu_ns - w->cpu_shown_ns));
+    w->cpu_shown_ns = cpu_ns;
+    if (w->index)
+        return;
+    pthread_mutex_lock(&p->lock);
+    p->shown_watermark_us = w->watermark.value_us;
+    p->shown_newest_us = w->watermark.newest_us;
+    p->shown_position = w->position;
+    p->shown_n = w->watermark.n;
+    for (uint32_t i = 0; i < w->watermark.n; i++)
+        p->shown[i] = (struct pipeline_shown){.max_us = w->watermark.source[i].max_us,
+                                              .idle = w->watermark.source[i].idle};
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void *worker_thread(void *arg)
+{
+    struct worker *w = arg;
+    struct pipeline *p = w->pipeline;
+    struct log_entry *e;
+    thread_stand_back();
+    while ((e = queue_pop(w->queue, INT64_MAX))) {
+        struct error error = {0};
+        if (atomic_load_explicit(&p->failed, memory_order_acquire)) {
+            metric_add(&p->skipped,
+                       e->kind == LOG_BATCH && !w->index ? e->batch->n_rows : 0);
+        } else if (read_entry(w, e, &error) < 0) {
+            pipeline_fail(p, &error);
+        }
+        log_entry_unref(e);
+        show(w);
+    }
+    return NULL;
+}
+
+static uint64_t share_of_groups(const struct config_pipeline *c)
+{
+    return (c->max_groups + c->workers - 1) / c->workers;
+}
+
+/* Room for groups: where there are several workers, for more than a share, as stored groups may be dealt out
+ * otherwise than they were. */
+static uint64_t groups_room(const struct config_pipeline *c)
+{
+    uint64_t room = 2 * share_of_groups(c) + 4096;
+    return room < c->max_groups ? room : c->max_groups;
+}
+
+int worker_init(struct worker *w, struct pipeline *p, unsigned index,
+                int64_t watermark_us, struct error *error)
+{
+    w->pipeline = p;
+    w->index = index;
+    w->broken_slot = SLOT_NONE;
+    w->emitted_us = w->unknown_us = watermark_us;
+    watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
+    if (queue_new(QUEUE_ENTRIES, &w->queue) < 0 ||
+        !(w->host = calloc(p->n_stages, sizeof(*w->host))) ||
+        groups_init(&w->groups, groups_room(p->config), p->stride) < 0)
+        return error_set(error, -ENOMEM, "no memory for %llu groups",
+                         (unsigned long long)p->config->max_groups);
+    int r = p->config->where
+                ? filter_new(p->schema, p->config->where, &w->filter, error)
+                : 0;
+    for (size_t i = 0; r == 0 && i < p->n_stages; i++)
+        r = host_open(&w->host[i], p->stage[i].binding, p->config->name,
+                      &p->state_bytes, error);
+    return r;
+}
+
+int worker_start(struct worker *w, struct error *error)
+{
+    w->groups.max_open = share_of_groups(w->pipeline->config);
+    char name[16];
+    snprintf(name, sizeof(name), "w%u %.11s", w->index, w->pipeline->config->name);
+    int r = thread_start(&w->thread, name, worker_thread, w);
+    if (r)
+        return error_set(error, r, "cannot start a thread: %s", strerror(-r));
+    w->running = true;
+    return 0;
+}
+
+/* The states that are still there go back to their plugins. */
+static void drop_all_states(struct worker *w)
+{
+    for (size_t k = 0; k < w->groups.n_windows; k++)
+        for (size_t j = 0; j < w->groups.window[k].n; j++)
+            if (w->groups.window[k].slot[j] != w->broken_slot)
+                worker_drop_states(w, w->groups.window[k].slot[j], 0,
+                                   w->pipeline->n_stages);
+}
+
+void worker_free(struct worker *w)
+{
+    if (w->queue)
+        queue_close(w->queue);
+    if (w->running)
+        pthread_join(w->thread, NULL);
+    if (w->host && w->groups.states)
+        drop_all_states(w);
+    for (size_t i = 0; w->host && i < w->pipeline->n_stages; i++)
+        host_close(&w->host[i]);
+    free(w->host);
+    groups_free(&w->groups);
+    filter_free(w->filter);
+    for (struct log_entry *e; w->queue && (e = queue_pop(w->queue, 0));)
+        log_entry_unref(e);
+    queue_free(w->queue);
+    rowset_free(w->side);
+    free(w->revised);
+    free(w->key_map);
+}

@@ -1,0 +1,157 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A worker: one thread with its share of a pipeline's keys. It reads the entries of the log in order;
+ * of each batch it takes the rows of its keys, finds their groups, has the analyzers fold them in, and
+ * gives out the rows of the windows that the watermark has passed.
+ *
+ *      entry -> rows of my keys -> where -> late? -> group slots -> update of each analyzer
+ *            -> watermark -> emit: groups revised, windows passed -> rowset -> pipeline_sink
+ *            -> forget windows that the watermark has passed by allowed_lateness
+ *
+ * Between two entries all that a worker knows is its watermark and its groups (group/groups.h); what has
+ * been given out follows from the watermark: the windows that end at or before it.
+ */
+#ifndef WEIR_PIPELINE_WORKER_H
+#define WEIR_PIPELINE_WORKER_H
+
+#include "base/clock.h"
+#include "base/queue.h"
+#include "group/filter.h"
+#include "group/groups.h"
+#include "pipeline/checkpoint.h"
+#include "pipeline/pipeline.h"
+#include "plugin/host.h"
+#include "window/watermark.h"
+
+/* An analyzer's place in the pipeline; the same for all workers. */
+struct stage {
+    struct binding *binding;
+    size_t offset;       /* of its state in a group's block */
+    struct table *table; /* where its rows go */
+    size_t column;       /* its first output column there */
+    _Atomic uint64_t ns; /* spent in update */
+};
+
+struct pipeline {
+    _Atomic unsigned refs; /* taken relaxed, given back acq_rel */
+    struct config *whole;  /* a reference: `config` and `schema` are parts of it */
+    struct metrics *metrics;
+    const struct config_pipeline *config;
+    const struct schema *schema;
+    size_t n_stages;
+    struct stage *stage;
+    size_t stride; /* bytes of a group's block */
+    size_t n_tables;
+    const struct table **table; /* the pipeline's own first, if there is one */
+    struct table *own;          /* NULL: no analyzer gives one row a group */
+    struct table *late_table;   /* NULL, but with CONFIG_LATE_SIDE */
+    struct log *log;
+    size_t keys; /* index into log_entry.keys */
+    struct pipeline_sink sink;
+    struct worker *worker;
+    bool *dictionary; /* of each column: wanted by an analyzer */
+
+    _Atomic bool failed; /* release after error is written, acquire before it is read */
+    pthread_mutex_t lock; /* protects error and shown_* */
+    struct error error;
+    int64_t shown_watermark_us, shown_newest_us;
+    uint64_t shown_position;
+    uint32_t shown_n;
+    struct pipeline_shown {
+        int64_t max_us;
+        bool idle;
+    } shown[WATERMARK_SOURCES];
+
+    /* Counters of all workers; relaxed, added to once a block or batch. */
+    _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups;
+    _Atomic uint64_t late[CONFIG_LATE_POLICIES]; /* by what became of them */
+    _Atomic uint64_t windows, rows, revisions, groups, state_bytes, cpu_ns, skipped;
+    _Atomic bool over_logged; /* relaxed: that rows are dropped over max_groups */
+};
+
+struct worker {
+    struct pipeline *pipeline;
+    unsigned index;
+    struct queue *queue;
+    pthread_t thread;
+    bool running;
+    struct host *host; /* of each stage */
+    struct groups groups;
+    struct watermark watermark;
+    struct filter *filter; /* NULL: every row */
+    uint32_t
+        *key_map; /* of the batch's keys: number in groups, or KEY_NULL if another's */
+    size_t key_map_room;
+    uint32_t broken_slot; /* of the group whose init failed: no states; SLOT_NONE */
+    uint64_t position;
+    bool checkpointed;  /* once: from then on only what changes is written */
+    int64_t emitted_us; /* windows that end at or before it have been given out: the
+                         * watermark behind the last entry */
+    int64_t unknown_us; /* those at or before it by an earlier run, and their groups are
+                         * not here; INT64_MIN: there are none. Beyond emitted_us where
+                         * the log is read again for another definition */
+    uint32_t *revised;  /* slots of groups given out, with late rows of this entry; some
+                         * more than once */
+    size_t n_revised, revised_room;
+    struct rowset *side; /* late rows of this entry, for late_table; NULL: none */
+    uint64_t groups_shown;
+    int64_t cpu_shown_ns;
+    uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot[BATCH_BLOCK], keep[BATCH_BLOCK];
+    int64_t watermark_at[BATCH_BLOCK]; /* of each row of a block that has late rows */
+};
+
+/* late.c. Has the block late rows, of whatever worker? Most have none, and two comparisons show it.
+ * Otherwise watermark_at[] is set, for the two functions below. */
+bool late_find(struct worker *w, const struct batch *b, uint32_t block);
+/* Takes those late rows out of row[0..n) and key[] that are not folded in, and does with them what the
+ * configuration says. -ENOMEM. */
+int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
+                  uint32_t *n);
+/* Raises the revision of the groups, slot[0..n), into which late rows are folded. -ENOMEM. */
+int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_t n);
+
+/* Gives the states of stages [first, end) of a group back to their plugins. */
+void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t end);
+
+/* True if keys of this hash are the worker's. The upper half of the hash: the lower one places keys in
+ * its table. */
+static inline bool worker_owns(const struct worker *w, uint64_t hash)
+{
+    return w->pipeline->config->workers == 1 ||
+           (hash >> 32) * w->pipeline->config->workers >> 32 == w->index;
+}
+
+/* The group of a key in a window, opened with fresh states if need be. -ENOSPC: max_groups are open;
+ * -EINVAL: a plugin's init failed; -ENOMEM. */
+int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
+                      int64_t start_us, uint32_t *ret_slot);
+
+/* The text of the stage that failed, with its name; returns r. */
+int worker_error(struct worker *w, int r, struct error *error);
+
+int worker_init(struct worker *w, struct pipeline *p, unsigned index,
+                int64_t watermark_us, struct error *error);
+int worker_start(struct worker *w, struct error *error);
+void worker_free(struct worker *w); /* closes its queue, waits for the thread */
+
+int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c */
+
+#define LATE_COLUMNS 3 /* of late_table before those of the stream */
+
+/* close.c: gives out the groups that were revised and the windows that end at or before `until_us`;
+ * forgets those that cannot be revised any more, with `last` all that were given out. */
+int worker_close_windows(struct worker *w, int64_t until_us, bool last,
+                         struct error *error);
+
+static inline int64_t window_start(const struct config_pipeline *c, int64_t us)
+{
+    return clock_window_start(us, c->window_us, c->window_offset_us);
+}
+
+/* Of the window in which a time lies. */
+static inline int64_t window_end(const struct config_pipeline *c, int64_t us)
+{
+    return window_start(c, us) + c->window_us;
+}
+
+#endif

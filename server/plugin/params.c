@@ -1,0 +1,340 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Parameter tables of plugins.
+ */
+#include "plugin/params.h"
+#include "batch/schema.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+const char *params_type_name(uint32_t type)
+{
+    static const char *const name[] = {"?",      "int",    "float", "bool",
+                                       "string", "choice", "set",   "column"};
+    return type < sizeof(name) / sizeof(*name) ? name[type] : "?";
+}
+
+bool params_word(const char *choices, size_t k, char word[PARAMS_WORD])
+{
+    const char *at = choices + strspn(choices, " ");
+    for (; k > 0 && *at; k--) {
+        at += strcspn(at, " ");
+        at += strspn(at, " ");
+    }
+    size_t size = strcspn(at, " ");
+    if (size == 0)
+        return false;
+    if (size >= PARAMS_WORD)
+        size = PARAMS_WORD - 1;
+    memcpy(word, at, size);
+    word[size] = 0;
+    return true;
+}
+
+int params_word_find(const char *choices, const char *word)
+{
+    char other[PARAMS_WORD];
+    for (size_t k = 0; params_word(choices, k, other); k++)
+        if (strcmp(word, other) == 0)
+            return (int)k;
+    return -1;
+}
+
+void params_types_text(uint32_t types, char *text, size_t room)
+{
+    size_t used = 0;
+    text[0] = 0;
+    for (uint32_t t = WEIR_INT; t <= WEIR_TIME && used < room; t++)
+        if (types & WEIR_TYPES(t))
+            used += (size_t)snprintf(text + used, room - used, "%s%s", used ? ", " : "",
+                                     schema_type_name((enum weir_type)t));
+}
+
+/* ---- Is a table sound? ---- */
+
+static bool good_name(const char *s)
+{
+    if (!s || !islower((unsigned char)*s) || strlen(s) > 63)
+        return false;
+    return s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789_")] == 0;
+}
+
+static size_t member_size(uint32_t type)
+{
+    switch (type) {
+    case WEIR_PARAM_INT:
+        return sizeof(int64_t);
+    case WEIR_PARAM_FLOAT:
+        return sizeof(double);
+    case WEIR_PARAM_BOOL:
+    case WEIR_PARAM_CHOICE:
+    case WEIR_PARAM_SET:
+        return sizeof(int);
+    default:
+        return sizeof(char *);
+    }
+}
+
+static int check_words(const struct weir_param *p, struct error *error)
+{
+    char word[PARAMS_WORD];
+    size_t n = 0;
+    while (p->choices && params_word(p->choices, n, word))
+        n++;
+    if (n == 0)
+        return error_set(error, -EINVAL, "parameter '%s' has no choices", p->name);
+    if (n > 32)
+        return error_set(error, -EINVAL,
+                         "parameter '%s' has %zu choices, the limit is 32", p->name, n);
+    return 0;
+}
+
+static int check_one(const struct weir_param *p, size_t config_size,
+                     struct error *error)
+{
+    if (!good_name(p->name))
+        return error_set(error, -EINVAL,
+                         "'%.63s' is not a parameter name ([a-z][a-z0-9_]*)", p->name);
+    if (p->type < WEIR_PARAM_INT || p->type > WEIR_PARAM_COLUMN)
+        return error_set(error, -EINVAL, "parameter '%s' has the unknown type %u",
+                         p->name, p->type);
+    if (p->flags & ~(WEIR_REQUIRED | WEIR_DICTIONARY))
+        return error_set(error, -EINVAL, "parameter '%s' has the unknown flags 0x%x",
+                         p->name, p->flags);
+    size_t size = member_size(p->type);
+    if (p->offset > config_size || size > config_size - p->offset || p->offset % size)
+        return error_set(error, -EINVAL,
+                         "parameter '%s' (%zu bytes at %zu) does not lie in the config "
+                         "struct of %zu bytes",
+                         p->name, size, p->offset, config_size);
+    if (!p->help)
+        return error_set(error, -EINVAL, "parameter '%s' has no help line", p->name);
+    if (p->type == WEIR_PARAM_CHOICE || p->type == WEIR_PARAM_SET)
+        return check_words(p, error);
+    if (p->type == WEIR_PARAM_COLUMN && !p->column_types)
+        return error_set(error, -EINVAL, "parameter '%s' takes columns of no type",
+                         p->name);
+    return 0;
+}
+
+int params_check(const struct weir_param *params, size_t config_size,
+                 struct error *error)
+{
+    uint64_t scratch[4096 / sizeof(uint64_t)];
+    bool have_set = false;
+    for (size_t i = 0; params && params[i].name; i++) {
+        if (i == PARAMS_MAX)
+            return error_set(error, -EINVAL, "more than %d parameters", PARAMS_MAX);
+        int err = check_one(&params[i], config_size, error);
+        if (err)
+            return err;
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(params[k].name, params[i].name) == 0)
+                return error_set(error, -EINVAL,
+                                 "parameter '%s' stands twice in its table",
+                                 params[i].name);
+        if (params[i].type == WEIR_PARAM_SET && have_set)
+            return error_set(error, -EINVAL, "'%s' is the second parameter of type set",
+                             params[i].name);
+        have_set |= params[i].type == WEIR_PARAM_SET;
+        err = params_store_default(&params[i], scratch, error);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+/* ---- Values ---- */
+
+static void *member(const struct weir_param *p, void *config)
+{
+    return (char *)config + p->offset;
+}
+
+/* 2^63 as a double is one more than an int64 holds, hence `<`. */
+static bool in_range(const struct weir_param *p, double v)
+{
+    return (p->min == 0 && p->max == 0) || (v >= p->min && v <= p->max);
+}
+
+static int out_of_range(const struct weir_param *p, const struct node *node,
+                        struct error *error)
+{
+    return node_error(node, error, "'%s' is %s, but goes from %.15g to %.15g", p->name,
+                      node->text, p->min, p->max);
+}
+
+static int store_int(const struct weir_param *p, const struct node *node, void *config,
+                     struct error *error)
+{
+    int64_t v;
+    int err = node_int(node, INT64_MIN, INT64_MAX, &v, error);
+    if (err)
+        return err;
+    if (!in_range(p, (double)v))
+        return out_of_range(p, node, error);
+    *(int64_t *)member(p, config) = v;
+    return 0;
+}
+
+static int store_float(const struct weir_param *p, const struct node *node,
+                       void *config, struct error *error)
+{
+    double v;
+    int err = node_float(node, &v, error);
+    if (err)
+        return err;
+    if (!isfinite(v))
+        return node_error(node, error, "'%s' is not a finite number", p->name);
+    if (!in_range(p, v))
+        return out_of_range(p, node, error);
+    *(double *)member(p, config) = v;
+    return 0;
+}
+
+static int store_bool(const struct weir_param *p, const struct node *node, void *config,
+                      struct error *error)
+{
+    bool v;
+    int err = node_bool(node, &v, error);
+    if (!err)
+        *(int *)member(p, config) = v;
+    return err;
+}
+
+static int find_word(const struct weir_param *p, const struct node *node,
+                     const char *text, struct error *error)
+{
+    int k = params_word_find(p->choices, text);
+    if (k >= 0)
+        return k;
+    char words[32][PARAMS_WORD];
+    const char *list[32];
+    size_t n = 0;
+    while (n < 32 && params_word(p->choices, n, words[n])) {
+        list[n] = words[n];
+        n++;
+    }
+    node_error(node, error, "'%s' cannot be '%s', only one of: %s", p->name, text,
+               p->choices);
+    node_suggest(error, text, list, n);
+    return -EINVAL;
+}
+
+static int store_choice(const struct weir_param *p, const struct node *node,
+                        void *config, struct error *error)
+{
+    if (node->kind != NODE_SCALAR)
+        return node_error(node, error, "'%s' is one of: %s", p->name, p->choices);
+    int k = find_word(p, node, node->text, error);
+    if (k < 0)
+        return k;
+    *(int *)member(p, config) = k;
+    return 0;
+}
+
+static int add_word(const struct weir_param *p, const struct node *node,
+                    const char *text, uint32_t *set, struct error *error)
+{
+    int k = find_word(p, node, text, error);
+    if (k < 0)
+        return k;
+    if (*set & 1u << k)
+        return node_error(node, error, "'%s' names '%s' twice", p->name, text);
+    *set |= 1u << k;
+    return 0;
+}
+
+/* A scalar of words with commas or spaces between them. */
+static int scalar_set(const struct weir_param *p, const struct node *node,
+                      uint32_t *set, struct error *error)
+{
+    for (const char *at = node->text; *(at += strspn(at, ", "));) {
+        size_t size = strcspn(at, ", ");
+        char word[PARAMS_WORD];
+        snprintf(word, sizeof(word), "%.*s", (int)size, at);
+        int err = add_word(p, node, word, set, error);
+        if (err)
+            return err;
+        at += size;
+    }
+    return 0;
+}
+
+static int list_set(const struct weir_param *p, const struct node *node, uint32_t *set,
+                    struct error *error)
+{
+    for (size_t i = 0; i < node->n; i++) {
+        const struct node *item = &node->item[i];
+        if (item->kind != NODE_SCALAR)
+            return node_error(item, error, "'%s' is a list of words: %s", p->name,
+                              p->choices);
+        int err = add_word(p, item, item->text, set, error);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+static int store_set(const struct weir_param *p, const struct node *node, void *config,
+                     struct error *error)
+{
+    uint32_t set = 0;
+    if (node->kind == NODE_MAP)
+        return node_error(node, error, "'%s' is a list of words: %s", p->name,
+                          p->choices);
+    int err = node->kind == NODE_LIST ? list_set(p, node, &set, error)
+                                      : scalar_set(p, node, &set, error);
+    if (err)
+        return err;
+    if (set == 0)
+        return node_error(node, error, "'%s' is empty; it takes one or more of: %s",
+                          p->name, p->choices);
+    *(uint32_t *)member(p, config) = set;
+    return 0;
+}
+
+static int store_text(const struct weir_param *p, const struct node *node, void *config,
+                      struct error *error)
+{
+    if (node->kind != NODE_SCALAR)
+        return node_error(node, error, "'%s' is a %s, not a list or map", p->name,
+                          p->type == WEIR_PARAM_COLUMN ? "column's name" : "string");
+    *(const char **)member(p, config) = node->text;
+    return 0;
+}
+
+int params_store(const struct weir_param *p, const struct node *node, void *config,
+                 struct error *error)
+{
+    switch (p->type) {
+    case WEIR_PARAM_INT:
+        return store_int(p, node, config, error);
+    case WEIR_PARAM_FLOAT:
+        return store_float(p, node, config, error);
+    case WEIR_PARAM_BOOL:
+        return store_bool(p, node, config, error);
+    case WEIR_PARAM_CHOICE:
+        return store_choice(p, node, config, error);
+    case WEIR_PARAM_SET:
+        return store_set(p, node, config, error);
+    default:
+        return store_text(p, node, config, error);
+    }
+}
+
+int params_store_default(const struct weir_param *p, void *config, struct error *error)
+{
+    if (!p->init) {
+        memset(member(p, config), 0, member_size(p->type));
+        return 0;
+    }
+    /* Text parameters keep the pointer, which is the plugin's own constant. */
+    struct node node = {
+        .kind = NODE_SCALAR, .file = "default", .text = (char *)(uintptr_t)p->init};
+    return params_store(p, &node, config, error);
+}

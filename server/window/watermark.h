@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The watermark of a pipeline: the event time up to which it believes it has seen everything. It is
+ * the least of the newest times of all sources that are not idle, less out_of_orderness, and never
+ * goes back. It moves row by row, in the order of the log, so that it does not matter how events were
+ * cut into batches. After Akidau et al., "The Dataflow Model", VLDB 2015, section 2.3.
+ */
+#ifndef WEIR_WINDOW_WATERMARK_H
+#define WEIR_WINDOW_WATERMARK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define WATERMARK_SOURCES 1024
+
+struct watermark {
+    int64_t value_us;  /* INT64_MIN: nothing seen yet */
+    int64_t newest_us; /* event of all sources; INT64_MIN: none */
+    int64_t out_of_orderness_us;
+    uint32_t n; /* sources seen or passed over: numbers below n */
+    struct {
+        int64_t max_us; /* INT64_MIN: nothing seen */
+        bool idle;
+    } source[WATERMARK_SOURCES];
+
+    /* Of the batch that is being read. */
+    uint32_t current;
+    int64_t
+        others_us; /* least of the other sources that are not idle; INT64_MAX: there is none */
+};
+
+void watermark_init(struct watermark *w, int64_t out_of_orderness_us, int64_t value_us);
+
+/* Rows of `source` follow: it is not idle any more. */
+void watermark_begin(struct watermark *w, uint32_t source);
+
+/* What the watermark is once the current source's newest time is at least max_us. */
+static inline int64_t watermark_at(const struct watermark *w, int64_t max_us)
+{
+    int64_t us = w->source[w->current].max_us;
+    us = max_us > us ? max_us : us;
+    us = us < w->others_us ? us : w->others_us;
+    if (us < INT64_MIN + w->out_of_orderness_us)
+        return w->value_us;
+    us -= w->out_of_orderness_us;
+    return us > w->value_us ? us : w->value_us;
+}
+
+/* Rows with times up to max_us have been read. */
+void watermark_read(struct watermark *w, int64_t max_us);
+
+void watermark_idle(struct watermark *w, uint32_t source);
+void watermark_advance(struct watermark *w, int64_t us);
+/* All sources are at their end: who sends again holds it back, nobody else. */
+void watermark_end(struct watermark *w, int64_t us);
+
+#endif
