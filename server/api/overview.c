@@ -151,8 +151,8 @@ static void overview_put_settings(struct buffer *b, const struct config *config,
     for (size_t i = 0; i < c->n_keys; i++)
         jsonout_string(b, NULL, from->schema->column[c->key[i]].name);
     jsonout_close(b, ']');
-    jsonout_duration(b, "window", c->window_us);
-    jsonout_duration(b, "window_offset", c->window_offset_us);
+    jsonout_duration(b, "window", c->window.tumbling_us);
+    jsonout_duration(b, "window_offset", c->window.offset_us);
     jsonout_duration(b, "out_of_orderness", c->out_of_orderness_us);
     jsonout_string(b, "late", config_late_word[c->late]);
     jsonout_duration(b, "allowed_lateness", c->allowed_lateness_us);
@@ -242,23 +242,22 @@ static void overview_put_sources(struct buffer *b, const struct config_pipeline 
     jsonout_close(b, ']');
 }
 
-static void overview_put_open(struct buffer *b, const struct config_pipeline *c,
+static void overview_put_open(struct buffer *b, struct pipeline *p,
                               int64_t watermark_us, const char *slowest)
 {
+    const struct config_pipeline *c = pipeline_config(p);
     /* The first window that the watermark has not passed. */
-    int64_t start_us =
-        clock_window_start(watermark_us, c->window_us, c->window_offset_us);
-    int64_t end_us, event_us;
-    if (__builtin_add_overflow(start_us, c->window_us, &end_us) ||
-        __builtin_add_overflow(end_us, c->out_of_orderness_us, &event_us))
+    struct window open = window_of(pipeline_window(p), watermark_us);
+    int64_t event_us;
+    if (__builtin_add_overflow(open.end_us, c->out_of_orderness_us, &event_us))
         return; /* at the end of time */
     char end[CLOCK_TEXT_MAX], event[CLOCK_TEXT_MAX], idle[CLOCK_TEXT_MAX];
-    clock_format(end_us, end);
+    clock_format(open.end_us, end);
     clock_format(event_us, event);
     clock_format_duration(c->idle_timeout_us, idle);
     jsonout_open(b, "open_window", '{');
-    jsonout_time(b, "start", start_us);
-    jsonout_time(b, "end", end_us);
+    jsonout_time(b, "start", open.start_us);
+    jsonout_time(b, "end", open.end_us);
     jsonout_close(b, '}');
     struct buffer text = {0};
     if (slowest)
@@ -303,7 +302,7 @@ static void overview_watermarks_of(struct http_request *r, struct pipeline *p)
     jsonout_duration(&b, "idle_timeout", c->idle_timeout_us);
     overview_put_sources(&b, c, source, n, slowest);
     if (s.watermark_us != INT64_MIN)
-        overview_put_open(&b, c, s.watermark_us,
+        overview_put_open(&b, p, s.watermark_us,
                           slowest < 0 ? NULL : source[slowest].name);
     buffer_puts(&b, "}\n");
     free(source);

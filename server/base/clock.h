@@ -23,14 +23,6 @@ int clock_cond_init(pthread_cond_t *c);
 /* Until until_us (clock_monotonic_us; INT64_MAX: for ever). 0: woken; ETIMEDOUT. */
 int clock_cond_wait(pthread_cond_t *c, pthread_mutex_t *lock, int64_t until_us);
 
-/* Start of the window that `us` lies in. Windows of size_us begin at its multiples plus offset_us; `us`
- * may be close to the ends of int64. */
-static inline int64_t clock_window_start(int64_t us, int64_t size_us, int64_t offset_us)
-{
-    int64_t rest = (us - offset_us % size_us) % size_us;
-    return us - (rest < 0 ? rest + size_us : rest);
-}
-
 /* Proleptic Gregorian calendar, any year that fits int64 microseconds. month 1-12, day 1-31. */
 int64_t clock_days_from_civil(int64_t year, unsigned month, unsigned day);
 

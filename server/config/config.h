@@ -76,6 +76,12 @@ enum config_late {
 #define CONFIG_LATE_POLICIES 3
 extern const char *const config_late_word[CONFIG_LATE_POLICIES]; /* in the file */
 
+struct config_window {
+    int64_t tumbling_us; /* size */
+    int64_t
+        offset_us; /* windows begin at multiples of the size plus this; less than it, default 0 */
+};
+
 struct config_pipeline {
     char *name;
     const struct node *node, *map; /* where its name stands, and what it says */
@@ -83,10 +89,8 @@ struct config_pipeline {
     char *where;                   /* NULL: every row */
     const struct node *where_node;
     size_t n_keys;
-    size_t *key;       /* columns of the stream's schema; types string, int, bool */
-    int64_t window_us; /* tumbling */
-    int64_t
-        window_offset_us; /* windows begin at multiples of window_us, plus this; default 0 */
+    size_t *key; /* columns of the stream's schema; types string, int, bool */
+    struct config_window window;
     int64_t out_of_orderness_us; /* default 0 */
     int64_t
         allowed_lateness_us; /* > 0 with CONFIG_LATE_REVISE, at most retain_us; 0 without */

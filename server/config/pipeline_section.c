@@ -144,11 +144,10 @@ static int read_key(const struct node *n, void *target, void *ctx, struct error 
 
 static const struct field window_fields[] = {
     {"tumbling", FIELD_DURATION, .required = true,
-     .offset = offsetof(struct config_pipeline, window_us), .min = 1000,
+     .offset = offsetof(struct config_window, tumbling_us), .min = 1000,
      .max = LONGEST},
-    {"offset", FIELD_DURATION,
-     .offset = offsetof(struct config_pipeline, window_offset_us), .min = 0,
-     .max = LONGEST},
+    {"offset", FIELD_DURATION, .offset = offsetof(struct config_window, offset_us),
+     .min = 0, .max = LONGEST},
     {"hopping", .type = FIELD_LATER},
     {"session", .type = FIELD_LATER},
     {"count", .type = FIELD_LATER},
@@ -161,9 +160,9 @@ static int read_window(const struct node *n, void *target, void *ctx,
     struct config_pipeline *p = target;
     if (n->kind != NODE_MAP)
         return node_expected(n, "a window such as {tumbling: 10s}", error);
-    int r = fields_read(window_fields, COUNT(window_fields), n, "'window'", target, ctx,
-                        error);
-    if (r == 0 && p->window_offset_us >= p->window_us)
+    int r = fields_read(window_fields, COUNT(window_fields), n, "'window'", &p->window,
+                        ctx, error);
+    if (r == 0 && p->window.offset_us >= p->window.tumbling_us)
         return node_error(node_get(n, "offset"), error,
                           "the offset must be less than the window itself");
     return r;

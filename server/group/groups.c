@@ -176,12 +176,12 @@ void groups_forget_keys(struct groups *g)
 
 /* ---- Windows and slots ------------------------------------------------------------------------ */
 
-size_t groups_window_from(const struct groups *g, int64_t start_us)
+size_t groups_window_from(const struct groups *g, int64_t id)
 {
     size_t low = 0, high = g->n_windows;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (g->window[middle].start_us < start_us)
+        if (g->window[middle].id < id)
             low = middle + 1;
         else
             high = middle;
@@ -189,16 +189,16 @@ size_t groups_window_from(const struct groups *g, int64_t start_us)
     return low;
 }
 
-/* The window that begins at start_us; made if need be. Asked for new groups only. */
-static struct group_window *window_at(struct groups *g, int64_t start_us)
+/* The window of this id; made if need be. Asked for new groups only. */
+static struct group_window *window_at(struct groups *g, int64_t id)
 {
-    size_t i = groups_window_from(g, start_us);
-    if (i < g->n_windows && g->window[i].start_us == start_us)
+    size_t i = groups_window_from(g, id);
+    if (i < g->n_windows && g->window[i].id == id)
         return &g->window[i];
     if (grow(&g->window, sizeof(*g->window), g->n_windows, &g->windows_room) < 0)
         return NULL;
     memmove(&g->window[i + 1], &g->window[i], (g->n_windows - i) * sizeof(*g->window));
-    g->window[i] = (struct group_window){.start_us = start_us};
+    g->window[i] = (struct group_window){.id = id};
     g->n_windows++;
     return &g->window[i];
 }
@@ -237,19 +237,19 @@ static void slot_free(struct groups *g, uint32_t slot)
     g->slots_free = slot;
 }
 
-static uint32_t index_home(const struct groups *g, uint32_t key, int64_t start_us)
+static uint32_t index_home(const struct groups *g, uint32_t key, int64_t window)
 {
-    uint64_t h = hash_u64((uint64_t)start_us + key * UINT64_C(0x9e3779b97f4a7c15));
+    uint64_t h = hash_u64((uint64_t)window + key * UINT64_C(0x9e3779b97f4a7c15));
     return (uint32_t)h & g->index_mask;
 }
 
 /* The place in the index where the group is, or where it goes. */
-static uint32_t index_find(const struct groups *g, uint32_t key, int64_t start_us)
+static uint32_t index_find(const struct groups *g, uint32_t key, int64_t window)
 {
-    uint32_t i = index_home(g, key, start_us);
+    uint32_t i = index_home(g, key, window);
     for (; g->index[i]; i = (i + 1) & g->index_mask) {
         const struct group_slot *s = &g->slot[g->index[i] - 1];
-        if (s->key == key && s->start_us == start_us)
+        if (s->key == key && s->window == window)
             break;
     }
     return i;
@@ -272,7 +272,7 @@ static int index_grow(struct groups *g)
         if (!old[k])
             continue;
         const struct group_slot *s = &g->slot[old[k] - 1];
-        g->index[index_find(g, s->key, s->start_us)] = old[k];
+        g->index[index_find(g, s->key, s->window)] = old[k];
     }
     free(old);
     return 0;
@@ -282,10 +282,10 @@ static int index_grow(struct groups *g)
 static void index_remove(struct groups *g, uint32_t slot)
 {
     uint32_t mask = g->index_mask;
-    uint32_t i = index_find(g, g->slot[slot].key, g->slot[slot].start_us);
+    uint32_t i = index_find(g, g->slot[slot].key, g->slot[slot].window);
     for (uint32_t j = (i + 1) & mask; g->index[j]; j = (j + 1) & mask) {
         const struct group_slot *s = &g->slot[g->index[j] - 1];
-        uint32_t home = index_home(g, s->key, s->start_us);
+        uint32_t home = index_home(g, s->key, s->window);
         if (((j - home) & mask) >= ((j - i) & mask)) {
             g->index[i] = g->index[j];
             i = j;
@@ -294,37 +294,36 @@ static void index_remove(struct groups *g, uint32_t slot)
     g->index[i] = 0;
 }
 
-static int open_new(struct groups *g, uint32_t key, int64_t start_us,
-                    uint32_t *ret_slot)
+static int open_new(struct groups *g, uint32_t key, int64_t window, uint32_t *ret_slot)
 {
     if (g->open >= g->max_open)
         return -ENOSPC;
-    struct group_window *w = window_at(g, start_us);
+    struct group_window *w = window_at(g, window);
     if (!w || grow(&w->slot, sizeof(*w->slot), w->n, &w->room) < 0 || index_grow(g) < 0)
         return -ENOMEM;
     uint32_t s;
     int r = slot_new(g, &s);
     if (r < 0)
         return r;
-    g->index[index_find(g, key, start_us)] = s + 1;
+    g->index[index_find(g, key, window)] = s + 1;
     g->keys_dead -= g->key[key].groups++ == 0;
-    g->slot[s] = (struct group_slot){.start_us = start_us, .key = key};
+    g->slot[s] = (struct group_slot){.window = window, .key = key};
     w->slot[w->n++] = s;
     g->open++;
     *ret_slot = s;
     return 0;
 }
 
-int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_slot,
+int groups_open(struct groups *g, uint32_t key, int64_t window, uint32_t *ret_slot,
                 bool *ret_new)
 {
-    uint32_t s = g->index[index_find(g, key, start_us)];
+    uint32_t s = g->index[index_find(g, key, window)];
     *ret_new = !s;
     if (s)
         *ret_slot = s - 1;
-    int r = s ? 0 : open_new(g, key, start_us, ret_slot);
+    int r = s ? 0 : open_new(g, key, window, ret_slot);
     if (r == 0)
-        g->recent[key] = (struct group_recent){.start_us = start_us, .slot = *ret_slot};
+        g->recent[key] = (struct group_recent){.window = window, .slot = *ret_slot};
     return r;
 }
 
@@ -414,9 +413,9 @@ static int compare_slots(const void *a, const void *b, void *arg)
 {
     const struct groups *g = arg;
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    int64_t start_x = g->slot[x].start_us, start_y = g->slot[y].start_us;
-    return start_x != start_y ? (start_x > start_y) - (start_x < start_y)
-                              : compare_keys(g, x, y);
+    int64_t window_x = g->slot[x].window, window_y = g->slot[y].window;
+    return window_x != window_y ? (window_x > window_y) - (window_x < window_y)
+                                : compare_keys(g, x, y);
 }
 
 size_t groups_sort_slots(struct groups *g, uint32_t *slot, size_t n)

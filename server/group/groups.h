@@ -9,7 +9,7 @@
  * A key's last group is remembered, so that a row of a known key in the current window costs one
  * comparison. Slots of closed windows are used again, the warmest first.
  *
- * All that is remembered of a group is its window's start, the bytes of its key, its block of states and
+ * All that is remembered of a group is its window's id, the bytes of its key, its block of states and
  * its revision; everything else here is made from these. Whether a window has been given out is not
  * among them: between two entries of the log it has been if its end is at or before the watermark.
  */
@@ -24,8 +24,8 @@
 
 /* The group of a key that was used last: all that most rows look at. */
 struct group_recent {
-    int64_t start_us; /* window of `slot` */
-    uint32_t slot;    /* SLOT_NONE: the key has no open group */
+    int64_t window; /* id; of `slot` */
+    uint32_t slot;  /* SLOT_NONE: the key has no open group */
 };
 
 struct group_key {
@@ -39,8 +39,8 @@ struct group_key {
 };
 
 struct group_slot {
-    int64_t start_us;
-    uint32_t key; /* SLOT_NONE: the slot is free */
+    int64_t window; /* id */
+    uint32_t key;   /* SLOT_NONE: the slot is free */
     union {
         uint32_t
             revision;  /* of a group: late rows folded in so far; the caller counts */
@@ -49,7 +49,8 @@ struct group_slot {
 };
 
 struct group_window {
-    int64_t start_us;
+    int64_t
+        id; /* as window/window.h gives them: what closes earlier has a lesser one */
     uint32_t *slot; /* of its groups, in the order in which they were opened */
     size_t n, room;
 };
@@ -75,7 +76,7 @@ struct groups {
     uint32_t dirty_room;
     unsigned block_shift; /* slot >> block_shift is the number of its block */
 
-    struct group_window *window; /* those with groups, oldest first */
+    struct group_window *window; /* those with groups, by id */
     size_t n_windows, windows_room;
 };
 
@@ -88,9 +89,9 @@ void groups_free(struct groups *g);
 int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash,
                uint32_t *ret);
 
-/* Opens or finds the group of `key` in the window at start_us. *ret_new says that the slot is new: its
+/* Opens or finds the group of `key` in the window of this id. *ret_new says that the slot is new: its
  * bytes are not zeroed, its revision is 0. -ENOSPC: max_open groups are open, -ENOMEM. */
-int groups_open(struct groups *g, uint32_t key, int64_t start_us, uint32_t *ret_slot,
+int groups_open(struct groups *g, uint32_t key, int64_t window, uint32_t *ret_slot,
                 bool *ret_new);
 
 static inline void *groups_state(const struct groups *g, uint32_t slot)
@@ -110,8 +111,8 @@ static inline uint32_t groups_blocks(const struct groups *g)
     return g->n_slots ? ((g->n_slots - 1) >> g->block_shift) + 1 : 0;
 }
 
-/* The index in `window` of the first that begins at start_us or later, n_windows if there is none. */
-size_t groups_window_from(const struct groups *g, int64_t start_us);
+/* The index in `window` of the first with this id or a greater one, n_windows if there is none. */
+size_t groups_window_from(const struct groups *g, int64_t id);
 
 /* Sorts the groups of a window by key. -ENOMEM. */
 int groups_sort(struct groups *g, struct group_window *w);

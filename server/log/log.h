@@ -111,7 +111,10 @@ struct log_sink {
     uint64_t position; /* of the last entry that it knows: it gets those behind it */
     int64_t idle_timeout_us; /* INT64_MAX: never idle */
     int64_t out_of_orderness_us;
-    int64_t window_us, window_offset_us;
+    /* Borders of its windows, for silence; the log's threads. The first behind a time; the last that a row of
+     * this time waits for. */
+    int64_t (*next_border_us)(void *ctx, int64_t after_us);
+    int64_t (*last_border_us)(void *ctx, int64_t newest_us);
     const size_t *key; /* columns */
     size_t n_keys;
     const bool *dictionary; /* of each column of the schema: one is wanted */

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log/sources.h"
 
-#include "base/clock.h"
-
 void sources_heard(struct source_clock *clocks, uint32_t source, int64_t max_us,
                    int64_t now_us)
 {
@@ -10,11 +8,6 @@ void sources_heard(struct source_clock *clocks, uint32_t source, int64_t max_us,
     c->max_us = !c->seen || max_us > c->max_us ? max_us : c->max_us;
     c->last_us = now_us;
     c->seen = true;
-}
-
-static int64_t window_start(const struct log_sink *sink, int64_t us)
-{
-    return clock_window_start(us, sink->window_us, sink->window_offset_us);
 }
 
 /* All are silent: event time goes on from the newest event with the clock. Windows close one after the
@@ -25,14 +18,14 @@ static void advance(struct silence *s, const struct log_sink *sink, int64_t max_
                                  int64_t time_us),
                     void *ctx)
 {
-    int64_t last_window_end = window_start(sink, max_us) + sink->window_us;
+    int64_t last_us = sink->last_border_us(sink->ctx, max_us);
     int64_t now_us = max_us + silent_us - sink->out_of_orderness_us;
-    if (now_us > last_window_end)
-        now_us = last_window_end;
+    if (now_us > last_us)
+        now_us = last_us;
     int64_t from_us = max_us - sink->out_of_orderness_us;
     if (s->advanced_us > from_us)
         from_us = s->advanced_us;
-    if (now_us <= from_us || window_start(sink, now_us) == window_start(sink, from_us))
+    if (now_us < sink->next_border_us(sink->ctx, from_us))
         return;
     s->advanced_us = now_us;
     call(ctx, LOG_ADVANCE, 0, now_us);

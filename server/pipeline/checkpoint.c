@@ -64,7 +64,7 @@ static int put_group(struct worker *w, uint32_t slot, struct buffer *b)
     const struct group_slot *s = &w->groups.slot[slot];
     const struct group_key *key = &w->groups.key[s->key];
     const struct stored_group head = {
-        .start_us = s->start_us, .key_size = key->size, .revision = s->revision};
+        .window = s->window, .key_size = key->size, .revision = s->revision};
     buffer_put(b, &head, sizeof(head));
     buffer_put(b, key->bytes, key->size);
     pad(b);
@@ -210,7 +210,7 @@ static int get_state(struct worker *w, size_t i, char *block, struct stored_byte
     return err ? -EINVAL : 0;
 }
 
-/* Is it a key of the pipeline, and a window's start? What is in memory is not checked again. */
+/* Is it a key of the pipeline, and a window? What is in memory is not checked again. */
 static bool can_be(const struct pipeline *p, const struct stored_group *head,
                    const char *key)
 {
@@ -220,9 +220,7 @@ static bool can_be(const struct pipeline *p, const struct stored_group *head,
         if (!keys_skip(&key, end, p->schema->column[c->key[i]].type,
                        i + 1 == c->n_keys))
             return false;
-    return key == end && head->start_us > INT64_MIN / 2 &&
-           head->start_us < INT64_MAX / 2 &&
-           window_start(c, head->start_us) == head->start_us;
+    return key == end && window_has_id(&p->window, head->window);
 }
 
 /* A group that is not there yet. */
@@ -230,7 +228,7 @@ static int get_new_group(struct worker *w, const struct stored_group *head,
                          const char *key, uint64_t hash, uint32_t *ret_slot)
 {
     uint64_t open = w->groups.open;
-    int err = worker_open_group(w, key, head->key_size, hash, head->start_us, ret_slot);
+    int err = worker_open_group(w, key, head->key_size, hash, head->window, ret_slot);
     if (err < 0)
         return err;
     w->groups.slot[*ret_slot].revision = head->revision;
@@ -345,8 +343,7 @@ int checkpoint_definition(const struct pipeline *p, char **ret)
 {
     const struct config_pipeline *c = p->config;
     struct buffer b = {0};
-    buffer_printf(&b, "window %lld %lld\n", (long long)c->window_us,
-                  (long long)c->window_offset_us);
+    window_define(&p->window, &b);
     for (size_t i = 0; i < c->n_keys; i++)
         buffer_printf(&b, "key %s %s\n", p->schema->column[c->key[i]].name,
                       schema_type_name(p->schema->column[c->key[i]].type));

@@ -4,7 +4,7 @@
  * Only blocks that changed since the last checkpoint are written again.
  *
  *      block:  group group group ...
- *      group:  window start, size of the key, revision | key | state of each analyzer
+ *      group:  window, size of the key, revision | key | state of each analyzer
  *
  * A state is its bytes as they lie in memory, or, where the plugin has `save`, what that writes, behind
  * its size. Everything begins at a multiple of 8. Whether a window was given out already follows from

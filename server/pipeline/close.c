@@ -6,8 +6,6 @@
  */
 #include "pipeline/worker.h"
 
-#include "base/clock.h"
-
 #include <errno.h>
 #include <string.h>
 
@@ -23,6 +21,7 @@ struct closing {
     struct rowset *set[65];
     /* Of the group at hand. */
     const struct group_slot *group;
+    struct window window;
     const struct stage *stage;
     struct rowset *many;
     int64_t rank;
@@ -97,7 +96,7 @@ static struct weir_cell *begin_row(struct closing *c, struct rowset *set)
     if (!row)
         return NULL;
     row[0].type = WEIR_TIME;
-    row[0].as.i = c->group->start_us;
+    row[0].as.i = c->window.start_us;
     for (size_t i = 0; i < c->worker->pipeline->config->n_keys; i++) {
         row[1 + i] = c->key[i];
         if (row[1 + i].type == WEIR_STRING && rowset_keep(set, &row[1 + i]) < 0)
@@ -174,6 +173,7 @@ static int emit_group(struct closing *c, uint32_t slot)
     struct worker *w = c->worker;
     struct pipeline *p = w->pipeline;
     c->group = &w->groups.slot[slot];
+    c->window = window_by_id(&p->window, c->group->window);
     read_key(c, &w->groups.key[c->group->key]);
     struct rowset *own = p->own ? ready_set(c, p->own, c->expected) : NULL;
     struct weir_cell *row = own ? begin_row(c, own) : NULL;
@@ -219,10 +219,7 @@ static int emit_revised(struct closing *c)
 /* Windows that end at or before `us`: the index behind them. */
 static size_t windows_until(const struct worker *w, int64_t us)
 {
-    int64_t start_us;
-    if (__builtin_sub_overflow(us, w->pipeline->config->window_us - 1, &start_us))
-        return 0;
-    return groups_window_from(&w->groups, start_us);
+    return groups_window_from(&w->groups, window_first_open(&w->pipeline->window, us));
 }
 
 static int emit_windows(struct closing *c, int64_t until_us)
@@ -232,8 +229,9 @@ static int emit_windows(struct closing *c, int64_t until_us)
     int r = 0;
     for (size_t i = windows_until(w, w->emitted_us); r == 0 && i < end; i++) {
         struct group_window *window = &w->groups.window[i];
-        if (window->start_us > c->done_us)
-            c->done_us = window->start_us;
+        int64_t start_us = window_by_id(&w->pipeline->window, window->id).start_us;
+        if (start_us > c->done_us) /* what ends by then has a lesser id */
+            c->done_us = start_us;
         r = groups_sort(&w->groups, window);
         if (r == 0)
             r = emit_groups(c, window->slot, window->n);

@@ -10,9 +10,8 @@
 
 bool late_find(struct worker *w, const struct batch *b, uint32_t block)
 {
-    const struct config_pipeline *c = w->pipeline->config;
     const struct batch_span *span = &b->block[block];
-    int64_t end_us = window_end(c, span->min_us);
+    int64_t end_us = window_last_end(&w->pipeline->window, span->min_us);
     if (end_us > watermark_at(&w->watermark, span->max_us) && end_us > w->unknown_us)
         return false;
     const int64_t *time = b->view[0].values;
@@ -65,7 +64,7 @@ static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
     if (!cell)
         return -ENOMEM;
     cell[0].type = WEIR_TIME;
-    cell[0].as.i = window_start(p->config, weir_int(&column[0], row));
+    cell[0].as.i = window_of(&p->window, weir_int(&column[0], row)).start_us;
     uint32_t index;
     weir_put_int(&cell[1], (int64_t)log_entry_row(e, row, &index));
     weir_put_int(&cell[2], index);
@@ -84,8 +83,11 @@ static bool stays(const struct worker *w, int64_t end_us, int64_t watermark_us)
     const struct config_pipeline *c = w->pipeline->config;
     if (end_us <= w->unknown_us)
         return false;
-    return end_us > watermark_us || (c->late == CONFIG_LATE_REVISE &&
-                                     end_us + c->allowed_lateness_us > watermark_us);
+    if (end_us > watermark_us)
+        return true;
+    uint64_t behind_us = (uint64_t)watermark_us - (uint64_t)end_us;
+    return c->late == CONFIG_LATE_REVISE &&
+           behind_us < (uint64_t)c->allowed_lateness_us;
 }
 
 int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
@@ -97,7 +99,7 @@ int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < *n; i++) {
         uint32_t row = w->row[i];
-        int64_t end_us = window_end(c, time[row]),
+        int64_t end_us = window_last_end(&w->pipeline->window, time[row]),
                 watermark_us = w->watermark_at[row - first];
         if (stays(w, end_us, watermark_us)) {
             w->row[out] = row;
@@ -129,12 +131,11 @@ static int revised_room(struct worker *w)
 
 int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_t n)
 {
-    const struct config_pipeline *c = w->pipeline->config;
     const int64_t *time = b->view[0].values;
     uint64_t late = 0;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t row = w->row[i];
-        int64_t end_us = window_end(c, time[row]);
+        int64_t end_us = window_last_end(&w->pipeline->window, time[row]);
         if (end_us > w->watermark_at[row - block * BATCH_BLOCK])
             continue;
         late++;

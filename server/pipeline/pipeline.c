@@ -177,6 +177,7 @@ int pipeline_new(struct config *config, const struct config_pipeline *c,
     p->whole = config_ref(config);
     p->config = c;
     p->schema = config->stream[c->stream].schema;
+    p->window = window_kind(&c->window);
     p->shown_watermark_us = p->shown_newest_us = INT64_MIN;
     pthread_mutex_init(&p->lock, NULL);
     int r = bind_analyzers(p, plugins, error);
@@ -269,6 +270,18 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
     return r < 0 ? error_set(error, r, "its first checkpoint cannot be made") : 0;
 }
 
+static int64_t next_border(void *ctx, int64_t after_us)
+{
+    const struct pipeline *p = ctx;
+    return window_next_border(&p->window, after_us);
+}
+
+static int64_t last_border(void *ctx, int64_t newest_us)
+{
+    const struct pipeline *p = ctx;
+    return window_last_end(&p->window, newest_us);
+}
+
 static struct log_sink sink_of(struct pipeline *p, uint64_t position)
 {
     const struct config_pipeline *c = p->config;
@@ -278,8 +291,8 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
                              .position = position,
                              .idle_timeout_us = c->idle_timeout_us,
                              .out_of_orderness_us = c->out_of_orderness_us,
-                             .window_us = c->window_us,
-                             .window_offset_us = c->window_offset_us,
+                             .next_border_us = next_border,
+                             .last_border_us = last_border,
                              .key = c->key,
                              .n_keys = c->n_keys,
                              .dictionary = p->dictionary,
@@ -420,4 +433,9 @@ bool pipeline_failed(void *pipeline)
 const struct config_pipeline *pipeline_config(const struct pipeline *p)
 {
     return p->config;
+}
+
+const struct window_kind *pipeline_window(const struct pipeline *p)
+{
+    return &p->window;
 }

@@ -94,6 +94,7 @@ struct pipeline_source { /* of the watermark */
 size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t room);
 
 const struct config_pipeline *pipeline_config(const struct pipeline *p);
+const struct window_kind *pipeline_window(const struct pipeline *p);
 bool pipeline_failed(void *pipeline); /* any thread */
 /* The pipeline stops: the first text is kept and logged. */
 void pipeline_fail(struct pipeline *p, const struct error *error);

@@ -7,6 +7,7 @@
 #define WEIR_PIPELINE_ROWSET_H
 
 #include "weir/plugin.h"
+#include "window/window.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -32,7 +33,7 @@ struct table_column {
 struct table {
     char *name;
     char *pipeline;
-    int64_t window_us; /* size of the windows: window_end is window_start + window_us */
+    struct window_kind window;
     int64_t retain_us; /* INT64_MAX: for ever */
     size_t n_keys;     /* key columns, behind window_start */
     size_t n_primary;  /* 1 + n_keys, or 2 + n_keys with rank; 3 of late events */

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 struct stored_group {
-    int64_t start_us;
+    int64_t window; /* id */
     uint32_t key_size, revision;
 };
 

@@ -39,7 +39,7 @@ static int table_new(const struct pipeline *p, const char *name, struct table **
         return -ENOMEM;
     t->name = strdup(name);
     t->pipeline = strdup(p->config->name);
-    t->window_us = p->config->window_us;
+    t->window = p->window;
     t->retain_us = p->config->retain_us;
     int r = t->name && t->pipeline ? add_column(t, "window_start", WEIR_TIME,
                                                 "Start of the window, microseconds")

@@ -99,12 +99,12 @@ void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t en
     }
 }
 
-static int open_group(struct worker *w, uint32_t key, int64_t start_us,
+static int open_group(struct worker *w, uint32_t key, int64_t window,
                       uint32_t *ret_slot)
 {
     struct pipeline *p = w->pipeline;
     bool is_new;
-    int r = groups_open(&w->groups, key, start_us, ret_slot, &is_new);
+    int r = groups_open(&w->groups, key, window, ret_slot, &is_new);
     if (r < 0 || !is_new)
         return r;
     char *block = groups_state(&w->groups, *ret_slot);
@@ -126,12 +126,12 @@ static int open_group(struct worker *w, uint32_t key, int64_t start_us,
 }
 
 int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
-                      int64_t start_us, uint32_t *ret_slot)
+                      int64_t window, uint32_t *ret_slot)
 {
     uint32_t number;
     int r = groups_key(&w->groups, key, size, hash, &number);
     if (r == 0)
-        r = open_group(w, number, start_us, ret_slot);
+        r = open_group(w, number, window, ret_slot);
     if (r == 0)
         groups_touch(&w->groups, *ret_slot);
     return r;
@@ -156,21 +156,21 @@ static int over_max_groups(struct worker *w)
 /* The slot of each row's group into slot[]; rows over the limit of groups are taken out. */
 static int find_slots(struct worker *w, const struct batch *b, uint32_t *n)
 {
-    const struct config_pipeline *c = w->pipeline->config;
+    const struct window_kind *kind = &w->pipeline->window;
     const int64_t *time = b->view[0].values;
     const bool prefetch = w->groups.n_keys > PREFETCH_KEYS;
-    int64_t start_us = window_start(c, b->span.min_us);
+    struct window window = window_of(kind, b->span.min_us);
     uint32_t out = 0;
     for (uint32_t i = 0; i < *n; i++) {
         if (prefetch && i + PREFETCH_ROWS < *n)
             __builtin_prefetch(&w->groups.recent[w->key[i + PREFETCH_ROWS]]);
         uint32_t row = w->row[i];
-        if ((uint64_t)(time[row] - start_us) >= (uint64_t)c->window_us)
-            start_us = window_start(c, time[row]);
+        if (!window_has(&window, time[row]))
+            window = window_of(kind, time[row]);
         const struct group_recent *recent = &w->groups.recent[w->key[i]];
         uint32_t slot = recent->slot;
-        if (slot == SLOT_NONE || recent->start_us != start_us) {
-            int r = open_group(w, w->key[i], start_us, &slot);
+        if (slot == SLOT_NONE || recent->window != window.id) {
+            int r = open_group(w, w->key[i], window.id, &slot);
             if (r == -ENOSPC && (r = over_max_groups(w)) == 0)
                 continue;
             if (r < 0)
@@ -282,10 +282,9 @@ static int read_batch(struct worker *w, const struct log_entry *e)
  * the same for every worker, whatever share of the groups it has. */
 static int64_t end_of_windows(const struct worker *w)
 {
-    const struct config_pipeline *c = w->pipeline->config;
     if (w->watermark.newest_us == INT64_MIN)
         return w->watermark.value_us;
-    return window_start(c, w->watermark.newest_us) + c->window_us;
+    return window_last_end(&w->pipeline->window, w->watermark.newest_us);
 }
 
 static int checkpoint(struct worker *w, const struct log_entry *e, struct error *error)

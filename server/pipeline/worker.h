@@ -14,7 +14,6 @@
 #ifndef WEIR_PIPELINE_WORKER_H
 #define WEIR_PIPELINE_WORKER_H
 
-#include "base/clock.h"
 #include "base/queue.h"
 #include "group/filter.h"
 #include "group/groups.h"
@@ -22,6 +21,7 @@
 #include "pipeline/pipeline.h"
 #include "plugin/host.h"
 #include "window/watermark.h"
+#include "window/window.h"
 
 /* An analyzer's place in the pipeline; the same for all workers. */
 struct stage {
@@ -38,6 +38,7 @@ struct pipeline {
     struct metrics *metrics;
     const struct config_pipeline *config;
     const struct schema *schema;
+    struct window_kind window;
     size_t n_stages;
     struct stage *stage;
     size_t stride; /* bytes of a group's block */
@@ -121,10 +122,10 @@ static inline bool worker_owns(const struct worker *w, uint64_t hash)
            (hash >> 32) * w->pipeline->config->workers >> 32 == w->index;
 }
 
-/* The group of a key in a window, opened with fresh states if need be. -ENOSPC: max_groups are open;
+/* The group of a key in the window of this id, opened with fresh states if need be. -ENOSPC: max_groups are open;
  * -EINVAL: a plugin's init failed; -ENOMEM. */
 int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
-                      int64_t start_us, uint32_t *ret_slot);
+                      int64_t window, uint32_t *ret_slot);
 
 /* The text of the stage that failed, with its name; returns r. */
 int worker_error(struct worker *w, int r, struct error *error);
@@ -142,16 +143,5 @@ int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c *
  * forgets those that cannot be revised any more, with `last` all that were given out. */
 int worker_close_windows(struct worker *w, int64_t until_us, bool last,
                          struct error *error);
-
-static inline int64_t window_start(const struct config_pipeline *c, int64_t us)
-{
-    return clock_window_start(us, c->window_us, c->window_offset_us);
-}
-
-/* Of the window in which a time lies. */
-static inline int64_t window_end(const struct config_pipeline *c, int64_t us)
-{
-    return window_start(c, us) + c->window_us;
-}
 
 #endif

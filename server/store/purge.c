@@ -3,6 +3,7 @@
  * Retention: rows older than `retain` behind the pipeline's committed watermark are deleted, oldest
  * first, a few thousand at a time between commits.
  */
+#include "base/clock.h"
 #include "store/db.h"
 #include "store/internal.h"
 
@@ -50,17 +51,17 @@ int purge_prepare(struct store *s, struct store_table *t)
 static bool purge_due(const struct store_table *t, int64_t *ret_before_us)
 {
     int64_t watermark_us = t->pipeline->committed_us;
-    int64_t end_us, before_us;
+    int64_t end_us;
     if (!t->purge_all || watermark_us == INT64_MIN ||
-        __builtin_sub_overflow(watermark_us, t->table->retain_us, &end_us) ||
-        __builtin_sub_overflow(end_us, t->table->window_us - 1, &before_us))
+        __builtin_sub_overflow(watermark_us, t->table->retain_us, &end_us))
         return false;
+    const struct window_kind *kind = &t->table->window;
+    int64_t before_us = window_by_id(kind, window_first_open(kind, end_us)).start_us;
     *ret_before_us = before_us;
     /* Looking once a window, or once a second for small ones, is often enough. */
-    int64_t step_us = t->table->window_us > 1000000 ? t->table->window_us : 1000000;
     int64_t next_us;
     return t->purged_us == INT64_MIN ||
-           __builtin_add_overflow(t->purged_us, step_us, &next_us) ||
+           __builtin_add_overflow(t->purged_us, SECOND_US, &next_us) ||
            before_us >= next_us;
 }
 

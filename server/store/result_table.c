@@ -45,7 +45,7 @@ static int result_table_create(sqlite3 *db, const struct table *t, struct error 
     sqlite3_str_appendf(sql,
                         "    \"window_end\" INTEGER GENERATED ALWAYS AS (window_start "
                         "+ %lld) VIRTUAL,\n",
-                        (long long)t->window_us);
+                        (long long)window_fixed_size(&t->window));
     sqlite3_str_appendall(sql, "    PRIMARY KEY (");
     for (size_t c = 0; c < t->n_primary; c++)
         sqlite3_str_appendf(sql, "%s\"%w\"", c ? ", " : "", t->column[c].name);
@@ -150,7 +150,7 @@ static int result_table_note(sqlite3 *db, const struct table *t, struct error *e
         return err;
     sqlite3_bind_text(s, 1, t->name, -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 2, t->pipeline, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(s, 3, t->window_us);
+    sqlite3_bind_int64(s, 3, window_fixed_size(&t->window));
     if (t->retain_us != INT64_MAX)
         sqlite3_bind_int64(s, 4, t->retain_us);
     err = db_run(s, error);
@@ -181,12 +181,13 @@ static int result_table_check_window(sqlite3 *db, const struct table *t,
             error, -EINVAL,
             "it belongs to pipeline '%s'; rename one of the two, or an analyzer's `as`",
             pipeline ? pipeline : "");
-    int64_t window_us = sqlite3_column_int64(s, 1);
-    if (window_us == t->window_us)
+    int64_t was_us = sqlite3_column_int64(s, 1);
+    int64_t is_us = window_fixed_size(&t->window);
+    if (was_us == is_us)
         return 0;
     char was[CLOCK_TEXT_MAX], is[CLOCK_TEXT_MAX];
-    clock_format_duration(window_us, was);
-    clock_format_duration(t->window_us, is);
+    clock_format_duration(was_us, was);
+    clock_format_duration(is_us, is);
     return error_set(
         error, -EINVAL,
         "its windows are %s long, those of the configuration %s; " TABLES_ADVICE, was,

@@ -98,6 +98,12 @@ static bool sink_failed(void *ctx)
     return s->failed;
 }
 
+static int64_t ten_seconds(void *ctx, int64_t us)
+{
+    (void)ctx;
+    return (us / (10 * SECOND_US) + 1) * (10 * SECOND_US);
+}
+
 struct log_sink sink_of(struct sink *s)
 {
     static const size_t key[] = {1};
@@ -106,7 +112,8 @@ struct log_sink sink_of(struct sink *s)
                              .ctx = s,
                              .position = s->position,
                              .idle_timeout_us = s->idle_us,
-                             .window_us = 10 * SECOND_US,
+                             .next_border_us = ten_seconds,
+                             .last_border_us = ten_seconds,
                              .key = key,
                              .n_keys = 1,
                              .failed = sink_failed,

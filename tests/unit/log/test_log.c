@@ -45,6 +45,12 @@ static void sink_gate(struct sink *s, bool closed)
     pthread_mutex_unlock(&s->lock);
 }
 
+static int64_t ten_seconds(void *ctx, int64_t us)
+{
+    (void)ctx;
+    return (us / (10 * SECOND_US) + 1) * (10 * SECOND_US);
+}
+
 struct fixture {
     struct schema *schema;
     struct metrics *metrics;
@@ -72,7 +78,8 @@ static struct fixture *fixture_new(uint64_t queue_events, int64_t linger_us,
                             .put = sink_put,
                             .ctx = &f->sink,
                             .idle_timeout_us = idle_us,
-                            .window_us = 10 * SECOND_US,
+                            .next_border_us = ten_seconds,
+                            .last_border_us = ten_seconds,
                             .key = (size_t[]){1},
                             .n_keys = 1};
     assert_int_equal(log_subscribe(f->log, &sink, &f->keys), 0);
@@ -320,6 +327,12 @@ static void say(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us)
                  (int)(time_us / SECOND_US));
 }
 
+static int64_t an_hour(void *ctx, int64_t us)
+{
+    (void)ctx;
+    return (us / (3600 * SECOND_US) + 1) * (3600 * SECOND_US);
+}
+
 #define S SECOND_US
 
 static void a_silent_source_becomes_idle_once(void **state)
@@ -329,7 +342,9 @@ static void a_silent_source_becomes_idle_once(void **state)
     static struct silence silence;
     memset(clocks, 0, sizeof(clocks));
     memset(&silence, 0, sizeof(silence));
-    const struct log_sink sink = {.idle_timeout_us = 5 * S, .window_us = 10 * S};
+    const struct log_sink sink = {.idle_timeout_us = 5 * S,
+                                  .next_border_us = ten_seconds,
+                                  .last_border_us = ten_seconds};
     struct said said = {""};
     sources_heard(clocks, 1, 1000 * S, 0);
     sources_heard(clocks, 2, 1001 * S, 3 * S);
@@ -351,8 +366,10 @@ static void when_all_are_silent_windows_close_with_the_clock(void **state)
     static struct silence silence;
     memset(clocks, 0, sizeof(clocks));
     silence = (struct silence){.advanced_us = INT64_MIN};
-    const struct log_sink sink = {
-        .idle_timeout_us = 5 * S, .window_us = 10 * S, .out_of_orderness_us = 12 * S};
+    const struct log_sink sink = {.idle_timeout_us = 5 * S,
+                                  .out_of_orderness_us = 12 * S,
+                                  .next_border_us = ten_seconds,
+                                  .last_border_us = ten_seconds};
     struct said said = {""};
     sources_heard(clocks, 0, 1003 * S,
                   0); /* watermark 991; open: [990,1000) and [1000,1010) */
@@ -369,7 +386,8 @@ static void a_long_window_is_not_cut_short_by_a_pause(void **state)
     static struct silence silence;
     memset(clocks, 0, sizeof(clocks));
     silence = (struct silence){.advanced_us = INT64_MIN};
-    const struct log_sink sink = {.idle_timeout_us = 5 * S, .window_us = 3600 * S};
+    const struct log_sink sink = {
+        .idle_timeout_us = 5 * S, .next_border_us = an_hour, .last_border_us = an_hour};
     struct said said = {""};
     sources_heard(clocks, 0, 7260 * S, 0);
     for (int64_t now = 1; now < 3000; now++)

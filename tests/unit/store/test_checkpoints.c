@@ -23,7 +23,7 @@ static struct table_column columns[] = {
 
 static struct table table_p = {.name = "p",
                                .pipeline = "p",
-                               .window_us = SECOND_US,
+                               .window.size_us = SECOND_US,
                                .retain_us = INT64_MAX,
                                .n_primary = 1,
                                .n_columns = 2,

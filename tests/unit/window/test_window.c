@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "base/clock.h"
+#include "window/window.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#define COUNT(a) (sizeof(a) / sizeof(a)[0])
+
+static struct window_kind tumbling(int64_t size_us, int64_t offset_us)
+{
+    return window_kind(
+        &(struct config_window){.tumbling_us = size_us, .offset_us = offset_us});
+}
+
+/* Python: start = us - (us - offset) % size, end = start + size; cut to what int64 holds. */
+static const struct {
+    int64_t size_us, offset_us, us, start_us, end_us;
+} known[] = {
+    {10000000, 0, 0, 0, 10000000},
+    {10000000, 0, -1, -10000000, 0},
+    {10000000, 0, 9999999, 0, 10000000},
+    {10000000, 0, 10000000, 10000000, 20000000},
+    {86400000000, 21600000000, 1767319199999999, 1767247200000000, 1767333600000000},
+    {7000000, 3000000, -5000000, -11000000, -4000000},
+    {604800000000, 345600000000, 1767225600000000, 1766966400000000, 1767571200000000},
+    {1000, 999, -4611686018427387904, -4611686018427388001, -4611686018427387001},
+    {3155760000000000, 3155759999000000, 123, -1000000, 3155759999000000},
+    {1000, 0, -9223372036854774808, -9223372036854775000, -9223372036854774000},
+    {1000, 0, INT64_MAX, 9223372036854775000, INT64_MAX},
+    {1000, 1, INT64_MIN, INT64_MIN, -9223372036854774999},
+};
+
+static void a_time_is_in_the_window_that_python_says(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < COUNT(known); i++) {
+        struct window_kind k = tumbling(known[i].size_us, known[i].offset_us);
+        struct window w = window_of(&k, known[i].us);
+        assert_true(w.start_us == known[i].start_us);
+        assert_true(w.end_us == known[i].end_us);
+        assert_true(window_last_end(&k, known[i].us) == known[i].end_us);
+        assert_true(window_next_border(&k, known[i].us) == known[i].end_us);
+        struct window same = window_by_id(&k, w.id);
+        assert_true(same.start_us == w.start_us && same.end_us == w.end_us);
+        assert_true(window_has(&w, known[i].us) == (known[i].us != INT64_MAX));
+        assert_true(window_has(&w, w.start_us));
+        assert_false(window_has(&w, w.end_us));
+    }
+}
+
+/* Windows of 7 us, one beginning at 3: walked through one by one. */
+static void windows_follow_each_other_without_a_gap(void **state)
+{
+    (void)state;
+    struct window_kind k = tumbling(7, 3);
+    int64_t start_us = 3 - 7 * 20, last_id = INT64_MIN;
+    for (int64_t us = start_us; us < 7 * 20; us++) {
+        start_us += us - start_us == 7 ? 7 : 0;
+        struct window w = window_of(&k, us);
+        assert_int_equal(w.start_us, start_us);
+        assert_int_equal(w.end_us, start_us + 7);
+        for (int64_t other = -10; other < 10; other++)
+            assert_int_equal(window_has(&w, us + other),
+                             us + other >= start_us && us + other < start_us + 7);
+        assert_true(us == start_us ? w.id > last_id : w.id == last_id);
+        last_id = w.id;
+        /* A watermark closes what ends at or before it. */
+        int64_t first = window_first_open(&k, us);
+        assert_true(window_by_id(&k, first).end_us > us);
+        assert_true(window_of(&k, start_us - 1).id < first);
+    }
+}
+
+static void an_id_that_no_window_has_is_known(void **state)
+{
+    (void)state;
+    struct window_kind k = tumbling(7, 3);
+    for (int64_t id = -100; id < 100; id++)
+        assert_int_equal(window_has_id(&k, id), (id + 700 - 3) % 7 == 0);
+    assert_false(window_has_id(&k, INT64_MIN));
+    assert_false(window_has_id(&k, INT64_MAX));
+    assert_false(window_has_id(&k, window_of(&k, INT64_MIN).id)); /* cut short */
+    assert_false(window_has_id(&k, window_of(&k, INT64_MAX).id));
+}
+
+/* It stands in the checkpoints of databases that are there. */
+static void the_definition_stays_as_it_is(void **state)
+{
+    (void)state;
+    struct window_kind k = tumbling(10 * SECOND_US, SECOND_US);
+    struct buffer b = {0};
+    window_define(&k, &b);
+    assert_string_equal(buffer_text(&b), "window 10000000 1000000\n");
+    buffer_free(&b);
+    assert_int_equal(window_fixed_size(&k), 10 * SECOND_US);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_time_is_in_the_window_that_python_says),
+        cmocka_unit_test(windows_follow_each_other_without_a_gap),
+        cmocka_unit_test(an_id_that_no_window_has_is_known),
+        cmocka_unit_test(the_definition_stays_as_it_is),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
