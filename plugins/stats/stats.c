@@ -8,9 +8,14 @@
  * deviation: B. P. Welford, "Note on a method for calculating corrected sums of squares and products",
  * Technometrics 4, 1962; merged as in T. F. Chan, G. H. Golub, R. J. LeVeque, "Updating formulae and a
  * pairwise algorithm for computing sample variances", 1979.
+ *
+ * No finite values overflow or vanish on the way to a result that a double can hold: a float sum that leaves
+ * the range goes on divided by 2^64, and distances are multiplied by a power of two that brings the first of
+ * them near 1. Such factors change no digit.
  */
 #include "weir/plugin.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 
@@ -27,17 +32,22 @@ struct state {
     union {
         __int128 exact;
         struct {
-            double high, low; /* the sum is high + low */
-        } f;
+            double high, low; /* the sum is high + low; or, when high is not finite, */
+        } f;                  /* (wide + low) * WIDE */
     } sum;
     int64_t count;
     uint64_t max_key;
     uint64_t min_key; /* the largest ~key */
-    /* Welford's. Of the distances to the first value: a small deviation
-     * far from zero keeps its digits. */
-    double first, mean, m2;
+    double wide;
+    /* Welford's. Of the distances to the first value: a small deviation far from zero
+     * keeps its digits. All times scale, a power of two. */
+    double first, mean, m2, scale;
 };
-_Static_assert(sizeof(struct state) <= 64, "a state should fit a cache line");
+_Static_assert(sizeof(struct state) <= 80, "the manual page says 80");
+
+#define WIDE      0x1p64
+#define SCALE_MIN 0x1p-1024 /* brings any distance of two doubles below 2 */
+#define SCALE_MAX 0x1p1000
 
 #define TOP_BIT ((uint64_t)1 << 63)
 
@@ -76,19 +86,92 @@ static inline void add_key(struct state *s, uint64_t key)
     s->min_key = ~key > s->min_key ? ~key : s->min_key;
 }
 
-static inline void add_float(struct state *s, double v)
+/* 0: v is NaN, the sum overflows, or is wide already. Each makes the low part NaN. */
+static inline int two_sum(double *high, double *low, double v)
 {
-    double high = s->sum.f.high, sum = high + v, part = sum - high;
-    s->sum.f.low += (high - (sum - part)) + (v - part);
-    s->sum.f.high = sum;
+    double sum = *high + v, part = sum - *high;
+    double rest = *low + ((*high - (sum - part)) + (v - part));
+    if (__builtin_expect(rest != rest, 0))
+        return 0;
+    *low = rest;
+    *high = sum;
+    return 1;
+}
+
+/* Of 2^63 values the sum fits. Only infinite ones can still spoil it, and then they are the sum. */
+static __attribute__((noinline, cold)) int add_wide(struct state *s, double v)
+{
+    if (v != v)
+        return 0;
+    if (isfinite(s->sum.f.high)) {
+        s->wide = s->sum.f.high / WIDE;
+        s->sum.f.low /= WIDE;
+        s->sum.f.high = INFINITY;
+    }
+    if (!two_sum(&s->wide, &s->sum.f.low, v / WIDE))
+        s->wide += v;
+    return 1;
+}
+
+/* 0: v is NaN, and nothing has changed. */
+static inline int add_float(struct state *s, double v)
+{
+    return two_sum(&s->sum.f.high, &s->sum.f.low, v) || add_wide(s, v);
+}
+
+/* Near 1 the first value, so that no distance to another vanishes: it is 2^-53 at least. */
+static void begin_deviation(struct state *s, double v)
+{
+    int exponent;
+    frexp(v, &exponent);
+    s->scale = v == 0 || exponent < -1000 ? SCALE_MAX : ldexp(1, -exponent);
+    s->first = v * s->scale;
+}
+
+static void rescale(struct state *s, double scale)
+{
+    double factor = scale / s->scale;
+    s->first *= factor;
+    s->mean *= factor;
+    s->m2 = s->m2 * factor * factor;
+    s->scale = scale;
+}
+
+static double next_scale(double scale)
+{
+    return fmax(scale * 0x1p-600, SCALE_MIN);
+}
+
+static inline int step_deviation(struct state *s, double v)
+{
+    double distance = v * s->scale - s->first, delta = distance - s->mean;
+    double mean = s->mean + delta / (double)s->count;
+    double m2 = s->m2 + delta * (distance - mean);
+    if (__builtin_expect(!(m2 <= DBL_MAX), 0))
+        return 0;
+    s->mean = mean;
+    s->m2 = m2;
+    return 1;
+}
+
+/* A distance far beyond all before it. */
+static __attribute__((noinline, cold)) void step_rescaled(struct state *s, double v)
+{
+    do {
+        if (s->scale <= SCALE_MIN) { /* an infinite value */
+            s->m2 = NAN;
+            return;
+        }
+        rescale(s, next_scale(s->scale));
+    } while (!step_deviation(s, v));
 }
 
 static inline void add_deviation(struct state *s, double v)
 {
-    s->first = s->count == 1 ? v : s->first;
-    double distance = v - s->first, delta = distance - s->mean;
-    s->mean += delta / (double)s->count;
-    s->m2 += delta * (distance - s->mean);
+    if (__builtin_expect(s->count == 1, 0))
+        begin_deviation(s, v);
+    else if (!step_deviation(s, v))
+        step_rescaled(s, v);
 }
 
 /* What a fold has to do: the type of the column, and what `emit` asks for. */
@@ -117,10 +200,8 @@ static inline __attribute__((always_inline)) void fold(const struct weir_rows *r
         struct state *s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
         if (work & FLOATS) {
             double v = number[row];
-            if (v != v)
+            if (work & SUMS ? !add_float(s, v) : v != v)
                 continue; /* NaN: no number, like null */
-            if (work & SUMS)
-                add_float(s, v);
             if (work & EXTREMES)
                 add_key(s, float_key(v));
         } else {
@@ -167,14 +248,38 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
     return 0;
 }
 
-static void merge_deviation(struct state *a, const struct state *b)
+static void merge_deviation(struct state *a, const struct state *from)
 {
-    double n = (double)(a->count + b->count);
-    if (a->count == 0)
-        a->first = b->first;
-    double delta = (b->first - a->first) + (b->mean - a->mean);
-    a->m2 += b->m2 + delta * delta * ((double)a->count / n * (double)b->count);
-    a->mean += delta * ((double)b->count / n);
+    struct state b = *from;
+    double n = (double)(a->count + b.count), scale, delta, m2;
+    if (a->count == 0) {
+        a->first = b.first;
+        a->scale = b.scale;
+    }
+    for (scale = fmin(a->scale, b.scale);; scale = next_scale(scale)) {
+        rescale(a, scale);
+        rescale(&b, scale);
+        delta = (b.first - a->first) + (b.mean - a->mean);
+        m2 = a->m2 + b.m2 + delta * delta * ((double)a->count / n * (double)b.count);
+        if (m2 <= DBL_MAX || scale <= SCALE_MIN)
+            break;
+    }
+    a->m2 = m2;
+    a->mean += delta * ((double)b.count / n);
+}
+
+static void merge_floats(struct state *a, const struct state *b)
+{
+    if (isfinite(b->sum.f.high)) {
+        add_float(a, b->sum.f.high);
+        a->sum.f.low += isfinite(a->sum.f.high) ? b->sum.f.low : b->sum.f.low / WIDE;
+        return;
+    }
+    if (isfinite(a->sum.f.high))
+        add_wide(a, 0);
+    if (!two_sum(&a->wide, &a->sum.f.low, b->wide))
+        a->wide += b->wide;
+    a->sum.f.low += b->sum.f.low;
 }
 
 static int merge(struct weir_ctx *ctx, void *into, const void *from)
@@ -187,21 +292,20 @@ static int merge(struct weir_ctx *ctx, void *into, const void *from)
     a->count += b->count;
     a->max_key = b->max_key > a->max_key ? b->max_key : a->max_key;
     a->min_key = b->min_key > a->min_key ? b->min_key : a->min_key;
-    if (ctx->types[0] == WEIR_FLOAT) {
-        add_float(a, b->sum.f.high);
-        a->sum.f.low += b->sum.f.low;
-    } else {
+    if (ctx->types[0] == WEIR_FLOAT)
+        merge_floats(a, b);
+    else
         a->sum.exact += b->sum.exact;
-    }
     return 0;
 }
 
 /* ---- Results ---- */
 
-/* After an overflow `low` is NaN and `high` says what the sum is. */
-static double float_sum(const struct state *s)
+static double float_sum(const struct state *s, double divisor)
 {
-    return isfinite(s->sum.f.high) ? s->sum.f.high + s->sum.f.low : s->sum.f.high;
+    if (isfinite(s->sum.f.high))
+        return (s->sum.f.high + s->sum.f.low) / divisor;
+    return isfinite(s->wide) ? (s->wide + s->sum.f.low) / divisor * WIDE : s->wide;
 }
 
 /* Rounded once where the sum fits a double; else whole part and rest apart. */
@@ -216,11 +320,11 @@ static double int_mean(const struct state *s)
 
 static void emit_floats(const struct state *s, uint32_t emit, struct weir_cell *cells)
 {
-    weir_put_float(&cells[SUM], float_sum(s));
+    weir_put_float(&cells[SUM], float_sum(s, 1));
     weir_put_float(&cells[MIN], key_float(~s->min_key));
     weir_put_float(&cells[MAX], key_float(s->max_key));
     if (emit & 1u << MEAN)
-        weir_put_float(&cells[MEAN], float_sum(s) / (double)s->count);
+        weir_put_float(&cells[MEAN], float_sum(s, (double)s->count));
 }
 
 static void emit_ints(const struct state *s, uint32_t emit, struct weir_cell *cells)
@@ -248,7 +352,7 @@ static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells
     else
         emit_ints(s, config->emit, cells);
     if (s->count > 1 && config->emit & 1u << STDDEV)
-        weir_put_float(&cells[STDDEV], sqrt(s->m2 / (double)(s->count - 1)));
+        weir_put_float(&cells[STDDEV], sqrt(s->m2 / (double)(s->count - 1)) / s->scale);
     return 0;
 }
 
@@ -282,7 +386,7 @@ static const struct weir_output outputs[] = {
 
 static const struct weir_analyzer stats = {
     .name = "stats",
-    .version = "1.0",
+    .version = "1.1",
     .help = "Count, sum, min, max, mean and standard deviation of a column",
     .threads = WEIR_THREADS_CTX,
     .params = params,

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <sys/random.h>
 
-#define CAPACITY_MAX 100000
+#define CAPACITY_MAX     100000
+#define CAPACITY_DEFAULT 1000 /* or ten times k, if that is more */
 
 struct config {
     const char *of;
@@ -245,6 +246,8 @@ static int open_topk(struct weir_ctx *ctx)
 {
     const struct config *config = ctx->config;
     int64_t capacity = config->capacity ? config->capacity : 10 * config->k;
+    if (!config->capacity && capacity < CAPACITY_DEFAULT)
+        capacity = CAPACITY_DEFAULT;
     if (capacity < config->k)
         return weir_fail(ctx, "capacity %lld is less than k, %lld", (long long)capacity,
                          (long long)config->k);
@@ -284,7 +287,7 @@ static const struct weir_param params[] = {
      .type = WEIR_PARAM_INT,
      .offset = offsetof(struct config, capacity),
      .init = "0",
-     .help = "how many values to count; exact if no more come; 0: ten times k",
+     .help = "how many values to count; exact if no more come; 0: 1000, or ten times k",
      .min = 0,
      .max = CAPACITY_MAX},
     {.name = NULL},
@@ -299,7 +302,7 @@ static const struct weir_output outputs[] = {
 
 static const struct weir_analyzer topk = {
     .name = "topk",
-    .version = "1.0",
+    .version = "1.1",
     .help = "The most frequent values of a column, with error bounds",
     .flags = WEIR_MANY_ROWS,
     .threads = WEIR_THREADS_CTX,

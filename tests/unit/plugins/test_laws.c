@@ -330,7 +330,7 @@ static void damaged_bytes_are_refused_or_load(void **unused)
     (void)unused;
     struct trial t;
     trial_new(&t, &subjects[11], 0);
-    const uint32_t good[] = {1, 1, 0, 50, 3, 0, 0, 0, 1, 0, 0, 0};
+    const uint32_t good[] = {1, 1, 0, 1000, 3, 0, 0, 0, 1, 0, 0, 0};
     char bytes[48];
     memcpy(bytes, good, sizeof(bytes));
     memcpy(bytes + 40, "a\0\0\0\0\0\0", 8);

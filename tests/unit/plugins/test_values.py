@@ -37,6 +37,12 @@ def timed(values):
     return [(i, v) for i, v in enumerate(values)]
 
 
+def root(fraction):
+    """The square root to 800 decimal places, as a fraction."""
+    places = 10**800
+    return fractions.Fraction(math.isqrt(int(fraction * places**2)), places)
+
+
 class Count(unittest.TestCase):
     def test_all_rows(self):
         self.assertEqual(drive('count', [(1,), (2,), (3,)]), [['3']])
@@ -72,7 +78,7 @@ class Stats(unittest.TestCase):
         self.assertEqual(total, math.fsum(there))
         self.assertEqual(mean, math.fsum(there) / len(there))
         exact = [fractions.Fraction(v) for v in there]
-        self.close(stddev, math.sqrt(statistics.variance(exact)) if len(exact) > 1 else None, deviation)
+        self.close(stddev, float(root(statistics.variance(exact))) if len(exact) > 1 else None, deviation)
 
     def check_ints(self, values, pieces=1):
         count, total, low, high, mean, stddev = self.stats(values, 'i', pieces)
@@ -111,6 +117,32 @@ class Stats(unittest.TestCase):
         self.check_floats([-0.0, 0.0, -0.0])
         self.assertEqual(self.stats([1.7976931348623157e308] * 2, 'f')[1], math.inf)
 
+    def check_exactly(self, values, pieces=1):
+        """Whatever is finite as an exact fraction is so in the result, to 1e-12."""
+        _, total, _, _, mean, stddev = self.stats(values, 'f', pieces)
+        exact = [fractions.Fraction(v) for v in values]
+        n, sum_ = len(exact), sum(exact)
+        variance = sum((v - sum_ / n)**2 for v in exact) / (n - 1)
+        for found, expected in ((total, sum_), (mean, sum_ / n), (stddev, root(variance))):
+            if abs(expected) > fractions.Fraction(1.7976931348623157e308):
+                self.assertEqual(found, math.inf if expected > 0 else -math.inf)
+            elif abs(expected) < fractions.Fraction(1, 10**300):
+                self.assertLessEqual(abs(fractions.Fraction(found) - expected), fractions.Fraction(5e-324))
+            else:
+                self.assertLessEqual(abs(fractions.Fraction(found) - expected), abs(expected) / 10**12)
+
+    def test_what_leaves_the_range_of_floats_on_the_way(self):
+        for values in ([1e308, 1e308, -1e308], [1e308, 1e308], [-1e308] * 9 + [1e308] * 8, [1e-200, 3e-200],
+                       [1.7e308, -1.7e308], [1.0, 1.0, 1e308, -1e308], [5e-324, 0.0, 5e-324],
+                       [1e-200, 3e-200, 1e200, 5e200], [1e200, 5e200, 1e-200, 3e-200], [7.0, 7.0 + 1e-12],
+                       [0.0, 1e-300, 1e-10, 1.0, 1e150, 1e300, 0.0, 1e305], [1e160] * 3 + [0.0] + [1e160] * 3):
+            for pieces in (1, 2, len(values)):
+                self.check_exactly(values, pieces)
+        dice = random.Random(14)
+        for _ in range(30):
+            values = [dice.choice((-1, 1)) * 10.0**dice.uniform(-320, 308) for _ in range(20)]
+            self.check_exactly(values, dice.choice((1, 1, 3)))
+
     def test_not_a_number_is_passed_over(self):
         self.assertEqual(self.stats([math.nan, 1.0, math.nan, 2.0], 'f')[:5], [2, 3.0, 1.0, 2.0, 1.5])
         self.assertEqual(self.stats([math.nan], 'f'), [0] + [None] * 5)
@@ -144,8 +176,11 @@ class Stats(unittest.TestCase):
 
 
 class Vwap(unittest.TestCase):
-    def check(self, rows, *kinds):
-        found = float(drive('vwap', [(0, p, v) for p, v in rows], *kinds)[0][0])
+    def check(self, rows, *kinds, pieces=1):
+        lines = [(0, p, v) for p, v in rows]
+        for i in range(1, pieces):
+            lines.insert(i * len(lines) // pieces, 'merge')
+        found = float(drive('vwap', lines, *kinds)[0][0])
         there = [(fractions.Fraction(p), fractions.Fraction(v)) for p, v in rows
                  if p is not None and v is not None]
         expected = sum(p * v for p, v in there) / sum(v for _, v in there)
@@ -158,6 +193,18 @@ class Vwap(unittest.TestCase):
         for n in (10, 1000, 10000):
             self.check([(price(), volume()) for _ in range(n)], 'price=p:f', 'volume=v:i')
         self.check([(dice.randrange(1, 999), dice.random()) for _ in range(999)], 'price=p:i', 'volume=v:f')
+
+    def test_products_that_no_float_can_hold(self):
+        kinds = 'price=p:f', 'volume=v:f'
+        self.check([(1e-200, 1e-200), (3e-200, 1e-200)], *kinds)
+        self.check([(1e200, 1e200)], *kinds)
+        self.check([(1e300, 1e308), (1e308, 1e308), (1.5e308, 1e308)], *kinds)
+        self.check([(0.0, 1.0), (1e-200, 1e-200), (2.0, 3.0), (1e200, 1e200)], *kinds)
+        self.check([(1e200, 1e200), (1e-200, 1e-200)], *kinds)
+        dice = random.Random(15)
+        for _ in range(30):
+            self.check([(10.0**dice.uniform(-300, 300), 10.0**dice.uniform(-300, 300))
+                        for _ in range(20)], *kinds, pieces=dice.choice((1, 1, 4)))
 
     def test_no_volume_is_null(self):
         for rows in ([], [(0, 1.5, 0)], [(0, None, 3)], [(0, 1.5, None)], [(0, 1.5, 4), (0, 2.5, -4)]):
@@ -213,6 +260,14 @@ class Topk(unittest.TestCase):
             for prefix in ('', 'tag', 'a value of more than sixteen bytes ', 'é' * 200):
                 rows = self.zipf(dice, n, values, prefix)
                 self.assertEqual(self.top(rows, 10), self.expected(rows, 10))
+
+    def test_a_thousand_values_are_exact_whatever_k(self):
+        """61 values, the first of which comes last: with 30 places of ten times k it was left out."""
+        rows = [f'v{i}' for i in range(60) for _ in range(10)] + ['first'] * 11
+        self.assertEqual(self.top(rows, 3), self.expected(rows, 3))
+        dice = random.Random(16)
+        rows = [f'v{dice.randrange(1000)}' for _ in range(20000)]
+        self.assertEqual(self.top(rows, 3), self.expected(rows, 3))
 
     def test_ints(self):
         dice = random.Random(9)
