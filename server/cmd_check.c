@@ -44,7 +44,7 @@ static void print_summary(const struct weir *w)
         for (size_t k = 0; k < n; k++) {
             printf("table %s:", table[k]->name);
             for (size_t j = 0; j < table[k]->n_columns; j++)
-                printf(" %s", table[k]->column[j].name);
+                printf(" %s", table[k]->column[table_shown(table[k], j)].name);
             putchar('\n');
         }
     }

@@ -88,8 +88,6 @@ static int ask_add_column(struct ask *ask, const char *name, size_t size,
 {
     const struct table *t = ask->table;
     struct rowout_column found = {0};
-    if (size == 10 && memcmp(name, "window_end", 10) == 0)
-        found = (struct rowout_column){"window_end", WEIR_TIME};
     for (size_t c = 0; c < t->n_columns; c++)
         if (strlen(t->column[c].name) == size &&
             memcmp(t->column[c].name, name, size) == 0)
@@ -218,9 +216,10 @@ int ask_parse(struct ask *ask, const struct table *table, struct http_request *r
                          ASK_LIMIT_MAX);
     int err = 0;
     if (ask->n_columns == 0)
-        for (size_t c = 0; !err && c < table->n_columns; c++)
-            err = ask_add_column(ask, table->column[c].name,
-                                 strlen(table->column[c].name), error);
+        for (size_t i = 0; !err && i < table->n_columns; i++) {
+            const char *name = table->column[table_shown(table, i)].name;
+            err = ask_add_column(ask, name, strlen(name), error);
+        }
     for (size_t c = 0; ask->times_us && c < ask->n_columns; c++)
         if (ask->column[c].type == WEIR_TIME)
             ask->column[c].type = WEIR_INT;

@@ -100,7 +100,8 @@ static void overview_put_table(struct buffer *b, const struct table *t)
     jsonout_open(b, NULL, '{');
     jsonout_string(b, "name", t->name);
     jsonout_open(b, "columns", '[');
-    for (size_t c = 0; c < t->n_columns; c++) {
+    for (size_t i = 0; i < t->n_columns; i++) {
+        size_t c = table_shown(t, i);
         jsonout_open(b, NULL, '{');
         jsonout_string(b, "name", t->column[c].name);
         jsonout_string(b, "type", schema_type_name(t->column[c].type));

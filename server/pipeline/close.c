@@ -89,7 +89,7 @@ static void read_key(struct closing *c, const struct group_key *key)
     }
 }
 
-/* Begins a row: window_start, the key and the revision. NULL: no memory. */
+/* Begins a row: the window, the key and the revision. NULL: no memory. */
 static struct weir_cell *begin_row(struct closing *c, struct rowset *set)
 {
     struct weir_cell *row = rowset_row(set);
@@ -102,6 +102,8 @@ static struct weir_cell *begin_row(struct closing *c, struct rowset *set)
         if (row[1 + i].type == WEIR_STRING && rowset_keep(set, &row[1 + i]) < 0)
             return NULL;
     }
+    row[set->table->n_primary].type = WEIR_TIME;
+    row[set->table->n_primary].as.i = c->window.end_us;
     if (set->table->revision)
         weir_put_int(&row[set->table->revision], c->group->revision);
     return row;

@@ -63,11 +63,13 @@ static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
     struct weir_cell *cell = rowset_row(w->side);
     if (!cell)
         return -ENOMEM;
-    cell[0].type = WEIR_TIME;
-    cell[0].as.i = window_of(&p->window, weir_int(&column[0], row)).start_us;
+    struct window window = window_of(&p->window, weir_int(&column[0], row));
     uint32_t index;
+    weir_put_int(&cell[0], window.start_us);
     weir_put_int(&cell[1], (int64_t)log_entry_row(e, row, &index));
     weir_put_int(&cell[2], index);
+    weir_put_int(&cell[3], window.end_us);
+    cell[0].type = cell[3].type = WEIR_TIME;
     int r = 0;
     for (size_t c = 0; r == 0 && c < p->schema->n; c++)
         r = keep_value(w->side, &column[c], row, &cell[LATE_COLUMNS + c]);

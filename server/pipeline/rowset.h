@@ -14,16 +14,16 @@
 #include <stdint.h>
 
 /* A result table, made from the configuration. Columns in this order: window_start, the key columns,
- * then (many-row tables only) `rank` (1, 2, ... in the order the analyzer put the rows), then (only where
- * late events revise results) `revision`, then outputs. Primary key: all columns before `revision` and
- * the outputs.
+ * then (many-row tables only) `rank` (1, 2, ... in the order the analyzer put the rows), then window_end,
+ * then (only where late events revise results) `revision`, then outputs. Primary key: all columns before
+ * window_end.
  *
  * Rows of a table without `revision` never change: one that is there already is ignored. In one with it
  * the rows of a group (window_start and key) all have the same revision, and take the place of those with
  * a smaller one. A row of rank 0 is no result: it says that a revised group now has no rows.
  *
  * The table of late events has the columns window_start, `position`, `row`, which are its primary key,
- * and then those of the stream. */
+ * window_end, and then those of the stream. */
 struct table_column {
     char *name;
     enum weir_type type; /* stored as INTEGER (int, bool, time), REAL or TEXT */
@@ -36,12 +36,21 @@ struct table {
     struct window_kind window;
     int64_t retain_us; /* INT64_MAX: for ever */
     size_t n_keys;     /* key columns, behind window_start */
-    size_t n_primary;  /* 1 + n_keys, or 2 + n_keys with rank; 3 of late events */
-    size_t revision;   /* index of its column, n_primary; 0: it has none */
-    bool late;         /* events as they came, not results */
+    size_t n_primary; /* 1 + n_keys, or 2 + n_keys with rank; 3 of late events; also the
+                        * index of window_end */
+    size_t revision;  /* index of its column, n_primary + 1; 0: it has none */
+    bool late;        /* events as they came, not results */
     size_t n_columns;
     struct table_column *column;
 };
+
+/* The index of the i-th column as people see them: window_end beside window_start. */
+static inline size_t table_shown(const struct table *t, size_t i)
+{
+    if (i == 1)
+        return t->n_primary;
+    return i > 1 && i <= t->n_primary ? i - 1 : i;
+}
 
 struct rowset_chunk; /* strings that cells point into */
 

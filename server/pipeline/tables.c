@@ -52,6 +52,13 @@ static int table_new(const struct pipeline *p, const char *name, struct table **
     return 0;
 }
 
+/* The columns so far are the primary key. */
+static int end_primary_key(struct table *t)
+{
+    t->n_primary = t->n_columns;
+    return add_column(t, "window_end", WEIR_TIME, "End of the window, microseconds");
+}
+
 /* With the key, where groups have many rows rank, and where they can be revised revision. */
 static int result_table_new(const struct pipeline *p, const char *name, bool many,
                             struct table **ret)
@@ -67,7 +74,8 @@ static int result_table_new(const struct pipeline *p, const char *name, bool man
     }
     if (r == 0 && many)
         r = add_column(t, "rank", WEIR_INT, "1 for the first row of the group");
-    t->n_primary = t->n_columns;
+    if (r == 0)
+        r = end_primary_key(t);
     if (r == 0 && p->config->late == CONFIG_LATE_REVISE) {
         t->revision = t->n_columns;
         r = add_column(
@@ -97,7 +105,7 @@ static int add_table(struct pipeline *p, struct table *t)
 static int check_name(const struct table *t, const struct config_analyzer *c,
                       const char *name, struct error *error)
 {
-    bool taken = !strcasecmp(name, "window_end") || !strcasecmp(name, "revision");
+    bool taken = !strcasecmp(name, "revision");
     for (size_t i = 0; !taken && i < t->n_columns; i++)
         taken = !strcasecmp(t->column[i].name, name);
     if (!taken)
@@ -159,7 +167,7 @@ static int add_late_column(struct table *t, const struct schema_column *c)
     snprintf(name, sizeof(name) - LATE_COLUMNS - 1, "%s", c->name);
     bool taken = true;
     while (taken) {
-        taken = !strcasecmp(name, "window_end");
+        taken = false;
         for (size_t i = 0; !taken && i < t->n_columns; i++)
             taken = !strcasecmp(t->column[i].name, name);
         if (taken)
@@ -179,7 +187,8 @@ static int late_table_new(const struct pipeline *p, const char *name,
     r = add_column(t, "position", WEIR_INT, "Of the log entry that the event came in");
     if (r == 0)
         r = add_column(t, "row", WEIR_INT, "Number of the event in it, from 0");
-    t->n_primary = t->n_columns;
+    if (r == 0)
+        r = end_primary_key(t);
     for (size_t i = 0; r == 0 && i < p->schema->n; i++)
         r = add_late_column(t, &p->schema->column[i]);
     if (r < 0) {

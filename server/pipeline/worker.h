@@ -137,7 +137,7 @@ void worker_free(struct worker *w); /* closes its queue, waits for the thread */
 
 int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c */
 
-#define LATE_COLUMNS 3 /* of late_table before those of the stream */
+#define LATE_COLUMNS 4 /* of late_table before those of the stream */
 
 /* close.c: gives out the groups that were revised and the windows that end at or before `until_us`;
  * forgets those that cannot be revised any more, with `last` all that were given out. */

@@ -69,9 +69,10 @@ static int insert_connect(sqlite3 *db, void *aux, int argc, const char *const *a
     (void)argc, (void)argv, (void)message;
     struct store_table *t = aux;
     sqlite3_str *text = sqlite3_str_new(db);
-    sqlite3_str_appendall(text, "CREATE TABLE x(c0");
-    for (size_t c = 1; c < t->table->n_columns; c++)
-        sqlite3_str_appendf(text, ", c%d", (int)c);
+    sqlite3_str_appendall(text, "CREATE TABLE x(");
+    for (size_t c = 0; c < t->table->n_columns; c++)
+        sqlite3_str_appendf(text, "%sc%d%s", c ? ", " : "", (int)c,
+                            store_is_generated(t->table, c) ? " HIDDEN" : "");
     sqlite3_str_appendchar(text, 1, ')');
     char *sql = sqlite3_str_finish(text);
     struct insert_vtab *v = sqlite3_malloc(sizeof(*v));
@@ -189,11 +190,14 @@ static bool insert_is_many(const struct table *t)
 /* One row a group: it is replaced by one of a higher revision. */
 static void insert_append_upsert(sqlite3_str *text, const struct table *t)
 {
-    sqlite3_str_appendall(text, " WHERE true ON CONFLICT DO UPDATE SET ");
-    for (size_t c = t->revision; c < t->n_columns; c++)
-        sqlite3_str_appendf(text, "%s\"%w\" = excluded.\"%w\"",
-                            c > t->revision ? ", " : "", t->column[c].name,
-                            t->column[c].name);
+    const char *between = " WHERE true ON CONFLICT DO UPDATE SET ";
+    for (size_t c = t->n_primary; c < t->n_columns; c++) {
+        if (store_is_generated(t, c))
+            continue;
+        sqlite3_str_appendf(text, "%s\"%w\" = excluded.\"%w\"", between,
+                            t->column[c].name, t->column[c].name);
+        between = ", ";
+    }
     sqlite3_str_appendf(text, " WHERE excluded.revision > \"%w\".revision", t->name);
 }
 
@@ -228,6 +232,7 @@ char *insert_module_name(const struct table *table)
 }
 
 /* INSERT INTO "t" ("window_start", ...) SELECT * FROM "weir_set_t" AS weir_set WHERE true ON CONFLICT DO ...
+ * A generated column is hidden from the *.
  * (WHERE true: SQLite's grammar would take ON for a join's.) */
 int insert_prepare(struct store *s, struct store_table *t)
 {
@@ -239,7 +244,8 @@ int insert_prepare(struct store *s, struct store_table *t)
     sqlite3_str *text = sqlite3_str_new(s->db);
     sqlite3_str_appendf(text, "INSERT INTO \"%w\" (", table->name);
     for (size_t c = 0; c < table->n_columns; c++)
-        sqlite3_str_appendf(text, "%s\"%w\"", c ? ", " : "", table->column[c].name);
+        if (!store_is_generated(table, c))
+            sqlite3_str_appendf(text, "%s\"%w\"", c ? ", " : "", table->column[c].name);
     sqlite3_str_appendf(text, ") SELECT * FROM \"%w\" AS weir_set", module);
     if (!table->revision)
         sqlite3_str_appendall(text, insert_once);

@@ -37,6 +37,12 @@ struct store_pipeline {
     struct store_pipeline *next;
 };
 
+/* window_end, where all windows are of one length: SQLite computes it, no row stores it. */
+static inline bool store_is_generated(const struct table *t, size_t column)
+{
+    return column == t->n_primary && window_fixed_size(&t->window) > 0;
+}
+
 struct store_table {
     const struct table *table;
     struct store_pipeline *pipeline;

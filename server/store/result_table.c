@@ -39,13 +39,15 @@ static int result_table_create(sqlite3 *db, const struct table *t, struct error 
     sqlite3_str *sql = sqlite3_str_new(db);
     sqlite3_str_appendf(sql, "CREATE TABLE \"%w\" (\n", t->name);
     for (size_t c = 0; c < t->n_columns; c++)
-        sqlite3_str_appendf(sql, "    \"%w\" %s%s,\n", t->column[c].name,
-                            result_table_sql_type(t->column[c].type),
-                            result_table_constraint(t, c));
-    sqlite3_str_appendf(sql,
-                        "    \"window_end\" INTEGER GENERATED ALWAYS AS (window_start "
-                        "+ %lld) VIRTUAL,\n",
-                        (long long)window_fixed_size(&t->window));
+        if (c != t->n_primary)
+            sqlite3_str_appendf(sql, "    \"%w\" %s%s,\n", t->column[c].name,
+                                result_table_sql_type(t->column[c].type),
+                                result_table_constraint(t, c));
+    sqlite3_str_appendall(sql, "    \"window_end\" INTEGER");
+    if (store_is_generated(t, t->n_primary))
+        sqlite3_str_appendf(sql, " GENERATED ALWAYS AS (window_start + %lld) VIRTUAL",
+                            (long long)window_fixed_size(&t->window));
+    sqlite3_str_appendall(sql, ",\n");
     sqlite3_str_appendall(sql, "    PRIMARY KEY (");
     for (size_t c = 0; c < t->n_primary; c++)
         sqlite3_str_appendf(sql, "%s\"%w\"", c ? ", " : "", t->column[c].name);
@@ -70,18 +72,14 @@ static char *result_table_view_text(sqlite3 *db, const struct table *t)
 {
     sqlite3_str *sql = sqlite3_str_new(db);
     sqlite3_str_appendf(sql, "CREATE VIEW \"%w_readable\" AS\nSELECT ", t->name);
-    for (size_t c = 0; c < t->n_columns; c++) {
-        sqlite3_str_appendall(sql, c ? ",\n    " : "");
-        if (t->column[c].type == WEIR_TIME)
-            result_table_append_time(sql, t->column[c].name);
+    for (size_t i = 0; i < t->n_columns; i++) {
+        const struct table_column *c = &t->column[table_shown(t, i)];
+        sqlite3_str_appendall(sql, i ? ",\n    " : "");
+        if (c->type == WEIR_TIME)
+            result_table_append_time(sql, c->name);
         else
-            sqlite3_str_appendf(sql, "\"%w\"", t->column[c].name);
-        sqlite3_str_appendf(sql, " AS \"%w\"", t->column[c].name);
-        if (c > 0)
-            continue;
-        sqlite3_str_appendall(sql, ",\n    ");
-        result_table_append_time(sql, "window_end");
-        sqlite3_str_appendall(sql, " AS \"window_end\"");
+            sqlite3_str_appendf(sql, "\"%w\"", c->name);
+        sqlite3_str_appendf(sql, " AS \"%w\"", c->name);
     }
     sqlite3_str_appendf(sql, "\nFROM \"%w\"", t->name);
     return sqlite3_str_finish(sql);
@@ -234,6 +232,8 @@ static int result_table_check_column(sqlite3_stmt *s, const struct table *t, siz
     int err = result_table_known_column(s, t, column->name, type, &key, error);
     if (err)
         return err;
+    if (key == -1 && store_is_generated(t, c))
+        return 0; /* such a column was not noted once, but every table has it */
     if (key == -1 && place == 0)
         return result_table_add_column(sqlite3_db_handle(s), t, c, error);
     if (key != place)

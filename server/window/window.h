@@ -78,7 +78,7 @@ int64_t window_next_border(const struct window_kind *k, int64_t us);
 /* The least id of windows that a watermark `us` has not closed. */
 int64_t window_first_open(const struct window_kind *k, int64_t us);
 
-/* How long each window is, if all are alike: end is start plus this, and need not be stored. */
+/* How long each window is, if all are alike: end is start plus this, and need not be stored. 0: they differ. */
 int64_t window_fixed_size(const struct window_kind *k);
 
 /* A line that says what windows these are. Stored groups are of no use where another line stands. */

@@ -242,11 +242,13 @@ class Late(unittest.TestCase):
         harness.wait_until(lambda: self.server.rows(f'SELECT 1 FROM {table}'), 'the commit')
         found = self.results('aside_1s', table)
         self.assertEqual([list(row) for row in found],
-                         2 * [['window_start', 'position', 'row', 'ts', 'key', 'qty', 'note', 'ok', 'row_',
-                               'at', 'price']])
+                         2 * [['window_start', 'window_end', 'position', 'row', 'ts', 'key', 'qty', 'note',
+                               'ok', 'row_', 'at', 'price']])
         self.assertEqual([tuple(row.values()) for row in found], [
-            ('2023-11-14T22:13:19Z', 2, 4, '2023-11-14T22:13:19.999000Z', 'b', 0, *[None] * 5),
-            ('2023-11-14T22:13:20Z', 2, 0, '2023-11-14T22:13:20.999000Z', 'ä', 7, '', True, -1, at, 0.1)])
+            ('2023-11-14T22:13:19Z', '2023-11-14T22:13:20Z', 2, 4, '2023-11-14T22:13:19.999000Z', 'b', 0,
+             *[None] * 5),
+            ('2023-11-14T22:13:20Z', '2023-11-14T22:13:21Z', 2, 0, '2023-11-14T22:13:20.999000Z', 'ä', 7, '',
+             True, -1, at, 0.1)])
         self.assertEqual([row['key'] for row in self.results('aside_1s', table, '&position=2&row=0')], ['ä'])
         # The shell reads the same, and the view shows times.
         shell = harness.sqlite3_shell(f'.open --readonly weir.db\nSELECT window_start, window_end, ts, "key", '

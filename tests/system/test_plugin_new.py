@@ -31,7 +31,7 @@ class New(unittest.TestCase):
         mine = os.path.join(self.folder, 'mine')
         checked = harness.weir('check', '--no-database', '-c', 'weir.yaml', cwd=mine)
         self.assertEqual(checked.returncode, 0, checked.stderr)
-        self.assertIn('table try_mine: window_start key count value_mine', checked.stdout)
+        self.assertIn('table try_mine: window_start window_end key count value_mine', checked.stdout)
         events = ''.join('{"key":"a","value":%s}\n' % v for v in ('1.5', '2.5', 'null', '5'))
         done = harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', cwd=mine, stdin=events)
         self.assertEqual(done.returncode, 0, done.stderr)

@@ -72,9 +72,9 @@ static void fill(const struct table *t)
             weir_put_int(&c[0], START_US + w * MINUTE_US);
             weir_put_string(&c[1], &symbol, 1);
             assert_int_equal(rowset_keep(r, &c[1]), 0);
-            weir_put_int(&c[2], count);
+            weir_put_int(&c[3], count);
             if (count % 7)
-                weir_put_float(&c[3], count / 4.0);
+                weir_put_float(&c[4], count / 4.0);
         }
     }
     struct store_report report = {
@@ -204,9 +204,9 @@ static void csv_of_everything_is_what_the_shell_prints(void **state)
     (void)state;
     const char *want =
         shell_with("-csv", "weir.db",
-                   "SELECT window_start, symbol, \\\"count\\\", price_mean "
+                   "SELECT window_start, window_end, symbol, \\\"count\\\", price_mean "
                    "FROM trades_1m_readable ORDER BY 1, 2");
-    const char *header = "window_start,symbol,count,price_mean\r\n";
+    const char *header = "window_start,window_end,symbol,count,price_mean\r\n";
     const char *body = get(200, RESULTS "?format=csv");
     assert_header("Content-Type", "text/csv; charset=utf-8");
     assert_memory_equal(body, header, strlen(header));
@@ -225,12 +225,13 @@ static void csv_of_everything_is_what_the_shell_prints(void **state)
 static void json_is_an_array_of_objects(void **state)
 {
     (void)state;
-    assert_string_equal(
-        get(200, RESULTS "?limit=2"),
-        "[\n{\"window_start\":\"2026-01-02T00:00:00Z\",\"symbol\":\"A\",\"count\":0,"
-        "\"price_mean\":null},\n"
-        "{\"window_start\":\"2026-01-02T00:00:00Z\",\"symbol\":\"B\",\"count\":1,"
-        "\"price_mean\":0.25}\n]\n");
+    assert_string_equal(get(200, RESULTS "?limit=2"),
+                        "[\n{\"window_start\":\"2026-01-02T00:00:00Z\",\"window_end\":"
+                        "\"2026-01-02T00:01:00Z\",\"symbol\":\"A\",\"count\":0,"
+                        "\"price_mean\":null},\n"
+                        "{\"window_start\":\"2026-01-02T00:00:00Z\",\"window_end\":"
+                        "\"2026-01-02T00:01:00Z\",\"symbol\":\"B\",\"count\":1,"
+                        "\"price_mean\":0.25}\n]\n");
     assert_header("Content-Type", "application/json");
     assert_string_equal(get(200, RESULTS "?symbol=nobody&"), "[]\n");
     assert_string_equal(get(200, RESULTS "?to=0"), "[]\n");

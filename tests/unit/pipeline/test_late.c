@@ -111,17 +111,17 @@ static int key_number(const struct weir_cell *c)
 static void take_own(struct results *r, const struct weir_cell *c, bool with_revision)
 {
     struct group *g = &r->own[c[0].as.i / (WINDOW * SECOND_US)][key_number(&c[1])];
-    int64_t revision = with_revision ? c[2].as.i : 0;
+    int64_t revision = with_revision ? c[3].as.i : 0;
     c += with_revision;
     assert_true(!g->count || revision > g->revision); /* raised every time */
-    *g = (struct group){.revision = revision, .count = c[2].as.i, .sum = c[3].as.i};
+    *g = (struct group){.revision = revision, .count = c[3].as.i, .sum = c[4].as.i};
     r->rows++;
 }
 
 static void take_top(struct results *r, const struct weir_cell *c, bool with_revision)
 {
     struct top *t = &r->top[c[0].as.i / (WINDOW * SECOND_US)][key_number(&c[1])];
-    int64_t rank = c[2].as.i, revision = with_revision ? c[3].as.i : 0;
+    int64_t rank = c[2].as.i, revision = with_revision ? c[4].as.i : 0;
     c += with_revision;
     if (rank <= 1) {
         assert_true(!t->seen || revision > t->revision);
@@ -133,8 +133,8 @@ static void take_top(struct results *r, const struct weir_cell *c, bool with_rev
     }
     assert_int_equal(rank, t->n + 1);
     assert_int_equal(revision, t->revision);
-    t->value[t->n] = c[3].as.i;
-    t->count[t->n++] = c[4].as.i;
+    t->value[t->n] = c[4].as.i;
+    t->count[t->n++] = c[5].as.i;
     r->rows++;
 }
 
@@ -142,14 +142,14 @@ static void take_side(struct results *r, const struct weir_cell *c)
 {
     assert_true(r->n_side < EVENTS);
     struct side *s = &r->side[r->n_side++];
-    assert_int_equal(c[3].type, WEIR_TIME);
+    assert_int_equal(c[4].type, WEIR_TIME);
     *s = (struct side){.window_us = c[0].as.i,
                        .position = c[1].as.i,
                        .row = c[2].as.i,
-                       .us = c[3].as.i,
-                       .key = key_number(&c[4]),
-                       .qty = c[5].as.i,
-                       .value = c[6].type ? (int)c[6].as.i : VALUES};
+                       .us = c[4].as.i,
+                       .key = key_number(&c[5]),
+                       .qty = c[6].as.i,
+                       .value = c[7].type ? (int)c[7].as.i : VALUES};
 }
 
 static int put_results(void *ctx, const char *pipeline, unsigned worker,
@@ -809,24 +809,26 @@ static void tables_have_the_columns_that_late_events_need(void **state)
 {
     (void)state;
     assert_tables("{v: int}", "late: side\n    analyzers: [count]", "",
-                  "window_start position row ts v");
+                  "window_start position row window_end ts v");
     assert_tables("{Row: int, position: int, position_: int, window_end: bool}",
                   "late: side\n    analyzers: [count]", "",
-                  "window_start position row ts Row_ position_ position__ window_end_");
+                  "window_start position row window_end ts Row_ position_ position__ "
+                  "window_end_");
     assert_tables(
         "{v: int}",
         "late: side\n    analyzers: [topk: {of: v}, {topk: {of: v}, as: late}]",
         "test.yaml:7:11: table 'p_late' of late events is there already: an "
         "analyzer has the name, or the `as`, 'late'",
         "");
-    assert_tables("{v: int}", "analyzers: [count]", "", "window_start count");
+    assert_tables("{v: int}", "analyzers: [count]", "",
+                  "window_start window_end count");
     assert_tables("{v: int}",
                   "late: revise\n    allowed_lateness: 1s\n    analyzers: [count]", "",
-                  "window_start revision count");
+                  "window_start window_end revision count");
     assert_tables(
         "{v: int}",
         "late: revise\n    allowed_lateness: 1s\n    analyzers: [topk: {of: v}]", "",
-        "window_start rank revision v v_count v_error");
+        "window_start rank window_end revision v v_count v_error");
 }
 
 int main(void)

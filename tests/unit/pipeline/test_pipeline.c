@@ -59,8 +59,8 @@ static int put_results(void *ctx, const char *pipeline, unsigned worker,
             int k = c[1].as.s[1] * 10 + c[1].as.s[2] - '0' * 11;
             assert_int_equal(c[1].size, 3);
             assert_int_equal(r->cells.count[w][k], 0); /* each row once */
-            r->cells.count[w][k] = c[2].as.i;
-            r->cells.sum[w][k] = c[3].as.i;
+            r->cells.count[w][k] = c[3].as.i;
+            r->cells.sum[w][k] = c[4].as.i;
             if (before) /* in the order of the primary key */
                 assert_true(before[0].as.i < c[0].as.i ||
                             (before[0].as.i == c[0].as.i &&

@@ -18,6 +18,7 @@
 
 static struct table_column columns[] = {
     {"window_start", WEIR_TIME, "start of the window"},
+    {"window_end", WEIR_TIME, "end of the window"},
     {"count", WEIR_INT, "events"},
 };
 
@@ -26,7 +27,7 @@ static struct table table_p = {.name = "p",
                                .window.size_us = SECOND_US,
                                .retain_us = INT64_MAX,
                                .n_primary = 1,
-                               .n_columns = 2,
+                               .n_columns = 3,
                                .column = columns};
 static struct table table_q;
 
@@ -71,7 +72,7 @@ static void put_row(struct store *s, const char *pipeline, int64_t start_us,
     assert_int_equal(rowset_new(*pipeline == 'p' ? &table_p : &table_q, 1, &r), 0);
     struct weir_cell *c = rowset_row(r);
     c[0] = (struct weir_cell){.type = WEIR_TIME, .as.i = start_us};
-    weir_put_int(&c[1], 1);
+    weir_put_int(&c[2], 1);
     const struct store_report report = {pipeline, 0, 1, position, start_us, r};
     assert_int_equal(store_put(s, &report), 0);
 }
