@@ -68,7 +68,8 @@ static int open_http(struct server *s, int *ret_exit, struct error *error)
                                          .max_connections = c->max_connections,
                                          .max_queries =
                                              c->query_threads * QUERIES_A_THREAD,
-                                         .idle_timeout_us = HTTP_IDLE_US};
+                                         .idle_timeout_us = HTTP_IDLE_US,
+                                         .hosts = (const char *const *)c->hosts};
     int r = http_new(&options, s->weir->metrics, &s->http, error);
     *ret_exit = r < 0 ? listen_exit_code(r) : 0;
     return r;

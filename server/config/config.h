@@ -12,6 +12,7 @@
 #include "decode/decode.h"
 
 #define CONFIG_PLUGIN_FOLDERS_MAX 64 /* of plugin_path */
+#define CONFIG_HOSTS_MAX          64 /* of hosts */
 
 struct config_server {
     char *address; /* "127.0.0.1", "::1", ... */
@@ -19,6 +20,8 @@ struct config_server {
     char *database;
     char **
         plugin_path; /* folders, searched in this order, then the installed one; NULL-ended */
+    char *
+        *hosts; /* names besides loopback's that Host may hold, "*": any; NULL-ended */
     unsigned http_threads;    /* default: cores, at most 16 */
     unsigned query_threads;   /* default 4 */
     unsigned nice;            /* of threads that analyze, store and query; default 10 */

@@ -150,6 +150,44 @@ static int read_plugin_path(const struct node *n, void *target, void *ctx,
     return r;
 }
 
+/* ---- hosts ---- */
+
+/* A name or an address, without port and brackets; or * */
+static bool is_host(const char *text)
+{
+    size_t size = strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                               "0123456789-._");
+    struct in6_addr v6;
+    return (size > 0 && size < 256 && !text[size]) || strcmp(text, "*") == 0 ||
+           inet_pton(AF_INET6, text, &v6) == 1;
+}
+
+static int read_hosts(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    struct config_server *s = target;
+    const struct node *name = n->kind == NODE_LIST ? n->item : n;
+    size_t n_names = n->kind == NODE_LIST ? n->n : 1;
+    (void)ctx;
+    if (n->kind == NODE_MAP)
+        return node_expected(n, "a name or a list of names", error);
+    if (n_names > CONFIG_HOSTS_MAX)
+        return node_error(n, error, "there are more than %d names", CONFIG_HOSTS_MAX);
+    char **host = calloc(n_names + 1, sizeof *host);
+    if (!host)
+        return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+    s->hosts = host;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n_names; i++) {
+        r = fields_text(&name[i], &host[i], error);
+        if (r == 0 && !is_host(host[i]))
+            r = node_expected(&name[i],
+                              "a name without a port, such as weir.example, or \"*\"",
+                              error);
+    }
+    return r;
+}
+
 /* ---- The section ------------------------------------------------------------------------------- */
 
 #define AT(member) offsetof(struct config_server, member)
@@ -159,6 +197,7 @@ static const struct field server_fields[] = {
     {"listen", FIELD_CALL, .read = read_listen},
     {"database", FIELD_CALL, .read = read_database},
     {"plugin_path", FIELD_CALL, .read = read_plugin_path},
+    {"hosts", FIELD_CALL, .read = read_hosts},
     {"http_threads", FIELD_UNSIGNED, .offset = AT(http_threads), .min = 1, .max = 64},
     {"query_threads", FIELD_UNSIGNED, .offset = AT(query_threads), .min = 1, .max = 64,
      .init = 4},
@@ -239,7 +278,9 @@ int server_section(const struct node *map, struct config_server *ret,
         ret->database = strdup("weir.db");
     if (!ret->plugin_path)
         ret->plugin_path = calloc(1, sizeof *ret->plugin_path);
-    if (!ret->address || !ret->database || !ret->plugin_path)
+    if (!ret->hosts)
+        ret->hosts = calloc(1, sizeof *ret->hosts);
+    if (!ret->address || !ret->database || !ret->plugin_path || !ret->hosts)
         return error_set(error, -ENOMEM, "out of memory");
     return 0;
 }
@@ -249,6 +290,9 @@ void server_section_free(struct config_server *s)
     for (char **path = s->plugin_path; path && *path; path++)
         free(*path);
     free(s->plugin_path);
+    for (char **host = s->hosts; host && *host; host++)
+        free(*host);
+    free(s->hosts);
     free(s->address);
     free(s->database);
     free(s->journal);

@@ -81,19 +81,30 @@ static bool wait_for(struct http_acceptor *a, bool connections, int timeout_ms)
     return !fd[0].revents;
 }
 
+/* Over the limit there is room to say no; beyond that there is not. */
+static void accept_deal(struct http_server *s, int fd)
+{
+    uint64_t open = atomic_load_explicit(&s->connections, memory_order_relaxed);
+    unsigned most = s->options.max_connections * 3 / 2 + HTTP_CONNECTIONS_MORE;
+    struct http_request *r = open < most ? request_new(s, fd) : NULL;
+    if (!r) {
+        metric_add(&s->refused, 1);
+        close(fd);
+        return;
+    }
+    loop_add(&s->loop[s->next_loop], r);
+    s->next_loop = (s->next_loop + 1) % s->n_loops;
+}
+
 static void *accept_thread(void *arg)
 {
     struct http_server *s = arg;
     struct http_acceptor *a = &s->acceptor;
     pthread_setname_np(pthread_self(), "accept");
     while (wait_for(a, true, -1)) {
-        struct sockaddr_storage address;
-        socklen_t size = sizeof(address);
-        int fd = accept4(a->listen_fd, (struct sockaddr *)&address, &size,
-                         SOCK_CLOEXEC | SOCK_NONBLOCK);
-        if (fd >=
-            0) /* closes it where it fails; a pool is dealt to by the descriptor's number */
-            MHD_add_connection(s->daemon, fd, (struct sockaddr *)&address, size);
+        int fd = accept4(a->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (fd >= 0)
+            accept_deal(s, fd);
         else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
                  errno == ENOMEM)
             wait_for(a, false, ACCEPT_PAUSE_MS);

@@ -10,6 +10,10 @@
 #include <stdlib.h>
 #include <zlib.h>
 
+#define GUNZIP_TURN                                                                    \
+    (256u                                                                              \
+     << 10) /* bytes out in one turn of the connection: a bomb does not keep others */
+
 struct gunzip {
     z_stream z;
     size_t fed;     /* bytes of the piece at hand that zlib has */
@@ -68,7 +72,9 @@ static bool gunzip_more(struct gunzip *g, const char *data, size_t size)
 
 int gunzip_take(struct gunzip *g, struct http_request *r, const char *data, size_t size)
 {
-    for (;;) {
+    for (size_t turn = 0;; turn += g->pending) {
+        if (turn >= GUNZIP_TURN)
+            return GUNZIP_AGAIN;
         if (g->pending) {
             int rc = request_put(r, (const char *)g->out, g->pending);
             if (rc)

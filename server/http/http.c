@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The server: libmicrohttpd's daemon, start, drain, stop, metrics.
+ * The server: start, drain, stop, metrics.
  */
 #include "base/clock.h"
 #include "base/logger.h"
@@ -8,7 +8,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +25,9 @@ static double http_read_queries(void *ctx)
 /* The statuses that are in use have a time series each. */
 static int http_count_statuses(struct http_server *s, struct metrics *m)
 {
-    static const unsigned status[] = {200, 201, 204, 400, 403, 404, 405, 406, 409,
-                                      413, 415, 422, 429, 500, 503, 504, 507};
+    static const unsigned status[] = {200, 201, 204, 400, 403, 404, 405, 406,
+                                      409, 413, 415, 422, 429, 500, 503, 504,
+                                      507, 408, 411, 414, 417, 421, 431, 505};
     static const char name[] = "weir_http_requests_total",
                       help[] = "HTTP requests answered.";
     for (size_t i = 0; i < sizeof(status) / sizeof(*status); i++) {
@@ -76,8 +76,6 @@ int http_new(const struct http_options *options, struct metrics *metrics,
     s->options = *options;
     if (s->options.idle_timeout_us <= 0)
         s->options.idle_timeout_us = 60 * SECOND_US;
-    s->idle_timeout_s =
-        (unsigned)((s->options.idle_timeout_us + SECOND_US - 1) / SECOND_US);
     pthread_mutex_init(&s->idle_lock, NULL);
     clock_cond_init(&s->idle);
     int rc = accept_new(&s->acceptor);
@@ -113,16 +111,6 @@ uint16_t http_port(const struct http_server *s)
     return s->port;
 }
 
-static void http_say(void *cls, const char *format, va_list args)
-{
-    char text[256];
-    (void)cls;
-    int n = vsnprintf(text, sizeof(text), format, args);
-    while (n > 0 && (size_t)n < sizeof(text) && text[n - 1] == '\n')
-        text[--n] = 0;
-    log_debug("http", "%s", text);
-}
-
 /* Connections need descriptors; the soft limit is often 1024. */
 static void http_raise_files(const struct http_server *s)
 {
@@ -138,35 +126,6 @@ static void http_raise_files(const struct http_server *s)
             (unsigned long long)limit.rlim_cur, s->options.max_connections);
 }
 
-static int http_start_daemon(struct http_server *s, struct error *error)
-{
-    unsigned threads = s->options.epoll_threads;
-    /* MHD's own limit lies above ours, so that there is room to say no; it is divided
-     * among the threads. */
-    unsigned limit = s->options.max_connections * 3 / 2 + 64 * threads;
-    struct MHD_OptionItem more[] = {
-        {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL},
-        {MHD_OPTION_END, 0, NULL},
-    };
-    if (threads < 2)
-        more[0].option = MHD_OPTION_END;
-    s->daemon =
-        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-                             MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET,
-                         0, NULL, NULL, request_handle, s,                        /* */
-                         MHD_OPTION_EXTERNAL_LOGGER, http_say, NULL,              /* */
-                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY, /* */
-                         MHD_OPTION_CONNECTION_LIMIT, limit,                      /* */
-                         MHD_OPTION_CONNECTION_TIMEOUT, s->idle_timeout_s,        /* */
-                         MHD_OPTION_NOTIFY_COMPLETED, request_completed, s,       /* */
-                         MHD_OPTION_NOTIFY_CONNECTION, request_connection, s,     /* */
-                         MHD_OPTION_ARRAY, more, MHD_OPTION_END);
-    if (!s->daemon)
-        return error_set(error, -EIO, "the HTTP server does not start: %s",
-                         strerror(errno));
-    return 0;
-}
-
 int http_start(struct http_server *s, struct error *error)
 {
     http_raise_files(s);
@@ -177,12 +136,12 @@ int http_start(struct http_server *s, struct error *error)
     int rc = pause_start(&s->pauses);
     if (!rc)
         rc = queries_start(s);
+    if (!rc)
+        rc = loops_start(s);
     if (rc)
         error_set(error, rc, "cannot start the threads of the HTTP server: %s",
                   strerror(-rc));
     else
-        rc = http_start_daemon(s, error);
-    if (!rc)
         rc = accept_start(s, error);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return rc;
@@ -201,7 +160,7 @@ static bool http_wait_idle(struct http_server *s, int64_t deadline_us)
 
 void http_drain(struct http_server *s, int64_t deadline_us)
 {
-    if (!s->daemon)
+    if (!s->n_loops)
         return;
     atomic_store(&s->draining, true);
     accept_stop(&s->acceptor);
@@ -221,8 +180,7 @@ void http_free(struct http_server *s)
     queries_stop(s);
     pause_all_resume(s);
     accept_stop(&s->acceptor);
-    if (s->daemon)
-        MHD_stop_daemon(s->daemon);
+    loops_stop(s);
     accept_free(&s->acceptor);
     queries_free(s);
     pause_free(&s->pauses);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The embedded HTTP server: libmicrohttpd's epoll threads, routes, uploads handed on
- * piece by piece, replies, problem+json. Knows nothing of events or tables.
+ * The embedded HTTP/1.1 server: epoll threads, routes, uploads handed on piece by piece, replies,
+ * problem+json. Knows nothing of events or tables.
  *
  * Three kinds of route:
  *   plain   the handler runs on an epoll thread with the body complete (at most 1 MiB); it must be
@@ -31,6 +31,9 @@ struct http_options {
     /* Of a connection that neither sends nor takes anything; default 60s. Not while a request waits
      * for its answer, nor in a chunked body: there TCP keep-alive finds out that nobody is there. */
     int64_t idle_timeout_us;
+    /* Names that Host may hold besides loopback's and `address`, up to NULL; "*": any. NULL: any. A page
+     * of another site that has its own name lead here (DNS rebinding) is refused by this. */
+    const char *const *hosts;
 };
 
 /* A streamed body. Methods run on the connection's epoll thread, one after the other.
@@ -53,6 +56,11 @@ struct http_route {
     const char *method;  /* "GET" also answers HEAD */
     const char *pattern; /* "/api/v1/streams/{stream}/events": up to 4 parameters */
     enum { HTTP_PLAIN, HTTP_QUERY, HTTP_UPLOAD } kind;
+    bool
+        bodyless; /* POST: it may come without a body and its length; others are answered 411 */
+    bool
+        zeros; /* values of arguments may hold zeros: http_argument; else they are answered 400 */
+    bool probe; /* answered on a connection over the limit, too */
     void (*handle)(struct http_request *r, void *ctx); /* PLAIN, QUERY: must reply */
     const struct http_upload *upload;
     void *ctx;
@@ -76,6 +84,10 @@ const char *http_param(const struct http_request *r,
                        const char *name); /* of the pattern */
 const char *http_query(const struct http_request *r,
                        const char *name); /* decoded; first one */
+/* The value of the i-th argument; NULL: there are no more. Its size: it may hold zeros where the route
+ * says so. */
+const char *http_argument(const struct http_request *r, size_t i, const char **ret_name,
+                          size_t *ret_size);
 /* All query arguments in order; call returns false to stop. */
 void http_each_query(const struct http_request *r,
                      bool (*call)(void *ctx, const char *name, const char *value),

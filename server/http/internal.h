@@ -11,18 +11,23 @@
 #define WEIR_HTTP_INTERNAL_H
 
 #include "base/queue.h"
+#include "http/head.h"
 #include "http/http.h"
 
-#include <microhttpd.h>
 #include <pthread.h>
 
 #define HTTP_SEGMENTS_MAX 16
 #define HTTP_PARAMS_MAX   4
-#define HTTP_PARAM_ROOM   256  /* a longer one matches no route */
-#define HTTP_HEADERS_ROOM 1024 /* of http_set_header in one reply, names and values */
-#define HTTP_STATUSES     600
-#define HTTP_MEMORY                                                                    \
-    (64u << 10) /* of a connection; larger pools cost more than they give */
+#define HTTP_PARAM_ROOM   256 /* a longer one matches no route */
+#define HTTP_HEADERS_MAX                                                               \
+    (192u << 10) /* bytes of http_set_header in one reply; else 500 */
+#define HTTP_STATUSES         600
+#define HTTP_CONNECTIONS_MORE 64 /* beyond half as many again as max_connections */
+#define HTTP_INPUT_ROOM       (64u << 10) /* of a connection that has sent something */
+#define HTTP_HEAD_MAX         HTTP_INPUT_ROOM
+#define HTTP_LINGER_US        (5 * SECOND_US) /* silence of a client that is to go */
+#define HTTP_PROBE_US                                                                  \
+    SECOND_US /* a client that has half closed is asked if it is there */
 #define HTTP_BODY_MAX (1u << 20) /* of PLAIN and QUERY requests */
 #define HTTP_DISCARD_MAX                                                               \
     (1u << 20) /* a refused body this long is read before the reply */
@@ -76,12 +81,44 @@ struct http_acceptor {
     pthread_t thread;
 };
 
+/* What a connection waits for is limited in time, by what it is. */
+enum loop_wait {
+    LOOP_IDLE,        /* input, or room for output */
+    LOOP_LINGER,      /* the client's end */
+    LOOP_HALF_CLOSED, /* a query's answer, for a client that says nothing more */
+    LOOP_NO_LIMIT,
+};
+
+struct loop_times { /* oldest first */
+    int64_t limit_us;
+    struct http_request *first, *last;
+};
+
+#define LOOP_INPUT_KEPT 8 /* idle input buffers of a loop */
+
+struct http_loop {
+    struct http_server *server;
+    pthread_t thread;
+    bool running;
+    _Atomic bool stop; /* seq_cst; the wake-up follows */
+    int epoll_fd, wake_fd;
+    pthread_mutex_t lock; /* protects `inbox`, and of requests in_inbox, inbox_next */
+    struct http_request *inbox; /* new connections, and such as go on; newest first */
+
+    /* The thread's own. */
+    int64_t now_us;
+    struct http_request *mine, *ready, *ready_last;
+    struct loop_times times[LOOP_NO_LIMIT];
+    char *input[LOOP_INPUT_KEPT]; /* used last, used next: it is still in the cache */
+    unsigned n_input;
+};
+
 struct http_server {
     struct http_options options;
     struct http_acceptor acceptor;
     uint16_t port;
-    unsigned idle_timeout_s;
-    struct MHD_Daemon *daemon;
+    struct http_loop *loop;
+    unsigned n_loops, next_loop;
     struct http_route_entry *route;
     size_t n_routes;
 
@@ -102,28 +139,30 @@ struct http_server {
     _Atomic uint64_t status[HTTP_STATUSES];
 };
 
-/* The pipe of a streamed reply: the query thread writes, MHD's content reader takes. */
+/* The pipe of a streamed reply: the query thread writes, the connection's thread takes. */
 struct http_stream {
     char *ring; /* HTTP_PIPE_ROOM bytes */
     size_t first, size;
     bool begun;    /* http_begin was called */
-    bool started;  /* the response is with MHD */
+    bool started;  /* the reply is being sent */
     bool waiting;  /* the reader has suspended the connection */
     bool finished; /* nothing more comes */
     bool broken;   /* http_abort: the client is to see that the end is missing */
 };
 
-struct http_pair {
-    enum MHD_ValueKind kind;
-    const char *name, *value;
-};
-
 struct gunzip;
+
+/* The next bytes of a streamed reply, on the connection's thread: at most `max`. 0: it has called
+ * conn_suspend, and is asked again after conn_resume. */
+typedef ssize_t http_reader(struct http_request *r, char *out, size_t max);
+#define HTTP_READ_END    (-1)
+#define HTTP_READ_FAILED (-2) /* the client is to see that the end is missing */
+
+enum conn_state { CONN_HEAD, CONN_BODY, CONN_END, CONN_SEND, CONN_LINGER };
 
 struct http_request {
     struct http_server *server;
-    struct MHD_Connection *connection;
-    int fd;
+    int fd;                /* -1: closed */
     bool over_limit;       /* the connection is one too many */
     _Atomic uint32_t refs; /* the connection's, the query job's */
 
@@ -135,22 +174,21 @@ struct http_request {
     char param[HTTP_PARAMS_MAX][HTTP_PARAM_ROOM];
     int64_t begun_us;
     int64_t queued_us; /* when the query pool got it */
-    bool active, chunked, expects_continue, in_body;
-    uint64_t length, received; /* Content-Length; bytes of the body seen so far */
+    bool active, chunked, in_body;
+    uint64_t received; /* bytes of the body seen so far */
     struct buffer body;
     struct gunzip *gunzip;
     void *upload_state;
     bool upload_open;
     bool submitted; /* to the query pool */
-    struct http_pair
-        *copy; /* arguments and headers, for the query thread; one allocation */
-    size_t n_copy;
+    struct buffer head_text;
+    struct head head; /* in head_text */
 
-    bool replied, raw, close_after;
+    bool replied, close_after;
     unsigned status;
-    struct MHD_Response *response;
-    char headers[HTTP_HEADERS_ROOM]; /* name, 0, value, 0, ... */
-    size_t headers_size;
+    struct buffer headers;   /* lines with CR LF */
+    struct buffer reply;     /* its body, if it is whole */
+    http_reader *reply_read; /* NULL: it is whole, or at its end */
 
     pthread_mutex_t lock; /* protects what follows */
     pthread_cond_t room;
@@ -164,13 +202,43 @@ struct http_request {
     int64_t pause_until_us;
     struct http_request *pause_next, *pause_prev;
     struct http_request *all_next, *all_prev;
-    bool open_ended; /* an upload without a length is under way */
+    bool open_ended; /* an upload without a length is under way; its thread writes it */
+
+    /* Protected by loop->lock. */
+    bool in_inbox;
+    struct http_request *inbox_next;
+
+    /* The connection: its loop's thread. */
+    struct http_loop *loop;
+    enum conn_state state;
+    bool fresh;     /* not watched yet */
+    bool suspended; /* has no turn before conn_resume */
+    bool in_ready;
+    bool readable, writable; /* as far as is known */
+    bool
+        half_closed; /* the client sends nothing more; what it has sent may not be read yet */
+    bool ended;    /* it is */
+    bool dead;     /* the socket has failed */
+    bool probed;   /* a client that has half closed was asked if it is there */
+    bool progress; /* in this turn */
+    struct http_request *ready_next, *taken_next, *mine_next, *mine_prev;
+    enum loop_wait wait;
+    int64_t time_us; /* since when */
+    struct http_request *time_next, *time_prev;
+    char *in; /* HTTP_INPUT_ROOM bytes; NULL: nothing is there */
+    size_t in_first, in_end;
+    size_t scanned; /* of the head that is not complete */
+    unsigned n_empty;
+    struct chunks chunks;
+    struct buffer out; /* heads, and pieces of streamed replies */
+    size_t out_sent, reply_sent, turn_output;
+    uint64_t lingered;
 };
 
 /* accept.c */
 int accept_new(struct http_acceptor *a);
 int accept_listen(struct http_server *s, struct error *error);
-int accept_start(struct http_server *s, struct error *error); /* after MHD's daemon */
+int accept_start(struct http_server *s, struct error *error); /* after loops_start */
 void accept_stop(struct http_acceptor *a); /* joins the thread, closes the socket */
 void accept_free(struct http_acceptor *a);
 
@@ -178,36 +246,67 @@ void accept_free(struct http_acceptor *a);
 int route_compile(const struct http_route *route, struct http_route_entry *ret);
 void route_free(struct http_route_entry *e);
 /* Finds the route and fills in parameters, or replies 404 or 405. */
-bool route_find(struct http_request *r, const char *path, const char *method);
+bool route_find(struct http_request *r);
 
-/* request.c: callbacks of MHD */
-enum MHD_Result request_handle(void *cls, struct MHD_Connection *c, const char *url,
-                               const char *method, const char *version,
-                               const char *data, size_t *size, void **req_cls);
-void request_completed(void *cls, struct MHD_Connection *c, void **req_cls,
-                       enum MHD_RequestTerminationCode toe);
-void request_connection(void *cls, struct MHD_Connection *c, void **socket_context,
-                        enum MHD_ConnectionNotificationCode toe);
+/* loop.c */
+int loops_start(struct http_server *s);
+void loops_stop(struct http_server *s);                     /* closes all connections */
+void loop_add(struct http_loop *l, struct http_request *r); /* takes it over */
+/* On its own thread, within a turn: the connection has no further turn. */
+void conn_suspend(struct http_request *r);
+void conn_resume(struct http_request *r); /* any thread; of a suspended one, once */
+/* The rest: on the loop's thread. */
+void loop_ready(struct http_request *r);                     /* it is to have a turn */
+void loop_time(struct http_request *r, enum loop_wait wait); /* from now on */
+void loop_forget(struct http_request *r);
+char *loop_input(struct http_loop *l); /* NULL: no memory */
+void loop_put_input(struct http_loop *l, char *input);
+
+/* connection.c */
+void connection_opened(struct http_request *r);
+void connection_turn(struct http_request *r);
+void connection_died(struct http_request *r); /* the socket has failed */
+void connection_expired(struct http_request *r, enum loop_wait wait);
+void connection_close(struct http_request *r);
+
+/* request.c */
+struct http_request *request_new(struct http_server *s, int fd); /* NULL: no memory */
 void request_unref(struct http_request *r);
+void request_begin(struct http_request *r); /* the head is parsed */
+/* A head that is none, a body that is none or does not come: replied, and to be closed. */
+void request_refuse_head(struct http_request *r, const struct head_fault *fault);
+void request_refuse_body(struct http_request *r, const char *text);
+void request_refuse_slow(struct http_request *r, const struct head_fault *fault);
+/* A piece of the body, as it is sent. PAUSED, AGAIN: the same piece is to come again, after conn_resume,
+ * in another turn. */
+enum request_body { BODY_TAKEN, BODY_PAUSED, BODY_AGAIN, BODY_FAILED };
+enum request_body request_body(struct http_request *r, const char *data, size_t size);
+/* The body is complete. PAUSED: it is to be called again. FAILED: there is no reply. */
+enum request_end { END_REPLIED, END_PAUSED, END_FAILED };
+enum request_end request_end(struct http_request *r);
+bool request_has_far_to_go(const struct http_request *r); /* to the end of its body */
+void request_gone(struct http_request *r);                /* the client, any state */
+void request_completed(struct http_request *r, bool ok);  /* ready for the next one */
 /* A piece of the body, decoded. 0, 1, -EAGAIN as struct http_upload's piece. */
 int request_put(struct http_request *r, const char *data, size_t size);
 
-/* fields.c */
-int fields_copy(struct http_request *r); /* what a query thread may ask for. -ENOMEM */
+/* origin.c: replies 403 or 421 to what another site's page, or a name that is not ours, sends */
+bool origin_is_ours(struct http_request *r);
 
 /* gunzip.c */
 int gunzip_new(struct gunzip **ret);
 void gunzip_free(struct gunzip *g);
-/* Hands on what comes out with request_put. As there; after -EAGAIN the same data must
- * come again. */
+/* Hands on what comes out with request_put. As there; after -EAGAIN, and GUNZIP_AGAIN (enough for one
+ * turn), the same data must come again. */
+#define GUNZIP_AGAIN 2
 int gunzip_take(struct gunzip *g, struct http_request *r, const char *data,
                 size_t size);
 bool gunzip_complete(const struct gunzip *g);
 
 /* reply.c */
-enum MHD_Result reply_queue(struct http_request *r);
-/* Makes the response; takes nothing. For replies that are written by stream.c. */
-void reply_set(struct http_request *r, unsigned status, struct MHD_Response *response);
+void reply_start(struct http_request *r); /* the head goes to r->out */
+/* The reply is a streamed one. */
+void reply_stream(struct http_request *r, unsigned status, http_reader *read);
 
 /* pause.c */
 int pause_new(struct http_pauses *p);

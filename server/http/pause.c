@@ -13,12 +13,8 @@
 #include "http/internal.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
-
-#define LOOK_US      SECOND_US /* how often connections are looked at */
-#define LOOK_AT_ONCE 256
 
 int pause_new(struct http_pauses *p)
 {
@@ -42,14 +38,14 @@ static void pause_leave(struct http_request *r)
         p->first = r->pause_next;
     if (r->pause_next)
         r->pause_next->pause_prev = r->pause_prev;
-    MHD_resume_connection(r->connection);
+    conn_resume(r);
 }
 
 /* With the lock held. */
 static void pause_suspend(struct http_request *r)
 {
     struct http_pauses *p = &r->server->pauses;
-    MHD_suspend_connection(r->connection);
+    conn_suspend(r);
     r->paused = true;
     r->pause_prev = NULL;
     r->pause_next = p->first;
@@ -132,8 +128,6 @@ void pause_connection(struct http_request *r, bool on)
         if (r->all_next)
             r->all_next->all_prev = r;
         p->connections = r;
-        if (p->wake_us == INT64_MAX)
-            pthread_cond_signal(&p->changed);
     } else {
         if (r->all_prev)
             r->all_prev->all_next = r->all_next;
@@ -170,46 +164,13 @@ static int64_t pause_expire(struct http_pauses *p)
     return wake;
 }
 
-static bool pause_at_end(int fd)
-{
-    char byte;
-    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
-}
-
-/* With the lock held. MHD takes a short read for "nothing more for now": when a client's last bytes
- * and its end come together, MHD does not see the end. Shutting down what has ended already changes
- * nothing but wakes its epoll. */
-static void pause_look(const struct http_pauses *p)
-{
-    struct pollfd fd[LOOK_AT_ONCE];
-    const struct http_request *r = p->connections;
-    while (r) {
-        nfds_t n = 0;
-        for (; r && n < LOOK_AT_ONCE; r = r->all_next)
-            fd[n++] = (struct pollfd){.fd = r->fd, .events = POLLRDHUP};
-        if (poll(fd, n, 0) <= 0)
-            continue;
-        for (nfds_t i = 0; i < n; i++)
-            if (fd[i].revents & POLLRDHUP && pause_at_end(fd[i].fd))
-                shutdown(fd[i].fd, SHUT_RD);
-    }
-}
-
 static void *pause_run(void *arg)
 {
     struct http_pauses *p = arg;
-    int64_t look_us = 0;
     pthread_setname_np(pthread_self(), "weir-http-timer");
     pthread_mutex_lock(&p->lock);
     while (!p->stop) {
         p->wake_us = pause_expire(p);
-        int64_t now = clock_monotonic_us();
-        if (now >= look_us) {
-            pause_look(p);
-            look_us = now + LOOK_US;
-        }
-        if (p->connections && look_us < p->wake_us)
-            p->wake_us = look_us;
         clock_cond_wait(&p->changed, &p->lock, p->wake_us);
     }
     pthread_mutex_unlock(&p->lock);

@@ -95,7 +95,7 @@ bool queries_submit(struct http_request *r)
 {
     struct http_server *s = r->server;
     unsigned before = atomic_fetch_add_explicit(&s->n_queries, 1, memory_order_relaxed);
-    if (before >= s->options.max_queries || fields_copy(r)) {
+    if (before >= s->options.max_queries) {
         atomic_fetch_sub_explicit(&s->n_queries, 1, memory_order_relaxed);
         queries_refuse(r);
         return false;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Replies: whole bodies, headers, problem+json. A reply that is made while much of the
- * request's body is still to come is sent past MHD, which answers only at the end of a
- * body.
+ * Replies: whole bodies, headers, problem+json; and the head that goes before them.
  */
 #include "http/internal.h"
 
@@ -10,36 +8,51 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <time.h>
+
+static const char *reply_title(unsigned status)
+{
+    static const struct {
+        unsigned status;
+        const char *title; /* RFC 9110, 15; RFC 6585; RFC 4918 */
+    } titles[] = {{200, "OK"},
+                  {201, "Created"},
+                  {204, "No Content"},
+                  {400, "Bad Request"},
+                  {401, "Unauthorized"},
+                  {403, "Forbidden"},
+                  {404, "Not Found"},
+                  {405, "Method Not Allowed"},
+                  {406, "Not Acceptable"},
+                  {408, "Request Timeout"},
+                  {409, "Conflict"},
+                  {411, "Length Required"},
+                  {413, "Content Too Large"},
+                  {414, "URI Too Long"},
+                  {415, "Unsupported Media Type"},
+                  {417, "Expectation Failed"},
+                  {421, "Misdirected Request"},
+                  {422, "Unprocessable Content"},
+                  {429, "Too Many Requests"},
+                  {431, "Request Header Fields Too Large"},
+                  {500, "Internal Server Error"},
+                  {501, "Not Implemented"},
+                  {503, "Service Unavailable"},
+                  {504, "Gateway Timeout"},
+                  {505, "HTTP Version Not Supported"},
+                  {507, "Insufficient Storage"}};
+    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
+        if (titles[i].status == status)
+            return titles[i].title;
+    return "Unknown";
+}
 
 void http_set_header(struct http_request *r, const char *name, const char *value)
 {
-    size_t name_size = strlen(name) + 1, value_size = strlen(value) + 1;
-    if (r->headers_size + name_size + value_size > sizeof(r->headers))
-        return;
-    memcpy(r->headers + r->headers_size, name, name_size);
-    memcpy(r->headers + r->headers_size + name_size, value, value_size);
-    r->headers_size += name_size + value_size;
-}
-
-static const char *reply_next_header(const struct http_request *r, const char *at,
-                                     const char **ret_name, const char **ret_value)
-{
-    if (at == r->headers + r->headers_size)
-        return NULL;
-    *ret_name = at;
-    *ret_value = at + strlen(at) + 1;
-    return *ret_value + strlen(*ret_value) + 1;
-}
-
-void reply_set(struct http_request *r, unsigned status, struct MHD_Response *response)
-{
-    const char *name, *value;
-    for (const char *at = r->headers; (at = reply_next_header(r, at, &name, &value));)
-        MHD_add_response_header(response, name, value);
-    r->response = response;
-    r->status = status;
-    r->replied = true;
+    buffer_printf(&r->headers, "%s: ", name);
+    for (const char *p = value; *p; p++) /* a line of its own is nobody's to add */
+        buffer_putc(&r->headers, (unsigned char)*p < ' ' || *p == 127 ? ' ' : *p);
+    buffer_puts(&r->headers, "\r\n");
 }
 
 static void reply_count(struct http_request *r)
@@ -48,34 +61,57 @@ static void reply_count(struct http_request *r)
     metric_add(r->status < HTTP_STATUSES ? &s->status[r->status] : &s->other_status, 1);
 }
 
-/* MHD takes a response before the body or behind it. In the middle, with far to go: */
-static bool reply_is_early(const struct http_request *r)
+static void reply_put_date(struct buffer *b)
 {
-    if (!r->in_body || r->expects_continue)
-        return false;
-    return r->chunked || r->length - r->received > HTTP_DISCARD_MAX;
+    char text[64];
+    struct tm tm;
+    time_t now = time(NULL);
+    if (gmtime_r(&now, &tm) && /* in the C locale, which is never left */
+        strftime(text, sizeof(text), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm))
+        buffer_puts(b, text);
 }
 
-/* Nothing of this request has been given to MHD yet, so the socket is ours. What does
- * not fit into the socket's buffer at once (tens of kilobytes) is cut: the connection
- * is closed either way. */
-static void reply_raw(struct http_request *r, unsigned status, const void *body,
-                      size_t size)
+void reply_start(struct http_request *r)
 {
-    struct buffer b = {.limit = size + 4096};
-    buffer_printf(&b, "HTTP/1.1 %u %s\r\nConnection: close\r\nContent-Length: %zu\r\n",
-                  status, MHD_get_reason_phrase_for(status), size);
-    const char *name, *value;
-    for (const char *at = r->headers; (at = reply_next_header(r, at, &name, &value));)
-        buffer_printf(&b, "%s: %s\r\n", name, value);
-    buffer_puts(&b, "\r\n");
-    buffer_put(&b, body, size);
-    if (!b.error)
-        (void)!send(r->fd, b.data, b.size, MSG_DONTWAIT | MSG_NOSIGNAL);
-    buffer_free(&b);
-    r->status = status;
-    r->replied = r->raw = true;
+    struct buffer *b = &r->out;
+    bool head = strcmp(r->method, "HEAD") == 0, stream = r->reply_read;
+    if (r->headers.error || r->reply.error) {
+        const char *what = r->headers.error ? "headers" : "body";
+        buffer_clear(&r->headers);
+        buffer_clear(&r->reply);
+        r->replied = false;
+        r->reply_read = NULL;
+        stream = false;
+        http_problem(r, 500, "failed", "the %s of the answer could not be made", what);
+    }
+    if (atomic_load_explicit(&r->server->draining, memory_order_relaxed))
+        r->close_after = true;
+    buffer_printf(b, "HTTP/1.1 %u %s\r\n", r->status, reply_title(r->status));
+    reply_put_date(b);
+    if (r->close_after || (stream && r->head.http_1_0))
+        buffer_puts(b, "Connection: close\r\n");
+    else if (r->head.http_1_0)
+        buffer_puts(b, "Connection: keep-alive\r\n");
+    buffer_put(b, r->headers.data, r->headers.size);
+    /* HEAD: how long a streamed answer would be is not worked out; of a refusal nobody wants to know. */
+    bool unknown = head && (r->stream.begun || r->status >= 400);
+    if (stream && !head && !r->head.http_1_0)
+        buffer_puts(b, "Transfer-Encoding: chunked\r\n");
+    else if (!stream && !unknown && r->status != 204)
+        buffer_printf(b, "Content-Length: %zu\r\n", r->reply.size);
+    buffer_puts(b, "\r\n");
+    if (head) {
+        r->reply_read = NULL;
+        buffer_clear(&r->reply);
+    }
     reply_count(r);
+}
+
+void reply_stream(struct http_request *r, unsigned status, http_reader *read)
+{
+    r->status = status;
+    r->reply_read = read;
+    r->replied = true;
 }
 
 void http_reply(struct http_request *r, unsigned status, const char *content_type,
@@ -84,32 +120,25 @@ void http_reply(struct http_request *r, unsigned status, const char *content_typ
     if (r->replied)
         return;
     if (r->stream.begun)
-        r->headers_size = 0; /* instead of what http_begin began */
+        buffer_clear(&r->headers); /* instead of what http_begin began */
     if (content_type)
         http_set_header(r, "Content-Type", content_type);
-    if (reply_is_early(r)) {
-        reply_raw(r, status, body, size);
-        return;
-    }
-    union {
-        const void *in;
-        void *out;
-    } copied = {.in = size ? body
-                           : ""}; /* MHD copies it, in spite of the missing const */
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(size, copied.out, MHD_RESPMEM_MUST_COPY);
-    if (response)
-        reply_set(r, status, response);
+    buffer_put(&r->reply, body, size);
+    r->status = status;
+    r->replied = true;
 }
 
 void http_reply_buffer(struct http_request *r, unsigned status,
                        const char *content_type, struct buffer *body)
 {
-    if (body->error)
+    if (body->error) {
         http_problem(r, 500, "failed", "the answer could not be made: %s",
                      strerror(-body->error));
-    else
-        http_reply(r, status, content_type, body->data, body->size);
+    } else if (!r->replied) {
+        http_reply(r, status, content_type, NULL, 0);
+        r->reply = *body;
+        *body = (struct buffer){0};
+    }
     buffer_free(body);
 }
 
@@ -144,7 +173,7 @@ void http_put_faults(struct buffer *b, const struct http_fault *errors, size_t n
 void http_problem_errors(struct http_request *r, unsigned status, const char *code,
                          const char *detail, const struct http_fault *errors, size_t n)
 {
-    const char *title = MHD_get_reason_phrase_for(status);
+    const char *title = reply_title(status);
     struct buffer b = {0};
     buffer_printf(
         &b, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,\"code\":\"%s\"",
@@ -172,20 +201,4 @@ void http_problem(struct http_request *r, unsigned status, const char *code,
     vsnprintf(detail, sizeof(detail), format, args);
     va_end(args);
     http_problem_errors(r, status, code, detail, NULL, 0);
-}
-
-enum MHD_Result reply_queue(struct http_request *r)
-{
-    struct MHD_Response *response = r->response;
-    if (!response) /* out of memory, or a handler that does not reply */
-        return MHD_NO;
-    r->response = NULL;
-    if (r->close_after ||
-        atomic_load_explicit(&r->server->draining, memory_order_relaxed))
-        MHD_add_response_header(response, "Connection", "close");
-    enum MHD_Result ok = MHD_queue_response(r->connection, r->status, response);
-    MHD_destroy_response(response);
-    if (ok == MHD_YES)
-        reply_count(r);
-    return ok;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The life of a request: headers, body, end, completed.
+ * The life of a request: head, body, end, completed; on its connection's thread.
  */
 #include "base/clock.h"
 #include "http/internal.h"
@@ -13,18 +13,17 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-/* ---- The connection ---- */
-
-static struct http_request *request_new(struct http_server *s, struct MHD_Connection *c)
+struct http_request *request_new(struct http_server *s, int fd)
 {
     struct http_request *r = calloc(1, sizeof(*r));
     if (!r)
         return NULL;
     r->server = s;
-    r->connection = c;
-    r->fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    r->fd = fd;
     r->refs = 1;
+    r->wait = LOOP_NO_LIMIT;
     r->body.limit = HTTP_BODY_MAX;
+    r->headers.limit = HTTP_HEADERS_MAX;
     r->pause_until_us = INT64_MAX;
     pthread_mutex_init(&r->lock, NULL);
     pthread_cond_init(&r->room, NULL);
@@ -36,50 +35,19 @@ void request_unref(struct http_request *r)
     if (atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
         return;
     stream_reset(r);
-    buffer_free(&r->body);
     gunzip_free(r->gunzip);
-    free(r->copy);
-    if (r->response)
-        MHD_destroy_response(r->response);
+    buffer_free(&r->body);
+    buffer_free(&r->head_text);
+    head_free(&r->head);
+    buffer_free(&r->headers);
+    buffer_free(&r->reply);
+    buffer_free(&r->out);
     pthread_cond_destroy(&r->room);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
 
-void request_connection(void *cls, struct MHD_Connection *c, void **socket_context,
-                        enum MHD_ConnectionNotificationCode toe)
-{
-    struct http_server *s = cls;
-    if (toe == MHD_CONNECTION_NOTIFY_STARTED) {
-        struct http_request *r = request_new(s, c);
-        uint64_t others =
-            atomic_fetch_add_explicit(&s->connections, 1, memory_order_relaxed);
-        if (r) {
-            r->over_limit = others >= s->options.max_connections;
-            pause_connection(r, true);
-        }
-        *socket_context = r;
-        return;
-    }
-    atomic_fetch_sub_explicit(&s->connections, 1, memory_order_relaxed);
-    if (*socket_context) {
-        pause_connection(*socket_context, false); /* MHD closes the socket after this */
-        request_unref(*socket_context);
-    }
-    *socket_context = NULL;
-}
-
 /* ---- Headers ---- */
-
-static void request_framing(struct http_request *r)
-{
-    const char *length = http_header(r, "Content-Length");
-    r->chunked = http_header(r, "Transfer-Encoding") != NULL;
-    r->length =
-        length && !r->chunked ? strtoull(length, NULL, 10) : 0; /* MHD has checked it */
-    r->in_body = r->chunked || r->length > 0;
-    r->expects_continue = r->in_body && http_header(r, "Expect") != NULL;
-}
 
 static void request_encoding(struct http_request *r)
 {
@@ -104,8 +72,6 @@ static void request_too_large(struct http_request *r)
 /* A feed may be silent for hours; whether its client still lives is asked by TCP. */
 static void request_open_ended(struct http_request *r, bool on)
 {
-    unsigned timeout_s = on ? 0 : r->server->idle_timeout_s;
-    MHD_set_connection_option(r->connection, MHD_CONNECTION_OPTION_TIMEOUT, timeout_s);
     if (on) {
         int yes = 1, idle_s = 60, interval_s = 10, probes = 6;
         setsockopt(r->fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
@@ -116,57 +82,59 @@ static void request_open_ended(struct http_request *r, bool on)
     pause_open_ended(r, on);
 }
 
-/* A body whose end a proxy in front may see elsewhere (RFC 9112, 6.1), or that is coded in a way that
- * we do not undo. */
-static bool request_frame_is_clear(struct http_request *r)
+/* On a connection over the limit only what tells whether the server lives is answered. False: replied. */
+static bool request_has_room(struct http_request *r)
 {
-    const char *coding = http_header(r, "Transfer-Encoding");
-    if (!coding ||
-        (strcasecmp(coding, "chunked") == 0 && !http_header(r, "Content-Length")))
+    struct http_server *s = r->server;
+    if (!r->over_limit)
         return true;
     r->close_after = true;
-    http_problem(r, 400, "malformed",
-                 "Transfer-Encoding is to be chunked, and without Content-Length");
+    if (r->entry->route.probe)
+        return true;
+    metric_add(&s->refused, 1);
+    http_set_header(r, "Retry-After", "1");
+    http_problem(r, 503, "too_many_connections",
+                 "too many connections are open; try again");
     return false;
 }
 
-/* A page of another site, open in the browser of somebody who runs weir, can send requests here, too; but
- * the browser says where they come from (Fetch Standard, 3.2). */
-static bool request_origin_is_ours(struct http_request *r)
+/* False: replied. */
+static bool request_is_fit(struct http_request *r)
 {
-    const char *origin = http_header(r, "Origin"), *host = http_header(r, "Host");
-    const char *authority = origin ? strstr(origin, "://") : NULL;
-    if (!origin || (authority && host && strcasecmp(authority + 3, host) == 0))
-        return true;
-    http_problem(r, 403, "foreign_origin",
-                 "pages of another origin may not send requests here");
-    return false;
+    const struct http_route *route = &r->entry->route;
+    if (r->head.zeros && !route->zeros) {
+        http_problem(r, 400, "bad_parameter", "a parameter holds a zero character");
+        return false;
+    }
+    if (!r->head.has_length && !r->chunked && !route->bodyless &&
+        strcmp(route->method, "POST") == 0) {
+        r->close_after = true; /* what follows may be a body */
+        http_problem(r, 411, "length_required",
+                     "a body comes with a Content-Length, or chunked");
+        return false;
+    }
+    return true;
 }
 
 /* Everything that can be said from the headers alone. */
-static void request_admit(struct http_request *r, const char *method)
+static void request_admit(struct http_request *r)
 {
     struct http_server *s = r->server;
-    if (r->over_limit || atomic_load_explicit(&s->draining, memory_order_relaxed)) {
-        if (r->over_limit)
-            metric_add(&s->refused, 1);
-        r->close_after = true;
+    if (atomic_load_explicit(&s->draining, memory_order_relaxed)) {
         http_set_header(r, "Retry-After", "1");
-        http_problem(r, 503, r->over_limit ? "too_many_connections" : "stopping",
-                     r->over_limit ? "too many connections are open; try again"
-                                   : "the server is stopping");
+        http_problem(r, 503, "stopping", "the server is stopping");
         return;
     }
-    if (!request_frame_is_clear(r) || !request_origin_is_ours(r) ||
-        !route_find(r, r->path, method))
+    if (!route_find(r) || !request_has_room(r) || !request_is_fit(r) ||
+        !origin_is_ours(r))
         return;
     const struct http_route *route = &r->entry->route;
-    r->method = strcmp(method, "HEAD") == 0 ? "HEAD" : route->method;
+    r->method = strcmp(r->method, "HEAD") == 0 ? "HEAD" : route->method;
     request_encoding(r);
     if (r->replied)
         return;
     if (route->kind != HTTP_UPLOAD) {
-        if (r->length > HTTP_BODY_MAX)
+        if (r->head.length > HTTP_BODY_MAX)
             request_too_large(r);
         return;
     }
@@ -177,20 +145,37 @@ static void request_admit(struct http_request *r, const char *method)
         request_open_ended(r, true);
 }
 
-static enum MHD_Result request_begin(struct http_request *r, const char *path,
-                                     const char *method)
+static void request_open(struct http_request *r)
 {
     r->active = true;
     r->begun_us = clock_monotonic_us();
     atomic_fetch_add_explicit(&r->server->active, 1, memory_order_relaxed);
-    r->path = path;
-    r->method = method;
-    request_framing(r);
-    request_admit(r, method);
-    /* The client asks before it sends: the answer spares it the body. */
-    if (r->replied && r->expects_continue)
-        return reply_queue(r);
-    return MHD_YES;
+    r->path = r->head.path ? r->head.path : "";
+    r->method = r->head.method ? r->head.method : "GET";
+    r->chunked = r->head.chunked;
+    r->close_after = !r->head.keep_alive;
+}
+
+void request_begin(struct http_request *r)
+{
+    request_open(r);
+    r->in_body = r->chunked || r->head.length > 0;
+    request_admit(r);
+}
+
+void request_refuse_head(struct http_request *r, const struct head_fault *fault)
+{
+    request_open(r);
+    r->close_after = r->in_body = true; /* what follows is not looked at */
+    http_problem(r, fault->status, fault->code, "%s", fault->text);
+}
+
+bool request_has_far_to_go(const struct http_request *r)
+{
+    if (!r->in_body)
+        return false;
+    return r->chunked || (r->head.expects_continue && r->received == 0) ||
+           r->head.length - r->received > HTTP_DISCARD_MAX;
 }
 
 /* ---- Body ---- */
@@ -217,37 +202,50 @@ static void request_close_upload(struct http_request *r)
     r->entry->route.upload->close(r->upload_state, r->replied);
 }
 
-/* The reply is made; what still comes is thrown away. */
-static enum MHD_Result request_discard(struct http_request *r, size_t *size)
+void request_refuse_body(struct http_request *r, const char *text)
 {
+    r->close_after = true;
+    if (!r->replied)
+        http_problem(r, 400, "malformed", "%s", text);
     request_close_upload(r);
-    r->received += *size;
-    *size = 0;
-    return r->received > r->length + HTTP_LINGER_MAX ? MHD_NO : MHD_YES;
 }
 
-static enum MHD_Result request_body(struct http_request *r, const char *data,
-                                    size_t *size)
+void request_refuse_slow(struct http_request *r, const struct head_fault *fault)
+{
+    r->close_after = true;
+    http_problem(r, fault->status, fault->code, "%s", fault->text);
+}
+
+/* The reply is made; what still comes is thrown away. */
+static enum request_body request_discard(struct http_request *r, size_t size)
+{
+    request_close_upload(r);
+    r->received += size;
+    return BODY_TAKEN;
+}
+
+enum request_body request_body(struct http_request *r, const char *data, size_t size)
 {
     int rc;
     if (r->replied)
         return request_discard(r, size);
     do {
         if (atomic_load(&r->server->stopping))
-            return MHD_NO;
-        rc = r->gunzip ? gunzip_take(r->gunzip, r, data, *size)
-                       : request_put(r, data, *size);
+            return BODY_FAILED;
+        rc = r->gunzip ? gunzip_take(r->gunzip, r, data, size)
+                       : request_put(r, data, size);
     } while (rc == -EAGAIN && !pause_enter(r));
     if (rc == -EAGAIN)
-        return MHD_YES;
+        return BODY_PAUSED;
+    if (rc == GUNZIP_AGAIN)
+        return BODY_AGAIN;
     if (rc < 0)
-        return MHD_NO;
-    metric_add(&r->server->bytes_in, *size);
+        return BODY_FAILED;
+    metric_add(&r->server->bytes_in, size);
     if (r->replied)
         return request_discard(r, size);
-    r->received += *size;
-    *size = 0;
-    return MHD_YES;
+    r->received += size;
+    return BODY_TAKEN;
 }
 
 /* ---- End ---- */
@@ -287,33 +285,18 @@ static bool request_answer(struct http_request *r)
     return !queries_submit(r);
 }
 
-static enum MHD_Result request_end(struct http_request *r)
+enum request_end request_end(struct http_request *r)
 {
-    if (atomic_load(&r->server->stopping) || r->raw)
-        return MHD_NO;
+    if (atomic_load(&r->server->stopping))
+        return END_FAILED;
     r->in_body = false;
     if (!r->replied && !request_answer(r))
-        return MHD_YES;
-    if (!r->replied && !atomic_load(&r->server->stopping))
+        return END_PAUSED;
+    if (atomic_load(&r->server->stopping))
+        return END_FAILED;
+    if (!r->replied)
         http_problem(r, 500, "failed", "the request was not answered");
-    return reply_queue(r);
-}
-
-enum MHD_Result request_handle(void *cls, struct MHD_Connection *c, const char *url,
-                               const char *method, const char *version,
-                               const char *data, size_t *size, void **req_cls)
-{
-    (void)cls;
-    (void)version;
-    struct http_request *r = *req_cls;
-    if (r)
-        return *size > 0 ? request_body(r, data, size) : request_end(r);
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-    if (!info || !info->socket_context)
-        return MHD_NO; /* no memory when it was accepted */
-    r = *req_cls = info->socket_context;
-    return request_begin(r, url, method);
+    return END_REPLIED;
 }
 
 /* ---- Completed ---- */
@@ -327,34 +310,36 @@ static void request_reset(struct http_request *r)
     buffer_clear(&r->body);
     gunzip_free(r->gunzip);
     r->gunzip = NULL;
-    free(r->copy);
-    r->copy = NULL;
-    r->n_copy = 0;
-    if (r->response)
-        MHD_destroy_response(r->response);
-    r->response = NULL;
+    head_clear(&r->head);
+    buffer_free(&r->reply);
+    buffer_clear(&r->headers);
+    r->reply_read = NULL;
+    r->reply_sent = 0;
     r->entry = NULL;
     r->upload_state = NULL;
     r->received = 0;
-    r->submitted = r->replied = r->raw = false;
-    r->headers_size = 0;
+    r->submitted = r->replied = r->in_body = r->probed = false;
 }
 
-void request_completed(void *cls, struct MHD_Connection *c, void **req_cls,
-                       enum MHD_RequestTerminationCode toe)
+void request_gone(struct http_request *r)
 {
-    struct http_server *s = cls;
-    struct http_request *r = *req_cls;
-    (void)c;
-    if (!r || !r->active)
+    pthread_mutex_lock(&r->lock);
+    r->gone = true;
+    pthread_cond_broadcast(&r->room);
+    pthread_mutex_unlock(&r->lock);
+}
+
+void request_completed(struct http_request *r, bool ok)
+{
+    struct http_server *s = r->server;
+    if (!r->active)
         return;
-    *req_cls = NULL;
     r->active = false;
     request_close_upload(r);
     metric_add(&s->seconds_ns, (uint64_t)(clock_monotonic_us() - r->begun_us) * 1000);
     pthread_mutex_lock(&r->lock);
     bool job = r->job;
-    if (toe != MHD_REQUEST_TERMINATED_COMPLETED_OK || job)
+    if (!ok || job)
         r->gone = true;
     pthread_cond_broadcast(&r->room);
     pthread_mutex_unlock(&r->lock);

@@ -112,8 +112,9 @@ static void route_refuse_method(struct http_request *r, const char *path,
             buffer_puts(&allow, ", HEAD");
     }
     http_set_header(r, "Allow", buffer_text(&allow));
-    http_problem(r, 405, "method_not_allowed", "%s is not possible here; allowed: %s",
-                 method, buffer_text(&allow));
+    http_problem(r, 405, "method_not_allowed",
+                 "%.40s is not possible here; allowed: %s", method,
+                 buffer_text(&allow));
     buffer_free(&allow);
 }
 
@@ -159,10 +160,16 @@ static void route_refuse_path(struct http_request *r, const char *path)
         http_problem(r, 404, "not_found", "there is nothing at %.200s", path);
 }
 
-bool route_find(struct http_request *r, const char *path, const char *method)
+bool route_find(struct http_request *r)
 {
+    const char *path = r->path, *method = r->method;
     const struct http_server *s = r->server;
     bool found = false;
+    if (strlen(path) < r->head.path_size) {
+        http_problem(r, 404, "not_found",
+                     "there is nothing at a path with a zero character");
+        return false;
+    }
     for (size_t i = 0; i < s->n_routes; i++) {
         const struct http_route_entry *e = &s->route[i];
         if (!route_match(e, path, r))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Streamed replies of queries: a bounded pipe between the query thread and MHD's
- * content reader.
+ * Streamed replies of queries: a bounded pipe between the query thread and the
+ * connection's.
  *
  *      http_begin -> http_write ... -> [ring, 256 KiB] -> stream_read on the
  * connection's thread
@@ -19,13 +19,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define STREAM_LOOK_US 10000 /* how often http_gone asks the socket */
-
-static ssize_t stream_read(void *cls, uint64_t position, char *out, size_t max)
+static ssize_t stream_read(struct http_request *r, char *out, size_t max)
 {
-    struct http_request *r = cls;
     struct http_stream *p = &r->stream;
-    (void)position;
     pthread_mutex_lock(&r->lock);
     ssize_t n = 0;
     if (p->size > 0) {
@@ -40,11 +36,10 @@ static ssize_t stream_read(void *cls, uint64_t position, char *out, size_t max)
         if (p->size <= HTTP_PIPE_ROOM / 2)
             pthread_cond_signal(&r->room);
     } else if (p->finished) {
-        n = p->broken ? MHD_CONTENT_READER_END_WITH_ERROR
-                      : MHD_CONTENT_READER_END_OF_STREAM;
+        n = p->broken ? HTTP_READ_FAILED : HTTP_READ_END;
     } else {
         p->waiting = true;
-        MHD_suspend_connection(r->connection);
+        conn_suspend(r);
     }
     pthread_mutex_unlock(&r->lock);
     return n;
@@ -56,20 +51,15 @@ static void stream_wake_reader(struct http_request *r)
     if (!r->stream.waiting)
         return;
     r->stream.waiting = false;
-    MHD_resume_connection(r->connection);
+    conn_resume(r);
 }
 
-/* With the lock held: hands the response to MHD, which begins to read. -ENOMEM. */
-static int stream_start(struct http_request *r)
+/* With the lock held: the connection's thread begins to read. */
+static void stream_start(struct http_request *r)
 {
-    struct MHD_Response *response = MHD_create_response_from_callback(
-        MHD_SIZE_UNKNOWN, 32u << 10, stream_read, r, NULL);
-    if (!response)
-        return -ENOMEM;
-    reply_set(r, r->status, response);
+    reply_stream(r, r->status, stream_read);
     r->stream.started = true;
     http_resume(r);
-    return 0;
 }
 
 int http_begin(struct http_request *r, unsigned status, const char *content_type)
@@ -132,7 +122,7 @@ int http_write(struct http_request *r, const void *data, size_t size)
         if (p->started)
             stream_wake_reader(r);
         else
-            rc = stream_start(r);
+            stream_start(r);
     }
     pthread_mutex_unlock(&r->lock);
     return rc;
@@ -147,7 +137,7 @@ int http_flush(struct http_request *r)
     else if (r->stream.started)
         stream_wake_reader(r);
     else
-        rc = stream_start(r);
+        stream_start(r);
     pthread_mutex_unlock(&r->lock);
     return rc;
 }
@@ -161,16 +151,8 @@ void http_abort(struct http_request *r)
 
 bool http_gone(struct http_request *r)
 {
-    int64_t now = clock_monotonic_us();
     pthread_mutex_lock(&r->lock);
     bool over = stream_over(r);
-    if (!over && now - r->looked_us > STREAM_LOOK_US) {
-        char byte;
-        r->looked_us = now;
-        ssize_t n = recv(r->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
-        over = n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR);
-        r->gone = over;
-    }
     pthread_mutex_unlock(&r->lock);
     return over;
 }
@@ -190,10 +172,8 @@ static void stream_reply_whole(struct http_request *r)
         http_problem(r, 500, "failed", "the answer could not be completed");
         return;
     }
-    struct MHD_Response *response =
-        MHD_create_response_from_buffer(p->size, p->ring, MHD_RESPMEM_MUST_COPY);
-    if (response)
-        reply_set(r, r->status, response);
+    buffer_put(&r->reply, p->ring, p->size);
+    r->replied = true;
 }
 
 void stream_finish(struct http_request *r)

@@ -185,7 +185,7 @@ class BadInput(unittest.TestCase):
         sockets = []
         for _ in range(20):
             sockets.append(socket.create_connection(('127.0.0.1', self.server.port)))
-            sockets[-1].sendall(b'POST /api/v1/streams/input/events HTTP/1.1\r\nHost: x\r\nContent-Type: '
+            sockets[-1].sendall(b'POST /api/v1/streams/input/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: '
                                 b'application/x-ndjson\r\nContent-Length: 100000\r\n\r\n{"ts":17000')
         self.server.wait_metric('weir_http_requests_active', before + 20)
         for s in sockets:
@@ -197,7 +197,7 @@ class BadInput(unittest.TestCase):
         before = self.server.metric('weir_http_requests_active')
         for _ in range(20):
             with socket.create_connection(('127.0.0.1', self.server.port)) as s:
-                s.sendall(b'POST /api/v1/streams/input/events HTTP/1.1\r\nHost: x\r\nContent-Type: '
+                s.sendall(b'POST /api/v1/streams/input/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: '
                           b'application/x-ndjson\r\nContent-Length: 100000\r\n\r\n{"ts":17000')
         self.server.wait_metric('weir_http_requests_active', before)
         self.server.post_ok('input', good())

@@ -229,7 +229,7 @@ class Clients(Hard):
         """A request that has so far sent this."""
         s = socket.create_connection(('127.0.0.1', server.port), timeout=harness.LIMIT_S)
         self.addCleanup(s.close)
-        s.sendall(b'POST /api/v1/streams/input/events HTTP/1.1\r\nHost: x\r\n'
+        s.sendall(b'POST /api/v1/streams/input/events HTTP/1.1\r\nHost: localhost\r\n'
                   b'Content-Type: application/x-ndjson\r\n' + head + b'\r\n\r\n' + body)
         return s
 
@@ -270,7 +270,7 @@ class Clients(Hard):
         for i in range(n):
             idle.append(socket.create_connection(('127.0.0.1', server.port), timeout=harness.LIMIT_S))
             if i % 2 == 0:  # half of them have asked something, and are kept
-                idle[-1].sendall(b'GET /live HTTP/1.1\r\nHost: x\r\n\r\n')
+                idle[-1].sendall(b'GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n')
                 self.assertTrue(idle[-1].recv(4096).startswith(b'HTTP/1.1 200'))
         wait_until(lambda: len(os.listdir(descriptors)) >= before + n, 'all connections')
         producer.post_for(1, 10)

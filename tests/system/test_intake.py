@@ -115,7 +115,7 @@ class Intake(unittest.TestCase):
         body = '\n'.join(json.dumps(e, ensure_ascii=False) for e in EVENTS).encode()
         dice = random.Random(3)
         with socket.create_connection(('127.0.0.1', self.server.port)) as s:
-            s.sendall(b'POST /api/v1/streams/chunked/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\n'
+            s.sendall(b'POST /api/v1/streams/chunked/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n'
                       b'Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n')
             at = 0
             while at < len(body):
@@ -130,7 +130,7 @@ class Intake(unittest.TestCase):
 
     def test_events_of_a_body_that_never_ends_are_counted_as_they_come(self):
         with socket.create_connection(('127.0.0.1', self.server.port)) as s:
-            s.sendall(b'POST /api/v1/streams/endless/events HTTP/1.1\r\nHost: x\r\n'
+            s.sendall(b'POST /api/v1/streams/endless/events HTTP/1.1\r\nHost: localhost\r\n'
                       b'Content-Type: application/x-ndjson\r\nTransfer-Encoding: chunked\r\n\r\n')
             for i in range(5):
                 line = json.dumps({'ts': T0_US + i * 1000000, 'name': 'tick'}).encode() + b'\n'

@@ -12,8 +12,8 @@
 
 struct answer {
     unsigned status;
-    char headers[4096]; /* as sent, with the status line */
-    char *body;         /* zero-terminated; from malloc */
+    char headers[16384]; /* as sent, with the status line */
+    char *body;          /* zero-terminated; from malloc */
     size_t size;
     bool whole; /* false: the connection ended first */
 };

@@ -156,6 +156,16 @@ static void query_hold(struct http_request *r, void *ctx)
     http_reply(r, 200, "text/plain", "held\n", 5);
 }
 
+static void long_header(struct http_request *r, void *ctx)
+{
+    (void)ctx;
+    char value[10001];
+    memset(value, 'y', sizeof(value) - 1);
+    value[sizeof(value) - 1] = 0;
+    http_set_header(r, "X-Long", value);
+    http_reply(r, 200, NULL, NULL, 0);
+}
+
 static void query_none(struct http_request *r, void *ctx)
 {
     (void)r;
@@ -188,6 +198,11 @@ static void server_start(const struct http_options *options)
         {.method = "POST", .pattern = "/query/{a}", .kind = HTTP_QUERY, .handle = echo},
         {.method = "GET", .pattern = "/hold", .kind = HTTP_QUERY, .handle = query_hold},
         {.method = "GET", .pattern = "/none", .kind = HTTP_QUERY, .handle = query_none},
+        {.method = "GET", .pattern = "/", .kind = HTTP_PLAIN, .handle = echo},
+        {.method = "GET",
+         .pattern = "/long-header",
+         .kind = HTTP_PLAIN,
+         .handle = long_header},
         {.method = "GET",
          .pattern = "/api/v1/pipelines",
          .kind = HTTP_PLAIN,
@@ -245,7 +260,7 @@ static void unknown_path_is_404_with_a_suggestion(void **state)
     expect("GET", "/api/v1/pipeline", "", NULL, 0, 404,
            "\"detail\":\"there is nothing at /api/v1/pipeline; did you mean "
            "/api/v1/pipelines?\"");
-    expect("GET", "/", "", NULL, 0, 404, "\"code\":\"not_found\"");
+    expect("GET", "/x", "", NULL, 0, 404, "\"code\":\"not_found\"");
     expect("GET", "/plain/", "", NULL, 0, 404, "\"title\":\"Not Found\"");
     expect("GET", "/plain/a/b", "", NULL, 0, 404, "\"status\":404");
 }
@@ -462,7 +477,7 @@ static void client_gone_in_mid_body_closes_the_upload(void **state)
     assert_int_equal(t.closed_replied, 0);
 }
 
-/* MHD reads once and waits for the next event, which does not come. */
+/* A head that is cut is answered; in the middle of a body nobody is told. */
 static void end_that_comes_with_the_last_bytes_is_seen(void **state)
 {
     (void)state;
@@ -475,8 +490,10 @@ static void end_that_comes_with_the_last_bytes_is_seen(void **state)
         shutdown(fd[i], SHUT_WR);
     }
     for (size_t i = 0; i < 10; i++) {
-        char byte;
-        assert_int_equal(recv(fd[i], &byte, 1, 0), 0);
+        struct answer a;
+        client_answer(fd[i], &a, false);
+        assert_int_equal(a.status, i % 2 ? 0 : 400);
+        answer_free(&a);
         close(fd[i]);
     }
     wait_for_count(&t.closed_unreplied, 5);
@@ -580,6 +597,290 @@ static void who_asks_first_is_refused_before_the_body(void **state)
     client_answer(fd, &a, false);
     assert_int_equal(a.status, 413);
     answer_free(&a);
+    close(fd);
+}
+
+/* What comes back on a connection of its own; the client has closed its half when `half` says so. */
+static unsigned raw_status(const char *request, size_t size, bool half,
+                           struct answer *a)
+{
+    int fd = client_open(t.port);
+    client_send(fd, request, size);
+    if (half)
+        shutdown(fd, SHUT_WR);
+    client_answer(fd, a, false);
+    close(fd);
+    return a->status;
+}
+
+static void pages_of_other_sites_get_nothing(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *path, *headers;
+        unsigned status;
+    } row[] = {
+        {"/plain/1", "Sec-Fetch-Site: same-origin\r\n", 200},
+        {"/plain/1", "Sec-Fetch-Site: none\r\n", 200},
+        {"/plain/1", "Sec-Fetch-Site: cross-site\r\n", 403},
+        {"/stream?n=1", "Sec-Fetch-Site: same-site\r\n", 403},
+        {"/stream?n=1",
+         "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: "
+         "document\r\n",
+         403},
+        {"/",
+         "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: "
+         "document\r\n",
+         200},
+        {"/",
+         "Sec-Fetch-Site: cross-site\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: "
+         "iframe\r\n",
+         403},
+    };
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++)
+        expect("GET", row[i].path, row[i].headers, NULL, 0, row[i].status, "");
+}
+
+static void other_names_than_ours_are_refused(void **state)
+{
+    (void)state;
+    static const char *const hosts[] = {"weir.example", NULL};
+    static const struct {
+        const char *host;
+        unsigned status;
+    } row[] = {
+        {"localhost", 200},
+        {"LocalHost:1", 200},
+        {"a.localhost:80", 200},
+        {"localhost.", 200},
+        {"127.0.0.1:8080", 200},
+        {"127.9.9.9", 200},
+        {"[::1]:80", 200},
+        {"[0:0:0:0:0:0:0:1]", 200},
+        {"WEIR.example:443", 200},
+        {"x.example", 421},
+        {"xweir.example", 421},
+        {"weir.example.x", 421},
+        {"xlocalhost", 421},
+        {"localhost.x", 421},
+        {"127.0.0.1.x", 421},
+        {"10.0.0.1:80", 421},
+        {"", 421},
+        {".localhost", 421},
+    };
+    struct http_options named = usual;
+    named.hosts = hosts;
+    http_free(t.server);
+    server_start(&named);
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        char text[256];
+        struct answer a;
+        int n = snprintf(text, sizeof(text),
+                         "GET /plain/1 HTTP/1.1\r\nHost: %s\r\n\r\n", row[i].host);
+        if (raw_status(text, (size_t)n, false, &a) != row[i].status)
+            fail_msg("%u and not %u: Host: %s", a.status, row[i].status, row[i].host);
+        answer_free(&a);
+    }
+    static const char rebound[] =
+        "GET http://x.example/plain/1 HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    struct answer a;
+    assert_int_equal(raw_status(rebound, sizeof(rebound) - 1, false, &a), 421);
+    answer_free(&a);
+}
+
+/* Each is a problem+json, and the connection is closed behind it. */
+static void malformed_heads_are_answered_and_closed(void **state)
+{
+    (void)state;
+    static const char *const text[] = {
+        "POST /up/x HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: "
+        "4\r\n\r\nabcd",
+        "POST /up/x HTTP/1.1\r\nHost: a\r\nContent-Length : 3\r\n\r\nabc",
+        "GET /plain/1 HTTP/1.1\r\n Host: a\r\n\r\n",
+        "GET /plain/1 HTTP/1.1\r\n\r\n",
+        "GET /plain/1 HTTP/1.1\nHost: a\n\n",
+        "nonsense\r\n\r\n",
+    };
+    for (size_t i = 0; i < sizeof(text) / sizeof(text[0]); i++) {
+        struct answer a;
+        char value[256];
+        int fd = client_open(t.port);
+        client_send(fd, text[i], strlen(text[i]));
+        client_answer(fd, &a, false);
+        assert_int_equal(a.status, 400);
+        assert_string_equal(answer_header(&a, "Connection", value), "close");
+        assert_string_equal(answer_header(&a, "Content-Type", value),
+                            "application/problem+json");
+        assert_non_null(strstr(a.body, "\"code\":\"malformed\""));
+        answer_free(&a);
+        client_answer(fd, &a, false);
+        assert_int_equal(a.status, 0);
+        answer_free(&a);
+        close(fd);
+    }
+    assert_int_equal(t.ends, 0);
+}
+
+static void head_has_a_limit(void **state)
+{
+    (void)state;
+    static const char head[] = "GET /plain/1 HTTP/1.1\r\nHost: a\r\nX-Test: ";
+    static char text[100000];
+    const size_t taken = 60000;
+    struct answer a;
+    memset(text, 'x', sizeof(text));
+    memcpy(text, head, sizeof(head) - 1);
+    assert_int_equal(raw_status(text, sizeof(text), false, &a), 431);
+    answer_free(&a);
+    memcpy(text + taken, "\r\n\r\n", 4);
+    assert_int_equal(raw_status(text, taken + 4, false, &a), 200);
+    answer_free(&a);
+    memset(text, '/', sizeof(text));
+    memcpy(text, "GET ", 4);
+    assert_int_equal(raw_status(text, sizeof(text), false, &a), 414);
+    answer_free(&a);
+}
+
+static void thousand_arguments_are_answered(void **state)
+{
+    (void)state;
+    static char text[20000];
+    size_t n = (size_t)sprintf(text, "GET /plain/1?q=1");
+    for (int i = 0; i < 1000; i++)
+        n += (size_t)sprintf(text + n, "&a%d=%d", i, i);
+    n += (size_t)sprintf(text + n, " HTTP/1.1\r\nHost: a\r\n\r\n");
+    struct answer a;
+    assert_int_equal(raw_status(text, n, false, &a), 200);
+    answer_free(&a);
+}
+
+static void long_headers_of_an_answer_are_whole(void **state)
+{
+    (void)state;
+    struct answer a;
+    client_once(t.port, "GET", "/long-header", "", NULL, 0, &a);
+    const char *at = strstr(a.headers, "X-Long: ");
+    assert_non_null(at);
+    assert_int_equal(strspn(at + 8, "y"), 10000);
+    answer_free(&a);
+}
+
+static void body_without_a_length_is_411(void **state)
+{
+    (void)state;
+    static const char *const text[] = {"POST /up/x HTTP/1.0\r\n\r\nabc",
+                                       "POST /up/x HTTP/1.1\r\nHost: a\r\n\r\nabc",
+                                       "POST /query/1 HTTP/1.1\r\nHost: a\r\n\r\nabc"};
+    for (size_t i = 0; i < 3; i++) {
+        struct answer a;
+        assert_int_equal(raw_status(text[i], strlen(text[i]), false, &a), 411);
+        answer_free(&a);
+    }
+    assert_int_equal(t.ends, 0);
+    expect("POST", "/up/x", "", "", 0, 200, "0 0");
+}
+
+static void client_that_half_closes_is_answered(void **state)
+{
+    (void)state;
+    static const char *const text[] = {
+        "GET /plain/1 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "POST /up/wait HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        "GET /stream?n=1000000 HTTP/1.1\r\nHost: a\r\n\r\n",
+        "GET /plain/1 HTTP/1.0\r\n\r\n"};
+    for (size_t i = 0; i < 4; i++) {
+        struct answer a;
+        assert_int_equal(raw_status(text[i], strlen(text[i]), true, &a), 200);
+        assert_true(a.whole);
+        answer_free(&a);
+    }
+    /* it waits for longer than it takes to ask whether it is there */
+    int fd = client_open(t.port);
+    struct answer a;
+    char byte;
+    client_ask(fd, "GET", "/hold", "", NULL, 0);
+    shutdown(fd, SHUT_WR);
+    assert_int_equal(recv(fd, &byte, 1, MSG_PEEK), 1); /* 100 Continue */
+    t.release = 1;
+    client_answer(fd, &a, false);
+    assert_string_equal(a.body, "held\n");
+    answer_free(&a);
+    close(fd);
+}
+
+/* 64 KiB of gzip make 64 MiB; meanwhile others are answered. */
+static void bomb_does_not_keep_others_waiting(void **state)
+{
+    (void)state;
+    struct http_options one = usual;
+    one.epoll_threads = 1;
+    http_free(t.server);
+    server_start(&one);
+    size_t size;
+    char *zeros = calloc(1, 64u << 20);
+    assert_non_null(zeros);
+    char *zipped = client_gzip(zeros, 64u << 20, &size);
+    free(zeros);
+    int bomb = client_open(t.port), other = client_open(t.port);
+    client_text(bomb, "POST /up/x HTTP/1.1\r\nHost: a\r\nContent-Encoding: "
+                      "gzip\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client_chunk(bomb, zipped, size);
+    wait_for_count(&t.piece_bytes, 1);
+    for (int i = 0; i < 5; i++) {
+        struct answer a;
+        client_ask(other, "GET", "/plain/1", "", NULL, 0);
+        client_answer(other, &a, false);
+        assert_int_equal(a.status, 200);
+        answer_free(&a);
+    }
+    assert_true(t.piece_bytes < 64u << 20);
+    struct answer a;
+    client_chunk(bomb, "", 0);
+    client_answer(bomb, &a, false);
+    assert_int_equal(a.status, 200);
+    answer_free(&a);
+    free(zipped);
+    close(bomb);
+    close(other);
+}
+
+static void head_answers_with_the_length_of_get_or_none(void **state)
+{
+    (void)state;
+    struct answer a;
+    char value[256], length[256];
+    client_once(t.port, "GET", "/plain/1", "", NULL, 0, &a);
+    answer_header(&a, "Content-Length", length);
+    answer_free(&a);
+    client_once(t.port, "HEAD", "/plain/1", "", NULL, 0, &a);
+    /* the method's name is in the body */
+    assert_int_equal(strtoul(answer_header(&a, "Content-Length", value), NULL, 10),
+                     strtoul(length, NULL, 10) + 1);
+    answer_free(&a);
+    client_once(t.port, "HEAD", "/stream?n=100", "", NULL, 0, &a);
+    assert_int_equal(a.status, 200);
+    assert_string_equal(answer_header(&a, "Content-Length", value), "");
+    answer_free(&a);
+}
+
+static void old_clients_get_a_body_that_ends_with_the_connection(void **state)
+{
+    (void)state;
+    static const char text[] = "GET /stream?n=100000 HTTP/1.0\r\n\r\n";
+    int fd = client_open(t.port);
+    size_t size = 0;
+    char *all = malloc(200000);
+    ssize_t n;
+    assert_non_null(all);
+    client_send(fd, text, sizeof(text) - 1);
+    while ((n = recv(fd, all + size, 200000 - size, 0)) > 0)
+        size += (size_t)n;
+    all[1000] = 0;
+    char *body = strstr(all, "\r\n\r\n");
+    assert_non_null(body);
+    assert_int_equal(all + size - (body + 4), 100000);
+    assert_null(strstr(all, "chunked"));
+    free(all);
     close(fd);
 }
 
@@ -894,6 +1195,17 @@ int main(void)
         TEST(refusal_comes_in_the_middle_of_an_endless_body),
         TEST(body_with_two_ends_or_an_unknown_coding_is_refused),
         TEST(page_of_another_origin_is_refused),
+        TEST(pages_of_other_sites_get_nothing),
+        TEST(other_names_than_ours_are_refused),
+        TEST(malformed_heads_are_answered_and_closed),
+        TEST(head_has_a_limit),
+        TEST(thousand_arguments_are_answered),
+        TEST(long_headers_of_an_answer_are_whole),
+        TEST(body_without_a_length_is_411),
+        TEST(client_that_half_closes_is_answered),
+        TEST(bomb_does_not_keep_others_waiting),
+        TEST(head_answers_with_the_length_of_get_or_none),
+        TEST(old_clients_get_a_body_that_ends_with_the_connection),
         TEST(who_asks_first_is_refused_before_the_body),
         TEST(short_query_reply_has_a_length),
         TEST(long_query_reply_is_streamed),

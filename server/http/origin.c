@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who sends a request here. A page of another site, open in the browser of somebody who runs weir, can send
+ * requests, too. It can also have its own name lead to this address, and then be of the same origin
+ * (DNS rebinding). The browser says what it was asked for (Host) and by whom (Origin, Sec-Fetch-Site), and
+ * no page can change that.
+ */
+#include "http/internal.h"
+
+#include <arpa/inet.h>
+#include <string.h>
+#include <strings.h>
+
+static bool is_name(const char *name, size_t size, const char *is)
+{
+    return strlen(is) == size && strncasecmp(name, is, size) == 0;
+}
+
+static bool is_loopback(const char *name, size_t size)
+{
+    static const char below[] = ".localhost"; /* RFC 6761, 6.3 */
+    char text[INET6_ADDRSTRLEN];
+    struct in_addr v4;
+    struct in6_addr v6;
+    if (is_name(name, size, "localhost") ||
+        (size > sizeof(below) - 1 &&
+         is_name(name + size - (sizeof(below) - 1), sizeof(below) - 1, below)))
+        return true;
+    if (size >= sizeof(text))
+        return false;
+    memcpy(text, name, size);
+    text[size] = 0;
+    if (inet_pton(AF_INET, text, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    return inet_pton(AF_INET6, text, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+}
+
+static bool host_is_ours(const struct http_options *o, const char *host)
+{
+    const char *name;
+    size_t size = head_host_name(host, &name);
+    if (!o->hosts || is_loopback(name, size) || is_name(name, size, o->address))
+        return true;
+    for (const char *const *h = o->hosts; *h; h++)
+        if (strcmp(*h, "*") == 0 || is_name(name, size, *h))
+            return true;
+    return false;
+}
+
+/* A link that somebody follows to a page here is fine: the other site does not see what comes. */
+static bool is_visit(const struct http_request *r)
+{
+    const char *mode = http_header(r, "Sec-Fetch-Mode"),
+               *destination = http_header(r, "Sec-Fetch-Dest");
+    return strcmp(r->path, "/") == 0 && mode && strcmp(mode, "navigate") == 0 &&
+           destination && strcmp(destination, "document") == 0;
+}
+
+static bool is_from_elsewhere(const struct http_request *r)
+{
+    const char *origin = http_header(r, "Origin");
+    const char *authority = origin ? strstr(origin, "://") : NULL;
+    if (origin)
+        return !authority || !r->head.host ||
+               strcasecmp(authority + 3, r->head.host) != 0;
+    const char *site = http_header(r, "Sec-Fetch-Site");
+    return site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0 &&
+           !is_visit(r);
+}
+
+bool origin_is_ours(struct http_request *r)
+{
+    if (r->head.host && !host_is_ours(&r->server->options, r->head.host)) {
+        http_problem(
+            r, 421, "unknown_host",
+            "this server is not called '%.100s'; names that it is to answer to stand "
+            "in the configuration: server: hosts:",
+            r->head.host);
+        return false;
+    }
+    if (!is_from_elsewhere(r))
+        return true;
+    http_problem(r, 403, "foreign_origin",
+                 "pages of another origin may not send requests here");
+    return false;
+}
