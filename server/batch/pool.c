@@ -1,22 +1,95 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "batch/pool.h"
 
+#include <assert.h>
+#include <fcntl.h>
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#define GAP ((size_t)4096) /* behind each block, poisoned */
+#else
+#define ASAN_POISON_MEMORY_REGION(p, size)   ((void)(p), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(p, size) ((void)(p), (void)(size))
+#define GAP                                  ((size_t)0)
+#endif
 
 #define CLASS_MIN 12 /* 4 KiB */
-#define CLASSES   15 /* up to 64 MiB */
+#define CLASSES   19 /* up to 1 GiB: the keys of a batch, 65,536 of 4 KiB, and some */
 
-struct free_block {
-    struct free_block *next;
+/* Address space. Classes do not lend each other blocks, so it is to hold the most that each of them ever
+ * had at once, together. */
+#define ARENA_MAX ((size_t)256 << 30)
+#define ARENA_MIN ((size_t)1 << 30)
+
+/* Blocks of a class that nobody has. */
+struct shelf {
+    struct free_block {
+        struct free_block *next;
+    } * warm;       /* with their pages */
+    uint32_t *cold; /* page numbers of those whose pages went back */
+    size_t n_cold, cold_room;
 };
 
 static struct {
-    pthread_mutex_t lock; /* protects all of this */
-    struct free_block *list[CLASSES];
-    size_t kept; /* bytes in the lists */
-} pool = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_mutex_t lock; /* protects all that changes */
+    struct shelf shelf[CLASSES];
+    size_t kept; /* bytes of warm blocks */
+    char *arena; /* set once */
+    size_t size, used;
+    int give_back; /* advice by which pages go */
+    int fd;        /* read-only */
+} pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
+
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+static_assert((ARENA_MAX >> CLASS_MIN) <= UINT32_MAX, "page numbers are 32 bits");
+
+/* A file of `size` bytes, none of which is there yet; its size stays. -1: there is none. */
+static int make_file(size_t size)
+{
+    int fd = memfd_create("weir-batches", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd >= 0 &&
+        (ftruncate(fd, (off_t)size) < 0 ||
+         fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)) {
+        close(fd);
+        fd = -1;
+    }
+    return fd;
+}
+
+/* The same file, through which it cannot be written. Not F_SEAL_FUTURE_WRITE: with that no pages can be given back. */
+static int read_only(int fd)
+{
+    char path[32];
+    snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+static void make_arena(void)
+{
+    for (size_t size = ARENA_MAX; size >= ARENA_MIN; size /= 2) {
+        int fd = make_file(size);
+        int flags = MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
+        void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+        if (p != MAP_FAILED) {
+            pool.arena = p;
+            pool.size = size;
+            pool.give_back = fd < 0 ? MADV_DONTNEED : MADV_REMOVE;
+            pool.fd = fd < 0 ? -1 : read_only(fd);
+        }
+        if (fd >= 0)
+            close(fd);
+        if (p != MAP_FAILED)
+            return;
+    }
+}
 
 static unsigned size_class(size_t size)
 {
@@ -26,41 +99,77 @@ static unsigned size_class(size_t size)
     return c - CLASS_MIN;
 }
 
+/* With the lock held. NULL: the arena has no more. */
+static void *take(unsigned class, size_t room)
+{
+    struct shelf *s = &pool.shelf[class];
+    void *p = s->warm;
+    if (p) {
+        ASAN_UNPOISON_MEMORY_REGION(p, room);
+        s->warm = s->warm->next;
+        pool.kept -= room;
+    } else if (s->n_cold) {
+        p = pool.arena + ((size_t)s->cold[--s->n_cold] << CLASS_MIN);
+    } else if (room + GAP <= pool.size - pool.used) {
+        p = pool.arena + pool.used;
+        ASAN_POISON_MEMORY_REGION((char *)p + room, GAP);
+        pool.used += room + GAP;
+    }
+    return p;
+}
+
 void *pool_get(size_t size, size_t *ret_room)
 {
-    unsigned c = size_class(size);
-    size_t room = (size_t)1 << (c + CLASS_MIN);
-    struct free_block *b = NULL;
-    if (c < CLASSES) {
-        pthread_mutex_lock(&pool.lock);
-        b = pool.list[c];
-        if (b) {
-            pool.list[c] = b->next;
-            pool.kept -= room;
-        }
-        pthread_mutex_unlock(&pool.lock);
-    }
-    void *p = b ? b : aligned_alloc(64, room);
-    if (p)
-        *ret_room = room;
+    if (size > (size_t)1 << (CLASS_MIN + CLASSES - 1))
+        return NULL;
+    unsigned class = size_class(size);
+    pthread_once(&once, make_arena);
+    size_t room = (size_t)1 << (class + CLASS_MIN);
+    pthread_mutex_lock(&pool.lock);
+    void *p = take(class, room);
+    pthread_mutex_unlock(&pool.lock);
+    if (!p)
+        return NULL;
+    ASAN_UNPOISON_MEMORY_REGION(p, room);
+    *ret_room = room;
     return p;
+}
+
+/* With the lock held. False: there is no memory to remember one more. */
+static bool cold_room(struct shelf *s)
+{
+    if (s->n_cold < s->cold_room)
+        return true;
+    size_t room = s->cold_room ? 2 * s->cold_room : 64;
+    uint32_t *cold = realloc(s->cold, room * sizeof(*cold));
+    if (!cold)
+        return false;
+    s->cold = cold;
+    s->cold_room = room;
+    return true;
 }
 
 void pool_put(void *p, size_t room)
 {
     if (!p)
         return;
-    unsigned c = size_class(room);
-    struct free_block *b = p;
+    struct shelf *s = &pool.shelf[size_class(room)];
     pthread_mutex_lock(&pool.lock);
-    if (c < CLASSES && pool.kept + room <= POOL_KEPT_MAX) {
-        b->next = pool.list[c];
-        pool.list[c] = b;
-        pool.kept += room;
-        b = NULL;
-    }
+    bool keep = pool.kept + room <= POOL_KEPT_MAX;
     pthread_mutex_unlock(&pool.lock);
-    free(b);
+    /* The pages go back without the lock. Where they cannot, they stay. */
+    bool cold = !keep && madvise(p, room, pool.give_back) == 0;
+    pthread_mutex_lock(&pool.lock);
+    if (cold && cold_room(s)) {
+        s->cold[s->n_cold++] = (uint32_t)(pool_offset(p) >> CLASS_MIN);
+    } else {
+        struct free_block *b = p;
+        b->next = s->warm;
+        s->warm = b;
+        pool.kept += room;
+    }
+    ASAN_POISON_MEMORY_REGION(p, room);
+    pthread_mutex_unlock(&pool.lock);
 }
 
 void *pool_grow(void *p, size_t room, size_t used, size_t size, size_t *ret_room)
@@ -78,4 +187,21 @@ void *pool_grow(void *p, size_t room, size_t used, size_t size, size_t *ret_room
     pool_put(p, room);
     *ret_room = new_room;
     return q;
+}
+
+int pool_arena_fd(void)
+{
+    pthread_once(&once, make_arena);
+    return pool.fd;
+}
+
+size_t pool_arena_size(void)
+{
+    pthread_once(&once, make_arena);
+    return pool.size;
+}
+
+uint64_t pool_offset(const void *p)
+{
+    return (uint64_t)((const char *)p - pool.arena);
 }
