@@ -15,8 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STORE_QUEUE_ROWSETS 64
-#define DEPTH_MAX           64 /* of nested JSON */
+#define STORE_QUEUE_ROWSETS 1024 /* a commit for all pipelines of a busy stream */
+#define DEPTH_MAX           64   /* of nested JSON */
 
 /* ---- Between the stages ----------------------------------------------------------------------- */
 

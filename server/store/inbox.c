@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -21,10 +22,13 @@ struct inbox {
     pthread_cond_t done;    /* flushers wait: a commit, failure */
     struct inbox_item *first, **last;
     size_t reports, rows;
-    uint64_t put, taken, committed; /* reports since the start */
-    uint64_t flush;                 /* commit at least so many at once */
-    bool closed, failed;
-    int64_t hurry_us; /* of inbox_hurry or inbox_close; INT64_MAX: not yet */
+    uint64_t put, taken, committed; /* the last numbers */
+    uint64_t noted;   /* number of the last note that was not taken; 0: none */
+    int64_t noted_us; /* clock_monotonic_us of the first one; INT64_MAX: none */
+    uint64_t flush;   /* commit what has numbers up to this one at once */
+    bool closed;
+    _Atomic bool failed; /* set once, with the mutex held; relaxed without it */
+    int64_t hurry_us;    /* of inbox_hurry or inbox_close; INT64_MAX: not yet */
 };
 
 int inbox_new(size_t reports_max, int64_t commit_interval_us, struct inbox **ret)
@@ -35,7 +39,7 @@ int inbox_new(size_t reports_max, int64_t commit_interval_us, struct inbox **ret
     k->reports_max = reports_max;
     k->commit_interval_us = commit_interval_us;
     k->last = &k->first;
-    k->hurry_us = INT64_MAX;
+    k->hurry_us = k->noted_us = INT64_MAX;
     pthread_mutex_init(&k->mutex, NULL);
     clock_cond_init(&k->arrived);
     clock_cond_init(&k->done);
@@ -89,53 +93,31 @@ static bool inbox_full(const struct inbox *k)
     return k->reports && (k->reports >= k->reports_max || k->rows >= INBOX_ROWS_MAX);
 }
 
-/* Who put it: the worker of a report, or of a part of a checkpoint. */
-static bool inbox_same_worker(const struct inbox_item *a, const struct inbox_item *b)
+/* Called with the mutex held. */
+static int inbox_refusal(const struct inbox *k)
 {
-    unsigned of_a = a->checkpoint ? a->checkpoint->worker : a->report.worker;
-    unsigned of_b = b->checkpoint ? b->checkpoint->worker : b->report.worker;
-    return a->report.pipeline && a->report.pipeline == b->report.pipeline &&
-           of_a == of_b;
+    return k->failed ? -EIO : k->closed ? -ESHUTDOWN : 0;
 }
 
-/* Called with the mutex held. A report without rows only says how far its worker is: if the last thing that the
- * worker put is another report, and still here, that one says so. Then workers do not wait for the writer
- * where there is nothing to write. */
-static bool inbox_fold(struct inbox *k, const struct inbox_item *item)
-{
-    if (item->n_rows || !item->report.workers)
-        return false;
-    struct inbox_item *last = NULL;
-    for (struct inbox_item *i = k->first; i; i = i->next)
-        if (inbox_same_worker(i, item))
-            last = i;
-    if (!last || !last->report.workers)
-        return false;
-    last->report.position = item->report.position;
-    last->report.watermark_us = item->report.watermark_us;
-    return true;
-}
-
-static int inbox_append(struct inbox *k, struct inbox_item *item, bool *ret_folded)
+static int inbox_append(struct inbox *k, struct inbox_item *item, uint64_t *ret_number)
 {
     pthread_mutex_lock(&k->mutex);
-    *ret_folded = !k->closed && !k->failed && inbox_fold(k, item);
-    while (!*ret_folded && !item->dead && inbox_full(k) && !k->closed && !k->failed)
+    while (!item->dead && inbox_full(k) && !k->closed && !k->failed)
         pthread_cond_wait(&k->room, &k->mutex);
-    int err = k->failed ? -EIO : k->closed ? -ESHUTDOWN : 0;
-    if (!err && !*ret_folded) {
+    int err = inbox_refusal(k);
+    if (!err) {
         *k->last = item;
         k->last = &item->next;
         k->reports += !item->dead;
         k->rows += item->n_rows;
-        k->put++;
+        *ret_number = item->number = ++k->put;
         pthread_cond_signal(&k->arrived);
     }
     pthread_mutex_unlock(&k->mutex);
     return err;
 }
 
-int inbox_put(struct inbox *k, const struct inbox_item *given)
+int inbox_put(struct inbox *k, const struct inbox_item *given, uint64_t *ret_number)
 {
     struct inbox_item *item = malloc(sizeof(*item));
     if (!item) {
@@ -146,22 +128,40 @@ int inbox_put(struct inbox *k, const struct inbox_item *given)
     item->put_us = clock_monotonic_us();
     for (const struct rowset *r = item->report.rows; r; r = r->next)
         item->n_rows += r->n_rows;
-    bool folded;
-    int err = inbox_append(k, item, &folded);
-    if (err || folded)
+    int err = inbox_append(k, item, ret_number);
+    if (err)
         inbox_item_free(item);
+    return err;
+}
+
+bool inbox_failed(struct inbox *k)
+{
+    return atomic_load_explicit(&k->failed, memory_order_relaxed);
+}
+
+int inbox_note(struct inbox *k)
+{
+    pthread_mutex_lock(&k->mutex);
+    int err = inbox_refusal(k);
+    if (!err) {
+        k->noted = ++k->put;
+        if (k->noted_us == INT64_MAX)
+            k->noted_us = clock_monotonic_us();
+        pthread_cond_signal(&k->arrived);
+    }
+    pthread_mutex_unlock(&k->mutex);
     return err;
 }
 
 int inbox_put_dead(struct inbox *k, struct dead_batch *batch)
 {
     struct inbox_item *item = calloc(1, sizeof(*item));
+    uint64_t number;
     if (!item)
         return -ENOMEM;
     item->dead = batch;
     item->put_us = clock_monotonic_us();
-    bool folded;
-    int err = inbox_append(k, item, &folded);
+    int err = inbox_append(k, item, &number);
     if (err)
         free(item);
     return err;
@@ -227,56 +227,59 @@ size_t inbox_length(struct inbox *k)
 /* Called with the mutex held: when the next commit is due; INT64_MIN: now, INT64_MAX: not known. */
 static int64_t inbox_due_us(const struct inbox *k, size_t rows_wanted)
 {
-    if (!k->first)
+    if (!k->first && !k->noted)
         return INT64_MAX;
     if (k->closed || k->rows >= rows_wanted || inbox_full(k) || k->flush > k->taken)
         return INT64_MIN;
-    return k->first->put_us + k->commit_interval_us;
+    int64_t since_us =
+        k->first && k->first->put_us < k->noted_us ? k->first->put_us : k->noted_us;
+    return since_us + k->commit_interval_us;
 }
 
 /* Called with the mutex held: cuts the reports off that make up the next commit. */
 static struct inbox_item *inbox_cut(struct inbox *k, size_t rows_wanted)
 {
-    struct inbox_item *list = k->first;
+    struct inbox_item *list = k->first, *item = list, *last = NULL;
     size_t rows = 0;
-    struct inbox_item *item = list;
-    for (;; item = item->next) {
+    for (; item && rows < rows_wanted; item = item->next) {
         rows += item->n_rows;
         k->reports -= !item->dead;
-        k->taken++;
-        if (rows >= rows_wanted || !item->next)
-            break;
+        last = item;
     }
     k->rows -= rows;
-    k->first = item->next;
-    if (!k->first)
+    k->taken = item ? last->number : k->put;
+    k->first = item;
+    if (!item)
         k->last = &k->first;
-    item->next = NULL;
+    if (last)
+        last->next = NULL;
+    if (k->noted <= k->taken) {
+        k->noted = 0;
+        k->noted_us = INT64_MAX;
+    }
     pthread_cond_broadcast(&k->room);
     return list;
 }
 
-struct inbox_item *inbox_take(struct inbox *k, size_t rows_wanted, bool hurry,
-                              bool *ret_closed)
+struct inbox_share inbox_take(struct inbox *k, size_t rows_wanted, bool hurry)
 {
-    struct inbox_item *list = NULL;
+    struct inbox_share share = {0};
     pthread_mutex_lock(&k->mutex);
     for (;;) {
         int64_t due_us = inbox_due_us(k, rows_wanted);
         if (due_us <= clock_monotonic_us()) {
-            list = inbox_cut(k, rows_wanted);
+            share.due = true;
+            share.list = inbox_cut(k, rows_wanted);
+            share.number = k->taken;
             break;
         }
-        if (hurry || (k->closed && !k->first))
+        if (hurry || (k->closed && !k->first && !k->noted))
             break;
-        if (due_us == INT64_MAX)
-            pthread_cond_wait(&k->arrived, &k->mutex);
-        else
-            clock_cond_wait(&k->arrived, &k->mutex, due_us);
+        clock_cond_wait(&k->arrived, &k->mutex, due_us);
     }
-    *ret_closed = k->closed;
+    share.closed = k->closed;
     pthread_mutex_unlock(&k->mutex);
-    return list;
+    return share;
 }
 
 void inbox_done(struct inbox *k)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What workers have put and the writer has not committed yet, in order; bounded by reports and by
- * rows. The workers' side may be called from any thread, the writer's from one.
+ * rows. Everything has a number, 1, 2, ...: items, and notes that something is to be committed that does
+ * not stand in the queue. The workers' side may be called from any thread, the writer's from one.
  */
 #ifndef WEIR_STORE_INBOX_H
 #define WEIR_STORE_INBOX_H
@@ -22,6 +23,7 @@ struct inbox_item {
     struct store_stream *stream;   /* NULL: none */
     struct dead_batch *dead;       /* NULL: none */
     struct store_call *call;       /* NULL: none; the caller's */
+    uint64_t number;
     size_t n_rows;
     int64_t put_us; /* clock_monotonic_us */
     struct inbox_item *next;
@@ -33,7 +35,10 @@ void inbox_item_free(struct inbox_item *list);
 void inbox_free_rows(struct rowset *list);
 
 /* Workers. Put takes the item, what it holds, in any case; -EIO once failed, -ESHUTDOWN once closed. */
-int inbox_put(struct inbox *k, const struct inbox_item *item);
+int inbox_put(struct inbox *k, const struct inbox_item *item, uint64_t *ret_number);
+/* There is something else to commit, within the commit interval. Never waits. */
+int inbox_note(struct inbox *k);
+bool inbox_failed(struct inbox *k); /* nothing more will be committed */
 int inbox_flush(struct inbox *k);
 int inbox_flush_until(struct inbox *k, int64_t deadline_us); /* or -ETIMEDOUT */
 /* Never waits, and takes no room from reports. Takes the batch unless it fails: as inbox_put, -ENOMEM. */
@@ -42,11 +47,18 @@ void inbox_hurry(struct inbox *k); /* the end is near: see inbox_pause */
 void inbox_close(struct inbox *k);
 size_t inbox_length(struct inbox *k);
 
-/* The writer. Waits until `rows_wanted` rows wait, or the oldest report has waited for the commit
+/* What makes up a commit. */
+struct inbox_share {
+    bool due; /* false: nothing is */
+    bool closed;
+    struct inbox_item *list; /* NULL: only what was noted */
+    uint64_t number; /* all that has this number or a smaller one has been taken */
+};
+
+/* The writer. Waits until `rows_wanted` rows wait, or the oldest report or note has waited for the commit
  * interval, or somebody flushes, or it is closed; takes reports up to and with the one that reaches
- * `rows_wanted`. NULL: closed and empty; or, where `hurry` is set, nothing is due. */
-struct inbox_item *inbox_take(struct inbox *k, size_t rows_wanted, bool hurry,
-                              bool *ret_closed);
+ * `rows_wanted`. Not due: closed and empty; or, where `hurry` is set, there is nothing to do yet. */
+struct inbox_share inbox_take(struct inbox *k, size_t rows_wanted, bool hurry);
 
 /* All that was taken is in the file. */
 void inbox_done(struct inbox *k);

@@ -18,23 +18,34 @@
 #define STORE_COMMIT_ROWS 10000 /* a commit is made when so many rows wait */
 #define STORE_PURGE_ROWS  5000  /* rows of one DELETE of retention: some milliseconds */
 #define STORE_WORKERS_MAX 64    /* of one pipeline, as in the configuration */
+#define STORE_BUCKETS     1024u /* of pipelines by name */
 #define STORE_CLOSE_PATIENCE_US                                                        \
     (10 * SECOND_US) /* retries go on for so long after store_hurry */
 
 struct store_worker {
     uint64_t position;
     int64_t watermark_us; /* INT64_MIN: nothing said yet */
+    uint64_t behind;      /* number in the inbox of the rows that it put last */
 };
 
 struct store_pipeline {
     char *name;
+
+    pthread_mutex_t lock; /* protects these three */
     unsigned workers;
+    struct store_worker
+        said[STORE_WORKERS_MAX]; /* each the last that the worker said */
+    bool spoken; /* the writer has not looked since, and has been told to */
+
+    /* The writer's: what is to be committed, or is. */
+    unsigned n;
     struct store_worker worker[STORE_WORKERS_MAX];
     int64_t committed_us; /* watermark in the file; INT64_MIN: none */
-    bool changed;         /* a worker has spoken since the last commit */
+    bool changed;         /* a worker has come further since the last commit */
     struct checkpoint *
         parts; /* of checkpoints that are not in the file yet, in the order they came */
     struct store_pipeline *next;
+    struct store_pipeline *same; /* of the same bucket */
 };
 
 /* window_end, where all windows are of one length: SQLite computes it, no row stores it. */
@@ -81,8 +92,8 @@ struct store {
     char *path;
     int lock; /* descriptor of PATH.lock, flocked */
     sqlite3 *db;
-    _Atomic(struct store_pipeline *)
-        pipelines; /* grows at its front; release, acquire */
+    /* Both grow at their front: release, acquire. */
+    _Atomic(struct store_pipeline *) pipelines, bucket[STORE_BUCKETS];
     struct store_table *tables;
     sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
     struct store_statements statement;

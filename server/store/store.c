@@ -4,6 +4,7 @@
  */
 #include "store/store.h"
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/thread.h"
 #include "store/db.h"
 #include "store/internal.h"
@@ -206,13 +207,29 @@ int store_open(const struct store_options *options, struct metrics *metrics,
     return 0;
 }
 
+/* Each report looks its pipeline up. */
+static size_t bucket_of(const char *name)
+{
+    return hash_bytes(name, strlen(name)) % STORE_BUCKETS;
+}
+
 struct store_pipeline *store_find_pipeline(const struct store *s, const char *name)
 {
     struct store_pipeline *p =
-        atomic_load_explicit(&s->pipelines, memory_order_acquire);
+        atomic_load_explicit(&s->bucket[bucket_of(name)], memory_order_acquire);
     while (p && strcmp(p->name, name) != 0)
-        p = p->next;
+        p = p->same;
     return p;
+}
+
+static void forget_workers(struct store_pipeline *p)
+{
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; i < STORE_WORKERS_MAX; i++)
+        p->said[i] = p->worker[i] = (struct store_worker){.watermark_us = INT64_MIN};
+    p->workers = p->n = 0;
+    p->spoken = p->changed = false;
+    pthread_mutex_unlock(&p->lock);
 }
 
 int store_need_pipeline(struct store *s, const char *name, struct store_pipeline **ret,
@@ -232,11 +249,13 @@ int store_need_pipeline(struct store *s, const char *name, struct store_pipeline
         free(p);
         return error_set(error, -ENOMEM, "out of memory");
     }
+    pthread_mutex_init(&p->lock, NULL);
     p->committed_us = committed_us;
-    for (size_t i = 0; i < STORE_WORKERS_MAX; i++)
-        p->worker[i].watermark_us = INT64_MIN;
+    forget_workers(p);
     p->next = s->pipelines;
     atomic_store_explicit(&s->pipelines, p, memory_order_release);
+    p->same = s->bucket[bucket_of(name)];
+    atomic_store_explicit(&s->bucket[bucket_of(name)], p, memory_order_release);
     *ret = p;
     return 0;
 }
@@ -261,14 +280,37 @@ bool store_is_full(const struct store *s)
     return atomic_load_explicit(&s->full, memory_order_relaxed);
 }
 
+/* What a worker said takes the place of what it said before, so that workers never wait for the writer where
+ * there is nothing to write. The writer is told once for all that is said until it looks. */
+static int say(struct store *s, struct store_pipeline *p, const struct store_report *r,
+               uint64_t number)
+{
+    pthread_mutex_lock(&p->lock);
+    struct store_worker *w = &p->said[r->worker];
+    p->workers = r->workers;
+    w->position = r->position;
+    w->watermark_us = r->watermark_us;
+    if (number)
+        w->behind = number;
+    bool tell = !p->spoken;
+    p->spoken = true;
+    pthread_mutex_unlock(&p->lock);
+    return tell ? inbox_note(s->inbox) : inbox_failed(s->inbox) ? -EIO : 0;
+}
+
 int store_put(struct store *s, const struct store_report *report)
 {
+    struct store_pipeline *p = store_find_pipeline(s, report->pipeline);
+    uint64_t number = 0;
     if (report->worker >= report->workers || report->workers > STORE_WORKERS_MAX ||
-        !store_find_pipeline(s, report->pipeline)) {
+        !p) {
         inbox_free_rows(report->rows);
         return -EINVAL;
     }
-    return inbox_put(s->inbox, &(struct inbox_item){.report = *report});
+    int err = report->rows ? inbox_put(s->inbox,
+                                       &(struct inbox_item){.report = *report}, &number)
+                           : 0;
+    return err ? err : say(s, p, report, number);
 }
 
 int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoint *c)
@@ -279,18 +321,21 @@ int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoin
         return -EINVAL;
     }
     const struct inbox_item item = {.report.pipeline = pipeline, .checkpoint = c};
-    return inbox_put(s->inbox, &item);
+    uint64_t number;
+    return inbox_put(s->inbox, &item, &number);
 }
 
 int store_put_stream(struct store *s, struct store_stream *r)
 {
-    return inbox_put(s->inbox, &(struct inbox_item){.stream = r});
+    uint64_t number;
+    return inbox_put(s->inbox, &(struct inbox_item){.stream = r}, &number);
 }
 
 int store_call(struct store *s, int (*call)(struct store *s, void *ctx), void *ctx)
 {
     struct store_call c = {.call = call, .ctx = ctx, .result = -EIO};
-    int err = inbox_put(s->inbox, &(struct inbox_item){.call = &c});
+    uint64_t number;
+    int err = inbox_put(s->inbox, &(struct inbox_item){.call = &c}, &number);
     if (!err)
         err = inbox_flush(s->inbox);
     return err ? err : c.result;
@@ -301,10 +346,7 @@ void store_restart_pipeline(struct store *s, const char *pipeline)
     struct store_pipeline *p = store_find_pipeline(s, pipeline);
     if (!p)
         return;
-    for (size_t i = 0; i < STORE_WORKERS_MAX; i++)
-        p->worker[i] = (struct store_worker){.watermark_us = INT64_MIN};
-    p->workers = 0;
-    p->changed = false;
+    forget_workers(p);
     checkpoints_drop(p);
 }
 
@@ -353,6 +395,7 @@ static void store_free_tables(struct store *s)
     for (struct store_pipeline *p = s->pipelines, *next; p; p = next) {
         next = p->next;
         checkpoints_drop(p);
+        pthread_mutex_destroy(&p->lock);
         free(p->name);
         free(p);
     }

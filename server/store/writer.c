@@ -27,9 +27,35 @@ static struct store_table *writer_table(struct store *s, const struct table *tab
     return t;
 }
 
-static void writer_note(struct store *s, struct inbox_item *list)
+static void writer_advance(struct store_pipeline *p, unsigned worker, uint64_t position,
+                           int64_t watermark_us)
 {
-    for (struct inbox_item *i = list; i; i = i->next) {
+    struct store_worker *w = &p->worker[worker];
+    w->position = position;
+    w->watermark_us = watermark_us;
+    p->changed = true;
+}
+
+/* What the workers have said last, as far as the rows that they put before it have been taken: a position in the
+ * file is never ahead of rows that belong before it. */
+static void writer_hear(struct store_pipeline *p, uint64_t taken)
+{
+    pthread_mutex_lock(&p->lock);
+    p->n = p->workers ? p->workers : p->n;
+    p->spoken = false;
+    for (unsigned i = 0; i < p->n; i++) {
+        const struct store_worker *said = &p->said[i], *w = &p->worker[i];
+        if (said->behind > taken)
+            p->spoken = true; /* their rows bring the writer here again */
+        else if (said->position > w->position || said->watermark_us > w->watermark_us)
+            writer_advance(p, i, said->position, said->watermark_us);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+static void writer_note(struct store *s, const struct inbox_share *share)
+{
+    for (struct inbox_item *i = share->list; i; i = i->next) {
         struct store_pipeline *p =
             i->report.pipeline ? store_find_pipeline(s, i->report.pipeline) : NULL;
         if (p && i->checkpoint)
@@ -37,12 +63,11 @@ static void writer_note(struct store *s, struct inbox_item *list)
         i->checkpoint = NULL;
         if (!p || !i->report.workers)
             continue;
-        p->workers = i->report.workers;
-        struct store_worker *w = &p->worker[i->report.worker];
-        w->position = i->report.position;
-        w->watermark_us = i->report.watermark_us;
-        p->changed = true;
+        p->n = i->report.workers;
+        writer_advance(p, i->report.worker, i->report.position, i->report.watermark_us);
     }
+    for (struct store_pipeline *p = s->pipelines; p; p = p->next)
+        writer_hear(p, share->number);
 }
 
 /* The least of what the workers have said. One that has said nothing yet keeps it where it is: position 0 leaves
@@ -50,7 +75,7 @@ static void writer_note(struct store *s, struct inbox_item *list)
 static struct store_worker writer_least(const struct store_pipeline *p)
 {
     struct store_worker least = p->worker[0];
-    for (unsigned i = 1; i < p->workers; i++) {
+    for (unsigned i = 1; i < p->n; i++) {
         if (p->worker[i].watermark_us < least.watermark_us)
             least.watermark_us = p->worker[i].watermark_us;
         if (p->worker[i].position < least.position)
@@ -178,13 +203,15 @@ static int writer_persist(struct store *s, const struct inbox_item *list)
     }
 }
 
-static int writer_commit(struct store *s, struct inbox_item *list, size_t *ret_rows)
+static int writer_commit(struct store *s, const struct inbox_share *share,
+                         size_t *ret_rows)
 {
+    const struct inbox_item *list = share->list;
     int64_t begin_us = clock_monotonic_us();
     size_t rows = 0;
     for (const struct inbox_item *i = list; i; i = i->next)
         rows += i->n_rows;
-    writer_note(s, list);
+    writer_note(s, share);
     int code = writer_persist(s, list);
     if (code)
         return code;
@@ -212,20 +239,19 @@ void *writer_run(void *store)
     struct store *s = store;
     thread_stand_back();
     bool more = true; /* a shorter `retain` than last time has work at once */
-    for (bool closed = false;;) {
-        struct inbox_item *list =
-            inbox_take(s->inbox, STORE_COMMIT_ROWS, more, &closed);
+    for (;;) {
+        struct inbox_share share = inbox_take(s->inbox, STORE_COMMIT_ROWS, more);
         size_t rows = 0;
-        if (list && writer_commit(s, list, &rows)) {
-            inbox_item_free(list);
+        if (share.due && writer_commit(s, &share, &rows)) {
+            inbox_item_free(share.list);
             inbox_fail(s->inbox);
             return NULL;
         }
-        writer_calls(s, list);
-        if (list)
+        writer_calls(s, share.list);
+        if (share.due)
             inbox_done(s->inbox);
-        inbox_item_free(list);
-        if (!list && closed)
+        inbox_item_free(share.list);
+        if (!share.due && share.closed)
             return NULL;
         more = writer_purge(s, rows);
     }

@@ -8,6 +8,7 @@
 #include "store/store.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sqlite3.h>
@@ -440,6 +441,109 @@ static void watermark_is_the_least_of_all_workers(void **state)
     store_free(s);
     assert_string_equal(
         shell("weir.db", "SELECT watermark, position FROM weir_pipelines"), "90|4\n");
+}
+
+/* They have nothing to write but how far they are: the last of it, at the next commit. */
+static void workers_that_only_come_further_make_one_commit(void **state)
+{
+    (void)state;
+    struct metrics *m;
+    struct store *s;
+    struct error error = {""};
+    struct store_options options = {.path = shell_path("weir.db"),
+                                    .commit_interval_us = 3600 * SECOND_US,
+                                    .queue_rowsets = 8};
+    assert_int_equal(metrics_new(&m), 0);
+    if (store_open(&options, m, &s, &error) || store_table(s, &trades, &error) ||
+        store_start(s, &error))
+        fail_msg("%s", error.text);
+    for (uint64_t position = 1; position <= 100; position++) {
+        for (unsigned worker = 0; worker < 64; worker++) {
+            const struct store_report report = {"trades",          worker, 64, position,
+                                                (int64_t)position, NULL};
+            assert_int_equal(store_put(s, &report), 0);
+        }
+    }
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(
+        shell("weir.db", "SELECT watermark, position FROM weir_pipelines"),
+        "100|100\n");
+    struct buffer text = {0};
+    metrics_print(m, &text);
+    assert_non_null(strstr(text.data, "weir_store_commits_total 1\n"));
+    buffer_free(&text);
+    store_free(s);
+    metrics_free(m);
+}
+
+struct gate {
+    pthread_mutex_t lock; /* protects the rest */
+    pthread_cond_t changed;
+    bool reached, open;
+    char seen[64]; /* in the file, after the commit of stream "b" */
+};
+
+/* On the writer thread: waits behind the commit of stream "a", and looks behind that of "b". */
+static void kept(void *ctx, const char *stream, uint64_t position)
+{
+    struct gate *g = ctx;
+    (void)position;
+    pthread_mutex_lock(&g->lock);
+    g->reached = true;
+    pthread_cond_broadcast(&g->changed);
+    while (stream[0] == 'a' && !g->open)
+        pthread_cond_wait(&g->changed, &g->lock);
+    if (stream[0] == 'b')
+        snprintf(
+            g->seen, sizeof(g->seen), "%s",
+            shell("weir.db", "SELECT position, count(*) FROM weir_pipelines, trades"));
+    pthread_mutex_unlock(&g->lock);
+}
+
+static void put_stream(struct store *s, const char *name)
+{
+    struct store_stream *stream = calloc(1, sizeof(*stream));
+    assert_non_null(stream);
+    stream->stream = name;
+    assert_int_equal(store_put_stream(s, stream), 0);
+}
+
+/* The rows of entry 1 fill a commit. Those of entry 2 wait for the next one, and so does all that comes later. */
+static void a_position_is_not_in_the_file_before_the_rows_before_it(void **state)
+{
+    (void)state;
+    struct gate g = {.lock = PTHREAD_MUTEX_INITIALIZER,
+                     .changed = PTHREAD_COND_INITIALIZER};
+    struct store_options options = {
+        .path = shell_path("weir.db"), .kept = kept, .ctx = &g};
+    struct store *s;
+    struct error error = {""};
+    if (store_open(&options, NULL, &s, &error) || store_table(s, &trades, &error) ||
+        store_start(s, &error))
+        fail_msg("%s", error.text);
+    put_stream(s, "a");
+    pthread_mutex_lock(&g.lock);
+    while (!g.reached)
+        pthread_cond_wait(&g.changed, &g.lock);
+    pthread_mutex_unlock(&g.lock);
+    put_stream(s, "b");
+    struct store_report report = {"trades", 0, 1, 1, 1, rows_made(&trades, 0, 10000)};
+    assert_int_equal(store_put(s, &report), 0);
+    report = (struct store_report){
+        "trades", 0, 1, 2, MINUTE_US, rows_made(&trades, MINUTE_US, 1)};
+    assert_int_equal(store_put(s, &report), 0);
+    report = (struct store_report){"trades", 0, 1, 3, 2 * MINUTE_US, NULL};
+    assert_int_equal(store_put(s, &report), 0);
+    pthread_mutex_lock(&g.lock);
+    g.open = true;
+    pthread_cond_broadcast(&g.changed);
+    pthread_mutex_unlock(&g.lock);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(g.seen, "1|10000\n");
+    assert_string_equal(
+        shell("weir.db", "SELECT position, count(*) FROM weir_pipelines, trades"),
+        "3|10001\n");
+    store_free(s);
 }
 
 /* Retention, and what is known to be done, would go by one that is not so. */
@@ -938,6 +1042,8 @@ int main(void)
         TEST(lock_that_stays_is_given_up_after_hurry),
         TEST(flush_makes_rows_visible),
         TEST(watermark_is_the_least_of_all_workers),
+        TEST(workers_that_only_come_further_make_one_commit),
+        TEST(a_position_is_not_in_the_file_before_the_rows_before_it),
         TEST(a_watermark_that_cannot_be_read_is_told),
         TEST(a_checkpoint_is_counted_once_its_parts_are_in_the_file),
         TEST(rows_and_watermark_commit_together),
