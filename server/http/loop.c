@@ -187,10 +187,11 @@ static void loop_event(const struct epoll_event *e)
     struct http_request *r = e->data.ptr;
     if (!r)
         return; /* the inbox */
-    r->readable |= (e->events & (EPOLLIN | EPOLLRDHUP)) != 0;
+    r->readable |= (e->events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) != 0;
     r->writable |= (e->events & EPOLLOUT) != 0;
     r->half_closed |= (e->events & EPOLLRDHUP) != 0;
-    if (e->events & (EPOLLERR | EPOLLHUP))
+    if (e->events &
+        EPOLLERR) /* EPOLLHUP: both halves are closed, but there may be input */
         connection_died(r);
     loop_ready(r);
 }
