@@ -102,28 +102,41 @@ static inline int find_or_add(struct key_ids *k, struct key_table *t, const char
 
 /* ---- Keys as bytes ---------------------------------------------------------------------------- */
 
-static size_t put_string(char *to, const char *s, size_t size, bool last)
+/* The put functions move *to on, and return false if there is no room up to `end`. */
+static bool put_string(char **to, const char *end, const char *s, size_t size,
+                       bool last)
 {
-    if (last) {
-        memcpy(to, s, size);
-        return size;
+    char *p = *to;
+    size_t room = (size_t)(end - p), more = last ? 0 : 2;
+    if (size + more > room)
+        return false;
+    if (last || size == 0 || !memchr(s, 0, size)) {
+        memcpy(p, s, size);
+        p += size;
+    } else {
+        room -= size + more; /* what is left for zeros */
+        for (size_t i = 0; i < size; i++) {
+            *p++ = s[i];
+            if (s[i])
+                continue;
+            if (room-- == 0)
+                return false;
+            *p++ = (char)255;
+        }
     }
-    size_t n = 0;
-    for (size_t i = 0; i < size; i++) {
-        to[n++] = s[i];
-        if (!s[i])
-            to[n++] = (char)255;
-    }
-    to[n++] = 0;
-    to[n++] = 0;
-    return n;
+    memset(p, 0, more);
+    *to = p + more;
+    return true;
 }
 
-static size_t put_int(char *to, int64_t v)
+static bool put_int(char **to, const char *end, int64_t v)
 {
     uint64_t big = __builtin_bswap64((uint64_t)v ^ UINT64_C(1) << 63);
-    memcpy(to, &big, sizeof(big));
-    return sizeof(big);
+    if (end - *to < (ptrdiff_t)sizeof(big))
+        return false;
+    memcpy(*to, &big, sizeof(big));
+    *to += sizeof(big);
+    return true;
 }
 
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
@@ -134,23 +147,19 @@ static bool row_is_null(const struct column *c, uint32_t row)
     return c->null_count && !(c->validity[row >> 3] >> (row & 7) & 1);
 }
 
-/* Appends the value of one key column. Returns the bytes written, or 0 if there was no room. */
-static size_t put_value(char *to, size_t room, const struct column *c, uint32_t row,
-                        bool last)
+/* The value of one key column. */
+static bool put_value(char **to, const char *end, const struct column *c, uint32_t row,
+                      bool last)
 {
-    if (c->type == WEIR_STRING) {
-        size_t size = (size_t)(c->offsets[row + 1] - c->offsets[row]);
-        if (2 * size + 2 > room)
-            return 0;
-        return put_string(to, c->bytes + c->offsets[row], size, last);
-    }
-    if (room < 8)
-        return 0;
-    if (c->type == WEIR_BOOL) {
-        *to = (char)(((const uint8_t *)c->values)[row >> 3] >> (row & 7) & 1);
-        return 1;
-    }
-    return put_int(to, ((const int64_t *)c->values)[row]);
+    if (c->type == WEIR_STRING)
+        return put_string(to, end, c->bytes + c->offsets[row],
+                          (size_t)(c->offsets[row + 1] - c->offsets[row]), last);
+    if (c->type != WEIR_BOOL)
+        return put_int(to, end, ((const int64_t *)c->values)[row]);
+    if (*to == end)
+        return false;
+    *(*to)++ = (char)(((const uint8_t *)c->values)[row >> 3] >> (row & 7) & 1);
+    return true;
 }
 
 void keys_read(const char **p, const char *end, enum weir_type type, bool last,
@@ -222,23 +231,18 @@ static int strings_pass(const struct column *c, uint32_t n_rows, bool keys,
 static int composed_row(const struct batch *b, const size_t *columns, size_t n_columns,
                         uint32_t row, struct key_ids *k, struct key_table *t)
 {
-    char key[KEY_BYTES_MAX];
-    size_t size = 0;
+    char key[KEY_BYTES_MAX], *to = key;
     k->id[row] = KEY_NULL;
     for (size_t i = 0; i < n_columns; i++) {
         const struct column *c = &b->column[columns[i]];
         if (row_is_null(c, row))
             return 0;
-        size_t n =
-            put_value(key + size, sizeof(key) - size, c, row, i + 1 == n_columns);
-        if (!n && !(c->type == WEIR_STRING && i + 1 == n_columns &&
-                    c->offsets[row] == c->offsets[row + 1])) {
+        if (!put_value(&to, key + sizeof(key), c, row, i + 1 == n_columns)) {
             k->id[row] = KEY_TOO_LONG;
             return 0;
         }
-        size += n;
     }
-    return find_or_add(k, t, key, size, &k->id[row]);
+    return find_or_add(k, t, key, (size_t)(to - key), &k->id[row]);
 }
 
 static int composed_pass(const struct batch *b, const size_t *columns, size_t n_columns,

@@ -335,6 +335,37 @@ static void a_key_over_the_limit_is_marked(void **state)
     schema_free(s);
 }
 
+/* A string before the last column takes two bytes more, an int eight. */
+static void a_key_of_several_columns_may_fill_the_limit(void **state)
+{
+    (void)state;
+    static const struct {
+        size_t size, columns[2];
+        bool fits;
+    } row[] = {
+        {KEY_BYTES_MAX - 10, {1, 2}, true},
+        {KEY_BYTES_MAX - 9, {1, 2}, false},
+        {KEY_BYTES_MAX - 8, {2, 1}, true},
+        {KEY_BYTES_MAX - 7, {2, 1}, false},
+    };
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        struct schema *s = trades();
+        struct batch *b;
+        struct key_ids *k;
+        char *text = calloc(1, KEY_BYTES_MAX);
+        assert_int_equal(batch_new(s, 0, &b), 0);
+        memset(text, 'x', row[i].size);
+        add(b, 0, text, 1, true);
+        batch_seal(b);
+        assert_int_equal(keys_new(b, row[i].columns, 2, &k), 0);
+        assert_int_equal(k->id[0], row[i].fits ? 0 : KEY_TOO_LONG);
+        keys_free(k);
+        free(text);
+        batch_unref(b);
+        schema_free(s);
+    }
+}
+
 static void a_dictionary_gives_the_strings_of_the_rows(void **state)
 {
     (void)state;
@@ -376,6 +407,7 @@ int main(void)
         cmocka_unit_test(a_zero_byte_in_a_key_is_kept_apart),
         cmocka_unit_test(no_key_column_is_one_key),
         cmocka_unit_test(a_key_over_the_limit_is_marked),
+        cmocka_unit_test(a_key_of_several_columns_may_fill_the_limit),
         cmocka_unit_test(a_dictionary_gives_the_strings_of_the_rows),
     };
     return cmocka_run_group_tests_name("batch", tests, NULL, NULL);
