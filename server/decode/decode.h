@@ -96,7 +96,7 @@ void decoder_clock(struct decoder *d, int64_t now_us);
  * the error is in decoder_stats. */
 int decoder_feed(struct decoder *d, const char **p, size_t *n, struct batch *out);
 
-/* The body ends here: an unfinished last record is decoded or rejected. */
+/* The body ends here: an unfinished last record is decoded or rejected. -EBADMSG: an array has no end. */
 int decoder_finish(struct decoder *d, struct batch *out);
 
 const struct decode_stats *decoder_stats(const struct decoder *d);

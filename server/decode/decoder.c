@@ -431,18 +431,19 @@ static int reject_cut(struct decoder *d, const char *text)
     return DECODE_DONE;
 }
 
+/* An array without its end is part of something: none of it can be trusted to be all. */
 static int finish_json(struct decoder *d)
 {
-    switch (d->array.state) {
-    case ARRAY_END:
+    const char *text = d->array.state == ARRAY_IN
+                           ? "the body ends before its last object does"
+                           : "the body ends before the array does";
+    if (d->array.state == ARRAY_END)
         return DECODE_DONE;
-    case ARRAY_START:
+    if (d->array.state == ARRAY_START)
         return reject_cut(d, "the body is empty: expected an array of objects");
-    case ARRAY_IN:
-        return reject_cut(d, "the body ends before its last object does");
-    default:
-        return reject_cut(d, "the body ends before the array does");
-    }
+    record_fault(d->record, NULL, DECODE_SYNTAX, "%s", text);
+    return give_up(d, d->carry, d->skipping ? d->head : d->carry_size,
+                   d->skipping && d->head_cut);
 }
 
 int decoder_finish(struct decoder *d, struct batch *out)
@@ -454,12 +455,10 @@ int decoder_finish(struct decoder *d, struct batch *out)
         if (status != RECORD_OK)
             return to_result(status);
     }
-    if (d->skipping) {
-        d->array.state = ARRAY_END;
-        return end_skipped(d);
-    }
     if (d->format == DECODE_JSON)
         return finish_json(d);
+    if (d->skipping)
+        return end_skipped(d);
     if (d->carry_size == 0)
         return DECODE_DONE;
     static const char feed[] = "\n";

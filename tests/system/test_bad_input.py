@@ -142,11 +142,14 @@ class BadInput(unittest.TestCase):
     def test_csv_without_the_time_column_is_refused(self):
         self.check_problem(self.server.post('input', 'key,n\na,1\n', 'text/csv'), 400)
 
-    def test_truncated_array_keeps_what_was_complete(self):
-        body = '[%s,%s,{"ts":' % (good(), good())
-        answer = self.server.post('input', body, 'application/json')
-        said = json.loads(answer.body)
-        self.assertEqual((said['accepted'], said['rejected']), (2, 1), said)
+    def test_truncated_array_is_refused_whole(self):
+        before = self.server.metric('weir_events_total', stream='input')
+        for end in (',{"ts":', ',', '', ',{"ts":1,"key":"' + 'x' * 5000):
+            body = '[%s,%s%s' % (good(), good(), end)
+            problem = self.check_problem(self.server.post('input', body, 'application/json'), 400,
+                                         'malformed')
+            self.assertIn('0 events were taken', problem['detail'])
+        self.assertEqual(self.server.metric('weir_events_total', stream='input'), before)
 
     def test_only_the_first_hundred_errors_are_told(self):
         said = json.loads(self.server.post('input', 'bad\n' * 250 + good()).body)
