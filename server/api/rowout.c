@@ -39,46 +39,86 @@ const char *rowout_content_type(enum rowout_format format)
     return rowout_formats[format].type;
 }
 
-static int rowout_media_type(const char *type, size_t size, enum rowout_format *ret)
+/* How exactly a range of Accept names the format; 0: not at all. */
+static unsigned rowout_range(const char *range, size_t size, enum rowout_format format)
 {
     static const struct {
-        const char *type;
+        const char *range;
         enum rowout_format format;
+        unsigned exactness;
     } known[] = {
-        {"application/json", ROWOUT_JSON},
-        {"*/*", ROWOUT_JSON},
-        {"application/*", ROWOUT_JSON},
-        {"application/x-ndjson", ROWOUT_NDJSON},
-        {"text/csv", ROWOUT_CSV},
-        {"application/ndjson", ROWOUT_NDJSON},
-        {"text/*", ROWOUT_CSV},
-        {"application/jsonl", ROWOUT_NDJSON},
+        {"application/json", ROWOUT_JSON, 3},
+        {"application/*", ROWOUT_JSON, 2},
+        {"application/x-ndjson", ROWOUT_NDJSON, 3},
+        {"application/ndjson", ROWOUT_NDJSON, 3},
+        {"application/jsonl", ROWOUT_NDJSON, 3},
+        {"application/*", ROWOUT_NDJSON, 2},
+        {"text/csv", ROWOUT_CSV, 3},
+        {"text/*", ROWOUT_CSV, 2},
     };
-    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
-        if (strlen(known[i].type) != size ||
-            strncasecmp(known[i].type, type, size) != 0)
-            continue;
-        *ret = known[i].format;
-        return 0;
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
+        if (known[i].format == format && strlen(known[i].range) == size &&
+            strncasecmp(known[i].range, range, size) == 0)
+            return known[i].exactness;
+    return size == 3 && memcmp(range, "*/*", 3) == 0;
+}
+
+/* Thousandths of "; q=0.5" behind a range; 1000 if there is none. */
+static unsigned rowout_weight(const char *parameters)
+{
+    for (const char *p = parameters; *p == ';' || *p == ' ' || *p == '\t';) {
+        p += strspn(p, "; \t");
+        if ((*p | 32) == 'q' && p[1] == '=') {
+            unsigned weight = p[2] == '1' ? 1000 : 0, unit = 100;
+            p += p[2] ? 3 : 2;
+            for (p += *p == '.'; unit && *p >= '0' && *p <= '9'; p++, unit /= 10)
+                weight += (unsigned)(*p - '0') * unit;
+            return weight > 1000 ? 1000 : weight;
+        }
+        p += strcspn(p, ";,");
     }
-    return -ENOENT;
+    return 1000;
+}
+
+struct rowout_wish {
+    unsigned weight, exactness;
+    size_t place; /* in the header */
+};
+
+/* What the header says of a format: the most exact range counts (RFC 9110, 12.5.1). */
+static struct rowout_wish rowout_wanted(const char *accept, enum rowout_format format)
+{
+    struct rowout_wish w = {0};
+    for (const char *p = accept; *p;) {
+        p += strspn(p, " \t,");
+        size_t size = strcspn(p, " \t,;");
+        unsigned exactness = rowout_range(p, size, format);
+        if (exactness > w.exactness)
+            w = (struct rowout_wish){rowout_weight(p + size), exactness,
+                                     (size_t)(p - accept)};
+        p += strcspn(p, ",");
+    }
+    return w;
 }
 
 int rowout_accept(const char *accept, enum rowout_format *ret)
 {
-    if (!accept || !accept[strspn(accept, " \t")]) {
-        *ret = ROWOUT_JSON;
-        return 0;
+    static const enum rowout_format formats[] = {ROWOUT_JSON, ROWOUT_NDJSON,
+                                                 ROWOUT_CSV};
+    struct rowout_wish best = {0};
+    if (!accept || !accept[strspn(accept, " \t")])
+        accept = "*/*";
+    for (size_t i = 0; i < sizeof(formats) / sizeof(formats[0]); i++) {
+        struct rowout_wish w = rowout_wanted(accept, formats[i]);
+        if (w.weight < best.weight || w.weight == 0 ||
+            (w.weight == best.weight &&
+             (w.exactness < best.exactness ||
+              (w.exactness == best.exactness && w.place >= best.place))))
+            continue;
+        best = w;
+        *ret = formats[i];
     }
-    /* Weights are not looked at: what a client can take, it names. */
-    for (const char *p = accept; *p;) {
-        p += strspn(p, " \t,");
-        size_t size = strcspn(p, " \t,;");
-        if (size && rowout_media_type(p, size, ret) == 0)
-            return 0;
-        p += strcspn(p, ",");
-    }
-    return -ENOENT;
+    return best.weight ? 0 : -ENOENT;
 }
 
 /* ---- One value ---- */

@@ -34,8 +34,8 @@ struct rowout {
 /* "json", "ndjson", "csv", "table"; -EINVAL. */
 int rowout_parse(const char *name, enum rowout_format *ret);
 
-/* The one a list of media types asks for first; JSON where it takes anything or nothing is known.
- * -ENOENT: it asks only for others. */
+/* The one that an Accept header wants most, by weight, then by name rather than by *, then by place; JSON where
+ * it takes anything or is NULL. -ENOENT: it takes none. */
 int rowout_accept(const char *accept, enum rowout_format *ret);
 
 const char *rowout_content_type(enum rowout_format format);

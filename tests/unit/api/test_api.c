@@ -262,8 +262,29 @@ static void columns_order_times_and_filters(void **state)
 static void accept_chooses_the_format(void **state)
 {
     (void)state;
-    get_with(200, RESULTS "?limit=1", "Accept: text/html;q=0.9, text/csv;q=0.1\r\n");
-    assert_header("Content-Type", "text/csv; charset=utf-8");
+    static const struct {
+        const char *accept, *type;
+    } row[] = {
+        /* RFC 9110, 12.5.1 and 12.4.2 */
+        {"text/html;q=0.9, text/csv;q=0.1", "text/csv; charset=utf-8"},
+        {"text/csv;q=0.5, application/json", "application/json"},
+        {"text/csv;q=0.5, application/x-ndjson; q=0.501", "application/x-ndjson"},
+        {"application/json;q=0, */*", "application/x-ndjson"},
+        {"*/*, text/csv", "text/csv; charset=utf-8"},
+        {"*/*;q=0.1, text/*;q=0.2", "text/csv; charset=utf-8"},
+        {"text/csv;header=present;Q=1.000, application/json;q=0.999",
+         "text/csv; charset=utf-8"},
+        {"text/csv, application/json", "text/csv; charset=utf-8"},
+        {"text/html,application/xml;q=0.9,*/*;q=0.8", "application/json"},
+    };
+    for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+        char header[256];
+        snprintf(header, sizeof(header), "Accept: %s\r\n", row[i].accept);
+        get_with(200, RESULTS "?limit=1", header);
+        assert_header("Content-Type", row[i].type);
+    }
+    get_with(406, RESULTS "?limit=1", "Accept: */*;q=0\r\n");
+    get_with(406, RESULTS "?limit=1", "Accept: application/json;q=0.000\r\n");
     get_with(200, RESULTS "?limit=1", "Accept: application/x-ndjson\r\n");
     assert_header("Content-Type", "application/x-ndjson");
     get_with(200, RESULTS "?limit=1", "Accept: */*\r\n");
