@@ -9,6 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define API_LINK_MAX                                                                   \
+    32768 /* as long as a target can be; a longer one is left out, not the cursor */
+
 static const struct {
     const char *method, *pattern;
     int kind;
@@ -28,7 +31,10 @@ static const struct {
     {"GET", "/api/v1/pipelines/{pipeline}/watermarks", HTTP_PLAIN, overview_watermarks},
     {"GET", "/api/v1/plugins", HTTP_PLAIN, overview_plugins},
     {"GET", "/live", HTTP_PLAIN, probes_live},
+    {"GET", "/livez", HTTP_PLAIN, probes_live},
     {"GET", "/ready", HTTP_PLAIN, probes_ready},
+    {"GET", "/readyz", HTTP_PLAIN, probes_ready},
+    {"GET", "/healthz", HTTP_PLAIN, probes_ready},
     {"GET", "/version", HTTP_PLAIN, probes_version},
     {"GET", "/metrics", HTTP_PLAIN, probes_metrics},
     {"GET", "/openapi.json", HTTP_PLAIN, probes_openapi},
@@ -42,6 +48,10 @@ static int api_add_routes(struct http_server *server, struct api *a)
         struct http_route route = {.method = api_routes[i].method,
                                    .pattern = api_routes[i].pattern,
                                    .handle = api_routes[i].handle,
+                                   .zeros = api_routes[i].handle == results_get,
+                                   .bodyless = api_routes[i].handle == backup_post,
+                                   .probe = api_routes[i].handle == probes_live ||
+                                            api_routes[i].handle == probes_ready,
                                    .ctx = a};
         route.kind = api_routes[i].kind;
         err = http_add(server, &route);
@@ -99,30 +109,31 @@ const char *api_find_stream(const struct api *a, struct http_request *r)
     return NULL;
 }
 
-/* One argument of the request again, as it was but encoded. */
-static bool api_copy_argument(void *ctx, const char *name, const char *value)
+/* As it was, but encoded. */
+static void api_put_encoded(struct buffer *link, const char *text, size_t size)
 {
-    struct buffer *link = ctx;
-    if (strcmp(name, "cursor") == 0)
-        return true;
-    const char *parts[] = {name, value ? value : ""};
-    for (size_t i = 0; i < 2; i++) {
-        for (const char *p = parts[i]; *p; p++) {
-            bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
-                         (*p >= '0' && *p <= '9') || strchr("-._~", *p);
-            buffer_printf(link, plain ? "%c" : "%%%02X", (unsigned char)*p);
-        }
-        buffer_putc(link, i ? '&' : '=');
+    for (const char *p = text; p < text + size; p++) {
+        bool plain = (*p >= 'a' && *p <= 'z') || (*p >= 'A' && *p <= 'Z') ||
+                     (*p >= '0' && *p <= '9') || (*p && strchr("-._~", *p));
+        buffer_printf(link, plain ? "%c" : "%%%02X", (unsigned char)*p);
     }
-    return true;
 }
 
 /* Link: </api/v1/...?...&cursor=...>; rel="next", and the cursor alone. */
 void api_say_next(struct http_request *r, const char *cursor)
 {
-    struct buffer link = {.limit = 65536};
+    struct buffer link = {.limit = API_LINK_MAX};
+    const char *name, *value;
+    size_t size;
     buffer_printf(&link, "<%s?", http_path(r));
-    http_each_query(r, api_copy_argument, &link);
+    for (size_t i = 0; (value = http_argument(r, i, &name, &size)); i++) {
+        if (strcmp(name, "cursor") == 0)
+            continue;
+        api_put_encoded(&link, name, strlen(name));
+        buffer_putc(&link, '=');
+        api_put_encoded(&link, value, size);
+        buffer_putc(&link, '&');
+    }
     buffer_printf(&link, "cursor=%s>; rel=\"next\"", cursor);
     if (!link.error)
         http_set_header(r, "Link", buffer_text(&link));

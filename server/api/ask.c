@@ -16,7 +16,6 @@ struct ask_reading {
     struct ask *ask;
     bool format_given;
     struct error *error;
-    int err;
 };
 
 static int ask_number(const char *text, int64_t *ret)
@@ -114,10 +113,10 @@ static int ask_set_columns(struct ask *ask, const char *list, struct error *erro
 }
 
 static int ask_add_filter(struct ask *ask, size_t column, const char *value,
-                          struct error *error)
+                          size_t size, struct error *error)
 {
     const struct table_column *c = &ask->table->column[column];
-    struct ask_filter f = {column, value, 0};
+    struct ask_filter f = {column, value, size, 0};
     bool is_bool = c->type == WEIR_BOOL;
     if (ask->n_filters == ASK_FILTERS_MAX)
         return error_set(error, -EINVAL, "more than %d values for key columns",
@@ -155,11 +154,26 @@ static int ask_unknown(const struct ask *ask, const char *name, struct error *er
     return -EINVAL;
 }
 
+static bool ask_is_parameter(const char *name)
+{
+    static const char *const names[] = {"from",  "to",     "columns", "order",
+                                        "limit", "cursor", "format",  "times"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
 static int ask_argument(struct ask_reading *reading, const char *name,
-                        const char *value)
+                        const char *value, size_t size)
 {
     struct ask *ask = reading->ask;
     struct error *error = reading->error;
+    /* A key column that is called like a parameter is reached as key.NAME. */
+    size_t key = ask_key(ask->table, strncmp(name, "key.", 4) == 0 ? name + 4 : name);
+    if (strlen(value) < size &&
+        (!key || ask_is_parameter(name) || ask->table->column[key].type != WEIR_STRING))
+        return error_set(error, -EINVAL, "%s: it holds a zero character", name);
     if (strcmp(name, "from") == 0)
         return ask_time(name, value, &ask->from_us, error);
     if (strcmp(name, "to") == 0)
@@ -182,16 +196,8 @@ static int ask_argument(struct ask_reading *reading, const char *name,
         reading->format_given = true;
         return rows_format(value, &ask->format, error);
     }
-    /* A key column that is called like one of the above is reached as key.NAME. */
-    size_t key = ask_key(ask->table, strncmp(name, "key.", 4) == 0 ? name + 4 : name);
-    return key ? ask_add_filter(ask, key, value, error) : ask_unknown(ask, name, error);
-}
-
-static bool ask_each(void *ctx, const char *name, const char *value)
-{
-    struct ask_reading *reading = ctx;
-    reading->err = ask_argument(reading, name, value ? value : "");
-    return reading->err == 0;
+    return key ? ask_add_filter(ask, key, value, size, error)
+               : ask_unknown(ask, name, error);
 }
 
 int ask_parse(struct ask *ask, const struct table *table, struct http_request *r,
@@ -202,9 +208,13 @@ int ask_parse(struct ask *ask, const struct table *table, struct http_request *r
                         .to_us = INT64_MAX,
                         .limit = ASK_LIMIT_DEFAULT};
     struct ask_reading reading = {.ask = ask, .error = error};
-    http_each_query(r, ask_each, &reading);
-    if (reading.err)
-        return reading.err;
+    const char *name, *value;
+    size_t size;
+    for (size_t i = 0; (value = http_argument(r, i, &name, &size)); i++) {
+        int err = ask_argument(&reading, name, value, size);
+        if (err)
+            return err;
+    }
     if (!reading.format_given) {
         int err = rows_accept(r, &ask->format, error);
         if (err)
@@ -217,8 +227,8 @@ int ask_parse(struct ask *ask, const struct table *table, struct http_request *r
     int err = 0;
     if (ask->n_columns == 0)
         for (size_t i = 0; !err && i < table->n_columns; i++) {
-            const char *name = table->column[table_shown(table, i)].name;
-            err = ask_add_column(ask, name, strlen(name), error);
+            const char *shown = table->column[table_shown(table, i)].name;
+            err = ask_add_column(ask, shown, strlen(shown), error);
         }
     for (size_t c = 0; ask->times_us && c < ask->n_columns; c++)
         if (ask->column[c].type == WEIR_TIME)
@@ -300,7 +310,7 @@ int ask_bind(const struct ask *ask, sqlite3_stmt *s, const char *after,
             if (f->column != c)
                 continue;
             if (ask->table->column[c].type == WEIR_STRING)
-                sqlite3_bind_text(s, i++, f->text, -1, SQLITE_STATIC);
+                sqlite3_bind_text(s, i++, f->text, (int)f->size, SQLITE_STATIC);
             else
                 sqlite3_bind_int64(s, i++, f->number);
         }

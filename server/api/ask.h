@@ -17,8 +17,9 @@
 #define ASK_FILTERS_MAX   500    /* values of all key filters together */
 
 struct ask_filter {
-    size_t column; /* of the table */
-    const char *text;
+    size_t column;    /* of the table */
+    const char *text; /* may hold zeros */
+    size_t size;
     int64_t number; /* not of string columns */
 };
 

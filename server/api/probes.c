@@ -12,6 +12,8 @@ void probes_live(struct http_request *r, void *api)
 {
     (void)api;
     static const char body[] = "{\"live\":true}\n";
+    if (!api_no_arguments(r))
+        return;
     http_reply(r, 200, "application/json", body, sizeof(body) - 1);
 }
 
@@ -21,6 +23,8 @@ void probes_ready(struct http_request *r, void *api)
     static const char body[] = "{\"ready\":true}\n";
     const struct api *a = api;
     struct error why = {""};
+    if (!api_no_arguments(r))
+        return;
     if (a->is.ready && !a->is.ready(a->is.ready_ctx, &why)) {
         http_problem(r, 503, "not_ready", "%s", why.text);
         return;
@@ -42,6 +46,8 @@ void probes_version(struct http_request *r, void *api)
 {
     const struct api *a = api;
     struct buffer b = {0};
+    if (!api_no_arguments(r))
+        return;
     jsonout_open(&b, NULL, '{');
     jsonout_string(&b, "name", "weir");
     jsonout_string(&b, "version", a->is.version);
@@ -57,6 +63,8 @@ void probes_metrics(struct http_request *r, void *api)
 {
     const struct api *a = api;
     struct buffer b = {0};
+    if (!api_no_arguments(r))
+        return;
     metrics_print(a->is.metrics, &b);
     http_reply_buffer(r, 200, "text/plain; version=0.0.4; charset=utf-8", &b);
 }
@@ -64,6 +72,8 @@ void probes_metrics(struct http_request *r, void *api)
 void probes_openapi(struct http_request *r, void *api)
 {
     (void)api;
+    if (!api_no_arguments(r))
+        return;
     http_reply(r, 200, "application/json", text_openapi, strlen(text_openapi));
 }
 
@@ -93,6 +103,8 @@ void probes_page(struct http_request *r, void *api)
 {
     const struct api *a = api;
     struct buffer b = {0};
+    if (!api_no_arguments(r))
+        return;
     buffer_printf(
         &b,
         "<!doctype html>\n<html lang=\"en\"><meta "

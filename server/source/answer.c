@@ -31,6 +31,12 @@ void answer_unknown_stream(struct http_request *r, const struct source_post *p,
     buffer_free(&list);
 }
 
+void answer_unknown_parameter(struct http_request *r, const char *name)
+{
+    http_problem(r, 400, "unknown_parameter",
+                 "unknown parameter '%.100s'; none is taken here", name);
+}
+
 void answer_unsupported_type(struct http_request *r, const char *type)
 {
     http_problem(r, 415, "unsupported_type",

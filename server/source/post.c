@@ -162,6 +162,12 @@ static int post_begin(struct http_request *r, void *ctx, void **ret_state)
         return 1;
     }
     metric_add(&s->stream->requests, 1);
+    const char *argument;
+    size_t size;
+    if (http_argument(r, 0, &argument, &size)) {
+        answer_unknown_parameter(r, argument);
+        return 1;
+    }
     const struct source_sink *sink = &s->stream->sink;
     int ready = sink->ready ? sink->ready(sink->ctx) : 0;
     if (ready) {

@@ -70,6 +70,7 @@ struct source_post {
 /* What is wrong with the headers. */
 void answer_unknown_stream(struct http_request *r, const struct source_post *p,
                            const char *name);
+void answer_unknown_parameter(struct http_request *r, const char *name);
 void answer_unsupported_type(struct http_request *r, const char *type);
 void answer_bad_source(struct http_request *r);
 void answer_no_source(struct http_request *r, const struct source_stream *s,
