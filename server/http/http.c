@@ -19,7 +19,8 @@
 static double http_read_queries(void *ctx)
 {
     struct http_server *s = ctx;
-    return atomic_load_explicit(&s->n_queries, memory_order_relaxed);
+    return atomic_load_explicit(&s->pool[HTTP_POOL_QUERY].n, memory_order_relaxed) +
+           atomic_load_explicit(&s->pool[HTTP_POOL_SLOW].n, memory_order_relaxed);
 }
 
 /* The statuses that are in use have a time series each. */
@@ -64,6 +65,11 @@ static int http_count(struct http_server *s, struct metrics *m)
         rc = metrics_add_call(m, METRIC_GAUGE, "weir_http_queries",
                               "Queries that run or wait for a thread.", "",
                               http_read_queries, s);
+    if (!rc)
+        rc =
+            metrics_add(m, METRIC_GAUGE, "weir_http_spooled_bytes",
+                        "Bytes of replies in files, for clients that take them slowly.",
+                        "", &s->spooled, 1);
     return rc;
 }
 
@@ -76,6 +82,8 @@ int http_new(const struct http_options *options, struct metrics *metrics,
     s->options = *options;
     if (s->options.idle_timeout_us <= 0)
         s->options.idle_timeout_us = 60 * SECOND_US;
+    if (s->options.max_spooled == 0)
+        s->options.max_spooled = UINT64_C(1) << 30;
     pthread_mutex_init(&s->idle_lock, NULL);
     clock_cond_init(&s->idle);
     int rc = accept_new(&s->acceptor);

@@ -3,11 +3,12 @@
  * The embedded HTTP/1.1 server: epoll threads, routes, uploads handed on piece by piece, replies,
  * problem+json. Knows nothing of events or tables.
  *
- * Three kinds of route:
+ * Four kinds of route:
  *   plain   the handler runs on an epoll thread with the body complete (at most 1 MiB); it must be
  *           quick: no disk, no waiting
  *   query   the handler runs on a thread of the query pool and may take its time; it writes the reply
- *           with http_begin, http_write; a slow client makes http_write wait, a gone one makes it fail
+ *           with http_begin, http_write, http_more; a client that is slow holds no thread
+ *   slow    the same on threads of their own: what may take seconds delays no query
  *   upload  the body goes piece by piece to struct http_upload, on an epoll thread
  */
 #ifndef WEIR_HTTP_HTTP_H
@@ -25,9 +26,14 @@ struct http_request;
 struct http_options {
     const char *address;
     uint16_t port;
-    unsigned epoll_threads, query_threads;
+    unsigned epoll_threads;
     unsigned max_connections; /* more are answered 503 */
-    unsigned max_queries;     /* running and waiting; more are answered 503 */
+    /* Of QUERY and of SLOW routes; 0 threads: there are no such routes. Running and waiting; more are answered
+     * 503. */
+    unsigned query_threads, max_queries;
+    unsigned slow_threads, max_slow;
+    uint64_t
+        max_spooled; /* bytes of all replies together that wait in files; default 1 GiB */
     /* Of a connection that neither sends nor takes anything; default 60s. Not while a request waits
      * for its answer, nor in a chunked body: there TCP keep-alive finds out that nobody is there. */
     int64_t idle_timeout_us;
@@ -55,13 +61,13 @@ struct http_upload {
 struct http_route {
     const char *method;  /* "GET" also answers HEAD */
     const char *pattern; /* "/api/v1/streams/{stream}/events": up to 4 parameters */
-    enum { HTTP_PLAIN, HTTP_QUERY, HTTP_UPLOAD } kind;
+    enum { HTTP_PLAIN, HTTP_QUERY, HTTP_SLOW, HTTP_UPLOAD } kind;
     bool
         bodyless; /* POST: it may come without a body and its length; others are answered 411 */
     bool
         zeros; /* values of arguments may hold zeros: http_argument; else they are answered 400 */
     bool probe; /* answered on a connection over the limit, too */
-    void (*handle)(struct http_request *r, void *ctx); /* PLAIN, QUERY: must reply */
+    void (*handle)(struct http_request *r, void *ctx); /* all but UPLOAD: must reply */
     const struct http_upload *upload;
     void *ctx;
 };
@@ -95,7 +101,7 @@ void http_each_query(const struct http_request *r,
 const char *http_header(const struct http_request *r, const char *name);
 const char *http_method(const struct http_request *r);
 const char *http_path(const struct http_request *r);
-const char *http_body(const struct http_request *r, size_t *size); /* PLAIN and QUERY */
+const char *http_body(const struct http_request *r, size_t *size); /* all but UPLOAD */
 bool http_has_length(const struct http_request *r); /* false: chunked, may never end */
 uint64_t
 http_length(const struct http_request *r); /* Content-Length, as sent; 0: none */
@@ -132,10 +138,11 @@ void http_problem_errors(struct http_request *r, unsigned status, const char *co
 void http_put_faults(struct buffer *b, const struct http_fault *errors,
                      size_t n); /* the array */
 
-/* Streamed replies, QUERY only. The first 16 KiB, and then small writes, are held back
+/* Streamed replies, QUERY and SLOW only. The first 16 KiB, and then small writes, are held back
  * until there is more, http_flush, or the handler's return; a reply that stays below 16
- * KiB gets a Content-Length. Write waits while 256 KiB are unsent; -EPIPE: the client
- * went away, the server stops, or the method is HEAD: give up. -ENOMEM. */
+ * KiB gets a Content-Length. Write never waits for the client: what is unsent beyond 256 KiB goes to a
+ * file without a name. -EPIPE: the client went away, the server stops, or the method is HEAD: give up. -ENOSPC: the
+ * files of all replies together have max_spooled bytes, or the disk is full. -ENOMEM, -EIO, ... */
 int http_begin(struct http_request *r, unsigned status, const char *content_type);
 int http_write(struct http_request *r, const void *data, size_t size);
 int http_flush(struct http_request *r);
@@ -144,5 +151,11 @@ int http_flush(struct http_request *r);
 void http_abort(struct http_request *r);
 bool http_gone(
     struct http_request *r); /* the client went away; may be asked any time */
+
+/* For replies of any length, in the handler: once it has returned, more(ctx) is called, on a thread of the same pool,
+ * whenever at most 128 KiB are unsent, until it returns false; in between the reply holds no thread. Last, and
+ * in any case, close(ctx). */
+void http_more(struct http_request *r, bool (*more)(void *ctx),
+               void (*close)(void *ctx), void *ctx);
 
 #endif

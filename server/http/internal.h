@@ -28,18 +28,20 @@
 #define HTTP_LINGER_US        (5 * SECOND_US) /* silence of a client that is to go */
 #define HTTP_PROBE_US                                                                  \
     SECOND_US /* a client that has half closed is asked if it is there */
-#define HTTP_BODY_MAX (1u << 20) /* of PLAIN and QUERY requests */
+#define HTTP_BODY_MAX (1u << 20) /* of all requests but uploads */
 #define HTTP_DISCARD_MAX                                                               \
     (1u << 20) /* a refused body this long is read before the reply */
 #define HTTP_LINGER_MAX                                                                \
     (64u << 20)                     /* after a reply in mid-body so much more is read  \
                                      */
-#define HTTP_PIPE_ROOM (256u << 10) /* unsent bytes of a streamed reply */
+#define HTTP_PIPE_ROOM (256u << 10) /* unsent bytes of a streamed reply, in memory */
+#define HTTP_PIPE_LOW                                                                  \
+    (HTTP_PIPE_ROOM / 2) /* what goes on with http_more goes on from here */
 #define HTTP_PIPE_FIRST                                                                \
-    (16u << 10) /* less than this, and the reply gets a Content-Length */
-#define HTTP_QUERY_WAIT_US                                                             \
-    (5 * SECOND_US) /* for a thread of the query pool; then 503 */
-#define HTTP_GUNZIP_ROOM (64u << 10)
+    (16u << 10)                /* less than this, and the reply gets a Content-Length */
+#define HTTP_SPOOLS_MAX    256 /* files of replies: each is a descriptor */
+#define HTTP_QUERY_WAIT_US (5 * SECOND_US) /* for a thread of the pool; then 503 */
+#define HTTP_GUNZIP_ROOM   (64u << 10)
 
 struct http_segment {
     const char *text; /* NULL: a parameter */
@@ -68,12 +70,17 @@ struct http_pauses {
     pthread_t timer;
 };
 
-struct http_query_thread {
+/* Threads that run handlers of one kind, QUERY or SLOW. */
+struct http_pool {
     struct http_server *server;
-    pthread_t thread;
-    pthread_mutex_t lock;         /* protects `request` */
-    struct http_request *request; /* whose handler runs */
+    unsigned n_threads, max; /* max: running and waiting */
+    struct queue *queue;     /* of requests */
+    pthread_t *thread;
+    unsigned started;
+    _Atomic unsigned n; /* whose handler runs or waits to; relaxed, a limit only */
 };
+
+enum { HTTP_POOL_QUERY, HTTP_POOL_SLOW, HTTP_POOLS };
 
 struct http_acceptor {
     int listen_fd, stop_fd; /* -1: none */
@@ -124,10 +131,9 @@ struct http_server {
 
     struct http_pauses pauses;
 
-    struct queue *queries;
-    struct http_query_thread *query_thread;
-    unsigned n_query_threads;
-    _Atomic unsigned n_queries; /* running and waiting; relaxed, a limit only */
+    struct http_pool pool[HTTP_POOLS];
+    _Atomic unsigned spools;  /* files of replies; relaxed, a limit only */
+    _Atomic uint64_t spooled; /* bytes in them; likewise */
 
     _Atomic bool draining;     /* relaxed: seen soon enough */
     _Atomic bool stopping;     /* seq_cst against pauses, see pause.c */
@@ -139,15 +145,28 @@ struct http_server {
     _Atomic uint64_t status[HTTP_STATUSES];
 };
 
+/* Bytes of a reply that wait in a file. */
+struct http_spool {
+    bool open;
+    int fd;
+    uint64_t first, end; /* from `first` on they are unsent */
+};
+
 /* The pipe of a streamed reply: the query thread writes, the connection's thread takes. */
 struct http_stream {
     char *ring; /* HTTP_PIPE_ROOM bytes */
     size_t first, size;
-    bool begun;    /* http_begin was called */
-    bool started;  /* the reply is being sent */
-    bool waiting;  /* the reader has suspended the connection */
-    bool finished; /* nothing more comes */
-    bool broken;   /* http_abort: the client is to see that the end is missing */
+    struct http_spool spool; /* newer than what is in the ring */
+    bool begun;              /* http_begin was called */
+    bool started;            /* the reply is being sent */
+    bool waiting;            /* the reader has suspended the connection */
+    bool finished;           /* nothing more comes */
+    bool broken; /* http_abort: the client is to see that the end is missing */
+    bool
+        parked; /* no thread has the job: it goes on when the client has taken enough */
+    bool (*more)(void *ctx); /* the job's; NULL: nothing is to be made any more */
+    void (*close)(void *ctx);
+    void *ctx;
 };
 
 struct gunzip;
@@ -180,7 +199,8 @@ struct http_request {
     struct gunzip *gunzip;
     void *upload_state;
     bool upload_open;
-    bool submitted; /* to the query pool */
+    bool submitted; /* to a pool of query threads */
+    bool begun;     /* its handler was called */
     struct buffer head_text;
     struct head head; /* in head_text */
 
@@ -191,9 +211,8 @@ struct http_request {
     http_reader *reply_read; /* NULL: it is whole, or at its end */
 
     pthread_mutex_t lock; /* protects what follows */
-    pthread_cond_t room;
     struct http_stream stream;
-    bool job;  /* a query thread has it */
+    bool job;  /* a thread of a pool has it, or it is parked */
     bool gone; /* the connection is being closed */
     int64_t looked_us;
 
@@ -321,9 +340,12 @@ void pause_connection(struct http_request *r, bool on); /* lists it */
 void pause_cut_open_ended(struct http_server *s);
 
 /* stream.c */
-void stream_finish(struct http_request *r); /* the handler of the query has returned */
-void stream_wake(struct http_request *r);   /* a writer that waits looks again */
+void stream_finish(struct http_request *r); /* nothing more will be written */
 void stream_reset(struct http_request *r);
+/* The job goes on when the client has taken enough. False: there is nothing to wait for. */
+bool stream_park(struct http_request *r);
+/* Nothing that is written will be sent. */
+bool stream_is_over(struct http_request *r);
 
 /* queries.c */
 int queries_start(struct http_server *s);
@@ -332,5 +354,9 @@ void queries_free(struct http_server *s); /* after it */
 /* Pauses the connection (true: the request is the query thread's now), or replies 503
  * (false). */
 bool queries_submit(struct http_request *r);
+/* With the request's lock held: a parked job goes on. */
+void queries_unpark(struct http_request *r);
+/* The connection of a parked job is being closed. */
+void queries_drop(struct http_request *r);
 
 #endif

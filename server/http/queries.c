@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The query pool: threads that run the handlers which may take their time, while the
- * connection is suspended.
+ * The pools of threads that run the handlers which may take their time, while the connection is suspended.
+ *
+ *      queries_submit --> [queue] --> handle -- all is written -------------------------> done
+ *                            ^            | http_more                                      ^
+ *                            |            v                                                |
+ *                            +----- little is unsent? --- no ---> parked: no thread has it |
+ *                            |                                      |       | client gone  |
+ *                            +--- the client has taken enough ------+       +--------------+
+ *
+ * A job that goes on goes to the end of the queue, behind those that wait for their turn.
  */
 #include "base/clock.h"
 #include "base/thread.h"
@@ -10,11 +18,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-static void queries_running(struct http_query_thread *t, struct http_request *r)
+static struct http_pool *queries_pool(const struct http_request *r)
 {
-    pthread_mutex_lock(&t->lock);
-    t->request = r;
-    pthread_mutex_unlock(&t->lock);
+    bool slow = r->entry->route.kind == HTTP_SLOW;
+    return &r->server->pool[slow ? HTTP_POOL_SLOW : HTTP_POOL_QUERY];
 }
 
 static void queries_refuse(struct http_request *r)
@@ -24,79 +31,130 @@ static void queries_refuse(struct http_request *r)
                  "too many queries are running or waiting; try again");
 }
 
+/* The first turn: the handler's. */
+static void queries_begin(struct http_request *r)
+{
+    if (clock_monotonic_us() - r->queued_us > HTTP_QUERY_WAIT_US)
+        queries_refuse(r);
+    else if (!atomic_load(&r->server->stopping))
+        r->entry->route.handle(r, r->entry->route.ctx);
+    r->begun = true;
+    atomic_fetch_sub_explicit(&queries_pool(r)->n, 1, memory_order_relaxed);
+}
+
+static void queries_end(struct http_request *r)
+{
+    if (r->stream.more)
+        r->stream.close(r->stream.ctx);
+    r->stream.more = NULL;
+    stream_finish(r);
+    request_unref(r);
+}
+
+static void queries_turn(struct http_request *r)
+{
+    if (!r->begun) {
+        queries_begin(r);
+    } else if (stream_is_over(r) || !r->stream.more(r->stream.ctx)) {
+        queries_end(r);
+        return;
+    }
+    if (!r->stream.more)
+        queries_end(r);
+    else if (!stream_park(r) && !queue_try_push(queries_pool(r)->queue, r))
+        queries_end(r); /* the server stops */
+}
+
 static void *queries_run(void *arg)
 {
-    struct http_query_thread *t = arg;
-    struct http_server *s = t->server;
+    struct http_pool *p = arg;
     pthread_setname_np(pthread_self(), "weir-query");
     thread_stand_back();
     struct http_request *r;
-    while ((r = queue_pop(s->queries, INT64_MAX))) {
-        queries_running(t, r);
-        if (clock_monotonic_us() - r->queued_us > HTTP_QUERY_WAIT_US)
-            queries_refuse(r);
-        else if (!atomic_load(&s->stopping))
-            r->entry->route.handle(r, r->entry->route.ctx);
-        queries_running(t, NULL);
-        atomic_fetch_sub_explicit(&s->n_queries, 1, memory_order_relaxed);
-        stream_finish(r);
-        request_unref(r);
-    }
+    while ((r = queue_pop(p->queue, INT64_MAX)))
+        queries_turn(r);
     return NULL;
 }
 
-int queries_start(struct http_server *s)
+void queries_unpark(struct http_request *r)
 {
-    int rc = queue_new(s->options.max_queries, &s->queries);
+    /* Once the queue is closed the connections are, too: queries_drop. */
+    if (queue_try_push(queries_pool(r)->queue, r))
+        r->stream.parked = false;
+}
+
+void queries_drop(struct http_request *r)
+{
+    if (!queue_try_push(queries_pool(r)->queue, r))
+        queries_end(r);
+}
+
+/* Room for all that may be in the queue: those that wait to begin, and one for each connection that goes on. */
+static size_t queries_room(const struct http_server *s, const struct http_pool *p)
+{
+    return p->max + 2 * (size_t)s->options.max_connections +
+           64 * (size_t)s->options.epoll_threads;
+}
+
+static int queries_start_pool(struct http_server *s, struct http_pool *p)
+{
+    p->server = s;
+    int rc = queue_new(queries_room(s, p), &p->queue);
     if (rc)
         return rc;
-    s->query_thread = calloc(s->options.query_threads, sizeof(*s->query_thread));
-    if (!s->query_thread)
+    p->thread = calloc(p->n_threads, sizeof(*p->thread));
+    if (!p->thread)
         return -ENOMEM;
-    for (; s->n_query_threads < s->options.query_threads; s->n_query_threads++) {
-        struct http_query_thread *t = &s->query_thread[s->n_query_threads];
-        t->server = s;
-        pthread_mutex_init(&t->lock, NULL);
-        rc = pthread_create(&t->thread, NULL, queries_run, t);
-        if (rc) {
-            pthread_mutex_destroy(&t->lock);
+    for (; p->started < p->n_threads; p->started++) {
+        rc = pthread_create(&p->thread[p->started], NULL, queries_run, p);
+        if (rc)
             return -rc;
-        }
     }
     return 0;
 }
 
-/* Handlers find that the server stops: those that write are woken. */
+int queries_start(struct http_server *s)
+{
+    const struct http_options *o = &s->options;
+    s->pool[HTTP_POOL_QUERY].n_threads = o->query_threads;
+    s->pool[HTTP_POOL_QUERY].max = o->max_queries;
+    s->pool[HTTP_POOL_SLOW].n_threads = o->slow_threads;
+    s->pool[HTTP_POOL_SLOW].max = o->max_slow;
+    int rc = 0;
+    for (size_t i = 0; !rc && i < HTTP_POOLS; i++)
+        if (s->pool[i].n_threads)
+            rc = queries_start_pool(s, &s->pool[i]);
+    return rc;
+}
+
+/* Handlers find that the server stops. */
 void queries_stop(struct http_server *s)
 {
-    if (s->queries)
-        queue_close(s->queries);
-    for (unsigned i = 0; i < s->n_query_threads; i++) {
-        struct http_query_thread *t = &s->query_thread[i];
-        pthread_mutex_lock(&t->lock);
-        if (t->request)
-            stream_wake(t->request);
-        pthread_mutex_unlock(&t->lock);
+    for (size_t i = 0; i < HTTP_POOLS; i++)
+        if (s->pool[i].queue)
+            queue_close(s->pool[i].queue);
+    for (size_t i = 0; i < HTTP_POOLS; i++) {
+        struct http_pool *p = &s->pool[i];
+        for (unsigned k = 0; k < p->started; k++)
+            pthread_join(p->thread[k], NULL);
+        p->started = 0;
     }
-    for (unsigned i = 0; i < s->n_query_threads; i++) {
-        pthread_join(s->query_thread[i].thread, NULL);
-        pthread_mutex_destroy(&s->query_thread[i].lock);
-    }
-    s->n_query_threads = 0;
 }
 
 void queries_free(struct http_server *s)
 {
-    free(s->query_thread);
-    queue_free(s->queries);
+    for (size_t i = 0; i < HTTP_POOLS; i++) {
+        free(s->pool[i].thread);
+        queue_free(s->pool[i].queue);
+    }
 }
 
 bool queries_submit(struct http_request *r)
 {
-    struct http_server *s = r->server;
-    unsigned before = atomic_fetch_add_explicit(&s->n_queries, 1, memory_order_relaxed);
-    if (before >= s->options.max_queries) {
-        atomic_fetch_sub_explicit(&s->n_queries, 1, memory_order_relaxed);
+    struct http_pool *p = queries_pool(r);
+    unsigned before = atomic_fetch_add_explicit(&p->n, 1, memory_order_relaxed);
+    if (before >= p->max) {
+        atomic_fetch_sub_explicit(&p->n, 1, memory_order_relaxed);
         queries_refuse(r);
         return false;
     }
@@ -104,12 +162,13 @@ bool queries_submit(struct http_request *r)
     r->job = true;
     r->queued_us = clock_monotonic_us();
     pthread_mutex_unlock(&r->lock);
+    r->begun = false;
     atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
     pause_enter_always(r);
-    /* The queue has room for max_queries; it fails only when it is closed. */
-    if (queue_try_push(s->queries, r))
+    /* The queue has room; it fails only when it is closed. */
+    if (queue_try_push(p->queue, r))
         return true;
-    atomic_fetch_sub_explicit(&s->n_queries, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&p->n, 1, memory_order_relaxed);
     stream_finish(r);
     request_unref(r);
     return true;

@@ -26,7 +26,6 @@ struct http_request *request_new(struct http_server *s, int fd)
     r->headers.limit = HTTP_HEADERS_MAX;
     r->pause_until_us = INT64_MAX;
     pthread_mutex_init(&r->lock, NULL);
-    pthread_cond_init(&r->room, NULL);
     return r;
 }
 
@@ -42,7 +41,6 @@ void request_unref(struct http_request *r)
     buffer_free(&r->headers);
     buffer_free(&r->reply);
     buffer_free(&r->out);
-    pthread_cond_destroy(&r->room);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -325,7 +323,6 @@ void request_gone(struct http_request *r)
 {
     pthread_mutex_lock(&r->lock);
     r->gone = true;
-    pthread_cond_broadcast(&r->room);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -338,15 +335,17 @@ void request_completed(struct http_request *r, bool ok)
     request_close_upload(r);
     metric_add(&s->seconds_ns, (uint64_t)(clock_monotonic_us() - r->begun_us) * 1000);
     pthread_mutex_lock(&r->lock);
-    bool job = r->job;
+    bool job = r->job, parked = r->stream.parked;
     if (!ok || job)
         r->gone = true;
-    pthread_cond_broadcast(&r->room);
+    r->stream.parked = false;
     pthread_mutex_unlock(&r->lock);
     /* A query thread that still has it frees it with its reference: there is no next
      * request. */
     if (!job)
         request_reset(r);
+    if (parked)
+        queries_drop(r);
     if (atomic_fetch_sub(&s->active, 1) == 1 && atomic_load(&s->draining)) {
         pthread_mutex_lock(&s->idle_lock);
         pthread_cond_signal(&s->idle);

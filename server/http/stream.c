@@ -1,23 +1,155 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Streamed replies of queries: a bounded pipe between the query thread and the
- * connection's.
+ * Streamed replies: what a handler writes, on its way to the connection's thread.
  *
- *      http_begin -> http_write ... -> [ring, 256 KiB] -> stream_read on the
+ *      http_begin -> http_write ... -> [ring, 256 KiB] [spool, a file] -> stream_read on the
  * connection's thread
  *
- * The first 16 KiB are held back: a reply that is complete by then gets a
- * Content-Length. From then on the writer waits while the ring is full, the connection
- * is suspended while it is empty.
+ * Nobody who writes ever waits for a client. What the ring has no room for goes to a file without a name, and so
+ * does what follows, until the client has taken all of that file:
+ *
+ *      oldest  [ ring ][ spool: first ... end ]  newest
+ *
+ * The first 16 KiB are held back: a reply that is complete by then gets a Content-Length. From then on
+ * the connection is suspended while there is nothing to send.
  */
 #include "base/clock.h"
 #include "http/internal.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
+
+/* ---- The spool ---- */
+
+/* A file that has no name, where SQLite would make one, too. -errno. */
+static int spool_open(void)
+{
+    const char *folder[] = {getenv("SQLITE_TMPDIR"), getenv("TMPDIR"), "/var/tmp",
+                            "/tmp"};
+    int err = -ENOENT;
+    for (size_t i = 0; i < sizeof(folder) / sizeof(folder[0]); i++) {
+        if (!folder[i])
+            continue;
+        int fd = open(folder[i], O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+        if (fd >= 0)
+            return fd;
+        err = -errno;
+    }
+    return err;
+}
+
+static void spool_free(struct http_server *s, struct http_spool *p)
+{
+    if (!p->open)
+        return;
+    close(p->fd);
+    atomic_fetch_sub_explicit(&s->spools, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&s->spooled, p->end, memory_order_relaxed);
+    *p = (struct http_spool){0};
+}
+
+/* The writer's: room for `size` bytes at the end. -ENOSPC: all replies together have what they may. */
+static int spool_reserve(struct http_server *s, struct http_spool *p, size_t size)
+{
+    if (!p->open) {
+        if (atomic_fetch_add_explicit(&s->spools, 1, memory_order_relaxed) >=
+            HTTP_SPOOLS_MAX) {
+            atomic_fetch_sub_explicit(&s->spools, 1, memory_order_relaxed);
+            return -ENOSPC;
+        }
+        int fd = spool_open();
+        if (fd < 0) {
+            atomic_fetch_sub_explicit(&s->spools, 1, memory_order_relaxed);
+            return fd;
+        }
+        *p = (struct http_spool){.open = true, .fd = fd};
+    }
+    uint64_t before =
+        atomic_fetch_add_explicit(&s->spooled, size, memory_order_relaxed);
+    if (before + size <= s->options.max_spooled)
+        return 0;
+    atomic_fetch_sub_explicit(&s->spooled, size, memory_order_relaxed);
+    return -ENOSPC;
+}
+
+static int spool_write(const struct http_spool *p, const char *data, size_t size)
+{
+    for (uint64_t at = p->end; size > 0;) {
+        ssize_t n = pwrite(p->fd, data, size, (off_t)at);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        data += n;
+        at += (uint64_t)n;
+        size -= (size_t)n;
+    }
+    return 0;
+}
+
+/* With the lock held, which is let go meanwhile: the disk may be slow. Only the writer moves `end`, and only
+ * the reader `first`. */
+static int stream_spool(struct http_request *r, const char *data, size_t size)
+{
+    struct http_spool *p = &r->stream.spool;
+    if (p->first == p->end && p->end > 0) { /* taken: begin anew */
+        atomic_fetch_sub_explicit(&r->server->spooled, p->end, memory_order_relaxed);
+        p->first = p->end = 0;
+    }
+    int err = spool_reserve(r->server, p, size);
+    if (err)
+        return err;
+    pthread_mutex_unlock(&r->lock);
+    err = spool_write(p, data, size);
+    pthread_mutex_lock(&r->lock);
+    if (err)
+        atomic_fetch_sub_explicit(&r->server->spooled, size, memory_order_relaxed);
+    else
+        p->end += size;
+    return err;
+}
+
+/* With the lock held, which is let go meanwhile. */
+static ssize_t spool_read(struct http_request *r, char *out, size_t max)
+{
+    struct http_spool *p = &r->stream.spool;
+    size_t n = max < p->end - p->first ? max : (size_t)(p->end - p->first);
+    pthread_mutex_unlock(&r->lock);
+    ssize_t got;
+    do
+        got = pread(p->fd, out, n, (off_t)p->first);
+    while (got < 0 && errno == EINTR);
+    pthread_mutex_lock(&r->lock);
+    if (got <= 0)
+        return HTTP_READ_FAILED;
+    p->first += (uint64_t)got;
+    return got;
+}
+
+/* ---- The reader ---- */
+
+static uint64_t stream_unsent(const struct http_stream *p)
+{
+    return p->size + (p->spool.end - p->spool.first);
+}
+
+static size_t ring_take(struct http_stream *p, char *out, size_t max)
+{
+    size_t n = max < p->size ? max : p->size;
+    size_t run = HTTP_PIPE_ROOM - p->first;
+    if (run > n)
+        run = n;
+    memcpy(out, p->ring + p->first, run);
+    memcpy(out + run, p->ring, n - run);
+    p->first = (p->first + n) % HTTP_PIPE_ROOM;
+    p->size -= n;
+    return n;
+}
 
 static ssize_t stream_read(struct http_request *r, char *out, size_t max)
 {
@@ -25,22 +157,17 @@ static ssize_t stream_read(struct http_request *r, char *out, size_t max)
     pthread_mutex_lock(&r->lock);
     ssize_t n = 0;
     if (p->size > 0) {
-        n = (ssize_t)(max < p->size ? max : p->size);
-        size_t run = HTTP_PIPE_ROOM - p->first;
-        if (run > (size_t)n)
-            run = (size_t)n;
-        memcpy(out, p->ring + p->first, run);
-        memcpy(out + run, p->ring, (size_t)n - run);
-        p->first = (p->first + (size_t)n) % HTTP_PIPE_ROOM;
-        p->size -= (size_t)n;
-        if (p->size <= HTTP_PIPE_ROOM / 2)
-            pthread_cond_signal(&r->room);
+        n = (ssize_t)ring_take(p, out, max);
+    } else if (p->spool.first < p->spool.end) {
+        n = spool_read(r, out, max);
     } else if (p->finished) {
         n = p->broken ? HTTP_READ_FAILED : HTTP_READ_END;
     } else {
         p->waiting = true;
         conn_suspend(r);
     }
+    if (p->parked && stream_unsent(p) <= HTTP_PIPE_LOW)
+        queries_unpark(r);
     pthread_mutex_unlock(&r->lock);
     return n;
 }
@@ -83,7 +210,7 @@ static bool stream_over(const struct http_request *r)
 }
 
 /* With the lock held: puts what there is room for. */
-static size_t stream_put(struct http_stream *p, const char *data, size_t size)
+static size_t ring_put(struct http_stream *p, const char *data, size_t size)
 {
     size_t n = HTTP_PIPE_ROOM - p->size;
     if (n > size)
@@ -104,21 +231,19 @@ int http_write(struct http_request *r, const void *data, size_t size)
     if (strcmp(r->method, "HEAD") == 0)
         return -EPIPE; /* nobody wants the body */
     assert(p->begun);
-    const char *at = data;
     int rc = 0;
     pthread_mutex_lock(&r->lock);
-    while (size > 0 && rc == 0) {
-        while (!stream_over(r) && p->size == HTTP_PIPE_ROOM)
-            pthread_cond_wait(&r->room, &r->lock);
-        if (stream_over(r)) {
-            rc = -EPIPE;
-            break;
-        }
-        size_t n = stream_put(p, at, size);
-        at += n;
-        size -= n;
-        if (p->size < HTTP_PIPE_FIRST)
-            continue;
+    if (stream_over(r)) {
+        rc = -EPIPE;
+    } else {
+        size_t n = p->spool.first == p->spool.end ? ring_put(p, data, size) : 0;
+        if (n < size)
+            rc = stream_spool(r, (const char *)data + n, size - n);
+        if (rc)
+            p->broken =
+                true; /* bytes are missing: what came before must not look whole */
+    }
+    if (!rc && stream_unsent(p) >= HTTP_PIPE_FIRST) {
         if (p->started)
             stream_wake_reader(r);
         else
@@ -142,6 +267,31 @@ int http_flush(struct http_request *r)
     return rc;
 }
 
+void http_more(struct http_request *r, bool (*more)(void *ctx),
+               void (*close)(void *ctx), void *ctx)
+{
+    r->stream.more = more;
+    r->stream.close = close;
+    r->stream.ctx = ctx;
+}
+
+bool stream_park(struct http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool park = !stream_over(r) && stream_unsent(&r->stream) > HTTP_PIPE_LOW;
+    r->stream.parked = park;
+    pthread_mutex_unlock(&r->lock);
+    return park;
+}
+
+bool stream_is_over(struct http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool over = stream_over(r);
+    pthread_mutex_unlock(&r->lock);
+    return over;
+}
+
 void http_abort(struct http_request *r)
 {
     pthread_mutex_lock(&r->lock);
@@ -155,13 +305,6 @@ bool http_gone(struct http_request *r)
     bool over = stream_over(r);
     pthread_mutex_unlock(&r->lock);
     return over;
-}
-
-void stream_wake(struct http_request *r)
-{
-    pthread_mutex_lock(&r->lock);
-    pthread_cond_broadcast(&r->room);
-    pthread_mutex_unlock(&r->lock);
 }
 
 /* A short reply is complete before anything was sent. */
@@ -196,6 +339,7 @@ void stream_finish(struct http_request *r)
 
 void stream_reset(struct http_request *r)
 {
+    spool_free(r->server, &r->stream.spool);
     free(r->stream.ring);
     r->stream = (struct http_stream){0};
 }

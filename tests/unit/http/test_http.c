@@ -25,7 +25,7 @@ static struct {
     struct http_server *server;
     uint16_t port;
     _Atomic uint64_t pieces, piece_bytes, ends, closed_replied, closed_unreplied;
-    _Atomic uint64_t pauses, queries, gone, written;
+    _Atomic uint64_t pauses, queries, gone, written, more_closed;
     _Atomic int write_result;
     _Atomic bool hold;                 /* uploads pause while it is set */
     _Atomic uint64_t release;          /* queries at /hold end when it is set */
@@ -145,6 +145,40 @@ static void query_stream(struct http_request *r, void *ctx)
         http_abort(r);
 }
 
+/* The same in pieces of 100,000, each made when there is little left to send. */
+struct more {
+    struct http_request *request;
+    size_t n, i;
+};
+
+static bool query_more_piece(void *ctx)
+{
+    struct more *m = ctx;
+    static _Thread_local char piece[100000];
+    size_t size = m->n - m->i < sizeof(piece) ? m->n - m->i : sizeof(piece);
+    for (size_t k = 0; k < size; k++)
+        piece[k] = (char)('a' + (m->i + k) % 23);
+    m->i += size;
+    t.written += size;
+    t.write_result = http_write(m->request, piece, size);
+    return t.write_result == 0 && m->i < m->n;
+}
+
+static void query_more_close(void *ctx)
+{
+    free(ctx);
+    t.more_closed++;
+}
+
+static void query_more(struct http_request *r, void *ctx)
+{
+    (void)ctx;
+    struct more *m = calloc(1, sizeof(*m));
+    *m = (struct more){.request = r, .n = strtoul(http_query(r, "n"), NULL, 10)};
+    http_begin(r, 200, "text/plain");
+    http_more(r, query_more_piece, query_more_close, m);
+}
+
 static void query_hold(struct http_request *r, void *ctx)
 {
     (void)ctx;
@@ -179,6 +213,9 @@ static const struct http_options usual = {.address = "127.0.0.1",
                                           .query_threads = 2,
                                           .max_connections = 300,
                                           .max_queries = 8,
+                                          .slow_threads = 1,
+                                          .max_slow = 2,
+                                          .max_spooled = 64 << 20,
                                           .idle_timeout_us = 30 * SECOND_US};
 
 static void server_start(const struct http_options *options)
@@ -195,6 +232,8 @@ static void server_start(const struct http_options *options)
          .pattern = "/stream",
          .kind = HTTP_QUERY,
          .handle = query_stream},
+        {.method = "GET", .pattern = "/more", .kind = HTTP_QUERY, .handle = query_more},
+        {.method = "GET", .pattern = "/slow", .kind = HTTP_SLOW, .handle = query_hold},
         {.method = "POST", .pattern = "/query/{a}", .kind = HTTP_QUERY, .handle = echo},
         {.method = "GET", .pattern = "/hold", .kind = HTTP_QUERY, .handle = query_hold},
         {.method = "GET", .pattern = "/none", .kind = HTTP_QUERY, .handle = query_none},
@@ -917,41 +956,134 @@ static void long_query_reply_is_streamed(void **state)
     expect("GET", "/stream?n=20&abort=1", "", NULL, 0, 500, "could not be completed");
 }
 
-/* The writer is never far ahead of a reader that does not read: what the kernel's two
- * socket buffers hold, and the pipe. */
-static void slow_reader_makes_the_writer_wait(void **state)
+/* Asks and reads nothing yet. */
+static int slow_client(const char *path)
 {
-    (void)state;
-    const size_t size = 50000000;
-    int fd = client_open(t.port);
-    int small = 65536;
+    int fd = client_open(t.port), small = 65536;
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof(small));
-    client_ask(fd, "GET", "/stream?n=50000000", "", NULL, 0);
-    uint64_t before;
-    do { /* until it stands still */
-        before = t.written;
-        usleep(50000);
-    } while (t.written != before || before == 0);
-    assert_true(before < 10000000);
+    client_ask(fd, "GET", path, "", NULL, 0);
+    return fd;
+}
+
+static void check_slow_client(int fd, size_t size)
+{
     struct answer a;
     client_answer(fd, &a, false);
+    assert_true(a.whole);
     check_pattern(&a, size);
     answer_free(&a);
     close(fd);
+}
+
+/* Twice as many as there are threads; what they are sent does not fit into sockets and pipes. */
+static void slow_readers_hold_no_thread(void **state)
+{
+    (void)state;
+    const size_t size = 14000000;
+    int fd[4];
+    for (int i = 0; i < 4; i++)
+        fd[i] = slow_client("/stream?n=14000000");
+    wait_for_count(&t.written, 4 * size);
+    assert_int_equal(t.write_result, 0);
+    expect("POST", "/query/1", "", "", 0, 200, "POST /query/1");
+    for (int i = 0; i < 4; i++)
+        check_slow_client(fd[i], size);
+}
+
+/* Until it stands still. */
+static void wait_until_nobody_writes(void)
+{
+    uint64_t before;
+    do {
+        before = t.written;
+        usleep(50000);
+    } while (t.written != before || before == 0);
+}
+
+/* The writer is never far ahead of a reader that does not read: what the kernel's two
+ * socket buffers hold, and the pipe. Meanwhile it holds no thread. */
+static void reply_without_bound_is_made_at_the_clients_pace(void **state)
+{
+    (void)state;
+    const size_t size = 50000000;
+    int fd[4];
+    for (int i = 0; i < 4; i++)
+        fd[i] = slow_client("/more?n=50000000");
+    wait_until_nobody_writes();
+    assert_true(t.written < 40000000);
+    expect("POST", "/query/1", "", "", 0, 200, "POST /query/1");
+    for (int i = 0; i < 4; i++)
+        check_slow_client(fd[i], size);
+    wait_for_count(&t.more_closed, 4);
+}
+
+static void replies_in_files_have_a_limit(void **state)
+{
+    (void)state;
+    int fd = slow_client("/stream?n=90000000");
+    while (t.write_result == 0)
+        usleep(1000);
+    assert_int_equal(t.write_result, -ENOSPC);
+    assert_true(t.written > 60000000);
+    assert_true(t.written < 80000000);
+    close(fd);
+    /* The place that it took is free again. */
+    struct answer a;
+    for (int i = 0; i < 20000; i++) {
+        client_once(t.port, "GET", "/stream?n=30000000", "", NULL, 0, &a);
+        bool whole = a.whole;
+        if (whole)
+            check_pattern(&a, 30000000);
+        answer_free(&a);
+        if (whole)
+            return;
+    }
+    fail_msg("there is no room");
 }
 
 static void writer_learns_that_the_client_went_away(void **state)
 {
     (void)state;
     int fd = client_open(t.port);
-    client_ask(fd, "GET", "/stream?n=500000000", "", NULL, 0);
+    client_ask(fd, "GET", "/more?n=500000000", "", NULL, 0);
     char some[1000];
     assert_true(recv(fd, some, sizeof(some), 0) > 0);
     close(fd);
-    for (int i = 0; i < 20000 && t.write_result != -EPIPE; i++)
-        usleep(1000);
-    assert_int_equal(t.write_result, -EPIPE);
+    wait_for_count(&t.more_closed, 1);
     assert_true(t.written < 50000000);
+}
+
+static void reply_that_waits_for_a_client_ends_with_the_server(void **state)
+{
+    (void)state;
+    int fd = slow_client("/more?n=500000000");
+    wait_until_nobody_writes();
+    http_free(t.server);
+    t.server = NULL;
+    assert_int_equal(t.more_closed, 1);
+    close(fd);
+}
+
+/* One runs, one waits, one is refused, whichever it is; queries have threads of their own. */
+static void slow_routes_hold_no_query_up(void **state)
+{
+    (void)state;
+    struct pollfd wait[3];
+    struct answer a;
+    for (int i = 0; i < 3; i++) {
+        wait[i] = (struct pollfd){.fd = client_open(t.port), .events = POLLIN};
+        client_ask(wait[i].fd, "GET", "/slow", "", NULL, 0);
+    }
+    assert_int_equal(poll(wait, 3, 20000), 1);
+    wait_for_count(&t.queries, 1);
+    expect("POST", "/query/1", "", "", 0, 200, "POST /query/1");
+    t.release = 1;
+    for (int i = 0; i < 3; i++) {
+        client_answer(wait[i].fd, &a, false);
+        assert_int_equal(a.status, wait[i].revents ? 503 : 200);
+        answer_free(&a);
+        close(wait[i].fd);
+    }
 }
 
 static void waiting_query_learns_that_the_client_went_away(void **state)
@@ -1059,13 +1191,10 @@ static void silent_connection_is_closed(void **state)
                 "POST /up/x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     client_chunk(feed, "abc", 3);
     wait_for_count(&t.piece_bytes, 3);
-    client_ask(taker, "GET", "/stream?n=500000000", "", NULL,
-               0); /* and takes nothing */
+    client_ask(taker, "GET", "/more?n=500000000", "", NULL, 0); /* and takes nothing */
     char byte;
     assert_int_equal(recv(silent, &byte, 1, 0), 0);
-    for (int i = 0; i < 20000 && t.write_result != -EPIPE; i++)
-        usleep(1000);
-    assert_int_equal(t.write_result, -EPIPE);
+    wait_for_count(&t.more_closed, 1);
     struct answer a;
     client_chunk(feed, "", 0);
     client_answer(feed, &a, false);
@@ -1209,8 +1338,12 @@ int main(void)
         TEST(who_asks_first_is_refused_before_the_body),
         TEST(short_query_reply_has_a_length),
         TEST(long_query_reply_is_streamed),
-        TEST(slow_reader_makes_the_writer_wait),
+        TEST(slow_readers_hold_no_thread),
+        TEST(reply_without_bound_is_made_at_the_clients_pace),
+        TEST(replies_in_files_have_a_limit),
         TEST(writer_learns_that_the_client_went_away),
+        TEST(reply_that_waits_for_a_client_ends_with_the_server),
+        TEST(slow_routes_hold_no_query_up),
         TEST(waiting_query_learns_that_the_client_went_away),
         TEST(too_many_queries_are_refused),
         TEST(two_hundred_connections_at_once),
