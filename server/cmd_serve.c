@@ -10,6 +10,7 @@
 #include "base/thread.h"
 #include "cmd.h"
 #include "http/http.h"
+#include "query/process.h"
 #include "reload.h"
 #include "source/source.h"
 #include "wire.h"
@@ -47,6 +48,7 @@ struct server {
     struct http_server *http;
     struct source_post *post;
     struct reader_pool *readers;
+    struct query_pool *queries;
     struct api *api;
     char *backups;         /* folder */
     _Atomic bool draining; /* set once; for /ready */
@@ -61,15 +63,18 @@ static int listen_exit_code(int r)
 static int open_http(struct server *s, int *ret_exit, struct error *error)
 {
     const struct config_server *c = &s->weir->config->server;
-    const struct http_options options = {.address = c->address,
-                                         .port = c->port,
-                                         .epoll_threads = c->http_threads,
-                                         .query_threads = c->query_threads,
-                                         .max_connections = c->max_connections,
-                                         .max_queries =
-                                             c->query_threads * QUERIES_A_THREAD,
-                                         .idle_timeout_us = HTTP_IDLE_US,
-                                         .hosts = (const char *const *)c->hosts};
+    const struct http_options options = {
+        .address = c->address,
+        .port = c->port,
+        .epoll_threads = c->http_threads,
+        .max_connections = c->max_connections,
+        .query_threads = c->query_threads,
+        .max_queries = c->query_threads * QUERIES_A_THREAD,
+        .slow_threads = c->sql_processes,
+        .max_slow = c->sql_processes * QUERIES_A_THREAD,
+        .max_spooled = c->spool_limit,
+        .idle_timeout_us = HTTP_IDLE_US,
+        .hosts = (const char *const *)c->hosts};
     int r = http_new(&options, s->weir->metrics, &s->http, error);
     *ret_exit = r < 0 ? listen_exit_code(r) : 0;
     return r;
@@ -102,12 +107,18 @@ static int open_api(struct server *s, const char *database, struct error *error)
     const struct config_server *c = &w->config->server;
     int r = reader_pool_new(database ? database : c->database, c->query_threads,
                             &s->readers);
+    const struct query_options queries = {.database = database ? database : c->database,
+                                          .memory = c->sql_memory,
+                                          .temp = c->sql_temp};
+    if (r == 0)
+        r = query_pool_new(&queries, w->metrics, &s->queries);
     if (r == 0)
         r = find_backups(s);
     if (r < 0)
         return error_set(error, r, "no memory");
     const struct api_context context = {.config = w->config,
                                         .readers = s->readers,
+                                        .queries = s->queries,
                                         .store = w->store,
                                         .journal = w->journal,
                                         .backups = s->backups,
@@ -287,6 +298,7 @@ int cmd_serve(int argc, char **argv)
     source_post_free(s.post);
     api_free(s.api);
     free(s.backups);
+    query_pool_free(s.queries);
     reader_pool_free(s.readers);
     weir_free(s.weir);
     return status;

@@ -2,9 +2,9 @@
  *
  * weir sql: one read-only statement on the database, also while a server writes to it.
  */
-#include "api/rowout.h"
 #include "cmd.h"
 #include "config/config.h"
+#include "query/rowout.h"
 #include "store/db.h"
 #include "store/reader.h"
 #include "wire.h"

@@ -5,6 +5,7 @@
 #include "config.h"
 
 #include "cmd.h"
+#include "query/child.h"
 #include "wire.h"
 
 #include <stdio.h>
@@ -61,6 +62,8 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     const char *name = argv[1];
+    if (!strcmp(name, QUERY_CHILD_COMMAND)) /* for the server, not for people */
+        return query_child(argc - 1, argv + 1);
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
         print_help(stdout);
         return EXIT_SUCCESS;

@@ -19,8 +19,8 @@ static const struct {
 } api_routes[] = {
     {"GET", "/api/v1/pipelines/{pipeline}/results", HTTP_QUERY, results_get},
     {"GET", "/api/v1/pipelines/{pipeline}/results/{table}", HTTP_QUERY, results_get},
-    {"GET", "/api/v1/sql", HTTP_QUERY, sqlquery_get},
-    {"POST", "/api/v1/sql", HTTP_QUERY, sqlquery_post},
+    {"GET", "/api/v1/sql", HTTP_SLOW, sqlquery_get},
+    {"POST", "/api/v1/sql", HTTP_SLOW, sqlquery_post},
     {"POST", "/api/v1/backup", HTTP_QUERY, backup_post},
     {"GET", "/api/v1/streams", HTTP_PLAIN, overview_streams},
     {"GET", "/api/v1/streams/{stream}", HTTP_PLAIN, overview_stream},
@@ -177,8 +177,16 @@ void api_read_failed(struct http_request *r, int err, const char *text)
                      text);
         return;
     case -EBUSY:
+    case -EAGAIN:
         http_set_header(r, "Retry-After", "1");
         http_problem(r, 503, "busy", "%s", text);
+        return;
+    case -ENOSPC:
+        http_set_header(r, "Retry-After", "5");
+        http_problem(r, 507, "disk_full", "%s", text);
+        return;
+    case -ECHILD:
+        http_problem(r, 500, "sql_process_died", "%s", text);
         return;
     default:
         http_problem(r, 500, "read_failed", "%s", text);

@@ -12,6 +12,7 @@
 #include "pipeline/pipeline.h"
 #include "pipeline/running.h"
 #include "plugin/loader.h"
+#include "query/process.h"
 #include "source/source.h"
 #include "store/reader.h"
 #include "store/store.h"
@@ -22,9 +23,10 @@ struct api;
 struct api_context {
     const struct config *config;
     struct reader_pool *readers;
-    struct store *store; /* started */
-    const char *journal; /* folder of the journals */
-    const char *backups; /* folder that backups go to */
+    struct query_pool *queries; /* for SQL of users */
+    struct store *store;        /* started */
+    const char *journal;        /* folder of the journals */
+    const char *backups;        /* folder that backups go to */
     struct metrics *metrics;
     struct plugins *plugins;
     struct running *running;

@@ -6,10 +6,10 @@
 #ifndef WEIR_API_ASK_H
 #define WEIR_API_ASK_H
 
-#include "api/rowout.h"
 #include "base/error.h"
 #include "http/http.h"
 #include "pipeline/rowset.h"
+#include "query/rowout.h"
 
 #define ASK_LIMIT_DEFAULT 1000
 #define ASK_LIMIT_MAX     100000 /* JSON; NDJSON and CSV may ask for limit=all */

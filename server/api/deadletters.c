@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * GET and DELETE /api/v1/streams/{stream}/dead-letters: rejected records, newest first. As with results,
- * no statement is open while a client is waited for.
+ * no statement and no thread is held while a client is waited for.
  */
 #include "api/internal.h"
 #include "api/rows.h"
 #include "base/clock.h"
-#include "base/logger.h"
 #include "store/db.h"
 #include "store/dead_letters.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DEADLETTERS_DEFAULT 100
 #define DEADLETTERS_MAX     10000
-#define DEADLETTERS_PIECE   ((size_t)256 << 10)
 
 static const struct rowout_column deadletters_columns[] = {
     {"number", WEIR_INT},     {"received", WEIR_TIME}, {"source", WEIR_STRING},
@@ -32,10 +31,10 @@ struct deadletters {
     struct http_request *request;
     const struct api *api;
     const char *stream;
-    struct reader *reader;
+    struct reader *reader; /* while a piece is made */
     int64_t limit, before; /* letters with lower numbers */
     enum rowout_format format;
-    struct buffer out; /* a piece of the answer */
+    struct rows rows;
 };
 
 /* ---- The question ---- */
@@ -122,11 +121,9 @@ static int deadletters_look_ahead(struct deadletters *x, struct error *error)
     return got < 0 ? got : 0;
 }
 
-/* Fills `out` with a piece. */
-static int deadletters_piece(void *deadletters, struct rowout *o, bool *ret_end,
-                             struct error *error)
+static int deadletters_rows(struct deadletters *x, struct rowout *o,
+                            struct buffer *text, bool *ret_end, struct error *error)
 {
-    struct deadletters *x = deadletters;
     static const char sql[] =
         "SELECT number, received, source, line, \"column\", reason, message, record,"
         " escaped, truncated FROM weir_dead_letters WHERE stream = ? AND number < ?"
@@ -134,45 +131,70 @@ static int deadletters_piece(void *deadletters, struct rowout *o, bool *ret_end,
     DB_STATEMENT s = NULL;
     int err = deadletters_prepare(x, sql, x->limit, 0, &s, error);
     int got = err;
-    while (!err && x->out.size < DEADLETTERS_PIECE &&
+    while (!err && text->size < ROWS_PIECE &&
            (got = reader_step(x->reader, s, error)) == 1) {
-        rowout_row(o, &x->out, s);
+        rowout_row(o, text, s);
         x->before = sqlite3_column_int64(s, 0);
         x->limit--;
     }
     *ret_end = got != 1 || x->limit == 0;
-    return got < 0 ? got : x->out.error;
+    return got < 0 ? got : 0;
 }
 
+static int deadletters_piece(void *deadletters, struct rowout *o, struct buffer *text,
+                             bool *ret_end, struct error *error)
+{
+    struct deadletters *x = deadletters;
+    int err = reader_get(x->api->is.readers, &x->reader, error);
+    if (!err)
+        err = deadletters_rows(x, o, text, ret_end, error);
+    reader_put(x->reader);
+    x->reader = NULL;
+    return err;
+}
+
+/* Takes x. */
 static void deadletters_answer(struct deadletters *x)
 {
-    struct rowout o = {.format = x->format,
-                       .n_columns = DEADLETTERS_COLUMNS,
-                       .column = deadletters_columns};
     struct error error = {""};
-    bool begun = false;
     int err = reader_get(x->api->is.readers, &x->reader, &error);
     if (!err)
         err = deadletters_look_ahead(x, &error);
-    if (!err)
-        err = rows_send(x->request, &o, &x->out, deadletters_piece, x, &begun, &error);
-    if (err && rows_failed(x->request, begun, err, error.text))
-        log_warn("api", "dead letters of '%s' were cut: %s", x->stream, error.text);
+    reader_put(x->reader);
+    x->reader = NULL;
+    if (err) {
+        rows_failed(x->request, false, err, error.text);
+        free(x);
+        return;
+    }
+    x->rows = (struct rows){.request = x->request,
+                            .name = "weir_dead_letters",
+                            .out = {.format = x->format,
+                                    .n_columns = DEADLETTERS_COLUMNS,
+                                    .column = deadletters_columns},
+                            .piece = deadletters_piece,
+                            .free = free,
+                            .ctx = x};
+    rows_send(&x->rows);
 }
 
 void deadletters_get(struct http_request *r, void *api)
 {
     const char *stream = api_find_stream(api, r);
-    struct deadletters x = {.request = r,
-                            .api = api,
-                            .stream = stream,
-                            .limit = DEADLETTERS_DEFAULT,
-                            .before = INT64_MAX};
-    if (!stream || !deadletters_parse(&x))
+    struct deadletters *x = stream ? calloc(1, sizeof(*x)) : NULL;
+    if (stream && !x)
+        http_problem(r, 503, "out_of_memory", "no memory");
+    if (!x)
         return;
-    deadletters_answer(&x);
-    reader_put(x.reader);
-    buffer_free(&x.out);
+    *x = (struct deadletters){.request = r,
+                              .api = api,
+                              .stream = stream,
+                              .limit = DEADLETTERS_DEFAULT,
+                              .before = INT64_MAX};
+    if (deadletters_parse(x))
+        deadletters_answer(x);
+    else
+        free(x);
 }
 
 void deadletters_delete(struct http_request *r, void *api)

@@ -6,7 +6,7 @@
 #define WEIR_API_INTERNAL_H
 
 #include "api/api.h"
-#include "api/rowout.h"
+#include "query/rowout.h"
 
 #include <stdatomic.h>
 

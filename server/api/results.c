@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * GET /api/v1/pipelines/{pipeline}/results[/{table}]: rows in the order of the primary key, streamed in
- * pieces. No statement, hence no snapshot of the file, is open while a client is waited for.
+ * pieces. No statement, hence no snapshot of the file, and no thread is held while a client is waited for.
  */
 #include "api/ask.h"
 #include "api/cursor.h"
 #include "api/internal.h"
 #include "api/rows.h"
-#include "base/logger.h"
 #include "store/db.h"
 
 #include <errno.h>
@@ -16,14 +15,14 @@
 #include <string.h>
 
 #define RESULTS_PIECE_ROWS 10000
-#define RESULTS_PIECE_SIZE ((size_t)256 << 10)
 
 struct results {
     struct ask ask;
     struct http_request *request;
     const struct api *api;
-    struct reader *reader;
-    struct buffer out;   /* a piece of the answer */
+    struct pipeline *pipeline; /* whose table it is */
+    struct reader *reader;     /* while a piece is made */
+    struct rows rows;
     struct buffer after; /* cursor of the last row written; empty: none yet */
     struct buffer last;  /* cursor of the last row of the page; empty: all */
 };
@@ -66,19 +65,18 @@ static int results_look_ahead(struct results *x, bool *ret_more, struct error *e
     return got < 0 ? got : 0;
 }
 
-/* Fills `out` with a piece. *ret_end: nothing comes behind it. */
-static int results_piece(void *results, struct rowout *o, bool *ret_end,
-                         struct error *error)
+/* *ret_end: nothing comes behind these rows. */
+static int results_rows(struct results *x, struct rowout *o, struct buffer *text,
+                        bool *ret_end, struct error *error)
 {
-    struct results *x = results;
     DB_STATEMENT s = NULL;
     int err = results_prepare(x, ASK_ROWS, &s, error);
     size_t rows = 0;
     int got = err;
     bool full = false;
     while (!full && (got = err ? err : reader_step(x->reader, s, error)) == 1) {
-        rowout_row(o, &x->out, s);
-        full = ++rows == RESULTS_PIECE_ROWS || x->out.size >= RESULTS_PIECE_SIZE;
+        rowout_row(o, text, s);
+        full = ++rows == RESULTS_PIECE_ROWS || text->size >= ROWS_PIECE;
         if (!full)
             continue;
         buffer_clear(&x->after);
@@ -87,27 +85,63 @@ static int results_piece(void *results, struct rowout *o, bool *ret_end,
             return error_set(error, err, "the key of a row is too long for a cursor");
     }
     *ret_end = !full;
-    return got < 0 ? got : x->out.error;
+    return got < 0 ? got : 0;
 }
 
+static int results_piece(void *results, struct rowout *o, struct buffer *text,
+                         bool *ret_end, struct error *error)
+{
+    struct results *x = results;
+    int err = reader_get(x->api->is.readers, &x->reader, error);
+    if (!err)
+        err = results_rows(x, o, text, ret_end, error);
+    reader_put(x->reader);
+    x->reader = NULL;
+    return err;
+}
+
+static void results_free(void *results)
+{
+    struct results *x = results;
+    if (!x)
+        return;
+    pipeline_unref(x->pipeline);
+    buffer_free(&x->after);
+    buffer_free(&x->last);
+    free(x);
+}
+
+/* Takes x. */
 static void results_answer(struct results *x)
 {
-    struct rowout o = {.format = x->ask.format,
-                       .n_columns = x->ask.n_columns,
-                       .column = x->ask.column};
     struct error error = {""};
-    bool more = false, begun = false;
-    int err = reader_get(x->api->is.readers, &x->reader, &error);
+    bool more = false;
+    int err = 0;
     if (x->ask.cursor)
         buffer_puts(&x->after, x->ask.cursor);
-    if (!err && !x->ask.all)
-        err = results_look_ahead(x, &more, &error);
-    if (!err && more)
+    if (!x->ask.all) {
+        err = reader_get(x->api->is.readers, &x->reader, &error);
+        if (!err)
+            err = results_look_ahead(x, &more, &error);
+        reader_put(x->reader);
+        x->reader = NULL;
+    }
+    if (err) {
+        rows_failed(x->request, false, err, error.text);
+        results_free(x);
+        return;
+    }
+    if (more)
         api_say_next(x->request, buffer_text(&x->last));
-    if (!err)
-        err = rows_send(x->request, &o, &x->out, results_piece, x, &begun, &error);
-    if (err && rows_failed(x->request, begun, err, error.text))
-        log_warn("api", "results of '%s' were cut: %s", x->ask.table->name, error.text);
+    x->rows = (struct rows){.request = x->request,
+                            .name = x->ask.table->name,
+                            .out = {.format = x->ask.format,
+                                    .n_columns = x->ask.n_columns,
+                                    .column = x->ask.column},
+                            .piece = results_piece,
+                            .free = results_free,
+                            .ctx = x};
+    rows_send(&x->rows);
 }
 
 /* The table named in the path, the pipeline's own, or the only one with results. */
@@ -137,31 +171,29 @@ static const struct table *results_table(struct pipeline *p, struct http_request
     return NULL;
 }
 
+/* Takes the pipeline. */
 static void results_of(struct http_request *r, void *api, struct pipeline *p)
 {
     const struct table *t = results_table(p, r);
-    if (!t)
-        return;
-    struct results *x = calloc(1, sizeof(*x));
-    if (!x) {
+    struct results *x = t ? calloc(1, sizeof(*x)) : NULL;
+    if (t && !x)
         http_problem(r, 503, "out_of_memory", "no memory");
+    if (!x) {
+        pipeline_unref(p);
         return;
     }
     x->request = r;
     x->api = api;
+    x->pipeline = p;
     struct error error = {""};
     int err = ask_parse(&x->ask, t, r, &error);
-    if (err)
-        http_problem(r, err == -ENOENT ? 406 : 400,
-                     err == -ENOENT ? "not_acceptable" : "bad_parameter", "%s",
-                     error.text);
-    else
+    if (!err) {
         results_answer(x);
-    reader_put(x->reader);
-    buffer_free(&x->out);
-    buffer_free(&x->after);
-    buffer_free(&x->last);
-    free(x);
+        return;
+    }
+    http_problem(r, err == -ENOENT ? 406 : 400,
+                 err == -ENOENT ? "not_acceptable" : "bad_parameter", "%s", error.text);
+    results_free(x);
 }
 
 void results_get(struct http_request *r, void *api)
@@ -169,5 +201,4 @@ void results_get(struct http_request *r, void *api)
     struct pipeline *p = api_find_pipeline(api, r);
     if (p)
         results_of(r, api, p);
-    pipeline_unref(p);
 }

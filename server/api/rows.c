@@ -5,10 +5,12 @@
 #include "api/rows.h"
 #include "api/internal.h"
 #include "base/clock.h"
+#include "base/logger.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 int rows_number(const char *name, const char *text, int64_t max, int64_t *ret,
                 struct error *error)
@@ -50,25 +52,50 @@ void rows_limit(struct reader *reader, struct http_request *r, int64_t timeout_u
     reader_limit(reader, clock_monotonic_us() + timeout_us, rows_gone, r);
 }
 
-int rows_send(struct http_request *r, struct rowout *o, struct buffer *out,
-              rows_piece *piece, void *ctx, bool *ret_begun, struct error *error)
+/* One piece; 1: more come. */
+static int rows_next(struct rows *x, struct error *error)
 {
-    rowout_begin(o, out);
-    for (bool end = false; !end;) {
-        int err = piece(ctx, o, &end, error);
-        if (end)
-            rowout_end(o, out, NULL);
-        if (!err && !*ret_begun) {
-            err = http_begin(r, 200, rowout_content_type(o->format));
-            *ret_begun = !err;
-        }
-        if (!err)
-            err = http_write(r, out->data, out->size);
-        if (err)
-            return err;
-        buffer_clear(out);
+    bool end = false;
+    int err = x->piece(x->ctx, &x->out, &x->text, &end, error);
+    if (!err && end)
+        rowout_end(&x->out, &x->text, NULL);
+    if (!err)
+        err = x->text.error;
+    if (!err && !x->begun) {
+        err = http_begin(x->request, 200, rowout_content_type(x->out.format));
+        x->begun = !err;
     }
-    return 0;
+    if (!err)
+        err = http_write(x->request, x->text.data, x->text.size);
+    buffer_clear(&x->text);
+    return err ? err : !end;
+}
+
+static bool rows_more(void *rows)
+{
+    struct rows *x = rows;
+    struct error error = {""};
+    int got = rows_next(x, &error);
+    if (got < 0 && rows_failed(x->request, x->begun, got, error.text))
+        log_warn("api", "rows of '%s' were cut: %s", x->name,
+                 error.text[0] ? error.text : strerror(-got));
+    return got == 1;
+}
+
+static void rows_close(void *rows)
+{
+    struct rows *x = rows;
+    buffer_free(&x->text);
+    x->free(x->ctx);
+}
+
+void rows_send(struct rows *x)
+{
+    rowout_begin(&x->out, &x->text);
+    if (rows_more(x))
+        http_more(x->request, rows_more, rows_close, x);
+    else
+        rows_close(x);
 }
 
 bool rows_failed(struct http_request *r, bool begun, int err, const char *text)

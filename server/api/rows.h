@@ -5,12 +5,14 @@
 #ifndef WEIR_API_ROWS_H
 #define WEIR_API_ROWS_H
 
-#include "api/rowout.h"
 #include "base/error.h"
 #include "http/http.h"
+#include "query/rowout.h"
 #include "store/reader.h"
 
 /* ---- Arguments; -EINVAL says why ---- */
+
+#define ROWS_TIMEOUT_MS_MAX 86400000 /* of timeout_ms */
 
 /* `text` as 1 to max; `name` is the argument's. */
 int rows_number(const char *name, const char *text, int64_t max, int64_t *ret,
@@ -27,12 +29,26 @@ int rows_accept(struct http_request *r, enum rowout_format *ret, struct error *e
 /* Statements end after so long, or when the client has gone. */
 void rows_limit(struct reader *reader, struct http_request *r, int64_t timeout_us);
 
-/* Appends rows to a buffer that is empty; *ret_end: no more come. Below 0: they are not to be sent. */
-typedef int rows_piece(void *ctx, struct rowout *o, bool *ret_end, struct error *error);
+#define ROWS_PIECE ((size_t)128 << 10) /* bytes of a piece, about */
 
-/* Sends `out` piece by piece; no statement is open meanwhile. *ret_begun: the status has gone out. */
-int rows_send(struct http_request *r, struct rowout *o, struct buffer *out,
-              rows_piece *piece, void *ctx, bool *ret_begun, struct error *error);
+/* Appends rows to a buffer that is empty; *ret_end: no more come. Below 0: they are not to be sent. */
+typedef int rows_piece(void *ctx, struct rowout *o, struct buffer *text, bool *ret_end,
+                       struct error *error);
+
+struct rows {
+    struct http_request *request;
+    const char *name; /* of what is answered, for the log */
+    struct rowout out;
+    struct buffer text; /* a piece */
+    rows_piece *piece;
+    void (*free)(void *ctx); /* the last call, in any case */
+    void *ctx;
+    bool begun; /* the status has gone out */
+};
+
+/* Answers piece by piece, at the client's pace; in between there is no statement, reader or thread. It may be over
+ * when this returns, and *rows freed with ctx. */
+void rows_send(struct rows *rows);
 
 /* An answer that failed. Once the status has gone out that can only be shown by cutting the answer; true: it was
  * cut, and not because the client has gone or the server ends. */

@@ -50,7 +50,12 @@ struct config_server {
     int64_t sql_timeout_us;    /* default 10s */
     uint64_t sql_max_rows;     /* default 1,000,000 */
     uint64_t sql_max_bytes;    /* default 256 MiB */
-    bool log_json;             /* JSON instead of key=value */
+    unsigned sql_processes;    /* default 4 */
+    uint64_t sql_memory;       /* bytes that each of them may have; default 256 MiB */
+    uint64_t sql_temp;         /* the same in temporary files; default 1 GiB */
+    uint64_t
+        spool_limit; /* bytes of answers in files, of slow clients; default 1 GiB */
+    bool log_json;   /* JSON instead of key=value */
 };
 
 struct config_stream {

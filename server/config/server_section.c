@@ -240,6 +240,14 @@ static const struct field server_fields[] = {
      .max = 1000000000, .init = 1000000},
     {"sql_max_bytes", FIELD_SIZE, .offset = AT(sql_max_bytes), .min = KIB,
      .max = 16 * GIB, .init = 256 * MIB},
+    {"sql_processes", FIELD_UNSIGNED, .offset = AT(sql_processes), .min = 1, .max = 64,
+     .init = 4},
+    {"sql_memory", FIELD_SIZE, .offset = AT(sql_memory), .min = 16 * MIB,
+     .max = 1024 * GIB, .init = 256 * MIB},
+    {"sql_temp", FIELD_SIZE, .offset = AT(sql_temp), .min = MIB, .max = 1024 * GIB,
+     .init = GIB},
+    {"spool_limit", FIELD_SIZE, .offset = AT(spool_limit), .min = MIB,
+     .max = 1024 * GIB, .init = GIB},
     {"log_json", FIELD_BOOL, .offset = AT(log_json), .min = 0, .max = 1},
 };
 

@@ -9,6 +9,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "http/client.h"
+#include "query/child.h"
 #include "store/shell.h"
 #include "store/store.h"
 
@@ -48,6 +49,7 @@ static struct {
     struct source_stream stream;
     struct store *store;
     struct reader_pool *readers;
+    struct query_pool *queries;
     struct http_server *http;
     struct api *api;
     bool ready;
@@ -117,9 +119,13 @@ static int start_http(struct error *error)
 {
     struct http_options http = {.address = "127.0.0.1",
                                 .epoll_threads = 1,
-                                .query_threads = 2,
                                 .max_connections = 50,
-                                .max_queries = 10};
+                                .query_threads = 2,
+                                .max_queries = 10,
+                                .slow_threads = 2,
+                                .max_slow = 10};
+    const struct query_options queries = {
+        .database = shell_path("weir.db"), .memory = 64 << 20, .temp = 16 << 20};
     is.stream.name = "trades";
     struct api_context context = {.config = is.config,
                                   .metrics = is.metrics,
@@ -129,7 +135,10 @@ static int start_http(struct error *error)
                                   .version = "1.2.3",
                                   .ready = is_ready};
     int err = reader_pool_new(shell_path("weir.db"), 2, &is.readers);
+    if (!err)
+        err = query_pool_new(&queries, is.metrics, &is.queries);
     context.readers = is.readers;
+    context.queries = is.queries;
     if (!err)
         err = http_new(&http, is.metrics, &is.http, error);
     if (!err)
@@ -155,6 +164,7 @@ static int group_teardown(void **state)
 {
     http_free(is.http);
     api_free(is.api);
+    query_pool_free(is.queries);
     reader_pool_free(is.readers);
     store_free(is.store);
     running_free(is.running);
@@ -542,8 +552,11 @@ static void overviews_tell_settings(void **state)
     assert_code("unknown_parameter");
 }
 
-int main(void)
+/* This program is the one that the pool starts, too. */
+int main(int argc, char **argv)
 {
+    if (argc > 1 && strcmp(argv[1], QUERY_CHILD_COMMAND) == 0)
+        return query_child(argc - 1, argv + 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(csv_of_everything_is_what_the_shell_prints),
         cmocka_unit_test(json_is_an_array_of_objects),

@@ -98,6 +98,10 @@ static void server_has_defaults(void **state)
     assert_int_equal(s->sql_timeout_us, 10000000);
     assert_int_equal(s->sql_max_rows, 1000000);
     assert_int_equal(s->sql_max_bytes, 268435456);
+    assert_int_equal(s->sql_processes, 4);
+    assert_int_equal(s->sql_memory, 268435456);
+    assert_int_equal(s->sql_temp, 1073741824);
+    assert_int_equal(s->spool_limit, 1073741824);
     assert_false(s->log_json);
     config_free(c);
     config_free(NULL);
@@ -126,6 +130,10 @@ static void server_keys_are_taken(void **state)
                              "  sql_timeout: 1h\n"
                              "  sql_max_rows: 7\n"
                              "  sql_max_bytes: 1KiB\n"
+                             "  sql_processes: 64\n"
+                             "  sql_memory: 16MiB\n"
+                             "  sql_temp: 1MiB\n"
+                             "  spool_limit: 2GiB\n"
                              "  log_json: yes\n"
                              "streams: {s: {}}\n");
     const struct config_server *s = &c->server;
@@ -151,6 +159,10 @@ static void server_keys_are_taken(void **state)
     assert_int_equal(s->sql_timeout_us, INT64_C(3600000000));
     assert_int_equal(s->sql_max_rows, 7);
     assert_int_equal(s->sql_max_bytes, 1024);
+    assert_int_equal(s->sql_processes, 64);
+    assert_int_equal(s->sql_memory, 16777216);
+    assert_int_equal(s->sql_temp, 1048576);
+    assert_int_equal(s->spool_limit, 2147483648);
     assert_true(s->log_json);
     config_free(c);
 }
@@ -915,6 +927,10 @@ static void the_default_file_says_what_the_defaults_are(void **state)
     assert_int_equal(a->sql_timeout_us, b->sql_timeout_us);
     assert_int_equal(a->sql_max_rows, b->sql_max_rows);
     assert_int_equal(a->sql_max_bytes, b->sql_max_bytes);
+    assert_int_equal(a->sql_processes, b->sql_processes);
+    assert_int_equal(a->sql_memory, b->sql_memory);
+    assert_int_equal(a->sql_temp, b->sql_temp);
+    assert_int_equal(a->spool_limit, b->spool_limit);
     assert_int_equal(a->log_json, b->log_json);
     config_free(file);
     config_free(none);

@@ -5,8 +5,8 @@
  *
  *      rowout_begin, rowout_row for each row, rowout_end
  */
-#ifndef WEIR_API_ROWOUT_H
-#define WEIR_API_ROWOUT_H
+#ifndef WEIR_QUERY_ROWOUT_H
+#define WEIR_QUERY_ROWOUT_H
 
 #include "base/buffer.h"
 #include "weir/plugin.h"

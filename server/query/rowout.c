@@ -2,7 +2,7 @@
  *
  * Rows of a statement as JSON, NDJSON, CSV or a table for people.
  */
-#include "api/rowout.h"
+#include "query/rowout.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -123,6 +123,17 @@ int rowout_accept(const char *accept, enum rowout_format *ret)
 
 /* ---- One value ---- */
 
+/* The text of a value of that type; a buffer without memory fails, and shows no empty text. */
+static const char *rowout_text(struct buffer *b, sqlite3_stmt *row, int c,
+                               size_t *ret_size)
+{
+    const char *text = (const char *)sqlite3_column_text(row, c);
+    *ret_size = text ? (size_t)sqlite3_column_bytes(row, c) : 0;
+    if (!text && !b->error)
+        b->error = -ENOMEM;
+    return text ? text : "";
+}
+
 static void rowout_time(struct buffer *b, int64_t us, bool quoted)
 {
     char text[CLOCK_TEXT_MAX];
@@ -138,7 +149,9 @@ static void rowout_hex(struct buffer *b, sqlite3_stmt *row, int c)
 {
     const unsigned char *bytes = sqlite3_column_blob(row, c);
     int size = sqlite3_column_bytes(row, c);
-    for (int i = 0; bytes && i < size; i++) {
+    if (!bytes && size > 0 && !b->error)
+        b->error = -ENOMEM;
+    for (int i = 0; !b->error && i < size; i++) {
         buffer_putc(b, "0123456789abcdef"[bytes[i] >> 4]);
         buffer_putc(b, "0123456789abcdef"[bytes[i] & 15]);
     }
@@ -178,9 +191,9 @@ static void rowout_json_value(struct buffer *b, sqlite3_stmt *row, int c,
         buffer_put_json_double(b, sqlite3_column_double(row, c));
         return;
     case SQLITE_TEXT: {
-        const char *text = (const char *)sqlite3_column_text(row, c);
-        buffer_put_json_string(b, text ? text : "",
-                               (size_t)sqlite3_column_bytes(row, c));
+        size_t size;
+        const char *text = rowout_text(b, row, c, &size);
+        buffer_put_json_string(b, text, size);
         return;
     }
     case SQLITE_BLOB:
@@ -228,8 +241,9 @@ static void rowout_csv_value(struct buffer *b, sqlite3_stmt *row, int c,
         return;
     }
     case SQLITE_TEXT: {
-        const char *text = (const char *)sqlite3_column_text(row, c);
-        rowout_csv_text(b, text ? text : "", (size_t)sqlite3_column_bytes(row, c));
+        size_t size;
+        const char *text = rowout_text(b, row, c, &size);
+        rowout_csv_text(b, text, size);
         return;
     }
     case SQLITE_BLOB:
@@ -285,11 +299,13 @@ static void rowout_row_table(struct rowout *o, struct buffer *b, sqlite3_stmt *r
 {
     for (size_t c = 0; c < o->n_columns; c++) {
         size_t since = b->size;
-        if (sqlite3_column_type(row, (int)c) == SQLITE_TEXT)
-            buffer_put(b, sqlite3_column_text(row, (int)c),
-                       (size_t)sqlite3_column_bytes(row, (int)c));
-        else
+        if (sqlite3_column_type(row, (int)c) == SQLITE_TEXT) {
+            size_t size;
+            const char *text = rowout_text(b, row, (int)c, &size);
+            buffer_put(b, text, size);
+        } else {
             rowout_csv_value(b, row, (int)c, o->column[c].type);
+        }
         if (c + 1 < o->n_columns) {
             rowout_pad(b, since);
             buffer_puts(b, "  ");
