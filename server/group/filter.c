@@ -2,11 +2,14 @@
 #include "group/filter.h"
 
 #include "base/buffer.h"
+#include "group/pure_time.h"
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* What the virtual table shows: the rows that filter_rows was given. */
 struct filter {
@@ -33,13 +36,13 @@ static const char *const declared_type[] = {
     [WEIR_STRING] = "TEXT", [WEIR_TIME] = "INTEGER",
 };
 
-/* "name" (c TYPE, ...) with quoted names. */
+/* "name" (c TYPE, ...) with quoted names. Without a rowid: that of a row would be its place in the batch. */
 static void put_columns(struct buffer *sql, const struct schema *schema)
 {
     for (size_t i = 0; i < schema->n; i++)
         buffer_printf(sql, "%s\"%s\" %s", i ? ", " : " (", schema->column[i].name,
                       declared_type[schema->column[i].type]);
-    buffer_puts(sql, ")");
+    buffer_printf(sql, ", PRIMARY KEY(\"%s\")) WITHOUT ROWID", schema->column[0].name);
 }
 
 static int view_connect(sqlite3 *db, void *aux, int argc, const char *const *argv,
@@ -111,12 +114,6 @@ static int view_eof(sqlite3_vtab_cursor *cursor)
     return f->at >= f->n;
 }
 
-static int view_rowid(sqlite3_vtab_cursor *cursor, sqlite3_int64 *ret)
-{
-    *ret = ((struct view_cursor *)cursor)->filter->at;
-    return SQLITE_OK;
-}
-
 static int view_column(sqlite3_vtab_cursor *cursor, sqlite3_context *to, int column)
 {
     const struct filter *f = ((struct view_cursor *)cursor)->filter;
@@ -154,11 +151,32 @@ static const sqlite3_module view_module = {
     .xNext = view_next,
     .xEof = view_eof,
     .xColumn = view_column,
-    .xRowid = view_rowid,
 };
 
+/* Text in double quotes is a column's name, as in SQL; many write it as in other languages. */
+static void hint_at_quotes(const char *where, struct error *error)
+{
+    static const char begin[] = "no such column: ";
+    const char *name = error->text + sizeof(begin) - 1;
+    char quoted[128];
+    if (strncmp(error->text, begin, sizeof(begin) - 1) || strstr(name, "quote"))
+        return;
+    name += *name == '"';
+    size_t size = strcspn(name, "\"");
+    if (size > sizeof(quoted) - 3)
+        return;
+    snprintf(quoted, sizeof(quoted), "\"%.*s\"", (int)size, name);
+    if (!strstr(where, quoted))
+        return;
+    char hint[160];
+    snprintf(hint, sizeof(hint), "; text stands in single quotes: '%.*s'", (int)size,
+             name);
+    size_t used = strlen(error->text);
+    snprintf(error->text + used, sizeof(error->text) - used, "%s", hint);
+}
+
 /* SQLite's text, without its talk of the index that is our means only. */
-static int refuse(struct filter *f, struct error *error)
+static int refuse(struct filter *f, const char *where, struct error *error)
 {
     static const char *const talk[] = {" in partial index WHERE clauses",
                                        " in an index"};
@@ -168,25 +186,28 @@ static int refuse(struct filter *f, struct error *error)
         if (at)
             *at = 0;
     }
+    if (error)
+        hint_at_quotes(where, error);
     return -EINVAL;
 }
 
-/* 'now' is an argument, which SQLite sees only when it evaluates: with a row that is all null, and as the
- * value of an index, for which both sides of AND are evaluated. A partial index would stop at the first. */
+/* 'now' and 'localtime' are arguments, which SQLite sees only when it evaluates: with a row that is null but for the
+ * time, and as the value of an index, for which both sides of AND are evaluated. A partial index would stop at the
+ * first. */
 static int check_now(struct filter *f, const char *where, struct error *error)
 {
     struct buffer sql = {0};
     buffer_printf(&sql,
                   "DROP INDEX i; DROP INDEX j; CREATE INDEX k ON event((%s\n)); "
-                  "INSERT INTO event DEFAULT VALUES",
-                  where);
+                  "INSERT INTO event(\"%s\") VALUES (0)",
+                  where, f->schema->column[0].name);
     int r = sql.error ? SQLITE_NOMEM
                       : sqlite3_exec(f->db, buffer_text(&sql), NULL, NULL, NULL);
     buffer_free(&sql);
     if (r == SQLITE_NOMEM)
         return error_set(error, -ENOMEM, "no memory");
-    bool now = r != SQLITE_OK && strstr(sqlite3_errmsg(f->db), "non-deterministic");
-    return now ? refuse(f, error) : 0;
+    bool now = r != SQLITE_OK && strstr(sqlite3_errmsg(f->db), PURE_TIME_REFUSED);
+    return now ? refuse(f, where, error) : 0;
 }
 
 /* A partial index takes just the expressions we want: SQLite refuses sub-selects and functions that are
@@ -206,7 +227,16 @@ static int check_expression(struct filter *f, const char *where, struct error *e
     buffer_free(&sql);
     if (r == SQLITE_NOMEM)
         return error_set(error, -ENOMEM, "no memory");
-    return r == SQLITE_OK ? check_now(f, where, error) : refuse(f, error);
+    return r == SQLITE_OK ? check_now(f, where, error) : refuse(f, where, error);
+}
+
+/* What tells the versions of SQLite apart would tell results apart. */
+static int authorize(void *unused, int action, const char *a, const char *b,
+                     const char *database, const char *trigger)
+{
+    (void)unused, (void)a, (void)database, (void)trigger;
+    return action == SQLITE_FUNCTION && b && !strncasecmp(b, "sqlite_", 7) ? SQLITE_DENY
+                                                                           : SQLITE_OK;
 }
 
 static int prepare(struct filter *f, const char *where, struct error *error)
@@ -240,12 +270,14 @@ int filter_new(const struct schema *schema, const char *where, struct filter **r
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
                             SQLITE_OPEN_NOMUTEX,
                         NULL) != SQLITE_OK ||
-        sqlite3_create_module(f->db, "events", &view_module, f) != SQLITE_OK)
+        sqlite3_create_module(f->db, "events", &view_module, f) != SQLITE_OK ||
+        pure_time_install(f->db) != SQLITE_OK)
         r = error_set(error, -ENOMEM, "no memory");
     if (r == 0) {
         sqlite3_db_config(f->db, SQLITE_DBCONFIG_DQS_DML, 0,
                           NULL); /* "x" is a column, always */
         sqlite3_db_config(f->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
+        sqlite3_set_authorizer(f->db, authorize, NULL);
         r = check_expression(f, where, error);
     }
     if (r == 0)

@@ -3,7 +3,8 @@
  * `where`: a SQLite expression over the columns of a batch, evaluated by SQLite through a virtual
  * table. There is no expression language of our own.
  *
- * Only what gives the same answer for the same row is allowed: no sub-selects, no random(), no 'now'.
+ * Only what gives the same answer for the same row is allowed: no sub-selects, no random(), no 'now' or
+ * 'localtime', no rowid.
  */
 #ifndef WEIR_GROUP_FILTER_H
 #define WEIR_GROUP_FILTER_H

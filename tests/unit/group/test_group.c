@@ -477,6 +477,10 @@ static void where_keeps_the_rows_for_which_it_is_true(void **state)
     assert_keeps("symbol LIKE 'b' AND length(symbol) = 1", "0101010100", 0);
     assert_keeps("rowid = 1000", "1111111110", 0);
     assert_keeps("0", "0000000000", 0);
+    assert_keeps("strftime('%S', ts, 'unixepoch', '+1 minutes') = '09'", "0000000001",
+                 0);
+    assert_keeps("date(ts, 'unixepoch') = '1970-01-01' AND julianday(ts) > 4",
+                 "0000011111", 0);
 }
 
 static void a_row_that_makes_sqlite_fail_is_counted_and_left_out(void **state)
@@ -484,6 +488,20 @@ static void a_row_that_makes_sqlite_fail_is_counted_and_left_out(void **state)
     (void)state;
     assert_keeps("abs(CASE qty WHEN 3 THEN -9223372036854775807 - 1 ELSE 1 END) = 1",
                  "1110111111", 1);
+}
+
+/* What only a row can say: a column whose text is 'now' or 'localtime'. */
+static void
+where_depends_on_no_clock_and_no_zone_whatever_the_columns_hold(void **state)
+{
+    (void)state;
+    assert_keeps("date(CASE WHEN ts = 2 THEN 'now' ELSE '2020-01-01' END) < '2021'",
+                 "1101111111", 1);
+    assert_keeps(
+        "date(0, CASE WHEN ts = 2 THEN 'LocalTime' WHEN ts = 3 THEN 'utc' ELSE "
+        "'+1 days' END) < '2021'",
+        "1100111111", 2);
+    assert_keeps("CASE WHEN ts = 5 THEN unixepoch() > 0 ELSE 1 END", "1111101111", 1);
 }
 
 static void assert_refused(const char *where, const char *text)
@@ -512,6 +530,16 @@ static void where_that_is_no_expression_or_not_deterministic_is_refused(void **s
                    "non-deterministic use of datetime()");
     assert_refused("qty IS NOT NULL AND qty < unixepoch()",
                    "non-deterministic use of unixepoch()");
+    assert_refused("strftime('%H', ts / 1000000, 'unixepoch', 'localtime') < '12'",
+                   "non-deterministic use of strftime(): 'localtime'");
+    assert_refused("qty = 1 AND date(symbol, 'utc') > ''",
+                   "non-deterministic use of date()");
+    assert_refused("strftime('%s') > 0", "non-deterministic use of strftime()");
+    assert_refused("ts > current_timestamp", "non-deterministic");
+    assert_refused("_rowid_ > 1", "no such column: _rowid_");
+    assert_refused("oid > 1", "no such column: oid");
+    assert_refused("sqlite_version() > '3'", "not authorized");
+    assert_refused("symbol == \"AAPL\"", "text stands in single quotes: 'AAPL'");
     assert_refused("qty = ?", "parameters");
     assert_refused("qty > 1) OR (1", "syntax error");
 }
@@ -540,6 +568,8 @@ int main(void)
         cmocka_unit_test(slots_are_sorted_by_window_and_key_and_each_stays_once),
         cmocka_unit_test(where_keeps_the_rows_for_which_it_is_true),
         cmocka_unit_test(a_row_that_makes_sqlite_fail_is_counted_and_left_out),
+        cmocka_unit_test(
+            where_depends_on_no_clock_and_no_zone_whatever_the_columns_hold),
         cmocka_unit_test(where_that_is_no_expression_or_not_deterministic_is_refused),
     };
     return cmocka_run_group_tests_name("group", tests, NULL, NULL);
