@@ -3,6 +3,8 @@
  * What the subcommands share.
  */
 #include "cmd.h"
+
+#include "config/faults.h"
 #include "wire.h"
 
 #include <signal.h>
@@ -35,6 +37,16 @@ void cmd_stop_on_signals(int flags)
                                      .sa_flags = (int)SA_RESETHAND | flags};
     sigaction(SIGTERM, &action, NULL);
     sigaction(SIGINT, &action, NULL);
+}
+
+void cmd_say_faults(const struct faults *f, const struct error *error)
+{
+    for (size_t i = 0; i < f->n; i++)
+        fprintf(stderr, "weir: %s\n", f->fault[i].text);
+    if (f->n == 0)
+        fprintf(stderr, "weir: %s\n", error->text);
+    if (f->n == FAULTS_MAX)
+        fputs("weir: there may be more\n", stderr);
 }
 
 int cmd_on_files(const char *config_path, const char *database, cmd_files_fn *act,

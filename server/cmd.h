@@ -27,6 +27,11 @@ int cmd_usage(const char *name, const char *format, ...)
 extern _Atomic bool cmd_stop;
 void cmd_stop_on_signals(int flags);
 
+/* Says all that was collected, or else what stands in `error`. */
+struct faults;
+struct error;
+void cmd_say_faults(const struct faults *f, const struct error *error);
+
 struct cmd_files {
     const struct config *config; /* NULL: none was named */
     const char *database;

@@ -5,6 +5,7 @@
  */
 #include "admin/verify.h"
 #include "cmd.h"
+#include "config/faults.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -54,13 +55,17 @@ static int check_config(const char *path, bool database)
 {
     struct weir *w;
     struct error error = {0};
+    struct faults faults;
     int status;
-    if (weir_load(path, &w, &status, &error) < 0) {
-        fprintf(stderr, "weir: %s\n", error.text);
+    faults_begin(&faults);
+    int r = weir_load(path, &w, &status, &error);
+    faults_end();
+    if (r < 0) {
+        cmd_say_faults(&faults, &error);
         return status;
     }
     config_warn(&w->config->server);
-    int r = database ? weir_open_store(w, NULL, &status, &error) : 0;
+    r = database ? weir_open_store(w, NULL, &status, &error) : 0;
     if (r < 0)
         fprintf(stderr, "weir: %s\n", error.text);
     if (r == -EBUSY) /* a running server has it open, and has checked it */

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "cmd.h"
+#include "config/faults.h"
 #include "source/source.h"
 #include "wire.h"
 
@@ -193,9 +194,12 @@ static int run(const struct run_options *o)
 {
     struct weir *w = NULL;
     struct error error = {0};
+    struct faults faults;
     int status;
     size_t stream;
+    faults_begin(&faults);
     int r = weir_load(o->config, &w, &status, &error);
+    faults_end();
     if (r == 0 && (r = find_stream(w, o->stream, &stream, &error)) < 0)
         status = EXIT_USAGE;
     if (r == 0) {
@@ -206,7 +210,7 @@ static int run(const struct run_options *o)
         r = weir_start(w, WEIR_RUN, &status, &error);
     struct source_result *result = r == 0 ? calloc(1, sizeof(*result)) : NULL;
     if (r < 0)
-        fprintf(stderr, "weir: %s\n", error.text);
+        cmd_say_faults(&faults, &error);
     else
         status = result ? push(w, stream, o, result) : EXIT_FAILURE;
     free(result);

@@ -9,6 +9,7 @@
 #include "base/logger.h"
 #include "base/thread.h"
 #include "cmd.h"
+#include "config/faults.h"
 #include "http/http.h"
 #include "query/process.h"
 #include "reload.h"
@@ -164,10 +165,16 @@ static void *reload_run(void *ctx)
 {
     struct reload *r = ctx;
     struct error error = {0};
+    struct faults faults;
+    faults_begin(&faults);
     int err = weir_reload(r->weir, r->path, &error);
+    faults_end();
     atomic_store(&r->ended, true);
+    for (size_t i = 1; err < 0 && i < faults.n; i++)
+        log_error("serve", "SIGHUP: %s", faults.fault[i].text);
     if (err < 0)
-        log_error("serve", "SIGHUP: %s; the configuration stays as it was", error.text);
+        log_error("serve", "SIGHUP: %s; the configuration stays as it was",
+                  faults.n ? faults.fault[0].text : error.text);
     else
         log_info("serve", "SIGHUP: the configuration was read again");
     return NULL;
@@ -277,15 +284,18 @@ int cmd_serve(int argc, char **argv)
 
     struct server s = {0};
     struct error error = {0};
+    struct faults faults;
     int status;
     logger_setup(least, false);
+    faults_begin(&faults);
     int r = weir_load(path, &s.weir, &status, &error);
+    faults_end();
     if (r == 0 && listen) {
         r = config_listen(listen, &s.weir->config->server, &error);
         status = EXIT_USAGE;
     }
     if (r < 0) {
-        fprintf(stderr, "weir: %s\n", error.text);
+        cmd_say_faults(&faults, &error);
         weir_free(s.weir);
         return status;
     }

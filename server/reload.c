@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/logger.h"
+#include "config/faults.h"
 #include "store/restore.h"
 
 #include <errno.h>
@@ -89,9 +90,14 @@ static int plan(struct reload *r, struct error *error)
     r->pipeline = calloc(c->n_pipelines + 1, sizeof(struct pipeline *));
     if (!r->change || !r->pipeline)
         return error_set(error, -ENOMEM, "no memory");
-    int err = 0;
-    for (size_t i = 0; err == 0 && i < c->n_pipelines; i++)
+    int err = 0, failed = 0;
+    for (size_t i = 0; err == 0 && i < c->n_pipelines; i++) {
         err = plan_pipeline(r, &c->pipeline[i], error);
+        failed = err < 0 ? err : failed;
+        err = faults_go_on(err, error) ? 0 : err;
+    }
+    if (failed < 0)
+        return failed;
     const struct node *all = node_get(c->root, "pipelines");
     for (size_t i = 0; err == 0 && i < w->n_pipelines; i++)
         if (!node_get(all, pipeline_config(w->pipeline[i])->name))

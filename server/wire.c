@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/logger.h"
+#include "config/faults.h"
 #include "journal/folder.h"
 #include "recover.h"
 #include "store/dead_letters.h"
@@ -154,13 +155,17 @@ static int load_pipelines(struct weir *w, struct error *error)
     w->intake = calloc(c->n_streams + 1, sizeof(struct weir_intake));
     if (!w->pipeline || !w->log || !w->stream || !w->intake)
         return error_set(error, -ENOMEM, "no memory");
-    int r = running_new(&w->running);
-    for (; r == 0 && w->n_pipelines < c->n_pipelines; w->n_pipelines++) {
-        r = pipeline_new(c, &c->pipeline[w->n_pipelines], w->plugins, w->metrics,
-                         &w->pipeline[w->n_pipelines], error);
-        if (r < 0)
-            return r;
+    int r = running_new(&w->running), failed = 0;
+    for (size_t i = 0; r == 0 && i < c->n_pipelines; i++) {
+        int err = pipeline_new(c, &c->pipeline[i], w->plugins, w->metrics,
+                               &w->pipeline[w->n_pipelines], error);
+        w->n_pipelines += err == 0;
+        if (err < 0 && !faults_go_on(err, error))
+            return err;
+        failed = err < 0 ? err : failed;
     }
+    if (failed < 0)
+        return failed;
     struct running_list all = {0};
     if (r == 0)
         all = running_list_of(w->pipeline, w->n_pipelines);

@@ -3,6 +3,7 @@
  * The configuration file as a whole.
  */
 #include "config/config.h"
+#include "config/faults.h"
 #include "config/fields.h"
 #include "config/sections.h"
 
@@ -70,9 +71,13 @@ static int read_streams(const struct node *n, void *target, void *ctx,
         return node_error(n, error, "no stream is declared");
     if (r == 0 && !(c->stream = calloc(n->n, sizeof *c->stream)))
         return out_of_memory(n, error);
-    for (size_t i = 0; r == 0 && i < n->n; i++)
+    int failed = r;
+    for (size_t i = 0; r == 0 && i < n->n; i++) {
         r = stream_section(&n->key[i], &n->item[i], &c->stream[c->n_streams++], error);
-    return r;
+        failed = r < 0 ? r : failed;
+        r = faults_go_on(r, error) ? 0 : r;
+    }
+    return failed;
 }
 
 static int read_pipelines(const struct node *n, void *target, void *ctx,
@@ -83,10 +88,14 @@ static int read_pipelines(const struct node *n, void *target, void *ctx,
     int r = check_items(n, "a mapping of pipelines (name: ...)", error);
     if (r == 0 && !(c->pipeline = calloc(n->n + 1, sizeof *c->pipeline)))
         return out_of_memory(n, error);
-    for (size_t i = 0; r == 0 && i < n->n; i++)
+    int failed = r;
+    for (size_t i = 0; r == 0 && i < n->n; i++) {
         r = pipeline_section(&n->key[i], &n->item[i], c, &c->pipeline[c->n_pipelines++],
                              error);
-    return r;
+        failed = r < 0 ? r : failed;
+        r = faults_go_on(r, error) ? 0 : r;
+    }
+    return failed;
 }
 
 /* Streams before the pipelines that read them. */

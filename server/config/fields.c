@@ -4,6 +4,7 @@
  */
 #include "config/fields.h"
 #include "base/clock.h"
+#include "config/faults.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -121,6 +122,19 @@ static const struct field *find(const struct field *table, size_t n, const char 
     return NULL;
 }
 
+/* What is not there yet, and what is. */
+static int later(const struct node *key, const char *what, const char *const *word,
+                 size_t n_words, struct error *error)
+{
+    char list[256] = "";
+    size_t size = 0;
+    for (size_t i = 0; i < n_words && size < sizeof list; i++)
+        size += (size_t)snprintf(list + size, sizeof list - size, "%s'%s'",
+                                 i ? ", " : "", word[i]);
+    return node_error(key, error, "'%s' is not supported by this version; %s takes %s",
+                      key->text, what, list);
+}
+
 static int check_keys(const struct field *table, size_t n, const struct node *map,
                       const char *what, struct error *error)
 {
@@ -130,24 +144,30 @@ static int check_keys(const struct field *table, size_t n, const struct node *ma
         if (table[i].type != FIELD_LATER)
             word[n_words++] = table[i].name;
     }
+    int r = 0;
     for (size_t i = 0; i < map->n; i++) {
         const struct node *key = &map->key[i];
         const struct field *f = find(table, n, key->text);
-        if (f && f->type == FIELD_LATER)
-            return node_error(key, error, "'%s' is not supported by this version",
-                              key->text);
-        if (!f) {
-            node_error(key, error, "unknown key '%s' in %s", key->text, what);
+        if (f && f->type != FIELD_LATER)
+            continue;
+        if (f) {
+            r = later(key, what, word, n_words, error);
+        } else {
+            r = node_error(key, error, "unknown key '%s' in %s", key->text, what);
             node_suggest(error, key->text, word, n_words);
-            return -EINVAL;
         }
+        if (!faults_go_on(r, error))
+            return r;
     }
     for (size_t i = 0; i < n; i++) {
-        if (table[i].required && !node_get(map, table[i].name))
-            return node_error(map, error, "the key '%s' is missing in %s",
-                              table[i].name, what);
+        if (!table[i].required || node_get(map, table[i].name))
+            continue;
+        r = node_error(map, error, "the key '%s' is missing in %s", table[i].name,
+                       what);
+        if (!faults_go_on(r, error))
+            return r;
     }
-    return 0;
+    return r;
 }
 
 int fields_read(const struct field *table, size_t n, const struct node *map,
@@ -159,11 +179,18 @@ int fields_read(const struct field *table, size_t n, const struct node *map,
         return 0;
     if (map->kind != NODE_MAP)
         return node_expected(map, "a mapping (key: value)", error);
-    int r = check_keys(table, n, map, what, error);
-    for (size_t i = 0; i < n && r == 0; i++) {
+    int failed = check_keys(table, n, map, what, error);
+    if (failed < 0 && !faults_go_on(failed, error))
+        return failed;
+    for (size_t i = 0; i < n; i++) {
         const struct node *value = node_get(map, table[i].name);
-        if (value)
-            r = read_field(&table[i], value, target, ctx, error);
+        int r = value && table[i].type != FIELD_LATER
+                    ? read_field(&table[i], value, target, ctx, error)
+                    : 0;
+        if (r < 0 && !faults_go_on(r, error))
+            return r;
+        if (r < 0)
+            failed = r;
     }
-    return r;
+    return failed;
 }

@@ -30,7 +30,8 @@ struct field {
 };
 
 /* Sets the defaults, refuses unknown keys and missing ones, then reads the values in the order of the
- * table. `what` names the section in messages ("pipeline 'x'"). `map` NULL: defaults only. What was
+ * table. `what` names the section in messages ("pipeline 'x'"). While faults are collected
+ * (config/faults.h) it goes on behind one. `map` NULL: defaults only. What was
  * read before a failure stays in the target. -EINVAL, -ENOMEM. */
 int fields_read(const struct field *table, size_t n, const struct node *map,
                 const char *what, void *target, void *ctx, struct error *error);

@@ -366,7 +366,11 @@ static int read_node(struct reader *r, struct node *n, unsigned depth)
         return read_alias(r, n);
     event_marks(&r->event, &anchor, &tag);
     if (tag)
-        return node_error(n, r->error, "tags such as '%s' are not supported", tag);
+        return node_error(
+            n, r->error,
+            "tags such as '%s' are not supported; what a value is follows "
+            "from its key, and quotes make it a text",
+            tag);
     if (anchor && !(name = strdup(anchor)))
         return out_of_memory(r);
     int e = read_body(r, n, depth);

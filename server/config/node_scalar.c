@@ -26,6 +26,20 @@ static size_t digits(const char *p)
     return strspn(p, "0123456789");
 }
 
+/* 010 is ten for some, and eight for YAML 1.1. */
+static int refuse_octal(const struct node *n, const char *what, struct error *error)
+{
+    char longer[192];
+    snprintf(longer, sizeof longer, "%s without a zero in front, which can mean octal",
+             what);
+    return node_expected(n, longer, error);
+}
+
+static bool looks_octal(const char *p)
+{
+    return p[0] == '0' && p[1] >= '0' && p[1] <= '9';
+}
+
 int node_int(const struct node *n, int64_t min, int64_t max, int64_t *ret,
              struct error *error)
 {
@@ -39,6 +53,8 @@ int node_int(const struct node *n, int64_t min, int64_t max, int64_t *ret,
     size_t length = digits(p);
     if (length == 0 || p[length])
         return node_expected(n, what, error);
+    if (looks_octal(p))
+        return refuse_octal(n, what, error);
     errno = 0;
     int64_t v = strtoll(n->text, NULL, 10);
     if (errno == ERANGE || v < min || v > max)
@@ -73,6 +89,8 @@ int node_float(const struct node *n, double *ret, struct error *error)
 {
     if (!is_plain(n) || !is_number(n->text))
         return node_expected(n, "a number", error);
+    if (looks_octal(n->text + (*n->text == '-' || *n->text == '+')))
+        return refuse_octal(n, "a number", error);
     double v = strtod(n->text, NULL);
     if (!isfinite(v))
         return node_expected(n, "a number that fits a double", error);
@@ -149,10 +167,12 @@ int node_size(const struct node *n, uint64_t *ret, struct error *error)
         {"MB", 1000000},
         {"GB", 1000000000},
         {"TB", UINT64_C(1000000000000)},
+        {"PB", UINT64_C(1000000000000000)},
         {"KiB", 1u << 10},
         {"MiB", 1u << 20},
         {"GiB", 1u << 30},
         {"TiB", UINT64_C(1) << 40},
+        {"PiB", UINT64_C(1) << 50},
     };
     size_t i = 0, length = n->kind == NODE_SCALAR ? digits(n->text) : 0;
     if (length == 0)
@@ -162,6 +182,8 @@ int node_size(const struct node *n, uint64_t *ret, struct error *error)
         i++;
     if (i == sizeof unit / sizeof unit[0])
         return node_expected(n, what, error);
+    if (looks_octal(n->text))
+        return refuse_octal(n, "a size in bytes", error);
     errno = 0;
     uint64_t v = strtoull(n->text, NULL, 10);
     if (errno == ERANGE || __builtin_mul_overflow(v, unit[i].bytes, &v))

@@ -3,6 +3,7 @@
  * A pipeline of the configuration file.
  */
 #include "base/clock.h"
+#include "config/faults.h"
 #include "config/fields.h"
 #include "config/sections.h"
 
@@ -31,9 +32,12 @@ static int read_from(const struct node *n, void *target, void *ctx, struct error
     int r = node_text(n, &name, error);
     if (r < 0)
         return r;
+    size_t n_names = 0;
     for (size_t i = 0; i < c->n_streams; i++) {
-        names[i] = c->stream[i].name;
-        if (strcmp(names[i], name) == 0) {
+        if (!c->stream[i].name) /* a fault that is told already */
+            continue;
+        names[n_names++] = c->stream[i].name;
+        if (strcmp(c->stream[i].name, name) == 0) {
             p->stream = i;
             return 0;
         }
@@ -43,7 +47,7 @@ static int read_from(const struct node *n, void *target, void *ctx, struct error
         return node_error(
             n, error, "'%s' is a pipeline; this version reads from streams only", name);
     node_error(n, error, "there is no stream '%s'", name);
-    node_suggest(error, name, names, c->n_streams);
+    node_suggest(error, name, names, n_names);
     return -EINVAL;
 }
 
@@ -126,18 +130,24 @@ static int read_key(const struct node *n, void *target, void *ctx, struct error 
 {
     struct config_pipeline *p = target;
     const struct config *c = ctx;
-    const struct schema *s = c->stream[p->stream].schema;
+    const struct schema *s =
+        p->stream < c->n_streams ? c->stream[p->stream].schema : NULL;
     const struct node *column = n->kind == NODE_LIST ? n->item : n;
     size_t n_columns = n->kind == NODE_LIST ? n->n : 1;
     if (n->kind == NODE_MAP)
         return node_expected(n, "a field or a list of fields", error);
+    if (!s) /* the stream has faults, which are told already */
+        return 0;
     if (!(p->key = calloc(s->n, sizeof *p->key)))
         return out_of_memory(n, error);
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < n_columns; i++)
+    int r = 0, failed = 0;
+    for (size_t i = 0; r == 0 && i < n_columns; i++) {
         r = read_key_column(&column[i], s, p,
                             error); /* at most s->n: none is there twice */
-    return r;
+        failed = r < 0 ? r : failed;
+        r = faults_go_on(r, error) ? 0 : r;
+    }
+    return failed;
 }
 
 /* ---- window ------------------------------------------------------------------------------------ */
@@ -312,10 +322,13 @@ static int read_analyzers(const struct node *n, void *target, void *ctx,
                           ANALYZERS_MAX, n->n);
     if (!(p->analyzer = calloc(n->n, sizeof *p->analyzer)))
         return out_of_memory(n, error);
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < n->n; i++)
+    int r = 0, failed = 0;
+    for (size_t i = 0; r == 0 && i < n->n; i++) {
         r = read_analyzer(&n->item[i], &p->analyzer[p->n_analyzers++], error);
-    return r;
+        failed = r < 0 ? r : failed;
+        r = faults_go_on(r, error) ? 0 : r;
+    }
+    return failed;
 }
 
 /* ---- The section ------------------------------------------------------------------------------- */
@@ -349,7 +362,7 @@ static int check_name(const struct node *n, const struct config *c, const char *
 {
     int r = section_name(n, "pipeline", ret, error);
     for (size_t i = 0; r == 0 && i < c->n_streams; i++) {
-        if (strcmp(c->stream[i].name, *ret) == 0)
+        if (c->stream[i].name && strcmp(c->stream[i].name, *ret) == 0)
             return node_error(n, error, "'%s' is the name of a stream already", *ret);
     }
     return r;
@@ -368,6 +381,7 @@ int pipeline_section(const struct node *name, const struct node *map,
         return out_of_memory(name, error);
     ret->node = name;
     ret->map = map;
+    ret->stream = SIZE_MAX; /* until `from` says it */
     snprintf(what, sizeof what, "pipeline '%s'", text);
     struct config *ctx =
         (struct config *)config; /* read only, behind the table's void pointer */

@@ -17,6 +17,7 @@ int server_section(const struct node *map, struct config_server *ret,
                    struct error *error);
 void server_section_free(struct config_server *s);
 
+/* On failure it has a name, if that is one, and no schema. */
 int stream_section(const struct node *name, const struct node *map,
                    struct config_stream *ret, struct error *error);
 void stream_section_free(struct config_stream *s);

@@ -3,6 +3,7 @@
  * A stream of the configuration file: its columns, and which of them is the time.
  */
 #include "base/clock.h"
+#include "config/faults.h"
 #include "config/fields.h"
 #include "config/sections.h"
 
@@ -140,6 +141,7 @@ static int make_schema(const struct draft *d, const struct node *at,
     int r = schema_new(1 + n, d->time_name, schema);
     if (r < 0)
         return error_set(error, r, "%s: out of memory", at->file);
+    int failed = 0;
     for (size_t i = 0; r == 0 && i < n; i++) {
         enum weir_type type = WEIR_INT;
         const char *name;
@@ -150,8 +152,14 @@ static int make_schema(const struct draft *d, const struct node *at,
             r = read_type(&d->fields->item[i], &type, error);
         if (r == 0 && (r = schema_set(*schema, i + 1, name, type)) < 0)
             error_set(error, r, "%s: out of memory", at->file);
+        failed = r < 0 ? r : failed;
+        r = faults_go_on(r, error) ? 0 : r;
     }
-    return r;
+    if (failed < 0) {
+        schema_free(*schema); /* half a schema is none */
+        *schema = NULL;
+    }
+    return failed;
 }
 
 /* ---- ack --------------------------------------------------------------------------------------- */
@@ -188,12 +196,12 @@ int stream_section(const struct node *name, const struct node *map,
     int r = section_name(name, "stream", &text, error);
     if (r < 0)
         return r;
+    if (!(ret->name = strdup(text)))
+        return error_set(error, -ENOMEM, "%s: out of memory", name->file);
     snprintf(what, sizeof what, "stream '%s'", text);
     r = fields_read(stream_fields, COUNT(stream_fields), map, what, &d, NULL, error);
     if (r < 0)
         return r;
-    if (!(ret->name = strdup(text)))
-        return error_set(error, -ENOMEM, "%s: out of memory", name->file);
     ret->node = name;
     ret->time_unit = d.unit;
     ret->max_future_skew_us = d.max_future_skew_us;

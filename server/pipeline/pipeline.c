@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pipeline/worker.h"
 
+#include "config/faults.h"
+
 #include "base/logger.h"
 
 #include <errno.h>
@@ -31,15 +33,21 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
     p->dictionary = calloc(p->schema->n, sizeof(bool));
     if (!p->stage || !p->dictionary)
         return error_set(error, -ENOMEM, "no memory");
+    int failed = 0;
     for (size_t i = 0; i < c->n_analyzers; i++) {
-        struct stage *s = &p->stage[i];
+        struct stage *s = &p->stage[p->n_stages];
         int r = binding_new(plugins, &c->analyzer[i], p->schema, &s->binding, error);
-        if (r < 0)
-            return r;
-        p->n_stages++;
-        r = check_can_be_saved(&s->binding->plugin->analyzer, &c->analyzer[i], error);
-        if (r < 0)
-            return r;
+        if (r == 0) {
+            p->n_stages++;
+            r = check_can_be_saved(&s->binding->plugin->analyzer, &c->analyzer[i],
+                                   error);
+        }
+        if (r < 0) {
+            failed = r;
+            if (!faults_go_on(r, error))
+                return r;
+            continue;
+        }
         s->offset = p->stride;
         size_t size = s->binding->plugin->analyzer.state_size;
         p->stride += (size + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
@@ -49,30 +57,58 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
     }
     if (!p->stride)
         p->stride = STATE_ALIGN;
+    return failed;
+}
+
+/* What only SQLite can say: is it an expression? */
+static int try_where(const struct pipeline *p, struct error *error)
+{
+    const struct config_pipeline *c = p->config;
+    struct filter *f;
+    struct error text = {0};
+    if (!c->where)
+        return 0;
+    int r = filter_new(p->schema, c->where, &f, &text);
+    if (r < 0)
+        return node_error(c->where_node, error, "where: %s", text.text);
+    filter_free(f);
     return 0;
 }
 
-/* What only plugins and SQLite can say: is `where` an expression, do the parameters go together? */
-static int try_out(struct pipeline *p, struct error *error)
+/* What only plugins can say: do the parameters go together? */
+static int try_analyzers(struct pipeline *p, struct error *error)
 {
     const struct config_pipeline *c = p->config;
-    if (c->where) {
-        struct filter *f;
-        struct error text = {0};
-        int r = filter_new(p->schema, c->where, &f, &text);
-        if (r < 0)
-            return node_error(c->where_node, error, "where: %s", text.text);
-        filter_free(f);
-    }
+    int failed = 0;
     for (size_t i = 0; i < p->n_stages; i++) {
         struct host h;
         struct error text = {0};
         int r = host_open(&h, p->stage[i].binding, c->name, NULL, &text);
-        if (r < 0)
-            return node_error(c->analyzer[i].node, error, "%s", text.text);
-        host_close(&h);
+        if (r == 0) {
+            host_close(&h);
+            continue;
+        }
+        failed = node_error(c->analyzer[i].node, error, "%s", text.text);
+        if (!faults_go_on(failed, error))
+            break;
     }
-    return 0;
+    return failed;
+}
+
+/* Analyzers and `where` do not depend on each other: where faults are collected, both are looked at. */
+static int check_parts(struct pipeline *p, struct plugins *plugins, struct error *error)
+{
+    int bound = bind_analyzers(p, plugins, error);
+    if (bound < 0 && !faults_go_on(bound, error))
+        return bound;
+    int r = bound == 0 ? pipeline_make_tables(p, error) : 0;
+    if (r < 0)
+        return r;
+    r = try_where(p, error);
+    if (r < 0 && !faults_go_on(r, error))
+        return r;
+    int tried = bound == 0 ? try_analyzers(p, error) : bound;
+    return r < 0 ? r : tried;
 }
 
 #define LATE_HELP                                                                      \
@@ -180,11 +216,7 @@ int pipeline_new(struct config *config, const struct config_pipeline *c,
     p->window = window_kind(&c->window);
     p->shown_watermark_us = p->shown_newest_us = INT64_MIN;
     pthread_mutex_init(&p->lock, NULL);
-    int r = bind_analyzers(p, plugins, error);
-    if (r == 0)
-        r = pipeline_make_tables(p, error);
-    if (r == 0)
-        r = try_out(p, error);
+    int r = check_parts(p, plugins, error);
     if (r == 0 && metrics && (r = pipeline_count(p, metrics)) < 0)
         error_set(error, r, "no memory");
     if (r < 0) {

@@ -113,6 +113,17 @@ class Start(unittest.TestCase):
                     column = offset - text.rfind('\n', 0, offset)
                     self.assertEqual(place.groups(), (str(line), str(column)), done.stderr)
 
+    def test_all_that_is_wrong_is_told_at_once(self):
+        text = GOOD.replace('- count', '- cuont').replace('{of: price}', '{of: prize}').replace(
+            'window: {', 'where: nothing > 1\n    window: {')
+        done = self.run_weir('check', text)
+        self.assertEqual(done.returncode, 78, done.stderr)
+        lines = done.stderr.splitlines()
+        self.assertEqual(len(lines), 3, done.stderr)
+        for word in ("'cuont'", "'prize'", 'no such column: nothing'):
+            self.assertTrue(any(re.match(r'weir: .*weir\.yaml:\d+:\d+: ', line) and word in line
+                                for line in lines), done.stderr)
+
     def test_close_names_are_suggested(self):
         for old, new, meant in (('window: {', 'widow: {', 'window'), ('- count', '- cuont', 'count'),
                                 ('{of: price}', '{of: prize}', 'price')):

@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "config/config.h"
+#include "config/faults.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -763,7 +764,8 @@ static void wrong_pipelines_are_refused(void **state)
         {"{window: {tumbling: 10s, offset: 10s}, from: trades, analyzers: [count]}",
          "f:7:39: the offset must be less than the window itself"},
         {"{window: {hopping: 10s}, from: trades, analyzers: [count]}",
-         "f:7:16: 'hopping' is not supported by this version"},
+         "f:7:16: 'hopping' is not supported by this version; 'window' takes "
+         "'tumbling', 'offset'"},
         {"{window: {tumbing: 10s}, from: trades, analyzers: [count]}",
          "f:7:16: unknown key 'tumbing' in 'window', did you mean 'tumbling'?"},
     };
@@ -861,6 +863,80 @@ static void variables_can_be_numbers_even_in_quotes(void **state)
     check_refused(STREAM_HEAD PIPELINE_HEAD "    workers: ${WEIR_WORKERS}\n",
                   "f:11:14: expected a whole number from 1 to 64, found 'many'");
     unsetenv("WEIR_WORKERS");
+}
+
+static void check_faults(const char *text, size_t n, const char *const *expected)
+{
+    struct config *c = NULL;
+    struct error error = {0};
+    struct faults f;
+    faults_begin(&f);
+    int r = config_parse("f", text, strlen(text), &c, &error);
+    faults_end();
+    assert_int_equal(r, n ? -EINVAL : 0);
+    for (size_t i = 0; i < n && i < f.n; i++)
+        assert_string_equal(f.fault[i].text, expected[i]);
+    assert_int_equal(f.n, n);
+    config_free(c);
+}
+
+static void all_faults_are_told_where_they_are_collected(void **state)
+{
+    static const char text[] =
+        "server: {listen: 127.0.0.1:0, colour: red, nice: 99}\n"
+        "streams:\n"
+        "  trades:\n"
+        "    time: {field: ts, unit: weeks}\n"
+        "    fields: {symbol: string, price: flaot, Symbol: int}\n"
+        "  good: {fields: {k: string, v: float}}\n"
+        "pipelines:\n"
+        "  p:\n"
+        "    from: trades\n" /* its key cannot be looked at */
+        "    key: [nothing]\n"
+        "    window: {tumbling: 10s, offset: 11s}\n"
+        "    analyzers: [count]\n"
+        "  q:\n"
+        "    from: good\n"
+        "    key: [v, w, k]\n"
+        "    workers: 65\n"
+        "    analyzers: [Count, {run: thread}]\n"
+        "  r: {from: goud, key: k, window: {tumbling: 1s}, "
+        "analyzers: [count]}\n";
+    static const char *const expected[] = {
+        "f:1:31: unknown key 'colour' in 'server'",
+        "f:1:50: expected a whole number from 0 to 19, found '99'",
+        "f:4:29: expected 'rfc3339', 's', 'ms', 'us' or 'ns', found 'weeks'",
+        "f:11:37: the offset must be less than the window itself",
+        "f:14:5: the key 'window' is missing in pipeline 'q'",
+        "f:15:11: 'v' is a float: numbers that are nearly equal would be different "
+        "groups; keys are string, int or bool",
+        "f:15:14: the stream has no field 'w'",
+        "f:16:14: expected a whole number from 1 to 64, found '65'",
+        "f:17:17: 'Count' is no name for a plugin: a small letter comes first, then "
+        "small letters, digits and '_'",
+        "f:17:24: no analyzer is named here, such as 'stats: {of: price}'",
+        "f:18:13: there is no stream 'goud', did you mean 'good'?",
+    };
+    (void)state;
+    check_faults(text, COUNT(expected), expected);
+    check_faults(STREAM_HEAD PIPELINE_HEAD, 0, NULL);
+}
+
+static void no_more_than_twenty_faults_are_collected(void **state)
+{
+    char text[4096] = "streams:\n", line[64], place[32][96];
+    const char *expected[FAULTS_MAX];
+    (void)state;
+    for (int i = 0; i < 30; i++) {
+        snprintf(line, sizeof line, "  s%d: {ack: x}\n", i);
+        strcat(text, line);
+        snprintf(place[i], sizeof place[i],
+                 "f:%d:%d: expected 'durable' or 'memory', found 'x'", i + 2,
+                 i < 10 ? 13 : 14);
+        if (i < FAULTS_MAX)
+            expected[i] = place[i];
+    }
+    check_faults(text, FAULTS_MAX, expected);
 }
 
 /* Cut anywhere, the file is good or refused with a place; sanitizers and valgrind see the rest. */
@@ -963,6 +1039,8 @@ int main(void)
         cmocka_unit_test(wrong_analyzers_are_refused),
         cmocka_unit_test(a_pipeline_has_at_most_64_analyzers),
         cmocka_unit_test(variables_can_be_numbers_even_in_quotes),
+        cmocka_unit_test(all_faults_are_told_where_they_are_collected),
+        cmocka_unit_test(no_more_than_twenty_faults_are_collected),
         cmocka_unit_test(every_cut_of_a_file_is_good_or_refused_with_its_place),
         cmocka_unit_test(the_configurations_that_are_shipped_are_good),
         cmocka_unit_test(the_default_file_says_what_the_defaults_are),
