@@ -68,7 +68,7 @@ static int print_rows(struct reader *r, sqlite3_stmt *s, struct rowout *o,
         if (!err && b.size >= PIECE)
             err = write_out(&b);
     }
-    if (!err)
+    if (!err || o->format == ROWOUT_TABLE)
         rowout_end(o, &b, NULL);
     int written = write_out(&b); /* what there is, also before an error */
     if (!written && fflush(stdout))
@@ -88,6 +88,7 @@ static int print_columns(struct reader *r, sqlite3_stmt *s, enum rowout_format f
         column[c].name = sqlite3_column_name(s, (int)c);
     struct rowout o = {.format = format, .n_columns = n, .column = column};
     int err = print_rows(r, s, &o, error);
+    rowout_free(&o);
     free(column);
     return err;
 }

@@ -86,6 +86,7 @@ static void rows_close(void *rows)
 {
     struct rows *x = rows;
     buffer_free(&x->text);
+    rowout_free(&x->out);
     x->free(x->ctx);
 }
 

@@ -7,11 +7,14 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#define ROWOUT_TABLE_ROWS 256         /* by which the columns of a table are measured */
+#define ROWOUT_TABLE_SIZE (64u << 10) /* or so many bytes of them */
 #define ROWOUT_TABLE_WIDTH                                                             \
-    20 /* of a column of the table; longer values push the others */
+    64 /* of a column of the table at most; longer values push the others */
 
 static const struct {
     const char *name, *type;
@@ -256,21 +259,66 @@ static void rowout_csv_value(struct buffer *b, sqlite3_stmt *row, int c,
 
 /* ---- Rows ---- */
 
+/* "name": as it stands in an object, and a zero. */
 static void rowout_key(struct buffer *b, const char *name)
 {
     buffer_put_json_string(b, name, strlen(name));
-    buffer_putc(b, ':');
+    buffer_put(b, ":", 2);
+}
+
+/* How many of the keys are this one. */
+static size_t rowout_count(const struct buffer *keys, const char *key)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < keys->size; at += strlen(keys->data + at) + 1)
+        n += !strcmp(keys->data + at, key);
+    return n;
+}
+
+/* The keys of all columns: name, or where that is taken name_2, name_3, ... Who has a thousand columns named so
+ * that sixteen of these are taken, too, gets one twice. */
+static void rowout_keys(struct rowout *o)
+{
+    struct buffer own = {0}, key = {0}, name = {0};
+    for (size_t c = 0; c < o->n_columns; c++)
+        rowout_key(&own, o->column[c].name);
+    size_t at = 0;
+    for (size_t c = 0; !own.error && c < o->n_columns; c++) {
+        const char *k = own.data + at;
+        at += strlen(k) + 1;
+        const struct buffer before = {.data = own.data, .size = (size_t)(k - own.data)};
+        size_t n = rowout_count(&before, k);
+        for (size_t last = n + 16; n && n < last;) {
+            buffer_clear(&name);
+            buffer_clear(&key);
+            buffer_printf(&name, "%s_%zu", o->column[c].name, ++n);
+            rowout_key(&key, buffer_text(&name));
+            k = buffer_text(&key);
+            if (!rowout_count(&own, k) && !rowout_count(&o->keys, k))
+                break;
+        }
+        buffer_put(&o->keys, k, strlen(k) + 1);
+    }
+    if (own.error || key.error || name.error)
+        o->keys.error = -ENOMEM;
+    buffer_free(&own);
+    buffer_free(&key);
+    buffer_free(&name);
 }
 
 static void rowout_row_json(struct rowout *o, struct buffer *b, sqlite3_stmt *row)
 {
     bool arrays = o->arrays && o->format == ROWOUT_JSON;
+    const char *key = o->keys.data;
     buffer_putc(b, arrays ? '[' : '{');
     for (size_t c = 0; c < o->n_columns; c++) {
         if (c)
             buffer_putc(b, ',');
-        if (!arrays)
-            rowout_key(b, o->column[c].name);
+        if (!arrays) {
+            size_t size = strlen(key);
+            buffer_put(b, key, size);
+            key += size + 1;
+        }
         rowout_json_value(b, row, (int)c, o->column[c].type);
     }
     buffer_putc(b, arrays ? ']' : '}');
@@ -286,32 +334,84 @@ static void rowout_row_csv(struct rowout *o, struct buffer *b, sqlite3_stmt *row
     buffer_puts(b, "\r\n");
 }
 
-static void rowout_pad(struct buffer *b, size_t since)
+/* Characters, not bytes. */
+static size_t rowout_width(const char *text)
 {
-    size_t width = 0; /* characters, not bytes */
-    for (size_t i = since; i < b->size; i++)
-        width += ((unsigned char)b->data[i] & 0xc0) != 0x80;
-    for (; width < ROWOUT_TABLE_WIDTH; width++)
-        buffer_putc(b, ' ');
+    size_t width = 0;
+    for (; *text; text++)
+        width += ((unsigned char)*text & 0xc0) != 0x80;
+    return width;
+}
+
+/* A line of cells, each with a zero behind. Returns where the next one begins. */
+static const char *rowout_line(const struct rowout *o, struct buffer *b,
+                               const char *cell)
+{
+    for (size_t c = 0; c < o->n_columns; c++) {
+        buffer_puts(b, cell);
+        size_t width = rowout_width(cell);
+        size_t pad = width < o->width[c] ? o->width[c] - width + 2 : 2;
+        while (c + 1 < o->n_columns && pad--)
+            buffer_putc(b, ' ');
+        cell += strlen(cell) + 1;
+    }
+    buffer_putc(b, '\n');
+    return cell;
+}
+
+/* What was held: now the columns have their widths. */
+static void rowout_measured(struct rowout *o, struct buffer *b)
+{
+    const char *end = o->held.data + o->held.size;
+    o->width = calloc(o->n_columns + 1, sizeof(*o->width));
+    if (!o->width || o->held.error) {
+        b->error = -ENOMEM;
+        return;
+    }
+    size_t c = 0;
+    for (const char *cell = o->held.data; cell < end; cell += strlen(cell) + 1) {
+        size_t width = rowout_width(cell);
+        if (width > o->width[c] && width <= ROWOUT_TABLE_WIDTH)
+            o->width[c] = width;
+        c = c + 1 < o->n_columns ? c + 1 : 0;
+    }
+    for (const char *cell = o->held.data; cell < end;)
+        cell = rowout_line(o, b, cell);
+    buffer_clear(&o->held);
+}
+
+/* A zero in a text would end the cell: it becomes what stands for it elsewhere. */
+static void rowout_cell(struct rowout *o, sqlite3_stmt *row, size_t c)
+{
+    if (sqlite3_column_type(row, (int)c) != SQLITE_TEXT) {
+        rowout_csv_value(&o->held, row, (int)c, o->column[c].type);
+    } else {
+        size_t size;
+        const char *text = rowout_text(&o->held, row, (int)c, &size);
+        for (size_t at = 0; at < size;) {
+            size_t n = strnlen(text + at, size - at);
+            buffer_put(&o->held, text + at, n);
+            at += n;
+            if (at < size) {
+                buffer_puts(&o->held, "\u2400");
+                at++;
+            }
+        }
+    }
+    buffer_putc(&o->held, 0);
 }
 
 static void rowout_row_table(struct rowout *o, struct buffer *b, sqlite3_stmt *row)
 {
-    for (size_t c = 0; c < o->n_columns; c++) {
-        size_t since = b->size;
-        if (sqlite3_column_type(row, (int)c) == SQLITE_TEXT) {
-            size_t size;
-            const char *text = rowout_text(b, row, (int)c, &size);
-            buffer_put(b, text, size);
-        } else {
-            rowout_csv_value(b, row, (int)c, o->column[c].type);
-        }
-        if (c + 1 < o->n_columns) {
-            rowout_pad(b, since);
-            buffer_puts(b, "  ");
-        }
+    for (size_t c = 0; c < o->n_columns; c++)
+        rowout_cell(o, row, c);
+    if (o->width && !o->held.error) {
+        rowout_line(o, b, o->held.data);
+        buffer_clear(&o->held);
+    } else if (o->rows + 1 >= ROWOUT_TABLE_ROWS || o->held.error ||
+               o->held.size >= ROWOUT_TABLE_SIZE) {
+        rowout_measured(o, b);
     }
-    buffer_putc(b, '\n');
 }
 
 void rowout_row(struct rowout *o, struct buffer *b, sqlite3_stmt *row)
@@ -341,26 +441,25 @@ static void rowout_names(struct rowout *o, struct buffer *b)
 {
     for (size_t c = 0; c < o->n_columns; c++) {
         const char *name = o->column[c].name;
-        size_t since = b->size;
-        if (o->format == ROWOUT_JSON) {
-            buffer_puts(b, c ? "," : "");
-            buffer_put_json_string(b, name, strlen(name));
-        } else if (o->format == ROWOUT_CSV) {
-            buffer_puts(b, c ? "," : "");
-            rowout_csv_text(b, name, strlen(name));
-        } else {
-            buffer_puts(b, name);
-            if (c + 1 < o->n_columns) {
-                rowout_pad(b, since);
-                buffer_puts(b, "  ");
-            }
+        if (o->format == ROWOUT_TABLE) {
+            buffer_put(&o->held, name, strlen(name) + 1);
+            continue;
         }
+        buffer_puts(b, c ? "," : "");
+        if (o->format == ROWOUT_JSON)
+            buffer_put_json_string(b, name, strlen(name));
+        else
+            rowout_csv_text(b, name, strlen(name));
     }
 }
 
 void rowout_begin(struct rowout *o, struct buffer *b)
 {
     o->rows = 0;
+    if (o->format == ROWOUT_NDJSON || (o->format == ROWOUT_JSON && !o->arrays))
+        rowout_keys(o);
+    if (o->keys.error)
+        b->error = o->keys.error;
     switch (o->format) {
     case ROWOUT_JSON:
         if (!o->arrays) {
@@ -379,13 +478,14 @@ void rowout_begin(struct rowout *o, struct buffer *b)
         return;
     case ROWOUT_TABLE:
         rowout_names(o, b);
-        buffer_putc(b, '\n');
         return;
     }
 }
 
 void rowout_end(struct rowout *o, struct buffer *b, const char *cut)
 {
+    if (o->format == ROWOUT_TABLE && !o->width)
+        rowout_measured(o, b);
     if (o->format == ROWOUT_TABLE && cut)
         buffer_printf(b, "(cut: more %s than the limit)\n", cut);
     if (o->format != ROWOUT_JSON)
@@ -401,4 +501,12 @@ void rowout_end(struct rowout *o, struct buffer *b, const char *cut)
         buffer_putc(b, '"');
     }
     buffer_puts(b, "}\n");
+}
+
+void rowout_free(struct rowout *o)
+{
+    buffer_free(&o->keys);
+    buffer_free(&o->held);
+    free(o->width);
+    o->width = NULL;
 }

@@ -3,7 +3,10 @@
  * Rows of a statement as JSON, NDJSON, CSV or a table for people, piece by piece: the buffer is the
  * caller's to hand on and clear between rows.
  *
- *      rowout_begin, rowout_row for each row, rowout_end
+ *      rowout_begin, rowout_row for each row, rowout_end, rowout_free
+ *
+ * In objects no name comes twice: of columns with the same name the second is called name_2. A table is as wide as
+ * its names and first rows.
  */
 #ifndef WEIR_QUERY_ROWOUT_H
 #define WEIR_QUERY_ROWOUT_H
@@ -29,6 +32,11 @@ struct rowout {
     size_t n_columns;
     const struct rowout_column *column; /* as many as the statement has */
     uint64_t rows;                      /* written so far */
+
+    struct buffer keys; /* of objects: each column's, as it is written, and a zero */
+    struct buffer
+        held;      /* of a table: cells of the first rows, each with a zero behind */
+    size_t *width; /* of a table's columns, once they are known */
 };
 
 /* "json", "ndjson", "csv", "table"; -EINVAL. */
@@ -45,5 +53,6 @@ void rowout_row(struct rowout *o, struct buffer *b, sqlite3_stmt *row);
 /* `cut` says why rows are missing ("rows", "bytes", "time"), or is NULL; only JSON with arrays and the
  * table can say it. */
 void rowout_end(struct rowout *o, struct buffer *b, const char *cut);
+void rowout_free(struct rowout *o); /* what it has allocated; at any time */
 
 #endif

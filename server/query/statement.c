@@ -181,6 +181,7 @@ static int statement_columns(struct statement *x, bool *ret_missing,
     x->rows = (struct rowout){
         .format = x->ask->format, .arrays = true, .n_columns = n, .column = column};
     int err = statement_stream(x, ret_missing, error);
+    rowout_free(&x->rows);
     free(column);
     return err;
 }

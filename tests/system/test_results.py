@@ -227,6 +227,45 @@ class Results(unittest.TestCase):
         self.assertEqual(done.returncode, 74)
         self.assertIn('directory', done.stderr)
 
+    def test_no_name_comes_twice_in_an_object(self):
+        """Readers of JSON keep one of the values, silently."""
+        def pairs(text):
+            names = []
+            json.loads(text, object_pairs_hook=lambda found: names.extend(name for name, _ in found))
+            return names
+        answer = self.sql('SELECT 1 AS a, 2 AS a_2, 3 AS a, 4 AS b, 5 AS a')
+        self.assertEqual(pairs(answer.body), ['a', 'a_2', 'a_3', 'b', 'a_4'])
+        self.assertEqual(list(json.loads(answer.body).values()), [1, 2, 3, 4, 5])
+        for form in ('json', 'ndjson'):
+            answer = self.results(columns='count,count', limit=1, format=form)
+            self.assertEqual(pairs(answer.body), ['count', 'count_2'])
+        answer = self.sql('SELECT 1 AS a, 2 AS a', 'json')
+        self.assertEqual(json.loads(answer.body)['columns'], ['a', 'a'])
+
+    def table_of(self, statement):
+        done = harness.weir('sql', '-c', self.server.path, statement, cwd=self.server.folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
+
+    def test_tables_of_the_command_line_are_as_wide_as_what_is_in_them(self):
+        self.assertEqual(self.table_of("SELECT 'Zürich' AS city, 7 AS n, 'x' AS z UNION ALL SELECT 'Rom', 12345, NULL"),
+                         'city    n      z\n'
+                         'Zürich  7      x\n'
+                         'Rom     12345  \n')
+        self.assertEqual(self.table_of('SELECT 1 AS n WHERE 0'), 'n\n')
+        long = 'y' * 100
+        self.assertEqual(self.table_of(f"SELECT '{long}' AS a, 1 AS b UNION ALL SELECT 'z', 2"),
+                         f'a  b\n{long}  1\nz  2\n')
+
+    def test_tables_of_the_command_line_may_be_long(self):
+        """Columns are measured by the first rows; later ones follow at once."""
+        text = self.table_of('WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 20000) '
+                             "SELECT n, 'a' AS a FROM c")
+        lines = text.splitlines()
+        self.assertEqual(lines[0], 'n    a')
+        wrong = [line for n, line in enumerate(lines[1:], 1) if line != f'{n:<3}  a']
+        self.assertEqual((len(lines), wrong[:3]), (20001, []))
+
     # ---- The rest --------------------------------------------------------------------------------
 
     def test_streams_pipelines_and_plugins_are_listed(self):

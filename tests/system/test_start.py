@@ -115,12 +115,12 @@ class Start(unittest.TestCase):
 
     def test_all_that_is_wrong_is_told_at_once(self):
         text = GOOD.replace('- count', '- cuont').replace('{of: price}', '{of: prize}').replace(
-            'window: {', 'where: nothing > 1\n    window: {')
+            'window: {', 'where: costs > 1\n    window: {')
         done = self.run_weir('check', text)
         self.assertEqual(done.returncode, 78, done.stderr)
         lines = done.stderr.splitlines()
         self.assertEqual(len(lines), 3, done.stderr)
-        for word in ("'cuont'", "'prize'", 'no such column: nothing'):
+        for word in ("'cuont'", "'prize'", 'no such column: costs'):
             self.assertTrue(any(re.match(r'weir: .*weir\.yaml:\d+:\d+: ', line) and word in line
                                 for line in lines), done.stderr)
 
