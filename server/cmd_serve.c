@@ -10,6 +10,7 @@
 #include "base/thread.h"
 #include "cmd.h"
 #include "config/faults.h"
+#include "descriptors.h"
 #include "http/http.h"
 #include "query/process.h"
 #include "reload.h"
@@ -28,21 +29,22 @@
 #define HTTP_IDLE_US     (60 * SECOND_US)
 #define QUERIES_A_THREAD 16 /* running and waiting; more are answered 503 */
 
-static const char help[] = "Usage: weir serve -c FILE\n\n"
-                           "Takes events by HTTP, runs the pipelines, writes results "
-                           "to the database and answers queries,\n"
-                           "until SIGTERM or SIGINT. Messages go to standard error.\n\n"
-                           "  -c, --config FILE    the configuration, weir.yaml(5)\n"
-                           "  -l, --listen ADDR    address and port, instead of the "
-                           "configured ones (port 0: any)\n"
-                           "  -d, --database FILE  instead of the configured one\n"
-                           "      --skip-damaged   go on where a journal cannot be "
-                           "read; what is lost is logged\n"
-                           "  -v, --verbose        debug messages, too\n"
-                           "  -h, --help           this text\n\n"
-                           "Exit status: 0 stopped by a signal, 78 bad configuration, "
-                           "69 address in use, 73 or 74 database,\n"
-                           "74 also a damaged journal.\n";
+static const char help[] =
+    "Usage: weir serve -c FILE\n\n"
+    "Takes events by HTTP, runs the pipelines, writes results "
+    "to the database and answers queries,\n"
+    "until SIGTERM or SIGINT. Messages go to standard error.\n\n"
+    "  -c, --config FILE    the configuration, weir.yaml(5)\n"
+    "  -l, --listen ADDR    address and port, instead of the "
+    "configured ones (port 0: any)\n"
+    "  -d, --database FILE  instead of the configured one\n"
+    "      --skip-damaged   go on where a journal cannot be "
+    "read; what is lost is logged\n"
+    "  -v, --verbose        debug messages, too\n"
+    "  -h, --help           this text\n\n"
+    "Exit status: 0 stopped by a signal, 78 bad configuration, "
+    "69 address in use or too few open files allowed, 73 or 74 database,\n"
+    "74 also a damaged journal.\n";
 
 struct server {
     struct weir *weir;
@@ -64,11 +66,16 @@ static int listen_exit_code(int r)
 static int open_http(struct server *s, int *ret_exit, struct error *error)
 {
     const struct config_server *c = &s->weir->config->server;
+    unsigned connections;
+    int r = descriptors_budget(s->weir->config, &connections, error);
+    *ret_exit = EXIT_UNAVAILABLE;
+    if (r < 0)
+        return r;
     const struct http_options options = {
         .address = c->address,
         .port = c->port,
         .epoll_threads = c->http_threads,
-        .max_connections = c->max_connections,
+        .max_connections = connections,
         .query_threads = c->query_threads,
         .max_queries = c->query_threads * QUERIES_A_THREAD,
         .slow_threads = c->sql_processes,
@@ -76,7 +83,7 @@ static int open_http(struct server *s, int *ret_exit, struct error *error)
         .max_spooled = c->spool_limit,
         .idle_timeout_us = HTTP_IDLE_US,
         .hosts = (const char *const *)c->hosts};
-    int r = http_new(&options, s->weir->metrics, &s->http, error);
+    r = http_new(&options, s->weir->metrics, &s->http, error);
     *ret_exit = r < 0 ? listen_exit_code(r) : 0;
     return r;
 }

@@ -21,7 +21,7 @@
 
 int accept_new(struct http_acceptor *a)
 {
-    a->listen_fd = -1;
+    a->listen_fd = a->reserve_fd = -1;
     a->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return a->stop_fd < 0 ? -errno : 0;
 }
@@ -81,19 +81,50 @@ static bool wait_for(struct http_acceptor *a, bool connections, int timeout_ms)
     return !fd[0].revents;
 }
 
-/* Over the limit there is room to say no; beyond that there is not. */
-static void accept_deal(struct http_server *s, int fd)
+/* Over the limit there is room to say no; beyond that there is not. `last`: it took the descriptor in
+ * reserve. */
+static void accept_deal(struct http_server *s, int fd, bool last)
 {
     uint64_t open = atomic_load_explicit(&s->connections, memory_order_relaxed);
-    unsigned most = s->options.max_connections * 3 / 2 + HTTP_CONNECTIONS_MORE;
+    unsigned max = s->options.max_connections,
+             most = max + max / 2 + HTTP_CONNECTIONS_MORE;
     struct http_request *r = open < most ? request_new(s, fd) : NULL;
     if (!r) {
         metric_add(&s->refused, 1);
         close(fd);
         return;
     }
+    r->over_limit = last;
     loop_add(&s->loop[s->next_loop], r);
     s->next_loop = (s->next_loop + 1) % s->n_loops;
+}
+
+static int accept_one(const struct http_acceptor *a)
+{
+    return accept4(a->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+}
+
+/* When others have taken all descriptors, one is kept back to say so, or to tell a probe that the server
+ * lives. */
+static void accept_with_reserve(struct http_server *s)
+{
+    struct http_acceptor *a = &s->acceptor;
+    int fd = -1;
+    if (a->reserve_fd >= 0) {
+        close(a->reserve_fd);
+        a->reserve_fd = -1;
+        fd = accept_one(a);
+    }
+    if (fd >= 0)
+        accept_deal(s, fd, true);
+    else
+        wait_for(a, false, ACCEPT_PAUSE_MS);
+}
+
+static void accept_keep_reserve(struct http_acceptor *a)
+{
+    if (a->reserve_fd < 0)
+        a->reserve_fd = eventfd(0, EFD_CLOEXEC);
 }
 
 static void *accept_thread(void *arg)
@@ -102,18 +133,20 @@ static void *accept_thread(void *arg)
     struct http_acceptor *a = &s->acceptor;
     pthread_setname_np(pthread_self(), "accept");
     while (wait_for(a, true, -1)) {
-        int fd = accept4(a->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        accept_keep_reserve(a);
+        int fd = accept_one(a);
         if (fd >= 0)
-            accept_deal(s, fd);
+            accept_deal(s, fd, false);
         else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
                  errno == ENOMEM)
-            wait_for(a, false, ACCEPT_PAUSE_MS);
+            accept_with_reserve(s);
     }
     return NULL;
 }
 
 int accept_start(struct http_server *s, struct error *error)
 {
+    accept_keep_reserve(&s->acceptor);
     int rc = pthread_create(&s->acceptor.thread, NULL, accept_thread, s);
     if (rc)
         return error_set(error, -rc, "cannot start the thread that accepts: %s",
@@ -136,6 +169,8 @@ void accept_stop(struct http_acceptor *a)
 
 void accept_free(struct http_acceptor *a)
 {
+    if (a->reserve_fd >= 0)
+        close(a->reserve_fd);
     if (a->stop_fd >= 0)
         close(a->stop_fd);
 }

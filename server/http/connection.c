@@ -360,7 +360,7 @@ static void connection_limit(struct http_request *r)
     if (r->suspended)
         wait = r->submitted && r->half_closed && !r->probed ? LOOP_HALF_CLOSED
                                                             : LOOP_NO_LIMIT;
-    else if (r->state == CONN_LINGER)
+    else if (r->state == CONN_LINGER || r->over_limit) /* which others wait for */
         wait = LOOP_LINGER;
     else if (r->state == CONN_BODY && r->open_ended)
         wait = LOOP_NO_LIMIT;
@@ -441,7 +441,7 @@ void connection_opened(struct http_request *r)
     struct http_server *s = r->server;
     uint64_t others =
         atomic_fetch_add_explicit(&s->connections, 1, memory_order_relaxed);
-    r->over_limit = others >= s->options.max_connections;
+    r->over_limit |= others >= s->options.max_connections;
     pause_connection(r, true);
 }
 

@@ -11,10 +11,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #define HTTP_CUT_US SECOND_US /* a drain lets bodies without end go on for so long */
-#define HTTP_FILES  512       /* descriptors that are not connections */
 
 static double http_read_queries(void *ctx)
 {
@@ -119,24 +117,16 @@ uint16_t http_port(const struct http_server *s)
     return s->port;
 }
 
-/* Connections need descriptors; the soft limit is often 1024. */
-static void http_raise_files(const struct http_server *s)
+unsigned http_descriptors(unsigned connections)
 {
-    struct rlimit limit;
-    rlim_t need = s->options.max_connections * 3 / 2 + HTTP_FILES;
-    if (getrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur >= need)
-        return;
-    limit.rlim_cur = need < limit.rlim_max ? need : limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) || limit.rlim_cur < need)
-        log_warn(
-            "http",
-            "only %llu files may be open: fewer than max_connections=%u are possible",
-            (unsigned long long)limit.rlim_cur, s->options.max_connections);
+    /* half as many again, and some, hear that there are too many; files of replies; and the listening
+     * socket, its eventfd and the one in reserve */
+    return connections + connections / 2 + HTTP_CONNECTIONS_MORE + connections / 16 +
+           HTTP_SPOOLS_LEAST + 3;
 }
 
 int http_start(struct http_server *s, struct error *error)
 {
-    http_raise_files(s);
     /* Signals are for the main thread. */
     sigset_t all, old;
     sigfillset(&all);

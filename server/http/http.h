@@ -72,6 +72,9 @@ struct http_route {
     void *ctx;
 };
 
+/* How many file descriptors so many connections may take. */
+unsigned http_descriptors(unsigned connections);
+
 /* Binds and listens, answers nothing yet. -EADDRINUSE, -EACCES, -ENOMEM, ... with a
  * text. */
 int http_new(const struct http_options *options, struct metrics *metrics,

@@ -38,8 +38,9 @@
 #define HTTP_PIPE_LOW                                                                  \
     (HTTP_PIPE_ROOM / 2) /* what goes on with http_more goes on from here */
 #define HTTP_PIPE_FIRST                                                                \
-    (16u << 10)                /* less than this, and the reply gets a Content-Length */
-#define HTTP_SPOOLS_MAX    256 /* files of replies: each is a descriptor */
+    (16u << 10) /* less than this, and the reply gets a Content-Length */
+#define HTTP_SPOOLS_LEAST                                                              \
+    8 /* files of replies, and one for 16 connections: each is a descriptor */
 #define HTTP_QUERY_WAIT_US (5 * SECOND_US) /* for a thread of the pool; then 503 */
 #define HTTP_GUNZIP_ROOM   (64u << 10)
 
@@ -83,7 +84,7 @@ struct http_pool {
 enum { HTTP_POOL_QUERY, HTTP_POOL_SLOW, HTTP_POOLS };
 
 struct http_acceptor {
-    int listen_fd, stop_fd; /* -1: none */
+    int listen_fd, stop_fd, reserve_fd; /* -1: none */
     bool running;
     pthread_t thread;
 };

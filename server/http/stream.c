@@ -58,7 +58,7 @@ static int spool_reserve(struct http_server *s, struct http_spool *p, size_t siz
 {
     if (!p->open) {
         if (atomic_fetch_add_explicit(&s->spools, 1, memory_order_relaxed) >=
-            HTTP_SPOOLS_MAX) {
+            s->options.max_connections / 16 + HTTP_SPOOLS_LEAST) {
             atomic_fetch_sub_explicit(&s->spools, 1, memory_order_relaxed);
             return -ENOSPC;
         }
