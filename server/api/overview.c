@@ -152,7 +152,7 @@ static void overview_put_settings(struct buffer *b, const struct config *config,
     for (size_t i = 0; i < c->n_keys; i++)
         jsonout_string(b, NULL, from->schema->column[c->key[i]].name);
     jsonout_close(b, ']');
-    jsonout_duration(b, "window", c->window.tumbling_us);
+    jsonout_duration(b, "window", c->window.size_us);
     jsonout_duration(b, "window_offset", c->window.offset_us);
     jsonout_duration(b, "out_of_orderness", c->out_of_orderness_us);
     jsonout_string(b, "late", config_late_word[c->late]);

@@ -85,9 +85,11 @@ enum config_late {
 extern const char *const config_late_word[CONFIG_LATE_POLICIES]; /* in the file */
 
 struct config_window {
-    int64_t tumbling_us; /* size */
+    int64_t size_us; /* tumbling */
     int64_t
-        offset_us; /* windows begin at multiples of the size plus this; less than it, default 0 */
+        offset_us; /* they begin at multiples of the size plus this; less than it, default 0 */
+    int64_t
+        pane_us; /* of windows that overlap, a part of the size; 0: the file has none yet */
 };
 
 struct config_pipeline {

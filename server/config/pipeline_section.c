@@ -154,8 +154,7 @@ static int read_key(const struct node *n, void *target, void *ctx, struct error 
 
 static const struct field window_fields[] = {
     {"tumbling", FIELD_DURATION, .required = true,
-     .offset = offsetof(struct config_window, tumbling_us), .min = 1000,
-     .max = LONGEST},
+     .offset = offsetof(struct config_window, size_us), .min = 1000, .max = LONGEST},
     {"offset", FIELD_DURATION, .offset = offsetof(struct config_window, offset_us),
      .min = 0, .max = LONGEST},
     {"hopping", .type = FIELD_LATER},
@@ -172,7 +171,7 @@ static int read_window(const struct node *n, void *target, void *ctx,
         return node_expected(n, "a window such as {tumbling: 10s}", error);
     int r = fields_read(window_fields, COUNT(window_fields), n, "'window'", &p->window,
                         ctx, error);
-    if (r == 0 && p->window.offset_us >= p->window.tumbling_us)
+    if (r == 0 && p->window.offset_us >= p->window.size_us)
         return node_error(node_get(n, "offset"), error,
                           "the offset must be less than the window itself");
     return r;

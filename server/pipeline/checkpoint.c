@@ -282,7 +282,7 @@ int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
         struct worker *worker = &p->worker[k];
         struct watermark *w = &worker->watermark;
         w->value_us = head.value_us;
-        worker->emitted_us = head.value_us;
+        worker->emitted_us = worker->sealed_us = head.value_us;
         if (with_groups)
             worker->unknown_us = head.unknown_us;
         else if (head.value_us > worker->unknown_us)

@@ -231,6 +231,8 @@ static int emit_windows(struct closing *c, int64_t until_us)
     int r = 0;
     for (size_t i = windows_until(w, w->emitted_us); r == 0 && i < end; i++) {
         struct group_window *window = &w->groups.window[i];
+        if (window_is_pane(&w->pipeline->window, window->id))
+            continue;
         int64_t start_us = window_by_id(&w->pipeline->window, window->id).start_us;
         if (start_us > c->done_us) /* what ends by then has a lesser id */
             c->done_us = start_us;
@@ -259,6 +261,8 @@ int worker_close_windows(struct worker *w, int64_t until_us, bool last,
     struct closing c = {.worker = w, .done_us = w->emitted_us};
     int64_t lateness_us = last ? 0 : p->config->allowed_lateness_us;
     int r = w->n_revised ? emit_revised(&c) : 0;
+    if (r == 0)
+        r = panes_seal(w, until_us);
     if (r == 0)
         r = emit_windows(&c, until_us);
     if (r == 0) {

@@ -11,7 +11,7 @@
 bool late_find(struct worker *w, const struct batch *b, uint32_t block)
 {
     const struct batch_span *span = &b->block[block];
-    int64_t end_us = window_last_end(&w->pipeline->window, span->min_us);
+    int64_t end_us = window_of(&w->pipeline->window, span->min_us).end_us;
     if (end_us > watermark_at(&w->watermark, span->max_us) && end_us > w->unknown_us)
         return false;
     const int64_t *time = b->view[0].values;
@@ -68,7 +68,7 @@ static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
     weir_put_int(&cell[0], window.start_us);
     weir_put_int(&cell[1], (int64_t)log_entry_row(e, row, &index));
     weir_put_int(&cell[2], index);
-    weir_put_int(&cell[3], window.end_us);
+    weir_put_int(&cell[3], window_last_end(&p->window, window.start_us));
     cell[0].type = cell[3].type = WEIR_TIME;
     int r = 0;
     for (size_t c = 0; r == 0 && c < p->schema->n; c++)

@@ -25,6 +25,18 @@ static int check_can_be_saved(const struct weir_analyzer *a,
         a->name);
 }
 
+/* Windows of several panes are merged from them. */
+static int check_panes(const struct pipeline *p, const struct weir_analyzer *a,
+                       const struct config_analyzer *c, struct error *error)
+{
+    if (!window_has_panes(&p->window) || a->merge)
+        return 0;
+    return node_error(c->node, error,
+                      "analyzer '%s' cannot merge states (merge), which windows that "
+                      "overlap need",
+                      a->name);
+}
+
 static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
                           struct error *error)
 {
@@ -33,6 +45,9 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
     p->dictionary = calloc(p->schema->n, sizeof(bool));
     if (!p->stage || !p->dictionary)
         return error_set(error, -ENOMEM, "no memory");
+    if (window_has_panes(&p->window) && c->late == CONFIG_LATE_REVISE)
+        return node_error(c->late_node, error,
+                          "windows that overlap cannot be revised: 'late: revise'");
     int failed = 0;
     for (size_t i = 0; i < c->n_analyzers; i++) {
         struct stage *s = &p->stage[p->n_stages];
@@ -42,6 +57,8 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
             r = check_can_be_saved(&s->binding->plugin->analyzer, &c->analyzer[i],
                                    error);
         }
+        if (r == 0)
+            r = check_panes(p, &s->binding->plugin->analyzer, &c->analyzer[i], error);
         if (r < 0) {
             failed = r;
             if (!faults_go_on(r, error))

@@ -245,26 +245,44 @@ int worker_error(struct worker *w, int r, struct error *error)
     return error_set(error, r, "an analyzer failed without saying why");
 }
 
-static int read_block(struct worker *w, const struct log_entry *e, uint32_t block)
+/* Rows row[0..n) of the block. */
+static int fold_rows(struct worker *w, const struct log_entry *e, uint32_t block,
+                     uint32_t n, bool late)
 {
     struct pipeline *p = w->pipeline;
-    const struct batch *b = e->batch;
-    uint32_t first = block * BATCH_BLOCK;
-    uint32_t rows = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
-    uint32_t n = select_rows(w, e->keys[p->keys], first, rows);
-    int r = filter_block(w, b, &n);
-    bool late = r == 0 && late_find(w, b, block);
-    if (late)
-        r = late_take_out(w, e, block, &n);
-    if (r == 0)
-        r = find_slots(w, b, &n);
+    int r = find_slots(w, e->batch, &n);
     if (r == 0 && late && p->config->late == CONFIG_LATE_REVISE)
-        r = late_revise(w, b, block, n);
+        r = late_revise(w, e->batch, block, n);
     if (r == 0)
         touch_states(w, n);
     for (size_t i = 0; r == 0 && n && i < p->n_stages; i++)
         r = update_stage(w, i, e, n);
     metric_add(&p->events, n);
+    return r;
+}
+
+static int read_block(struct worker *w, const struct log_entry *e, uint32_t block)
+{
+    const struct batch *b = e->batch;
+    uint32_t first = block * BATCH_BLOCK;
+    uint32_t rows = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
+    uint32_t n = select_rows(w, e->keys[w->pipeline->keys], first, rows);
+    int r = filter_block(w, b, &n);
+    bool late = r == 0 && late_find(w, b, block);
+    if (late)
+        r = late_take_out(w, e, block, &n);
+    while (r == 0 && n) {
+        int64_t until_us = 0;
+        uint32_t now = late ? panes_cut(w, b, block, n, &until_us) : n;
+        if (!now) {
+            r = panes_seal(w, until_us);
+            continue;
+        }
+        r = fold_rows(w, e, block, now, late);
+        n -= now;
+        memmove(w->row, w->row + now, n * sizeof(w->row[0]));
+        memmove(w->key, w->key + now, n * sizeof(w->key[0]));
+    }
     watermark_read(&w->watermark, b->block[block].max_us);
     return r;
 }
@@ -396,7 +414,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     w->pipeline = p;
     w->index = index;
     w->broken_slot = SLOT_NONE;
-    w->emitted_us = w->unknown_us = watermark_us;
+    w->emitted_us = w->sealed_us = w->unknown_us = watermark_us;
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
     if (queue_new(QUEUE_ENTRIES, &w->queue) < 0 ||
         !(w->host = calloc(p->n_stages, sizeof(*w->host))) ||

@@ -88,6 +88,8 @@ struct worker {
     bool checkpointed;  /* once: from then on only what changes is written */
     int64_t emitted_us; /* windows that end at or before it have been given out: the
                          * watermark behind the last entry */
+    int64_t sealed_us;  /* windows of panes that end at or before it have groups of
+                         * their own; at least emitted_us */
     int64_t unknown_us; /* those at or before it by an earlier run, and their groups are
                          * not here; INT64_MIN: there are none. Beyond emitted_us where
                          * the log is read again for another definition */
@@ -110,6 +112,14 @@ int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
                   uint32_t *n);
 /* Raises the revision of the groups, slot[0..n), into which late rows are folded. -ENOMEM. */
 int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_t n);
+
+/* panes.c; nothing to do where windows are of one pane. Seals the windows that end at or before until_us: what is
+ * folded into their panes later is not in them. -ENOSPC, -EINVAL, -ENOMEM. */
+int panes_seal(struct worker *w, int64_t until_us);
+/* How many of row[0..n), a block with late rows, come before one that is late for a window that is not
+ * sealed; n: all. The windows until *ret_until_us are to be sealed before it. */
+uint32_t panes_cut(const struct worker *w, const struct batch *b, uint32_t block,
+                   uint32_t n, int64_t *ret_until_us);
 
 /* Gives the states of stages [first, end) of a group back to their plugins. */
 void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t end);

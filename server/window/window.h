@@ -1,14 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Which window a row is in, where it begins and ends, and when it closes. This is the only place that
- * knows how a kind of window divides event time: all others hold a window's id and ask. Tumbling windows
- * are the only kind.
+ * knows how a kind of window divides event time: all others hold an id and ask.
  *
  *      -----|---------|---------|---------|----->  event time; | are borders
  *            window_of(us): the one in which us lies, [start, end)
  *
- * Of a kind of window this much is relied on: a window has an id, and one that closes before another has
- * the lesser one; with a key it names a group. A window closes when the watermark reaches its end.
+ * Tumbling windows are the only kind that the configuration has. Windows may also be made of panes, and
+ * overlap: rows are folded into panes, and a window is merged from its panes when the watermark has reached
+ * its end (pipeline/panes.c). No configuration says so yet, unit tests do.
+ *
+ * Of ids this much is relied on: an id names one window or pane, with a key it names a group, and ids are in
+ * the order in which a watermark is done with what they name.
  */
 #ifndef WEIR_WINDOW_WINDOW_H
 #define WEIR_WINDOW_WINDOW_H
@@ -21,61 +24,78 @@
 
 /* How a pipeline divides event time. Plain data: it may be copied; its members are this folder's. */
 struct window_kind {
-    int64_t size_us,
-        offset_us; /* windows begin at multiples of the size plus the offset */
+    int64_t size_us;
+    int64_t
+        pane_us; /* there is a border each so often; a window is of size / pane panes */
+    int64_t offset_us; /* borders are multiples of pane_us plus this */
+    int64_t id_us;     /* id of what rows are folded into, less its start */
 };
 
-struct window {
+struct window { /* or a pane */
     int64_t id;
     int64_t start_us, end_us; /* [start, end) */
 };
 
 struct window_kind window_kind(const struct config_window *c);
 
-/* The window in which a row of this time is. `us` may be any time. */
+/* What a row of this time is folded into: its window, or its pane. `us` may be any time. */
 static inline struct window window_of(const struct window_kind *k, int64_t us)
 {
-    int64_t into_us = us % k->size_us - k->offset_us; /* above -2 * size */
+    int64_t into_us = us % k->pane_us - k->offset_us; /* above -2 * pane */
     if (into_us < 0)
-        into_us += k->size_us;
+        into_us += k->pane_us;
     if (into_us < 0)
-        into_us += k->size_us;
+        into_us += k->pane_us;
     struct window w;
     if (__builtin_sub_overflow(us, into_us, &w.start_us))
         w.start_us = INT64_MIN;
-    if (__builtin_add_overflow(us, k->size_us - into_us, &w.end_us))
+    if (__builtin_add_overflow(us, k->pane_us - into_us, &w.end_us))
         w.end_us = INT64_MAX;
-    w.id = w.start_us;
+    if (__builtin_add_overflow(w.start_us, k->id_us, &w.id))
+        w.id = INT64_MAX;
     return w;
 }
 
-/* Is it the window of this time, too? All that most rows need. */
+/* Is this time in it, too? All that most rows need. */
 static inline bool window_has(const struct window *w, int64_t us)
 {
     return (uint64_t)us - (uint64_t)w->start_us <
            (uint64_t)w->end_us - (uint64_t)w->start_us;
 }
 
-/* The window of an id that window_of has given. */
-static inline struct window window_by_id(const struct window_kind *k, int64_t id)
+/* Are windows merged from panes? */
+static inline bool window_has_panes(const struct window_kind *k)
 {
-    return window_of(k, id);
+    return k->pane_us != k->size_us;
 }
-
-/* Can an id that comes from elsewhere be one? */
-bool window_has_id(const struct window_kind *k, int64_t id);
 
 /* A row of this time is late once the watermark has reached this: the end of the last window that it is in. Does
  * not decrease with `us`. */
 static inline int64_t window_last_end(const struct window_kind *k, int64_t us)
 {
-    return window_of(k, us).end_us;
+    struct window w = window_of(k, us);
+    int64_t end_us;
+    return __builtin_add_overflow(w.end_us, k->size_us - k->pane_us, &end_us)
+               ? INT64_MAX
+               : end_us;
 }
+
+/* The window, or the pane, of an id. */
+struct window window_by_id(const struct window_kind *k, int64_t id);
+bool window_is_pane(const struct window_kind *k, int64_t id);
+
+/* Can an id that comes from elsewhere be one? */
+bool window_has_id(const struct window_kind *k, int64_t id);
+
+/* The window of several panes that ends at this border, and the ids of its first and last pane. */
+struct window window_ending(const struct window_kind *k, int64_t border_us,
+                            int64_t *ret_first, int64_t *ret_last);
 
 /* The first border behind `us`: a watermark that goes on from `us` closes nothing before. */
 int64_t window_next_border(const struct window_kind *k, int64_t us);
 
-/* The least id of windows that a watermark `us` has not closed. */
+/* The least id of what a watermark `us` is not done with: of windows that it has not closed, of panes that
+ * these have. */
 int64_t window_first_open(const struct window_kind *k, int64_t us);
 
 /* How long each window is, if all are alike: end is start plus this, and need not be stored. 0: they differ. */

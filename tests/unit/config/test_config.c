@@ -556,7 +556,7 @@ static void pipelines_have_defaults(void **state)
     assert_int_equal(p->stream, 0);
     assert_null(p->where);
     assert_int_equal(p->n_keys, 0);
-    assert_int_equal(p->window.tumbling_us, 10000000);
+    assert_int_equal(p->window.size_us, 10000000);
     assert_int_equal(p->window.offset_us, 0);
     assert_int_equal(p->out_of_orderness_us, 0);
     assert_int_equal(p->idle_timeout_us, 5000000);
@@ -612,7 +612,7 @@ static void pipeline_keys_are_taken(void **state)
     assert_int_equal(p->key[0], 4);
     assert_int_equal(p->key[1], 3);
     assert_int_equal(p->key[2], 1);
-    assert_int_equal(p->window.tumbling_us, INT64_C(86400000000));
+    assert_int_equal(p->window.size_us, INT64_C(86400000000));
     assert_int_equal(p->window.offset_us, INT64_C(21600000000));
     assert_int_equal(p->out_of_orderness_us, 2000000);
     assert_int_equal(p->idle_timeout_us, INT64_MAX);

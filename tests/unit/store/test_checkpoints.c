@@ -24,7 +24,7 @@ static struct table_column columns[] = {
 
 static struct table table_p = {.name = "p",
                                .pipeline = "p",
-                               .window.size_us = SECOND_US,
+                               .window = {.size_us = SECOND_US, .pane_us = SECOND_US},
                                .retain_us = INT64_MAX,
                                .n_primary = 1,
                                .n_columns = 3,

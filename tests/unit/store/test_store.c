@@ -32,7 +32,7 @@ static struct table_column columns[] = {
 static struct table trades = {
     .name = "trades",
     .pipeline = "trades",
-    .window.size_us = MINUTE_US,
+    .window = {.size_us = MINUTE_US, .pane_us = MINUTE_US},
     .retain_us = INT64_MAX,
     .n_keys = 1,
     .n_primary = 2,
@@ -111,7 +111,7 @@ static void readable_view_shows_rfc3339(void **state)
 {
     (void)state;
     trades.n_columns = 6;
-    trades.window.size_us = 250000;
+    trades.window.size_us = trades.window.pane_us = 250000;
     struct store *s = open_started(&trades);
     struct rowset *r = rows_new(&trades, 2);
     int64_t start[] = {-250000, 1700000000000000};
@@ -124,7 +124,7 @@ static void readable_view_shows_rfc3339(void **state)
     assert_int_equal(put(s, 0, r), 0);
     store_free(s);
     trades.n_columns = 5;
-    trades.window.size_us = MINUTE_US;
+    trades.window.size_us = trades.window.pane_us = MINUTE_US;
     assert_string_equal(shell("weir.db", "SELECT * FROM trades_readable"),
                         "1969-12-31T23:59:59.750000Z|1970-01-01T00:00:00Z|A|||\n"
                         "2023-11-14T22:13:20Z|2023-11-14T22:13:20.250000Z|A|||"
@@ -169,7 +169,7 @@ static struct table_column many_columns[] = {
 };
 static struct table revised = {.name = "revised",
                                .pipeline = "trades",
-                               .window.size_us = MINUTE_US,
+                               .window = {.size_us = MINUTE_US, .pane_us = MINUTE_US},
                                .retain_us = INT64_MAX,
                                .n_keys = 1,
                                .n_primary = 2,
@@ -178,7 +178,7 @@ static struct table revised = {.name = "revised",
                                .column = revised_columns};
 static struct table many = {.name = "revised",
                             .pipeline = "trades",
-                            .window.size_us = MINUTE_US,
+                            .window = {.size_us = MINUTE_US, .pane_us = MINUTE_US},
                             .retain_us = INT64_MAX,
                             .n_keys = 1,
                             .n_primary = 3,
@@ -867,7 +867,7 @@ static void changed_table_is_refused(void **state)
     struct error error = {""};
 
     struct table other = trades;
-    other.window.size_us = 2 * MINUTE_US;
+    other.window.size_us = other.window.pane_us = 2 * MINUTE_US;
     assert_int_equal(try_open(&other, &error), -EINVAL);
     assert_non_null(strstr(error.text, "windows are 1m long"));
 

@@ -15,7 +15,7 @@
 static struct window_kind tumbling(int64_t size_us, int64_t offset_us)
 {
     return window_kind(
-        &(struct config_window){.tumbling_us = size_us, .offset_us = offset_us});
+        &(struct config_window){.size_us = size_us, .offset_us = offset_us});
 }
 
 /* Python: start = us - (us - offset) % size, end = start + size; cut to what int64 holds. */
@@ -89,6 +89,50 @@ static void an_id_that_no_window_has_is_known(void **state)
     assert_false(window_has_id(&k, window_of(&k, INT64_MAX).id));
 }
 
+/* Windows of 30 that end every 10, borders at multiples of 10 and 3. What a watermark is done with has the lesser ids. */
+static void panes_are_done_with_behind_their_last_window(void **state)
+{
+    (void)state;
+    struct window_kind k = window_kind(
+        &(struct config_window){.size_us = 30, .offset_us = 3, .pane_us = 10});
+    assert_true(window_has_panes(&k));
+    for (int64_t us = -200; us < 200; us++) {
+        struct window pane = window_of(&k, us);
+        assert_int_equal((pane.start_us - 3) % 10, 0);
+        assert_int_equal(pane.end_us, pane.start_us + 10);
+        assert_true(pane.start_us <= us && us < pane.end_us);
+        assert_true(window_is_pane(&k, pane.id) && window_has_id(&k, pane.id));
+        assert_int_equal(window_by_id(&k, pane.id).start_us, pane.start_us);
+        assert_int_equal(window_by_id(&k, pane.id).end_us, pane.end_us);
+        assert_int_equal(window_last_end(&k, us), pane.start_us + 30);
+        int ids = 0;
+        for (int64_t border = window_next_border(&k, us), i = 0; i < 6; i++) {
+            int64_t first, last;
+            struct window w = window_ending(&k, border + 10 * i, &first, &last);
+            assert_int_equal(w.end_us, pane.end_us + 10 * i);
+            assert_int_equal(w.start_us, w.end_us - 30);
+            assert_false(window_is_pane(&k, w.id));
+            assert_true(window_has_id(&k, w.id));
+            assert_int_equal(window_by_id(&k, w.id).start_us, w.start_us);
+            assert_int_equal(window_by_id(&k, w.id).end_us, w.end_us);
+            assert_int_equal(first, window_of(&k, w.start_us).id);
+            assert_int_equal(last, window_of(&k, w.end_us - 1).id);
+            ids += pane.id >= first && pane.id <= last;
+            for (int64_t mark = us - 50; mark < us + 50; mark++) {
+                assert_int_equal(w.id < window_first_open(&k, mark), w.end_us <= mark);
+                assert_int_equal(pane.id < window_first_open(&k, mark),
+                                 window_last_end(&k, us) <= mark);
+            }
+        }
+        assert_int_equal(ids, 3); /* the pane is in three windows */
+    }
+    int named = 0;
+    for (int64_t id = -500; id < 500; id++)
+        named += window_has_id(&k, id);
+    assert_int_equal(named, 200); /* a window and a pane each 10 */
+    assert_false(window_has_id(&k, INT64_MIN));
+}
+
 /* It stands in the checkpoints of databases that are there. */
 static void the_definition_stays_as_it_is(void **state)
 {
@@ -107,6 +151,7 @@ int main(void)
         cmocka_unit_test(a_time_is_in_the_window_that_python_says),
         cmocka_unit_test(windows_follow_each_other_without_a_gap),
         cmocka_unit_test(an_id_that_no_window_has_is_known),
+        cmocka_unit_test(panes_are_done_with_behind_their_last_window),
         cmocka_unit_test(the_definition_stays_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
