@@ -21,21 +21,32 @@ static const char help[] =
     "Usage: weir run -c FILE --stream NAME [FILE...|-]\n\n"
     "Reads events from files (.ndjson, .jsonl, .json, .csv, each also .gz) or standard "
     "input, runs the\n"
-    "pipelines of the stream, closes every window, writes the results to the database "
-    "and exits.\n\n"
+    "pipelines of the stream, closes every window at the end, writes the results to "
+    "the "
+    "database and\n"
+    "exits. Events may be in any order, as long as there is room for all open "
+    "windows.\n\n"
     "  -c, --config FILE      the configuration, weir.yaml(5)\n"
     "  -s, --stream NAME      the stream that the events belong to\n"
     "  -f, --format FORMAT    ndjson (default of standard input), json or csv\n"
     "  -d, --database FILE    instead of the configured one\n"
+    "  -m, --memory SIZE      for open windows; 1GiB if not given; when it is used up, "
+    "windows close\n"
+    "                         as events come\n"
+    "      --live             windows close as events come from the beginning, as a "
+    "server's do\n"
     "  -q, --quiet            no progress, no summary\n"
     "  -h, --help             this text\n\n"
-    "Exit status: 0 all events were taken, 65 some were rejected, 1 a pipeline failed, "
-    "74 a file cannot\n"
-    "be read, 78 bad configuration.\n";
+    "Exit status: 0 all events were taken, 65 some were rejected or came too late for "
+    "their window, 1 a\n"
+    "pipeline failed, 74 a file cannot be read, 78 bad configuration.\n";
+
+#define MEMORY_DEFAULT ((uint64_t)1 << 30)
 
 struct run_options {
     const char *config, *stream, *database;
-    int format; /* enum decode_format, or SOURCE_BY_NAME */
+    int format;      /* enum decode_format, or SOURCE_BY_NAME */
+    uint64_t memory; /* of open windows; 0: they close as events come */
     bool quiet;
     const char *const *path;
     size_t n_paths;
@@ -104,11 +115,41 @@ static void print_pipeline(const struct pipeline_status *s)
     print_count(s->long_keys, "with too long a key");
     print_count(s->over_groups, "over max_groups");
     fputc('\n', stderr);
-    if (s->late > s->events)
+}
+
+/* What no result and no table has because it was late, and why. Returns how much. */
+static uint64_t print_lost(const struct pipeline_status *s)
+{
+    uint64_t dropped = s->late_by[CONFIG_LATE_DROP], now = dropped - s->late_known;
+    if (s->late_known)
         fprintf(stderr,
-                "pipeline %s: most events are older than results that are in the "
-                "database already; --database FILE begins another one\n",
-                s->name);
+                "pipeline %s: %llu events are of windows that are in the database "
+                "already; --database FILE begins another one\n",
+                s->name, (unsigned long long)s->late_known);
+    if (now && s->released)
+        fprintf(stderr,
+                "pipeline %s: %llu events came after their window had been closed for "
+                "want of room; raise --memory or max_groups, sort the input, or raise "
+                "out_of_orderness\n",
+                s->name, (unsigned long long)now);
+    else if (now)
+        fprintf(stderr,
+                "pipeline %s: %llu events came after their window had been closed; "
+                "without --live windows stay open until the end\n",
+                s->name, (unsigned long long)now);
+    return dropped;
+}
+
+static uint64_t events_lost(struct weir *w, size_t stream)
+{
+    uint64_t lost = 0;
+    for (size_t i = 0; i < w->n_pipelines; i++) {
+        struct pipeline_status s;
+        pipeline_status(w->pipeline[i], &s);
+        if (pipeline_config(w->pipeline[i])->stream == stream)
+            lost += print_lost(&s);
+    }
+    return lost;
 }
 
 static void print_summary(struct weir *w, size_t stream, const struct source_result *r,
@@ -182,8 +223,9 @@ static int push(struct weir *w, size_t stream, const struct run_options *o,
     if (!o->quiet)
         print_summary(w, stream, result,
                       (double)(clock_monotonic_us() - progress.begun_us) / 1e6);
+    uint64_t lost = events_lost(w, stream);
     int status = file_exit_code(r);
-    if (status == EXIT_SUCCESS && result->rejected)
+    if (status == EXIT_SUCCESS && (result->rejected || lost))
         status = EXIT_BAD_INPUT;
     if (log_failed(w->log[stream], &error))
         return EXIT_IO; /* the log has said why */
@@ -204,6 +246,7 @@ static int run(const struct run_options *o)
         status = EXIT_USAGE;
     if (r == 0) {
         w->only = o->stream;
+        w->keep_open = o->memory;
         r = weir_open_store(w, o->database, &status, &error);
     }
     if (r == 0)
@@ -230,18 +273,30 @@ static int parse_format(const char *text, int *ret)
     return cmd_usage("run", "'%s' is no format: ndjson, json or csv", text);
 }
 
+static int parse_memory(const char *text, uint64_t *ret)
+{
+    const struct node n = {
+        .kind = NODE_SCALAR, .file = "--memory", .text = (char *)(uintptr_t)text};
+    return node_size(&n, ret, NULL) || *ret == 0
+               ? cmd_usage("run", "'%s' is no size, such as 512MiB", text)
+               : 0;
+}
+
 int cmd_run(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"stream", required_argument, NULL, 's'},
                                             {"format", required_argument, NULL, 'f'},
                                             {"database", required_argument, NULL, 'd'},
+                                            {"memory", required_argument, NULL, 'm'},
+                                            {"live", no_argument, NULL, 'L'},
                                             {"quiet", no_argument, NULL, 'q'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     static const char *const standard_input[] = {"-"};
-    struct run_options run_options = {.format = SOURCE_BY_NAME};
-    for (int o; (o = getopt_long(argc, argv, "c:s:f:d:qh", options, NULL)) != -1;) {
+    struct run_options run_options = {.format = SOURCE_BY_NAME,
+                                      .memory = MEMORY_DEFAULT};
+    for (int o; (o = getopt_long(argc, argv, "c:s:f:d:m:qh", options, NULL)) != -1;) {
         if (o == 'c')
             run_options.config = optarg;
         else if (o == 's')
@@ -250,6 +305,10 @@ int cmd_run(int argc, char **argv)
             run_options.database = optarg;
         else if (o == 'q')
             run_options.quiet = true;
+        else if (o == 'L')
+            run_options.memory = 0;
+        else if (o == 'm' && parse_memory(optarg, &run_options.memory))
+            return EXIT_USAGE;
         else if (o == 'f' && parse_format(optarg, &run_options.format))
             return EXIT_USAGE;
         else if (o == 'h')

@@ -352,6 +352,12 @@ static int start_stream(struct weir *w, enum weir_mode mode, size_t i,
     err = source_count(&w->stream[i], w->metrics);
     if (err < 0)
         return error_set(error, err, "no memory");
+    size_t readers = 0;
+    for (size_t k = 0; k < w->n_pipelines; k++)
+        readers += pipeline_config(w->pipeline[k])->stream == i;
+    for (size_t k = 0; mode == WEIR_RUN && k < w->n_pipelines; k++)
+        if (pipeline_config(w->pipeline[k])->stream == i)
+            pipeline_keep_open(w->pipeline[k], w->keep_open / readers);
     err = recover_keys(w, r, i, error);
     for (size_t k = 0; err == 0 && k < w->n_pipelines; k++)
         if (pipeline_config(w->pipeline[k])->stream == i)

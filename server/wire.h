@@ -37,8 +37,10 @@ struct weir {
     struct source_stream *stream; /* config->n_streams */
     struct weir_intake *intake;   /* config->n_streams */
     _Atomic bool wired;           /* all logs are made: release, acquire */
-    char *journal;     /* folder of the journals, a folder for each stream in it */
-    const char *only;  /* WEIR_RUN: this stream runs, others stay as they are */
+    char *journal;    /* folder of the journals, a folder for each stream in it */
+    const char *only; /* WEIR_RUN: this stream runs, others stay as they are */
+    uint64_t
+        keep_open; /* bytes of all its open windows, which close at the end; 0: as events come */
     bool skip_damaged; /* --skip-damaged: go on where a journal cannot be read */
     bool lost;         /* results that were not committed at the end */
 };

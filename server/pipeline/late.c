@@ -97,7 +97,7 @@ int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
 {
     const struct config_pipeline *c = w->pipeline->config;
     const int64_t *time = e->batch->view[0].values;
-    uint32_t first = block * BATCH_BLOCK, out = 0, aside = 0;
+    uint32_t first = block * BATCH_BLOCK, out = 0, aside = 0, known = 0;
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < *n; i++) {
         uint32_t row = w->row[i];
@@ -109,8 +109,11 @@ int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
         } else if (c->late == CONFIG_LATE_SIDE && end_us <= watermark_us) {
             r = keep_row(w, e, row);
             aside++;
+        } else {
+            known += end_us <= w->pipeline->begun_us;
         }
     }
+    metric_add(&w->pipeline->late_known, known);
     metric_add(&w->pipeline->late[CONFIG_LATE_SIDE], aside);
     metric_add(&w->pipeline->late[CONFIG_LATE_DROP], *n - out - aside);
     *n = out;

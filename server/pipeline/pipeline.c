@@ -364,16 +364,22 @@ static int subscribe(struct pipeline *p, uint64_t position, bool live,
     return r < 0 ? error_set(error, r, "no memory") : 0;
 }
 
+void pipeline_keep_open(struct pipeline *p, uint64_t bytes)
+{
+    p->hold_bytes = bytes;
+}
+
 int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool live,
                    struct error *error)
 {
     const struct config_pipeline *c = p->config;
     p->log = log;
-    p->shown_watermark_us = p->worker[0].watermark.value_us;
+    p->shown_watermark_us = p->begun_us = p->worker[0].watermark.value_us;
     p->shown_position = position;
     int r = live ? 0 : subscribe(p, position, false, error);
     for (unsigned i = 0; r == 0 && i < c->workers; i++) {
         p->worker[i].position = position;
+        p->worker[i].watermark.held = p->hold_bytes > 0;
         r = worker_start(&p->worker[i], error);
     }
     if (r == 0 && live)
@@ -442,6 +448,8 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
         ret->late_by[i] = atomic_load_explicit(&p->late[i], memory_order_relaxed);
         ret->late += ret->late_by[i];
     }
+    ret->late_known = atomic_load_explicit(&p->late_known, memory_order_relaxed);
+    ret->released = atomic_load_explicit(&p->released, memory_order_relaxed);
     ret->revisions = atomic_load_explicit(&p->revisions, memory_order_relaxed);
     ret->filtered = atomic_load_explicit(&p->filtered, memory_order_relaxed);
     ret->where_errors = atomic_load_explicit(&p->where_errors, memory_order_relaxed);

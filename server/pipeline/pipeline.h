@@ -58,6 +58,10 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
 int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool live,
                    struct error *error);
 
+/* Before it starts, for an input that has an end: windows stay open until then, as long as their groups are within
+ * max_groups and take no more than so many bytes. */
+void pipeline_keep_open(struct pipeline *p, uint64_t bytes);
+
 /* Instead of starting: one that has failed keeps its place in the journal at `position`, and counts what it leaves
  * out. Within log_call. */
 void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position);
@@ -77,8 +81,11 @@ struct pipeline_status {
         rows;
     uint64_t
         late_by[CONFIG_LATE_POLICIES]; /* what became of them; their sum is `late` */
-    uint64_t revisions;                /* groups given out again */
-    uint64_t groups;                   /* open now, or such as can be revised */
+    uint64_t
+        late_known; /* of the late: their window had been given out before the start */
+    bool released;  /* windows were kept open, and there was no room for more */
+    uint64_t revisions; /* groups given out again */
+    uint64_t groups;    /* open now, or such as can be revised */
     uint64_t state_bytes;
     size_t queued;   /* entries waiting */
     char error[512]; /* "" while it runs */

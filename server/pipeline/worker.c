@@ -328,7 +328,9 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
         return checkpoint(w, e, error);
     switch (e->kind) {
     case LOG_BATCH:
-        r = read_batch(w, e);
+        r = worker_make_room(w, e, error);
+        if (r == 0)
+            r = read_batch(w, e);
         break;
     case LOG_IDLE:
         watermark_idle(&w->watermark, e->source);
@@ -343,7 +345,7 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
         break;
     }
     if (r < 0)
-        return worker_error(w, r, error);
+        return error->text[0] ? r : worker_error(w, r, error);
     w->position = e->position;
     r = worker_close_windows(w, w->watermark.value_us, e->kind == LOG_END, error);
     if (r < 0)

@@ -52,6 +52,11 @@ struct pipeline {
     struct worker *worker;
     bool *dictionary; /* of each column: wanted by an analyzer */
 
+    uint64_t
+        hold_bytes; /* of open windows until the end; 0: they close as events come */
+    _Atomic bool released; /* relaxed: there was no room for more of them */
+    int64_t begun_us;      /* the watermark at the start */
+
     _Atomic bool failed; /* release after error is written, acquire before it is read */
     pthread_mutex_t lock; /* protects error and shown_* */
     struct error error;
@@ -66,6 +71,8 @@ struct pipeline {
     /* Counters of all workers; relaxed, added to once a block or batch. */
     _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups;
     _Atomic uint64_t late[CONFIG_LATE_POLICIES]; /* by what became of them */
+    _Atomic uint64_t
+        late_known; /* of windows that the watermark had passed at the start */
     _Atomic uint64_t windows, rows, revisions, groups, state_bytes, cpu_ns, skipped;
     _Atomic bool over_logged; /* relaxed: that rows are dropped over max_groups */
 };
@@ -148,6 +155,10 @@ void worker_free(struct worker *w); /* closes its queue, waits for the thread */
 int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c */
 
 #define LATE_COLUMNS 4 /* of late_table before those of the stream */
+
+/* hold.c: where windows are kept open and the groups of the entry may not fit, that ends, and those that the watermark
+ * has passed are given out. */
+int worker_make_room(struct worker *w, const struct log_entry *e, struct error *error);
 
 /* close.c: gives out the groups that were revised and the windows that end at or before `until_us`;
  * forgets those that cannot be revised any more, with `last` all that were given out. */

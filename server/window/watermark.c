@@ -6,6 +6,7 @@ void watermark_init(struct watermark *w, int64_t out_of_orderness_us, int64_t va
     w->value_us = value_us;
     w->newest_us = INT64_MIN;
     w->out_of_orderness_us = out_of_orderness_us;
+    w->held = false;
     w->n = 0;
     w->current = 0;
     w->others_us = INT64_MAX;
@@ -57,7 +58,7 @@ void watermark_idle(struct watermark *w, uint32_t source)
 
 void watermark_advance(struct watermark *w, int64_t us)
 {
-    if (us > w->value_us)
+    if (us > w->value_us && !w->held)
         w->value_us = us;
 }
 
@@ -65,5 +66,16 @@ void watermark_end(struct watermark *w, int64_t us)
 {
     for (uint32_t i = 0; i < w->n; i++)
         w->source[i].idle = true;
+    w->held = false;
     watermark_advance(w, us);
+}
+
+void watermark_release(struct watermark *w)
+{
+    int64_t us = least_but(w, UINT32_MAX);
+    if (us == INT64_MAX) /* all are idle */
+        us = w->newest_us;
+    w->held = false;
+    if (us >= INT64_MIN + w->out_of_orderness_us)
+        watermark_advance(w, us - w->out_of_orderness_us);
 }

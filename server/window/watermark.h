@@ -17,6 +17,7 @@ struct watermark {
     int64_t value_us;  /* INT64_MIN: nothing seen yet */
     int64_t newest_us; /* event of all sources; INT64_MIN: none */
     int64_t out_of_orderness_us;
+    bool held;  /* the value stays, whatever comes, until watermark_release or _end */
     uint32_t n; /* sources seen or passed over: numbers below n */
     struct {
         int64_t max_us; /* INT64_MIN: nothing seen */
@@ -37,6 +38,8 @@ void watermark_begin(struct watermark *w, uint32_t source);
 /* What the watermark is once the current source's newest time is at least max_us. */
 static inline int64_t watermark_at(const struct watermark *w, int64_t max_us)
 {
+    if (w->held)
+        return w->value_us;
     int64_t us = w->source[w->current].max_us;
     us = max_us > us ? max_us : us;
     us = us < w->others_us ? us : w->others_us;
@@ -53,5 +56,8 @@ void watermark_idle(struct watermark *w, uint32_t source);
 void watermark_advance(struct watermark *w, int64_t us);
 /* All sources are at their end: who sends again holds it back, nobody else. */
 void watermark_end(struct watermark *w, int64_t us);
+
+/* Is held no more, and at once where it would be if it had not been. */
+void watermark_release(struct watermark *w);
 
 #endif

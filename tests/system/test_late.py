@@ -316,13 +316,13 @@ class Files(unittest.TestCase):
     def setUp(self):
         self.folder = harness.folder_for_test(self)
 
-    def run_weir(self, settings, events, command='run'):
+    def run_weir(self, settings, events, command='run', live=True):
         with open(os.path.join(self.folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
             file.write('server: {database: weir.db}\nstreams:\n  input:\n    time: {field: ts, unit: ms}\n'
                        f'    fields: {{key: string, qty: int}}\npipelines:\n  p:\n    from: input\n{settings}'
                        '    key: key\n    window: {tumbling: 1s}\n'
                        '    analyzers: [count, stats: {of: qty, emit: [sum]}]\n')
-        more = ('--stream', 'input') if command == 'run' else ()
+        more = ('--stream', 'input', *(['--live'] if live else [])) if command == 'run' else ()
         return harness.weir(command, '-c', 'weir.yaml', *more, cwd=self.folder,
                             stdin=''.join(json.dumps(e) + '\n' for e in events))
 
@@ -331,17 +331,30 @@ class Files(unittest.TestCase):
 
     def test_summary_says_what_became_of_late_events(self):
         events = [event(0), event(1000), event(999), event(999), event(5000), event(1500), event(1)]
-        for settings, words in (('', ', 4 late\n'),
-                                ('    late: side\n', ', 4 late, in the table of late events\n'),
-                                ('    late: revise\n    allowed_lateness: 4s\n',
-                                 ', 1 late, 3 late that revised results\n')):
+        for settings, words, lost in (('', ', 4 late\n', 4),
+                                      ('    late: side\n', ', 4 late, in the table of late events\n', 0),
+                                      ('    late: revise\n    allowed_lateness: 4s\n',
+                                       ', 1 late, 3 late that revised results\n', 1)):
             harness.shutil.rmtree(self.folder)
             os.mkdir(self.folder)
             done = self.run_weir(settings, events)
-            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(done.returncode, 65 if lost else 0, done.stderr)
+            self.assertEqual(f'{lost} events came after their window had been closed; without --live' in
+                             done.stderr, lost > 0, done.stderr)
             self.assertIn(words, done.stderr)
         self.assertEqual(self.rows('SELECT window_start, count, revision FROM p'),
                          [(T0 * MS, 3, 2), ((T0 + 1000) * MS, 2, 1), ((T0 + 5000) * MS, 1, 0)])
+
+    def test_nothing_is_late_where_windows_stay_open_until_the_end(self):
+        events = [event(0), event(1000), event(999), event(999), event(5000), event(1500), event(1)]
+        for settings in ('', '    late: side\n', '    late: revise\n    allowed_lateness: 4s\n'):
+            harness.shutil.rmtree(self.folder)
+            os.mkdir(self.folder)
+            done = self.run_weir(settings, events, live=False)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertNotIn('late', done.stderr)
+            self.assertEqual(self.rows('SELECT window_start, count FROM p'),
+                             [(T0 * MS, 4), ((T0 + 1000) * MS, 2), ((T0 + 5000) * MS, 1)])
 
     def test_table_that_is_there_gets_a_revision_and_what_it_holds_is_not_replaced_by_a_part(self):
         self.run_weir('', [event(0), event(1, qty=5), event(500, 'b')])

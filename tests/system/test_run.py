@@ -4,6 +4,8 @@
 import fcntl
 import json
 import os
+import random
+import re
 import signal
 import subprocess
 import termios
@@ -113,10 +115,11 @@ class Run(unittest.TestCase):
             self.write('weir.yaml', CONFIG.replace('idle_timeout', f'workers: {workers}, idle_timeout'))
             name = f'{workers}.db'
             events = [{'ts': T0 + i, 'key': 'a', 'n': 1} for i in range(100)]
-            for stdin in (events, events[:1]):
+            for stdin, status in ((events, 0), (events[:1], 65)):
                 done = self.run_weir('--database', name, stdin='\n'.join(map(json.dumps, stdin)))
-                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertEqual(done.returncode, status, done.stderr)
             self.assertIn('1 late', done.stderr)
+            self.assertIn('1 events are of windows that are in the database already', done.stderr)
             path = os.path.join(self.folder, name)
             self.assertEqual(harness.read_rows(path, 'SELECT key, count FROM results'), [('a', 100)])
             self.assertEqual(harness.read_rows(path, 'SELECT watermark FROM weir_pipelines'),
@@ -231,6 +234,69 @@ pipelines:
         self.assertNotIn('\x1b', done.stderr)
 
 
+class AnyOrder(unittest.TestCase):
+    """A file in any order gives complete results while there is room for its windows."""
+
+    def setUp(self):
+        self.folder = harness.folder_for_test(self)
+        dice = random.Random(1)
+        self.events = [{'ts': T0 + dice.randrange(10**6), 'key': dice.choice('abcdefgh'), 'n': dice.randrange(9)}
+                       for _ in range(40000)]
+
+    def run_weir(self, order, *arguments, workers=1, settings=''):
+        with open(os.path.join(self.folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
+            file.write(CONFIG.replace('out_of_orderness: 1h, idle_timeout: 1h',
+                                      f'workers: {workers}, idle_timeout: 1ms{settings}'))
+        return harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', '--database', 'run.db', *arguments,
+                            stdin='\n'.join(map(json.dumps, order)), cwd=self.folder)
+
+    def rows(self):
+        path = os.path.join(self.folder, 'run.db')
+        found = harness.read_rows(path, 'SELECT window_start, key, count, n_sum FROM results ORDER BY 1, 2')
+        os.remove(path)
+        return found
+
+    def expected(self):
+        groups = {}
+        for e in self.events:
+            at = groups.setdefault((e['ts'] // 10000 * 10000000, e['key']), [0, 0])
+            at[0] += 1
+            at[1] += e['n']
+        return [(*group, *sums) for group, sums in sorted(groups.items())]
+
+    def test_rows_are_the_same_in_any_order(self):
+        rising = sorted(self.events, key=lambda e: e['ts'])
+        for name, order in (('random', self.events), ('rising', rising), ('falling', rising[::-1])):
+            for workers in (1, 3):
+                with self.subTest(name, workers=workers):
+                    done = self.run_weir(order, workers=workers)
+                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertEqual(self.rows(), self.expected())
+
+    def check_told(self, done, *words):
+        self.assertEqual(done.returncode, 65, done.stderr)
+        late = int(re.search(r', (\d+) late\n', done.stderr)[1])
+        self.assertIn(f'{late} events came after their window had been closed', done.stderr)
+        self.assertNotIn('in the database already', done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+        self.assertEqual(sum(row[2] for row in self.rows()), 40000 - late)
+
+    def test_without_room_what_is_late_is_told_and_the_exit_status_is_65(self):
+        falling = sorted(self.events, key=lambda e: -e['ts'])
+        self.check_told(self.run_weir(falling, '--memory', '64kB'), 'raise --memory',
+                        'there is no room for more open windows')
+        self.check_told(self.run_weir(falling, settings=', max_groups: 300'), 'or max_groups')
+        self.check_told(self.run_weir(falling, '--live'), 'without --live')
+        done = self.run_weir(sorted(self.events, key=lambda e: e['ts']), '--memory', '64kB')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.rows(), self.expected())
+
+    def test_wrong_sizes_of_memory_are_refused(self):
+        for size in ('0', 'much', '-1', '1 GiB'):
+            self.assertEqual(self.run_weir([], '--memory', size).returncode, 64)
+
+
 class Failing(unittest.TestCase):
     def test_plugin_that_fails_ends_its_pipeline_and_nothing_else(self):
         folder = harness.folder_for_test(self)
@@ -280,10 +346,10 @@ class Restart(unittest.TestCase):
                     file.write(CONFIG.replace('from: input,', f'from: input, workers: {workers},'))
                 text = ''.join(json.dumps({'ts': T0 + i * 10000, 'key': f'k{i}', 'n': i}) + '\n'
                                for i in range(20))
-                for stdin in (text, text.replace('"n": ', '"n": 1')):
+                for stdin, status in ((text, 0), (text.replace('"n": ', '"n": 1'), 65)):
                     done = harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', stdin=stdin,
                                         cwd=folder)
-                    self.assertEqual(done.returncode, 0, done.stderr)
+                    self.assertEqual(done.returncode, status, done.stderr)
                 found = harness.read_rows(os.path.join(folder, 'weir.db'),
                                           'SELECT key, n_sum FROM results ORDER BY window_start')
                 self.assertEqual(found, [(f'k{i}', i) for i in range(20)])
