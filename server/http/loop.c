@@ -146,6 +146,9 @@ void loop_forget(struct http_request *r)
 {
     struct http_loop *l = r->loop;
     loop_time(r, LOOP_NO_LIMIT);
+    /* To close it is not enough: a process that is being started has a copy of each descriptor until its exec, and as
+     * long as one is open, epoll tells of it. */
+    epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, r->fd, NULL);
     *(r->mine_prev ? &r->mine_prev->mine_next : &l->mine) = r->mine_next;
     if (r->mine_next)
         r->mine_next->mine_prev = r->mine_prev;

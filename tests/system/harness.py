@@ -314,6 +314,12 @@ def cpu_seconds(pid):
     return time.clock_gettime((~pid << 3) | 2)
 
 
+def sanitized():
+    """Whether the program is built with a sanitizer, which takes memory and address space of its own."""
+    with open(WEIR, 'rb') as file:
+        return re.search(rb'__(asan|tsan)_init', file.read()) is not None
+
+
 def peak_memory_bytes(pid):
     with open(f'/proc/{pid}/status', encoding='ascii') as file:
         return int(re.search(r'VmHWM:\s+(\d+) kB', file.read())[1]) * 1024

@@ -50,11 +50,6 @@ HOSTILE = {  # name: statement, statuses that are right
 }
 
 
-def sanitized():
-    with open(harness.WEIR, 'rb') as file:
-        return re.search(rb'__(asan|tsan)_init', file.read()) is not None
-
-
 def processes_of(pid):
     """Children that run SQL."""
     found = []
@@ -118,7 +113,7 @@ class Statements(Hostile):
                 self.assertLess(time.monotonic() - began, 5)
                 self.assertLessEqual(len(answer.body), 8 << 20)
                 self.check_small(server)
-        if not sanitized():
+        if not harness.sanitized():
             self.assertLess(harness.peak_memory_bytes(server.process.pid) - before, 32 << 20)
 
     def test_lower_limit_of_the_question_holds_for_a_call_that_does_not_end(self):
@@ -177,7 +172,7 @@ class Processes(Hostile):
         self.assertEqual(int(limits['Max file size']), (4 << 20) // 4)
         self.assertLessEqual(int(limits['Max open files']), 12)
         self.assertLessEqual(int(limits['Max cpu time']), 6)
-        if not sanitized():
+        if not harness.sanitized():
             self.assertLessEqual(int(limits['Max address space']), (48 + 64) << 20)
         self.assertEqual(status['NoNewPrivs'], '1')
         open_files = [os.readlink(f'/proc/{pid}/fd/{fd}') for fd in os.listdir(f'/proc/{pid}/fd')]
