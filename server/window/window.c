@@ -28,7 +28,10 @@ struct window window_by_id(const struct window_kind *k, int64_t id)
 {
     if (!window_has_panes(k) || window_is_pane(k, id))
         return window_of(k, id - k->id_us);
-    return (struct window){.id = id, .start_us = id - k->size_us, .end_us = id};
+    struct window w = {.id = id, .end_us = id};
+    if (__builtin_sub_overflow(id, k->size_us, &w.start_us))
+        w.start_us = INT64_MIN;
+    return w;
 }
 
 bool window_has_id(const struct window_kind *k, int64_t id)
@@ -47,7 +50,8 @@ struct window window_ending(const struct window_kind *k, int64_t border_us,
                             int64_t *ret_first, int64_t *ret_last)
 {
     *ret_first = border_us + 1;
-    *ret_last = border_us - k->pane_us + k->id_us;
+    if (__builtin_add_overflow(border_us, k->id_us - k->pane_us, ret_last))
+        *ret_last = INT64_MAX;
     return window_by_id(k, border_us);
 }
 

@@ -124,6 +124,14 @@ static int put_checkpoint(void *ctx, const char *pipeline, struct checkpoint *c)
     return 0;
 }
 
+static void results_free(struct results *r)
+{
+    for (size_t i = 0; i < r->n_blocks; i++)
+        free(r->block[i].data);
+    free(r->marks);
+    free(r);
+}
+
 /* Time goes on by 30 ms an event; most are up to 4 s behind, some up to 60 s. */
 static void make_events(struct event *e, unsigned seed)
 {
@@ -249,10 +257,7 @@ static void assert_as_the_model(unsigned seed, uint32_t most, unsigned workers,
         }
     }
     assert_int_equal(r->top, windows);
-    for (size_t i = 0; i < r->n_blocks; i++)
-        free(r->block[i].data);
-    free(r->marks);
-    free(r);
+    results_free(r);
     free(want);
 }
 
@@ -304,7 +309,7 @@ static void a_gap_is_passed_over(void **state)
         assert_int_equal(r->cells.at[w][0].sum, sums[w]);
     assert_int_equal(r->far, 3);
     stage_free(&s);
-    free(r);
+    results_free(r);
 }
 
 static void panes_cannot_be_revised(void **state)

@@ -131,6 +131,15 @@ static void panes_are_done_with_behind_their_last_window(void **state)
         named += window_has_id(&k, id);
     assert_int_equal(named, 200); /* a window and a pane each 10 */
     assert_false(window_has_id(&k, INT64_MIN));
+    /* At the ends of time nothing overflows. */
+    int64_t first, last;
+    struct window w =
+        window_ending(&k, window_next_border(&k, INT64_MIN), &first, &last);
+    assert_true(w.start_us == INT64_MIN && w.end_us < INT64_MIN + 11);
+    assert_true(first < last);
+    w = window_ending(&k, window_of(&k, INT64_MAX).start_us, &first, &last);
+    assert_true(w.end_us > INT64_MAX - 11 && last == INT64_MAX);
+    assert_true(window_last_end(&k, INT64_MAX) == INT64_MAX);
 }
 
 /* It stands in the checkpoints of databases that are there. */
