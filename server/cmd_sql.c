@@ -44,6 +44,11 @@ static char *read_statement(void)
         return NULL;
     }
     text[size] = 0;
+    if (strlen(text) < size) {
+        fprintf(stderr, "weir sql: the statement has a zero byte\n");
+        free(text);
+        return NULL;
+    }
     return text;
 }
 

@@ -177,12 +177,14 @@ class Http(unittest.TestCase):
             self.assertEqual(self.server.get(path).status, 404, path)
         self.assertEqual(self.server.get('/api/v1/streams/s/dead-letters?limit=1%00').status, 400)
         self.assertEqual(self.server.get(SQL + '%00').status, 400)
+        done = harness.weir('sql', '-d', self.server.database, '-', stdin='SELECT 1\0 junk')
+        self.assertEqual((done.returncode, done.stdout), (74, ''))
         # the address of the next page has the whole key
         rows, headers = self.results('p', k='z\0y', limit=1)
         self.assertNotIn('Link', headers)
 
     def test_pages_go_on_behind_the_longest_keys(self):
-        keys = ['%04d' % n + 'x' * n for n in (10, 500, 1000, 2047, 2048, 4000)]
+        keys = ['%04d' % n + 'x' * n for n in (10, 500, 1000, 2047, 2048, 4089)]
         self.server.post_ok('s', [{'ts': T0 + 200, 'k': k, 'l': 'b'} for k in keys] +
                             [{'ts': T0 + 220, 'k': 'end', 'l': ''}])
         for pipeline in ('p', 'q'):

@@ -57,6 +57,8 @@ WRONG = (
      '"${WEIR', 'say where to listen'),
     ('address that is none', '127.0.0.1:0', '127.0.0.1:99999', '127.0.0.1:99999', ''),
     ('address for everybody without tokens', '127.0.0.1:0', '0.0.0.0:0', '0.0.0.0:0', ''),
+    ('host with a port', 'database: weir.db}', 'database: weir.db, hosts: ["x.example:80"]}',
+     '"x.example:80"', 'without a port'),
     ('the same name twice', 'streams:', 'pipelines: {}\nstreams:', '', 'pipelines'),
     ('number of workers out of range', '    from: trades', '    workers: 1000\n    from: trades',
      '1000', ''),

@@ -1207,6 +1207,31 @@ static void silent_connection_is_closed(void **state)
     close(taker);
 }
 
+static void request_that_does_not_go_on_is_408(void **state)
+{
+    (void)state;
+    static const char *const text[] = {
+        "GET /pl", "POST /up/x HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc"};
+    struct http_options hasty = usual;
+    hasty.idle_timeout_us = SECOND_US;
+    http_free(t.server);
+    server_start(&hasty);
+    int fd[2];
+    for (size_t i = 0; i < 2; i++) {
+        fd[i] = client_open(t.port);
+        client_send(fd[i], text[i], strlen(text[i]));
+    }
+    for (size_t i = 0; i < 2; i++) {
+        struct answer a;
+        client_answer(fd[i], &a, false);
+        assert_int_equal(a.status, 408);
+        assert_non_null(strstr(a.body, "\"code\":\"request_timeout\""));
+        answer_free(&a);
+        close(fd[i]);
+    }
+    assert_int_equal(t.ends, 0);
+}
+
 static void drain_finishes_what_is_under_way(void **state)
 {
     (void)state;
@@ -1349,6 +1374,7 @@ int main(void)
         TEST(two_hundred_connections_at_once),
         TEST(connections_over_the_limit_get_an_answer),
         TEST(silent_connection_is_closed),
+        TEST(request_that_does_not_go_on_is_408),
         TEST(drain_finishes_what_is_under_way),
         TEST(drain_cuts_bodies_without_end),
         TEST(stop_in_the_middle_of_everything),
