@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log/entry.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SEQUENCE_ROW_BITS                                                              \
+    16 /* of a sequence number: the row; the others: the position */
 
 /* On disk: never change a number. */
 enum stored_kind {
@@ -92,16 +96,40 @@ void log_entry_unref(struct log_entry *e)
     free(e);
 }
 
+/* The part that the row is of: the last that begins at it or before. */
+static size_t find_part(const struct log_entry *e, uint32_t row)
+{
+    size_t low = 0, high = e->n_parts;
+    while (high - low > 1) {
+        size_t middle = low + (high - low) / 2;
+        if (e->part[middle].first <= row)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 uint64_t log_entry_row(const struct log_entry *e, uint32_t row, uint32_t *ret_index)
 {
     *ret_index = row;
     if (!e->part)
         return e->position;
-    size_t i = e->n_parts - 1;
-    while (e->part[i].first > row)
-        i--;
+    size_t i = find_part(e, row);
     *ret_index = row - e->part[i].first;
     return e->part[i].position;
+}
+
+uint64_t log_entry_sequence(const struct log_entry *e, uint32_t row, uint32_t *ret_end)
+{
+    static_assert(BATCH_ROWS_MAX <= 1u << SEQUENCE_ROW_BITS, "a row fits its bits");
+    *ret_end = e->batch->n_rows;
+    if (!e->part)
+        return e->position << SEQUENCE_ROW_BITS;
+    size_t i = find_part(e, row);
+    if (i + 1 < e->n_parts)
+        *ret_end = e->part[i + 1].first;
+    return (e->part[i].position << SEQUENCE_ROW_BITS) - e->part[i].first;
 }
 
 static int add_part(struct log_entry *e, uint64_t position, uint32_t first)

@@ -68,6 +68,10 @@ void log_entry_unref(struct log_entry *e);
 /* Where a row stands in the log, whatever was joined: the position of its entry, and its number in it. */
 uint64_t log_entry_row(const struct log_entry *e, uint32_t row, uint32_t *ret_index);
 
+/* The same as one number that rises with it: position and row side by side. For all rows from this one to before *ret_end
+ * it is what is returned plus the row. */
+uint64_t log_entry_sequence(const struct log_entry *e, uint32_t row, uint32_t *ret_end);
+
 struct log;
 
 #define LOG_SOURCES_MAX 1024               /* sources of a stream; 0 has no name */

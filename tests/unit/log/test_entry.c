@@ -311,9 +311,11 @@ static void joined_rows_know_where_they_were(void **state)
 {
     struct fixture *f = *state;
     struct log_entry *e = batch_entry(f, 10, 3);
-    uint32_t index;
+    uint32_t index, end;
     assert_int_equal(log_entry_row(e, 2, &index), 10);
     assert_int_equal(index, 2);
+    assert_int_equal(log_entry_sequence(e, 1, &end) + 1, (10 << 16) + 1);
+    assert_int_equal(end, 3);
     for (uint64_t position = 11; position < 40; position++)
         assert_int_equal(
             entry_join(e, batch_entry(f, position, (int64_t)position % 3 + 1)), 0);
@@ -322,6 +324,9 @@ static void joined_rows_know_where_they_were(void **state)
         int64_t n = ((const int64_t *)e->batch->column[0].values)[row];
         assert_int_equal(log_entry_row(e, row, &index), n / 100);
         assert_int_equal(index, n % 100);
+        assert_int_equal(log_entry_sequence(e, row, &end) + row,
+                         (n / 100 << 16) + n % 100);
+        assert_int_equal(end, row - n % 100 + (n / 100 == 10 ? 3 : n / 100 % 3 + 1));
     }
     log_entry_unref(e);
 }
