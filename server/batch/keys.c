@@ -176,7 +176,7 @@ void keys_read(const char **p, const char *end, enum weir_type type, bool last,
         ret->as.i = (int64_t)(__builtin_bswap64(big) ^ UINT64_C(1) << 63);
         *p = s + 8;
     } else if (last) {
-        weir_put_string(ret, s, (size_t)(end - s));
+        cell_put_string(ret, s, (size_t)(end - s));
         *p = end;
     } else {
         size_t n = 0;
@@ -184,7 +184,7 @@ void keys_read(const char **p, const char *end, enum weir_type type, bool last,
             scratch[n++] = *s;
             s += *s ? 1 : 2;
         }
-        weir_put_string(ret, scratch, n);
+        cell_put_string(ret, scratch, n);
         *p = s + 2;
     }
 }

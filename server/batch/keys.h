@@ -11,6 +11,7 @@
 #define WEIR_BATCH_KEYS_H
 
 #include "batch/batch.h"
+#include "batch/cell.h"
 
 #define KEY_NULL      UINT32_MAX /* id of a row in which a key column is null */
 #define KEY_BYTES_MAX 4096u /* of one key; rows with a longer one get KEY_TOO_LONG */

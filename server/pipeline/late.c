@@ -50,7 +50,7 @@ static int keep_value(struct rowset *set, const struct weir_column *c, uint32_t 
         break;
     }
     s = weir_string(c, row, &size);
-    weir_put_string(to, s, size);
+    cell_put_string(to, s, size);
     return rowset_keep(set, to);
 }
 
@@ -65,11 +65,10 @@ static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
         return -ENOMEM;
     struct window window = window_of(&p->window, weir_int(&column[0], row));
     uint32_t index;
-    weir_put_int(&cell[0], window.start_us);
-    weir_put_int(&cell[1], (int64_t)log_entry_row(e, row, &index));
-    weir_put_int(&cell[2], index);
-    weir_put_int(&cell[3], window_last_end(&p->window, window.start_us));
-    cell[0].type = cell[3].type = WEIR_TIME;
+    cell_put_time(&cell[0], window.start_us);
+    cell_put_int(&cell[1], (int64_t)log_entry_row(e, row, &index));
+    cell_put_int(&cell[2], index);
+    cell_put_time(&cell[3], window_last_end(&p->window, window.start_us));
     int r = 0;
     for (size_t c = 0; r == 0 && c < p->schema->n; c++)
         r = keep_value(w->side, &column[c], row, &cell[LATE_COLUMNS + c]);

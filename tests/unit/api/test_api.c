@@ -71,12 +71,12 @@ static void fill(const struct table *t)
             struct weir_cell *c = rowset_row(r);
             char symbol = (char)('A' + s);
             int count = 10 * w + s;
-            weir_put_int(&c[0], START_US + w * MINUTE_US);
-            weir_put_string(&c[1], &symbol, 1);
+            cell_put_int(&c[0], START_US + w * MINUTE_US);
+            cell_put_string(&c[1], &symbol, 1);
             assert_int_equal(rowset_keep(r, &c[1]), 0);
-            weir_put_int(&c[3], count);
+            cell_put_int(&c[3], count);
             if (count % 7)
-                weir_put_float(&c[4], count / 4.0);
+                cell_put_float(&c[4], count / 4.0);
         }
     }
     struct store_report report = {

@@ -72,7 +72,7 @@ static void put_row(struct store *s, const char *pipeline, int64_t start_us,
     assert_int_equal(rowset_new(*pipeline == 'p' ? &table_p : &table_q, 1, &r), 0);
     struct weir_cell *c = rowset_row(r);
     c[0] = (struct weir_cell){.type = WEIR_TIME, .as.i = start_us};
-    weir_put_int(&c[2], 1);
+    cell_put_int(&c[2], 1);
     const struct store_report report = {pipeline, 0, 1, position, start_us, r};
     assert_int_equal(store_put(s, &report), 0);
 }

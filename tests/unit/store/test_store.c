@@ -57,12 +57,12 @@ static struct rowset *rows_made(const struct table *t, int64_t start_us, size_t 
         struct weir_cell *c = r->cell + i * t->n_columns;
         char symbol[16];
         int size = snprintf(symbol, sizeof(symbol), "S%05zu", i);
-        weir_put_int(&c[0], start_us);
+        cell_put_int(&c[0], start_us);
         c[0].type = WEIR_TIME;
-        weir_put_string(&c[1], symbol, (uint32_t)size);
+        cell_put_string(&c[1], symbol, (uint32_t)size);
         assert_int_equal(rowset_keep(r, &c[1]), 0);
-        weir_put_int(&c[3], (int64_t)i * 3);
-        weir_put_float(&c[4], (double)i + 0.5);
+        cell_put_int(&c[3], (int64_t)i * 3);
+        cell_put_float(&c[4], (double)i + 0.5);
     }
     return r;
 }
@@ -117,10 +117,10 @@ static void readable_view_shows_rfc3339(void **state)
     int64_t start[] = {-250000, 1700000000000000};
     for (size_t i = 0; i < 2; i++) {
         struct weir_cell *c = r->cell + i * 6;
-        weir_put_int(&c[0], start[i]);
-        weir_put_string(&c[1], "A", 1);
+        cell_put_int(&c[0], start[i]);
+        cell_put_string(&c[1], "A", 1);
     }
-    weir_put_int(&r->cell[11], 1700000000123456);
+    cell_put_int(&r->cell[11], 1700000000123456);
     assert_int_equal(put(s, 0, r), 0);
     store_free(s);
     trades.n_columns = 5;
@@ -140,7 +140,7 @@ static void rows_in_the_table_stay_as_they_are(void **state)
     for (int64_t i = 0; i < 3; i++) {
         struct rowset *r = rows_made(&trades, 0, 77 + (size_t)i);
         for (size_t k = 0; i && k < 77; k++)
-            weir_put_int(&r->cell[k * 5 + 3], 1);
+            cell_put_int(&r->cell[k * 5 + 3], 1);
         assert_int_equal(put(s, MINUTE_US, r), 0);
         assert_int_equal(store_flush(s), 0);
     }
@@ -192,13 +192,13 @@ static void add_row(struct rowset *r, const char *symbol, int rank, int revision
     struct weir_cell *c = rowset_row(r);
     assert_non_null(c);
     c[0] = (struct weir_cell){.type = WEIR_TIME, .as.i = 0};
-    weir_put_string(&c[1], symbol, strlen(symbol));
+    cell_put_string(&c[1], symbol, strlen(symbol));
     size_t n = 2;
     if (r->table->n_primary == 3)
-        weir_put_int(&c[n++], rank);
+        cell_put_int(&c[n++], rank);
     n++; /* window_end, which SQLite computes */
-    weir_put_int(&c[n++], revision);
-    weir_put_int(&c[n], value);
+    cell_put_int(&c[n++], revision);
+    cell_put_int(&c[n], value);
 }
 
 static void put_one(struct store *s, const char *symbol, int revision, int value)
@@ -354,9 +354,9 @@ static void a_table_gets_a_revision_and_goes_on_without(void **state)
     plain.column = plain_columns;
     struct store *s = open_started(&plain);
     struct rowset *r = rows_new(&plain, 1);
-    weir_put_int(&r->cell[0], 0);
-    weir_put_string(&r->cell[1], "A", 1);
-    weir_put_int(&r->cell[3], 7);
+    cell_put_int(&r->cell[0], 0);
+    cell_put_string(&r->cell[1], "A", 1);
+    cell_put_int(&r->cell[3], 7);
     assert_int_equal(put(s, 0, r), 0);
     store_free(s);
 
@@ -373,9 +373,9 @@ static void a_table_gets_a_revision_and_goes_on_without(void **state)
 
     s = open_started(&plain);
     r = rows_new(&plain, 1);
-    weir_put_int(&r->cell[0], MINUTE_US);
-    weir_put_string(&r->cell[1], "A", 1);
-    weir_put_int(&r->cell[3], 12);
+    cell_put_int(&r->cell[0], MINUTE_US);
+    cell_put_string(&r->cell[1], "A", 1);
+    cell_put_int(&r->cell[3], 12);
     assert_int_equal(put(s, 0, r), 0);
     store_free(s);
     assert_string_equal(shell("weir.db", sql), "A|2|11\nB|1|10\nA|0|12\n");
@@ -782,7 +782,7 @@ static void new_output_column_is_added(void **state)
     trades.n_columns = 6;
     s = open_started(&trades);
     struct rowset *r = rows_made(&trades, MINUTE_US, 1);
-    weir_put_int(&r->cell[5], 99);
+    cell_put_int(&r->cell[5], 99);
     assert_int_equal(put(s, 2, r), 0);
     store_free(s);
     trades.n_columns = 5;
@@ -849,9 +849,9 @@ static void removed_output_column_becomes_null(void **state)
     trades.n_columns = 4;
     struct store *s = open_started(&trades);
     struct rowset *r = rows_new(&trades, 1);
-    weir_put_int(&r->cell[0], 0);
-    weir_put_string(&r->cell[1], "A", 1);
-    weir_put_int(&r->cell[3], 5);
+    cell_put_int(&r->cell[0], 0);
+    cell_put_string(&r->cell[1], "A", 1);
+    cell_put_int(&r->cell[3], 5);
     assert_int_equal(put(s, 1, r), 0);
     store_free(s);
     trades.n_columns = 5;
@@ -904,11 +904,11 @@ static void values_of_a_wrong_type_become_null(void **state)
     (void)state;
     struct store *s = open_started(&trades);
     struct rowset *r = rows_made(&trades, 0, 3);
-    weir_put_float(&r->cell[3], 4.0);               /* whole: fits an int column */
-    weir_put_float(&r->cell[8], 4.5);               /* does not */
-    weir_put_string(&r->cell[14], "text", 4);       /* nor this a float column */
-    weir_put_int(&r->cell[9], 1);                   /* an int fits a float column */
-    weir_put_float(&r->cell[4], __builtin_nan("")); /* NaN is null */
+    cell_put_float(&r->cell[3], 4.0);               /* whole: fits an int column */
+    cell_put_float(&r->cell[8], 4.5);               /* does not */
+    cell_put_string(&r->cell[14], "text", 4);       /* nor this a float column */
+    cell_put_int(&r->cell[9], 1);                   /* an int fits a float column */
+    cell_put_float(&r->cell[4], __builtin_nan("")); /* NaN is null */
     assert_int_equal(put(s, 1, r), 0);
     assert_int_equal(store_flush(s), 0);
     store_free(s);
@@ -927,8 +927,8 @@ static void a_schema_changed_by_others_is_followed(void **state)
                                          "ALTER TABLE trades ADD COLUMN note TEXT"),
                         "");
     struct rowset *r = rows_made(&trades, MINUTE_US, 3);
-    weir_put_string(&r->cell[1], "", 0);
-    weir_put_string(&r->cell[6], "a\0b", 3);
+    cell_put_string(&r->cell[1], "", 0);
+    cell_put_string(&r->cell[6], "a\0b", 3);
     assert_int_equal(put(s, 2 * MINUTE_US, r), 0);
     assert_int_equal(store_flush(s), 0);
     store_free(s);
@@ -960,7 +960,7 @@ static void tables_may_have_one_column_or_many(void **state)
     struct store *s = open_started(&wide);
     struct rowset *r = rows_new(&wide, 2);
     for (int64_t i = 0; i < 2; i++) {
-        weir_put_int(&r->cell[2 * i], i * MINUTE_US);
+        cell_put_int(&r->cell[2 * i], i * MINUTE_US);
         r->cell[2 * i].type = WEIR_TIME;
     }
     assert_int_equal(put(s, 2 * MINUTE_US, r), 0);
@@ -968,13 +968,13 @@ static void tables_may_have_one_column_or_many(void **state)
     wide.n_columns = 200;
     s = open_started(&wide);
     r = rows_new(&wide, 1);
-    weir_put_int(&r->cell[0], 2 * MINUTE_US);
+    cell_put_int(&r->cell[0], 2 * MINUTE_US);
     r->cell[0].type = WEIR_TIME;
     for (size_t c = 2; c < 200; c++) {
-        weir_put_int(&r->cell[c], 1);
+        cell_put_int(&r->cell[c], 1);
         r->cell[c].type = type[c % 4] == WEIR_BOOL ? WEIR_BOOL : WEIR_INT;
         if (type[c % 4] == WEIR_STRING)
-            weir_put_string(&r->cell[c], "x", 1);
+            cell_put_string(&r->cell[c], "x", 1);
     }
     assert_int_equal(put(s, 3 * MINUTE_US, r), 0);
     store_free(s);
