@@ -40,7 +40,7 @@ static void print_param(const struct weir_param *p)
 {
     char types[64];
     printf("  %-12s %s", p->name, params_type_name(p->type));
-    if (p->type == WEIR_PARAM_COLUMN) {
+    if (p->type == WEIR_PARAM_COLUMN || p->type == WEIR_PARAM_COLUMNS) {
         params_types_text(p->column_types, types, sizeof(types));
         printf(" (%s)", types);
     } else if (p->type == WEIR_PARAM_CHOICE || p->type == WEIR_PARAM_SET) {
@@ -87,12 +87,16 @@ static void print_plugin(const struct plugin *plugin)
     puts(a->flags & WEIR_MANY_ROWS
              ? "\nOutput columns (any number of rows a group, in a table of its own):"
              : "\nOutput columns:");
-    for (const struct weir_output *o = a->outputs; o->name; o++)
+    if (!a->outputs)
+        puts("  as the parameters say");
+    for (const struct weir_output *o = a->outputs; o && o->name; o++)
         print_output(a, o);
     printf("\nThreads:  %s\n", a->threads == WEIR_THREADS_CTX
                                    ? "workers run it side by side"
                                    : "one call at a time in the whole server");
     printf("Merging:  %s\n", a->merge ? "yes" : "no");
+    if (a->reasons)
+        printf("Skips:    rows for: %s\n", a->reasons);
     printf("State:    %zu bytes a group%s\n", a->state_size,
            a->save ? ", and more by need" : "");
     printf("File:     %s\n", plugin->path);

@@ -51,12 +51,9 @@ static int load_block(void *ctx, const char *data, size_t size)
 static int is_same(struct pipeline *p, const struct restore_checkpoint *c, bool *ret,
                    struct error *error)
 {
-    char *definition;
-    int err = checkpoint_definition(p, &definition);
+    int err = checkpoint_can_load(p, c->definition, ret);
     if (err < 0)
         return error_set(error, err, "no memory");
-    *ret = strcmp(definition, c->definition) == 0;
-    free(definition);
     if (!*ret)
         log_warn(
             "recover",

@@ -24,29 +24,51 @@ static inline void step_of(struct state *s, const struct weir_rows *r, uint32_t 
     s->rows += !weir_is_null(r->in[0], row);
 }
 
+static inline void unstep_all(struct state *s, const struct weir_rows *r, uint32_t row)
+{
+    (void)r;
+    (void)row;
+    s->rows--;
+}
+
+static inline void unstep_of(struct state *s, const struct weir_rows *r, uint32_t row)
+{
+    s->rows -= !weir_is_null(r->in[0], row);
+}
+
 WEIR_STEP(update_all, struct state, step_all)
 WEIR_STEP(update_of, struct state, step_of)
+WEIR_STEP(retract_all, struct state, unstep_all)
+WEIR_STEP(retract_of, struct state, unstep_of)
 
 static int update(struct weir_ctx *ctx, const struct weir_rows *r)
 {
     return r->in[0] && r->in[0]->validity ? update_of(ctx, r) : update_all(ctx, r);
 }
 
-static int merge(struct weir_ctx *ctx, void *into, const void *from)
+static int retract(struct weir_ctx *ctx, const struct weir_rows *r)
+{
+    return r->in[0] && r->in[0]->validity ? retract_of(ctx, r) : retract_all(ctx, r);
+}
+
+static int merge_one(struct weir_ctx *ctx, struct state *into, const struct state *from,
+                     const struct weir_window *window)
 {
     (void)ctx;
-    ((struct state *)into)->rows += ((const struct state *)from)->rows;
+    (void)window;
+    into->rows += from->rows;
     return 0;
 }
 
-static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells,
-                struct weir_out *out)
+static int emit_one(struct weir_ctx *ctx, const struct state *s,
+                    const struct weir_window *window, struct weir_out *out)
 {
-    (void)ctx;
-    (void)out;
-    weir_put_int(&cells[0], ((const struct state *)state)->rows);
-    return 0;
+    (void)window;
+    return weir_put_int(ctx, out, 0, s->rows);
 }
+
+WEIR_MERGE(merge, struct state, merge_one)
+WEIR_EMIT(emit, struct state, emit_one)
 
 static const struct weir_param params[] = {
     {.name = "of",
@@ -72,7 +94,9 @@ static const struct weir_analyzer count = {
     .outputs = outputs,
     .config_size = sizeof(struct config),
     .state_size = sizeof(struct state),
+    .state_version = 1,
     .update = update,
+    .retract = retract,
     .merge = merge,
     .emit = emit,
 };

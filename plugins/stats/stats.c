@@ -184,10 +184,12 @@ enum work {
     WORKS = 32
 };
 
-/* `work` is a constant wherever this is inlined, so that each loop does only its own work. */
-static inline __attribute__((always_inline)) void fold(const struct weir_rows *rows,
-                                                       enum work work)
+/* `work` is a constant wherever this is inlined, so that each loop does only its own work. Returns how many
+ * rows are NaN. */
+static inline __attribute__((always_inline)) uint64_t fold(const struct weir_rows *rows,
+                                                           enum work work)
 {
+    uint64_t nans = 0;
     const struct weir_rows r = *rows;
     const struct weir_column *c = r.in[0];
     const double *number = c->values;
@@ -200,8 +202,10 @@ static inline __attribute__((always_inline)) void fold(const struct weir_rows *r
         struct state *s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
         if (work & FLOATS) {
             double v = number[row];
-            if (work & SUMS ? !add_float(s, v) : v != v)
-                continue; /* NaN: no number, like null */
+            if (work & SUMS ? !add_float(s, v) : v != v) {
+                nans++; /* no number, like null */
+                continue;
+            }
             if (work & EXTREMES)
                 add_key(s, float_key(v));
         } else {
@@ -214,12 +218,13 @@ static inline __attribute__((always_inline)) void fold(const struct weir_rows *r
         if (work & DEVIATION)
             add_deviation(s, work & FLOATS ? number[row] : (double)whole[row]);
     }
+    return nans;
 }
 
 #define FOLD(n)                                                                        \
-    static void fold_##n(const struct weir_rows *r)                                    \
+    static uint64_t fold_##n(const struct weir_rows *r)                                \
     {                                                                                  \
-        fold(r, (enum work)(n));                                                       \
+        return fold(r, (enum work)(n));                                                \
     }
 #define ALL_WORKS(x)                                                                   \
     x(0) x(1) x(2) x(3) x(4) x(5) x(6) x(7) x(8) x(9) x(10) x(11) x(12) x(13) x(14)    \
@@ -231,7 +236,7 @@ ALL_WORKS(FOLD)
 
 static int update(struct weir_ctx *ctx, const struct weir_rows *r)
 {
-    static void (*const folds[WORKS])(const struct weir_rows *) = {ALL_WORKS(NAME)};
+    static uint64_t (*const folds[WORKS])(const struct weir_rows *) = {ALL_WORKS(NAME)};
     const struct config *config = ctx->config;
     unsigned work = 0;
     if (r->in[0]->type == WEIR_FLOAT)
@@ -244,7 +249,9 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
         work |= EXTREMES;
     if (config->emit & 1u << STDDEV)
         work |= DEVIATION;
-    folds[work](r);
+    uint64_t nans = folds[work](r);
+    if (nans)
+        ctx->host->skip(ctx, 0, nans);
     return 0;
 }
 
@@ -282,10 +289,10 @@ static void merge_floats(struct state *a, const struct state *b)
     a->sum.f.low += b->sum.f.low;
 }
 
-static int merge(struct weir_ctx *ctx, void *into, const void *from)
+static int merge_one(struct weir_ctx *ctx, struct state *a, const struct state *b,
+                     const struct weir_window *window)
 {
-    struct state *a = into;
-    const struct state *b = from;
+    (void)window;
     if (b->count == 0)
         return 0;
     merge_deviation(a, b);
@@ -298,6 +305,8 @@ static int merge(struct weir_ctx *ctx, void *into, const void *from)
         a->sum.exact += b->sum.exact;
     return 0;
 }
+
+WEIR_MERGE(merge, struct state, merge_one)
 
 /* ---- Results ---- */
 
@@ -318,43 +327,47 @@ static double int_mean(const struct state *s)
            (double)(s->sum.exact % s->count) / (double)s->count;
 }
 
-static void emit_floats(const struct state *s, uint32_t emit, struct weir_cell *cells)
+static void emit_floats(struct weir_ctx *ctx, const struct state *s, uint32_t emit,
+                        struct weir_out *out)
 {
-    weir_put_float(&cells[SUM], float_sum(s, 1));
-    weir_put_float(&cells[MIN], key_float(~s->min_key));
-    weir_put_float(&cells[MAX], key_float(s->max_key));
+    weir_put_float(ctx, out, SUM, float_sum(s, 1));
+    weir_put_float(ctx, out, MIN, key_float(~s->min_key));
+    weir_put_float(ctx, out, MAX, key_float(s->max_key));
     if (emit & 1u << MEAN)
-        weir_put_float(&cells[MEAN], float_sum(s, (double)s->count));
+        weir_put_float(ctx, out, MEAN, float_sum(s, (double)s->count));
 }
 
-static void emit_ints(const struct state *s, uint32_t emit, struct weir_cell *cells)
+static void emit_ints(struct weir_ctx *ctx, const struct state *s, uint32_t emit,
+                      struct weir_out *out)
 {
     if (s->sum.exact >= INT64_MIN && s->sum.exact <= INT64_MAX)
-        weir_put_int(&cells[SUM], (int64_t)s->sum.exact);
-    weir_put_int(&cells[MIN], key_int(~s->min_key));
-    weir_put_int(&cells[MAX], key_int(s->max_key));
+        weir_put_int(ctx, out, SUM, (int64_t)s->sum.exact);
+    weir_put_int(ctx, out, MIN, key_int(~s->min_key));
+    weir_put_int(ctx, out, MAX, key_int(s->max_key));
     if (emit & 1u << MEAN)
-        weir_put_float(&cells[MEAN], int_mean(s));
+        weir_put_float(ctx, out, MEAN, int_mean(s));
 }
 
 /* Cells that `emit` does not ask for are no columns: what stands in them is not read. */
-static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells,
-                struct weir_out *out)
+static int emit_one(struct weir_ctx *ctx, const struct state *s,
+                    const struct weir_window *window, struct weir_out *out)
 {
     const struct config *config = ctx->config;
-    const struct state *s = state;
-    (void)out;
-    weir_put_int(&cells[COUNT], s->count);
+    (void)window;
+    weir_put_int(ctx, out, COUNT, s->count);
     if (s->count == 0)
         return 0;
     if (ctx->types[0] == WEIR_FLOAT)
-        emit_floats(s, config->emit, cells);
+        emit_floats(ctx, s, config->emit, out);
     else
-        emit_ints(s, config->emit, cells);
+        emit_ints(ctx, s, config->emit, out);
     if (s->count > 1 && config->emit & 1u << STDDEV)
-        weir_put_float(&cells[STDDEV], sqrt(s->m2 / (double)(s->count - 1)) / s->scale);
+        weir_put_float(ctx, out, STDDEV,
+                       sqrt(s->m2 / (double)(s->count - 1)) / s->scale);
     return 0;
 }
+
+WEIR_EMIT(emit, struct state, emit_one)
 
 static const struct weir_param params[] = {
     {.name = "of",
@@ -391,8 +404,10 @@ static const struct weir_analyzer stats = {
     .threads = WEIR_THREADS_CTX,
     .params = params,
     .outputs = outputs,
+    .reasons = "nan",
     .config_size = sizeof(struct config),
     .state_size = sizeof(struct state),
+    .state_version = 1,
     .update = update,
     .merge = merge,
     .emit = emit,

@@ -119,25 +119,25 @@ static summary_order *order_of(const struct weir_ctx *ctx)
 enum output { VALUE, COUNT, ERROR };
 
 static int put_entry(struct weir_ctx *ctx, const struct summary_entry *e,
-                     struct weir_cell *cells, struct weir_out *out)
+                     struct weir_out *out)
 {
     if (ctx->types[0] == WEIR_INT) {
         int64_t v;
         memcpy(&v, e->inside, sizeof(v));
-        weir_put_int(&cells[VALUE], v);
+        weir_put_int(ctx, out, VALUE, v);
     } else {
-        weir_put_string(&cells[VALUE], summary_bytes(e), e->size);
+        weir_put_string(ctx, out, VALUE, summary_bytes(e), e->size);
     }
-    weir_put_int(&cells[COUNT], (int64_t)e->count);
-    weir_put_int(&cells[ERROR], (int64_t)e->error);
-    return ctx->host->put(ctx, out, cells);
+    weir_put_int(ctx, out, COUNT, (int64_t)e->count);
+    weir_put_int(ctx, out, ERROR, (int64_t)e->error);
+    return ctx->host->row(ctx, out);
 }
 
-static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells,
-                struct weir_out *out)
+static int emit_one(struct weir_ctx *ctx, const struct summary *s,
+                    const struct weir_window *window, struct weir_out *out)
 {
     const struct topk *t = ctx->user;
-    const struct summary *s = state;
+    (void)window;
     if (s->n == 0)
         return 0;
     const struct summary_entry **list = summary_sorted(ctx, s, order_of(ctx));
@@ -145,18 +145,23 @@ static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells
         return -1;
     int err = 0;
     for (uint32_t i = 0; !err && i < s->n && i < t->k; i++)
-        err = put_entry(ctx, list[i], cells, out);
+        err = put_entry(ctx, list[i], out);
     ctx->host->free(ctx, list);
     return err;
 }
 
 /* ---- Merging and dropping ---- */
 
-static int merge(struct weir_ctx *ctx, void *into, const void *from)
+static int merge_one(struct weir_ctx *ctx, struct summary *into,
+                     const struct summary *from, const struct weir_window *window)
 {
     const struct topk *t = ctx->user;
+    (void)window;
     return summary_merge(ctx, &t->rules, into, from, order_of(ctx));
 }
+
+WEIR_EMIT(emit, struct summary, emit_one)
+WEIR_MERGE(merge, struct summary, merge_one)
 
 static void drop(struct weir_ctx *ctx, void *state)
 {
@@ -195,6 +200,27 @@ static int damaged(struct weir_ctx *ctx)
     return weir_fail(ctx, "topk: the saved state is damaged");
 }
 
+/* RFC 3629. What is not would stop the pipeline when it is put. */
+static int is_utf8(const unsigned char *s, size_t n)
+{
+    for (size_t i = 0, more; i < n; i += more + 1) {
+        unsigned char c = s[i], next = i + 1 < n ? s[i + 1] : 0;
+        more = c < 0x80   ? 0
+               : c < 0xc2 ? n
+               : c < 0xe0 ? 1
+               : c < 0xf0 ? 2
+               : c < 0xf5 ? 3
+                          : n;
+        if (more >= n - i || (c == 0xe0 && next < 0xa0) || (c == 0xed && next > 0x9f) ||
+            (c == 0xf0 && next < 0x90) || (c == 0xf4 && next > 0x8f))
+            return 0;
+        for (size_t k = 1; k <= more; k++)
+            if ((s[i + k] & 0xc0) != 0x80)
+                return 0;
+    }
+    return 1;
+}
+
 static int load_entries(struct weir_ctx *ctx, const struct summary_rules *rules,
                         struct summary *s, uint32_t n, const char *at, size_t size)
 {
@@ -205,7 +231,9 @@ static int load_entries(struct weir_ctx *ctx, const struct summary_rules *rules,
         memcpy(&saved, at, sizeof(saved));
         at += sizeof(saved);
         size -= sizeof(saved);
-        if (saved.size > size || saved.size > SUMMARY_VALUE_MAX)
+        if (saved.size > size || saved.size > SUMMARY_VALUE_MAX ||
+            (ctx->types[0] == WEIR_STRING &&
+             !is_utf8((const unsigned char *)at, saved.size)))
             return damaged(ctx);
         struct summary_value v = {at, saved.size, summary_hash(rules, at, saved.size)};
         int err = summary_append(ctx, rules, s, &v, saved.count, saved.error);
@@ -217,11 +245,13 @@ static int load_entries(struct weir_ctx *ctx, const struct summary_rules *rules,
     return size ? damaged(ctx) : 0;
 }
 
-static int load(struct weir_ctx *ctx, void *state, const void *bytes, size_t size)
+static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void *bytes,
+                size_t size)
 {
     const struct topk *t = ctx->user;
     struct summary *s = state;
     struct saved_header header;
+    (void)version; /* there has been one */
     if (size < sizeof(header))
         return damaged(ctx);
     memcpy(&header, bytes, sizeof(header));
@@ -310,6 +340,7 @@ static const struct weir_analyzer topk = {
     .outputs = outputs,
     .config_size = sizeof(struct config),
     .state_size = sizeof(struct summary),
+    .state_version = 1,
     .open = open_topk,
     .close = close_topk,
     .drop = drop,

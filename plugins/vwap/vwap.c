@@ -111,11 +111,11 @@ static void add_sum(struct sum *a, const struct sum *b)
     add_scaled(a, low_part, b->exponent + low);
 }
 
-static int merge(struct weir_ctx *ctx, void *into, const void *from)
+static int merge_one(struct weir_ctx *ctx, struct state *a, const struct state *b,
+                     const struct weir_window *window)
 {
-    struct state *a = into;
-    const struct state *b = from;
     (void)ctx;
+    (void)window;
     if (a->scaled || b->scaled) {
         a->scaled = 1;
         add_sum(&a->turnover, &b->turnover);
@@ -129,21 +129,20 @@ static int merge(struct weir_ctx *ctx, void *into, const void *from)
     return 0;
 }
 
-static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells,
-                struct weir_out *out)
+static int emit_one(struct weir_ctx *ctx, const struct state *s,
+                    const struct weir_window *window, struct weir_out *out)
 {
-    const struct state *s = state;
-    (void)ctx;
-    (void)out;
+    (void)window;
     int t, v;
     double volume = frexp(s->volume.high + s->volume.low, &v);
     double turnover = frexp(s->turnover.high + s->turnover.low, &t);
     double vwap =
         shift(turnover / volume, t - v + s->turnover.exponent - s->volume.exponent);
-    if (volume != 0 && isfinite(vwap))
-        weir_put_float(&cells[0], vwap);
-    return 0;
+    return volume != 0 && isfinite(vwap) ? weir_put_float(ctx, out, 0, vwap) : 0;
 }
+
+WEIR_MERGE(merge, struct state, merge_one)
+WEIR_EMIT(emit, struct state, emit_one)
 
 static const struct weir_param params[] = {
     {.name = "price",
@@ -177,6 +176,7 @@ static const struct weir_analyzer vwap = {
     .outputs = outputs,
     .config_size = sizeof(struct config),
     .state_size = sizeof(struct state),
+    .state_version = 1,
     .update = update,
     .merge = merge,
     .emit = emit,

@@ -5,6 +5,7 @@
 #include "api/internal.h"
 #include "api/jsonout.h"
 #include "base/clock.h"
+#include "plugin/params.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -322,14 +323,11 @@ void overview_watermarks(struct http_request *r, void *api)
 
 static void overview_put_params(struct buffer *b, const struct weir_param *param)
 {
-    static const char *const types[] = {"",       "int",    "float", "bool",
-                                        "string", "choice", "set",   "column"};
     jsonout_open(b, "params", '[');
     for (; param && param->name; param++) {
         jsonout_open(b, NULL, '{');
         jsonout_string(b, "name", param->name);
-        jsonout_string(b, "type",
-                       param->type <= WEIR_PARAM_COLUMN ? types[param->type] : "");
+        jsonout_string(b, "type", params_type_name(param->type));
         jsonout_bool(b, "required", param->flags & WEIR_REQUIRED);
         jsonout_string(b, "default", param->init);
         jsonout_string(b, "choices", param->choices);

@@ -37,6 +37,7 @@ static int put_state(struct worker *w, size_t i, const char *block, struct buffe
 {
     const struct stage *s = &w->pipeline->stage[i];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
+    struct host *h = &w->host[i];
     if (!a->save) {
         buffer_put(b, block + s->offset, a->state_size);
         pad(b);
@@ -46,11 +47,11 @@ static int put_state(struct worker *w, size_t i, const char *block, struct buffe
     size_t at = b->size;
     buffer_put(b, &size, sizeof(size));
     struct weir_out out = {.bytes = b};
-    host_lock(&w->host[i]);
-    int r = a->save(&w->host[i].ctx, block + s->offset, &out);
-    host_unlock(&w->host[i]);
-    if (r)
-        return -EINVAL;
+    host_lock(h);
+    int r = host_done(h, "save", a->save(&h->ctx, block + s->offset, &out));
+    host_unlock(h);
+    if (r < 0)
+        return r;
     if (b->error)
         return b->error;
     size = b->size - at - sizeof(size);
@@ -111,6 +112,8 @@ static int make_blocks(struct worker *w, struct checkpoint *c)
         return -ENOMEM;
     struct buffer b = {.limit = BLOCK_MAX};
     int r = 0;
+    for (size_t i = 0; r == 0 && i < w->pipeline->n_stages; i++)
+        r = host_can_save(&w->host[i]);
     for (uint32_t i = 0; r == 0 && i < n_blocks; i++)
         if (g->dirty[i])
             r = make_block(w, i, &b, &c->block[c->n_blocks++]);
@@ -204,10 +207,12 @@ static int get_state(struct worker *w, size_t i, char *block, struct stored_byte
     bytes = stored_take(r, size);
     if (!bytes)
         return -EBADMSG;
-    host_lock(&w->host[i]);
-    int err = a->load(&w->host[i].ctx, block + s->offset, bytes, size);
-    host_unlock(&w->host[i]);
-    return err ? -EINVAL : 0;
+    struct host *h = &w->host[i];
+    host_lock(h);
+    int err = host_done(
+        h, "load", a->load(&h->ctx, block + s->offset, s->stored_version, bytes, size));
+    host_unlock(h);
+    return err;
 }
 
 /* Is it a key of the pipeline, and a window? What is in memory is not checked again. */
@@ -319,6 +324,14 @@ static void put_param(struct buffer *b, const struct weir_param *p, const char *
     case WEIR_PARAM_SET:
         buffer_printf(b, "%x", *(const uint32_t *)at);
         break;
+    case WEIR_PARAM_COLUMNS: {
+        const struct weir_columns *c = at;
+        for (uint32_t i = 0; i < c->n; i++) {
+            buffer_puts(b, i ? "," : "");
+            buffer_put_json_string(b, c->name[i], strlen(c->name[i]));
+        }
+        break;
+    }
     default: {
         const char *text = *(const char *const *)at;
         buffer_put_json_string(b, text ? text : "", text ? strlen(text) : 0);
@@ -326,11 +339,11 @@ static void put_param(struct buffer *b, const struct weir_param *p, const char *
     }
 }
 
-static void put_stage(struct buffer *b, const struct stage *s)
+static void put_stage(struct buffer *b, const struct stage *s, uint32_t version)
 {
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
-    buffer_printf(b, "analyzer %s %s state=%zu%s", a->name,
-                  a->version ? a->version : "", a->state_size, a->save ? " saved" : "");
+    buffer_printf(b, "analyzer %s state=%zu%s version=%u", a->name, a->state_size,
+                  a->save ? " saved" : "", version);
     for (const struct weir_param *p = a->params; p && p->name; p++)
         put_param(b, p, s->binding->config);
     buffer_puts(b, " types=");
@@ -339,7 +352,8 @@ static void put_stage(struct buffer *b, const struct stage *s)
     buffer_putc(b, '\n');
 }
 
-int checkpoint_definition(const struct pipeline *p, char **ret)
+/* With stored: as the states are in the checkpoint that is loaded. */
+static int define(const struct pipeline *p, bool stored, char **ret)
 {
     const struct config_pipeline *c = p->config;
     struct buffer b = {0};
@@ -353,9 +367,54 @@ int checkpoint_definition(const struct pipeline *p, char **ret)
         buffer_putc(&b, '\n');
     }
     for (size_t i = 0; i < p->n_stages; i++)
-        put_stage(&b, &p->stage[i]);
+        put_stage(&b, &p->stage[i],
+                  stored ? p->stage[i].stored_version
+                         : p->stage[i].binding->plugin->analyzer.state_version);
     char *text = b.error ? NULL : strdup(buffer_text(&b));
     buffer_free(&b);
     *ret = text;
     return text ? 0 : -ENOMEM;
+}
+
+int checkpoint_definition(const struct pipeline *p, char **ret)
+{
+    return define(p, false, ret);
+}
+
+/* The version of states in the line of the k-th analyzer; `otherwise` if it says none. */
+static uint32_t version_in(const char *definition, size_t k, uint32_t otherwise)
+{
+    static const char word[] = " version=";
+    const char *line = definition;
+    for (;; line++) {
+        bool analyzer = strncmp(line, "analyzer ", 9) == 0;
+        if (analyzer && k == 0)
+            break;
+        k -= analyzer;
+        line = strchr(line, '\n');
+        if (!line)
+            return otherwise;
+    }
+    const char *at = strstr(line, word);
+    return at && at < line + strcspn(line, "\n")
+               ? (uint32_t)strtoul(at + sizeof(word) - 1, NULL, 10)
+               : otherwise;
+}
+
+int checkpoint_can_load(struct pipeline *p, const char *definition, bool *ret)
+{
+    for (size_t i = 0; i < p->n_stages; i++) {
+        const struct weir_analyzer *a = &p->stage[i].binding->plugin->analyzer;
+        uint32_t version = version_in(definition, i, a->state_version);
+        bool older = a->load && a->oldest_version && version >= a->oldest_version &&
+                     version < a->state_version;
+        p->stage[i].stored_version = older ? version : a->state_version;
+    }
+    char *text;
+    int err = define(p, true, &text);
+    if (err < 0)
+        return err;
+    *ret = strcmp(text, definition) == 0;
+    free(text);
+    return 0;
 }

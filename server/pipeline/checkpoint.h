@@ -71,4 +71,8 @@ int checkpoint_marks_form(const char *marks, size_t size);
 /* Text that says what the states of the pipeline are of: the same text, the same states. -ENOMEM. */
 int checkpoint_definition(const struct pipeline *p, char **ret);
 
+/* Can the pipeline load what was stored under this definition? Its own, or one that differs only in that states are of
+ * versions that their analyzers load still: they will be told. Before checkpoint_load_block. -ENOMEM. */
+int checkpoint_can_load(struct pipeline *p, const char *definition, bool *ret);
+
 #endif

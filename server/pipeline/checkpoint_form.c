@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The state of an analyzer, as its line of the definition says: analyzer NAME VERSION state=8 saved ... */
+/* The state of an analyzer, as its line of the definition says: analyzer NAME state=8 saved ... */
 struct form {
     bool saved;
     uint64_t size;

@@ -5,12 +5,14 @@
  * cannot be revised any more is forgotten.
  */
 #include "pipeline/worker.h"
+#include "plugin/outputs.h"
 
 #include <errno.h>
 #include <string.h>
 
-#define ROWS_MAX  16384u /* of one rowset; a larger window goes in several */
-#define CELLS_MAX 256u
+#define ROWS_MAX    16384u /* of one rowset; a larger window goes in several */
+#define BYTES_MAX   ((size_t)16 << 20) /* of strings in one, likewise */
+#define MANY_GROUPS 16u /* in one call, where groups give any number of rows */
 
 /* The rows that are being made: a set for each table of the pipeline. */
 struct closing {
@@ -19,15 +21,14 @@ struct closing {
     int64_t done_us;    /* all windows that end at or before it are in the rows sent */
     uint64_t no_result; /* rows of the sets that are none, see struct table */
     struct rowset *set[65];
-    /* Of the group at hand. */
-    const struct group_slot *group;
-    struct window window;
+    struct analyze_groups *groups; /* at hand; made when there are some */
+    size_t own_first;              /* row of the first of them in the own table */
+    /* Of the stage at hand. */
     const struct stage *stage;
-    struct rowset *many;
-    int64_t rank;
-    struct weir_cell key[SCHEMA_COLUMNS_MAX];
-    char scratch[KEY_BYTES_MAX];
-    char key_bytes[2 * KEY_BYTES_MAX];
+    struct rowset *to;
+    size_t next;  /* group; those before are done */
+    int64_t rank; /* of the last row of the group before `next` */
+    struct weir_cell cell[OUTPUTS_MAX];
 };
 
 static struct rowset **set_of(struct closing *c, const struct table *t)
@@ -72,137 +73,147 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
                        p->config->workers, position, watermark_us, list);
 }
 
-/* The key columns of a group as cells; their strings are copied so that they stay while rows are put. */
-static void read_key(struct closing *c, const struct group_key *key)
+/* Begins a row of group i: the window, the key and the revision. NULL: no memory. */
+static struct weir_cell *begin_row(struct closing *c, struct rowset *set, size_t i)
 {
-    const struct pipeline *p = c->worker->pipeline;
-    const char *at = key->bytes, *end = key->bytes + key->size;
-    char *to = c->key_bytes;
-    for (size_t i = 0; i < p->config->n_keys; i++) {
-        enum weir_type type = p->schema->column[p->config->key[i]].type;
-        keys_read(&at, end, type, i + 1 == p->config->n_keys, c->scratch, &c->key[i]);
-        if (type == WEIR_STRING) {
-            memcpy(to, c->key[i].as.s, c->key[i].size);
-            c->key[i].as.s = to;
-            to += c->key[i].size;
-        }
-    }
-}
-
-/* Begins a row: the window, the key and the revision. NULL: no memory. */
-static struct weir_cell *begin_row(struct closing *c, struct rowset *set)
-{
+    const struct analyze_groups *g = c->groups;
+    const struct weir_window *window = g->window[i];
     struct weir_cell *row = rowset_row(set);
     if (!row)
         return NULL;
-    row[0].type = WEIR_TIME;
-    row[0].as.i = c->window.start_us;
-    for (size_t i = 0; i < c->worker->pipeline->config->n_keys; i++) {
-        row[1 + i] = c->key[i];
-        if (row[1 + i].type == WEIR_STRING && rowset_keep(set, &row[1 + i]) < 0)
+    cell_put_time(&row[0], window->start);
+    for (size_t k = 0; k < window->n_keys; k++) {
+        row[1 + k] = window->key[k];
+        if (row[1 + k].type == WEIR_STRING && rowset_keep(set, &row[1 + k]) < 0)
             return NULL;
     }
-    row[set->table->n_primary].type = WEIR_TIME;
-    row[set->table->n_primary].as.i = c->window.end_us;
+    cell_put_time(&row[set->table->n_primary], window->end);
     if (set->table->revision)
-        weir_put_int(&row[set->table->revision], c->group->revision);
+        cell_put_int(&row[set->table->revision],
+                     c->worker->groups.slot[g->slot[i]].revision);
     return row;
 }
 
-/* Copies the outputs that are columns. */
-static int copy_outputs(const struct stage *s, struct rowset *set,
-                        struct weir_cell *row, const struct weir_cell *cells)
+/* ---- What a stage gives: the calls of struct weir_out -------------------------------------------- */
+
+static const char *keep_string(void *ctx, const char *bytes, size_t size)
 {
-    for (size_t i = 0; i < s->binding->n_outputs; i++) {
-        struct weir_cell *to = &row[s->column + i];
-        *to = cells[s->binding->output[i].cell];
-        if (to->type == WEIR_STRING && rowset_keep(set, to) < 0)
+    const struct closing *c = ctx;
+    struct weir_cell cell = {.size = (uint32_t)size, .as.s = bytes};
+    return rowset_keep(c->to, &cell) < 0 ? NULL : cell.as.s;
+}
+
+static struct weir_cell *own_cells(void *ctx, size_t i)
+{
+    const struct closing *c = ctx;
+    return c->to->cell + (c->own_first + i) * c->to->table->n_columns +
+           c->stage->column;
+}
+
+/* The groups before i that are not done yet gave no rows: those that revised ones had are to go, and none come in
+ * their place. */
+static int end_groups(struct closing *c, size_t i)
+{
+    const struct table *t = c->to->table;
+    for (; c->next < i; c->next++, c->rank = 0) {
+        uint32_t slot = c->groups->slot[c->next];
+        if (c->rank || !t->revision || !c->worker->groups.slot[slot].revision)
+            continue;
+        struct weir_cell *row = begin_row(c, c->to, c->next);
+        if (!row)
             return -ENOMEM;
+        cell_put_int(&row[t->n_primary - 1], 0);
+        c->no_result++;
     }
     return 0;
 }
 
-/* host->put of an analyzer that gives many rows. */
-static int put_row(void *ctx, const struct weir_cell *cells)
+static struct weir_cell *many_cells(void *ctx, size_t i)
 {
     struct closing *c = ctx;
-    struct weir_cell *row = begin_row(c, c->many);
-    if (!row)
-        return -1;
-    struct weir_cell *rank = &row[1 + c->worker->pipeline->config->n_keys];
-    weir_put_int(rank, ++c->rank);
-    return copy_outputs(c->stage, c->many, row, cells) < 0 ? -1 : 0;
+    return end_groups(c, i) < 0 ? NULL : c->cell;
 }
 
-/* The rows that a revised group had are to go, and none come in their place. */
-static int put_none(struct closing *c)
+static int many_row(void *ctx, struct weir_cell *cells)
 {
-    const struct table *t = c->many->table;
-    struct weir_cell *row = begin_row(c, c->many);
+    struct closing *c = ctx;
+    size_t size = c->stage->binding->n_outputs * sizeof(*cells);
+    struct weir_cell *row = begin_row(c, c->to, c->next);
     if (!row)
         return -ENOMEM;
-    weir_put_int(&row[t->n_primary - 1], 0);
-    c->no_result++;
+    cell_put_int(&row[c->to->table->n_primary - 1], ++c->rank);
+    memcpy(row + c->stage->column, cells, size);
+    memset(cells, 0, size);
     return 0;
 }
 
-static int emit_stage(struct closing *c, size_t i, const char *block,
-                      struct rowset *own, struct weir_cell *row)
+/* ---- Groups -------------------------------------------------------------------------------------- */
+
+static bool gives_many(const struct stage *s)
 {
-    struct worker *w = c->worker;
-    const struct stage *s = &w->pipeline->stage[i];
-    const struct weir_analyzer *a = &s->binding->plugin->analyzer;
-    struct weir_cell cells[CELLS_MAX];
-    memset(cells, 0, s->binding->n_cells * sizeof(*cells));
-    struct weir_out out = {0};
-    if (a->flags & WEIR_MANY_ROWS) {
-        out = (struct weir_out){.put = put_row, .ctx = c};
-        c->stage = s;
-        c->rank = 0;
-        c->many = ready_set(c, s->table, c->expected);
-        if (!c->many)
-            return -ENOMEM;
-    }
-    if (a->emit(&w->host[i].ctx, block + s->offset, cells, &out))
-        return -EINVAL;
-    if (!(a->flags & WEIR_MANY_ROWS))
-        return row ? copy_outputs(s, own, row, cells) : 0;
-    return c->rank == 0 && s->table->revision && c->group->revision ? put_none(c) : 0;
+    return s->binding->plugin->analyzer.flags & WEIR_MANY_ROWS;
 }
 
-static int emit_group(struct closing *c, uint32_t slot)
+static int emit_stage(struct closing *c, size_t i)
 {
-    struct worker *w = c->worker;
-    struct pipeline *p = w->pipeline;
-    c->group = &w->groups.slot[slot];
-    c->window = window_by_id(&p->window, c->group->window);
-    read_key(c, &w->groups.key[c->group->key]);
-    struct rowset *own = p->own ? ready_set(c, p->own, c->expected) : NULL;
-    struct weir_cell *row = own ? begin_row(c, own) : NULL;
-    int r = p->own && !row ? -ENOMEM : 0;
-    const char *block = groups_state(&w->groups, slot);
-    for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
-        host_lock(&w->host[i]);
-        r = emit_stage(c, i, block, own, row);
-        host_unlock(&w->host[i]);
+    const struct stage *s = &c->worker->pipeline->stage[i];
+    c->stage = s;
+    c->to = ready_set(c, s->table, c->expected);
+    if (!c->to)
+        return -ENOMEM;
+    if (!gives_many(s)) {
+        struct weir_out out = {.group = own_cells, .keep = keep_string, .ctx = c};
+        return analyze_emit(c->worker, i, c->groups, &out);
     }
+    struct weir_out out = {
+        .group = many_cells, .row = many_row, .keep = keep_string, .ctx = c};
+    c->next = 0;
+    c->rank = 0;
+    memset(c->cell, 0, s->binding->n_outputs * sizeof(*c->cell));
+    int r = analyze_emit(c->worker, i, c->groups, &out);
+    return r < 0 ? r : end_groups(c, c->groups->n);
+}
+
+/* A few groups, with their rows in the own table first. */
+static int emit_some(struct closing *c, const uint32_t *slot, size_t n, uint32_t flags)
+{
+    struct pipeline *p = c->worker->pipeline;
+    int r = c->groups ? 0 : analyze_groups_new(c->worker, &c->groups);
+    if (r == 0)
+        r = analyze_groups_read(c->worker, c->groups, slot, n, flags);
+    struct rowset *own = r == 0 && p->own ? ready_set(c, p->own, c->expected) : NULL;
+    if (r == 0 && p->own && !own)
+        return -ENOMEM;
+    if (own)
+        c->own_first = own->n_rows;
+    for (size_t i = 0; own && i < n; i++)
+        if (!begin_row(c, own, i))
+            return -ENOMEM;
+    for (size_t i = 0; r == 0 && i < p->n_stages; i++)
+        r = emit_stage(c, i);
     return r;
 }
 
 static bool sets_full(const struct closing *c)
 {
     for (size_t i = 0; i < c->worker->pipeline->n_tables; i++)
-        if (c->set[i] && c->set[i]->n_rows >= ROWS_MAX)
+        if (c->set[i] &&
+            (c->set[i]->n_rows >= ROWS_MAX || c->set[i]->bytes >= BYTES_MAX))
             return true;
     return false;
 }
 
-static int emit_groups(struct closing *c, const uint32_t *slot, size_t n)
+static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
+                       uint32_t flags)
 {
+    const struct pipeline *p = c->worker->pipeline;
+    size_t most = ANALYZE_GROUPS;
     int r = 0;
     c->expected = n;
-    for (size_t i = 0; r == 0 && i < n; i++) {
-        r = emit_group(c, slot[i]);
+    for (size_t i = 0; i < p->n_stages; i++)
+        most = gives_many(&p->stage[i]) ? MANY_GROUPS : most;
+    for (size_t i = 0; r == 0 && i < n; i += most) {
+        r = emit_some(c, slot + i, n - i < most ? n - i : most, flags);
         if (r == 0 && sets_full(c))
             r = send_sets(c, c->worker->position - 1, c->done_us);
     }
@@ -215,7 +226,7 @@ static int emit_revised(struct closing *c)
     size_t n = groups_sort_slots(&w->groups, w->revised, w->n_revised);
     w->n_revised = 0;
     metric_add(&w->pipeline->revisions, n);
-    return emit_groups(c, w->revised, n);
+    return emit_groups(c, w->revised, n, WEIR_FINAL | WEIR_REVISED);
 }
 
 /* Windows that end at or before `us`: the index behind them. */
@@ -238,7 +249,7 @@ static int emit_windows(struct closing *c, int64_t until_us)
             c->done_us = start_us;
         r = groups_sort(&w->groups, window);
         if (r == 0)
-            r = emit_groups(c, window->slot, window->n);
+            r = emit_groups(c, window->slot, window->n, WEIR_FINAL);
         metric_add(&w->pipeline->windows, r == 0);
     }
     return r;
@@ -249,8 +260,7 @@ static void forget_windows(struct worker *w, int64_t until_us)
     size_t n = windows_until(w, until_us);
     for (size_t k = 0; k < n; k++)
         for (size_t i = 0; i < w->groups.window[k].n; i++)
-            worker_drop_states(w, w->groups.window[k].slot[i], 0,
-                               w->pipeline->n_stages);
+            analyze_drop(w, w->groups.window[k].slot[i], 0, w->pipeline->n_stages);
     groups_close_oldest(&w->groups, n);
 }
 
@@ -274,6 +284,7 @@ int worker_close_windows(struct worker *w, int64_t until_us, bool last,
     }
     for (size_t i = 0; i < p->n_tables; i++)
         rowset_free(c.set[i]);
+    analyze_groups_free(c.groups);
     if (r < 0 && r != -EINVAL)
         return error_set(error, r, "results cannot be handed on: %s", strerror(-r));
     return r;

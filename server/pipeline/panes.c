@@ -8,39 +8,41 @@
 
 #include <errno.h>
 
-static int merge_group(struct worker *w, int64_t window, uint32_t from)
+/* Groups of a pane into those of the window that have the same keys; n is at most ANALYZE_GROUPS. */
+static int merge_groups(struct worker *w, int64_t window, const uint32_t *from,
+                        size_t n, struct analyze_groups *g)
 {
-    const struct pipeline *p = w->pipeline;
-    const struct group_key *key = &w->groups.key[w->groups.slot[from].key];
-    uint32_t to;
-    int r = worker_open_group(w, key->bytes, key->size, key->hash, window, &to);
-    for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
-        const struct stage *s = &p->stage[i];
-        char *into = (char *)groups_state(&w->groups, to) + s->offset;
-        const char *state = (char *)groups_state(&w->groups, from) + s->offset;
-        host_lock(&w->host[i]);
-        if (s->binding->plugin->analyzer.merge(&w->host[i].ctx, into, state))
-            r = -EINVAL;
-        host_unlock(&w->host[i]);
+    uint32_t into[ANALYZE_GROUPS];
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        const struct group_key *key = &w->groups.key[w->groups.slot[from[i]].key];
+        r = worker_open_group(w, key->bytes, key->size, key->hash, window, &into[i]);
     }
-    return r;
+    if (r == 0)
+        r = analyze_groups_read(w, g, into, n, 0);
+    return r < 0 ? r : analyze_merge(w, g, from);
 }
 
 /* The groups of panes from id `first` to id `last` into those of the window. */
 static int merge_panes(struct worker *w, int64_t window, int64_t first, int64_t last)
 {
-    struct groups *g = &w->groups;
-    size_t i = groups_window_from(g, first);
-    while (i < g->n_windows && g->window[i].id <= last) {
-        const struct group_window pane = g->window[i]; /* opening groups moves it */
-        for (size_t k = 0; k < pane.n; k++) {
-            int r = merge_group(w, window, pane.slot[k]);
-            if (r < 0)
-                return r;
-        }
-        i = groups_window_from(g, pane.id + 1);
+    struct groups *groups = &w->groups;
+    struct analyze_groups *g;
+    int r = analyze_groups_new(w, &g);
+    if (r < 0)
+        return r;
+    size_t i = groups_window_from(groups, first);
+    while (r == 0 && i < groups->n_windows && groups->window[i].id <= last) {
+        const struct group_window pane =
+            groups->window[i]; /* opening groups moves it */
+        for (size_t k = 0; r == 0 && k < pane.n; k += ANALYZE_GROUPS)
+            r = merge_groups(w, window, pane.slot + k,
+                             pane.n - k < ANALYZE_GROUPS ? pane.n - k : ANALYZE_GROUPS,
+                             g);
+        i = groups_window_from(groups, pane.id + 1);
     }
-    return 0;
+    analyze_groups_free(g);
+    return r;
 }
 
 int panes_seal(struct worker *w, int64_t until_us)

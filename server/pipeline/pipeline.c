@@ -65,6 +65,7 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
                 return r;
             continue;
         }
+        s->stored_version = s->binding->plugin->analyzer.state_version;
         s->offset = p->stride;
         size_t size = s->binding->plugin->analyzer.state_size;
         p->stride += (size + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
@@ -100,7 +101,7 @@ static int try_analyzers(struct pipeline *p, struct error *error)
     for (size_t i = 0; i < p->n_stages; i++) {
         struct host h;
         struct error text = {0};
-        int r = host_open(&h, p->stage[i].binding, c->name, NULL, &text);
+        int r = host_open(&h, p->stage[i].binding, c->name, NULL, NULL, &text);
         if (r == 0) {
             host_close(&h);
             continue;
@@ -118,14 +119,13 @@ static int check_parts(struct pipeline *p, struct plugins *plugins, struct error
     int bound = bind_analyzers(p, plugins, error);
     if (bound < 0 && !faults_go_on(bound, error))
         return bound;
-    int r = bound == 0 ? pipeline_make_tables(p, error) : 0;
-    if (r < 0)
-        return r;
-    r = try_where(p, error);
-    if (r < 0 && !faults_go_on(r, error))
-        return r;
-    int tried = bound == 0 ? try_analyzers(p, error) : bound;
-    return r < 0 ? r : tried;
+    int where = try_where(p, error);
+    if (where < 0 && !faults_go_on(where, error))
+        return where;
+    int r = bound == 0 ? try_analyzers(p, error) : bound;
+    if (r == 0) /* only now all have said what they give */
+        r = pipeline_make_tables(p, error);
+    return where < 0 ? where : r;
 }
 
 #define LATE_HELP                                                                      \
@@ -133,16 +133,24 @@ static int check_parts(struct pipeline *p, struct plugins *plugins, struct error
 
 static int add_stage_metrics(struct pipeline *p, struct metrics *m)
 {
-    char labels[192];
+    char labels[384], reason[PARAMS_WORD];
     int r = 0;
     for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
-        const struct config_analyzer *a = &p->config->analyzer[i];
-        snprintf(labels, sizeof(labels),
-                 "pipeline=\"%s\",analyzer=\"%s\",place=\"%zu\"", p->config->name,
-                 a->plugin, i + 1);
+        struct stage *s = &p->stage[i];
+        int size = snprintf(labels, sizeof(labels),
+                            "pipeline=\"%s\",analyzer=\"%s\",place=\"%zu\"",
+                            p->config->name, p->config->analyzer[i].plugin, i + 1);
         r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_seconds_total",
-                        "Time spent in an analyzer's update.", labels, &p->stage[i].ns,
-                        1e-9);
+                        "Time spent in an analyzer's update.", labels, &s->ns, 1e-9);
+        const struct plugin *plugin = s->binding->plugin;
+        for (size_t k = 0; r == 0 && k < plugin->n_reasons; k++) {
+            params_word(plugin->analyzer.reasons, k, reason);
+            snprintf(labels + size, sizeof(labels) - (size_t)size, ",reason=\"%s\"",
+                     reason);
+            r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_skipped_total",
+                            "Events that an analyzer could not use, by reason.", labels,
+                            &s->skipped[k], 1);
+        }
     }
     return r;
 }

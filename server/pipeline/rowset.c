@@ -58,6 +58,7 @@ int rowset_keep(struct rowset *r, struct weir_cell *cell)
         memcpy(c->bytes + c->used, cell->as.s, cell->size);
     cell->as.s = c->bytes + c->used;
     c->used += cell->size;
+    r->bytes += cell->size;
     return 0;
 }
 

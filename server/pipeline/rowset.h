@@ -6,7 +6,7 @@
 #ifndef WEIR_PIPELINE_ROWSET_H
 #define WEIR_PIPELINE_ROWSET_H
 
-#include "weir/plugin.h"
+#include "batch/cell.h"
 #include "window/window.h"
 
 #include <stdbool.h>
@@ -61,6 +61,7 @@ struct rowset {
                     * are written fastest */
     size_t room; /* rows */
     struct weir_cell *cell; /* row after row */
+    size_t bytes;           /* of strings that were kept */
     struct rowset_chunk *chunks;
     struct rowset *next; /* for lists */
 };

@@ -85,20 +85,6 @@ static int filter_block(struct worker *w, const struct batch *b, uint32_t *n)
     return 0;
 }
 
-void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t end)
-{
-    char *block = groups_state(&w->groups, slot);
-    for (size_t i = first; i < end; i++) {
-        const struct stage *s = &w->pipeline->stage[i];
-        const struct weir_analyzer *a = &s->binding->plugin->analyzer;
-        if (!a->drop || !w->host[i].binding)
-            continue;
-        host_lock(&w->host[i]);
-        a->drop(&w->host[i].ctx, block + s->offset);
-        host_unlock(&w->host[i]);
-    }
-}
-
 static int open_group(struct worker *w, uint32_t key, int64_t window,
                       uint32_t *ret_slot)
 {
@@ -107,22 +93,11 @@ static int open_group(struct worker *w, uint32_t key, int64_t window,
     int r = groups_open(&w->groups, key, window, ret_slot, &is_new);
     if (r < 0 || !is_new)
         return r;
-    char *block = groups_state(&w->groups, *ret_slot);
-    memset(block, 0, p->stride);
-    for (size_t i = 0; i < p->n_stages; i++) {
-        const struct weir_analyzer *a = &p->stage[i].binding->plugin->analyzer;
-        if (!a->init)
-            continue;
-        host_lock(&w->host[i]);
-        r = a->init(&w->host[i].ctx, block + p->stage[i].offset);
-        host_unlock(&w->host[i]);
-        if (r) {
-            worker_drop_states(w, *ret_slot, 0, i);
-            w->broken_slot = *ret_slot;
-            return -EINVAL;
-        }
-    }
-    return 0;
+    memset(groups_state(&w->groups, *ret_slot), 0, p->stride);
+    r = analyze_init(w, *ret_slot);
+    if (r < 0)
+        w->broken_slot = *ret_slot;
+    return r;
 }
 
 int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
@@ -195,35 +170,6 @@ static void touch_states(struct worker *w, uint32_t n)
         __builtin_prefetch(groups_state(&w->groups, w->slot[i]), 1);
 }
 
-static int update_stage(struct worker *w, size_t i, const struct log_entry *e,
-                        uint32_t n)
-{
-    struct stage *s = &w->pipeline->stage[i];
-    const struct binding *b = s->binding;
-    const struct weir_column *in[64];
-    for (size_t k = 0; k < b->n_inputs; k++) {
-        int column = b->input[k];
-        in[k] = column < 0         ? NULL
-                : b->dictionary[k] ? &e->dictionary[column]->view
-                                   : &e->batch->view[column];
-    }
-    const struct weir_rows rows = {
-        .n = n,
-        .row = w->row,
-        .group = w->slot,
-        .states = w->groups.states + s->offset,
-        .stride = w->pipeline->stride,
-        .time = e->batch->view[0].values,
-        .in = in,
-    };
-    int64_t begin_ns = clock_monotonic_ns();
-    host_lock(&w->host[i]);
-    int r = b->plugin->analyzer.update(&w->host[i].ctx, &rows);
-    host_unlock(&w->host[i]);
-    metric_add(&s->ns, (uint64_t)(clock_monotonic_ns() - begin_ns));
-    return r ? -EINVAL : 0;
-}
-
 /* The limit that was passed, or the text of the stage that failed, with its name. */
 int worker_error(struct worker *w, int r, struct error *error)
 {
@@ -238,11 +184,11 @@ int worker_error(struct worker *w, int r, struct error *error)
     if (r != -EINVAL)
         return error_set(error, r, "%s", strerror(-r));
     for (size_t i = 0; i < w->pipeline->n_stages; i++)
-        if (w->host[i].error.text[0])
+        if (w->host[i].failed)
             return error_set(error, r, "analyzer '%s': %s",
                              w->pipeline->stage[i].binding->plugin->analyzer.name,
                              w->host[i].error.text);
-    return error_set(error, r, "an analyzer failed without saying why");
+    return error_set(error, r, "%s", strerror(-r));
 }
 
 /* Rows row[0..n) of the block. */
@@ -256,7 +202,7 @@ static int fold_rows(struct worker *w, const struct log_entry *e, uint32_t block
     if (r == 0)
         touch_states(w, n);
     for (size_t i = 0; r == 0 && n && i < p->n_stages; i++)
-        r = update_stage(w, i, e, n);
+        r = analyze_update(w, i, e, n);
     metric_add(&p->events, n);
     return r;
 }
@@ -428,7 +374,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
                 : 0;
     for (size_t i = 0; r == 0 && i < p->n_stages; i++)
         r = host_open(&w->host[i], p->stage[i].binding, p->config->name,
-                      &p->state_bytes, error);
+                      &p->state_bytes, p->stage[i].skipped, error);
     return r;
 }
 
@@ -450,8 +396,7 @@ static void drop_all_states(struct worker *w)
     for (size_t k = 0; k < w->groups.n_windows; k++)
         for (size_t j = 0; j < w->groups.window[k].n; j++)
             if (w->groups.window[k].slot[j] != w->broken_slot)
-                worker_drop_states(w, w->groups.window[k].slot[j], 0,
-                                   w->pipeline->n_stages);
+                analyze_drop(w, w->groups.window[k].slot[j], 0, w->pipeline->n_stages);
 }
 
 void worker_free(struct worker *w)

@@ -17,6 +17,7 @@
 #include "base/queue.h"
 #include "group/filter.h"
 #include "group/groups.h"
+#include "pipeline/analyze.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/pipeline.h"
 #include "plugin/host.h"
@@ -26,10 +27,12 @@
 /* An analyzer's place in the pipeline; the same for all workers. */
 struct stage {
     struct binding *binding;
-    size_t offset;       /* of its state in a group's block */
-    struct table *table; /* where its rows go */
-    size_t column;       /* its first output column there */
-    _Atomic uint64_t ns; /* spent in update */
+    size_t offset;                                /* of its state in a group's block */
+    struct table *table;                          /* where its rows go */
+    size_t column;                                /* its first output column there */
+    _Atomic uint64_t ns;                          /* spent in update */
+    _Atomic uint64_t skipped[PLUGIN_REASONS_MAX]; /* rows of no use, by reason */
+    uint32_t stored_version; /* of states in the checkpoint that is loaded */
 };
 
 struct pipeline {
@@ -127,9 +130,6 @@ int panes_seal(struct worker *w, int64_t until_us);
  * sealed; n: all. The windows until *ret_until_us are to be sealed before it. */
 uint32_t panes_cut(const struct worker *w, const struct batch *b, uint32_t block,
                    uint32_t n, int64_t *ret_until_us);
-
-/* Gives the states of stages [first, end) of a group back to their plugins. */
-void worker_drop_states(struct worker *w, uint32_t slot, size_t first, size_t end);
 
 /* True if keys of this hash are the worker's. The upper half of the hash: the lower one places keys in
  * its table. */

@@ -3,10 +3,12 @@
  * Binds an analyzer of the configuration to its plugin and to the columns of a stream.
  */
 #include "plugin/binding.h"
+#include "plugin/outputs.h"
 #include "plugin/params.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 struct work {
     struct binding *b;
     const struct config_analyzer *analyzer;
+    const struct node *node; /* the place of a fault; NULL: it has none */
     const struct schema *schema;
     struct error *error;
 };
@@ -32,14 +35,6 @@ static size_t count_params(const struct weir_param *p)
     return n;
 }
 
-static size_t count_columns(const struct weir_param *p)
-{
-    size_t n = 0;
-    for (; p && p->name; p++)
-        n += p->type == WEIR_PARAM_COLUMN;
-    return n;
-}
-
 static size_t count_outputs(const struct weir_output *o)
 {
     size_t n = 0;
@@ -53,21 +48,33 @@ static int out_of_memory(const struct work *w)
     return error_set(w->error, -ENOMEM, "out of memory");
 }
 
+static int fault(const struct work *w, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static int fault(const struct work *w, const char *format, ...)
+{
+    char text[400];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof(text), format, args);
+    va_end(args);
+    return w->node ? node_error(w->node, w->error, "%s", text)
+                   : error_set(w->error, -EINVAL, "%s", text);
+}
+
 static int allocate(const struct work *w)
 {
     struct binding *b = w->b;
     const struct weir_analyzer *a = plugin_of(w);
-    size_t n = count_params(a->params);
-    b->n_inputs = count_columns(a->params);
-    b->n_cells = count_outputs(a->outputs);
+    size_t n = count_params(a->params), inputs = BINDING_INPUTS_MAX;
     b->config = calloc(1, a->config_size + 1);
-    b->strings = calloc(n + 1, sizeof(*b->strings));
-    b->input = calloc(b->n_inputs + 1, sizeof(*b->input));
-    b->types = calloc(b->n_inputs + 1, sizeof(*b->types));
-    b->dictionary = calloc(b->n_inputs + 1, sizeof(*b->dictionary));
-    b->output = calloc(b->n_cells, sizeof(*b->output));
-    if (!b->config || !b->strings || !b->input || !b->types || !b->dictionary ||
-        !b->output)
+    b->string = calloc(n + inputs, sizeof(*b->string));
+    b->list = calloc(n + 1, sizeof(*b->list));
+    b->input = calloc(inputs, sizeof(*b->input));
+    b->types = calloc(inputs, sizeof(*b->types));
+    b->dictionary = calloc(inputs, sizeof(*b->dictionary));
+    b->as = w->analyzer->as ? strdup(w->analyzer->as) : NULL;
+    if (!b->config || !b->string || !b->list || !b->input || !b->types ||
+        !b->dictionary || !b->as != !w->analyzer->as)
         return out_of_memory(w);
     return 0;
 }
@@ -111,19 +118,25 @@ static const char *text_of(const struct binding *b, const struct weir_param *p)
     return *(const char *const *)(const void *)((const char *)b->config + p->offset);
 }
 
-/* The text that the config struct points to lives with the tree; from here on with the binding. */
-static int keep_text(const struct work *w, const struct weir_param *p)
+/* A copy that lives as long as the binding. */
+static const char *keep_text(const struct work *w, const char *text)
 {
     struct binding *b = w->b;
-    const char *text = text_of(b, p);
+    char *copy = strdup(text);
+    if (copy)
+        b->string[b->n_strings++] = copy;
+    return copy;
+}
+
+/* The text that the config struct points to lives with the tree; from here on with the binding. */
+static int keep_member(const struct work *w, const struct weir_param *p)
+{
+    const char *text = text_of(w->b, p);
     if (!text)
         return 0;
-    char *copy = strdup(text);
-    if (!copy)
-        return out_of_memory(w);
-    b->strings[b->n_strings++] = copy;
-    *(const char **)(void *)((char *)b->config + p->offset) = copy;
-    return 0;
+    text = keep_text(w, text);
+    *(const char **)(void *)((char *)w->b->config + p->offset) = text;
+    return text ? 0 : out_of_memory(w);
 }
 
 static int no_column(const struct work *w, const struct node *node, const char *name)
@@ -137,11 +150,12 @@ static int no_column(const struct work *w, const struct node *node, const char *
     return -EINVAL;
 }
 
-static int bind_column(const struct work *w, const struct weir_param *p, size_t k,
-                       const struct node *node)
+/* The next input; name NULL: it is not given. */
+static int bind_column(const struct work *w, const struct weir_param *p,
+                       const char *name, const struct node *node)
 {
     struct binding *b = w->b;
-    const char *name = text_of(b, p);
+    size_t k = b->n_inputs++;
     b->input[k] = -1;
     if (!name)
         return 0;
@@ -162,7 +176,34 @@ static int bind_column(const struct work *w, const struct weir_param *p, size_t 
     return 0;
 }
 
-static int fill_one(const struct work *w, const struct weir_param *p, size_t *column)
+/* A list of columns: struct weir_columns has the number of names already. */
+static int bind_columns(const struct work *w, const struct weir_param *p,
+                        const struct node *node)
+{
+    struct binding *b = w->b;
+    struct weir_columns *c = (void *)((char *)b->config + p->offset);
+    c->first = (uint32_t)b->n_inputs;
+    if (b->n_inputs + c->n > SCHEMA_COLUMNS_MAX)
+        return node_error(
+            node, w->error,
+            "'%s' of '%s' names too many columns: %d inputs are the limit", p->name,
+            plugin_of(w)->name, SCHEMA_COLUMNS_MAX);
+    const char **name = calloc(c->n + 1, sizeof(*name));
+    if (!name)
+        return out_of_memory(w);
+    b->list[b->n_lists++] = name;
+    c->name = name;
+    for (size_t i = 0; i < c->n; i++) {
+        const struct node *item = node->kind == NODE_LIST ? &node->item[i] : node;
+        name[i] = keep_text(w, item->text);
+        int err = name[i] ? bind_column(w, p, name[i], item) : out_of_memory(w);
+        if (err)
+            return err;
+    }
+    return 0;
+}
+
+static int fill_one(const struct work *w, const struct weir_param *p)
 {
     const struct node *params = w->analyzer->params;
     const struct node *node = params ? node_get(params, p->name) : NULL;
@@ -172,20 +213,23 @@ static int fill_one(const struct work *w, const struct weir_param *p, size_t *co
                           plugin_of(w)->name, p->name, p->help);
     int err = node ? params_store(p, node, w->b->config, w->error)
                    : params_store_default(p, w->b->config, w->error);
+    if (!node)
+        node = w->analyzer->node;
+    if (!err && p->type == WEIR_PARAM_COLUMNS)
+        return bind_columns(w, p, node);
     if (!err && (p->type == WEIR_PARAM_STRING || p->type == WEIR_PARAM_COLUMN))
-        err = keep_text(w, p);
+        err = keep_member(w, p);
     if (!err && p->type == WEIR_PARAM_COLUMN)
-        err = bind_column(w, p, (*column)++, node ? node : w->analyzer->node);
+        err = bind_column(w, p, text_of(w->b, p), node);
     return err;
 }
 
 static int fill_params(const struct work *w)
 {
-    size_t column = 0;
     int err = check_keys(w);
     const struct weir_param *p = plugin_of(w)->params;
     for (; !err && p && p->name; p++)
-        err = fill_one(w, p, &column);
+        err = fill_one(w, p);
     return err;
 }
 
@@ -238,7 +282,7 @@ static int expand_name(const struct work *w, const char *pattern,
                        char name[BINDING_NAME_MAX + 1])
 {
     size_t used = 0;
-    const char *as = plugin_of(w)->flags & WEIR_MANY_ROWS ? NULL : w->analyzer->as;
+    const char *as = plugin_of(w)->flags & WEIR_MANY_ROWS ? NULL : w->b->as;
     char piece[256];
     if (as)
         used = (size_t)snprintf(name, BINDING_NAME_MAX + 1, "%s_", as);
@@ -256,14 +300,12 @@ static int expand_name(const struct work *w, const char *pattern,
         used += (size_t)snprintf(name + used, BINDING_NAME_MAX + 1 - used, "%s", piece);
     }
     if (used > BINDING_NAME_MAX)
-        return node_error(
-            w->analyzer->node, w->error,
-            "the output column '%.40s...' of '%s' has a name of more than %d bytes",
+        return fault(
+            w, "the output column '%.40s...' of '%s' has a name of more than %d bytes",
             name, plugin_of(w)->name, BINDING_NAME_MAX);
     if (!good_output_name(name))
-        return node_error(w->analyzer->node, w->error,
-                          "'%s' cannot be the name of an output column of '%s'", name,
-                          plugin_of(w)->name);
+        return fault(w, "'%s' cannot be the name of an output column of '%s'", name,
+                     plugin_of(w)->name);
     return 0;
 }
 
@@ -279,7 +321,22 @@ static bool is_wanted(const struct work *w, const struct weir_output *o)
     return set >> params_word_find(p->choices, o->set_word) & 1;
 }
 
-static int add_output(const struct work *w, const struct weir_output *o, size_t cell)
+/* Of an input that is given: the loader has checked that of a table, not what open describes. */
+static int type_of(const struct work *w, const struct weir_output *o,
+                   enum weir_type *ret)
+{
+    uint32_t type = o->type, k = o->type - WEIR_SAME_AS(0);
+    if (o->type >= WEIR_SAME_AS(0))
+        type = k < w->b->n_inputs ? w->b->types[k] : 0;
+    if (!type)
+        return fault(w, "output '%s' takes its type from an input that is not given",
+                     o->name);
+    *ret = (enum weir_type)type;
+    return 0;
+}
+
+static int add_output(const struct work *w, const struct weir_output *o,
+                      enum weir_type type)
 {
     struct binding *b = w->b;
     char name[BINDING_NAME_MAX + 1];
@@ -288,32 +345,87 @@ static int add_output(const struct work *w, const struct weir_output *o, size_t 
         return err;
     for (size_t i = 0; i < b->n_outputs; i++)
         if (strcasecmp(b->output[i].name, name) == 0)
-            return node_error(w->analyzer->node, w->error,
-                              "two output columns of '%s' would be called '%s'",
-                              plugin_of(w)->name, name);
-    char *copy = strdup(name);
-    if (!copy)
-        return out_of_memory(w);
-    uint32_t type =
-        o->type >= WEIR_SAME_AS(0) ? b->types[o->type - WEIR_SAME_AS(0)] : o->type;
-    b->output[b->n_outputs++] = (struct binding_output){
-        .name = copy, .type = (enum weir_type)type, .cell = cell, .help = o->help};
-    return 0;
+            return fault(w, "two output columns of '%s' would be called '%s'",
+                         plugin_of(w)->name, name);
+    struct binding_output *to = &b->output[b->n_outputs++];
+    *to = (struct binding_output){
+        .name = strdup(name), .help = strdup(o->help), .type = type};
+    return to->name && to->help ? 0 : out_of_memory(w);
 }
 
-static int add_outputs(const struct work *w)
+static int add_outputs(const struct work *w, const struct weir_output *o)
 {
-    const struct weir_output *o = plugin_of(w)->outputs;
-    for (size_t i = 0; i < w->b->n_cells; i++) {
-        int err = is_wanted(w, &o[i]) ? add_output(w, &o[i], i) : 0;
+    struct binding *b = w->b;
+    b->n_cells = count_outputs(o);
+    b->cell = calloc(b->n_cells, sizeof(*b->cell));
+    b->output = calloc(b->n_cells, sizeof(*b->output));
+    if (!b->cell || !b->output)
+        return out_of_memory(w);
+    for (size_t i = 0; i < b->n_cells; i++) {
+        struct binding_cell *c = &b->cell[i];
+        c->output = is_wanted(w, &o[i]) ? (int)b->n_outputs : -1;
+        int err = type_of(w, &o[i], &c->type);
+        if (!err && c->output >= 0)
+            err = add_output(w, &o[i], c->type);
         if (err)
             return err;
     }
-    if (w->b->n_outputs == 0)
-        return node_error(w->analyzer->node, w->error,
-                          "analyzer '%s' is left without any output column",
-                          plugin_of(w)->name);
-    return 0;
+    return b->n_outputs ? 0
+                        : fault(w, "analyzer '%s' is left without any output column",
+                                plugin_of(w)->name);
+}
+
+static void free_outputs(struct binding *b)
+{
+    for (size_t i = 0; i < b->n_outputs; i++) {
+        free(b->output[i].name);
+        free(b->output[i].help);
+    }
+    free(b->output);
+    free(b->cell);
+}
+
+static bool same_outputs(const struct binding *a, const struct binding *b)
+{
+    if (a->n_cells != b->n_cells || a->n_outputs != b->n_outputs)
+        return false;
+    for (size_t i = 0; i < a->n_cells; i++)
+        if (a->cell[i].type != b->cell[i].type ||
+            a->cell[i].output != b->cell[i].output)
+            return false;
+    for (size_t i = 0; i < a->n_outputs; i++)
+        if (strcmp(a->output[i].name, b->output[i].name) != 0)
+            return false;
+    return true;
+}
+
+int binding_describe(struct binding *b, const struct weir_output *outputs,
+                     struct error *error)
+{
+    struct binding other = *b;
+    const struct work w = {.b = &other, .error = error};
+    void *table;
+    other.n_cells = other.n_outputs = 0;
+    other.cell = NULL;
+    other.output = NULL;
+    int err =
+        outputs_copy_table(outputs, b->plugin->output_size, sizeof(struct weir_output),
+                           OUTPUTS_MAX, "outputs", &table, error);
+    if (err)
+        return err;
+    err = outputs_check(&b->plugin->analyzer, table, true, error);
+    if (!err)
+        err = add_outputs(&w, table);
+    free(table);
+    if (!err && !b->n_cells) {
+        *b = other;
+        return 0;
+    }
+    if (!err && !same_outputs(b, &other))
+        err = error_set(error, -EINVAL,
+                        "it describes other outputs than when it was first opened");
+    free_outputs(&other);
+    return err;
 }
 
 /* ---- */
@@ -321,7 +433,8 @@ static int add_outputs(const struct work *w)
 int binding_new(struct plugins *plugins, const struct config_analyzer *analyzer,
                 const struct schema *schema, struct binding **ret, struct error *error)
 {
-    struct work w = {.analyzer = analyzer, .schema = schema, .error = error};
+    struct work w = {
+        .analyzer = analyzer, .node = analyzer->node, .schema = schema, .error = error};
     w.b = calloc(1, sizeof(*w.b));
     if (!w.b)
         return out_of_memory(&w);
@@ -333,8 +446,8 @@ int binding_new(struct plugins *plugins, const struct config_analyzer *analyzer,
         err = allocate(&w);
     if (!err)
         err = fill_params(&w);
-    if (!err)
-        err = add_outputs(&w);
+    if (!err && plugin_of(&w)->outputs)
+        err = add_outputs(&w, plugin_of(&w)->outputs);
     if (err) {
         binding_free(w.b);
         return err;
@@ -347,12 +460,14 @@ void binding_free(struct binding *b)
 {
     if (!b)
         return;
-    for (size_t i = 0; i < b->n_outputs; i++)
-        free(b->output[i].name);
+    free_outputs(b);
     for (size_t i = 0; i < b->n_strings; i++)
-        free(b->strings[i]);
-    free(b->output);
-    free(b->strings);
+        free(b->string[i]);
+    for (size_t i = 0; i < b->n_lists; i++)
+        free(b->list[i]);
+    free(b->string);
+    free(b->list);
+    free(b->as);
     free(b->config);
     free(b->input);
     free(b->types);

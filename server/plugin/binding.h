@@ -9,29 +9,39 @@
 #include "batch/schema.h"
 #include "config/config.h"
 #include "plugin/loader.h"
+#include "plugin/params.h"
 
 #define BINDING_NAME_MAX                                                               \
     127 /* bytes of an output's name: a column of 63, a word and a prefix */
+#define BINDING_INPUTS_MAX (SCHEMA_COLUMNS_MAX + PARAMS_MAX)
 
+/* A column of the result: "price_mean"; with `as: bid` "bid_price_mean", but only of an analyzer that gives
+ * one row a group: of others `as` names the table. */
 struct binding_output {
-    char *
-        name; /* "price_mean"; with `as: bid` "bid_price_mean", but only of an analyzer */
-              /* that gives one row a group: of others `as` names the table */
+    char *name, *help;
     enum weir_type type;
-    size_t cell; /* its index in the cells that emit fills */
-    const char *help;
+};
+
+/* An output of the plugin, wanted or not: what emit puts there. */
+struct binding_cell {
+    enum weir_type type;
+    int output; /* -1: not wanted */
 };
 
 struct binding {
     struct plugin *plugin;
+    char *as;     /* NULL: not given */
     void *config; /* the plugin's struct; strings in it belong to the binding */
-    char **strings;
+    char **string;
     size_t n_strings;
-    size_t n_inputs; /* column parameters of the plugin, in the order of its table */
+    const char ***list; /* the names of each parameter of type columns */
+    size_t n_lists;
+    size_t n_inputs; /* columns that parameters name, in the order of their table */
     int *input;      /* column of the schema, -1: not given */
     uint32_t *types; /* enum weir_type of the input, 0: not given; for weir_ctx.types */
     bool *dictionary; /* the input is to come with a dictionary */
-    size_t n_cells;   /* all outputs of the plugin, wanted or not */
+    size_t n_cells;   /* 0: open has to describe them */
+    struct binding_cell *cell;
     size_t n_outputs; /* those that become columns; at least one, names differ */
     struct binding_output *output;
 };
@@ -41,5 +51,10 @@ struct binding {
 int binding_new(struct plugins *plugins, const struct config_analyzer *analyzer,
                 const struct schema *schema, struct binding **ret, struct error *error);
 void binding_free(struct binding *b); /* takes NULL */
+
+/* The outputs that a plugin describes when it is opened, in the form of its own header. The first time they
+ * are taken, from then on they must be the same. -EINVAL, without a place. */
+int binding_describe(struct binding *b, const struct weir_output *outputs,
+                     struct error *error);
 
 #endif

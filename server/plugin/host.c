@@ -2,6 +2,8 @@
 #include "plugin/host.h"
 
 #include "base/logger.h"
+#include "base/metrics.h"
+#include "base/utf8.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,8 +12,13 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static_assert(offsetof(struct host, ctx) == 0, "plugins give us back &host->ctx");
+static_assert(sizeof(struct weir_host) <= PLUGIN_ROOM &&
+                  sizeof(union host_rows) == PLUGIN_ROOM &&
+                  sizeof(union host_window) == PLUGIN_ROOM,
+              "what is handed to plugins has room for those of later headers");
 
 /* In front of each block that alloc gives. */
 struct block_head {
@@ -28,8 +35,23 @@ static int host_fail(struct weir_ctx *ctx, const char *format, ...)
     struct host *h = host_of(ctx);
     va_list args;
     va_start(args, format);
-    vsnprintf(h->error.text, sizeof(h->error.text), format, args);
+    if (!h->failed)
+        vsnprintf(h->error.text, sizeof(h->error.text), format, args);
     va_end(args);
+    return -1;
+}
+
+/* The plugin did what it must not. */
+static int broken(struct host *h, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static int broken(struct host *h, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    if (!h->failed)
+        vsnprintf(h->error.text, sizeof(h->error.text), format, args);
+    va_end(args);
+    h->failed = true;
     return -1;
 }
 
@@ -59,11 +81,14 @@ static void count_memory(struct host *h, size_t more, size_t less)
 static void *host_alloc(struct weir_ctx *ctx, size_t size)
 {
     struct host *h = host_of(ctx);
-    if (size > HOST_MEMORY_MAX || h->memory + size > HOST_MEMORY_MAX)
+    bool fits = size <= HOST_MEMORY_MAX && h->memory + size <= HOST_MEMORY_MAX;
+    struct block_head *b = fits ? calloc(1, sizeof(*b) + size) : NULL;
+    if (!b) {
+        /* Its own text, if it has one, takes the place of this one. */
+        host_fail(ctx, "no memory: it holds %zu bytes, and asked for %zu more%s",
+                  h->memory, size, fits ? "" : "; 4 GiB are the limit");
         return NULL;
-    struct block_head *b = calloc(1, sizeof(*b) + size);
-    if (!b)
-        return NULL;
+    }
     b->size = size;
     count_memory(h, size, 0);
     return b + 1;
@@ -78,51 +103,223 @@ static void host_free(struct weir_ctx *ctx, void *p)
     free(b);
 }
 
-static int host_put(struct weir_ctx *ctx, struct weir_out *out,
-                    const struct weir_cell *cells)
+static void host_skip(struct weir_ctx *ctx, uint32_t reason, uint64_t rows)
 {
-    if (!out || !out->put)
-        return host_fail(ctx, "put was called where no rows are expected");
-    return out->put(out->ctx, cells);
+    struct host *h = host_of(ctx);
+    size_t n = h->binding->plugin->n_reasons;
+    if (reason >= n)
+        broken(h, "skip: there is no reason %u, it declares %zu", reason, n);
+    else if (h->skipped)
+        metric_add(&h->skipped[reason], rows);
+}
+
+static int host_outputs(struct weir_ctx *ctx, const struct weir_output *outputs)
+{
+    struct host *h = host_of(ctx);
+    struct error error = {0};
+    if (!h->opening || h->binding->plugin->analyzer.outputs)
+        return broken(h, "outputs: only open can describe them, and only where the "
+                         "table is NULL");
+    return binding_describe(h->binding, outputs, &error) ? broken(h, "%s", error.text)
+                                                         : 0;
+}
+
+/* ---- Results ---------------------------------------------------------------------------------- */
+
+static bool gives_rows(const struct host *h)
+{
+    return h->binding->plugin->analyzer.flags & WEIR_MANY_ROWS;
+}
+
+static int unfinished(struct host *h)
+{
+    return broken(h, "cells were put behind the last row of a group");
+}
+
+static int host_group(struct weir_ctx *ctx, struct weir_out *out, size_t i)
+{
+    struct host *h = host_of(ctx);
+    if (!out || !out->group)
+        return broken(h, "group: it was called where no results are expected");
+    if (i >= out->n || i < out->next)
+        return broken(h, "group: %zu came, of %zu those from %zu on can", i, out->n,
+                      out->next);
+    if (out->put)
+        return unfinished(h);
+    out->next = i + 1;
+    out->rows = 0;
+    out->cell = out->group(out->ctx, i);
+    return out->cell ? 0 : broken(h, "no memory for results");
+}
+
+/* Where the value of an output goes; NULL: it is refused. */
+static struct weir_cell *cell_of(struct host *h, struct weir_out *out, const char *call,
+                                 uint32_t cell, uint32_t types)
+{
+    const struct binding *b = h->binding;
+    if (h->failed)
+        return NULL;
+    if (!out || !out->cell) {
+        broken(h, "%s: there is no group that the cell is of", call);
+        return NULL;
+    }
+    if (cell >= b->n_cells) {
+        broken(h, "%s: there is no cell %u, it declares %zu outputs", call, cell,
+               b->n_cells);
+        return NULL;
+    }
+    const struct binding_cell *c = &b->cell[cell];
+    if (!(types & WEIR_TYPES(c->type))) {
+        broken(h, "%s: cell %u is declared as %s", call, cell,
+               schema_type_name(c->type));
+        return NULL;
+    }
+    out->put = gives_rows(h);
+    return c->output < 0 ? &out->unwanted : &out->cell[c->output];
+}
+
+static int host_put_int(struct weir_ctx *ctx, struct weir_out *out, uint32_t cell,
+                        int64_t v)
+{
+    struct host *h = host_of(ctx);
+    struct weir_cell *c =
+        cell_of(h, out, "put_int", cell,
+                WEIR_TYPES(WEIR_INT) | WEIR_TYPES(WEIR_BOOL) | WEIR_TYPES(WEIR_TIME));
+    if (!c)
+        return -1;
+    c->type = h->binding->cell[cell].type;
+    c->as.i = v;
+    if (c->type == WEIR_BOOL && v != 0 && v != 1)
+        return broken(h, "put_int: cell %u is a bool, 0 or 1, not %lld", cell,
+                      (long long)v);
+    return 0;
+}
+
+static int host_put_float(struct weir_ctx *ctx, struct weir_out *out, uint32_t cell,
+                          double v)
+{
+    struct weir_cell *c =
+        cell_of(host_of(ctx), out, "put_float", cell, WEIR_TYPES(WEIR_FLOAT));
+    if (!c)
+        return -1;
+    c->type = v != v ? 0 : WEIR_FLOAT;
+    c->as.f = v;
+    return 0;
+}
+
+static size_t valid_utf8(const char *s, size_t size)
+{
+    size_t at = 0;
+    for (size_t n; at < size && (n = utf8_length(s + at, size - at)); at += n)
+        ;
+    return at;
+}
+
+static int host_put_string(struct weir_ctx *ctx, struct weir_out *out, uint32_t cell,
+                           const char *s, size_t size)
+{
+    struct host *h = host_of(ctx);
+    struct weir_cell *c = cell_of(h, out, "put_string", cell, WEIR_TYPES(WEIR_STRING));
+    if (!c)
+        return -1;
+    if (size > HOST_STRING_MAX)
+        return broken(
+            h, "put_string: the string for cell %u has %zu bytes, the limit is %zu",
+            cell, size, HOST_STRING_MAX);
+    if (!s && size)
+        return broken(h, "put_string: the string for cell %u is NULL", cell);
+    if (out->given + size > HOST_GIVEN_MAX)
+        return broken(h, "put_string: more than %zu bytes in one call", HOST_GIVEN_MAX);
+    size_t valid = valid_utf8(s, size);
+    if (valid < size)
+        return broken(h, "put_string: the string for cell %u is not UTF-8 at byte %zu",
+                      cell, valid);
+    c->as.s = size ? out->keep(out->ctx, s, size) : "";
+    if (!c->as.s)
+        return broken(h, "no memory for results");
+    c->type = WEIR_STRING;
+    c->size = (uint32_t)size;
+    out->given += size;
+    return 0;
+}
+
+static int host_row(struct weir_ctx *ctx, struct weir_out *out)
+{
+    struct host *h = host_of(ctx);
+    if (h->failed)
+        return -1;
+    if (!gives_rows(h))
+        return broken(h, "row: it declares one row a group (no WEIR_MANY_ROWS)");
+    if (!out || !out->cell)
+        return broken(h, "row: there is no group that it is of");
+    if (++out->rows > HOST_ROWS_MAX)
+        return broken(h, "row: a group has more than %u rows", HOST_ROWS_MAX);
+    out->put = false;
+    return out->row(out->ctx, out->cell) ? broken(h, "no memory for results") : 0;
 }
 
 static int host_write(struct weir_ctx *ctx, struct weir_out *out, const void *bytes,
                       size_t size)
 {
+    struct host *h = host_of(ctx);
     if (!out || !out->bytes)
-        return host_fail(ctx, "write was called outside of save");
+        return broken(h, "write: it was called outside of save");
+    if (out->given + size > HOST_GIVEN_MAX || size > HOST_GIVEN_MAX)
+        return broken(h, "write: a state has more than %zu bytes", HOST_GIVEN_MAX);
+    out->given += size;
     buffer_put(out->bytes, bytes, size);
-    return out->bytes->error ? host_fail(ctx, "no memory for a saved state") : 0;
+    return out->bytes->error ? broken(h, "no memory for a saved state") : 0;
 }
 
-static const struct weir_host host_table = {
-    .size = sizeof(struct weir_host),
-    .fail = host_fail,
-    .log = host_log,
-    .alloc = host_alloc,
-    .free = host_free,
-    .put = host_put,
-    .write = host_write,
-};
+static const union {
+    struct weir_host host;
+    char room[PLUGIN_ROOM];
+} table = {.host = {
+               .size = sizeof(struct weir_host),
+               .fail = host_fail,
+               .log = host_log,
+               .alloc = host_alloc,
+               .free = host_free,
+               .skip = host_skip,
+               .outputs = host_outputs,
+               .group = host_group,
+               .put_int = host_put_int,
+               .put_float = host_put_float,
+               .put_string = host_put_string,
+               .row = host_row,
+               .write = host_write,
+           }};
 
-int host_open(struct host *h, const struct binding *b, const char *pipeline,
-              _Atomic uint64_t *total, struct error *error)
+/* ---- Life ------------------------------------------------------------------------------------- */
+
+int host_open(struct host *h, struct binding *b, const char *pipeline,
+              _Atomic uint64_t *total, _Atomic uint64_t *skipped, struct error *error)
 {
-    *h = (struct host){
-        .ctx = {.host = &host_table, .config = b->config, .types = b->types},
-        .binding = b,
-        .pipeline = pipeline,
-        .total = total};
     const struct weir_analyzer *a = &b->plugin->analyzer;
-    if (!a->open)
-        return 0;
-    host_lock(h);
-    int r = a->open(&h->ctx);
-    host_unlock(h);
+    memset(h, 0, sizeof(*h)); /* ctx has more than its members */
+    h->binding = b;
+    h->pipeline = pipeline;
+    h->total = total;
+    h->skipped = skipped;
+    h->opening = true;
+    h->ctx = (struct weir_ctx){.host = &table.host,
+                               .config = b->config,
+                               .types = b->types,
+                               .n_inputs = b->n_inputs,
+                               .size = sizeof(struct weir_ctx)};
+    int r = 0;
+    if (a->open) {
+        host_lock(h);
+        r = host_done(h, "open", a->open(&h->ctx));
+        host_unlock(h);
+    }
+    if (r == 0 && !b->n_cells)
+        r = broken(h, "open described no outputs, and it declares none");
+    h->opening = false;
+    h->own_memory = h->memory;
     if (r == 0)
         return 0;
-    error_set(error, -EINVAL, "analyzer '%s': %s", a->name,
-              h->error.text[0] ? h->error.text : "open failed");
+    error_set(error, -EINVAL, "analyzer '%s': %s", a->name, h->error.text);
     host_close(h);
     return -EINVAL;
 }
@@ -137,5 +334,43 @@ void host_close(struct host *h)
         a->close(&h->ctx);
         host_unlock(h);
     }
+    if (h->memory && !h->failed)
+        log_warn("plugin",
+                 "pipeline '%s', analyzer '%s': %zu bytes were not given back",
+                 h->pipeline, a->name, h->memory);
+    count_memory(h, 0, h->memory);
     h->binding = NULL;
+}
+
+int host_done(struct host *h, const char *call, int r)
+{
+    if (r == 0 && !h->failed) {
+        h->error.text[0] = 0;
+        return 0;
+    }
+    if (r > 0)
+        broken(h, "%s returned %d, and only 0 and what is negative has a meaning", call,
+               r);
+    else if (!h->error.text[0])
+        broken(h, "%s failed and did not say why", call);
+    h->failed = true;
+    return -EINVAL;
+}
+
+int host_done_emit(struct host *h, struct weir_out *out, int r)
+{
+    if (r == 0 && out->put)
+        unfinished(h);
+    return host_done(h, "emit", r);
+}
+
+int host_can_save(struct host *h)
+{
+    if (h->binding->plugin->analyzer.save || h->memory <= h->own_memory)
+        return 0;
+    broken(h,
+           "its states hold %zu bytes from alloc, and it has no save and load: they "
+           "cannot be stored",
+           h->memory - h->own_memory);
+    return -EINVAL;
 }

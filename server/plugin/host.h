@@ -2,6 +2,9 @@
  *
  * What the server lends to a plugin: the table behind struct weir_ctx. One context for each worker and
  * each place that an analyzer has in a pipeline.
+ *
+ * What a plugin gives is checked here: cells by number, type and text, calls by when they come. The first
+ * thing that is wrong stays: host_done fails from then on, whatever the plugin returns.
  */
 #ifndef WEIR_PLUGIN_HOST_H
 #define WEIR_PLUGIN_HOST_H
@@ -11,29 +14,73 @@
 
 #include <stdatomic.h>
 
-#define HOST_MEMORY_MAX ((size_t)4 << 30) /* that one context may hold through alloc */
+#define HOST_MEMORY_MAX ((size_t)4 << 30)  /* that one context may hold through alloc */
+#define HOST_STRING_MAX ((size_t)16 << 20) /* bytes of a string in a result */
+#define HOST_GIVEN_MAX  ((size_t)256 << 20) /* bytes of all that one call gives */
+#define HOST_ROWS_MAX   1000000u            /* of one group */
 
-/* struct weir_out of the plugin header: where put and write go. */
+/* Structs as plugins see them: zeros behind what we know. */
+union host_rows {
+    struct weir_rows rows;
+    char room[PLUGIN_ROOM];
+};
+union host_window {
+    struct weir_window window;
+    char room[PLUGIN_ROOM];
+};
+
+/* struct weir_out of the plugin header: where what it gives goes. */
 struct weir_out {
-    int (*put)(void *ctx, const struct weir_cell *cells); /* NULL: put is an error */
+    /* The cells of group i, one for each column of the binding, null as yet. NULL: no memory. Of an analyzer
+     * that gives many rows: cells for the next one, null. */
+    struct weir_cell *(*group)(void *ctx, size_t i);
+    /* Of one that gives many rows: takes the cells. -ENOMEM. */
+    int (*row)(void *ctx, struct weir_cell *cells);
+    /* A copy of a string for as long as the cells. NULL: no memory. */
+    const char *(*keep)(void *ctx, const char *bytes, size_t size);
     void *ctx;
-    struct buffer *bytes; /* of write; NULL: write is an error */
+    size_t n;             /* groups of the call */
+    struct buffer *bytes; /* of write; NULL: it is not save that is called */
+
+    /* The host's own. */
+    size_t next; /* the first group that may come */
+    struct weir_cell *cell;
+    struct weir_cell unwanted; /* where cells go that are no columns */
+    bool put;                  /* cells that are not a row yet */
+    uint32_t rows;             /* of this group */
+    size_t given;              /* bytes */
 };
 
 struct host {
-    struct weir_ctx ctx; /* first: the plugin's pointer is ours */
-    const struct binding *binding;
+    union {
+        struct weir_ctx ctx; /* first: the plugin's pointer is ours */
+        char room[PLUGIN_ROOM];
+    };
+    struct binding *binding;
     const char *pipeline;
-    size_t memory; /* held through alloc */
+    size_t memory;     /* held through alloc */
+    size_t own_memory; /* of it since open: not of states */
     _Atomic uint64_t
-        *total;         /* of the pipeline; relaxed, a figure for people; may be NULL */
-    struct error error; /* of the last fail */
+        *total; /* of the pipeline; relaxed, a figure for people; may be NULL */
+    _Atomic uint64_t *skipped; /* rows of no use by reason; relaxed; may be NULL */
+    bool opening;
+    bool failed;        /* for good */
+    struct error error; /* why, or of the last fail */
 };
 
-/* Makes the context and calls the plugin's open. -EINVAL with the plugin's text. */
-int host_open(struct host *h, const struct binding *b, const char *pipeline,
-              _Atomic uint64_t *total, struct error *error);
+/* Makes the context and calls the plugin's open, which describes the binding's outputs if its table does not.
+ * -EINVAL with the plugin's text. */
+int host_open(struct host *h, struct binding *b, const char *pipeline,
+              _Atomic uint64_t *total, _Atomic uint64_t *skipped, struct error *error);
 void host_close(struct host *h);
+
+/* What a function of the plugin has returned, `call` is its name: 0, or -EINVAL with a text in h->error, for good. */
+int host_done(struct host *h, const char *call, int r);
+/* The same behind emit: rows are finished. */
+int host_done_emit(struct host *h, struct weir_out *out, int r);
+
+/* States have memory of their own, and cannot be saved: -EINVAL as from host_done. */
+int host_can_save(struct host *h);
 
 /* Held around calls of a plugin that takes only one at a time. */
 static inline void host_lock(struct host *h)

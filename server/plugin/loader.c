@@ -4,8 +4,10 @@
  */
 #include "plugin/loader.h"
 #include "plugin/elf.h"
+#include "plugin/outputs.h"
 #include "plugin/params.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <dirent.h>
 #include <dlfcn.h>
@@ -15,7 +17,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define OUTPUTS_MAX     256
 #define NAME_MAX_BYTES  63
 #define CONFIG_SIZE_MAX 4096u
 #define STATE_SIZE_MAX  (1u << 20)
@@ -181,95 +182,6 @@ static int list_names(const struct plugins *p, char ***ret, size_t *ret_n)
     return 0;
 }
 
-/* ---- Is what it declares sound? ---- */
-
-static int check_braces(const struct weir_analyzer *a, const char *name,
-                        struct error *error)
-{
-    const char *open = name;
-    while ((open = strchr(open, '{'))) {
-        size_t size = strcspn(open, "}");
-        const struct weir_param *p = a->params;
-        while (p && p->name &&
-               (strlen(p->name) != size - 1 || strncmp(p->name, open + 1, size - 1)))
-            p++;
-        if (!open[size] || !p || !p->name ||
-            (p->type != WEIR_PARAM_COLUMN && p->type != WEIR_PARAM_STRING &&
-             p->type != WEIR_PARAM_CHOICE && p->type != WEIR_PARAM_INT))
-            return error_set(
-                error, -EINVAL,
-                "output '%s': what stands in {} must be a parameter of type column, "
-                "string, choice or int",
-                name);
-        open += size;
-    }
-    return 0;
-}
-
-static int check_same_as(const struct weir_analyzer *a, const struct weir_output *o,
-                         struct error *error)
-{
-    uint32_t k = o->type - WEIR_SAME_AS(0);
-    for (const struct weir_param *p = a->params; p && p->name; p++)
-        if (p->type == WEIR_PARAM_COLUMN && k-- == 0) {
-            if (p->flags & WEIR_REQUIRED)
-                return 0;
-            return error_set(
-                error, -EINVAL,
-                "output '%s' takes its type from '%s', which need not be given",
-                o->name, p->name);
-        }
-    return error_set(error, -EINVAL,
-                     "output '%s' takes its type from an input that does not exist",
-                     o->name);
-}
-
-static int check_output(const struct weir_analyzer *a, const struct weir_output *o,
-                        struct error *error)
-{
-    if (strlen(o->name) > NAME_MAX_BYTES ||
-        o->name[strspn(o->name, "abcdefghijklmnopqrstuvwxyz0123456789_{}")])
-        return error_set(error, -EINVAL,
-                         "'%.63s' is not an output name ([a-z0-9_] and {parameter})",
-                         o->name);
-    if (!o->help)
-        return error_set(error, -EINVAL, "output '%s' has no help line", o->name);
-    const struct weir_param *set = a->params;
-    while (set && set->name && set->type != WEIR_PARAM_SET)
-        set++;
-    if (o->set_word &&
-        (!set || !set->name || params_word_find(set->choices, o->set_word) < 0))
-        return error_set(error, -EINVAL,
-                         "output '%s': no parameter of type set has the word '%s'",
-                         o->name, o->set_word);
-    if (o->type >= WEIR_SAME_AS(0)) {
-        int err = check_same_as(a, o, error);
-        if (err)
-            return err;
-    } else if (o->type < WEIR_INT || o->type > WEIR_TIME) {
-        return error_set(error, -EINVAL, "output '%s' has the unknown type %u", o->name,
-                         o->type);
-    }
-    return check_braces(a, o->name, error);
-}
-
-static int check_outputs(const struct weir_analyzer *a, struct error *error)
-{
-    if (!a->outputs || !a->outputs[0].name)
-        return error_set(error, -EINVAL, "it declares no outputs");
-    for (size_t i = 0; a->outputs[i].name; i++) {
-        int err = check_output(a, &a->outputs[i], error);
-        if (err)
-            return err;
-        for (size_t k = 0; k < i; k++)
-            if (strcmp(a->outputs[k].name, a->outputs[i].name) == 0)
-                return error_set(error, -EINVAL,
-                                 "output '%s' stands twice in its table",
-                                 a->outputs[i].name);
-    }
-    return 0;
-}
-
 static int check_header(const struct weir_analyzer *a, const char *name,
                         struct error *error)
 {
@@ -284,13 +196,30 @@ static int check_header(const struct weir_analyzer *a, const char *name,
     if (!a->version || !a->help)
         return error_set(error, -EINVAL, "it has no %s",
                          a->version ? "help line" : "version");
-    if (a->flags & ~WEIR_MANY_ROWS)
+    if (a->flags & ~(WEIR_MANY_ROWS | WEIR_WHOLE))
         return error_set(error, -EINVAL,
                          "it has the unknown flags 0x%x; it may need a newer weir",
                          a->flags);
+    if (a->threads > WEIR_THREADS_CTX)
+        return error_set(
+            error, -EINVAL,
+            "its threads are %u, which is unknown; it may need a newer weir",
+            a->threads);
+    if (a->flags & WEIR_WHOLE || a->whole)
+        return error_set(
+            error, -EINVAL,
+            "it takes all rows of a group at once (WEIR_WHOLE), which this "
+            "weir does not support yet");
     if (!a->update || !a->emit)
         return error_set(error, -EINVAL, "it has no %s function",
                          a->update ? "emit" : "update");
+    if (!a->outputs && !a->open)
+        return error_set(error, -EINVAL,
+                         "it declares no outputs, and has no open that could");
+    if (a->oldest_version > a->state_version)
+        return error_set(error, -EINVAL,
+                         "its oldest_version %u is above its state_version %u",
+                         a->oldest_version, a->state_version);
     if (!a->save != !a->load)
         return error_set(error, -EINVAL, "it has a %s function, but no %s",
                          a->save ? "save" : "load", a->save ? "load" : "save");
@@ -307,79 +236,102 @@ static int check_header(const struct weir_analyzer *a, const char *name,
 
 /* ---- From the plugin's structs to ours, whichever header they were made with ---- */
 
-/* A copy of a table whose rows begin with a name and end with one that is NULL. */
-static int copy_table(const void *table, size_t row_size, size_t our_size, size_t max,
-                      void **ret)
-{
-    size_t n = 0;
-    const char *row = table;
-    while (*(const char *const *)(const void *)(row + n * row_size))
-        if (n++ == max)
-            return -E2BIG;
-    char *copy = calloc(n + 1, our_size);
-    if (!copy)
-        return -ENOMEM;
-    size_t size = row_size < our_size ? row_size : our_size;
-    for (size_t i = 0; i < n; i++)
-        memcpy(copy + i * our_size, row + i * row_size, size);
-    *ret = copy;
-    return 0;
-}
-
 static int copy_tables(struct weir_analyzer *a, const struct weir_entry *entry,
                        struct error *error)
 {
     const void *params = a->params, *outputs = a->outputs;
-    void *copy = NULL;
+    void *copy;
     a->params = NULL;
     a->outputs = NULL;
-    int err = params ? copy_table(params, entry->param_size, sizeof(*a->params),
-                                  PARAMS_MAX, &copy)
-                     : 0;
+    int err = outputs_copy_table(params, entry->param_size, sizeof(*a->params),
+                                 PARAMS_MAX, "parameters", &copy, error);
     if (err)
-        return error_set(error, err == -E2BIG ? -EINVAL : err,
-                         "more than %d parameters", PARAMS_MAX);
+        return err;
     a->params = copy;
-    copy = NULL;
-    err = outputs ? copy_table(outputs, entry->output_size, sizeof(*a->outputs),
-                               OUTPUTS_MAX, &copy)
-                  : 0;
-    a->outputs = copy;
-    if (err)
-        return error_set(error, err == -E2BIG ? -EINVAL : err, "more than %d outputs",
-                         OUTPUTS_MAX);
+    err = outputs_copy_table(outputs, entry->output_size, sizeof(*a->outputs),
+                             OUTPUTS_MAX, "outputs", &copy, error);
+    if (!err)
+        a->outputs = copy;
+    return err;
+}
+
+/* The sizes that ABI 1 began with, in the order of struct weir_entry. Structs only grow, at their ends; columns
+ * and cells come in arrays and do not. */
+static const size_t first_sizes[] = {72, 168, 72, 32, 48, 104, 72, 40};
+static_assert(sizeof(struct weir_entry) >= 72 && sizeof(struct weir_analyzer) >= 168 &&
+                  sizeof(struct weir_param) >= 72 && sizeof(struct weir_output) >= 32 &&
+                  sizeof(struct weir_ctx) >= 48 && sizeof(struct weir_host) >= 104 &&
+                  sizeof(struct weir_rows) >= 72 && sizeof(struct weir_window) >= 40 &&
+                  sizeof(struct weir_column) == 56 && sizeof(struct weir_cell) == 16 &&
+                  sizeof(struct weir_columns) == 16,
+              "the sizes of ABI 1");
+
+static int check_sizes(const struct weir_entry *e, struct error *error)
+{
+    const size_t size[] = {e->size,        e->analyzer_size, e->param_size,
+                           e->output_size, e->ctx_size,      e->host_size,
+                           e->rows_size,   e->window_size};
+    for (size_t i = 0; i < sizeof(size) / sizeof(*size); i++) {
+        if (size[i] < first_sizes[i])
+            return error_set(
+                error, -EINVAL,
+                "one of its structs (number %zu, %zu bytes) is smaller than in any "
+                "version of ABI %d; build it again with this weir's header",
+                i + 1, size[i], WEIR_ABI);
+        /* The first four it declares, the others it is handed. */
+        if (size[i] > (i < 4 ? ENTRY_SIZE_MAX : PLUGIN_ROOM))
+            return error_set(
+                error, -EINVAL,
+                "weir_plugin_abi%d is not what WEIR_PLUGIN makes, or it is "
+                "of a much newer header",
+                WEIR_ABI);
+    }
+    if (!e->analyzer)
+        return error_set(error, -EINVAL,
+                         "weir_plugin_abi%d is not what WEIR_PLUGIN makes", WEIR_ABI);
     return 0;
 }
 
-/* The least that ABI 1 has had: rows and structs only ever grow at their ends. */
-static const size_t analyzer_size_min = offsetof(struct weir_analyzer, save);
-static const size_t param_size_min = sizeof(struct weir_param);
-static const size_t output_size_min = sizeof(struct weir_output);
+/* They become labels of metrics. */
+static int check_reasons(struct plugin *plugin, struct error *error)
+{
+    char word[PARAMS_WORD];
+    const char *reasons = plugin->analyzer.reasons;
+    plugin->n_reasons = params_words(reasons);
+    if (plugin->n_reasons > PLUGIN_REASONS_MAX)
+        return error_set(error, -EINVAL, "it has %zu reasons, the limit is %d",
+                         plugin->n_reasons, PLUGIN_REASONS_MAX);
+    for (size_t i = 0; i < plugin->n_reasons; i++)
+        if (params_word(reasons, i, word) && !good_name(word))
+            return error_set(error, -EINVAL, "'%s' is not a reason ([a-z][a-z0-9_]*)",
+                             word);
+    return 0;
+}
 
 static int take_entry(struct plugin *plugin, const struct weir_entry *entry,
                       const char *name, struct error *error)
 {
     struct weir_analyzer *a = &plugin->analyzer;
-    if (entry->size < analyzer_size_min || entry->param_size < param_size_min ||
-        entry->output_size < output_size_min)
-        return error_set(error, -EINVAL,
-                         "its structs (%zu, %zu, %zu bytes) are smaller than those of "
-                         "any version of ABI %d",
-                         entry->size, entry->param_size, entry->output_size, WEIR_ABI);
-    if (entry->size > ENTRY_SIZE_MAX || entry->param_size > ENTRY_SIZE_MAX ||
-        entry->output_size > ENTRY_SIZE_MAX || !entry->analyzer)
-        return error_set(error, -EINVAL,
-                         "weir_plugin_abi%d is not what WEIR_PLUGIN makes", WEIR_ABI);
-    memcpy(a, entry->analyzer, entry->size < sizeof(*a) ? entry->size : sizeof(*a));
-    int err = copy_tables(a, entry, error);
+    int err = check_sizes(entry, error);
+    if (err)
+        return err;
+    const char *more = (const char *)(entry->analyzer + 1);
+    for (size_t i = sizeof(*a); i < entry->analyzer_size; i++)
+        if (*more++)
+            return error_set(error, -EINVAL,
+                             "it has members that this weir does not know; it needs a "
+                             "newer one");
+    memcpy(a, entry->analyzer, sizeof(*a));
+    plugin->output_size = entry->output_size;
+    err = copy_tables(a, entry, error);
     if (!err)
         err = check_header(a, name, error);
     if (!err)
-        err = params_check(a->params, a->config_size, error);
+        err = check_reasons(plugin, error);
     if (!err)
-        err = check_outputs(a, error);
-    if (a->threads > WEIR_THREADS_CTX)
-        a->threads = WEIR_THREADS_CTX; /* a later level promises more than we can use */
+        err = params_check(a->params, a->config_size, error);
+    if (!err && a->outputs)
+        err = outputs_check(a, a->outputs, false, error);
     return err;
 }
 

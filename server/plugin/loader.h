@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Loads analyzer plugins: NAME.so from the configured folders, RTLD_NOW | RTLD_LOCAL, never closed.
- * One symbol, weir_plugin_abi1, gives the analyzer; the smaller of its size and ours is copied into a
- * zeroed struct, so that plugins built with older or newer headers of the same ABI load.
+ * One symbol, weir_plugin_abi1, gives the analyzer and the sizes of all structs in the header that the plugin was built
+ * with. So plugins of older and newer headers of the same ABI load: what a plugin declares is filled up with
+ * zeros, or must be zeros behind what we know; what it is handed has PLUGIN_ROOM bytes, zeros behind what we know.
  */
 #ifndef WEIR_PLUGIN_LOADER_H
 #define WEIR_PLUGIN_LOADER_H
@@ -12,9 +13,14 @@
 
 #include <pthread.h>
 
+#define PLUGIN_ROOM        128 /* bytes of each struct that is handed to a plugin */
+#define PLUGIN_REASONS_MAX 16
+
 struct plugin {
-    struct weir_analyzer
-        analyzer; /* checked: name, tables, sizes, required functions */
+    /* Checked: name, tables, sizes, required functions. */
+    struct weir_analyzer analyzer;
+    size_t output_size; /* of a row of `outputs`, in the plugin's header */
+    size_t n_reasons;
     char *path;
     pthread_mutex_t one; /* held around every call of a WEIR_THREADS_ONE plugin */
     struct plugin *next;

@@ -13,8 +13,8 @@
 
 const char *params_type_name(uint32_t type)
 {
-    static const char *const name[] = {"?",      "int",    "float", "bool",
-                                       "string", "choice", "set",   "column"};
+    static const char *const name[] = {"?",      "int", "float",  "bool",   "string",
+                                       "choice", "set", "column", "columns"};
     return type < sizeof(name) / sizeof(*name) ? name[type] : "?";
 }
 
@@ -42,6 +42,15 @@ int params_word_find(const char *choices, const char *word)
         if (strcmp(word, other) == 0)
             return (int)k;
     return -1;
+}
+
+size_t params_words(const char *words)
+{
+    char word[PARAMS_WORD];
+    size_t n = 0;
+    while (words && params_word(words, n, word))
+        n++;
+    return n;
 }
 
 void params_types_text(uint32_t types, char *text, size_t room)
@@ -74,6 +83,8 @@ static size_t member_size(uint32_t type)
     case WEIR_PARAM_CHOICE:
     case WEIR_PARAM_SET:
         return sizeof(int);
+    case WEIR_PARAM_COLUMNS:
+        return sizeof(struct weir_columns);
     default:
         return sizeof(char *);
     }
@@ -81,15 +92,29 @@ static size_t member_size(uint32_t type)
 
 static int check_words(const struct weir_param *p, struct error *error)
 {
-    char word[PARAMS_WORD];
-    size_t n = 0;
-    while (p->choices && params_word(p->choices, n, word))
-        n++;
+    size_t n = params_words(p->choices);
     if (n == 0)
         return error_set(error, -EINVAL, "parameter '%s' has no choices", p->name);
     if (n > 32)
         return error_set(error, -EINVAL,
                          "parameter '%s' has %zu choices, the limit is 32", p->name, n);
+    return 0;
+}
+
+/* The types of columns that a parameter takes; that there are none of some yet is no fault. */
+static int check_types(const struct weir_param *p, struct error *error)
+{
+    const uint32_t known = (WEIR_TYPES(WEIR_STRUCT + 1) - 1) & ~WEIR_TYPES(0);
+    if (!p->column_types)
+        return error_set(error, -EINVAL, "parameter '%s' takes columns of no type",
+                         p->name);
+    if (p->column_types & ~known)
+        return error_set(error, -EINVAL,
+                         "parameter '%s' takes columns of the unknown types 0x%x",
+                         p->name, p->column_types & ~known);
+    if (p->type == WEIR_PARAM_COLUMNS && p->init)
+        return error_set(error, -EINVAL,
+                         "parameter '%s': a list of columns has no default", p->name);
     return 0;
 }
 
@@ -99,14 +124,14 @@ static int check_one(const struct weir_param *p, size_t config_size,
     if (!good_name(p->name))
         return error_set(error, -EINVAL,
                          "'%.63s' is not a parameter name ([a-z][a-z0-9_]*)", p->name);
-    if (p->type < WEIR_PARAM_INT || p->type > WEIR_PARAM_COLUMN)
+    if (p->type < WEIR_PARAM_INT || p->type > WEIR_PARAM_COLUMNS)
         return error_set(error, -EINVAL, "parameter '%s' has the unknown type %u",
                          p->name, p->type);
     if (p->flags & ~(WEIR_REQUIRED | WEIR_DICTIONARY))
         return error_set(error, -EINVAL, "parameter '%s' has the unknown flags 0x%x",
                          p->name, p->flags);
-    size_t size = member_size(p->type);
-    if (p->offset > config_size || size > config_size - p->offset || p->offset % size)
+    size_t size = member_size(p->type), align = size < 8 ? size : 8;
+    if (p->offset > config_size || size > config_size - p->offset || p->offset % align)
         return error_set(error, -EINVAL,
                          "parameter '%s' (%zu bytes at %zu) does not lie in the config "
                          "struct of %zu bytes",
@@ -115,9 +140,8 @@ static int check_one(const struct weir_param *p, size_t config_size,
         return error_set(error, -EINVAL, "parameter '%s' has no help line", p->name);
     if (p->type == WEIR_PARAM_CHOICE || p->type == WEIR_PARAM_SET)
         return check_words(p, error);
-    if (p->type == WEIR_PARAM_COLUMN && !p->column_types)
-        return error_set(error, -EINVAL, "parameter '%s' takes columns of no type",
-                         p->name);
+    if (p->type == WEIR_PARAM_COLUMN || p->type == WEIR_PARAM_COLUMNS)
+        return check_types(p, error);
     return 0;
 }
 
@@ -308,6 +332,26 @@ static int store_text(const struct weir_param *p, const struct node *node, void 
     return 0;
 }
 
+/* A list of names, or one alone. */
+static int store_columns(const struct weir_param *p, const struct node *node,
+                         void *config, struct error *error)
+{
+    bool one = node->kind == NODE_SCALAR;
+    if (node->kind == NODE_MAP || (!one && node->n == 0))
+        return node_error(node, error, "'%s' is a list of columns' names", p->name);
+    for (size_t i = 0; !one && i < node->n; i++) {
+        if (node->item[i].kind != NODE_SCALAR)
+            return node_error(&node->item[i], error, "'%s' is a list of columns' names",
+                              p->name);
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(node->item[k].text, node->item[i].text) == 0)
+                return node_error(&node->item[i], error, "'%s' names '%s' twice",
+                                  p->name, node->item[i].text);
+    }
+    ((struct weir_columns *)member(p, config))->n = one ? 1 : (uint32_t)node->n;
+    return 0;
+}
+
 int params_store(const struct weir_param *p, const struct node *node, void *config,
                  struct error *error)
 {
@@ -322,6 +366,8 @@ int params_store(const struct weir_param *p, const struct node *node, void *conf
         return store_choice(p, node, config, error);
     case WEIR_PARAM_SET:
         return store_set(p, node, config, error);
+    case WEIR_PARAM_COLUMNS:
+        return store_columns(p, node, config, error);
     default:
         return store_text(p, node, config, error);
     }

@@ -12,7 +12,7 @@
 #define PARAMS_MAX  64
 #define PARAMS_WORD 64 /* bytes of a word in `choices`, its zero included */
 
-/* "int", "float", "bool", "string", "choice", "set", "column"; "?" for any other. */
+/* "int", "float", "bool", "string", "choice", "set", "column", "columns"; "?" for any other. */
 const char *params_type_name(uint32_t type);
 
 /* The k-th word of a space-separated list, copied to `word`; false: there are not so many. */
@@ -20,6 +20,9 @@ bool params_word(const char *choices, size_t k, char word[PARAMS_WORD]);
 
 /* Number of the word in the list, or -1. */
 int params_word_find(const char *choices, const char *word);
+
+/* Words of such a list. */
+size_t params_words(const char *words);
 
 /* "int, float": the types of a WEIR_TYPES set, for messages and help. */
 void params_types_text(uint32_t types, char *text, size_t room);
@@ -30,7 +33,7 @@ int params_check(const struct weir_param *params, size_t config_size,
                  struct error *error);
 
 /* Stores the value of `node` into the config struct. The text of STRING and COLUMN parameters stays the
- * node's. -EINVAL with the node's place. */
+ * node's; of COLUMNS the number is stored, not the names. -EINVAL with the node's place. */
 int params_store(const struct weir_param *p, const struct node *node, void *config,
                  struct error *error);
 

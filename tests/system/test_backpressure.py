@@ -31,12 +31,12 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
         ((struct state *)(r->states + r->group[i] * r->stride))->n++;
     return 0;
 }
-static int emit(struct weir_ctx *ctx, const void *s, struct weir_cell *c, struct weir_out *o)
+static int emit_one(struct weir_ctx *ctx, const struct state *s, const struct weir_window *w,
+                    struct weir_out *o)
 {
-    (void)ctx; (void)o;
-    weir_put_int(c, ((const struct state *)s)->n);
-    return 0;
+    return weir_put_int(ctx, o, 0, s->n);
 }
+WEIR_EMIT(emit, struct state, emit_one)
 static const struct weir_output outputs[] = {{"rows", WEIR_INT, "rows", NULL}, {NULL, 0, NULL, NULL}};
 static const struct weir_analyzer slow = {.name = "slow", .version = "1", .help = "Counts slowly",
     .threads = WEIR_THREADS_CTX, .outputs = outputs, .state_size = sizeof (struct state),

@@ -43,15 +43,16 @@ static const struct weir_param params[] = {
 static const struct weir_output outputs[] = {{.name = "lacks", .type = WEIR_INT, .help = "so many"}, {0}};
 static void step(int64_t *sum, const struct weir_rows *r, uint32_t row) { *sum += weir_int(r->in[0], row); }
 WEIR_STEP(update, int64_t, step)
-static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells, struct weir_out *out)
+static int emit_one(struct weir_ctx *ctx, const int64_t *sum, const struct weir_window *w, struct weir_out *out)
 {
     int err = 0;
-    for (int64_t i = *(const int64_t *)state; !err && i < 3; i++) {
-        weir_put_int(cells, i + 1);
-        err = ctx->host->put(ctx, out, cells);
+    for (int64_t i = *sum; !err && i < 3; i++) {
+        weir_put_int(ctx, out, 0, i + 1);
+        err = ctx->host->row(ctx, out);
     }
     return err;
 }
+WEIR_EMIT(emit, int64_t, emit_one)
 static const struct weir_analyzer missing = {
     .name = "missing", .version = "1", .help = "what is missing", .flags = WEIR_MANY_ROWS,
     .params = params, .outputs = outputs, .config_size = sizeof(struct config), .state_size = 8,

@@ -216,12 +216,11 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
         usleep(1000);
     return 0;
 }
-static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells, struct weir_out *out)
+static int emit_one(struct weir_ctx *ctx, const struct state *s, const struct weir_window *w, struct weir_out *out)
 {
-    (void)ctx, (void)out;
-    weir_put_int(&cells[0], ((const struct state *)state)->n);
-    return 0;
+    return weir_put_int(ctx, out, 0, s->n);
 }
+WEIR_EMIT(emit, struct state, emit_one)
 static const struct weir_output outputs[] = {{"n", WEIR_INT, "nothing", 0}, {.name = 0}};
 static const struct weir_analyzer holding = {.name = "holding", .version = "1", .help = "waits at times",
     .outputs = outputs, .state_size = sizeof(struct state), .update = update, .emit = emit};

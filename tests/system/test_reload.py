@@ -45,12 +45,11 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
         ((struct state *)(void *)(r->states + r->group[i] * r->stride))->n++;
     return access("broken", F_OK) == 0 ? weir_fail(ctx, "the file 'broken' is there") : 0;
 }
-static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells, struct weir_out *out)
+static int emit_one(struct weir_ctx *ctx, const struct state *s, const struct weir_window *w, struct weir_out *out)
 {
-    (void)ctx, (void)out;
-    weir_put_int(&cells[0], ((const struct state *)state)->n);
-    return 0;
+    return weir_put_int(ctx, out, 0, s->n);
 }
+WEIR_EMIT(emit, struct state, emit_one)
 static const struct weir_output outputs[] = {{"n", WEIR_INT, "rows", 0}, {.name = 0}};
 static const struct weir_analyzer failing = {.name = "failing", .version = "1", .help = "fails at times",
     .outputs = outputs, .state_size = sizeof(struct state), .update = update, .emit = emit};

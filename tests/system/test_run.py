@@ -39,7 +39,7 @@ static int call(struct weir_ctx *ctx, int kind, int64_t fail_at)
 {
     return ++calls[kind] == fail_at ? weir_fail(ctx, "told to fail") : 0;
 }
-static int init(struct weir_ctx *ctx, void *state)
+static int init(struct weir_ctx *ctx, const struct weir_window *w, void *state)
 {
     if (call(ctx, 0, ((const struct config *)ctx->config)->init))
         return -1;
@@ -51,7 +51,7 @@ static int save(struct weir_ctx *ctx, const void *state, struct weir_out *out)
     return ctx->host->write(ctx, out, "s", 1);
 }
 
-static int load(struct weir_ctx *ctx, void *state, const void *bytes, size_t size)
+static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void *bytes, size_t size)
 {
     return size == 1 ? 0 : weir_fail(ctx, "load: not what save wrote");
 }
@@ -68,11 +68,13 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
         ++*((struct state *)(r->states + r->group[i] * r->stride))->count;
     return call(ctx, 1, ((const struct config *)ctx->config)->update);
 }
-static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells, struct weir_out *out)
+static int emit_one(struct weir_ctx *ctx, const struct state *s, const struct weir_window *w,
+                    struct weir_out *out)
 {
-    weir_put_int(cells, *((const struct state *)state)->count);
+    weir_put_int(ctx, out, 0, *s->count);
     return call(ctx, 2, ((const struct config *)ctx->config)->emit);
 }
+WEIR_EMIT(emit, struct state, emit_one)
 static const struct weir_analyzer failing = {
     .name = "failing", .version = "1", .help = "fails", .params = params, .outputs = outputs,
     .config_size = sizeof(struct config), .state_size = sizeof(struct state),

@@ -69,8 +69,9 @@ PLUGIN = '''
 #include "weir/plugin.h"
 int nowhere_to_be_found(struct weir_ctx *);
 static int update(struct weir_ctx *c, const struct weir_rows *r) { (void)c; (void)r; return 0; }
-static int emit(struct weir_ctx *c, const void *s, struct weir_cell *o, struct weir_out *x)
-{ (void)c; (void)s; (void)x; weir_put_int(o, 1); return 0; }
+static int emit_one(struct weir_ctx *c, const char *s, const struct weir_window *w, struct weir_out *o)
+{ (void)s; (void)w; return weir_put_int(c, o, 0, 1); }
+WEIR_EMIT(emit, char, emit_one)
 static const struct weir_output outputs[] = {{"one", WEIR_INT, "one", NULL}, {NULL, 0, NULL, NULL}};
 static const struct weir_analyzer analyzer = {.name = "NAME", .version = "1", .help = "h",
     .outputs = outputs, .state_size = 8, MEMBERS};

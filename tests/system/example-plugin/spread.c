@@ -39,12 +39,11 @@ static inline void step(struct state *s, const struct weir_rows *r, uint32_t row
 
 WEIR_STEP(update, struct state, step)
 
-/* Two parts of the same window become one. */
-static int merge(struct weir_ctx *ctx, void *into, const void *from)
+/* Two parts of the same window become one, in any order. */
+static int merge_one(struct weir_ctx *ctx, struct state *a, const struct state *b,
+                     const struct weir_window *window)
 {
-    struct state *a = into;
-    const struct state *b = from;
-    (void)ctx;
+    (void)ctx, (void)window;
     a->quotes += b->quotes;
     a->crossed += b->crossed;
     a->spread += b->spread;
@@ -53,21 +52,23 @@ static int merge(struct weir_ctx *ctx, void *into, const void *from)
     return 0;
 }
 
+WEIR_MERGE(merge, struct state, merge_one)
+
 /* The window closes: the result. What is not put is null. */
-static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells,
-                struct weir_out *out)
+static int emit_one(struct weir_ctx *ctx, const struct state *s,
+                    const struct weir_window *window, struct weir_out *out)
 {
-    const struct state *s = state;
-    (void)ctx;
-    (void)out;
-    weir_put_int(&cells[CROSSED], s->crossed);
+    (void)window;
+    weir_put_int(ctx, out, CROSSED, s->crossed);
     if (s->quotes == 0)
         return 0;
-    weir_put_float(&cells[SPREAD_MEAN], s->spread / (double)s->quotes);
-    weir_put_float(&cells[SPREAD_MAX], s->spread_max);
-    weir_put_float(&cells[SPREAD_BPS], s->spread_bps / (double)s->quotes);
+    weir_put_float(ctx, out, SPREAD_MEAN, s->spread / (double)s->quotes);
+    weir_put_float(ctx, out, SPREAD_MAX, s->spread_max);
+    weir_put_float(ctx, out, SPREAD_BPS, s->spread_bps / (double)s->quotes);
     return 0;
 }
+
+WEIR_EMIT(emit, struct state, emit_one)
 
 static const struct weir_param params[] = {
     {.name = "bid",

@@ -42,6 +42,7 @@ static void *fold_piece(struct host *h, size_t first, size_t n)
     for (size_t i = 0; i < n; i++)
         bytes += strlen(line[first + i]);
     struct host_table *t = host_table_new(h, n, bytes);
+    t->sequence += first;
     for (size_t i = 0; i < n; i++)
         parse(h, t, i, line[first + i]);
     void *state = host_state(h);
@@ -87,9 +88,8 @@ int main(int argc, char **argv)
             continue;
         void *piece = fold_piece(&h, first, i - first);
         if (state) {
-            if (h.analyzer->merge(&h.ctx, state, piece))
+            if (host_merge(&h, state, piece))
                 return 1;
-            host_drop(&h, piece);
         } else {
             state = piece;
         }

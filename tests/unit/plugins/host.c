@@ -85,6 +85,7 @@ static void append_cell(struct host_bytes *b, const struct weir_cell *c)
     char text[64] = "null";
     if (c->type == WEIR_STRING) {
         append(b, c->as.s, c->size);
+        free((void *)(uintptr_t)c->as.s);
         return;
     }
     if (c->type == WEIR_FLOAT)
@@ -94,17 +95,108 @@ static void append_cell(struct host_bytes *b, const struct weir_cell *c)
     append(b, text, strlen(text));
 }
 
-static int lend_put(struct weir_ctx *ctx, struct weir_out *out,
-                    const struct weir_cell *cells)
+/* Where emit and save put what they give. */
+struct weir_out {
+    struct host_bytes *text; /* of each group; or what is saved */
+    size_t n, next;          /* groups; the least that may come */
+    bool put;
+    struct weir_cell cell[HOST_OUTPUTS];
+};
+
+static int lend_row(struct weir_ctx *ctx, struct weir_out *out)
 {
     struct host *h = (struct host *)ctx;
-    struct host_bytes *b = (struct host_bytes *)(void *)out;
+    struct host_bytes *b = &out->text[out->next - 1];
     for (size_t i = 0; i < h->n_outputs; i++) {
         if (i)
             append(b, "\t", 1);
-        append_cell(b, &cells[i]);
+        append_cell(b, &out->cell[i]);
     }
     append(b, "\n", 1);
+    memset(out->cell, 0, sizeof(out->cell));
+    out->put = false;
+    return 0;
+}
+
+static bool many_rows(const struct host *h)
+{
+    return h->analyzer->flags & WEIR_MANY_ROWS;
+}
+
+/* The group at hand is done. */
+static void end_group(struct host *h, struct weir_out *out)
+{
+    if (out->next && !many_rows(h))
+        lend_row(&h->ctx, out);
+    if (out->put)
+        give_up("%s: cells behind the last row", h->analyzer->name);
+}
+
+static int lend_group(struct weir_ctx *ctx, struct weir_out *out, size_t i)
+{
+    if (i < out->next || i >= out->n)
+        give_up("group %zu", i);
+    end_group((struct host *)ctx, out);
+    out->next = i + 1;
+    return 0;
+}
+
+static struct weir_cell *cell_of(struct weir_ctx *ctx, struct weir_out *out,
+                                 uint32_t cell, uint32_t type)
+{
+    struct host *h = (struct host *)ctx;
+    if (!out->next || cell >= h->n_outputs)
+        give_up("%s: cell %u", h->analyzer->name, cell);
+    uint32_t declared = h->analyzer->outputs ? h->analyzer->outputs[cell].type : type;
+    if (declared >= WEIR_SAME_AS(0))
+        declared = h->types[declared - WEIR_SAME_AS(0)];
+    if (declared != type)
+        give_up("%s: cell %u has type %u", h->analyzer->name, cell, type);
+    out->put = many_rows(h);
+    out->cell[cell].type = type;
+    return &out->cell[cell];
+}
+
+static int lend_put_int(struct weir_ctx *ctx, struct weir_out *out, uint32_t cell,
+                        int64_t v)
+{
+    cell_of(ctx, out, cell, WEIR_INT)->as.i = v;
+    return 0;
+}
+
+static int lend_put_float(struct weir_ctx *ctx, struct weir_out *out, uint32_t cell,
+                          double v)
+{
+    cell_of(ctx, out, cell, WEIR_FLOAT)->as.f = v;
+    return 0;
+}
+
+static int lend_put_string(struct weir_ctx *ctx, struct weir_out *out, uint32_t cell,
+                           const char *s, size_t size)
+{
+    struct weir_cell *c = cell_of(ctx, out, cell, WEIR_STRING);
+    char *copy = must(malloc(size + 1));
+    if (size)
+        memcpy(copy, s, size);
+    c->as.s = copy;
+    c->size = (uint32_t)size;
+    return 0;
+}
+
+static void lend_skip(struct weir_ctx *ctx, uint32_t reason, uint64_t rows)
+{
+    struct host *h = (struct host *)ctx;
+    (void)reason;
+    h->skipped += rows;
+}
+
+/* Only their number is kept. */
+static int lend_outputs(struct weir_ctx *ctx, const struct weir_output *outputs)
+{
+    struct host *h = (struct host *)ctx;
+    h->n_outputs = 0;
+    while (outputs[h->n_outputs].name)
+        h->n_outputs++;
     return 0;
 }
 
@@ -112,7 +204,7 @@ static int lend_write(struct weir_ctx *ctx, struct weir_out *out, const void *by
                       size_t size)
 {
     (void)ctx;
-    append((struct host_bytes *)(void *)out, bytes, size);
+    append(out->text, bytes, size);
     return 0;
 }
 
@@ -125,8 +217,19 @@ void host_load(struct host *h, const char *path)
     if (!entry)
         give_up("%s", dlerror());
     *h = (struct host){.analyzer = entry->analyzer,
-                       .table = {sizeof(h->table), lend_fail, lend_log, lend_alloc,
-                                 lend_free, lend_put, lend_write}};
+                       .table = {.size = sizeof(h->table),
+                                 .fail = lend_fail,
+                                 .log = lend_log,
+                                 .alloc = lend_alloc,
+                                 .free = lend_free,
+                                 .skip = lend_skip,
+                                 .outputs = lend_outputs,
+                                 .group = lend_group,
+                                 .put_int = lend_put_int,
+                                 .put_float = lend_put_float,
+                                 .put_string = lend_put_string,
+                                 .row = lend_row,
+                                 .write = lend_write}};
     const struct weir_param *p = h->analyzer->params;
     for (; p && p->name; p++) {
         if (p->type == WEIR_PARAM_COLUMN)
@@ -134,7 +237,7 @@ void host_load(struct host *h, const char *path)
         else if (p->init)
             host_set(h, p->name, p->init);
     }
-    while (h->analyzer->outputs[h->n_outputs].name)
+    while (h->analyzer->outputs && h->analyzer->outputs[h->n_outputs].name)
         h->n_outputs++;
 }
 
@@ -195,8 +298,11 @@ void host_set(struct host *h, const char *name, const char *text)
 
 int host_open(struct host *h)
 {
-    h->ctx =
-        (struct weir_ctx){.host = &h->table, .config = h->config, .types = h->types};
+    h->ctx = (struct weir_ctx){.host = &h->table,
+                               .config = h->config,
+                               .types = h->types,
+                               .n_inputs = h->n_inputs,
+                               .size = sizeof(h->ctx)};
     return h->analyzer->open ? h->analyzer->open(&h->ctx) : 0;
 }
 
@@ -208,13 +314,22 @@ void host_close(struct host *h)
 
 /* ---- States ---- */
 
+/* All groups of a test are in this window. */
+static const struct weir_window window = {
+    .size = sizeof(window), .start = 0, .end = 1000000000000, .flags = WEIR_FINAL};
+
+void host_init(struct host *h, void *state)
+{
+    if (h->analyzer->init && h->analyzer->init(&h->ctx, &window, state))
+        give_up("init: %s", h->error);
+}
+
 void *host_state(struct host *h)
 {
     size_t size = (h->analyzer->state_size + 15) & ~(size_t)15;
     void *state = must(aligned_alloc(16, size));
     memset(state, 0, size);
-    if (h->analyzer->init && h->analyzer->init(&h->ctx, state))
-        give_up("init: %s", h->error);
+    host_init(h, state);
     return state;
 }
 
@@ -225,23 +340,46 @@ void host_drop(struct host *h, void *state)
     free(state);
 }
 
+int host_merge(struct host *h, void *into, void *from)
+{
+    const struct weir_window *w = &window;
+    const void *other = from;
+    int err = h->analyzer->merge(&h->ctx, 1, &w, &into, &other);
+    host_drop(h, from);
+    return err;
+}
+
+bool host_emit_many(struct host *h, const void *const *state, size_t n, char **text)
+{
+    size_t size = h->analyzer->state_size;
+    const struct weir_window **windows = must(calloc(n + 1, sizeof(*windows)));
+    char *before = must(malloc(n * size + 1));
+    struct weir_out out = {.text = must(calloc(n + 1, sizeof(*out.text))), .n = n};
+    for (size_t i = 0; i < n; i++) {
+        windows[i] = &window;
+        append(&out.text[i], "", 0);
+        memcpy(before + i * size, state[i], size);
+    }
+    int err = h->analyzer->emit(&h->ctx, n, windows, state, &out);
+    if (!err)
+        end_group(h, &out);
+    for (size_t i = 0; i < n; i++) {
+        if (memcmp(before + i * size, state[i], size) != 0)
+            give_up("%s: emit changed the state", h->analyzer->name);
+        text[i] = out.text[i].data;
+        if (err)
+            free(text[i]);
+    }
+    free(out.text);
+    free(before);
+    free(windows);
+    return err == 0;
+}
+
 char *host_emit(struct host *h, const void *state)
 {
-    struct weir_cell cells[64] = {0};
-    struct host_bytes out = {0};
-    append(&out, "", 0);
-    char *before = must(malloc(h->analyzer->state_size));
-    memcpy(before, state, h->analyzer->state_size);
-    int err = h->analyzer->emit(&h->ctx, state, cells, (struct weir_out *)(void *)&out);
-    if (memcmp(before, state, h->analyzer->state_size) != 0)
-        give_up("%s: emit changed the state", h->analyzer->name);
-    free(before);
-    if (!err && !(h->analyzer->flags & WEIR_MANY_ROWS))
-        err = lend_put(&h->ctx, (struct weir_out *)(void *)&out, cells);
-    if (!err)
-        return out.data;
-    free(out.data);
-    return NULL;
+    char *text;
+    return host_emit_many(h, &state, 1, &text) ? text : NULL;
 }
 
 void *host_reload(struct host *h, void *state)
@@ -253,8 +391,10 @@ void *host_reload(struct host *h, void *state)
         free(state);
         return other;
     }
-    if (h->analyzer->save(&h->ctx, state, (struct weir_out *)(void *)&saved) ||
-        h->analyzer->load(&h->ctx, other, saved.data, saved.size))
+    struct weir_out out = {.text = &saved};
+    if (h->analyzer->save(&h->ctx, state, &out) ||
+        h->analyzer->load(&h->ctx, other, h->analyzer->state_version, saved.data,
+                          saved.size))
         give_up("%s", h->error);
     free(saved.data);
     host_drop(h, state);
@@ -267,6 +407,7 @@ struct host_table *host_table_new(const struct host *h, size_t n, size_t bytes)
 {
     struct host_table *t = must(calloc(1, sizeof(*t)));
     t->n = n;
+    t->sequence = HOST_SEQUENCE;
     t->time = must(calloc(n + 1, sizeof(*t->time)));
     for (size_t k = 0; k < h->n_inputs; k++) {
         t->values[k] = must(calloc(n + 1, 8));
@@ -313,23 +454,52 @@ void host_put_text(struct host_table *t, size_t input, size_t row, const char *t
     offsets[row + 1] = offsets[row] + (int32_t)size;
 }
 
-int host_update(struct host *h, const struct host_table *t, const uint32_t *row,
-                const uint32_t *group, size_t n, void *states, size_t stride)
+typedef int host_fold_call(struct weir_ctx *, const struct weir_rows *);
+
+static int fold(struct host *h, host_fold_call *call, const struct host_table *t,
+                const uint32_t *row, const uint32_t *group, size_t n, void *states,
+                size_t stride)
 {
     const struct weir_column *in[HOST_INPUTS] = {NULL};
     for (size_t k = 0; k < h->n_inputs; k++)
         in[k] = h->types[k] ? &t->input[k] : NULL;
-    struct weir_rows rows = {n, row, group, states, stride, t->time, in};
-    return h->analyzer->update(&h->ctx, &rows);
+    const struct weir_rows rows = {.size = sizeof(rows),
+                                   .n = n,
+                                   .row = row,
+                                   .group = group,
+                                   .states = states,
+                                   .stride = stride,
+                                   .time = t->time,
+                                   .in = in,
+                                   .sequence = t->sequence};
+    return call(&h->ctx, &rows);
+}
+
+int host_update(struct host *h, const struct host_table *t, const uint32_t *row,
+                const uint32_t *group, size_t n, void *states, size_t stride)
+{
+    return fold(h, h->analyzer->update, t, row, group, n, states, stride);
+}
+
+static int fold_one(struct host *h, host_fold_call *call, const struct host_table *t,
+                    size_t first, size_t n, void *state)
+{
+    uint32_t *row = must(calloc(2 * n + 1, sizeof(*row)));
+    for (size_t i = 0; i < n; i++)
+        row[i] = (uint32_t)(first + i);
+    int err = fold(h, call, t, row, row + n, n, state, 0);
+    free(row);
+    return err;
 }
 
 int host_fold(struct host *h, const struct host_table *t, size_t first, size_t n,
               void *state)
 {
-    uint32_t *row = must(calloc(2 * n + 1, sizeof(*row)));
-    for (size_t i = 0; i < n; i++)
-        row[i] = (uint32_t)(first + i);
-    int err = host_update(h, t, row, row + n, n, state, 0);
-    free(row);
-    return err;
+    return fold_one(h, h->analyzer->update, t, first, n, state);
+}
+
+int host_retract(struct host *h, const struct host_table *t, size_t first, size_t n,
+                 void *state)
+{
+    return fold_one(h, h->analyzer->retract, t, first, n, state);
 }

@@ -10,7 +10,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#define HOST_INPUTS 4
+#define HOST_INPUTS   4
+#define HOST_OUTPUTS  64
+#define HOST_SEQUENCE 65536
 
 /* A growing run of bytes: what save writes, or emitted cells as text. */
 struct host_bytes {
@@ -21,6 +23,7 @@ struct host_bytes {
 /* Rows as columns; of strings `text`. */
 struct host_table {
     size_t n;
+    uint64_t sequence; /* of row 0 is this; HOST_SEQUENCE at first */
     int64_t *time;
     struct weir_column input[HOST_INPUTS];
     uint8_t *validity[HOST_INPUTS];
@@ -36,6 +39,7 @@ struct host {
     uint64_t config[512];
     uint32_t types[HOST_INPUTS];
     size_t n_inputs, n_outputs;
+    uint64_t skipped; /* rows */
     char error[256];
     size_t allocated; /* blocks of alloc that have not been freed */
     size_t refuse;    /* alloc fails after so many more; 0: never */
@@ -51,6 +55,7 @@ void host_close(struct host *h);
 
 /* States as the server makes them: zeroed, aligned, init called. */
 void *host_state(struct host *h);
+void host_init(struct host *h, void *state); /* of zeros */
 void host_drop(struct host *h, void *state); /* and frees */
 
 /* A table of the host's input types with n rows and room for `bytes` of strings a column. */
@@ -67,9 +72,16 @@ int host_update(struct host *h, const struct host_table *t, const uint32_t *row,
 int host_fold(struct host *h, const struct host_table *t, size_t first, size_t n,
               void *state);
 
-/* The result as text, a line a row, cells separated by tabs; to be freed. NULL: emit failed. Checks that
- * the state's own bytes did not change. */
-char *host_emit(struct host *h, const void *state);
+/* Takes rows [first, first + n) out of a state again. */
+int host_retract(struct host *h, const struct host_table *t, size_t first, size_t n,
+                 void *state);
+/* Folds `from` into `into` and drops it. */
+int host_merge(struct host *h, void *into, void *from);
+
+/* The results of n groups, asked for in one call: text[i], to be freed, is that of state[i], a line a row, cells separated by
+ * tabs. False: emit failed. Checks that the states' own bytes did not change. */
+bool host_emit_many(struct host *h, const void *const *state, size_t n, char **text);
+char *host_emit(struct host *h, const void *state); /* of one; NULL: emit failed */
 
 /* The state through save and load, or through its bytes. The old one is dropped. */
 void *host_reload(struct host *h, void *state);

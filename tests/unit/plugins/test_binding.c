@@ -20,6 +20,7 @@ static struct schema *schema;
 /* The config struct of tests/unit/plugins/broken/faulty.c. */
 struct faulty {
     const char *of, *with, *text;
+    struct weir_columns more;
     int64_t k;
     double f;
     int flag, choice;
@@ -118,15 +119,108 @@ static void columns_become_inputs(void **unused)
     binding_free(b);
 }
 
+static void a_list_of_columns_becomes_inputs(void **unused)
+{
+    (void)unused;
+    struct binding *b =
+        good("faulty", NULL, "params: {of: qty, more: [side, price], with: side}");
+    const struct faulty *c = b->config;
+    assert_int_equal(b->n_inputs, 4);
+    assert_int_equal(c->more.first, 2);
+    assert_int_equal(c->more.n, 2);
+    assert_string_equal(c->more.name[0], "side");
+    assert_string_equal(c->more.name[1], "price");
+    assert_int_equal(b->input[2], 3);
+    assert_int_equal(b->types[2], WEIR_STRING);
+    assert_int_equal(b->input[3], 1);
+    assert_int_equal(b->types[3], WEIR_FLOAT);
+    binding_free(b);
+    b = good("faulty", NULL, "params: {of: qty, more: price}");
+    c = b->config;
+    assert_int_equal(c->more.n, 1);
+    assert_string_equal(c->more.name[0], "price");
+    binding_free(b);
+    bad("faulty", "params: {of: qty, more: [price, prize]}",
+        "t.yaml:1:33: the stream has no column 'prize', did you mean 'price'?");
+    bad("faulty", "params: {of: qty, more: [price, ts]}",
+        "t.yaml:1:33: column 'ts' is of type time, but 'more' of 'faulty' takes: int, "
+        "float, string");
+    bad("faulty", "params: {of: qty, more: [price, price]}",
+        "t.yaml:1:33: 'more' names 'price' twice");
+    bad("faulty", "params: {of: qty, more: []}",
+        "t.yaml:1:25: 'more' is a list of columns' names");
+    bad("faulty", "params: {of: qty, more: {a: b}}",
+        "t.yaml:1:25: 'more' is a list of columns' names");
+}
+
+static const struct weir_output described[] = {
+    {"{of}_p50", WEIR_SAME_AS(0), "a quantile", NULL},
+    {"{of}_p99", WEIR_FLOAT, "a quantile", NULL},
+    {.name = NULL},
+};
+
+static void outputs_can_be_described_later(void **unused)
+{
+    (void)unused;
+    struct error error = {0};
+    struct binding *b = good("faulty", "bid", "params: {of: qty}");
+    for (size_t i = 0; i < b->n_outputs; i++) { /* as if its table were NULL */
+        free(b->output[i].name);
+        free(b->output[i].help);
+    }
+    free(b->output);
+    free(b->cell);
+    b->output = NULL;
+    b->cell = NULL;
+    b->n_outputs = b->n_cells = 0;
+    assert_int_equal(binding_describe(b, described, &error), 0);
+    names(b, "bid_qty_p50 bid_qty_p99");
+    assert_int_equal(b->cell[0].type, WEIR_INT);
+    assert_int_equal(binding_describe(b, described, &error), 0);
+    assert_int_equal(b->n_outputs, 2);
+    assert_int_equal(binding_describe(b, &described[1], &error), -EINVAL);
+    assert_string_equal(error.text,
+                        "it describes other outputs than when it was first opened");
+    names(b, "bid_qty_p50 bid_qty_p99");
+    binding_free(b);
+}
+
+static void faults_of_what_is_described(void **unused)
+{
+    (void)unused;
+    struct binding *b = good("faulty", NULL, "params: {of: qty}");
+    const struct {
+        struct weir_output output;
+        const char *text;
+    } wrong[] = {
+        {{"A", WEIR_INT, "x", NULL}, "'A' is not an output name"},
+        {{"a", WEIR_LIST, "x", NULL}, "is of type list, which this weir does not have"},
+        {{"a", 77, "x", NULL}, "unknown type 77"},
+        {{"a", WEIR_SAME_AS(1), "x", NULL}, "type from an input that is not given"},
+        {{"a", WEIR_SAME_AS(9), "x", NULL}, "type from an input that is not given"},
+        {{"a", WEIR_INT, NULL, NULL}, "no help line"},
+        {{NULL, 0, NULL, NULL}, "declares no outputs"},
+    };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+        struct error error = {0};
+        const struct weir_output table[] = {wrong[i].output, {.name = NULL}};
+        assert_int_equal(binding_describe(b, table, &error), -EINVAL);
+        if (!strstr(error.text, wrong[i].text))
+            fail_msg("'%s' does not say '%s'", error.text, wrong[i].text);
+    }
+    binding_free(b);
+}
+
 static void outputs_are_named_typed_and_chosen(void **unused)
 {
     (void)unused;
     struct binding *b = good("faulty", NULL, "params: {of: qty}");
     names(b, "qty_low qty_10_nearest");
     assert_int_equal(b->n_cells, 3);
-    assert_int_equal(b->output[0].cell, 0);
+    assert_int_equal(b->cell[0].output, 0);
     assert_int_equal(b->output[0].type, WEIR_INT);
-    assert_int_equal(b->output[1].cell, 2);
+    assert_int_equal(b->cell[2].output, 1);
+    assert_int_equal(b->cell[1].output, -1);
     assert_int_equal(b->output[1].type, WEIR_STRING);
     binding_free(b);
     b = good("faulty", NULL,
@@ -238,6 +332,9 @@ int main(void)
         cmocka_unit_test(defaults_are_filled_in),
         cmocka_unit_test(values_are_filled_in),
         cmocka_unit_test(columns_become_inputs),
+        cmocka_unit_test(a_list_of_columns_becomes_inputs),
+        cmocka_unit_test(outputs_can_be_described_later),
+        cmocka_unit_test(faults_of_what_is_described),
         cmocka_unit_test(outputs_are_named_typed_and_chosen),
         cmocka_unit_test(as_is_a_prefix_of_columns),
         cmocka_unit_test(as_leaves_columns_of_a_table_of_its_own),

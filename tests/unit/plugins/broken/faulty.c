@@ -10,6 +10,7 @@
 
 struct config {
     const char *of, *with, *text;
+    struct weir_columns more;
     int64_t k;
     double f;
     int flag, choice;
@@ -27,19 +28,31 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
     return 0;
 }
 
-static int emit(struct weir_ctx *ctx, const void *state, struct weir_cell *cells,
-                struct weir_out *out)
+static int emit_one(struct weir_ctx *ctx, const struct state *s,
+                    const struct weir_window *window, struct weir_out *out)
+{
+    (void)window;
+    return weir_put_int(ctx, out, 0, s->rows);
+}
+
+WEIR_EMIT(emit, struct state, emit_one)
+
+static int whole(struct weir_ctx *ctx, const struct weir_window *window,
+                 const struct weir_rows *rows, struct weir_out *out)
 {
     (void)ctx;
+    (void)window;
+    (void)rows;
     (void)out;
-    weir_put_int(cells, ((const struct state *)state)->rows);
     return 0;
 }
 
-static int load(struct weir_ctx *ctx, void *state, const void *bytes, size_t size)
+static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void *bytes,
+                size_t size)
 {
     (void)ctx;
     (void)state;
+    (void)version;
     (void)bytes;
     (void)size;
     return 0;
@@ -48,7 +61,7 @@ static int load(struct weir_ctx *ctx, void *state, const void *bytes, size_t siz
 #define MEMBER(m)                                                                      \
     .name = #m, .offset = offsetof(struct config, m), .help = "a parameter"
 
-enum { OF, WITH, TEXT, K, F, FLAG, CHOICE, SET, PARAMS };
+enum { OF, WITH, TEXT, K, F, FLAG, CHOICE, SET, MORE, PARAMS };
 
 static struct weir_param params[PARAMS + 1] = {
     {MEMBER(of), .type = WEIR_PARAM_COLUMN, .flags = WEIR_REQUIRED,
@@ -62,6 +75,8 @@ static struct weir_param params[PARAMS + 1] = {
      .init = "nearest"},
     {MEMBER(set), .type = WEIR_PARAM_SET, .choices = "low middle high",
      .init = "low, high"},
+    {MEMBER(more), .type = WEIR_PARAM_COLUMNS,
+     .column_types = WEIR_NUMBERS | WEIR_TYPES(WEIR_STRING)},
 };
 
 static struct weir_output outputs[] = {
@@ -84,8 +99,17 @@ static struct weir_analyzer analyzer = {
 };
 
 __attribute__((visibility("default"))) extern struct weir_entry weir_plugin_abi1;
-struct weir_entry weir_plugin_abi1 = {sizeof(analyzer), sizeof(*params),
-                                      sizeof(*outputs), &analyzer};
+struct weir_entry weir_plugin_abi1 = {
+    .size = sizeof(struct weir_entry),
+    .analyzer_size = sizeof(analyzer),
+    .param_size = sizeof(*params),
+    .output_size = sizeof(*outputs),
+    .ctx_size = sizeof(struct weir_ctx),
+    .host_size = sizeof(struct weir_host),
+    .rows_size = sizeof(struct weir_rows),
+    .window_size = sizeof(struct weir_window),
+    .analyzer = &analyzer,
+};
 
 /* Tables as a later header might have them: each row has something more behind it. */
 static struct {
@@ -98,34 +122,30 @@ static struct {
     char more[8];
 } wide_outputs[4];
 
+static struct {
+    struct weir_analyzer analyzer;
+    char more[64];
+} wide;
+
 static void later_header(void)
 {
-    for (size_t i = 0; i < PARAMS; i++) {
+    for (size_t i = 0; i < PARAMS; i++)
         wide_params[i].param = params[i];
-        memset(wide_params[i].more, 'x', sizeof(wide_params[i].more));
-    }
-    for (size_t i = 0; i < 3; i++) {
+    for (size_t i = 0; i < 3; i++)
         wide_outputs[i].output = outputs[i];
-        memset(wide_outputs[i].more, 'x', sizeof(wide_outputs[i].more));
-    }
-    static struct {
-        struct weir_analyzer analyzer;
-        char more[64];
-    } wide;
     wide.analyzer = analyzer;
     wide.analyzer.params = &wide_params[0].param;
     wide.analyzer.outputs = &wide_outputs[0].output;
-    wide.analyzer.threads = 7;
-    weir_plugin_abi1 = (struct weir_entry){sizeof(wide), sizeof(*wide_params),
-                                           sizeof(*wide_outputs), &wide.analyzer};
-}
-
-/* What is behind emit is not the plugin's: an older header had no save and load. */
-static void older_header(void)
-{
-    memset((char *)&analyzer + offsetof(struct weir_analyzer, save), 0xee,
-           sizeof(analyzer) - offsetof(struct weir_analyzer, save));
-    weir_plugin_abi1.size = offsetof(struct weir_analyzer, save);
+    weir_plugin_abi1 =
+        (struct weir_entry){.size = sizeof(struct weir_entry) + 8,
+                            .analyzer_size = sizeof(wide),
+                            .param_size = sizeof(*wide_params),
+                            .output_size = sizeof(*wide_outputs),
+                            .ctx_size = sizeof(struct weir_ctx) + 8,
+                            .host_size = sizeof(struct weir_host) + 8,
+                            .rows_size = sizeof(struct weir_rows) + 8,
+                            .window_size = sizeof(struct weir_window) + 8,
+                            .analyzer = &wide.analyzer};
 }
 
 static void break_entry(const char *fault)
@@ -133,15 +153,23 @@ static void break_entry(const char *fault)
     if (!strcmp(fault, "null analyzer"))
         weir_plugin_abi1.analyzer = NULL;
     else if (!strcmp(fault, "small analyzer"))
-        weir_plugin_abi1.size = 16;
+        weir_plugin_abi1.analyzer_size = 16;
     else if (!strcmp(fault, "small param"))
         weir_plugin_abi1.param_size = 8;
     else if (!strcmp(fault, "huge output"))
         weir_plugin_abi1.output_size = 1u << 30;
-    else if (!strcmp(fault, "later header"))
+    else if (!strcmp(fault, "small rows"))
+        weir_plugin_abi1.rows_size = 64;
+    else if (!strcmp(fault, "huge window"))
+        weir_plugin_abi1.window_size = 4096;
+    else if (!strncmp(fault, "later", 5))
         later_header();
-    else if (!strcmp(fault, "older header"))
-        older_header();
+    if (!strcmp(fault, "later analyzer"))
+        wide.more[3] = 1;
+    else if (!strcmp(fault, "later param"))
+        wide_params[1].more[23] = 1;
+    else if (!strcmp(fault, "later output"))
+        wide_outputs[2].more[0] = 1;
 }
 
 static void break_analyzer(const char *fault)
@@ -164,6 +192,18 @@ static void break_analyzer(const char *fault)
         analyzer.emit = NULL;
     else if (!strcmp(fault, "load without save"))
         analyzer.load = load;
+    else if (!strcmp(fault, "threads"))
+        analyzer.threads = 2;
+    else if (!strcmp(fault, "whole"))
+        analyzer.whole = whole;
+    else if (!strcmp(fault, "whole flag"))
+        analyzer.flags = WEIR_WHOLE;
+    else if (!strcmp(fault, "reason"))
+        analyzer.reasons = "nan not-positive";
+    else if (!strcmp(fault, "many reasons"))
+        analyzer.reasons = "a b c d e f g h i j k l m n o p q";
+    else if (!strcmp(fault, "oldest version"))
+        analyzer.oldest_version = 1;
     else if (!strcmp(fault, "large config"))
         analyzer.config_size = 4097;
     else if (!strcmp(fault, "large state"))
@@ -204,6 +244,12 @@ static void break_params(const char *fault)
         params[CHOICE].type = WEIR_PARAM_SET;
     else if (!strcmp(fault, "column types"))
         params[OF].column_types = 0;
+    else if (!strcmp(fault, "unknown column types"))
+        params[OF].column_types = WEIR_TYPES(10) | WEIR_NUMBERS;
+    else if (!strcmp(fault, "later column types"))
+        params[OF].column_types = WEIR_TYPES(WEIR_DECIMAL) | WEIR_NUMBERS;
+    else if (!strcmp(fault, "columns default"))
+        params[MORE].init = "price";
 }
 
 static void break_outputs(const char *fault)
@@ -213,7 +259,11 @@ static void break_outputs(const char *fault)
     else if (!strcmp(fault, "output twice"))
         outputs[1].name = outputs[0].name;
     else if (!strcmp(fault, "output type"))
-        outputs[1].type = 6;
+        outputs[1].type = 10;
+    else if (!strcmp(fault, "output decimal"))
+        outputs[1].type = WEIR_DECIMAL;
+    else if (!strcmp(fault, "output list"))
+        outputs[1].type = WEIR_LIST;
     else if (!strcmp(fault, "output help"))
         outputs[1].help = NULL;
     else if (!strcmp(fault, "output braces"))

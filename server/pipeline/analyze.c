@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/analyze.h"
+
+#include "base/clock.h"
+#include "pipeline/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct weir_analyzer *analyzer_of(const struct worker *w, size_t stage)
+{
+    return &w->pipeline->stage[stage].binding->plugin->analyzer;
+}
+
+/* ---- Windows and keys -------------------------------------------------------------------------- */
+
+/* The window of a group, with its key in `key`; strings go to `bytes`, which has room for all of the key. */
+static void read_window(const struct worker *w, uint32_t slot, uint32_t flags,
+                        union host_window *ret, struct weir_cell *key, char *bytes)
+{
+    const struct pipeline *p = w->pipeline;
+    const struct group_slot *g = &w->groups.slot[slot];
+    const struct group_key *k = &w->groups.key[g->key];
+    const struct window window = window_by_id(&p->window, g->window);
+    const char *at = k->bytes, *end = k->bytes + k->size;
+    for (size_t i = 0; i < p->config->n_keys; i++) {
+        enum weir_type type = p->schema->column[p->config->key[i]].type;
+        keys_read(&at, end, type, i + 1 == p->config->n_keys, bytes, &key[i]);
+        if (type == WEIR_STRING)
+            bytes += key[i].size;
+    }
+    memset(ret, 0, sizeof(*ret));
+    ret->window = (struct weir_window){.size = sizeof(ret->window),
+                                       .start = window.start_us,
+                                       .end = window.end_us,
+                                       .flags = flags,
+                                       .n_keys = (uint32_t)p->config->n_keys,
+                                       .key = key};
+}
+
+int analyze_groups_new(const struct worker *w, struct analyze_groups **ret)
+{
+    struct analyze_groups *g = calloc(1, sizeof(*g));
+    if (!g)
+        return -ENOMEM;
+    g->key = calloc(ANALYZE_GROUPS * w->pipeline->config->n_keys + 1, sizeof(*g->key));
+    for (size_t i = 0; i < ANALYZE_GROUPS; i++)
+        g->window[i] = &g->windows[i].window;
+    if (!g->key) {
+        free(g);
+        return -ENOMEM;
+    }
+    *ret = g;
+    return 0;
+}
+
+void analyze_groups_free(struct analyze_groups *g)
+{
+    if (!g)
+        return;
+    free(g->key);
+    free(g->bytes);
+    free(g);
+}
+
+int analyze_groups_read(const struct worker *w, struct analyze_groups *g,
+                        const uint32_t *slot, size_t n, uint32_t flags)
+{
+    const struct groups *groups = &w->groups;
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++)
+        size += groups->key[groups->slot[slot[i]].key].size;
+    if (size > g->bytes_room) {
+        char *bytes = realloc(g->bytes, 2 * size);
+        if (!bytes)
+            return -ENOMEM;
+        g->bytes = bytes;
+        g->bytes_room = 2 * size;
+    }
+    char *bytes = g->bytes;
+    g->n = n;
+    g->slot = slot;
+    for (size_t i = 0; i < n; i++) {
+        read_window(w, slot[i], flags, &g->windows[i],
+                    g->key + i * w->pipeline->config->n_keys, bytes);
+        bytes += groups->key[groups->slot[slot[i]].key].size;
+    }
+    return 0;
+}
+
+/* ---- Calls ------------------------------------------------------------------------------------- */
+
+static int init_one(struct worker *w, size_t stage, uint32_t slot,
+                    const struct weir_window *window)
+{
+    struct host *h = &w->host[stage];
+    char *block = groups_state(&w->groups, slot);
+    host_lock(h);
+    int r = host_done(h, "init",
+                      analyzer_of(w, stage)->init(
+                          &h->ctx, window, block + w->pipeline->stage[stage].offset));
+    host_unlock(h);
+    return r;
+}
+
+int analyze_init(struct worker *w, uint32_t slot)
+{
+    struct weir_cell key[SCHEMA_COLUMNS_MAX];
+    char bytes[KEY_BYTES_MAX];
+    union host_window window;
+    bool read = false;
+    for (size_t i = 0; i < w->pipeline->n_stages; i++) {
+        if (!analyzer_of(w, i)->init)
+            continue;
+        if (!read)
+            read_window(w, slot, 0, &window, key, bytes);
+        read = true;
+        int r = init_one(w, i, slot, &window.window);
+        if (r < 0) {
+            analyze_drop(w, slot, 0, i);
+            return r;
+        }
+    }
+    return 0;
+}
+
+void analyze_drop(struct worker *w, uint32_t slot, size_t first, size_t end)
+{
+    char *block = groups_state(&w->groups, slot);
+    for (size_t i = first; i < end; i++) {
+        const struct weir_analyzer *a = analyzer_of(w, i);
+        if (!a->drop || !w->host[i].binding)
+            continue;
+        host_lock(&w->host[i]);
+        a->drop(&w->host[i].ctx, block + w->pipeline->stage[i].offset);
+        host_unlock(&w->host[i]);
+    }
+}
+
+static void find_inputs(const struct binding *b, const struct log_entry *e,
+                        const struct weir_column **in)
+{
+    for (size_t k = 0; k < b->n_inputs; k++) {
+        int column = b->input[k];
+        in[k] = column < 0         ? NULL
+                : b->dictionary[k] ? &e->dictionary[column]->view
+                                   : &e->batch->view[column];
+    }
+}
+
+int analyze_update(struct worker *w, size_t stage, const struct log_entry *e,
+                   uint32_t n)
+{
+    struct stage *s = &w->pipeline->stage[stage];
+    struct host *h = &w->host[stage];
+    const struct weir_column *in[BINDING_INPUTS_MAX];
+    union host_rows rows;
+    int64_t begin_ns = clock_monotonic_ns();
+    find_inputs(s->binding, e, in);
+    memset(&rows, 0, sizeof(rows));
+    rows.rows = (struct weir_rows){.size = sizeof(rows.rows),
+                                   .states = w->groups.states + s->offset,
+                                   .stride = w->pipeline->stride,
+                                   .time = e->batch->view[0].values,
+                                   .in = in};
+    int r = 0;
+    host_lock(h);
+    for (uint32_t at = 0, next; r == 0 && at < n; at = next) {
+        uint32_t end;
+        rows.rows.sequence = log_entry_sequence(e, w->row[at], &end);
+        next = n;
+        if (w->row[n - 1] >= end)
+            for (next = at + 1; w->row[next] < end;)
+                next++;
+        rows.rows.n = next - at;
+        rows.rows.row = w->row + at;
+        rows.rows.group = w->slot + at;
+        r = host_done(h, "update",
+                      s->binding->plugin->analyzer.update(&h->ctx, &rows.rows));
+    }
+    host_unlock(h);
+    metric_add(&s->ns, (uint64_t)(clock_monotonic_ns() - begin_ns));
+    return r;
+}
+
+int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *from)
+{
+    void *into[ANALYZE_GROUPS];
+    const void *other[ANALYZE_GROUPS];
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < w->pipeline->n_stages; i++) {
+        struct host *h = &w->host[i];
+        size_t offset = w->pipeline->stage[i].offset;
+        for (size_t k = 0; k < g->n; k++) {
+            into[k] = (char *)groups_state(&w->groups, g->slot[k]) + offset;
+            other[k] = (char *)groups_state(&w->groups, from[k]) + offset;
+        }
+        host_lock(h);
+        r = host_done(h, "merge",
+                      analyzer_of(w, i)->merge(&h->ctx, g->n, g->window, into, other));
+        host_unlock(h);
+    }
+    return r;
+}
+
+int analyze_emit(struct worker *w, size_t stage, struct analyze_groups *g,
+                 struct weir_out *out)
+{
+    struct host *h = &w->host[stage];
+    out->n = g->n;
+    for (size_t i = 0; i < g->n; i++)
+        g->state[i] = (char *)groups_state(&w->groups, g->slot[i]) +
+                      w->pipeline->stage[stage].offset;
+    host_lock(h);
+    int r = host_done_emit(
+        h, out, analyzer_of(w, stage)->emit(&h->ctx, g->n, g->window, g->state, out));
+    host_unlock(h);
+    return r;
+}
