@@ -3,50 +3,30 @@
  * A row set into its table, by one statement: INSERT ... SELECT from a virtual table that shows the cells
  * of the set as they lie in memory. Nothing is bound; docs/store.md has the figures.
  */
-#include "base/logger.h"
 #include "store/db.h"
 #include "store/internal.h"
 
-#include <math.h>
-
 /* ---- The cells as SQLite's values --------------------------------------------------------------- */
 
-/* A number of the wrong kind is converted where nothing is lost, otherwise the cell is null. */
-static void insert_convert(struct store_table *t, sqlite3_context *to,
-                           enum weir_type want, const struct weir_cell *c)
+/* Cells have the type of their column: plugin/host.c has seen to it. One that is not set is null, and so is
+ * NaN. */
+static void insert_cell(sqlite3_context *to, const struct weir_cell *c)
 {
-    if (want == WEIR_FLOAT && c->type != WEIR_STRING) {
-        sqlite3_result_double(to, (double)c->as.i);
-        return;
-    }
-    if (want != WEIR_STRING && c->type == WEIR_FLOAT && c->as.f == floor(c->as.f) &&
-        c->as.f >= -0x1p63 && c->as.f < 0x1p63) {
-        sqlite3_result_int64(to, (sqlite3_int64)c->as.f);
-        return;
-    }
-    metric_add(&t->store->count.wrong_cells, 1);
-    if (!t->wrong_logged)
-        log_error(
-            "store",
-            "table '%s': an analyzer gave a value of another type than it declares; "
-            "stored as null",
-            t->table->name);
-    t->wrong_logged = true;
-}
-
-/* A cell that is not set stays null, and so does NaN. */
-static void insert_cell(struct store_table *t, sqlite3_context *to, enum weir_type want,
-                        const struct weir_cell *c)
-{
-    bool is_int = c->type == WEIR_INT || c->type == WEIR_TIME || c->type == WEIR_BOOL;
-    if (c->type == WEIR_FLOAT && want == WEIR_FLOAT)
+    switch (c->type) {
+    case WEIR_FLOAT:
         sqlite3_result_double(to, c->as.f);
-    else if (is_int && want != WEIR_FLOAT && want != WEIR_STRING)
+        break;
+    case WEIR_INT:
+    case WEIR_TIME:
+    case WEIR_BOOL:
         sqlite3_result_int64(to, c->as.i);
-    else if (c->type == WEIR_STRING && want == WEIR_STRING)
+        break;
+    case WEIR_STRING:
         sqlite3_result_text(to, c->size ? c->as.s : "", (int)c->size, SQLITE_STATIC);
-    else if (c->type != 0)
-        insert_convert(t, to, want, c);
+        break;
+    default:
+        break;
+    }
 }
 
 /* ---- The virtual table: the rows of store_table.set -------------------------------------------- */
@@ -143,7 +123,7 @@ static int insert_eof(sqlite3_vtab_cursor *cursor)
 static int insert_column(sqlite3_vtab_cursor *cursor, sqlite3_context *to, int column)
 {
     const struct insert_cursor *c = (const struct insert_cursor *)cursor;
-    insert_cell(c->table, to, c->table->table->column[column].type, &c->cells[column]);
+    insert_cell(to, &c->cells[column]);
     return SQLITE_OK;
 }
 

@@ -57,7 +57,6 @@ static inline bool store_is_generated(const struct table *t, size_t column)
 struct store_table {
     const struct table *table;
     struct store_pipeline *pipeline;
-    bool wrong_logged; /* a cell of a wrong type was logged */
     struct store *store;
     const struct rowset *set; /* what `insert` reads */
     sqlite3_stmt *insert;
@@ -76,7 +75,7 @@ struct store_call {
 };
 
 struct store_counters {
-    _Atomic uint64_t rows, known_rows, commits, commit_ns, retries, purged, wrong_cells;
+    _Atomic uint64_t rows, known_rows, commits, commit_ns, retries, purged;
     _Atomic uint64_t checkpoints, checkpoint_bytes;
 };
 
