@@ -8,7 +8,7 @@
  * allocates, zeroes, aligns to 16 bytes and frees:
  *
  *      zeroed bytes --init--> state <--update-- rows of every batch, in the order of the log
- *                               |  <--merge--- a state of other rows of the group (then dropped)
+ *                               |  <--merge--- a state of other rows of the group
  *                               |  <--load---- bytes that save wrote, maybe in another process
  *           a result is due     +---emit-----> cells of the result table
  *                               +---drop-----> memory back to the server
@@ -115,10 +115,9 @@ struct weir_cell { /* a value of a key column; never grows */
 #define WEIR_FINAL   2u /* flag: the watermark has passed its end */
 #define WEIR_REVISED 4u /* flag: rows came since the result was given out before */
 struct weir_window {
-    size_t size; /* of this struct, bytes */
-    int64_t start,
-        end;        /* [start, end); INT64_MIN, INT64_MAX: none. Sessions may grow */
-    uint32_t flags; /* for emit: WEIR_EARLY, ... */
+    size_t size;        /* of this struct, bytes */
+    int64_t start, end; /* [start, end); INT64_MIN, INT64_MAX: it has none */
+    uint32_t flags;     /* for emit: WEIR_EARLY, ... */
     uint32_t n_keys;
     const struct weir_cell *key; /* of the group, in the order of the configuration */
 };
@@ -157,8 +156,7 @@ struct weir_host {
                       size_t size);
     /* With WEIR_MANY_ROWS: the cells put since the last one are a row of the group. */
     int (*row)(struct weir_ctx *, struct weir_out *);
-    int (*write)(struct weir_ctx *, struct weir_out *, const void *bytes,
-                 size_t n); /* in save */
+    int (*write)(struct weir_ctx *, struct weir_out *, const void *bytes, size_t n);
 };
 #define weir_fail(ctx, ...)               ((ctx)->host->fail((ctx), __VA_ARGS__))
 #define weir_put_int(ctx, out, cell, v)   ((ctx)->host->put_int(ctx, out, cell, v))
@@ -251,7 +249,8 @@ struct weir_analyzer {
                 size_t size);
 };
 
-/* The one symbol that a plugin exports, by WEIR_PLUGIN(my_analyzer). */
+/* The one symbol that a plugin exports, by WEIR_PLUGIN(my_analyzer); the sizes say which
+ * header it was built with. */
 struct weir_entry {
     size_t size, analyzer_size, param_size, output_size;
     size_t ctx_size, host_size, rows_size, window_size;

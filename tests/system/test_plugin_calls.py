@@ -2,6 +2,8 @@
 """What analyzers are told and may say: windows, keys, sequence numbers, outputs at open, lists of columns, versions of
 states."""
 
+import os
+import re
 import signal
 import unittest
 
@@ -205,6 +207,68 @@ class Calls(unittest.TestCase):
         columns = [c['name'] for c in server.get_json('/api/v1/pipelines/three')['tables'][0]['columns']]
         self.assertEqual([c for c in columns if not c.startswith('window_')],
                          ['key', 'part', 'sum_n', 'told', 'first', 'last', 'count'])
+
+
+class Headers(unittest.TestCase):
+    """Plugins that were built with a header to come."""
+
+    PLUGIN = r'''
+#include "later.h"
+struct state { int64_t n; };
+static int open_later(struct weir_ctx *ctx)
+{
+    return ctx->later || ctx->host->later ? weir_fail(ctx, "it knows the future") : 0;
+}
+static int update(struct weir_ctx *ctx, const struct weir_rows *r)
+{
+    for (size_t i = 0; i < r->n; i++)
+        ((struct state *)(r->states + r->group[i] * r->stride))->n++;
+    return r->later ? weir_fail(ctx, "rows of the future") : 0;
+}
+static int emit_one(struct weir_ctx *ctx, const struct state *s, const struct weir_window *w, struct weir_out *out)
+{
+    return w->later ? weir_fail(ctx, "a window of the future") : weir_put_int(ctx, out, 0, s->n);
+}
+WEIR_EMIT(emit, struct state, emit_one)
+static const struct weir_output outputs[] = {{"n", WEIR_INT, "rows", NULL OUTPUT}, {0}};
+static const struct weir_analyzer later = {.name = "later", .version = "1", .help = "of a later header",
+    .outputs = outputs, .state_size = 8, .open = open_later, .update = update, .emit = emit ANALYZER};
+WEIR_PLUGIN(later);
+'''
+    STRUCTS = ('weir_rows', 'weir_window', 'weir_ctx', 'weir_host', 'weir_param', 'weir_output', 'weir_analyzer',
+               'weir_entry')
+
+    def setUp(self):
+        self.folder = harness.folder_for_test(self)
+        with open(os.path.join(harness.SOURCE, 'include', 'weir', 'plugin.h'), encoding='utf-8') as file:
+            header = file.read()
+        for name in self.STRUCTS:
+            header, n = re.subn(r'(?ms)^(struct %s \{.*?)^\};' % name, r'\1    int64_t later;\n};', header, count=1)
+            self.assertEqual(n, 1, name)
+        with open(os.path.join(self.folder, 'later.h'), 'w', encoding='utf-8') as file:
+            file.write(header)
+
+    def build(self, output='', analyzer=''):
+        harness.compile_plugin(self.folder, 'later',
+                               self.PLUGIN.replace('OUTPUT', output).replace('ANALYZER', analyzer))
+
+    def test_finds_zeros_where_this_one_ends(self):
+        self.build()
+        with harness.Server(CONFIG.replace('CHECKPOINT', '1h').replace('probe: {of: [n, m]}', 'later: {}').replace(
+                'probe: {of: n}', 'later: {}'), folder=self.folder) as server:
+            server.post_ok('input', [{'ts': T0, 'key': 'k', 'part': 0, 'n': 0, 'm': 0}] * 3)
+            server.post_ok('input', [{'ts': T0 + 70000, 'key': 'k', 'part': 0, 'n': 0, 'm': 0}])
+            for name in ('one', 'three'):
+                server.wait_watermark(name, (T0 + 60000) * MS)
+                self.assertEqual(server.rows(f'SELECT n FROM {name}'), [(3,)])
+
+    def test_what_it_asks_for_there_is_refused(self):
+        for output, analyzer, text in ((', 1', '', 'its outputs have members that this weir does not know'),
+                                       ('', ', .later = 1', 'it has members that this weir does not know')):
+            self.build(output, analyzer)
+            done = harness.weir('plugins', '-p', self.folder, 'later')
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(text, done.stderr)
 
 
 class Versions(unittest.TestCase):
