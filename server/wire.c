@@ -266,7 +266,8 @@ static void setup_stream(struct weir *w, size_t i)
                                 .time_unit = c->time_unit,
                                 .record_max = s->max_record,
                                 .depth_max = DEPTH_MAX,
-                                .max_future_skew_us = c->max_future_skew_us};
+                                .max_future_skew_us = c->max_future_skew_us,
+                                .check_unit = c->check_unit};
     w->stream[i].sink =
         (struct source_sink){.ctx = &w->intake[i],
                              .ready = stream_ready,

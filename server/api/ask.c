@@ -29,13 +29,27 @@ static int ask_number(const char *text, int64_t *ret)
     return 0;
 }
 
-/* Microseconds, -15m (before now), now, RFC 3339. */
+/* Numbers since 1970 by their size, so that each may be a time from 1973 on: microseconds, or milliseconds, as Grafana
+ * has them, or seconds. */
+static int64_t ask_unit(int64_t v)
+{
+    uint64_t size = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    if (size >= UINT64_C(100000000000000))
+        return v;
+    return size >= UINT64_C(100000000000) ? v * 1000
+           : size >= 100000000            ? v * SECOND_US
+                                          : v;
+}
+
+/* A number, -15m (before now), now, RFC 3339. */
 static int ask_time(const char *name, const char *text, int64_t *ret,
                     struct error *error)
 {
     int64_t back_us;
-    if (ask_number(text, ret) == 0)
+    if (ask_number(text, ret) == 0) {
+        *ret = ask_unit(*ret);
         return 0;
+    }
     if (strcmp(text, "now") == 0) {
         *ret = clock_now_us();
         return 0;

@@ -65,6 +65,7 @@ struct config_stream {
         *schema; /* column 0: the time; named "time" when the time is the arrival */
     enum decode_unit time_unit;
     int64_t max_future_skew_us; /* default 1h; INT64_MAX: none */
+    bool check_unit;            /* of the time; default true */
     bool durable; /* ack: durable, the default: answers wait until events are on disk */
 };
 

@@ -21,6 +21,7 @@ struct draft {
     const struct node *time; /* where the field is named; NULL: arrival */
     const char *time_name;
     enum decode_unit unit;
+    bool check_unit;
     const struct node *fields; /* NULL: none */
     int64_t max_future_skew_us;
     bool memory; /* answers do not wait for the disk */
@@ -55,6 +56,7 @@ static int read_time_unit(const struct node *n, void *target, void *ctx,
 static const struct field time_fields[] = {
     {"field", FIELD_CALL, .required = true, .read = read_time_field},
     {"unit", FIELD_CALL, .read = read_time_unit},
+    {"check_unit", FIELD_BOOL, .offset = offsetof(struct draft, check_unit), .init = 1},
 };
 
 /* `time: ts`, `time: {field: ts, unit: ms}`, or `time: arrival`. */
@@ -204,6 +206,7 @@ int stream_section(const struct node *name, const struct node *map,
         return r;
     ret->node = name;
     ret->time_unit = d.unit;
+    ret->check_unit = d.check_unit;
     ret->max_future_skew_us = d.max_future_skew_us;
     ret->durable = !d.memory;
     return make_schema(&d, name, &ret->schema, error);

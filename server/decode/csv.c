@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #if defined(__SSE2__) && !defined(DECODE_PORTABLE)
 
@@ -187,6 +188,60 @@ static int find_column(const struct csv *c, const char *p, const struct csv_fiel
     return 0;
 }
 
+/* A field of the header that names no column, but would without spaces, or with letters of another case. */
+static const struct csv_field *nearly(const struct csv *c, const char *p,
+                                      const char *name)
+{
+    size_t size = strlen(name);
+    for (size_t i = 0; i < c->n_fields; i++) {
+        const struct csv_field *f = &c->field[i];
+        const char *at = p + f->begin, *end = p + f->end;
+        while (at < end && (*at == ' ' || *at == '\t'))
+            at++;
+        while (at < end && (end[-1] == ' ' || end[-1] == '\t'))
+            end--;
+        if (c->column[i] < 0 && (size_t)(end - at) == size &&
+            !strncasecmp(at, name, size))
+            return f;
+    }
+    return NULL;
+}
+
+/* Fields that are not in the header are null in every row. If the header seems to mean one of them, or names none at
+ * all, that is not what was meant. */
+static int check_missing(struct csv *c, const char *p)
+{
+    struct record *r = &c->record;
+    size_t n = 0, first = r->unit == DECODE_ARRIVAL ? 1 : 0;
+    for (size_t i = first; i < r->schema->n; i++) {
+        const char *name = r->schema->column[i].name;
+        if (!record_bit(c->missing, i))
+            continue;
+        n++;
+        const struct csv_field *f = nearly(c, p, name);
+        if (f) {
+            record_fault(r, p + f->begin, DECODE_FIELDS,
+                         "the header names '%.*s', the stream's field is '%.40s'",
+                         (int)(f->end - f->begin < 40 ? f->end - f->begin : 40),
+                         p + f->begin, name);
+            return RECORD_BAD;
+        }
+    }
+    if (record_bit(c->missing, 0) && first == 0) {
+        record_fault(r, NULL, DECODE_NO_TIME,
+                     "the header does not name '%.40s', the time",
+                     r->schema->column[0].name);
+        return RECORD_BAD;
+    }
+    if (first == 1 && n > 0 && n == r->schema->n - 1) {
+        record_fault(r, NULL, DECODE_NO_FIELDS,
+                     "the header names none of the stream's fields, such as '%.40s'",
+                     r->schema->column[1].name);
+        return RECORD_BAD;
+    }
+    return RECORD_OK;
+}
+
 static int read_header(struct csv *c, const char *p)
 {
     struct record *r = &c->record;
@@ -216,12 +271,9 @@ static int read_header(struct csv *c, const char *p)
         if (column >= 0)
             record_clear_bit(c->missing, (size_t)column);
     }
-    if (record_bit(c->missing, 0)) {
-        record_fault(r, NULL, DECODE_NO_TIME,
-                     "the header does not name '%.40s', the time",
-                     r->schema->column[0].name);
-        return RECORD_BAD;
-    }
+    int status = check_missing(c, p);
+    if (status != RECORD_OK)
+        return status;
     c->n_columns = c->n_fields;
     c->have_header = true;
     return RECORD_BLANK;

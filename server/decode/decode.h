@@ -42,6 +42,8 @@ enum decode_reason {
     DECODE_FIELDS,   /* "fields": CSV row with too few or too many fields */
     DECODE_NO_TIME,  /* "no_time": time missing, null or not readable */
     DECODE_FUTURE,   /* "future": time further ahead than max_future_skew */
+    DECODE_UNIT,     /* "unit": a time that looks like one of another unit */
+    DECODE_NO_FIELDS, /* "no_fields": none of the stream's fields, where none is the time */
     DECODE_REASONS
 };
 
@@ -55,6 +57,7 @@ struct decode_options {
     size_t record_max;          /* bytes of one line, row or array element */
     unsigned depth_max;         /* of nested JSON, the record itself being 1 */
     int64_t max_future_skew_us; /* INT64_MAX: none */
+    bool check_unit; /* numbers that are today's time in a coarser unit are rejected */
 };
 
 #define DECODE_ERRORS_MAX 100

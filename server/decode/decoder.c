@@ -53,6 +53,8 @@ static int init_record(struct record *r, const struct decode_options *o,
         .depth_max = o->depth_max < RECORD_DEPTH_MAX ? o->depth_max : RECORD_DEPTH_MAX,
         .space = format == DECODE_NDJSON ? space_in_line : space_anywhere,
         .skew_us = o->max_future_skew_us,
+        .check_unit =
+            o->check_unit && o->time_unit >= DECODE_S && o->time_unit <= DECODE_NS,
         .c_locale = newlocale(LC_ALL_MASK, "C", (locale_t)0),
     };
     return r->c_locale ? 0 : -ENOMEM;
@@ -115,10 +117,7 @@ void decoder_free(struct decoder *d)
 
 void decoder_clock(struct decoder *d, int64_t now_us)
 {
-    struct record *r = d->record;
-    r->now_us = now_us;
-    if (__builtin_add_overflow(now_us, r->skew_us, &r->latest_us))
-        r->latest_us = INT64_MAX;
+    record_clock(d->record, now_us);
 }
 
 void decoder_reset(struct decoder *d, int64_t now_us)

@@ -68,13 +68,19 @@ static const char *read_value(struct json *j, const char *p, int c,
     return value_fast(&j->record, p, kind, (size_t)c);
 }
 
-static void note_missing(struct json *j, uint64_t *missing)
+/* A record without any field of the stream is somebody else's. Where a field is the time it is known
+ * by that. Such a record leaves no layout. */
+static bool note_missing(struct json *j, uint64_t *missing)
 {
+    const struct record *r = &j->record;
+    uint64_t seen = 0;
     memset(missing, 0, RECORD_WORDS * sizeof *missing);
-    for (unsigned w = 0; w < j->record.words; w++) {
+    for (unsigned w = 0; w < r->words; w++) {
+        seen |= j->seen[w];
         missing[w] = j->all[w] & ~j->seen[w];
         j->record.null_bits[w] |= missing[w];
     }
+    return seen || r->unit != DECODE_ARRIVAL || r->schema->n == 1;
 }
 
 /* Columns that the first k slots of a layout have set. */
@@ -97,8 +103,12 @@ static __attribute__((noinline)) const char *read_members(struct json *j, const 
         p = next_key(j, p, first, &end);
         if (p && end) {
             layout_add(&j->layouts, text, (size_t)(p - text), VALUE_SKIP, 0, true);
-            note_missing(j, j->layouts.next.missing);
-            return p;
+            if (note_missing(j, j->layouts.next.missing))
+                return p;
+            return record_fault(&j->record, NULL, DECODE_NO_FIELDS,
+                                "none of the stream's fields is in the record, such as "
+                                "'%.40s'",
+                                j->record.schema->column[1].name);
         }
         int c = -1;
         if (p)

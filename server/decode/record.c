@@ -78,13 +78,68 @@ void record_null(struct record *r, size_t c)
         ((int64_t *)col->values)[row] = 0; /* the bits of 0.0, too */
 }
 
+/* From 2001 to a year ahead. */
+static bool is_today(const struct record *r, int64_t us)
+{
+    return us >= INT64_C(1000000000) * SECOND_US && us <= r->now_us + 366 * DAY_US;
+}
+
+static const char *const unit_name[] = {
+    [DECODE_S] = "s", [DECODE_MS] = "ms", [DECODE_US] = "us", [DECODE_NS] = "ns"};
+
+/* The unit, one or two steps coarser, of which the number would be today's time; -1: of none. */
+static int coarser_unit(const struct record *r, int64_t us)
+{
+    int unit = (int)r->unit;
+    for (int step = 1; step <= 2 && unit - step >= DECODE_S; step++)
+        if (!__builtin_mul_overflow(us, 1000, &us) && is_today(r, us))
+            return unit - step;
+    return -1;
+}
+
+static int finer_unit(const struct record *r, int64_t us)
+{
+    for (int unit = (int)r->unit + 1; r->unit >= DECODE_S && unit <= DECODE_NS; unit++)
+        if (is_today(r, us /= 1000))
+            return unit;
+    return -1;
+}
+
+static int fault_unit(struct record *r, int64_t time_us, int unit,
+                      enum decode_reason reason)
+{
+    char text[CLOCK_TEXT_MAX];
+    clock_format(time_us, text);
+    record_fault(r, NULL, reason,
+                 "field '%.40s': %s is %s; the number looks like %s, the unit is %s",
+                 r->schema->column[0].name, text,
+                 reason == DECODE_UNIT ? "long ago" : "too far in the future",
+                 unit_name[unit], unit_name[r->unit]);
+    return RECORD_BAD;
+}
+
 static int fault_time(struct record *r, int64_t time_us)
 {
     char text[CLOCK_TEXT_MAX];
+    int unit = finer_unit(r, time_us);
+    if (unit >= 0)
+        return fault_unit(r, time_us, unit, DECODE_FUTURE);
     clock_format(time_us, text);
     record_fault(r, NULL, DECODE_FUTURE, "field '%.40s': %s is too far in the future",
                  r->schema->column[0].name, text);
     return RECORD_BAD;
+}
+
+void record_clock(struct record *r, int64_t now_us)
+{
+    r->now_us = now_us;
+    if (__builtin_add_overflow(now_us, r->skew_us, &r->latest_us))
+        r->latest_us = INT64_MAX;
+    bool finer = r->unit == DECODE_MS || r->unit == DECODE_US || r->unit == DECODE_NS;
+    r->earliest_us =
+        r->check_unit && finer ? (now_us + 366 * DAY_US) / 1000 : INT64_MIN;
+    if (r->earliest_us > r->latest_us)
+        r->earliest_us = r->latest_us;
 }
 
 int record_commit_slow(struct record *r)
@@ -98,6 +153,9 @@ int record_commit_slow(struct record *r)
     int64_t time_us = ((const int64_t *)r->out->column[0].values)[r->out->n_rows];
     if (time_us > r->latest_us)
         return fault_time(r, time_us);
+    int unit = r->check_unit ? coarser_unit(r, time_us) : -1;
+    if (unit >= 0)
+        return fault_unit(r, time_us, unit, DECODE_UNIT);
     for (unsigned w = 0; w < r->words; w++) {
         for (uint64_t bits = r->null_bits[w]; bits; bits &= bits - 1) {
             size_t c = w * 64 + (unsigned)__builtin_ctzll(bits);

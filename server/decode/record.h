@@ -46,6 +46,8 @@ struct record {
     int64_t now_us;
     int64_t skew_us;
     int64_t latest_us; /* now and the skew; later events are "future" */
+    bool check_unit;
+    int64_t earliest_us; /* earlier times are looked at closely; at most latest_us */
     size_t size_max;
     unsigned depth_max; /* up to RECORD_DEPTH_MAX */
     const uint8_t *
@@ -100,6 +102,9 @@ bool record_bytes(struct record *r, size_t c, const char *at, size_t size);
 /* Notes column c as null and stores the zero that null rows hold. */
 void record_null(struct record *r, size_t c);
 
+/* The wall clock from here on. */
+void record_clock(struct record *r, int64_t now_us);
+
 int record_commit_slow(struct record *r);
 
 /* Ends the row: writes nulls, checks the time, counts it. Returns an enum record_status or -ENOMEM. */
@@ -109,7 +114,9 @@ static inline int record_commit(struct record *r)
     for (unsigned w = 0; w < r->words; w++)
         any |= r->null_bits[w];
     const int64_t *time = r->out->column[0].values;
-    if (__builtin_expect(any != 0 || time[r->out->n_rows] > r->latest_us, 0))
+    uint64_t since = (uint64_t)time[r->out->n_rows] - (uint64_t)r->earliest_us,
+             span = (uint64_t)r->latest_us - (uint64_t)r->earliest_us;
+    if (__builtin_expect(any != 0 || since > span, 0))
         return record_commit_slow(r);
     r->out->n_rows++;
     return RECORD_OK;

@@ -9,11 +9,12 @@
 const char *decode_reason_name(enum decode_reason reason)
 {
     static const char *const name[DECODE_REASONS] = {
-        [DECODE_SYNTAX] = "syntax", [DECODE_UTF8] = "utf8",
-        [DECODE_DEPTH] = "depth",   [DECODE_TOO_LONG] = "too_long",
-        [DECODE_TYPE] = "type",     [DECODE_RANGE] = "range",
-        [DECODE_FIELDS] = "fields", [DECODE_NO_TIME] = "no_time",
-        [DECODE_FUTURE] = "future",
+        [DECODE_SYNTAX] = "syntax",       [DECODE_UTF8] = "utf8",
+        [DECODE_DEPTH] = "depth",         [DECODE_TOO_LONG] = "too_long",
+        [DECODE_TYPE] = "type",           [DECODE_RANGE] = "range",
+        [DECODE_FIELDS] = "fields",       [DECODE_NO_TIME] = "no_time",
+        [DECODE_FUTURE] = "future",       [DECODE_UNIT] = "unit",
+        [DECODE_NO_FIELDS] = "no_fields",
     };
     return name[reason];
 }

@@ -129,6 +129,10 @@ class BadInput(unittest.TestCase):
     def test_time_far_in_the_future_is_rejected(self):
         self.check_line('{"ts":%d,"key":"a"}' % ((time.time() + 86400) * 1000), 'future')
 
+    def test_time_in_another_unit_is_rejected(self):
+        self.check_line('{"ts":%d,"key":"a"}' % time.time(), 'unit')
+        self.check_line('{"ts":%d,"key":"a"}' % (time.time() * 1e6), 'future')
+
     def test_csv_row_with_too_few_or_too_many_fields_is_rejected(self):
         for row in ('1700000000000,a', '1700000000000', '1700000000000,a,1,2'):
             with self.subTest(row=row):

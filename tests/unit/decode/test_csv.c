@@ -201,6 +201,35 @@ static void wrong_header_ends_the_body(void **state)
                         "end 0 accepted, 1 rejected\n");
 }
 
+/* Rows with null keys, else, and nobody is told. */
+static void header_that_nearly_names_a_field_ends_the_body(void **state)
+{
+    (void)state;
+    assert_string_equal(
+        decode_csv("ts, symbol\n1,a\n"),
+        "bad 1:4 fields the header names ' symbol', the stream's field is 'symbol'\n"
+        "end 0 accepted, 1 rejected\n");
+    assert_string_equal(
+        decode_csv("ts,price,Symbol\n1,2,a\n"),
+        "bad 1:10 fields the header names 'Symbol', the stream's field is 'symbol'\n"
+        "end 0 accepted, 1 rejected\n");
+    assert_string_equal(
+        decode_csv("TS,symbol\n1,a\n"),
+        "bad 1:1 fields the header names 'TS', the stream's field is 'ts'\n"
+        "end 0 accepted, 1 rejected\n");
+    /* A field that is there, and another column that is called nearly so. */
+    assert_string_equal(decode_csv("ts,qty,Qty,nothing\n1,2,3,4\n"),
+                        "row ts=1000 symbol=null price=null qty=2" REST
+                        "end 1 accepted, 0 rejected\n");
+    struct decode_options o = fixture_options();
+    o.time_unit = DECODE_ARRIVAL;
+    const char none[] = "name,cpu\na,1\n";
+    assert_string_equal(fixture_decode(&o, DECODE_CSV, none, strlen(none)),
+                        "bad 1:0 no_fields the header names none of the stream's "
+                        "fields, such as 'symbol'\n"
+                        "end 0 accepted, 1 rejected\n");
+}
+
 static void times_are_text_or_numbers(void **state)
 {
     (void)state;
@@ -286,6 +315,7 @@ int main(void)
         cmocka_unit_test(blank_lines_are_skipped),
         cmocka_unit_test(byte_order_mark_is_no_part_of_the_header),
         cmocka_unit_test(wrong_header_ends_the_body),
+        cmocka_unit_test(header_that_nearly_names_a_field_ends_the_body),
         cmocka_unit_test(times_are_text_or_numbers),
         cmocka_unit_test(long_row_is_skipped_to_its_end),
         cmocka_unit_test(more_fields_than_a_row_can_have),

@@ -547,11 +547,11 @@ static void a_long_request_follows_the_clock(void **state)
     assert_int_equal(decoder_new(&o, DECODE_NDJSON, &d), 0);
     assert_int_equal(batch_new(o.schema, 4, &b), 0);
     decoder_reset(d, 1000);
-    const char *p = "{}\n{}\n";
-    size_t n = 3;
+    const char *p = "{\"qty\":1}\n{\"qty\":2}\n";
+    size_t n = 10;
     assert_int_equal(decoder_feed(d, &p, &n, b), DECODE_DONE);
     decoder_clock(d, 2000);
-    n = 3;
+    n = 10;
     assert_int_equal(decoder_feed(d, &p, &n, b), DECODE_DONE);
     assert_int_equal(b->n_rows, 2);
     assert_int_equal(((int64_t *)b->column[0].values)[0], 1000);
@@ -572,6 +572,91 @@ static void time_too_far_ahead_is_future(void **state)
         "bad 2:0 future field 'ts': 2027-01-15T08:00:01.001000Z is too far in the "
         "future\n"
         "end 1 accepted, 1 rejected\n");
+}
+
+/* "ts" of other units, in streams of each, at 2027-01-15T08:00:00Z: dates by `date -u -d @...`. */
+static void times_that_look_like_another_unit_are_rejected(void **state)
+{
+    static const struct {
+        enum decode_unit unit;
+        const char *ts, *expected; /* what comes behind "bad 1:0 "; NULL: taken */
+    } known[] = {
+        {DECODE_MS, "1700000000",
+         "unit field 'ts': 1970-01-20T16:13:20Z is long ago; the number looks like s, "
+         "the "
+         "unit is ms"},
+        {DECODE_MS, "1000000000",
+         "unit field 'ts': 1970-01-12T13:46:40Z is long ago; the number looks like s, "
+         "the "
+         "unit is ms"},
+        {DECODE_US, "1700000000000",
+         "unit field 'ts': 1970-01-20T16:13:20Z is long ago; the number looks like ms, "
+         "the "
+         "unit is us"},
+        {DECODE_US, "1700000000",
+         "unit field 'ts': 1970-01-01T00:28:20Z is long ago; the number looks like s, "
+         "the "
+         "unit is us"},
+        {DECODE_NS, "1700000000000000",
+         "unit field 'ts': 1970-01-20T16:13:20Z is long ago; the number looks like us, "
+         "the "
+         "unit is ns"},
+        {DECODE_S, "1700000000000",
+         "future field 'ts': 55840-11-08T22:13:20Z is too far in the future; the "
+         "number "
+         "looks like ms, the unit is s"},
+        {DECODE_MS, "1700000000000000",
+         "future field 'ts': 55840-11-08T22:13:20Z is too far in the future; the "
+         "number "
+         "looks like us, the unit is ms"},
+        {DECODE_MS, "999999999", NULL},  /* seconds before September 2001 */
+        {DECODE_MS, "1831708800", NULL}, /* more than a year ahead */
+        {DECODE_MS, "0", NULL},
+        {DECODE_MS, "-1700000000", NULL},
+        {DECODE_MS, "31536000000", NULL}, /* 1971 */
+        {DECODE_S, "1700000000", NULL},
+        {DECODE_S, "1", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+        struct decode_options o = fixture_options();
+        char body[64], expected[256];
+        o.time_unit = known[i].unit;
+        o.max_future_skew_us = INT64_C(3600000000);
+        o.check_unit = true;
+        snprintf(body, sizeof body, "{\"ts\":%s}\n", known[i].ts);
+        snprintf(expected, sizeof expected, "bad 1:0 %s\nend 0 accepted, 1 rejected\n",
+                 known[i].expected);
+        const char *got = fixture_decode(&o, DECODE_NDJSON, body, strlen(body));
+        if (known[i].expected)
+            assert_string_equal(got, expected);
+        else
+            assert_non_null(strstr(got, "end 1 accepted, 0 rejected\n"));
+        o.check_unit = false;
+        if (known[i].expected && known[i].expected[0] == 'u')
+            assert_non_null(
+                strstr(fixture_decode(&o, DECODE_NDJSON, body, strlen(body)),
+                       "end 1 accepted"));
+    }
+}
+
+static void a_record_without_any_field_of_the_stream_is_rejected(void **state)
+{
+    struct decode_options o = fixture_options();
+    (void)state;
+    o.time_unit = DECODE_ARRIVAL;
+    const char body[] =
+        "{}\n{\"metrics\":[{\"qty\":1}]}\n{\"metrics\":[]}\n{\"qty\":null}\n"
+        "{\"metrics\":[]}\n{\"Qty\":1}\n{\"other\":1,\"symbol\":\"a\"}\n";
+#define NONE                                                                           \
+    "no_fields none of the stream's fields is in the record, such as 'symbol'\n"
+    assert_string_equal(
+        fixture_decode(&o, DECODE_NDJSON, body, strlen(body)),
+        "row ts=1800000000000000 symbol=null price=null qty=null ok=null at=null\n"
+        "row ts=1800000000000000 symbol=\"a\" price=null qty=null ok=null at=null\n"
+        "bad 1:0 " NONE "bad 2:0 " NONE "bad 3:0 " NONE "bad 5:0 " NONE "bad 6:0 " NONE
+        "end 2 accepted, 5 rejected\n");
+    fixture_check_splits(&o, DECODE_NDJSON, body, strlen(body));
 }
 
 static void depth_is_limited(void **state)
@@ -855,6 +940,8 @@ int main(void)
         cmocka_unit_test(arrival_needs_no_field),
         cmocka_unit_test(a_long_request_follows_the_clock),
         cmocka_unit_test(time_too_far_ahead_is_future),
+        cmocka_unit_test(times_that_look_like_another_unit_are_rejected),
+        cmocka_unit_test(a_record_without_any_field_of_the_stream_is_rejected),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(long_record_is_skipped_to_its_end),
         cmocka_unit_test(blank_lines_are_counted_but_skipped),
