@@ -3,6 +3,8 @@
  * Late rows: those whose window the watermark had passed when they came. They are counted, kept as they
  * are in a table of their own, or folded into groups that are given out again.
  */
+#include "base/clock.h"
+#include "base/logger.h"
 #include "pipeline/worker.h"
 
 #include <errno.h>
@@ -73,6 +75,39 @@ static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
     for (size_t c = 0; r == 0 && c < p->schema->n; c++)
         r = keep_value(w->side, &column[c], row, &cell[LATE_COLUMNS + c]);
     return r;
+}
+
+/* ---- Telling ------------------------------------------------------------------------------------- */
+
+#define TELL_US (60 * SECOND_US)
+
+void late_tell(struct worker *w, int64_t now_us)
+{
+    struct pipeline *p = w->pipeline;
+    uint64_t late =
+        atomic_load_explicit(&p->late[CONFIG_LATE_DROP], memory_order_relaxed) +
+        atomic_load_explicit(&p->late[CONFIG_LATE_SIDE], memory_order_relaxed);
+    uint64_t events = atomic_load_explicit(&p->events, memory_order_relaxed);
+    uint64_t new_late = late - p->seen_late, new_events = events - p->seen_events;
+    bool tell = new_late > new_events && now_us >= p->quiet_until_us;
+    if (!tell && now_us - p->seen_us < TELL_US)
+        return;
+    if (tell) {
+        p->quiet_until_us = now_us + TELL_US;
+        log_warn(
+            "pipeline",
+            "pipeline '%s': %llu of %llu events came after their window had been "
+            "closed, and %s; out_of_orderness is how far they may come out of order, "
+            "/api/v1/pipelines/%s/watermarks shows which source is ahead",
+            p->config->name, (unsigned long long)new_late,
+            (unsigned long long)(new_late + new_events),
+            p->config->late == CONFIG_LATE_SIDE ? "are in the table of late events"
+                                                : "were dropped",
+            p->config->name);
+    }
+    p->seen_us = now_us;
+    p->seen_late = late;
+    p->seen_events = events;
 }
 
 /* ---- Sorting out --------------------------------------------------------------------------------- */

@@ -312,6 +312,7 @@ static void show(struct worker *w)
     w->cpu_shown_ns = cpu_ns;
     if (w->index)
         return;
+    late_tell(w, clock_monotonic_us());
     pthread_mutex_lock(&p->lock);
     p->shown_watermark_us = w->watermark.value_us;
     p->shown_newest_us = w->watermark.newest_us;

@@ -77,6 +77,9 @@ struct pipeline {
     _Atomic uint64_t
         late_known; /* of windows that the watermark had passed at the start */
     _Atomic uint64_t windows, rows, revisions, groups, state_bytes, cpu_ns, skipped;
+    /* Of late_tell; the first worker's. */
+    int64_t seen_us, quiet_until_us;
+    uint64_t seen_late, seen_events;
     _Atomic bool over_logged; /* relaxed: that rows are dropped over max_groups */
 };
 
@@ -155,6 +158,9 @@ void worker_free(struct worker *w); /* closes its queue, waits for the thread */
 int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c */
 
 #define LATE_COLUMNS 4 /* of late_table before those of the stream */
+
+/* late.c: says in the log, at most once a minute, that most of what came was late. The first worker. */
+void late_tell(struct worker *w, int64_t now_us);
 
 /* hold.c: where windows are kept open and the groups of the entry may not fit, that ends, and those that the watermark
  * has passed are given out. */

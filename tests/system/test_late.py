@@ -6,6 +6,7 @@ import collections
 import json
 import os
 import random
+import re
 import unittest
 
 import harness
@@ -20,7 +21,7 @@ CONFIG = '''
 server: {listen: {listen}, database: {folder}/weir.db, plugin_path: ["{folder}"]}
 streams:
 ''' + ''.join(f'  {name}: {{time: {{field: ts, unit: ms}}, {FIELDS}}}\n' for name in (
-    *SIZES, 'steps', 'sets', 'aside', 'limited')) + '''
+    *SIZES, 'steps', 'sets', 'aside', 'limited', 'behind')) + '''
 pipelines:
 ''' + ''.join(f'''
   {name}_{policy}_{workers}: {{from: {name}, {COMMON}, workers: {workers}, {settings},
@@ -30,6 +31,7 @@ pipelines:
   steps_1s: {{from: steps, {COMMON}, {REVISE}, analyzers: [count]}}
   sets_1s: {{from: sets, {COMMON}, {REVISE}, analyzers: [missing]}}
   aside_1s: {{from: aside, {COMMON}, late: side, where: qty >= 0, analyzers: [{{topk: {{of: qty}}}}]}}
+  behind_1s: {{from: behind, {COMMON}, analyzers: [count]}}
   limited_1s: {{from: limited, {COMMON}, max_groups: 2, analyzers: [count]}}
 '''
 
@@ -265,6 +267,20 @@ class Late(unittest.TestCase):
         self.assertEqual([t['name'] for t in tables], ['aside_1s_topk', table])
 
     # ---- max_groups ------------------------------------------------------------------------------
+
+    def test_log_says_once_that_most_of_what_comes_is_late(self):
+        def said():
+            return [line for line in self.server.log if "'behind_1s'" in line and 'window had been closed' in line]
+        self.server.post_ok('behind', [event(100000 + i) for i in range(10)])
+        for _ in range(20):
+            self.server.post_ok('behind', [event(i) for i in range(30)])
+        found = re.search(r'\b(\d+) of (\d+) events came after their window had been closed, and were dropped',
+                          harness.wait_until(said, 'the warning')[0])
+        late, of = int(found[1]), int(found[2])
+        self.assertEqual((late % 30, of - late in (0, 10)), (0, True), found[0])  # requests may have been joined
+        harness.wait_until(lambda: self.server.metric('weir_pipeline_late_total', pipeline='behind_1s') == 600,
+                           'all to be counted')
+        self.assertEqual(len(said()), 1)
 
     def test_events_over_max_groups_are_dropped_with_one_warning(self):
         for ms in range(0, 5000, 500):
