@@ -36,7 +36,6 @@ struct options {
     const char *path_of_file, *stream, *source, *last;
     unsigned connections;
     size_t request_size;
-    size_t spread;   /* bytes; 0: no limit */
     double rate;     /* events/s; 0: no limit */
     uint64_t repeat; /* times that the file is posted */
     bool gzip, durable;
@@ -279,34 +278,20 @@ static int64_t load_gate_us(const struct load *l)
     return l->begin_us + (int64_t)((double)l->n_started / l->options.rate * 1e6);
 }
 
-/* The next chunk would be too far ahead of one that is not answered yet: the connections drift apart,
- * and so would event times in the server's log. */
-static bool load_is_ahead(const struct load *l)
-{
-    if (l->options.spread == 0)
-        return false;
-    for (unsigned i = 0; i < l->options.connections; i++) {
-        const struct worker *w = &l->worker[i];
-        if (w->busy && l->taken - w->begin > l->options.spread)
-            return true;
-    }
-    return false;
-}
-
-/* Gives work to a free connection. With --source each connection sends --last, as each
- * holds the watermark back; otherwise the first one does. */
+/* Gives work to a free connection. Each connection sends --last, as each holds the watermark
+ * back. */
 static int worker_feed(struct load *l, struct worker *w)
 {
     const struct options *o = &l->options;
     if (l->offset < l->size) {
         const char *chunk;
-        if (load_gate_us(l) > now_us() || load_is_ahead(l))
+        if (load_gate_us(l) > now_us())
             return 0;
         size_t size = load_cut(l, &chunk);
         return worker_start(l, w, chunk, size);
     }
     l->all_answered |= l->n_busy == 0;
-    if (!o->last || !l->all_answered || w->last_sent || (w != l->worker && !o->source))
+    if (!o->last || !l->all_answered || w->last_sent)
         return 0;
     w->last_sent = true;
     return worker_start(l, w, o->last, strlen(o->last));
@@ -316,7 +301,7 @@ static bool load_done(const struct load *l)
 {
     unsigned last_left = 0;
     if (l->options.last)
-        for (unsigned i = 0; i < (l->options.source ? l->options.connections : 1); i++)
+        for (unsigned i = 0; i < l->options.connections; i++)
             last_left += !l->worker[i].last_sent;
     return l->offset == l->size && l->n_busy == 0 && last_left == 0;
 }
@@ -343,8 +328,7 @@ static int load_feed_all(struct load *l, int64_t *ret_wake_us)
             wake = w->retry_us;
         if (posted && !w->busy)
             wake = now; /* answered already: there is more to give out */
-        else if (!w->busy && l->offset < l->size && !load_is_ahead(l) &&
-                 load_gate_us(l) < wake)
+        else if (!w->busy && l->offset < l->size && load_gate_us(l) < wake)
             wake = load_gate_us(l);
     }
     *ret_wake_us = wake;
@@ -485,10 +469,9 @@ static int usage(FILE *to, int status)
         "      --repeat N        post the file so many times, at most 1e6\n"
         "      --source NAME     connection k posts as source NAME-k\n"
         "      --rate N          at most so many events a second\n"
-        "      --spread BYTES    no request begins so far behind an unanswered one\n"
-        "      --last LINE       an event to post after all others are answered "
-        "(with --source\n"
-        "                        on every connection)\n",
+        "      --last LINE       an event to post after all others are answered, on "
+        "every\n"
+        "                        connection\n",
         to);
     return status;
 }
@@ -523,9 +506,6 @@ static bool parse_option(int letter, struct options *o)
     case 'b':
         o->request_size = (size_t)strtod(optarg, NULL);
         return o->request_size >= 1 && o->request_size <= 1000000000;
-    case 'p':
-        o->spread = (size_t)strtod(optarg, NULL);
-        return o->spread >= 1;
     case 't':
         o->repeat = strtoull(optarg, NULL, 10);
         return o->repeat >= 1 && o->repeat <= 1000000;
@@ -561,7 +541,6 @@ int main(int argc, char **argv)
         {"repeat", required_argument, NULL, 't'},
         {"source", required_argument, NULL, 'n'},
         {"rate", required_argument, NULL, 'r'},
-        {"spread", required_argument, NULL, 'p'},
         {"last", required_argument, NULL, 'l'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};

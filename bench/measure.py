@@ -24,7 +24,6 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 START_MS = 1700000000000
-SPREAD_BYTES = 4000000  # 43 s of event time: out_of_orderness is 60 s
 ROWS_OF_ALL = {5000000: 454140}  # groups of symbol and 10 s, counted by a Python dictionary
 NEVER = '1h'  # checkpoint_interval: longer than any run
 
@@ -127,7 +126,7 @@ class Bench:
         path = self.workload(events)
         with self.server(self.config) as server:
             measured = self.post(server, Shape('', connections, 1, None), path, events, durable=True)
-            if measured.client['requests'] != events + 1:
+            if measured.client['requests'] != events + connections:
                 raise SystemExit(f'bench: {measured.client["requests"]:.0f} requests of {events} events')
             self.check_rows(server.database, events, rows_of(path))
             return measured
@@ -140,9 +139,9 @@ class Bench:
             rows = digest(server.database)
             (position,), = server.rows('SELECT position FROM weir_pipelines')
             server.kill()
-            return Recovered(intake, self.replay(server, position, rows))
+            return Recovered(intake, self.replay(server, position, rows, shape.connections))
 
-    def replay(self, server, position, rows):
+    def replay(self, server, position, rows, last):
         """From the start of the process until everything is committed again."""
         began, began_us = time.monotonic(), time.time() * 1e6
         server.start()
@@ -152,8 +151,8 @@ class Bench:
         seconds = time.monotonic() - began
         pid = server.process.pid
         replayed = server.metric('weir_log_replayed_events_total')
-        if replayed != self.events + 1:
-            raise SystemExit(f'bench: {replayed:.0f} of {self.events + 1} events read from the journal')
+        if replayed != self.events + last:
+            raise SystemExit(f'bench: {replayed:.0f} of {self.events + last} events read from the journal')
         if digest(server.database) != rows:
             raise SystemExit('bench: other rows after the replay')
         return Measured(self.events, seconds, self.settled_cpu(pid), 0,
@@ -190,7 +189,7 @@ class Bench:
         last = '{"ts":%d,"symbol":"~","price":1,"qty":1,"side":"buy","venue":""}' % (end_ms + 120000)
         out = subprocess.run([self.program('load'), '-u', f'http://127.0.0.1:{server.port}',
                               '-s', 'trades', '-c', str(shape.connections), '-b', str(shape.bytes),
-                              '--spread', str(SPREAD_BYTES), '--repeat', str(repeat),
+                              '--repeat', str(repeat),
                               *([] if while_open else ['--last', last]),
                               *(['--durable'] if durable else []), path],
                              check=True, text=True, stdout=subprocess.PIPE).stdout
