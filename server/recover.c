@@ -29,7 +29,7 @@ static int know_key(void *ctx, const struct request_key *key, int64_t taken_us)
 
 int recover_keys(struct weir *w, struct restore *r, size_t stream, struct error *error)
 {
-    int64_t since_us = clock_now_us() - w->config->server.idempotency_retain_us;
+    int64_t since_us = clock_unstepped_us() - w->config->server.idempotency_retain_us;
     return restore_keys(r, w->config->stream[stream].name, since_us, know_key,
                         w->log[stream], error);
 }

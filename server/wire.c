@@ -34,6 +34,43 @@ static int stream_ready(void *ctx)
     return log_is_ready(in->log) ? 0 : log_failed(in->log, &error) ? -EIO : -EAGAIN;
 }
 
+/* Before the log is ready (a run over files) it is not known what was given before. */
+static int64_t stream_now(void *ctx)
+{
+    struct weir_intake *in = ctx;
+    int64_t newest_us;
+    if (!atomic_load_explicit(&in->clock_raised, memory_order_acquire) &&
+        log_is_ready(in->log)) {
+        if ((newest_us = log_newest(in->log)) != INT64_MIN)
+            clock_steady_raise(&in->clock_us, newest_us);
+        atomic_store_explicit(&in->clock_raised, true, memory_order_release);
+    }
+    return clock_steady_us(&in->clock_us);
+}
+
+static struct origin *stream_origin(void *ctx)
+{
+    const struct weir_intake *in = ctx;
+    return log_origin(in->log);
+}
+
+static void stream_origin_end(void *origin)
+{
+    log_origin_end(origin);
+}
+
+static void stream_alive(void *ctx, uint32_t source, struct origin *o)
+{
+    const struct weir_intake *in = ctx;
+    log_alive(in->log, source, o);
+}
+
+static void stream_waits(void *ctx, uint32_t source, struct origin *o, bool on)
+{
+    const struct weir_intake *in = ctx;
+    log_waits(in->log, source, o, on);
+}
+
 /* What is full for want of room in the database is no queue that will be shorter in a second. */
 static int stream_append(void *ctx, const struct request *r)
 {
@@ -129,8 +166,8 @@ static int stream_keep(void *ctx, uint64_t position)
         return -ENOMEM;
     *s = (struct store_stream){.stream = in->stream,
                                .position = position,
-                               .forget_us =
-                                   clock_now_us() - in->server->idempotency_retain_us,
+                               .forget_us = clock_unstepped_us() -
+                                            in->server->idempotency_retain_us,
                                .max_keys = in->server->idempotency_keys};
     struct keeping k = {.last = &s->keys};
     int err = log_keys(in->log, in->kept, position, keep_key, &k);
@@ -261,6 +298,7 @@ static void setup_stream(struct weir *w, size_t i)
     const struct config_stream *c = &w->config->stream[i];
     const struct config_server *s = &w->config->server;
     w->stream[i].name = c->name;
+    atomic_init(&w->intake[i].clock_us, CLOCK_STEADY_UNSET);
     w->stream[i].decode =
         (struct decode_options){.schema = c->schema,
                                 .time_unit = c->time_unit,
@@ -272,6 +310,11 @@ static void setup_stream(struct weir *w, size_t i)
         (struct source_sink){.ctx = &w->intake[i],
                              .ready = stream_ready,
                              .name = stream_name,
+                             .now = c->time_unit == DECODE_ARRIVAL ? stream_now : NULL,
+                             .origin = stream_origin,
+                             .origin_end = stream_origin_end,
+                             .alive = stream_alive,
+                             .waits = stream_waits,
                              .append = stream_append,
                              .append_wait = stream_append_wait,
                              .wait = stream_wait,

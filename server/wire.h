@@ -21,6 +21,10 @@ struct weir_intake { /* what the sink of a stream hands to */
     struct store *store;
     const struct config_server *server;
     const char *stream;
+    _Atomic int64_t
+        clock_us; /* clock_steady_us: of what is given the time it arrives */
+    _Atomic bool
+        clock_raised; /* release, acquire: to what was given before the start */
     uint64_t
         kept; /* keys of requests up to here were given to the store; the dispatch thread's */
 };

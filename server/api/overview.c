@@ -266,7 +266,7 @@ static void overview_put_open(struct buffer *b, struct pipeline *p,
         buffer_printf(
             &text,
             "windows up to %s close when %s%s%s has sent an event of %s or later", end,
-            slowest[0] ? "source '" : "the source without a name", slowest,
+            slowest[0] ? "source '" : "every connection without a name", slowest,
             slowest[0] ? "'" : "", event);
     else
         buffer_printf(

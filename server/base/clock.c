@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,6 +40,43 @@ int64_t clock_monotonic_us(void)
 int64_t clock_thread_cpu_ns(void)
 {
     return clock_read_ns(CLOCK_THREAD_CPUTIME_ID);
+}
+
+/* No less than before. */
+static int64_t raise_ahead(_Atomic int64_t *ahead_us, int64_t us)
+{
+    int64_t old = atomic_load_explicit(ahead_us, memory_order_relaxed);
+    while (us > old && !atomic_compare_exchange_weak_explicit(ahead_us, &old, us,
+                                                              memory_order_relaxed,
+                                                              memory_order_relaxed))
+        ;
+    return us > old ? us : old;
+}
+
+int64_t clock_steady_us(_Atomic int64_t *ahead_us)
+{
+    /* The wall clock first: who is interrupted in between is too low rather than too high for ever. */
+    int64_t wall_us = clock_now_us(), us = clock_monotonic_us();
+    return us + raise_ahead(ahead_us, wall_us - us);
+}
+
+void clock_steady_raise(_Atomic int64_t *ahead_us, int64_t us)
+{
+    raise_ahead(ahead_us, us - clock_monotonic_us());
+}
+
+int64_t clock_unstepped_us(void)
+{
+    static _Atomic int64_t ahead_us; /* 0: not set */
+    int64_t us = clock_monotonic_us();
+    int64_t ahead = atomic_load_explicit(&ahead_us, memory_order_relaxed);
+    if (!ahead) {
+        int64_t fresh = clock_now_us() - us;
+        if (atomic_compare_exchange_strong_explicit(
+                &ahead_us, &ahead, fresh, memory_order_relaxed, memory_order_relaxed))
+            ahead = fresh;
+    }
+    return us + ahead;
 }
 
 static int64_t floor_div(int64_t a, int64_t b)

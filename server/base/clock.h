@@ -18,6 +18,17 @@ int64_t clock_monotonic_us(void); /* for time-outs; never goes back */
 int64_t clock_monotonic_ns(void);
 int64_t clock_thread_cpu_ns(void); /* CPU time of the calling thread */
 
+/* The wall clock of when the process began, going on with the monotonic one: for ages of things. Who sets the
+ * clock neither makes them old nor young. */
+int64_t clock_unstepped_us(void);
+
+/* The wall clock, but for that it never goes back: where it was set back, time goes on from where it was. Each such
+ * clock keeps what it is ahead of the monotonic one, at first CLOCK_STEADY_UNSET; raise: to at least us by now.
+ * Any thread. */
+#define CLOCK_STEADY_UNSET INT64_MIN
+int64_t clock_steady_us(_Atomic int64_t *ahead_us);
+void clock_steady_raise(_Atomic int64_t *ahead_us, int64_t us);
+
 /* A condition that clock_cond_wait can wait for. 0 or -errno. */
 int clock_cond_init(pthread_cond_t *c);
 /* Until until_us (clock_monotonic_us; INT64_MAX: for ever). 0: woken; ETIMEDOUT. */

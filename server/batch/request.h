@@ -69,8 +69,11 @@ struct request_known {
         answer; /* with errors that were malloc'ed: request_answer_free */
 };
 
+struct origin;
+
 struct request {
-    uint32_t source; /* small number of the source; 0: all that give no name */
+    uint32_t source;       /* small number of the source; 0: all that give no name */
+    struct origin *origin; /* the connection it comes over; NULL: none that is known */
     size_t n;
     struct batch *const *
         batch; /* unsealed; none is empty. n is 0: only to wait for what was put before */

@@ -107,7 +107,7 @@ struct config_pipeline {
         allowed_lateness_us; /* > 0 with CONFIG_LATE_REVISE, at most retain_us; 0 without */
     enum config_late late;
     const struct node *late_node; /* NULL: not given */
-    int64_t idle_timeout_us;      /* default 5s */
+    int64_t idle_timeout_us;      /* default 30s */
     int64_t retain_us;            /* INT64_MAX: for ever, the default */
     unsigned workers;             /* default 1, at most 64 */
     uint64_t max_groups; /* open groups of the whole pipeline; default 10,000,000 */

@@ -346,7 +346,7 @@ static const struct field pipeline_fields[] = {
      .max = LONGEST},
     {"late", FIELD_CALL, .read = read_late},
     {"idle_timeout", FIELD_DURATION, .offset = AT(idle_timeout_us), .min = 1000,
-     .max = LONGEST, .init = 5 * SECOND_US, .never = "off"},
+     .max = LONGEST, .init = 30 * SECOND_US, .never = "off"},
     {"retain", FIELD_DURATION, .offset = AT(retain_us), .min = SECOND_US,
      .max = LONGEST, .init = INT64_MAX, .never = "forever"},
     {"workers", FIELD_UNSIGNED, .offset = AT(workers), .min = 1, .max = 64, .init = 1},

@@ -448,6 +448,7 @@ void connection_opened(struct http_request *r)
 void connection_close(struct http_request *r)
 {
     request_completed(r, false);
+    request_end_kept(r);
     pause_connection(r, false);
     loop_forget(r);
     close(r->fd);

@@ -109,6 +109,16 @@ bool http_has_length(const struct http_request *r); /* false: chunked, may never
 uint64_t
 http_length(const struct http_request *r); /* Content-Length, as sent; 0: none */
 
+/* Something of the caller's that lives as long as the connection: `end` is called once, when it is closed, after
+ * all requests on it. `owner` is by whom it is found again; HTTP_KEPT_MAX of them at most (-ENOSPC). On the
+ * connection's thread, in the methods of an upload. */
+#define HTTP_KEPT_MAX 8
+int http_keep(struct http_request *r, const void *owner, void *thing,
+              void (*end)(void *thing));
+void *http_kept(const struct http_request *r, const void *owner); /* NULL: nothing */
+/* The client says that this request is the last one. */
+bool http_is_last(const struct http_request *r);
+
 /* Any thread: a paused upload (after -EAGAIN) goes on. Never blocks. Harmless if it is
  * not paused yet: then it does not pause. */
 void http_resume(struct http_request *r);

@@ -182,7 +182,13 @@ enum conn_state { CONN_HEAD, CONN_BODY, CONN_END, CONN_SEND, CONN_LINGER };
 
 struct http_request {
     struct http_server *server;
-    int fd;                /* -1: closed */
+    int fd; /* -1: closed */
+    struct {
+        const void *owner;
+        void *thing;
+        void (*end)(void *thing);
+    } kept[HTTP_KEPT_MAX]; /* http_keep; the connection's thread's */
+    unsigned n_kept;
     bool over_limit;       /* the connection is one too many */
     _Atomic uint32_t refs; /* the connection's, the query job's */
 
@@ -292,7 +298,8 @@ void connection_close(struct http_request *r);
 /* request.c */
 struct http_request *request_new(struct http_server *s, int fd); /* NULL: no memory */
 void request_unref(struct http_request *r);
-void request_begin(struct http_request *r); /* the head is parsed */
+void request_end_kept(struct http_request *r); /* the connection is closed */
+void request_begin(struct http_request *r);    /* the head is parsed */
 /* A head that is none, a body that is none or does not come: replied, and to be closed. */
 void request_refuse_head(struct http_request *r, const struct head_fault *fault);
 void request_refuse_body(struct http_request *r, const char *text);

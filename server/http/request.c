@@ -45,6 +45,39 @@ void request_unref(struct http_request *r)
     free(r);
 }
 
+/* ---- What others keep with a connection ---- */
+
+int http_keep(struct http_request *r, const void *owner, void *thing,
+              void (*end)(void *thing))
+{
+    if (r->n_kept == HTTP_KEPT_MAX)
+        return -ENOSPC;
+    r->kept[r->n_kept].owner = owner;
+    r->kept[r->n_kept].thing = thing;
+    r->kept[r->n_kept++].end = end;
+    return 0;
+}
+
+void *http_kept(const struct http_request *r, const void *owner)
+{
+    for (unsigned i = 0; i < r->n_kept; i++)
+        if (r->kept[i].owner == owner)
+            return r->kept[i].thing;
+    return NULL;
+}
+
+bool http_is_last(const struct http_request *r)
+{
+    return r->close_after;
+}
+
+void request_end_kept(struct http_request *r)
+{
+    for (unsigned i = 0; i < r->n_kept; i++)
+        r->kept[i].end(r->kept[i].thing);
+    r->n_kept = 0;
+}
+
 /* ---- Headers ---- */
 
 static void request_encoding(struct http_request *r)

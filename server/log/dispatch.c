@@ -96,9 +96,12 @@ static void put_batch(struct log *l, struct log_entry *e)
 
 static void put_mark(struct log *l, struct log_entry *e)
 {
-    size_t i = log_find_subscriber(l, e->pipeline);
-    if (i < l->n_subscribers && l->subscriber[i]->sink.position < e->position)
-        put(l->subscriber[i], e);
+    for (size_t i = 0; i < l->n_subscribers; i++) {
+        struct subscriber *s = l->subscriber[i];
+        if (s->sink.position < e->position &&
+            (!e->pipeline || !strcmp(e->pipeline, s->sink.pipeline)))
+            put(s, e);
+    }
 }
 
 /* ---- Joining ---------------------------------------------------------------------------------- */
@@ -113,7 +116,7 @@ static bool goes_along(void *ctx, const struct log_entry *f)
 {
     const struct joining *j = ctx;
     const struct log_entry *e = j->entry;
-    if (f->kind != LOG_BATCH || f->source != e->source ||
+    if (f->kind != LOG_BATCH || f->source != e->source || f->held != e->held ||
         e->batch->n_rows + f->batch->n_rows > JOIN_MAX)
         return false;
     uint64_t first = e->part ? e->part[0].position : e->position;
@@ -430,7 +433,8 @@ static int catch_up_entry(void *ctx, struct log_entry *e)
     int r = 0;
     if (e->kind == LOG_BATCH && (r = prepare(c->log, e)) == 0)
         put(c->subscriber, e);
-    else if (e->pipeline && !strcmp(e->pipeline, sink->pipeline))
+    else if (e->kind != LOG_BATCH &&
+             (!e->pipeline || !strcmp(e->pipeline, sink->pipeline)))
         put(c->subscriber, e);
     log_entry_unref(e);
     return r;

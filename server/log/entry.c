@@ -14,6 +14,8 @@ enum stored_kind {
     STORED_BATCH = 1,
     STORED_IDLE = 2,
     STORED_ADVANCE = 3,
+    STORED_HELD = 4,
+    STORED_REACHED = 5,
     STORED_SCHEMA = 16, /* from here on without a position */
     STORED_SOURCE = 17,
     STORED_KEY = 18,
@@ -27,9 +29,14 @@ struct stored_batch {
     uint32_t source, zero;
 };
 
+struct stored_held {
+    struct stored_batch batch;
+    int64_t reached_us;
+};
+
 struct stored_mark {
     int64_t time_us;
-    uint32_t source, zero; /* the pipeline's name follows */
+    uint32_t source, zero; /* the pipeline's name follows; none: all */
 };
 
 struct stored_source {
@@ -64,8 +71,7 @@ int entry_mark(enum log_kind kind, const char *pipeline, uint32_t source,
         return r;
     e->source = source;
     e->time_us = time_us;
-    e->pipeline = strdup(pipeline);
-    if (!e->pipeline) {
+    if (pipeline && !(e->pipeline = strdup(pipeline))) {
         log_entry_unref(e);
         return -ENOMEM;
     }
@@ -132,7 +138,15 @@ uint64_t log_entry_sequence(const struct log_entry *e, uint32_t row, uint32_t *r
     return (e->part[i].position << SEQUENCE_ROW_BITS) - e->part[i].first;
 }
 
-static int add_part(struct log_entry *e, uint64_t position, uint32_t first)
+int64_t log_entry_reached(const struct log_entry *e, uint32_t row)
+{
+    if (row >= e->batch->n_rows)
+        return e->reached_us;
+    size_t i = e->part ? find_part(e, row) : 0;
+    return i ? e->part[i - 1].reached_us : INT64_MIN;
+}
+
+static int add_part(struct log_entry *e, const struct log_entry *of, uint32_t first)
 {
     struct log_part *part = e->part;
     if ((e->n_parts & (e->n_parts - 1)) == 0) { /* full at powers of two */
@@ -141,15 +155,16 @@ static int add_part(struct log_entry *e, uint64_t position, uint32_t first)
             return -ENOMEM;
         e->part = part;
     }
-    part[e->n_parts++] = (struct log_part){.position = position, .first = first};
+    part[e->n_parts++] = (struct log_part){
+        .position = of->position, .first = first, .reached_us = of->reached_us};
     return 0;
 }
 
 int entry_join(struct log_entry *to, struct log_entry *from)
 {
-    int r = to->n_parts ? 0 : add_part(to, to->position, 0);
+    int r = to->n_parts ? 0 : add_part(to, to, 0);
     if (r == 0)
-        r = add_part(to, from->position, to->batch->n_rows);
+        r = add_part(to, from, to->batch->n_rows);
     if (r < 0)
         return r;
     r = batch_append(to->batch, from->batch);
@@ -158,6 +173,7 @@ int entry_join(struct log_entry *to, struct log_entry *from)
         return r;
     }
     to->position = from->position;
+    to->reached_us = from->reached_us;
     to->held_rows += from->held_rows;
     to->held_bytes += from->held_bytes;
     to->held_requests += from->held_requests;
@@ -206,15 +222,17 @@ static int write_text(struct journal *j, enum stored_kind kind, const void *fixe
 
 static int write_batch(struct journal *j, const struct log_entry *e)
 {
-    const struct stored_batch fixed = {.source = e->source};
+    const struct stored_held fixed = {.batch = {.source = e->source},
+                                      .reached_us = e->reached_us};
+    size_t fixed_size = e->held ? sizeof(fixed) : sizeof(fixed.batch);
     struct codec_plan plan;
     codec_plan_make(e->batch, &plan);
-    size_t size = sizeof(fixed) + plan.size;
-    char *to = stored_begin(j, STORED_BATCH, size);
+    size_t size = fixed_size + plan.size;
+    char *to = stored_begin(j, e->held ? STORED_HELD : STORED_BATCH, size);
     if (!to)
         return -ENOMEM;
-    memcpy(to, &fixed, sizeof(fixed));
-    codec_write(e->batch, &plan, to + sizeof(fixed));
+    memcpy(to, &fixed, fixed_size);
+    codec_write(e->batch, &plan, to + fixed_size);
     return stored_end(j, size);
 }
 
@@ -223,8 +241,11 @@ int entry_write(struct journal *j, const struct log_entry *e)
     if (e->kind == LOG_BATCH)
         return write_batch(j, e);
     const struct stored_mark fixed = {.time_us = e->time_us, .source = e->source};
-    return write_text(j, e->kind == LOG_IDLE ? STORED_IDLE : STORED_ADVANCE, &fixed,
-                      sizeof(fixed), e->pipeline, strlen(e->pipeline));
+    enum stored_kind kind = e->kind == LOG_IDLE      ? STORED_IDLE
+                            : e->kind == LOG_ADVANCE ? STORED_ADVANCE
+                                                     : STORED_REACHED;
+    const char *pipeline = e->pipeline ? e->pipeline : "";
+    return write_text(j, kind, &fixed, sizeof(fixed), pipeline, strlen(pipeline));
 }
 
 int entry_write_schema(struct journal *j, const struct schema *s)
@@ -268,7 +289,7 @@ size_t entry_size(const struct batch *b)
 {
     struct codec_plan plan;
     codec_plan_make(b, &plan);
-    return sizeof(struct stored_head) + padded(sizeof(struct stored_batch) + plan.size);
+    return sizeof(struct stored_head) + padded(sizeof(struct stored_held) + plan.size);
 }
 
 #define BATCH_BESIDE  64u /* heads, and more */
@@ -352,23 +373,26 @@ static int read_key(struct reading *r, const char *bytes, size_t size)
 }
 
 /* 0 without an entry: it was unreadable, and the caller says to go on. */
-static int read_batch(struct reading *r, uint64_t position, const char *bytes,
-                      size_t size, struct log_entry **ret)
+static int read_batch(struct reading *r, uint64_t position, bool held,
+                      const char *bytes, size_t size, struct log_entry **ret)
 {
-    struct stored_batch fixed;
-    if (size < sizeof(fixed))
+    struct stored_held fixed = {0};
+    size_t fixed_size = held ? sizeof(fixed) : sizeof(fixed.batch);
+    if (size < fixed_size)
         return -EBADMSG;
-    memcpy(&fixed, bytes, sizeof(fixed));
-    if (fixed.source >= LOG_SOURCES_MAX)
+    memcpy(&fixed, bytes, fixed_size);
+    if (fixed.batch.source >= LOG_SOURCES_MAX)
         return -EBADMSG;
     struct log_entry *e;
     int err = entry_new(LOG_BATCH, &e);
     if (err < 0)
         return err;
-    e->source = fixed.source;
-    err = *r->map ? codec_read(*r->map, bytes + sizeof(fixed), size - sizeof(fixed),
-                               &e->batch)
-                  : -EBADMSG;
+    e->source = fixed.batch.source;
+    e->held = held;
+    e->reached_us = fixed.reached_us;
+    err = *r->map
+              ? codec_read(*r->map, bytes + fixed_size, size - fixed_size, &e->batch)
+              : -EBADMSG;
     if (err == 0) {
         *ret = e;
         return 0;
@@ -378,7 +402,7 @@ static int read_batch(struct reading *r, uint64_t position, const char *bytes,
         return err;
     codec_map_free(*r->map);
     *r->map = NULL;
-    return r->calls->unreadable(r->calls->ctx, position, fixed.source);
+    return r->calls->unreadable(r->calls->ctx, position, fixed.batch.source);
 }
 
 static int read_mark(enum log_kind kind, const char *bytes, size_t size,
@@ -393,16 +417,29 @@ static int read_mark(enum log_kind kind, const char *bytes, size_t size,
         return -EBADMSG;
     memcpy(name, bytes + sizeof(fixed), size - sizeof(fixed));
     name[size - sizeof(fixed)] = 0;
-    return entry_mark(kind, name, fixed.source, fixed.time_us, ret);
+    return entry_mark(kind, name[0] ? name : NULL, fixed.source, fixed.time_us, ret);
 }
 
 static int read_positioned(struct reading *r, uint32_t kind, uint64_t position,
                            const char *bytes, size_t size)
 {
     struct log_entry *e = NULL;
-    int err = kind == STORED_BATCH  ? read_batch(r, position, bytes, size, &e)
-              : kind == STORED_IDLE ? read_mark(LOG_IDLE, bytes, size, &e)
-                                    : read_mark(LOG_ADVANCE, bytes, size, &e);
+    int err = -EBADMSG;
+    switch (kind) {
+    case STORED_BATCH:
+    case STORED_HELD:
+        err = read_batch(r, position, kind == STORED_HELD, bytes, size, &e);
+        break;
+    case STORED_IDLE:
+        err = read_mark(LOG_IDLE, bytes, size, &e);
+        break;
+    case STORED_ADVANCE:
+        err = read_mark(LOG_ADVANCE, bytes, size, &e);
+        break;
+    case STORED_REACHED:
+        err = read_mark(LOG_REACHED, bytes, size, &e);
+        break;
+    }
     if (err < 0 || !e)
         return err;
     e->position = position;
@@ -439,7 +476,7 @@ int entry_read(const struct journal_frame *f, uint64_t after, uint64_t up_to,
             return -EBADMSG;
         const char *bytes = f->payload + at;
         int err = 0;
-        if (head.kind > STORED_ADVANCE || !head.kind) {
+        if (head.kind > STORED_REACHED || !head.kind) {
             err = read_other(&r, head.kind, bytes, head.size);
         } else {
             if (position > after && position <= up_to)

@@ -15,7 +15,7 @@
 
 int entry_new(enum log_kind kind, struct log_entry **ret);
 
-/* A mark for one pipeline. -ENOMEM. */
+/* A mark for one pipeline; NULL: for all. -ENOMEM. */
 int entry_mark(enum log_kind kind, const char *pipeline, uint32_t source,
                int64_t time_us, struct log_entry **ret);
 
@@ -32,7 +32,7 @@ int entry_write_schema(struct journal *j, const struct schema *s);
 int entry_write_source(struct journal *j, uint32_t number, const char *name);
 int entry_write_key(struct journal *j, const struct request_key *key, int64_t taken_us);
 
-/* Bytes that it takes there: exactly; at most, found without looking at the rows, and so that the sizes of two
+/* Bytes that it takes there: exactly, if it is held; at most, found without looking at the rows, and so that the sizes of two
  * batches are enough for both joined. */
 size_t entry_size(const struct batch *b);
 size_t entry_size_max(const struct batch *b);

@@ -53,6 +53,8 @@ static void frame_put_batch(struct frame *f, struct log_entry *e)
     bool joins = b->n_rows < LOG_GATHER_ROWS && !e->whole;
     if (last && last->source == e->source && last->asks == e->asks && joins &&
         batch_append(last->batch, b) == 0) {
+        last->mixed = last->mixed || last->origin != e->origin;
+        last->origin = last->mixed ? NULL : last->origin;
         last->held_rows += e->held_rows;
         last->held_bytes += e->held_bytes;
         last->held_requests += e->held_requests;
@@ -64,13 +66,16 @@ static void frame_put_batch(struct frame *f, struct log_entry *e)
     f->due = f->due || !joins;
 }
 
-static void frame_add(struct log *l, struct intake_item *item)
+/* The first of those that were taken. False: no memory, it stays there. */
+static bool frame_add(struct log *l)
 {
     struct frame *f = &l->frame;
-    while (frame_room(f, item->n) < 0)
-        clock_sleep_us(RETRY_US);
+    struct intake_item *item = l->later.first;
+    if (frame_room(f, item->n) < 0)
+        return false;
     if (!f->items)
         f->since_us = clock_monotonic_us();
+    l->later.first = item->next;
     item->next = NULL;
     *f->last = item;
     f->last = &item->next;
@@ -84,17 +89,21 @@ static void frame_add(struct log *l, struct intake_item *item)
     }
     if (f->n) /* of a request without rows: the entry before it */
         item->last = f->n - 1;
+    return true;
 }
 
-/* As many of those that were taken as the journal can hold in one frame. */
+/* As many of those that were taken as the journal can hold in one frame, and as there is memory for. */
 static void frame_fill(struct log *l)
 {
     struct frame *f = &l->frame;
     struct intake_item *i;
     while ((i = l->later.first) &&
            (!f->items || i->stored <= l->stored_max - f->stored)) {
-        l->later.first = i->next;
-        frame_add(l, i);
+        if (frame_add(l))
+            continue;
+        if (!f->items)
+            clock_sleep_us(RETRY_US);
+        break;
     }
     if (!i)
         l->later.last = &l->later.first;
@@ -189,7 +198,7 @@ static int frame_write(struct log *l)
     pthread_mutex_lock(&l->names_lock);
     uint32_t n_sources = l->n_sources;
     pthread_mutex_unlock(&l->names_lock);
-    int r = encode(l, n_sources, clock_now_us());
+    int r = encode(l, n_sources, clock_unstepped_us());
     if (r == 0)
         r = commit_until_done(l);
     if (r < 0) {
@@ -220,12 +229,13 @@ static void tell_all(struct log *l, int64_t now_us)
 static void frame_hand_on(struct log *l)
 {
     struct frame *f = &l->frame;
-    int64_t now_us = clock_monotonic_us();
+    int64_t now_us = gather_now(l);
+    reach_written(l);
     for (size_t i = 0; i < f->n; i++) {
         struct log_entry *e = f->entry[i];
         e->position = ++l->position;
         if (e->kind == LOG_BATCH)
-            sources_heard(l->clock, e->source, e->batch->span.max_us, now_us);
+            sources_heard(&l->sources, e->source, e->batch->span.max_us, now_us);
         line_push(&l->line, e, false);
     }
     for (struct intake_item *i = f->items, *next; i; i = next) {
@@ -256,10 +266,15 @@ static void shed_entries(struct log *l, size_t *new_index)
     f->open = false;
 }
 
+int64_t gather_now(const struct log *l)
+{
+    return silence_now(&l->silence_clock, clock_monotonic_us());
+}
+
 static void hear(void *ctx, uint32_t source)
 {
     struct log *l = ctx;
-    sources_heard(l->clock, source, INT64_MIN, clock_monotonic_us());
+    sources_alive(&l->sources, source, gather_now(l));
 }
 
 /* What was reserved for it can be used again, if it was certainly not taken. */
@@ -368,14 +383,22 @@ static void give_up(struct log *l)
 {
     bool closed;
     *l->later.last = intake_take(l->intake, 0, SIZE_MAX, 0, &closed);
-    l->stored_max = UINT64_MAX;
-    frame_fill(l);
-    if (l->frame.rows)
+    uint64_t rows = l->frame.rows;
+    frame_drop(l, -ESHUTDOWN);
+    for (struct intake_item *i = l->later.first, *next; i; i = next) {
+        next = i->next;
+        rows += i->rows;
+        for (size_t k = 0; k < i->n; k++)
+            intake_release(l->intake, i->entry[k]);
+        refuse_item(l, i, -ESHUTDOWN);
+    }
+    l->later.first = NULL;
+    l->later.last = &l->later.first;
+    if (rows)
         log_error("log",
                   "stream '%s': stopped; %llu events that wait for the journal are "
                   "lost, none of them was said to be durable",
-                  l->name, (unsigned long long)l->frame.rows);
-    frame_drop(l, -ESHUTDOWN);
+                  l->name, (unsigned long long)rows);
 }
 
 /* ---- Frames, complete ------------------------------------------------------------------------- */
@@ -391,7 +414,10 @@ static void frame_commit(struct log *l)
         intake_shrink(l->intake, e, batch_memory(e->batch));
     }
     f->open = false;
+    reach_frame(l);
     int r = f->n ? frame_write(l) : 0;
+    if (r < 0)
+        reach_undo(l);
     if (r == -EIO)
         frame_unknown(l);
     else if (r < 0)
@@ -402,7 +428,7 @@ static void frame_commit(struct log *l)
         log_info("log", "stream '%s': there is room for the journal again", l->name);
         intake_refuse(l->intake, 0, 0);
     }
-    tell_all(l, clock_now_us());
+    tell_all(l, clock_unstepped_us());
     fault_point("log_acked");
     frame_hand_on(l);
 }
@@ -411,38 +437,91 @@ static void frame_commit(struct log *l)
 
 struct marking {
     struct log *log;
-    const struct log_sink *sink;
+    const char *pipeline; /* NULL: all */
 };
 
-static void add_mark(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us)
+/* False: no memory, it is not said. */
+static bool add_mark(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us)
 {
     struct marking *m = ctx;
     struct frame *f = &m->log->frame;
     struct log_entry *e;
-    if (entry_mark(kind, m->sink->pipeline, source, time_us, &e) < 0)
-        return; /* said again at the next tick, or by the next batch */
+    if (entry_mark(kind, m->pipeline, source, time_us, &e) < 0)
+        return false;
     if (frame_room(f, 1) < 0) {
         log_entry_unref(e);
-        return;
+        return false;
     }
     f->entry[f->n++] = e;
     f->open = false;
     f->due = true;
+    return true;
 }
 
-/* A source whose rows wait for the pipelines, or that was told to wait, is not silent. */
-static void check_silence(struct log *l, int64_t now_us)
+/* A source of which something arrives, whose rows wait for the pipelines, or that waits for us, is not silent. */
+static void hear_all(struct log *l)
 {
     intake_heard(l->intake, hear, l);
     for (struct intake_item *i = l->frame.items; i; i = i->next)
         hear(l, i->source);
+    for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++)
+        if (atomic_load_explicit(&l->waits[i], memory_order_relaxed))
+            hear(l, i);
+    for (uint32_t i = 0; i < LOG_SOURCES_MAX / 64; i++) {
+        uint64_t bits =
+            atomic_load_explicit(&l->alive[i], memory_order_relaxed)
+                ? atomic_exchange_explicit(&l->alive[i], 0, memory_order_relaxed)
+                : 0;
+        for (; bits; bits &= bits - 1)
+            hear(l, 64 * i + (uint32_t)__builtin_ctzll(bits));
+    }
+}
+
+/* How long the most patient pipeline waits for a silent source. */
+static int64_t patience(const struct log *l)
+{
+    int64_t most_us = 0;
+    for (size_t i = 0; i < l->n_subscribers; i++)
+        if (l->subscriber[i]->sink.idle_timeout_us > most_us)
+            most_us = l->subscriber[i]->sink.idle_timeout_us;
+    return most_us;
+}
+
+/* Connections that are silent for the most patient pipeline hold nothing back. For those less patient it is said, too,
+ * how far the others are. */
+static void check_origins(struct log *l, int64_t now_us)
+{
+    origins_look(&l->origins, l->reached_us, now_us);
+    int64_t oldest_us = origins_tick(&l->origins, l->reached_us, now_us, patience(l));
+    int64_t more_us = reach_more(l);
+    struct marking all = {.log = l};
+    if (more_us != INT64_MIN)
+        add_mark(&all, LOG_REACHED, 0, more_us);
+    int64_t of_us = 0, least_us = INT64_MAX; /* for the timeout asked for last */
+    for (size_t i = 0; oldest_us != INT64_MAX && i < l->n_subscribers; i++) {
+        struct subscriber *s = l->subscriber[i];
+        struct marking m = {.log = l, .pipeline = s->sink.pipeline};
+        if (now_us - oldest_us < s->sink.idle_timeout_us)
+            continue;
+        if (of_us != s->sink.idle_timeout_us)
+            least_us = origins_least_of(&l->origins, now_us, s->sink.idle_timeout_us);
+        of_us = s->sink.idle_timeout_us;
+        if (least_us != INT64_MAX && least_us > l->reached_us &&
+            least_us > s->silence.reached_us && add_mark(&m, LOG_REACHED, 0, least_us))
+            s->silence.reached_us = least_us;
+    }
+}
+
+static void check_silence(struct log *l, int64_t now_us)
+{
+    hear_all(l);
     pthread_mutex_lock(&l->subscribers_lock);
+    check_origins(l, now_us);
     for (size_t i = 0; i < l->n_subscribers; i++) {
         struct subscriber *s = l->subscriber[i];
-        struct marking m = {.log = l, .sink = &s->sink};
-        silence_check(&s->silence, l->clock, LOG_SOURCES_MAX, &s->sink, now_us,
-                      add_mark,
-                      &m); /* also those without a name: see log_sink.source_us */
+        struct marking m = {.log = l, .pipeline = s->sink.pipeline};
+        /* Also of sources without those names: see log_sink.source_us. */
+        silence_check(&s->silence, &l->sources, &s->sink, now_us, add_mark, &m);
     }
     pthread_mutex_unlock(&l->subscribers_lock);
 }
@@ -501,7 +580,7 @@ static void gather_loop(struct log *l)
         take(l, tick_us, &closed);
         int64_t now_us = clock_monotonic_us();
         if (now_us >= tick_us && !l->frame.retry_us) {
-            check_silence(l, now_us);
+            check_silence(l, silence_step(&l->silence_clock, now_us));
             tick_us = now_us + TICK_US;
         }
         if (frame_is_due(l, now_us, closed))
@@ -530,8 +609,11 @@ static void fail(struct log *l, const struct error *error)
 void gather_ready(struct log *l)
 {
     /* Nobody could send until now. */
-    for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++)
-        if (l->clock[i].seen)
+    silence_step(&l->silence_clock, clock_monotonic_us());
+    if (l->sources.max_us > l->begun_us)
+        l->begun_us = l->sources.max_us;
+    for (uint32_t i = 0; i < l->sources.n; i++)
+        if (l->sources.clock[i].seen)
             hear(l, i);
     atomic_store_explicit(&l->ready, true, memory_order_release);
     intake_open(l->intake);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "log/log.h"
+#include "log/origins.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -57,6 +58,7 @@ int intake_new(uint64_t rows_max, size_t bytes_max, uint64_t stored_max,
 
 static void item_free(struct intake_item *item)
 {
+    origin_busy(item->origin, false);
     for (size_t i = 0; i < item->n; i++)
         log_entry_unref(item->entry[i]);
     free(item->key);
@@ -126,6 +128,14 @@ static void item_refused(struct intake_item *item)
     item_free(item);
 }
 
+/* Of small batches: large ones stay as they are, and are looked at when they are sealed. */
+static void note_newest(struct intake_item *item, const struct batch *b)
+{
+    const int64_t *time = b->column[0].values;
+    for (uint32_t i = 0; i < b->n_rows; i++)
+        item->newest_us = time[i] > item->newest_us ? time[i] : item->newest_us;
+}
+
 static int item_entry(struct intake_item *item, struct batch *b)
 {
     struct log_entry *e;
@@ -134,6 +144,9 @@ static int item_entry(struct intake_item *item, struct batch *b)
         return r;
     e->batch = b;
     e->source = item->source;
+    e->origin = item->origin;
+    if (item->origin && b->n_rows < LOG_GATHER_ROWS)
+        note_newest(item, b);
     e->asks = item->asks;
     item->entry[item->n++] = e;
     e->held_rows = b->n_rows;
@@ -170,6 +183,9 @@ static int item_new(const struct intake *k, const struct request *r,
     if (!item)
         return -ENOMEM;
     item->source = r->source;
+    item->newest_us = INT64_MIN;
+    item->origin = r->origin;
+    origin_busy(item->origin, true);
     item->ticket = r->ticket;
     item->asks = r->ticket != NULL;
     item->last = SIZE_MAX;
@@ -246,7 +262,7 @@ int intake_append(struct intake *k, const struct request *r, bool wait)
     }
     if (!err && item->key && !item->asks) { /* before the log's thread can see it */
         item->key->answer.position = POSITION_UNKNOWN;
-        idempotency_complete(k->keys, item->key, clock_now_us());
+        idempotency_complete(k->keys, item->key, clock_unstepped_us());
     }
     if (!err)
         put(k, item);

@@ -21,6 +21,8 @@ struct intake;
 /* A request, as long as it is the log's. */
 struct intake_item {
     uint32_t source;
+    struct origin *origin; /* busy as long as the item is there; NULL: not known */
+    int64_t newest_us;     /* of the rows that may be gathered with those of others */
     struct ticket *ticket; /* protected by the intake's lock: cancel takes it away */
     bool asks; /* it came with a ticket: somebody waits to hear that it is durable */
     struct request_key *key; /* NULL: none; one allocation with its bytes */

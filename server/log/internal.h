@@ -10,6 +10,7 @@
 #include "log/idempotency.h"
 #include "log/intake.h"
 #include "log/log.h"
+#include "log/origins.h"
 #include "log/sources.h"
 
 #include <pthread.h>
@@ -82,12 +83,23 @@ struct log {
     char lost_name[LOG_SOURCES_MAX]
                   [12]; /* stand for names that went with damaged frames: "?2" */
     uint32_t n_sources;
+    uint16_t name_number[2 * LOG_SOURCES_MAX]; /* numbers by the hash of their names;
+                                                * 0: none */
+
+    /* What arrives, by source; any thread, relaxed. */
+    _Atomic uint64_t alive[LOG_SOURCES_MAX / 64]; /* bits: since the last tick */
+    _Atomic uint32_t waits[LOG_SOURCES_MAX];
+    struct origins origins;
 
     /* The log thread's, once it runs. */
     pthread_t thread;
     bool started;
     uint64_t position; /* of the last entry */
-    struct source_clock clock[LOG_SOURCES_MAX];
+    struct silence_clock silence_clock;
+    struct sources sources;
+    int64_t reached_us;    /* by source 0, behind the last entry; INT64_MIN: nothing */
+    int64_t begun_us;      /* what log_newest says; fixed before `ready` */
+    int64_t will_reach_us; /* behind the frame that is being written */
     struct frame frame;
     struct {
         struct intake_item *first, **last;
@@ -142,6 +154,16 @@ void line_close(struct line *l);
 void gather_ready(struct log *l); /* from now on requests are taken */
 void *gather_run(void *log);
 int gather_begin_segment(void *log, struct journal *j); /* for the journal */
+int64_t gather_now(const struct log *l);                /* by the clock of silence */
+/* reach.c: says of the entries of the frame what source 0 has reached behind them; */
+void reach_frame(struct log *l);
+/* the frame is in the journal, or it is not; */
+void reach_written(struct log *l);
+void reach_undo(struct log *l);
+/* an entry was read from the journal. */
+void reach_replayed(struct log *l, const struct log_entry *e);
+/* What it has reached since, as connections have ended or are silent. INT64_MIN: no more than before. */
+int64_t reach_more(struct log *l);
 /* replay.c: what the journal has that not all sinks know, to the line. -EBADMSG, -EIO. */
 int replay_journal(struct log *l, struct error *error);
 /* Calls entry(ctx, e) for the entries with positions in (after, up_to]. */

@@ -5,6 +5,7 @@
 #include "log/log.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/logger.h"
 #include "base/thread.h"
 #include "log/internal.h"
@@ -15,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+
+#define BEGUN_AHEAD_US (60 * SECOND_US)
 
 /* ---- Coming in -------------------------------------------------------------------------------- */
 
@@ -62,7 +65,7 @@ int log_key_begin(struct log *l, const char *key, size_t size,
                   struct request_known *ret)
 {
     return log_is_ready(l)
-               ? idempotency_begin(l->idempotency, key, size, clock_now_us(), ret)
+               ? idempotency_begin(l->idempotency, key, size, clock_unstepped_us(), ret)
                : -EAGAIN;
 }
 
@@ -97,6 +100,16 @@ static bool is_lost(const struct log *l, uint32_t i)
     return l->source_name[i] == l->lost_name[i];
 }
 
+/* Where the number of a name is, or would be. */
+static uint16_t *find_name(struct log *l, const char *name, size_t size)
+{
+    size_t mask = sizeof(l->name_number) / sizeof(l->name_number[0]) - 1;
+    size_t i = hash_bytes(name, size) & mask;
+    while (l->name_number[i] && !is_called(l, l->name_number[i], name, size))
+        i = (i + 1) & mask;
+    return &l->name_number[i];
+}
+
 /* Of the next number, or of one whose name was lost. -ENOSPC, -ENOMEM. */
 static int set_name(struct log *l, uint32_t i, const char *name, size_t size)
 {
@@ -106,6 +119,7 @@ static int set_name(struct log *l, uint32_t i, const char *name, size_t size)
     if (!copy)
         return -ENOMEM;
     l->source_name[i] = copy;
+    *find_name(l, name, size) = (uint16_t)i;
     l->n_sources += i == l->n_sources;
     return 0;
 }
@@ -125,10 +139,12 @@ int log_source(struct log *l, const char *name, size_t size, uint32_t *ret)
     if (!log_is_ready(l))
         return -EAGAIN; /* the journal may know it by a number */
     pthread_mutex_lock(&l->names_lock);
-    uint32_t i = 1;
-    while (i < l->n_sources && !is_called(l, i, name, size))
-        i++;
-    int r = i == l->n_sources ? set_name(l, i, name, size) : 0;
+    uint32_t i = *find_name(l, name, size);
+    int r = 0;
+    if (!i) {
+        i = l->n_sources;
+        r = set_name(l, i, name, size);
+    }
     pthread_mutex_unlock(&l->names_lock);
     if (r == 0)
         *ret = i;
@@ -141,6 +157,37 @@ const char *log_source_name(struct log *l, uint32_t source)
     const char *name = source && source < l->n_sources ? l->source_name[source] : "";
     pthread_mutex_unlock(&l->names_lock);
     return name;
+}
+
+/* ---- What arrives ----------------------------------------------------------------------------- */
+
+struct origin *log_origin(struct log *l)
+{
+    return origins_add(&l->origins);
+}
+
+void log_origin_end(struct origin *o)
+{
+    origin_end(o);
+}
+
+void log_alive(struct log *l, uint32_t source, struct origin *o)
+{
+    _Atomic uint64_t *bits = &l->alive[source / 64];
+    uint64_t bit = UINT64_C(1) << source % 64;
+    if (!(atomic_load_explicit(bits, memory_order_relaxed) & bit))
+        atomic_fetch_or_explicit(bits, bit, memory_order_relaxed);
+    if (o && !atomic_load_explicit(&o->heard, memory_order_relaxed))
+        atomic_store_explicit(&o->heard, true, memory_order_relaxed);
+}
+
+void log_waits(struct log *l, uint32_t source, struct origin *o, bool on)
+{
+    if (on)
+        atomic_fetch_add_explicit(&l->waits[source], 1, memory_order_relaxed);
+    else
+        atomic_fetch_sub_explicit(&l->waits[source], 1, memory_order_relaxed);
+    origin_busy(o, on);
 }
 
 /* Numbers were given in order, so that the journal brings them in order. */
@@ -214,18 +261,35 @@ static struct subscriber *subscriber_new(const struct log_sink *sink)
     s->sink.key = NULL;
     s->sink.dictionary = NULL;
     s->sink.source_us = NULL;
-    s->silence.advanced_us = INT64_MIN;
+    silence_init(&s->silence);
     atomic_init(&s->stored, sink->position);
     return s;
+}
+
+/* Silence may have taken its watermark beyond the newest event; a run over files, up to the end of a window that may
+ * last for days: that is not followed. */
+static void note_begun(struct log *l, const struct log_sink *sink)
+{
+    int64_t us = sink->newest_us;
+    if (us != INT64_MIN && sink->watermark_us > us)
+        us = sink->watermark_us < us + BEGUN_AHEAD_US ? sink->watermark_us
+                                                      : us + BEGUN_AHEAD_US;
+    if (us > l->begun_us)
+        l->begun_us = us;
 }
 
 /* Sources that it has heard of before, so that their silence can be noticed. */
 static void know_sources(struct log *l, const struct log_sink *sink)
 {
-    int64_t now_us = clock_monotonic_us();
     for (uint32_t i = 0; i < sink->n_sources && i < LOG_SOURCES_MAX; i++)
         if (sink->source_us[i] != INT64_MIN)
-            sources_heard(l->clock, i, sink->source_us[i], now_us);
+            sources_heard(&l->sources, i, sink->source_us[i], gather_now(l));
+    if (sink->n_sources && sink->source_us[0] > l->reached_us)
+        l->reached_us = sink->source_us[0];
+    if (sink->n_sources && sink->newest_us > l->sources.max_us)
+        l->sources.max_us = sink->newest_us;
+    if (sink->n_sources)
+        note_begun(l, sink);
 }
 
 /* Other threads look at the list with the lock held only. -ENOMEM. */
@@ -297,6 +361,11 @@ void log_stored(struct log *l, const char *pipeline, uint64_t position)
 void log_kept(struct log *l, uint64_t position)
 {
     atomic_store_explicit(&l->kept, position, memory_order_relaxed);
+}
+
+int64_t log_newest(const struct log *l)
+{
+    return l->begun_us;
 }
 
 uint64_t log_first(const struct log *l)
@@ -417,6 +486,10 @@ int log_new(const struct log_options *options, struct metrics *metrics,
     l->schema = options->schema;
     l->position = options->position;
     l->n_sources = l->sources_written = 1;
+    l->reached_us = l->begun_us = INT64_MIN;
+    silence_step(&l->silence_clock, clock_monotonic_us());
+    sources_init(&l->sources);
+    origins_init(&l->origins);
     l->frame.last = &l->frame.items;
     l->later.last = &l->later.first;
     l->stored_max = options->journal && !options->read_only
@@ -540,6 +613,7 @@ void log_free(struct log *l)
         log_close(l, LOG_LEAVE, 0);
     line_free(&l->line);
     intake_free(l->intake);
+    origins_free(&l->origins); /* behind what has them as origins */
     idempotency_free(l->idempotency);
     journal_close(l->journal);
     for (uint32_t i = 1; i < l->n_sources; i++)

@@ -25,6 +25,7 @@
 
 enum log_kind {
     LOG_BATCH,   /* rows of one source */
+    LOG_REACHED, /* the source has reached time_us, without a row */
     LOG_IDLE,    /* the source holds the watermark back no more, until it sends again */
     LOG_ADVANCE, /* event time is at least time_us: silence went on */
     LOG_END,     /* nothing comes after: every window closes */
@@ -34,7 +35,8 @@ enum log_kind {
 /* Rows of an entry that were one of their own in the journal. */
 struct log_part {
     uint64_t position;
-    uint32_t first; /* row */
+    uint32_t first;     /* row */
+    int64_t reached_us; /* as of the entry */
 };
 
 struct log_entry {
@@ -43,8 +45,12 @@ struct log_entry {
     uint64_t position; /* 1, 2, 3, ...; of LOG_CHECKPOINT that of the entry before it */
     uint64_t number;   /* LOG_CHECKPOINT: 1, 2, ... */
     uint32_t source;   /* small number of the source; 0: all that give no name */
-    int64_t time_us;   /* LOG_ADVANCE */
-    char *pipeline;    /* LOG_IDLE, LOG_ADVANCE: whom it is for; others: NULL */
+    int64_t time_us;   /* LOG_ADVANCE, LOG_REACHED */
+    /* LOG_BATCH: its rows do not say how far the source is: other connections without a name are behind. Behind
+     * the rows of each entry of the journal it has reached reached_us. */
+    bool held;
+    int64_t reached_us;
+    char *pipeline; /* LOG_IDLE, LOG_ADVANCE, LOG_REACHED: whom it is for; NULL: all */
     struct batch *batch;   /* LOG_BATCH; sealed */
     struct key_ids **keys; /* LOG_BATCH: for each list of key columns, by the index that
                             * log_subscribe gave */
@@ -60,13 +66,18 @@ struct log_entry {
     uint64_t held_rows;
     size_t held_bytes;
     uint32_t held_requests;
-    bool asks;  /* somebody waits to hear that it is durable */
-    bool whole; /* joined with others it might not fit into the journal */
+    bool asks;             /* somebody waits to hear that it is durable */
+    bool whole;            /* joined with others it might not fit into the journal */
+    struct origin *origin; /* of its rows; NULL: not known, or there are several */
+    bool mixed;            /* there are several */
 };
 void log_entry_unref(struct log_entry *e);
 
 /* Where a row stands in the log, whatever was joined: the position of its entry, and its number in it. */
 uint64_t log_entry_row(const struct log_entry *e, uint32_t row, uint32_t *ret_index);
+/* What the source of a batch that is held had reached before this row, by the batch alone; behind the last one:
+ * of all of it. INT64_MIN: it says nothing yet. */
+int64_t log_entry_reached(const struct log_entry *e, uint32_t row);
 
 /* The same as one number that rises with it: position and row side by side. For all rows from this one to before *ret_end
  * it is what is returned plus the row. */
@@ -74,7 +85,8 @@ uint64_t log_entry_sequence(const struct log_entry *e, uint32_t row, uint32_t *r
 
 struct log;
 
-#define LOG_SOURCES_MAX 1024               /* sources of a stream; 0 has no name */
+#define LOG_SOURCES_MAX 1024 /* sources of a stream; 0 has no name */
+#define LOG_ORIGINS_MAX 1024 /* connections without a name that are told apart */
 #define LOG_QUEUE_BYTES ((size_t)64 << 20) /* of batches that may wait in the intake */
 #define LOG_GATHER_ROWS                                                                \
     4096u /* batches of so many rows go on as they are, smaller ones are gathered */
@@ -124,9 +136,11 @@ struct log_sink {
     const bool *dictionary; /* of each column of the schema: one is wanted */
     /* True: it stores no more checkpoints, and holds nothing up but the journal. Any thread. NULL: never */
     bool (*failed)(void *ctx);
-    /* Newest event times that it knows of from before, by source, which need not have a name any more; INT64_MIN: none. */
+    /* What sources had reached, as it knows from before; they need not have a name any more. INT64_MIN: nothing. */
     const int64_t *source_us;
     uint32_t n_sources;
+    int64_t newest_us; /* event of all sources; INT64_MIN: none */
+    int64_t watermark_us;
 };
 
 int log_new(const struct log_options *options, struct metrics *metrics,
@@ -151,6 +165,19 @@ bool log_failed(struct log *l, struct error *ret);
 int log_source(struct log *l, const char *name, size_t size, uint32_t *ret);
 /* Its name; "" for 0 and for numbers not given. Lives as long as the log. */
 const char *log_source_name(struct log *l, uint32_t source);
+
+/* ---- Who is sending: what arrives is not silence. Any thread ---- */
+
+/* A connection without a name, from its first request on; a request over it has it as its origin. While it sends,
+ * what it has not sent yet holds the watermark back as that of a source does. NULL: there are LOG_ORIGINS_MAX, or no
+ * memory: its rows count as those of nobody in particular. */
+struct origin *log_origin(struct log *l);
+/* It is closed; no call with it follows. Also when the log is closed. */
+void log_origin_end(struct origin *o);
+/* Bytes have come; no lock. `o` may be NULL. */
+void log_alive(struct log *l, uint32_t source, struct origin *o);
+/* It is we who keep it waiting, for room: until then it is not silent. Counted. */
+void log_waits(struct log *l, uint32_t source, struct origin *o, bool on);
 
 /* Puts the rows behind all that came before; never waits. 0: the log owns the batches. -EAGAIN: the intake
  * is full, or the log is not ready; -ENOSPC, -EDQUOT: the journal has no room; -EMSGSIZE: it could never have
@@ -194,6 +221,8 @@ int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys
 /* another one takes its place that has failed: what is behind sink->position stays in the journal, later entries
  * are put to it. -ENOMEM. */
 int log_hold(struct log *l, const struct log_sink *sink);
+/* The newest time that an event has, or that a pipeline knew before the start; INT64_MIN: none. Once the log is ready. */
+int64_t log_newest(const struct log *l);
 /* Positions that the journal has: log_first to log_last; first is last + 1: none. While the log runs: up to the
  * last entry handed on. */
 uint64_t log_first(const struct log *l);

@@ -50,7 +50,7 @@ static int on_unreadable(void *ctx, uint64_t position, uint32_t source)
     r->last_unreadable = position;
     metric_add(&r->log->unreadable, 1);
     if (r->names) /* its number is taken */
-        sources_heard(r->log->clock, source, INT64_MIN, clock_monotonic_us());
+        sources_heard(&r->log->sources, source, INT64_MIN, gather_now(r->log));
     return 0;
 }
 
@@ -140,9 +140,12 @@ static int hand_on(void *ctx, struct log_entry *e)
 {
     struct log *l = ctx;
     if (e->kind == LOG_BATCH) {
-        sources_heard(l->clock, e->source, e->batch->span.max_us, clock_monotonic_us());
+        sources_heard(&l->sources, e->source, e->batch->span.max_us, gather_now(l));
         metric_add(&l->replayed, e->batch->n_rows);
     }
+    if (e->kind == LOG_ADVANCE && e->time_us > l->begun_us)
+        l->begun_us = e->time_us;
+    reach_replayed(l, e);
     return line_push(&l->line, e, true) ? 0 : -ESHUTDOWN;
 }
 
@@ -150,7 +153,7 @@ static int hand_on(void *ctx, struct log_entry *e)
 static void reserve_sources(struct log *l)
 {
     uint32_t last = LOG_SOURCES_MAX - 1;
-    while (last > 0 && !l->clock[last].seen)
+    while (last > 0 && !l->sources.clock[last].seen)
         last--;
     log_reserve_source(l, last);
 }

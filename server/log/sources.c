@@ -1,20 +1,54 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log/sources.h"
 
-void sources_heard(struct source_clock *clocks, uint32_t source, int64_t max_us,
-                   int64_t now_us)
+int64_t silence_now(const struct silence_clock *c, int64_t monotonic_us)
 {
-    struct source_clock *c = &clocks[source];
+    int64_t step_us = monotonic_us - c->at_us;
+    return c->us + (step_us < SILENCE_STEP_US ? step_us : SILENCE_STEP_US);
+}
+
+int64_t silence_step(struct silence_clock *c, int64_t monotonic_us)
+{
+    c->us = silence_now(c, monotonic_us);
+    c->at_us = monotonic_us;
+    return c->us;
+}
+
+void sources_init(struct sources *s)
+{
+    s->max_us = s->last_us = INT64_MIN;
+}
+
+void sources_heard(struct sources *s, uint32_t source, int64_t max_us, int64_t now_us)
+{
+    struct source_clock *c = &s->clock[source];
     c->max_us = !c->seen || max_us > c->max_us ? max_us : c->max_us;
     c->last_us = now_us;
     c->seen = true;
+    s->n = source >= s->n ? source + 1 : s->n;
+    s->max_us = max_us > s->max_us ? max_us : s->max_us;
+    s->last_us = now_us;
+}
+
+void sources_alive(struct sources *s, uint32_t source, int64_t now_us)
+{
+    s->clock[source].last_us = now_us;
+    s->last_us = now_us;
+}
+
+void silence_init(struct silence *s)
+{
+    for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++)
+        s->idle_us[i] = -1;
+    s->due_us = 0;
+    s->advanced_us = s->reached_us = INT64_MIN;
 }
 
 /* All are silent: event time goes on from the newest event with the clock. Windows close one after the
  * other, the last one when its end, too, is out_of_orderness behind. */
 static void advance(struct silence *s, const struct log_sink *sink, int64_t max_us,
                     int64_t silent_us,
-                    void (*call)(void *ctx, enum log_kind kind, uint32_t source,
+                    bool (*call)(void *ctx, enum log_kind kind, uint32_t source,
                                  int64_t time_us),
                     void *ctx)
 {
@@ -27,34 +61,49 @@ static void advance(struct silence *s, const struct log_sink *sink, int64_t max_
         from_us = s->advanced_us;
     if (now_us < sink->next_border_us(sink->ctx, from_us))
         return;
-    s->advanced_us = now_us;
-    call(ctx, LOG_ADVANCE, 0, now_us);
+    if (call(ctx, LOG_ADVANCE, 0, now_us))
+        s->advanced_us = now_us;
 }
 
-void silence_check(struct silence *s, const struct source_clock *clocks,
-                   uint32_t n_sources, const struct log_sink *sink, int64_t now_us,
-                   void (*call)(void *ctx, enum log_kind kind, uint32_t source,
+/* Those that are newly idle. Who is heard of again can be idle again after idle_timeout at the soonest, so
+ * that nobody needs to be looked at before due_us. */
+static void check_each(struct silence *s, const struct sources *sources,
+                       int64_t timeout_us, int64_t now_us,
+                       bool (*call)(void *ctx, enum log_kind kind, uint32_t source,
+                                    int64_t time_us),
+                       void *ctx)
+{
+    s->due_us = now_us + timeout_us;
+    for (uint32_t i = 0; i < sources->n; i++) {
+        const struct source_clock *c = &sources->clock[i];
+        if (!c->seen || s->idle_us[i] == c->last_us)
+            continue;
+        if (now_us - c->last_us < timeout_us) {
+            int64_t due_us = c->last_us + timeout_us;
+            s->due_us = due_us < s->due_us ? due_us : s->due_us;
+        } else if (call(ctx, LOG_IDLE, i, 0)) {
+            s->idle_us[i] = c->last_us;
+        } else {
+            s->due_us = now_us;
+        }
+    }
+}
+
+void silence_check(struct silence *s, const struct sources *sources,
+                   const struct log_sink *sink, int64_t now_us,
+                   bool (*call)(void *ctx, enum log_kind kind, uint32_t source,
                                 int64_t time_us),
                    void *ctx)
 {
     if (sink->idle_timeout_us == INT64_MAX)
         return;
-    int64_t max_us = INT64_MIN, last_us = INT64_MIN;
-    bool all_idle = true;
-    for (uint32_t i = 0; i < n_sources; i++) {
-        const struct source_clock *c = &clocks[i];
-        if (!c->seen)
-            continue;
-        bool idle = now_us - c->last_us >= sink->idle_timeout_us;
-        if (idle && !s->idle[i])
-            call(ctx, LOG_IDLE, i, 0);
-        s->idle[i] = idle;
-        all_idle = all_idle && idle;
-        max_us = c->max_us > max_us ? c->max_us : max_us;
-        last_us = c->last_us > last_us ? c->last_us : last_us;
-    }
-    if (!all_idle)
+    if (now_us >= s->due_us)
+        check_each(s, sources, sink->idle_timeout_us, now_us, call, ctx);
+    if (sources->max_us == INT64_MIN)
+        return;
+    int64_t silent_us = now_us - sources->last_us;
+    if (silent_us < sink->idle_timeout_us)
         s->advanced_us = INT64_MIN;
-    else if (max_us != INT64_MIN)
-        advance(s, sink, max_us, now_us - last_us, call, ctx);
+    else
+        advance(s, sink, sources->max_us, silent_us, call, ctx);
 }

@@ -7,25 +7,52 @@
 
 #include "log/log.h"
 
-struct source_clock { /* of one source; the log thread's */
+/* The clock by which silence is measured. It stands still while the server does not run: a process that was
+ * stopped for a minute, or that gets no processor, has not listened. */
+struct silence_clock {
+    int64_t us;
+    int64_t at_us; /* clock_monotonic_us of the last step */
+};
+
+#define SILENCE_STEP_US 75000 /* the clock goes on by at most so much a step */
+
+/* What it shows; and a step, to be made more often than every SILENCE_STEP_US. */
+int64_t silence_now(const struct silence_clock *c, int64_t monotonic_us);
+int64_t silence_step(struct silence_clock *c, int64_t monotonic_us);
+
+struct source_clock { /* of one source */
     bool seen;
     int64_t max_us;  /* newest event time */
-    int64_t last_us; /* clock_monotonic_us of the newest batch */
+    int64_t last_us; /* when it was heard of last */
 };
 
-struct silence { /* of one sink; the log thread's */
-    bool idle[LOG_SOURCES_MAX];
-    int64_t advanced_us; /* time of the last LOG_ADVANCE */
+struct sources {
+    struct source_clock clock[LOG_SOURCES_MAX];
+    uint32_t n;      /* numbers from here on were never seen */
+    int64_t max_us;  /* newest event of all; INT64_MIN: none */
+    int64_t last_us; /* when any was heard of last; INT64_MIN: none was */
 };
 
+void sources_init(struct sources *s);
 /* Notes a batch of `source` with newest event time `max_us`. */
-void sources_heard(struct source_clock *clocks, uint32_t source, int64_t max_us,
-                   int64_t now_us);
+void sources_heard(struct sources *s, uint32_t source, int64_t max_us, int64_t now_us);
+/* Something of it arrives, or waits. */
+void sources_alive(struct sources *s, uint32_t source, int64_t now_us);
 
-/* Sources that have become idle for the sink by now; each is given to `call` once. */
-void silence_check(struct silence *s, const struct source_clock *clocks,
-                   uint32_t n_sources, const struct log_sink *sink, int64_t now_us,
-                   void (*call)(void *ctx, enum log_kind kind, uint32_t source,
+struct silence { /* of one sink */
+    int64_t
+        idle_us[LOG_SOURCES_MAX]; /* last_us of the silence that was said; -1: none */
+    int64_t due_us;               /* before it no other source becomes idle */
+    int64_t advanced_us;          /* time of the last LOG_ADVANCE */
+    int64_t reached_us;           /* time of the last LOG_REACHED for it alone */
+};
+
+void silence_init(struct silence *s);
+/* Sources that have become idle for the sink by now; each is given to `call` once. What it returns false for
+ * was not said, and is given to it again. */
+void silence_check(struct silence *s, const struct sources *sources,
+                   const struct log_sink *sink, int64_t now_us,
+                   bool (*call)(void *ctx, enum log_kind kind, uint32_t source,
                                 int64_t time_us),
                    void *ctx);
 

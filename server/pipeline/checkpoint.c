@@ -293,12 +293,10 @@ int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
         else if (head.value_us > worker->unknown_us)
             worker->unknown_us = head.value_us;
         w->newest_us = head.newest_us;
-        w->n = head.n;
         for (uint32_t i = 0; i < head.n; i++) {
             struct stored_source s;
             memcpy(&s, marks + sizeof(head) + i * sizeof(s), sizeof(s));
-            w->source[i].max_us = s.max_us;
-            w->source[i].idle = s.idle != 0;
+            watermark_restore(w, i, s.max_us, s.idle != 0);
         }
     }
     return 0;

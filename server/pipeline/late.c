@@ -10,18 +10,22 @@
 #include <errno.h>
 #include <stdlib.h>
 
-bool late_find(struct worker *w, const struct batch *b, uint32_t block)
+bool late_find(struct worker *w, const struct log_entry *e, uint32_t block)
 {
+    const struct batch *b = e->batch;
     const struct batch_span *span = &b->block[block];
+    uint32_t first = block * BATCH_BLOCK;
+    uint32_t n = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
     int64_t end_us = window_of(&w->pipeline->window, span->min_us).end_us;
-    if (end_us > watermark_at(&w->watermark, span->max_us) && end_us > w->unknown_us)
+    int64_t told_us = e->held ? log_entry_reached(e, first + n - 1) : span->max_us;
+    if (end_us > watermark_at(&w->watermark, told_us) && end_us > w->unknown_us)
         return false;
     const int64_t *time = b->view[0].values;
-    uint32_t first = block * BATCH_BLOCK;
     int64_t newest_us = INT64_MIN;
-    for (uint32_t i = 0; i < BATCH_BLOCK && first + i < b->n_rows; i++) {
+    for (uint32_t i = 0; i < n; i++) {
         newest_us = time[first + i] > newest_us ? time[first + i] : newest_us;
-        w->watermark_at[i] = watermark_at(&w->watermark, newest_us);
+        told_us = e->held ? log_entry_reached(e, first + i) : newest_us;
+        w->watermark_at[i] = watermark_at(&w->watermark, told_us);
     }
     return true;
 }

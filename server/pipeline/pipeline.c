@@ -366,6 +366,8 @@ static int subscribe(struct pipeline *p, uint64_t position, bool live,
     struct log_sink s = sink_of(p, position);
     s.source_us = source_us;
     s.n_sources = w->n;
+    s.newest_us = w->newest_us;
+    s.watermark_us = w->value_us;
     if (live)
         return log_resubscribe(p->log, &s, &p->keys, error);
     int r = log_subscribe(p->log, &s, &p->keys);

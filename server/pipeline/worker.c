@@ -214,7 +214,7 @@ static int read_block(struct worker *w, const struct log_entry *e, uint32_t bloc
     uint32_t rows = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
     uint32_t n = select_rows(w, e->keys[w->pipeline->keys], first, rows);
     int r = filter_block(w, b, &n);
-    bool late = r == 0 && late_find(w, b, block);
+    bool late = r == 0 && late_find(w, e, block);
     if (late)
         r = late_take_out(w, e, block, &n);
     while (r == 0 && n) {
@@ -229,7 +229,9 @@ static int read_block(struct worker *w, const struct log_entry *e, uint32_t bloc
         memmove(w->row, w->row + now, n * sizeof(w->row[0]));
         memmove(w->key, w->key + now, n * sizeof(w->key[0]));
     }
-    watermark_read(&w->watermark, b->block[block].max_us);
+    int64_t newest_us = b->block[block].max_us;
+    watermark_read(&w->watermark,
+                   e->held ? log_entry_reached(e, first + rows) : newest_us, newest_us);
     return r;
 }
 
@@ -278,6 +280,9 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
         if (r == 0)
             r = read_batch(w, e);
         break;
+    case LOG_REACHED:
+        watermark_reached(&w->watermark, e->source, e->time_us);
+        break;
     case LOG_IDLE:
         watermark_idle(&w->watermark, e->source);
         break;
@@ -302,7 +307,7 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
 }
 
 /* What status and metrics show; the first worker speaks for the pipeline. */
-static void show(struct worker *w)
+static void show(struct worker *w, const struct log_entry *e)
 {
     struct pipeline *p = w->pipeline;
     metric_add(&p->groups, w->groups.open - w->groups_shown);
@@ -317,10 +322,13 @@ static void show(struct worker *w)
     p->shown_watermark_us = w->watermark.value_us;
     p->shown_newest_us = w->watermark.newest_us;
     p->shown_position = w->position;
-    p->shown_n = w->watermark.n;
-    for (uint32_t i = 0; i < w->watermark.n; i++)
+    /* An entry changes one source, or all (LOG_END), or is the first to show what was restored. */
+    bool all = e->kind == LOG_END || e->source >= p->shown_n;
+    uint32_t i = all ? 0 : e->source, end = all ? w->watermark.n : e->source + 1;
+    for (; i < end; i++)
         p->shown[i] = (struct pipeline_shown){.max_us = w->watermark.source[i].max_us,
                                               .idle = w->watermark.source[i].idle};
+    p->shown_n = w->watermark.n;
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -338,8 +346,8 @@ static void *worker_thread(void *arg)
         } else if (read_entry(w, e, &error) < 0) {
             pipeline_fail(p, &error);
         }
+        show(w, e);
         log_entry_unref(e);
-        show(w);
     }
     return NULL;
 }

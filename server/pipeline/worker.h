@@ -118,7 +118,7 @@ struct worker {
 
 /* late.c. Has the block late rows, of whatever worker? Most have none, and two comparisons show it.
  * Otherwise watermark_at[] is set, for the two functions below. */
-bool late_find(struct worker *w, const struct batch *b, uint32_t block);
+bool late_find(struct worker *w, const struct log_entry *e, uint32_t block);
 /* Takes those late rows out of row[0..n) and key[] that are not folded in, and does with them what the
  * configuration says. -ENOMEM. */
 int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,

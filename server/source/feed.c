@@ -5,6 +5,7 @@
 #include "source/feed.h"
 
 #include "base/clock.h"
+#include "source/source.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -13,11 +14,19 @@
 
 #define FEED_ROWS_UNKNOWN 256u
 
-int feed_setup(struct feed *t, const struct decode_options *options,
+int feed_setup(struct feed *t, const struct source_stream *stream,
                enum decode_format format)
 {
-    *t = (struct feed){.schema = options->schema, .rows = FEED_ROWS_UNKNOWN};
-    return decoder_new(options, format, &t->decoder);
+    *t = (struct feed){.schema = stream->decode.schema,
+                       .rows = FEED_ROWS_UNKNOWN,
+                       .now = stream->sink.now,
+                       .ctx = stream->sink.ctx};
+    return decoder_new(&stream->decode, format, &t->decoder);
+}
+
+int64_t feed_now(const struct feed *t)
+{
+    return t->now ? t->now(t->ctx) : clock_now_us();
 }
 
 void feed_free(struct feed *t)
@@ -72,7 +81,7 @@ static int feed_next(struct feed *t)
 int feed_piece(struct feed *t, const char *data, size_t size)
 {
     int rc = feed_last(t) ? 0 : feed_open(t, t->rows);
-    decoder_clock(t->decoder, clock_now_us());
+    decoder_clock(t->decoder, feed_now(t));
     while (rc == 0 && (rc = decoder_feed(t->decoder, &data, &size, feed_last(t))) > 0)
         rc = feed_next(t);
     return rc;

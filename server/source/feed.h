@@ -14,13 +14,20 @@ struct feed {
     struct decoder *decoder;
     uint32_t rows; /* room of the first batch */
     struct batch **batch;
-    size_t n, room; /* batches; the last one is being filled */
+    size_t n, room;            /* batches; the last one is being filled */
+    int64_t (*now)(void *ctx); /* source_sink.now */
+    void *ctx;
 };
 
+struct source_stream;
+
 /* -ENOMEM. */
-int feed_setup(struct feed *t, const struct decode_options *options,
+int feed_setup(struct feed *t, const struct source_stream *stream,
                enum decode_format format);
 void feed_free(struct feed *t);
+
+/* The time that what arrives now is given. */
+int64_t feed_now(const struct feed *t);
 
 /* For the next body: drops the batches. `rows`: how many are expected; 0: not known. */
 void feed_begin(struct feed *t, uint64_t rows);

@@ -191,12 +191,12 @@ static int file_run(struct file *f, struct error *error)
         rc = file_open(f, error);
     if (rc)
         return rc;
-    if (feed_setup(&f->feed, &f->files->stream->decode, format)) {
+    if (feed_setup(&f->feed, f->files->stream, format)) {
         rc = error_set(error, -ENOMEM, "no memory for the decoder");
         goto out;
     }
     letters_listen(&f->letters, f->feed.decoder, f->files->stream);
-    decoder_reset(f->feed.decoder, clock_now_us());
+    decoder_reset(f->feed.decoder, feed_now(&f->feed));
     feed_begin(&f->feed, FILE_PIECE / 64);
     rc = file_pump(f, error);
     file_count_rejected(f);

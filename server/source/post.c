@@ -54,6 +54,42 @@ static bool post_source(struct http_request *r, const struct source_stream *s,
     return rc == 0;
 }
 
+/* ---- Who sends ---- */
+
+/* Connections without a name are told apart, from their first request to their end. */
+static struct origin *post_origin(struct http_request *r,
+                                  const struct source_sink *sink, bool last)
+{
+    struct origin *o = http_kept(r, sink);
+    if (o || !(o = sink->origin(sink->ctx)) || last ||
+        http_keep(r, sink, o, sink->origin_end) == 0)
+        return o;
+    sink->origin_end(o);
+    return NULL;
+}
+
+static void post_arrives(struct post *p, struct http_request *r, bool named)
+{
+    const struct source_sink *sink = &p->stream->stream->sink;
+    p->origin = NULL;
+    p->last_of_origin = false;
+    if (!sink->origin)
+        return;
+    if (!named) {
+        bool last = http_is_last(r) && !http_kept(r, sink);
+        p->origin = post_origin(r, sink, last);
+        p->last_of_origin = p->origin && last;
+    }
+    sink->alive(sink->ctx, p->source, p->origin);
+}
+
+static void post_leaves(struct post *p)
+{
+    if (p->last_of_origin)
+        p->stream->stream->sink.origin_end(p->origin);
+    p->origin = NULL;
+}
+
 /* ---- States of requests, used again and again ---- */
 
 static void post_wake(void *ctx)
@@ -73,7 +109,7 @@ static struct post *post_new(struct source_post *owner, struct post_stream *s,
                              enum decode_format format)
 {
     struct post *p = calloc(1, sizeof(*p));
-    if (!p || feed_setup(&p->feed, &s->stream->decode, format)) {
+    if (!p || feed_setup(&p->feed, s->stream, format)) {
         free(p);
         return NULL;
     }
@@ -146,8 +182,9 @@ static void post_setup(struct post *p, struct http_request *r, const char *sourc
     p->ticket = (struct ticket){.done = post_done, .ctx = p};
     atomic_store_explicit(&p->done, false, memory_order_relaxed); /* nobody has it */
     memset(p->rejected, 0, sizeof(p->rejected));
+    post_arrives(p, r, source_name != NULL);
     feed_begin(&p->feed, post_expected_rows(p->stream, r));
-    decoder_reset(p->feed.decoder, clock_now_us());
+    decoder_reset(p->feed.decoder, feed_now(&p->feed));
 }
 
 static int post_begin(struct http_request *r, void *ctx, void **ret_state)
@@ -242,9 +279,12 @@ static void post_learn(struct post *p)
 static void post_unwait(struct post *p)
 {
     const struct source_sink *sink = &p->stream->stream->sink;
-    if (p->waiting)
-        sink->unwait(sink->ctx, &p->waiter);
+    if (!p->waiting)
+        return;
+    sink->unwait(sink->ctx, &p->waiter);
     p->waiting = false;
+    if (sink->waits)
+        sink->waits(sink->ctx, p->source, p->origin, false);
 }
 
 /* The queue is full. False: waited long enough. */
@@ -260,6 +300,8 @@ static bool post_wait(struct http_request *r, struct post *p)
         http_resume_at(r, p->deadline_us);
     }
     p->waiting = true;
+    if (s->sink.waits)
+        s->sink.waits(s->sink.ctx, p->source, p->origin, true);
     s->sink.wait(s->sink.ctx, &p->waiter);
     return true;
 }
@@ -287,7 +329,7 @@ static int post_append(struct http_request *r, struct post *p, const struct requ
 /* The rows of a piece of a body that may never end. As post_append. */
 static int post_append_piece(struct http_request *r, struct post *p)
 {
-    struct request q = {.source = p->source};
+    struct request q = {.source = p->source, .origin = p->origin};
     uint64_t rows;
     post_unwait(p);
     q.n = feed_batches(&p->feed, &q.batch, &rows);
@@ -301,7 +343,7 @@ static int post_append_piece(struct http_request *r, struct post *p)
 static int post_append_last(struct http_request *r, struct post *p)
 {
     struct request_key key = {.key = p->repeat.key, .size = p->repeat.size};
-    struct request q = {.source = p->source};
+    struct request q = {.source = p->source, .origin = p->origin};
     uint64_t rows;
     post_unwait(p);
     q.n = feed_batches(&p->feed, &q.batch, &rows);
@@ -375,6 +417,9 @@ static int post_piece(struct http_request *r, void *state, const char *data,
                       size_t size)
 {
     struct post *p = state;
+    const struct source_sink *sink = &p->stream->stream->sink;
+    if (sink->alive)
+        sink->alive(sink->ctx, p->source, p->origin);
     if (!p->fed && post_decode(r, p, data, size))
         return 1;
     if (p->bounded)
@@ -465,6 +510,7 @@ static void post_close(void *state, bool replied)
         sink->cancel(sink->ctx, &p->ticket);
     if (p->sent && !p->counted && !p->ticket.result)
         post_count(p); /* nobody hears the answer, but the rows are there */
+    post_leaves(p);
     repeat_end(&p->repeat, sink);
     letters_drop(&p->letters);
     if (p->held)

@@ -26,6 +26,9 @@ struct post {
     struct letters letters;
     struct repeat repeat;
     uint32_t source;
+    struct origin
+        *origin; /* the connection; NULL: it has a name, or there are too many */
+    bool last_of_origin;                        /* no other request comes over it */
     char source_name[TYPE_SOURCE_NAME_MAX + 1]; /* "": none */
 
     bool bounded;   /* nothing is handed on before its end: it has a length, or a key */

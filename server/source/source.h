@@ -23,6 +23,17 @@ struct source_sink {
     /* Number of a named source. -ENOSPC: too many names. -ENOMEM. */
     int (*name)(void *ctx, const char *name, size_t size, uint32_t *ret_source);
 
+    /* The time that an event of a `time: arrival` stream is given when it arrives: never less than before. NULL: the
+     * wall clock. */
+    int64_t (*now)(void *ctx);
+
+    /* As log_origin, log_origin_end, log_alive and log_waits: who sends, so that what arrives is not taken for silence.
+     * NULL, all of them: nobody wants to know. */
+    struct origin *(*origin)(void *ctx);
+    void (*origin_end)(void *origin);
+    void (*alive)(void *ctx, uint32_t source, struct origin *o);
+    void (*waits)(void *ctx, uint32_t source, struct origin *o, bool on);
+
     /* Never waits. 0: taken: the batches are the sink's; so is the key, to be completed or abandoned;
      * the ticket is called once, possibly before this returns. -EAGAIN: full, nothing was taken;
      * -ESHUTDOWN; -ENOSPC, -EDQUOT: no room on disk for the journal; -EMSGSIZE: there could never be; -ENOMEM. */

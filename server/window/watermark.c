@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "window/watermark.h"
 
+#include "base/least.h"
+
+#include <assert.h>
+
+static_assert((WATERMARK_SOURCES & (WATERMARK_SOURCES - 1)) == 0, "a power of two");
+
 void watermark_init(struct watermark *w, int64_t out_of_orderness_us, int64_t value_us)
 {
     w->value_us = value_us;
@@ -10,6 +16,7 @@ void watermark_init(struct watermark *w, int64_t out_of_orderness_us, int64_t va
     w->n = 0;
     w->current = 0;
     w->others_us = INT64_MAX;
+    least_clear(w->least, WATERMARK_SOURCES);
 }
 
 static void know(struct watermark *w, uint32_t source)
@@ -20,40 +27,72 @@ static void know(struct watermark *w, uint32_t source)
     }
 }
 
-/* The least of the newest times of sources that hold the watermark back, but for one. */
-static int64_t least_but(const struct watermark *w, uint32_t source)
+/* Enters what it says now into the tournament. */
+static void enter(struct watermark *w, uint32_t source)
 {
-    int64_t us = INT64_MAX;
-    for (uint32_t i = 0; i < w->n; i++)
-        if (i != source && !w->source[i].idle && w->source[i].max_us < us)
-            us = w->source[i].max_us;
-    return us;
+    least_set(w->least, WATERMARK_SOURCES, source,
+              w->source[source].idle ? INT64_MAX : w->source[source].max_us);
+}
+
+/* The current source has not been entered while its rows were read. */
+static void settle(struct watermark *w)
+{
+    if (w->current < w->n)
+        enter(w, w->current);
+}
+
+/* Up to what all sources say that are not idle. */
+static void catch_up(struct watermark *w)
+{
+    int64_t us = least_of(w->least);
+    if (us != INT64_MAX && us >= INT64_MIN + w->out_of_orderness_us)
+        watermark_advance(w, us - w->out_of_orderness_us);
+}
+
+void watermark_restore(struct watermark *w, uint32_t source, int64_t max_us, bool idle)
+{
+    know(w, source);
+    w->source[source].max_us = max_us;
+    w->source[source].idle = idle;
+    enter(w, source);
 }
 
 void watermark_begin(struct watermark *w, uint32_t source)
 {
     know(w, source);
+    if (source != w->current)
+        settle(w);
     w->source[source].idle = false;
     w->current = source;
-    w->others_us = least_but(w, source);
+    w->others_us = least_but(w->least, WATERMARK_SOURCES, source);
 }
 
-void watermark_read(struct watermark *w, int64_t max_us)
+void watermark_read(struct watermark *w, int64_t told_us, int64_t newest_us)
 {
-    w->value_us = watermark_at(w, max_us);
-    if (max_us > w->source[w->current].max_us)
-        w->source[w->current].max_us = max_us;
-    if (max_us > w->newest_us)
-        w->newest_us = max_us;
+    w->value_us = watermark_at(w, told_us);
+    if (told_us > w->source[w->current].max_us)
+        w->source[w->current].max_us = told_us;
+    if (newest_us > w->newest_us)
+        w->newest_us = newest_us;
+}
+
+void watermark_reached(struct watermark *w, uint32_t source, int64_t us)
+{
+    know(w, source);
+    settle(w);
+    if (us > w->source[source].max_us)
+        w->source[source].max_us = us;
+    enter(w, source);
+    catch_up(w);
 }
 
 void watermark_idle(struct watermark *w, uint32_t source)
 {
     know(w, source);
+    settle(w);
     w->source[source].idle = true;
-    int64_t us = least_but(w, UINT32_MAX);
-    if (us != INT64_MAX && us >= INT64_MIN + w->out_of_orderness_us)
-        watermark_advance(w, us - w->out_of_orderness_us);
+    enter(w, source);
+    catch_up(w);
 }
 
 void watermark_advance(struct watermark *w, int64_t us)
@@ -67,12 +106,14 @@ void watermark_end(struct watermark *w, int64_t us)
     for (uint32_t i = 0; i < w->n; i++)
         w->source[i].idle = true;
     w->held = false;
+    least_clear(w->least, WATERMARK_SOURCES);
     watermark_advance(w, us);
 }
 
 void watermark_release(struct watermark *w)
 {
-    int64_t us = least_but(w, UINT32_MAX);
+    settle(w);
+    int64_t us = least_of(w->least);
     if (us == INT64_MAX) /* all are idle */
         us = w->newest_us;
     w->held = false;

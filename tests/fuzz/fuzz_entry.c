@@ -38,7 +38,7 @@ static int on_entry(void *ctx, struct log_entry *e)
         broken("position or source");
     if (e->kind == LOG_BATCH)
         batch_seal(e->batch);
-    else if (strlen(e->pipeline) >= 256)
+    else if (e->pipeline && strlen(e->pipeline) >= 256)
         broken("a name");
     log_entry_unref(e);
     return 0;

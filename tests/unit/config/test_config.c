@@ -559,7 +559,7 @@ static void pipelines_have_defaults(void **state)
     assert_int_equal(p->window.size_us, 10000000);
     assert_int_equal(p->window.offset_us, 0);
     assert_int_equal(p->out_of_orderness_us, 0);
-    assert_int_equal(p->idle_timeout_us, 5000000);
+    assert_int_equal(p->idle_timeout_us, 30000000);
     assert_int_equal(p->retain_us, INT64_MAX);
     assert_int_equal(p->workers, 1);
     assert_int_equal(p->max_groups, 10000000);

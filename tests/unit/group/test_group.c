@@ -33,9 +33,9 @@ static void the_watermark_is_the_newest_event_less_out_of_orderness(void **state
     struct watermark *w = watermark_new(10);
     watermark_begin(w, 0);
     assert_int_equal(w->value_us, INT64_MIN);
-    watermark_read(w, 100);
+    watermark_read(w, 100, 100);
     assert_int_equal(w->value_us, 90);
-    watermark_read(w, 50);
+    watermark_read(w, 50, 50);
     assert_int_equal(w->value_us, 90);
     assert_int_equal(watermark_at(w, 130), 120);
     assert_int_equal(w->value_us, 90);
@@ -47,17 +47,17 @@ static void the_slowest_source_holds_the_watermark_back(void **state)
     (void)state;
     struct watermark *w = watermark_new(0);
     watermark_begin(w, 1);
-    watermark_read(w, 1000);
+    watermark_read(w, 1000, 1000);
     assert_int_equal(w->value_us, 1000);
     watermark_begin(w,
                     2); /* new and behind: the watermark does not go back, but waits */
-    watermark_read(w, 500);
+    watermark_read(w, 500, 500);
     assert_int_equal(w->value_us, 1000);
     watermark_begin(w, 1);
-    watermark_read(w, 2000);
+    watermark_read(w, 2000, 2000);
     assert_int_equal(w->value_us, 1000);
     watermark_begin(w, 2);
-    watermark_read(w, 1500);
+    watermark_read(w, 1500, 1500);
     assert_int_equal(w->value_us, 1500);
     assert_int_equal(watermark_at(w, 9000), 2000);
     free(w);
@@ -68,16 +68,16 @@ static void an_idle_source_holds_nothing_back_until_it_sends_again(void **state)
     (void)state;
     struct watermark *w = watermark_new(0);
     watermark_begin(w, 1);
-    watermark_read(w, 100);
+    watermark_read(w, 100, 100);
     watermark_begin(w, 2);
-    watermark_read(w, 900);
+    watermark_read(w, 900, 900);
     assert_int_equal(w->value_us, 100);
     watermark_idle(w, 1);
     assert_int_equal(w->value_us, 900);
     watermark_begin(w, 1);
-    watermark_read(w, 200);
+    watermark_read(w, 200, 200);
     watermark_begin(w, 2);
-    watermark_read(w, 2000);
+    watermark_read(w, 2000, 2000);
     assert_int_equal(w->value_us, 900);
     free(w);
 }
@@ -87,7 +87,7 @@ static void silence_of_all_lets_the_watermark_stand(void **state)
     (void)state;
     struct watermark *w = watermark_new(10);
     watermark_begin(w, 0);
-    watermark_read(w, 100);
+    watermark_read(w, 100, 100);
     watermark_idle(w, 0);
     assert_int_equal(w->value_us, 90);
     watermark_advance(w, 200);
@@ -101,19 +101,69 @@ static void who_is_at_the_end_holds_nothing_back_until_it_sends_again(void **sta
     (void)state;
     struct watermark *w = watermark_new(10);
     watermark_begin(w, 0);
-    watermark_read(w, 100);
+    watermark_read(w, 100, 100);
     watermark_begin(w, 1);
-    watermark_read(w, 150);
+    watermark_read(w, 150, 150);
     watermark_end(w, 200);
     assert_int_equal(w->value_us, 200);
     watermark_begin(w, 1);
-    watermark_read(w, 300);
+    watermark_read(w, 300, 300);
     assert_int_equal(w->value_us, 290);
     watermark_begin(w, 0);
-    watermark_read(w, 210);
+    watermark_read(w, 210, 210);
     watermark_begin(w, 1);
-    watermark_read(w, 400);
+    watermark_read(w, 400, 400);
     assert_int_equal(w->value_us, 290);
+    free(w);
+}
+
+/* What it is by its definition: the least of all that are not idle, and never less than before. */
+struct plain {
+    int64_t max_us[WATERMARK_SOURCES], value_us;
+    bool active[WATERMARK_SOURCES];
+};
+
+static void plain_look(struct plain *p, int64_t out_of_orderness_us)
+{
+    int64_t least_us = INT64_MAX;
+    for (size_t i = 0; i < WATERMARK_SOURCES; i++)
+        if (p->active[i] && p->max_us[i] < least_us)
+            least_us = p->max_us[i];
+    if (least_us != INT64_MAX && least_us != INT64_MIN &&
+        least_us - out_of_orderness_us > p->value_us)
+        p->value_us = least_us - out_of_orderness_us;
+}
+
+static void a_thousand_sources_have_the_least_of_all(void **state)
+{
+    (void)state;
+    struct watermark *w = watermark_new(10);
+    static struct plain p;
+    unsigned seed = 1;
+    p.value_us = INT64_MIN;
+    for (size_t i = 0; i < WATERMARK_SOURCES; i++)
+        p.max_us[i] = INT64_MIN;
+    for (int k = 0; k < 50000; k++) {
+        uint32_t i = (uint32_t)rand_r(&seed) % WATERMARK_SOURCES;
+        int64_t us = k / 10 + rand_r(&seed) % 1000;
+        int what = rand_r(&seed) % 8;
+        if (what == 0) {
+            watermark_idle(w, i);
+            p.active[i] = false;
+        } else {
+            if (what == 1) {
+                watermark_reached(w, i, us);
+            } else {
+                watermark_begin(w, i);
+                watermark_read(w, us, us);
+                p.active[i] = true;
+            }
+            p.max_us[i] = us > p.max_us[i] ? us : p.max_us[i];
+        }
+        plain_look(&p, 10);
+        assert_int_equal(w->value_us, p.value_us);
+    }
+    assert_true(p.value_us > 4000);
     free(w);
 }
 
@@ -550,6 +600,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_watermark_is_the_newest_event_less_out_of_orderness),
         cmocka_unit_test(the_slowest_source_holds_the_watermark_back),
+        cmocka_unit_test(a_thousand_sources_have_the_least_of_all),
         cmocka_unit_test(who_is_at_the_end_holds_nothing_back_until_it_sends_again),
         cmocka_unit_test(an_idle_source_holds_nothing_back_until_it_sends_again),
         cmocka_unit_test(silence_of_all_lets_the_watermark_stand),

@@ -60,7 +60,8 @@ static int teardown(void **state)
 
 /* ---- Writing ---------------------------------------------------------------------------------- */
 
-static void write_batch(struct fixture *f, uint32_t source, int64_t first, uint32_t n)
+static struct log_entry *batch_of(struct fixture *f, uint32_t source, int64_t first,
+                                  uint32_t n)
 {
     struct log_entry *e;
     assert_int_equal(entry_new(LOG_BATCH, &e), 0);
@@ -75,6 +76,21 @@ static void write_batch(struct fixture *f, uint32_t source, int64_t first, uint3
         s->offsets[i + 1] = s->offsets[i] + 2;
         e->batch->n_rows++;
     }
+    return e;
+}
+
+static void write_batch(struct fixture *f, uint32_t source, int64_t first, uint32_t n)
+{
+    struct log_entry *e = batch_of(f, source, first, n);
+    assert_int_equal(entry_write(f->journal, e), 0);
+    log_entry_unref(e);
+}
+
+static void write_held(struct fixture *f, int64_t first, uint32_t n, int64_t reached_us)
+{
+    struct log_entry *e = batch_of(f, 0, first, n);
+    e->held = true;
+    e->reached_us = reached_us;
     assert_int_equal(entry_write(f->journal, e), 0);
     log_entry_unref(e);
 }
@@ -129,13 +145,17 @@ static int on_entry(void *ctx, struct log_entry *e)
     unsigned long long position = e->position;
     if (e->kind == LOG_BATCH) {
         batch_seal(e->batch);
-        say(f, "batch@%llu(%u: %u rows %lld..%lld) ", position, e->source,
+        say(f, "batch@%llu(%u: %u rows %lld..%lld", position, e->source,
             e->batch->n_rows, (long long)e->batch->span.min_us,
             (long long)e->batch->span.max_us);
+        if (e->held)
+            say(f, " reached %lld", (long long)e->reached_us);
+        say(f, ") ");
     } else if (e->kind == LOG_IDLE) {
         say(f, "idle@%llu(%s %u) ", position, e->pipeline, e->source);
     } else {
-        say(f, "advance@%llu(%s %lld) ", position, e->pipeline, (long long)e->time_us);
+        say(f, "%s@%llu(%s %lld) ", e->kind == LOG_REACHED ? "reached" : "advance",
+            position, e->pipeline ? e->pipeline : "all", (long long)e->time_us);
     }
     log_entry_unref(e);
     return 0;
@@ -177,7 +197,9 @@ static struct journal_frame all_kinds(struct fixture *f)
     write_mark(f, LOG_IDLE, "pipeline", 7, 0);
     write_mark(f, LOG_ADVANCE, "", 0, INT64_MIN);
     write_batch(f, 0, 200, 4000);
-    return commit(f, 4);
+    write_held(f, 300, 2, -7);
+    write_mark(f, LOG_REACHED, NULL, 0, 12);
+    return commit(f, 6);
 }
 
 static void what_is_written_is_read(void **state)
@@ -189,8 +211,9 @@ static void what_is_written_is_read(void **state)
     assert_string_equal(
         f->read,
         "source(1 left) source(1023 r) key(k 1 2 3 4  -5) key(another key 1 2 3 4 [1] "
-        "-5) batch@1(1: 3 rows 100..102) idle@2(pipeline 7) advance@3( "
-        "-9223372036854775808) batch@4(0: 4000 rows 200..4199) ");
+        "-5) batch@1(1: 3 rows 100..102) idle@2(pipeline 7) advance@3(all "
+        "-9223372036854775808) batch@4(0: 4000 rows 200..4199) "
+        "batch@5(0: 2 rows 300..301 reached -7) reached@6(all 12) ");
     codec_map_free(map);
 }
 
@@ -205,13 +228,13 @@ static void positions_that_are_not_wanted_are_passed_over(void **state)
     assert_int_equal(read_into(f, &frame, 1, 2, &map), 0);
     snprintf(expected, sizeof(expected), "%sidle@2(pipeline 7) ", others);
     assert_string_equal(f->read, expected);
-    assert_int_equal(read_into(f, &frame, 4, UINT64_MAX, &map), 0);
+    assert_int_equal(read_into(f, &frame, 6, UINT64_MAX, &map), 0);
     assert_string_equal(f->read, others);
     /* The schema in force is that of an earlier frame. */
     write_batch(f, 2, 300, 1);
     frame = commit(f, 1);
     assert_int_equal(read_into(f, &frame, 0, UINT64_MAX, &map), 0);
-    assert_string_equal(f->read, "batch@5(2: 1 rows 300..300) ");
+    assert_string_equal(f->read, "batch@7(2: 1 rows 300..300) ");
     codec_map_free(map);
     map = NULL;
     assert_int_equal(read_into(f, &frame, 0, UINT64_MAX, &map), -EBADMSG);
@@ -245,7 +268,7 @@ static void another_number_of_positions_is_refused(void **state)
     struct journal_frame frame = all_kinds(f);
     for (frame.n = 0; frame.n < 8; frame.n++)
         assert_int_equal(read_into(f, &frame, 0, UINT64_MAX, &map),
-                         frame.n == 4 ? 0 : -EBADMSG);
+                         frame.n == 6 ? 0 : -EBADMSG);
     codec_map_free(map);
 }
 
@@ -387,8 +410,10 @@ static void a_batch_takes_no_more_than_was_said_before(void **state)
         struct log_entry *b = any_entry(s, rows % 100 + 1, &seed);
         size_t most = entry_size_max(a->batch), both = most + entry_size_max(b->batch);
         size_t size = written_size(f, a);
-        assert_int_equal(entry_size(a->batch), size);
-        assert_true(size <= most);
+        a->held = true;
+        assert_int_equal(written_size(f, a), size + sizeof(a->reached_us));
+        assert_int_equal(entry_size(a->batch), size + sizeof(a->reached_us));
+        assert_true(entry_size(a->batch) <= most);
         assert_int_equal(entry_join(a, b), 0);
         assert_true(written_size(f, a) <= both);
         log_entry_unref(a);

@@ -45,6 +45,23 @@ static void sink_gate(struct sink *s, bool closed)
     pthread_mutex_unlock(&s->lock);
 }
 
+static size_t sink_count(struct sink *s)
+{
+    pthread_mutex_lock(&s->lock);
+    size_t n = s->n;
+    pthread_mutex_unlock(&s->lock);
+    return n;
+}
+
+/* Until it has so many entries. */
+static void sink_wait(struct sink *s, size_t n)
+{
+    int64_t until_us = clock_monotonic_us() + 30 * SECOND_US;
+    while (sink_count(s) < n && clock_monotonic_us() < until_us)
+        clock_sleep_us(1000);
+    assert_true(sink_count(s) >= n);
+}
+
 static int64_t ten_seconds(void *ctx, int64_t us)
 {
     (void)ctx;
@@ -314,9 +331,10 @@ static void events_of_each_sender_keep_their_order(void **state)
 
 struct said {
     char text[1024];
+    int refusals; /* say_later: before it is said */
 };
 
-static void say(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us)
+static bool say(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us)
 {
     struct said *s = ctx;
     size_t n = strlen(s->text);
@@ -325,6 +343,7 @@ static void say(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us)
     else
         snprintf(s->text + n, sizeof(s->text) - n, "advance %d;",
                  (int)(time_us / SECOND_US));
+    return true;
 }
 
 static int64_t an_hour(void *ctx, int64_t us)
@@ -338,43 +357,45 @@ static int64_t an_hour(void *ctx, int64_t us)
 static void a_silent_source_becomes_idle_once(void **state)
 {
     (void)state;
-    static struct source_clock clocks[3];
+    static struct sources sources;
     static struct silence silence;
-    memset(clocks, 0, sizeof(clocks));
-    memset(&silence, 0, sizeof(silence));
+    memset(&sources, 0, sizeof(sources));
+    sources_init(&sources);
+    silence_init(&silence);
     const struct log_sink sink = {.idle_timeout_us = 5 * S,
                                   .next_border_us = ten_seconds,
                                   .last_border_us = ten_seconds};
-    struct said said = {""};
-    sources_heard(clocks, 1, 1000 * S, 0);
-    sources_heard(clocks, 2, 1001 * S, 3 * S);
-    silence_check(&silence, clocks, 3, &sink, 4 * S, say, &said);
+    struct said said = {.text = ""};
+    sources_heard(&sources, 1, 1000 * S, 0);
+    sources_heard(&sources, 2, 1001 * S, 3 * S);
+    silence_check(&silence, &sources, &sink, 4 * S, say, &said);
     assert_string_equal(said.text, "");
-    silence_check(&silence, clocks, 3, &sink, 5 * S, say, &said);
-    silence_check(&silence, clocks, 3, &sink, 6 * S, say, &said);
+    silence_check(&silence, &sources, &sink, 5 * S, say, &said);
+    silence_check(&silence, &sources, &sink, 6 * S, say, &said);
     assert_string_equal(said.text, "idle 1;");
-    sources_heard(clocks, 1, 1002 * S, 7 * S);
-    silence_check(&silence, clocks, 3, &sink, 7 * S, say, &said);
-    silence_check(&silence, clocks, 3, &sink, 12 * S, say, &said);
+    sources_heard(&sources, 1, 1002 * S, 7 * S);
+    silence_check(&silence, &sources, &sink, 7 * S, say, &said);
+    silence_check(&silence, &sources, &sink, 12 * S, say, &said);
     assert_non_null(strstr(said.text, "idle 1;idle 1;idle 2;"));
 }
 
 static void when_all_are_silent_windows_close_with_the_clock(void **state)
 {
     (void)state;
-    static struct source_clock clocks[1];
+    static struct sources sources;
     static struct silence silence;
-    memset(clocks, 0, sizeof(clocks));
-    silence = (struct silence){.advanced_us = INT64_MIN};
+    memset(&sources, 0, sizeof(sources));
+    sources_init(&sources);
+    silence_init(&silence);
     const struct log_sink sink = {.idle_timeout_us = 5 * S,
                                   .out_of_orderness_us = 12 * S,
                                   .next_border_us = ten_seconds,
                                   .last_border_us = ten_seconds};
-    struct said said = {""};
-    sources_heard(clocks, 0, 1003 * S,
+    struct said said = {.text = ""};
+    sources_heard(&sources, 0, 1003 * S,
                   0); /* watermark 991; open: [990,1000) and [1000,1010) */
     for (int64_t now = 1; now < 60; now++)
-        silence_check(&silence, clocks, 1, &sink, now * S, say, &said);
+        silence_check(&silence, &sources, &sink, now * S, say, &said);
     /* 1000 when 9 s have passed, 1010 when 19 s have; then nothing is open */
     assert_string_equal(said.text, "idle 0;advance 1000;advance 1010;");
 }
@@ -382,17 +403,168 @@ static void when_all_are_silent_windows_close_with_the_clock(void **state)
 static void a_long_window_is_not_cut_short_by_a_pause(void **state)
 {
     (void)state;
-    static struct source_clock clocks[1];
+    static struct sources sources;
     static struct silence silence;
-    memset(clocks, 0, sizeof(clocks));
-    silence = (struct silence){.advanced_us = INT64_MIN};
+    memset(&sources, 0, sizeof(sources));
+    sources_init(&sources);
+    silence_init(&silence);
     const struct log_sink sink = {
         .idle_timeout_us = 5 * S, .next_border_us = an_hour, .last_border_us = an_hour};
-    struct said said = {""};
-    sources_heard(clocks, 0, 7260 * S, 0);
+    struct said said = {.text = ""};
+    sources_heard(&sources, 0, 7260 * S, 0);
     for (int64_t now = 1; now < 3000; now++)
-        silence_check(&silence, clocks, 1, &sink, now * S, say, &said);
+        silence_check(&silence, &sources, &sink, now * S, say, &said);
     assert_string_equal(said.text, "idle 0;");
+}
+
+static bool say_later(void *ctx, enum log_kind kind, uint32_t source, int64_t time_us)
+{
+    struct said *s = ctx;
+    if (s->refusals == 0)
+        return say(ctx, kind, source, time_us);
+    s->refusals--;
+    return false;
+}
+
+/* For want of memory, say. */
+static void what_could_not_be_said_is_said_at_the_next_look(void **state)
+{
+    (void)state;
+    static struct sources sources;
+    static struct silence silence;
+    memset(&sources, 0, sizeof(sources));
+    sources_init(&sources);
+    silence_init(&silence);
+    const struct log_sink sink = {.idle_timeout_us = 5 * S,
+                                  .next_border_us = ten_seconds,
+                                  .last_border_us = ten_seconds};
+    struct said said = {.refusals = 2};
+    sources_heard(&sources, 0, 1009 * S, 0);
+    silence_check(&silence, &sources, &sink, 5 * S, say_later, &said);
+    assert_string_equal(said.text, "");
+    silence_check(&silence, &sources, &sink, 6 * S, say_later, &said);
+    silence_check(&silence, &sources, &sink, 7 * S, say_later, &said);
+    assert_string_equal(said.text, "idle 0;advance 1010;");
+}
+
+static void what_arrives_without_being_complete_is_not_silent(void **state)
+{
+    (void)state;
+    static struct sources sources;
+    static struct silence silence;
+    memset(&sources, 0, sizeof(sources));
+    sources_init(&sources);
+    silence_init(&silence);
+    const struct log_sink sink = {.idle_timeout_us = 5 * S,
+                                  .next_border_us = ten_seconds,
+                                  .last_border_us = ten_seconds};
+    struct said said = {.text = ""};
+    sources_heard(&sources, 0, 1009 * S, 0);
+    for (int64_t now = 1; now < 60; now++) {
+        sources_alive(&sources, now < 30 ? 0 : 7,
+                      now * S); /* 7 has sent no event yet */
+        silence_check(&silence, &sources, &sink, now * S, say, &said);
+    }
+    assert_string_equal(said.text, "idle 0;"); /* time does not go on without 7 */
+}
+
+/* Heard of between two looks, and silent again at the second. */
+static void a_source_that_was_heard_of_in_between_is_idle_again(void **state)
+{
+    (void)state;
+    static struct sources sources;
+    static struct silence silence;
+    memset(&sources, 0, sizeof(sources));
+    sources_init(&sources);
+    silence_init(&silence);
+    const struct log_sink sink = {.idle_timeout_us = S / 100,
+                                  .next_border_us = an_hour,
+                                  .last_border_us = an_hour};
+    struct said said = {.text = ""};
+    sources_heard(&sources, 3, 1000 * S, 0);
+    silence_check(&silence, &sources, &sink, S, say, &said);
+    sources_heard(&sources, 3, 1001 * S, S + 1);
+    silence_check(&silence, &sources, &sink, 2 * S, say, &said);
+    assert_string_equal(said.text, "idle 3;idle 3;");
+}
+
+static void
+the_clock_of_silence_stands_still_while_the_server_does_not_run(void **state)
+{
+    (void)state;
+    struct silence_clock c = {.us = 0, .at_us = 7 * S};
+    for (int i = 1; i <= 20; i++) /* looked at every 50 ms */
+        silence_step(&c, 7 * S + i * 50000);
+    assert_int_equal(c.us, S);
+    assert_int_equal(silence_now(&c, 8 * S + 30000), S + 30000);
+    silence_step(&c, 20 * S); /* stopped for 12 s */
+    assert_true(c.us > S && c.us <= S + 100000);
+    int64_t before_us = c.us;
+    silence_step(&c, 20 * S + 50000);
+    assert_int_equal(c.us, before_us + 50000);
+}
+
+/* ---- Connections without a name --------------------------------------------------------------- */
+
+/* Appends, and waits for it to be handed on as the next entry. */
+static const struct log_entry *append_from(struct fixture *f, struct origin *o,
+                                           int64_t first, uint32_t n)
+{
+    size_t before = sink_count(&f->sink);
+    struct batch *b = rows(f, first, n);
+    const struct request r = {.origin = o, .n = 1, .batch = &b};
+    assert_int_equal(log_append(f->log, &r), 0);
+    sink_wait(&f->sink, before + 1);
+    return f->sink.entry[before];
+}
+
+static void connections_hold_back_what_is_reached(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(100000, 0, 3600 * S);
+    struct origin *a = log_origin(f->log), *b = NULL;
+    /* Alone: its rows say how far it is. */
+    const struct log_entry *e = append_from(f, a, 0, 10);
+    assert_false(e->held);
+    b = log_origin(f->log);
+    e = append_from(f, a, 10, 100);
+    assert_true(e->held);
+    assert_int_equal(e->reached_us, 9 * S); /* what there was when the other one came */
+    e = append_from(f, b, 110, 10);
+    assert_true(e->held);
+    assert_int_equal(e->reached_us, 109 * S);
+    e = append_from(f, b, 120, 100);
+    assert_int_equal(e->reached_us, 109 * S);
+    /* Its end is said, and what it held. */
+    log_origin_end(a);
+    sink_wait(&f->sink, 5);
+    e = f->sink.entry[4];
+    assert_int_equal(e->kind, LOG_REACHED);
+    assert_null(e->pipeline);
+    assert_int_equal(e->time_us, 219 * S);
+    e = append_from(f, b, 220, 10);
+    assert_false(e->held);
+    log_origin_end(b);
+    fixture_free(f);
+}
+
+static void there_are_so_many_connections_and_no_more(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(100000, 0, 3600 * S);
+    static struct origin *o[LOG_ORIGINS_MAX];
+    for (size_t i = 0; i < LOG_ORIGINS_MAX; i++)
+        assert_non_null(o[i] = log_origin(f->log));
+    assert_null(log_origin(f->log));
+    assert_true(append_from(f, NULL, 0, 10)->held); /* by all that have begun */
+    for (size_t i = 0; i < LOG_ORIGINS_MAX; i++)
+        log_origin_end(o[i]);
+    int64_t until_us = clock_monotonic_us() + 30 * S;
+    while (!(o[0] = log_origin(f->log)) && clock_monotonic_us() < until_us)
+        clock_sleep_us(1000);
+    assert_non_null(o[0]);
+    log_origin_end(o[0]);
+    fixture_free(f);
 }
 
 /* The pipeline keeps all waiting for longer than idle_timeout, and then takes the rows of a source that
@@ -438,6 +610,13 @@ int main(void)
         cmocka_unit_test(a_source_that_was_told_to_wait_is_not_silent),
         cmocka_unit_test(when_all_are_silent_windows_close_with_the_clock),
         cmocka_unit_test(a_long_window_is_not_cut_short_by_a_pause),
+        cmocka_unit_test(what_could_not_be_said_is_said_at_the_next_look),
+        cmocka_unit_test(what_arrives_without_being_complete_is_not_silent),
+        cmocka_unit_test(a_source_that_was_heard_of_in_between_is_idle_again),
+        cmocka_unit_test(
+            the_clock_of_silence_stands_still_while_the_server_does_not_run),
+        cmocka_unit_test(connections_hold_back_what_is_reached),
+        cmocka_unit_test(there_are_so_many_connections_and_no_more),
     };
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }
