@@ -226,6 +226,27 @@ static void tell_all(struct log *l, int64_t now_us)
     }
 }
 
+/* What pipelines took for silence was a pause: said once for each longer one. */
+static void note_return(struct log *l, const struct log_entry *e, int64_t now_us)
+{
+    const char *name = log_source_name(l, e->source);
+    int64_t pause_us;
+    pthread_mutex_lock(&l->subscribers_lock);
+    for (size_t i = 0; i < l->n_subscribers; i++) {
+        struct subscriber *s = l->subscriber[i];
+        if (silence_returned(&s->silence, &l->sources, &s->sink, e->source,
+                             e->batch->span.min_us, now_us, &pause_us))
+            log_warn("log",
+                     "pipeline '%s': events of %s%s%s came after a pause of %.1f s, "
+                     "behind which windows had been closed: idle_timeout is too short "
+                     "for them; %.1f s are waited for from now on",
+                     s->sink.pipeline, *name ? "source '" : "producers without a name",
+                     name, *name ? "'" : "", (double)pause_us / 1e6,
+                     (double)silence_timeout(&s->silence, &s->sink) / 1e6);
+    }
+    pthread_mutex_unlock(&l->subscribers_lock);
+}
+
 static void frame_hand_on(struct log *l)
 {
     struct frame *f = &l->frame;
@@ -234,6 +255,9 @@ static void frame_hand_on(struct log *l)
     for (size_t i = 0; i < f->n; i++) {
         struct log_entry *e = f->entry[i];
         e->position = ++l->position;
+        if (e->kind == LOG_BATCH &&
+            now_us - l->sources.clock[e->source].batch_us >= TICK_US)
+            note_return(l, e, now_us);
         if (e->kind == LOG_BATCH)
             sources_heard(&l->sources, e->source, e->batch->span.max_us, now_us);
         line_push(&l->line, e, false);
@@ -477,13 +501,18 @@ static void hear_all(struct log *l)
     }
 }
 
+static int64_t timeout_of(const struct subscriber *s)
+{
+    return silence_timeout(&s->silence, &s->sink);
+}
+
 /* How long the most patient pipeline waits for a silent source. */
 static int64_t patience(const struct log *l)
 {
     int64_t most_us = 0;
     for (size_t i = 0; i < l->n_subscribers; i++)
-        if (l->subscriber[i]->sink.idle_timeout_us > most_us)
-            most_us = l->subscriber[i]->sink.idle_timeout_us;
+        if (timeout_of(l->subscriber[i]) > most_us)
+            most_us = timeout_of(l->subscriber[i]);
     return most_us;
 }
 
@@ -501,11 +530,12 @@ static void check_origins(struct log *l, int64_t now_us)
     for (size_t i = 0; oldest_us != INT64_MAX && i < l->n_subscribers; i++) {
         struct subscriber *s = l->subscriber[i];
         struct marking m = {.log = l, .pipeline = s->sink.pipeline};
-        if (now_us - oldest_us < s->sink.idle_timeout_us)
+        int64_t timeout_us = timeout_of(s);
+        if (now_us - oldest_us < timeout_us)
             continue;
-        if (of_us != s->sink.idle_timeout_us)
-            least_us = origins_least_of(&l->origins, now_us, s->sink.idle_timeout_us);
-        of_us = s->sink.idle_timeout_us;
+        if (of_us != timeout_us)
+            least_us = origins_least_of(&l->origins, now_us, timeout_us);
+        of_us = timeout_us;
         if (least_us != INT64_MAX && least_us > l->reached_us &&
             least_us > s->silence.reached_us && add_mark(&m, LOG_REACHED, 0, least_us))
             s->silence.reached_us = least_us;

@@ -23,7 +23,7 @@ void sources_heard(struct sources *s, uint32_t source, int64_t max_us, int64_t n
 {
     struct source_clock *c = &s->clock[source];
     c->max_us = !c->seen || max_us > c->max_us ? max_us : c->max_us;
-    c->last_us = now_us;
+    c->last_us = c->batch_us = now_us;
     c->seen = true;
     s->n = source >= s->n ? source + 1 : s->n;
     s->max_us = max_us > s->max_us ? max_us : s->max_us;
@@ -41,7 +41,36 @@ void silence_init(struct silence *s)
     for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++)
         s->idle_us[i] = -1;
     s->due_us = 0;
-    s->advanced_us = s->reached_us = INT64_MIN;
+    s->advanced_us = s->passed_us = s->reached_us = INT64_MIN;
+    s->patience_us = 0;
+}
+
+int64_t silence_timeout(const struct silence *s, const struct log_sink *sink)
+{
+    return sink->idle_timeout_us > s->patience_us ? sink->idle_timeout_us
+                                                  : s->patience_us;
+}
+
+bool silence_returned(struct silence *s, const struct sources *sources,
+                      const struct log_sink *sink, uint32_t source, int64_t min_us,
+                      int64_t now_us, int64_t *ret_pause_us)
+{
+    const struct source_clock *c = &sources->clock[source];
+    int64_t late_us = sink->out_of_orderness_us;
+    bool was_idle = c->seen && s->idle_us[source] >= c->batch_us;
+    if (!was_idle || c->max_us == INT64_MIN || min_us < c->max_us - late_us)
+        return false;
+    bool others = sources->max_us > c->max_us && min_us < sources->max_us - late_us;
+    if (min_us >= s->passed_us && !others)
+        return false;
+    int64_t pause_us = now_us - c->batch_us;
+    int64_t us =
+        pause_us < SILENCE_PATIENCE_MAX_US / 2 ? 2 * pause_us : SILENCE_PATIENCE_MAX_US;
+    if (us <= silence_timeout(s, sink))
+        return false;
+    s->patience_us = us;
+    *ret_pause_us = pause_us;
+    return true;
 }
 
 /* All are silent: event time goes on from the newest event with the clock. Windows close one after the
@@ -62,7 +91,7 @@ static void advance(struct silence *s, const struct log_sink *sink, int64_t max_
     if (now_us < sink->next_border_us(sink->ctx, from_us))
         return;
     if (call(ctx, LOG_ADVANCE, 0, now_us))
-        s->advanced_us = now_us;
+        s->advanced_us = s->passed_us = now_us;
 }
 
 /* Those that are newly idle. Who is heard of again can be idle again after idle_timeout at the soonest, so
@@ -98,11 +127,11 @@ void silence_check(struct silence *s, const struct sources *sources,
     if (sink->idle_timeout_us == INT64_MAX)
         return;
     if (now_us >= s->due_us)
-        check_each(s, sources, sink->idle_timeout_us, now_us, call, ctx);
+        check_each(s, sources, silence_timeout(s, sink), now_us, call, ctx);
     if (sources->max_us == INT64_MIN)
         return;
     int64_t silent_us = now_us - sources->last_us;
-    if (silent_us < sink->idle_timeout_us)
+    if (silent_us < silence_timeout(s, sink))
         s->advanced_us = INT64_MIN;
     else
         advance(s, sink, sources->max_us, silent_us, call, ctx);

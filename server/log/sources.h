@@ -5,6 +5,7 @@
 #ifndef WEIR_LOG_SOURCES_H
 #define WEIR_LOG_SOURCES_H
 
+#include "base/clock.h"
 #include "log/log.h"
 
 /* The clock by which silence is measured. It stands still while the server does not run: a process that was
@@ -22,8 +23,9 @@ int64_t silence_step(struct silence_clock *c, int64_t monotonic_us);
 
 struct source_clock { /* of one source */
     bool seen;
-    int64_t max_us;  /* newest event time */
-    int64_t last_us; /* when it was heard of last */
+    int64_t max_us;   /* newest event time */
+    int64_t last_us;  /* when it was heard of last */
+    int64_t batch_us; /* when its last batch came */
 };
 
 struct sources {
@@ -43,11 +45,23 @@ struct silence { /* of one sink */
     int64_t
         idle_us[LOG_SOURCES_MAX]; /* last_us of the silence that was said; -1: none */
     int64_t due_us;               /* before it no other source becomes idle */
-    int64_t advanced_us;          /* time of the last LOG_ADVANCE */
+    int64_t advanced_us;          /* time of the last LOG_ADVANCE of this silence */
+    int64_t passed_us;            /* of the last one of all */
+    int64_t patience_us;          /* what silence_returned has found; 0: nothing */
     int64_t reached_us;           /* time of the last LOG_REACHED for it alone */
 };
 
+#define SILENCE_PATIENCE_MAX_US (60 * SECOND_US)
+
 void silence_init(struct silence *s);
+/* How long a source is waited for: idle_timeout, or longer (silence_returned). */
+int64_t silence_timeout(const struct silence *s, const struct log_sink *sink);
+/* A batch comes, with min_us as its oldest time; to be called before sources_heard. True: its source had been taken for
+ * silent, and time has gone on without events that were in order: from now on such a pause is waited for twice over,
+ * a minute at most. *ret_pause_us: how long it was. */
+bool silence_returned(struct silence *s, const struct sources *sources,
+                      const struct log_sink *sink, uint32_t source, int64_t min_us,
+                      int64_t now_us, int64_t *ret_pause_us);
 /* Sources that have become idle for the sink by now; each is given to `call` once. What it returns false for
  * was not said, and is given to it again. */
 void silence_check(struct silence *s, const struct sources *sources,

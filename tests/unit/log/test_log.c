@@ -488,6 +488,43 @@ static void a_source_that_was_heard_of_in_between_is_idle_again(void **state)
     assert_string_equal(said.text, "idle 3;idle 3;");
 }
 
+/* A producer that sends every 3 s what it has collected, where idle_timeout is 1 s. */
+static void a_pause_that_made_events_late_is_waited_for_from_then_on(void **state)
+{
+    (void)state;
+    static struct sources sources;
+    static struct silence silence;
+    memset(&sources, 0, sizeof(sources));
+    sources_init(&sources);
+    silence_init(&silence);
+    const struct log_sink sink = {.idle_timeout_us = S,
+                                  .next_border_us = ten_seconds,
+                                  .last_border_us = ten_seconds};
+    struct said said = {.text = ""};
+    int64_t pause_us = 0;
+    for (int64_t now = 0; now < 60; now++) {
+        int64_t newest = 1002 + now;
+        if (now % 3 == 0) {
+            bool found = silence_returned(&silence, &sources, &sink, 0,
+                                          (newest - 2) * S, now * S, &pause_us);
+            assert_int_equal(found,
+                             now == 9); /* 1008 came at 6 s, 1010 was passed at 8 s */
+            sources_heard(&sources, 0, newest * S, now * S);
+        }
+        silence_check(&silence, &sources, &sink, now * S, say, &said);
+    }
+    assert_int_equal(pause_us, 3 * S);
+    assert_int_equal(silence_timeout(&silence, &sink), 6 * S);
+    /* What is out of order by itself proves nothing, nor is there more than a minute. */
+    for (int64_t now = 60; now < 1000; now++)
+        silence_check(&silence, &sources, &sink, now * S, say, &said);
+    assert_false(
+        silence_returned(&silence, &sources, &sink, 0, 1050 * S, 1000 * S, &pause_us));
+    assert_true(
+        silence_returned(&silence, &sources, &sink, 0, 1059 * S, 1000 * S, &pause_us));
+    assert_int_equal(silence_timeout(&silence, &sink), 60 * S);
+}
+
 static void
 the_clock_of_silence_stands_still_while_the_server_does_not_run(void **state)
 {
@@ -613,6 +650,7 @@ int main(void)
         cmocka_unit_test(what_could_not_be_said_is_said_at_the_next_look),
         cmocka_unit_test(what_arrives_without_being_complete_is_not_silent),
         cmocka_unit_test(a_source_that_was_heard_of_in_between_is_idle_again),
+        cmocka_unit_test(a_pause_that_made_events_late_is_waited_for_from_then_on),
         cmocka_unit_test(
             the_clock_of_silence_stands_still_while_the_server_does_not_run),
         cmocka_unit_test(connections_hold_back_what_is_reached),
