@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import struct
+import threading
 import time
 import unittest
 
@@ -126,6 +127,32 @@ class Silence(unittest.TestCase):
         time.sleep(IDLE_S / 5)  # long enough to look at its clocks
         post(9.5)
         self.wait_all(2)
+
+    @unittest.skipUnless(LONG, 'only in ./dev hard')
+    def test_server_that_gets_little_of_the_processor_takes_nothing_for_silence(self):
+        """As one in a container with a small share: it runs for 10 ms of each 200."""
+        self.start(CONFIG)
+        _, post = self.connect()
+        pid = self.server.process.pid
+        over = threading.Event()
+
+        def throttle():
+            while not over.is_set():
+                os.kill(pid, signal.SIGSTOP)
+                time.sleep(0.19)
+                os.kill(pid, signal.SIGCONT)
+                time.sleep(0.01)
+        thread = threading.Thread(target=throttle)
+        thread.start()
+        try:
+            events = 40
+            for i in range(events):
+                post(9 + i / 100)
+                time.sleep(3 * IDLE_S / events)
+        finally:
+            over.set()
+            thread.join()
+        self.wait_all(events)
 
     # ---- Connections -----------------------------------------------------------------------------
 
