@@ -425,6 +425,7 @@ class WallClock(Hard):
         for start, ahead in zip(sorted(found), (0, 3600, 7200, 7200, 7200)):
             self.assertTrue(wall + ahead - 60 <= start <= wall + ahead + 60 + harness.LIMIT_S, found)
         self.check_all(producer)
+        server.wait_watermark('silent', T0_US + (producer.number - 1) * SECOND_US)
         self.assertEqual(server.rows('SELECT sum(count) FROM silent')[0][0] +
                          server.metric('weir_pipeline_late_total', pipeline='silent'),
                          sum(producer.taken.values()))
