@@ -271,6 +271,31 @@ class Results(unittest.TestCase):
 
     # ---- The rest --------------------------------------------------------------------------------
 
+    def test_description_of_the_api_can_be_read_by_generators(self):
+        """Arrays say what is in them, references lead somewhere, names of operations are unique."""
+        document = json.loads(self.server.get('/openapi.json').body)
+        seen = []
+
+        def walk(node, place):
+            if isinstance(node, list):
+                for i, item in enumerate(node):
+                    walk(item, f'{place}/{i}')
+            elif isinstance(node, dict):
+                types = node.get('type')
+                if types == 'array' or isinstance(types, list) and 'array' in types:
+                    self.assertIn('items', node, place)
+                if '$ref' in node:
+                    at = document
+                    for name in node['$ref'].removeprefix('#/').split('/'):
+                        at = at[name]
+                if 'responses' in node and 'operationId' in node:
+                    seen.append(node['operationId'])
+                for name, item in node.items():
+                    walk(item, f'{place}/{name}')
+        walk(document, '')
+        self.assertGreater(len(seen), 10)
+        self.assertEqual(len(seen), len(set(seen)))
+
     def test_streams_pipelines_and_plugins_are_listed(self):
         self.assertIn('"input"', self.server.get('/api/v1/streams').body.decode())
         self.assertIn('"cities"', self.server.get('/api/v1/pipelines').body.decode())
