@@ -7,6 +7,7 @@
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/logger.h"
+#include "base/self.h"
 #include "base/thread.h"
 #include "cmd.h"
 #include "config/faults.h"
@@ -20,6 +21,7 @@
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,8 +48,16 @@ static const char help[] =
     "69 address in use or too few open files allowed, 73 or 74 database,\n"
     "74 also a damaged journal.\n";
 
+/* What came of the last SIGHUP. */
+struct outcome {
+    pthread_mutex_t lock; /* protects `last` */
+    struct api_reload last;
+    _Atomic uint64_t successful, success_us; /* the same for /metrics; relaxed */
+};
+
 struct server {
     struct weir *weir;
+    struct outcome outcome;
     struct http_server *http;
     struct source_post *post;
     struct reader_pool *readers;
@@ -98,6 +108,52 @@ static bool is_ready(void *ctx, struct error *why)
     return false;
 }
 
+static void last_reload(void *ctx, struct api_reload *ret)
+{
+    struct outcome *o = ctx;
+    pthread_mutex_lock(&o->lock);
+    *ret = o->last;
+    pthread_mutex_unlock(&o->lock);
+}
+
+/* With r >= 0 the configuration that was read is in force; otherwise faults or `error` say why not. */
+static void set_outcome(struct outcome *o, int r, const struct faults *f,
+                        const struct error *error)
+{
+    int64_t now_us = clock_now_us();
+    pthread_mutex_lock(&o->lock);
+    o->last.tried_us = now_us;
+    o->last.successful = r >= 0;
+    o->last.n = r >= 0 ? 0 : f->n ? f->n : 1;
+    for (size_t i = 0; i < o->last.n; i++)
+        o->last.fault[i] = f->n ? f->fault[i] : *error;
+    if (r >= 0)
+        o->last.loaded_us = now_us;
+    pthread_mutex_unlock(&o->lock);
+    atomic_store_explicit(&o->successful, r >= 0, memory_order_relaxed);
+    if (r >= 0)
+        atomic_store_explicit(&o->success_us, (uint64_t)now_us, memory_order_relaxed);
+}
+
+/* That of the start counts as a success, as with Prometheus. */
+static int count_outcome(struct outcome *o, struct metrics *m)
+{
+    int64_t now_us = clock_now_us();
+    pthread_mutex_init(&o->lock, NULL);
+    o->last = (struct api_reload){.loaded_us = now_us, .tried_us = INT64_MIN};
+    o->successful = 1;
+    o->success_us = (uint64_t)now_us;
+    int r =
+        metrics_add(m, METRIC_GAUGE, "weir_config_last_reload_successful",
+                    "1 if the configuration that was read last is in force, else 0.",
+                    "", &o->successful, 1);
+    return r < 0 ? r
+                 : metrics_add(m, METRIC_GAUGE,
+                               "weir_config_last_reload_success_timestamp_seconds",
+                               "When the configuration in force was read.", "",
+                               &o->success_us, 1e-6);
+}
+
 /* DATABASE.backups, unless the configuration says where. */
 static int find_backups(struct server *s)
 {
@@ -122,6 +178,10 @@ static int open_api(struct server *s, const char *database, struct error *error)
         r = query_pool_new(&queries, w->metrics, &s->queries);
     if (r == 0)
         r = find_backups(s);
+    if (r == 0)
+        r = count_outcome(&s->outcome, w->metrics);
+    if (r == 0)
+        r = self_count(w->metrics, PACKAGE_VERSION, sqlite3_libversion());
     if (r < 0)
         return error_set(error, r, "no memory");
     const struct api_context context = {.config = w->config,
@@ -136,7 +196,9 @@ static int open_api(struct server *s, const char *database, struct error *error)
                                         .stream = w->stream,
                                         .version = PACKAGE_VERSION,
                                         .ready = is_ready,
-                                        .ready_ctx = s};
+                                        .ready_ctx = s,
+                                        .reload = last_reload,
+                                        .reload_ctx = &s->outcome};
     return api_setup(s->http, &context, &s->api, error);
 }
 
@@ -162,6 +224,7 @@ static int start(struct server *s, const char *database, int *ret_exit,
 /* On a thread of its own: it may wait for the database, and the end must not wait for it. */
 struct reload {
     struct weir *weir;
+    struct outcome *outcome;
     const char *path;
     pthread_t thread;
     bool started;
@@ -176,6 +239,7 @@ static void *reload_run(void *ctx)
     faults_begin(&faults);
     int err = weir_reload(r->weir, r->path, &error);
     faults_end();
+    set_outcome(r->outcome, err, &faults, &error);
     atomic_store(&r->ended, true);
     for (size_t i = 1; err < 0 && i < faults.n; i++)
         log_error("serve", "SIGHUP: %s", faults.fault[i].text);
@@ -208,9 +272,10 @@ static void reload_begin(struct reload *r)
         log_error("serve", "SIGHUP: cannot start a thread: %s", strerror(-err));
 }
 
-static void wait_for_signal(const sigset_t *signals, struct weir *w, const char *path)
+static void wait_for_signal(const sigset_t *signals, struct server *s, const char *path)
 {
-    struct reload r = {.weir = w, .path = path};
+    struct weir *w = s->weir;
+    struct reload r = {.weir = w, .outcome = &s->outcome, .path = path};
     int signal;
     while (sigwait(signals, &signal) || signal == SIGHUP)
         reload_begin(&r);
@@ -252,7 +317,7 @@ static int run(struct server *s, const char *path, const char *database)
     bool v6 = address && strchr(address, ':');
     log_info("serve", "listening on http://%s%s%s:%u", v6 ? "[" : "", address,
              v6 ? "]" : "", http_port(s->http));
-    wait_for_signal(&signals, s->weir, path);
+    wait_for_signal(&signals, s, path);
     stop(s);
     return weir_failed(s->weir) ? EXIT_FAILURE : EXIT_SUCCESS;
 }

@@ -30,6 +30,7 @@ static const struct {
     {"GET", "/api/v1/pipelines/{pipeline}", HTTP_PLAIN, overview_pipeline},
     {"GET", "/api/v1/pipelines/{pipeline}/watermarks", HTTP_PLAIN, overview_watermarks},
     {"GET", "/api/v1/plugins", HTTP_PLAIN, overview_plugins},
+    {"GET", "/api/v1/config", HTTP_PLAIN, overview_config},
     {"GET", "/live", HTTP_PLAIN, probes_live},
     {"GET", "/livez", HTTP_PLAIN, probes_live},
     {"GET", "/ready", HTTP_PLAIN, probes_ready},

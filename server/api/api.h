@@ -8,6 +8,7 @@
 
 #include "base/metrics.h"
 #include "config/config.h"
+#include "config/faults.h"
 #include "http/http.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/running.h"
@@ -18,6 +19,15 @@
 #include "store/store.h"
 
 struct api;
+
+/* Of the configuration in force, and of the last attempt to read another one. */
+struct api_reload {
+    int64_t loaded_us; /* the one in force was read then */
+    int64_t tried_us;  /* INT64_MIN: SIGHUP has not come yet */
+    bool successful;
+    size_t n; /* why not */
+    struct error fault[FAULTS_MAX];
+};
 
 /* What the answers are made of. All of it outlives the HTTP server. */
 struct api_context {
@@ -35,6 +45,9 @@ struct api_context {
     /* May be NULL. False: /ready answers 503 and the reason in `why`. Any thread; quick. */
     bool (*ready)(void *ctx, struct error *why);
     void *ready_ctx;
+    /* Likewise. May be NULL: the configuration is that of the start. */
+    void (*reload)(void *ctx, struct api_reload *ret);
+    void *reload_ctx;
 };
 
 /* Adds the routes, before http_start. Loads all plugins to list them. -ENOMEM. */

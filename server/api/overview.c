@@ -386,3 +386,33 @@ void overview_plugins(struct http_request *r, void *api)
     if (api_no_arguments(r))
         http_reply(r, 200, "application/json", a->plugins.data, a->plugins.size);
 }
+
+/* ---- /config ---- */
+
+void overview_config(struct http_request *r, void *api)
+{
+    const struct api *a = api;
+    struct api_reload last = {.loaded_us = INT64_MIN, .tried_us = INT64_MIN};
+    struct buffer b = {0};
+    if (!api_no_arguments(r))
+        return;
+    if (a->is.reload)
+        a->is.reload(a->is.reload_ctx, &last);
+    jsonout_open(&b, NULL, '{');
+    jsonout_time(&b, "loaded", last.loaded_us);
+    if (last.tried_us == INT64_MIN) {
+        jsonout_string(&b, "last_reload", NULL);
+    } else {
+        jsonout_open(&b, "last_reload", '{');
+        jsonout_time(&b, "time", last.tried_us);
+        jsonout_bool(&b, "successful", last.successful);
+        jsonout_open(&b, "errors", '[');
+        for (size_t i = 0; i < last.n; i++)
+            jsonout_string(&b, NULL, last.fault[i].text);
+        jsonout_close(&b, ']');
+        jsonout_close(&b, '}');
+    }
+    jsonout_close(&b, '}');
+    buffer_putc(&b, '\n');
+    http_reply_buffer(r, 200, "application/json", &b);
+}

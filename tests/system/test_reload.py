@@ -5,9 +5,11 @@ import collections
 import http.client
 import json
 import os
+import resource
 import signal
 import sqlite3
 import threading
+import time
 import unittest
 
 import harness
@@ -171,6 +173,43 @@ class Reload(unittest.TestCase):
         server.post_ok('input', [event(1, 'a', 2)])
         self.finish(server)
         self.assertEqual(self.rows(server, 'kept'), {(T0 * MS, 'a'): (2, 3)})
+
+    def test_what_came_of_it_is_told_where_people_look(self):
+        server = self.start(KEPT + changing())
+        config = lambda: json.loads(server.get('/api/v1/config').body)
+        gauge = lambda name: server.metric(f'weir_config_last_reload_{name}')
+        at_start = gauge('success_timestamp_seconds')
+        self.assertEqual((config()['last_reload'], gauge('successful')), (None, 1))
+        self.assertLess(abs(at_start - time.time()), 60)
+        self.reload(server, KEPT + changing(workers='many').replace('from: input', 'from: nobody'), 'SIGHUP')
+        harness.wait_until(lambda: gauge('successful') == 0, 'the metric')
+        last = config()['last_reload']
+        self.assertFalse(last['successful'])
+        self.assertEqual(len(last['errors']), 2, last)
+        for word in ("'nobody'", "'many'"):
+            self.assertTrue(any(word in text and 'weir.yaml:' in text for text in last['errors']), last)
+        self.assertEqual(gauge('success_timestamp_seconds'), at_start)
+        self.reload(server, KEPT + changing())
+        harness.wait_until(lambda: gauge('successful') == 1, 'the metric')
+        self.assertGreater(gauge('success_timestamp_seconds'), at_start)
+        found = config()
+        self.assertEqual((found['last_reload']['successful'], found['last_reload']['errors']), (True, []))
+        self.assertEqual(found['loaded'], found['last_reload']['time'])
+
+    def test_the_process_itself_is_measured(self):
+        server = self.start(KEPT + changing())
+        (labels, one), = server.metrics()['weir_build_info']
+        version = json.loads(server.get('/version').body)
+        self.assertEqual((labels, one), ({'version': version['version'], 'sqlite': version['sqlite']}, 1))
+        pid = server.process.pid
+        self.assertEqual(server.metric('process_max_fds'), resource.prlimit(pid, resource.RLIMIT_NOFILE)[0])
+        self.assertLess(abs(server.metric('process_open_fds') - len(os.listdir(f'/proc/{pid}/fd'))), 5)
+        with open(f'/proc/{pid}/statm', encoding='ascii') as file:
+            size, resident = (int(n) * resource.getpagesize() for n in file.read().split()[:2])
+        self.assertAlmostEqual(server.metric('process_virtual_memory_bytes') / size, 1, delta=0.5)
+        self.assertAlmostEqual(server.metric('process_resident_memory_bytes') / resident, 1, delta=0.5)
+        self.assertLess(abs(server.metric('process_start_time_seconds') - time.time()), 60)
+        self.assertGreater(server.metric('process_cpu_seconds_total'), 0)
 
     def test_refused_configuration_leaves_the_database_as_it_was(self):
         server = self.start(KEPT + changing())

@@ -324,7 +324,7 @@ class Results(unittest.TestCase):
         with open(os.path.join(harness.SOURCE, 'docs', 'weir-api.7'), encoding='ascii') as file:
             page = file.read()
         section = page[page.index('.Sh METRICS'):page.index('.Sh EXAMPLES')]
-        self.assertEqual(set(re.findall(r'\bweir_\w+', section)), names)
+        self.assertEqual(set(re.findall(r'\b(?:weir|process)_\w+', section)), names)
 
     def test_every_status_that_is_answered_is_counted(self):
         self.assertEqual(self.server.get('/api/v1/streams', Origin='http://elsewhere').status, 403)
