@@ -280,12 +280,29 @@ static void monotonic_time_does_not_go_back(void **state)
     assert_true(clock_now_us() > INT64_C(1700000000000000)); /* later than 2023 */
 }
 
+static void a_steady_clock_goes_on_from_where_it_was(void **state)
+{
+    (void)state;
+    const int64_t hour_us = 3600 * SECOND_US;
+    _Atomic int64_t ahead_us = CLOCK_STEADY_UNSET;
+    int64_t wall_us = clock_now_us();
+    assert_in_range(clock_steady_us(&ahead_us) - wall_us, 0, 60 * SECOND_US);
+    /* As after a start with a clock that was set back by an hour since. */
+    clock_steady_raise(&ahead_us, wall_us + hour_us);
+    int64_t before_us = clock_steady_us(&ahead_us);
+    assert_in_range(before_us - wall_us - hour_us, 0, 60 * SECOND_US);
+    clock_steady_raise(&ahead_us, wall_us);
+    clock_sleep_us(2000);
+    assert_in_range(clock_steady_us(&ahead_us) - before_us, 2000, 60 * SECOND_US);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(times_are_written_and_read_as_python_does),
         cmocka_unit_test(every_day_of_an_era_follows_the_one_before),
         cmocka_unit_test(the_ends_of_int64_are_written),
+        cmocka_unit_test(a_steady_clock_goes_on_from_where_it_was),
         cmocka_unit_test(forms_of_rfc3339_are_read),
         cmocka_unit_test(what_is_no_time_is_refused),
         cmocka_unit_test(durations_are_read),
