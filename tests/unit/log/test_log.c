@@ -45,6 +45,19 @@ static void sink_gate(struct sink *s, bool closed)
     pthread_mutex_unlock(&s->lock);
 }
 
+static _Atomic bool no_memory;
+static _Atomic uint64_t reallocs_refused;
+
+void *__real_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size);
+void *__wrap_realloc(void *p, size_t size)
+{
+    if (!no_memory)
+        return __real_realloc(p, size);
+    reallocs_refused++;
+    return NULL;
+}
+
 static size_t sink_count(struct sink *s)
 {
     pthread_mutex_lock(&s->lock);
@@ -604,6 +617,31 @@ static void there_are_so_many_connections_and_no_more(void **state)
     fixture_free(f);
 }
 
+/* ---- Without memory --------------------------------------------------------------------------- */
+
+static void
+a_log_without_memory_for_a_frame_goes_on_when_there_is_and_can_end(void **state)
+{
+    (void)state;
+    for (int ends = 0; ends < 2; ends++) {
+        struct fixture *f = fixture_new(100000, 0, INT64_MAX);
+        uint64_t refused = reallocs_refused;
+        no_memory = true;
+        assert_int_equal(append(f->log, 0, rows(f, 0, 10)), 0);
+        int64_t until_us = clock_monotonic_us() + 30 * S;
+        while (reallocs_refused == refused && clock_monotonic_us() < until_us)
+            clock_sleep_us(1000);
+        assert_true(reallocs_refused > refused);
+        if (ends)
+            log_close(f->log, LOG_LEAVE, clock_monotonic_us());
+        no_memory = false;
+        if (!ends)
+            sink_wait(&f->sink, 1);
+        assert_int_equal(sink_count(&f->sink), !ends);
+        fixture_free(f);
+    }
+}
+
 /* The pipeline keeps all waiting for longer than idle_timeout, and then takes the rows of a source that
  * was told to wait in the meantime: time must not have gone on without them. */
 static void a_source_that_was_told_to_wait_is_not_silent(void **state)
@@ -655,6 +693,8 @@ int main(void)
             the_clock_of_silence_stands_still_while_the_server_does_not_run),
         cmocka_unit_test(connections_hold_back_what_is_reached),
         cmocka_unit_test(there_are_so_many_connections_and_no_more),
+        cmocka_unit_test(
+            a_log_without_memory_for_a_frame_goes_on_when_there_is_and_can_end),
     };
     return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }
