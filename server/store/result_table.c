@@ -55,16 +55,38 @@ static int result_table_create(sqlite3 *db, const struct table *t, struct error 
     return db_exec_str(db, sql, error);
 }
 
+/* The Gregorian calendar repeats itself after so many seconds, and SQLite knows the years 0 to 9999. */
+#define YEARS_400 "12622780800"
+#define YEAR_0    "-62167219200"
+#define YEAR_9999 "253402300799" /* its last second */
+
+/* Of a second outside of these years: it is moved into them by whole cycles, and its year moved back. */
+static const char result_table_far_time[] =
+    "(SELECT printf('%%s%%04d', CASE WHEN year < 0 THEN '-' ELSE '' END, abs(year)) ||"
+    " rest FROM"
+    " (SELECT strftime('%%Y', s - cycles * " YEARS_400
+    ", 'unixepoch') + 400 * cycles AS year,"
+    " strftime('-%%m-%%dT%%H:%%M:%%S', s - cycles * " YEARS_400
+    ", 'unixepoch') AS rest FROM"
+    " (SELECT s, CASE WHEN s < 0 THEN (s - " YEAR_0 " + 1) / " YEARS_400
+    " - 1 ELSE (s - " YEAR_9999 " - 1) / " YEARS_400
+    " + 1 END AS cycles FROM (SELECT %s AS s))))";
+
 /* An int64 time as RFC 3339 text, the fraction only where there is one; floors before 1970 too. */
 static void result_table_append_time(sqlite3_str *sql, const char *column)
 {
-    const char *fraction = "((\"%w\" %% 1000000 + 1000000) %% 1000000)";
-    char *f = sqlite3_mprintf(fraction, column);
+    char *f = sqlite3_mprintf("((\"%w\" %% 1000000 + 1000000) %% 1000000)", column);
+    char *s =
+        sqlite3_mprintf("(\"%w\" / 1000000 - (\"%w\" %% 1000000 < 0))", column, column);
+    char *far = sqlite3_mprintf(result_table_far_time, s);
     sqlite3_str_appendf(
         sql,
-        "strftime('%%Y-%%m-%%dT%%H:%%M:%%S', (\"%w\" - %s) / 1000000, 'unixepoch')"
+        "CASE WHEN %s BETWEEN " YEAR_0 " AND " YEAR_9999
+        " THEN strftime('%%Y-%%m-%%dT%%H:%%M:%%S', %s, 'unixepoch') ELSE %s END"
         " || CASE %s WHEN 0 THEN 'Z' ELSE printf('.%%06dZ', %s) END",
-        column, f, f, f);
+        s, s, far, f, f);
+    sqlite3_free(far);
+    sqlite3_free(s);
     sqlite3_free(f);
 }
 

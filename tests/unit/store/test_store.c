@@ -131,6 +131,36 @@ static void readable_view_shows_rfc3339(void **state)
                         "2023-11-14T22:13:20.123456Z\n");
 }
 
+/* The first and the last microsecond of an int64, and both ends of what SQLite's own functions know. By Python's
+ * datetime, moved by cycles of 146,097 days. */
+static void readable_view_shows_years_that_sqlite_does_not_know(void **state)
+{
+    (void)state;
+    static const int64_t start[] = {INT64_MIN,          -62167219200000001,
+                                    -62167219200000000, 253402300799999999,
+                                    253402300800000000, 12622780800000000 * 60,
+                                    INT64_MAX - 1000000};
+    size_t n = sizeof(start) / sizeof(start[0]);
+    trades.window.size_us = trades.window.pane_us = 1;
+    struct store *s = open_started(&trades);
+    struct rowset *r = rows_new(&trades, n);
+    for (size_t i = 0; i < n; i++) {
+        cell_put_int(&r->cell[i * trades.n_columns], start[i]);
+        cell_put_string(&r->cell[i * trades.n_columns + 1], "A", 1);
+    }
+    assert_int_equal(put(s, 0, r), 0);
+    store_free(s);
+    trades.window.size_us = trades.window.pane_us = MINUTE_US;
+    assert_string_equal(shell("weir.db", "SELECT window_start FROM trades_readable"),
+                        "-290308-12-21T19:59:05.224192Z\n"
+                        "-0001-12-31T23:59:59.999999Z\n"
+                        "0000-01-01T00:00:00Z\n"
+                        "9999-12-31T23:59:59.999999Z\n"
+                        "10000-01-01T00:00:00Z\n"
+                        "25970-01-01T00:00:00Z\n"
+                        "294247-01-10T04:00:53.775807Z\n");
+}
+
 /* They are of windows that closed. After a crash the watermark may be behind them, and events that come
  * then make rows of the same windows that know of less. */
 static void rows_in_the_table_stay_as_they_are(void **state)
@@ -1029,6 +1059,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(rows_put_are_read_back_after_close),
         TEST(readable_view_shows_rfc3339),
+        TEST(readable_view_shows_years_that_sqlite_does_not_know),
         TEST(rows_in_the_table_stay_as_they_are),
         TEST(a_higher_revision_takes_the_place_of_a_row),
         TEST(a_higher_revision_takes_the_place_of_all_rows_of_a_group),
