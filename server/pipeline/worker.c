@@ -306,15 +306,13 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
     return 0;
 }
 
-/* What status and metrics show; the first worker speaks for the pipeline. */
+/* What status and metrics show, behind an entry, or (NULL) what was restored; the first worker speaks for the
+ * pipeline. */
 static void show(struct worker *w, const struct log_entry *e)
 {
     struct pipeline *p = w->pipeline;
     metric_add(&p->groups, w->groups.open - w->groups_shown);
     w->groups_shown = w->groups.open;
-    int64_t cpu_ns = clock_thread_cpu_ns();
-    metric_add(&p->cpu_ns, (uint64_t)(cpu_ns - w->cpu_shown_ns));
-    w->cpu_shown_ns = cpu_ns;
     if (w->index)
         return;
     late_tell(w, clock_monotonic_us());
@@ -322,8 +320,8 @@ static void show(struct worker *w, const struct log_entry *e)
     p->shown_watermark_us = w->watermark.value_us;
     p->shown_newest_us = w->watermark.newest_us;
     p->shown_position = w->position;
-    /* An entry changes one source, or all (LOG_END), or is the first to show what was restored. */
-    bool all = e->kind == LOG_END || e->source >= p->shown_n;
+    /* An entry changes one source, or all (LOG_END). */
+    bool all = !e || e->kind == LOG_END || e->source >= p->shown_n;
     uint32_t i = all ? 0 : e->source, end = all ? w->watermark.n : e->source + 1;
     for (; i < end; i++)
         p->shown[i] = (struct pipeline_shown){.max_us = w->watermark.source[i].max_us,
@@ -348,6 +346,9 @@ static void *worker_thread(void *arg)
         }
         show(w, e);
         log_entry_unref(e);
+        int64_t cpu_ns = clock_thread_cpu_ns();
+        metric_add(&p->cpu_ns, (uint64_t)(cpu_ns - w->cpu_shown_ns));
+        w->cpu_shown_ns = cpu_ns;
     }
     return NULL;
 }
@@ -390,6 +391,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
 int worker_start(struct worker *w, struct error *error)
 {
     w->groups.max_open = share_of_groups(w->pipeline->config);
+    show(w, NULL); /* what was stored is there before the first entry comes */
     char name[16];
     snprintf(name, sizeof(name), "w%u %.11s", w->index, w->pipeline->config->name);
     int r = thread_start(&w->thread, name, worker_thread, w);

@@ -263,6 +263,24 @@ class Stopped(unittest.TestCase):
                 self.assertEqual(counts(server, 'p'), [(0, 'a', 2, 12), (0, 'b', 1, 6)])
                 stop(server)
 
+    def test_status_is_there_before_the_first_event(self):
+        def look():
+            status = server.get_json('/api/v1/pipelines/p')['status']
+            sources = server.get_json('/api/v1/pipelines/p/watermarks')['sources']
+            return (status['groups'], status['max_event'], status['position'], sorted(s['name'] for s in sources),
+                    server.metric('weir_pipeline_groups', pipeline='p'))
+        server = self.server({'p': PIPELINE.format(name='p', stream='input').replace('key:', 'workers: 2, key:')})
+        server.post_ok('input', [event(1000, 1, f'key{k}') for k in range(50)], Weir_Source='one')
+        server.post_ok('input', [event(2000)], Weir_Source='two')
+        expected = (51, '2023-11-14T22:13:22Z', 2, ['one', 'two'], 51)
+        harness.wait_until(lambda: look() == expected, f'{expected}')
+        for how in (stop, harness.Server.kill):
+            with self.subTest(how.__name__):
+                how(server)
+                server.start()
+                harness.wait_until(lambda: look() == expected, f'{expected}')
+        stop(server)
+
     def test_another_definition_begins_afresh(self):
         server = self.server({'p': 'input', 'q': 'input'})
         server.post_ok('input', [event(1000, 5)])
