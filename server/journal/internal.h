@@ -12,6 +12,7 @@
 #ifndef WEIR_JOURNAL_INTERNAL_H
 #define WEIR_JOURNAL_INTERNAL_H
 
+#include "base/fileid.h"
 #include "journal/folder.h"
 #include "journal/frame.h"
 
@@ -47,6 +48,7 @@ struct journal {
     char *path, *stream;
     struct journal_options options; /* sizes rounded; strings are not to be used */
     int folder, lock_file, hold;
+    struct file_id folder_id;
     bool direct;
     uint64_t salt; /* of all frames; never 0 once the journal is open */
 
@@ -65,9 +67,12 @@ struct journal {
     size_t n_segments, room;
     struct spare spare[SPARES_MAX];
     size_t n_spares;
-    uint64_t next_spare;  /* number of the next one */
-    uint64_t last_number; /* of a segment, ever */
-    uint64_t next;        /* position; written by the thread that writes */
+    struct file_id last_id; /* of `fd`; ino 0: it is not open */
+    uint64_t next_spare;    /* number of the next one */
+    uint64_t last_number;   /* of a segment, ever */
+    uint64_t old_number;    /* up to this one they may be of a higher limit: */
+    uint64_t old_bytes;     /* of these what is more than half of the limit of today */
+    uint64_t next;          /* position; written by the thread that writes */
     struct journal_reader *readers;
 
     pthread_t thread;
@@ -96,8 +101,19 @@ int segments_push(struct journal *j, const struct segment *s); /* -ENOMEM */
  * (folder_dirty). -ENOSPC, -EDQUOT, ... : nothing has changed. */
 int segments_next(struct journal *j, uint64_t need, struct error *error);
 
+/* Bytes of a segment that was there at the opening, beyond half of the limit: the limit was higher then. They do
+ * not count, or nothing could be written until it is trimmed, and it is not trimmed as long as it is the last. With
+ * the lock held. */
+uint64_t segments_old_bytes(const struct journal *j, const struct segment *s);
+
 /* Bytes that the next segment should have. With the lock held. */
 uint64_t segments_target(const struct journal *j);
+
+/* Has a spare with `need` bytes ready, or makes one. -ENOSPC, -EDQUOT, ... */
+int segments_reserve(struct journal *j, uint64_t need, struct error *error);
+
+/* Closes the file that is written. With the lock held. */
+void segments_close_file(struct journal *j);
 
 /* Takes a spare file in, unless it is too small or too large to be of use, or there are larger ones;
  * writes in *ret_drop the number of the one that is not wanted any more. With the lock held. */

@@ -71,6 +71,8 @@ static int open_folder(struct journal *j, struct error *error)
     int err = folder_make(j->path, error);
     if (!err)
         err = folder_open(j->path, &j->folder, error);
+    if (!err && (err = file_id_of(j->folder, &j->folder_id)))
+        error_set(error, err, "%s", strerror(-err));
     if (!err)
         err = folder_lock(j->folder, &j->lock_file, error);
     if (err)
@@ -248,6 +250,25 @@ void journal_abandon(struct journal *j)
     frame_clear(&j->own);
 }
 
+/* ---- Is it still there? ---- */
+
+int journal_check(struct journal *j, struct error *error)
+{
+    char name[FOLDER_NAME_MAX];
+    pthread_mutex_lock(&j->lock);
+    struct file_id last = j->last_id;
+    if (last.ino)
+        folder_segment_name(segment_last(j)->number, name);
+    pthread_mutex_unlock(&j->lock);
+    if (!file_id_is_at(&j->folder_id, AT_FDCWD, j->path))
+        return error_set(error, -ESTALE,
+                         "the folder '%s' was moved, removed or replaced", j->path);
+    if (last.ino && !file_id_is_at(&last, j->folder, name))
+        return error_set(error, -ESTALE, "'%s/%s' was moved, removed or replaced",
+                         j->path, name);
+    return 0;
+}
+
 /* ---- Commits ---- */
 
 /* Where a frame goes: behind the last one, which only this thread moves. */
@@ -270,14 +291,29 @@ static struct place place_now(struct journal *j)
     return p;
 }
 
+static int open_last(struct journal *j, uint64_t number)
+{
+    struct file_id id;
+    int fd =
+        folder_open_segment(j->folder, number, O_WRONLY | (j->direct ? O_DIRECT : 0));
+    int err = fd < 0 ? fd : file_id_of(fd, &id);
+    if (err) {
+        close_file(fd);
+        return err;
+    }
+    pthread_mutex_lock(&j->lock);
+    j->fd = fd;
+    j->last_id = id;
+    pthread_mutex_unlock(&j->lock);
+    return 0;
+}
+
 /* Its name is on disk, and it is open. */
 static int segment_ready(struct journal *j, uint64_t number)
 {
-    int flags = O_WRONLY | (j->direct ? O_DIRECT : 0);
-    if (j->fd < 0)
-        j->fd = folder_open_segment(j->folder, number, flags);
-    if (j->fd < 0)
-        return j->fd;
+    int err = j->fd < 0 ? open_last(j, number) : 0;
+    if (err)
+        return err;
     if (j->folder_dirty && fsync(j->folder))
         return -errno;
     j->folder_dirty = false;
@@ -381,7 +417,9 @@ static int commit(struct journal *j, uint32_t n, struct error *error)
 {
     struct place p = place_now(j);
     uint64_t length = frame_length(j->own.size);
-    int err = 0;
+    int err = journal_check(j, error);
+    if (err)
+        return err;
     if (n > UINT64_MAX - j->next)
         return error_set(error, -EINVAL, "there are no more positions");
     if (p.offset == 0 || length > p.size || p.offset > p.size - length)
@@ -403,4 +441,20 @@ int journal_commit(struct journal *j, uint32_t n, uint64_t *ret_first,
     frame_clear(&j->own);
     *ret_first = first;
     return 0;
+}
+
+int journal_reserve(struct journal *j, size_t size, struct error *error)
+{
+    struct place p = place_now(j);
+    uint64_t need = frame_length(size);
+    int err = journal_check(j, error);
+    if (!err && (p.offset > p.size || need > p.size - p.offset)) {
+        err = make_begin(j, error);
+        if (!err)
+            err = segments_reserve(j, need + frame_length(j->begin.size), error);
+        frame_clear(&j->begin);
+    }
+    if (err)
+        error_prefix(error, "journal '%s'", j->path);
+    return err;
 }

@@ -70,16 +70,23 @@ void *journal_room(struct journal *j, size_t size);
 void journal_added(struct journal *j, size_t size);
 size_t journal_pending(const struct journal *j); /* bytes added so far */
 
+/* 0, or -ESTALE: the folder or the last segment is not where it was: moved, removed, replaced. Any thread. */
+int journal_check(struct journal *j, struct error *error);
+
+/* Room for a frame with a payload of `size` bytes, without writing one: in the last segment, or a spare is
+ * made. As journal_commit: -ENOSPC, -EDQUOT, -ESTALE, ... On the thread that writes. */
+int journal_reserve(struct journal *j, size_t size, struct error *error);
+
 /* Writes the frame with `n` positions, syncs, and is ready for the next one; *ret_first is the first
  * position. n may be 0. After a failure the frame is kept: commit again, or abandon.
- * -ENOSPC, -EDQUOT (limit), -ENOMEM: it is not on disk. -EIO and others: it may or may not
+ * -ENOSPC, -EDQUOT (limit), -ENOMEM, -ESTALE (journal_check): it is not on disk. -EIO and others: it may or may not
  * be there, so it has to be committed again and never be abandoned. */
 int journal_commit(struct journal *j, uint32_t n, uint64_t *ret_first,
                    struct error *error);
 void journal_abandon(struct journal *j);
 
 /* Positions below `before` are not needed any more: segments that hold no others are used again, or
- * removed. Any thread. */
+ * removed. Nothing is, while journal_check fails. Any thread. */
 void journal_trim(struct journal *j, uint64_t before);
 
 /* ---- Reading ---- */

@@ -52,7 +52,7 @@ void segments_drop(struct journal *j, const struct spare *s)
 {
     char name[FOLDER_NAME_MAX];
     folder_spare_name(s->number, name);
-    if (!unlinkat(j->folder, name, 0))
+    if (!unlinkat(j->folder, name, 0) || errno == ENOENT)
         metric_add(&j->count.bytes, (uint64_t)-s->size);
 }
 
@@ -106,12 +106,22 @@ static void give_up_spares(struct journal *j)
 
 /* ---- The next segment ---- */
 
+uint64_t segments_old_bytes(const struct journal *j, const struct segment *s)
+{
+    uint64_t most = j->options.limit / 2;
+    return j->options.limit && s->number <= j->old_number && s->size > most
+               ? s->size - most
+               : 0;
+}
+
+/* With the lock held. */
 static uint64_t bytes_left(const struct journal *j)
 {
     uint64_t bytes = atomic_load_explicit(&j->count.bytes, memory_order_relaxed);
+    uint64_t limit = j->options.limit + j->old_bytes;
     if (!j->options.limit)
         return UINT64_MAX;
-    return j->options.limit > bytes ? j->options.limit - bytes : 0;
+    return limit > bytes ? limit - bytes : 0;
 }
 
 /* Blocks for a file of `size` bytes; what cannot be reserved will be written anyway. */
@@ -171,7 +181,9 @@ static int make_file(struct journal *j, uint64_t size, struct spare *ret)
 static int make_within_limit(struct journal *j, uint64_t need, uint64_t size,
                              struct spare *ret)
 {
+    pthread_mutex_lock(&j->lock);
     uint64_t left = bytes_left(j) & ~(uint64_t)(JOURNAL_BLOCK - 1);
+    pthread_mutex_unlock(&j->lock);
     left = left < size ? left : size;
     return make_file(j, left < need ? need : left, ret);
 }
@@ -203,7 +215,10 @@ static int find_file(struct journal *j, uint64_t need, struct spare *ret)
 
 static int no_file(struct journal *j, int err, uint64_t need, struct error *error)
 {
-    if (err == -EDQUOT && bytes_left(j) < need)
+    pthread_mutex_lock(&j->lock);
+    bool limited = bytes_left(j) < need;
+    pthread_mutex_unlock(&j->lock);
+    if (err == -EDQUOT && limited)
         return error_set(error, -EDQUOT,
                          "the limit of %llu bytes is reached, and nothing could be "
                          "trimmed",
@@ -247,11 +262,33 @@ int segments_next(struct journal *j, uint64_t need, struct error *error)
         return error_set(error, err, "cannot name the next segment: %s",
                          strerror(-err));
     }
+    pthread_mutex_lock(&j->lock);
+    segments_close_file(j);
+    pthread_mutex_unlock(&j->lock);
+    j->folder_dirty = true;
+    return 0;
+}
+
+int segments_reserve(struct journal *j, uint64_t need, struct error *error)
+{
+    struct spare file, drop;
+    int err = find_file(j, need, &file);
+    if (err)
+        return no_file(j, err, need, error);
+    pthread_mutex_lock(&j->lock);
+    bool dropping = segments_keep_spare(j, &file, &drop);
+    pthread_mutex_unlock(&j->lock);
+    if (dropping)
+        segments_drop(j, &drop);
+    return 0;
+}
+
+void segments_close_file(struct journal *j)
+{
     if (j->fd >= 0)
         close(j->fd);
     j->fd = -1;
-    j->folder_dirty = true;
-    return 0;
+    j->last_id = (struct file_id){.ino = 0};
 }
 
 /* ---- The oldest segments ---- */
@@ -264,6 +301,7 @@ static bool take_oldest(struct journal *j, uint64_t before, struct segment *ret)
                  j->segment[0].number < readers_first_segment(j);
     if (found && ret) {
         *ret = j->segment[0];
+        j->old_bytes -= segments_old_bytes(j, ret);
         forget_first(j);
     }
     pthread_mutex_unlock(&j->lock);
@@ -276,6 +314,7 @@ static void put_back(struct journal *j, const struct segment *s)
     pthread_mutex_lock(&j->lock);
     memmove(j->segment + 1, j->segment, j->n_segments * sizeof(j->segment[0]));
     j->segment[0] = *s; /* there is room; see segments_push */
+    j->old_bytes += segments_old_bytes(j, s);
     j->n_segments++;
     metric_add(&j->count.segments, 1);
     pthread_mutex_unlock(&j->lock);
@@ -306,7 +345,14 @@ static void trim_all(struct journal *j, uint64_t before)
     struct segment s;
     while (take_oldest(j, before, &s)) {
         int err = retire(j, &s);
-        if (err) {
+        if (err == -ENOENT) {
+            log_error(
+                "journal",
+                "journal '%s': somebody has removed segment %llu; nobody needs it "
+                "any more",
+                j->path, (unsigned long long)s.number);
+            metric_add(&j->count.bytes, (uint64_t)-s.size);
+        } else if (err) {
             log_warn("journal", "journal '%s': cannot remove segment %llu: %s", j->path,
                      (unsigned long long)s.number, strerror(-err));
             put_back(j, &s);
@@ -320,8 +366,10 @@ static void trim_all(struct journal *j, uint64_t before)
 
 void journal_trim(struct journal *j, uint64_t before)
 {
+    struct error error;
     pthread_mutex_lock(&j->trim_lock);
-    if (take_oldest(j, before, NULL) && !folder_flock(j->hold, LOCK_EX | LOCK_NB)) {
+    if (take_oldest(j, before, NULL) && !journal_check(j, &error) &&
+        !folder_flock(j->hold, LOCK_EX | LOCK_NB)) {
         trim_all(j, before);
         folder_flock(j->hold, LOCK_UN);
     }
@@ -340,11 +388,10 @@ static int clear_all(struct journal *j)
             return -errno;
         metric_add(&j->count.bytes, (uint64_t)-segment_last(j)->size);
         metric_add(&j->count.segments, (uint64_t)-1);
+        j->old_bytes -= segments_old_bytes(j, segment_last(j));
         j->n_segments--;
     }
-    if (j->fd >= 0)
-        close(j->fd);
-    j->fd = -1;
+    segments_close_file(j);
     return fsync(j->folder) ? -errno : 0;
 }
 

@@ -209,6 +209,18 @@ static int choose_salt(struct journal *j, struct error *error)
     return 0;
 }
 
+/* The last one gets nothing more, so that it can be trimmed once what it has is not needed. */
+static void close_old_segments(struct journal *j)
+{
+    j->old_number = j->last_number;
+    for (size_t i = 0; i < j->n_segments; i++) {
+        uint64_t more = segments_old_bytes(j, &j->segment[i]);
+        j->old_bytes += more;
+        if (more && i + 1 == j->n_segments)
+            j->segment[i].closed = true;
+    }
+}
+
 int recover(struct journal *j, struct error *error)
 {
     struct folder_list l;
@@ -221,6 +233,7 @@ int recover(struct journal *j, struct error *error)
     if (!err) {
         take_spares(j, &l);
         err = find_last(j, error);
+        close_old_segments(j);
     }
     if (!err)
         err = choose_salt(j, error);

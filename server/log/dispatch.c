@@ -247,7 +247,7 @@ static uint64_t least_stored(const struct log *l, bool with_failed)
     return least;
 }
 
-/* The disk is full, or the journal has more than three quarters of what it may have. */
+/* The journal cannot be written, or has more than three quarters of what it may have. */
 static bool under_pressure(const struct log *l)
 {
     uint64_t limit = l->journal_limit;
@@ -272,11 +272,14 @@ static void give_up_failed(struct log *l)
     }
 }
 
+/* Only behind what can still be found: not while the database is not the file that it was. */
 static void trim(struct log *l)
 {
-    if (!l->journal || l->options.read_only)
+    const struct log_keeper *k = &l->options.keeper;
+    if (!l->journal || l->options.read_only || (k->there && !k->there(k->ctx)))
         return;
-    if (under_pressure(l))
+    if (under_pressure(l) &&
+        atomic_load_explicit(&l->no_room, memory_order_relaxed) != -ESTALE)
         give_up_failed(l);
     journal_trim(l->journal, least_stored(l, true) + 1);
 }

@@ -179,7 +179,7 @@ static int commit_until_done(struct log *l)
         int r = journal_commit(l->journal, (uint32_t)l->frame.n, &first, &error);
         if (r == 0 && logged)
             log_info("log", "stream '%s': the journal is being written again", l->name);
-        if (r == 0 || r == -ENOSPC || r == -EDQUOT || r == -ENOMEM)
+        if (r == 0 || r == -ENOSPC || r == -EDQUOT || r == -ENOMEM || r == -ESTALE)
             return r;
         if (atomic_load_explicit(&l->leaving, memory_order_relaxed))
             return -EIO;
@@ -190,7 +190,7 @@ static int commit_until_done(struct log *l)
     }
 }
 
-/* -ENOSPC, -EDQUOT, -ENOMEM: it is not on disk. -EIO: nobody knows, and nothing more can be written. */
+/* -ENOSPC, -EDQUOT, -ENOMEM, -ESTALE: it is not on disk. -EIO: nobody knows, and nothing more can be written. */
 static int frame_write(struct log *l)
 {
     if (!l->journal || l->options.read_only)
@@ -202,6 +202,7 @@ static int frame_write(struct log *l)
     if (r == 0)
         r = commit_until_done(l);
     if (r < 0) {
+        l->refused_bytes = journal_pending(l->journal);
         if (r != -EIO)
             journal_abandon(l->journal);
         return r;
@@ -356,22 +357,56 @@ static void later_shed(struct log *l, int why)
     l->later.last = link;
 }
 
-static void frame_refused(struct log *l, int why)
+static void say_no_room(struct log *l, int why)
 {
-    int64_t now_us = clock_monotonic_us();
-    intake_refuse(l->intake, why, now_us + NO_ROOM_US);
-    if (!atomic_exchange_explicit(&l->no_room, true, memory_order_relaxed))
+    struct error error;
+    if (why == -ESTALE && journal_check(l->journal, &error) < 0)
+        log_error(
+            "log",
+            "stream '%s': the journal: %s; requests are refused until it is back, "
+            "or the server is started anew",
+            l->name, error.text);
+    else
         log_error("log", "stream '%s': %s; requests are refused until there is",
                   l->name,
                   why == -EDQUOT   ? "the journal has reached its limit, no room"
                   : why == -ENOMEM ? "no memory for the journal"
                                    : "the disk has no room for the journal");
+}
+
+static void frame_refused(struct log *l, int why)
+{
+    int64_t now_us = clock_monotonic_us();
+    intake_refuse(l->intake, why, now_us + NO_ROOM_US);
+    if (!atomic_exchange_explicit(&l->no_room, why, memory_order_relaxed))
+        say_no_room(l, why);
+    l->look_again_us = now_us + NO_ROOM_US;
     frame_shed(l, why);
     later_shed(l, why);
     if (l->frame.n || l->frame.items)
         l->frame.retry_us = now_us + RETRY_US;
     else
         frame_clear(&l->frame);
+}
+
+static void room_again(struct log *l)
+{
+    if (!atomic_exchange_explicit(&l->no_room, 0, memory_order_relaxed))
+        return;
+    log_info("log", "stream '%s': the journal can be written again", l->name);
+    intake_refuse(l->intake, 0, 0);
+}
+
+/* Whoever asks /ready before he sends would never send, and no request would find out. */
+static void look_for_room(struct log *l, int64_t now_us)
+{
+    struct error error;
+    if (!atomic_load_explicit(&l->no_room, memory_order_relaxed) || l->frame.n ||
+        l->frame.items || now_us < l->look_again_us)
+        return;
+    l->look_again_us = now_us + NO_ROOM_US;
+    if (journal_reserve(l->journal, l->refused_bytes, &error) == 0)
+        room_again(l);
 }
 
 /* ---- The end, before all is written ----------------------------------------------------------- */
@@ -448,10 +483,7 @@ static void frame_commit(struct log *l)
         frame_refused(l, r);
     if (r < 0)
         return;
-    if (atomic_exchange_explicit(&l->no_room, false, memory_order_relaxed)) {
-        log_info("log", "stream '%s': there is room for the journal again", l->name);
-        intake_refuse(l->intake, 0, 0);
-    }
+    room_again(l);
     tell_all(l, clock_unstepped_us());
     fault_point("log_acked");
     frame_hand_on(l);
@@ -611,6 +643,7 @@ static void gather_loop(struct log *l)
         int64_t now_us = clock_monotonic_us();
         if (now_us >= tick_us && !l->frame.retry_us) {
             check_silence(l, silence_step(&l->silence_clock, now_us));
+            look_for_room(l, now_us);
             tick_us = now_us + TICK_US;
         }
         if (frame_is_due(l, now_us, closed))

@@ -32,7 +32,7 @@ struct intake {
     uint64_t rows_wanted;
     bool sleeping; /* the log's thread waits */
     bool open, closed;
-    int refused; /* 0, -ENOSPC, -EDQUOT */
+    int refused; /* 0, or what intake_refuse said */
     int64_t refused_until_us;
     struct waiter *waiters;
     struct waiting waiting[LOG_SOURCES_MAX];

@@ -51,8 +51,8 @@ void intake_open(struct intake *k);
 /* Nothing more is taken; what is in it can be taken out. */
 void intake_close(struct intake *k);
 
-/* 0; -EAGAIN: full (an empty one takes any request); -ESHUTDOWN; -ENOSPC or -EDQUOT while the journal has no
- * room; -EMSGSIZE: it would take more than stored_max; -ENOMEM. With `wait` waits for room in the intake and on the disk. */
+/* 0; -EAGAIN: full (an empty one takes any request); -ESHUTDOWN; -ENOSPC, -EDQUOT, -ESTALE... while the
+ * journal cannot be written; -EMSGSIZE: it would take more than stored_max; -ENOMEM. With `wait` waits for room in the intake and on the disk. */
 int intake_append(struct intake *k, const struct request *r, bool wait);
 
 /* A waiter is woken once, when there is more room; at once if it is empty. */

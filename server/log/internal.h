@@ -106,9 +106,12 @@ struct log {
     } later;                  /* taken, but not into the frame: it would be too large */
     bool schema_written;      /* since the start: the last one before may be another */
     uint32_t sources_written; /* names below this number are in the journal */
-    _Atomic bool no_room; /* the journal cannot be written for want of room; relaxed */
-    bool cut_short;       /* the journal has a frame that may be on disk, to the end */
-    enum log_end end;     /* set before the intake is closed */
+    _Atomic int no_room;   /* 0, or why the journal cannot be written: -ENOSPC, -EDQUOT,
+                            * -ENOMEM, -ESTALE; relaxed */
+    size_t refused_bytes;  /* of the payload that it had no room for, */
+    int64_t look_again_us; /* and when to see whether it has */
+    bool cut_short;        /* the journal has a frame that may be on disk, to the end */
+    enum log_end end;      /* set before the intake is closed */
 
     /* The dispatch thread's, once it runs; changed with the lock held. */
     pthread_t dispatcher;

@@ -53,6 +53,22 @@ bool log_is_ready(struct log *l)
     return atomic_load_explicit(&l->ready, memory_order_acquire);
 }
 
+bool log_has_room(struct log *l, struct error *ret)
+{
+    int why = atomic_load_explicit(&l->no_room, memory_order_relaxed);
+    if (l->journal && !l->options.read_only && journal_check(l->journal, ret) < 0)
+        error_prefix(ret, "the journal");
+    else if (why)
+        error_set(ret, why, "%s",
+                  why == -EDQUOT   ? "the journal has reached its limit"
+                  : why == -ENOMEM ? "there is no memory for the journal"
+                  : why == -ESTALE ? "the journal was not where it was"
+                                   : "the disk has no room for the journal");
+    else
+        return true;
+    return false;
+}
+
 bool log_failed(struct log *l, struct error *ret)
 {
     if (!atomic_load_explicit(&l->failed, memory_order_acquire))

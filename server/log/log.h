@@ -96,6 +96,8 @@ struct log_keeper {
     /* The stream is at `position`; keys of requests up to it that were not given before follow from
      * log_keys. Takes effect when the caller says so with log_kept. Below 0: not this time. */
     int (*keep)(void *ctx, uint64_t position);
+    /* What was kept is still there. False: the journal is not trimmed. NULL: always. */
+    bool (*there)(void *ctx);
     void *ctx;
 };
 
@@ -161,6 +163,10 @@ bool log_is_ready(struct log *l);
 /* True: the journal could not be read to its end, nothing is taken; the text says why. */
 bool log_failed(struct log *l, struct error *ret);
 
+/* False: the journal cannot be written, for want of room or because it is not where it was; requests are refused,
+ * and the text says why. */
+bool log_has_room(struct log *l, struct error *ret);
+
 /* Number of a named source, from now on known. -ENOSPC: too many names; -EAGAIN: not ready. */
 int log_source(struct log *l, const char *name, size_t size, uint32_t *ret);
 /* Its name; "" for 0 and for numbers not given. Lives as long as the log. */
@@ -180,7 +186,7 @@ void log_alive(struct log *l, uint32_t source, struct origin *o);
 void log_waits(struct log *l, uint32_t source, struct origin *o, bool on);
 
 /* Puts the rows behind all that came before; never waits. 0: the log owns the batches. -EAGAIN: the intake
- * is full, or the log is not ready; -ENOSPC, -EDQUOT: the journal has no room; -EMSGSIZE: it could never have
+ * is full, or the log is not ready; -ENOSPC, -EDQUOT: the journal has no room; -ESTALE: it is gone; -EMSGSIZE: it could never have
  * (request_stored_max); -ESHUTDOWN; -ENOMEM. Any other request is taken by an empty intake. */
 int log_append(struct log *l, const struct request *r);
 /* Waits for room instead. */

@@ -62,8 +62,22 @@ void answer_no_source(struct http_request *r, const struct source_stream *s,
         http_problem(r, 503, "out_of_memory", "source \"%s\": %s", name, strerror(-rc));
 }
 
+static void answer_storage_lost(struct http_request *r, const struct source_stream *s,
+                                unsigned long long taken)
+{
+    http_set_header(r, "Retry-After", "5");
+    http_problem(r, 503, "storage_lost",
+                 "the files of the database or of the journal of stream \"%s\" are not "
+                 "where they were; /ready tells which; %llu events were taken",
+                 s->name, taken);
+}
+
 void answer_not_ready(struct http_request *r, const struct source_stream *s, int rc)
 {
+    if (rc == -ESTALE) {
+        answer_storage_lost(r, s, 0);
+        return;
+    }
     if (rc == -EAGAIN) {
         http_set_header(r, "Retry-After", "1");
         http_problem(r, 503, "recovering",
@@ -231,6 +245,10 @@ void answer_failed(struct http_request *r, const struct post *p, int rc)
     }
     if (rc == -EMSGSIZE) {
         answer_too_large_for_journal(r, p);
+        return;
+    }
+    if (rc == -ESTALE) {
+        answer_storage_lost(r, p->stream->stream, taken);
         return;
     }
     http_set_header(r, "Retry-After", "1");

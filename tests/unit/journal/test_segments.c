@@ -537,6 +537,108 @@ static void spares_are_given_up_for_a_frame(void **state)
     bytes_agree(f, 0);
 }
 
+/* Under the limit of today the files that are there leave no room. */
+static void a_lower_limit_than_before_stops_nobody(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    fixture_commit(f, 1, 16000);
+    fixture_commit(f, 1, 3 << 20); /* in a segment of its own, with room left */
+    fixture_commit(f, 1, 16000);
+    uint64_t before = journal_bytes(f->j);
+    f->options.limit = 1 << 20;
+    fixture_reopen(f);
+    for (int i = 0; i < 20; i++)
+        fixture_commit(f, 1, 16000);
+    assert_true(journal_bytes(f->j) <= before + (1 << 20));
+    fixture_check(f, f->j, 0, f->n);
+    journal_trim(f->j, journal_end(f->j) - 1);
+    assert_true(journal_bytes(f->j) <= 1 << 20);
+    int err;
+    while (!(err = fixture_try(f, 1, 10000)))
+        assert_true(journal_bytes(f->j) <= 1 << 20);
+    assert_int_equal(err, -EDQUOT);
+    journal_abandon(f->j);
+    bytes_agree(f, 0);
+    fixture_reopen(f);
+    fixture_check(f, f->j, f->n - 10, f->n);
+}
+
+/* ---- Room for a frame that nobody has yet ---- */
+
+static void room_is_looked_for_without_a_frame(void **state)
+{
+    struct fixture *f = *state;
+    f->options.limit = 1 << 20;
+    fixture_open(f);
+    assert_int_equal(journal_reserve(f->j, 100000, &f->error), 0);
+    assert_int_equal(journal_end(f->j), 1);
+    int err;
+    while (!(err = fixture_try(f, 1, 10000)))
+        ;
+    assert_int_equal(err, -EDQUOT);
+    assert_int_equal(journal_pending(f->j), 10000);
+    journal_abandon(f->j);
+    assert_int_equal(journal_reserve(f->j, 10000, &f->error), -EDQUOT);
+    journal_trim(f->j, journal_end(f->j) - 1);
+    assert_int_equal(journal_reserve(f->j, 100000, &f->error), 0);
+    assert_true(journal_bytes(f->j) <= 1 << 20);
+    bytes_agree(f, 0);
+    fixture_commit(f, 1, 100000);
+    fixture_reopen(f);
+    fixture_check(f, f->j, f->n - 2, f->n);
+}
+
+/* ---- Files that are moved, removed, replaced ---- */
+
+static void nothing_is_written_or_trimmed_while_it_is_not_there(void **state)
+{
+    struct fixture *f = *state;
+    static const char *const move[][2] = {
+        {"mv journal away", "mv away journal"},
+        {"mv journal away; cp -a away journal", "rm -r journal; mv away journal"},
+        {"mv journal/00000003.journal away", "mv away journal/00000003.journal"},
+        {"cp journal/00000003.journal away; mv journal/00000003.journal back; mv away "
+         "journal/00000003.journal",
+         "mv back journal/00000003.journal"},
+    };
+    fixture_open(f);
+    for (int i = 0; i < 10; i++) /* four a segment */
+        fixture_commit(f, 1, 16000);
+    for (size_t i = 0; i < sizeof(move) / sizeof(move[0]); i++) {
+        assert_int_equal(journal_check(f->j, &f->error), 0);
+        fixture_run("cd '%s'; %s", f->root, move[i][0]);
+        assert_int_equal(journal_check(f->j, &f->error), -ESTALE);
+        assert_int_equal(fixture_try(f, 1, 16000), -ESTALE);
+        assert_non_null(strstr(f->error.text, "was moved, removed or replaced"));
+        assert_int_equal(journal_reserve(f->j, 10, &f->error), -ESTALE);
+        journal_abandon(f->j); /* it is certainly not on disk */
+        journal_trim(f->j, 9);
+        assert_int_equal(journal_first(f->j), 1);
+        fixture_run("cd '%s'; %s", f->root, move[i][1]);
+        fixture_check(f, f->j, 0, f->n);
+    }
+    fixture_commit(f, 1, 16000);
+    fixture_reopen(f);
+    fixture_check(f, f->j, 0, f->n);
+}
+
+/* What nobody needs any more may be gone. */
+static void a_segment_that_was_removed_holds_no_trimming_up(void **state)
+{
+    struct fixture *f = *state;
+    fixture_open(f);
+    for (int i = 0; i < 9; i++) /* four a segment */
+        fixture_commit(f, 1, 16000);
+    fixture_run("rm '%s/00000001.journal'", f->folder);
+    journal_trim(f->j, 9);
+    assert_int_equal(journal_first(f->j), 9);
+    bytes_agree(f, 0);
+    fixture_commit(f, 1, 16000);
+    fixture_reopen(f);
+    fixture_check(f, f->j, 8, f->n);
+}
+
 /* ---- Spares that are made ---- */
 
 static void a_spare_is_written_before_it_is_needed(void **state)
@@ -897,6 +999,10 @@ int main(void)
         in_memory(trimming_waits_while_somebody_copies),
         in_memory(at_the_limit_nothing_is_taken_until_something_is_trimmed),
         in_memory(spares_are_given_up_for_a_frame),
+        in_memory(a_lower_limit_than_before_stops_nobody),
+        in_memory(room_is_looked_for_without_a_frame),
+        in_memory(nothing_is_written_or_trimmed_while_it_is_not_there),
+        in_memory(a_segment_that_was_removed_holds_no_trimming_up),
         on_disk(a_spare_is_written_before_it_is_needed),
         in_memory(no_room_for_a_spare_is_no_error),
         in_memory(beginning_anew_keeps_no_spares),
