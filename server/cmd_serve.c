@@ -103,7 +103,7 @@ static bool is_ready(void *ctx, struct error *why)
 {
     struct server *s = ctx;
     if (!s->draining)
-        return weir_is_ready(s->weir, why);
+        return weir_can_take(s->weir, why);
     error_set(why, 0, "the server is stopping");
     return false;
 }

@@ -155,10 +155,7 @@ static int exchange_tables(struct store *s, void *ctx)
     if (t->change->old)
         store_restart_pipeline(s, pipeline_config(t->change->old)->name);
     n = t->change->fresh ? pipeline_tables(t->change->fresh, &table) : 0;
-    int err = 0;
-    for (size_t k = 0; err == 0 && k < n; k++)
-        err = store_table(s, table[k], t->error);
-    return err;
+    return store_tables(s, table, n, t->error);
 }
 
 /* ---- The exchange, on the dispatch thread of the stream -------------------------------------- */

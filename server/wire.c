@@ -31,7 +31,9 @@ static int stream_ready(void *ctx)
 {
     const struct weir_intake *in = ctx;
     struct error error;
-    return log_is_ready(in->log) ? 0 : log_failed(in->log, &error) ? -EIO : -EAGAIN;
+    if (log_is_ready(in->log))
+        return store_trouble(in->store) == -ESTALE ? -ESTALE : 0;
+    return log_failed(in->log, &error) ? -EIO : -EAGAIN;
 }
 
 /* Before the log is ready (a run over files) it is not known what was given before. */
@@ -71,12 +73,16 @@ static void stream_waits(void *ctx, uint32_t source, struct origin *o, bool on)
     log_waits(in->log, source, o, on);
 }
 
-/* What is full for want of room in the database is no queue that will be shorter in a second. */
+/* What is full for want of room in the database is no queue that will be shorter in a second. Without the
+ * database nothing is taken: the journal alone is half of the truth. */
 static int stream_append(void *ctx, const struct request *r)
 {
     const struct weir_intake *in = ctx;
+    int trouble = store_trouble(in->store);
+    if (trouble == -ESTALE)
+        return trouble;
     int rc = log_append(in->log, r);
-    return rc == -EAGAIN && store_is_full(in->store) ? -ENOSPC : rc;
+    return rc == -EAGAIN && trouble == -ENOSPC ? -ENOSPC : rc;
 }
 
 static int stream_append_wait(void *ctx, const struct request *r)
@@ -141,6 +147,22 @@ static void store_kept(void *ctx, const char *stream, uint64_t position)
     for (size_t i = 0; i < w->config->n_streams; i++)
         if (!strcmp(w->config->stream[i].name, stream) && w->log[i])
             log_kept(w->log[i], position);
+}
+
+static void store_failed(void *ctx, const char *pipeline, const struct error *error)
+{
+    const struct weir *w = ctx;
+    struct pipeline *p = running_get(w->running, pipeline);
+    if (p)
+        pipeline_fail(p, error);
+    pipeline_unref(p);
+}
+
+/* Whether what the database has can be found by the next start. */
+static bool stream_there(void *ctx)
+{
+    const struct weir_intake *in = ctx;
+    return store_is_there(in->store);
 }
 
 struct keeping {
@@ -264,6 +286,24 @@ char *weir_journal_folder(const struct config_server *s, const char *database)
     return folder;
 }
 
+/* All at once: a configuration that is refused for one of them leaves the database as it was. */
+static int make_tables(struct weir *w, struct error *error)
+{
+    size_t n = 0, total = 0;
+    const struct table *const *table;
+    for (size_t i = 0; i < w->n_pipelines; i++)
+        total += pipeline_tables(w->pipeline[i], &table);
+    const struct table **all = calloc(total + 1, sizeof(*all));
+    if (!all)
+        return error_set(error, -ENOMEM, "no memory");
+    for (size_t i = 0; i < w->n_pipelines; i++)
+        for (size_t k = pipeline_tables(w->pipeline[i], &table); k > 0; k--)
+            all[n++] = *table++;
+    int err = store_tables(w->store, all, n, error);
+    free(all);
+    return err;
+}
+
 int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                     struct error *error)
 {
@@ -274,16 +314,13 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                                           .size_max = s->database_limit,
                                           .stored = store_stored,
                                           .kept = store_kept,
+                                          .failed = store_failed,
                                           .ctx = w};
     int r = store_open(&options, w->metrics, &w->store, error);
     if (r == 0 && !(w->journal = weir_journal_folder(s, path)))
         r = error_set(error, -ENOMEM, "no memory");
-    for (size_t i = 0; r == 0 && i < w->n_pipelines; i++) {
-        const struct table *const *table;
-        size_t n = pipeline_tables(w->pipeline[i], &table);
-        for (size_t k = 0; r == 0 && k < n; k++)
-            r = store_table(w->store, table[k], error);
-    }
+    if (r == 0)
+        r = make_tables(w, error);
     for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
         r = dead_letters_keep(w->store, w->config->stream[i].name, s->dead_letters,
                               w->metrics, error);
@@ -346,7 +383,7 @@ static int make_log(struct weir *w, enum weir_mode mode, size_t i, const char *f
         .checkpoint_interval_us = s->checkpoint_interval_us,
         .idempotency_keys = s->idempotency_keys,
         .idempotency_retain_us = s->idempotency_retain_us,
-        .keeper = {.keep = stream_keep, .ctx = &w->intake[i]}};
+        .keeper = {.keep = stream_keep, .there = stream_there, .ctx = &w->intake[i]}};
     if (mode == WEIR_RUN) {
         options.checkpoint_interval_us = 0;
         options.read_only = true;
@@ -476,6 +513,21 @@ bool weir_is_ready(struct weir *w, struct error *why)
                       w->config->stream[i].name);
         else
             continue;
+        return false;
+    }
+    return true;
+}
+
+bool weir_can_take(struct weir *w, struct error *why)
+{
+    struct error error;
+    if (!weir_is_ready(w, why) || !store_is_well(w->store, why))
+        return false;
+    for (size_t i = 0; i < w->config->n_streams; i++) {
+        if (log_has_room(w->log[i], &error))
+            continue;
+        error_set(why, 0, "stream '%s' takes nothing: %.400s",
+                  w->config->stream[i].name, error.text);
         return false;
     }
     return true;

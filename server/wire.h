@@ -79,6 +79,10 @@ uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us);
 /* All streams can be written to: their journals have been read. False: `why` says what is missing. */
 bool weir_is_ready(struct weir *w, struct error *why);
 
+/* The same, and nothing keeps the journals and the database from being written: room, files that are where they
+ * were. */
+bool weir_can_take(struct weir *w, struct error *why);
+
 /* Recovers a pipeline and starts it; `live` as of pipeline_start. */
 struct restore;
 int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,

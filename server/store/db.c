@@ -9,6 +9,8 @@
 
 int db_errno(int code)
 {
+    if (code == SQLITE_READONLY_DBMOVED)
+        return -ESTALE;
     switch (code & 0xff) {
     case SQLITE_OK:
     case SQLITE_ROW:
@@ -41,8 +43,25 @@ int db_errno(int code)
     }
 }
 
+bool db_is_local(int code)
+{
+    switch (code & 0xff) {
+    case SQLITE_ERROR:
+    case SQLITE_SCHEMA:
+    case SQLITE_TOOBIG:
+    case SQLITE_CONSTRAINT:
+    case SQLITE_MISMATCH:
+    case SQLITE_AUTH:
+        return true;
+    default:
+        return false;
+    }
+}
+
 bool db_passing(int code)
 {
+    if (code == SQLITE_READONLY_DBMOVED)
+        return true;
     switch (code & 0xff) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:

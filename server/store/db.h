@@ -43,8 +43,11 @@ int db_error(sqlite3 *db, struct error *error);
 /* A SQLite result code, extended or not, as a negative errno; 0 for SQLITE_OK, ROW and DONE. */
 int db_errno(int code);
 
-/* May the same work succeed later: disk full, I/O, locks, memory. */
+/* May the same work succeed later: disk full, I/O, locks, memory, a file that was moved. */
 bool db_passing(int code);
+
+/* Is it only this statement that cannot be run: no such table, a constraint, a value that is too large. */
+bool db_is_local(int code);
 
 static inline void db_cleanup_statement(sqlite3_stmt **s)
 {

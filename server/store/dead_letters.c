@@ -259,6 +259,11 @@ void dead_letters_committed(const struct dead_batch *b)
     metric_add(&b->stream->kept, b->n);
 }
 
+void dead_letters_given_up(const struct dead_batch *b)
+{
+    metric_add(&b->stream->dropped, b->n);
+}
+
 /* ---- Making and ending ---- */
 
 static int dead_open(struct store *s, struct error *error)

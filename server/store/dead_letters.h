@@ -37,6 +37,7 @@ void dead_letters_free(struct dead_letters *d); /* takes NULL; all batches are f
  * result code. */
 int dead_letters_write(struct store *s, const struct dead_batch *b);
 void dead_letters_committed(const struct dead_batch *b);
+void dead_letters_given_up(const struct dead_batch *b);
 void dead_batch_free(struct dead_batch *b); /* takes NULL */
 
 #endif

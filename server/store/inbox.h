@@ -25,6 +25,7 @@ struct inbox_item {
     struct store_call *call;       /* NULL: none; the caller's */
     uint64_t number;
     size_t n_rows;
+    bool given_up;  /* the writer's: it cannot be written */
     int64_t put_us; /* clock_monotonic_us */
     struct inbox_item *next;
 };

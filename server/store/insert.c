@@ -22,7 +22,8 @@ static void insert_cell(sqlite3_context *to, const struct weir_cell *c)
         sqlite3_result_int64(to, c->as.i);
         break;
     case WEIR_STRING:
-        sqlite3_result_text(to, c->size ? c->as.s : "", (int)c->size, SQLITE_STATIC);
+        sqlite3_result_text64(to, c->size ? c->as.s : "", c->size, SQLITE_STATIC,
+                              SQLITE_UTF8);
         break;
     default:
         break;
@@ -249,8 +250,8 @@ static int insert_clear_group(struct store_table *t, const struct weir_cell *row
     int c = 0;
     for (; c < (int)table->n_keys + 1; c++) {
         if (row[c].type == WEIR_STRING)
-            sqlite3_bind_text(t->clear, c + 1, row[c].size ? row[c].as.s : "",
-                              (int)row[c].size, SQLITE_STATIC);
+            sqlite3_bind_text64(t->clear, c + 1, row[c].size ? row[c].as.s : "",
+                                row[c].size, SQLITE_STATIC, SQLITE_UTF8);
         else
             sqlite3_bind_int64(t->clear, c + 1, row[c].as.i);
     }

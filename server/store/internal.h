@@ -7,6 +7,7 @@
 #define WEIR_STORE_INTERNAL_H
 
 #include "store/dead_letters.h"
+#include "store/files.h"
 #include "store/inbox.h"
 #include "store/store.h"
 
@@ -42,6 +43,7 @@ struct store_pipeline {
     struct store_worker worker[STORE_WORKERS_MAX];
     int64_t committed_us; /* watermark in the file; INT64_MIN: none */
     bool changed;         /* a worker has come further since the last commit */
+    _Atomic bool failed;  /* what it gives is dropped; relaxed: soon enough */
     struct checkpoint *
         parts; /* of checkpoints that are not in the file yet, in the order they came */
     struct store_pipeline *next;
@@ -89,7 +91,7 @@ struct store_statements {
 struct store {
     struct store_options options; /* path is not valid */
     char *path;
-    int lock; /* descriptor of PATH.lock, flocked */
+    struct files files;
     sqlite3 *db;
     /* Both grow at their front: release, acquire. */
     _Atomic(struct store_pipeline *) pipelines, bucket[STORE_BUCKETS];
@@ -99,8 +101,13 @@ struct store {
     struct inbox *inbox;
     struct dead_letters *dead;   /* NULL: none are kept */
     size_t new_rows, known_rows; /* of this transaction: written, in the file already */
+    struct store_part {          /* of this transaction, that is being written */
+        struct store_pipeline *pipeline;
+        const struct table *table; /* NULL: its position or checkpoint */
+        struct inbox_item *item;   /* dead letters, keys of a stream */
+    } part;
     struct store_counters count;
-    _Atomic bool full; /* relaxed: for people and for refusals that may be late */
+    _Atomic int trouble; /* relaxed: for people and for refusals that may be late */
     bool started;
     pthread_t thread;
 };
@@ -143,5 +150,9 @@ int store_watermark(sqlite3 *db, const char *pipeline, int64_t *ret_us,
 
 /* writer.c */
 void *writer_run(void *store);
+/* The last statement could not be run, for a reason that is the pipeline's own (db_is_local). On the writer
+ * thread. */
+void writer_fail_pipeline(struct store *s, struct store_pipeline *p,
+                          const struct table *table);
 
 #endif

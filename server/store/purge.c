@@ -102,10 +102,15 @@ int purge_run(struct store *s, size_t budget, bool *ret_more)
     size_t total = 0;
     for (struct store_table *t = s->tables; t; t = t->next) {
         int64_t before_us = 0;
-        bool last = !purge_due(t, &before_us);
+        bool last = t->pipeline->failed || !purge_due(t, &before_us);
         while (!last && total < budget) {
             size_t deleted;
             int code = purge_piece(s, t, before_us, &deleted, &last);
+            if (db_is_local(code)) {
+                writer_fail_pipeline(s, t->pipeline, t->table);
+                last = true;
+                continue;
+            }
             if (code)
                 return code;
             total += deleted;

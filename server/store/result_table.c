@@ -392,16 +392,28 @@ int store_make_tables(struct store *s, const struct table *const *table, size_t 
     return result_table_make_all(s, table, n, true, error);
 }
 
-int store_table(struct store *s, const struct table *table, struct error *error)
+static int result_table_use(struct store *s, const struct table *table,
+                            struct error *error)
 {
-    int err = result_table_make_all(s, &table, 1, false, error);
-    if (err)
-        return err;
     struct store_table *t = NULL;
-    err = result_table_new(s, table, &t, error);
+    int err = result_table_new(s, table, &t, error);
     if (!err && (insert_prepare(s, t) || purge_prepare(s, t)))
         err = db_error(s->db, error);
     if (err)
         error_prefix(error, "table '%s'", table->name);
     return err;
+}
+
+int store_tables(struct store *s, const struct table *const *table, size_t n,
+                 struct error *error)
+{
+    int err = result_table_make_all(s, table, n, false, error);
+    for (size_t i = 0; !err && i < n; i++)
+        err = result_table_use(s, table[i], error);
+    return err;
+}
+
+int store_table(struct store *s, const struct table *table, struct error *error)
+{
+    return store_tables(s, &table, 1, error);
 }

@@ -16,43 +16,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define STORE_REPORTS_DEFAULT 256
-
-/* The process that holds the lock wrote its number into the file. */
-static int store_lock_taken(int fd, struct error *error)
-{
-    char holder[32] = "";
-    ssize_t n = pread(fd, holder, sizeof(holder) - 1, 0);
-    if (n <= 0)
-        return error_set(error, -EBUSY, "in use by another weir");
-    holder[strcspn(holder, "\n")] = 0;
-    return error_set(error, -EBUSY, "in use by another weir (process %s)", holder);
-}
-
-/* SQLite's own locks are held during a transaction only; this one as long as the process lives. */
-static int store_lock(struct store *s, struct error *error)
-{
-    char *name = NULL;
-    if (asprintf(&name, "%s.lock", s->path) < 0)
-        return error_set(error, -ENOMEM, "out of memory");
-    s->lock = open(name, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-    int err = -errno;
-    free(name);
-    if (s->lock < 0)
-        return error_set(error, err, "%s.lock: %s", s->path, strerror(-err));
-    if (flock(s->lock, LOCK_EX | LOCK_NB))
-        return errno == EWOULDBLOCK ? store_lock_taken(s->lock, error)
-                                    : error_set(error, -errno, "%s", strerror(errno));
-    char self[32];
-    int n = snprintf(self, sizeof(self), "%ld\n", (long)getpid());
-    if (ftruncate(s->lock, 0) || pwrite(s->lock, self, (size_t)n, 0) != n)
-        return error_set(error, -EIO, "cannot write to the lock file");
-    return 0;
-}
 
 /* What SQLite would only say at the first write, and in fewer words. */
 static int store_check_path(const char *path, struct error *error)
@@ -172,7 +139,6 @@ static int store_metrics(struct store *s, struct metrics *m, struct error *error
 static int store_open_steps(struct store *s, const struct store_options *o,
                             struct error *error)
 {
-    s->lock = -1;
     s->options = *o;
     s->path = strdup(o->path);
     size_t reports = o->queue_rowsets ? o->queue_rowsets : STORE_REPORTS_DEFAULT;
@@ -180,9 +146,11 @@ static int store_open_steps(struct store *s, const struct store_options *o,
         return error_set(error, -ENOMEM, "out of memory");
     int err = store_check_path(s->path, error);
     if (!err)
-        err = store_lock(s, error);
+        err = files_lock(&s->files, s->path, error);
     if (!err)
         err = store_open_db(s, error);
+    if (!err)
+        err = files_note(&s->files, error);
     return err;
 }
 
@@ -192,6 +160,7 @@ int store_open(const struct store_options *options, struct metrics *metrics,
     struct store *s = calloc(1, sizeof(*s));
     if (!s)
         return error_set(error, -ENOMEM, "out of memory");
+    s->files.lock = s->files.database = -1;
     int err = store_open_steps(s, options, error);
     if (!err && metrics)
         err = store_metrics(s, metrics, error);
@@ -272,9 +241,41 @@ const char *store_path(const struct store *s)
     return s->path;
 }
 
-bool store_is_full(const struct store *s)
+int store_trouble(const struct store *s)
 {
-    return atomic_load_explicit(&s->full, memory_order_relaxed);
+    return atomic_load_explicit(&s->trouble, memory_order_relaxed);
+}
+
+bool store_is_there(const struct store *s)
+{
+    struct error error;
+    return files_check(&s->files, &error) == 0;
+}
+
+bool store_is_well(const struct store *s, struct error *why)
+{
+    int trouble = store_trouble(s);
+    if (files_check(&s->files, why) < 0)
+        error_prefix(why, "the database");
+    else if (trouble == -ENOSPC)
+        error_set(why, trouble,
+                  "the database cannot be written: the disk is full, or database_limit "
+                  "is reached");
+    else if (trouble)
+        error_set(why, trouble, "the database cannot be written: %s",
+                  trouble == -EBUSY ? "somebody else has it locked"
+                                    : strerror(-trouble));
+    else
+        return true;
+    return false;
+}
+
+/* It was made, and has not failed. */
+static int store_takes(const struct store_pipeline *p)
+{
+    if (!p)
+        return -EINVAL;
+    return atomic_load_explicit(&p->failed, memory_order_relaxed) ? -EIO : 0;
 }
 
 /* What a worker said takes the place of what it said before, so that workers never wait for the writer where
@@ -299,23 +300,25 @@ int store_put(struct store *s, const struct store_report *report)
 {
     struct store_pipeline *p = store_find_pipeline(s, report->pipeline);
     uint64_t number = 0;
-    if (report->worker >= report->workers || report->workers > STORE_WORKERS_MAX ||
-        !p) {
+    bool wrong =
+        report->worker >= report->workers || report->workers > STORE_WORKERS_MAX;
+    int err = wrong ? -EINVAL : store_takes(p);
+    if (err) {
         inbox_free_rows(report->rows);
-        return -EINVAL;
+        return err;
     }
-    int err = report->rows ? inbox_put(s->inbox,
-                                       &(struct inbox_item){.report = *report}, &number)
-                           : 0;
+    if (report->rows)
+        err = inbox_put(s->inbox, &(struct inbox_item){.report = *report}, &number);
     return err ? err : say(s, p, report, number);
 }
 
 int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoint *c)
 {
-    if (c->worker >= c->workers || c->workers > STORE_WORKERS_MAX ||
-        !store_find_pipeline(s, pipeline)) {
+    bool wrong = c->worker >= c->workers || c->workers > STORE_WORKERS_MAX;
+    int err = wrong ? -EINVAL : store_takes(store_find_pipeline(s, pipeline));
+    if (err) {
         checkpoint_free(c);
-        return -EINVAL;
+        return err;
     }
     const struct inbox_item item = {.report.pipeline = pipeline, .checkpoint = c};
     uint64_t number;
@@ -344,6 +347,7 @@ void store_restart_pipeline(struct store *s, const char *pipeline)
     if (!p)
         return;
     forget_workers(p);
+    atomic_store_explicit(&p->failed, false, memory_order_relaxed);
     checkpoints_drop(p);
 }
 
@@ -398,6 +402,16 @@ static void store_free_tables(struct store *s)
     }
 }
 
+/* Without a WAL, whose files only those can make who may write to the folder, anybody who may read the file can
+ * open it. As long as somebody else has it open it stays as it is. */
+static void store_leave_tidy(struct store *s)
+{
+    if (!s->started || store_trouble(s) || !store_is_there(s))
+        return;
+    sqlite3_busy_timeout(s->db, 0);
+    db_exec(s->db, "PRAGMA journal_mode = DELETE", NULL);
+}
+
 void store_free(struct store *s)
 {
     if (!s)
@@ -415,9 +429,9 @@ void store_free(struct store *s)
     requests_free(s);
     inbox_free(s->inbox);
     dead_letters_free(s->dead);
+    store_leave_tidy(s);
     sqlite3_close(s->db);
-    if (s->lock >= 0)
-        close(s->lock);
+    files_free(&s->files);
     free(s->path);
     free(s);
 }

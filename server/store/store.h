@@ -23,28 +23,43 @@ struct store_options {
      * the writer thread; quick; may be NULL. */
     void (*stored)(void *ctx, const char *pipeline, uint64_t position);
     void (*kept)(void *ctx, const char *stream, uint64_t position);
+    /* What the pipeline gave cannot be written, and never will be: its table is gone, a value is too large. It
+     * is dropped, and so is all that follows, until store_restart_pipeline; others go on. */
+    void (*failed)(void *ctx, const char *pipeline, const struct error *error);
     void *ctx;
 };
 
 /* Opens or creates the file and migrates it. -EEXIST: made by a newer weir; -EACCES, -EROFS, -EIO,
- * -EBUSY (another weir writes to it), -ENOTDIR... with a text that names the file. */
+ * -EBUSY (another weir has it, by whatever name), -ENOTDIR... with a text that names the file. */
 int store_open(const struct store_options *options, struct metrics *metrics,
                struct store **ret, struct error *error);
 
-/* Makes the table and its readable view, or checks that the table there fits: new output columns are
- * added, a changed key, window or type is -EINVAL with a text that says what to do. `table` must
- * outlive the store. Before store_start. */
+/* Makes the tables and their readable views, or checks that those there fit: new output columns are
+ * added, a changed key, window or type is -EINVAL with a text that says what to do, and the file stays as it
+ * was. The tables must outlive the store, or store_drop_table. Before store_start, or within store_call. */
+int store_tables(struct store *s, const struct table *const *table, size_t n,
+                 struct error *error);
 int store_table(struct store *s, const struct table *table, struct error *error);
 
 int store_start(struct store *s, struct error *error);
 const char *store_path(const struct store *s);
 
-/* The disk is full, or the file as large as it may be, and a transaction waits for room. Any thread. */
-bool store_is_full(const struct store *s);
+/* Why the last transaction could not be written, and is tried again; 0: it was. -ENOSPC: the disk is full, or the
+ * file as large as it may be; -ESTALE: it is not where it was; -EBUSY: somebody else has it locked; -EIO,
+ * -ENOMEM. Any thread. */
+int store_trouble(const struct store *s);
+
+/* Looks at once: false if the database was moved, removed or replaced, and the next start would not find what
+ * this one commits. Any thread. */
+bool store_is_there(const struct store *s);
+
+/* The same, and why; also if store_trouble has something to say. Any thread. */
+bool store_is_well(const struct store *s, struct error *why);
 
 /* What one worker has to say after an entry of the log: rows (a list, may be NULL) and how far it is.
  * Takes the rows. Waits while the queue is full. The watermark is committed in the transaction of the
- * rows, as the least of what the pipeline's workers have said. -EIO once the store has failed. */
+ * rows, as the least of what the pipeline's workers have said. -EIO once the store, or the pipeline, has
+ * failed. */
 struct store_report {
     const char *pipeline; /* must outlive the store */
     unsigned worker, workers;
@@ -82,7 +97,7 @@ int store_put_stream(struct store *s,
  * changes of tables while the store runs. -EIO: the store has failed; -ESHUTDOWN. */
 int store_call(struct store *s, int (*call)(struct store *s, void *ctx), void *ctx);
 
-/* Within store_call. As store_table, but the tables are only made, or found to fit, all of them, or the file stays
+/* Within store_call. As store_tables, but the tables are only made, or found to fit, all of them, or the file stays
  * as it is; pipelines of the same names may have some of those names. */
 int store_make_tables(struct store *s, const struct table *const *table, size_t n,
                       struct error *error);
@@ -91,7 +106,8 @@ void store_drop_table(struct store *s, const struct table *table);
 /* What the workers of the pipeline have said is forgotten: other workers follow. */
 void store_restart_pipeline(struct store *s, const char *pipeline);
 
-/* Waits until all that was put before is committed. -EIO: it never will be. */
+/* Waits until all that was put before is committed, or dropped with its pipeline (store_options.failed). -EIO: it
+ * never will be. */
 int store_flush(struct store *s);
 
 /* The end is near: what cannot be written for 10 s from now on is given up, and put and flush are -EIO.

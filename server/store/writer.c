@@ -58,6 +58,8 @@ static void writer_note(struct store *s, const struct inbox_share *share)
     for (struct inbox_item *i = share->list; i; i = i->next) {
         struct store_pipeline *p =
             i->report.pipeline ? store_find_pipeline(s, i->report.pipeline) : NULL;
+        if (p && p->failed)
+            continue; /* it is freed with the item */
         if (p && i->checkpoint)
             checkpoints_note(p, i->checkpoint);
         i->checkpoint = NULL;
@@ -67,7 +69,8 @@ static void writer_note(struct store *s, const struct inbox_share *share)
         writer_advance(p, i->report.worker, i->report.position, i->report.watermark_us);
     }
     for (struct store_pipeline *p = s->pipelines; p; p = p->next)
-        writer_hear(p, share->number);
+        if (!p->failed)
+            writer_hear(p, share->number);
 }
 
 /* The least of what the workers have said. One that has said nothing yet keeps it where it is: position 0 leaves
@@ -100,43 +103,81 @@ static int writer_put_pipeline(struct store *s, const struct store_pipeline *p)
     return db_step(put);
 }
 
-static int writer_rows(struct store *s, const struct inbox_item *list)
+static int writer_rows(struct store *s, const struct rowset *rows)
 {
-    for (const struct inbox_item *i = list; i; i = i->next) {
-        int failed = i->dead ? dead_letters_write(s, i->dead) : SQLITE_OK;
-        if (failed)
-            return failed;
-        for (const struct rowset *r = i->report.rows; r; r = r->next) {
-            struct store_table *t = writer_table(s, r->table);
-            int code = t ? insert_rows(s, t, r) : SQLITE_MISUSE;
-            if (code)
-                return code;
-        }
+    int code = SQLITE_OK;
+    for (const struct rowset *r = rows; !code && r; r = r->next) {
+        struct store_table *t = writer_table(s, r->table);
+        if (!t)
+            return SQLITE_MISUSE;
+        s->part = (struct store_part){.pipeline = t->pipeline, .table = t->table};
+        code = t->pipeline->failed ? SQLITE_OK : insert_rows(s, t, r);
     }
-    return SQLITE_OK;
+    return code;
 }
 
-static int writer_transaction(struct store *s, const struct inbox_item *list)
+static int writer_pipelines(struct store *s)
 {
-    s->new_rows = s->known_rows = 0;
-    fault_point("store_begin");
-    int code = db_step(s->begin);
-    if (!code)
-        code = writer_rows(s, list);
-    fault_point("store_rows");
+    int code = SQLITE_OK;
     for (struct store_pipeline *p = s->pipelines; !code && p; p = p->next) {
+        s->part = (struct store_part){.pipeline = p};
         if (p->changed)
             code = writer_put_pipeline(s, p);
         if (!code)
             code = checkpoints_write(s, p);
     }
-    for (const struct inbox_item *i = list; !code && i; i = i->next)
-        if (i->stream)
+    return code;
+}
+
+static int writer_parts(struct store *s, struct inbox_item *list)
+{
+    int code = SQLITE_OK;
+    for (struct inbox_item *i = list; !code && i; i = i->next) {
+        s->part = (struct store_part){.item = i};
+        if (i->dead && !i->given_up)
+            code = dead_letters_write(s, i->dead);
+        if (!code)
+            code = writer_rows(s, i->report.rows);
+    }
+    fault_point("store_rows");
+    if (!code)
+        code = writer_pipelines(s);
+    for (struct inbox_item *i = list; !code && i; i = i->next) {
+        s->part = (struct store_part){.item = i};
+        if (i->stream && !i->given_up)
             code = requests_write(s, i->stream);
+    }
+    if (!code)
+        s->part = (struct store_part){.item = NULL}; /* what fails now is not of one */
+    return code;
+}
+
+static int writer_transaction(struct store *s, struct inbox_item *list)
+{
+    s->new_rows = s->known_rows = 0;
+    s->part = (struct store_part){.item = NULL};
+    fault_point("store_begin");
+    int code = db_step(s->begin);
+    if (!code)
+        code = writer_parts(s, list);
     fault_point("store_commit");
     if (!code)
         code = db_step(s->commit);
     fault_point("store_committed");
+    return code;
+}
+
+/* Not into a file that the next start will not find: neither before nor, as far as anybody is told, after it was
+ * written. */
+static int writer_try(struct store *s, struct inbox_item *list, struct error *error)
+{
+    if (files_check(&s->files, error) < 0)
+        return SQLITE_READONLY_DBMOVED;
+    int code = writer_transaction(s, list);
+    if (code)
+        error_set(error, db_errno(code), "%s", sqlite3_errmsg(s->db));
+    else if (files_check(&s->files, error) < 0)
+        code = SQLITE_READONLY_DBMOVED;
     return code;
 }
 
@@ -147,10 +188,50 @@ static void writer_roll_back(struct store *s)
         db_step(s->rollback);
 }
 
+/* ---- One part that cannot be written is left out ------------------------------------------------- */
+
+void writer_fail_pipeline(struct store *s, struct store_pipeline *p,
+                          const struct table *table)
+{
+    struct error error;
+    error_set(&error, -EIO, "%s", sqlite3_errmsg(s->db));
+    if (table)
+        error_prefix(&error, "table '%s'", table->name);
+    if (s->options.failed) /* first: its workers are refused with fewer words */
+        s->options.failed(s->options.ctx, p->name, &error);
+    atomic_store_explicit(&p->failed, true, memory_order_relaxed);
+    p->changed = false;
+    checkpoints_drop(p);
+}
+
+/* Its keys are in the journal, which is not trimmed behind what is kept. */
+static void writer_give_up(struct store *s, struct inbox_item *i)
+{
+    i->given_up = true;
+    if (i->dead)
+        dead_letters_given_up(i->dead);
+    log_error("store", "'%s': %s; %s are left out", s->path, sqlite3_errmsg(s->db),
+              i->dead ? "dead letters" : "the keys of requests");
+}
+
+/* False: it is not only a part that cannot be written. */
+static bool writer_leave_out(struct store *s, int code)
+{
+    if (!db_is_local(code) || (!s->part.pipeline && !s->part.item))
+        return false;
+    if (s->part.pipeline)
+        writer_fail_pipeline(s, s->part.pipeline, s->part.table);
+    else
+        writer_give_up(s, s->part.item);
+    return true;
+}
+
+/* ---- Again and again ------------------------------------------------------------------------------ */
+
 static void writer_committed(struct store *s, const struct inbox_item *list)
 {
     for (const struct inbox_item *i = list; i; i = i->next)
-        if (i->stream && s->options.kept)
+        if (i->stream && !i->given_up && s->options.kept)
             s->options.kept(s->options.ctx, i->stream->stream, i->stream->position);
     for (struct store_pipeline *p = s->pipelines; p; p = p->next) {
         checkpoints_committed(s, p);
@@ -169,23 +250,38 @@ static bool writer_purge(struct store *s, size_t rows)
     return purge_run(s, budget, &more) == SQLITE_OK && more;
 }
 
+/* The end is near, and it has failed for too long. What was moved away will not be back by then. */
+static bool writer_gives_up(int code, int64_t hurry_us, int64_t begin_us)
+{
+    if (hurry_us >= 0 && code == SQLITE_READONLY_DBMOVED)
+        return true;
+    return hurry_us > STORE_CLOSE_PATIENCE_US &&
+           clock_monotonic_us() - begin_us > STORE_CLOSE_PATIENCE_US;
+}
+
 /* Until it succeeds, or cannot, or has failed for too long now that the end is near. Logs once. */
-static int writer_persist(struct store *s, const struct inbox_item *list)
+static int writer_persist(struct store *s, struct inbox_item *list)
 {
     int64_t pause_us = WRITER_PAUSE_MIN_US, begin_us = clock_monotonic_us();
-    for (bool logged = false;; logged = true) {
-        int code = writer_transaction(s, list);
-        atomic_store_explicit(&s->full, (code & 0xff) == SQLITE_FULL,
-                              memory_order_relaxed);
+    for (bool logged = false;;) {
+        struct error error;
+        int code = writer_try(s, list, &error);
         if (code == SQLITE_OK) {
+            atomic_store_explicit(&s->trouble, 0, memory_order_relaxed);
             if (logged)
                 log_info("store", "'%s': writing again", s->path);
             return code;
         }
+        if (writer_leave_out(s, code)) {
+            writer_roll_back(s);
+            continue;
+        }
         bool passing = db_passing(code);
+        atomic_store_explicit(&s->trouble, db_errno(code), memory_order_relaxed);
         if (!logged || !passing)
-            log_error("store", "'%s': %s; %s", s->path, sqlite3_errmsg(s->db),
+            log_error("store", "'%s': %s; %s", s->path, error.text,
                       passing ? "rows are kept and written later" : "writes no more");
+        logged = true;
         writer_roll_back(s);
         metric_add(&s->count.retries, 1);
         if (!passing)
@@ -193,8 +289,7 @@ static int writer_persist(struct store *s, const struct inbox_item *list)
         if ((code & 0xff) == SQLITE_FULL)
             writer_purge(s, 0); /* which may make room */
         int64_t hurry_us = inbox_pause(s->inbox, pause_us);
-        if (hurry_us > STORE_CLOSE_PATIENCE_US &&
-            clock_monotonic_us() - begin_us > STORE_CLOSE_PATIENCE_US) {
+        if (writer_gives_up(code, hurry_us, begin_us)) {
             log_error("store", "'%s': stopped without the last rows", s->path);
             return code;
         }
@@ -206,7 +301,7 @@ static int writer_persist(struct store *s, const struct inbox_item *list)
 static int writer_commit(struct store *s, const struct inbox_share *share,
                          size_t *ret_rows)
 {
-    const struct inbox_item *list = share->list;
+    struct inbox_item *list = share->list;
     int64_t begin_us = clock_monotonic_us();
     size_t rows = 0;
     for (const struct inbox_item *i = list; i; i = i->next)
@@ -217,7 +312,7 @@ static int writer_commit(struct store *s, const struct inbox_share *share,
         return code;
     writer_committed(s, list);
     for (const struct inbox_item *i = list; i; i = i->next)
-        if (i->dead)
+        if (i->dead && !i->given_up)
             dead_letters_committed(i->dead);
     metric_add(&s->count.rows, s->new_rows);
     metric_add(&s->count.known_rows, s->known_rows);

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hard times: a full disk, readers and writers that hold the database, clients that stop in mid-body, very
-many connections, a wall clock that jumps. Intake goes on, or refuses aloud; what was acknowledged is
+"""Hard times: a full disk, files that are moved away, readers and writers that hold the database, clients that
+stop in mid-body, very many connections, a wall clock that jumps. Intake goes on, or refuses aloud; what was acknowledged is
 counted once, what was refused is not. WEIR_LONG=1 (./dev hard) takes its time."""
 
 import errno
@@ -71,7 +71,8 @@ class Producer:
         self.slowest_s = max(self.slowest_s, time.monotonic() - began)
         if answer.status == 200:
             self.taken[self.number] = n
-        elif answer.status not in (429, 507) or int(answer.headers['Retry-After']) < 1:
+        elif answer.status not in (429, 507) and b'storage_lost' not in answer.body or \
+                int(answer.headers['Retry-After']) < 1:
             raise AssertionError(f'{answer.status} {dict(answer.headers)} {answer.body!r}')
         return answer
 
@@ -149,10 +150,12 @@ class FullDisk(Hard):
         producer.post(10)
         wait_until(lambda: (producer.post(10), server.metric('weir_store_retries_total') > 0)[1],
                    'a commit that fails')
+        self.assertIn(b'the disk is full', server.get('/ready').body)
         self.check_reads(server)
         producer.post_for(1, 10)
         os.remove(ballast)
         self.check_all(producer)
+        self.assertEqual(server.get('/ready').status, 200)
 
     def test_full_disk_of_journal_and_database_is_answered_507_until_there_is_room(self):
         if not has_journal():
@@ -165,12 +168,15 @@ class FullDisk(Hard):
         ballast = self.fill(disk)
         refused = wait_until(lambda: self.refused(producer, 507), 'an answer of 507')
         self.assertIn(b'disk_full', refused.body)
+        self.assertEqual(server.get('/ready').status, 503)
         self.check_reads(server)
         self.assertEqual(producer.post(500).status, 507)
         # Refused with a key, it may be sent again with it, and is taken as soon as there is room.
         body = producer.body(7)
         self.assertEqual(producer.send(body, 7, Idempotency_Key='again').status, 507)
         os.remove(ballast)
+        # Nobody has to send for the server to find out.
+        wait_until(lambda: server.get('/ready').status == 200, '/ready')
         wait_until(lambda: producer.send(body, 7, Idempotency_Key='again').status == 200, 'room')
         for _ in range(50):
             wait_until(lambda: producer.post(500).status == 200, 'room')
@@ -223,6 +229,130 @@ class Database(Hard):
             self.assertGreater(server.metric('weir_store_retries_total'), 0)
         self.assertLess(producer.slowest_s, 10)
         other.execute('ROLLBACK')
+        self.check_all(producer)
+
+
+class Files(Hard):
+    """They are known by device and inode. What is acknowledged while one is not where it was is not lost."""
+    ROUNDS = 20 if LONG else 1
+
+    def begin(self):
+        server, producer = self.start(', checkpoint_interval: 50ms, segment_size: 1MiB')
+        for _ in range(20):
+            producer.post(500)
+        wait_until(lambda: server.metric('weir_store_checkpoints_total') > 1, 'a checkpoint')
+        return server, producer
+
+    def check_refused(self, server, producer, name):
+        """Not ready, told where people look; nothing is taken any more once it was noticed."""
+        ready = server.get('/ready')
+        self.assertEqual(ready.status, 503)
+        self.assertIn(name.encode(), ready.body)
+        wait_until(lambda: b'storage_lost' in producer.post(10).body, 'a refusal')
+        wait_until(lambda: any(name in line and 'level=error' in line for line in server.log), 'a line in the log')
+
+    def check_waits(self, path):
+        server, producer = self.begin()
+        for _ in range(self.ROUNDS):
+            os.rename(server.folder + path, server.folder + '/away')
+            self.check_refused(server, producer, path)
+            producer.post_for(0.2)
+            os.rename(server.folder + '/away', server.folder + path)
+            wait_until(lambda: server.get('/ready').status == 200, '/ready')
+            wait_until(lambda: producer.post(10).status == 200, 'an event that is taken')
+            for _ in range(20):
+                producer.post(500)
+        self.check_all(producer)
+        server.restart()
+        self.check_rows(producer)
+
+    def test_database_that_is_moved_is_waited_for(self):
+        self.check_waits('/weir.db')
+
+    def test_wal_that_is_moved_is_waited_for(self):
+        self.check_waits('/weir.db-wal')
+
+    def test_journal_that_is_moved_is_waited_for(self):
+        self.check_waits('/weir.db.journal')
+
+    def test_folder_of_a_stream_that_is_moved_is_waited_for(self):
+        self.check_waits('/weir.db.journal/input')
+
+    def check_all_again(self, server, producer, first, status):
+        """After a new start the journal has all that was acknowledged from request `first` on, or more."""
+        server.process.terminate()
+        self.assertEqual(server.process.wait(harness.LIMIT_S), status)
+        server.restart()
+        producer.close_windows()
+        found = server.rows('SELECT request, count, n_sum FROM by_request ORDER BY request')
+        expected = producer.expected()
+        self.assertEqual(found, expected[-len(found):])
+        self.assertLessEqual(found[0][0], first)
+
+    def test_removed_database_leaves_all_in_the_journal(self):
+        server, producer = self.begin()
+        first = producer.number + 1
+        for end in ('', '-wal', '-shm'):
+            os.remove(server.database + end)
+        producer.post_for(0.5, 100)
+        self.check_refused(server, producer, 'weir.db')
+        for _ in range(50):
+            producer.post(500)
+        self.assertIn(first, producer.taken)  # a commit had to find out
+        self.check_all_again(server, producer, first, 1)
+
+    def test_replaced_database_leaves_all_in_the_journal(self):
+        server, producer = self.begin()
+        first = producer.number + 1
+        other = sqlite3.connect(server.folder + '/other.db')
+        other.execute('CREATE TABLE mine (a)')
+        other.commit()
+        other.close()
+        os.rename(server.folder + '/other.db', server.database)
+        for end in ('-wal', '-shm'):  # SQLite would take them for those of the other one
+            os.remove(server.database + end)
+        producer.post_for(0.5, 100)
+        self.check_refused(server, producer, 'weir.db')
+        server.process.terminate()
+        self.assertEqual(server.process.wait(harness.LIMIT_S), 1)
+        other = sqlite3.connect(server.database)
+        self.assertEqual(other.execute('SELECT name FROM sqlite_schema').fetchall(), [('mine',)])
+        other.close()
+        os.remove(server.database)
+        server.start()
+        producer.close_windows()
+        found = server.rows('SELECT request, count, n_sum FROM by_request ORDER BY request')
+        self.assertEqual(found, producer.expected()[-len(found):])
+        self.assertLessEqual(found[0][0], first)
+
+    def check_journal_removed(self, remove):
+        server, producer = self.begin()
+        remove(server.folder + '/weir.db.journal/input')
+        self.check_refused(server, producer, 'weir.db.journal/input')
+        server.stop()  # what the pipelines have is in the database
+        server.kill()
+        server.start()
+        self.check_all(producer)
+
+    def test_removed_journal_ends_with_all_in_the_database(self):
+        self.check_journal_removed(shutil.rmtree)
+
+    def test_removed_segment_ends_with_all_in_the_database(self):
+        def remove(folder):
+            for name in os.listdir(folder):
+                if name.endswith('.journal'):
+                    os.remove(os.path.join(folder, name))
+        self.check_journal_removed(remove)
+
+    def test_database_has_one_server_whatever_it_is_called(self):
+        server, producer = self.begin()
+        os.mkdir(server.folder + '/names')
+        for make in (os.symlink, os.link):
+            name = f'{server.folder}/names/{make.__name__}.db'
+            make(server.database, name)
+            done = harness.weir('serve', '-c', server.path, '-d', name, cwd=server.folder)
+            self.assertEqual(done.returncode, 69, done.stderr)
+            self.assertIn('in use by another weir', done.stderr)
         self.check_all(producer)
 
 

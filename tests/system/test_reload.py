@@ -285,6 +285,30 @@ class Reload(unittest.TestCase):
         self.finish(server)
         self.assertEqual(self.rows(server, 'changing', 'n'), {(T0 * MS, 'a'): (5,)})
 
+    def test_pipeline_whose_table_is_gone_stops_alone(self):
+        both = KEPT + changing()
+        server = self.start(both)
+        server.post_ok('input', [event(0, 'a', 1)])
+        other = sqlite3.connect(server.folder + '/weir.db', timeout=harness.LIMIT_S)
+        other.execute('DROP TABLE changing')
+        other.close()
+        server.post_ok('input', [event(2 * 3600 * 1000, 'b', 2)])
+        server.wait_watermark('kept', (T0 + 10000) * MS)
+        ready = harness.wait_until(lambda: (a := server.get('/ready')).status == 503 and a, 'the pipeline to fail')
+        self.assertIn(b"pipeline 'changing': table 'changing': no such table", ready.body)
+        self.assertIn('no such table', server.get_json('/api/v1/pipelines/changing')['status']['error'])
+        self.assertIsNone(server.get_json('/api/v1/pipelines/kept')['status']['error'])
+        self.assertTrue(any("pipeline 'changing' stops" in line for line in server.log))
+        server.post_ok('input', [event(2 * 3600 * 1000 + 1, 'b', 3)])
+        self.reload(server, both)
+        self.assertEqual(server.get('/ready').status, 200)
+        server.post_ok('input', [event(4 * 3600 * 1000, '~', 0)])
+        for name in ('kept', 'changing'):
+            server.wait_watermark(name, (T0 + 2 * 3600 * 1000 + 10000) * MS)
+        after = ((T0 + 2 * 3600 * 1000) // 10000 * 10000 * MS, 'b')
+        self.assertEqual(self.rows(server, 'kept'), {(T0 * MS, 'a'): (1, 1), after: (2, 5)})
+        self.assertEqual(self.rows(server, 'changing'), {(T0 * MS, 'a'): (1, 1), after: (2, 5)})
+
     def post_many(self, server, times):
         """times x 20,000 events, 200 keys; several MB of the journal."""
         body = ''.join(json.dumps(event(i % 9000, f'k{i % 200}', i)) + '\n' for i in range(20000))

@@ -4,6 +4,7 @@ the reason, the place and the exit code. `weir check` and `weir serve` say the s
 
 import os
 import re
+import shutil
 import socket
 import sqlite3
 import subprocess
@@ -260,6 +261,37 @@ class Start(unittest.TestCase):
             done = self.run_weir('serve')
             self.assertNotEqual(done.returncode, 0)
             self.assertIn('weir.db', done.stderr)
+
+    def test_refused_start_leaves_the_database_as_it_was(self):
+        path = os.path.join(self.folder, 'weir.db')
+        with harness.Server(GOOD, folder=self.folder):
+            pass
+        schema = 'SELECT name, sql FROM sqlite_schema ORDER BY name'
+        before = harness.read_rows(path, schema)
+        added = GOOD.replace('  trades_10s:', '  added: {from: trades, window: {tumbling: 1s}, analyzers: [count]}\n'
+                             '  trades_10s:').replace('tumbling: 10s', 'tumbling: 20s')
+        self.check_refused(added, 78, ['trades_10s', 'its windows are 10s long'])
+        self.assertEqual(harness.read_rows(path, schema), before)
+
+    def test_database_of_a_stopped_server_can_be_read_by_others(self):
+        """By who may not write to the folder, with nothing but the sqlite3 shell."""
+        if os.geteuid() != 0:
+            self.skipTest('only root can be somebody else')
+        shell = shutil.which('sqlite3')
+        if shell is None:
+            self.skipTest('no sqlite3 shell')
+        umask = os.umask(0o022)
+        self.addCleanup(os.umask, umask)
+        os.chmod(self.folder, 0o755)
+        with harness.Server(GOOD, folder=self.folder) as server:
+            server.post_ok('trades', [{'ts': 1700000000000 + i, 'symbol': 'a', 'price': 1.0, 'qty': 1}
+                                      for i in range(3)] +
+                           [{'ts': 1700000100000, 'symbol': 'a', 'price': 1.0, 'qty': 1}])
+            server.wait_watermark('trades_10s', 1700000010000000)
+        done = subprocess.run([shell, '-batch', server.database, 'SELECT symbol, count FROM trades_10s'],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+                              user=65534, group=65534, extra_groups=[])
+        self.assertEqual((done.stdout, done.returncode), ('a|3\n', 0))
 
     def test_sigterm_ends_with_0(self):
         with harness.Server(GOOD) as server:

@@ -4,8 +4,8 @@
  */
 #include "base/clock.h"
 #include "shell.h"
+#include "store/internal.h"
 #include "store/restore.h"
-#include "store/store.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -649,12 +649,293 @@ static void rows_and_watermark_commit_together(void **state)
     shell("weir.db", "CREATE TRIGGER stop BEFORE INSERT ON weir_pipelines "
                      "BEGIN SELECT raise(ABORT, 'no'); END");
     assert_int_equal(put(s, MINUTE_US, rows_made(&trades, 0, 60)), 0);
-    assert_int_equal(store_flush(s), -EIO);
+    assert_int_equal(store_flush(s), 0);
     assert_int_equal(put(s, MINUTE_US, rows_made(&trades, 0, 60)), -EIO);
     store_free(s);
     assert_string_equal(shell("weir.db", "SELECT (SELECT count(*) FROM trades), "
                                          "(SELECT count(*) FROM weir_pipelines)"),
                         "0|0\n");
+}
+
+/* ---- One pipeline that cannot be written, beside others --------------------------------------------- */
+
+static struct table quotes = {
+    .name = "quotes",
+    .pipeline = "quotes",
+    .window = {.size_us = MINUTE_US, .pane_us = MINUTE_US},
+    .retain_us = INT64_MAX,
+    .n_keys = 1,
+    .n_primary = 2,
+    .n_columns = 5,
+    .column = columns,
+};
+
+struct failures {
+    unsigned n;
+    char pipeline[32];
+    struct error why;
+};
+
+static void note_failure(void *ctx, const char *pipeline, const struct error *error)
+{
+    struct failures *f = ctx;
+    f->n++;
+    snprintf(f->pipeline, sizeof(f->pipeline), "%s", pipeline);
+    f->why = *error;
+}
+
+static int start_again(struct store *s, void *ctx)
+{
+    (void)ctx;
+    store_drop_table(s, &trades);
+    store_restart_pipeline(s, "trades");
+    return store_table(s, &trades, NULL);
+}
+
+static int put_quotes(struct store *s, size_t n)
+{
+    struct store_report report = {"quotes", 0, 1, 7, 0, rows_made(&quotes, 0, n)};
+    return store_put(s, &report);
+}
+
+/* `damage` is done to the table of one pipeline; `why` is a word of the reason. */
+static void check_stops_alone(const char *damage, const char *why)
+{
+    struct failures f = {0};
+    struct store_options options = {.path = shell_path("weir.db"),
+                                    .commit_interval_us = 20000,
+                                    .failed = note_failure,
+                                    .ctx = &f};
+    struct store *s;
+    assert_int_equal(store_open(&options, NULL, &s, NULL), 0);
+    assert_int_equal(store_table(s, &trades, NULL), 0);
+    assert_int_equal(store_table(s, &quotes, NULL), 0);
+    if (!damage)
+        sqlite3_limit(s->db, SQLITE_LIMIT_LENGTH, 100000);
+    assert_int_equal(store_start(s, NULL), 0);
+    if (damage)
+        shell("weir.db", damage);
+    assert_int_equal(put_quotes(s, 10), 0);
+    struct rowset *rows = rows_made(&trades, 0, 3);
+    static char large[100001];
+    memset(large, 'x', sizeof(large));
+    cell_put_string(&rows->cell[1], large, damage ? 1 : sizeof(large));
+    assert_int_equal(put(s, 0, rows), 0);
+    assert_int_equal(put_quotes(s, 20), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM quotes"), "20\n");
+    assert_int_equal(f.n, 1);
+    assert_string_equal(f.pipeline, "trades");
+    assert_non_null(strstr(f.why.text, "table 'trades'"));
+    assert_non_null(strstr(f.why.text, why));
+    assert_int_equal(put(s, 0, rows_made(&trades, 0, 1)), -EIO);
+    if (damage)
+        shell("weir.db", "DROP TABLE IF EXISTS trades");
+    assert_int_equal(store_call(s, start_again, NULL), 0);
+    assert_int_equal(put(s, 0, rows_made(&trades, 0, 4)), 0);
+    assert_int_equal(put_quotes(s, 30), 0);
+    store_free(s);
+    assert_int_equal(f.n, 1);
+    assert_string_equal(shell("weir.db", "SELECT (SELECT count(*) FROM trades), "
+                                         "(SELECT count(*) FROM quotes)"),
+                        "4|30\n");
+}
+
+static void a_pipeline_whose_table_is_gone_stops_alone(void **state)
+{
+    (void)state;
+    check_stops_alone("DROP TABLE trades", "no such table");
+}
+
+static void a_pipeline_that_a_constraint_refuses_stops_alone(void **state)
+{
+    (void)state;
+    check_stops_alone("CREATE TRIGGER no BEFORE INSERT ON trades BEGIN "
+                      "SELECT raise(ABORT, 'not here'); END",
+                      "not here");
+}
+
+static void a_pipeline_with_a_value_that_is_too_large_stops_alone(void **state)
+{
+    (void)state;
+    check_stops_alone(NULL, "too big");
+}
+
+/* Also where only retention would have found out. */
+static void retention_goes_on_beside_a_table_that_is_gone(void **state)
+{
+    (void)state;
+    struct failures f = {0};
+    struct store_options options = {.path = shell_path("weir.db"),
+                                    .commit_interval_us = 1000,
+                                    .failed = note_failure,
+                                    .ctx = &f};
+    trades.retain_us = quotes.retain_us = MINUTE_US;
+    for (int first = 0; first < 2; first++) { /* whichever is looked at first */
+        struct store *s;
+        assert_int_equal(store_open(&options, NULL, &s, NULL), 0);
+        assert_int_equal(store_table(s, first ? &trades : &quotes, NULL), 0);
+        assert_int_equal(store_table(s, first ? &quotes : &trades, NULL), 0);
+        assert_int_equal(store_start(s, NULL), 0);
+        assert_int_equal(put(s, 0, rows_made(&trades, 0, 1)), 0);
+        assert_int_equal(put_quotes(s, 10), 0);
+        assert_int_equal(store_flush(s), 0);
+        shell("weir.db", "DROP TABLE trades");
+        struct store_report report = {"quotes", 0, 1, 8, 60 * MINUTE_US, NULL};
+        assert_int_equal(put(s, 60 * MINUTE_US, NULL), 0);
+        assert_int_equal(store_put(s, &report), 0);
+        store_free(s);
+        assert_string_equal(shell("weir.db", "SELECT count(*) FROM quotes"), "0\n");
+        assert_int_equal(f.n, first + 1);
+        assert_string_equal(f.pipeline, "trades");
+        shell("weir.db", "UPDATE weir_pipelines SET watermark = 0");
+    }
+    trades.retain_us = quotes.retain_us = INT64_MAX;
+}
+
+static void must_not_be_kept(void *ctx, const char *stream, uint64_t position)
+{
+    (void)ctx, (void)stream, (void)position;
+    fail_msg("what is not in the file is not kept");
+}
+
+static void letters_and_keys_that_cannot_be_written_hold_nobody_up(void **state)
+{
+    (void)state;
+    struct metrics *m;
+    struct store_options options = {.path = shell_path("weir.db"),
+                                    .commit_interval_us = 20000,
+                                    .kept = must_not_be_kept};
+    struct store *s;
+    assert_int_equal(metrics_new(&m), 0);
+    assert_int_equal(store_open(&options, m, &s, NULL), 0);
+    assert_int_equal(store_table(s, &trades, NULL), 0);
+    assert_int_equal(dead_letters_keep(s, "in", 10, m, NULL), 0);
+    assert_int_equal(store_start(s, NULL), 0);
+    shell("weir.db", "DROP TABLE weir_dead_letters; DROP TABLE weir_streams");
+    const struct dead_letter letter = {
+        .stream = "in", .source = "", .reason = "type", .message = "no"};
+    dead_letters_put(s, &letter, 1);
+    struct store_stream *keys = calloc(1, sizeof(*keys));
+    *keys = (struct store_stream){.stream = "in", .position = 5};
+    assert_int_equal(store_put_stream(s, keys), 0);
+    assert_int_equal(put(s, 0, rows_made(&trades, 0, 3)), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_metric(m, "weir_dead_letters_dropped_total{stream=\"in\"}", "1");
+    store_free(s);
+    metrics_free(m);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM trades"), "3\n");
+}
+
+/* ---- Files that are moved, removed, replaced ------------------------------------------------------ */
+
+/* In the folder of the database. */
+static void shell_run(const char *what)
+{
+    char command[512];
+    snprintf(command, sizeof(command), "cd '%s' && { %s; }", shell_folder, what);
+    assert_int_equal(system(command), 0);
+}
+
+static _Atomic unsigned times_stored;
+
+static void count_stored(void *ctx, const char *pipeline, uint64_t position)
+{
+    (void)ctx, (void)pipeline, (void)position;
+    times_stored++;
+}
+
+static void wait_for_trouble(const struct store *s, int trouble)
+{
+    int64_t limit_us = clock_monotonic_us() + 10 * SECOND_US;
+    while (store_trouble(s) != trouble && clock_monotonic_us() < limit_us)
+        clock_sleep_us(1000);
+    assert_int_equal(store_trouble(s), trouble);
+}
+
+/* What `move` does, `back` undoes. */
+static void check_moved(const char *move, const char *back)
+{
+    struct store_options options = {.path = shell_path("weir.db"),
+                                    .commit_interval_us = 1000,
+                                    .stored = count_stored};
+    struct store *s;
+    struct error why = {""};
+    times_stored = 0;
+    assert_int_equal(store_open(&options, NULL, &s, NULL), 0);
+    assert_int_equal(store_table(s, &trades, NULL), 0);
+    assert_int_equal(store_start(s, NULL), 0);
+    assert_int_equal(put(s, 0, rows_made(&trades, 0, 10)), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_true(store_is_well(s, &why));
+    shell_run(move);
+    assert_false(store_is_there(s));
+    assert_false(store_is_well(s, &why));
+    assert_non_null(strstr(why.text, "was moved, removed or replaced"));
+    assert_int_equal(put(s, 0, rows_made(&trades, MINUTE_US, 20)), 0);
+    assert_int_equal(store_put_checkpoint(s, "trades", part_made(0, "123")), 0);
+    assert_int_equal(store_put_checkpoint(s, "trades", part_made(1, "12345")), 0);
+    wait_for_trouble(s, -ESTALE);
+    assert_int_equal(times_stored, 0);
+    shell_run(back);
+    assert_int_equal(store_flush(s), 0);
+    assert_int_equal(store_trouble(s), 0);
+    assert_true(store_is_well(s, &why));
+    assert_int_equal(times_stored, 1);
+    store_free(s);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM trades"), "30\n");
+}
+
+static void a_database_that_was_moved_is_waited_for(void **state)
+{
+    (void)state;
+    check_moved("mv weir.db away", "mv away weir.db");
+}
+
+static void a_database_that_was_replaced_is_waited_for(void **state)
+{
+    (void)state;
+    check_moved("mv weir.db away; cp away weir.db", "mv away weir.db");
+}
+
+static void a_wal_that_was_moved_is_waited_for(void **state)
+{
+    (void)state;
+    check_moved("mv weir.db-wal away", "mv away weir.db-wal");
+}
+
+static void an_index_of_the_wal_that_was_moved_is_waited_for(void **state)
+{
+    (void)state;
+    check_moved("mv weir.db-shm away", "mv away weir.db-shm");
+}
+
+static void a_store_whose_file_was_removed_ends_at_once(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    shell_run("rm weir.db weir.db-wal weir.db-shm");
+    int64_t begin_us = clock_monotonic_us();
+    assert_int_equal(put(s, 0, rows_made(&trades, 0, 10)), 0);
+    store_hurry(s);
+    assert_int_equal(store_flush(s), -EIO);
+    store_free(s);
+    assert_true(clock_monotonic_us() - begin_us < STORE_CLOSE_PATIENCE_US / 2);
+    shell_run("test ! -e weir.db && test ! -e weir.db-wal");
+}
+
+static void an_ended_store_leaves_one_file(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    assert_int_equal(put(s, 0, rows_made(&trades, 0, 10)), 0);
+    store_free(s);
+    shell_run("test ! -e weir.db-wal && test ! -e weir.db-shm && test ! -e "
+              "weir.db-journal");
+    assert_string_equal(shell("weir.db", "PRAGMA journal_mode"), "delete\n");
+    s = open_started(&trades);
+    assert_string_equal(shell("weir.db", "PRAGMA journal_mode"), "wal\n");
+    store_free(s);
 }
 
 /* Another program holds the write lock for longer than the busy time-out would allow at first. */
@@ -739,7 +1020,7 @@ static void the_limit_is_one_of_bytes_whatever_the_pages(void **state)
     assert_int_equal(store_flush(s), 0);
     assert_int_equal(put(s, 1, rows_made(&trades, MINUTE_US, 20000)), 0);
     assert_int_equal(store_flush(s), -EIO);
-    assert_true(store_is_full(s));
+    assert_true(store_trouble(s) == -ENOSPC);
     store_free(s);
     assert_string_equal(
         shell("weir.db", "SELECT page_size, page_count * page_size BETWEEN 600000 AND"
@@ -1073,6 +1354,17 @@ int main(void)
         TEST(a_watermark_that_cannot_be_read_is_told),
         TEST(a_checkpoint_is_counted_once_its_parts_are_in_the_file),
         TEST(rows_and_watermark_commit_together),
+        TEST(a_pipeline_whose_table_is_gone_stops_alone),
+        TEST(a_pipeline_that_a_constraint_refuses_stops_alone),
+        TEST(a_pipeline_with_a_value_that_is_too_large_stops_alone),
+        TEST(retention_goes_on_beside_a_table_that_is_gone),
+        TEST(letters_and_keys_that_cannot_be_written_hold_nobody_up),
+        TEST(a_database_that_was_moved_is_waited_for),
+        TEST(a_database_that_was_replaced_is_waited_for),
+        TEST(a_wal_that_was_moved_is_waited_for),
+        TEST(an_index_of_the_wal_that_was_moved_is_waited_for),
+        TEST(a_store_whose_file_was_removed_ends_at_once),
+        TEST(an_ended_store_leaves_one_file),
         TEST(busy_file_is_waited_for),
         TEST(full_disk_keeps_rows),
         TEST(the_limit_is_one_of_bytes_whatever_the_pages),
