@@ -47,7 +47,7 @@ static int load_block(void *ctx, const char *data, size_t size)
     return checkpoint_load_block(l->pipeline, data, size, l->error);
 }
 
-/* Groups of another definition are given up, and the log says so. */
+/* Groups of another definition are given up. */
 static int is_same(struct pipeline *p, const struct restore_checkpoint *c, bool *ret,
                    struct error *error)
 {
@@ -55,27 +55,26 @@ static int is_same(struct pipeline *p, const struct restore_checkpoint *c, bool 
     if (err < 0)
         return error_set(error, err, "no memory");
     if (!*ret)
-        log_warn(
-            "recover",
-            "pipeline '%s' has another definition than before: it starts afresh "
-            "behind entry %llu; %llu groups of windows that were open are given up",
-            pipeline_config(p)->name, (unsigned long long)c->position,
-            (unsigned long long)c->groups);
+        pipeline_say_partial(
+            p,
+            "has another definition than before: it starts afresh behind entry %llu; "
+            "%llu groups of windows that were open are given up",
+            (unsigned long long)c->position, (unsigned long long)c->groups);
     return 0;
 }
 
-/* What the journal does not have any more cannot be replayed: groups without it would be wrong. */
+/* What the journal does not have any more cannot be read again: groups without it would be wrong. Nor can what it
+ * still has be made windows of: the first would begin in the middle. */
 static bool journal_has(struct pipeline *p, struct log *log, uint64_t position)
 {
-    uint64_t first = log_first(log);
-    if (position + 1 >= first)
+    if (position + 1 >= log_first(log))
         return true;
-    log_error("recover",
-              "pipeline '%s' stopped at entry %llu, and the journal begins at %llu: it "
-              "starts "
-              "afresh there",
-              pipeline_config(p)->name, (unsigned long long)position,
-              (unsigned long long)first);
+    pipeline_say_partial(p,
+                         "stopped at entry %llu, and the journal begins at %llu: it "
+                         "starts afresh behind entry %llu",
+                         (unsigned long long)position,
+                         (unsigned long long)log_first(log),
+                         (unsigned long long)log_last(log));
     return false;
 }
 
@@ -90,20 +89,24 @@ static int load(struct restore *r, struct pipeline *p, struct log *log,
         return err;
     if (c->marks && (err = checkpoint_load_marks(p, c->marks, c->marks_size, same)) < 0)
         return error_set(error, err, "its stored watermark is damaged");
-    *ret_position = has ? c->position : log_first(log) - 1;
+    *ret_position = has ? c->position : log_last(log);
     *ret_same = same;
     return same ? restore_states(r, pipeline_config(p)->name, load_block, &l, error)
                 : 0;
 }
 
-static int begin(struct restore *r, struct log *log, const char *stream,
-                 uint64_t *ret_position, struct error *error)
+/* One that is new, or that was away for so long that its groups were forgotten. */
+static int begin(struct restore *r, struct pipeline *p, struct log *log,
+                 const char *stream, uint64_t *ret_position, struct error *error)
 {
     uint64_t kept;
     int err = restore_stream(r, stream, &kept, error);
     if (err < 0 && err != -ENOENT)
         return err;
     *ret_position = err == -ENOENT ? log_first(log) - 1 : log_last(log);
+    if (err == 0 && *ret_position > 0)
+        pipeline_say_partial(p, "begins behind entry %llu of a stream that is older",
+                             (unsigned long long)*ret_position);
     return 0;
 }
 
@@ -143,7 +146,7 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     const char *stream = w->config->stream[c->stream].name;
     err = restore_checkpoint(r, c->name, stream, &stored, error);
     if (err == -ENOENT)
-        err = begin(r, log, stream, ret_position, error);
+        err = begin(r, p, log, stream, ret_position, error);
     else if (err == 0)
         err = load(r, p, log, &stored, ret_position, &same, error);
     restore_checkpoint_free(&stored);

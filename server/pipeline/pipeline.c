@@ -6,6 +6,7 @@
 #include "base/logger.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,6 +196,10 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
          &p->rows, 1},
         {METRIC_GAUGE, "weir_pipeline_groups",
          "Groups in memory now: open, or such as can be revised.", "", &p->groups, 1},
+        {METRIC_GAUGE, "weir_pipeline_partial",
+         "1: it began in the middle of its stream, and its first windows may hold a "
+         "part of their events only.",
+         "", &p->is_partial, 1},
         {METRIC_GAUGE, "weir_pipeline_state_bytes",
          "Memory that analyzers hold beside their fixed states.", "", &p->state_bytes,
          1},
@@ -428,6 +433,22 @@ void pipeline_stop(struct pipeline *p)
     free(worker);
 }
 
+void pipeline_say_partial(struct pipeline *p, const char *format, ...)
+{
+    char text[sizeof(p->partial)];
+    va_list list;
+    va_start(list, format);
+    vsnprintf(text, sizeof(text), format, list);
+    va_end(list);
+    pthread_mutex_lock(&p->lock);
+    memcpy(p->partial, text, sizeof(text));
+    pthread_mutex_unlock(&p->lock);
+    atomic_store_explicit(&p->is_partial, 1, memory_order_relaxed);
+    log_warn("pipeline",
+             "pipeline '%s' %s; its first windows may hold a part of their events only",
+             p->config->name, text);
+}
+
 void pipeline_fail(struct pipeline *p, const struct error *error)
 {
     pthread_mutex_lock(&p->lock);
@@ -450,6 +471,7 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->max_event_us = p->shown_newest_us;
     ret->position = p->shown_position;
     snprintf(ret->error, sizeof(ret->error), "%s", p->error.text);
+    snprintf(ret->partial, sizeof(ret->partial), "%s", p->partial);
     for (unsigned i = 0; p->worker && i < p->config->workers; i++)
         ret->queued += p->worker[i].queue ? queue_length(p->worker[i].queue) : 0;
     pthread_mutex_unlock(&p->lock);

@@ -53,6 +53,11 @@ int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
 int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
                               struct error *error);
 
+/* It begins in the middle of its stream: windows that were open then may hold a part of their events only. The
+ * text, which continues "pipeline 'NAME' ", is logged, and shown by its status. Before it starts. */
+void pipeline_say_partial(struct pipeline *p, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* Workers run; the log feeds it with what is behind `position`. With `live` the log runs already, and this
  * is called within log_call: the entries that it missed are fed to it at once. */
 int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool live,
@@ -89,6 +94,8 @@ struct pipeline_status {
     uint64_t state_bytes;
     size_t queued;   /* entries waiting */
     char error[512]; /* "" while it runs */
+    char partial
+        [256]; /* why its first windows may hold a part of their events only; "" */
 };
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret);
 

@@ -63,6 +63,7 @@ struct pipeline {
     _Atomic bool failed; /* release after error is written, acquire before it is read */
     pthread_mutex_t lock; /* protects error and shown_* */
     struct error error;
+    char partial[256]; /* see pipeline_say_partial */
     int64_t shown_watermark_us, shown_newest_us;
     uint64_t shown_position;
     uint32_t shown_n;
@@ -77,6 +78,7 @@ struct pipeline {
     _Atomic uint64_t
         late_known; /* of windows that the watermark had passed at the start */
     _Atomic uint64_t windows, rows, revisions, groups, state_bytes, cpu_ns, skipped;
+    _Atomic uint64_t is_partial; /* 0 or 1 */
     /* Of late_tell; the first worker's. */
     int64_t seen_us, quiet_until_us;
     uint64_t seen_late, seen_events;

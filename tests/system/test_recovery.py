@@ -338,12 +338,22 @@ class Stopped(unittest.TestCase):
         self.assertEqual(server.rows('SELECT count FROM p'), [(3,)])
         stop(server)
 
+    @staticmethod
+    def partial(server, pipeline):
+        """What is said of its beginning."""
+        return (server.get_json(f'/api/v1/pipelines/{pipeline}')['status']['partial'],
+                server.metric('weir_pipeline_partial', pipeline=pipeline))
+
     def test_pipelines_added_later_begin_at_the_end(self):
         server = self.server({'p': 'input'})
+        self.assertEqual(self.partial(server, 'p'), (None, 0))
         server.post_ok('input', [event(1000, 5)])
         stop(server)
         self.change(server, {'p': 'input', 'q': 'input'})
         server.start()
+        self.assertEqual(self.partial(server, 'p'), (None, 0))
+        self.assertEqual(self.partial(server, 'q'), ('begins behind entry 1 of a stream that is older', 1))
+        self.wait_log(server, "pipeline 'q' begins behind entry 1")
         server.post_ok('input', [event(2000, 6)])
         server.kill()
         self.change(server, {'q': 'input'})  # one goes
@@ -352,6 +362,7 @@ class Stopped(unittest.TestCase):
         stop(server)
         self.change(server, {'p': 'input', 'q': 'input'})  # and is back: the journal has what it missed
         server.start()
+        self.assertEqual([self.partial(server, name) for name in 'pq'], [(None, 0), (None, 0)])
         self.end_of(server, 'p')
         self.end_of(server, 'q')
         self.assertEqual(counts(server, 'p'), [(0, 'a', 3, 18)])

@@ -315,6 +315,27 @@ class Reload(unittest.TestCase):
         for _ in range(times):
             self.assertEqual(server.post('input', body).status, 200)
 
+    def test_pipeline_that_was_away_for_long_begins_behind_the_last_entry(self):
+        """It may not begin in the middle of what the journal still has, with a part of it in its window."""
+        both = KEPT + changing()
+        server = self.start(both)
+        self.post_many(server, 1)
+        self.reload(server, KEPT)
+        self.post_many(server, 20)
+        self.wait_trimmed(server)
+        said = self.reload(server, both)
+        last = server.get_json('/api/v1/pipelines/kept')['status']['position']
+        self.assertIn(f'starts afresh behind entry {last}', said)
+        partial = server.get_json('/api/v1/pipelines/changing')['status']['partial']
+        self.assertIn(f'starts afresh behind entry {last}', partial)
+        self.assertEqual(server.metric('weir_pipeline_partial', pipeline='changing'), 1)
+        self.assertEqual(server.metric('weir_pipeline_partial', pipeline='kept'), 0)
+        self.post_many(server, 1)
+        self.finish(server)
+        per_key = {(T0 * MS, f'k{k}'): sum(range(k, 20000, 200)) for k in range(200)}
+        self.assertEqual(self.rows(server, 'kept'), {k: (2200, 22 * v) for k, v in per_key.items()})
+        self.assertEqual(self.rows(server, 'changing'), {k: (100, v) for k, v in per_key.items()})
+
     def wait_trimmed(self, server):
         folder = server.folder + '/weir.db.journal/input'
         harness.wait_until(lambda: not os.path.exists(folder + '/00000001.journal'), 'the journal to be trimmed')
