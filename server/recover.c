@@ -155,3 +155,35 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
         err = pipeline_first_checkpoint(p, *ret_position, error);
     return err;
 }
+
+/* ---- Pipelines that are gone ------------------------------------------------------------------- */
+
+/* One that is not configured any more may come back, and go on, as long as the journal has what it missed. */
+static bool keep_checkpoint(void *ctx, const char *pipeline, const char *stream,
+                            uint64_t position)
+{
+    const struct weir *w = ctx;
+    if (!pipeline || !stream)
+        return true; /* no memory */
+    for (size_t i = 0; i < w->n_pipelines; i++)
+        if (!strcmp(pipeline_config(w->pipeline[i])->name, pipeline))
+            return true;
+    for (size_t i = 0; i < w->config->n_streams; i++)
+        if (w->log[i] && !strcmp(w->config->stream[i].name, stream))
+            return position + 1 >= log_first(w->log[i]);
+    return true;
+}
+
+static int forget(struct store *s, void *ctx)
+{
+    return store_forget_checkpoints(s, keep_checkpoint, ctx);
+}
+
+void recover_forget(struct weir *w)
+{
+    int err = store_call(w->store, forget, w);
+    if (err < 0)
+        log_warn("recover",
+                 "groups of pipelines that are gone stay in the database: %s",
+                 strerror(-err));
+}

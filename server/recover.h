@@ -25,4 +25,8 @@ int recover_keys(struct weir *w, struct restore *r, size_t stream, struct error 
 int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                      struct log *log, uint64_t *ret_position, struct error *error);
 
+/* Groups of pipelines that are not configured any more, and that the journal has been trimmed past, leave the
+ * database. On the main thread, or that of a reload. */
+void recover_forget(struct weir *w);
+
 #endif

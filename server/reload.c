@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "config/faults.h"
+#include "recover.h"
 #include "store/restore.h"
 
 #include <errno.h>
@@ -302,6 +303,8 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
     struct reload r = {.weir = w};
     if (!weir_is_ready(w, error))
         return -EAGAIN;
+    if (!store_is_there(w->store))
+        return error_set(error, -ESTALE, "the database is not where it was");
     int err = config_load(path, &r.config, error);
     if (err == 0)
         err = check_streams(w->config, r.config, error);
@@ -309,10 +312,12 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
         err = plan(&r, error);
     if (err == 0)
         err = apply(&r, error);
-    if (err == 0)
+    if (err == 0) {
         keep(&r);
-    else
+        recover_forget(w);
+    } else {
         drop(&r);
+    }
     free(r.change);
     free(r.pipeline);
     config_free(r.config); /* pipelines hold references */

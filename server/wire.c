@@ -498,6 +498,8 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
     atomic_store_explicit(&w->wired, r == 0, memory_order_release);
     for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
         r = w->log[i] ? log_start(w->log[i], error) : 0;
+    if (r == 0 && mode == WEIR_SERVE)
+        recover_forget(w);
     return r;
 }
 

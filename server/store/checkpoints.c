@@ -219,3 +219,46 @@ void checkpoints_committed(struct store *s, struct store_pipeline *p)
             s->options.stored(s->options.ctx, p->name, position);
     }
 }
+
+/* ---- Forgetting ------------------------------------------------------------------------------- */
+
+static int checkpoints_delete(struct store *s, sqlite3_int64 number)
+{
+    sqlite3_str *text = sqlite3_str_new(s->db);
+    sqlite3_str_appendf(text,
+                        "BEGIN IMMEDIATE;"
+                        "DELETE FROM weir_states WHERE id >= %lld AND id < %lld;"
+                        "DELETE FROM weir_checkpoints WHERE number = %lld;"
+                        "COMMIT",
+                        number << NUMBER_SHIFT, (number + 1) << NUMBER_SHIFT, number);
+    int err = db_exec_str(s->db, text, NULL);
+    if (err && !sqlite3_get_autocommit(s->db))
+        db_step(s->rollback);
+    return err;
+}
+
+int store_forget_checkpoints(struct store *s,
+                             bool (*keep)(void *ctx, const char *pipeline,
+                                          const char *stream, uint64_t position),
+                             void *ctx)
+{
+    for (;;) {
+        DB_STATEMENT all = NULL;
+        int err = db_prepare(
+            s->db, "SELECT number, pipeline, stream, position FROM weir_checkpoints", 0,
+            &all, NULL);
+        int code = err ? SQLITE_DONE : sqlite3_step(all);
+        while (code == SQLITE_ROW &&
+               keep(ctx, (const char *)sqlite3_column_text(all, 1),
+                    (const char *)sqlite3_column_text(all, 2),
+                    (uint64_t)sqlite3_column_int64(all, 3)))
+            code = sqlite3_step(all);
+        if (code != SQLITE_ROW)
+            return err ? err : db_errno(code);
+        sqlite3_int64 number = sqlite3_column_int64(all, 0);
+        sqlite3_reset(all);
+        err = checkpoints_delete(s, number);
+        if (err)
+            return err;
+    }
+}

@@ -103,6 +103,11 @@ int store_make_tables(struct store *s, const struct table *const *table, size_t 
                       struct error *error);
 /* The table is forgotten (it stays in the file): its struct is about to be freed. */
 void store_drop_table(struct store *s, const struct table *table);
+/* Checkpoints that keep() does not want leave the file, with their groups. */
+int store_forget_checkpoints(struct store *s,
+                             bool (*keep)(void *ctx, const char *pipeline,
+                                          const char *stream, uint64_t position),
+                             void *ctx);
 /* What the workers of the pipeline have said is forgotten: other workers follow. */
 void store_restart_pipeline(struct store *s, const char *pipeline);
 

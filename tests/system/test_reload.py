@@ -336,6 +336,23 @@ class Reload(unittest.TestCase):
         self.assertEqual(self.rows(server, 'kept'), {k: (2200, 22 * v) for k, v in per_key.items()})
         self.assertEqual(self.rows(server, 'changing'), {k: (100, v) for k, v in per_key.items()})
 
+    def test_groups_of_a_pipeline_that_cannot_go_on_are_forgotten(self):
+        server = self.start(KEPT + changing())
+        self.post_many(server, 1)
+        known = 'SELECT pipeline FROM weir_checkpoints ORDER BY 1'
+        states = 'SELECT count(*) FROM weir_states WHERE id >> 40 NOT IN (SELECT number FROM weir_checkpoints)'
+        self.reload(server, KEPT)
+        self.reload(server, KEPT)
+        self.assertEqual(server.rows(known), [('changing',), ('kept',)])  # it could go on
+        self.post_many(server, 20)
+        self.wait_trimmed(server)
+        self.reload(server, KEPT)
+        self.assertEqual(server.rows(known), [('kept',)])
+        self.assertEqual(server.rows(states), [(0,)])
+        self.reload(server, KEPT + changing())
+        self.assertIn('begins behind entry',
+                      server.get_json('/api/v1/pipelines/changing')['status']['partial'])
+
     def wait_trimmed(self, server):
         folder = server.folder + '/weir.db.journal/input'
         harness.wait_until(lambda: not os.path.exists(folder + '/00000001.journal'), 'the journal to be trimmed')
