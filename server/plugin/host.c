@@ -252,8 +252,11 @@ static int host_row(struct weir_ctx *ctx, struct weir_out *out)
         return broken(h, "row: it declares one row a group (no WEIR_MANY_ROWS)");
     if (!out || !out->cell)
         return broken(h, "row: there is no group that it is of");
+    out->given += h->binding->n_outputs * sizeof(*out->cell);
     if (++out->rows > HOST_ROWS_MAX)
         return broken(h, "row: a group has more than %u rows", HOST_ROWS_MAX);
+    if (out->given > HOST_GIVEN_MAX)
+        return broken(h, "row: more than %zu bytes in one call", HOST_GIVEN_MAX);
     out->put = false;
     return out->row(out->ctx, out->cell) ? broken(h, "no memory for results") : 0;
 }

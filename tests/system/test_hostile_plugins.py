@@ -88,6 +88,39 @@ static const struct weir_analyzer hostile = {.name = "hostile", .version = "1", 
 WEIR_PLUGIN(hostile);
 '''
 
+# Gives many rows: too many, or some that are not finished.
+FLOOD = r'''
+#include <weir/plugin.h>
+struct config { int how; };
+static const struct weir_param params[] = {
+    {.name = "how", .type = WEIR_PARAM_CHOICE, .flags = WEIR_REQUIRED, .choices = "rows bytes half none",
+     .help = "what it does"}, {0}};
+static const struct weir_output outputs[] = {{"n", WEIR_INT, "a number", NULL}, {"t", WEIR_STRING, "a text", NULL}, {0}};
+static int update(struct weir_ctx *ctx, const struct weir_rows *r) { return 0; }
+static char text[1 << 24];
+static int emit_one(struct weir_ctx *ctx, const char *s, const struct weir_window *w, struct weir_out *out)
+{
+    int how = ((const struct config *)ctx->config)->how;
+    for (size_t k = 0; how == 1 && k < sizeof(text); k++)
+        text[k] = 'a';
+    for (int i = 0; how < 2; i++) { /* for ever, but that it is told to stop */
+        int err = weir_put_int(ctx, out, 0, i);
+        if (!err && how == 1)
+            err = weir_put_string(ctx, out, 1, text, sizeof(text));
+        if (!err)
+            err = ctx->host->row(ctx, out);
+        if (err)
+            return err;
+    }
+    return how == 2 ? weir_put_int(ctx, out, 0, 1) : 0;
+}
+WEIR_EMIT(emit, char, emit_one)
+static const struct weir_analyzer flood = {.name = "flood", .version = "1", .help = "gives rows for ever",
+    .flags = WEIR_MANY_ROWS, .params = params, .outputs = outputs, .config_size = sizeof(struct config),
+    .state_size = 8, .update = update, .emit = emit};
+WEIR_PLUGIN(flood);
+'''
+
 # What it does, and what its pipeline says; None: that is allowed.
 KINDS = {
     'wrong_type': 'put_float: cell 0 is declared as int',
@@ -181,6 +214,27 @@ class Hostile(unittest.TestCase):
         server.post_ok('input', [{'ts': T0 + 120000, 'key': 'k', 'n': 0}])
         server.wait_watermark('good', (T0 + 110000) * 1000)
         self.assertEqual(server.rows('SELECT count FROM good'), [(3,), (1,)])
+
+    def test_rows_without_end_stop_their_pipeline(self):
+        harness.compile_plugin(self.folder, 'flood', FLOOD)
+        kinds = {'rows': 'row: a group has more than 1000000 rows',
+                 'bytes': 'put_string: more than 268435456 bytes in one call',
+                 'half': 'cells were put behind the last row of a group', 'none': None}
+        config = self.config(kinds).replace('hostile:', 'flood:')
+        server = harness.Server(config, folder=self.folder)
+        self.addCleanup(server.kill)
+        server.start()
+        self.fill(server)
+        for kind, text in kinds.items():
+            with self.subTest(kind):
+                if text:
+                    harness.wait_until(lambda: self.error(server, kind), f'{kind} to stop')
+                    self.assertEqual(self.error(server, kind), f"analyzer 'flood': {text}")
+                else:
+                    server.wait_watermark(kind, (T0 + 50000) * 1000)
+        server.wait_watermark('good', (T0 + 50000) * 1000)
+        self.assertEqual(server.rows('SELECT count FROM good'), [(3,)])
+        self.assertEqual(server.rows('SELECT count(*) FROM none_flood'), [(0,)])
 
     def test_memory_that_cannot_be_saved_stops_at_the_first_checkpoint(self):
         server = self.server(['nosave'], '1s')
