@@ -72,7 +72,7 @@ static inline int weir_is_null(const struct weir_column *c, uint32_t row)
 {
     return c->validity && !(c->validity[row >> 3] >> (row & 7) & 1);
 }
-/* weir_int: of an int or time; weir_number: of an int or float. */
+/* weir_int: int, time. weir_number: int, float. weir_string: the bytes, *size of them. */
 static inline int64_t weir_int(const struct weir_column *c, uint32_t row)
 {
     return ((const int64_t *)c->values)[row];
@@ -86,7 +86,6 @@ static inline int weir_bool(const struct weir_column *c, uint32_t row)
 {
     return ((const uint8_t *)c->values)[row >> 3] >> (row & 7) & 1;
 }
-/* The bytes, and their number in *size. */
 static inline const char *weir_string(const struct weir_column *c, uint32_t row,
                                       size_t *size)
 {
@@ -136,9 +135,11 @@ struct weir_ctx {
 };
 enum weir_level { WEIR_DEBUG, WEIR_INFO, WEIR_WARN, WEIR_ERROR };
 struct weir_host {
-    size_t size;                                             /* of this table, bytes */
-    int (*fail)(struct weir_ctx *, const char *format, ...); /* returns -1 */
-    void (*log)(struct weir_ctx *, enum weir_level, const char *format, ...);
+    size_t size;                                            /* of this table, bytes */
+    int (*fail)(struct weir_ctx *, const char *format, ...) /* returns -1 */
+        __attribute__((format(printf, 2, 3)));
+    void (*log)(struct weir_ctx *, enum weir_level, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
     /* Counted, zeroed; NULL over the limit. What is taken after open belongs to states. */
     void *(*alloc)(struct weir_ctx *, size_t size);
     void (*free)(struct weir_ctx *, void *); /* takes NULL */
