@@ -43,8 +43,7 @@ enum weir_type {
 enum { WEIR_DECIMAL = 6, WEIR_BYTES, WEIR_LIST, WEIR_STRUCT }; /* reserved */
 
 struct weir_column {
-    uint32_t type;           /* enum weir_type */
-    uint32_t flags;          /* 0; later: which members stand behind these */
+    uint32_t type, flags;    /* enum weir_type; 0, later: which members stand behind */
     const uint8_t *validity; /* bit i is 0 where row i is null; NULL: no row is */
     const void *values;      /* of null rows 0; with a dictionary int32_t codes[] */
     const int32_t *offsets; /* string k is bytes[offsets[k]] to bytes[offsets[k + 1]] */
@@ -101,9 +100,8 @@ static inline uint64_t weir_sequence(const struct weir_rows *r, uint32_t row)
 }
 
 /* ---- Windows and groups ------------------------------------------------------------- */
-struct weir_cell { /* a value of a key column; never grows */
-    uint32_t type; /* enum weir_type; 0: null */
-    uint32_t size; /* of a string, bytes */
+struct weir_cell {       /* a value of a key column; never grows */
+    uint32_t type, size; /* enum weir_type, 0: null; of a string, bytes */
     union {
         int64_t i; /* int, time, bool */
         double f;
@@ -114,10 +112,9 @@ struct weir_cell { /* a value of a key column; never grows */
 #define WEIR_FINAL   2u /* flag: the watermark has passed its end */
 #define WEIR_REVISED 4u /* flag: rows came since the result was given out before */
 struct weir_window {
-    size_t size;        /* of this struct, bytes */
-    int64_t start, end; /* [start, end); INT64_MIN, INT64_MAX: it has none */
-    uint32_t flags;     /* for emit: WEIR_EARLY, ... */
-    uint32_t n_keys;
+    size_t size;                 /* of this struct, bytes */
+    int64_t start, end;          /* [start, end); INT64_MIN, INT64_MAX: it has none */
+    uint32_t flags, n_keys;      /* flags: for emit, WEIR_EARLY, ... */
     const struct weir_cell *key; /* of the group, in the order of the configuration */
 };
 
@@ -175,10 +172,15 @@ enum weir_param_type {
     WEIR_PARAM_SET = 6,    /* uint32_t: bit k for word k of `choices` */
     WEIR_PARAM_COLUMN = 7, /* const char *: the column's name; the column is an input */
     WEIR_PARAM_COLUMNS = 8, /* struct weir_columns; each is an input */
+    WEIR_PARAM_NUMBERS = 9, /* struct weir_numbers */
 };
 struct weir_columns {  /* never grows */
     uint32_t first, n; /* in[first] is the first of n; 0: not given */
     const char *const *name;
+};
+struct weir_numbers { /* never grows */
+    size_t n;         /* at most 256; 0: not given */
+    const double *value;
 };
 #define WEIR_REQUIRED   1u          /* flag: must be given */
 #define WEIR_DICTIONARY 2u          /* flag: string columns come with a dictionary */
@@ -186,14 +188,13 @@ struct weir_columns {  /* never grows */
 #define WEIR_NUMBERS    (WEIR_TYPES(WEIR_INT) | WEIR_TYPES(WEIR_FLOAT))
 
 struct weir_param {
-    const char *name;      /* NULL ends the table */
-    uint32_t type;         /* enum weir_param_type */
-    uint32_t flags;        /* WEIR_REQUIRED, WEIR_DICTIONARY */
-    size_t offset;         /* of the member in the config struct */
-    const char *init;      /* default as in YAML: "10", "mean, max"; NULL: zero */
-    const char *help;      /* one line, with the unit */
-    const char *choices;   /* CHOICE and SET: the words, "count sum mean" */
-    double min, max;       /* INT and FLOAT: the range, both included; both 0: any */
+    const char *name;     /* NULL ends the table */
+    uint32_t type, flags; /* enum weir_param_type; WEIR_REQUIRED, WEIR_DICTIONARY */
+    size_t offset;        /* of the member in the config struct */
+    const char *init;     /* default as in YAML: "10", "mean, max"; NULL: zero */
+    const char *help;     /* one line, with the unit */
+    const char *choices;  /* CHOICE and SET: the words, "count sum mean" */
+    double min, max; /* INT, FLOAT, NUMBERS: the range, both included; both 0: any */
     uint32_t column_types; /* COLUMN, COLUMNS: WEIR_TYPES(...) that it takes */
 };
 /* A column of the result table. `{of}` in a name becomes the value of the parameter `of`;
@@ -220,8 +221,7 @@ struct weir_analyzer {
     const struct weir_param *params;   /* NULL: none */
     const struct weir_output *outputs; /* NULL: open describes them, host->outputs */
     const char *reasons; /* words for host->skip, "nan negative"; at most 16 */
-    size_t config_size;  /* of the config struct; at most 4096 */
-    size_t state_size;   /* of a group's state; at most 1 MiB */
+    size_t config_size, state_size; /* config struct: at most 4096; a state: 1 MiB */
     /* The form of states and of what save writes. Raised when it changes; load takes those
      * from oldest_version on (0: only this one). Of others open windows begin anew. */
     uint32_t state_version, oldest_version;

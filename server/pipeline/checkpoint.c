@@ -330,6 +330,12 @@ static void put_param(struct buffer *b, const struct weir_param *p, const char *
         }
         break;
     }
+    case WEIR_PARAM_NUMBERS: {
+        const struct weir_numbers *v = at;
+        for (size_t i = 0; i < v->n; i++)
+            buffer_printf(b, "%s%a", i ? "," : "", v->value[i]);
+        break;
+    }
     default: {
         const char *text = *(const char *const *)at;
         buffer_put_json_string(b, text ? text : "", text ? strlen(text) : 0);

@@ -203,6 +203,23 @@ static int bind_columns(const struct work *w, const struct weir_param *p,
     return 0;
 }
 
+static int keep_numbers(const struct work *w, const struct weir_param *p,
+                        const struct node *node)
+{
+    struct weir_numbers *numbers = (void *)((char *)w->b->config + p->offset);
+    double value[PARAMS_NUMBERS], *copy = NULL;
+    int err = params_numbers(p, node, value, &numbers->n, w->error);
+    if (err || numbers->n == 0)
+        return err;
+    copy = malloc(numbers->n * sizeof(*copy));
+    if (!copy)
+        return out_of_memory(w);
+    memcpy(copy, value, numbers->n * sizeof(*copy));
+    w->b->list[w->b->n_lists++] = copy;
+    numbers->value = copy;
+    return 0;
+}
+
 static int fill_one(const struct work *w, const struct weir_param *p)
 {
     const struct node *params = w->analyzer->params;
@@ -213,6 +230,8 @@ static int fill_one(const struct work *w, const struct weir_param *p)
                           plugin_of(w)->name, p->name, p->help);
     int err = node ? params_store(p, node, w->b->config, w->error)
                    : params_store_default(p, w->b->config, w->error);
+    if (!err && p->type == WEIR_PARAM_NUMBERS)
+        return keep_numbers(w, p, node);
     if (!node)
         node = w->analyzer->node;
     if (!err && p->type == WEIR_PARAM_COLUMNS)

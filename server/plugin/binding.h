@@ -34,7 +34,8 @@ struct binding {
     void *config; /* the plugin's struct; strings in it belong to the binding */
     char **string;
     size_t n_strings;
-    const char ***list; /* the names of each parameter of type columns */
+    void *
+        *list; /* of each parameter of type columns the names, of numbers the values */
     size_t n_lists;
     size_t n_inputs; /* columns that parameters name, in the order of their table */
     int *input;      /* column of the schema, -1: not given */

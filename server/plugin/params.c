@@ -13,8 +13,8 @@
 
 const char *params_type_name(uint32_t type)
 {
-    static const char *const name[] = {"?",      "int", "float",  "bool",   "string",
-                                       "choice", "set", "column", "columns"};
+    static const char *const name[] = {"?",      "int", "float",  "bool",    "string",
+                                       "choice", "set", "column", "columns", "numbers"};
     return type < sizeof(name) / sizeof(*name) ? name[type] : "?";
 }
 
@@ -85,6 +85,8 @@ static size_t member_size(uint32_t type)
         return sizeof(int);
     case WEIR_PARAM_COLUMNS:
         return sizeof(struct weir_columns);
+    case WEIR_PARAM_NUMBERS:
+        return sizeof(struct weir_numbers);
     default:
         return sizeof(char *);
     }
@@ -124,7 +126,7 @@ static int check_one(const struct weir_param *p, size_t config_size,
     if (!good_name(p->name))
         return error_set(error, -EINVAL,
                          "'%.63s' is not a parameter name ([a-z][a-z0-9_]*)", p->name);
-    if (p->type < WEIR_PARAM_INT || p->type > WEIR_PARAM_COLUMNS)
+    if (p->type < WEIR_PARAM_INT || p->type > WEIR_PARAM_NUMBERS)
         return error_set(error, -EINVAL, "parameter '%s' has the unknown type %u",
                          p->name, p->type);
     if (p->flags & ~(WEIR_REQUIRED | WEIR_DICTIONARY))
@@ -205,8 +207,8 @@ static int store_int(const struct weir_param *p, const struct node *node, void *
     return 0;
 }
 
-static int store_float(const struct weir_param *p, const struct node *node,
-                       void *config, struct error *error)
+static int read_float(const struct weir_param *p, const struct node *node, double *ret,
+                      struct error *error)
 {
     double v;
     int err = node_float(node, &v, error);
@@ -216,7 +218,7 @@ static int store_float(const struct weir_param *p, const struct node *node,
         return node_error(node, error, "'%s' is not a finite number", p->name);
     if (!in_range(p, v))
         return out_of_range(p, node, error);
-    *(double *)member(p, config) = v;
+    *ret = v;
     return 0;
 }
 
@@ -352,6 +354,70 @@ static int store_columns(const struct weir_param *p, const struct node *node,
     return 0;
 }
 
+static int add_number(const struct weir_param *p, const struct node *node,
+                      double *value, size_t *n, struct error *error)
+{
+    if (node->kind != NODE_SCALAR)
+        return node_error(node, error, "'%s' is a list of numbers", p->name);
+    if (*n == PARAMS_NUMBERS)
+        return node_error(node, error, "'%s' has more than %d numbers", p->name,
+                          PARAMS_NUMBERS);
+    int err = read_float(p, node, &value[*n], error);
+    *n += !err;
+    return err;
+}
+
+/* A scalar of numbers with commas or spaces between them. */
+static int scalar_numbers(const struct weir_param *p, const struct node *node,
+                          double *value, size_t *n, struct error *error)
+{
+    int err = 0;
+    for (const char *at = node->text; !err && *(at += strspn(at, ", "));) {
+        size_t size = strcspn(at, ", ");
+        char word[PARAMS_WORD];
+        struct node one = *node;
+        if (size >= sizeof(word))
+            return node_error(node, error, "'%s' is a list of numbers", p->name);
+        snprintf(word, sizeof(word), "%.*s", (int)size, at);
+        one.text = word;
+        err = add_number(p, &one, value, n, error);
+        at += size;
+    }
+    return err;
+}
+
+int params_numbers(const struct weir_param *p, const struct node *node, double *value,
+                   size_t *ret_n, struct error *error)
+{
+    const struct node init = {.kind = NODE_SCALAR,
+                              .file = "default",
+                              .text = (char *)(uintptr_t)(p->init ? p->init : "")};
+    size_t n = 0;
+    int err = 0;
+    if (!node)
+        node = &init;
+    if (node->kind == NODE_MAP)
+        return node_error(node, error, "'%s' is a list of numbers", p->name);
+    if (node->kind == NODE_SCALAR)
+        err = scalar_numbers(p, node, value, &n, error);
+    for (size_t i = 0; !err && node->kind == NODE_LIST && i < node->n; i++)
+        err = add_number(p, &node->item[i], value, &n, error);
+    if (!err && n == 0 && node != &init)
+        err =
+            node_error(node, error, "'%s' is empty; it is a list of numbers", p->name);
+    if (!err)
+        *ret_n = n;
+    return err;
+}
+
+static int store_numbers(const struct weir_param *p, const struct node *node,
+                         void *config, struct error *error)
+{
+    double value[PARAMS_NUMBERS];
+    return params_numbers(p, node, value,
+                          &((struct weir_numbers *)member(p, config))->n, error);
+}
+
 int params_store(const struct weir_param *p, const struct node *node, void *config,
                  struct error *error)
 {
@@ -359,7 +425,7 @@ int params_store(const struct weir_param *p, const struct node *node, void *conf
     case WEIR_PARAM_INT:
         return store_int(p, node, config, error);
     case WEIR_PARAM_FLOAT:
-        return store_float(p, node, config, error);
+        return read_float(p, node, member(p, config), error);
     case WEIR_PARAM_BOOL:
         return store_bool(p, node, config, error);
     case WEIR_PARAM_CHOICE:
@@ -368,6 +434,8 @@ int params_store(const struct weir_param *p, const struct node *node, void *conf
         return store_set(p, node, config, error);
     case WEIR_PARAM_COLUMNS:
         return store_columns(p, node, config, error);
+    case WEIR_PARAM_NUMBERS:
+        return store_numbers(p, node, config, error);
     default:
         return store_text(p, node, config, error);
     }

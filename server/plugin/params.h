@@ -9,10 +9,12 @@
 #include "config/node.h"
 #include "weir/plugin.h"
 
-#define PARAMS_MAX  64
-#define PARAMS_WORD 64 /* bytes of a word in `choices`, its zero included */
+#define PARAMS_MAX     64
+#define PARAMS_NUMBERS 256 /* of a parameter of type numbers */
+#define PARAMS_WORD    64  /* bytes of a word in `choices`, its zero included */
 
-/* "int", "float", "bool", "string", "choice", "set", "column", "columns"; "?" for any other. */
+/* "int", "float", "bool", "string", "choice", "set", "column", "columns", "numbers"; "?" for any
+ * other. */
 const char *params_type_name(uint32_t type);
 
 /* The k-th word of a space-separated list, copied to `word`; false: there are not so many. */
@@ -33,11 +35,16 @@ int params_check(const struct weir_param *params, size_t config_size,
                  struct error *error);
 
 /* Stores the value of `node` into the config struct. The text of STRING and COLUMN parameters stays the
- * node's; of COLUMNS the number is stored, not the names. -EINVAL with the node's place. */
+ * node's; of COLUMNS and NUMBERS it is stored how many there are, not which. -EINVAL with the node's place. */
 int params_store(const struct weir_param *p, const struct node *node, void *config,
                  struct error *error);
 
-/* The same for the default, which may be NULL. */
+/* The values of a parameter of type NUMBERS, room for PARAMS_NUMBERS; how many goes to *ret_n. NULL: those of the
+ * default. */
+int params_numbers(const struct weir_param *p, const struct node *node, double *value,
+                   size_t *ret_n, struct error *error);
+
+/* As params_store, of the default, which may be NULL. */
 int params_store_default(const struct weir_param *p, void *config, struct error *error);
 
 #endif

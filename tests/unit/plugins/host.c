@@ -263,6 +263,15 @@ static uint32_t set_bits(const char *choices, const char *text)
     return bits;
 }
 
+static void set_numbers(struct host *h, struct weir_numbers *numbers, const char *text)
+{
+    char *end;
+    numbers->n = 0;
+    numbers->value = h->number;
+    while (*(text += strspn(text, ", ")) && numbers->n < HOST_NUMBERS)
+        h->number[numbers->n++] = strtod(text, &end), text = end;
+}
+
 static void set_column(struct host *h, size_t k, const char *text)
 {
     const char *colon = strchr(text, ':');
@@ -292,6 +301,8 @@ void host_set(struct host *h, const char *name, const char *text)
         *(int *)member = word_number(p->choices, text, strlen(text));
     else if (p->type == WEIR_PARAM_SET)
         *(uint32_t *)member = set_bits(p->choices, text);
+    else if (p->type == WEIR_PARAM_NUMBERS)
+        set_numbers(h, member, text);
     if (p->type == WEIR_PARAM_COLUMN || p->type == WEIR_PARAM_STRING)
         *(const char **)member = text;
 }

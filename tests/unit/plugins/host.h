@@ -13,6 +13,7 @@
 #define HOST_INPUTS   4
 #define HOST_OUTPUTS  64
 #define HOST_SEQUENCE 65536
+#define HOST_NUMBERS  256
 
 /* A growing run of bytes: what save writes, or emitted cells as text. */
 struct host_bytes {
@@ -37,6 +38,7 @@ struct host {
     struct weir_host table;
     const struct weir_analyzer *analyzer;
     uint64_t config[512];
+    double number[HOST_NUMBERS]; /* of the one parameter of type numbers */
     uint32_t types[HOST_INPUTS];
     size_t n_inputs, n_outputs;
     uint64_t skipped; /* rows */

@@ -25,6 +25,7 @@ struct faulty {
     double f;
     int flag, choice;
     uint32_t set;
+    struct weir_numbers list;
 };
 
 static int bind(const char *plugin, const char *as, const char *yaml,
@@ -85,6 +86,8 @@ static void defaults_are_filled_in(void **unused)
     assert_int_equal(c->flag, 1);
     assert_int_equal(c->choice, 1);
     assert_int_equal(c->set, 5);
+    assert_int_equal(c->list.n, 2);
+    assert_true(c->list.value[0] == 0.5 && c->list.value[1] == 0.99);
     binding_free(b);
 }
 
@@ -94,7 +97,7 @@ static void values_are_filled_in(void **unused)
     struct binding *b = good(
         "faulty", NULL,
         "params: {of: qty, with: side, text: '12', k: 1000, f: -2.5e-3, flag: no,\n"
-        "         choice: linear, set: [middle]}");
+        "         choice: linear, set: [middle], list: [1, -0.25, 1e-3]}");
     const struct faulty *c = b->config;
     assert_string_equal(c->of, "qty");
     assert_string_equal(c->with, "side");
@@ -104,6 +107,9 @@ static void values_are_filled_in(void **unused)
     assert_int_equal(c->flag, 0);
     assert_int_equal(c->choice, 0);
     assert_int_equal(c->set, 2);
+    assert_int_equal(c->list.n, 3);
+    assert_true(c->list.value[0] == 1 && c->list.value[1] == -0.25 &&
+                c->list.value[2] == 1e-3);
     binding_free(b);
 }
 
@@ -298,6 +304,19 @@ static void faults_of_values(void **unused)
     bad("topk", "params: {of: side, k: ten}", "t.yaml:1:23: ");
     bad("topk", "params: {of: side, k: 99999999999999999999}", "t.yaml:1:23: ");
     bad("faulty", "params: {of: qty, f: .inf}", "t.yaml:1:22: ");
+    bad("faulty", "params: {of: qty, list: [0, 2]}",
+        "t.yaml:1:29: 'list' is 2, but goes from -1 to 1");
+    bad("faulty", "params: {of: qty, list: [0, x]}", "t.yaml:1:29: ");
+    bad("faulty", "params: {of: qty, list: [0, .nan]}", "t.yaml:1:29: ");
+    bad("faulty", "params: {of: qty, list: [0, [1]]}", "'list' is a list of numbers");
+    bad("faulty", "params: {of: qty, list: {a: 1}}", "'list' is a list of numbers");
+    bad("faulty", "params: {of: qty, list: []}", "'list' is empty");
+    bad("faulty", "params: {of: qty, list: ''}", "'list' is empty");
+    bad("faulty", "params: {of: qty, list: 0 0 2}", "'list' is 2, but goes");
+    char many[1200] = "params: {of: qty, list: [0";
+    for (int i = 0; i < 256; i++)
+        strcat(many, ", 0");
+    bad("faulty", strcat(many, "]}"), "'list' has more than 256 numbers");
     bad("faulty", "params: {of: qty, flag: maybe}", "t.yaml:1:25: ");
     bad("faulty", "params: {of: qty, choice: [linear]}",
         "t.yaml:1:27: 'choice' is one of: linear nearest");

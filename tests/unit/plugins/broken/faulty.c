@@ -15,6 +15,7 @@ struct config {
     double f;
     int flag, choice;
     uint32_t set;
+    struct weir_numbers list;
 };
 
 struct state {
@@ -61,7 +62,7 @@ static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void 
 #define MEMBER(m)                                                                      \
     .name = #m, .offset = offsetof(struct config, m), .help = "a parameter"
 
-enum { OF, WITH, TEXT, K, F, FLAG, CHOICE, SET, MORE, PARAMS };
+enum { OF, WITH, TEXT, K, F, FLAG, CHOICE, SET, MORE, LIST, PARAMS };
 
 static struct weir_param params[PARAMS + 1] = {
     {MEMBER(of), .type = WEIR_PARAM_COLUMN, .flags = WEIR_REQUIRED,
@@ -77,6 +78,8 @@ static struct weir_param params[PARAMS + 1] = {
      .init = "low, high"},
     {MEMBER(more), .type = WEIR_PARAM_COLUMNS,
      .column_types = WEIR_NUMBERS | WEIR_TYPES(WEIR_STRING)},
+    {MEMBER(list), .type = WEIR_PARAM_NUMBERS, .init = "0.5, 0.99", .min = -1,
+     .max = 1},
 };
 
 static struct weir_output outputs[] = {
