@@ -32,6 +32,7 @@ pipelines:
       - vwap: {{price: price, volume: qty}}
       - ohlc: {{of: price}}
       - topk: {{of: tag, k: 50}}
+      - quantiles: {{of: price, q: [0, 0.5, 0.999, 1]}}
   skewed_100s:
     from: skewed
     window: {{tumbling: 100s}}
@@ -126,6 +127,16 @@ class Analyzers(unittest.TestCase):
             first = next(e['price'] for e in priced if e['ts'] == opens)
             last = next(e['price'] for e in reversed(priced) if e['ts'] == closes)
             self.assertEqual(found[key], (first, max(prices), min(prices), last))
+
+    def test_quantiles_are_within_one_percent(self):
+        found = self.rows('price_p0, price_p50, price_p99_9, price_p100')
+        for key, group in self.groups.items():
+            prices = sorted(e['price'] for e in group if e['price'] is not None)
+            n = len(prices) - 1
+            low, median, high, top = found[key]
+            self.assertEqual((low, top), (prices[0], prices[-1]))
+            self.check_close(median, prices[n // 2], 0.0101)
+            self.check_close(high, prices[n * 999 // 1000], 0.0101)
 
     def test_topk_is_exact_while_all_values_fit(self):
         found = collections.defaultdict(dict)

@@ -141,10 +141,8 @@ static void query_stream(struct http_request *r, void *ctx)
         i += size;
         t.written += size;
     }
-    if (http_query(r, "abort") || (http_query(r, "late") && http_is_under_way(r)))
+    if (http_query(r, "abort"))
         http_abort(r);
-    else if (http_query(r, "late"))
-        http_problem(r, 504, "timeout", "too late");
 }
 
 /* The same in pieces of 100,000, each made when there is little left to send. */
@@ -956,11 +954,6 @@ static void long_query_reply_is_streamed(void **state)
     assert_false(a.whole); /* the client sees that the end is missing */
     answer_free(&a);
     expect("GET", "/stream?n=20&abort=1", "", NULL, 0, 500, "could not be completed");
-    expect("GET", "/stream?n=10000&late=1", "", NULL, 0, 504, "too late");
-    client_once(t.port, "GET", "/stream?n=20000&late=1", "", NULL, 0, &a);
-    assert_int_equal(a.status, 200);
-    assert_false(a.whole);
-    answer_free(&a);
 }
 
 /* Asks and reads nothing yet. */
@@ -975,8 +968,6 @@ static int slow_client(const char *path)
 static void check_slow_client(int fd, size_t size)
 {
     struct answer a;
-    int large = 1 << 20; /* it is slow no longer */
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &large, sizeof(large));
     client_answer(fd, &a, false);
     assert_true(a.whole);
     check_pattern(&a, size);
@@ -988,10 +979,10 @@ static void check_slow_client(int fd, size_t size)
 static void slow_readers_hold_no_thread(void **state)
 {
     (void)state;
-    const size_t size = 10000000;
+    const size_t size = 14000000;
     int fd[4];
     for (int i = 0; i < 4; i++)
-        fd[i] = slow_client("/stream?n=10000000");
+        fd[i] = slow_client("/stream?n=14000000");
     wait_for_count(&t.written, 4 * size);
     assert_int_equal(t.write_result, 0);
     expect("POST", "/query/1", "", "", 0, 200, "POST /query/1");
@@ -1014,12 +1005,12 @@ static void wait_until_nobody_writes(void)
 static void reply_without_bound_is_made_at_the_clients_pace(void **state)
 {
     (void)state;
-    const size_t size = 10000000;
+    const size_t size = 50000000;
     int fd[4];
     for (int i = 0; i < 4; i++)
-        fd[i] = slow_client("/more?n=10000000");
+        fd[i] = slow_client("/more?n=50000000");
     wait_until_nobody_writes();
-    assert_true(t.written < 4 * size);
+    assert_true(t.written < 40000000);
     expect("POST", "/query/1", "", "", 0, 200, "POST /query/1");
     for (int i = 0; i < 4; i++)
         check_slow_client(fd[i], size);

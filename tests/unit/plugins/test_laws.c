@@ -46,6 +46,8 @@ static const struct subject subjects[] = {
     {"sketches/funnel", {{"step", "x:s"}}, true},
     {"sketches/forecast", {{"of", "x:i"}}, false},
     {"sketches/sliding", {{"of", "x:i"}}, true},
+    {"quantiles", {{"of", "x:f"}, {"q", "0 0.25 0.5 0.99 1"}}, true},
+    {"quantiles", {{"of", "x:i"}, {"q", "0.1 0.9"}, {"buckets", "16"}}, true},
 };
 
 static uint64_t dice_state = 88172645463325252u;

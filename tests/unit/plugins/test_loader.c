@@ -108,7 +108,7 @@ static void a_good_plugin_is_loaded_once(void **unused)
     assert_ptr_equal(one, two);
     assert_string_equal(one->analyzer.help, "A plugin for tests");
     assert_string_equal(one->analyzer.params[7].name, "set");
-    assert_null(one->analyzer.params[9].name);
+    assert_null(one->analyzer.params[10].name);
     plugins_free(p);
 }
 
@@ -237,7 +237,7 @@ static void faults_of_parameters(void **unused)
     faulty("param help", "parameter 'text' has no help line");
     faulty(
         "param outside",
-        "parameter 'k' (8 bytes at 72) does not lie in the config struct of 72 bytes");
+        "parameter 'k' (8 bytes at 88) does not lie in the config struct of 88 bytes");
     faulty("param far outside", "parameter 'k' (8 bytes at");
     faulty("param aligned", "parameter 'k' (8 bytes at 41)");
     faulty("no choices", "parameter 'choice' has no choices");
@@ -324,7 +324,8 @@ static void all_are_listed_by_name_with_their_errors(void **unused)
     write_file("Upper.so", "", 0);
     assert_int_equal(plugins_new(both, &p), 0);
     assert_int_equal(plugins_each(p, see, &seen), 0);
-    const char *expected = "count empty faulty nosymbol ohlc stats topk vwap ";
+    const char *expected =
+        "count empty faulty nosymbol ohlc quantiles stats topk vwap ";
     assert_string_equal(seen.names, expected);
     assert_int_equal(seen.errors, 2);
     struct plugin *plugin;

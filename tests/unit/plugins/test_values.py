@@ -340,5 +340,82 @@ class Topk(unittest.TestCase):
         self.assertIn('capacity 5 is less than k, 10', drive('topk', [], 'of=x:s', 'k=10', 'capacity=5', fails=True))
 
 
+def adversarial(dice, n):
+    """Runs of floats that sketches have trouble with, by name."""
+    heavy = [dice.paretovariate(0.3) for _ in range(n)]
+    return {'sorted': sorted(heavy), 'reversed': sorted(heavy, reverse=True), 'constant': [3.7] * n,
+            'heavy tail': heavy, 'normal': [dice.gauss(0, 1) for _ in range(n)],
+            'prices': [round(100 + dice.gauss(0, 5), 2) for _ in range(n)],
+            'all distinct': [float(i) for i in dice.sample(range(10 * n), n)],
+            'alternating extremes': [(1.7e308, -1.7e308, 5e-324, -5e-324, 0.0)[i % 5] for i in range(n)],
+            'infinities': [dice.choice((math.inf, -math.inf, 1.0, 2.5)) for _ in range(n)],
+            'all magnitudes': [10.0**dice.uniform(-4, 4) * dice.choice((-1, 1)) for _ in range(n)]}
+
+
+class Quantiles(unittest.TestCase):
+    Q = 0, 0.01, 0.05, 0.25, 0.5, 0.57, 0.75, 0.9, 0.99, 0.999, 1
+
+    def quantiles(self, values, q=Q, kind='f', **parameters):
+        rows = [v if v == 'merge' else (0, v) for v in values]
+        found = drive('quantiles', rows, f'of=x:{kind}', 'q=' + ' '.join(map(str, q)),
+                      *(f'{n}={v}' for n, v in parameters.items()))
+        return numbers(found[0], [float] * len(q))
+
+    def check(self, values, q=Q, error=0.01, **parameters):
+        there = sorted(v for v in values if v not in (None, 'merge') and v == v)
+        found = self.quantiles(values, q, error=error, **parameters)
+        for q, v in zip(q, found):
+            exact = there[math.floor(fractions.Fraction(str(q)) * (len(there) - 1))]
+            if q in (0, 1) or math.isinf(exact):
+                self.assertEqual(v, exact)
+            else:
+                self.assertLessEqual(abs(v - exact), error * abs(exact) * (1 + 1e-9), (q, v, exact))
+
+    def test_within_the_error_of_the_exact_ones(self):
+        dice = random.Random(20)
+        for n in (1, 2, 3, 101, 20000):
+            for name, values in adversarial(dice, n).items():
+                with self.subTest(name, n=n):
+                    self.check(values)
+
+    def test_other_errors(self):
+        dice = random.Random(21)
+        for error in (0.0001, 0.001, 0.1, 0.25):
+            self.check([dice.lognormvariate(3, 1) for _ in range(5000)], error=error, buckets=65536)
+
+    def test_every_double_has_its_bucket(self):
+        dice = random.Random(22)
+        values = [dice.choice((-1, 1)) * 10.0**dice.uniform(-307, 308) for _ in range(20000)]
+        self.check(values, buckets=65536)
+        self.check([1.7976931348623157e308, -1.7976931348623157e308, 2.2250738585072014e-308, 5e-324, 0.0, -0.0])
+
+    def test_merged_pieces_are_as_the_whole(self):
+        dice = random.Random(23)
+        for values in adversarial(dice, 3000).values():
+            whole = self.quantiles(values, buckets=64)
+            for _ in range(5):
+                values.insert(dice.randrange(len(values)), 'merge')
+            self.assertEqual(self.quantiles(values, buckets=64), whole)
+
+    def test_of_more_buckets_the_lowest_collapse(self):
+        """Powers of 10 are in a bucket each: of a thousand rows, those with the 16 highest powers stay right."""
+        values = [10.0**i for i in range(-50, 50)] * 10
+        random.Random(24).shuffle(values)
+        q = 0, 0.85, 0.9, 0.99, 1
+        self.check(values, q, buckets=16)
+        found = self.quantiles(values, (0, 0.1, 0.5, 0.8), buckets=16)
+        self.assertEqual(found[0], 1e-50)
+        for v in found[1:]:
+            self.assertLessEqual(abs(v - 1e34), 1e32)
+
+    def test_ints_nulls_and_no_numbers(self):
+        dice = random.Random(25)
+        self.check([dice.choice((None, dice.randrange(-1000, 1000))) for _ in range(3000)], kind='i')
+        self.check([2**63 - 1, -2**63, 5], (0.5,), kind='i')
+        self.check([dice.choice((None, math.nan, dice.random())) for _ in range(3000)])
+        for values in ([], [None], [math.nan]):
+            self.assertEqual(self.quantiles(values), [None] * len(self.Q))
+
+
 if __name__ == '__main__':
     unittest.main()

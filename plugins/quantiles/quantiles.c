@@ -1,0 +1,442 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * quantiles: of a numeric column, to within a relative error. DDSketch: C. Masson, J. Rim, H. Lee, "DDSketch:
+ * a fast and fully-mergeable quantile sketch with relative-error guarantees", PVLDB 12, 2019.
+ *
+ * Values are counted in buckets (section 2.1): with gamma = (1 + error) / (1 - error), bucket i has the
+ * values in (gamma^(i - 1), gamma^i], and stands for one that is at most `error` away from all of them. Negative
+ * values, zero and the infinities have buckets too; keys of buckets are in the order of their values:
+ *
+ *      -inf   -big ... -small    0    small ... big   inf
+ *      -MAX   -(i + offset)      0    i + offset      MAX
+ *
+ * Only buckets that are in use take memory. Of more than the limit the lowest are collapsed into the lowest that
+ * remains (section 2.2, algorithm 3). What remains are always the highest keys of all that have come, and
+ * the lowest of them has all counts below it: a state depends on which values came, not on their order, nor
+ * on how states were merged.
+ */
+#include "weir/plugin.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct config {
+    const char *of;
+    struct weir_numbers q;
+    double error;
+    int64_t buckets;
+};
+
+/* An open-addressing hash table, linear. A slot with count 0 is free. */
+struct state {
+    uint64_t
+        *count; /* 1 << bits of them, then as many keys, in one piece; NULL: no rows */
+    double min, max;
+    int32_t floor; /* the lowest key once buckets were collapsed */
+    uint32_t n;    /* buckets in use */
+    uint8_t bits;
+    uint8_t collapsed;
+};
+_Static_assert(sizeof(struct state) == 40, "the manual page says 40");
+
+struct bucket {
+    uint64_t count;
+    int32_t key;
+};
+
+/* One in each context. */
+struct sketch {
+    double per_log, log_gamma, middle; /* 1 / ln gamma; ln gamma; 2 / (gamma + 1) */
+    int32_t offset;                    /* makes the key of the smallest double 1 */
+    uint32_t limit;                    /* buckets of a group */
+    struct bucket sorted[];            /* limit of them: for emit */
+};
+
+enum reason { NAN_VALUE };
+
+#define KEY_INF    INT32_MAX
+#define BITS_FIRST 3
+#define DOUBLE_MIN 0x1p-1074
+
+/* ---- Keys and values ---- */
+
+static inline int32_t bucket_of(const struct sketch *k, double positive)
+{
+    return (int32_t)ceil(log(positive) * k->per_log) + k->offset;
+}
+
+static inline int32_t key_of(const struct sketch *k, double v)
+{
+    if (isinf(v))
+        return v > 0 ? KEY_INF : -KEY_INF;
+    return v > 0 ? bucket_of(k, v) : v < 0 ? -bucket_of(k, -v) : 0;
+}
+
+static double value_of(const struct sketch *k, int32_t key)
+{
+    if (key == KEY_INF || key == -KEY_INF)
+        return key > 0 ? INFINITY : -INFINITY;
+    if (key == 0)
+        return 0;
+    double v = k->middle * exp((abs(key) - k->offset) * k->log_gamma);
+    v = fmin(v, DBL_MAX); /* the last bucket goes on above all doubles */
+    return key > 0 ? v : -v;
+}
+
+/* ---- The table ---- */
+
+static inline int32_t *keys_of(const struct state *s)
+{
+    return (int32_t *)(void *)(s->count + ((size_t)1 << s->bits));
+}
+
+/* The slot of the key, or the free one where it would go. */
+static inline size_t find(const struct state *s, int32_t key)
+{
+    const int32_t *keys = keys_of(s);
+    size_t mask = ((size_t)1 << s->bits) - 1;
+    size_t at = (uint32_t)key * 0x9e3779b1u >> (32 - s->bits); /* Fibonacci hashing */
+    while (keys[at] != key && s->count[at])
+        at = (at + 1) & mask;
+    return at;
+}
+
+static int resize(struct weir_ctx *ctx, struct state *s, uint8_t bits)
+{
+    struct state old = *s;
+    size_t slots = (size_t)1 << bits;
+    uint64_t *table = ctx->host->alloc(ctx, slots * (sizeof(*table) + sizeof(int32_t)));
+    if (!table)
+        return weir_fail(ctx, "quantiles: no memory for the buckets of a group");
+    s->count = table;
+    s->bits = bits;
+    for (size_t i = 0; old.count && i < (size_t)1 << old.bits; i++)
+        if (old.count[i]) {
+            size_t at = find(s, keys_of(&old)[i]);
+            s->count[at] = old.count[i];
+            keys_of(s)[at] = keys_of(&old)[i];
+        }
+    ctx->host->free(ctx, old.count);
+    return 0;
+}
+
+/* Frees a slot; later ones of the same run move up, so that no gap cuts them off. */
+static void clear(struct state *s, size_t gap)
+{
+    int32_t *keys = keys_of(s);
+    size_t mask = ((size_t)1 << s->bits) - 1;
+    for (size_t at = (gap + 1) & mask; s->count[at]; at = (at + 1) & mask) {
+        size_t home = (uint32_t)keys[at] * 0x9e3779b1u >> (32 - s->bits);
+        if (((at - home) & mask) < ((at - gap) & mask))
+            continue;
+        s->count[gap] = s->count[at];
+        keys[gap] = keys[at];
+        gap = at;
+    }
+    s->count[gap] = 0;
+    keys[gap] = 0;
+}
+
+static size_t lowest(const struct state *s)
+{
+    size_t low = SIZE_MAX;
+    for (size_t i = 0; i < (size_t)1 << s->bits; i++)
+        if (s->count[i] && (low == SIZE_MAX || keys_of(s)[i] < keys_of(s)[low]))
+            low = i;
+    return low;
+}
+
+static void collapse_lowest(struct state *s)
+{
+    size_t low = lowest(s);
+    uint64_t count = s->count[low];
+    clear(s, low);
+    s->n--;
+    low = lowest(s);
+    s->count[low] += count;
+    s->floor = keys_of(s)[low];
+    s->collapsed = 1;
+}
+
+static __attribute__((noinline)) int add_bucket(struct weir_ctx *ctx, struct state *s,
+                                                int32_t key, uint64_t count)
+{
+    const struct sketch *k = ctx->user;
+    uint32_t slots = s->count ? 1u << s->bits : 0;
+    if (s->n + 1 > slots / 4 * 3) {
+        int err = resize(ctx, s, slots ? (uint8_t)(s->bits + 1) : BITS_FIRST);
+        if (err)
+            return err;
+    }
+    size_t at = find(s, key);
+    s->count[at] = count;
+    keys_of(s)[at] = key;
+    if (++s->n > k->limit)
+        collapse_lowest(s);
+    return 0;
+}
+
+static inline int add(struct weir_ctx *ctx, struct state *s, int32_t key,
+                      uint64_t count)
+{
+    if (s->collapsed && key < s->floor)
+        key = s->floor;
+    if (s->count) {
+        size_t at = find(s, key);
+        if (s->count[at]) {
+            s->count[at] += count;
+            return 0;
+        }
+    }
+    return add_bucket(ctx, s, key, count);
+}
+
+/* ---- Folding rows in ---- */
+
+static inline void add_extremes(struct state *s, double min, double max)
+{
+    if (s->n == 0 || min < s->min)
+        s->min = min;
+    if (s->n == 0 || max > s->max)
+        s->max = max;
+}
+
+static int update(struct weir_ctx *ctx, const struct weir_rows *rows)
+{
+    const struct weir_rows r = *rows;
+    const struct weir_column *c = r.in[0];
+    const struct sketch *k = ctx->user;
+    uint64_t nans = 0;
+    for (size_t i = 0; i < r.n; i++) {
+        struct state *s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
+        if (weir_is_null(c, r.row[i]))
+            continue;
+        double v = weir_number(c, r.row[i]);
+        if (v != v) {
+            nans++;
+            continue;
+        }
+        add_extremes(s, v, v);
+        int err = add(ctx, s, key_of(k, v), 1);
+        if (err)
+            return err;
+    }
+    if (nans)
+        ctx->host->skip(ctx, NAN_VALUE, nans);
+    return 0;
+}
+
+static int merge_one(struct weir_ctx *ctx, struct state *into, const struct state *from,
+                     const struct weir_window *window)
+{
+    int err = 0;
+    (void)window;
+    if (from->n == 0)
+        return 0;
+    add_extremes(into, from->min, from->max);
+    for (size_t i = 0; !err && i < (size_t)1 << from->bits; i++)
+        if (from->count[i])
+            err = add(ctx, into, keys_of(from)[i], from->count[i]);
+    return err;
+}
+
+/* ---- Results: section 2.1, algorithm 2 ---- */
+
+static int compare_keys(const void *a, const void *b)
+{
+    int32_t x = ((const struct bucket *)a)->key, y = ((const struct bucket *)b)->key;
+    return (x > y) - (x < y);
+}
+
+static uint64_t sort_buckets(const struct state *s, struct bucket *sorted)
+{
+    uint64_t rows = 0;
+    size_t n = 0;
+    for (size_t i = 0; s->n && i < (size_t)1 << s->bits; i++)
+        if (s->count[i]) {
+            sorted[n++] = (struct bucket){s->count[i], keys_of(s)[i]};
+            rows += s->count[i];
+        }
+    qsort(sorted, n, sizeof(*sorted), compare_keys);
+    return rows;
+}
+
+/* The value at place floor(q (rows - 1)) of the sorted ones, counted from 0; q is a decimal number that was rounded to a
+ * double: 0.57 of 100 is 57, not 56.99... */
+static double quantile(const struct sketch *k, const struct state *s, uint64_t rows,
+                       double q)
+{
+    if (q == 0 || q == 1)
+        return q == 0 ? s->min : s->max;
+    double exact = q * (double)(rows - 1);
+    uint64_t place = (uint64_t)(exact + exact * 0x1p-51), seen = k->sorted[0].count;
+    uint32_t i = 0;
+    while (seen <= place && i + 1 < s->n)
+        seen += k->sorted[++i].count;
+    return fmin(fmax(value_of(k, k->sorted[i].key), s->min), s->max);
+}
+
+static int emit_one(struct weir_ctx *ctx, const struct state *s,
+                    const struct weir_window *window, struct weir_out *out)
+{
+    const struct config *config = ctx->config;
+    struct sketch *k = ctx->user;
+    (void)window;
+    uint64_t rows = sort_buckets(s, k->sorted);
+    for (uint32_t i = 0; rows && i < config->q.n; i++)
+        weir_put_float(ctx, out, i, quantile(k, s, rows, config->q.value[i]));
+    return 0;
+}
+
+WEIR_MERGE(merge, struct state, merge_one)
+WEIR_EMIT(emit, struct state, emit_one)
+
+static void drop(struct weir_ctx *ctx, void *state)
+{
+    ctx->host->free(ctx, ((struct state *)state)->count);
+}
+
+/* ---- Saving: the state, its pointer as zero, then its buckets ---- */
+
+static int save(struct weir_ctx *ctx, const void *state, struct weir_out *out)
+{
+    struct state s = *(const struct state *)state;
+    const struct state *full = state;
+    s.count = NULL;
+    int err = ctx->host->write(ctx, out, &s, sizeof(s));
+    for (size_t i = 0; !err && full->n && i < (size_t)1 << full->bits; i++)
+        if (full->count[i]) {
+            struct bucket b = {0};
+            b.count = full->count[i];
+            b.key = keys_of(full)[i];
+            err = ctx->host->write(ctx, out, &b, sizeof(b));
+        }
+    return err;
+}
+
+static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void *bytes,
+                size_t size)
+{
+    const struct sketch *k = ctx->user;
+    struct state *s = state, saved;
+    struct bucket b;
+    uint64_t rows = 0;
+    (void)version; /* there has been one */
+    if (size < sizeof(saved))
+        return weir_fail(ctx, "quantiles: the saved state is damaged");
+    memcpy(&saved, bytes, sizeof(saved));
+    if (saved.n > k->limit || size != sizeof(saved) + saved.n * sizeof(b) ||
+        saved.collapsed > 1 || saved.min != saved.min || saved.max != saved.max)
+        return weir_fail(ctx, "quantiles: the saved state is damaged");
+    s->min = saved.min;
+    s->max = saved.max;
+    for (uint32_t i = 0; i < saved.n; i++) {
+        memcpy(&b, (const char *)bytes + sizeof(saved) + i * sizeof(b), sizeof(b));
+        if (b.count == 0 || b.count > INT64_MAX - rows || b.key < -KEY_INF)
+            return weir_fail(ctx, "quantiles: the saved state is damaged");
+        rows += b.count;
+        int err = add(ctx, s, b.key, b.count);
+        if (err)
+            return err;
+    }
+    if (s->n != saved.n)
+        return weir_fail(ctx, "quantiles: the saved state is damaged");
+    s->floor = saved.floor;
+    s->collapsed = saved.collapsed;
+    return 0;
+}
+
+/* ---- */
+
+/* A column for each quantile: 0.5 is {of}_p50, 0.999 is {of}_p99_9. */
+static int describe(struct weir_ctx *ctx)
+{
+    const struct config *config = ctx->config;
+    struct weir_output output[257] = {{.name = NULL}};
+    char name[256][32];
+    for (size_t i = 0; i < config->q.n; i++) {
+        snprintf(name[i], sizeof(name[i]), "{of}_p%.10g", config->q.value[i] * 100);
+        for (char *p = name[i]; *p; p++)
+            *p = *p == '.' ? '_' : *p;
+        output[i] = (struct weir_output){name[i], WEIR_FLOAT, "the quantile", NULL};
+    }
+    return ctx->host->outputs(ctx, output);
+}
+
+static int open_quantiles(struct weir_ctx *ctx)
+{
+    const struct config *config = ctx->config;
+    size_t limit = (size_t)config->buckets;
+    struct sketch *k =
+        ctx->host->alloc(ctx, sizeof(*k) + limit * sizeof(struct bucket));
+    if (!k)
+        return weir_fail(ctx, "quantiles: out of memory");
+    ctx->user = k;
+    k->log_gamma = log1p(config->error) - log1p(-config->error);
+    k->per_log = 1 / k->log_gamma;
+    k->middle = 1 - config->error; /* gamma = (1 + e) / (1 - e) */
+    k->limit = (uint32_t)limit;
+    k->offset = 1 - bucket_of(k, DOUBLE_MIN);
+    return describe(ctx);
+}
+
+static void close_quantiles(struct weir_ctx *ctx)
+{
+    ctx->host->free(ctx, ctx->user);
+    ctx->user = NULL;
+}
+
+static const struct weir_param params[] = {
+    {.name = "of",
+     .type = WEIR_PARAM_COLUMN,
+     .flags = WEIR_REQUIRED,
+     .offset = offsetof(struct config, of),
+     .help = "the column",
+     .column_types = WEIR_NUMBERS},
+    {.name = "q",
+     .type = WEIR_PARAM_NUMBERS,
+     .offset = offsetof(struct config, q),
+     .init = "0.5, 0.99",
+     .help = "the quantiles; 0 is the smallest value, 1 the largest",
+     .min = 0,
+     .max = 1},
+    {.name = "error",
+     .type = WEIR_PARAM_FLOAT,
+     .offset = offsetof(struct config, error),
+     .init = "0.01",
+     .help = "the largest relative error",
+     .min = 0.0001,
+     .max = 0.25},
+    {.name = "buckets",
+     .type = WEIR_PARAM_INT,
+     .offset = offsetof(struct config, buckets),
+     .init = "2048",
+     .help = "buckets of a group, at most; of more, the lowest become one",
+     .min = 16,
+     .max = 65536},
+    {.name = NULL},
+};
+
+static const struct weir_analyzer quantiles = {
+    .name = "quantiles",
+    .version = "1.0",
+    .help = "Quantiles of a column, to within a relative error",
+    .threads = WEIR_THREADS_CTX,
+    .params = params,
+    .reasons = "nan",
+    .config_size = sizeof(struct config),
+    .state_size = sizeof(struct state),
+    .state_version = 1,
+    .open = open_quantiles,
+    .close = close_quantiles,
+    .drop = drop,
+    .update = update,
+    .merge = merge,
+    .emit = emit,
+    .save = save,
+    .load = load,
+};
+WEIR_PLUGIN(quantiles);
