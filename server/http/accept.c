@@ -81,9 +81,15 @@ static bool wait_for(struct http_acceptor *a, bool connections, int timeout_ms)
     return !fd[0].revents;
 }
 
+struct accepted {
+    struct sockaddr_storage address;
+    socklen_t size;
+};
+
 /* Over the limit there is room to say no; beyond that there is not. `last`: it took the descriptor in
  * reserve. */
-static void accept_deal(struct http_server *s, int fd, bool last)
+static void accept_deal(struct http_server *s, int fd, const struct accepted *from,
+                        bool last)
 {
     uint64_t open = atomic_load_explicit(&s->connections, memory_order_relaxed);
     unsigned max = s->options.max_connections,
@@ -95,13 +101,15 @@ static void accept_deal(struct http_server *s, int fd, bool last)
         return;
     }
     r->over_limit = last;
-    loop_add(&s->loop[s->next_loop], r);
-    s->next_loop = (s->next_loop + 1) % s->n_loops;
+    /* a pool of threads is dealt to by the descriptor's number */
+    connection_add(r, (const struct sockaddr *)&from->address, from->size);
 }
 
-static int accept_one(const struct http_acceptor *a)
+static int accept_one(const struct http_acceptor *a, struct accepted *from)
 {
-    return accept4(a->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    from->size = sizeof(from->address);
+    return accept4(a->listen_fd, (struct sockaddr *)&from->address, &from->size,
+                   SOCK_CLOEXEC | SOCK_NONBLOCK);
 }
 
 /* When others have taken all descriptors, one is kept back to say so, or to tell a probe that the server
@@ -109,14 +117,15 @@ static int accept_one(const struct http_acceptor *a)
 static void accept_with_reserve(struct http_server *s)
 {
     struct http_acceptor *a = &s->acceptor;
+    struct accepted from;
     int fd = -1;
     if (a->reserve_fd >= 0) {
         close(a->reserve_fd);
         a->reserve_fd = -1;
-        fd = accept_one(a);
+        fd = accept_one(a, &from);
     }
     if (fd >= 0)
-        accept_deal(s, fd, true);
+        accept_deal(s, fd, &from, true);
     else
         wait_for(a, false, ACCEPT_PAUSE_MS);
 }
@@ -134,9 +143,10 @@ static void *accept_thread(void *arg)
     pthread_setname_np(pthread_self(), "accept");
     while (wait_for(a, true, -1)) {
         accept_keep_reserve(a);
-        int fd = accept_one(a);
+        struct accepted from;
+        int fd = accept_one(a, &from);
         if (fd >= 0)
-            accept_deal(s, fd, false);
+            accept_deal(s, fd, &from, false);
         else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
                  errno == ENOMEM)
             accept_with_reserve(s);

@@ -1,461 +1,279 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The life of a connection, on its loop's thread.
+ * A connection, as libmicrohttpd calls for it, on its epoll thread: what comes goes to request.c, which says
+ * what to do.
  *
- *          +------------------------------ kept ------------------------------+
- *          v            body to come                          answered        |
- *      CONN_HEAD --+---------------> CONN_BODY --+--> CONN_END -----> CONN_SEND --> CONN_LINGER, closed
- *                  +-----------------------------+        ^ |             ^
- *                  |     answered, with much to come      +-+ suspended   |
- *                  +------------------------------------------------------+
+ *      notified: open --> [handler: head --> body, a piece a call ... --> end --> completed] ... --> closed
  *
- * Input lies in a buffer of the loop's, which the connection has only while there is something in it.
+ * libmicrohttpd takes an answer before the body or behind it. One in the middle, with far to go, is sent past
+ * it: nothing else of that request was sent.
  */
 #include "base/clock.h"
 #include "http/internal.h"
 
-#include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-#define TURN_REQUESTS 32           /* answered in one turn */
-#define TURN_OUTPUT   (256u << 10) /* bytes of a streamed answer in one turn */
-#define PIECE_ROOM    (32u << 10)  /* of a streamed answer */
-#define OUT_KEPT      (64u << 10)  /* room of an idle connection's output */
-#define HEAD_KEPT     (4u << 10)   /* and of its head */
-#define EMPTY_MAX     8            /* bytes of empty lines before a request */
+#define PIECE_ROOM (32u << 10) /* of a streamed answer */
 
-/* What a step leads to: another step; the end of this turn, with more to do; waiting for input, for room
- * in the socket, for conn_resume; the end. */
-enum step { STEP_ON, STEP_YIELD, STEP_INPUT, STEP_OUTPUT, STEP_WAIT, STEP_CLOSE };
-
-static size_t input_size(const struct http_request *r)
+void conn_suspend(struct http_request *r)
 {
-    return r->in_end - r->in_first;
+    MHD_suspend_connection(r->connection);
 }
 
-static void input_take(struct http_request *r, size_t size)
+void conn_resume(struct http_request *r)
 {
-    r->in_first += size;
-    if (r->in_first == r->in_end)
-        r->in_first = r->in_end = 0;
+    MHD_resume_connection(r->connection);
 }
 
-/* ---- Head ---- */
+/* ---- The answer ---- */
 
-static void connection_answered_at_once(struct http_request *r)
+static ssize_t connection_read(void *cls, uint64_t position, char *out, size_t max)
 {
-    r->state = CONN_SEND;
-    reply_start(r);
+    struct http_request *r = cls;
+    (void)position;
+    ssize_t n = r->reply_read(r, out, max);
+    return n == HTTP_READ_END      ? MHD_CONTENT_READER_END_OF_STREAM
+           : n == HTTP_READ_FAILED ? MHD_CONTENT_READER_END_WITH_ERROR
+                                   : n;
 }
 
-static enum step connection_refuse(struct http_request *r, const struct head_fault *f)
+static struct MHD_Response *connection_response(struct http_request *r)
 {
-    head_clear(&r->head);
-    request_refuse_head(r, f);
-    connection_answered_at_once(r);
-    return STEP_ON;
+    if (r->reply_read)
+        return MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, PIECE_ROOM,
+                                                 connection_read, r, NULL);
+    if (!r->reply.size)
+        return MHD_create_response_from_buffer(0, NULL, MHD_RESPMEM_PERSISTENT);
+    struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback(
+        r->reply.size, r->reply.data, free);
+    if (response)
+        r->reply = (struct buffer){0};
+    return response;
 }
 
-/* A body with far to go is not awaited: its sender hears now that it is not wanted. */
-static void connection_after_begin(struct http_request *r)
+/* Header lines, "Name: value" and CR LF each, which this cuts into strings. */
+static bool connection_headers(struct http_request *r, struct MHD_Response *response)
 {
-    if (r->replied && request_has_far_to_go(r)) {
-        r->close_after = true;
-        connection_answered_at_once(r);
-        return;
+    char *at = r->headers.data, *end = at + r->headers.size;
+    while (at < end) {
+        char *colon = memchr(at, ':', (size_t)(end - at));
+        char *line = memchr(colon, '\r', (size_t)(end - colon));
+        *colon = *line = 0;
+        if (MHD_add_response_header(response, at, colon + 2) == MHD_NO)
+            return false;
+        at = line + 2;
     }
-    r->state = r->in_body ? CONN_BODY : CONN_END;
-    r->chunks = (struct chunks){0};
-    if (r->in_body && r->head.expects_continue && input_size(r) == 0)
-        buffer_puts(&r->out, "HTTP/1.1 100 Continue\r\n\r\n");
+    return true;
 }
 
-static enum step connection_no_head_yet(struct http_request *r)
+/* What does not fit into the socket at once (tens of kilobytes) is cut: the connection is closed either
+ * way. */
+static void connection_answer_past(struct http_request *r)
 {
-    static const struct head_fault large = {431, "headers_too_large",
-                                            "the head of the request is too long"},
-                                   uri = {414, "uri_too_long",
-                                          "the target of the request is too long"},
-                                   cut = {400, "malformed",
-                                          "the request ends within its head"};
-    const char *at = r->in ? r->in + r->in_first : "";
-    if (input_size(r) >= HTTP_HEAD_MAX)
-        return connection_refuse(r, memchr(at, '\n', HTTP_HEAD_MAX) ? &large : &uri);
-    if (!r->ended)
-        return STEP_INPUT;
-    return input_size(r) ? connection_refuse(r, &cut) : STEP_CLOSE;
+    struct buffer b = {0};
+    bool head = strcmp(r->method, "HEAD") == 0;
+    r->close_after = r->past = true;
+    reply_finish(r);
+    buffer_printf(&b, "HTTP/1.1 %u %s\r\nConnection: close\r\n", r->status,
+                  MHD_get_reason_phrase_for(r->status));
+    if (!head)
+        buffer_printf(&b, "Content-Length: %zu\r\n", r->reply.size);
+    buffer_put(&b, r->headers.data, r->headers.size);
+    buffer_puts(&b, "\r\n");
+    if (!head)
+        buffer_put(&b, r->reply.data, r->reply.size);
+    if (!b.error)
+        (void)!send(r->fd, b.data, b.size, MSG_DONTWAIT | MSG_NOSIGNAL);
+    buffer_free(&b);
+    shutdown(r->fd, SHUT_WR);
+    MHD_set_connection_option(r->connection, MHD_CONNECTION_OPTION_TIMEOUT,
+                              (unsigned)(HTTP_LINGER_US / SECOND_US));
+    reply_count(r);
 }
 
-static enum step connection_head(struct http_request *r)
+static enum MHD_Result connection_answer(struct http_request *r)
 {
-    static const struct head_fault lines = {400, "malformed",
-                                            "a line of the head does not end in CR LF"};
+    reply_finish(r);
+    /* A length that GET would not have is worse than none; and behind a head without one libmicrohttpd (0.9.75)
+     * sends an empty chunk. */
+    if ((r->stream.begun || r->status >= 400) && strcmp(r->method, "HEAD") == 0) {
+        connection_answer_past(r);
+        return MHD_NO;
+    }
+    struct MHD_Response *response = connection_response(r);
+    if (!response)
+        return MHD_NO;
+    enum MHD_Result ok = MHD_NO;
+    if (connection_headers(r, response) &&
+        (!r->close_after ||
+         MHD_add_response_header(response, "Connection", "close") == MHD_YES))
+        ok = MHD_queue_response(r->connection, r->status, response);
+    MHD_destroy_response(response);
+    if (ok == MHD_YES)
+        reply_count(r);
+    return ok;
+}
+
+/* ---- The request ---- */
+
+static enum MHD_Result connection_begin(struct http_request *r)
+{
     struct head_fault fault;
-    while (input_size(r) >= 2 && r->n_empty < EMPTY_MAX && r->scanned == 0 &&
-           memcmp(r->in + r->in_first, "\r\n", 2) == 0) {
-        input_take(r, 2); /* behind a body some clients send one (RFC 9112, 2.2) */
-        r->n_empty += 2;
+    if (!guard_next(&r->guard, &r->head_text, &fault))
+        return MHD_NO;
+    if (!r->head_text.size ||
+        !head_parse(&r->head, r->head_text.data, r->head_text.size, &fault)) {
+        request_refuse_head(r, &fault);
+        connection_answer_past(r);
+        return MHD_YES;
     }
-    ssize_t size =
-        input_size(r) ? head_end(r->in + r->in_first, input_size(r), &r->scanned) : 0;
-    if (size < 0)
-        return connection_refuse(r, &lines);
-    if (size == 0)
-        return connection_no_head_yet(r);
-    r->scanned = r->n_empty = 0;
-    buffer_clear(&r->head_text);
-    buffer_put(&r->head_text, r->in + r->in_first, (size_t)size);
-    input_take(r, (size_t)size);
-    if (r->head_text.error)
-        return STEP_CLOSE;
-    if (!head_parse(&r->head, r->head_text.data, (size_t)size, &fault))
-        return connection_refuse(r, &fault);
     request_begin(r);
-    connection_after_begin(r);
-    return STEP_ON;
+    /* A client that asks first is spared the body. */
+    if (r->replied && r->in_body && r->head.expects_continue) {
+        r->close_after = true;
+        return connection_answer(r);
+    }
+    if (r->replied && request_has_far_to_go(r))
+        connection_answer_past(r);
+    return MHD_YES;
 }
 
-/* ---- Body ---- */
-
-/* How much of the body lies at the front of the input; -EINVAL: no chunks. */
-static ssize_t connection_body_run(struct http_request *r)
+/* The body ends before its end. */
+static enum MHD_Result connection_bad_body(struct http_request *r, size_t *size)
 {
-    size_t size = input_size(r);
-    uint64_t left = r->head.length - r->received;
-    if (r->chunked) {
-        ssize_t n = size ? chunks_skip(&r->chunks, r->in + r->in_first, size) : 0;
-        if (n < 0)
-            return n;
-        input_take(r, (size_t)n);
-        size -= (size_t)n;
-        left = r->chunks.in == CHUNKS_DATA ? r->chunks.left : 0;
-    }
-    return (ssize_t)(left < size ? left : size);
+    *size = 0;
+    if (r->guard.bad_body == GUARD_SLOW)
+        request_refuse_body(r, 408, "request_timeout",
+                            "the request did not come to its end");
+    else
+        request_refuse_body(r, 400, "malformed",
+                            "the chunks of the body are malformed");
+    if (!r->past)
+        connection_answer_past(r);
+    return MHD_YES;
 }
 
-static bool connection_body_is_complete(const struct http_request *r)
+static enum MHD_Result connection_body(struct http_request *r, const char *data,
+                                       size_t *size)
 {
-    return r->chunked ? r->chunks.in == CHUNKS_END : r->received == r->head.length;
-}
-
-static enum step connection_body(struct http_request *r)
-{
-    ssize_t size = connection_body_run(r);
-    if (size < 0) {
-        request_refuse_body(r, "the chunks of the body are malformed");
-        connection_answered_at_once(r);
-        return STEP_ON;
-    }
-    if (connection_body_is_complete(r)) {
-        r->state = CONN_END;
-        return STEP_ON;
-    }
-    if (size == 0)
-        return r->ended ? STEP_CLOSE : STEP_INPUT;
-    switch (request_body(r, r->in + r->in_first, (size_t)size)) {
+    /* Chunks come one by one; the rest of a body with a length does not matter any more. */
+    if (r->guard.bad_body && (!r->chunked || (*size == 1 && *data == '.')))
+        return connection_bad_body(r, size);
+    switch (request_body(r, data, *size)) {
     case BODY_PAUSED:
-        return STEP_WAIT;
-    case BODY_AGAIN:
-        return STEP_YIELD;
+        return MHD_YES;
+    case BODY_AGAIN: /* the same piece comes again, behind the others that can go on */
+        conn_suspend(r);
+        conn_resume(r);
+        return MHD_YES;
     case BODY_FAILED:
-        return STEP_CLOSE;
+        return MHD_NO;
     case BODY_TAKEN:
         break;
     }
-    input_take(r, (size_t)size);
-    if (r->chunked)
-        chunks_took(&r->chunks, (size_t)size);
-    if (r->replied && request_has_far_to_go(r)) {
-        r->close_after = true;
-        connection_answered_at_once(r);
-    }
-    return STEP_ON;
+    if (r->past && (r->lingered += *size) > HTTP_LINGER_MAX)
+        return MHD_NO;
+    *size = 0;
+    if (r->replied && !r->past && request_has_far_to_go(r))
+        connection_answer_past(r);
+    return MHD_YES;
 }
 
-static enum step connection_end(struct http_request *r)
+static enum MHD_Result connection_end(struct http_request *r)
 {
+    if (r->past)
+        return MHD_NO;
     switch (request_end(r)) {
     case END_PAUSED:
-        return STEP_WAIT;
+        return MHD_YES;
     case END_FAILED:
-        return STEP_CLOSE;
+        return MHD_NO;
     case END_REPLIED:
         break;
     }
-    connection_answered_at_once(r);
-    return STEP_ON;
+    return connection_answer(r);
 }
 
-/* ---- Output ---- */
-
-static bool connection_has_output(const struct http_request *r)
+enum MHD_Result connection_handle(void *cls, struct MHD_Connection *c, const char *url,
+                                  const char *method, const char *version,
+                                  const char *data, size_t *size, void **req_cls)
 {
-    return r->out_sent < r->out.size ||
-           (r->state == CONN_SEND && r->reply_sent < r->reply.size);
+    (void)cls;
+    (void)url;
+    (void)method;
+    (void)version;
+    struct http_request *r = *req_cls;
+    if (r)
+        return *size > 0 ? connection_body(r, data, size) : connection_end(r);
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    r = *req_cls = info ? info->socket_context : NULL;
+    return r ? connection_begin(r) : MHD_NO;
 }
 
-/* Sends what is there. STEP_ON: all of it is with the kernel. */
-static enum step connection_flush(struct http_request *r)
+void connection_completed(void *cls, struct MHD_Connection *c, void **req_cls,
+                          enum MHD_RequestTerminationCode toe)
 {
-    while (connection_has_output(r)) {
-        if (!r->writable)
-            return STEP_OUTPUT;
-        struct iovec v[2];
-        size_t n_parts = 0, out = r->out.size - r->out_sent;
-        if (out)
-            v[n_parts++] = (struct iovec){r->out.data + r->out_sent, out};
-        if (r->state == CONN_SEND && r->reply_sent < r->reply.size)
-            v[n_parts++] = (struct iovec){r->reply.data + r->reply_sent,
-                                          r->reply.size - r->reply_sent};
-        struct msghdr m = {.msg_iov = v, .msg_iovlen = n_parts};
-        ssize_t n = sendmsg(r->fd, &m, MSG_NOSIGNAL | MSG_DONTWAIT);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0 && errno != EAGAIN)
-            return STEP_CLOSE;
-        if (n < 0) {
-            r->writable = false;
-            continue;
-        }
-        out = (size_t)n < out ? (size_t)n : out;
-        r->out_sent += out;
-        r->reply_sent += (size_t)n - out;
-        r->progress = true;
-    }
-    buffer_clear(&r->out);
-    r->out_sent = 0;
-    return STEP_ON;
+    struct http_request *r = *req_cls;
+    (void)cls;
+    (void)c;
+    *req_cls = NULL;
+    if (!r)
+        return;
+    atomic_fetch_sub_explicit(&r->guard.under_way, 1, memory_order_relaxed);
+    request_completed(r, toe == MHD_REQUEST_TERMINATED_COMPLETED_OK);
 }
 
-/* The next piece of a streamed answer goes to the output. */
-static enum step connection_next_piece(struct http_request *r)
+/* ---- The connection ---- */
+
+void connection_notify(void *cls, struct MHD_Connection *c, void **socket_context,
+                       enum MHD_ConnectionNotificationCode toe)
 {
-    char piece[PIECE_ROOM];
-    ssize_t n = r->reply_read(r, piece, sizeof(piece));
-    bool framed = !r->head.http_1_0;
-    if (n == HTTP_READ_FAILED)
-        return STEP_CLOSE;
-    if (n == 0)
-        return STEP_WAIT;
-    if (n == HTTP_READ_END) {
-        r->reply_read = NULL;
-        if (framed)
-            buffer_puts(&r->out, "0\r\n\r\n");
-        else
-            r->close_after = true;
-    } else {
-        if (framed)
-            buffer_printf(&r->out, "%zx\r\n", (size_t)n);
-        buffer_put(&r->out, piece, (size_t)n);
-        if (framed)
-            buffer_puts(&r->out, "\r\n");
-        r->turn_output += (size_t)n;
-    }
-    return r->out.error ? STEP_CLOSE : STEP_ON;
-}
-
-static enum step connection_answered(struct http_request *r)
-{
-    bool close = r->close_after;
-    bool unread = input_size(r) || r->in_body;
-    request_completed(r, true);
-    if (r->out.room > OUT_KEPT)
-        buffer_free(&r->out);
-    if (r->head_text.room > HEAD_KEPT)
-        buffer_free(&r->head_text);
-    r->state = CONN_HEAD;
-    if (!close)
-        return STEP_ON;
-    if (!unread && !r->readable)
-        return STEP_CLOSE;
-    /* Closed with input that nobody has read, the kernel would throw the answer away. */
-    shutdown(r->fd, SHUT_WR);
-    r->state = CONN_LINGER;
-    return STEP_ON;
-}
-
-static enum step connection_send(struct http_request *r)
-{
-    if (r->turn_output >= TURN_OUTPUT)
-        return STEP_YIELD;
-    if (r->reply_read)
-        return connection_next_piece(r);
-    return connection_answered(r);
-}
-
-static enum step connection_linger(struct http_request *r)
-{
-    r->lingered += input_size(r);
-    r->in_first = r->in_end = 0;
-    return r->ended || r->lingered > HTTP_LINGER_MAX ? STEP_CLOSE : STEP_INPUT;
-}
-
-/* ---- Input ---- */
-
-static void connection_put_input(struct http_request *r)
-{
-    if (r->in && input_size(r) == 0) {
-        loop_put_input(r->loop, r->in);
-        r->in = NULL;
-    }
-}
-
-static enum step connection_receive(struct http_request *r)
-{
-    if (!r->in && !(r->in = loop_input(r->loop)))
-        return STEP_CLOSE;
-    if (r->in_first) {
-        memmove(r->in, r->in + r->in_first, input_size(r));
-        r->in_end -= r->in_first;
-        r->in_first = 0;
-    }
-    size_t room = HTTP_INPUT_ROOM - r->in_end;
-    ssize_t n = recv(r->fd, r->in + r->in_end, room, MSG_DONTWAIT);
-    if (n < 0 && errno != EAGAIN && errno != EINTR)
-        return STEP_CLOSE;
-    if (n < 0) {
-        r->readable = errno == EINTR;
-        return STEP_ON;
-    }
-    if (n == 0)
-        r->ended = true;
-    /* Less than there was room for is all there is, unless the end comes behind it. */
-    if (n == 0 || ((size_t)n < room && !r->half_closed))
-        r->readable = false;
-    r->progress |= n > 0 && (r->state != CONN_HEAD || r->in_end == 0);
-    r->in_end += (size_t)n;
-    return STEP_ON;
-}
-
-/* ---- Turns ---- */
-
-static enum step connection_step(struct http_request *r)
-{
-    enum step step = connection_flush(r);
-    if (step != STEP_ON)
-        return step;
-    switch (r->state) {
-    case CONN_HEAD:
-        return connection_head(r);
-    case CONN_BODY:
-        return connection_body(r);
-    case CONN_END:
-        return connection_end(r);
-    case CONN_SEND:
-        return connection_send(r);
-    case CONN_LINGER:
-        return connection_linger(r);
-    }
-    return STEP_CLOSE;
-}
-
-/* How long it may wait. A head's time is that of its first byte, not of the last. */
-static void connection_limit(struct http_request *r)
-{
-    enum loop_wait wait = LOOP_IDLE;
-    if (r->suspended)
-        wait = r->submitted && r->half_closed && !r->probed ? LOOP_HALF_CLOSED
-                                                            : LOOP_NO_LIMIT;
-    else if (r->state == CONN_LINGER || r->over_limit) /* which others wait for */
-        wait = LOOP_LINGER;
-    else if (r->state == CONN_BODY && r->open_ended)
-        wait = LOOP_NO_LIMIT;
-    if (wait != r->wait || r->progress)
-        loop_time(r, wait);
-    r->progress = false;
-}
-
-/* At most one read, and what comes of it. */
-void connection_turn(struct http_request *r)
-{
-    bool has_read = false;
-    unsigned heads = 0;
-    enum step step = STEP_ON;
-    r->turn_output = 0;
-    if (!r->suspended && r->dead)
-        step = STEP_CLOSE;
-    while (!r->suspended && step == STEP_ON) {
-        heads += r->state == CONN_HEAD;
-        step = heads > TURN_REQUESTS ? STEP_YIELD : connection_step(r);
-        if (step != STEP_INPUT || !r->readable)
-            continue;
-        step = has_read ? STEP_YIELD : connection_receive(r);
-        has_read = true;
-    }
-    if (step == STEP_CLOSE) {
-        connection_close(r);
+    struct http_server *s = cls;
+    int fd = MHD_get_connection_info(c, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
+    if (toe == MHD_CONNECTION_NOTIFY_STARTED) {
+        struct guard *g = guard_of(fd);
+        struct http_request *r =
+            (struct http_request *)(void *)((char *)g -
+                                            offsetof(struct http_request, guard));
+        r->connection = c;
+        r->opened = true;
+        *socket_context = r;
+        pause_connection(r, true);
         return;
     }
-    if (step == STEP_YIELD && !r->suspended)
-        loop_ready(r);
-    connection_put_input(r);
-    connection_limit(r);
-}
-
-void connection_died(struct http_request *r)
-{
-    r->dead = true;
-    request_gone(r);
-}
-
-/* A client that has said all it will may still listen, or be gone: TCP does not tell. What every client
- * reads over, an interim answer, makes it tell. */
-static void connection_probe(struct http_request *r)
-{
-    static const char probe[] = "HTTP/1.1 100 Continue\r\n\r\n";
-    r->probed = true;
-    if (r->head.http_1_0)
-        request_gone(r);
-    else if (r->state == CONN_END)
-        (void)!send(r->fd, probe, sizeof(probe) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
-    loop_time(r, LOOP_NO_LIMIT);
-}
-
-void connection_expired(struct http_request *r, enum loop_wait wait)
-{
-    static const struct head_fault slow = {408, "request_timeout",
-                                           "the request did not come to its end"};
-    if (wait == LOOP_HALF_CLOSED) {
-        connection_probe(r);
-        return;
+    struct http_request *r = *socket_context;
+    *socket_context = NULL;
+    if (r) {
+        request_end_kept(r);
+        pause_connection(r, false); /* the socket is closed after this */
+        guard_watch(fd, NULL);
+        request_unref(r);
     }
-    bool head = r->state == CONN_HEAD && input_size(r);
-    if (head)
-        connection_refuse(r, &slow);
-    else if (r->state == CONN_BODY && !r->replied)
-        request_refuse_slow(r, &slow);
-    if (head || r->state == CONN_BODY) {
-        if (r->state == CONN_BODY)
-            connection_answered_at_once(r);
-        connection_flush(r);
-    }
-    connection_close(r);
+    atomic_fetch_sub_explicit(&s->connections, 1, memory_order_relaxed);
 }
 
-void connection_opened(struct http_request *r)
+void connection_add(struct http_request *r, const struct sockaddr *address,
+                    socklen_t size)
 {
     struct http_server *s = r->server;
     uint64_t others =
         atomic_fetch_add_explicit(&s->connections, 1, memory_order_relaxed);
     r->over_limit |= others >= s->options.max_connections;
-    pause_connection(r, true);
-}
-
-void connection_close(struct http_request *r)
-{
-    request_completed(r, false);
-    request_end_kept(r);
-    pause_connection(r, false);
-    loop_forget(r);
-    close(r->fd);
-    r->fd = -1;
-    if (r->in)
-        loop_put_input(r->loop, r->in);
-    r->in = NULL;
-    atomic_fetch_sub_explicit(&r->server->connections, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
+    bool added = false;
+    if (guard_watch(r->fd, &r->guard) < 0)
+        close(r->fd);
+    else /* it closes the socket where it fails */
+        added = MHD_add_connection(s->daemon, r->fd, address, size) == MHD_YES;
+    if (!added && !r->opened) {
+        guard_watch(r->fd, NULL);
+        atomic_fetch_sub_explicit(&s->connections, 1, memory_order_relaxed);
+        request_unref(r);
+    }
     request_unref(r);
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The server: start, drain, stop, metrics.
+ * The server: libmicrohttpd's daemon, start, drain, stop, metrics.
  */
 #include "base/clock.h"
 #include "base/logger.h"
@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,6 +81,9 @@ int http_new(const struct http_options *options, struct metrics *metrics,
     s->options = *options;
     if (s->options.idle_timeout_us <= 0)
         s->options.idle_timeout_us = 60 * SECOND_US;
+    /* The timer is before libmicrohttpd: it has an answer for what is not complete. */
+    s->idle_timeout_s =
+        (unsigned)((s->options.idle_timeout_us + SECOND_US - 1) / SECOND_US) + 2;
     if (s->options.max_spooled == 0)
         s->options.max_spooled = UINT64_C(1) << 30;
     pthread_mutex_init(&s->idle_lock, NULL);
@@ -125,6 +129,49 @@ unsigned http_descriptors(unsigned connections)
            HTTP_SPOOLS_LEAST + 3;
 }
 
+static void http_say(void *cls, const char *format, va_list args)
+{
+    char text[256];
+    (void)cls;
+    int n = vsnprintf(text, sizeof(text), format, args);
+    while (n > 0 && (size_t)n < sizeof(text) && text[n - 1] == '\n')
+        text[--n] = 0;
+    log_debug("http", "%s", text);
+}
+
+static int http_start_daemon(struct http_server *s, struct error *error)
+{
+    unsigned threads = s->options.epoll_threads;
+    /* Above our own limit (accept.c); it is divided among the threads. */
+    unsigned limit =
+        s->options.max_connections * 3 / 2 + 2 * HTTP_CONNECTIONS_MORE * threads;
+    struct MHD_OptionItem more[] = {
+        {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL},
+        {MHD_OPTION_END, 0, NULL},
+    };
+    if (threads < 2)
+        more[0].option = MHD_OPTION_END;
+    if (!guard_in_force())
+        return error_set(
+            error, -ENOTSUP,
+            "libmicrohttpd would not read through the guard (http/guard.h)");
+    s->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
+                             MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET,
+                         0, NULL, NULL, connection_handle, s,                     /* */
+                         MHD_OPTION_EXTERNAL_LOGGER, http_say, NULL,              /* */
+                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY, /* */
+                         MHD_OPTION_CONNECTION_LIMIT, limit,                      /* */
+                         MHD_OPTION_CONNECTION_TIMEOUT, s->idle_timeout_s,        /* */
+                         MHD_OPTION_NOTIFY_COMPLETED, connection_completed, s,    /* */
+                         MHD_OPTION_NOTIFY_CONNECTION, connection_notify, s,      /* */
+                         MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+    if (!s->daemon)
+        return error_set(error, -EIO, "the HTTP server does not start: %s",
+                         strerror(errno));
+    return 0;
+}
+
 int http_start(struct http_server *s, struct error *error)
 {
     /* Signals are for the main thread. */
@@ -134,12 +181,12 @@ int http_start(struct http_server *s, struct error *error)
     int rc = pause_start(&s->pauses);
     if (!rc)
         rc = queries_start(s);
-    if (!rc)
-        rc = loops_start(s);
     if (rc)
         error_set(error, rc, "cannot start the threads of the HTTP server: %s",
                   strerror(-rc));
     else
+        rc = http_start_daemon(s, error);
+    if (!rc)
         rc = accept_start(s, error);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     return rc;
@@ -158,7 +205,7 @@ static bool http_wait_idle(struct http_server *s, int64_t deadline_us)
 
 void http_drain(struct http_server *s, int64_t deadline_us)
 {
-    if (!s->n_loops)
+    if (!s->daemon)
         return;
     atomic_store(&s->draining, true);
     accept_stop(&s->acceptor);
@@ -178,7 +225,8 @@ void http_free(struct http_server *s)
     queries_stop(s);
     pause_all_resume(s);
     accept_stop(&s->acceptor);
-    loops_stop(s);
+    if (s->daemon)
+        MHD_stop_daemon(s->daemon);
     accept_free(&s->acceptor);
     queries_free(s);
     pause_free(&s->pauses);

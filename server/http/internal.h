@@ -11,10 +11,12 @@
 #define WEIR_HTTP_INTERNAL_H
 
 #include "base/queue.h"
-#include "http/head.h"
+#include "http/guard.h"
 #include "http/http.h"
 
+#include <microhttpd.h>
 #include <pthread.h>
+#include <sys/socket.h>
 
 #define HTTP_SEGMENTS_MAX 16
 #define HTTP_PARAMS_MAX   4
@@ -23,7 +25,8 @@
     (192u << 10) /* bytes of http_set_header in one reply; else 500 */
 #define HTTP_STATUSES         600
 #define HTTP_CONNECTIONS_MORE 64 /* beyond half as many again as max_connections */
-#define HTTP_INPUT_ROOM       (64u << 10) /* of a connection that has sent something */
+#define HTTP_MEMORY           (64u << 10) /* of libmicrohttpd, a connection */
+#define HTTP_INPUT_ROOM       (64u << 10) /* of a connection whose head is not complete */
 #define HTTP_HEAD_MAX         HTTP_INPUT_ROOM
 #define HTTP_LINGER_US        (5 * SECOND_US) /* silence of a client that is to go */
 #define HTTP_PROBE_US                                                                  \
@@ -89,44 +92,12 @@ struct http_acceptor {
     pthread_t thread;
 };
 
-/* What a connection waits for is limited in time, by what it is. */
-enum loop_wait {
-    LOOP_IDLE,        /* input, or room for output */
-    LOOP_LINGER,      /* the client's end */
-    LOOP_HALF_CLOSED, /* a query's answer, for a client that says nothing more */
-    LOOP_NO_LIMIT,
-};
-
-struct loop_times { /* oldest first */
-    int64_t limit_us;
-    struct http_request *first, *last;
-};
-
-#define LOOP_INPUT_KEPT 8 /* idle input buffers of a loop */
-
-struct http_loop {
-    struct http_server *server;
-    pthread_t thread;
-    bool running;
-    _Atomic bool stop; /* seq_cst; the wake-up follows */
-    int epoll_fd, wake_fd;
-    pthread_mutex_t lock; /* protects `inbox`, and of requests in_inbox, inbox_next */
-    struct http_request *inbox; /* new connections, and such as go on; newest first */
-
-    /* The thread's own. */
-    int64_t now_us;
-    struct http_request *mine, *ready, *ready_last;
-    struct loop_times times[LOOP_NO_LIMIT];
-    char *input[LOOP_INPUT_KEPT]; /* used last, used next: it is still in the cache */
-    unsigned n_input;
-};
-
 struct http_server {
     struct http_options options;
     struct http_acceptor acceptor;
     uint16_t port;
-    struct http_loop *loop;
-    unsigned n_loops, next_loop;
+    struct MHD_Daemon *daemon;
+    unsigned idle_timeout_s;
     struct http_route_entry *route;
     size_t n_routes;
 
@@ -178,8 +149,6 @@ typedef ssize_t http_reader(struct http_request *r, char *out, size_t max);
 #define HTTP_READ_END    (-1)
 #define HTTP_READ_FAILED (-2) /* the client is to see that the end is missing */
 
-enum conn_state { CONN_HEAD, CONN_BODY, CONN_END, CONN_SEND, CONN_LINGER };
-
 struct http_request {
     struct http_server *server;
     int fd; /* -1: closed */
@@ -219,8 +188,9 @@ struct http_request {
 
     pthread_mutex_t lock; /* protects what follows */
     struct http_stream stream;
-    bool job;  /* a thread of a pool has it, or it is parked */
-    bool gone; /* the connection is being closed */
+    bool job;    /* a thread of a pool has it, or it is parked */
+    bool gone;   /* the connection is being closed */
+    bool probed; /* a client that has half closed was asked if it is there */
     int64_t looked_us;
 
     /* Protected by server->pauses.lock. */
@@ -230,41 +200,18 @@ struct http_request {
     struct http_request *all_next, *all_prev;
     bool open_ended; /* an upload without a length is under way; its thread writes it */
 
-    /* Protected by loop->lock. */
-    bool in_inbox;
-    struct http_request *inbox_next;
-
-    /* The connection: its loop's thread. */
-    struct http_loop *loop;
-    enum conn_state state;
-    bool fresh;     /* not watched yet */
-    bool suspended; /* has no turn before conn_resume */
-    bool in_ready;
-    bool readable, writable; /* as far as is known */
-    bool
-        half_closed; /* the client sends nothing more; what it has sent may not be read yet */
-    bool ended;    /* it is */
-    bool dead;     /* the socket has failed */
-    bool probed;   /* a client that has half closed was asked if it is there */
-    bool progress; /* in this turn */
-    struct http_request *ready_next, *taken_next, *mine_next, *mine_prev;
-    enum loop_wait wait;
-    int64_t time_us; /* since when */
-    struct http_request *time_next, *time_prev;
-    char *in; /* HTTP_INPUT_ROOM bytes; NULL: nothing is there */
-    size_t in_first, in_end;
-    size_t scanned; /* of the head that is not complete */
-    unsigned n_empty;
-    struct chunks chunks;
-    struct buffer out; /* heads, and pieces of streamed replies */
-    size_t out_sent, reply_sent, turn_output;
+    /* The connection: its thread. */
+    struct MHD_Connection *connection;
+    bool opened; /* libmicrohttpd has it */
+    struct guard guard;
+    bool past; /* the answer was sent past libmicrohttpd */
     uint64_t lingered;
 };
 
 /* accept.c */
 int accept_new(struct http_acceptor *a);
 int accept_listen(struct http_server *s, struct error *error);
-int accept_start(struct http_server *s, struct error *error); /* after loops_start */
+int accept_start(struct http_server *s, struct error *error); /* after the daemon */
 void accept_stop(struct http_acceptor *a); /* joins the thread, closes the socket */
 void accept_free(struct http_acceptor *a);
 
@@ -274,26 +221,19 @@ void route_free(struct http_route_entry *e);
 /* Finds the route and fills in parameters, or replies 404 or 405. */
 bool route_find(struct http_request *r);
 
-/* loop.c */
-int loops_start(struct http_server *s);
-void loops_stop(struct http_server *s);                     /* closes all connections */
-void loop_add(struct http_loop *l, struct http_request *r); /* takes it over */
-/* On its own thread, within a turn: the connection has no further turn. */
+/* connection.c */
+void connection_add(struct http_request *r, const struct sockaddr *address,
+                    socklen_t size); /* takes it over */
+/* On the connection's thread, in a call of libmicrohttpd's: it gets no further one. */
 void conn_suspend(struct http_request *r);
 void conn_resume(struct http_request *r); /* any thread; of a suspended one, once */
-/* The rest: on the loop's thread. */
-void loop_ready(struct http_request *r);                     /* it is to have a turn */
-void loop_time(struct http_request *r, enum loop_wait wait); /* from now on */
-void loop_forget(struct http_request *r);
-char *loop_input(struct http_loop *l); /* NULL: no memory */
-void loop_put_input(struct http_loop *l, char *input);
-
-/* connection.c */
-void connection_opened(struct http_request *r);
-void connection_turn(struct http_request *r);
-void connection_died(struct http_request *r); /* the socket has failed */
-void connection_expired(struct http_request *r, enum loop_wait wait);
-void connection_close(struct http_request *r);
+enum MHD_Result connection_handle(void *cls, struct MHD_Connection *c, const char *url,
+                                  const char *method, const char *version,
+                                  const char *data, size_t *size, void **req_cls);
+void connection_completed(void *cls, struct MHD_Connection *c, void **req_cls,
+                          enum MHD_RequestTerminationCode toe);
+void connection_notify(void *cls, struct MHD_Connection *c, void **socket_context,
+                       enum MHD_ConnectionNotificationCode toe);
 
 /* request.c */
 struct http_request *request_new(struct http_server *s, int fd); /* NULL: no memory */
@@ -302,8 +242,8 @@ void request_end_kept(struct http_request *r); /* the connection is closed */
 void request_begin(struct http_request *r);    /* the head is parsed */
 /* A head that is none, a body that is none or does not come: replied, and to be closed. */
 void request_refuse_head(struct http_request *r, const struct head_fault *fault);
-void request_refuse_body(struct http_request *r, const char *text);
-void request_refuse_slow(struct http_request *r, const struct head_fault *fault);
+void request_refuse_body(struct http_request *r, unsigned status, const char *code,
+                         const char *text);
 /* A piece of the body, as it is sent. PAUSED, AGAIN: the same piece is to come again, after conn_resume,
  * in another turn. */
 enum request_body { BODY_TAKEN, BODY_PAUSED, BODY_AGAIN, BODY_FAILED };
@@ -331,7 +271,9 @@ int gunzip_take(struct gunzip *g, struct http_request *r, const char *data,
 bool gunzip_complete(const struct gunzip *g);
 
 /* reply.c */
-void reply_start(struct http_request *r); /* the head goes to r->out */
+void reply_finish(
+    struct http_request *r); /* it is to be sent now, as it is behind this */
+void reply_count(struct http_request *r);
 /* The reply is a streamed one. */
 void reply_stream(struct http_request *r, unsigned status, http_reader *read);
 

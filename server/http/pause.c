@@ -13,8 +13,12 @@
 #include "http/internal.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <time.h>
+
+#define LOOK_US      SECOND_US /* how often connections are looked at */
+#define LOOK_AT_ONCE 256
 
 int pause_new(struct http_pauses *p)
 {
@@ -128,6 +132,8 @@ void pause_connection(struct http_request *r, bool on)
         if (r->all_next)
             r->all_next->all_prev = r;
         p->connections = r;
+        if (p->wake_us == INT64_MAX)
+            pthread_cond_signal(&p->changed);
     } else {
         if (r->all_prev)
             r->all_prev->all_next = r->all_next;
@@ -164,13 +170,85 @@ static int64_t pause_expire(struct http_pauses *p)
     return wake;
 }
 
+static bool pause_at_end(int fd)
+{
+    char byte;
+    return recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* A client that has said all it will may still listen, or be gone: TCP does not tell. What every client
+ * reads over, an interim answer, makes it tell. */
+static void pause_probe(struct http_request *r)
+{
+    static const char probe[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (!r->job || r->stream.started || r->probed)
+        return;
+    r->probed = true;
+    if (r->head.http_1_0)
+        r->gone = true;
+    else
+        (void)!send(r->fd, probe, sizeof(probe) - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/* With the lock held. That of a request is only tried: elsewhere it is taken first. */
+static void pause_look_at(struct http_request *r, short events, int64_t now_us)
+{
+    int64_t since_us = atomic_load_explicit(&r->guard.since_us, memory_order_relaxed);
+    if (since_us && (r->paused || r->open_ended)) {
+        atomic_store_explicit(&r->guard.since_us, now_us, memory_order_relaxed);
+        since_us = now_us;
+    }
+    if (since_us && now_us - since_us >= r->server->options.idle_timeout_us) {
+        atomic_store_explicit(&r->guard.slow, true, memory_order_relaxed);
+        shutdown(r->fd, SHUT_RD);
+        return;
+    }
+    if (!(events & (POLLERR | POLLHUP | POLLRDHUP)) || pthread_mutex_trylock(&r->lock))
+        return;
+    if (events & (POLLERR | POLLHUP))
+        r->gone = true;
+    else if (pause_at_end(r->fd))
+        pause_probe(r);
+    pthread_mutex_unlock(&r->lock);
+    if (pause_at_end(r->fd))
+        shutdown(r->fd, SHUT_RD);
+}
+
+/* With the lock held. libmicrohttpd takes a short read for "nothing more for now": when a client's last bytes
+ * and its end come together, it does not see the end. Shutting down what has ended already changes
+ * nothing but wakes its epoll. */
+static void pause_look(const struct http_pauses *p, int64_t now_us)
+{
+    struct pollfd fd[LOOK_AT_ONCE];
+    struct http_request *at[LOOK_AT_ONCE], *r = p->connections;
+    while (r) {
+        nfds_t n = 0;
+        for (; r && n < LOOK_AT_ONCE; r = r->all_next) {
+            at[n] = r;
+            fd[n++] = (struct pollfd){.fd = r->fd, .events = POLLRDHUP};
+        }
+        if (poll(fd, n, 0) < 0)
+            continue;
+        for (nfds_t i = 0; i < n; i++)
+            pause_look_at(at[i], fd[i].revents, now_us);
+    }
+}
+
 static void *pause_run(void *arg)
 {
     struct http_pauses *p = arg;
+    int64_t look_us = 0;
     pthread_setname_np(pthread_self(), "weir-http-timer");
     pthread_mutex_lock(&p->lock);
     while (!p->stop) {
         p->wake_us = pause_expire(p);
+        int64_t now_us = clock_monotonic_us();
+        if (now_us >= look_us) {
+            pause_look(p, now_us);
+            look_us = now_us + LOOK_US;
+        }
+        if (p->connections && look_us < p->wake_us)
+            p->wake_us = look_us;
         clock_cond_wait(&p->changed, &p->lock, p->wake_us);
     }
     pthread_mutex_unlock(&p->lock);

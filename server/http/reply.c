@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Replies: whole bodies, headers, problem+json; and the head that goes before them.
+ * Replies: whole bodies, headers, problem+json.
  */
 #include "http/internal.h"
 
@@ -8,44 +8,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-static const char *reply_title(unsigned status)
-{
-    static const struct {
-        unsigned status;
-        const char *title; /* RFC 9110, 15; RFC 6585; RFC 4918 */
-    } titles[] = {{200, "OK"},
-                  {201, "Created"},
-                  {204, "No Content"},
-                  {400, "Bad Request"},
-                  {401, "Unauthorized"},
-                  {403, "Forbidden"},
-                  {404, "Not Found"},
-                  {405, "Method Not Allowed"},
-                  {406, "Not Acceptable"},
-                  {408, "Request Timeout"},
-                  {409, "Conflict"},
-                  {411, "Length Required"},
-                  {413, "Content Too Large"},
-                  {414, "URI Too Long"},
-                  {415, "Unsupported Media Type"},
-                  {417, "Expectation Failed"},
-                  {421, "Misdirected Request"},
-                  {422, "Unprocessable Content"},
-                  {429, "Too Many Requests"},
-                  {431, "Request Header Fields Too Large"},
-                  {500, "Internal Server Error"},
-                  {501, "Not Implemented"},
-                  {503, "Service Unavailable"},
-                  {504, "Gateway Timeout"},
-                  {505, "HTTP Version Not Supported"},
-                  {507, "Insufficient Storage"}};
-    for (size_t i = 0; i < sizeof(titles) / sizeof(titles[0]); i++)
-        if (titles[i].status == status)
-            return titles[i].title;
-    return "Unknown";
-}
 
 void http_set_header(struct http_request *r, const char *name, const char *value)
 {
@@ -55,56 +17,25 @@ void http_set_header(struct http_request *r, const char *name, const char *value
     buffer_puts(&r->headers, "\r\n");
 }
 
-static void reply_count(struct http_request *r)
+void reply_count(struct http_request *r)
 {
     struct http_server *s = r->server;
     metric_add(r->status < HTTP_STATUSES ? &s->status[r->status] : &s->other_status, 1);
 }
 
-static void reply_put_date(struct buffer *b)
+void reply_finish(struct http_request *r)
 {
-    char text[64];
-    struct tm tm;
-    time_t now = time(NULL);
-    if (gmtime_r(&now, &tm) && /* in the C locale, which is never left */
-        strftime(text, sizeof(text), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm))
-        buffer_puts(b, text);
-}
-
-void reply_start(struct http_request *r)
-{
-    struct buffer *b = &r->out;
-    bool head = strcmp(r->method, "HEAD") == 0, stream = r->reply_read;
     if (r->headers.error || r->reply.error) {
         const char *what = r->headers.error ? "headers" : "body";
         buffer_clear(&r->headers);
         buffer_clear(&r->reply);
         r->replied = false;
         r->reply_read = NULL;
-        stream = false;
         http_problem(r, 500, "failed", "the %s of the answer could not be made", what);
     }
-    if (atomic_load_explicit(&r->server->draining, memory_order_relaxed))
+    if (atomic_load_explicit(&r->server->draining, memory_order_relaxed) ||
+        r->guard.ended)
         r->close_after = true;
-    buffer_printf(b, "HTTP/1.1 %u %s\r\n", r->status, reply_title(r->status));
-    reply_put_date(b);
-    if (r->close_after || (stream && r->head.http_1_0))
-        buffer_puts(b, "Connection: close\r\n");
-    else if (r->head.http_1_0)
-        buffer_puts(b, "Connection: keep-alive\r\n");
-    buffer_put(b, r->headers.data, r->headers.size);
-    /* HEAD: how long a streamed answer would be is not worked out; of a refusal nobody wants to know. */
-    bool unknown = head && (r->stream.begun || r->status >= 400);
-    if (stream && !head && !r->head.http_1_0)
-        buffer_puts(b, "Transfer-Encoding: chunked\r\n");
-    else if (!stream && !unknown && r->status != 204)
-        buffer_printf(b, "Content-Length: %zu\r\n", r->reply.size);
-    buffer_puts(b, "\r\n");
-    if (head) {
-        r->reply_read = NULL;
-        buffer_clear(&r->reply);
-    }
-    reply_count(r);
 }
 
 void reply_stream(struct http_request *r, unsigned status, http_reader *read)
@@ -173,7 +104,7 @@ void http_put_faults(struct buffer *b, const struct http_fault *errors, size_t n
 void http_problem_errors(struct http_request *r, unsigned status, const char *code,
                          const char *detail, const struct http_fault *errors, size_t n)
 {
-    const char *title = reply_title(status);
+    const char *title = MHD_get_reason_phrase_for(status);
     struct buffer b = {0};
     buffer_printf(
         &b, "{\"type\":\"about:blank\",\"title\":\"%s\",\"status\":%u,\"code\":\"%s\"",

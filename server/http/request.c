@@ -21,7 +21,7 @@ struct http_request *request_new(struct http_server *s, int fd)
     r->server = s;
     r->fd = fd;
     r->refs = 1;
-    r->wait = LOOP_NO_LIMIT;
+    guard_init(&r->guard, fd);
     r->body.limit = HTTP_BODY_MAX;
     r->headers.limit = HTTP_HEADERS_MAX;
     r->pause_until_us = INT64_MAX;
@@ -40,7 +40,7 @@ void request_unref(struct http_request *r)
     head_free(&r->head);
     buffer_free(&r->headers);
     buffer_free(&r->reply);
-    buffer_free(&r->out);
+    guard_free(&r->guard);
     pthread_mutex_destroy(&r->lock);
     free(r);
 }
@@ -68,7 +68,7 @@ void *http_kept(const struct http_request *r, const void *owner)
 
 bool http_is_last(const struct http_request *r)
 {
-    return r->close_after;
+    return r->close_after || r->guard.ended;
 }
 
 void request_end_kept(struct http_request *r)
@@ -103,6 +103,8 @@ static void request_too_large(struct http_request *r)
 /* A feed may be silent for hours; whether its client still lives is asked by TCP. */
 static void request_open_ended(struct http_request *r, bool on)
 {
+    unsigned timeout_s = on ? 0 : r->server->idle_timeout_s;
+    MHD_set_connection_option(r->connection, MHD_CONNECTION_OPTION_TIMEOUT, timeout_s);
     if (on) {
         int yes = 1, idle_s = 60, interval_s = 10, probes = 6;
         setsockopt(r->fd, SOL_SOCKET, SO_KEEPALIVE, &yes, sizeof(yes));
@@ -233,18 +235,13 @@ static void request_close_upload(struct http_request *r)
     r->entry->route.upload->close(r->upload_state, r->replied);
 }
 
-void request_refuse_body(struct http_request *r, const char *text)
+void request_refuse_body(struct http_request *r, unsigned status, const char *code,
+                         const char *text)
 {
     r->close_after = true;
     if (!r->replied)
-        http_problem(r, 400, "malformed", "%s", text);
+        http_problem(r, status, code, "%s", text);
     request_close_upload(r);
-}
-
-void request_refuse_slow(struct http_request *r, const struct head_fault *fault)
-{
-    r->close_after = true;
-    http_problem(r, fault->status, fault->code, "%s", fault->text);
 }
 
 /* The reply is made; what still comes is thrown away. */
@@ -345,11 +342,11 @@ static void request_reset(struct http_request *r)
     buffer_free(&r->reply);
     buffer_clear(&r->headers);
     r->reply_read = NULL;
-    r->reply_sent = 0;
     r->entry = NULL;
     r->upload_state = NULL;
     r->received = 0;
-    r->submitted = r->replied = r->in_body = r->probed = false;
+    r->submitted = r->replied = r->in_body = r->probed = r->past = false;
+    r->lingered = 0;
 }
 
 void request_gone(struct http_request *r)

@@ -208,7 +208,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fd))
         broken("no sockets");
     struct answers a = {.fd = fd[0]};
-    loop_add(&s->loop[0], request_new(s, fd[1]));
+    const struct sockaddr address = {.sa_family = AF_UNIX};
+    connection_add(request_new(s, fd[1]), &address, sizeof(address.sa_family));
     client_write(&a, data + 1, size - 1, data[0] ? data[0] : size);
     shutdown(fd[0], SHUT_WR);
     for (int64_t from = clock_monotonic_us(); !a.over; client_read(&a, 100))

@@ -216,7 +216,7 @@ static const struct http_options usual = {.address = "127.0.0.1",
                                           .slow_threads = 1,
                                           .max_slow = 2,
                                           .max_spooled = 64 << 20,
-                                          .idle_timeout_us = 30 * SECOND_US};
+                                          .idle_timeout_us = 300 * SECOND_US};
 
 static void server_start(const struct http_options *options)
 {
@@ -328,15 +328,17 @@ static void head_gives_headers_only(void **state)
     assert_int_equal(a.status, 200);
     assert_string_equal(answer_header(&a, "X-Reply", value), "yes");
     answer_free(&a);
-    client_ask(fd, "HEAD", "/stream?n=100000", "", NULL, 0);
-    client_answer(fd, &a, true);
-    assert_int_equal(a.status, 200);
-    answer_free(&a);
     client_ask(fd, "GET", "/plain/2", "", NULL,
                0); /* nothing is left over in between */
     client_answer(fd, &a, false);
     assert_non_null(strstr(a.body, "GET /plain/2"));
     answer_free(&a);
+    client_ask(fd, "HEAD", "/stream?n=100000", "", NULL, 0);
+    client_answer(fd, &a, true);
+    assert_int_equal(a.status, 200);
+    answer_free(&a);
+    char byte; /* of a length that nobody knows: the connection ends with it */
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
     close(fd);
 }
 

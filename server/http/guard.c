@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "http/guard.h"
+
+#include "base/clock.h"
+#include "http/internal.h"
+
+#include <dlfcn.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define EMPTY_MAX 8u           /* bytes of empty lines before a request */
+#define HEADS_MAX (256u << 10) /* of requests in a row that wait for their turn */
+
+/* ---- From descriptors to guards ---- */
+
+/* Blocks of a table by descriptor; made when needed, never freed. A descriptor is watched by one thread at a
+ * time, which libmicrohttpd's own hand-over orders; the blocks are published once. */
+#define BLOCK  1024
+#define BLOCKS 1024
+
+static struct guard *_Atomic *_Atomic table[BLOCKS];           /* release, acquire */
+static pthread_mutex_t table_lock = PTHREAD_MUTEX_INITIALIZER; /* for making blocks */
+
+struct guard *guard_of(int fd)
+{
+    if (fd < 0 || fd >= BLOCK * BLOCKS)
+        return NULL;
+    struct guard *_Atomic *block =
+        atomic_load_explicit(&table[fd / BLOCK], memory_order_acquire);
+    return block ? atomic_load_explicit(&block[fd % BLOCK], memory_order_acquire)
+                 : NULL;
+}
+
+int guard_watch(int fd, struct guard *g)
+{
+    if (fd < 0 || fd >= BLOCK * BLOCKS)
+        return -ENOMEM;
+    pthread_mutex_lock(&table_lock);
+    struct guard *_Atomic *block =
+        atomic_load_explicit(&table[fd / BLOCK], memory_order_relaxed);
+    if (!block && (block = calloc(BLOCK, sizeof(*block))))
+        atomic_store_explicit(&table[fd / BLOCK], block, memory_order_release);
+    pthread_mutex_unlock(&table_lock);
+    if (!block)
+        return -ENOMEM;
+    atomic_store_explicit(&block[fd % BLOCK], g, memory_order_release);
+    return 0;
+}
+
+/* The C library's, or a sanitizer's. */
+static ssize_t (*real_recv)(int, void *, size_t, int);
+
+__attribute__((constructor)) static void find_recv(void)
+{
+    union {
+        void *found;
+        ssize_t (*call)(int, void *, size_t, int);
+    } next = {.found = dlsym(RTLD_NEXT, "recv")};
+    real_recv = next.call;
+}
+
+/* What libmicrohttpd calls: in the search for symbols a program comes before its libraries. */
+__attribute__((visibility("default"))) ssize_t recv(int fd, void *to, size_t room,
+                                                    int flags)
+{
+    struct guard *g = flags & MSG_PEEK ? NULL : guard_of(fd);
+    return g ? guard_receive(g, to, room) : real_recv(fd, to, room, flags);
+}
+
+bool guard_in_force(void)
+{
+    /* As the library's own search goes: the first recv of the whole program. */
+    union {
+        void *found;
+        ssize_t (*call)(int, void *, size_t, int);
+    } first = {.found = dlsym(RTLD_DEFAULT, "recv")};
+    return real_recv && first.call == recv;
+}
+
+/* ---- Heads ---- */
+
+void guard_init(struct guard *g, int fd)
+{
+    *g = (struct guard){.fd = fd};
+    g->heads.limit = HEADS_MAX + HTTP_HEAD_MAX;
+}
+
+void guard_free(struct guard *g)
+{
+    free(g->input);
+    buffer_free(&g->out);
+    buffer_free(&g->heads);
+    head_free(&g->head);
+}
+
+static size_t kept(const struct guard *g)
+{
+    return g->end - g->first;
+}
+
+static void take(struct guard *g, size_t size)
+{
+    g->first += size;
+    if (g->first == g->end)
+        g->first = g->end = 0;
+}
+
+struct entry {
+    size_t size; /* of the text behind it; 0: a fault */
+    struct head_fault fault;
+};
+
+static void refuse(struct guard *g, const struct head_fault *f)
+{
+    struct entry e = {.fault = *f};
+    buffer_put(&g->heads, &e, sizeof(e));
+    buffer_puts(&g->out,
+                "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n");
+    g->in = GUARD_OVER;
+    g->first = g->end = 0;
+    atomic_fetch_add_explicit(&g->under_way, 1, memory_order_relaxed);
+}
+
+/* The plain head that goes on: nothing in it can be refused, cut, or understood in two ways. */
+static void pass(struct guard *g)
+{
+    const struct head *h = &g->head;
+    bool known = strcmp(h->method, "GET") == 0 || strcmp(h->method, "HEAD") == 0;
+    buffer_printf(&g->out, "%s / HTTP/1.%c\r\nHost: x\r\n", known ? h->method : "POST",
+                  h->http_1_0 ? '0' : '1');
+    if (h->chunked)
+        buffer_puts(&g->out, "Transfer-Encoding: chunked\r\n");
+    else if (h->has_length)
+        buffer_printf(&g->out, "Content-Length: %llu\r\n",
+                      (unsigned long long)h->length);
+    else if (!known)
+        buffer_puts(&g->out, "Content-Length: 0\r\n");
+    if (h->expects_continue)
+        buffer_puts(&g->out, "Expect: 100-continue\r\n");
+    if (!h->keep_alive)
+        buffer_puts(&g->out, "Connection: close\r\n");
+    else if (h->http_1_0)
+        buffer_puts(&g->out, "Connection: keep-alive\r\n");
+    buffer_puts(&g->out, "\r\n");
+    g->in = h->chunked ? GUARD_CHUNKS : h->length ? GUARD_LENGTH : GUARD_HEAD;
+    g->left = h->length;
+    g->chunks = (struct chunks){0};
+    atomic_fetch_add_explicit(&g->under_way, 1, memory_order_relaxed);
+}
+
+static void no_head_yet(struct guard *g)
+{
+    static const struct head_fault large = {431, "headers_too_large",
+                                            "the head of the request is too long"},
+                                   uri = {414, "uri_too_long",
+                                          "the target of the request is too long"},
+                                   cut = {400, "malformed",
+                                          "the request ends within its head"},
+                                   slow = {408, "request_timeout",
+                                           "the request did not come to its end"};
+    if (kept(g) >= HTTP_HEAD_MAX)
+        refuse(g, memchr(g->input + g->first, '\n', HTTP_HEAD_MAX) ? &large : &uri);
+    else if (g->ended && kept(g))
+        refuse(g, atomic_load_explicit(&g->slow, memory_order_relaxed) ? &slow : &cut);
+}
+
+/* A head at the front of the input. False: it is not all there. */
+static bool read_head(struct guard *g)
+{
+    static const struct head_fault
+        lines = {400, "malformed", "a line of the head does not end in CR LF"},
+        many = {431, "too_many_requests_at_once",
+                "too many requests were sent before their answers were read"};
+    while (kept(g) >= 2 && g->n_empty < EMPTY_MAX && g->scanned == 0 &&
+           memcmp(g->input + g->first, "\r\n", 2) == 0) {
+        take(g, 2); /* behind a body some clients send one (RFC 9112, 2.2) */
+        g->n_empty += 2;
+    }
+    ssize_t size = kept(g) ? head_end(g->input + g->first, kept(g), &g->scanned) : 0;
+    if (size == 0) {
+        no_head_yet(g);
+        return false;
+    }
+    g->scanned = g->n_empty = 0;
+    if (size < 0) {
+        refuse(g, &lines);
+        return true;
+    }
+    if (g->heads.size - g->heads_taken > HEADS_MAX) {
+        refuse(g, &many);
+        return true;
+    }
+    if (g->heads_taken) {
+        g->heads.size -= g->heads_taken;
+        memmove(g->heads.data, g->heads.data + g->heads_taken, g->heads.size);
+        g->heads_taken = 0;
+    }
+    struct entry e = {.size = (size_t)size};
+    size_t at = g->heads.size;
+    struct head_fault fault;
+    buffer_put(&g->heads, &e, sizeof(e));
+    buffer_put(&g->heads, g->input + g->first, (size_t)size);
+    /* Reading cuts the text into strings: the copy is for guard_next. */
+    bool good = head_parse(&g->head, g->input + g->first, (size_t)size, &fault);
+    if (good) {
+        pass(g);
+        take(g, (size_t)size);
+    } else if (!g->heads.error) {
+        g->heads.size = at;
+        refuse(g, &fault);
+    }
+    head_clear(&g->head);
+    return true;
+}
+
+bool guard_next(struct guard *g, struct buffer *ret_text, struct head_fault *ret_fault)
+{
+    struct entry e;
+    if (g->heads.error || g->heads.size - g->heads_taken < sizeof(e))
+        return false;
+    memcpy(&e, g->heads.data + g->heads_taken, sizeof(e));
+    g->heads_taken += sizeof(e);
+    buffer_clear(ret_text);
+    buffer_put(ret_text, g->heads.data + g->heads_taken, e.size);
+    g->heads_taken += e.size;
+    *ret_fault = e.fault;
+    if (g->heads_taken == g->heads.size) {
+        buffer_clear(&g->heads);
+        g->heads_taken = 0;
+    }
+    return !ret_text->error;
+}
+
+/* ---- Bodies ---- */
+
+/* Goes over the chunks at the front of the input; what is data is framed anew. False: more must come. */
+static bool read_chunks(struct guard *g)
+{
+    ssize_t n = kept(g) ? chunks_skip(&g->chunks, g->input + g->first, kept(g)) : 0;
+    if (n < 0) {
+        g->bad_body = GUARD_BAD_CHUNKS;
+        g->in = GUARD_OVER;
+        g->first = g->end = 0;
+        buffer_puts(&g->out, "1\r\n.\r\n"); /* for a call that can answer */
+        return true;
+    }
+    take(g, (size_t)n);
+    if (g->chunks.in == CHUNKS_END) {
+        buffer_puts(&g->out, "0\r\n\r\n");
+        g->in = GUARD_HEAD;
+        return true;
+    }
+    size_t size = kept(g);
+    if (g->chunks.in != CHUNKS_DATA || g->chunks.left == 0 || size == 0)
+        return false;
+    if (g->chunks.left < size)
+        size = (size_t)g->chunks.left;
+    buffer_printf(&g->out, "%zx\r\n", size);
+    buffer_put(&g->out, g->input + g->first, size);
+    buffer_puts(&g->out, "\r\n");
+    take(g, size);
+    chunks_took(&g->chunks, size);
+    return true;
+}
+
+/* The part of a body with a length that came with its head. */
+static bool read_length(struct guard *g)
+{
+    size_t size = g->left < kept(g) ? (size_t)g->left : kept(g);
+    buffer_put(&g->out, g->input + g->first, size);
+    take(g, size);
+    g->left -= size;
+    if (g->left == 0)
+        g->in = GUARD_HEAD;
+    return g->left == 0;
+}
+
+/* All of the input that can go on. */
+static void read_input(struct guard *g)
+{
+    bool on = true;
+    while (on && !g->out.error && !g->heads.error) {
+        switch (g->in) {
+        case GUARD_HEAD:
+            on = read_head(g);
+            break;
+        case GUARD_LENGTH:
+            on = read_length(g);
+            break;
+        case GUARD_CHUNKS:
+            on = read_chunks(g);
+            break;
+        case GUARD_OVER:
+            g->first = g->end = 0;
+            on = false;
+            break;
+        }
+    }
+    if (g->input && kept(g) == 0) {
+        free(g->input);
+        g->input = NULL;
+    }
+}
+
+/* ---- Receiving ---- */
+
+static size_t take_out(struct guard *g, char *to, size_t room)
+{
+    size_t n = g->out.size - g->out_taken;
+    if (n > room)
+        n = room;
+    if (n)
+        memcpy(to, g->out.data + g->out_taken, n);
+    g->out_taken += n;
+    if (g->out_taken == g->out.size) {
+        if (g->out.room > 4096)
+            buffer_free(&g->out);
+        else
+            buffer_clear(&g->out);
+        g->out_taken = 0;
+    }
+    return n;
+}
+
+/* One read into the input. As recv. */
+static ssize_t fill(struct guard *g)
+{
+    if (!g->input && !(g->input = malloc(HTTP_INPUT_ROOM))) {
+        errno = ENOMEM;
+        return -1;
+    }
+    if (g->first) {
+        memmove(g->input, g->input + g->first, kept(g));
+        g->end -= g->first;
+        g->first = 0;
+    }
+    ssize_t n =
+        real_recv(g->fd, g->input + g->end, HTTP_INPUT_ROOM - g->end, MSG_DONTWAIT);
+    if (n > 0) {
+        g->end += (size_t)n;
+    } else if (kept(g) == 0) { /* idle connections hold no memory */
+        int error = errno;
+        free(g->input);
+        g->input = NULL;
+        errno = error;
+    }
+    return n;
+}
+
+/* Something has come. */
+static void note_time(struct guard *g)
+{
+    bool head = g->in == GUARD_HEAD && kept(g);
+    bool body = g->in == GUARD_LENGTH || g->in == GUARD_CHUNKS;
+    if (!head || !g->waits_head)
+        atomic_store_explicit(&g->since_us, head || body ? clock_monotonic_us() : 0,
+                              memory_order_relaxed);
+    g->waits_head = head;
+}
+
+/* The end of the input within a body: of a client that is gone, or by the timer's hand; then there is an answer. */
+static void end_of_body(struct guard *g)
+{
+    if ((g->in != GUARD_LENGTH && g->in != GUARD_CHUNKS) ||
+        !atomic_load_explicit(&g->slow, memory_order_relaxed))
+        return;
+    g->bad_body = GUARD_SLOW;
+    buffer_puts(&g->out, g->in == GUARD_LENGTH ? "." : "1\r\n.\r\n");
+    g->in = GUARD_OVER;
+}
+
+/* Only when the socket has no more is less given than there is room for: libmicrohttpd then waits for an
+ * edge. An end that comes with the last bytes it would not see: the answer to them says that it closes, and
+ * where none comes the timer looks (pause.c). */
+ssize_t guard_receive(struct guard *g, void *to, size_t room)
+{
+    char *at = to;
+    size_t done = 0;
+    ssize_t n;
+    do {
+        done += take_out(g, at + done, room - done);
+        if (done == room)
+            return (ssize_t)done;
+        if (g->in == GUARD_LENGTH && !g->input) {
+            size_t most = g->left < room - done ? (size_t)g->left : room - done;
+            n = real_recv(g->fd, at + done, most, MSG_DONTWAIT);
+            if (n > 0) {
+                done += (size_t)n;
+                g->left -= (uint64_t)n;
+                g->in = g->left ? GUARD_LENGTH : GUARD_HEAD;
+            }
+        } else {
+            n = fill(g);
+            g->ended |= n == 0;
+            if (n >= 0)
+                read_input(g);
+        }
+        if (n > 0)
+            note_time(g);
+        else if (n == 0)
+            end_of_body(g);
+        if (g->out.error || g->heads.error) {
+            errno = ENOMEM;
+            return -1;
+        }
+    } while (n > 0);
+    int error = errno;
+    done += take_out(g, at + done, room - done);
+    if (done)
+        return (ssize_t)done;
+    bool waits = g->in == GUARD_HEAD &&
+                 atomic_load_explicit(&g->under_way, memory_order_relaxed);
+    if (n == 0 && !waits)
+        return 0;
+    errno = n < 0 ? error : EAGAIN;
+    return -1;
+}
