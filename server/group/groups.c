@@ -11,6 +11,8 @@
 #define DEAD_KEYS_MIN                                                                  \
     4096u /* so many keys without a group are kept: they mostly come back */
 
+#define STATES_STEP ((size_t)256 << 10)
+
 /* What a checkpoint writes as one value: some pages of the database. */
 #define BLOCK_BYTES     65536u
 #define BLOCK_SHIFT_MIN 3u
@@ -25,7 +27,8 @@ int groups_init(struct groups *g, uint64_t max_open, size_t stride)
         g->block_shift--;
     g->max_open = max_open < SLOT_NONE - 1 ? max_open : SLOT_NONE - 1;
     g->reserved = (size_t)g->max_open * stride;
-    g->states = mmap(NULL, g->reserved ? g->reserved : 1, PROT_READ | PROT_WRITE,
+    /* Addresses cost nothing, also where memory is not promised to more than there is: it is asked for by slot_new. */
+    g->states = mmap(NULL, g->reserved ? g->reserved : 1, PROT_NONE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (g->states == MAP_FAILED) {
         g->states = NULL;
@@ -215,6 +218,21 @@ static int grow_dirty(struct groups *g)
     return r;
 }
 
+/* Memory for one more slot. */
+static int grow_states(struct groups *g)
+{
+    if ((size_t)(g->n_slots + 1) * g->stride <= g->usable)
+        return 0;
+    size_t more = g->usable / 4 > STATES_STEP ? g->usable / 4 : STATES_STEP;
+    more = (more + g->stride + STATES_STEP - 1) / STATES_STEP * STATES_STEP;
+    if (more > g->reserved - g->usable)
+        more = g->reserved - g->usable;
+    if (mprotect(g->states + g->usable, more, PROT_READ | PROT_WRITE))
+        return -ENOMEM;
+    g->usable += more;
+    return 0;
+}
+
 static int slot_new(struct groups *g, uint32_t *ret)
 {
     if (g->slots_free != SLOT_NONE) {
@@ -223,7 +241,7 @@ static int slot_new(struct groups *g, uint32_t *ret)
         return 0;
     }
     if (grow32(&g->slot, sizeof(*g->slot), g->n_slots, &g->slots_room) < 0 ||
-        grow_dirty(g) < 0)
+        grow_dirty(g) < 0 || grow_states(g) < 0)
         return -ENOMEM;
     *ret = g->n_slots++;
     return 0;

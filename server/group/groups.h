@@ -69,8 +69,8 @@ struct groups {
     struct group_slot *slot;
     uint32_t n_slots, slots_room, slots_free;
     uint64_t open, max_open;
-    char *states; /* reserved for max_open slots; pages appear as they are used */
-    size_t stride, reserved;
+    char *states; /* addresses reserved for max_open slots; memory in steps */
+    size_t stride, reserved, usable; /* bytes */
     uint8_t *
         dirty; /* of each block of slots: 1 if it is not as it was at the last checkpoint */
     uint32_t dirty_room;

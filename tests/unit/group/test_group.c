@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -594,6 +595,32 @@ static void where_that_is_no_expression_or_not_deterministic_is_refused(void **s
     assert_refused("qty > 1) OR (1", "syntax error");
 }
 
+/* As where the kernel promises no more memory than there is: what may be written is counted, not what is reserved. */
+static void room_for_max_groups_is_addresses_until_groups_open(void **state)
+{
+    (void)state;
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    skip(); /* they need more for themselves */
+#endif
+    struct rlimit old, limit;
+    struct groups g;
+    assert_int_equal(getrlimit(RLIMIT_DATA, &old), 0);
+    limit = (struct rlimit){.rlim_cur = (rlim_t)1 << 30, .rlim_max = old.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_DATA, &limit), 0);
+    assert_int_equal(groups_init(&g, 10000000, 1000), 0); /* 10 GB */
+    for (int i = 0; i < 1000; i++) {
+        uint32_t key, slot;
+        bool is_new;
+        assert_int_equal(
+            groups_key(&g, (const char *)&i, sizeof(i), hash_u64((uint64_t)i), &key),
+            0);
+        assert_int_equal(groups_open(&g, key, 0, &slot, &is_new), 0);
+        memset(groups_state(&g, slot), 1, 1000);
+    }
+    groups_free(&g);
+    setrlimit(RLIMIT_DATA, &old);
+}
+
 int main(void)
 {
     hash_setup();
@@ -622,6 +649,7 @@ int main(void)
         cmocka_unit_test(
             where_depends_on_no_clock_and_no_zone_whatever_the_columns_hold),
         cmocka_unit_test(where_that_is_no_expression_or_not_deterministic_is_refused),
+        cmocka_unit_test(room_for_max_groups_is_addresses_until_groups_open),
     };
     return cmocka_run_group_tests_name("group", tests, NULL, NULL);
 }
