@@ -79,8 +79,10 @@ struct http_pool {
     struct http_server *server;
     unsigned n_threads, max; /* max: running and waiting */
     struct queue *queue;     /* of requests */
-    pthread_t *thread;
+    pthread_mutex_t lock;    /* protects both */
+    pthread_t *thread;       /* the first at start, others when all are busy */
     unsigned started;
+    _Atomic int idle;   /* threads less what is in the queue or has one; relaxed */
     _Atomic unsigned n; /* whose handler runs or waits to; relaxed, a limit only */
 };
 

@@ -51,6 +51,14 @@ static void queries_end(struct http_request *r)
     request_unref(r);
 }
 
+static bool queries_push(struct http_pool *p, struct http_request *r)
+{
+    bool pushed = queue_try_push(p->queue, r);
+    if (pushed)
+        atomic_fetch_sub_explicit(&p->idle, 1, memory_order_relaxed);
+    return pushed;
+}
+
 static void queries_turn(struct http_request *r)
 {
     if (!r->begun) {
@@ -61,7 +69,7 @@ static void queries_turn(struct http_request *r)
     }
     if (!r->stream.more)
         queries_end(r);
-    else if (!stream_park(r) && !queue_try_push(queries_pool(r)->queue, r))
+    else if (!stream_park(r) && !queries_push(queries_pool(r), r))
         queries_end(r); /* the server stops */
 }
 
@@ -71,21 +79,39 @@ static void *queries_run(void *arg)
     pthread_setname_np(pthread_self(), "weir-query");
     thread_stand_back();
     struct http_request *r;
-    while ((r = queue_pop(p->queue, INT64_MAX)))
+    while ((r = queue_pop(p->queue, INT64_MAX))) {
         queries_turn(r);
+        atomic_fetch_add_explicit(&p->idle, 1, memory_order_relaxed);
+    }
     return NULL;
+}
+
+/* One more, if there may be. */
+static int queries_start_thread(struct http_pool *p)
+{
+    int rc = 0;
+    pthread_mutex_lock(&p->lock);
+    if (p->started < p->n_threads && !queue_is_closed(p->queue)) {
+        rc = pthread_create(&p->thread[p->started], NULL, queries_run, p);
+        if (!rc) {
+            p->started++;
+            atomic_fetch_add_explicit(&p->idle, 1, memory_order_relaxed);
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    return -rc;
 }
 
 void queries_unpark(struct http_request *r)
 {
     /* Once the queue is closed the connections are, too: queries_drop. */
-    if (queue_try_push(queries_pool(r)->queue, r))
+    if (queries_push(queries_pool(r), r))
         r->stream.parked = false;
 }
 
 void queries_drop(struct http_request *r)
 {
-    if (!queue_try_push(queries_pool(r)->queue, r))
+    if (!queries_push(queries_pool(r), r))
         queries_end(r);
 }
 
@@ -99,18 +125,14 @@ static size_t queries_room(const struct http_server *s, const struct http_pool *
 static int queries_start_pool(struct http_server *s, struct http_pool *p)
 {
     p->server = s;
+    pthread_mutex_init(&p->lock, NULL);
     int rc = queue_new(queries_room(s, p), &p->queue);
     if (rc)
         return rc;
     p->thread = calloc(p->n_threads, sizeof(*p->thread));
     if (!p->thread)
         return -ENOMEM;
-    for (; p->started < p->n_threads; p->started++) {
-        rc = pthread_create(&p->thread[p->started], NULL, queries_run, p);
-        if (rc)
-            return -rc;
-    }
-    return 0;
+    return queries_start_thread(p);
 }
 
 int queries_start(struct http_server *s)
@@ -135,9 +157,14 @@ void queries_stop(struct http_server *s)
             queue_close(s->pool[i].queue);
     for (size_t i = 0; i < HTTP_POOLS; i++) {
         struct http_pool *p = &s->pool[i];
-        for (unsigned k = 0; k < p->started; k++)
-            pthread_join(p->thread[k], NULL);
+        if (!p->queue)
+            continue;
+        pthread_mutex_lock(&p->lock); /* none is added any more: the queue is closed */
+        unsigned n = p->started;
         p->started = 0;
+        pthread_mutex_unlock(&p->lock);
+        for (unsigned k = 0; k < n; k++)
+            pthread_join(p->thread[k], NULL);
     }
 }
 
@@ -166,8 +193,11 @@ bool queries_submit(struct http_request *r)
     atomic_fetch_add_explicit(&r->refs, 1, memory_order_relaxed);
     pause_enter_always(r);
     /* The queue has room; it fails only when it is closed. */
-    if (queue_try_push(p->queue, r))
+    if (queries_push(p, r)) {
+        if (atomic_load_explicit(&p->idle, memory_order_relaxed) < 0)
+            queries_start_thread(p); /* if that fails, those that are there serve it */
         return true;
+    }
     atomic_fetch_sub_explicit(&p->n, 1, memory_order_relaxed);
     stream_finish(r);
     request_unref(r);
