@@ -6,6 +6,7 @@
 
 #include "api/api.h"
 #include "base/clock.h"
+#include "base/doing.h"
 #include "base/logger.h"
 #include "base/self.h"
 #include "base/thread.h"
@@ -26,8 +27,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-#define DRAIN_US         (10 * SECOND_US) /* for requests under way after SIGTERM */
+/* After SIGTERM: for requests under way; until pipelines leave what they have not read to the journal; and until the
+ * process ends, whatever still holds it up. */
+#define DRAIN_US         (10 * SECOND_US)
+#define LEAVE_US         (16 * SECOND_US)
+#define STOP_US          (20 * SECOND_US)
+#define WITHOUT_MAX      100 /* of pipelines by --without */
 #define HTTP_IDLE_US     (60 * SECOND_US)
 #define QUERIES_A_THREAD 16 /* running and waiting; more are answered 503 */
 
@@ -40,6 +47,8 @@ static const char help[] =
     "  -l, --listen ADDR    address and port, instead of the "
     "configured ones (port 0: any)\n"
     "  -d, --database FILE  instead of the configured one\n"
+    "      --without NAME   go on without this pipeline; it keeps its place in the "
+    "journal\n"
     "      --skip-damaged   go on where a journal cannot be "
     "read; what is lost is logged\n"
     "  -v, --verbose        debug messages, too\n"
@@ -63,8 +72,23 @@ struct server {
     struct reader_pool *readers;
     struct query_pool *queries;
     struct api *api;
-    char *backups;         /* folder */
-    _Atomic bool draining; /* set once; for /ready */
+    char *backups;              /* folder */
+    _Atomic bool draining;      /* set once; for /ready */
+    _Atomic(const char *) step; /* of the stop; relaxed, for people */
+    struct reload {
+        const char *path;
+        pthread_t thread;
+        bool started;
+        atomic_bool ended;
+    } reload;
+    struct {
+        pthread_t thread;
+        bool started;
+        pthread_mutex_t lock; /* protects `over` */
+        pthread_cond_t changed;
+        bool over;
+        int64_t until_us;
+    } watch;
 };
 
 static int listen_exit_code(int r)
@@ -221,26 +245,19 @@ static int start(struct server *s, const char *database, int *ret_exit,
     return r < 0 ? r : http_start(s->http, error);
 }
 
-/* On a thread of its own: it may wait for the database, and the end must not wait for it. */
-struct reload {
-    struct weir *weir;
-    struct outcome *outcome;
-    const char *path;
-    pthread_t thread;
-    bool started;
-    atomic_bool ended;
-};
+/* ---- SIGHUP ------------------------------------------------------------------------------------- */
 
-static void *reload_run(void *ctx)
+/* On a thread of its own: it may wait for the database, and the end must not wait for it. */
+static void *reload_run(void *server)
 {
-    struct reload *r = ctx;
+    struct server *s = server;
     struct error error = {0};
     struct faults faults;
     faults_begin(&faults);
-    int err = weir_reload(r->weir, r->path, &error);
+    int err = weir_reload(s->weir, s->reload.path, &error);
     faults_end();
-    set_outcome(r->outcome, err, &faults, &error);
-    atomic_store(&r->ended, true);
+    set_outcome(&s->outcome, err, &faults, &error);
+    atomic_store(&s->reload.ended, true);
     for (size_t i = 1; err < 0 && i < faults.n; i++)
         log_error("serve", "SIGHUP: %s", faults.fault[i].text);
     if (err < 0)
@@ -258,41 +275,104 @@ static void reload_end(struct reload *r)
     r->started = false;
 }
 
-static void reload_begin(struct reload *r)
+static void reload_begin(struct server *s)
 {
+    struct reload *r = &s->reload;
     if (r->started && !atomic_load(&r->ended)) {
         log_warn("serve", "SIGHUP: the one before is still under way; it is left out");
         return;
     }
     reload_end(r);
     atomic_store(&r->ended, false);
-    int err = thread_start(&r->thread, "reload", reload_run, r);
+    int err = thread_start(&r->thread, "reload", reload_run, s);
     r->started = err == 0;
     if (err < 0)
         log_error("serve", "SIGHUP: cannot start a thread: %s", strerror(-err));
 }
 
-static void wait_for_signal(const sigset_t *signals, struct server *s, const char *path)
+/* ---- The end -------------------------------------------------------------------------------------- */
+
+static void step(struct server *s, const char *name)
 {
-    struct weir *w = s->weir;
-    struct reload r = {.weir = w, .outcome = &s->outcome, .path = path};
+    atomic_store_explicit(&s->step, name, memory_order_relaxed);
+}
+
+static void say_doing(void *ctx, const struct doing *d)
+{
+    (void)ctx;
+    log_error("serve", "pipeline '%s' is still at entry %llu%s%s%s", d->pipeline,
+              (unsigned long long)d->position, d->analyzer[0] ? ", in analyzer '" : "",
+              d->analyzer, d->analyzer[0] ? "'" : "");
+}
+
+/* What does not end by itself, in a plugin, on a disk, is ended with the process: all that was acknowledged is in the
+ * journal, and the next start goes on from there. */
+static void *watch_run(void *server)
+{
+    struct server *s = server;
+    int r = 0;
+    pthread_mutex_lock(&s->watch.lock);
+    while (!s->watch.over && r != ETIMEDOUT)
+        r = clock_cond_wait(&s->watch.changed, &s->watch.lock, s->watch.until_us);
+    bool over = s->watch.over;
+    pthread_mutex_unlock(&s->watch.lock);
+    if (over)
+        return NULL;
+    log_error("serve",
+              "stopped in the middle: '%s' did not end in time; what is missing in the "
+              "database is in the journal",
+              atomic_load_explicit(&s->step, memory_order_relaxed));
+    doing_each(say_doing, NULL);
+    _exit(EXIT_FAILURE);
+}
+
+static void watch_begin(struct server *s, int64_t until_us)
+{
+    s->watch.until_us = until_us;
+    pthread_mutex_init(&s->watch.lock, NULL);
+    clock_cond_init(&s->watch.changed);
+    int err = thread_start(&s->watch.thread, "stop", watch_run, s);
+    s->watch.started = err == 0;
+    if (err < 0)
+        log_error("serve", "the stop has no deadline, cannot start a thread: %s",
+                  strerror(-err));
+}
+
+static void watch_end(struct server *s)
+{
+    if (!s->watch.started)
+        return;
+    pthread_mutex_lock(&s->watch.lock);
+    s->watch.over = true;
+    pthread_cond_signal(&s->watch.changed);
+    pthread_mutex_unlock(&s->watch.lock);
+    pthread_join(s->watch.thread, NULL);
+}
+
+static void wait_for_signal(struct server *s, sigset_t *signals)
+{
     int signal;
     while (sigwait(signals, &signal) || signal == SIGHUP)
-        reload_begin(&r);
+        reload_begin(s);
     log_info("serve", "signal %d: stopping; a second one stops at once", signal);
+    sigdelset(signals, SIGHUP);                  /* stays blocked: it is too late */
     pthread_sigmask(SIG_UNBLOCK, signals, NULL); /* their default: the process ends */
-    if (r.started && !atomic_load(&r.ended))
-        store_hurry(w->store);
-    reload_end(&r);
 }
 
 static void stop(struct server *s)
 {
+    int64_t now_us = clock_monotonic_us();
+    step(s, "start");
+    watch_begin(s, now_us + STOP_US);
     s->draining = true;
+    step(s, "requests");
     if (s->http)
-        http_drain(s->http, clock_monotonic_us() + DRAIN_US);
-    uint64_t open_groups =
-        weir_stop(s->weir, LOG_STOP, clock_monotonic_us() + DRAIN_US);
+        http_drain(s->http, now_us + DRAIN_US);
+    step(s, "SIGHUP");
+    if (s->reload.started && !atomic_load(&s->reload.ended))
+        store_hurry(s->weir->store);
+    reload_end(&s->reload);
+    uint64_t open_groups = weir_stop(s->weir, LOG_STOP, now_us + LEAVE_US);
     log_info("serve", "stopped; %llu groups of windows that are still open are kept",
              (unsigned long long)open_groups);
 }
@@ -317,9 +397,24 @@ static int run(struct server *s, const char *path, const char *database)
     bool v6 = address && strchr(address, ':');
     log_info("serve", "listening on http://%s%s%s:%u", v6 ? "[" : "", address,
              v6 ? "]" : "", http_port(s->http));
-    wait_for_signal(&signals, s, path);
+    s->reload.path = path;
+    wait_for_signal(s, &signals);
     stop(s);
     return weir_failed(s->weir) ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int check_without(const struct weir *w)
+{
+    for (size_t i = 0; i < w->n_without; i++) {
+        size_t k = 0;
+        while (k < w->n_pipelines &&
+               strcmp(pipeline_config(w->pipeline[k])->name, w->without[i]))
+            k++;
+        if (k == w->n_pipelines)
+            return cmd_usage("serve", "--without: there is no pipeline '%s'",
+                             w->without[i]);
+    }
+    return 0;
 }
 
 int cmd_serve(int argc, char **argv)
@@ -328,12 +423,15 @@ int cmd_serve(int argc, char **argv)
                                             {"listen", required_argument, NULL, 'l'},
                                             {"database", required_argument, NULL, 'd'},
                                             {"skip-damaged", no_argument, NULL, 'k'},
+                                            {"without", required_argument, NULL, 'w'},
                                             {"verbose", no_argument, NULL, 'v'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     const char *path = NULL, *listen = NULL, *database = NULL;
     enum logger_level least = LOGGER_INFO;
     bool skip_damaged = false;
+    const char *without[WITHOUT_MAX];
+    size_t n_without = 0;
     for (int o; (o = getopt_long(argc, argv, "c:l:d:vh", options, NULL)) != -1;) {
         if (o == 'c')
             path = optarg;
@@ -343,6 +441,8 @@ int cmd_serve(int argc, char **argv)
             database = optarg;
         else if (o == 'k')
             skip_damaged = true;
+        else if (o == 'w' && n_without < WITHOUT_MAX)
+            without[n_without++] = optarg;
         else if (o == 'v')
             least = LOGGER_DEBUG;
         else if (o == 'h')
@@ -375,7 +475,12 @@ int cmd_serve(int argc, char **argv)
     config_warn(&s.weir->config->server);
     thread_set_nice((int)s.weir->config->server.nice);
     s.weir->skip_damaged = skip_damaged;
-    status = run(&s, path, database);
+    s.weir->without = without;
+    s.weir->n_without = n_without;
+    s.weir->step = &s.step;
+    status = check_without(s.weir);
+    if (status == 0)
+        status = run(&s, path, database);
     http_free(s.http);
     source_post_free(s.post);
     api_free(s.api);
@@ -383,5 +488,6 @@ int cmd_serve(int argc, char **argv)
     query_pool_free(s.queries);
     reader_pool_free(s.readers);
     weir_free(s.weir);
+    watch_end(&s);
     return status;
 }

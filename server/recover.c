@@ -74,7 +74,7 @@ static bool journal_has(struct pipeline *p, struct log *log, uint64_t position)
                          "starts afresh behind entry %llu",
                          (unsigned long long)position,
                          (unsigned long long)log_first(log),
-                         (unsigned long long)log_last(log));
+                         (unsigned long long)log_written(log));
     return false;
 }
 
@@ -89,7 +89,7 @@ static int load(struct restore *r, struct pipeline *p, struct log *log,
         return err;
     if (c->marks && (err = checkpoint_load_marks(p, c->marks, c->marks_size, same)) < 0)
         return error_set(error, err, "its stored watermark is damaged");
-    *ret_position = has ? c->position : log_last(log);
+    *ret_position = has ? c->position : log_written(log);
     *ret_same = same;
     return same ? restore_states(r, pipeline_config(p)->name, load_block, &l, error)
                 : 0;
@@ -103,7 +103,7 @@ static int begin(struct restore *r, struct pipeline *p, struct log *log,
     int err = restore_stream(r, stream, &kept, error);
     if (err < 0 && err != -ENOENT)
         return err;
-    *ret_position = err == -ENOENT ? log_first(log) - 1 : log_last(log);
+    *ret_position = err == -ENOENT ? log_first(log) - 1 : log_written(log);
     if (err == 0 && *ret_position > 0)
         pipeline_say_partial(p, "begins behind entry %llu of a stream that is older",
                              (unsigned long long)*ret_position);
@@ -128,12 +128,25 @@ static int put_checkpoint(void *store, const char *pipeline, struct checkpoint *
     return store_put_checkpoint(store, pipeline, c);
 }
 
+static bool results_ready(void *store, struct waiter *w)
+{
+    return store_ready(store, w);
+}
+
+static void results_unwait(void *store, struct waiter *w)
+{
+    store_unwait(store, w);
+}
+
 int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                      struct log *log, uint64_t *ret_position, struct error *error)
 {
     const struct config_pipeline *c = pipeline_config(p);
-    const struct pipeline_sink sink = {
-        .put = put_results, .checkpoint = put_checkpoint, .ctx = w->store};
+    const struct pipeline_sink sink = {.put = put_results,
+                                       .checkpoint = put_checkpoint,
+                                       .ready = results_ready,
+                                       .unwait = results_unwait,
+                                       .ctx = w->store};
     struct restore_checkpoint stored = {0};
     int64_t watermark_us = INT64_MIN;
     bool same = false;
@@ -186,4 +199,19 @@ void recover_forget(struct weir *w)
         log_warn("recover",
                  "groups of pipelines that are gone stay in the database: %s",
                  strerror(-err));
+}
+
+int recover_place(struct weir *w, struct restore *r, struct pipeline *p,
+                  struct log *log, uint64_t *ret_position, struct error *error)
+{
+    const struct config_pipeline *c = pipeline_config(p);
+    const char *stream = w->config->stream[c->stream].name;
+    struct restore_checkpoint stored = {0};
+    int err = restore_checkpoint(r, c->name, stream, &stored, error);
+    if (err == -ENOENT)
+        return begin(r, p, log, stream, ret_position, error);
+    uint64_t first = log_first(log);
+    *ret_position = stored.position + 1 < first ? first - 1 : stored.position;
+    restore_checkpoint_free(&stored);
+    return err;
 }

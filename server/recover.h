@@ -29,4 +29,8 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
  * database. On the main thread, or that of a reload. */
 void recover_forget(struct weir *w);
 
+/* Where one that does not run keeps its place: what it has stored, as far as the journal has what is behind it. */
+int recover_place(struct weir *w, struct restore *r, struct pipeline *p,
+                  struct log *log, uint64_t *ret_position, struct error *error);
+
 #endif

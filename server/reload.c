@@ -71,7 +71,7 @@ static int plan_pipeline(struct reload *r, const struct config_pipeline *c,
                          struct error *error)
 {
     struct pipeline *old = find(r->weir, c->name), *fresh = NULL;
-    if (old && is_same(old, c)) {
+    if (old && (weir_goes_without(r->weir, c->name) || is_same(old, c))) {
         r->pipeline[r->n_pipelines++] = old;
         return 0;
     }
@@ -159,7 +159,7 @@ static int exchange_tables(struct store *s, void *ctx)
     return store_tables(s, table, n, t->error);
 }
 
-/* ---- The exchange, on the dispatch thread of the stream -------------------------------------- */
+/* ---- The exchange, between two entries of the stream ----------------------------------------- */
 
 /* All that it was given is folded and committed, with a checkpoint. Returns in *ret_stored the position that it is
  * known to have stored. */
@@ -260,8 +260,7 @@ static void exchange_streams(struct reload *r)
     for (size_t i = 0; i < 2 * w->config->n_streams; i++) {
         r->adding = i >= w->config->n_streams;
         r->stream = i % w->config->n_streams;
-        while (log_call(w->log[r->stream], exchange_all, r) == -ENOMEM)
-            clock_sleep_us(NO_MEMORY_US);
+        log_call(w->log[r->stream], exchange_all, r);
     }
 }
 

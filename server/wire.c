@@ -2,6 +2,7 @@
 #include "wire.h"
 
 #include "base/clock.h"
+#include "base/doing.h"
 #include "base/hash.h"
 #include "base/logger.h"
 #include "config/faults.h"
@@ -16,8 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define STORE_QUEUE_ROWSETS 1024 /* a commit for all pipelines of a busy stream */
-#define DEPTH_MAX           64   /* of nested JSON */
+#define STORE_QUEUE_ROWSETS 1024       /* a commit for all pipelines of a busy stream */
+#define WEIR_DOING_FILE     ".crashed" /* no stream is called so */
+#define DEPTH_MAX           64         /* of nested JSON */
 
 /* ---- Between the stages ----------------------------------------------------------------------- */
 
@@ -378,6 +380,8 @@ static int make_log(struct weir *w, enum weir_mode mode, size_t i, const char *f
     struct log_options options = {
         .name = w->config->stream[i].name,
         .schema = w->config->stream[i].schema,
+        .front = w->front,
+        .back = w->back,
         .queue_events = s->queue_events,
         .linger_us = s->linger_us,
         .checkpoint_interval_us = s->checkpoint_interval_us,
@@ -414,6 +418,26 @@ static int note_stream(struct weir *w, struct restore *r, size_t i, struct error
                    : 0;
 }
 
+bool weir_goes_without(const struct weir *w, const char *pipeline)
+{
+    for (size_t i = 0; i < w->n_without; i++)
+        if (!strcmp(w->without[i], pipeline))
+            return true;
+    return false;
+}
+
+/* It keeps its place in the journal, for a start with it. */
+static int leave_out(struct weir *w, struct restore *r, struct pipeline *p,
+                     struct error *error)
+{
+    struct log *log = w->log[pipeline_config(p)->stream];
+    uint64_t position = 0;
+    int err = recover_place(w, r, p, log, &position, error);
+    if (err == 0)
+        pipeline_leave_out(p, log, position);
+    return err;
+}
+
 static int start_stream(struct weir *w, enum weir_mode mode, size_t i,
                         struct restore *r, struct error *error)
 {
@@ -442,7 +466,9 @@ static int start_stream(struct weir *w, enum weir_mode mode, size_t i,
     err = recover_keys(w, r, i, error);
     for (size_t k = 0; err == 0 && k < w->n_pipelines; k++)
         if (pipeline_config(w->pipeline[k])->stream == i)
-            err = weir_start_pipeline(w, r, w->pipeline[k], false, error);
+            err = weir_goes_without(w, pipeline_config(w->pipeline[k])->name)
+                      ? leave_out(w, r, w->pipeline[k], error)
+                      : weir_start_pipeline(w, r, w->pipeline[k], false, error);
     return err == 0 ? note_stream(w, r, i, error) : err;
 }
 
@@ -453,7 +479,7 @@ int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     uint64_t position = 0;
     int err = recover_pipeline(w, r, p, log, &position, error);
     if (err == 0)
-        err = pipeline_start(p, log, position, live, error);
+        err = pipeline_start(p, w->back, log, position, live, error);
     if (err < 0 && !live) /* otherwise the pipeline itself says it */
         error_prefix(error, "pipeline '%s'", pipeline_config(p)->name);
     return err;
@@ -477,10 +503,41 @@ static int start_streams(struct weir *w, enum weir_mode mode, struct restore *r,
         if (w->only && strcmp(w->config->stream[i].name, w->only))
             continue;
         err = start_stream(w, mode, i, r, error);
-        if (err == 0 && (err = store_flush(w->store)) < 0)
-            error_set(error, err, "the database cannot be written to");
     }
+    if (err == 0 && (err = store_flush(w->store)) < 0)
+        error_set(error, err, "the database cannot be written to");
     return err;
+}
+
+static void say_crashed(void *ctx, const struct doing *d)
+{
+    (void)ctx;
+    log_error("serve",
+              "the server was ended by signal %d (%s) in pipeline '%s', analyzer '%s', "
+              "at entry %llu; --without %s goes on without it",
+              d->signal, strsignal(d->signal), d->pipeline, d->analyzer,
+              (unsigned long long)d->position, d->pipeline);
+}
+
+/* Without that file everything works, only nobody knows afterwards whose fault a crash was. */
+static void open_doing(const struct weir *w)
+{
+    char *path;
+    if (asprintf(&path, "%s/" WEIR_DOING_FILE, w->journal) < 0)
+        return;
+    int err = doing_open(path, say_crashed, NULL);
+    if (err < 0)
+        log_warn("serve", "'%s': %s; a crash will not be named", path, strerror(-err));
+    free(path);
+}
+
+static int start_threads(struct weir *w, struct error *error)
+{
+    unsigned n = w->config->server.threads;
+    int r = tasks_new("log", n, false, &w->front);
+    if (r == 0)
+        r = tasks_new("work", n, true, &w->back);
+    return r < 0 ? error_set(error, r, "cannot start threads: %s", strerror(-r)) : 0;
 }
 
 int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error *error)
@@ -488,8 +545,12 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
     struct restore *restore = NULL;
     *ret_exit = EXIT_FAILURE;
     int r = store_start(w->store, error);
+    if (r == 0)
+        r = start_threads(w, error);
     if (r == 0 && mode == WEIR_SERVE && (r = make_journal_folder(w, error)) < 0)
         *ret_exit = EXIT_CANNOT_CREATE;
+    if (r == 0 && mode == WEIR_SERVE)
+        open_doing(w);
     if (r == 0)
         r = restore_open(store_path(w->store), &restore, error);
     if (r == 0 && (r = start_streams(w, mode, restore, error)) == -EBADMSG)
@@ -535,20 +596,53 @@ bool weir_can_take(struct weir *w, struct error *why)
     return true;
 }
 
-uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
+/* They read what they have been fed until the deadline. Returns how many groups of open windows there are. */
+static uint64_t stop_pipelines(struct weir *w, int64_t deadline_us)
 {
     uint64_t open_groups = 0;
-    if (w->store && end != LOG_FINISH)
-        store_hurry(w->store);
-    for (size_t i = 0; i < w->config->n_streams; i++)
-        if (w->log[i])
-            log_close(w->log[i], end, end == LOG_FINISH ? INT64_MAX : deadline_us);
+    for (size_t i = 0; i < w->n_pipelines; i++) {
+        if (pipeline_drain(w->pipeline[i], deadline_us))
+            continue;
+        log_warn(
+            "serve",
+            "pipeline '%s' is too slow: what it has not read of its events stays in "
+            "the journal for the next start",
+            pipeline_config(w->pipeline[i])->name);
+        pipeline_leave(w->pipeline[i]);
+    }
     for (size_t i = 0; i < w->n_pipelines; i++) {
         struct pipeline_status status;
         pipeline_stop(w->pipeline[i]);
         pipeline_status(w->pipeline[i], &status);
         open_groups += status.groups;
     }
+    return open_groups;
+}
+
+static void say_step(struct weir *w, const char *step)
+{
+    if (w->step)
+        atomic_store_explicit(w->step, step, memory_order_relaxed);
+}
+
+uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
+{
+    uint64_t open_groups = 0;
+    if (w->store && end != LOG_FINISH)
+        store_hurry(w->store);
+    if (end == LOG_FINISH)
+        deadline_us = INT64_MAX;
+    for (size_t i = 0; i < w->config->n_streams; i++)
+        if (w->log[i])
+            log_end(w->log[i], end);
+    for (size_t i = 0; i < w->config->n_streams; i++) {
+        say_step(w, w->config->stream[i].name);
+        if (w->log[i])
+            log_close(w->log[i], end, deadline_us);
+    }
+    say_step(w, "pipelines");
+    open_groups = stop_pipelines(w, deadline_us);
+    say_step(w, "the database");
     if (w->store && store_flush(w->store) < 0)
         w->lost = true;
     for (size_t i = 0; end == LOG_FINISH && !weir_failed(w) && i < w->config->n_streams;
@@ -563,7 +657,8 @@ bool weir_failed(struct weir *w)
     struct running_list all = running_all(w->running);
     bool failed = w->lost;
     for (size_t i = 0; i < all.n; i++)
-        failed = failed || pipeline_failed(all.pipeline[i]);
+        failed = failed || (pipeline_failed(all.pipeline[i]) &&
+                            !pipeline_is_left_out(all.pipeline[i]));
     running_done(&all);
     return failed;
 }
@@ -580,8 +675,13 @@ void weir_free(struct weir *w)
     store_free(w->store);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         log_free(w->log[i]);
+    if (w->metrics)
+        metrics_remove_all(w->metrics);
     for (size_t i = 0; w->pipeline && i < w->n_pipelines; i++)
         pipeline_unref(w->pipeline[i]);
+    tasks_free(w->back);
+    tasks_free(w->front);
+    doing_close();
     free(w->intake);
     free(w->journal);
     running_free(w->running);

@@ -26,7 +26,7 @@ struct weir_intake { /* what the sink of a stream hands to */
     _Atomic bool
         clock_raised; /* release, acquire: to what was given before the start */
     uint64_t
-        kept; /* keys of requests up to here were given to the store; the dispatch thread's */
+        kept; /* keys of requests up to here were given to the store; the dispatcher's */
 };
 
 struct weir {
@@ -37,6 +37,7 @@ struct weir {
     size_t n_pipelines;
     struct running *running; /* the same, for the others */
     struct store *store;
+    struct tasks *front, *back;   /* threads for logs; for dispatching and pipelines */
     struct log **log;             /* config->n_streams */
     struct source_stream *stream; /* config->n_streams */
     struct weir_intake *intake;   /* config->n_streams */
@@ -45,6 +46,11 @@ struct weir {
     const char *only; /* WEIR_RUN: this stream runs, others stay as they are */
     uint64_t
         keep_open; /* bytes of all its open windows, which close at the end; 0: as events come */
+    /* --without: pipelines that keep their places and do not run; n_without. */
+    const char *const *without;
+    size_t n_without;
+    _Atomic(const char *)
+        *step;         /* what a stop waits for; relaxed, for people; or NULL */
     bool skip_damaged; /* --skip-damaged: go on where a journal cannot be read */
     bool lost;         /* results that were not committed at the end */
 };
@@ -87,6 +93,9 @@ bool weir_can_take(struct weir *w, struct error *why);
 struct restore;
 int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                         bool live, struct error *error);
+
+/* --without has its name. */
+bool weir_goes_without(const struct weir *w, const char *pipeline);
 
 /* True if a pipeline has failed, or results were not committed (it has been logged). Any thread. */
 bool weir_failed(struct weir *w);

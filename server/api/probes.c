@@ -31,8 +31,11 @@ void probes_ready(struct http_request *r, void *api)
     }
     struct running_list all = running_all(a->is.running);
     struct pipeline_status status = {0};
-    for (size_t i = 0; i < all.n && !status.error[0]; i++)
+    for (size_t i = 0; i < all.n && !status.error[0]; i++) {
         pipeline_status(all.pipeline[i], &status);
+        if (status.left_out) /* that is what was asked for */
+            status.error[0] = 0;
+    }
     if (status.error[0])
         http_problem(r, 503, "pipeline_failed", "pipeline '%s': %s", status.name,
                      status.error);

@@ -158,6 +158,11 @@ void metrics_remove(struct metrics *m, const void *base, size_t size)
     pthread_mutex_unlock(&m->lock);
 }
 
+void metrics_remove_all(struct metrics *m)
+{
+    metrics_remove(m, NULL, UINTPTR_MAX);
+}
+
 /* In HELP a backslash and a line feed are escaped, in a label's value a quote, too. */
 static void put_escaped(struct buffer *out, const char *text, bool quote)
 {

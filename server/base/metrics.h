@@ -32,6 +32,8 @@ int metrics_add_call(struct metrics *m, enum metric_kind kind, const char *name,
 
 /* Forgets the metrics whose values lie in the `size` bytes at `base`: they are about to be freed. */
 void metrics_remove(struct metrics *m, const void *base, size_t size);
+/* The end is near, and each for itself would take long. */
+void metrics_remove_all(struct metrics *m);
 
 /* Appends `name="value"` with the value escaped, and a comma if `out` is not empty: makes `labels`. */
 void metrics_put_label(struct buffer *out, const char *name, const char *value);

@@ -299,7 +299,7 @@ static void look(struct tasks *p, struct task *t)
 
 void task_wake(struct task *t)
 {
-    if (atomic_exchange(&t->woken, true))
+    if (!t->tasks || atomic_exchange(&t->woken, true))
         return; /* whoever set it sees to it */
     pthread_mutex_lock(&t->tasks->lock);
     look(t->tasks, t);

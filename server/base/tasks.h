@@ -29,10 +29,10 @@ struct task {
     _Atomic bool woken; /* set by who wakes it, taken back before it runs: what was
                          * done before a wake is seen by that turn */
     /* All below are protected by the lock of the tasks. */
-    bool queued, running, held;
     struct task *next; /* in the queue */
     int64_t due_us;    /* INT64_MAX: no deadline */
     size_t at;         /* in the heap of deadlines, where there is one */
+    bool queued, running, held;
 };
 
 /* What `run` returns: when to run again, if nobody wakes the task before. Times are of clock_monotonic_us. */
@@ -47,7 +47,8 @@ void tasks_free(struct tasks *t);
 /* A task of `tasks` that sleeps. -ENOMEM. */
 int task_begin(struct task *t, struct tasks *tasks, int64_t (*run)(void *ctx),
                void *ctx);
-/* Any thread, any number of times, also the task itself: it runs once more from now on. */
+/* Any thread, any number of times, also the task itself: it runs once more from now on. Does nothing for one that
+ * was never begun, all zeros. */
 void task_wake(struct task *t);
 /* Waits until it does not run, and keeps it so: what is the task's is the caller's until task_release.
  * Not from the task itself; one at a time. */

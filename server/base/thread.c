@@ -26,6 +26,9 @@ struct scheduling {
     uint64_t runtime_ns, deadline_ns, period_ns;
 };
 
+/* Of the thread's own making: blocked, they would end the process before any handler. */
+static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
+
 static int nice_more;
 
 int thread_start(pthread_t *ret, const char *name, void *(*run)(void *ctx), void *ctx)
@@ -33,6 +36,8 @@ int thread_start(pthread_t *ret, const char *name, void *(*run)(void *ctx), void
     sigset_t all, old;
     char cut[16];
     sigfillset(&all);
+    for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)
+        sigdelset(&all, faults[i]);
     pthread_sigmask(SIG_SETMASK, &all, &old);
     int err = pthread_create(ret, NULL, run, ctx);
     pthread_sigmask(SIG_SETMASK, &old, NULL);

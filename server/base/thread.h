@@ -8,7 +8,7 @@
 #include <pthread.h>
 #include <stdint.h>
 
-/* Runs run(ctx) with all signals blocked: they are for the main thread. The name is cut to 15 bytes.
+/* Runs run(ctx) with all signals blocked but those of its own faults: they are for the main thread. The name is cut to 15 bytes.
  * -EAGAIN. */
 int thread_start(pthread_t *ret, const char *name, void *(*run)(void *ctx), void *ctx);
 

@@ -17,7 +17,7 @@
 /* Somebody who waits until a request is durable, without a thread of their own: called once. */
 struct ticket {
     void (*done)(
-        void *ctx); /* from the log's thread, with a lock held: must not call the log */
+        void *ctx); /* from the log's task, with a lock held: must not call the log */
     void *ctx;
     int result; /* set before done: 0; -EIO: nobody knows before the next start whether it was
                  * taken; others, such as -ENOSPC, -EDQUOT: nothing was taken */

@@ -23,6 +23,7 @@ struct config_server {
     char *
         *hosts; /* names besides loopback's that Host may hold, "*": any; NULL-ended */
     unsigned http_threads;    /* default: cores, at most 16 */
+    unsigned threads;         /* default: cores, at most 64 */
     unsigned query_threads;   /* default 4 */
     unsigned nice;            /* of threads that analyze, store and query; default 10 */
     unsigned max_connections; /* default 4096 */

@@ -192,12 +192,13 @@ static int read_hosts(const struct node *n, void *target, void *ctx,
 
 #define AT(member) offsetof(struct config_server, member)
 
-/* http_threads: 0 stands for the number of cores until the end. */
+/* threads, http_threads: 0 stands for the number of cores until the end. */
 static const struct field server_fields[] = {
     {"listen", FIELD_CALL, .read = read_listen},
     {"database", FIELD_CALL, .read = read_database},
     {"plugin_path", FIELD_CALL, .read = read_plugin_path},
     {"hosts", FIELD_CALL, .read = read_hosts},
+    {"threads", FIELD_UNSIGNED, .offset = AT(threads), .min = 1, .max = 64},
     {"http_threads", FIELD_UNSIGNED, .offset = AT(http_threads), .min = 1, .max = 64},
     {"query_threads", FIELD_UNSIGNED, .offset = AT(query_threads), .min = 1, .max = 64,
      .init = 4},
@@ -263,10 +264,10 @@ void config_warn(const struct config_server *s)
             (unsigned long long)s->max_body, (unsigned long long)most);
 }
 
-static unsigned default_threads(void)
+static unsigned default_threads(unsigned most)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    return cores < 1 ? 1 : cores > 16 ? 16 : (unsigned)cores;
+    return cores < 1 ? 1 : cores > most ? most : (unsigned)cores;
 }
 
 int server_section(const struct node *map, struct config_server *ret,
@@ -276,8 +277,10 @@ int server_section(const struct node *map, struct config_server *ret,
                         map, "'server'", ret, NULL, error);
     if (r < 0)
         return r;
+    if (ret->threads == 0)
+        ret->threads = default_threads(64);
     if (ret->http_threads == 0)
-        ret->http_threads = default_threads();
+        ret->http_threads = default_threads(16);
     if (!ret->address) {
         ret->address = strdup("127.0.0.1");
         ret->port = 8080;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,7 +211,7 @@ int folder_hold_shared(int folder, bool make, int *ret)
     return err;
 }
 
-bool folder_is_direct(int folder)
+static bool try_direct(int folder)
 {
     int flags = O_WRONLY | O_CREAT | O_DIRECT | O_CLOEXEC;
     char *block = aligned_alloc(JOURNAL_BLOCK, JOURNAL_BLOCK);
@@ -223,6 +224,28 @@ bool folder_is_direct(int folder)
     }
     unlinkat(folder, FOLDER_HALF_MADE, 0); /* some make it and then refuse to open it */
     free(block);
+    return works;
+}
+
+/* Folders of one file system are alike: of a thousand journals the first one is tried. */
+bool folder_is_direct(int folder)
+{
+    static struct {
+        pthread_mutex_t lock; /* protects the rest */
+        bool known, works;
+        dev_t device;
+    } last = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    struct stat st;
+    if (fstat(folder, &st))
+        return try_direct(folder);
+    pthread_mutex_lock(&last.lock);
+    if (!last.known || last.device != st.st_dev) {
+        last.works = try_direct(folder);
+        last.device = st.st_dev;
+        last.known = true;
+    }
+    bool works = last.works;
+    pthread_mutex_unlock(&last.lock);
     return works;
 }
 

@@ -1,42 +1,33 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The dispatch thread: numbers keys, hands entries to the pipelines, asks for checkpoints, and gives what
+ * The dispatcher: numbers keys, hands entries to the pipelines, asks for checkpoints, and gives what
  * is stored back to the journal.
  *
- *      queue -> prepare -> put to every pipeline that does not know the entry
- *            -> checkpoint due? LOG_CHECKPOINT to all -> ... log_stored by all -> journal_trim
+ *      line -> join, prepare -> put to every pipeline that does not know the entry
+ *                                 | no room: it goes on there, once log_room says so
+ *           -> checkpoint due? LOG_CHECKPOINT to all -> ... log_stored by all -> journal_trim
+ *
+ * Commands hold the task and do what they do on the thread of who gives them, so that they never wait behind data but
+ * for the entry at hand, to which the pipelines give a little more room then.
  */
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/logger.h"
-#include "base/thread.h"
 #include "log/internal.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define LOG_CALL ((enum log_kind)100) /* run a call; within the log only */
 #define CHECKPOINT_REST                                                                \
     9                   /* a checkpoint that takes 1 s is followed by 9 s without one */
 #define JOIN_MAX 32768u /* rows of small entries that are joined */
-#define LOOK_US  20000  /* how often a running checkpoint is looked at */
-
-struct call {
-    void (*call)(void *ctx);
-    void *ctx;
-    pthread_mutex_t lock; /* protects `done` */
-    pthread_cond_t changed;
-    bool done, ran;
-};
-
-/* The entry in which a call stands in line. */
-struct call_entry {
-    struct log_entry entry; /* first */
-    struct call *call;
-};
+#define TURN_US                                                                        \
+    10000 /* before other tasks have theirs; the entry at hand is put first */
+#define LOOK_US                                                                        \
+    250000 /* while a pipeline that will store no more may hold a checkpoint up */
+#define ROOM_US 1000 /* between attempts of a command, where even that room is full */
 
 /* The passes over whole columns that pipelines share. -ENOMEM. */
 static int prepare(struct log *l, struct log_entry *e)
@@ -48,6 +39,8 @@ static int prepare(struct log *l, struct log_entry *e)
     if (!e->keys || !e->dictionary)
         return -ENOMEM;
     for (size_t i = 0; i < l->n_keys; i++) {
+        if (!l->keys[i].users)
+            continue;
         int r = keys_new(e->batch, l->keys[i].column, l->keys[i].n, &e->keys[i]);
         if (r < 0)
             return r;
@@ -62,46 +55,47 @@ static int prepare(struct log *l, struct log_entry *e)
 
 /* ---- Entries to pipelines --------------------------------------------------------------------- */
 
-static void put(struct subscriber *s, struct log_entry *e)
+static bool put(struct subscriber *s, struct log_entry *e, bool command)
 {
     atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
-    s->sink.put(s->sink.ctx, e);
+    bool taken = s->sink.put(s->sink.ctx, e, command);
+    if (!taken) /* it is the caller's, too: not the last one */
+        atomic_fetch_sub_explicit(&e->refs, 1, memory_order_relaxed);
+    return taken;
 }
 
-/* No pipeline may miss an entry: without memory the stream waits. False: it is leaving. */
-static bool prepare_until_done(struct log *l, struct log_entry *e)
+static bool is_leaving(const struct log *l)
 {
-    for (bool logged = false; prepare(l, e) < 0; logged = true) {
-        entry_unprepare(e);
-        if (!logged)
-            log_error("log", "stream '%s': no memory; tried again until there is",
-                      l->name);
-        if (atomic_load_explicit(&l->leaving, memory_order_relaxed))
+    return atomic_load_explicit(&l->leaving, memory_order_relaxed);
+}
+
+/* A command waits on its thread, if need be. False: the log is left. */
+static bool put_now(struct log *l, struct subscriber *s, struct log_entry *e)
+{
+    while (!put(s, e, true)) {
+        if (is_leaving(l))
             return false;
-        clock_sleep_us(NO_MEMORY_US);
+        clock_sleep_us(ROOM_US);
     }
     return true;
 }
 
-static void put_batch(struct log *l, struct log_entry *e)
+static bool is_for(const struct log_entry *e, const struct subscriber *s)
 {
-    if (!prepare_until_done(l, e))
-        return;
-    metric_add(&l->batches, 1);
-    metric_add(&l->batch_rows, e->batch->n_rows);
-    for (size_t i = 0; i < l->n_subscribers; i++)
-        if (l->subscriber[i]->sink.position < e->position)
-            put(l->subscriber[i], e);
+    return s->sink.position < e->position &&
+           (!e->pipeline || !strcmp(e->pipeline, s->sink.pipeline));
 }
 
-static void put_mark(struct log *l, struct log_entry *e)
+/* No pipeline may miss an entry: without memory the stream waits. */
+static bool prepare_handing(struct log *l)
 {
-    for (size_t i = 0; i < l->n_subscribers; i++) {
-        struct subscriber *s = l->subscriber[i];
-        if (s->sink.position < e->position &&
-            (!e->pipeline || !strcmp(e->pipeline, s->sink.pipeline)))
-            put(s, e);
+    struct handing *h = &l->handing;
+    if (h->entry->kind == LOG_BATCH && prepare(l, h->entry) < 0) {
+        entry_unprepare(h->entry);
+        return false;
     }
+    h->prepared = true;
+    return true;
 }
 
 /* ---- Joining ---------------------------------------------------------------------------------- */
@@ -143,46 +137,82 @@ static bool join_those(struct log *l, struct log_entry *e)
 }
 
 /* Requests that are answered as soon as they are durable come in small entries. They linger here, where
- * nobody waits for them, so that keys are found once for more rows. */
-static void join_followers(struct log *l, struct log_entry *e)
+ * nobody waits for them, so that keys are found once for more rows. True: more may come. */
+static bool lingers(struct log *l)
 {
-    int64_t until_us = clock_monotonic_us() + l->options.linger_us;
-    if (e->batch->n_rows >= LOG_GATHER_ROWS)
-        return;
-    if (join_those(l, e) && e->batch->n_rows < JOIN_MAX) {
-        line_linger(&l->line, JOIN_MAX - e->batch->n_rows, until_us);
-        join_those(l, e);
-    }
-    if (e->n_parts)
-        batch_seal(e->batch);
+    struct handing *h = &l->handing;
+    if (!h->linger_us)
+        return false;
+    if (join_those(l, h->entry) && h->entry->batch->n_rows < JOIN_MAX &&
+        clock_monotonic_us() < h->linger_us &&
+        line_linger(&l->line, JOIN_MAX - h->entry->batch->n_rows))
+        return true;
+    join_those(l, h->entry);
+    h->linger_us = 0;
+    if (h->entry->n_parts)
+        batch_seal(h->entry->batch);
+    return false;
 }
 
-static void end_call(struct log_entry *e, bool ran)
+static void take(struct log *l, struct log_entry *e)
 {
-    struct call *c = ((struct call_entry *)e)->call;
-    if (ran)
-        c->call(c->ctx);
-    pthread_mutex_lock(&c->lock);
-    c->done = true;
-    c->ran = ran;
-    pthread_cond_signal(&c->changed);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void hand_on(struct log *l, struct log_entry *e)
-{
+    bool joins = e->kind == LOG_BATCH && e->batch->n_rows < LOG_GATHER_ROWS;
     fault_point("log_dispatch");
-    if (e->kind == LOG_CALL)
-        end_call(e, true);
-    else if (e->kind == LOG_BATCH) {
-        join_followers(l, e);
-        put_batch(l, e);
-    } else
-        put_mark(l, e);
-    if (e->position)
-        atomic_store_explicit(&l->handed_on, e->position, memory_order_relaxed);
+    l->handing = (struct handing){.entry = e};
+    if (joins)
+        l->handing.linger_us = clock_monotonic_us() + l->options.linger_us;
+}
+
+static void handed_on(struct log *l)
+{
+    struct log_entry *e = l->handing.entry;
+    l->handing.entry = NULL;
+    if (e->kind == LOG_BATCH) {
+        metric_add(&l->batches, 1);
+        metric_add(&l->batch_rows, e->batch->n_rows);
+    }
+    atomic_store_explicit(&l->handed_on, e->position, memory_order_relaxed);
     intake_release(l->intake, e);
     log_entry_unref(e);
+}
+
+/* 0: every pipeline has the entry at hand; or when to go on with it. */
+static int64_t hand_on(struct log *l)
+{
+    struct handing *h = &l->handing;
+    if (lingers(l))
+        return h->linger_us;
+    if (!h->prepared && !prepare_handing(l)) {
+        if (!l->no_memory)
+            log_error("log", "stream '%s': no memory; tried again until there is",
+                      l->name);
+        l->no_memory = true;
+        return clock_monotonic_us() + NO_MEMORY_US;
+    }
+    l->no_memory = false;
+    for (; h->next < l->n_subscribers; h->next++)
+        if (is_for(h->entry, l->subscriber[h->next]) &&
+            !put(l->subscriber[h->next], h->entry, false))
+            return TASK_SLEEPS;
+    handed_on(l);
+    return 0;
+}
+
+/* For a command, which wants to be between two entries. */
+static void hand_on_now(struct log *l)
+{
+    struct handing *h = &l->handing;
+    if (!h->entry)
+        return;
+    h->linger_us = h->linger_us ? 1 : 0;
+    lingers(l);
+    while (!h->prepared && !prepare_handing(l) && !is_leaving(l))
+        clock_sleep_us(NO_MEMORY_US);
+    for (; h->prepared && h->next < l->n_subscribers; h->next++)
+        if (is_for(h->entry, l->subscriber[h->next]))
+            put_now(l, l->subscriber[h->next], h->entry);
+    if (!is_leaving(l))
+        handed_on(l);
 }
 
 /* ---- Checkpoints ------------------------------------------------------------------------------ */
@@ -202,7 +232,7 @@ static uint64_t stored_of(const struct subscriber *s)
     return atomic_load_explicit(&s->stored, memory_order_relaxed);
 }
 
-/* False: no memory, it was not asked for. */
+/* False: no memory, or no room, it was not asked for. */
 static bool put_checkpoint(struct subscriber *s, uint64_t number, uint64_t position)
 {
     struct log_entry *e;
@@ -210,8 +240,9 @@ static bool put_checkpoint(struct subscriber *s, uint64_t number, uint64_t posit
         return false;
     e->number = number;
     e->position = position;
-    s->sink.put(s->sink.ctx, e);
-    return true;
+    bool taken = put(s, e, true);
+    log_entry_unref(e);
+    return taken;
 }
 
 /* What was not asked for, for want of memory, is asked for when the next one is due. */
@@ -301,9 +332,10 @@ static void look_at_checkpoints(struct log *l)
     }
     if (c->running)
         return;
-    if (position_of(l) > c->asked && (now_us >= c->next_us || under_pressure(l)))
-        ask(l, interval_us);
-    else if (atomic_load_explicit(&l->no_room, memory_order_relaxed))
+    if (position_of(l) > c->asked && (now_us >= c->next_us || under_pressure(l))) {
+        if (!l->handing.entry) /* otherwise some may have it, and others not */
+            ask(l, interval_us);
+    } else if (atomic_load_explicit(&l->no_room, memory_order_relaxed))
         trim(l); /* nothing new comes in until there is room */
 }
 
@@ -314,9 +346,9 @@ static int64_t next_look_us(const struct log *l)
         return INT64_MAX;
     if (c->running || atomic_load_explicit(&l->no_room, memory_order_relaxed))
         return clock_monotonic_us() + LOOK_US;
-    if (position_of(l) > c->asked)
+    if (position_of(l) > c->asked && !l->handing.entry)
         return c->next_us;
-    return l->journal ? clock_monotonic_us() + SECOND_US : INT64_MAX; /* no_room */
+    return INT64_MAX;
 }
 
 /* ---- The end ---------------------------------------------------------------------------------- */
@@ -331,14 +363,15 @@ static void put_ends(struct log *l)
             continue;
         }
         e->position = position_of(l);
-        l->subscriber[i]->sink.put(l->subscriber[i]->sink.ctx, e);
+        put_now(l, l->subscriber[i], e);
+        log_entry_unref(e);
     }
 }
 
 static void finish(struct log *l)
 {
     if (atomic_load_explicit(&l->failed, memory_order_relaxed) || /* `end` is not set */
-        atomic_load_explicit(&l->leaving, memory_order_relaxed) || l->end == LOG_LEAVE)
+        is_leaving(l) || l->end == LOG_LEAVE)
         return;
     if (l->end == LOG_FINISH)
         put_ends(l);
@@ -350,59 +383,90 @@ static void finish(struct log *l)
         l->options.keeper.keep(l->options.keeper.ctx, position_of(l));
 }
 
-void *dispatch_run(void *log)
+/* The journal has what is dropped. */
+static void leave(struct log *l)
 {
-    struct log *l = log;
-    thread_stand_back();
-    l->checkpoints.asked = position_of(l);
-    l->checkpoints.next_us = clock_monotonic_us() + l->options.checkpoint_interval_us;
-    for (bool end = false;;) {
-        struct log_entry *e = line_pop(&l->line, next_look_us(l), &end);
-        bool leaving = atomic_load_explicit(&l->leaving, memory_order_relaxed);
-        if (end)
-            break;
-        if (e && leaving && e->kind == LOG_CALL)
-            end_call(e, false);
-        if (e && leaving)
-            log_entry_unref(e); /* the journal has it */
-        else if (e)
-            hand_on(l, e);
-        if (!atomic_load_explicit(&l->leaving, memory_order_relaxed))
-            look_at_checkpoints(l);
-    }
-    finish(l);
-    return NULL;
+    struct log_entry *e;
+    bool end;
+    log_entry_unref(l->handing.entry);
+    l->handing.entry = NULL;
+    while ((e = line_pop(&l->line, &end)))
+        log_entry_unref(e);
 }
 
-/* ---- Calls from other threads ----------------------------------------------------------------- */
+/* Until there is nothing more, or something is waited for. Returns when to go on. */
+static int64_t hand_on_all(struct log *l, bool *ret_end)
+{
+    int64_t until_us = clock_monotonic_us() + TURN_US;
+    while (clock_monotonic_us() < until_us) {
+        struct log_entry *e = l->handing.entry ? NULL : line_pop(&l->line, ret_end);
+        if (e)
+            take(l, e);
+        if (!l->handing.entry)
+            return TASK_SLEEPS;
+        int64_t again_us = hand_on(l);
+        if (again_us)
+            return again_us;
+        look_at_checkpoints(l);
+    }
+    return TASK_AGAIN;
+}
+
+int64_t dispatch_run(void *log)
+{
+    struct log *l = log;
+    bool end = false;
+    if (l->dispatched)
+        return TASK_SLEEPS;
+    if (is_leaving(l))
+        leave(l);
+    int64_t again_us = hand_on_all(l, &end);
+    if (end) {
+        finish(l);
+        log_ended(l, &l->dispatched);
+        return TASK_SLEEPS;
+    }
+    if (!is_leaving(l))
+        look_at_checkpoints(l);
+    int64_t look_us = next_look_us(l);
+    return again_us < look_us ? again_us : look_us;
+}
+
+/* ---- Commands from other threads -------------------------------------------------------------- */
+
+void log_room(struct log *l)
+{
+    task_wake(&l->dispatcher);
+}
 
 int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
 {
-    struct call_entry *e = calloc(1, sizeof(*e));
-    if (!e)
-        return -ENOMEM;
-    struct call c = {.call = function,
-                     .ctx = ctx,
-                     .lock = PTHREAD_MUTEX_INITIALIZER,
-                     .changed = PTHREAD_COND_INITIALIZER};
-    atomic_init(&e->entry.refs, 1);
-    e->entry.kind = LOG_CALL;
-    e->call = &c;
-    static_assert(offsetof(struct call_entry, entry) == 0, "freed as an entry");
-    if (!line_push(&l->line, &e->entry, true))
+    if (!l->started)
         return -ESHUTDOWN;
-    pthread_mutex_lock(&c.lock);
-    while (!c.done)
-        pthread_cond_wait(&c.changed, &c.lock);
-    pthread_mutex_unlock(&c.lock);
-    return c.ran ? 0 : -ESHUTDOWN;
+    task_hold(&l->dispatcher);
+    bool runs = !l->dispatched && !is_leaving(l);
+    if (runs)
+        hand_on_now(l);
+    runs = runs && !l->handing.entry;
+    if (runs)
+        function(ctx);
+    task_release(&l->dispatcher);
+    task_wake(&l->dispatcher); /* much may be otherwise than before */
+    return runs ? 0 : -ESHUTDOWN;
 }
 
 void log_checkpoint(struct log *l, const char *pipeline)
 {
     size_t i = log_find_subscriber(l, pipeline);
-    if (i < l->n_subscribers)
-        put_checkpoint(l->subscriber[i], ++l->checkpoints.number, position_of(l));
+    struct log_entry *e;
+    if (i == l->n_subscribers || entry_new(LOG_CHECKPOINT, &e) < 0)
+        return;
+    e->number = ++l->checkpoints.number;
+    e->position = position_of(l);
+    if (e->position < l->subscriber[i]->sink.position) /* it began behind what waits */
+        e->position = l->subscriber[i]->sink.position;
+    put_now(l, l->subscriber[i], e);
+    log_entry_unref(e);
 }
 
 /* Who has come was not asked for the checkpoint that is under way, and who has gone will not store it. */
@@ -432,13 +496,10 @@ struct catch_up {
 static int catch_up_entry(void *ctx, struct log_entry *e)
 {
     struct catch_up *c = ctx;
-    const struct log_sink *sink = &c->subscriber->sink;
     int r = 0;
-    if (e->kind == LOG_BATCH && (r = prepare(c->log, e)) == 0)
-        put(c->subscriber, e);
-    else if (e->kind != LOG_BATCH &&
-             (!e->pipeline || !strcmp(e->pipeline, sink->pipeline)))
-        put(c->subscriber, e);
+    if (is_for(e, c->subscriber) &&
+        (e->kind != LOG_BATCH || (r = prepare(c->log, e)) == 0))
+        r = put_now(c->log, c->subscriber, e) ? 0 : -ESHUTDOWN;
     log_entry_unref(e);
     return r;
 }

@@ -19,7 +19,7 @@ int entry_new(enum log_kind kind, struct log_entry **ret);
 int entry_mark(enum log_kind kind, const char *pipeline, uint32_t source,
                int64_t time_us, struct log_entry **ret);
 
-/* Frees what the dispatch thread has made of the columns. */
+/* Frees what the dispatcher has made of the columns. */
 void entry_unprepare(struct log_entry *e);
 
 /* Puts the rows of `from` behind those of `to`, and frees it; batches of one source that nobody else has.

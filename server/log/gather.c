@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The log thread: requests to frames, frames to the journal, tickets, entries to the dispatch thread.
+ * The gatherer: requests to frames, frames to the journal, tickets, entries to the dispatcher.
  *
- *      intake_take -> frame_add -> [due?] -> frame_commit: journal -> tell -> queue
+ *      intake_take -> frame_add -> [due?] -> frame_commit: journal -> tell -> line
  *                                               | no room on the disk: those who wait are told,
  *                                               |                      the rest is kept and tried again
  *                                               | maybe on the disk: tried again; if the end comes first,
@@ -25,10 +25,16 @@
 #define NO_ROOM_US                                                                     \
     SECOND_US /* requests are refused for so long, then the disk is tried again */
 #define RETRY_US   (SECOND_US / 10)
-#define CLOSING_US (SECOND_US / 100)
 #define COMPANY_US 100 /* for requests that will probably come, too */
+#define TURN_US                                                                        \
+    10000 /* before other tasks have theirs; the frame at hand is written first */
 
 static_assert(REQUEST_STORED_MAX < JOURNAL_FRAME_MAX, "names and marks fit, too");
+
+static bool is_leaving(const struct log *l)
+{
+    return atomic_load_explicit(&l->leaving, memory_order_relaxed);
+}
 
 /* ---- Frames ----------------------------------------------------------------------------------- */
 
@@ -97,7 +103,7 @@ static void frame_fill(struct log *l)
 {
     struct frame *f = &l->frame;
     struct intake_item *i;
-    while ((i = l->later.first) &&
+    while ((i = l->later.first) && !f->begun &&
            (!f->items || i->stored <= l->stored_max - f->stored)) {
         if (frame_add(l))
             continue;
@@ -119,7 +125,8 @@ static void frame_clear(struct frame *f)
     f->items = NULL;
     f->last = &f->items;
     f->rows = f->stored = 0;
-    f->retry_us = 0;
+    f->retry_us = f->company_us = 0;
+    f->begun = false;
 }
 
 /* ---- To the journal --------------------------------------------------------------------------- */
@@ -169,28 +176,27 @@ static int encode(struct log *l, uint32_t n_sources, int64_t taken_us)
     return r;
 }
 
-/* A frame that may or may not have reached the disk must get there: nobody was told that it has not. -EIO: the
- * end came first. */
-static int commit_until_done(struct log *l)
+/* A frame that may or may not have reached the disk must get there: nobody was told that it has not. -EAGAIN: it
+ * has not yet; -EIO: the end came first. */
+static int frame_sync(struct log *l)
 {
+    struct frame *f = &l->frame;
     struct error error = {0};
     uint64_t first;
-    for (bool logged = false;; logged = true) {
-        int r = journal_commit(l->journal, (uint32_t)l->frame.n, &first, &error);
-        if (r == 0 && logged)
-            log_info("log", "stream '%s': the journal is being written again", l->name);
-        if (r == 0 || r == -ENOSPC || r == -EDQUOT || r == -ENOMEM || r == -ESTALE)
-            return r;
-        if (atomic_load_explicit(&l->leaving, memory_order_relaxed))
-            return -EIO;
-        if (!logged)
-            log_error("log", "stream '%s': %s; tried again until it succeeds", l->name,
-                      error.text);
-        clock_sleep_us(RETRY_US);
-    }
+    int r = journal_commit(l->journal, (uint32_t)f->n, &first, &error);
+    if (r == 0 && f->begun)
+        log_info("log", "stream '%s': the journal is being written again", l->name);
+    if (r == 0 || r == -ENOSPC || r == -EDQUOT || r == -ENOMEM || r == -ESTALE)
+        return r;
+    if (!f->begun)
+        log_error("log", "stream '%s': %s; tried again until it succeeds", l->name,
+                  error.text);
+    f->begun = true;
+    return is_leaving(l) ? -EIO : -EAGAIN;
 }
 
-/* -ENOSPC, -EDQUOT, -ENOMEM, -ESTALE: it is not on disk. -EIO: nobody knows, and nothing more can be written. */
+/* -ENOSPC, -EDQUOT, -ENOMEM, -ESTALE: it is not on disk. -EIO: nobody knows, and nothing more can be written. -EAGAIN: it is
+ * to be written again. */
 static int frame_write(struct log *l)
 {
     if (!l->journal || l->options.read_only)
@@ -198,12 +204,15 @@ static int frame_write(struct log *l)
     pthread_mutex_lock(&l->names_lock);
     uint32_t n_sources = l->n_sources;
     pthread_mutex_unlock(&l->names_lock);
-    int r = encode(l, n_sources, clock_unstepped_us());
+    if (l->frame.begun)
+        n_sources = l->frame.n_sources;
+    l->frame.n_sources = n_sources;
+    int r = l->frame.begun ? 0 : encode(l, n_sources, clock_unstepped_us());
     if (r == 0)
-        r = commit_until_done(l);
+        r = frame_sync(l);
     if (r < 0) {
         l->refused_bytes = journal_pending(l->journal);
-        if (r != -EIO)
+        if (r != -EIO && r != -EAGAIN)
             journal_abandon(l->journal);
         return r;
     }
@@ -261,7 +270,7 @@ static void frame_hand_on(struct log *l)
             note_return(l, e, now_us);
         if (e->kind == LOG_BATCH)
             sources_heard(&l->sources, e->source, e->batch->span.max_us, now_us);
-        line_push(&l->line, e, false);
+        line_push(&l->line, e);
     }
     for (struct intake_item *i = f->items, *next; i; i = next) {
         next = i->next;
@@ -380,6 +389,7 @@ static void frame_refused(struct log *l, int why)
     intake_refuse(l->intake, why, now_us + NO_ROOM_US);
     if (!atomic_exchange_explicit(&l->no_room, why, memory_order_relaxed))
         say_no_room(l, why);
+    task_wake(&l->dispatcher); /* it may trim */
     l->look_again_us = now_us + NO_ROOM_US;
     frame_shed(l, why);
     later_shed(l, why);
@@ -473,11 +483,14 @@ static void frame_commit(struct log *l)
         intake_shrink(l->intake, e, batch_memory(e->batch));
     }
     f->open = false;
-    reach_frame(l);
+    if (!f->begun)
+        reach_frame(l);
     int r = f->n ? frame_write(l) : 0;
-    if (r < 0)
+    if (r < 0 && r != -EAGAIN)
         reach_undo(l);
-    if (r == -EIO)
+    if (r == -EAGAIN)
+        f->retry_us = clock_monotonic_us() + RETRY_US;
+    else if (r == -EIO)
         frame_unknown(l);
     else if (r < 0)
         frame_refused(l, r);
@@ -574,8 +587,11 @@ static void check_origins(struct log *l, int64_t now_us)
     }
 }
 
-static void check_silence(struct log *l, int64_t now_us)
+/* True: there is nothing more to be said, and will not be before somebody sends. The clock of silence goes on for as
+ * long as it may have to tell how long a pause was. */
+static bool check_silence(struct log *l, int64_t now_us)
 {
+    bool over = true;
     hear_all(l);
     pthread_mutex_lock(&l->subscribers_lock);
     check_origins(l, now_us);
@@ -584,11 +600,29 @@ static void check_silence(struct log *l, int64_t now_us)
         struct marking m = {.log = l, .pipeline = s->sink.pipeline};
         /* Also of sources without those names: see log_sink.source_us. */
         silence_check(&s->silence, &l->sources, &s->sink, now_us, add_mark, &m);
+        over = over && silence_is_over(&s->silence, &l->sources, &s->sink);
     }
     pthread_mutex_unlock(&l->subscribers_lock);
+    return over && !l->origins.n_holding &&
+           (l->sources.last_us == INT64_MIN ||
+            now_us - l->sources.last_us >= SILENCE_PATIENCE_MAX_US);
 }
 
-/* ---- The thread ------------------------------------------------------------------------------- */
+static void tick(struct log *l, int64_t now_us)
+{
+    bool over = check_silence(l, silence_step(&l->silence_clock, now_us));
+    look_for_room(l, now_us);
+    over = over && !atomic_load_explicit(&l->no_room, memory_order_relaxed);
+    l->tick_us = over ? INT64_MAX : now_us + TICK_US;
+}
+
+void gather_look_again(struct log *l)
+{
+    atomic_store_explicit(&l->look_again, true, memory_order_release);
+    task_wake(&l->gatherer);
+}
+
+/* ---- The task --------------------------------------------------------------------------------- */
 
 static bool frame_is_due(const struct log *l, int64_t now_us, bool closed)
 {
@@ -596,69 +630,95 @@ static bool frame_is_due(const struct log *l, int64_t now_us, bool closed)
     if (!f->n && !f->items)
         return false;
     if (f->retry_us)
-        return now_us >= f->retry_us;
+        return now_us >= f->retry_us || (f->begun && is_leaving(l));
     return f->due || closed || now_us >= f->since_us + l->options.linger_us;
 }
 
-static int64_t frame_until(const struct log *l, int64_t tick_us)
+/* When something is to be done though nothing comes in. */
+static int64_t frame_until(const struct log *l)
 {
     const struct frame *f = &l->frame;
     int64_t until_us = f->retry_us ? f->retry_us
                        : f->due    ? 0
                        : f->items  ? f->since_us + l->options.linger_us
-                                   : tick_us;
-    return until_us < tick_us ? until_us : tick_us;
+                                   : INT64_MAX;
+    return f->retry_us || until_us < l->tick_us ? until_us : l->tick_us;
 }
 
-static void take_until(struct log *l, int64_t until_us, bool *ret_closed)
+/* What has come, if it is worth it. False: it is not; who puts more will wake us. */
+static bool take(struct log *l, bool *ret_closed)
 {
     struct frame *f = &l->frame;
+    frame_fill(l);
     uint64_t rows_wanted = f->items && f->rows < GATHER_MAX ? GATHER_MAX - f->rows : 0;
     struct intake_item *i =
-        intake_take(l->intake, rows_wanted, FRAME_BYTES, until_us, ret_closed);
+        intake_take(l->intake, rows_wanted, FRAME_BYTES, frame_until(l), ret_closed);
+    bool took = i;
     *l->later.last = i;
     for (; i; i = i->next)
         l->later.last = &i->next;
     frame_fill(l);
+    return took;
 }
 
 /* Those who were told a moment ago send again at nearly the same time: as many as the last time are waited for, but
  * not for long. One sync serves them all. */
-static void take(struct log *l, int64_t tick_us, bool *ret_closed)
+static bool waits_for_company(struct log *l, int64_t now_us, bool closed)
 {
     struct frame *f = &l->frame;
-    frame_fill(l);
-    take_until(l, frame_until(l, tick_us), ret_closed);
-    int64_t until_us = clock_monotonic_us() + COMPANY_US;
-    while (f->asking && f->asking < f->asked && !f->retry_us && !l->later.first &&
-           !*ret_closed && f->rows < LOG_GATHER_ROWS && clock_monotonic_us() < until_us)
-        take_until(l, until_us, ret_closed);
+    if (!f->asking || f->asking >= f->asked || f->retry_us || l->later.first ||
+        closed || f->rows >= LOG_GATHER_ROWS)
+        return false;
+    if (!f->company_us)
+        f->company_us = now_us + COMPANY_US;
+    return now_us < f->company_us;
 }
 
-static void gather_loop(struct log *l)
+/* Everything is done, or given up. */
+static int64_t end(struct log *l)
 {
-    int64_t tick_us = clock_monotonic_us() + TICK_US;
-    for (bool closed = false;;) {
-        take(l, tick_us, &closed);
-        int64_t now_us = clock_monotonic_us();
-        if (now_us >= tick_us && !l->frame.retry_us) {
-            check_silence(l, silence_step(&l->silence_clock, now_us));
-            look_for_room(l, now_us);
-            tick_us = now_us + TICK_US;
-        }
-        if (frame_is_due(l, now_us, closed))
-            frame_commit(l);
-        bool empty = !l->frame.n && !l->frame.items && !l->later.first;
-        if (closed && empty)
-            return;
-        if (l->cut_short ||
-            (closed && atomic_load_explicit(&l->leaving, memory_order_relaxed))) {
-            give_up(l);
-            return;
-        }
-        if (closed) /* intake_take does not wait any more */
-            clock_sleep_us(CLOSING_US);
+    line_close(&l->line);
+    log_ended(l, &l->gathered);
+    return TASK_SLEEPS;
+}
+
+/* One step. Returns when to make the next one; 0: at once. */
+static int64_t gather_step(struct log *l, bool *ret_end)
+{
+    bool closed, took = take(l, &closed);
+    bool look = atomic_exchange_explicit(&l->look_again, false, memory_order_acquire);
+    if (look ||
+        (took && l->tick_us == INT64_MAX)) /* who has been heard of meanwhile? */
+        l->tick_us = 0;
+    int64_t now_us = clock_monotonic_us();
+    if (now_us >= l->tick_us && !l->frame.retry_us)
+        tick(l, now_us);
+    if (waits_for_company(l, now_us, closed))
+        return took ? 0 : l->frame.company_us;
+    bool due = frame_is_due(l, now_us, closed);
+    if (due)
+        frame_commit(l);
+    bool empty = !l->frame.n && !l->frame.items && !l->later.first;
+    *ret_end = closed && empty;
+    if (l->cut_short || (closed && !empty && is_leaving(l))) {
+        give_up(l);
+        *ret_end = true;
     }
+    return took || (due && !l->frame.retry_us) ? 0 : frame_until(l);
+}
+
+static int64_t gather(struct log *l)
+{
+    int64_t until_us = clock_monotonic_us() + TURN_US;
+    while (clock_monotonic_us() < until_us) {
+        bool ended = false;
+        int64_t again_us = gather_step(l, &ended);
+        if (ended)
+            return end(l);
+        if (again_us > clock_monotonic_us())
+            return again_us;
+    }
+    return TASK_AGAIN;
 }
 
 static void fail(struct log *l, const struct error *error)
@@ -680,19 +740,31 @@ void gather_ready(struct log *l)
             hear(l, i);
     atomic_store_explicit(&l->ready, true, memory_order_release);
     intake_open(l->intake);
+    gather_look_again(l);
 }
 
-void *gather_run(void *log)
+/* What the journal has comes first. */
+static int64_t replay(struct log *l)
 {
-    struct log *l = log;
     struct error error = {0};
-    int r = l->journal ? replay_journal(l, &error) : 0;
+    int r = l->replay ? 0 : replay_begin(l, &error);
+    if (r == 0)
+        r = replay_go_on(l, &error);
+    if (r > 0)
+        return line_is_full(&l->line) ? TASK_SLEEPS : TASK_AGAIN;
+    replay_end(l, r == 0);
     if (r < 0 && r != -ESHUTDOWN)
         fail(l, &error);
-    if (r == 0) {
-        gather_ready(l);
-        gather_loop(l);
-    }
-    line_close(&l->line);
-    return NULL;
+    if (r < 0)
+        return end(l);
+    gather_ready(l);
+    return TASK_AGAIN;
+}
+
+int64_t gather_run(void *log)
+{
+    struct log *l = log;
+    if (l->gathered)
+        return TASK_SLEEPS;
+    return log_is_ready(l) ? gather(l) : replay(l);
 }

@@ -20,9 +20,9 @@ struct intake {
     size_t bytes_max;
     uint64_t stored_max;
     struct idempotency *keys;
+    struct task *taker;
 
     pthread_mutex_t lock; /* protects all of this, and the tickets of items */
-    pthread_cond_t work;  /* for the log's thread */
     pthread_cond_t room;  /* for intake_append with wait */
     struct intake_item *first, **last;
     uint64_t rows; /* of entries that were not released */
@@ -30,7 +30,7 @@ struct intake {
     uint64_t rows_here; /* of items that are not taken */
     size_t asking;      /* items not taken that somebody waits for */
     uint64_t rows_wanted;
-    bool sleeping; /* the log's thread waits */
+    bool asleep; /* the taker is, as far as we know */
     bool open, closed;
     int refused; /* 0, or what intake_refuse said */
     int64_t refused_until_us;
@@ -39,7 +39,7 @@ struct intake {
 };
 
 int intake_new(uint64_t rows_max, size_t bytes_max, uint64_t stored_max,
-               struct idempotency *keys, struct intake **ret)
+               struct idempotency *keys, struct task *taker, struct intake **ret)
 {
     struct intake *k = calloc(1, sizeof(*k));
     if (!k)
@@ -48,9 +48,9 @@ int intake_new(uint64_t rows_max, size_t bytes_max, uint64_t stored_max,
     k->bytes_max = bytes_max;
     k->stored_max = stored_max;
     k->keys = keys;
+    k->taker = taker;
     k->last = &k->first;
     pthread_mutex_init(&k->lock, NULL);
-    clock_cond_init(&k->work);
     clock_cond_init(&k->room);
     *ret = k;
     return 0;
@@ -74,7 +74,6 @@ void intake_free(struct intake *k)
         item_free(i);
     }
     pthread_mutex_destroy(&k->lock);
-    pthread_cond_destroy(&k->work);
     pthread_cond_destroy(&k->room);
     free(k);
 }
@@ -105,9 +104,10 @@ void intake_close(struct intake *k)
 {
     pthread_mutex_lock(&k->lock);
     k->closed = true;
-    pthread_cond_signal(&k->work);
     wake_waiters(k);
     pthread_mutex_unlock(&k->lock);
+    if (k->taker)
+        task_wake(k->taker);
 }
 
 /* ---- Putting ---------------------------------------------------------------------------------- */
@@ -221,7 +221,7 @@ static int refusal(struct intake *k, const struct intake_item *item)
     return err;
 }
 
-/* With the lock held: is what there is worth waking the log's thread for? */
+/* With the lock held: is what there is worth waking the taker for? */
 static bool enough(const struct intake *k)
 {
     return k->first && (k->asking || k->rows_here >= k->rows_wanted);
@@ -241,8 +241,11 @@ static void put(struct intake *k, struct intake_item *item)
         item->ticket->owner = item;
         item->ticket->waiting = true;
     }
-    if (k->sleeping && enough(k))
-        pthread_cond_signal(&k->work);
+    if (!k->asleep || !enough(k))
+        return;
+    k->asleep = false;
+    if (k->taker)
+        task_wake(k->taker);
 }
 
 int intake_append(struct intake *k, const struct request *r, bool wait)
@@ -260,7 +263,7 @@ int intake_append(struct intake *k, const struct request *r, bool wait)
                         err == -EAGAIN ? INT64_MAX : k->refused_until_us);
         err = refusal(k, item);
     }
-    if (!err && item->key && !item->asks) { /* before the log's thread can see it */
+    if (!err && item->key && !item->asks) { /* before the gatherer can see it */
         item->key->answer.position = POSITION_UNKNOWN;
         idempotency_complete(k->keys, item->key, clock_unstepped_us());
     }
@@ -337,14 +340,10 @@ struct intake_item *intake_take(struct intake *k, uint64_t rows_wanted, size_t b
 {
     pthread_mutex_lock(&k->lock);
     k->rows_wanted = rows_wanted;
-    while (!enough(k) && !k->closed && clock_monotonic_us() < until_us) {
-        k->sleeping = true;
-        int r = clock_cond_wait(&k->work, &k->lock, until_us);
-        k->sleeping = false;
-        if (r == ETIMEDOUT)
-            break;
-    }
-    struct intake_item *list = k->first ? cut(k, bytes) : NULL;
+    bool takes =
+        k->first && (enough(k) || k->closed || clock_monotonic_us() >= until_us);
+    struct intake_item *list = takes ? cut(k, bytes) : NULL;
+    k->asleep = !list;
     *ret_closed = k->closed && !k->first;
     pthread_mutex_unlock(&k->lock);
     return list;

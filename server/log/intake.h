@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What producers have put and the log has not handed on yet: bounded in rows and bytes, in order. Any
- * thread puts; the log's thread takes, and tells those who wait what became of it. Room is given back
+ * thread puts; the gatherer takes, and tells those who wait what became of it. Room is given back
  * when the pipelines have an entry, so that what waits anywhere in the log counts.
  *
  *      intake_append -> [item item item] -> intake_take -> ... -> intake_tell, intake_done
@@ -11,6 +11,7 @@
 #define WEIR_LOG_INTAKE_H
 
 #include "base/metrics.h"
+#include "base/tasks.h"
 #include "base/waiter.h"
 #include "batch/request.h"
 #include "log/entry.h"
@@ -39,11 +40,12 @@ struct intake_item {
 };
 
 /* Keys of requests that nobody waits for are known from the moment they are taken, with POSITION_UNKNOWN;
- * the log's thread completes them again. */
+ * the gatherer completes them again. */
 #define POSITION_UNKNOWN UINT64_MAX
-/* stored_max: bytes that a request may take in the journal; UINT64_MAX: it is not written to one. */
+/* stored_max: bytes that a request may take in the journal; UINT64_MAX: it is not written to one. taker: woken as
+ * intake_take says; NULL: nobody. */
 int intake_new(uint64_t rows_max, size_t bytes_max, uint64_t stored_max,
-               struct idempotency *keys, struct intake **ret);
+               struct idempotency *keys, struct task *taker, struct intake **ret);
 void intake_free(struct intake *k); /* with what is in it; takes NULL */
 
 /* Before this, everything is -EAGAIN. */
@@ -60,10 +62,11 @@ void intake_wait(struct intake *k, struct waiter *w);
 void intake_unwait(struct intake *k, struct waiter *w);
 void intake_cancel(struct intake *k, struct ticket *t);
 
-/* ---- The log's thread ---- */
+/* ---- The gatherer ---- */
 
-/* Takes requests up to about `bytes` bytes, at least one, once there are rows_wanted rows or somebody asks;
- * rows_wanted 0: once anything is there. NULL: nothing came until until_us (clock_monotonic_us). *ret_closed: nothing more will come (of what is not in it yet). */
+/* Takes requests up to about `bytes` bytes, at least one, if there are rows_wanted rows or somebody asks;
+ * rows_wanted 0, or from until_us (clock_monotonic_us) on: if anything is there. NULL: there is not; the taker is woken
+ * when there is, but for until_us. *ret_closed: nothing more will come (of what is not in it yet). */
 struct intake_item *intake_take(struct intake *k, uint64_t rows_wanted, size_t bytes,
                                 int64_t until_us, bool *ret_closed);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the log share: gather.c runs the log thread, dispatch.c the dispatch thread, log.c
- * is what others see.
+ * What the files of the log share: gather.c is the one task, dispatch.c the other, log.c is what others
+ * see.
  */
 #ifndef WEIR_LOG_INTERNAL_H
 #define WEIR_LOG_INTERNAL_H
@@ -18,28 +18,33 @@
 struct subscriber {
     struct log_sink
         sink; /* without the arrays that log_subscribe copies; pipeline is a copy */
-    struct silence silence; /* the log thread's, under log.subscribers_lock */
+    struct silence silence; /* the gatherer's, under log.subscribers_lock */
     _Atomic uint64_t
-        stored; /* its checkpoint in the database; relaxed: it only grows */
+        stored;       /* its checkpoint in the database; relaxed: it only grows */
+    size_t keys;      /* its key list */
+    bool *dictionary; /* of each column: it wants one */
     bool
-        given_up; /* it has failed and the journal was trimmed past it; the dispatch thread's */
+        given_up; /* it has failed and the journal was trimmed past it; the dispatcher's */
 };
 
-/* Entries on their way from the log thread to the dispatch thread: as many as the intake lets in; while the
- * journal is read at start, and for calls, LINE_MAX. */
+/* Entries on their way from the gatherer to the dispatcher: as many as the intake lets in; while the journal is
+ * read at start, about LINE_MAX. */
+#define LINE_MAX 8u /* of up to 64k rows each */
 struct line {
-    pthread_mutex_t lock; /* protects the rest */
-    pthread_cond_t arrived, room;
+    struct task *filler, *taker; /* woken: there is room, something has come */
+    pthread_mutex_t lock;        /* protects the rest */
     struct log_entry *first, **last;
     size_t n;
     uint64_t rows;   /* of batches in it */
-    uint64_t wanted; /* who pops lingers for so many; 0: for anything */
+    uint64_t wanted; /* the taker lingers for so many; 0: for anything */
+    bool full;       /* the filler was told so */
     bool closed;
 };
 
 struct key_list {
     size_t *column;
     size_t n;
+    size_t users; /* subscribers; 0: nobody's, the place is free */
 };
 
 /* What is written to the journal at once, in order. */
@@ -49,15 +54,26 @@ struct frame {
     bool open; /* the last entry takes more rows */
     struct intake_item *items, **last;
     uint64_t rows;
-    uint64_t stored;  /* bytes of the items in the journal, at most */
-    bool due;         /* it need not wait for more */
-    size_t asking;    /* requests that somebody waits for */
-    size_t asked;     /* the same of the last frame */
-    int64_t since_us; /* of its first request */
-    int64_t retry_us; /* when to try again to write it; 0: it has not failed */
+    uint64_t stored;    /* bytes of the items in the journal, at most */
+    bool due;           /* it need not wait for more */
+    size_t asking;      /* requests that somebody waits for */
+    size_t asked;       /* the same of the last frame */
+    int64_t since_us;   /* of its first request */
+    int64_t company_us; /* until when others are waited for; 0: not yet */
+    int64_t retry_us;   /* when to try again to write it; 0: it has not failed */
+    uint32_t n_sources; /* whose names are known behind it */
+    bool begun;         /* it may be on disk: nothing is added, it is written again */
 };
 
-/* Checkpoints of the pipelines; the dispatch thread's. */
+/* What the dispatcher has taken from the line, and not put to all pipelines yet. */
+struct handing {
+    struct log_entry *entry; /* NULL: nothing */
+    int64_t linger_us;       /* until when more is waited for; 0: it is complete */
+    bool prepared;
+    size_t next; /* the first subscriber that does not have it yet */
+};
+
+/* Checkpoints of the pipelines; the dispatcher's. */
 struct checkpoints {
     uint64_t number;  /* of the last one */
     uint64_t asked;   /* position of the last one */
@@ -91,10 +107,10 @@ struct log {
     _Atomic uint32_t waits[LOG_SOURCES_MAX];
     struct origins origins;
 
-    /* The log thread's, once it runs. */
-    pthread_t thread;
-    bool started;
-    uint64_t position; /* of the last entry */
+    /* The gatherer's, once it runs. */
+    struct task gatherer;
+    struct replay *replay; /* NULL: the journal is read, or there is none */
+    uint64_t position;     /* of the last entry */
     struct silence_clock silence_clock;
     struct sources sources;
     int64_t reached_us;    /* by source 0, behind the last entry; INT64_MIN: nothing */
@@ -112,16 +128,19 @@ struct log {
     int64_t look_again_us; /* and when to see whether it has */
     bool cut_short;        /* the journal has a frame that may be on disk, to the end */
     enum log_end end;      /* set before the intake is closed */
+    int64_t tick_us;       /* when to look for silence again; INT64_MAX: all is said */
+    _Atomic bool look_again; /* at once; release, acquire */
 
-    /* The dispatch thread's, once it runs; changed with the lock held. */
-    pthread_t dispatcher;
-    bool dispatching;
-    pthread_mutex_t subscribers_lock; /* protects the list against the log thread */
+    /* The dispatcher's, once it runs; changed with the lock held. */
+    struct task dispatcher;
+    struct handing handing;
+    bool no_memory;                   /* it was said */
+    pthread_mutex_t subscribers_lock; /* protects the list against the gatherer */
     struct subscriber **subscriber;
     size_t n_subscribers;
     struct key_list *keys;
     size_t n_keys;
-    bool *dictionary;           /* of each column */
+    size_t *dictionary;         /* of each column: who wants one */
     _Atomic uint64_t handed_on; /* position of the last entry; relaxed */
     struct checkpoints checkpoints;
     _Atomic uint64_t
@@ -132,30 +151,38 @@ struct log {
     _Atomic bool leaving; /* nothing more is handed on; relaxed: soon enough */
     struct error error;
 
+    pthread_mutex_t end_lock; /* protects these two */
+    pthread_cond_t ended;
+    bool gathered, dispatched; /* the tasks have come to their ends */
+    bool started, ending;      /* the owner's */
+
     _Atomic uint64_t batches, batch_rows, replayed, unreadable; /* metrics */
 };
 
 /* line.c */
-void line_setup(struct line *l);
+void line_setup(struct line *l, struct task *filler, struct task *taker);
 void line_free(struct line *l); /* with what is in it */
-/* Takes the entry in any case; with `bounded` waits while there are LINE_MAX. False: closed, it is dropped. */
-bool line_push(struct line *l, struct log_entry *e, bool bounded);
-/* Waits until deadline_us (clock_monotonic_us; INT64_MAX: for ever). NULL: time-out, or *ret_end: closed and
- * empty. */
-struct log_entry *line_pop(struct line *l, int64_t deadline_us, bool *ret_end);
+/* Takes the entry in any case. False: closed, it is dropped. */
+bool line_push(struct line *l, struct log_entry *e);
+/* There are LINE_MAX: the filler is woken once there are fewer, or it is closed. */
+bool line_is_full(struct line *l);
+/* NULL: there is none now, or *ret_end: closed and empty. */
+struct log_entry *line_pop(struct line *l, bool *ret_end);
 /* The first one, if there is one and fits(ctx, it) says so. */
 struct log_entry *line_pop_if(struct line *l,
                               bool (*fits)(void *ctx, const struct log_entry *e),
                               void *ctx);
-/* Waits while it is empty, then until there are `rows` rows, or something that is no batch; until_us at most. */
-void line_linger(struct line *l, uint64_t rows, int64_t until_us);
+/* True: it is empty, and the taker is only woken once there are `rows` rows, or something that is no batch. */
+bool line_linger(struct line *l, uint64_t rows);
 /* Back to the front: for an entry that was just taken. */
 void line_push_back(struct line *l, struct log_entry *e);
 void line_close(struct line *l);
 
 /* gather.c */
 void gather_ready(struct log *l); /* from now on requests are taken */
-void *gather_run(void *log);
+int64_t gather_run(void *log);
+/* Who is subscribed now may wait for silence. Any thread. */
+void gather_look_again(struct log *l);
 int gather_begin_segment(void *log, struct journal *j); /* for the journal */
 int64_t gather_now(const struct log *l);                /* by the clock of silence */
 /* reach.c: says of the entries of the frame what source 0 has reached behind them; */
@@ -167,17 +194,22 @@ void reach_undo(struct log *l);
 void reach_replayed(struct log *l, const struct log_entry *e);
 /* What it has reached since, as connections have ended or are silent. INT64_MIN: no more than before. */
 int64_t reach_more(struct log *l);
-/* replay.c: what the journal has that not all sinks know, to the line. -EBADMSG, -EIO. */
-int replay_journal(struct log *l, struct error *error);
+/* replay.c: what the journal has that not all sinks know, to the line. */
+int replay_begin(struct log *l, struct error *error);
+/* 1: the line is full, or it was long enough for a turn; 0: all is read; -EBADMSG, -EIO; -ESHUTDOWN. */
+int replay_go_on(struct log *l, struct error *error);
+void replay_end(struct log *l, bool complete); /* forgets how far it was */
 /* Calls entry(ctx, e) for the entries with positions in (after, up_to]. */
 int replay_range(struct log *l, uint64_t after, uint64_t up_to,
                  int (*entry)(void *ctx, struct log_entry *e), void *ctx,
                  struct error *error);
 
 /* dispatch.c */
-void *dispatch_run(void *log);
+int64_t dispatch_run(void *log);
 
 /* log.c */
+/* One of the tasks has come to its end. */
+void log_ended(struct log *l, bool *which);
 /* What the journal says. -EBADMSG: another name than before, or numbers are missing; with skip_damaged those are
  * reserved, and get their names if they come later. */
 int log_learn_source(struct log *l, uint32_t number, const char *name, size_t size);

@@ -1,14 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "base/clock.h"
 #include "log/internal.h"
 
-#define LINE_MAX 8u /* of up to 64k rows each */
-
-void line_setup(struct line *l)
+void line_setup(struct line *l, struct task *filler, struct task *taker)
 {
     pthread_mutex_init(&l->lock, NULL);
-    clock_cond_init(&l->arrived);
-    pthread_cond_init(&l->room, NULL);
+    l->filler = filler;
+    l->taker = taker;
     l->last = &l->first;
 }
 
@@ -18,37 +15,36 @@ void line_free(struct line *l)
         next = e->next;
         log_entry_unref(e);
     }
-    pthread_cond_destroy(&l->room);
-    pthread_cond_destroy(&l->arrived);
     pthread_mutex_destroy(&l->lock);
 }
 
-bool line_push(struct line *l, struct log_entry *e, bool bounded)
+bool line_push(struct line *l, struct log_entry *e)
 {
     e->next = NULL;
     pthread_mutex_lock(&l->lock);
-    while (bounded && l->n >= LINE_MAX && !l->closed)
-        pthread_cond_wait(&l->room, &l->lock);
     bool taken = !l->closed;
     if (taken) {
         *l->last = e;
         l->last = &e->next;
         l->n++;
         l->rows += e->batch ? e->batch->n_rows : 0;
-        if (!e->batch || l->rows >= l->wanted)
-            pthread_cond_signal(&l->arrived);
     }
+    bool wakes = taken && (!e->batch || l->rows >= l->wanted);
     pthread_mutex_unlock(&l->lock);
+    if (wakes)
+        task_wake(l->taker);
     if (!taken)
         log_entry_unref(e);
     return taken;
 }
 
-/* With the lock held. */
-static void wait_for_first(struct line *l, int64_t deadline_us)
+bool line_is_full(struct line *l)
 {
-    while (!l->first && !l->closed && clock_monotonic_us() < deadline_us)
-        clock_cond_wait(&l->arrived, &l->lock, deadline_us);
+    pthread_mutex_lock(&l->lock);
+    bool full = l->n >= LINE_MAX && !l->closed;
+    l->full = full;
+    pthread_mutex_unlock(&l->lock);
+    return full;
 }
 
 /* With the lock held. */
@@ -60,18 +56,20 @@ static struct log_entry *take_first(struct line *l)
         l->last = &l->first;
     l->n--;
     l->rows -= e->batch ? e->batch->n_rows : 0;
-    pthread_cond_signal(&l->room);
+    if (l->full && l->n < LINE_MAX) {
+        l->full = false;
+        task_wake(l->filler);
+    }
     return e;
 }
 
-void line_linger(struct line *l, uint64_t rows, int64_t until_us)
+bool line_linger(struct line *l, uint64_t rows)
 {
     pthread_mutex_lock(&l->lock);
-    l->wanted = l->first ? 0 : rows;
-    if (l->wanted && !l->closed)
-        clock_cond_wait(&l->arrived, &l->lock, until_us);
-    l->wanted = 0;
+    bool waits = !l->first && !l->closed;
+    l->wanted = waits ? rows : 0;
     pthread_mutex_unlock(&l->lock);
+    return waits;
 }
 
 struct log_entry *line_pop_if(struct line *l,
@@ -96,10 +94,10 @@ void line_push_back(struct line *l, struct log_entry *e)
     pthread_mutex_unlock(&l->lock);
 }
 
-struct log_entry *line_pop(struct line *l, int64_t deadline_us, bool *ret_end)
+struct log_entry *line_pop(struct line *l, bool *ret_end)
 {
     pthread_mutex_lock(&l->lock);
-    wait_for_first(l, deadline_us);
+    l->wanted = 0;
     struct log_entry *e = l->first ? take_first(l) : NULL;
     *ret_end = !e && l->closed;
     pthread_mutex_unlock(&l->lock);
@@ -110,7 +108,8 @@ void line_close(struct line *l)
 {
     pthread_mutex_lock(&l->lock);
     l->closed = true;
-    pthread_cond_broadcast(&l->arrived);
-    pthread_cond_broadcast(&l->room);
+    l->full = false;
     pthread_mutex_unlock(&l->lock);
+    task_wake(l->filler);
+    task_wake(l->taker);
 }

@@ -7,7 +7,6 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/logger.h"
-#include "base/thread.h"
 #include "log/internal.h"
 
 #include <assert.h>
@@ -230,28 +229,36 @@ void log_reserve_source(struct log *l, uint32_t number)
 
 /* ---- Subscribers ------------------------------------------------------------------------------ */
 
-/* The key list's index; made if need be. -ENOMEM. */
+/* The key list's index; made if need be, in a place that nobody uses any more if there is one. -ENOMEM. */
 static int find_key_list(struct log *l, const size_t *column, size_t n, size_t *ret)
 {
-    size_t i = 0;
-    while (i < l->n_keys &&
-           (l->keys[i].n != n ||
-            (n && memcmp(l->keys[i].column, column, n * sizeof(*column)))))
-        i++;
-    if (i == l->n_keys) {
-        struct key_list *keys = realloc(l->keys, (i + 1) * sizeof(*keys));
-        size_t *copy = calloc(n + 1, sizeof(*copy));
-        if (keys)
-            l->keys = keys;
-        if (!keys || !copy) {
-            free(copy);
-            return -ENOMEM;
+    size_t at = l->n_keys;
+    for (size_t i = 0; i < l->n_keys; i++) {
+        const struct key_list *k = &l->keys[i];
+        bool same =
+            k->n == n && (!n || !memcmp(k->column, column, n * sizeof(*column)));
+        if (same && k->users) {
+            *ret = i;
+            return 0;
         }
-        if (n)
-            memcpy(copy, column, n * sizeof(*copy));
-        l->keys[l->n_keys++] = (struct key_list){.column = copy, .n = n};
+        at = k->users || at < l->n_keys ? at : i;
     }
-    *ret = i;
+    size_t *copy = calloc(n + 1, sizeof(*copy));
+    struct key_list *keys =
+        at < l->n_keys ? l->keys : realloc(l->keys, (at + 1) * sizeof(*keys));
+    if (keys)
+        l->keys = keys;
+    if (!keys || !copy) {
+        free(copy);
+        return -ENOMEM;
+    }
+    if (n)
+        memcpy(copy, column, n * sizeof(*copy));
+    if (at < l->n_keys)
+        free(keys[at].column);
+    keys[at] = (struct key_list){.column = copy, .n = n};
+    l->n_keys += at == l->n_keys;
+    *ret = at;
     return 0;
 }
 
@@ -260,18 +267,24 @@ static void subscriber_free(struct subscriber *s)
     if (!s)
         return;
     free((char *)(uintptr_t)s->sink.pipeline);
+    free(s->dictionary);
     free(s);
 }
 
-static struct subscriber *subscriber_new(const struct log_sink *sink)
+static struct subscriber *subscriber_new(const struct log_sink *sink, size_t n_columns)
 {
     struct subscriber *s = calloc(1, sizeof(*s));
     char *name = strdup(sink->pipeline);
-    if (!s || !name) {
+    bool *dictionary = calloc(n_columns, sizeof(*dictionary));
+    if (!s || !name || !dictionary) {
+        free(dictionary);
         free(name);
         free(s);
         return NULL;
     }
+    if (sink->dictionary)
+        memcpy(dictionary, sink->dictionary, n_columns * sizeof(*dictionary));
+    s->dictionary = dictionary;
     s->sink = *sink;
     s->sink.pipeline = name;
     s->sink.key = NULL;
@@ -324,7 +337,7 @@ static int list_subscriber(struct log *l, struct subscriber *s)
 
 int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_keys)
 {
-    struct subscriber *s = subscriber_new(sink);
+    struct subscriber *s = subscriber_new(sink, l->schema->n);
     int r = s ? find_key_list(l, sink->key, sink->n_keys, ret_keys) : -ENOMEM;
     if (r == 0)
         r = list_subscriber(l, s);
@@ -332,8 +345,11 @@ int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_k
         subscriber_free(s);
         return r;
     }
-    for (size_t i = 0; sink->dictionary && i < l->schema->n; i++)
-        l->dictionary[i] = l->dictionary[i] || sink->dictionary[i];
+    s->keys = *ret_keys;
+    l->keys[s->keys].users++;
+    for (size_t i = 0; i < l->schema->n; i++)
+        l->dictionary[i] += s->dictionary[i];
+    gather_look_again(l);
     return 0;
 }
 
@@ -345,6 +361,9 @@ void log_remove_subscriber(struct log *l, size_t i)
     memmove(&l->subscriber[i], &l->subscriber[i + 1],
             (l->n_subscribers - i) * sizeof(l->subscriber[0]));
     pthread_mutex_unlock(&l->subscribers_lock);
+    l->keys[s->keys].users--;
+    for (size_t k = 0; k < l->schema->n; k++)
+        l->dictionary[k] -= s->dictionary[k];
     subscriber_free(s);
 }
 
@@ -371,12 +390,16 @@ void log_stored(struct log *l, const char *pipeline, uint64_t position)
     if (i < l->n_subscribers)
         atomic_store_explicit(&l->subscriber[i]->stored, position,
                               memory_order_relaxed);
+    bool found = i < l->n_subscribers;
     pthread_mutex_unlock(&l->subscribers_lock);
+    if (found) /* a checkpoint may be complete */
+        task_wake(&l->dispatcher);
 }
 
 void log_kept(struct log *l, uint64_t position)
 {
     atomic_store_explicit(&l->kept, position, memory_order_relaxed);
+    task_wake(&l->dispatcher);
 }
 
 int64_t log_newest(const struct log *l)
@@ -391,8 +414,13 @@ uint64_t log_first(const struct log *l)
 
 uint64_t log_last(const struct log *l)
 {
-    return l->dispatching ? atomic_load_explicit(&l->handed_on, memory_order_relaxed)
-                          : l->position;
+    return l->started ? atomic_load_explicit(&l->handed_on, memory_order_relaxed)
+                      : l->position;
+}
+
+uint64_t log_written(const struct log *l)
+{
+    return l->journal ? journal_end(l->journal) - 1 : log_last(l);
 }
 
 /* ---- Making and ending ------------------------------------------------------------------------ */
@@ -483,7 +511,7 @@ static int make_parts(struct log *l, struct metrics *metrics, struct error *erro
                                      : -ENOMEM;
     if (r == 0)
         r = intake_new(l->options.queue_events, LOG_QUEUE_BYTES, l->stored_max,
-                       l->idempotency, &l->intake);
+                       l->idempotency, &l->gatherer, &l->intake);
     if (r == 0)
         r = add_metrics(l, metrics);
     if (r < 0)
@@ -511,9 +539,12 @@ int log_new(const struct log_options *options, struct metrics *metrics,
     l->stored_max = options->journal && !options->read_only
                         ? request_stored_max(options->journal->limit)
                         : UINT64_MAX;
-    l->dictionary = calloc(l->schema->n, sizeof(bool));
+    l->dictionary = calloc(l->schema->n, sizeof(*l->dictionary));
     atomic_init(&l->kept, options->kept);
-    line_setup(&l->line);
+    l->tick_us = INT64_MAX;
+    line_setup(&l->line, &l->gatherer, &l->dispatcher);
+    pthread_mutex_init(&l->end_lock, NULL);
+    clock_cond_init(&l->ended);
     pthread_mutex_init(&l->names_lock, NULL);
     pthread_mutex_init(&l->subscribers_lock, NULL);
     int r = make_parts(l, metrics, error);
@@ -523,17 +554,6 @@ int log_new(const struct log_options *options, struct metrics *metrics,
     }
     *ret = l;
     return 0;
-}
-
-static int start_thread(struct log *l, const char *what, void *(*run)(void *),
-                        pthread_t *ret, struct error *error)
-{
-    char name[16];
-    snprintf(name, sizeof(name), "%s %.10s", what, l->name);
-    int r = thread_start(ret, name, run, l);
-    return r < 0 ? error_set(error, r, "stream '%s': cannot start a thread: %s",
-                             l->name, strerror(-r))
-                 : 0;
 }
 
 uint64_t log_least(const struct log *l, uint64_t position)
@@ -547,42 +567,66 @@ uint64_t log_least(const struct log *l, uint64_t position)
 int log_start(struct log *l, struct error *error)
 {
     /* Entries from the journal move it on as they are handed on. */
-    atomic_store_explicit(&l->handed_on,
-                          l->journal ? log_least(l, l->position) : l->position,
-                          memory_order_relaxed);
+    uint64_t position = l->journal ? log_least(l, l->position) : l->position;
+    atomic_store_explicit(&l->handed_on, position, memory_order_relaxed);
+    l->checkpoints.asked = position;
+    l->checkpoints.next_us = clock_monotonic_us() + l->options.checkpoint_interval_us;
+    if (task_begin(&l->dispatcher, l->options.back, dispatch_run, l) < 0 ||
+        task_begin(&l->gatherer, l->options.front, gather_run, l) < 0)
+        return error_set(error, -ENOMEM, "no memory");
+    l->started = true;
     if (!l->journal)
         gather_ready(l);
-    int r = start_thread(l, "disp", dispatch_run, &l->dispatcher, error);
-    if (r < 0)
-        return r;
-    l->dispatching = true;
-    r = start_thread(l, "log", gather_run, &l->thread, error);
-    l->started = r == 0;
-    return r;
+    task_wake(&l->gatherer);
+    return 0;
 }
 
-/* Waits for a thread; from the deadline on, nothing more is handed on. */
-static void join(struct log *l, pthread_t thread, int64_t deadline_us)
+void log_ended(struct log *l, bool *which)
 {
-    if (thread_join(thread, deadline_us) == 0)
+    pthread_mutex_lock(&l->end_lock);
+    *which = true;
+    pthread_cond_broadcast(&l->ended);
+    pthread_mutex_unlock(&l->end_lock);
+}
+
+static bool wait_for_end(struct log *l, const bool *which, int64_t deadline_us)
+{
+    int r = 0;
+    pthread_mutex_lock(&l->end_lock);
+    while (!*which && r != ETIMEDOUT)
+        r = clock_cond_wait(&l->ended, &l->end_lock, deadline_us);
+    bool ended = *which;
+    pthread_mutex_unlock(&l->end_lock);
+    return ended;
+}
+
+void log_end(struct log *l, enum log_end end)
+{
+    if (l->ending)
         return;
-    atomic_store_explicit(&l->leaving, true, memory_order_relaxed);
-    line_close(&l->line);
-    pthread_join(thread, NULL);
-}
-
-void log_close(struct log *l, enum log_end end, int64_t deadline_us)
-{
+    l->ending = true;
     l->end = end;
     intake_close(l->intake);
-    if (l->started)
-        join(l, l->thread, deadline_us);
-    l->started = false;
-    if (l->dispatching) {
-        line_close(&l->line);
-        join(l, l->dispatcher, deadline_us);
+}
+
+bool log_close(struct log *l, enum log_end end, int64_t deadline_us)
+{
+    bool whole = true;
+    log_end(l, end);
+    if (l->started) {
+        whole = wait_for_end(l, &l->gathered, deadline_us) &&
+                wait_for_end(l, &l->dispatched, deadline_us);
+        if (!whole) {
+            atomic_store_explicit(&l->leaving, true, memory_order_relaxed);
+            line_close(&l->line); /* wakes both */
+            wait_for_end(l, &l->gathered, INT64_MAX);
+            wait_for_end(l, &l->dispatched, INT64_MAX);
+        }
     }
-    l->dispatching = false;
+    task_end(&l->gatherer);
+    task_end(&l->dispatcher);
+    l->started = false;
+    return whole;
 }
 
 /* The database has all that the log has had. */
@@ -627,6 +671,7 @@ void log_free(struct log *l)
         return;
     if (l->intake)
         log_close(l, LOG_LEAVE, 0);
+    log_entry_unref(l->handing.entry);
     line_free(&l->line);
     intake_free(l->intake);
     origins_free(&l->origins); /* behind what has them as origins */
@@ -643,6 +688,8 @@ void log_free(struct log *l)
     free(l->dictionary);
     free(l->subscriber);
     free(l->frame.entry);
+    pthread_cond_destroy(&l->ended);
+    pthread_mutex_destroy(&l->end_lock);
     pthread_mutex_destroy(&l->subscribers_lock);
     pthread_mutex_destroy(&l->names_lock);
     free(l->name);

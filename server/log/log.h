@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A stream's log: the one order of its events. Requests come in from many threads; one thread a stream
+ * A stream's log: the one order of its events. Requests come in from many threads; one task a stream
  * gathers them into batches, writes them to the journal, says so to those who wait, and numbers them;
  * a second one hands the entries to every pipeline of the stream, in the same order. All that a
  * pipeline knows, time included, comes to it through here, so that the same log gives the same results.
  *
- *      log_append -> [intake] -> log thread: gather -> frame -> journal -> tickets
- *                                                                  \-> [queue] -> dispatch thread:
- *      at start: journal -> entries --------------------------------/    keys -> log_sink of each pipeline
+ *      log_append -> [intake] -> gathering: frame -> journal -> tickets
+ *                                                       \-> [line] -> dispatching:
+ *      at start: journal -> entries ---------------------/    keys -> log_sink of each pipeline
  *
- * Every so often the dispatch thread asks the pipelines for a checkpoint; what they have all put into
+ * Neither waits on its thread for anything but the disk: who finds no room goes to sleep, and is woken by whoever
+ * makes some. Every so often the pipelines are asked for a checkpoint; what they have all put into
  * the database is trimmed from the journal.
  */
 #ifndef WEIR_LOG_LOG_H
@@ -17,6 +18,7 @@
 
 #include "base/error.h"
 #include "base/metrics.h"
+#include "base/tasks.h"
 #include "base/waiter.h"
 #include "batch/batch.h"
 #include "batch/keys.h"
@@ -104,6 +106,8 @@ struct log_keeper {
 struct log_options {
     const char *name;
     const struct schema *schema;
+    struct tasks *front;   /* whose threads gather: somebody waits for them */
+    struct tasks *back;    /* whose threads dispatch */
     uint64_t queue_events; /* rows that may wait in the intake */
     int64_t linger_us; /* how long gathered rows wait for more if nobody waits for an
                             * answer; 0: not at all */
@@ -119,17 +123,18 @@ struct log_options {
     struct log_keeper keeper; /* keep NULL: nobody */
 };
 
-/* What a pipeline gives to be fed. `put` may wait (that is the back-pressure); it owns a reference.
- * When all sources are silent, event time is taken to go on at the pace of the clock: a LOG_ADVANCE
+/* What a pipeline gives to be fed. When all sources are silent, event time is taken to go on at the pace of the clock: a LOG_ADVANCE
  * comes whenever that closes a window, until no window can be open any more. */
 struct log_sink {
     const char *pipeline; /* its name */
-    void (*put)(void *ctx, struct log_entry *e);
+    /* Owns a reference from then on. False: there is no room for all of it; it is put again after log_room. With
+     * `command` there is more room, for few entries. Never waits. */
+    bool (*put)(void *ctx, struct log_entry *e, bool command);
     void *ctx;
     uint64_t position; /* of the last entry that it knows: it gets those behind it */
     int64_t idle_timeout_us; /* INT64_MAX: never idle */
     int64_t out_of_orderness_us;
-    /* Borders of its windows, for silence; the log's threads. The first behind a time; the last that a row of
+    /* Borders of its windows, for silence; the log's tasks. The first behind a time; the last that a row of
      * this time waits for. */
     int64_t (*next_border_us)(void *ctx, int64_t after_us);
     int64_t (*last_border_us)(void *ctx, int64_t newest_us);
@@ -155,7 +160,7 @@ int log_subscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys);
 /* What the database knows of a key. Before log_start. */
 int log_know_key(struct log *l, const struct request_key *key, int64_t taken_us);
 
-/* The threads run; what the journal has is handed on first, and until then nothing new is taken. */
+/* It runs; what the journal has is handed on first, and until then nothing new is taken. */
 int log_start(struct log *l, struct error *error);
 
 /* False: the journal is still being read. */
@@ -213,8 +218,11 @@ void log_stored(struct log *l, const char *pipeline, uint64_t position);
 /* So are the keys up to `position`. */
 void log_kept(struct log *l, uint64_t position);
 
-/* Runs call(ctx) on the dispatch thread between two entries, and waits for it. For changes of pipelines
- * while the log runs. -ESHUTDOWN: the log has ended. */
+/* A sink has room again, or its pipeline has failed. Any thread. */
+void log_room(struct log *l);
+
+/* Runs call(ctx), on the caller's thread, between two entries: whatever waits to be handed on waits behind it. For
+ * changes of pipelines while the log runs; from one thread. -ESHUTDOWN: the log has ended. */
 int log_call(struct log *l, void (*call)(void *ctx), void *ctx);
 /* Within such a call: a checkpoint of the pipeline, now; */
 void log_checkpoint(struct log *l, const char *pipeline);
@@ -233,6 +241,8 @@ int64_t log_newest(const struct log *l);
  * last entry handed on. */
 uint64_t log_first(const struct log *l);
 uint64_t log_last(const struct log *l);
+/* The last one that was written, though it may not be handed on yet. */
+uint64_t log_written(const struct log *l);
 
 /* How the log ends. */
 enum log_end {
@@ -241,9 +251,11 @@ enum log_end {
     LOG_LEAVE,  /* what waits is handed on, no checkpoint: it stays in the journal */
 };
 
-/* Takes nothing more, ends as said, waits for that. From deadline_us on (clock_monotonic_us) nothing more
- * is handed on: what is in the journal is there at the next start. */
-void log_close(struct log *l, enum log_end end, int64_t deadline_us);
+/* Takes nothing more, and ends as said. */
+void log_end(struct log *l, enum log_end end);
+/* The same, and waits for that. From deadline_us on (clock_monotonic_us) nothing more is handed on: what is in the
+ * journal is there at the next start. False: it came to that. */
+bool log_close(struct log *l, enum log_end end, int64_t deadline_us);
 /* After LOG_FINISH, once all is committed: the journal begins anew behind the last entry. What is not in the
  * database stays there. */
 void log_forget(struct log *l);

@@ -7,9 +7,15 @@
 #include "log/internal.h"
 
 #include <errno.h>
+#include <stdlib.h>
+
+#define TURN_US 10000 /* before other tasks have theirs */
 
 struct replay {
     struct log *log;
+    struct journal_reader *reader;
+    uint64_t after, up_to; /* of all entries, these */
+    int64_t begun_us;
     uint64_t next;         /* position expected */
     uint64_t end;          /* of the frames so far, a position; 0: there was none */
     bool names;            /* sources and keys are wanted, too */
@@ -78,10 +84,9 @@ static void look_for_gap(struct replay *r, const struct journal_frame *f)
 }
 
 /* Positions between frames that are not there (damaged ones that were to be skipped, or trimmed ones). */
-static void note_gap(const struct replay *r, uint64_t after,
-                     const struct journal_frame *f)
+static void note_gap(const struct replay *r, const struct journal_frame *f)
 {
-    uint64_t expected = r->next > after ? r->next : after + 1;
+    uint64_t expected = r->next > r->after ? r->next : r->after + 1;
     if (f->n && f->first > expected)
         log_error("log",
                   "stream '%s': entries %llu to %llu are not in the journal any more",
@@ -89,8 +94,8 @@ static void note_gap(const struct replay *r, uint64_t after,
                   (unsigned long long)f->first - 1);
 }
 
-static int read_frames(struct replay *r, struct journal_reader *reader, uint64_t after,
-                       uint64_t up_to, struct error *error)
+/* 1: a frame was read; 0: there is no other. */
+static int read_frame(struct replay *r, struct error *error)
 {
     const struct entry_calls calls = {.entry = on_entry,
                                       .source = on_source,
@@ -99,39 +104,40 @@ static int read_frames(struct replay *r, struct journal_reader *reader, uint64_t
                                           r->log->skip_damaged ? on_unreadable : NULL,
                                       .ctx = r};
     struct journal_frame f;
-    int err;
-    while ((err = journal_reader_next(reader, &f, error)) > 0 && f.first <= up_to) {
-        note_gap(r, after, &f);
-        look_for_gap(r, &f);
-        err = entry_read(&f, after, up_to, r->log->schema, &r->map, &calls);
-        if (err == -EBADMSG)
-            error_set(error, err, "the journal's entries from %llu on cannot be read",
-                      (unsigned long long)f.first);
-        if (err < 0)
-            break;
-    }
-    codec_map_free(r->map);
-    say_unreadable(r);
-    return err < 0 ? err : 0;
+    int err = journal_reader_next(r->reader, &f, error);
+    if (err <= 0 || f.first > r->up_to)
+        return err < 0 ? err : 0;
+    note_gap(r, &f);
+    look_for_gap(r, &f);
+    err = entry_read(&f, r->after, r->up_to, r->log->schema, &r->map, &calls);
+    if (err == -EBADMSG)
+        error_set(error, err, "the journal's entries from %llu on cannot be read",
+                  (unsigned long long)f.first);
+    return err < 0 ? err : 1;
 }
 
-static int replay(struct replay *r, uint64_t after, uint64_t up_to, struct error *error)
+static void close_replay(struct replay *r)
 {
-    struct journal_reader *reader;
-    int err = journal_reader_new(r->log->journal, after + 1, &reader, error);
-    if (err < 0)
-        return err;
-    err = read_frames(r, reader, after, up_to, error);
-    journal_reader_free(reader);
-    return err;
+    codec_map_free(r->map);
+    say_unreadable(r);
+    journal_reader_free(r->reader);
 }
 
 int replay_range(struct log *l, uint64_t after, uint64_t up_to,
                  int (*entry)(void *ctx, struct log_entry *e), void *ctx,
                  struct error *error)
 {
-    struct replay r = {.log = l, .entry = entry, .ctx = ctx};
-    return l->journal && after < up_to ? replay(&r, after, up_to, error) : 0;
+    struct replay r = {
+        .log = l, .after = after, .up_to = up_to, .entry = entry, .ctx = ctx};
+    if (!l->journal || after >= up_to)
+        return 0;
+    int err = journal_reader_new(l->journal, after + 1, &r.reader, error);
+    if (err < 0)
+        return err;
+    while ((err = read_frame(&r, error)) > 0)
+        ;
+    close_replay(&r);
+    return err;
 }
 
 /* ---- At start --------------------------------------------------------------------------------- */
@@ -146,7 +152,7 @@ static int hand_on(void *ctx, struct log_entry *e)
     if (e->kind == LOG_ADVANCE && e->time_us > l->begun_us)
         l->begun_us = e->time_us;
     reach_replayed(l, e);
-    return line_push(&l->line, e, true) ? 0 : -ESHUTDOWN;
+    return line_push(&l->line, e) ? 0 : -ESHUTDOWN;
 }
 
 /* Numbers of sources that are in entries or checkpoints, even if their names were lost. */
@@ -158,25 +164,60 @@ static void reserve_sources(struct log *l)
     log_reserve_source(l, last);
 }
 
-int replay_journal(struct log *l, struct error *error)
+int replay_begin(struct log *l, struct error *error)
 {
-    struct replay r = {.log = l, .names = true, .entry = hand_on, .ctx = l};
+    struct replay *r = calloc(1, sizeof(*r));
+    if (!r)
+        return error_set(error, -ENOMEM, "no memory");
     /* All pipelines and the keeper of keys know the entries up to there. */
     uint64_t kept = atomic_load_explicit(&l->kept, memory_order_relaxed);
-    uint64_t after = log_least(l, kept), end = journal_end(l->journal);
-    int64_t begun_us = clock_monotonic_us();
-    int err = replay(&r, after, UINT64_MAX, error);
-    if (err == 0 && l->skip_damaged)
-        reserve_sources(l);
+    *r = (struct replay){.log = l,
+                         .after = log_least(l, kept),
+                         .up_to = UINT64_MAX,
+                         .begun_us = clock_monotonic_us(),
+                         .names = true,
+                         .entry = hand_on,
+                         .ctx = l};
+    l->replay = r;
+    return journal_reader_new(l->journal, r->after + 1, &r->reader, error);
+}
+
+int replay_go_on(struct log *l, struct error *error)
+{
+    int64_t until_us = clock_monotonic_us() + TURN_US;
+    int r = 1;
+    while (r > 0 && !line_is_full(&l->line) && clock_monotonic_us() < until_us)
+        r = atomic_load_explicit(&l->leaving, memory_order_relaxed)
+                ? -ESHUTDOWN
+                : read_frame(l->replay, error);
+    return r;
+}
+
+static void say_how_long(const struct replay *r)
+{
+    struct log *l = r->log;
     uint64_t rows = atomic_load_explicit(&l->replayed, memory_order_relaxed);
-    if (err == 0 && rows)
+    if (rows)
         log_info(
             "log",
             "stream '%s': %llu events of entries %llu to %llu read from the journal in "
             "%.2f s",
-            l->name, (unsigned long long)rows, (unsigned long long)after + 1,
-            (unsigned long long)end - 1,
-            (double)(clock_monotonic_us() - begun_us) / 1e6);
+            l->name, (unsigned long long)rows, (unsigned long long)r->after + 1,
+            (unsigned long long)journal_end(l->journal) - 1,
+            (double)(clock_monotonic_us() - r->begun_us) / 1e6);
+}
+
+void replay_end(struct log *l, bool complete)
+{
+    struct replay *r = l->replay;
+    if (!r)
+        return;
+    if (complete && l->skip_damaged)
+        reserve_sources(l);
+    if (complete)
+        say_how_long(r);
     l->sources_written = l->n_sources;
-    return err;
+    close_replay(r);
+    free(r);
+    l->replay = NULL;
 }

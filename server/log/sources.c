@@ -136,3 +136,19 @@ void silence_check(struct silence *s, const struct sources *sources,
     else
         advance(s, sink, sources->max_us, silent_us, call, ctx);
 }
+
+bool silence_is_over(const struct silence *s, const struct sources *sources,
+                     const struct log_sink *sink)
+{
+    if (sink->idle_timeout_us == INT64_MAX)
+        return true;
+    for (uint32_t i = 0; i < sources->n; i++)
+        if (sources->clock[i].seen && s->idle_us[i] != sources->clock[i].last_us)
+            return false;
+    if (sources->max_us == INT64_MIN)
+        return true;
+    int64_t from_us = sources->max_us - sink->out_of_orderness_us;
+    from_us = s->advanced_us > from_us ? s->advanced_us : from_us;
+    return sink->next_border_us(sink->ctx, from_us) >
+           sink->last_border_us(sink->ctx, sources->max_us);
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * How far the sources of a stream are, and who of them is silent. The log thread's.
+ * How far the sources of a stream are, and who of them is silent. The gatherer's.
  */
 #ifndef WEIR_LOG_SOURCES_H
 #define WEIR_LOG_SOURCES_H
@@ -69,5 +69,9 @@ void silence_check(struct silence *s, const struct sources *sources,
                    bool (*call)(void *ctx, enum log_kind kind, uint32_t source,
                                 int64_t time_us),
                    void *ctx);
+
+/* Nothing more is to be said, unless somebody sends. */
+bool silence_is_over(const struct silence *s, const struct sources *sources,
+                     const struct log_sink *sink);
 
 #endif

@@ -116,7 +116,8 @@ static int make_blocks(struct worker *w, struct checkpoint *c)
         r = host_can_save(&w->host[i]);
     for (uint32_t i = 0; r == 0 && i < n_blocks; i++)
         if (g->dirty[i])
-            r = make_block(w, i, &b, &c->block[c->n_blocks++]);
+            r = worker_leaves(w) ? -ECANCELED
+                                 : make_block(w, i, &b, &c->block[c->n_blocks++]);
     buffer_free(&b);
     return r;
 }

@@ -69,6 +69,7 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
         list = c->worker->side;
         c->worker->side = NULL;
     }
+    c->worker->gives = c->worker->gives || list;
     return p->sink.put(p->sink.ctx, p->config->name, c->worker->index,
                        p->config->workers, position, watermark_us, list);
 }
@@ -213,7 +214,9 @@ static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
     for (size_t i = 0; i < p->n_stages; i++)
         most = gives_many(&p->stage[i]) ? MANY_GROUPS : most;
     for (size_t i = 0; r == 0 && i < n; i += most) {
-        r = emit_some(c, slot + i, n - i < most ? n - i : most, flags);
+        r = worker_leaves(c->worker)
+                ? -ECANCELED
+                : emit_some(c, slot + i, n - i < most ? n - i : most, flags);
         if (r == 0 && sets_full(c))
             r = send_sets(c, c->worker->position - 1, c->done_us);
     }
@@ -285,7 +288,7 @@ int worker_close_windows(struct worker *w, int64_t until_us, bool last,
     for (size_t i = 0; i < p->n_tables; i++)
         rowset_free(c.set[i]);
     analyze_groups_free(c.groups);
-    if (r < 0 && r != -EINVAL)
+    if (r < 0 && r != -EINVAL && r != -ECANCELED)
         return error_set(error, r, "results cannot be handed on: %s", strerror(-r));
     return r;
 }

@@ -288,16 +288,23 @@ size_t pipeline_tables(const struct pipeline *p, const struct table *const **ret
 }
 
 /* Each worker gets every entry and takes its own rows: a scan of the key ids costs it a nanosecond a
- * row, and needs nobody in between who hands rows out. */
-static void put_entry(void *ctx, struct log_entry *e)
+ * row, and needs nobody in between who hands rows out. Where one has no room, those before it have the entry
+ * already. */
+static bool put_entry(void *ctx, struct log_entry *e, bool command)
 {
     struct pipeline *p = ctx;
-    for (unsigned i = 0; i < p->config->workers; i++) {
+    for (; p->given < p->config->workers; p->given++) {
+        struct worker *w = &p->worker[p->given];
         atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
-        if (!queue_push(p->worker[i].queue, e))
-            log_entry_unref(e);
+        if (!mailbox_put(&w->mailbox, e, command)) {
+            atomic_fetch_sub_explicit(&e->refs, 1, memory_order_relaxed);
+            return false;
+        }
+        task_wake(&w->task);
     }
+    p->given = 0;
     log_entry_unref(e);
+    return true;
 }
 
 int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
@@ -384,8 +391,8 @@ void pipeline_keep_open(struct pipeline *p, uint64_t bytes)
     p->hold_bytes = bytes;
 }
 
-int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool live,
-                   struct error *error)
+int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
+                   uint64_t position, bool live, struct error *error)
 {
     const struct config_pipeline *c = p->config;
     p->log = log;
@@ -395,18 +402,20 @@ int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool 
     for (unsigned i = 0; r == 0 && i < c->workers; i++) {
         p->worker[i].position = position;
         p->worker[i].watermark.held = p->hold_bytes > 0;
-        r = worker_start(&p->worker[i], error);
+        r = worker_start(&p->worker[i], tasks, error);
     }
     if (r == 0 && live)
         r = subscribe(p, position, true, error);
     return r;
 }
 
-static void skip_entry(void *ctx, struct log_entry *e)
+static bool skip_entry(void *ctx, struct log_entry *e, bool command)
 {
     struct pipeline *p = ctx;
+    (void)command;
     metric_add(&p->skipped, e->kind == LOG_BATCH ? e->batch->n_rows : 0);
     log_entry_unref(e);
+    return true;
 }
 
 void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position)
@@ -420,10 +429,43 @@ void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position)
                   p->config->name);
 }
 
+void pipeline_leave_out(struct pipeline *p, struct log *log, uint64_t position)
+{
+    static const struct error why = {.text = "left out (--without)"};
+    p->left_out = true;
+    pipeline_fail(p, &why);
+    pipeline_hold(p, log, position);
+}
+
+bool pipeline_is_left_out(const struct pipeline *p)
+{
+    return p->left_out;
+}
+
+bool pipeline_drain(struct pipeline *p, int64_t deadline_us)
+{
+    bool drained = true;
+    for (unsigned i = 0; p->worker && drained && i < p->config->workers; i++)
+        drained =
+            !p->worker[i].task.run || mailbox_drain(&p->worker[i].mailbox, deadline_us);
+    return drained;
+}
+
+void pipeline_leave(struct pipeline *p)
+{
+    atomic_store_explicit(&p->leaving, true, memory_order_relaxed);
+    pthread_mutex_lock(&p->lock);
+    for (unsigned i = 0; p->worker && i < p->config->workers; i++)
+        if (p->worker[i].task.run)
+            task_wake(&p->worker[i].task);
+    pthread_mutex_unlock(&p->lock);
+}
+
 void pipeline_stop(struct pipeline *p)
 {
     if (!p)
         return;
+    pipeline_drain(p, INT64_MAX);
     pthread_mutex_lock(&p->lock); /* somebody may ask for its status */
     struct worker *worker = p->worker;
     p->worker = NULL;
@@ -466,6 +508,7 @@ void pipeline_fail(struct pipeline *p, const struct error *error)
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
 {
     *ret = (struct pipeline_status){.name = p->config->name};
+    ret->left_out = p->left_out;
     pthread_mutex_lock(&p->lock);
     ret->watermark_us = p->shown_watermark_us;
     ret->max_event_us = p->shown_newest_us;
@@ -473,7 +516,7 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     snprintf(ret->error, sizeof(ret->error), "%s", p->error.text);
     snprintf(ret->partial, sizeof(ret->partial), "%s", p->partial);
     for (unsigned i = 0; p->worker && i < p->config->workers; i++)
-        ret->queued += p->worker[i].queue ? queue_length(p->worker[i].queue) : 0;
+        ret->queued += mailbox_length(&p->worker[i].mailbox);
     pthread_mutex_unlock(&p->lock);
     ret->events = atomic_load_explicit(&p->events, memory_order_relaxed);
     for (size_t i = 0; i < CONFIG_LATE_POLICIES; i++) {

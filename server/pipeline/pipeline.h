@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A pipeline: N workers, each with its share of the keys, fed with the entries of a stream's log in
- * order. What it knows depends on those entries alone.
+ * order, and run as tasks. What it knows depends on those entries alone.
  */
 #ifndef WEIR_PIPELINE_PIPELINE_H
 #define WEIR_PIPELINE_PIPELINE_H
 
 #include "base/metrics.h"
+#include "base/tasks.h"
+#include "base/waiter.h"
 #include "config/config.h"
 #include "log/log.h"
 #include "pipeline/checkpoint.h"
@@ -21,6 +23,9 @@ struct pipeline_sink {
                uint64_t position, int64_t watermark_us, struct rowset *rows);
     /* One worker's part of a checkpoint; behind the rows it put before. Takes it. NULL: none are made. */
     int (*checkpoint)(void *ctx, const char *pipeline, struct checkpoint *c);
+    /* Would put not wait? Otherwise the waiter is called once that is so. NULL: it never does. */
+    bool (*ready)(void *ctx, struct waiter *w);
+    void (*unwait)(void *ctx, struct waiter *w); /* it is not called any more */
     void *ctx;
 };
 
@@ -58,10 +63,10 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
 void pipeline_say_partial(struct pipeline *p, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Workers run; the log feeds it with what is behind `position`. With `live` the log runs already, and this
- * is called within log_call: the entries that it missed are fed to it at once. */
-int pipeline_start(struct pipeline *p, struct log *log, uint64_t position, bool live,
-                   struct error *error);
+/* Workers run, on threads of `tasks`; the log feeds it with what is behind `position`. With `live` the log runs
+ * already, and this is called within log_call: the entries that it missed are fed to it at once. */
+int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
+                   uint64_t position, bool live, struct error *error);
 
 /* Before it starts, for an input that has an end: windows stay open until then, as long as their groups are within
  * max_groups and take no more than so many bytes. */
@@ -71,9 +76,16 @@ void pipeline_keep_open(struct pipeline *p, uint64_t bytes);
  * out. Within log_call. */
 void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position);
 
-/* Reads what is in the queues to its end and ends the workers. After log_close. Windows that are open
- * stay unfinished: nothing is given out as final that is not. Takes
- * NULL. */
+/* The same for one that is not to run at all, before the log starts. */
+void pipeline_leave_out(struct pipeline *p, struct log *log, uint64_t position);
+
+/* Waits until it has read all that it was fed. False: it has not by deadline_us (clock_monotonic_us). */
+bool pipeline_drain(struct pipeline *p, int64_t deadline_us);
+/* Reads nothing more and gives nothing more out, from the block or group at hand on: what it has not stored, the
+ * next start makes again. Any thread. */
+void pipeline_leave(struct pipeline *p);
+/* Reads what it was fed to its end, but after pipeline_leave, and ends the workers. After log_close. Windows that
+ * are open stay unfinished: nothing is given out as final that is not. Takes NULL. */
 void pipeline_stop(struct pipeline *p);
 
 /* Its state, for the API; any thread. Times in microseconds, INT64_MIN: nothing yet. */
@@ -93,6 +105,7 @@ struct pipeline_status {
     uint64_t groups;    /* open now, or such as can be revised */
     uint64_t state_bytes;
     size_t queued;   /* entries waiting */
+    bool left_out;   /* by pipeline_leave_out */
     char error[512]; /* "" while it runs */
     char partial
         [256]; /* why its first windows may hold a part of their events only; "" */
@@ -110,6 +123,7 @@ size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t 
 const struct config_pipeline *pipeline_config(const struct pipeline *p);
 const struct window_kind *pipeline_window(const struct pipeline *p);
 bool pipeline_failed(void *pipeline); /* any thread */
+bool pipeline_is_left_out(const struct pipeline *p);
 /* The pipeline stops: the first text is kept and logged. */
 void pipeline_fail(struct pipeline *p, const struct error *error);
 

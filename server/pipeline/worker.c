@@ -2,16 +2,16 @@
 #include "pipeline/worker.h"
 
 #include "base/clock.h"
+#include "base/doing.h"
 #include "base/fault.h"
 #include "base/logger.h"
-#include "base/thread.h"
 
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define QUEUE_ENTRIES 4 /* of up to 64k rows each, that wait for a worker */
+#define TURN_US                                                                        \
+    10000 /* before other tasks have theirs; the entry at hand is read to its end */
 #define PREFETCH_KEYS                                                                  \
     4096u /* keys from which on their records do not fit the first caches */
 #define PREFETCH_ROWS 16u /* rows ahead */
@@ -240,7 +240,7 @@ static int read_batch(struct worker *w, const struct log_entry *e)
     watermark_begin(&w->watermark, e->source);
     int r = map_keys(w, e->keys[w->pipeline->keys]);
     for (uint32_t k = 0; r == 0 && k * BATCH_BLOCK < e->batch->n_rows; k++)
-        r = read_block(w, e, k);
+        r = worker_leaves(w) ? -ECANCELED : read_block(w, e, k);
     return r;
 }
 
@@ -330,27 +330,62 @@ static void show(struct worker *w, const struct log_entry *e)
     pthread_mutex_unlock(&p->lock);
 }
 
-static void *worker_thread(void *arg)
+static void read_next(struct worker *w, const struct log_entry *e)
 {
-    struct worker *w = arg;
     struct pipeline *p = w->pipeline;
-    struct log_entry *e;
-    thread_stand_back();
-    while ((e = queue_pop(w->queue, INT64_MAX))) {
-        struct error error = {0};
-        if (atomic_load_explicit(&p->failed, memory_order_acquire)) {
-            metric_add(&p->skipped,
-                       e->kind == LOG_BATCH && !w->index ? e->batch->n_rows : 0);
-        } else if (read_entry(w, e, &error) < 0) {
-            pipeline_fail(p, &error);
-        }
+    struct error error = {0};
+    if (atomic_load_explicit(&p->failed, memory_order_acquire)) {
+        metric_add(&p->skipped,
+                   e->kind == LOG_BATCH && !w->index ? e->batch->n_rows : 0);
+        return;
+    }
+    w->gives = false;
+    doing_pipeline(p->config->name, e->position);
+    int r = worker_leaves(w) ? 0 : read_entry(w, e, &error);
+    doing_pipeline(NULL, 0);
+    if (r < 0 && r != -ECANCELED)
+        pipeline_fail(p, &error);
+}
+
+/* Rows that an entry gives may still have to wait for the sink in between, on the thread: it has one of its own,
+ * so that room comes. To begin with, who gave rows the last time waits without a thread. */
+static bool must_wait(struct worker *w)
+{
+    const struct pipeline_sink *sink = &w->pipeline->sink;
+    return w->gives && sink->ready && !worker_leaves(w) &&
+           !sink->ready(sink->ctx, &w->room);
+}
+
+/* One turn. */
+static int64_t worker_run(void *worker)
+{
+    struct worker *w = worker;
+    int64_t begun_ns = clock_thread_cpu_ns(), again_us = TASK_SLEEPS;
+    int64_t until_us = clock_monotonic_us() + TURN_US;
+    while (!must_wait(w)) {
+        bool room;
+        struct log_entry *e = mailbox_take(&w->mailbox, &room);
+        if (room)
+            log_room(w->pipeline->log);
+        if (!e)
+            break;
+        read_next(w, e);
         show(w, e);
         log_entry_unref(e);
-        int64_t cpu_ns = clock_thread_cpu_ns();
-        metric_add(&p->cpu_ns, (uint64_t)(cpu_ns - w->cpu_shown_ns));
-        w->cpu_shown_ns = cpu_ns;
+        mailbox_done(&w->mailbox);
+        if (clock_monotonic_us() >= until_us) {
+            again_us = TASK_AGAIN;
+            break;
+        }
     }
-    return NULL;
+    metric_add(&w->pipeline->cpu_ns, (uint64_t)(clock_thread_cpu_ns() - begun_ns));
+    return again_us;
+}
+
+static void wake(void *worker)
+{
+    struct worker *w = worker;
+    task_wake(&w->task);
 }
 
 static uint64_t share_of_groups(const struct config_pipeline *c)
@@ -374,8 +409,9 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     w->broken_slot = SLOT_NONE;
     w->emitted_us = w->sealed_us = w->unknown_us = watermark_us;
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
-    if (queue_new(QUEUE_ENTRIES, &w->queue) < 0 ||
-        !(w->host = calloc(p->n_stages, sizeof(*w->host))) ||
+    w->room = (struct waiter){.wake = wake, .ctx = w};
+    mailbox_setup(&w->mailbox);
+    if (!(w->host = calloc(p->n_stages + 1, sizeof(*w->host))) ||
         groups_init(&w->groups, groups_room(p->config), p->stride) < 0)
         return error_set(error, -ENOMEM, "no memory for %llu groups",
                          (unsigned long long)p->config->max_groups);
@@ -388,17 +424,12 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     return r;
 }
 
-int worker_start(struct worker *w, struct error *error)
+int worker_start(struct worker *w, struct tasks *tasks, struct error *error)
 {
     w->groups.max_open = share_of_groups(w->pipeline->config);
     show(w, NULL); /* what was stored is there before the first entry comes */
-    char name[16];
-    snprintf(name, sizeof(name), "w%u %.11s", w->index, w->pipeline->config->name);
-    int r = thread_start(&w->thread, name, worker_thread, w);
-    if (r)
-        return error_set(error, r, "cannot start a thread: %s", strerror(-r));
-    w->running = true;
-    return 0;
+    int r = task_begin(&w->task, tasks, worker_run, w);
+    return r < 0 ? error_set(error, r, "no memory") : 0;
 }
 
 /* The states that are still there go back to their plugins. */
@@ -412,10 +443,11 @@ static void drop_all_states(struct worker *w)
 
 void worker_free(struct worker *w)
 {
-    if (w->queue)
-        queue_close(w->queue);
-    if (w->running)
-        pthread_join(w->thread, NULL);
+    if (!w->pipeline)
+        return; /* not even begun with */
+    task_end(&w->task);
+    if (w->pipeline->sink.unwait)
+        w->pipeline->sink.unwait(w->pipeline->sink.ctx, &w->room);
     if (w->host && w->groups.states)
         drop_all_states(w);
     for (size_t i = 0; w->host && i < w->pipeline->n_stages; i++)
@@ -423,9 +455,7 @@ void worker_free(struct worker *w)
     free(w->host);
     groups_free(&w->groups);
     filter_free(w->filter);
-    for (struct log_entry *e; w->queue && (e = queue_pop(w->queue, 0));)
-        log_entry_unref(e);
-    queue_free(w->queue);
+    mailbox_clear(&w->mailbox);
     rowset_free(w->side);
     free(w->revised);
     free(w->key_map);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A worker: one thread with its share of a pipeline's keys. It reads the entries of the log in order;
- * of each batch it takes the rows of its keys, finds their groups, has the analyzers fold them in, and
+ * A worker: a share of a pipeline's keys, and the task that reads the entries of the log for it, in order.
+ * Of each batch it takes the rows of its keys, finds their groups, has the analyzers fold them in, and
  * gives out the rows of the windows that the watermark has passed.
  *
  *      entry -> rows of my keys -> where -> late? -> group slots -> update of each analyzer
@@ -14,11 +14,12 @@
 #ifndef WEIR_PIPELINE_WORKER_H
 #define WEIR_PIPELINE_WORKER_H
 
-#include "base/queue.h"
+#include "base/tasks.h"
 #include "group/filter.h"
 #include "group/groups.h"
 #include "pipeline/analyze.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/mailbox.h"
 #include "pipeline/pipeline.h"
 #include "plugin/host.h"
 #include "window/watermark.h"
@@ -53,6 +54,8 @@ struct pipeline {
     size_t keys; /* index into log_entry.keys */
     struct pipeline_sink sink;
     struct worker *worker;
+    unsigned
+        given; /* the entry at hand was put to workers below this one; the dispatcher's */
     bool *dictionary; /* of each column: wanted by an analyzer */
 
     uint64_t
@@ -61,6 +64,8 @@ struct pipeline {
     int64_t begun_us;      /* the watermark at the start */
 
     _Atomic bool failed; /* release after error is written, acquire before it is read */
+    bool left_out;       /* set before anybody else sees it */
+    _Atomic bool leaving; /* relaxed: nothing more is read, soon enough */
     pthread_mutex_t lock; /* protects error and shown_* */
     struct error error;
     char partial[256]; /* see pipeline_say_partial */
@@ -88,10 +93,11 @@ struct pipeline {
 struct worker {
     struct pipeline *pipeline;
     unsigned index;
-    struct queue *queue;
-    pthread_t thread;
-    bool running;
-    struct host *host; /* of each stage */
+    struct task task;
+    struct mailbox mailbox;
+    struct waiter room; /* for the sink */
+    bool gives;         /* rows, behind the last entry */
+    struct host *host;  /* of each stage */
     struct groups groups;
     struct watermark watermark;
     struct filter *filter; /* NULL: every row */
@@ -113,7 +119,6 @@ struct worker {
     size_t n_revised, revised_room;
     struct rowset *side; /* late rows of this entry, for late_table; NULL: none */
     uint64_t groups_shown;
-    int64_t cpu_shown_ns;
     uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot[BATCH_BLOCK], keep[BATCH_BLOCK];
     int64_t watermark_at[BATCH_BLOCK]; /* of each row of a block that has late rows */
 };
@@ -154,8 +159,15 @@ int worker_error(struct worker *w, int r, struct error *error);
 
 int worker_init(struct worker *w, struct pipeline *p, unsigned index,
                 int64_t watermark_us, struct error *error);
-int worker_start(struct worker *w, struct error *error);
-void worker_free(struct worker *w); /* closes its queue, waits for the thread */
+int worker_start(struct worker *w, struct tasks *tasks, struct error *error);
+void worker_free(
+    struct worker *w); /* ends its task; what is in the mailbox is dropped */
+
+/* The pipeline is to be left as it is: what takes time is given up in between, with -ECANCELED. */
+static inline bool worker_leaves(const struct worker *w)
+{
+    return atomic_load_explicit(&w->pipeline->leaving, memory_order_relaxed);
+}
 
 int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c */
 

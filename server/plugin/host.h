@@ -10,6 +10,7 @@
 #define WEIR_PLUGIN_HOST_H
 
 #include "base/buffer.h"
+#include "base/doing.h"
 #include "plugin/binding.h"
 
 #include <stdatomic.h>
@@ -82,15 +83,17 @@ int host_done_emit(struct host *h, struct weir_out *out, int r);
 /* States have memory of their own, and cannot be saved: -EINVAL as from host_done. */
 int host_can_save(struct host *h);
 
-/* Held around calls of a plugin that takes only one at a time. */
+/* Around each call of a plugin: it is noted, and held by one at a time if the plugin takes no more. */
 static inline void host_lock(struct host *h)
 {
     if (h->binding->plugin->analyzer.threads == WEIR_THREADS_ONE)
         pthread_mutex_lock(&h->binding->plugin->one);
+    doing_analyzer(h->binding->plugin->analyzer.name);
 }
 
 static inline void host_unlock(struct host *h)
 {
+    doing_no_analyzer();
     if (h->binding->plugin->analyzer.threads == WEIR_THREADS_ONE)
         pthread_mutex_unlock(&h->binding->plugin->one);
 }

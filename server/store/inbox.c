@@ -20,6 +20,7 @@ struct inbox {
     pthread_cond_t arrived; /* the writer waits: a report, a flush, the end */
     pthread_cond_t room;    /* workers wait: room, failure */
     pthread_cond_t done;    /* flushers wait: a commit, failure */
+    struct waiter *waiters;
     struct inbox_item *first, **last;
     size_t reports, rows;
     uint64_t put, taken, committed; /* the last numbers */
@@ -117,6 +118,51 @@ static int inbox_append(struct inbox *k, struct inbox_item *item, uint64_t *ret_
     return err;
 }
 
+/* Called with the mutex held, which who waits may take again once woken. */
+static void inbox_wake(struct inbox *k)
+{
+    while (k->waiters) {
+        struct waiter *w = k->waiters;
+        k->waiters = w->next;
+        if (w->next)
+            w->next->prev = NULL;
+        w->queued = false;
+        w->wake(w->ctx);
+    }
+    pthread_cond_broadcast(&k->room);
+}
+
+bool inbox_ready(struct inbox *k, struct waiter *w)
+{
+    pthread_mutex_lock(&k->mutex);
+    bool ready = !inbox_full(k) || k->closed || k->failed;
+    if (!ready && !w->queued) {
+        w->prev = NULL;
+        w->next = k->waiters;
+        if (w->next)
+            w->next->prev = w;
+        k->waiters = w;
+        w->queued = true;
+    }
+    pthread_mutex_unlock(&k->mutex);
+    return ready;
+}
+
+void inbox_unwait(struct inbox *k, struct waiter *w)
+{
+    pthread_mutex_lock(&k->mutex);
+    if (w->queued) {
+        if (w->prev)
+            w->prev->next = w->next;
+        else
+            k->waiters = w->next;
+        if (w->next)
+            w->next->prev = w->prev;
+        w->queued = false;
+    }
+    pthread_mutex_unlock(&k->mutex);
+}
+
 int inbox_put(struct inbox *k, const struct inbox_item *given, uint64_t *ret_number)
 {
     struct inbox_item *item = malloc(sizeof(*item));
@@ -212,7 +258,7 @@ void inbox_close(struct inbox *k)
     pthread_mutex_lock(&k->mutex);
     inbox_note_hurry(k);
     k->closed = true;
-    pthread_cond_broadcast(&k->room);
+    inbox_wake(k);
     pthread_mutex_unlock(&k->mutex);
 }
 
@@ -257,7 +303,7 @@ static struct inbox_item *inbox_cut(struct inbox *k, size_t rows_wanted)
         k->noted = 0;
         k->noted_us = INT64_MAX;
     }
-    pthread_cond_broadcast(&k->room);
+    inbox_wake(k);
     return list;
 }
 
@@ -294,7 +340,7 @@ void inbox_fail(struct inbox *k)
 {
     pthread_mutex_lock(&k->mutex);
     k->failed = true;
-    pthread_cond_broadcast(&k->room);
+    inbox_wake(k);
     pthread_cond_broadcast(&k->done);
     pthread_mutex_unlock(&k->mutex);
 }

@@ -7,6 +7,7 @@
 #ifndef WEIR_STORE_INBOX_H
 #define WEIR_STORE_INBOX_H
 
+#include "base/waiter.h"
 #include "store/store.h"
 
 #include <stdbool.h>
@@ -37,6 +38,9 @@ void inbox_free_rows(struct rowset *list);
 
 /* Workers. Put takes the item, what it holds, in any case; -EIO once failed, -ESHUTDOWN once closed. */
 int inbox_put(struct inbox *k, const struct inbox_item *item, uint64_t *ret_number);
+/* Would put not wait? Otherwise the waiter is called, once, when that is so. */
+bool inbox_ready(struct inbox *k, struct waiter *w);
+void inbox_unwait(struct inbox *k, struct waiter *w);
 /* There is something else to commit, within the commit interval. Never waits. */
 int inbox_note(struct inbox *k);
 bool inbox_failed(struct inbox *k); /* nothing more will be committed */

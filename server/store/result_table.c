@@ -344,8 +344,18 @@ static int result_table_new(struct store *s, const struct table *table,
     return 0;
 }
 
-/* `again`: the pipeline may have it already. */
+static int result_table_both(const struct table *a, const struct table *b,
+                             struct error *error)
+{
+    return error_set(error, -EINVAL,
+                     "pipelines '%s' and '%s' both have a table of that name",
+                     a->pipeline, b->pipeline);
+}
+
+/* Of the tables that are there, and those `before` it that are made with it. `again`: the pipeline may have it
+ * already. */
 static int result_table_check_name(const struct store *s, const struct table *table,
+                                   const struct table *const *before, size_t n_before,
                                    bool again, struct error *error)
 {
     if (strncasecmp(table->name, "weir_", 5) == 0)
@@ -354,16 +364,18 @@ static int result_table_check_name(const struct store *s, const struct table *ta
     for (const struct store_table *t = s->tables; t; t = t->next)
         if (strcasecmp(t->table->name, table->name) == 0 &&
             !(again && strcmp(t->table->pipeline, table->pipeline) == 0))
-            return error_set(error, -EINVAL,
-                             "pipelines '%s' and '%s' both have a table of that name",
-                             t->table->pipeline, table->pipeline);
+            return result_table_both(t->table, table, error);
+    for (size_t i = 0; i < n_before; i++)
+        if (strcasecmp(before[i]->name, table->name) == 0)
+            return result_table_both(before[i], table, error);
     return 0;
 }
 
-static int result_table_make(struct store *s, const struct table *table, bool again,
-                             struct error *error)
+static int result_table_make(struct store *s, const struct table *table,
+                             const struct table *const *before, size_t n_before,
+                             bool again, struct error *error)
 {
-    int err = result_table_check_name(s, table, again, error);
+    int err = result_table_check_name(s, table, before, n_before, again, error);
     if (!err)
         err = result_table_sync(s->db, table, error);
     if (err)
@@ -378,7 +390,7 @@ static int result_table_make_all(struct store *s, const struct table *const *tab
     if (err)
         return err;
     for (size_t i = 0; !err && i < n; i++)
-        err = result_table_make(s, table[i], again, error);
+        err = result_table_make(s, table[i], table, i, again, error);
     if (!err)
         err = db_exec(s->db, "COMMIT", error);
     if (err)

@@ -312,6 +312,16 @@ int store_put(struct store *s, const struct store_report *report)
     return err ? err : say(s, p, report, number);
 }
 
+bool store_ready(struct store *s, struct waiter *w)
+{
+    return inbox_ready(s->inbox, w);
+}
+
+void store_unwait(struct store *s, struct waiter *w)
+{
+    inbox_unwait(s->inbox, w);
+}
+
 int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoint *c)
 {
     bool wrong = c->worker >= c->workers || c->workers > STORE_WORKERS_MAX;

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/metrics.h"
+#include "base/waiter.h"
 #include "batch/request.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/rowset.h"
@@ -40,6 +41,9 @@ int store_open(const struct store_options *options, struct metrics *metrics,
 int store_tables(struct store *s, const struct table *const *table, size_t n,
                  struct error *error);
 int store_table(struct store *s, const struct table *table, struct error *error);
+/* The same of n, made in one transaction. */
+int store_tables(struct store *s, const struct table *const *table, size_t n,
+                 struct error *error);
 
 int store_start(struct store *s, struct error *error);
 const char *store_path(const struct store *s);
@@ -68,6 +72,11 @@ struct store_report {
     struct rowset *rows;
 };
 int store_put(struct store *s, const struct store_report *report);
+
+/* Would store_put not wait for room? Otherwise the waiter is called, once, when that is so, with a lock of the store
+ * held. */
+bool store_ready(struct store *s, struct waiter *w);
+void store_unwait(struct store *s, struct waiter *w); /* it is not called any more */
 
 /* A worker's part of a checkpoint, behind the rows it put before. Once the parts of all workers for a
  * position are there, they are committed together, in one transaction with the rows before them. Takes

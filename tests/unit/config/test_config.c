@@ -83,6 +83,7 @@ static void server_has_defaults(void **state)
     assert_string_equal(s->database, "weir.db");
     assert_non_null(s->plugin_path);
     assert_null(s->plugin_path[0]);
+    assert_int_equal(s->threads, cores < 64 ? cores : 64);
     assert_int_equal(s->http_threads, cores < 16 ? cores : 16);
     assert_int_equal(s->query_threads, 4);
     assert_int_equal(s->nice, 10);
@@ -115,6 +116,7 @@ static void server_keys_are_taken(void **state)
                              "  listen: \"[::1]:65535\"\n"
                              "  database: /tmp/x y.db\n"
                              "  plugin_path: [a, 'b c']\n"
+                             "  threads: 3\n"
                              "  http_threads: 64\n"
                              "  query_threads: 1\n"
                              "  nice: 19\n"
@@ -144,6 +146,7 @@ static void server_keys_are_taken(void **state)
     assert_string_equal(s->plugin_path[0], "a");
     assert_string_equal(s->plugin_path[1], "b c");
     assert_null(s->plugin_path[2]);
+    assert_int_equal(s->threads, 3);
     assert_int_equal(s->http_threads, 64);
     assert_int_equal(s->query_threads, 1);
     assert_int_equal(s->nice, 19);
@@ -987,6 +990,7 @@ static void the_default_file_says_what_the_defaults_are(void **state)
     assert_string_equal(a->address, b->address);
     assert_int_equal(a->port, b->port);
     assert_string_equal(a->database, b->database);
+    assert_int_equal(a->threads, b->threads);
     assert_int_equal(a->http_threads, b->http_threads);
     assert_int_equal(a->query_threads, b->query_threads);
     assert_int_equal(a->nice, b->nice);

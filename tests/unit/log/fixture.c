@@ -66,13 +66,15 @@ int fixture_teardown(void **state)
 
 /* ---- What the log calls ----------------------------------------------------------------------- */
 
-void sink_put(void *ctx, struct log_entry *e)
+bool sink_put(void *ctx, struct log_entry *e, bool command)
 {
     struct sink *s = ctx;
     struct fixture *f = s->fixture;
     pthread_mutex_lock(&f->lock);
-    while (f->gate_closed)
-        pthread_cond_wait(&f->changed, &f->lock);
+    if (f->gate_closed && !command) {
+        pthread_mutex_unlock(&f->lock);
+        return false;
+    }
     bool is_checkpoint = e->kind == LOG_CHECKPOINT;
     uint64_t position = e->position;
     if (f->on_put)
@@ -90,6 +92,7 @@ void sink_put(void *ctx, struct log_entry *e)
     pthread_mutex_unlock(&f->lock);
     if (is_checkpoint && stores)
         log_stored(f->log, s->name, position);
+    return true;
 }
 
 static bool sink_failed(void *ctx)
@@ -141,6 +144,8 @@ void fixture_open(struct fixture *f)
     struct error error = {0};
     fixture_forget(f);
     assert_int_equal(metrics_new(&f->metrics), 0);
+    assert_int_equal(tasks_new("t", 2, false, &f->tasks), 0);
+    f->options.front = f->options.back = f->tasks;
     f->options.keeper.keep = keep;
     f->options.keeper.ctx = f;
     if (log_new(&f->options, f->metrics, &f->log, &error) < 0)
@@ -156,6 +161,7 @@ void fixture_close(struct fixture *f, enum log_end end)
 {
     log_close(f->log, end, INT64_MAX);
     log_free(f->log);
+    tasks_free(f->tasks);
     f->log = NULL;
     metrics_free(f->metrics);
 }
@@ -172,6 +178,8 @@ void fixture_gate(struct fixture *f, bool closed)
     f->gate_closed = closed;
     pthread_cond_broadcast(&f->changed);
     pthread_mutex_unlock(&f->lock);
+    if (!closed)
+        log_room(f->log);
 }
 
 static struct timespec patience(void)

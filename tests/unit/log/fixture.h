@@ -50,9 +50,10 @@ struct fixture {
     struct journal_options journal;
     struct log_options options;
     struct log *log;
+    struct tasks *tasks;
     pthread_mutex_t lock; /* protects the sinks and all below */
     pthread_cond_t changed;
-    bool gate_closed;   /* put waits */
+    bool gate_closed;   /* sinks have no room */
     _Atomic bool keeps; /* keys are in the database as soon as the log says so */
     uint64_t kept;
     void (*on_put)(struct fixture *f, const struct log_entry *e);
@@ -83,7 +84,7 @@ const struct log_entry *fixture_wait_kind(struct fixture *f, const struct sink *
                                           enum log_kind kind);
 
 /* What pipelines do with an entry (log_sink.put). */
-void sink_put(void *sink, struct log_entry *e);
+bool sink_put(void *sink, struct log_entry *e, bool command);
 struct log_sink sink_of(struct sink *s);
 
 /* Rows with n = first, first + 1, ...; time = n seconds. With what is beside it, a row takes 16 bytes of the

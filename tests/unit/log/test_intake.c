@@ -37,8 +37,8 @@ static int setup(void **state)
     assert_non_null(f);
     assert_int_equal(schema_new(1, "ts", &f->schema), 0);
     assert_int_equal(idempotency_new(&options, NULL, &f->keys), 0);
-    assert_int_equal(intake_new(ROWS_MAX, BYTES_MAX, STORED_MAX, f->keys, &f->intake),
-                     0);
+    assert_int_equal(
+        intake_new(ROWS_MAX, BYTES_MAX, STORED_MAX, f->keys, NULL, &f->intake), 0);
     *state = f;
     return 0;
 }

@@ -16,25 +16,28 @@
 
 #include <cmocka.h>
 
-/* A pipeline that keeps what it gets; while `gate` is closed, put waits. */
+/* A pipeline that keeps what it gets; while `gate` is closed, it has no room. */
 struct sink {
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    struct log *log;
     bool gate_closed;
     struct log_entry *entry[4096];
     size_t n;
 };
 
-static void sink_put(void *ctx, struct log_entry *e)
+static bool sink_put(void *ctx, struct log_entry *e, bool command)
 {
     struct sink *s = ctx;
     pthread_mutex_lock(&s->lock);
-    while (s->gate_closed)
-        pthread_cond_wait(&s->changed, &s->lock);
-    assert_true(s->n < 4096);
-    s->entry[s->n++] = e;
+    bool has_room = command || !s->gate_closed;
+    if (has_room) {
+        assert_true(s->n < 4096);
+        s->entry[s->n++] = e;
+    }
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
+    return has_room;
 }
 
 static void sink_gate(struct sink *s, bool closed)
@@ -43,6 +46,8 @@ static void sink_gate(struct sink *s, bool closed)
     s->gate_closed = closed;
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
+    if (!closed)
+        log_room(s->log);
 }
 
 static _Atomic bool no_memory;
@@ -84,6 +89,7 @@ static int64_t ten_seconds(void *ctx, int64_t us)
 struct fixture {
     struct schema *schema;
     struct metrics *metrics;
+    struct tasks *tasks;
     struct log *log;
     struct sink sink;
     size_t keys;
@@ -99,11 +105,15 @@ static struct fixture *fixture_new(uint64_t queue_events, int64_t linger_us,
     assert_int_equal(schema_new(2, "ts", &f->schema), 0);
     assert_int_equal(schema_set(f->schema, 1, "n", WEIR_INT), 0);
     assert_int_equal(metrics_new(&f->metrics), 0);
+    assert_int_equal(tasks_new("t", 2, false, &f->tasks), 0);
     struct log_options options = {.name = "s",
                                   .schema = f->schema,
+                                  .front = f->tasks,
+                                  .back = f->tasks,
                                   .queue_events = queue_events,
                                   .linger_us = linger_us};
     assert_int_equal(log_new(&options, f->metrics, &f->log, NULL), 0);
+    f->sink.log = f->log;
     struct log_sink sink = {.pipeline = "p",
                             .put = sink_put,
                             .ctx = &f->sink,
@@ -120,6 +130,7 @@ static struct fixture *fixture_new(uint64_t queue_events, int64_t linger_us,
 static void fixture_free(struct fixture *f)
 {
     log_free(f->log);
+    tasks_free(f->tasks);
     for (size_t i = 0; i < f->sink.n; i++)
         log_entry_unref(f->sink.entry[i]);
     metrics_free(f->metrics);

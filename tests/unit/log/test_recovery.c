@@ -882,7 +882,7 @@ static void who_comes_later_gets_what_it_missed(void **state)
 {
     struct fixture *f = *state;
     pthread_t thread;
-    f->sink[0].idle_us = 1; /* the log thread looks at the list, too */
+    f->sink[0].idle_us = 1; /* the gatherer looks at the list, too */
     fixture_open(f);
     fixture_wait_ready(f);
     storing = true;
@@ -895,7 +895,7 @@ static void who_comes_later_gets_what_it_missed(void **state)
         f->sink[1].position = 0;
         assert_int_equal(log_call(f->log, come_anew, &c), 0);
         assert_int_equal(c.result, 0);
-        assert_true(c.missed >= position - 1);
+        assert_true(c.missed <= position); /* what waits in the line comes later */
     }
     storing = false;
     pthread_join(thread, NULL);

@@ -40,9 +40,12 @@ void stage_start(struct stage *s, struct log_options options)
     options.name = s->config->stream[0].name;
     options.schema = s->config->stream[0].schema;
     options.queue_events = options.queue_events ? options.queue_events : 100000;
+    assert_int_equal(tasks_new("t", 2, false, &s->tasks), 0);
+    options.front = options.back = s->tasks;
     assert_int_equal(log_new(&options, s->metrics, &s->log, &error), 0);
     assert_int_equal(
-        pipeline_start(s->pipeline, s->log, options.position, false, &error), 0);
+        pipeline_start(s->pipeline, s->tasks, s->log, options.position, false, &error),
+        0);
     assert_int_equal(log_start(s->log, &error), 0);
 }
 
@@ -63,6 +66,7 @@ void stage_free(struct stage *s)
 {
     log_free(s->log);
     pipeline_unref(s->pipeline);
+    tasks_free(s->tasks);
     plugins_free(s->plugins);
     metrics_free(s->metrics);
     config_free(s->config);

@@ -10,6 +10,7 @@
 struct stage {
     struct config *config;
     struct metrics *metrics;
+    struct tasks *tasks;
     struct plugins *plugins;
     struct pipeline *pipeline; /* the first of the configuration */
     struct log *log;           /* of its first stream */

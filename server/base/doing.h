@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What each thread is doing for whom: so that the one plugin that crashes the process, or does not come back, has
+ * a name. A crash writes it into a file, for the next start. Does nothing before doing_open; then for threads that say
+ * so.
+ */
+#ifndef WEIR_BASE_DOING_H
+#define WEIR_BASE_DOING_H
+
+#include <stdint.h>
+
+#define DOING_NAME_MAX 104
+
+struct doing {
+    uint64_t position;             /* of the entry */
+    int32_t signal;                /* that ended the process here; 0: none */
+    int32_t inside;                /* of the analyzer's code */
+    char pipeline[DOING_NAME_MAX]; /* cut; "": nothing */
+    char analyzer[DOING_NAME_MAX]; /* "": none of them */
+};
+
+/* Calls crashed(ctx, d) if the process before was ended by a thread that said what it did, and empties the file. From
+ * then on threads note what they do. -errno: there is no file, nothing is noted. */
+int doing_open(const char *path, void (*crashed)(void *ctx, const struct doing *d),
+               void *ctx);
+void doing_close(void);
+
+/* The calling thread's. A pipeline is named for a turn, NULL ends it. */
+void doing_pipeline(const char *pipeline, uint64_t position);
+void doing_analyzer(const char *analyzer);
+void doing_no_analyzer(void);
+
+/* Those who do something now; may be a little wrong. */
+void doing_each(void (*call)(void *ctx, const struct doing *d), void *ctx);
+
+#endif
