@@ -33,6 +33,10 @@ pipelines:
       - ohlc: {{of: price}}
       - topk: {{of: tag, k: 50}}
       - quantiles: {{of: price, q: [0, 0.5, 0.999, 1]}}
+      - distinct: {{of: tag}}
+      - distinct: {{of: [tag, qty]}}
+      - first: {{of: tag}}
+      - last: {{of: price}}
   skewed_100s:
     from: skewed
     window: {{tumbling: 100s}}
@@ -137,6 +141,19 @@ class Analyzers(unittest.TestCase):
             self.assertEqual((low, top), (prices[0], prices[-1]))
             self.check_close(median, prices[n // 2], 0.0101)
             self.check_close(high, prices[n * 999 // 1000], 0.0101)
+
+    def test_distinct_counts_values_and_pairs(self):
+        found = self.rows('tag_distinct, tag_qty_distinct')
+        for key, group in self.groups.items():
+            pairs = {(e['tag'], e['qty']) for e in group if e['qty'] is not None}
+            self.assertEqual(found[key], (len({e['tag'] for e in group}), len(pairs)))
+
+    def test_first_and_last_go_by_event_time_then_by_arrival(self):
+        found = self.rows('tag_first, tag_first_time, price_last, price_last_time')
+        for key, group in self.groups.items():
+            first = min(group, key=lambda e: e['ts'])
+            last = max(reversed([e for e in group if e['price'] is not None]), key=lambda e: e['ts'])
+            self.assertEqual(found[key], (first['tag'], first['ts'] * 1000, last['price'], last['ts'] * 1000))
 
     def test_topk_is_exact_while_all_values_fit(self):
         found = collections.defaultdict(dict)

@@ -20,7 +20,9 @@ static void put(struct host_table *t, uint32_t type, size_t input, size_t row,
     int is_null = strcmp(text, "null") == 0;
     if (is_null)
         host_null(t, input, row);
-    if (type == WEIR_INT)
+    if (type == WEIR_BOOL)
+        host_put_bool(t, input, row, *text == '1');
+    else if (type == WEIR_INT || type == WEIR_TIME)
         ((int64_t *)t->values[input])[row] = is_null ? 0 : strtoll(text, NULL, 10);
     else if (type == WEIR_FLOAT)
         ((double *)t->values[input])[row] = is_null ? 0 : strtod(text, NULL);

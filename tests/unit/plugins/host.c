@@ -150,6 +150,8 @@ static struct weir_cell *cell_of(struct weir_ctx *ctx, struct weir_out *out,
     uint32_t declared = h->analyzer->outputs ? h->analyzer->outputs[cell].type : type;
     if (declared >= WEIR_SAME_AS(0))
         declared = h->types[declared - WEIR_SAME_AS(0)];
+    if (type == WEIR_INT && (declared == WEIR_TIME || declared == WEIR_BOOL))
+        declared = WEIR_INT;
     if (declared != type)
         give_up("%s: cell %u has type %u", h->analyzer->name, cell, type);
     out->put = many_rows(h);
@@ -274,10 +276,25 @@ static void set_numbers(struct host *h, struct weir_numbers *numbers, const char
 
 static void set_column(struct host *h, size_t k, const char *text)
 {
+    static const char letters[] = "?ifbst"; /* by enum weir_type */
     const char *colon = strchr(text, ':');
-    h->types[k] = colon[1] == 'i'   ? WEIR_INT
-                  : colon[1] == 'f' ? WEIR_FLOAT
-                                    : WEIR_STRING;
+    h->types[k] = (uint32_t)(strchr(letters, colon[1]) - letters);
+}
+
+/* "x:i y:s": the inputs from k on. */
+static void set_columns(struct host *h, size_t k, struct weir_columns *columns,
+                        const char *text)
+{
+    columns->first = (uint32_t)k;
+    columns->name = h->name;
+    while (*(text += strspn(text, " ")) && k < HOST_INPUTS) {
+        size_t size = strcspn(text, ":");
+        snprintf(h->names[k], sizeof(h->names[k]), "%.*s", (int)size, text);
+        h->name[columns->n++] = h->names[k];
+        set_column(h, k++, text);
+        text += strcspn(text, " ");
+    }
+    h->n_inputs += columns->n;
 }
 
 void host_set(struct host *h, const char *name, const char *text)
@@ -301,6 +318,8 @@ void host_set(struct host *h, const char *name, const char *text)
         *(int *)member = word_number(p->choices, text, strlen(text));
     else if (p->type == WEIR_PARAM_SET)
         *(uint32_t *)member = set_bits(p->choices, text);
+    else if (p->type == WEIR_PARAM_COLUMNS)
+        set_columns(h, k, member, text);
     else if (p->type == WEIR_PARAM_NUMBERS)
         set_numbers(h, member, text);
     if (p->type == WEIR_PARAM_COLUMN || p->type == WEIR_PARAM_STRING)
@@ -393,18 +412,25 @@ char *host_emit(struct host *h, const void *state)
     return host_emit_many(h, &state, 1, &text) ? text : NULL;
 }
 
+struct host_bytes host_save(struct host *h, const void *state)
+{
+    struct host_bytes saved = {0};
+    struct weir_out out = {.text = &saved};
+    if (h->analyzer->save(&h->ctx, state, &out))
+        give_up("%s", h->error);
+    return saved;
+}
+
 void *host_reload(struct host *h, void *state)
 {
     void *other = host_state(h);
-    struct host_bytes saved = {0};
     if (!h->analyzer->save) {
         memcpy(other, state, h->analyzer->state_size);
         free(state);
         return other;
     }
-    struct weir_out out = {.text = &saved};
-    if (h->analyzer->save(&h->ctx, state, &out) ||
-        h->analyzer->load(&h->ctx, other, h->analyzer->state_version, saved.data,
+    struct host_bytes saved = host_save(h, state);
+    if (h->analyzer->load(&h->ctx, other, h->analyzer->state_version, saved.data,
                           saved.size))
         give_up("%s", h->error);
     free(saved.data);
@@ -454,6 +480,13 @@ void host_null(struct host_table *t, size_t input, size_t row)
     }
     t->validity[input][row / 8] &= (uint8_t) ~(1u << (row % 8));
     t->input[input].null_count++;
+}
+
+void host_put_bool(struct host_table *t, size_t input, size_t row, bool value)
+{
+    uint8_t *bits = t->values[input];
+    if (value)
+        bits[row / 8] |= (uint8_t)(1u << (row % 8));
 }
 
 /* Rows are put in order, nulls as empty text. */

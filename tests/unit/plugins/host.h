@@ -38,7 +38,9 @@ struct host {
     struct weir_host table;
     const struct weir_analyzer *analyzer;
     uint64_t config[512];
-    double number[HOST_NUMBERS]; /* of the one parameter of type numbers */
+    double number[HOST_NUMBERS];   /* of the one parameter of type numbers */
+    const char *name[HOST_INPUTS]; /* of the one parameter of type columns */
+    char names[HOST_INPUTS][16];
     uint32_t types[HOST_INPUTS];
     size_t n_inputs, n_outputs;
     uint64_t skipped; /* rows */
@@ -50,7 +52,8 @@ struct host {
 /* Opens FILE.so and fills the config struct with defaults. Exits with a message on failure. */
 void host_load(struct host *h, const char *path);
 
-/* A parameter as text: a number, a word, words with commas; of a column "name:type", type i, f or s. */
+/* A parameter as text: a number, a word, words with commas; of a column "name:type", type i, f, b, s or t; columns, the last
+ * that have inputs, with spaces between. */
 void host_set(struct host *h, const char *name, const char *text);
 int host_open(struct host *h); /* what the plugin's open says */
 void host_close(struct host *h);
@@ -64,6 +67,7 @@ void host_drop(struct host *h, void *state); /* and frees */
 struct host_table *host_table_new(const struct host *h, size_t n, size_t bytes);
 void host_table_free(struct host_table *t);
 void host_null(struct host_table *t, size_t input, size_t row);
+void host_put_bool(struct host_table *t, size_t input, size_t row, bool value);
 void host_put_text(struct host_table *t, size_t input, size_t row, const char *text,
                    size_t size);
 
@@ -85,6 +89,8 @@ int host_merge(struct host *h, void *into, void *from);
 bool host_emit_many(struct host *h, const void *const *state, size_t n, char **text);
 char *host_emit(struct host *h, const void *state); /* of one; NULL: emit failed */
 
+/* What save writes; data to be freed. */
+struct host_bytes host_save(struct host *h, const void *state);
 /* The state through save and load, or through its bytes. The old one is dropped. */
 void *host_reload(struct host *h, void *state);
 

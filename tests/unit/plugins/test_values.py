@@ -417,5 +417,88 @@ class Quantiles(unittest.TestCase):
             self.assertEqual(self.quantiles(values), [None] * len(self.Q))
 
 
+class Distinct(unittest.TestCase):
+    def distinct(self, rows, of, **parameters):
+        found = drive('distinct', [row if row == 'merge' else (0, *row) for row in rows], f'of={of}',
+                      *(f'{n}={v}' for n, v in parameters.items()))
+        return int(found[0][0])
+
+    def test_exact_of_every_type(self):
+        dice = random.Random(30)
+        for n in (0, 1, 2, 10, 100, 3000):
+            for of, value in (('x:i', lambda: dice.randrange(-n, n + 1)), ('x:f', lambda: dice.randrange(n + 1) / 7),
+                              ('x:t', lambda: dice.randrange(n + 1)), ('x:b', lambda: dice.randrange(2)),
+                              ('x:s', lambda: 'x' * dice.randrange(60) + str(dice.randrange(40)))):
+                rows = [dice.choice((None, value(), value())) for _ in range(n)]
+                self.assertEqual(self.distinct([(v,) for v in rows], of), len(set(rows) - {None}))
+
+    def test_strings_that_differ_little(self):
+        """Each length from 0 to 40, and each place of it changed."""
+        strings = {'a' * size for size in range(41)}
+        strings |= {'a' * at + 'b' + 'a' * (size - at - 1) for size in range(41) for at in range(size)}
+        self.assertEqual(self.distinct([(s,) for s in strings], 'x:s'), len(strings))
+
+    def test_several_columns(self):
+        dice = random.Random(31)
+        rows = [tuple(dice.choice((None, dice.randrange(9), dice.randrange(9))) for _ in range(3))
+                for _ in range(1000)]
+        there = {row for row in rows if None not in row}
+        self.assertEqual(self.distinct(rows, 'x:i y:i z:i'), len(there))
+        self.assertEqual(self.distinct([(a, str(b), c) for a, b, c in there], 'x:i y:s z:f'), len(there))
+        self.assertEqual(self.distinct([('ab', 'c'), ('a', 'bc'), ('', 'abc'), ('abc', '')], 'x:s y:s'), 4)
+        self.assertEqual(self.distinct([(1, 2), (2, 1)], 'x:i y:i'), 2)
+
+    def test_what_is_one_value_and_what_is_none(self):
+        self.assertEqual(self.distinct([(0.0,), (-0.0,), (math.nan,), (None,)], 'x:f'), 1)
+        self.assertEqual(self.distinct([(math.inf,), (-math.inf,), (5e-324,), (0.0,)], 'x:f'), 4)
+        self.assertEqual(self.distinct([('',), (None,)], 'x:s'), 1)
+
+    def test_exact_up_to_3072_then_within_its_error(self):
+        dice = random.Random(32)
+        for n, error in ((3072, 0), (3073, 0.02), (10000, 0.02), (100000, 0.02)):
+            for rows in ([(i,) for i in range(n)], [(i,) for i in range(n, 0, -1)],
+                         [(v,) for v in dice.sample(range(2**60), n)]):
+                self.assertLessEqual(abs(self.distinct(rows, 'x:i') - n), error * n)
+        self.assertEqual(self.distinct([(7,)] * 100000, 'x:i'), 1)
+
+    def test_merged_pieces_are_as_the_whole(self):
+        dice = random.Random(33)
+        for n in (100, 3000, 30000):
+            rows = [(dice.randrange(n),) for _ in range(n)]
+            whole = self.distinct(rows, 'x:i')
+            for _ in range(5):
+                rows.insert(dice.randrange(len(rows)), 'merge')
+            self.assertEqual(self.distinct(rows, 'x:i'), whole)
+
+
+class FirstLast(unittest.TestCase):
+    def check(self, rows, kind, value=str):
+        there = [(t, n, v) for n, (t, v) in enumerate(row for row in rows if row != 'merge') if v is not None]
+        for plugin, choose in (('first', min), ('last', max)):
+            (found, time), = drive(plugin, rows, f'of=x:{kind}')
+            expected = choose(there, key=lambda row: row[:2]) if there else (None, None, None)
+            self.assertEqual((None if time == 'null' else int(time)), expected[0])
+            self.assertEqual(None if time == 'null' else value(found), expected[2])
+
+    def test_by_time_then_by_order(self):
+        dice = random.Random(40)
+        for n in (0, 1, 2, 3, 50, 1000):
+            for kind, value, make in (('i', int, lambda: dice.randrange(-2**63, 2**63)),
+                                      ('f', float, lambda: dice.gauss(0, 1)), ('b', int, lambda: dice.randrange(2)),
+                                      ('t', int, lambda: dice.randrange(10**15)),
+                                      ('s', str, lambda: 'é' * dice.randrange(99))):
+                # Few different times, so that many rows have the same one.
+                rows = [(dice.randrange(n // 3 + 1), dice.choice((None, make(), make()))) for _ in range(n)]
+                self.check(rows, kind, value)
+                for _ in range(3):
+                    rows.insert(dice.randrange(len(rows) + 1), 'merge')
+                self.check(rows, kind, value)
+
+    def test_not_a_number_is_passed_over(self):
+        rows = [(1, math.nan), (2, 5.0), (3, math.inf), (4, math.nan)]
+        self.assertEqual(drive('first', rows, 'of=x:f'), [['5', '2']])
+        self.assertEqual(drive('last', rows, 'of=x:f'), [['inf', '3']])
+
+
 if __name__ == '__main__':
     unittest.main()
