@@ -37,6 +37,7 @@ pipelines:
       - distinct: {{of: [tag, qty]}}
       - first: {{of: tag}}
       - last: {{of: price}}
+      - histogram: {{of: qty, bounds: [-500, 0, 500]}}
   skewed_100s:
     from: skewed
     window: {{tumbling: 100s}}
@@ -51,6 +52,8 @@ pipelines:
     analyzers:
       - stats: {{of: price, emit: [sum, min, max, mean, stddev]}}
       - stats: {{of: qty, emit: [sum, min, max]}}
+      - sum: {{of: qty}}
+        as: exact
 '''
 
 
@@ -155,6 +158,17 @@ class Analyzers(unittest.TestCase):
             last = max(reversed([e for e in group if e['price'] is not None]), key=lambda e: e['ts'])
             self.assertEqual(found[key], (first['tag'], first['ts'] * 1000, last['price'], last['ts'] * 1000))
 
+    def test_histogram_counts_between_bounds(self):
+        found = collections.defaultdict(list)
+        for w, symbol, *row in self.server.rows('SELECT window_start, symbol, qty_lower, qty_upper, qty_count '
+                                                'FROM events_10s_histogram ORDER BY 1, 2, rank'):
+            found[w, symbol].append(tuple(row))
+        for key, group in self.groups.items():
+            values = [e['qty'] for e in group if e['qty'] is not None]
+            self.assertEqual(found[key], [
+                (None, -500, sum(v <= -500 for v in values)), (-500, 0, sum(-500 < v <= 0 for v in values)),
+                (0, 500, sum(0 < v <= 500 for v in values)), (500, None, sum(v > 500 for v in values))])
+
     def test_topk_is_exact_while_all_values_fit(self):
         found = collections.defaultdict(dict)
         for w, symbol, rank, tag, count, error in self.server.rows(
@@ -195,15 +209,18 @@ class Analyzers(unittest.TestCase):
         events += [{'ts': T0, 'symbol': 'tenths', 'price': 0.1} for _ in range(10)]
         events += [{'ts': T0, 'symbol': 'null', 'price': None}]
         events += [{'ts': T0, 'symbol': 'large', 'qty': q} for q in (big, -big, 7)]
+        events += [{'ts': T0, 'symbol': 'beyond', 'qty': q} for q in (big, big, big)]
         self.server.post_ok('extremes', events + [{'ts': T0 + 20000, 'symbol': '~'}])
         self.server.wait_watermark('extremes_10s', (T0 + 20000) * 1000)
         found = {row[0]: row[1:] for row in self.server.rows(
-            'SELECT symbol, price_sum, price_min, price_max, price_mean, qty_sum FROM extremes_10s')}
+            'SELECT symbol, price_sum, price_min, price_max, price_mean, qty_sum, '
+            'exact_qty_sum, exact_qty_sum_text FROM extremes_10s')}
         self.assertEqual(found['tiny'][:3], (1e-323, 5e-324, 5e-324))
         self.assertEqual(found['tenths'][0], math.fsum([0.1] * 10))
         self.assertEqual(found['cancel'][0], 1.0)
         self.assertEqual(found['null'][1:4], (None, None, None))
-        self.assertEqual(found['large'][4], 7)
+        self.assertEqual(found['large'][4:], (7, 7, None))
+        self.assertEqual(found['beyond'][4:], (None, None, str(3 * big)))
 
 
 if __name__ == '__main__':

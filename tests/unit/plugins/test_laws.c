@@ -56,6 +56,10 @@ static const struct subject subjects[] = {
     {"last", {{"of", "x:s"}}, true},
     {"last", {{"of", "x:t"}}, true},
     {"last", {{"of", "x:b"}}, true},
+    {"sum", {{"of", "x:i"}}, true},
+    {"sum", {{"of", "x:f"}}, false},
+    {"histogram", {{"of", "x:f"}, {"bounds", "-20 -5.5 0 1 60"}}, true},
+    {"histogram", {{"of", "x:i"}}, true},
 };
 
 static uint64_t dice_state = 88172645463325252u;

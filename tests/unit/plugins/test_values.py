@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the plugins give, against Python's statistics, math.fsum, fractions and collections.Counter."""
 
+import bisect
 import collections
 import fractions
 import math
@@ -498,6 +499,108 @@ class FirstLast(unittest.TestCase):
         rows = [(1, math.nan), (2, 5.0), (3, math.inf), (4, math.nan)]
         self.assertEqual(drive('first', rows, 'of=x:f'), [['5', '2']])
         self.assertEqual(drive('last', rows, 'of=x:f'), [['inf', '3']])
+
+
+class Sum(unittest.TestCase):
+    def ints(self, values, pieces=1):
+        rows = timed(values)
+        for i in range(1, pieces):
+            rows.insert(i * len(rows) // pieces, 'merge')
+        (found, text), = drive('sum', rows, 'of=x:i')
+        self.assertTrue('null' in (found, text))
+        return None if found == text else int(found) if text == 'null' else text
+
+    def check_ints(self, values, pieces=1):
+        total = sum(v for v in values if v is not None)
+        self.assertEqual(self.ints(values, pieces), total if total in INT64 else str(total))
+
+    def check_floats(self, values, pieces=1):
+        rows = timed(values)
+        for i in range(1, pieces):
+            rows.insert(i * len(rows) // pieces, 'merge')
+        found = float(drive('sum', rows, 'of=x:f')[0][0])
+        exact = sum(fractions.Fraction(v) for v in values)
+        if abs(exact) > fractions.Fraction(1.7976931348623157e308):
+            self.assertEqual(found, math.inf if exact > 0 else -math.inf)
+        else:
+            self.assertLessEqual(abs(fractions.Fraction(found) - exact), fractions.Fraction(math.ulp(float(exact))))
+
+    def test_ints_of_any_size(self):
+        dice = random.Random(50)
+        for n in (1, 2, 1000, 10000):
+            for pieces in (1, 2, 7):
+                self.check_ints([dice.randrange(-2**63, 2**63) for _ in range(n)], pieces)
+                self.check_ints([dice.choice((None, 1, dice.randrange(1000))) for _ in range(n)] + [1], pieces)
+        for values in ([2**63 - 1], [2**63 - 1, 1], [-2**63], [-2**63, -1], [-2**63] * 100000,
+                       [2**63 - 1, 2**63 - 1, -2**63, 1]):
+            self.check_ints(values)
+
+    def test_floats(self):
+        dice = random.Random(51)
+        for n in (1, 2, 1000, 10000):
+            for pieces in (1, 2, 7):
+                self.check_floats([dice.lognormvariate(0, 10) for _ in range(n)], pieces)
+                self.check_floats([dice.gauss(0, 1) for _ in range(n)], pieces)
+        self.check_floats([0.1] * 10000)
+        self.check_floats([1e100, 1.0, -1e100, 1.0] * 100)
+        for name, values in adversarial(dice, 3000).items():
+            if name != 'infinities':
+                with self.subTest(name):
+                    self.check_floats(values)
+
+    def test_what_leaves_the_range_on_the_way(self):
+        for values in ([1e308, 1e308, -1e308], [1e308] * 3, [-1e308] * 9 + [1e308] * 8, [1.7e308, 1.0, -1.7e308],
+                       [1e288, -1e308, 1e308, 1e-300], [9.7e288, 9.8e288, -1e289], [5e-324] * 9):
+            for pieces in (1, 2):
+                self.check_floats(values, pieces)
+
+    def test_infinities_and_no_numbers(self):
+        for values, expected in (([math.inf, 1.0, math.nan], 'inf'), ([1e308, -math.inf], '-inf'), ([], 'null'),
+                                 ([None, math.nan], 'null')):
+            self.assertEqual(drive('sum', timed(values), 'of=x:f'), [[expected]])
+        self.assertTrue(math.isnan(float(drive('sum', timed([math.inf, -math.inf]), 'of=x:f')[0][0])))
+        self.assertIsNone(self.ints([None]))
+
+
+class Histogram(unittest.TestCase):
+    def check(self, values, bounds, kind='f', *parameters):
+        rows = [v if v == 'merge' else (0, v) for v in values]
+        found = drive('histogram', rows, f'of=x:{kind}',
+                      *(parameters or ['bounds=' + ' '.join(map(repr, bounds))]))
+        there = [v for v in values if v not in (None, 'merge') and v == v]
+        places = collections.Counter(bisect.bisect_left(bounds, v) for v in there)
+        expected = [(low, high, places[k]) for k, (low, high) in
+                    enumerate(zip([None, *bounds], [*bounds, None]))] if there else []
+        self.assertEqual([tuple(numbers(row, [float, float, int])) for row in found], expected)
+
+    def test_bounds_of_a_list(self):
+        dice = random.Random(60)
+        for n in (1, 2, 3, 4, 5, 7, 8, 100, 256):
+            bounds = sorted(dice.sample(range(-1000, 1000), n))
+            self.check([dice.randrange(-1100, 1100) for _ in range(2000)], bounds, 'i')
+            self.check([dice.choice((None, dice.uniform(-1100, 1100), float(dice.choice(bounds))))
+                        for _ in range(2000)], bounds)
+
+    def test_bounds_that_grow(self):
+        dice = random.Random(61)
+        self.check([dice.choice((-1.0, dice.paretovariate(0.1))) for _ in range(2000)], [2.0**i for i in range(20)],
+                   'f', 'start=1')
+        self.check([dice.paretovariate(0.1) for _ in range(999)], [0.5, 5.0, 50.0], 'f', 'start=0.5', 'factor=10',
+                   'count=3')
+
+    def test_adversarial_values_merged(self):
+        dice = random.Random(62)
+        for values in adversarial(dice, 1000).values():
+            for _ in range(4):
+                values.insert(dice.randrange(len(values)), 'merge')
+            self.check(values, [-1e300, -1.0, 0.0, 1.0, 3.7, 1e300])
+
+    def test_no_values_give_no_rows(self):
+        self.check([None, math.nan], [1.0])
+
+    def test_bounds_that_do_not_rise_are_refused(self):
+        self.assertIn('2 is not above 2', drive('histogram', [], 'of=x:f', 'bounds=1 2 2', fails=True))
+        self.assertIn('no finite number', drive('histogram', [], 'of=x:f', 'factor=1e6', 'count=256', fails=True))
 
 
 if __name__ == '__main__':
