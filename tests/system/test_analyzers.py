@@ -38,6 +38,7 @@ pipelines:
       - first: {{of: tag}}
       - last: {{of: price}}
       - histogram: {{of: qty, bounds: [-500, 0, 500]}}
+      - covariance: {{x: qty, y: price, emit: [covariance, correlation, slope]}}
   skewed_100s:
     from: skewed
     window: {{tumbling: 100s}}
@@ -168,6 +169,15 @@ class Analyzers(unittest.TestCase):
             self.assertEqual(found[key], [
                 (None, -500, sum(v <= -500 for v in values)), (-500, 0, sum(-500 < v <= 0 for v in values)),
                 (0, 500, sum(0 < v <= 500 for v in values)), (500, None, sum(v > 500 for v in values))])
+
+    def test_covariance_takes_rows_with_both_values(self):
+        found = self.rows('qty_price_covariance, qty_price_correlation, qty_price_slope')
+        for key, group in self.groups.items():
+            pairs = [(e['qty'], e['price']) for e in group if e['qty'] is not None and e['price'] is not None]
+            x, y = zip(*pairs)
+            for value, expected in zip(found[key], (statistics.covariance(x, y), statistics.correlation(x, y),
+                                                    statistics.linear_regression(x, y).slope)):
+                self.check_close(value, expected, 1e-9)
 
     def test_topk_is_exact_while_all_values_fit(self):
         found = collections.defaultdict(dict)

@@ -60,6 +60,7 @@ static const struct subject subjects[] = {
     {"sum", {{"of", "x:f"}}, false},
     {"histogram", {{"of", "x:f"}, {"bounds", "-20 -5.5 0 1 60"}}, true},
     {"histogram", {{"of", "x:i"}}, true},
+    {"covariance", {{"x", "x:i"}, {"y", "y:f"}}, false},
 };
 
 static uint64_t dice_state = 88172645463325252u;

@@ -324,8 +324,9 @@ static void all_are_listed_by_name_with_their_errors(void **unused)
     write_file("Upper.so", "", 0);
     assert_int_equal(plugins_new(both, &p), 0);
     assert_int_equal(plugins_each(p, see, &seen), 0);
-    const char *expected = "count distinct empty faulty first histogram last "
-                           "nosymbol ohlc quantiles stats sum topk vwap ";
+    const char *expected =
+        "count covariance distinct empty faulty first histogram last "
+        "nosymbol ohlc quantiles stats sum topk vwap ";
     assert_string_equal(seen.names, expected);
     assert_int_equal(seen.errors, 2);
     struct plugin *plugin;

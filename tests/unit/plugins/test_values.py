@@ -603,5 +603,59 @@ class Histogram(unittest.TestCase):
         self.assertIn('no finite number', drive('histogram', [], 'of=x:f', 'factor=1e6', 'count=256', fails=True))
 
 
+class Covariance(unittest.TestCase):
+    def pairs(self, rows, kinds='ff', pieces=1):
+        lines = [(0, *row) for row in rows]
+        for i in range(1, pieces):
+            lines.insert(i * len(lines) // pieces, 'merge')
+        found = drive('covariance', lines, f'x=x:{kinds[0]}', f'y=y:{kinds[1]}')
+        return numbers(found[0], [int] + [float] * 4)
+
+    def check(self, rows, kinds='ff', pieces=1):
+        count, covariance, correlation, slope, intercept = self.pairs(rows, kinds, pieces)
+        there = [(fractions.Fraction(x), fractions.Fraction(y)) for x, y in rows if None not in (x, y)]
+        n = len(there)
+        self.assertEqual(count, n)
+        mx, my = sum(x for x, _ in there) / n, sum(y for _, y in there) / n
+        xx, yy = sum((x - mx)**2 for x, _ in there), sum((y - my)**2 for _, y in there)
+        xy = sum((x - mx) * (y - my) for x, y in there)
+        sx, sy = math.sqrt(xx), math.sqrt(yy)
+        self.assertLessEqual(abs(covariance - xy / (n - 1)), 1e-12 * sx * sy / (n - 1))
+        self.assertLessEqual(abs(correlation - float(xy) / sx / sy), 1e-12)
+        self.assertLessEqual(abs(slope - xy / xx), 1e-12 * sy / sx)
+        self.assertLessEqual(abs(intercept - (my - xy / xx * mx)), 1e-12 * (sy / sx * abs(mx) + abs(my)))
+
+    def test_random_pairs(self):
+        dice = random.Random(70)
+        for n in (3, 10, 1000):
+            for pieces in (1, 2, 7):
+                self.check([(dice.gauss(0, 1), dice.gauss(5, 2)) for _ in range(n)], pieces=pieces)
+                self.check([(x, 3 - 2.5 * x + dice.gauss(0, 0.1)) for x in
+                            (dice.uniform(0, 10) for _ in range(n))], pieces=pieces)
+                self.check([(x, 7 * x) for x in dice.sample(range(-999, 999), n)], 'ii', pieces)
+                self.check([(dice.choice((None, 1.5, x)), dice.choice((None, x, 2 * x))) for x in range(1, 5 * n)],
+                           'fi', pieces)
+
+    def test_far_from_zero_and_adversarial(self):
+        dice = random.Random(71)
+        for pieces in (1, 5):
+            self.check([(1e9 + x, 1e9 - x + dice.random()) for x in (dice.random() for _ in range(2000))],
+                       pieces=pieces)
+            for name, values in adversarial(dice, 1000).items():
+                if name not in ('constant', 'infinities', 'alternating extremes'):
+                    with self.subTest(name):
+                        self.check([(v, dice.gauss(0, 1)) for v in values], pieces=pieces)
+
+    def test_what_has_no_answer_is_null(self):
+        self.assertEqual(self.pairs([]), [0] + [None] * 4)
+        self.assertEqual(self.pairs([(1.0, 2.0), (math.nan, 1.0), (None, 1.0), (1.0, math.inf)]), [1] + [None] * 4)
+        for pieces in (1, 3):
+            self.assertEqual(self.pairs([(0.1, 1.0), (0.1, 2.0), (0.1, 4.0)], pieces=pieces),
+                             [3, 0.0, None, None, None])
+            self.assertEqual(self.pairs([(1.0, 0.1), (2.0, 0.1), (4.0, 0.1)], pieces=pieces),
+                             [3, 0.0, None, 0.0, 0.1])
+        self.assertEqual(self.pairs([(1e300, 1.0), (-1e300, 2.0)]), [2] + [None] * 4)
+
+
 if __name__ == '__main__':
     unittest.main()
