@@ -11,9 +11,10 @@
  *      -MAX   -(i + offset)      0    i + offset      MAX
  *
  * Only buckets that are in use take memory. Of more than the limit the lowest are collapsed into the lowest that
- * remains (section 2.2, algorithm 3). What remains are always the highest keys of all that have come, and
- * the lowest of them has all counts below it: a state depends on which values came, not on their order, nor
- * on how states were merged.
+ * remains (section 2.2, algorithm 3): for each result, and in the table once it has a quarter more, so that many new
+ * buckets cost little each. What remains are always the highest keys of all that have come, and the lowest
+ * of them has all counts below it: a result depends on which values came, not on their order, nor on how
+ * states were merged.
  */
 #include "weir/plugin.h"
 
@@ -51,8 +52,8 @@ struct bucket {
 struct sketch {
     double per_log, log_gamma, middle; /* 1 / ln gamma; ln gamma; 2 / (gamma + 1) */
     int32_t offset;                    /* makes the key of the smallest double 1 */
-    uint32_t limit;                    /* buckets of a group */
-    struct bucket sorted[];            /* limit of them: for emit */
+    uint32_t limit, room;   /* buckets of a group, for a result; for a while */
+    struct bucket sorted[]; /* room of them */
 };
 
 enum reason { NAN_VALUE };
@@ -123,49 +124,56 @@ static int resize(struct weir_ctx *ctx, struct state *s, uint8_t bits)
     return 0;
 }
 
-/* Frees a slot; later ones of the same run move up, so that no gap cuts them off. */
-static void clear(struct state *s, size_t gap)
+static int compare_keys(const void *a, const void *b)
 {
-    int32_t *keys = keys_of(s);
-    size_t mask = ((size_t)1 << s->bits) - 1;
-    for (size_t at = (gap + 1) & mask; s->count[at]; at = (at + 1) & mask) {
-        size_t home = (uint32_t)keys[at] * 0x9e3779b1u >> (32 - s->bits);
-        if (((at - home) & mask) < ((at - gap) & mask))
-            continue;
-        s->count[gap] = s->count[at];
-        keys[gap] = keys[at];
-        gap = at;
+    int32_t x = ((const struct bucket *)a)->key, y = ((const struct bucket *)b)->key;
+    return (x > y) - (x < y);
+}
+
+static void sort_buckets(const struct state *s, struct bucket *sorted)
+{
+    size_t n = 0;
+    for (size_t i = 0; s->n && i < (size_t)1 << s->bits; i++)
+        if (s->count[i])
+            sorted[n++] = (struct bucket){s->count[i], keys_of(s)[i]};
+    qsort(sorted, n, sizeof(*sorted), compare_keys);
+}
+
+/* Of more than `limit` sorted buckets, the lowest go up into the lowest that remains; returns its place. */
+static uint32_t collapse(const struct sketch *k, struct bucket *sorted, uint32_t n)
+{
+    uint32_t first = 0;
+    for (; n - first > k->limit; first++)
+        sorted[first + 1].count += sorted[first].count;
+    return first;
+}
+
+static void collapse_table(struct sketch *k, struct state *s)
+{
+    size_t slots = (size_t)1 << s->bits;
+    sort_buckets(s, k->sorted);
+    memset(s->count, 0, slots * (sizeof(*s->count) + sizeof(int32_t)));
+    for (uint32_t i = collapse(k, k->sorted, s->n); i < s->n; i++) {
+        size_t at = find(s, k->sorted[i].key);
+        s->count[at] = k->sorted[i].count;
+        keys_of(s)[at] = k->sorted[i].key;
     }
-    s->count[gap] = 0;
-    keys[gap] = 0;
-}
-
-static size_t lowest(const struct state *s)
-{
-    size_t low = SIZE_MAX;
-    for (size_t i = 0; i < (size_t)1 << s->bits; i++)
-        if (s->count[i] && (low == SIZE_MAX || keys_of(s)[i] < keys_of(s)[low]))
-            low = i;
-    return low;
-}
-
-static void collapse_lowest(struct state *s)
-{
-    size_t low = lowest(s);
-    uint64_t count = s->count[low];
-    clear(s, low);
-    s->n--;
-    low = lowest(s);
-    s->count[low] += count;
-    s->floor = keys_of(s)[low];
+    s->floor = k->sorted[s->n - k->limit].key;
+    s->n = k->limit;
     s->collapsed = 1;
 }
+
+static int add(struct weir_ctx *ctx, struct state *s, int32_t key, uint64_t count);
 
 static __attribute__((noinline)) int add_bucket(struct weir_ctx *ctx, struct state *s,
                                                 int32_t key, uint64_t count)
 {
-    const struct sketch *k = ctx->user;
+    struct sketch *k = ctx->user;
     uint32_t slots = s->count ? 1u << s->bits : 0;
+    if (s->n == k->room) {
+        collapse_table(k, s);
+        return add(ctx, s, key, count);
+    }
     if (s->n + 1 > slots / 4 * 3) {
         int err = resize(ctx, s, slots ? (uint8_t)(s->bits + 1) : BITS_FIRST);
         if (err)
@@ -174,8 +182,7 @@ static __attribute__((noinline)) int add_bucket(struct weir_ctx *ctx, struct sta
     size_t at = find(s, key);
     s->count[at] = count;
     keys_of(s)[at] = key;
-    if (++s->n > k->limit)
-        collapse_lowest(s);
+    s->n++;
     return 0;
 }
 
@@ -245,38 +252,19 @@ static int merge_one(struct weir_ctx *ctx, struct state *into, const struct stat
 
 /* ---- Results: section 2.1, algorithm 2 ---- */
 
-static int compare_keys(const void *a, const void *b)
-{
-    int32_t x = ((const struct bucket *)a)->key, y = ((const struct bucket *)b)->key;
-    return (x > y) - (x < y);
-}
-
-static uint64_t sort_buckets(const struct state *s, struct bucket *sorted)
-{
-    uint64_t rows = 0;
-    size_t n = 0;
-    for (size_t i = 0; s->n && i < (size_t)1 << s->bits; i++)
-        if (s->count[i]) {
-            sorted[n++] = (struct bucket){s->count[i], keys_of(s)[i]};
-            rows += s->count[i];
-        }
-    qsort(sorted, n, sizeof(*sorted), compare_keys);
-    return rows;
-}
-
 /* The value at place floor(q (rows - 1)) of the sorted ones, counted from 0; q is a decimal number that was rounded to a
  * double: 0.57 of 100 is 57, not 56.99... */
-static double quantile(const struct sketch *k, const struct state *s, uint64_t rows,
-                       double q)
+static double quantile(const struct sketch *k, const struct state *s,
+                       const struct bucket *sorted, const struct bucket *end,
+                       uint64_t rows, double q)
 {
     if (q == 0 || q == 1)
         return q == 0 ? s->min : s->max;
     double exact = q * (double)(rows - 1);
-    uint64_t place = (uint64_t)(exact + exact * 0x1p-51), seen = k->sorted[0].count;
-    uint32_t i = 0;
-    while (seen <= place && i + 1 < s->n)
-        seen += k->sorted[++i].count;
-    return fmin(fmax(value_of(k, k->sorted[i].key), s->min), s->max);
+    uint64_t place = (uint64_t)(exact + exact * 0x1p-51), seen = sorted->count;
+    while (seen <= place && sorted + 1 < end)
+        seen += (++sorted)->count;
+    return fmin(fmax(value_of(k, sorted->key), s->min), s->max);
 }
 
 static int emit_one(struct weir_ctx *ctx, const struct state *s,
@@ -284,10 +272,18 @@ static int emit_one(struct weir_ctx *ctx, const struct state *s,
 {
     const struct config *config = ctx->config;
     struct sketch *k = ctx->user;
+    uint64_t rows = 0;
     (void)window;
-    uint64_t rows = sort_buckets(s, k->sorted);
-    for (uint32_t i = 0; rows && i < config->q.n; i++)
-        weir_put_float(ctx, out, i, quantile(k, s, rows, config->q.value[i]));
+    if (s->n == 0)
+        return 0;
+    sort_buckets(s, k->sorted);
+    const struct bucket *first = k->sorted + collapse(k, k->sorted, s->n),
+                        *end = k->sorted + s->n;
+    for (const struct bucket *b = first; b < end; b++)
+        rows += b->count;
+    for (uint32_t i = 0; i < config->q.n; i++)
+        weir_put_float(ctx, out, i,
+                       quantile(k, s, first, end, rows, config->q.value[i]));
     return 0;
 }
 
@@ -328,7 +324,7 @@ static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void 
     if (size < sizeof(saved))
         return weir_fail(ctx, "quantiles: the saved state is damaged");
     memcpy(&saved, bytes, sizeof(saved));
-    if (saved.n > k->limit || size != sizeof(saved) + saved.n * sizeof(b) ||
+    if (saved.n > k->room || size != sizeof(saved) + saved.n * sizeof(b) ||
         saved.collapsed > 1 || saved.min != saved.min || saved.max != saved.max)
         return weir_fail(ctx, "quantiles: the saved state is damaged");
     s->min = saved.min;
@@ -369,9 +365,8 @@ static int describe(struct weir_ctx *ctx)
 static int open_quantiles(struct weir_ctx *ctx)
 {
     const struct config *config = ctx->config;
-    size_t limit = (size_t)config->buckets;
-    struct sketch *k =
-        ctx->host->alloc(ctx, sizeof(*k) + limit * sizeof(struct bucket));
+    size_t limit = (size_t)config->buckets, room = limit + limit / 4;
+    struct sketch *k = ctx->host->alloc(ctx, sizeof(*k) + room * sizeof(struct bucket));
     if (!k)
         return weir_fail(ctx, "quantiles: out of memory");
     ctx->user = k;
@@ -379,6 +374,7 @@ static int open_quantiles(struct weir_ctx *ctx)
     k->per_log = 1 / k->log_gamma;
     k->middle = 1 - config->error; /* gamma = (1 + e) / (1 - e) */
     k->limit = (uint32_t)limit;
+    k->room = (uint32_t)room;
     k->offset = 1 - bucket_of(k, DOUBLE_MIN);
     return describe(ctx);
 }

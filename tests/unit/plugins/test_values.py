@@ -409,6 +409,14 @@ class Quantiles(unittest.TestCase):
         for v in found[1:]:
             self.assertLessEqual(abs(v - 1e34), 1e32)
 
+    def test_collapsed_or_not_the_order_does_not_matter(self):
+        dice = random.Random(26)
+        for n in (15, 16, 17, 19, 20, 21, 22, 100, 1000):
+            values = [dice.choice((-1, 1)) * 10.0**dice.randrange(-200, 200) for _ in range(n)]
+            ways = [sorted(values), sorted(values, reverse=True), values, dice.sample(values, n)]
+            found = [self.quantiles(way, buckets=16) for way in ways]
+            self.assertEqual(found, [found[0]] * len(ways))
+
     def test_ints_nulls_and_no_numbers(self):
         dice = random.Random(25)
         self.check([dice.choice((None, dice.randrange(-1000, 1000))) for _ in range(3000)], kind='i')
