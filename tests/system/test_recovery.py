@@ -87,9 +87,11 @@ pipelines:
            late: revise, allowed_lateness: 3s, workers: 3,
            analyzers: [count, {stats: {of: v}}, {ohlc: {of: v}}, {topk: {of: s, k: 2, capacity: 3}}]}
   many: {from: mixed, key: [k], window: {tumbling: 1s}, out_of_orderness: 1h, idle_timeout: 1h, workers: 2,
-         analyzers: [count, {stats: {of: v}}, {vwap: {price: v, volume: v}}, {topk: {of: s, k: 3}}]}
+         analyzers: [count, {stats: {of: v}}, {vwap: {price: v, volume: v}}, {topk: {of: s, k: 3}},
+                     {quantiles: {of: v, q: [0, 0.5, 0.9]}}, {distinct: {of: s}}, {distinct: {of: [s, v], precision: 8}},
+                     {first: {of: s}}, {last: {of: s}}, {sum: {of: v}, as: total}, {histogram: {of: v, bounds: [10, 100, 1000]}}]}
 """
-KILLED_TABLES = ['side', 'side_topk', 'side_late', 'revise', 'revise_topk', 'many', 'many_topk']
+KILLED_TABLES = ['side', 'side_topk', 'side_late', 'revise', 'revise_topk', 'many', 'many_topk', 'many_histogram']
 
 
 def disorderly(seed, n, keys):
