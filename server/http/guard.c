@@ -175,10 +175,11 @@ static bool read_head(struct guard *g)
         lines = {400, "malformed", "a line of the head does not end in CR LF"},
         many = {431, "too_many_requests_at_once",
                 "too many requests were sent before their answers were read"};
-    while (kept(g) >= 2 && g->n_empty < EMPTY_MAX && g->scanned == 0 &&
+    while (kept(g) >= 2 && g->n_empty < EMPTY_MAX &&
            memcmp(g->input + g->first, "\r\n", 2) == 0) {
         take(g, 2); /* behind a body some clients send one (RFC 9112, 2.2) */
         g->n_empty += 2;
+        g->scanned = 0; /* the CR may have come alone */
     }
     ssize_t size = kept(g) ? head_end(g->input + g->first, kept(g), &g->scanned) : 0;
     if (size == 0) {
@@ -233,6 +234,11 @@ bool guard_next(struct guard *g, struct buffer *ret_text, struct head_fault *ret
         g->heads_taken = 0;
     }
     return !ret_text->error;
+}
+
+bool guard_is_last(const struct guard *g)
+{
+    return g->ended && atomic_load_explicit(&g->under_way, memory_order_relaxed) <= 1;
 }
 
 /* ---- Bodies ---- */

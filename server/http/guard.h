@@ -63,6 +63,9 @@ ssize_t guard_receive(struct guard *g, void *to, size_t room);
  * whose texts are constants. False: there is none. */
 bool guard_next(struct guard *g, struct buffer *ret_text, struct head_fault *ret_fault);
 
+/* The client has ended its half, and the request under way is the last of those that came. */
+bool guard_is_last(const struct guard *g);
+
 /* The guard of a descriptor; NULL: it has none any more, or not yet. Before the descriptor is given to
  * libmicrohttpd, and before it closes it. -ENOMEM. */
 int guard_watch(int fd, struct guard *g);

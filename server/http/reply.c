@@ -34,7 +34,7 @@ void reply_finish(struct http_request *r)
         http_problem(r, 500, "failed", "the %s of the answer could not be made", what);
     }
     if (atomic_load_explicit(&r->server->draining, memory_order_relaxed) ||
-        r->guard.ended)
+        guard_is_last(&r->guard))
         r->close_after = true;
 }
 

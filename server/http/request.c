@@ -68,7 +68,7 @@ void *http_kept(const struct http_request *r, const void *owner)
 
 bool http_is_last(const struct http_request *r)
 {
-    return r->close_after || r->guard.ended;
+    return r->close_after || guard_is_last(&r->guard);
 }
 
 void request_end_kept(struct http_request *r)

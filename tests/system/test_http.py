@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
+import time
 import unittest
 import urllib.parse
 import urllib.request
@@ -103,6 +104,22 @@ class Http(unittest.TestCase):
                         (EVENTS.encode(), len(LINE), LINE),
                         b'GET /live HTTP/1.0\r\n\r\n'):
             self.assertEqual(self.raw(request, half_close=True)[9:12], b'200', request)
+
+    def test_requests_before_a_half_close_are_all_answered(self):
+        get = b'GET /live HTTP/1.1\r\nHost: localhost\r\n\r\n'
+        post = (b'POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s' %
+                (EVENTS.encode(), len(LINE), LINE))
+        before = self.accepted()
+        for requests in ([get] * 3, [post, get, post], [get] * 2000):
+            with socket.socket() as s:
+                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # all of it, and its end, at once
+                s.settimeout(harness.LIMIT_S)
+                s.connect(('127.0.0.1', self.server.port))
+                s.sendall(b''.join(requests))
+                s.shutdown(socket.SHUT_WR)
+                answers = b''.join(iter(lambda: s.recv(65536), b''))
+            self.assertEqual(answers.count(b'HTTP/1.1 200 '), len(requests))
+        self.assertEqual(self.accepted(), before + 2)
 
     def test_too_much_is_told_at_once(self):
         self.check_refused(self.raw(b'GET / HTTP/1.1\r\nHost: localhost\r\nX: %s\r\n\r\n' % (b'x' * 70000)),
