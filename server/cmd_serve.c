@@ -64,6 +64,12 @@ struct outcome {
     _Atomic uint64_t successful, success_us; /* the same for /metrics; relaxed */
 };
 
+enum reload_state {
+    RELOAD_ENDED,
+    RELOAD_RUNS,
+    RELOAD_AGAIN /* another signal has come: the file may have been read before it was changed */
+};
+
 struct server {
     struct weir *weir;
     struct outcome outcome;
@@ -79,7 +85,7 @@ struct server {
         const char *path;
         pthread_t thread;
         bool started;
-        atomic_bool ended;
+        _Atomic int state; /* enum reload_state */
     } reload;
     struct {
         pthread_t thread;
@@ -247,24 +253,35 @@ static int start(struct server *s, const char *database, int *ret_exit,
 
 /* ---- SIGHUP ------------------------------------------------------------------------------------- */
 
+static void reload_say(int err, const struct faults *faults, const struct error *error)
+{
+    for (size_t i = 1; err < 0 && i < faults->n; i++)
+        log_error("serve", "SIGHUP: %s", faults->fault[i].text);
+    if (err < 0)
+        log_error("serve", "SIGHUP: %s; the configuration stays as it was",
+                  faults->n ? faults->fault[0].text : error->text);
+    else
+        log_info("serve", "SIGHUP: the configuration was read again");
+}
+
 /* On a thread of its own: it may wait for the database, and the end must not wait for it. */
 static void *reload_run(void *server)
 {
     struct server *s = server;
-    struct error error = {0};
-    struct faults faults;
-    faults_begin(&faults);
-    int err = weir_reload(s->weir, s->reload.path, &error);
-    faults_end();
-    set_outcome(&s->outcome, err, &faults, &error);
-    atomic_store(&s->reload.ended, true);
-    for (size_t i = 1; err < 0 && i < faults.n; i++)
-        log_error("serve", "SIGHUP: %s", faults.fault[i].text);
-    if (err < 0)
-        log_error("serve", "SIGHUP: %s; the configuration stays as it was",
-                  faults.n ? faults.fault[0].text : error.text);
-    else
-        log_info("serve", "SIGHUP: the configuration was read again");
+    bool over = false;
+    while (!over && !s->draining) {
+        struct error error = {0};
+        struct faults faults;
+        int state = RELOAD_RUNS;
+        faults_begin(&faults);
+        int err = weir_reload(s->weir, s->reload.path, &error);
+        faults_end();
+        set_outcome(&s->outcome, err, &faults, &error);
+        over = atomic_compare_exchange_strong(&s->reload.state, &state, RELOAD_ENDED);
+        if (!over)
+            atomic_store(&s->reload.state, RELOAD_RUNS);
+        reload_say(err, &faults, &error);
+    }
     return NULL;
 }
 
@@ -278,16 +295,22 @@ static void reload_end(struct reload *r)
 static void reload_begin(struct server *s)
 {
     struct reload *r = &s->reload;
-    if (r->started && !atomic_load(&r->ended)) {
-        log_warn("serve", "SIGHUP: the one before is still under way; it is left out");
+    int state = RELOAD_RUNS;
+    if (atomic_compare_exchange_strong(&r->state, &state, RELOAD_AGAIN)) {
+        log_info("serve",
+                 "SIGHUP: the one before is still under way; this one follows");
         return;
     }
+    if (state == RELOAD_AGAIN)
+        return;
     reload_end(r);
-    atomic_store(&r->ended, false);
+    atomic_store(&r->state, RELOAD_RUNS);
     int err = thread_start(&r->thread, "reload", reload_run, s);
     r->started = err == 0;
-    if (err < 0)
+    if (err < 0) {
+        atomic_store(&r->state, RELOAD_ENDED);
         log_error("serve", "SIGHUP: cannot start a thread: %s", strerror(-err));
+    }
 }
 
 /* ---- The end -------------------------------------------------------------------------------------- */
@@ -369,7 +392,7 @@ static void stop(struct server *s)
     if (s->http)
         http_drain(s->http, now_us + DRAIN_US);
     step(s, "SIGHUP");
-    if (s->reload.started && !atomic_load(&s->reload.ended))
+    if (s->reload.started && atomic_load(&s->reload.state) != RELOAD_ENDED)
         store_hurry(s->weir->store);
     reload_end(&s->reload);
     uint64_t open_groups = weir_stop(s->weir, LOG_STOP, now_us + LEAVE_US);

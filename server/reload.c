@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 /* What becomes of one pipeline; both: it is exchanged. */
 struct change {
@@ -23,8 +24,9 @@ struct reload {
     size_t n_changes;
     struct pipeline **pipeline; /* in force afterwards; not references */
     size_t n_pipelines;
-    size_t stream; /* whose pipelines are being exchanged */
-    bool adding;   /* those that are only new; before them, the others */
+    size_t stream;           /* whose pipelines are being exchanged */
+    bool adding;             /* those that are only new; before them, the others */
+    struct restore *restore; /* one for all: each reads the schema of all tables */
 };
 
 /* ---- What has changed? ------------------------------------------------------------------------ */
@@ -175,17 +177,15 @@ static int stop_old(struct weir *w, struct log *log, struct pipeline *p,
     return store_flush(w->store);
 }
 
-static int start_fresh(struct weir *w, struct pipeline *p, struct error *error)
+static int start_fresh(struct reload *r, struct pipeline *p, struct error *error)
 {
-    struct restore *r = NULL;
+    struct weir *w = r->weir;
     int err = pipeline_count(p, w->metrics);
     if (err < 0)
         return error_set(error, err, "no memory");
-    err = restore_open(store_path(w->store), &r, error);
-    if (err == 0)
-        err = weir_start_pipeline(w, r, p, true, error);
-    restore_close(r);
-    return err;
+    if (!r->restore)
+        err = restore_open(store_path(w->store), &r->restore, error);
+    return err < 0 ? err : weir_start_pipeline(w, r->restore, p, true, error);
 }
 
 /* On the writer thread, in any case: what was given up is not looked at any more. */
@@ -210,7 +210,7 @@ static void exchange(struct reload *r, const struct change *c)
     if (err == 0)
         err = tables_err;
     if (err == 0 && c->fresh)
-        err = start_fresh(w, c->fresh, &error);
+        err = start_fresh(r, c->fresh, &error);
     if (err < 0 && !error.text[0])
         error_set(&error, err, "%s", strerror(-err));
     if (err < 0 && c->fresh) {
@@ -304,6 +304,11 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
         return -EAGAIN;
     if (!store_is_there(w->store))
         return error_set(error, -ESTALE, "the database is not where it was");
+    struct stat st;
+    /* A pipe, which is good for a start, would be waited for. */
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return error_set(error, -EINVAL,
+                         "%s: not a regular file, which could be read again", path);
     int err = config_load(path, &r.config, error);
     if (err == 0)
         err = check_streams(w->config, r.config, error);
@@ -317,6 +322,7 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
     } else {
         drop(&r);
     }
+    restore_close(r.restore);
     free(r.change);
     free(r.pipeline);
     config_free(r.config); /* pipelines hold references */

@@ -229,6 +229,46 @@ class Reload(unittest.TestCase):
         server.wait_watermark('added', (T0 + 40000) * MS)
         self.assertEqual(server.rows('SELECT id, id_max FROM added'), [(2, 2)])
 
+    def test_only_a_file_can_be_read_again(self):
+        """A pipe would be waited for, and with it every later SIGHUP and the end."""
+        server = self.start(KEPT + changing())
+        path = server.folder + '/weir.yaml'
+        os.rename(path, path + '.away')
+        os.mkfifo(path)
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: any('weir.yaml: not a regular file' in line for line in server.log), 'the log')
+        os.rename(path + '.away', path)
+        self.reload(server, KEPT)
+
+    def test_a_signal_while_one_is_under_way_is_not_forgotten(self):
+        """The reload waits for the database, which somebody holds; the file is changed meanwhile."""
+        server = self.start(KEPT + changing())
+        other = sqlite3.connect(server.folder + '/weir.db', isolation_level=None)
+        other.execute('BEGIN IMMEDIATE')
+        self.rewrite(server, KEPT + changing(workers=2))
+
+        def under_way():
+            server.process.send_signal(signal.SIGHUP)
+            return any('under way' in line for line in server.log)
+        harness.wait_until(under_way, 'one to be under way')
+        self.rewrite(server, KEPT + changing(workers=4))
+        server.process.send_signal(signal.SIGHUP)
+        other.close()
+        workers = lambda: json.loads(server.get('/api/v1/pipelines/changing').body)['workers']
+        harness.wait_until(lambda: workers() == 4, 'the last configuration')
+
+    def test_many_new_pipelines_do_not_take_long(self):
+        """Each of them once read the schema of all, which took a minute for 900."""
+        server = self.start(KEPT)
+        many = ''.join(f'  p{i}: {{from: input, window: {{tumbling: 1s}}, analyzers: [count]}}\n' for i in range(500))
+        self.rewrite(server, KEPT + many)
+        before = harness.cpu_seconds(server.process.pid)
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: any('was read again' in line for line in server.log), 'the log')
+        taken_s = harness.cpu_seconds(server.process.pid) - before
+        if not harness.sanitized():
+            self.assertLess(taken_s, 2)
+
     def test_other_streams_take_a_restart(self):
         server = self.start(KEPT + changing())
         self.rewrite(server, KEPT + changing())
