@@ -93,6 +93,9 @@ static struct doing *my_place(void)
     unsigned i = atomic_fetch_add_explicit(&n_places, 1, memory_order_relaxed);
     if (i >= THREADS_MAX)
         return NULL;
+    stack_t old;
+    if (sigaltstack(NULL, &old) == 0 && !(old.ss_flags & SS_DISABLE))
+        return &places[i]; /* a sanitizer's, which takes it away itself */
     stack = malloc(STACK_SIZE); /* as long as the process */
     if (stack)
         sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = STACK_SIZE}, NULL);

@@ -176,6 +176,7 @@ static int read_hosts(const struct node *n, void *target, void *ctx,
     char **host = calloc(n_names + 1, sizeof *host);
     if (!host)
         return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+    free(s->hosts); /* the default, an empty list */
     s->hosts = host;
     int r = 0;
     for (size_t i = 0; r == 0 && i < n_names; i++) {
