@@ -230,6 +230,8 @@ int http_write(struct http_request *r, const void *data, size_t size)
     struct http_stream *p = &r->stream;
     if (strcmp(r->method, "HEAD") == 0)
         return -EPIPE; /* nobody wants the body */
+    if (size == 0)
+        return 0; /* there may be no data then */
     assert(p->begun);
     int rc = 0;
     pthread_mutex_lock(&r->lock);
