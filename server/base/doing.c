@@ -95,7 +95,7 @@ static struct doing *my_place(void)
         return NULL;
     stack_t old;
     if (sigaltstack(NULL, &old) == 0 && !(old.ss_flags & SS_DISABLE))
-        return &places[i]; /* a sanitizer's, which takes it away itself */
+        return &places[i];      /* a sanitizer's, which takes it away itself */
     stack = malloc(STACK_SIZE); /* as long as the process */
     if (stack)
         sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = STACK_SIZE}, NULL);

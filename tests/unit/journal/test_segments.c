@@ -373,7 +373,10 @@ static void check_image(struct fixture *f, size_t kept, bool tear)
     struct fixture other = *f;
     snprintf(other.root, sizeof(other.root), "%.48s/image", f->root);
     other.options.folder = other.root;
-    fixture_run("rm -rf '%s' && cp -r '%s' '%s'", other.root, f->folder, other.root);
+    /* A spare may be renamed under the hands of cp. */
+    fixture_run("for i in 1 2 3 4 5 6 7 8 9; do rm -rf '%s'; cp -r '%s' '%s' && exit "
+                "0; done; exit 1",
+                other.root, f->folder, other.root);
     size_t to = f->n;
     if (tear)
         tear_last(other.root, f->made[--to].first);
@@ -633,7 +636,7 @@ static void a_segment_that_was_removed_holds_no_trimming_up(void **state)
     fixture_run("rm '%s/00000001.journal'", f->folder);
     journal_trim(f->j, 9);
     assert_int_equal(journal_first(f->j), 9);
-    bytes_agree(f, 0);
+    bytes_agree(f, 64 << 10);
     fixture_commit(f, 1, 16000);
     fixture_reopen(f);
     fixture_check(f, f->j, 8, f->n);
