@@ -307,11 +307,12 @@ static void note_begun(struct log *l, const struct log_sink *sink)
         l->begun_us = us;
 }
 
-/* Sources that it has heard of before, so that their silence can be noticed. */
+/* Sources that it has heard of before, so that their silence can be noticed. Connections without a name may have sent
+ * rows and reached nothing yet, as one of them held the others back. */
 static void know_sources(struct log *l, const struct log_sink *sink)
 {
     for (uint32_t i = 0; i < sink->n_sources && i < LOG_SOURCES_MAX; i++)
-        if (sink->source_us[i] != INT64_MIN)
+        if (i == 0 || sink->source_us[i] != INT64_MIN)
             sources_heard(&l->sources, i, sink->source_us[i], gather_now(l));
     if (sink->n_sources && sink->source_us[0] > l->reached_us)
         l->reached_us = sink->source_us[0];

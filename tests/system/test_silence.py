@@ -254,6 +254,21 @@ class Silence(unittest.TestCase):
         self.assertEqual(self.server.rows('SELECT window_start, count FROM p ORDER BY 1'), found)
         self.assertEqual(self.late(), 0)
 
+    def test_windows_of_connections_that_were_held_back_close_after_a_restart(self):
+        """One that has begun and sent nothing holds back all without a name when the checkpoint is made."""
+        self.start(CONFIG.replace('checkpoint_interval: 1h', 'checkpoint_interval: 10ms'))
+        silent, _ = self.connect()
+        silent.putrequest('POST', '/api/v1/streams/input/events')
+        silent.putheader('Content-Length', '1000')
+        silent.endheaders(b'{')
+        self.server.wait_metric('weir_ingest_requests_total', 1, stream='input')
+        _, post = self.connect()
+        post(8, 9)
+        wait_until(lambda: self.server.rows('SELECT 1 FROM weir_checkpoints WHERE groups > 0'), 'a checkpoint')
+        self.assertIsNone(self.server.watermark('p'))
+        self.server.restart()
+        wait_until(lambda: self.server.rows('SELECT count FROM p') == [(2,)], 'the window to close')
+
 
 ARRIVAL = '''
 server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms}
