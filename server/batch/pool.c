@@ -27,6 +27,7 @@
  * had at once, together. */
 #define ARENA_MAX ((size_t)256 << 30)
 #define ARENA_MIN ((size_t)1 << 30)
+#define OPEN_STEP ((size_t)64 << 20) /* a divisor of both */
 
 /* Blocks of a class that nobody has. */
 struct shelf {
@@ -40,11 +41,11 @@ struct shelf {
 static struct {
     pthread_mutex_t lock; /* protects all that changes */
     struct shelf shelf[CLASSES];
-    size_t kept; /* bytes of warm blocks */
-    char *arena; /* set once */
-    size_t size, used;
-    int give_back; /* advice by which pages go */
-    int fd;        /* read-only */
+    size_t kept;             /* bytes of warm blocks */
+    char *arena;             /* set once */
+    size_t size, used, open; /* open: may be touched */
+    int give_back;           /* advice by which pages go */
+    int fd;                  /* read-only */
 } pool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -77,8 +78,10 @@ static void make_arena(void)
     for (size_t size = ARENA_MAX; size >= ARENA_MIN; size /= 2) {
         int fd = make_file(size);
         int flags = MAP_NORESERVE | (fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED);
-        void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+        void *p = mmap(NULL, size, PROT_NONE, flags, fd, 0);
         if (p != MAP_FAILED) {
+            /* a dump of a crash would hold all of it */
+            madvise(p, size, MADV_DONTDUMP);
             pool.arena = p;
             pool.size = size;
             pool.give_back = fd < 0 ? MADV_DONTNEED : MADV_REMOVE;
@@ -99,6 +102,21 @@ static unsigned size_class(size_t size)
     return c - CLASS_MIN;
 }
 
+/* With the lock held: `size` bytes behind what is used may be touched. What is beyond may not, so that nobody who
+ * goes over the memory of the process, as valgrind does, brings it to life. False: they cannot. */
+static bool open_arena(size_t size)
+{
+    if (size > pool.size - pool.used)
+        return false;
+    if (pool.used + size <= pool.open)
+        return true;
+    size_t end = (pool.used + size + OPEN_STEP - 1) / OPEN_STEP * OPEN_STEP;
+    if (mprotect(pool.arena + pool.open, end - pool.open, PROT_READ | PROT_WRITE))
+        return false;
+    pool.open = end;
+    return true;
+}
+
 /* With the lock held. NULL: the arena has no more. */
 static void *take(unsigned class, size_t room)
 {
@@ -110,7 +128,7 @@ static void *take(unsigned class, size_t room)
         pool.kept -= room;
     } else if (s->n_cold) {
         p = pool.arena + ((size_t)s->cold[--s->n_cold] << CLASS_MIN);
-    } else if (room + GAP <= pool.size - pool.used) {
+    } else if (open_arena(room + GAP)) {
         p = pool.arena + pool.used;
         ASAN_POISON_MEMORY_REGION((char *)p + room, GAP);
         pool.used += room + GAP;

@@ -170,6 +170,7 @@ class Checker(unittest.TestCase):
         with sqlite3.connect(f'file:{self.server.database}?mode=ro', uri=True) as source, \
                 sqlite3.connect(copy) as target:
             source.backup(target)
+        target.execute('VACUUM')  # what is overwritten is no free page
         source.close()
         target.close()
         with open(copy, 'r+b') as file:

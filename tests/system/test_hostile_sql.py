@@ -263,8 +263,10 @@ class Processes(Hostile):
 
     def test_interrupt_ends_weir_sql(self):
         server = self.start()
+        # Whoever runs the tests in the background has it ignored, and that is inherited.
         process = subprocess.Popen([harness.WEIR, 'sql', '-d', server.database, INSTR], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE, env=harness.environment())
+                                   stderr=subprocess.PIPE, env=harness.environment(),
+                                   preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
         self.addCleanup(process.stderr.close)
         wait_until(lambda: harness.cpu_seconds(process.pid) > 0.2, 'its work')
         process.send_signal(signal.SIGINT)
