@@ -380,8 +380,7 @@ static void end_of_body(struct guard *g)
 }
 
 /* Only when the socket has no more is less given than there is room for: libmicrohttpd then waits for an
- * edge. An end that comes with the last bytes it would not see: the answer to them says that it closes, and
- * where none comes the timer looks (pause.c). */
+ * edge. An end that comes with the last bytes it would not see without another one. */
 ssize_t guard_receive(struct guard *g, void *to, size_t room)
 {
     char *at = to;
@@ -416,6 +415,10 @@ ssize_t guard_receive(struct guard *g, void *to, size_t room)
     } while (n > 0);
     int error = errno;
     done += take_out(g, at + done, room - done);
+    if (done && n == 0)
+        shutdown(
+            g->fd,
+            SHUT_RD); /* changes nothing any more, but is an edge for epoll: it asks again */
     if (done)
         return (ssize_t)done;
     bool waits = g->in == GUARD_HEAD &&
