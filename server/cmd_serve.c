@@ -396,8 +396,11 @@ static void stop(struct server *s)
         store_hurry(s->weir->store);
     reload_end(&s->reload);
     uint64_t open_groups = weir_stop(s->weir, LOG_STOP, now_us + LEAVE_US);
-    log_info("serve", "stopped; %llu groups of windows that are still open are kept",
-             (unsigned long long)open_groups);
+    if (s->weir->lost)
+        log_error("serve", "stopped; what is missing in the database is in the journal");
+    else
+        log_info("serve", "stopped; %llu groups of windows that are still open are kept",
+                 (unsigned long long)open_groups);
 }
 
 static int run(struct server *s, const char *path, const char *database)

@@ -297,6 +297,8 @@ class Files(Hard):
             producer.post(500)
         server.process.terminate()
         self.assertEqual(server.process.wait(harness.LIMIT_S), 1)
+        server.reader.join(harness.LIMIT_S)
+        self.assertIn('what is missing in the database is in the journal', server.log[-1])
         server.restart()
         self.check_all_since(server, producer, first)
 
