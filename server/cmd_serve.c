@@ -397,9 +397,11 @@ static void stop(struct server *s)
     reload_end(&s->reload);
     uint64_t open_groups = weir_stop(s->weir, LOG_STOP, now_us + LEAVE_US);
     if (s->weir->lost)
-        log_error("serve", "stopped; what is missing in the database is in the journal");
+        log_error("serve",
+                  "stopped; what is missing in the database is in the journal");
     else
-        log_info("serve", "stopped; %llu groups of windows that are still open are kept",
+        log_info("serve",
+                 "stopped; %llu groups of windows that are still open are kept",
                  (unsigned long long)open_groups);
 }
 

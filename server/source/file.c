@@ -6,6 +6,7 @@
 #include "source/feed.h"
 #include "source/letters.h"
 #include "source/source.h"
+#include "source/unpack.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -13,17 +14,16 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
 
 #define FILE_PIECE (1u << 20)
-#define FILE_GZIP  (128u << 10) /* zlib's own buffer */
 
 /* One file on its way through. */
 struct file {
     const struct source_files *files;
     struct source_result *result;
     const char *path;
-    gzFile gz; /* reads plain files as they are */
+    int fd;
+    struct unpack *unpack;
     struct feed feed;
     struct letters letters;
     uint64_t before; /* bytes of the files before this one */
@@ -67,14 +67,13 @@ static int file_open(struct file *f, struct error *error)
     int rc = fd < 0 || fstat(fd, &st) ? -errno : 0;
     if (!rc && S_ISDIR(st.st_mode))
         rc = -EISDIR;
-    if (!rc && !(f->gz = gzdopen(fd, "rb")))
-        rc = -ENOMEM;
     if (rc) {
         if (fd >= 0)
             close(fd);
         return error_set(error, rc, "\"%s\": %s", f->path, strerror(-rc));
     }
-    gzbuffer(f->gz, FILE_GZIP);
+    f->fd = fd;
+    unpack_init(f->unpack, fd);
     return 0;
 }
 
@@ -114,24 +113,22 @@ static int file_decoded(struct file *f, int rc, struct error *error)
 /* The size of the piece, 0 at the end. */
 static int file_read(struct file *f, struct error *error)
 {
-    int n = gzread(f->gz, f->piece, FILE_PIECE);
-    int code = Z_OK;
-    const char *text = gzerror(f->gz, &code);
-    if (n > 0 || (n == 0 && (code == Z_OK || code == Z_STREAM_END)))
-        return n;
-    if (code == Z_ERRNO && errno == EINTR)
+    const char *why = NULL;
+    ssize_t n = unpack_read(f->unpack, f->piece, FILE_PIECE, &why);
+    if (n >= 0)
+        return (int)n;
+    if (n == -EINTR)
         return error_set(error, -EINTR, "\"%s\": stopped", f->path);
-    if (code == Z_ERRNO && errno)
-        return error_set(error, -errno, "\"%s\": %s", f->path, strerror(errno));
-    return error_set(error, -EIO, "\"%s\": %s", f->path, text);
+    if (n == -EBADMSG)
+        return error_set(error, -EIO, "\"%s\": %s", f->path, why);
+    return error_set(error, (int)n, "\"%s\": %s", f->path, strerror((int)-n));
 }
 
 static void file_progress(const struct file *f)
 {
     const struct source_files *files = f->files;
-    z_off_t at = gzoffset(f->gz);
     if (files->progress)
-        files->progress(files->ctx, f->before + (at > 0 ? (uint64_t)at : 0), f->total,
+        files->progress(files->ctx, f->before + f->unpack->taken, f->total,
                         f->result->accepted);
 }
 
@@ -204,7 +201,8 @@ static int file_run(struct file *f, struct error *error)
     letters_free(&f->letters);
     feed_free(&f->feed);
 out:
-    gzclose(f->gz);
+    unpack_free(f->unpack);
+    close(f->fd);
     return rc;
 }
 
@@ -232,14 +230,15 @@ int source_file(const struct source_files *files, struct source_result *ret,
     *ret = (struct source_result){0};
     struct file f = {.files = files, .result = ret, .total = file_total(files)};
     f.piece = malloc(FILE_PIECE);
-    if (!f.piece)
-        return error_set(error, -ENOMEM, "no memory to read files");
-    int rc = 0;
+    f.unpack = malloc(sizeof(*f.unpack));
+    int rc =
+        f.piece && f.unpack ? 0 : error_set(error, -ENOMEM, "no memory to read files");
     for (size_t i = 0; i < files->n && rc == 0; i++) {
         f.path = files->path[i];
         rc = file_run(&f, error);
         f.before += file_size(f.path);
     }
     free(f.piece);
+    free(f.unpack);
     return rc;
 }

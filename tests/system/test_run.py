@@ -2,6 +2,7 @@
 """`weir run`: files and standard input through the pipelines, without a server."""
 
 import fcntl
+import gzip
 import json
 import os
 import random
@@ -202,6 +203,26 @@ pipelines:
         done = self.run_weir('one.ndjson', 'two.jsonl', 'three.json', 'four.csv')
         self.assertEqual(done.returncode, 0, done.stderr)
         self.check_rows()
+
+    def test_gzip_files_are_read_whole_or_with_an_error(self):
+        """Several members are one file, padded with zeros (as tapes are); what is damaged behind the first is told."""
+        first, second = (gzip.compress(lines(*r).encode()) for r in ((0, 400), (400, 1000)))
+        names = iter(range(10))
+
+        def run(content):
+            name = f'{next(names)}.ndjson.gz'
+            with open(os.path.join(self.folder, name), 'wb') as file:
+                file.write(content)
+            return name, self.run_weir('--database', name + '.db', name)
+        for content in (first + second, first + second + bytes(200000), first + bytes(3) + second):
+            _, done = run(content)
+            self.assertEqual((done.returncode, done.stderr.split()[0]), (0, '1000'), done.stderr)
+        for content, why in ((first + b'x' + second[1:], 'what comes behind the gzip data is not gzip'),
+                             (first + second[:-100], 'the gzip data are cut off'),
+                             (first + second[:100] + b'x' * 40 + second[140:], 'the gzip data are damaged')):
+            name, done = run(content)
+            self.assertEqual(done.returncode, 74, done.stderr)
+            self.assertIn(f'"{name}": {why}', done.stderr)
 
     def test_format_option_overrides_the_name(self):
         self.write('events.txt', 'ts,key,n\n' + ''.join(f'{T0 + i},{"ab"[i % 2]},{i}\n'
