@@ -143,7 +143,8 @@ struct log_sink {
     const bool *dictionary; /* of each column of the schema: one is wanted */
     /* True: it stores no more checkpoints, and holds nothing up but the journal. Any thread. NULL: never */
     bool (*failed)(void *ctx);
-    /* What sources had reached, as it knows from before; they need not have a name any more. INT64_MIN: nothing. */
+    /* What sources had reached, as it knows from before; they need not have a name any more. INT64_MIN: nothing, though source 0
+     * may have sent rows. */
     const int64_t *source_us;
     uint32_t n_sources;
     int64_t newest_us; /* event of all sources; INT64_MIN: none */
