@@ -163,7 +163,7 @@ static void deadletters_answer(struct deadletters *x)
     reader_put(x->reader);
     x->reader = NULL;
     if (err) {
-        rows_failed(x->request, false, err, error.text);
+        rows_failed(x->request, err, error.text);
         free(x);
         return;
     }

@@ -127,7 +127,7 @@ static void results_answer(struct results *x)
         x->reader = NULL;
     }
     if (err) {
-        rows_failed(x->request, false, err, error.text);
+        rows_failed(x->request, err, error.text);
         results_free(x);
         return;
     }

@@ -76,7 +76,7 @@ static bool rows_more(void *rows)
     struct rows *x = rows;
     struct error error = {""};
     int got = rows_next(x, &error);
-    if (got < 0 && rows_failed(x->request, x->begun, got, error.text))
+    if (got < 0 && rows_failed(x->request, got, error.text))
         log_warn("api", "rows of '%s' were cut: %s", x->name,
                  error.text[0] ? error.text : strerror(-got));
     return got == 1;
@@ -99,11 +99,11 @@ void rows_send(struct rows *x)
         rows_close(x);
 }
 
-bool rows_failed(struct http_request *r, bool begun, int err, const char *text)
+bool rows_failed(struct http_request *r, int err, const char *text)
 {
     if (err == -EPIPE)
         return false;
-    if (!begun) {
+    if (!http_is_under_way(r)) {
         api_read_failed(r, err, text);
         return false;
     }

@@ -43,15 +43,15 @@ struct rows {
     rows_piece *piece;
     void (*free)(void *ctx); /* the last call, in any case */
     void *ctx;
-    bool begun; /* the status has gone out */
+    bool begun; /* http_begin was called */
 };
 
 /* Answers piece by piece, at the client's pace; in between there is no statement, reader or thread. It may be over
  * when this returns, and *rows freed with ctx. */
 void rows_send(struct rows *rows);
 
-/* An answer that failed. Once the status has gone out that can only be shown by cutting the answer; true: it was
+/* An answer that failed. Once it is under way that can only be shown by cutting the answer; true: it was
  * cut, and not because the client has gone or the server ends. */
-bool rows_failed(struct http_request *r, bool begun, int err, const char *text);
+bool rows_failed(struct http_request *r, int err, const char *text);
 
 #endif

@@ -18,7 +18,6 @@ struct sqlquery {
     bool format_given;
     struct query_ask ask;
     struct sqlbody body; /* what the question points into */
-    bool begun;
 };
 
 /* ---- The question ---- */
@@ -121,9 +120,7 @@ static int sqlquery_head(void *query, enum query_cut cut)
     struct sqlquery *q = query;
     if (cut)
         http_set_header(q->request, "Weir-Truncated", query_cut_word[cut]);
-    int err = http_begin(q->request, 200, rowout_content_type(q->ask.format));
-    q->begun = !err;
-    return err;
+    return http_begin(q->request, 200, rowout_content_type(q->ask.format));
 }
 
 static int sqlquery_data(void *query, const char *bytes, size_t size)
@@ -167,9 +164,9 @@ static void sqlquery_answer(struct sqlquery *q)
         err = a.end.err;
         error = a.end.error;
     }
-    if (err == -EINVAL && a.end.offset >= 0 && !q->begun)
+    if (err == -EINVAL && a.end.offset >= 0 && !a.begun)
         sqlquery_fault(q, a.end.offset, error.text);
-    else if (err && rows_failed(q->request, q->begun, err, error.text))
+    else if (err && rows_failed(q->request, err, error.text))
         log_warn("api", "an answer to SQL was cut: %s",
                  error.text[0] ? error.text : strerror(-err));
     else if (!err && a.end.missing)

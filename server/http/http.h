@@ -159,6 +159,8 @@ void http_put_faults(struct buffer *b, const struct http_fault *errors,
 int http_begin(struct http_request *r, unsigned status, const char *content_type);
 int http_write(struct http_request *r, const void *data, size_t size);
 int http_flush(struct http_request *r);
+/* Something of a reply that http_begin began is on its way. Before that http_problem may take its place. */
+bool http_is_under_way(struct http_request *r);
 /* The rest cannot be made: the client is to see that the reply is cut. The handler
  * returns then. */
 void http_abort(struct http_request *r);

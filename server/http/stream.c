@@ -294,6 +294,14 @@ bool stream_is_over(struct http_request *r)
     return over;
 }
 
+bool http_is_under_way(struct http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    bool under_way = r->stream.started;
+    pthread_mutex_unlock(&r->lock);
+    return under_way;
+}
+
 void http_abort(struct http_request *r)
 {
     pthread_mutex_lock(&r->lock);

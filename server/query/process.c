@@ -32,6 +32,7 @@
 #define PROCESS_GRACE_US (2 * QUERY_GRACE_US)
 #define PROCESS_WAIT_US                                                                \
     200000 /* for the kernel to end one, before it is left for later */
+#define PROCESS_WHY_US (2 * SECOND_US) /* to tell why one has ended by itself */
 
 enum process_end { /* why one is no more */
                    PROCESS_TIMEOUT,
@@ -229,7 +230,7 @@ static void process_end(struct query_pool *p, struct process *x, enum process_en
 static enum process_end process_ended(struct process *x)
 {
     siginfo_t info = {0};
-    int64_t until_us = clock_monotonic_us() + PROCESS_WAIT_US;
+    int64_t until_us = clock_monotonic_us() + PROCESS_WHY_US;
     /* Left for process_end to wait for. */
     while (waitid(P_PID, (id_t)x->pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
            info.si_pid == 0 && clock_monotonic_us() < until_us)

@@ -439,7 +439,8 @@ class Statements(Hard):
                 s.connect(('127.0.0.1', server.port))
                 s.sendall(b'POST /api/v1/sql HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n'
                           b'Connection: close\r\nContent-Length: %d\r\n\r\n%s' % (len(query), query))
-                self.statuses.append(s.recv(12)[9:])
+                answer = s.recv(4096)
+                self.statuses.append(answer if answer[9:12] == b'500' else answer[9:12])
                 while i % 2 and not self.over.is_set() and s.recv(1 << 20):
                     pass  # every second client takes no more of its answer
             except OSError:  # the server has stopped

@@ -141,8 +141,10 @@ static void query_stream(struct http_request *r, void *ctx)
         i += size;
         t.written += size;
     }
-    if (http_query(r, "abort"))
+    if (http_query(r, "abort") || (http_query(r, "late") && http_is_under_way(r)))
         http_abort(r);
+    else if (http_query(r, "late"))
+        http_problem(r, 504, "timeout", "too late");
 }
 
 /* The same in pieces of 100,000, each made when there is little left to send. */
@@ -956,6 +958,11 @@ static void long_query_reply_is_streamed(void **state)
     assert_false(a.whole); /* the client sees that the end is missing */
     answer_free(&a);
     expect("GET", "/stream?n=20&abort=1", "", NULL, 0, 500, "could not be completed");
+    expect("GET", "/stream?n=10000&late=1", "", NULL, 0, 504, "too late");
+    client_once(t.port, "GET", "/stream?n=20000&late=1", "", NULL, 0, &a);
+    assert_int_equal(a.status, 200);
+    assert_false(a.whole);
+    answer_free(&a);
 }
 
 /* Asks and reads nothing yet. */
