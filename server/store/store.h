@@ -38,8 +38,6 @@ int store_open(const struct store_options *options, struct metrics *metrics,
 /* Makes the tables and their readable views, or checks that those there fit: new output columns are
  * added, a changed key, window or type is -EINVAL with a text that says what to do, and the file stays as it
  * was. The tables must outlive the store, or store_drop_table. Before store_start, or within store_call. */
-int store_tables(struct store *s, const struct table *const *table, size_t n,
-                 struct error *error);
 int store_table(struct store *s, const struct table *table, struct error *error);
 /* The same of n, made in one transaction. */
 int store_tables(struct store *s, const struct table *const *table, size_t n,
