@@ -118,6 +118,9 @@ struct store_pipeline *store_find_pipeline(const struct store *s, const char *na
 int store_need_pipeline(struct store *s, const char *name, struct store_pipeline **ret,
                         struct error *error);
 
+/* result_table.c: makes the table and its view, or checks that those there fit, as store_tables. */
+int result_table_sync(sqlite3 *db, const struct table *t, struct error *error);
+
 /* insert.c: the statements of a table, once, and the rows of one set into it. Both return a SQLite result
  * code. */
 int insert_prepare(struct store *s, struct store_table *t);

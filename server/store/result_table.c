@@ -305,7 +305,7 @@ static int result_table_forget(sqlite3 *db, const struct table *t, struct error 
     return db_exec_str(db, sql, error);
 }
 
-static int result_table_sync(sqlite3 *db, const struct table *t, struct error *error)
+int result_table_sync(sqlite3 *db, const struct table *t, struct error *error)
 {
     int there = result_table_in_schema(db, "table", t->name, NULL, error);
     int err = there;

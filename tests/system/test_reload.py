@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import sqlite3
+import subprocess
 import threading
 import time
 import unittest
@@ -210,6 +211,22 @@ class Reload(unittest.TestCase):
         self.assertAlmostEqual(server.metric('process_resident_memory_bytes') / resident, 1, delta=0.5)
         self.assertLess(abs(server.metric('process_start_time_seconds') - time.time()), 60)
         self.assertGreater(server.metric('process_cpu_seconds_total'), 0)
+
+    def test_check_refuses_what_sighup_would(self):
+        """While the server has the database open: another key for a table that is there."""
+        server = self.start(KEPT + changing())
+        self.rewrite(server, KEPT + changing())
+        self.assertEqual(self.check(server)[0], 0)
+        self.rewrite(server, KEPT + changing().replace('key: [key]', 'key: [id]'))
+        status, said = self.check(server)
+        self.assertEqual(status, 78, said)
+        self.assertIn("table 'changing'", said)
+        self.reload(server, KEPT + changing().replace('key: [key]', 'key: [id]'), expect="table 'changing'")
+
+    def check(self, server):
+        done = subprocess.run([harness.WEIR, 'check', '-c', server.path], env=server.env, text=True, check=False,
+                              stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+        return done.returncode, done.stderr
 
     def test_refused_configuration_leaves_the_database_as_it_was(self):
         server = self.start(KEPT + changing())
