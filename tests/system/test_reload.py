@@ -125,6 +125,15 @@ class Reload(unittest.TestCase):
         self.assertIn(expect, said)
         return said
 
+    def post(self, server, events):
+        """Until the pipelines have analyzed it: a signal does not wait for what is still on its way."""
+        position = server.post_ok('input', events)['position']
+
+        def analyzed():
+            states = [p['status'] for p in server.get_json('/api/v1/pipelines') if p['from'] == 'input']
+            return all(s['error'] or s['position'] >= position for s in states)
+        harness.wait_until(analyzed, 'the pipelines')
+
     def rows(self, server, table, columns='count, id_sum'):
         found = server.rows(f'SELECT window_start, key, {columns} FROM {table}')
         return {row[:2]: row[2:] for row in found}
@@ -160,7 +169,7 @@ class Reload(unittest.TestCase):
 
     def test_bad_configuration_leaves_the_old_one(self):
         server = self.start(KEPT + changing())
-        server.post_ok('input', [event(0, 'a', 1)])
+        self.post(server, [event(0, 'a', 1)])
         for pipelines, why in (
                 (KEPT + changing(workers='many'), 'weir.yaml:'),
                 (KEPT + changing(analyzers='cuont'), "there is no analyzer 'cuont'"),
@@ -171,7 +180,7 @@ class Reload(unittest.TestCase):
                 self.assertIn(why, said)
                 self.assertIn('stays as it was', said)
         self.reload(server, KEPT + changing())
-        server.post_ok('input', [event(1, 'a', 2)])
+        self.post(server, [event(1, 'a', 2)])
         self.finish(server)
         self.assertEqual(self.rows(server, 'kept'), {(T0 * MS, 'a'): (2, 3)})
 
@@ -238,9 +247,9 @@ class Reload(unittest.TestCase):
         self.assertIn('its windows are 10s long', said)
         self.assertIn('stays as it was', said)
         self.assertEqual([server.rows(sql) for sql in schema], before)
-        server.post_ok('input', [event(0, 'a', 1)])
+        self.post(server, [event(0, 'a', 1)])
         self.reload(server, added.replace('[key]', '[id]') + more + changing())
-        server.post_ok('input', [event(1, 'a', 2)])
+        self.post(server, [event(1, 'a', 2)])
         self.finish(server)
         self.assertEqual(self.rows(server, 'changing'), {(T0 * MS, 'a'): (2, 3)})
         server.wait_watermark('added', (T0 + 40000) * MS)
@@ -298,14 +307,14 @@ class Reload(unittest.TestCase):
 
     def test_added_pipelines_begin_and_removed_ones_end(self):
         server = self.start(KEPT + changing())
-        server.post_ok('input', [event(0, 'a', 1)])
+        self.post(server, [event(0, 'a', 1)])
         self.reload(server, KEPT + '''
   added: {from: input, key: [key], window: {tumbling: 10s}, out_of_orderness: 1h, idle_timeout: 1h,
           analyzers: [count]}
 ''')
         self.assertEqual(server.get('/api/v1/pipelines/changing').status, 404)
         self.assertEqual([p['name'] for p in server.get_json('/api/v1/pipelines')], ['kept', 'added'])
-        server.post_ok('input', [event(1, 'a', 2)])
+        self.post(server, [event(1, 'a', 2)])
         server.post_ok('input', [event(2 * 3600 * 1000, '~', 0)])
         for name in ('kept', 'added'):
             server.wait_watermark(name, (T0 + 10000) * MS)
@@ -316,10 +325,10 @@ class Reload(unittest.TestCase):
 
     def test_changed_analyzers_start_afresh_and_the_log_says_so(self):
         server = self.start(KEPT + changing())
-        server.post_ok('input', [event(0, 'a', 1)])
+        self.post(server, [event(0, 'a', 1)])
         said = self.reload(server, KEPT + changing(analyzers='count, {stats: {of: id, emit: [max]}}'))
         self.assertIn('starts afresh', said)
-        server.post_ok('input', [event(1, 'a', 2)])
+        self.post(server, [event(1, 'a', 2)])
         self.finish(server)
         self.assertEqual(self.rows(server, 'changing', 'count, id_max, id_sum'),
                          {(T0 * MS, 'a'): (1, 2, None)})
@@ -328,24 +337,24 @@ class Reload(unittest.TestCase):
     def test_failed_pipeline_starts_again_from_its_checkpoint(self):
         both = KEPT + changing(analyzers='failing')
         server = self.start(both)
-        server.post_ok('input', [event(0, 'a', 1)])
+        self.post(server, [event(0, 'a', 1)])
         broken = os.path.join(server.folder, 'broken')
         with open(broken, 'w', encoding='ascii'):
             pass
-        server.post_ok('input', [event(1, 'a', 2), event(2, 'a', 3)])
+        self.post(server, [event(1, 'a', 2), event(2, 'a', 3)])
         harness.wait_until(lambda: server.get('/ready').status == 503, 'the pipeline to fail')
-        server.post_ok('input', [event(3, 'a', 4)])
+        self.post(server, [event(3, 'a', 4)])
         os.unlink(broken)
         self.reload(server, both)
         self.assertEqual(server.get('/ready').status, 200)
-        server.post_ok('input', [event(4, 'a', 5)])
+        self.post(server, [event(4, 'a', 5)])
         self.finish(server)
         self.assertEqual(self.rows(server, 'changing', 'n'), {(T0 * MS, 'a'): (5,)})
 
     def test_pipeline_whose_table_is_gone_stops_alone(self):
         both = KEPT + changing()
         server = self.start(both)
-        server.post_ok('input', [event(0, 'a', 1)])
+        self.post(server, [event(0, 'a', 1)])
         other = sqlite3.connect(server.folder + '/weir.db', timeout=harness.LIMIT_S)
         other.execute('DROP TABLE changing')
         other.close()
@@ -359,7 +368,7 @@ class Reload(unittest.TestCase):
         server.post_ok('input', [event(2 * 3600 * 1000 + 1, 'b', 3)])
         self.reload(server, both)
         self.assertEqual(server.get('/ready').status, 200)
-        server.post_ok('input', [event(4 * 3600 * 1000, '~', 0)])
+        self.post(server, [event(4 * 3600 * 1000, '~', 0)])
         for name in ('kept', 'changing'):
             server.wait_watermark(name, (T0 + 2 * 3600 * 1000 + 10000) * MS)
         after = ((T0 + 2 * 3600 * 1000) // 10000 * 10000 * MS, 'b')
@@ -418,6 +427,8 @@ class Reload(unittest.TestCase):
         """Its groups do not fit the new max_groups. What comes until that is put right is not lost."""
         server = self.start(KEPT + changing())
         self.post_many(server, 1)
+        harness.wait_until(lambda: server.metric('weir_pipeline_events_total', pipeline='changing') == 20000,
+                           'the pipelines')
         self.reload(server, KEPT + changing(more=', max_groups: 100'))
         self.assertEqual(server.get('/ready').status, 503)
         self.post_many(server, 30)
@@ -435,10 +446,10 @@ class Reload(unittest.TestCase):
     def test_the_end_does_not_wait_for_a_reload(self):
         """Somebody holds the database, the reload waits for it."""
         server = self.start(KEPT + changing())
-        server.post_ok('input', [event(0, 'a', 1)])
+        self.post(server, [event(0, 'a', 1)])
         other = sqlite3.connect(server.folder + '/weir.db', isolation_level=None)
         other.execute('BEGIN IMMEDIATE')
-        server.post_ok('input', [event(1, 'a', 2)])
+        self.post(server, [event(1, 'a', 2)])
         self.rewrite(server, KEPT + changing(workers=2))
         server.process.send_signal(signal.SIGHUP)
         harness.wait_until(lambda: server.metric('weir_store_retries_total') > 0, 'the store to wait')
