@@ -451,6 +451,10 @@ static void frame_unknown(struct log *l)
 static void give_up(struct log *l)
 {
     bool closed;
+    if (l->frame.begun) { /* the deadline passed between two attempts */
+        reach_undo(l);
+        frame_unknown(l);
+    }
     *l->later.last = intake_take(l->intake, 0, SIZE_MAX, 0, &closed);
     uint64_t rows = l->frame.rows;
     frame_drop(l, -ESHUTDOWN);
