@@ -29,9 +29,7 @@
 #define HTTP_INPUT_ROOM       (64u << 10) /* of a connection whose head is not complete */
 #define HTTP_HEAD_MAX         HTTP_INPUT_ROOM
 #define HTTP_LINGER_US        (5 * SECOND_US) /* silence of a client that is to go */
-#define HTTP_PROBE_US                                                                  \
-    SECOND_US /* a client that has half closed is asked if it is there */
-#define HTTP_BODY_MAX (1u << 20) /* of all requests but uploads */
+#define HTTP_BODY_MAX         (1u << 20)      /* of all requests but uploads */
 #define HTTP_DISCARD_MAX                                                               \
     (1u << 20) /* a refused body this long is read before the reply */
 #define HTTP_LINGER_MAX                                                                \
@@ -193,7 +191,6 @@ struct http_request {
     bool job;    /* a thread of a pool has it, or it is parked */
     bool gone;   /* the connection is being closed */
     bool probed; /* a client that has half closed was asked if it is there */
-    int64_t looked_us;
 
     /* Protected by server->pauses.lock. */
     bool paused, pause_pending;
@@ -254,7 +251,6 @@ enum request_body request_body(struct http_request *r, const char *data, size_t 
 enum request_end { END_REPLIED, END_PAUSED, END_FAILED };
 enum request_end request_end(struct http_request *r);
 bool request_has_far_to_go(const struct http_request *r); /* to the end of its body */
-void request_gone(struct http_request *r);                /* the client, any state */
 void request_completed(struct http_request *r, bool ok);  /* ready for the next one */
 /* A piece of the body, decoded. 0, 1, -EAGAIN as struct http_upload's piece. */
 int request_put(struct http_request *r, const char *data, size_t size);

@@ -349,13 +349,6 @@ static void request_reset(struct http_request *r)
     r->lingered = 0;
 }
 
-void request_gone(struct http_request *r)
-{
-    pthread_mutex_lock(&r->lock);
-    r->gone = true;
-    pthread_mutex_unlock(&r->lock);
-}
-
 void request_completed(struct http_request *r, bool ok)
 {
     struct http_server *s = r->server;
