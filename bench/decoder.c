@@ -203,7 +203,7 @@ static int on_string(void *user, const unsigned char *text, size_t size)
     return 1;
 }
 
-static int on_key(void *user, const unsigned char *key, size_t size)
+static int on_request_id(void *user, const unsigned char *key, size_t size)
 {
     struct yajl_side *y = user;
     if (y->depth != 1)
@@ -261,7 +261,7 @@ static void run_yajl(const struct input *in, const struct schema *s, struct batc
     static const yajl_callbacks callbacks = {.yajl_integer = on_integer,
                                              .yajl_double = on_double,
                                              .yajl_string = on_string,
-                                             .yajl_map_key = on_key,
+                                             .yajl_map_key = on_request_id,
                                              .yajl_start_map = on_open,
                                              .yajl_start_array = on_open,
                                              .yajl_end_map = on_close,

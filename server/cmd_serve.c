@@ -256,12 +256,12 @@ static int start(struct server *s, const char *database, int *ret_exit,
 static void reload_say(int err, const struct faults *faults, const struct error *error)
 {
     for (size_t i = 1; err < 0 && i < faults->n; i++)
-        log_error("serve", "SIGHUP: %s", faults->fault[i].text);
+        logger_error("serve", "SIGHUP: %s", faults->fault[i].text);
     if (err < 0)
-        log_error("serve", "SIGHUP: %s; the configuration stays as it was",
-                  faults->n ? faults->fault[0].text : error->text);
+        logger_error("serve", "SIGHUP: %s; the configuration stays as it was",
+                     faults->n ? faults->fault[0].text : error->text);
     else
-        log_info("serve", "SIGHUP: the configuration was read again");
+        logger_info("serve", "SIGHUP: the configuration was read again");
 }
 
 /* On a thread of its own: it may wait for the database, and the end must not wait for it. */
@@ -297,8 +297,8 @@ static void reload_begin(struct server *s)
     struct reload *r = &s->reload;
     int state = RELOAD_RUNS;
     if (atomic_compare_exchange_strong(&r->state, &state, RELOAD_AGAIN)) {
-        log_info("serve",
-                 "SIGHUP: the one before is still under way; this one follows");
+        logger_info("serve",
+                    "SIGHUP: the one before is still under way; this one follows");
         return;
     }
     if (state == RELOAD_AGAIN)
@@ -309,7 +309,7 @@ static void reload_begin(struct server *s)
     r->started = err == 0;
     if (err < 0) {
         atomic_store(&r->state, RELOAD_ENDED);
-        log_error("serve", "SIGHUP: cannot start a thread: %s", strerror(-err));
+        logger_error("serve", "SIGHUP: cannot start a thread: %s", strerror(-err));
     }
 }
 
@@ -323,9 +323,10 @@ static void step(struct server *s, const char *name)
 static void say_doing(void *ctx, const struct doing *d)
 {
     (void)ctx;
-    log_error("serve", "pipeline '%s' is still at entry %llu%s%s%s", d->pipeline,
-              (unsigned long long)d->position, d->analyzer[0] ? ", in analyzer '" : "",
-              d->analyzer, d->analyzer[0] ? "'" : "");
+    logger_error("serve", "pipeline '%s' is still at entry %llu%s%s%s", d->pipeline,
+                 (unsigned long long)d->position,
+                 d->analyzer[0] ? ", in analyzer '" : "", d->analyzer,
+                 d->analyzer[0] ? "'" : "");
 }
 
 /* What does not end by itself, in a plugin, on a disk, is ended with the process: all that was acknowledged is in the
@@ -341,10 +342,11 @@ static void *watch_run(void *server)
     pthread_mutex_unlock(&s->watch.lock);
     if (over)
         return NULL;
-    log_error("serve",
-              "stopped in the middle: '%s' did not end in time; what is missing in the "
-              "database is in the journal",
-              atomic_load_explicit(&s->step, memory_order_relaxed));
+    logger_error(
+        "serve",
+        "stopped in the middle: '%s' did not end in time; what is missing in the "
+        "database is in the journal",
+        atomic_load_explicit(&s->step, memory_order_relaxed));
     doing_each(say_doing, NULL);
     _exit(EXIT_FAILURE);
 }
@@ -357,8 +359,8 @@ static void watch_begin(struct server *s, int64_t until_us)
     int err = thread_start(&s->watch.thread, "stop", watch_run, s);
     s->watch.started = err == 0;
     if (err < 0)
-        log_error("serve", "the stop has no deadline, cannot start a thread: %s",
-                  strerror(-err));
+        logger_error("serve", "the stop has no deadline, cannot start a thread: %s",
+                     strerror(-err));
 }
 
 static void watch_end(struct server *s)
@@ -377,7 +379,7 @@ static void wait_for_signal(struct server *s, sigset_t *signals)
     int signal;
     while (sigwait(signals, &signal) || signal == SIGHUP)
         reload_begin(s);
-    log_info("serve", "signal %d: stopping; a second one stops at once", signal);
+    logger_info("serve", "signal %d: stopping; a second one stops at once", signal);
     sigdelset(signals, SIGHUP);                  /* stays blocked: it is too late */
     pthread_sigmask(SIG_UNBLOCK, signals, NULL); /* their default: the process ends */
 }
@@ -397,12 +399,12 @@ static void stop(struct server *s)
     reload_end(&s->reload);
     uint64_t open_groups = weir_stop(s->weir, LOG_STOP, now_us + LEAVE_US);
     if (s->weir->lost)
-        log_error("serve",
-                  "stopped; what is missing in the database is in the journal");
+        logger_error("serve",
+                     "stopped; what is missing in the database is in the journal");
     else
-        log_info("serve",
-                 "stopped; %llu groups of windows that are still open are kept",
-                 (unsigned long long)open_groups);
+        logger_info("serve",
+                    "stopped; %llu groups of windows that are still open are kept",
+                    (unsigned long long)open_groups);
 }
 
 static int run(struct server *s, const char *path, const char *database)
@@ -423,8 +425,8 @@ static int run(struct server *s, const char *path, const char *database)
     }
     const char *address = s->weir->config->server.address;
     bool v6 = address && strchr(address, ':');
-    log_info("serve", "listening on http://%s%s%s:%u", v6 ? "[" : "", address,
-             v6 ? "]" : "", http_port(s->http));
+    logger_info("serve", "listening on http://%s%s%s:%u", v6 ? "[" : "", address,
+                v6 ? "]" : "", http_port(s->http));
     s->reload.path = path;
     wait_for_signal(s, &signals);
     stop(s);

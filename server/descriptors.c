@@ -53,12 +53,13 @@ int descriptors_budget(const struct config *c, unsigned *ret_connections,
             c->n_streams, (unsigned long long)aside,
             http_descriptors(CONNECTIONS_LEAST), (unsigned long long)limit);
     if (connections < s->max_connections)
-        log_warn("serve",
-                 "only %llu files may be open, and %llu are for %zu streams and the "
-                 "server: max_connections is %u, not %u; raise the limit (ulimit -n, "
-                 "LimitNOFILE=)",
-                 (unsigned long long)limit, (unsigned long long)aside, c->n_streams,
-                 connections, s->max_connections);
+        logger_warn(
+            "serve",
+            "only %llu files may be open, and %llu are for %zu streams and the "
+            "server: max_connections is %u, not %u; raise the limit (ulimit -n, "
+            "LimitNOFILE=)",
+            (unsigned long long)limit, (unsigned long long)aside, c->n_streams,
+            connections, s->max_connections);
     *ret_connections = connections;
     return 0;
 }

@@ -22,9 +22,9 @@ int recover_stream(struct weir *w, struct restore *r, size_t stream,
     return 0;
 }
 
-static int know_key(void *ctx, const struct request_key *key, int64_t taken_us)
+static int know_key(void *ctx, const struct request_id *key, int64_t taken_us)
 {
-    return log_know_key(ctx, key, taken_us);
+    return log_know_request(ctx, key, taken_us);
 }
 
 int recover_keys(struct weir *w, struct restore *r, size_t stream, struct error *error)
@@ -196,9 +196,9 @@ void recover_forget(struct weir *w)
 {
     int err = store_call(w->store, forget, w);
     if (err < 0)
-        log_warn("recover",
-                 "groups of pipelines that are gone stay in the database: %s",
-                 strerror(-err));
+        logger_warn("recover",
+                    "groups of pipelines that are gone stay in the database: %s",
+                    strerror(-err));
 }
 
 int recover_place(struct weir *w, struct restore *r, struct pipeline *p,

@@ -51,8 +51,8 @@ static int check_streams(const struct config *old, const struct config *fresh,
                               "restart",
                               fresh->stream[i].name);
     if (!node_equal(node_get(old->root, "server"), node_get(fresh->root, "server")))
-        log_warn("reload",
-                 "what has changed in 'server' takes effect at the next start");
+        logger_warn("reload",
+                    "what has changed in 'server' takes effect at the next start");
     return 0;
 }
 
@@ -217,12 +217,12 @@ static void exchange(struct reload *r, const struct change *c)
         pipeline_fail(c->fresh, &error);
         pipeline_hold(c->fresh, log, stored);
     } else if (err < 0) {
-        log_error("reload", "pipeline '%s': %s", name, error.text);
+        logger_error("reload", "pipeline '%s': %s", name, error.text);
     } else {
-        log_info("reload", "pipeline '%s' %s", name,
-                 !c->fresh ? "is stopped"
-                 : c->old  ? "is exchanged"
-                           : "is started");
+        logger_info("reload", "pipeline '%s' %s", name,
+                    !c->fresh ? "is stopped"
+                    : c->old  ? "is exchanged"
+                              : "is started");
     }
 }
 

@@ -171,7 +171,7 @@ struct keeping {
     struct store_key **last;
 };
 
-static int keep_key(void *ctx, const struct request_key *key, int64_t taken_us)
+static int keep_key(void *ctx, const struct request_id *key, int64_t taken_us)
 {
     struct keeping *k = ctx;
     *k->last = store_key_new(key, taken_us);
@@ -512,11 +512,12 @@ static int start_streams(struct weir *w, enum weir_mode mode, struct restore *r,
 static void say_crashed(void *ctx, const struct doing *d)
 {
     (void)ctx;
-    log_error("serve",
-              "the server was ended by signal %d (%s) in pipeline '%s', analyzer '%s', "
-              "at entry %llu; --without %s goes on without it",
-              d->signal, strsignal(d->signal), d->pipeline, d->analyzer,
-              (unsigned long long)d->position, d->pipeline);
+    logger_error(
+        "serve",
+        "the server was ended by signal %d (%s) in pipeline '%s', analyzer '%s', "
+        "at entry %llu; --without %s goes on without it",
+        d->signal, strsignal(d->signal), d->pipeline, d->analyzer,
+        (unsigned long long)d->position, d->pipeline);
 }
 
 /* Without that file everything works, only nobody knows afterwards whose fault a crash was. */
@@ -527,7 +528,8 @@ static void open_doing(const struct weir *w)
         return;
     int err = doing_open(path, say_crashed, NULL);
     if (err < 0)
-        log_warn("serve", "'%s': %s; a crash will not be named", path, strerror(-err));
+        logger_warn("serve", "'%s': %s; a crash will not be named", path,
+                    strerror(-err));
     free(path);
 }
 
@@ -603,7 +605,7 @@ static uint64_t stop_pipelines(struct weir *w, int64_t deadline_us)
     for (size_t i = 0; i < w->n_pipelines; i++) {
         if (pipeline_drain(w->pipeline[i], deadline_us))
             continue;
-        log_warn(
+        logger_warn(
             "serve",
             "pipeline '%s' is too slow: what it has not read of its events stays in "
             "the journal for the next start",

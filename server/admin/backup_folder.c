@@ -56,7 +56,7 @@ static bool is_locked(const char *path)
 
 static void warn(const char *path, int err)
 {
-    log_warn("backup", "'%s' cannot be removed: %s", path, strerror(-err));
+    logger_warn("backup", "'%s' cannot be removed: %s", path, strerror(-err));
 }
 
 /* What is left of one that was interrupted. */

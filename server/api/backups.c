@@ -40,7 +40,7 @@ static void backup_answer(struct http_request *r, const char *path,
 
 static void backup_failed(struct http_request *r, int err, const char *text)
 {
-    log_error("backup", "%s", text);
+    logger_error("backup", "%s", text);
     http_set_header(r, "Retry-After", "5");
     if (err == -ENOSPC || err == -EDQUOT)
         http_problem(r, 507, "disk_full", "%s", text);
@@ -53,11 +53,11 @@ static void backup_failed(struct http_request *r, int err, const char *text)
 static void backup_made(struct http_request *r, const char *path,
                         const struct backup_report *report)
 {
-    log_info("backup", "'%s': %llu bytes in %.2f s", path,
-             (unsigned long long)report->bytes, (double)report->took_us / 1e6);
+    logger_info("backup", "'%s': %llu bytes in %.2f s", path,
+                (unsigned long long)report->bytes, (double)report->took_us / 1e6);
     if (report->damage.text[0])
-        log_error("backup", "'%s' is as damaged as the original: %s", path,
-                  report->damage.text);
+        logger_error("backup", "'%s' is as damaged as the original: %s", path,
+                     report->damage.text);
     backup_answer(r, path, report);
 }
 

@@ -77,8 +77,8 @@ static bool rows_more(void *rows)
     struct error error = {""};
     int got = rows_next(x, &error);
     if (got < 0 && rows_failed(x->request, got, error.text))
-        log_warn("api", "rows of '%s' were cut: %s", x->name,
-                 error.text[0] ? error.text : strerror(-got));
+        logger_warn("api", "rows of '%s' were cut: %s", x->name,
+                    error.text[0] ? error.text : strerror(-got));
     return got == 1;
 }
 

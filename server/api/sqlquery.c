@@ -167,8 +167,8 @@ static void sqlquery_answer(struct sqlquery *q)
     if (err == -EINVAL && a.end.offset >= 0 && !a.begun)
         sqlquery_fault(q, a.end.offset, error.text);
     else if (err && rows_failed(q->request, err, error.text))
-        log_warn("api", "an answer to SQL was cut: %s",
-                 error.text[0] ? error.text : strerror(-err));
+        logger_warn("api", "an answer to SQL was cut: %s",
+                    error.text[0] ? error.text : strerror(-err));
     else if (!err && a.end.missing)
         http_abort(q->request);
 }

@@ -17,9 +17,9 @@ void logger_setup(enum logger_level least, bool json);
 void logger_write(enum logger_level level, const char *part, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-#define log_debug(part, ...) logger_write(LOGGER_DEBUG, part, __VA_ARGS__)
-#define log_info(part, ...)  logger_write(LOGGER_INFO, part, __VA_ARGS__)
-#define log_warn(part, ...)  logger_write(LOGGER_WARN, part, __VA_ARGS__)
-#define log_error(part, ...) logger_write(LOGGER_ERROR, part, __VA_ARGS__)
+#define logger_debug(part, ...) logger_write(LOGGER_DEBUG, part, __VA_ARGS__)
+#define logger_info(part, ...)  logger_write(LOGGER_INFO, part, __VA_ARGS__)
+#define logger_warn(part, ...)  logger_write(LOGGER_WARN, part, __VA_ARGS__)
+#define logger_error(part, ...) logger_write(LOGGER_ERROR, part, __VA_ARGS__)
 
 #endif

@@ -35,7 +35,7 @@ struct request_answer {
 };
 
 /* Idempotency-Key of a request. */
-struct request_key {
+struct request_id {
     const char *key; /* 1 to REQUEST_KEY_MAX bytes */
     size_t size;
     uint64_t
@@ -44,16 +44,16 @@ struct request_key {
 };
 
 /* Bytes of a copy of a key, besides the struct. */
-static inline size_t request_key_bytes(const struct request_key *key)
+static inline size_t request_id_bytes(const struct request_id *key)
 {
     return key->size + key->answer.errors_size;
 }
 
-/* A copy whose key and errors lie at `bytes`, where there is room for request_key_bytes. */
-static inline struct request_key request_key_copy(const struct request_key *key,
-                                                  char *bytes)
+/* A copy whose key and errors lie at `bytes`, where there is room for request_id_bytes. */
+static inline struct request_id request_id_copy(const struct request_id *key,
+                                                char *bytes)
 {
-    struct request_key copy = *key;
+    struct request_id copy = *key;
     memcpy(bytes, key->key, key->size);
     copy.key = bytes;
     copy.answer.errors = key->answer.errors_size ? bytes + key->size : NULL;
@@ -77,8 +77,8 @@ struct request {
     size_t n;
     struct batch *const *
         batch; /* unsealed; none is empty. n is 0: only to wait for what was put before */
-    struct ticket *ticket;         /* NULL: nobody waits (ack: memory) */
-    const struct request_key *key; /* NULL: none. Copied */
+    struct ticket *ticket;        /* NULL: nobody waits (ack: memory) */
+    const struct request_id *key; /* NULL: none. Copied */
 };
 
 /* A request is one frame of the journal, at most 1 GiB with what is beside it. */

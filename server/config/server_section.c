@@ -257,7 +257,7 @@ void config_warn(const struct config_server *s)
 {
     uint64_t most = request_stored_max(s->journal_limit);
     if (s->max_body > most)
-        log_warn(
+        logger_warn(
             "config",
             "'server': max_body is %llu bytes, but a request may take only %llu bytes "
             "of the journal (three eighths of journal_limit, and at most 1 GiB); "

@@ -136,7 +136,7 @@ static void http_say(void *cls, const char *format, va_list args)
     int n = vsnprintf(text, sizeof(text), format, args);
     while (n > 0 && (size_t)n < sizeof(text) && text[n - 1] == '\n')
         text[--n] = 0;
-    log_debug("http", "%s", text);
+    logger_debug("http", "%s", text);
 }
 
 static int http_start_daemon(struct http_server *s, struct error *error)

@@ -136,7 +136,7 @@ static int lost(struct journal_reader *r, uint64_t segment, uint64_t offset,
     scan_lost_text(&text, segment, offset, r->expected, next);
     if (!r->j->options.skip_damaged)
         return fail(r, -EBADMSG, text.text, SKIP_HINT);
-    log_warn("journal", "journal '%s': %s; passed over", r->j->path, text.text);
+    logger_warn("journal", "journal '%s': %s; passed over", r->j->path, text.text);
     metric_add(&r->j->count.damaged, frames);
     return 0;
 }

@@ -346,15 +346,15 @@ static void trim_all(struct journal *j, uint64_t before)
     while (take_oldest(j, before, &s)) {
         int err = retire(j, &s);
         if (err == -ENOENT) {
-            log_error(
+            logger_error(
                 "journal",
                 "journal '%s': somebody has removed segment %llu; nobody needs it "
                 "any more",
                 j->path, (unsigned long long)s.number);
             metric_add(&j->count.bytes, (uint64_t)-s.size);
         } else if (err) {
-            log_warn("journal", "journal '%s': cannot remove segment %llu: %s", j->path,
-                     (unsigned long long)s.number, strerror(-err));
+            logger_warn("journal", "journal '%s': cannot remove segment %llu: %s",
+                        j->path, (unsigned long long)s.number, strerror(-err));
             put_back(j, &s);
             break;
         }

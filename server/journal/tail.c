@@ -29,7 +29,7 @@ static int damaged(struct journal *j, uint64_t frames, struct error *text,
 {
     if (!j->options.skip_damaged)
         return error_set(error, -EBADMSG, "%s" SKIP_HINT, text->text);
-    log_warn("journal", "journal '%s': %s; passed over", j->path, text->text);
+    logger_warn("journal", "journal '%s': %s; passed over", j->path, text->text);
     metric_add(&j->count.damaged, frames);
     return 0;
 }
@@ -161,10 +161,11 @@ static int write_zeros(int fd, uint64_t offset, uint64_t size)
 static int cut(struct journal *j, const struct segment *s, const struct end *end,
                struct error *error)
 {
-    log_warn("journal",
-             "journal '%s': %08" PRIu64 ".journal ends with %" PRIu64
-             " bytes of a frame that was never completed, at offset %" PRIu64 "; cut",
-             j->path, s->number, end->torn, end->offset);
+    logger_warn("journal",
+                "journal '%s': %08" PRIu64 ".journal ends with %" PRIu64
+                " bytes of a frame that was never completed, at offset %" PRIu64
+                "; cut",
+                j->path, s->number, end->torn, end->offset);
     metric_add(&j->count.torn, end->torn);
     int fd = folder_open_segment(j->folder, s->number, O_WRONLY);
     int err = fd < 0 ? fd : write_zeros(fd, end->offset, end->torn);

@@ -3,7 +3,7 @@
  * The dispatcher: numbers keys, hands entries to the pipelines, asks for checkpoints, and gives what
  * is stored back to the journal.
  *
- *      line -> join, prepare -> put to every pipeline that does not know the entry
+ *      backlog -> join, prepare -> put to every pipeline that does not know the entry
  *                                 | no room: it goes on there, once log_room says so
  *           -> checkpoint due? LOG_CHECKPOINT to all -> ... log_stored by all -> journal_trim
  *
@@ -127,9 +127,9 @@ static bool join_those(struct log *l, struct log_entry *e)
 {
     struct joining j = {.log = l, .entry = e};
     struct log_entry *f;
-    while ((f = line_pop_if(&l->line, goes_along, &j))) {
+    while ((f = backlog_pop_if(&l->backlog, goes_along, &j))) {
         if (entry_join(e, f) < 0) {
-            line_push_back(&l->line, f);
+            backlog_push_back(&l->backlog, f);
             return false;
         }
     }
@@ -145,7 +145,7 @@ static bool lingers(struct log *l)
         return false;
     if (join_those(l, h->entry) && h->entry->batch->n_rows < JOIN_MAX &&
         clock_monotonic_us() < h->linger_us &&
-        line_linger(&l->line, JOIN_MAX - h->entry->batch->n_rows))
+        backlog_linger(&l->backlog, JOIN_MAX - h->entry->batch->n_rows))
         return true;
     join_those(l, h->entry);
     h->linger_us = 0;
@@ -184,8 +184,8 @@ static int64_t hand_on(struct log *l)
         return h->linger_us;
     if (!h->prepared && !prepare_handing(l)) {
         if (!l->no_memory)
-            log_error("log", "stream '%s': no memory; tried again until there is",
-                      l->name);
+            logger_error("log", "stream '%s': no memory; tried again until there is",
+                         l->name);
         l->no_memory = true;
         return clock_monotonic_us() + NO_MEMORY_US;
     }
@@ -295,7 +295,7 @@ static void give_up_failed(struct log *l)
         if (s->given_up || !has_failed(s))
             continue;
         s->given_up = true;
-        log_error(
+        logger_error(
             "log",
             "stream '%s': the journal is nearly full; pipeline '%s', which has failed, "
             "will not get the entries behind %llu any more",
@@ -358,8 +358,8 @@ static void put_ends(struct log *l)
     for (size_t i = 0; i < l->n_subscribers; i++) {
         struct log_entry *e;
         if (entry_new(LOG_END, &e) < 0) {
-            log_error("log", "stream '%s': no memory to close the windows of '%s'",
-                      l->name, l->subscriber[i]->sink.pipeline);
+            logger_error("log", "stream '%s': no memory to close the windows of '%s'",
+                         l->name, l->subscriber[i]->sink.pipeline);
             continue;
         }
         e->position = position_of(l);
@@ -390,7 +390,7 @@ static void leave(struct log *l)
     bool end;
     log_entry_unref(l->handing.entry);
     l->handing.entry = NULL;
-    while ((e = line_pop(&l->line, &end)))
+    while ((e = backlog_pop(&l->backlog, &end)))
         log_entry_unref(e);
 }
 
@@ -399,7 +399,8 @@ static int64_t hand_on_all(struct log *l, bool *ret_end)
 {
     int64_t until_us = clock_monotonic_us() + TURN_US;
     while (clock_monotonic_us() < until_us) {
-        struct log_entry *e = l->handing.entry ? NULL : line_pop(&l->line, ret_end);
+        struct log_entry *e =
+            l->handing.entry ? NULL : backlog_pop(&l->backlog, ret_end);
         if (e)
             take(l, e);
         if (!l->handing.entry)

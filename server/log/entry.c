@@ -43,7 +43,7 @@ struct stored_source {
     uint32_t number, zero; /* the name follows */
 };
 
-struct stored_key {
+struct stored_request_id {
     int64_t taken_us;
     uint64_t digest, accepted, rejected, position;
     uint32_t key_size, errors_size; /* both follow */
@@ -264,15 +264,17 @@ int entry_write_source(struct journal *j, uint32_t number, const char *name)
     return write_text(j, STORED_SOURCE, &fixed, sizeof(fixed), name, strlen(name));
 }
 
-int entry_write_key(struct journal *j, const struct request_key *key, int64_t taken_us)
+int entry_write_request_id(struct journal *j, const struct request_id *key,
+                           int64_t taken_us)
 {
-    const struct stored_key fixed = {.taken_us = taken_us,
-                                     .digest = key->digest,
-                                     .accepted = key->answer.accepted,
-                                     .rejected = key->answer.rejected,
-                                     .position = key->answer.position,
-                                     .key_size = (uint32_t)key->size,
-                                     .errors_size = (uint32_t)key->answer.errors_size};
+    const struct stored_request_id fixed = {.taken_us = taken_us,
+                                            .digest = key->digest,
+                                            .accepted = key->answer.accepted,
+                                            .rejected = key->answer.rejected,
+                                            .position = key->answer.position,
+                                            .key_size = (uint32_t)key->size,
+                                            .errors_size =
+                                                (uint32_t)key->answer.errors_size};
     size_t size = sizeof(fixed) + key->size + key->answer.errors_size;
     char *to = stored_begin(j, STORED_KEY, size);
     if (!to)
@@ -311,10 +313,10 @@ size_t entry_size_max(const struct batch *b)
     return size;
 }
 
-size_t entry_key_size(const struct request_key *key)
+size_t entry_request_id_size(const struct request_id *key)
 {
     return sizeof(struct stored_head) +
-           padded(sizeof(struct stored_key) + request_key_bytes(key));
+           padded(sizeof(struct stored_request_id) + request_id_bytes(key));
 }
 
 /* ---- From the journal ------------------------------------------------------------------------- */
@@ -351,14 +353,14 @@ static int read_source(struct reading *r, const char *bytes, size_t size)
 
 static int read_key(struct reading *r, const char *bytes, size_t size)
 {
-    struct stored_key fixed;
+    struct stored_request_id fixed;
     if (size < sizeof(fixed))
         return -EBADMSG;
     memcpy(&fixed, bytes, sizeof(fixed));
     if (fixed.key_size == 0 || fixed.key_size > REQUEST_KEY_MAX ||
         size - sizeof(fixed) != (size_t)fixed.key_size + fixed.errors_size)
         return -EBADMSG;
-    const struct request_key key = {
+    const struct request_id key = {
         .key = bytes + sizeof(fixed),
         .size = fixed.key_size,
         .digest = fixed.digest,

@@ -30,19 +30,20 @@ int entry_join(struct log_entry *to, struct log_entry *from);
 int entry_write(struct journal *j, const struct log_entry *e);
 int entry_write_schema(struct journal *j, const struct schema *s);
 int entry_write_source(struct journal *j, uint32_t number, const char *name);
-int entry_write_key(struct journal *j, const struct request_key *key, int64_t taken_us);
+int entry_write_request_id(struct journal *j, const struct request_id *key,
+                           int64_t taken_us);
 
 /* Bytes that it takes there: exactly, if it is held; at most, found without looking at the rows, and so that the sizes of two
  * batches are enough for both joined. */
 size_t entry_size(const struct batch *b);
 size_t entry_size_max(const struct batch *b);
-size_t entry_key_size(const struct request_key *key);
+size_t entry_request_id_size(const struct request_id *key);
 
 /* ---- From a frame ---- */
 struct entry_calls {
     int (*entry)(void *ctx, struct log_entry *e); /* owns it; position is set */
     int (*source)(void *ctx, uint32_t number, const char *name, size_t size);
-    int (*key)(void *ctx, const struct request_key *key, int64_t taken_us);
+    int (*key)(void *ctx, const struct request_id *key, int64_t taken_us);
     /* A batch whose schema is not known, or that does not fit it. NULL: -EBADMSG. */
     int (*unreadable)(void *ctx, uint64_t position, uint32_t source);
     void *ctx;

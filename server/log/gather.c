@@ -2,7 +2,7 @@
  *
  * The gatherer: requests to frames, frames to the journal, tickets, entries to the dispatcher.
  *
- *      intake_take -> frame_add -> [due?] -> frame_commit: journal -> tell -> line
+ *      intake_take -> frame_add -> [due?] -> frame_commit: journal -> tell -> backlog
  *                                               | no room on the disk: those who wait are told,
  *                                               |                      the rest is kept and tried again
  *                                               | maybe on the disk: tried again; if the end comes first,
@@ -158,7 +158,7 @@ static int encode_keys(struct log *l, int64_t taken_us)
         if (!i->key || !i->n)
             continue;
         i->key->answer.position = l->position + 1 + i->last;
-        r = entry_write_key(l->journal, i->key, taken_us);
+        r = entry_write_request_id(l->journal, i->key, taken_us);
     }
     return r;
 }
@@ -185,12 +185,12 @@ static int frame_sync(struct log *l)
     uint64_t first;
     int r = journal_commit(l->journal, (uint32_t)f->n, &first, &error);
     if (r == 0 && f->begun)
-        log_info("log", "stream '%s': the journal is being written again", l->name);
+        logger_info("log", "stream '%s': the journal is being written again", l->name);
     if (r == 0 || r == -ENOSPC || r == -EDQUOT || r == -ENOMEM || r == -ESTALE)
         return r;
     if (!f->begun)
-        log_error("log", "stream '%s': %s; tried again until it succeeds", l->name,
-                  error.text);
+        logger_error("log", "stream '%s': %s; tried again until it succeeds", l->name,
+                     error.text);
     f->begun = true;
     return is_leaving(l) ? -EIO : -EAGAIN;
 }
@@ -246,13 +246,14 @@ static void note_return(struct log *l, const struct log_entry *e, int64_t now_us
         struct subscriber *s = l->subscriber[i];
         if (silence_returned(&s->silence, &l->sources, &s->sink, e->source,
                              e->batch->span.min_us, now_us, &pause_us))
-            log_warn("log",
-                     "pipeline '%s': events of %s%s%s came after a pause of %.1f s, "
-                     "behind which windows had been closed: idle_timeout is too short "
-                     "for them; %.1f s are waited for from now on",
-                     s->sink.pipeline, *name ? "source '" : "producers without a name",
-                     name, *name ? "'" : "", (double)pause_us / 1e6,
-                     (double)silence_timeout(&s->silence, &s->sink) / 1e6);
+            logger_warn(
+                "log",
+                "pipeline '%s': events of %s%s%s came after a pause of %.1f s, "
+                "behind which windows had been closed: idle_timeout is too short "
+                "for them; %.1f s are waited for from now on",
+                s->sink.pipeline, *name ? "source '" : "producers without a name", name,
+                *name ? "'" : "", (double)pause_us / 1e6,
+                (double)silence_timeout(&s->silence, &s->sink) / 1e6);
     }
     pthread_mutex_unlock(&l->subscribers_lock);
 }
@@ -270,7 +271,7 @@ static void frame_hand_on(struct log *l)
             note_return(l, e, now_us);
         if (e->kind == LOG_BATCH)
             sources_heard(&l->sources, e->source, e->batch->span.max_us, now_us);
-        line_push(&l->line, e);
+        backlog_push(&l->backlog, e);
     }
     for (struct intake_item *i = f->items, *next; i; i = next) {
         next = i->next;
@@ -370,17 +371,17 @@ static void say_no_room(struct log *l, int why)
 {
     struct error error;
     if (why == -ESTALE && journal_check(l->journal, &error) < 0)
-        log_error(
+        logger_error(
             "log",
             "stream '%s': the journal: %s; requests are refused until it is back, "
             "or the server is started anew",
             l->name, error.text);
     else
-        log_error("log", "stream '%s': %s; requests are refused until there is",
-                  l->name,
-                  why == -EDQUOT   ? "the journal has reached its limit, no room"
-                  : why == -ENOMEM ? "no memory for the journal"
-                                   : "the disk has no room for the journal");
+        logger_error("log", "stream '%s': %s; requests are refused until there is",
+                     l->name,
+                     why == -EDQUOT   ? "the journal has reached its limit, no room"
+                     : why == -ENOMEM ? "no memory for the journal"
+                                      : "the disk has no room for the journal");
 }
 
 static void frame_refused(struct log *l, int why)
@@ -403,7 +404,7 @@ static void room_again(struct log *l)
 {
     if (!atomic_exchange_explicit(&l->no_room, 0, memory_order_relaxed))
         return;
-    log_info("log", "stream '%s': the journal can be written again", l->name);
+    logger_info("log", "stream '%s': the journal can be written again", l->name);
     intake_refuse(l->intake, 0, 0);
 }
 
@@ -438,7 +439,7 @@ static void frame_drop(struct log *l, int why)
 /* The next start finds out. */
 static void frame_unknown(struct log *l)
 {
-    log_error(
+    logger_error(
         "log",
         "stream '%s': stopped; whether %llu events that were being written to the "
         "journal are on disk is not known before the next start",
@@ -468,10 +469,10 @@ static void give_up(struct log *l)
     l->later.first = NULL;
     l->later.last = &l->later.first;
     if (rows)
-        log_error("log",
-                  "stream '%s': stopped; %llu events that wait for the journal are "
-                  "lost, none of them was said to be durable",
-                  l->name, (unsigned long long)rows);
+        logger_error("log",
+                     "stream '%s': stopped; %llu events that wait for the journal are "
+                     "lost, none of them was said to be durable",
+                     l->name, (unsigned long long)rows);
 }
 
 /* ---- Frames, complete ------------------------------------------------------------------------- */
@@ -681,7 +682,7 @@ static bool waits_for_company(struct log *l, int64_t now_us, bool closed)
 /* Everything is done, or given up. */
 static int64_t end(struct log *l)
 {
-    line_close(&l->line);
+    backlog_close(&l->backlog);
     log_ended(l, &l->gathered);
     return TASK_SLEEPS;
 }
@@ -729,7 +730,7 @@ static void fail(struct log *l, const struct error *error)
 {
     l->error = *error;
     atomic_store_explicit(&l->failed, true, memory_order_release);
-    log_error("log", "stream '%s' takes nothing: %s", l->name, error->text);
+    logger_error("log", "stream '%s' takes nothing: %s", l->name, error->text);
     intake_close(l->intake); /* nobody waits for room that never comes */
 }
 
@@ -755,7 +756,7 @@ static int64_t replay(struct log *l)
     if (r == 0)
         r = replay_go_on(l, &error);
     if (r > 0)
-        return line_is_full(&l->line) ? TASK_SLEEPS : TASK_AGAIN;
+        return backlog_is_full(&l->backlog) ? TASK_SLEEPS : TASK_AGAIN;
     replay_end(l, r == 0);
     if (r < 0 && r != -ESHUTDOWN)
         fail(l, &error);

@@ -233,7 +233,7 @@ void idempotency_abandon(struct idempotency *k, const char *key, size_t size)
 }
 
 /* Takes `errors`. */
-static void set_answer(struct entry *e, const struct request_key *key, int64_t taken_us,
+static void set_answer(struct entry *e, const struct request_id *key, int64_t taken_us,
                        char *errors)
 {
     free(e->errors);
@@ -255,7 +255,7 @@ static bool can_stay(const struct entry *e, uint64_t position)
 }
 
 /* With the lock held; takes `errors`. */
-static int complete(struct idempotency *k, const struct request_key *key,
+static int complete(struct idempotency *k, const struct request_id *key,
                     int64_t taken_us, char *errors)
 {
     uint64_t hash = hash_bytes(key->key, key->size);
@@ -284,7 +284,7 @@ static int complete(struct idempotency *k, const struct request_key *key,
     return 0;
 }
 
-int idempotency_complete(struct idempotency *k, const struct request_key *key,
+int idempotency_complete(struct idempotency *k, const struct request_id *key,
                          int64_t taken_us)
 {
     size_t size = key->answer.errors ? key->answer.errors_size : 0;
@@ -349,22 +349,22 @@ static int hold(struct idempotency *k, uint64_t after, uint64_t up_to, struct he
 }
 
 static int show(const struct entry *e,
-                int (*call)(void *ctx, const struct request_key *key, int64_t taken_us),
+                int (*call)(void *ctx, const struct request_id *key, int64_t taken_us),
                 void *ctx)
 {
-    const struct request_key key = {.key = e->key,
-                                    .size = e->size,
-                                    .digest = e->digest,
-                                    .answer = {.accepted = e->accepted,
-                                               .rejected = e->rejected,
-                                               .position = e->position,
-                                               .errors = e->errors,
-                                               .errors_size = e->errors_size}};
+    const struct request_id key = {.key = e->key,
+                                   .size = e->size,
+                                   .digest = e->digest,
+                                   .answer = {.accepted = e->accepted,
+                                              .rejected = e->rejected,
+                                              .position = e->position,
+                                              .errors = e->errors,
+                                              .errors_size = e->errors_size}};
     return call(ctx, &key, e->taken_us);
 }
 
 int idempotency_each(struct idempotency *k, uint64_t after, uint64_t up_to,
-                     int (*call)(void *ctx, const struct request_key *key,
+                     int (*call)(void *ctx, const struct request_id *key,
                                  int64_t taken_us),
                      void *ctx)
 {

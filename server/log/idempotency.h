@@ -38,13 +38,13 @@ void idempotency_abandon(struct idempotency *k, const char *key, size_t size);
 
 /* The request is durable (reserved before, or found in the journal or the database at start). `key` and
  * its errors are copied. -ENOMEM: it is forgotten, and counted. */
-int idempotency_complete(struct idempotency *k, const struct request_key *key,
+int idempotency_complete(struct idempotency *k, const struct request_id *key,
                          int64_t taken_us);
 
 /* Calls `call` for each known key with a position in (after, up_to], in the order of positions, until it
  * returns something else than 0, which is returned. The lock is not held meanwhile. -ENOMEM. */
 int idempotency_each(struct idempotency *k, uint64_t after, uint64_t up_to,
-                     int (*call)(void *ctx, const struct request_key *key,
+                     int (*call)(void *ctx, const struct request_id *key,
                                  int64_t taken_us),
                      void *ctx);
 

@@ -19,7 +19,7 @@ struct intake {
     uint64_t rows_max;
     size_t bytes_max;
     uint64_t stored_max;
-    struct idempotency *keys;
+    struct idempotency *known;
     struct task *taker;
 
     pthread_mutex_t lock; /* protects all of this, and the tickets of items */
@@ -39,7 +39,7 @@ struct intake {
 };
 
 int intake_new(uint64_t rows_max, size_t bytes_max, uint64_t stored_max,
-               struct idempotency *keys, struct task *taker, struct intake **ret)
+               struct idempotency *known, struct task *taker, struct intake **ret)
 {
     struct intake *k = calloc(1, sizeof(*k));
     if (!k)
@@ -47,7 +47,7 @@ int intake_new(uint64_t rows_max, size_t bytes_max, uint64_t stored_max,
     k->rows_max = rows_max;
     k->bytes_max = bytes_max;
     k->stored_max = stored_max;
-    k->keys = keys;
+    k->known = known;
     k->taker = taker;
     k->last = &k->first;
     pthread_mutex_init(&k->lock, NULL);
@@ -112,11 +112,11 @@ void intake_close(struct intake *k)
 
 /* ---- Putting ---------------------------------------------------------------------------------- */
 
-static struct request_key *copy_key(const struct request_key *key)
+static struct request_id *copy_key(const struct request_id *key)
 {
-    struct request_key *copy = malloc(sizeof(*copy) + request_key_bytes(key));
+    struct request_id *copy = malloc(sizeof(*copy) + request_id_bytes(key));
     if (copy)
-        *copy = request_key_copy(key, (char *)(copy + 1));
+        *copy = request_id_copy(key, (char *)(copy + 1));
     return copy;
 }
 
@@ -160,7 +160,7 @@ static int item_entry(struct intake_item *item, struct batch *b)
 /* What a quick look finds too large is measured, and then has to stay as it is. -EMSGSIZE. */
 static int item_measure(const struct intake *k, struct intake_item *item)
 {
-    size_t key = item->key ? entry_key_size(item->key) : 0;
+    size_t key = item->key ? entry_request_id_size(item->key) : 0;
     item->stored = key;
     for (size_t i = 0; i < item->n; i++)
         item->stored += entry_size_max(item->entry[i]->batch);
@@ -265,7 +265,7 @@ int intake_append(struct intake *k, const struct request *r, bool wait)
     }
     if (!err && item->key && !item->asks) { /* before the gatherer can see it */
         item->key->answer.position = POSITION_UNKNOWN;
-        idempotency_complete(k->keys, item->key, clock_unstepped_us());
+        idempotency_complete(k->known, item->key, clock_unstepped_us());
     }
     if (!err)
         put(k, item);

@@ -26,7 +26,7 @@ struct intake_item {
     int64_t newest_us;     /* of the rows that may be gathered with those of others */
     struct ticket *ticket; /* protected by the intake's lock: cancel takes it away */
     bool asks; /* it came with a ticket: somebody waits to hear that it is durable */
-    struct request_key *key; /* NULL: none; one allocation with its bytes */
+    struct request_id *key; /* NULL: none; one allocation with its bytes */
     uint64_t rows;
     size_t memory;
     size_t stored; /* bytes that it takes in the journal at most, also among others */
@@ -45,7 +45,7 @@ struct intake_item {
 /* stored_max: bytes that a request may take in the journal; UINT64_MAX: it is not written to one. taker: woken as
  * intake_take says; NULL: nobody. */
 int intake_new(uint64_t rows_max, size_t bytes_max, uint64_t stored_max,
-               struct idempotency *keys, struct task *taker, struct intake **ret);
+               struct idempotency *known, struct task *taker, struct intake **ret);
 void intake_free(struct intake *k); /* with what is in it; takes NULL */
 
 /* Before this, everything is -EAGAIN. */

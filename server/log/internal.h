@@ -30,7 +30,7 @@ struct subscriber {
 /* Entries on their way from the gatherer to the dispatcher: as many as the intake lets in; while the journal is
  * read at start, about LINE_MAX. */
 #define LINE_MAX 8u /* of up to 64k rows each */
-struct line {
+struct backlog {
     struct task *filler, *taker; /* woken: there is room, something has come */
     pthread_mutex_t lock;        /* protects the rest */
     struct log_entry *first, **last;
@@ -65,7 +65,7 @@ struct frame {
     bool begun;         /* it may be on disk: nothing is added, it is written again */
 };
 
-/* What the dispatcher has taken from the line, and not put to all pipelines yet. */
+/* What the dispatcher has taken from the backlog, and not put to all pipelines yet. */
 struct handing {
     struct log_entry *entry; /* NULL: nothing */
     int64_t linger_us;       /* until when more is waited for; 0: it is complete */
@@ -92,7 +92,7 @@ struct log {
     uint64_t journal_limit;
     uint64_t stored_max; /* bytes of a frame's items in the journal; UINT64_MAX: none */
     bool skip_damaged;   /* of the journal */
-    struct line line;
+    struct backlog backlog;
 
     pthread_mutex_t names_lock; /* protects the names: any thread asks */
     char *source_name[LOG_SOURCES_MAX];
@@ -159,24 +159,24 @@ struct log {
     _Atomic uint64_t batches, batch_rows, replayed, unreadable; /* metrics */
 };
 
-/* line.c */
-void line_setup(struct line *l, struct task *filler, struct task *taker);
-void line_free(struct line *l); /* with what is in it */
+/* backlog.c */
+void backlog_setup(struct backlog *l, struct task *filler, struct task *taker);
+void backlog_free(struct backlog *l); /* with what is in it */
 /* Takes the entry in any case. False: closed, it is dropped. */
-bool line_push(struct line *l, struct log_entry *e);
+bool backlog_push(struct backlog *l, struct log_entry *e);
 /* There are LINE_MAX: the filler is woken once there are fewer, or it is closed. */
-bool line_is_full(struct line *l);
+bool backlog_is_full(struct backlog *l);
 /* NULL: there is none now, or *ret_end: closed and empty. */
-struct log_entry *line_pop(struct line *l, bool *ret_end);
+struct log_entry *backlog_pop(struct backlog *l, bool *ret_end);
 /* The first one, if there is one and fits(ctx, it) says so. */
-struct log_entry *line_pop_if(struct line *l,
-                              bool (*fits)(void *ctx, const struct log_entry *e),
-                              void *ctx);
+struct log_entry *backlog_pop_if(struct backlog *l,
+                                 bool (*fits)(void *ctx, const struct log_entry *e),
+                                 void *ctx);
 /* True: it is empty, and the taker is only woken once there are `rows` rows, or something that is no batch. */
-bool line_linger(struct line *l, uint64_t rows);
+bool backlog_linger(struct backlog *l, uint64_t rows);
 /* Back to the front: for an entry that was just taken. */
-void line_push_back(struct line *l, struct log_entry *e);
-void line_close(struct line *l);
+void backlog_push_back(struct backlog *l, struct log_entry *e);
+void backlog_close(struct backlog *l);
 
 /* gather.c */
 void gather_ready(struct log *l); /* from now on requests are taken */
@@ -194,9 +194,9 @@ void reach_undo(struct log *l);
 void reach_replayed(struct log *l, const struct log_entry *e);
 /* What it has reached since, as connections have ended or are silent. INT64_MIN: no more than before. */
 int64_t reach_more(struct log *l);
-/* replay.c: what the journal has that not all sinks know, to the line. */
+/* replay.c: what the journal has that not all sinks know, to the backlog. */
 int replay_begin(struct log *l, struct error *error);
-/* 1: the line is full, or it was long enough for a turn; 0: all is read; -EBADMSG, -EIO; -ESHUTDOWN. */
+/* 1: the backlog is full, or it was long enough for a turn; 0: all is read; -EBADMSG, -EIO; -ESHUTDOWN. */
 int replay_go_on(struct log *l, struct error *error);
 void replay_end(struct log *l, bool complete); /* forgets how far it was */
 /* Calls entry(ctx, e) for the entries with positions in (after, up_to]. */

@@ -89,13 +89,13 @@ void log_key_abandon(struct log *l, const char *key, size_t size)
     idempotency_abandon(l->idempotency, key, size);
 }
 
-int log_know_key(struct log *l, const struct request_key *key, int64_t taken_us)
+int log_know_request(struct log *l, const struct request_id *key, int64_t taken_us)
 {
     return idempotency_complete(l->idempotency, key, taken_us);
 }
 
 int log_keys(struct log *l, uint64_t after, uint64_t up_to,
-             int (*call)(void *ctx, const struct request_key *key, int64_t taken_us),
+             int (*call)(void *ctx, const struct request_id *key, int64_t taken_us),
              void *ctx)
 {
     return idempotency_each(l->idempotency, after, up_to, call, ctx);
@@ -472,11 +472,11 @@ static int follow_database(struct log *l, struct error *error)
             "(weir serve --skip-damaged begins it anew)",
             l->name, (unsigned long long)end - 1, (unsigned long long)l->position);
     if (needed)
-        log_error("log",
-                  "stream '%s': the journal ends at %llu, but the database has seen "
-                  "entry %llu; it is begun anew",
-                  l->name, (unsigned long long)end - 1,
-                  (unsigned long long)l->position);
+        logger_error("log",
+                     "stream '%s': the journal ends at %llu, but the database has seen "
+                     "entry %llu; it is begun anew",
+                     l->name, (unsigned long long)end - 1,
+                     (unsigned long long)l->position);
     int r = journal_restart(l->journal, l->position + 1);
     return r < 0
                ? error_set(error, r, "the journal of stream '%s' cannot go on at %llu",
@@ -504,11 +504,11 @@ static int open_journal(struct log *l, struct metrics *metrics, struct error *er
 
 static int make_parts(struct log *l, struct metrics *metrics, struct error *error)
 {
-    const struct idempotency_options keys = {.stream = l->name,
-                                             .max_keys = l->options.idempotency_keys,
-                                             .retain_us =
-                                                 l->options.idempotency_retain_us};
-    int r = l->name && l->dictionary ? idempotency_new(&keys, metrics, &l->idempotency)
+    const struct idempotency_options known = {.stream = l->name,
+                                              .max_keys = l->options.idempotency_keys,
+                                              .retain_us =
+                                                  l->options.idempotency_retain_us};
+    int r = l->name && l->dictionary ? idempotency_new(&known, metrics, &l->idempotency)
                                      : -ENOMEM;
     if (r == 0)
         r = intake_new(l->options.queue_events, LOG_QUEUE_BYTES, l->stored_max,
@@ -543,7 +543,7 @@ int log_new(const struct log_options *options, struct metrics *metrics,
     l->dictionary = calloc(l->schema->n, sizeof(*l->dictionary));
     atomic_init(&l->kept, options->kept);
     l->tick_us = INT64_MAX;
-    line_setup(&l->line, &l->gatherer, &l->dispatcher);
+    backlog_setup(&l->backlog, &l->gatherer, &l->dispatcher);
     pthread_mutex_init(&l->end_lock, NULL);
     clock_cond_init(&l->ended);
     pthread_mutex_init(&l->names_lock, NULL);
@@ -619,7 +619,7 @@ bool log_close(struct log *l, enum log_end end, int64_t deadline_us)
                 wait_for_end(l, &l->dispatched, deadline_us);
         if (!whole) {
             atomic_store_explicit(&l->leaving, true, memory_order_relaxed);
-            line_close(&l->line); /* wakes both */
+            backlog_close(&l->backlog); /* wakes both */
             wait_for_end(l, &l->gathered, INT64_MAX);
             wait_for_end(l, &l->dispatched, INT64_MAX);
         }
@@ -659,11 +659,12 @@ void log_forget(struct log *l)
     if (!l->journal)
         return;
     if (!all_is_stored(l))
-        log_warn("log", "stream '%s': not all is in the database, the journal is kept",
-                 l->name);
+        logger_warn("log",
+                    "stream '%s': not all is in the database, the journal is kept",
+                    l->name);
     else if (begin_anew(l, &error) < 0)
-        log_error("log", "stream '%s': the journal cannot be begun anew: %s", l->name,
-                  error.text);
+        logger_error("log", "stream '%s': the journal cannot be begun anew: %s",
+                     l->name, error.text);
 }
 
 void log_free(struct log *l)
@@ -673,7 +674,7 @@ void log_free(struct log *l)
     if (l->intake)
         log_close(l, LOG_LEAVE, 0);
     log_entry_unref(l->handing.entry);
-    line_free(&l->line);
+    backlog_free(&l->backlog);
     intake_free(l->intake);
     origins_free(&l->origins); /* behind what has them as origins */
     idempotency_free(l->idempotency);

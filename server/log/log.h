@@ -6,7 +6,7 @@
  * pipeline knows, time included, comes to it through here, so that the same log gives the same results.
  *
  *      log_append -> [intake] -> gathering: frame -> journal -> tickets
- *                                                       \-> [line] -> dispatching:
+ *                                                       \-> [backlog] -> dispatching:
  *      at start: journal -> entries ---------------------/    keys -> log_sink of each pipeline
  *
  * Neither waits on its thread for anything but the disk: who finds no room goes to sleep, and is woken by whoever
@@ -116,7 +116,8 @@ struct log_options {
     uint64_t position; /* of the last entry that the database knows of */
     uint64_t least;    /* of the last entry that all its pipelines know of */
     bool read_only;    /* the journal is read at start, not written */
-    uint64_t kept; /* keys of requests up to this position were given to log_know_key */
+    uint64_t
+        kept; /* keys of requests up to this position were given to log_know_request */
     int64_t checkpoint_interval_us; /* 0: only at the end */
     uint64_t idempotency_keys;
     int64_t idempotency_retain_us;
@@ -159,7 +160,7 @@ int log_new(const struct log_options *options, struct metrics *metrics,
 int log_subscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys);
 
 /* What the database knows of a key. Before log_start. */
-int log_know_key(struct log *l, const struct request_key *key, int64_t taken_us);
+int log_know_request(struct log *l, const struct request_id *key, int64_t taken_us);
 
 /* It runs; what the journal has is handed on first, and until then nothing new is taken. */
 int log_start(struct log *l, struct error *error);
@@ -205,7 +206,7 @@ int log_key_begin(struct log *l, const char *key, size_t size,
                   struct request_known *ret);
 void log_key_abandon(struct log *l, const char *key, size_t size);
 int log_keys(struct log *l, uint64_t after, uint64_t up_to,
-             int (*call)(void *ctx, const struct request_key *key, int64_t taken_us),
+             int (*call)(void *ctx, const struct request_id *key, int64_t taken_us),
              void *ctx);
 
 /* Calls wake(ctx) once when the intake has become shorter or the log is closed; at once if it is empty.

@@ -40,7 +40,7 @@ static int on_source(void *ctx, uint32_t number, const char *name, size_t size)
     return r->names ? log_learn_source(r->log, number, name, size) : 0;
 }
 
-static int on_key(void *ctx, const struct request_key *key, int64_t taken_us)
+static int on_request_id(void *ctx, const struct request_id *key, int64_t taken_us)
 {
     struct replay *r = ctx;
     return r->names ? idempotency_complete(r->log->idempotency, key, taken_us) : 0;
@@ -63,12 +63,13 @@ static int on_unreadable(void *ctx, uint64_t position, uint32_t source)
 static void say_unreadable(const struct replay *r)
 {
     if (r->unreadable)
-        log_error("log",
-                  "stream '%s': %llu batches of entries %llu to %llu cannot be read: "
-                  "their schema was lost with damaged frames; passed over",
-                  r->log->name, (unsigned long long)r->unreadable,
-                  (unsigned long long)r->first_unreadable,
-                  (unsigned long long)r->last_unreadable);
+        logger_error(
+            "log",
+            "stream '%s': %llu batches of entries %llu to %llu cannot be read: "
+            "their schema was lost with damaged frames; passed over",
+            r->log->name, (unsigned long long)r->unreadable,
+            (unsigned long long)r->first_unreadable,
+            (unsigned long long)r->last_unreadable);
 }
 
 /* What frames that were passed over have said of the schema is not known. The one before is trusted only if it is
@@ -88,10 +89,10 @@ static void note_gap(const struct replay *r, const struct journal_frame *f)
 {
     uint64_t expected = r->next > r->after ? r->next : r->after + 1;
     if (f->n && f->first > expected)
-        log_error("log",
-                  "stream '%s': entries %llu to %llu are not in the journal any more",
-                  r->log->name, (unsigned long long)expected,
-                  (unsigned long long)f->first - 1);
+        logger_error(
+            "log", "stream '%s': entries %llu to %llu are not in the journal any more",
+            r->log->name, (unsigned long long)expected,
+            (unsigned long long)f->first - 1);
 }
 
 /* 1: a frame was read; 0: there is no other. */
@@ -99,7 +100,7 @@ static int read_frame(struct replay *r, struct error *error)
 {
     const struct entry_calls calls = {.entry = on_entry,
                                       .source = on_source,
-                                      .key = on_key,
+                                      .key = on_request_id,
                                       .unreadable =
                                           r->log->skip_damaged ? on_unreadable : NULL,
                                       .ctx = r};
@@ -152,7 +153,7 @@ static int hand_on(void *ctx, struct log_entry *e)
     if (e->kind == LOG_ADVANCE && e->time_us > l->begun_us)
         l->begun_us = e->time_us;
     reach_replayed(l, e);
-    return line_push(&l->line, e) ? 0 : -ESHUTDOWN;
+    return backlog_push(&l->backlog, e) ? 0 : -ESHUTDOWN;
 }
 
 /* Numbers of sources that are in entries or checkpoints, even if their names were lost. */
@@ -186,7 +187,7 @@ int replay_go_on(struct log *l, struct error *error)
 {
     int64_t until_us = clock_monotonic_us() + TURN_US;
     int r = 1;
-    while (r > 0 && !line_is_full(&l->line) && clock_monotonic_us() < until_us)
+    while (r > 0 && !backlog_is_full(&l->backlog) && clock_monotonic_us() < until_us)
         r = atomic_load_explicit(&l->leaving, memory_order_relaxed)
                 ? -ESHUTDOWN
                 : read_frame(l->replay, error);
@@ -198,7 +199,7 @@ static void say_how_long(const struct replay *r)
     struct log *l = r->log;
     uint64_t rows = atomic_load_explicit(&l->replayed, memory_order_relaxed);
     if (rows)
-        log_info(
+        logger_info(
             "log",
             "stream '%s': %llu events of entries %llu to %llu read from the journal in "
             "%.2f s",

@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct weir_analyzer *analyzer_of(const struct worker *w, size_t stage)
+static const struct weir_analyzer *analyzer_of(const struct worker *w, size_t step)
 {
-    return &w->pipeline->stage[stage].binding->plugin->analyzer;
+    return &w->pipeline->step[step].binding->plugin->analyzer;
 }
 
 /* ---- Windows and keys -------------------------------------------------------------------------- */
@@ -91,15 +91,15 @@ int analyze_groups_read(const struct worker *w, struct analyze_groups *g,
 
 /* ---- Calls ------------------------------------------------------------------------------------- */
 
-static int init_one(struct worker *w, size_t stage, uint32_t slot,
+static int init_one(struct worker *w, size_t step, uint32_t slot,
                     const struct weir_window *window)
 {
-    struct host *h = &w->host[stage];
+    struct host *h = &w->host[step];
     char *block = groups_state(&w->groups, slot);
     host_lock(h);
     int r = host_done(h, "init",
-                      analyzer_of(w, stage)->init(
-                          &h->ctx, window, block + w->pipeline->stage[stage].offset));
+                      analyzer_of(w, step)->init(
+                          &h->ctx, window, block + w->pipeline->step[step].offset));
     host_unlock(h);
     return r;
 }
@@ -110,7 +110,7 @@ int analyze_init(struct worker *w, uint32_t slot)
     char bytes[KEY_BYTES_MAX];
     union host_window window;
     bool read = false;
-    for (size_t i = 0; i < w->pipeline->n_stages; i++) {
+    for (size_t i = 0; i < w->pipeline->n_steps; i++) {
         if (!analyzer_of(w, i)->init)
             continue;
         if (!read)
@@ -133,7 +133,7 @@ void analyze_drop(struct worker *w, uint32_t slot, size_t first, size_t end)
         if (!a->drop || !w->host[i].binding)
             continue;
         host_lock(&w->host[i]);
-        a->drop(&w->host[i].ctx, block + w->pipeline->stage[i].offset);
+        a->drop(&w->host[i].ctx, block + w->pipeline->step[i].offset);
         host_unlock(&w->host[i]);
     }
 }
@@ -149,11 +149,10 @@ static void find_inputs(const struct binding *b, const struct log_entry *e,
     }
 }
 
-int analyze_update(struct worker *w, size_t stage, const struct log_entry *e,
-                   uint32_t n)
+int analyze_update(struct worker *w, size_t step, const struct log_entry *e, uint32_t n)
 {
-    struct stage *s = &w->pipeline->stage[stage];
-    struct host *h = &w->host[stage];
+    struct step *s = &w->pipeline->step[step];
+    struct host *h = &w->host[step];
     const struct weir_column *in[BINDING_INPUTS_MAX];
     union host_rows rows;
     int64_t begin_ns = clock_monotonic_ns();
@@ -189,9 +188,9 @@ int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *fr
     void *into[ANALYZE_GROUPS];
     const void *other[ANALYZE_GROUPS];
     int r = 0;
-    for (size_t i = 0; r == 0 && i < w->pipeline->n_stages; i++) {
+    for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++) {
         struct host *h = &w->host[i];
-        size_t offset = w->pipeline->stage[i].offset;
+        size_t offset = w->pipeline->step[i].offset;
         for (size_t k = 0; k < g->n; k++) {
             into[k] = (char *)groups_state(&w->groups, g->slot[k]) + offset;
             other[k] = (char *)groups_state(&w->groups, from[k]) + offset;
@@ -204,17 +203,17 @@ int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *fr
     return r;
 }
 
-int analyze_emit(struct worker *w, size_t stage, struct analyze_groups *g,
+int analyze_emit(struct worker *w, size_t step, struct analyze_groups *g,
                  struct weir_out *out)
 {
-    struct host *h = &w->host[stage];
+    struct host *h = &w->host[step];
     out->n = g->n;
     for (size_t i = 0; i < g->n; i++)
         g->state[i] = (char *)groups_state(&w->groups, g->slot[i]) +
-                      w->pipeline->stage[stage].offset;
+                      w->pipeline->step[step].offset;
     host_lock(h);
     int r = host_done_emit(
-        h, out, analyzer_of(w, stage)->emit(&h->ctx, g->n, g->window, g->state, out));
+        h, out, analyzer_of(w, step)->emit(&h->ctx, g->n, g->window, g->state, out));
     host_unlock(h);
     return r;
 }

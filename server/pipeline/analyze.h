@@ -2,7 +2,7 @@
  *
  * The calls of analyzers: all of init, drop, update, merge and emit that a worker makes. What a call hands over is
  * made here; what comes back is checked by plugin/host.h. They return 0 or -EINVAL, the text is in the host
- * of the stage.
+ * of the step.
  */
 #ifndef WEIR_PIPELINE_ANALYZE_H
 #define WEIR_PIPELINE_ANALYZE_H
@@ -19,7 +19,7 @@ struct analyze_groups {
     size_t n;
     const uint32_t *slot;
     const struct weir_window *window[ANALYZE_GROUPS];
-    const void *state[ANALYZE_GROUPS]; /* of the stage that is called */
+    const void *state[ANALYZE_GROUPS]; /* of the step that is called */
     union host_window windows[ANALYZE_GROUPS];
     struct weir_cell *key; /* the pipeline's key columns of each */
     char *bytes;           /* of strings in them */
@@ -37,19 +37,19 @@ int analyze_groups_read(const struct worker *w, struct analyze_groups *g,
 /* The states of a new group, from zeros. On failure they are as before. */
 int analyze_init(struct worker *w, uint32_t slot);
 
-/* Gives the states of stages [first, end) of a group back to their plugins. */
+/* Gives the states of steps [first, end) of a group back to their plugins. */
 void analyze_drop(struct worker *w, uint32_t slot, size_t first, size_t end);
 
 /* Rows row[0..n) of the entry, whose groups are slot[0..n) of the worker. Rows of one call come from one entry
  * of the journal: where small ones were joined, there are several calls. */
-int analyze_update(struct worker *w, size_t stage, const struct log_entry *e,
+int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
                    uint32_t n);
 
 /* Folds the states of the groups at from[0..n) into those of other groups of the same keys: in `g`, read. */
 int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *from);
 
-/* Has the stage give the results of the groups to `out`, whose group, row, keep and ctx are set. */
-int analyze_emit(struct worker *w, size_t stage, struct analyze_groups *g,
+/* Has the step give the results of the groups to `out`, whose group, row, keep and ctx are set. */
+int analyze_emit(struct worker *w, size_t step, struct analyze_groups *g,
                  struct weir_out *out);
 
 #endif

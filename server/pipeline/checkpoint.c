@@ -35,7 +35,7 @@ static void pad(struct buffer *b)
 
 static int put_state(struct worker *w, size_t i, const char *block, struct buffer *b)
 {
-    const struct stage *s = &w->pipeline->stage[i];
+    const struct step *s = &w->pipeline->step[i];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     struct host *h = &w->host[i];
     if (!a->save) {
@@ -71,7 +71,7 @@ static int put_group(struct worker *w, uint32_t slot, struct buffer *b)
     pad(b);
     const char *block = groups_state(&w->groups, slot);
     int r = 0;
-    for (size_t i = 0; r == 0 && i < w->pipeline->n_stages; i++)
+    for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
         r = put_state(w, i, block, b);
     return r;
 }
@@ -112,7 +112,7 @@ static int make_blocks(struct worker *w, struct checkpoint *c)
         return -ENOMEM;
     struct buffer b = {.limit = BLOCK_MAX};
     int r = 0;
-    for (size_t i = 0; r == 0 && i < w->pipeline->n_stages; i++)
+    for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
         r = host_can_save(&w->host[i]);
     for (uint32_t i = 0; r == 0 && i < n_blocks; i++)
         if (g->dirty[i])
@@ -191,7 +191,7 @@ int checkpoint_make(struct worker *w, const struct log_entry *e,
 
 static int get_state(struct worker *w, size_t i, char *block, struct stored_bytes *r)
 {
-    const struct stage *s = &w->pipeline->stage[i];
+    const struct step *s = &w->pipeline->step[i];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     const char *bytes;
     if (!a->load) {
@@ -257,7 +257,7 @@ static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *e
         w++;
     uint32_t slot;
     int err = get_new_group(w, &head, key, hash, &slot);
-    for (size_t i = 0; err == 0 && i < p->n_stages; i++)
+    for (size_t i = 0; err == 0 && i < p->n_steps; i++)
         err = get_state(w, i, groups_state(&w->groups, slot), r);
     return err == -EINVAL ? worker_error(w, err, error) : err;
 }
@@ -344,7 +344,7 @@ static void put_param(struct buffer *b, const struct weir_param *p, const char *
     }
 }
 
-static void put_stage(struct buffer *b, const struct stage *s, uint32_t version)
+static void put_step(struct buffer *b, const struct step *s, uint32_t version)
 {
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     buffer_printf(b, "analyzer %s state=%zu%s version=%u", a->name, a->state_size,
@@ -371,10 +371,10 @@ static int define(const struct pipeline *p, bool stored, char **ret)
         buffer_put_json_string(&b, c->where, strlen(c->where));
         buffer_putc(&b, '\n');
     }
-    for (size_t i = 0; i < p->n_stages; i++)
-        put_stage(&b, &p->stage[i],
-                  stored ? p->stage[i].stored_version
-                         : p->stage[i].binding->plugin->analyzer.state_version);
+    for (size_t i = 0; i < p->n_steps; i++)
+        put_step(&b, &p->step[i],
+                 stored ? p->step[i].stored_version
+                        : p->step[i].binding->plugin->analyzer.state_version);
     char *text = b.error ? NULL : strdup(buffer_text(&b));
     buffer_free(&b);
     *ret = text;
@@ -408,12 +408,12 @@ static uint32_t version_in(const char *definition, size_t k, uint32_t otherwise)
 
 int checkpoint_can_load(struct pipeline *p, const char *definition, bool *ret)
 {
-    for (size_t i = 0; i < p->n_stages; i++) {
-        const struct weir_analyzer *a = &p->stage[i].binding->plugin->analyzer;
+    for (size_t i = 0; i < p->n_steps; i++) {
+        const struct weir_analyzer *a = &p->step[i].binding->plugin->analyzer;
         uint32_t version = version_in(definition, i, a->state_version);
         bool older = a->load && a->oldest_version && version >= a->oldest_version &&
                      version < a->state_version;
-        p->stage[i].stored_version = older ? version : a->state_version;
+        p->step[i].stored_version = older ? version : a->state_version;
     }
     char *text;
     int err = define(p, true, &text);

@@ -24,8 +24,8 @@ struct closing {
     struct rowset *set[65];
     struct analyze_groups *groups; /* at hand; made when there are some */
     size_t own_first;              /* row of the first of them in the own table */
-    /* Of the stage at hand. */
-    const struct stage *stage;
+    /* Of the step at hand. */
+    const struct step *step;
     struct rowset *to;
     size_t next;  /* group; those before are done */
     int64_t rank; /* of the last row of the group before `next` */
@@ -96,7 +96,7 @@ static struct weir_cell *begin_row(struct closing *c, struct rowset *set, size_t
     return row;
 }
 
-/* ---- What a stage gives: the calls of struct weir_out -------------------------------------------- */
+/* ---- What a step gives: the calls of struct weir_out -------------------------------------------- */
 
 static const char *keep_string(void *ctx, const char *bytes, size_t size)
 {
@@ -108,8 +108,7 @@ static const char *keep_string(void *ctx, const char *bytes, size_t size)
 static struct weir_cell *own_cells(void *ctx, size_t i)
 {
     const struct closing *c = ctx;
-    return c->to->cell + (c->own_first + i) * c->to->table->n_columns +
-           c->stage->column;
+    return c->to->cell + (c->own_first + i) * c->to->table->n_columns + c->step->column;
 }
 
 /* The groups before i that are not done yet gave no rows: those that revised ones had are to go, and none come in
@@ -139,27 +138,27 @@ static struct weir_cell *many_cells(void *ctx, size_t i)
 static int many_row(void *ctx, struct weir_cell *cells)
 {
     struct closing *c = ctx;
-    size_t size = c->stage->binding->n_outputs * sizeof(*cells);
+    size_t size = c->step->binding->n_outputs * sizeof(*cells);
     struct weir_cell *row = begin_row(c, c->to, c->next);
     if (!row)
         return -ENOMEM;
     cell_put_int(&row[c->to->table->n_primary - 1], ++c->rank);
-    memcpy(row + c->stage->column, cells, size);
+    memcpy(row + c->step->column, cells, size);
     memset(cells, 0, size);
     return 0;
 }
 
 /* ---- Groups -------------------------------------------------------------------------------------- */
 
-static bool gives_many(const struct stage *s)
+static bool gives_many(const struct step *s)
 {
     return s->binding->plugin->analyzer.flags & WEIR_MANY_ROWS;
 }
 
-static int emit_stage(struct closing *c, size_t i)
+static int emit_step(struct closing *c, size_t i)
 {
-    const struct stage *s = &c->worker->pipeline->stage[i];
-    c->stage = s;
+    const struct step *s = &c->worker->pipeline->step[i];
+    c->step = s;
     c->to = ready_set(c, s->table, c->expected);
     if (!c->to)
         return -ENOMEM;
@@ -202,8 +201,8 @@ static int emit_some(struct closing *c, const uint32_t *slot, size_t n, uint32_t
     for (size_t i = 0; own && i < n; i++)
         if (!begin_row(c, own, i))
             return -ENOMEM;
-    for (size_t i = 0; r == 0 && i < p->n_stages; i++)
-        r = emit_stage(c, i);
+    for (size_t i = 0; r == 0 && i < p->n_steps; i++)
+        r = emit_step(c, i);
     return r;
 }
 
@@ -223,8 +222,8 @@ static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
     size_t most = ANALYZE_GROUPS;
     int r = 0;
     c->expected = n;
-    for (size_t i = 0; i < p->n_stages; i++)
-        most = gives_many(&p->stage[i]) ? MANY_GROUPS : most;
+    for (size_t i = 0; i < p->n_steps; i++)
+        most = gives_many(&p->step[i]) ? MANY_GROUPS : most;
     for (size_t i = 0; r == 0 && i < n; i += most) {
         r = worker_leaves(c->worker)
                 ? -ECANCELED
@@ -275,7 +274,7 @@ static void forget_windows(struct worker *w, int64_t until_us)
     size_t n = windows_until(w, until_us);
     for (size_t k = 0; k < n; k++)
         for (size_t i = 0; i < w->groups.window[k].n; i++)
-            analyze_drop(w, w->groups.window[k].slot[i], 0, w->pipeline->n_stages);
+            analyze_drop(w, w->groups.window[k].slot[i], 0, w->pipeline->n_steps);
     groups_close_oldest(&w->groups, n);
 }
 

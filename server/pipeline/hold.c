@@ -35,10 +35,11 @@ int worker_make_room(struct worker *w, const struct log_entry *e, struct error *
         return 0;
     watermark_release(&w->watermark);
     if (!atomic_exchange_explicit(&p->released, true, memory_order_relaxed))
-        log_warn("pipeline",
-                 "pipeline '%s': there is no room for more open windows (%llu groups, "
-                 "%llu bytes may be used); from here on they close as events come",
-                 p->config->name, (unsigned long long)w->groups.open,
-                 (unsigned long long)p->hold_bytes);
+        logger_warn(
+            "pipeline",
+            "pipeline '%s': there is no room for more open windows (%llu groups, "
+            "%llu bytes may be used); from here on they close as events come",
+            p->config->name, (unsigned long long)w->groups.open,
+            (unsigned long long)p->hold_bytes);
     return worker_close_windows(w, w->watermark.value_us, false, error);
 }

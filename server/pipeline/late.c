@@ -98,7 +98,7 @@ void late_tell(struct worker *w, int64_t now_us)
         return;
     if (tell) {
         p->quiet_until_us = now_us + TELL_US;
-        log_warn(
+        logger_warn(
             "pipeline",
             "pipeline '%s': %llu of %llu events came after their window had been "
             "closed, and %s; out_of_orderness is how far they may come out of order, "

@@ -42,19 +42,19 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
                           struct error *error)
 {
     const struct config_pipeline *c = p->config;
-    p->stage = calloc(c->n_analyzers + 1, sizeof(*p->stage));
+    p->step = calloc(c->n_analyzers + 1, sizeof(*p->step));
     p->dictionary = calloc(p->schema->n, sizeof(bool));
-    if (!p->stage || !p->dictionary)
+    if (!p->step || !p->dictionary)
         return error_set(error, -ENOMEM, "no memory");
     if (window_has_panes(&p->window) && c->late == CONFIG_LATE_REVISE)
         return node_error(c->late_node, error,
                           "windows that overlap cannot be revised: 'late: revise'");
     int failed = 0;
     for (size_t i = 0; i < c->n_analyzers; i++) {
-        struct stage *s = &p->stage[p->n_stages];
+        struct step *s = &p->step[p->n_steps];
         int r = binding_new(plugins, &c->analyzer[i], p->schema, &s->binding, error);
         if (r == 0) {
-            p->n_stages++;
+            p->n_steps++;
             r = check_can_be_saved(&s->binding->plugin->analyzer, &c->analyzer[i],
                                    error);
         }
@@ -99,10 +99,10 @@ static int try_analyzers(struct pipeline *p, struct error *error)
 {
     const struct config_pipeline *c = p->config;
     int failed = 0;
-    for (size_t i = 0; i < p->n_stages; i++) {
+    for (size_t i = 0; i < p->n_steps; i++) {
         struct host h;
         struct error text = {0};
-        int r = host_open(&h, p->stage[i].binding, c->name, NULL, NULL, &text);
+        int r = host_open(&h, p->step[i].binding, c->name, NULL, NULL, &text);
         if (r == 0) {
             host_close(&h);
             continue;
@@ -132,12 +132,12 @@ static int check_parts(struct pipeline *p, struct plugins *plugins, struct error
 #define LATE_HELP                                                                      \
     "Events whose window had been given out already, by what became of them."
 
-static int add_stage_metrics(struct pipeline *p, struct metrics *m)
+static int add_step_metrics(struct pipeline *p, struct metrics *m)
 {
     char labels[384], reason[PARAMS_WORD];
     int r = 0;
-    for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
-        struct stage *s = &p->stage[i];
+    for (size_t i = 0; r == 0 && i < p->n_steps; i++) {
+        struct step *s = &p->step[i];
         int size = snprintf(labels, sizeof(labels),
                             "pipeline=\"%s\",analyzer=\"%s\",place=\"%zu\"",
                             p->config->name, p->config->analyzer[i].plugin, i + 1);
@@ -214,7 +214,7 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
         r = metrics_add(m, table[i].kind, table[i].name, table[i].help, labels,
                         table[i].value, table[i].scale);
     }
-    return r < 0 ? r : add_stage_metrics(p, m);
+    return r < 0 ? r : add_step_metrics(p, m);
 }
 
 int pipeline_count(struct pipeline *p, struct metrics *metrics)
@@ -228,7 +228,7 @@ void pipeline_uncount(struct pipeline *p)
     if (!p->metrics)
         return;
     metrics_remove(p->metrics, p, sizeof(*p));
-    metrics_remove(p->metrics, p->stage, p->n_stages * sizeof(*p->stage));
+    metrics_remove(p->metrics, p->step, p->n_steps * sizeof(*p->step));
     p->metrics = NULL;
 }
 
@@ -271,11 +271,11 @@ void pipeline_unref(struct pipeline *p)
     pipeline_uncount(p);
     for (size_t i = 0; i < p->n_tables; i++)
         table_free((struct table *)(uintptr_t)p->table[i]);
-    for (size_t i = 0; i < p->n_stages; i++)
-        binding_free(p->stage[i].binding);
+    for (size_t i = 0; i < p->n_steps; i++)
+        binding_free(p->step[i].binding);
     pthread_mutex_destroy(&p->lock);
     free(p->table);
-    free(p->stage);
+    free(p->step);
     free(p->dictionary);
     config_free(p->whole);
     free(p);
@@ -425,8 +425,9 @@ void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position)
     s.n_keys = 0;
     s.dictionary = NULL;
     if (log_hold(log, &s) < 0)
-        log_error("pipeline", "pipeline '%s': no memory to keep its place in the log",
-                  p->config->name);
+        logger_error("pipeline",
+                     "pipeline '%s': no memory to keep its place in the log",
+                     p->config->name);
 }
 
 void pipeline_leave_out(struct pipeline *p, struct log *log, uint64_t position)
@@ -486,9 +487,10 @@ void pipeline_say_partial(struct pipeline *p, const char *format, ...)
     memcpy(p->partial, text, sizeof(text));
     pthread_mutex_unlock(&p->lock);
     atomic_store_explicit(&p->is_partial, 1, memory_order_relaxed);
-    log_warn("pipeline",
-             "pipeline '%s' %s; its first windows may hold a part of their events only",
-             p->config->name, text);
+    logger_warn(
+        "pipeline",
+        "pipeline '%s' %s; its first windows may hold a part of their events only",
+        p->config->name, text);
 }
 
 void pipeline_fail(struct pipeline *p, const struct error *error)
@@ -500,9 +502,9 @@ void pipeline_fail(struct pipeline *p, const struct error *error)
     pthread_mutex_unlock(&p->lock);
     atomic_store_explicit(&p->failed, true, memory_order_release);
     if (first)
-        log_error("pipeline",
-                  "pipeline '%s' stops, its events are dropped from now on: %s",
-                  p->config->name, error->text);
+        logger_error("pipeline",
+                     "pipeline '%s' stops, its events are dropped from now on: %s",
+                     p->config->name, error->text);
 }
 
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret)

@@ -122,8 +122,8 @@ static int check_name(const struct table *t, const struct config_analyzer *c,
         name, t->name);
 }
 
-static int add_outputs(struct stage *s, struct table *t,
-                       const struct config_analyzer *c, struct error *error)
+static int add_outputs(struct step *s, struct table *t, const struct config_analyzer *c,
+                       struct error *error)
 {
     s->table = t;
     s->column = t->n_columns;
@@ -138,7 +138,7 @@ static int add_outputs(struct stage *s, struct table *t,
     return 0;
 }
 
-static int many_rows_table(struct pipeline *p, struct stage *s,
+static int many_rows_table(struct pipeline *p, struct step *s,
                            const struct config_analyzer *c, struct error *error)
 {
     char name[160];
@@ -222,8 +222,8 @@ static int late_table(struct pipeline *p, struct error *error)
 int pipeline_make_tables(struct pipeline *p, struct error *error)
 {
     bool own = false;
-    for (size_t i = 0; i < p->n_stages; i++)
-        own = own || !(p->stage[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS);
+    for (size_t i = 0; i < p->n_steps; i++)
+        own = own || !(p->step[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS);
     int r = 0;
     if (own) {
         r = result_table_new(p, p->config->name, false, &p->own);
@@ -234,12 +234,12 @@ int pipeline_make_tables(struct pipeline *p, struct error *error)
     }
     if (r < 0)
         return error_set(error, r, "no memory");
-    for (size_t i = 0; r == 0 && i < p->n_stages; i++) {
+    for (size_t i = 0; r == 0 && i < p->n_steps; i++) {
         const struct config_analyzer *c = &p->config->analyzer[i];
-        if (p->stage[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS)
-            r = many_rows_table(p, &p->stage[i], c, error);
+        if (p->step[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS)
+            r = many_rows_table(p, &p->step[i], c, error);
         else
-            r = add_outputs(&p->stage[i], p->own, c, error);
+            r = add_outputs(&p->step[i], p->own, c, error);
     }
     if (r == 0 && p->config->late == CONFIG_LATE_SIDE)
         r = late_table(p, error);

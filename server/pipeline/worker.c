@@ -119,7 +119,7 @@ static int over_max_groups(struct worker *w)
     if (p->config->over_max_groups_fails)
         return -ENOSPC;
     if (!atomic_exchange_explicit(&p->over_logged, true, memory_order_relaxed))
-        log_warn(
+        logger_warn(
             "pipeline",
             "pipeline '%s': as many groups are open as max_groups allows (%llu%s); "
             "events of further ones are dropped and counted",
@@ -170,7 +170,7 @@ static void touch_states(struct worker *w, uint32_t n)
         __builtin_prefetch(groups_state(&w->groups, w->slot[i]), 1);
 }
 
-/* The limit that was passed, or the text of the stage that failed, with its name. */
+/* The limit that was passed, or the text of the step that failed, with its name. */
 int worker_error(struct worker *w, int r, struct error *error)
 {
     const struct config_pipeline *c = w->pipeline->config;
@@ -183,10 +183,10 @@ int worker_error(struct worker *w, int r, struct error *error)
             c->workers > 1 ? ", the share of one worker" : "");
     if (r != -EINVAL)
         return error_set(error, r, "%s", strerror(-r));
-    for (size_t i = 0; i < w->pipeline->n_stages; i++)
+    for (size_t i = 0; i < w->pipeline->n_steps; i++)
         if (w->host[i].failed)
             return error_set(error, r, "analyzer '%s': %s",
-                             w->pipeline->stage[i].binding->plugin->analyzer.name,
+                             w->pipeline->step[i].binding->plugin->analyzer.name,
                              w->host[i].error.text);
     return error_set(error, r, "%s", strerror(-r));
 }
@@ -201,7 +201,7 @@ static int fold_rows(struct worker *w, const struct log_entry *e, uint32_t block
         r = late_revise(w, e->batch, block, n);
     if (r == 0)
         touch_states(w, n);
-    for (size_t i = 0; r == 0 && n && i < p->n_stages; i++)
+    for (size_t i = 0; r == 0 && n && i < p->n_steps; i++)
         r = analyze_update(w, i, e, n);
     metric_add(&p->events, n);
     return r;
@@ -411,16 +411,16 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
     w->room = (struct waiter){.wake = wake, .ctx = w};
     mailbox_setup(&w->mailbox);
-    if (!(w->host = calloc(p->n_stages + 1, sizeof(*w->host))) ||
+    if (!(w->host = calloc(p->n_steps + 1, sizeof(*w->host))) ||
         groups_init(&w->groups, groups_room(p->config), p->stride) < 0)
         return error_set(error, -ENOMEM, "no memory for %llu groups",
                          (unsigned long long)p->config->max_groups);
     int r = p->config->where
                 ? filter_new(p->schema, p->config->where, &w->filter, error)
                 : 0;
-    for (size_t i = 0; r == 0 && i < p->n_stages; i++)
-        r = host_open(&w->host[i], p->stage[i].binding, p->config->name,
-                      &p->state_bytes, p->stage[i].skipped, error);
+    for (size_t i = 0; r == 0 && i < p->n_steps; i++)
+        r = host_open(&w->host[i], p->step[i].binding, p->config->name, &p->state_bytes,
+                      p->step[i].skipped, error);
     return r;
 }
 
@@ -438,7 +438,7 @@ static void drop_all_states(struct worker *w)
     for (size_t k = 0; k < w->groups.n_windows; k++)
         for (size_t j = 0; j < w->groups.window[k].n; j++)
             if (w->groups.window[k].slot[j] != w->broken_slot)
-                analyze_drop(w, w->groups.window[k].slot[j], 0, w->pipeline->n_stages);
+                analyze_drop(w, w->groups.window[k].slot[j], 0, w->pipeline->n_steps);
 }
 
 void worker_free(struct worker *w)
@@ -450,7 +450,7 @@ void worker_free(struct worker *w)
         w->pipeline->sink.unwait(w->pipeline->sink.ctx, &w->room);
     if (w->host && w->groups.states)
         drop_all_states(w);
-    for (size_t i = 0; w->host && i < w->pipeline->n_stages; i++)
+    for (size_t i = 0; w->host && i < w->pipeline->n_steps; i++)
         host_close(&w->host[i]);
     free(w->host);
     groups_free(&w->groups);

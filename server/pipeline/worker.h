@@ -26,7 +26,7 @@
 #include "window/window.h"
 
 /* An analyzer's place in the pipeline; the same for all workers. */
-struct stage {
+struct step {
     struct binding *binding;
     size_t offset;                                /* of its state in a group's block */
     struct table *table;                          /* where its rows go */
@@ -43,8 +43,8 @@ struct pipeline {
     const struct config_pipeline *config;
     const struct schema *schema;
     struct window_kind window;
-    size_t n_stages;
-    struct stage *stage;
+    size_t n_steps;
+    struct step *step;
     size_t stride; /* bytes of a group's block */
     size_t n_tables;
     const struct table **table; /* the pipeline's own first, if there is one */
@@ -97,7 +97,7 @@ struct worker {
     struct mailbox mailbox;
     struct waiter room; /* for the sink */
     bool gives;         /* rows, behind the last entry */
-    struct host *host;  /* of each stage */
+    struct host *host;  /* of each step */
     struct groups groups;
     struct watermark watermark;
     struct filter *filter; /* NULL: every row */
@@ -154,7 +154,7 @@ static inline bool worker_owns(const struct worker *w, uint64_t hash)
 int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
                       int64_t window, uint32_t *ret_slot);
 
-/* The text of the stage that failed, with its name; returns r. */
+/* The text of the step that failed, with its name; returns r. */
 int worker_error(struct worker *w, int r, struct error *error);
 
 int worker_init(struct worker *w, struct pipeline *p, unsigned index,

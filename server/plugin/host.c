@@ -338,9 +338,9 @@ void host_close(struct host *h)
         host_unlock(h);
     }
     if (h->memory && !h->failed)
-        log_warn("plugin",
-                 "pipeline '%s', analyzer '%s': %zu bytes were not given back",
-                 h->pipeline, a->name, h->memory);
+        logger_warn("plugin",
+                    "pipeline '%s', analyzer '%s': %zu bytes were not given back",
+                    h->pipeline, a->name, h->memory);
     count_memory(h, 0, h->memory);
     h->binding = NULL;
 }

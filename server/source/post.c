@@ -342,7 +342,7 @@ static int post_append_piece(struct http_request *r, struct post *p)
 /* The rest, or all, of the body, with what tells that it is on disk. As post_append. */
 static int post_append_last(struct http_request *r, struct post *p)
 {
-    struct request_key key = {.key = p->repeat.key, .size = p->repeat.size};
+    struct request_id key = {.key = p->repeat.key, .size = p->repeat.size};
     struct request q = {.source = p->source, .origin = p->origin};
     uint64_t rows;
     post_unwait(p);

@@ -70,10 +70,10 @@ static void warn_of_links(const struct files *f)
 {
     struct stat st;
     if (fstat(f->database, &st) == 0 && st.st_nlink > 1)
-        log_warn("store",
-                 "database '%s' is a file with %lu names: opened by another one it "
-                 "would lack what is in '%s-wal'",
-                 f->path, (unsigned long)st.st_nlink, f->path);
+        logger_warn("store",
+                    "database '%s' is a file with %lu names: opened by another one it "
+                    "would lack what is in '%s-wal'",
+                    f->path, (unsigned long)st.st_nlink, f->path);
 }
 
 static int make_names(struct files *f, struct error *error)

@@ -28,11 +28,11 @@ void requests_free(struct store *s)
     sqlite3_finalize(s->statement.stream_put);
 }
 
-struct store_key *store_key_new(const struct request_key *key, int64_t taken_us)
+struct store_key *store_key_new(const struct request_id *key, int64_t taken_us)
 {
-    struct store_key *k = malloc(sizeof(*k) + request_key_bytes(key));
+    struct store_key *k = malloc(sizeof(*k) + request_id_bytes(key));
     if (k)
-        *k = (struct store_key){.key = request_key_copy(key, (char *)(k + 1)),
+        *k = (struct store_key){.key = request_id_copy(key, (char *)(k + 1)),
                                 .taken_us = taken_us};
     return k;
 }

@@ -87,12 +87,12 @@ int restore_watermark(struct restore *r, const char *pipeline, int64_t *ret_us,
 /* ---- Keys ------------------------------------------------------------------------------------- */
 
 static int restore_key(sqlite3_stmt *s,
-                       int (*call)(void *ctx, const struct request_key *key,
+                       int (*call)(void *ctx, const struct request_id *key,
                                    int64_t taken_us),
                        void *ctx)
 {
     const char *errors = (const char *)sqlite3_column_text(s, 5);
-    const struct request_key key = {
+    const struct request_id key = {
         .key = (const char *)sqlite3_column_text(s, 0),
         .size = (size_t)sqlite3_column_bytes(s, 0),
         .digest = (uint64_t)sqlite3_column_int64(s, 1),
@@ -105,8 +105,7 @@ static int restore_key(sqlite3_stmt *s,
 }
 
 int restore_keys(struct restore *r, const char *stream, int64_t since_us,
-                 int (*call)(void *ctx, const struct request_key *key,
-                             int64_t taken_us),
+                 int (*call)(void *ctx, const struct request_id *key, int64_t taken_us),
                  void *ctx, struct error *error)
 {
     DB_STATEMENT s = NULL;

@@ -24,8 +24,7 @@ int restore_needs(struct restore *r, const struct config *config, const char *st
                   struct journals_needs *ret, struct error *error);
 /* Keys taken at or after since_us, oldest first. Stops with what call returns below 0. */
 int restore_keys(struct restore *r, const char *stream, int64_t since_us,
-                 int (*call)(void *ctx, const struct request_key *key,
-                             int64_t taken_us),
+                 int (*call)(void *ctx, const struct request_id *key, int64_t taken_us),
                  void *ctx, struct error *error);
 
 /* The committed watermark of a pipeline; -ENOENT: none. */

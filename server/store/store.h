@@ -87,7 +87,7 @@ int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoin
 
 /* Keys of requests, and how far a stream's keys are known with them. */
 struct store_key {
-    struct request_key key; /* its bytes and errors belong to it */
+    struct request_id key; /* its bytes and errors belong to it */
     int64_t taken_us;
     struct store_key *next;
 };
@@ -99,7 +99,7 @@ struct store_stream {
     struct store_key *keys;
 };
 /* A copy of the key. NULL: no memory. */
-struct store_key *store_key_new(const struct request_key *key, int64_t taken_us);
+struct store_key *store_key_new(const struct request_id *key, int64_t taken_us);
 void store_stream_free(struct store_stream *r); /* takes NULL */
 int store_put_stream(struct store *s,
                      struct store_stream *r); /* takes it; waits as store_put */

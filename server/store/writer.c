@@ -210,8 +210,8 @@ static void writer_give_up(struct store *s, struct inbox_item *i)
     i->given_up = true;
     if (i->dead)
         dead_letters_given_up(i->dead);
-    log_error("store", "'%s': %s; %s are left out", s->path, sqlite3_errmsg(s->db),
-              i->dead ? "dead letters" : "the keys of requests");
+    logger_error("store", "'%s': %s; %s are left out", s->path, sqlite3_errmsg(s->db),
+                 i->dead ? "dead letters" : "the keys of requests");
 }
 
 /* False: it is not only a part that cannot be written. */
@@ -269,7 +269,7 @@ static int writer_persist(struct store *s, struct inbox_item *list)
         if (code == SQLITE_OK) {
             atomic_store_explicit(&s->trouble, 0, memory_order_relaxed);
             if (logged)
-                log_info("store", "'%s': writing again", s->path);
+                logger_info("store", "'%s': writing again", s->path);
             return code;
         }
         if (writer_leave_out(s, code)) {
@@ -279,8 +279,9 @@ static int writer_persist(struct store *s, struct inbox_item *list)
         bool passing = db_passing(code);
         atomic_store_explicit(&s->trouble, db_errno(code), memory_order_relaxed);
         if (!logged || !passing)
-            log_error("store", "'%s': %s; %s", s->path, error.text,
-                      passing ? "rows are kept and written later" : "writes no more");
+            logger_error("store", "'%s': %s; %s", s->path, error.text,
+                         passing ? "rows are kept and written later"
+                                 : "writes no more");
         logged = true;
         writer_roll_back(s);
         metric_add(&s->count.retries, 1);
@@ -290,7 +291,7 @@ static int writer_persist(struct store *s, struct inbox_item *list)
             writer_purge(s, 0); /* which may make room */
         int64_t hurry_us = inbox_pause(s->inbox, pause_us);
         if (writer_gives_up(code, hurry_us, begin_us)) {
-            log_error("store", "'%s': stopped without the last rows", s->path);
+            logger_error("store", "'%s': stopped without the last rows", s->path);
             return code;
         }
         pause_us =

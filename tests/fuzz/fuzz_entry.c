@@ -52,7 +52,7 @@ static int on_source(void *ctx, uint32_t number, const char *name, size_t size)
     return 0;
 }
 
-static int on_key(void *ctx, const struct request_key *key, int64_t taken_us)
+static int on_request_id(void *ctx, const struct request_id *key, int64_t taken_us)
 {
     (void)ctx, (void)taken_us;
     unsigned char sum = 0;
@@ -72,7 +72,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     struct seen seen = {0};
     const struct entry_calls calls = {
-        .entry = on_entry, .source = on_source, .key = on_key, .ctx = &seen};
+        .entry = on_entry, .source = on_source, .key = on_request_id, .ctx = &seen};
     const struct journal_frame frame = {
         .first = 1, .n = data[0], .payload = (const char *)data + 8, .size = size - 8};
     struct codec_map *map = NULL;

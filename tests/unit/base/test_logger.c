@@ -67,7 +67,7 @@ static void a_line_has_time_level_part_and_message(void **state)
 {
     (void)state;
     logger_setup(LOGGER_INFO, false);
-    CAPTURE(log_warn("store", "%d rows in '%s'", 3, "trades_10s"));
+    CAPTURE(logger_warn("store", "%d rows in '%s'", 3, "trades_10s"));
     assert_string_equal(behind_time(written, "ts="),
                         " level=warn part=store msg=\"3 rows in 'trades_10s'\"\n");
 }
@@ -76,12 +76,12 @@ static void lines_below_the_level_are_dropped(void **state)
 {
     (void)state;
     logger_setup(LOGGER_WARN, false);
-    CAPTURE(log_debug("a", "x"); log_info("a", "x"));
+    CAPTURE(logger_debug("a", "x"); logger_info("a", "x"));
     assert_string_equal(written, "");
-    CAPTURE(log_error("a", "x"));
+    CAPTURE(logger_error("a", "x"));
     assert_string_equal(behind_time(written, "ts="), " level=error part=a msg=\"x\"\n");
     logger_setup(LOGGER_DEBUG, false);
-    CAPTURE(log_debug("a", "x"));
+    CAPTURE(logger_debug("a", "x"));
     assert_string_equal(behind_time(written, "ts="), " level=debug part=a msg=\"x\"\n");
 }
 
@@ -89,7 +89,7 @@ static void json_lines_are_objects(void **state)
 {
     (void)state;
     logger_setup(LOGGER_INFO, true);
-    CAPTURE(log_info("main", "a \"b\" \\"));
+    CAPTURE(logger_info("main", "a \"b\" \\"));
     assert_string_equal(behind_time(written, "{\"ts\":\""),
                         "\",\"level\":\"info\",\"part\":\"main\","
                         "\"msg\":\"a \\\"b\\\" \\\\\"}\n");
@@ -99,7 +99,7 @@ static void a_message_stays_one_line(void **state)
 {
     (void)state;
     logger_setup(LOGGER_INFO, false);
-    CAPTURE(log_info("http", "a\nts=0 level=error\x1b[0m\x7f \xff \xc3\xa9"));
+    CAPTURE(logger_info("http", "a\nts=0 level=error\x1b[0m\x7f \xff \xc3\xa9"));
     assert_string_equal(
         behind_time(written, "ts="),
         " level=info part=http msg=\"a\\nts=0 level=error\\u001b[0m\\u007f "
@@ -113,7 +113,7 @@ static void a_long_message_is_cut_and_the_line_still_ends(void **state)
     (void)state;
     logger_setup(LOGGER_INFO, true);
     memset(text, 1, sizeof text - 1); /* six bytes each when escaped */
-    CAPTURE(log_info("x", "%s", text));
+    CAPTURE(logger_info("x", "%s", text));
     size_t n = strlen(written);
     assert_in_range(n, 3000, 4096);
     assert_string_equal(written + n - strlen(end), end);
@@ -125,7 +125,7 @@ static void errno_survives_logging(void **state)
     int after = 0;
     (void)state;
     logger_setup(LOGGER_INFO, false);
-    CAPTURE(errno = ENOSPC; log_info("x", "y"); after = errno);
+    CAPTURE(errno = ENOSPC; logger_info("x", "y"); after = errno);
     assert_int_equal(after, ENOSPC);
 }
 

@@ -294,10 +294,10 @@ int fixture_append(struct fixture *f, uint32_t source, int64_t first, uint32_t n
                    const char *key, struct waited *w)
 {
     struct batch *b = fixture_rows(f, first, n);
-    const struct request_key k = {.key = key,
-                                  .size = key ? strlen(key) : 0,
-                                  .digest = (uint64_t)first,
-                                  .answer = {.accepted = n}};
+    const struct request_id k = {.key = key,
+                                 .size = key ? strlen(key) : 0,
+                                 .digest = (uint64_t)first,
+                                 .answer = {.accepted = n}};
     const struct request r = {.source = source,
                               .n = 1,
                               .batch = &b,
@@ -319,7 +319,7 @@ uint64_t fixture_durable(struct fixture *f, uint32_t source, int64_t first, uint
     return position;
 }
 
-static int note_key(void *ctx, const struct request_key *key, int64_t taken_us)
+static int note_key(void *ctx, const struct request_id *key, int64_t taken_us)
 {
     struct fixture *f = ctx;
     (void)taken_us;

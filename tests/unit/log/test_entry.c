@@ -106,7 +106,7 @@ static void write_mark(struct fixture *f, enum log_kind kind, const char *pipeli
 
 static void write_key(struct fixture *f, const char *key, char *errors)
 {
-    const struct request_key k = {
+    const struct request_id k = {
         .key = key,
         .size = strlen(key),
         .digest = 1,
@@ -115,7 +115,7 @@ static void write_key(struct fixture *f, const char *key, char *errors)
                    .position = 4,
                    .errors = errors,
                    .errors_size = errors ? strlen(errors) : 0}};
-    assert_int_equal(entry_write_key(f->journal, &k, -5), 0);
+    assert_int_equal(entry_write_request_id(f->journal, &k, -5), 0);
 }
 
 static struct journal_frame commit(struct fixture *f, uint32_t n)
@@ -167,7 +167,7 @@ static int on_source(void *ctx, uint32_t number, const char *name, size_t size)
     return 0;
 }
 
-static int on_key(void *ctx, const struct request_key *key, int64_t taken_us)
+static int on_request_id(void *ctx, const struct request_id *key, int64_t taken_us)
 {
     const struct request_answer *a = &key->answer;
     say(ctx, "key(%.*s %llu %llu %llu %llu %.*s %lld) ", (int)key->size, key->key,
@@ -181,7 +181,7 @@ static int read_into(struct fixture *f, const struct journal_frame *frame,
                      uint64_t after, uint64_t up_to, struct codec_map **map)
 {
     const struct entry_calls calls = {
-        .entry = on_entry, .source = on_source, .key = on_key, .ctx = f};
+        .entry = on_entry, .source = on_source, .key = on_request_id, .ctx = f};
     f->read[0] = 0;
     return entry_read(frame, after, up_to, f->schema, map, &calls);
 }
@@ -253,7 +253,7 @@ static void what_a_call_says_ends_it(void **state)
     struct codec_map *map = NULL;
     struct journal_frame frame = all_kinds(f);
     const struct entry_calls calls = {
-        .entry = stop, .source = on_source, .key = on_key, .ctx = f};
+        .entry = stop, .source = on_source, .key = on_request_id, .ctx = f};
     assert_int_equal(entry_read(&frame, 0, UINT64_MAX, f->schema, &map, &calls),
                      -ESHUTDOWN);
     codec_map_free(map);
@@ -419,12 +419,12 @@ static void a_batch_takes_no_more_than_was_said_before(void **state)
         log_entry_unref(a);
         journal_abandon(f->journal);
     }
-    const struct request_key key = {
+    const struct request_id key = {
         .key = "key",
         .size = 3,
         .answer = {.errors = (char[]){"[12]"}, .errors_size = 4}};
-    assert_int_equal(entry_write_key(f->journal, &key, 0), 0);
-    assert_int_equal(entry_key_size(&key), journal_pending(f->journal));
+    assert_int_equal(entry_write_request_id(f->journal, &key, 0), 0);
+    assert_int_equal(entry_request_id_size(&key), journal_pending(f->journal));
     schema_free(s);
 }
 

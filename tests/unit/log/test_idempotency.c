@@ -69,12 +69,12 @@ static int begin(const char *key, int64_t now_us, uint64_t position)
 static int complete(const char *key, int64_t taken_us, uint64_t position)
 {
     static char errors[] = "[{},{},{}]";
-    struct request_key k = {.key = key,
-                            .size = strlen(key),
-                            .digest = position * 7,
-                            .answer = {.accepted = position + 1,
-                                       .rejected = position % 3,
-                                       .position = position}};
+    struct request_id k = {.key = key,
+                           .size = strlen(key),
+                           .digest = position * 7,
+                           .answer = {.accepted = position + 1,
+                                      .rejected = position % 3,
+                                      .position = position}};
     if (position % 3) {
         k.answer.errors = errors;
         k.answer.errors_size = position % 3 * 3;
@@ -165,7 +165,7 @@ static void errors_of_many_keys_are_bounded_in_memory(void **state)
     open_keys(KEYS, 3600 * SECOND_US);
     for (uint64_t i = 1; i <= KEYS; i++) {
         snprintf(key, sizeof(key), "k%llu", (unsigned long long)i);
-        const struct request_key k = {
+        const struct request_id k = {
             .key = key,
             .size = strlen(key),
             .answer = {.position = i, .errors = errors, .errors_size = SIZE}};
@@ -184,7 +184,7 @@ struct seen {
     size_t n, stop_at;
 };
 
-static int see(void *ctx, const struct request_key *key, int64_t taken_us)
+static int see(void *ctx, const struct request_id *key, int64_t taken_us)
 {
     struct seen *s = ctx;
     char expected[32];
@@ -299,7 +299,7 @@ static void *producer(void *arg)
     return NULL;
 }
 
-static int look(void *ctx, const struct request_key *key, int64_t taken_us)
+static int look(void *ctx, const struct request_id *key, int64_t taken_us)
 {
     char expected[16];
     (void)ctx;

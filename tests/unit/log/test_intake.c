@@ -63,7 +63,7 @@ static int append(struct fixture *f, uint32_t source, uint32_t batches,
         ((int64_t *)b[i]->column[0].values)[0] = 0;
         b[i]->n_rows = 1;
     }
-    const struct request_key k = {.key = key, .size = key ? strlen(key) : 0};
+    const struct request_id k = {.key = key, .size = key ? strlen(key) : 0};
     const struct request r = {.source = source,
                               .n = batches,
                               .batch = b,

@@ -71,7 +71,7 @@ static void sink_take(struct sink *s, const struct request *r)
     assert_true(s->n_held < SINK_HELD);
     struct sink_held *h = &s->held[s->n_held];
     h->ticket = r->ticket;
-    h->key = (struct request_key){0};
+    h->key = (struct request_id){0};
     if (r->key) {
         h->key = *r->key;
         h->key.key = memcpy(h->name, r->key->key, r->key->size);

@@ -15,7 +15,7 @@
 
 struct sink_held {         /* taken, not on disk yet */
     struct ticket *ticket; /* NULL: none, or nobody waits any more */
-    struct request_key key;
+    struct request_id key;
     char name[REQUEST_KEY_MAX], errors[REQUEST_ERRORS_MAX];
 };
 

@@ -321,14 +321,14 @@ static void what_was_stored_is_restored(void **state)
 
 static void add_key(struct store_stream *s, const char *name, int64_t taken_us)
 {
-    const struct request_key key = {.key = name,
-                                    .size = strlen(name),
-                                    .digest = UINT64_MAX,
-                                    .answer = {.accepted = 3,
-                                               .rejected = 1,
-                                               .position = 7,
-                                               .errors = (char[]){"[{}]"},
-                                               .errors_size = 4}};
+    const struct request_id key = {.key = name,
+                                   .size = strlen(name),
+                                   .digest = UINT64_MAX,
+                                   .answer = {.accepted = 3,
+                                              .rejected = 1,
+                                              .position = 7,
+                                              .errors = (char[]){"[{}]"},
+                                              .errors_size = 4}};
     struct store_key *k = store_key_new(&key, taken_us);
     assert_non_null(k);
     k->next = s->keys;
@@ -352,7 +352,7 @@ static const char *keys_there(void)
                             " weir_requests ORDER BY taken) GROUP BY 1 ORDER BY 1");
 }
 
-static int note_key(void *ctx, const struct request_key *key, int64_t taken_us)
+static int note_key(void *ctx, const struct request_id *key, int64_t taken_us)
 {
     char *text = ctx;
     size_t used = strlen(text);

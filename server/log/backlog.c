@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "log/internal.h"
 
-void line_setup(struct line *l, struct task *filler, struct task *taker)
+void backlog_setup(struct backlog *l, struct task *filler, struct task *taker)
 {
     pthread_mutex_init(&l->lock, NULL);
     l->filler = filler;
@@ -9,7 +9,7 @@ void line_setup(struct line *l, struct task *filler, struct task *taker)
     l->last = &l->first;
 }
 
-void line_free(struct line *l)
+void backlog_free(struct backlog *l)
 {
     for (struct log_entry *e = l->first, *next; e; e = next) {
         next = e->next;
@@ -18,7 +18,7 @@ void line_free(struct line *l)
     pthread_mutex_destroy(&l->lock);
 }
 
-bool line_push(struct line *l, struct log_entry *e)
+bool backlog_push(struct backlog *l, struct log_entry *e)
 {
     e->next = NULL;
     pthread_mutex_lock(&l->lock);
@@ -38,7 +38,7 @@ bool line_push(struct line *l, struct log_entry *e)
     return taken;
 }
 
-bool line_is_full(struct line *l)
+bool backlog_is_full(struct backlog *l)
 {
     pthread_mutex_lock(&l->lock);
     bool full = l->n >= LINE_MAX && !l->closed;
@@ -48,7 +48,7 @@ bool line_is_full(struct line *l)
 }
 
 /* With the lock held. */
-static struct log_entry *take_first(struct line *l)
+static struct log_entry *take_first(struct backlog *l)
 {
     struct log_entry *e = l->first;
     l->first = e->next;
@@ -63,7 +63,7 @@ static struct log_entry *take_first(struct line *l)
     return e;
 }
 
-bool line_linger(struct line *l, uint64_t rows)
+bool backlog_linger(struct backlog *l, uint64_t rows)
 {
     pthread_mutex_lock(&l->lock);
     bool waits = !l->first && !l->closed;
@@ -72,9 +72,9 @@ bool line_linger(struct line *l, uint64_t rows)
     return waits;
 }
 
-struct log_entry *line_pop_if(struct line *l,
-                              bool (*fits)(void *ctx, const struct log_entry *e),
-                              void *ctx)
+struct log_entry *backlog_pop_if(struct backlog *l,
+                                 bool (*fits)(void *ctx, const struct log_entry *e),
+                                 void *ctx)
 {
     pthread_mutex_lock(&l->lock);
     struct log_entry *e = l->first && fits(ctx, l->first) ? take_first(l) : NULL;
@@ -82,7 +82,7 @@ struct log_entry *line_pop_if(struct line *l,
     return e;
 }
 
-void line_push_back(struct line *l, struct log_entry *e)
+void backlog_push_back(struct backlog *l, struct log_entry *e)
 {
     pthread_mutex_lock(&l->lock);
     e->next = l->first;
@@ -94,7 +94,7 @@ void line_push_back(struct line *l, struct log_entry *e)
     pthread_mutex_unlock(&l->lock);
 }
 
-struct log_entry *line_pop(struct line *l, bool *ret_end)
+struct log_entry *backlog_pop(struct backlog *l, bool *ret_end)
 {
     pthread_mutex_lock(&l->lock);
     l->wanted = 0;
@@ -104,7 +104,7 @@ struct log_entry *line_pop(struct line *l, bool *ret_end)
     return e;
 }
 
-void line_close(struct line *l)
+void backlog_close(struct backlog *l)
 {
     pthread_mutex_lock(&l->lock);
     l->closed = true;
