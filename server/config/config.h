@@ -2,7 +2,7 @@
  *
  * The configuration file, checked as far as that is possible without plugins: parameters of analyzers
  * stay nodes until the plugin's own tables check them (plugin/params.h), `where` stays text until
- * SQLite compiles it (group/filter.h).
+ * SQLite compiles it (expr/filter.h).
  */
 #ifndef WEIR_CONFIG_CONFIG_H
 #define WEIR_CONFIG_CONFIG_H

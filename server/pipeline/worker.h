@@ -15,7 +15,7 @@
 #define WEIR_PIPELINE_WORKER_H
 
 #include "base/tasks.h"
-#include "group/filter.h"
+#include "expr/filter.h"
 #include "group/groups.h"
 #include "pipeline/analyze.h"
 #include "pipeline/checkpoint.h"

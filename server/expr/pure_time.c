@@ -3,7 +3,7 @@
  * A function that has been replaced cannot be called any more, so a second connection, opened at the first
  * call, has the originals: "SELECT date(?, ?)", prepared once for each number of arguments.
  */
-#include "group/pure_time.h"
+#include "expr/pure_time.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -4,8 +4,8 @@
  * 'localtime' and 'utc' are refused when they are evaluated, whether they are written down or come from
  * a column.
  */
-#ifndef WEIR_GROUP_PURE_TIME_H
-#define WEIR_GROUP_PURE_TIME_H
+#ifndef WEIR_EXPR_PURE_TIME_H
+#define WEIR_EXPR_PURE_TIME_H
 
 #include <sqlite3.h>
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "group/filter.h"
+#include "expr/filter.h"
 
 #include "base/buffer.h"
-#include "group/pure_time.h"
+#include "expr/pure_time.h"
 
 #include <errno.h>
 #include <sqlite3.h>

@@ -6,8 +6,8 @@
  * Only what gives the same answer for the same row is allowed: no sub-selects, no random(), no 'now' or
  * 'localtime', no rowid.
  */
-#ifndef WEIR_GROUP_FILTER_H
-#define WEIR_GROUP_FILTER_H
+#ifndef WEIR_EXPR_FILTER_H
+#define WEIR_EXPR_FILTER_H
 
 #include "base/error.h"
 #include "batch/batch.h"
