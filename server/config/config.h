@@ -86,12 +86,40 @@ enum config_late {
 #define CONFIG_LATE_POLICIES 3
 extern const char *const config_late_word[CONFIG_LATE_POLICIES]; /* in the file */
 
+/* What `window:` says; which members have a meaning depends on the kind. */
+enum config_window_kind {
+    CONFIG_TUMBLING,
+    CONFIG_HOPPING,
+    CONFIG_SESSION,
+    CONFIG_COUNT,
+    CONFIG_GLOBAL,
+    CONFIG_UNTIL,
+    CONFIG_NONE, /* rows themselves; not in `window: {KIND: ...}` */
+};
+#define CONFIG_WINDOW_KINDS 7
+#define CONFIG_COARSE_MAX   7
+extern const char *const config_window_word[CONFIG_WINDOW_KINDS]; /* in the file */
+
 struct config_window {
-    int64_t size_us; /* tumbling */
-    int64_t
-        offset_us; /* they begin at multiples of the size plus this; less than it, default 0 */
-    int64_t
-        pane_us; /* of windows that overlap, a part of the size; 0: the file has none yet */
+    enum config_window_kind kind;
+    const struct node *node; /* what stands behind `window:` */
+    int64_t size_us; /* tumbling, hopping: its length, 0 with a zone; session: the gap;
+                        * global: from result to result */
+    size_t n_coarse; /* tumbling: longer windows, made of these: */
+    int64_t coarse_us[CONFIG_COARSE_MAX]; /* each a multiple of the one before */
+    int64_t offset_us; /* tumbling, hopping: they begin at multiples of the size,
+                        * or of by_us, plus this, which is less; default 0 */
+    char *zone;        /* tumbling: whose days or months they are; NULL: none */
+    const struct node *zone_node;
+    unsigned days, months; /* with a zone: the size; one of them is 0 */
+    int64_t by_us;         /* hopping: from start to start, at most the length */
+    int64_t max_us;    /* session: no longer than this; INT64_MAX, the default: any */
+    int64_t expire_us; /* global: groups without events for so long are forgotten;
+                        * INT64_MAX, the default: never */
+    uint64_t rows;     /* count: of a key in a window, */
+    uint64_t
+        by_rows; /* from the first of one to that of the next, at most as many; default as many */
+    size_t column; /* until: a time of the stream's schema */
 };
 
 struct config_pipeline {

@@ -152,29 +152,14 @@ static int read_key(const struct node *n, void *target, void *ctx, struct error 
 
 /* ---- window ------------------------------------------------------------------------------------ */
 
-static const struct field window_fields[] = {
-    {"tumbling", FIELD_DURATION, .required = true,
-     .offset = offsetof(struct config_window, size_us), .min = 1000, .max = LONGEST},
-    {"offset", FIELD_DURATION, .offset = offsetof(struct config_window, offset_us),
-     .min = 0, .max = LONGEST},
-    {"hopping", .type = FIELD_LATER},
-    {"session", .type = FIELD_LATER},
-    {"count", .type = FIELD_LATER},
-    {"global", .type = FIELD_LATER},
-};
-
 static int read_window(const struct node *n, void *target, void *ctx,
                        struct error *error)
 {
     struct config_pipeline *p = target;
-    if (n->kind != NODE_MAP)
-        return node_expected(n, "a window such as {tumbling: 10s}", error);
-    int r = fields_read(window_fields, COUNT(window_fields), n, "'window'", &p->window,
-                        ctx, error);
-    if (r == 0 && p->window.offset_us >= p->window.size_us)
-        return node_error(node_get(n, "offset"), error,
-                          "the offset must be less than the window itself");
-    return r;
+    const struct config *c = ctx;
+    return window_section(n,
+                          p->stream < c->n_streams ? c->stream[p->stream].schema : NULL,
+                          &p->window, error);
 }
 
 /* ---- late, over_max_groups --------------------------------------------------------------------- */
@@ -398,5 +383,6 @@ void pipeline_section_free(struct config_pipeline *p)
     free(p->analyzer);
     free(p->name);
     free(p->where);
+    free(p->window.zone);
     free(p->key);
 }

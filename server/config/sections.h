@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The three sections of the configuration file, a source file each, and what they share. All return
+ * The sections of the configuration file, a source file each, and what they share. All return
  * -EINVAL with the place in `error`, or -ENOMEM; what they took is config_free's then.
  */
 #ifndef WEIR_CONFIG_SECTIONS_H
@@ -27,6 +27,10 @@ int pipeline_section(const struct node *name, const struct node *map,
                      const struct config *config, struct config_pipeline *ret,
                      struct error *error);
 void pipeline_section_free(struct config_pipeline *p);
+
+/* `schema` NULL: the stream has faults. */
+int window_section(const struct node *n, const struct schema *schema,
+                   struct config_window *ret, struct error *error);
 
 /* [a-z][a-z0-9_]*, as streams, pipelines and plugins are called. `what` is for messages. */
 int section_name(const struct node *n, const char *what, const char **ret,

@@ -26,16 +26,35 @@ static int check_can_be_saved(const struct weir_analyzer *a,
         a->name);
 }
 
-/* Windows of several panes are merged from them. */
-static int check_panes(const struct pipeline *p, const struct weir_analyzer *a,
-                       const struct config_analyzer *c, struct error *error)
+/* The windows of which states are merged; NULL: they never are. */
+static const char *merged_windows(const struct config_window *w)
 {
-    if (!window_has_panes(&p->window) || a->merge)
+    switch (w->kind) {
+    case CONFIG_TUMBLING:
+        return w->n_coarse ? "windows of several sizes" : NULL;
+    case CONFIG_HOPPING:
+        return w->by_us < w->size_us ? "windows that overlap" : NULL;
+    case CONFIG_COUNT:
+        return w->by_rows < w->rows ? "windows that overlap" : NULL;
+    case CONFIG_SESSION:
+        return "sessions, of which an event can join two,";
+    case CONFIG_GLOBAL:
+    case CONFIG_UNTIL:
+    case CONFIG_NONE:
+        break;
+    }
+    return NULL;
+}
+
+static int check_can_merge(const struct pipeline *p, const struct weir_analyzer *a,
+                           const struct config_analyzer *c, struct error *error)
+{
+    const char *windows = merged_windows(&p->config->window);
+    if (!windows || a->merge)
         return 0;
     return node_error(c->node, error,
-                      "analyzer '%s' cannot merge states (merge), which windows that "
-                      "overlap need",
-                      a->name);
+                      "analyzer '%s' cannot merge states (merge), which %s need",
+                      a->name, windows);
 }
 
 static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
@@ -59,7 +78,8 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
                                    error);
         }
         if (r == 0)
-            r = check_panes(p, &s->binding->plugin->analyzer, &c->analyzer[i], error);
+            r = check_can_merge(p, &s->binding->plugin->analyzer, &c->analyzer[i],
+                                error);
         if (r < 0) {
             failed = r;
             if (!faults_go_on(r, error))

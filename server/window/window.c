@@ -11,12 +11,14 @@
 
 struct window_kind window_kind(const struct config_window *c)
 {
-    bool panes = c->pane_us && c->pane_us != c->size_us;
-    int64_t pane_us = panes ? c->pane_us : c->size_us;
-    return (struct window_kind){.size_us = c->size_us,
+    int64_t size_us = c->size_us;
+    bool panes = c->kind == CONFIG_HOPPING && c->by_us != size_us;
+    int64_t pane_us = panes ? c->by_us : size_us;
+    return (struct window_kind){.size_us = size_us,
                                 .pane_us = pane_us,
                                 .offset_us = c->offset_us % pane_us,
-                                .id_us = panes ? c->size_us + 1 : 0};
+
+                                .id_us = panes ? size_us + 1 : 0};
 }
 
 bool window_is_pane(const struct window_kind *k, int64_t id)

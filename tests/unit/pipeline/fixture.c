@@ -26,7 +26,10 @@ void stage_prepare_panes(struct stage *s, const char *config_text, int64_t pane_
     if (config_parse("test.yaml", config_text, strlen(config_text), &s->config,
                      &error) < 0)
         fail_msg("%s", error.text);
-    s->config->pipeline[0].window.pane_us = pane_us;
+    if (pane_us) {
+        s->config->pipeline[0].window.kind = CONFIG_HOPPING;
+        s->config->pipeline[0].window.by_us = pane_us;
+    }
     if (metrics_new(&s->metrics) < 0 || plugins_new(NULL, &s->plugins) < 0 ||
         pipeline_new(s->config, s->config->pipeline, s->plugins, s->metrics,
                      &s->pipeline, &error) < 0)

@@ -323,7 +323,8 @@ static void panes_cannot_be_revised(void **state)
     snprintf(text, sizeof(text), config_text, 1, "revise, allowed_lateness: 1m");
     assert_int_equal(config_parse("c", text, strlen(text), &config, &error), 0);
     assert_int_equal(plugins_new(NULL, &plugins), 0);
-    config->pipeline[0].window.pane_us = PANE_US;
+    config->pipeline[0].window.kind = CONFIG_HOPPING;
+    config->pipeline[0].window.by_us = PANE_US;
     assert_int_equal(pipeline_new(config, config->pipeline, plugins, NULL, &p, &error),
                      -EINVAL);
     assert_non_null(strstr(error.text, "c:5:13: windows that overlap"));

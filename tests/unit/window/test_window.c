@@ -93,8 +93,8 @@ static void an_id_that_no_window_has_is_known(void **state)
 static void panes_are_done_with_behind_their_last_window(void **state)
 {
     (void)state;
-    struct window_kind k = window_kind(
-        &(struct config_window){.size_us = 30, .offset_us = 3, .pane_us = 10});
+    struct window_kind k = window_kind(&(struct config_window){
+        .kind = CONFIG_HOPPING, .size_us = 30, .by_us = 10, .offset_us = 3});
     assert_true(window_has_panes(&k));
     for (int64_t us = -200; us < 200; us++) {
         struct window pane = window_of(&k, us);

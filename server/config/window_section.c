@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The window of a pipeline: {KIND: VALUE, ...}, or none. A kind is a row of the table at the end: its keys, and
+ * whether they go together.
+ */
+#include "base/clock.h"
+#include "config/fields.h"
+#include "config/sections.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+#define LONGEST      (36525 * DAY_US) /* a hundred years */
+#define SHORTEST     1000
+#define PANES_MAX    10000 /* of a window: so many states are merged for one result */
+#define AT(member)   offsetof(struct config_window, member)
+
+const char *const config_window_word[CONFIG_WINDOW_KINDS] = {
+    [CONFIG_TUMBLING] = "tumbling", [CONFIG_HOPPING] = "hopping",
+    [CONFIG_SESSION] = "session",   [CONFIG_COUNT] = "count",
+    [CONFIG_GLOBAL] = "global",     [CONFIG_UNTIL] = "until",
+    [CONFIG_NONE] = "none",
+};
+
+static int later(const struct node *n, const char *what, struct error *error)
+{
+    return node_error(n, error, "%s not supported by this version", what);
+}
+
+/* ---- tumbling ---------------------------------------------------------------------------------- */
+
+static int read_zone(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    struct config_window *w = target;
+    (void)ctx;
+    w->zone_node = n;
+    return fields_text(n, &w->zone, error);
+}
+
+/* Of a zone's calendar. */
+static int read_calendar_size(const struct node *n, struct config_window *w,
+                              struct error *error)
+{
+    static const struct {
+        const char *text;
+        unsigned days, months;
+    } size[] = {{"1d", 1, 0},  {"24h", 1, 0}, {"1w", 7, 0},  {"7d", 7, 0},
+                {"1mo", 0, 1}, {"3mo", 0, 3}, {"6mo", 0, 6}, {"12mo", 0, 12}};
+    for (size_t i = 0; n->kind == NODE_SCALAR && i < COUNT(size); i++) {
+        if (strcmp(n->text, size[i].text) != 0)
+            continue;
+        w->days = size[i].days;
+        w->months = size[i].months;
+        return 0;
+    }
+    return node_expected(n, "1d, 1w, 1mo, 3mo, 6mo or 12mo, as there is a zone", error);
+}
+
+static int read_size(const struct node *n, int64_t *ret_us, struct error *error)
+{
+    size_t size = n->kind == NODE_SCALAR ? strlen(n->text) : 0;
+    if (size > 2 && strcmp(n->text + size - 2, "mo") == 0)
+        return node_error(n, error,
+                          "months are those of a zone: {tumbling: %s, zone: "
+                          "Europe/Berlin}, or 'zone: UTC'",
+                          n->text);
+    int64_t us;
+    int r = node_duration(n, &us, error);
+    if (r == 0 && (us < SHORTEST || us > LONGEST))
+        return node_expected(n, "a duration from 1ms to 36525d", error);
+    if (r == 0)
+        *ret_us = us;
+    return r;
+}
+
+/* One, or several of which each is a multiple of the one before. */
+static int read_tumbling(const struct node *n, void *target, void *ctx,
+                         struct error *error)
+{
+    struct config_window *w = target;
+    (void)ctx;
+    if (n->kind != NODE_LIST)
+        return w->zone ? read_calendar_size(n, w, error)
+                       : read_size(n, &w->size_us, error);
+    if (w->zone)
+        return node_error(n, error, "windows of a zone are of one size");
+    if (n->n < 2 || n->n > 1 + CONFIG_COARSE_MAX)
+        return node_error(n, error, "a list has 2 to %d sizes, not %zu",
+                          1 + CONFIG_COARSE_MAX, n->n);
+    int64_t finer_us = 0;
+    for (size_t i = 0; i < n->n; i++) {
+        int64_t us = 0;
+        int r = read_size(&n->item[i], &us, error);
+        if (r < 0)
+            return r;
+        if (i && (us == finer_us || us % finer_us))
+            return node_error(&n->item[i], error,
+                              "each size must be a multiple of the one before: its "
+                              "windows are made of theirs");
+        finer_us = us;
+        if (i)
+            w->coarse_us[w->n_coarse++] = us;
+        else
+            w->size_us = us;
+    }
+    return 0;
+}
+
+static int check_offset(const struct config_window *w, int64_t below_us,
+                        const char *what, const struct node *map, struct error *error)
+{
+    if (w->offset_us < below_us)
+        return 0;
+    return node_error(node_get(map, "offset"), error, "the offset must be less than %s",
+                      what);
+}
+
+static int check_tumbling(struct config_window *w, const struct node *map,
+                          struct error *error)
+{
+    const struct node *size = node_get(map, "tumbling");
+    if (w->zone)
+        return later(w->zone_node, "'zone' is", error);
+    if (w->n_coarse)
+        return later(size, "windows of several sizes are", error);
+    return check_offset(w, w->size_us, "the window itself", map, error);
+}
+
+static const struct field tumbling_fields[] = {
+    {"zone", FIELD_CALL, .read = read_zone}, /* before the size, which depends on it */
+    {"tumbling", FIELD_CALL, .required = true, .read = read_tumbling},
+    {"offset", FIELD_DURATION, .offset = AT(offset_us), .min = 0, .max = LONGEST},
+};
+
+/* ---- hopping ----------------------------------------------------------------------------------- */
+
+static int64_t common_divisor(int64_t a, int64_t b)
+{
+    while (b) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+static int check_hopping(struct config_window *w, const struct node *map,
+                         struct error *error)
+{
+    const struct node *by = node_get(map, "by");
+    int64_t size_us = w->size_us;
+    if (w->by_us > size_us)
+        return node_error(by, error,
+                          "'by' is longer than the window: events in between would be "
+                          "in none");
+    if (size_us / common_divisor(size_us, w->by_us) > PANES_MAX)
+        return node_error(by, error,
+                          "a window would be merged from more than %d parts, of the "
+                          "longest duration that divides both it and 'by'",
+                          PANES_MAX);
+    return check_offset(w, w->by_us, "'by'", map, error);
+}
+
+static const struct field hopping_fields[] = {
+    {"hopping", FIELD_DURATION, .required = true, .offset = AT(size_us),
+     .min = SHORTEST, .max = LONGEST},
+    {"by", FIELD_DURATION, .required = true, .offset = AT(by_us), .min = SHORTEST,
+     .max = LONGEST},
+    {"offset", FIELD_DURATION, .offset = AT(offset_us), .min = 0, .max = LONGEST},
+};
+
+/* ---- session, count, global, until --------------------------------------------------------------- */
+
+static int check_session(struct config_window *w, const struct node *map,
+                         struct error *error)
+{
+    return w->max_us >= w->size_us
+               ? 0
+               : node_error(node_get(map, "max"), error,
+                            "'max' is shorter than the gap that ends a session");
+}
+
+static const struct field session_fields[] = {
+    {"session", FIELD_DURATION, .required = true, .offset = AT(size_us),
+     .min = SHORTEST, .max = LONGEST},
+    {"max", FIELD_DURATION, .offset = AT(max_us), .min = SHORTEST, .max = LONGEST,
+     .init = INT64_MAX, .never = "none"},
+};
+
+static int check_count(struct config_window *w, const struct node *map,
+                       struct error *error)
+{
+    if (!w->by_rows)
+        w->by_rows = w->rows;
+    if (w->by_rows > w->rows)
+        return node_error(node_get(map, "by"), error,
+                          "'by' is more than the window has: events in between would "
+                          "be in none");
+    return 0;
+}
+
+static const struct field count_fields[] = {
+    {"count", FIELD_COUNT, .required = true, .offset = AT(rows), .min = 1,
+     .max = 1000000000},
+    {"by", FIELD_COUNT, .offset = AT(by_rows), .min = 1, .max = 1000000000, .init = 0},
+};
+
+static const struct field global_fields[] = {
+    {"global", FIELD_DURATION, .required = true, .offset = AT(size_us), .min = SHORTEST,
+     .max = LONGEST},
+    {"expire", FIELD_DURATION, .offset = AT(expire_us), .min = SHORTEST, .max = LONGEST,
+     .init = INT64_MAX, .never = "never"},
+};
+
+static int read_until(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    struct config_window *w = target;
+    const struct schema *s = ctx;
+    const char *name, *names[SCHEMA_COLUMNS_MAX];
+    int r = node_text(n, &name, error);
+    if (r < 0 || !s) /* the stream has faults, which are told already */
+        return r;
+    int column = schema_find(s, name);
+    if (column < 0) {
+        for (size_t i = 0; i < s->n; i++)
+            names[i] = s->column[i].name;
+        node_error(n, error, "the stream has no field '%s'", name);
+        node_suggest(error, name, names, s->n);
+        return -EINVAL;
+    }
+    if (s->column[column].type != WEIR_TIME)
+        return node_error(n, error,
+                          "'%s' is no time, at which a window could close: it is of "
+                          "type %s",
+                          name, schema_type_name(s->column[column].type));
+    w->column = (size_t)column;
+    return 0;
+}
+
+static const struct field until_fields[] = {
+    {"until", FIELD_CALL, .required = true, .read = read_until},
+};
+
+/* ---- All of them --------------------------------------------------------------------------------- */
+
+static const struct kind {
+    const struct field *fields;
+    size_t n;
+    int (*check)(struct config_window *w, const struct node *map, struct error *error);
+    bool later; /* can be written, and is refused: no code runs it yet */
+} kinds[CONFIG_WINDOW_KINDS] = {
+    [CONFIG_TUMBLING] = {tumbling_fields, COUNT(tumbling_fields), check_tumbling,
+                         false},
+    [CONFIG_HOPPING] = {hopping_fields, COUNT(hopping_fields), check_hopping, true},
+    [CONFIG_SESSION] = {session_fields, COUNT(session_fields), check_session, true},
+    [CONFIG_COUNT] = {count_fields, COUNT(count_fields), check_count, true},
+    [CONFIG_GLOBAL] = {global_fields, COUNT(global_fields), NULL, true},
+    [CONFIG_UNTIL] = {until_fields, COUNT(until_fields), NULL, true},
+    [CONFIG_NONE] = {.later = true},
+};
+
+#define WHAT "a window such as {tumbling: 10s}"
+
+/* The kind whose word is a key of the map; CONFIG_NONE: there is none. */
+static enum config_window_kind kind_of(const struct node *map)
+{
+    size_t k = 0;
+    while (k < CONFIG_NONE && !node_get(map, config_window_word[k]))
+        k++;
+    return (enum config_window_kind)k;
+}
+
+static int no_kind(const struct node *map, struct error *error)
+{
+    if (!map->n)
+        return node_expected(map, WHAT, error);
+    node_error(&map->key[0], error, "'%s' is no kind of window, and none is named",
+               map->key[0].text);
+    node_suggest(error, map->key[0].text, config_window_word, CONFIG_NONE);
+    return -EINVAL;
+}
+
+int window_section(const struct node *n, const struct schema *schema,
+                   struct config_window *ret, struct error *error)
+{
+    char what[64];
+    ret->node = n;
+    if (n->kind == NODE_SCALAR && strcmp(n->text, "none") == 0) {
+        ret->kind = CONFIG_NONE;
+        return kinds[CONFIG_NONE].later ? later(n, "'window: none' is", error) : 0;
+    }
+    if (n->kind != NODE_MAP)
+        return node_expected(n, WHAT, error);
+    ret->kind = kind_of(n);
+    if (ret->kind == CONFIG_NONE)
+        return no_kind(n, error);
+    const struct kind *k = &kinds[ret->kind];
+    snprintf(what, sizeof what, "a window by '%s'", config_window_word[ret->kind]);
+    int r =
+        fields_read(k->fields, k->n, n, what, ret, (void *)(uintptr_t)schema, error);
+    if (r == 0 && k->check)
+        r = k->check(ret, n, error);
+    if (r < 0 || !k->later)
+        return r;
+    snprintf(what, sizeof what, "'%s' is", config_window_word[ret->kind]);
+    return later(n, what, error);
+}
