@@ -17,12 +17,12 @@ _weir() {
         ;;
     esac
     if [ "$cword" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'serve check run plugins plugin sql backup version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'serve check run test plugins plugin sql backup version' -- "$cur")
     elif [[ $cur == -* ]]; then
         # What the subcommand itself says it takes.
         mapfile -t COMPREPLY < <(compgen -W "$("$1" "$command" --help 2>/dev/null |
             grep -oE -- '--[a-z-]+' | sort -u)" -- "$cur")
-    elif [ "$command" = run ]; then
+    elif [ "$command" = run ] || [ "$command" = test ]; then
         _filedir
     elif [ "$command" = plugins ]; then
         mapfile -t COMPREPLY < <(compgen -W "$("$1" plugins 2>/dev/null | awk '{ print $1 }')" -- "$cur")

@@ -28,6 +28,8 @@ static const struct {
     {"check", cmd_check,
      "check a configuration, its plugins, a database and its journals"},
     {"run", cmd_run, "push files or standard input through the pipelines and exit"},
+    {"test", cmd_test,
+     "compare what a configuration makes of events with what is expected"},
     {"plugins", cmd_plugins, "list the analyzers, or show one"},
     {"plugin", cmd_plugin, "plugin new NAME: begin an analyzer of your own"},
     {"sql", cmd_sql, "ask the database of a configuration"},

@@ -20,6 +20,7 @@
 #define STORE_QUEUE_ROWSETS 1024       /* a commit for all pipelines of a busy stream */
 #define WEIR_DOING_FILE     ".crashed" /* no stream is called so */
 #define DEPTH_MAX           64         /* of nested JSON */
+#define CLOCK_2000_US       (INT64_C(946684800) * SECOND_US) /* 2000-01-01T00:00:00Z */
 
 /* ---- Between the stages ----------------------------------------------------------------------- */
 
@@ -50,6 +51,13 @@ static int64_t stream_now(void *ctx)
         atomic_store_explicit(&in->clock_raised, true, memory_order_release);
     }
     return clock_steady_us(&in->clock_us);
+}
+
+/* Of a run whose clock stands still. */
+static int64_t stream_fixed(void *ctx)
+{
+    const struct weir_intake *in = ctx;
+    return in->fixed_us;
 }
 
 static struct origin *stream_origin(void *ctx)
@@ -236,18 +244,21 @@ static int load_pipelines(struct weir *w, struct error *error)
     return 0;
 }
 
-int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
-              struct error *error)
+int weir_load_config(struct config *config, struct weir **ret, int *ret_exit,
+                     struct error *error)
 {
-    struct weir *w = calloc(1, sizeof(*w));
-    if (!w)
-        return error_set(error, -ENOMEM, "no memory");
-    hash_setup();
     *ret_exit = EXIT_CONFIG;
-    int r = config_load(config_path, &w->config, error);
-    if (r == 0 && (r = metrics_new(&w->metrics)) < 0)
-        error_set(error, r, "no memory");
-    if (r == 0 && (r = plugins_new(w->config->server.plugin_path, &w->plugins)) < 0)
+    struct weir *w = calloc(1, sizeof(*w));
+    if (!w) {
+        config_free(config);
+        return error_set(error, -ENOMEM, "no memory");
+    }
+    hash_setup();
+    w->config = config;
+    int r = metrics_new(&w->metrics);
+    if (r == 0)
+        r = plugins_new(config->server.plugin_path, &w->plugins);
+    if (r < 0)
         error_set(error, r, "no memory");
     if (r == 0)
         r = load_pipelines(w, error);
@@ -257,6 +268,15 @@ int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
     }
     *ret = w;
     return 0;
+}
+
+int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
+              struct error *error)
+{
+    struct config *config;
+    *ret_exit = EXIT_CONFIG;
+    int r = config_load(config_path, &config, error);
+    return r < 0 ? r : weir_load_config(config, ret, ret_exit, error);
 }
 
 static int store_exit_code(int r)
@@ -362,6 +382,12 @@ static void setup_stream(struct weir *w, size_t i)
                              .key_begin = stream_key_begin,
                              .key_abandon = stream_key_abandon,
                              .dead = s->dead_letters ? stream_dead : NULL};
+    if (w->fixed_clock) {
+        w->intake[i].fixed_us = w->clock_us != INT64_MIN         ? w->clock_us
+                                : c->time_unit == DECODE_ARRIVAL ? CLOCK_2000_US
+                                                                 : INT64_MAX / 2;
+        w->stream[i].sink.now = stream_fixed;
+    }
     w->stream[i].max_body = s->max_body;
     w->stream[i].queue_wait_us = s->queue_wait_us;
     w->stream[i].durable = c->durable;

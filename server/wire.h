@@ -25,6 +25,7 @@ struct weir_intake { /* what the sink of a stream hands to */
         clock_us; /* clock_steady_us: of what is given the time it arrives */
     _Atomic bool
         clock_raised; /* release, acquire: to what was given before the start */
+    int64_t fixed_us; /* of a fixed clock */
     uint64_t
         kept; /* keys of requests up to here were given to the store; the dispatcher's */
 };
@@ -52,6 +53,8 @@ struct weir {
     _Atomic(const char *)
         *step;         /* what a stop waits for; relaxed, for people; or NULL */
     bool skip_damaged; /* --skip-damaged: go on where a journal cannot be read */
+    bool fixed_clock;  /* of arrival, and of what lies ahead: it stands at clock_us */
+    int64_t clock_us;  /* INT64_MIN: nothing lies ahead, what arrives does so in 2000 */
     bool lost;         /* results that were not committed at the end */
 };
 
@@ -59,6 +62,10 @@ struct weir {
  * with on failure (78, 74, ...). */
 int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
               struct error *error);
+
+/* The same of a configuration that was read; takes it. */
+int weir_load_config(struct config *config, struct weir **ret, int *ret_exit,
+                     struct error *error);
 
 /* The folder of the journals that belong to a database (`database` NULL: the configured one): as configured,
  * or DATABASE.journal. malloc'ed; NULL: no memory. */

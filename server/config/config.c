@@ -105,8 +105,7 @@ static const struct field file_fields[] = {
     {"pipelines", FIELD_CALL, .read = read_pipelines},
 };
 
-/* Takes `root`. */
-static int config_build(struct node *root, struct config **ret, struct error *error)
+int config_of_node(struct node *root, struct config **ret, struct error *error)
 {
     struct config *c = calloc(1, sizeof *c);
     if (!c) {
@@ -132,7 +131,7 @@ int config_load(const char *path, struct config **ret, struct error *error)
 {
     struct node *root;
     int r = node_load(path, &root, error);
-    return r < 0 ? r : config_build(root, ret, error);
+    return r < 0 ? r : config_of_node(root, ret, error);
 }
 
 int config_parse(const char *file, const char *text, size_t size, struct config **ret,
@@ -140,7 +139,7 @@ int config_parse(const char *file, const char *text, size_t size, struct config 
 {
     struct node *root;
     int r = node_parse(file, text, size, &root, error);
-    return r < 0 ? r : config_build(root, ret, error);
+    return r < 0 ? r : config_of_node(root, ret, error);
 }
 
 struct config *config_ref(struct config *c)

@@ -168,6 +168,9 @@ int config_listen(const char *text, struct config_server *server, struct error *
 /* Logs what may surprise: bodies that the journal could never hold. */
 void config_warn(const struct config_server *server);
 
+/* The same of a tree that is there; takes it. */
+int config_of_node(struct node *root, struct config **ret, struct error *error);
+
 struct config *config_ref(struct config *c);
 void config_free(struct config *c); /* gives a reference back; takes NULL */
 
