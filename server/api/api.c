@@ -39,7 +39,8 @@ static const struct {
     {"GET", "/version", HTTP_PLAIN, probes_version},
     {"GET", "/metrics", HTTP_PLAIN, probes_metrics},
     {"GET", "/openapi.json", HTTP_PLAIN, probes_openapi},
-    {"GET", "/", HTTP_PLAIN, probes_page},
+    {"GET", "/", HTTP_PLAIN, page_get},
+    {"GET", "/page/{file}", HTTP_PLAIN, page_get},
 };
 
 static int api_add_routes(struct http_server *server, struct api *a)

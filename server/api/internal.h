@@ -35,7 +35,7 @@ void probes_ready(struct http_request *r, void *api);
 void probes_version(struct http_request *r, void *api);
 void probes_metrics(struct http_request *r, void *api);
 void probes_openapi(struct http_request *r, void *api);
-void probes_page(struct http_request *r, void *api);
+void page_get(struct http_request *r, void *api);
 
 /* The answer of /plugins. */
 int overview_list_plugins(struct plugins *plugins, struct buffer *ret);

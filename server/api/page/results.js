@@ -1,0 +1,116 @@
+// Results of one table: lines over time, or bars where rows have a rank; the newest rows; why a window is
+// still open.
+
+import { bars, COLORS, lines } from "./chart.js";
+import { choose, grid, h } from "./dom.js";
+import { cell, number } from "./format.js";
+import { get, results } from "./net.js";
+
+const ROWS = 2000, SHOWN = 100;
+
+const isNumber = (c) => (c.type === "int" || c.type === "float") && !c.key;
+
+// The name of a row's group: the values of its key columns but the window's and the rank.
+const groupOf = (row, keys) => keys.map((k) => row[k] ?? "null").join(" / ");
+
+// rows, newest first -> the data of a chart, of the groups whose newest values are the largest
+export function series(rows, keys, value) {
+  const groups = new Map(), times = new Set();
+  for (const row of rows) {
+    const at = Date.parse(row.window_start), name = groupOf(row, keys);
+    if (!groups.has(name)) groups.set(name, new Map());
+    groups.get(name).set(at, row[value]);
+    times.add(at);
+  }
+  const x = [...times].sort((a, b) => a - b);
+  const newest = (g) => [...g.values()][0] ?? -Infinity;
+  const largest = [...groups].sort((a, b) => newest(b[1]) - newest(a[1])).slice(0, COLORS)
+    .sort((a, b) => (a[0] < b[0] ? -1 : 1));
+  return {
+    x, time: true, left: groups.size - largest.length,
+    series: largest.map(([name, g]) => ({ name: name || value, y: x.map((at) => g.get(at) ?? null) })),
+  };
+}
+
+export function resultsView(root, [name, wanted]) {
+  const chart = lines("results over time; left and right arrow keys go through the windows");
+  const tops = h("div"), table = h("div"), open = h("div", { class: "panel" }), note = h("p", { class: "soft" });
+  const pipeline = choose("Pipeline", (v) => { location.hash = `#/results/${v}`; });
+  const which = choose("Table", (v) => { location.hash = `#/results/${pipeline.value}/${v}`; });
+  const column = choose("Value", () => draw());
+  const only = choose("Key", () => draw());
+  let rows = [], now = null, given = null, busy = false;
+
+  const shape = () => now?.tables.find((t) => t.name === which.value);
+
+  function draw() {
+    const t = shape();
+    if (!t) return;
+    const ranked = t.columns.some((c) => c.name === "rank");
+    const keys = t.columns.filter((c) => c.key && c.name !== "window_start" && c.name !== "rank").map((c) => c.name);
+    const value = column.offer(t.columns.filter(isNumber).map((c) => c.name));
+    const names = [...new Set(rows.map((r) => groupOf(r, keys)))].sort();
+    const chosen = only.offer(ranked ? names : ["", ...names]);
+    const part = chosen ? rows.filter((r) => groupOf(r, keys) === chosen) : rows;
+    chart.element.hidden = ranked || !value;
+    tops.hidden = !ranked;
+    if (ranked) {
+      const text = t.columns.find((c) => !c.key && !isNumber(c) && c.type !== "time")?.name ??
+        t.columns.find((c) => !c.key && c.type !== "time")?.name;
+      const newest = part.filter((r) => r.window_start === part[0]?.window_start).sort((a, b) => a.rank - b.rank);
+      tops.replaceChildren(h("p", { class: "soft" }, newest.length ? `window ${cell(newest[0].window_start, "time")}` : "no window has closed yet"),
+        bars(newest.map((r) => ({ name: String(r[text]), value: Number(r[value] ?? 0) }))));
+      note.textContent = "";
+    } else if (value) {
+      const data = series(part, keys, value);
+      chart.show(data);
+      note.textContent = data.left > 0 ? `The ${COLORS} largest of ${number(data.left + COLORS)} keys; choose one to see it alone.` : "";
+    }
+    table.replaceChildren(grid(`rows of ${t.name}`,
+      t.columns.map((c) => ({ name: c.name, help: c.help, number: isNumber(c) })),
+      part.slice(0, SHOWN).map((r) => t.columns.map((c) => cell(r[c.name], c.type)))));
+  }
+
+  async function load() {
+    const t = shape();
+    if (!t || busy) return;
+    busy = true;
+    try {
+      const [next, why] = await Promise.all([
+        given === now.status.rows ? rows : results(now.name, t.name, ROWS),
+        get(`/api/v1/pipelines/${now.name}/watermarks`)]);
+      const fresh = next !== rows;
+      rows = next;
+      given = now.status.rows;
+      waits(why);
+      if (fresh) draw();
+    } catch (e) {
+      note.textContent = e.message;
+    }
+    busy = false;
+  }
+
+  function waits(why) {
+    open.replaceChildren(h("h2", {}, "Open windows"),
+      h("p", {}, why.waits_for ?? "nothing is open"),
+      grid("sources", [{ name: "source" }, { name: "newest event" }, { name: "watermark" }, { name: "" }],
+        why.sources.map((s) => [s.name || "(without a name)", cell(s.max_event, "time"), cell(s.watermark, "time"),
+          s.idle ? "idle" : s.holds_back ? "holds windows open" : ""])));
+  }
+
+  function show(seen) {
+    const names = seen.pipelines.map((p) => p.name);
+    if (!names.length) return;
+    pipeline.offer(names, name);
+    now = seen.pipelines.find((p) => p.name === pipeline.value);
+    which.offer(now.tables.map((t) => t.name), wanted);
+    load();
+  }
+
+  root.append(h("h1", {}, "Results"),
+    h("div", { class: "row" }, pipeline.element, which.element, column.element, only.element),
+    h("section", { class: "panel" }, chart.element, tops, note),
+    h("section", {}, open),
+    h("section", { class: "panel" }, h("h2", {}, `Newest rows`), table));
+  return { show };
+}

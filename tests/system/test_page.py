@@ -1,0 +1,243 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page at /: its files, and, where Chromium and Selenium are there (./dev page), what a person sees of it.
+
+$WEIR_AXE is the file axe.js of axe-core, for what it says of accessibility; $WEIR_SCREENSHOTS a folder for pictures.
+"""
+
+import os
+import random
+import re
+import unittest
+import urllib.parse
+
+import harness
+
+try:
+    from selenium import webdriver
+    from selenium.webdriver.common.by import By
+    from selenium.webdriver.common.keys import Keys
+except ImportError:
+    webdriver = None
+
+T0 = 1764000000000
+CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db}
+streams:
+  trades: {time: {field: ts, unit: ms}, fields: {symbol: string, price: float}}
+  tags: {time: {field: ts, unit: ms}, fields: {tag: string}}
+pipelines:
+  trades_10s:
+    from: trades
+    key: [symbol]
+    window: {tumbling: 10s}
+    idle_timeout: 1h
+    analyzers:
+      - count
+      - stats: {of: price, emit: [mean]}
+  tags_10s:
+    from: tags
+    window: {tumbling: 10s}
+    idle_timeout: 1h
+    analyzers:
+      - topk: {of: tag, k: 5}
+'''
+FILES = ['', 'page/index.html', 'page/style.css'] + [f'page/{name}.js' for name in (
+    'main', 'watch', 'net', 'dom', 'format', 'chart', 'overview', 'results', 'console', 'letters', 'graph')]
+VIEWS = ['', 'results', 'sql', 'letters', 'graph']
+SHOTS = os.environ.get('WEIR_SCREENSHOTS')
+
+
+def trades(first, last):
+    """An event each second of two symbols: SLOW at 10, FAST at 20 + the second."""
+    return '\n'.join(f'{{"ts":{T0 + 1000 * s},"symbol":"{name}","price":{price}}}'
+                     for s in range(first, last) for name, price in (('SLOW', 10), ('FAST', 20 + s)))
+
+
+def walk(first, last):
+    """An event each second of six symbols that go up and down, for the pictures."""
+    random.seed(7)
+    price = {name: 20 + 12 * k for k, name in enumerate(('ACME', 'GLOBX', 'HOOLI', 'INITK', 'STARK', 'WONKA'))}
+    lines = []
+    for s in range(first, last):
+        for name in price:
+            price[name] += random.gauss(0, 0.6)
+            lines.append(f'{{"ts":{T0 + 1000 * s},"symbol":"{name}","price":{price[name]:.2f}}}')
+    return '\n'.join(lines)
+
+
+class Files(unittest.TestCase):
+    def test_files_come_from_the_binary_and_ask_nobody_else(self):
+        with harness.Server(CONFIG) as server:
+            size = 0
+            for path in FILES:
+                answer = server.request('GET', '/' + path)
+                self.assertEqual(answer.status, 200, path)
+                policy = answer.headers['Content-Security-Policy']
+                self.assertIn("default-src 'none'", policy)
+                self.assertNotIn('unsafe', policy)
+                self.assertEqual(answer.headers['X-Content-Type-Options'], 'nosniff')
+                text = answer.body.decode() if isinstance(answer.body, bytes) else answer.body
+                size += len(text)
+                elsewhere = set(re.findall(r'https?://[^"\s]+', text)) - {'http://www.w3.org/2000/svg'}
+                self.assertEqual(elsewhere, set(), path)
+                self.assertNotRegex(text, r'style=|onclick="|innerHTML')
+                for name in re.findall(r'from "\./([a-z]+\.js)"', text):
+                    self.assertIn(f'page/{name}', FILES)
+            self.assertLess(size, 150000)
+            self.assertEqual(server.request('GET', '/page/none.js').status, 404)
+
+
+@unittest.skipIf(webdriver is None, 'Selenium is not installed')
+class Seen(unittest.TestCase):
+    def browser(self, width=1200, height=900, dark=False):
+        options = webdriver.ChromeOptions()
+        for flag in ('--headless=new', '--no-sandbox', '--disable-gpu', f'--window-size={width},{height}'):
+            options.add_argument(flag)
+        options.set_capability('goog:loggingPrefs', {'browser': 'ALL', 'performance': 'ALL'})
+        b = webdriver.Chrome(options=options)
+        self.addCleanup(b.quit)
+        b.execute_cdp_cmd('Emulation.setDeviceMetricsOverride',
+                          {'width': width, 'height': height, 'deviceScaleFactor': 1, 'mobile': width < 500})
+        b.execute_cdp_cmd('Emulation.setEmulatedMedia', {'features': [
+            {'name': 'prefers-color-scheme', 'value': 'dark' if dark else 'light'}]})
+        return b
+
+    def until(self, condition, what):
+        def tried():
+            try:
+                return condition()
+            except Exception as e:  # pylint: disable=broad-except
+                if 'stale element' in str(e) or 'no such element' in str(e):
+                    return None
+                raise
+        return harness.wait_until(tried, what, every_s=0.05)
+
+    def check_quiet(self, b, server):
+        """No error in the console, and no request to anybody but the server."""
+        self.assertEqual([e for e in b.get_log('browser') if e['level'] == 'SEVERE'], [])
+        for entry in b.get_log('performance'):
+            found = re.search(r'"method":"Network.requestWillBeSent".*?"request":\{[^}]*?"url":"([^"]+)"', entry['message'])
+            if found and not found.group(1).startswith(('data:', 'chrome:')):
+                self.assertEqual(urllib.parse.urlsplit(found.group(1)).port, server.port, found.group(1))
+
+    def start(self):
+        server = harness.Server(CONFIG)
+        server.__enter__()
+        self.addCleanup(server.__exit__, None, None, None)
+        server.post('trades', trades(0, 41))
+        server.post('tags', '\n'.join(f'{{"ts":{T0 + i},"tag":"#{"abc"[i % 3 if i % 2 else 0]}"}}' for i in range(60)) +
+                    f'\n{{"ts":{T0 + 11000},"tag":"#z"}}')
+        server.wait_watermark('trades_10s', (T0 + 40000) * 1000)
+        server.wait_watermark('tags_10s', (T0 + 11000) * 1000)
+        return server
+
+    def open(self, b, server, view):
+        b.get('about:blank')
+        b.get(f'http://127.0.0.1:{server.port}/#/{view}')
+        self.until(lambda: b.find_element(By.CSS_SELECTOR, 'h1').is_displayed(), 'the view')
+        self.until(lambda: b.find_element(By.ID, 'health').text == 'ready', 'what the server says')
+
+    def test_chart_moves_when_events_come(self):
+        server, b = self.start(), self.browser()
+        self.open(b, server, 'results/trades_10s')
+
+        def drawn():
+            return [p.get_attribute('d') for p in b.find_elements(By.CSS_SELECTOR, '.chart path.series')]
+        before = self.until(lambda: drawn() if len(drawn()) == 2 else None, 'two lines')
+        self.assertEqual({d.count('L') for d in before}, {3})  # four windows each
+        server.post('trades', trades(41, 61))
+        self.until(lambda: {d.count('L') for d in drawn()} == {5}, 'six windows')
+        b.find_element(By.XPATH, "//label[contains(., 'Value')]/select/option[.='price_mean']").click()
+        # Seconds 50 to 59 at 20 + s: the mean is 74.5.
+        self.until(lambda: [e.text for e in b.find_elements(By.CSS_SELECTOR, '.legend b')] == ['74.5', '10'], 'values')
+        chart = b.find_element(By.CSS_SELECTOR, '.chart [tabindex]')
+        chart.send_keys(Keys.ARROW_LEFT)
+        self.until(lambda: b.find_element(By.CSS_SELECTOR, '.legend b').text == '64.5', 'the window before')
+        self.check_quiet(b, server)
+
+    def test_ranks_are_bars(self):
+        server, b = self.start(), self.browser()
+        self.open(b, server, 'results/tags_10s/tags_10s_topk')
+        got = self.until(lambda: [e.text for e in b.find_elements(By.CSS_SELECTOR, '.bars > span')], 'bars')
+        self.assertEqual(got, ['#a', '40', '#b', '10', '#c', '10'])
+        self.check_quiet(b, server)
+
+    def test_statement_is_answered_drawn_and_remembered(self):
+        server, b = self.start(), self.browser()
+        self.open(b, server, 'sql')
+        text = b.find_element(By.CSS_SELECTOR, 'textarea')
+        text.clear()
+        text.send_keys('SELECT window_start, symbol, price_mean FROM trades_10s', Keys.CONTROL, Keys.ENTER)
+        self.until(lambda: b.find_element(By.CSS_SELECTOR, '[role=status].soft').text.startswith('8 rows'), 'the answer')
+        self.assertEqual(len(b.find_elements(By.CSS_SELECTOR, '.chart path.series')), 2)
+        text.clear()
+        text.send_keys('SELECT nothing', Keys.CONTROL, Keys.ENTER)
+        self.until(lambda: 'nothing' in b.find_element(By.CSS_SELECTOR, 'p.bad').text, 'the error')
+        b.refresh()
+        self.until(lambda: 'price_mean' in b.find_element(By.CSS_SELECTOR, 'textarea').get_attribute('value'), 'what was asked')
+
+    def test_dead_letters_are_shown_and_deleted(self):
+        server, b = self.start(), self.browser()
+        server.request('POST', '/api/v1/streams/trades/events', '{"ts":1764000041000,"price":"<b>much</b>"}\n',
+                       {'Content-Type': 'application/x-ndjson'})
+        self.open(b, server, 'letters/trades')
+        self.until(lambda: '<b>much</b>' in b.find_element(By.CSS_SELECTOR, 'tbody').text, 'the record as text')
+        b.find_element(By.XPATH, "//button[.='Delete all']").click()
+        self.until(lambda: b.find_element(By.XPATH, "//dialog[@open]//button[.='Delete']"), 'the question').click()
+        self.until(lambda: b.find_element(By.CSS_SELECTOR, 'p[role=status]').text == 'None.', 'that they are gone')
+        self.check_quiet(b, server)
+
+    def test_keys_and_theme(self):
+        server, b = self.start(), self.browser()
+        self.open(b, server, '')
+        body = b.find_element(By.TAG_NAME, 'body')
+        for key, title in (('2', 'Results'), ('3', 'SQL'), ('5', 'Graph'), ('1', 'Overview')):
+            body.send_keys(key)
+            self.until(lambda: b.find_element(By.TAG_NAME, 'h1').text == title, title)  # pylint: disable=cell-var-from-loop
+        ground = 'return getComputedStyle(document.body).backgroundColor'
+        light = b.execute_script(ground)
+        body.send_keys('t')
+        self.assertNotEqual(b.execute_script(ground), light)
+        body.send_keys('?')
+        self.until(lambda: b.find_element(By.ID, 'help').is_displayed(), 'the list of keys')
+
+    def test_every_view_wide_narrow_light_dark(self):
+        server = self.start()
+        server.post('trades', walk(41, 400))
+        server.wait_watermark('trades_10s', (T0 + 399000) * 1000)
+        axe = os.environ.get('WEIR_AXE')
+        for name, width, dark in (('light', 1200, False), ('dark', 1200, True), ('narrow', 390, False)):
+            b = self.browser(width, 844 if width < 500 else 900, dark)
+            for view in VIEWS:
+                self.open(b, server, view)
+                ready = '.chart path.series' if view == 'results' else 'svg .node' if view == 'graph' else 'h1'
+                self.until(lambda: b.find_elements(By.CSS_SELECTOR, ready), view)  # pylint: disable=cell-var-from-loop
+                wide = b.execute_script('return document.documentElement.scrollWidth')
+                self.assertLessEqual(wide, width, f'{view} {name}')
+                if axe:
+                    with open(axe, encoding='utf-8') as f:
+                        b.execute_script(f.read())
+                    found = b.execute_async_script('axe.run().then(arguments[0])')
+                    self.assertGreater(len(found['passes']), 10)
+                    serious = [(v['id'], v['nodes'][0]['html'], v['nodes'][0].get('failureSummary')) for v in found['violations']
+                               if v['impact'] in ('serious', 'critical')]
+                    self.assertEqual(serious, [], f'{view} {name}')
+                if view == 'results':
+                    b.find_element(By.XPATH, "//label[contains(., 'Value')]/select/option[.='price_mean']").click()
+                if SHOTS and view in ('', 'results'):
+                    b.save_screenshot(os.path.join(SHOTS, f'page-{view or "overview"}-{name}.png'))
+            self.check_quiet(b, server)
+
+    def test_page_is_small(self):
+        server, b = self.start(), self.browser()
+        self.open(b, server, '')
+        at = self.until(lambda: b.execute_script(
+            "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime"), 'the first paint')
+        total = b.execute_script("return performance.getEntriesByType('resource')"
+                                 ".filter((r) => r.name.includes('/page/')).reduce((n, r) => n + r.encodedBodySize, 0)")
+        print(f'first paint after {at:.0f} ms, {total / 1000:.0f} kB')
+        self.assertLess(total, 150000)
+
+
+if __name__ == '__main__':
+    harness.main()
