@@ -94,11 +94,14 @@ static void print_plugin(const struct plugin *plugin)
     printf("\nThreads:  %s\n", a->threads == WEIR_THREADS_CTX
                                    ? "workers run it side by side"
                                    : "one call at a time in the whole server");
-    printf("Merging:  %s\n", a->merge ? "yes" : "no");
+    printf("Merging:  %s\n", a->merge || a->whole ? "yes" : "no");
     if (a->reasons)
         printf("Skips:    rows for: %s\n", a->reasons);
-    printf("State:    %zu bytes a group%s\n", a->state_size,
-           a->save ? ", and more by need" : "");
+    if (a->whole)
+        puts("State:    all rows of the group");
+    else
+        printf("State:    %zu bytes a group%s\n", a->state_size,
+               a->save ? ", and more by need" : "");
     printf("File:     %s\n", plugin->path);
 }
 

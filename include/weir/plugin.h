@@ -52,9 +52,9 @@ struct weir_column {
     int64_t dictionary_size; /* > 0: row i has string codes[i]; 0: row i has string i */
 };
 
-/* Rows of one batch. The i-th is row row[i] of the columns, its event time is time[row[i]],
- * its state is at states + group[i] * stride. in[k] is the k-th input: the columns that the
- * parameters of type column and columns name, in the order of their table; NULL: not given. */
+/* The i-th row is row row[i] of the columns, its event time is time[row[i]], its state is at
+ * states + group[i] * stride. in[k] is the k-th input: the columns that parameters of type
+ * column and columns name, in the order of their table; NULL: not given. */
 struct weir_rows {
     size_t size;           /* of this struct, bytes */
     size_t n;              /* may be 0 */
@@ -92,8 +92,8 @@ static inline const char *weir_string(const struct weir_column *c, uint32_t row,
     *size = (size_t)(c->offsets[k + 1] - c->offsets[k]);
     return c->bytes + c->offsets[k];
 }
-/* The place of a row in its stream's log: rising, never 0, and the same whenever the log is
- * read again. Update sees rows in this order; states to merge may have them in any. */
+/* The row's place in its stream's log: rising, never 0, the same whenever that is read again.
+ * Update sees rows in this order; states to merge may have them in any. */
 static inline uint64_t weir_sequence(const struct weir_rows *r, uint32_t row)
 {
     return r->sequence + row;
@@ -155,6 +155,7 @@ struct weir_host {
     /* With WEIR_MANY_ROWS: the cells put since the last one are a row of the group. */
     int (*row)(struct weir_ctx *, struct weir_out *);
     int (*write)(struct weir_ctx *, struct weir_out *, const void *bytes, size_t n);
+    int (*leave_out)(struct weir_ctx *, uint32_t input); /* in open: it is not kept */
 };
 #define weir_fail(ctx, ...)               ((ctx)->host->fail((ctx), __VA_ARGS__))
 #define weir_put_int(ctx, out, cell, v)   ((ctx)->host->put_int(ctx, out, cell, v))
@@ -182,8 +183,9 @@ struct weir_numbers { /* never grows */
     size_t n;         /* at most 256; 0: not given */
     const double *value;
 };
-#define WEIR_REQUIRED   1u          /* flag: must be given */
-#define WEIR_DICTIONARY 2u          /* flag: string columns come with a dictionary */
+#define WEIR_REQUIRED   1u /* flag: must be given */
+#define WEIR_DICTIONARY 2u /* flag: string columns come with a dictionary */
+#define WEIR_ALL        4u /* flag of COLUMNS: not given, all of column_types */
 #define WEIR_TYPES(t)   (1u << (t)) /* a set: WEIR_TYPES(WEIR_INT) | ... */
 #define WEIR_NUMBERS    (WEIR_TYPES(WEIR_INT) | WEIR_TYPES(WEIR_FLOAT))
 
@@ -212,8 +214,8 @@ enum weir_threads {
     WEIR_THREADS_CTX = 1, /* two with different ctx may be: no globals that change */
 };
 #define WEIR_MANY_ROWS 1u /* flag: any number of rows a group, in a table of its own */
-#define WEIR_WHOLE     2u /* flag: `whole` in place of states; no server has it yet */
-/* Functions are NULL where not needed; update and emit are needed. */
+#define WEIR_WHOLE     2u /* flag: `whole` in place of states, which it has none of */
+/* Functions are NULL where not needed; update and emit are needed, or whole. */
 struct weir_analyzer {
     const char *name; /* [a-z][a-z0-9_]*, that of the .so and in the configuration */
     const char *version, *help;        /* for people; help: one line */
@@ -240,18 +242,16 @@ struct weir_analyzer {
      * behind those of each row. Must not change states: they may be emitted again. */
     int (*emit)(struct weir_ctx *, size_t n, const struct weir_window *const *window,
                 const void *const *state, struct weir_out *);
-    /* All rows of one group, ordered by time, then sequence; results as from emit. */
+    /* All rows of a group, by time, then log, numbered from 1; as emit behind host->group. */
     int (*whole)(struct weir_ctx *, const struct weir_window *,
                  const struct weir_rows *, struct weir_out *);
-    /* To bytes (host->write), and back into a state that init has made. Needed by states with
-     * memory of their own; others are saved as they lie in memory. */
+    /* To bytes (host->write), and back into what init has made: states with own memory. */
     int (*save)(struct weir_ctx *, const void *state, struct weir_out *);
     int (*load)(struct weir_ctx *, void *state, uint32_t version, const void *bytes,
                 size_t size);
 };
 
-/* The one symbol that a plugin exports, by WEIR_PLUGIN(my_analyzer); the sizes say which
- * header it was built with. */
+/* The one symbol of a plugin, by WEIR_PLUGIN(name); the sizes are those of its header. */
 struct weir_entry {
     size_t size, analyzer_size, param_size, output_size;
     size_t ctx_size, host_size, rows_size, window_size;

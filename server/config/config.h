@@ -73,8 +73,9 @@ struct config_stream {
 struct config_analyzer {
     char *plugin; /* "stats" */
     char *as; /* prefix for its output columns, or for its table's name; NULL: none */
+    uint32_t max_rows;         /* of a group, that are kept for it; 0: not given */
     const struct node *node;   /* where it stands */
-    const struct node *params; /* map, or NULL */
+    const struct node *params; /* map; scalar: the value of the first; or NULL */
 };
 
 /* What becomes of an event whose window the watermark had passed when it came. */

@@ -15,6 +15,7 @@
 
 #define COUNT(array)  (sizeof(array) / sizeof(array)[0])
 #define ANALYZERS_MAX 64
+#define MAX_ROWS      1000000000
 #define LONGEST       (36525 * DAY_US) /* a hundred years */
 
 static int out_of_memory(const struct node *n, struct error *error)
@@ -253,7 +254,16 @@ static int analyzer_run(const struct node *n, struct error *error)
     return node_expected(n, "'thread'", error);
 }
 
-/* `stats: {of: price}`, and nothing else of the item may name a plugin. */
+static int analyzer_max_rows(const struct node *n, struct config_analyzer *a,
+                             struct error *error)
+{
+    int64_t rows;
+    int r = node_int(n, 1, MAX_ROWS, &rows, error);
+    a->max_rows = r < 0 ? 0 : (uint32_t)rows;
+    return r;
+}
+
+/* `stats: {of: price}`, or `stats: price`, and nothing else of the item may name a plugin. */
 static int analyzer_plugin(const struct node *key, const struct node *params,
                            struct config_analyzer *a, struct error *error)
 {
@@ -263,9 +273,9 @@ static int analyzer_plugin(const struct node *key, const struct node *params,
             "'%s' after '%s': an item of the list is one analyzer, and its "
             "parameters stand further to the right than its name",
             key->text, a->plugin);
-    if (params->kind != NODE_MAP && !node_is_null(params))
+    if (params->kind == NODE_LIST)
         return node_expected(params, "parameters such as {of: price}", error);
-    a->params = params->kind == NODE_MAP ? params : NULL;
+    a->params = node_is_null(params) ? NULL : params;
     return analyzer_name(key, a, error);
 }
 
@@ -283,6 +293,8 @@ static int read_analyzer(const struct node *n, struct config_analyzer *a,
         const char *key = n->key[i].text;
         if (strcmp(key, "as") == 0)
             r = analyzer_as(&n->item[i], a, error);
+        else if (strcmp(key, "max_rows") == 0)
+            r = analyzer_max_rows(&n->item[i], a, error);
         else if (strcmp(key, "run") == 0)
             r = analyzer_run(&n->item[i], error);
         else

@@ -2,6 +2,7 @@
 #include "pipeline/analyze.h"
 
 #include "base/clock.h"
+#include "base/logger.h"
 #include "pipeline/worker.h"
 
 #include <errno.h>
@@ -130,6 +131,10 @@ void analyze_drop(struct worker *w, uint32_t slot, size_t first, size_t end)
     char *block = groups_state(&w->groups, slot);
     for (size_t i = first; i < end; i++) {
         const struct weir_analyzer *a = analyzer_of(w, i);
+        const struct step *s = &w->pipeline->step[i];
+        if (step_is_whole(s) && w->host[i].binding)
+            kept_drop(&s->kept, &w->host[i],
+                      (struct kept *)(void *)(block + s->offset));
         if (!a->drop || !w->host[i].binding)
             continue;
         host_lock(&w->host[i]);
@@ -147,6 +152,30 @@ static void find_inputs(const struct binding *b, const struct log_entry *e,
                 : b->dictionary[k] ? &e->dictionary[column]->view
                                    : &e->batch->view[column];
     }
+}
+
+/* Rows that were not kept. */
+static void count_over(struct worker *w, size_t step, uint64_t over)
+{
+    struct step *s = &w->pipeline->step[step];
+    if (!over)
+        return;
+    metric_add(&s->over_rows, over);
+    if (!atomic_exchange_explicit(&s->over_logged, true, memory_order_relaxed))
+        logger_warn(
+            "pipeline",
+            "pipeline '%s', analyzer '%s': a group has more rows than are kept "
+            "for it, %u or %zu MiB (max_rows); the rest is left out and counted",
+            w->pipeline->config->name, s->binding->plugin->analyzer.name,
+            s->kept.rows_max, s->kept.bytes_max >> 20);
+}
+
+static int keep_rows(struct worker *w, size_t step, const struct weir_rows *rows)
+{
+    uint64_t over = 0;
+    int r = kept_add(&w->pipeline->step[step].kept, &w->host[step], rows, &over);
+    count_over(w, step, over);
+    return r;
 }
 
 int analyze_update(struct worker *w, size_t step, const struct log_entry *e, uint32_t n)
@@ -175,11 +204,25 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e, uin
         rows.rows.n = next - at;
         rows.rows.row = w->row + at;
         rows.rows.group = w->slot + at;
-        r = host_done(h, "update",
-                      s->binding->plugin->analyzer.update(&h->ctx, &rows.rows));
+        r = step_is_whole(s)
+                ? keep_rows(w, step, &rows.rows)
+                : host_done(h, "update",
+                            s->binding->plugin->analyzer.update(&h->ctx, &rows.rows));
     }
     host_unlock(h);
     metric_add(&s->ns, (uint64_t)(clock_monotonic_ns() - begin_ns));
+    return r;
+}
+
+static int merge_rows(struct worker *w, size_t step, size_t n, void *const *into,
+                      const void *const *from)
+{
+    uint64_t over = 0;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = kept_merge(&w->pipeline->step[step].kept, &w->host[step], into[i], from[i],
+                       &over);
+    count_over(w, step, over);
     return r;
 }
 
@@ -196,9 +239,34 @@ int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *fr
             other[k] = (char *)groups_state(&w->groups, from[k]) + offset;
         }
         host_lock(h);
-        r = host_done(h, "merge",
+        r = step_is_whole(&w->pipeline->step[i])
+                ? merge_rows(w, i, g->n, into, other)
+                : host_done(
+                      h, "merge",
                       analyzer_of(w, i)->merge(&h->ctx, g->n, g->window, into, other));
         host_unlock(h);
+    }
+    return r;
+}
+
+/* The rows of each group to the plugin's `whole`. */
+static int emit_whole(struct worker *w, size_t step, const struct analyze_groups *g,
+                      struct weir_out *out)
+{
+    const struct kept_form *form = &w->pipeline->step[step].kept;
+    struct host *h = &w->host[step];
+    if (!w->view && !(w->view = calloc(1, sizeof(*w->view))))
+        return -ENOMEM;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < g->n; i++) {
+        r = kept_view_begin(form, h, g->state[i], w->view);
+        if (r == 0)
+            r = host_begin_group(h, out, i);
+        if (r == 0)
+            r = host_done_emit(h, out, "whole",
+                               analyzer_of(w, step)->whole(&h->ctx, g->window[i],
+                                                           &w->view->rows.rows, out));
+        kept_view_end(form, h, w->view);
     }
     return r;
 }
@@ -212,8 +280,11 @@ int analyze_emit(struct worker *w, size_t step, struct analyze_groups *g,
         g->state[i] = (char *)groups_state(&w->groups, g->slot[i]) +
                       w->pipeline->step[step].offset;
     host_lock(h);
-    int r = host_done_emit(
-        h, out, analyzer_of(w, step)->emit(&h->ctx, g->n, g->window, g->state, out));
+    int r = step_is_whole(&w->pipeline->step[step])
+                ? emit_whole(w, step, g, out)
+                : host_done_emit(h, out, "emit",
+                                 analyzer_of(w, step)->emit(&h->ctx, g->n, g->window,
+                                                            g->state, out));
     host_unlock(h);
     return r;
 }

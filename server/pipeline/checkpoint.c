@@ -38,7 +38,7 @@ static int put_state(struct worker *w, size_t i, const char *block, struct buffe
     const struct step *s = &w->pipeline->step[i];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     struct host *h = &w->host[i];
-    if (!a->save) {
+    if (!a->save && !step_is_whole(s)) {
         buffer_put(b, block + s->offset, a->state_size);
         pad(b);
         return 0;
@@ -46,10 +46,15 @@ static int put_state(struct worker *w, size_t i, const char *block, struct buffe
     uint64_t size = 0;
     size_t at = b->size;
     buffer_put(b, &size, sizeof(size));
-    struct weir_out out = {.bytes = b};
-    host_lock(h);
-    int r = host_done(h, "save", a->save(&h->ctx, block + s->offset, &out));
-    host_unlock(h);
+    int r = 0;
+    if (step_is_whole(s)) {
+        kept_save(&s->kept, (const struct kept *)(const void *)(block + s->offset), b);
+    } else {
+        struct weir_out out = {.bytes = b};
+        host_lock(h);
+        r = host_done(h, "save", a->save(&h->ctx, block + s->offset, &out));
+        host_unlock(h);
+    }
     if (r < 0)
         return r;
     if (b->error)
@@ -194,7 +199,7 @@ static int get_state(struct worker *w, size_t i, char *block, struct stored_byte
     const struct step *s = &w->pipeline->step[i];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     const char *bytes;
-    if (!a->load) {
+    if (!a->load && !step_is_whole(s)) {
         bytes = stored_take(r, a->state_size);
         if (bytes)
             memcpy(block + s->offset, bytes, a->state_size);
@@ -209,6 +214,9 @@ static int get_state(struct worker *w, size_t i, char *block, struct stored_byte
     if (!bytes)
         return -EBADMSG;
     struct host *h = &w->host[i];
+    if (step_is_whole(s))
+        return kept_load(&s->kept, h, (struct kept *)(void *)(block + s->offset), bytes,
+                         size);
     host_lock(h);
     int err = host_done(
         h, "load", a->load(&h->ctx, block + s->offset, s->stored_version, bytes, size));
@@ -344,16 +352,22 @@ static void put_param(struct buffer *b, const struct weir_param *p, const char *
     }
 }
 
-static void put_step(struct buffer *b, const struct step *s, uint32_t version)
+static void put_step(struct buffer *b, const struct schema *schema,
+                     const struct step *s, uint32_t version)
 {
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     buffer_printf(b, "analyzer %s state=%zu%s version=%u", a->name, a->state_size,
-                  a->save ? " saved" : "", version);
-    for (const struct weir_param *p = a->params; p && p->name; p++)
+                  a->save || step_is_whole(s) ? " saved" : "", version);
+    bool whole = step_is_whole(s); /* its parameters do not matter to its rows */
+    for (const struct weir_param *p = a->params; !whole && p && p->name; p++)
         put_param(b, p, s->binding->config);
-    buffer_puts(b, " types=");
+    buffer_puts(b, whole ? " rows=" : " types=");
     for (size_t i = 0; i < s->binding->n_inputs; i++)
-        buffer_printf(b, "%u,", s->binding->types[i]);
+        if (!whole)
+            buffer_printf(b, "%u,", s->binding->types[i]);
+        else if (s->binding->input[i] >= 0 && !s->binding->left_out[i])
+            buffer_printf(b, "%s:%u,", schema->column[s->binding->input[i]].name,
+                          s->binding->types[i]);
     buffer_putc(b, '\n');
 }
 
@@ -372,7 +386,7 @@ static int define(const struct pipeline *p, bool stored, char **ret)
         buffer_putc(&b, '\n');
     }
     for (size_t i = 0; i < p->n_steps; i++)
-        put_step(&b, &p->step[i],
+        put_step(&b, p->schema, &p->step[i],
                  stored ? p->step[i].stored_version
                         : p->step[i].binding->plugin->analyzer.state_version);
     char *text = b.error ? NULL : strdup(buffer_text(&b));

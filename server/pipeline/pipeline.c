@@ -50,11 +50,27 @@ static int check_can_merge(const struct pipeline *p, const struct weir_analyzer 
                            const struct config_analyzer *c, struct error *error)
 {
     const char *windows = merged_windows(&p->config->window);
-    if (!windows || a->merge)
+    if (!windows || a->merge || a->whole) /* kept rows are put together */
         return 0;
     return node_error(c->node, error,
                       "analyzer '%s' cannot merge states (merge), which %s need",
                       a->name, windows);
+}
+
+/* Rows are kept for what takes all of a window at once, and for that only. */
+static int check_rows(const struct pipeline *p, const struct weir_analyzer *a,
+                      const struct config_analyzer *c, struct error *error)
+{
+    if (c->max_rows && !a->whole)
+        return node_error(c->node, error,
+                          "analyzer '%s' keeps no rows, so 'max_rows' says nothing",
+                          a->name);
+    if (a->whole && p->config->window.kind == CONFIG_GLOBAL)
+        return node_error(c->node, error,
+                          "analyzer '%s' takes all rows of a window once it is over, "
+                          "and a global one never is",
+                          a->name);
+    return 0;
 }
 
 static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
@@ -80,6 +96,8 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
         if (r == 0)
             r = check_can_merge(p, &s->binding->plugin->analyzer, &c->analyzer[i],
                                 error);
+        if (r == 0)
+            r = check_rows(p, &s->binding->plugin->analyzer, &c->analyzer[i], error);
         if (r < 0) {
             failed = r;
             if (!faults_go_on(r, error))
@@ -88,7 +106,8 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
         }
         s->stored_version = s->binding->plugin->analyzer.state_version;
         s->offset = p->stride;
-        size_t size = s->binding->plugin->analyzer.state_size;
+        size_t size = step_is_whole(s) ? sizeof(struct kept)
+                                       : s->binding->plugin->analyzer.state_size;
         p->stride += (size + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
         for (size_t k = 0; k < s->binding->n_inputs; k++)
             if (s->binding->dictionary[k] && s->binding->input[k] >= 0)
@@ -134,6 +153,23 @@ static int try_analyzers(struct pipeline *p, struct error *error)
     return failed;
 }
 
+/* What is kept for analyzers that take all rows at once, now that they have said what they need. */
+static int form_rows(struct pipeline *p, struct error *error)
+{
+    size_t n_whole = 0;
+    int r = 0;
+    for (size_t i = 0; i < p->n_steps; i++)
+        n_whole += step_is_whole(&p->step[i]);
+    for (size_t i = 0; r == 0 && i < p->n_steps; i++) {
+        struct step *s = &p->step[i];
+        uint32_t rows_max = p->config->analyzer[i].max_rows;
+        if (step_is_whole(s))
+            r = kept_form_new(s->binding, rows_max ? rows_max : KEPT_ROWS_DEFAULT,
+                              KEPT_BYTES_MAX / n_whole, &s->kept);
+    }
+    return r < 0 ? error_set(error, r, "no memory") : 0;
+}
+
 /* Analyzers and `where` do not depend on each other: where faults are collected, both are looked at. */
 static int check_parts(struct pipeline *p, struct plugins *plugins, struct error *error)
 {
@@ -145,6 +181,8 @@ static int check_parts(struct pipeline *p, struct plugins *plugins, struct error
         return where;
     int r = bound == 0 ? try_analyzers(p, error) : bound;
     if (r == 0) /* only now all have said what they give */
+        r = form_rows(p, error);
+    if (r == 0)
         r = pipeline_make_tables(p, error);
     return where < 0 ? where : r;
 }
@@ -164,13 +202,15 @@ static int add_step_metrics(struct pipeline *p, struct metrics *m)
         r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_seconds_total",
                         "Time spent in an analyzer's update.", labels, &s->ns, 1e-9);
         const struct plugin *plugin = s->binding->plugin;
-        for (size_t k = 0; r == 0 && k < plugin->n_reasons; k++) {
-            params_word(plugin->analyzer.reasons, k, reason);
+        size_t n = plugin->n_reasons;
+        for (size_t k = 0; r == 0 && k < n + step_is_whole(s); k++) {
+            if (k < n)
+                params_word(plugin->analyzer.reasons, k, reason);
             snprintf(labels + size, sizeof(labels) - (size_t)size, ",reason=\"%s\"",
-                     reason);
+                     k < n ? reason : "max_rows");
             r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_skipped_total",
                             "Events that an analyzer could not use, by reason.", labels,
-                            &s->skipped[k], 1);
+                            k < n ? &s->skipped[k] : &s->over_rows, 1);
         }
     }
     return r;
@@ -291,8 +331,10 @@ void pipeline_unref(struct pipeline *p)
     pipeline_uncount(p);
     for (size_t i = 0; i < p->n_tables; i++)
         table_free((struct table *)(uintptr_t)p->table[i]);
-    for (size_t i = 0; i < p->n_steps; i++)
+    for (size_t i = 0; i < p->n_steps; i++) {
+        kept_form_free(&p->step[i].kept);
         binding_free(p->step[i].binding);
+    }
     pthread_mutex_destroy(&p->lock);
     free(p->table);
     free(p->step);

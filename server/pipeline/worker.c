@@ -415,6 +415,9 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
         groups_init(&w->groups, groups_room(p->config), p->stride) < 0)
         return error_set(error, -ENOMEM, "no memory for %llu groups",
                          (unsigned long long)p->config->max_groups);
+    for (size_t i = 0; i < p->n_steps; i++)
+        if (step_is_whole(&p->step[i]))
+            w->groups.block_shift = 0; /* a group's rows are stored as one value */
     int r = p->config->where
                 ? filter_new(p->schema, p->config->where, &w->filter, error)
                 : 0;
@@ -457,6 +460,9 @@ void worker_free(struct worker *w)
     filter_free(w->filter);
     mailbox_clear(&w->mailbox);
     rowset_free(w->side);
+    if (w->view)
+        kept_view_free(w->view);
+    free(w->view);
     free(w->revised);
     free(w->key_map);
 }

@@ -19,6 +19,7 @@
 #include "group/groups.h"
 #include "pipeline/analyze.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/kept.h"
 #include "pipeline/mailbox.h"
 #include "pipeline/pipeline.h"
 #include "plugin/host.h"
@@ -34,7 +35,17 @@ struct step {
     _Atomic uint64_t ns;                          /* spent in update */
     _Atomic uint64_t skipped[PLUGIN_REASONS_MAX]; /* rows of no use, by reason */
     uint32_t stored_version; /* of states in the checkpoint that is loaded */
+    struct kept_form
+        kept; /* of one that takes all rows at once: its states are theirs */
+    _Atomic uint64_t over_rows; /* not kept: their groups had no room; relaxed */
+    _Atomic bool over_logged;   /* relaxed: that there are some */
 };
+
+/* Does the analyzer take all rows of a group at once? The server keeps them for it (kept.h). */
+static inline bool step_is_whole(const struct step *s)
+{
+    return s->binding->plugin->analyzer.flags & WEIR_WHOLE;
+}
 
 struct pipeline {
     _Atomic unsigned refs; /* taken relaxed, given back acq_rel */
@@ -119,6 +130,7 @@ struct worker {
     size_t n_revised, revised_room;
     struct rowset *side; /* late rows of this entry, for late_table; NULL: none */
     uint64_t groups_shown;
+    struct kept_view *view; /* of rows that are kept; made when it is needed */
     uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot[BATCH_BLOCK], keep[BATCH_BLOCK];
     int64_t watermark_at[BATCH_BLOCK]; /* of each row of a block that has late rows */
 };

@@ -72,9 +72,10 @@ static int allocate(const struct work *w)
     b->input = calloc(inputs, sizeof(*b->input));
     b->types = calloc(inputs, sizeof(*b->types));
     b->dictionary = calloc(inputs, sizeof(*b->dictionary));
+    b->left_out = calloc(inputs, sizeof(*b->left_out));
     b->as = w->analyzer->as ? strdup(w->analyzer->as) : NULL;
     if (!b->config || !b->string || !b->list || !b->input || !b->types ||
-        !b->dictionary || !b->as != !w->analyzer->as)
+        !b->dictionary || !b->left_out || !b->as != !w->analyzer->as)
         return out_of_memory(w);
     return 0;
 }
@@ -101,6 +102,8 @@ static int check_keys(const struct work *w)
 {
     const struct node *params = w->analyzer->params;
     if (!params)
+        return 0;
+    if (params->kind == NODE_SCALAR && count_params(plugin_of(w)->params))
         return 0;
     if (params->kind != NODE_MAP)
         return node_error(params, w->error, "the parameters of '%s' are a map",
@@ -176,6 +179,31 @@ static int bind_column(const struct work *w, const struct weir_param *p,
     return 0;
 }
 
+/* All columns of the stream that the parameter takes. */
+static int bind_all(const struct work *w, const struct weir_param *p)
+{
+    struct binding *b = w->b;
+    struct weir_columns *c = (void *)((char *)b->config + p->offset);
+    const char **name = calloc(w->schema->n + 1, sizeof(*name));
+    if (!name)
+        return out_of_memory(w);
+    b->list[b->n_lists++] = name;
+    *c = (struct weir_columns){.first = (uint32_t)b->n_inputs, .name = name};
+    for (size_t i = 0; i < w->schema->n; i++) {
+        const struct schema_column *column = &w->schema->column[i];
+        if (!(p->column_types & WEIR_TYPES(column->type)) ||
+            b->n_inputs == SCHEMA_COLUMNS_MAX)
+            continue;
+        name[c->n] = keep_text(w, column->name);
+        int err = name[c->n] ? bind_column(w, p, name[c->n], w->analyzer->node)
+                             : out_of_memory(w);
+        if (err)
+            return err;
+        c->n++;
+    }
+    return 0;
+}
+
 /* A list of columns: struct weir_columns has the number of names already. */
 static int bind_columns(const struct work *w, const struct weir_param *p,
                         const struct node *node)
@@ -223,7 +251,10 @@ static int keep_numbers(const struct work *w, const struct weir_param *p,
 static int fill_one(const struct work *w, const struct weir_param *p)
 {
     const struct node *params = w->analyzer->params;
-    const struct node *node = params ? node_get(params, p->name) : NULL;
+    const struct node *node = !params                     ? NULL
+                              : params->kind == NODE_MAP  ? node_get(params, p->name)
+                              : p == plugin_of(w)->params ? params
+                                                          : NULL;
     if (!node && p->flags & WEIR_REQUIRED)
         return node_error(w->analyzer->node, w->error,
                           "analyzer '%s' needs the parameter '%s' (%s)",
@@ -232,6 +263,8 @@ static int fill_one(const struct work *w, const struct weir_param *p)
                    : params_store_default(p, w->b->config, w->error);
     if (!err && p->type == WEIR_PARAM_NUMBERS)
         return keep_numbers(w, p, node);
+    if (!err && !node && p->flags & WEIR_ALL)
+        return bind_all(w, p);
     if (!node)
         node = w->analyzer->node;
     if (!err && p->type == WEIR_PARAM_COLUMNS)
@@ -491,5 +524,6 @@ void binding_free(struct binding *b)
     free(b->input);
     free(b->types);
     free(b->dictionary);
+    free(b->left_out);
     free(b);
 }

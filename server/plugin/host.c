@@ -124,6 +124,19 @@ static int host_outputs(struct weir_ctx *ctx, const struct weir_output *outputs)
                                                          : 0;
 }
 
+/* Binding and parameters decide what is left out, so that every context says the same. */
+static int host_leave_out(struct weir_ctx *ctx, uint32_t input)
+{
+    struct host *h = host_of(ctx);
+    if (!h->opening || !(h->binding->plugin->analyzer.flags & WEIR_WHOLE))
+        return broken(h, "leave_out: only open can, of an analyzer that takes all rows "
+                         "at once (WEIR_WHOLE)");
+    if (input >= h->ctx.n_inputs)
+        return broken(h, "leave_out: there is no input %u", input);
+    h->binding->left_out[input] = true;
+    return 0;
+}
+
 /* ---- Results ---------------------------------------------------------------------------------- */
 
 static bool gives_rows(const struct host *h)
@@ -291,6 +304,7 @@ static const union {
                .put_string = host_put_string,
                .row = host_row,
                .write = host_write,
+               .leave_out = host_leave_out,
            }};
 
 /* ---- Life ------------------------------------------------------------------------------------- */
@@ -360,16 +374,22 @@ int host_done(struct host *h, const char *call, int r)
     return -EINVAL;
 }
 
-int host_done_emit(struct host *h, struct weir_out *out, int r)
+int host_done_emit(struct host *h, struct weir_out *out, const char *call, int r)
 {
     if (r == 0 && out->put)
         unfinished(h);
-    return host_done(h, "emit", r);
+    return host_done(h, call, r);
+}
+
+int host_begin_group(struct host *h, struct weir_out *out, size_t i)
+{
+    return host_done(h, "group", host_group(&h->ctx, out, i));
 }
 
 int host_can_save(struct host *h)
 {
-    if (h->binding->plugin->analyzer.save || h->memory <= h->own_memory)
+    const struct weir_analyzer *a = &h->binding->plugin->analyzer;
+    if (a->save || a->flags & WEIR_WHOLE || h->memory <= h->own_memory)
         return 0;
     broken(h,
            "its states hold %zu bytes from alloc, and it has no save and load: they "

@@ -77,8 +77,10 @@ void host_close(struct host *h);
 
 /* What a function of the plugin has returned, `call` is its name: 0, or -EINVAL with a text in h->error, for good. */
 int host_done(struct host *h, const char *call, int r);
-/* The same behind emit: rows are finished. */
-int host_done_emit(struct host *h, struct weir_out *out, int r);
+/* Cells that a call of `whole` gives are of group i. As host_done. */
+int host_begin_group(struct host *h, struct weir_out *out, size_t i);
+/* The same behind emit or whole, `call`: rows are finished. */
+int host_done_emit(struct host *h, struct weir_out *out, const char *call, int r);
 
 /* States have memory of their own, and cannot be saved: -EINVAL as from host_done. */
 int host_can_save(struct host *h);

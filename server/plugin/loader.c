@@ -182,6 +182,21 @@ static int list_names(const struct plugins *p, char ***ret, size_t *ret_n)
     return 0;
 }
 
+/* Rows are kept as they are, batch after batch: codes of one dictionary mean nothing in the next. */
+static bool has_dictionary(const struct weir_analyzer *a)
+{
+    const struct weir_param *p = a->params;
+    while (p && p->name && !(p->flags & WEIR_DICTIONARY))
+        p++;
+    return p && p->name;
+}
+
+static bool has_states(const struct weir_analyzer *a)
+{
+    return a->state_size || a->init || a->drop || a->update || a->retract || a->merge ||
+           a->emit || a->save || a->load;
+}
+
 static int check_header(const struct weir_analyzer *a, const char *name,
                         struct error *error)
 {
@@ -205,12 +220,20 @@ static int check_header(const struct weir_analyzer *a, const char *name,
             error, -EINVAL,
             "its threads are %u, which is unknown; it may need a newer weir",
             a->threads);
-    if (a->flags & WEIR_WHOLE || a->whole)
-        return error_set(
-            error, -EINVAL,
-            "it takes all rows of a group at once (WEIR_WHOLE), which this "
-            "weir does not support yet");
-    if (!a->update || !a->emit)
+    if (!(a->flags & WEIR_WHOLE) != !a->whole)
+        return error_set(error, -EINVAL, "it has %s",
+                         a->whole ? "a whole function, but not the flag WEIR_WHOLE"
+                                  : "the flag WEIR_WHOLE, but no whole function");
+    if (a->whole && has_states(a))
+        return error_set(error, -EINVAL,
+                         "with a whole function it has no states: state_size is 0, and "
+                         "there is no init, drop, update, retract, merge, emit, save "
+                         "or load");
+    if (a->whole && has_dictionary(a))
+        return error_set(error, -EINVAL,
+                         "with a whole function its columns cannot come with a "
+                         "dictionary (WEIR_DICTIONARY)");
+    if (!a->whole && (!a->update || !a->emit))
         return error_set(error, -EINVAL, "it has no %s function",
                          a->update ? "emit" : "update");
     if (!a->outputs && !a->open)
@@ -227,7 +250,7 @@ static int check_header(const struct weir_analyzer *a, const char *name,
         return error_set(error, -EINVAL,
                          "its config struct has %zu bytes, the limit is %u",
                          a->config_size, CONFIG_SIZE_MAX);
-    if (a->state_size == 0 || a->state_size > STATE_SIZE_MAX)
+    if (!a->whole && (a->state_size == 0 || a->state_size > STATE_SIZE_MAX))
         return error_set(error, -EINVAL,
                          "its state has %zu bytes, it must have 1 to %u", a->state_size,
                          STATE_SIZE_MAX);

@@ -903,8 +903,6 @@ static void wrong_analyzers_are_refused(void **state)
          "f:10:17: no analyzer is named here, such as 'stats: {of: price}'"},
         {"analyzers: [{}]",
          "f:10:17: no analyzer is named here, such as 'stats: {of: price}'"},
-        {"analyzers: [stats: price]",
-         "f:10:24: expected parameters such as {of: price}, found 'price'"},
         {"analyzers: [stats: [price]]",
          "f:10:24: expected parameters such as {of: price}, found a list"},
         {"analyzers: [{stats: {}, as: Px}]",

@@ -230,8 +230,10 @@ static void faults_of_the_analyzer(void **unused)
     faulty("no help", "no help line");
     faulty("flags", "unknown flags 0x40000000");
     faulty("threads", "threads are 2, which is unknown");
-    faulty("whole", "(WEIR_WHOLE), which this weir does not support yet");
-    faulty("whole flag", "(WEIR_WHOLE), which this weir does not support yet");
+    faulty("whole", "a whole function, but not the flag WEIR_WHOLE");
+    faulty("whole flag", "the flag WEIR_WHOLE, but no whole function");
+    faulty("whole states", "with a whole function it has no states");
+    faulty("param all", "WEIR_ALL is for columns that need not be given");
     faulty("reason", "'not-positive' is not a reason");
     faulty("many reasons", "17 reasons, the limit is 16");
     faulty("oldest version", "oldest_version 1 is above its state_version 0");

@@ -199,7 +199,10 @@ static void break_analyzer(const char *fault)
         analyzer.threads = 2;
     else if (!strcmp(fault, "whole"))
         analyzer.whole = whole;
-    else if (!strcmp(fault, "whole flag"))
+    else if (!strcmp(fault, "whole states")) {
+        analyzer.whole = whole;
+        analyzer.flags = WEIR_WHOLE;
+    } else if (!strcmp(fault, "whole flag"))
         analyzer.flags = WEIR_WHOLE;
     else if (!strcmp(fault, "reason"))
         analyzer.reasons = "nan not-positive";
@@ -227,6 +230,8 @@ static void break_params(const char *fault)
         params[TEXT].name = "Text";
     else if (!strcmp(fault, "param type"))
         params[TEXT].type = 99;
+    else if (!strcmp(fault, "param all"))
+        params[TEXT].flags = WEIR_ALL;
     else if (!strcmp(fault, "param flags"))
         params[TEXT].flags = 128;
     else if (!strcmp(fault, "param help"))
