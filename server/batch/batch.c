@@ -88,14 +88,14 @@ static int grow_bytes(const struct batch *b, struct column *c, size_t size)
     return 0;
 }
 
-int batch_new(const struct schema *schema, uint32_t rows, struct batch **ret)
+/* One block: the batch, its columns, their views; seal fills in spans and views. */
+static struct batch *batch_alloc(const struct schema *schema)
 {
-    /* One block: the batch, its columns, their views; seal fills in spans and views. */
     size_t columns = schema->n * sizeof(struct column);
     struct batch *b =
         malloc(sizeof(*b) + columns + schema->n * sizeof(struct weir_column));
     if (!b)
-        return -ENOMEM;
+        return NULL;
     memset(b, 0, offsetof(struct batch, block));
     atomic_init(&b->refs, 1);
     b->schema = schema;
@@ -104,6 +104,14 @@ int batch_new(const struct schema *schema, uint32_t rows, struct batch **ret)
     memset(b->column, 0, columns);
     for (size_t i = 0; i < schema->n; i++)
         b->column[i].type = schema->column[i].type;
+    return b;
+}
+
+int batch_new(const struct schema *schema, uint32_t rows, struct batch **ret)
+{
+    struct batch *b = batch_alloc(schema);
+    if (!b)
+        return -ENOMEM;
     if (rows < ROWS_MIN)
         rows = ROWS_MIN;
     int r = grow_rows(b, rows < BATCH_ROWS_MAX ? rows : BATCH_ROWS_MAX);
@@ -258,17 +266,48 @@ void batch_seal(struct batch *b)
         b->span.min_us = s.min_us < b->span.min_us ? s.min_us : b->span.min_us;
         b->span.max_us = s.max_us > b->span.max_us ? s.max_us : b->span.max_us;
     }
-    for (size_t i = 0; i < b->schema->n; i++) {
-        const struct column *c = &b->column[i];
-        b->view[i] = (struct weir_column){
-            .type = c->type,
-            .validity = c->null_count ? c->validity : NULL,
-            .values = c->values,
-            .offsets = c->offsets,
-            .bytes = c->bytes,
-            .null_count = c->null_count,
-        };
+    for (size_t i = 0; i < b->schema->n; i++)
+        batch_seal_column(b, i);
+}
+
+void batch_seal_column(struct batch *b, size_t i)
+{
+    const struct column *c = &b->column[i];
+    b->view[i] = (struct weir_column){
+        .type = c->type,
+        .validity = c->null_count ? c->validity : NULL,
+        .values = c->values,
+        .offsets = c->offsets,
+        .bytes = c->bytes,
+        .null_count = c->null_count,
+    };
+}
+
+int batch_extend(struct batch *from, const struct schema *schema, struct batch **ret)
+{
+    size_t n = from->schema->n;
+    struct batch *b = batch_alloc(schema);
+    if (!b)
+        return -ENOMEM;
+    b->shared = batch_ref(from);
+    b->span = from->span;
+    memcpy(b->block, from->block,
+           (from->n_rows + BATCH_BLOCK - 1) / BATCH_BLOCK * sizeof(b->block[0]));
+    memcpy(b->column, from->column, n * sizeof(b->column[0]));
+    memcpy(b->view, from->view, n * sizeof(b->view[0]));
+    int r = 0;
+    for (size_t i = n; r == 0 && i < schema->n; i++) {
+        r = grow_column(b, &b->column[i], from->n_rows);
+        if (r == 0 && b->column[i].type == WEIR_STRING)
+            r = grow_bytes(b, &b->column[i], BYTES_MIN);
     }
+    if (r < 0) {
+        batch_unref(b);
+        return r;
+    }
+    b->room = b->n_rows = from->n_rows;
+    *ret = b;
+    return 0;
 }
 
 size_t batch_memory(const struct batch *b)
@@ -291,12 +330,13 @@ void batch_unref(struct batch *b)
 {
     if (!b || atomic_fetch_sub_explicit(&b->refs, 1, memory_order_acq_rel) != 1)
         return;
-    for (size_t i = 0; i < b->schema->n; i++) {
+    for (size_t i = b->shared ? b->shared->schema->n : 0; i < b->schema->n; i++) {
         struct column *c = &b->column[i];
         pool_put(c->validity, c->validity_size);
         pool_put(c->values, c->values_size);
         pool_put(c->offsets, c->offsets_size);
         pool_put(c->bytes, c->bytes_size);
     }
+    batch_unref(b->shared);
     free(b);
 }

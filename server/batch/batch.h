@@ -47,6 +47,8 @@ struct batch {
     uint32_t n_rows;
     uint32_t room; /* rows */
     const struct schema *schema;
+    struct batch
+        *shared; /* of batch_extend: whose arrays the first columns are; NULL */
     struct column *column;    /* schema->n of them */
     struct weir_column *view; /* the same for readers; valid after seal */
     struct batch_span span;   /* of all rows; valid after seal */
@@ -87,6 +89,12 @@ void batch_clear(struct batch *b); /* unsealed: no rows, memory kept */
 
 /* After this nothing of the batch changes. */
 void batch_seal(struct batch *b);
+
+/* A sealed batch with more columns: the first ones of `schema` are those of `from`, whose arrays it shares and of which
+ * it holds a reference. The others have room for its rows, and are to be filled, each for all rows, with n_rows as the
+ * row being stored; batch_seal_column makes one readable. -ENOMEM. */
+int batch_extend(struct batch *from, const struct schema *schema, struct batch **ret);
+void batch_seal_column(struct batch *b, size_t c);
 
 size_t batch_memory(const struct batch *b); /* bytes that it holds */
 

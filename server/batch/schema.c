@@ -42,6 +42,22 @@ void schema_free(struct schema *s)
     free(s);
 }
 
+int schema_copy(const struct schema *s, size_t n, size_t more, struct schema **ret)
+{
+    struct schema *copy;
+    int r = schema_new(n + more, s->column[0].name, &copy);
+    if (r < 0)
+        return r;
+    for (size_t i = 1; r == 0 && i < n; i++)
+        r = schema_set(copy, i, s->column[i].name, s->column[i].type);
+    if (r < 0) {
+        schema_free(copy);
+        return r;
+    }
+    *ret = copy;
+    return 0;
+}
+
 int schema_find(const struct schema *s, const char *name)
 {
     for (size_t i = 0; i < s->n; i++)

@@ -28,6 +28,9 @@ int schema_new(size_t n, const char *time_name, struct schema **ret);
 int schema_set(struct schema *s, size_t i, const char *name, enum weir_type type);
 void schema_free(struct schema *s);
 
+/* A copy of its first n columns, in a schema of n + `more`; the others are to be set. -ENOMEM, -E2BIG. */
+int schema_copy(const struct schema *s, size_t n, size_t more, struct schema **ret);
+
 /* Index of the column, or -1. */
 int schema_find(const struct schema *s, const char *name);
 

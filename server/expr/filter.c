@@ -1,262 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "expr/filter.h"
 
-#include "base/buffer.h"
-#include "expr/pure_time.h"
+#include "expr/events.h"
+#include "expr/vector.h"
 
 #include <errno.h>
-#include <sqlite3.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
-/* What the virtual table shows: the rows that filter_rows was given. */
 struct filter {
-    sqlite3 *db;
-    sqlite3_stmt *select;
-    const struct schema *schema;
-    const struct batch *batch;
-    const uint32_t *row;
-    uint32_t n, at;
+    struct events *events;
+    struct expr_tree tree;
+    struct vector *vector; /* NULL: all is SQLite's */
 };
-
-struct view_table {
-    sqlite3_vtab base;
-    struct filter *filter;
-};
-
-struct view_cursor {
-    sqlite3_vtab_cursor base;
-    struct filter *filter;
-};
-
-static const char *const declared_type[] = {
-    [WEIR_INT] = "INTEGER", [WEIR_FLOAT] = "REAL",   [WEIR_BOOL] = "INTEGER",
-    [WEIR_STRING] = "TEXT", [WEIR_TIME] = "INTEGER",
-};
-
-/* "name" (c TYPE, ...) with quoted names. Without a rowid: that of a row would be its place in the batch. */
-static void put_columns(struct buffer *sql, const struct schema *schema)
-{
-    for (size_t i = 0; i < schema->n; i++)
-        buffer_printf(sql, "%s\"%s\" %s", i ? ", " : " (", schema->column[i].name,
-                      declared_type[schema->column[i].type]);
-    buffer_printf(sql, ", PRIMARY KEY(\"%s\")) WITHOUT ROWID", schema->column[0].name);
-}
-
-static int view_connect(sqlite3 *db, void *aux, int argc, const char *const *argv,
-                        sqlite3_vtab **ret, char **message)
-{
-    (void)argc, (void)argv, (void)message;
-    struct filter *f = aux;
-    struct buffer sql = {0};
-    buffer_puts(&sql, "CREATE TABLE x");
-    put_columns(&sql, f->schema);
-    struct view_table *t = sqlite3_malloc(sizeof(*t));
-    int r =
-        t && !sql.error ? sqlite3_declare_vtab(db, buffer_text(&sql)) : SQLITE_NOMEM;
-    buffer_free(&sql);
-    if (r != SQLITE_OK) {
-        sqlite3_free(t);
-        return r;
-    }
-    *t = (struct view_table){.filter = f};
-    *ret = &t->base;
-    return SQLITE_OK;
-}
-
-static int view_disconnect(sqlite3_vtab *table)
-{
-    sqlite3_free(table);
-    return SQLITE_OK;
-}
-
-static int view_best_index(sqlite3_vtab *table, sqlite3_index_info *info)
-{
-    (void)table;
-    info->estimatedCost = 1024;
-    return SQLITE_OK;
-}
-
-static int view_open(sqlite3_vtab *table, sqlite3_vtab_cursor **ret)
-{
-    struct view_cursor *c = sqlite3_malloc(sizeof(*c));
-    if (!c)
-        return SQLITE_NOMEM;
-    *c = (struct view_cursor){.filter = ((struct view_table *)table)->filter};
-    *ret = &c->base;
-    return SQLITE_OK;
-}
-
-static int view_close(sqlite3_vtab_cursor *cursor)
-{
-    sqlite3_free(cursor);
-    return SQLITE_OK;
-}
-
-static int view_filter(sqlite3_vtab_cursor *cursor, int plan, const char *name,
-                       int argc, sqlite3_value **argv)
-{
-    (void)cursor, (void)plan, (void)name, (void)argc, (void)argv;
-    return SQLITE_OK; /* goes on from filter->at, which filter_rows sets */
-}
-
-static int view_next(sqlite3_vtab_cursor *cursor)
-{
-    ((struct view_cursor *)cursor)->filter->at++;
-    return SQLITE_OK;
-}
-
-static int view_eof(sqlite3_vtab_cursor *cursor)
-{
-    const struct filter *f = ((struct view_cursor *)cursor)->filter;
-    return f->at >= f->n;
-}
-
-static int view_column(sqlite3_vtab_cursor *cursor, sqlite3_context *to, int column)
-{
-    const struct filter *f = ((struct view_cursor *)cursor)->filter;
-    const struct weir_column *c = &f->batch->view[column];
-    uint32_t row = f->row[f->at];
-    if (weir_is_null(c, row))
-        return SQLITE_OK;
-    size_t size;
-    const char *s;
-    switch (c->type) {
-    case WEIR_FLOAT:
-        sqlite3_result_double(to, weir_number(c, row));
-        break;
-    case WEIR_STRING:
-        s = weir_string(c, row, &size);
-        sqlite3_result_text(to, s, (int)size, SQLITE_STATIC);
-        break;
-    case WEIR_BOOL:
-        sqlite3_result_int(to, weir_bool(c, row));
-        break;
-    default:
-        sqlite3_result_int64(to, weir_int(c, row));
-    }
-    return SQLITE_OK;
-}
-
-static const sqlite3_module view_module = {
-    .iVersion = 1,
-    .xConnect = view_connect, /* no xCreate: the table is there by its name */
-    .xDisconnect = view_disconnect,
-    .xBestIndex = view_best_index,
-    .xOpen = view_open,
-    .xClose = view_close,
-    .xFilter = view_filter,
-    .xNext = view_next,
-    .xEof = view_eof,
-    .xColumn = view_column,
-};
-
-/* Text in double quotes is a column's name, as in SQL; many write it as in other languages. */
-static void hint_at_quotes(const char *where, struct error *error)
-{
-    static const char begin[] = "no such column: ";
-    const char *name = error->text + sizeof(begin) - 1;
-    char quoted[128];
-    if (strncmp(error->text, begin, sizeof(begin) - 1) || strstr(name, "quote"))
-        return;
-    name += *name == '"';
-    size_t size = strcspn(name, "\"");
-    if (size > sizeof(quoted) - 3)
-        return;
-    snprintf(quoted, sizeof(quoted), "\"%.*s\"", (int)size, name);
-    if (!strstr(where, quoted))
-        return;
-    char hint[160];
-    snprintf(hint, sizeof(hint), "; text stands in single quotes: '%.*s'", (int)size,
-             name);
-    size_t used = strlen(error->text);
-    snprintf(error->text + used, sizeof(error->text) - used, "%s", hint);
-}
-
-/* SQLite's text, without its talk of the index that is our means only. */
-static int refuse(struct filter *f, const char *where, struct error *error)
-{
-    static const char *const talk[] = {" in partial index WHERE clauses",
-                                       " in an index"};
-    error_set(error, -EINVAL, "%s", sqlite3_errmsg(f->db));
-    for (size_t i = 0; error && i < sizeof(talk) / sizeof(talk[0]); i++) {
-        char *at = strstr(error->text, talk[i]);
-        if (at)
-            *at = 0;
-    }
-    if (error)
-        hint_at_quotes(where, error);
-    return -EINVAL;
-}
-
-/* 'now' and 'localtime' are arguments, which SQLite sees only when it evaluates: with a row that is null but for the
- * time, and as the value of an index, for which both sides of AND are evaluated. A partial index would stop at the
- * first. */
-static int check_now(struct filter *f, const char *where, struct error *error)
-{
-    struct buffer sql = {0};
-    buffer_printf(&sql,
-                  "DROP INDEX i; DROP INDEX j; CREATE INDEX k ON event((%s\n)); "
-                  "INSERT INTO event(\"%s\") VALUES (0)",
-                  where, f->schema->column[0].name);
-    int r = sql.error ? SQLITE_NOMEM
-                      : sqlite3_exec(f->db, buffer_text(&sql), NULL, NULL, NULL);
-    buffer_free(&sql);
-    if (r == SQLITE_NOMEM)
-        return error_set(error, -ENOMEM, "no memory");
-    bool now = r != SQLITE_OK && strstr(sqlite3_errmsg(f->db), PURE_TIME_REFUSED);
-    return now ? refuse(f, where, error) : 0;
-}
-
-/* A partial index takes just the expressions we want: SQLite refuses sub-selects and functions that are
- * not deterministic there, in its own words. Without the parentheses it refuses those that do not
- * match, as in "x) OR (y". */
-static int check_expression(struct filter *f, const char *where, struct error *error)
-{
-    struct buffer sql = {0};
-    buffer_puts(&sql, "CREATE TABLE event");
-    put_columns(&sql, f->schema);
-    buffer_printf(&sql,
-                  "; CREATE INDEX i ON event(\"%s\") WHERE (%s\n); "
-                  "CREATE INDEX j ON event(\"%s\") WHERE %s\n",
-                  f->schema->column[0].name, where, f->schema->column[0].name, where);
-    int r = sql.error ? SQLITE_NOMEM
-                      : sqlite3_exec(f->db, buffer_text(&sql), NULL, NULL, NULL);
-    buffer_free(&sql);
-    if (r == SQLITE_NOMEM)
-        return error_set(error, -ENOMEM, "no memory");
-    return r == SQLITE_OK ? check_now(f, where, error) : refuse(f, where, error);
-}
-
-/* What tells the versions of SQLite apart would tell results apart. */
-static int authorize(void *unused, int action, const char *a, const char *b,
-                     const char *database, const char *trigger)
-{
-    (void)unused, (void)a, (void)database, (void)trigger;
-    return action == SQLITE_FUNCTION && b && !strncasecmp(b, "sqlite_", 7) ? SQLITE_DENY
-                                                                           : SQLITE_OK;
-}
-
-static int prepare(struct filter *f, const char *where, struct error *error)
-{
-    struct buffer sql = {0};
-    buffer_printf(&sql, "SELECT 1 FROM events WHERE (%s\n)", where);
-    const char *tail = NULL;
-    int r = sql.error
-                ? SQLITE_NOMEM
-                : sqlite3_prepare_v3(f->db, buffer_text(&sql), -1,
-                                     SQLITE_PREPARE_PERSISTENT, &f->select, &tail);
-    bool more = r == SQLITE_OK && *tail;
-    buffer_free(&sql);
-    if (r != SQLITE_OK)
-        return error_set(error, -EINVAL, "%s", sqlite3_errmsg(f->db));
-    if (more || sqlite3_bind_parameter_count(f->select))
-        return error_set(error, -EINVAL,
-                         "one expression without parameters is expected");
-    return 0;
-}
 
 int filter_new(const struct schema *schema, const char *where, struct filter **ret,
                struct error *error)
@@ -264,24 +19,12 @@ int filter_new(const struct schema *schema, const char *where, struct filter **r
     struct filter *f = calloc(1, sizeof(*f));
     if (!f)
         return error_set(error, -ENOMEM, "no memory");
-    f->schema = schema;
-    int r = 0;
-    if (sqlite3_open_v2(":memory:", &f->db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
-                            SQLITE_OPEN_NOMUTEX,
-                        NULL) != SQLITE_OK ||
-        sqlite3_create_module(f->db, "events", &view_module, f) != SQLITE_OK ||
-        pure_time_install(f->db) != SQLITE_OK)
-        r = error_set(error, -ENOMEM, "no memory");
-    if (r == 0) {
-        sqlite3_db_config(f->db, SQLITE_DBCONFIG_DQS_DML, 0,
-                          NULL); /* "x" is a column, always */
-        sqlite3_db_config(f->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
-        sqlite3_set_authorizer(f->db, authorize, NULL);
-        r = check_expression(f, where, error);
-    }
+    int r = events_new(schema, where, &f->events, error);
     if (r == 0)
-        r = prepare(f, where, error);
+        r = events_select(f->events, true, where, error);
+    if (r == 0 && ((r = expr_parse(f->events->db, schema, where, &f->tree)) < 0 ||
+                   (r = vector_new(&f->tree, schema, &f->vector)) < 0))
+        error_set(error, r, "no memory");
     if (r < 0) {
         filter_free(f);
         return r;
@@ -294,33 +37,52 @@ void filter_free(struct filter *f)
 {
     if (!f)
         return;
-    sqlite3_finalize(f->select);
-    sqlite3_close(f->db);
+    vector_free(f->vector);
+    expr_tree_free(&f->tree);
+    events_free(f->events);
     free(f);
+}
+
+static int keep_true(const struct vector_values *v, uint32_t n, uint32_t *keep)
+{
+    int kept = 0;
+    if (v->kind == VECTOR_TEXT)
+        return -1;
+    for (uint32_t i = 0; i < n; i++) {
+        bool yes = v->kind == VECTOR_REAL ? v->f[i] != 0 : v->i[i] != 0;
+        keep[kept] = i;
+        kept += yes && !(v->nulls && v->null[i]);
+    }
+    return kept;
+}
+
+static int ask_sqlite(struct events *e, uint32_t *keep, uint64_t *errors)
+{
+    int kept = 0;
+    for (;;) {
+        switch (events_step(e)) {
+        case EVENTS_ROW:
+            keep[kept++] = e->at; /* a field may be called rowid: not by that name */
+            break;
+        case EVENTS_FAULT:
+            ++*errors;
+            e->at++;
+            break;
+        case EVENTS_END:
+            return kept;
+        case EVENTS_NO_MEMORY:
+            return -EIO;
+        }
+    }
 }
 
 int filter_rows(struct filter *f, const struct batch *b, const uint32_t *row,
                 uint32_t n, uint32_t *keep, uint64_t *errors)
 {
-    f->batch = b;
-    f->row = row;
-    f->n = n;
-    f->at = 0;
-    int kept = 0;
-    while (f->at < n) {
-        int r = sqlite3_step(f->select);
-        if (r == SQLITE_ROW) {
-            keep[kept++] = f->at; /* a field may be called rowid: not by that name */
-            continue;
-        }
-        sqlite3_reset(f->select);
-        if (r == SQLITE_DONE)
-            break;
-        if (r == SQLITE_NOMEM || f->at >= n)
-            return r == SQLITE_NOMEM ? -EIO : kept;
-        ++*errors; /* the row at hand; the next step begins behind it */
-        f->at++;
-    }
-    sqlite3_reset(f->select);
-    return kept;
+    const struct vector_values *v = f->vector ? vector_run(f->vector, b, row, n) : NULL;
+    int kept = v ? keep_true(v, n, keep) : -1;
+    if (kept >= 0)
+        return kept;
+    events_begin(f->events, b, row, n);
+    return ask_sqlite(f->events, keep, errors);
 }

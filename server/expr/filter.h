@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `where`: a SQLite expression over the columns of a batch, evaluated by SQLite through a virtual
- * table. There is no expression language of our own.
- *
- * Only what gives the same answer for the same row is allowed: no sub-selects, no random(), no 'now' or
- * 'localtime', no rowid.
+ * `where`: a SQLite expression over the columns of a batch (expr/events.h says which are allowed). What is common
+ * is computed by vectors, the rest by SQLite; the answer is the same.
  */
 #ifndef WEIR_EXPR_FILTER_H
 #define WEIR_EXPR_FILTER_H
@@ -19,7 +16,7 @@ int filter_new(const struct schema *schema, const char *where, struct filter **r
                struct error *error);
 void filter_free(struct filter *f); /* takes NULL */
 
-/* Of rows row[0..n) of the batch, keeps those for which the expression is true, in order; keep[i] is
+/* Of rows row[0..n) of the batch, n at most BATCH_BLOCK, keeps those for which the expression is true, in order; keep[i] is
  * the index that the i-th kept row had in row[]. Returns how many are kept. A row for which SQLite
  * reports an error (an integer overflow, say) is not kept and counted in *errors. -EIO when SQLite
  * itself fails. */
