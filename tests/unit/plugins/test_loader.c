@@ -314,7 +314,7 @@ static void columns_of_types_to_come_can_be_taken(void **unused)
 }
 
 struct seen {
-    char names[512];
+    char names[1024];
     int errors;
 };
 
@@ -345,8 +345,9 @@ static void all_are_listed_by_name_with_their_errors(void **unused)
     assert_int_equal(plugins_new(both, &p), 0);
     assert_int_equal(plugins_each(p, see, &seen), 0);
     const char *expected =
-        "count covariance distinct empty faulty first histogram last "
-        "nosymbol ohlc quantiles stats sum topk vwap ";
+        "change count covariance delta distinct drawdown empty ewma faulty first "
+        "gap histogram imbalance last moments nosymbol ohlc quantiles rate "
+        "sessions stats sum threshold time_weighted topk twap volatility vwap ";
     assert_string_equal(seen.names, expected);
     assert_int_equal(seen.errors, 2);
     struct plugin *plugin;

@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Analyzers of rows in the order of their time, out of order and over a restart, against plain Python."""
+
+import collections
+import fractions
+import math
+import random
+import statistics
+import unittest
+
+import harness
+
+T0 = 1700000040000  # begins a minute
+CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db}
+streams:
+  ticks:
+    time: {field: ts, unit: ms}
+    fields: {k: string, price: float, bytes: int, status: string, qty: int, side: string}
+pipelines:
+  ticks_1m:
+    from: ticks
+    key: [k]
+    window: {tumbling: 1m}
+    out_of_orderness: 10s
+    idle_timeout: 1h
+    workers: 3
+    analyzers:
+      - rate: {of: bytes}
+      - delta: {of: price}
+      - time_weighted: {of: price, until: event}
+      - twap: {price: price}
+      - ewma: {of: price, half_life: 10s}
+      - change: {of: status}
+      - gap: {of: qty, longer_than: 500ms}
+      - threshold: {of: price, limit: 100, hysteresis: 2, for: 1s}
+      - volatility: {price: price}
+      - drawdown: {of: price}
+      - imbalance: {volume: qty, side: side}
+      - sessions: {gap: 200ms}
+      - moments: {of: price}
+'''
+
+
+def make_events(n=12000):
+    dice = random.Random(9)
+    events, price, total = [], 100.0, 0
+    for i in range(n):
+        price *= math.exp(dice.gauss(0, 0.003))
+        total = 0 if dice.random() < 0.002 else total + dice.randrange(2000)
+        events.append({'ts': T0 + i * 15 + dice.randrange(15), 'k': dice.choice('ABC'),
+                       'price': None if dice.random() < 0.1 else round(price, 4), 'bytes': total,
+                       'status': dice.choice(('ok', 'ok', 'ok', 'low', None)),
+                       'qty': None if dice.random() < 0.9 else dice.randrange(100),
+                       'side': dice.choice(('buy', 'sell', 'sell', '?'))})
+    return sorted(events, key=lambda e: e['ts'] + dice.randrange(4000))
+
+
+class Series(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = harness.Server.for_class(cls, CONFIG)
+        events = make_events()
+        for i in range(0, len(events), 1000):
+            if i == 6000:
+                cls.server.restart()
+            cls.server.post_ok('ticks', events[i:i + 1000])
+        cls.server.post_ok('ticks', [{'ts': T0 + 600000, 'k': '~'}])
+        cls.server.wait_watermark('ticks_1m', (T0 + 590000) * 1000)
+        cls.groups = collections.defaultdict(list)
+        for e in sorted(events, key=lambda e: e['ts']):
+            cls.groups[(e['ts'] - T0) // 60000 * 60000 + T0, e['k']].append(e)
+
+    def check(self, columns, expected):
+        """`expected` is a function of a group's events by time and of the window's end."""
+        found = self.server.rows(f"SELECT window_start / 1000, k, {columns} FROM ticks_1m WHERE k <> '~'")
+        self.assertEqual({row[:2] for row in found}, self.groups.keys())
+        for row in found:
+            values = expected(self.groups[row[:2]], row[0] + 60000)
+            for one, other in zip(row[2:], values, strict=True):
+                if isinstance(other, float):
+                    self.assertTrue(math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9), (row, values))
+                else:
+                    self.assertEqual(one, other, (row, values))
+
+    def priced(self, group):
+        return [(e['ts'], e['price']) for e in group if e['price'] is not None]
+
+    def test_rate_and_delta(self):
+        def expected(group, _):
+            counts = [e['bytes'] for e in group]
+            increase = sum(b - a if b >= a else b for a, b in zip(counts, counts[1:]))
+            prices = self.priced(group)
+            return (float(increase), increase * 1000 / (group[-1]['ts'] - group[0]['ts']),
+                    sum(b < a for a, b in zip(counts, counts[1:])), prices[-1][1] - prices[0][1])
+        self.check('bytes_increase, bytes_rate, bytes_resets, price_delta', expected)
+
+    def test_means_by_time(self):
+        def expected(group, end):
+            prices = self.priced(group)
+            areas = [v * (u - t) for (t, v), (u, _) in zip(prices, prices[1:])]
+            last, newest = prices[-1][1], prices[-1][0]
+            weights = [0.5**((newest - t) / 10000) for t, _ in prices]
+            return (math.fsum(areas) / (newest - prices[0][0]),
+                    (math.fsum(areas) + last * (end - newest)) / (end - prices[0][0]),
+                    math.fsum(w * v for w, (_, v) in zip(weights, prices)) / math.fsum(weights))
+        self.check('price_time_weighted, twap, price_ewma', expected)
+
+    def test_changes(self):
+        def expected(group, _):
+            there = [(e['ts'], e['status']) for e in group if e['status'] is not None]
+            steps = [(a, b, u * 1000) for (_, a), (u, b) in zip(there, there[1:]) if a != b]
+            return (len(steps), *steps[-1])
+        self.check('status_changes, status_from, status_to, status_changed', expected)
+
+    def test_gaps_and_sessions(self):
+        def expected(group, end):
+            times = [e['ts'] for e in group if e['qty'] is not None]
+            steps = [(u - t, -t) for t, u in zip(times, times[1:])]
+            visits = [[group[0]['ts']]]
+            for e in group[1:]:
+                if e['ts'] - visits[-1][-1] >= 200:
+                    visits.append([])
+                visits[-1].append(e['ts'])
+            return (sum(step > 500 for step, _ in steps), max(steps)[0] / 1000, -max(steps)[1] * 1000,
+                    (end - times[-1]) / 1000, len(visits), len(group) / len(visits),
+                    statistics.mean((v[-1] - v[0]) / 1000 for v in visits), sum(len(v) == 1 for v in visits))
+        self.check('qty_gaps, qty_gap_longest, qty_gap_began, qty_silent, sessions, session_events, session_length, '
+                   'session_bounces', expected)
+
+    def test_thresholds(self):
+        def expected(group, end):
+            since, fired = None, 0
+            for t, v in self.priced(group):
+                if v > 100:
+                    since = t if since is None else since
+                elif v <= 98 and since is not None:
+                    fired, since = fired + (t - since >= 1000), None
+            state = 'ok' if since is None else 'firing' if end - since >= 1000 else 'pending'
+            return state, since and since * 1000, fired + (state == 'firing')
+        self.check('price_state, price_since, price_fired', expected)
+
+    def test_market(self):
+        def expected(group, _):
+            prices = [v for _, v in self.priced(group)]
+            returns = [math.log(b / a) for a, b in zip(prices, prices[1:])]
+            peaks = [max(prices[:i + 1]) for i in range(len(prices))]
+            side = {s: sum(e['qty'] for e in group if e['side'] == s and e['qty'] is not None) for s in ('buy', 'sell')}
+            return (math.sqrt(math.fsum(r * r for r in returns)),
+                    math.log(max(prices) / min(prices)) / math.sqrt(4 * math.log(2)),
+                    max(1 - v / peak for v, peak in zip(prices, peaks)),
+                    float(side['buy']), float(side['sell']),
+                    (side['buy'] - side['sell']) / (side['buy'] + side['sell']))
+        self.check('price_volatility, price_parkinson, price_drawdown, qty_bought, qty_sold, qty_imbalance', expected)
+
+    def test_moments(self):
+        def expected(group, _):
+            values = [fractions.Fraction(v) for _, v in self.priced(group)]
+            mean = sum(values) / len(values)
+            m2, m3, m4 = (sum((v - mean)**k for v in values) / len(values) for k in (2, 3, 4))
+            return (float(mean), float(m2 * len(values) / (len(values) - 1)), float(m3 / m2) / math.sqrt(m2),
+                    float(m4 / m2**2 - 3))
+        self.check('price_mean, price_variance, price_skewness, price_kurtosis', expected)
+
+
+if __name__ == '__main__':
+    harness.main()
