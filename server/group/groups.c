@@ -12,6 +12,8 @@
     4096u /* so many keys without a group are kept: they mostly come back */
 
 #define STATES_STEP ((size_t)256 << 10)
+#define HUGE_PAGE                                                                      \
+    ((size_t)2 << 20) /* where there are as many, that many are asked for at once */
 
 /* What a checkpoint writes as one value: some pages of the database. */
 #define BLOCK_BYTES     65536u
@@ -54,6 +56,7 @@ void groups_free(struct groups *g)
     free(g->key);
     free(g->recent);
     free(g->slot);
+    free(g->early);
     free(g->index);
     free(g->table);
 }
@@ -223,12 +226,16 @@ static int grow_states(struct groups *g)
 {
     if ((size_t)(g->n_slots + 1) * g->stride <= g->usable)
         return 0;
-    size_t more = g->usable / 4 > STATES_STEP ? g->usable / 4 : STATES_STEP;
-    more = (more + g->stride + STATES_STEP - 1) / STATES_STEP * STATES_STEP;
+    size_t step = g->usable < 4 * HUGE_PAGE ? STATES_STEP : HUGE_PAGE;
+    size_t more = g->usable / 4 > step ? g->usable / 4 : step;
+    more = (more + g->stride + step - 1) / step * step;
     if (more > g->reserved - g->usable)
         more = g->reserved - g->usable;
     if (mprotect(g->states + g->usable, more, PROT_READ | PROT_WRITE))
         return -ENOMEM;
+    if (step ==
+        HUGE_PAGE) /* fewer faults, and fewer misses where groups are many; a kernel without them says no */
+        madvise(g->states + g->usable, more, MADV_HUGEPAGE);
     g->usable += more;
     return 0;
 }
@@ -241,6 +248,7 @@ static int slot_new(struct groups *g, uint32_t *ret)
         return 0;
     }
     if (grow32(&g->slot, sizeof(*g->slot), g->n_slots, &g->slots_room) < 0 ||
+        grow32(&g->early, sizeof(*g->early), g->n_slots, &g->early_room) < 0 ||
         grow_dirty(g) < 0 || grow_states(g) < 0)
         return -ENOMEM;
     *ret = g->n_slots++;
@@ -276,7 +284,7 @@ static uint32_t index_find(const struct groups *g, uint32_t key, int64_t window)
 /* Room for one more group. */
 static int index_grow(struct groups *g)
 {
-    if (2 * (g->open + 1) <= g->index_mask)
+    if (2 * (g->indexed + 1) <= g->index_mask)
         return 0;
     uint32_t old_mask = g->index_mask, *old = g->index;
     if (old_mask >> 30)
@@ -310,6 +318,36 @@ static void index_remove(struct groups *g, uint32_t slot)
         }
     }
     g->index[i] = 0;
+    g->indexed--;
+}
+
+static void index_insert(struct groups *g, uint32_t slot)
+{
+    g->index[index_find(g, g->slot[slot].key, g->slot[slot].window)] = slot + 1;
+    g->indexed++;
+}
+
+void groups_set_aside(struct groups *g, size_t i)
+{
+    struct group_window *w = &g->window[i];
+    for (size_t k = 0; !w->aside && k < w->n; k++)
+        index_remove(g, w->slot[k]);
+    w->aside = true;
+}
+
+/* A row has come for a window that was set aside. */
+static int take_back(struct groups *g, struct group_window *w)
+{
+    for (size_t k = 0; k < w->n; k++) {
+        if (index_grow(g) < 0) {
+            while (k-- > 0)
+                index_remove(g, w->slot[k]);
+            return -ENOMEM;
+        }
+        index_insert(g, w->slot[k]);
+    }
+    w->aside = false;
+    return 0;
 }
 
 static int open_new(struct groups *g, uint32_t key, int64_t window, uint32_t *ret_slot)
@@ -323,9 +361,10 @@ static int open_new(struct groups *g, uint32_t key, int64_t window, uint32_t *re
     int r = slot_new(g, &s);
     if (r < 0)
         return r;
-    g->index[index_find(g, key, window)] = s + 1;
     g->keys_dead -= g->key[key].groups++ == 0;
     g->slot[s] = (struct group_slot){.window = window, .key = key};
+    g->early[s] = EARLY_NOTHING;
+    index_insert(g, s);
     w->slot[w->n++] = s;
     g->open++;
     *ret_slot = s;
@@ -335,11 +374,20 @@ static int open_new(struct groups *g, uint32_t key, int64_t window, uint32_t *re
 int groups_open(struct groups *g, uint32_t key, int64_t window, uint32_t *ret_slot,
                 bool *ret_new)
 {
+    int r = 0;
     uint32_t s = g->index[index_find(g, key, window)];
+    if (!s && g->indexed < g->open) { /* some are set aside */
+        size_t i = groups_window_from(g, window);
+        if (i < g->n_windows && g->window[i].id == window && g->window[i].aside) {
+            r = take_back(g, &g->window[i]);
+            s = r < 0 ? 0 : g->index[index_find(g, key, window)];
+        }
+    }
     *ret_new = !s;
     if (s)
         *ret_slot = s - 1;
-    int r = s ? 0 : open_new(g, key, window, ret_slot);
+    if (r == 0 && !s)
+        r = open_new(g, key, window, ret_slot);
     if (r == 0)
         g->recent[key] = (struct group_recent){.window = window, .slot = *ret_slot};
     return r;
@@ -451,7 +499,8 @@ static void close_window(struct groups *g, struct group_window *w)
 {
     for (size_t i = w->n; i-- > 0;) {
         uint32_t s = w->slot[i], key = g->slot[s].key;
-        index_remove(g, s);
+        if (!w->aside)
+            index_remove(g, s);
         if (g->recent[key].slot == s)
             g->recent[key].slot = SLOT_NONE;
         g->keys_dead += --g->key[key].groups == 0;

@@ -7,7 +7,8 @@
  *      window -> slots of its groups
  *
  * A key's last group is remembered, so that a row of a known key in the current window costs one
- * comparison. Slots of closed windows are used again, the warmest first.
+ * comparison. Slots of closed windows are used again, the warmest first. Windows for which hardly a row will come may be
+ * set aside: the index does without their groups until one does, and stays as small as what is in use.
  *
  * All that is remembered of a group is its window's id, the bytes of its key, its block of states and
  * its revision; everything else here is made from these. Whether a window has been given out is not
@@ -48,11 +49,15 @@ struct group_slot {
     };
 };
 
+/* What the caller has given out of a group before its window closed. */
+enum group_early { EARLY_NOTHING, EARLY_GIVEN, EARLY_CHANGED /* since */ };
+
 struct group_window {
     int64_t
         id; /* as window/window.h gives them: what closes earlier has a lesser one */
     uint32_t *slot; /* of its groups, in the order in which they were opened */
     size_t n, room;
+    bool aside; /* its groups are not in the index */
 };
 
 struct groups {
@@ -65,9 +70,11 @@ struct groups {
 
     uint32_t *index; /* of open groups, open addressing: slot + 1 */
     uint32_t index_mask;
+    uint64_t indexed;
 
     struct group_slot *slot;
-    uint32_t n_slots, slots_room, slots_free;
+    uint8_t *early; /* enum group_early of each slot; the caller's */
+    uint32_t n_slots, slots_room, early_room, slots_free;
     uint64_t open, max_open;
     char *states; /* addresses reserved for max_open slots; memory in steps */
     size_t stride, reserved, usable; /* bytes */
@@ -119,6 +126,9 @@ int groups_sort(struct groups *g, struct group_window *w);
 
 /* Sorts some groups by window and key and takes out those that are there twice. Returns how many are left. */
 size_t groups_sort_slots(struct groups *g, uint32_t *slot, size_t n);
+
+/* Sets groups->window[i] aside. */
+void groups_set_aside(struct groups *g, size_t i);
 
 /* Forgets the n oldest windows and their groups. */
 void groups_close_oldest(struct groups *g, size_t n);

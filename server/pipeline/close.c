@@ -8,6 +8,7 @@
 #include "plugin/outputs.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define ROWS_MAX     16384u /* of one rowset; a larger window goes in several */
@@ -18,8 +19,9 @@
 /* The rows that are being made: a set for each table of the pipeline. */
 struct closing {
     struct worker *worker;
-    size_t expected;    /* groups of which rows will be made, about */
-    int64_t done_us;    /* all windows that end at or before it are in the rows sent */
+    size_t expected; /* groups of which rows will be made, about */
+    int64_t done_us; /* all windows that end at or before it are in the rows sent */
+    enum rowset_when when;
     uint64_t no_result; /* rows of the sets that are none, see struct table */
     struct rowset *set[65];
     struct analyze_groups *groups; /* at hand; made when there are some */
@@ -45,6 +47,7 @@ static struct rowset *ready_set(struct closing *c, const struct table *t, size_t
     struct rowset **set = set_of(c, t);
     if (!*set && rowset_new(t, rows < ROWS_MAX ? rows : ROWS_MAX, set) < 0)
         return NULL;
+    (*set)->when = c->when;
     return *set;
 }
 
@@ -58,7 +61,7 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
     for (size_t i = p->n_tables; i-- > 0;) {
         if (!c->set[i])
             continue;
-        rows += c->set[i]->n_rows;
+        rows += c->when == ROWS_INSTEAD ? 0 : c->set[i]->n_rows;
         c->set[i]->next = list;
         list = c->set[i];
         c->set[i] = NULL;
@@ -249,6 +252,39 @@ static size_t windows_until(const struct worker *w, int64_t us)
     return groups_window_from(&w->groups, window_first_open(&w->pipeline->window, us));
 }
 
+/* Groups of the window of which so much was given out, and that are given out now. */
+static int emit_some_of(struct closing *c, struct group_window *window,
+                        enum group_early early)
+{
+    struct groups *g = &c->worker->groups;
+    size_t n = 0;
+    for (size_t i = 0; i < window->n; i++)
+        n += g->early[window->slot[i]] == early;
+    uint32_t *slot = n ? malloc(n * sizeof(*slot)) : NULL;
+    if (!slot)
+        return n ? -ENOMEM : 0;
+    int r = groups_sort(g, window);
+    n = 0;
+    for (size_t i = 0; r == 0 && i < window->n; i++)
+        if (g->early[window->slot[i]] == early)
+            slot[n++] = window->slot[i];
+    if (r == 0)
+        r = emit_groups(c, slot, n, WEIR_FINAL);
+    for (size_t i = 0; i < n; i++)
+        g->early[slot[i]] = EARLY_GIVEN;
+    free(slot);
+    return r;
+}
+
+static int emit_window(struct closing *c, struct group_window *window)
+{
+    struct groups *g = &c->worker->groups;
+    if (c->worker->early_us != INT64_MIN)
+        return emit_some_of(c, window, EARLY_NOTHING);
+    int r = groups_sort(g, window);
+    return r < 0 ? r : emit_groups(c, window->slot, window->n, WEIR_FINAL);
+}
+
 static int emit_windows(struct closing *c, int64_t until_us)
 {
     struct worker *w = c->worker;
@@ -261,12 +297,51 @@ static int emit_windows(struct closing *c, int64_t until_us)
         int64_t start_us = window_by_id(&w->pipeline->window, window->id).start_us;
         if (start_us > c->done_us) /* what ends by then has a lesser id */
             c->done_us = start_us;
-        r = groups_sort(&w->groups, window);
-        if (r == 0)
-            r = emit_groups(c, window->slot, window->n, WEIR_FINAL);
+        r = emit_window(c, window);
         metric_add(&w->pipeline->windows, r == 0);
     }
     return r;
+}
+
+/* In sets of their own, in front of all others. */
+static int emit_changed(struct closing *c)
+{
+    struct worker *w = c->worker;
+    size_t end = windows_until(w, w->early_us);
+    int r = 0;
+    c->when = ROWS_INSTEAD;
+    for (size_t i = 0; r == 0 && i < end; i++)
+        r = emit_some_of(c, &w->groups.window[i], EARLY_CHANGED);
+    if (r == 0)
+        r = send_sets(c, w->position - 1, c->done_us);
+    c->when = ROWS_FINAL;
+    return r;
+}
+
+static int end_closing(struct closing *c, int r, struct error *error)
+{
+    for (size_t i = 0; i < c->worker->pipeline->n_tables; i++)
+        rowset_free(c->set[i]);
+    analyze_groups_free(c->groups);
+    if (r < 0 && r != -EINVAL && r != -ECANCELED)
+        return error_set(error, r, "results cannot be handed on: %s", strerror(-r));
+    return r;
+}
+
+int worker_emit_early(struct worker *w, int64_t until_us, struct error *error)
+{
+    struct closing c = {.worker = w, .done_us = w->emitted_us, .when = ROWS_EARLY};
+    size_t first = windows_until(w, w->early_us > w->emitted_us ? w->early_us
+                                                                : w->emitted_us),
+           end = windows_until(w, until_us);
+    int r = 0;
+    w->early_us = until_us;
+    for (size_t i = first; r == 0 && i < end; i++)
+        if ((r = emit_some_of(&c, &w->groups.window[i], EARLY_NOTHING)) == 0)
+            groups_set_aside(&w->groups, i);
+    if (r == 0 && c.groups)
+        r = send_sets(&c, w->position - 1, w->emitted_us);
+    return end_closing(&c, r, error);
 }
 
 static void forget_windows(struct worker *w, int64_t until_us)
@@ -285,6 +360,8 @@ int worker_close_windows(struct worker *w, int64_t until_us, bool last,
     struct closing c = {.worker = w, .done_us = w->emitted_us};
     int64_t lateness_us = last ? 0 : p->config->allowed_lateness_us;
     int r = w->n_revised ? emit_revised(&c) : 0;
+    if (r == 0 && w->early_us != INT64_MIN && !w->watermark.held)
+        r = emit_changed(&c);
     if (r == 0)
         r = panes_seal(w, until_us);
     if (r == 0)
@@ -296,10 +373,5 @@ int worker_close_windows(struct worker *w, int64_t until_us, bool last,
         groups_forget_keys(&w->groups);
         r = send_sets(&c, w->position, until_us);
     }
-    for (size_t i = 0; i < p->n_tables; i++)
-        rowset_free(c.set[i]);
-    analyze_groups_free(c.groups);
-    if (r < 0 && r != -EINVAL && r != -ECANCELED)
-        return error_set(error, r, "results cannot be handed on: %s", strerror(-r));
-    return r;
+    return end_closing(&c, r, error);
 }

@@ -1,6 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Windows of an input that has an end, in whatever order: none closes before that, as long as there is room.
+ * Windows of an input that has an end, in whatever order: none closes before that, as long as there is room. Most
+ * input is nearly in order, and then most rows are known long before: they are given out early, while input is
+ * read, and groups that change afterwards once more at the end.
+ *
+ *      watermark:  held ................................................ the end
+ *      if it were not:  ...|... window's end + out_of_orderness
+ *      a group:    open    | given out early   row: changed              given out instead
  */
 #include "base/logger.h"
 #include "pipeline/worker.h"
@@ -41,5 +47,34 @@ int worker_make_room(struct worker *w, const struct log_entry *e, struct error *
             "%llu bytes may be used); from here on they close as events come",
             p->config->name, (unsigned long long)w->groups.open,
             (unsigned long long)p->hold_bytes);
-    return worker_close_windows(w, w->watermark.value_us, false, error);
+    int r = worker_close_windows(w, w->watermark.value_us, false, error);
+    w->early_us = INT64_MIN; /* those have closed */
+    return r;
+}
+
+/* One row a group takes the place of one. Where groups give any number, where a result costs a look at all rows again, or
+ * whoever reads the rows cannot take back what it did with them, nothing is early. */
+static bool may_be_early(const struct pipeline *p)
+{
+    for (size_t i = 0; i < p->n_steps; i++)
+        if (step_is_whole(&p->step[i]))
+            return false;
+    return p->own && p->n_tables == 1u + (p->late_table != NULL) &&
+           window_fixed_size(&p->window) > 0 && !window_has_panes(&p->window);
+}
+
+int worker_give_early(struct worker *w, struct error *error)
+{
+    if (!w->watermark.held || !may_be_early(w->pipeline))
+        return 0;
+    int64_t until_us = watermark_unheld(&w->watermark);
+    return until_us > w->early_us ? worker_emit_early(w, until_us, error) : 0;
+}
+
+void worker_note_changed(struct worker *w, uint32_t n)
+{
+    uint8_t *early = w->groups.early;
+    for (uint32_t i = 0; i < n; i++)
+        if (early[w->slot[i]] == EARLY_GIVEN)
+            early[w->slot[i]] = EARLY_CHANGED;
 }

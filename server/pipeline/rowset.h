@@ -52,10 +52,15 @@ static inline size_t table_shown(const struct table *t, size_t i)
     return i > 1 && i <= t->n_primary ? i - 1 : i;
 }
 
+/* Rows given out before the watermark has passed their window are early: what comes until it has may make them others,
+ * which then take their place. */
+enum rowset_when { ROWS_FINAL, ROWS_EARLY, ROWS_INSTEAD /* of early ones; final */ };
+
 struct rowset_chunk; /* strings that cells point into */
 
 struct rowset {
     const struct table *table;
+    enum rowset_when when;
     size_t
         n_rows;  /* of table->n_columns cells each; in the order of the primary key they
                     * are written fastest */

@@ -203,6 +203,8 @@ static int fold_rows(struct worker *w, const struct log_entry *e, uint32_t block
         touch_states(w, n);
     for (size_t i = 0; r == 0 && n && i < p->n_steps; i++)
         r = analyze_update(w, i, e, n);
+    if (w->early_us != INT64_MIN)
+        worker_note_changed(w, n);
     metric_add(&p->events, n);
     return r;
 }
@@ -298,7 +300,9 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
     if (r < 0)
         return error->text[0] ? r : worker_error(w, r, error);
     w->position = e->position;
-    r = worker_close_windows(w, w->watermark.value_us, e->kind == LOG_END, error);
+    r = worker_give_early(w, error);
+    if (r == 0)
+        r = worker_close_windows(w, w->watermark.value_us, e->kind == LOG_END, error);
     if (r < 0)
         return error->text[0] ? r : worker_error(w, r, error);
     if (e->kind == LOG_END && w->watermark.value_us > w->unknown_us)
@@ -408,6 +412,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     w->index = index;
     w->broken_slot = SLOT_NONE;
     w->emitted_us = w->sealed_us = w->unknown_us = watermark_us;
+    w->early_us = INT64_MIN;
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
     w->room = (struct waiter){.wake = wake, .ctx = w};
     mailbox_setup(&w->mailbox);

@@ -125,6 +125,8 @@ struct worker {
     int64_t unknown_us; /* those at or before it by an earlier run, and their groups are
                          * not here; INT64_MIN: there are none. Beyond emitted_us where
                          * the log is read again for another definition */
+    int64_t early_us;   /* while the watermark is held: windows that end at or before
+                         * it have been given out early; INT64_MIN: none */
     uint32_t *revised;  /* slots of groups given out, with late rows of this entry; some
                          * more than once */
     size_t n_revised, revised_room;
@@ -191,10 +193,17 @@ void late_tell(struct worker *w, int64_t now_us);
 /* hold.c: where windows are kept open and the groups of the entry may not fit, that ends, and those that the watermark
  * has passed are given out. */
 int worker_make_room(struct worker *w, const struct log_entry *e, struct error *error);
+/* Behind an entry: windows that would be closed were they not kept open are given out early, so that this is done while
+ * input is still read. Their groups stay; those that later rows change are given out again when they close. */
+int worker_give_early(struct worker *w, struct error *error);
+/* Rows have been folded into slot[0..n). */
+void worker_note_changed(struct worker *w, uint32_t n);
 
 /* close.c: gives out the groups that were revised and the windows that end at or before `until_us`;
  * forgets those that cannot be revised any more, with `last` all that were given out. */
 int worker_close_windows(struct worker *w, int64_t until_us, bool last,
                          struct error *error);
+/* The same of windows that are not to close yet, behind w->early_us. Nothing is forgotten. */
+int worker_emit_early(struct worker *w, int64_t until_us, struct error *error);
 
 #endif

@@ -168,8 +168,8 @@ static bool insert_is_many(const struct table *t)
     return t->n_primary > 1 + t->n_keys;
 }
 
-/* One row a group: it is replaced by one of a higher revision. */
-static void insert_append_upsert(sqlite3_str *text, const struct table *t)
+/* One row a group: it is replaced. */
+static void insert_append_replace(sqlite3_str *text, const struct table *t)
 {
     const char *between = " WHERE true ON CONFLICT DO UPDATE SET ";
     for (size_t c = t->n_primary; c < t->n_columns; c++) {
@@ -179,6 +179,12 @@ static void insert_append_upsert(sqlite3_str *text, const struct table *t)
                             t->column[c].name, t->column[c].name);
         between = ", ";
     }
+}
+
+/* The same, by one of a higher revision. */
+static void insert_append_upsert(sqlite3_str *text, const struct table *t)
+{
+    insert_append_replace(text, t);
     sqlite3_str_appendf(text, " WHERE excluded.revision > \"%w\".revision", t->name);
 }
 
@@ -212,9 +218,19 @@ char *insert_module_name(const struct table *table)
     return sqlite3_mprintf("weir_set_%s", table->name);
 }
 
-/* INSERT INTO "t" ("window_start", ...) SELECT * FROM "weir_set_t" AS weir_set WHERE true ON CONFLICT DO ...
+/* INSERT INTO "t" ("window_start", ...) SELECT * FROM "weir_set_t" AS weir_set, for WHERE true ON CONFLICT DO ...
  * A generated column is hidden from the *.
  * (WHERE true: SQLite's grammar would take ON for a join's.) */
+static void insert_append(sqlite3_str *text, const struct table *table)
+{
+    sqlite3_str_appendf(text, "INSERT INTO \"%w\" (", table->name);
+    for (size_t c = 0; c < table->n_columns; c++)
+        if (!store_is_generated(table, c))
+            sqlite3_str_appendf(text, "%s\"%w\"", c ? ", " : "", table->column[c].name);
+    sqlite3_str_appendf(text, ") SELECT * FROM \"weir_set_%w\" AS weir_set",
+                        table->name);
+}
+
 int insert_prepare(struct store *s, struct store_table *t)
 {
     const struct table *table = t->table;
@@ -223,11 +239,7 @@ int insert_prepare(struct store *s, struct store_table *t)
     int code =
         module ? sqlite3_create_module(s->db, module, &insert_module, t) : SQLITE_NOMEM;
     sqlite3_str *text = sqlite3_str_new(s->db);
-    sqlite3_str_appendf(text, "INSERT INTO \"%w\" (", table->name);
-    for (size_t c = 0; c < table->n_columns; c++)
-        if (!store_is_generated(table, c))
-            sqlite3_str_appendf(text, "%s\"%w\"", c ? ", " : "", table->column[c].name);
-    sqlite3_str_appendf(text, ") SELECT * FROM \"%w\" AS weir_set", module);
+    insert_append(text, table);
     if (!table->revision)
         sqlite3_str_appendall(text, insert_once);
     else if (insert_is_many(table))
@@ -278,10 +290,27 @@ static int insert_clear(struct store_table *t, const struct rowset *r,
     return code;
 }
 
+/* In the place of early rows, all of which the file has. */
+static int insert_instead(struct store *s, struct store_table *t,
+                          const struct rowset *r)
+{
+    int code = SQLITE_OK;
+    if (!t->instead) {
+        sqlite3_str *text = sqlite3_str_new(s->db);
+        insert_append(text, t->table);
+        insert_append_replace(text, t->table);
+        code = db_prepare_str(s->db, text, &t->instead);
+    }
+    t->set = r;
+    return code ? code : db_step(t->instead);
+}
+
 int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
 {
     if (!r->n_rows)
         return SQLITE_OK;
+    if (r->when == ROWS_INSTEAD)
+        return insert_instead(s, t, r);
     size_t results = r->n_rows;
     int code = t->clear ? insert_clear(t, r, &results) : SQLITE_OK;
     if (code)

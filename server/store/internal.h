@@ -43,7 +43,9 @@ struct store_pipeline {
     struct store_worker worker[STORE_WORKERS_MAX];
     int64_t committed_us; /* watermark in the file; INT64_MIN: none */
     bool changed;         /* a worker has come further since the last commit */
-    _Atomic bool failed;  /* what it gives is dropped; relaxed: soon enough */
+    int64_t early_us; /* rows of windows that end by then may be early (ROWS_EARLY) */
+    bool early, early_kept; /* some are; the file says so */
+    _Atomic bool failed;    /* what it gives is dropped; relaxed: soon enough */
     struct checkpoint *
         parts; /* of checkpoints that are not in the file yet, in the order they came */
     struct store_pipeline *next;
@@ -63,6 +65,8 @@ struct store_table {
     const struct rowset *set; /* what `insert` reads */
     sqlite3_stmt *insert;
     sqlite3_stmt *clear; /* rows of a group that are revised; NULL: never needed */
+    sqlite3_stmt *
+        instead; /* as `insert`, of rows that take the place of early ones; NULL: not needed yet */
     sqlite3_stmt *purge_find, *purge_to, *purge_all;
     int64_t
         purged_us; /* no window that began earlier is left; INT64_MIN: not looked yet */
@@ -127,6 +131,15 @@ int insert_prepare(struct store *s, struct store_table *t);
 char *
 insert_module_name(const struct table *table); /* for sqlite3_free; NULL: no memory */
 int insert_rows(struct store *s, struct store_table *t, const struct rowset *r);
+
+/* early.c: rows that were given out before they are final. As long as there are some, the file says so, and who opens
+ * it next deletes them: nobody knows what they would have become. */
+void early_note(struct store_pipeline *p, const struct rowset *rows);
+/* With the pipeline's rows and position, in their transaction: is what the file says still so? A SQLite result code. */
+int early_mark(struct store *s, struct store_pipeline *p, int64_t watermark_us);
+void early_committed(struct store_pipeline *p);
+/* Deletes those that a run has left that did not come to its end. */
+int early_clean(sqlite3 *db, struct error *error);
 
 /* purge.c: deletes at most about `budget` rows that retention no longer keeps; *ret_more: there are
  * more. Returns a SQLite result code. */

@@ -91,6 +91,8 @@ static int store_open_db(struct store *s, struct error *error)
     if (!err)
         err = migrate_run(s->db, error);
     if (!err)
+        err = early_clean(s->db, error);
+    if (!err)
         err = store_prepare(s, error);
     return err;
 }
@@ -217,6 +219,7 @@ int store_need_pipeline(struct store *s, const char *name, struct store_pipeline
     }
     pthread_mutex_init(&p->lock, NULL);
     p->committed_us = committed_us;
+    p->early_us = INT64_MIN;
     forget_workers(p);
     p->next = s->pipelines;
     atomic_store_explicit(&s->pipelines, p, memory_order_release);
@@ -365,6 +368,7 @@ static void store_free_table(struct store_table *t)
 {
     sqlite3_finalize(t->insert);
     sqlite3_finalize(t->clear);
+    sqlite3_finalize(t->instead);
     sqlite3_finalize(t->purge_find);
     sqlite3_finalize(t->purge_to);
     sqlite3_finalize(t->purge_all);
@@ -422,6 +426,16 @@ static void store_leave_tidy(struct store *s)
     db_exec(s->db, "PRAGMA journal_mode = DELETE", NULL);
 }
 
+/* Of a run that was ended before its input. What cannot be deleted now is when the file is opened again. */
+static void store_clean_early(struct store *s)
+{
+    bool some = false;
+    for (struct store_pipeline *p = s->pipelines; p; p = p->next)
+        some = some || p->early_kept;
+    if (some && !store_trouble(s) && store_is_there(s))
+        early_clean(s->db, NULL);
+}
+
 void store_free(struct store *s)
 {
     if (!s)
@@ -430,6 +444,7 @@ void store_free(struct store *s)
         inbox_close(s->inbox);
         pthread_join(s->thread, NULL);
     }
+    store_clean_early(s);
     store_free_tables(s);
     sqlite3_finalize(s->begin);
     sqlite3_finalize(s->commit);

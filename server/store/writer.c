@@ -66,6 +66,7 @@ static void writer_note(struct store *s, const struct inbox_share *share)
         if (!p || !i->report.workers)
             continue;
         p->n = i->report.workers;
+        early_note(p, i->report.rows);
         writer_advance(p, i->report.worker, i->report.position, i->report.watermark_us);
     }
     for (struct store_pipeline *p = s->pipelines; p; p = p->next)
@@ -89,7 +90,7 @@ static struct store_worker writer_least(const struct store_pipeline *p)
     return least;
 }
 
-static int writer_put_pipeline(struct store *s, const struct store_pipeline *p)
+static int writer_put_pipeline(struct store *s, struct store_pipeline *p)
 {
     struct store_worker least = writer_least(p);
     sqlite3_stmt *put = s->put_pipeline;
@@ -100,7 +101,8 @@ static int writer_put_pipeline(struct store *s, const struct store_pipeline *p)
         sqlite3_bind_int64(put, 2, least.watermark_us);
     sqlite3_bind_int64(put, 3, (sqlite3_int64)least.position);
     sqlite3_bind_int64(put, 4, clock_now_us());
-    return db_step(put);
+    int code = db_step(put);
+    return code ? code : early_mark(s, p, least.watermark_us);
 }
 
 static int writer_rows(struct store *s, const struct rowset *rows)
@@ -239,6 +241,7 @@ static void writer_committed(struct store *s, const struct inbox_item *list)
             continue;
         p->committed_us = writer_least(p).watermark_us;
         p->changed = false;
+        early_committed(p);
     }
 }
 

@@ -110,13 +110,18 @@ void watermark_end(struct watermark *w, int64_t us)
     watermark_advance(w, us);
 }
 
-void watermark_release(struct watermark *w)
+int64_t watermark_unheld(struct watermark *w)
 {
     settle(w);
     int64_t us = least_of(w->least);
     if (us == INT64_MAX) /* all are idle */
         us = w->newest_us;
+    return us < INT64_MIN + w->out_of_orderness_us ? INT64_MIN
+                                                   : us - w->out_of_orderness_us;
+}
+
+void watermark_release(struct watermark *w)
+{
     w->held = false;
-    if (us >= INT64_MIN + w->out_of_orderness_us)
-        watermark_advance(w, us - w->out_of_orderness_us);
+    watermark_advance(w, watermark_unheld(w));
 }

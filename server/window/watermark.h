@@ -65,7 +65,9 @@ void watermark_advance(struct watermark *w, int64_t us);
 /* All sources are at their end: who sends again holds it back, nobody else. */
 void watermark_end(struct watermark *w, int64_t us);
 
-/* Is held no more, and at once where it would be if it had not been. */
+/* Where one that is held would be if it were not; INT64_MIN: nowhere yet. Between two entries. */
+int64_t watermark_unheld(struct watermark *w);
+/* Is held no more, and at once there. */
 void watermark_release(struct watermark *w);
 
 #endif

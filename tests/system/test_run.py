@@ -269,7 +269,9 @@ class AnyOrder(unittest.TestCase):
     def run_weir(self, order, *arguments, workers=1, settings=''):
         with open(os.path.join(self.folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
             file.write(CONFIG.replace('out_of_orderness: 1h, idle_timeout: 1h',
-                                      f'workers: {workers}, idle_timeout: 1ms{settings}'))
+                                      f'workers: {workers}, idle_timeout: 1ms{settings}')
+                       .replace('window: {tumbling: 10s}, ', '' if 'window' in settings else
+                                'window: {tumbling: 10s}, '))
         return harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', '--database', 'run.db', *arguments,
                             stdin='\n'.join(map(json.dumps, order)), cwd=self.folder)
 
@@ -279,10 +281,10 @@ class AnyOrder(unittest.TestCase):
         os.remove(path)
         return found
 
-    def expected(self):
+    def expected(self, size=10000):
         groups = {}
         for e in self.events:
-            at = groups.setdefault((e['ts'] // 10000 * 10000000, e['key']), [0, 0])
+            at = groups.setdefault((e['ts'] // size * size * 1000, e['key']), [0, 0])
             at[0] += 1
             at[1] += e['n']
         return [(*group, *sums) for group, sums in sorted(groups.items())]
@@ -295,6 +297,44 @@ class AnyOrder(unittest.TestCase):
                     done = self.run_weir(order, workers=workers)
                     self.assertEqual(done.returncode, 0, done.stderr)
                     self.assertEqual(self.rows(), self.expected())
+
+    def test_rows_are_given_out_once_where_some_events_come_late(self):
+        """Most windows are in the file early; those that late events change, and groups that these open, are not."""
+        dice = random.Random(2)
+        order = sorted(self.events, key=lambda e: e['ts'] + (dice.randrange(400000) if dice.random() < 0.02 else 0))
+        for settings in ('', ', late: side', ', late: revise, allowed_lateness: 1h', ', window: {tumbling: 700ms}'):
+            with self.subTest(settings):
+                size = 700 if '700ms' in settings else 10000
+                expected = self.expected(size)
+                done = self.run_weir(order, settings=settings, workers=2)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertIn(f'40000 events in {len(expected)} result rows\n', done.stderr)
+                if 'revise' in settings:
+                    self.assertEqual(harness.read_rows(os.path.join(self.folder, 'run.db'),
+                                                       'SELECT max(revision) FROM results'), [(0,)])
+                self.assertEqual(self.rows(), expected)
+
+    def test_what_was_given_out_early_goes_with_a_run_that_is_ended(self):
+        """By a signal it is gone at once; after kill -9 with the next run, whose events may be others."""
+        path = os.path.join(self.folder, 'run.db')
+        rising = [{'ts': T0 + 1000 * i, 'key': 'a', 'n': i} for i in range(70000)]  # more than a batch
+        for sent in (signal.SIGINT, signal.SIGKILL):
+            self.run_weir([])
+            with subprocess.Popen([harness.WEIR, 'run', '-c', 'weir.yaml', '--stream', 'input', '--database', path],
+                                  stdin=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder,
+                                  env=harness.environment()) as process:
+                self.addCleanup(process.kill)
+                process.stdin.write('\n'.join(map(json.dumps, rising)).encode())
+                process.stdin.flush()
+                harness.wait_until(lambda: harness.read_rows(path, 'SELECT 1 FROM results LIMIT 1'), 'early rows')
+                process.send_signal(sent)
+                process.wait(harness.LIMIT_S)
+            if sent == signal.SIGINT:
+                self.assertEqual(harness.read_rows(path, 'SELECT * FROM results'), [])
+            self.events = rising[300:305] + rising[500:505]
+            done = self.run_weir(self.events)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(self.rows(), self.expected())
 
     def check_told(self, done, *words):
         self.assertEqual(done.returncode, 65, done.stderr)

@@ -528,7 +528,8 @@ static void probes_answer(void **state)
     is.ready = true;
     assert_non_null(strstr(get(200, "/version"), "\"version\":\"1.2.3\""));
     assert_non_null(strstr(get(200, "/metrics"), "\nweir_store_rows_total 100\n"));
-    assert_non_null(strstr(get(200, "/"), "<script type=\"module\" src=\"/page/main.js\">"));
+    assert_non_null(
+        strstr(get(200, "/"), "<script type=\"module\" src=\"/page/main.js\">"));
     assert_non_null(strstr(get(200, "/page/net.js"), "/api/v1/pipelines/"));
     get(404, "/page/none.js");
     assert_non_null(strstr(get(200, "/openapi.json"), "\"openapi\": \"3.1"));

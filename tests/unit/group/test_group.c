@@ -321,6 +321,47 @@ static void groups_agree_with_a_plain_table(void **state)
     groups_free(&g);
 }
 
+/* The index does without them, and grows no more, until one is asked for. */
+static void groups_of_a_window_set_aside_are_found_again(void **state)
+{
+    (void)state;
+    enum { KEYS = 300, WINDOWS = 20 };
+    static uint32_t slot[WINDOWS][KEYS];
+    struct groups g;
+    char name[16];
+    assert_int_equal(groups_init(&g, KEYS * WINDOWS + 1, 16), 0);
+    for (int w = 0; w < WINDOWS; w++) {
+        for (int k = 0; k < KEYS; k++) {
+            snprintf(name, sizeof(name), "k%d", k);
+            slot[w][k] = open_at(&g, name, w, true);
+        }
+        if (w > 0) {
+            groups_set_aside(&g, (size_t)w - 1);
+            groups_set_aside(&g, (size_t)w - 1); /* it is already */
+        }
+        assert_int_equal(g.indexed, KEYS);
+    }
+    assert_int_equal(g.index_mask, 4095); /* as of two windows */
+    assert_int_equal(open_at(&g, "k7", 3, false), slot[3][7]);
+    assert_int_equal(g.indexed, 2 * KEYS);
+    open_at(&g, "new", 5, true);
+    assert_int_equal(g.indexed, 3 * KEYS + 1);
+    groups_close_oldest(&g, 4);
+    assert_int_equal(g.indexed, 2 * KEYS + 1);
+    for (int w = 4; w < WINDOWS; w++)
+        for (int k = KEYS; k-- > 0;) {
+            snprintf(name, sizeof(name), "k%d", k);
+            assert_int_equal(open_at(&g, name, w, false), slot[w][k]);
+        }
+    open_at(&g, "new", 5, false);
+    assert_int_equal(g.indexed, g.open);
+    groups_set_aside(&g, 0);
+    groups_close_oldest(&g, g.n_windows);
+    assert_int_equal(g.indexed, 0);
+    assert_int_equal(g.open, 0);
+    groups_free(&g);
+}
+
 static void keys_without_groups_are_forgotten_in_time(void **state)
 {
     (void)state;
@@ -497,6 +538,7 @@ int main(void)
         cmocka_unit_test(sorting_follows_the_bytes_of_the_key),
         cmocka_unit_test(sorting_many_keys_agrees_with_qsort),
         cmocka_unit_test(groups_agree_with_a_plain_table),
+        cmocka_unit_test(groups_of_a_window_set_aside_are_found_again),
         cmocka_unit_test(keys_without_groups_are_forgotten_in_time),
         cmocka_unit_test(keys_that_never_had_a_group_are_forgotten_too),
         cmocka_unit_test(no_window_is_made_for_a_group_over_the_limit),

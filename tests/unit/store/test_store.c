@@ -370,6 +370,58 @@ static void rows_of_an_older_revision_are_not_put_beside_newer_ones(void **state
     metrics_free(m);
 }
 
+/* Rows as rows_made, of one window, with its end. */
+static struct rowset *rows_when(enum rowset_when when, int64_t start_us, size_t n,
+                                int64_t more)
+{
+    struct rowset *r = rows_made(&trades, start_us, n);
+    r->when = when;
+    for (size_t i = 0; i < n; i++) {
+        cell_put_time(&r->cell[5 * i + 2], start_us + MINUTE_US);
+        r->cell[5 * i + 3].as.i += more;
+    }
+    return r;
+}
+
+static const char early_rows[] = "SELECT window_start / 60000000, count(*), "
+                                 "sum(\\\"count\\\") FROM trades GROUP BY 1;"
+                                 "SELECT key FROM weir_meta WHERE key LIKE 'early%'";
+
+static void final_rows_take_the_place_of_early_ones(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    assert_int_equal(put(s, INT64_MIN, rows_when(ROWS_EARLY, 0, 3, 0)), 0);
+    assert_int_equal(put(s, INT64_MIN, rows_when(ROWS_EARLY, MINUTE_US, 3, 0)), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(shell("weir.db", early_rows), "0|3|9\n1|3|9\nearly.trades\n");
+    assert_int_equal(put(s, MINUTE_US, rows_when(ROWS_INSTEAD, 0, 2, 10)), 0);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(shell("weir.db", early_rows), "0|3|29\n1|3|9\nearly.trades\n");
+    assert_int_equal(put(s, 2 * MINUTE_US, rows_when(ROWS_INSTEAD, MINUTE_US, 1, 5)),
+                     0);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(shell("weir.db", early_rows), "0|3|29\n1|3|14\n");
+    store_free(s);
+    assert_string_equal(shell("weir.db", early_rows), "0|3|29\n1|3|14\n");
+}
+
+static void early_rows_go_when_nothing_comes_of_them(void **state)
+{
+    (void)state;
+    struct store *s = open_started(&trades);
+    assert_int_equal(put(s, MINUTE_US, rows_when(ROWS_FINAL, 0, 3, 0)), 0);
+    assert_int_equal(put(s, MINUTE_US, rows_when(ROWS_EARLY, MINUTE_US, 3, 0)), 0);
+    store_free(s);
+    assert_string_equal(shell("weir.db", early_rows), "0|3|9\n");
+    /* As a crash leaves it. */
+    shell("weir.db", "INSERT INTO weir_meta VALUES ('early.trades', '');"
+                     "INSERT INTO trades VALUES (60000000, 'A', 1, 1)");
+    s = open_started(&trades);
+    assert_string_equal(shell("weir.db", early_rows), "0|3|9\n");
+    store_free(s);
+}
+
 static void a_table_gets_a_revision_and_goes_on_without(void **state)
 {
     (void)state;
@@ -1345,6 +1397,8 @@ int main(void)
         TEST(a_higher_revision_takes_the_place_of_a_row),
         TEST(a_higher_revision_takes_the_place_of_all_rows_of_a_group),
         TEST(rows_of_an_older_revision_are_not_put_beside_newer_ones),
+        TEST(final_rows_take_the_place_of_early_ones),
+        TEST(early_rows_go_when_nothing_comes_of_them),
         TEST(a_table_gets_a_revision_and_goes_on_without),
         TEST(lock_that_stays_is_given_up_after_hurry),
         TEST(flush_makes_rows_visible),
