@@ -156,6 +156,9 @@ static void overview_put_settings(struct buffer *b, const struct config *config,
     jsonout_close(b, ']');
     jsonout_duration(b, "window", c->window.size_us);
     jsonout_duration(b, "window_offset", c->window.offset_us);
+    jsonout_string(b, "window_kind", config_window_word[c->window.kind]);
+    if (c->window.kind == CONFIG_HOPPING)
+        jsonout_duration(b, "window_by", c->window.by_us);
     jsonout_duration(b, "out_of_orderness", c->out_of_orderness_us);
     jsonout_string(b, "late", config_late_word[c->late]);
     jsonout_duration(b, "allowed_lateness", c->allowed_lateness_us);
@@ -249,8 +252,9 @@ static void overview_put_open(struct buffer *b, struct pipeline *p,
                               int64_t watermark_us, const char *slowest)
 {
     const struct config_pipeline *c = pipeline_config(p);
-    /* The first window that the watermark has not passed. */
-    struct window open = window_of(pipeline_window(p), watermark_us);
+    struct window
+        open; /* of those that the watermark has not passed the one that ends first */
+    window_around(pipeline_window(p), watermark_us, 0, &open);
     int64_t event_us;
     if (__builtin_add_overflow(open.end_us, c->out_of_orderness_us, &event_us))
         return; /* at the end of time */

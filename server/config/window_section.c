@@ -255,7 +255,7 @@ static const struct kind {
 } kinds[CONFIG_WINDOW_KINDS] = {
     [CONFIG_TUMBLING] = {tumbling_fields, COUNT(tumbling_fields), check_tumbling,
                          false},
-    [CONFIG_HOPPING] = {hopping_fields, COUNT(hopping_fields), check_hopping, true},
+    [CONFIG_HOPPING] = {hopping_fields, COUNT(hopping_fields), check_hopping, false},
     [CONFIG_SESSION] = {session_fields, COUNT(session_fields), check_session, true},
     [CONFIG_COUNT] = {count_fields, COUNT(count_fields), check_count, true},
     [CONFIG_GLOBAL] = {global_fields, COUNT(global_fields), NULL, true},

@@ -51,7 +51,8 @@ void groups_free(struct groups *g)
         free(g->window[i].slot);
     if (g->states)
         munmap(g->states, g->reserved ? g->reserved : 1);
-    free(g->window);
+    if (g->window)
+        free(g->window - g->windows_free);
     free(g->dirty);
     free(g->key);
     free(g->recent);
@@ -195,17 +196,50 @@ size_t groups_window_from(const struct groups *g, int64_t id)
     return low;
 }
 
+/* A place behind the last window. */
+static int windows_grow(struct groups *g)
+{
+    size_t used = g->windows_free + g->n_windows;
+    if (used < g->windows_room)
+        return 0;
+    struct group_window *all = g->window ? g->window - g->windows_free : NULL;
+    if (g->windows_free > g->n_windows) {
+        memcpy(all, g->window, g->n_windows * sizeof(*all));
+        g->windows_free = 0;
+    } else if (grow(&all, sizeof(*all), used, &g->windows_room) < 0) {
+        return -ENOMEM;
+    }
+    g->window = all + g->windows_free;
+    return 0;
+}
+
+/* A place for one more at i. Those before it move down if they are few: windows that are merged from panes come before
+ * all panes that are open, and close at once. */
+static int windows_part(struct groups *g, size_t i)
+{
+    if (g->windows_free && i < g->n_windows / 2) {
+        g->window--;
+        g->windows_free--;
+        memmove(&g->window[0], &g->window[1], i * sizeof(*g->window));
+    } else {
+        if (windows_grow(g) < 0)
+            return -ENOMEM;
+        memmove(&g->window[i + 1], &g->window[i],
+                (g->n_windows - i) * sizeof(*g->window));
+    }
+    g->n_windows++;
+    return 0;
+}
+
 /* The window of this id; made if need be. Asked for new groups only. */
 static struct group_window *window_at(struct groups *g, int64_t id)
 {
     size_t i = groups_window_from(g, id);
     if (i < g->n_windows && g->window[i].id == id)
         return &g->window[i];
-    if (grow(&g->window, sizeof(*g->window), g->n_windows, &g->windows_room) < 0)
+    if (windows_part(g, i) < 0)
         return NULL;
-    memmove(&g->window[i + 1], &g->window[i], (g->n_windows - i) * sizeof(*g->window));
     g->window[i] = (struct group_window){.id = id};
-    g->n_windows++;
     return &g->window[i];
 }
 
@@ -517,5 +551,6 @@ void groups_close_oldest(struct groups *g, size_t n)
     for (size_t i = 0; i < n; i++)
         close_window(g, &g->window[i]);
     g->n_windows -= n;
-    memmove(&g->window[0], &g->window[n], g->n_windows * sizeof(*g->window));
+    g->windows_free += n;
+    g->window += n;
 }

@@ -85,6 +85,7 @@ struct groups {
 
     struct group_window *window; /* those with groups, by id */
     size_t n_windows, windows_room;
+    size_t windows_free; /* places before the first; the room counts them */
 };
 
 /* `max_open` groups of `stride` bytes at most (max_open below 2^32 - 1, stride a multiple of 16).

@@ -362,14 +362,17 @@ int worker_close_windows(struct worker *w, int64_t until_us, bool last,
     int r = w->n_revised ? emit_revised(&c) : 0;
     if (r == 0 && w->early_us != INT64_MIN && !w->watermark.held)
         r = emit_changed(&c);
-    if (r == 0)
-        r = panes_seal(w, until_us);
-    if (r == 0)
-        r = emit_windows(&c, until_us);
+    /* Windows of several panes go border by border: no more than one is there twice, as panes and merged. */
+    for (int64_t to_us = INT64_MIN; r == 0 && to_us < until_us;) {
+        to_us = panes_next(w, until_us);
+        r = panes_seal(w, to_us);
+        if (r == 0)
+            r = emit_windows(&c, to_us);
+        w->emitted_us = to_us;
+        if (r == 0 && to_us >= INT64_MIN + lateness_us)
+            forget_windows(w, to_us - lateness_us);
+    }
     if (r == 0) {
-        w->emitted_us = until_us;
-        if (until_us >= INT64_MIN + lateness_us)
-            forget_windows(w, until_us - lateness_us);
         groups_forget_keys(&w->groups);
         r = send_sets(&c, w->position, until_us);
     }

@@ -69,12 +69,12 @@ static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
     struct weir_cell *cell = rowset_row(w->side);
     if (!cell)
         return -ENOMEM;
-    struct window window = window_of(&p->window, weir_int(&column[0], row));
+    struct window window = window_last(&p->window, weir_int(&column[0], row));
     uint32_t index;
     cell_put_time(&cell[0], window.start_us);
     cell_put_int(&cell[1], (int64_t)log_entry_row(e, row, &index));
     cell_put_int(&cell[2], index);
-    cell_put_time(&cell[3], window_last_end(&p->window, window.start_us));
+    cell_put_time(&cell[3], window.end_us);
     int r = 0;
     for (size_t c = 0; r == 0 && c < p->schema->n; c++)
         r = keep_value(w->side, &column[c], row, &cell[LATE_COLUMNS + c]);
@@ -116,9 +116,9 @@ void late_tell(struct worker *w, int64_t now_us)
 
 /* ---- Sorting out --------------------------------------------------------------------------------- */
 
-/* Is a row folded in? Groups of windows that ended before this worker knew of any are not here: what was
+/* Groups of windows that ended before this worker knew of any are not here: what was
  * given out for them is not to be replaced by a part. */
-static bool stays(const struct worker *w, int64_t end_us, int64_t watermark_us)
+bool late_stays(const struct worker *w, int64_t end_us, int64_t watermark_us)
 {
     const struct config_pipeline *c = w->pipeline->config;
     if (end_us <= w->unknown_us)
@@ -141,7 +141,7 @@ int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
         uint32_t row = w->row[i];
         int64_t end_us = window_last_end(&w->pipeline->window, time[row]),
                 watermark_us = w->watermark_at[row - first];
-        if (stays(w, end_us, watermark_us)) {
+        if (late_stays(w, end_us, watermark_us)) {
             w->row[out] = row;
             w->key[out++] = w->key[i];
         } else if (c->late == CONFIG_LATE_SIDE && end_us <= watermark_us) {
@@ -172,23 +172,30 @@ static int revised_room(struct worker *w)
     return 0;
 }
 
+int late_mark(struct worker *w, uint32_t slot, int64_t end_us)
+{
+    w->groups.slot[slot].revision++;
+    if (end_us > w->emitted_us)
+        return 0; /* it is given out for the first time behind this entry */
+    if (revised_room(w) < 0)
+        return -ENOMEM;
+    w->revised[w->n_revised++] = slot;
+    return 0;
+}
+
 int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_t n)
 {
     const int64_t *time = b->view[0].values;
     uint64_t late = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < n; i++) {
         uint32_t row = w->row[i];
         int64_t end_us = window_last_end(&w->pipeline->window, time[row]);
         if (end_us > w->watermark_at[row - block * BATCH_BLOCK])
             continue;
         late++;
-        w->groups.slot[w->slot[i]].revision++;
-        if (end_us > w->emitted_us)
-            continue; /* it is given out for the first time behind this entry */
-        if (revised_room(w) < 0)
-            return -ENOMEM;
-        w->revised[w->n_revised++] = w->slot[i];
+        r = late_mark(w, w->slot[i], end_us);
     }
     metric_add(&w->pipeline->late[CONFIG_LATE_REVISE], late);
-    return 0;
+    return r;
 }

@@ -3,86 +3,209 @@
  * Windows of several panes: rows are folded into panes; when a window is sealed, a group is opened for each key that
  * its panes have, and their states are merged into that, oldest pane first. What is given out, and when, is
  * for close.c as with any window.
+ *
+ * What a window holds must not depend on how the log was cut into entries. So it is sealed before the first row that
+ * is late for it, in the middle of a block if need be. Such a row goes into the pane for the windows that are still
+ * to come, and with `late: revise` also into each sealed one that can be revised.
  */
 #include "pipeline/worker.h"
 
 #include <errno.h>
+#include <string.h>
 
-/* Groups of a pane into those of the window that have the same keys; n is at most ANALYZE_GROUPS. */
-static int merge_groups(struct worker *w, int64_t window, const uint32_t *from,
-                        size_t n, struct analyze_groups *g)
+/* ---- Sealing ------------------------------------------------------------------------------------- */
+
+/* Groups into those of the same keys in the window of this id; n is at most ANALYZE_GROUPS. */
+static int merge_groups(struct worker *w, int64_t id, const uint32_t *slot, size_t n,
+                        struct analyze_groups *g)
 {
-    uint32_t into[ANALYZE_GROUPS];
+    uint32_t from[ANALYZE_GROUPS], into[ANALYZE_GROUPS];
+    size_t m = 0;
     int r = 0;
     for (size_t i = 0; r == 0 && i < n; i++) {
-        const struct group_key *key = &w->groups.key[w->groups.slot[from[i]].key];
-        r = worker_open_group(w, key->bytes, key->size, key->hash, window, &into[i]);
+        r = worker_open(w, w->groups.slot[slot[i]].key, id, &into[m]);
+        if (r == -ENOSPC && (r = worker_over_max_groups(w)) == 0)
+            continue;
+        if (r < 0)
+            return r;
+        groups_touch(&w->groups, into[m]);
+        from[m++] = slot[i];
     }
-    if (r == 0)
-        r = analyze_groups_read(w, g, into, n, 0);
+    r = analyze_groups_read(w, g, into, m, 0);
     return r < 0 ? r : analyze_merge(w, g, from);
 }
 
-/* The groups of panes from id `first` to id `last` into those of the window. */
-static int merge_panes(struct worker *w, int64_t window, int64_t first, int64_t last)
+/* All groups of the window at this place of groups.window. */
+static int merge_window(struct worker *w, size_t place, int64_t id,
+                        struct analyze_groups *g)
 {
-    struct groups *groups = &w->groups;
-    struct analyze_groups *g;
-    int r = analyze_groups_new(w, &g);
-    if (r < 0)
-        return r;
-    size_t i = groups_window_from(groups, first);
-    while (r == 0 && i < groups->n_windows && groups->window[i].id <= last) {
-        const struct group_window pane =
-            groups->window[i]; /* opening groups moves it */
-        for (size_t k = 0; r == 0 && k < pane.n; k += ANALYZE_GROUPS)
-            r = merge_groups(w, window, pane.slot + k,
-                             pane.n - k < ANALYZE_GROUPS ? pane.n - k : ANALYZE_GROUPS,
-                             g);
-        i = groups_window_from(groups, pane.id + 1);
-    }
-    analyze_groups_free(g);
+    const struct group_window from = w->groups.window[place]; /* opening moves it */
+    int r = 0;
+    for (size_t k = 0; r == 0 && k < from.n; k += ANALYZE_GROUPS)
+        r = merge_groups(w, id, from.slot + k,
+                         from.n - k < ANALYZE_GROUPS ? from.n - k : ANALYZE_GROUPS, g);
     return r;
+}
+
+static int merge_panes(struct worker *w, const struct window_merge *m,
+                       struct analyze_groups *g)
+{
+    const struct groups *groups = &w->groups;
+    int r = 0;
+    size_t i = groups_window_from(groups, m->first);
+    while (r == 0 && i < groups->n_windows && groups->window[i].id <= m->last) {
+        int64_t id = groups->window[i].id;
+        if ((id - m->first) % m->step == 0)
+            r = merge_window(w, i, m->window.id, g);
+        i = groups_window_from(groups, id + 1);
+    }
+    i = groups_window_from(groups, m->window.id);
+    if (r == 0 && m->pane != INT64_MAX && i < groups->n_windows &&
+        groups->window[i].id == m->window.id)
+        r = merge_window(w, i, m->pane, g);
+    return r;
+}
+
+/* What is merged has room of its own, beside that which max_groups gives to rows. */
+static int seal_border(struct worker *w, int64_t border_us)
+{
+    struct window_merge m[WINDOW_SIZES];
+    struct analyze_groups *g = NULL;
+    size_t n = window_ending(&w->pipeline->window, border_us, m);
+    int r = n ? analyze_groups_new(w, &g) : 0;
+    uint64_t max_open = w->groups.max_open;
+    w->groups.max_open = w->groups_room;
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = merge_panes(w, &m[i], g);
+    w->groups.max_open = max_open;
+    analyze_groups_free(g);
+    w->sealed_us = border_us;
+    return r;
+}
+
+int64_t panes_next(const struct worker *w, int64_t until_us)
+{
+    const struct window_kind *kind = &w->pipeline->window;
+    const struct groups *g = &w->groups;
+    if (!window_has_panes(kind))
+        return until_us;
+    int64_t from_us = w->sealed_us > w->unknown_us ? w->sealed_us : w->unknown_us;
+    int64_t border_us = window_next_border(kind, from_us);
+    if (border_us >= until_us)
+        return until_us;
+    /* Mostly there are rows just before the border; otherwise windows without any are passed over: in the order of
+     * their ids, panes of one last window come together, and one of those is in the next that has rows. */
+    size_t i = groups_window_from(g, window_of(kind, border_us - 1).id);
+    if (i < g->n_windows && g->window[i].id == window_of(kind, border_us - 1).id)
+        return border_us;
+    int64_t least_us = until_us, behind = INT64_MAX;
+    for (i = groups_window_from(g, border_us);
+         i < g->n_windows && g->window[i].id < behind; i++) {
+        int64_t next_us = window_next_end_of(kind, g->window[i].id, from_us);
+        least_us = next_us < least_us ? next_us : least_us;
+        if (behind == INT64_MAX)
+            behind = window_next_border(kind, g->window[i].id);
+    }
+    return least_us;
 }
 
 int panes_seal(struct worker *w, int64_t until_us)
 {
-    const struct window_kind *kind = &w->pipeline->window;
-    struct groups *g = &w->groups;
-    if (!window_has_panes(kind) || until_us <= w->sealed_us)
+    int r = 0;
+    if (!window_has_panes(&w->pipeline->window))
         return 0;
-    int64_t border_us = w->sealed_us > w->unknown_us ? w->sealed_us : w->unknown_us;
-    while ((border_us = window_next_border(kind, border_us)) <= until_us) {
-        int64_t first, last;
-        struct window window = window_ending(kind, border_us, &first, &last);
-        size_t i = groups_window_from(g, first);
-        if (i == g->n_windows)
-            break;
-        if (g->window[i].id >
-            last) { /* the windows before that pane's first have no rows */
-            border_us = window_by_id(kind, g->window[i].id).start_us;
-            continue;
-        }
-        int r = merge_panes(w, window.id, first, last);
-        if (r < 0)
-            return r;
+    while (r == 0 && w->sealed_us < until_us)
+        r = seal_border(w, panes_next(w, until_us));
+    return r;
+}
+
+/* ---- Late rows ----------------------------------------------------------------------------------- */
+
+/* A block whose rows go to more groups than one, or to other ones than the pane of their time. */
+struct folding {
+    struct worker *worker;
+    const struct log_entry *entry;
+    uint32_t n; /* rows with their slots in worker.row, worker.slot */
+};
+
+static int flush(struct folding *f)
+{
+    int r = f->n ? worker_fold(f->worker, f->entry, f->n) : 0;
+    f->n = 0;
+    return r;
+}
+
+/* *ret_slot is SLOT_NONE for a row over max_groups, which is left out. */
+static int put_row(struct folding *f, uint32_t row, uint32_t key, int64_t id,
+                   uint32_t *ret_slot)
+{
+    struct worker *w = f->worker;
+    int r = f->n == BATCH_BLOCK ? flush(f) : 0;
+    *ret_slot = SLOT_NONE;
+    if (r == 0)
+        r = worker_open(w, key, id, ret_slot);
+    if (r == -ENOSPC && (r = worker_over_max_groups(w)) == 0) {
+        metric_add(&w->pipeline->over_groups, 1);
+        return 0;
     }
-    w->sealed_us = until_us;
+    if (r < 0)
+        return r;
+    w->row[f->n] = row;
+    w->slot[f->n++] = *ret_slot;
     return 0;
 }
 
-uint32_t panes_cut(const struct worker *w, const struct batch *b, uint32_t block,
-                   uint32_t n, int64_t *ret_until_us)
+/* Into the sealed windows that it is late for, and that can still be revised. *ret_some: there is one. */
+static int put_late(struct folding *f, uint32_t row, uint32_t key, int64_t us,
+                    int64_t watermark_us, bool *ret_some)
+{
+    struct worker *w = f->worker;
+    struct window window;
+    int r = 0;
+    for (size_t i = 0; r == 0 && window_around(&w->pipeline->window, us, i, &window) &&
+                       window.end_us <= watermark_us;
+         i++) {
+        uint32_t slot;
+        if (!late_stays(w, window.end_us, watermark_us))
+            continue;
+        r = put_row(f, row, key, window.id, &slot);
+        if (r == 0 && slot != SLOT_NONE)
+            r = late_mark(w, slot, window.end_us);
+        *ret_some = true;
+    }
+    return r;
+}
+
+int panes_fold(struct worker *w, const struct log_entry *e, uint32_t block, uint32_t n)
 {
     const struct window_kind *kind = &w->pipeline->window;
-    const int64_t *time = b->view[0].values;
-    for (uint32_t i = 0; window_has_panes(kind) && i < n; i++) {
-        int64_t watermark_us = w->watermark_at[w->row[i] - block * BATCH_BLOCK];
-        if (window_of(kind, time[w->row[i]]).end_us <= watermark_us &&
-            window_of(kind, watermark_us).start_us > w->sealed_us) {
-            *ret_until_us = watermark_us;
-            return i;
+    const int64_t *time = e->batch->view[0].values;
+    bool revise = w->pipeline->config->late == CONFIG_LATE_REVISE;
+    struct folding f = {.worker = w, .entry = e};
+    uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot;
+    uint64_t revised = 0;
+    int r = 0;
+    memcpy(row, w->row, n * sizeof(row[0]));
+    memcpy(key, w->key, n * sizeof(key[0]));
+    for (uint32_t i = 0; r == 0 && i < n; i++) {
+        int64_t us = time[row[i]];
+        int64_t watermark_us = w->watermark_at[row[i] - block * BATCH_BLOCK];
+        struct window first;
+        window_around(kind, us, 0, &first);
+        bool late = first.end_us <= watermark_us, some = false;
+        if (late && window_next_border(kind, w->sealed_us) <= watermark_us) {
+            r = flush(&f);
+            if (r == 0)
+                r = panes_seal(w, watermark_us);
         }
+        int64_t pane;
+        if (r == 0 && window_open_pane(kind, us, watermark_us, &pane))
+            r = put_row(&f, row[i], key[i], pane, &slot);
+        if (r == 0 && late && revise)
+            r = put_late(&f, row[i], key[i], us, watermark_us, &some);
+        revised += some;
     }
-    return n;
+    metric_add(&w->pipeline->events, n);
+    metric_add(&w->pipeline->late[CONFIG_LATE_REVISE], revised);
+    return r == 0 ? flush(&f) : r;
 }

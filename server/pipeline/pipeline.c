@@ -81,9 +81,6 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
     p->dictionary = calloc(p->schema->n, sizeof(bool));
     if (!p->step || !p->dictionary)
         return error_set(error, -ENOMEM, "no memory");
-    if (window_has_panes(&p->window) && c->late == CONFIG_LATE_REVISE)
-        return node_error(c->late_node, error,
-                          "windows that overlap cannot be revised: 'late: revise'");
     int failed = 0;
     for (size_t i = 0; i < c->n_analyzers; i++) {
         struct step *s = &p->step[p->n_steps];

@@ -85,8 +85,7 @@ static int filter_block(struct worker *w, const struct batch *b, uint32_t *n)
     return 0;
 }
 
-static int open_group(struct worker *w, uint32_t key, int64_t window,
-                      uint32_t *ret_slot)
+int worker_open(struct worker *w, uint32_t key, int64_t window, uint32_t *ret_slot)
 {
     struct pipeline *p = w->pipeline;
     bool is_new;
@@ -106,14 +105,13 @@ int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t h
     uint32_t number;
     int r = groups_key(&w->groups, key, size, hash, &number);
     if (r == 0)
-        r = open_group(w, number, window, ret_slot);
+        r = worker_open(w, number, window, ret_slot);
     if (r == 0)
         groups_touch(&w->groups, *ret_slot);
     return r;
 }
 
-/* A row has no group and there is no room for one more. */
-static int over_max_groups(struct worker *w)
+int worker_over_max_groups(struct worker *w)
 {
     struct pipeline *p = w->pipeline;
     if (p->config->over_max_groups_fails)
@@ -145,8 +143,8 @@ static int find_slots(struct worker *w, const struct batch *b, uint32_t *n)
         const struct group_recent *recent = &w->groups.recent[w->key[i]];
         uint32_t slot = recent->slot;
         if (slot == SLOT_NONE || recent->window != window.id) {
-            int r = open_group(w, w->key[i], window.id, &slot);
-            if (r == -ENOSPC && (r = over_max_groups(w)) == 0)
+            int r = worker_open(w, w->key[i], window.id, &slot);
+            if (r == -ENOSPC && (r = worker_over_max_groups(w)) == 0)
                 continue;
             if (r < 0)
                 return r;
@@ -191,22 +189,29 @@ int worker_error(struct worker *w, int r, struct error *error)
     return error_set(error, r, "%s", strerror(-r));
 }
 
+int worker_fold(struct worker *w, const struct log_entry *e, uint32_t n)
+{
+    int r = 0;
+    touch_states(w, n);
+    for (size_t i = 0; r == 0 && n && i < w->pipeline->n_steps; i++)
+        r = analyze_update(w, i, e, n);
+    return r;
+}
+
 /* Rows row[0..n) of the block. */
 static int fold_rows(struct worker *w, const struct log_entry *e, uint32_t block,
                      uint32_t n, bool late)
 {
     struct pipeline *p = w->pipeline;
+    if (late && window_has_panes(&p->window))
+        return panes_fold(w, e, block, n);
     int r = find_slots(w, e->batch, &n);
     if (r == 0 && late && p->config->late == CONFIG_LATE_REVISE)
         r = late_revise(w, e->batch, block, n);
-    if (r == 0)
-        touch_states(w, n);
-    for (size_t i = 0; r == 0 && n && i < p->n_steps; i++)
-        r = analyze_update(w, i, e, n);
     if (w->early_us != INT64_MIN)
         worker_note_changed(w, n);
     metric_add(&p->events, n);
-    return r;
+    return r == 0 ? worker_fold(w, e, n) : r;
 }
 
 static int read_block(struct worker *w, const struct log_entry *e, uint32_t block)
@@ -219,18 +224,8 @@ static int read_block(struct worker *w, const struct log_entry *e, uint32_t bloc
     bool late = r == 0 && late_find(w, e, block);
     if (late)
         r = late_take_out(w, e, block, &n);
-    while (r == 0 && n) {
-        int64_t until_us = 0;
-        uint32_t now = late ? panes_cut(w, b, block, n, &until_us) : n;
-        if (!now) {
-            r = panes_seal(w, until_us);
-            continue;
-        }
-        r = fold_rows(w, e, block, now, late);
-        n -= now;
-        memmove(w->row, w->row + now, n * sizeof(w->row[0]));
-        memmove(w->key, w->key + now, n * sizeof(w->key[0]));
-    }
+    if (r == 0)
+        r = fold_rows(w, e, block, n, late);
     int64_t newest_us = b->block[block].max_us;
     watermark_read(&w->watermark,
                    e->held ? log_entry_reached(e, first + rows) : newest_us, newest_us);
@@ -398,11 +393,13 @@ static uint64_t share_of_groups(const struct config_pipeline *c)
 }
 
 /* Room for groups: where there are several workers, for more than a share, as stored groups may be dealt out
- * otherwise than they were. */
-static uint64_t groups_room(const struct config_pipeline *c)
+ * otherwise than they were. As many again where windows are merged from panes. */
+static uint64_t groups_room(const struct pipeline *p)
 {
+    const struct config_pipeline *c = p->config;
     uint64_t room = 2 * share_of_groups(c) + 4096;
-    return room < c->max_groups ? room : c->max_groups;
+    room = room < c->max_groups ? room : c->max_groups;
+    return window_has_panes(&p->window) ? 2 * room : room;
 }
 
 int worker_init(struct worker *w, struct pipeline *p, unsigned index,
@@ -416,8 +413,9 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
     w->room = (struct waiter){.wake = wake, .ctx = w};
     mailbox_setup(&w->mailbox);
+    w->groups_room = groups_room(p);
     if (!(w->host = calloc(p->n_steps + 1, sizeof(*w->host))) ||
-        groups_init(&w->groups, groups_room(p->config), p->stride) < 0)
+        groups_init(&w->groups, w->groups_room, p->stride) < 0)
         return error_set(error, -ENOMEM, "no memory for %llu groups",
                          (unsigned long long)p->config->max_groups);
     for (size_t i = 0; i < p->n_steps; i++)

@@ -110,6 +110,7 @@ struct worker {
     bool gives;         /* rows, behind the last entry */
     struct host *host;  /* of each step */
     struct groups groups;
+    uint64_t groups_room; /* of them, with those that are merged from panes */
     struct watermark watermark;
     struct filter *filter; /* NULL: every row */
     uint32_t
@@ -138,7 +139,7 @@ struct worker {
 };
 
 /* late.c. Has the block late rows, of whatever worker? Most have none, and two comparisons show it.
- * Otherwise watermark_at[] is set, for the two functions below. */
+ * Otherwise watermark_at[] is set, for those below. */
 bool late_find(struct worker *w, const struct log_entry *e, uint32_t block);
 /* Takes those late rows out of row[0..n) and key[] that are not folded in, and does with them what the
  * configuration says. -ENOMEM. */
@@ -146,14 +147,25 @@ int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
                   uint32_t *n);
 /* Raises the revision of the groups, slot[0..n), into which late rows are folded. -ENOMEM. */
 int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_t n);
+/* Is a row folded into a window that ends then, at this watermark? */
+bool late_stays(const struct worker *w, int64_t end_us, int64_t watermark_us);
+/* A late row is folded into this group, of a window that ends then. -ENOMEM. */
+int late_mark(struct worker *w, uint32_t slot, int64_t end_us);
 
-/* panes.c; nothing to do where windows are of one pane. Seals the windows that end at or before until_us: what is
- * folded into their panes later is not in them. -ENOSPC, -EINVAL, -ENOMEM. */
+/* panes.c: windows of several panes. Seals those that end at or before until_us: what is folded into their panes
+ * later is not in them. -ENOSPC, -EINVAL, -ENOMEM. */
 int panes_seal(struct worker *w, int64_t until_us);
-/* How many of row[0..n), a block with late rows, come before one that is late for a window that is not
- * sealed; n: all. The windows until *ret_until_us are to be sealed before it. */
-uint32_t panes_cut(const struct worker *w, const struct batch *b, uint32_t block,
-                   uint32_t n, int64_t *ret_until_us);
+/* The next time at which there is something to seal, at most until_us; that itself where windows are of one
+ * pane. */
+int64_t panes_next(const struct worker *w, int64_t until_us);
+/* Folds row[0..n) of a block with late rows into panes and sealed windows. */
+int panes_fold(struct worker *w, const struct log_entry *e, uint32_t block, uint32_t n);
+
+/* Rows row[0..n) into the groups at slot[]. */
+int worker_fold(struct worker *w, const struct log_entry *e, uint32_t n);
+
+/* A row has no group and there is no room for one more: 0 if it is to be left out, or -ENOSPC. */
+int worker_over_max_groups(struct worker *w);
 
 /* True if keys of this hash are the worker's. The upper half of the hash: the lower one places keys in
  * its table. */
@@ -163,8 +175,9 @@ static inline bool worker_owns(const struct worker *w, uint64_t hash)
            (hash >> 32) * w->pipeline->config->workers >> 32 == w->index;
 }
 
-/* The group of a key in the window of this id, opened with fresh states if need be. -ENOSPC: max_groups are open;
+/* The group of a key, by its number or its bytes, in the window of this id, opened with fresh states if need be. -ENOSPC: max_groups are open;
  * -EINVAL: a plugin's init failed; -ENOMEM. */
+int worker_open(struct worker *w, uint32_t key, int64_t window, uint32_t *ret_slot);
 int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
                       int64_t window, uint32_t *ret_slot);
 

@@ -1,72 +1,286 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Ids of windows of one pane are their start. Where there are panes, a watermark is done with a window at its end
- * and with a pane at the end of the last window that has it; what rows are folded into, and what is merged,
- * must not have one id:
+ * and with a pane at the end of the last window that has it; of what is done at one time, windows come first, and no
+ * two have one id:
  *
- *      window [end - size, end)         end
- *      pane [start, start + pane)       start + size + 1
+ *      hopping   window [end - size, end)       end
+ *                pane [start, start + pane)     start + size + 1
+ *
+ *      cascade   window of size i               end + i
+ *                pane of size i, the n-th in    end + WINDOW_SIZES + n * WINDOW_SIZES + i
+ *                one of size i + 1, which ends at `end`
+ *
+ * All these lie between one end of windows and the next: sizes in microseconds are large numbers
+ * (config/window_section.c).
  */
 #include "window/window.h"
 
-struct window_kind window_kind(const struct config_window *c)
+static int64_t common_divisor(int64_t a, int64_t b)
 {
-    int64_t size_us = c->size_us;
-    bool panes = c->kind == CONFIG_HOPPING && c->by_us != size_us;
-    int64_t pane_us = panes ? c->by_us : size_us;
+    while (b) {
+        int64_t rest = a % b;
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+static struct window_kind hopping(int64_t size_us, int64_t by_us, int64_t offset_us)
+{
+    int64_t pane_us = common_divisor(size_us, by_us);
     return (struct window_kind){.size_us = size_us,
                                 .pane_us = pane_us,
-                                .offset_us = c->offset_us % pane_us,
+                                .offset_us = offset_us % pane_us,
+                                .id_us = size_us + 1,
+                                .by_us = by_us,
+                                .begin_us = offset_us % by_us,
+                                .ends_us = by_us,
+                                .end_us = (offset_us + size_us) % by_us};
+}
 
-                                .id_us = panes ? size_us + 1 : 0};
+static struct window_kind cascade(const struct config_window *c)
+{
+    int64_t longest_us = c->coarse_us[c->n_coarse - 1];
+    struct window_kind k = {.size_us = longest_us,
+                            .pane_us = c->size_us,
+                            .offset_us = c->offset_us % c->size_us,
+                            .by_us = longest_us,
+                            .begin_us = c->offset_us % longest_us,
+                            .ends_us = c->size_us,
+                            .end_us = c->offset_us % c->size_us,
+                            .n_sizes = 1 + c->n_coarse};
+    k.sizes_us[0] = c->size_us;
+    for (size_t i = 0; i < c->n_coarse; i++)
+        k.sizes_us[1 + i] = c->coarse_us[i];
+    return k;
+}
+
+static struct window_kind tumbling(int64_t size_us, int64_t offset_us)
+{
+    return (struct window_kind){
+        .size_us = size_us, .pane_us = size_us, .offset_us = offset_us % size_us};
+}
+
+struct window_kind window_kind(const struct config_window *c)
+{
+    if (c->kind == CONFIG_HOPPING && c->by_us != c->size_us)
+        return hopping(c->size_us, c->by_us, c->offset_us);
+    return c->n_coarse ? cascade(c) : tumbling(c->size_us, c->offset_us);
+}
+
+/* How far `us` is behind the last multiple of step plus offset. */
+static int64_t behind(int64_t us, int64_t step_us, int64_t offset_us)
+{
+    int64_t into_us = us % step_us - offset_us % step_us; /* above -2 * step */
+    into_us += into_us < 0 ? step_us : 0;
+    return into_us + (into_us < 0 ? step_us : 0);
+}
+
+/* That multiple; cut where time begins. */
+static int64_t floor_us(int64_t us, int64_t step_us, int64_t offset_us)
+{
+    int64_t floor;
+    return __builtin_sub_overflow(us, behind(us, step_us, offset_us), &floor)
+               ? INT64_MIN
+               : floor;
+}
+
+static int64_t plus(int64_t us, int64_t more_us)
+{
+    int64_t sum;
+    return !__builtin_add_overflow(us, more_us, &sum) ? sum
+           : more_us < 0                              ? INT64_MIN
+                                                      : INT64_MAX;
+}
+
+/* ---- Ids ----------------------------------------------------------------------------------------- */
+
+/* Of a pane of size i. */
+static int64_t cascade_pane_id(const struct window_kind *k, size_t i, int64_t start_us)
+{
+    int64_t longer_us = k->sizes_us[i + 1];
+    int64_t into_us = behind(start_us, longer_us, k->begin_us);
+    return plus(start_us, longer_us - into_us +
+                              (1 + into_us / k->sizes_us[i]) * WINDOW_SIZES +
+                              (int64_t)i);
+}
+
+int64_t window_pane_id(const struct window_kind *k, int64_t start_us)
+{
+    return k->n_sizes ? cascade_pane_id(k, 0, start_us) : plus(start_us, k->id_us);
+}
+
+/* How far an id lies behind an end of windows: that of a window by less than this. */
+static int64_t behind_end(const struct window_kind *k, int64_t id)
+{
+    return behind(id, k->ends_us, k->end_us);
 }
 
 bool window_is_pane(const struct window_kind *k, int64_t id)
 {
-    return window_has_panes(k) && window_of(k, id).start_us != id;
+    if (!window_has_panes(k))
+        return false;
+    return k->n_sizes ? behind_end(k, id) >= WINDOW_SIZES : behind_end(k, id) != 0;
+}
+
+size_t window_size_of(const struct window_kind *k, int64_t id)
+{
+    return k->n_sizes ? (size_t)behind_end(k, id) % WINDOW_SIZES : 0;
+}
+
+static struct window cascade_by_id(const struct window_kind *k, int64_t id)
+{
+    size_t i = window_size_of(k, id);
+    int64_t end_us = plus(id, -behind_end(k, id));
+    struct window w = {.id = id, .end_us = end_us};
+    if (window_is_pane(k, id)) {
+        int64_t n = behind_end(k, id) / WINDOW_SIZES - 1;
+        w.end_us = plus(end_us, (n + 1) * k->sizes_us[i] - k->sizes_us[i + 1]);
+    }
+    w.start_us = plus(w.end_us, -k->sizes_us[i]);
+    return w;
 }
 
 struct window window_by_id(const struct window_kind *k, int64_t id)
 {
+    if (k->n_sizes)
+        return cascade_by_id(k, id);
     if (!window_has_panes(k) || window_is_pane(k, id))
-        return window_of(k, id - k->id_us);
-    struct window w = {.id = id, .end_us = id};
-    if (__builtin_sub_overflow(id, k->size_us, &w.start_us))
-        w.start_us = INT64_MIN;
-    return w;
+        return window_of(k, plus(id, -k->id_us));
+    return (struct window){.id = id, .end_us = id, .start_us = plus(id, -k->size_us)};
 }
 
 bool window_has_id(const struct window_kind *k, int64_t id)
 {
-    int64_t start_us;
-    if (__builtin_sub_overflow(id, k->id_us, &start_us))
+    /* The ends of time cut some short, and others have no room for an id. */
+    int64_t least_us = INT64_MIN + 2 * k->size_us, most_us = INT64_MAX - 2 * k->size_us;
+    if (!window_has_panes(k)) {
+        struct window w = window_of(k, id);
+        return w.id == id &&
+               (uint64_t)w.end_us - (uint64_t)w.start_us == (uint64_t)k->pane_us;
+    }
+    if (id < least_us || id > most_us)
         return false;
-    if (window_has_panes(k) && !window_is_pane(k, id))
-        return true;
-    struct window w = window_of(k, start_us);
-    return w.id == id && (uint64_t)w.end_us - (uint64_t)w.start_us ==
-                             (uint64_t)k->pane_us; /* the ends of time cut some short */
+    bool pane = window_is_pane(k, id);
+    size_t i = window_size_of(k, id);
+    if (k->n_sizes && i >= k->n_sizes - pane)
+        return false;
+    struct window w = window_by_id(k, id);
+    if (!k->n_sizes)
+        return !pane || w.id == id;
+    return behind(w.start_us, k->sizes_us[i], k->begin_us) == 0 &&
+           (!pane || cascade_pane_id(k, i, w.start_us) == id);
 }
 
-struct window window_ending(const struct window_kind *k, int64_t border_us,
-                            int64_t *ret_first, int64_t *ret_last)
+/* ---- Borders ------------------------------------------------------------------------------------- */
+
+struct window window_last(const struct window_kind *k, int64_t us)
 {
-    *ret_first = border_us + 1;
-    if (__builtin_add_overflow(border_us, k->id_us - k->pane_us, ret_last))
-        *ret_last = INT64_MAX;
-    return window_by_id(k, border_us);
+    if (!window_has_panes(k))
+        return window_of(k, us);
+    int64_t end_us = plus(us, k->size_us - behind(us, k->by_us, k->begin_us));
+    return (struct window){.id = plus(end_us, k->n_sizes ? (int64_t)k->n_sizes - 1 : 0),
+                           .start_us = plus(end_us, -k->size_us),
+                           .end_us = end_us};
 }
 
 int64_t window_next_border(const struct window_kind *k, int64_t us)
 {
-    return window_of(k, us).end_us;
+    if (!window_has_panes(k))
+        return window_of(k, us).end_us;
+    return plus(us, k->ends_us - behind(us, k->ends_us, k->end_us));
 }
 
 int64_t window_first_open(const struct window_kind *k, int64_t us)
 {
-    int64_t border_us =
-        window_of(k, us).start_us; /* the last one that it has reached */
-    return window_has_panes(k) ? border_us + 2 : border_us;
+    return window_has_panes(k) ? window_next_border(k, us) : window_of(k, us).start_us;
+}
+
+/* ---- Panes --------------------------------------------------------------------------------------- */
+
+size_t window_ending(const struct window_kind *k, int64_t border_us,
+                     struct window_merge ret[WINDOW_SIZES])
+{
+    if (behind(border_us, k->ends_us, k->end_us))
+        return 0;
+    if (!k->n_sizes) {
+        ret[0] = (struct window_merge){.window = window_by_id(k, border_us),
+                                       .first = plus(border_us, 1),
+                                       .last = plus(border_us, k->id_us - k->pane_us),
+                                       .step = k->pane_us,
+                                       .pane = INT64_MAX};
+        return 1;
+    }
+    size_t n = 0;
+    for (; n < k->n_sizes && !behind(border_us, k->sizes_us[n], k->begin_us); n++) {
+        size_t of = n ? n - 1 : 0; /* the shortest are copies of their panes */
+        int64_t start_us = plus(border_us, -k->sizes_us[n]);
+        ret[n] = (struct window_merge){
+            .window = window_by_id(k, plus(border_us, (int64_t)n)),
+            .first = cascade_pane_id(k, of, start_us),
+            .last = cascade_pane_id(k, of, plus(border_us, -k->sizes_us[of])),
+            .step = WINDOW_SIZES,
+            .pane =
+                n && n + 1 < k->n_sizes ? cascade_pane_id(k, n, start_us) : INT64_MAX};
+    }
+    return n;
+}
+
+bool window_around(const struct window_kind *k, int64_t us, size_t i,
+                   struct window *ret)
+{
+    if (!window_has_panes(k)) {
+        *ret = window_of(k, us);
+        return i == 0;
+    }
+    if (k->n_sizes) {
+        if (i >= k->n_sizes)
+            return false;
+        int64_t end_us =
+            plus(us, k->sizes_us[i] - behind(us, k->sizes_us[i], k->begin_us));
+        *ret = window_by_id(k, plus(end_us, (int64_t)i));
+        return true;
+    }
+    int64_t end_us = plus(window_next_border(k, us), (int64_t)i * k->by_us);
+    *ret = window_by_id(k, end_us);
+    return end_us <= window_last_end(k, us);
+}
+
+bool window_open_pane(const struct window_kind *k, int64_t us, int64_t watermark_us,
+                      int64_t *ret_id)
+{
+    if (window_last_end(k, us) <= watermark_us)
+        return false;
+    if (!k->n_sizes) {
+        *ret_id = window_of(k, us).id;
+        return true;
+    }
+    size_t i = 0; /* the shortest of which a window is to come */
+    while (plus(us, k->sizes_us[i + 1] - behind(us, k->sizes_us[i + 1], k->begin_us)) <=
+           watermark_us)
+        i++;
+    *ret_id = cascade_pane_id(k, i, floor_us(us, k->sizes_us[i], k->begin_us));
+    return true;
+}
+
+int64_t window_next_end_of(const struct window_kind *k, int64_t pane, int64_t us)
+{
+    struct window w = window_by_id(k, pane), first;
+    if (k->n_sizes)
+        return window_size_of(k, pane) == 0 && w.end_us > us
+                   ? w.end_us
+                   : plus(pane, -behind_end(k, pane));
+    int64_t next_us = window_next_border(k, us);
+    window_around(k, w.start_us, 0, &first);
+    return first.end_us > next_us ? first.end_us : next_us;
+}
+
+/* ---- Tables, definitions ------------------------------------------------------------------------- */
+
+struct window_kind window_kind_of_size(const struct window_kind *k, size_t size)
+{
+    return k->n_sizes ? tumbling(k->sizes_us[size], k->begin_us) : *k;
 }
 
 int64_t window_fixed_size(const struct window_kind *k)
@@ -76,9 +290,13 @@ int64_t window_fixed_size(const struct window_kind *k)
 
 void window_define(const struct window_kind *k, struct buffer *b)
 {
+    bool tumbling = !window_has_panes(k);
     buffer_printf(b, "window %lld %lld", (long long)k->size_us,
-                  (long long)k->offset_us);
-    if (window_has_panes(k))
-        buffer_printf(b, " %lld", (long long)k->pane_us);
+                  (long long)(tumbling ? k->offset_us : k->begin_us));
+    if (k->n_sizes)
+        for (size_t i = 0; i + 1 < k->n_sizes; i++)
+            buffer_printf(b, "%s%lld", i ? "," : " of ", (long long)k->sizes_us[i]);
+    else if (!tumbling)
+        buffer_printf(b, " by %lld", (long long)k->by_us);
     buffer_putc(b, '\n');
 }

@@ -6,9 +6,8 @@
  *      -----|---------|---------|---------|----->  event time; | are borders
  *            window_of(us): the one in which us lies, [start, end)
  *
- * Tumbling windows are the only kind that the configuration has. Windows may also be made of panes, and
- * overlap: rows are folded into panes, and a window is merged from its panes when the watermark has reached
- * its end (pipeline/panes.c). No configuration says so yet, unit tests do.
+ * Windows that overlap, and those of several sizes, are made of panes: rows are folded into panes, and a window is
+ * merged from its panes when the watermark has reached its end (pipeline/panes.c).
  *
  * Of ids this much is relied on: an id names one window or pane, with a key it names a group, and ids are in
  * the order in which a watermark is done with what they name.
@@ -22,13 +21,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define WINDOW_SIZES (1 + CONFIG_COARSE_MAX)
+
 /* How a pipeline divides event time. Plain data: it may be copied; its members are this folder's. */
 struct window_kind {
-    int64_t size_us;
+    int64_t size_us; /* of the longest */
     int64_t
         pane_us; /* there is a border each so often; a window is of size / pane panes */
     int64_t offset_us; /* borders are multiples of pane_us plus this */
     int64_t id_us;     /* id of what rows are folded into, less its start */
+    /* Of windows that have panes: */
+    int64_t by_us, begin_us; /* the longest begin at multiples of by_us plus begin_us */
+    int64_t ends_us, end_us; /* one ends at each multiple of ends_us plus end_us */
+    size_t n_sizes;          /* of a cascade; otherwise 0 */
+    int64_t sizes_us[WINDOW_SIZES];
 };
 
 struct window { /* or a pane */
@@ -37,6 +43,9 @@ struct window { /* or a pane */
 };
 
 struct window_kind window_kind(const struct config_window *c);
+
+/* What rows are folded into, where the start is not enough to name it. */
+int64_t window_pane_id(const struct window_kind *k, int64_t start_us);
 
 /* What a row of this time is folded into: its window, or its pane. `us` may be any time. */
 static inline struct window window_of(const struct window_kind *k, int64_t us)
@@ -51,7 +60,9 @@ static inline struct window window_of(const struct window_kind *k, int64_t us)
         w.start_us = INT64_MIN;
     if (__builtin_add_overflow(us, k->pane_us - into_us, &w.end_us))
         w.end_us = INT64_MAX;
-    if (__builtin_add_overflow(w.start_us, k->id_us, &w.id))
+    if (k->n_sizes)
+        w.id = window_pane_id(k, w.start_us);
+    else if (__builtin_add_overflow(w.start_us, k->id_us, &w.id))
         w.id = INT64_MAX;
     return w;
 }
@@ -69,27 +80,24 @@ static inline bool window_has_panes(const struct window_kind *k)
     return k->pane_us != k->size_us;
 }
 
+/* The last of the windows that a time is in. */
+struct window window_last(const struct window_kind *k, int64_t us);
+
 /* A row of this time is late once the watermark has reached this: the end of the last window that it is in. Does
  * not decrease with `us`. */
 static inline int64_t window_last_end(const struct window_kind *k, int64_t us)
 {
-    struct window w = window_of(k, us);
-    int64_t end_us;
-    return __builtin_add_overflow(w.end_us, k->size_us - k->pane_us, &end_us)
-               ? INT64_MAX
-               : end_us;
+    return window_last(k, us).end_us;
 }
 
 /* The window, or the pane, of an id. */
 struct window window_by_id(const struct window_kind *k, int64_t id);
 bool window_is_pane(const struct window_kind *k, int64_t id);
+/* Which of the sizes the window of this id has, from 0, the shortest. */
+size_t window_size_of(const struct window_kind *k, int64_t id);
 
 /* Can an id that comes from elsewhere be one? */
 bool window_has_id(const struct window_kind *k, int64_t id);
-
-/* The window of several panes that ends at this border, and the ids of its first and last pane. */
-struct window window_ending(const struct window_kind *k, int64_t border_us,
-                            int64_t *ret_first, int64_t *ret_last);
 
 /* The first border behind `us`: a watermark that goes on from `us` closes nothing before. */
 int64_t window_next_border(const struct window_kind *k, int64_t us);
@@ -97,6 +105,37 @@ int64_t window_next_border(const struct window_kind *k, int64_t us);
 /* The least id of what a watermark `us` is not done with: of windows that it has not closed, of panes that
  * these have. */
 int64_t window_first_open(const struct window_kind *k, int64_t us);
+
+/* ---- Windows that have panes ---- */
+
+/* A window to be merged at its end, and of what: groups whose id is first, first + step, ..., last. */
+struct window_merge {
+    struct window window;
+    int64_t first, last, step;
+    int64_t
+        pane; /* id of the pane that it becomes for longer ones; INT64_MAX: of none */
+};
+
+/* The windows that end at this time, shorter ones first. Returns how many: 0 where there is no border. */
+size_t window_ending(const struct window_kind *k, int64_t border_us,
+                     struct window_merge ret[WINDOW_SIZES]);
+
+/* The i-th of the windows that a time is in, in the order of their ends. False: there are less. */
+bool window_around(const struct window_kind *k, int64_t us, size_t i,
+                   struct window *ret);
+
+/* The id of the pane into which a row of this time goes at this watermark, of which windows are to come. False: all
+ * windows of the row have closed. */
+bool window_open_pane(const struct window_kind *k, int64_t us, int64_t watermark_us,
+                      int64_t *ret_id);
+
+/* The first end behind `us` of a window that has this pane; of its last one if there is none. */
+int64_t window_next_end_of(const struct window_kind *k, int64_t pane, int64_t us);
+
+/* ---- For tables, definitions ---- */
+
+/* The windows of one size alone. */
+struct window_kind window_kind_of_size(const struct window_kind *k, size_t size);
 
 /* How long each window is, if all are alike: end is start plus this, and need not be stored. 0: they differ. */
 int64_t window_fixed_size(const struct window_kind *k);

@@ -854,8 +854,6 @@ static void kinds_of_windows_that_are_to_come_are_refused(void **state)
          "f:9:24: windows of several sizes are not supported by this version"},
         {"{tumbling: 1mo, zone: Europe/Berlin}",
          "f:9:35: 'zone' is not supported by this version"},
-        {"{hopping: 60s, by: 10s, offset: 5s}",
-         "f:9:13: 'hopping' is not supported by this version"},
         {"{session: 30m, max: 24h}",
          "f:9:13: 'session' is not supported by this version"},
         {"{session: 30m, max: none}",

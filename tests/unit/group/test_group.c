@@ -437,6 +437,41 @@ static void many_open_windows_cost_no_more_than_few(void **state)
     groups_free(&g);
 }
 
+/* Windows open at both ends and in the middle while the oldest close, as those of panes do: the list against a sorted
+ * array. */
+static void windows_open_and_close_at_any_place(void **state)
+{
+    (void)state;
+    enum { MOST = 300 };
+    struct groups g;
+    int64_t want[MOST + 1];
+    size_t n = 0;
+    unsigned seed = 9;
+    assert_int_equal(groups_init(&g, MOST + 1, 16), 0);
+    for (int i = 0; i < 20000; i++) {
+        /* Most are the newest, or of the oldest. */
+        int64_t id = rand_r(&seed) % 3 ? 10 * i : i - rand_r(&seed) % 40;
+        size_t at = 0;
+        while (at < n && want[at] < id)
+            at++;
+        bool is_new = at == n || want[at] != id;
+        open_at(&g, "a", id, is_new);
+        if (is_new) {
+            memmove(want + at + 1, want + at, (n - at) * sizeof(want[0]));
+            want[at] = id;
+            n++;
+        }
+        size_t close = n == MOST ? MOST / 2 : rand_r(&seed) % 8 ? 0 : 1;
+        groups_close_oldest(&g, close);
+        n -= close;
+        memmove(want, want + close, n * sizeof(want[0]));
+        assert_int_equal(g.n_windows, n);
+        for (size_t k = 0; k < n; k++)
+            assert_int_equal(g.window[k].id, want[k]);
+    }
+    groups_free(&g);
+}
+
 static void several_windows_close_at_once_and_the_rest_is_found(void **state)
 {
     (void)state;
@@ -543,6 +578,7 @@ int main(void)
         cmocka_unit_test(keys_that_never_had_a_group_are_forgotten_too),
         cmocka_unit_test(no_window_is_made_for_a_group_over_the_limit),
         cmocka_unit_test(many_open_windows_cost_no_more_than_few),
+        cmocka_unit_test(windows_open_and_close_at_any_place),
         cmocka_unit_test(several_windows_close_at_once_and_the_rest_is_found),
         cmocka_unit_test(a_new_group_has_no_revision_whatever_had_its_slot_before),
         cmocka_unit_test(slots_are_sorted_by_window_and_key_and_each_stays_once),

@@ -15,21 +15,11 @@
 void stage_prepare(struct stage *s, const char *config_text,
                    const struct pipeline_sink *sink, int64_t watermark_us)
 {
-    stage_prepare_panes(s, config_text, 0, sink, watermark_us);
-}
-
-void stage_prepare_panes(struct stage *s, const char *config_text, int64_t pane_us,
-                         const struct pipeline_sink *sink, int64_t watermark_us)
-{
     struct error error = {0};
     *s = (struct stage){0};
     if (config_parse("test.yaml", config_text, strlen(config_text), &s->config,
                      &error) < 0)
         fail_msg("%s", error.text);
-    if (pane_us) {
-        s->config->pipeline[0].window.kind = CONFIG_HOPPING;
-        s->config->pipeline[0].window.by_us = pane_us;
-    }
     if (metrics_new(&s->metrics) < 0 || plugins_new(NULL, &s->plugins) < 0 ||
         pipeline_new(s->config, s->config->pipeline, s->plugins, s->metrics,
                      &s->pipeline, &error) < 0)

@@ -18,9 +18,6 @@ struct stage {
 
 void stage_prepare(struct stage *s, const char *config_text,
                    const struct pipeline_sink *sink, int64_t watermark_us);
-/* With windows of several panes, which no configuration can say yet. */
-void stage_prepare_panes(struct stage *s, const char *config_text, int64_t pane_us,
-                         const struct pipeline_sink *sink, int64_t watermark_us);
 
 /* From options.position on. Name and schema are those of the stream; queue_events 0: 100,000. */
 void stage_start(struct stage *s, struct log_options options);

@@ -107,19 +107,24 @@ static void panes_are_done_with_behind_their_last_window(void **state)
         assert_int_equal(window_last_end(&k, us), pane.start_us + 30);
         int ids = 0;
         for (int64_t border = window_next_border(&k, us), i = 0; i < 6; i++) {
-            int64_t first, last;
-            struct window w = window_ending(&k, border + 10 * i, &first, &last);
+            struct window_merge m[WINDOW_SIZES];
+            assert_int_equal(window_ending(&k, border + 10 * i + 1, m), 0);
+            assert_int_equal(window_ending(&k, border + 10 * i, m), 1);
+            struct window w = m[0].window;
             assert_int_equal(w.end_us, pane.end_us + 10 * i);
             assert_int_equal(w.start_us, w.end_us - 30);
             assert_false(window_is_pane(&k, w.id));
             assert_true(window_has_id(&k, w.id));
             assert_int_equal(window_by_id(&k, w.id).start_us, w.start_us);
             assert_int_equal(window_by_id(&k, w.id).end_us, w.end_us);
-            assert_int_equal(first, window_of(&k, w.start_us).id);
-            assert_int_equal(last, window_of(&k, w.end_us - 1).id);
-            ids += pane.id >= first && pane.id <= last;
+            assert_int_equal(m[0].first, window_of(&k, w.start_us).id);
+            assert_int_equal(m[0].last, window_of(&k, w.end_us - 1).id);
+            assert_int_equal(window_around(&k, us, (size_t)i, &w), i < 3);
+            assert_true(i >= 3 || w.id == m[0].window.id);
+            ids += pane.id >= m[0].first && pane.id <= m[0].last;
             for (int64_t mark = us - 50; mark < us + 50; mark++) {
-                assert_int_equal(w.id < window_first_open(&k, mark), w.end_us <= mark);
+                assert_int_equal(m[0].window.id < window_first_open(&k, mark),
+                                 m[0].window.end_us <= mark);
                 assert_int_equal(pane.id < window_first_open(&k, mark),
                                  window_last_end(&k, us) <= mark);
             }
@@ -132,13 +137,12 @@ static void panes_are_done_with_behind_their_last_window(void **state)
     assert_int_equal(named, 200); /* a window and a pane each 10 */
     assert_false(window_has_id(&k, INT64_MIN));
     /* At the ends of time nothing overflows. */
-    int64_t first, last;
-    struct window w =
-        window_ending(&k, window_next_border(&k, INT64_MIN), &first, &last);
-    assert_true(w.start_us == INT64_MIN && w.end_us < INT64_MIN + 11);
-    assert_true(first < last);
-    w = window_ending(&k, window_of(&k, INT64_MAX).start_us, &first, &last);
-    assert_true(w.end_us > INT64_MAX - 11 && last == INT64_MAX);
+    struct window_merge m[WINDOW_SIZES];
+    assert_int_equal(window_ending(&k, window_next_border(&k, INT64_MIN), m), 1);
+    assert_true(m[0].window.start_us == INT64_MIN);
+    assert_true(m[0].window.end_us < INT64_MIN + 11 && m[0].first < m[0].last);
+    assert_int_equal(window_ending(&k, window_of(&k, INT64_MAX).start_us, m), 1);
+    assert_true(m[0].window.end_us > INT64_MAX - 11 && m[0].last == INT64_MAX);
     assert_true(window_last_end(&k, INT64_MAX) == INT64_MAX);
 }
 

@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows that are not simply one after the other: held against a model in Python that puts each event into each
+window that holds its time, over disorder, late events, gaps, duplicates and times before 1970."""
+
+import collections
+import json
+import os
+import random
+import re
+import signal
+import unittest
+
+import harness
+
+MS = 1000
+DELAY_MS = 300   # out_of_orderness
+EXTRA_MS = 3000  # allowed_lateness
+POLICIES = {'drop': 'late: drop', 'side': 'late: side', 'revise': 'late: revise, allowed_lateness: 3s'}
+STREAM = '{time: {field: ts, unit: ms, check_unit: false}, fields: {key: string, qty: int, x: float}}'
+ANALYZERS = '[count, {stats: {of: qty, emit: [sum, max]}}, {topk: {of: qty, k: 2}}]'
+
+
+def hopping(size, by, offset=0):
+    """The windows of a time, in milliseconds, by table ('': the pipeline's own)."""
+    def windows(ts):
+        first = (ts - offset) // by * by + offset
+        return [('', start, start + size) for start in range(first, ts - size, -by)]
+    return windows
+
+
+# Name to YAML and windows.
+KINDS = {
+    'hop': ('{hopping: 3s, by: 1s}', hopping(3000, 1000)),
+    'odd': ('{hopping: 2500ms, by: 1s, offset: 700ms}', hopping(2500, 1000, 700)),
+}
+
+
+def pipeline(name, stream, kind, policy, workers):
+    return (f'  {name}: {{from: {stream}, key: [key], window: {KINDS[kind][0]}, out_of_orderness: {DELAY_MS}ms,'
+            f' idle_timeout: 1h, workers: {workers}, {POLICIES[policy]}, analyzers: {ANALYZERS}}}\n')
+
+
+def config(streams, pipelines, server=''):
+    return (f'server: {{listen: {{listen}}, database: {{folder}}/weir.db, {server}}}\nstreams:\n' +
+            ''.join(f'  {name}: {STREAM}\n' for name in streams) + 'pipelines:\n' + ''.join(pipelines))
+
+
+def disorderly(n, first_ms, seed):
+    """50 events a second of event time over five keys; one in ten up to six seconds behind, some twice; nothing for
+    a minute and a half in the middle."""
+    dice = random.Random(seed)
+    events = []
+    for i in range(n):
+        behind = dice.randrange(6000) if dice.random() < 0.1 else dice.randrange(200)
+        at = first_ms + 20 * i - behind + (90000 if i > n // 2 else 0)
+        events.append({'ts': at, 'key': dice.choice('abcde'), 'qty': dice.randrange(8)})
+        if dice.random() < 0.02:
+            events.append(events[-1])
+    return events
+
+
+class Model:
+    """An event is in a window unless the watermark, the newest time so far less 300 ms, had reached its end. With a
+    lateness it is in it as long as the watermark is behind the end by less, and raises the revision of its group."""
+
+    def __init__(self, kind, policy, events):
+        extra = EXTRA_MS if policy == 'revise' else 0
+        newest = float('-inf')
+        self.late, self.folded = [], 0
+        found = collections.defaultdict(list)
+        revision = collections.Counter()
+        for e in events:
+            newest = max(newest, e['ts'])
+            watermark = newest - DELAY_MS
+            windows = KINDS[kind][1](e['ts'])
+            open_ = [w for w in windows if w[2] > watermark]
+            revised = [w for w in windows if w[2] <= watermark < w[2] + extra]
+            for table, start, end in open_ + revised:
+                found[table, start, end, e['key']].append(e['qty'])
+            for table, start, end in revised:
+                revision[table, start, end, e['key']] += 1
+            self.folded += bool(revised)
+            if not open_ and not revised:
+                self.late.append(e)
+        self.rows = collections.defaultdict(list)
+        self.top = collections.defaultdict(list)
+        for group in sorted(found):
+            table, start, end, key = group
+            if end > newest - DELAY_MS:
+                continue
+            values = found[group]
+            self.rows[table].append((start * MS, end * MS, key, revision[group], len(values), sum(values),
+                                     max(values)))
+            most = sorted(collections.Counter(values).items(), key=lambda item: (-item[1], item[0]))[:2]
+            self.top[table] += [(start * MS, end * MS, key, rank, *item) for rank, item in enumerate(most, 1)]
+
+
+class Windows(unittest.TestCase):
+    def check(self, server, name, kind, policy, events):
+        model = Model(kind, policy, events)
+        revision = 'revision' if policy == 'revise' else '0'
+        for table, rows in model.rows.items():
+            self.assertGreater(len(rows), 20)
+            self.assertEqual(server.rows(f'SELECT window_start, window_end, key, {revision}, count, qty_sum, qty_max '
+                                         f'FROM {name}{table} ORDER BY 1, 2, 3'), rows)
+            self.assertEqual(server.rows(f'SELECT window_start, window_end, key, rank, qty, qty_count '
+                                         f'FROM {name}{table}_topk ORDER BY 1, 2, 3, 4'), model.top[table])
+        if policy == 'side':
+            self.assertEqual(server.rows(f'SELECT ts, key, qty FROM {name}_late ORDER BY position, row'),
+                             [(e['ts'] * MS, e['key'], e['qty']) for e in model.late])
+            for start, end, ts in server.rows(f'SELECT window_start, window_end, ts FROM {name}_late'):
+                last = max(KINDS[kind][1](ts // MS), key=lambda window: window[2])
+                self.assertEqual((start, end), (last[1] * MS, last[2] * MS))
+        return model
+
+    def post(self, server, stream, events, size):
+        for i in range(0, len(events), size):
+            server.post_ok(stream, events[i:i + size])
+
+    def wait(self, server, name, events):
+        server.wait_watermark(name, (max(e['ts'] for e in events) - DELAY_MS) * MS)
+
+    def names(self, stream, workers):
+        return [(f'{stream}_{kind}_{policy}', kind, policy, workers[i % len(workers)])
+                for kind in KINDS for i, policy in enumerate(POLICIES)]
+
+    def test_results_are_those_of_the_model(self):
+        """In small requests and large ones, with 1, 2 and 7 workers, after 1970 and across its begin."""
+        cases = {'small': (1700000000000, 3, (1, 2, 7)), 'large': (1700000000000, 4000, (7, 1, 2)),
+                 'past': (-40000, 500, (2, 7, 1))}
+        events = {stream: disorderly(1500, first, 7) + [{'ts': first + 200000, 'key': '~', 'qty': 0}]
+                  for stream, (first, _, _) in cases.items()}
+        text = config(cases, [pipeline(name, stream, kind, policy, workers) for stream in cases
+                              for name, kind, policy, workers in self.names(stream, cases[stream][2])])
+        with harness.Server(text) as server:
+            for stream, (_, size, _) in cases.items():
+                self.post(server, stream, events[stream], size)
+            for stream, (_, _, workers) in cases.items():
+                for name, kind, policy, _ in self.names(stream, workers):
+                    with self.subTest(pipeline=name):
+                        self.wait(server, name, events[stream])
+                        model = self.check(server, name, kind, policy, events[stream])
+                        status = server.get_json(f'/api/v1/pipelines/{name}')['status']
+                        folded = model.folded if policy == 'revise' else 0
+                        self.assertEqual(status['late'], len(model.late) + folded)
+                        self.assertEqual(status['late_by_outcome']['revise'], folded)
+
+    def test_killed_changed_and_copied(self):
+        """kill -9 in the middle, twice; another number of workers by SIGHUP; and a server on a copy."""
+        events = disorderly(1600, 1700000000000, 11)[:1600]
+        end = [{'ts': 1700000300000, 'key': '~', 'qty': 0}]
+        names = self.names('input', (1, 2, 7))
+        text = config(['input'], [pipeline(name, 'input', *of) for name, *of in names],
+                      'commit_interval: 5ms, checkpoint_interval: 20ms')
+        with harness.Server(text) as server:
+            for i in range(4):
+                self.post(server, 'input', events[i * 400:(i + 1) * 400], 57)
+                if i < 2:
+                    server.restart()
+                elif i == 2:
+                    self.change_workers(server)
+                    said = server.request('POST', '/api/v1/backup')
+                    self.assertEqual(said.status, 201, said.body)
+            self.post(server, 'input', end, 1)
+            self.check_all(server, names, events + end)
+            copy = os.path.join(server.folder, json.loads(said.body)['path'])
+            with harness.Server(text, folder=copy) as second:
+                self.post(second, 'input', events[1200:] + end, 400)
+                self.check_all(second, names, events + end)
+
+    def check_all(self, server, names, events):
+        for name, kind, policy, _ in names:
+            with self.subTest(pipeline=name):
+                self.wait(server, name, events)
+                self.check(server, name, kind, policy, events)
+
+    def change_workers(self, server):
+        with open(server.path, encoding='utf-8') as file:
+            text = file.read()
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write(re.sub(r'workers: \d', 'workers: 3', text))
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: any('was read again' in line for line in server.log), 'the log')
+
+    def test_results_are_deleted_behind_retain(self):
+        text = config(['input'], [pipeline('p', 'input', 'hop', 'drop', 1).replace('late:', 'retain: 5s, late:')])
+        with harness.Server(text) as server:
+            for second in range(20):
+                self.post(server, 'input', [{'ts': 1000 * second, 'key': 'a', 'qty': 1}], 1)
+            server.wait_watermark('p', 18700 * MS)
+            # The watermark is 18.7 s: windows that ended at or before 13.7 s go.
+            harness.wait_until(lambda: server.rows('SELECT min(window_end) FROM p') == [(14000 * MS,)], 'retention')
+            self.assertEqual(server.rows('SELECT max(window_end) FROM p'), [(18000 * MS,)])
+
+    def test_watermarks_say_which_window_is_open(self):
+        text = config(['input'], [pipeline('p', 'input', 'odd', 'drop', 1)])
+        with harness.Server(text) as server:
+            self.post(server, 'input', [{'ts': 1700000001000, 'key': 'a', 'qty': 1}], 1)
+            server.wait_watermark('p', 1700000000700 * MS)
+            said = server.get_json('/api/v1/pipelines/p/watermarks')
+            # Of 2.5 s, from each full second and 0.7 s: the first that ends behind 22:13:20.700 ends at 21.200.
+            self.assertEqual(said['open_window'], {'start': '2023-11-14T22:13:18.700000Z',
+                                                   'end': '2023-11-14T22:13:21.200000Z'})
+            self.assertIn('windows up to 2023-11-14T22:13:21.200000Z close', said['waits_for'])
+            said = server.get_json('/api/v1/pipelines/p')
+            self.assertEqual((said['window_kind'], said['window'], said['window_by'], said['window_offset']),
+                             ('hopping', '2500ms', '1s', '700ms'))
+
+
+class Files(unittest.TestCase):
+    def test_run_over_files_in_any_order(self):
+        """Nothing is late: windows stay open until the end."""
+        folder = harness.folder_for_test(self)
+        events = disorderly(3000, 1700000000000, 5)
+        path = os.path.join(folder, 'weir.yaml')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(config(['input'], [pipeline(kind, 'input', kind, 'drop', 2) for kind in KINDS])
+                       .replace('{folder}', folder).replace('{listen}', '127.0.0.1:0'))
+        random.Random(1).shuffle(events)
+        body = ''.join(json.dumps(e) + '\n' for e in events)
+        done = harness.weir('run', '-c', path, '--stream', 'input', '-', stdin=body)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        for kind, (_, windows) in KINDS.items():
+            found = collections.defaultdict(list)
+            for e in events:
+                for table, start, end in windows(e['ts']):
+                    found[kind + table, start * MS, end * MS, e['key']].append(e['qty'])
+            for table in {group[0] for group in found}:
+                self.assertEqual(harness.read_rows(os.path.join(folder, 'weir.db'),
+                                                   'SELECT window_start, window_end, key, count, qty_sum '
+                                                   f'FROM {table} ORDER BY 1, 2, 3'),
+                                 [(*group[1:], len(values), sum(values)) for group, values in sorted(found.items())
+                                  if group[0] == table])
+
+
+if __name__ == '__main__':
+    harness.main()
