@@ -403,9 +403,15 @@ static int make_log(struct weir *w, enum weir_mode mode, size_t i, const char *f
                                             .segment_size = s->segment_size,
                                             .limit = s->journal_limit,
                                             .skip_damaged = w->skip_damaged};
+    struct derive_column derived[SCHEMA_COLUMNS_MAX];
+    const struct config_stream *c = &w->config->stream[i];
+    size_t n_derived = config_derive_columns(&c->derive, derived);
     struct log_options options = {
-        .name = w->config->stream[i].name,
-        .schema = w->config->stream[i].schema,
+        .name = c->name,
+        .schema = c->schema,
+        .columns = c->columns,
+        .derived = derived,
+        .n_derived = n_derived,
         .front = w->front,
         .back = w->back,
         .queue_events = s->queue_events,

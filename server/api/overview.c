@@ -31,6 +31,20 @@ static void overview_put_rejected(struct buffer *b, const struct source_stream *
     jsonout_close(b, '}');
 }
 
+static void overview_put_derived(struct buffer *b, const struct config_derive *d,
+                                 const struct schema *columns)
+{
+    jsonout_open(b, "derive", '[');
+    for (size_t i = 0; i < d->n; i++) {
+        jsonout_open(b, NULL, '{');
+        jsonout_string(b, "name", columns->column[columns->n - d->n + i].name);
+        jsonout_string(b, "type", schema_type_name(d->column[i].type));
+        jsonout_string(b, "expr", d->column[i].text);
+        jsonout_close(b, '}');
+    }
+    jsonout_close(b, ']');
+}
+
 static void overview_put_stream(struct buffer *b, const char *name,
                                 const struct config_stream *c,
                                 const struct source_stream *s)
@@ -50,6 +64,7 @@ static void overview_put_stream(struct buffer *b, const char *name,
         jsonout_close(b, '}');
     }
     jsonout_close(b, ']');
+    overview_put_derived(b, &c->derive, c->columns);
     jsonout_duration(b, "max_future_skew", c->max_future_skew_us);
     jsonout_string(b, "ack", c->durable ? "durable" : "memory");
     jsonout_count(b, "accepted", overview_load(&s->accepted));
@@ -152,7 +167,7 @@ static void overview_put_settings(struct buffer *b, const struct config *config,
     jsonout_string(b, "where", c->where);
     jsonout_open(b, "key", '[');
     for (size_t i = 0; i < c->n_keys; i++)
-        jsonout_string(b, NULL, from->schema->column[c->key[i]].name);
+        jsonout_string(b, NULL, c->schema->column[c->key[i]].name);
     jsonout_close(b, ']');
     jsonout_duration(b, "window", c->window.size_us);
     jsonout_duration(b, "window_offset", c->window.offset_us);
@@ -166,6 +181,7 @@ static void overview_put_settings(struct buffer *b, const struct config *config,
     jsonout_duration(b, "retain", c->retain_us);
     jsonout_count(b, "workers", c->workers);
     jsonout_count(b, "max_groups", c->max_groups);
+    overview_put_derived(b, &c->derive, c->schema);
     jsonout_string(b, "over_max_groups", c->over_max_groups_fails ? "fail" : "drop");
     jsonout_open(b, "analyzers", '[');
     for (size_t i = 0; i < c->n_analyzers; i++)

@@ -10,6 +10,7 @@
 #include "batch/schema.h"
 #include "config/node.h"
 #include "decode/decode.h"
+#include "expr/derive.h"
 
 #define CONFIG_PLUGIN_FOLDERS_MAX 64 /* of plugin_path */
 #define CONFIG_HOSTS_MAX          64 /* of hosts */
@@ -59,11 +60,27 @@ struct config_server {
     bool log_json;   /* JSON instead of key=value */
 };
 
+/* `derive:`, columns behind those that are there. */
+struct config_derive {
+    size_t n;
+    struct config_derived {
+        char *text;
+        enum weir_type type;
+        const struct node *node;
+    } * column;
+    struct schema *schema; /* with them; NULL: there are none */
+};
+
+/* As derive_new takes them; `to` has room for SCHEMA_COLUMNS_MAX. Returns how many. */
+size_t config_derive_columns(const struct config_derive *d, struct derive_column *to);
+
 struct config_stream {
     char *name;
     const struct node *node;
-    struct schema
-        *schema; /* column 0: the time; named "time" when the time is the arrival */
+    struct schema *schema; /* what is decoded. Column 0: the time; named "time" when the
+                            * time is the arrival */
+    struct config_derive derive;
+    const struct schema *columns; /* what pipelines see: with the derived ones */
     enum decode_unit time_unit;
     int64_t max_future_skew_us; /* default 1h; INT64_MAX: none */
     bool check_unit;            /* of the time; default true */
@@ -120,17 +137,19 @@ struct config_window {
     uint64_t rows;     /* count: of a key in a window, */
     uint64_t
         by_rows; /* from the first of one to that of the next, at most as many; default as many */
-    size_t column; /* until: a time of the stream's schema */
+    size_t column; /* until: a time of the pipeline's schema */
 };
 
 struct config_pipeline {
     char *name;
     const struct node *node, *map; /* where its name stands, and what it says */
     size_t stream;                 /* index into config.stream */
+    struct config_derive derive;   /* of its own */
+    const struct schema *schema;   /* of what it reads, with its derived columns */
     char *where;                   /* NULL: every row */
     const struct node *where_node;
     size_t n_keys;
-    size_t *key; /* columns of the stream's schema; types string, int, bool */
+    size_t *key; /* columns of its schema; types string, int, bool */
     struct config_window window;
     int64_t out_of_orderness_us; /* default 0 */
     int64_t

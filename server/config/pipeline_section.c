@@ -40,6 +40,7 @@ static int read_from(const struct node *n, void *target, void *ctx, struct error
         names[n_names++] = c->stream[i].name;
         if (strcmp(c->stream[i].name, name) == 0) {
             p->stream = i;
+            p->schema = c->stream[i].columns;
             return 0;
         }
     }
@@ -50,6 +51,19 @@ static int read_from(const struct node *n, void *target, void *ctx, struct error
     node_error(n, error, "there is no stream '%s'", name);
     node_suggest(error, name, names, n_names);
     return -EINVAL;
+}
+
+/* Before the key, which may be of these. */
+static int read_derive(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    struct config_pipeline *p = target;
+    (void)ctx;
+    if (!p->schema) /* the stream has faults, which are told already */
+        return 0;
+    int r = derive_section(n, p->schema, &p->derive, error);
+    p->schema = r < 0 ? NULL : p->derive.schema;
+    return r;
 }
 
 static int read_where(const struct node *n, void *target, void *ctx,
@@ -130,14 +144,13 @@ static int read_key_column(const struct node *n, const struct schema *s,
 static int read_key(const struct node *n, void *target, void *ctx, struct error *error)
 {
     struct config_pipeline *p = target;
-    const struct config *c = ctx;
-    const struct schema *s =
-        p->stream < c->n_streams ? c->stream[p->stream].schema : NULL;
+    const struct schema *s = p->schema;
+    (void)ctx;
     const struct node *column = n->kind == NODE_LIST ? n->item : n;
     size_t n_columns = n->kind == NODE_LIST ? n->n : 1;
     if (n->kind == NODE_MAP)
         return node_expected(n, "a field or a list of fields", error);
-    if (!s) /* the stream has faults, which are told already */
+    if (!s) /* there are faults, which are told already */
         return 0;
     if (!(p->key = calloc(s->n, sizeof *p->key)))
         return out_of_memory(n, error);
@@ -157,10 +170,8 @@ static int read_window(const struct node *n, void *target, void *ctx,
                        struct error *error)
 {
     struct config_pipeline *p = target;
-    const struct config *c = ctx;
-    return window_section(n,
-                          p->stream < c->n_streams ? c->stream[p->stream].schema : NULL,
-                          &p->window, error);
+    (void)ctx;
+    return window_section(n, p->schema, &p->window, error);
 }
 
 /* ---- late, over_max_groups --------------------------------------------------------------------- */
@@ -331,9 +342,10 @@ static int read_analyzers(const struct node *n, void *target, void *ctx,
 
 #define AT(member) offsetof(struct config_pipeline, member)
 
-/* `from` stands before `key`, which needs the stream. */
+/* `from` stands before `derive` and `key`, which need the stream. */
 static const struct field pipeline_fields[] = {
     {"from", FIELD_CALL, .required = true, .read = read_from},
+    {"derive", FIELD_CALL, .read = read_derive},
     {"where", FIELD_CALL, .read = read_where},
     {"key", FIELD_CALL, .read = read_key},
     {"window", FIELD_CALL, .required = true, .read = read_window},
@@ -396,5 +408,6 @@ void pipeline_section_free(struct config_pipeline *p)
     free(p->name);
     free(p->where);
     free(p->window.zone);
+    derive_section_free(&p->derive);
     free(p->key);
 }

@@ -32,6 +32,14 @@ void pipeline_section_free(struct config_pipeline *p);
 int window_section(const struct node *n, const struct schema *schema,
                    struct config_window *ret, struct error *error);
 
+/* `derive:` with the columns of `schema` before it. What was taken on failure is derive_section_free's. */
+int derive_section(const struct node *n, const struct schema *schema,
+                   struct config_derive *ret, struct error *error);
+void derive_section_free(struct config_derive *d);
+
+/* "string", "float", ... */
+int section_type(const struct node *n, enum weir_type *ret, struct error *error);
+
 /* [a-z][a-z0-9_]*, as streams, pipelines and plugins are called. `what` is for messages. */
 int section_name(const struct node *n, const char *what, const char **ret,
                  struct error *error);

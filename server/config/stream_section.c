@@ -22,7 +22,7 @@ struct draft {
     const char *time_name;
     enum decode_unit unit;
     bool check_unit;
-    const struct node *fields; /* NULL: none */
+    const struct node *fields, *derive; /* NULL: none */
     int64_t max_future_skew_us;
     bool memory; /* answers do not wait for the disk */
 };
@@ -92,26 +92,6 @@ static int read_fields(const struct node *n, void *target, void *ctx,
     return 0;
 }
 
-static int read_type(const struct node *n, enum weir_type *ret, struct error *error)
-{
-    static const enum weir_type type[] = {WEIR_STRING, WEIR_FLOAT, WEIR_INT, WEIR_BOOL,
-                                          WEIR_TIME};
-    const char *name[COUNT(type)], *text;
-    int r = node_text(n, &text, error);
-    if (r < 0)
-        return r;
-    for (size_t i = 0; i < COUNT(type); i++) {
-        name[i] = schema_type_name(type[i]);
-        if (strcmp(text, name[i]) == 0) {
-            *ret = type[i];
-            return 0;
-        }
-    }
-    node_expected(n, "a type: string, float, int, bool or time", error);
-    node_suggest(error, text, name, COUNT(type));
-    return -EINVAL;
-}
-
 /* SQLite takes names for the same that differ only in case. */
 static int check_unique(const struct draft *d, const struct schema *s, size_t i,
                         const struct node *name, struct error *error)
@@ -151,7 +131,7 @@ static int make_schema(const struct draft *d, const struct node *at,
         if (r == 0)
             r = check_unique(d, *schema, i + 1, &d->fields->key[i], error);
         if (r == 0)
-            r = read_type(&d->fields->item[i], &type, error);
+            r = section_type(&d->fields->item[i], &type, error);
         if (r == 0 && (r = schema_set(*schema, i + 1, name, type)) < 0)
             error_set(error, r, "%s: out of memory", at->file);
         failed = r < 0 ? r : failed;
@@ -162,6 +142,17 @@ static int make_schema(const struct draft *d, const struct node *at,
         *schema = NULL;
     }
     return failed;
+}
+
+/* ---- derive ------------------------------------------------------------------------------------ */
+
+static int read_derive(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    struct draft *d = target;
+    (void)ctx, (void)error;
+    d->derive = n;
+    return 0;
 }
 
 /* ---- ack --------------------------------------------------------------------------------------- */
@@ -183,6 +174,7 @@ static int read_ack(const struct node *n, void *target, void *ctx, struct error 
 static const struct field stream_fields[] = {
     {"time", FIELD_CALL, .read = read_time},
     {"fields", FIELD_CALL, .read = read_fields},
+    {"derive", FIELD_CALL, .read = read_derive},
     {"max_future_skew", FIELD_DURATION,
      .offset = offsetof(struct draft, max_future_skew_us), .min = 0,
      .max = 36525 * DAY_US, .init = 3600 * SECOND_US, .never = "off"},
@@ -209,11 +201,17 @@ int stream_section(const struct node *name, const struct node *map,
     ret->check_unit = d.check_unit;
     ret->max_future_skew_us = d.max_future_skew_us;
     ret->durable = !d.memory;
-    return make_schema(&d, name, &ret->schema, error);
+    r = make_schema(&d, name, &ret->schema, error);
+    if (r == 0 && d.derive)
+        r = derive_section(d.derive, ret->schema, &ret->derive, error);
+    if (r == 0)
+        ret->columns = ret->derive.schema ? ret->derive.schema : ret->schema;
+    return r;
 }
 
 void stream_section_free(struct config_stream *s)
 {
     free(s->name);
+    derive_section_free(&s->derive);
     schema_free(s->schema);
 }

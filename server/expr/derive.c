@@ -278,12 +278,15 @@ static int derive_block(struct derived *d, struct store *s, const uint32_t *row,
     return ask_sqlite(s, d->events, row, n);
 }
 
-int derive_batch(struct derive *d, struct batch *from, uint64_t *error,
+int derive_batch(struct derive *d, struct batch *from, uint64_t *ret_errors,
                  struct batch **ret)
 {
     struct batch *b;
+    uint64_t errors = 0;
     uint32_t row[BATCH_BLOCK], rows = from->n_rows;
     int r = batch_extend(from, d->schema, &b);
+    if (r < 0)
+        return r;
     for (size_t i = 0; r == 0 && i < d->n; i++) {
         struct store s = {.b = b, .c = d->first + i};
         for (uint32_t first = 0; r == 0 && first < rows; first += BATCH_BLOCK) {
@@ -294,11 +297,13 @@ int derive_batch(struct derive *d, struct batch *from, uint64_t *error,
         }
         b->n_rows = rows;
         batch_seal_column(b, s.c);
-        error[i] += r == 0 ? s.errors : 0;
-        if (r < 0)
-            batch_unref(b);
+        errors += s.errors;
     }
-    if (r == 0)
-        *ret = b;
-    return r;
+    if (r < 0) {
+        batch_unref(b);
+        return r;
+    }
+    *ret_errors = errors;
+    *ret = b;
+    return 0;
 }

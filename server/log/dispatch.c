@@ -29,13 +29,32 @@
     250000 /* while a pipeline that will store no more may hold a checkpoint up */
 #define ROOM_US 1000 /* between attempts of a command, where even that room is full */
 
+/* In place of the batch one with derived columns. -ENOMEM. */
+static int derive(struct log *l, struct log_entry *e)
+{
+    struct batch *b;
+    uint64_t errors;
+    if (!l->derive || e->batch->schema == l->columns)
+        return 0;
+    int r = derive_batch(l->derive, e->batch, &errors, &b);
+    if (r < 0)
+        return r;
+    batch_unref(e->batch);
+    e->batch = b;
+    metric_add(&l->derive_errors, errors);
+    return 0;
+}
+
 /* The passes over whole columns that pipelines share. -ENOMEM. */
 static int prepare(struct log *l, struct log_entry *e)
 {
+    int err = derive(l, e);
+    if (err < 0)
+        return err;
     e->n_keys = l->n_keys;
-    e->n_columns = l->schema->n;
+    e->n_columns = l->columns->n;
     e->keys = calloc(l->n_keys + 1, sizeof(struct key_ids *));
-    e->dictionary = calloc(l->schema->n, sizeof(struct dictionary *));
+    e->dictionary = calloc(l->columns->n, sizeof(struct dictionary *));
     if (!e->keys || !e->dictionary)
         return -ENOMEM;
     for (size_t i = 0; i < l->n_keys; i++) {
@@ -45,7 +64,7 @@ static int prepare(struct log *l, struct log_entry *e)
         if (r < 0)
             return r;
     }
-    for (size_t i = 0; i < l->schema->n; i++) {
+    for (size_t i = 0; i < l->columns->n; i++) {
         int r = l->dictionary[i] ? dictionary_new(e->batch, i, &e->dictionary[i]) : 0;
         if (r < 0)
             return r;

@@ -84,7 +84,9 @@ struct checkpoints {
 
 struct log {
     char *name;
-    const struct schema *schema;
+    const struct schema *schema;  /* of batches as they come */
+    const struct schema *columns; /* as they go, with derived columns */
+    struct derive *derive;        /* NULL: there are none; the dispatcher's */
     struct log_options options;
     struct intake *intake;
     struct idempotency *idempotency;
@@ -156,7 +158,8 @@ struct log {
     bool gathered, dispatched; /* the tasks have come to their ends */
     bool started, ending;      /* the owner's */
 
-    _Atomic uint64_t batches, batch_rows, replayed, unreadable; /* metrics */
+    _Atomic uint64_t batches, batch_rows, replayed, unreadable,
+        derive_errors; /* metrics */
 };
 
 /* backlog.c */

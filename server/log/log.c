@@ -338,7 +338,7 @@ static int list_subscriber(struct log *l, struct subscriber *s)
 
 int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_keys)
 {
-    struct subscriber *s = subscriber_new(sink, l->schema->n);
+    struct subscriber *s = subscriber_new(sink, l->columns->n);
     int r = s ? find_key_list(l, sink->key, sink->n_keys, ret_keys) : -ENOMEM;
     if (r == 0)
         r = list_subscriber(l, s);
@@ -348,7 +348,7 @@ int log_add_subscriber(struct log *l, const struct log_sink *sink, size_t *ret_k
     }
     s->keys = *ret_keys;
     l->keys[s->keys].users++;
-    for (size_t i = 0; i < l->schema->n; i++)
+    for (size_t i = 0; i < l->columns->n; i++)
         l->dictionary[i] += s->dictionary[i];
     gather_look_again(l);
     return 0;
@@ -363,7 +363,7 @@ void log_remove_subscriber(struct log *l, size_t i)
             (l->n_subscribers - i) * sizeof(l->subscriber[0]));
     pthread_mutex_unlock(&l->subscribers_lock);
     l->keys[s->keys].users--;
-    for (size_t k = 0; k < l->schema->n; k++)
+    for (size_t k = 0; k < l->columns->n; k++)
         l->dictionary[k] -= s->dictionary[k];
     subscriber_free(s);
 }
@@ -444,6 +444,9 @@ static int add_metrics(struct log *l, struct metrics *m)
         {"weir_log_unreadable_batches_total",
          "Batches of the journal that were passed over: their schema was lost.",
          &l->unreadable},
+        {"weir_log_derive_errors_total",
+         "Values of derived columns that could not be computed and are null.",
+         &l->derive_errors},
     };
     char labels[128];
     snprintf(labels, sizeof(labels), "stream=\"%s\"", l->name);
@@ -517,6 +520,10 @@ static int make_parts(struct log *l, struct metrics *metrics, struct error *erro
         r = add_metrics(l, metrics);
     if (r < 0)
         return error_set(error, r, "no memory");
+    if (l->options.n_derived &&
+        (r = derive_new(l->columns, l->options.derived, l->options.n_derived,
+                        &l->derive, error)) < 0)
+        return r;
     return l->options.journal ? open_journal(l, metrics, error) : 0;
 }
 
@@ -529,6 +536,7 @@ int log_new(const struct log_options *options, struct metrics *metrics,
     l->options = *options;
     l->name = strdup(options->name);
     l->schema = options->schema;
+    l->columns = options->columns ? options->columns : options->schema;
     l->position = options->position;
     l->n_sources = l->sources_written = 1;
     l->reached_us = l->begun_us = INT64_MIN;
@@ -540,7 +548,7 @@ int log_new(const struct log_options *options, struct metrics *metrics,
     l->stored_max = options->journal && !options->read_only
                         ? request_stored_max(options->journal->limit)
                         : UINT64_MAX;
-    l->dictionary = calloc(l->schema->n, sizeof(*l->dictionary));
+    l->dictionary = calloc(l->columns->n, sizeof(*l->dictionary));
     atomic_init(&l->kept, options->kept);
     l->tick_us = INT64_MAX;
     backlog_setup(&l->backlog, &l->gatherer, &l->dispatcher);
@@ -688,6 +696,7 @@ void log_free(struct log *l)
         subscriber_free(l->subscriber[i]);
     free(l->keys);
     free(l->dictionary);
+    derive_free(l->derive);
     free(l->subscriber);
     free(l->frame.entry);
     pthread_cond_destroy(&l->ended);

@@ -23,6 +23,7 @@
 #include "batch/batch.h"
 #include "batch/keys.h"
 #include "batch/request.h"
+#include "expr/derive.h"
 #include "journal/journal.h"
 
 enum log_kind {
@@ -105,7 +106,13 @@ struct log_keeper {
 
 struct log_options {
     const char *name;
-    const struct schema *schema;
+    const struct schema
+        *schema; /* of the batches that are appended, and of the journal */
+    /* What pipelines see: with n_derived columns behind those, which follow from them. Key columns and
+     * dictionaries of sinks are of these. NULL: the same. */
+    const struct schema *columns;
+    const struct derive_column *derived; /* not looked at behind log_new */
+    size_t n_derived;
     struct tasks *front;   /* whose threads gather: somebody waits for them */
     struct tasks *back;    /* whose threads dispatch */
     uint64_t queue_events; /* rows that may wait in the intake */

@@ -371,6 +371,46 @@ static void put_step(struct buffer *b, const struct schema *schema,
     buffer_putc(b, '\n');
 }
 
+/* Derived columns that are in use, each with those that it is made of: states know only what came of them. A text that
+ * holds the name is taken to use it. */
+static bool is_in(const char *text, const char *name)
+{
+    return text && strcasestr(text, name);
+}
+
+static bool is_used(const struct pipeline *p, const struct config_derive *d,
+                    size_t column)
+{
+    const struct config_pipeline *c = p->config;
+    const char *name = p->schema->column[column].name;
+    bool used = is_in(c->where, name);
+    for (size_t i = 0; i < c->n_keys; i++)
+        used = used || c->key[i] == column;
+    for (size_t i = 0; i < p->n_steps; i++)
+        for (size_t k = 0; k < p->step[i].binding->n_inputs; k++)
+            used = used || p->step[i].binding->input[k] == (int)column;
+    for (size_t i = 0; i < d->n; i++)
+        used = used || is_in(d->column[i].text, name);
+    return used;
+}
+
+static void put_derived(struct buffer *b, const struct pipeline *p)
+{
+    const struct config_stream *s = &p->whole->stream[p->config->stream];
+    const struct config_derive *list[] = {&s->derive, &p->config->derive};
+    size_t column = s->schema->n;
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0; k < list[i]->n; k++, column++) {
+            const struct config_derived *d = &list[i]->column[k];
+            if (!is_used(p, list[0], column) && !is_used(p, list[1], column))
+                continue;
+            buffer_printf(b, "derive %s %s ", p->schema->column[column].name,
+                          schema_type_name(d->type));
+            buffer_put_json_string(b, d->text, strlen(d->text));
+            buffer_putc(b, '\n');
+        }
+}
+
 /* With stored: as the states are in the checkpoint that is loaded. */
 static int define(const struct pipeline *p, bool stored, char **ret)
 {
@@ -380,6 +420,7 @@ static int define(const struct pipeline *p, bool stored, char **ret)
     for (size_t i = 0; i < c->n_keys; i++)
         buffer_printf(&b, "key %s %s\n", p->schema->column[c->key[i]].name,
                       schema_type_name(p->schema->column[c->key[i]].type));
+    put_derived(&b, p);
     if (c->where) {
         buffer_puts(&b, "where ");
         buffer_put_json_string(&b, c->where, strlen(c->where));

@@ -247,6 +247,9 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
         {METRIC_COUNTER, "weir_pipeline_dropped_total",
          "Events not counted, by reason.", ",reason=\"pipeline_failed\"", &p->skipped,
          1},
+        {METRIC_COUNTER, "weir_pipeline_derive_errors_total",
+         "Values of its derived columns that could not be computed and are null.", "",
+         &p->derive_errors, 1},
         {METRIC_COUNTER, "weir_pipeline_windows_total",
          "Windows closed, counted for each worker.", "", &p->windows, 1},
         {METRIC_COUNTER, "weir_pipeline_rows_total", "Result rows given out.", "",
@@ -299,11 +302,13 @@ int pipeline_new(struct config *config, const struct config_pipeline *c,
     atomic_init(&p->refs, 1);
     p->whole = config_ref(config);
     p->config = c;
-    p->schema = config->stream[c->stream].schema;
+    p->schema = c->schema;
     p->window = window_kind(&c->window);
     p->shown_watermark_us = p->shown_newest_us = INT64_MIN;
     pthread_mutex_init(&p->lock, NULL);
-    int r = check_parts(p, plugins, error);
+    int r = derived_setup(p, error);
+    if (r == 0)
+        r = check_parts(p, plugins, error);
     if (r == 0 && metrics && (r = pipeline_count(p, metrics)) < 0)
         error_set(error, r, "no memory");
     if (r < 0) {
@@ -336,6 +341,8 @@ void pipeline_unref(struct pipeline *p)
     free(p->table);
     free(p->step);
     free(p->dictionary);
+    log_entry_unref(p->derived);
+    derive_free(p->derive);
     config_free(p->whole);
     free(p);
 }
@@ -349,9 +356,8 @@ size_t pipeline_tables(const struct pipeline *p, const struct table *const **ret
 /* Each worker gets every entry and takes its own rows: a scan of the key ids costs it a nanosecond a
  * row, and needs nobody in between who hands rows out. Where one has no room, those before it have the entry
  * already. */
-static bool put_entry(void *ctx, struct log_entry *e, bool command)
+static bool put_to_workers(struct pipeline *p, struct log_entry *e, bool command)
 {
-    struct pipeline *p = ctx;
     for (; p->given < p->config->workers; p->given++) {
         struct worker *w = &p->worker[p->given];
         atomic_fetch_add_explicit(&e->refs, 1, memory_order_relaxed);
@@ -363,6 +369,24 @@ static bool put_entry(void *ctx, struct log_entry *e, bool command)
     }
     p->given = 0;
     log_entry_unref(e);
+    return true;
+}
+
+/* With derived columns of its own workers get another entry, made at the first attempt. */
+static bool put_entry(void *ctx, struct log_entry *e, bool command)
+{
+    struct pipeline *p = ctx;
+    struct error error = {0};
+    if (!p->derived && p->derive && e->kind == LOG_BATCH && !pipeline_failed(p) &&
+        derived_entry(p, e, &p->derived) < 0) {
+        error_set(&error, -ENOMEM, "no memory for derived columns");
+        pipeline_fail(p, &error);
+    }
+    if (!put_to_workers(p, p->derived ? p->derived : e, command))
+        return false;
+    if (p->derived) /* the workers have what was ours of it */
+        log_entry_unref(e);
+    p->derived = NULL;
     return true;
 }
 
@@ -413,18 +437,19 @@ static int64_t last_border(void *ctx, int64_t newest_us)
 static struct log_sink sink_of(struct pipeline *p, uint64_t position)
 {
     const struct config_pipeline *c = p->config;
-    return (struct log_sink){.pipeline = c->name,
-                             .put = put_entry,
-                             .ctx = p,
-                             .position = position,
-                             .idle_timeout_us = c->idle_timeout_us,
-                             .out_of_orderness_us = c->out_of_orderness_us,
-                             .next_border_us = next_border,
-                             .last_border_us = last_border,
-                             .key = c->key,
-                             .n_keys = c->n_keys,
-                             .dictionary = p->dictionary,
-                             .failed = pipeline_failed};
+    return (struct log_sink){
+        .pipeline = c->name,
+        .put = put_entry,
+        .ctx = p,
+        .position = position,
+        .idle_timeout_us = c->idle_timeout_us,
+        .out_of_orderness_us = c->out_of_orderness_us,
+        .next_border_us = next_border,
+        .last_border_us = last_border,
+        .key = c->key, /* found in derived_entry, if there is a derive */
+        .n_keys = p->derive ? 0 : c->n_keys,
+        .dictionary = p->derive ? NULL : p->dictionary,
+        .failed = pipeline_failed};
 }
 
 static int subscribe(struct pipeline *p, uint64_t position, bool live,
@@ -439,9 +464,10 @@ static int subscribe(struct pipeline *p, uint64_t position, bool live,
     s.n_sources = w->n;
     s.newest_us = w->newest_us;
     s.watermark_us = w->value_us;
+    size_t none, *keys = p->derive ? &none : &p->keys;
     if (live)
-        return log_resubscribe(p->log, &s, &p->keys, error);
-    int r = log_subscribe(p->log, &s, &p->keys);
+        return log_resubscribe(p->log, &s, keys, error);
+    int r = log_subscribe(p->log, &s, keys);
     return r < 0 ? error_set(error, r, "no memory") : 0;
 }
 

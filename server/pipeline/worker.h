@@ -65,6 +65,9 @@ struct pipeline {
     size_t keys; /* index into log_entry.keys */
     struct pipeline_sink sink;
     struct worker *worker;
+    struct derive *derive; /* columns of its own; NULL: none. The dispatcher's, */
+    struct log_entry
+        *derived; /* and so is the entry with them that not all workers have */
     unsigned
         given; /* the entry at hand was put to workers below this one; the dispatcher's */
     bool *dictionary; /* of each column: wanted by an analyzer */
@@ -89,6 +92,7 @@ struct pipeline {
     } shown[WATERMARK_SOURCES];
 
     /* Counters of all workers; relaxed, added to once a block or batch. */
+    _Atomic uint64_t derive_errors;
     _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups;
     _Atomic uint64_t late[CONFIG_LATE_POLICIES]; /* by what became of them */
     _Atomic uint64_t
@@ -195,6 +199,12 @@ static inline bool worker_leaves(const struct worker *w)
 {
     return atomic_load_explicit(&w->pipeline->leaving, memory_order_relaxed);
 }
+
+/* derived.c */
+int derived_setup(struct pipeline *p, struct error *error); /* -EINVAL, -ENOMEM */
+/* An entry with the pipeline's derived columns, of one that holds a batch. -ENOMEM. */
+int derived_entry(struct pipeline *p, const struct log_entry *e,
+                  struct log_entry **ret);
 
 int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c */
 

@@ -70,6 +70,98 @@ static struct config *parse_pipeline(const char *line)
     return parse(text);
 }
 
+/* ---- derive ------------------------------------------------------------------------------------ */
+
+static void derived_columns_have_the_type_of_their_expression(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text;
+        enum weir_type type;
+    } e[] = {
+        {"price * qty", WEIR_FLOAT},
+        {"qty / 2", WEIR_INT},
+        {"qty + ok", WEIR_INT},
+        {"at", WEIR_TIME},
+        {"at - ts", WEIR_INT},
+        {"qty > 1", WEIR_BOOL},
+        {"symbol LIKE 'A%'", WEIR_BOOL},
+        {"upper(symbol)", WEIR_STRING},
+        {"symbol || qty", WEIR_STRING},
+        {"CASE WHEN ok THEN price ELSE 0 END", WEIR_FLOAT},
+        {"CASE WHEN ok THEN symbol END", WEIR_STRING},
+        {"coalesce(price, 0)", WEIR_FLOAT},
+        {"iif(ok, qty, NULL)", WEIR_INT},
+        {"max(qty, 3)", WEIR_INT},
+        {"abs(price)", WEIR_FLOAT},
+        {"CAST(price AS INTEGER)", WEIR_INT},
+        {"round(price, 2)", WEIR_FLOAT},
+        {"{expr: \"json_extract(symbol, '$.a')\", type: bool}", WEIR_BOOL},
+        {"{expr: price, type: int}", WEIR_INT},
+    };
+    char lines[512];
+    for (size_t i = 0; i < COUNT(e); i++) {
+        snprintf(
+            lines, sizeof lines,
+            "    time: {field: ts, unit: ms}\n"
+            "    fields: {symbol: string, price: float, qty: int, ok: bool, at: time}\n"
+            "    derive:\n      x: %s\n      y: \"x IS NOT NULL\"\n",
+            e[i].text);
+        struct config *c = parse_stream(lines);
+        const struct config_stream *s = &c->stream[0];
+        assert_int_equal(s->schema->n, 6);
+        assert_int_equal(s->columns->n, 8);
+        assert_string_equal(s->columns->column[6].name, "x");
+        if (s->columns->column[6].type != e[i].type)
+            fail_msg("%s is of type %s", e[i].text,
+                     schema_type_name(s->columns->column[6].type));
+        assert_int_equal(s->columns->column[7].type, WEIR_BOOL);
+        config_free(c);
+    }
+}
+
+static void a_pipeline_sees_derived_columns_and_has_its_own(void **state)
+{
+    (void)state;
+    struct config *c = parse_pipeline("    derive: {half: qty / 2, big: half > 10}\n"
+                                      "    key: [big, symbol]");
+    const struct config_pipeline *p = &c->pipeline[0];
+    assert_int_equal(c->stream[0].columns->n, 7);
+    assert_int_equal(p->schema->n, 9);
+    assert_int_equal(p->key[0], 8);
+    assert_int_equal(p->key[1], 1);
+    config_free(c);
+}
+
+static void derived_columns_that_are_none_are_refused(void **state)
+{
+    (void)state;
+    check_refused(STREAM_HEAD "    derive: {x: qty + }\n",
+                  "f:6:17: near \")\": syntax error");
+    check_refused(STREAM_HEAD "    derive: {x: y, y: qty}\n",
+                  "f:6:17: no such column: y");
+    check_refused(STREAM_HEAD "    derive: {PRICE: qty}\n",
+                  "f:6:14: there is a column 'price' already");
+    check_refused(STREAM_HEAD "    derive: {x: random()}\n",
+                  "f:6:17: non-deterministic functions prohibited");
+    check_refused(
+        STREAM_HEAD "    derive: {x: \"json_extract(symbol, 'a')\"}\n",
+        "f:6:17: the type of this expression cannot be told; give it one, such as "
+        "{expr: ..., type: float}");
+    check_refused(STREAM_HEAD "    derive: {x: {expr: qty, type: number}}\n",
+                  "f:6:35: expected a type: string, float, int, bool or time, found "
+                  "'number'");
+    check_refused(STREAM_HEAD "    derive: {x: {expr: qty, typ: int}}\n",
+                  "f:6:29: unknown key 'typ' of a derived column, which takes 'expr', "
+                  "'type'");
+    check_refused(
+        STREAM_HEAD "    derive: {x: [qty]}\n",
+        "f:6:17: expected an expression such as price * qty, or {expr: price * "
+        "qty, type: float}, found a list");
+    check_refused(STREAM_HEAD PIPELINE_HEAD "    derive: {x: prize}\n",
+                  "f:11:17: no such column: prize");
+}
+
 /* ---- server ------------------------------------------------------------------------------------ */
 
 static void server_has_defaults(void **state)
@@ -1114,6 +1206,9 @@ static void the_default_file_says_what_the_defaults_are(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(derived_columns_have_the_type_of_their_expression),
+        cmocka_unit_test(a_pipeline_sees_derived_columns_and_has_its_own),
+        cmocka_unit_test(derived_columns_that_are_none_are_refused),
         cmocka_unit_test(server_has_defaults),
         cmocka_unit_test(server_keys_are_taken),
         cmocka_unit_test(addresses_of_this_machine_are_taken),

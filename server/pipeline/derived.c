@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Derived columns that are a pipeline's own: it makes of each entry one for itself, whose batch shares the arrays of the
+ * stream's, and finds its keys and dictionaries in that. On the dispatcher's thread.
+ */
+#include "log/entry.h"
+#include "pipeline/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int derive_parts(const struct log_entry *e, struct log_entry *to)
+{
+    if (!e->n_parts)
+        return 0;
+    to->part = malloc(e->n_parts * sizeof(*to->part));
+    if (!to->part)
+        return -ENOMEM;
+    memcpy(to->part, e->part, e->n_parts * sizeof(*to->part));
+    to->n_parts = e->n_parts;
+    return 0;
+}
+
+/* As the dispatcher does it for all pipelines of a stream. */
+static int derive_keys(const struct pipeline *p, struct log_entry *to)
+{
+    to->n_keys = 1;
+    to->n_columns = p->schema->n;
+    to->keys = calloc(to->n_keys, sizeof(struct key_ids *));
+    to->dictionary = calloc(to->n_columns, sizeof(struct dictionary *));
+    if (!to->keys || !to->dictionary)
+        return -ENOMEM;
+    int r = keys_new(to->batch, p->config->key, p->config->n_keys, &to->keys[0]);
+    for (size_t i = 0; r == 0 && i < to->n_columns; i++)
+        if (p->dictionary[i])
+            r = dictionary_new(to->batch, i, &to->dictionary[i]);
+    return r;
+}
+
+int derived_entry(struct pipeline *p, const struct log_entry *e, struct log_entry **ret)
+{
+    struct log_entry *to;
+    uint64_t errors = 0;
+    int r = entry_new(LOG_BATCH, &to);
+    if (r < 0)
+        return r;
+    to->position = e->position;
+    to->number = e->number;
+    to->source = e->source;
+    to->time_us = e->time_us;
+    to->held = e->held;
+    to->reached_us = e->reached_us;
+    r = derive_parts(e, to);
+    if (r == 0)
+        r = derive_batch(p->derive, e->batch, &errors, &to->batch);
+    if (r == 0)
+        r = derive_keys(p, to);
+    if (r < 0) {
+        log_entry_unref(to);
+        return r;
+    }
+    metric_add(&p->derive_errors, errors);
+    *ret = to;
+    return 0;
+}
+
+int derived_setup(struct pipeline *p, struct error *error)
+{
+    struct derive_column column[SCHEMA_COLUMNS_MAX];
+    size_t n = config_derive_columns(&p->config->derive, column);
+    return n ? derive_new(p->schema, column, n, &p->derive, error) : 0;
+}

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a row is: derived columns, `where` of an analyzer, fields by path, lists, lenient values."""
+
+import json
+import random
+import sqlite3
+import unittest
+
+import harness
+
+T0 = 1700000000000
+TRADES = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms, checkpoint_interval: 30ms}
+streams:
+  trades:
+    time: {field: ts, unit: ms}
+    fields: {symbol: string, price: float, qty: int, side: string}
+    derive:
+      notional: price * qty
+      buy: side = 'buy'
+      tag: "lower(symbol) || '/' || side"       # SQLite's own functions
+      signed: CASE WHEN buy THEN notional ELSE -notional END
+      each: qty / (qty - 3)                     # null where qty is 3
+pipelines:
+  flow: {from: trades, key: [tag, buy], where: notional > 20, window: {tumbling: 10s}, out_of_orderness: 1h,
+         idle_timeout: 1h, workers: 2,
+         analyzers: [count, {sum: {of: signed}}, {stats: {of: each, emit: [count, min, max]}}]}
+  own: {from: trades, derive: {large: notional >= 500, half: {expr: price / 2, type: float}, name: 'CASE WHEN large THEN tag END'},
+        key: [large], window: {tumbling: 10s}, out_of_orderness: 1h, idle_timeout: 1h, workers: 3,
+        analyzers: [count, {stats: {of: half, emit: [sum]}}, {topk: {of: name, k: 3}}]}
+'''
+WITH_DERIVED = '''
+WITH a AS (SELECT *, price * qty AS notional, side = 'buy' AS buy, lower(symbol) || '/' || side AS tag FROM trades),
+     e AS (SELECT *, CASE WHEN buy THEN notional ELSE -notional END AS signed, qty / (qty - 3) AS each,
+           notional >= 500 AS large FROM a)
+'''
+
+
+def trades(seed, n):
+    """Prices are multiples of 1/4, so that sums are exact in any order; some values are missing."""
+    dice = random.Random(seed)
+    for i in range(n):
+        event = {'ts': T0 + i * 40, 'symbol': dice.choice(['AA', 'Bb', 'cc']), 'price': dice.randrange(400) / 4,
+                 'qty': dice.randrange(12), 'side': dice.choice(['buy', 'sell'])}
+        for name in ('symbol', 'price', 'qty', 'side'):
+            if dice.random() < 0.05:
+                event[name] = None
+        yield event
+
+
+def by_sqlite(events, sql):
+    db = sqlite3.connect(':memory:')
+    db.execute('CREATE TABLE trades(ts INTEGER, symbol TEXT, price REAL, qty INTEGER, side TEXT)')
+    db.executemany('INSERT INTO trades VALUES (:ts, :symbol, :price, :qty, :side)', events)
+    rows = db.execute(sql).fetchall()
+    db.close()
+    return rows
+
+
+def post_in_parts(server, stream, events, size):
+    for i in range(0, len(events), size):
+        server.post_ok(stream, events[i:i + size])
+
+
+END = {'ts': T0 + 2 * 3600 * 1000 + 60000, 'symbol': 'end'}  # closes the windows before it
+
+
+class Derived(unittest.TestCase):
+    def compare(self, server, events):
+        end = (T0 + 4000 * 40) * 1000
+        for pipeline in ('flow', 'own'):
+            server.wait_watermark(pipeline, end)
+        flow = f'SELECT window_start, tag, buy, count, signed_sum, each_count, each_min, each_max FROM flow WHERE window_end <= {end} ORDER BY 1, 2, 3'
+        expected = by_sqlite(events, WITH_DERIVED + f'''
+            SELECT ts / 10000 * 10000000, tag, buy, count(*), coalesce(sum(signed), 0), count(each), min(each), max(each) FROM e
+            WHERE notional > 20 AND tag IS NOT NULL AND buy IS NOT NULL GROUP BY 1, 2, 3
+            HAVING ts / 10000 * 10000000 + 10000000 <= {end} ORDER BY 1, 2, 3''')
+        self.assertGreater(len(expected), 50)
+        self.assertEqual(server.rows(flow), expected)
+        own = f'SELECT window_start, large, count, half_sum FROM own WHERE window_end <= {end} ORDER BY 1, 2'
+        expected = by_sqlite(events, WITH_DERIVED + f'''
+            SELECT ts / 10000 * 10000000, large, count(*), sum(price / 2) FROM e WHERE large IS NOT NULL GROUP BY 1, 2
+            HAVING ts / 10000 * 10000000 + 10000000 <= {end} ORDER BY 1, 2''')
+        self.assertEqual(server.rows(own), expected)
+
+    def test_derived_columns_are_keys_conditions_and_inputs(self):
+        events = list(trades(1, 4000))
+        with harness.Server(TRADES) as server:
+            post_in_parts(server, 'trades', events + [END], 700)
+            self.compare(server, events)
+            fields = server.get_json('/api/v1/streams')[0]['derive']
+            self.assertEqual(fields[0], {'name': 'notional', 'type': 'float', 'expr': 'price * qty'})
+
+    def test_a_killed_server_derives_the_same_again(self):
+        events = list(trades(2, 4000))
+        server = harness.Server(TRADES)
+        self.addCleanup(server.remove_folder)
+        self.addCleanup(server.kill)
+        server.start()
+        for i in range(4):
+            post_in_parts(server, 'trades', events[i * 1000:(i + 1) * 1000], 90)
+            server.restart()
+        server.post_ok('trades', [END])
+        self.compare(server, events)
+
+    def test_a_value_that_does_not_fit_is_null_and_counted(self):
+        config = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms}
+streams:
+  s: {time: {field: ts, unit: ms}, fields: {n: int}, derive: {more: n + 1, k: {expr: n / 2.0, type: int}}}
+pipelines:
+  p: {from: s, derive: {twice: n * 2}, window: {tumbling: 1s}, analyzers: [count, {stats: {of: more, emit: [count]}},
+      {stats: {of: k, emit: [count, max]}}, {stats: {of: twice, emit: [count]}}]}
+'''
+        with harness.Server(config) as server:
+            server.post_ok('s', [{'ts': T0, 'n': 2**63 - 1}, {'ts': T0, 'n': 7}, {'ts': T0, 'n': 8}, {'ts': T0 + 5000, 'n': 0}])
+            server.wait_watermark('p', (T0 + 1000) * 1000)
+            # 2**63-1 + 1 is no whole number any more; 7 / 2.0 is none; half of 2**63-1 is, as a double, 2**62
+            self.assertEqual(server.rows('SELECT count, more_count, k_count, k_max, twice_count FROM p'),
+                             [(3, 2, 2, 2**62, 2)])
+            server.wait_metric('weir_log_derive_errors_total', 2, stream='s')
+            server.wait_metric('weir_pipeline_derive_errors_total', 1, pipeline='p')
+
+
+if __name__ == '__main__':
+    harness.main()
