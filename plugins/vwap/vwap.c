@@ -17,35 +17,55 @@ struct config {
 
 enum input { PRICE, VOLUME };
 
-/* (high + low) * 2^exponent */
-struct sum {
-    double high, low;
-    int64_t exponent; /* 0 until the state is scaled */
-};
+/* What is done to the sum of the products and that of the volumes is the same: both at once. */
+typedef double pair __attribute__((vector_size(16), aligned(8)));
+enum sum { TURNOVER, VOLUMES };
 
 struct state {
-    struct sum turnover, volume;
-    int64_t scaled;
+    pair high, low;      /* each sum is (high + low) * 2^exponent */
+    int32_t exponent[2]; /* plus BIAS; 0 until the state is scaled: then it is 0 */
 };
+_Static_assert(sizeof(struct state) == 40, "the manual page says 40");
+
+#define BIAS (1 << 20)
+
+static int is_scaled(const struct state *s)
+{
+    return s->exponent[TURNOVER] != 0;
+}
+
+static int64_t exponent_of(const struct state *s, enum sum i)
+{
+    return s->exponent[i] ? s->exponent[i] - BIAS : 0;
+}
 
 /* Terms from TERM_MIN to below TERM_MAX are added as they are: no sum of 2^63 of them overflows. */
 #define TERM_BITS 900
 #define TERM_MAX  0x1p900
 #define TERM_MIN  0x1p-900
 
-/* By the exponent, which is quicker than two comparisons; NaN is not. */
-static inline int in_range(double v)
+#define RATIO_BITS 500 /* of two such nothing overflows or loses digits */
+
+/* From 2^-limit to below 2^limit, either sign. By the exponent, which is quicker than two comparisons; NaN is not. */
+static inline int in_range(double v, uint64_t limit)
 {
     uint64_t bits;
     memcpy(&bits, &v, sizeof(bits));
-    return (bits >> 52 & 0x7ff) - (1023 - TERM_BITS) < 2 * TERM_BITS;
+    return (bits << 1) - ((1023 - limit) << 53) < 2 * limit << 53;
 }
 
-static inline void add(struct sum *s, double v)
+static inline void add_both(struct state *s, double term, double volume)
 {
-    double sum = s->high + v, part = sum - s->high;
+    pair v = {term, volume}, sum = s->high + v, part = sum - s->high;
     s->low += (s->high - (sum - part)) + (v - part);
     s->high = sum;
+}
+
+static void add(struct state *s, enum sum i, double v)
+{
+    double sum = s->high[i] + v, part = sum - s->high[i];
+    s->low[i] += (s->high[i] - (sum - part)) + (v - part);
+    s->high[i] = sum;
 }
 
 /* ldexp, for exponents that may be far out of an int's range. */
@@ -54,17 +74,24 @@ static double shift(double v, int64_t exponent)
     return ldexp(v, exponent > 9999 ? 9999 : exponent < -9999 ? -9999 : (int)exponent);
 }
 
-/* Adds m * 2^exponent. What is 2^900 times as large as all before it sets the exponent. */
-static void add_scaled(struct sum *s, double m, int64_t exponent)
+static void begin_scaled(struct state *s)
 {
+    if (!is_scaled(s))
+        s->exponent[TURNOVER] = s->exponent[VOLUMES] = BIAS;
+}
+
+/* Adds m * 2^exponent. What is 2^900 times as large as all before it sets the exponent. */
+static void add_scaled(struct state *s, enum sum i, double m, int64_t exponent)
+{
+    int64_t was = exponent_of(s, i);
     if (m == 0)
         return;
-    if ((s->high == 0 && s->low == 0) || exponent > s->exponent + 900) {
-        s->high = shift(s->high, s->exponent - exponent);
-        s->low = shift(s->low, s->exponent - exponent);
-        s->exponent = exponent;
+    if ((s->high[i] == 0 && s->low[i] == 0) || exponent > was + 900) {
+        s->high[i] = shift(s->high[i], was - exponent);
+        s->low[i] = shift(s->low[i], was - exponent);
+        s->exponent[i] = (int32_t)exponent + BIAS;
     }
-    add(s, shift(m, exponent - s->exponent));
+    add(s, i, shift(m, exponent - exponent_of(s, i)));
 }
 
 static __attribute__((noinline, cold)) void step_scaled(struct state *s, double price,
@@ -74,41 +101,82 @@ static __attribute__((noinline, cold)) void step_scaled(struct state *s, double 
     if (isnan(price) || isnan(volume))
         return;
     int small = fabs(term) < TERM_MIN && fabs(volume) <= TERM_MAX;
-    if (!s->scaled && small &&
-        (price == 0 || volume == 0 || fabs(s->turnover.high) >= TERM_MIN)) {
-        add(&s->turnover, term);
-        add(&s->volume, volume);
+    if (!is_scaled(s) && small &&
+        (price == 0 || volume == 0 || fabs(s->high[TURNOVER]) >= TERM_MIN)) {
+        add_both(s, term, volume);
         return;
     }
     int p, v;
     double price_part = frexp(price, &p), volume_part = frexp(volume, &v);
-    s->scaled = 1;
-    add_scaled(&s->turnover, price_part * volume_part, (int64_t)p + v);
-    add_scaled(&s->volume, volume_part, v);
+    begin_scaled(s);
+    add_scaled(s, TURNOVER, price_part * volume_part, (int64_t)p + v);
+    add_scaled(s, VOLUMES, volume_part, v);
 }
 
-static inline void step(struct state *s, const struct weir_rows *r, uint32_t row)
+/* The types of the columns. */
+enum work { FLOAT_PRICE = 1, FLOAT_VOLUME = 2, NULLABLE = 4, WORKS = 8 };
+
+static inline double number(const void *values, uint32_t row, int is_float)
 {
-    if (weir_is_null(r->in[PRICE], row) || weir_is_null(r->in[VOLUME], row))
-        return;
-    double price = weir_number(r->in[PRICE], row),
-           volume = weir_number(r->in[VOLUME], row), term = price * volume;
-    if (__builtin_expect(s->scaled || !in_range(term) || !in_range(volume), 0)) {
-        step_scaled(s, price, volume);
-        return;
-    }
-    add(&s->turnover, term);
-    add(&s->volume, volume);
+    return is_float ? ((const double *)values)[row]
+                    : (double)((const int64_t *)values)[row];
 }
 
-WEIR_STEP(update, struct state, step)
+/* `work` is a constant wherever this is inlined. */
+static inline __attribute__((always_inline)) void fold(const struct weir_rows *rows,
+                                                       enum work work)
+{
+    const struct weir_rows r = *rows;
+    const void *prices = r.in[PRICE]->values, *volumes = r.in[VOLUME]->values;
+    for (size_t i = 0; i < r.n; i++) {
+        uint32_t row = r.row[i];
+        if (work & NULLABLE &&
+            (weir_is_null(r.in[PRICE], row) || weir_is_null(r.in[VOLUME], row)))
+            continue;
+        struct state *s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
+        double price = number(prices, row, work & FLOAT_PRICE),
+               volume = number(volumes, row, work & FLOAT_VOLUME),
+               term = price * volume;
+        if (__builtin_expect(is_scaled(s) || !in_range(term, TERM_BITS) ||
+                                 !in_range(volume, TERM_BITS),
+                             0))
+            step_scaled(s, price, volume);
+        else
+            add_both(s, term, volume);
+    }
+}
 
-static void add_sum(struct sum *a, const struct sum *b)
+#define FOLD(n)                                                                        \
+    static void fold_##n(const struct weir_rows *r)                                    \
+    {                                                                                  \
+        fold(r, (enum work)(n));                                                       \
+    }
+#define ALL_WORKS(x) x(0) x(1) x(2) x(3) x(4) x(5) x(6) x(7)
+#define NAME(n)      fold_##n,
+
+ALL_WORKS(FOLD)
+
+static int update(struct weir_ctx *ctx, const struct weir_rows *r)
+{
+    static void (*const folds[WORKS])(const struct weir_rows *) = {ALL_WORKS(NAME)};
+    unsigned work = 0;
+    (void)ctx;
+    if (r->in[PRICE]->type == WEIR_FLOAT)
+        work |= FLOAT_PRICE;
+    if (r->in[VOLUME]->type == WEIR_FLOAT)
+        work |= FLOAT_VOLUME;
+    if (r->in[PRICE]->validity || r->in[VOLUME]->validity)
+        work |= NULLABLE;
+    folds[work](r);
+    return 0;
+}
+
+static void add_sum(struct state *a, const struct state *b, enum sum i)
 {
     int high, low;
-    double high_part = frexp(b->high, &high), low_part = frexp(b->low, &low);
-    add_scaled(a, high_part, b->exponent + high);
-    add_scaled(a, low_part, b->exponent + low);
+    double high_part = frexp(b->high[i], &high), low_part = frexp(b->low[i], &low);
+    add_scaled(a, i, high_part, exponent_of(b, i) + high);
+    add_scaled(a, i, low_part, exponent_of(b, i) + low);
 }
 
 static int merge_one(struct weir_ctx *ctx, struct state *a, const struct state *b,
@@ -116,16 +184,14 @@ static int merge_one(struct weir_ctx *ctx, struct state *a, const struct state *
 {
     (void)ctx;
     (void)window;
-    if (a->scaled || b->scaled) {
-        a->scaled = 1;
-        add_sum(&a->turnover, &b->turnover);
-        add_sum(&a->volume, &b->volume);
+    if (is_scaled(a) || is_scaled(b)) {
+        begin_scaled(a);
+        add_sum(a, b, TURNOVER);
+        add_sum(a, b, VOLUMES);
         return 0;
     }
-    add(&a->turnover, b->turnover.high);
-    a->turnover.low += b->turnover.low;
-    add(&a->volume, b->volume.high);
-    a->volume.low += b->volume.low;
+    add_both(a, b->high[TURNOVER], b->high[VOLUMES]);
+    a->low += b->low;
     return 0;
 }
 
@@ -134,10 +200,13 @@ static int emit_one(struct weir_ctx *ctx, const struct state *s,
 {
     (void)window;
     int t, v;
-    double volume = frexp(s->volume.high + s->volume.low, &v);
-    double turnover = frexp(s->turnover.high + s->turnover.low, &t);
-    double vwap =
-        shift(turnover / volume, t - v + s->turnover.exponent - s->volume.exponent);
+    pair sum = s->high + s->low;
+    if (!is_scaled(s) && in_range(sum[TURNOVER], RATIO_BITS) &&
+        in_range(sum[VOLUMES], RATIO_BITS))
+        return weir_put_float(ctx, out, 0, sum[TURNOVER] / sum[VOLUMES]);
+    double volume = frexp(sum[VOLUMES], &v), turnover = frexp(sum[TURNOVER], &t);
+    double vwap = shift(turnover / volume,
+                        t - v + exponent_of(s, TURNOVER) - exponent_of(s, VOLUMES));
     return volume != 0 && isfinite(vwap) ? weir_put_float(ctx, out, 0, vwap) : 0;
 }
 
@@ -176,7 +245,7 @@ static const struct weir_analyzer vwap = {
     .outputs = outputs,
     .config_size = sizeof(struct config),
     .state_size = sizeof(struct state),
-    .state_version = 1,
+    .state_version = 2,
     .update = update,
     .merge = merge,
     .emit = emit,

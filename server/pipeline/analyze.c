@@ -111,7 +111,7 @@ int analyze_init(struct worker *w, uint32_t slot)
     char bytes[KEY_BYTES_MAX];
     union host_window window;
     bool read = false;
-    for (size_t i = 0; i < w->pipeline->n_steps; i++) {
+    for (size_t i = 0; w->pipeline->inits && i < w->pipeline->n_steps; i++) {
         if (!analyzer_of(w, i)->init)
             continue;
         if (!read)
@@ -129,7 +129,7 @@ int analyze_init(struct worker *w, uint32_t slot)
 void analyze_drop(struct worker *w, uint32_t slot, size_t first, size_t end)
 {
     char *block = groups_state(&w->groups, slot);
-    for (size_t i = first; i < end; i++) {
+    for (size_t i = first; w->pipeline->drops && i < end; i++) {
         const struct weir_analyzer *a = analyzer_of(w, i);
         const struct step *s = &w->pipeline->step[i];
         if (step_is_whole(s) && w->host[i].binding)

@@ -347,7 +347,7 @@ int worker_emit_early(struct worker *w, int64_t until_us, struct error *error)
 static void forget_windows(struct worker *w, int64_t until_us)
 {
     size_t n = windows_until(w, until_us);
-    for (size_t k = 0; k < n; k++)
+    for (size_t k = 0; w->pipeline->drops && k < n; k++)
         for (size_t i = 0; i < w->groups.window[k].n; i++)
             analyze_drop(w, w->groups.window[k].slot[i], 0, w->pipeline->n_steps);
     groups_close_oldest(&w->groups, n);

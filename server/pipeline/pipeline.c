@@ -102,6 +102,8 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
             continue;
         }
         s->stored_version = s->binding->plugin->analyzer.state_version;
+        p->inits = p->inits || s->binding->plugin->analyzer.init;
+        p->drops = p->drops || s->binding->plugin->analyzer.drop || step_is_whole(s);
         s->offset = p->stride;
         size_t size = step_is_whole(s) ? sizeof(struct kept)
                                        : s->binding->plugin->analyzer.state_size;

@@ -56,7 +56,8 @@ struct pipeline {
     struct window_kind window;
     size_t n_steps;
     struct step *step;
-    size_t stride; /* bytes of a group's block */
+    size_t stride;     /* bytes of a group's block */
+    bool inits, drops; /* some analyzer has to know of each group that opens, closes */
     size_t n_tables;
     const struct table **table; /* the pipeline's own first, if there is one */
     struct table *own;          /* NULL: no analyzer gives one row a group */

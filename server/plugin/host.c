@@ -139,11 +139,6 @@ static int host_leave_out(struct weir_ctx *ctx, uint32_t input)
 
 /* ---- Results ---------------------------------------------------------------------------------- */
 
-static bool gives_rows(const struct host *h)
-{
-    return h->binding->plugin->analyzer.flags & WEIR_MANY_ROWS;
-}
-
 static int unfinished(struct host *h)
 {
     return broken(h, "cells were put behind the last row of a group");
@@ -165,29 +160,33 @@ static int host_group(struct weir_ctx *ctx, struct weir_out *out, size_t i)
     return out->cell ? 0 : broken(h, "no memory for results");
 }
 
-/* Where the value of an output goes; NULL: it is refused. */
-static struct weir_cell *cell_of(struct host *h, struct weir_out *out, const char *call,
-                                 uint32_t cell, uint32_t types)
+static __attribute__((noinline, cold)) void
+refuse_cell(struct host *h, const struct weir_out *out, const char *call, uint32_t cell)
 {
     const struct binding *b = h->binding;
-    if (h->failed)
-        return NULL;
-    if (!out || !out->cell) {
+    if (!out || !out->cell)
         broken(h, "%s: there is no group that the cell is of", call);
-        return NULL;
-    }
-    if (cell >= b->n_cells) {
+    else if (cell >= b->n_cells)
         broken(h, "%s: there is no cell %u, it declares %zu outputs", call, cell,
                b->n_cells);
-        return NULL;
-    }
-    const struct binding_cell *c = &b->cell[cell];
-    if (!(types & WEIR_TYPES(c->type))) {
+    else
         broken(h, "%s: cell %u is declared as %s", call, cell,
-               schema_type_name(c->type));
+               schema_type_name(b->cell[cell].type));
+}
+
+/* Where the value of an output goes; NULL: it is refused. */
+static inline struct weir_cell *cell_of(struct host *h, struct weir_out *out,
+                                        const char *call, uint32_t cell, uint32_t types)
+{
+    const struct binding *b = h->binding;
+    const struct binding_cell *c = &b->cell[cell];
+    if (__builtin_expect(h->failed || !out || !out->cell || cell >= b->n_cells ||
+                             !(types & WEIR_TYPES(c->type)),
+                         0)) {
+        refuse_cell(h, out, call, cell);
         return NULL;
     }
-    out->put = gives_rows(h);
+    out->put = h->many;
     return c->output < 0 ? &out->unwanted : &out->cell[c->output];
 }
 
@@ -261,7 +260,7 @@ static int host_row(struct weir_ctx *ctx, struct weir_out *out)
     struct host *h = host_of(ctx);
     if (h->failed)
         return -1;
-    if (!gives_rows(h))
+    if (!h->many)
         return broken(h, "row: it declares one row a group (no WEIR_MANY_ROWS)");
     if (!out || !out->cell)
         return broken(h, "row: there is no group that it is of");
@@ -319,6 +318,7 @@ int host_open(struct host *h, struct binding *b, const char *pipeline,
     h->total = total;
     h->skipped = skipped;
     h->opening = true;
+    h->many = a->flags & WEIR_MANY_ROWS;
     h->ctx = (struct weir_ctx){.host = &table.host,
                                .config = b->config,
                                .types = b->types,

@@ -66,6 +66,7 @@ struct host {
     _Atomic uint64_t *skipped; /* rows of no use by reason; relaxed; may be NULL */
     bool opening;
     bool failed;        /* for good */
+    bool many;          /* rows a group */
     struct error error; /* why, or of the last fail */
 };
 
