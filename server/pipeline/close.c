@@ -224,7 +224,8 @@ static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
     const struct pipeline *p = c->worker->pipeline;
     size_t most = ANALYZE_GROUPS;
     int r = 0;
-    c->expected = n;
+    if (c->expected < n)
+        c->expected = n;
     for (size_t i = 0; i < p->n_steps; i++)
         most = gives_many(&p->step[i]) ? MANY_GROUPS : most;
     for (size_t i = 0; r == 0 && i < n; i += most) {
@@ -244,6 +245,13 @@ static int emit_revised(struct closing *c)
     w->n_revised = 0;
     metric_add(&w->pipeline->revisions, n);
     return emit_groups(c, w->revised, n, WEIR_FINAL | WEIR_REVISED);
+}
+
+/* Rows of several windows go in one set. */
+static void expect(struct closing *c, size_t first, size_t end)
+{
+    for (size_t i = first; i < end && c->expected < ROWS_MAX; i++)
+        c->expected += c->worker->groups.window[i].n;
 }
 
 /* Windows that end at or before `us`: the index behind them. */
@@ -288,9 +296,11 @@ static int emit_window(struct closing *c, struct group_window *window)
 static int emit_windows(struct closing *c, int64_t until_us)
 {
     struct worker *w = c->worker;
-    size_t end = windows_until(w, until_us);
+    size_t first = windows_until(w, w->emitted_us), end = windows_until(w, until_us);
     int r = 0;
-    for (size_t i = windows_until(w, w->emitted_us); r == 0 && i < end; i++) {
+    if (w->early_us == INT64_MIN) /* otherwise hardly a row is left */
+        expect(c, first, end);
+    for (size_t i = first; r == 0 && i < end; i++) {
         struct group_window *window = &w->groups.window[i];
         if (window_is_pane(&w->pipeline->window, window->id))
             continue;
@@ -336,6 +346,7 @@ int worker_emit_early(struct worker *w, int64_t until_us, struct error *error)
            end = windows_until(w, until_us);
     int r = 0;
     w->early_us = until_us;
+    expect(&c, first, end);
     for (size_t i = first; r == 0 && i < end; i++)
         if ((r = emit_some_of(&c, &w->groups.window[i], EARLY_NOTHING)) == 0)
             groups_set_aside(&w->groups, i);
