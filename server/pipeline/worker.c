@@ -208,7 +208,7 @@ static int fold_rows(struct worker *w, const struct log_entry *e, uint32_t block
     int r = find_slots(w, e->batch, &n);
     if (r == 0 && late && p->config->late == CONFIG_LATE_REVISE)
         r = late_revise(w, e->batch, block, n);
-    if (w->early_us != INT64_MIN &&
+    if (r == 0 && w->early_us != INT64_MIN &&
         window_of(&p->window, e->batch->block[block].min_us).end_us <= w->early_us)
         worker_note_changed(w, n);
     metric_add(&p->events, n);
