@@ -115,6 +115,7 @@ static void overview_put_table(struct buffer *b, const struct table *t)
 {
     jsonout_open(b, NULL, '{');
     jsonout_string(b, "name", t->name);
+    jsonout_duration(b, "retain", t->retain_us);
     jsonout_open(b, "columns", '[');
     for (size_t i = 0; i < t->n_columns; i++) {
         size_t c = table_shown(t, i);
@@ -174,6 +175,13 @@ static void overview_put_settings(struct buffer *b, const struct config *config,
     jsonout_string(b, "window_kind", config_window_word[c->window.kind]);
     if (c->window.kind == CONFIG_HOPPING)
         jsonout_duration(b, "window_by", c->window.by_us);
+    if (c->window.n_coarse) {
+        jsonout_open(b, "window_sizes", '[');
+        jsonout_duration(b, NULL, c->window.size_us);
+        for (size_t i = 0; i < c->window.n_coarse; i++)
+            jsonout_duration(b, NULL, c->window.coarse_us[i]);
+        jsonout_close(b, ']');
+    }
     jsonout_duration(b, "out_of_orderness", c->out_of_orderness_us);
     jsonout_string(b, "late", config_late_word[c->late]);
     jsonout_duration(b, "allowed_lateness", c->allowed_lateness_us);

@@ -153,12 +153,13 @@ struct config_pipeline {
     struct config_window window;
     int64_t out_of_orderness_us; /* default 0 */
     int64_t
-        allowed_lateness_us; /* > 0 with CONFIG_LATE_REVISE, at most retain_us; 0 without */
+        allowed_lateness_us; /* > 0 with CONFIG_LATE_REVISE, at most what is retained; 0 without */
     enum config_late late;
-    const struct node *late_node; /* NULL: not given */
-    int64_t idle_timeout_us;      /* default 30s */
-    int64_t retain_us;            /* INT64_MAX: for ever, the default */
-    unsigned workers;             /* default 1, at most 64 */
+    const struct node *late_node;                /* NULL: not given */
+    int64_t idle_timeout_us;                     /* default 30s */
+    int64_t retain_us;                           /* INT64_MAX: for ever, the default */
+    int64_t coarse_retain_us[CONFIG_COARSE_MAX]; /* of window.coarse_us */
+    unsigned workers;                            /* default 1, at most 64 */
     uint64_t max_groups; /* open groups of the whole pipeline; default 10,000,000 */
     bool
         over_max_groups_fails; /* the pipeline stops; otherwise rows of new groups are dropped */

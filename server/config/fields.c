@@ -44,8 +44,8 @@ static int read_size(const struct field *f, const struct node *n, uint64_t *ret,
     return 0;
 }
 
-static int read_duration(const struct field *f, const struct node *n, int64_t *ret,
-                         struct error *error)
+int fields_duration(const struct field *f, const struct node *n, int64_t *ret,
+                    struct error *error)
 {
     char what[160], min[CLOCK_TEXT_MAX], max[CLOCK_TEXT_MAX];
     int64_t v;
@@ -87,7 +87,7 @@ static int read_field(const struct field *f, const struct node *n, void *target,
     case FIELD_SIZE:
         return read_size(f, n, member, error);
     case FIELD_DURATION:
-        return read_duration(f, n, member, error);
+        return fields_duration(f, n, member, error);
     case FIELD_BOOL:
         return node_bool(n, member, error);
     case FIELD_TEXT:

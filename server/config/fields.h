@@ -36,6 +36,10 @@ struct field {
 int fields_read(const struct field *table, size_t n, const struct node *map,
                 const char *what, void *target, void *ctx, struct error *error);
 
+/* A duration, or the word for never, within the limits of f. -EINVAL. */
+int fields_duration(const struct field *f, const struct node *n, int64_t *ret,
+                    struct error *error);
+
 /* A copy of a scalar's text. -EINVAL if it is none or empty, -ENOMEM. */
 int fields_text(const struct node *n, char **ret, struct error *error);
 

@@ -207,6 +207,34 @@ static int read_over_max_groups(const struct node *n, void *target, void *ctx,
     return 0;
 }
 
+/* One for all sizes of windows, or one for each. */
+static int read_retain(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    static const struct field retain = {
+        .min = SECOND_US, .max = LONGEST, .never = "forever"};
+    struct config_pipeline *p = target;
+    (void)ctx;
+    if (n->kind != NODE_LIST) {
+        int r = fields_duration(&retain, n, &p->retain_us, error);
+        for (size_t i = 0; i < CONFIG_COARSE_MAX; i++)
+            p->coarse_retain_us[i] = p->retain_us;
+        return r;
+    }
+    if (n->n != 1 + p->window.n_coarse)
+        return node_error(n, error,
+                          p->window.n_coarse
+                              ? "there are %zu sizes of windows, and %zu "
+                                "durations here"
+                              : "'retain' is a list where 'window' has "
+                                "several sizes",
+                          1 + p->window.n_coarse, n->n);
+    int r = fields_duration(&retain, &n->item[0], &p->retain_us, error);
+    for (size_t i = 1; r == 0 && i < n->n; i++)
+        r = fields_duration(&retain, &n->item[i], &p->coarse_retain_us[i - 1], error);
+    return r;
+}
+
 /* `late` and `allowed_lateness` make sense together only. */
 static int check_lateness(const struct config_pipeline *p, const struct node *map,
                           struct error *error)
@@ -222,7 +250,11 @@ static int check_lateness(const struct config_pipeline *p, const struct node *ma
             lateness, error,
             "'allowed_lateness' is for 'late: revise' only; to wait longer "
             "before results are given out, raise 'out_of_orderness'");
-    if (p->allowed_lateness_us > p->retain_us)
+    int64_t retain_us = p->retain_us;
+    for (size_t i = 0; i < p->window.n_coarse; i++)
+        if (p->coarse_retain_us[i] < retain_us)
+            retain_us = p->coarse_retain_us[i];
+    if (p->allowed_lateness_us > retain_us)
         return node_error(
             lateness, error,
             "'allowed_lateness' is longer than 'retain': results would be "
@@ -356,8 +388,7 @@ static const struct field pipeline_fields[] = {
     {"late", FIELD_CALL, .read = read_late},
     {"idle_timeout", FIELD_DURATION, .offset = AT(idle_timeout_us), .min = 1000,
      .max = LONGEST, .init = 30 * SECOND_US, .never = "off"},
-    {"retain", FIELD_DURATION, .offset = AT(retain_us), .min = SECOND_US,
-     .max = LONGEST, .init = INT64_MAX, .never = "forever"},
+    {"retain", FIELD_CALL, .read = read_retain}, /* behind `window` */
     {"workers", FIELD_UNSIGNED, .offset = AT(workers), .min = 1, .max = 64, .init = 1},
     {"max_groups", FIELD_COUNT, .offset = AT(max_groups), .min = 1, .max = 1000000000,
      .init = 10000000},
@@ -390,6 +421,9 @@ int pipeline_section(const struct node *name, const struct node *map,
     ret->node = name;
     ret->map = map;
     ret->stream = SIZE_MAX; /* until `from` says it */
+    ret->retain_us = INT64_MAX;
+    for (size_t i = 0; i < CONFIG_COARSE_MAX; i++)
+        ret->coarse_retain_us[i] = INT64_MAX;
     snprintf(what, sizeof what, "pipeline '%s'", text);
     struct config *ctx =
         (struct config *)config; /* read only, behind the table's void pointer */

@@ -124,9 +124,15 @@ static int check_tumbling(struct config_window *w, const struct node *map,
     const struct node *size = node_get(map, "tumbling");
     if (w->zone)
         return later(w->zone_node, "'zone' is", error);
-    if (w->n_coarse)
-        return later(size, "windows of several sizes are", error);
-    return check_offset(w, w->size_us, "the window itself", map, error);
+    int64_t most = w->size_us / 8 - 1 < PANES_MAX ? w->size_us / 8 - 1 : PANES_MAX;
+    int64_t longest_us = w->size_us;
+    for (size_t i = 0; i < w->n_coarse; longest_us = w->coarse_us[i++])
+        if (w->coarse_us[i] / longest_us > most)
+            return node_error(&size->item[1 + i], error,
+                              "a window would be made of more than %lld of the size "
+                              "before; put one in between",
+                              (long long)most);
+    return check_offset(w, longest_us, "the window itself", map, error);
 }
 
 static const struct field tumbling_fields[] = {

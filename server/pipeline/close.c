@@ -23,7 +23,8 @@ struct closing {
     int64_t done_us; /* all windows that end at or before it are in the rows sent */
     enum rowset_when when;
     uint64_t no_result; /* rows of the sets that are none, see struct table */
-    struct rowset *set[65];
+    size_t size;        /* of the windows at hand, from 0 */
+    struct rowset *set[TABLES_MAX];
     struct analyze_groups *groups; /* at hand; made when there are some */
     size_t own_first;              /* row of the first of them in the own table */
     /* Of the step at hand. */
@@ -34,18 +35,16 @@ struct closing {
     struct weir_cell cell[OUTPUTS_MAX];
 };
 
-static struct rowset **set_of(struct closing *c, const struct table *t)
-{
-    size_t i = 0;
-    while (c->worker->pipeline->table[i] != t)
-        i++;
-    return &c->set[i];
-}
-
+/* For a table of the shortest windows, or in its place that of the windows at hand. */
 static struct rowset *ready_set(struct closing *c, const struct table *t, size_t rows)
 {
-    struct rowset **set = set_of(c, t);
-    if (!*set && rowset_new(t, rows < ROWS_MAX ? rows : ROWS_MAX, set) < 0)
+    const struct pipeline *p = c->worker->pipeline;
+    size_t i = 0;
+    while (p->table[i] != t)
+        i++;
+    i += c->size * p->n_of_size;
+    struct rowset **set = &c->set[i];
+    if (!*set && rowset_new(p->table[i], rows < ROWS_MAX ? rows : ROWS_MAX, set) < 0)
         return NULL;
     (*set)->when = c->when;
     return *set;
@@ -218,6 +217,18 @@ static bool sets_full(const struct closing *c)
     return false;
 }
 
+/* How many of the groups have windows of one size, which it notes. */
+static size_t of_one_size(struct closing *c, const uint32_t *slot, size_t n)
+{
+    const struct worker *w = c->worker;
+    const struct window_kind *kind = &w->pipeline->window;
+    c->size = window_size_of(kind, w->groups.slot[slot[0]].window);
+    size_t i = kind->n_sizes ? 1 : n;
+    while (i < n && window_size_of(kind, w->groups.slot[slot[i]].window) == c->size)
+        i++;
+    return i;
+}
+
 static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
                        uint32_t flags)
 {
@@ -228,10 +239,9 @@ static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
         c->expected = n;
     for (size_t i = 0; i < p->n_steps; i++)
         most = gives_many(&p->step[i]) ? MANY_GROUPS : most;
-    for (size_t i = 0; r == 0 && i < n; i += most) {
-        r = worker_leaves(c->worker)
-                ? -ECANCELED
-                : emit_some(c, slot + i, n - i < most ? n - i : most, flags);
+    for (size_t i = 0, some; r == 0 && i < n; i += some) {
+        some = of_one_size(c, slot + i, n - i < most ? n - i : most);
+        r = worker_leaves(c->worker) ? -ECANCELED : emit_some(c, slot + i, some, flags);
         if (r == 0 && sets_full(c))
             r = send_sets(c, c->worker->position - 1, c->done_us);
     }

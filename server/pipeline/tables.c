@@ -4,6 +4,7 @@
  * pipeline's own table, side by side; many rows into a table of the analyzer's own. And the table of late
  * events, which has the columns of the stream.
  */
+#include "base/clock.h"
 #include "pipeline/worker.h"
 
 #include <errno.h>
@@ -31,6 +32,17 @@ static int add_column(struct table *t, const char *name, enum weir_type type,
     return 0;
 }
 
+/* The part of a table's name that says of which windows it is. */
+static void size_name(const struct pipeline *p, size_t size, char ret[160])
+{
+    const struct config_window *w = &p->config->window;
+    int n = snprintf(ret, 160, "%s", p->config->name);
+    if (!w->n_coarse)
+        return;
+    ret[n++] = '_';
+    clock_format_duration(size ? w->coarse_us[size - 1] : w->size_us, ret + n);
+}
+
 /* A table with window_start. */
 static int table_new(const struct pipeline *p, const char *name, struct table **ret)
 {
@@ -39,7 +51,7 @@ static int table_new(const struct pipeline *p, const char *name, struct table **
         return -ENOMEM;
     t->name = strdup(name);
     t->pipeline = strdup(p->config->name);
-    t->window = p->window;
+    t->window = window_kind_of_size(&p->window, 0);
     t->retain_us = p->config->retain_us;
     int r = t->name && t->pipeline ? add_column(t, "window_start", WEIR_TIME,
                                                 "Start of the window, microseconds")
@@ -141,15 +153,16 @@ static int add_outputs(struct step *s, struct table *t, const struct config_anal
 static int many_rows_table(struct pipeline *p, struct step *s,
                            const struct config_analyzer *c, struct error *error)
 {
-    char name[160];
-    snprintf(name, sizeof(name), "%s_%s", p->config->name, c->as ? c->as : c->plugin);
+    char base[160], name[320];
+    size_name(p, 0, base);
+    snprintf(name, sizeof(name), "%s_%s", base, c->as ? c->as : c->plugin);
     for (size_t i = 0; i < p->n_tables; i++)
         if (!strcasecmp(p->table[i]->name, name))
             return node_error(
                 c->node, error,
                 "table '%s' is there already; `as: NAME` beside the analyzer makes it "
                 "'%s_NAME'",
-                name, p->config->name);
+                name, base);
     struct table *t = NULL;
     int r = result_table_new(p, name, true, &t);
     if (r == 0) {
@@ -184,6 +197,10 @@ static int late_table_new(const struct pipeline *p, const char *name,
     if (r < 0)
         return r;
     t->late = true;
+    if (p->config->window.n_coarse) { /* the longest: they missed all */
+        t->window = window_kind_of_size(&p->window, p->config->window.n_coarse);
+        t->retain_us = p->config->coarse_retain_us[p->config->window.n_coarse - 1];
+    }
     r = add_column(t, "position", WEIR_INT, "Of the log entry that the event came in");
     if (r == 0)
         r = add_column(t, "row", WEIR_INT, "Number of the event in it, from 0");
@@ -219,14 +236,50 @@ static int late_table(struct pipeline *p, struct error *error)
     return 0;
 }
 
+/* The tables of the shortest windows once more, for another size. */
+static int copy_tables(struct pipeline *p, size_t size, struct error *error)
+{
+    char of[160], base[160];
+    size_name(p, 0, of);
+    size_name(p, size, base);
+    for (size_t i = 0; i < p->n_of_size; i++) {
+        const struct table *from = p->table[i];
+        struct table *t = calloc(1, sizeof(*t));
+        int r = t ? 0 : -ENOMEM;
+        if (r == 0) {
+            *t = *from;
+            t->n_columns = 0;
+            t->column = NULL;
+            t->window = window_kind_of_size(&p->window, size);
+            t->retain_us = p->config->coarse_retain_us[size - 1];
+            t->pipeline = strdup(from->pipeline);
+            r = asprintf(&t->name, "%s%s", base, from->name + strlen(of)) < 0 ? -ENOMEM
+                                                                              : 0;
+            t->name = r == 0 ? t->name : NULL;
+        }
+        for (size_t k = 0; r == 0 && k < from->n_columns; k++)
+            r = add_column(t, from->column[k].name, from->column[k].type,
+                           from->column[k].help);
+        if (r == 0)
+            r = t->pipeline ? add_table(p, t) : -ENOMEM;
+        if (r < 0) {
+            table_free(t);
+            return error_set(error, r, "no memory");
+        }
+    }
+    return 0;
+}
+
 int pipeline_make_tables(struct pipeline *p, struct error *error)
 {
+    char name[160];
     bool own = false;
     for (size_t i = 0; i < p->n_steps; i++)
         own = own || !(p->step[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS);
     int r = 0;
+    size_name(p, 0, name);
     if (own) {
-        r = result_table_new(p, p->config->name, false, &p->own);
+        r = result_table_new(p, name, false, &p->own);
         if (r == 0 && (r = add_table(p, p->own)) < 0) {
             table_free(p->own);
             p->own = NULL;
@@ -241,6 +294,9 @@ int pipeline_make_tables(struct pipeline *p, struct error *error)
         else
             r = add_outputs(&p->step[i], p->own, c, error);
     }
+    p->n_of_size = p->n_tables;
+    for (size_t i = 0; r == 0 && i < p->config->window.n_coarse; i++)
+        r = copy_tables(p, 1 + i, error);
     if (r == 0 && p->config->late == CONFIG_LATE_SIDE)
         r = late_table(p, error);
     return r;

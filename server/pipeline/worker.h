@@ -29,10 +29,10 @@
 /* An analyzer's place in the pipeline; the same for all workers. */
 struct step {
     struct binding *binding;
-    size_t offset;                                /* of its state in a group's block */
-    struct table *table;                          /* where its rows go */
-    size_t column;                                /* its first output column there */
-    _Atomic uint64_t ns;                          /* spent in update */
+    size_t offset;       /* of its state in a group's block */
+    struct table *table; /* where its rows go; of the shortest */
+    size_t column;       /* its first output column there */
+    _Atomic uint64_t ns; /* spent in update */
     _Atomic uint64_t skipped[PLUGIN_REASONS_MAX]; /* rows of no use, by reason */
     uint32_t stored_version; /* of states in the checkpoint that is loaded */
     struct kept_form
@@ -60,8 +60,9 @@ struct pipeline {
     bool inits, drops; /* some analyzer has to know of each group that opens, closes */
     size_t n_tables;
     const struct table **table; /* the pipeline's own first, if there is one */
-    struct table *own;          /* NULL: no analyzer gives one row a group */
-    struct table *late_table;   /* NULL, but with CONFIG_LATE_SIDE */
+    size_t n_of_size;  /* tables of one size of windows; then those of the next */
+    struct table *own; /* NULL: no analyzer gives one row a group; of the shortest */
+    struct table *late_table; /* NULL, but with CONFIG_LATE_SIDE */
     struct log *log;
     size_t keys; /* index into log_entry.keys */
     struct pipeline_sink sink;
@@ -207,6 +208,7 @@ int derived_setup(struct pipeline *p, struct error *error); /* -EINVAL, -ENOMEM 
 int derived_entry(struct pipeline *p, const struct log_entry *e,
                   struct log_entry **ret);
 
+#define TABLES_MAX (64 * WINDOW_SIZES + 1)
 int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c */
 
 #define LATE_COLUMNS 4 /* of late_table before those of the stream */

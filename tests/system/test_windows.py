@@ -28,10 +28,20 @@ def hopping(size, by, offset=0):
     return windows
 
 
+def cascade(*sizes, offset=0):
+    """Of each size one."""
+    def windows(ts):
+        starts = [(name, size, (ts - offset) // size * size + offset) for name, size in sizes]
+        return [(name, start, start + size) for name, size, start in starts]
+    return windows
+
+
 # Name to YAML and windows.
 KINDS = {
     'hop': ('{hopping: 3s, by: 1s}', hopping(3000, 1000)),
     'odd': ('{hopping: 2500ms, by: 1s, offset: 700ms}', hopping(2500, 1000, 700)),
+    'steps': ('{tumbling: [1s, 2s, 10s], offset: 500ms}',
+              cascade(('_1s', 1000), ('_2s', 2000), ('_10s', 10000), offset=500)),
 }
 
 
@@ -100,7 +110,7 @@ class Windows(unittest.TestCase):
         model = Model(kind, policy, events)
         revision = 'revision' if policy == 'revise' else '0'
         for table, rows in model.rows.items():
-            self.assertGreater(len(rows), 20)
+            self.assertGreater(len(rows), 9)
             self.assertEqual(server.rows(f'SELECT window_start, window_end, key, {revision}, count, qty_sum, qty_max '
                                          f'FROM {name}{table} ORDER BY 1, 2, 3'), rows)
             self.assertEqual(server.rows(f'SELECT window_start, window_end, key, rank, qty, qty_count '
@@ -109,7 +119,7 @@ class Windows(unittest.TestCase):
             self.assertEqual(server.rows(f'SELECT ts, key, qty FROM {name}_late ORDER BY position, row'),
                              [(e['ts'] * MS, e['key'], e['qty']) for e in model.late])
             for start, end, ts in server.rows(f'SELECT window_start, window_end, ts FROM {name}_late'):
-                last = max(KINDS[kind][1](ts // MS), key=lambda window: window[2])
+                last = max(KINDS[kind][1](ts // MS), key=lambda window: (window[2], -window[1]))
                 self.assertEqual((start, end), (last[1] * MS, last[2] * MS))
         return model
 
@@ -192,6 +202,30 @@ class Windows(unittest.TestCase):
             harness.wait_until(lambda: server.rows('SELECT min(window_end) FROM p') == [(14000 * MS,)], 'retention')
             self.assertEqual(server.rows('SELECT max(window_end) FROM p'), [(18000 * MS,)])
 
+    def test_each_size_of_windows_has_a_retain(self):
+        text = config(['input'], [pipeline('p', 'input', 'steps', 'drop', 1)
+                                  .replace('late:', 'retain: [2s, forever, 20s], late:')])
+        with harness.Server(text) as server:
+            for second in range(51):
+                self.post(server, 'input', [{'ts': 1000 * second, 'key': 'a', 'qty': 1}], 1)
+            server.wait_watermark('p', 49700 * MS)
+
+            def first(table):
+                return lambda: server.rows(f'SELECT min(window_end) / 1000 FROM {table}')[0][0]
+            # What ended at or before 47.7 s goes, at or before 29.7 s, and nothing.
+            harness.wait_until(lambda: first('p_1s')() == 48500, 'retention')
+            harness.wait_until(lambda: first('p_10s')() == 30500, 'retention')
+            self.assertEqual(first('p_2s')(), 500)
+            # Each table is a result of its own.
+            answer = server.get('/api/v1/pipelines/p/results/p_2s?limit=1&format=ndjson')
+            self.assertEqual(json.loads(answer.body)['window_end'], '1970-01-01T00:00:00.500000Z')
+            answer = server.get('/api/v1/pipelines/p/results')
+            self.assertEqual(answer.status, 404)
+            self.assertIn('there are: p_1s p_1s_topk p_2s p_2s_topk p_10s p_10s_topk', json.loads(answer.body)['detail'])
+            said = server.get_json('/api/v1/pipelines/p')
+            self.assertEqual(said['window_sizes'], ['1s', '2s', '10s'])
+            self.assertEqual([t['retain'] for t in said['tables']], ['2s', '2s', None, None, '20s', '20s'])
+
     def test_watermarks_say_which_window_is_open(self):
         text = config(['input'], [pipeline('p', 'input', 'odd', 'drop', 1)])
         with harness.Server(text) as server:
@@ -205,6 +239,53 @@ class Windows(unittest.TestCase):
             said = server.get_json('/api/v1/pipelines/p')
             self.assertEqual((said['window_kind'], said['window'], said['window_by'], said['window_offset']),
                              ('hopping', '2500ms', '1s', '700ms'))
+
+
+# ---- What the manual shows ---------------------------------------------------------------------------
+
+
+def seconds(text):
+    return int(text[:-1]) * {'s': 1, 'm': 60, 'h': 3600}[text[-1]]
+
+
+def windows_of(text):
+    """`{tumbling: [10s, 1m]}` or `{hopping: 1m, by: 10s}` as above."""
+    word = dict(re.findall(r'(\w+): (\[[^]]*\]|[^,}]+)', text))
+    if 'hopping' in word:
+        return hopping(1000 * seconds(word['hopping']), 1000 * seconds(word['by']))
+    sizes = re.findall(r'\w+', word['tumbling'])
+    return cascade(*((f'_{size}' if len(sizes) > 1 else '', 1000 * seconds(size)) for size in sizes))
+
+
+class Manual(unittest.TestCase):
+    def test_examples_do_what_is_said(self):
+        """Each configuration among the examples of weir.yaml(5) over trades of three hours."""
+        with open(os.path.join(os.environ['WEIR_SOURCE'], 'docs', 'weir.yaml.5'), encoding='utf-8') as file:
+            text = file.read().split('.Sh EXAMPLES')[1]
+        examples = [e for e in re.findall(r'\.Bd -literal -offset indent\n(.*?)\.Ed', text, re.S) if 'tumbling' in e
+                    or 'hopping' in e]
+        self.assertGreaterEqual(len(examples), 3)
+        dice = random.Random(3)
+        trades = [{'ts': 1700000000000 + 5000 * i, 'symbol': dice.choice(['ACME', 'INIT']), 'qty': 1 + i % 7,
+                   'price': dice.randrange(1, 100) / 4} for i in range(2000)]
+        for i, example in enumerate(examples):
+            name, window = re.search(r'pipelines:\n  (\w+):\n.*?window: (\{.*?\})\n', example, re.S).groups()
+            with self.subTest(window=window):
+                folder = harness.folder_for_test(self)
+                path = os.path.join(folder, f'{i}.yaml')
+                server = '' if 'server:' in example else 'server: {database: x.db}\n'
+                with open(path, 'w', encoding='utf-8') as file:
+                    file.write(server + example)
+                done = harness.weir('run', '-c', path, '--database', os.path.join(folder, f'{i}.db'), '--stream', 'trades', '-',
+                                    stdin=''.join(json.dumps(t) + '\n' for t in trades), cwd=folder)
+                self.assertEqual(done.returncode, 0, done.stderr)
+                found = collections.Counter((name + table, start * MS, end * MS, t['symbol'])
+                                            for t in trades for table, start, end in windows_of(window)(t['ts']))
+                for table in {group[0] for group in found}:
+                    self.assertEqual(harness.read_rows(os.path.join(folder, f'{i}.db'),
+                                                       'SELECT window_start, window_end, symbol, count '
+                                                       f'FROM {table} ORDER BY 1, 2, 3'),
+                                     [(*group[1:], n) for group, n in sorted(found.items()) if group[0] == table])
 
 
 class Files(unittest.TestCase):

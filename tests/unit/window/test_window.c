@@ -146,6 +146,75 @@ static void panes_are_done_with_behind_their_last_window(void **state)
     assert_true(window_last_end(&k, INT64_MAX) == INT64_MAX);
 }
 
+/* Windows of 100, 400 and 1200, at multiples of these and 30: ids lie in the order of what is done, each is of one thing,
+ * and each window is made of the panes that it holds. */
+static void windows_of_several_sizes_are_made_of_each_other(void **state)
+{
+    (void)state;
+    static const int64_t size[] = {100, 400, 1200};
+    struct window_kind k = window_kind(&(struct config_window){.kind = CONFIG_TUMBLING,
+                                                               .size_us = 100,
+                                                               .n_coarse = 2,
+                                                               .coarse_us = {400, 1200},
+                                                               .offset_us = 30});
+    assert_true(window_has_panes(&k) && window_fixed_size(&k) == 1200);
+    for (int64_t us = -4000; us < 4000; us += 7) {
+        struct window pane = window_of(&k, us), w;
+        assert_true(pane.start_us <= us && us < pane.end_us);
+        assert_int_equal(pane.end_us - pane.start_us, 100);
+        assert_int_equal((pane.start_us + 12000) % 100, 30);
+        for (size_t i = 0; i < 3; i++) {
+            int64_t start_us = (us - 30 + 12000) / size[i] * size[i] - 12000 + 30;
+            assert_true(window_around(&k, us, i, &w));
+            assert_int_equal(w.start_us, start_us);
+            assert_int_equal(w.end_us, start_us + size[i]);
+            assert_true(window_has_id(&k, w.id) && !window_is_pane(&k, w.id));
+            assert_int_equal(window_size_of(&k, w.id), i);
+            assert_int_equal(window_by_id(&k, w.id).start_us, w.start_us);
+            assert_int_equal(window_by_id(&k, w.id).end_us, w.end_us);
+            for (int64_t mark = us - 1500; mark < us + 1500; mark += 11)
+                assert_int_equal(w.id < window_first_open(&k, mark), w.end_us <= mark);
+            if (i == 2)
+                continue;
+            /* The pane of this size: once the one window has closed, until the next has. */
+            int64_t id, longer_us = (us - 30 + 12000) / size[i + 1] * size[i + 1] -
+                                    12000 + 30 + size[i + 1];
+            if (i && w.end_us == longer_us)
+                continue;
+            assert_true(window_open_pane(&k, us, i ? w.end_us : us, &id));
+            assert_true(window_has_id(&k, id) && window_is_pane(&k, id));
+            assert_int_equal(window_size_of(&k, id), i);
+            assert_int_equal(window_by_id(&k, id).start_us, w.start_us);
+            assert_int_equal(window_by_id(&k, id).end_us, w.end_us);
+            assert_true(i || id == pane.id);
+            for (int64_t mark = us - 1500; mark < us + 1500; mark += 11)
+                assert_int_equal(id < window_first_open(&k, mark), longer_us <= mark);
+        }
+        assert_false(window_around(&k, us, 3, &w));
+        assert_int_equal(window_last_end(&k, us), w.end_us);
+    }
+    int named = 0;
+    for (int64_t id = -12000 + 30; id < 12000 + 30; id++)
+        named += window_has_id(&k, id);
+    /* Panes of 100 and 400, windows of 100, 400 and 1200. */
+    assert_int_equal(named, 240 + 60 + 240 + 60 + 20);
+    struct window_merge m[WINDOW_SIZES], other[WINDOW_SIZES];
+    assert_int_equal(window_ending(&k, 1230, m), 3);
+    assert_int_equal(window_ending(&k, 1130, other), 1);
+    assert_int_equal(window_ending(&k, 1131, other), 0);
+    assert_int_equal(m[1].window.start_us, 830);
+    assert_int_equal((m[1].last - m[1].first) / m[1].step, 3);
+    assert_int_equal(window_by_id(&k, m[1].first).start_us, 830);
+    assert_int_equal(window_by_id(&k, m[1].last).start_us, 1130);
+    assert_int_equal(window_by_id(&k, m[1].pane).start_us, 830);
+    assert_int_equal(window_by_id(&k, m[2].last).start_us, 830);
+    assert_true(m[2].pane == INT64_MAX && m[0].pane == INT64_MAX);
+    assert_int_equal(window_next_end_of(&k, m[1].first, 0), 930);
+    assert_int_equal(window_next_end_of(&k, m[1].first, 930), 1230);
+    assert_int_equal(window_next_end_of(&k, m[1].pane, 0), 1230);
+    assert_false(window_has_id(&k, INT64_MIN) || window_has_id(&k, INT64_MAX));
+}
+
 /* It stands in the checkpoints of databases that are there. */
 static void the_definition_stays_as_it_is(void **state)
 {
@@ -165,6 +234,7 @@ int main(void)
         cmocka_unit_test(windows_follow_each_other_without_a_gap),
         cmocka_unit_test(an_id_that_no_window_has_is_known),
         cmocka_unit_test(panes_are_done_with_behind_their_last_window),
+        cmocka_unit_test(windows_of_several_sizes_are_made_of_each_other),
         cmocka_unit_test(the_definition_stays_as_it_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
