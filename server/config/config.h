@@ -89,7 +89,11 @@ struct config_stream {
 
 struct config_analyzer {
     char *plugin; /* "stats" */
-    char *as; /* prefix for its output columns, or for its table's name; NULL: none */
+    char *
+        as; /* name of its output column, prefix where it has several, or for its table's
+               * name; NULL: none */
+    char *where; /* which rows it gets; NULL: all */
+    const struct node *where_node;
     uint32_t max_rows;         /* of a group, that are kept for it; 0: not given */
     const struct node *node;   /* where it stands */
     const struct node *params; /* map; scalar: the value of the first; or NULL */

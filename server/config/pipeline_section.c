@@ -284,6 +284,28 @@ static int analyzer_as(const struct node *n, struct config_analyzer *a,
     return r;
 }
 
+static int analyzer_where(const struct node *n, struct config_analyzer *a,
+                          struct error *error)
+{
+    a->where_node = n;
+    return fields_text(n, &a->where, error);
+}
+
+/* Keys that are the same for all, with the parameters or beside the analyzer; not in both places. */
+static int analyzer_common(const struct node *key, const struct node *value,
+                           struct config_analyzer *a, struct error *error)
+{
+    bool is_as = strcmp(key->text, "as") == 0;
+    if (is_as ? a->as != NULL : a->where != NULL)
+        return node_error(key, error, "'%s' is there twice", key->text);
+    return is_as ? analyzer_as(value, a, error) : analyzer_where(value, a, error);
+}
+
+static bool is_common(const char *key)
+{
+    return strcmp(key, "as") == 0 || strcmp(key, "where") == 0;
+}
+
 static int analyzer_run(const struct node *n, struct error *error)
 {
     const char *text;
@@ -319,7 +341,11 @@ static int analyzer_plugin(const struct node *key, const struct node *params,
     if (params->kind == NODE_LIST)
         return node_expected(params, "parameters such as {of: price}", error);
     a->params = node_is_null(params) ? NULL : params;
-    return analyzer_name(key, a, error);
+    int r = analyzer_name(key, a, error);
+    for (size_t i = 0; r == 0 && params->kind == NODE_MAP && i < params->n; i++)
+        if (is_common(params->key[i].text))
+            r = analyzer_common(&params->key[i], &params->item[i], a, error);
+    return r;
 }
 
 static int read_analyzer(const struct node *n, struct config_analyzer *a,
@@ -334,8 +360,8 @@ static int read_analyzer(const struct node *n, struct config_analyzer *a,
     int r = 0;
     for (size_t i = 0; r == 0 && i < n->n; i++) {
         const char *key = n->key[i].text;
-        if (strcmp(key, "as") == 0)
-            r = analyzer_as(&n->item[i], a, error);
+        if (is_common(key))
+            r = analyzer_common(&n->key[i], &n->item[i], a, error);
         else if (strcmp(key, "max_rows") == 0)
             r = analyzer_max_rows(&n->item[i], a, error);
         else if (strcmp(key, "run") == 0)
@@ -437,6 +463,7 @@ void pipeline_section_free(struct config_pipeline *p)
     for (size_t i = 0; i < p->n_analyzers; i++) {
         free(p->analyzer[i].plugin);
         free(p->analyzer[i].as);
+        free(p->analyzer[i].where);
     }
     free(p->analyzer);
     free(p->name);

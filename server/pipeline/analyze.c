@@ -178,7 +178,8 @@ static int keep_rows(struct worker *w, size_t step, const struct weir_rows *rows
     return r;
 }
 
-int analyze_update(struct worker *w, size_t step, const struct log_entry *e, uint32_t n)
+int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
+                   const uint32_t *row, const uint32_t *slot, uint32_t n)
 {
     struct step *s = &w->pipeline->step[step];
     struct host *h = &w->host[step];
@@ -196,14 +197,14 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e, uin
     host_lock(h);
     for (uint32_t at = 0, next; r == 0 && at < n; at = next) {
         uint32_t end;
-        rows.rows.sequence = log_entry_sequence(e, w->row[at], &end);
+        rows.rows.sequence = log_entry_sequence(e, row[at], &end);
         next = n;
-        if (w->row[n - 1] >= end)
-            for (next = at + 1; w->row[next] < end;)
+        if (row[n - 1] >= end)
+            for (next = at + 1; row[next] < end;)
                 next++;
         rows.rows.n = next - at;
-        rows.rows.row = w->row + at;
-        rows.rows.group = w->slot + at;
+        rows.rows.row = row + at;
+        rows.rows.group = slot + at;
         r = step_is_whole(s)
                 ? keep_rows(w, step, &rows.rows)
                 : host_done(h, "update",

@@ -43,7 +43,7 @@ void analyze_drop(struct worker *w, uint32_t slot, size_t first, size_t end);
 /* Rows row[0..n) of the entry, whose groups are slot[0..n) of the worker. Rows of one call come from one entry
  * of the journal: where small ones were joined, there are several calls. */
 int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
-                   uint32_t n);
+                   const uint32_t *row, const uint32_t *slot, uint32_t n);
 
 /* Folds the states of the groups at from[0..n) into those of other groups of the same keys: in `g`, read. */
 int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *from);

@@ -386,6 +386,8 @@ static bool is_used(const struct pipeline *p, const struct config_derive *d,
     bool used = is_in(c->where, name);
     for (size_t i = 0; i < c->n_keys; i++)
         used = used || c->key[i] == column;
+    for (size_t i = 0; i < p->n_conditions; i++)
+        used = used || is_in(p->condition[i], name);
     for (size_t i = 0; i < p->n_steps; i++)
         for (size_t k = 0; k < p->step[i].binding->n_inputs; k++)
             used = used || p->step[i].binding->input[k] == (int)column;
@@ -411,6 +413,15 @@ static void put_derived(struct buffer *b, const struct pipeline *p)
         }
 }
 
+static void put_condition(struct buffer *b, const char *word, const char *where)
+{
+    if (!where)
+        return;
+    buffer_puts(b, word);
+    buffer_put_json_string(b, where, strlen(where));
+    buffer_putc(b, '\n');
+}
+
 /* With stored: as the states are in the checkpoint that is loaded. */
 static int define(const struct pipeline *p, bool stored, char **ret)
 {
@@ -421,15 +432,13 @@ static int define(const struct pipeline *p, bool stored, char **ret)
         buffer_printf(&b, "key %s %s\n", p->schema->column[c->key[i]].name,
                       schema_type_name(p->schema->column[c->key[i]].type));
     put_derived(&b, p);
-    if (c->where) {
-        buffer_puts(&b, "where ");
-        buffer_put_json_string(&b, c->where, strlen(c->where));
-        buffer_putc(&b, '\n');
-    }
-    for (size_t i = 0; i < p->n_steps; i++)
+    put_condition(&b, "where ", c->where);
+    for (size_t i = 0; i < p->n_steps; i++) {
         put_step(&b, p->schema, &p->step[i],
                  stored ? p->step[i].stored_version
                         : p->step[i].binding->plugin->analyzer.state_version);
+        put_condition(&b, "only ", c->analyzer[i].where);
+    }
     char *text = b.error ? NULL : strdup(buffer_text(&b));
     buffer_free(&b);
     *ret = text;

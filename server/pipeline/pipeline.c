@@ -101,6 +101,10 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
                 return r;
             continue;
         }
+        r = choose_bind(p, s, &c->analyzer[i], error);
+        if (r < 0 && !faults_go_on(r, error))
+            return r;
+        failed = r < 0 ? r : failed;
         s->stored_version = s->binding->plugin->analyzer.state_version;
         p->inits = p->inits || s->binding->plugin->analyzer.init;
         p->drops = p->drops || s->binding->plugin->analyzer.drop || step_is_whole(s);
@@ -211,6 +215,12 @@ static int add_step_metrics(struct pipeline *p, struct metrics *m)
                             "Events that an analyzer could not use, by reason.", labels,
                             k < n ? &s->skipped[k] : &s->over_rows, 1);
         }
+        snprintf(labels + size, sizeof(labels) - (size_t)size,
+                 ",reason=\"where_error\"");
+        if (r == 0 && s->condition != CONDITION_NONE)
+            r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_skipped_total",
+                            "Events that an analyzer could not use, by reason.", labels,
+                            &s->where_errors, 1);
     }
     return r;
 }
@@ -342,6 +352,7 @@ void pipeline_unref(struct pipeline *p)
     pthread_mutex_destroy(&p->lock);
     free(p->table);
     free(p->step);
+    free(p->condition);
     free(p->dictionary);
     log_entry_unref(p->derived);
     derive_free(p->derive);

@@ -193,8 +193,17 @@ int worker_fold(struct worker *w, const struct log_entry *e, uint32_t n)
 {
     int r = 0;
     touch_states(w, n);
-    for (size_t i = 0; r == 0 && n && i < w->pipeline->n_steps; i++)
-        r = analyze_update(w, i, e, n);
+    if (n)
+        r = choose_rows(w, e->batch, n);
+    for (size_t i = 0; r == 0 && n && i < w->pipeline->n_steps; i++) {
+        size_t condition = w->pipeline->step[i].condition;
+        const struct chosen *c =
+            condition == CONDITION_NONE ? NULL : &w->chosen[condition];
+        if (c)
+            r = c->n ? analyze_update(w, i, e, c->row, c->slot, c->n) : 0;
+        else
+            r = analyze_update(w, i, e, w->row, w->slot, n);
+    }
     return r;
 }
 
@@ -425,6 +434,8 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     int r = p->config->where
                 ? filter_new(p->schema, p->config->where, &w->filter, error)
                 : 0;
+    if (r == 0)
+        r = choose_init(w, error);
     for (size_t i = 0; r == 0 && i < p->n_steps; i++)
         r = host_open(&w->host[i], p->step[i].binding, p->config->name, &p->state_bytes,
                       p->step[i].skipped, error);
@@ -462,6 +473,7 @@ void worker_free(struct worker *w)
     free(w->host);
     groups_free(&w->groups);
     filter_free(w->filter);
+    choose_free(w);
     mailbox_clear(&w->mailbox);
     rowset_free(w->side);
     if (w->view)

@@ -29,10 +29,12 @@
 /* An analyzer's place in the pipeline; the same for all workers. */
 struct step {
     struct binding *binding;
-    size_t offset;       /* of its state in a group's block */
-    struct table *table; /* where its rows go; of the shortest */
-    size_t column;       /* its first output column there */
-    _Atomic uint64_t ns; /* spent in update */
+    size_t offset;    /* of its state in a group's block */
+    size_t condition; /* which rows it gets: in pipeline.condition, or CONDITION_NONE */
+    _Atomic uint64_t where_errors; /* rows for which that fails; relaxed */
+    struct table *table;           /* where its rows go; of the shortest */
+    size_t column;                 /* its first output column there */
+    _Atomic uint64_t ns;           /* spent in update */
     _Atomic uint64_t skipped[PLUGIN_REASONS_MAX]; /* rows of no use, by reason */
     uint32_t stored_version; /* of states in the checkpoint that is loaded */
     struct kept_form
@@ -40,6 +42,8 @@ struct step {
     _Atomic uint64_t over_rows; /* not kept: their groups had no room; relaxed */
     _Atomic bool over_logged;   /* relaxed: that there are some */
 };
+
+#define CONDITION_NONE SIZE_MAX /* all rows */
 
 /* Does the analyzer take all rows of a group at once? The server keeps them for it (kept.h). */
 static inline bool step_is_whole(const struct step *s)
@@ -56,6 +60,9 @@ struct pipeline {
     struct window_kind window;
     size_t n_steps;
     struct step *step;
+    const char *
+        *condition; /* `where` of analyzers, each once; the configuration's texts */
+    size_t n_conditions;
     size_t stride;     /* bytes of a group's block */
     bool inits, drops; /* some analyzer has to know of each group that opens, closes */
     size_t n_tables;
@@ -107,6 +114,12 @@ struct pipeline {
     _Atomic bool over_logged; /* relaxed: that rows are dropped over max_groups */
 };
 
+/* The rows of a block for which a condition of analyzers is true. */
+struct chosen {
+    struct filter *filter;
+    uint32_t n, row[BATCH_BLOCK], slot[BATCH_BLOCK];
+};
+
 struct worker {
     struct pipeline *pipeline;
     unsigned index;
@@ -119,6 +132,7 @@ struct worker {
     uint64_t groups_room; /* of them, with those that are merged from panes */
     struct watermark watermark;
     struct filter *filter; /* NULL: every row */
+    struct chosen *chosen; /* of each condition */
     uint32_t
         *key_map; /* of the batch's keys: number in groups, or KEY_NULL if another's */
     size_t key_map_room;
@@ -201,6 +215,14 @@ static inline bool worker_leaves(const struct worker *w)
 {
     return atomic_load_explicit(&w->pipeline->leaving, memory_order_relaxed);
 }
+
+/* choose.c: `where` of analyzers. */
+int choose_bind(struct pipeline *p, struct step *s, const struct config_analyzer *c,
+                struct error *error); /* -EINVAL with the place, -ENOMEM */
+int choose_init(struct worker *w, struct error *error); /* -ENOMEM */
+void choose_free(struct worker *w);
+/* Of row[0..n), whose groups are slot[0..n), those of each condition: chosen[]. -EIO. */
+int choose_rows(struct worker *w, const struct batch *b, uint32_t n);
 
 /* derived.c */
 int derived_setup(struct pipeline *p, struct error *error); /* -EINVAL, -ENOMEM */

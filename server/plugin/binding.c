@@ -87,6 +87,8 @@ static int check_key(const struct work *w, const struct node *key)
     const struct weir_analyzer *a = plugin_of(w);
     const char *names[PARAMS_MAX];
     size_t n = 0;
+    if (!strcmp(key->text, "as") || !strcmp(key->text, "where"))
+        return 0; /* the server's */
     for (; a->params && a->params[n].name; n++) {
         if (strcmp(a->params[n].name, key->text) == 0)
             return 0;
@@ -330,14 +332,17 @@ static bool good_output_name(const char *s)
 }
 
 /* "{of}_mean" -> "price_mean". */
-static int expand_name(const struct work *w, const char *pattern,
+/* `single`: it is the only one, and `as` is its name. */
+static int expand_name(const struct work *w, const char *pattern, bool single,
                        char name[BINDING_NAME_MAX + 1])
 {
     size_t used = 0;
     const char *as = plugin_of(w)->flags & WEIR_MANY_ROWS ? NULL : w->b->as;
     char piece[256];
     if (as)
-        used = (size_t)snprintf(name, BINDING_NAME_MAX + 1, "%s_", as);
+        used = (size_t)snprintf(name, BINDING_NAME_MAX + 1, single ? "%s" : "%s_", as);
+    if (as && single)
+        pattern = "";
     while (*pattern && used <= BINDING_NAME_MAX) {
         size_t size = strcspn(pattern, "{");
         snprintf(piece, sizeof(piece), "%.*s", (int)size, pattern);
@@ -388,11 +393,11 @@ static int type_of(const struct work *w, const struct weir_output *o,
 }
 
 static int add_output(const struct work *w, const struct weir_output *o,
-                      enum weir_type type)
+                      enum weir_type type, bool single)
 {
     struct binding *b = w->b;
     char name[BINDING_NAME_MAX + 1];
-    int err = expand_name(w, o->name, name);
+    int err = expand_name(w, o->name, single, name);
     if (err)
         return err;
     for (size_t i = 0; i < b->n_outputs; i++)
@@ -413,12 +418,15 @@ static int add_outputs(const struct work *w, const struct weir_output *o)
     b->output = calloc(b->n_cells, sizeof(*b->output));
     if (!b->cell || !b->output)
         return out_of_memory(w);
+    size_t n_wanted = 0;
+    for (size_t i = 0; i < b->n_cells; i++)
+        n_wanted += is_wanted(w, &o[i]);
     for (size_t i = 0; i < b->n_cells; i++) {
         struct binding_cell *c = &b->cell[i];
         c->output = is_wanted(w, &o[i]) ? (int)b->n_outputs : -1;
         int err = type_of(w, &o[i], &c->type);
         if (!err && c->output >= 0)
-            err = add_output(w, &o[i], c->type);
+            err = add_output(w, &o[i], c->type, n_wanted == 1);
         if (err)
             return err;
     }

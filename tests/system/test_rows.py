@@ -122,5 +122,62 @@ pipelines:
             server.wait_metric('weir_pipeline_derive_errors_total', 1, pipeline='p')
 
 
+class Where(unittest.TestCase):
+    """`where` of an analyzer: SQL has FILTER for it."""
+
+    CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms, checkpoint_interval: 30ms}
+streams:
+  trades: {time: {field: ts, unit: ms}, fields: {symbol: string, price: float, qty: int, side: string}, derive: {value: price * qty}}
+pipelines:
+  p:
+    from: trades
+    where: qty <> 7
+    key: [symbol]
+    window: {tumbling: 10s}
+    out_of_orderness: 1h
+    idle_timeout: 1h
+    workers: 2
+    analyzers:
+      - count
+      - count: {where: side = 'buy', as: buys}
+      - count: {where: side = 'sell'}
+        as: sells
+      - sum: {of: value, where: side = 'buy'}
+        as: bought
+      - stats: {of: price, emit: [min, max], where: value > 300 AND side LIKE 's%', as: large}
+      - topk: {of: side, k: 2, where: price > 50}
+      - count: {where: abs(CASE qty WHEN 3 THEN -9223372036854775807 - 1 ELSE 1 END) = 1, as: sound}
+'''
+
+    def test_analyzers_get_the_rows_of_their_condition(self):
+        events = list(trades(3, 4000))
+        server = harness.Server(self.CONFIG)
+        self.addCleanup(server.remove_folder)
+        self.addCleanup(server.kill)
+        server.start()
+        post_in_parts(server, 'trades', events[:2100], 333)
+        server.restart()
+        post_in_parts(server, 'trades', events[2100:] + [END], 333)
+        end = (T0 + 4000 * 40) * 1000
+        server.wait_watermark('p', end)
+        expected = by_sqlite(events, f'''
+            SELECT ts / 10000 * 10000000, symbol, count(*), count(*) FILTER (WHERE side = 'buy'), count(*) FILTER (WHERE side = 'sell'),
+                   sum(price * qty) FILTER (WHERE side = 'buy'), min(price) FILTER (WHERE price * qty > 300 AND side LIKE 's%'),
+                   max(price) FILTER (WHERE price * qty > 300 AND side LIKE 's%'), count(*) FILTER (WHERE qty IS NOT 3)
+            FROM trades WHERE qty <> 7 AND symbol IS NOT NULL GROUP BY 1, 2
+            HAVING ts / 10000 * 10000000 + 10000000 <= {end} ORDER BY 1, 2''')
+        self.assertEqual(server.rows(
+            f'SELECT window_start, symbol, count, buys, sells, bought, large_price_min, large_price_max, sound FROM p WHERE window_end <= {end} ORDER BY 1, 2'),
+            expected)
+        expected = by_sqlite(events, f'''
+            SELECT ts / 10000 * 10000000 AS w, symbol, side, count(*) FROM trades
+            WHERE qty <> 7 AND symbol IS NOT NULL AND price > 50 AND side IS NOT NULL GROUP BY 1, 2, 3
+            HAVING w + 10000000 <= {end} ORDER BY 1, 2, 3''')
+        self.assertEqual(server.rows(
+            f'SELECT window_start, symbol, side, side_count FROM p_topk WHERE window_end <= {end} ORDER BY 1, 2, 3'), expected)
+        self.assertGreater(server.metric('weir_analyzer_skipped_total', analyzer='count', place='7', reason='where_error'), 0)
+
+
 if __name__ == '__main__':
     harness.main()

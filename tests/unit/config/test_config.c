@@ -994,6 +994,8 @@ static void wrong_analyzers_are_refused(void **state)
         {"analyzers: [../x]",
          "f:10:17: '../x' is no name for a plugin: a small letter comes "
          "first, then small letters, digits and '_'"},
+        {"analyzers: [{count: {where: qty, as: a}, where: ok}]",
+         "f:10:46: 'where' is there twice"},
         {"analyzers: [{as: x}]",
          "f:10:17: no analyzer is named here, such as 'stats: {of: price}'"},
         {"analyzers: [{}]",

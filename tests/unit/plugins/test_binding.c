@@ -243,7 +243,7 @@ static void as_is_a_prefix_of_columns(void **unused)
     names(b, "bid_price_max bid_price_mean");
     binding_free(b);
     b = good("count", "all", "{}");
-    names(b, "all_count");
+    names(b, "all");
     binding_free(b);
 }
 
