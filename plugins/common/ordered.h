@@ -27,7 +27,9 @@
 #ifndef ORDERED_VALUE
 #define ORDERED_VALUE double
 #endif
+#ifndef ORDERED_KEEP
 #define ORDERED_KEEP 1024
+#endif
 enum { ORDERED_LATE, ORDERED_USELESS }; /* numbers of the reasons */
 
 struct place {
@@ -50,6 +52,12 @@ static void sum_of(const struct weir_ctx *ctx, struct sum *sum, const struct poi
 /* `right` follows: changes left->sum alone. */
 static void run_join(const struct weir_ctx *ctx, struct run *left,
                      const struct run *right);
+
+#ifdef ORDERED_APPEND
+/* The same of a run of one row, where that can be had with less copying. */
+static void run_append(const struct weir_ctx *ctx, struct run *left,
+                       const struct point *p);
+#endif
 
 /* Zero bytes are a state without rows. */
 struct ordered {
@@ -115,25 +123,32 @@ static inline void ordered_drop(struct weir_ctx *ctx, void *state)
 static inline uint32_t ordered_sum(const struct weir_ctx *ctx, const struct ordered *s,
                                    uint32_t n, struct run *all)
 {
-    uint32_t i = 0, k = 0, joined = 0;
-    for (;; joined++) {
+    uint32_t i = 0, k = 0;
+    for (int any = 0;; any = 1) {
         struct run one;
-        int run = k < s->runs &&
-                  (i < s->n ? place_before(&s->run[k].first, &s->point[i].at) : 1);
-        if (run) {
+        int is_run = k < s->runs &&
+                     (i >= s->n || place_before(&s->run[k].first, &s->point[i].at));
+        if (!is_run && i == n)
+            return k;
+#ifdef ORDERED_APPEND
+        if (!is_run && any) {
+            run_append(ctx, all, &s->point[i]);
+            all->last = s->point[i++].at;
+            continue;
+        }
+#endif
+        if (is_run) {
             one = s->run[k++];
-        } else if (i < n) {
+        } else {
             memset(&one, 0, sizeof(one)); /* no byte that is saved is left to chance */
             one.first = one.last = s->point[i].at;
             sum_of(ctx, &one.sum, &s->point[i++]);
-        } else {
-            return k;
         }
-        if (!joined) {
-            *all = one;
-        } else {
+        if (any) {
             run_join(ctx, all, &one);
             all->last = one.last;
+        } else {
+            *all = one;
         }
     }
 }

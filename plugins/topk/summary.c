@@ -36,7 +36,9 @@ static uint32_t find_slot(const struct summary *s, const struct summary_value *v
 {
     uint32_t at = v->hash & s->mask;
     for (; s->slot[at]; at = (at + 1) & s->mask) {
-        const struct summary_entry *e = &s->entry[s->slot[at] - 1];
+        if ((s->slot[at] ^ v->hash) & ~SUMMARY_NUMBER)
+            continue;
+        const struct summary_entry *e = &s->entry[(s->slot[at] & SUMMARY_NUMBER) - 1];
         if (e->hash == v->hash && e->size == v->size &&
             memcmp(summary_bytes(e), v->bytes, v->size) == 0)
             break;
@@ -49,17 +51,17 @@ static void put_slot(struct summary *s, uint32_t number)
     uint32_t at = s->entry[number].hash & s->mask;
     while (s->slot[at])
         at = (at + 1) & s->mask;
-    s->slot[at] = number + 1;
+    s->slot[at] = (s->entry[number].hash & ~SUMMARY_NUMBER) | (number + 1);
 }
 
 /* Frees the slot of an entry; later ones of the same run move up, so that no gap cuts them off. */
 static void clear_slot(struct summary *s, uint32_t number)
 {
     uint32_t gap = s->entry[number].hash & s->mask;
-    while (s->slot[gap] != number + 1)
+    while ((s->slot[gap] & SUMMARY_NUMBER) != number + 1)
         gap = (gap + 1) & s->mask;
     for (uint32_t at = (gap + 1) & s->mask; s->slot[at]; at = (at + 1) & s->mask) {
-        uint32_t home = s->entry[s->slot[at] - 1].hash & s->mask;
+        uint32_t home = s->entry[(s->slot[at] & SUMMARY_NUMBER) - 1].hash & s->mask;
         if (((at - home) & s->mask) < ((at - gap) & s->mask))
             continue;
         s->slot[gap] = s->slot[at];
@@ -225,7 +227,8 @@ static int displace(struct weir_ctx *ctx, struct summary *s,
 int summary_count(struct weir_ctx *ctx, const struct summary_rules *rules,
                   struct summary *s, const struct summary_value *v)
 {
-    uint32_t found = s->room ? s->slot[find_slot(s, v)] : 0;
+    uint32_t found = s->room ? s->slot[find_slot(s, v)] & SUMMARY_NUMBER : 0;
+    s->rows++;
     if (!found)
         return s->n < rules->capacity ? summary_append(ctx, rules, s, v, 1, 0)
                                       : displace(ctx, s, v);
@@ -264,7 +267,7 @@ static int combine(struct weir_ctx *ctx, const struct summary_rules *rules,
         const struct summary *other = i < a->n ? b : a;
         struct summary_value v = {summary_bytes(e), e->size,
                                   summary_hash(rules, summary_bytes(e), e->size)};
-        uint32_t found = all->slot[find_slot(all, &v)];
+        uint32_t found = all->slot[find_slot(all, &v)] & SUMMARY_NUMBER;
         if (!found) {
             err = summary_append(ctx, rules, all, &v, e->count + unseen(other),
                                  e->error + unseen(other));
@@ -311,6 +314,7 @@ int summary_merge(struct weir_ctx *ctx, const struct summary_rules *rules,
     }
     if (!err) {
         struct summary old = *a;
+        kept.rows = a->rows + b->rows;
         *a = kept;
         kept = old;
     }

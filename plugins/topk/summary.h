@@ -40,11 +40,18 @@ struct summary {
     uint32_t n, room; /* entries in use; allocated */
     uint32_t mask;    /* slots - 1; at least twice as many slots as entries */
     uint32_t heaped;
+    uint64_t rows; /* how many were counted, exactly */
     struct summary_entry *entry;
-    uint32_t *slot; /* open addressing, linear: number of an entry + 1; 0: free */
+    uint32_t *slot; /* open addressing, linear: see SUMMARY_NUMBER; 0: free */
     uint32_t
         *heap; /* numbers of entries, the smallest count first; as long as `room` */
 };
+
+/* A slot holds the number of an entry + 1 and, above it, the highest bits of its hash, so that hardly an entry
+ * is looked at in vain. Merging has both states' entries in one. */
+#define SUMMARY_NUMBER   0x3ffffu
+#define SUMMARY_CAPACITY 100000 /* at most */
+_Static_assert(2 * SUMMARY_CAPACITY < SUMMARY_NUMBER, "numbers of entries fit");
 
 /* What all summaries of a context share. The seed keys the hash, so that nobody can choose values that
  * collide. */
@@ -66,6 +73,25 @@ static inline const char *summary_bytes(const struct summary_entry *e)
 
 uint32_t summary_hash(const struct summary_rules *rules, const char *bytes,
                       size_t size);
+
+/* Hints for rows to come: what summary_count will look at is fetched while others are counted. The second one
+ * needs what the first one fetched. */
+static inline void summary_fetch_slot(const struct summary *s,
+                                      const struct summary_value *v)
+{
+    if (s->room)
+        __builtin_prefetch(&s->slot[v->hash & s->mask]);
+}
+
+static inline void summary_fetch_entry(const struct summary *s,
+                                       const struct summary_value *v)
+{
+    uint32_t number = s->room ? s->slot[v->hash & s->mask] & SUMMARY_NUMBER : 0;
+    if (number) {
+        __builtin_prefetch(&s->entry[number - 1].count, 1);
+        __builtin_prefetch(&s->entry[number - 1].inside[SUMMARY_INSIDE - 1]);
+    }
+}
 
 /* Counts the value once more. Nothing is allocated for values that are there, or that fit the memory of the
  * one they displace. */

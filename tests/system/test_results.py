@@ -300,9 +300,10 @@ class Results(unittest.TestCase):
         self.assertIn('"input"', self.server.get('/api/v1/streams').body.decode())
         self.assertIn('"cities"', self.server.get('/api/v1/pipelines').body.decode())
         plugins = self.server.get('/api/v1/plugins').body.decode()
-        for name in ('change', 'count', 'covariance', 'delta', 'distinct', 'drawdown', 'ewma', 'first', 'gap',
-                     'histogram', 'imbalance', 'last', 'moments', 'ohlc', 'quantiles', 'rate', 'sessions', 'stats',
-                     'sum', 'threshold', 'time_weighted', 'topk', 'twap', 'volatility', 'vwap'):
+        for name in ('change', 'collect', 'count', 'covariance', 'delta', 'distinct', 'drawdown', 'entropy', 'ewma',
+                     'first', 'funnel', 'gap', 'histogram', 'imbalance', 'last', 'mad', 'mode', 'moments', 'ohlc',
+                     'path', 'quantiles', 'rate', 'retention', 'sample', 'sessions', 'stats', 'sum', 'threshold',
+                     'time_weighted', 'topk', 'trending', 'twap', 'volatility', 'vwap'):
             self.assertIn(f'"{name}"', plugins)
             self.assertIn(name, harness.weir('plugins').stdout)
         self.assertEqual(self.server.get('/live').status, 200)

@@ -6,6 +6,7 @@
 
 #include <dlfcn.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,13 +62,16 @@ static void *lend_alloc(struct weir_ctx *ctx, size_t size)
         return NULL;
     }
     h->allocated++;
-    return must(calloc(1, size ? size : 1));
+    void *p = must(calloc(1, size ? size : 1));
+    h->bytes += malloc_usable_size(p);
+    return p;
 }
 
 static void lend_free(struct weir_ctx *ctx, void *p)
 {
     struct host *h = (struct host *)ctx;
     h->allocated -= p != NULL;
+    h->bytes -= malloc_usable_size(p);
     free(p);
 }
 

@@ -46,6 +46,7 @@ struct host {
     uint64_t skipped; /* rows */
     char error[256];
     size_t allocated; /* blocks of alloc that have not been freed */
+    size_t bytes;     /* of these */
     size_t refuse;    /* alloc fails after so many more; 0: never */
 };
 

@@ -81,6 +81,31 @@ static const struct subject subjects[] = {
     {"sessions", {{"gap", "3us"}}, true},
     {"moments", {{"of", "x:f"}}, false},
     {"moments", {{"of", "x:i"}}, false},
+    {"mode", {{"of", "x:s"}}, true},
+    {"mode", {{"of", "x:i"}}, true},
+    {"entropy", {{"of", "x:s"}}, false},
+    {"mad", {{"of", "x:f"}}, true},
+    {"mad", {{"of", "x:i"}, {"sample", "16"}}, true},
+    {"sample", {{"of", "x:s"}}, true},
+    {"sample", {{"of", "x:f"}, {"k", "300"}}, true},
+    {"collect", {{"of", "x:s"}, {"limit", "7"}}, true},
+    {"collect", {{"of", "x:b"}, {"keep", "last"}}, true},
+    {"funnel",
+     {{"step", "x:s"}, {"steps", "view > cart > paid"}, {"within", "70us"}},
+     true},
+    {"funnel",
+     {{"step", "x:s"},
+      {"by", "y:i"},
+      {"steps", "view > view > paid"},
+      {"events", "20"}},
+     true},
+    {"path", {{"of", "x:s"}, {"by", "y:i"}}, true},
+    {"retention", {{"by", "x:i"}, {"period", "7us"}}, true},
+    {"retention", {{"by", "x:f"}, {"period", "20us"}, {"users", "100"}}, true},
+    {"trending", {{"of", "x:s"}, {"recent", "10us"}, {"baseline", "50us"}}, false},
+    {"trending", {{"of", "x:i"}, {"recent", "10us"}, {"baseline", "50us"}}, false},
+    {"path", {{"of", "x:i"}, {"by", "y:b"}, {"events", "30"}}, true},
+    {"path", {{"of", "x:i"}, {"events", "30"}}, true},
 };
 
 static uint64_t dice_state = 88172645463325252u;
@@ -490,11 +515,11 @@ static void damaged_bytes_are_refused_or_load(void **unused)
     (void)unused;
     struct trial t;
     trial_new(&t, &subjects[11], 0);
-    const uint32_t good[] = {1, 1, 0, 1000, 3, 0, 0, 0, 1, 0, 0, 0};
-    char bytes[48];
+    const uint32_t good[] = {2, 1, 0, 1000, 3, 0, 3, 0, 0, 0, 1, 0, 0, 0};
+    char bytes[56];
     memcpy(bytes, good, sizeof(bytes));
-    memcpy(bytes + 40, "a\0\0\0\0\0\0", 8);
-    for (size_t size = 0; size <= 41; size++)
+    memcpy(bytes + 48, "a\0\0\0\0\0\0", 8);
+    for (size_t size = 0; size <= 49; size++)
         for (int round = 0; round < 200; round++) {
             char *copy = malloc(size + 1); /* of its own, for the address sanitizer */
             memcpy(copy, bytes, size);
@@ -503,7 +528,7 @@ static void damaged_bytes_are_refused_or_load(void **unused)
             void *state = host_state(&t.host);
             int err = t.host.analyzer->load(&t.host.ctx, state, 1, copy, size);
             if (round == 0)
-                assert_int_equal(err == 0, size == 41);
+                assert_int_equal(err == 0, size == 49);
             host_drop(&t.host, state);
             free(copy);
         }

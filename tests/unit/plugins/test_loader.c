@@ -345,9 +345,10 @@ static void all_are_listed_by_name_with_their_errors(void **unused)
     assert_int_equal(plugins_new(both, &p), 0);
     assert_int_equal(plugins_each(p, see, &seen), 0);
     const char *expected =
-        "change count covariance delta distinct drawdown empty ewma faulty first "
-        "gap histogram imbalance last moments nosymbol ohlc quantiles rate "
-        "sessions stats sum threshold time_weighted topk twap volatility vwap ";
+        "change collect count covariance delta distinct drawdown empty entropy "
+        "ewma faulty first funnel gap histogram imbalance last mad mode moments "
+        "nosymbol ohlc path quantiles rate retention sample sessions stats sum "
+        "threshold time_weighted topk trending twap volatility vwap ";
     assert_string_equal(seen.names, expected);
     assert_int_equal(seen.errors, 2);
     struct plugin *plugin;
