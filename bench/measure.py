@@ -96,6 +96,13 @@ class Bench:
         found = re.findall(r'^(\w+) +([\d.]+) MB/s', out, re.M)
         return {name: float(speed) * 1e6 for name, speed in found}
 
+    def analyzers(self):
+        """{(plugin, parameters): (ns a row, ns a group, bytes a group)}"""
+        out = subprocess.run([self.program('analyzers')], check=True, text=True, stdout=subprocess.PIPE,
+                             cwd=self.build).stdout
+        lines = [line.split('\t') for line in out.splitlines()]
+        return {(name, parameters): tuple(map(float, figures)) for name, parameters, *figures in lines}
+
     def disk_sync_us(self, n=200):
         """Median time to write and sync 4 KiB where the runs have their folders."""
         with self.folder() as folder, mmap.mmap(-1, 4096) as block:

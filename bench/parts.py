@@ -19,6 +19,7 @@ EXTRAS = (('one more analyzer, 1 column', '      - stats: {of: qty, emit: [max]}
 DURABLE_TARGETS = (0.8, 0.7, None)  # of the shapes
 CPU_TARGET_S = 0.25           # of the server, for a million events
 PEAK_TARGET_MB = 200
+ROW_TARGET_NS = 60            # of an analyzer
 DECODER_TARGET_GB = 1.0
 YAJL_TARGET = 4.0
 
@@ -189,6 +190,26 @@ class Analyzer(Part):
         return rows
 
 
+class Analyzers(Part):
+    """What each costs alone, over 1,000 groups."""
+    name, repetitions = 'analyzers', 3
+
+    def measure(self, bench, found, turn):
+        return bench.analyzers()
+
+    def rows(self, bench, repetitions):
+        return []
+
+    def targets(self, bench, repetitions):
+        rows = []
+        for subject in self.results(repetitions)[0]:
+            row_ns, group_ns, group_bytes = zip(*(result[subject] for result in self.results(repetitions)))
+            rows.append((f'{subject[0]}: {{{subject[1]}}}',
+                         f'{most(row_ns, ROW_TARGET_NS, ".1f", " ns")} a row, {median(group_ns):,.0f} ns and '
+                         f'{median(group_bytes):,.0f} bytes a group'))
+        return rows
+
+
 class Durable(Part):
     """Answers that wait for the disk, and answers that do not."""
     name, repetitions = 'durable', 9
@@ -303,5 +324,5 @@ class Checkpoint(Part):
                 (f'{what}: slowest answer', spread((a.client['max_ms'] for a, _ in pairs), '.0f', ' ms'))]
 
 
-PARTS = {part.name: part for part in (Decoder(), Requests(), Analyzer(), Durable(), Single(), Recovery(),
+PARTS = {part.name: part for part in (Decoder(), Requests(), Analyzer(), Analyzers(), Durable(), Single(), Recovery(),
                                       Checkpoint())}

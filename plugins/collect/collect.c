@@ -126,14 +126,17 @@ static int put_list(struct weir_ctx *ctx, const struct item *list, uint32_t n,
 static int emit_one(struct weir_ctx *ctx, const struct kept *s,
                     const struct weir_window *window, struct weir_out *out)
 {
+    uint32_t n;
     (void)window;
-    weir_put_int(ctx, out, MORE, (int64_t)(s->seen - s->n));
-    if (s->n == 0)
+    if (s->n == 0) {
+        weir_put_int(ctx, out, MORE, 0);
         return weir_put_string(ctx, out, LIST, "[]", 2);
-    struct item *list = kept_sorted(ctx, s, item_compare);
+    }
+    struct item *list = kept_least(ctx, s, limit_of(ctx), item_compare, &n);
     if (!list)
         return -1;
-    int err = put_list(ctx, list, s->n, out);
+    weir_put_int(ctx, out, MORE, (int64_t)(s->seen - n));
+    int err = put_list(ctx, list, n, out);
     ctx->host->free(ctx, list);
     return err;
 }

@@ -6,7 +6,8 @@
  * "Summarizing data using bottom-k sketches", PODC 2007. With times as ranks it is the first rows; with hashes of
  * users, all rows of some users.
  *
- * Once there are as many as the limit they are a heap, the largest first: Knuth, TAOCP 3, 5.2.3.
+ * There may be half as many again. Then those beyond the limit are left out, and the least of them is the cut: what is
+ * not before it is not wanted any more. An item among the least of all has never been beyond it.
  */
 #ifndef WEIR_COMMON_KEPT_H
 #define WEIR_COMMON_KEPT_H
@@ -38,9 +39,11 @@ struct item {
 
 /* Zero bytes are a state without rows. */
 struct kept {
-    struct item *item;
+    struct item *item; /* in no order */
     uint32_t n, room;
     uint64_t seen; /* how many have come */
+    uint64_t is_cut;
+    struct item cut; /* its value means nothing */
 };
 
 static inline int item_before(const struct item *a, const struct item *b)
@@ -82,25 +85,51 @@ static inline int item_put(struct weir_ctx *ctx, struct weir_out *out, uint32_t 
     return weir_put_int(ctx, out, cell, item->value.i);
 }
 
-/* ---- The heap ---- */
+/* ---- Leaving out ---- */
 
-static inline void kept_sink(struct item *item, uint32_t n, uint32_t at)
+static inline uint32_t kept_most(uint32_t limit)
 {
-    const struct item moved = item[at];
-    for (uint32_t child; (child = 2 * at + 1) < n; at = child) {
-        if (child + 1 < n && item_before(&item[child], &item[child + 1]))
-            child++;
-        if (!item_before(&moved, &item[child]))
-            break;
-        item[at] = item[child];
-    }
-    item[at] = moved;
+    return limit + limit / 2 + 1;
 }
 
-static inline void kept_make_heap(struct kept *s)
+/* Brings the k least to the front, and the next one to place k < n: C. A. R. Hoare, "Algorithm 65: find", CACM 4,
+ * 1961. With the middle one as pivot, what is sorted is no worst case. */
+static inline void kept_find(struct item *item, uint32_t n, uint32_t k)
 {
-    for (uint32_t at = s->n / 2; at-- > 0;)
-        kept_sink(s->item, s->n, at);
+    int64_t low = 0, high = (int64_t)n - 1;
+    while (low < high) {
+        const struct item pivot = item[low + (high - low) / 2];
+        int64_t i = low, j = high;
+        while (i <= j) {
+            while (item_before(&item[i], &pivot))
+                i++;
+            while (item_before(&pivot, &item[j]))
+                j--;
+            if (i <= j) {
+                struct item swapped = item[i];
+                item[i++] = item[j];
+                item[j--] = swapped;
+            }
+        }
+        if ((int64_t)k <= j)
+            high = j;
+        else if ((int64_t)k >= i)
+            low = i;
+        else
+            break;
+    }
+}
+
+static inline void kept_cut(struct weir_ctx *ctx, struct kept *s, uint32_t limit,
+                            int texts)
+{
+    kept_find(s->item, s->n, limit);
+    if (!s->is_cut || item_before(&s->item[limit], &s->cut))
+        s->cut = s->item[limit];
+    s->is_cut = 1;
+    for (uint32_t i = limit; texts && i < s->n; i++)
+        ctx->host->free(ctx, s->item[i].value.text);
+    s->n = limit;
 }
 
 /* ---- Folding items in, merging ---- */
@@ -125,11 +154,10 @@ static inline int kept_reserve(struct weir_ctx *ctx, struct kept *s, uint32_t n)
     return 0;
 }
 
-/* Whether it would be kept. */
-static inline int kept_wants(const struct kept *s, uint32_t limit,
-                             const struct item *item)
+/* Whether it may be one of the least. */
+static inline int kept_wants(const struct kept *s, const struct item *item)
 {
-    return s->n < limit || item_before(item, &s->item[0]);
+    return !s->is_cut || item_before(item, &s->cut);
 }
 
 /* Keeps one that is wanted; with `bytes` its value becomes a text. */
@@ -137,9 +165,8 @@ static inline int kept_add(struct weir_ctx *ctx, struct kept *s, uint32_t limit,
                            const struct item *item, const char *bytes, size_t size)
 {
     struct item copy = *item;
-    uint32_t room = s->room ? 2 * s->room : 4;
-    if (s->n == s->room && s->n < limit &&
-        kept_reserve(ctx, s, room < limit ? room : limit))
+    uint32_t room = s->room ? 2 * s->room : 4, most = kept_most(limit);
+    if (s->n == s->room && kept_reserve(ctx, s, room < most ? room : most))
         return -1;
     if (bytes) {
         struct text *text = ctx->host->alloc(ctx, sizeof(*text) + size);
@@ -150,16 +177,9 @@ static inline int kept_add(struct weir_ctx *ctx, struct kept *s, uint32_t limit,
             memcpy(text->bytes, bytes, size);
         copy.value.text = text;
     }
-    if (s->n < limit) {
-        s->item[s->n++] = copy;
-        if (s->n == limit)
-            kept_make_heap(s);
-        return 0;
-    }
-    if (bytes)
-        ctx->host->free(ctx, s->item[0].value.text);
-    s->item[0] = copy;
-    kept_sink(s->item, s->n, 0);
+    s->item[s->n++] = copy;
+    if (s->n == most)
+        kept_cut(ctx, s, limit, bytes != NULL);
     return 0;
 }
 
@@ -170,7 +190,7 @@ static inline int kept_row(struct weir_ctx *ctx, struct kept *s, uint32_t limit,
     size_t size = 0;
     const char *bytes = NULL;
     s->seen++;
-    if (!kept_wants(s, limit, item))
+    if (!kept_wants(s, item))
         return 0;
     item_read(item, c, row);
     if (c->type == WEIR_STRING) {
@@ -184,10 +204,14 @@ static inline int kept_row(struct weir_ctx *ctx, struct kept *s, uint32_t limit,
 static inline int kept_merge_state(struct weir_ctx *ctx, struct kept *into,
                                    const struct kept *from, uint32_t limit, int texts)
 {
+    if (from->is_cut && (!into->is_cut || item_before(&from->cut, &into->cut))) {
+        into->is_cut = 1;
+        into->cut = from->cut;
+    }
     for (uint32_t i = 0; i < from->n; i++) {
         const struct item *item = &from->item[i];
         const struct text *text = texts ? item->value.text : NULL;
-        if (kept_wants(into, limit, item) &&
+        if (kept_wants(into, item) &&
             kept_add(ctx, into, limit, item, text ? text->bytes : NULL,
                      text ? text->size : 0))
             return -1;
@@ -196,17 +220,25 @@ static inline int kept_merge_state(struct weir_ctx *ctx, struct kept *into,
     return 0;
 }
 
-/* Copies in the order of `compare`, in memory of host->alloc; their texts are those of the state. n > 0. */
-static inline struct item *kept_sorted(struct weir_ctx *ctx, const struct kept *s,
-                                       int (*compare)(const void *, const void *))
+/* The least ones, at most `limit`, as copies whose texts are the state's, in memory of host->alloc; sorted if
+ * `compare` is given. There is one at least. */
+static inline struct item *kept_least(struct weir_ctx *ctx, const struct kept *s,
+                                      uint32_t limit,
+                                      int (*compare)(const void *, const void *),
+                                      uint32_t *ret_n)
 {
     struct item *list = ctx->host->alloc(ctx, s->n * sizeof(*list));
+    uint32_t n = s->n < limit ? s->n : limit;
     if (!list) {
         kept_no_memory(ctx);
         return NULL;
     }
     memcpy(list, s->item, s->n * sizeof(*list));
-    qsort(list, s->n, sizeof(*list), compare);
+    if (s->n > limit)
+        kept_find(list, s->n, limit);
+    if (compare)
+        qsort(list, n, sizeof(*list), compare);
+    *ret_n = n;
     return list;
 }
 
@@ -218,13 +250,19 @@ static inline void kept_drop(struct weir_ctx *ctx, struct kept *s, int texts)
     memset(s, 0, sizeof(*s));
 }
 
-/* ---- Saving: how many, then each item, behind it its text; instead of the pointer its size ---- */
+/* ---- Saving: a header, then each item, behind it its text; instead of the pointer its size ---- */
+
+struct kept_header {
+    uint64_t seen, n, is_cut;
+    struct item cut;
+};
 
 static inline int kept_save_state(struct weir_ctx *ctx, const struct kept *s, int texts,
                                   struct weir_out *out)
 {
-    const uint64_t head[2] = {s->seen, s->n};
-    int err = ctx->host->write(ctx, out, head, sizeof(head));
+    struct kept_header head = {s->seen, s->n, s->is_cut, s->cut};
+    head.cut.value.i = 0;
+    int err = ctx->host->write(ctx, out, &head, sizeof(head));
     for (uint32_t i = 0; !err && i < s->n; i++) {
         struct item item = s->item[i];
         const struct text *text = texts ? item.value.text : NULL;
@@ -240,15 +278,15 @@ static inline int kept_save_state(struct weir_ctx *ctx, const struct kept *s, in
 static inline int kept_load_state(struct weir_ctx *ctx, struct kept *s, uint32_t limit,
                                   int texts, const void *bytes, size_t size)
 {
-    uint64_t head[2];
+    struct kept_header head;
     const char *at = bytes;
     if (size < sizeof(head))
         return weir_fail(ctx, "the saved state is damaged");
-    memcpy(head, at, sizeof(head));
+    memcpy(&head, at, sizeof(head));
     at += sizeof(head), size -= sizeof(head);
-    for (uint64_t i = 0; i < head[1]; i++) {
+    for (uint64_t i = 0; i < head.n; i++) {
         struct item item;
-        if (size < sizeof(item) || s->n == limit)
+        if (size < sizeof(item) || s->n + 1 == kept_most(limit))
             return weir_fail(ctx, "the saved state is damaged");
         memcpy(&item, at, sizeof(item));
         at += sizeof(item), size -= sizeof(item);
@@ -259,7 +297,9 @@ static inline int kept_load_state(struct weir_ctx *ctx, struct kept *s, uint32_t
             return -1;
         at += more, size -= more;
     }
-    s->seen = head[0];
+    s->seen = head.seen;
+    s->is_cut = head.is_cut != 0;
+    s->cut = head.cut;
     return size ? weir_fail(ctx, "the saved state is damaged") : 0;
 }
 

@@ -16,10 +16,16 @@
 #include <string.h>
 #include <sys/random.h>
 
+/* A slot holds the number of an entry + 1 and, above it, bits of its hash, so that hardly an entry is looked at in
+ * vain. */
+#define TABLE_NUMBER 0x3fffffu
+#define TABLE_MOST   2000000 /* entries */
+_Static_assert(TABLE_MOST < TABLE_NUMBER, "numbers of entries fit");
+
 /* Zero bytes are an empty one. */
 struct table {
     struct entry *entry; /* in no order */
-    uint32_t *slot;      /* number of an entry + 1; 0: free */
+    uint32_t *slot;      /* see TABLE_NUMBER; 0: free */
     uint32_t n, room, mask;
 };
 
@@ -30,18 +36,29 @@ static inline int table_seed(struct weir_ctx *ctx, uint64_t *ret_seed)
                : weir_fail(ctx, "getrandom failed");
 }
 
-static inline uint32_t table_home(const struct table *t, uint64_t seed, uint64_t hash)
+/* Low bits are for the place, high ones for the slot. */
+static inline uint32_t table_mix(uint64_t seed, uint64_t hash)
 {
-    return (uint32_t)hash_number(hash ^ seed) & t->mask;
+    uint64_t h = hash_number(hash ^ seed);
+    return (uint32_t)(h ^ h >> 32);
 }
 
 /* The slot that has the hash, or the free one where it would go. */
-static inline uint32_t table_find(const struct table *t, uint64_t seed, uint64_t hash)
+static inline uint32_t table_find(const struct table *t, uint32_t mixed, uint64_t hash)
 {
-    uint32_t at = table_home(t, seed, hash);
-    while (t->slot[at] && t->entry[t->slot[at] - 1].hash != hash)
-        at = (at + 1) & t->mask;
+    uint32_t at = mixed & t->mask;
+    for (; t->slot[at]; at = (at + 1) & t->mask)
+        if (((t->slot[at] ^ mixed) & ~TABLE_NUMBER) == 0 &&
+            t->entry[(t->slot[at] & TABLE_NUMBER) - 1].hash == hash)
+            break;
     return at;
+}
+
+static inline void table_put(struct table *t, uint64_t seed, uint32_t number)
+{
+    uint64_t hash = t->entry[number].hash;
+    uint32_t mixed = table_mix(seed, hash);
+    t->slot[table_find(t, mixed, hash)] = (mixed & ~TABLE_NUMBER) | (number + 1);
 }
 
 /* Finds all entries anew. */
@@ -49,7 +66,7 @@ static inline void table_index(struct table *t, uint64_t seed)
 {
     memset(t->slot, 0, ((size_t)t->mask + 1) * sizeof(*t->slot));
     for (uint32_t i = 0; i < t->n; i++)
-        t->slot[table_find(t, seed, t->entry[i].hash)] = i + 1;
+        table_put(t, seed, i);
 }
 
 static inline int table_reserve(struct weir_ctx *ctx, struct table *t, uint64_t seed,
@@ -83,8 +100,24 @@ static inline int table_reserve(struct weir_ctx *ctx, struct table *t, uint64_t 
 static inline struct entry *table_get(const struct table *t, uint64_t seed,
                                       uint64_t hash)
 {
-    uint32_t number = t->room ? t->slot[table_find(t, seed, hash)] : 0;
-    return number ? &t->entry[number - 1] : NULL;
+    uint32_t slot = t->room ? t->slot[table_find(t, table_mix(seed, hash), hash)] : 0;
+    return slot ? &t->entry[(slot & TABLE_NUMBER) - 1] : NULL;
+}
+
+/* Hints for rows to come: what table_get will look at is fetched while others are folded in. The second one needs
+ * what the first one fetched. */
+#define TABLE_AHEAD 32
+static inline void table_fetch_slot(const struct table *t, uint32_t mixed)
+{
+    if (t->room)
+        __builtin_prefetch(&t->slot[mixed & t->mask]);
+}
+
+static inline void table_fetch_entry(const struct table *t, uint32_t mixed)
+{
+    uint32_t number = t->room ? t->slot[mixed & t->mask] & TABLE_NUMBER : 0;
+    if (number)
+        __builtin_prefetch(&t->entry[number - 1], 1);
 }
 
 /* A new one, zeroed but for the hash, which is not there yet. NULL: no memory, and the host knows. */
@@ -93,10 +126,10 @@ static inline struct entry *table_add(struct weir_ctx *ctx, struct table *t,
 {
     if (t->n == t->room && table_reserve(ctx, t, seed, t->room ? 2 * t->room : 4))
         return NULL;
-    struct entry *e = &t->entry[t->n++];
+    struct entry *e = &t->entry[t->n];
     memset(e, 0, sizeof(*e));
     e->hash = hash;
-    t->slot[table_find(t, seed, hash)] = t->n;
+    table_put(t, seed, t->n++);
     return e;
 }
 

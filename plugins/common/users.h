@@ -18,14 +18,14 @@ static inline uint64_t users_rank(const struct weir_column *by, uint32_t row)
     return by ? hash_value(by, row) : 0;
 }
 
-/* Of a sorted list, rows of users of which none is missing: the last user's may be. Their part of all users goes to
- * *ret_part, by the least hash that is not among them; 1: no row was left out, or there are no users. */
+/* How many of the n rows of a sorted list are of users of which none is missing: the last user's may be. The part
+ * of all users that these are goes to *ret_part, by the least hash that is not among them; 1: no row was left out, or
+ * there are no users. */
 static inline uint32_t users_whole(const struct kept *s, const struct item *list,
-                                   int has_users, double *ret_part)
+                                   uint32_t n, int has_users, double *ret_part)
 {
-    uint32_t n = s->n;
     *ret_part = 1;
-    if (!has_users || s->seen <= s->n)
+    if (!has_users || s->seen <= n)
         return n;
     const uint64_t cut = list[n - 1].rank;
     while (n > 0 && list[n - 1].rank == cut)

@@ -66,7 +66,7 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *rows)
         const struct item item = {
             users_rank(by, row), r.time[row], weir_sequence(&r, row), {bits}};
         s->seen++;
-        if (kept_wants(s, limit, &item) && kept_add(ctx, s, limit, &item, NULL, 0))
+        if (kept_wants(s, &item) && kept_add(ctx, s, limit, &item, NULL, 0))
             return -1;
     }
     return 0;
@@ -164,11 +164,12 @@ static int emit_one(struct weir_ctx *ctx, const struct kept *s,
     (void)window;
     if (s->n == 0)
         return 0;
-    struct item *list = kept_sorted(ctx, s, item_compare);
+    uint32_t n;
+    struct item *list = kept_least(ctx, s, limit_of(ctx), item_compare, &n);
     if (!list)
         return -1;
-    struct tally t = {.room = s->n};
-    uint32_t n = users_whole(s, list, ctx->types[BY_IN] != 0, &part);
+    struct tally t = {.room = n};
+    n = users_whole(s, list, n, ctx->types[BY_IN] != 0, &part);
     t.took = ctx->host->alloc(ctx, (size_t)f->n * t.room * sizeof(*t.took));
     if (!t.took) {
         err = kept_no_memory(ctx);

@@ -45,7 +45,7 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *rows)
             continue;
         }
         s->seen++;
-        if (kept_wants(s, limit, &item) && kept_add(ctx, s, limit, &item, NULL, 0))
+        if (kept_wants(s, &item) && kept_add(ctx, s, limit, &item, NULL, 0))
             return -1;
     }
     if (useless)
@@ -98,19 +98,25 @@ static int emit_one(struct weir_ctx *ctx, const struct kept *s,
     (void)window;
     if (s->n == 0)
         return 0;
+    uint32_t n;
+    struct item *list = kept_least(ctx, s, limit_of(ctx), NULL, &n);
     double *v = ctx->host->alloc(ctx, s->n * sizeof(*v));
-    if (!v)
+    if (!list || !v) {
+        ctx->host->free(ctx, list);
+        ctx->host->free(ctx, v);
         return kept_no_memory(ctx);
-    for (uint32_t i = 0; i < s->n; i++)
-        v[i] = s->item[i].value.f;
-    double middle = median(v, s->n);
-    for (uint32_t i = 0; i < s->n; i++)
+    }
+    for (uint32_t i = 0; i < n; i++)
+        v[i] = list[i].value.f;
+    double middle = median(v, n);
+    for (uint32_t i = 0; i < n; i++)
         v[i] = fabs(v[i] - middle);
     weir_put_float(ctx, out, MEDIAN, middle);
-    weir_put_float(ctx, out, DEVIATION, median(v, s->n));
+    weir_put_float(ctx, out, DEVIATION, median(v, n));
+    ctx->host->free(ctx, list);
     ctx->host->free(ctx, v);
     return weir_put_float(ctx, out, ERROR,
-                          s->seen > s->n ? sqrt(log(2 / 0.01) / 2 / s->n) : 0);
+                          s->seen > n ? sqrt(log(2 / 0.01) / 2 / n) : 0);
 }
 
 WEIR_EMIT(emit, struct kept, emit_one)

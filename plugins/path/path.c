@@ -121,11 +121,12 @@ static int emit_one(struct weir_ctx *ctx, const struct kept *s,
     (void)window;
     if (s->n == 0)
         return 0;
-    struct item *list = kept_sorted(ctx, s, item_compare);
+    uint32_t n = 0;
+    struct item *list = kept_least(ctx, s, limit_of(ctx), item_compare, &n);
     struct step *step = ctx->host->alloc(ctx, s->n * sizeof(*step));
     int err = list && step ? 0 : kept_no_memory(ctx);
     if (!err) {
-        uint32_t n = users_whole(s, list, ctx->types[BY_IN] != 0, &part);
+        n = users_whole(s, list, n, ctx->types[BY_IN] != 0, &part);
         for (uint32_t i = 1; i < n; i++)
             if (list[i].rank == list[i - 1].rank)
                 step[steps++] = (struct step){&list[i - 1], &list[i], is_text, 0, 0};

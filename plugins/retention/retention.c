@@ -106,13 +106,30 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *rows)
 {
     const struct retention *t = ctx->user;
     const struct weir_rows r = *rows;
-    for (size_t i = 0; i < r.n; i++) {
-        uint32_t row = r.row[i];
-        if (weir_is_null(r.in[0], row))
-            continue;
-        struct state *s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
-        if (add(ctx, s, hash_value(r.in[0], row), period_of(t, r.time[row]), 1))
-            return -1;
+    struct {
+        struct state *s;
+        uint64_t hash;
+        int64_t period;
+        uint32_t mixed;
+    } ahead[TABLE_AHEAD];
+    for (size_t i = 0; i < r.n;) {
+        uint32_t n = 0;
+        for (; i < r.n && n < TABLE_AHEAD; i++) {
+            uint32_t row = r.row[i];
+            if (weir_is_null(r.in[0], row))
+                continue;
+            ahead[n].s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
+            ahead[n].hash = hash_value(r.in[0], row);
+            ahead[n].period = period_of(t, r.time[row]);
+            ahead[n].mixed = table_mix(t->seed, ahead[n].hash);
+            table_fetch_slot(&ahead[n].s->table, ahead[n].mixed);
+            n++;
+        }
+        for (uint32_t k = 0; k < n; k++)
+            table_fetch_entry(&ahead[k].s->table, ahead[k].mixed);
+        for (uint32_t k = 0; k < n; k++)
+            if (add(ctx, ahead[k].s, ahead[k].hash, ahead[k].period, 1))
+                return -1;
     }
     return 0;
 }

@@ -53,10 +53,11 @@ static int emit_one(struct weir_ctx *ctx, const struct kept *s,
     (void)window;
     if (s->n == 0)
         return 0;
-    struct item *list = kept_sorted(ctx, s, by_time);
+    uint32_t n;
+    struct item *list = kept_least(ctx, s, limit_of(ctx), by_time, &n);
     if (!list)
         return -1;
-    for (uint32_t i = 0; !err && i < s->n; i++) {
+    for (uint32_t i = 0; !err && i < n; i++) {
         item_put(ctx, out, VALUE, ctx->types[0], &list[i]);
         weir_put_int(ctx, out, TIME, list[i].time_us);
         weir_put_int(ctx, out, OF, (int64_t)s->seen);

@@ -54,7 +54,10 @@ static void add_counts(const struct trending *t, struct entry *e, int64_t time_u
                        double fast, double slow)
 {
     double us = (double)(time_us - e->time_us);
-    if (us >= 0) {
+    if (us == 0) {
+        e->fast += fast;
+        e->slow += slow;
+    } else if (us > 0) {
         e->fast = e->fast * exp2(-us * t->fast) + fast;
         e->slow = e->slow * exp2(-us * t->slow) + slow;
         e->time_us = time_us;
@@ -143,29 +146,54 @@ static void see(struct state *s, int64_t first_us, int64_t last_us)
         s->last_us = last_us;
 }
 
+static int count_row(struct weir_ctx *ctx, struct state *s, uint64_t hash,
+                     int64_t time_us, const struct weir_column *c, uint32_t row)
+{
+    const struct trending *t = ctx->user;
+    struct entry *e = table_get(&s->table, t->seed, hash);
+    see(s, time_us, time_us);
+    if (!e) {
+        size_t size = 0;
+        const char *bytes = t->is_text ? weir_string(c, row, &size) : NULL;
+        e = add_value(ctx, s, hash, t->is_text && !size ? "" : bytes, size,
+                      t->is_text ? 0 : weir_int(c, row));
+        if (!e)
+            return -1;
+        e->time_us = time_us;
+    }
+    add_counts(t, e, time_us, 1, 1);
+    return 0;
+}
+
 static int update(struct weir_ctx *ctx, const struct weir_rows *rows)
 {
     const struct trending *t = ctx->user;
     const struct weir_rows r = *rows;
     const struct weir_column *c = r.in[0];
-    for (size_t i = 0; i < r.n; i++) {
-        uint32_t row = r.row[i];
-        struct state *s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
-        if (weir_is_null(c, row))
-            continue;
-        uint64_t hash = hash_value(c, row);
-        struct entry *e = table_get(&s->table, t->seed, hash);
-        see(s, r.time[row], r.time[row]);
-        if (!e) {
-            size_t size = 0;
-            const char *bytes = t->is_text ? weir_string(c, row, &size) : NULL;
-            e = add_value(ctx, s, hash, t->is_text && !size ? "" : bytes, size,
-                          t->is_text ? 0 : weir_int(c, row));
-            if (!e)
-                return -1;
-            e->time_us = r.time[row];
+    struct {
+        struct state *s;
+        uint64_t hash;
+        uint32_t mixed, row;
+    } ahead[TABLE_AHEAD];
+    for (size_t i = 0; i < r.n;) {
+        uint32_t n = 0;
+        for (; i < r.n && n < TABLE_AHEAD; i++) {
+            uint32_t row = r.row[i];
+            if (weir_is_null(c, row))
+                continue;
+            ahead[n].s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
+            ahead[n].hash = hash_value(c, row);
+            ahead[n].row = row;
+            ahead[n].mixed = table_mix(t->seed, ahead[n].hash);
+            table_fetch_slot(&ahead[n].s->table, ahead[n].mixed);
+            n++;
         }
-        add_counts(t, e, r.time[row], 1, 1);
+        for (uint32_t k = 0; k < n; k++)
+            table_fetch_entry(&ahead[k].s->table, ahead[k].mixed);
+        for (uint32_t k = 0; k < n; k++)
+            if (count_row(ctx, ahead[k].s, ahead[k].hash, r.time[ahead[k].row], c,
+                          ahead[k].row))
+                return -1;
     }
     return 0;
 }
