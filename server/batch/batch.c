@@ -234,6 +234,41 @@ int batch_append(struct batch *to, const struct batch *from)
     return 0;
 }
 
+static void append_value(struct column *t, uint32_t at, const struct column *f,
+                         uint32_t row)
+{
+    if (t->type == WEIR_BOOL) {
+        batch_put_bool(t, at, ((const uint8_t *)f->values)[row >> 3] >> (row & 7) & 1);
+    } else if (t->type == WEIR_STRING) {
+        int32_t size = f->offsets[row + 1] - f->offsets[row];
+        memcpy(t->bytes + t->offsets[at], f->bytes + f->offsets[row], (size_t)size);
+        t->offsets[at + 1] = t->offsets[at] + size;
+    } else {
+        ((int64_t *)t->values)[at] = ((const int64_t *)f->values)[row];
+    }
+}
+
+int batch_append_row(struct batch *to, const struct batch *from, uint32_t row)
+{
+    int r = batch_grow(to);
+    for (size_t i = 0; r == 0 && i < to->schema->n; i++)
+        if (from->column[i].type == WEIR_STRING)
+            r = batch_bytes(to, i,
+                            (size_t)(from->column[i].offsets[row + 1] -
+                                     from->column[i].offsets[row]));
+    for (size_t i = 0; r == 0 && i < to->schema->n; i++) {
+        const struct column *f = &from->column[i];
+        if (f->validity && !(f->validity[row >> 3] >> (row & 7) & 1))
+            r = batch_set_null(to, i);
+        if (r == 0)
+            append_value(&to->column[i], to->n_rows, f, row);
+    }
+    if (r < 0)
+        batch_undo_nulls(to);
+    to->n_rows += r == 0;
+    return r;
+}
+
 void batch_clear(struct batch *b)
 {
     b->n_rows = 0;

@@ -85,6 +85,9 @@ static inline void batch_put_bool(struct column *c, uint32_t row, bool v)
  * copied. -ENOMEM. */
 int batch_append(struct batch *to, const struct batch *from);
 
+/* The same of one row. -ENOSPC: nothing was copied. -ENOMEM. */
+int batch_append_row(struct batch *to, const struct batch *from, uint32_t row);
+
 void batch_clear(struct batch *b); /* unsealed: no rows, memory kept */
 
 /* After this nothing of the batch changes. */
