@@ -101,6 +101,8 @@ static bool put_now(struct log *l, struct subscriber *s, struct log_entry *e)
 
 static bool is_for(const struct log_entry *e, const struct subscriber *s)
 {
+    if (e->kind == LOG_CHECKPOINT || e->kind == LOG_END) /* of a derived log */
+        return true;
     return s->sink.position < e->position &&
            (!e->pipeline || !strcmp(e->pipeline, s->sink.pipeline));
 }
@@ -175,7 +177,8 @@ static bool lingers(struct log *l)
 
 static void take(struct log *l, struct log_entry *e)
 {
-    bool joins = e->kind == LOG_BATCH && e->batch->n_rows < LOG_GATHER_ROWS;
+    bool joins =
+        e->kind == LOG_BATCH && e->batch->n_rows < LOG_GATHER_ROWS && !e->sequence;
     fault_point("log_dispatch");
     l->handing = (struct handing){.entry = e};
     if (joins)
@@ -191,7 +194,8 @@ static void handed_on(struct log *l)
         metric_add(&l->batch_rows, e->batch->n_rows);
     }
     atomic_store_explicit(&l->handed_on, e->position, memory_order_relaxed);
-    intake_release(l->intake, e);
+    if (l->intake)
+        intake_release(l->intake, e);
     log_entry_unref(e);
 }
 

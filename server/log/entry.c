@@ -130,6 +130,8 @@ uint64_t log_entry_sequence(const struct log_entry *e, uint32_t row, uint32_t *r
 {
     static_assert(BATCH_ROWS_MAX <= 1u << SEQUENCE_ROW_BITS, "a row fits its bits");
     *ret_end = e->batch->n_rows;
+    if (e->sequence)
+        return e->sequence;
     if (!e->part)
         return e->position << SEQUENCE_ROW_BITS;
     size_t i = find_part(e, row);

@@ -527,17 +527,16 @@ static int make_parts(struct log *l, struct metrics *metrics, struct error *erro
     return l->options.journal ? open_journal(l, metrics, error) : 0;
 }
 
-int log_new(const struct log_options *options, struct metrics *metrics,
-            struct log **ret, struct error *error)
+/* What both kinds of log have; rests of it are log_free's. */
+static struct log *new_log(const char *name, const struct schema *schema,
+                           const struct schema *columns, struct task *filler)
 {
     struct log *l = calloc(1, sizeof(*l));
     if (!l)
-        return error_set(error, -ENOMEM, "no memory");
-    l->options = *options;
-    l->name = strdup(options->name);
-    l->schema = options->schema;
-    l->columns = options->columns ? options->columns : options->schema;
-    l->position = options->position;
+        return NULL;
+    l->name = strdup(name);
+    l->schema = schema;
+    l->columns = columns;
     l->n_sources = l->sources_written = 1;
     l->reached_us = l->begun_us = INT64_MIN;
     silence_step(&l->silence_clock, clock_monotonic_us());
@@ -545,17 +544,56 @@ int log_new(const struct log_options *options, struct metrics *metrics,
     origins_init(&l->origins);
     l->frame.last = &l->frame.items;
     l->later.last = &l->later.first;
-    l->stored_max = options->journal && !options->read_only
-                        ? request_stored_max(options->journal->limit)
-                        : UINT64_MAX;
-    l->dictionary = calloc(l->columns->n, sizeof(*l->dictionary));
-    atomic_init(&l->kept, options->kept);
+    l->dictionary = calloc(columns->n, sizeof(*l->dictionary));
     l->tick_us = INT64_MAX;
-    backlog_setup(&l->backlog, &l->gatherer, &l->dispatcher);
+    backlog_setup(&l->backlog, filler ? filler : &l->gatherer, &l->dispatcher);
     pthread_mutex_init(&l->end_lock, NULL);
     clock_cond_init(&l->ended);
     pthread_mutex_init(&l->names_lock, NULL);
     pthread_mutex_init(&l->subscribers_lock, NULL);
+    return l;
+}
+
+int log_new_derived(const struct log_derived_options *options, struct log **ret,
+                    struct error *error)
+{
+    struct log *l = new_log(options->name, options->schema, options->schema,
+                            options->filler);
+    if (!l || !l->name || !l->dictionary) {
+        log_free(l);
+        return error_set(error, -ENOMEM, "no memory");
+    }
+    l->options = (struct log_options){.name = l->name, .back = options->back};
+    l->gathered = true; /* nothing is */
+    l->stored_max = UINT64_MAX;
+    *ret = l;
+    return 0;
+}
+
+void log_push(struct log *l, struct log_entry *e)
+{
+    backlog_push(&l->backlog, e);
+}
+
+bool log_is_full(struct log *l)
+{
+    return backlog_is_full(&l->backlog);
+}
+
+int log_new(const struct log_options *options, struct metrics *metrics,
+            struct log **ret, struct error *error)
+{
+    struct log *l = new_log(options->name, options->schema,
+                            options->columns ? options->columns : options->schema,
+                            NULL);
+    if (!l)
+        return error_set(error, -ENOMEM, "no memory");
+    l->options = *options;
+    l->position = options->position;
+    l->stored_max = options->journal && !options->read_only
+                        ? request_stored_max(options->journal->limit)
+                        : UINT64_MAX;
+    atomic_init(&l->kept, options->kept);
     int r = make_parts(l, metrics, error);
     if (r < 0) {
         log_free(l);
@@ -581,9 +619,13 @@ int log_start(struct log *l, struct error *error)
     l->checkpoints.asked = position;
     l->checkpoints.next_us = clock_monotonic_us() + l->options.checkpoint_interval_us;
     if (task_begin(&l->dispatcher, l->options.back, dispatch_run, l) < 0 ||
-        task_begin(&l->gatherer, l->options.front, gather_run, l) < 0)
+        (l->intake && task_begin(&l->gatherer, l->options.front, gather_run, l) < 0))
         return error_set(error, -ENOMEM, "no memory");
     l->started = true;
+    if (!l->intake) {
+        task_wake(&l->dispatcher);
+        return 0;
+    }
     if (!l->journal)
         gather_ready(l);
     task_wake(&l->gatherer);
@@ -615,7 +657,10 @@ void log_end(struct log *l, enum log_end end)
         return;
     l->ending = true;
     l->end = end;
-    intake_close(l->intake);
+    if (l->intake)
+        intake_close(l->intake);
+    else
+        backlog_close(&l->backlog);
 }
 
 bool log_close(struct log *l, enum log_end end, int64_t deadline_us)
@@ -679,7 +724,7 @@ void log_free(struct log *l)
 {
     if (!l)
         return;
-    if (l->intake)
+    if (l->intake || l->started)
         log_close(l, LOG_LEAVE, 0);
     log_entry_unref(l->handing.entry);
     backlog_free(&l->backlog);

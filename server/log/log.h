@@ -53,6 +53,8 @@ struct log_entry {
      * the rows of each entry of the journal it has reached reached_us. */
     bool held;
     int64_t reached_us;
+    uint64_t
+        sequence; /* LOG_BATCH of a derived log: number of its first row, 1, 2, ...; 0: positions say it */
     char *pipeline; /* LOG_IDLE, LOG_ADVANCE, LOG_REACHED: whom it is for; NULL: all */
     struct batch *batch;   /* LOG_BATCH; sealed */
     struct key_ids **keys; /* LOG_BATCH: for each list of key columns, by the index that
@@ -159,6 +161,24 @@ struct log_sink {
     int64_t watermark_us;
 };
 
+/* A log of rows that a pipeline gives out: entries are made elsewhere, in order, with positions of the log that the
+ * pipeline reads. It has no journal, as they can be made again, takes no requests, and knows no silence. Of the
+ * calls below it has those that name it, log_subscribe, log_hold, log_room, log_source_name, log_close and log_free.
+ * `filler` is woken when it is full no more. -ENOMEM. */
+struct log_derived_options {
+    const char *name; /* of the table */
+    const struct schema *schema;
+    struct tasks *back;
+    struct task *filler;
+};
+int log_new_derived(const struct log_derived_options *options, struct log **ret,
+                    struct error *error);
+/* Behind those before; several may have one position. Takes it. Marks (LOG_CHECKPOINT, LOG_END) are for all
+ * subscribers, the others for those whose position is lower. Never waits. One thread at a time. */
+void log_push(struct log *l, struct log_entry *e);
+/* Who fills it should rest. */
+bool log_is_full(struct log *l);
+
 int log_new(const struct log_options *options, struct metrics *metrics,
             struct log **ret, struct error *error); /* errors of journal_open */
 
@@ -169,7 +189,7 @@ int log_subscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys);
 /* What the database knows of a key. Before log_start. */
 int log_know_request(struct log *l, const struct request_id *key, int64_t taken_us);
 
-/* It runs; what the journal has is handed on first, and until then nothing new is taken. */
+/* It runs; what the journal has is handed on first, and until then nothing new is taken. Also of a derived log. */
 int log_start(struct log *l, struct error *error);
 
 /* False: the journal is still being read. */
