@@ -39,6 +39,7 @@ struct checkpoint {
     uint64_t groups; /* open in all blocks */
     size_t n_blocks;
     struct checkpoint_block *block;
+    bool written;            /* the store's: in the transaction at hand */
     struct checkpoint *next; /* for lists */
 };
 void checkpoint_free(struct checkpoint *c); /* takes NULL */

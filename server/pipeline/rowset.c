@@ -85,5 +85,6 @@ void table_free(struct table *t)
     free(t->column);
     free(t->name);
     free(t->pipeline);
+    free(t->top);
     free(t);
 }

@@ -33,6 +33,8 @@ struct table_column {
 struct table {
     char *name;
     char *pipeline;
+    char *
+        top; /* the pipeline of its chain that reads the stream; NULL: it does itself */
     struct window_kind window;
     int64_t retain_us; /* INT64_MAX: for ever */
     size_t n_keys;     /* key columns, behind window_start */

@@ -65,7 +65,7 @@ void checkpoints_note(struct store_pipeline *p, struct checkpoint *c)
 
 /* All workers have given their part of this checkpoint. A worker gives one checkpoint after the other, so
  * the first in the list is complete first. */
-static bool checkpoints_complete(const struct store_pipeline *p, uint64_t number)
+bool checkpoints_complete(const struct store_pipeline *p, uint64_t number)
 {
     unsigned n = 0, workers = 0;
     for (const struct checkpoint *c = p->parts; c; c = c->next) {
@@ -171,14 +171,25 @@ static int checkpoints_write_one(struct store *s, const struct store_pipeline *p
     return code;
 }
 
+static void checkpoints_mark(const struct store_pipeline *p, uint64_t number)
+{
+    for (struct checkpoint *c = p->parts; c; c = c->next)
+        c->written = c->written || c->number == number;
+}
+
 int checkpoints_write(struct store *s, const struct store_pipeline *p)
 {
     int code = SQLITE_OK;
     const struct checkpoint *c = p->parts, *written = NULL;
-    for (; !code && c && checkpoints_complete(p, c->number); c = c->next) {
+    for (struct checkpoint *all = p->parts; all; all = all->next)
+        all->written = false; /* of an attempt that failed */
+    for (; !code && c && checkpoints_complete(p, c->number) &&
+           chains_complete(s, p, c->number);
+         c = c->next) {
         if (written && written->number >= c->number)
             continue;
         code = checkpoints_write_one(s, p, c->number);
+        checkpoints_mark(p, c->number);
         written = c;
     }
     return code;
@@ -212,7 +223,7 @@ static void checkpoints_remove(struct store *s, struct store_pipeline *p,
 
 void checkpoints_committed(struct store *s, struct store_pipeline *p)
 {
-    while (p->parts && checkpoints_complete(p, p->parts->number)) {
+    while (p->parts && p->parts->written) {
         uint64_t position = p->parts->position;
         checkpoints_remove(s, p, p->parts->number);
         if (s->options.stored)

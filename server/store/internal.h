@@ -45,7 +45,15 @@ struct store_pipeline {
     bool changed;         /* a worker has come further since the last commit */
     int64_t early_us; /* rows of windows that end by then may be early (ROWS_EARLY) */
     bool early, early_kept; /* some are; the file says so */
-    _Atomic bool failed;    /* what it gives is dropped; relaxed: soon enough */
+    _Atomic bool out;     /* it gives nothing more: it is not waited for; relaxed */
+    struct store_pipeline
+        *top; /* of its chain, itself if it reads a stream; NULL: it has no table */
+    unsigned members;                  /* of the chain whose top it is */
+    unsigned known_n;                  /* workers, */
+    uint64_t known[STORE_WORKERS_MAX]; /* and how far they are, held or not */
+    uint64_t held_from;  /* number of its first item that is held; 0: none is */
+    uint64_t settled;    /* of a top: rows up to here need not wait */
+    _Atomic bool failed; /* what it gives is dropped; relaxed: soon enough */
     struct checkpoint *
         parts; /* of checkpoints that are not in the file yet, in the order they came */
     struct store_pipeline *next;
@@ -103,7 +111,9 @@ struct store {
     sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
     struct store_statements statement;
     struct inbox *inbox;
-    struct dead_letters *dead;   /* NULL: none are kept */
+    struct inbox_item *held;   /* rows that wait for others of their chain; in order */
+    size_t n_chained;          /* pipelines that read others */
+    struct dead_letters *dead; /* NULL: none are kept */
     size_t new_rows, known_rows; /* of this transaction: written, in the file already */
     struct store_part {          /* of this transaction, that is being written */
         struct store_pipeline *pipeline;
@@ -152,8 +162,18 @@ int checkpoints_prepare(struct store *s, struct error *error);
 void checkpoints_free(struct store *s);
 void checkpoints_drop(struct store_pipeline *p);
 void checkpoints_note(struct store_pipeline *p, struct checkpoint *c); /* takes it */
+bool checkpoints_complete(const struct store_pipeline *p, uint64_t number);
 int checkpoints_write(struct store *s, const struct store_pipeline *p);
 void checkpoints_committed(struct store *s, struct store_pipeline *p);
+
+/* chains.c; all on the writer thread. The pipeline has a table again, or none any more. */
+void chains_join(struct store *s, struct store_pipeline *p, struct store_pipeline *top);
+void chains_part(struct store *s, struct store_pipeline *p);
+/* Are the parts of all of the chain there? */
+bool chains_complete(const struct store *s, const struct store_pipeline *p,
+                     uint64_t number);
+/* What is to be committed now, of the share, whose checkpoints are noted, and of what was held before. */
+struct inbox_item *chains_sort(struct store *s, const struct inbox_share *share);
 
 /* requests.c: keys of requests. Write returns a SQLite result code. */
 int requests_prepare(struct store *s, struct error *error);

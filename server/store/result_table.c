@@ -330,8 +330,12 @@ static int result_table_new(struct store *s, const struct table *table,
 {
     struct store_pipeline *pipeline;
     int err = store_need_pipeline(s, table->pipeline, &pipeline, error);
+    struct store_pipeline *top = pipeline;
+    if (!err && table->top)
+        err = store_need_pipeline(s, table->top, &top, error);
     if (err)
         return err;
+    chains_join(s, pipeline, top);
     struct store_table *t = calloc(1, sizeof(*t));
     if (!t)
         return error_set(error, -ENOMEM, "out of memory");

@@ -338,6 +338,13 @@ int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoin
     return inbox_put(s->inbox, &item, &number);
 }
 
+void store_out(struct store *s, const char *pipeline)
+{
+    struct store_pipeline *p = store_find_pipeline(s, pipeline);
+    if (p && !atomic_exchange_explicit(&p->out, true, memory_order_relaxed))
+        inbox_note(s->inbox);
+}
+
 int store_put_stream(struct store *s, struct store_stream *r)
 {
     uint64_t number;
@@ -360,7 +367,9 @@ void store_restart_pipeline(struct store *s, const char *pipeline)
     if (!p)
         return;
     forget_workers(p);
+    chains_part(s, p);
     atomic_store_explicit(&p->failed, false, memory_order_relaxed);
+    atomic_store_explicit(&p->out, false, memory_order_relaxed);
     checkpoints_drop(p);
 }
 
@@ -445,6 +454,7 @@ void store_free(struct store *s)
         pthread_join(s->thread, NULL);
     }
     store_clean_early(s);
+    inbox_item_free(s->held);
     store_free_tables(s);
     sqlite3_finalize(s->begin);
     sqlite3_finalize(s->commit);

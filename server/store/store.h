@@ -85,6 +85,10 @@ void store_unwait(struct store *s, struct waiter *w); /* it is not called any mo
  * it, waits as store_put. */
 int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoint *c);
 
+/* Other pipelines of its chain are not to wait for it: it gives nothing more, until store_restart_pipeline. Any
+ * thread, quick. */
+void store_out(struct store *s, const char *pipeline);
+
 /* Keys of requests, and how far a stream's keys are known with them. */
 struct store_key {
     struct request_id key; /* its bytes and errors belong to it */

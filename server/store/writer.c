@@ -45,6 +45,8 @@ static void writer_hear(struct store_pipeline *p, uint64_t taken)
     p->spoken = false;
     for (unsigned i = 0; i < p->n; i++) {
         const struct store_worker *said = &p->said[i], *w = &p->worker[i];
+        if (p->held_from && said->behind >= p->held_from)
+            continue; /* others of its chain bring the writer here again */
         if (said->behind > taken)
             p->spoken = true; /* their rows bring the writer here again */
         else if (said->position > w->position || said->watermark_us > w->watermark_us)
@@ -53,7 +55,7 @@ static void writer_hear(struct store_pipeline *p, uint64_t taken)
     pthread_mutex_unlock(&p->lock);
 }
 
-static void writer_note(struct store *s, const struct inbox_share *share)
+static void writer_note_checkpoints(struct store *s, const struct inbox_share *share)
 {
     for (struct inbox_item *i = share->list; i; i = i->next) {
         struct store_pipeline *p =
@@ -63,7 +65,15 @@ static void writer_note(struct store *s, const struct inbox_share *share)
         if (p && i->checkpoint)
             checkpoints_note(p, i->checkpoint);
         i->checkpoint = NULL;
-        if (!p || !i->report.workers)
+    }
+}
+
+static void writer_note(struct store *s, const struct inbox_item *list, uint64_t taken)
+{
+    for (const struct inbox_item *i = list; i; i = i->next) {
+        struct store_pipeline *p =
+            i->report.workers ? store_find_pipeline(s, i->report.pipeline) : NULL;
+        if (!p || p->failed)
             continue;
         p->n = i->report.workers;
         early_note(p, i->report.rows);
@@ -71,7 +81,7 @@ static void writer_note(struct store *s, const struct inbox_share *share)
     }
     for (struct store_pipeline *p = s->pipelines; p; p = p->next)
         if (!p->failed)
-            writer_hear(p, share->number);
+            writer_hear(p, taken);
 }
 
 /* The least of what the workers have said. One that has said nothing yet keeps it where it is: position 0 leaves
@@ -302,15 +312,16 @@ static int writer_persist(struct store *s, struct inbox_item *list)
     }
 }
 
-static int writer_commit(struct store *s, const struct inbox_share *share,
-                         size_t *ret_rows)
+/* What goes in becomes the list of the share. */
+static int writer_commit(struct store *s, struct inbox_share *share, size_t *ret_rows)
 {
-    struct inbox_item *list = share->list;
     int64_t begin_us = clock_monotonic_us();
     size_t rows = 0;
+    writer_note_checkpoints(s, share);
+    struct inbox_item *list = share->list = chains_sort(s, share);
     for (const struct inbox_item *i = list; i; i = i->next)
         rows += i->n_rows;
-    writer_note(s, share);
+    writer_note(s, list, share->number);
     int code = writer_persist(s, list);
     if (code)
         return code;
@@ -350,6 +361,11 @@ void *writer_run(void *store)
         if (share.due)
             inbox_done(s->inbox);
         inbox_item_free(share.list);
+        if (!share.due && share.closed && s->held) {
+            share = (struct inbox_share){.closed = true, .number = share.number};
+            writer_commit(s, &share, &rows);
+            inbox_item_free(share.list);
+        }
         if (!share.due && share.closed)
             return NULL;
         more = writer_purge(s, rows);

@@ -48,7 +48,8 @@ static void kept(void *ctx, const char *stream, uint64_t position)
     stored(ctx, stream, position);
 }
 
-static struct store *open_store(void)
+/* `top` of q: "p", and it reads p; NULL: a stream. */
+static struct store *open_with(char *top)
 {
     const struct store_options options = {.path = shell_path("weir.db"),
                                           .commit_interval_us = 3600 * SECOND_US,
@@ -59,10 +60,16 @@ static struct store *open_store(void)
     told[0] = 0;
     table_q = table_p;
     table_q.name = table_q.pipeline = "q";
+    table_q.top = top;
     if (store_open(&options, NULL, &s, &error) || store_table(s, &table_p, &error) ||
         store_table(s, &table_q, &error) || store_start(s, &error))
         fail_msg("%s", error.text);
     return s;
+}
+
+static struct store *open_store(void)
+{
+    return open_with(NULL);
 }
 
 static void put_row(struct store *s, const char *pipeline, int64_t start_us,
@@ -457,6 +464,106 @@ static void pipelines_need_the_stream_that_they_read_then_and_read_now(void **st
     store_free(s);
 }
 
+/* ---- Chains: q reads p ------------------------------------------------------------------------ */
+
+static void say(struct store *s, const char *pipeline, uint64_t position)
+{
+    const struct store_report report = {pipeline, 0, 1, position, 0, NULL};
+    assert_int_equal(store_put(s, &report), 0);
+}
+
+static const char *row_counts(void)
+{
+    return shell("weir.db",
+                 "SELECT (SELECT count(*) FROM p), (SELECT count(*) FROM q)");
+}
+
+static void rows_wait_for_what_is_made_of_them(void **state)
+{
+    (void)state;
+    struct store *s = open_with("p");
+    put_row(s, "p", 1, 10);
+    put_row(s, "p", 2, 12);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(row_counts(), "0|0\n");
+    put_row(s, "q", 1, 10); /* has read as far as 10 */
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(row_counts(), "1|1\n");
+    say(s, "q", 11);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(row_counts(), "1|1\n");
+    say(s, "q", 12); /* and gives nothing for the second */
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(row_counts(), "2|1\n");
+    put_row(s, "q", 3, 20); /* it may be ahead, too */
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(row_counts(), "2|1\n");
+    put_row(s, "p", 3, 20);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(row_counts(), "3|2\n");
+    put_row(s, "p", 4, 30);
+    store_free(s); /* at the end nothing more comes */
+    assert_string_equal(row_counts(), "4|2\n");
+}
+
+static const char *committed(void)
+{
+    return shell("weir.db", "SELECT pipeline, position FROM weir_pipelines ORDER BY 1");
+}
+
+/* What is said of a position with rows that wait is not in the file before they are. */
+static void positions_wait_with_the_rows_before_them(void **state)
+{
+    (void)state;
+    struct store *s = open_with("p");
+    say(s, "p", 9);
+    say(s, "q", 9);
+    assert_int_equal(store_flush(s), 0);
+    put_row(s, "p", 1, 10);
+    say(s, "p", 11);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(committed(), "p|9\nq|9\n");
+    say(s, "q", 10);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(committed(), "p|11\nq|10\n");
+    store_free(s);
+}
+
+static void a_checkpoint_of_a_chain_is_one_of_all(void **state)
+{
+    (void)state;
+    struct store *s = open_with("p");
+    put_part(s, "p", (struct part){0, 10, 0, 1, true, "0=a"}); /* before they run */
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(told, "p@10 ");
+    put_row(s, "p", 1, 20);
+    put_part(s, "p", (struct part){1, 20, 0, 1, true, "0=b"});
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(states(), "p|10|10|0/0=a\n");
+    put_part(s, "q", (struct part){1, 20, 0, 1, true, "0=c"});
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(states(), "p|20|10|0/0=b\nq|20|10|0/0=c\n");
+    assert_string_equal(row_counts(), "1|0\n"); /* with what was before it */
+    assert_string_equal(strstr(told, "p@20") && strstr(told, "q@20") ? "both" : told,
+                        "both");
+    store_free(s);
+}
+
+static void who_is_out_is_not_waited_for(void **state)
+{
+    (void)state;
+    struct store *s = open_with("p");
+    put_row(s, "p", 1, 10);
+    put_part(s, "p", (struct part){1, 10, 0, 1, true, "0=a"});
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(states(), "");
+    store_out(s, "q");
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(states(), "p|10|10|0/0=a\n");
+    assert_string_equal(row_counts(), "1|0\n");
+    store_free(s);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, shell_setup, shell_teardown)
@@ -470,6 +577,10 @@ int main(void)
         TEST(what_was_stored_is_restored),
         TEST(pipelines_need_the_stream_that_they_read_then_and_read_now),
         TEST(keys_are_bounded_by_age_and_number),
+        TEST(rows_wait_for_what_is_made_of_them),
+        TEST(positions_wait_with_the_rows_before_them),
+        TEST(a_checkpoint_of_a_chain_is_one_of_all),
+        TEST(who_is_out_is_not_waited_for),
     };
     return cmocka_run_group_tests_name("checkpoints", tests, NULL, NULL);
 }
