@@ -78,18 +78,35 @@ static bool journal_has(struct pipeline *p, struct log *log, uint64_t position)
     return false;
 }
 
+/* Nor can what its parent has given out since. */
+static bool parent_gives(struct pipeline *p, uint64_t position, uint64_t parent)
+{
+    if (position >= parent)
+        return true;
+    pipeline_say_partial(
+        p,
+        "stopped at entry %llu, and '%s' goes on behind %llu: it starts "
+        "afresh there",
+        (unsigned long long)position, pipeline_config(p)->from,
+        (unsigned long long)parent);
+    return false;
+}
+
 static int load(struct restore *r, struct pipeline *p, struct log *log,
                 const struct restore_checkpoint *c, uint64_t *ret_position,
                 bool *ret_same, struct error *error)
 {
     struct loading l = {.pipeline = p, .error = error};
-    bool has = journal_has(p, log, c->position), same = false;
+    const uint64_t parent = *ret_position;
+    bool has = pipeline_parent(p) ? parent_gives(p, c->position, parent)
+                                  : journal_has(p, log, c->position),
+         same = false;
     int err = has ? is_same(p, c, &same, error) : 0;
     if (err < 0)
         return err;
     if (c->marks && (err = checkpoint_load_marks(p, c->marks, c->marks_size, same)) < 0)
         return error_set(error, err, "its stored watermark is damaged");
-    *ret_position = has ? c->position : log_written(log);
+    *ret_position = has ? c->position : pipeline_parent(p) ? parent : log_written(log);
     *ret_same = same;
     return same ? restore_states(r, pipeline_config(p)->name, load_block, &l, error)
                 : 0;
@@ -103,7 +120,9 @@ static int begin(struct restore *r, struct pipeline *p, struct log *log,
     int err = restore_stream(r, stream, &kept, error);
     if (err < 0 && err != -ENOENT)
         return err;
-    *ret_position = err == -ENOENT ? log_first(log) - 1 : log_written(log);
+    uint64_t position = err == -ENOENT ? log_first(log) - 1 : log_written(log);
+    if (position > *ret_position) /* where its parent is */
+        *ret_position = position;
     if (err == 0 && *ret_position > 0)
         pipeline_say_partial(p, "begins behind entry %llu of a stream that is older",
                              (unsigned long long)*ret_position);
@@ -128,6 +147,11 @@ static int put_checkpoint(void *store, const char *pipeline, struct checkpoint *
     return store_put_checkpoint(store, pipeline, c);
 }
 
+static void results_out(void *store, const char *pipeline)
+{
+    store_out(store, pipeline);
+}
+
 static bool results_ready(void *store, struct waiter *w)
 {
     return store_ready(store, w);
@@ -139,13 +163,15 @@ static void results_unwait(void *store, struct waiter *w)
 }
 
 int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
-                     struct log *log, uint64_t *ret_position, struct error *error)
+                     uint64_t *ret_position, struct error *error)
 {
     const struct config_pipeline *c = pipeline_config(p);
+    struct log *log = w->log[c->stream];
     const struct pipeline_sink sink = {.put = put_results,
                                        .checkpoint = put_checkpoint,
                                        .ready = results_ready,
                                        .unwait = results_unwait,
+                                       .out = results_out,
                                        .ctx = w->store};
     struct restore_checkpoint stored = {0};
     int64_t watermark_us = INT64_MIN;

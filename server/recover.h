@@ -21,9 +21,10 @@ int recover_stream(struct weir *w, struct restore *r, size_t stream,
 /* Keys of requests into the log. */
 int recover_keys(struct weir *w, struct restore *r, size_t stream, struct error *error);
 
-/* Prepares the pipeline and gives it what there is. *ret_position: of the last entry that it knows. */
+/* Prepares the pipeline and gives it what there is. *ret_position: of the last entry of the stream that it knows; given: that
+ * of its parent, or 0. */
 int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
-                     struct log *log, uint64_t *ret_position, struct error *error);
+                     uint64_t *ret_position, struct error *error);
 
 /* Groups of pipelines that are not configured any more, and that the journal has been trimmed past, leave the
  * database. On the main thread, or that of a reload. */

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* What becomes of one pipeline; both: it is exchanged. */
+/* What becomes of a pipeline that reads a stream, with all that read it, directly or not; both: they are exchanged. */
 struct change {
     struct pipeline *old, *fresh;
 };
@@ -20,6 +20,7 @@ struct change {
 struct reload {
     struct weir *weir;
     struct config *config; /* the new one */
+    bool *changed;         /* of each pipeline of it: a fresh one is made */
     struct change *change;
     size_t n_changes;
     struct pipeline **pipeline; /* in force afterwards; not references */
@@ -69,42 +70,137 @@ static bool is_same(struct pipeline *old, const struct config_pipeline *fresh)
     return !pipeline_failed(old) && node_equal(pipeline_config(old)->map, fresh->map);
 }
 
-static int plan_pipeline(struct reload *r, const struct config_pipeline *c,
-                         struct error *error)
+static const struct config_pipeline *top_of(const struct config *c,
+                                            const struct config_pipeline *p)
 {
-    struct pipeline *old = find(r->weir, c->name), *fresh = NULL;
-    if (old && (weir_goes_without(r->weir, c->name) || is_same(old, c))) {
-        r->pipeline[r->n_pipelines++] = old;
-        return 0;
+    while (p->from)
+        p = &c->pipeline[p->parent];
+    return p;
+}
+
+static const struct pipeline *running_top_of(const struct pipeline *p)
+{
+    while (pipeline_parent(p))
+        p = pipeline_parent(p);
+    return p;
+}
+
+static size_t index_of(const struct config *c, const char *name)
+{
+    size_t i = 0;
+    while (i < c->n_pipelines && strcmp(c->pipeline[i].name, name))
+        i++;
+    return i;
+}
+
+static void mark(struct reload *r, const char *top)
+{
+    size_t i = index_of(r->config, top);
+    if (i < r->config->n_pipelines)
+        r->changed[i] = true;
+}
+
+/* A chain is exchanged as a whole, if one of it has changed, come or gone: all of it is at one position. One whose top
+ * is left out stays so. */
+static void find_changed(struct reload *r)
+{
+    const struct weir *w = r->weir;
+    const struct config *c = r->config;
+    for (size_t i = 0; i < w->n_pipelines; i++) {
+        const char *name = pipeline_config(w->pipeline[i])->name,
+                   *top = pipeline_config(running_top_of(w->pipeline[i]))->name;
+        size_t k = index_of(c, name);
+        if (k == c->n_pipelines || strcmp(top_of(c, &c->pipeline[k])->name, top) != 0)
+            mark(r, top);
     }
-    int err = pipeline_new(r->config, c, r->weir->plugins, NULL, &fresh, error);
-    if (err < 0)
-        return err;
-    r->pipeline[r->n_pipelines++] = fresh;
-    r->change[r->n_changes++] = (struct change){.old = old, .fresh = fresh};
-    return 0;
+    for (size_t i = 0; i < c->n_pipelines; i++) {
+        const struct config_pipeline *p = &c->pipeline[i];
+        struct pipeline *old = find(w, p->name);
+        if (!old || (!is_same(old, p) && !weir_goes_without(w, p->name)))
+            mark(r, top_of(c, p)->name);
+    }
+    for (size_t i = 0; i < c->n_pipelines; i++) {
+        const char *top = top_of(c, &c->pipeline[i])->name;
+        r->changed[i] = r->changed[index_of(c, top)] &&
+                        !(weir_goes_without(w, top) && find(w, top));
+    }
+}
+
+static bool is_changed(void *reload, size_t i)
+{
+    const struct reload *r = reload;
+    return r->changed[i];
+}
+
+static bool is_fresh(const struct reload *r, const struct pipeline *p)
+{
+    size_t i = 0;
+    while (i < r->weir->n_pipelines && r->weir->pipeline[i] != p)
+        i++;
+    return i == r->weir->n_pipelines;
+}
+
+static bool stays(const struct reload *r, const struct pipeline *p)
+{
+    size_t i = 0;
+    while (i < r->n_pipelines && r->pipeline[i] != p)
+        i++;
+    return i < r->n_pipelines;
+}
+
+/* Has one of the chain been in another one? Then that is to end before this one begins. */
+static bool has_moved(const struct reload *r, struct pipeline *fresh, const char *top)
+{
+    const struct pipeline *old = find(r->weir, pipeline_config(fresh)->name);
+    bool moved = old && strcmp(pipeline_config(running_top_of(old))->name, top) != 0;
+    struct pipeline *child = NULL;
+    while (!moved && (child = pipeline_child(fresh, child)))
+        moved = has_moved(r, child, top);
+    return moved;
+}
+
+/* Of the tops: those that go, come or are exchanged. Who moves to another stream, or chain, goes and comes. */
+static void list_changes(struct reload *r)
+{
+    const struct weir *w = r->weir;
+    for (size_t i = 0; i < w->n_pipelines; i++) {
+        struct pipeline *p = w->pipeline[i];
+        if (!pipeline_parent(p) && !stays(r, p))
+            r->change[r->n_changes++] = (struct change){.old = p};
+    }
+    size_t n_old = r->n_changes;
+    for (size_t i = 0; i < r->n_pipelines; i++) {
+        struct pipeline *p = r->pipeline[i];
+        const struct config_pipeline *c = pipeline_config(p);
+        if (pipeline_parent(p) || !is_fresh(r, p))
+            continue;
+        size_t k = 0;
+        while (k < n_old && strcmp(pipeline_config(r->change[k].old)->name, c->name))
+            k++;
+        if (k < n_old && pipeline_config(r->change[k].old)->stream == c->stream &&
+            !has_moved(r, p, c->name))
+            r->change[k].fresh = p;
+        else
+            r->change[r->n_changes++] = (struct change){.fresh = p};
+    }
 }
 
 static int plan(struct reload *r, struct error *error)
 {
-    const struct weir *w = r->weir;
-    const struct config *c = r->config;
-    r->change = calloc(w->n_pipelines + 2 * c->n_pipelines + 1, sizeof(*r->change));
+    struct weir *w = r->weir;
+    struct config *c = r->config;
+    r->changed = calloc(c->n_pipelines + 1, sizeof(*r->changed));
+    r->change = calloc(w->n_pipelines + c->n_pipelines + 1, sizeof(*r->change));
     r->pipeline = calloc(c->n_pipelines + 1, sizeof(struct pipeline *));
-    if (!r->change || !r->pipeline)
+    if (!r->changed || !r->change || !r->pipeline)
         return error_set(error, -ENOMEM, "no memory");
-    int err = 0, failed = 0;
-    for (size_t i = 0; err == 0 && i < c->n_pipelines; i++) {
-        err = plan_pipeline(r, &c->pipeline[i], error);
-        failed = err < 0 ? err : failed;
-        err = faults_go_on(err, error) ? 0 : err;
-    }
-    if (failed < 0)
-        return failed;
-    const struct node *all = node_get(c->root, "pipelines");
-    for (size_t i = 0; err == 0 && i < w->n_pipelines; i++)
-        if (!node_get(all, pipeline_config(w->pipeline[i])->name))
-            r->change[r->n_changes++] = (struct change){.old = w->pipeline[i]};
+    find_changed(r);
+    r->n_pipelines = c->n_pipelines;
+    for (size_t i = 0; i < c->n_pipelines; i++)
+        r->pipeline[i] = r->changed[i] ? NULL : find(w, c->pipeline[i].name);
+    int err = weir_make_pipelines(w, c, NULL, is_changed, r, r->pipeline, error);
+    if (err == 0)
+        list_changes(r);
     return err;
 }
 
@@ -121,10 +217,10 @@ struct tables {
 static size_t fresh_tables(const struct reload *r, const struct table **to)
 {
     size_t total = 0;
-    for (size_t i = 0; i < r->n_changes; i++) {
+    for (size_t i = 0; i < r->n_pipelines; i++) {
         const struct table *const *table;
-        struct pipeline *p = r->change[i].fresh;
-        size_t n = p ? pipeline_tables(p, &table) : 0;
+        struct pipeline *p = r->pipeline[i];
+        size_t n = is_fresh(r, p) ? pipeline_tables(p, &table) : 0;
         for (size_t k = 0; to && k < n; k++)
             to[total + k] = table[k];
         total += n;
@@ -146,22 +242,47 @@ static int try_tables(struct store *s, void *ctx)
     return err;
 }
 
+/* Of a pipeline and those that read it. */
+static void drop_tables(struct store *s, struct pipeline *p)
+{
+    const struct table *const *table;
+    size_t n = pipeline_tables(p, &table);
+    for (size_t k = 0; k < n; k++)
+        store_drop_table(s, table[k]);
+    store_restart_pipeline(s, pipeline_config(p)->name);
+    for (struct pipeline *c = NULL; (c = pipeline_child(p, c));)
+        drop_tables(s, c);
+}
+
+static int add_tables(struct store *s, struct pipeline *p, struct error *error)
+{
+    const struct table *const *table;
+    size_t n = pipeline_tables(p, &table);
+    int err = store_tables(s, table, n, error);
+    for (struct pipeline *c = NULL; err == 0 && (c = pipeline_child(p, c));)
+        err = add_tables(s, c, error);
+    return err;
+}
+
 /* On the writer thread. */
 static int exchange_tables(struct store *s, void *ctx)
 {
     struct tables *t = ctx;
-    const struct table *const *table;
     t->called = true;
-    size_t n = t->change->old ? pipeline_tables(t->change->old, &table) : 0;
-    for (size_t k = 0; k < n; k++)
-        store_drop_table(s, table[k]);
     if (t->change->old)
-        store_restart_pipeline(s, pipeline_config(t->change->old)->name);
-    n = t->change->fresh ? pipeline_tables(t->change->fresh, &table) : 0;
-    return store_tables(s, table, n, t->error);
+        drop_tables(s, t->change->old);
+    return t->change->fresh ? add_tables(s, t->change->fresh, t->error) : 0;
 }
 
 /* ---- The exchange, between two entries of the stream ----------------------------------------- */
+
+static void stop_chain(struct pipeline *p)
+{
+    pipeline_stop(p);
+    pipeline_uncount(p);
+    for (struct pipeline *c = NULL; (c = pipeline_child(p, c));)
+        stop_chain(c);
+}
 
 /* All that it was given is folded and committed, with a checkpoint. Returns in *ret_stored the position that it is
  * known to have stored. */
@@ -172,15 +293,22 @@ static int stop_old(struct weir *w, struct log *log, struct pipeline *p,
     if (!pipeline_failed(p))
         log_checkpoint(log, name);
     *ret_stored = log_unsubscribe(log, name);
-    pipeline_stop(p);
-    pipeline_uncount(p);
+    stop_chain(p);
     return store_flush(w->store);
+}
+
+static int count_chain(struct weir *w, struct pipeline *p)
+{
+    int err = pipeline_count(p, w->metrics);
+    for (struct pipeline *c = NULL; err == 0 && (c = pipeline_child(p, c));)
+        err = count_chain(w, c);
+    return err;
 }
 
 static int start_fresh(struct reload *r, struct pipeline *p, struct error *error)
 {
     struct weir *w = r->weir;
-    int err = pipeline_count(p, w->metrics);
+    int err = count_chain(w, p);
     if (err < 0)
         return error_set(error, err, "no memory");
     if (!r->restore)
@@ -195,6 +323,24 @@ static int call_store(struct weir *w, struct tables *t)
     while ((err = store_call(w->store, exchange_tables, t)) == -ENOMEM && !t->called)
         clock_sleep_us(NO_MEMORY_US);
     return err;
+}
+
+static bool chain_has(struct pipeline *p, const char *name)
+{
+    bool has = p && !strcmp(pipeline_config(p)->name, name);
+    for (struct pipeline *c = NULL; p && !has && (c = pipeline_child(p, c));)
+        has = chain_has(c, name);
+    return has;
+}
+
+/* Those of `p` that are in `other`, or are not. */
+static void tell(struct pipeline *p, struct pipeline *other, bool in, const char *what)
+{
+    const char *name = pipeline_config(p)->name;
+    if (chain_has(other, name) == in)
+        logger_info("reload", "pipeline '%s' %s", name, what);
+    for (struct pipeline *c = NULL; (c = pipeline_child(p, c));)
+        tell(c, other, in, what);
 }
 
 static void exchange(struct reload *r, const struct change *c)
@@ -216,14 +362,18 @@ static void exchange(struct reload *r, const struct change *c)
     if (err < 0 && c->fresh) {
         pipeline_fail(c->fresh, &error);
         pipeline_hold(c->fresh, log, stored);
-    } else if (err < 0) {
-        logger_error("reload", "pipeline '%s': %s", name, error.text);
-    } else {
-        logger_info("reload", "pipeline '%s' %s", name,
-                    !c->fresh ? "is stopped"
-                    : c->old  ? "is exchanged"
-                              : "is started");
+        return;
     }
+    if (err < 0) {
+        logger_error("reload", "pipeline '%s': %s", name, error.text);
+        return;
+    }
+    if (c->old)
+        tell(c->old, c->fresh, false, "is stopped");
+    if (c->fresh)
+        tell(c->fresh, c->old, true, "is exchanged");
+    if (c->fresh)
+        tell(c->fresh, c->old, false, "is started");
 }
 
 static size_t stream_of(const struct change *c)
@@ -237,20 +387,6 @@ static void exchange_all(void *ctx)
     for (size_t i = 0; i < r->n_changes; i++)
         if (stream_of(&r->change[i]) == r->stream && !r->change[i].old == r->adding)
             exchange(r, &r->change[i]);
-}
-
-/* A pipeline that now reads another stream is one that goes and one that comes. */
-static void split_moves(struct reload *r)
-{
-    size_t n = r->n_changes;
-    for (size_t i = 0; i < n; i++) {
-        struct change *c = &r->change[i];
-        if (!c->old || !c->fresh ||
-            pipeline_config(c->old)->stream == pipeline_config(c->fresh)->stream)
-            continue;
-        r->change[r->n_changes++] = (struct change){.fresh = c->fresh};
-        c->fresh = NULL;
-    }
 }
 
 /* Half of the pipelines exchanged would be neither configuration: what can fail comes before. */
@@ -274,7 +410,6 @@ static int apply(struct reload *r, struct error *error)
         running_done(&running);
         return error->text[0] ? err : error_set(error, err, "%s", strerror(-err));
     }
-    split_moves(r);
     exchange_streams(r);
     running_set(w->running, running);
     return 0;
@@ -283,8 +418,9 @@ static int apply(struct reload *r, struct error *error)
 static void keep(struct reload *r)
 {
     struct weir *w = r->weir;
-    for (size_t i = 0; i < r->n_changes; i++)
-        pipeline_unref(r->change[i].old);
+    for (size_t i = 0; i < w->n_pipelines; i++)
+        if (!stays(r, w->pipeline[i]))
+            pipeline_unref(w->pipeline[i]);
     free(w->pipeline);
     w->pipeline = r->pipeline;
     w->n_pipelines = r->n_pipelines;
@@ -293,8 +429,9 @@ static void keep(struct reload *r)
 
 static void drop(struct reload *r)
 {
-    for (size_t i = 0; i < r->n_changes; i++)
-        pipeline_unref(r->change[i].fresh);
+    for (size_t i = 0; r->pipeline && i < r->n_pipelines; i++)
+        if (r->pipeline[i] && is_fresh(r, r->pipeline[i]))
+            pipeline_unref(r->pipeline[i]);
 }
 
 int weir_reload(struct weir *w, const char *path, struct error *error)
@@ -323,6 +460,7 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
         drop(&r);
     }
     restore_close(r.restore);
+    free(r.changed);
     free(r.change);
     free(r.pipeline);
     config_free(r.config); /* pipelines hold references */

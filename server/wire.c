@@ -215,6 +215,28 @@ static int stream_keep(void *ctx, uint64_t position)
 
 /* ---- Loading ---------------------------------------------------------------------------------- */
 
+int weir_make_pipelines(struct weir *w, struct config *config, struct metrics *metrics,
+                        bool (*wanted)(void *ctx, size_t i), void *ctx,
+                        struct pipeline **ret, struct error *error)
+{
+    int failed = 0;
+    for (unsigned depth = 0; depth <= CONFIG_CHAIN_MAX; depth++) {
+        for (size_t i = 0; i < config->n_pipelines; i++) {
+            const struct config_pipeline *c = &config->pipeline[i];
+            struct pipeline *parent = c->from ? ret[c->parent] : NULL;
+            if (c->depth != depth || (wanted && !wanted(ctx, i)) ||
+                (c->from && !parent)) /* that one has faults, which are told */
+                continue;
+            int r = pipeline_new_child(config, c, parent, w->plugins, metrics, &ret[i],
+                                       error);
+            if (r < 0 && !faults_go_on(r, error))
+                return r;
+            failed = r < 0 ? r : failed;
+        }
+    }
+    return failed;
+}
+
 static int load_pipelines(struct weir *w, struct error *error)
 {
     struct config *c = w->config;
@@ -224,17 +246,11 @@ static int load_pipelines(struct weir *w, struct error *error)
     w->intake = calloc(c->n_streams + 1, sizeof(struct weir_intake));
     if (!w->pipeline || !w->log || !w->stream || !w->intake)
         return error_set(error, -ENOMEM, "no memory");
-    int r = running_new(&w->running), failed = 0;
-    for (size_t i = 0; r == 0 && i < c->n_pipelines; i++) {
-        int err = pipeline_new(c, &c->pipeline[i], w->plugins, w->metrics,
-                               &w->pipeline[w->n_pipelines], error);
-        w->n_pipelines += err == 0;
-        if (err < 0 && !faults_go_on(err, error))
-            return err;
-        failed = err < 0 ? err : failed;
-    }
-    if (failed < 0)
-        return failed;
+    w->n_pipelines = c->n_pipelines;
+    int r = running_new(&w->running);
+    if (r == 0 &&
+        (r = weir_make_pipelines(w, c, w->metrics, NULL, NULL, w->pipeline, error)) < 0)
+        return r;
     struct running_list all = {0};
     if (r == 0)
         all = running_list_of(w->pipeline, w->n_pipelines);
@@ -458,16 +474,32 @@ bool weir_goes_without(const struct weir *w, const char *pipeline)
     return false;
 }
 
-/* It keeps its place in the journal, for a start with it. */
+/* It, or one that it reads. */
+static bool is_without(const struct weir *w, const struct pipeline *p)
+{
+    bool without = false;
+    for (; !without && p; p = pipeline_parent(p))
+        without = weir_goes_without(w, pipeline_config(p)->name);
+    return without;
+}
+
+/* It keeps its place in the journal, for a start with it. One that reads another has none of its own. */
 static int leave_out(struct weir *w, struct restore *r, struct pipeline *p,
                      struct error *error)
 {
     struct log *log = w->log[pipeline_config(p)->stream];
     uint64_t position = 0;
-    int err = recover_place(w, r, p, log, &position, error);
+    int err = pipeline_parent(p) ? 0 : recover_place(w, r, p, log, &position, error);
     if (err == 0)
-        pipeline_leave_out(p, log, position);
+        pipeline_leave_out(p, pipeline_parent(p) ? NULL : log, position);
+    store_out(w->store, pipeline_config(p)->name);
     return err;
+}
+
+/* Does it read the stream itself? The others start with the one that they read. */
+static bool reads_stream(const struct pipeline *p, size_t stream)
+{
+    return pipeline_config(p)->stream == stream && !pipeline_parent(p);
 }
 
 static int start_stream(struct weir *w, enum weir_mode mode, size_t i,
@@ -491,27 +523,43 @@ static int start_stream(struct weir *w, enum weir_mode mode, size_t i,
         return error_set(error, err, "no memory");
     size_t readers = 0;
     for (size_t k = 0; k < w->n_pipelines; k++)
-        readers += pipeline_config(w->pipeline[k])->stream == i;
+        readers += reads_stream(w->pipeline[k], i);
     for (size_t k = 0; mode == WEIR_RUN && k < w->n_pipelines; k++)
-        if (pipeline_config(w->pipeline[k])->stream == i)
+        if (reads_stream(w->pipeline[k], i))
             pipeline_keep_open(w->pipeline[k], w->keep_open / readers);
     err = recover_keys(w, r, i, error);
     for (size_t k = 0; err == 0 && k < w->n_pipelines; k++)
-        if (pipeline_config(w->pipeline[k])->stream == i)
-            err = weir_goes_without(w, pipeline_config(w->pipeline[k])->name)
-                      ? leave_out(w, r, w->pipeline[k], error)
-                      : weir_start_pipeline(w, r, w->pipeline[k], false, error);
+        if (reads_stream(w->pipeline[k], i))
+            err = weir_start_pipeline(w, r, w->pipeline[k], false, error);
     return err == 0 ? note_stream(w, r, i, error) : err;
+}
+
+/* Those that read it start first, and it feeds nobody who is not there. */
+static int start_chain(struct weir *w, struct restore *r, struct pipeline *p,
+                       uint64_t position, bool live, struct error *error)
+{
+    const struct config_pipeline *c = pipeline_config(p);
+    bool without = is_without(w, p);
+    int err = without ? leave_out(w, r, p, error)
+                      : recover_pipeline(w, r, p, &position, error);
+    if (err == 0 && !without)
+        err = pipeline_open_outflows(p, w->back, error);
+    struct pipeline *child = NULL;
+    while (err == 0 && (child = pipeline_child(p, child)))
+        err = start_chain(w, r, child, position, false, error);
+    if (err == 0 && !without)
+        err = pipeline_start_outflows(p, error);
+    if (err == 0 && !without)
+        err = pipeline_start(p, w->back,
+                             pipeline_parent(p) ? pipeline_reads(p) : w->log[c->stream],
+                             position, live, error);
+    return err;
 }
 
 int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                         bool live, struct error *error)
 {
-    struct log *log = w->log[pipeline_config(p)->stream];
-    uint64_t position = 0;
-    int err = recover_pipeline(w, r, p, log, &position, error);
-    if (err == 0)
-        err = pipeline_start(p, w->back, log, position, live, error);
+    int err = start_chain(w, r, p, 0, live, error);
     if (err < 0 && !live) /* otherwise the pipeline itself says it */
         error_prefix(error, "pipeline '%s'", pipeline_config(p)->name);
     return err;

@@ -96,10 +96,16 @@ bool weir_is_ready(struct weir *w, struct error *why);
  * were. */
 bool weir_can_take(struct weir *w, struct error *why);
 
-/* Recovers a pipeline and starts it; `live` as of pipeline_start. */
+/* Recovers a pipeline and those that read it, and starts them; `live` as of pipeline_start. */
 struct restore;
 int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                         bool live, struct error *error);
+
+/* Makes the pipelines of a configuration whose names wanted() accepts (NULL: all), parents first, into `ret`, by their place in it;
+ * those that cannot be made stay NULL. */
+int weir_make_pipelines(struct weir *w, struct config *config, struct metrics *metrics,
+                        bool (*wanted)(void *ctx, size_t i), void *ctx,
+                        struct pipeline **ret, struct error *error);
 
 /* --without has its name. */
 bool weir_goes_without(const struct weir *w, const char *pipeline);

@@ -160,11 +160,11 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
 }
 
 static void overview_put_settings(struct buffer *b, const struct config *config,
-                                  const struct config_pipeline *c)
+                                  const struct pipeline *p)
 {
-    const struct config_stream *from = &config->stream[c->stream];
+    const struct config_pipeline *c = pipeline_config(p);
     jsonout_string(b, "name", c->name);
-    jsonout_string(b, "from", from->name);
+    jsonout_string(b, "from", c->from ? c->from : config->stream[c->stream].name);
     jsonout_string(b, "where", c->where);
     jsonout_open(b, "key", '[');
     for (size_t i = 0; i < c->n_keys; i++)
@@ -203,7 +203,7 @@ static void overview_put_pipeline(struct buffer *b, const struct api *a,
     const struct table *const *tables;
     size_t n = pipeline_tables(p, &tables);
     jsonout_open(b, NULL, '{');
-    overview_put_settings(b, a->is.config, pipeline_config(p));
+    overview_put_settings(b, a->is.config, p);
     jsonout_open(b, "tables", '[');
     for (size_t i = 0; i < n; i++)
         overview_put_table(b, tables[i]);
@@ -291,7 +291,11 @@ static void overview_put_open(struct buffer *b, struct pipeline *p,
     jsonout_time(b, "end", open.end_us);
     jsonout_close(b, '}');
     struct buffer text = {0};
-    if (slowest)
+    if (c->from)
+        buffer_printf(
+            &text, "windows up to %s close when '%s' has given out its own until then",
+            end, c->from);
+    else if (slowest)
         buffer_printf(
             &text,
             "windows up to %s close when %s%s%s has sent an event of %s or later", end,
@@ -302,7 +306,7 @@ static void overview_put_open(struct buffer *b, struct pipeline *p,
             &text,
             "no source is active; windows up to %s close at an event of %s or later",
             end, event);
-    if (slowest && c->idle_timeout_us != INT64_MAX)
+    if (slowest && !c->from && c->idle_timeout_us != INT64_MAX)
         buffer_printf(&text, ", or nothing for %s", idle);
     jsonout_string(b, "waits_for", buffer_text(&text));
     buffer_free(&text);

@@ -95,7 +95,8 @@ static int read_pipelines(const struct node *n, void *target, void *ctx,
         failed = r < 0 ? r : failed;
         r = faults_go_on(r, error) ? 0 : r;
     }
-    return failed;
+    int linked = r == 0 ? chain_link(c, error) : 0;
+    return failed < 0 ? failed : linked;
 }
 
 /* Streams before the pipelines that read them. */

@@ -147,13 +147,21 @@ struct config_window {
 struct config_pipeline {
     char *name;
     const struct node *node, *map; /* where its name stands, and what it says */
-    size_t stream;                 /* index into config.stream */
-    struct config_derive derive;   /* of its own */
-    const struct schema *schema;   /* of what it reads, with its derived columns */
-    char *where;                   /* NULL: every row */
+    size_t
+        stream; /* index into config.stream; of one that reads a pipeline: where it all comes from */
+    char
+        *from; /* the table that it reads, of the pipeline `parent`; NULL: the stream */
+    const struct node *from_node;
+    size_t parent;  /* index into config.pipeline; SIZE_MAX: it reads the stream */
+    unsigned depth; /* pipelines between it and the stream */
+    struct config_derive derive; /* of its own */
+    const struct schema *
+        schema; /* of what it reads, with its derived columns; with `from`: once config_resolve was called */
+    char *where; /* NULL: every row */
     const struct node *where_node;
     size_t n_keys;
     size_t *key; /* columns of its schema; types string, int, bool */
+    const struct node *derive_node, *key_node; /* with `from`: for config_resolve */
     struct config_window window;
     int64_t out_of_orderness_us; /* default 0 */
     int64_t
@@ -170,6 +178,8 @@ struct config_pipeline {
     size_t n_analyzers;
     struct config_analyzer *analyzer;
 };
+
+#define CONFIG_CHAIN_MAX 32 /* pipelines that read one another, one behind the other */
 
 struct config {
     _Atomic unsigned refs; /* taken relaxed, given back acq_rel */
@@ -195,6 +205,10 @@ void config_warn(const struct config_server *server);
 
 /* The same of a tree that is there; takes it. */
 int config_of_node(struct node *root, struct config **ret, struct error *error);
+/* Of a pipeline that reads another one: its key, once the columns are known that it reads. Before others have the
+ * configuration. -EINVAL, -ENOMEM. */
+int config_resolve(struct config *c, size_t pipeline, const struct schema *columns,
+                   struct error *error);
 
 struct config *config_ref(struct config *c);
 void config_free(struct config *c); /* gives a reference back; takes NULL */

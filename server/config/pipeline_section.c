@@ -29,28 +29,23 @@ static int read_from(const struct node *n, void *target, void *ctx, struct error
 {
     struct config_pipeline *p = target;
     const struct config *c = ctx;
-    const char *name, *names[SECTION_ITEMS_MAX];
+    const char *name;
     int r = node_text(n, &name, error);
     if (r < 0)
         return r;
-    size_t n_names = 0;
+    p->from_node = n;
     for (size_t i = 0; i < c->n_streams; i++) {
         if (!c->stream[i].name) /* a fault that is told already */
             continue;
-        names[n_names++] = c->stream[i].name;
         if (strcmp(c->stream[i].name, name) == 0) {
             p->stream = i;
             p->schema = c->stream[i].columns;
             return 0;
         }
     }
-    const struct node *pipelines = node_get(c->root, "pipelines");
-    if (node_get(pipelines, name))
-        return node_error(
-            n, error, "'%s' is a pipeline; this version reads from streams only", name);
-    node_error(n, error, "there is no stream '%s'", name);
-    node_suggest(error, name, names, n_names);
-    return -EINVAL;
+    /* A pipeline, or what there is not: see chain.c. */
+    p->from = strdup(name);
+    return p->from ? 0 : out_of_memory(n, error);
 }
 
 /* Before the key, which may be of these. */
@@ -59,7 +54,9 @@ static int read_derive(const struct node *n, void *target, void *ctx,
 {
     struct config_pipeline *p = target;
     (void)ctx;
-    if (!p->schema) /* the stream has faults, which are told already */
+    if (p->from)
+        p->derive_node = n;
+    if (!p->schema) /* not known yet, or the stream has faults, which are told already */
         return 0;
     int r = derive_section(n, p->schema, &p->derive, error);
     p->schema = r < 0 ? NULL : p->derive.schema;
@@ -125,7 +122,8 @@ static int read_key_column(const struct node *n, const struct schema *s,
     if (column < 0) {
         for (size_t i = 0; i < s->n; i++)
             names[i] = s->column[i].name;
-        node_error(n, error, "the stream has no field '%s'", name);
+        node_error(n, error, "%s%s has no %s '%s'", p->from ? "table " : "the stream",
+                   p->from ? p->from : "", p->from ? "column" : "field", name);
         node_suggest(error, name, names, s->n);
         return -EINVAL;
     }
@@ -141,17 +139,11 @@ static int read_key_column(const struct node *n, const struct schema *s,
     return r;
 }
 
-static int read_key(const struct node *n, void *target, void *ctx, struct error *error)
+static int read_key_columns(const struct node *n, const struct schema *s,
+                            struct config_pipeline *p, struct error *error)
 {
-    struct config_pipeline *p = target;
-    const struct schema *s = p->schema;
-    (void)ctx;
     const struct node *column = n->kind == NODE_LIST ? n->item : n;
     size_t n_columns = n->kind == NODE_LIST ? n->n : 1;
-    if (n->kind == NODE_MAP)
-        return node_expected(n, "a field or a list of fields", error);
-    if (!s) /* there are faults, which are told already */
-        return 0;
     if (!(p->key = calloc(s->n, sizeof *p->key)))
         return out_of_memory(n, error);
     int r = 0, failed = 0;
@@ -162,6 +154,32 @@ static int read_key(const struct node *n, void *target, void *ctx, struct error 
         r = faults_go_on(r, error) ? 0 : r;
     }
     return failed;
+}
+
+static int read_key(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    struct config_pipeline *p = target;
+    (void)ctx;
+    if (n->kind == NODE_MAP)
+        return node_expected(n, "a field or a list of fields", error);
+    if (p->from)
+        p->key_node = n;
+    return p->schema
+               ? read_key_columns(n, p->schema, p, error)
+               : 0; /* columns are not known yet, or there are faults that are told */
+}
+
+int config_resolve(struct config *c, size_t pipeline, const struct schema *columns,
+                   struct error *error)
+{
+    struct config_pipeline *p = &c->pipeline[pipeline];
+    if (p->derive.schema) /* all is done */
+        return 0;
+    p->schema = columns;
+    int r = p->derive_node ? read_derive(p->derive_node, p, NULL, error) : 0;
+    return r == 0 && p->key_node && !p->key
+               ? read_key_columns(p->key_node, p->schema, p, error)
+               : r;
 }
 
 /* ---- window ------------------------------------------------------------------------------------ */
@@ -446,7 +464,7 @@ int pipeline_section(const struct node *name, const struct node *map,
         return out_of_memory(name, error);
     ret->node = name;
     ret->map = map;
-    ret->stream = SIZE_MAX; /* until `from` says it */
+    ret->stream = ret->parent = SIZE_MAX; /* until `from` says it */
     ret->retain_us = INT64_MAX;
     for (size_t i = 0; i < CONFIG_COARSE_MAX; i++)
         ret->coarse_retain_us[i] = INT64_MAX;
@@ -467,6 +485,7 @@ void pipeline_section_free(struct config_pipeline *p)
     }
     free(p->analyzer);
     free(p->name);
+    free(p->from);
     free(p->where);
     free(p->window.zone);
     derive_section_free(&p->derive);

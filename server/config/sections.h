@@ -31,6 +31,9 @@ void pipeline_section_free(struct config_pipeline *p);
 /* `schema` NULL: the stream has faults. */
 int window_section(const struct node *n, const struct schema *schema,
                    struct config_window *ret, struct error *error);
+/* All pipelines are read: those that read others find them. -EINVAL: there is none, or they read one another in a
+ * circle. */
+int chain_link(struct config *c, struct error *error);
 
 /* `derive:` with the columns of `schema` before it. What was taken on failure is derive_section_free's. */
 int derive_section(const struct node *n, const struct schema *schema,

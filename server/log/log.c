@@ -557,8 +557,8 @@ static struct log *new_log(const char *name, const struct schema *schema,
 int log_new_derived(const struct log_derived_options *options, struct log **ret,
                     struct error *error)
 {
-    struct log *l = new_log(options->name, options->schema, options->schema,
-                            options->filler);
+    struct log *l =
+        new_log(options->name, options->schema, options->schema, options->filler);
     if (!l || !l->name || !l->dictionary) {
         log_free(l);
         return error_set(error, -ENOMEM, "no memory");
@@ -583,9 +583,9 @@ bool log_is_full(struct log *l)
 int log_new(const struct log_options *options, struct metrics *metrics,
             struct log **ret, struct error *error)
 {
-    struct log *l = new_log(options->name, options->schema,
-                            options->columns ? options->columns : options->schema,
-                            NULL);
+    struct log *l =
+        new_log(options->name, options->schema,
+                options->columns ? options->columns : options->schema, NULL);
     if (!l)
         return error_set(error, -ENOMEM, "no memory");
     l->options = *options;

@@ -141,7 +141,9 @@ static int64_t unknown_us(const struct worker *w)
 static int make_marks(const struct worker *worker, struct checkpoint *c)
 {
     const struct watermark *w = &worker->watermark;
-    c->marks_size = sizeof(struct stored_marks) + w->n * sizeof(struct stored_source);
+    const size_t sources_size = w->n * sizeof(struct stored_source);
+    c->marks_size = sizeof(struct stored_marks) + sources_size +
+                    (worker->sequence ? sizeof(worker->sequence) : 0);
     c->marks = malloc(c->marks_size);
     if (!c->marks)
         return -ENOMEM;
@@ -156,6 +158,9 @@ static int make_marks(const struct worker *worker, struct checkpoint *c)
                                         .idle = w->source[i].idle};
         memcpy(c->marks + sizeof(head) + i * sizeof(s), &s, sizeof(s));
     }
+    if (worker->sequence)
+        memcpy(c->marks + sizeof(head) + sources_size, &worker->sequence,
+               sizeof(worker->sequence));
     return 0;
 }
 
@@ -166,7 +171,7 @@ int checkpoint_make(struct worker *w, const struct log_entry *e,
     if (!c)
         return -ENOMEM;
     c->number = e->number;
-    c->position = e->position;
+    c->position = e->position > w->position ? e->position : w->position;
     c->worker = w->index;
     c->workers = w->pipeline->config->workers;
     c->whole = !w->checkpointed;
@@ -307,6 +312,9 @@ int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
             memcpy(&s, marks + sizeof(head) + i * sizeof(s), sizeof(s));
             watermark_restore(w, i, s.max_us, s.idle != 0);
         }
+        size_t known = sizeof(head) + head.n * sizeof(struct stored_source);
+        if (size > known)
+            memcpy(&worker->sequence, marks + known, sizeof(worker->sequence));
     }
     return 0;
 }
@@ -399,8 +407,9 @@ static bool is_used(const struct pipeline *p, const struct config_derive *d,
 static void put_derived(struct buffer *b, const struct pipeline *p)
 {
     const struct config_stream *s = &p->whole->stream[p->config->stream];
-    const struct config_derive *list[] = {&s->derive, &p->config->derive};
-    size_t column = s->schema->n;
+    const struct config_derive none = {0}, *own = &p->config->derive;
+    const struct config_derive *list[] = {p->parent ? &none : &s->derive, own};
+    size_t column = p->schema->n - own->n - list[0]->n;
     for (size_t i = 0; i < 2; i++)
         for (size_t k = 0; k < list[i]->n; k++, column++) {
             const struct config_derived *d = &list[i]->column[k];
@@ -427,6 +436,8 @@ static int define(const struct pipeline *p, bool stored, char **ret)
 {
     const struct config_pipeline *c = p->config;
     struct buffer b = {0};
+    if (c->from)
+        buffer_printf(&b, "from %s\n", c->from);
     window_define(&p->window, &b);
     for (size_t i = 0; i < c->n_keys; i++)
         buffer_printf(&b, "key %s %s\n", p->schema->column[c->key[i]].name,

@@ -87,7 +87,8 @@ int checkpoint_marks_form(const char *marks, size_t size)
     if (size < sizeof(head))
         return -EBADMSG;
     memcpy(&head, marks, sizeof(head));
+    size_t known = sizeof(head) + head.n * sizeof(struct stored_source);
     bool fits = head.version == 1 && head.n <= WATERMARK_SOURCES &&
-                size == sizeof(head) + head.n * sizeof(struct stored_source);
+                (size == known || size == known + sizeof(uint64_t));
     return fits ? 0 : -EBADMSG;
 }

@@ -25,6 +25,8 @@ struct closing {
     uint64_t no_result; /* rows of the sets that are none, see struct table */
     size_t size;        /* of the windows at hand, from 0 */
     struct rowset *set[TABLES_MAX];
+    struct chain_pieces pieces;    /* the same rows, for those that read them */
+    bool gave;                     /* rows, of this entry */
     struct analyze_groups *groups; /* at hand; made when there are some */
     size_t own_first;              /* row of the first of them in the own table */
     /* Of the step at hand. */
@@ -57,7 +59,10 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
     struct pipeline *p = c->worker->pipeline;
     struct rowset *list = NULL;
     uint64_t rows = 0;
+    int r = 0;
     for (size_t i = p->n_tables; i-- > 0;) {
+        if (p->outflow && r == 0)
+            r = chain_read(c->worker, c->set[i], &c->pieces);
         if (!c->set[i])
             continue;
         rows += c->when == ROWS_INSTEAD ? 0 : c->set[i]->n_rows;
@@ -73,8 +78,12 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
         c->worker->side = NULL;
     }
     c->worker->gives = c->worker->gives || list;
-    return p->sink.put(p->sink.ctx, p->config->name, c->worker->index,
-                       p->config->workers, position, watermark_us, list);
+    c->gave = c->gave || list;
+    int err = p->sink.put(p->sink.ctx, p->config->name, c->worker->index,
+                          p->config->workers, position, watermark_us, list);
+    if (r == 0 && err == 0 && p->outflow)
+        return chain_put(c->worker, position, watermark_us, c->gave, &c->pieces);
+    return r < 0 ? r : err;
 }
 
 /* Begins a row of group i: the window, the key and the revision. NULL: no memory. */
@@ -343,6 +352,8 @@ static int end_closing(struct closing *c, int r, struct error *error)
     for (size_t i = 0; i < c->worker->pipeline->n_tables; i++)
         rowset_free(c->set[i]);
     analyze_groups_free(c->groups);
+    if (c->worker->pipeline->outflow)
+        chain_drop(&c->pieces);
     if (r < 0 && r != -EINVAL && r != -ECANCELED)
         return error_set(error, r, "results cannot be handed on: %s", strerror(-r));
     return r;

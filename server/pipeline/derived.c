@@ -51,6 +51,7 @@ int derived_entry(struct pipeline *p, const struct log_entry *e, struct log_entr
     to->time_us = e->time_us;
     to->held = e->held;
     to->reached_us = e->reached_us;
+    to->sequence = e->sequence;
     r = derive_parts(e, to);
     if (r == 0)
         r = derive_batch(p->derive, e->batch, &errors, &to->batch);

@@ -59,7 +59,7 @@ static bool may_be_early(const struct pipeline *p)
     for (size_t i = 0; i < p->n_steps; i++)
         if (step_is_whole(&p->step[i]))
             return false;
-    return p->own && p->n_tables == 1u + (p->late_table != NULL) &&
+    return !p->outflow && p->own && p->n_tables == 1u + (p->late_table != NULL) &&
            window_fixed_size(&p->window) > 0 && !window_has_panes(&p->window);
 }
 

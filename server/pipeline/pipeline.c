@@ -308,6 +308,14 @@ int pipeline_new(struct config *config, const struct config_pipeline *c,
                  struct plugins *plugins, struct metrics *metrics,
                  struct pipeline **ret, struct error *error)
 {
+    return pipeline_new_child(config, c, NULL, plugins, metrics, ret, error);
+}
+
+int pipeline_new_child(struct config *config, const struct config_pipeline *c,
+                       struct pipeline *parent, struct plugins *plugins,
+                       struct metrics *metrics, struct pipeline **ret,
+                       struct error *error)
+{
     struct pipeline *p = calloc(1, sizeof(*p));
     if (!p)
         return error_set(error, -ENOMEM, "no memory");
@@ -318,7 +326,10 @@ int pipeline_new(struct config *config, const struct config_pipeline *c,
     p->window = window_kind(&c->window);
     p->shown_watermark_us = p->shown_newest_us = INT64_MIN;
     pthread_mutex_init(&p->lock, NULL);
-    int r = derived_setup(p, error);
+    int r = parent ? chain_join(p, parent, error) : 0;
+    p->schema = c->schema;
+    if (r == 0)
+        r = derived_setup(p, error);
     if (r == 0)
         r = check_parts(p, plugins, error);
     if (r == 0 && metrics && (r = pipeline_count(p, metrics)) < 0)
@@ -343,6 +354,7 @@ void pipeline_unref(struct pipeline *p)
         return;
     pipeline_stop(p);
     pipeline_uncount(p);
+    chain_leave(p);
     for (size_t i = 0; i < p->n_tables; i++)
         table_free((struct table *)(uintptr_t)p->table[i]);
     for (size_t i = 0; i < p->n_steps; i++) {
@@ -435,18 +447,6 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
     return r < 0 ? error_set(error, r, "its first checkpoint cannot be made") : 0;
 }
 
-static int64_t next_border(void *ctx, int64_t after_us)
-{
-    const struct pipeline *p = ctx;
-    return window_next_border(&p->window, after_us);
-}
-
-static int64_t last_border(void *ctx, int64_t newest_us)
-{
-    const struct pipeline *p = ctx;
-    return window_last_end(&p->window, newest_us);
-}
-
 static struct log_sink sink_of(struct pipeline *p, uint64_t position)
 {
     const struct config_pipeline *c = p->config;
@@ -457,8 +457,8 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
         .position = position,
         .idle_timeout_us = c->idle_timeout_us,
         .out_of_orderness_us = c->out_of_orderness_us,
-        .next_border_us = next_border,
-        .last_border_us = last_border,
+        .next_border_us = chain_next_border,
+        .last_border_us = chain_last_border,
         .key = c->key, /* found in derived_entry, if there is a derive */
         .n_keys = p->derive ? 0 : c->n_keys,
         .dictionary = p->derive ? NULL : p->dictionary,
@@ -497,8 +497,15 @@ int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
     p->shown_watermark_us = p->begun_us = p->worker[0].watermark.value_us;
     p->shown_position = position;
     int r = live ? 0 : subscribe(p, position, false, error);
+    if (p->parent)
+        outflow_go_on(p->reads, p->worker[0].sequence);
     for (unsigned i = 0; r == 0 && i < c->workers; i++) {
         p->worker[i].position = position;
+        if (p->parent) /* nothing before is waited for */
+            r = p->sink.put(p->sink.ctx, c->name, i, c->workers, position,
+                            p->worker[i].watermark.value_us, NULL);
+        if (r < 0)
+            return error_set(error, r, "%s", strerror(-r));
         p->worker[i].watermark.held = p->hold_bytes > 0;
         r = worker_start(&p->worker[i], tasks, error);
     }
@@ -533,7 +540,8 @@ void pipeline_leave_out(struct pipeline *p, struct log *log, uint64_t position)
     static const struct error why = {.text = "left out (--without)"};
     p->left_out = true;
     pipeline_fail(p, &why);
-    pipeline_hold(p, log, position);
+    if (log)
+        pipeline_hold(p, log, position);
 }
 
 bool pipeline_is_left_out(const struct pipeline *p)
@@ -543,16 +551,18 @@ bool pipeline_is_left_out(const struct pipeline *p)
 
 bool pipeline_drain(struct pipeline *p, int64_t deadline_us)
 {
-    bool drained = true;
+    bool drained = !p->parent || pipeline_drain(p->parent, deadline_us);
     for (unsigned i = 0; p->worker && drained && i < p->config->workers; i++)
         drained =
             !p->worker[i].task.run || mailbox_drain(&p->worker[i].mailbox, deadline_us);
-    return drained;
+    return drained && chain_drain(p, deadline_us);
 }
 
 void pipeline_leave(struct pipeline *p)
 {
     atomic_store_explicit(&p->leaving, true, memory_order_relaxed);
+    if (p->sink.out)
+        p->sink.out(p->sink.ctx, p->config->name);
     pthread_mutex_lock(&p->lock);
     for (unsigned i = 0; p->worker && i < p->config->workers; i++)
         if (p->worker[i].task.run)
@@ -599,10 +609,13 @@ void pipeline_fail(struct pipeline *p, const struct error *error)
         p->error = *error;
     pthread_mutex_unlock(&p->lock);
     atomic_store_explicit(&p->failed, true, memory_order_release);
+    if (p->sink.out)
+        p->sink.out(p->sink.ctx, p->config->name);
     if (first)
         logger_error("pipeline",
                      "pipeline '%s' stops, its events are dropped from now on: %s",
                      p->config->name, error->text);
+    chain_fail(p);
 }
 
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret)

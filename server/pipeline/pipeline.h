@@ -26,6 +26,8 @@ struct pipeline_sink {
     /* Would put not wait? Otherwise the waiter is called once that is so. NULL: it never does. */
     bool (*ready)(void *ctx, struct waiter *w);
     void (*unwait)(void *ctx, struct waiter *w); /* it is not called any more */
+    /* It will put nothing more: what others put is not to wait for it. Any thread, quick. NULL: nobody does */
+    void (*out)(void *ctx, const char *pipeline);
     void *ctx;
 };
 
@@ -36,6 +38,17 @@ int pipeline_new(struct config *config, const struct config_pipeline *c,
                  struct pipeline **ret, struct error *error);
 struct pipeline *pipeline_ref(struct pipeline *p);
 void pipeline_unref(struct pipeline *p); /* takes NULL; the last one stops it */
+
+/* The same of one that reads a table of another pipeline, which it holds a reference of. -EINVAL: it has no such table,
+ * or the key is no column of it. */
+int pipeline_new_child(struct config *config, const struct config_pipeline *c,
+                       struct pipeline *parent, struct plugins *plugins,
+                       struct metrics *metrics, struct pipeline **ret,
+                       struct error *error);
+/* Those that read its tables: `after` NULL: the first; NULL: no more. */
+struct pipeline *pipeline_child(const struct pipeline *p, const struct pipeline *after);
+struct pipeline *
+pipeline_parent(const struct pipeline *p); /* NULL: it reads the stream */
 
 /* Its counters in the registry, if pipeline_new was given none: one of a name at a time. -ENOMEM. */
 int pipeline_count(struct pipeline *p, struct metrics *metrics);
@@ -63,6 +76,15 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
 void pipeline_say_partial(struct pipeline *p, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* Where it has children: makes the logs that they read. After it was prepared and has loaded what there is, before they start;
+ * they start before it does, with derived logs. */
+int pipeline_open_outflows(struct pipeline *p, struct tasks *tasks,
+                           struct error *error);
+/* The children have started: their logs run. */
+int pipeline_start_outflows(struct pipeline *p, struct error *error);
+/* The log that it reads of its parent. */
+struct log *pipeline_reads(const struct pipeline *p);
+
 /* Workers run, on threads of `tasks`; the log feeds it with what is behind `position`. With `live` the log runs
  * already, and this is called within log_call: the entries that it missed are fed to it at once. */
 int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
@@ -76,10 +98,11 @@ void pipeline_keep_open(struct pipeline *p, uint64_t bytes);
  * out. Within log_call. */
 void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position);
 
-/* The same for one that is not to run at all, before the log starts. */
+/* The same for one that is not to run at all, before the log starts. `log` NULL: it keeps no place. */
 void pipeline_leave_out(struct pipeline *p, struct log *log, uint64_t position);
 
-/* Waits until it has read all that it was fed. False: it has not by deadline_us (clock_monotonic_us). */
+/* Waits until it has read all that it was fed, and its children have been fed with what it gave; for its parent first. False:
+ * it has not by deadline_us (clock_monotonic_us). */
 bool pipeline_drain(struct pipeline *p, int64_t deadline_us);
 /* Reads nothing more and gives nothing more out, from the block or group at hand on: what it has not stored, the
  * next start makes again. Any thread. */

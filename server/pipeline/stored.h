@@ -24,6 +24,8 @@ struct stored_source {
     uint64_t idle;
 };
 
+/* Behind the sources, of a pipeline that reads another one: the uint64_t number of the row that comes next. */
+
 struct stored_bytes { /* that are left to be read */
     const char *at, *end;
 };

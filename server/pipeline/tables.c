@@ -51,11 +51,16 @@ static int table_new(const struct pipeline *p, const char *name, struct table **
         return -ENOMEM;
     t->name = strdup(name);
     t->pipeline = strdup(p->config->name);
+    const struct pipeline *top = p;
+    while (top->parent)
+        top = top->parent;
+    t->top = strdup(top->config->name);
     t->window = window_kind_of_size(&p->window, 0);
     t->retain_us = p->config->retain_us;
-    int r = t->name && t->pipeline ? add_column(t, "window_start", WEIR_TIME,
-                                                "Start of the window, microseconds")
-                                   : -ENOMEM;
+    int r = t->name && t->pipeline && t->top
+                ? add_column(t, "window_start", WEIR_TIME,
+                             "Start of the window, microseconds")
+                : -ENOMEM;
     if (r < 0) {
         table_free(t);
         return r;

@@ -271,6 +271,8 @@ static int checkpoint(struct worker *w, const struct log_entry *e, struct error 
         return worker_error(w, r, error);
     fault_point("checkpoint_part");
     r = sink->checkpoint(sink->ctx, w->pipeline->config->name, c);
+    if (r == 0)
+        r = chain_mark(w, e);
     return r < 0 ? error_set(error, r, "a checkpoint cannot be handed on: %s",
                              strerror(-r))
                  : 0;
@@ -283,6 +285,8 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
         return checkpoint(w, e, error);
     switch (e->kind) {
     case LOG_BATCH:
+        if (e->sequence)
+            w->sequence = e->sequence + e->batch->n_rows;
         r = worker_make_room(w, e, error);
         if (r == 0)
             r = read_batch(w, e);
@@ -312,6 +316,8 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
         return error->text[0] ? r : worker_error(w, r, error);
     if (e->kind == LOG_END && w->watermark.value_us > w->unknown_us)
         w->unknown_us = w->watermark.value_us; /* all groups are gone */
+    if (e->kind == LOG_END && (r = chain_mark(w, e)) < 0)
+        return worker_error(w, r, error);
     return 0;
 }
 
@@ -361,6 +367,8 @@ static void read_next(struct worker *w, const struct log_entry *e)
 static bool must_wait(struct worker *w)
 {
     const struct pipeline_sink *sink = &w->pipeline->sink;
+    if (w->pipeline->outflow && !worker_leaves(w) && chain_is_full(w))
+        return true; /* woken by room_again of chain.c */
     return w->gives && sink->ready && !worker_leaves(w) &&
            !sink->ready(sink->ctx, &w->room);
 }

@@ -21,6 +21,7 @@
 #include "pipeline/checkpoint.h"
 #include "pipeline/kept.h"
 #include "pipeline/mailbox.h"
+#include "pipeline/outflow.h"
 #include "pipeline/pipeline.h"
 #include "plugin/host.h"
 #include "window/watermark.h"
@@ -57,6 +58,14 @@ struct pipeline {
     struct metrics *metrics;
     const struct config_pipeline *config;
     const struct schema *schema;
+    struct pipeline *parent; /* a reference; NULL: it reads the stream */
+    struct outflow *reads;   /* the parent's */
+    struct of_table {        /* its tables that others read */
+        struct outflow *outflow;
+        struct of_table *next;
+    } * outflow;
+    struct pipeline *child,
+        *sibling; /* the list is the parent's, protected by its lock */
     struct window_kind window;
     size_t n_steps;
     struct step *step;
@@ -127,7 +136,9 @@ struct worker {
     struct mailbox mailbox;
     struct waiter room; /* for the sink */
     bool gives;         /* rows, behind the last entry */
-    struct host *host;  /* of each step */
+    uint64_t
+        sequence; /* behind the last row, where a pipeline is read: it goes on there */
+    struct host *host; /* of each step */
     struct groups groups;
     uint64_t groups_room; /* of them, with those that are merged from panes */
     struct watermark watermark;
@@ -237,6 +248,28 @@ int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c *
 
 /* late.c: says in the log, at most once a minute, that most of what came was late. The first worker. */
 void late_tell(struct worker *w, int64_t now_us);
+
+/* chain.c: what its children get. The pieces are a list for each table that is read, in the order of p->outflow; they
+ * are taken. */
+#define CHAIN_TABLES 64
+struct chain_pieces {
+    struct outflow_piece *list[CHAIN_TABLES];
+};
+int chain_read(const struct worker *w, const struct rowset *set,
+               struct chain_pieces *ret);
+int chain_put(struct worker *w, uint64_t position, int64_t done_us, bool gave,
+              struct chain_pieces *pieces);
+void chain_drop(struct chain_pieces *pieces);
+int chain_mark(struct worker *w, const struct log_entry *mark);
+bool chain_is_full(struct worker *w);
+/* It reads this one; it goes, after its end; those that read it have nothing more to read; until they have all that it gave. */
+int chain_join(struct pipeline *p, struct pipeline *parent, struct error *error);
+void chain_leave(struct pipeline *p);
+void chain_fail(struct pipeline *p);
+bool chain_drain(struct pipeline *p, int64_t deadline_us);
+/* Borders of its windows and of those of its descendants, for log_sink. */
+int64_t chain_next_border(void *pipeline, int64_t after_us);
+int64_t chain_last_border(void *pipeline, int64_t newest_us);
 
 /* hold.c: where windows are kept open and the groups of the entry may not fit, that ends, and those that the watermark
  * has passed are given out. */

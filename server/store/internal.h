@@ -45,7 +45,7 @@ struct store_pipeline {
     bool changed;         /* a worker has come further since the last commit */
     int64_t early_us; /* rows of windows that end by then may be early (ROWS_EARLY) */
     bool early, early_kept; /* some are; the file says so */
-    _Atomic bool out;     /* it gives nothing more: it is not waited for; relaxed */
+    _Atomic bool out;       /* it gives nothing more: it is not waited for; relaxed */
     struct store_pipeline
         *top; /* of its chain, itself if it reads a stream; NULL: it has no table */
     unsigned members;                  /* of the chain whose top it is */

@@ -100,9 +100,11 @@ void journals_release(struct journals *j)
 
 /* ---- What the database needs ------------------------------------------------------------------ */
 
-/* A checkpoint says how far the pipeline is with the stream that it read then. */
-static int look_at_pipeline(sqlite3 *db, const char *pipeline, const char *stream,
-                            struct journals_needs *n, struct error *error)
+/* A checkpoint says how far the pipeline is with the stream that it read then. One that reads a pipeline gets what
+ * that makes of the journal again. */
+static int look_at_pipeline(sqlite3 *db, const struct config_pipeline *p,
+                            const char *stream, struct journals_needs *n,
+                            struct error *error)
 {
     static const char sql[] =
         "SELECT position FROM weir_checkpoints WHERE pipeline = ? AND stream = ?";
@@ -110,13 +112,13 @@ static int look_at_pipeline(sqlite3 *db, const char *pipeline, const char *strea
     int err = db_prepare(db, sql, 0, &s, error);
     if (err)
         return err;
-    sqlite3_bind_text(s, 1, pipeline, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 1, p->name, -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 2, stream, -1, SQLITE_STATIC);
     int code = sqlite3_step(s);
     if (code != SQLITE_ROW)
         return code == SQLITE_DONE ? 0 : db_error(db, error);
     uint64_t position = (uint64_t)sqlite3_column_int64(s, 0);
-    n->least = position < n->least ? position : n->least;
+    n->least = position < n->least && !p->from ? position : n->least;
     n->most = position > n->most ? position : n->most;
     return 0;
 }
@@ -149,7 +151,7 @@ int journals_needs(sqlite3 *db, const struct config *config, const char *stream,
         const struct config_pipeline *p = &config->pipeline[i];
         err = strcmp(config->stream[p->stream].name, stream)
                   ? 0
-                  : look_at_pipeline(db, p->name, stream, &n, error);
+                  : look_at_pipeline(db, p, stream, &n, error);
         if (err)
             return err;
     }

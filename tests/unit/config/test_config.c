@@ -843,9 +843,9 @@ static void wrong_pipelines_are_refused(void **state)
         {"{from: trades, window: {tumbling: 1s}}",
          "f:7:6: the key 'analyzers' is missing in pipeline 'p'"},
         {"{from: trade, window: {tumbling: 1s}, analyzers: [count]}",
-         "f:7:13: there is no stream 'trade', did you mean 'trades'?"},
+         "f:7:13: there is no stream or pipeline 'trade', did you mean 'trades'?"},
         {"{from: p, window: {tumbling: 1s}, analyzers: [count]}",
-         "f:7:13: 'p' is a pipeline; this version reads from streams only"},
+         "f:7:13: 'p' reads itself: p -> p"},
         {"{from: [trades], window: {tumbling: 1s}, analyzers: [count]}",
          "f:7:13: expected a text, found a list"},
         {"{window: 10s, from: trades, analyzers: [count]}",
@@ -1077,6 +1077,70 @@ static void check_faults(const char *text, size_t n, const char *const *expected
     config_free(c);
 }
 
+static void pipelines_that_read_pipelines_are_found_in_any_order(void **state)
+{
+    static const char text[] =
+        STREAM_HEAD "pipelines:\n"
+                    "  c: {from: b_topk, window: {tumbling: 1h}, analyzers: [count]}\n"
+                    "  b: {from: p, key: [symbol], window: {tumbling: 1m}, analyzers: "
+                    "[count]}\n"
+                    "  p: {from: trades, key: [symbol], window: {tumbling: 1s}, "
+                    "analyzers: [count]}\n"
+                    "  b_top: {from: trades, window: {tumbling: 1s}, analyzers: "
+                    "[count]}\n";
+    struct config *c;
+    struct error error = {0};
+    (void)state;
+    assert_int_equal(config_parse("f", text, strlen(text), &c, &error), 0);
+    const struct config_pipeline *p = c->pipeline;
+    assert_true(p[0].parent == 1 && p[0].depth == 2 && p[0].stream == 0);
+    assert_true(p[1].parent == 2 && p[1].depth == 1 && p[1].stream == 0);
+    assert_true(p[2].parent == SIZE_MAX && p[2].depth == 0 && !p[2].from);
+    assert_string_equal(p[0].from, "b_topk");
+    struct schema *columns;
+    assert_int_equal(schema_new(2, "time", &columns), 0);
+    assert_int_equal(schema_set(columns, 1, "symbol", WEIR_STRING), 0);
+    assert_int_equal(config_resolve(c, 1, columns, &error), 0);
+    assert_true(p[1].n_keys == 1 && p[1].key[0] == 1);
+    schema_free(columns);
+    config_free(c);
+}
+
+static void wrong_chains_are_refused(void **state)
+{
+    static const char text[] = STREAM_HEAD
+        "pipelines:\n"
+        "  a: {from: b, window: {tumbling: 1s}, analyzers: [count]}\n"
+        "  b: {from: c, window: {tumbling: 1s}, analyzers: [count]}\n"
+        "  c: {from: a, window: {tumbling: 1s}, analyzers: [count]}\n"
+        "  d: {from: c, window: {tumbling: 1s}, analyzers: [count]}\n"
+        "  r: {from: trades, window: {tumbling: 1s}, late: revise, "
+        "allowed_lateness: 1m, analyzers: [count]}\n"
+        "  e: {from: r, window: {tumbling: 1s}, analyzers: [count]}\n"
+        "  o: {from: trades, window: {tumbling: 1s}, analyzers: [count]}\n"
+        "  f: {from: o, window: {tumbling: 1s}, late: drop, analyzers: [count]}\n"
+        "  g: {from: tradez, window: {tumbling: 1s}, analyzers: [count]}\n"
+        "  h: {from: o, window: {tumbling: 1s}, idle_timeout: 1s, analyzers: "
+        "[count]}\n";
+    static const char *const expected[] = {
+        "f:12:13: results of 'r' can be revised ('late: revise'), and what was made of "
+        "them could not; 'late: drop' or 'side' there, with a greater "
+        "'out_of_orderness', gives final ones",
+        "f:14:46: 'late' is for pipelines that read a stream: the results of 'o' come "
+        "in "
+        "order, none is late and none missing",
+        "f:15:13: there is no stream or pipeline 'tradez', did you mean 'trades'?",
+        "f:16:54: 'idle_timeout' is for pipelines that read a stream: the results of "
+        "'o' "
+        "come in order, none is late and none missing",
+        "f:7:13: 'a' reads itself: a -> b -> c -> a",
+        "f:8:13: 'b' reads itself: b -> c -> a -> b",
+        "f:9:13: 'c' reads itself: c -> a -> b -> c",
+    };
+    (void)state;
+    check_faults(text, COUNT(expected), expected);
+}
+
 static void all_faults_are_told_where_they_are_collected(void **state)
 {
     static const char text[] =
@@ -1112,7 +1176,7 @@ static void all_faults_are_told_where_they_are_collected(void **state)
         "f:17:17: 'Count' is no name for a plugin: a small letter comes first, then "
         "small letters, digits and '_'",
         "f:17:24: no analyzer is named here, such as 'stats: {of: price}'",
-        "f:18:13: there is no stream 'goud', did you mean 'good'?",
+        "f:18:13: there is no stream or pipeline 'goud', did you mean 'good'?",
     };
     (void)state;
     check_faults(text, COUNT(expected), expected);
@@ -1242,6 +1306,8 @@ int main(void)
         cmocka_unit_test(wrong_analyzers_are_refused),
         cmocka_unit_test(a_pipeline_has_at_most_64_analyzers),
         cmocka_unit_test(variables_can_be_numbers_even_in_quotes),
+        cmocka_unit_test(pipelines_that_read_pipelines_are_found_in_any_order),
+        cmocka_unit_test(wrong_chains_are_refused),
         cmocka_unit_test(all_faults_are_told_where_they_are_collected),
         cmocka_unit_test(no_more_than_twenty_faults_are_collected),
         cmocka_unit_test(every_cut_of_a_file_is_good_or_refused_with_its_place),

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A pipeline and those that read its tables: who they are, what they are given, how they start, end and fail
+ * together.
+ */
+#include "base/logger.h"
+#include "pipeline/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Who reads whom --------------------------------------------------------------------------- */
+
+struct pipeline *pipeline_parent(const struct pipeline *p)
+{
+    return p->parent;
+}
+
+struct pipeline *pipeline_child(const struct pipeline *p, const struct pipeline *after)
+{
+    return after ? after->sibling : p->child;
+}
+
+struct log *pipeline_reads(const struct pipeline *p)
+{
+    return outflow_log(p->reads);
+}
+
+/* The table of this name. The pipeline's own name stands for that with one row a group, of its shortest windows, or for
+ * the only one that there is. */
+static const struct table *find_table(const struct pipeline *parent, const char *name,
+                                      const struct node *from, struct error *error)
+{
+    const struct table *found = NULL;
+    size_t results = 0;
+    for (size_t i = 0; i < parent->n_tables; i++) {
+        const struct table *t = parent->table[i];
+        if (!strcmp(t->name, name) && !t->late)
+            return t;
+        results += !t->late;
+        found = t->late ? found : t;
+    }
+    bool own = !strcmp(parent->config->name, name);
+    if (own && parent->own) /* of the shortest windows */
+        return parent->own;
+    if (own && results == 1)
+        return found;
+    if (own)
+        node_error(from, error,
+                   "pipeline '%s' has no table of its own, but one for each of its "
+                   "analyzers, such as '%s'",
+                   name, found ? found->name : "");
+    else
+        node_error(
+            from, error,
+            "there is no stream or pipeline '%s', and pipeline '%s' has no table "
+            "of results of that name",
+            name, parent->config->name);
+    return NULL;
+}
+
+/* Of a table that somebody reads already, or a new one. */
+static int derive(struct pipeline *p, const struct table *t, struct outflow **ret,
+                  struct error *error)
+{
+    struct of_table **at = &p->outflow;
+    size_t n = 0;
+    for (; *at; at = &(*at)->next, n++)
+        if (outflow_table((*at)->outflow) == t) {
+            *ret = (*at)->outflow;
+            return 0;
+        }
+    struct of_table *o = n < CHAIN_TABLES ? calloc(1, sizeof(*o)) : NULL;
+    if (!o)
+        return error_set(error, -ENOMEM, "no memory");
+    int r = outflow_new(t, p->config->workers, &o->outflow, error);
+    if (r < 0) {
+        free(o);
+        return r;
+    }
+    *at = o;
+    *ret = o->outflow;
+    return 0;
+}
+
+int chain_join(struct pipeline *p, struct pipeline *parent, struct error *error)
+{
+    const struct config_pipeline *c = p->config;
+    const struct table *t = find_table(parent, c->from, c->from_node, error);
+    if (!t)
+        return -EINVAL;
+    int r = derive(parent, t, &p->reads, error);
+    if (r < 0)
+        return r == -E2BIG ? node_error(c->from_node, error, "%s", error->text) : r;
+    p->parent = pipeline_ref(parent);
+    pthread_mutex_lock(&parent->lock);
+    struct pipeline **at = &parent->child;
+    while (*at)
+        at = &(*at)->sibling;
+    *at = p;
+    pthread_mutex_unlock(&parent->lock);
+    return config_resolve(p->whole, (size_t)(c - p->whole->pipeline),
+                          outflow_schema(p->reads), error);
+}
+
+void chain_leave(struct pipeline *p)
+{
+    for (struct of_table *o = p->outflow, *next; o; o = next) {
+        next = o->next;
+        outflow_free(o->outflow);
+        free(o);
+    }
+    p->outflow = NULL;
+    if (!p->parent)
+        return;
+    pthread_mutex_lock(&p->parent->lock);
+    struct pipeline **at = &p->parent->child;
+    while (*at != p)
+        at = &(*at)->sibling;
+    *at = p->sibling;
+    pthread_mutex_unlock(&p->parent->lock);
+    pipeline_unref(p->parent);
+}
+
+void chain_fail(struct pipeline *p)
+{
+    struct error error;
+    pthread_mutex_lock(&p->lock);
+    for (struct pipeline *c = p->child; c; c = c->sibling) {
+        error_set(&error, -EIO, "pipeline '%s', which it reads, has stopped",
+                  p->config->name);
+        pipeline_fail(c, &error);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* ---- Starting --------------------------------------------------------------------------------- */
+
+static void room_again(void *pipeline)
+{
+    struct pipeline *p = pipeline;
+    for (unsigned i = 0; i < p->config->workers; i++)
+        task_wake(&p->worker[i].task);
+}
+
+int pipeline_open_outflows(struct pipeline *p, struct tasks *tasks, struct error *error)
+{
+    int r = 0;
+    for (struct of_table *o = p->outflow; r == 0 && o; o = o->next)
+        r = outflow_open(o->outflow, tasks, p->worker[0].watermark.value_us, room_again,
+                         p, error);
+    return r;
+}
+
+int pipeline_start_outflows(struct pipeline *p, struct error *error)
+{
+    int r = 0;
+    for (struct of_table *o = p->outflow; r == 0 && o; o = o->next)
+        r = log_start(outflow_log(o->outflow), error);
+    return r;
+}
+
+bool chain_drain(struct pipeline *p, int64_t deadline_us)
+{
+    bool drained = true;
+    for (struct of_table *o = p->outflow; o; o = o->next)
+        drained = outflow_close(o->outflow, deadline_us) && drained;
+    return drained;
+}
+
+/* ---- What they are given ---------------------------------------------------------------------- */
+
+int chain_read(const struct worker *w, const struct rowset *set,
+               struct chain_pieces *ret)
+{
+    struct outflow_piece **list = ret->list;
+    for (struct of_table *o = w->pipeline->outflow; o; o = o->next, list++)
+        if (set && outflow_table(o->outflow) == set->table)
+            return outflow_read(o->outflow, set, w->position, list);
+    return 0;
+}
+
+void chain_drop(struct chain_pieces *pieces)
+{
+    for (size_t i = 0; i < CHAIN_TABLES; i++)
+        outflow_free_pieces(pieces->list[i]);
+}
+
+/* The first border that a child of this table waits for. */
+static int64_t border_of(const struct pipeline *p, const struct outflow *d,
+                         int64_t told_us)
+{
+    int64_t border_us = INT64_MAX;
+    for (struct pipeline *c = p->child; c; c = c->sibling) {
+        int64_t us = c->reads == d ? chain_next_border(c, told_us) : INT64_MAX;
+        border_us = us < border_us ? us : border_us;
+    }
+    return border_us;
+}
+
+/* A child of a child hears of every position: one whose rows are to be in the same transaction may come. */
+int chain_put(struct worker *w, uint64_t position, int64_t done_us, bool gave,
+              struct chain_pieces *pieces)
+{
+    const struct pipeline *p = w->pipeline;
+    struct outflow_piece **list = pieces->list;
+    int r = 0;
+    for (struct of_table *o = p->outflow; o; o = o->next, list++) {
+        int64_t told_us = outflow_told(o->outflow);
+        const struct outflow_report report = {
+            .worker = w->index,
+            .position = position,
+            .done_us = done_us,
+            .tell = gave || p->parent,
+            .border_us =
+                done_us > told_us ? border_of(p, o->outflow, told_us) : INT64_MAX};
+        int err = outflow_put(o->outflow, &report, *list);
+        *list = NULL;
+        r = r < 0 ? r : err;
+    }
+    return r;
+}
+
+int chain_mark(struct worker *w, const struct log_entry *mark)
+{
+    int r = 0;
+    for (struct of_table *o = w->pipeline->outflow; r == 0 && o; o = o->next)
+        r = outflow_mark(o->outflow, w->index, mark);
+    return r;
+}
+
+bool chain_is_full(struct worker *w)
+{
+    bool full = false;
+    for (struct of_table *o = w->pipeline->outflow; o; o = o->next)
+        full = outflow_is_full(o->outflow) || full;
+    return full;
+}
+
+/* ---- Silence: their windows are to close, too ------------------------------------------------- */
+
+int64_t chain_next_border(void *pipeline, int64_t after_us)
+{
+    const struct pipeline *p = pipeline;
+    int64_t border_us = window_next_border(&p->window, after_us);
+    for (struct pipeline *c = p->child; c; c = c->sibling) {
+        int64_t us = chain_next_border(c, after_us);
+        border_us = us < border_us ? us : border_us;
+    }
+    return border_us;
+}
+
+/* The newest row that a child can get is that of the last window. */
+int64_t chain_last_border(void *pipeline, int64_t newest_us)
+{
+    const struct pipeline *p = pipeline;
+    int64_t end_us = window_last_end(&p->window, newest_us), last_us = end_us;
+    for (struct pipeline *c = p->child; c; c = c->sibling) {
+        int64_t us = chain_last_border(c, end_us - 1);
+        last_us = us > last_us ? us : last_us;
+    }
+    return last_us;
+}

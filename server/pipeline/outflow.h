@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The rows of a result table as a stream that other pipelines read. Workers give theirs in the order (window end, key);
+ * here they become one order, however many workers there are, and go into a log.
+ *
+ *      worker 0: rows, "done until 12:10"  \                                         /--> child
+ *      worker 1: rows, "done until 12:20"   > merged by (window end, key), up to the --> log
+ *      worker 2: rows, "done until 12:10"  /  least that all are done with: 12:10    \--> child
+ *
+ * Event time of a row is the last microsecond of its window. An entry has the position of the entry that the parent read
+ * when it gave the rows, so a child is at a position of the same stream, and a mark that has passed all workers
+ * of the parent (a checkpoint, the end) follows the rows that came before it.
+ */
+#ifndef WEIR_PIPELINE_OUTFLOW_H
+#define WEIR_PIPELINE_OUTFLOW_H
+
+#include "batch/batch.h"
+#include "log/log.h"
+#include "pipeline/rowset.h"
+
+struct outflow;
+
+/* Rows of one worker, as a batch each that is not sealed. */
+struct outflow_piece {
+    uint64_t position;
+    uint32_t next_row; /* those before have been taken */
+    struct batch *batch;
+    struct outflow_piece *next;
+};
+void outflow_free_pieces(struct outflow_piece *list);
+
+/* Its columns: `time`, then those of the table as people see them. The table is to outlive it. -ENOMEM, or
+ * -E2BIG: too many columns. */
+int outflow_new(const struct table *table, unsigned workers, struct outflow **ret,
+                struct error *error);
+void outflow_free(struct outflow *d); /* takes NULL */
+const struct schema *outflow_schema(const struct outflow *d);
+const struct table *outflow_table(const struct outflow *d);
+
+/* Makes its log, for rows beyond `watermark_us`. `room` is called when it is full no more, on a thread of `tasks`. */
+int outflow_open(struct outflow *d, struct tasks *tasks, int64_t watermark_us,
+                 void (*room)(void *ctx), void *ctx, struct error *error);
+struct log *outflow_log(const struct outflow *d); /* NULL before */
+/* All that was put is handed on; `room` is called no more. False: it is not by deadline_us. */
+bool outflow_close(struct outflow *d, int64_t deadline_us);
+/* Rows get numbers from `sequence` on, if that is beyond those of who said so before. Before the log starts. */
+void outflow_go_on(struct outflow *d, uint64_t sequence);
+
+/* The same for all tables that are read: a worker of the parent is to wait. */
+bool outflow_is_full(struct outflow *d);
+
+/* The rows of a set as pieces, behind those in the list. -ENOMEM. */
+int outflow_read(const struct outflow *d, const struct rowset *r, uint64_t position,
+                 struct outflow_piece **list);
+
+/* What a worker has to say: */
+struct outflow_report {
+    unsigned worker;
+    uint64_t position; /* it has given all rows up to this entry, */
+    int64_t done_us;   /* and of all windows that end at or before this */
+    bool tell;         /* the children are to hear of the position, rows or not */
+    int64_t border_us; /* or once this has been reached: they wait for it */
+};
+/* Takes the pieces. -ENOMEM. */
+int outflow_put(struct outflow *d, const struct outflow_report *r,
+                struct outflow_piece *pieces);
+/* The worker has read a mark, behind what it put before. All workers read the same ones. -ENOMEM. */
+int outflow_mark(struct outflow *d, unsigned worker, const struct log_entry *mark);
+/* How far the children have been told. */
+int64_t outflow_told(struct outflow *d);
+
+#endif
