@@ -31,7 +31,7 @@ static const struct {
     {"test", cmd_test,
      "compare what a configuration makes of events with what is expected"},
     {"plugins", cmd_plugins, "list the analyzers, or show one"},
-    {"plugin", cmd_plugin, "plugin new NAME: begin an analyzer of your own"},
+    {"plugin", cmd_plugin, "begin an analyzer of your own (new), or check one (check)"},
     {"sql", cmd_sql, "ask the database of a configuration"},
     {"backup", cmd_backup,
      "copy the database and the journals, also of a running server"},
