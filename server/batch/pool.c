@@ -172,12 +172,14 @@ void pool_put(void *p, size_t room)
     if (!p)
         return;
     struct shelf *s = &pool.shelf[size_class(room)];
+    bool cold = false;
     pthread_mutex_lock(&pool.lock);
-    bool keep = pool.kept + room <= POOL_KEPT_MAX;
-    pthread_mutex_unlock(&pool.lock);
-    /* The pages go back without the lock. Where they cannot, they stay. */
-    bool cold = !keep && madvise(p, room, pool.give_back) == 0;
-    pthread_mutex_lock(&pool.lock);
+    if (pool.kept + room > POOL_KEPT_MAX) {
+        /* The pages go back without the lock. Where they cannot, they stay. */
+        pthread_mutex_unlock(&pool.lock);
+        cold = madvise(p, room, pool.give_back) == 0;
+        pthread_mutex_lock(&pool.lock);
+    }
     if (cold && cold_room(s)) {
         s->cold[s->n_cold++] = (uint32_t)(pool_offset(p) >> CLASS_MIN);
     } else {
