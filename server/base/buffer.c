@@ -77,22 +77,36 @@ void buffer_puts(struct buffer *b, const char *text)
     buffer_put(b, text, strlen(text));
 }
 
+void buffer_put_uint(struct buffer *b, uint64_t n)
+{
+    char digits[20];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = (char)('0' + n % 10);
+        n /= 10;
+    } while (n);
+    buffer_put(b, digits + at, sizeof(digits) - at);
+}
+
+/* Mostly there is room: a second time only where there was not. */
 void buffer_printf(struct buffer *b, const char *format, ...)
 {
+    if (!buffer_reserve(b, 0))
+        return;
+    size_t room = b->room - b->size;
     va_list args;
     va_start(args, format);
-    int length = vsnprintf(NULL, 0, format, args);
+    int length = vsnprintf(b->data + b->size, room, format, args);
     va_end(args);
-    if (length < 0) {
-        if (!b->error)
-            b->error = -ENOMEM;
+    if (length < 0)
+        b->error = -ENOMEM;
+    if (length < 0 || !buffer_reserve(b, (size_t)length))
         return;
+    if ((size_t)length >= room) {
+        va_start(args, format);
+        vsnprintf(b->data + b->size, (size_t)length + 1, format, args);
+        va_end(args);
     }
-    if (!buffer_reserve(b, (size_t)length))
-        return;
-    va_start(args, format);
-    vsnprintf(b->data + b->size, (size_t)length + 1, format, args);
-    va_end(args);
     b->size += (size_t)length;
 }
 

@@ -22,6 +22,7 @@ void buffer_clear(struct buffer *b); /* keeps the memory; clears the error */
 void buffer_put(struct buffer *b, const void *bytes, size_t size);
 void buffer_putc(struct buffer *b, char c);
 void buffer_puts(struct buffer *b, const char *text);
+void buffer_put_uint(struct buffer *b, uint64_t n); /* in decimal */
 void buffer_printf(struct buffer *b, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -29,7 +29,8 @@ const char *http_argument(const struct http_request *r, size_t i, const char **r
 const char *http_header(const struct http_request *r, const char *name)
 {
     for (size_t i = 0; i < r->head.n_fields; i++)
-        if (strcasecmp(r->head.pair[i].name, name) == 0)
+        if (((r->head.pair[i].name[0] ^ name[0]) & ~32) == 0 &&
+            strcasecmp(r->head.pair[i].name, name) == 0)
             return r->head.pair[i].value;
     return NULL;
 }

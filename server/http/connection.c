@@ -123,10 +123,9 @@ static enum MHD_Result connection_answer(struct http_request *r)
 static enum MHD_Result connection_begin(struct http_request *r)
 {
     struct head_fault fault;
-    if (!guard_next(&r->guard, &r->head_text, &fault))
+    if (!guard_next(&r->guard, &r->head_text, &r->head, &fault))
         return MHD_NO;
-    if (!r->head_text.size ||
-        !head_parse(&r->head, r->head_text.data, r->head_text.size, &fault)) {
+    if (fault.status) {
         request_refuse_head(r, &fault);
         connection_answer_past(r);
         return MHD_YES;

@@ -93,6 +93,7 @@ void guard_free(struct guard *g)
 {
     free(g->input);
     buffer_free(&g->out);
+    buffer_free(&g->text);
     buffer_free(&g->heads);
     head_free(&g->head);
 }
@@ -126,18 +127,19 @@ static void refuse(struct guard *g, const struct head_fault *f)
 }
 
 /* The plain head that goes on: nothing in it can be refused, cut, or understood in two ways. */
-static void pass(struct guard *g)
+static void pass(struct guard *g, const struct head *h)
 {
-    const struct head *h = &g->head;
     bool known = strcmp(h->method, "GET") == 0 || strcmp(h->method, "HEAD") == 0;
-    buffer_printf(&g->out, "%s / HTTP/1.%c\r\nHost: x\r\n", known ? h->method : "POST",
-                  h->http_1_0 ? '0' : '1');
+    buffer_puts(&g->out, known ? h->method : "POST");
+    buffer_puts(&g->out, h->http_1_0 ? " / HTTP/1.0\r\nHost: x\r\n"
+                                     : " / HTTP/1.1\r\nHost: x\r\n");
     if (h->chunked)
         buffer_puts(&g->out, "Transfer-Encoding: chunked\r\n");
-    else if (h->has_length)
-        buffer_printf(&g->out, "Content-Length: %llu\r\n",
-                      (unsigned long long)h->length);
-    else if (!known)
+    else if (h->has_length) {
+        buffer_puts(&g->out, "Content-Length: ");
+        buffer_put_uint(&g->out, h->length);
+        buffer_puts(&g->out, "\r\n");
+    } else if (!known)
         buffer_puts(&g->out, "Content-Length: 0\r\n");
     if (h->expects_continue)
         buffer_puts(&g->out, "Expect: 100-continue\r\n");
@@ -168,6 +170,41 @@ static void no_head_yet(struct guard *g)
         refuse(g, atomic_load_explicit(&g->slow, memory_order_relaxed) ? &slow : &cut);
 }
 
+/* The head of the request that comes next: read once. */
+static bool read_first(struct guard *g, size_t size, struct head_fault *fault)
+{
+    buffer_clear(&g->text);
+    buffer_put(&g->text, g->input + g->first, size);
+    g->heads.error = g->text.error;
+    g->is_read = !g->text.error && head_parse(&g->head, g->text.data, size, fault);
+    if (g->is_read)
+        pass(g, &g->head);
+    return g->is_read;
+}
+
+/* One behind others that wait: it is checked here, and read again in its turn. */
+static bool read_further(struct guard *g, size_t size, struct head_fault *fault)
+{
+    if (g->heads_taken) {
+        g->heads.size -= g->heads_taken;
+        memmove(g->heads.data, g->heads.data + g->heads_taken, g->heads.size);
+        g->heads_taken = 0;
+    }
+    struct entry e = {.size = size};
+    size_t at = g->heads.size;
+    struct head head = {0};
+    buffer_put(&g->heads, &e, sizeof(e));
+    buffer_put(&g->heads, g->input + g->first, size);
+    /* Reading cuts the text into strings: the copy is for guard_next. */
+    bool good = head_parse(&head, g->input + g->first, size, fault);
+    if (good)
+        pass(g, &head);
+    else if (!g->heads.error)
+        g->heads.size = at;
+    head_free(&head);
+    return good;
+}
+
 /* A head at the front of the input. False: it is not all there. */
 static bool read_head(struct guard *g)
 {
@@ -195,45 +232,47 @@ static bool read_head(struct guard *g)
         refuse(g, &many);
         return true;
     }
-    if (g->heads_taken) {
-        g->heads.size -= g->heads_taken;
-        memmove(g->heads.data, g->heads.data + g->heads_taken, g->heads.size);
-        g->heads_taken = 0;
-    }
-    struct entry e = {.size = (size_t)size};
-    size_t at = g->heads.size;
     struct head_fault fault;
-    buffer_put(&g->heads, &e, sizeof(e));
-    buffer_put(&g->heads, g->input + g->first, (size_t)size);
-    /* Reading cuts the text into strings: the copy is for guard_next. */
-    bool good = head_parse(&g->head, g->input + g->first, (size_t)size, &fault);
-    if (good) {
-        pass(g);
+    bool first = !g->is_read && g->heads.size == g->heads_taken;
+    if (first ? read_first(g, (size_t)size, &fault)
+              : read_further(g, (size_t)size, &fault))
         take(g, (size_t)size);
-    } else if (!g->heads.error) {
-        g->heads.size = at;
+    else if (!g->heads.error)
         refuse(g, &fault);
-    }
-    head_clear(&g->head);
     return true;
 }
 
-bool guard_next(struct guard *g, struct buffer *ret_text, struct head_fault *ret_fault)
+bool guard_next(struct guard *g, struct buffer *text, struct head *head,
+                struct head_fault *ret_fault)
 {
     struct entry e;
+    *ret_fault = (struct head_fault){0};
+    if (g->is_read) {
+        struct buffer free_text = *text;
+        struct head free_head = *head;
+        *text = g->text;
+        *head = g->head;
+        g->text = free_text;
+        g->head = free_head;
+        g->is_read = false;
+        return true;
+    }
     if (g->heads.error || g->heads.size - g->heads_taken < sizeof(e))
         return false;
     memcpy(&e, g->heads.data + g->heads_taken, sizeof(e));
     g->heads_taken += sizeof(e);
-    buffer_clear(ret_text);
-    buffer_put(ret_text, g->heads.data + g->heads_taken, e.size);
+    buffer_clear(text);
+    buffer_put(text, g->heads.data + g->heads_taken, e.size);
     g->heads_taken += e.size;
-    *ret_fault = e.fault;
+    if (e.size == 0)
+        *ret_fault = e.fault;
+    else if (!text->error)
+        head_parse(head, text->data, e.size, ret_fault);
     if (g->heads_taken == g->heads.size) {
         buffer_clear(&g->heads);
         g->heads_taken = 0;
     }
-    return !ret_text->error;
+    return !text->error;
 }
 
 bool guard_is_last(const struct guard *g)
@@ -285,6 +324,14 @@ static bool read_length(struct guard *g)
     return g->left == 0;
 }
 
+/* There is no input. Idle connections hold no memory. */
+static void give_back(struct guard *g)
+{
+    if (!g->input_lent)
+        free(g->input);
+    g->input = NULL;
+}
+
 /* All of the input that can go on. */
 static void read_input(struct guard *g)
 {
@@ -306,10 +353,8 @@ static void read_input(struct guard *g)
             break;
         }
     }
-    if (g->input && kept(g) == 0) {
-        free(g->input);
-        g->input = NULL;
-    }
+    if (kept(g) == 0)
+        give_back(g);
 }
 
 /* ---- Receiving ---- */
@@ -332,12 +377,12 @@ static size_t take_out(struct guard *g, char *to, size_t room)
     return n;
 }
 
-/* One read into the input. As recv. */
-static ssize_t fill(struct guard *g)
+/* One read into the input, which is `room` where there is none. As recv. */
+static ssize_t fill(struct guard *g, char *room)
 {
-    if (!g->input && !(g->input = malloc(HTTP_INPUT_ROOM))) {
-        errno = ENOMEM;
-        return -1;
+    if (!g->input) {
+        g->input = room;
+        g->input_lent = true;
     }
     if (g->first) {
         memmove(g->input, g->input + g->first, kept(g));
@@ -348,13 +393,27 @@ static ssize_t fill(struct guard *g)
         real_recv(g->fd, g->input + g->end, HTTP_INPUT_ROOM - g->end, MSG_DONTWAIT);
     if (n > 0) {
         g->end += (size_t)n;
-    } else if (kept(g) == 0) { /* idle connections hold no memory */
+    } else if (kept(g) == 0) {
         int error = errno;
-        free(g->input);
-        g->input = NULL;
+        give_back(g);
         errno = error;
     }
     return n;
+}
+
+/* What is left of an input that was lent is kept. */
+static bool keep(struct guard *g)
+{
+    if (!g->input || !g->input_lent)
+        return true;
+    char *own = malloc(HTTP_INPUT_ROOM);
+    if (own)
+        memcpy(own, g->input + g->first, kept(g));
+    g->end = own ? kept(g) : 0;
+    g->first = 0;
+    g->input = own;
+    g->input_lent = false;
+    return own;
 }
 
 /* Something has come. */
@@ -381,9 +440,8 @@ static void end_of_body(struct guard *g)
 
 /* Only when the socket has no more is less given than there is room for: libmicrohttpd then waits for an
  * edge. An end that comes with the last bytes it would not see without another one. */
-ssize_t guard_receive(struct guard *g, void *to, size_t room)
+static ssize_t receive(struct guard *g, char *at, size_t room, char *input)
 {
-    char *at = to;
     size_t done = 0;
     ssize_t n;
     do {
@@ -399,7 +457,7 @@ ssize_t guard_receive(struct guard *g, void *to, size_t room)
                 g->in = g->left ? GUARD_LENGTH : GUARD_HEAD;
             }
         } else {
-            n = fill(g);
+            n = fill(g, input);
             g->ended |= n == 0;
             if (n >= 0)
                 read_input(g);
@@ -427,4 +485,14 @@ ssize_t guard_receive(struct guard *g, void *to, size_t room)
         return 0;
     errno = n < 0 ? error : EAGAIN;
     return -1;
+}
+
+ssize_t guard_receive(struct guard *g, void *to, size_t room)
+{
+    char input[HTTP_INPUT_ROOM]; /* mostly all that comes goes on at once */
+    ssize_t n = receive(g, to, room, input);
+    int error = errno;
+    bool kept = keep(g);
+    errno = kept ? error : ENOMEM;
+    return kept ? n : -1;
 }

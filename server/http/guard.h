@@ -35,16 +35,20 @@ struct guard {
     bool ended; /* the client sends nothing more */
     _Atomic bool
         slow; /* the rest did not come in time: that is why the input ends; relaxed */
-    char *input; /* GUARD_INPUT bytes; NULL: nothing is kept back */
+    char *input;     /* HTTP_INPUT_ROOM bytes; NULL: nothing is kept back */
+    bool input_lent; /* it is guard_receive's, and gone with the call */
     size_t first, end;
     size_t scanned;
     bool waits_head; /* since_us is that of a head */
     unsigned n_empty;
     struct buffer out; /* for libmicrohttpd */
     size_t out_taken;
-    struct buffer heads; /* for guard_next: a size and a text, or a fault, each */
+    /* For guard_next. Mostly there is one, read. Of those behind it the texts wait. */
+    struct buffer text;
+    struct head head; /* in `text` */
+    bool is_read;
+    struct buffer heads; /* a size and a text, or a fault, each */
     size_t heads_taken;
-    struct head head; /* the one that is being checked */
     /* Since when more is awaited: of a head from its first byte, in a body from its last one. 0: nothing is. Relaxed. */
     _Atomic int64_t since_us;
     _Atomic unsigned
@@ -59,9 +63,10 @@ void guard_free(struct guard *g);
  * listen. */
 ssize_t guard_receive(struct guard *g, void *to, size_t room);
 
-/* The head of the next request: a copy of its text, which lives until the next call of this; or *ret_fault,
- * whose texts are constants. False: there is none. */
-bool guard_next(struct guard *g, struct buffer *ret_text, struct head_fault *ret_fault);
+/* The head of the next request, in a copy of its text; or *ret_fault, whose texts are constants (status 0: none). What
+ * was in `text` and `head` is used again. False: there is none. */
+bool guard_next(struct guard *g, struct buffer *text, struct head *head,
+                struct head_fault *ret_fault);
 
 /* The client has ended its half, and the request under way is the last of those that came. */
 bool guard_is_last(const struct guard *g);

@@ -22,14 +22,17 @@
 #define HTTP_PARAMS_MAX   4
 #define HTTP_PARAM_ROOM   256 /* a longer one matches no route */
 #define HTTP_HEADERS_MAX                                                               \
-    (192u << 10) /* bytes of http_set_header in one reply; else 500 */
+    (24u << 10) /* bytes of http_set_header in one reply; else 500 */
 #define HTTP_STATUSES         600
 #define HTTP_CONNECTIONS_MORE 64 /* beyond half as many again as max_connections */
-#define HTTP_MEMORY           (64u << 10) /* of libmicrohttpd, a connection */
-#define HTTP_INPUT_ROOM       (64u << 10) /* of a connection whose head is not complete */
-#define HTTP_HEAD_MAX         HTTP_INPUT_ROOM
-#define HTTP_LINGER_US        (5 * SECOND_US) /* silence of a client that is to go */
-#define HTTP_BODY_MAX         (1u << 20)      /* of all requests but uploads */
+#define HTTP_MEMORY                                                                    \
+    (32u                                                                               \
+     << 10) /* of libmicrohttpd, a connection: zeroed for each request, and has to   \
+                 * hold the headers of the reply */
+#define HTTP_INPUT_ROOM (64u << 10) /* of a connection whose head is not complete */
+#define HTTP_HEAD_MAX   HTTP_INPUT_ROOM
+#define HTTP_LINGER_US  (5 * SECOND_US) /* silence of a client that is to go */
+#define HTTP_BODY_MAX   (1u << 20)      /* of all requests but uploads */
 #define HTTP_DISCARD_MAX                                                               \
     (1u << 20) /* a refused body this long is read before the reply */
 #define HTTP_LINGER_MAX                                                                \

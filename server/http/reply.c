@@ -11,9 +11,15 @@
 
 void http_set_header(struct http_request *r, const char *name, const char *value)
 {
-    buffer_printf(&r->headers, "%s: ", name);
-    for (const char *p = value; *p; p++) /* a line of its own is nobody's to add */
-        buffer_putc(&r->headers, (unsigned char)*p < ' ' || *p == 127 ? ' ' : *p);
+    buffer_puts(&r->headers, name);
+    buffer_puts(&r->headers, ": ");
+    size_t at = r->headers.size;
+    buffer_puts(&r->headers, value);
+    for (; at < r->headers.size; at++) { /* a line of its own is nobody's to add */
+        unsigned char c = (unsigned char)r->headers.data[at];
+        if (c < ' ' || c == 127)
+            r->headers.data[at] = ' ';
+    }
     buffer_puts(&r->headers, "\r\n");
 }
 

@@ -156,14 +156,19 @@ static void answer_put(struct http_request *r, uint64_t accepted, uint64_t rejec
                        bool durable)
 {
     struct buffer b = {0};
-    buffer_printf(&b, "{\"accepted\":%llu,\"rejected\":%llu,\"errors\":",
-                  (unsigned long long)accepted, (unsigned long long)rejected);
+    buffer_puts(&b, "{\"accepted\":");
+    buffer_put_uint(&b, accepted);
+    buffer_puts(&b, ",\"rejected\":");
+    buffer_put_uint(&b, rejected);
+    buffer_puts(&b, ",\"errors\":");
     buffer_put(&b, errors_size ? errors : "[]", errors_size ? errors_size : 2);
-    buffer_printf(&b, ",\"durable\":%s,\"position\":", durable ? "true" : "false");
+    buffer_puts(&b, durable ? ",\"durable\":true,\"position\":"
+                            : ",\"durable\":false,\"position\":");
     if (durable && position)
-        buffer_printf(&b, "%llu}\n", (unsigned long long)position);
+        buffer_put_uint(&b, position);
     else
-        buffer_puts(&b, "null}\n");
+        buffer_puts(&b, "null");
+    buffer_puts(&b, "}\n");
     http_reply_buffer(r, 200, "application/json", &b);
 }
 

@@ -28,11 +28,15 @@ static void receive(struct guard *g, struct seen *seen)
         buffer_put(&seen->plain, to, (size_t)n);
     assert_true(n == 0 || errno == EAGAIN);
     struct buffer text = {0};
+    struct head head = {0};
     struct head_fault fault;
-    while (guard_next(g, &text, &fault))
-        buffer_printf(&seen->requests, "%u %zu\n", text.size ? 200 : fault.status,
-                      text.size);
+    while (guard_next(g, &text, &head, &fault)) {
+        size_t size = fault.status ? 0 : text.size;
+        buffer_printf(&seen->requests, "%u %zu\n", size ? 200 : fault.status, size);
+        assert_true(!size || (head.path && head.method));
+    }
     buffer_free(&text);
+    head_free(&head);
 }
 
 /* The text comes in pieces that end at `cuts`. */
