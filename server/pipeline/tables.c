@@ -258,6 +258,7 @@ static int copy_tables(struct pipeline *p, size_t size, struct error *error)
             t->window = window_kind_of_size(&p->window, size);
             t->retain_us = p->config->coarse_retain_us[size - 1];
             t->pipeline = strdup(from->pipeline);
+            t->top = strdup(from->top);
             r = asprintf(&t->name, "%s%s", base, from->name + strlen(of)) < 0 ? -ENOMEM
                                                                               : 0;
             t->name = r == 0 ? t->name : NULL;
@@ -266,7 +267,7 @@ static int copy_tables(struct pipeline *p, size_t size, struct error *error)
             r = add_column(t, from->column[k].name, from->column[k].type,
                            from->column[k].help);
         if (r == 0)
-            r = t->pipeline ? add_table(p, t) : -ENOMEM;
+            r = t->pipeline && t->top ? add_table(p, t) : -ENOMEM;
         if (r < 0) {
             table_free(t);
             return error_set(error, r, "no memory");
