@@ -6,15 +6,17 @@
 #include "admin/verify.h"
 #include "cmd.h"
 #include "config/faults.h"
+#include "graph.h"
 #include "wire.h"
 
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static const char help[] =
-    "Usage: weir check -c FILE [--no-database]\n"
+    "Usage: weir check -c FILE [--no-database] [--graph[=dot]]\n"
     "       weir check [-c FILE] --database [DATABASE]\n\n"
     "Reads the configuration, loads its plugins, checks their parameters, compiles the "
     "filters, and\n"
@@ -25,6 +27,9 @@ static const char help[] =
     "running.\n\n"
     "  -c, --config FILE  the configuration, weir.yaml(5)\n"
     "      --no-database  leave the database alone\n"
+    "      --graph[=dot]  draw what reads what, as text or for Graphviz; the database "
+    "is "
+    "left alone\n"
     "      --database[=DATABASE]\n"
     "                     verify it and its journals\n"
     "  -h, --help         this text\n\n"
@@ -69,7 +74,19 @@ static int try_tables(const struct weir *w, int *ret_status, struct error *error
     return 0;
 }
 
-static int check_config(const char *path, bool database)
+enum graph { GRAPH_NONE, GRAPH_TEXT, GRAPH_DOT };
+
+static void print_checked(const struct weir *w, enum graph graph)
+{
+    if (graph == GRAPH_TEXT)
+        graph_text(w, stdout);
+    else if (graph == GRAPH_DOT)
+        graph_dot(w, stdout);
+    else
+        print_summary(w);
+}
+
+static int check_config(const char *path, bool database, enum graph graph)
 {
     struct weir *w;
     struct error error = {0};
@@ -92,7 +109,7 @@ static int check_config(const char *path, bool database)
     if (r == 0)
         status = EXIT_SUCCESS;
     if (status == EXIT_SUCCESS)
-        print_summary(w);
+        print_checked(w, graph);
     weir_free(w);
     return status;
 }
@@ -141,6 +158,7 @@ static int verify(const struct cmd_files *files, void *unused)
 struct arguments {
     const char *config, *database;
     bool no_database, verify;
+    enum graph graph;
 };
 
 /* -1: go on. */
@@ -149,6 +167,7 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"no-database", no_argument, NULL, 'n'},
                                             {"database", optional_argument, NULL, 'd'},
+                                            {"graph", optional_argument, NULL, 'g'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
     for (int o; (o = getopt_long(argc, argv, "c:h", options, NULL)) != -1;) {
@@ -158,6 +177,10 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
             a->no_database = true;
         else if (o == 'd')
             a->verify = true, a->database = optarg;
+        else if (o == 'g' && optarg && strcmp(optarg, "dot") != 0)
+            return cmd_usage("check", "'%s' is no form of a graph: dot", optarg);
+        else if (o == 'g')
+            a->graph = optarg ? GRAPH_DOT : GRAPH_TEXT;
         else if (o == 'h')
             return fputs(help, stdout) < 0;
         else
@@ -167,6 +190,8 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
         a->database = argv[optind++];
     if (optind < argc)
         return cmd_usage("check", "one argument too many");
+    if (a->verify && a->graph)
+        return cmd_usage("check", "--database and --graph exclude each other");
     if (a->verify && a->no_database)
         return cmd_usage("check", "--database and --no-database exclude each other");
     if (!a->config && !a->verify)
@@ -183,5 +208,5 @@ int cmd_check(int argc, char **argv)
     if (status >= 0)
         return status;
     return a.verify ? cmd_on_files(a.config, a.database, verify, NULL)
-                    : check_config(a.config, !a.no_database);
+                    : check_config(a.config, !a.no_database && !a.graph, a.graph);
 }

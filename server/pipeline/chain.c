@@ -22,6 +22,11 @@ struct pipeline *pipeline_child(const struct pipeline *p, const struct pipeline 
     return after ? after->sibling : p->child;
 }
 
+const struct table *pipeline_reads_table(const struct pipeline *p)
+{
+    return outflow_table(p->reads);
+}
+
 struct log *pipeline_reads(const struct pipeline *p)
 {
     return outflow_log(p->reads);

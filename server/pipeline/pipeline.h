@@ -47,6 +47,7 @@ int pipeline_new_child(struct config *config, const struct config_pipeline *c,
                        struct error *error);
 /* Those that read its tables: `after` NULL: the first; NULL: no more. */
 struct pipeline *pipeline_child(const struct pipeline *p, const struct pipeline *after);
+const struct table *pipeline_reads_table(const struct pipeline *p); /* of its parent */
 struct pipeline *
 pipeline_parent(const struct pipeline *p); /* NULL: it reads the stream */
 
