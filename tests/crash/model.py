@@ -93,6 +93,13 @@ def row_of(events):
             max(x), math.fsum(y))
 
 
+def child_row(pipeline, events):
+    """In the order of its columns; each event is in one result of the parent."""
+    ids = [event[1] for event in events]
+    parents = {pipeline.parent.window_start(event[0]) for event in events}
+    return (len(ids), sum(ids), min(ids), max(ids), len(parents))
+
+
 def top_of(events):
     """[(tag, count)]: the most frequent, of equals the smaller first."""
     counts = collections.Counter(event[7] for event in events)
@@ -112,7 +119,7 @@ def groups_of(pipeline, events, end_us):
 def tables_of(pipeline, events, end_us):
     """(rows of the pipeline's table, rows of its top-k table)"""
     groups = groups_of(pipeline, events, end_us)
-    rows = {key: row_of(group) for key, group in groups.items()}
+    rows = {key: child_row(pipeline, group) if pipeline.parent else row_of(group) for key, group in groups.items()}
     top = {}
     if pipeline.topk:
         for key, group in groups.items():
@@ -198,11 +205,11 @@ class Checker:
         return verdict
 
     def compare(self, pipeline, events, start_us, end_us, verdict):
-        if pipeline.kind not in ('exact', 'revise'):
+        if pipeline.kind not in ('exact', 'revise', 'child'):
             return
         rows, top = tables_of(pipeline, events, end_us)
-        verdict.rows(pipeline.name, rows,
-                     read(self.database, pipeline.name, pipeline.key, COLUMNS, start_us, end_us))
+        verdict.rows(pipeline.name, rows, read(self.database, pipeline.name, pipeline.key, pipeline.columns(),
+                                               start_us, end_us))
         if pipeline.topk:
             verdict.rows(f'{pipeline.name}_topk', top, self.top(pipeline, start_us, end_us))
 

@@ -32,6 +32,13 @@ ANALYZERS = '''
 '''
 COLUMNS = ('count', 'id_sum', 'id_min', 'id_max', 'r_sum', 'r_min', 'r_max', 'x_sum', 'x_min', 'x_max',
            'y_sum')
+CHILD_ANALYZERS = '''
+      - count
+      - sum: {{of: {0}}}
+      - sum: {{of: {1}}}
+      - stats: {{of: {2}, emit: [min]}}
+      - stats: {{of: {3}, emit: [max]}}
+'''
 TOPK = 5
 TOPK_COLUMNS = ('rank', 'tag', 'tag_count', 'tag_error')
 
@@ -39,13 +46,23 @@ TOPK_COLUMNS = ('rank', 'tag', 'tag_count', 'tag_error')
 class Pipeline:
     """kind: 'fate' has a group a request; 'exact' gives every counted event; 'late' leaves out what is
     late, 'side' has that in a table of its own, 'revise' gives every event after all, and says how many of
-    a group were late."""
+    a group were late; 'child' reads the results of its parent, of shorter windows and the same key."""
 
     def __init__(self, name, stream, key, window_us, kind='exact', offset_us=0, workers=1, where=None,
-                 idle='off', topk=False, chain=False):
+                 idle='off', topk=False, chain=False, parent=None):
         self.name, self.stream, self.key, self.window_us = name, stream, key, window_us
         self.kind, self.offset_us, self.workers = kind, offset_us, workers
         self.where, self.idle, self.topk, self.chain = where, idle, topk, chain
+        self.parent = parent
+
+    def for_child(self):
+        """Of its columns: number, sum, least and greatest of the ids."""
+        names = self.parent.for_child() if self.parent else None
+        return [f'{name}_{how}' for name, how in zip(names, ('sum', 'sum', 'min', 'max'))] if names \
+            else ['count', 'id_sum', 'id_min', 'id_max']
+
+    def columns(self):
+        return [*self.for_child(), 'count'] if self.parent else COLUMNS
 
     def takes(self, event):
         return self.where is None or self.where[1](event)
@@ -54,9 +71,13 @@ class Pipeline:
         return time_us - (time_us - self.offset_us) % self.window_us
 
     def yaml(self, known):
-        text = f'  {self.name}:\n    from: {self.stream}\n    key: [{", ".join(self.key)}]\n'
+        source = self.parent.name if self.parent else self.stream
+        text = f'  {self.name}:\n    from: {source}\n    key: [{", ".join(self.key)}]\n'
         text += f'    window: {{tumbling: {self.window_us}us, offset: {self.offset_us}us}}\n'
-        text += f'    workers: {self.workers}\n    idle_timeout: {self.idle}\n'
+        text += f'    workers: {self.workers}\n'
+        if self.parent:
+            return text + '    analyzers:' + CHILD_ANALYZERS.format(*self.parent.for_child())
+        text += f'    idle_timeout: {self.idle}\n'
         order_us = ORDER_US if self.kind in ('fate', 'exact') else LATE_ORDER_US
         text += f'    out_of_orderness: {order_us}us\n'
         if self.where:
@@ -93,6 +114,11 @@ def pipelines(known):
         some.append(Pipeline('late_side', 'main', ['name'], 10 * MINUTE_US, kind='side', workers=2))
     if known['late: revise']:
         some.append(Pipeline('late_revise', 'main', ['name'], 10 * MINUTE_US, kind='revise', workers=2))
+    if known['chains']:
+        by_hour = Pipeline('by_hour', 'main', ['name'], HOUR_US, kind='child', workers=3, parent=some[1])
+        by_day = Pipeline('by_day', 'main', ['name'], DAY_US, kind='child', parent=by_hour)
+        some += [by_hour, by_day, Pipeline('by_half', 'main', ['name'], HOUR_US // 2, kind='child', workers=2,
+                                           parent=some[1])]
     return some
 
 
@@ -110,15 +136,15 @@ streams:
   s: {{time: {{field: ts, unit: us}}, fields: {{id: int}}{stream}}}
 pipelines:
   p: {{from: s, key: [id], window: {{tumbling: 10s}}{pipeline}, analyzers: [count]}}
-'''
+{more}'''
 
 
-def accepts(server='', stream='', pipeline=''):
-    """Whether `weir check` takes these further keys."""
+def accepts(server='', stream='', pipeline='', more=''):
+    """Whether `weir check` takes these further keys, and lines."""
     with tempfile.TemporaryDirectory(prefix='weir-crash-') as folder:
         path = os.path.join(folder, 'weir.yaml')
         with open(path, 'w', encoding='ascii') as file:
-            file.write(PROBE.format(server=server, stream=stream, pipeline=pipeline)
+            file.write(PROBE.format(server=server, stream=stream, pipeline=pipeline, more=more)
                        .replace('{folder}', folder))
         return harness.weir('check', '-c', path, '--no-database', cwd=folder).returncode == 0
 
@@ -134,6 +160,7 @@ def probe():
     known['late: drop'] = accepts(pipeline=', late: drop')
     known['late: side'] = accepts(pipeline=', late: side')
     known['late: revise'] = accepts(pipeline=', late: revise, allowed_lateness: 1d')
+    known['chains'] = accepts(more='  q: {from: p, window: {tumbling: 10s}, analyzers: [count]}')
     return known
 
 

@@ -109,6 +109,10 @@ class Checker(unittest.TestCase):
                 self.check_found(0, 0, 1, f'UPDATE by_name SET {column} = {column} + 1 '
                                  f"WHERE {where} AND name = '{name}'")
 
+    def test_result_of_a_chain_that_is_missing(self):
+        (count, name), where = self.some('by_day', 'count_sum_sum, name')
+        self.check_found(count, 0, 0, f"DELETE FROM by_day WHERE {where} AND name = '{name}'")
+
     def test_float_that_is_off_by_its_last_bit(self):
         (name, y), where = self.some('by_name', 'name, y_sum')
         self.check_found(0, 0, 1, f"UPDATE by_name SET y_sum = {y!r} * (1 + 2.3e-16) "
