@@ -4,6 +4,7 @@
 import collections
 import os
 import random
+import re
 import signal
 import sqlite3
 import threading
@@ -213,6 +214,54 @@ class Chain(unittest.TestCase):
             harness.wait_until(lambda: server.rows('SELECT sum(count_sum_sum) FROM c_2') == [(33,)], 'the last window')
 
 
+KINDS = '''
+  sizes: {from: input, key: [k], window: {tumbling: [10s, 1m]}, workers: 2, analyzers: [count]}
+  of_short: {from: sizes, window: {tumbling: 1m}, workers: 1, analyzers: [{sum: {of: count}}]}
+  of_long: {from: sizes_1m, key: [k], window: {tumbling: [2m, 4m]}, workers: 3, analyzers: [{sum: {of: count}}]}
+  hops: {from: input, key: [k], window: {hopping: 20s, by: 10s}, workers: 3, analyzers: [count]}
+  of_hops: {from: hops, key: [k], window: {hopping: 1m, by: 20s}, workers: 2, analyzers: [{sum: {of: count}}]}
+  derived: {from: sizes_10s, key: [parity], derive: {parity: count % 2, minutes: "(window_end - window_start) / 6e7"},
+            window: {tumbling: 1m}, workers: 2,
+            analyzers: [{sum: {of: minutes}}, {count: {where: k = 'a', as: of_a}}]}
+'''
+KINDS_SQL = {
+    'SELECT window_start, count_sum FROM of_short':
+        'SELECT ts / 60000000 * 60000000, count(*) FROM e GROUP BY 1',
+    'SELECT window_start, k, count_sum FROM of_long_2m':
+        'SELECT ts / 120000000 * 120000000, k, count(*) FROM e GROUP BY 1, 2',
+    'SELECT window_start, k, count_sum FROM of_long_4m':
+        'SELECT ts / 240000000 * 240000000, k, count(*) FROM e GROUP BY 1, 2',
+    'SELECT window_start, k, count_sum FROM of_hops':  # windows that end in it; those are two for each event
+        '''WITH h AS (SELECT ts / 10000000 * 10000000 + n * 10000000 AS ends, k FROM e, (SELECT 1 AS n UNION SELECT 2)),
+             d AS (SELECT (ends - 1) / 20000000 * 20000000 - m * 20000000 AS start, k FROM h,
+                   (SELECT 0 AS m UNION SELECT 1 UNION SELECT 2))
+           SELECT start, k, count(*) FROM d GROUP BY 1, 2''',
+    'SELECT window_start, parity, round(minutes_sum, 6), of_a FROM derived':
+        '''WITH s AS (SELECT ts / 10000000 * 10000000 AS start, k, count(*) AS n FROM e GROUP BY 1, 2)
+           SELECT start / 60000000 * 60000000, n % 2, round(count(*) / 6.0, 6), sum(k = 'a') FROM s GROUP BY 1, 2''',
+}
+
+
+class Kinds(unittest.TestCase):
+    def test_windows_of_every_kind_that_comes_in_order(self):
+        dice = random.Random(8)
+        events = [(T0 // 240000 * 240000 + 97 * i, dice.choice('abc')) for i in range(8000)]
+        lines = ''.join(f'{{"ts":{ts},"k":"{k}"}}\n' for ts, k in events)
+        model = sqlite3.connect(':memory:')
+        model.execute('CREATE TABLE e (ts, k)')
+        model.executemany('INSERT INTO e VALUES (?, ?)', [(ts * MS, k) for ts, k in events])
+        self.addCleanup(model.close)
+        for arguments in ((), ('--live',)):
+            folder = harness.folder_for_test(self)
+            with open(os.path.join(folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
+                file.write((HEAD + KINDS).replace('{folder}', folder).replace('{listen}', '127.0.0.1:0'))
+            done = harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', *arguments, stdin=lines, cwd=folder)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            for mine, theirs in KINDS_SQL.items():
+                found = harness.read_rows(os.path.join(folder, 'weir.db'), mine)
+                self.assertEqual(sorted(found), sorted(model.execute(theirs)), mine)
+
+
 PULSE = '''
   a: {from: input, key: [k], window: {tumbling: 100ms}, workers: 3, idle_timeout: 1h, analyzers: [count]}
   left: {from: a, window: {tumbling: 100ms}, workers: 2, analyzers: [{sum: {of: count}}]}
@@ -371,6 +420,59 @@ class Reload(unittest.TestCase):
                 self.post(server, i)
             self.finish(server, 'a', 'b')
             self.assertEqual(self.sums(server)[5], 50)
+
+
+class Graph(unittest.TestCase):
+    CONFIG = '''
+streams:
+  trades: {fields: {symbol: string, price: float}}
+  empty: {fields: {x: int}}
+pipelines:
+  last: {from: day, window: {tumbling: 7d}, analyzers: [count]}
+  day: {from: tops_topk, key: [symbol], where: rank = 1, window: {tumbling: 1d, offset: 1h}, analyzers: [count]}
+  tops: {from: trades, window: {hopping: 1m, by: 10s}, analyzers: [count, {topk: {of: symbol}}]}
+  beside: {from: tops, key: [], window: {tumbling: 1h}, analyzers: [{sum: {of: count}}]}
+'''
+    TEXT = '''stream trades
+  pipeline tops: hopping 1m by 10s
+    table tops
+      pipeline beside: tumbling 1h
+        table beside
+    table tops_topk
+      pipeline day: tumbling 1d, key symbol, where
+        table day
+          pipeline last: tumbling 7d
+            table last
+stream empty
+'''
+    EDGES = {('stream trades', 'pipeline tops'), ('pipeline tops', 'table tops'), ('pipeline tops', 'table tops_topk'),
+             ('table tops', 'pipeline beside'), ('pipeline beside', 'table beside'), ('table tops_topk', 'pipeline day'),
+             ('pipeline day', 'table day'), ('table day', 'pipeline last'), ('pipeline last', 'table last')}
+
+    def check_graph(self, *arguments):
+        folder = harness.folder_for_test(self)
+        with open(os.path.join(folder, 'weir.yaml'), 'w', encoding='ascii') as file:
+            file.write(self.CONFIG)
+        done = harness.weir('check', '-c', 'weir.yaml', *arguments, cwd=folder)
+        self.assertEqual(os.listdir(folder), ['weir.yaml'])
+        return done
+
+    def test_lines(self):
+        done = self.check_graph('--graph')
+        self.assertEqual((done.returncode, done.stdout), (0, self.TEXT), done.stderr)
+
+    def test_dot(self):
+        done = self.check_graph('--graph=dot')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(set(re.findall(r'"([^"]*)" -> "([^"]*)";', done.stdout)), self.EDGES)
+        nodes = re.findall(r'^  "([^"]*)" \[', done.stdout, re.M)
+        self.assertEqual(len(nodes), len(set(nodes)))
+        self.assertEqual(set(nodes), {n for edge in self.EDGES for n in edge} | {'stream empty'})
+
+    def test_no_form_of_it(self):
+        done = self.check_graph('--graph=png')
+        self.assertEqual(done.returncode, 64)
+        self.assertIn("'png' is no form of a graph: dot", done.stderr)
 
 
 class Manual(unittest.TestCase):
