@@ -391,6 +391,7 @@ static void stop(struct server *s)
     watch_begin(s, now_us + STOP_US);
     s->draining = true;
     step(s, "requests");
+    api_end_live(s->api);
     if (s->http)
         http_drain(s->http, now_us + DRAIN_US);
     step(s, "SIGHUP");

@@ -4,6 +4,7 @@
  */
 #include "api/api.h"
 #include "api/internal.h"
+#include "api/live.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,7 +19,9 @@ static const struct {
     void (*handle)(struct http_request *r, void *api);
 } api_routes[] = {
     {"GET", "/api/v1/pipelines/{pipeline}/results", HTTP_QUERY, results_get},
+    {"GET", "/api/v1/pipelines/{pipeline}/results/live", HTTP_QUERY, live_get},
     {"GET", "/api/v1/pipelines/{pipeline}/results/{table}", HTTP_QUERY, results_get},
+    {"GET", "/api/v1/pipelines/{pipeline}/results/{table}/live", HTTP_QUERY, live_get},
     {"GET", "/api/v1/sql", HTTP_SLOW, sqlquery_get},
     {"POST", "/api/v1/sql", HTTP_SLOW, sqlquery_post},
     {"POST", "/api/v1/backup", HTTP_QUERY, backup_post},
@@ -50,7 +53,8 @@ static int api_add_routes(struct http_server *server, struct api *a)
         struct http_route route = {.method = api_routes[i].method,
                                    .pattern = api_routes[i].pattern,
                                    .handle = api_routes[i].handle,
-                                   .zeros = api_routes[i].handle == results_get,
+                                   .zeros = api_routes[i].handle == results_get ||
+                                            api_routes[i].handle == live_get,
                                    .bodyless = api_routes[i].handle == backup_post,
                                    .probe = api_routes[i].handle == probes_live ||
                                             api_routes[i].handle == probes_ready,
@@ -75,14 +79,25 @@ int api_setup(struct http_server *server, const struct api_context *context,
         api_free(a);
         return error_set(error, err, "cannot set up the HTTP API: %s", strerror(-err));
     }
+    if ((err = live_new(a, &a->live, error))) {
+        api_free(a);
+        return err;
+    }
     *ret = a;
     return 0;
+}
+
+void api_end_live(struct api *a)
+{
+    if (a)
+        live_end(a->live);
 }
 
 void api_free(struct api *a)
 {
     if (!a)
         return;
+    live_free(a->live);
     buffer_free(&a->plugins);
     free(a);
 }

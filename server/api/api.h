@@ -53,6 +53,8 @@ struct api_context {
 /* Adds the routes, before http_start. Loads all plugins to list them. -ENOMEM. */
 int api_setup(struct http_server *server, const struct api_context *context,
               struct api **ret, struct error *error);
-void api_free(struct api *a); /* after http_free; takes NULL */
+/* Replies that have no end, end; no new ones begin. Before http_drain, which would wait for them. */
+void api_end_live(struct api *a); /* takes NULL */
+void api_free(struct api *a);     /* after http_free; takes NULL */
 
 #endif

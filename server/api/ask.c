@@ -6,6 +6,7 @@
 #include "api/cursor.h"
 #include "api/rows.h"
 #include "base/clock.h"
+#include "store/changes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 
 struct ask_reading {
+    bool live;
     struct ask *ask;
     bool format_given;
     struct error *error;
@@ -168,6 +170,17 @@ static int ask_unknown(const struct ask *ask, const char *name, struct error *er
     return -EINVAL;
 }
 
+/* Of pages; live results have none. */
+static bool ask_is_of_pages(const char *name)
+{
+    static const char *const names[] = {"from",  "to",     "order",
+                                        "limit", "cursor", "format"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
 static bool ask_is_parameter(const char *name)
 {
     static const char *const names[] = {"from",  "to",     "columns", "order",
@@ -188,6 +201,11 @@ static int ask_argument(struct ask_reading *reading, const char *name,
     if (strlen(value) < size &&
         (!key || ask_is_parameter(name) || ask->table->column[key].type != WEIR_STRING))
         return error_set(error, -EINVAL, "%s: it holds a zero character", name);
+    if (reading->live && strcmp(name, "last_event_id") == 0)
+        return 0; /* live.c reads it */
+    if (reading->live && ask_is_of_pages(name))
+        return error_set(error, -EINVAL, "%s: live results are not asked by pages",
+                         name);
     if (strcmp(name, "from") == 0)
         return ask_time(name, value, &ask->from_us, error);
     if (strcmp(name, "to") == 0)
@@ -214,14 +232,14 @@ static int ask_argument(struct ask_reading *reading, const char *name,
                : ask_unknown(ask, name, error);
 }
 
-int ask_parse(struct ask *ask, const struct table *table, struct http_request *r,
-              struct error *error)
+int ask_parse(struct ask *ask, const struct table *table, bool live,
+              struct http_request *r, struct error *error)
 {
     *ask = (struct ask){.table = table,
                         .from_us = INT64_MIN,
                         .to_us = INT64_MAX,
                         .limit = ASK_LIMIT_DEFAULT};
-    struct ask_reading reading = {.ask = ask, .error = error};
+    struct ask_reading reading = {.ask = ask, .live = live, .error = error};
     const char *name, *value;
     size_t size;
     for (size_t i = 0; (value = http_argument(r, i, &name, &size)); i++) {
@@ -229,7 +247,7 @@ int ask_parse(struct ask *ask, const struct table *table, struct http_request *r
         if (err)
             return err;
     }
-    if (!reading.format_given) {
+    if (!reading.format_given && !live) {
         int err = rows_accept(r, &ask->format, error);
         if (err)
             return err;
@@ -265,7 +283,7 @@ static void ask_marks(sqlite3_str *sql, size_t n)
 }
 
 /* AND "symbol" IN (?, ?): the values of one column, wherever they stood among the arguments. */
-static void ask_filters(sqlite3_str *sql, const struct ask *ask)
+static void ask_filters(sqlite3_str *sql, const struct ask *ask, const char *of)
 {
     for (size_t c = 1; c < ask->table->n_primary; c++) {
         size_t n = 0;
@@ -273,7 +291,7 @@ static void ask_filters(sqlite3_str *sql, const struct ask *ask)
             n += ask->filter[i].column == c;
         if (!n)
             continue;
-        sqlite3_str_appendf(sql, " AND \"%w\" IN (", ask->table->column[c].name);
+        sqlite3_str_appendf(sql, " AND %s\"%w\" IN (", of, ask->table->column[c].name);
         ask_marks(sql, n);
         sqlite3_str_appendall(sql, ")");
     }
@@ -299,7 +317,7 @@ char *ask_sql(const struct ask *ask, enum ask_select what, bool after, bool last
     sqlite3_str_appendf(sql,
                         " FROM \"%w\" WHERE window_start >= ? AND window_start %s ?",
                         t->name, ask->to_us == INT64_MAX ? "<=" : "<");
-    ask_filters(sql, ask);
+    ask_filters(sql, ask, "");
     if (after)
         ask_bound(sql, t, ask->descending ? "<" : ">");
     if (last)
@@ -311,13 +329,9 @@ char *ask_sql(const struct ask *ask, enum ask_select what, bool after, bool last
     return sqlite3_str_finish(sql);
 }
 
-int ask_bind(const struct ask *ask, sqlite3_stmt *s, const char *after,
-             const char *last, uint64_t limit, uint64_t offset)
+/* From parameter i on; returns the one behind. */
+static int ask_bind_filters(const struct ask *ask, sqlite3_stmt *s, int i)
 {
-    int i = 1, err = 0;
-    int n_primary = (int)ask->table->n_primary;
-    sqlite3_bind_int64(s, i++, ask->from_us);
-    sqlite3_bind_int64(s, i++, ask->to_us);
     for (size_t c = 1; c < ask->table->n_primary; c++) {
         for (size_t k = 0; k < ask->n_filters; k++) {
             const struct ask_filter *f = &ask->filter[k];
@@ -329,6 +343,17 @@ int ask_bind(const struct ask *ask, sqlite3_stmt *s, const char *after,
                 sqlite3_bind_int64(s, i++, f->number);
         }
     }
+    return i;
+}
+
+int ask_bind(const struct ask *ask, sqlite3_stmt *s, const char *after,
+             const char *last, uint64_t limit, uint64_t offset)
+{
+    int err = 0;
+    int n_primary = (int)ask->table->n_primary;
+    sqlite3_bind_int64(s, 1, ask->from_us);
+    sqlite3_bind_int64(s, 2, ask->to_us);
+    int i = ask_bind_filters(ask, s, 3);
     if (after) {
         err = cursor_bind(ask->table, after, s, i);
         i += n_primary;
@@ -340,4 +365,25 @@ int ask_bind(const struct ask *ask, sqlite3_stmt *s, const char *after,
     sqlite3_bind_int64(s, i++, (sqlite3_int64)limit);
     sqlite3_bind_int64(s, i, (sqlite3_int64)offset);
     return err;
+}
+
+char *ask_sql_changes(const struct ask *ask)
+{
+    sqlite3_str *sql = sqlite3_str_new(NULL);
+    sqlite3_str_appendall(sql, "SELECT ");
+    for (size_t c = 0; c < ask->n_columns; c++)
+        sqlite3_str_appendf(sql, "t.\"%w\", ", ask->column[c].name);
+    sqlite3_str_appendall(sql, "c.seq FROM ");
+    changes_append_join(sql, ask->table);
+    sqlite3_str_appendall(sql, " WHERE c.seq > ?");
+    ask_filters(sql, ask, "t.");
+    sqlite3_str_appendall(sql, " ORDER BY c.seq LIMIT ?");
+    return sqlite3_str_finish(sql);
+}
+
+void ask_bind_changes(const struct ask *ask, sqlite3_stmt *s, int64_t after,
+                      int64_t limit)
+{
+    sqlite3_bind_int64(s, 1, after);
+    sqlite3_bind_int64(s, ask_bind_filters(ask, s, 2), limit);
 }

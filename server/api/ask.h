@@ -39,10 +39,10 @@ struct ask {
     struct ask_filter filter[ASK_FILTERS_MAX];
 };
 
-/* Reads the request's arguments and Accept header. -EINVAL; -ENOENT: the header takes no format that
+/* Reads the request's arguments and Accept header; with `live` those of live results, which have no pages. -EINVAL; -ENOENT: the header takes no format that
  * there is. `ask` points into the request. */
-int ask_parse(struct ask *ask, const struct table *table, struct http_request *r,
-              struct error *error);
+int ask_parse(struct ask *ask, const struct table *table, bool live,
+              struct http_request *r, struct error *error);
 
 enum ask_select {
     ASK_ROWS, /* the columns shown, then those of the primary key; LIMIT is a parameter */
@@ -56,5 +56,11 @@ char *ask_sql(const struct ask *ask, enum ask_select what, bool after, bool last
 /* Binds what ask_sql has left open. */
 int ask_bind(const struct ask *ask, sqlite3_stmt *s, const char *after,
              const char *last, uint64_t limit, uint64_t offset);
+
+/* Of live results: the columns shown, then the number of the change, which are > `after`. For sqlite3_free; NULL: no
+ * memory. */
+char *ask_sql_changes(const struct ask *ask);
+void ask_bind_changes(const struct ask *ask, sqlite3_stmt *s, int64_t after,
+                      int64_t limit);
 
 #endif

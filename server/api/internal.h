@@ -10,14 +10,18 @@
 
 #include <stdatomic.h>
 
+struct live;
+
 struct api {
     struct api_context is;
-    struct buffer plugins;    /* the answer of /plugins, made once */
+    struct buffer plugins; /* the answer of /plugins, made once */
+    struct live *live;
     _Atomic bool backup_runs; /* at most one; it guards nothing else */
 };
 
 /* Handlers of routes; ctx is struct api. */
 void results_get(struct http_request *r, void *api);
+void live_get(struct http_request *r, void *api);
 void sqlquery_get(struct http_request *r, void *api);
 void sqlquery_post(struct http_request *r, void *api);
 void backup_post(struct http_request *r, void *api);
@@ -36,6 +40,9 @@ void probes_version(struct http_request *r, void *api);
 void probes_metrics(struct http_request *r, void *api);
 void probes_openapi(struct http_request *r, void *api);
 void page_get(struct http_request *r, void *api);
+
+/* The table named in the path, the pipeline's own, or the only one with results; NULL: answered 404. */
+const struct table *results_table(struct pipeline *p, struct http_request *r);
 
 /* The answer of /plugins. */
 int overview_list_plugins(struct plugins *plugins, struct buffer *ret);

@@ -145,7 +145,7 @@ static void results_answer(struct results *x)
 }
 
 /* The table named in the path, the pipeline's own, or the only one with results. */
-static const struct table *results_table(struct pipeline *p, struct http_request *r)
+const struct table *results_table(struct pipeline *p, struct http_request *r)
 {
     const struct table *const *tables;
     size_t n = pipeline_tables(p, &tables);
@@ -186,7 +186,7 @@ static void results_of(struct http_request *r, void *api, struct pipeline *p)
     x->api = api;
     x->pipeline = p;
     struct error error = {""};
-    int err = ask_parse(&x->ask, t, r, &error);
+    int err = ask_parse(&x->ask, t, false, r, &error);
     if (!err) {
         results_answer(x);
         return;

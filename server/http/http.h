@@ -173,4 +173,13 @@ bool http_gone(
 void http_more(struct http_request *r, bool (*more)(void *ctx),
                void (*close)(void *ctx), void *ctx);
 
+/* In the handler, after http_begin: the reply stays open once it has returned, without a thread, until the client goes,
+ * the server stops, or http_let_go. Meanwhile others write to it, with http_write and http_flush. close(ctx) is the last
+ * call, in any case; until it is made, the request lives. */
+void http_hold(struct http_request *r, void (*close)(void *ctx), void *ctx);
+/* Any thread, before close(ctx): the reply ends here. */
+void http_let_go(struct http_request *r);
+/* Bytes of a streamed reply that the client has not taken yet. Any thread. */
+uint64_t http_unsent(struct http_request *r);
+
 #endif

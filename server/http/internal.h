@@ -139,6 +139,7 @@ struct http_stream {
     bool broken; /* http_abort: the client is to see that the end is missing */
     bool
         parked; /* no thread has the job: it goes on when the client has taken enough */
+    bool held;  /* http_hold: parked, whatever the client has taken */
     bool (*more)(void *ctx); /* the job's; NULL: nothing is to be made any more */
     void (*close)(void *ctx);
     void *ctx;

@@ -166,7 +166,7 @@ static ssize_t stream_read(struct http_request *r, char *out, size_t max)
         p->waiting = true;
         conn_suspend(r);
     }
-    if (p->parked && stream_unsent(p) <= HTTP_PIPE_LOW)
+    if (p->parked && !p->held && stream_unsent(p) <= HTTP_PIPE_LOW)
         queries_unpark(r);
     pthread_mutex_unlock(&r->lock);
     return n;
@@ -277,10 +277,42 @@ void http_more(struct http_request *r, bool (*more)(void *ctx),
     r->stream.ctx = ctx;
 }
 
+static bool stream_nothing_more(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
+
+void http_hold(struct http_request *r, void (*close)(void *ctx), void *ctx)
+{
+    http_more(r, stream_nothing_more, close, ctx);
+    pthread_mutex_lock(&r->lock);
+    r->stream.held = true;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void http_let_go(struct http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    r->stream.held = false;
+    if (r->stream.parked)
+        queries_unpark(r);
+    pthread_mutex_unlock(&r->lock);
+}
+
+uint64_t http_unsent(struct http_request *r)
+{
+    pthread_mutex_lock(&r->lock);
+    uint64_t unsent = stream_unsent(&r->stream);
+    pthread_mutex_unlock(&r->lock);
+    return unsent;
+}
+
 bool stream_park(struct http_request *r)
 {
     pthread_mutex_lock(&r->lock);
-    bool park = !stream_over(r) && stream_unsent(&r->stream) > HTTP_PIPE_LOW;
+    bool park = !stream_over(r) &&
+                (r->stream.held || stream_unsent(&r->stream) > HTTP_PIPE_LOW);
     r->stream.parked = park;
     pthread_mutex_unlock(&r->lock);
     return park;

@@ -26,7 +26,9 @@ struct inbox {
     uint64_t put, taken, committed; /* the last numbers */
     uint64_t noted;   /* number of the last note that was not taken; 0: none */
     int64_t noted_us; /* clock_monotonic_us of the first one; INT64_MAX: none */
-    uint64_t flush;   /* commit what has numbers up to this one at once */
+    int64_t
+        rows_us; /* when rows were taken last; they are committed at once after a pause */
+    uint64_t flush; /* commit what has numbers up to this one at once */
     bool closed;
     _Atomic bool failed; /* set once, with the mutex held; relaxed without it */
     int64_t hurry_us;    /* of inbox_hurry or inbox_close; INT64_MAX: not yet */
@@ -279,6 +281,8 @@ static int64_t inbox_due_us(const struct inbox *k, size_t rows_wanted)
         return INT64_MIN;
     int64_t since_us =
         k->first && k->first->put_us < k->noted_us ? k->first->put_us : k->noted_us;
+    if (k->rows > 0 && k->rows_us < since_us)
+        since_us = k->rows_us;
     return since_us + k->commit_interval_us;
 }
 
@@ -292,6 +296,8 @@ static struct inbox_item *inbox_cut(struct inbox *k, size_t rows_wanted)
         k->reports -= !item->dead;
         last = item;
     }
+    if (rows > 0)
+        k->rows_us = clock_monotonic_us();
     k->rows -= rows;
     k->taken = item ? last->number : k->put;
     k->first = item;

@@ -93,6 +93,12 @@ struct store_counters {
     _Atomic uint64_t checkpoints, checkpoint_bytes;
 };
 
+/* Who is told of commits; the writer's. */
+struct store_listener {
+    void (*committed)(void *ctx); /* NULL: nobody */
+    void *ctx;
+};
+
 /* Statements of checkpoints.c and requests.c. */
 struct store_statements {
     sqlite3_stmt *checkpoint_put, *checkpoint_number, *states_clear, *state_put,
@@ -120,6 +126,7 @@ struct store {
         const struct table *table; /* NULL: its position or checkpoint */
         struct inbox_item *item;   /* dead letters, keys of a stream */
     } part;
+    struct store_listener listener;
     struct store_counters count;
     _Atomic int trouble; /* relaxed: for people and for refusals that may be late */
     bool started;

@@ -361,6 +361,18 @@ int store_call(struct store *s, int (*call)(struct store *s, void *ctx), void *c
     return err ? err : c.result;
 }
 
+static int set_listener(struct store *s, void *listener)
+{
+    s->listener = *(struct store_listener *)listener;
+    return 0;
+}
+
+int store_listen(struct store *s, void (*committed)(void *ctx), void *ctx)
+{
+    struct store_listener l = {.committed = committed, .ctx = ctx};
+    return store_call(s, set_listener, &l);
+}
+
 void store_restart_pipeline(struct store *s, const char *pipeline)
 {
     struct store_pipeline *p = store_find_pipeline(s, pipeline);

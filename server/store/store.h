@@ -126,6 +126,10 @@ int store_forget_checkpoints(struct store *s,
 /* What the workers of the pipeline have said is forgotten: other workers follow. */
 void store_restart_pipeline(struct store *s, const char *pipeline);
 
+/* From now on committed(ctx) is called after each transaction that has put rows of results, on the writer thread; quick. NULL:
+ * no more, and it is not being called once this has returned. Any thread but the writer; waits for it. */
+int store_listen(struct store *s, void (*committed)(void *ctx), void *ctx);
+
 /* Waits until all that was put before is committed, or dropped with its pipeline (store_options.failed). -EIO: it
  * never will be. */
 int store_flush(struct store *s);

@@ -331,6 +331,8 @@ static int writer_commit(struct store *s, struct inbox_share *share, size_t *ret
             dead_letters_committed(i->dead);
     metric_add(&s->count.rows, s->new_rows);
     metric_add(&s->count.known_rows, s->known_rows);
+    if (s->new_rows && s->listener.committed)
+        s->listener.committed(s->listener.ctx);
     metric_add(&s->count.commits, 1);
     metric_add(&s->count.commit_ns, (uint64_t)(clock_monotonic_us() - begin_us) * 1000);
     *ret_rows = rows;

@@ -19,6 +19,7 @@ function route() {
   for (const a of document.querySelectorAll("nav a"))
     if (a.dataset.view === known) a.setAttribute("aria-current", "page");
     else a.removeAttribute("aria-current");
+  view?.close?.();
   root.replaceChildren();
   view = views[known](root, rest);
   if (seen.ready) view.show(seen);

@@ -39,7 +39,7 @@ export function resultsView(root, [name, wanted]) {
   const which = choose("Table", (v) => { location.hash = `#/results/${pipeline.value}/${v}`; });
   const column = choose("Value", () => draw());
   const only = choose("Key", () => draw());
-  let rows = [], now = null, given = null, busy = false;
+  let rows = [], now = null, read = null, busy = false, source = null;
 
   const shape = () => now?.tables.find((t) => t.name === which.value);
 
@@ -71,19 +71,38 @@ export function resultsView(root, [name, wanted]) {
       part.slice(0, SHOWN).map((r) => t.columns.map((c) => cell(r[c.name], c.type)))));
   }
 
+  // Rows as they are committed, drawn once a frame.
+  function follow(t) {
+    source?.close();
+    source = new EventSource(`/api/v1/pipelines/${now.name}/results/${t.name}/live`);
+    const keys = t.columns.filter((c) => c.key).map((c) => c.name);
+    const key = (r) => keys.map((k) => r[k]).join("\n");
+    let fresh = [];
+    source.addEventListener("lost", () => { read = null; });
+    source.onmessage = (event) => {
+      fresh.push(JSON.parse(event.data));
+      if (fresh.length > 1) return;
+      requestAnimationFrame(() => {
+        const all = new Map([...rows, ...fresh].map((r) => [key(r), r]));
+        rows = [...all.values()].sort((a, b) => (a.window_start < b.window_start ? 1 : -1)).slice(0, ROWS);
+        fresh = [];
+        draw();
+      });
+    };
+  }
+
   async function load() {
     const t = shape();
     if (!t || busy) return;
     busy = true;
     try {
-      const [next, why] = await Promise.all([
-        given === now.status.rows ? rows : results(now.name, t.name, ROWS),
-        get(`/api/v1/pipelines/${now.name}/watermarks`)]);
-      const fresh = next !== rows;
-      rows = next;
-      given = now.status.rows;
-      waits(why);
-      if (fresh) draw();
+      if (read !== t.name) {
+        follow(t); // first, so that no row is between the two
+        rows = await results(now.name, t.name, ROWS);
+        read = t.name;
+        draw();
+      }
+      waits(await get(`/api/v1/pipelines/${now.name}/watermarks`));
     } catch (e) {
       note.textContent = e.message;
     }
@@ -112,5 +131,5 @@ export function resultsView(root, [name, wanted]) {
     h("section", { class: "panel" }, chart.element, tops, note),
     h("section", {}, open),
     h("section", { class: "panel" }, h("h2", {}, `Newest rows`), table));
-  return { show };
+  return { show, close: () => source?.close() };
 }

@@ -137,6 +137,7 @@ static int start_http(struct error *error)
     int err = reader_pool_new(shell_path("weir.db"), 2, &is.readers);
     if (!err)
         err = query_pool_new(&queries, is.metrics, &is.queries);
+    context.store = is.store;
     context.readers = is.readers;
     context.queries = is.queries;
     if (!err)

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Who follows a result table learns of each row that is put or replaced, in the order in which it was, by a number
+ * that counts up. Two triggers of SQLite write it down in the transaction of the row itself, so nothing is
+ * forgotten and nothing said twice, whatever ends the server:
+ *
+ *      TABLE --trigger--> weir_changes_TABLE: seq | the primary key of the row
+ *
+ * A table that nobody follows has no triggers and costs nothing. A row that was replaced since is found once for
+ * each time, as it is now; one that retention has deleted is not found any more.
+ */
+#ifndef WEIR_STORE_CHANGES_H
+#define WEIR_STORE_CHANGES_H
+
+#include "store/store.h"
+
+#include <sqlite3.h>
+
+#define CHANGES_KEPT 100000 /* the newest so many of a table can be read again */
+
+struct changes {
+    int64_t since_us; /* when following began: numbers of another time mean nothing */
+    int64_t first, last; /* known numbers are > first, <= last */
+};
+
+/* Begins to follow the table, or finds that it is followed. Any thread but the writer; waits for it. */
+int changes_follow(struct store *s, const struct table *table, struct changes *ret,
+                   struct error *error);
+
+/* Tables for which `wanted` is false are followed no more; of others what is older than CHANGES_KEPT is forgotten. Any
+ * thread but the writer; waits for it. `wanted` is called on the writer's. */
+int changes_tidy(struct store *s, bool (*wanted)(void *ctx, const char *table),
+                 void *ctx, struct error *error);
+
+/* The same numbers, by a connection that reads. -ENOENT: it is not followed. */
+int changes_look(sqlite3 *db, const char *table, struct changes *ret,
+                 struct error *error);
+
+/* Joins its changes, called c, with the table, called t: "weir_changes_T" AS c CROSS JOIN "T" AS t ON ... */
+void changes_append_join(sqlite3_str *sql, const struct table *table);
+
+#endif
