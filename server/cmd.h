@@ -16,6 +16,7 @@ int cmd_run(int argc, char **argv);
 int cmd_test(int argc, char **argv);
 int cmd_plugins(int argc, char **argv);
 int cmd_plugin(int argc, char **argv);
+int cmd_schema(int argc, char **argv);
 int cmd_sql(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
 

@@ -32,6 +32,7 @@ static const struct {
      "compare what a configuration makes of events with what is expected"},
     {"plugins", cmd_plugins, "list the analyzers, or show one"},
     {"plugin", cmd_plugin, "begin an analyzer of your own (new), or check one (check)"},
+    {"schema", cmd_schema, "JSON Schema of the configuration, for editors"},
     {"sql", cmd_sql, "ask the database of a configuration"},
     {"backup", cmd_backup,
      "copy the database and the journals, also of a running server"},

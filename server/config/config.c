@@ -101,10 +101,73 @@ static int read_pipelines(const struct node *n, void *target, void *ctx,
 
 /* Streams before the pipelines that read them. */
 static const struct field file_fields[] = {
-    {"server", FIELD_CALL, .read = read_server},
-    {"streams", FIELD_CALL, .required = true, .read = read_streams},
-    {"pipelines", FIELD_CALL, .read = read_pipelines},
+    {"server", FIELD_CALL, .read = read_server,
+     .schema = "{\"$ref\":\"#/$defs/server\"}"},
+    {"streams", FIELD_CALL, .required = true, .read = read_streams,
+     .schema = "{\"$ref\":\"#/$defs/streams\"}"},
+    {"pipelines", FIELD_CALL, .read = read_pipelines,
+     .schema = "{\"$ref\":\"#/$defs/pipelines\"}"},
 };
+
+/* Shapes that the tables refer to. A variable may stand for any value. */
+static const char shapes[] =
+    "\"variable\":{\"type\":\"string\",\"pattern\":\"\\\\$\\\\{\"},"
+    "\"text\":{\"type\":[\"string\",\"number\",\"boolean\"],\"minLength\":1},"
+    "\"truth\":{\"anyOf\":[{\"type\":\"boolean\"},{\"type\":\"string\",\"pattern\":"
+    "\"^([yY][eE][sS]|[nN][oO]|[oO][nN]|[oO][fF][fF]|[tT][rR][uU][eE]|[fF][aA][lL][sS]["
+    "eE])$\"},"
+    "{\"$ref\":\"#/$defs/variable\"}]},"
+    "\"duration\":{\"type\":\"string\",\"pattern\":"
+    "\"^[0-9]+(\\\\.[0-9]+)?(us|ms|s|m|h|d|w)$|\\\\$\\\\{\"},"
+    "\"size\":{\"type\":\"string\",\"pattern\":\"^[0-9]+([kMGTP]?B|[KMGTP]iB)?$|\\\\$"
+    "\\\\{\"},"
+    "\"name\":{\"pattern\":\"^[a-z][a-z0-9_]*$\",\"maxLength\":48},"
+    "\"field\":{\"pattern\":\"^[A-Za-z_][A-Za-z0-9_]{0,62}$\"},"
+    "\"fields\":{\"type\":\"object\",\"maxProperties\":255,\"propertyNames\":{\"$ref\":"
+    "\"#/$defs/"
+    "field\"},\"additionalProperties\":{\"anyOf\":[{\"enum\":[\"string\",\"float\","
+    "\"int\",\"bool\",\"time\"]},{\"$ref\":\"#/$defs/"
+    "variable\"},{\"type\":\"object\"}]}},"
+    "\"derive\":{\"type\":\"object\",\"propertyNames\":{\"$ref\":\"#/$defs/field\"},"
+    "\"additionalProperties\":{\"$ref\":\"#/$defs/text\"}},";
+
+static void named_schema(const char *name, unsigned least,
+                         void (*item)(struct buffer *to), struct buffer *to)
+{
+    buffer_printf(
+        to,
+        "\"%s\":{\"type\":\"object\",\"minProperties\":%u,\"maxProperties\":%d,"
+        "\"propertyNames\":{\"$ref\":\"#/$defs/name\"},\"additionalProperties\":",
+        name, least, SECTION_ITEMS_MAX);
+    item(to);
+    buffer_puts(to, "},");
+}
+
+void config_schema(struct buffer *to, void (*analyzer)(void *ctx, struct buffer *to),
+                   void *ctx)
+{
+    buffer_puts(to,
+                "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
+                "\"title\":\"The configuration of weir, weir.yaml(5)\",\"$defs\":{");
+    buffer_puts(to, shapes);
+    buffer_puts(to, "\"server\":");
+    server_section_schema(to);
+    buffer_puts(to, ",\"window\":");
+    window_section_schema(to);
+    buffer_putc(to, ',');
+    named_schema("streams", 1, stream_section_schema, to);
+    named_schema("pipelines", 0, pipeline_section_schema, to);
+    buffer_puts(to, "\"analyzer\":");
+    analyzer(ctx, to);
+    buffer_puts(to, "},\"allOf\":[");
+    fields_schema(file_fields, sizeof file_fields / sizeof file_fields[0], to);
+    buffer_puts(to, "]}\n");
+}
+
+void config_analyzer_keys_schema(bool inside, struct buffer *to)
+{
+    analyzer_keys_schema(inside, to);
+}
 
 int config_of_node(struct node *root, struct config **ret, struct error *error)
 {

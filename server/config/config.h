@@ -7,6 +7,7 @@
 #ifndef WEIR_CONFIG_CONFIG_H
 #define WEIR_CONFIG_CONFIG_H
 
+#include "base/buffer.h"
 #include "batch/schema.h"
 #include "config/node.h"
 #include "decode/decode.h"
@@ -209,6 +210,13 @@ int config_of_node(struct node *root, struct config **ret, struct error *error);
  * configuration. -EINVAL, -ENOMEM. */
 int config_resolve(struct config *c, size_t pipeline, const struct schema *columns,
                    struct error *error);
+
+/* JSON Schema (2020-12) of the file, made of the tables that check it. What an analyzer is, an item of `analyzers`,
+ * the caller writes: only plugins know. */
+void config_schema(struct buffer *to, void (*analyzer)(void *ctx, struct buffer *to),
+                   void *ctx);
+/* What may stand beside the name of any analyzer, or `inside` its parameters: "as": ..., a comma behind each. */
+void config_analyzer_keys_schema(bool inside, struct buffer *to);
 
 struct config *config_ref(struct config *c);
 void config_free(struct config *c); /* gives a reference back; takes NULL */

@@ -194,3 +194,118 @@ int fields_read(const struct field *table, size_t n, const struct node *map,
     }
     return failed;
 }
+
+/* ---- JSON Schema ------------------------------------------------------------------------------- */
+
+#define DURATION "{\"$ref\":\"#/$defs/duration\"}"
+#define VARIABLE "{\"$ref\":\"#/$defs/variable\"}"
+
+static void whole_schema(const struct field *f, struct buffer *to)
+{
+    buffer_printf(to,
+                  "{\"type\":\"integer\",\"minimum\":%" PRId64 ",\"maximum\":%" PRId64
+                  "}," VARIABLE,
+                  f->min, f->max);
+}
+
+static void words_schema(const char *const *words, size_t n, struct buffer *to)
+{
+    buffer_puts(to, "{\"enum\":[");
+    for (size_t i = 0; i < n; i++) {
+        buffer_puts(to, i ? "," : "");
+        buffer_put_json_string(to, words[i], strlen(words[i]));
+    }
+    buffer_puts(to, "]}," VARIABLE);
+}
+
+/* What a reader of its own takes. */
+static void call_schema(const struct field *f, struct buffer *to)
+{
+    const char *before = "";
+    if (f->schema) {
+        buffer_puts(to, f->schema);
+        before = ",";
+    }
+    if (f->words) {
+        buffer_puts(to, before);
+        words_schema(f->words, f->n_words, to);
+        before = ",";
+    }
+    if (f->keys) {
+        buffer_puts(to, before);
+        fields_schema(f->keys, f->n_keys, to);
+    }
+}
+
+static void default_schema(const struct field *f, struct buffer *to)
+{
+    char text[CLOCK_TEXT_MAX];
+    if (f->required)
+        return;
+    if (f->type == FIELD_DURATION && f->init == INT64_MAX && f->never)
+        buffer_printf(to, ",\"default\":\"%s\"", f->never);
+    else if (f->type == FIELD_DURATION && clock_format_duration(f->init, text))
+        buffer_printf(to, ",\"default\":\"%s\"", text);
+    else if (f->type == FIELD_BOOL)
+        buffer_printf(to, ",\"default\":%s", f->init ? "true" : "false");
+    else if (f->init)
+        buffer_printf(to, ",\"default\":%" PRId64, f->init);
+}
+
+static void field_schema(const struct field *f, struct buffer *to)
+{
+    if (f->type == FIELD_CALL && !f->schema && !f->words && !f->keys) {
+        buffer_puts(to, "true");
+        return;
+    }
+    buffer_puts(to, "{\"anyOf\":[");
+    switch (f->type) {
+    case FIELD_UNSIGNED:
+    case FIELD_COUNT:
+        whole_schema(f, to);
+        break;
+    case FIELD_SIZE:
+        whole_schema(f, to);
+        buffer_puts(to, ",{\"$ref\":\"#/$defs/size\"}");
+        break;
+    case FIELD_DURATION:
+        buffer_puts(to, DURATION);
+        if (f->never) { /* "off" is false in YAML 1.1 */
+            buffer_printf(to, ",{\"enum\":[\"%s\"%s]}", f->never,
+                          strcmp(f->never, "off") ? "" : ",false");
+        }
+        break;
+    case FIELD_BOOL:
+        buffer_puts(to, "{\"$ref\":\"#/$defs/truth\"}");
+        break;
+    case FIELD_TEXT:
+        buffer_puts(to, FIELD_SCHEMA_TEXT);
+        break;
+    default:
+        call_schema(f, to);
+    }
+    buffer_putc(to, ']');
+    default_schema(f, to);
+    buffer_putc(to, '}');
+}
+
+void fields_schema(const struct field *table, size_t n, struct buffer *to)
+{
+    const char *before = "";
+    buffer_puts(to,
+                "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[");
+    for (size_t i = 0; i < n; i++)
+        if (table[i].required) {
+            buffer_printf(to, "%s\"%s\"", before, table[i].name);
+            before = ",";
+        }
+    buffer_puts(to, "],\"properties\":{");
+    before = "";
+    for (size_t i = 0; i < n; i++)
+        if (table[i].type != FIELD_LATER) {
+            buffer_printf(to, "%s\"%s\":", before, table[i].name);
+            field_schema(&table[i], to);
+            before = ",";
+        }
+    buffer_puts(to, "}}");
+}

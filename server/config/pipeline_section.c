@@ -7,6 +7,7 @@
 #include "config/fields.h"
 #include "config/sections.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -212,13 +213,14 @@ static int read_late(const struct node *n, void *target, void *ctx, struct error
     return 0;
 }
 
+static const char *const over_word[] = {"drop", "fail"};
+
 static int read_over_max_groups(const struct node *n, void *target, void *ctx,
                                 struct error *error)
 {
-    static const char *const word[] = {"drop", "fail"};
     struct config_pipeline *p = target;
     (void)ctx;
-    int r = node_word(n, word, COUNT(word), error);
+    int r = node_word(n, over_word, COUNT(over_word), error);
     if (r < 0)
         return r;
     p->over_max_groups_fails = r == 1;
@@ -309,24 +311,11 @@ static int analyzer_where(const struct node *n, struct config_analyzer *a,
     return fields_text(n, &a->where, error);
 }
 
-/* Keys that are the same for all, with the parameters or beside the analyzer; not in both places. */
-static int analyzer_common(const struct node *key, const struct node *value,
-                           struct config_analyzer *a, struct error *error)
-{
-    bool is_as = strcmp(key->text, "as") == 0;
-    if (is_as ? a->as != NULL : a->where != NULL)
-        return node_error(key, error, "'%s' is there twice", key->text);
-    return is_as ? analyzer_as(value, a, error) : analyzer_where(value, a, error);
-}
-
-static bool is_common(const char *key)
-{
-    return strcmp(key, "as") == 0 || strcmp(key, "where") == 0;
-}
-
-static int analyzer_run(const struct node *n, struct error *error)
+static int analyzer_run(const struct node *n, struct config_analyzer *a,
+                        struct error *error)
 {
     const char *text;
+    (void)a;
     int r = node_text(n, &text, error);
     if (r < 0 || strcmp(text, "thread") == 0)
         return r;
@@ -346,6 +335,55 @@ static int analyzer_max_rows(const struct node *n, struct config_analyzer *a,
     return r;
 }
 
+static bool has_as(const struct config_analyzer *a)
+{
+    return a->as != NULL;
+}
+
+static bool has_where(const struct config_analyzer *a)
+{
+    return a->where != NULL;
+}
+
+/* Keys that are the same for all analyzers, beside the name; those that tell whether they are there already, also with
+ * the parameters. */
+static const struct analyzer_key {
+    const char *name;
+    int (*read)(const struct node *value, struct config_analyzer *a,
+                struct error *error);
+    bool (*has)(const struct config_analyzer *a);
+    const char *schema;
+} analyzer_keys[] = {
+    {"as", analyzer_as, has_as, FIELD_SCHEMA_TEXT},
+    {"where", analyzer_where, has_where, FIELD_SCHEMA_TEXT},
+    {"max_rows", analyzer_max_rows, NULL, "{\"type\":\"integer\",\"minimum\":1}"},
+    {"run", analyzer_run, NULL, "{\"const\":\"thread\"}"},
+};
+
+/* 1: it was one of them. */
+static int analyzer_key(const struct node *key, const struct node *value, bool inside,
+                        struct config_analyzer *a, struct error *error)
+{
+    for (size_t i = 0; i < COUNT(analyzer_keys); i++) {
+        const struct analyzer_key *k = &analyzer_keys[i];
+        if (strcmp(key->text, k->name) != 0 || (inside && !k->has))
+            continue;
+        if (k->has && k->has(a))
+            return node_error(key, error, "'%s' is there twice", key->text);
+        int r = k->read(value, a, error);
+        return r < 0 ? r : 1;
+    }
+    return 0;
+}
+
+void analyzer_keys_schema(bool inside, struct buffer *to)
+{
+    for (size_t i = 0; i < COUNT(analyzer_keys); i++)
+        if (!inside || analyzer_keys[i].has)
+            buffer_printf(to, "\"%s\":%s,", analyzer_keys[i].name,
+                          analyzer_keys[i].schema);
+}
+
 /* `stats: {of: price}`, or `stats: price`, and nothing else of the item may name a plugin. */
 static int analyzer_plugin(const struct node *key, const struct node *params,
                            struct config_analyzer *a, struct error *error)
@@ -360,10 +398,9 @@ static int analyzer_plugin(const struct node *key, const struct node *params,
         return node_expected(params, "parameters such as {of: price}", error);
     a->params = node_is_null(params) ? NULL : params;
     int r = analyzer_name(key, a, error);
-    for (size_t i = 0; r == 0 && params->kind == NODE_MAP && i < params->n; i++)
-        if (is_common(params->key[i].text))
-            r = analyzer_common(&params->key[i], &params->item[i], a, error);
-    return r;
+    for (size_t i = 0; r >= 0 && params->kind == NODE_MAP && i < params->n; i++)
+        r = analyzer_key(&params->key[i], &params->item[i], true, a, error);
+    return r < 0 ? r : 0;
 }
 
 static int read_analyzer(const struct node *n, struct config_analyzer *a,
@@ -377,15 +414,8 @@ static int read_analyzer(const struct node *n, struct config_analyzer *a,
                              error);
     int r = 0;
     for (size_t i = 0; r == 0 && i < n->n; i++) {
-        const char *key = n->key[i].text;
-        if (is_common(key))
-            r = analyzer_common(&n->key[i], &n->item[i], a, error);
-        else if (strcmp(key, "max_rows") == 0)
-            r = analyzer_max_rows(&n->item[i], a, error);
-        else if (strcmp(key, "run") == 0)
-            r = analyzer_run(&n->item[i], error);
-        else
-            r = analyzer_plugin(&n->key[i], &n->item[i], a, error);
+        r = analyzer_key(&n->key[i], &n->item[i], false, a, error);
+        r = r == 0 ? analyzer_plugin(&n->key[i], &n->item[i], a, error) : r < 0 ? r : 0;
     }
     if (r == 0 && !a->plugin)
         return node_error(n, error,
@@ -418,27 +448,48 @@ static int read_analyzers(const struct node *n, void *target, void *ctx,
 
 #define AT(member) offsetof(struct config_pipeline, member)
 
+#define RETAIN_SCHEMA                                                                  \
+    "{\"$ref\":\"#/$defs/"                                                             \
+    "duration\"},{\"const\":\"forever\"},{\"type\":\"array\",\"items\":{"              \
+    "\"anyOf\":[{\"$ref\":\"#/$defs/duration\"},{\"const\":\"forever\"}]}}"
+#define ANALYZERS_SCHEMA                                                               \
+    "{\"type\":\"array\",\"minItems\":1,\"maxItems\":64,\"items\":{\"$ref\":\"#/"      \
+    "$defs/analyzer\"}}"
+static_assert(ANALYZERS_MAX == 64, "the schema says 64");
+
 /* `from` stands before `derive` and `key`, which need the stream. */
 static const struct field pipeline_fields[] = {
-    {"from", FIELD_CALL, .required = true, .read = read_from},
-    {"derive", FIELD_CALL, .read = read_derive},
-    {"where", FIELD_CALL, .read = read_where},
-    {"key", FIELD_CALL, .read = read_key},
-    {"window", FIELD_CALL, .required = true, .read = read_window},
+    {"from", FIELD_CALL, .required = true, .read = read_from,
+     .schema = FIELD_SCHEMA_TEXT},
+    {"derive", FIELD_CALL, .read = read_derive,
+     .schema = "{\"$ref\":\"#/$defs/derive\"}"},
+    {"where", FIELD_CALL, .read = read_where, .schema = FIELD_SCHEMA_TEXT},
+    {"key", FIELD_CALL, .read = read_key, .schema = FIELD_SCHEMA_TEXTS},
+    {"window", FIELD_CALL, .required = true, .read = read_window,
+     .schema = "{\"$ref\":\"#/$defs/window\"}"},
     {"out_of_orderness", FIELD_DURATION, .offset = AT(out_of_orderness_us), .min = 0,
      .max = LONGEST},
     {"allowed_lateness", FIELD_DURATION, .offset = AT(allowed_lateness_us), .min = 0,
      .max = LONGEST},
-    {"late", FIELD_CALL, .read = read_late},
+    {"late", FIELD_CALL, .read = read_late, .words = config_late_word,
+     .n_words = CONFIG_LATE_POLICIES},
     {"idle_timeout", FIELD_DURATION, .offset = AT(idle_timeout_us), .min = 1000,
      .max = LONGEST, .init = 30 * SECOND_US, .never = "off"},
-    {"retain", FIELD_CALL, .read = read_retain}, /* behind `window` */
+    {"retain", FIELD_CALL, .read = read_retain,
+     .schema = RETAIN_SCHEMA}, /* behind `window` */
     {"workers", FIELD_UNSIGNED, .offset = AT(workers), .min = 1, .max = 64, .init = 1},
     {"max_groups", FIELD_COUNT, .offset = AT(max_groups), .min = 1, .max = 1000000000,
      .init = 10000000},
-    {"over_max_groups", FIELD_CALL, .read = read_over_max_groups},
-    {"analyzers", FIELD_CALL, .required = true, .read = read_analyzers},
+    {"over_max_groups", FIELD_CALL, .read = read_over_max_groups, .words = over_word,
+     .n_words = COUNT(over_word)},
+    {"analyzers", FIELD_CALL, .required = true, .read = read_analyzers,
+     .schema = ANALYZERS_SCHEMA},
 };
+
+void pipeline_section_schema(struct buffer *to)
+{
+    fields_schema(pipeline_fields, COUNT(pipeline_fields), to);
+}
 
 static int check_name(const struct node *n, const struct config *c, const char **ret,
                       struct error *error)

@@ -43,6 +43,15 @@ void derive_section_free(struct config_derive *d);
 /* "string", "float", ... */
 int section_type(const struct node *n, enum weir_type *ret, struct error *error);
 
+/* The JSON Schema of each. */
+void server_section_schema(struct buffer *to);
+void stream_section_schema(struct buffer *to);
+void window_section_schema(struct buffer *to);
+void pipeline_section_schema(struct buffer *to);
+/* What stands beside the name of an analyzer in an item of `analyzers`, `inside`: in its parameters: "as": ..., each with a
+ * comma behind it. */
+void analyzer_keys_schema(bool inside, struct buffer *to);
+
 /* [a-z][a-z0-9_]*, as streams, pipelines and plugins are called. `what` is for messages. */
 int section_name(const struct node *n, const char *what, const char **ret,
                  struct error *error);

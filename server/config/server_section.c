@@ -195,10 +195,10 @@ static int read_hosts(const struct node *n, void *target, void *ctx,
 
 /* threads, http_threads: 0 stands for the number of cores until the end. */
 static const struct field server_fields[] = {
-    {"listen", FIELD_CALL, .read = read_listen},
-    {"database", FIELD_CALL, .read = read_database},
-    {"plugin_path", FIELD_CALL, .read = read_plugin_path},
-    {"hosts", FIELD_CALL, .read = read_hosts},
+    {"listen", FIELD_CALL, .read = read_listen, .schema = FIELD_SCHEMA_TEXT},
+    {"database", FIELD_CALL, .read = read_database, .schema = FIELD_SCHEMA_TEXT},
+    {"plugin_path", FIELD_CALL, .read = read_plugin_path, .schema = FIELD_SCHEMA_TEXTS},
+    {"hosts", FIELD_CALL, .read = read_hosts, .schema = FIELD_SCHEMA_TEXTS},
     {"threads", FIELD_UNSIGNED, .offset = AT(threads), .min = 1, .max = 64},
     {"http_threads", FIELD_UNSIGNED, .offset = AT(http_threads), .min = 1, .max = 64},
     {"query_threads", FIELD_UNSIGNED, .offset = AT(query_threads), .min = 1, .max = 64,
@@ -252,6 +252,11 @@ static const struct field server_fields[] = {
      .max = 1024 * GIB, .init = GIB},
     {"log_json", FIELD_BOOL, .offset = AT(log_json), .min = 0, .max = 1},
 };
+
+void server_section_schema(struct buffer *to)
+{
+    fields_schema(server_fields, sizeof server_fields / sizeof server_fields[0], to);
+}
 
 void config_warn(const struct config_server *s)
 {

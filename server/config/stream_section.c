@@ -38,10 +38,11 @@ static int read_time_field(const struct node *n, void *target, void *ctx,
     return node_name(n, &d->time_name, error);
 }
 
+static const char *const unit[] = {"rfc3339", "s", "ms", "us", "ns"};
+
 static int read_time_unit(const struct node *n, void *target, void *ctx,
                           struct error *error)
 {
-    static const char *const unit[] = {"rfc3339", "s", "ms", "us", "ns"};
     static_assert(DECODE_RFC3339 == 0 && DECODE_NS == 4,
                   "units are in the decoder's order");
     struct draft *d = target;
@@ -54,8 +55,9 @@ static int read_time_unit(const struct node *n, void *target, void *ctx,
 }
 
 static const struct field time_fields[] = {
-    {"field", FIELD_CALL, .required = true, .read = read_time_field},
-    {"unit", FIELD_CALL, .read = read_time_unit},
+    {"field", FIELD_CALL, .required = true, .read = read_time_field,
+     .schema = FIELD_SCHEMA_TEXT},
+    {"unit", FIELD_CALL, .read = read_time_unit, .words = unit, .n_words = COUNT(unit)},
     {"check_unit", FIELD_BOOL, .offset = offsetof(struct draft, check_unit), .init = 1},
 };
 
@@ -157,12 +159,13 @@ static int read_derive(const struct node *n, void *target, void *ctx,
 
 /* ---- ack --------------------------------------------------------------------------------------- */
 
+static const char *const ack_word[] = {"durable", "memory"};
+
 static int read_ack(const struct node *n, void *target, void *ctx, struct error *error)
 {
-    static const char *const word[] = {"durable", "memory"};
     struct draft *d = target;
     (void)ctx;
-    int r = node_word(n, word, COUNT(word), error);
+    int r = node_word(n, ack_word, COUNT(ack_word), error);
     if (r < 0)
         return r;
     d->memory = r == 1;
@@ -172,14 +175,23 @@ static int read_ack(const struct node *n, void *target, void *ctx, struct error 
 /* ---- The section ------------------------------------------------------------------------------- */
 
 static const struct field stream_fields[] = {
-    {"time", FIELD_CALL, .read = read_time},
-    {"fields", FIELD_CALL, .read = read_fields},
-    {"derive", FIELD_CALL, .read = read_derive},
+    {"time", FIELD_CALL, .read = read_time, .schema = FIELD_SCHEMA_TEXT,
+     .keys = time_fields, .n_keys = COUNT(time_fields)},
+    {"fields", FIELD_CALL, .read = read_fields,
+     .schema = "{\"$ref\":\"#/$defs/fields\"}"},
+    {"derive", FIELD_CALL, .read = read_derive,
+     .schema = "{\"$ref\":\"#/$defs/derive\"}"},
     {"max_future_skew", FIELD_DURATION,
      .offset = offsetof(struct draft, max_future_skew_us), .min = 0,
      .max = 36525 * DAY_US, .init = 3600 * SECOND_US, .never = "off"},
-    {"ack", FIELD_CALL, .read = read_ack},
+    {"ack", FIELD_CALL, .read = read_ack, .words = ack_word,
+     .n_words = COUNT(ack_word)},
 };
+
+void stream_section_schema(struct buffer *to)
+{
+    fields_schema(stream_fields, COUNT(stream_fields), to);
+}
 
 int stream_section(const struct node *name, const struct node *map,
                    struct config_stream *ret, struct error *error)

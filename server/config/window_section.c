@@ -136,8 +136,13 @@ static int check_tumbling(struct config_window *w, const struct node *map,
 }
 
 static const struct field tumbling_fields[] = {
-    {"zone", FIELD_CALL, .read = read_zone}, /* before the size, which depends on it */
-    {"tumbling", FIELD_CALL, .required = true, .read = read_tumbling},
+    {"zone", FIELD_CALL, .read = read_zone,
+     .schema = FIELD_SCHEMA_TEXT}, /* before the size, which depends on it */
+    {"tumbling", FIELD_CALL, .required = true, .read = read_tumbling,
+     .schema = "{\"$ref\":\"#/$defs/"
+               "duration\"},{\"pattern\":\"^[0-9]+mo$\",\"type\":\"string\"},"
+               "{\"type\":\"array\",\"minItems\":2,\"items\":{\"$ref\":\"#/$defs/"
+               "duration\"}}"},
     {"offset", FIELD_DURATION, .offset = AT(offset_us), .min = 0, .max = LONGEST},
 };
 
@@ -248,7 +253,8 @@ static int read_until(const struct node *n, void *target, void *ctx,
 }
 
 static const struct field until_fields[] = {
-    {"until", FIELD_CALL, .required = true, .read = read_until},
+    {"until", FIELD_CALL, .required = true, .read = read_until,
+     .schema = FIELD_SCHEMA_TEXT},
 };
 
 /* ---- All of them --------------------------------------------------------------------------------- */
@@ -314,4 +320,21 @@ int window_section(const struct node *n, const struct schema *schema,
         return r;
     snprintf(what, sizeof what, "'%s' is", config_window_word[ret->kind]);
     return later(n, what, error);
+}
+
+void window_section_schema(struct buffer *to)
+{
+    const char *before = "";
+    buffer_puts(to, "{\"anyOf\":[");
+    for (size_t i = 0; i < CONFIG_WINDOW_KINDS; i++) {
+        if (kinds[i].later)
+            continue;
+        buffer_puts(to, before);
+        before = ",";
+        if (kinds[i].fields)
+            fields_schema(kinds[i].fields, kinds[i].n, to);
+        else
+            buffer_printf(to, "{\"const\":\"%s\"}", config_window_word[i]);
+    }
+    buffer_puts(to, "]}");
 }

@@ -457,3 +457,92 @@ int params_store_default(const struct weir_param *p, void *config, struct error 
         .kind = NODE_SCALAR, .file = "default", .text = (char *)(uintptr_t)p->init};
     return params_store(p, &node, config, error);
 }
+
+/* ---- JSON Schema ------------------------------------------------------------------------------- */
+
+static void words_schema(const struct weir_param *p, struct buffer *to)
+{
+    char word[PARAMS_WORD];
+    buffer_puts(to, "{\"enum\":[");
+    for (size_t k = 0; params_word(p->choices, k, word); k++) {
+        buffer_puts(to, k ? "," : "");
+        buffer_put_json_string(to, word, strlen(word));
+    }
+    buffer_puts(to, "]}");
+}
+
+/* Of int, float: a number in its range. */
+static void number_schema(const struct weir_param *p, const char *type,
+                          struct buffer *to)
+{
+    buffer_printf(to, "{\"type\":\"%s\"", type);
+    if (p->min != 0 || p->max != 0)
+        buffer_printf(to, ",\"minimum\":%.15g,\"maximum\":%.15g", p->min, p->max);
+    buffer_putc(to, '}');
+}
+
+static void value_schema(const struct weir_param *p, struct buffer *to)
+{
+    static const char text[] = "{\"$ref\":\"#/$defs/text\"}";
+    switch (p->type) {
+    case WEIR_PARAM_INT:
+        number_schema(p, "integer", to);
+        break;
+    case WEIR_PARAM_FLOAT:
+        number_schema(p, "number", to);
+        break;
+    case WEIR_PARAM_BOOL:
+        buffer_puts(to, "{\"$ref\":\"#/$defs/truth\"}");
+        break;
+    case WEIR_PARAM_CHOICE:
+        words_schema(p, to);
+        break;
+    case WEIR_PARAM_SET: /* a list, or words with commas between them */
+        buffer_puts(
+            to, "{\"type\":\"array\",\"minItems\":1,\"uniqueItems\":true,\"items\":");
+        words_schema(p, to);
+        buffer_puts(to, "},{\"type\":\"string\"}");
+        break;
+    case WEIR_PARAM_COLUMNS:
+        buffer_printf(to, "%s,{\"type\":\"array\",\"minItems\":1,\"items\":%s}", text,
+                      text);
+        break;
+    case WEIR_PARAM_NUMBERS:
+        number_schema(p, "number", to);
+        buffer_puts(
+            to, ",{\"type\":\"string\"},{\"type\":\"array\",\"minItems\":1,\"items\":");
+        number_schema(p, "number", to);
+        buffer_putc(to, '}');
+        break;
+    default:
+        buffer_puts(to, text);
+    }
+}
+
+void params_schema(const struct weir_param *params, const char *more, struct buffer *to)
+{
+    const char *before = "";
+    buffer_printf(to,
+                  "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[");
+    for (const struct weir_param *p = params; p && p->name; p++)
+        if (p->flags & WEIR_REQUIRED) {
+            buffer_printf(to, "%s\"%s\"", before, p->name);
+            before = ",";
+        }
+    buffer_printf(to, "],\"properties\":{%s", more);
+    for (const struct weir_param *p = params; p && p->name; p++) {
+        buffer_printf(to, "\"%s\":{\"description\":", p->name);
+        buffer_put_json_string(to, p->help, strlen(p->help));
+        if (p->init) {
+            buffer_puts(to, ",\"default\":");
+            buffer_put_json_string(to, p->init, strlen(p->init));
+        }
+        buffer_puts(to, ",\"anyOf\":[");
+        value_schema(p, to);
+        buffer_puts(to, ",{\"$ref\":\"#/$defs/variable\"}]}");
+        buffer_puts(to, p[1].name ? "," : "");
+    }
+    if (to->size && to->data[to->size - 1] == ',')
+        to->size--; /* behind `more`, where there are no parameters */
+    buffer_puts(to, "}}");
+}

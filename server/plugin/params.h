@@ -6,6 +6,7 @@
 #ifndef WEIR_PLUGIN_PARAMS_H
 #define WEIR_PLUGIN_PARAMS_H
 
+#include "base/buffer.h"
 #include "config/node.h"
 #include "weir/plugin.h"
 
@@ -43,6 +44,11 @@ int params_store(const struct weir_param *p, const struct node *node, void *conf
  * default. */
 int params_numbers(const struct weir_param *p, const struct node *node, double *value,
                    size_t *ret_n, struct error *error);
+
+/* JSON Schema of the parameters, as a mapping. `more`: properties beside them, each with a comma behind it. What it refers
+ * to stands in config_schema. */
+void params_schema(const struct weir_param *params, const char *more,
+                   struct buffer *to);
 
 /* As params_store, of the default, which may be NULL. */
 int params_store_default(const struct weir_param *p, void *config, struct error *error);
