@@ -159,6 +159,36 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
     jsonout_close(b, '}');
 }
 
+static void overview_put_window(struct buffer *b, const struct config_window *w,
+                                const struct schema *schema)
+{
+    if (w->kind == CONFIG_TUMBLING || w->kind == CONFIG_HOPPING ||
+        w->kind == CONFIG_SESSION || w->kind == CONFIG_GLOBAL)
+        jsonout_duration(b, "window", w->size_us);
+    if (w->kind == CONFIG_TUMBLING || w->kind == CONFIG_HOPPING)
+        jsonout_duration(b, "window_offset", w->offset_us);
+    jsonout_string(b, "window_kind", config_window_word[w->kind]);
+    if (w->kind == CONFIG_HOPPING)
+        jsonout_duration(b, "window_by", w->by_us);
+    if (w->n_coarse) {
+        jsonout_open(b, "window_sizes", '[');
+        jsonout_duration(b, NULL, w->size_us);
+        for (size_t i = 0; i < w->n_coarse; i++)
+            jsonout_duration(b, NULL, w->coarse_us[i]);
+        jsonout_close(b, ']');
+    }
+    if (w->kind == CONFIG_SESSION)
+        jsonout_duration(b, "window_max", w->max_us);
+    if (w->kind == CONFIG_GLOBAL)
+        jsonout_duration(b, "window_expire", w->expire_us);
+    if (w->kind == CONFIG_UNTIL)
+        jsonout_string(b, "window_until", schema->column[w->column].name);
+    if (w->kind != CONFIG_COUNT)
+        return;
+    jsonout_count(b, "window_rows", w->rows);
+    jsonout_count(b, "window_by_rows", w->by_rows);
+}
+
 static void overview_put_settings(struct buffer *b, const struct config *config,
                                   const struct pipeline *p)
 {
@@ -170,18 +200,7 @@ static void overview_put_settings(struct buffer *b, const struct config *config,
     for (size_t i = 0; i < c->n_keys; i++)
         jsonout_string(b, NULL, c->schema->column[c->key[i]].name);
     jsonout_close(b, ']');
-    jsonout_duration(b, "window", c->window.size_us);
-    jsonout_duration(b, "window_offset", c->window.offset_us);
-    jsonout_string(b, "window_kind", config_window_word[c->window.kind]);
-    if (c->window.kind == CONFIG_HOPPING)
-        jsonout_duration(b, "window_by", c->window.by_us);
-    if (c->window.n_coarse) {
-        jsonout_open(b, "window_sizes", '[');
-        jsonout_duration(b, NULL, c->window.size_us);
-        for (size_t i = 0; i < c->window.n_coarse; i++)
-            jsonout_duration(b, NULL, c->window.coarse_us[i]);
-        jsonout_close(b, ']');
-    }
+    overview_put_window(b, &c->window, c->schema);
     jsonout_duration(b, "out_of_orderness", c->out_of_orderness_us);
     jsonout_string(b, "late", config_late_word[c->late]);
     jsonout_duration(b, "allowed_lateness", c->allowed_lateness_us);
@@ -272,14 +291,41 @@ static void overview_put_sources(struct buffer *b, const struct config_pipeline 
     jsonout_close(b, ']');
 }
 
+/* Of the windows that the watermark has not passed the one that ends first, or that is given out first; its start where it is
+ * the same for all keys. False: none is open, or none ends at a time. */
+static bool overview_open(struct pipeline *p, int64_t watermark_us, struct window *ret)
+{
+    const struct window_kind *kind = pipeline_window(p);
+    ret->start_us = INT64_MIN;
+    switch (pipeline_config(p)->window.kind) {
+    case CONFIG_GLOBAL:
+        ret->end_us = window_next_border(kind, watermark_us);
+        return true;
+    case CONFIG_SESSION:
+    case CONFIG_UNTIL:
+        ret->end_us = pipeline_first_end(p);
+        return ret->end_us != INT64_MAX;
+    case CONFIG_COUNT:
+    case CONFIG_NONE:
+        return false;
+    default:
+        return window_around(kind, watermark_us, 0, ret);
+    }
+}
+
 static void overview_put_open(struct buffer *b, struct pipeline *p,
                               int64_t watermark_us, const char *slowest)
 {
     const struct config_pipeline *c = pipeline_config(p);
-    struct window
-        open; /* of those that the watermark has not passed the one that ends first */
-    window_around(pipeline_window(p), watermark_us, 0, &open);
+    const bool global = c->window.kind == CONFIG_GLOBAL;
+    struct window open;
     int64_t event_us;
+    if (!overview_open(p, watermark_us, &open)) {
+        if (c->window.kind == CONFIG_COUNT)
+            jsonout_string(b, "waits_for",
+                           "windows close when their key has enough events");
+        return;
+    }
     if (__builtin_add_overflow(open.end_us, c->out_of_orderness_us, &event_us))
         return; /* at the end of time */
     char end[CLOCK_TEXT_MAX], event[CLOCK_TEXT_MAX], idle[CLOCK_TEXT_MAX];
@@ -297,15 +343,15 @@ static void overview_put_open(struct buffer *b, struct pipeline *p,
             end, c->from);
     else if (slowest)
         buffer_printf(
-            &text,
-            "windows up to %s close when %s%s%s has sent an event of %s or later", end,
+            &text, "%s up to %s %s when %s%s%s has sent an event of %s or later",
+            global ? "results" : "windows", end, global ? "are given out" : "close",
             slowest[0] ? "source '" : "every connection without a name", slowest,
             slowest[0] ? "'" : "", event);
     else
-        buffer_printf(
-            &text,
-            "no source is active; windows up to %s close at an event of %s or later",
-            end, event);
+        buffer_printf(&text,
+                      "no source is active; %s up to %s %s at an event of %s or later",
+                      global ? "results" : "windows", end,
+                      global ? "are given out" : "close", event);
     if (slowest && !c->from && c->idle_timeout_us != INT64_MAX)
         buffer_printf(&text, ", or nothing for %s", idle);
     jsonout_string(b, "waits_for", buffer_text(&text));

@@ -142,7 +142,7 @@ struct config_window {
     uint64_t rows;     /* count: of a key in a window, */
     uint64_t
         by_rows; /* from the first of one to that of the next, at most as many; default as many */
-    size_t column; /* until: a time of the pipeline's schema */
+    size_t column; /* until: a time, or an int in the unit of the stream's time */
 };
 
 struct config_pipeline {

@@ -282,6 +282,30 @@ static int check_lateness(const struct config_pipeline *p, const struct node *ma
     return 0;
 }
 
+/* What does not go with the kind of the window. */
+static int check_kind(const struct config_pipeline *p, const struct node *map,
+                      struct error *error)
+{
+    const struct schema *s = p->schema;
+    const enum config_window_kind kind = p->window.kind;
+    if (p->late != CONFIG_LATE_DROP &&
+        (kind == CONFIG_COUNT || kind == CONFIG_GLOBAL || kind == CONFIG_NONE))
+        return node_error(p->late_node, error,
+                          "'late: %s' has no meaning here: no event is late for a "
+                          "window by '%s'",
+                          config_late_word[p->late], config_window_word[kind]);
+    if (kind == CONFIG_GLOBAL && p->retain_us != INT64_MAX)
+        return node_error(node_get(map, "retain"), error,
+                          "results of a window for ever stay as long as their groups, "
+                          "which 'expire' limits: {global: 10s, expire: 7d}");
+    for (size_t i = 0; s && kind == CONFIG_COUNT && i < p->n_keys; i++)
+        if (strcasecmp(s->column[p->key[i]].name, "number") == 0)
+            return node_error(node_get(map, "key"), error,
+                              "a key cannot be called 'number' here: tables of windows "
+                              "by count have a column of that name");
+    return 0;
+}
+
 /* ---- analyzers --------------------------------------------------------------------------------- */
 
 static int analyzer_name(const struct node *n, struct config_analyzer *a,
@@ -524,6 +548,8 @@ int pipeline_section(const struct node *name, const struct node *map,
         (struct config *)config; /* read only, behind the table's void pointer */
     r = fields_read(pipeline_fields, COUNT(pipeline_fields), map, what, ret, ctx,
                     error);
+    if (r == 0)
+        r = check_kind(ret, map, error);
     return r < 0 ? r : check_lateness(ret, map, error);
 }
 

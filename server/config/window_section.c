@@ -210,6 +210,12 @@ static int check_count(struct config_window *w, const struct node *map,
         return node_error(node_get(map, "by"), error,
                           "'by' is more than the window has: events in between would "
                           "be in none");
+    if (w->rows / (uint64_t)common_divisor((int64_t)w->rows, (int64_t)w->by_rows) >
+        PANES_MAX)
+        return node_error(node_get(map, "by"), error,
+                          "a window would be merged from more than %d parts, of the "
+                          "largest number that divides both it and 'by'",
+                          PANES_MAX);
     return 0;
 }
 
@@ -243,10 +249,10 @@ static int read_until(const struct node *n, void *target, void *ctx,
         node_suggest(error, name, names, s->n);
         return -EINVAL;
     }
-    if (s->column[column].type != WEIR_TIME)
+    if (s->column[column].type != WEIR_TIME && s->column[column].type != WEIR_INT)
         return node_error(n, error,
-                          "'%s' is no time, at which a window could close: it is of "
-                          "type %s",
+                          "'%s' is no time, at which a window could close, nor an int "
+                          "in the unit of the stream's time: it is of type %s",
                           name, schema_type_name(s->column[column].type));
     w->column = (size_t)column;
     return 0;
@@ -268,10 +274,10 @@ static const struct kind {
     [CONFIG_TUMBLING] = {tumbling_fields, COUNT(tumbling_fields), check_tumbling,
                          false},
     [CONFIG_HOPPING] = {hopping_fields, COUNT(hopping_fields), check_hopping, false},
-    [CONFIG_SESSION] = {session_fields, COUNT(session_fields), check_session, true},
-    [CONFIG_COUNT] = {count_fields, COUNT(count_fields), check_count, true},
-    [CONFIG_GLOBAL] = {global_fields, COUNT(global_fields), NULL, true},
-    [CONFIG_UNTIL] = {until_fields, COUNT(until_fields), NULL, true},
+    [CONFIG_SESSION] = {session_fields, COUNT(session_fields), check_session, false},
+    [CONFIG_COUNT] = {count_fields, COUNT(count_fields), check_count, false},
+    [CONFIG_GLOBAL] = {global_fields, COUNT(global_fields), NULL, false},
+    [CONFIG_UNTIL] = {until_fields, COUNT(until_fields), NULL, false},
     [CONFIG_NONE] = {.later = true},
 };
 

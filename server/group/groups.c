@@ -427,6 +427,26 @@ int groups_open(struct groups *g, uint32_t key, int64_t window, uint32_t *ret_sl
     return r;
 }
 
+int groups_open_apart(struct groups *g, uint32_t key, uint32_t *ret_slot)
+{
+    if (g->open >= g->max_open)
+        return -ENOSPC;
+    int r = slot_new(g, ret_slot);
+    if (r < 0)
+        return r;
+    g->keys_dead -= g->key[key].groups++ == 0;
+    g->slot[*ret_slot] = (struct group_slot){.key = key};
+    g->open++;
+    return 0;
+}
+
+void groups_close_apart(struct groups *g, uint32_t slot)
+{
+    g->keys_dead += --g->key[g->slot[slot].key].groups == 0;
+    slot_free(g, slot);
+    g->open--;
+}
+
 /* ---- Closing ---------------------------------------------------------------------------------- */
 
 /* The first eight bytes of a key as a number of the same order, so that few need more. */

@@ -102,6 +102,11 @@ int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash,
 int groups_open(struct groups *g, uint32_t key, int64_t window, uint32_t *ret_slot,
                 bool *ret_new);
 
+/* The same for groups whose windows somebody else knows (group/spans.h): they are in no index, and not among the
+ * windows. `window` of the slot is the caller's; groups_sort_slots looks at it. */
+int groups_open_apart(struct groups *g, uint32_t key, uint32_t *ret_slot);
+void groups_close_apart(struct groups *g, uint32_t slot);
+
 static inline void *groups_state(const struct groups *g, uint32_t slot)
 {
     return g->states + (size_t)slot * g->stride;

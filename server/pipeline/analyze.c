@@ -16,14 +16,10 @@ static const struct weir_analyzer *analyzer_of(const struct worker *w, size_t st
 
 /* ---- Windows and keys -------------------------------------------------------------------------- */
 
-/* The window of a group, with its key in `key`; strings go to `bytes`, which has room for all of the key. */
-static void read_window(const struct worker *w, uint32_t slot, uint32_t flags,
-                        union host_window *ret, struct weir_cell *key, char *bytes)
+void analyze_key(const struct worker *w, const struct group_key *k,
+                 struct weir_cell *key, char *bytes)
 {
     const struct pipeline *p = w->pipeline;
-    const struct group_slot *g = &w->groups.slot[slot];
-    const struct group_key *k = &w->groups.key[g->key];
-    const struct window window = window_by_id(&p->window, g->window);
     const char *at = k->bytes, *end = k->bytes + k->size;
     for (size_t i = 0; i < p->config->n_keys; i++) {
         enum weir_type type = p->schema->column[p->config->key[i]].type;
@@ -31,6 +27,19 @@ static void read_window(const struct worker *w, uint32_t slot, uint32_t flags,
         if (type == WEIR_STRING)
             bytes += key[i].size;
     }
+}
+
+/* The window of a group, with its key in `key`; strings go to `bytes`, which has room for all of the key. */
+static void read_window(const struct worker *w, uint32_t slot, uint32_t flags,
+                        union host_window *ret, struct weir_cell *key, char *bytes)
+{
+    const struct pipeline *p = w->pipeline;
+    const struct group_slot *g = &w->groups.slot[slot];
+    const struct group_key *k = &w->groups.key[g->key];
+    const struct window window = window_is_by_key(&p->window)
+                                     ? keyed_window(w, slot)
+                                     : window_by_id(&p->window, g->window);
+    analyze_key(w, k, key, bytes);
     memset(ret, 0, sizeof(*ret));
     ret->window = (struct weir_window){.size = sizeof(ret->window),
                                        .start = window.start_us,

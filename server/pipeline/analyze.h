@@ -11,6 +11,7 @@
 #include "plugin/host.h"
 
 struct worker;
+struct group_key;
 
 #define ANALYZE_GROUPS 256u /* given to emit in one call, at most */
 
@@ -33,6 +34,10 @@ void analyze_groups_free(struct analyze_groups *g);  /* takes NULL */
  * closed. -ENOMEM. */
 int analyze_groups_read(const struct worker *w, struct analyze_groups *g,
                         const uint32_t *slot, size_t n, uint32_t flags);
+
+/* The pipeline's key columns of a key; strings go to `bytes`, which has room for all of the key. */
+void analyze_key(const struct worker *w, const struct group_key *k,
+                 struct weir_cell *key, char *bytes);
 
 /* The states of a new group, from zeros. On failure they are as before. */
 int analyze_init(struct worker *w, uint32_t slot);

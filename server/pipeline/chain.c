@@ -198,7 +198,10 @@ static int64_t border_of(const struct pipeline *p, const struct outflow *d,
 {
     int64_t border_us = INT64_MAX;
     for (struct pipeline *c = p->child; c; c = c->sibling) {
-        int64_t us = c->reads == d ? chain_next_border(c, told_us) : INT64_MAX;
+        int64_t us = c->reads != d ? INT64_MAX
+                     : c->window.kind == CONFIG_SESSION
+                         ? by_key_add(told_us, 1) /* any time may be an end */
+                         : chain_next_border(c, told_us);
         border_us = us < border_us ? us : border_us;
     }
     return border_us;
@@ -247,8 +250,10 @@ bool chain_is_full(struct worker *w)
 
 int64_t chain_next_border(void *pipeline, int64_t after_us)
 {
-    const struct pipeline *p = pipeline;
-    int64_t border_us = window_next_border(&p->window, after_us);
+    struct pipeline *p = pipeline;
+    int64_t border_us = window_is_by_key(&p->window)
+                            ? keyed_next_border(p, after_us)
+                            : window_next_border(&p->window, after_us);
     for (struct pipeline *c = p->child; c; c = c->sibling) {
         int64_t us = chain_next_border(c, after_us);
         border_us = us < border_us ? us : border_us;
@@ -259,8 +264,11 @@ int64_t chain_next_border(void *pipeline, int64_t after_us)
 /* The newest row that a child can get is that of the last window. */
 int64_t chain_last_border(void *pipeline, int64_t newest_us)
 {
-    const struct pipeline *p = pipeline;
-    int64_t end_us = window_last_end(&p->window, newest_us), last_us = end_us;
+    struct pipeline *p = pipeline;
+    int64_t end_us = window_is_by_key(&p->window)
+                         ? keyed_last_border(p, newest_us)
+                         : window_last_end(&p->window, newest_us);
+    int64_t last_us = end_us;
     for (struct pipeline *c = p->child; c; c = c->sibling) {
         int64_t us = chain_last_border(c, end_us - 1);
         last_us = us > last_us ? us : last_us;

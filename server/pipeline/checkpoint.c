@@ -65,6 +65,19 @@ static int put_state(struct worker *w, size_t i, const char *block, struct buffe
     return 0;
 }
 
+static void put_span(const struct span *s, struct buffer *b)
+{
+    const struct stored_span stored = {.order = s->order,
+                                       .start_us = s->start_us,
+                                       .end_us = s->end_us,
+                                       .last_us = s->last_us,
+                                       .floor_us = s->floor_us,
+                                       .number = s->number,
+                                       .rows = s->rows,
+                                       .given = s->given};
+    buffer_put(b, &stored, sizeof(stored));
+}
+
 static int put_group(struct worker *w, uint32_t slot, struct buffer *b)
 {
     const struct group_slot *s = &w->groups.slot[slot];
@@ -74,6 +87,8 @@ static int put_group(struct worker *w, uint32_t slot, struct buffer *b)
     buffer_put(b, &head, sizeof(head));
     buffer_put(b, key->bytes, key->size);
     pad(b);
+    if (window_is_by_key(&w->pipeline->window))
+        put_span(&w->keyed.spans.at[slot], b);
     const char *block = groups_state(&w->groups, slot);
     int r = 0;
     for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
@@ -239,19 +254,41 @@ static bool can_be(const struct pipeline *p, const struct stored_group *head,
         if (!keys_skip(&key, end, p->schema->column[c->key[i]].type,
                        i + 1 == c->n_keys))
             return false;
-    return key == end && window_has_id(&p->window, head->window);
+    return key == end &&
+           (window_is_by_key(&p->window) || window_has_id(&p->window, head->window));
 }
 
 /* A group that is not there yet. */
 static int get_new_group(struct worker *w, const struct stored_group *head,
-                         const char *key, uint64_t hash, uint32_t *ret_slot)
+                         const char *key, uint64_t hash, const struct span *span,
+                         uint32_t *ret_slot)
 {
     uint64_t open = w->groups.open;
-    int err = worker_open_group(w, key, head->key_size, hash, head->window, ret_slot);
+    int err =
+        span ? keyed_restore(w, key, head->key_size, hash, span, ret_slot)
+             : worker_open_group(w, key, head->key_size, hash, head->window, ret_slot);
     if (err < 0)
         return err;
     w->groups.slot[*ret_slot].revision = head->revision;
     return w->groups.open == open ? -EBADMSG : 0;
+}
+
+static int get_span(struct stored_bytes *r, struct span *ret)
+{
+    struct stored_span s;
+    const char *bytes = stored_take(r, sizeof(s));
+    if (!bytes)
+        return -EBADMSG;
+    memcpy(&s, bytes, sizeof(s));
+    *ret = (struct span){.order = s.order,
+                         .start_us = s.start_us,
+                         .end_us = s.end_us,
+                         .last_us = s.last_us,
+                         .floor_us = s.floor_us,
+                         .number = s.number,
+                         .rows = s.rows,
+                         .given = s.given & 3};
+    return s.given <= SPAN_GIVEN ? 0 : -EBADMSG;
 }
 
 static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *error)
@@ -269,7 +306,11 @@ static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *e
     while (!worker_owns(w, hash))
         w++;
     uint32_t slot;
-    int err = get_new_group(w, &head, key, hash, &slot);
+    const bool by_key = window_is_by_key(&p->window);
+    struct span span;
+    int err = by_key ? get_span(r, &span) : 0;
+    if (err == 0)
+        err = get_new_group(w, &head, key, hash, by_key ? &span : NULL, &slot);
     for (size_t i = 0; err == 0 && i < p->n_steps; i++)
         err = get_state(w, i, groups_state(&w->groups, slot), r);
     return err == -EINVAL ? worker_error(w, err, error) : err;
@@ -306,6 +347,7 @@ int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
             worker->unknown_us = head.unknown_us;
         else if (head.value_us > worker->unknown_us)
             worker->unknown_us = head.value_us;
+        keyed_restore_marks(worker, head.value_us);
         w->newest_us = head.newest_us;
         for (uint32_t i = 0; i < head.n; i++) {
             struct stored_source s;
@@ -391,7 +433,8 @@ static bool is_used(const struct pipeline *p, const struct config_derive *d,
 {
     const struct config_pipeline *c = p->config;
     const char *name = p->schema->column[column].name;
-    bool used = is_in(c->where, name);
+    bool used = is_in(c->where, name) ||
+                (c->window.kind == CONFIG_UNTIL && c->window.column == column);
     for (size_t i = 0; i < c->n_keys; i++)
         used = used || c->key[i] == column;
     for (size_t i = 0; i < p->n_conditions; i++)
@@ -439,6 +482,9 @@ static int define(const struct pipeline *p, bool stored, char **ret)
     if (c->from)
         buffer_printf(&b, "from %s\n", c->from);
     window_define(&p->window, &b);
+    if (c->window.kind == CONFIG_UNTIL)
+        buffer_printf(&b, "until %s %s\n", p->schema->column[c->window.column].name,
+                      schema_type_name(p->schema->column[c->window.column].type));
     for (size_t i = 0; i < c->n_keys; i++)
         buffer_printf(&b, "key %s %s\n", p->schema->column[c->key[i]].name,
                       schema_type_name(p->schema->column[c->key[i]].type));

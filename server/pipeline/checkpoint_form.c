@@ -5,9 +5,11 @@
 #include "pipeline/checkpoint.h"
 
 #include "batch/keys.h"
+#include "config/config.h"
 #include "pipeline/stored.h"
 #include "window/watermark.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -53,6 +55,23 @@ static bool pass_state(struct stored_bytes *r, const struct form *f)
     return stored_take(r, size);
 }
 
+/* The first line says which windows these are: those by key have a span for each group. */
+static bool has_spans(const char *definition)
+{
+    static const char word[] = "window ";
+    if (strncmp(definition, word, sizeof(word) - 1) != 0)
+        return false;
+    for (size_t k = CONFIG_SESSION; k <= CONFIG_UNTIL; k++) {
+        size_t size = strlen(config_window_word[k]);
+        const char *at = definition + sizeof(word) - 1;
+        if (strncmp(at, config_window_word[k], size) == 0 &&
+            (at[size] == ' ' || at[size] == '\n'))
+            return true;
+    }
+    return false;
+}
+static_assert(CONFIG_UNTIL - CONFIG_SESSION == 3, "those between are by key");
+
 static bool pass_group(struct stored_bytes *r, const char *definition)
 {
     struct stored_group head;
@@ -62,6 +81,8 @@ static bool pass_group(struct stored_bytes *r, const char *definition)
         return false;
     memcpy(&head, bytes, sizeof(head));
     if (head.key_size > KEY_BYTES_MAX || !stored_take(r, head.key_size))
+        return false;
+    if (has_spans(definition) && !stored_take(r, sizeof(struct stored_span)))
         return false;
     for (const char *line = definition; *line; line = next_line(line))
         if (read_line(line, &form) && !pass_state(r, &form))

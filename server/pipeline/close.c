@@ -19,8 +19,9 @@
 /* The rows that are being made: a set for each table of the pipeline. */
 struct closing {
     struct worker *worker;
-    size_t expected; /* groups of which rows will be made, about */
-    int64_t done_us; /* all windows that end at or before it are in the rows sent */
+    size_t expected;   /* groups of which rows will be made, about */
+    int64_t done_us;   /* all windows that end at or before it are in the rows sent */
+    int64_t border_us; /* global: up to where what is given out counts */
     enum rowset_when when;
     uint64_t no_result; /* rows of the sets that are none, see struct table */
     size_t size;        /* of the windows at hand, from 0 */
@@ -86,21 +87,38 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
     return r < 0 ? r : err;
 }
 
+/* The start and the key. -ENOMEM. */
+static int begin_cells(struct rowset *set, struct weir_cell *row, int64_t start_us,
+                       const struct weir_cell *key, size_t n_keys)
+{
+    cell_put_time(&row[0], start_us);
+    for (size_t k = 0; k < n_keys; k++) {
+        row[1 + k] = key[k];
+        if (row[1 + k].type == WEIR_STRING && rowset_keep(set, &row[1 + k]) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
 /* Begins a row of group i: the window, the key and the revision. NULL: no memory. */
 static struct weir_cell *begin_row(struct closing *c, struct rowset *set, size_t i)
 {
     const struct analyze_groups *g = c->groups;
     const struct weir_window *window = g->window[i];
+    const struct window_kind *kind = &c->worker->pipeline->window;
     struct weir_cell *row = rowset_row(set);
     if (!row)
         return NULL;
-    cell_put_time(&row[0], window->start);
-    for (size_t k = 0; k < window->n_keys; k++) {
-        row[1 + k] = window->key[k];
-        if (row[1 + k].type == WEIR_STRING && rowset_keep(set, &row[1 + k]) < 0)
-            return NULL;
-    }
+    if (begin_cells(set, row, window->start, window->key, window->n_keys) < 0)
+        return NULL;
     cell_put_time(&row[set->table->n_primary], window->end);
+    if (kind->kind == CONFIG_GLOBAL) {
+        cell_put_time(&row[0], 0);
+        cell_put_time(&row[set->table->n_primary], c->border_us);
+    }
+    if (kind->kind == CONFIG_COUNT)
+        cell_put_int(&row[1 + window->n_keys],
+                     (int64_t)keyed_number(&c->worker->keyed, g->slot[i]));
     if (set->table->revision)
         cell_put_int(&row[set->table->revision],
                      c->worker->groups.slot[g->slot[i]].revision);
@@ -385,17 +403,97 @@ static void forget_windows(struct worker *w, int64_t until_us)
     groups_close_oldest(&w->groups, n);
 }
 
+/* ---- Windows by key -------------------------------------------------------------------------------- */
+
+/* A row of each table for a result that is none any more. */
+static int put_taken(struct closing *c, const struct keyed_taken *t)
+{
+    const struct worker *w = c->worker;
+    const struct pipeline *p = w->pipeline;
+    struct weir_cell key[SCHEMA_COLUMNS_MAX];
+    char bytes[KEY_BYTES_MAX];
+    analyze_key(w, &w->groups.key[t->key], key, bytes);
+    for (size_t i = 0; i < p->n_tables; i++) {
+        if (p->table[i] == p->late_table)
+            continue;
+        const struct table *table = p->table[i];
+        struct rowset *set = ready_set(c, table, w->keyed.n_taken);
+        struct weir_cell *row = set ? rowset_row(set) : NULL;
+        if (!row || begin_cells(set, row, t->start_us, key, p->config->n_keys) < 0)
+            return -ENOMEM;
+        if (table->n_primary > 1 + table->n_keys)
+            cell_put_int(&row[table->n_primary - 1], 0);
+        cell_put_int(&row[table->revision], t->revision);
+        c->no_result++;
+    }
+    return 0;
+}
+
+static int emit_taken(struct closing *c)
+{
+    struct keyed *k = &c->worker->keyed;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < k->n_taken; i++)
+        r = put_taken(c, &k->taken[i]);
+    k->n_taken = 0;
+    return r;
+}
+
+/* What is due, and what that takes back. */
+static int emit_keyed(struct closing *c, int64_t until_us, bool last)
+{
+    struct worker *w = c->worker;
+    struct keyed *k = &w->keyed;
+    uint32_t flags =
+        w->pipeline->window.kind == CONFIG_GLOBAL ? WEIR_EARLY : WEIR_FINAL;
+    int r = emit_taken(c), more = 1;
+    c->border_us = window_of(&w->pipeline->window, until_us).start_us;
+    while (r == 0 && more) {
+        r = more = keyed_collect(w, until_us, last);
+        if (r < 0)
+            break;
+        size_t n = k->n_give;
+        r = emit_groups(c, k->give, k->n_fresh, flags);
+        if (r == 0)
+            r = emit_groups(c, k->give + k->n_fresh, n - k->n_fresh,
+                            flags | WEIR_REVISED);
+        metric_add(&w->pipeline->windows, r == 0 ? k->n_fresh : 0);
+        metric_add(&w->pipeline->revisions, r == 0 ? n - k->n_fresh : 0);
+        if (r == 0)
+            r = keyed_given(w, until_us, last);
+    }
+    if (r == 0)
+        r = emit_taken(c);
+    keyed_show(w);
+    return r;
+}
+
+int worker_give_out(struct worker *w, int64_t watermark_us)
+{
+    struct closing c = {.worker = w, .done_us = w->emitted_us};
+    struct error error = {0}; /* the caller has a better text */
+    int r = emit_keyed(&c, watermark_us, false);
+    if (r == 0)
+        r = send_sets(&c, w->position, w->emitted_us);
+    return end_closing(&c, r, &error);
+}
+
 int worker_close_windows(struct worker *w, int64_t until_us, bool last,
                          struct error *error)
 {
     const struct pipeline *p = w->pipeline;
     struct closing c = {.worker = w, .done_us = w->emitted_us};
     int64_t lateness_us = last ? 0 : p->config->allowed_lateness_us;
+    const bool by_key = window_is_by_key(&p->window);
     int r = w->n_revised ? emit_revised(&c) : 0;
     if (r == 0 && w->early_us != INT64_MIN && !w->watermark.held)
         r = emit_changed(&c);
     /* Windows of several panes go border by border: no more than one is there twice, as panes and merged. */
-    for (int64_t to_us = INT64_MIN; r == 0 && to_us < until_us;) {
+    if (r == 0 && by_key) {
+        r = emit_keyed(&c, until_us, last);
+        w->emitted_us = until_us;
+    }
+    for (int64_t to_us = INT64_MIN; r == 0 && !by_key && to_us < until_us;) {
         to_us = panes_next(w, until_us);
         r = panes_seal(w, to_us);
         if (r == 0)

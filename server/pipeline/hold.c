@@ -19,9 +19,15 @@ static uint64_t groups_of(const struct worker *w, const struct log_entry *e)
 {
     const struct pipeline *p = w->pipeline;
     const struct batch *b = e->batch;
+    uint64_t keys = e->keys[p->keys]->n;
+    if (window_is_by_key(&p->window)) {
+        uint64_t most =
+            by_key_groups(&p->window, keys, b->n_rows, b->span.min_us, b->span.max_us);
+        return most < b->n_rows ? most : b->n_rows;
+    }
     const struct window first = window_of(&p->window, b->span.min_us);
     if (window_has(&first, b->span.max_us))
-        return e->keys[p->keys]->n < b->n_rows ? e->keys[p->keys]->n : b->n_rows;
+        return keys < b->n_rows ? keys : b->n_rows;
     return b->n_rows;
 }
 

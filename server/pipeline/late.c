@@ -10,23 +10,41 @@
 #include <errno.h>
 #include <stdlib.h>
 
-bool late_find(struct worker *w, const struct log_entry *e, uint32_t block)
+/* How many rows the block has. */
+static uint32_t rows_of(const struct batch *b, uint32_t block)
 {
-    const struct batch *b = e->batch;
-    const struct batch_span *span = &b->block[block];
-    uint32_t first = block * BATCH_BLOCK;
-    uint32_t n = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
-    int64_t end_us = window_of(&w->pipeline->window, span->min_us).end_us;
-    int64_t told_us = e->held ? log_entry_reached(e, first + n - 1) : span->max_us;
-    if (end_us > watermark_at(&w->watermark, told_us) && end_us > w->unknown_us)
-        return false;
-    const int64_t *time = b->view[0].values;
-    int64_t newest_us = INT64_MIN;
+    uint32_t rest = b->n_rows - block * BATCH_BLOCK;
+    return rest < BATCH_BLOCK ? rest : BATCH_BLOCK;
+}
+
+int64_t late_watermark(const struct worker *w, const struct log_entry *e,
+                       uint32_t block)
+{
+    uint32_t last = block * BATCH_BLOCK + rows_of(e->batch, block) - 1;
+    int64_t told_us =
+        e->held ? log_entry_reached(e, last) : e->batch->block[block].max_us;
+    return watermark_at(&w->watermark, told_us);
+}
+
+void late_watermarks(struct worker *w, const struct log_entry *e, uint32_t block)
+{
+    uint32_t first = block * BATCH_BLOCK, n = rows_of(e->batch, block);
+    const int64_t *time = e->batch->view[0].values;
+    int64_t newest_us = INT64_MIN, told_us;
     for (uint32_t i = 0; i < n; i++) {
         newest_us = time[first + i] > newest_us ? time[first + i] : newest_us;
         told_us = e->held ? log_entry_reached(e, first + i) : newest_us;
         w->watermark_at[i] = watermark_at(&w->watermark, told_us);
     }
+}
+
+bool late_find(struct worker *w, const struct log_entry *e, uint32_t block)
+{
+    int64_t end_us =
+        window_of(&w->pipeline->window, e->batch->block[block].min_us).end_us;
+    if (end_us > late_watermark(w, e, block) && end_us > w->unknown_us)
+        return false;
+    late_watermarks(w, e, block);
     return true;
 }
 
@@ -60,7 +78,8 @@ static int keep_value(struct rowset *set, const struct weir_column *c, uint32_t 
     return rowset_keep(set, to);
 }
 
-static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
+int late_keep(struct worker *w, const struct log_entry *e, uint32_t row,
+              int64_t start_us, int64_t end_us)
 {
     const struct pipeline *p = w->pipeline;
     const struct weir_column *column = e->batch->view;
@@ -69,12 +88,11 @@ static int keep_row(struct worker *w, const struct log_entry *e, uint32_t row)
     struct weir_cell *cell = rowset_row(w->side);
     if (!cell)
         return -ENOMEM;
-    struct window window = window_last(&p->window, weir_int(&column[0], row));
     uint32_t index;
-    cell_put_time(&cell[0], window.start_us);
+    cell_put_time(&cell[0], start_us);
     cell_put_int(&cell[1], (int64_t)log_entry_row(e, row, &index));
     cell_put_int(&cell[2], index);
-    cell_put_time(&cell[3], window.end_us);
+    cell_put_time(&cell[3], end_us);
     int r = 0;
     for (size_t c = 0; r == 0 && c < p->schema->n; c++)
         r = keep_value(w->side, &column[c], row, &cell[LATE_COLUMNS + c]);
@@ -145,7 +163,8 @@ int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
             w->row[out] = row;
             w->key[out++] = w->key[i];
         } else if (c->late == CONFIG_LATE_SIDE && end_us <= watermark_us) {
-            r = keep_row(w, e, row);
+            struct window missed = window_last(&w->pipeline->window, time[row]);
+            r = late_keep(w, e, row, missed.start_us, missed.end_us);
             aside++;
         } else {
             known += end_us <= w->pipeline->begun_us;

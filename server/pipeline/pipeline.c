@@ -3,6 +3,7 @@
 
 #include "config/faults.h"
 
+#include "base/clock.h"
 #include "base/logger.h"
 
 #include <errno.h>
@@ -257,6 +258,8 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
          "Events not counted, by reason.", ",reason=\"max_groups\"", &p->over_groups,
          1},
         {METRIC_COUNTER, "weir_pipeline_dropped_total",
+         "Events not counted, by reason.", ",reason=\"no_until\"", &p->no_until, 1},
+        {METRIC_COUNTER, "weir_pipeline_dropped_total",
          "Events not counted, by reason.", ",reason=\"pipeline_failed\"", &p->skipped,
          1},
         {METRIC_COUNTER, "weir_pipeline_derive_errors_total",
@@ -304,6 +307,21 @@ void pipeline_uncount(struct pipeline *p)
     p->metrics = NULL;
 }
 
+/* Numbers of `until` have the unit of the stream's time. */
+static int64_t until_unit(enum decode_unit unit)
+{
+    switch (unit) {
+    case DECODE_S:
+        return SECOND_US;
+    case DECODE_MS:
+        return 1000;
+    case DECODE_NS:
+        return 0;
+    default:
+        return 1;
+    }
+}
+
 int pipeline_new(struct config *config, const struct config_pipeline *c,
                  struct plugins *plugins, struct metrics *metrics,
                  struct pipeline **ret, struct error *error)
@@ -324,6 +342,7 @@ int pipeline_new_child(struct config *config, const struct config_pipeline *c,
     p->config = c;
     p->schema = c->schema;
     p->window = window_kind(&c->window);
+    p->until_unit_us = until_unit(config->stream[c->stream].time_unit);
     p->shown_watermark_us = p->shown_newest_us = INT64_MIN;
     pthread_mutex_init(&p->lock, NULL);
     int r = parent ? chain_join(p, parent, error) : 0;

@@ -144,6 +144,9 @@ struct pipeline_source { /* of the watermark */
 /* Copies up to `room`; returns how many there are. */
 size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t room);
 
+/* Windows by key: when the first that is open ends; INT64_MAX: none is, or none ends at a time. Any thread. */
+int64_t pipeline_first_end(struct pipeline *p);
+
 const struct config_pipeline *pipeline_config(const struct pipeline *p);
 const struct window_kind *pipeline_window(const struct pipeline *p);
 bool pipeline_failed(void *pipeline); /* any thread */

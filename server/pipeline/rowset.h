@@ -20,7 +20,8 @@
  *
  * Rows of a table without `revision` never change: one that is there already is ignored. In one with it
  * the rows of a group (window_start and key) all have the same revision, and take the place of those with
- * a smaller one. A row of rank 0 is no result: it says that a revised group now has no rows.
+ * a smaller one. A row of rank 0, or where groups have one row one whose window_end is null, is no result: it says that
+ * a revised group now has no rows.
  *
  * The table of late events has the columns window_start, `position`, `row`, which are its primary key,
  * window_end, and then those of the stream. */
@@ -37,7 +38,8 @@ struct table {
         top; /* the pipeline of its chain that reads the stream; NULL: it does itself */
     struct window_kind window;
     int64_t retain_us; /* INT64_MAX: for ever */
-    size_t n_keys;     /* key columns, behind window_start */
+    size_t
+        n_keys; /* key columns, behind window_start; of windows by count with `number` */
     size_t n_primary; /* 1 + n_keys, or 2 + n_keys with rank; 3 of late events; also the
                         * index of window_end */
     size_t revision;  /* index of its column, n_primary + 1; 0: it has none */

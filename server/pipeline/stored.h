@@ -13,6 +13,12 @@ struct stored_group {
     uint32_t key_size, revision;
 };
 
+/* Behind the key of a group whose window is by key. */
+struct stored_span {
+    int64_t order, start_us, end_us, last_us, floor_us;
+    uint64_t number, rows, given;
+};
+
 struct stored_marks {
     uint32_t version, n;
     int64_t value_us, newest_us;

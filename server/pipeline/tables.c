@@ -89,15 +89,21 @@ static int result_table_new(const struct pipeline *p, const char *name, bool man
         const struct schema_column *c = &p->schema->column[p->config->key[i]];
         r = add_column(t, c->name, c->type, "Key");
     }
+    if (r == 0 && p->window.kind == CONFIG_COUNT) {
+        r = add_column(t, "number", WEIR_INT, "Of the window, from 1 on for each key");
+        t->n_keys++;
+    }
     if (r == 0 && many)
         r = add_column(t, "rank", WEIR_INT, "1 for the first row of the group");
     if (r == 0)
         r = end_primary_key(t);
-    if (r == 0 && p->config->late == CONFIG_LATE_REVISE) {
+    const bool global = p->window.kind == CONFIG_GLOBAL;
+    if (r == 0 && (global || p->config->late == CONFIG_LATE_REVISE)) {
         t->revision = t->n_columns;
-        r = add_column(
-            t, "revision", WEIR_INT,
-            "Late events that the result was revised for; 0: as first given");
+        r = add_column(t, "revision", WEIR_INT,
+                       global ? "How often the result was given out before"
+                              : "Late events that the result was revised for; 0: as "
+                                "first given");
     }
     if (r < 0) {
         table_free(t);

@@ -231,11 +231,12 @@ static int read_block(struct worker *w, const struct log_entry *e, uint32_t bloc
     uint32_t rows = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
     uint32_t n = select_rows(w, e->keys[w->pipeline->keys], first, rows);
     int r = filter_block(w, b, &n);
-    bool late = r == 0 && late_find(w, e, block);
+    bool by_key = window_is_by_key(&w->pipeline->window);
+    bool late = r == 0 && !by_key && late_find(w, e, block);
     if (late)
         r = late_take_out(w, e, block, &n);
     if (r == 0)
-        r = fold_rows(w, e, block, n, late);
+        r = by_key ? keyed_read(w, e, block, n) : fold_rows(w, e, block, n, late);
     int64_t newest_us = b->block[block].max_us;
     watermark_read(&w->watermark,
                    e->held ? log_entry_reached(e, first + rows) : newest_us, newest_us);
@@ -257,7 +258,9 @@ static int64_t end_of_windows(const struct worker *w)
 {
     if (w->watermark.newest_us == INT64_MIN)
         return w->watermark.value_us;
-    return window_last_end(&w->pipeline->window, w->watermark.newest_us);
+    return window_is_by_key(&w->pipeline->window)
+               ? by_key_end_of_input(&w->pipeline->window, w->watermark.newest_us)
+               : window_last_end(&w->pipeline->window, w->watermark.newest_us);
 }
 
 static int checkpoint(struct worker *w, const struct log_entry *e, struct error *error)
@@ -417,6 +420,8 @@ static uint64_t groups_room(const struct pipeline *p)
     const struct config_pipeline *c = p->config;
     uint64_t room = 2 * share_of_groups(c) + 4096;
     room = room < c->max_groups ? room : c->max_groups;
+    if (c->window.kind == CONFIG_COUNT)
+        return room + COUNT_ROOM;
     return window_has_panes(&p->window) ? 2 * room : room;
 }
 
@@ -426,6 +431,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     w->pipeline = p;
     w->index = index;
     w->broken_slot = SLOT_NONE;
+    keyed_init(w);
     w->emitted_us = w->sealed_us = w->unknown_us = watermark_us;
     w->early_us = INT64_MIN;
     watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
@@ -461,10 +467,9 @@ int worker_start(struct worker *w, struct tasks *tasks, struct error *error)
 /* The states that are still there go back to their plugins. */
 static void drop_all_states(struct worker *w)
 {
-    for (size_t k = 0; k < w->groups.n_windows; k++)
-        for (size_t j = 0; j < w->groups.window[k].n; j++)
-            if (w->groups.window[k].slot[j] != w->broken_slot)
-                analyze_drop(w, w->groups.window[k].slot[j], 0, w->pipeline->n_steps);
+    for (uint32_t slot = 0; slot < w->groups.n_slots; slot++)
+        if (w->groups.slot[slot].key != SLOT_NONE && slot != w->broken_slot)
+            analyze_drop(w, slot, 0, w->pipeline->n_steps);
 }
 
 void worker_free(struct worker *w)
@@ -479,6 +484,7 @@ void worker_free(struct worker *w)
     for (size_t i = 0; w->host && i < w->pipeline->n_steps; i++)
         host_close(&w->host[i]);
     free(w->host);
+    keyed_free(w);
     groups_free(&w->groups);
     filter_free(w->filter);
     choose_free(w);

@@ -20,6 +20,7 @@
 #include "pipeline/analyze.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/kept.h"
+#include "pipeline/keyed.h"
 #include "pipeline/mailbox.h"
 #include "pipeline/outflow.h"
 #include "pipeline/pipeline.h"
@@ -67,6 +68,8 @@ struct pipeline {
     struct pipeline *child,
         *sibling; /* the list is the parent's, protected by its lock */
     struct window_kind window;
+    int64_t
+        until_unit_us; /* of the field of `until`, if it is a number; 0: nanoseconds */
     size_t n_steps;
     struct step *step;
     const char *
@@ -111,7 +114,8 @@ struct pipeline {
 
     /* Counters of all workers; relaxed, added to once a block or batch. */
     _Atomic uint64_t derive_errors;
-    _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups;
+    _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups,
+        no_until;
     _Atomic uint64_t late[CONFIG_LATE_POLICIES]; /* by what became of them */
     _Atomic uint64_t
         late_known; /* of windows that the watermark had passed at the start */
@@ -141,6 +145,7 @@ struct worker {
     struct host *host; /* of each step */
     struct groups groups;
     uint64_t groups_room; /* of them, with those that are merged from panes */
+    struct keyed keyed;   /* where windows are by key */
     struct watermark watermark;
     struct filter *filter; /* NULL: every row */
     struct chosen *chosen; /* of each condition */
@@ -169,7 +174,14 @@ struct worker {
     int64_t watermark_at[BATCH_BLOCK]; /* of each row of a block that has late rows */
 };
 
-/* late.c. Has the block late rows, of whatever worker? Most have none, and two comparisons show it.
+/* late.c. The watermark behind the last row of a block; that at each of its rows, into watermark_at[]. */
+int64_t late_watermark(const struct worker *w, const struct log_entry *e,
+                       uint32_t block);
+void late_watermarks(struct worker *w, const struct log_entry *e, uint32_t block);
+/* The row becomes one of late_table, with the window that it missed. -ENOMEM. */
+int late_keep(struct worker *w, const struct log_entry *e, uint32_t row,
+              int64_t start_us, int64_t end_us);
+/* Has the block late rows, of whatever worker? Most have none, and two comparisons show it.
  * Otherwise watermark_at[] is set, for those below. */
 bool late_find(struct worker *w, const struct log_entry *e, uint32_t block);
 /* Takes those late rows out of row[0..n) and key[] that are not folded in, and does with them what the
@@ -286,5 +298,8 @@ int worker_close_windows(struct worker *w, int64_t until_us, bool last,
                          struct error *error);
 /* The same of windows that are not to close yet, behind w->early_us. Nothing is forgotten. */
 int worker_emit_early(struct worker *w, int64_t until_us, struct error *error);
+
+/* close.c: gives out, within an entry, what is due by key at this watermark. */
+int worker_give_out(struct worker *w, int64_t watermark_us);
 
 #endif

@@ -168,10 +168,20 @@ static bool insert_is_many(const struct table *t)
     return t->n_primary > 1 + t->n_keys;
 }
 
+/* A row without an end takes a result back (struct table). */
+static bool insert_takes_back(const struct table *t)
+{
+    return t->revision && !insert_is_many(t) && !store_is_generated(t, t->n_primary);
+}
+
 /* One row a group: it is replaced. */
 static void insert_append_replace(sqlite3_str *text, const struct table *t)
 {
-    const char *between = " WHERE true ON CONFLICT DO UPDATE SET ";
+    const char *between = " ON CONFLICT DO UPDATE SET ";
+    if (insert_takes_back(t))
+        sqlite3_str_appendf(text, " WHERE weir_set.c%d IS NOT NULL", (int)t->n_primary);
+    else
+        sqlite3_str_appendall(text, " WHERE true");
     for (size_t c = t->n_primary; c < t->n_columns; c++) {
         if (store_is_generated(t, c))
             continue;
@@ -251,7 +261,7 @@ int insert_prepare(struct store *s, struct store_table *t)
     else
         sqlite3_free(sqlite3_str_finish(text));
     sqlite3_free(module);
-    if (!code && table->revision && insert_is_many(table))
+    if (!code && table->revision && (insert_is_many(table) || insert_takes_back(table)))
         code = insert_prepare_clear(s, t);
     return code;
 }
@@ -277,11 +287,13 @@ static int insert_clear(struct store_table *t, const struct rowset *r,
                         size_t *ret_results)
 {
     const struct table *table = t->table;
+    const bool many = insert_is_many(table);
     size_t results = 0;
     int code = SQLITE_OK;
     for (size_t i = 0; !code && i < r->n_rows; i++) {
         const struct weir_cell *row = r->cell + i * table->n_columns;
-        int64_t rank = row[table->n_primary - 1].as.i;
+        int64_t rank = many ? row[table->n_primary - 1].as.i
+                            : 2 * (row[table->n_primary].type != 0);
         results += rank > 0;
         if (rank <= 1 && row[table->revision].as.i > 0)
             code = insert_clear_group(t, row);

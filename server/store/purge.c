@@ -19,6 +19,13 @@ static void purge_append_key(sqlite3_str *text, const struct table *t, bool mark
     }
 }
 
+/* Where windows differ in length, none that has not ended goes, though those behind it do. */
+static void purge_append_ended(sqlite3_str *text, const struct table *t)
+{
+    if (window_is_by_key(&t->window))
+        sqlite3_str_appendall(text, " AND window_end < ?1");
+}
+
 int purge_prepare(struct store *s, struct store_table *t)
 {
     if (t->table->retain_us == INT64_MAX)
@@ -26,8 +33,9 @@ int purge_prepare(struct store *s, struct store_table *t)
     sqlite3_str *find = sqlite3_str_new(s->db);
     sqlite3_str_appendall(find, "SELECT ");
     purge_append_key(find, t->table, false);
-    sqlite3_str_appendf(find, " FROM \"%w\" WHERE window_start < ? ORDER BY ",
-                        t->table->name);
+    sqlite3_str_appendf(find, " FROM \"%w\" WHERE window_start < ?1", t->table->name);
+    purge_append_ended(find, t->table);
+    sqlite3_str_appendall(find, " ORDER BY ");
     purge_append_key(find, t->table, false);
     sqlite3_str_appendf(find, " LIMIT 1 OFFSET %d", STORE_PURGE_ROWS - 1);
     int code = db_prepare_str(s->db, find, &t->purge_find);
@@ -38,11 +46,14 @@ int purge_prepare(struct store *s, struct store_table *t)
     sqlite3_str_appendall(to, ") <= (");
     purge_append_key(to, t->table, true);
     sqlite3_str_appendall(to, ")");
+    if (window_is_by_key(&t->table->window))
+        sqlite3_str_appendf(to, " AND window_end < ?%d", (int)t->table->n_primary + 1);
     int code_to = db_prepare_str(s->db, to, &t->purge_to);
 
     sqlite3_str *all = sqlite3_str_new(s->db);
-    sqlite3_str_appendf(all, "DELETE FROM \"%w\" WHERE window_start < ?",
+    sqlite3_str_appendf(all, "DELETE FROM \"%w\" WHERE window_start < ?1",
                         t->table->name);
+    purge_append_ended(all, t->table);
     int code_all = db_prepare_str(s->db, all, &t->purge_all);
     return code ? code : code_to ? code_to : code_all;
 }
@@ -56,7 +67,10 @@ static bool purge_due(const struct store_table *t, int64_t *ret_before_us)
         __builtin_sub_overflow(watermark_us, t->table->retain_us, &end_us))
         return false;
     const struct window_kind *kind = &t->table->window;
-    int64_t before_us = window_by_id(kind, window_first_open(kind, end_us)).start_us;
+    int64_t before_us =
+        window_is_by_key(kind)
+            ? end_us + (end_us < INT64_MAX)
+            : window_by_id(kind, window_first_open(kind, end_us)).start_us;
     *ret_before_us = before_us;
     /* Looking once a window, or once a second for small ones, is often enough. */
     int64_t next_us;
@@ -66,10 +80,13 @@ static bool purge_due(const struct store_table *t, int64_t *ret_before_us)
 }
 
 /* Binds the key found to the statement that deletes up to it. */
-static void purge_bind_found(const struct store_table *t)
+static void purge_bind_found(const struct store_table *t, int64_t before_us)
 {
-    for (int c = 0; c < (int)t->table->n_primary; c++)
+    int c = 0;
+    for (; c < (int)t->table->n_primary; c++)
         sqlite3_bind_value(t->purge_to, c + 1, sqlite3_column_value(t->purge_find, c));
+    if (window_is_by_key(&t->table->window))
+        sqlite3_bind_int64(t->purge_to, c + 1, before_us);
 }
 
 /* Deletes one piece. *ret_last: nothing older is left. */
@@ -80,7 +97,7 @@ static int purge_piece(struct store *s, struct store_table *t, int64_t before_us
     sqlite3_bind_int64(t->purge_find, 1, before_us);
     int found = sqlite3_step(t->purge_find);
     if (found == SQLITE_ROW) {
-        purge_bind_found(t);
+        purge_bind_found(t, before_us);
         statement = t->purge_to;
     } else {
         sqlite3_bind_int64(t->purge_all, 1, before_us);

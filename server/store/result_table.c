@@ -205,6 +205,11 @@ static int result_table_check_window(sqlite3 *db, const struct table *t,
     int64_t is_us = window_fixed_size(&t->window);
     if (was_us == is_us)
         return 0;
+    if (!was_us || !is_us)
+        return error_set(error, -EINVAL,
+                         "its windows %s of one length, those of the configuration "
+                         "%s; " TABLES_ADVICE,
+                         was_us ? "are" : "are not", is_us ? "are" : "are not");
     char was[CLOCK_TEXT_MAX], is[CLOCK_TEXT_MAX];
     clock_format_duration(was_us, was);
     clock_format_duration(is_us, is);

@@ -26,6 +26,22 @@ static int64_t common_divisor(int64_t a, int64_t b)
     return a;
 }
 
+/* Of windows by key, those that divide time do so for `global`. */
+static struct window_kind kind_by_key(const struct config_window *c)
+{
+    int64_t size_us = c->size_us ? c->size_us : 1;
+    return (struct window_kind){
+        .kind = c->kind,
+        .size_us = size_us,
+        .pane_us = size_us,
+        .max_us = c->kind == CONFIG_SESSION ? c->max_us : INT64_MAX,
+        .expire_us = c->kind == CONFIG_GLOBAL ? c->expire_us : INT64_MAX,
+        .rows = c->rows,
+        .by_rows = c->by_rows,
+        .pane_rows = (uint64_t)common_divisor((int64_t)c->rows, (int64_t)c->by_rows),
+        .column = c->column};
+}
+
 static struct window_kind hopping(int64_t size_us, int64_t by_us, int64_t offset_us)
 {
     int64_t pane_us = common_divisor(size_us, by_us);
@@ -64,6 +80,9 @@ static struct window_kind tumbling(int64_t size_us, int64_t offset_us)
 
 struct window_kind window_kind(const struct config_window *c)
 {
+    const struct window_kind by_key = kind_by_key(c);
+    if (window_is_by_key(&by_key) || c->kind == CONFIG_NONE)
+        return by_key;
     if (c->kind == CONFIG_HOPPING && c->by_us != c->size_us)
         return hopping(c->size_us, c->by_us, c->offset_us);
     return c->n_coarse ? cascade(c) : tumbling(c->size_us, c->offset_us);
@@ -285,11 +304,31 @@ struct window_kind window_kind_of_size(const struct window_kind *k, size_t size)
 
 int64_t window_fixed_size(const struct window_kind *k)
 {
-    return k->size_us;
+    return window_is_by_key(k) || k->kind == CONFIG_NONE ? 0 : k->size_us;
+}
+
+/* A kind by its word: pipeline/checkpoint_form.c knows by that that spans are stored. */
+static void define_by_key(const struct window_kind *k, struct buffer *b)
+{
+    buffer_printf(b, "window %s", config_window_word[k->kind]);
+    if (k->kind == CONFIG_COUNT)
+        buffer_printf(b, " %llu %llu", (unsigned long long)k->rows,
+                      (unsigned long long)k->by_rows);
+    if (k->kind == CONFIG_SESSION || k->kind == CONFIG_GLOBAL)
+        buffer_printf(b, " %lld", (long long)k->size_us);
+    if (k->max_us != INT64_MAX)
+        buffer_printf(b, " max %lld", (long long)k->max_us);
+    if (k->expire_us != INT64_MAX)
+        buffer_printf(b, " expire %lld", (long long)k->expire_us);
+    buffer_putc(b, '\n');
 }
 
 void window_define(const struct window_kind *k, struct buffer *b)
 {
+    if (window_is_by_key(k)) {
+        define_by_key(k, b);
+        return;
+    }
     bool tumbling = !window_has_panes(k);
     buffer_printf(b, "window %lld %lld", (long long)k->size_us,
                   (long long)(tumbling ? k->offset_us : k->begin_us));

@@ -35,7 +35,20 @@ struct window_kind {
     int64_t ends_us, end_us; /* one ends at each multiple of ends_us plus end_us */
     size_t n_sizes;          /* of a cascade; otherwise 0 */
     int64_t sizes_us[WINDOW_SIZES];
+
+    /* Windows by key (window/by_key.h). */
+    enum config_window_kind kind;
+    int64_t max_us, expire_us;
+    uint64_t rows, by_rows, pane_rows;
+    size_t column;
 };
+
+/* Do the rows of a key decide what its windows are? Then only what is said so below is asked for. */
+static inline bool window_is_by_key(const struct window_kind *k)
+{
+    return k->kind == CONFIG_SESSION || k->kind == CONFIG_COUNT ||
+           k->kind == CONFIG_GLOBAL || k->kind == CONFIG_UNTIL;
+}
 
 struct window { /* or a pane */
     int64_t id;

@@ -930,7 +930,20 @@ static void windows_of_every_kind_are_checked(void **state)
                                       "36525d, or 'never', found '0s'"},
         {"{until: tss}", "f:9:21: the stream has no field 'tss', did you mean 'ts'?"},
         {"{until: symbol}", "f:9:21: 'symbol' is no time, at which a window could "
-                            "close: it is of type string"},
+                            "close, nor an int in the unit of the stream's time: it is "
+                            "of type string"},
+        {"{count: 100003, by: 7}",
+         "f:9:33: a window would be merged from more than 10000 parts, of the largest "
+         "number that divides both it and 'by'"},
+        {"{count: 10}\n    late: side",
+         "f:10:11: 'late: side' has no meaning here: no event is late for a window by "
+         "'count'"},
+        {"{global: 10s}\n    late: revise\n    allowed_lateness: 1s",
+         "f:10:11: 'late: revise' has no meaning here: no event is late for a window "
+         "by 'global'"},
+        {"{global: 10s}\n    retain: 1h",
+         "f:10:13: results of a window for ever stay as long as their groups, which "
+         "'expire' limits: {global: 10s, expire: 7d}"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT(known); i++) {
@@ -951,16 +964,6 @@ static void kinds_of_windows_that_are_to_come_are_refused(void **state)
     } known[] = {
         {"{tumbling: 1mo, zone: Europe/Berlin}",
          "f:9:35: 'zone' is not supported by this version"},
-        {"{session: 30m, max: 24h}",
-         "f:9:13: 'session' is not supported by this version"},
-        {"{session: 30m, max: none}",
-         "f:9:13: 'session' is not supported by this version"},
-        {"{count: 100, by: 10}", "f:9:13: 'count' is not supported by this version"},
-        {"{global: 10s, expire: 7d}",
-         "f:9:13: 'global' is not supported by this version"},
-        {"{global: 10s, expire: never}",
-         "f:9:13: 'global' is not supported by this version"},
-        {"{until: ts}", "f:9:13: 'until' is not supported by this version"},
         {"none", "f:9:13: 'window: none' is not supported by this version"},
     };
     (void)state;

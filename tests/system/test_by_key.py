@@ -1,0 +1,366 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Windows that depend on the rows of a key - session, until, count, global - held against models in Python that go
+event by event and forget nothing: whatever the requests, the workers, and a kill -9 in the middle."""
+
+import collections
+import json
+import math
+import os
+import random
+import re
+import unittest
+
+import harness
+
+T0 = -40000000  # us: the first events are before 1970
+ORDER = 300000  # out_of_orderness
+GAP, LATENESS, MAX = 1000000, 2500000, 3000000
+BORDER, EXPIRE = 1000000, 4000000
+EVENTS = 4000
+STREAMS = {'small': 1000, 'large': 1000000}  # bytes of a request
+COMMON = 'key: [key], out_of_orderness: 300ms, idle_timeout: off'
+REVISE = 'late: revise, allowed_lateness: 2500ms'
+KINDS = {
+    'session': 'window: {session: 1s}',
+    'session_side': 'window: {session: 1s}, late: side',
+    'session_revise': f'window: {{session: 1s}}, {REVISE}',
+    'session_max': 'window: {session: 1s, max: 3s}',
+    'session_max_revise': f'window: {{session: 1s, max: 3s}}, {REVISE}',
+    'until': 'window: {until: stop}',
+    'until_side': 'window: {until: stop}, late: side',
+    'until_revise': f'window: {{until: stop}}, {REVISE}',
+    'count': 'window: {count: 5}',
+    'count_by': 'window: {count: 6, by: 4}',
+    'global': 'window: {global: 1s}',
+    'global_expire': 'window: {global: 1s, expire: 4s}',
+}
+CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db, checkpoint_interval: 50ms}
+streams:
+''' + ''.join(f'''
+  {name}: {{time: {{field: ts, unit: us}}, fields: {{key: string, qty: int, stop: int}}}}
+''' for name in STREAMS) + '''
+pipelines:
+''' + ''.join(f'''
+  {stream}_{kind}_{workers}: {{from: {stream}, {COMMON}, {window}, workers: {workers},
+    analyzers: [count, {{stats: {{of: qty, emit: [sum]}}}}, {{topk: {{of: qty, k: 1}}}}]}}
+''' for stream in STREAMS for workers in (1, 2, 7) for kind, window in KINDS.items())
+
+
+def make_events(seed, n=EVENTS):
+    """Twenty keys whose rows come in bursts with gaps, some at equal times; one in ten up to five seconds behind."""
+    dice = random.Random(seed)
+    quiet = {f'k{i}': 0 for i in range(20)}
+    events = []
+    for i in range(n):
+        now = T0 + 20000 * i
+        key = dice.choice([k for k in quiet if quiet[k] <= now] or list(quiet))
+        if dice.random() < 0.05:
+            quiet[key] = now + dice.randrange(4 * GAP)
+        behind = dice.randrange(5000000) if dice.random() < 0.1 else dice.randrange(ORDER)
+        ts = now - behind
+        if dice.random() < 0.02:
+            events.append(dict(events[-1]) if events else dict(ts=ts, key=key, qty=0, stop=None))
+            continue
+        stop = ts + dice.randrange(-100000, 3000000) if dice.random() < 0.8 else None
+        events.append(dict(ts=ts, key=key, qty=dice.randrange(10), stop=stop))
+    return events
+
+
+class Window:
+    def __init__(self, start, end, floor=-math.inf):
+        self.start, self.end, self.floor = start, end, floor
+        self.first = self.last = start
+        self.revision = 0
+        self.rows = []
+
+
+class Model:
+    """Goes through the events; the watermark at each is the newest time so far less the disorder allowed."""
+
+    def __init__(self, events):
+        self.late, self.revised, self.no_until = [], 0, 0
+        self.windows = collections.defaultdict(list)
+        newest = -math.inf
+        for i, e in enumerate(events):
+            newest = max(newest, e['ts'])
+            self.watermark = newest - ORDER
+            self.take(i, e)
+
+    def results(self):
+        """Those whose windows have ended: start, key, end, revision, rows."""
+        return [(w.start, key, w.end, w.revision, w.rows) for key, list_of_key in self.windows.items()
+                for w in list_of_key if w.end <= self.watermark]
+
+
+class Sessions(Model):
+    def __init__(self, events, lateness=0, longest=math.inf):
+        self.lateness, self.longest = lateness, longest
+        super().__init__(events)
+
+    def dead(self, w):
+        return w.end + self.lateness <= self.watermark
+
+    def fits(self, w, ts):
+        first, last = min(w.first, ts), max(w.last, ts)
+        return ts + GAP > w.first and ts < w.last + GAP and last - first < self.longest
+
+    def add(self, w, ts):
+        w.first, w.last = min(w.first, ts), max(w.last, ts)
+        w.start, w.end = w.first, min(w.last + GAP, w.first + self.longest)
+
+    def take(self, i, e):
+        ts, mine = e['ts'], self.windows[e['key']]
+        alive = sorted((w for w in mine if not self.dead(w) and self.fits(w, ts)), key=lambda w: -w.first)[:2]
+        dead = any(self.dead(w) and w.first < ts + GAP and ts < w.end for w in mine)
+        if dead and not any(w.first <= ts for w in alive):
+            self.late.append(i)
+            return
+        if not alive:
+            w = Window(ts, ts + GAP, self.watermark - GAP - self.lateness)
+            if self.dead(w):
+                self.late.append(i)
+                return
+            mine.append(w)
+        else:
+            w = alive[0]
+            merged = len(alive) == 2 and max(w.last, alive[1].last, ts) - min(alive[1].first, ts) < self.longest
+            if len(alive) == 2 and not merged and ts < w.first and alive[1].first <= ts <= alive[1].last:
+                alive = [alive[1]]
+            w = alive[0]
+        first = alive[1] if alive and merged else w
+        if ts < min(first.first, first.floor):
+            self.late.append(i)
+            return
+        late = any(x.end <= self.watermark for x in (alive if alive and merged else [w]))
+        self.revised += late
+        if alive and merged:
+            into = alive[1]
+            into.rows += w.rows
+            into.revision += w.revision
+            self.add(into, w.first)
+            self.add(into, w.last)
+            mine.remove(w)
+            w = into
+        w.revision += late
+        w.rows.append(e)
+        self.add(w, ts)
+
+
+class Untils(Model):
+    def __init__(self, events, lateness=0):
+        self.lateness = lateness
+        super().__init__(events)
+
+    def take(self, i, e):
+        ts, mine = e['ts'], self.windows[e['key']]
+        alive = [w for w in mine if w.end + self.lateness > self.watermark and ts < w.end]
+        if alive:
+            w = min(alive, key=lambda w: w.end)
+        elif e['stop'] is None or e['stop'] <= ts:
+            self.no_until += 1
+            return
+        else:
+            w = Window(max(ts, self.watermark - self.lateness), e['stop'])
+            if w.end + self.lateness <= self.watermark:
+                self.late.append(i)
+                return
+            mine.append(w)
+        late = w.end <= self.watermark
+        w.revision += late
+        self.revised += late
+        w.rows.append(e)
+
+
+def counts(events, rows, by):
+    by_key = collections.defaultdict(list)
+    for e in events:
+        by_key[e['key']].append(e)
+    found = []
+    for key, mine in by_key.items():
+        for number, first in enumerate(range(0, len(mine) - rows + 1, by), 1):
+            part = mine[first:first + rows]
+            found.append((min(e['ts'] for e in part), key, number, max(e['ts'] for e in part) + 1, part))
+    return found
+
+
+def globals_of(events, expire=math.inf):
+    """What the table has: key to (revision, border, rows)."""
+    groups, changed, table, border, newest = {}, set(), {}, -math.inf, -math.inf
+    revision = collections.Counter()
+    for e in events:
+        newest = max(newest, e['ts'])
+        reached = (newest - ORDER) // BORDER * BORDER
+        if reached > border:
+            for key in changed:
+                table[key] = (revision[key], reached, list(groups[key]))
+                revision[key] += 1
+            changed, border = set(), reached
+            for key in [k for k, rows in groups.items()
+                        if max(r['ts'] for r in rows) + expire <= newest - ORDER]:
+                del groups[key], table[key], revision[key]
+        groups.setdefault(e['key'], []).append(e)
+        changed.add(e['key'])
+    return table
+
+
+def top(rows):
+    value, n = min(collections.Counter(e['qty'] for e in rows).items(), key=lambda item: (-item[1], item[0]))
+    return value, n
+
+
+def numbers(rows):
+    return len(rows), sum(e['qty'] for e in rows)
+
+
+class ByKey(unittest.TestCase):
+    maxDiff = 2000
+
+    @classmethod
+    def setUpClass(cls):
+        cls.events = make_events(7)
+        cls.server = harness.Server.for_class(cls, CONFIG)
+        for stream, size in STREAMS.items():
+            cls.send(stream, size)
+        cls.server.stop()
+
+    @classmethod
+    def send(cls, stream, size):
+        """In requests of about so many bytes, with a kill -9 in the middle where there are several."""
+        requests, body = [], ''
+        for e in cls.events:
+            body += json.dumps(e) + '\n'
+            if len(body) >= size:
+                requests.append(body)
+                body = ''
+        requests.append(body)
+        for i, body in enumerate(requests):
+            if i in (len(requests) // 3, len(requests) // 2, len(requests) - 3) and len(requests) > 3:
+                cls.server.kill()
+                cls.server.start()
+            cls.server.post_ok(stream, body, **{'Weir-Source': 'one'})
+
+    def check(self, kind, columns, expected, tops=None, top_columns=''):
+        """Of the tables of all pipelines of the kind; `kind` may end in _late."""
+        for stream in STREAMS:
+            for workers in (1, 2, 7):
+                pipeline, *late = kind.split('_late')
+                table = '_'.join([stream, pipeline, str(workers), *(['late'] if late else [])])
+                with self.subTest(table):
+                    self.assertEqual(sorted(self.server.rows(f'SELECT {columns} FROM {table}')), sorted(expected))
+                    if tops is not None:
+                        self.assertEqual(sorted(self.server.rows(
+                            f'SELECT {top_columns}, qty, qty_count FROM {table}_topk')), sorted(tops))
+
+    def check_ended(self, kind, model, revision=False):
+        what = 'window_start, key, window_end' + (', revision' if revision else '')
+        found = model.results()
+        self.assertGreater(len(found), 100)
+        key = [(start, name, end, *([r] if revision else [])) for start, name, end, r, _ in found]
+        self.check(kind, f'{what}, count, qty_sum', [k + numbers(f[4]) for k, f in zip(key, found)],
+                   [k + top(f[4]) for k, f in zip(key, found)], what)
+
+    def check_late(self, kind, model, end_of):
+        late = [self.events[i] for i in model.late]
+        self.assertGreater(len(late), 20)
+        self.check(kind + '_late', 'window_start, key, qty, window_end',
+                   [(e['ts'], e['key'], e['qty'], end_of(e)) for e in late])
+
+    # ---- Sessions ---------------------------------------------------------------------------------
+
+    def test_rows_closer_than_the_gap_are_one_session(self):
+        self.check_ended('session', Sessions(self.events))
+
+    def test_late_rows_of_sessions_go_aside(self):
+        model = Sessions(self.events)
+        self.check_ended('session_side', model)
+        self.check_late('session_side', model, lambda e: e['ts'] + GAP)
+
+    def test_a_late_row_extends_joins_and_replaces_sessions(self):
+        model = Sessions(self.events, LATENESS)
+        self.assertGreater(model.revised, 100)
+        self.check_ended('session_revise', model, True)
+
+    def test_no_session_is_longer_than_max(self):
+        model = Sessions(self.events, longest=MAX)
+        self.assertEqual(max(end - start for start, _, end, _, _ in model.results()), MAX)
+        self.check_ended('session_max', model)
+        self.check_ended('session_max_revise', Sessions(self.events, LATENESS, MAX), True)
+
+    # ---- Until ------------------------------------------------------------------------------------
+
+    def test_a_window_ends_when_its_first_row_says(self):
+        self.check_ended('until', Untils(self.events))
+        self.check_ended('until_revise', Untils(self.events, LATENESS), True)
+
+    def test_late_rows_of_until_go_aside(self):
+        self.check_late('until_side', Untils(self.events), lambda e: e['stop'])
+
+    # ---- Count and global --------------------------------------------------------------------------
+
+    def test_so_many_rows_are_a_window(self):
+        for kind, rows, by in (('count', 5, 5), ('count_by', 6, 4)):
+            found = counts(self.events, rows, by)
+            self.check(kind, 'window_start, key, number, window_end, count, qty_sum',
+                       [(*f[:4], *numbers(f[4])) for f in found], [(*f[:4], *top(f[4])) for f in found],
+                       'window_start, key, number, window_end')
+
+    def test_a_window_for_ever_is_given_out_again_and_again(self):
+        for kind, expire in (('global', math.inf), ('global_expire', EXPIRE)):
+            table = globals_of(self.events, expire)
+            self.check(kind, 'window_start, key, revision, window_end, count, qty_sum',
+                       [(0, key, revision, border, *numbers(rows)) for key, (revision, border, rows) in table.items()],
+                       [(key, revision, border, *top(rows)) for key, (revision, border, rows) in table.items()],
+                       'key, revision, window_end')
+
+
+class Examples(unittest.TestCase):
+    """Those of weir.yaml(5), as they stand there, over events whose results can be counted by hand."""
+
+    @classmethod
+    def setUpClass(cls):
+        with open(os.path.join(harness.SOURCE, 'docs', 'weir.yaml.5'), encoding='utf-8') as page:
+            cls.examples = re.findall(r'\n\.Bd -literal -offset indent\n(streams:.*?)\n\.Ed\n', page.read(), re.S)
+
+    def run_example(self, pipeline, stream, events, sql):
+        folder = harness.folder_for_test(self)
+        example, = (e for e in self.examples if f'\n  {pipeline}:\n' in e)
+        with open(os.path.join(folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
+            file.write(example)
+        done = harness.weir('run', '--live', '-c', 'weir.yaml', '--stream', stream, '-', cwd=folder,
+                            stdin='\n'.join(map(json.dumps, events)))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return harness.read_rows(os.path.join(folder, 'weir.db'), sql)
+
+    def test_sessions(self):
+        times = {'ann': [0, 600, 2399, 7200, 7260], 'bob': [3600]}
+        events = sorted(({'ts': t, 'user': user, 'page': '/'} for user in times for t in times[user]),
+                        key=lambda e: e['ts'])
+        self.assertEqual(self.run_example('visits', 'clicks', events, '''
+            SELECT user, window_start / 1000000, window_end / 1000000, count FROM visits ORDER BY 1, 2'''), [
+                ('ann', 0, 2399 + 1800, 3), ('ann', 7200, 7260 + 1800, 2), ('bob', 3600, 5400, 1)])
+
+    def test_until(self):
+        bids = [(0, 1, 5, 60), (10, 2, 7, 20), (15, 1, 9, None), (20, 2, 8, 40), (59, 1, 8, None), (60, 1, 99, None)]
+        events = [dict(zip(('ts', 'auction', 'price', 'expires'), b)) for b in bids]
+        self.assertEqual(self.run_example('auctions', 'bids', events, '''
+            SELECT auction, window_start / 1000000, window_end / 1000000, count, price_max FROM auctions
+            ORDER BY 1, 2'''), [(1, 0, 60, 3, 9), (2, 10, 20, 1, 7), (2, 20, 40, 1, 8)])
+
+    def test_count(self):
+        events = [{'ts': t, 'sensor': 's', 'value': t * t} for t in range(9)]
+        self.assertEqual(self.run_example('smooth', 'readings', events, '''
+            SELECT number, window_start / 1000000, window_end, value_mean FROM smooth ORDER BY 1'''), [
+                (1, 0, 3000001, 3.5), (2, 2, 5000001, 13.5), (3, 4, 7000001, 31.5)])
+
+    def test_global(self):
+        day = 86400
+        events = [{'ts': t, 'account': a, 'amount': n} for t, a, n in (
+            (1, 'ann', 5), (2, 'bob', 3), (12, 'ann', -2), (5 * day, 'ann', 1), (8 * day, 'cid', 7))]
+        self.assertEqual(self.run_example('balances', 'payments', events, '''
+            SELECT account, revision, count, amount_sum, window_end / 1000000 FROM balances ORDER BY 1'''), [
+                ('ann', 2, 3, 4, 8 * day), ('cid', 0, 1, 7, 8 * day + 10)])
+
+
+if __name__ == '__main__':
+    harness.main()
