@@ -376,6 +376,9 @@ static void setup_stream(struct weir *w, size_t i)
     atomic_init(&w->intake[i].clock_us, CLOCK_STEADY_UNSET);
     w->stream[i].decode =
         (struct decode_options){.schema = c->schema,
+                                .field = c->field,
+                                .paths = c->paths,
+                                .lenient = c->lenient,
                                 .time_unit = c->time_unit,
                                 .record_max = s->max_record,
                                 .depth_max = DEPTH_MAX,

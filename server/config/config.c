@@ -129,7 +129,10 @@ static const char shapes[] =
     "\"int\",\"bool\",\"time\"]},{\"$ref\":\"#/$defs/"
     "variable\"},{\"type\":\"object\"}]}},"
     "\"derive\":{\"type\":\"object\",\"propertyNames\":{\"$ref\":\"#/$defs/field\"},"
-    "\"additionalProperties\":{\"$ref\":\"#/$defs/text\"}},";
+    "\"additionalProperties\":{\"anyOf\":[{\"$ref\":\"#/$defs/text\"},"
+    "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"expr\"],"
+    "\"properties\":{\"expr\":{\"$ref\":\"#/$defs/text\"},"
+    "\"type\":{\"enum\":[\"string\",\"float\",\"int\",\"bool\",\"time\"]}}}]}},";
 
 static void named_schema(const char *name, unsigned least,
                          void (*item)(struct buffer *to), struct buffer *to)

@@ -80,6 +80,10 @@ struct config_stream {
     const struct node *node;
     struct schema *schema; /* what is decoded. Column 0: the time; named "time" when the
                             * time is the arrival */
+    size_t n_fields;
+    struct decode_field *field; /* of each column of `schema` */
+    struct paths *paths;        /* NULL: none has a path or a name */
+    unsigned lenient;           /* enum decode_lenient */
     struct config_derive derive;
     const struct schema *columns; /* what pipelines see: with the derived ones */
     enum decode_unit time_unit;

@@ -40,6 +40,11 @@ int derive_section(const struct node *n, const struct schema *schema,
                    struct config_derive *ret, struct error *error);
 void derive_section_free(struct config_derive *d);
 
+/* A field behind its name; what was taken on failure is field_section_free's. */
+int field_section(const struct node *n, enum weir_type *ret_type,
+                  struct decode_field *ret, struct error *error);
+void field_section_free(struct decode_field *f);
+
 /* "string", "float", ... */
 int section_type(const struct node *n, enum weir_type *ret, struct error *error);
 

@@ -6,6 +6,7 @@
 #include "config/faults.h"
 #include "config/fields.h"
 #include "config/sections.h"
+#include "decode/paths.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -20,6 +21,7 @@
 struct draft {
     const struct node *time; /* where the field is named; NULL: arrival */
     const char *time_name;
+    struct decode_field time_field;
     enum decode_unit unit;
     bool check_unit;
     const struct node *fields, *derive; /* NULL: none */
@@ -40,6 +42,24 @@ static int read_time_field(const struct node *n, void *target, void *ctx,
 
 static const char *const unit[] = {"rfc3339", "s", "ms", "us", "ns"};
 
+static int read_time_path(const struct node *n, void *target, void *ctx,
+                          struct error *error)
+{
+    struct draft *d = target;
+    (void)ctx;
+    return fields_text(n, &d->time_field.path, error);
+}
+
+static int read_time_key(const struct node *n, void *target, void *ctx,
+                         struct error *error)
+{
+    struct draft *d = target;
+    (void)ctx;
+    if (d->time_field.path)
+        return node_error(n, error, "the time has a 'path' or a 'name', not both");
+    return fields_text(n, &d->time_field.name, error);
+}
+
 static int read_time_unit(const struct node *n, void *target, void *ctx,
                           struct error *error)
 {
@@ -58,6 +78,8 @@ static const struct field time_fields[] = {
     {"field", FIELD_CALL, .required = true, .read = read_time_field,
      .schema = FIELD_SCHEMA_TEXT},
     {"unit", FIELD_CALL, .read = read_time_unit, .words = unit, .n_words = COUNT(unit)},
+    {"path", FIELD_CALL, .read = read_time_path, .schema = FIELD_SCHEMA_TEXT},
+    {"name", FIELD_CALL, .read = read_time_key, .schema = FIELD_SCHEMA_TEXT},
     {"check_unit", FIELD_BOOL, .offset = offsetof(struct draft, check_unit), .init = 1},
 };
 
@@ -119,10 +141,11 @@ static int check_unique(const struct draft *d, const struct schema *s, size_t i,
 }
 
 static int make_schema(const struct draft *d, const struct node *at,
-                       struct schema **schema, struct error *error)
+                       struct config_stream *ret, struct error *error)
 {
     size_t n = d->fields ? d->fields->n : 0;
-    int r = schema_new(1 + n, d->time_name, schema);
+    struct schema *schema;
+    int r = schema_new(1 + n, d->time_name, &schema);
     if (r < 0)
         return error_set(error, r, "%s: out of memory", at->file);
     int failed = 0;
@@ -131,19 +154,39 @@ static int make_schema(const struct draft *d, const struct node *at,
         const char *name;
         r = node_name(&d->fields->key[i], &name, error);
         if (r == 0)
-            r = check_unique(d, *schema, i + 1, &d->fields->key[i], error);
+            r = check_unique(d, schema, i + 1, &d->fields->key[i], error);
         if (r == 0)
-            r = section_type(&d->fields->item[i], &type, error);
-        if (r == 0 && (r = schema_set(*schema, i + 1, name, type)) < 0)
+            r = field_section(&d->fields->item[i], &type, &ret->field[i + 1], error);
+        if (r == 0 && (r = schema_set(schema, i + 1, name, type)) < 0)
             error_set(error, r, "%s: out of memory", at->file);
         failed = r < 0 ? r : failed;
         r = faults_go_on(r, error) ? 0 : r;
     }
-    if (failed < 0) {
-        schema_free(*schema); /* half a schema is none */
-        *schema = NULL;
-    }
+    if (failed < 0)
+        schema_free(schema); /* half a schema is none */
+    else
+        ret->schema = schema;
     return failed;
+}
+
+/* Where the fields are, if it is not by their names in the event itself. */
+static int make_paths(const struct draft *d, struct config_stream *s,
+                      struct error *error)
+{
+    size_t column = 0, first = d->time ? 0 : 1;
+    struct error why = {0};
+    bool none = true;
+    for (size_t i = 0; i < s->schema->n; i++)
+        none = none && !s->field[i].path && !s->field[i].name;
+    if (none)
+        return 0;
+    int r = paths_new(s->schema, s->field, first, &s->paths, &column, &why);
+    if (r == -ENOMEM)
+        return error_set(error, r, "no memory");
+    const struct node *at = column == 0 ? d->time : &d->fields->item[column - 1];
+    return r < 0 ? node_error(at, error, "field '%s': %s",
+                              s->schema->column[column].name, why.text)
+                 : 0;
 }
 
 /* ---- derive ------------------------------------------------------------------------------------ */
@@ -172,6 +215,25 @@ static int read_ack(const struct node *n, void *target, void *ctx, struct error 
     return 0;
 }
 
+/* ---- lenient ----------------------------------------------------------------------------------- */
+
+static int read_lenient(const struct node *n, void *target, void *ctx,
+                        struct error *error)
+{
+    static const char *const word[] = {"numbers", "times"};
+    struct config_stream *s = ctx;
+    (void)target;
+    const struct node *item = n->kind == NODE_LIST ? n->item : n;
+    size_t n_items = n->kind == NODE_LIST ? n->n : 1;
+    for (size_t i = 0; i < n_items; i++) {
+        int r = node_word(&item[i], word, COUNT(word), error);
+        if (r < 0)
+            return r;
+        s->lenient |= r == 0 ? DECODE_LENIENT_NUMBERS : DECODE_LENIENT_TIMES;
+    }
+    return 0;
+}
+
 /* ---- The section ------------------------------------------------------------------------------- */
 
 static const struct field stream_fields[] = {
@@ -179,6 +241,7 @@ static const struct field stream_fields[] = {
      .keys = time_fields, .n_keys = COUNT(time_fields)},
     {"fields", FIELD_CALL, .read = read_fields,
      .schema = "{\"$ref\":\"#/$defs/fields\"}"},
+    {"lenient", FIELD_CALL, .read = read_lenient, .schema = FIELD_SCHEMA_TEXTS},
     {"derive", FIELD_CALL, .read = read_derive,
      .schema = "{\"$ref\":\"#/$defs/derive\"}"},
     {"max_future_skew", FIELD_DURATION,
@@ -205,7 +268,14 @@ int stream_section(const struct node *name, const struct node *map,
     if (!(ret->name = strdup(text)))
         return error_set(error, -ENOMEM, "%s: out of memory", name->file);
     snprintf(what, sizeof what, "stream '%s'", text);
-    r = fields_read(stream_fields, COUNT(stream_fields), map, what, &d, NULL, error);
+    r = fields_read(stream_fields, COUNT(stream_fields), map, what, &d, ret, error);
+    ret->field = calloc(1 + (d.fields ? d.fields->n : 0), sizeof *ret->field);
+    if (!ret->field) {
+        field_section_free(&d.time_field);
+        return error_set(error, -ENOMEM, "%s: out of memory", name->file);
+    }
+    ret->n_fields = 1 + (d.fields ? d.fields->n : 0);
+    ret->field[0] = d.time_field;
     if (r < 0)
         return r;
     ret->node = name;
@@ -213,7 +283,9 @@ int stream_section(const struct node *name, const struct node *map,
     ret->check_unit = d.check_unit;
     ret->max_future_skew_us = d.max_future_skew_us;
     ret->durable = !d.memory;
-    r = make_schema(&d, name, &ret->schema, error);
+    r = make_schema(&d, name, ret, error);
+    if (r == 0)
+        r = make_paths(&d, ret, error);
     if (r == 0 && d.derive)
         r = derive_section(d.derive, ret->schema, &ret->derive, error);
     if (r == 0)
@@ -224,6 +296,10 @@ int stream_section(const struct node *name, const struct node *map,
 void stream_section_free(struct config_stream *s)
 {
     free(s->name);
+    for (size_t i = 0; i < s->n_fields; i++)
+        field_section_free(&s->field[i]);
+    free(s->field);
+    paths_free(s->paths);
     derive_section_free(&s->derive);
     schema_free(s->schema);
 }

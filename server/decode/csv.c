@@ -146,9 +146,21 @@ void csv_begin_body(struct csv *c)
     c->have_header = false;
 }
 
+/* What the header calls column i. */
+static const char *header_name(const struct csv *c, size_t i)
+{
+    const struct record *r = &c->record;
+    if (r->field && r->field[i].name)
+        return r->field[i].name;
+    return r->field && r->field[i].path ? r->field[i].path : r->schema->column[i].name;
+}
+
 void csv_init(struct csv *c)
 {
-    names_init(&c->names, c->record.schema, c->record.unit == DECODE_ARRIVAL ? 1 : 0);
+    const struct schema *s = c->record.schema;
+    c->names = (struct names){0};
+    for (size_t i = c->record.unit == DECODE_ARRIVAL ? 1 : 0; i < s->n; i++)
+        names_add(&c->names, header_name(c, i), strlen(header_name(c, i)), (int)i);
     csv_begin_body(c);
 }
 
@@ -214,7 +226,7 @@ static int check_missing(struct csv *c, const char *p)
     struct record *r = &c->record;
     size_t n = 0, first = r->unit == DECODE_ARRIVAL ? 1 : 0;
     for (size_t i = first; i < r->schema->n; i++) {
-        const char *name = r->schema->column[i].name;
+        const char *name = header_name(c, i);
         if (!record_bit(c->missing, i))
             continue;
         n++;

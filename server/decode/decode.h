@@ -51,8 +51,33 @@ enum decode_reason {
  * are added to them without overflow. */
 #define DECODE_TIME_MAX_US (INT64_C(1) << 62)
 
+/* What else is to be known of a column; of all zeros: nothing. */
+struct decode_field {
+    char *path; /* where it is in a record of JSON (decode/paths.h); NULL: */
+    char
+        *name; /* its key there, and the name in a header of CSV; NULL: as the column */
+    bool has_default; /* instead of null, and where it is missing: */
+    union {
+        int64_t i; /* int, time, bool */
+        double f;
+    } init;
+    char *text; /* of a string: */
+    size_t size;
+};
+
+enum decode_lenient { /* bits: what comes otherwise than it should is taken */
+                      DECODE_LENIENT_NUMBERS = 1, /* numbers as strings */
+                      DECODE_LENIENT_TIMES =
+                          2, /* times as numbers in strings; without seconds, or the colon of the zone */
+};
+
+struct paths;
+
 struct decode_options {
-    const struct schema *schema; /* column 0 is the time */
+    const struct schema *schema;      /* column 0 is the time */
+    const struct decode_field *field; /* of each column; NULL: all zeros */
+    const struct paths *paths; /* made of them; NULL: no field has a path or a name */
+    unsigned lenient;          /* enum decode_lenient */
     enum decode_unit time_unit;
     size_t record_max;          /* bytes of one line, row or array element */
     unsigned depth_max;         /* of nested JSON, the record itself being 1 */

@@ -47,6 +47,9 @@ static int init_record(struct record *r, const struct decode_options *o,
 {
     *r = (struct record){
         .schema = o->schema,
+        .field = o->field,
+        .paths = o->paths,
+        .lenient = o->lenient,
         .words = (unsigned)((o->schema->n + 63) / 64),
         .unit = o->time_unit,
         .size_max = o->record_max,
@@ -78,6 +81,7 @@ static int init_csv(struct decoder *d, const struct decode_options *o)
         return -ENOMEM;
     d->record = &d->csv->record;
     int err = init_record(d->record, o, d->format);
+    d->record->paths = NULL; /* fields have names only */
     if (err == 0)
         csv_init(d->csv);
     return err;
@@ -193,6 +197,7 @@ static inline int decode_line(struct decoder *d, const char **p, struct batch *o
     if (status != RECORD_OK)
         return status;
     const char *begin = *p, *end = NULL;
+    uint32_t rows = out->n_rows;
     status = json_decode(d->json, begin + bom_size(d, begin), NULL, &end);
     if (status == RECORD_FULL || status < 0)
         return status;
@@ -202,10 +207,8 @@ static inline int decode_line(struct decoder *d, const char **p, struct batch *o
     if (__builtin_expect(status == RECORD_OK && !too_long, 1)) {
         d->report.stats.accepted++;
     } else if (too_long) {
-        if (status == RECORD_OK) {
-            out->n_rows--;
-            batch_undo_nulls(out);
-        }
+        if (status == RECORD_OK)
+            record_undo(d->record, rows);
         reject_too_long(d, begin, (size_t)(end - begin), false);
     } else if (status == RECORD_BAD) {
         reject(d, begin, (size_t)(end - begin), false);

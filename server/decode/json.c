@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define JSON_NODE      SCHEMA_COLUMNS_MAX /* and behind: a node of the paths, not a column */
 #define LONGEST_ESCAPE 6 /* characters that may stand for one byte of a name: \u0041 */
 
 /* From behind a value, or from the start of the record: to the next key, or behind the closing brace,
@@ -41,19 +42,75 @@ static int find_column(struct json *j, const char *name, size_t size, bool escap
     return names_find(&j->names, j->key, size);
 }
 
-/* The key at p: its column, or -1. Returns where its value begins, or NULL. */
-static const char *read_key(struct json *j, const char *p, int *ret_column)
+/* The same in an object within the record. */
+static int find_within(struct json *j, uint16_t object, const char *name, size_t size,
+                       bool escapes)
+{
+    const struct paths *t = j->record.paths;
+    if (escapes && size > j->key_room)
+        return -1;
+    if (escapes) {
+        size = text_unescape(j->key, name, name + size);
+        name = j->key;
+    }
+    uint16_t node = paths_find(t, object, name, size);
+    if (node == PATHS_NONE)
+        return -1;
+    return t->node[node].kind == PATHS_COLUMN ? t->node[node].column : JSON_NODE + node;
+}
+
+/* The key at p: its column, JSON_NODE and a node, or -1. Returns where its value begins, or NULL. */
+static const char *read_key(struct json *j, const char *p, uint16_t object,
+                            int *ret_column)
 {
     struct record *r = &j->record;
     bool escapes;
     const char *name = p + 1, *end = text_check(r, name, &escapes);
     if (!end)
         return NULL;
-    *ret_column = find_column(j, name, (size_t)(end - name), escapes);
+    size_t size = (size_t)(end - name);
+    *ret_column = object == PATHS_ROOT ? find_column(j, name, size, escapes)
+                                       : find_within(j, object, name, size, escapes);
     p = record_skip_space(r, end + 1);
     if (*p != ':')
         return record_fault(r, p, DECODE_SYNTAX, "expected ':' after a key");
     return record_skip_space(r, p + 1);
+}
+
+/* The columns below a node, and whether there were some before: their key comes twice. */
+static bool forget_below(struct json *j, uint16_t node)
+{
+    const struct paths_node *n = &j->record.paths->node[node];
+    uint64_t before = 0;
+    for (unsigned w = 0; w < j->record.words; w++) {
+        before |= j->seen[w] & n->below[w];
+        j->seen[w] &= ~n->below[w];
+    }
+    return before != 0;
+}
+
+static void see_below(struct json *j, uint16_t node)
+{
+    for (unsigned w = 0; w < j->record.words; w++)
+        j->seen[w] |= j->record.paths->node[node].below[w];
+}
+
+/* Goes into an object, so that its values have slots of a layout like others. */
+static void enter(struct json *j, uint16_t node)
+{
+    if (!forget_below(j, node))
+        return;
+    j->layouts.recording = false;
+    nested_begin(&j->record, node);
+}
+
+/* The same at once: a list, or something else than an object where it should be one; no layout of that is kept. */
+static const char *read_nested(struct json *j, const char *p, uint16_t node)
+{
+    if (forget_below(j, node) || j->record.paths->node[node].kind == PATHS_OBJECT)
+        j->layouts.recording = false;
+    see_below(j, node);
+    return nested_read(&j->record, p, node);
 }
 
 static const char *read_value(struct json *j, const char *p, int c,
@@ -61,6 +118,8 @@ static const char *read_value(struct json *j, const char *p, int c,
 {
     if (c < 0)
         return value_fast(&j->record, p, VALUE_SKIP, 0);
+    if (kind == VALUE_NESTED)
+        return read_nested(j, p, (uint16_t)(c - JSON_NODE));
     if (record_bit(j->seen, (size_t)c))
         j->layouts.recording = false; /* layouts know nothing of keys that come twice */
     record_set_bit(j->seen, (size_t)c);
@@ -87,38 +146,70 @@ static bool note_missing(struct json *j, uint64_t *missing)
 static void note_seen(struct json *j, const struct layout *l, unsigned k)
 {
     memset(j->seen, 0, sizeof j->seen);
-    for (unsigned i = 0; i < k; i++)
-        if (l->slot[i].kind != VALUE_SKIP)
+    for (unsigned i = 0; i < k; i++) {
+        if (l->slot[i].kind == VALUE_NESTED)
+            see_below(j, l->slot[i].column);
+        else if (l->slot[i].kind != VALUE_SKIP)
             record_set_bit(j->seen, l->slot[i].column);
+    }
 }
 
-/* Key by key, from where k slots of layout `from` have been read. */
+static bool is_object(const struct json *j, int c)
+{
+    return c >= JSON_NODE && j->record.paths->node[c - JSON_NODE].kind == PATHS_OBJECT;
+}
+
+/* The record has been read to its closing brace. */
+static const char *end_members(struct json *j, const char *p)
+{
+    if (note_missing(j, j->layouts.next.missing))
+        return p;
+    return record_fault(&j->record, NULL, DECODE_NO_FIELDS,
+                        "none of the stream's fields is in the record, such as "
+                        "'%.40s'",
+                        j->record.schema->column[1].name);
+}
+
+/* Key by key, from where k slots of layout `from` have been read. What stands between two values, also the braces of
+ * objects that are gone into, is the text of one slot. */
 static __attribute__((noinline)) const char *read_members(struct json *j, const char *p,
                                                           unsigned from, unsigned k)
 {
-    note_seen(j, &j->layouts.layout[from], k);
+    const struct layout *l = &j->layouts.layout[from];
+    uint16_t object = k ? l->slot[k - 1].object : PATHS_ROOT;
+    const char *text = p;
+    bool first = k == 0, end;
+    note_seen(j, l, k);
     layout_record(&j->layouts, from, k);
-    for (bool first = k == 0, end = false;; first = false) {
-        const char *text = p;
+    for (;;) {
         p = next_key(j, p, first, &end);
+        first = false;
+        if (p && end && object != PATHS_ROOT) {
+            object = j->record.paths->node[object].parent;
+            continue;
+        }
         if (p && end) {
-            layout_add(&j->layouts, text, (size_t)(p - text), VALUE_SKIP, 0, true);
-            if (note_missing(j, j->layouts.next.missing))
-                return p;
-            return record_fault(&j->record, NULL, DECODE_NO_FIELDS,
-                                "none of the stream's fields is in the record, such as "
-                                "'%.40s'",
-                                j->record.schema->column[1].name);
+            layout_add(&j->layouts, text, (size_t)(p - text), VALUE_SKIP, 0, object,
+                       true);
+            return end_members(j, p);
         }
         int c = -1;
         if (p)
-            p = read_key(j, p, &c);
+            p = read_key(j, p, object, &c);
         if (!p)
             return NULL;
-        enum value_kind kind = c < 0 ? VALUE_SKIP : value_kind(&j->record, (size_t)c);
-        layout_add(&j->layouts, text, (size_t)(p - text), kind, c < 0 ? 0 : (size_t)c,
-                   false);
-        p = read_value(j, p, c, kind);
+        if (*p == '{' && is_object(j, c)) {
+            object = (uint16_t)(c - JSON_NODE);
+            enter(j, object);
+            first = true;
+            continue;
+        }
+        enum value_kind kind = c < 0            ? VALUE_SKIP
+                               : c >= JSON_NODE ? VALUE_NESTED
+                                                : value_kind(&j->record, (size_t)c);
+        size_t column = c < 0 ? 0 : (size_t)(c >= JSON_NODE ? c - JSON_NODE : c);
+        layout_add(&j->layouts, text, (size_t)(p - text), kind, column, object, false);
+        p = text = read_value(j, p, c, kind);
         if (!p)
             return NULL;
     }
@@ -202,7 +293,7 @@ int json_decode(struct json *j, const char *p, const char *end, const char **ret
         p = read_to_end(j, p, end);
     if (!p)
         return r->status;
-    int status = record_commit(r);
+    int status = j->rows ? nested_commit(r) : record_commit(r);
     if (status != RECORD_OK)
         return status;
     if (j->layouts.recording)
@@ -211,13 +302,31 @@ int json_decode(struct json *j, const char *p, const char *end, const char **ret
     return RECORD_OK;
 }
 
+/* The keys of the record itself; `longest` of those within it, too. */
+static size_t add_names(struct json *j, size_t first)
+{
+    const struct schema *s = j->record.schema;
+    const struct paths *t = j->record.paths;
+    for (size_t c = first; !t && c < s->n; c++)
+        names_add(&j->names, s->column[c].name, strlen(s->column[c].name), (int)c);
+    size_t longest = j->names.longest;
+    for (size_t i = 1; t && i < t->n; i++) {
+        const struct paths_node *n = &t->node[i];
+        longest = n->size > longest ? n->size : longest;
+        if (n->parent == PATHS_ROOT)
+            names_add(&j->names, n->key, n->size,
+                      n->kind == PATHS_COLUMN ? (int)n->column : (int)(JSON_NODE + i));
+    }
+    return longest;
+}
+
 int json_init(struct json *j)
 {
     size_t first = j->record.unit == DECODE_ARRIVAL ? 1 : 0;
-    names_init(&j->names, j->record.schema, first);
+    j->key_room = LONGEST_ESCAPE * add_names(j, first);
+    j->rows = j->record.paths && j->record.paths->each != PATHS_NONE;
     for (size_t c = first; c < j->record.schema->n; c++)
         record_set_bit(j->all, c);
-    j->key_room = LONGEST_ESCAPE * j->names.longest;
     j->key = malloc(j->key_room + 1);
     return j->key ? 0 : -ENOMEM;
 }

@@ -12,6 +12,7 @@ struct json {
     struct record record;
     struct names names;
     struct layouts layouts;
+    bool rows;  /* a record may be several, or none: each element of a list */
     bool lines; /* a line feed ends each record; otherwise its last byte does */
     uint64_t all[RECORD_WORDS]; /* columns that a record can set */
     uint64_t seen[RECORD_WORDS];

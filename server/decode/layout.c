@@ -30,7 +30,7 @@ void layout_record(struct layouts *t, unsigned from, unsigned k)
 }
 
 void layout_add(struct layouts *t, const char *text, size_t size, enum value_kind kind,
-                size_t column, bool last)
+                size_t column, uint16_t object, bool last)
 {
     if (!t->recording)
         return;
@@ -44,6 +44,7 @@ void layout_add(struct layouts *t, const char *text, size_t size, enum value_kin
     s->size = (uint32_t)size;
     s->mask = (uint16_t)(size >= 16 ? 0xffff : (1u << size) - 1);
     s->column = (uint16_t)column;
+    s->object = object;
     s->kind = (uint8_t)kind;
     s->last = last;
 }

@@ -23,11 +23,12 @@
 
 struct layout_slot {
     char text[LAYOUT_TEXT];
-    uint32_t size; /* of the text */
-    uint16_t mask; /* a bit for each of its first 16 bytes */
-    uint16_t column;
-    uint8_t kind; /* enum value_kind */
-    bool last;    /* no value follows */
+    uint32_t size;   /* of the text */
+    uint16_t mask;   /* a bit for each of its first 16 bytes */
+    uint16_t column; /* or a node: VALUE_NESTED */
+    uint16_t object; /* the node of paths.h that the value lies in */
+    uint8_t kind;    /* enum value_kind */
+    bool last;       /* no value follows */
 };
 
 struct layout {
@@ -63,7 +64,7 @@ void layout_record(struct layouts *t, unsigned from, unsigned k);
 
 /* Adds one slot to the recording; drops it if there are limits in the way. */
 void layout_add(struct layouts *t, const char *text, size_t size, enum value_kind kind,
-                size_t column, bool last);
+                size_t column, uint16_t object, bool last);
 
 /* The recorded line was accepted: remembers its layout. */
 void layout_keep(struct layouts *t, const uint64_t *missing);

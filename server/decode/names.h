@@ -13,16 +13,19 @@
     (4 * SCHEMA_COLUMNS_MAX) /* a power of two, never more than a quarter full */
 
 struct names {
-    const struct schema *schema;
-    size_t longest; /* bytes of the longest name */
-    size_t size[SCHEMA_COLUMNS_MAX];
-    uint16_t slot[NAMES_SLOTS]; /* column + 1, or 0 */
+    size_t n, longest; /* bytes of the longest name */
+    struct {
+        const char *text;
+        size_t size;
+        int value;
+    } name[SCHEMA_COLUMNS_MAX];
+    uint16_t slot[NAMES_SLOTS]; /* index of the name + 1, or 0 */
 };
 
-/* Columns from `first` on. `schema` must outlive the table. */
-void names_init(struct names *t, const struct schema *schema, size_t first);
+/* One more of at most SCHEMA_COLUMNS_MAX, in a table of zeros at first; the text must outlive it. */
+void names_add(struct names *t, const char *text, size_t size, int value);
 
-/* The column, or -1. */
+/* What was given with the name; the first time, if it was twice. -1. */
 int names_find(const struct names *t, const char *name, size_t size);
 
 #endif

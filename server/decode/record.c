@@ -78,6 +78,35 @@ void record_null(struct record *r, size_t c)
         ((int64_t *)col->values)[row] = 0; /* the bits of 0.0, too */
 }
 
+void record_undo(struct record *r, uint32_t n)
+{
+    while (r->out->n_rows > n) {
+        r->out->n_rows--;
+        batch_undo_nulls(r->out);
+    }
+}
+
+/* The default of column c instead of null. False: r->status. */
+static bool put_default(struct record *r, size_t c)
+{
+    const struct decode_field *f = &r->field[c];
+    struct column *col = &r->out->column[c];
+    uint32_t row = r->out->n_rows;
+    if (col->type == WEIR_STRING) {
+        if (!record_bytes(r, c, NULL, f->size))
+            return false;
+        memcpy(col->bytes + col->offsets[row], f->text, f->size);
+        col->offsets[row + 1] = col->offsets[row] + (int32_t)f->size;
+    } else if (col->type == WEIR_BOOL) {
+        batch_put_bool(col, row, f->init.i);
+    } else if (col->type == WEIR_FLOAT) {
+        ((double *)col->values)[row] = f->init.f;
+    } else {
+        ((int64_t *)col->values)[row] = f->init.i;
+    }
+    return true;
+}
+
 /* From 2001 to a year ahead. */
 static bool is_today(const struct record *r, int64_t us)
 {
@@ -160,6 +189,12 @@ int record_commit_slow(struct record *r)
         for (uint64_t bits = r->null_bits[w]; bits; bits &= bits - 1) {
             size_t c = w * 64 + (unsigned)__builtin_ctzll(bits);
             record_null(r, c);
+            if (r->field && r->field[c].has_default) {
+                if (put_default(r, c))
+                    continue;
+                batch_undo_nulls(r->out);
+                return r->status;
+            }
             if (batch_set_null(r->out, c) < 0) {
                 batch_undo_nulls(r->out);
                 return -ENOMEM;

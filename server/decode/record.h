@@ -10,6 +10,7 @@
 #define WEIR_DECODE_RECORD_H
 
 #include "decode/decode.h"
+#include "decode/paths.h"
 
 #include <assert.h>
 #include <locale.h>
@@ -37,6 +38,10 @@ struct record_fault {
 struct record {
     struct batch *out;
     const struct schema *schema;
+    const struct decode_field *field; /* NULL: nothing is known beside the schema */
+    const struct paths *paths;        /* NULL: all columns are keys of the record */
+    const char *each; /* the list of which each element becomes a row; NULL: not seen */
+    unsigned lenient;
     unsigned words;                   /* of the bit sets below that are in use */
     uint64_t null_bits[RECORD_WORDS]; /* columns of this row that are null */
     int status;                       /* set where a function returns NULL */
@@ -82,6 +87,7 @@ static inline void record_begin(struct record *r)
 {
     for (unsigned w = 0; w < r->words; w++)
         r->null_bits[w] = 0;
+    r->each = NULL;
     r->status = RECORD_OK;
 }
 
@@ -101,6 +107,9 @@ bool record_bytes(struct record *r, size_t c, const char *at, size_t size);
 
 /* Notes column c as null and stores the zero that null rows hold. */
 void record_null(struct record *r, size_t c);
+
+/* Takes back the rows behind the first n. */
+void record_undo(struct record *r, uint32_t n);
 
 /* The wall clock from here on. */
 void record_clock(struct record *r, int64_t now_us);

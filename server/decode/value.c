@@ -110,14 +110,65 @@ static const char *number(struct record *r, const char *p, size_t c)
     return value_number(r, &n, c) ? n.end : NULL;
 }
 
+/* Without seconds, or with a zone such as +0100 or +01: put in the form that clock_parse knows. */
+static bool parse_loose(const char *p, size_t size, int64_t *ret_us)
+{
+    char text[64];
+    if (size < 16 || size > sizeof(text) - 8 || p[13] != ':')
+        return false;
+    memcpy(text, p, 16);
+    size_t n = 16, at = 16;
+    bool seconds = size > 16 && p[16] == ':';
+    if (!seconds) {
+        memcpy(text + n, ":00", 3);
+        n += 3;
+    }
+    while (at < size && p[at] != '+' && p[at] != '-')
+        text[n++] = p[at++];
+    size_t zone = size - at;
+    memcpy(text + n, p + at, zone);
+    n += zone;
+    if (zone == 5) { /* +0100 */
+        memmove(text + n - 1, text + n - 2, 2);
+        text[n - 2] = ':';
+        n++;
+    } else if (zone == 3) { /* +01 */
+        memcpy(text + n, ":00", 3);
+        n += 3;
+    }
+    return clock_parse(text, n, ret_us) == 0;
+}
+
 const char *value_text_time(struct record *r, const char *p, size_t size, size_t c)
 {
     int64_t us;
-    if (clock_parse(p, size, &us) < 0)
+    bool lenient = r->lenient & DECODE_LENIENT_TIMES;
+    if (clock_parse(p, size, &us) < 0 && !(lenient && parse_loose(p, size, &us)))
         return record_type_fault(r, c, p, size, c == 0 ? DECODE_NO_TIME : DECODE_TYPE,
                                  "an RFC 3339 time");
     ((int64_t *)r->out->column[c].values)[r->out->n_rows] = us;
     return p + size;
+}
+
+/* Digits alone, where it may be a number that comes as a string. */
+static bool is_lenient_number(const struct record *r, size_t c)
+{
+    enum weir_type type = r->schema->column[c].type;
+    if (type == WEIR_TIME)
+        return r->lenient & DECODE_LENIENT_TIMES &&
+               !(c == 0 && r->unit == DECODE_RFC3339);
+    return (type == WEIR_INT || type == WEIR_FLOAT) &&
+           r->lenient & DECODE_LENIENT_NUMBERS;
+}
+
+/* A number in quotes, from the opening one. NULL without a fault (r->status is RECORD_OK): it is none. */
+static const char *quoted_number(struct record *r, const char *p, size_t c)
+{
+    struct number n;
+    const char *problem;
+    if (!number_scan(p + 1, &n, &problem) || *n.end != '"')
+        return NULL;
+    return value_number(r, &n, c) ? n.end + 1 : NULL;
 }
 
 #define TIME_TEXT_MAX 256 /* longer text is no time, whatever its escapes mean */
@@ -144,6 +195,11 @@ static const char *string(struct record *r, const char *p, size_t c)
     enum weir_type type = r->schema->column[c].type;
     if (type == WEIR_STRING)
         return text_store(r, p + 1, c);
+    if (is_lenient_number(r, c)) {
+        const char *end = quoted_number(r, p, c);
+        if (end || r->status != RECORD_OK)
+            return end;
+    }
     if (type == WEIR_TIME && !(c == 0 && r->unit != DECODE_RFC3339))
         return string_time(r, p, c);
     return wrong_type(r, p, c);

@@ -5,6 +5,7 @@
 #ifndef WEIR_DECODE_VALUE_H
 #define WEIR_DECODE_VALUE_H
 
+#include "decode/nested.h"
 #include "decode/number.h"
 #include "decode/record.h"
 #include "decode/text.h"
@@ -17,6 +18,7 @@ enum value_kind {
     VALUE_INT,
     VALUE_NUMBER_TIME, /* column 0, of any unit that is a number */
     VALUE_OTHER,       /* bool, RFC 3339 */
+    VALUE_NESTED, /* an object or a list with columns in it; a node instead of a column */
 };
 
 enum value_kind value_kind(const struct record *r, size_t c);
@@ -50,22 +52,22 @@ static inline bool value_is_event_time(int64_t us)
 static inline const char *value_fast(struct record *r, const char *p,
                                      enum value_kind kind, size_t c)
 {
-    struct column *col = &r->out->column[c];
+    struct column *col = r->out->column;
     uint32_t row = r->out->n_rows;
     const char *end = NULL;
     switch (kind) {
     case VALUE_STRING:
         if (*p == '"')
-            end = text_fast(col, row, p + 1);
+            end = text_fast(&col[c], row, p + 1);
         break;
     case VALUE_FLOAT:
-        end = number_fast_double(p, &((double *)col->values)[row]);
+        end = number_fast_double(p, &((double *)col[c].values)[row]);
         break;
     case VALUE_INT:
-        end = number_fast_int(p, &((int64_t *)col->values)[row]);
+        end = number_fast_int(p, &((int64_t *)col[c].values)[row]);
         break;
     case VALUE_NUMBER_TIME: {
-        int64_t v, *us = &((int64_t *)col->values)[row];
+        int64_t v, *us = &((int64_t *)col[c].values)[row];
         end = r->unit == DECODE_NS ? NULL : number_fast_int(p, &v);
         if (end && (__builtin_mul_overflow(v, value_us_in(r->unit), us) ||
                     !value_is_event_time(*us)))
@@ -76,6 +78,8 @@ static inline const char *value_fast(struct record *r, const char *p,
         if (*p == '"')
             end = text_fast_skip(p + 1);
         return end ? end : value_skip(r, p);
+    case VALUE_NESTED:
+        return nested_read(r, p, (uint16_t)c);
     case VALUE_OTHER:
         break;
     }

@@ -60,7 +60,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 2)
         return 0;
-    struct decode_options o = pieces_options(data[0] / 2 % (DECODE_ARRIVAL + 1));
+    unsigned kind = data[0] / 2 % (DECODE_ARRIVAL + 2);
+    struct decode_options o =
+        kind > DECODE_ARRIVAL ? pieces_options_paths() : pieces_options(kind);
     enum decode_format format = data[0] & 1 ? DECODE_JSON : DECODE_NDJSON;
     const char *body = (const char *)data + 2;
     struct buffer dump = {0};

@@ -2,12 +2,44 @@
 #include "pieces.h"
 
 #include "base/hash.h"
+#include "decode/paths.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define CUTS 8
+
+static struct decode_field path_field[] = {
+    {.path = (char[]){"a.b"}},
+    {.path = (char[]){"a.c[1]"}},
+    {.path = (char[]){"d[*].e"}, .has_default = true, .init.f = 1.5},
+    {.path = (char[]){"d[*].\"f.g\""}},
+    {.name = (char[]){"@h"}, .has_default = true, .text = (char[]){"i"}, .size = 1},
+};
+
+struct decode_options pieces_options_paths(void)
+{
+    static struct schema *schema;
+    static struct paths *paths;
+    struct error error;
+    size_t column;
+    if (!schema) {
+        hash_setup();
+        schema = dump_schema("ts,c:string,e:float,f:int,h:string");
+        if (paths_new(schema, path_field, 0, &paths, &column, &error) < 0)
+            abort();
+    }
+    return (struct decode_options){.schema = schema,
+                                   .field = path_field,
+                                   .paths = paths,
+                                   .lenient =
+                                       DECODE_LENIENT_NUMBERS | DECODE_LENIENT_TIMES,
+                                   .time_unit = DECODE_MS,
+                                   .record_max = 200,
+                                   .depth_max = 6,
+                                   .max_future_skew_us = INT64_MAX};
+}
 
 struct decode_options pieces_options(enum decode_unit unit)
 {

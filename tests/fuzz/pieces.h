@@ -8,6 +8,9 @@
 #include "../unit/decode/dump.h"
 
 /* Small limits, so that small inputs reach them. The schema is the same in all calls. */
+/* Another stream: fields in objects and lists, a row of each element, defaults, lenient. */
+struct decode_options pieces_options_paths(void);
+
 struct decode_options pieces_options(enum decode_unit unit);
 
 /* Decodes `body` whole into *ret_whole (to be freed by the caller) and again, cut at places that `seed`

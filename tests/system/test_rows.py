@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a row is: derived columns, `where` of an analyzer, fields by path, lists, lenient values."""
 
+import collections
 import json
 import random
 import sqlite3
@@ -120,6 +121,114 @@ pipelines:
                              [(3, 2, 2, 2**62, 2)])
             server.wait_metric('weir_log_derive_errors_total', 2, stream='s')
             server.wait_metric('weir_pipeline_derive_errors_total', 1, pipeline='p')
+
+
+NESTED = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms}
+streams:
+  posts:
+    time: {field: ts, path: meta.ts, unit: ms}
+    fields:
+      user: {path: user.id, type: string}
+      city: {path: user.home.city, type: string, default: nowhere}
+      second: {path: "codes[1]", type: int}
+      tag: {path: "tags[*]", type: string, each: true}
+      level: {name: "@log.level", type: string}
+      likes: {type: int, default: 3}
+    derive: {k1: "coalesce(user, '~')", k2: "coalesce(tag, '~')", k3: "coalesce(level, '~')", k4: "coalesce(second, -1)"}
+pipelines:
+  p: {from: posts, key: [k1, k2, k3, k4, city, likes], window: {tumbling: 1h}, out_of_orderness: 1d, idle_timeout: 1h, analyzers: [count]}
+'''
+
+
+def nested_posts(dice, n):
+    """Records of all forms, and the rows that each of them is; None: it is wrong."""
+    def maybe(value, *others):
+        return value if dice.random() < 0.7 else dice.choice([None, *others])
+
+    for _ in range(n):
+        record, rows = {'meta': {'x': [{}], 'ts': T0 + dice.randrange(1000)}}, 1
+        user = maybe({'id': maybe('u' + chr(dice.randrange(97, 102)) + '\u00e9', 7), 'home': maybe({'city': maybe('Ulm', 'K\u00f6ln')}, {}, 5)}, {}, 'x')
+        if dice.random() < 0.9:
+            record['user'] = user
+        if dice.random() < 0.8:
+            record['codes'] = maybe([dice.randrange(9) for _ in range(dice.randrange(4))], [], {}, [1, 'x'])
+        if dice.random() < 0.95:
+            record['tags'] = maybe([maybe(dice.choice('abc'), 'a"b', 4) for _ in range(dice.randrange(4))], [], 'a')
+        if dice.random() < 0.7:
+            record['@log.level'] = maybe('warn', 'info', 3)
+        if dice.random() < 0.7:
+            record['likes'] = maybe(dice.randrange(3), 'x')
+        record['other'] = dice.choice([{'id': 'no', 'tags': ['no']}, [1, {'id': 2}], None])
+        keys = list(record)
+        dice.shuffle(keys)
+        record = {k: record[k] for k in keys}
+        yield json.dumps(record, ensure_ascii=dice.random() < 0.5, separators=dice.choice([(',', ':'), (', ', ': ')])), rows_of(record)
+
+
+def rows_of(record):
+    def within(value, kind):
+        if value is not None and not isinstance(value, kind):
+            raise TypeError
+        return value
+
+    def of(value, kind):
+        if value is not None and type(value) is not kind:
+            raise TypeError
+        return value
+
+    try:
+        user = within(record.get('user'), dict) or {}
+        home = within(user.get('home'), dict) or {}
+        codes = within(record.get('codes'), list) or []
+        tags = within(record.get('tags'), list) or []
+        base = (of(user.get('id'), str), of(record.get('@log.level'), str), of(codes[1], int) if len(codes) > 1 else None,
+                of(home.get('city'), str), of(record.get('likes'), int))
+        return [(base[0] or '~', '~' if of(tag, str) is None else tag, base[1] or '~', -1 if base[2] is None else base[2],
+                 base[3] or 'nowhere', 3 if base[4] is None else base[4]) for tag in tags]
+    except TypeError:
+        return None
+
+
+class Nested(unittest.TestCase):
+    def test_fields_by_path_are_what_python_finds(self):
+        posts = list(nested_posts(random.Random(5), 4000))
+        expected = collections.Counter(row for _, rows in posts for row in rows or [])
+        wrong = sum(rows is None for _, rows in posts)
+        self.assertGreater(len(expected), 200)
+        for content_type in ('application/x-ndjson', 'application/json'):
+            with harness.Server(NESTED) as server:
+                for i in range(0, len(posts), 500):
+                    lines = [line for line, _ in posts[i:i + 500]]
+                    body = '\n'.join(lines) if 'nd' in content_type else '[' + ',\n'.join(lines) + ']'
+                    server.post('posts', body, content_type)
+                server.post_ok('posts', [{'meta': {'ts': T0 + 3 * 86400000}, 'tags': ['end']}])
+                server.wait_watermark('p', (T0 + 3600000) * 1000)
+                rows = server.rows(f'SELECT k1, k2, k3, k4, city, likes, sum(count) FROM p WHERE window_start < {T0 + 3600000}000 GROUP BY 1, 2, 3, 4, 5, 6')
+                self.assertEqual({row[:-1]: row[-1] for row in rows}, dict(expected))
+                self.assertEqual(server.get_json('/api/v1/streams')[0]['rejected'], wrong)
+
+    def test_strings_are_numbers_and_times_where_the_stream_is_lenient(self):
+        config = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms}
+streams:
+  lenient: {time: {field: timestamp, name: "@timestamp"}, lenient: [numbers, times], fields: {price: float, n: int}}
+  strict: {time: {field: timestamp, name: "@timestamp"}, fields: {price: float, n: int}}
+pipelines:
+  p: {from: lenient, window: {tumbling: 1m}, analyzers: [count, {sum: {of: n}}, {stats: {of: price, emit: [max]}}]}
+'''
+        body = [{'@timestamp': '2026-01-02T03:04', 'price': '1.25', 'n': '-4'},
+                {'@timestamp': '2026-01-02T04:04:30+0100', 'price': 1, 'n': 5},
+                {'@timestamp': '2026-01-02T05:00+02', 'n': 5}]
+        with harness.Server(config) as server:
+            server.post_ok('lenient', body[:2])
+            self.assertEqual(json.loads(server.post('lenient', [{'@timestamp': '2026-01-02T03:05', 'n': 'x'}]).body)['errors'][0]['column'], 41)
+            server.post_ok('lenient', [{'@timestamp': '2026-01-02T05:30+02'}])
+            begin = 1767323040000000  # 2026-01-02T03:04:00Z
+            server.wait_watermark('p', begin + 60000000)
+            self.assertEqual(server.rows(f'SELECT count, n_sum, price_max FROM p WHERE window_start = {begin}'), [(2, 1, 1.25)])
+            refused = server.post('strict', body)
+            self.assertEqual((refused.status, [e['line'] for e in json.loads(refused.body)['errors']]), (422, [1, 2, 3]))
 
 
 class Where(unittest.TestCase):

@@ -70,6 +70,71 @@ static struct config *parse_pipeline(const char *line)
     return parse(text);
 }
 
+/* ---- Where fields are -------------------------------------------------------------------------- */
+
+static void fields_say_where_they_are_and_what_stands_for_them(void **state)
+{
+    (void)state;
+    struct config *c =
+        parse_stream("    time: {field: ts, unit: ms, path: meta.ts}\n"
+                     "    lenient: [numbers]\n"
+                     "    fields:\n"
+                     "      user: {path: user.id, type: string}\n"
+                     "      tag: {path: \"tags[*]\", each: true, type: string}\n"
+                     "      level: {name: log.level, type: string, default: info}\n"
+                     "      n: {type: int, default: -3}\n"
+                     "      at: {type: time, default: 1970-01-01T00:00:01Z}\n"
+                     "      yes: {type: bool, default: true}\n"
+                     "      x: float\n");
+    const struct config_stream *s = &c->stream[0];
+    assert_int_equal(s->lenient, DECODE_LENIENT_NUMBERS);
+    assert_string_equal(s->field[0].path, "meta.ts");
+    assert_string_equal(s->field[1].path, "user.id");
+    assert_string_equal(s->field[3].name, "log.level");
+    assert_string_equal(s->field[3].text, "info");
+    assert_true(s->field[4].has_default);
+    assert_int_equal(s->field[4].init.i, -3);
+    assert_int_equal(s->field[5].init.i, 1000000);
+    assert_int_equal(s->field[6].init.i, 1);
+    assert_false(s->field[7].has_default);
+    assert_non_null(s->paths);
+    config_free(c);
+    c = parse_stream("    fields: {a: int}\n");
+    assert_null(c->stream[0].paths);
+    config_free(c);
+}
+
+static void fields_that_are_nowhere_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *field, *message;
+    } e[] = {
+        {"{path: u.id}", "f:3:17: the key 'type' is missing in a field"},
+        {"{type: int, path: u..id}",
+         "f:3:17: field 'a': a key is missing before '.id'"},
+        {"{type: int, path: 'u[*]'}", "f:3:35: '[*]' makes a row of each element; "
+                                      "'each: true' says that it is meant"},
+        {"{type: int, path: u, each: true}",
+         "f:3:44: 'each' needs a path with '[*]', such as tags[*]"},
+        {"{type: int, path: u, name: v}",
+         "f:3:17: a field has a 'path' or a 'name', not both"},
+        {"{type: int, default: x}", "f:3:38: expected a whole number, found 'x'"},
+        {"[int]",
+         "f:3:17: expected a type, or {type: string, path: user.id}, found a list"},
+        {"{type: int, name: b}, b: int",
+         "f:3:42: field 'b': another field reads the same value"},
+    };
+    char text[512];
+    for (size_t i = 0; i < COUNT(e); i++) {
+        snprintf(text, sizeof text, "streams:\n  s:\n    fields: {a: %s}\n",
+                 e[i].field);
+        check_refused(text, e[i].message);
+    }
+    check_refused("streams: {s: {lenient: [all]}}",
+                  "f:1:25: expected 'numbers' or 'times', found 'all'");
+}
+
 /* ---- derive ------------------------------------------------------------------------------------ */
 
 static void derived_columns_have_the_type_of_their_expression(void **state)
@@ -581,7 +646,8 @@ static void wrong_streams_are_refused(void **state)
          "f:3:13: expected a mapping of fields (name: type), found a list"},
         {"fields: {a: strnig}", "f:3:17: " TYPE "'strnig', did you mean 'string'?"},
         {"fields: {a: integer}", "f:3:17: " TYPE "'integer'"},
-        {"fields: {a: [int]}", "f:3:17: expected a text, found a list"},
+        {"fields: {a: [int]}",
+         "f:3:17: expected a type, or {type: string, path: user.id}, found a list"},
         {"fields: {a-b: int}",
          "f:3:14: expected a name of letters, digits and '_', found 'a-b'"},
         {"fields: {'': int}",
@@ -1280,6 +1346,8 @@ static void the_default_file_says_what_the_defaults_are(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(fields_say_where_they_are_and_what_stands_for_them),
+        cmocka_unit_test(fields_that_are_nowhere_are_refused),
         cmocka_unit_test(derived_columns_have_the_type_of_their_expression),
         cmocka_unit_test(a_pipeline_sees_derived_columns_and_has_its_own),
         cmocka_unit_test(derived_columns_that_are_none_are_refused),
