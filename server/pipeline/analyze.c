@@ -265,6 +265,7 @@ static int emit_whole(struct worker *w, size_t step, const struct analyze_groups
 {
     const struct kept_form *form = &w->pipeline->step[step].kept;
     struct host *h = &w->host[step];
+    int64_t begin_ns = clock_monotonic_ns();
     if (!w->view && !(w->view = calloc(1, sizeof(*w->view))))
         return -ENOMEM;
     int r = 0;
@@ -278,6 +279,8 @@ static int emit_whole(struct worker *w, size_t step, const struct analyze_groups
                                                            &w->view->rows.rows, out));
         kept_view_end(form, h, w->view);
     }
+    metric_add(&w->pipeline->step[step].ns,
+               (uint64_t)(clock_monotonic_ns() - begin_ns));
     return r;
 }
 

@@ -204,7 +204,8 @@ static int add_step_metrics(struct pipeline *p, struct metrics *m)
                             "pipeline=\"%s\",analyzer=\"%s\",place=\"%zu\"",
                             p->config->name, p->config->analyzer[i].plugin, i + 1);
         r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_seconds_total",
-                        "Time spent in an analyzer's update.", labels, &s->ns, 1e-9);
+                        "Time spent in an analyzer's update, or whole.", labels, &s->ns,
+                        1e-9);
         const struct plugin *plugin = s->binding->plugin;
         size_t n = plugin->n_reasons;
         for (size_t k = 0; r == 0 && k < n + step_is_whole(s); k++) {

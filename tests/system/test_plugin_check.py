@@ -21,7 +21,8 @@ BROKEN = {
     'STRINGS': ('split', True), 'PRINTS': ('split', False), 'WRITES': ('split', True), 'GIVES': ('split', True),
 }
 # Parameters that no table can give.
-WITH = {'funnel': 'steps: view > cart > paid'}
+WITH = {'funnel': 'steps: view > cart > paid',
+        'sql': 'select: "SELECT x, count(*) AS n FROM events GROUP BY x", columns: ["x:string"]'}
 CC = [*os.environ.get('CC', 'cc').split(), '-std=gnu11', '-I', os.path.join(harness.SOURCE, 'include')]
 SANITIZED = 'fsanitize' in subprocess.run(['grep', '-h', '^INSTRUMENT_CFLAGS', os.path.join(harness.BUILD, 'Makefile')],
                                           stdout=subprocess.PIPE, text=True, check=False).stdout

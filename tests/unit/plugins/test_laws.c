@@ -101,6 +101,20 @@ static const struct subject subjects[] = {
     {"trending", {{"of", "x:i"}, {"recent", "1s"}, {"baseline", "5s"}}, false},
     {"path", {{"of", "x:i"}, {"by", "y:b"}, {"events", "100"}}, true},
     {"path", {{"of", "x:i"}, {"events", "100"}}, true},
+    {"sql",
+     {{"select", "SELECT x, count(*) AS n, total(y) AS t FROM events GROUP BY x "
+                 "ORDER BY n DESC, x"},
+      {"columns", "x:s y:f"}},
+     true},
+    {"sql",
+     {{"select", "SELECT rowid AS id, x, y, z FROM events ORDER BY y DESC, x"},
+      {"columns", "x:s y:f z:i b:b"}},
+     true},
+    {"sql",
+     {{"select", "SELECT p.z, count(*) AS n FROM events AS p JOIN events AS q ON "
+                 "p.z = q.z AND p.b = q.b GROUP BY p.z"},
+      {"columns", "z:i b:b"}},
+     true},
 };
 
 /* "x:f y:i" is a list of columns with their types, "x:f" one; text with commas is quoted. */

@@ -347,7 +347,8 @@ static void all_are_listed_by_name_with_their_errors(void **unused)
     const char *expected =
         "change collect count covariance delta distinct drawdown empty entropy "
         "ewma faulty first funnel gap histogram imbalance last mad mode moments "
-        "nosymbol ohlc path quantiles rate retention sample sessions stats sum "
+        "nosymbol ohlc path quantiles rate retention sample sessions sql stats "
+        "sum "
         "threshold time_weighted topk trending twap volatility vwap ";
     assert_string_equal(seen.names, expected);
     assert_int_equal(seen.errors, 2);
