@@ -4,6 +4,7 @@
  * weir plugin check: does an analyzer keep what every analyzer promises?
  */
 #include "cmd.h"
+#include "cmd_new.h"
 #include "laws/laws.h"
 #include "wire.h"
 
@@ -21,132 +22,28 @@
 #define NAME_MAX_BYTES 40 /* output columns are called after it */
 
 static const char help[] =
-    "Usage: weir plugin new NAME\n\n"
-    "Makes the folder NAME with an analyzer of that name, which gives the mean of a "
-    "column, its\n"
-    "Makefile and a configuration to try it with. Change it into yours: "
-    "weir-plugin(3).\n\n"
-    "  -h, --help  this text\n\n"
+    "Usage: weir plugin new [--many | --whole] NAME\n"
+    "       weir plugin check [OPTIONS] FILE.so\n\n"
+    "new: makes the folder NAME with an analyzer of that name, its Makefile, a "
+    "configuration to try it\n"
+    "with, and tests (make test). Change it into yours: weir-plugin(3).\n\n"
+    "      --many   it gives many rows a group: the largest values of a column\n"
+    "      --whole  it gets all rows of a group at once: their median\n"
+    "               (without: one row a group, folded row by row: the mean)\n"
+    "  -h, --help   this text\n\n"
+    "check: weir plugin check --help tells more.\n\n"
     "Exit status: 0 done, 64 not a name, 73 the folder or a file cannot be made.\n";
 
-/* In all three, @ stands for the name. */
-static const char source[] =
-    "/* @: what it gives, in a sentence. */\n"
-    "#include <weir/plugin.h>\n"
-    "\n"
-    "/* What the configuration says; the server fills it in. */\n"
-    "struct config {\n"
-    "    const char *of;\n"
-    "};\n"
-    "\n"
-    "/* What is remembered of a group, one key in one window. It begins as zeros. */\n"
-    "struct state {\n"
-    "    int64_t rows;\n"
-    "    double total;\n"
-    "};\n"
-    "\n"
-    "/* Folds one row in. */\n"
-    "static inline void step(struct state *s, const struct weir_rows *r, uint32_t "
-    "row)\n"
-    "{\n"
-    "    if (weir_is_null(r->in[0], row))\n"
-    "        return;\n"
-    "    s->rows++;\n"
-    "    s->total += weir_number(r->in[0], row);\n"
-    "}\n"
-    "\n"
-    "WEIR_STEP(update, struct state, step)\n"
-    "\n"
-    "/* Two parts of a window become one, in any order. */\n"
-    "static int merge_one(struct weir_ctx *ctx, struct state *a, const struct state "
-    "*b,\n"
-    "                     const struct weir_window *window)\n"
-    "{\n"
-    "    (void)ctx;\n"
-    "    (void)window;\n"
-    "    a->rows += b->rows;\n"
-    "    a->total += b->total;\n"
-    "    return 0;\n"
-    "}\n"
-    "\n"
-    "WEIR_MERGE(merge, struct state, merge_one)\n"
-    "\n"
-    "/* A result is due. A cell that nothing is put into is null. */\n"
-    "static int emit_one(struct weir_ctx *ctx, const struct state *s,\n"
-    "                    const struct weir_window *window, struct weir_out *out)\n"
-    "{\n"
-    "    (void)window;\n"
-    "    if (s->rows == 0)\n"
-    "        return 0;\n"
-    "    return weir_put_float(ctx, out, 0, s->total / (double)s->rows);\n"
-    "}\n"
-    "\n"
-    "WEIR_EMIT(emit, struct state, emit_one)\n"
-    "\n"
-    "static const struct weir_param params[] = {\n"
-    "    {.name = \"of\",\n"
-    "     .type = WEIR_PARAM_COLUMN,\n"
-    "     .flags = WEIR_REQUIRED,\n"
-    "     .offset = offsetof(struct config, of),\n"
-    "     .help = \"the column\",\n"
-    "     .column_types = WEIR_NUMBERS},\n"
-    "    {.name = NULL},\n"
-    "};\n"
-    "\n"
-    "static const struct weir_output outputs[] = {\n"
-    "    {.name = \"{of}_@\", .type = WEIR_FLOAT, .help = \"mean of the column\"},\n"
-    "    {.name = NULL},\n"
-    "};\n"
-    "\n"
-    "static const struct weir_analyzer analyzer = {\n"
-    "    .name = \"@\",\n"
-    "    .version = \"0.1\",\n"
-    "    .help = \"Mean of a column\",\n"
-    "    .threads = WEIR_THREADS_CTX,\n"
-    "    .params = params,\n"
-    "    .outputs = outputs,\n"
-    "    .config_size = sizeof(struct config),\n"
-    "    .state_size = sizeof(struct state),\n"
-    "    .update = update,\n"
-    "    .merge = merge,\n"
-    "    .emit = emit,\n"
-    "};\n"
-    "WEIR_PLUGIN(analyzer);\n";
+/* What can be begun: a source, and what it is to give of the events of a test. */
+static const struct kind {
+    const char *source, *test;
+} kinds[] = {
+    {new_one, new_one_test},
+    {new_many, new_many_test},
+    {new_whole, new_whole_test},
+};
 
-static const char makefile[] =
-    "PKG_CONFIG ?= pkg-config\n"
-    "CFLAGS ?= -O2 -Wall -Wextra\n"
-    "plugindir ?= $(shell $(PKG_CONFIG) --variable=plugindir weir)\n"
-    "\n"
-    "@.so: @.c\n"
-    "\t$(CC) -std=c11 $(CFLAGS) $(shell $(PKG_CONFIG) --cflags weir) \\\n"
-    "\t  -shared -fPIC -fvisibility=hidden -Wl,-z,defs -o $@ @.c\n"
-    "\n"
-    "install: @.so\n"
-    "\tinstall -D -m 755 @.so $(DESTDIR)$(plugindir)/@.so\n"
-    "\n"
-    "clean:\n"
-    "\trm -f @.so\n"
-    "\n"
-    ".PHONY: install clean\n";
-
-static const char configuration[] =
-    "server: {listen: 127.0.0.1:8080, database: @.db, plugin_path: .}\n"
-    "\n"
-    "streams:\n"
-    "  input:\n"
-    "    time: arrival\n"
-    "    fields: {key: string, value: float}\n"
-    "\n"
-    "pipelines:\n"
-    "  try_@:\n"
-    "    from: input\n"
-    "    key: [key]\n"
-    "    window: {tumbling: 10s}\n"
-    "    analyzers:\n"
-    "      - count\n"
-    "      - @: {of: value}\n";
-
+/* In all texts @ stands for the name. */
 /* "$@" is make's own and stays. */
 static void put_template(FILE *to, const char *text, const char *name)
 {
@@ -177,19 +74,21 @@ static int write_file(int folder, const char *path, const char *text, const char
     return EXIT_SUCCESS;
 }
 
-static int write_all(int folder, const char *name)
+static int write_all(int folder, const char *name, const struct kind *k)
 {
     char path[NAME_MAX_BYTES + 3];
     snprintf(path, sizeof(path), "%s.c", name);
-    int status = write_file(folder, path, source, name);
+    int status = write_file(folder, path, k->source, name);
     if (status == EXIT_SUCCESS)
-        status = write_file(folder, "Makefile", makefile, name);
+        status = write_file(folder, "Makefile", new_Makefile, name);
     if (status == EXIT_SUCCESS)
-        status = write_file(folder, "weir.yaml", configuration, name);
+        status = write_file(folder, "weir.yaml", new_weir, name);
+    if (status == EXIT_SUCCESS)
+        status = write_file(folder, "test.yaml", k->test, name);
     return status;
 }
 
-static int make_new(const char *name)
+static int make_new(const char *name, const struct kind *k)
 {
     if (strlen(name) > NAME_MAX_BYTES || *name < 'a' || *name > 'z' ||
         name[strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_")])
@@ -202,11 +101,11 @@ static int make_new(const char *name)
     int folder = open(name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder < 0)
         return cannot_make(name);
-    int status = write_all(folder, name);
+    int status = write_all(folder, name, k);
     close(folder);
     if (status == EXIT_SUCCESS)
-        printf("%s/%s.c, Makefile and weir.yaml are there. Next:\n"
-               "  cd %s && make && weir plugins -p . %s && weir check -c weir.yaml\n",
+        printf("%s/%s.c, Makefile, weir.yaml and test.yaml are there. Next:\n"
+               "  cd %s && make && weir plugins -p . %s && make test\n",
                name, name, name, name);
     return status;
 }
@@ -361,7 +260,10 @@ static int check(int argc, char **argv)
 int cmd_plugin(int argc, char **argv)
 {
     static const struct option options[] = {{"help", no_argument, NULL, 'h'},
+                                            {"many", no_argument, NULL, 1},
+                                            {"whole", no_argument, NULL, 2},
                                             {NULL, 0, NULL, 0}};
+    size_t kind = 0;
     if (argc > 1 && !strcmp(argv[1], "check")) {
         argv[1] = "weir plugin check";
         return check(argc - 1, argv + 1);
@@ -369,9 +271,13 @@ int cmd_plugin(int argc, char **argv)
     for (int o; (o = getopt_long(argc, argv, "h", options, NULL)) != -1;) {
         if (o == 'h')
             return fputs(help, stdout) < 0;
-        return EXIT_USAGE;
+        if (o == '?')
+            return EXIT_USAGE;
+        if (kind)
+            return cmd_usage("plugin", "--many and --whole exclude each other");
+        kind = (size_t)o;
     }
     if (argc - optind != 2 || strcmp(argv[optind], "new") != 0)
         return cmd_usage("plugin", "it takes `new NAME` or `check FILE.so`");
-    return make_new(argv[optind + 1]);
+    return make_new(argv[optind + 1], &kinds[kind]);
 }

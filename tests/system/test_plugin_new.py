@@ -12,7 +12,7 @@ class New(unittest.TestCase):
     def setUp(self):
         self.folder = harness.folder_for_test(self)
 
-    def build(self, name):
+    def build(self, name, *targets):
         """Not installed here: what pkg-config would say is given in its place."""
         fake = os.path.join(self.folder, 'pkg-config')
         with open(fake, 'w', encoding='ascii') as file:
@@ -20,9 +20,26 @@ class New(unittest.TestCase):
         os.chmod(fake, 0o755)
         env = {k: v for k, v in os.environ.items() if k not in ('MAKEFLAGS', 'MFLAGS', 'MAKELEVEL')}
         done = subprocess.run([os.environ.get('MAKE', 'make'), '-C', os.path.join(self.folder, name),
-                               'PKG_CONFIG=' + fake, 'CFLAGS=-O2 -Wall -Wextra -pedantic -Werror'],
-                              env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+                               'PKG_CONFIG=' + fake, 'CFLAGS=-O2 -Wall -Wextra -pedantic -Werror',
+                               'WEIR=' + harness.WEIR, *targets],
+                              env={**env, 'WEIR_PLUGIN_PATH': harness.plugin_path()}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         self.assertEqual(done.returncode, 0, done.stdout)
+        return done.stdout
+
+    def test_each_kind_builds_and_passes_its_own_tests(self):
+        for option in ([], ['--many'], ['--whole']):
+            name = 'my' + ''.join(option)[2:]
+            done = harness.weir('plugin', 'new', *option, name, cwd=self.folder)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            said = self.build(name, f'{name}.so', 'test')
+            self.assertIn('ok    layout', said)
+            self.assertIn('1 case, 0 failed', said)
+            self.build(name, 'install', 'DESTDIR=' + self.folder, 'plugindir=/stage')
+            self.assertTrue(os.access(os.path.join(self.folder, 'stage', f'{name}.so'), os.X_OK))
+            self.build(name, 'clean')
+            self.assertEqual(sorted(os.listdir(os.path.join(self.folder, name))),
+                             sorted([f'{name}.c', 'Makefile', 'weir.yaml', 'test.yaml']))
+        self.assertEqual(harness.weir('plugin', 'new', '--many', '--whole', 'x', cwd=self.folder).returncode, 64)
 
     def test_a_new_plugin_builds_and_runs(self):
         done = harness.weir('plugin', 'new', 'mine', cwd=self.folder)

@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * What an analyzer of one's own is begun with: made from the files of etc/new by sql/embed.sh.
+ */
+#ifndef WEIR_CMD_NEW_H
+#define WEIR_CMD_NEW_H
+
+extern const char new_one[], new_many[], new_whole[]; /* sources */
+extern const char new_one_test[], new_many_test[], new_whole_test[];
+extern const char new_Makefile[], new_weir[];
+
+#endif
