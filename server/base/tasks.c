@@ -3,7 +3,8 @@
  * Each thread that has nothing to do sleeps on a condition of its own. As many of them as it takes keep
  * watch: the first deadline of all tasks is slept for by at least one thread, unless all are busy, and then
  * the first that is done looks at it. Who is woken for a task is, of those asleep, the one that watched for
- * its deadline, which has passed with it; otherwise the one with the latest, so that watch goes on.
+ * its deadline, which has passed with it; otherwise the one with the latest, so that watch goes on. It is chosen with the
+ * lock held and signalled without it, as the first thing that it wants is the lock.
  */
 #include "base/tasks.h"
 
@@ -93,12 +94,6 @@ static int64_t first_deadline(const struct tasks *p)
 
 /* ---- Threads, with the lock held ----------------------------------------------------------------- */
 
-static void call(struct sleeper *s)
-{
-    s->asleep = false;
-    pthread_cond_signal(&s->call);
-}
-
 /* The first time that somebody asleep watches for. */
 static int64_t watched(const struct tasks *p)
 {
@@ -109,8 +104,8 @@ static int64_t watched(const struct tasks *p)
     return until_us;
 }
 
-/* One of those asleep, if there is one: who watched for due_us, or else the latest. */
-static void call_one(struct tasks *p, int64_t due_us)
+/* One of those asleep, if there is one, to be signalled: who watched for due_us, or else the latest. */
+static struct sleeper *call_one(struct tasks *p, int64_t due_us)
 {
     struct sleeper *best = NULL;
     for (unsigned i = 0; i < p->n; i++) {
@@ -125,7 +120,8 @@ static void call_one(struct tasks *p, int64_t due_us)
             best = s;
     }
     if (best)
-        call(best);
+        best->asleep = false;
+    return best;
 }
 
 static void enqueue(struct tasks *p, struct task *t)
@@ -157,11 +153,17 @@ static struct task *dequeue(struct tasks *p)
     return t;
 }
 
-/* Who goes to work leaves others of the queue, or the watch, to somebody else. */
-static void hand_over(struct tasks *p)
+/* Without the lock. */
+static void signal_one(struct sleeper *s)
 {
-    if (p->first || first_deadline(p) < watched(p))
-        call_one(p, INT64_MAX);
+    if (s)
+        pthread_cond_signal(&s->call);
+}
+
+/* Who goes to work leaves others of the queue, or the watch, to somebody else. */
+static struct sleeper *hand_over(struct tasks *p)
+{
+    return p->first || first_deadline(p) < watched(p) ? call_one(p, INT64_MAX) : NULL;
 }
 
 static void sleep_now(struct tasks *p, struct sleeper *s)
@@ -178,8 +180,10 @@ static void sleep_now(struct tasks *p, struct sleeper *s)
 /* The lock is given away while it runs. */
 static void run(struct tasks *p, struct task *t)
 {
+    struct sleeper *other = hand_over(p);
     t->running = true;
     pthread_mutex_unlock(&p->lock);
+    signal_one(other);
     atomic_exchange(&t->woken, false);
     int64_t again_us = t->run(t->ctx);
     pthread_mutex_lock(&p->lock);
@@ -208,7 +212,6 @@ static void *thread_run(void *sleeper)
             sleep_now(p, s);
             continue;
         }
-        hand_over(p);
         run(p, t);
     }
     pthread_mutex_unlock(&p->lock);
@@ -253,9 +256,9 @@ void tasks_free(struct tasks *p)
         return;
     pthread_mutex_lock(&p->lock);
     p->stop = true;
-    for (unsigned i = 0; i < p->n; i++)
-        call(&p->sleeper[i]);
     pthread_mutex_unlock(&p->lock);
+    for (unsigned i = 0; i < p->n; i++)
+        pthread_cond_signal(&p->sleeper[i].call);
     for (unsigned i = 0; i < p->n; i++) {
         pthread_join(p->sleeper[i].thread, NULL);
         pthread_cond_destroy(&p->sleeper[i].call);
@@ -287,14 +290,14 @@ int task_begin(struct task *t, struct tasks *p, int64_t (*run_task)(void *ctx),
     return 0;
 }
 
-/* With the lock held. */
-static void look(struct tasks *p, struct task *t)
+/* With the lock held. Who is to be signalled, or NULL. */
+static struct sleeper *look(struct tasks *p, struct task *t)
 {
     if (t->queued || t->running || t->held || !atomic_load(&t->woken))
-        return;
+        return NULL;
     int64_t due_us = t->due_us;
     enqueue(p, t);
-    call_one(p, due_us);
+    return call_one(p, due_us);
 }
 
 void task_wake(struct task *t)
@@ -302,8 +305,9 @@ void task_wake(struct task *t)
     if (!t->tasks || atomic_exchange(&t->woken, true))
         return; /* whoever set it sees to it */
     pthread_mutex_lock(&t->tasks->lock);
-    look(t->tasks, t);
+    struct sleeper *s = look(t->tasks, t);
     pthread_mutex_unlock(&t->tasks->lock);
+    signal_one(s);
 }
 
 static void take_out(struct tasks *p, struct task *t)
@@ -339,8 +343,9 @@ void task_release(struct task *t)
 {
     pthread_mutex_lock(&t->tasks->lock);
     t->held = false;
-    look(t->tasks, t);
+    struct sleeper *s = look(t->tasks, t);
     pthread_mutex_unlock(&t->tasks->lock);
+    signal_one(s);
 }
 
 void task_end(struct task *t)
