@@ -301,9 +301,9 @@ class Results(unittest.TestCase):
         self.assertIn('"cities"', self.server.get('/api/v1/pipelines').body.decode())
         plugins = self.server.get('/api/v1/plugins').body.decode()
         for name in ('change', 'collect', 'count', 'covariance', 'delta', 'distinct', 'drawdown', 'entropy', 'ewma',
-                     'first', 'funnel', 'gap', 'histogram', 'imbalance', 'last', 'mad', 'mode', 'moments', 'ohlc',
-                     'path', 'quantiles', 'rate', 'retention', 'sample', 'sessions', 'sql', 'stats', 'sum',
-                     'threshold', 'time_weighted', 'topk', 'trending', 'twap', 'volatility', 'vwap'):
+                     'first', 'funnel', 'gap', 'histogram', 'holt_winters', 'imbalance', 'last', 'mad', 'mode',
+                     'moments', 'ohlc', 'path', 'quantiles', 'rate', 'retention', 'sample', 'sessions', 'sql',
+                     'stats', 'sum', 'threshold', 'time_weighted', 'topk', 'trending', 'twap', 'volatility', 'vwap'):
             self.assertIn(f'"{name}"', plugins)
             self.assertIn(name, harness.weir('plugins').stdout)
         self.assertEqual(self.server.get('/live').status, 200)

@@ -39,6 +39,7 @@ pipelines:
       - imbalance: {volume: qty, side: side}
       - sessions: {gap: 200ms}
       - moments: {of: price}
+      - holt_winters: {of: price, every: 1s, season: 10, ahead: 2}
 '''
 
 
@@ -161,6 +162,29 @@ class Series(unittest.TestCase):
             return (float(mean), float(m2 * len(values) / (len(values) - 1)), float(m3 / m2) / math.sqrt(m2),
                     float(m4 / m2**2 - 3))
         self.check('price_mean, price_variance, price_skewness, price_kurtosis', expected)
+
+    def test_forecasts(self):
+        """A price a second, of those that have any; ten of them are a season."""
+        def expected(group, end):
+            seconds = [[v for t, v in self.priced(group) if t // 1000 == s] for s in range(end // 1000 - 60, end // 1000)]
+            y = [statistics.fmean(vs) if vs else None for vs in seconds]
+            first = next(i for i, v in enumerate(y) if v is not None)
+            y = y[first:]
+            begin = [next(v for v in reversed(y[:i + 1]) if v is not None) for i in range(20)]
+            one, two = statistics.fmean(begin[:10]), statistics.fmean(begin[10:])
+            trend = (two - one) / 10
+            level = one + 4.5 * trend
+            season = [v - one - (i - 4.5) * trend for i, v in enumerate(begin[:10])]
+            for i, v in enumerate(begin[10:] + y[20:]):
+                if v is None:
+                    level += trend
+                    continue
+                old, expect = level, level + trend
+                level = 0.3 * (v - season[i % 10]) + 0.7 * expect
+                trend = 0.1 * (level - old) + 0.9 * trend
+                season[i % 10] = 0.2 * (v - expect) + 0.8 * season[i % 10]
+            return level + 2 * trend + season[(len(y) - 10 + 1) % 10], (end + 1000) * 1000
+        self.check('price_forecast, price_forecast_time', expected)
 
 
 if __name__ == '__main__':

@@ -95,6 +95,8 @@ static const struct subject subjects[] = {
       {"events", "100"}},
      true},
     {"path", {{"of", "x:s"}, {"by", "y:i"}}, true},
+    {"holt_winters", {{"of", "x:f"}, {"every", "500ms"}}, true},
+    {"holt_winters", {{"of", "x:i"}, {"every", "2s"}, {"season", "4"}}, true},
     {"retention", {{"by", "x:i"}, {"period", "700ms"}}, true},
     {"retention", {{"by", "x:f"}, {"period", "2s"}, {"users", "100"}}, true},
     {"trending", {{"of", "x:s"}, {"recent", "1s"}, {"baseline", "5s"}}, false},

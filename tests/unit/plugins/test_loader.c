@@ -346,10 +346,9 @@ static void all_are_listed_by_name_with_their_errors(void **unused)
     assert_int_equal(plugins_each(p, see, &seen), 0);
     const char *expected =
         "change collect count covariance delta distinct drawdown empty entropy "
-        "ewma faulty first funnel gap histogram imbalance last mad mode moments "
-        "nosymbol ohlc path quantiles rate retention sample sessions sql stats "
-        "sum "
-        "threshold time_weighted topk trending twap volatility vwap ";
+        "ewma faulty first funnel gap histogram holt_winters imbalance last mad "
+        "mode moments nosymbol ohlc path quantiles rate retention sample sessions "
+        "sql stats sum threshold time_weighted topk trending twap volatility vwap ";
     assert_string_equal(seen.names, expected);
     assert_int_equal(seen.errors, 2);
     struct plugin *plugin;

@@ -373,5 +373,104 @@ class Moments(Case):
         self.assertEqual(drive('moments', [(0, 7)] * 3, 'of=x:i'), [['3', '7', '0', 'null', 'null']])
 
 
+class HoltWinters(Case):
+    EVERY = 50  # seconds: the window ends with a bucket
+
+    def forecast(self, values, m, alpha, beta, gamma, ahead):
+        """Forecasting: principles and practice, 8.3; the beginning as the manual page says. None: missing."""
+        filled = [next(v for v in reversed(values[:i + 1]) if v is not None) for i in range(2 * max(m, 1))]
+        if m:
+            one, two = statistics.fmean(filled[:m]), statistics.fmean(filled[m:2 * m])
+            trend = (two - one) / m
+            level = one + (m - 1) / 2 * trend
+            season = [v - one - (i - (m - 1) / 2) * trend for i, v in enumerate(filled[:m])]
+            rest = filled[m:] + values[2 * m:]
+        else:
+            level, trend, season, rest = filled[1], filled[1] - filled[0], None, values[2:]
+        errors = []
+        for t, y in enumerate(rest):
+            s = season[t % m] if m else 0
+            if y is None:
+                level += trend
+                continue
+            errors.append(y - level - trend - s)
+            new = alpha * (y - s) + (1 - alpha) * (level + trend)
+            if m:
+                season[t % m] = gamma * (y - level - trend) + (1 - gamma) * s
+            trend = beta * (new - level) + (1 - beta) * trend
+            level = new
+        s = season[(len(rest) - 1 + ahead) % m] if m else 0
+        rmse = math.sqrt(statistics.fmean(e * e for e in errors))
+        return level + ahead * trend + s, rmse
+
+    def variance(self, m, alpha, beta, gamma, ahead):
+        """8.7: sigma^2 (1 + sum of c_j^2), c_j = alpha + alpha beta j + gamma where j is a multiple of m."""
+        return 1 + math.fsum((alpha + alpha * beta * j + (gamma if m and j % m == 0 else 0))**2
+                             for j in range(1, ahead))
+
+    def rows(self, dice, values):
+        """Up to 3 events a bucket, up to 14 buckets out of order; the last bucket ends with the window."""
+        rows = []
+        for i, v in enumerate(values):
+            start = END - (len(values) - i) * self.EVERY
+            parts = [] if v is None else [v] if i % 2 else [v - 1, v, v + 1]
+            rows += [((start + dice.randrange(self.EVERY)) * S, part) for part in parts]
+        return sorted(rows, key=lambda row: row[0] + dice.randrange(14 * self.EVERY) * S)
+
+    def series(self, dice, n, m):
+        return [50 + 0.1 * i + (8 * math.sin(2 * math.pi * i / m) if m else 0) + dice.gauss(0, 1) for i in range(n)]
+
+    def test_against_the_recurrence(self):
+        dice = random.Random(113)
+        for m, n, ahead in ((0, 2 + 1, 1), (0, 200, 1), (0, 200, 30), (2, 40, 3), (12, 24, 1), (12, 100, 1), (12, 300, 40),
+                            (7, 60, 7), (24, 60, 25)):
+            for holes in (False, True):
+                values = [v if not holes or i == 0 or i == n - 1 or dice.random() < 0.8 else None
+                          for i, v in enumerate(self.series(dice, n, m))]
+                found = numbers(drive('holt_winters', self.rows(dice, values), 'of=x:f', f'every={self.EVERY}s', f'season={m}',
+                                      f'ahead={ahead}', 'alpha=0.4', 'beta=0.05', 'gamma=0.3', 'band=0.9')[0],
+                                [float, float, float, int, float])
+                forecast, rmse = self.forecast(values, m, 0.4, 0.05, 0.3, ahead)
+                half = statistics.NormalDist().inv_cdf(0.95) * rmse * math.sqrt(self.variance(m, 0.4, 0.05, 0.3, ahead))
+                for one, other in zip(found, (forecast, forecast - half, forecast + half, None, rmse)):
+                    if other is not None:
+                        self.assertClose(one, other, 1e-9)
+                self.assertEqual(found[3], (END + (ahead - 1) * self.EVERY) * S)
+
+    def test_as_statsmodels(self):
+        """statsmodels 0.15 with these parameters, the beginning given: with a season ETSModel and the variances of its
+        intervals, without one ExponentialSmoothing. (That has 31.645 for the last of the first season: its forecast of that
+        one takes the season as it was before the last value.)"""
+        values = [round(20 + i / 5 + 6 * math.sin(2 * math.pi * i / 6) + 3 * math.cos(i * i), 2) for i in range(40)]
+        rows = [((END - (40 - i) * self.EVERY) * S, v) for i, v in enumerate(values)]
+        forecasts = (25.650836550734034, 26.109686601539032, 29.521566460274435, 36.61270887206797, 36.431839296059366,
+                     31.959749243631684, 27.445341216287527, 27.904191267092525)
+        variances = 1, 1.1764, 1.37, 1.5816, 1.812, 2.062, 2.7344, 3.026
+        options = 'of=x:f', f'every={self.EVERY}s', 'alpha=0.4', 'beta=0.05'
+        for ahead, (forecast, variance) in enumerate(zip(forecasts, variances), 1):
+            found = numbers(drive('holt_winters', rows, *options, 'season=6', 'gamma=0.3', f'ahead={ahead}')[0], [float] * 5)
+            self.assertClose(found[0], forecast, 1e-9)
+            self.assertClose(found[4], 3.1049522670928034, 1e-9)
+            self.assertClose(found[2] - found[0], 1.959963984540054 * 3.1049522670928034 * math.sqrt(variance), 1e-9)
+        for ahead, forecast in enumerate((33.12086554645263, 33.91978635876629, 34.71870717107994), 1):
+            found = numbers(drive('holt_winters', rows, *options, f'ahead={ahead}')[0], [float] * 5)
+            self.assertClose(found[0], forecast, 1e-9)
+            self.assertClose(found[4], 6.963889385287913, 1e-9)
+
+    def test_sums_and_counts_of_buckets(self):
+        dice = random.Random(114)
+        rows = [((END - 6000 + dice.randrange(6000)) * S, dice.randrange(10)) for _ in range(500)] + [((END - 6000) * S, 1)]
+        rows.sort()
+        for value, count in (('sum', lambda vs: sum(vs)), ('count', len)):
+            values = [float(count([v for t, v in rows if t // S // 60 == k])) for k in range((END - 6000) // 60, END // 60)]
+            self.assertEqual(END % 60, 40)
+            found = drive('holt_winters', rows, 'of=x:i', 'every=60s', f'value={value}')[0]
+            self.assertClose(float(found[0]), self.forecast(values, 0, 0.3, 0.1, 0.2, 1)[0], 1e-9)
+
+    def test_too_few_buckets_are_null(self):
+        self.assertEqual(drive('holt_winters', [((END - 60) * S, 5)], 'of=x:i', 'every=60s'), [['null'] * 5])
+        self.assertIn('season has to be 0', drive('holt_winters', [], 'of=x:i', 'season=1', fails=True))
+
+
 if __name__ == '__main__':
     unittest.main()
