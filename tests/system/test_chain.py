@@ -276,24 +276,30 @@ class Together(unittest.TestCase):
     def test_who_reads_the_file_never_sees_a_parent_without_its_children(self):
         with harness.Server(HEAD.replace('5ms', '1ms') + PULSE) as server:
             connection = sqlite3.connect(f'file:{server.database}?mode=ro', uri=True, timeout=harness.LIMIT_S)
-            seen, done = [], threading.Event()
+            seen, sent, enough = [], [0], threading.Event()
 
             def send():
                 client = harness.http.client.HTTPConnection('127.0.0.1', server.port, timeout=harness.LIMIT_S)
-                for i in range(400):
-                    body = ''.join(f'{{"ts":{T0 + 50 * i + j},"k":"{"abcdef"[j % 6]}"}}\n' for j in range(50))
+                while not enough.is_set():
+                    body = ''.join(f'{{"ts":{T0 + 50 * sent[0] + j},"k":"{"abcdef"[j % 6]}"}}\n' for j in range(50))
                     client.request('POST', '/api/v1/streams/input/events', body, {'Content-Type': 'application/x-ndjson'})
                     client.getresponse().read()
+                    sent[0] += 1
                 client.close()
-                done.set()
+
+            def look():
+                seen.append(connection.execute(TOGETHER).fetchone())
+                return len(set(seen)) > 20
             sender = threading.Thread(target=send)
             sender.start()
-            while not done.is_set():
-                seen.append(connection.execute(TOGETHER).fetchone())
-            sender.join()
-            harness.wait_until(lambda: connection.execute(TOGETHER).fetchone()[0] == 399 * 50 - 50, 'all windows')
+            try:
+                harness.wait_until(look, 'many states of the tables', every_s=0)
+            finally:
+                enough.set()
+                sender.join()
+            closed = (50 * sent[0] - 1) // 100 * 100  # events of windows that have ended
+            harness.wait_until(lambda: connection.execute(TOGETHER).fetchone() == (closed,) * 4, 'all windows')
             connection.close()
-        self.assertGreater(len(set(seen)), 20)
         for row in seen:
             self.assertEqual(len(set(row)), 1, row)
 
