@@ -8,6 +8,7 @@
 #include "plugin/params.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -162,14 +163,20 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
 static void overview_put_window(struct buffer *b, const struct config_window *w,
                                 const struct schema *schema)
 {
-    if (w->kind == CONFIG_TUMBLING || w->kind == CONFIG_HOPPING ||
-        w->kind == CONFIG_SESSION || w->kind == CONFIG_GLOBAL)
-        jsonout_duration(b, "window", w->size_us);
+    char months[16];
+    snprintf(months, sizeof(months), "%umo", w->months);
+    if (w->months)
+        jsonout_string(b, "window", months);
+    else if (w->kind == CONFIG_TUMBLING || w->kind == CONFIG_HOPPING ||
+             w->kind == CONFIG_SESSION || w->kind == CONFIG_GLOBAL)
+        jsonout_duration(b, "window", w->zone ? w->days * DAY_US : w->size_us);
     if (w->kind == CONFIG_TUMBLING || w->kind == CONFIG_HOPPING)
         jsonout_duration(b, "window_offset", w->offset_us);
     jsonout_string(b, "window_kind", config_window_word[w->kind]);
     if (w->kind == CONFIG_HOPPING)
         jsonout_duration(b, "window_by", w->by_us);
+    if (w->zone)
+        jsonout_string(b, "window_zone", w->zone);
     if (w->n_coarse) {
         jsonout_open(b, "window_sizes", '[');
         jsonout_duration(b, NULL, w->size_us);

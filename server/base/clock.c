@@ -118,7 +118,7 @@ int64_t clock_days_from_civil(int64_t year, unsigned month, unsigned day)
     return era * DAYS_IN_ERA + day_of_era - DAYS_BEFORE_1970;
 }
 
-static void civil_from_days(int64_t days, int64_t *year, unsigned *month, unsigned *day)
+void clock_civil_from_days(int64_t days, int64_t *year, unsigned *month, unsigned *day)
 {
     days += DAYS_BEFORE_1970;
     int64_t era = floor_div(days, DAYS_IN_ERA);
@@ -149,7 +149,7 @@ size_t clock_format(int64_t us, char text[CLOCK_TEXT_MAX])
              fraction = (unsigned)(rest % SECOND_US);
     int64_t year;
     unsigned month, day;
-    civil_from_days(days, &year, &month, &day);
+    clock_civil_from_days(days, &year, &month, &day);
     char *to = text;
     if (year >= 0 && year <= 9999)
         to = digits(to, (unsigned)year, 4);

@@ -36,6 +36,8 @@ int clock_cond_wait(pthread_cond_t *c, pthread_mutex_t *lock, int64_t until_us);
 
 /* Proleptic Gregorian calendar, any year that fits int64 microseconds. month 1-12, day 1-31. */
 int64_t clock_days_from_civil(int64_t year, unsigned month, unsigned day);
+void clock_civil_from_days(int64_t days, int64_t *ret_year, unsigned *ret_month,
+                           unsigned *ret_day);
 
 /* "2026-01-02T03:04:05Z", with ".123456" only if not whole seconds. Returns the length, at most 33. */
 #define CLOCK_TEXT_MAX 40

@@ -122,8 +122,13 @@ static int check_tumbling(struct config_window *w, const struct node *map,
                           struct error *error)
 {
     const struct node *size = node_get(map, "tumbling");
-    if (w->zone)
-        return later(w->zone_node, "'zone' is", error);
+    if (w->zone && w->offset_us % SECOND_US)
+        return node_error(node_get(map, "offset"), error,
+                          "the offset is in whole seconds, as there is a zone");
+    if (w->zone) {
+        int64_t days = w->days ? w->days : 28;
+        return check_offset(w, days * DAY_US, "the window itself", map, error);
+    }
     int64_t most = w->size_us / 8 - 1 < PANES_MAX ? w->size_us / 8 - 1 : PANES_MAX;
     int64_t longest_us = w->size_us;
     for (size_t i = 0; i < w->n_coarse; longest_us = w->coarse_us[i++])

@@ -301,6 +301,7 @@ static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *e
     const char *key = stored_take(r, head.key_size);
     if (!key || head.key_size > KEY_BYTES_MAX || !can_be(p, &head, key))
         return -EBADMSG;
+    head.window = window_id_now(&p->window, head.window);
     uint64_t hash = hash_bytes(key, head.key_size);
     struct worker *w = &p->worker[0];
     while (!worker_owns(w, hash))

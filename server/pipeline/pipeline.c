@@ -342,11 +342,14 @@ int pipeline_new_child(struct config *config, const struct config_pipeline *c,
     p->whole = config_ref(config);
     p->config = c;
     p->schema = c->schema;
-    p->window = window_kind(&c->window);
     p->until_unit_us = until_unit(config->stream[c->stream].time_unit);
     p->shown_watermark_us = p->shown_newest_us = INT64_MIN;
     pthread_mutex_init(&p->lock, NULL);
-    int r = parent ? chain_join(p, parent, error) : 0;
+    int r = c->window.zone ? calendar_new(&c->window, &p->calendar, error) : 0;
+    if (r == 0)
+        p->window = window_kind(&c->window, p->calendar);
+    if (r == 0 && parent)
+        r = chain_join(p, parent, error);
     p->schema = c->schema;
     if (r == 0)
         r = derived_setup(p, error);
@@ -381,6 +384,7 @@ void pipeline_unref(struct pipeline *p)
         kept_form_free(&p->step[i].kept);
         binding_free(p->step[i].binding);
     }
+    calendar_free(p->calendar);
     pthread_mutex_destroy(&p->lock);
     free(p->table);
     free(p->step);

@@ -70,6 +70,7 @@ struct pipeline {
     struct window_kind window;
     int64_t
         until_unit_us; /* of the field of `until`, if it is a number; 0: nanoseconds */
+    struct calendar *calendar; /* of its windows; NULL: they have none */
     size_t n_steps;
     struct step *step;
     const char *

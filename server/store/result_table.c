@@ -10,6 +10,7 @@
 #include "store/sql.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -179,6 +180,14 @@ static int result_table_note(sqlite3 *db, const struct table *t, struct error *e
 
 #define TABLES_ADVICE "rename the pipeline, or drop the table with the sqlite3 shell"
 
+static void result_table_lengths(int64_t window_us, char text[2 * CLOCK_TEXT_MAX])
+{
+    char size[CLOCK_TEXT_MAX];
+    clock_format_duration(window_us, size);
+    snprintf(text, 2 * CLOCK_TEXT_MAX, window_us ? "%s long" : "of different lengths",
+             size);
+}
+
 static int result_table_check_window(sqlite3 *db, const struct table *t,
                                      struct error *error)
 {
@@ -205,18 +214,12 @@ static int result_table_check_window(sqlite3 *db, const struct table *t,
     int64_t is_us = window_fixed_size(&t->window);
     if (was_us == is_us)
         return 0;
-    if (!was_us || !is_us)
-        return error_set(error, -EINVAL,
-                         "its windows %s of one length, those of the configuration "
-                         "%s; " TABLES_ADVICE,
-                         was_us ? "are" : "are not", is_us ? "are" : "are not");
-    char was[CLOCK_TEXT_MAX], is[CLOCK_TEXT_MAX];
-    clock_format_duration(was_us, was);
-    clock_format_duration(is_us, is);
+    char was[2 * CLOCK_TEXT_MAX], is[2 * CLOCK_TEXT_MAX];
+    result_table_lengths(was_us, was);
+    result_table_lengths(is_us, is);
     return error_set(
         error, -EINVAL,
-        "its windows are %s long, those of the configuration %s; " TABLES_ADVICE, was,
-        is);
+        "its windows are %s, those of the configuration %s; " TABLES_ADVICE, was, is);
 }
 
 /* What weir_columns says of one column. *ret_key is -1 if it says nothing. */

@@ -16,6 +16,8 @@
  */
 #include "window/window.h"
 
+#include "base/clock.h"
+
 static int64_t common_divisor(int64_t a, int64_t b)
 {
     while (b) {
@@ -78,8 +80,12 @@ static struct window_kind tumbling(int64_t size_us, int64_t offset_us)
         .size_us = size_us, .pane_us = size_us, .offset_us = offset_us % size_us};
 }
 
-struct window_kind window_kind(const struct config_window *c)
+struct window_kind window_kind(const struct config_window *c,
+                               const struct calendar *calendar)
 {
+    if (calendar) /* of one pane, however long */
+        return (struct window_kind){
+            .size_us = DAY_US, .pane_us = DAY_US, .calendar = calendar};
     const struct window_kind by_key = kind_by_key(c);
     if (window_is_by_key(&by_key) || c->kind == CONFIG_NONE)
         return by_key;
@@ -111,6 +117,14 @@ static int64_t plus(int64_t us, int64_t more_us)
     return !__builtin_add_overflow(us, more_us, &sum) ? sum
            : more_us < 0                              ? INT64_MIN
                                                       : INT64_MAX;
+}
+
+struct window window_by_calendar(const struct window_kind *k, int64_t us)
+{
+    struct window w;
+    calendar_span(k->calendar, us, &w.start_us, &w.end_us);
+    w.id = w.start_us;
+    return w;
 }
 
 /* ---- Ids ----------------------------------------------------------------------------------------- */
@@ -174,6 +188,10 @@ bool window_has_id(const struct window_kind *k, int64_t id)
 {
     /* The ends of time cut some short, and others have no room for an id. */
     int64_t least_us = INT64_MIN + 2 * k->size_us, most_us = INT64_MAX - 2 * k->size_us;
+    if (k->calendar) {
+        struct window w = window_of(k, id);
+        return w.start_us > INT64_MIN && w.end_us < INT64_MAX;
+    }
     if (!window_has_panes(k)) {
         struct window w = window_of(k, id);
         return w.id == id &&
@@ -190,6 +208,11 @@ bool window_has_id(const struct window_kind *k, int64_t id)
         return !pane || w.id == id;
     return behind(w.start_us, k->sizes_us[i], k->begin_us) == 0 &&
            (!pane || cascade_pane_id(k, i, w.start_us) == id);
+}
+
+int64_t window_id_now(const struct window_kind *k, int64_t id)
+{
+    return k->calendar ? window_of(k, plus(id, DAY_US / 2)).id : id;
 }
 
 /* ---- Borders ------------------------------------------------------------------------------------- */
@@ -304,7 +327,8 @@ struct window_kind window_kind_of_size(const struct window_kind *k, size_t size)
 
 int64_t window_fixed_size(const struct window_kind *k)
 {
-    return window_is_by_key(k) || k->kind == CONFIG_NONE ? 0 : k->size_us;
+    return k->calendar || window_is_by_key(k) || k->kind == CONFIG_NONE ? 0
+                                                                        : k->size_us;
 }
 
 /* A kind by its word: pipeline/checkpoint_form.c knows by that that spans are stored. */
@@ -325,6 +349,10 @@ static void define_by_key(const struct window_kind *k, struct buffer *b)
 
 void window_define(const struct window_kind *k, struct buffer *b)
 {
+    if (k->calendar) {
+        calendar_define(k->calendar, b);
+        return;
+    }
     if (window_is_by_key(k)) {
         define_by_key(k, b);
         return;

@@ -17,6 +17,7 @@
 
 #include "base/buffer.h"
 #include "config/config.h"
+#include "window/calendar.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,6 +36,7 @@ struct window_kind {
     int64_t ends_us, end_us; /* one ends at each multiple of ends_us plus end_us */
     size_t n_sizes;          /* of a cascade; otherwise 0 */
     int64_t sizes_us[WINDOW_SIZES];
+    const struct calendar *calendar; /* which says where windows begin; NULL: none */
 
     /* Windows by key (window/by_key.h). */
     enum config_window_kind kind;
@@ -55,7 +57,12 @@ struct window { /* or a pane */
     int64_t start_us, end_us; /* [start, end) */
 };
 
-struct window_kind window_kind(const struct config_window *c);
+/* `calendar`: for windows with a zone, and to stay as long as the kind and its copies; otherwise NULL. */
+struct window_kind window_kind(const struct config_window *c,
+                               const struct calendar *calendar);
+
+/* What the calendar says; window_of asks it. */
+struct window window_by_calendar(const struct window_kind *k, int64_t us);
 
 /* What rows are folded into, where the start is not enough to name it. */
 int64_t window_pane_id(const struct window_kind *k, int64_t start_us);
@@ -63,6 +70,8 @@ int64_t window_pane_id(const struct window_kind *k, int64_t start_us);
 /* What a row of this time is folded into: its window, or its pane. `us` may be any time. */
 static inline struct window window_of(const struct window_kind *k, int64_t us)
 {
+    if (k->calendar)
+        return window_by_calendar(k, us);
     int64_t into_us = us % k->pane_us - k->offset_us; /* above -2 * pane */
     if (into_us < 0)
         into_us += k->pane_us;
@@ -111,6 +120,8 @@ size_t window_size_of(const struct window_kind *k, int64_t id);
 
 /* Can an id that comes from elsewhere be one? */
 bool window_has_id(const struct window_kind *k, int64_t id);
+/* The id of what had this id when it was stored: a zone may have got other rules since. */
+int64_t window_id_now(const struct window_kind *k, int64_t id);
 
 /* The first border behind `us`: a watermark that goes on from `us` closes nothing before. */
 int64_t window_next_border(const struct window_kind *k, int64_t us);

@@ -3,16 +3,20 @@
 window that holds its time, over disorder, late events, gaps, duplicates and times before 1970."""
 
 import collections
+import datetime
+import functools
 import json
 import os
 import random
 import re
 import signal
 import unittest
+import zoneinfo
 
 import harness
 
 MS = 1000
+EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 DELAY_MS = 300   # out_of_orderness
 EXTRA_MS = 3000  # allowed_lateness
 POLICIES = {'drop': 'late: drop', 'side': 'late: side', 'revise': 'late: revise, allowed_lateness: 3s'}
@@ -36,6 +40,29 @@ def cascade(*sizes, offset=0):
     return windows
 
 
+def zoned(zone, of):
+    """Local days, weeks that begin on Monday, months, by Python's own table of zones."""
+    def start_of(day):
+        midnight = datetime.datetime(day.year, day.month, day.day, tzinfo=zoneinfo.ZoneInfo(zone))
+        return round(midnight.timestamp() * 1000)
+
+    def next_of(day):
+        if of == 'month':
+            return (day.replace(day=28) + datetime.timedelta(4)).replace(day=1)
+        return day + datetime.timedelta(7 if of == 'week' else 1)
+
+    @functools.lru_cache(None)
+    def windows(ts):
+        at = EPOCH + datetime.timedelta(milliseconds=ts)
+        day = at.astimezone(zoneinfo.ZoneInfo(zone)).date()
+        if of == 'week':
+            day -= datetime.timedelta(day.weekday())
+        elif of == 'month':
+            day = day.replace(day=1)
+        return [('', start_of(day), start_of(next_of(day)))]
+    return windows
+
+
 # Name to YAML and windows.
 KINDS = {
     'hop': ('{hopping: 3s, by: 1s}', hopping(3000, 1000)),
@@ -43,11 +70,24 @@ KINDS = {
     'steps': ('{tumbling: [1s, 2s, 10s], offset: 500ms}',
               cascade(('_1s', 1000), ('_2s', 2000), ('_10s', 10000), offset=500)),
 }
+# The same with 20 ms for 2000 s, so that they are days and not seconds.
+SLOW = 100000
+ZONED = {
+    'berlin': ('{tumbling: 1d, zone: Europe/Berlin}', zoned('Europe/Berlin', 'day')),
+    'paulo': ('{tumbling: 24h, zone: America/Sao_Paulo}', zoned('America/Sao_Paulo', 'day')),
+    'howe': ('{tumbling: 1d, zone: Australia/Lord_Howe}', zoned('Australia/Lord_Howe', 'day')),
+    'week': ('{tumbling: 1w, zone: Europe/Berlin}', zoned('Europe/Berlin', 'week')),
+    'month': ('{tumbling: 1mo, zone: America/Sao_Paulo}', zoned('America/Sao_Paulo', 'month')),
+}
+WINDOWS = {kind: windows for kind, (_, windows) in {**KINDS, **ZONED}.items()}
 
 
 def pipeline(name, stream, kind, policy, workers):
-    return (f'  {name}: {{from: {stream}, key: [key], window: {KINDS[kind][0]}, out_of_orderness: {DELAY_MS}ms,'
-            f' idle_timeout: 1h, workers: {workers}, {POLICIES[policy]}, analyzers: {ANALYZERS}}}\n')
+    slow = SLOW if kind in ZONED else 1
+    yaml = {**KINDS, **ZONED}[kind][0]
+    late = POLICIES[policy].replace('3s', f'{EXTRA_MS * slow}ms')
+    return (f'  {name}: {{from: {stream}, key: [key], window: {yaml}, out_of_orderness: {DELAY_MS * slow}ms,'
+            f' idle_timeout: 1h, workers: {workers}, {late}, analyzers: {ANALYZERS}}}\n')
 
 
 def config(streams, pipelines, server=''):
@@ -55,14 +95,14 @@ def config(streams, pipelines, server=''):
             ''.join(f'  {name}: {STREAM}\n' for name in streams) + 'pipelines:\n' + ''.join(pipelines))
 
 
-def disorderly(n, first_ms, seed):
+def disorderly(n, first_ms, seed, slow=1):
     """50 events a second of event time over five keys; one in ten up to six seconds behind, some twice; nothing for
     a minute and a half in the middle."""
     dice = random.Random(seed)
     events = []
     for i in range(n):
         behind = dice.randrange(6000) if dice.random() < 0.1 else dice.randrange(200)
-        at = first_ms + 20 * i - behind + (90000 if i > n // 2 else 0)
+        at = first_ms + slow * (20 * i - behind + (90000 if i > n // 2 else 0))
         events.append({'ts': at, 'key': dice.choice('abcde'), 'qty': dice.randrange(8)})
         if dice.random() < 0.02:
             events.append(events[-1])
@@ -74,15 +114,16 @@ class Model:
     lateness it is in it as long as the watermark is behind the end by less, and raises the revision of its group."""
 
     def __init__(self, kind, policy, events):
-        extra = EXTRA_MS if policy == 'revise' else 0
+        slow = SLOW if kind in ZONED else 1
+        extra = EXTRA_MS * slow if policy == 'revise' else 0
         newest = float('-inf')
         self.late, self.folded = [], 0
         found = collections.defaultdict(list)
         revision = collections.Counter()
         for e in events:
             newest = max(newest, e['ts'])
-            watermark = newest - DELAY_MS
-            windows = KINDS[kind][1](e['ts'])
+            watermark = newest - DELAY_MS * slow
+            windows = WINDOWS[kind](e['ts'])
             open_ = [w for w in windows if w[2] > watermark]
             revised = [w for w in windows if w[2] <= watermark < w[2] + extra]
             for table, start, end in open_ + revised:
@@ -96,7 +137,7 @@ class Model:
         self.top = collections.defaultdict(list)
         for group in sorted(found):
             table, start, end, key = group
-            if end > newest - DELAY_MS:
+            if end > newest - DELAY_MS * slow:
                 continue
             values = found[group]
             self.rows[table].append((start * MS, end * MS, key, revision[group], len(values), sum(values),
@@ -110,7 +151,7 @@ class Windows(unittest.TestCase):
         model = Model(kind, policy, events)
         revision = 'revision' if policy == 'revise' else '0'
         for table, rows in model.rows.items():
-            self.assertGreater(len(rows), 9)
+            self.assertGreater(len(rows), 4)
             self.assertEqual(server.rows(f'SELECT window_start, window_end, key, {revision}, count, qty_sum, qty_max '
                                          f'FROM {name}{table} ORDER BY 1, 2, 3'), rows)
             self.assertEqual(server.rows(f'SELECT window_start, window_end, key, rank, qty, qty_count '
@@ -119,7 +160,7 @@ class Windows(unittest.TestCase):
             self.assertEqual(server.rows(f'SELECT ts, key, qty FROM {name}_late ORDER BY position, row'),
                              [(e['ts'] * MS, e['key'], e['qty']) for e in model.late])
             for start, end, ts in server.rows(f'SELECT window_start, window_end, ts FROM {name}_late'):
-                last = max(KINDS[kind][1](ts // MS), key=lambda window: (window[2], -window[1]))
+                last = max(WINDOWS[kind](ts // MS), key=lambda window: (window[2], -window[1]))
                 self.assertEqual((start, end), (last[1] * MS, last[2] * MS))
         return model
 
@@ -127,12 +168,12 @@ class Windows(unittest.TestCase):
         for i in range(0, len(events), size):
             server.post_ok(stream, events[i:i + size])
 
-    def wait(self, server, name, events):
-        server.wait_watermark(name, (max(e['ts'] for e in events) - DELAY_MS) * MS)
+    def wait(self, server, name, events, slow=1):
+        server.wait_watermark(name, (max(e['ts'] for e in events) - DELAY_MS * slow) * MS)
 
-    def names(self, stream, workers):
+    def names(self, stream, workers, kinds=tuple(KINDS)):
         return [(f'{stream}_{kind}_{policy}', kind, policy, workers[i % len(workers)])
-                for kind in KINDS for i, policy in enumerate(POLICIES)]
+                for kind in kinds for i, policy in enumerate(POLICIES)]
 
     def test_results_are_those_of_the_model(self):
         """In small requests and large ones, with 1, 2 and 7 workers, after 1970 and across its begin."""
@@ -154,6 +195,38 @@ class Windows(unittest.TestCase):
                         folded = model.folded if policy == 'revise' else 0
                         self.assertEqual(status['late'], len(model.late) + folded)
                         self.assertEqual(status['late_by_outcome']['revise'], folded)
+
+    def test_days_weeks_and_months_of_zones(self):
+        """Over the changes of clocks in spring 2024 and autumn 2018, and in Brazil in 1949; with a kill -9."""
+        for zone in ('Europe/Berlin', 'America/Sao_Paulo', 'Australia/Lord_Howe'):
+            try:
+                zoneinfo.ZoneInfo(zone)
+            except zoneinfo.ZoneInfoNotFoundError:
+                self.skipTest('no tzdata')
+        cases = {'spring': ('2024-03-25', 3000, (1, 2, 7)), 'autumn': ('2018-10-28', 50, (7, 1, 2)),
+                 'old': ('1949-11-25', 3000, (2, 7, 1))}
+        events = {}
+        for stream, (day, _, _) in cases.items():
+            first = round((datetime.datetime.fromisoformat(day + 'T00:00+00:00') - EPOCH).total_seconds() * 1000)
+            events[stream] = (disorderly(1500, first, 9, SLOW) +
+                              [{'ts': first + SLOW * 200000, 'key': '~', 'qty': 0}])
+        text = config(cases, [pipeline(*name[:1], stream, *name[1:]) for stream in cases
+                              for name in self.names(stream, cases[stream][2], ZONED)],
+                      'checkpoint_interval: 20ms')
+        with harness.Server(text) as server:
+            for part in range(2):
+                for stream, (_, size, _) in cases.items():
+                    half = len(events[stream]) // 2
+                    self.post(server, stream, events[stream][half * part:half * (part + 1) + 9 * part], size)
+                if part == 0:
+                    server.restart()
+            for stream, (_, _, workers) in cases.items():
+                for name, kind, policy, _ in self.names(stream, workers, ZONED):
+                    with self.subTest(pipeline=name):
+                        self.wait(server, name, events[stream], SLOW)
+                        self.check(server, name, kind, policy, events[stream])
+            said = server.get_json('/api/v1/pipelines/spring_month_drop')
+            self.assertEqual((said['window'], said['window_zone']), ('1mo', 'America/Sao_Paulo'))
 
     def test_killed_changed_and_copied(self):
         """kill -9 in the middle, twice; another number of workers by SIGHUP; and a server on a copy."""
@@ -253,20 +326,22 @@ def windows_of(text):
     word = dict(re.findall(r'(\w+): (\[[^]]*\]|[^,}]+)', text))
     if 'hopping' in word:
         return hopping(1000 * seconds(word['hopping']), 1000 * seconds(word['by']))
+    if 'zone' in word:
+        return zoned(word['zone'], {'d': 'day', 'w': 'week', 'o': 'month'}[word['tumbling'][-1]])
     sizes = re.findall(r'\w+', word['tumbling'])
     return cascade(*((f'_{size}' if len(sizes) > 1 else '', 1000 * seconds(size)) for size in sizes))
 
 
 class Manual(unittest.TestCase):
     def test_examples_do_what_is_said(self):
-        """Each configuration among the examples of weir.yaml(5) over trades of three hours."""
+        """Configurations of one such pipeline among the examples of weir.yaml(5), over trades of a day."""
         with open(os.path.join(os.environ['WEIR_SOURCE'], 'docs', 'weir.yaml.5'), encoding='utf-8') as file:
             text = file.read().split('.Sh EXAMPLES')[1]
-        examples = [e for e in re.findall(r'\.Bd -literal -offset indent\n(.*?)\.Ed', text, re.S) if 'tumbling' in e
-                    or 'hopping' in e]
-        self.assertGreaterEqual(len(examples), 3)
+        examples = [e for e in re.findall(r'\.Bd -literal -offset indent\n(.*?)\.Ed', text, re.S)
+                    if re.search('tumbling|hopping', e) and e.count('from:') == 1]
+        self.assertGreaterEqual(len(examples), 4)
         dice = random.Random(3)
-        trades = [{'ts': 1700000000000 + 5000 * i, 'symbol': dice.choice(['ACME', 'INIT']), 'qty': 1 + i % 7,
+        trades = [{'ts': 1700000000000 + 42000 * i, 'symbol': dice.choice(['ACME', 'INIT']), 'qty': 1 + i % 7,
                    'price': dice.randrange(1, 100) / 4} for i in range(2000)]
         for i, example in enumerate(examples):
             name, window = re.search(r'pipelines:\n  (\w+):\n.*?window: (\{.*?\})\n', example, re.S).groups()

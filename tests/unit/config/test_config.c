@@ -976,6 +976,10 @@ static void windows_of_every_kind_are_checked(void **state)
                                       "12mo, as there is a zone, found '1h'"},
         {"{tumbling: [1d, 1w], zone: UTC}",
          "f:9:24: windows of a zone are of one size"},
+        {"{tumbling: 1d, zone: UTC, offset: 24h}",
+         "f:9:47: the offset must be less than the window itself"},
+        {"{tumbling: 1d, zone: UTC, offset: 1500ms}",
+         "f:9:47: the offset is in whole seconds, as there is a zone"},
         {"{tumbling: 1d, zone: [UTC]}", "f:9:34: expected a text, found a list"},
         {"{hopping: 1m}", "f:9:13: the key 'by' is missing in a window by 'hopping'"},
         {"{hopping: 1m, by: 61s}", "f:9:31: 'by' is longer than the window: events in "
@@ -1028,8 +1032,6 @@ static void kinds_of_windows_that_are_to_come_are_refused(void **state)
     static const struct {
         const char *window, *message;
     } known[] = {
-        {"{tumbling: 1mo, zone: Europe/Berlin}",
-         "f:9:35: 'zone' is not supported by this version"},
         {"none", "f:9:13: 'window: none' is not supported by this version"},
     };
     (void)state;

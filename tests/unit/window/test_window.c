@@ -15,7 +15,7 @@
 static struct window_kind tumbling(int64_t size_us, int64_t offset_us)
 {
     return window_kind(
-        &(struct config_window){.size_us = size_us, .offset_us = offset_us});
+        &(struct config_window){.size_us = size_us, .offset_us = offset_us}, NULL);
 }
 
 /* Python: start = us - (us - offset) % size, end = start + size; cut to what int64 holds. */
@@ -93,8 +93,10 @@ static void an_id_that_no_window_has_is_known(void **state)
 static void panes_are_done_with_behind_their_last_window(void **state)
 {
     (void)state;
-    struct window_kind k = window_kind(&(struct config_window){
-        .kind = CONFIG_HOPPING, .size_us = 30, .by_us = 10, .offset_us = 3});
+    struct window_kind k = window_kind(
+        &(struct config_window){
+            .kind = CONFIG_HOPPING, .size_us = 30, .by_us = 10, .offset_us = 3},
+        NULL);
     assert_true(window_has_panes(&k));
     for (int64_t us = -200; us < 200; us++) {
         struct window pane = window_of(&k, us);
@@ -156,7 +158,8 @@ static void windows_of_several_sizes_are_made_of_each_other(void **state)
                                                                .size_us = 100,
                                                                .n_coarse = 2,
                                                                .coarse_us = {400, 1200},
-                                                               .offset_us = 30});
+                                                               .offset_us = 30},
+                                       NULL);
     assert_true(window_has_panes(&k) && window_fixed_size(&k) == 1200);
     for (int64_t us = -4000; us < 4000; us += 7) {
         struct window pane = window_of(&k, us), w;
