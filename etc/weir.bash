@@ -17,7 +17,7 @@ _weir() {
         ;;
     esac
     if [ "$cword" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'serve check run test plugins plugin schema sql backup version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'serve check doctor run test plugins plugin schema sql backup version' -- "$cur")
     elif [[ $cur == -* ]]; then
         # What the subcommand itself says it takes.
         mapfile -t COMPREPLY < <(compgen -W "$("$1" "$command" --help 2>/dev/null |

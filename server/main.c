@@ -27,6 +27,7 @@ static const struct {
     {"serve", cmd_serve, "start the server"},
     {"check", cmd_check,
      "check a configuration, its plugins, a database and its journals"},
+    {"doctor", cmd_doctor, "look at disks, limits, memory, the clock and the address"},
     {"run", cmd_run, "push files or standard input through the pipelines and exit"},
     {"test", cmd_test,
      "compare what a configuration makes of events with what is expected"},
