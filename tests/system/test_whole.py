@@ -212,6 +212,55 @@ class Whole(unittest.TestCase):
         server.post_ok('input', rows[700:])
         self.check(server, rows, (2,))
 
+    def test_sessions_that_a_row_joins_have_the_rows_of_both(self):
+        """Also over restarts: of each key, rows less than the gap apart."""
+        server = self.server(''.join(
+            f'  s_{w}: {{from: input, key: [key], window: {{session: 2050ms}}, out_of_orderness: 20s, idle_timeout: 1h, '
+            f'workers: {w}, analyzers: [count, {{listing: {{}}, as: l}}]}}\n' for w in (1, 3)), checkpoint='20ms')
+        rows = [row for row in events(3000, 12) if random.Random(row['left']).random() < 0.06]
+        for at in range(0, len(rows), 20):
+            server.post_ok('input', rows[at:at + 20])
+            if at in (60, 120):
+                harness.wait_until(lambda: server.rows('SELECT count(*) FROM weir_states')[0][0] > 3, 'a checkpoint')
+                server.restart()
+        self.finish(server, ['s_1', 's_3'])
+        sessions, found = {}, {}
+        for row in sorted(rows, key=lambda r: r['ts']):
+            those = sessions.setdefault(row['key'], [])
+            if not those or row['ts'] - those[-1][-1]['ts'] >= 2050:
+                those.append([])
+            those[-1].append(row)
+        for key, those in sessions.items():
+            for session in those:
+                found[session[0]['ts'], key] = ''.join(f'{i + 1}|{text(row)}\n' for i, row in enumerate(session))
+        self.assertGreater(len(found), 20)
+        for name in ('s_1', 's_3'):
+            self.assertEqual(self.found(server, name), found)
+
+    def test_windows_that_overlap_have_the_rows_of_their_panes(self):
+        window = 'window: {hopping: 10s, by: 2s}, idle_timeout: 1h'
+        server = self.server(f'''
+  h_drop: {{from: input, key: [key], {window}, out_of_orderness: 20s, workers: 2, analyzers: [count, {{listing: {{}}, as: l}}]}}
+  h_revise: {{from: input, key: [key], {window}, late: revise, allowed_lateness: 1h, workers: 3,
+    analyzers: [count, {{listing: {{}}, as: l}}]}}
+''', checkpoint='20ms')
+        rows = list(events(700, 13))
+        for at in range(0, len(rows), 50):
+            server.post_ok('input', rows[at:at + 50])
+            if at == 300:
+                harness.wait_until(lambda: server.rows('SELECT count(*) FROM weir_states')[0][0] > 3, 'a checkpoint')
+                server.restart()
+        self.finish(server, ['h_drop', 'h_revise'])
+        found = {}
+        for row in sorted(rows, key=lambda r: r['ts']):
+            last = row['ts'] // 2000 * 2000
+            for start in range(last - 8000, last + 1, 2000):
+                those = found.setdefault((start, row['key']), [])
+                those.append(f'{len(those) + 1}|{text(row)}\n')
+        for name in ('h_drop', 'h_revise'):
+            with self.subTest(name):
+                self.assertEqual(self.found(server, name), {group: ''.join(those) for group, those in found.items()})
+
     def test_rows_beyond_max_rows_are_counted_and_left_out(self):
         server = self.server('''
   few: {from: input, key: key, window: {tumbling: 10s}, out_of_orderness: 20s, idle_timeout: 1h, workers: 2,
