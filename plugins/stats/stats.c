@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * stats: count, sum, min, max, mean and standard deviation of a numeric column.
+ * stats: count, sum, min, max, mean, standard deviation and variance of a numeric column.
  *
  * Sums of ints are exact (128 bits). Sums of floats carry the rounding error of every addition in a
  * second double: TwoSum (Knuth, TAOCP 2, 4.2.2, theorem B), added up as in A. Neumaier, "Rundungs-
@@ -19,7 +19,7 @@
 #include <math.h>
 #include <string.h>
 
-enum word { COUNT, SUM, MIN, MAX, MEAN, STDDEV };
+enum word { COUNT, SUM, MIN, MAX, MEAN, STDDEV, VARIANCE };
 
 struct config {
     const char *of;
@@ -247,7 +247,7 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
         work |= SUMS;
     if (config->emit & (1u << MIN | 1u << MAX))
         work |= EXTREMES;
-    if (config->emit & 1u << STDDEV)
+    if (config->emit & (1u << STDDEV | 1u << VARIANCE))
         work |= DEVIATION;
     uint64_t nans = folds[work](r);
     if (nans)
@@ -367,9 +367,13 @@ static int emit_one(struct weir_ctx *ctx, const struct state *s,
         emit_floats(ctx, s, config->emit, out);
     else
         emit_ints(ctx, s, config->emit, out);
-    if (s->count > 1 && config->emit & 1u << STDDEV)
-        weir_put_float(ctx, out, STDDEV,
-                       sqrt(s->m2 / (double)(s->count - 1)) / s->scale);
+    if (s->count < 2)
+        return 0;
+    double variance = s->m2 / (double)(s->count - 1); /* times scale^2 */
+    if (config->emit & 1u << STDDEV)
+        weir_put_float(ctx, out, STDDEV, sqrt(variance) / s->scale);
+    if (config->emit & 1u << VARIANCE)
+        weir_put_float(ctx, out, VARIANCE, variance / s->scale / s->scale);
     return 0;
 }
 
@@ -387,7 +391,7 @@ static const struct weir_param params[] = {
      .offset = offsetof(struct config, emit),
      .init = "count, sum, min, max, mean, stddev",
      .help = "which of the results to store",
-     .choices = "count sum min max mean stddev"},
+     .choices = "count sum min max mean stddev variance"},
     {.name = NULL},
 };
 
@@ -400,12 +404,13 @@ static const struct weir_output outputs[] = {
     {"{of}_mean", WEIR_FLOAT, "arithmetic mean", "mean"},
     {"{of}_stddev", WEIR_FLOAT,
      "sample standard deviation (n - 1); null below 2 values", "stddev"},
+    {"{of}_variance", WEIR_FLOAT, "its square", "variance"},
     {.name = NULL},
 };
 
 static const struct weir_analyzer stats = {
     .name = "stats",
-    .version = "1.1",
+    .version = "1.2",
     .help = "Count, sum, min, max, mean and standard deviation of a column",
     .threads = WEIR_THREADS_CTX,
     .params = params,

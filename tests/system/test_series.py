@@ -3,6 +3,7 @@
 
 import collections
 import fractions
+import json
 import math
 import random
 import statistics
@@ -40,6 +41,34 @@ pipelines:
       - sessions: {gap: 200ms}
       - moments: {of: price}
       - holt_winters: {of: price, every: 1s, season: 10, ahead: 2}
+  ticks_hop:
+    from: ticks
+    key: [k]
+    window: {hopping: 1m, by: 20s}
+    out_of_orderness: 10s
+    idle_timeout: 1h
+    analyzers:
+      - rate: {of: bytes}
+      - time_weighted: {of: price, until: event}
+      - change: {of: status}
+      - threshold: {of: price, limit: 100, hysteresis: 2, for: 1s}
+      - drawdown: {of: price}
+      - moments: {of: price}
+      - mad: {of: price, sample: 10000}
+      - entropy: {of: status}
+      - collect: {of: status, limit: 5}
+  ticks_ever:
+    from: ticks
+    key: [k]
+    window: {global: 10s}
+    out_of_orderness: 10s
+    idle_timeout: 1h
+    analyzers:
+      - rate: {of: bytes}
+      - change: {of: status}
+      - drawdown: {of: price}
+      - moments: {of: price}
+      - holt_winters: {of: price, every: 1s, season: 10}
 '''
 
 
@@ -67,17 +96,22 @@ class Series(unittest.TestCase):
                 cls.server.restart()
             cls.server.post_ok('ticks', events[i:i + 1000])
         cls.server.post_ok('ticks', [{'ts': T0 + 600000, 'k': '~'}])
-        cls.server.wait_watermark('ticks_1m', (T0 + 590000) * 1000)
-        cls.groups = collections.defaultdict(list)
+        for pipeline in ('ticks_1m', 'ticks_hop', 'ticks_ever'):
+            cls.server.wait_watermark(pipeline, (T0 + 590000) * 1000)
+        cls.groups, cls.hops, cls.ever = ({}, {}, {})
         for e in sorted(events, key=lambda e: e['ts']):
-            cls.groups[(e['ts'] - T0) // 60000 * 60000 + T0, e['k']].append(e)
+            cls.groups.setdefault(((e['ts'] - T0) // 60000 * 60000 + T0, e['k']), []).append(e)
+            for back in range(3):
+                cls.hops.setdefault((e['ts'] // 20000 * 20000 - back * 20000, e['k']), []).append(e)
+            cls.ever.setdefault((0, e['k']), []).append(e)
 
-    def check(self, columns, expected):
+    def check(self, columns, expected, table='ticks_1m'):
         """`expected` is a function of a group's events by time and of the window's end."""
-        found = self.server.rows(f"SELECT window_start / 1000, k, {columns} FROM ticks_1m WHERE k <> '~'")
-        self.assertEqual({row[:2] for row in found}, self.groups.keys())
+        groups = {'ticks_1m': self.groups, 'ticks_hop': self.hops, 'ticks_ever': self.ever}[table]
+        found = self.server.rows(f"SELECT window_start / 1000, k, {columns} FROM {table} WHERE k <> '~'")
+        self.assertEqual({row[:2] for row in found}, groups.keys())
         for row in found:
-            values = expected(self.groups[row[:2]], row[0] + 60000)
+            values = expected(groups[row[:2]], row[0] + 60000)
             for one, other in zip(row[2:], values, strict=True):
                 if isinstance(other, float):
                     self.assertTrue(math.isclose(one, other, rel_tol=1e-9, abs_tol=1e-9), (row, values))
@@ -107,12 +141,34 @@ class Series(unittest.TestCase):
                     math.fsum(w * v for w, (_, v) in zip(weights, prices)) / math.fsum(weights))
         self.check('price_time_weighted, twap, price_ewma', expected)
 
+    def test_windows_that_are_merged_and_one_for_ever(self):
+        def increases(group, _):
+            counts = [e['bytes'] for e in group]
+            prices = [v for _, v in self.priced(group)]
+            peaks = [max(prices[:i + 1]) for i in range(len(prices))]
+            return (float(sum(b - a if b >= a else b for a, b in zip(counts, counts[1:]))),
+                    max(1 - v / peak for v, peak in zip(prices, peaks)))
+        for table in ('ticks_hop', 'ticks_ever'):
+            self.check('bytes_increase, price_drawdown', increases, table)
+
+        def others(group, _):
+            prices = self.priced(group)
+            values = [v for _, v in prices]
+            area = math.fsum(v * (u - t) for (t, v), (u, _) in zip(prices, prices[1:]))
+            median = statistics.median(values)
+            there = [e['status'] for e in group if e['status'] is not None]
+            parts = [n / len(there) for n in collections.Counter(there).values()]
+            return (area / (prices[-1][0] - prices[0][0]), median, statistics.median(abs(v - median) for v in values),
+                    math.fsum(-p * math.log2(p) for p in parts), json.dumps(there[:5], separators=(',', ':')))
+        self.check('price_time_weighted, price_median, price_mad, status_entropy, status_list', others, 'ticks_hop')
+
     def test_changes(self):
         def expected(group, _):
             there = [(e['ts'], e['status']) for e in group if e['status'] is not None]
             steps = [(a, b, u * 1000) for (_, a), (u, b) in zip(there, there[1:]) if a != b]
             return (len(steps), *steps[-1])
-        self.check('status_changes, status_from, status_to, status_changed', expected)
+        for table in ('ticks_1m', 'ticks_hop', 'ticks_ever'):
+            self.check('status_changes, status_from, status_to, status_changed', expected, table)
 
     def test_gaps_and_sessions(self):
         def expected(group, end):
@@ -139,7 +195,8 @@ class Series(unittest.TestCase):
                     fired, since = fired + (t - since >= 1000), None
             state = 'ok' if since is None else 'firing' if end - since >= 1000 else 'pending'
             return state, since and since * 1000, fired + (state == 'firing')
-        self.check('price_state, price_since, price_fired', expected)
+        for table in ('ticks_1m', 'ticks_hop'):
+            self.check('price_state, price_since, price_fired', expected, table)
 
     def test_market(self):
         def expected(group, _):
@@ -161,7 +218,8 @@ class Series(unittest.TestCase):
             m2, m3, m4 = (sum((v - mean)**k for v in values) / len(values) for k in (2, 3, 4))
             return (float(mean), float(m2 * len(values) / (len(values) - 1)), float(m3 / m2) / math.sqrt(m2),
                     float(m4 / m2**2 - 3))
-        self.check('price_mean, price_variance, price_skewness, price_kurtosis', expected)
+        for table in ('ticks_1m', 'ticks_hop', 'ticks_ever'):
+            self.check('price_mean, price_variance, price_skewness, price_kurtosis', expected, table)
 
     def test_forecasts(self):
         """A price a second, of those that have any; ten of them are a season."""

@@ -132,6 +132,14 @@ class Stats(unittest.TestCase):
             else:
                 self.assertLessEqual(abs(fractions.Fraction(found) - expected), abs(expected) / 10**12)
 
+    def test_variances(self):
+        dice = random.Random(17)
+        for kind, values in (('f', [1e9 + dice.random() for _ in range(999)]), ('i', dice.sample(range(10**6), 999)),
+                             ('f', [1e-150, 3e-150, 7e-150]), ('f', [5.0]), ('f', [])):
+            found = drive('stats', timed(values), f'of=x:{kind}', 'emit=variance')[0][6]
+            expected = statistics.variance(map(fractions.Fraction, values)) if len(values) > 1 else None
+            self.close(None if found == 'null' else float(found), expected and float(expected), 1e-12)
+
     def test_what_leaves_the_range_of_floats_on_the_way(self):
         for values in ([1e308, 1e308, -1e308], [1e308, 1e308], [-1e308] * 9 + [1e308] * 8, [1e-200, 3e-200],
                        [1.7e308, -1.7e308], [1.0, 1.0, 1e308, -1e308], [5e-324, 0.0, 5e-324],
