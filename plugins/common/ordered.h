@@ -293,6 +293,14 @@ static inline int ordered_save(struct weir_ctx *ctx, const void *state,
     return err;
 }
 
+/* Times whose differences fit an int64; those of events are far within. */
+#define ORDERED_TIME_MAX ((int64_t)1 << 61)
+
+static inline int ordered_is_time(const struct place *at)
+{
+    return at->time_us >= -ORDERED_TIME_MAX && at->time_us <= ORDERED_TIME_MAX;
+}
+
 static inline int ordered_load(struct weir_ctx *ctx, void *state, uint32_t version,
                                const void *bytes, size_t size)
 {
@@ -314,7 +322,13 @@ static inline int ordered_load(struct weir_ctx *ctx, void *state, uint32_t versi
         memcpy(s->run, (const char *)bytes + sizeof(count) + points, runs);
     s->n = count[0];
     s->runs = count[1];
-    return 0;
+    int good = 1;
+    for (uint32_t i = 0; i < s->n; i++)
+        good = good && ordered_is_time(&s->point[i].at);
+    for (uint32_t i = 0; i < s->runs; i++)
+        good = good && ordered_is_time(&s->run[i].first) &&
+               ordered_is_time(&s->run[i].last);
+    return good ? 0 : weir_fail(ctx, "the saved state is damaged");
 }
 
 #endif

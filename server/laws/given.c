@@ -17,6 +17,9 @@ void given_begin(struct given *g, const struct binding *b)
 
 void given_clear(struct given *g)
 {
+    for (size_t i = 0; i < g->n_strings; i++)
+        free(g->string[i]);
+    g->n_strings = 0;
     g->n = 0;
 }
 
@@ -85,10 +88,15 @@ static int many_row(void *ctx, struct weir_cell *cells)
 static const char *keep(void *ctx, const char *bytes, size_t size)
 {
     struct given *g = ctx;
-    char **more = realloc(g->string, (g->n_strings + 1) * sizeof(*more));
-    if (more)
-        g->string = more;
-    char *copy = more ? malloc(size + 1) : NULL;
+    if (g->n_strings == g->string_room) {
+        size_t room = g->string_room ? 2 * g->string_room : 8;
+        char **more = realloc(g->string, room * sizeof(*more));
+        if (more) {
+            g->string = more;
+            g->string_room = room;
+        }
+    }
+    char *copy = g->n_strings < g->string_room ? malloc(size + 1) : NULL;
     if (!copy) {
         g->no_memory = true;
         return NULL;

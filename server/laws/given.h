@@ -13,7 +13,7 @@ struct given {
     uint32_t *group;        /* of each row: how many groups were asked for before */
     struct weir_cell *cell; /* binding->n_outputs of each row */
     char **string;
-    size_t n_strings;
+    size_t n_strings, string_room;
     uint32_t base; /* groups of the calls before */
     struct weir_cell
         *next;   /* cells of the row at hand, of an analyzer that gives many */
@@ -24,8 +24,7 @@ struct given {
 void given_begin(struct given *g, const struct binding *b);
 /* Has `out` collect into it: n groups, the first of them number `base`. */
 void given_collect(struct given *g, struct weir_out *out, size_t n, uint32_t base);
-void given_clear(
-    struct given *g); /* no rows; the memory stays the binding's until given_free */
+void given_clear(struct given *g); /* no rows */
 void given_free(struct given *g);
 
 /* `rounded`: floats may differ by 1e-9, relative, or absolute below 1. */

@@ -10,19 +10,20 @@ struct config {
 };
 
 struct state {
-    int64_t rows, sum;
+    int64_t rows;
+    uint64_t sum; /* modulo 2^64 */
 };
 
 static inline void step(struct state *s, const struct weir_rows *r, uint32_t row)
 {
     s->rows++;
-    s->sum += weir_int(r->in[0], row); /* 0 where null */
+    s->sum += (uint64_t)weir_int(r->in[0], row); /* 0 where null */
 }
 
 static inline void step_back(struct state *s, const struct weir_rows *r, uint32_t row)
 {
     s->rows--;
-    s->sum -= weir_int(r->in[0], row);
+    s->sum -= (uint64_t)weir_int(r->in[0], row);
 }
 
 static int merge_one(struct weir_ctx *ctx, struct state *into, const struct state *from,
@@ -38,7 +39,7 @@ static int emit_one(struct weir_ctx *ctx, const struct state *s,
                     const struct weir_window *w, struct weir_out *out)
 {
     (void)w;
-    return s->rows ? weir_put_int(ctx, out, 0, s->sum) : 0;
+    return s->rows ? weir_put_int(ctx, out, 0, (int64_t)s->sum) : 0;
 }
 
 WEIR_STEP(update, struct state, step)
