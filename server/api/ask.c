@@ -314,9 +314,9 @@ char *ask_sql(const struct ask *ask, enum ask_select what, bool after, bool last
     for (size_t c = 0; what == ASK_ROWS && c < ask->n_columns; c++)
         sqlite3_str_appendf(sql, "\"%w\", ", ask->column[c].name);
     ask_primary(sql, t, ", ");
-    sqlite3_str_appendf(sql,
-                        " FROM \"%w\" WHERE window_start >= ? AND window_start %s ?",
-                        t->name, ask->to_us == INT64_MAX ? "<=" : "<");
+    sqlite3_str_appendf(sql, " FROM \"%w\" WHERE \"%w\" >= ? AND \"%w\" %s ?", t->name,
+                        t->column[0].name, t->column[0].name,
+                        ask->to_us == INT64_MAX ? "<=" : "<");
     ask_filters(sql, ask, "");
     if (after)
         ask_bound(sql, t, ask->descending ? "<" : ">");

@@ -78,9 +78,10 @@ static int check_parent(const struct config_pipeline *p,
                           "results of '%s' do not come in the order of their windows' "
                           "ends ('%s'); those of tumbling and hopping windows do",
                           parent->name, config_window_word[parent->window.kind]);
-    if (p->window.kind == CONFIG_UNTIL)
+    if (p->window.kind == CONFIG_UNTIL || p->window.kind == CONFIG_NONE)
         return node_error(p->window.node, error,
-                          "'until' is for pipelines that read a stream");
+                          "'%s' is for pipelines that read a stream",
+                          config_window_word[p->window.kind]);
     return check_order(p, error);
 }
 

@@ -180,6 +180,10 @@ struct config_pipeline {
     uint64_t max_groups; /* open groups of the whole pipeline; default 10,000,000 */
     bool
         over_max_groups_fails; /* the pipeline stops; otherwise rows of new groups are dropped */
+    size_t
+        n_select; /* with CONFIG_NONE: columns of the schema that are kept; otherwise 0 */
+    size_t *select;
+    const struct node *select_node; /* NULL: not given */
     size_t n_analyzers;
     struct config_analyzer *analyzer;
 };

@@ -282,6 +282,84 @@ static int check_lateness(const struct config_pipeline *p, const struct node *ma
     return 0;
 }
 
+/* ---- select ------------------------------------------------------------------------------------ */
+
+static int read_select_column(const struct node *n, struct config_pipeline *p,
+                              struct error *error)
+{
+    const struct schema *s = p->schema;
+    const char *name, *names[SCHEMA_COLUMNS_MAX];
+    int r = node_text(n, &name, error);
+    if (r < 0)
+        return r;
+    int column = schema_find(s, name);
+    for (size_t i = 0; column < 0 && i < s->n; i++)
+        names[i] = s->column[i].name;
+    if (column < 0) {
+        node_error(n, error, "the stream has no field '%s'", name);
+        node_suggest(error, name, names, s->n);
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < p->n_select; i++)
+        if (p->select[i] == (size_t)column)
+            return node_error(n, error, "'%s' is selected twice", name);
+    p->select[p->n_select++] = (size_t)column;
+    return 0;
+}
+
+static int read_select(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    struct config_pipeline *p = target;
+    const struct node *column = n->kind == NODE_LIST ? n->item : n;
+    size_t n_columns = n->kind == NODE_LIST ? n->n : 1;
+    (void)ctx;
+    p->select_node = n;
+    if (n->kind == NODE_MAP || !n_columns)
+        return node_expected(n, "a field or a list of fields", error);
+    if (!p->schema) /* the stream has faults, which are told already, or it is none */
+        return 0;
+    if (!(p->select = calloc(p->schema->n, sizeof *p->select)))
+        return out_of_memory(n, error);
+    int r = 0, failed = 0;
+    for (size_t i = 0; r == 0 && i < n_columns; i++) {
+        r = read_select_column(&column[i], p,
+                               error); /* at most schema->n: none twice */
+        failed = r < 0 ? r : failed;
+        r = faults_go_on(r, error) ? 0 : r;
+    }
+    return failed;
+}
+
+/* Rows are analyzed, or kept as they are. */
+static int check_select(const struct config_pipeline *p, const struct node *map,
+                        struct error *error)
+{
+    static const char *const none[] = {"analyzers", "key", "over_max_groups",
+                                       "max_groups", "workers"};
+    if (p->window.kind != CONFIG_NONE && p->select_node)
+        return node_error(
+            p->select_node, error,
+            "'select' is for 'window: none': it keeps events as they are, "
+            "without groups");
+    if (p->window.kind != CONFIG_NONE)
+        return node_get(map, "analyzers")
+                   ? 0
+                   : node_error(map, error,
+                                "the key 'analyzers' is missing in pipeline '%s'",
+                                p->name);
+    for (size_t i = 0; i < COUNT(none); i++)
+        if (node_get(map, none[i]))
+            return node_error(node_get(map, none[i]), error,
+                              "'%s' has no meaning with 'window: none': there are no "
+                              "groups",
+                              none[i]);
+    return p->select_node ? 0
+                          : node_error(map, error,
+                                       "'window: none' needs 'select', the fields that "
+                                       "are kept");
+}
+
 /* What does not go with the kind of the window. */
 static int check_kind(const struct config_pipeline *p, const struct node *map,
                       struct error *error)
@@ -506,8 +584,8 @@ static const struct field pipeline_fields[] = {
      .init = 10000000},
     {"over_max_groups", FIELD_CALL, .read = read_over_max_groups, .words = over_word,
      .n_words = COUNT(over_word)},
-    {"analyzers", FIELD_CALL, .required = true, .read = read_analyzers,
-     .schema = ANALYZERS_SCHEMA},
+    {"analyzers", FIELD_CALL, .read = read_analyzers, .schema = ANALYZERS_SCHEMA},
+    {"select", FIELD_CALL, .read = read_select, .schema = FIELD_SCHEMA_TEXTS},
 };
 
 void pipeline_section_schema(struct buffer *to)
@@ -550,6 +628,8 @@ int pipeline_section(const struct node *name, const struct node *map,
                     error);
     if (r == 0)
         r = check_kind(ret, map, error);
+    if (r == 0)
+        r = check_select(ret, map, error);
     return r < 0 ? r : check_lateness(ret, map, error);
 }
 
@@ -567,4 +647,5 @@ void pipeline_section_free(struct config_pipeline *p)
     free(p->window.zone);
     derive_section_free(&p->derive);
     free(p->key);
+    free(p->select);
 }

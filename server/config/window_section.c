@@ -25,11 +25,6 @@ const char *const config_window_word[CONFIG_WINDOW_KINDS] = {
     [CONFIG_NONE] = "none",
 };
 
-static int later(const struct node *n, const char *what, struct error *error)
-{
-    return node_error(n, error, "%s not supported by this version", what);
-}
-
 /* ---- tumbling ---------------------------------------------------------------------------------- */
 
 static int read_zone(const struct node *n, void *target, void *ctx, struct error *error)
@@ -274,16 +269,14 @@ static const struct kind {
     const struct field *fields;
     size_t n;
     int (*check)(struct config_window *w, const struct node *map, struct error *error);
-    bool later; /* can be written, and is refused: no code runs it yet */
 } kinds[CONFIG_WINDOW_KINDS] = {
-    [CONFIG_TUMBLING] = {tumbling_fields, COUNT(tumbling_fields), check_tumbling,
-                         false},
-    [CONFIG_HOPPING] = {hopping_fields, COUNT(hopping_fields), check_hopping, false},
-    [CONFIG_SESSION] = {session_fields, COUNT(session_fields), check_session, false},
-    [CONFIG_COUNT] = {count_fields, COUNT(count_fields), check_count, false},
-    [CONFIG_GLOBAL] = {global_fields, COUNT(global_fields), NULL, false},
-    [CONFIG_UNTIL] = {until_fields, COUNT(until_fields), NULL, false},
-    [CONFIG_NONE] = {.later = true},
+    [CONFIG_TUMBLING] = {tumbling_fields, COUNT(tumbling_fields), check_tumbling},
+    [CONFIG_HOPPING] = {hopping_fields, COUNT(hopping_fields), check_hopping},
+    [CONFIG_SESSION] = {session_fields, COUNT(session_fields), check_session},
+    [CONFIG_COUNT] = {count_fields, COUNT(count_fields), check_count},
+    [CONFIG_GLOBAL] = {global_fields, COUNT(global_fields), NULL},
+    [CONFIG_UNTIL] = {until_fields, COUNT(until_fields), NULL},
+    [CONFIG_NONE] = {.fields = NULL}, /* no mapping */
 };
 
 #define WHAT "a window such as {tumbling: 10s}"
@@ -314,7 +307,7 @@ int window_section(const struct node *n, const struct schema *schema,
     ret->node = n;
     if (n->kind == NODE_SCALAR && strcmp(n->text, "none") == 0) {
         ret->kind = CONFIG_NONE;
-        return kinds[CONFIG_NONE].later ? later(n, "'window: none' is", error) : 0;
+        return 0;
     }
     if (n->kind != NODE_MAP)
         return node_expected(n, WHAT, error);
@@ -327,10 +320,7 @@ int window_section(const struct node *n, const struct schema *schema,
         fields_read(k->fields, k->n, n, what, ret, (void *)(uintptr_t)schema, error);
     if (r == 0 && k->check)
         r = k->check(ret, n, error);
-    if (r < 0 || !k->later)
-        return r;
-    snprintf(what, sizeof what, "'%s' is", config_window_word[ret->kind]);
-    return later(n, what, error);
+    return r;
 }
 
 void window_section_schema(struct buffer *to)
@@ -338,8 +328,6 @@ void window_section_schema(struct buffer *to)
     const char *before = "";
     buffer_puts(to, "{\"anyOf\":[");
     for (size_t i = 0; i < CONFIG_WINDOW_KINDS; i++) {
-        if (kinds[i].later)
-            continue;
         buffer_puts(to, before);
         before = ",";
         if (kinds[i].fields)

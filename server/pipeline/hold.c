@@ -43,7 +43,7 @@ static bool fits(const struct worker *w, const struct log_entry *e)
 int worker_make_room(struct worker *w, const struct log_entry *e, struct error *error)
 {
     struct pipeline *p = w->pipeline;
-    if (!w->watermark.held || fits(w, e))
+    if (!w->watermark.held || p->window.kind == CONFIG_NONE || fits(w, e))
         return 0;
     watermark_release(&w->watermark);
     if (!atomic_exchange_explicit(&p->released, true, memory_order_relaxed))

@@ -50,34 +50,6 @@ bool late_find(struct worker *w, const struct log_entry *e, uint32_t block)
 
 /* ---- The table of late events ------------------------------------------------------------------ */
 
-/* The value of a row in a column, null as it may be. */
-static int keep_value(struct rowset *set, const struct weir_column *c, uint32_t row,
-                      struct weir_cell *to)
-{
-    if (weir_is_null(c, row))
-        return 0;
-    size_t size;
-    const char *s;
-    to->type = c->type;
-    switch ((enum weir_type)c->type) {
-    case WEIR_FLOAT:
-        to->as.f = weir_number(c, row);
-        return 0;
-    case WEIR_BOOL:
-        to->as.i = weir_bool(c, row);
-        return 0;
-    case WEIR_INT:
-    case WEIR_TIME:
-        to->as.i = weir_int(c, row);
-        return 0;
-    case WEIR_STRING:
-        break;
-    }
-    s = weir_string(c, row, &size);
-    cell_put_string(to, s, size);
-    return rowset_keep(set, to);
-}
-
 int late_keep(struct worker *w, const struct log_entry *e, uint32_t row,
               int64_t start_us, int64_t end_us)
 {
@@ -95,7 +67,7 @@ int late_keep(struct worker *w, const struct log_entry *e, uint32_t row,
     cell_put_time(&cell[3], end_us);
     int r = 0;
     for (size_t c = 0; r == 0 && c < p->schema->n; c++)
-        r = keep_value(w->side, &column[c], row, &cell[LATE_COLUMNS + c]);
+        r = rowset_value(w->side, &column[c], row, &cell[LATE_COLUMNS + c]);
     return r;
 }
 

@@ -62,6 +62,33 @@ int rowset_keep(struct rowset *r, struct weir_cell *cell)
     return 0;
 }
 
+int rowset_value(struct rowset *r, const struct weir_column *c, uint32_t row,
+                 struct weir_cell *ret)
+{
+    if (weir_is_null(c, row))
+        return 0;
+    size_t size;
+    const char *s;
+    ret->type = c->type;
+    switch ((enum weir_type)c->type) {
+    case WEIR_FLOAT:
+        ret->as.f = weir_number(c, row);
+        return 0;
+    case WEIR_BOOL:
+        ret->as.i = weir_bool(c, row);
+        return 0;
+    case WEIR_INT:
+    case WEIR_TIME:
+        ret->as.i = weir_int(c, row);
+        return 0;
+    case WEIR_STRING:
+        break;
+    }
+    s = weir_string(c, row, &size);
+    cell_put_string(ret, s, size);
+    return rowset_keep(r, ret);
+}
+
 void rowset_free(struct rowset *r)
 {
     if (!r)

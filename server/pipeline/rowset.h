@@ -44,6 +44,8 @@ struct table {
                         * index of window_end */
     size_t revision;  /* index of its column, n_primary + 1; 0: it has none */
     bool late;        /* events as they came, not results */
+    bool
+        rows; /* events that are selected: column 0 is their time, and there is no window_end */
     size_t n_columns;
     struct table_column *column;
 };
@@ -51,6 +53,8 @@ struct table {
 /* The index of the i-th column as people see them: window_end beside window_start. */
 static inline size_t table_shown(const struct table *t, size_t i)
 {
+    if (t->rows)
+        return i;
     if (i == 1)
         return t->n_primary;
     return i > 1 && i <= t->n_primary ? i - 1 : i;
@@ -83,6 +87,10 @@ struct weir_cell *rowset_row(struct rowset *r);
 
 /* Replaces the string of a cell by a copy that lives as long as the rows. -ENOMEM. */
 int rowset_keep(struct rowset *r, struct weir_cell *cell);
+
+/* The value of a row of a batch, null as it may be. -ENOMEM. */
+int rowset_value(struct rowset *r, const struct weir_column *c, uint32_t row,
+                 struct weir_cell *ret);
 
 void rowset_free(struct rowset *r); /* takes NULL; one, not the list */
 

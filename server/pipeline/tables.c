@@ -185,10 +185,11 @@ static int many_rows_table(struct pipeline *p, struct step *s,
 }
 
 /* A column of the stream, with underscores behind its name if that is taken. */
-static int add_late_column(struct table *t, const struct schema_column *c)
+static int add_free_column(struct table *t, const char *wanted, enum weir_type type,
+                           const char *help)
 {
     char name[BINDING_NAME_MAX + 1];
-    snprintf(name, sizeof(name) - LATE_COLUMNS - 1, "%s", c->name);
+    snprintf(name, sizeof(name) - LATE_COLUMNS - 1, "%s", wanted);
     bool taken = true;
     while (taken) {
         taken = false;
@@ -197,7 +198,7 @@ static int add_late_column(struct table *t, const struct schema_column *c)
         if (taken)
             strcat(name, "_");
     }
-    return add_column(t, name, c->type, "As it came");
+    return add_column(t, name, type, help);
 }
 
 static int late_table_new(const struct pipeline *p, const char *name,
@@ -218,7 +219,8 @@ static int late_table_new(const struct pipeline *p, const char *name,
     if (r == 0)
         r = end_primary_key(t);
     for (size_t i = 0; r == 0 && i < p->schema->n; i++)
-        r = add_late_column(t, &p->schema->column[i]);
+        r = add_free_column(t, p->schema->column[i].name, p->schema->column[i].type,
+                            "As it came");
     if (r < 0) {
         table_free(t);
         return r;
@@ -282,9 +284,48 @@ static int copy_tables(struct pipeline *p, size_t size, struct error *error)
     return 0;
 }
 
+/* Events that are selected. */
+static int rows_table(struct pipeline *p, struct error *error)
+{
+    const struct config_pipeline *c = p->config;
+    struct table *t = calloc(1, sizeof(*t));
+    if (!t)
+        return error_set(error, -ENOMEM, "no memory");
+    *t = (struct table){.name = strdup(c->name),
+                        .pipeline = strdup(c->name),
+                        .window = p->window,
+                        .retain_us = c->retain_us,
+                        .rows = true,
+                        .n_primary = 3};
+    int r = t->name && t->pipeline ? add_column(t, p->schema->column[0].name, WEIR_TIME,
+                                                "When it happened, microseconds")
+                                   : -ENOMEM;
+    if (r == 0)
+        r = add_free_column(t, "position", WEIR_INT,
+                            "Of the log entry that the event came in");
+    if (r == 0)
+        r = add_free_column(t, "row", WEIR_INT, "Number of the event in it, from 0");
+    for (size_t i = 0; r == 0 && i < c->n_select; i++) {
+        const struct schema_column *column = &p->schema->column[c->select[i]];
+        if (c->select[i]) /* the time is there */
+            r = add_free_column(t, column->name, column->type, "As it came");
+    }
+    if (r == 0)
+        r = add_table(p, t);
+    if (r < 0) {
+        table_free(t);
+        return error_set(error, r, "no memory");
+    }
+    p->rows_table = t;
+    p->n_of_size = p->n_tables;
+    return 0;
+}
+
 int pipeline_make_tables(struct pipeline *p, struct error *error)
 {
     char name[160];
+    if (p->window.kind == CONFIG_NONE)
+        return rows_table(p, error);
     bool own = false;
     for (size_t i = 0; i < p->n_steps; i++)
         own = own || !(p->step[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS);

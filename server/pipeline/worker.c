@@ -232,11 +232,14 @@ static int read_block(struct worker *w, const struct log_entry *e, uint32_t bloc
     uint32_t n = select_rows(w, e->keys[w->pipeline->keys], first, rows);
     int r = filter_block(w, b, &n);
     bool by_key = window_is_by_key(&w->pipeline->window);
-    bool late = r == 0 && !by_key && late_find(w, e, block);
+    bool none = w->pipeline->window.kind == CONFIG_NONE;
+    bool late = r == 0 && !by_key && !none && late_find(w, e, block);
     if (late)
         r = late_take_out(w, e, block, &n);
     if (r == 0)
-        r = by_key ? keyed_read(w, e, block, n) : fold_rows(w, e, block, n, late);
+        r = none     ? worker_select(w, e, n)
+            : by_key ? keyed_read(w, e, block, n)
+                     : fold_rows(w, e, block, n, late);
     int64_t newest_us = b->block[block].max_us;
     watermark_read(&w->watermark,
                    e->held ? log_entry_reached(e, first + rows) : newest_us, newest_us);

@@ -83,6 +83,7 @@ struct pipeline {
     size_t n_of_size;  /* tables of one size of windows; then those of the next */
     struct table *own; /* NULL: no analyzer gives one row a group; of the shortest */
     struct table *late_table; /* NULL, but with CONFIG_LATE_SIDE */
+    struct table *rows_table; /* NULL, but with CONFIG_NONE */
     struct log *log;
     size_t keys; /* index into log_entry.keys */
     struct pipeline_sink sink;
@@ -168,7 +169,8 @@ struct worker {
     uint32_t *revised;  /* slots of groups given out, with late rows of this entry; some
                          * more than once */
     size_t n_revised, revised_room;
-    struct rowset *side; /* late rows of this entry, for late_table; NULL: none */
+    struct rowset *
+        side; /* late rows of this entry, for late_table, or those that are selected; NULL: none */
     uint64_t groups_shown;
     struct kept_view *view; /* of rows that are kept; made when it is needed */
     uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot[BATCH_BLOCK], keep[BATCH_BLOCK];
@@ -195,6 +197,9 @@ int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_
 bool late_stays(const struct worker *w, int64_t end_us, int64_t watermark_us);
 /* A late row is folded into this group, of a window that ends then. -ENOMEM. */
 int late_mark(struct worker *w, uint32_t slot, int64_t end_us);
+
+/* select.c: row[0..n) of the entry become rows of rows_table. -ENOMEM. */
+int worker_select(struct worker *w, const struct log_entry *e, uint32_t n);
 
 /* panes.c: windows of several panes. Seals those that end at or before until_us: what is folded into their panes
  * later is not in them. -ENOSPC, -EINVAL, -ENOMEM. */

@@ -33,7 +33,8 @@ int purge_prepare(struct store *s, struct store_table *t)
     sqlite3_str *find = sqlite3_str_new(s->db);
     sqlite3_str_appendall(find, "SELECT ");
     purge_append_key(find, t->table, false);
-    sqlite3_str_appendf(find, " FROM \"%w\" WHERE window_start < ?1", t->table->name);
+    sqlite3_str_appendf(find, " FROM \"%w\" WHERE \"%w\" < ?1", t->table->name,
+                        t->table->column[0].name);
     purge_append_ended(find, t->table);
     sqlite3_str_appendall(find, " ORDER BY ");
     purge_append_key(find, t->table, false);
@@ -51,8 +52,8 @@ int purge_prepare(struct store *s, struct store_table *t)
     int code_to = db_prepare_str(s->db, to, &t->purge_to);
 
     sqlite3_str *all = sqlite3_str_new(s->db);
-    sqlite3_str_appendf(all, "DELETE FROM \"%w\" WHERE window_start < ?1",
-                        t->table->name);
+    sqlite3_str_appendf(all, "DELETE FROM \"%w\" WHERE \"%w\" < ?1", t->table->name,
+                        t->table->column[0].name);
     purge_append_ended(all, t->table);
     int code_all = db_prepare_str(s->db, all, &t->purge_all);
     return code ? code : code_to ? code_to : code_all;

@@ -40,16 +40,16 @@ static int result_table_create(sqlite3 *db, const struct table *t, struct error 
     sqlite3_str *sql = sqlite3_str_new(db);
     sqlite3_str_appendf(sql, "CREATE TABLE \"%w\" (\n", t->name);
     for (size_t c = 0; c < t->n_columns; c++)
-        if (c != t->n_primary)
+        if (t->rows || c != t->n_primary)
             sqlite3_str_appendf(sql, "    \"%w\" %s%s,\n", t->column[c].name,
                                 result_table_sql_type(t->column[c].type),
                                 result_table_constraint(t, c));
-    sqlite3_str_appendall(sql, "    \"window_end\" INTEGER");
+    if (!t->rows)
+        sqlite3_str_appendall(sql, "    \"window_end\" INTEGER");
     if (store_is_generated(t, t->n_primary))
         sqlite3_str_appendf(sql, " GENERATED ALWAYS AS (window_start + %lld) VIRTUAL",
                             (long long)window_fixed_size(&t->window));
-    sqlite3_str_appendall(sql, ",\n");
-    sqlite3_str_appendall(sql, "    PRIMARY KEY (");
+    sqlite3_str_appendall(sql, t->rows ? "    PRIMARY KEY (" : ",\n    PRIMARY KEY (");
     for (size_t c = 0; c < t->n_primary; c++)
         sqlite3_str_appendf(sql, "%s\"%w\"", c ? ", " : "", t->column[c].name);
     sqlite3_str_appendall(sql, ")\n) STRICT, WITHOUT ROWID");

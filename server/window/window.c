@@ -28,7 +28,7 @@ static int64_t common_divisor(int64_t a, int64_t b)
     return a;
 }
 
-/* Of windows by key, those that divide time do so for `global`. */
+/* Of windows by key, those that divide time do so for `global`. Where there are none each microsecond is one: none is open. */
 static struct window_kind kind_by_key(const struct config_window *c)
 {
     int64_t size_us = c->size_us ? c->size_us : 1;
@@ -353,7 +353,7 @@ void window_define(const struct window_kind *k, struct buffer *b)
         calendar_define(k->calendar, b);
         return;
     }
-    if (window_is_by_key(k)) {
+    if (window_is_by_key(k) || k->kind == CONFIG_NONE) {
         define_by_key(k, b);
         return;
     }

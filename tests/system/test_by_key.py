@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Windows that depend on the rows of a key - session, until, count, global - held against models in Python that go
-event by event and forget nothing: whatever the requests, the workers, and a kill -9 in the middle."""
+"""Windows that depend on the rows of a key - session, until, count, global -, and none, held against models in Python that
+go event by event and forget nothing: whatever the requests, the workers, and a kill -9 in the middle."""
 
 import collections
 import json
@@ -44,7 +44,9 @@ pipelines:
 ''' + ''.join(f'''
   {stream}_{kind}_{workers}: {{from: {stream}, {COMMON}, {window}, workers: {workers},
     analyzers: [count, {{stats: {{of: qty, emit: [sum]}}}}, {{topk: {{of: qty, k: 1}}}}]}}
-''' for stream in STREAMS for workers in (1, 2, 7) for kind, window in KINDS.items())
+''' for stream in STREAMS for workers in (1, 2, 7) for kind, window in KINDS.items()) + ''.join(f'''
+  {stream}_none: {{from: {stream}, where: qty > 2, window: none, select: [key, stop, qty], idle_timeout: off}}
+''' for stream in STREAMS)
 
 
 def make_events(seed, n=EVENTS):
@@ -296,6 +298,14 @@ class ByKey(unittest.TestCase):
     def test_late_rows_of_until_go_aside(self):
         self.check_late('until_side', Untils(self.events), lambda e: e['stop'])
 
+    # ---- None --------------------------------------------------------------------------------------
+
+    def test_rows_are_kept_once_in_the_order_of_the_log(self):
+        expected = [(e['ts'], e['key'], e['qty'], e['stop']) for e in self.events if e['qty'] > 2]
+        for stream in STREAMS:
+            self.assertEqual(self.server.rows(f'SELECT ts, key, qty, stop FROM {stream}_none ORDER BY position, row'),
+                             expected)
+
     # ---- Count and global --------------------------------------------------------------------------
 
     def test_so_many_rows_are_a_window(self):
@@ -312,6 +322,23 @@ class ByKey(unittest.TestCase):
                        [(0, key, revision, border, *numbers(rows)) for key, (revision, border, rows) in table.items()],
                        [(key, revision, border, *top(rows)) for key, (revision, border, rows) in table.items()],
                        'key, revision, window_end')
+
+
+class None_(unittest.TestCase):
+    def test_rows_are_asked_for_by_their_time(self):
+        config = '''
+            server: {listen: {listen}, database: {folder}/weir.db}
+            streams: {s: {time: {field: at, unit: s}, fields: {row: string, n: int}}}
+            pipelines: {raw: {from: s, window: none, select: [n, row]}}'''
+        with harness.Server(config) as server:
+            server.post_ok('s', [{'at': t, 'row': f'r{t}', 'n': -t} for t in (10, 30, 20)])
+            server.wait_metric('weir_pipeline_rows_total', 3, pipeline='raw')
+            harness.wait_until(lambda: len(server.rows('SELECT 1 FROM raw')) == 3, 'the rows')
+            found = server.get_json('/api/v1/pipelines/raw/results?from=1970-01-01T00:00:20Z')
+            self.assertEqual([(r['at'][11:19], r['row'], r['n'], r['row_']) for r in found],
+                             [('00:00:20', 2, -20, 'r20'), ('00:00:30', 1, -30, 'r30')])
+            answer = server.get_json('/api/v1/pipelines/raw')
+            self.assertEqual([c['name'] for c in answer['tables'][0]['columns'] if c['key']], ['at', 'position', 'row'])
 
 
 class Examples(unittest.TestCase):
@@ -352,6 +379,13 @@ class Examples(unittest.TestCase):
         self.assertEqual(self.run_example('smooth', 'readings', events, '''
             SELECT number, window_start / 1000000, window_end, value_mean FROM smooth ORDER BY 1'''), [
                 (1, 0, 3000001, 3.5), (2, 2, 5000001, 13.5), (3, 4, 7000001, 31.5)])
+
+    def test_none(self):
+        events = [{'ts': t, 'path': p, 'status': s} for t, p, s in (
+            (3, '/a', 200), (2, '/b', 500), (4, None, 503), (5, '/c', 404))]
+        self.assertEqual(self.run_example('failed', 'requests', events, '''
+            SELECT ts / 1000000, path, status FROM failed ORDER BY position, row'''), [
+                (2, '/b', 500), (4, None, 503)])
 
     def test_global(self):
         day = 86400

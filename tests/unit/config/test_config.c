@@ -1005,6 +1005,14 @@ static void windows_of_every_kind_are_checked(void **state)
         {"{count: 100003, by: 7}",
          "f:9:33: a window would be merged from more than 10000 parts, of the largest "
          "number that divides both it and 'by'"},
+        {"none",
+         "f:10:16: 'analyzers' has no meaning with 'window: none': there are no "
+         "groups"},
+        {"{count: 10}\n    select: [ts]", "f:10:13: 'select' is for 'window: none': it "
+                                          "keeps events as they are, without "
+                                          "groups"},
+        {"none\n    select: [tss]",
+         "f:10:14: the stream has no field 'tss', did you mean 'ts'?"},
         {"{count: 10}\n    late: side",
          "f:10:11: 'late: side' has no meaning here: no event is late for a window by "
          "'count'"},
@@ -1014,25 +1022,6 @@ static void windows_of_every_kind_are_checked(void **state)
         {"{global: 10s}\n    retain: 1h",
          "f:10:13: results of a window for ever stay as long as their groups, which "
          "'expire' limits: {global: 10s, expire: 7d}"},
-    };
-    (void)state;
-    for (size_t i = 0; i < COUNT(known); i++) {
-        char text[1024];
-        snprintf(text, sizeof text,
-                 STREAM_HEAD "pipelines:\n  p:\n    from: trades\n    window: %s\n"
-                             "    analyzers: [count]\n",
-                 known[i].window);
-        check_refused(text, known[i].message);
-    }
-}
-
-/* What is right, and has no code that runs it, is refused as that. */
-static void kinds_of_windows_that_are_to_come_are_refused(void **state)
-{
-    static const struct {
-        const char *window, *message;
-    } known[] = {
-        {"none", "f:9:13: 'window: none' is not supported by this version"},
     };
     (void)state;
     for (size_t i = 0; i < COUNT(known); i++) {
@@ -1375,7 +1364,6 @@ int main(void)
         cmocka_unit_test(wrong_pipeline_keys_are_refused),
         cmocka_unit_test(wrong_pipelines_are_refused),
         cmocka_unit_test(windows_of_every_kind_are_checked),
-        cmocka_unit_test(kinds_of_windows_that_are_to_come_are_refused),
         cmocka_unit_test(wrong_analyzers_are_refused),
         cmocka_unit_test(a_pipeline_has_at_most_64_analyzers),
         cmocka_unit_test(variables_can_be_numbers_even_in_quotes),
