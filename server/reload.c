@@ -15,12 +15,18 @@
 /* What becomes of a pipeline that reads a stream, with all that read it, directly or not; both: they are exchanged. */
 struct change {
     struct pipeline *old, *fresh;
+    uint64_t stored; /* by the old one, at least */
+    int err;
 };
+
+#define PAST_MAX                                                                       \
+    1000 /* changes of fields until a restart: each keeps its configuration */
 
 struct reload {
     struct weir *weir;
-    struct config *config; /* the new one */
-    bool *changed;         /* of each pipeline of it: a fresh one is made */
+    struct config *config;          /* the new one */
+    bool *changed;                  /* of each pipeline of it: a fresh one is made */
+    struct source_change **widened; /* of each stream: it has more fields; NULL */
     struct change *change;
     size_t n_changes;
     struct pipeline **pipeline; /* in force afterwards; not references */
@@ -32,9 +38,62 @@ struct reload {
 
 /* ---- What has changed? ------------------------------------------------------------------------ */
 
-static int check_streams(const struct config *old, const struct config *fresh,
-                         struct error *error)
+static int other_stream(const struct config_stream *fresh, const char *why,
+                        struct error *error)
 {
+    return node_error(
+        fresh->node, error,
+        "stream '%s' is another one than before (%s): that takes a restart",
+        fresh->name, why);
+}
+
+/* The first ones of `b` are those of `a`. */
+static bool begins_with(const struct schema *b, const struct schema *a)
+{
+    bool same = a->n <= b->n;
+    for (size_t i = 0; same && i < a->n; i++)
+        same = !strcmp(a->column[i].name, b->column[i].name) &&
+               a->column[i].type == b->column[i].type;
+    return same;
+}
+
+/* Rows of before have to be rows of the stream still: with nulls in what is new. */
+static int check_widened(const struct config_stream *old,
+                         const struct config_stream *fresh, struct error *error)
+{
+    static const char *const same[] = {"time", "max_future_skew", "ack"};
+    for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
+        if (!node_equal(node_get(old->map, same[i]), node_get(fresh->map, same[i])))
+            return other_stream(fresh, same[i], error);
+    return begins_with(fresh->schema, old->schema)
+               ? 0
+               : other_stream(fresh, "fields are only added, behind those there are",
+                              error);
+}
+
+static int check_stream(struct reload *r, size_t i, struct error *error)
+{
+    struct weir *w = r->weir;
+    const struct config_stream *old = weir_stream(w, i), *fresh = &r->config->stream[i];
+    bool same = old->columns->n == fresh->columns->n &&
+                begins_with(fresh->columns, old->columns); /* also in the same order */
+    if (same && node_equal(old->map, fresh->map))
+        return 0;
+    int err = check_widened(old, fresh, error);
+    if (err == 0 && w->n_past >= PAST_MAX)
+        return error_set(error, -E2BIG,
+                         "fields were changed %d times: a restart is due", PAST_MAX);
+    if (err == 0 && !(r->widened[i] = calloc(1, sizeof(*r->widened[i]))))
+        return error_set(error, -ENOMEM, "no memory");
+    if (err == 0)
+        *r->widened[i] =
+            (struct source_change){.decode = weir_decode(w, fresh), .config = fresh};
+    return err;
+}
+
+static int check_streams(struct reload *r, struct error *error)
+{
+    const struct config *old = r->weir->config, *fresh = r->config;
     bool same = old->n_streams == fresh->n_streams;
     for (size_t i = 0; same && i < old->n_streams; i++)
         same = !strcmp(old->stream[i].name, fresh->stream[i].name);
@@ -42,18 +101,34 @@ static int check_streams(const struct config *old, const struct config *fresh,
         return error_set(error, -EINVAL,
                          "there are other streams, or in another order: that takes a "
                          "restart");
-    const struct node *a = node_get(old->root, "streams"),
-                      *b = node_get(fresh->root, "streams");
-    for (size_t i = 0; i < old->n_streams; i++)
-        if (!node_equal(node_get(a, old->stream[i].name),
-                        node_get(b, fresh->stream[i].name)))
-            return node_error(fresh->stream[i].node, error,
-                              "stream '%s' is another one than before: that takes a "
-                              "restart",
-                              fresh->stream[i].name);
+    r->widened = calloc(old->n_streams + 1, sizeof(struct source_change *));
+    if (!r->widened)
+        return error_set(error, -ENOMEM, "no memory");
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < old->n_streams; i++)
+        err = check_stream(r, i, error);
+    if (err < 0)
+        return err;
     if (!node_equal(node_get(old->root, "server"), node_get(fresh->root, "server")))
         logger_warn("reload",
                     "what has changed in 'server' takes effect at the next start");
+    return 0;
+}
+
+/* The configuration stays from now on: rows have its columns. Before anything is changed. */
+static int keep_config(struct reload *r)
+{
+    struct weir *w = r->weir;
+    bool widened = false;
+    for (size_t i = 0; i < w->config->n_streams; i++)
+        widened = widened || r->widened[i];
+    if (!widened)
+        return 0;
+    struct config **past = realloc(w->past, (w->n_past + 1) * sizeof(struct config *));
+    if (!past)
+        return -ENOMEM;
+    w->past = past;
+    w->past[w->n_past++] = config_ref(r->config);
     return 0;
 }
 
@@ -116,7 +191,8 @@ static void find_changed(struct reload *r)
     for (size_t i = 0; i < c->n_pipelines; i++) {
         const struct config_pipeline *p = &c->pipeline[i];
         struct pipeline *old = find(w, p->name);
-        if (!old || (!is_same(old, p) && !weir_goes_without(w, p->name)))
+        if (!old || ((!is_same(old, p) || r->widened[p->stream]) &&
+                     !weir_goes_without(w, p->name)))
             mark(r, top_of(c, p)->name);
     }
     for (size_t i = 0; i < c->n_pipelines; i++) {
@@ -343,14 +419,20 @@ static void tell(struct pipeline *p, struct pipeline *other, bool in, const char
         tell(c, other, in, what);
 }
 
-static void exchange(struct reload *r, const struct change *c)
+static void exchange_old(struct reload *r, struct change *c)
+{
+    struct log *log = r->weir->log[r->stream];
+    c->stored = log_last(log);
+    c->err = c->old ? stop_old(r->weir, log, c->old, &c->stored) : 0;
+}
+
+static void exchange_fresh(struct reload *r, const struct change *c)
 {
     struct weir *w = r->weir;
     struct log *log = w->log[r->stream];
     struct error error = {0};
     const char *name = pipeline_config(c->fresh ? c->fresh : c->old)->name;
-    uint64_t stored = log_last(log);
-    int err = c->old ? stop_old(w, log, c->old, &stored) : 0;
+    int err = c->err;
     struct tables t = {.reload = r, .change = c, .error = &error};
     int tables_err = call_store(w, &t);
     if (err == 0)
@@ -361,7 +443,7 @@ static void exchange(struct reload *r, const struct change *c)
         error_set(&error, err, "%s", strerror(-err));
     if (err < 0 && c->fresh) {
         pipeline_fail(c->fresh, &error);
-        pipeline_hold(c->fresh, log, stored);
+        pipeline_hold(c->fresh, log, c->stored);
         return;
     }
     if (err < 0) {
@@ -376,17 +458,56 @@ static void exchange(struct reload *r, const struct change *c)
         tell(c->fresh, c->old, false, "is started");
 }
 
+/* Between the old pipelines and the fresh ones. Those that begin with the columns of before would misread every row, so
+ * without memory all wait for it. */
+static void widen(struct reload *r)
+{
+    struct weir *w = r->weir;
+    struct source_change *to = r->widened[r->stream];
+    const struct config_stream *c = to->config;
+    struct derive_column derived[SCHEMA_COLUMNS_MAX];
+    struct log_columns columns = {.schema = c->schema, .columns = c->columns};
+    struct error error = {0};
+    columns.derived = derived;
+    columns.n_derived = config_derive_columns(&c->derive, derived);
+    while (log_change(w->log[r->stream], &columns, &error) < 0)
+        clock_sleep_us(NO_MEMORY_US);
+    atomic_store_explicit(&w->stream[r->stream].change, to, memory_order_release);
+    struct source_change *before = w->change[r->stream];
+    w->change[r->stream] = to;
+    to->before = before;
+    r->widened[r->stream] = NULL;
+    logger_info("reload", "stream '%s' has other columns", c->name);
+}
+
 static size_t stream_of(const struct change *c)
 {
     return pipeline_config(c->old ? c->old : c->fresh)->stream;
 }
 
+static bool is_due(const struct reload *r, const struct change *c)
+{
+    return stream_of(c) == r->stream && !c->old == r->adding;
+}
+
+/* Where the stream itself changes, all its pipelines end before the first of the fresh ones begins. */
 static void exchange_all(void *ctx)
 {
     struct reload *r = ctx;
+    bool widens = !r->adding && r->widened[r->stream];
+    for (size_t i = 0; i < r->n_changes; i++) {
+        if (!is_due(r, &r->change[i]))
+            continue;
+        exchange_old(r, &r->change[i]);
+        if (!widens)
+            exchange_fresh(r, &r->change[i]);
+    }
+    if (!widens)
+        return;
+    widen(r);
     for (size_t i = 0; i < r->n_changes; i++)
-        if (stream_of(&r->change[i]) == r->stream && !r->change[i].old == r->adding)
-            exchange(r, &r->change[i]);
+        if (is_due(r, &r->change[i]))
+            exchange_fresh(r, &r->change[i]);
 }
 
 /* Half of the pipelines exchanged would be neither configuration: what can fail comes before. */
@@ -409,6 +530,10 @@ static int apply(struct reload *r, struct error *error)
     if (err < 0) {
         running_done(&running);
         return error->text[0] ? err : error_set(error, err, "%s", strerror(-err));
+    }
+    if ((err = keep_config(r)) < 0) {
+        running_done(&running);
+        return error_set(error, err, "no memory");
     }
     exchange_streams(r);
     running_set(w->running, running);
@@ -448,7 +573,7 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
                          "%s: not a regular file, which could be read again", path);
     int err = config_load(path, &r.config, error);
     if (err == 0)
-        err = check_streams(w->config, r.config, error);
+        err = check_streams(&r, error);
     if (err == 0)
         err = plan(&r, error);
     if (err == 0)
@@ -460,6 +585,9 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
         drop(&r);
     }
     restore_close(r.restore);
+    for (size_t i = 0; r.widened && i < w->config->n_streams; i++)
+        free(r.widened[i]);
+    free(r.widened);
     free(r.changed);
     free(r.change);
     free(r.pipeline);

@@ -244,7 +244,8 @@ static int load_pipelines(struct weir *w, struct error *error)
     w->log = calloc(c->n_streams + 1, sizeof(struct log *));
     w->stream = calloc(c->n_streams + 1, sizeof(struct source_stream));
     w->intake = calloc(c->n_streams + 1, sizeof(struct weir_intake));
-    if (!w->pipeline || !w->log || !w->stream || !w->intake)
+    w->change = calloc(c->n_streams + 1, sizeof(struct source_change *));
+    if (!w->pipeline || !w->log || !w->stream || !w->intake || !w->change)
         return error_set(error, -ENOMEM, "no memory");
     w->n_pipelines = c->n_pipelines;
     int r = running_new(&w->running);
@@ -368,22 +369,31 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
 
 /* ---- Running ---------------------------------------------------------------------------------- */
 
+const struct config_stream *weir_stream(const struct weir *w, size_t i)
+{
+    return w->change[i] ? w->change[i]->config : &w->config->stream[i];
+}
+
+struct decode_options weir_decode(const struct weir *w, const struct config_stream *c)
+{
+    return (struct decode_options){.schema = c->schema,
+                                   .field = c->field,
+                                   .paths = c->paths,
+                                   .lenient = c->lenient,
+                                   .time_unit = c->time_unit,
+                                   .record_max = w->config->server.max_record,
+                                   .depth_max = DEPTH_MAX,
+                                   .max_future_skew_us = c->max_future_skew_us,
+                                   .check_unit = c->check_unit};
+}
+
 static void setup_stream(struct weir *w, size_t i)
 {
     const struct config_stream *c = &w->config->stream[i];
     const struct config_server *s = &w->config->server;
     w->stream[i].name = c->name;
     atomic_init(&w->intake[i].clock_us, CLOCK_STEADY_UNSET);
-    w->stream[i].decode =
-        (struct decode_options){.schema = c->schema,
-                                .field = c->field,
-                                .paths = c->paths,
-                                .lenient = c->lenient,
-                                .time_unit = c->time_unit,
-                                .record_max = s->max_record,
-                                .depth_max = DEPTH_MAX,
-                                .max_future_skew_us = c->max_future_skew_us,
-                                .check_unit = c->check_unit};
+    w->stream[i].decode = weir_decode(w, c);
     w->stream[i].sink =
         (struct source_sink){.ctx = &w->intake[i],
                              .ready = stream_ready,
@@ -775,6 +785,15 @@ void weir_free(struct weir *w)
     free(w->pipeline);
     plugins_free(w->plugins);
     metrics_free(w->metrics);
+    for (size_t i = 0; w->change && i < w->config->n_streams; i++)
+        for (struct source_change *c = w->change[i], *before; c; c = before) {
+            before = c->before;
+            free(c);
+        }
+    free(w->change);
+    for (size_t i = 0; i < w->n_past; i++)
+        config_free(w->past[i]);
+    free(w->past);
     config_free(w->config);
     free(w);
 }

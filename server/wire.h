@@ -43,6 +43,11 @@ struct weir {
     struct source_stream *stream; /* config->n_streams */
     struct weir_intake *intake;   /* config->n_streams */
     _Atomic bool wired;           /* all logs are made: release, acquire */
+    /* Fields were added while it runs: what is in force of each stream; and configurations whose columns rows may have,
+     * until the end. The main thread's. */
+    struct source_change **change; /* config->n_streams, NULL: as at the start */
+    struct config **past;
+    size_t n_past;
     char *journal;    /* folder of the journals, a folder for each stream in it */
     const char *only; /* WEIR_RUN: this stream runs, others stay as they are */
     uint64_t
@@ -106,6 +111,11 @@ int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
 int weir_make_pipelines(struct weir *w, struct config *config, struct metrics *metrics,
                         bool (*wanted)(void *ctx, size_t i), void *ctx,
                         struct pipeline **ret, struct error *error);
+
+/* What is in force of a stream. The main thread. */
+const struct config_stream *weir_stream(const struct weir *w, size_t i);
+/* How its events are decoded, by the server's section of the start. */
+struct decode_options weir_decode(const struct weir *w, const struct config_stream *c);
 
 /* --without has its name. */
 bool weir_goes_without(const struct weir *w, const char *pipeline);

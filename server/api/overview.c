@@ -77,6 +77,13 @@ static void overview_put_stream(struct buffer *b, const char *name,
     jsonout_close(b, '}');
 }
 
+static const struct config_stream *stream_in_force(const struct api *a, size_t i)
+{
+    const struct source_change *c =
+        atomic_load_explicit(&a->is.stream[i].change, memory_order_acquire);
+    return c ? c->config : &a->is.config->stream[i];
+}
+
 void overview_streams(struct http_request *r, void *api)
 {
     const struct api *a = api;
@@ -85,7 +92,7 @@ void overview_streams(struct http_request *r, void *api)
     struct buffer b = {0};
     jsonout_open(&b, NULL, '[');
     for (size_t i = 0; i < a->is.config->n_streams; i++)
-        overview_put_stream(&b, NULL, &a->is.config->stream[i], &a->is.stream[i]);
+        overview_put_stream(&b, NULL, stream_in_force(a, i), &a->is.stream[i]);
     buffer_puts(&b, "]\n");
     http_reply_buffer(r, 200, "application/json", &b);
 }
@@ -100,7 +107,7 @@ void overview_stream(struct http_request *r, void *api)
         if (!api_no_arguments(r))
             return;
         struct buffer b = {0};
-        overview_put_stream(&b, NULL, &a->is.config->stream[i], &a->is.stream[i]);
+        overview_put_stream(&b, NULL, stream_in_force(a, i), &a->is.stream[i]);
         buffer_putc(&b, '\n');
         http_reply_buffer(r, 200, "application/json", &b);
         return;

@@ -77,7 +77,7 @@ size_t config_derive_columns(const struct config_derive *d, struct derive_column
 
 struct config_stream {
     char *name;
-    const struct node *node;
+    const struct node *node, *map; /* where its name stands, and what it says */
     struct schema *schema; /* what is decoded. Column 0: the time; named "time" when the
                             * time is the arrival */
     size_t n_fields;

@@ -279,6 +279,7 @@ int stream_section(const struct node *name, const struct node *map,
     if (r < 0)
         return r;
     ret->node = name;
+    ret->map = map;
     ret->time_unit = d.unit;
     ret->check_unit = d.check_unit;
     ret->max_future_skew_us = d.max_future_skew_us;

@@ -278,6 +278,17 @@ static int derive_block(struct derived *d, struct store *s, const uint32_t *row,
     return ask_sqlite(s, d->events, row, n);
 }
 
+static int put_nulls(struct batch *b, size_t c, uint32_t rows)
+{
+    struct store s = {.b = b, .c = c};
+    int r = 0;
+    for (b->n_rows = 0; r == 0 && b->n_rows < rows; b->n_rows++)
+        r = put_null(&s);
+    b->n_rows = rows;
+    batch_seal_column(b, c);
+    return r;
+}
+
 int derive_batch(struct derive *d, struct batch *from, uint64_t *ret_errors,
                  struct batch **ret)
 {
@@ -287,6 +298,8 @@ int derive_batch(struct derive *d, struct batch *from, uint64_t *ret_errors,
     int r = batch_extend(from, d->schema, &b);
     if (r < 0)
         return r;
+    for (size_t c = from->schema->n; r == 0 && c < d->first; c++)
+        r = put_nulls(b, c, rows);
     for (size_t i = 0; r == 0 && i < d->n; i++) {
         struct store s = {.b = b, .c = d->first + i};
         for (uint32_t first = 0; r == 0 && first < rows; first += BATCH_BLOCK) {

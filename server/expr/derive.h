@@ -29,7 +29,7 @@ int derive_new(const struct schema *schema, const struct derive_column *column,
                size_t n, struct derive **ret, struct error *error);
 void derive_free(struct derive *d); /* takes NULL */
 
-/* A sealed batch with the derived columns: it shares the arrays of `from`, which it takes a reference to. A value that
+/* A sealed batch with the derived columns (and nulls in those before them that it does not have): it shares the arrays of `from`, which it takes a reference to. A value that
  * is not of the column's type (a whole number that overflowed, text for a number, an infinite number), or that
  * SQLite reports an error for, is null; *ret_errors says how many there are. -ENOMEM. */
 int derive_batch(struct derive *d, struct batch *from, uint64_t *ret_errors,

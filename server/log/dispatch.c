@@ -132,6 +132,7 @@ static bool goes_along(void *ctx, const struct log_entry *f)
     const struct joining *j = ctx;
     const struct log_entry *e = j->entry;
     if (f->kind != LOG_BATCH || f->source != e->source || f->held != e->held ||
+        f->batch->schema != e->batch->schema ||
         e->batch->n_rows + f->batch->n_rows > JOIN_MAX)
         return false;
     uint64_t first = e->part ? e->part[0].position : e->position;
@@ -477,6 +478,41 @@ int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
     task_release(&l->dispatcher);
     task_wake(&l->dispatcher); /* much may be otherwise than before */
     return runs ? 0 : -ESHUTDOWN;
+}
+
+/* Those that are left stay as they are, and want no dictionaries: pipelines that are held. -ENOMEM */
+static int widen_subscribers(struct log *l, size_t n)
+{
+    for (size_t i = 0; i < l->n_subscribers; i++) {
+        bool *dictionary = calloc(n, sizeof(*dictionary));
+        if (!dictionary)
+            return -ENOMEM;
+        free(l->subscriber[i]->dictionary);
+        l->subscriber[i]->dictionary = dictionary;
+    }
+    return 0;
+}
+
+int log_change(struct log *l, const struct log_columns *to, struct error *error)
+{
+    struct derive *derive = NULL;
+    size_t *dictionary = calloc(to->columns->n, sizeof(*dictionary));
+    int r = dictionary ? widen_subscribers(l, to->columns->n) : -ENOMEM;
+    if (r < 0)
+        error_set(error, r, "no memory");
+    else
+        r = derive_new(to->columns, to->derived, to->n_derived, &derive, error);
+    if (r < 0) {
+        free(dictionary);
+        return r;
+    }
+    free(l->dictionary);
+    derive_free(l->derive);
+    l->dictionary = dictionary;
+    l->derive = derive;
+    l->schema = to->schema;
+    l->columns = to->columns;
+    return 0;
 }
 
 void log_checkpoint(struct log *l, const char *pipeline)

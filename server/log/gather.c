@@ -58,7 +58,7 @@ static void frame_put_batch(struct frame *f, struct log_entry *e)
     struct log_entry *last = f->open ? f->entry[f->n - 1] : NULL;
     bool joins = b->n_rows < LOG_GATHER_ROWS && !e->whole;
     if (last && last->source == e->source && last->asks == e->asks && joins &&
-        batch_append(last->batch, b) == 0) {
+        last->batch->schema == b->schema && batch_append(last->batch, b) == 0) {
         last->mixed = last->mixed || last->origin != e->origin;
         last->origin = last->mixed ? NULL : last->origin;
         last->held_rows += e->held_rows;
@@ -134,7 +134,7 @@ static void frame_clear(struct frame *f)
 int gather_begin_segment(void *log, struct journal *j)
 {
     struct log *l = log;
-    int r = entry_write_schema(j, l->schema);
+    int r = entry_write_schema(j, l->written ? l->written : l->options.schema);
     for (uint32_t i = 1; r == 0 && i < l->sources_written; i++)
         r = entry_write_source(j, i, log_source_name(l, i));
     return r;
@@ -166,13 +166,18 @@ static int encode_keys(struct log *l, int64_t taken_us)
 static int encode(struct log *l, uint32_t n_sources, int64_t taken_us)
 {
     struct frame *f = &l->frame;
-    int r = l->schema_written ? 0 : entry_write_schema(l->journal, l->schema);
-    if (r == 0)
-        r = encode_sources(l, n_sources);
+    int r = encode_sources(l, n_sources);
     if (r == 0)
         r = encode_keys(l, taken_us);
-    for (size_t i = 0; r == 0 && i < f->n; i++)
-        r = entry_write(l->journal, f->entry[i]);
+    f->schema = l->written;
+    for (size_t i = 0; r == 0 && i < f->n; i++) {
+        const struct batch *b = f->entry[i]->batch;
+        if (b && b->schema != f->schema) /* the first, or the stream has been changed */
+            r = entry_write_schema(l->journal, b->schema);
+        f->schema = b ? b->schema : f->schema;
+        if (r == 0)
+            r = entry_write(l->journal, f->entry[i]);
+    }
     return r;
 }
 
@@ -216,7 +221,7 @@ static int frame_write(struct log *l)
             journal_abandon(l->journal);
         return r;
     }
-    l->schema_written = true;
+    l->written = l->frame.schema;
     l->sources_written = n_sources;
     return 0;
 }

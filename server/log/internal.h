@@ -61,8 +61,9 @@ struct frame {
     int64_t since_us;   /* of its first request */
     int64_t company_us; /* until when others are waited for; 0: not yet */
     int64_t retry_us;   /* when to try again to write it; 0: it has not failed */
-    uint32_t n_sources; /* whose names are known behind it */
-    bool begun;         /* it may be on disk: nothing is added, it is written again */
+    const struct schema *schema; /* in force behind it */
+    uint32_t n_sources;          /* whose names are known behind it */
+    bool begun; /* it may be on disk: nothing is added, it is written again */
 };
 
 /* What the dispatcher has taken from the backlog, and not put to all pipelines yet. */
@@ -121,8 +122,9 @@ struct log {
     struct frame frame;
     struct {
         struct intake_item *first, **last;
-    } later;                  /* taken, but not into the frame: it would be too large */
-    bool schema_written;      /* since the start: the last one before may be another */
+    } later; /* taken, but not into the frame: it would be too large */
+    /* In force behind the last frame, since the start; NULL: the last one before may be another. */
+    const struct schema *written;
     uint32_t sources_written; /* names below this number are in the journal */
     _Atomic int no_room;   /* 0, or why the journal cannot be written: -ENOSPC, -EDQUOT,
                             * -ENOMEM, -ESTALE; relaxed */

@@ -253,6 +253,16 @@ void log_room(struct log *l);
 /* Runs call(ctx), on the caller's thread, between two entries: whatever waits to be handed on waits behind it. For
  * changes of pipelines while the log runs; from one thread. -ESHUTDOWN: the log has ended. */
 int log_call(struct log *l, void (*call)(void *ctx), void *ctx);
+/* Columns of a stream, and of its rows as pipelines see them. */
+struct log_columns {
+    const struct schema *schema, *columns;
+    const struct derive_column *derived;
+    size_t n_derived;
+};
+/* Within such a call, when no pipeline runs: from now on the stream has more columns. Those of `schema` so far are its
+ * first ones; they all stay as long as the log. Batches of the schema before may still come, and have nulls in the new
+ * columns. -ENOMEM, -EINVAL: it is as it was. */
+int log_change(struct log *l, const struct log_columns *to, struct error *error);
 /* Within such a call: a checkpoint of the pipeline, now; */
 void log_checkpoint(struct log *l, const char *pipeline);
 /* the pipeline gets no more entries; the position that it has stored, or that of the last entry if it is not there; */

@@ -17,11 +17,11 @@
 int feed_setup(struct feed *t, const struct source_stream *stream,
                enum decode_format format)
 {
-    *t = (struct feed){.schema = stream->decode.schema,
+    *t = (struct feed){.decode = source_decode(stream),
                        .rows = FEED_ROWS_UNKNOWN,
                        .now = stream->sink.now,
                        .ctx = stream->sink.ctx};
-    return decoder_new(&stream->decode, format, &t->decoder);
+    return decoder_new(t->decode, format, &t->decoder);
 }
 
 int64_t feed_now(const struct feed *t)
@@ -57,7 +57,7 @@ static int feed_open(struct feed *t, uint32_t rows)
         t->batch = batch;
         t->room = room;
     }
-    int rc = batch_new(t->schema, rows, &t->batch[t->n]);
+    int rc = batch_new(t->decode->schema, rows, &t->batch[t->n]);
     if (rc)
         return rc;
     t->n++;

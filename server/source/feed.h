@@ -10,7 +10,7 @@
 #include "decode/decode.h"
 
 struct feed {
-    const struct schema *schema;
+    const struct decode_options *decode;
     struct decoder *decoder;
     uint32_t rows; /* room of the first batch */
     struct batch **batch;

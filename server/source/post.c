@@ -121,6 +121,14 @@ static struct post *post_new(struct source_post *owner, struct post_stream *s,
     return p;
 }
 
+static void post_free(struct post *p)
+{
+    feed_free(&p->feed);
+    letters_free(&p->letters);
+    buffer_free(&p->faults);
+    free(p);
+}
+
 static struct post *post_get(struct source_post *owner, struct post_stream *s,
                              enum decode_format format)
 {
@@ -131,15 +139,11 @@ static struct post *post_get(struct source_post *owner, struct post_stream *s,
         s->n_idle[format]--;
     }
     pthread_mutex_unlock(&s->lock);
-    return p ? p : post_new(owner, s, format);
-}
-
-static void post_free(struct post *p)
-{
-    feed_free(&p->feed);
-    letters_free(&p->letters);
-    buffer_free(&p->faults);
-    free(p);
+    if (p && p->feed.decode == source_decode(s->stream))
+        return p;
+    if (p) /* it knows the fields of before */
+        post_free(p);
+    return post_new(owner, s, format);
 }
 
 static void post_put(struct post *p)

@@ -56,10 +56,23 @@ struct source_sink {
     void (*dead)(void *ctx, const struct dead_letter *list, size_t n);
 };
 
+struct config_stream;
+
+/* A stream with other fields than at the start. */
+struct source_change {
+    struct decode_options decode;
+    const struct config_stream *config;
+    struct source_change
+        *before; /* what it took the place of: requests may have it still */
+};
+
 /* A stream as sources see it. Outlives the HTTP server. */
 struct source_stream {
     const char *name;
-    struct decode_options decode;
+    struct decode_options decode; /* as at the start, */
+    /* and since fields were added; NULL: they are the same. What a request began with serves it to its end; release,
+     * acquire. */
+    _Atomic(const struct source_change *) change;
     struct source_sink sink;
     uint64_t max_body;     /* bytes of a bounded request, decompressed */
     int64_t queue_wait_us; /* then 429 */
@@ -67,6 +80,13 @@ struct source_stream {
     _Atomic uint64_t accepted, rejected[DECODE_REASONS], requests, bytes, throttled,
         no_space, too_large;
 };
+
+static inline const struct decode_options *source_decode(const struct source_stream *s)
+{
+    const struct source_change *c =
+        atomic_load_explicit(&s->change, memory_order_acquire);
+    return c ? &c->decode : &s->decode;
+}
 
 /* weir_events_total, weir_rejected_total{reason}, ... of a stream. The stream outlives the registry's
  * last scrape. -ENOMEM. */

@@ -2,9 +2,12 @@
 """What a row is: derived columns, `where` of an analyzer, fields by path, lists, lenient values."""
 
 import collections
+import http.client
 import json
 import random
+import signal
 import sqlite3
+import threading
 import unittest
 
 import harness
@@ -229,6 +232,105 @@ pipelines:
             self.assertEqual(server.rows(f'SELECT count, n_sum, price_max FROM p WHERE window_start = {begin}'), [(2, 1, 1.25)])
             refused = server.post('strict', body)
             self.assertEqual((refused.status, [e['line'] for e in json.loads(refused.body)['errors']]), (422, [1, 2, 3]))
+
+
+def widening(fields, derive='', more='', analyzers='count, {sum: {of: n}}'):
+    return f'''
+server: {{listen: {{listen}}, database: {{folder}}/weir.db, commit_interval: 5ms, checkpoint_interval: 20ms}}
+streams:
+  s: {{time: {{field: ts, unit: ms}}, fields: {{k: string, n: int{fields}}}{derive}}}
+pipelines:
+  p: {{from: s, key: [k], window: {{tumbling: 1h}}, out_of_orderness: 1d, idle_timeout: 1h, workers: 2, analyzers: [{analyzers}]}}
+{more}'''
+
+
+class Widened(unittest.TestCase):
+    """Fields and derived columns are added while events flow."""
+
+    def reload(self, server, config, expect='was read again'):
+        config = config.replace('{folder}', server.folder).replace('{listen}', '127.0.0.1:0')
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write(config)
+        before = len(server.log)
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: any('SIGHUP' in line for line in server.log[before:]), 'the log')
+        self.assertIn(expect, ''.join(server.log[before:]))
+
+    def start(self):
+        server = harness.Server(widening(''))
+        self.addCleanup(server.remove_folder)
+        self.addCleanup(server.kill)
+        server.start()
+        return server
+
+    def finish(self, server, *pipelines):
+        server.post_ok('s', [{'ts': T0 + 3 * 86400000, 'k': 'end'}])
+        for pipeline in pipelines:
+            server.wait_watermark(pipeline, (T0 + 3600000) * 1000)
+
+    def test_events_flow_while_fields_are_added(self):
+        server = self.start()
+        sent = collections.Counter()
+        stop = threading.Event()
+
+        def send(name):
+            connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=harness.LIMIT_S)
+            while not stop.is_set():
+                body = ''.join(json.dumps({'ts': T0 + i, 'k': name, 'n': i, 'extra': 2, 'u': {'id': 'x'}}) + '\n' for i in range(20))
+                connection.request('POST', '/api/v1/streams/s/events', body, {'Content-Type': 'application/x-ndjson'})
+                answer = connection.getresponse()
+                answer.read()
+                sent[name] += 20 * (answer.status == 200)
+            connection.close()
+
+        senders = [threading.Thread(target=send, args=(name,)) for name in 'abc']
+        for sender in senders:
+            sender.start()
+        q = "  q: {from: s, key: [k], window: {tumbling: 1h}, out_of_orderness: 1d, idle_timeout: 1h, analyzers: [count, {stats: {of: twice, emit: [count, sum]}}, {topk: {of: id, k: 1}}]}\n"
+        for config in (widening(', extra: int'),
+                       widening(', extra: int', ', derive: {twice: extra * 2}'),
+                       widening(', extra: int, id: {type: string, path: u.id}', ', derive: {more: n + 1, twice: extra * 2}', q)):
+            self.reload(server, config)
+            so_far = sum(sent.values())
+            harness.wait_until(lambda n=so_far: sum(sent.values()) > n + 200, 'more events')
+        stop.set()
+        for sender in senders:
+            sender.join()
+        before = {name: n for name, n in sent.items()}
+        server.post_ok('s', [{'ts': T0, 'k': 'z', 'n': 1, 'extra': 5, 'u': {'id': 'y'}}, {'ts': T0, 'k': 'z', 'n': 1}])
+        server.restart()  # the journal has rows of all four forms
+        self.finish(server, 'p', 'q')
+        window = T0 // 3600000 * 3600000 * 1000
+        self.assertEqual(dict(server.rows(f"SELECT k, count FROM p WHERE window_start = {window} AND k <> 'z'")), before)
+        self.assertEqual(dict(server.rows(f"SELECT k, n_sum FROM p WHERE window_start = {window} AND k <> 'z'")),
+                         {name: n // 20 * 190 for name, n in before.items()})
+        self.assertEqual(server.rows(f"SELECT count, twice_count, twice_sum FROM q WHERE window_start = {window} AND k = 'z'"), [(2, 1, 10)])
+        self.assertEqual(server.rows("SELECT id FROM q_topk WHERE k = 'z'"), [('y',)])
+
+    def test_rows_of_before_have_nulls_in_new_columns(self):
+        server = self.start()
+        server.post_ok('s', [{'ts': T0, 'k': 'a', 'n': i, 'extra': 1} for i in range(10)])
+        with_extra = widening(', extra: int', ', derive: {more: n + 1, known: extra IS NOT NULL}',
+                              analyzers='count, {sum: {of: n}}, {count: {where: known, as: new}}')
+        self.reload(server, with_extra)  # another definition: p begins anew behind the ten
+        server.post_ok('s', [{'ts': T0, 'k': 'a', 'n': i, 'extra': 1} for i in range(5)])
+        server.restart()
+        self.finish(server, 'p')
+        self.assertEqual(server.rows("SELECT count, n_sum, new FROM p WHERE k = 'a'"), [(5, 10, 5)])
+        fields = [f['name'] for f in server.get_json('/api/v1/streams')[0]['fields']]
+        self.assertEqual(fields, ['k', 'n', 'extra'])
+
+    def test_other_changes_of_a_stream_take_a_restart(self):
+        server = self.start()
+        for config, why in ((widening('').replace('k: string', 'k: int'), 'fields are only added'),
+                            (widening('').replace('{k: string, n: int}', '{k: string}').replace(', {sum: {of: n}}', ''), 'fields are only added'),
+                            (widening('').replace('k: string, n: int', 'n: int, k: string'), 'fields are only added'),
+                            (widening('').replace('unit: ms', 'unit: us'), 'than before (time)'),
+                            (widening('').replace('fields:', 'ack: memory, fields:'), 'than before (ack)')):
+            self.reload(server, config, why)
+        self.reload(server, widening(', x: int'))
+        fields = [f['name'] for f in server.get_json('/api/v1/streams')[0]['fields']]
+        self.assertEqual(fields, ['k', 'n', 'x'])
 
 
 class Where(unittest.TestCase):
