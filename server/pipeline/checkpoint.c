@@ -442,7 +442,8 @@ static bool is_used(const struct pipeline *p, const struct config_derive *d,
         used = used || is_in(p->condition[i], name);
     for (size_t i = 0; i < p->n_steps; i++)
         for (size_t k = 0; k < p->step[i].binding->n_inputs; k++)
-            used = used || p->step[i].binding->input[k] == (int)column;
+            used = used || (p->step[i].binding->input[k] == (int)column &&
+                            !p->step[i].binding->left_out[k]);
     for (size_t i = 0; i < d->n; i++)
         used = used || is_in(d->column[i].text, name);
     return used;

@@ -261,6 +261,24 @@ class Whole(unittest.TestCase):
             with self.subTest(name):
                 self.assertEqual(self.found(server, name), {group: ''.join(those) for group, those in found.items()})
 
+    def test_windows_of_so_many_rows_have_these_in_order(self):
+        server = self.server('  c: {from: input, key: [key], window: {count: 7}, idle_timeout: 1h, workers: 2, '
+                             'analyzers: [count, {listing: {}, as: l}]}\n', checkpoint='20ms')
+        rows = list(events(400, 14))
+        for at in range(0, len(rows), 50):
+            server.post_ok('input', rows[at:at + 50])
+            if at == 200:
+                harness.wait_until(lambda: server.rows('SELECT count(*) FROM weir_states')[0][0] > 1, 'a checkpoint')
+                server.restart()
+        expected_lists = []
+        for key in {row['key'] for row in rows}:
+            those = [row for row in rows if row['key'] == key]
+            for at in range(0, len(those) - 6, 7):
+                expected_lists.append((key, ''.join(f'{i + 1}|{text(row)}\n' for i, row in enumerate(
+                    sorted(those[at:at + 7], key=lambda r: r['ts'])))))
+        harness.wait_until(lambda: server.rows('SELECT count(*) FROM c')[0][0] >= len(expected_lists), 'all windows')
+        self.assertEqual(sorted(server.rows('SELECT key, l_list FROM c')), sorted(expected_lists))
+
     def test_rows_beyond_max_rows_are_counted_and_left_out(self):
         server = self.server('''
   few: {from: input, key: key, window: {tumbling: 10s}, out_of_orderness: 20s, idle_timeout: 1h, workers: 2,
@@ -299,11 +317,14 @@ class Whole(unittest.TestCase):
         harness.compile_plugin(folder, 'listing', LISTING)
         for analyzers, fault in (
                 ('[{count: {}, max_rows: 3}]', "7:21: analyzer 'count' keeps no rows, so 'max_rows' says nothing"),
-                ('[{listing: {}, max_rows: 0}]', '7:45: expected a whole number from 1 to 1000000000')):
+                ('[{listing: {}, max_rows: 0}]', '7:45: expected a whole number from 1 to 1000000000'),
+                ('[listing], key: key', "7:21: analyzer 'listing' takes all rows of a window once it is over, and a global "
+                                        'one never is')):
+            window = '{global: 10s}' if 'key' in analyzers else '{tumbling: 10s}'
             with self.subTest(analyzers), open(os.path.join(folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
                 file.write(HEAD.replace('{folder}', folder).replace('{listen}', '127.0.0.1:0')
                            .replace('CHECKPOINT', '1h') +
-                           f'  p: {{from: input, window: {{tumbling: 10s}},\n'
+                           f'  p: {{from: input, window: {window},\n'
                            f'    analyzers:     {analyzers}}}\n')
                 file.flush()
                 done = harness.weir('check', '-c', 'weir.yaml', cwd=folder)
