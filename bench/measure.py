@@ -128,6 +128,18 @@ class Bench:
             self.check_rows(server.database)
             return measured
 
+    def windows(self, shape, window, tables):
+        """W1 with other windows. `tables`: how often each event is in the rows of each."""
+        config = self.with_options(stream='    ack: memory\n').replace('{tumbling: 10s}', window)
+        with self.server(config) as server:
+            measured = self.post(server, shape, self.file, self.events)
+            for table, times in tables.items():
+                (counted,), = self.harness.read_rows(server.database,
+                                                     f"SELECT sum(count) FROM {table} WHERE symbol <> '~'")
+                if counted != times * self.events:
+                    raise SystemExit(f'bench: {table} has {counted} of {times} x {self.events} events')
+            return measured
+
     def singles(self, connections, events):
         """The first events of W1, a request each."""
         path = self.workload(events)

@@ -16,6 +16,9 @@ SHAPES = (Shape('1 MB requests, 2 connections', 2, 1000000, 0.45),
           Shape('10 kB requests, 8 connections', 8, 10000, 0.20))
 EXTRAS = (('one more analyzer, 1 column', '      - stats: {of: qty, emit: [max]}\n', 0.05),
           ('one more analyzer, 4 columns', '      - ohlc: {of: price}\n', None))
+WINDOWS = (('10 s', '{tumbling: 10s}', {'trades_10s': 1}, None),
+           ('60 s by 10 s', '{hopping: 60s, by: 10s}', {'trades_10s': 6}, 0.6),
+           ('10 s, 1 m and 1 h', '{tumbling: [10s, 1m, 1h]}', {'trades_10s_10s': 1, 'trades_10s_1m': 1}, 0.85))
 DURABLE_TARGETS = (0.8, 0.7, None)  # of the shapes
 CPU_TARGET_S = 0.25           # of the server, for a million events
 PEAK_TARGET_MB = 200
@@ -210,6 +213,25 @@ class Analyzers(Part):
         return rows
 
 
+class Windows(Part):
+    """Other windows than tumbling ones of 10 s, to those in the same repetition. Hopping ones give as many rows."""
+    name, repetitions = 'windows', 5
+
+    def measure(self, bench, found, turn):
+        order = WINDOWS if turn % 2 == 0 else WINDOWS[::-1]
+        return {name: bench.windows(SHAPES[0], window, tables) for name, window, tables, _ in order}
+
+    def rows(self, bench, repetitions):
+        results = self.results(repetitions)
+        return [row(f'windows of {name}, ack: memory', [runs[name] for runs in results]) for name, *_ in WINDOWS]
+
+    def targets(self, bench, repetitions):
+        results, base = self.results(repetitions), WINDOWS[0][0]
+        return [(f'windows of {name} to those of {base}',
+                 least((runs[base].seconds / runs[name].seconds for runs in results), target))
+                for name, _, _, target in WINDOWS if target]
+
+
 class Durable(Part):
     """Answers that wait for the disk, and answers that do not."""
     name, repetitions = 'durable', 9
@@ -324,5 +346,5 @@ class Checkpoint(Part):
                 (f'{what}: slowest answer', spread((a.client['max_ms'] for a, _ in pairs), '.0f', ' ms'))]
 
 
-PARTS = {part.name: part for part in (Decoder(), Requests(), Analyzer(), Analyzers(), Durable(), Single(), Recovery(),
+PARTS = {part.name: part for part in (Decoder(), Requests(), Analyzer(), Analyzers(), Windows(), Durable(), Single(), Recovery(),
                                       Checkpoint())}
