@@ -378,10 +378,10 @@ static int push_pieces(struct outflow *d, struct of_worker *w)
     while (r == 0 && w->first) {
         struct outflow_piece *p = take_piece(w);
         r = push_batch(d, p->batch, p->position, w->first ? INT64_MIN : w->done_us);
+        if (!w->first && w->done_us > d->told_us)
+            d->told_us = w->done_us;
         free(p);
     }
-    if (r == 0 && w->done_us > d->told_us)
-        d->told_us = w->done_us;
     return r;
 }
 
