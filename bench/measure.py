@@ -103,6 +103,12 @@ class Bench:
         lines = [line.split('\t') for line in out.splitlines()]
         return {(name, parameters): tuple(map(float, figures)) for name, parameters, *figures in lines}
 
+    def expressions(self):
+        """{('derive' or 'where', expression): ns a row}"""
+        out = subprocess.run([self.program('expressions')], check=True, text=True, stdout=subprocess.PIPE).stdout
+        lines = [line.split('\t') for line in out.splitlines()]
+        return {(use, expression): float(ns) for use, expression, ns in lines}
+
     def disk_sync_us(self, n=200):
         """Median time to write and sync 4 KiB where the runs have their folders."""
         with self.folder() as folder, mmap.mmap(-1, 4096) as block:

@@ -23,6 +23,7 @@ DURABLE_TARGETS = (0.8, 0.7, None)  # of the shapes
 CPU_TARGET_S = 0.25           # of the server, for a million events
 PEAK_TARGET_MB = 200
 ROW_TARGET_NS = 60            # of an analyzer
+EXPRESSION_TARGET_NS = 100
 DECODER_TARGET_GB = 1.0
 YAJL_TARGET = 4.0
 
@@ -232,6 +233,21 @@ class Windows(Part):
                 for name, _, _, target in WINDOWS if target]
 
 
+class Expressions(Part):
+    """A derived column, a `where` of a pipeline or of an analyzer."""
+    name, repetitions = 'expressions', 3
+
+    def measure(self, bench, found, turn):
+        return bench.expressions()
+
+    def rows(self, bench, repetitions):
+        return []
+
+    def targets(self, bench, repetitions):
+        return [(f'{use}: {expression}', f'{most((r[use, expression] for r in self.results(repetitions)), EXPRESSION_TARGET_NS, ".1f", " ns")} a row')
+                for use, expression in self.results(repetitions)[0]]
+
+
 class Durable(Part):
     """Answers that wait for the disk, and answers that do not."""
     name, repetitions = 'durable', 9
@@ -346,5 +362,5 @@ class Checkpoint(Part):
                 (f'{what}: slowest answer', spread((a.client['max_ms'] for a, _ in pairs), '.0f', ' ms'))]
 
 
-PARTS = {part.name: part for part in (Decoder(), Requests(), Analyzer(), Analyzers(), Windows(), Durable(), Single(), Recovery(),
+PARTS = {part.name: part for part in (Decoder(), Requests(), Analyzer(), Analyzers(), Expressions(), Windows(), Durable(), Single(), Recovery(),
                                       Checkpoint())}
