@@ -91,6 +91,8 @@ class Schema(unittest.TestCase):
         for path in found:
             with open(path, encoding='utf-8') as file:
                 text = file.read()
+            if not re.search('(?m)^streams:', text) or not re.search('(?m)^pipelines:', text):
+                continue  # a part of one
             self.assertTrue(self.is_valid(text), path)
             self.assertRegex(text, r'(?m)^# yaml-language-server: \$schema=\S+$', path)
 
