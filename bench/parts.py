@@ -18,7 +18,9 @@ EXTRAS = (('one more analyzer, 1 column', '      - stats: {of: qty, emit: [max]}
           ('one more analyzer, 4 columns', '      - ohlc: {of: price}\n', None))
 WINDOWS = (('10 s', '{tumbling: 10s}', {'trades_10s': 1}, None),
            ('60 s by 10 s', '{hopping: 60s, by: 10s}', {'trades_10s': 6}, 0.6),
-           ('10 s, 1 m and 1 h', '{tumbling: [10s, 1m, 1h]}', {'trades_10s_10s': 1, 'trades_10s_1m': 1}, 0.85))
+           ('10 s, 1 m and 1 h', '{tumbling: [10s, 1m, 1h]}', {'trades_10s_10s': 1, 'trades_10s_1m': 1}, 0.85),
+           ('sessions, gap 5 s', '{session: 5s}', {'trades_10s': 1}, 0.5),
+           ('global every 10 s', '{global: 10s}', {'trades_10s': 1}, 0.7))
 DURABLE_TARGETS = (0.8, 0.7, None)  # of the shapes
 CPU_TARGET_S = 0.25           # of the server, for a million events
 PEAK_TARGET_MB = 200

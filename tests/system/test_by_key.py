@@ -324,7 +324,29 @@ class ByKey(unittest.TestCase):
                        'key, revision, window_end')
 
 
-class None_(unittest.TestCase):
+class Silence(unittest.TestCase):
+    def test_windows_end_in_silence_and_say_until_when_they_are_open(self):
+        config = '''
+            server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms}
+            streams: {s: {time: {field: at, unit: ms}, fields: {key: string, stop: time}}}
+            pipelines:
+              session: {from: s, key: key, window: {session: 400ms}, idle_timeout: 50ms, analyzers: [count]}
+              until: {from: s, key: key, window: {until: stop}, idle_timeout: 50ms, analyzers: [count]}
+              global: {from: s, key: key, window: {global: 300ms}, idle_timeout: 50ms, analyzers: [count]}
+              count: {from: s, key: key, window: {count: 9}, idle_timeout: 50ms, analyzers: [count]}'''
+        with harness.Server(config) as server:
+            server.post_ok('s', [{'at': 0, 'key': 'a', 'stop': 700000}, {'at': 100, 'key': 'a', 'stop': None}])
+            for pipeline, end in (('session', 500000), ('until', 700000), ('global', 300000)):
+                self.assertEqual(harness.wait_until(
+                    lambda p=pipeline: server.rows(f'SELECT window_end, count FROM {p}'), pipeline), [(end, 2)])
+            server.post_ok('s', [{'at': 5000, 'key': 'b', 'stop': 100000000}])
+            open_until = harness.wait_until(lambda: server.get_json('/api/v1/pipelines/until/watermarks')
+                                            .get('open_window'), 'the window')
+            self.assertEqual(open_until, {'start': None, 'end': '1970-01-01T00:01:40Z'})
+            self.assertIn('enough events', server.get_json('/api/v1/pipelines/count/watermarks')['waits_for'])
+
+
+class Rows(unittest.TestCase):
     def test_rows_are_asked_for_by_their_time(self):
         config = '''
             server: {listen: {listen}, database: {folder}/weir.db}
