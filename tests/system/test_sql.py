@@ -302,6 +302,27 @@ class Sql(unittest.TestCase):
             ('ann', 1, T0 * MS, 1.5, None), ('ann', 2, (T0 + 2000) * MS, 4.0, 2 * 10 ** 6),
             ('ann', 3, (T0 + 3000) * MS, 0.5, 10 ** 6), ('bob', 1, (T0 + 1000) * MS, 2.0, None)])
 
+    def test_the_example_of_the_configuration_works(self):
+        with open(os.path.join(harness.SOURCE, 'docs', 'weir.yaml.5'), encoding='utf-8') as file:
+            text, = re.findall(r'(?s)by a statement over all rows of the window:\n.Bd [^\n]*\n(.*?)\.Ed', file.read())
+        self.folder = harness.folder_for_test(self)
+        server = harness.Server('server: {listen: {listen}, database: {folder}/weir.db}\n' + text, folder=self.folder)
+        self.addCleanup(server.kill)
+        server.start()
+        steps = [(0, 1, 'buy', 5.0), (30, 2, 'buy', 1.5), (40, 2, 'buy', 2.0), (90, 1, 'pay', 5.0), (700, 3, 'buy', 4.0)]
+        begin = T0 // 60000 * 60
+        server.post_ok('steps', [{'ts': begin + s, 'cart': c, 'step': what, 'amount': a} for s, c, what, a in steps] +
+                       [{'ts': begin + 3600, 'cart': 9, 'step': 'buy', 'amount': 1.0}])
+        server.wait_watermark('unpaid', (begin + 3600) * 10 ** 6)
+        expected_rows = []
+        for start in range(begin - 540, begin + 720, 60):
+            inside = [s for s in steps if start <= begin + s[0] < start + 600]
+            paid = {c for _, c, what, _ in inside if what == 'pay'}
+            for cart in sorted({c for _, c, what, _ in inside if what == 'buy'} - paid):
+                expected_rows.append((start * 10 ** 6, cart, sum(a for _, c, what, a in inside
+                                                                 if c == cart and what == 'buy')))
+        self.assertEqual(server.rows('SELECT window_start, cart, amount FROM unpaid_sql WHERE cart < 9'), expected_rows)
+
     def test_a_statement_can_change_between_two_starts(self):
         """Rows that were kept go on, as long as the statement reads the same columns, whatever else the stream gets."""
         pipeline = '  p: {from: input, window: {tumbling: 10s}, idle_timeout: 1h, analyzers: [{sql: {select: SQL}}]}\n'
