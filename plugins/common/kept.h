@@ -291,7 +291,8 @@ static inline int kept_load_state(struct weir_ctx *ctx, struct kept *s, uint32_t
         memcpy(&item, at, sizeof(item));
         at += sizeof(item), size -= sizeof(item);
         size_t more = texts ? (size_t)item.value.i : 0;
-        if (more > size || more > KEPT_TEXT_MAX || !text_is_utf8(at, more))
+        if (more > size || more > KEPT_TEXT_MAX || !text_is_utf8(at, more) ||
+            !time_is_sound(item.time_us))
             return weir_fail(ctx, "the saved state is damaged");
         if (kept_add(ctx, s, limit, &item, texts ? at : NULL, more))
             return -1;

@@ -57,6 +57,12 @@ static inline uint64_t hash_value(const struct weir_column *c, uint32_t row)
     }
 }
 
+/* Whether a time can be one that was saved: within 36,000 years of 1970, so that differences do not overflow. */
+static inline int time_is_sound(int64_t us)
+{
+    return us > -((int64_t)1 << 60) && us < (int64_t)1 << 60;
+}
+
 /* RFC 3629. */
 static inline int text_is_utf8(const void *text, size_t n)
 {

@@ -167,7 +167,7 @@ static int put_cohort(struct weir_ctx *ctx, const struct entry *e, uint32_t n,
         began_us = INT64_MIN;
     for (uint32_t i = 0; i < n; i++)
         for (uint32_t age = 0; age < AGES; age++)
-            users[age] += e[i].bits >> age & 1;
+            users[age] += (uint32_t)(e[i].bits >> age & 1);
     for (uint32_t age = 0; !err && age < AGES; age++) {
         if (!users[age])
             continue;

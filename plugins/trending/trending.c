@@ -341,6 +341,8 @@ static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void 
         return weir_fail(ctx, "the saved state is damaged");
     memcpy(head, at, sizeof(head));
     at += sizeof(head), size -= sizeof(head);
+    if (!time_is_sound(head[0]) || !time_is_sound(head[1]))
+        return weir_fail(ctx, "the saved state is damaged");
     while (size > 0) {
         struct entry e;
         if (size < sizeof(e) || s->table.n == 2 * t->capacity)
@@ -349,7 +351,7 @@ static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void 
         at += sizeof(e), size -= sizeof(e);
         size_t more = t->is_text ? (size_t)e.value.i : 0;
         if (more > size || more > KEPT_TEXT_MAX || !text_is_utf8(at, more) ||
-            table_get(&s->table, t->seed, e.hash))
+            !time_is_sound(e.time_us) || table_get(&s->table, t->seed, e.hash))
             return weir_fail(ctx, "the saved state is damaged");
         struct entry *added =
             add_value(ctx, s, e.hash, t->is_text ? at : NULL, more, e.value.i);
