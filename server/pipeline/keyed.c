@@ -1,35 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "pipeline/worker.h"
+#include "pipeline/keyed_kinds.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define WAIT_MAX 4096u /* windows by count that wait: then they are given out at once */
-
-/* Queues of spans: due at their end; to be forgotten. */
-enum { OPEN, PAST };
-
-/* A block that is being read. */
-struct reading {
-    struct worker *worker;
-    const struct log_entry *entry;
-    const int64_t *time;
-    uint32_t block;
-    int64_t most_us; /* no row of the block has a later watermark */
-    uint32_t
-        cut; /* global: the row at which the watermark reaches the next border; UINT32_MAX: none does */
-    bool exact;   /* worker.watermark_at is filled in */
-    uint32_t out; /* rows before it are to be folded, row[] and slot[] */
-    uint64_t dropped, revised, aside, known, over, no_until; /* rows */
-};
-
-/* What becomes of a row that has no slot. */
-#define ROW_LATE 1
-#define ROW_KNOWN                                                                      \
-    2 /* its window was given out by an earlier run, whatever the watermark */
-#define ROW_FOLD 3 /* those before are to be folded first, then it is asked again */
-#define ROW_NONE 4 /* none, and it is counted */
 
 /* ---- Windows ------------------------------------------------------------------------------------- */
 
@@ -50,9 +24,8 @@ void keyed_free(struct worker *w)
     free(w->keyed.taken);
 }
 
-/* With fresh states. */
-static int open_span(struct worker *w, uint32_t key, const struct span *span,
-                     uint32_t *ret_slot)
+int keyed_open(struct worker *w, uint32_t key, const struct span *span,
+               uint32_t *ret_slot)
 {
     uint32_t slot;
     int r = spans_open(&w->keyed.spans, key, span, &slot);
@@ -67,7 +40,7 @@ static int open_span(struct worker *w, uint32_t key, const struct span *span,
     return r;
 }
 
-static void close_span(struct worker *w, uint32_t slot)
+void keyed_close(struct worker *w, uint32_t slot)
 {
     analyze_drop(w, slot, 0, w->pipeline->n_steps);
     spans_close(&w->keyed.spans, slot);
@@ -96,7 +69,7 @@ static int grow(void *list_pointer, size_t item, size_t n, size_t *room)
     return 0;
 }
 
-static int give(struct keyed *k, uint32_t slot)
+int keyed_give(struct keyed *k, uint32_t slot)
 {
     int r = grow(&k->give, sizeof(*k->give), k->n_give, &k->give_room);
     if (r == 0)
@@ -104,7 +77,7 @@ static int give(struct keyed *k, uint32_t slot)
     return r;
 }
 
-static int wait(struct keyed *k, uint32_t slot)
+int keyed_wait(struct keyed *k, uint32_t slot)
 {
     int r = grow(&k->wait, sizeof(*k->wait), k->n_wait, &k->wait_room);
     if (r == 0)
@@ -112,9 +85,8 @@ static int wait(struct keyed *k, uint32_t slot)
     return r;
 }
 
-/* The result with this start is none any more: no row of the key has it as its window's. */
-static int take_back(struct worker *w, uint32_t slot, int64_t start_us,
-                     uint32_t revision)
+int keyed_take_back(struct worker *w, uint32_t slot, int64_t start_us,
+                    uint32_t revision)
 {
     struct keyed *k = &w->keyed;
     if (grow(&k->taken, sizeof(*k->taken), k->n_taken, &k->taken_room) < 0)
@@ -126,8 +98,7 @@ static int take_back(struct worker *w, uint32_t slot, int64_t start_us,
 
 /* ---- Late ---------------------------------------------------------------------------------------- */
 
-/* The watermark at a row of the block. */
-static int64_t watermark_of(struct reading *r, uint32_t row)
+int64_t keyed_watermark(struct reading *r, uint32_t row)
 {
     struct worker *w = r->worker;
     if (!r->exact)
@@ -141,14 +112,12 @@ static int64_t lateness(const struct worker *w)
     return w->pipeline->config->allowed_lateness_us; /* 0 where nothing is revised */
 }
 
-/* Can a row still be folded into a window that ended at or before the watermark? */
-static bool can_revise(const struct worker *w, int64_t end_us, int64_t watermark_us)
+bool keyed_can_revise(const struct worker *w, int64_t end_us, int64_t watermark_us)
 {
     return (uint64_t)watermark_us - (uint64_t)end_us < (uint64_t)lateness(w);
 }
 
-/* So long behind its end a window is remembered. */
-static int64_t keep_us(const struct worker *w)
+int64_t keyed_keep_us(const struct worker *w)
 {
     return by_key_add(by_key_keep(&w->pipeline->window), lateness(w));
 }
@@ -165,217 +134,20 @@ static int fold_late(struct reading *r, uint32_t slot)
     return spans_due(&w->keyed.spans, slot, OPEN, s->end_us);
 }
 
-/* A window for a row that is in none, if it has not ended at an earlier row. */
-static int open_window(struct reading *r, uint32_t key, int64_t watermark_us,
-                       const struct span *span, uint32_t *ret)
+int keyed_open_window(struct reading *r, uint32_t key, int64_t watermark_us,
+                      const struct span *span, uint32_t *ret)
 {
     struct worker *w = r->worker;
     bool late = span->end_us <= watermark_us;
     if (span->end_us <= w->unknown_us)
         return late ? ROW_LATE : ROW_KNOWN;
-    if (late && !can_revise(w, span->end_us, watermark_us))
+    if (late && !keyed_can_revise(w, span->end_us, watermark_us))
         return ROW_LATE;
-    int err = open_span(w, key, span, ret);
+    int err = keyed_open(w, key, span, ret);
     if (err == 0)
         err = late ? fold_late(r, *ret)
                    : spans_due(&w->keyed.spans, *ret, OPEN, span->end_us);
     return err;
-}
-
-/* ---- Sessions ------------------------------------------------------------------------------------ */
-
-static int64_t later(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
-static int64_t earlier(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
-static bool session_fits(const struct window_kind *k, const struct span *s, int64_t us)
-{
-    return by_key_add(us, session_gap(k)) > s->start_us &&
-           us < by_key_add(s->last_us, session_gap(k)) &&
-           session_holds(k, earlier(s->start_us, us), later(s->last_us, us));
-}
-
-/* The session has rows from start_us to last_us: an earlier start takes back what was given out with the one before. */
-static int session_grow(struct worker *w, uint32_t slot, int64_t start_us,
-                        int64_t last_us)
-{
-    struct keyed *k = &w->keyed;
-    struct span *s = &k->spans.at[slot];
-    int64_t was_us = s->start_us;
-    s->start_us = earlier(was_us, start_us);
-    s->last_us = later(s->last_us, last_us);
-    s->end_us = session_end(&w->pipeline->window, s->start_us, s->last_us);
-    if (s->start_us != was_us) {
-        spans_order(&k->spans, slot, s->start_us);
-        if (s->given != SPAN_FRESH &&
-            take_back(w, slot, was_us, w->groups.slot[slot].revision) < 0)
-            return -ENOMEM;
-        s->given = SPAN_FRESH;
-    }
-    return spans_due(&k->spans, slot, OPEN, s->end_us);
-}
-
-/* The later one of two sessions becomes part of the earlier one. Rows before are folded. */
-static int session_merge(struct worker *w, uint32_t into, uint32_t from)
-{
-    struct keyed *k = &w->keyed;
-    struct analyze_groups *g;
-    int r = analyze_groups_new(w, &g);
-    if (r < 0)
-        return r;
-    const struct span other = k->spans.at[from];
-    struct span *s = &k->spans.at[into];
-    uint32_t revision = w->groups.slot[from].revision;
-    w->groups.slot[into].revision += revision;
-    if (other.given != SPAN_FRESH)
-        r = take_back(w, from, other.start_us, w->groups.slot[into].revision);
-    if (s->given == SPAN_GIVEN)
-        s->given = SPAN_AGAIN;
-    if (r == 0)
-        r = session_grow(w, into, other.start_us, other.last_us);
-    if (r == 0)
-        r = analyze_groups_read(w, g, &into, 1, 0);
-    if (r == 0)
-        r = analyze_merge(w, g, &from);
-    analyze_groups_free(g);
-    groups_touch(&w->groups, into);
-    if (r == 0)
-        close_span(w, from);
-    return r;
-}
-
-/* The first of a key's windows that begins at or behind `us`. */
-static uint32_t first_from(const struct spans *s, const uint32_t *slot, uint32_t n,
-                           int64_t us)
-{
-    uint32_t low = 0, high = n;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (s->at[slot[middle]].order < us)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
-/* The sessions that a row at `us` can join, the newest first. It is late for one that has ended and cannot be revised, unless it
- * lies within another: where `max` cuts, sessions can overlap. */
-static int session_search(struct worker *w, uint32_t key, int64_t us,
-                          int64_t watermark_us, uint32_t found[2], unsigned *ret_n)
-{
-    const struct window_kind *kind = &w->pipeline->window;
-    const struct spans *spans = &w->keyed.spans;
-    uint32_t n;
-    const uint32_t *slot = spans_of(spans, key, &n);
-    unsigned n_found = 0;
-    bool late = false;
-    for (uint32_t i = first_from(spans, slot, n, by_key_add(us, session_gap(kind)));
-         i-- > 0;) {
-        const struct span *s = &spans->at[slot[i]];
-        if (s->end_us <= watermark_us && !can_revise(w, s->end_us, watermark_us)) {
-            late = late || us < s->end_us;
-            continue;
-        }
-        if (us >= by_key_add(s->last_us, session_gap(kind)))
-            break;
-        if (session_fits(kind, s, us) && n_found < 2)
-            found[n_found++] = slot[i];
-    }
-    *ret_n = n_found;
-    return late && (!n_found || us < spans->at[found[n_found - 1]].start_us) ? ROW_LATE
-                                                                             : 0;
-}
-
-/* A session that had ended before a row may have been given out, if not by this run then by an earlier one that read the same
- * log in other pieces. */
-static void may_be_given(struct spans *s, uint32_t slot, int64_t watermark_us)
-{
-    if (s->at[slot].end_us <= watermark_us)
-        s->at[slot].given = SPAN_AGAIN;
-}
-
-/* A row that is not just one more of the key's newest session. */
-static int session_join(struct reading *r, uint32_t key, uint32_t row, uint32_t *ret)
-{
-    struct worker *w = r->worker;
-    const struct window_kind *kind = &w->pipeline->window;
-    struct spans *spans = &w->keyed.spans;
-    int64_t us = r->time[row], watermark_us = watermark_of(r, row);
-    uint32_t found[2];
-    unsigned n;
-    int err = session_search(w, key, us, watermark_us, found, &n);
-    if (err)
-        return err;
-    if (!n) {
-        const struct span span = {.order = us,
-                                  .start_us = us,
-                                  .last_us = us,
-                                  .end_us = session_end(kind, us, us),
-                                  .floor_us = by_key_less(watermark_us, keep_us(w))};
-        return open_window(r, key, watermark_us, &span, ret);
-    }
-    bool late = false, both = n == 2;
-    for (unsigned i = 0; i < n; i++)
-        late = late || spans->at[found[i]].end_us <= watermark_us;
-    uint32_t into = found[0];
-    if (both) {
-        const struct span *a = &spans->at[found[1]], *b = &spans->at[found[0]];
-        both = session_holds(kind, earlier(a->start_us, us),
-                             later(later(a->last_us, b->last_us), us));
-        if (both || (us < b->start_us && us >= a->start_us && us <= a->last_us))
-            into = found[1];
-        if (!both) /* it is late for the one that it joins, or for none */
-            late = spans->at[into].end_us <= watermark_us;
-    }
-    if (us < spans->at[into].start_us && us < spans->at[into].floor_us)
-        return ROW_LATE;
-    if (both && r->out)
-        return ROW_FOLD;
-    groups_touch(&w->groups, into);
-    if (late) {
-        r->revised++;
-        w->groups.slot[into].revision++;
-    }
-    may_be_given(spans, into, watermark_us);
-    if (both)
-        may_be_given(spans, found[0], watermark_us);
-    err = session_grow(w, into, us, us);
-    if (err == 0 && both)
-        err = session_merge(w, into, found[0]);
-    struct span *s = &spans->at[into];
-    if (err == 0 && s->given != SPAN_FRESH && s->end_us > watermark_us) {
-        s->given = SPAN_FRESH; /* it is open again, and has no result */
-        err = take_back(w, into, s->start_us, w->groups.slot[into].revision);
-    }
-    *ret = into;
-    return err;
-}
-
-static inline int session_slot(struct reading *r, uint32_t key, uint32_t row,
-                               uint32_t *ret)
-{
-    struct spans *spans = &r->worker->keyed.spans;
-    uint32_t slot = spans_newest(spans, key);
-    if (slot != SLOT_NONE) {
-        struct span *s = &spans->at[slot];
-        int64_t us = r->time[row];
-        if (us >= s->start_us && us < s->end_us && s->end_us > r->most_us) {
-            if (us > s->last_us) {
-                s->last_us = us;
-                s->end_us = session_end(&r->worker->pipeline->window, s->start_us, us);
-            }
-            *ret = slot;
-            return 0;
-        }
-    }
-    return session_join(r, key, row, ret);
 }
 
 /* ---- Until ---------------------------------------------------------------------------------------- */
@@ -403,13 +175,13 @@ static int until_join(struct reading *r, uint32_t key, uint32_t row, uint32_t *r
 {
     struct worker *w = r->worker;
     struct spans *spans = &w->keyed.spans;
-    int64_t us = r->time[row], watermark_us = watermark_of(r, row), end_us;
+    int64_t us = r->time[row], watermark_us = keyed_watermark(r, row), end_us;
     uint32_t n;
     const uint32_t *slot = spans_of(spans, key, &n);
     for (uint32_t i = 0; i < n; i++) {
         const struct span *s = &spans->at[slot[i]];
         bool late = s->end_us <= watermark_us;
-        if (us >= s->end_us || (late && !can_revise(w, s->end_us, watermark_us)))
+        if (us >= s->end_us || (late && !keyed_can_revise(w, s->end_us, watermark_us)))
             continue;
         *ret = slot[i];
         return late ? fold_late(r, *ret) : 0;
@@ -420,7 +192,7 @@ static int until_join(struct reading *r, uint32_t key, uint32_t row, uint32_t *r
     int64_t start_us = later(us, least_us);
     const struct span span = {
         .order = start_us, .start_us = start_us, .end_us = end_us};
-    int err = open_window(r, key, watermark_us, &span, ret);
+    int err = keyed_open_window(r, key, watermark_us, &span, ret);
     if (err == 0 &&
         end_us > atomic_load_explicit(&w->keyed.last_us, memory_order_relaxed))
         atomic_store_explicit(&w->keyed.last_us, end_us, memory_order_relaxed);
@@ -441,158 +213,6 @@ static inline int until_slot(struct reading *r, uint32_t key, uint32_t row,
     return until_join(r, key, row, ret);
 }
 
-/* ---- Count --------------------------------------------------------------------------------------- */
-
-/* The key's newest pane that is not full; one is opened behind it otherwise. */
-static inline int count_slot(struct reading *r, uint32_t key, uint32_t row,
-                             uint32_t *ret)
-{
-    struct worker *w = r->worker;
-    struct spans *spans = &w->keyed.spans;
-    const uint64_t full = w->pipeline->window.pane_rows;
-    int64_t us = r->time[row];
-    uint32_t slot = spans_newest(spans, key);
-    if (slot == SLOT_NONE || spans->at[slot].rows == full) {
-        uint64_t number = slot == SLOT_NONE ? 1 : spans->at[slot].number + 1;
-        if (w->keyed.n_wait >= WAIT_MAX)
-            return ROW_FOLD;
-        const struct span span = {.order = (int64_t)number,
-                                  .number = number,
-                                  .start_us = us,
-                                  .last_us = us,
-                                  .end_us = by_key_add(us, 1)};
-        int err = open_span(w, key, &span, &slot);
-        if (err == -ENOSPC && w->keyed.n_wait)
-            return ROW_FOLD; /* those that are full make room */
-        if (err < 0)
-            return err;
-    }
-    struct span *s = &spans->at[slot];
-    s->start_us = s->rows ? earlier(s->start_us, us) : us;
-    s->last_us = s->rows ? later(s->last_us, us) : us;
-    s->end_us = by_key_add(s->last_us, 1);
-    *ret = slot;
-    return ++s->rows == full ? wait(&w->keyed, slot) : 0;
-}
-
-/* The states of the key's panes from number `first` to `last` into those of another group. */
-static int count_merge(struct worker *w, uint32_t into, uint64_t first, uint64_t last)
-{
-    struct spans *spans = &w->keyed.spans;
-    struct span *whole = &spans->at[into];
-    struct analyze_groups *g;
-    int r = analyze_groups_new(w, &g);
-    if (r < 0)
-        return r;
-    uint32_t n;
-    const uint32_t *slot = spans_of(spans, w->groups.slot[into].key, &n);
-    for (uint32_t i = 0; r == 0 && i < n; i++) {
-        const struct span *s = &spans->at[slot[i]];
-        if (s->order == INT64_MIN || s->number < first || s->number > last)
-            continue;
-        whole->start_us = earlier(whole->start_us, s->start_us);
-        whole->last_us = later(whole->last_us, s->last_us);
-        whole->end_us = by_key_add(whole->last_us, 1);
-        r = analyze_groups_read(w, g, &into, 1, 0);
-        if (r == 0)
-            r = analyze_merge(w, g, &slot[i]);
-    }
-    analyze_groups_free(g);
-    return r;
-}
-
-/* The window that a full pane ends, into the list to give out; where it has several panes, a group of its own, which comes
- * before all panes of the key and is closed behind it. There is room for as many as one call gives. */
-static int count_give(struct worker *w, uint32_t pane)
-{
-    const struct window_kind *kind = &w->pipeline->window;
-    struct spans *spans = &w->keyed.spans;
-    uint64_t last = spans->at[pane].number, number = count_window(kind, last);
-    if (count_panes(kind) == 1)
-        return give(&w->keyed, pane);
-    if (!number)
-        return 0;
-    uint32_t slot;
-    const struct span span = {.order = INT64_MIN,
-                              .number = number,
-                              .start_us = INT64_MAX,
-                              .last_us = INT64_MIN,
-                              .end_us = INT64_MIN};
-    w->groups.max_open += COUNT_ROOM;
-    int r = open_span(w, w->groups.slot[pane].key, &span, &slot);
-    w->groups.max_open -= COUNT_ROOM;
-    if (r == 0)
-        r = give(&w->keyed, slot);
-    if (r == 0)
-        r = count_merge(w, slot, count_first(kind, number), last);
-    return r;
-}
-
-/* Panes of the key that no window to come has. The newest is not among them, so that its number is not lost. */
-static void count_forget(struct worker *w, uint32_t key, uint64_t pane)
-{
-    const struct window_kind *kind = &w->pipeline->window;
-    struct spans *spans = &w->keyed.spans;
-    uint64_t panes = count_panes(kind);
-    uint64_t next = pane < panes ? 1 : (pane - panes) / count_step(kind) + 2;
-    uint32_t n;
-    const uint32_t *slot;
-    while ((slot = spans_of(spans, key, &n), n > 1) &&
-           spans->at[slot[0]].number < count_first(kind, next))
-        close_span(w, slot[0]);
-}
-
-/* A window of one pane has been given out: the key's newest begins anew in its place. */
-static int count_renew(struct worker *w, uint32_t slot)
-{
-    struct spans *spans = &w->keyed.spans;
-    struct span *s = &spans->at[slot];
-    if (spans_newest(spans, w->groups.slot[slot].key) != slot) {
-        close_span(w, slot);
-        return 0;
-    }
-    s->rows = 0;
-    s->number++;
-    s->order++;
-    groups_touch(&w->groups, slot);
-    analyze_drop(w, slot, 0, w->pipeline->n_steps);
-    memset(groups_state(&w->groups, slot), 0, w->pipeline->stride);
-    int r = analyze_init(w, slot);
-    if (r < 0)
-        w->broken_slot = slot;
-    return r;
-}
-
-static int count_collect(struct worker *w)
-{
-    struct keyed *k = &w->keyed;
-    size_t n = k->n_wait < COUNT_ROOM ? k->n_wait : COUNT_ROOM;
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < n; i++)
-        r = count_give(w, k->wait[i]);
-    k->n_done = n;
-    return r < 0 ? r : k->n_wait > n;
-}
-
-static int count_given(struct worker *w)
-{
-    struct keyed *k = &w->keyed;
-    bool panes = count_panes(&w->pipeline->window) > 1;
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < k->n_give; i++)
-        if (panes)
-            close_span(w, k->give[i]);
-        else
-            r = count_renew(w, k->give[i]);
-    for (size_t i = 0; panes && i < k->n_done; i++)
-        count_forget(w, w->groups.slot[k->wait[i]].key, k->spans.at[k->wait[i]].number);
-    k->n_wait -= k->n_done;
-    if (k->n_wait)
-        memmove(k->wait, k->wait + k->n_done, k->n_wait * sizeof(*k->wait));
-    k->n_done = 0;
-    return r;
-}
-
 /* ---- Global -------------------------------------------------------------------------------------- */
 
 static inline int global_slot(struct reading *r, uint32_t key, uint32_t row,
@@ -605,9 +225,9 @@ static inline int global_slot(struct reading *r, uint32_t key, uint32_t row,
     *ret = slot;
     if (slot == SLOT_NONE) {
         const struct span span = {.last_us = us};
-        int err = open_span(w, key, &span, ret);
+        int err = keyed_open(w, key, &span, ret);
         if (err == 0)
-            err = wait(k, *ret);
+            err = keyed_wait(k, *ret);
         int64_t expire_us = w->pipeline->window.expire_us;
         if (err == 0 && expire_us != INT64_MAX)
             err = spans_due(&k->spans, *ret, PAST, by_key_add(us, expire_us));
@@ -618,7 +238,7 @@ static inline int global_slot(struct reading *r, uint32_t key, uint32_t row,
     if (s->given != SPAN_GIVEN)
         return 0;
     s->given = SPAN_AGAIN;
-    return wait(k, slot);
+    return keyed_wait(k, slot);
 }
 
 static bool global_is_due(const struct worker *w, int64_t watermark_us)
@@ -631,7 +251,7 @@ static int global_collect(struct worker *w)
     struct keyed *k = &w->keyed;
     int r = 0;
     for (size_t i = 0; r == 0 && i < k->n_wait; i++)
-        r = give(k, k->wait[i]);
+        r = keyed_give(k, k->wait[i]);
     k->n_wait = 0;
     return r;
 }
@@ -654,8 +274,8 @@ static int global_given(struct worker *w, int64_t until_us)
             r = spans_due(&k->spans, slot, PAST, due_us);
             continue;
         }
-        r = take_back(w, slot, 0, w->groups.slot[slot].revision);
-        close_span(w, slot);
+        r = keyed_take_back(w, slot, 0, w->groups.slot[slot].revision);
+        keyed_close(w, slot);
     }
     return r;
 }
@@ -673,12 +293,12 @@ static void forget(struct worker *w, uint32_t slot)
         s->floor_us = later(s->floor_us, spans->at[slot].end_us);
         groups_touch(&w->groups, of_key[i]);
     }
-    close_span(w, slot);
+    keyed_close(w, slot);
 }
 
 static int64_t forget_us(const struct worker *w, uint32_t slot)
 {
-    return by_key_add(w->keyed.spans.at[slot].end_us, keep_us(w));
+    return by_key_add(w->keyed.spans.at[slot].end_us, keyed_keep_us(w));
 }
 
 /* What is due may have been prolonged since: then it is due later. */
@@ -694,7 +314,7 @@ static int ended_collect(struct worker *w, int64_t until_us, bool last)
             r = spans_due(&k->spans, slot, OPEN, end_us);
         } else {
             spans_undue(&k->spans, slot);
-            r = give(k, slot);
+            r = keyed_give(k, slot);
         }
     }
     while (r == 0 && (slot = spans_first_due(&k->spans, PAST,
@@ -812,7 +432,7 @@ static void find_cut(struct reading *r)
     r->cut = UINT32_MAX;
     if (w->pipeline->window.kind != CONFIG_GLOBAL || !global_is_due(w, r->most_us))
         return;
-    while (!global_is_due(w, watermark_of(r, row)))
+    while (!global_is_due(w, keyed_watermark(r, row)))
         row++;
     r->cut = row;
 }
@@ -822,7 +442,7 @@ static int make_room(struct reading *r, uint32_t row)
 {
     int err = fold(r);
     if (err == 0 && r->worker->pipeline->window.kind != CONFIG_SESSION)
-        err = worker_give_out(r->worker, watermark_of(r, row));
+        err = worker_give_out(r->worker, keyed_watermark(r, row));
     find_cut(r);
     return err;
 }
@@ -916,13 +536,13 @@ int keyed_restore(struct worker *w, const char *key, size_t size, uint64_t hash,
     if (r == 0)
         r = groups_key(&w->groups, key, size, hash, &number);
     if (r == 0)
-        r = open_span(w, number, span, ret_slot);
+        r = keyed_open(w, number, span, ret_slot);
     if (r < 0)
         return r;
     if (kind->kind == CONFIG_COUNT)
         return 0;
     if (kind->kind == CONFIG_GLOBAL) {
-        r = span->given == SPAN_GIVEN ? 0 : wait(k, *ret_slot);
+        r = span->given == SPAN_GIVEN ? 0 : keyed_wait(k, *ret_slot);
         if (r == 0 && kind->expire_us != INT64_MAX)
             r = spans_due(&k->spans, *ret_slot, PAST,
                           by_key_add(span->last_us, kind->expire_us));

@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Windows by count: rows fill panes; a window ends with a pane, and is merged from several where windows overlap.
+ */
+#include "pipeline/keyed_kinds.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WAIT_MAX 4096u /* full panes that wait: then they are given out at once */
+
+/* The key's newest pane that is not full; one is opened behind it otherwise. */
+int count_slot(struct reading *r, uint32_t key, uint32_t row, uint32_t *ret)
+{
+    struct worker *w = r->worker;
+    struct spans *spans = &w->keyed.spans;
+    const uint64_t full = w->pipeline->window.pane_rows;
+    int64_t us = r->time[row];
+    uint32_t slot = spans_newest(spans, key);
+    if (slot == SLOT_NONE || spans->at[slot].rows == full) {
+        uint64_t number = slot == SLOT_NONE ? 1 : spans->at[slot].number + 1;
+        if (w->keyed.n_wait >= WAIT_MAX)
+            return ROW_FOLD;
+        const struct span span = {.order = (int64_t)number,
+                                  .number = number,
+                                  .start_us = us,
+                                  .last_us = us,
+                                  .end_us = by_key_add(us, 1)};
+        int err = keyed_open(w, key, &span, &slot);
+        if (err == -ENOSPC && w->keyed.n_wait)
+            return ROW_FOLD; /* those that are full make room */
+        if (err < 0)
+            return err;
+    }
+    struct span *s = &spans->at[slot];
+    s->start_us = s->rows ? earlier(s->start_us, us) : us;
+    s->last_us = s->rows ? later(s->last_us, us) : us;
+    s->end_us = by_key_add(s->last_us, 1);
+    *ret = slot;
+    return ++s->rows == full ? keyed_wait(&w->keyed, slot) : 0;
+}
+
+/* The states of the key's panes from number `first` to `last` into those of another group. */
+static int count_merge(struct worker *w, uint32_t into, uint64_t first, uint64_t last)
+{
+    struct spans *spans = &w->keyed.spans;
+    struct span *whole = &spans->at[into];
+    struct analyze_groups *g;
+    int r = analyze_groups_new(w, &g);
+    if (r < 0)
+        return r;
+    uint32_t n;
+    const uint32_t *slot = spans_of(spans, w->groups.slot[into].key, &n);
+    for (uint32_t i = 0; r == 0 && i < n; i++) {
+        const struct span *s = &spans->at[slot[i]];
+        if (s->order == INT64_MIN || s->number < first || s->number > last)
+            continue;
+        whole->start_us = earlier(whole->start_us, s->start_us);
+        whole->last_us = later(whole->last_us, s->last_us);
+        whole->end_us = by_key_add(whole->last_us, 1);
+        r = analyze_groups_read(w, g, &into, 1, 0);
+        if (r == 0)
+            r = analyze_merge(w, g, &slot[i]);
+    }
+    analyze_groups_free(g);
+    return r;
+}
+
+/* The window that a full pane ends, into the list to give out; where it has several panes, a group of its own, which comes
+ * before all panes of the key and is closed behind it. There is room for as many as one call gives. */
+static int count_give(struct worker *w, uint32_t pane)
+{
+    const struct window_kind *kind = &w->pipeline->window;
+    struct spans *spans = &w->keyed.spans;
+    uint64_t last = spans->at[pane].number, number = count_window(kind, last);
+    if (count_panes(kind) == 1)
+        return keyed_give(&w->keyed, pane);
+    if (!number)
+        return 0;
+    uint32_t slot;
+    const struct span span = {.order = INT64_MIN,
+                              .number = number,
+                              .start_us = INT64_MAX,
+                              .last_us = INT64_MIN,
+                              .end_us = INT64_MIN};
+    w->groups.max_open += COUNT_ROOM;
+    int r = keyed_open(w, w->groups.slot[pane].key, &span, &slot);
+    w->groups.max_open -= COUNT_ROOM;
+    if (r == 0)
+        r = keyed_give(&w->keyed, slot);
+    if (r == 0)
+        r = count_merge(w, slot, count_first(kind, number), last);
+    return r;
+}
+
+/* Panes of the key that no window to come has. The newest is not among them, so that its number is not lost. */
+static void count_forget(struct worker *w, uint32_t key, uint64_t pane)
+{
+    const struct window_kind *kind = &w->pipeline->window;
+    struct spans *spans = &w->keyed.spans;
+    uint64_t panes = count_panes(kind);
+    uint64_t next = pane < panes ? 1 : (pane - panes) / count_step(kind) + 2;
+    uint32_t n;
+    const uint32_t *slot;
+    while ((slot = spans_of(spans, key, &n), n > 1) &&
+           spans->at[slot[0]].number < count_first(kind, next))
+        keyed_close(w, slot[0]);
+}
+
+/* A window of one pane has been given out: the key's newest begins anew in its place. */
+static int count_renew(struct worker *w, uint32_t slot)
+{
+    struct spans *spans = &w->keyed.spans;
+    struct span *s = &spans->at[slot];
+    if (spans_newest(spans, w->groups.slot[slot].key) != slot) {
+        keyed_close(w, slot);
+        return 0;
+    }
+    s->rows = 0;
+    s->number++;
+    s->order++;
+    groups_touch(&w->groups, slot);
+    analyze_drop(w, slot, 0, w->pipeline->n_steps);
+    memset(groups_state(&w->groups, slot), 0, w->pipeline->stride);
+    int r = analyze_init(w, slot);
+    if (r < 0)
+        w->broken_slot = slot;
+    return r;
+}
+
+int count_collect(struct worker *w)
+{
+    struct keyed *k = &w->keyed;
+    size_t n = k->n_wait < COUNT_ROOM ? k->n_wait : COUNT_ROOM;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = count_give(w, k->wait[i]);
+    k->n_done = n;
+    return r < 0 ? r : k->n_wait > n;
+}
+
+int count_given(struct worker *w)
+{
+    struct keyed *k = &w->keyed;
+    bool panes = count_panes(&w->pipeline->window) > 1;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < k->n_give; i++)
+        if (panes)
+            keyed_close(w, k->give[i]);
+        else
+            r = count_renew(w, k->give[i]);
+    for (size_t i = 0; panes && i < k->n_done; i++)
+        count_forget(w, w->groups.slot[k->wait[i]].key, k->spans.at[k->wait[i]].number);
+    k->n_wait -= k->n_done;
+    if (k->n_wait)
+        memmove(k->wait, k->wait + k->n_done, k->n_wait * sizeof(*k->wait));
+    k->n_done = 0;
+    return r;
+}
