@@ -186,7 +186,8 @@ class EventTime(unittest.TestCase):
         self.server.post_ok('watched', [event(500000, 'late')], Weir_Source='one')
         self.server.post_ok('watched', [event(900000, 'late')], Weir_Source='two')
         self.wait('watched_10s', 500000)
-        answer = self.server.get_json('/api/v1/pipelines/watched_10s/watermarks')
+        answer = harness.wait_until(lambda: (said := self.server.get_json('/api/v1/pipelines/watched_10s/watermarks')) and
+                                    len(said['sources']) == 2 and said, 'the second source')
         text = repr(answer)
         self.assertIn("'one'", text)
         self.assertIn("'two'", text)
