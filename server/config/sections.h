@@ -10,7 +10,7 @@
 
 #define SECTION_NAME_MAX                                                               \
     48 /* characters of a stream's or pipeline's name: room for suffixes */
-#define SECTION_ITEMS_MAX 1000 /* streams, and pipelines: each costs a thread or more */
+#define SECTION_ITEMS_MAX 1000 /* streams, and pipelines */
 
 /* `map` NULL: all defaults. */
 int server_section(const struct node *map, struct config_server *ret,
