@@ -447,7 +447,8 @@ static int emit_keyed(struct closing *c, int64_t until_us, bool last)
     uint32_t flags =
         w->pipeline->window.kind == CONFIG_GLOBAL ? WEIR_EARLY : WEIR_FINAL;
     int r = emit_taken(c), more = 1;
-    c->border_us = window_of(&w->pipeline->window, until_us).start_us;
+    if (w->pipeline->window.kind == CONFIG_GLOBAL)
+        c->border_us = keyed_border(w, until_us);
     while (r == 0 && more) {
         r = more = keyed_collect(w, until_us, last);
         if (r < 0)

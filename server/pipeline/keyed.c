@@ -241,17 +241,37 @@ static inline int global_slot(struct reading *r, uint32_t key, uint32_t row,
     return keyed_wait(k, slot);
 }
 
+/* The last border at or before it; INT64_MIN: none. */
+static int64_t border_at(const struct worker *w, int64_t us)
+{
+    return us == INT64_MIN ? us : window_of(&w->pipeline->window, us).start_us;
+}
+
 static bool global_is_due(const struct worker *w, int64_t watermark_us)
 {
     return watermark_us >= window_next_border(&w->pipeline->window, w->keyed.border_us);
 }
 
-static int global_collect(struct worker *w)
+/* Has the key had no row for too long, at this border? */
+static bool global_has_expired(const struct worker *w, uint32_t slot, int64_t border_us)
+{
+    int64_t expire_us = w->pipeline->window.expire_us;
+    return expire_us != INT64_MAX &&
+           by_key_add(w->keyed.spans.at[slot].last_us, expire_us) <= border_us;
+}
+
+/* What would go at once does not come: a set of rows takes back before it gives. */
+static int global_collect(struct worker *w, int64_t until_us)
 {
     struct keyed *k = &w->keyed;
+    int64_t border_us = border_at(w, until_us);
     int r = 0;
     for (size_t i = 0; r == 0 && i < k->n_wait; i++)
-        r = keyed_give(k, k->wait[i]);
+        if (global_has_expired(w, k->wait[i], border_us))
+            w->groups.slot[k->wait[i]]
+                .revision++; /* an earlier run may have given it */
+        else
+            r = keyed_give(k, k->wait[i]);
     k->n_wait = 0;
     return r;
 }
@@ -260,7 +280,7 @@ static int global_collect(struct worker *w)
 static int global_given(struct worker *w, int64_t until_us)
 {
     struct keyed *k = &w->keyed;
-    int64_t expire_us = w->pipeline->window.expire_us;
+    int64_t border_us = border_at(w, until_us);
     int r = 0;
     for (size_t i = 0; i < k->n_give; i++) {
         k->spans.at[k->give[i]].given = SPAN_GIVEN;
@@ -268,16 +288,28 @@ static int global_given(struct worker *w, int64_t until_us)
         groups_touch(&w->groups, k->give[i]);
     }
     for (uint32_t slot;
-         r == 0 && (slot = spans_first_due(&k->spans, PAST, until_us)) != SLOT_NONE;) {
-        int64_t due_us = by_key_add(k->spans.at[slot].last_us, expire_us);
-        if (due_us > until_us) {
-            r = spans_due(&k->spans, slot, PAST, due_us);
+         r == 0 && (slot = spans_first_due(&k->spans, PAST, border_us)) != SLOT_NONE;) {
+        if (!global_has_expired(w, slot, border_us)) {
+            r = spans_due(
+                &k->spans, slot, PAST,
+                by_key_add(k->spans.at[slot].last_us, w->pipeline->window.expire_us));
             continue;
         }
         r = keyed_take_back(w, slot, 0, w->groups.slot[slot].revision);
         keyed_close(w, slot);
     }
+    k->border_us = later(k->border_us, border_us);
     return r;
+}
+
+/* What waits has come before the first border behind the last one, however far the watermark goes in one step. While it
+ * is held there was none. */
+int64_t keyed_border(const struct worker *w, int64_t until_us)
+{
+    int64_t last_us = w->keyed.border_us, border_us = border_at(w, until_us);
+    return last_us == INT64_MIN
+               ? border_us
+               : earlier(border_us, window_next_border(&w->pipeline->window, last_us));
 }
 
 /* ---- Those that end at a time --------------------------------------------------------------------- */
@@ -373,7 +405,7 @@ int keyed_collect(struct worker *w, int64_t until_us, bool last)
         break;
     case CONFIG_GLOBAL:
         if (last || global_is_due(w, until_us))
-            r = global_collect(w);
+            r = global_collect(w, until_us);
         break;
     default:
         r = ended_collect(w, until_us, last);
@@ -394,7 +426,6 @@ int keyed_given(struct worker *w, int64_t until_us, bool last)
         if (!last && !global_is_due(w, until_us))
             break;
         r = global_given(w, until_us);
-        k->border_us = window_of(&w->pipeline->window, until_us).start_us;
         break;
     default:
         r = ended_given(w, until_us, last);
@@ -558,7 +589,7 @@ int keyed_restore(struct worker *w, const char *key, size_t size, uint64_t hash,
 void keyed_restore_marks(struct worker *w, int64_t watermark_us)
 {
     if (w->pipeline->window.kind == CONFIG_GLOBAL)
-        w->keyed.border_us = window_of(&w->pipeline->window, watermark_us).start_us;
+        w->keyed.border_us = border_at(w, watermark_us);
 }
 
 /* ---- Silence --------------------------------------------------------------------------------------- */

@@ -59,6 +59,9 @@ int keyed_given(struct worker *w, int64_t until_us, bool last);
 /* After that. */
 void keyed_show(struct worker *w);
 
+/* Global: the time up to which what is given out now counts. */
+int64_t keyed_border(const struct worker *w, int64_t until_us);
+
 /* For log_sink, on its tasks. */
 int64_t keyed_next_border(struct pipeline *p, int64_t after_us);
 int64_t keyed_last_border(struct pipeline *p, int64_t newest_us);

@@ -186,20 +186,20 @@ def counts(events, rows, by):
     return found
 
 
-def globals_of(events, expire=math.inf):
-    """What the table has: key to (revision, border, rows)."""
-    groups, changed, table, border, newest = {}, set(), {}, -math.inf, -math.inf
+def globals_of(events, expire=math.inf, order=ORDER, every=BORDER):
+    """What the table has: key to (revision, border, rows). The watermark goes border by border, whatever the events."""
+    groups, changed, table, border, newest = {}, set(), {}, None, -math.inf
     revision = collections.Counter()
     for e in events:
         newest = max(newest, e['ts'])
-        reached = (newest - ORDER) // BORDER * BORDER
-        if reached > border:
+        reached = (newest - order) // every * every
+        while border is None or border < reached:
+            border = reached if border is None else border + every
             for key in changed:
-                table[key] = (revision[key], reached, list(groups[key]))
+                table[key] = (revision[key], border, list(groups[key]))
                 revision[key] += 1
-            changed, border = set(), reached
-            for key in [k for k, rows in groups.items()
-                        if max(r['ts'] for r in rows) + expire <= newest - ORDER]:
+            changed = set()
+            for key in [k for k, rows in groups.items() if max(r['ts'] for r in rows) + expire <= border]:
                 del groups[key], table[key], revision[key]
         groups.setdefault(e['key'], []).append(e)
         changed.add(e['key'])
@@ -346,6 +346,49 @@ class Silence(unittest.TestCase):
             self.assertIn('enough events', server.get_json('/api/v1/pipelines/count/watermarks')['waits_for'])
 
 
+class Expiry(unittest.TestCase):
+    """A key whose last result and whose expiry fall in one step of the watermark is gone, and comes again from 0."""
+
+    STREAMS = {
+        'two': [(1, 'a'), (11, 'a'), (21, 'a'), (100, 'z'), (110, 'z'), (200, 'z'), (201, 'a'), (211, 'z'), (221, 'z')],
+        'one': [(1, 'a'), (11, 'a'), (21, 'a'), (1000, 'a'), (1011, 'a'), (1012, 'a'), (1021, 'a')],
+        'gone': [(1, 'a'), (2, 'b'), (21, 'a'), (100, 'z'), (110, 'z'), (200, 'z')],
+    }
+
+    def config(self):
+        text = 'server: {listen: {listen}, database: {folder}/weir.db}\nstreams:\n'
+        for name in self.STREAMS:
+            text += f'  {name}: {{time: {{field: ts, unit: s}}, fields: {{key: string}}}}\n'
+        text += 'pipelines:\n'
+        for name in self.STREAMS:
+            for n in (1, 3):
+                text += f'  {name}_{n}: {{from: {name}, key: key, window: {{global: 10s, expire: 30s}}, workers: {n},\n' \
+                        '    idle_timeout: off, analyzers: [count]}\n'
+        return text
+
+    def expected(self, name):
+        events = [{'ts': t, 'key': key} for t, key in self.STREAMS[name]]
+        table = globals_of(events, 30, 0, 10)
+        return sorted((key, revision, border * 1000000, len(rows)) for key, (revision, border, rows) in table.items())
+
+    def check(self, name, rows):
+        for n in (1, 3):
+            self.assertEqual(rows(f'SELECT key, revision, window_end, count FROM {name}_{n} ORDER BY 1'),
+                             self.expected(name), name)
+
+    def test_in_requests_of_one_event_and_of_all(self):
+        self.assertIn(('a', 0, 210000000, 1), self.expected('two'))
+        for size in (1, 100):
+            with harness.Server(self.config()) as server:
+                for name, events in self.STREAMS.items():
+                    for i in range(0, len(events), size):
+                        server.post_ok(name, [{'ts': t, 'key': key} for t, key in events[i:i + size]],
+                                       **{'Weir-Source': 'one'})
+                server.stop()
+                for name in self.STREAMS:
+                    self.check(name, server.rows)
+
+
 class Rows(unittest.TestCase):
     def test_rows_are_asked_for_by_their_time(self):
         config = '''
@@ -415,7 +458,7 @@ class Examples(unittest.TestCase):
             (1, 'ann', 5), (2, 'bob', 3), (12, 'ann', -2), (5 * day, 'ann', 1), (8 * day, 'cid', 7))]
         self.assertEqual(self.run_example('balances', 'payments', events, '''
             SELECT account, revision, count, amount_sum, window_end / 1000000 FROM balances ORDER BY 1'''), [
-                ('ann', 2, 3, 4, 8 * day), ('cid', 0, 1, 7, 8 * day + 10)])
+                ('ann', 2, 3, 4, 5 * day + 10), ('cid', 0, 1, 7, 8 * day + 10)])
 
 
 if __name__ == '__main__':
