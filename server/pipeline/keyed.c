@@ -168,30 +168,67 @@ static bool until_of(const struct pipeline *p, const struct batch *b, uint32_t r
     return true;
 }
 
+/* The window begins with this row, too; a result with a later start is none any more. */
+static int until_begin(struct worker *w, uint32_t slot, int64_t us)
+{
+    struct span *s = &w->keyed.spans.at[slot];
+    int64_t was_us = s->start_us, start_us = later(us, s->last_us);
+    if (start_us >= was_us)
+        return 0;
+    s->start_us = start_us;
+    spans_order(&w->keyed.spans, slot, start_us);
+    groups_touch(&w->groups, slot);
+    if (s->given == SPAN_FRESH)
+        return 0;
+    s->given = SPAN_FRESH;
+    return keyed_take_back(w, slot, was_us, w->groups.slot[slot].revision);
+}
+
+/* A row of a window, but one that lies before all that it can have. */
+static int until_row(struct reading *r, uint32_t slot, int64_t us, int64_t watermark_us)
+{
+    struct worker *w = r->worker;
+    struct span *s = &w->keyed.spans.at[slot];
+    if (us < s->floor_us)
+        return ROW_LATE;
+    int err = 0;
+    if (s->end_us <= watermark_us) {
+        err = fold_late(r, slot);
+        if (us < s->start_us)
+            s->given = SPAN_AGAIN; /* if not by this run, maybe by an earlier one */
+    }
+    return err < 0 ? err : until_begin(w, slot, us);
+}
+
 /* Windows of a key follow each other: the first that has not ended before the row, and is not forgotten at the
- * watermark, is the row's. The first row of one says when it ends; where the watermark has passed that row, the window
- * begins there, so that no two of a key begin at one time. */
+ * watermark, is the row's. The first row to come says when it ends. It begins with its earliest row, but not where
+ * earlier windows may have been (last_us): so none overlap, and no two begin at one time. Rows before both that and its
+ * first row (floor_us) are late for those. */
 static int until_join(struct reading *r, uint32_t key, uint32_t row, uint32_t *ret)
 {
     struct worker *w = r->worker;
     struct spans *spans = &w->keyed.spans;
     int64_t us = r->time[row], watermark_us = keyed_watermark(r, row), end_us;
+    int64_t least_us = later(by_key_less(watermark_us, lateness(w)), w->unknown_us);
     uint32_t n;
     const uint32_t *slot = spans_of(spans, key, &n);
     for (uint32_t i = 0; i < n; i++) {
         const struct span *s = &spans->at[slot[i]];
-        bool late = s->end_us <= watermark_us;
-        if (us >= s->end_us || (late && !keyed_can_revise(w, s->end_us, watermark_us)))
+        least_us = later(least_us, s->end_us);
+        if (us >= s->end_us || (s->end_us <= watermark_us &&
+                                !keyed_can_revise(w, s->end_us, watermark_us)))
             continue;
         *ret = slot[i];
-        return late ? fold_late(r, *ret) : 0;
+        return until_row(r, *ret, us, watermark_us);
     }
     if (!until_of(w->pipeline, r->entry->batch, row, &end_us) || end_us <= us)
         return ROW_NONE;
-    int64_t least_us = later(by_key_less(watermark_us, lateness(w)), w->unknown_us);
     int64_t start_us = later(us, least_us);
-    const struct span span = {
-        .order = start_us, .start_us = start_us, .end_us = end_us};
+    const struct span span = {.order = start_us,
+                              .start_us = start_us,
+                              .end_us = end_us,
+                              .last_us = least_us,
+                              .floor_us = earlier(us, least_us)};
     int err = keyed_open_window(r, key, watermark_us, &span, ret);
     if (err == 0 &&
         end_us > atomic_load_explicit(&w->keyed.last_us, memory_order_relaxed))
@@ -205,8 +242,9 @@ static inline int until_slot(struct reading *r, uint32_t key, uint32_t row,
     struct spans *spans = &r->worker->keyed.spans;
     uint32_t n;
     const uint32_t *slot = spans_of(spans, key, &n);
-    if (n == 1 && r->time[row] < spans->at[*slot].end_us &&
-        spans->at[*slot].end_us > r->most_us) {
+    const struct span *s = n == 1 ? &spans->at[*slot] : NULL;
+    if (s && r->time[row] >= s->start_us && r->time[row] < s->end_us &&
+        s->end_us > r->most_us) {
         *ret = *slot;
         return 0;
     }
@@ -314,13 +352,14 @@ int64_t keyed_border(const struct worker *w, int64_t until_us)
 
 /* ---- Those that end at a time --------------------------------------------------------------------- */
 
-/* The windows of the key that follow know where it ended. */
+/* The sessions of the key that follow know where it ended; windows of until have known before. */
 static void forget(struct worker *w, uint32_t slot)
 {
     struct spans *spans = &w->keyed.spans;
     uint32_t n;
     const uint32_t *of_key = spans_of(spans, w->groups.slot[slot].key, &n);
-    for (uint32_t i = n; i-- > 0 && of_key[i] != slot;) {
+    for (uint32_t i = w->pipeline->window.kind == CONFIG_SESSION ? n : 0;
+         i-- > 0 && of_key[i] != slot;) {
         struct span *s = &spans->at[of_key[i]];
         s->floor_us = later(s->floor_us, spans->at[slot].end_us);
         groups_touch(&w->groups, of_key[i]);

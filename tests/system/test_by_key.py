@@ -150,6 +150,8 @@ class Sessions(Model):
 
 
 class Untils(Model):
+    """Windows of a key, in order; `least` is where earlier ones may have ended when one began."""
+
     def __init__(self, events, lateness=0):
         self.lateness = lateness
         super().__init__(events)
@@ -159,11 +161,17 @@ class Untils(Model):
         alive = [w for w in mine if w.end + self.lateness > self.watermark and ts < w.end]
         if alive:
             w = min(alive, key=lambda w: w.end)
+            if ts < min(w.first, w.least):
+                self.late.append(i)
+                return
+            w.start = max(min(w.start, ts), w.least)
         elif e['stop'] is None or e['stop'] <= ts:
             self.no_until += 1
             return
         else:
-            w = Window(max(ts, self.watermark - self.lateness), e['stop'])
+            least = max([self.watermark - self.lateness, *(w.end for w in mine)])
+            w = Window(max(ts, least), e['stop'])
+            w.first, w.least = ts, least
             if w.end + self.lateness <= self.watermark:
                 self.late.append(i)
                 return
@@ -296,7 +304,8 @@ class ByKey(unittest.TestCase):
         self.check_ended('until_revise', Untils(self.events, LATENESS), True)
 
     def test_late_rows_of_until_go_aside(self):
-        self.check_late('until_side', Untils(self.events), lambda e: e['stop'])
+        self.check_late('until_side', Untils(self.events),
+                        lambda e: e['ts'] + 1 if e['stop'] is None else e['stop'])
 
     # ---- None --------------------------------------------------------------------------------------
 
@@ -387,6 +396,33 @@ class Expiry(unittest.TestCase):
                 server.stop()
                 for name in self.STREAMS:
                     self.check(name, server.rows)
+
+
+class Before(unittest.TestCase):
+    """An event before the begin of an open window of `until` is not in it as it stands."""
+
+    def test_it_is_late_or_the_window_begins_there(self):
+        config = '\n'.join((
+            'server: {listen: {listen}, database: {folder}/weir.db}',
+            'streams: {s: {time: {field: ts, unit: s}, fields: {k: string, u: int}}}',
+            'pipelines:', *(f'  {name}: {{from: s, key: k, window: {{until: u}}, idle_timeout: off, analyzers: [count],'
+                            f' {more}}}' for name, more in (
+                                ('dropped', 'late: drop'), ('aside', 'late: side'),
+                                ('revised', 'late: revise, allowed_lateness: 1h'), ('ordered', 'out_of_orderness: 10s')))))
+        events = [{'ts': 0, 'k': 'a', 'u': 15}, {'ts': 17, 'k': 'a', 'u': 30}, {'ts': 3, 'k': 'a'}, {'ts': 16, 'k': 'a'},
+                  {'ts': 50, 'k': 'b'}]
+        for size in (1, len(events)):
+            with self.subTest(size), harness.Server(config) as server:
+                for i in range(0, len(events), size):
+                    server.post_ok('s', events[i:i + size], **{'Weir-Source': 'one'})
+                server.stop()
+                rows = {name: server.rows(f'SELECT window_start / 1000000, window_end / 1000000, count FROM {name}'
+                                          ' ORDER BY 1') for name in ('dropped', 'aside', 'revised', 'ordered')}
+                for name in ('dropped', 'aside'):  # 3 and 16 lie behind the watermark, 17, at which the second began
+                    self.assertEqual(rows[name], [(0, 15, 1), (17, 30, 1)], name)
+                for name in ('revised', 'ordered'):
+                    self.assertEqual(rows[name], [(0, 15, 2), (16, 30, 2)], name)
+                self.assertEqual(server.rows('SELECT ts / 1000000, k FROM aside_late ORDER BY 1'), [(3, 'a'), (16, 'a')])
 
 
 class Rows(unittest.TestCase):
