@@ -85,6 +85,18 @@ static int disconnect(sqlite3_vtab *table)
     return SQLITE_OK;
 }
 
+/* A column that no plan was seen to read. Never NULL in silence: all results would be wrong. */
+static int not_kept(sqlite3_vtab *table, int column)
+{
+    const char *name = ((struct table *)table)->events->name[column];
+    sqlite3_free(table->zErrMsg);
+    table->zErrMsg = sqlite3_mprintf(
+        "column '%s' is read but not kept, which is a fault of this analyzer; it is "
+        "kept where the statement names it, as in WHERE %s IS %s",
+        name, name, name);
+    return SQLITE_ERROR;
+}
+
 /* ---- Plans ------------------------------------------------------------------------------------- */
 
 static bool plan_values(sqlite3_index_info *info)
@@ -129,9 +141,13 @@ static void plan_order(sqlite3_index_info *info)
     info->orderByConsumed = 1;
 }
 
+/* The last bit of colUsed is that of all columns from there on. */
 static int best_index(sqlite3_vtab *table, sqlite3_index_info *info)
 {
-    (void)table;
+    const struct events *e = ((struct table *)table)->events;
+    for (uint32_t i = 0; i < e->n; i++)
+        if (info->colUsed >> (i < 63 ? i : 63) & 1)
+            e->reads[i] = true;
     info->needToFreeIdxStr = 1;
     if (!plan_values(info))
         plan_order(info);
@@ -321,6 +337,7 @@ static int close_cursor(sqlite3_vtab_cursor *cursor)
 static int filter(sqlite3_vtab_cursor *cursor, int number, const char *plan, int argc,
                   sqlite3_value **argv)
 {
+    static const char digits[] = "0123456789";
     struct cursor *c = (struct cursor *)cursor;
     struct events *e = c->events;
     (void)number;
@@ -329,6 +346,9 @@ static int filter(sqlite3_vtab_cursor *cursor, int number, const char *plan, int
     c->end = e->rows ? (uint32_t)e->rows->n : 0;
     if (!c->end || !plan || !*plan)
         return SQLITE_OK;
+    for (const char *p = plan; *(p += strcspn(p, digits)); p += strspn(p, digits))
+        if (!column_of(e, atoi(p)))
+            return not_kept(cursor->pVtab, atoi(p));
     if (*plan == '=')
         return e->trial ? filter_trial(c, plan, argc, argv)
                         : filter_value(c, atoi(plan + 1), argv[0]);
@@ -370,7 +390,9 @@ static int column(sqlite3_vtab_cursor *cursor, sqlite3_context *to, int number)
             sqlite3_result_value(to, c->given[i]);
             return SQLITE_OK;
         }
-    if (!in || weir_is_null(in, row))
+    if (!in)
+        return not_kept(cursor->pVtab, number);
+    if (weir_is_null(in, row))
         return SQLITE_OK;
     switch (in->type) {
     case WEIR_FLOAT:

@@ -19,11 +19,13 @@ struct events {
     const struct weir_rows *rows; /* of the window at hand; NULL: it has none */
     uint32_t *
         *by; /* of each column: rows in its order; NULL: not sorted yet. 0 to n - 1 */
+    bool *reads;   /* of each column: a plan that was made reads it */
     uint64_t seed; /* of hashes; no result depends on it */
     bool trial;    /* rows have whatever value is asked for by `column = value` */
 };
 
-/* Makes it known to the connection. What `e` points to outlives that. An SQLite code. */
+/* Makes it known to the connection. What `e` points to outlives that. An SQLite code.
+ * A statement that reads a column which rows are without, NULL in `in`, fails with a text. */
 int events_install(struct events *e, sqlite3 *db);
 
 /* Other rows, until the next call; no statement is running. */

@@ -120,7 +120,7 @@ static int describe(struct weir_ctx *ctx, const struct statement *s)
     struct weir_output output[STATEMENT_COLUMNS + 1] = {{.name = NULL}};
     int err = 0;
     for (uint32_t i = 0; !err && i < s->events.n; i++)
-        if (!s->reads[i])
+        if (!s->events.reads[i])
             err = ctx->host->leave_out(ctx, s->events.first + i);
     for (int i = 0; i < s->n; i++)
         output[i] = (struct weir_output){

@@ -70,9 +70,10 @@ static int authorize(void *statement, int action, const char *a, const char *b,
             return SQLITE_OK;
         if (!a || strcasecmp(a, "events") != 0)
             return a && !strncasecmp(a, "sqlite_", 7) ? SQLITE_DENY : SQLITE_OK;
+        /* Not all that are read are named: best_index sees those of USING and NATURAL. */
         column = b ? column_of(&s->events, b) : -1;
         if (column >= 0)
-            s->reads[column] = true;
+            s->events.reads[column] = true;
         return SQLITE_OK;
     default:
         return SQLITE_DENY;
@@ -140,9 +141,9 @@ static int connect_db(struct statement *s)
 {
     struct events *e = &s->events;
     const struct weir_host *host = ctx_of(s)->host;
-    s->reads = host->alloc(ctx_of(s), e->n + 1);
+    e->reads = host->alloc(ctx_of(s), e->n + 1);
     e->by = host->alloc(ctx_of(s), (e->n + 1) * sizeof(*e->by));
-    if (!s->reads || !e->by)
+    if (!e->reads || !e->by)
         return -1;
     e->seed = (uint64_t)cpu_ns() ^ (uint64_t)(uintptr_t)s;
     if (temp_install(&s->temp, ctx_of(s), s->temp.most) != SQLITE_OK ||
@@ -363,7 +364,7 @@ void statement_close(struct statement *s)
     if (s->events.by)
         events_set(&s->events, NULL);
     host->free(ctx_of(s), s->events.by);
-    host->free(ctx_of(s), s->reads);
+    host->free(ctx_of(s), s->events.reads);
 }
 
 /* ---- Running ----------------------------------------------------------------------------------- */

@@ -17,8 +17,7 @@ struct statement {
     sqlite3_stmt *stmt;
     struct events events;
     struct temp temp;
-    bool *reads; /* of each column of the events */
-    int n;       /* result columns */
+    int n; /* result columns */
     char name[STATEMENT_COLUMNS][STATEMENT_NAME];
     uint32_t type[STATEMENT_COLUMNS]; /* enum weir_type */
     int64_t most_ns, end_ns; /* CPU time that it may take, and at which it is over */

@@ -58,6 +58,49 @@ STATEMENTS = {
                  'SELECT max(i) AS m FROM c',
     'compound': "SELECT 'n' AS what, count(n) AS c FROM events UNION ALL SELECT 'x', count(x) FROM events",
 }
+# That read columns which they do not name, or not where they read them.
+UNNAMED = {
+    'using': 'SELECT count(*) AS c FROM events AS a JOIN events AS b USING (n)',
+    'using_two': 'SELECT a.rowid AS a, b.rowid AS b FROM events AS a JOIN events AS b USING (n, ok) '
+                 'WHERE a.rowid < b.rowid ORDER BY 1, 2',
+    'using_left': 'SELECT a.rowid AS a, count(b.rowid) AS c FROM events AS a LEFT JOIN events AS b USING (name) '
+                  'GROUP BY 1 ORDER BY 1',
+    'using_number': 'SELECT a.rowid AS id FROM events AS a JOIN (SELECT 5 AS n) USING (n) ORDER BY 1',
+    'using_three': 'SELECT count(*) AS c FROM (events AS a JOIN events AS b USING (symbol, n)) JOIN events AS c USING (x, name)',
+    'using_select': 'SELECT count(*) AS c FROM events AS a JOIN (SELECT n + 1 AS n FROM events) USING (n)',
+    'using_star': 'SELECT * FROM events AS a JOIN events AS b USING (ts, symbol, name, n, x, ok, at) ORDER BY a.rowid, b.rowid',
+    'using_inside': 'SELECT count(*) AS c FROM events AS a WHERE EXISTS '
+                    '(SELECT 1 FROM events AS b JOIN events AS c USING (symbol, n) WHERE b.rowid < a.rowid AND c.rowid > a.rowid)',
+    'using_scalar': 'SELECT (SELECT count(*) FROM events AS b JOIN events AS c USING (at)) AS c',
+    'using_recursion': 'WITH RECURSIVE c(n) AS (SELECT -9 UNION SELECT n + 1 FROM c JOIN events USING (n) WHERE n < 20) '
+                       'SELECT max(n) AS m FROM c',
+    'natural': 'SELECT count(*) AS c FROM events AS a NATURAL JOIN events AS b',
+    'natural_left': 'SELECT count(*) AS c, count(b.rowid) AS d FROM events AS a NATURAL LEFT JOIN events AS b',
+    'natural_with': 'WITH w AS (SELECT n, ok FROM events WHERE x < 0) SELECT count(*) AS c FROM w NATURAL JOIN w AS v',
+    'natural_cross': 'SELECT count(*) AS c FROM events AS a NATURAL JOIN (SELECT DISTINCT symbol, ok FROM events)',
+    'in_table': 'SELECT count(*) AS c FROM events WHERE (ts, symbol, name, n, x, ok, at) IN events',
+    'exists_star': 'SELECT count(*) AS c FROM events AS a WHERE EXISTS (SELECT * FROM events AS b WHERE b.n > a.n)',
+    'count_star': 'SELECT count(*) AS c FROM events',
+    'count_select': 'SELECT count(*) AS c FROM (SELECT * FROM events)',
+    'count_distinct': 'SELECT count(*) AS c FROM (SELECT DISTINCT * FROM events)',
+    'except_star': 'SELECT count(*) AS c FROM (SELECT * FROM events EXCEPT SELECT * FROM events WHERE ok)',
+    'ordinals': 'SELECT symbol, n, count(*) AS c FROM events GROUP BY 1, 2 ORDER BY 1, 2',
+    'window_clause': 'SELECT rowid AS id, count(*) OVER w AS c FROM events '
+                     'WINDOW w AS (PARTITION BY symbol ORDER BY n, rowid) ORDER BY 1',
+    'window_range': 'SELECT rowid AS id, count(*) OVER (ORDER BY ts RANGE BETWEEN 1000000 PRECEDING AND CURRENT ROW) AS c '
+                    'FROM events ORDER BY 1',
+    'cut_inside': 'SELECT count(*) AS c FROM (SELECT rowid FROM events ORDER BY x, ok LIMIT 7) AS a',
+}
+if sqlite3.sqlite_version_info >= (3, 39):  # the oldest that has RIGHT and FULL JOIN
+    UNNAMED |= {
+        'using_full': 'SELECT count(*) AS c, count(a.rowid) AS a, count(b.rowid) AS b '
+                      'FROM events AS a FULL JOIN events AS b USING (n)',
+        'using_right': 'SELECT a.rowid AS a, b.rowid AS b FROM (SELECT n FROM events WHERE ok) AS c '
+                       'RIGHT JOIN events AS b USING (n) LEFT JOIN events AS a USING (at) ORDER BY 1, 2',
+        'using_either': 'SELECT n, count(*) AS c FROM events AS a FULL JOIN (SELECT n + 1 AS n FROM events) AS b USING (n) '
+                        'GROUP BY 1 ORDER BY 1',
+        'natural_full': 'SELECT count(*) AS c FROM events AS a NATURAL FULL JOIN events AS b',
+    }
 KEYED = {
     'of_key': 'SELECT ok, count(*) AS c, total(x) AS t FROM events GROUP BY ok',
     'all_of_key': 'SELECT rowid AS id, n, name FROM events',
@@ -154,6 +197,18 @@ class Sql(unittest.TestCase):
             for w in (1, 2, 7):
                 with self.subTest(name, workers=w):
                     self.assertEqual(stored(server, f'keyed_{w}_{name}', True), expected(rows, sql, True))
+
+    def test_columns_that_are_read_without_a_name_are_kept(self):
+        """Each statement has a pipeline of its own: nothing else has its columns kept."""
+        server = self.server(''.join(
+            f'  {name}: {{from: input, window: {{tumbling: 10s}}, out_of_orderness: 20s, idle_timeout: 1h, '
+            f'analyzers: [{{sql: {quoted(sql)}, as: all}}]}}\n' for name, sql in UNNAMED.items()))
+        rows = list(events(700, 4))
+        server.post_ok('input', rows)
+        self.finish(server, list(UNNAMED))
+        for name, sql in UNNAMED.items():
+            with self.subTest(name):
+                self.assertEqual(stored(server, f'{name}_all'), expected(rows, sql))
 
     def test_types_are_those_of_columns_casts_and_a_trial(self):
         types = {'ts': 'time', 'ok': 'bool', 'x': 'float', 'name': 'string', 'n': 'int', 'sum(n)': 'int', 'sum(x)': 'float',
