@@ -114,6 +114,9 @@ static void print_pipeline(const struct pipeline_status *s)
     print_count(s->null_keys, "without a key");
     print_count(s->long_keys, "with too long a key");
     print_count(s->over_groups, "over max_groups");
+    print_count(s->no_until, "without an end of a window (no_until)");
+    print_count(s->choose_errors, "for which the where of an analyzer failed");
+    print_count(s->derive_errors, "derived values that are null for an error");
     fputc('\n', stderr);
 }
 
@@ -158,6 +161,10 @@ static void print_summary(struct weir *w, size_t stream, const struct source_res
     fprintf(stderr, "%llu events taken, %llu rejected, %.2f s, %.2f M events/s\n",
             (unsigned long long)r->accepted, (unsigned long long)r->rejected, seconds,
             seconds > 0 ? (double)r->accepted / 1e6 / seconds : 0);
+    uint64_t errors = log_derive_errors(w->log[stream]);
+    if (errors)
+        fprintf(stderr, "%llu derived values of the stream are null for an error\n",
+                (unsigned long long)errors);
     for (size_t i = 0; i < w->n_pipelines; i++) {
         struct pipeline_status s;
         pipeline_status(w->pipeline[i], &s);

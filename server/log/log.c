@@ -76,6 +76,11 @@ bool log_failed(struct log *l, struct error *ret)
     return true;
 }
 
+uint64_t log_derive_errors(const struct log *l)
+{
+    return atomic_load_explicit(&l->derive_errors, memory_order_relaxed);
+}
+
 int log_key_begin(struct log *l, const char *key, size_t size,
                   struct request_known *ret)
 {

@@ -196,6 +196,8 @@ int log_start(struct log *l, struct error *error);
 bool log_is_ready(struct log *l);
 /* True: the journal could not be read to its end, nothing is taken; the text says why. */
 bool log_failed(struct log *l, struct error *ret);
+/* Values of derived columns so far that could not be computed. */
+uint64_t log_derive_errors(const struct log *l);
 
 /* False: the journal cannot be written, for want of room or because it is not where it was; requests are refused,
  * and the text says why. */

@@ -68,6 +68,19 @@ static void count_errors(const struct pipeline *p, size_t condition, uint64_t er
             metric_add(&p->step[i].where_errors, errors);
 }
 
+uint64_t choose_errors(const struct pipeline *p)
+{
+    uint64_t errors = 0;
+    for (size_t k = 0; k < p->n_conditions; k++)
+        for (size_t i = 0; i < p->n_steps; i++)
+            if (p->step[i].condition == k) {
+                errors += atomic_load_explicit(&p->step[i].where_errors,
+                                               memory_order_relaxed);
+                break; /* others that have this one count the same */
+            }
+    return errors;
+}
+
 int choose_rows(struct worker *w, const struct batch *b, uint32_t n)
 {
     for (size_t k = 0; k < w->pipeline->n_conditions; k++) {

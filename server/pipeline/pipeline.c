@@ -668,6 +668,9 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->null_keys = atomic_load_explicit(&p->null_keys, memory_order_relaxed);
     ret->long_keys = atomic_load_explicit(&p->long_keys, memory_order_relaxed);
     ret->over_groups = atomic_load_explicit(&p->over_groups, memory_order_relaxed);
+    ret->no_until = atomic_load_explicit(&p->no_until, memory_order_relaxed);
+    ret->derive_errors = atomic_load_explicit(&p->derive_errors, memory_order_relaxed);
+    ret->choose_errors = choose_errors(p);
     ret->rows = atomic_load_explicit(&p->rows, memory_order_relaxed);
     ret->groups = atomic_load_explicit(&p->groups, memory_order_relaxed);
     ret->state_bytes = ret->groups * p->stride +

@@ -119,7 +119,9 @@ struct pipeline_status {
     int64_t max_event_us;
     uint64_t position;
     uint64_t events, late, filtered, where_errors, null_keys, long_keys, over_groups,
-        rows;
+        no_until, rows;
+    uint64_t derive_errors; /* values of its own columns */
+    uint64_t choose_errors; /* of the `where` of analyzers, each that they share once */
     uint64_t
         late_by[CONFIG_LATE_POLICIES]; /* what became of them; their sum is `late` */
     uint64_t

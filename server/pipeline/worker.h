@@ -252,6 +252,8 @@ int choose_init(struct worker *w, struct error *error); /* -ENOMEM */
 void choose_free(struct worker *w);
 /* Of row[0..n), whose groups are slot[0..n), those of each condition: chosen[]. -EIO. */
 int choose_rows(struct worker *w, const struct batch *b, uint32_t n);
+/* Rows for which one of the conditions failed, for each of them. */
+uint64_t choose_errors(const struct pipeline *p);
 
 /* derived.c */
 int derived_setup(struct pipeline *p, struct error *error); /* -EINVAL, -ENOMEM */

@@ -190,6 +190,24 @@ pipelines:
         self.assertIn('1 events in 1 result rows, 1 not selected by where, 1 for which where failed, '
                       '1 without a key, 1 with too long a key', done.stderr)
 
+    def test_what_has_no_window_or_no_value_is_told_too(self):
+        self.write('weir.yaml', '''
+            server: {listen: 127.0.0.1:0, database: weir.db}
+            streams: {input: {time: {field: ts, unit: ms}, fields: {key: string, n: int, until: time},
+                              derive: {size: abs(n)}}}
+            pipelines:
+              results: {from: input, key: key, window: {until: until}, derive: {more: abs(n) + 1, most: abs(n) + 2},
+                        analyzers: [{count: {where: abs(n) > 0, as: a}}, {stats: {of: n, where: abs(n) > 0}},
+                                    {count: {where: abs(n) > 1, as: b}}]}''')
+        day = '1970-01-02T00:00:00Z'
+        events = [dict(ts=0, key='a', n=1, until=day), dict(ts=1, key='a', n=-2**63, until=None),
+                  dict(ts=2, key='b', n=1, until=None), dict(ts=3, key='c', n=-2**63, until=day)]
+        done = self.run_weir(stdin='\n'.join(map(json.dumps, events)))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('\n2 derived values of the stream are null for an error\n', '\n' + done.stderr)
+        self.assertIn('3 events in 2 result rows, 1 without an end of a window (no_until), 4 for which the where of an '
+                      'analyzer failed, 4 derived values that are null for an error\n', done.stderr)
+
     def test_dash_is_standard_input(self):
         self.assertEqual(self.run_weir('-', stdin=lines(0, 1000)).returncode, 0)
         self.check_rows()
