@@ -3,6 +3,7 @@
 go event by event and forget nothing: whatever the requests, the workers, and a kill -9 in the middle."""
 
 import collections
+import itertools
 import json
 import math
 import os
@@ -423,6 +424,31 @@ class Before(unittest.TestCase):
                 for name in ('revised', 'ordered'):
                     self.assertEqual(rows[name], [(0, 15, 2), (16, 30, 2)], name)
                 self.assertEqual(server.rows('SELECT ts / 1000000, k FROM aside_late ORDER BY 1'), [(3, 'a'), (16, 'a')])
+
+
+class Max(unittest.TestCase):
+    """What weir.yaml(5) says of `max` and of the order in which the events of a key come."""
+
+    def test_only_sessions_that_are_cut_depend_on_the_order(self):
+        long, short = (18, 24, 29), (100, 106, 97)
+        orders = [a + b for a in itertools.permutations(long) for b in itertools.permutations(short)]
+        pipeline = 'window: {session: 10s, max: 10s}, out_of_orderness: 1h, analyzers: [count]'
+        config = ('server: {listen: {listen}, database: {folder}/weir.db}\n'
+                  'streams: {s: {time: {field: ts, unit: s}, fields: {key: int}}}\n'
+                  f'pipelines: {{p: {{from: s, key: key, idle_timeout: off, {pipeline}}}}}')
+        with harness.Server(config) as server:
+            server.post_ok('s', [{'ts': t, 'key': i} for i, order in enumerate(orders) for t in order] +
+                           [{'ts': 9999, 'key': -1}])
+            server.stop()
+            for i, order in enumerate(orders):
+                rows = server.rows('SELECT window_start / 1000000, window_end / 1000000, count FROM p'
+                                   f' WHERE key = {i} ORDER BY 1')
+                self.assertEqual(rows[-1], (97, 107, 3), order)
+                if order[:3] == (18, 24, 29):
+                    self.assertEqual(rows[:-1], [(18, 28, 2), (29, 39, 1)], order)
+                elif order[:3] == (24, 29, 18):
+                    self.assertEqual(rows[:-1], [(18, 28, 1), (24, 34, 2)], order)
+                self.assertEqual(sum(count for *_, count in rows), 6, order)
 
 
 class Rows(unittest.TestCase):
