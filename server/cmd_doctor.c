@@ -93,10 +93,18 @@ static void look_at_file(struct visit *v, const char *what, const char *path)
 {
     struct stat st;
     if (stat(path, &st) < 0) {
-        if (errno == ENOENT)
+        int err = errno;
+        char folder[4096];
+        snprintf(folder, sizeof(folder), "%s", path);
+        char *slash = strrchr(folder, '/');
+        snprintf(slash ? slash + (slash == folder) : folder, 2, "%s", slash ? "" : ".");
+        if (err == ENOENT && access(folder, W_OK | X_OK) < 0)
+            say(v, FAULT, what, "'%s' cannot be made: folder '%s': %s", path, folder,
+                strerror(errno));
+        else if (err == ENOENT)
             say(v, WELL, what, "'%s' is not there yet", path);
         else
-            say(v, FAULT, what, "'%s': %s", path, strerror(errno));
+            say(v, FAULT, what, "'%s': %s", path, strerror(err));
     } else if (access(path, R_OK | W_OK) < 0) {
         say(v, FAULT, what, "'%s': %s for user %u; it belongs to user %u", path,
             strerror(errno), geteuid(), st.st_uid);

@@ -155,13 +155,13 @@ static size_t ask_key(const struct table *t, const char *name)
     return 0;
 }
 
-static int ask_unknown(const struct ask *ask, const char *name, struct error *error)
+static int ask_unknown(const struct ask *ask, bool live, const char *name,
+                       struct error *error)
 {
     error_set(error, -EINVAL,
-              "unknown parameter '%s'; there are from, to, columns, order, limit, "
-              "cursor, format, "
-              "times, and the key columns",
-              name);
+              "unknown parameter '%s'; there are %s, and the key columns", name,
+              live ? "columns, times, last_event_id"
+                   : "from, to, columns, order, limit, cursor, format, times");
     for (size_t c = 1; c < ask->table->n_primary; c++) {
         size_t used = strlen(error->text);
         snprintf(error->text + used, sizeof(error->text) - used, "%s %s",
@@ -229,7 +229,7 @@ static int ask_argument(struct ask_reading *reading, const char *name,
         return rows_format(value, &ask->format, error);
     }
     return key ? ask_add_filter(ask, key, value, size, error)
-               : ask_unknown(ask, name, error);
+               : ask_unknown(ask, reading->live, name, error);
 }
 
 int ask_parse(struct ask *ask, const struct table *table, bool live,

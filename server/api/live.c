@@ -23,6 +23,7 @@
 #include <string.h>
 
 #define LIVE_LISTENERS_MAX 8192
+#define LIVE_ROUND_US      (2 * SECOND_US) /* at who has gone, and at SIGHUP */
 #define LIVE_HEARTBEAT_US                                                              \
     (15 * SECOND_US) /* a comment, so that proxies and clients know */
 #define LIVE_LOOK_US     (SECOND_US / 10) /* at those who are behind */
@@ -107,6 +108,17 @@ static void listener_drop(struct live *l, struct listener *x)
     http_let_go(x->request);
 }
 
+/* SIGHUP may have exchanged the pipeline, or removed it. Who listened comes back, and finds new columns, or 404. */
+static bool listener_is_current(const struct live *l, const struct listener *x)
+{
+    struct pipeline *p =
+        running_get(l->api->is.running, pipeline_config(x->pipeline)->name);
+    bool current = p == x->pipeline;
+    if (p)
+        pipeline_unref(p);
+    return current;
+}
+
 /* ---- What has changed ------------------------------------------------------------------------------ */
 
 /* The same bytes for all who ask the same and are equally far: made once. */
@@ -167,6 +179,10 @@ static bool listener_serve(struct live *l, struct listener *x, struct piece *pie
 {
     struct error error = {""};
     struct piece *p = NULL;
+    if (http_gone(x->request) || !listener_is_current(l, x)) {
+        listener_drop(l, x);
+        return false;
+    }
     if (http_unsent(x->request) > LIVE_UNSENT_MAX) {
         if (now_us - x->moved_us <= LIVE_PATIENCE_US)
             return true;
@@ -207,7 +223,8 @@ static bool listener_serve(struct live *l, struct listener *x, struct piece *pie
 /* With the lock held. When to look again without a commit. */
 static int64_t live_round(struct live *l, struct piece *pieces)
 {
-    int64_t now_us = clock_monotonic_us(), next_us = INT64_MAX;
+    int64_t now_us = clock_monotonic_us(),
+            next_us = l->first ? now_us + LIVE_ROUND_US : INT64_MAX;
     for (size_t i = 0; i < LIVE_PIECES; i++)
         pieces[i].of = NULL;
     for (struct listener *x = l->first, *next; x; x = next) {

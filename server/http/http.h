@@ -66,7 +66,8 @@ struct http_route {
         bodyless; /* POST: it may come without a body and its length; others are answered 411 */
     bool
         zeros; /* values of arguments may hold zeros: http_argument; else they are answered 400 */
-    bool probe; /* answered on a connection over the limit, too */
+    bool patient; /* QUERY: it waits for its turn, however many others do */
+    bool probe;   /* answered on a connection over the limit, too */
     void (*handle)(struct http_request *r, void *ctx); /* all but UPLOAD: must reply */
     const struct http_upload *upload;
     void *ctx;

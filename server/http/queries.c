@@ -34,7 +34,8 @@ static void queries_refuse(struct http_request *r)
 /* The first turn: the handler's. */
 static void queries_begin(struct http_request *r)
 {
-    if (clock_monotonic_us() - r->queued_us > HTTP_QUERY_WAIT_US)
+    if (!r->entry->route.patient &&
+        clock_monotonic_us() - r->queued_us > HTTP_QUERY_WAIT_US)
         queries_refuse(r);
     else if (!atomic_load(&r->server->stopping))
         r->entry->route.handle(r, r->entry->route.ctx);
@@ -115,7 +116,8 @@ void queries_drop(struct http_request *r)
         queries_end(r);
 }
 
-/* Room for all that may be in the queue: those that wait to begin, and one for each connection that goes on. */
+/* Room for all that may be in the queue: those that wait to begin, and one for each connection that goes on or is
+ * patient. */
 static size_t queries_room(const struct http_server *s, const struct http_pool *p)
 {
     return p->max + 2 * (size_t)s->options.max_connections +
@@ -180,7 +182,7 @@ bool queries_submit(struct http_request *r)
 {
     struct http_pool *p = queries_pool(r);
     unsigned before = atomic_fetch_add_explicit(&p->n, 1, memory_order_relaxed);
-    if (before >= p->max) {
+    if (before >= p->max && !r->entry->route.patient) {
         atomic_fetch_sub_explicit(&p->n, 1, memory_order_relaxed);
         queries_refuse(r);
         return false;

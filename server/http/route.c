@@ -103,7 +103,7 @@ static void route_refuse_method(struct http_request *r, const char *path,
     struct buffer allow = {.limit = 256};
     for (size_t i = 0; i < s->n_routes; i++) {
         const struct http_route_entry *e = &s->route[i];
-        if (!route_match(e, path, r))
+        if (!route_match(e, path, r) || strstr(buffer_text(&allow), e->route.method))
             continue;
         if (allow.size)
             buffer_puts(&allow, ", ");

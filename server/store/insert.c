@@ -102,8 +102,8 @@ static int insert_filter(sqlite3_vtab_cursor *cursor, int plan, const char *name
 {
     (void)plan, (void)name, (void)argc, (void)argv;
     struct insert_cursor *c = (struct insert_cursor *)cursor;
-    c->row = 0;
-    c->cells = c->table->set->cell;
+    c->row = c->table->from;
+    c->cells = c->table->set->cell + c->row * c->table->table->n_columns;
     return SQLITE_OK;
 }
 
@@ -314,7 +314,20 @@ static int insert_instead(struct store *s, struct store_table *t,
         code = db_prepare_str(s->db, text, &t->instead);
     }
     t->set = r;
+    t->from = 0;
     return code ? code : db_step(t->instead);
+}
+
+/* After a crash rows come again that retention has deleted: of a set those at its front. They are known, and gone. */
+static size_t insert_skip(const struct store_table *t, const struct rowset *r)
+{
+    int64_t before_us;
+    size_t n = 0;
+    if (window_is_by_key(&t->table->window) || !purge_border(t, &before_us))
+        return 0;
+    while (n < r->n_rows && r->cell[n * t->table->n_columns].as.i < before_us)
+        n++;
+    return n;
 }
 
 int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
@@ -327,9 +340,14 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
     int code = t->clear ? insert_clear(t, r, &results) : SQLITE_OK;
     if (code)
         return code;
-    if (r->cell[0].as.i < t->purged_us)
-        t->purged_us = INT64_MIN; /* after a crash old rows come again, and go again */
     t->set = r;
+    t->from = insert_skip(t, r);
+    if (t->from == r->n_rows) {
+        s->known_rows += r->n_rows;
+        return SQLITE_OK;
+    }
+    if (r->cell[t->from * t->table->n_columns].as.i < t->purged_us)
+        t->purged_us = INT64_MIN; /* after a crash old rows come again, and go again */
     code = db_step(t->insert);
     if (code == SQLITE_OK) {
         size_t changed = (size_t)sqlite3_changes(s->db);

@@ -70,7 +70,8 @@ struct store_table {
     const struct table *table;
     struct store_pipeline *pipeline;
     struct store *store;
-    const struct rowset *set; /* what `insert` reads */
+    const struct rowset *set; /* what `insert` reads, */
+    size_t from;              /* from this row on */
     sqlite3_stmt *insert;
     sqlite3_stmt *clear; /* rows of a group that are revised; NULL: never needed */
     sqlite3_stmt *
@@ -161,6 +162,8 @@ int early_clean(sqlite3 *db, struct error *error);
 /* purge.c: deletes at most about `budget` rows that retention no longer keeps; *ret_more: there are
  * more. Returns a SQLite result code. */
 int purge_prepare(struct store *s, struct store_table *t);
+/* Windows that end at or before watermark - retain go: those whose rows begin before *ret_before_us. False: all stay. */
+bool purge_border(const struct store_table *t, int64_t *ret_before_us);
 int purge_run(struct store *s, size_t budget, bool *ret_more);
 
 /* checkpoints.c: parts are collected (note), written once they are complete (write: a SQLite result

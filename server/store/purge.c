@@ -59,8 +59,7 @@ int purge_prepare(struct store *s, struct store_table *t)
     return code ? code : code_to ? code_to : code_all;
 }
 
-/* Windows that end at or before watermark - retain go. */
-static bool purge_due(const struct store_table *t, int64_t *ret_before_us)
+bool purge_border(const struct store_table *t, int64_t *ret_before_us)
 {
     int64_t watermark_us = t->pipeline->committed_us;
     int64_t end_us;
@@ -73,6 +72,14 @@ static bool purge_due(const struct store_table *t, int64_t *ret_before_us)
             ? end_us + (end_us < INT64_MAX)
             : window_by_id(kind, window_first_open(kind, end_us)).start_us;
     *ret_before_us = before_us;
+    return true;
+}
+
+static bool purge_due(const struct store_table *t, int64_t *ret_before_us)
+{
+    if (!purge_border(t, ret_before_us))
+        return false;
+    int64_t before_us = *ret_before_us;
     /* Looking once a window, or once a second for small ones, is often enough. */
     int64_t next_us;
     return t->purged_us == INT64_MIN ||

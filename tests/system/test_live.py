@@ -5,6 +5,7 @@ import collections
 import http.client
 import json
 import random
+import signal
 import socket
 import threading
 import unittest
@@ -144,19 +145,18 @@ class Live(unittest.TestCase):
         random.seed(4711)
         seen, ended = [], threading.Event()
         with harness.Server(CONFIG) as server:
-            Listener(server, '/api/v1/pipelines/seconds/results/live').close()  # from here on it is followed
+            begin = Listener(server, '/api/v1/pipelines/seconds/results/live')
+            begin.close()
 
             def listen():
-                last = None
+                last = begin.first.id
                 while not ended.is_set():
                     try:
                         listener = Listener(server, '/api/v1/pipelines/seconds/results/live', last=last, limit_s=2)
                         if listener.answer.status != 200:
                             continue
-                        if last is None:
-                            last = listener.first.id
-                        else:
-                            self.assertIsNone(listener.first.name)
+                        if listener.first.name:
+                            seen.append(listener.first)
                         while (event := listener.next()) is not None:
                             seen.append(event)
                             last = event.id
@@ -164,8 +164,9 @@ class Live(unittest.TestCase):
                     except (OSError, http.client.HTTPException, AttributeError):
                         pass
 
-            thread = threading.Thread(target=listen)
+            thread = threading.Thread(target=listen, daemon=True)
             thread.start()
+            self.addCleanup(ended.set)
             second = 0
             for _ in range(5):
                 for _ in range(random.randrange(3, 20)):
@@ -181,6 +182,7 @@ class Live(unittest.TestCase):
             ended.set()
             server.stop()
             thread.join()
+        self.assertEqual([e for e in seen if e.name], [])
         got = [(int(e.data['price_max']), e.data['symbol']) for e in seen]
         self.assertEqual(len(got), len(set(got)), [x for x, n in collections.Counter(got).items() if n > 1])
         self.assertEqual(set(got), wanted)
@@ -199,6 +201,63 @@ class Live(unittest.TestCase):
             self.assertEqual({(e.data['price_max'], e.data['symbol']) for e in slow.take(49000)}, wanted)
             slow.close()
             quick.close()
+
+    def test_who_has_gone_is_forgotten(self):
+        with harness.Server(CONFIG) as server:
+            listeners = [Listener(server, '/api/v1/pipelines/seconds/results/live') for _ in range(12)]
+            before = server.metric('weir_http_connections')
+            for i, listener in enumerate(listeners[:10]):
+                if i % 2:
+                    listener.connection.sock and listener.connection.sock.shutdown(socket.SHUT_RDWR)
+                listener.close()
+            server.wait_metric('weir_http_connections', before - 10)
+            server.post_ok('trades', trades(0, 2))
+            for listener in listeners[10:]:
+                self.assertEqual(len(listener.take(3)), 3)
+                listener.close()
+
+    def test_many_at_once_are_not_refused(self):
+        with harness.Server(CONFIG) as server:
+            sockets = [socket.create_connection(('127.0.0.1', server.port)) for _ in range(400)]
+            for s in sockets:
+                s.sendall(b'GET /api/v1/pipelines/seconds/results/live HTTP/1.1\r\nHost: localhost\r\n\r\n')
+            for s in sockets:
+                s.settimeout(30)
+                self.assertEqual(s.recv(12), b'HTTP/1.1 200')
+                s.close()
+
+    def test_exchanged_pipeline_is_found_again(self):
+        with harness.Server(CONFIG) as server:
+            listener = Listener(server, '/api/v1/pipelines/seconds/results/live')
+            with open(server.path, encoding='utf-8') as file:
+                text = file.read()
+            with open(server.path, 'w', encoding='utf-8') as file:
+                file.write(text.replace('emit: [max]', 'emit: [max, min]'))
+            server.process.send_signal(signal.SIGHUP)
+            self.assertIsNone(listener.next())
+            again = Listener(server, '/api/v1/pipelines/seconds/results/live', last=listener.first.id)
+            self.assertIsNone(again.first.name)
+            server.post_ok('trades', trades(0, 2))
+            self.assertIn('price_min', again.next().data)
+            again.close()
+
+    def test_what_retention_has_deleted_does_not_come_again(self):
+        config = CONFIG.replace('window: {tumbling: 1s}', 'window: {tumbling: 1s}\n    retain: 1m', 1).replace(
+            'checkpoint_interval: 300ms', 'checkpoint_interval: 1h')
+        with harness.Server(config) as server:
+            begin = Listener(server, '/api/v1/pipelines/seconds/results/live')
+            for first in range(0, 3000, 250):
+                server.post_ok('trades', trades(first, first + 250, 'ABCDEFG'))
+            last = begin.next() # what is deleted before it could be sent does not come
+            while last.data['price_max'] < 2998 or last.data['symbol'] != 'G':
+                last = begin.next()
+            harness.wait_until(lambda: server.rows('SELECT count(*) FROM seconds')[0][0] < 1000, 'retention')
+            server.kill()
+            server.start()
+            again = Listener(server, '/api/v1/pipelines/seconds/results/live', last=last.id)
+            server.post_ok('trades', trades(3000, 3001, 'ABCDEFG'))
+            self.assertEqual({e.data['price_max'] for e in again.take(7)}, {2999.0})
+            again.close()
 
     def test_stop_ends_what_has_no_end(self):
         with harness.Server(CONFIG) as server:

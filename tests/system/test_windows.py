@@ -338,7 +338,7 @@ class Manual(unittest.TestCase):
         with open(os.path.join(os.environ['WEIR_SOURCE'], 'docs', 'weir.yaml.5'), encoding='utf-8') as file:
             text = file.read().split('.Sh EXAMPLES')[1]
         examples = [e for e in re.findall(r'\.Bd -literal -offset indent\n(.*?)\.Ed', text, re.S)
-                    if re.search('tumbling|hopping', e) and e.count('from:') == 1]
+                    if re.search('tumbling|hopping', e) and e.count('from:') == 1 and 'trades:' in e]
         self.assertGreaterEqual(len(examples), 4)
         dice = random.Random(3)
         trades = [{'ts': 1700000000000 + 42000 * i, 'symbol': dice.choice(['ACME', 'INIT']), 'qty': 1 + i % 7,

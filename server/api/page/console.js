@@ -23,17 +23,18 @@ function remember(sql) {
   } catch { /* a browser that keeps nothing */ }
 }
 
+const isNumber = (v) => typeof v === "number" || typeof v === "bigint";
 const isTime = (name) => /(^|_)(start|end|time|at)$/.test(name);
 
 // What to draw of an answer: {lines} where the first column is a time or a number, {bars} where it is text.
 export function drawing({ columns, rows }) {
-  const numbers = columns.map((_, i) => i).filter((i) => rows.length > 0 && rows.every((r) => r[i] === null || typeof r[i] === "number"));
+  const numbers = columns.map((_, i) => i).filter((i) => rows.length > 0 && rows.every((r) => r[i] === null || isNumber(r[i])));
   const time = numbers.find((i) => isTime(columns[i]));
   const values = numbers.filter((i) => !isTime(columns[i]));
   const text = columns.findIndex((_, i) => !numbers.includes(i));
   if (values.length === 0 || rows.length < 2) return null;
   if (time === undefined && text >= 0)
-    return { bars: rows.slice(0, BARS).map((r) => ({ name: String(r[text]), value: r[values[0]] ?? 0 })) };
+    return { bars: rows.slice(0, BARS).map((r) => ({ name: String(r[text]), value: Number(r[values[0]] ?? 0) })) };
   const at = time ?? values.shift();
   if (values.length === 0) return null;
   const scale = time === undefined ? 1 : 1000; // microseconds are stored
@@ -42,10 +43,10 @@ export function drawing({ columns, rows }) {
     for (const v of text >= 0 ? values.slice(0, 1) : values) {
       const name = text >= 0 ? String(row[text]) : columns[v];
       if (!groups.has(name)) groups.set(name, new Map());
-      groups.get(name).set(row[at] / scale, row[v]);
+      groups.get(name).set(Number(row[at]) / scale, row[v] === null ? null : Number(row[v]));
     }
   }
-  const x = [...new Set(rows.map((r) => r[at] / scale))].sort((a, b) => a - b);
+  const x = [...new Set(rows.map((r) => Number(r[at]) / scale))].sort((a, b) => a - b);
   return {
     lines: {
       x, time: time !== undefined,
@@ -81,9 +82,9 @@ export function consoleView(root) {
       said.textContent = `${number(got.rows.length)} rows in ${span(performance.now() - began)}` +
         (got.truncated ? `; there are more: cut by ${got.reason}` : "") +
         (got.rows.length > SHOWN ? `; the first ${number(SHOWN)} are shown` : "");
-      const is = got.columns.map((_, i) => ({ number: got.rows.some((r) => typeof r[i] === "number") }));
+      const is = got.columns.map((_, i) => ({ number: got.rows.some((r) => isNumber(r[i])) }));
       answer.replaceChildren(grid("answer", got.columns.map((name, i) => ({ name, ...is[i] })),
-        got.rows.slice(0, SHOWN).map((r) => r.map((v, i) => (isTime(got.columns[i]) && Number.isInteger(v) ? String(v) : cell(v))))));
+        got.rows.slice(0, SHOWN).map((r) => r.map((v, i) => (isTime(got.columns[i]) && isNumber(v) ? String(v) : cell(v))))));
       const what = drawing(got);
       plot.hidden = !what;
       if (what?.lines) {

@@ -2,6 +2,7 @@
 
 export function number(v) {
   if (v === null || v === undefined) return "";
+  if (typeof v === "bigint") return v.toLocaleString("en-US");
   if (typeof v !== "number") return String(v);
   const size = Math.abs(v);
   if (Number.isInteger(v)) return v.toLocaleString("en-US");
@@ -43,5 +44,5 @@ export function moment(ms, span_ms) {
 export function cell(value, type) {
   if (value === null || value === undefined) return "";
   if (type === "time") return String(value).replace("T", " ").replace("Z", "");
-  return typeof value === "number" ? number(value) : String(value);
+  return typeof value === "number" || typeof value === "bigint" ? number(value) : String(value);
 }

@@ -13,8 +13,16 @@ const THEME = "weir.theme";
 const root = document.getElementById("view");
 let view = null;
 
+function plain(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+}
+
 function route() {
-  const [, name, ...rest] = location.hash.split("/").map(decodeURIComponent);
+  const [, name, ...rest] = location.hash.split("/").map(plain);
   const known = Object.hasOwn(views, name ?? "") ? name ?? "" : "";
   for (const a of document.querySelectorAll("nav a"))
     if (a.dataset.view === known) a.setAttribute("aria-current", "page");

@@ -21,16 +21,21 @@ async function ask(path, options) {
   throw new Problem(answer.status, await answer.json().catch(() => null));
 }
 
-export const get = async (path) => (await ask(path)).json();
+// Integers beyond 2^53 stay what they are, where the browser says how they are written.
+export const parse = (text) => JSON.parse(text, (name, value, context) =>
+  (typeof value === "number" && context?.source && Number.isInteger(value) && !Number.isSafeInteger(value) && /^-?\d+$/.test(context.source)
+    ? BigInt(context.source) : value));
+
+export const get = async (path) => parse(await (await ask(path)).text());
 
 export const remove = (path) => ask(path, { method: "DELETE" });
 
 export const query = async (sql) =>
-  (await ask("/api/v1/sql", {
+  parse(await (await ask("/api/v1/sql", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ sql, format: "json" }),
-  })).json();
+  })).text());
 
 export const results = (pipeline, table, limit) =>
   get(`/api/v1/pipelines/${pipeline}/results/${table}?order=desc&limit=${limit}`);

@@ -4,7 +4,7 @@
 import { bars, COLORS, lines } from "./chart.js";
 import { choose, grid, h } from "./dom.js";
 import { cell, number } from "./format.js";
-import { get, results } from "./net.js";
+import { get, parse, results } from "./net.js";
 
 const ROWS = 2000, SHOWN = 100;
 
@@ -19,7 +19,7 @@ export function series(rows, keys, value) {
   for (const row of rows) {
     const at = Date.parse(row.window_start), name = groupOf(row, keys);
     if (!groups.has(name)) groups.set(name, new Map());
-    groups.get(name).set(at, row[value]);
+    groups.get(name).set(at, row[value] === null ? null : Number(row[value]));
     times.add(at);
   }
   const x = [...times].sort((a, b) => a - b);
@@ -68,7 +68,7 @@ export function resultsView(root, [name, wanted]) {
     }
     table.replaceChildren(grid(`rows of ${t.name}`,
       t.columns.map((c) => ({ name: c.name, help: c.help, number: isNumber(c) })),
-      part.slice(0, SHOWN).map((r) => t.columns.map((c) => cell(r[c.name], c.type)))));
+      part.slice(0, SHOWN).map((r) => t.columns.map((c) => (c.key && c.type === "int" ? String(r[c.name]) : cell(r[c.name], c.type))))));
   }
 
   // Rows as they are committed, drawn once a frame.
@@ -80,7 +80,7 @@ export function resultsView(root, [name, wanted]) {
     let fresh = [];
     source.addEventListener("lost", () => { read = null; });
     source.onmessage = (event) => {
-      fresh.push(JSON.parse(event.data));
+      fresh.push(parse(event.data));
       if (fresh.length > 1) return;
       requestAnimationFrame(() => {
         const all = new Map([...rows, ...fresh].map((r) => [key(r), r]));
@@ -119,7 +119,11 @@ export function resultsView(root, [name, wanted]) {
 
   function show(seen) {
     const names = seen.pipelines.map((p) => p.name);
-    if (!names.length) return;
+    if (!names.length || (name && !names.includes(name))) {
+      note.textContent = names.length ? `There is no pipeline ${name}.` : "There are no pipelines.";
+      chart.element.hidden = true;
+      return;
+    }
     pipeline.offer(names, name);
     now = seen.pipelines.find((p) => p.name === pipeline.value);
     which.offer(now.tables.map((t) => t.name), wanted);

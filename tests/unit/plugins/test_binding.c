@@ -291,7 +291,7 @@ static void faults_of_values(void **unused)
     (void)unused;
     bad("stats", "params: {of: price, emit: [mean, meen]}",
         "t.yaml:1:34: 'emit' cannot be 'meen', only one of: count sum min max mean "
-        "stddev, did you mean 'mean'?");
+        "stddev variance, did you mean 'mean'?");
     bad("stats", "params: {of: price, emit: [mean, mean]}",
         "t.yaml:1:34: 'emit' names 'mean' twice");
     bad("stats", "params: {of: price, emit: []}", "t.yaml:1:27: 'emit' is empty");
