@@ -241,7 +241,7 @@ class Chain:
             for source in load.SOURCES:
                 client.post(stream, source, time_us)
         for pipeline in self.checker.pipelines:
-            self.server.wait_watermark(pipeline.name, until_us)
+            self.server.wait_watermark(pipeline.pipeline_name(), until_us)
 
     def check_files(self, verdict):
         said = model.integrity(self.server.database)

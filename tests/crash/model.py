@@ -106,19 +106,20 @@ def top_of(events):
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOPK]
 
 
-def groups_of(pipeline, events, end_us):
-    """{(window_start, key...): events} of the windows that end by then."""
+def groups_of(pipeline, events, start_us, end_us):
+    """{(window_start, key...): events} of the windows in [start, end)."""
     columns = [{'name': 5, 'number': 6}[name] for name in pipeline.key]
-    groups = collections.defaultdict(list)
+    keys = collections.defaultdict(list)
     for event in events:
         if pipeline.takes(event):
-            groups[(pipeline.window_start(event[0]), *(event[c] for c in columns))].append(event)
-    return {key: group for key, group in groups.items() if key[0] + pipeline.window_us <= end_us}
+            keys[tuple(event[c] for c in columns)].append(event)
+    return {(start, *key): group for key, some in keys.items() for start, end, group in pipeline.windows(some)
+            if start_us <= start and end <= end_us}
 
 
-def tables_of(pipeline, events, end_us):
+def tables_of(pipeline, events, start_us, end_us):
     """(rows of the pipeline's table, rows of its top-k table)"""
-    groups = groups_of(pipeline, events, end_us)
+    groups = groups_of(pipeline, events, start_us, end_us)
     rows = {key: child_row(pipeline, group) if pipeline.parent else row_of(group) for key, group in groups.items()}
     top = {}
     if pipeline.topk:
@@ -205,13 +206,24 @@ class Checker:
         return verdict
 
     def compare(self, pipeline, events, start_us, end_us, verdict):
+        if pipeline.kind == 'rows':
+            self.compare_kept(pipeline, events, start_us, end_us, verdict)
         if pipeline.kind not in ('exact', 'revise', 'child'):
             return
-        rows, top = tables_of(pipeline, events, end_us)
+        rows, top = tables_of(pipeline, events, start_us, end_us)
         verdict.rows(pipeline.name, rows, read(self.database, pipeline.name, pipeline.key, pipeline.columns(),
                                                start_us, end_us))
         if pipeline.topk:
             verdict.rows(f'{pipeline.name}_topk', top, self.top(pipeline, start_us, end_us))
+
+    def compare_kept(self, pipeline, events, start_us, end_us, verdict):
+        sql = f'SELECT id FROM {pipeline.name} WHERE ts >= ? AND ts < ?'
+        found = collections.Counter(row[0] for row in harness.read_rows(self.database, sql, start_us, end_us))
+        wanted = collections.Counter(event[1] for event in events)
+        if wanted - found:
+            verdict.lose((wanted - found).total(), f'{pipeline.name}: {(wanted - found).most_common(3)} are missing')
+        if found - wanted:
+            verdict.double((found - wanted).total(), f'{pipeline.name}: {(found - wanted).most_common(3)} too often')
 
     def top(self, pipeline, start_us, end_us):
         key = [*pipeline.key, 'rank']
@@ -231,7 +243,7 @@ class Checker:
             if other.topk:
                 verdict.rows(f'{other.name}_topk, against {first.name}', self.top(first, start_us, end_us),
                              self.top(other, start_us, end_us))
-        everything, _ = tables_of(first, events, end_us)
+        everything, _ = tables_of(first, events, start_us, end_us)
         for key, row in rows[first.name].items():
             more = row[0] - everything.get(key, (0,))[0]
             if more > 0:
@@ -256,7 +268,7 @@ class Checker:
             verdict.double(len(unknown), f'{pipeline.name}: in the side table, but not counted: '
                            f'{sorted(unknown)[:5]}')
         side = set(ids)
-        expected, _ = tables_of(pipeline, [e for e in events if e[1] not in side], span[1])
+        expected, _ = tables_of(pipeline, [e for e in events if e[1] not in side], *span)
         verdict.rows(f'{pipeline.name}, without the side table', expected, rows)
 
     def side_ids(self, pipeline, span):

@@ -49,11 +49,18 @@ class Pipeline:
     a group were late; 'child' reads the results of its parent, of shorter windows and the same key."""
 
     def __init__(self, name, stream, key, window_us, kind='exact', offset_us=0, workers=1, where=None,
-                 idle='off', topk=False, chain=False, parent=None):
+                 idle='off', topk=False, chain=False, parent=None, window=None, by_us=None, gap_us=None, of=None):
         self.name, self.stream, self.key, self.window_us = name, stream, key, window_us
         self.kind, self.offset_us, self.workers = kind, offset_us, workers
         self.where, self.idle, self.topk, self.chain = where, idle, topk, chain
         self.parent = parent
+        # Other windows than tumbling ones, as the configuration says them; of several sizes `of` has the table of the others.
+        self.window, self.by_us, self.gap_us, self.of = window, by_us, gap_us, of
+
+    def pipeline_name(self):
+        if self.of:
+            return self.of.pipeline_name()
+        return self.name.replace('_10m', '') if self.window and 'tumbling' in self.window else self.name
 
     def for_child(self):
         """Of its columns: number, sum, least and greatest of the ids."""
@@ -70,10 +77,34 @@ class Pipeline:
     def window_start(self, time_us):
         return time_us - (time_us - self.offset_us) % self.window_us
 
+    def windows(self, events):
+        """[(start, end, events)] of the events of one key."""
+        if self.gap_us:
+            found = []
+            for event in sorted(events, key=lambda event: event[0]):
+                if not found or event[0] >= found[-1][1]:
+                    found.append([event[0], 0, []])
+                found[-1][1] = event[0] + self.gap_us
+                found[-1][2].append(event)
+            return found
+        by_us, groups = self.by_us or self.window_us, {}
+        for event in events:
+            start = event[0] - (event[0] - self.offset_us) % by_us
+            while start > event[0] - self.window_us:
+                groups.setdefault(start, []).append(event)
+                start -= by_us
+        return [(start, start + self.window_us, group) for start, group in groups.items()]
+
     def yaml(self, known):
+        if self.of:
+            return ''
         source = self.parent.name if self.parent else self.stream
-        text = f'  {self.name}:\n    from: {source}\n    key: [{", ".join(self.key)}]\n'
-        text += f'    window: {{tumbling: {self.window_us}us, offset: {self.offset_us}us}}\n'
+        text = f'  {self.pipeline_name()}:\n    from: {source}\n'
+        if self.kind == 'rows':
+            return text + '    window: none\n    select: [id, name]\n'
+        text += f'    key: [{", ".join(self.key)}]\n'
+        window = self.window or f'{{tumbling: {self.window_us}us, offset: {self.offset_us}us}}'
+        text += f'    window: {window}\n'
         text += f'    workers: {self.workers}\n'
         if self.parent:
             return text + '    analyzers:' + CHILD_ANALYZERS.format(*self.parent.for_child())
@@ -119,6 +150,13 @@ def pipelines(known):
         by_day = Pipeline('by_day', 'main', ['name'], DAY_US, kind='child', parent=by_hour)
         some += [by_hour, by_day, Pipeline('by_half', 'main', ['name'], HOUR_US // 2, kind='child', workers=2,
                                            parent=some[1])]
+    if known['windows']:
+        shorter = Pipeline('sizes_10m', 'main', ['name'], 10 * MINUTE_US, workers=2, window='{tumbling: [10m, 1h]}')
+        some += [shorter, Pipeline('sizes_1h', 'main', ['name'], HOUR_US, of=shorter),
+                 Pipeline('hopping', 'main', ['name'], HOUR_US, workers=3, window='{hopping: 1h, by: 10m}',
+                          by_us=10 * MINUTE_US),
+                 Pipeline('sessions', 'main', ['name'], 0, workers=2, window='{session: 20s}', gap_us=20 * SECOND_US),
+                 Pipeline('kept', 'main', [], 0, kind='rows')]
     return some
 
 
@@ -160,6 +198,8 @@ def probe():
     known['late: drop'] = accepts(pipeline=', late: drop')
     known['late: side'] = accepts(pipeline=', late: side')
     known['late: revise'] = accepts(pipeline=', late: revise, allowed_lateness: 1d')
+    known['windows'] = accepts(more='  q: {from: s, window: {session: 1m}, analyzers: [count]}\n'
+                                    '  r: {from: s, window: none, select: [id]}')
     known['chains'] = accepts(more='  q: {from: p, window: {tumbling: 10s}, analyzers: [count]}')
     return known
 

@@ -87,6 +87,8 @@ class Check(unittest.TestCase):
                 faults.append((name, 'too many rows', first.group(2)))
             subprocess.run([*CC, '-Wall', '-Wextra', '-Werror', '-o', program[:-2], program, '-lm', '-ldl'], check=True)
             shown = subprocess.run([program[:-2], path], stdout=subprocess.PIPE, check=False)
+            # What lies behind a string in memory is another thing there.
+            shows = shows and not (name == 'STRINGS' and harness.sanitized())
             if shows and shown.returncode == 0:
                 faults.append((name, 'the program does not show it', shown.stdout))
             # The same steps with the analyzer as it should be.
