@@ -68,11 +68,12 @@ static struct rows_value text(const char *s, size_t size)
 /* "w0" to "w99". */
 static struct rows_value word(struct dice *d, size_t below)
 {
-    static char made[100][4];
+#define TEN(t)                                                                         \
+    "w" t "0", "w" t "1", "w" t "2", "w" t "3", "w" t "4", "w" t "5", "w" t "6",       \
+        "w" t "7", "w" t "8", "w" t "9"
+    static const char made[100][4] = {TEN(""),  TEN("1"), TEN("2"), TEN("3"), TEN("4"),
+                                      TEN("5"), TEN("6"), TEN("7"), TEN("8"), TEN("9")};
     size_t k = dice(d, below < 100 ? below : 100);
-    made[k][0] = 'w';
-    made[k][1] = (char)(k < 10 ? '0' + k : '0' + k / 10);
-    made[k][2] = (char)(k < 10 ? 0 : '0' + k % 10);
     return text(made[k], strlen(made[k]));
 }
 

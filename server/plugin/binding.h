@@ -41,7 +41,8 @@ struct binding {
     int *input;      /* column of the schema, -1: not given */
     uint32_t *types; /* enum weir_type of the input, 0: not given; for weir_ctx.types */
     bool *dictionary; /* the input is to come with a dictionary */
-    bool *left_out; /* open has said that rows that are kept need not have the input */
+    /* open has said that rows that are kept need not have the input; contexts may be opened at the same time */
+    _Atomic bool *left_out;
     size_t n_cells; /* 0: open has to describe them */
     struct binding_cell *cell;
     size_t n_outputs; /* those that become columns; at least one, names differ */

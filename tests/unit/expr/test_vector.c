@@ -396,6 +396,10 @@ static void common_expressions_are_vectors(void **state)
 
 int main(void)
 {
+    /* SQLite compares numbers of both kinds in the 80 bits that the processor has, and valgrind has not. */
+    const char *preload = getenv("LD_PRELOAD");
+    if (preload && strstr(preload, "vgpreload"))
+        return 77; /* skipped */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(vectors_and_sqlite_agree_on_any_expression),
         cmocka_unit_test(common_expressions_are_vectors),
