@@ -50,7 +50,7 @@ struct subject {
     struct binding binding;
     int input[INPUTS];
     uint32_t types[INPUTS];
-    bool left_out[INPUTS];
+    _Atomic bool left_out[INPUTS];
     struct weir_host table;
     struct host host;
     struct kept_form form;
