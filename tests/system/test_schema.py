@@ -86,7 +86,8 @@ class Schema(unittest.TestCase):
 
     def test_the_examples_are_valid_and_name_the_schema(self):
         found = [p for p in glob.glob(os.path.join(harness.SOURCE, '*', '*.yaml')) +
-                 glob.glob(os.path.join(harness.SOURCE, '*', '*', '*.yaml')) if not re.search('/build|/tests/|/etc/new/', p)]
+                 glob.glob(os.path.join(harness.SOURCE, '*', '*', '*.yaml'))
+                 if not re.match('build|tests/|etc/new/', os.path.relpath(p, harness.SOURCE))]
         self.assertGreater(len(found), 2)
         for path in found:
             with open(path, encoding='utf-8') as file:
