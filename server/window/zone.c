@@ -73,9 +73,10 @@ static int64_t by_rule(const struct zone *z, int64_t s, int64_t *ret_until_s)
     *ret_until_s = NEVER;
     if (!z->has_summer)
         return z->standard_s;
-    /* The last change at or before s, and the first behind it. */
+    /* The last change at or before s, and the first behind it. A change may be a week outside its year, so
+     * both of a year next to this one may be on the wrong side. */
     int64_t last_s = INT64_MIN, ahead_s = z->standard_s, year = year_of(s);
-    for (int64_t y = year - 1; y <= year + 1; y++) {
+    for (int64_t y = year - 2; y <= year + 2; y++) {
         const struct {
             int64_t at_s, ahead_s;
         } change[] = {
