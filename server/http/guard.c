@@ -438,11 +438,19 @@ static void end_of_body(struct guard *g)
     g->in = GUARD_OVER;
 }
 
+/* A request is all there, and nothing behind it. */
+static bool is_whole(const struct guard *g)
+{
+    return g->in == GUARD_HEAD && kept(g) == 0;
+}
+
 /* Only when the socket has no more is less given than there is room for: libmicrohttpd then waits for an
- * edge. An end that comes with the last bytes it would not see without another one. */
+ * edge. An end that comes with the last bytes it would not see without another one; behind a whole request it is
+ * not looked for here: the timer finds it. */
 static ssize_t receive(struct guard *g, char *at, size_t room, char *input)
 {
     size_t done = 0;
+    bool more = true; /* may be in the socket */
     ssize_t n;
     do {
         done += take_out(g, at + done, room - done);
@@ -457,10 +465,12 @@ static ssize_t receive(struct guard *g, char *at, size_t room, char *input)
                 g->in = g->left ? GUARD_LENGTH : GUARD_HEAD;
             }
         } else {
+            size_t most = HTTP_INPUT_ROOM - kept(g);
             n = fill(g, input);
             g->ended |= n == 0;
             if (n >= 0)
                 read_input(g);
+            more = n == (ssize_t)most || !is_whole(g);
         }
         if (n > 0)
             note_time(g);
@@ -470,7 +480,7 @@ static ssize_t receive(struct guard *g, char *at, size_t room, char *input)
             errno = ENOMEM;
             return -1;
         }
-    } while (n > 0);
+    } while (n > 0 && more);
     int error = errno;
     done += take_out(g, at + done, room - done);
     if (done && n == 0)

@@ -55,9 +55,10 @@ struct journal {
     /* The thread that writes. */
     struct frame_buffer own, begin;
     struct frame_buffer *filling;
-    bool uncertain;    /* the frame may be on disk though its commit failed */
-    bool folder_dirty; /* a segment has its name, maybe not yet on disk */
-    int fd;            /* of the last segment, or -1 */
+    bool uncertain;     /* the frame may be on disk though its commit failed */
+    bool folder_dirty;  /* a segment has its name, maybe not yet on disk */
+    int fd;             /* of the last segment, or -1 */
+    int64_t checked_us; /* when a commit last found all in its place */
 
     /* Of trimming: one at a time. Taken before `lock`. */
     pthread_mutex_t trim_lock;
