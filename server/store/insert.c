@@ -97,13 +97,32 @@ static int insert_close(sqlite3_vtab_cursor *cursor)
     return SQLITE_OK;
 }
 
+/* After a crash rows come again that retention has deleted: they are known, and gone. Which they are, purge.c says;
+ * in sets of late events, of windows by key and with revised groups they lie anywhere. */
+static bool insert_is_gone(const struct insert_cursor *c)
+{
+    const struct table *t = c->table->table;
+    const struct weir_cell *until =
+        &c->cells[window_is_by_key(&t->window) ? t->n_primary : 0];
+    return until->as.i < c->table->gone_us && until->type;
+}
+
+static void insert_pass_gone(struct insert_cursor *c)
+{
+    while (c->row < c->table->set->n_rows && insert_is_gone(c)) {
+        c->row++;
+        c->cells += c->table->table->n_columns;
+    }
+}
+
 static int insert_filter(sqlite3_vtab_cursor *cursor, int plan, const char *name,
                          int argc, sqlite3_value **argv)
 {
     (void)plan, (void)name, (void)argc, (void)argv;
     struct insert_cursor *c = (struct insert_cursor *)cursor;
-    c->row = c->table->from;
-    c->cells = c->table->set->cell + c->row * c->table->table->n_columns;
+    c->row = 0;
+    c->cells = c->table->set->cell;
+    insert_pass_gone(c);
     return SQLITE_OK;
 }
 
@@ -112,6 +131,7 @@ static int insert_next(sqlite3_vtab_cursor *cursor)
     struct insert_cursor *c = (struct insert_cursor *)cursor;
     c->row++;
     c->cells += c->table->table->n_columns;
+    insert_pass_gone(c);
     return SQLITE_OK;
 }
 
@@ -314,20 +334,8 @@ static int insert_instead(struct store *s, struct store_table *t,
         code = db_prepare_str(s->db, text, &t->instead);
     }
     t->set = r;
-    t->from = 0;
+    t->gone_us = INT64_MIN;
     return code ? code : db_step(t->instead);
-}
-
-/* After a crash rows come again that retention has deleted: of a set those at its front. They are known, and gone. */
-static size_t insert_skip(const struct store_table *t, const struct rowset *r)
-{
-    int64_t before_us;
-    size_t n = 0;
-    if (window_is_by_key(&t->table->window) || !purge_border(t, &before_us))
-        return 0;
-    while (n < r->n_rows && r->cell[n * t->table->n_columns].as.i < before_us)
-        n++;
-    return n;
 }
 
 int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
@@ -341,13 +349,8 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
     if (code)
         return code;
     t->set = r;
-    t->from = insert_skip(t, r);
-    if (t->from == r->n_rows) {
-        s->known_rows += r->n_rows;
-        return SQLITE_OK;
-    }
-    if (r->cell[t->from * t->table->n_columns].as.i < t->purged_us)
-        t->purged_us = INT64_MIN; /* after a crash old rows come again, and go again */
+    if (!purge_border(t, &t->gone_us))
+        t->gone_us = INT64_MIN;
     code = db_step(t->insert);
     if (code == SQLITE_OK) {
         size_t changed = (size_t)sqlite3_changes(s->db);

@@ -71,7 +71,7 @@ struct store_table {
     struct store_pipeline *pipeline;
     struct store *store;
     const struct rowset *set; /* what `insert` reads, */
-    size_t from;              /* from this row on */
+    int64_t gone_us; /* but for rows that end, or begin, before: see purge_border */
     sqlite3_stmt *insert;
     sqlite3_stmt *clear; /* rows of a group that are revised; NULL: never needed */
     sqlite3_stmt *
@@ -162,7 +162,8 @@ int early_clean(sqlite3 *db, struct error *error);
 /* purge.c: deletes at most about `budget` rows that retention no longer keeps; *ret_more: there are
  * more. Returns a SQLite result code. */
 int purge_prepare(struct store *s, struct store_table *t);
-/* Windows that end at or before watermark - retain go: those whose rows begin before *ret_before_us. False: all stay. */
+/* Windows that end at or before watermark - retain go: those whose rows begin before *ret_before_us; windows by key, whose rows
+ * end before it. False: all stay. */
 bool purge_border(const struct store_table *t, int64_t *ret_before_us);
 int purge_run(struct store *s, size_t budget, bool *ret_more);
 

@@ -1374,6 +1374,53 @@ static void retention_deletes_only_what_is_too_old(void **state)
     trades.retain_us = INT64_MAX;
 }
 
+/* Puts two rows that end an hour apart, waits until retention has deleted the older, and puts them again, the newer
+ * first: as after a crash. */
+static void put_what_retention_has_deleted(void)
+{
+    trades.retain_us = 10 * MINUTE_US;
+    struct store *s = open_started(&trades);
+    shell("weir.db",
+          "CREATE TABLE seen(symbol TEXT); CREATE TRIGGER see AFTER INSERT ON"
+          " trades BEGIN INSERT INTO seen VALUES (new.symbol); END");
+    const int64_t start[] = {60 * MINUTE_US, 0};
+    for (int again = 0; again < 2; again++) {
+        struct rowset *r = rows_made(&trades, 0, 2);
+        for (size_t i = 0; i < 2; i++) {
+            struct weir_cell *row = r->cell + i * trades.n_columns;
+            cell_put_time(&row[0], trades.window.kind == CONFIG_SESSION ? 0 : start[i]);
+            cell_put_time(&row[2], start[i] + MINUTE_US);
+        }
+        assert_int_equal(put(s, 61 * MINUTE_US, r), 0);
+        assert_int_equal(store_flush(s), 0);
+        int64_t limit = clock_monotonic_us() + 10 * SECOND_US;
+        while (strcmp(shell("weir.db", "SELECT symbol FROM trades"), "S00000\n") != 0 &&
+               clock_monotonic_us() < limit)
+            usleep(1000);
+        assert_string_equal(shell("weir.db", "SELECT symbol FROM trades"), "S00000\n");
+    }
+    assert_string_equal(shell("weir.db", "SELECT * FROM seen ORDER BY 1"),
+                        "S00000\nS00001\n");
+    store_free(s);
+    trades.retain_us = INT64_MAX;
+}
+
+static void what_retention_has_deleted_does_not_come_again(void **state)
+{
+    (void)state;
+    put_what_retention_has_deleted();
+}
+
+static void sessions_that_retention_has_deleted_do_not_come_again(void **state)
+{
+    (void)state;
+    struct window_kind was = trades.window;
+    trades.window = (struct window_kind){
+        .kind = CONFIG_SESSION, .size_us = MINUTE_US, .pane_us = MINUTE_US};
+    put_what_retention_has_deleted();
+    trades.window = was;
+}
+
 static void bad_reports_are_refused(void **state)
 {
     (void)state;
@@ -1435,6 +1482,8 @@ int main(void)
         TEST(a_schema_changed_by_others_is_followed),
         TEST(tables_may_have_one_column_or_many),
         TEST(retention_deletes_only_what_is_too_old),
+        TEST(what_retention_has_deleted_does_not_come_again),
+        TEST(sessions_that_retention_has_deleted_do_not_come_again),
         TEST(bad_reports_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
