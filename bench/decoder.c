@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The decoder alone: a file in memory to batches, on one thread; and for NDJSON yajl on the same bytes
- * to the same columns. Prints the median of several repetitions of each, in turns.
+ * The decoder alone: a file in memory to batches, on one thread; for NDJSON also yajl on the same bytes
+ * to the same columns, and the same events as line protocol. Prints the median of several repetitions of each, in
+ * turns.
  *
- *      decoder [-t ndjson|json|csv] [-r REPETITIONS] [-f FIELDS] [-p PIECE] FILE
+ *      decoder [-t ndjson|json|csv|lines] [-r REPETITIONS] [-f FIELDS] [-p PIECE] FILE
  */
 #include "config.h"
 
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "decode/decode.h"
@@ -115,8 +117,41 @@ static void add_batch(struct result *res, const struct batch *b)
     res->sum += sum;
 }
 
-static void run_weir(const struct input *in, const struct schema *s, struct batch *b,
-                     struct result *res)
+/* The rows as line protocol: strings as tags, all else as fields. */
+static void put_lines(struct buffer *to, const struct batch *b)
+{
+    const struct schema *s = b->schema;
+    for (uint32_t row = 0; row < b->n_rows; row++) {
+        char before = ' ';
+        buffer_puts(to, "w1");
+        for (size_t c = 1; c < s->n; c++) {
+            const struct column *col = &b->column[c];
+            if (col->type != WEIR_STRING)
+                continue;
+            buffer_printf(to, ",%s=", s->column[c].name);
+            buffer_put(to, col->bytes + col->offsets[row],
+                       (size_t)(col->offsets[row + 1] - col->offsets[row]));
+        }
+        for (size_t c = 1; c < s->n; c++) {
+            const struct column *col = &b->column[c];
+            if (col->type == WEIR_STRING)
+                continue;
+            buffer_printf(to, "%c%s=", before, s->column[c].name);
+            before = ',';
+            if (col->type == WEIR_FLOAT)
+                buffer_put_json_double(to, ((const double *)col->values)[row]);
+            else
+                buffer_printf(to, "%lldi",
+                              (long long)((const int64_t *)col->values)[row]);
+        }
+        buffer_printf(to, " %lld000\n",
+                      (long long)((const int64_t *)b->column[0].values)[row]);
+    }
+}
+
+/* `lines`: NULL, or where the rows are put as line protocol. */
+static void run_decoder(const struct input *in, const struct schema *s, struct batch *b,
+                        struct result *res, struct buffer *lines)
 {
     struct decode_options o = {.schema = s,
                                .time_unit = DECODE_MS,
@@ -133,17 +168,29 @@ static void run_weir(const struct input *in, const struct schema *s, struct batc
         at += n;
         while (decoder_feed(d, &p, &n, b) == DECODE_FULL) {
             add_batch(res, b);
+            if (lines)
+                put_lines(lines, b);
             batch_clear(b);
         }
     }
     while (decoder_finish(d, b) == DECODE_FULL) {
         add_batch(res, b);
+        if (lines)
+            put_lines(lines, b);
         batch_clear(b);
     }
     add_batch(res, b);
+    if (lines)
+        put_lines(lines, b);
     batch_clear(b);
     res->rejected = decoder_stats(d)->rejected;
     decoder_free(d);
+}
+
+static void run_weir(const struct input *in, const struct schema *s, struct batch *b,
+                     struct result *res)
+{
+    run_decoder(in, s, b, res, NULL);
 }
 
 #ifdef HAVE_YAJL
@@ -320,27 +367,42 @@ static double report(const char *name, const struct input *in, struct result *re
     return m->seconds;
 }
 
-#ifdef HAVE_YAJL
+#ifndef HAVE_YAJL
+#define run_yajl run_weir
+#endif
 
 static int compare(const struct input *in, const struct schema *s, struct batch *b,
                    size_t repetitions)
 {
-    struct result weir[REPETITIONS_MAX], yajl[REPETITIONS_MAX];
-    timed(run_weir, in, s, b, &weir[0]); /* touches all memory once */
+    struct result weir[REPETITIONS_MAX], yajl[REPETITIONS_MAX], lines[REPETITIONS_MAX];
+    struct buffer text = {0};
+    run_decoder(in, s, b, &(struct result){0}, &text); /* touches all memory once */
+    const struct input as_lines = {.bytes = text.data,
+                                   .size = text.size,
+                                   .piece = in->piece,
+                                   .format = DECODE_LINES};
+    if (text.error)
+        die("line protocol");
     for (size_t i = 0; i < repetitions; i++) {
         timed(run_weir, in, s, b, &weir[i]);
         timed(run_yajl, in, s, b, &yajl[i]);
+        timed(run_weir, &as_lines, s, b, &lines[i]);
     }
+    bool agree = weir[0].rows == yajl[0].rows && weir[0].sum == yajl[0].sum &&
+                 weir[0].rows == lines[0].rows && weir[0].sum == lines[0].sum;
     double ours = report("weir", in, weir, repetitions);
+#ifdef HAVE_YAJL
     double theirs = report("yajl", in, yajl, repetitions);
     printf("ratio %.2f\n", theirs / ours);
-    if (weir[0].rows == yajl[0].rows && weir[0].sum == yajl[0].sum)
+#endif
+    printf("lines to weir %.2f\n",
+           ours / report("lines", &as_lines, lines, repetitions));
+    buffer_free(&text);
+    if (agree)
         return 0;
-    fprintf(stderr, "decoder: the two do not agree\n");
+    fprintf(stderr, "decoder: they do not agree\n");
     return 1;
 }
-
-#endif
 
 static int measure(const struct input *in, const struct schema *s, struct batch *b,
                    size_t repetitions)
@@ -358,20 +420,16 @@ static int run(const struct input *in, const struct schema *s, size_t repetition
     struct batch *b = NULL;
     if (batch_new(s, BATCH_ROWS_MAX, &b) < 0)
         die("batch_new");
-#ifdef HAVE_YAJL
     int failed = in->format == DECODE_NDJSON ? compare(in, s, b, repetitions)
                                              : measure(in, s, b, repetitions);
-#else
-    int failed = measure(in, s, b, repetitions);
-#endif
     batch_unref(b);
     return failed;
 }
 
 static bool parse_format(const char *text, enum decode_format *ret)
 {
-    static const char *const name[] = {"ndjson", "json", "csv"};
-    for (enum decode_format f = DECODE_NDJSON; f <= DECODE_CSV; f++) {
+    static const char *const name[] = {"ndjson", "json", "csv", "lines"};
+    for (enum decode_format f = DECODE_NDJSON; f < DECODE_FORMATS; f++) {
         if (strcmp(text, name[f]) == 0) {
             *ret = f;
             return true;
@@ -409,7 +467,7 @@ int main(int argc, char **argv)
             usage = true;
     }
     if (usage || optind != argc - 1) {
-        fprintf(stderr, "usage: decoder [-t ndjson|json|csv] [-r REPETITIONS] "
+        fprintf(stderr, "usage: decoder [-t ndjson|json|csv|lines] [-r REPETITIONS] "
                         "[-f FIELDS] [-p PIECE] FILE\n");
         return 64;
     }

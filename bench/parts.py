@@ -28,6 +28,7 @@ ROW_TARGET_NS = 60            # of an analyzer
 EXPRESSION_TARGET_NS = 100
 DECODER_TARGET_GB = 1.0
 YAJL_TARGET = 4.0
+LINES_TARGET = 0.7
 
 SINGLES = 200000
 SINGLE_CONNECTIONS = 64
@@ -139,6 +140,8 @@ class Decoder(Part):
         if 'yajl' in results[0]:
             rows.append(('decoder alone to yajl', least((d['weir'] / d['yajl'] for d in results),
                                                         YAJL_TARGET)))
+        rows.append(('line protocol to NDJSON, events/s', least((d['lines'] / d['weir'] for d in results),
+                                                                LINES_TARGET)))
         return rows
 
 

@@ -307,40 +307,6 @@ static bool read_string(struct record *r, const char *p, const struct csv_field 
     return true;
 }
 
-static bool read_bool(struct record *r, const char *p, size_t size, size_t c)
-{
-    bool yes = (size == 4 && memcmp(p, "true", 4) == 0) || (size == 1 && *p == '1');
-    bool no = (size == 5 && memcmp(p, "false", 5) == 0) || (size == 1 && *p == '0');
-    if (!yes && !no)
-        return value_wrong(r, p, size, c);
-    batch_put_bool(&r->out->column[c], r->out->n_rows, yes);
-    return true;
-}
-
-/* A number that fills its field; NULL in r->status otherwise. */
-static bool read_number(struct record *r, const char *p, size_t size, size_t c)
-{
-    struct number n;
-    const char *problem;
-    if (!number_scan(p, &n, &problem) || n.end != p + size)
-        return value_wrong(r, p, size, c);
-    return value_number(r, &n, c);
-}
-
-static bool looks_like_number(const char *p, size_t size)
-{
-    size_t i = size > 0 && p[0] == '-';
-    while (i < size && p[i] >= '0' && p[i] <= '9')
-        i++;
-    return i == size;
-}
-
-static bool read_time(struct record *r, const char *p, size_t size, size_t c)
-{
-    bool number = c == 0 ? r->unit != DECODE_RFC3339 : looks_like_number(p, size);
-    return number ? read_number(r, p, size, c) : value_text_time(r, p, size, c) != NULL;
-}
-
 /* Numbers of the common form at once; false for all else. */
 static bool read_fast(struct record *r, const char *p, size_t size, size_t c)
 {
@@ -365,16 +331,8 @@ static bool read_field(struct record *r, const char *p, const struct csv_field *
     }
     if (read_fast(r, p, size, c))
         return true;
-    switch (r->schema->column[c].type) {
-    case WEIR_STRING:
-        return read_string(r, p, f, c);
-    case WEIR_BOOL:
-        return read_bool(r, p, size, c);
-    case WEIR_TIME:
-        return read_time(r, p, size, c);
-    default:
-        return read_number(r, p, size, c);
-    }
+    return r->schema->column[c].type == WEIR_STRING ? read_string(r, p, f, c)
+                                                    : value_plain(r, p, size, c);
 }
 
 static int read_row(struct csv *c, const char *p)

@@ -18,9 +18,11 @@
 
 enum decode_format {
     DECODE_NDJSON,
-    DECODE_JSON,
-    DECODE_CSV
-}; /* JSON: array of objects, or one */
+    DECODE_JSON, /* array of objects, or one */
+    DECODE_CSV,
+    DECODE_LINES, /* line protocol of InfluxDB */
+    DECODE_FORMATS
+};
 
 enum decode_unit {
     DECODE_RFC3339, /* string; without a zone UTC is meant */
@@ -29,6 +31,7 @@ enum decode_unit {
     DECODE_US,
     DECODE_NS,
     DECODE_ARRIVAL, /* no field: the time the record is decoded */
+    DECODE_AUTO, /* of DECODE_LINES only: up to 10 digits are s, 13 ms, 16 us, more ns */
 };
 
 /* Why a record was rejected; the label of weir_rejected_total. */
@@ -100,7 +103,9 @@ struct decode_stats {
     uint64_t accepted;
     uint64_t rejected;
     uint64_t by_reason[DECODE_REASONS];
-    size_t n_errors; /* the first DECODE_ERRORS_MAX are kept */
+    uint64_t skipped;  /* DECODE_LINES: values of accepted ones that no column wants */
+    uint64_t unrouted; /* lines that are no stream's: neither accepted nor rejected */
+    size_t n_errors;   /* the first DECODE_ERRORS_MAX are kept */
     const struct decode_error *errors;
 };
 
@@ -128,6 +133,30 @@ int decoder_feed(struct decoder *d, const char **p, size_t *n, struct batch *out
 int decoder_finish(struct decoder *d, struct batch *out);
 
 const struct decode_stats *decoder_stats(const struct decoder *d);
+
+/* ---- DECODE_LINES ----
+ *
+ * A line without a time is given that of its arrival. Its measurement is not looked at, unless the lines of a body are
+ * rows of several streams: then a decoder, the router, reads the body, and hands each line to the decoder of its
+ * stream, which has batches and decoder_stats of its own. The router's are those of all lines; errors that no stream
+ * has are in the router's only. */
+
+/* What the times are given in; nanoseconds at first. Stays over decoder_reset. */
+void decoder_precision(struct decoder *d, enum decode_unit unit);
+
+struct decode_route {
+    /* The decoder of a measurement; *ret stays NULL: its lines are passed over. Negative: the body is given up, and
+     * decoder_feed, decoder_finish return that. */
+    int (*find)(void *ctx, const char *name, size_t size, struct decoder **ret);
+    /* The batch of `d` is full, or it has none: decoder_out gives it another. Negative: as above. */
+    int (*room)(void *ctx, struct decoder *d);
+    void *ctx;
+};
+
+/* `d` becomes a router: decoder_feed, decoder_finish take no batch, NULL, and never return DECODE_FULL. Its options say
+ * how long a line may be; its schema is not used. Streams' decoders stay the caller's. Anew before each body. */
+void decoder_set_route(struct decoder *d, const struct decode_route *route);
+void decoder_out(struct decoder *d, struct batch *out);
 
 #define DECODE_RECORD_KEPT 4096u /* bytes of a rejected record that are shown */
 

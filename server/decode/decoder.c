@@ -11,6 +11,7 @@
 #include "decode/array.h"
 #include "decode/csv.h"
 #include "decode/json.h"
+#include "decode/lines.h"
 #include "decode/report.h"
 
 #include <errno.h>
@@ -21,10 +22,16 @@
 struct decoder {
     enum decode_format format;
     size_t terminator;     /* bytes of a record that do not count: the line feed */
-    struct record *record; /* of json or of csv */
-    struct json *json;     /* NULL for CSV */
-    struct csv *csv;       /* NULL for JSON */
+    struct record *record; /* of json, csv or lines; the other two are NULL */
+    struct json *json;
+    struct csv *csv;
+    struct lines *lines;
     struct array array;
+
+    enum lines_state lines_state; /* of the line that is not whole yet */
+    struct decode_route route;    /* find NULL: none */
+    struct decoder *lane;         /* of the line before */
+    struct batch *out;            /* of a lane; NULL: none yet */
 
     char *carry; /* the record that is not whole yet, and RECORD_PAD */
     size_t carry_size, carry_room;
@@ -87,6 +94,19 @@ static int init_csv(struct decoder *d, const struct decode_options *o)
     return err;
 }
 
+static int init_lines(struct decoder *d, const struct decode_options *o)
+{
+    d->lines = calloc(1, sizeof *d->lines);
+    if (!d->lines)
+        return -ENOMEM;
+    d->record = &d->lines->record;
+    int err = init_record(d->record, o, d->format);
+    d->record->paths = NULL; /* as with CSV */
+    d->record->check_unit = o->check_unit;
+    decoder_precision(d, DECODE_NS);
+    return err < 0 ? err : lines_init(d->lines);
+}
+
 int decoder_new(const struct decode_options *options, enum decode_format format,
                 struct decoder **ret)
 {
@@ -95,7 +115,9 @@ int decoder_new(const struct decode_options *options, enum decode_format format,
         return -ENOMEM;
     d->format = format;
     d->terminator = format == DECODE_JSON ? 0 : 1;
-    int err = format == DECODE_CSV ? init_csv(d, options) : init_json(d, options);
+    int err = format == DECODE_CSV     ? init_csv(d, options)
+              : format == DECODE_LINES ? init_lines(d, options)
+                                       : init_json(d, options);
     if (err < 0) {
         decoder_free(d);
         return err;
@@ -113,7 +135,10 @@ void decoder_free(struct decoder *d)
         freelocale(d->record->c_locale);
     if (d->json)
         json_free(d->json);
+    if (d->lines)
+        lines_free(d->lines);
     free(d->json);
+    free(d->lines);
     free(d->csv);
     free(d->carry);
     free(d);
@@ -131,8 +156,32 @@ void decoder_reset(struct decoder *d, int64_t now_us)
     d->whole = d->skipping = d->begun = d->broken = false;
     report_reset(&d->report);
     d->array = (struct array){.state = ARRAY_START};
+    d->lines_state = LINES_START;
+    d->lane = NULL;
+    d->out = NULL;
+    if (d->lines)
+        d->lines->skipped = 0;
     if (d->format == DECODE_CSV)
         csv_begin_body(d->csv);
+}
+
+void decoder_precision(struct decoder *d, enum decode_unit unit)
+{
+    d->lines->guess = unit == DECODE_AUTO;
+    if (d->record->unit != DECODE_ARRIVAL)
+        d->record->unit = d->lines->guess ? DECODE_NS : unit;
+    decoder_clock(d, d->record->now_us);
+}
+
+void decoder_set_route(struct decoder *d, const struct decode_route *route)
+{
+    d->route = *route;
+    d->lane = NULL;
+}
+
+void decoder_out(struct decoder *d, struct batch *out)
+{
+    d->out = out;
 }
 
 const struct decode_stats *decoder_stats(const struct decoder *d)
@@ -230,6 +279,125 @@ static int decode_lines(struct decoder *d, const char **p, const char *end,
     return RECORD_OK;
 }
 
+/* ---- Lines of the line protocol ---- */
+
+/* What stands at p, up to `end`, is rejected, or passed over: `lane` is NULL or `d` where no stream has it. */
+static void reject_routed(struct decoder *d, struct decoder *lane, const char *p,
+                          const char *end)
+{
+    if (lane && lane != d) {
+        lane->report.begin_line = d->report.begin_line;
+        lane->report.begin_column = d->report.begin_column;
+        reject(lane, p, (size_t)(end - p), false);
+        d->record->fault = lane->record->fault;
+    }
+    reject(d, p, (size_t)(end - p), false);
+}
+
+/* Whose line it is; *ret NULL: nobody's. RECORD_BAD: it cannot be said. */
+static int find_lane(struct decoder *d, const char *p, struct decoder **ret)
+{
+    char room[LINES_NAME_MAX];
+    const char *name;
+    size_t size;
+    *ret = d->lane;
+    if (!d->route.find || (d->lane && lines_predict(d->lane->lines, p)))
+        return RECORD_OK;
+    *ret = NULL;
+    if (!lines_measurement(p, room, &name, &size)) {
+        record_fault(d->record, p, DECODE_SYNTAX,
+                     "expected a measurement, of up to %d bytes", LINES_NAME_MAX);
+        return RECORD_BAD;
+    }
+    int err = d->route.find(d->route.ctx, name, size, ret);
+    if (*ret)
+        d->lane = *ret;
+    return err;
+}
+
+/* Behind the line at p, or NULL if that is not before `limit`. */
+static const char *line_end(const char *p, const char *limit)
+{
+    enum lines_state state = LINES_START;
+    return lines_scan(&state, p, limit);
+}
+
+/* The line of `lane` at p. A router asks for another batch itself. */
+static int decode_for(struct decoder *d, struct decoder *lane, const char *p,
+                      const char *limit, const char **ret_end)
+{
+    for (;;) {
+        int status = lane->out ? make_room(lane, lane->out) : RECORD_FULL;
+        if (status == RECORD_OK)
+            status = lines_decode(lane->lines, p, limit, ret_end);
+        if (status != RECORD_FULL || lane == d)
+            return status;
+        int err = d->route.room(d->route.ctx, lane);
+        if (err < 0)
+            return err;
+    }
+}
+
+/* The line at *p, moved past it, in bytes that end with a line feed in front of `limit`. RECORD_CUT: the line ends
+ * behind them. The place in the body is the caller's to move. */
+static int decode_routed(struct decoder *d, const char **p, const char *limit,
+                         struct batch *out, bool *ret_plain)
+{
+    const char *begin = *p, *end = NULL;
+    struct decoder *lane = d;
+    *ret_plain = false;
+    if (!d->route.find)
+        d->out = out;
+    else if (lines_is_blank(begin))
+        lane = NULL;
+    int status = lane && d->route.find ? find_lane(d, begin, &lane) : RECORD_OK;
+    if (status == RECORD_OK && lane)
+        status = decode_for(d, lane, begin, limit, &end);
+    if (status < 0 || status == RECORD_FULL || status == RECORD_CUT)
+        return status;
+    if (!end && !(end = line_end(begin, limit)))
+        return RECORD_CUT;
+    const struct record *r = lane ? lane->record : d->record;
+    if ((size_t)(end - begin) - 1 > r->size_max) {
+        if (status == RECORD_OK && lane)
+            record_undo(lane->record, lane->out->n_rows - 1);
+        record_fault(lane ? lane->record : d->record, NULL, DECODE_TOO_LONG,
+                     "longer than the limit of %zu bytes", r->size_max);
+        status = RECORD_BAD;
+    }
+    if (status == RECORD_BAD) {
+        reject_routed(d, lane, begin, end);
+    } else if (!lane && !lines_is_blank(begin)) {
+        d->report.stats.unrouted++;
+    } else if (status == RECORD_OK && lane) {
+        d->report.stats.accepted++;
+        lane->report.stats.accepted += lane != d;
+        lane->report.stats.skipped = lane->lines->skipped;
+        *ret_plain = !lane->lines->feeds;
+    }
+    *p = end;
+    return RECORD_OK;
+}
+
+static int decode_routed_lines(struct decoder *d, const char **p, const char *limit,
+                               struct batch *out)
+{
+    while (*p < limit) {
+        const char *begin = *p;
+        bool plain;
+        int status = decode_routed(d, p, limit, out, &plain);
+        if (status != RECORD_OK)
+            return status;
+        if (plain) {
+            report_next_line(&d->report);
+        } else {
+            report_advance(&d->report, begin, (size_t)(*p - begin));
+            report_begin(&d->report);
+        }
+    }
+    return RECORD_OK;
+}
+
 /* A row or an element of `size` bytes. RECORD_OK: it is done with. */
 static int decode_whole(struct decoder *d, const char *p, size_t size,
                         struct batch *out)
@@ -260,6 +428,7 @@ static void begin_record(struct decoder *d)
 {
     report_begin(&d->report);
     d->begun = d->skipping = d->whole = false;
+    d->lines_state = LINES_START;
     d->carry_size = 0;
     if (d->format == DECODE_CSV)
         csv_begin_row(d->csv);
@@ -323,8 +492,11 @@ static int keep(struct decoder *d, const char *p, size_t n, bool whole)
 static int decode_carry(struct decoder *d, struct batch *out)
 {
     const char *p = d->carry;
+    bool plain;
     int status = d->format == DECODE_NDJSON ? decode_line(d, &p, out)
-                                            : decode_whole(d, p, d->carry_size, out);
+                 : d->format == DECODE_LINES
+                     ? decode_routed(d, &p, p + d->carry_size, out, &plain)
+                     : decode_whole(d, p, d->carry_size, out);
     if (status == RECORD_OK)
         begin_record(d);
     return status;
@@ -363,6 +535,8 @@ static const char *scan(struct decoder *d, const char *p, const char *end)
         return csv_scan(d->csv, p, end);
     if (d->format == DECODE_JSON)
         return array_scan(&d->array, p, end);
+    if (d->format == DECODE_LINES)
+        return lines_scan(&d->lines_state, p, end);
     const char *feed = memchr(p, '\n', (size_t)(end - p));
     return feed ? feed + 1 : NULL;
 }
@@ -387,16 +561,21 @@ static int decode_in_place(struct decoder *d, const char *p, size_t size,
 static int take(struct decoder *d, const char **p, const char *end, struct batch *out)
 {
     bool fresh = d->carry_size == 0 && !d->skipping;
-    if (d->format == DECODE_NDJSON && fresh && end - *p > RECORD_PAD) {
+    bool lines = d->format == DECODE_NDJSON || d->format == DECODE_LINES;
+    if (lines && fresh && end - *p > RECORD_PAD) {
         const char *feed = memrchr(*p, '\n', (size_t)(end - *p) - RECORD_PAD);
-        if (feed)
-            return decode_lines(d, p, feed + 1, out);
+        int status = !feed ? RECORD_CUT
+                     : d->format == DECODE_NDJSON
+                         ? decode_lines(d, p, feed + 1, out)
+                         : decode_routed_lines(d, p, feed + 1, out);
+        if (status != RECORD_CUT)
+            return status;
     }
     if (d->format == DECODE_JSON && !d->begun)
         return pass_between(d, p, end);
     const char *begin = *p, *stop = scan(d, begin, end);
     *p = stop ? stop : end;
-    if (stop && fresh && end - stop >= RECORD_PAD && d->format != DECODE_NDJSON)
+    if (stop && fresh && end - stop >= RECORD_PAD && !lines)
         return decode_in_place(d, begin, (size_t)(stop - begin), out);
     int err = keep(d, begin, (size_t)(*p - begin), stop != NULL);
     if (err < 0 || !stop)
@@ -466,6 +645,8 @@ int decoder_finish(struct decoder *d, struct batch *out)
     static const char feed[] = "\n";
     if (d->format == DECODE_CSV && !csv_scan(d->csv, feed, feed + 1))
         return reject_cut(d, "a quoted field is not closed");
+    if (d->format == DECODE_LINES && !lines_scan(&d->lines_state, feed, feed + 1))
+        return reject_cut(d, "a string is not closed");
     int err = keep(d, feed, 1, true);
     return err < 0 ? err : to_result(decode_carry(d, out));
 }

@@ -29,7 +29,7 @@ void layout_record(struct layouts *t, unsigned from, unsigned k)
     memcpy(t->next.slot, t->layout[from].slot, k * sizeof t->next.slot[0]);
 }
 
-void layout_add(struct layouts *t, const char *text, size_t size, enum value_kind kind,
+void layout_add(struct layouts *t, const char *text, size_t size, unsigned kind,
                 size_t column, uint16_t object, bool last)
 {
     if (!t->recording)

@@ -27,7 +27,7 @@ struct layout_slot {
     uint16_t mask;   /* a bit for each of its first 16 bytes */
     uint16_t column; /* or a node: VALUE_NESTED */
     uint16_t object; /* the node of paths.h that the value lies in */
-    uint8_t kind;    /* enum value_kind */
+    uint8_t kind;    /* enum value_kind; of lines.c: enum lines_kind */
     bool last;       /* no value follows */
 };
 
@@ -63,7 +63,7 @@ int layout_other(const struct layouts *t, unsigned from, unsigned k, const char 
 void layout_record(struct layouts *t, unsigned from, unsigned k);
 
 /* Adds one slot to the recording; drops it if there are limits in the way. */
-void layout_add(struct layouts *t, const char *text, size_t size, enum value_kind kind,
+void layout_add(struct layouts *t, const char *text, size_t size, unsigned kind,
                 size_t column, uint16_t object, bool last);
 
 /* The recorded line was accepted: remembers its layout. */

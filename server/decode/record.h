@@ -27,6 +27,7 @@ enum record_status {
     RECORD_BAD,   /* rejected: `fault` says why */
     RECORD_FULL,  /* the batch has no room for it */
     RECORD_BLANK, /* nothing on this line */
+    RECORD_CUT,   /* it does not end where it may */
 };                /* or a negative errno */
 
 struct record_fault {

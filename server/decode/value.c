@@ -240,3 +240,42 @@ const char *value_store(struct record *r, const char *p, size_t c)
         return number(r, p, c);
     }
 }
+
+static bool plain_bool(struct record *r, const char *p, size_t size, size_t c)
+{
+    bool yes = (size == 4 && memcmp(p, "true", 4) == 0) || (size == 1 && *p == '1');
+    bool no = (size == 5 && memcmp(p, "false", 5) == 0) || (size == 1 && *p == '0');
+    if (!yes && !no)
+        return value_wrong(r, p, size, c);
+    batch_put_bool(&r->out->column[c], r->out->n_rows, yes);
+    return true;
+}
+
+/* A number that fills its text. */
+static bool plain_number(struct record *r, const char *p, size_t size, size_t c)
+{
+    struct number n;
+    const char *problem;
+    if (!number_scan(p, &n, &problem) || n.end != p + size)
+        return value_wrong(r, p, size, c);
+    return value_number(r, &n, c);
+}
+
+static bool looks_like_number(const char *p, size_t size)
+{
+    size_t i = size > 0 && p[0] == '-';
+    while (i < size && p[i] >= '0' && p[i] <= '9')
+        i++;
+    return i == size;
+}
+
+bool value_plain(struct record *r, const char *p, size_t size, size_t c)
+{
+    enum weir_type type = r->schema->column[c].type;
+    if (type == WEIR_BOOL)
+        return plain_bool(r, p, size, c);
+    if (type != WEIR_TIME ||
+        (c == 0 ? r->unit != DECODE_RFC3339 : looks_like_number(p, size)))
+        return plain_number(r, p, size, c);
+    return value_text_time(r, p, size, c) != NULL;
+}

@@ -38,6 +38,10 @@ const char *value_wrong(struct record *r, const char *p, size_t size, size_t c)
 /* RFC 3339 text into a WEIR_TIME column; `size` bytes at p. NULL: r->status. */
 const char *value_text_time(struct record *r, const char *p, size_t size, size_t c);
 
+/* Text without quotes, as in CSV, into a column that is no string: `size` bytes at p, and a byte behind them that is no
+ * part of a number. False: r->status. */
+bool value_plain(struct record *r, const char *p, size_t size, size_t c);
+
 static inline int64_t value_us_in(enum decode_unit unit)
 {
     return unit == DECODE_S ? 1000000 : unit == DECODE_MS ? 1000 : 1;
