@@ -19,7 +19,8 @@
 
 static const char help[] =
     "Usage: weir run -c FILE --stream NAME [FILE...|-]\n\n"
-    "Reads events from files (.ndjson, .jsonl, .json, .csv, each also .gz) or standard "
+    "Reads events from files (.ndjson, .jsonl, .json, .csv, .lp, each also .gz) or "
+    "standard "
     "input, runs the\n"
     "pipelines of the stream, closes every window at the end, writes the results to "
     "the "
@@ -28,7 +29,8 @@ static const char help[] =
     "windows.\n\n"
     "  -c, --config FILE      the configuration, weir.yaml(5)\n"
     "  -s, --stream NAME      the stream that the events belong to\n"
-    "  -f, --format FORMAT    ndjson (default of standard input), json or csv\n"
+    "  -f, --format FORMAT    ndjson (default of standard input), json, csv or\n"
+    "                         lines (line protocol)\n"
     "  -d, --database FILE    instead of the configured one\n"
     "  -m, --memory SIZE      for open windows; 1GiB if not given; when it is used up, "
     "windows close\n"
@@ -270,14 +272,16 @@ static int run(const struct run_options *o)
 
 static int parse_format(const char *text, int *ret)
 {
-    static const char *const names[] = {
-        [DECODE_NDJSON] = "ndjson", [DECODE_JSON] = "json", [DECODE_CSV] = "csv"};
-    for (int i = 0; i < 3; i++)
+    static const char *const names[] = {[DECODE_NDJSON] = "ndjson",
+                                        [DECODE_JSON] = "json",
+                                        [DECODE_CSV] = "csv",
+                                        [DECODE_LINES] = "lines"};
+    for (int i = 0; i < DECODE_FORMATS; i++)
         if (!strcmp(text, names[i])) {
             *ret = i;
             return 0;
         }
-    return cmd_usage("run", "'%s' is no format: ndjson, json or csv", text);
+    return cmd_usage("run", "'%s' is no format: ndjson, json, csv or lines", text);
 }
 
 static int parse_memory(const char *text, uint64_t *ret)

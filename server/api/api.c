@@ -39,6 +39,7 @@ static const struct {
     {"GET", "/ready", HTTP_PLAIN, probes_ready},
     {"GET", "/readyz", HTTP_PLAIN, probes_ready},
     {"GET", "/healthz", HTTP_PLAIN, probes_ready},
+    {"GET", "/health", HTTP_PLAIN, probes_health},
     {"GET", "/version", HTTP_PLAIN, probes_version},
     {"GET", "/metrics", HTTP_PLAIN, probes_metrics},
     {"GET", "/openapi.json", HTTP_PLAIN, probes_openapi},

@@ -36,6 +36,7 @@ void overview_config(struct http_request *r, void *api);
 void overview_plugins(struct http_request *r, void *api);
 void probes_live(struct http_request *r, void *api);
 void probes_ready(struct http_request *r, void *api);
+void probes_health(struct http_request *r, void *api);
 void probes_version(struct http_request *r, void *api);
 void probes_metrics(struct http_request *r, void *api);
 void probes_openapi(struct http_request *r, void *api);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * /live, /ready, /version, /metrics, /openapi.json.
+ * /live, /ready, /health, /version, /metrics, /openapi.json.
  */
 #include "api/internal.h"
 #include "api/jsonout.h"
@@ -17,18 +17,11 @@ void probes_live(struct http_request *r, void *api)
     http_reply(r, 200, "application/json", body, sizeof(body) - 1);
 }
 
-/* Ready: everything runs, no pipeline has stopped with an error. */
-void probes_ready(struct http_request *r, void *api)
+/* Ready: everything runs, no pipeline has stopped with an error. Else a code, and the reason in *ret. */
+static const char *probes_problem(const struct api *a, struct error *ret)
 {
-    static const char body[] = "{\"ready\":true}\n";
-    const struct api *a = api;
-    struct error why = {""};
-    if (!api_no_arguments(r))
-        return;
-    if (a->is.ready && !a->is.ready(a->is.ready_ctx, &why)) {
-        http_problem(r, 503, "not_ready", "%s", why.text);
-        return;
-    }
+    if (a->is.ready && !a->is.ready(a->is.ready_ctx, ret))
+        return "not_ready";
     struct running_list all = running_all(a->is.running);
     struct pipeline_status status = {0};
     for (size_t i = 0; i < all.n && !status.error[0]; i++) {
@@ -37,12 +30,41 @@ void probes_ready(struct http_request *r, void *api)
             status.error[0] = 0;
     }
     if (status.error[0])
-        http_problem(r, 503, "pipeline_failed", "pipeline '%s': %s", status.name,
-                     status.error);
+        error_set(ret, 0, "pipeline '%s': %s", status.name, status.error);
     running_done(&all);
-    if (status.error[0])
+    return status.error[0] ? "pipeline_failed" : NULL;
+}
+
+void probes_ready(struct http_request *r, void *api)
+{
+    static const char body[] = "{\"ready\":true}\n";
+    struct error why = {""};
+    if (!api_no_arguments(r))
         return;
-    http_reply(r, 200, "application/json", body, sizeof(body) - 1);
+    const char *code = probes_problem(api, &why);
+    if (code)
+        http_problem(r, 503, code, "%s", why.text);
+    else
+        http_reply(r, 200, "application/json", body, sizeof(body) - 1);
+}
+
+/* The same as clients of InfluxDB ask for it. */
+void probes_health(struct http_request *r, void *api)
+{
+    const struct api *a = api;
+    struct error why = {""};
+    struct buffer b = {0};
+    if (!api_no_arguments(r))
+        return;
+    bool fails = probes_problem(a, &why);
+    jsonout_open(&b, NULL, '{');
+    jsonout_string(&b, "name", "weir");
+    jsonout_string(&b, "message", fails ? why.text : "ready for queries and writes");
+    jsonout_string(&b, "status", fails ? "fail" : "pass");
+    jsonout_string(&b, "version", a->is.version);
+    jsonout_close(&b, '}');
+    buffer_putc(&b, '\n');
+    http_reply_buffer(r, fails ? 503 : 200, "application/json", &b);
 }
 
 void probes_version(struct http_request *r, void *api)

@@ -117,6 +117,15 @@ void http_problem_errors(struct http_request *r, unsigned status, const char *co
         title, status, code);
     buffer_puts(&b, ",\"detail\":");
     buffer_put_json_string(&b, detail, strlen(detail));
+    bool message = r->entry && r->entry->route.message;
+    if (message) {
+        buffer_puts(&b, ",\"message\":");
+        buffer_put_json_string(&b, detail, strlen(detail));
+        buffer_puts(&b, ",\"error\":");
+        buffer_put_json_string(&b, detail, strlen(detail));
+        if (n && errors[0].line)
+            buffer_printf(&b, ",\"line\":%llu", (unsigned long long)errors[0].line);
+    }
     if (n) {
         buffer_puts(&b, ",\"errors\":");
         http_put_faults(&b, errors, n);
@@ -125,7 +134,8 @@ void http_problem_errors(struct http_request *r, unsigned status, const char *co
     if (b.error)
         http_reply(r, status, NULL, NULL, 0);
     else
-        http_reply(r, status, "application/problem+json", b.data, b.size);
+        http_reply(r, status, message ? "application/json" : "application/problem+json",
+                   b.data, b.size);
     buffer_free(&b);
 }
 

@@ -211,7 +211,7 @@ static void answer_malformed(struct http_request *r, const struct post *p)
     snprintf(detail, sizeof(detail),
              "the body cannot be read: %s; %llu events were taken",
              n ? faults[n - 1].message : "not of its Content-Type",
-             (unsigned long long)p->taken);
+             (unsigned long long)(p->taken + p->elsewhere));
     http_problem_errors(r, 400, "malformed", detail, faults, n);
 }
 
@@ -223,7 +223,7 @@ static void answer_no_space(struct http_request *r, const struct post *p, int rc
                  "%s; %llu events were taken",
                  rc == -EDQUOT ? "the journal has reached its limit"
                                : "no space is left for the journal or the database",
-                 (unsigned long long)p->taken);
+                 (unsigned long long)(p->taken + p->elsewhere));
 }
 
 static void answer_too_large_for_journal(struct http_request *r, const struct post *p)
@@ -234,12 +234,12 @@ static void answer_too_large_for_journal(struct http_request *r, const struct po
         "the events would take more of the journal than one request may: three "
         "eighths of journal_limit, and at most 1 GiB; send fewer at a time; "
         "%llu events were taken",
-        (unsigned long long)p->taken);
+        (unsigned long long)(p->taken + p->elsewhere));
 }
 
 void answer_failed(struct http_request *r, const struct post *p, int rc)
 {
-    unsigned long long taken = p->taken;
+    unsigned long long taken = p->taken + p->elsewhere;
     if (rc == -EBADMSG) {
         answer_malformed(r, p);
         return;
@@ -272,14 +272,22 @@ void answer_failed(struct http_request *r, const struct post *p, int rc)
 void answer_unknown(struct http_request *r, const struct post *p)
 {
     char before[64] = "";
-    if (p->taken)
-        snprintf(before, sizeof(before), "; %llu before them were taken",
-                 (unsigned long long)p->taken);
+    if (p->taken + p->elsewhere)
+        snprintf(before, sizeof(before), "; %llu others were taken",
+                 (unsigned long long)(p->taken + p->elsewhere));
     http_problem(r, 500, "outcome_unknown",
                  "the journal could not be written to the end: it is not known whether "
                  "the last %llu events are on disk%s; with an Idempotency-Key the "
                  "request can be sent again",
                  (unsigned long long)p->last, before);
+}
+
+void answer_not_settled(struct http_request *r, const struct post *p, int rc)
+{
+    if (rc == -EIO)
+        answer_unknown(r, p);
+    else
+        answer_failed(r, p, rc);
 }
 
 void answer_throttled(struct http_request *r, const struct post *p)

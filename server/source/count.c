@@ -30,6 +30,10 @@ int source_count(struct source_stream *s, struct metrics *m)
         rc = metrics_add(m, METRIC_COUNTER, "weir_too_large_total",
                          "Requests refused because the journal could never hold them.",
                          label, &s->too_large, 1);
+    if (!rc)
+        rc = metrics_add(m, METRIC_COUNTER, "weir_skipped_fields_total",
+                         "Tags and fields of line protocol that are no columns.", label,
+                         &s->skipped, 1);
     for (int i = 0; !rc && i < DECODE_REASONS; i++) {
         snprintf(label, sizeof(label), "stream=\"%s\",reason=\"%s\"", s->name,
                  decode_reason_name((enum decode_reason)i));

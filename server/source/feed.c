@@ -95,6 +95,14 @@ int feed_finish(struct feed *t)
     return rc;
 }
 
+int feed_room(struct feed *t)
+{
+    int rc = feed_last(t) ? feed_next(t) : feed_open(t, t->rows);
+    if (!rc)
+        decoder_out(t->decoder, feed_last(t));
+    return rc;
+}
+
 /* Only the last one can be empty: another one follows one that is full. */
 size_t feed_batches(const struct feed *t, struct batch *const **ret, uint64_t *ret_rows)
 {

@@ -37,6 +37,10 @@ void feed_begin(struct feed *t, uint64_t rows);
 int feed_piece(struct feed *t, const char *data, size_t size);
 int feed_finish(struct feed *t);
 
+/* DECODE_LINES: where the next row of one that a router feeds goes to; called when there is no batch, or it is full.
+ * -EFBIG, -ENOMEM. */
+int feed_room(struct feed *t);
+
 /* The batches that there are to be handed on, none of them empty, and how many rows they have. */
 size_t feed_batches(const struct feed *t, struct batch *const **ret,
                     uint64_t *ret_rows);

@@ -49,11 +49,13 @@ static int file_format(const char *path, enum decode_format *ret, struct error *
         *ret = DECODE_JSON;
     else if (file_ends(path, size, ".csv"))
         *ret = DECODE_CSV;
+    else if (file_ends(path, size, ".lp"))
+        *ret = DECODE_LINES;
     else
         return error_set(
             error, -EINVAL,
             "\"%s\": the name does not say the format (.ndjson, .jsonl, .json, "
-            ".csv, each also with .gz)",
+            ".csv, .lp, each also with .gz)",
             path);
     return 0;
 }

@@ -28,7 +28,7 @@
 
 /* ---- What the headers say ---- */
 
-static struct post_stream *post_find(struct source_post *p, const char *name)
+struct post_stream *post_find(struct source_post *p, const char *name)
 {
     for (size_t i = 0; i < p->n; i++)
         if (strcmp(p->stream[i].stream->name, name) == 0)
@@ -181,7 +181,7 @@ static void post_setup(struct post *p, struct http_request *r, const char *sourc
     strcpy(p->source_name, source_name ? source_name : ""); /* its size was checked */
     p->bounded = http_has_length(r) || p->repeat.size;
     p->fed = p->finished = p->sent = p->waiting = p->ticketed = p->counted = false;
-    p->bytes = p->held = p->taken = p->last = 0;
+    p->bytes = p->held = p->taken = p->last = p->elsewhere = 0;
     p->deadline_us = 0;
     p->ticket = (struct ticket){.done = post_done, .ctx = p};
     atomic_store_explicit(&p->done, false, memory_order_relaxed); /* nobody has it */
@@ -189,6 +189,36 @@ static void post_setup(struct post *p, struct http_request *r, const char *sourc
     post_arrives(p, r, source_name != NULL);
     feed_begin(&p->feed, post_expected_rows(p->stream, r));
     decoder_reset(p->feed.decoder, feed_now(&p->feed));
+}
+
+/* False: replied. */
+static bool post_is_ready(struct http_request *r, const struct source_stream *s)
+{
+    int ready = s->sink.ready ? s->sink.ready(s->sink.ctx) : 0;
+    if (ready)
+        answer_not_ready(r, s, ready);
+    return !ready;
+}
+
+struct post *post_open(struct source_post *owner, struct post_stream *s,
+                       struct http_request *r, enum decode_format format)
+{
+    const char *source_name = http_header(r, "Weir-Source");
+    uint32_t source;
+    metric_add(&s->stream->requests, 1);
+    if (!post_is_ready(r, s->stream) ||
+        !post_source(r, s->stream, source_name, &source))
+        return NULL;
+    struct post *p = post_get(owner, s, format);
+    if (!p) {
+        answer_no_memory(r);
+        return NULL;
+    }
+    p->repeat = (struct repeat){0};
+    post_setup(p, r, source_name, source);
+    p->bounded = true; /* as its body is */
+    feed_begin(&p->feed, 0);
+    return p;
 }
 
 static int post_begin(struct http_request *r, void *ctx, void **ret_state)
@@ -209,12 +239,8 @@ static int post_begin(struct http_request *r, void *ctx, void **ret_state)
         answer_unknown_parameter(r, argument);
         return 1;
     }
-    const struct source_sink *sink = &s->stream->sink;
-    int ready = sink->ready ? sink->ready(sink->ctx) : 0;
-    if (ready) {
-        answer_not_ready(r, s->stream, ready);
+    if (!post_is_ready(r, s->stream))
         return 1;
-    }
     enum decode_format format;
     if (type_format(type, &format)) {
         answer_unsupported_type(r, type);
@@ -263,6 +289,9 @@ static void post_count_rejected(struct post *p)
 static void post_count(struct post *p)
 {
     metric_add(&p->stream->stream->accepted, p->last);
+    if (p->format == DECODE_LINES)
+        metric_add(&p->stream->stream->skipped,
+                   decoder_stats(p->feed.decoder)->skipped);
     if (p->bounded)
         metric_add(&p->stream->stream->bytes, p->bytes);
     post_count_rejected(p);
@@ -344,7 +373,7 @@ static int post_append_piece(struct http_request *r, struct post *p)
 }
 
 /* The rest, or all, of the body, with what tells that it is on disk. As post_append. */
-static int post_append_last(struct http_request *r, struct post *p)
+int post_append_last(struct http_request *r, struct post *p)
 {
     struct request_id key = {.key = p->repeat.key, .size = p->repeat.size};
     struct request q = {.source = p->source, .origin = p->origin};
@@ -462,21 +491,30 @@ static int post_finish(struct http_request *r, struct post *p)
     return rc ? 1 : 0;
 }
 
+bool post_is_pending(const struct post *p)
+{
+    return p->ticketed && !atomic_load_explicit(&p->done, memory_order_acquire);
+}
+
 /* The rows are on disk, or will be, or (the ticket says so) are not taken after all, or nobody knows. */
-static void post_settle(struct http_request *r, struct post *p)
+int post_conclude(struct post *p)
 {
     if (p->ticketed && p->ticket.result) {
         p->taken -= p->last;
         p->counted = true; /* there is nothing to count */
-        if (p->ticket.result == -EIO)
-            answer_unknown(r, p);
-        else
-            answer_failed(r, p, p->ticket.result);
-        return;
+        return p->ticket.result;
     }
     post_count(p);
     post_learn(p);
-    if (p->taken == 0 && decoder_stats(p->feed.decoder)->rejected > 0)
+    return 0;
+}
+
+static void post_settle(struct http_request *r, struct post *p)
+{
+    int rc = post_conclude(p);
+    if (rc)
+        answer_not_settled(r, p, rc);
+    else if (p->taken == 0 && decoder_stats(p->feed.decoder)->rejected > 0)
         answer_all_rejected(r, p);
     else
         answer_taken(r, p);
@@ -497,13 +535,13 @@ static int post_end(struct http_request *r, void *state)
             return rc;
         p->sent = true;
     }
-    if (p->ticketed && !atomic_load_explicit(&p->done, memory_order_acquire))
+    if (post_is_pending(p))
         return -EAGAIN;
     post_settle(r, p);
     return 0;
 }
 
-static void post_close(void *state, bool replied)
+void post_close(void *state, bool replied)
 {
     struct post *p = state;
     const struct source_sink *sink = &p->stream->stream->sink;
@@ -545,9 +583,11 @@ int source_post_new(struct source_stream *streams, size_t n, struct http_server 
                                      .upload = &upload,
                                      .ctx = p};
     int rc = http_add(server, &route);
+    if (!rc)
+        rc = writes_new(p, server);
     if (rc) {
         source_post_free(p);
-        return error_set(error, rc, "cannot add the route for events: %s",
+        return error_set(error, rc, "cannot add the routes for events: %s",
                          strerror(-rc));
     }
     *ret = p;
@@ -558,8 +598,9 @@ void source_post_free(struct source_post *p)
 {
     if (!p)
         return;
+    writes_free(p->writes);
     for (size_t i = 0; i < p->n; i++) {
-        for (size_t f = 0; f < POST_FORMATS; f++) {
+        for (size_t f = 0; f < DECODE_FORMATS; f++) {
             struct post *next;
             for (struct post *at = p->stream[i].idle[f]; at; at = next) {
                 next = at->next;

@@ -13,8 +13,6 @@
 
 #include <pthread.h>
 
-#define POST_FORMATS 3
-
 /* One request's state; kept, with its decoder, for the next one. */
 struct post {
     struct source_post *owner;
@@ -39,6 +37,7 @@ struct post {
     uint64_t held;  /* of them counted in owner->held */
     uint64_t taken; /* rows that the sink has */
     uint64_t last;  /* of them those that the ticket is for */
+    uint64_t elsewhere;   /* rows of the same body that other streams have taken */
     struct buffer faults; /* JSON array of what was wrong; empty: nothing */
 
     struct waiter waiter;
@@ -57,16 +56,42 @@ struct post_stream {
     _Atomic uint32_t
         row_bytes; /* of the events seen last; relaxed: a guess for the next batch */
     pthread_mutex_t lock; /* protects the lists */
-    struct post *idle[POST_FORMATS];
-    unsigned n_idle[POST_FORMATS];
+    struct post *idle[DECODE_FORMATS];
+    unsigned n_idle[DECODE_FORMATS];
 };
 
 struct source_post {
     _Atomic uint64_t
         held; /* bytes of unfinished bounded bodies; relaxed: a limit only */
+    struct writes *writes;
     size_t n;
     struct post_stream stream[];
 };
+
+/* ---- post.c: what a body for several streams (write.c) has of each ---- */
+
+struct post_stream *post_find(struct source_post *p, const char *name);
+
+/* Begins a post, of what the headers of `r` say. NULL: replied. */
+struct post *post_open(struct source_post *owner, struct post_stream *s,
+                       struct http_request *r, enum decode_format format);
+
+/* Hands all that was decoded to the sink. 0: it has it; 1: replied; -EAGAIN: come again after http_resume. */
+int post_append_last(struct http_request *r, struct post *p);
+
+/* It is handed over, and its ticket is not done. */
+bool post_is_pending(const struct post *p);
+
+/* Once it is not pending: counts it. What is wrong, as errno, or 0. */
+int post_conclude(struct post *p);
+
+void post_close(void *post, bool replied);
+
+/* ---- write.c: POST /write, /api/v2/write, /api/v3/write_lp ---- */
+
+/* -ENOMEM; as http_add. */
+int writes_new(struct source_post *owner, struct http_server *server);
+void writes_free(struct writes *w); /* takes NULL */
 
 /* ---- answer.c: each replies, once ---- */
 
@@ -89,6 +114,7 @@ void answer_replayed(struct http_request *r, const struct post *p);
 void answer_mismatch(struct http_request *r);
 void answer_all_rejected(struct http_request *r, const struct post *p);
 void answer_failed(struct http_request *r, const struct post *p, int rc);
+void answer_not_settled(struct http_request *r, const struct post *p, int rc);
 void answer_unknown(struct http_request *r, const struct post *p);
 void answer_throttled(struct http_request *r, const struct post *p);
 void answer_too_much_held(struct http_request *r);

@@ -78,7 +78,7 @@ struct source_stream {
     int64_t queue_wait_us; /* then 429 */
     bool durable;          /* answers wait until the events are on disk */
     _Atomic uint64_t accepted, rejected[DECODE_REASONS], requests, bytes, throttled,
-        no_space, too_large;
+        no_space, too_large, skipped;
 };
 
 static inline const struct decode_options *source_decode(const struct source_stream *s)
@@ -92,21 +92,21 @@ static inline const struct decode_options *source_decode(const struct source_str
  * last scrape. -ENOMEM. */
 int source_count(struct source_stream *s, struct metrics *metrics);
 
-/* ---- POST /api/v1/streams/{stream}/events ---- */
+/* ---- POST /api/v1/streams/{stream}/events; /write, /api/v2/write, /api/v3/write_lp ---- */
 
 /* Bytes of bounded bodies that wait for their end, all requests together; more are answered 503. */
 #define SOURCE_HELD_MAX ((uint64_t)512 << 20)
 
 struct source_post;
 
-/* Adds the route to `server`, before http_start. The streams stay the caller's. -ENOMEM. */
+/* Adds the routes to `server`, before http_start. The streams stay the caller's. -ENOMEM. */
 int source_post_new(struct source_stream *streams, size_t n, struct http_server *server,
                     struct source_post **ret, struct error *error);
 void source_post_free(struct source_post *p); /* after http_free; takes NULL */
 
 /* ---- Files ---- */
 
-#define SOURCE_BY_NAME (-1) /* .ndjson .jsonl .json .csv; standard input: NDJSON */
+#define SOURCE_BY_NAME (-1) /* .ndjson .jsonl .json .csv .lp; standard input: NDJSON */
 
 struct source_files {
     struct source_stream *stream;

@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * POST /write, /api/v2/write, /api/v3/write_lp: line protocol, as clients of InfluxDB send it. The measurement names the
+ * stream, so that a body may have rows of several.
+ *
+ *      router --line--> find: the part of its stream, a post (post.c) --> decoder, batches
+ *      end:  part, append -> part, append -> ... -> [all tickets: on disk] -> 204
+ *
+ * Nothing is handed on before the body is complete, also where it is chunked. What a stream gets is atomic, the body is
+ * not: a full queue is answered 429 as long as no stream has its rows, and waited for without a limit when one has.
+ */
+#include "base/hash.h"
+#include "source/post.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WRITES_KEPT  32 /* idle ones */
+#define WRITE_TOLD   3  /* lines that the text of an answer names */
+#define WRITE_NUMBER 24 /* bytes of a number as text */
+
+/* One request under way; kept for the next one. */
+struct write {
+    struct writes *owner;
+    struct http_request *request;
+    struct write *next; /* in the list of idle ones */
+    struct decoder *router;
+    struct post **of; /* by the number of the stream: its part; NULL: no line was its */
+    struct post **part; /* the same, without those */
+    size_t n;
+    enum decode_unit precision;
+    bool whole;       /* if a line is rejected all are */
+    uint64_t bytes;   /* of the body so far; */
+    uint64_t held;    /* of them counted in source_post.held */
+    bool finished;    /* the tail is decoded */
+    size_t sent;      /* parts that their sinks have */
+    uint64_t taken;   /* rows of them */
+    char unknown[64]; /* the first measurement without a stream */
+};
+
+struct writes {
+    struct source_post *posts;
+    struct schema *schema; /* of routers, which do not use it */
+    struct decode_options decode;
+    uint64_t max_body;    /* the most that one of the streams takes */
+    uint32_t *slot;       /* number of a stream + 1, by the hash of its name; 0: free */
+    size_t n_slots;       /* a power of two */
+    pthread_mutex_t lock; /* protects the list */
+    struct write *idle;
+    unsigned n_idle;
+};
+
+/* ---- Streams by name ---- */
+
+static uint32_t *writes_slot(const struct writes *w, const char *name, size_t size)
+{
+    size_t i = hash_bytes(name, size) & (w->n_slots - 1);
+    for (; w->slot[i]; i = (i + 1) & (w->n_slots - 1)) {
+        const char *known = w->posts->stream[w->slot[i] - 1].stream->name;
+        if (strlen(known) == size && memcmp(known, name, size) == 0)
+            break;
+    }
+    return &w->slot[i];
+}
+
+static int write_find(void *ctx, const char *name, size_t size, struct decoder **ret)
+{
+    struct write *w = ctx;
+    uint32_t slot = *writes_slot(w->owner, name, size);
+    if (!slot) {
+        if (!w->unknown[0])
+            snprintf(w->unknown, sizeof(w->unknown), "%.*s", (int)size, name);
+        return 0;
+    }
+    struct post **p = &w->of[slot - 1];
+    if (!*p) {
+        *p = post_open(w->owner->posts, &w->owner->posts->stream[slot - 1], w->request,
+                       DECODE_LINES);
+        if (!*p)
+            return -ECANCELED; /* replied */
+        decoder_precision((*p)->feed.decoder, w->precision);
+        w->part[w->n++] = *p;
+    }
+    *ret = (*p)->feed.decoder;
+    return 0;
+}
+
+static int write_room(void *ctx, struct decoder *d)
+{
+    struct write *w = ctx;
+    size_t i = 0;
+    while (w->part[i]->feed.decoder != d)
+        i++;
+    return feed_room(&w->part[i]->feed);
+}
+
+/* ---- What the request says ---- */
+
+/* Empty: none is given. False: it is not known. */
+static bool write_precision(const char *text, bool v3, enum decode_unit *ret)
+{
+    static const struct {
+        const char *name;
+        enum decode_unit unit;
+    } known[] = {
+        {"ns", DECODE_NS},          {"n", DECODE_NS},
+        {"nanosecond", DECODE_NS},  {"us", DECODE_US},
+        {"u", DECODE_US},           {"µ", DECODE_US},
+        {"microsecond", DECODE_US}, {"ms", DECODE_MS},
+        {"millisecond", DECODE_MS}, {"s", DECODE_S},
+        {"second", DECODE_S},       {"auto", DECODE_AUTO},
+    };
+    *ret = v3 ? DECODE_AUTO : DECODE_NS;
+    for (size_t i = 0; *text && i < sizeof(known) / sizeof(*known); i++) {
+        if (strcmp(text, known[i].name) != 0)
+            continue;
+        *ret = known[i].unit;
+        return true;
+    }
+    return !*text;
+}
+
+/* Where the rows would be in InfluxDB is not asked here, nor who sends them. False: replied. */
+static bool write_arguments(struct http_request *r, struct write *w)
+{
+    static const char *const passed[] = {"db",          "rp",     "bucket", "bucketID",
+                                         "org",         "u",      "p",      "orgID",
+                                         "consistency", "no_sync"};
+    const char *name, *value;
+    size_t size;
+    w->precision =
+        strcmp(http_path(r), "/api/v3/write_lp") == 0 ? DECODE_AUTO : DECODE_NS;
+    w->whole = false;
+    for (size_t i = 0; (value = http_argument(r, i, &name, &size)); i++) {
+        bool known = false;
+        for (size_t k = 0; !known && k < sizeof(passed) / sizeof(*passed); k++)
+            known = strcmp(name, passed[k]) == 0;
+        if (strcmp(name, "accept_partial") == 0 &&
+            (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)) {
+            w->whole = *value == 'f';
+        } else if (strcmp(name, "precision") == 0) {
+            if (!write_precision(value, w->precision == DECODE_AUTO, &w->precision)) {
+                http_problem(r, 400, "bad_parameter",
+                             "precision is to be ns, us, ms, s or auto, not '%.40s'",
+                             value);
+                return false;
+            }
+        } else if (!known) {
+            http_problem(r, 400, "unknown_parameter",
+                         "unknown parameter '%.100s'; precision, accept_partial, db, "
+                         "bucket, org and their like are taken here",
+                         name);
+            return false;
+        }
+    }
+    if (!http_header(r, "Idempotency-Key"))
+        return true;
+    http_problem(r, 400, "bad_idempotency_key",
+                 "an Idempotency-Key is for the events of one stream: "
+                 "/api/v1/streams/{stream}/events takes it");
+    return false;
+}
+
+/* ---- Requests, used again and again ---- */
+
+static void write_free(struct write *w)
+{
+    if (!w)
+        return;
+    decoder_free(w->router);
+    free(w->of);
+    free(w->part);
+    free(w);
+}
+
+static struct write *write_new(struct writes *owner)
+{
+    struct write *w = calloc(1, sizeof(*w));
+    if (!w)
+        return NULL;
+    w->owner = owner;
+    w->of = calloc(owner->posts->n + 1, sizeof(struct post *));
+    w->part = calloc(owner->posts->n + 1, sizeof(struct post *));
+    if (w->of && w->part && decoder_new(&owner->decode, DECODE_LINES, &w->router) == 0)
+        return w;
+    write_free(w);
+    return NULL;
+}
+
+static struct write *write_get(struct writes *owner)
+{
+    pthread_mutex_lock(&owner->lock);
+    struct write *w = owner->idle;
+    if (w) {
+        owner->idle = w->next;
+        owner->n_idle--;
+    }
+    pthread_mutex_unlock(&owner->lock);
+    return w ? w : write_new(owner);
+}
+
+static void write_put(struct write *w)
+{
+    struct writes *owner = w->owner;
+    pthread_mutex_lock(&owner->lock);
+    bool keep = owner->n_idle < WRITES_KEPT;
+    if (keep) {
+        w->next = owner->idle;
+        owner->idle = w;
+        owner->n_idle++;
+    }
+    pthread_mutex_unlock(&owner->lock);
+    if (!keep)
+        write_free(w);
+}
+
+static void write_too_large(struct http_request *r, const struct writes *owner)
+{
+    http_problem(r, 413, "too_large",
+                 "a body may have %llu bytes, decompressed; send less at a time",
+                 (unsigned long long)owner->max_body);
+}
+
+static int write_begin(struct http_request *r, void *ctx, void **ret_state)
+{
+    struct writes *owner = ctx;
+    if (http_length(r) > owner->max_body) {
+        write_too_large(r, owner);
+        return 1;
+    }
+    struct write *w = write_get(owner);
+    if (!w) {
+        answer_no_memory(r);
+        return 1;
+    }
+    if (!write_arguments(r, w)) {
+        write_put(w);
+        return 1;
+    }
+    const struct decode_route route = {write_find, write_room, w};
+    w->request = r;
+    w->n = w->sent = 0;
+    w->bytes = w->held = w->taken = 0;
+    w->finished = false;
+    w->unknown[0] = 0;
+    decoder_reset(w->router, 0);
+    decoder_set_route(w->router, &route);
+    *ret_state = w;
+    return 0;
+}
+
+/* ---- The body ---- */
+
+/* A negative errno of the router, or of what it calls. */
+static void write_give_up(struct http_request *r, int rc)
+{
+    if (rc == -ENOMEM)
+        answer_no_memory(r);
+    else if (rc != -ECANCELED)
+        http_problem(r, 500, "failed", "%s; nothing was taken", strerror(-rc));
+}
+
+/* Memory for bodies that are not complete yet. False: replied. */
+static bool write_hold(struct http_request *r, struct write *w, size_t size)
+{
+    struct source_post *posts = w->owner->posts;
+    w->bytes += size;
+    if (w->bytes > w->owner->max_body) {
+        write_too_large(r, w->owner);
+        return false;
+    }
+    w->held += size;
+    uint64_t before =
+        atomic_fetch_add_explicit(&posts->held, size, memory_order_relaxed);
+    if (before + size <= SOURCE_HELD_MAX)
+        return true;
+    answer_too_much_held(r);
+    return false;
+}
+
+static int write_piece(struct http_request *r, void *state, const char *data,
+                       size_t size)
+{
+    struct write *w = state;
+    for (size_t i = 0; i < w->n; i++) {
+        struct post *p = w->part[i];
+        const struct source_sink *sink = &p->stream->stream->sink;
+        decoder_clock(p->feed.decoder, feed_now(&p->feed));
+        if (sink->alive)
+            sink->alive(sink->ctx, p->source, p->origin);
+    }
+    if (!write_hold(r, w, size))
+        return 1;
+    int rc = decoder_feed(w->router, &data, &size, NULL);
+    if (rc)
+        write_give_up(r, rc);
+    return rc != 0;
+}
+
+/* ---- Its end ---- */
+
+/* 400, with the first lines that were wrong. */
+static void write_say_rejected(struct http_request *r, const struct decode_stats *d,
+                               uint64_t taken)
+{
+    struct http_fault faults[DECODE_ERRORS_MAX];
+    struct buffer text = {.limit = 1000};
+    buffer_printf(&text, "partial write: %llu lines were rejected, %llu are taken",
+                  (unsigned long long)d->rejected, (unsigned long long)taken);
+    for (size_t i = 0; i < d->n_errors; i++) {
+        const struct decode_error *e = &d->errors[i];
+        faults[i] = (struct http_fault){.line = e->line,
+                                        .column = e->column,
+                                        .message = e->message,
+                                        .reason = decode_reason_name(e->reason)};
+        if (i < WRITE_TOLD)
+            buffer_printf(&text, "; line %llu: %s", (unsigned long long)e->line,
+                          e->message);
+    }
+    http_problem_errors(r, 400, "invalid", buffer_text(&text), faults, d->n_errors);
+    buffer_free(&text);
+}
+
+static void write_say_taken(struct http_request *r, struct write *w)
+{
+    const struct decode_stats *d = decoder_stats(w->router);
+    char number[WRITE_NUMBER];
+    snprintf(number, sizeof(number), "%llu", (unsigned long long)w->taken);
+    http_set_header(r, "Weir-Accepted", number);
+    snprintf(number, sizeof(number), "%llu", (unsigned long long)d->unrouted);
+    if (d->unrouted)
+        http_set_header(r, "Weir-Unknown-Lines", number);
+    if (d->rejected)
+        write_say_rejected(r, d, w->taken);
+    else if (d->unrouted && !w->taken)
+        answer_unknown_stream(r, w->owner->posts, w->unknown);
+    else
+        http_reply(r, 204, NULL, NULL, 0);
+}
+
+/* The tail. False: replied, and nothing of the body is taken. */
+static bool write_finish(struct http_request *r, struct write *w)
+{
+    const struct decode_stats *d = decoder_stats(w->router);
+    int rc = decoder_finish(w->router, NULL);
+    if (rc) {
+        write_give_up(r, rc);
+        return false;
+    }
+    for (size_t i = 0; i < w->n; i++) {
+        struct post *p = w->part[i];
+        uint64_t rows = decoder_stats(p->feed.decoder)->accepted;
+        p->bytes =
+            d->accepted
+                ? (uint64_t)((double)w->bytes * (double)rows / (double)d->accepted)
+                : 0; /* its share */
+    }
+    w->finished = true;
+    if (!w->whole || !d->rejected)
+        return true;
+    write_say_rejected(r, d, 0);
+    return false;
+}
+
+/* 0: all sinks have their rows; 1, -EAGAIN as post_append_last. */
+static int write_append(struct http_request *r, struct write *w)
+{
+    for (; w->sent < w->n; w->sent++) {
+        struct post *p = w->part[w->sent];
+        p->elsewhere = w->taken;
+        p->bounded = w->taken == 0; /* or it waits as long as it takes */
+        int rc = post_append_last(r, p);
+        if (rc)
+            return rc;
+        p->sent = p->bounded = true;
+        w->taken += p->taken;
+    }
+    return 0;
+}
+
+static int write_end(struct http_request *r, void *state)
+{
+    struct write *w = state;
+    if (!w->finished && !write_finish(r, w))
+        return 1;
+    int rc = write_append(r, w);
+    if (rc)
+        return rc;
+    for (size_t i = 0; i < w->n; i++)
+        if (post_is_pending(w->part[i]))
+            return -EAGAIN;
+    struct post *failed = NULL;
+    w->taken = 0;
+    for (size_t i = 0; i < w->n; i++) {
+        struct post *p = w->part[i];
+        int failure = post_conclude(p);
+        if (failure && !failed) {
+            failed = p;
+            rc = failure;
+        }
+        w->taken += p->taken;
+    }
+    if (failed) {
+        failed->elsewhere = w->taken - failed->taken;
+        answer_not_settled(r, failed, rc);
+    } else {
+        write_say_taken(r, w);
+    }
+    return 0;
+}
+
+static void write_close(void *state, bool replied)
+{
+    struct write *w = state;
+    for (size_t i = 0; i < w->n; i++)
+        post_close(w->part[i], replied);
+    memset(w->of, 0, w->owner->posts->n * sizeof(struct post *));
+    if (w->held)
+        atomic_fetch_sub_explicit(&w->owner->posts->held, w->held,
+                                  memory_order_relaxed);
+    write_put(w);
+}
+
+/* ---- /ping ---- */
+
+/* What clients look for before they write. */
+static void write_ping(struct http_request *r, void *ctx)
+{
+    (void)ctx;
+    http_set_header(r, "X-Influxdb-Version", "1.8.0"); /* whose writes are understood */
+    http_set_header(r, "X-Influxdb-Build", "weir");
+    http_reply(r, 204, NULL, NULL, 0);
+}
+
+/* ---- Set-up ---- */
+
+static int writes_index(struct writes *w)
+{
+    struct source_post *posts = w->posts;
+    size_t n = 4;
+    while (n < 2 * posts->n)
+        n *= 2;
+    w->slot = calloc(n, sizeof(*w->slot));
+    w->n_slots = n;
+    int rc = w->slot ? schema_new(1, "time", &w->schema) : -ENOMEM;
+    if (rc)
+        return rc;
+    w->decode = (struct decode_options){.schema = w->schema,
+                                        .time_unit = DECODE_ARRIVAL,
+                                        .max_future_skew_us = INT64_MAX};
+    for (size_t i = 0; i < posts->n; i++) {
+        const struct source_stream *s = posts->stream[i].stream;
+        *writes_slot(w, s->name, strlen(s->name)) = (uint32_t)i + 1;
+        if (s->max_body > w->max_body)
+            w->max_body = s->max_body;
+        if (s->decode.record_max > w->decode.record_max)
+            w->decode.record_max = s->decode.record_max;
+    }
+    return 0;
+}
+
+int writes_new(struct source_post *owner, struct http_server *server)
+{
+    static const struct http_upload upload = {write_begin, write_piece, write_end,
+                                              write_close};
+    static const char *const path[] = {"/write", "/api/v2/write", "/api/v3/write_lp"};
+    struct writes *w = calloc(1, sizeof(*w));
+    if (!w)
+        return -ENOMEM;
+    pthread_mutex_init(&w->lock, NULL);
+    w->posts = owner;
+    owner->writes = w;
+    int rc = writes_index(w);
+    for (size_t i = 0; !rc && i < sizeof(path) / sizeof(*path); i++) {
+        const struct http_route route = {.method = "POST",
+                                         .pattern = path[i],
+                                         .kind = HTTP_UPLOAD,
+                                         .message = true,
+                                         .upload = &upload,
+                                         .ctx = w};
+        rc = http_add(server, &route);
+    }
+    const struct http_route ping = {
+        .method = "GET", .pattern = "/ping", .kind = HTTP_PLAIN, .handle = write_ping};
+    return rc ? rc : http_add(server, &ping);
+}
+
+void writes_free(struct writes *w)
+{
+    if (!w)
+        return;
+    struct write *next;
+    for (struct write *at = w->idle; at; at = next) {
+        next = at->next;
+        write_free(at);
+    }
+    schema_free(w->schema);
+    free(w->slot);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}

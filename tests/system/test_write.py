@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Line protocol on the paths of InfluxDB: what it says becomes rows, what is wrong is told as clients read it."""
+
+import gzip
+import json
+import unittest
+
+import harness
+
+T0_S = 1700000000
+CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db, max_body: 1MB}
+streams:
+  cpu:
+    time: {field: time, unit: ms}
+    fields: {host: string, core: int, usage: float, busy: bool, note: string}
+  mem:
+    time: {field: time}
+    fields: {host: string, used: int, percent: {type: float, name: used.percent}}
+  now: {time: arrival, fields: {v: int}}
+pipelines:
+  cpu_rows: {from: cpu, window: none, select: [host, core, usage, busy, note]}
+  mem_rows: {from: mem, window: none, select: [host, used, percent]}
+  now_rows: {from: now, window: none, select: [v]}
+'''
+
+
+class Write(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = harness.Server.for_class(cls, CONFIG)
+
+    def write(self, body, path='/api/v2/write', **headers):
+        if isinstance(body, str):
+            body = body.encode()
+        return self.server.request('POST', path, body, headers)
+
+    def rows(self, stream, columns, since_s):
+        return self.server.rows(f'SELECT {columns} FROM {stream}_rows WHERE time >= ? AND time < ? ORDER BY time',
+                                since_s * 10**6, (since_s + 100) * 10**6)
+
+    def wait_rows(self, stream, columns, since_s, expected):
+        harness.wait_until(lambda: len(self.rows(stream, columns, since_s)) >= len(expected), f'rows of {stream}')
+        self.assertEqual(self.rows(stream, columns, since_s), expected)
+
+    def test_measurements_are_streams(self):
+        t = T0_S
+        before = self.server.metric('weir_skipped_fields_total', stream='cpu')
+        answer = self.write(f'cpu,host=a\\ b,core=3,rack=7 usage=0.5,busy=t,temp=41i {t}000000001\n'
+                            f'mem,host=x used=17i,used.percent=12.5 {t + 1}999999999\n'
+                            f'disk,host=x free=1i {t}000000000\n'
+                            f'# nothing\n\n'
+                            f'cpu,host=c usage=1i,note="a \\"b\\"\nc, d" {t + 2}000000000')
+        self.assertEqual((answer.status, answer.body), (204, b''))
+        self.assertEqual(answer.headers['Weir-Accepted'], '3')
+        self.assertEqual(answer.headers['Weir-Unknown-Lines'], '1')
+        self.wait_rows('cpu', 'time, host, core, usage, busy, note', t,
+                       [(t * 10**6, 'a b', 3, 0.5, 1, None),
+                        ((t + 2) * 10**6, 'c', None, 1.0, None, 'a "b"\nc, d')])
+        self.wait_rows('mem', 'time, host, used, percent', t, [((t + 1) * 10**6 + 999999, 'x', 17, 12.5)])
+        self.assertEqual(self.server.metric('weir_skipped_fields_total', stream='cpu'), before + 2)
+
+    def test_precision(self):
+        for i, (path, digits) in enumerate((
+                ('/write?db=x&precision=s', 0), ('/write?precision=ms', 3), ('/write?precision=u', 6),
+                ('/write?precision=n&rp=y', 9), ('/write', 9), ('/api/v2/write?org=o&bucket=b&precision=us', 6),
+                ('/api/v3/write_lp?db=x&precision=millisecond', 3), ('/api/v3/write_lp?db=x', 0),
+                ('/api/v3/write_lp?db=x', 3), ('/api/v3/write_lp?precision=auto', 9))):
+            t = T0_S + 1000 + i
+            answer = self.write(f'mem used={i}i {t}{"0" * digits}\n', path)
+            self.assertEqual(answer.status, 204, answer.body)
+        self.wait_rows('mem', 'time, used', T0_S + 1000, [((T0_S + 1000 + i) * 10**6, i) for i in range(10)])
+        self.assertEqual(self.write('mem used=1i 1\n', '/write?precision=h').status, 400)
+        self.assertEqual(self.write('mem used=1i 1\n', '/write?nonsense=1').status, 400)
+
+    def test_gzip_and_chunks_are_taken_whole(self):
+        t = T0_S + 2000
+        lines = ''.join(f'mem,host=h{i % 7} used={i}i {t + i % 50}{i:09d}\n' for i in range(3000))
+        answer = self.write(gzip.compress(lines.encode()),
+                            **{'Content-Encoding': 'gzip', 'Content-Type': 'text/plain; charset=utf-8'})
+        self.assertEqual(answer.status, 204, answer.body)
+        pieces = [lines[i:i + 1000].encode() for i in range(0, len(lines), 1000)]
+        answer = self.server.request('POST', '/write', iter(pieces))
+        self.assertEqual((answer.status, answer.headers['Weir-Accepted']), (204, '3000'))
+        harness.wait_until(lambda: self.rows('mem', 'count(*)', t) == [(6000,)], '6000 rows')
+        self.assertEqual(self.rows('mem', 'sum(used)', t), [(2 * sum(range(3000)),)])
+
+    def test_wrong_lines_are_told_and_the_others_taken(self):
+        t = T0_S + 3000
+        body = f'mem used=1i {t}000000000\nmem used=x {t}000000000\ncpu usage="hot" {t}000000000\n'
+        for i, path in enumerate(('/write', '/api/v2/write', '/api/v3/write_lp')):
+            answer = self.write(body, path)
+            said = json.loads(answer.body)
+            self.assertEqual(answer.status, 400)
+            self.assertEqual(answer.headers['Content-Type'], 'application/json')
+            self.assertEqual((said['code'], said['line'], said['message']), ('invalid', 2, said['error']))
+            self.assertEqual(said['message'], 'partial write: 2 lines were rejected, 1 are taken; '
+                             'line 2: expected a value; '
+                             "line 3: field 'usage': expected a number, got \"hot\"")
+            self.assertEqual([(e['line'], e['reason']) for e in said['errors']], [(2, 'syntax'), (3, 'type')])
+            self.wait_rows('mem', 'used', t, [(1,)] * (i + 1))
+        answer = self.write(body, '/api/v3/write_lp?accept_partial=false')
+        self.assertEqual(answer.status, 400)
+        self.assertIn('0 are taken', json.loads(answer.body)['message'])
+        self.assertEqual(self.server.metric('weir_rejected_total', stream='cpu', reason='type'), 3)
+
+    def test_nobodys_lines_are_told(self):
+        answer = self.write('cpuu usage=1 1\ndisk free=1i 1\n')
+        said = json.loads(answer.body)
+        self.assertEqual((answer.status, said['code']), (404, 'unknown_stream'))
+        self.assertIn("there is no stream 'cpuu', did you mean 'cpu'?", said['message'])
+        self.assertEqual(self.write('').status, 204)
+
+    def test_refusals_have_a_message(self):
+        answer = self.write('mem used=1i 1\n' * 100000)
+        said = json.loads(answer.body)
+        self.assertEqual((answer.status, said['code'], said['message']), (413, 'too_large', said['detail']))
+        answer = self.write('mem used=1i 1\n', **{'Idempotency-Key': 'k'})
+        self.assertEqual((answer.status, json.loads(answer.body)['code']), (400, 'bad_idempotency_key'))
+
+    def test_without_a_time_it_is_that_of_arrival(self):
+        before = self.server.rows("SELECT CAST(strftime('%s', 'now') AS INTEGER) * 1000000")[0][0]
+        self.assertEqual(self.write('now v=1i 5\nnow v=2i\nmem,host=late used=1i\n').status, 204)
+        harness.wait_until(lambda: len(self.server.rows('SELECT * FROM now_rows')) == 2, 'two rows')
+        harness.wait_until(lambda: self.server.rows("SELECT * FROM mem_rows WHERE host = 'late'"), 'a row')
+        for table in ('now_rows', "mem_rows WHERE host = 'late'"):
+            for (time,) in self.server.rows(f'SELECT time FROM {table}'):
+                self.assertLess(abs(time - before), 60 * 10**6)
+
+    def test_what_clients_ask_before(self):
+        answer = self.server.get('/ping')
+        self.assertEqual((answer.status, answer.headers['X-Influxdb-Version']), (204, '1.8.0'))
+        self.assertEqual(self.server.request('HEAD', '/ping').status, 204)
+        self.assertEqual(self.server.get_json('/health')['status'], 'pass')
+
+    def test_what_was_answered_survives_a_kill(self):
+        t = T0_S + 4000
+        with harness.Server(CONFIG) as server:
+            lines = ''.join(f'mem used={i}i {t + i}000000000\ncpu usage={i} {t + i}000000000\n' for i in range(50))
+            self.assertEqual(server.request('POST', '/write', lines.encode()).status, 204)
+            server.restart()
+            for stream, column in (('mem', 'used'), ('cpu', 'usage')):
+                harness.wait_until(lambda s=stream: server.rows(f'SELECT count(*) FROM {s}_rows') == [(50,)], stream)
+                self.assertEqual(server.rows(f'SELECT sum({column}) FROM {stream}_rows'), [(sum(range(50)),)])
+
+
+if __name__ == '__main__':
+    harness.main()
