@@ -32,7 +32,7 @@ static const char *step(struct array *a, char c)
         else if (c == '[')
             a->state = ARRAY_FIRST;
         else
-            return "expected an array of objects, or one object";
+            return "expected an array of objects, or objects";
         return NULL;
     case ARRAY_FIRST:
     case ARRAY_NEXT:
@@ -49,9 +49,10 @@ static const char *step(struct array *a, char c)
         a->state = c == ',' ? ARRAY_NEXT : ARRAY_END;
         return NULL;
     default:
-        if (a->single && c == '{')
-            return "a second object: expected an array, or NDJSON for an object a line";
-        return "unexpected text after the end";
+        if (!a->single || c != '{')
+            return "unexpected text after the end";
+        begin_element(a, c); /* objects one after the other */
+        return NULL;
     }
 }
 

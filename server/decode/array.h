@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Finds the elements of a JSON array, or a single object, in a body that comes in pieces.
+ * Finds the elements of a JSON array, or objects one after the other, in a body that comes in pieces.
  *
  *        '['            element        its last byte        ','
  *   START ---> FIRST ------------> IN ---------------> AFTER ---> NEXT
  *     |          |                  ^                   |           |
  *     |'{'       |']'               +-------------------|-----------+ element
- *     +--> IN    +------------> END <-------------------+ ']'; behind a single object: at once
+ *     +--> IN    +------------> END <-------------------+ ']'; behind an object without an array:
+ *           ^                    |                          at once
+ *           +--------------------+ '{', then
  *
  * An element ends where its brackets and quotes are balanced; whether it is valid is for others.
  */
@@ -26,7 +28,7 @@ enum array_state {
 
 struct array {
     enum array_state state;
-    bool single;         /* one object without an array around it */
+    bool single;         /* objects without an array around them */
     unsigned bom;        /* bytes of a byte order mark seen */
     unsigned long depth; /* open brackets of the element */
     bool scalar;         /* the element has none */

@@ -18,7 +18,7 @@
 
 enum decode_format {
     DECODE_NDJSON,
-    DECODE_JSON, /* array of objects, or one */
+    DECODE_JSON, /* array of objects, or objects one after the other */
     DECODE_CSV,
     DECODE_LINES, /* line protocol of InfluxDB */
     DECODE_FORMATS

@@ -63,6 +63,18 @@ static inline bool ends_value(char c)
     return c == ',' || c == ' ' || c == '\n' || c == '\r';
 }
 
+static inline bool ends_line(const char *p)
+{
+    return *p == '\n' || (*p == '\r' && p[1] == '\n');
+}
+
+static const char *skip_spaces(const char *p)
+{
+    while (*p == ' ')
+        p++;
+    return p;
+}
+
 /* ---- Names and tags ---- */
 
 static inline bool is_special(char c)
@@ -429,8 +441,9 @@ static const char *read_value(struct lines *l, const char *p, const char *limit,
         break;
     case KIND_OTHER_TAG:
         return read_tag(l, p, (int)c);
-    case KIND_TIME:
-        return read_time(l, p);
+    case KIND_TIME: /* other lines had one here */
+        p = skip_spaces(p);
+        return ends_line(p) ? p : read_time(l, p);
     case KIND_OTHER:
         break;
     }
@@ -448,13 +461,6 @@ static enum lines_kind value_kind_of(const struct lines *l, int c, bool tag)
            : type == WEIR_FLOAT ? KIND_FLOAT
            : type == WEIR_INT   ? KIND_INT
                                 : KIND_OTHER;
-}
-
-static const char *skip_spaces(const char *p)
-{
-    while (*p == ' ')
-        p++;
-    return p;
 }
 
 /* Columns that the first k slots of a layout have set, and how many fields there were. */
@@ -518,9 +524,8 @@ static __attribute__((noinline)) const char *read_line(struct lines *l, const ch
     for (;;) {
         int c = -1;
         const char *next = skip_spaces(p);
-        bool spaces = next > p,
-             ends = *next == '\n' || (*next == '\r' && next[1] == '\n');
-        if (ends)
+        bool spaces = next > p;
+        if (ends_line(next))
             return end_line(l, text, next, fields);
         if (part == PART_END)
             return record_fault(r, next, DECODE_SYNTAX,
@@ -589,7 +594,7 @@ static inline const char *read_predicted(struct lines *l, const char *p,
 bool lines_is_blank(const char *p)
 {
     p = skip_spaces(p);
-    return *p == '\n' || *p == '#' || (*p == '\r' && p[1] == '\n');
+    return *p == '#' || ends_line(p);
 }
 
 int lines_decode(struct lines *l, const char *p, const char *limit,

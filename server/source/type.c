@@ -39,6 +39,7 @@ int type_format(const char *type, enum decode_format *ret)
         {"application/ndjson", DECODE_NDJSON},
         {"application/jsonl", DECODE_NDJSON},
         {"application/x-www-form-urlencoded", DECODE_NDJSON},
+        {"text/plain", DECODE_NDJSON},
     };
     if (!type) {
         *ret = DECODE_NDJSON;

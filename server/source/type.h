@@ -9,8 +9,8 @@
 
 #define TYPE_SOURCE_NAME_MAX 63
 
-/* The format for a Content-Type (NULL: none, NDJSON). curl --data-binary says
- * application/x-www-form-urlencoded unless told otherwise: NDJSON, too. -EINVAL: another type, or a
+/* The format for a Content-Type (NULL: none, NDJSON). curl --data-binary says application/x-www-form-urlencoded
+ * unless told otherwise, fetch() of JavaScript text/plain for a string: NDJSON, too. -EINVAL: another type, or a
  * character set that is not part of UTF-8. */
 int type_format(const char *type, enum decode_format *ret);
 

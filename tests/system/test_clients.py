@@ -20,7 +20,13 @@ streams:
   cpu:
     time: {field: time}
     fields: {host: string, cpu: string, usage: float, n: int, up: bool, note: string}
+  telegraf:
+    time: arrival
+    fields:
+      host: {type: string, path: "metrics[*].tags.host", each: true}
+      usage: {type: float, path: "metrics[*].fields.usage", each: true}
 pipelines:
+  telegraf_rows: {from: telegraf, window: none, select: [host, usage]}
   cpu_rows: {from: cpu, window: none, select: [host, cpu, usage, n, up, note]}
 '''
 COLUMNS = 'time, host, cpu, usage, n, up, note'
@@ -57,7 +63,7 @@ class Clients(unittest.TestCase):
 
     def wait_rows(self, expected, table='cpu_rows', columns=COLUMNS):
         harness.wait_until(lambda: len(self.server.rows(f'SELECT * FROM {table}')) >= len(expected), f'rows of {table}')
-        self.assertEqual(self.server.rows(f'SELECT {columns} FROM {table} ORDER BY time'), expected)
+        self.assertEqual(self.server.rows(f'SELECT {columns} FROM {table} ORDER BY 1, 2'), expected)
 
     # ---- InfluxDB --------------------------------------------------------------------------------
 
@@ -137,6 +143,13 @@ class Clients(unittest.TestCase):
                              lines.replace(f' {T0_S // 100}', f' {T0_S // 100 + 1}'))
         self.assertNotIn('Failed', said)
         self.wait_rows(rows + [(t + 100 * 10**6, *rest) for t, *rest in rows])
+
+    def test_telegraf_json(self):
+        said = self.telegraf(f'[[outputs.http]]\nurl = "{self.url}/api/v1/streams/telegraf/events"\n'
+                             'data_format = "json"\n[outputs.http.headers]\nContent-Type = "application/json"',
+                             ''.join(f'cpu,host=h{i:02} usage={i}.5 {T0_S + i}000000000\n' for i in range(20)))
+        self.assertNotIn('rror', said)
+        self.wait_rows([(f'h{i:02}', i + .5) for i in range(20)], 'telegraf_rows', 'host, usage')
 
     def test_telegraf_hears_what_is_wrong(self):
         begin = time.monotonic()

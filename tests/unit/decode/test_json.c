@@ -729,12 +729,13 @@ static void bodies_that_are_no_arrays_say_why(void **state)
     (void)state;
     static const struct value_case cases[] = {
         {"", "bad 1:0 syntax the body is empty: expected an array of objects\n"},
-        {"hello", "bad 1:1 syntax expected an array of objects, or one object\n"},
+        {"hello", "bad 1:1 syntax expected an array of objects, or objects\n"},
         {"\xef\xbbx", "bad 1:3 syntax half a byte order mark\n"},
         {"[", "bad 1:0 syntax the body ends before the array does\n"},
         {"[{\"ts\":", "bad 1:0 syntax the body ends before its last object does\n"},
         {"[,", "bad 1:2 syntax expected an element of the array\n"},
         {"[]\n[]", "bad 2:1 syntax unexpected text after the end\n"},
+        {"[]{}", "bad 1:3 syntax unexpected text after the end\n"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         const char *text = decode_array(cases[i].value);
@@ -742,13 +743,32 @@ static void bodies_that_are_no_arrays_say_why(void **state)
             fail_msg("%s gave\n%s", cases[i].value, text);
     }
     assert_string_equal(
-        decode_array("{\"ts\":1}\n{\"ts\":2}\n"),
+        decode_array("{\"ts\":1}[]"),
         "row ts=1000 symbol=null price=null qty=null ok=null at=null\n"
-        "bad 2:1 syntax a second object: expected an array, or NDJSON for an "
-        "object a line\nend 1 accepted, 1 rejected\n");
+        "bad 1:9 syntax unexpected text after the end\nend 1 accepted, 1 rejected\n");
     assert_string_equal(decode_array("[{\"ts\":1},]"),
                         "row ts=1000 symbol=null price=null qty=null ok=null at=null\n"
                         "bad 1:11 syntax expected an element of the array\n"
+                        "end 1 accepted, 1 rejected\n");
+}
+
+static void objects_may_follow_each_other(void **state)
+{
+    (void)state;
+    static const char body[] = "{\"ts\":1,\"symbol\":\"}{\"}{\"ts\":2}\n\n"
+                               "{\"ts\":3,\"qty\":{}} {\n\"ts\":4,\"qty\":\n5}";
+    struct decode_options o = fixture_options();
+    assert_string_equal(
+        decode_array(body),
+        "row ts=1000 symbol=\"}{\" price=null qty=null ok=null at=null\n"
+        "row ts=2000 symbol=null price=null qty=null ok=null at=null\n"
+        "row ts=4000 symbol=null price=null qty=5 ok=null at=null\n"
+        "bad 3:15 type field 'qty': expected a whole number, got {}\n"
+        "end 3 accepted, 1 rejected\n");
+    fixture_check_splits(&o, DECODE_JSON, body, strlen(body));
+    assert_string_equal(decode_array("{\"ts\":1}{\"ts\":"),
+                        "row ts=1000 symbol=null price=null qty=null ok=null at=null\n"
+                        "bad 1:0 syntax the body ends before its last object does\n"
                         "end 1 accepted, 1 rejected\n");
 }
 
@@ -947,6 +967,7 @@ int main(void)
         cmocka_unit_test(blank_lines_are_counted_but_skipped),
         cmocka_unit_test(array_elements_stand_alone),
         cmocka_unit_test(bodies_that_are_no_arrays_say_why),
+        cmocka_unit_test(objects_may_follow_each_other),
         cmocka_unit_test(pieces_may_end_anywhere),
         cmocka_unit_test(full_batch_is_handed_back),
         cmocka_unit_test(long_element_behind_a_full_batch_is_skipped),

@@ -177,7 +177,7 @@ static void wrong_stream_type_or_source_is_said(void **state)
     assert_int_equal(a.status, 405);
     assert_string_equal(answer_header(&a, "Allow", value), "POST");
     answer_free(&a);
-    post_text("Content-Type: text/plain\r\n", "x", 415, "unsupported_type");
+    post_text("Content-Type: text/xml\r\n", "x", 415, "unsupported_type");
     post_text("Content-Type: text/csv; charset=iso-8859-1\r\n", "x", 415,
               "unsupported_type");
     post_text("Weir-Source: a b\r\n", "x", 400, "bad_source");
