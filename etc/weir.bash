@@ -17,7 +17,9 @@ _weir() {
         ;;
     esac
     if [ "$cword" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'serve check doctor run test plugins plugin schema sql backup version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W 'serve check doctor run test plugins plugin schema sql backup token version' -- "$cur")
+    elif [ "$command" = token ] && [ "$cword" = 2 ]; then
+        mapfile -t COMPREPLY < <(compgen -W 'new list revoke' -- "$cur")
     elif [[ $cur == -* ]]; then
         # What the subcommand itself says it takes.
         mapfile -t COMPREPLY < <(compgen -W "$("$1" "$command" --help 2>/dev/null |

@@ -19,6 +19,7 @@ int cmd_plugins(int argc, char **argv);
 int cmd_plugin(int argc, char **argv);
 int cmd_schema(int argc, char **argv);
 int cmd_sql(int argc, char **argv);
+int cmd_token(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
 
 /* Says "weir NAME: text (weir NAME --help tells more)" and returns 64. */

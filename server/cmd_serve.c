@@ -4,6 +4,7 @@
  */
 #include "config.h"
 
+#include "access/access.h"
 #include "api/api.h"
 #include "base/clock.h"
 #include "base/doing.h"
@@ -73,6 +74,7 @@ enum reload_state {
 struct server {
     struct weir *weir;
     struct outcome outcome;
+    struct access *access; /* NULL: nobody needs a token */
     struct http_server *http;
     struct source_post *post;
     struct reader_pool *readers;
@@ -103,6 +105,16 @@ static int listen_exit_code(int r)
                                                                    : EXIT_FAILURE;
 }
 
+static int open_access(struct server *s, int *ret_exit, struct error *error)
+{
+    const char *path = s->weir->config->server.tokens;
+    int r = path ? access_new(path, s->weir->metrics, &s->access, error) : 0;
+    *ret_exit = r < 0 ? EXIT_CONFIG : 0;
+    if (r == 0 && path && access_count(s->access) == 0)
+        logger_warn("serve", "there is no token in '%s': nobody may do anything", path);
+    return r;
+}
+
 static int open_http(struct server *s, int *ret_exit, struct error *error)
 {
     const struct config_server *c = &s->weir->config->server;
@@ -122,7 +134,11 @@ static int open_http(struct server *s, int *ret_exit, struct error *error)
         .max_slow = c->sql_processes * QUERIES_A_THREAD,
         .max_spooled = c->spool_limit,
         .idle_timeout_us = HTTP_IDLE_US,
-        .hosts = (const char *const *)c->hosts};
+        .hosts = (const char *const *)c->hosts,
+        .access = s->access,
+        .audit = c->audit << ACCESS_POST,
+        .proxies = c->proxies,
+        .n_proxies = c->n_proxies};
     r = http_new(&options, s->weir->metrics, &s->http, error);
     *ret_exit = r < 0 ? listen_exit_code(r) : 0;
     return r;
@@ -236,8 +252,9 @@ static int start(struct server *s, const char *database, int *ret_exit,
                  struct error *error)
 {
     struct weir *w = s->weir;
-    int r = open_http(s, ret_exit,
-                      error); /* first: a second server finds out before it does harm */
+    int r = open_access(s, ret_exit, error);
+    if (r == 0) /* first: a second server finds out before it does harm */
+        r = open_http(s, ret_exit, error);
     if (r == 0)
         r = weir_open_store(w, database, ret_exit, error);
     if (r == 0)
@@ -264,19 +281,32 @@ static void reload_say(int err, const struct faults *faults, const struct error 
         logger_info("serve", "SIGHUP: the configuration was read again");
 }
 
+/* Tokens do not wait for what else a configuration may lack: who is to be kept out is. */
+static int access_again(struct server *s, struct error *error)
+{
+    int err = s->access ? access_reload(s->access, error) : 0;
+    if (err < 0)
+        logger_error("serve", "SIGHUP: %s; tokens stay as they were", error->text);
+    else if (s->access)
+        logger_info("serve", "SIGHUP: %zu tokens", access_count(s->access));
+    return err;
+}
+
 /* On a thread of its own: it may wait for the database, and the end must not wait for it. */
 static void *reload_run(void *server)
 {
     struct server *s = server;
     bool over = false;
     while (!over && !s->draining) {
-        struct error error = {0};
+        struct error error = {0}, why = {0};
         struct faults faults;
         int state = RELOAD_RUNS;
+        int access_err = access_again(s, &why);
         faults_begin(&faults);
         int err = weir_reload(s->weir, s->reload.path, &error);
         faults_end();
-        set_outcome(&s->outcome, err, &faults, &error);
+        set_outcome(&s->outcome, err < 0 ? err : access_err, &faults,
+                    err < 0 ? &error : &why);
         over = atomic_compare_exchange_strong(&s->reload.state, &state, RELOAD_ENDED);
         if (!over)
             atomic_store(&s->reload.state, RELOAD_RUNS);
@@ -513,6 +543,7 @@ int cmd_serve(int argc, char **argv)
     if (status == 0)
         status = run(&s, path, database);
     http_free(s.http);
+    access_free(s.access);
     source_post_free(s.post);
     api_free(s.api);
     free(s.backups);

@@ -92,7 +92,8 @@ void overview_streams(struct http_request *r, void *api)
     struct buffer b = {0};
     jsonout_open(&b, NULL, '[');
     for (size_t i = 0; i < a->is.config->n_streams; i++)
-        overview_put_stream(&b, NULL, stream_in_force(a, i), &a->is.stream[i]);
+        if (http_may(r, ACCESS_STREAM, a->is.config->stream[i].name))
+            overview_put_stream(&b, NULL, stream_in_force(a, i), &a->is.stream[i]);
     buffer_puts(&b, "]\n");
     http_reply_buffer(r, 200, "application/json", &b);
 }
@@ -254,7 +255,8 @@ void overview_pipelines(struct http_request *r, void *api)
     jsonout_open(&b, NULL, '[');
     struct running_list all = running_all(a->is.running);
     for (size_t i = 0; i < all.n; i++)
-        overview_put_pipeline(&b, a, all.pipeline[i]);
+        if (http_may(r, ACCESS_PIPELINE, pipeline_config(all.pipeline[i])->name))
+            overview_put_pipeline(&b, a, all.pipeline[i]);
     running_done(&all);
     buffer_puts(&b, "]\n");
     http_reply_buffer(r, 200, "application/json", &b);
@@ -500,8 +502,11 @@ void overview_config(struct http_request *r, void *api)
         jsonout_time(&b, "time", last.tried_us);
         jsonout_bool(&b, "successful", last.successful);
         jsonout_open(&b, "errors", '[');
-        for (size_t i = 0; i < last.n; i++)
-            jsonout_string(&b, NULL, last.fault[i].text);
+        for (size_t i = 0; i < last.n; i++) /* they quote the file */
+            jsonout_string(&b, NULL,
+                           http_has_verb(r, ACCESS_ADMIN)
+                               ? last.fault[i].text
+                               : "told to tokens that may 'admin'");
         jsonout_close(&b, ']');
         jsonout_close(&b, '}');
     }

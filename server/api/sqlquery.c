@@ -18,6 +18,7 @@ struct sqlquery {
     bool format_given;
     struct query_ask ask;
     struct sqlbody body; /* what the question points into */
+    struct buffer tables;
 };
 
 /* ---- The question ---- */
@@ -134,6 +135,32 @@ static bool sqlquery_gone(void *request)
     return http_gone(request);
 }
 
+/* A token that may not read everything reads the tables of its pipelines, and dead letters where it may read all of them. */
+static int sqlquery_scope(struct sqlquery *q)
+{
+    static const char letters[] = "weir_dead_letters";
+    const bool all_streams = http_may_all(q->request, ACCESS_STREAM);
+    if (all_streams && http_may_all(q->request, ACCESS_PIPELINE))
+        return 0;
+    if (all_streams)
+        buffer_put(&q->tables, letters, sizeof(letters));
+    struct running_list all = running_all(q->api->is.running);
+    for (size_t i = 0; i < all.n; i++) {
+        const struct table *const *table;
+        size_t n = pipeline_tables(all.pipeline[i], &table);
+        if (!http_may(q->request, ACCESS_PIPELINE,
+                      pipeline_config(all.pipeline[i])->name))
+            continue;
+        for (size_t k = 0; k < n; k++)
+            buffer_put(&q->tables, table[k]->name, strlen(table[k]->name) + 1);
+    }
+    running_done(&all);
+    q->ask.only = true;
+    q->ask.tables = q->tables.data;
+    q->ask.tables_size = q->tables.size;
+    return q->tables.error;
+}
+
 /* Where in the statement the fault is. */
 static void sqlquery_fault(struct sqlquery *q, int32_t offset, const char *text)
 {
@@ -158,8 +185,13 @@ static void sqlquery_answer(struct sqlquery *q)
     q->ask.max_rows = limits->sql_max_rows;
     q->ask.max_bytes = limits->sql_max_bytes;
     q->ask.head_only = strcmp(http_method(q->request), "HEAD") == 0;
-    int err = query_run(q->api->is.queries, &q->ask, &sink, sqlquery_gone, q->request,
-                        &a, &error);
+    int err = sqlquery_scope(q);
+    if (err) {
+        http_problem(q->request, 503, "out_of_memory", "no memory");
+        return;
+    }
+    err = query_run(q->api->is.queries, &q->ask, &sink, sqlquery_gone, q->request, &a,
+                    &error);
     if (!err && a.end.err) {
         err = a.end.err;
         error = a.end.error;
@@ -197,6 +229,7 @@ static void sqlquery_handle(struct http_request *r, const struct api *api, bool 
     else
         sqlquery_answer(&q);
     sqlbody_free(&q.body);
+    buffer_free(&q.tables);
 }
 
 void sqlquery_get(struct http_request *r, void *api)

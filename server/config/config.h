@@ -8,6 +8,7 @@
 #define WEIR_CONFIG_CONFIG_H
 
 #include "base/buffer.h"
+#include "base/cidr.h"
 #include "batch/schema.h"
 #include "config/node.h"
 #include "decode/decode.h"
@@ -15,10 +16,21 @@
 
 #define CONFIG_PLUGIN_FOLDERS_MAX 64 /* of plugin_path */
 #define CONFIG_HOSTS_MAX          64 /* of hosts */
+#define CONFIG_PROXIES_MAX        64 /* of trusted_proxies */
+
+/* What a token may do, and `audit` names. The order is that of enum access_verb from ACCESS_POST on, which is to the right. */
+#define CONFIG_VERBS 5
+extern const char *const config_verb_word[CONFIG_VERBS];
 
 struct config_server {
-    char *address; /* "127.0.0.1", "::1", ... */
-    uint16_t port; /* 0: any free one; the log says which */
+    char *address;  /* "127.0.0.1", "::1", ... */
+    uint16_t port;  /* 0: any free one; the log says which */
+    bool reachable; /* from other machines */
+    char *tokens;   /* file (access/tokens.h); NULL: nobody needs one */
+    unsigned
+        audit; /* bits 1 << place in config_verb_word: requests that are logged; default sql and admin */
+    size_t n_proxies;
+    struct cidr *proxies; /* trusted_proxies */
     char *database;
     char **
         plugin_path; /* folders, searched in this order, then the installed one; NULL-ended */
@@ -206,8 +218,8 @@ int config_load(const char *path, struct config **ret, struct error *error);
 int config_parse(const char *file, const char *text, size_t size, struct config **ret,
                  struct error *error);
 
-/* Puts `text`, what --listen says ("127.0.0.1:8080"), in place of the configured address. -EINVAL,
- * -ENOMEM. */
+/* Puts `text`, what --listen says ("127.0.0.1:8080"), in place of the configured address. -EINVAL, also where other machines
+ * can reach it and nothing says who may; -ENOMEM. */
 int config_listen(const char *text, struct config_server *server, struct error *error);
 /* Logs what may surprise: bodies that the journal could never hold. */
 void config_warn(const struct config_server *server);

@@ -24,9 +24,13 @@ static const char listen_what[] =
     "an address and a port, such as 127.0.0.1:8080 or \"[::1]:8080\"";
 /* A macro, so that the compiler sees the format. */
 #define LISTEN_REACHED                                                                 \
-    "'%s' can be reached from other machines, and this version has no tokens that "    \
-    "say "                                                                             \
-    "who may: listen on 127.0.0.1 or [::1], behind a proxy that checks its users"
+    "'%s' can be reached from other machines, and nothing says who may: name a file "  \
+    "of tokens (server: tokens:, made by `weir token new`), or listen on 127.0.0.1 "   \
+    "or [::1]"
+
+const char *const config_verb_word[CONFIG_VERBS] = {"post", "read", "sql", "metrics",
+                                                    "admin"};
+#define AUDIT_DEFAULT (1u << 2 | 1u << 4) /* sql, admin */
 
 static bool parse_port(const char *text, uint16_t *ret)
 {
@@ -50,7 +54,7 @@ static int classify_address(const char *text, bool bracketed)
     return inet_pton(AF_INET, text, &v4) == 1 ? ntohl(v4.s_addr) >> 24 == 127 : -1;
 }
 
-/* -EINVAL: no address and port; -EACCES: other machines can reach it; -ENOMEM. */
+/* -EINVAL: no address and port; -ENOMEM. */
 static int set_listen(const char *text, struct config_server *s)
 {
     char host[INET6_ADDRSTRLEN] = "";
@@ -67,15 +71,21 @@ static int set_listen(const char *text, struct config_server *s)
     if (strcmp(host, "localhost") == 0)
         strcpy(host, "127.0.0.1");
     int loopback = classify_address(host, bracketed);
-    if (loopback <= 0)
-        return loopback < 0 ? -EINVAL : -EACCES;
+    if (loopback < 0)
+        return -EINVAL;
     char *copy = strdup(host);
     if (!copy)
         return -ENOMEM;
     free(s->address);
     s->address = copy;
     s->port = port;
+    s->reachable = !loopback;
     return 0;
+}
+
+static bool is_open_to_all(const struct config_server *s)
+{
+    return s->reachable && !s->tokens;
 }
 
 static int read_listen(const struct node *n, void *target, void *ctx,
@@ -85,23 +95,29 @@ static int read_listen(const struct node *n, void *target, void *ctx,
     int r = n->kind == NODE_SCALAR ? set_listen(n->text, target) : -EINVAL;
     if (r == -EINVAL)
         return node_expected(n, listen_what, error);
-    if (r == -EACCES)
-        return node_error(n, error, LISTEN_REACHED, n->text);
     return r < 0 ? error_set(error, r, "%s: out of memory", n->file) : 0;
 }
 
 int config_listen(const char *text, struct config_server *server, struct error *error)
 {
-    int r = set_listen(text, server);
+    struct config_server other = {.tokens = server->tokens};
+    int r = set_listen(text, &other);
     if (r == -EINVAL)
         error_set(error, r, "expected %s, found '%s'", listen_what, text);
-    else if (r == -EACCES)
-        error_set(error, r = -EINVAL, LISTEN_REACHED, text);
     else if (r < 0)
         error_set(error, r, "out of memory");
-    if (r < 0)
+    else if (is_open_to_all(&other))
+        error_set(error, r = -EINVAL, LISTEN_REACHED, text);
+    if (r < 0) {
         error_prefix(error, "--listen");
-    return r;
+        free(other.address);
+        return r;
+    }
+    free(server->address);
+    server->address = other.address;
+    server->port = other.port;
+    server->reachable = other.reachable;
+    return 0;
 }
 
 /* ---- Files ------------------------------------------------------------------------------------- */
@@ -189,6 +205,44 @@ static int read_hosts(const struct node *n, void *target, void *ctx,
     return r;
 }
 
+/* ---- Who may ---- */
+
+static int read_audit(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    struct config_server *s = target;
+    const struct node *word = n->kind == NODE_LIST ? n->item : n;
+    size_t n_words = n->kind == NODE_LIST ? n->n : 1;
+    int r = 0;
+    (void)ctx;
+    s->audit = 0;
+    for (size_t i = 0; r >= 0 && i < n_words; i++) {
+        r = node_word(&word[i], config_verb_word, CONFIG_VERBS, error);
+        s->audit |= r < 0 ? 0 : 1u << r;
+    }
+    return r < 0 ? r : 0;
+}
+
+static int read_proxies(const struct node *n, void *target, void *ctx,
+                        struct error *error)
+{
+    struct config_server *s = target;
+    const struct node *net = n->kind == NODE_LIST ? n->item : n;
+    size_t n_nets = n->kind == NODE_LIST ? n->n : 1;
+    (void)ctx;
+    if (n->kind == NODE_MAP || n_nets > CONFIG_PROXIES_MAX)
+        return node_expected(n, "a list of at most 64 addresses or networks", error);
+    s->proxies = calloc(n_nets + 1, sizeof *s->proxies);
+    if (!s->proxies)
+        return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+    for (size_t i = 0; i < n_nets; i++)
+        if (net[i].kind != NODE_SCALAR || !cidr_parse(net[i].text, &s->proxies[i]))
+            return node_expected(&net[i], "an address or a network, such as 10.0.0.0/8",
+                                 error);
+    s->n_proxies = n_nets;
+    return 0;
+}
+
 /* ---- The section ------------------------------------------------------------------------------- */
 
 #define AT(member) offsetof(struct config_server, member)
@@ -199,6 +253,9 @@ static const struct field server_fields[] = {
     {"database", FIELD_CALL, .read = read_database, .schema = FIELD_SCHEMA_TEXT},
     {"plugin_path", FIELD_CALL, .read = read_plugin_path, .schema = FIELD_SCHEMA_TEXTS},
     {"hosts", FIELD_CALL, .read = read_hosts, .schema = FIELD_SCHEMA_TEXTS},
+    {"tokens", FIELD_TEXT, .offset = AT(tokens)},
+    {"audit", FIELD_CALL, .read = read_audit, .schema = FIELD_SCHEMA_TEXTS},
+    {"trusted_proxies", FIELD_CALL, .read = read_proxies, .schema = FIELD_SCHEMA_TEXTS},
     {"threads", FIELD_UNSIGNED, .offset = AT(threads), .min = 1, .max = 64},
     {"http_threads", FIELD_UNSIGNED, .offset = AT(http_threads), .min = 1, .max = 64},
     {"query_threads", FIELD_UNSIGNED, .offset = AT(query_threads), .min = 1, .max = 64,
@@ -279,8 +336,12 @@ static unsigned default_threads(unsigned most)
 int server_section(const struct node *map, struct config_server *ret,
                    struct error *error)
 {
+    ret->audit = AUDIT_DEFAULT;
     int r = fields_read(server_fields, sizeof server_fields / sizeof server_fields[0],
                         map, "'server'", ret, NULL, error);
+    if (r == 0 && is_open_to_all(ret))
+        r = node_error(node_get(map, "listen"), error, LISTEN_REACHED,
+                       node_get(map, "listen")->text);
     if (r < 0)
         return r;
     if (ret->threads == 0)
@@ -310,6 +371,8 @@ void server_section_free(struct config_server *s)
     for (char **host = s->hosts; host && *host; host++)
         free(*host);
     free(s->hosts);
+    free(s->tokens);
+    free(s->proxies);
     free(s->address);
     free(s->database);
     free(s->journal);

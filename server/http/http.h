@@ -14,7 +14,9 @@
 #ifndef WEIR_HTTP_HTTP_H
 #define WEIR_HTTP_HTTP_H
 
+#include "access/access.h"
 #include "base/buffer.h"
+#include "base/cidr.h"
 #include "base/error.h"
 #include "base/metrics.h"
 
@@ -40,6 +42,13 @@ struct http_options {
     /* Names that Host may hold besides loopback's and `address`, up to NULL; "*": any. NULL: any. A page
      * of another site that has its own name lead here (DNS rebinding) is refused by this. */
     const char *const *hosts;
+    /* Who may do what (access/access.h); NULL: everybody everything. */
+    struct access *access;
+    unsigned
+        audit; /* bits 1 << enum access_verb: such requests are logged; refused ones are always */
+    /* Whose X-Forwarded-For and X-Forwarded-Proto the log believes. */
+    const struct cidr *proxies;
+    size_t n_proxies;
 };
 
 /* A streamed body. Methods run on the connection's epoll thread, one after the other.
@@ -62,6 +71,9 @@ struct http_route {
     const char *method;  /* "GET" also answers HEAD */
     const char *pattern; /* "/api/v1/streams/{stream}/events": up to 4 parameters */
     enum { HTTP_PLAIN, HTTP_QUERY, HTTP_SLOW, HTTP_UPLOAD } kind;
+    /* What it wants to do, to the {stream} or the {pipeline} of its pattern; what it names elsewhere its handler asks for, with
+     * http_may. A route that does not say it is refused. */
+    enum access_verb may;
     bool
         bodyless; /* POST: it may come without a body and its length; others are answered 411 */
     bool
@@ -83,8 +95,8 @@ unsigned http_descriptors(unsigned connections);
  * text. */
 int http_new(const struct http_options *options, struct metrics *metrics,
              struct http_server **ret, struct error *error);
-int http_add(struct http_server *s,
-             const struct http_route *route); /* before http_start; copied */
+/* Before http_start; copied. -EINVAL: it does not say what it wants to do. */
+int http_add(struct http_server *s, const struct http_route *route);
 int http_start(struct http_server *s, struct error *error);
 uint16_t http_port(const struct http_server *s);
 /* No new connections; requests under way are finished until the deadline
@@ -122,6 +134,18 @@ int http_keep(struct http_request *r, const void *owner, void *thing,
 void *http_kept(const struct http_request *r, const void *owner); /* NULL: nothing */
 /* The client says that this request is the last one. */
 bool http_is_last(const struct http_request *r);
+
+/* May who has sent the request do what its route does with this, too, or with all of a kind? Or does what it has allow for
+ * another verb? Without tokens: yes. Any thread that has the request. */
+bool http_may(const struct http_request *r, enum access_kind kind, const char *name);
+bool http_may_all(const struct http_request *r, enum access_kind kind);
+bool http_has_verb(const struct http_request *r, enum access_verb verb);
+void http_forbid(struct http_request *r, enum access_kind kind,
+                 const char *name); /* replies 403 */
+/* In the methods of an upload: so many events were taken. And whether more of them may follow; false: return -EAGAIN, it
+ * is resumed when they may. */
+void http_spend(struct http_request *r, uint64_t events);
+bool http_may_go_on(struct http_request *r);
 
 /* Any thread: a paused upload (after -EAGAIN) goes on. Never blocks. Harmless if it is
  * not paused yet: then it does not pause. */

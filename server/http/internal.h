@@ -19,6 +19,7 @@
 #include <sys/socket.h>
 
 #define HTTP_SEGMENTS_MAX 16
+#define HTTP_FROM_MAX     64 /* bytes of from_text */
 #define HTTP_PARAMS_MAX   4
 #define HTTP_PARAM_ROOM   256 /* a longer one matches no route */
 #define HTTP_HEADERS_MAX                                                               \
@@ -116,6 +117,11 @@ struct http_server {
     pthread_cond_t idle;
     _Atomic uint64_t active; /* requests under way */
 
+    struct {
+        _Atomic int64_t second;
+        _Atomic uint64_t n;
+    } said; /* refusals told in that second; relaxed, a limit only */
+
     _Atomic uint64_t connections, refused, seconds_ns, bytes_in, other_status;
     _Atomic uint64_t status[HTTP_STATUSES];
 };
@@ -196,6 +202,11 @@ struct http_request {
     bool gone;   /* the connection is being closed */
     bool probed; /* a client that has half closed was asked if it is there */
 
+    /* Whose token it has; NULL: none, or none is needed. Its thread writes it, with server->pauses.lock, as the timer
+     * looks. */
+    struct access_user *user;
+    bool refused; /* by permit.c */
+
     /* Protected by server->pauses.lock. */
     bool paused, pause_pending;
     int64_t pause_until_us;
@@ -261,6 +272,14 @@ int request_put(struct http_request *r, const char *data, size_t size);
 
 /* origin.c: replies 403 or 421 to what another site's page, or a name that is not ours, sends */
 bool origin_is_ours(struct http_request *r);
+
+/* permit.c: only where there are tokens */
+bool permit_enter(struct http_request *r); /* false: replied */
+void permit_log(struct http_request *r);   /* before it is reset */
+void permit_leave(struct http_request *r);
+
+/* from.c: an address, "local", and " proto=" */
+void from_text(struct http_request *r, char to[HTTP_FROM_MAX]);
 
 /* gunzip.c */
 int gunzip_new(struct gunzip **ret);

@@ -194,6 +194,10 @@ static void pause_probe(struct http_request *r)
 static void pause_look_at(struct http_request *r, short events, int64_t now_us)
 {
     int64_t since_us = atomic_load_explicit(&r->guard.since_us, memory_order_relaxed);
+    if (r->user && access_is_over(r->user, clock_now_us())) {
+        shutdown(r->fd, SHUT_RDWR); /* also of what has no end: a feed, live results */
+        return;
+    }
     if (since_us && (r->paused || r->open_ended)) {
         atomic_store_explicit(&r->guard.since_us, now_us, memory_order_relaxed);
         since_us = now_us;

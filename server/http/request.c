@@ -34,6 +34,7 @@ void request_unref(struct http_request *r)
     if (atomic_fetch_sub_explicit(&r->refs, 1, memory_order_acq_rel) != 1)
         return;
     stream_reset(r);
+    permit_leave(r);
     gunzip_free(r->gunzip);
     buffer_free(&r->body);
     buffer_free(&r->head_text);
@@ -159,7 +160,7 @@ static void request_admit(struct http_request *r)
         return;
     }
     if (!route_find(r) || !request_has_room(r) || !request_is_fit(r) ||
-        !origin_is_ours(r))
+        !origin_is_ours(r) || (s->options.access && !permit_enter(r)))
         return;
     const struct http_route *route = &r->entry->route;
     r->method = strcmp(r->method, "HEAD") == 0 ? "HEAD" : route->method;
@@ -333,6 +334,7 @@ enum request_end request_end(struct http_request *r)
 static void request_reset(struct http_request *r)
 {
     stream_reset(r);
+    permit_leave(r);
     if (r->body.room > HTTP_GUNZIP_ROOM)
         buffer_free(&r->body);
     buffer_clear(&r->body);
@@ -365,6 +367,8 @@ void request_completed(struct http_request *r, bool ok)
     pthread_mutex_unlock(&r->lock);
     /* A query thread that still has it frees it with its reference: there is no next
      * request. */
+    if (!job && s->options.access)
+        permit_log(r);
     if (!job)
         request_reset(r);
     if (parked)

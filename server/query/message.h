@@ -44,6 +44,9 @@ struct query_ask {
     bool head_only; /* nobody wants the rows */
     int64_t timeout_us;
     uint64_t max_rows, max_bytes;
+    bool only;          /* no other tables than these may be read */
+    const char *tables; /* a name and a zero, each */
+    size_t tables_size;
     const char *sql;
     size_t sql_size;
     size_t n_params; /* up to QUERY_PARAMS_MAX */

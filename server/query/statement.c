@@ -212,6 +212,8 @@ bool statement_run(struct reader *reader, const struct query_ask *ask,
     struct statement x = {.ask = ask, .reader = reader, .out = out};
     struct query_end end = {.offset = -1};
     reader_limit(reader, clock_monotonic_us() + ask->timeout_us, NULL, NULL);
+    if (ask->only)
+        reader_only(reader, ask->tables, ask->tables_size);
     int offset = -1;
     int err =
         reader_prepare(reader, ask->sql, ask->sql_size, &x.row, &offset, &end.error);

@@ -205,6 +205,10 @@ struct post *post_open(struct source_post *owner, struct post_stream *s,
 {
     const char *source_name = http_header(r, "Weir-Source");
     uint32_t source;
+    if (!http_may(r, ACCESS_STREAM, s->stream->name)) {
+        http_forbid(r, ACCESS_STREAM, s->stream->name);
+        return NULL;
+    }
     metric_add(&s->stream->requests, 1);
     if (!post_is_ready(r, s->stream) ||
         !post_source(r, s->stream, source_name, &source))
@@ -348,6 +352,7 @@ static int post_append(struct http_request *r, struct post *p, const struct requ
     if (rc == 0) {
         feed_taken(&p->feed, q->n);
         p->taken += rows;
+        http_spend(r, rows);
         return 0;
     }
     if (rc == -EAGAIN && post_wait(r, p))
@@ -453,6 +458,8 @@ static int post_piece(struct http_request *r, void *state, const char *data,
     const struct source_sink *sink = &p->stream->stream->sink;
     if (sink->alive)
         sink->alive(sink->ctx, p->source, p->origin);
+    if (!p->bounded && !p->fed && !http_may_go_on(r))
+        return -EAGAIN;
     if (!p->fed && post_decode(r, p, data, size))
         return 1;
     if (p->bounded)
@@ -580,6 +587,7 @@ int source_post_new(struct source_stream *streams, size_t n, struct http_server 
     const struct http_route route = {.method = "POST",
                                      .pattern = "/api/v1/streams/{stream}/events",
                                      .kind = HTTP_UPLOAD,
+                                     .may = ACCESS_POST,
                                      .upload = &upload,
                                      .ctx = p};
     int rc = http_add(server, &route);

@@ -474,16 +474,21 @@ int writes_new(struct source_post *owner, struct http_server *server)
     owner->writes = w;
     int rc = writes_index(w);
     for (size_t i = 0; !rc && i < sizeof(path) / sizeof(*path); i++) {
-        const struct http_route route = {.method = "POST",
-                                         .pattern = path[i],
-                                         .kind = HTTP_UPLOAD,
-                                         .message = true,
-                                         .upload = &upload,
-                                         .ctx = w};
+        const struct http_route route = {
+            .method = "POST",
+            .pattern = path[i],
+            .kind = HTTP_UPLOAD,
+            .may = ACCESS_POST, /* to what the lines name: post_open */
+            .message = true,
+            .upload = &upload,
+            .ctx = w};
         rc = http_add(server, &route);
     }
-    const struct http_route ping = {
-        .method = "GET", .pattern = "/ping", .kind = HTTP_PLAIN, .handle = write_ping};
+    const struct http_route ping = {.method = "GET",
+                                    .pattern = "/ping",
+                                    .kind = HTTP_PLAIN,
+                                    .may = ACCESS_FREE,
+                                    .handle = write_ping};
     return rc ? rc : http_add(server, &ping);
 }
 

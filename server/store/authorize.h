@@ -6,8 +6,20 @@
 #ifndef WEIR_STORE_AUTHORIZE_H
 #define WEIR_STORE_AUTHORIZE_H
 
-/* The callback for sqlite3_set_authorizer; it needs no context. */
-int authorize(void *unused, int action, const char *a, const char *b,
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Where `only` is set, no other tables than the named ones; what they and their columns are called is not told either. */
+struct authorize_scope {
+    sqlite3 *db;
+    bool only;
+    const char *tables; /* a name and a zero, each */
+    size_t size;
+};
+
+/* The callback for sqlite3_set_authorizer; its context is a struct authorize_scope. */
+int authorize(void *scope, int action, const char *a, const char *b,
               const char *database, const char *inner);
 
 #endif

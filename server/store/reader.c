@@ -21,6 +21,7 @@ struct reader {
     int64_t deadline_us;
     bool (*gone)(void *ctx);
     void *gone_ctx;
+    struct authorize_scope scope;
     int stopped; /* why the progress handler said stop: -ETIMEDOUT, -ECANCELED, or 0 */
     struct reader *next;
 };
@@ -124,7 +125,8 @@ static int reader_harden(struct reader *r, struct error *error)
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     sqlite3_db_config(r->db, SQLITE_DBCONFIG_DQS_DDL, 0, NULL);
     reader_set_limits(r->db);
-    sqlite3_set_authorizer(r->db, authorize, NULL);
+    r->scope.db = r->db;
+    sqlite3_set_authorizer(r->db, authorize, &r->scope);
     sqlite3_progress_handler(r->db, READER_STEPS, reader_progress, r);
     return 0;
 }
@@ -161,6 +163,7 @@ int reader_get(struct reader_pool *p, struct reader **ret, struct error *error)
     if (!r)
         return reader_open(p, ret, error);
     reader_limit(r, INT64_MAX, NULL, NULL);
+    r->scope.only = false;
     *ret = r;
     return 0;
 }
@@ -189,6 +192,13 @@ void reader_limit(struct reader *r, int64_t deadline_us, bool (*gone)(void *ctx)
     r->gone = gone;
     r->gone_ctx = ctx;
     r->stopped = 0;
+}
+
+void reader_only(struct reader *r, const char *tables, size_t size)
+{
+    r->scope.only = true;
+    r->scope.tables = tables;
+    r->scope.size = size;
 }
 
 /* SQLite's result as this module's; the text is already set where it is SQLite's. */

@@ -32,6 +32,9 @@ void reader_put(struct reader *r); /* its statements are finalized; takes NULL *
 void reader_limit(struct reader *r, int64_t deadline_us, bool (*gone)(void *ctx),
                   void *ctx);
 
+/* Until reader_put: statements may read these tables only, a name and a zero each. The text stays the caller's. */
+void reader_only(struct reader *r, const char *tables, size_t size);
+
 /* One statement that only reads. -EINVAL: SQLite's text (*ret_offset: byte of the fault, -1: not
  * known); -EPERM: it does what is not allowed; -E2BIG: too long. */
 int reader_prepare(struct reader *r, const char *sql, size_t size, sqlite3_stmt **ret,

@@ -97,8 +97,16 @@ static struct http_server *server(void)
     static const struct http_route routes[] = {
         {.method = "GET", .pattern = "/p/{a}", .handle = echo, .zeros = true},
         {.method = "POST", .pattern = "/p", .handle = echo},
-        {.method = "GET", .pattern = "/q", .kind = HTTP_QUERY, .handle = query},
-        {.method = "POST", .pattern = "/u", .kind = HTTP_UPLOAD, .upload = &upload}};
+        {.method = "GET",
+         .pattern = "/q",
+         .kind = HTTP_QUERY,
+         .may = ACCESS_FREE,
+         .handle = query},
+        {.method = "POST",
+         .pattern = "/u",
+         .kind = HTTP_UPLOAD,
+         .may = ACCESS_FREE,
+         .upload = &upload}};
     static const char *const hosts[] = {"h", NULL};
     static const struct http_options options = {.address = "127.0.0.1",
                                                 .epoll_threads = 1,

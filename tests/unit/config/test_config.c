@@ -359,8 +359,9 @@ static void wrong_server_keys_are_refused(void **state)
 #define ADDRESS                                                                        \
     "expected an address and a port, such as 127.0.0.1:8080 or \"[::1]:8080\", found "
 #define REACHED                                                                        \
-    "can be reached from other machines, and this version has no tokens that say who " \
-    "may: listen on 127.0.0.1 or [::1], behind a proxy that checks its users"
+    "can be reached from other machines, and nothing says who may: name a file of "    \
+    "tokens (server: tokens:, made by `weir token new`), or listen on 127.0.0.1 or "   \
+    "[::1]"
     static const struct {
         const char *line, *message;
     } known[] = {
