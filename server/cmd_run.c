@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * weir run: files or standard input through the pipelines of a stream, as fast as they go.
+ * weir run: files or standard input through the pipelines of streams, as fast as they go.
  */
 #include "base/clock.h"
 #include "base/logger.h"
+#include "base/thread.h"
 #include "cmd.h"
 #include "config/faults.h"
 #include "source/source.h"
@@ -18,7 +19,8 @@
 #include <unistd.h>
 
 static const char help[] =
-    "Usage: weir run -c FILE --stream NAME [FILE...|-]\n\n"
+    "Usage: weir run -c FILE --stream NAME [FILE...|-]\n"
+    "       weir run -c FILE --stream NAME=FILE --stream NAME=FILE...\n\n"
     "Reads events from files (.ndjson, .jsonl, .json, .csv, .lp, each also .gz) or "
     "standard "
     "input, runs the\n"
@@ -28,7 +30,10 @@ static const char help[] =
     "exits. Events may be in any order, as long as there is room for all open "
     "windows.\n\n"
     "  -c, --config FILE      the configuration, weir.yaml(5)\n"
-    "  -s, --stream NAME      the stream that the events belong to\n"
+    "  -s, --stream NAME      the stream that the events belong to; NAME=FILE, any "
+    "number "
+    "of times, for\n"
+    "                         several streams at once, which pipelines can join\n"
     "  -f, --format FORMAT    ndjson (default of standard input), json, csv or\n"
     "                         lines (line protocol)\n"
     "  -d, --database FILE    instead of the configured one\n"
@@ -45,13 +50,20 @@ static const char help[] =
 
 #define MEMORY_DEFAULT ((uint64_t)1 << 30)
 
+struct run_input { /* a stream with its files */
+    char *name;
+    size_t stream;
+    const char **path;
+    size_t n_paths;
+};
+
 struct run_options {
-    const char *config, *stream, *database;
+    const char *config, *database;
     int format;      /* enum decode_format, or SOURCE_BY_NAME */
     uint64_t memory; /* of open windows; 0: they close as events come */
     bool quiet;
-    const char *const *path;
-    size_t n_paths;
+    struct run_input *input;
+    size_t n_inputs;
 };
 
 /* ---- Progress: one line on a terminal, drawn anew ten times a second --------------------------- */
@@ -119,6 +131,8 @@ static void print_pipeline(const struct pipeline_status *s)
     print_count(s->no_until, "without an end of a window (no_until)");
     print_count(s->choose_errors, "for which the where of an analyzer failed");
     print_count(s->derive_errors, "derived values that are null for an error");
+    print_count(s->join_late, "of joined streams late");
+    print_count(s->join_too_late, "too late to find events of joined streams");
     fputc('\n', stderr);
 }
 
@@ -142,35 +156,43 @@ static uint64_t print_lost(const struct pipeline_status *s)
                 "pipeline %s: %llu events came after their window had been closed; "
                 "without --live windows stay open until the end\n",
                 s->name, (unsigned long long)now);
-    return dropped;
+    uint64_t not_found = s->join_late + s->join_too_late;
+    if (not_found)
+        fprintf(
+            stderr,
+            "pipeline %s: %llu events came too late to be joined; sort the input, or "
+            "raise out_of_orderness\n",
+            s->name, (unsigned long long)not_found);
+    return dropped + not_found;
 }
 
-static uint64_t events_lost(struct weir *w, size_t stream)
+static uint64_t events_lost(struct weir *w)
 {
     uint64_t lost = 0;
     for (size_t i = 0; i < w->n_pipelines; i++) {
         struct pipeline_status s;
         pipeline_status(w->pipeline[i], &s);
-        if (pipeline_config(w->pipeline[i])->stream == stream)
+        if (w->only[pipeline_config(w->pipeline[i])->stream])
             lost += print_lost(&s);
     }
     return lost;
 }
 
-static void print_summary(struct weir *w, size_t stream, const struct source_result *r,
-                          double seconds)
+static void print_summary(struct weir *w, const struct source_result *r, double seconds)
 {
+    uint64_t errors = 0;
     fprintf(stderr, "%llu events taken, %llu rejected, %.2f s, %.2f M events/s\n",
             (unsigned long long)r->accepted, (unsigned long long)r->rejected, seconds,
             seconds > 0 ? (double)r->accepted / 1e6 / seconds : 0);
-    uint64_t errors = log_derive_errors(w->log[stream]);
+    for (size_t i = 0; i < w->config->n_streams; i++)
+        errors += w->only[i] ? log_derive_errors(w->log[i]) : 0;
     if (errors)
         fprintf(stderr, "%llu derived values of the stream are null for an error\n",
                 (unsigned long long)errors);
     for (size_t i = 0; i < w->n_pipelines; i++) {
         struct pipeline_status s;
         pipeline_status(w->pipeline[i], &s);
-        if (pipeline_config(w->pipeline[i])->stream == stream)
+        if (w->only[pipeline_config(w->pipeline[i])->stream])
             print_pipeline(&s);
     }
 }
@@ -203,42 +225,129 @@ static int file_exit_code(int r)
     return r == -EINVAL ? EXIT_USAGE : r == -EBADMSG ? EXIT_BAD_INPUT : EXIT_IO;
 }
 
+/* One stream's files, in a thread of its own where there are several: pipelines that join them need all at once. */
+struct pushing {
+    struct weir *weir;
+    const struct run_options *options;
+    const struct run_input *input;
+    struct progress *progress; /* NULL: none is shown */
+    pthread_t thread;
+    struct source_result result;
+    struct error error;
+    int r;
+};
+
+static void *push_stream(void *ctx)
+{
+    struct pushing *p = ctx;
+    const struct source_files files = {.stream = &p->weir->stream[p->input->stream],
+                                       .path = p->input->path,
+                                       .n = p->input->n_paths,
+                                       .format = p->options->format,
+                                       .progress = p->progress ? show_progress : NULL,
+                                       .ctx = p->progress,
+                                       .stop = &cmd_stop};
+    p->r = source_file(&files, &p->result, &p->error);
+    if (p->r < 0) /* the others need not go on */
+        atomic_store_explicit(&cmd_stop, true, memory_order_relaxed);
+    else if (p->options->n_inputs > 1) /* nobody is to wait for it any more */
+        log_end(p->weir->log[p->input->stream], LOG_FINISH);
+    return NULL;
+}
+
+static int push_all(struct pushing *p, size_t n)
+{
+    size_t started = 0;
+    if (n == 1) {
+        push_stream(&p[0]);
+        return p[0].r;
+    }
+    for (; started < n; started++)
+        if (thread_start(&p[started].thread, "run", push_stream, &p[started]) < 0)
+            break;
+    if (started < n)
+        atomic_store_explicit(&cmd_stop, true, memory_order_relaxed);
+    for (size_t i = 0; i < started; i++)
+        pthread_join(p[i].thread, NULL);
+    int r = started < n ? error_set(&p[started].error, -EAGAIN, "cannot start a thread")
+                        : 0;
+    for (size_t i = 0; i < started; i++) /* what stopped the others comes first */
+        if (p[i].r < 0 && (r == 0 || r == -EINTR))
+            r = p[i].r;
+    return r;
+}
+
+static void add_result(struct source_result *to, const struct source_result *r)
+{
+    to->accepted += r->accepted;
+    to->rejected += r->rejected;
+    print_faults(r);
+}
+
 /* Reads the files, closes the windows, waits for the last commit. */
-static int push(struct weir *w, size_t stream, const struct run_options *o,
-                struct source_result *result)
+static int push(struct weir *w, const struct run_options *o, struct pushing *p)
 {
     struct progress progress = {.begun_us = clock_monotonic_us()};
-    bool show = !o->quiet && isatty(STDERR_FILENO);
-    const struct source_files files = {.stream = &w->stream[stream],
-                                       .path = o->path,
-                                       .n = o->n_paths,
-                                       .format = o->format,
-                                       .progress = show ? show_progress : NULL,
-                                       .ctx = &progress,
-                                       .stop = &cmd_stop};
-    struct error error = {0};
-    int r = source_file(&files, result, &error);
+    bool show = !o->quiet && o->n_inputs == 1 && isatty(STDERR_FILENO);
+    for (size_t i = 0; i < o->n_inputs; i++) {
+        p[i].weir = w;
+        p[i].options = o;
+        p[i].input = &o->input[i];
+        p[i].progress = show ? &progress : NULL;
+    }
+    int r = push_all(p, o->n_inputs);
     if (show)
         fputc('\n', stderr);
     /* Stopped half-way: what is open is not final, and is not given out as if it were. */
     uint64_t open_groups =
         weir_stop(w, r == -EINTR ? LOG_LEAVE : LOG_FINISH, clock_monotonic_us());
-    print_faults(result);
-    if (r < 0)
-        fprintf(stderr, "weir: %s\n", error.text);
+    struct source_result result = {0};
+    for (size_t i = 0; i < o->n_inputs; i++) {
+        add_result(&result, &p[i].result);
+        if (p[i].error.text[0] && (p[i].r != -EINTR || r == -EINTR))
+            fprintf(stderr, "weir: %s\n", p[i].error.text);
+    }
     if (open_groups && r == -EINTR)
         fprintf(stderr, "weir: stopped; %llu groups of open windows are given up\n",
                 (unsigned long long)open_groups);
     if (!o->quiet)
-        print_summary(w, stream, result,
+        print_summary(w, &result,
                       (double)(clock_monotonic_us() - progress.begun_us) / 1e6);
-    uint64_t lost = events_lost(w, stream);
+    uint64_t lost = events_lost(w);
     int status = file_exit_code(r);
-    if (status == EXIT_SUCCESS && (result->rejected || lost))
+    if (status == EXIT_SUCCESS && (result.rejected || lost))
         status = EXIT_BAD_INPUT;
-    if (log_failed(w->log[stream], &error))
-        return EXIT_IO; /* the log has said why */
+    struct error error;
+    for (size_t i = 0; i < o->n_inputs; i++)
+        if (log_failed(w->log[o->input[i].stream], &error))
+            return EXIT_IO; /* the log has said why */
     return weir_failed(w) ? EXIT_FAILURE : status;
+}
+
+/* Which streams run; what their pipelines join has to be among them. */
+static int choose_streams(const struct weir *w, const struct run_options *o, bool *only,
+                          struct error *error)
+{
+    for (size_t i = 0; i < o->n_inputs; i++) {
+        int r = find_stream(w, o->input[i].name, &o->input[i].stream, error);
+        if (r < 0)
+            return r;
+        only[o->input[i].stream] = true;
+    }
+    for (size_t i = 0; i < w->n_pipelines; i++) {
+        const struct config_pipeline *c = pipeline_config(w->pipeline[i]);
+        const char *own = w->config->stream[c->stream].name;
+        for (size_t k = 0; only[c->stream] && k < c->joins.n; k++) {
+            size_t other = c->joins.join[k].stream;
+            if (!only[other])
+                return error_set(error, -EINVAL,
+                                 "pipeline '%s' joins '%s' with '%s': --stream %s=FILE "
+                                 "--stream %s=FILE gives events of both",
+                                 c->name, own, w->config->stream[other].name, own,
+                                 w->config->stream[other].name);
+        }
+    }
+    return 0;
 }
 
 static int run(const struct run_options *o)
@@ -247,26 +356,29 @@ static int run(const struct run_options *o)
     struct error error = {0};
     struct faults faults;
     int status;
-    size_t stream;
+    bool *only = NULL;
     faults_begin(&faults);
     int r = weir_load(o->config, &w, &status, &error);
     faults_end();
-    if (r == 0 && (r = find_stream(w, o->stream, &stream, &error)) < 0)
+    if (r == 0 && !(only = calloc(w->config->n_streams + 1, sizeof(*only))))
+        r = error_set(&error, -ENOMEM, "no memory");
+    if (r == 0 && (r = choose_streams(w, o, only, &error)) < 0)
         status = EXIT_USAGE;
     if (r == 0) {
-        w->only = o->stream;
+        w->only = only;
         w->keep_open = o->memory;
         r = weir_open_store(w, o->database, &status, &error);
     }
     if (r == 0)
         r = weir_start(w, WEIR_RUN, &status, &error);
-    struct source_result *result = r == 0 ? calloc(1, sizeof(*result)) : NULL;
+    struct pushing *p = r == 0 ? calloc(o->n_inputs, sizeof(*p)) : NULL;
     if (r < 0)
         cmd_say_faults(&faults, &error);
     else
-        status = result ? push(w, stream, o, result) : EXIT_FAILURE;
-    free(result);
+        status = p ? push(w, o, p) : EXIT_FAILURE;
+    free(p);
     weir_free(w);
+    free(only);
     return status;
 }
 
@@ -293,6 +405,72 @@ static int parse_memory(const char *text, uint64_t *ret)
                : 0;
 }
 
+/* NAME, or NAME=FILE: one more file of that stream. */
+static int add_stream(struct run_options *o, const char *text, bool *ret_file)
+{
+    const char *equals = strchr(text, '=');
+    size_t size = equals ? (size_t)(equals - text) : strlen(text), i = 0;
+    *ret_file = equals;
+    while (i < o->n_inputs && (strncmp(o->input[i].name, text, size) != 0 ||
+                               o->input[i].name[size] != '\0'))
+        i++;
+    if (i == o->n_inputs) {
+        struct run_input *input = realloc(o->input, (i + 1) * sizeof(*input));
+        if (!input)
+            return -ENOMEM;
+        o->input = input;
+        o->input[i] = (struct run_input){.name = strndup(text, size)};
+        if (!o->input[i].name)
+            return -ENOMEM;
+        o->n_inputs++;
+    }
+    struct run_input *in = &o->input[i];
+    const char **path =
+        equals ? realloc(in->path, (in->n_paths + 1) * sizeof(*path)) : in->path;
+    if (equals && !path)
+        return -ENOMEM;
+    in->path = path;
+    if (equals)
+        in->path[in->n_paths++] = equals + 1;
+    return 0;
+}
+
+/* What stands behind the options: files of the one stream that was named without any. */
+static int add_files(struct run_options *o, bool with_files, char **file, size_t n)
+{
+    static const char *const standard_input[] = {"-"};
+    if (with_files && n)
+        return cmd_usage("run",
+                         "'%s': files stand behind --stream NAME, or in each "
+                         "--stream NAME=FILE",
+                         file[0]);
+    for (size_t i = 0; i < o->n_inputs; i++)
+        if (with_files && !o->input[i].n_paths)
+            return cmd_usage("run", "--stream %s has no file; --stream %s=FILE",
+                             o->input[i].name, o->input[i].name);
+    if (with_files)
+        return 0;
+    if (o->n_inputs > 1)
+        return cmd_usage("run", "several streams are given as --stream NAME=FILE");
+    const char **path = calloc(n + 1, sizeof(*path));
+    if (!path)
+        return EXIT_FAILURE;
+    for (size_t i = 0; i < n || !i; i++)
+        path[i] = n ? file[i] : standard_input[0];
+    o->input[0].path = path;
+    o->input[0].n_paths = n ? n : 1;
+    return 0;
+}
+
+static void free_inputs(struct run_options *o)
+{
+    for (size_t i = 0; i < o->n_inputs; i++) {
+        free(o->input[i].name);
+        free(o->input[i].path);
+    }
+    free(o->input);
+}
+
 int cmd_run(int argc, char **argv)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
@@ -304,14 +482,16 @@ int cmd_run(int argc, char **argv)
                                             {"quiet", no_argument, NULL, 'q'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    static const char *const standard_input[] = {"-"};
     struct run_options run_options = {.format = SOURCE_BY_NAME,
                                       .memory = MEMORY_DEFAULT};
+    bool with_files = false, file;
     for (int o; (o = getopt_long(argc, argv, "c:s:f:d:m:qh", options, NULL)) != -1;) {
         if (o == 'c')
             run_options.config = optarg;
+        else if (o == 's' && add_stream(&run_options, optarg, &file) < 0)
+            return EXIT_FAILURE;
         else if (o == 's')
-            run_options.stream = optarg;
+            with_files = with_files || file;
         else if (o == 'd')
             run_options.database = optarg;
         else if (o == 'q')
@@ -327,13 +507,15 @@ int cmd_run(int argc, char **argv)
         else if (o == '?')
             return EXIT_USAGE;
     }
-    if (!run_options.config || !run_options.stream)
+    if (!run_options.config || !run_options.n_inputs)
         return cmd_usage("run", "%s is missing",
                          run_options.config ? "--stream NAME" : "-c FILE");
-    run_options.path =
-        optind < argc ? (const char *const *)argv + optind : standard_input;
-    run_options.n_paths = optind < argc ? (size_t)(argc - optind) : 1;
+    int status =
+        add_files(&run_options, with_files, argv + optind, (size_t)(argc - optind));
     signal(SIGPIPE, SIG_IGN);
     cmd_stop_on_signals(0);
-    return run(&run_options);
+    if (status == 0)
+        status = run(&run_options);
+    free_inputs(&run_options);
+    return status;
 }

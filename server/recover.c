@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/logger.h"
+#include "pipeline/join.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -129,6 +130,96 @@ static int begin(struct restore *r, struct pipeline *p, struct log *log,
     return 0;
 }
 
+/* ---- Streams that are joined ------------------------------------------------------------------- */
+
+static int load_rows(void *ctx, const char *data, size_t size)
+{
+    return join_load_block(ctx, data, size);
+}
+
+static int load_input(struct restore *r, struct pipeline *p, struct join_input *in,
+                      const struct restore_checkpoint *c, struct error *error)
+{
+    char *definition;
+    int err = join_define(in, &definition);
+    if (err < 0)
+        return error_set(error, err, "no memory");
+    bool same = !strcmp(definition, c->definition);
+    bool has = c->position + 1 >= log_first(in->log);
+    free(definition);
+    in->position = has ? c->position : log_written(in->log);
+    if (!has)
+        pipeline_say_partial(p,
+                             "stopped at entry %llu of '%s', and the journal begins at "
+                             "%llu: it goes on behind entry %llu",
+                             (unsigned long long)c->position, in->stream,
+                             (unsigned long long)log_first(in->log),
+                             (unsigned long long)in->position);
+    if (has && !same)
+        pipeline_say_partial(p,
+                             "joins '%s' otherwise than before: what it found until "
+                             "entry %llu is given up",
+                             in->stream, (unsigned long long)c->position);
+    if (c->marks && join_load_marks(in, c->marks, c->marks_size) < 0)
+        return error_set(error, -EBADMSG, "the stored watermark of '%s' is damaged",
+                         in->stream);
+    if (!has || !same)
+        return 0;
+    err = restore_states(r, in->name, load_rows, in, error);
+    return err < 0 && !error->text[0]
+               ? error_set(error, err, "the stored events of '%s' are damaged",
+                           in->stream)
+               : err;
+}
+
+/* A stream that the database does not know is read from its beginning, another one from where it is. */
+static int begin_input(struct restore *r, struct join_input *in, struct error *error)
+{
+    uint64_t kept;
+    int err = restore_stream(r, in->stream, &kept, error);
+    if (err < 0 && err != -ENOENT)
+        return err;
+    in->position = err == -ENOENT ? log_first(in->log) - 1 : log_written(in->log);
+    return 0;
+}
+
+static int recover_inputs(struct weir *w, struct restore *r, struct pipeline *p,
+                          struct error *error)
+{
+    struct join *j = pipeline_join(p);
+    int err = 0;
+    for (size_t i = 0; j && err == 0 && i < j->n; i++) {
+        struct join_input *in = &j->input[i];
+        struct restore_checkpoint stored = {0};
+        in->log = w->log[in->config->stream];
+        err = restore_checkpoint(r, in->name, in->stream, &stored, error);
+        if (err == -ENOENT)
+            err = begin_input(r, in, error);
+        else if (err == 0)
+            err = load_input(r, p, in, &stored, error);
+        restore_checkpoint_free(&stored);
+    }
+    return err;
+}
+
+int recover_input_place(struct weir *w, struct restore *r, const char *name,
+                        size_t stream, uint64_t *ret_position, struct error *error)
+{
+    struct restore_checkpoint stored = {0};
+    int err =
+        restore_checkpoint(r, name, w->config->stream[stream].name, &stored, error);
+    if (err == -ENOENT) {
+        *ret_position = log_written(w->log[stream]);
+        return 0;
+    }
+    uint64_t first = log_first(w->log[stream]);
+    *ret_position = stored.position + 1 < first ? first - 1 : stored.position;
+    restore_checkpoint_free(&stored);
+    return err;
+}
+
+/* ---- Results ----------------------------------------------------------------------------------- */
+
 static int put_results(void *store, const char *pipeline, unsigned worker,
                        unsigned workers, uint64_t position, int64_t watermark_us,
                        struct rowset *rows)
@@ -189,6 +280,8 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     else if (err == 0)
         err = load(r, p, log, &stored, ret_position, &same, error);
     restore_checkpoint_free(&stored);
+    if (err == 0)
+        err = recover_inputs(w, r, p, error);
     /* So that the next start finds where it began, whatever happens until its first checkpoint. */
     if (err == 0 && !same)
         err = pipeline_first_checkpoint(p, *ret_position, error);
@@ -196,6 +289,21 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
 }
 
 /* ---- Pipelines that are gone ------------------------------------------------------------------- */
+
+/* Its own checkpoint, or that of a stream that it joins? */
+static bool is_of(const struct weir *w, const struct config_pipeline *c,
+                  const char *pipeline, const char *stream)
+{
+    size_t size = strlen(c->name);
+    if (!strcmp(c->name, pipeline))
+        return true;
+    for (size_t i = 0; i < c->joins.n; i++)
+        if (!strncmp(pipeline, c->name, size) && pipeline[size] == '.' &&
+            !strcmp(pipeline + size + 1, stream) &&
+            !strcmp(w->config->stream[c->joins.join[i].stream].name, stream))
+            return true;
+    return false;
+}
 
 /* One that is not configured any more may come back, and go on, as long as the journal has what it missed. */
 static bool keep_checkpoint(void *ctx, const char *pipeline, const char *stream,
@@ -205,7 +313,7 @@ static bool keep_checkpoint(void *ctx, const char *pipeline, const char *stream,
     if (!pipeline || !stream)
         return true; /* no memory */
     for (size_t i = 0; i < w->n_pipelines; i++)
-        if (!strcmp(pipeline_config(w->pipeline[i])->name, pipeline))
+        if (is_of(w, pipeline_config(w->pipeline[i]), pipeline, stream))
             return true;
     for (size_t i = 0; i < w->config->n_streams; i++)
         if (w->log[i] && !strcmp(w->config->stream[i].name, stream))

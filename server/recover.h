@@ -33,5 +33,8 @@ void recover_forget(struct weir *w);
 /* Where one that does not run keeps its place: what it has stored, as far as the journal has what is behind it. */
 int recover_place(struct weir *w, struct restore *r, struct pipeline *p,
                   struct log *log, uint64_t *ret_position, struct error *error);
+/* The same of a stream that it joins, by the name of that place ("PIPELINE.STREAM"). */
+int recover_input_place(struct weir *w, struct restore *r, const char *name,
+                        size_t stream, uint64_t *ret_position, struct error *error);
 
 #endif

@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "config/faults.h"
+#include "pipeline/join.h"
 #include "recover.h"
 #include "store/restore.h"
 
@@ -71,6 +72,21 @@ static int check_widened(const struct config_stream *old,
                               error);
 }
 
+/* Pipelines that join a stream are exchanged with the one that they read, which need not be the moment at which this one
+ * gets other columns. */
+static int check_not_joined(const struct reload *r, size_t i, struct error *error)
+{
+    for (size_t k = 0; k < r->config->n_pipelines; k++) {
+        const struct config_joins *joins = &r->config->pipeline[k].joins;
+        for (size_t n = 0; n < joins->n; n++)
+            if (joins->join[n].stream == i)
+                return other_stream(&r->config->stream[i],
+                                    "a pipeline joins it, and its fields are others",
+                                    error);
+    }
+    return 0;
+}
+
 static int check_stream(struct reload *r, size_t i, struct error *error)
 {
     struct weir *w = r->weir;
@@ -80,6 +96,8 @@ static int check_stream(struct reload *r, size_t i, struct error *error)
     if (same && node_equal(old->map, fresh->map))
         return 0;
     int err = check_widened(old, fresh, error);
+    if (err == 0)
+        err = check_not_joined(r, i, error);
     if (err == 0 && w->n_past >= PAST_MAX)
         return error_set(error, -E2BIG,
                          "fields were changed %d times: a restart is due", PAST_MAX);
@@ -369,6 +387,8 @@ static int stop_old(struct weir *w, struct log *log, struct pipeline *p,
     if (!pipeline_failed(p))
         log_checkpoint(log, name);
     *ret_stored = log_unsubscribe(log, name);
+    if (pipeline_join(p))
+        join_leave(pipeline_join(p));
     stop_chain(p);
     return store_flush(w->store);
 }

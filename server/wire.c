@@ -7,6 +7,7 @@
 #include "base/logger.h"
 #include "config/faults.h"
 #include "journal/folder.h"
+#include "pipeline/join.h"
 #include "recover.h"
 #include "store/dead_letters.h"
 
@@ -496,6 +497,21 @@ static bool is_without(const struct weir *w, const struct pipeline *p)
     return without;
 }
 
+static int leave_out_input(struct weir *w, struct restore *r, struct pipeline *p,
+                           size_t stream, struct error *error)
+{
+    char *name;
+    uint64_t position = 0;
+    if (asprintf(&name, "%s.%s", pipeline_config(p)->name,
+                 w->config->stream[stream].name) < 0)
+        return error_set(error, -ENOMEM, "no memory");
+    int err = recover_input_place(w, r, name, stream, &position, error);
+    if (err == 0)
+        join_hold_place(p, name, w->log[stream], position);
+    free(name);
+    return err;
+}
+
 /* It keeps its place in the journal, for a start with it. One that reads another has none of its own. */
 static int leave_out(struct weir *w, struct restore *r, struct pipeline *p,
                      struct error *error)
@@ -505,6 +521,9 @@ static int leave_out(struct weir *w, struct restore *r, struct pipeline *p,
     int err = pipeline_parent(p) ? 0 : recover_place(w, r, p, log, &position, error);
     if (err == 0)
         pipeline_leave_out(p, pipeline_parent(p) ? NULL : log, position);
+    const struct config_joins *joins = &pipeline_config(p)->joins;
+    for (size_t i = 0; err == 0 && i < joins->n; i++)
+        err = leave_out_input(w, r, p, joins->join[i].stream, error);
     store_out(w->store, pipeline_config(p)->name);
     return err;
 }
@@ -515,8 +534,8 @@ static bool reads_stream(const struct pipeline *p, size_t stream)
     return pipeline_config(p)->stream == stream && !pipeline_parent(p);
 }
 
-static int start_stream(struct weir *w, enum weir_mode mode, size_t i,
-                        struct restore *r, struct error *error)
+static int open_stream(struct weir *w, enum weir_mode mode, size_t i, struct restore *r,
+                       struct error *error)
 {
     const struct config *c = w->config;
     char *folder;
@@ -532,19 +551,23 @@ static int start_stream(struct weir *w, enum weir_mode mode, size_t i,
     w->intake[i].stream = c->stream[i].name;
     setup_stream(w, i);
     err = source_count(&w->stream[i], w->metrics);
-    if (err < 0)
-        return error_set(error, err, "no memory");
+    return err < 0 ? error_set(error, err, "no memory") : recover_keys(w, r, i, error);
+}
+
+static int start_pipelines(struct weir *w, enum weir_mode mode, size_t i,
+                           struct restore *r, struct error *error)
+{
+    int err = 0;
     size_t readers = 0;
     for (size_t k = 0; k < w->n_pipelines; k++)
         readers += reads_stream(w->pipeline[k], i);
     for (size_t k = 0; mode == WEIR_RUN && k < w->n_pipelines; k++)
         if (reads_stream(w->pipeline[k], i))
             pipeline_keep_open(w->pipeline[k], w->keep_open / readers);
-    err = recover_keys(w, r, i, error);
     for (size_t k = 0; err == 0 && k < w->n_pipelines; k++)
         if (reads_stream(w->pipeline[k], i))
             err = weir_start_pipeline(w, r, w->pipeline[k], false, error);
-    return err == 0 ? note_stream(w, r, i, error) : err;
+    return err;
 }
 
 /* Those that read it start first, and it feeds nobody who is not there. */
@@ -587,16 +610,25 @@ static int make_journal_folder(const struct weir *w, struct error *error)
     return err;
 }
 
-/* All streams that are to run, each with its first checkpoints in the file. */
+/* Does the stream run? In a run over files those that it is given. */
+static bool runs(const struct weir *w, size_t stream)
+{
+    return !w->only || w->only[stream];
+}
+
+/* All streams that are to run, each with its first checkpoints in the file. Pipelines that join several need all
+ * logs, and whether their streams are new to the database. */
 static int start_streams(struct weir *w, enum weir_mode mode, struct restore *r,
                          struct error *error)
 {
+    const size_t n = w->config->n_streams;
     int err = 0;
-    for (size_t i = 0; err == 0 && i < w->config->n_streams; i++) {
-        if (w->only && strcmp(w->config->stream[i].name, w->only))
-            continue;
-        err = start_stream(w, mode, i, r, error);
-    }
+    for (size_t i = 0; err == 0 && i < n; i++)
+        err = runs(w, i) ? open_stream(w, mode, i, r, error) : 0;
+    for (size_t i = 0; err == 0 && i < n; i++)
+        err = runs(w, i) ? start_pipelines(w, mode, i, r, error) : 0;
+    for (size_t i = 0; err == 0 && i < n; i++)
+        err = runs(w, i) ? note_stream(w, r, i, error) : 0;
     if (err == 0 && (err = store_flush(w->store)) < 0)
         error_set(error, err, "the database cannot be written to");
     return err;

@@ -48,8 +48,9 @@ struct weir {
     struct source_change **change; /* config->n_streams, NULL: as at the start */
     struct config **past;
     size_t n_past;
-    char *journal;    /* folder of the journals, a folder for each stream in it */
-    const char *only; /* WEIR_RUN: this stream runs, others stay as they are */
+    char *journal; /* folder of the journals, a folder for each stream in it */
+    const bool *
+        only; /* WEIR_RUN: of each stream: it runs; others stay as they are. NULL: all run */
     uint64_t
         keep_open; /* bytes of all its open windows, which close at the end; 0: as events come */
     /* --without: pipelines that keep their places and do not run; n_without. */

@@ -374,6 +374,27 @@ static void overview_put_open(struct buffer *b, struct pipeline *p,
     buffer_free(&text);
 }
 
+static void overview_put_joins(struct buffer *b, struct pipeline *p)
+{
+    struct pipeline_input input[CONFIG_JOINS_MAX];
+    size_t n = pipeline_joined(p, input, CONFIG_JOINS_MAX);
+    if (!n)
+        return;
+    jsonout_open(b, "joins", '[');
+    for (size_t i = 0; i < n; i++) {
+        jsonout_open(b, NULL, '{');
+        jsonout_string(b, "stream", input[i].stream);
+        jsonout_time(b, "watermark", input[i].watermark_us);
+        jsonout_count(b, "position", input[i].position);
+        jsonout_count(b, "events", input[i].rows);
+        jsonout_count(b, "bytes", input[i].bytes);
+        jsonout_count(b, "late", input[i].late);
+        jsonout_bool(b, "waited_for", input[i].waited_for);
+        jsonout_close(b, '}');
+    }
+    jsonout_close(b, ']');
+}
+
 #define OVERVIEW_SOURCES_MAX LOG_SOURCES_MAX
 
 static void overview_watermarks_of(struct http_request *r, struct pipeline *p)
@@ -401,6 +422,7 @@ static void overview_watermarks_of(struct http_request *r, struct pipeline *p)
     if (s.watermark_us != INT64_MIN)
         overview_put_open(&b, p, s.watermark_us,
                           slowest < 0 ? NULL : source[slowest].name);
+    overview_put_joins(&b, p);
     buffer_puts(&b, "}\n");
     free(source);
     http_reply_buffer(r, 200, "application/json", &b);

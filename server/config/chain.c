@@ -82,6 +82,11 @@ static int check_parent(const struct config_pipeline *p,
         return node_error(p->window.node, error,
                           "'%s' is for pipelines that read a stream",
                           config_window_word[p->window.kind]);
+    if (node_get(p->map, "join"))
+        return node_error(node_get(p->map, "join"), error,
+                          "'join' is for pipelines that read a stream; '%s', or the "
+                          "pipeline that it reads, can join",
+                          parent->name);
     return check_order(p, error);
 }
 

@@ -161,6 +161,33 @@ struct config_window {
     size_t column; /* until: a time, or an int in the unit of the stream's time */
 };
 
+#define CONFIG_JOINS_MAX        8
+#define CONFIG_JOIN_ON_MAX      16
+#define CONFIG_JOIN_COLUMNS_MAX 64
+
+/* `join:`: to each row, columns of the newest row of another stream. */
+struct config_join {
+    size_t stream;           /* index into config.stream */
+    const struct node *node; /* where its name stands */
+    size_t n_on;
+    size_t on[CONFIG_JOIN_ON_MAX],
+        their_on[CONFIG_JOIN_ON_MAX]; /* columns of both that are the same */
+    bool as_of;
+    int64_t within_us; /* it is no older than this */
+    int64_t
+        lead_us; /* where there is none, the first one up to so much later; default 0 */
+    int64_t out_of_orderness_us; /* of the other stream; default: the pipeline's */
+    size_t n_columns, column[CONFIG_JOIN_COLUMNS_MAX]; /* of the other stream */
+    size_t first; /* of them in the pipeline's schema */
+};
+
+struct config_joins {
+    size_t n;
+    struct config_join *join;
+    struct schema
+        *schema; /* with their columns behind the stream's; NULL: there are none */
+};
+
 struct config_pipeline {
     char *name;
     const struct node *node, *map; /* where its name stands, and what it says */
@@ -171,9 +198,10 @@ struct config_pipeline {
     const struct node *from_node;
     size_t parent;  /* index into config.pipeline; SIZE_MAX: it reads the stream */
     unsigned depth; /* pipelines between it and the stream */
+    struct config_joins joins;
     struct config_derive derive; /* of its own */
     const struct schema *
-        schema; /* of what it reads, with its derived columns; with `from`: once config_resolve was called */
+        schema; /* of what it reads, with columns that are joined and derived; with `from`: once config_resolve was called */
     char *where; /* NULL: every row */
     const struct node *where_node;
     size_t n_keys;

@@ -49,6 +49,17 @@ static int read_from(const struct node *n, void *target, void *ctx, struct error
     return p->from ? 0 : out_of_memory(n, error);
 }
 
+/* Before derived columns and the key, which may be made of these. */
+static int read_join(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    struct config_pipeline *p = target;
+    if (!p->schema || p->from) /* faults are told already, or by chain.c */
+        return 0;
+    int r = join_section(n, ctx, p->stream, p->schema, &p->joins, error);
+    p->schema = r < 0 ? NULL : p->joins.schema;
+    return r;
+}
+
 /* Before the key, which may be of these. */
 static int read_derive(const struct node *n, void *target, void *ctx,
                        struct error *error)
@@ -559,10 +570,15 @@ static int read_analyzers(const struct node *n, void *target, void *ctx,
     "$defs/analyzer\"}}"
 static_assert(ANALYZERS_MAX == 64, "the schema says 64");
 
-/* `from` stands before `derive` and `key`, which need the stream. */
+#define JOIN_SCHEMA                                                                    \
+    "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":{\"$ref\":\"#/" \
+    "$defs/join\"}}"
+
+/* `from` stands before `join`, and both before `derive` and `key`, which need their columns. */
 static const struct field pipeline_fields[] = {
     {"from", FIELD_CALL, .required = true, .read = read_from,
      .schema = FIELD_SCHEMA_TEXT},
+    {"join", FIELD_CALL, .read = read_join, .schema = JOIN_SCHEMA},
     {"derive", FIELD_CALL, .read = read_derive,
      .schema = "{\"$ref\":\"#/$defs/derive\"}"},
     {"where", FIELD_CALL, .read = read_where, .schema = FIELD_SCHEMA_TEXT},
@@ -630,6 +646,11 @@ int pipeline_section(const struct node *name, const struct node *map,
         r = check_kind(ret, map, error);
     if (r == 0)
         r = check_select(ret, map, error);
+    for (size_t i = 0; i < ret->joins.n; i++) {
+        struct config_join *j = &ret->joins.join[i];
+        if (j->out_of_orderness_us < 0)
+            j->out_of_orderness_us = ret->out_of_orderness_us;
+    }
     return r < 0 ? r : check_lateness(ret, map, error);
 }
 
@@ -645,6 +666,7 @@ void pipeline_section_free(struct config_pipeline *p)
     free(p->from);
     free(p->where);
     free(p->window.zone);
+    join_section_free(&p->joins);
     derive_section_free(&p->derive);
     free(p->key);
     free(p->select);

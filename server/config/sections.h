@@ -40,6 +40,13 @@ int derive_section(const struct node *n, const struct schema *schema,
                    struct config_derive *ret, struct error *error);
 void derive_section_free(struct config_derive *d);
 
+/* `join:` of a pipeline that reads the stream, whose columns are `schema`. What was taken on failure is
+ * join_section_free's. */
+int join_section(const struct node *n, const struct config *config, size_t stream,
+                 const struct schema *schema, struct config_joins *ret,
+                 struct error *error);
+void join_section_free(struct config_joins *j);
+
 /* A field behind its name; what was taken on failure is field_section_free's. */
 int field_section(const struct node *n, enum weir_type *ret_type,
                   struct decode_field *ret, struct error *error);
@@ -52,6 +59,7 @@ int section_type(const struct node *n, enum weir_type *ret, struct error *error)
 void server_section_schema(struct buffer *to);
 void stream_section_schema(struct buffer *to);
 void window_section_schema(struct buffer *to);
+void join_section_schema(struct buffer *to); /* of one join */
 void pipeline_section_schema(struct buffer *to);
 /* What stands beside the name of an analyzer in an item of `analyzers`, `inside`: in its parameters: "as": ..., each with a
  * comma behind it. */

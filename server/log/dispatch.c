@@ -280,8 +280,11 @@ static void ask(struct log *l, int64_t interval_us)
     c->running = true;
     fault_point("checkpoint_begin");
     for (size_t i = 0; i < l->n_subscribers; i++)
-        if (!has_failed(l->subscriber[i]) && stored_of(l->subscriber[i]) < c->asked)
+        if (!has_failed(l->subscriber[i]) && stored_of(l->subscriber[i]) < c->asked) {
+            atomic_store_explicit(&l->subscriber[i]->answered, false,
+                                  memory_order_relaxed);
             c->running &= put_checkpoint(l->subscriber[i], c->number, c->asked);
+        }
     if (k->keep)
         c->running &= k->keep(k->ctx, c->asked) == 0;
     if (!c->running)
@@ -289,17 +292,30 @@ static void ask(struct log *l, int64_t interval_us)
 }
 
 /* Nobody needs entries up to here to start again. */
-static uint64_t least_stored(const struct log *l, bool with_failed)
+static uint64_t least_stored(const struct log *l)
 {
     uint64_t least = l->options.keeper.keep
                          ? atomic_load_explicit(&l->kept, memory_order_relaxed)
                          : position_of(l);
     for (size_t i = 0; i < l->n_subscribers; i++) {
         const struct subscriber *s = l->subscriber[i];
-        if (stored_of(s) < least && (with_failed ? !s->given_up : !has_failed(s)))
+        if (stored_of(s) < least && !s->given_up)
             least = stored_of(s);
     }
     return least;
+}
+
+/* All have stored what was asked for, or, where rows wait for those of another stream, as much of it as they can. */
+static bool all_answered(const struct log *l, uint64_t asked)
+{
+    bool answered = !l->options.keeper.keep ||
+                    atomic_load_explicit(&l->kept, memory_order_relaxed) >= asked;
+    for (size_t i = 0; answered && i < l->n_subscribers; i++) {
+        const struct subscriber *s = l->subscriber[i];
+        answered = stored_of(s) >= asked || has_failed(s) ||
+                   atomic_load_explicit(&s->answered, memory_order_relaxed);
+    }
+    return answered;
 }
 
 /* The journal cannot be written, or has more than three quarters of what it may have. */
@@ -336,7 +352,7 @@ static void trim(struct log *l)
     if (under_pressure(l) &&
         atomic_load_explicit(&l->no_room, memory_order_relaxed) != -ESTALE)
         give_up_failed(l);
-    journal_trim(l->journal, least_stored(l, true) + 1);
+    journal_trim(l->journal, least_stored(l) + 1);
 }
 
 /* Is the running one done, is the next one due? */
@@ -347,7 +363,7 @@ static void look_at_checkpoints(struct log *l)
     int64_t now_us = clock_monotonic_us();
     if (!interval_us)
         return;
-    if (c->running && least_stored(l, false) >= c->asked) {
+    if (c->running && all_answered(l, c->asked)) {
         c->running = false;
         int64_t rested_us = now_us + CHECKPOINT_REST * (now_us - c->asked_us);
         c->next_us = c->asked_us + interval_us;

@@ -632,6 +632,11 @@ void gather_look_again(struct log *l)
     task_wake(&l->gatherer);
 }
 
+void log_look(struct log *l)
+{
+    gather_look_again(l);
+}
+
 /* ---- The task --------------------------------------------------------------------------------- */
 
 static bool frame_is_due(const struct log *l, int64_t now_us, bool closed)

@@ -20,7 +20,9 @@ struct subscriber {
         sink; /* without the arrays that log_subscribe copies; pipeline is a copy */
     struct silence silence; /* the gatherer's, under log.subscribers_lock */
     _Atomic uint64_t
-        stored;       /* its checkpoint in the database; relaxed: it only grows */
+        stored; /* its checkpoint in the database; relaxed: it only grows */
+    _Atomic bool
+        answered;     /* one has come there since the last was asked for; relaxed */
     size_t keys;      /* its key list */
     bool *dictionary; /* of each column: it wants one */
     bool

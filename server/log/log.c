@@ -393,9 +393,11 @@ void log_stored(struct log *l, const char *pipeline, uint64_t position)
 {
     pthread_mutex_lock(&l->subscribers_lock);
     size_t i = log_find_subscriber(l, pipeline);
-    if (i < l->n_subscribers)
+    if (i < l->n_subscribers) {
         atomic_store_explicit(&l->subscriber[i]->stored, position,
                               memory_order_relaxed);
+        atomic_store_explicit(&l->subscriber[i]->answered, true, memory_order_relaxed);
+    }
     bool found = i < l->n_subscribers;
     pthread_mutex_unlock(&l->subscribers_lock);
     if (found) /* a checkpoint may be complete */

@@ -148,6 +148,10 @@ struct log_sink {
      * this time waits for. */
     int64_t (*next_border_us)(void *ctx, int64_t after_us);
     int64_t (*last_border_us)(void *ctx, int64_t newest_us);
+    /* Of one of several streams that a pipeline reads: the time up to which it waits for this one; INT64_MIN: for
+     * nothing. Where all sources are silent for idle_timeout, or nobody has ever sent, time goes on to there at once. The
+     * log's tasks; log_look tells of a change. NULL: the clock alone says how time goes on. */
+    int64_t (*wanted_us)(void *ctx);
     const size_t *key; /* columns */
     size_t n_keys;
     const bool *dictionary; /* of each column of the schema: one is wanted */
@@ -251,6 +255,8 @@ void log_kept(struct log *l, uint64_t position);
 
 /* A sink has room again, or its pipeline has failed. Any thread. */
 void log_room(struct log *l);
+/* A sink waits for more than before (wanted_us). Any thread. */
+void log_look(struct log *l);
 
 /* Runs call(ctx), on the caller's thread, between two entries: whatever waits to be handed on waits behind it. For
  * changes of pipelines while the log runs; from one thread. -ESHUTDOWN: the log has ended. */

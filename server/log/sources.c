@@ -42,6 +42,7 @@ void silence_init(struct silence *s)
         s->idle_us[i] = -1;
     s->due_us = 0;
     s->advanced_us = s->passed_us = s->reached_us = INT64_MIN;
+    s->wanted_us = s->begun_us = INT64_MIN;
     s->patience_us = 0;
 }
 
@@ -94,6 +95,23 @@ static void advance(struct silence *s, const struct log_sink *sink, int64_t max_
         s->advanced_us = s->passed_us = now_us;
 }
 
+/* Other streams wait for this one, and it is silent, or was from the beginning: they are not held up. */
+static void advance_to_wanted(struct silence *s, const struct sources *sources,
+                              const struct log_sink *sink, int64_t now_us,
+                              bool (*call)(void *ctx, enum log_kind kind,
+                                           uint32_t source, int64_t time_us),
+                              void *ctx)
+{
+    int64_t wanted_us = sink->wanted_us(sink->ctx);
+    int64_t since_us = sources->last_us > s->begun_us ? sources->last_us : s->begun_us;
+    if (wanted_us <= s->wanted_us || now_us - since_us < silence_timeout(s, sink))
+        return;
+    if (!call(ctx, LOG_ADVANCE, 0, wanted_us))
+        return;
+    s->wanted_us = wanted_us;
+    s->passed_us = wanted_us > s->passed_us ? wanted_us : s->passed_us;
+}
+
 /* Those that are newly idle. Who is heard of again can be idle again after idle_timeout at the soonest, so
  * that nobody needs to be looked at before due_us. */
 static void check_each(struct silence *s, const struct sources *sources,
@@ -126,8 +144,12 @@ void silence_check(struct silence *s, const struct sources *sources,
 {
     if (sink->idle_timeout_us == INT64_MAX)
         return;
+    if (s->begun_us == INT64_MIN)
+        s->begun_us = now_us;
     if (now_us >= s->due_us)
         check_each(s, sources, silence_timeout(s, sink), now_us, call, ctx);
+    if (sink->wanted_us)
+        advance_to_wanted(s, sources, sink, now_us, call, ctx);
     if (sources->max_us == INT64_MIN)
         return;
     int64_t silent_us = now_us - sources->last_us;
@@ -142,6 +164,8 @@ bool silence_is_over(const struct silence *s, const struct sources *sources,
 {
     if (sink->idle_timeout_us == INT64_MAX)
         return true;
+    if (sink->wanted_us && sink->wanted_us(sink->ctx) > s->wanted_us)
+        return false;
     for (uint32_t i = 0; i < sources->n; i++)
         if (sources->clock[i].seen && s->idle_us[i] != sources->clock[i].last_us)
             return false;

@@ -49,6 +49,8 @@ struct silence { /* of one sink */
     int64_t passed_us;            /* of the last one of all */
     int64_t patience_us;          /* what silence_returned has found; 0: nothing */
     int64_t reached_us;           /* time of the last LOG_REACHED for it alone */
+    int64_t wanted_us;            /* of the last LOG_ADVANCE to what the sink wanted */
+    int64_t begun_us;             /* when it was looked at first; INT64_MIN: not yet */
 };
 
 #define SILENCE_PATIENCE_MAX_US (60 * SECOND_US)

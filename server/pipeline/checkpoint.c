@@ -2,6 +2,7 @@
 #include "pipeline/checkpoint.h"
 
 #include "base/hash.h"
+#include "pipeline/join.h"
 #include "pipeline/stored.h"
 #include "pipeline/worker.h"
 
@@ -16,6 +17,8 @@ void checkpoint_free(struct checkpoint *c)
 {
     if (!c)
         return;
+    checkpoint_free(c->inputs);
+    free(c->pipeline);
     for (size_t i = 0; i < c->n_blocks; i++)
         free(c->block[i].data);
     free(c->block);
@@ -201,6 +204,8 @@ int checkpoint_make(struct worker *w, const struct log_entry *e,
         c->stream = strdup(p->whole->stream[p->config->stream].name);
         r = c->stream ? 0 : -ENOMEM;
     }
+    if (r == 0 && w->index == 0 && w->pipeline->join)
+        r = join_take_checkpoints(w->pipeline->join, &c->inputs);
     if (r < 0) {
         checkpoint_free(c);
         return r;
@@ -454,8 +459,10 @@ static void put_derived(struct buffer *b, const struct pipeline *p)
     const struct config_stream *s = &p->whole->stream[p->config->stream];
     const struct config_derive none = {0}, *own = &p->config->derive;
     const struct config_derive *list[] = {p->parent ? &none : &s->derive, own};
-    size_t column = p->schema->n - own->n - list[0]->n;
-    for (size_t i = 0; i < 2; i++)
+    const struct config_joins *joins = &p->config->joins;
+    size_t joined = joins->n ? joins->schema->n - joins->join[0].first : 0;
+    size_t column = p->schema->n - own->n - joined - list[0]->n;
+    for (size_t i = 0; i < 2; i++, column += joined)
         for (size_t k = 0; k < list[i]->n; k++, column++) {
             const struct config_derived *d = &list[i]->column[k];
             if (!is_used(p, list[0], column) && !is_used(p, list[1], column))
@@ -490,6 +497,7 @@ static int define(const struct pipeline *p, bool stored, char **ret)
     for (size_t i = 0; i < c->n_keys; i++)
         buffer_printf(&b, "key %s %s\n", p->schema->column[c->key[i]].name,
                       schema_type_name(p->schema->column[c->key[i]].type));
+    join_define_all(p, &b);
     put_derived(&b, p);
     put_condition(&b, "where ", c->where);
     for (size_t i = 0; i < p->n_steps; i++) {

@@ -39,10 +39,13 @@ struct checkpoint {
     uint64_t groups; /* open in all blocks */
     size_t n_blocks;
     struct checkpoint_block *block;
+    /* Of worker 0: those of the streams that the pipeline joins, under names of their own; each of one worker. */
+    struct checkpoint *inputs;
+    char *pipeline;          /* of an input: its name; otherwise NULL */
     bool written;            /* the store's: in the transaction at hand */
     struct checkpoint *next; /* for lists */
 };
-void checkpoint_free(struct checkpoint *c); /* takes NULL */
+void checkpoint_free(struct checkpoint *c); /* with its inputs; takes NULL */
 
 struct log_entry;
 struct worker;

@@ -23,7 +23,7 @@ static int derive_parts(const struct log_entry *e, struct log_entry *to)
 }
 
 /* As the dispatcher does it for all pipelines of a stream. */
-static int derive_keys(const struct pipeline *p, struct log_entry *to)
+int derived_keys(const struct pipeline *p, struct log_entry *to)
 {
     to->n_keys = 1;
     to->n_columns = p->schema->n;
@@ -38,10 +38,9 @@ static int derive_keys(const struct pipeline *p, struct log_entry *to)
     return r;
 }
 
-int derived_entry(struct pipeline *p, const struct log_entry *e, struct log_entry **ret)
+int derived_copy(const struct log_entry *e, struct log_entry **ret)
 {
     struct log_entry *to;
-    uint64_t errors = 0;
     int r = entry_new(LOG_BATCH, &to);
     if (r < 0)
         return r;
@@ -53,10 +52,24 @@ int derived_entry(struct pipeline *p, const struct log_entry *e, struct log_entr
     to->reached_us = e->reached_us;
     to->sequence = e->sequence;
     r = derive_parts(e, to);
+    if (r < 0) {
+        log_entry_unref(to);
+        return r;
+    }
+    *ret = to;
+    return 0;
+}
+
+int derived_entry(struct pipeline *p, const struct log_entry *e, struct log_entry **ret)
+{
+    struct log_entry *to;
+    uint64_t errors = 0;
+    int r = derived_copy(e, &to);
+    if (r < 0)
+        return r;
+    r = derive_batch(p->derive, e->batch, &errors, &to->batch);
     if (r == 0)
-        r = derive_batch(p->derive, e->batch, &errors, &to->batch);
-    if (r == 0)
-        r = derive_keys(p, to);
+        r = derived_keys(p, to);
     if (r < 0) {
         log_entry_unref(to);
         return r;

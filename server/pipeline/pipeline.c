@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/join.h"
 #include "pipeline/worker.h"
 
 #include "config/faults.h"
@@ -266,6 +267,13 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
         {METRIC_COUNTER, "weir_pipeline_derive_errors_total",
          "Values of its derived columns that could not be computed and are null.", "",
          &p->derive_errors, 1},
+        {METRIC_COUNTER, "weir_pipeline_join_late_total",
+         "Events of joined streams that came behind their watermark, and are not "
+         "found.",
+         "", &p->join_late, 1},
+        {METRIC_COUNTER, "weir_pipeline_join_too_late_total",
+         "Events that came so late that they find nothing in a joined stream.", "",
+         &p->join_too_late, 1},
         {METRIC_COUNTER, "weir_pipeline_windows_total",
          "Windows closed, counted for each worker.", "", &p->windows, 1},
         {METRIC_COUNTER, "weir_pipeline_rows_total", "Result rows given out.", "",
@@ -405,7 +413,7 @@ size_t pipeline_tables(const struct pipeline *p, const struct table *const **ret
 /* Each worker gets every entry and takes its own rows: a scan of the key ids costs it a nanosecond a
  * row, and needs nobody in between who hands rows out. Where one has no room, those before it have the entry
  * already. */
-static bool put_to_workers(struct pipeline *p, struct log_entry *e, bool command)
+bool pipeline_give(struct pipeline *p, struct log_entry *e, bool command)
 {
     for (; p->given < p->config->workers; p->given++) {
         struct worker *w = &p->worker[p->given];
@@ -426,12 +434,14 @@ static bool put_entry(void *ctx, struct log_entry *e, bool command)
 {
     struct pipeline *p = ctx;
     struct error error = {0};
+    if (p->join)
+        return join_put(p->join, e, command);
     if (!p->derived && p->derive && e->kind == LOG_BATCH && !pipeline_failed(p) &&
         derived_entry(p, e, &p->derived) < 0) {
         error_set(&error, -ENOMEM, "no memory for derived columns");
         pipeline_fail(p, &error);
     }
-    if (!put_to_workers(p, p->derived ? p->derived : e, command))
+    if (!pipeline_give(p, p->derived ? p->derived : e, command))
         return false;
     if (p->derived) /* the workers have what was ours of it */
         log_entry_unref(e);
@@ -454,7 +464,20 @@ int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
     pthread_mutex_lock(&p->lock);
     p->worker = worker;
     pthread_mutex_unlock(&p->lock);
+    if (r == 0 && c->joins.n && (r = join_new(p, &p->join)) < 0)
+        error_set(error, r, "no memory");
     return r;
+}
+
+struct join *pipeline_join(const struct pipeline *p)
+{
+    return p->join;
+}
+
+static int64_t own_wanted(void *pipeline)
+{
+    const struct pipeline *p = pipeline;
+    return join_wanted(p->join);
 }
 
 int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
@@ -474,6 +497,7 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
 static struct log_sink sink_of(struct pipeline *p, uint64_t position)
 {
     const struct config_pipeline *c = p->config;
+    const struct config_join *join = c->joins.n ? &c->joins.join[0] : NULL;
     return (struct log_sink){
         .pipeline = c->name,
         .put = put_entry,
@@ -483,9 +507,13 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
         .out_of_orderness_us = c->out_of_orderness_us,
         .next_border_us = chain_next_border,
         .last_border_us = chain_last_border,
-        .key = c->key, /* found in derived_entry, if there is a derive */
-        .n_keys = p->derive ? 0 : c->n_keys,
-        .dictionary = p->derive ? NULL : p->dictionary,
+        .wanted_us = p->join ? own_wanted : NULL,
+        /* Those of the pipeline itself are found in derived_keys, if there is a join or a derive. */
+        .key = join ? join->on : c->key,
+        .n_keys = join        ? join->n_on
+                  : p->derive ? 0
+                              : c->n_keys,
+        .dictionary = join || p->derive ? NULL : p->dictionary,
         .failed = pipeline_failed};
 }
 
@@ -501,7 +529,7 @@ static int subscribe(struct pipeline *p, uint64_t position, bool live,
     s.n_sources = w->n;
     s.newest_us = w->newest_us;
     s.watermark_us = w->value_us;
-    size_t none, *keys = p->derive ? &none : &p->keys;
+    size_t none, *keys = p->join ? &p->join->keys : p->derive ? &none : &p->keys;
     if (live)
         return log_resubscribe(p->log, &s, keys, error);
     int r = log_subscribe(p->log, &s, keys);
@@ -520,7 +548,9 @@ int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
     p->log = log;
     p->shown_watermark_us = p->begun_us = p->worker[0].watermark.value_us;
     p->shown_position = position;
-    int r = live ? 0 : subscribe(p, position, false, error);
+    int r = p->join ? join_start(p->join, tasks, position, live, error) : 0;
+    if (r == 0 && !live)
+        r = subscribe(p, position, false, error);
     if (p->parent)
         outflow_go_on(p->reads, p->worker[0].sequence);
     for (unsigned i = 0; r == 0 && i < c->workers; i++) {
@@ -553,10 +583,13 @@ void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position)
     s.put = skip_entry;
     s.n_keys = 0;
     s.dictionary = NULL;
+    s.wanted_us = NULL;
     if (log_hold(log, &s) < 0)
         logger_error("pipeline",
                      "pipeline '%s': no memory to keep its place in the log",
                      p->config->name);
+    if (p->join)
+        join_hold(p->join);
 }
 
 void pipeline_leave_out(struct pipeline *p, struct log *log, uint64_t position)
@@ -576,6 +609,8 @@ bool pipeline_is_left_out(const struct pipeline *p)
 bool pipeline_drain(struct pipeline *p, int64_t deadline_us)
 {
     bool drained = !p->parent || pipeline_drain(p->parent, deadline_us);
+    if (p->join)
+        drained = drained && join_drain(p->join, deadline_us);
     for (unsigned i = 0; p->worker && drained && i < p->config->workers; i++)
         drained =
             !p->worker[i].task.run || mailbox_drain(&p->worker[i].mailbox, deadline_us);
@@ -587,6 +622,8 @@ void pipeline_leave(struct pipeline *p)
     atomic_store_explicit(&p->leaving, true, memory_order_relaxed);
     if (p->sink.out)
         p->sink.out(p->sink.ctx, p->config->name);
+    if (p->join)
+        join_wake(p->join);
     pthread_mutex_lock(&p->lock);
     for (unsigned i = 0; p->worker && i < p->config->workers; i++)
         if (p->worker[i].task.run)
@@ -603,9 +640,16 @@ void pipeline_stop(struct pipeline *p)
     struct worker *worker = p->worker;
     p->worker = NULL;
     pthread_mutex_unlock(&p->lock);
+    if (p->join) /* it feeds the workers, which wake it */
+        task_end(&p->join->task);
     for (unsigned i = 0; worker && i < p->config->workers; i++)
         worker_free(&worker[i]);
     free(worker);
+    pthread_mutex_lock(&p->lock);
+    struct join *join = p->join;
+    p->join = NULL;
+    pthread_mutex_unlock(&p->lock);
+    join_free(join);
 }
 
 void pipeline_say_partial(struct pipeline *p, const char *format, ...)
@@ -654,6 +698,11 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     snprintf(ret->partial, sizeof(ret->partial), "%s", p->partial);
     for (unsigned i = 0; p->worker && i < p->config->workers; i++)
         ret->queued += mailbox_length(&p->worker[i].mailbox);
+    if (p->join) {
+        ret->queued += mailbox_length(&p->join->mailbox);
+        ret->join_waiting =
+            atomic_load_explicit(&p->join->n_waits, memory_order_relaxed);
+    }
     pthread_mutex_unlock(&p->lock);
     ret->events = atomic_load_explicit(&p->events, memory_order_relaxed);
     for (size_t i = 0; i < CONFIG_LATE_POLICIES; i++) {
@@ -671,6 +720,8 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->no_until = atomic_load_explicit(&p->no_until, memory_order_relaxed);
     ret->derive_errors = atomic_load_explicit(&p->derive_errors, memory_order_relaxed);
     ret->choose_errors = choose_errors(p);
+    ret->join_late = atomic_load_explicit(&p->join_late, memory_order_relaxed);
+    ret->join_too_late = atomic_load_explicit(&p->join_too_late, memory_order_relaxed);
     ret->rows = atomic_load_explicit(&p->rows, memory_order_relaxed);
     ret->groups = atomic_load_explicit(&p->groups, memory_order_relaxed);
     ret->state_bytes = ret->groups * p->stride +
@@ -691,6 +742,27 @@ size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t 
                      log_source_name(p->log, i));
         }
         n++;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+size_t pipeline_joined(struct pipeline *p, struct pipeline_input *ret, size_t room)
+{
+    pthread_mutex_lock(&p->lock);
+    size_t n = p->join ? p->join->n : 0;
+    for (size_t i = 0; i < n && i < room; i++) {
+        struct join_input *in = &p->join->input[i];
+        ret[i] = (struct pipeline_input){
+            .stream = in->stream,
+            .watermark_us = atomic_load_explicit(&in->shown_us, memory_order_relaxed),
+            .position = atomic_load_explicit(&in->shown_position, memory_order_relaxed),
+            .rows = atomic_load_explicit(&in->n_rows, memory_order_relaxed),
+            .bytes = atomic_load_explicit(&in->bytes, memory_order_relaxed),
+            .late = atomic_load_explicit(&in->late, memory_order_relaxed),
+            .null_keys = atomic_load_explicit(&in->null_keys, memory_order_relaxed),
+            .waited_for = atomic_load_explicit(&in->wanted_us, memory_order_relaxed) !=
+                          INT64_MIN};
     }
     pthread_mutex_unlock(&p->lock);
     return n;

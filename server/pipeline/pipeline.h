@@ -86,6 +86,10 @@ int pipeline_start_outflows(struct pipeline *p, struct error *error);
 /* The log that it reads of its parent. */
 struct log *pipeline_reads(const struct pipeline *p);
 
+/* The streams that it joins, once it is prepared (pipeline/join.h); NULL: none. Their logs and positions are to be filled in
+ * before it starts. */
+struct join *pipeline_join(const struct pipeline *p);
+
 /* Workers run, on threads of `tasks`; the log feeds it with what is behind `position`. With `live` the log runs
  * already, and this is called within log_call: the entries that it missed are fed to it at once. */
 int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
@@ -135,6 +139,9 @@ struct pipeline_status {
     char error[512]; /* "" while it runs */
     char partial
         [256]; /* why its first windows may hold a part of their events only; "" */
+    uint64_t join_late; /* rows of joined streams that came behind their watermark, */
+    uint64_t join_too_late; /* own rows that came too late to find any, */
+    uint64_t join_waiting;  /* and such as wait for another stream now */
 };
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret);
 
@@ -145,6 +152,15 @@ struct pipeline_source { /* of the watermark */
 };
 /* Copies up to `room`; returns how many there are. */
 size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t room);
+
+struct pipeline_input { /* a stream that is joined */
+    const char *stream;
+    int64_t watermark_us;
+    uint64_t position, rows, bytes, late, null_keys;
+    bool waited_for; /* rows wait until its watermark has passed their times */
+};
+/* Copies up to `room`; returns how many there are. Any thread. */
+size_t pipeline_joined(struct pipeline *p, struct pipeline_input *ret, size_t room);
 
 /* Windows by key: when the first that is open ends; INT64_MAX: none is, or none ends at a time. Any thread. */
 int64_t pipeline_first_end(struct pipeline *p);

@@ -5,6 +5,7 @@
 #include "base/doing.h"
 #include "base/fault.h"
 #include "base/logger.h"
+#include "pipeline/join.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -388,7 +389,9 @@ static int64_t worker_run(void *worker)
     while (!must_wait(w)) {
         bool room;
         struct log_entry *e = mailbox_take(&w->mailbox, &room);
-        if (room)
+        if (room && w->pipeline->join)
+            join_wake(w->pipeline->join);
+        else if (room)
             log_room(w->pipeline->log);
         if (!e)
             break;

@@ -59,6 +59,7 @@ struct pipeline {
     struct metrics *metrics;
     const struct config_pipeline *config;
     const struct schema *schema;
+    struct join *join; /* of other streams, before the workers; NULL: there is none */
     struct pipeline *parent; /* a reference; NULL: it reads the stream */
     struct outflow *reads;   /* the parent's */
     struct of_table {        /* its tables that others read */
@@ -115,7 +116,7 @@ struct pipeline {
     } shown[WATERMARK_SOURCES];
 
     /* Counters of all workers; relaxed, added to once a block or batch. */
-    _Atomic uint64_t derive_errors;
+    _Atomic uint64_t derive_errors, join_late, join_too_late;
     _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups,
         no_until;
     _Atomic uint64_t late[CONFIG_LATE_POLICIES]; /* by what became of them */
@@ -255,8 +256,16 @@ int choose_rows(struct worker *w, const struct batch *b, uint32_t n);
 /* Rows for which one of the conditions failed, for each of them. */
 uint64_t choose_errors(const struct pipeline *p);
 
+/* pipeline.c: to all workers, which own a reference from then on. False: one has no room; it is put again, by join_wake or
+ * log_room. */
+bool pipeline_give(struct pipeline *p, struct log_entry *e, bool command);
+
 /* derived.c */
 int derived_setup(struct pipeline *p, struct error *error); /* -EINVAL, -ENOMEM */
+/* All of an entry but its batch, and what is made of that. -ENOMEM. */
+int derived_copy(const struct log_entry *e, struct log_entry **ret);
+/* Its keys and dictionaries, for this pipeline alone. -ENOMEM. */
+int derived_keys(const struct pipeline *p, struct log_entry *to);
 /* An entry with the pipeline's derived columns, of one that holds a batch. -ENOMEM. */
 int derived_entry(struct pipeline *p, const struct log_entry *e,
                   struct log_entry **ret);

@@ -156,6 +156,28 @@ static bool checkpoints_whole(const struct store_pipeline *p, uint64_t number)
     return c->whole;
 }
 
+/* Of the streams that it joins: each as one of its own. */
+static int checkpoints_write_inputs(struct store *s, const struct checkpoint *c)
+{
+    int code = SQLITE_OK;
+    for (const struct checkpoint *in = c->inputs; !code && in; in = in->inputs) {
+        sqlite3_stmt *put = s->statement.checkpoint_put;
+        sqlite3_int64 first = 0;
+        checkpoints_bind(put, in);
+        sqlite3_bind_text(put, 1, in->pipeline, -1, SQLITE_STATIC);
+        sqlite3_bind_int64(put, 6, (sqlite3_int64)in->groups);
+        sqlite3_bind_int64(put, 7, clock_now_us());
+        code = db_step(put);
+        if (!code)
+            code = checkpoints_first(s, in->pipeline, &first);
+        if (!code)
+            code = checkpoints_clear(s, first);
+        if (!code)
+            code = checkpoints_write_part(s, first, in);
+    }
+    return code;
+}
+
 static int checkpoints_write_one(struct store *s, const struct store_pipeline *p,
                                  uint64_t number)
 {
@@ -166,8 +188,11 @@ static int checkpoints_write_one(struct store *s, const struct store_pipeline *p
     if (!code && checkpoints_whole(p, number))
         code = checkpoints_clear(s, first);
     for (const struct checkpoint *c = p->parts; !code && c; c = c->next)
-        if (c->number == number)
+        if (c->number == number) {
             code = checkpoints_write_part(s, first, c);
+            if (!code)
+                code = checkpoints_write_inputs(s, c);
+        }
     return code;
 }
 
@@ -198,9 +223,18 @@ int checkpoints_write(struct store *s, const struct store_pipeline *p)
 static void checkpoints_count(struct store *s, const struct checkpoint *c)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < c->n_blocks; i++)
-        bytes += c->block[i].size;
+    for (; c; c = c->inputs)
+        for (size_t i = 0; i < c->n_blocks; i++)
+            bytes += c->block[i].size;
     metric_add(&s->count.checkpoint_bytes, bytes);
+}
+
+/* Tells how far the streams are that it joins. */
+static void checkpoints_tell_inputs(struct store *s, const struct checkpoint *c)
+{
+    for (const struct checkpoint *in = c->inputs; s->options.stored && in;
+         in = in->inputs)
+        s->options.stored(s->options.ctx, in->pipeline, in->position);
 }
 
 /* All parts of one that is in the file. */
@@ -216,6 +250,7 @@ static void checkpoints_remove(struct store *s, struct store_pipeline *p,
         }
         *at = c->next;
         checkpoints_count(s, c);
+        checkpoints_tell_inputs(s, c);
         checkpoint_free(c);
     }
     metric_add(&s->count.checkpoints, 1);

@@ -102,7 +102,7 @@ void journals_release(struct journals *j)
 
 /* A checkpoint says how far the pipeline is with the stream that it read then. One that reads a pipeline gets what
  * that makes of the journal again. */
-static int look_at_pipeline(sqlite3 *db, const struct config_pipeline *p,
+static int look_at_pipeline(sqlite3 *db, const char *pipeline, bool reads_stream,
                             const char *stream, struct journals_needs *n,
                             struct error *error)
 {
@@ -112,15 +112,35 @@ static int look_at_pipeline(sqlite3 *db, const struct config_pipeline *p,
     int err = db_prepare(db, sql, 0, &s, error);
     if (err)
         return err;
-    sqlite3_bind_text(s, 1, p->name, -1, SQLITE_STATIC);
+    sqlite3_bind_text(s, 1, pipeline, -1, SQLITE_STATIC);
     sqlite3_bind_text(s, 2, stream, -1, SQLITE_STATIC);
     int code = sqlite3_step(s);
     if (code != SQLITE_ROW)
         return code == SQLITE_DONE ? 0 : db_error(db, error);
     uint64_t position = (uint64_t)sqlite3_column_int64(s, 0);
-    n->least = position < n->least && !p->from ? position : n->least;
+    n->least = position < n->least && reads_stream ? position : n->least;
     n->most = position > n->most ? position : n->most;
     return 0;
+}
+
+/* The stream may be the one that it reads, or one that it joins: under a name of its own. */
+static int look_at_streams(sqlite3 *db, const struct config *config,
+                           const struct config_pipeline *p, const char *stream,
+                           struct journals_needs *n, struct error *error)
+{
+    int err = 0;
+    if (!strcmp(config->stream[p->stream].name, stream))
+        err = look_at_pipeline(db, p->name, !p->from, stream, n, error);
+    for (size_t i = 0; !err && i < p->joins.n; i++) {
+        char *name;
+        if (strcmp(config->stream[p->joins.join[i].stream].name, stream))
+            continue;
+        if (asprintf(&name, "%s.%s", p->name, stream) < 0)
+            return error_set(error, -ENOMEM, "out of memory");
+        err = look_at_pipeline(db, name, true, stream, n, error);
+        free(name);
+    }
+    return err;
 }
 
 int journals_kept(sqlite3 *db, const char *stream, uint64_t *ret_position,
@@ -148,10 +168,7 @@ int journals_needs(sqlite3 *db, const struct config *config, const char *stream,
         return err == -ENOENT ? 0 : err;
     n.least = n.most = n.kept;
     for (size_t i = 0; config && i < config->n_pipelines; i++) {
-        const struct config_pipeline *p = &config->pipeline[i];
-        err = strcmp(config->stream[p->stream].name, stream)
-                  ? 0
-                  : look_at_pipeline(db, p, stream, &n, error);
+        err = look_at_streams(db, config, &config->pipeline[i], stream, &n, error);
         if (err)
             return err;
     }

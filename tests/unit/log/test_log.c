@@ -403,6 +403,58 @@ static void a_silent_source_becomes_idle_once(void **state)
     assert_non_null(strstr(said.text, "idle 1;idle 1;idle 2;"));
 }
 
+static int64_t wanted_us(void *ctx)
+{
+    return *(int64_t *)ctx;
+}
+
+static int64_t never_again(void *ctx, int64_t us)
+{
+    (void)ctx;
+    (void)us;
+    return INT64_MAX;
+}
+
+static int64_t no_last(void *ctx, int64_t us)
+{
+    (void)ctx;
+    (void)us;
+    return INT64_MIN;
+}
+
+static void time_of_a_silent_stream_goes_on_to_where_others_wait(void **state)
+{
+    (void)state;
+    static struct sources sources;
+    static struct silence silence;
+    memset(&sources, 0, sizeof(sources));
+    sources_init(&sources);
+    silence_init(&silence);
+    int64_t us = INT64_MIN;
+    const struct log_sink sink = {.idle_timeout_us = 5 * S,
+                                  .next_border_us = never_again,
+                                  .last_border_us = no_last,
+                                  .wanted_us = wanted_us,
+                                  .ctx = &us};
+    struct said said = {.text = ""};
+    silence_check(&silence, &sources, &sink, 1 * S, say, &said);
+    silence_check(&silence, &sources, &sink, 7 * S, say, &said);
+    assert_string_equal(said.text, ""); /* nobody waits */
+    assert_true(silence_is_over(&silence, &sources, &sink));
+    us = 100 * S; /* nobody has ever sent */
+    assert_false(silence_is_over(&silence, &sources, &sink));
+    silence_check(&silence, &sources, &sink, 8 * S, say, &said);
+    silence_check(&silence, &sources, &sink, 9 * S, say, &said);
+    assert_string_equal(said.text, "advance 100;");
+    assert_true(silence_is_over(&silence, &sources, &sink));
+    sources_heard(&sources, 0, 90 * S, 10 * S);
+    us = 200 * S;
+    silence_check(&silence, &sources, &sink, 14 * S, say, &said);
+    assert_string_equal(said.text, "advance 100;");
+    silence_check(&silence, &sources, &sink, 15 * S, say, &said);
+    assert_string_equal(said.text, "advance 100;idle 0;advance 200;");
+}
+
 static void when_all_are_silent_windows_close_with_the_clock(void **state)
 {
     (void)state;
@@ -694,6 +746,7 @@ int main(void)
         cmocka_unit_test(events_of_each_sender_keep_their_order),
         cmocka_unit_test(a_silent_source_becomes_idle_once),
         cmocka_unit_test(a_source_that_was_told_to_wait_is_not_silent),
+        cmocka_unit_test(time_of_a_silent_stream_goes_on_to_where_others_wait),
         cmocka_unit_test(when_all_are_silent_windows_close_with_the_clock),
         cmocka_unit_test(a_long_window_is_not_cut_short_by_a_pause),
         cmocka_unit_test(what_could_not_be_said_is_said_at_the_next_look),

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * `join:` of a pipeline: columns of other streams beside its own.
+ */
+#include "base/clock.h"
+#include "config/fields.h"
+#include "config/sections.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#define COUNT(array) (sizeof(array) / sizeof(array)[0])
+#define LONGEST      (366 * DAY_US)
+
+static int out_of_memory(const struct node *n, struct error *error)
+{
+    return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+}
+
+struct reading {
+    const struct config *config;
+    const struct schema *ours, *theirs;
+    struct schema *joined; /* ours, and behind them the columns of joins so far */
+    const struct node *columns;
+    bool as_of;
+};
+
+static int find_column(const struct node *n, const char *name, const struct schema *s,
+                       const char *whose, size_t *ret, struct error *error)
+{
+    const char *names[SCHEMA_COLUMNS_MAX];
+    int column = schema_find(s, name);
+    if (column >= 0) {
+        *ret = (size_t)column;
+        return 0;
+    }
+    for (size_t i = 0; i < s->n; i++)
+        names[i] = s->column[i].name;
+    node_error(n, error, "%s has no field '%s'", whose, name);
+    node_suggest(error, name, names, s->n);
+    return -EINVAL;
+}
+
+/* Rows belong together whose values are the same, as those of a key. */
+static int read_pair(const struct node *ours, const struct node *theirs,
+                     struct config_join *j, const struct reading *r,
+                     struct error *error)
+{
+    const char *our_name, *their_name;
+    size_t i = j->n_on;
+    int err = node_text(ours, &our_name, error);
+    if (err == 0)
+        err = node_text(theirs, &their_name, error);
+    if (err == 0)
+        err = find_column(ours, our_name, r->ours, "the stream", &j->on[i], error);
+    if (err == 0)
+        err = find_column(theirs, their_name, r->theirs, "the joined stream",
+                          &j->their_on[i], error);
+    if (err < 0)
+        return err;
+    enum weir_type type = r->ours->column[j->on[i]].type,
+                   their_type = r->theirs->column[j->their_on[i]].type;
+    if (type != their_type)
+        return node_error(
+            theirs, error, "'%s' is a %s, and '%s' of the joined stream a %s", our_name,
+            schema_type_name(type), their_name, schema_type_name(their_type));
+    if (type == WEIR_FLOAT || type == WEIR_TIME)
+        return node_error(ours, error,
+                          "'%s' is a %s: streams are joined on string, int or bool",
+                          our_name, schema_type_name(type));
+    j->n_on++;
+    return 0;
+}
+
+static int read_on(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    struct config_join *j = target;
+    size_t pairs = n->kind == NODE_SCALAR ? 1 : n->n;
+    if (pairs < 1 || pairs > CONFIG_JOIN_ON_MAX)
+        return node_error(n, error, "streams are joined on 1 to %d fields, not %zu",
+                          CONFIG_JOIN_ON_MAX, pairs);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < pairs; i++) {
+        const struct node *item = n->kind == NODE_SCALAR ? n : &n->item[i];
+        r = read_pair(n->kind == NODE_MAP ? &n->key[i] : item, item, j, ctx, error);
+    }
+    return r;
+}
+
+static int read_columns(const struct node *n, void *target, void *ctx,
+                        struct error *error)
+{
+    struct reading *r = ctx;
+    (void)target;
+    if (n->kind == NODE_SCALAR || n->n < 1 || n->n > CONFIG_JOIN_COLUMNS_MAX)
+        return node_error(n, error,
+                          "a list of 1 to %d fields is expected here, such as [bid, "
+                          "ask], or {quote_bid: bid}, which says how they are called",
+                          CONFIG_JOIN_COLUMNS_MAX);
+    r->columns = n;
+    return 0;
+}
+
+#define AT(member) offsetof(struct config_join, member)
+
+/* A name beside another one: as the column is called here, and there. */
+#define NAMES_SCHEMA                                                                   \
+    FIELD_SCHEMA_TEXTS                                                                 \
+    ",{\"type\":\"object\",\"additionalProperties\":{\"$ref\":\"#/$defs/text\"}}"
+
+static const struct field join_fields[] = {
+    {"on", FIELD_CALL, .required = true, .read = read_on, .schema = NAMES_SCHEMA},
+    {"as_of", FIELD_BOOL, .required = true, .offset = AT(as_of)},
+    {"within", FIELD_DURATION, .required = true, .offset = AT(within_us), .min = 0,
+     .max = LONGEST},
+    {"lead", FIELD_DURATION, .offset = AT(lead_us), .min = 0, .max = LONGEST},
+    {"out_of_orderness", FIELD_DURATION, .offset = AT(out_of_orderness_us), .min = 0,
+     .max = LONGEST, .init = -1},
+    {"columns", FIELD_CALL, .required = true, .read = read_columns,
+     .schema = NAMES_SCHEMA},
+};
+
+void join_section_schema(struct buffer *to)
+{
+    fields_schema(join_fields, COUNT(join_fields), to);
+}
+
+/* The column stands in the pipeline's schema under this name. */
+static int add_column(const struct node *name, const struct node *of,
+                      struct config_join *j, struct reading *r, size_t at,
+                      struct error *error)
+{
+    const char *text, *theirs;
+    int err = node_name(name, &text, error);
+    if (err == 0)
+        err = node_text(of, &theirs, error);
+    if (err == 0)
+        err = find_column(of, theirs, r->theirs, "the joined stream",
+                          &j->column[j->n_columns], error);
+    for (size_t i = 0; err == 0 && i < at; i++)
+        if (strcasecmp(r->joined->column[i].name, text) == 0)
+            err = node_error(name, error,
+                             "there is a column '%s' already; {OTHER_NAME: %s} gives "
+                             "this one another name",
+                             r->joined->column[i].name, theirs);
+    if (err == 0 && schema_set(r->joined, at, text,
+                               r->theirs->column[j->column[j->n_columns]].type) < 0)
+        return out_of_memory(name, error);
+    j->n_columns += err == 0;
+    return err;
+}
+
+static int add_columns(struct config_join *j, struct reading *r, struct error *error)
+{
+    const struct node *n = r->columns;
+    const struct schema *before = r->joined ? r->joined : r->ours;
+    struct schema *joined;
+    if (before->n + n->n > SCHEMA_COLUMNS_MAX)
+        return node_error(n, error, "there are more than %u columns with these",
+                          SCHEMA_COLUMNS_MAX);
+    if (schema_copy(before, before->n, n->n, &joined) < 0)
+        return out_of_memory(n, error);
+    j->first = before->n;
+    schema_free(r->joined);
+    r->joined = joined;
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < n->n; i++)
+        err = add_column(n->kind == NODE_MAP ? &n->key[i] : &n->item[i], &n->item[i], j,
+                         r, j->first + i, error);
+    return err;
+}
+
+static int find_stream(const struct node *n, const struct config *c, size_t own,
+                       size_t *ret, struct error *error)
+{
+    const char *name, **names = calloc(c->n_streams + 1, sizeof(*names));
+    size_t known = 0, found = SIZE_MAX;
+    int r = names ? node_text(n, &name, error) : out_of_memory(n, error);
+    for (size_t i = 0; r == 0 && i < c->n_streams; i++) {
+        if (!c->stream[i].name)
+            continue;
+        names[known++] = c->stream[i].name;
+        found = strcmp(c->stream[i].name, name) ? found : i;
+    }
+    if (r == 0 && found == SIZE_MAX) {
+        r = node_error(n, error, "there is no stream '%s'", name);
+        node_suggest(error, name, names, known);
+    } else if (r == 0 && found == own) {
+        r = node_error(n, error, "a pipeline cannot join the stream that it reads");
+    }
+    free(names);
+    if (r == 0)
+        *ret = found;
+    return r;
+}
+
+static int read_join(const struct node *name, const struct node *n,
+                     struct config_join *j, struct reading *r, size_t own,
+                     struct error *error)
+{
+    char what[SECTION_NAME_MAX + 16];
+    int err = find_stream(name, r->config, own, &j->stream, error);
+    if (err < 0)
+        return err;
+    j->node = name;
+    r->theirs = r->config->stream[j->stream].columns;
+    if (!r->theirs) /* it has faults, which are told already */
+        return -EINVAL;
+    snprintf(what, sizeof what, "join '%s'", name->text);
+    err = fields_read(join_fields, COUNT(join_fields), n, what, j, r, error);
+    if (err == 0 && !j->as_of)
+        err = node_error(node_get(n, "as_of"), error,
+                         "'as_of: true' is the only way to join streams in 'join'");
+    return err == 0 ? add_columns(j, r, error) : err;
+}
+
+int join_section(const struct node *n, const struct config *config, size_t stream,
+                 const struct schema *schema, struct config_joins *ret,
+                 struct error *error)
+{
+    struct reading r = {.config = config, .ours = schema};
+    if (n->kind != NODE_MAP || n->n < 1 || n->n > CONFIG_JOINS_MAX)
+        return node_error(n, error,
+                          "1 to %d streams are expected here, such as {quotes: {on: "
+                          "[symbol], as_of: true, within: 5s, columns: [bid, ask]}}",
+                          CONFIG_JOINS_MAX);
+    if (!(ret->join = calloc(n->n, sizeof *ret->join)))
+        return out_of_memory(n, error);
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < n->n; i++)
+        err =
+            read_join(&n->key[i], &n->item[i], &ret->join[ret->n++], &r, stream, error);
+    if (err < 0)
+        schema_free(r.joined);
+    else
+        ret->schema = r.joined;
+    return err;
+}
+
+void join_section_free(struct config_joins *j)
+{
+    free(j->join);
+    schema_free(j->schema);
+}

@@ -1,0 +1,333 @@
+# SPDX-License-Identifier: Apache-2.0
+"""As-of joins: each row has what Python finds in the other stream's events, whoever was faster."""
+
+import bisect
+import json
+import os
+import random
+import signal
+import unittest
+
+import harness
+
+S = 1000000
+T0 = 1700000000 * S  # a multiple of 10 s
+WITHIN, LEAD = 5 * S, S
+HEAD = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms, checkpoint_interval: 20ms,
+         segment_size: 1MiB, linger: 1ms}
+streams:
+  trades: {time: {field: ts, unit: us}, fields: {id: int, symbol: string, venue: int}}
+  quotes: {time: {field: ts, unit: us}, fields: {sym: string, bid: float, ask: float, note: string, firm: bool}}
+  news: {time: {field: ts, unit: us}, fields: {venue: int, symbol: string, head: string}}
+pipelines:
+'''
+# Rows themselves, and windows by a key that is joined, of several workers; one pipeline joins two streams.
+PIPELINES = '''
+  rows: {from: trades, window: none, select: [id, bid, ask, note, firm, quoted, spread],
+    out_of_orderness: 300ms, idle_timeout: 1h,
+    join: {quotes: {on: {symbol: sym}, as_of: true, within: 5s, lead: 1s, out_of_orderness: 200ms,
+                    columns: {bid: bid, ask: ask, note: note, firm: firm, quoted: ts}}},
+    derive: {spread: ask - bid}}
+  both: {from: trades, window: none, select: [id, bid, head], out_of_orderness: 300ms, idle_timeout: 1h, where: bid > 20,
+    join: {quotes: {on: {symbol: sym}, as_of: true, within: 5s, out_of_orderness: 200ms, columns: [bid]},
+           news: {on: [symbol, venue], as_of: true, within: 20s, out_of_orderness: 200ms, columns: [head]}}}
+'''
+BY_NOTE = '''
+  notes_{w}: {{from: trades, key: [note], window: {{tumbling: 10s}}, workers: {w}, out_of_orderness: 300ms, idle_timeout: 1h,
+    join: {{quotes: {{on: {{symbol: sym}}, as_of: true, within: 5s, out_of_orderness: 200ms, columns: [note, bid]}}}},
+    analyzers: [count, {{stats: {{of: bid, emit: [min, max]}}}}]}}
+'''
+WORKERS = (1, 2, 7)
+CONFIG = HEAD + PIPELINES + ''.join(BY_NOTE.format(w=w) for w in WORKERS)
+
+
+def events_of(seed, n):
+    """Trades, quotes and news over one time: nearly in order, some too late, many at one time, with a gap."""
+    dice = random.Random(seed)
+    trades, quotes, news, now = [], [], [], T0
+    for i in range(n):
+        now += dice.choice((0, 0, 1000, 5000, 30000)) + (7 * S if dice.random() < 0.001 else 0)
+
+        def when():
+            return now - (dice.randrange(8 * S) if dice.random() < 0.02 else dice.choice((0, 0, 50000, 150000)))
+        symbol = f'S{dice.randrange(12)}ü'
+        trades.append({'ts': when(), 'id': i, 'symbol': symbol, 'venue': dice.randrange(3)})
+        if dice.random() < 0.05:
+            trades[-1]['symbol'] = None
+        if dice.random() < 0.5:
+            quotes.append({'ts': when(), 'sym': f'S{dice.randrange(14)}ü', 'bid': dice.randrange(1000) / 8,
+                           'ask': dice.randrange(1000) / 8 if dice.random() < 0.9 else None,
+                           'note': 'n' * dice.randrange(4), 'firm': dice.random() < 0.5})
+        if dice.random() < 0.1:
+            news.append({'ts': when(), 'symbol': f'S{dice.randrange(12)}ü', 'venue': dice.randrange(3),
+                         'head': f'h{dice.randrange(100)}'})
+    return {'trades': trades, 'quotes': quotes, 'news': news}
+
+
+class Model:
+    """The rows of the other stream that were not late, by key, and the watermark at each own row."""
+
+    def __init__(self, events, names, others, theirs):
+        self.names = names
+        newest, self.by_key = -2 ** 63, {}
+        for event in others:
+            if event['ts'] >= newest - 200000:
+                key = tuple(event[name] for name in theirs)
+                times, rows = self.by_key.setdefault(key, ([], []))
+                place = bisect.bisect_right(times, event['ts'])
+                times.insert(place, event['ts'])
+                rows.insert(place, event)
+            newest = max(newest, event['ts'])
+        newest, self.late = -2 ** 63, set()
+        self.watermark = []
+        for event in events:
+            newest = max(newest, event['ts'])
+            self.watermark.append(newest - 300000)
+
+    def find(self, i, event, within, lead):
+        if event['ts'] < self.watermark[i] - within:
+            return {}
+        times, rows = self.by_key.get(tuple(event[name] for name in self.names), ((), ()))
+        place = bisect.bisect_right(times, event['ts'])
+        if place and times[place - 1] >= event['ts'] - within:
+            return rows[place - 1]
+        if lead and place < len(times) and times[place] <= event['ts'] + lead:
+            return rows[place]
+        return {}
+
+
+class AsOf(unittest.TestCase):
+    def expected(self, events):
+        trades = events['trades']
+        quotes = Model(trades, ('symbol',), events['quotes'], ('sym',))
+        news = Model(trades, ('symbol', 'venue'), events['news'], ('symbol', 'venue'))
+        rows, both, notes = [], [], {}
+        for i, trade in enumerate(trades):
+            q = quotes.find(i, trade, WITHIN, LEAD)
+            firm = q.get('firm')
+            spread = None if q.get('ask') is None else q['ask'] - q['bid']
+            rows.append((trade['id'], q.get('bid'), q.get('ask'), q.get('note'), None if firm is None else int(firm),
+                         q.get('ts'), spread))
+            q = quotes.find(i, trade, WITHIN, 0)
+            if q and q['bid'] > 20:
+                both.append((trade['id'], q['bid'], news.find(i, trade, 20 * S, 0).get('head')))
+            start = trade['ts'] // (10 * S) * 10 * S
+            if start + 10 * S > quotes.watermark[i] and q:
+                notes.setdefault((start, q['note']), []).append(q['bid'])
+        return rows, both, sorted((*k, len(v), min(v), max(v)) for k, v in notes.items())
+
+    def check(self, path, expected, until=None):
+        rows, both, notes = expected
+        self.assertEqual(harness.read_rows(path, 'SELECT id, bid, ask, note, firm, quoted, spread FROM rows ORDER BY id'),
+                         rows)
+        self.assertEqual(harness.read_rows(path, 'SELECT id, bid, head FROM both ORDER BY id'), both)
+        for w in WORKERS:
+            found = harness.read_rows(path, f'SELECT window_start, note, count, bid_min, bid_max FROM notes_{w}'
+                                      ' ORDER BY 1, 2')
+            self.assertEqual(found, [row for row in notes if not until or row[0] + 10 * S <= until])
+
+    @staticmethod
+    def is_complete(server, expected):
+        rows, both, _ = expected
+        counts = [server.rows(f'SELECT count(*) FROM {name}')[0][0] for name in ('rows', 'both')]
+        return counts == [len(rows), len(both)]
+
+    def finish(self, server, events, expected):
+        """Something later in each stream: all rows are given out, and all windows but the last."""
+        end = max(e['ts'] for list_of in events.values() for e in list_of) + 60 * S
+        server.post_ok('quotes', [{'ts': end + S, 'sym': '~'}], Weir_Source='one')
+        server.post_ok('news', [{'ts': end + S, 'venue': 9}], Weir_Source='one')
+        harness.wait_until(lambda: self.is_complete(server, expected), 'all rows')
+        server.post_ok('trades', [{'ts': end, 'id': -1}], Weir_Source='one')
+        for w in WORKERS:
+            server.wait_watermark(f'notes_{w}', end - 300000)
+        return end
+
+    def post_mixed(self, server, events, size, dice):
+        """Each stream in its order, in requests that come in between each other in any way."""
+        left = {name: list_of[:] for name, list_of in events.items()}
+        while any(left.values()):
+            name = dice.choice([name for name in left if left[name]])
+            n = dice.randrange(1, size)
+            server.post_ok(name, left[name][:n], Weir_Source='one')
+            left[name] = left[name][n:]
+            yield
+
+    def test_each_row_has_the_newest_before_it(self):
+        for seed, size in ((1, 8), (2, 4000)):
+            events = events_of(seed, 1500 if size < 10 else 6000)
+            expected = self.expected(events)
+            with harness.Server(CONFIG) as server:
+                for _ in self.post_mixed(server, events, size, random.Random(seed)):
+                    pass
+                self.finish(server, events, expected)
+                server.stop()
+                self.check(server.database, expected)
+
+    def test_one_stream_is_far_ahead(self):
+        events = events_of(3, 4000)
+        expected = self.expected(events)
+        for order in (('trades', 'quotes', 'news'), ('news', 'quotes', 'trades')):
+            with harness.Server(CONFIG) as server:
+                for name in order:
+                    for i in range(0, len(events[name]), 500):
+                        server.post_ok(name, events[name][i:i + 500], Weir_Source='one')
+                self.finish(server, events, expected)
+                server.stop()
+                self.check(server.database, expected)
+
+    def test_killed_in_the_middle(self):
+        events = events_of(4, 5000)
+        expected = self.expected(events)
+        dice = random.Random(4)
+        with harness.Server(CONFIG) as server:
+            for i, _ in enumerate(self.post_mixed(server, events, 300, dice)):
+                if i % 12 == 7:
+                    if dice.random() < 0.5:
+                        harness.wait_until(lambda: server.rows('SELECT count(*) FROM weir_checkpoints'
+                                                               " WHERE pipeline = 'rows.quotes' AND position > 0")
+                                           [0][0], 'a checkpoint')
+                    server.restart()
+                if i % 12 == 11:
+                    server.stop()
+                    server.start()
+            self.finish(server, events, expected)
+            server.stop()
+            self.check(server.database, expected)
+            done = harness.weir('check', '--database', server.database)
+            self.assertEqual(done.returncode, 0, done.stderr + done.stdout)
+            self.assertIn("rows.quotes", done.stdout + done.stderr)
+
+    def test_reload_goes_on_where_it_was(self):
+        """The pipelines are exchanged while rows of the one stream wait for the other."""
+        events = events_of(8, 3000)
+        expected = self.expected(events)
+        with harness.Server(CONFIG) as server:
+            for i, _ in enumerate(self.post_mixed(server, events, 400, random.Random(8))):
+                if i % 5 != 3:
+                    continue
+                with open(server.path, encoding='utf-8') as file:
+                    text = file.read()
+                with open(server.path, 'w', encoding='utf-8') as file:
+                    file.write(text.replace('idle_timeout: 1h', 'idle_timeout: 2h') if '1h' in text
+                               else text.replace('idle_timeout: 2h', 'idle_timeout: 1h'))
+                before = ''.join(server.log).count('is exchanged')
+                server.process.send_signal(signal.SIGHUP)
+                harness.wait_until(lambda: ''.join(server.log).count('is exchanged') == before + 5, 'the reload')
+            self.finish(server, events, expected)
+            server.stop()
+            self.check(server.database, expected)
+            self.assertNotIn('level=error', ''.join(server.log))
+
+    def test_a_silent_stream_is_not_waited_for(self):
+        quiet = CONFIG.replace('idle_timeout: 1h', 'idle_timeout: 100ms')
+        with harness.Server(quiet) as server:
+            server.post_ok('trades', [{'ts': T0, 'id': 1, 'symbol': 'A'}])  # nobody has sent quotes yet
+            harness.wait_until(lambda: server.rows('SELECT id, bid FROM rows') == [(1, None)], 'the first row')
+            server.post_ok('quotes', [{'ts': T0 + 10 * S, 'sym': 'A', 'bid': 2.5}])
+            server.post_ok('trades', [{'ts': T0 + 11 * S, 'id': 2, 'symbol': 'A'}])
+            harness.wait_until(lambda: server.rows('SELECT id, bid FROM rows') == [(1, None), (2, 2.5)], 'the second row')
+            status = server.get_json('/api/v1/pipelines/rows/watermarks')
+            self.assertEqual([j['stream'] for j in status['joins']], ['quotes'])
+
+    def test_without_keeps_its_place(self):
+        events = events_of(9, 1500)
+        expected = self.expected(events)
+        with harness.Server(CONFIG) as server:
+            for i, _ in enumerate(self.post_mixed(server, events, 300, random.Random(9))):
+                if i in (4, 9):
+                    server.stop()
+                    server.arguments = ['--without', 'rows'] if i == 4 else []
+                    server.start()
+            self.finish(server, events, expected)
+            server.stop()
+            self.check(server.database, expected)
+
+
+class Run(unittest.TestCase):
+    def run_files(self, folder, events, *more):
+        with open(os.path.join(folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
+            file.write(CONFIG.replace('{folder}', folder).replace('{listen}', '127.0.0.1:0'))
+        arguments = []
+        for name, list_of in events.items():
+            path = os.path.join(folder, f'{name}.ndjson')
+            with open(path, 'w', encoding='utf-8') as file:
+                file.writelines(json.dumps(event) + '\n' for event in list_of)
+            arguments += ['--stream', f'{name}={path}']
+        return harness.weir('run', '-q', '-c', os.path.join(folder, 'weir.yaml'), *arguments, *more)
+
+    def test_files_of_several_streams(self):
+        folder = harness.folder_for_test(self)
+        events = events_of(5, 20000)
+        done = self.run_files(folder, events)
+        self.assertEqual(done.returncode, 65, done.stderr)  # some were too late
+        self.assertIn('came too late to be joined', done.stderr)
+        rows, both, _ = AsOf().expected(events)
+        path = os.path.join(folder, 'weir.db')
+        self.assertEqual(harness.read_rows(path, 'SELECT id, bid, ask, note, firm, quoted, spread FROM rows ORDER BY id'),
+                         rows)
+        self.assertEqual(harness.read_rows(path, 'SELECT id, bid, head FROM both ORDER BY id'), both)
+
+    def test_an_empty_stream(self):
+        folder = harness.folder_for_test(self)
+        events = events_of(6, 500)
+        events['quotes'] = []
+        done = self.run_files(folder, events)
+        path = os.path.join(folder, 'weir.db')
+        self.assertEqual(harness.read_rows(path, 'SELECT count(*), count(bid), count(spread) FROM rows'), [(500, 0, 0)])
+        self.assertEqual(harness.read_rows(path, 'SELECT count(*) FROM notes_1'), [(0,)], done.stderr)
+
+    def test_a_stream_is_missing(self):
+        folder = harness.folder_for_test(self)
+        events = events_of(7, 10)
+        del events['news']
+        done = self.run_files(folder, events)
+        self.assertEqual(done.returncode, 64)
+        self.assertIn("pipeline 'both' joins 'trades' with 'news': --stream trades=FILE", done.stderr)
+
+
+class Manual(unittest.TestCase):
+    def test_the_example_of_the_manual(self):
+        with open(os.path.join(harness.SOURCE, 'docs', 'weir.yaml.5'), encoding='utf-8') as file:
+            page = file.read()
+        at = page.index('  effective_spread:')
+        folder = harness.folder_for_test(self)
+        with open(os.path.join(folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
+            file.write(page[page.rindex('server:', 0, at):page.index('.Ed', at)])
+        dice = random.Random(10)
+        quotes = [{'ts': T0 // 1000 + 40 * i, 'symbol': dice.choice('ABC'), 'bid': dice.randrange(100) / 4,
+                   'ask': dice.randrange(100) / 4} for i in range(3000)]
+        trades = [{'ts': T0 // 1000 + 13 * i, 'symbol': dice.choice('ABCD'), 'price': dice.randrange(100) / 4}
+                  for i in range(9000)]
+        arguments = []
+        for name, events in (('trades', trades), ('quotes', quotes)):
+            with open(os.path.join(folder, name + '.ndjson'), 'w', encoding='utf-8') as file:
+                file.writelines(json.dumps(event) + '\n' for event in events)
+            arguments += ['-s', f'{name}={name}.ndjson']
+        done = harness.weir('run', '-c', 'weir.yaml', *arguments, cwd=folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        # Of a trade at the time of a quote or behind it, the newest of its symbol: the shell's own join.
+        script = '''
+.import --csv trades.csv trades
+.import --csv quotes.csv quotes
+CREATE INDEX by_symbol ON quotes (symbol, CAST(ts AS INTEGER));
+.mode list
+.separator ,
+SELECT ts / 10000 * 10000000, symbol, count(*), max(spread) FROM (SELECT t.ts, t.symbol, 2 * abs(t.price - (q.bid + q.ask) / 2) AS spread
+  FROM trades t JOIN quotes q ON q.rowid = (SELECT rowid FROM quotes i WHERE i.symbol = t.symbol
+    AND CAST(i.ts AS INTEGER) <= CAST(t.ts AS INTEGER) AND CAST(i.ts AS INTEGER) >= t.ts - 5000 ORDER BY CAST(i.ts AS INTEGER) DESC LIMIT 1))
+  GROUP BY 1, 2 ORDER BY 1, 2;
+'''
+        for name, events in (('trades', trades), ('quotes', quotes)):
+            with open(os.path.join(folder, name + '.csv'), 'w', encoding='utf-8') as file:
+                file.write(','.join(events[0]) + '\n')
+                file.writelines(','.join(str(v) for v in event.values()) + '\n' for event in events)
+        lines = harness.sqlite3_shell(script, folder).split()
+        want = [(int(w), s, int(n), float(m)) for w, s, n, m in (line.split(',') for line in lines)]
+        self.assertEqual(harness.read_rows(os.path.join(folder, 'spreads.db'), 'SELECT window_start, symbol, spread_count,'
+                                           ' spread_max FROM effective_spread ORDER BY 1, 2'), want)
+
+
+if __name__ == '__main__':
+    harness.main()
