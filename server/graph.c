@@ -30,7 +30,8 @@ static void put_window(FILE *to, const struct config_window *w)
     if (w->kind == CONFIG_HOPPING)
         put_duration(to, " by ", w->by_us);
     if (w->kind == CONFIG_COUNT)
-        fprintf(to, " %llu", (unsigned long long)w->rows);
+        fprintf(to, " %llu%s", (unsigned long long)w->rows,
+                w->running ? " running" : "");
 }
 
 static void put_key(FILE *to, const struct config_pipeline *c, const char *before)

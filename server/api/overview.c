@@ -202,6 +202,8 @@ static void overview_put_window(struct buffer *b, const struct config_window *w,
         return;
     jsonout_count(b, "window_rows", w->rows);
     jsonout_count(b, "window_by_rows", w->by_rows);
+    if (w->running)
+        jsonout_bool(b, "window_running", true);
 }
 
 static void overview_put_settings(struct buffer *b, const struct config *config,

@@ -158,6 +158,8 @@ struct config_window {
     uint64_t rows;     /* count: of a key in a window, */
     uint64_t
         by_rows; /* from the first of one to that of the next, at most as many; default as many */
+    bool
+        running; /* count: a result is of all rows of the key so far, not of those of a window */
     size_t column; /* until: a time, or an int in the unit of the stream's time */
 };
 

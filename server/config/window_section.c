@@ -206,6 +206,10 @@ static int check_count(struct config_window *w, const struct node *map,
 {
     if (!w->by_rows)
         w->by_rows = w->rows;
+    if (w->running && w->by_rows != w->rows)
+        return node_error(node_get(map, "by"), error,
+                          "with 'running' no window overlaps another: a result is of "
+                          "all events of the key so far");
     if (w->by_rows > w->rows)
         return node_error(node_get(map, "by"), error,
                           "'by' is more than the window has: events in between would "
@@ -223,6 +227,7 @@ static const struct field count_fields[] = {
     {"count", FIELD_COUNT, .required = true, .offset = AT(rows), .min = 1,
      .max = 1000000000},
     {"by", FIELD_COUNT, .offset = AT(by_rows), .min = 1, .max = 1000000000, .init = 0},
+    {"running", FIELD_BOOL, .offset = AT(running), .min = 0, .max = 1},
 };
 
 static const struct field global_fields[] = {

@@ -372,6 +372,7 @@ static int end_closing(struct closing *c, int r, struct error *error)
     analyze_groups_free(c->groups);
     if (c->worker->pipeline->outflow)
         chain_drop(&c->pieces);
+    c->worker = NULL;
     if (r < 0 && r != -EINVAL && r != -ECANCELED)
         return error_set(error, r, "results cannot be handed on: %s", strerror(-r));
     return r;
@@ -469,43 +470,71 @@ static int emit_keyed(struct closing *c, int64_t until_us, bool last)
     return r;
 }
 
+/* Where there is a result behind each row, those of an entry go together. */
+static int give_out_running(struct worker *w, int64_t watermark_us)
+{
+    struct error error = {0};
+    if (!w->closing && !(w->closing = calloc(1, sizeof(*w->closing))))
+        return -ENOMEM;
+    struct closing *c = w->closing;
+    if (!c->worker)
+        *c = (struct closing){
+            .worker = w, .done_us = w->emitted_us, .expected = BATCH_BLOCK};
+    int r = emit_keyed(c, watermark_us, false);
+    return r < 0 ? end_closing(c, r, &error) : 0;
+}
+
 int worker_give_out(struct worker *w, int64_t watermark_us)
 {
     struct closing c = {.worker = w, .done_us = w->emitted_us};
     struct error error = {0}; /* the caller has a better text */
+    if (w->pipeline->window.running)
+        return give_out_running(w, watermark_us);
     int r = emit_keyed(&c, watermark_us, false);
     if (r == 0)
         r = send_sets(&c, w->position, w->emitted_us);
     return end_closing(&c, r, &error);
 }
 
+void worker_closing_free(struct worker *w)
+{
+    struct error error = {0};
+    if (w->closing && w->closing->worker)
+        end_closing(w->closing, 0, &error);
+    free(w->closing);
+}
+
 int worker_close_windows(struct worker *w, int64_t until_us, bool last,
                          struct error *error)
 {
     const struct pipeline *p = w->pipeline;
-    struct closing c = {.worker = w, .done_us = w->emitted_us};
+    struct closing own, *c = &own;
+    if (w->closing && w->closing->worker)
+        c = w->closing;
+    else
+        own = (struct closing){.worker = w, .done_us = w->emitted_us};
     int64_t lateness_us = last ? 0 : p->config->allowed_lateness_us;
     const bool by_key = window_is_by_key(&p->window);
-    int r = w->n_revised ? emit_revised(&c) : 0;
+    int r = w->n_revised ? emit_revised(c) : 0;
     if (r == 0 && w->early_us != INT64_MIN && !w->watermark.held)
-        r = emit_changed(&c);
+        r = emit_changed(c);
     /* Windows of several panes go border by border: no more than one is there twice, as panes and merged. */
     if (r == 0 && by_key) {
-        r = emit_keyed(&c, until_us, last);
+        r = emit_keyed(c, until_us, last);
         w->emitted_us = until_us;
     }
     for (int64_t to_us = INT64_MIN; r == 0 && !by_key && to_us < until_us;) {
         to_us = panes_next(w, until_us);
         r = panes_seal(w, to_us);
         if (r == 0)
-            r = emit_windows(&c, to_us);
+            r = emit_windows(c, to_us);
         w->emitted_us = to_us;
         if (r == 0 && to_us >= INT64_MIN + lateness_us)
             forget_windows(w, to_us - lateness_us);
     }
     if (r == 0) {
         groups_forget_keys(&w->groups);
-        r = send_sets(&c, w->position, until_us);
+        r = send_sets(c, w->position, until_us);
     }
-    return end_closing(&c, r, error);
+    return end_closing(c, r, error);
 }

@@ -418,6 +418,10 @@ static int sort_list(struct worker *w)
     struct keyed *k = &w->keyed;
     for (size_t i = 0; i < k->n_give; i++)
         w->groups.slot[k->give[i]].window = k->spans.at[k->give[i]].start_us;
+    if (k->n_give == 1) {
+        k->n_fresh = k->spans.at[k->give[0]].given == SPAN_FRESH;
+        return 0;
+    }
     k->n_give = groups_sort_slots(&w->groups, k->give, k->n_give);
     uint32_t *sorted = malloc((k->n_give + 1) * sizeof(*sorted));
     if (!sorted)

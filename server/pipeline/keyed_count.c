@@ -18,6 +18,9 @@ int count_slot(struct reading *r, uint32_t key, uint32_t row, uint32_t *ret)
     const uint64_t full = w->pipeline->window.pane_rows;
     int64_t us = r->time[row];
     uint32_t slot = spans_newest(spans, key);
+    if (slot != SLOT_NONE && spans->at[slot].rows == full &&
+        w->pipeline->window.running)
+        return ROW_FOLD; /* its result is due before this row */
     if (slot == SLOT_NONE || spans->at[slot].rows == full) {
         uint64_t number = slot == SLOT_NONE ? 1 : spans->at[slot].number + 1;
         if (w->keyed.n_wait >= WAIT_MAX)
@@ -108,7 +111,7 @@ static void count_forget(struct worker *w, uint32_t key, uint64_t pane)
         keyed_close(w, slot[0]);
 }
 
-/* A window of one pane has been given out: the key's newest begins anew in its place. */
+/* A window of one pane has been given out: the key's newest begins in its place, anew or running. */
 static int count_renew(struct worker *w, uint32_t slot)
 {
     struct spans *spans = &w->keyed.spans;
@@ -121,6 +124,8 @@ static int count_renew(struct worker *w, uint32_t slot)
     s->number++;
     s->order++;
     groups_touch(&w->groups, slot);
+    if (w->pipeline->window.running)
+        return 0;
     analyze_drop(w, slot, 0, w->pipeline->n_steps);
     memset(groups_state(&w->groups, slot), 0, w->pipeline->stride);
     int r = analyze_init(w, slot);

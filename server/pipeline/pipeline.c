@@ -67,11 +67,12 @@ static int check_rows(const struct pipeline *p, const struct weir_analyzer *a,
         return node_error(c->node, error,
                           "analyzer '%s' keeps no rows, so 'max_rows' says nothing",
                           a->name);
-    if (a->whole && p->config->window.kind == CONFIG_GLOBAL)
+    if (a->whole &&
+        (p->config->window.kind == CONFIG_GLOBAL || p->config->window.running))
         return node_error(c->node, error,
                           "analyzer '%s' takes all rows of a window once it is over, "
-                          "and a global one never is",
-                          a->name);
+                          "and a %s one never is",
+                          a->name, p->config->window.running ? "running" : "global");
     return 0;
 }
 

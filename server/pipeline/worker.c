@@ -490,6 +490,7 @@ void worker_free(struct worker *w)
     for (size_t i = 0; w->host && i < w->pipeline->n_steps; i++)
         host_close(&w->host[i]);
     free(w->host);
+    worker_closing_free(w);
     keyed_free(w);
     groups_free(&w->groups);
     filter_free(w->filter);

@@ -173,7 +173,8 @@ struct worker {
     struct rowset *
         side; /* late rows of this entry, for late_table, or those that are selected; NULL: none */
     uint64_t groups_shown;
-    struct kept_view *view; /* of rows that are kept; made when it is needed */
+    struct kept_view *view;  /* of rows that are kept; made when it is needed */
+    struct closing *closing; /* running windows: rows of this entry; made when needed */
     uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot[BATCH_BLOCK], keep[BATCH_BLOCK];
     int64_t watermark_at[BATCH_BLOCK]; /* of each row of a block that has late rows */
 };
@@ -318,5 +319,7 @@ int worker_emit_early(struct worker *w, int64_t until_us, struct error *error);
 
 /* close.c: gives out, within an entry, what is due by key at this watermark. */
 int worker_give_out(struct worker *w, int64_t watermark_us);
+/* What is left of that where an entry was not read to its end. */
+void worker_closing_free(struct worker *w);
 
 #endif

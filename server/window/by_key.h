@@ -5,7 +5,8 @@
  *
  *      session   [first row, last row + gap), no longer than max
  *      until     [first row, what its field says)
- *      count     n rows in the order of the log; made of panes of g rows where a window begins every `by` rows
+ *      count     n rows in the order of the log; made of panes of g rows where a window begins every `by` rows;
+ *                running: states go on, there is a result of all rows so far every n rows
  *      global    one for ever
  *
  * Times near the ends of int64 stay there.
@@ -93,7 +94,7 @@ static inline uint64_t by_key_groups(const struct window_kind *k, uint64_t keys,
     case CONFIG_GLOBAL:
         return keys;
     case CONFIG_COUNT:
-        return keys + rows / k->pane_rows;
+        return k->running ? keys : keys + rows / k->pane_rows;
     default:
         return rows;
     }

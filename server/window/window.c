@@ -41,6 +41,7 @@ static struct window_kind kind_by_key(const struct config_window *c)
         .rows = c->rows,
         .by_rows = c->by_rows,
         .pane_rows = (uint64_t)common_divisor((int64_t)c->rows, (int64_t)c->by_rows),
+        .running = c->running,
         .column = c->column};
 }
 
@@ -338,6 +339,8 @@ static void define_by_key(const struct window_kind *k, struct buffer *b)
     if (k->kind == CONFIG_COUNT)
         buffer_printf(b, " %llu %llu", (unsigned long long)k->rows,
                       (unsigned long long)k->by_rows);
+    if (k->running)
+        buffer_printf(b, " running");
     if (k->kind == CONFIG_SESSION || k->kind == CONFIG_GLOBAL)
         buffer_printf(b, " %lld", (long long)k->size_us);
     if (k->max_us != INT64_MAX)

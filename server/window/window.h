@@ -42,6 +42,7 @@ struct window_kind {
     enum config_window_kind kind;
     int64_t max_us, expire_us;
     uint64_t rows, by_rows, pane_rows;
+    bool running; /* count: states outlive their windows */
     size_t column;
 };
 

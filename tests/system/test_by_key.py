@@ -32,6 +32,8 @@ KINDS = {
     'until_revise': f'window: {{until: stop}}, {REVISE}',
     'count': 'window: {count: 5}',
     'count_by': 'window: {count: 6, by: 4}',
+    'running': 'window: {count: 3, running: true}',
+    'each': 'window: {count: 1, running: true}',
     'global': 'window: {global: 1s}',
     'global_expire': 'window: {global: 1s, expire: 4s}',
 }
@@ -195,6 +197,19 @@ def counts(events, rows, by):
     return found
 
 
+def running(events, rows):
+    """A result every so many rows of a key, of all that it has had."""
+    by_key = collections.defaultdict(list)
+    for e in events:
+        by_key[e['key']].append(e)
+    found = []
+    for key, mine in by_key.items():
+        for number, end in enumerate(range(rows, len(mine) + 1, rows), 1):
+            times = [e['ts'] for e in mine[end - rows:end]]
+            found.append((min(times), key, number, max(times) + 1, mine[:end]))
+    return found
+
+
 def globals_of(events, expire=math.inf, order=ORDER, every=BORDER):
     """What the table has: key to (revision, border, rows). The watermark goes border by border, whatever the events."""
     groups, changed, table, border, newest = {}, set(), {}, None, -math.inf
@@ -321,6 +336,13 @@ class ByKey(unittest.TestCase):
     def test_so_many_rows_are_a_window(self):
         for kind, rows, by in (('count', 5, 5), ('count_by', 6, 4)):
             found = counts(self.events, rows, by)
+            self.check(kind, 'window_start, key, number, window_end, count, qty_sum',
+                       [(*f[:4], *numbers(f[4])) for f in found], [(*f[:4], *top(f[4])) for f in found],
+                       'window_start, key, number, window_end')
+
+    def test_states_of_running_windows_go_on(self):
+        for kind, rows in (('running', 3), ('each', 1)):
+            found = running(self.events, rows)
             self.check(kind, 'window_start, key, number, window_end, count, qty_sum',
                        [(*f[:4], *numbers(f[4])) for f in found], [(*f[:4], *top(f[4])) for f in found],
                        'window_start, key, number, window_end')
@@ -506,6 +528,13 @@ class Examples(unittest.TestCase):
         self.assertEqual(self.run_example('smooth', 'readings', events, '''
             SELECT number, window_start / 1000000, window_end, value_mean FROM smooth ORDER BY 1'''), [
                 (1, 0, 3000001, 3.5), (2, 2, 5000001, 13.5), (3, 4, 7000001, 31.5)])
+
+    def test_running(self):
+        events = [{'ts': t, 'account': a, 'amount': n} for t, a, n in (
+            (1, 'x', 5), (3, 'y', 7), (2, 'x', -2), (3, 'x', 4))]
+        self.assertEqual(self.run_example('statement', 'payments', events, '''
+            SELECT account, number, window_start / 1000000, amount_last, amount_sum FROM statement ORDER BY 1, 2'''), [
+                ('x', 1, 1, 5, 5), ('x', 2, 2, -2, 3), ('x', 3, 3, 4, 7), ('y', 1, 3, 7, 7)])
 
     def test_none(self):
         events = [{'ts': t, 'path': p, 'status': s} for t, p, s in (

@@ -995,6 +995,9 @@ static void windows_of_every_kind_are_checked(void **state)
         {"{session: 0s}", "f:9:23: expected a duration from 1ms to 36525d, found '0s'"},
         {"{count: 0}",
          "f:9:21: expected a whole number from 1 to 1000000000, found '0'"},
+        {"{count: 10, by: 5, running: true}",
+         "f:9:29: with 'running' no window overlaps another: a result is of all events "
+         "of the key so far"},
         {"{count: 10, by: 11}", "f:9:29: 'by' is more than the window has: events in "
                                 "between would be in none"},
         {"{global: 10s, expire: 0s}", "f:9:35: expected a duration from 1ms to "
