@@ -50,6 +50,7 @@ static const struct subject subjects[] = {
     {"threshold", {{"of", "x:f"}, {"limit", "100"}}},
     {"sessions", {{0}}},
     {"holt_winters", {{"of", "x:f"}, {"every", "1s"}, {"season", "60"}}},
+    {"anomaly", {{"of", "x:f"}}},
     {"ohlc", {{"of", "x:f"}}},
     {"vwap", {{"price", "x:f"}, {"volume", "y:i"}}},
     {"twap", {{"price", "x:f"}}},

@@ -300,7 +300,7 @@ class Results(unittest.TestCase):
         self.assertIn('"input"', self.server.get('/api/v1/streams').body.decode())
         self.assertIn('"cities"', self.server.get('/api/v1/pipelines').body.decode())
         plugins = self.server.get('/api/v1/plugins').body.decode()
-        for name in ('change', 'collect', 'count', 'covariance', 'delta', 'distinct', 'drawdown', 'entropy', 'ewma',
+        for name in ('anomaly', 'change', 'collect', 'count', 'covariance', 'delta', 'distinct', 'drawdown', 'entropy', 'ewma',
                      'first', 'funnel', 'gap', 'histogram', 'holt_winters', 'imbalance', 'last', 'mad', 'mode',
                      'moments', 'ohlc', 'path', 'quantiles', 'rate', 'retention', 'sample', 'sessions', 'sql',
                      'stats', 'sum', 'threshold', 'time_weighted', 'topk', 'trending', 'twap', 'volatility', 'vwap'):

@@ -95,6 +95,8 @@ static const struct subject subjects[] = {
       {"events", "100"}},
      true},
     {"path", {{"of", "x:s"}, {"by", "y:i"}}, true},
+    {"anomaly", {{"of", "x:f"}}, true},
+    {"anomaly", {{"of", "x:i"}, {"season", "7s"}}, true},
     {"holt_winters", {{"of", "x:f"}, {"every", "500ms"}}, true},
     {"holt_winters", {{"of", "x:i"}, {"every", "2s"}, {"season", "4"}}, true},
     {"retention", {{"by", "x:i"}, {"period", "700ms"}}, true},

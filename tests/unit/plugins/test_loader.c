@@ -345,7 +345,7 @@ static void all_are_listed_by_name_with_their_errors(void **unused)
     assert_int_equal(plugins_new(both, &p), 0);
     assert_int_equal(plugins_each(p, see, &seen), 0);
     const char *expected =
-        "change collect count covariance delta distinct drawdown empty entropy "
+        "anomaly change collect count covariance delta distinct drawdown empty entropy "
         "ewma faulty first funnel gap histogram holt_winters imbalance last mad "
         "mode moments nosymbol ohlc path quantiles rate retention sample sessions "
         "sql stats sum threshold time_weighted topk trending twap volatility vwap ";
