@@ -90,6 +90,18 @@ static int ask_set_order(struct ask *ask, const char *text, struct error *error)
     return 0;
 }
 
+static int ask_set_open(struct ask *ask, const char *text, struct error *error)
+{
+    static const char *const words[] = {"0", "1", "only"};
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(words[i], text) != 0)
+            continue;
+        ask->open = (enum ask_open)i;
+        return 0;
+    }
+    return error_set(error, -EINVAL, "live: '%s' is not 0, 1 or only", text);
+}
+
 static int ask_set_times(struct ask *ask, const char *text, struct error *error)
 {
     ask->times_us = strcmp(text, "us") == 0;
@@ -161,7 +173,7 @@ static int ask_unknown(const struct ask *ask, bool live, const char *name,
     error_set(error, -EINVAL,
               "unknown parameter '%s'; there are %s, and the key columns", name,
               live ? "columns, times, last_event_id"
-                   : "from, to, columns, order, limit, cursor, format, times");
+                   : "from, to, columns, order, limit, cursor, format, times, live");
     for (size_t c = 1; c < ask->table->n_primary; c++) {
         size_t used = strlen(error->text);
         snprintf(error->text + used, sizeof(error->text) - used, "%s %s",
@@ -173,8 +185,8 @@ static int ask_unknown(const struct ask *ask, bool live, const char *name,
 /* Of pages; live results have none. */
 static bool ask_is_of_pages(const char *name)
 {
-    static const char *const names[] = {"from",  "to",     "order",
-                                        "limit", "cursor", "format"};
+    static const char *const names[] = {"from",   "to",     "order", "limit",
+                                        "cursor", "format", "live"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (strcmp(names[i], name) == 0)
             return true;
@@ -183,8 +195,8 @@ static bool ask_is_of_pages(const char *name)
 
 static bool ask_is_parameter(const char *name)
 {
-    static const char *const names[] = {"from",  "to",     "columns", "order",
-                                        "limit", "cursor", "format",  "times"};
+    static const char *const names[] = {"from",   "to",     "columns", "order", "limit",
+                                        "cursor", "format", "times",   "live"};
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (strcmp(names[i], name) == 0)
             return true;
@@ -216,6 +228,8 @@ static int ask_argument(struct ask_reading *reading, const char *name,
         return ask_set_order(ask, value, error);
     if (strcmp(name, "times") == 0)
         return ask_set_times(ask, value, error);
+    if (strcmp(name, "live") == 0)
+        return ask_set_open(ask, value, error);
     if (strcmp(name, "columns") == 0)
         return ask_set_columns(ask, value, error);
     if (strcmp(name, "cursor") == 0) {
@@ -262,6 +276,10 @@ int ask_parse(struct ask *ask, const struct table *table, bool live,
             const char *shown = table->column[table_shown(table, i)].name;
             err = ask_add_column(ask, shown, strlen(shown), error);
         }
+    if (!err && ask->open && ask->n_columns == ASK_COLUMNS_MAX)
+        return error_set(error, -EINVAL, "columns: more than %d", ASK_COLUMNS_MAX - 1);
+    if (!err && ask->open)
+        ask->column[ask->n_columns++] = (struct rowout_column){"open", WEIR_BOOL};
     for (size_t c = 0; ask->times_us && c < ask->n_columns; c++)
         if (ask->column[c].type == WEIR_TIME)
             ask->column[c].type = WEIR_INT;
@@ -310,10 +328,16 @@ char *ask_sql(const struct ask *ask, enum ask_select what, bool after, bool last
 {
     const struct table *t = ask->table;
     sqlite3_str *sql = sqlite3_str_new(NULL);
+    const bool marked = what == ASK_MARKED_CLOSED || what == ASK_MARKED_OPEN;
     sqlite3_str_appendall(sql, "SELECT ");
-    for (size_t c = 0; what == ASK_ROWS && c < ask->n_columns; c++)
+    for (size_t c = 0; what != ASK_LOOKAHEAD && c + marked < ask->n_columns; c++)
         sqlite3_str_appendf(sql, "\"%w\", ", ask->column[c].name);
+    if (marked)
+        sqlite3_str_appendf(sql, "%d, ", what == ASK_MARKED_OPEN);
     ask_primary(sql, t, ", ");
+    if (marked)
+        sqlite3_str_appendf(sql, t->revision ? ", \"%w\"" : ", 0",
+                            t->column[t->revision].name);
     sqlite3_str_appendf(sql, " FROM \"%w\" WHERE \"%w\" >= ? AND \"%w\" %s ?", t->name,
                         t->column[0].name, t->column[0].name,
                         ask->to_us == INT64_MAX ? "<=" : "<");

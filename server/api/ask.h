@@ -23,8 +23,13 @@ struct ask_filter {
     int64_t number; /* not of string columns */
 };
 
+/* Rows of windows that are still open: none, behind those of the table, or these alone. */
+enum ask_open { ASK_NONE_OPEN, ASK_WITH_OPEN, ASK_ONLY_OPEN };
+
 struct ask {
     const struct table *table;
+    enum ask_open
+        open; /* the last column shown then says whether the row is one of those */
     int64_t from_us,
         to_us; /* window_start >= from, < to; INT64_MIN, INT64_MAX: not given */
     bool descending;
@@ -47,6 +52,8 @@ int ask_parse(struct ask *ask, const struct table *table, bool live,
 enum ask_select {
     ASK_ROWS, /* the columns shown, then those of the primary key; LIMIT is a parameter */
     ASK_LOOKAHEAD, /* the primary key of the last row of the page, and of the row behind it */
+    ASK_MARKED_CLOSED, /* as ASK_ROWS of one that asks for open windows; then the revision, 0 if there is none; of the */
+    ASK_MARKED_OPEN,   /* table in the file, of one that has the rows of open windows */
 };
 
 /* The statement's text, or NULL (no memory): sqlite3_free. Rows behind the cursor `after`, up to and

@@ -6,7 +6,9 @@
 #include "api/ask.h"
 #include "api/cursor.h"
 #include "api/internal.h"
+#include "api/open.h"
 #include "api/rows.h"
+#include "base/clock.h"
 #include "store/db.h"
 
 #include <errno.h>
@@ -15,12 +17,14 @@
 #include <string.h>
 
 #define RESULTS_PIECE_ROWS 10000
+#define RESULTS_OPEN_US    (5 * SECOND_US) /* for what open windows are waited for */
 
 struct results {
     struct ask ask;
     struct http_request *request;
     const struct api *api;
     struct pipeline *pipeline; /* whose table it is */
+    struct open *open;         /* rows of windows that are; NULL: not asked for */
     struct reader *reader;     /* while a piece is made */
     struct rows rows;
     struct buffer after; /* cursor of the last row written; empty: none yet */
@@ -47,9 +51,61 @@ static int results_prepare(struct results *x, enum ask_select what, sqlite3_stmt
     return err ? error_set(error, err, "the key of a row is too long for a cursor") : 0;
 }
 
+static int results_open(struct results *x, struct open_read *ret, struct error *error)
+{
+    rows_limit(x->reader, x->request, x->api->is.config->server.sql_timeout_us);
+    return open_begin(x->open, &x->ask, x->reader,
+                      x->after.size ? buffer_text(&x->after) : NULL,
+                      x->last.size ? buffer_text(&x->last) : NULL, ret, error);
+}
+
+/* The same two, with rows of open windows among those of the table. */
+static int results_look_ahead_open(struct results *x, bool *ret_more,
+                                   struct error *error)
+{
+    struct open_read read;
+    sqlite3_stmt *s = NULL;
+    int err = results_open(x, &read, error), got = 1;
+    for (uint64_t i = 0; !err && got == 1 && i < x->ask.limit; i++)
+        got = open_next(&read, &s, error);
+    if (!err && got == 1) {
+        err = cursor_make(x->ask.table, s, (int)x->ask.n_columns, &x->last);
+        if (err)
+            error_set(error, err, "the key of a row is too long for a cursor");
+        got = err ? err : open_next(&read, &s, error);
+        *ret_more = got == 1;
+    }
+    open_end(&read);
+    return err ? err : got < 0 ? got : 0;
+}
+
+static int results_open_rows(struct results *x, struct rowout *o, struct buffer *text,
+                             bool *ret_end, struct error *error)
+{
+    struct open_read read;
+    sqlite3_stmt *s = NULL;
+    int err = results_open(x, &read, error), got = err;
+    bool full = false;
+    while (!err && !full && (got = open_next(&read, &s, error)) == 1) {
+        rowout_row(o, text, s);
+        full = text->size >= ROWS_PIECE;
+        if (!full)
+            continue;
+        buffer_clear(&x->after);
+        err = cursor_make(x->ask.table, s, (int)x->ask.n_columns, &x->after);
+        if (err)
+            error_set(error, err, "the key of a row is too long for a cursor");
+    }
+    *ret_end = !full;
+    open_end(&read);
+    return err ? err : got < 0 ? got : 0;
+}
+
 /* Finds where the page ends, and whether there is more behind it. */
 static int results_look_ahead(struct results *x, bool *ret_more, struct error *error)
 {
+    if (x->open)
+        return results_look_ahead_open(x, ret_more, error);
     DB_STATEMENT s = NULL;
     int err = results_prepare(x, ASK_LOOKAHEAD, &s, error);
     if (err)
@@ -94,7 +150,8 @@ static int results_piece(void *results, struct rowout *o, struct buffer *text,
     struct results *x = results;
     int err = reader_get(x->api->is.readers, &x->reader, error);
     if (!err)
-        err = results_rows(x, o, text, ret_end, error);
+        err = x->open ? results_open_rows(x, o, text, ret_end, error)
+                      : results_rows(x, o, text, ret_end, error);
     reader_put(x->reader);
     x->reader = NULL;
     return err;
@@ -106,6 +163,7 @@ static void results_free(void *results)
     if (!x)
         return;
     pipeline_unref(x->pipeline);
+    open_free(x->open);
     buffer_free(&x->after);
     buffer_free(&x->last);
     free(x);
@@ -119,7 +177,10 @@ static void results_answer(struct results *x)
     int err = 0;
     if (x->ask.cursor)
         buffer_puts(&x->after, x->ask.cursor);
-    if (!x->ask.all) {
+    if (x->ask.open)
+        err = open_new(x->api, x->pipeline, &x->ask, x->request,
+                       clock_monotonic_us() + RESULTS_OPEN_US, &x->open, &error);
+    if (!err && !x->ask.all) {
         err = reader_get(x->api->is.readers, &x->reader, &error);
         if (!err)
             err = results_look_ahead(x, &more, &error);

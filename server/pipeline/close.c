@@ -26,6 +26,7 @@ struct closing {
     uint64_t no_result; /* rows of the sets that are none, see struct table */
     size_t size;        /* of the windows at hand, from 0 */
     struct rowset *set[TABLES_MAX];
+    const struct table *only;      /* of the shortest; NULL: rows of all tables */
     struct chain_pieces pieces;    /* the same rows, for those that read them */
     bool gave;                     /* rows, of this entry */
     struct analyze_groups *groups; /* at hand; made when there are some */
@@ -79,6 +80,8 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
         c->worker->side = NULL;
     }
     c->worker->gives = c->worker->gives || list;
+    if (list)
+        c->worker->gave = c->worker->position;
     c->gave = c->gave || list;
     int err = p->sink.put(p->sink.ctx, p->config->name, c->worker->index,
                           p->config->workers, position, watermark_us, list);
@@ -221,8 +224,9 @@ static int emit_some(struct closing *c, const uint32_t *slot, size_t n, uint32_t
     int r = c->groups ? 0 : analyze_groups_new(c->worker, &c->groups);
     if (r == 0)
         r = analyze_groups_read(c->worker, c->groups, slot, n, flags);
-    struct rowset *own = r == 0 && p->own ? ready_set(c, p->own, c->expected) : NULL;
-    if (r == 0 && p->own && !own)
+    const bool to_own = p->own && (!c->only || c->only == p->own);
+    struct rowset *own = r == 0 && to_own ? ready_set(c, p->own, c->expected) : NULL;
+    if (r == 0 && to_own && !own)
         return -ENOMEM;
     if (own)
         c->own_first = own->n_rows;
@@ -231,7 +235,8 @@ static int emit_some(struct closing *c, const uint32_t *slot, size_t n, uint32_t
         if (!begin_row(c, own, i))
             return -ENOMEM;
     for (size_t i = 0; r == 0 && i < p->n_steps; i++)
-        r = emit_step(c, i);
+        if (!c->only || c->only == p->step[i].table)
+            r = emit_step(c, i);
     return r;
 }
 
@@ -269,7 +274,7 @@ static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
     for (size_t i = 0, some; r == 0 && i < n; i += some) {
         some = of_one_size(c, slot + i, n - i < most ? n - i : most);
         r = worker_leaves(c->worker) ? -ECANCELED : emit_some(c, slot + i, some, flags);
-        if (r == 0 && sets_full(c))
+        if (r == 0 && !c->only && sets_full(c))
             r = send_sets(c, c->worker->position - 1, c->done_us);
     }
     return r;
@@ -537,4 +542,17 @@ int worker_close_windows(struct worker *w, int64_t until_us, bool last,
         r = send_sets(c, w->position, until_us);
     }
     return end_closing(c, r, error);
+}
+
+int worker_emit_as_is(struct worker *w, size_t table, const uint32_t *slot, size_t n,
+                      int64_t border_us, struct rowset **set)
+{
+    const struct pipeline *p = w->pipeline;
+    struct closing c = {
+        .worker = w, .border_us = border_us, .only = p->table[table % p->n_of_size]};
+    c.set[table] = *set;
+    int r = emit_groups(&c, slot, n, WEIR_EARLY);
+    *set = c.set[table];
+    analyze_groups_free(c.groups);
+    return r;
 }

@@ -97,6 +97,34 @@ static int count_give(struct worker *w, uint32_t pane)
     return r;
 }
 
+int count_partial(struct worker *w, uint32_t pane, uint64_t *number, uint32_t *ret_slot)
+{
+    const struct window_kind *kind = &w->pipeline->window;
+    const struct span newest = w->keyed.spans.at[pane];
+    uint64_t last = newest.number + (newest.rows == kind->pane_rows); /* not full */
+    uint64_t next = *number + 1, panes = count_panes(kind), step = count_step(kind);
+    if (!*number && last > panes)
+        next = (last - panes + step - 1) / step + 1;
+    if (count_first(kind, next) > newest.number)
+        return 0;
+    const struct span span = {.order = INT64_MIN,
+                              .number = next,
+                              .start_us = INT64_MAX,
+                              .last_us = INT64_MIN,
+                              .end_us = INT64_MIN};
+    *number = next;
+    *ret_slot = SLOT_NONE;
+    int r = keyed_open(w, w->groups.slot[pane].key, &span, ret_slot);
+    if (r < 0 && *ret_slot != SLOT_NONE)
+        spans_close(&w->keyed.spans, *ret_slot); /* without states */
+    if (r < 0)
+        return r;
+    r = count_merge(w, *ret_slot, count_first(kind, next), newest.number);
+    if (r < 0)
+        keyed_close(w, *ret_slot);
+    return r < 0 ? r : 1;
+}
+
 /* Panes of the key that no window to come has. The newest is not among them, so that its number is not lost. */
 static void count_forget(struct worker *w, uint32_t key, uint64_t pane)
 {

@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/logger.h"
 #include "pipeline/join.h"
+#include "pipeline/open.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -386,6 +387,7 @@ static int64_t worker_run(void *worker)
     struct worker *w = worker;
     int64_t begun_ns = clock_thread_cpu_ns(), again_us = TASK_SLEEPS;
     int64_t until_us = clock_monotonic_us() + TURN_US;
+    open_answer(w);
     while (!must_wait(w)) {
         bool room;
         struct log_entry *e = mailbox_take(&w->mailbox, &room);
@@ -483,6 +485,7 @@ void worker_free(struct worker *w)
     if (!w->pipeline)
         return; /* not even begun with */
     task_end(&w->task);
+    open_refuse(w);
     if (w->pipeline->sink.unwait)
         w->pipeline->sink.unwait(w->pipeline->sink.ctx, &w->room);
     if (w->host && w->groups.states)

@@ -130,6 +130,8 @@ struct pipeline {
     _Atomic bool over_logged; /* relaxed: that rows are dropped over max_groups */
 };
 
+struct open_part;
+
 /* The rows of a block for which a condition of analyzers is true. */
 struct chosen {
     struct filter *filter;
@@ -143,6 +145,8 @@ struct worker {
     struct mailbox mailbox;
     struct waiter room; /* for the sink */
     bool gives;         /* rows, behind the last entry */
+    uint64_t gave;      /* the last entry behind which it did; 0: not yet */
+    struct open_part *_Atomic asked; /* open.h; changed with the pipeline's lock */
     uint64_t
         sequence; /* behind the last row, where a pipeline is read: it goes on there */
     struct host *host; /* of each step */
@@ -321,5 +325,10 @@ int worker_emit_early(struct worker *w, int64_t until_us, struct error *error);
 int worker_give_out(struct worker *w, int64_t watermark_us);
 /* What is left of that where an entry was not read to its end. */
 void worker_closing_free(struct worker *w);
+
+/* close.c: rows of pipeline.table[table] for groups as they are now, at most ANALYZE_GROUPS, behind those of *set, which is made for the
+ * first ones. border_us: of global. -EINVAL, -ENOMEM, -ECANCELED. */
+int worker_emit_as_is(struct worker *w, size_t table, const uint32_t *slot, size_t n,
+                      int64_t border_us, struct rowset **set);
 
 #endif

@@ -417,6 +417,11 @@ int store_flush(struct store *s)
     return inbox_flush(s->inbox);
 }
 
+int store_flush_until(struct store *s, int64_t deadline_us)
+{
+    return inbox_flush_until(s->inbox, deadline_us);
+}
+
 void store_hurry(struct store *s)
 {
     inbox_hurry(s->inbox);

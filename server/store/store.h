@@ -133,6 +133,7 @@ int store_listen(struct store *s, void (*committed)(void *ctx), void *ctx);
 /* Waits until all that was put before is committed, or dropped with its pipeline (store_options.failed). -EIO: it
  * never will be. */
 int store_flush(struct store *s);
+int store_flush_until(struct store *s, int64_t deadline_us); /* or -ETIMEDOUT */
 
 /* The end is near: what cannot be written for 10 s from now on is given up, and put and flush are -EIO.
  * Before, the store tries for as long as the reason may pass (a full disk, another's lock). */

@@ -40,12 +40,14 @@ function path(xs, ys, x, y) {
   return d;
 }
 
-// data: {x: [ms, ascending], series: [{name, y: [number or null]}], time: x is a time}
+// data: {x: [ms, ascending], series: [{name, y: [number or null], open: the same, dashed}], time: x is a time,
+// newest: index of the x that is shown at first, or none: the last}
 export function lines(label) {
   const box = h("div", { tabindex: "0", role: "img", "aria-label": label });
   const legend = h("ul", { class: "legend", "aria-live": "off" });
   const element = h("div", { class: "chart" }, box, legend);
   let data = null, at = null, width = 0;
+  const first = () => data.newest ?? data.x.length - 1;
 
   function place(x) { // the index of the x that is nearest
     let best = 0;
@@ -61,7 +63,7 @@ export function lines(label) {
       legend.replaceChildren();
       return;
     }
-    const all = data.series.flatMap((s) => s.y).filter((v) => v !== null && v !== undefined);
+    const all = data.series.flatMap((s) => [...s.y, ...s.open ?? []]).filter((v) => v !== null && v !== undefined);
     let low = Math.min(...all), high = Math.max(...all);
     if (low > 0 && low < (high - low) * 2) low = 0;
     if (low === high) { low -= Math.abs(low) * 0.05 || 1; high += Math.abs(high) * 0.05 || 1; }
@@ -70,18 +72,19 @@ export function lines(label) {
     const y = (v) => TOP + (1 - (v - low) / (high - low)) * (height - TOP - BOTTOM);
     const say = (v) => (data.time ? moment(v, x1 - x0) : short(v));
     const marks = data.time ? moments(x0, x1, Math.max(2, width / 110)) : ticks(x0, x1, width / 110);
-    const index = at === null ? data.x.length - 1 : at;
+    const index = at ?? first();
     box.replaceChildren(svg("svg", { viewBox: `0 0 ${width} ${height}`, height, "aria-hidden": "true" },
       ticks(low, high, 5).map((v) => [
         svg("line", { class: "gridline", x1: LEFT, x2: width - RIGHT, y1: y(v), y2: y(v) }),
         svg("text", { x: LEFT - 6, y: y(v) + 4, "text-anchor": "end" }, short(v))]),
       marks.map((v) => svg("text", { x: Math.min(x(v), width - RIGHT - 26), y: height - 6, "text-anchor": "middle" }, say(v))),
       data.series.map((s, i) => svg("path", { class: `series c${i % COLORS}`, d: path(data.x, s.y, x, y) })),
+      data.series.map((s, i) => s.open && svg("path", { class: `unfinished c${i % COLORS}`, d: path(data.x, s.open, x, y) })),
       at === null ? null : svg("line", { class: "cross", x1: x(data.x[index]), x2: x(data.x[index]), y1: TOP, y2: height - BOTTOM })));
     legend.replaceChildren(
       h("li", { class: "soft" }, data.time ? `${moment(data.x[index])} UTC` : number(data.x[index])),
       ...data.series.map((s, i) => h("li", {}, h("i", { class: `c${i % COLORS}` }), `${s.name} `,
-        h("b", {}, number(s.y[index]) || "–"))));
+        h("b", {}, number(s.y[index] ?? s.open?.[index]) || "–"))));
   }
 
   function point(event) {
@@ -98,7 +101,7 @@ export function lines(label) {
     const step = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (!step || !data?.x.length) return;
     event.preventDefault();
-    at = Math.min(data.x.length - 1, Math.max(0, (at ?? data.x.length - 1) + step));
+    at = Math.min(data.x.length - 1, Math.max(0, (at ?? first()) + step));
     legend.setAttribute("aria-live", "polite");
     draw();
   });

@@ -34,11 +34,11 @@ export function choose(label, onchange) {
   };
 }
 
-// A table of cells in a box that scrolls; columns: {name, number, text}.
+// A table of cells in a box that scrolls; columns: {name, number, text}; rows are lists of cells, `kind` of one its class.
 export function grid(label, columns, rows) {
   const side = (c) => (c.number ? "number" : c.text ? "text" : null);
   return h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": label },
     h("table", {},
       h("thead", {}, h("tr", {}, columns.map((c) => h("th", { scope: "col", class: side(c), title: c.help }, c.name)))),
-      h("tbody", {}, rows.map((r) => h("tr", {}, r.map((cell, i) => h("td", { class: side(columns[i]) }, cell)))))));
+      h("tbody", {}, rows.map((r) => h("tr", { class: r.kind }, r.map((cell, i) => h("td", { class: side(columns[i]) }, cell)))))));
 }

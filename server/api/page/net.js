@@ -39,3 +39,7 @@ export const query = async (sql) =>
 
 export const results = (pipeline, table, limit) =>
   get(`/api/v1/pipelines/${pipeline}/results/${table}?order=desc&limit=${limit}`);
+
+// Those of windows that are still open.
+export const openRows = (pipeline, table, limit) =>
+  get(`/api/v1/pipelines/${pipeline}/results/${table}?live=only&order=desc&limit=${limit}`);

@@ -4,7 +4,7 @@
 import { bars, COLORS, lines } from "./chart.js";
 import { choose, grid, h } from "./dom.js";
 import { cell, number } from "./format.js";
-import { get, parse, results } from "./net.js";
+import { get, openRows, parse, results } from "./net.js";
 
 const ROWS = 2000, SHOWN = 100;
 
@@ -13,22 +13,28 @@ const isNumber = (c) => (c.type === "int" || c.type === "float") && !c.key;
 // The name of a row's group: the values of its key columns but the window's and the rank.
 const groupOf = (row, keys) => keys.map((k) => row[k] ?? "null").join(" / ");
 
-// rows, newest first -> the data of a chart, of the groups whose newest values are the largest
+// rows, newest first -> the data of a chart, of the groups whose newest values are the largest; those of open windows apart
 export function series(rows, keys, value) {
-  const groups = new Map(), times = new Set();
+  const groups = new Map(), times = new Set(), open = new Set();
   for (const row of rows) {
     const at = Date.parse(row.window_start), name = groupOf(row, keys);
     if (!groups.has(name)) groups.set(name, new Map());
     groups.get(name).set(at, row[value] === null ? null : Number(row[value]));
+    if (row.open) open.add(at);
     times.add(at);
   }
   const x = [...times].sort((a, b) => a - b);
   const newest = (g) => [...g.values()][0] ?? -Infinity;
   const largest = [...groups].sort((a, b) => newest(b[1]) - newest(a[1])).slice(0, COLORS)
     .sort((a, b) => (a[0] < b[0] ? -1 : 1));
+  const newest_closed = x.findLastIndex((at) => !open.has(at));
+  const shown = (g, wanted) => x.map((at, i) => (wanted(at, i) ? g.get(at) ?? null : null));
   return {
-    x, time: true, left: groups.size - largest.length,
-    series: largest.map(([name, g]) => ({ name: name || value, y: x.map((at) => g.get(at) ?? null) })),
+    x, time: true, left: groups.size - largest.length, newest: newest_closed < 0 ? undefined : newest_closed,
+    series: largest.map(([name, g]) => ({
+      name: name || value, y: shown(g, (at) => !open.has(at)),
+      open: open.size ? shown(g, (at, i) => open.has(at) || open.has(x[i + 1])) : undefined,
+    })),
   };
 }
 
@@ -39,7 +45,7 @@ export function resultsView(root, [name, wanted]) {
   const which = choose("Table", (v) => { location.hash = `#/results/${pipeline.value}/${v}`; });
   const column = choose("Value", () => draw());
   const only = choose("Key", () => draw());
-  let rows = [], now = null, read = null, busy = false, source = null;
+  let rows = [], unfinished = [], now = null, read = null, busy = false, source = null;
 
   const shape = () => now?.tables.find((t) => t.name === which.value);
 
@@ -52,6 +58,9 @@ export function resultsView(root, [name, wanted]) {
     const names = [...new Set(rows.map((r) => groupOf(r, keys)))].sort();
     const chosen = only.offer(ranked ? names : ["", ...names]);
     const part = chosen ? rows.filter((r) => groupOf(r, keys) === chosen) : rows;
+    const key = (r) => t.columns.filter((c) => c.key).map((c) => r[c.name]).join("\n"), closed = new Set(rows.map(key));
+    const open_part = unfinished.filter((r) => (!chosen || groupOf(r, keys) === chosen) && (ranked || r.revision || !closed.has(key(r))));
+    const both = [...open_part, ...part];
     chart.element.hidden = ranked || !value;
     tops.hidden = !ranked;
     if (ranked) {
@@ -62,13 +71,15 @@ export function resultsView(root, [name, wanted]) {
         bars(newest.map((r) => ({ name: String(r[text]), value: Number(r[value] ?? 0) }))));
       note.textContent = "";
     } else if (value) {
-      const data = series(part, keys, value);
+      const data = series(both, keys, value);
       chart.show(data);
       note.textContent = data.left > 0 ? `The ${COLORS} largest of ${number(data.left + COLORS)} keys; choose one to see it alone.` : "";
     }
     table.replaceChildren(grid(`rows of ${t.name}`,
       t.columns.map((c) => ({ name: c.name, help: c.help, number: isNumber(c) })),
-      part.slice(0, SHOWN).map((r) => t.columns.map((c) => (c.key && c.type === "int" ? String(r[c.name]) : cell(r[c.name], c.type))))));
+      both.slice(0, SHOWN).map((r) => Object.assign(
+        t.columns.map((c) => (c.key && c.type === "int" ? String(r[c.name]) : cell(r[c.name], c.type))),
+        r.open ? { kind: "unfinished" } : {}))));
   }
 
   // Rows as they are committed, drawn once a frame.
@@ -100,8 +111,9 @@ export function resultsView(root, [name, wanted]) {
         follow(t); // first, so that no row is between the two
         rows = await results(now.name, t.name, ROWS);
         read = t.name;
-        draw();
       }
+      unfinished = await openRows(now.name, t.name, SHOWN).catch(() => []); // too many of them: none
+      draw();
       waits(await get(`/api/v1/pipelines/${now.name}/watermarks`));
     } catch (e) {
       note.textContent = e.message;
@@ -134,6 +146,7 @@ export function resultsView(root, [name, wanted]) {
     h("div", { class: "row" }, pipeline.element, which.element, column.element, only.element),
     h("section", { class: "panel" }, chart.element, tops, note),
     h("section", {}, open),
-    h("section", { class: "panel" }, h("h2", {}, `Newest rows`), table));
+    h("section", { class: "panel" }, h("h2", {}, "Newest rows"),
+      h("p", { class: "soft" }, "Dashed, and in italics: windows that are still open."), table));
   return { show, close: () => source?.close() };
 }
