@@ -160,7 +160,8 @@ static struct pipeline *find(const struct weir *w, const char *name)
 
 static bool is_same(struct pipeline *old, const struct config_pipeline *fresh)
 {
-    return !pipeline_failed(old) && node_equal(pipeline_config(old)->map, fresh->map);
+    return !pipeline_failed(old) && !pipeline_is_stale(old) &&
+           node_equal(pipeline_config(old)->map, fresh->map);
 }
 
 static const struct config_pipeline *top_of(const struct config *c,

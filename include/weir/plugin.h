@@ -156,6 +156,9 @@ struct weir_host {
     int (*row)(struct weir_ctx *, struct weir_out *);
     int (*write)(struct weir_ctx *, struct weir_out *, const void *bytes, size_t n);
     int (*leave_out)(struct weir_ctx *, uint32_t input); /* in open: it is not kept */
+    /* In open: what the form of states depends on beside parameters and state_version, as text
+     * of one line. States of another form are not loaded: open windows begin anew. */
+    int (*form)(struct weir_ctx *, const char *text);
 };
 #define weir_fail(ctx, ...)               ((ctx)->host->fail((ctx), __VA_ARGS__))
 #define weir_put_int(ctx, out, cell, v)   ((ctx)->host->put_int(ctx, out, cell, v))
@@ -186,6 +189,7 @@ struct weir_numbers { /* never grows */
 #define WEIR_REQUIRED   1u /* flag: must be given */
 #define WEIR_DICTIONARY 2u /* flag: string columns come with a dictionary */
 #define WEIR_ALL        4u /* flag of COLUMNS: not given, all of column_types */
+#define WEIR_FILE       8u /* flag of STRING: the path of a file; its contents count, too */
 #define WEIR_TYPES(t)   (1u << (t)) /* a set: WEIR_TYPES(WEIR_INT) | ... */
 #define WEIR_NUMBERS    (WEIR_TYPES(WEIR_INT) | WEIR_TYPES(WEIR_FLOAT))
 

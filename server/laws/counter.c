@@ -94,6 +94,18 @@ static int host_outputs(struct weir_ctx *c, const struct weir_output *o)
     return 0;
 }
 
+static int host_leave_out(struct weir_ctx *c, uint32_t input)
+{
+    (void)c, (void)input;
+    return 0;
+}
+
+static int host_form(struct weir_ctx *c, const char *text)
+{
+    (void)c, (void)text;
+    return 0;
+}
+
 static int host_write(struct weir_ctx *c, struct weir_out *o, const void *bytes,
                       size_t n)
 {
@@ -197,7 +209,9 @@ static const struct weir_host host = {.size = sizeof(host),
                                       .put_float = host_put_float,
                                       .put_string = host_put_string,
                                       .row = host_row,
-                                      .write = host_write};
+                                      .write = host_write,
+                                      .leave_out = host_leave_out,
+                                      .form = host_form};
 
 /* A copy that can only be read, and that ends where memory does. */
 static const void *fenced(const void *p, size_t size)

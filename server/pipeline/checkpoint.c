@@ -424,6 +424,10 @@ static void put_step(struct buffer *b, const struct schema *schema,
         else if (s->binding->input[i] >= 0 && !s->binding->left_out[i])
             buffer_printf(b, "%s:%u,", schema->column[s->binding->input[i]].name,
                           s->binding->types[i]);
+    if (s->binding->form && !whole) {
+        buffer_puts(b, " form=");
+        buffer_put_json_string(b, s->binding->form, strlen(s->binding->form));
+    }
     buffer_putc(b, '\n');
 }
 

@@ -775,6 +775,14 @@ bool pipeline_failed(void *pipeline)
     return atomic_load_explicit(&p->failed, memory_order_acquire);
 }
 
+bool pipeline_is_stale(const struct pipeline *p)
+{
+    bool stale = false;
+    for (size_t i = 0; !stale && i < p->n_steps; i++)
+        stale = binding_is_stale(p->step[i].binding);
+    return stale;
+}
+
 const struct config_pipeline *pipeline_config(const struct pipeline *p)
 {
     return p->config;

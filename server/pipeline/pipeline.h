@@ -168,6 +168,8 @@ int64_t pipeline_first_end(struct pipeline *p);
 const struct config_pipeline *pipeline_config(const struct pipeline *p);
 const struct window_kind *pipeline_window(const struct pipeline *p);
 bool pipeline_failed(void *pipeline); /* any thread */
+/* Have files that parameters of its analyzers name other contents than when it was made? Any thread. */
+bool pipeline_is_stale(const struct pipeline *p);
 bool pipeline_is_left_out(const struct pipeline *p);
 /* The pipeline stops: the first text is kept and logged. */
 void pipeline_fail(struct pipeline *p, const struct error *error);

@@ -6,12 +6,17 @@
 #include "plugin/outputs.h"
 #include "plugin/params.h"
 
+#include "base/hash.h"
+
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* What the functions below hand each other. */
 struct work {
@@ -488,6 +493,53 @@ int binding_describe(struct binding *b, const struct weir_output *outputs,
     return err;
 }
 
+int binding_form(struct binding *b, const char *text, struct error *error)
+{
+    if (strchr(text, '\n'))
+        return error_set(error, -EINVAL, "the form of its states has several lines");
+    if (b->form && strcmp(b->form, text) != 0)
+        return error_set(error, -EINVAL,
+                         "it says another form of its states than when it was first "
+                         "opened");
+    if (!b->form && !(b->form = strdup(text)))
+        return error_set(error, -ENOMEM, "out of memory");
+    return 0;
+}
+
+/* ---- Files ---- */
+
+/* Of what cannot be read 0: who reads it says why. */
+static uint64_t hash_file(const char *path)
+{
+    char piece[65536];
+    struct stat st;
+    uint64_t hash = 0;
+    ssize_t n = 0;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return 0;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        while ((n = read(fd, piece, sizeof(piece))) > 0)
+            hash = hash_u64(hash + 1) ^ hash_bytes(piece, (size_t)n);
+    close(fd);
+    return n < 0 ? 0 : hash;
+}
+
+static uint64_t hash_files(const struct binding *b)
+{
+    const struct weir_param *p = b->plugin->analyzer.params;
+    uint64_t hash = 0;
+    for (; p && p->name; p++)
+        if (p->flags & WEIR_FILE && text_of(b, p))
+            hash = hash_u64(hash) ^ hash_file(text_of(b, p));
+    return hash;
+}
+
+bool binding_is_stale(const struct binding *b)
+{
+    return hash_files(b) != b->files;
+}
+
 /* ---- */
 
 int binding_new(struct plugins *plugins, const struct config_analyzer *analyzer,
@@ -512,6 +564,7 @@ int binding_new(struct plugins *plugins, const struct config_analyzer *analyzer,
         binding_free(w.b);
         return err;
     }
+    w.b->files = hash_files(w.b);
     *ret = w.b;
     return 0;
 }
@@ -528,6 +581,7 @@ void binding_free(struct binding *b)
     free(b->string);
     free(b->list);
     free(b->as);
+    free(b->form);
     free(b->config);
     free(b->input);
     free(b->types);

@@ -43,6 +43,8 @@ struct binding {
     bool *dictionary; /* the input is to come with a dictionary */
     /* open has said that rows that are kept need not have the input; contexts may be opened at the same time */
     _Atomic bool *left_out;
+    char *form;     /* of states, as open says; NULL: it says nothing */
+    uint64_t files; /* hash of the contents of files that parameters name */
     size_t n_cells; /* 0: open has to describe them */
     struct binding_cell *cell;
     size_t n_outputs; /* those that become columns; at least one, names differ */
@@ -59,5 +61,12 @@ void binding_free(struct binding *b); /* takes NULL */
  * are taken, from then on they must be the same. -EINVAL, without a place. */
 int binding_describe(struct binding *b, const struct weir_output *outputs,
                      struct error *error);
+
+/* What open says of the form of states, in one line. The first time it is taken, from then on it must be the same.
+ * -EINVAL, -ENOMEM. */
+int binding_form(struct binding *b, const char *text, struct error *error);
+
+/* Has a file that a parameter names (WEIR_FILE) other contents than when the binding was made? */
+bool binding_is_stale(const struct binding *b);
 
 #endif

@@ -137,6 +137,15 @@ static int host_leave_out(struct weir_ctx *ctx, uint32_t input)
     return 0;
 }
 
+static int host_form(struct weir_ctx *ctx, const char *text)
+{
+    struct host *h = host_of(ctx);
+    struct error error = {0};
+    if (!h->opening || !text)
+        return broken(h, "form: only open can say it, as text");
+    return binding_form(h->binding, text, &error) ? broken(h, "%s", error.text) : 0;
+}
+
 /* ---- Results ---------------------------------------------------------------------------------- */
 
 static int unfinished(struct host *h)
@@ -304,6 +313,7 @@ static const union {
                .row = host_row,
                .write = host_write,
                .leave_out = host_leave_out,
+               .form = host_form,
            }};
 
 /* ---- Life ------------------------------------------------------------------------------------- */

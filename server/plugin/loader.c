@@ -430,6 +430,12 @@ static int not_found(const struct plugins *p, const char *name, struct error *er
     for (size_t i = 0; i < p->n_folders && used < sizeof(searched); i++)
         used += (size_t)snprintf(searched + used, sizeof(searched) - used, "%s%s",
                                  i ? ", " : "", p->folder[i]);
+    if (!strcmp(name, "python") || !strcmp(name, "python_window"))
+        return error_set(
+            error, -ENOENT,
+            "there is no analyzer '%s' in %s: it comes with a weir that is "
+            "built where CPython is found (python3-dev)",
+            name, searched);
     error_set(error, -ENOENT, "there is no analyzer '%.80s' in %s", name, searched);
     char **names;
     size_t n;

@@ -129,7 +129,7 @@ static int check_one(const struct weir_param *p, size_t config_size,
     if (p->type < WEIR_PARAM_INT || p->type > WEIR_PARAM_NUMBERS)
         return error_set(error, -EINVAL, "parameter '%s' has the unknown type %u",
                          p->name, p->type);
-    if (p->flags & ~(WEIR_REQUIRED | WEIR_DICTIONARY | WEIR_ALL))
+    if (p->flags & ~(WEIR_REQUIRED | WEIR_DICTIONARY | WEIR_ALL | WEIR_FILE))
         return error_set(error, -EINVAL, "parameter '%s' has the unknown flags 0x%x",
                          p->name, p->flags);
     if (p->flags & WEIR_ALL &&
@@ -137,6 +137,10 @@ static int check_one(const struct weir_param *p, size_t config_size,
         return error_set(
             error, -EINVAL,
             "parameter '%s': WEIR_ALL is for columns that need not be given", p->name);
+    if (p->flags & WEIR_FILE && p->type != WEIR_PARAM_STRING)
+        return error_set(error, -EINVAL,
+                         "parameter '%s': WEIR_FILE is for strings, paths of files",
+                         p->name);
     size_t size = member_size(p->type), align = size < 8 ? size : 8;
     if (p->offset > config_size || size > config_size - p->offset || p->offset % align)
         return error_set(error, -EINVAL,

@@ -21,8 +21,11 @@ BROKEN = {
     'STRINGS': ('split', True), 'PRINTS': ('split', False), 'WRITES': ('split', True), 'GIVES': ('split', True),
 }
 # Parameters that no table can give.
+LAWFUL = os.path.join(harness.SOURCE, 'tests', 'plugins', 'lawful.py')
 WITH = {'funnel': 'steps: view > cart > paid',
-        'sql': 'select: "SELECT x, count(*) AS n FROM events GROUP BY x", columns: ["x:string"]'}
+        'sql': 'select: "SELECT x, count(*) AS n FROM events GROUP BY x", columns: ["x:string"]',
+        'python': f'file: {LAWFUL}, of: ["a:int", "b:string"]',
+        'python_window': f'file: {LAWFUL}, of: ["a:int", "b:string"]'}
 CC = [*os.environ.get('CC', 'cc').split(), '-std=gnu11', '-I', os.path.join(harness.SOURCE, 'include')]
 INSTRUMENT = subprocess.run(['grep', '-h', '^INSTRUMENT_CFLAGS', os.path.join(harness.BUILD, 'Makefile')],
                             stdout=subprocess.PIPE, text=True, check=False).stdout

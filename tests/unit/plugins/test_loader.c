@@ -234,6 +234,7 @@ static void faults_of_the_analyzer(void **unused)
     faulty("whole flag", "the flag WEIR_WHOLE, but no whole function");
     faulty("whole states", "with a whole function it has no states");
     faulty("param all", "WEIR_ALL is for columns that need not be given");
+    faulty("param file", "WEIR_FILE is for strings");
     faulty("reason", "'not-positive' is not a reason");
     faulty("many reasons", "17 reasons, the limit is 16");
     faulty("oldest version", "oldest_version 1 is above its state_version 0");
@@ -344,11 +345,15 @@ static void all_are_listed_by_name_with_their_errors(void **unused)
     write_file("Upper.so", "", 0);
     assert_int_equal(plugins_new(both, &p), 0);
     assert_int_equal(plugins_each(p, see, &seen), 0);
-    const char *expected =
+    int python = access("plugins/python.so", F_OK) == 0;
+    char expected[1024];
+    snprintf(
+        expected, sizeof(expected),
         "anomaly change collect count covariance delta distinct drawdown empty entropy "
         "ewma faulty first funnel gap histogram holt_winters imbalance last mad "
-        "mode moments nosymbol ohlc path quantiles rate retention sample sessions "
-        "sql stats sum threshold time_weighted topk trending twap volatility vwap ";
+        "mode moments nosymbol ohlc path %squantiles rate retention sample sessions "
+        "sql stats sum threshold time_weighted topk trending twap volatility vwap ",
+        python ? "python python_window " : "");
     assert_string_equal(seen.names, expected);
     assert_int_equal(seen.errors, 2);
     struct plugin *plugin;

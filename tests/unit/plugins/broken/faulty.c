@@ -232,6 +232,8 @@ static void break_params(const char *fault)
         params[TEXT].type = 99;
     else if (!strcmp(fault, "param all"))
         params[TEXT].flags = WEIR_ALL;
+    else if (!strcmp(fault, "param file"))
+        params[K].flags |= WEIR_FILE;
     else if (!strcmp(fault, "param flags"))
         params[TEXT].flags = 128;
     else if (!strcmp(fault, "param help"))
