@@ -158,6 +158,15 @@ struct decode_route {
 void decoder_set_route(struct decoder *d, const struct decode_route *route);
 void decoder_out(struct decoder *d, struct batch *out);
 
+/* A body that is complete, without what it was compressed with: rows for the streams that the router finds by the names
+ * of metrics. Behind the body lie DECODE_PAD zeros. Line numbers are those of rows. -EBADMSG: it is no such body; what
+ * stood before the fault is with the streams' decoders. */
+int decoder_remote(struct decoder *router, const char *body, size_t size);
+/* The same of OpenTelemetry, as protobuf. Logs have the name "logs". */
+int decoder_otlp_metrics(struct decoder *router, const char *body, size_t size);
+int decoder_otlp_logs(struct decoder *router, const char *body, size_t size);
+#define DECODE_PAD 64u /* bytes behind such a body that may be read */
+
 #define DECODE_RECORD_KEPT 4096u /* bytes of a rejected record that are shown */
 
 /* A record that was rejected, while its bytes are at hand. All of it is valid during the call only. */

@@ -12,6 +12,7 @@
 #include "decode/csv.h"
 #include "decode/json.h"
 #include "decode/lines.h"
+#include "decode/named.h"
 #include "decode/report.h"
 
 #include <errno.h>
@@ -396,6 +397,54 @@ static int decode_routed_lines(struct decoder *d, const char **p, const char *li
         }
     }
     return RECORD_OK;
+}
+
+/* ---- Rows by name (named.h) ---- */
+
+struct decoder *named_find(struct decoder *d, struct named_text name, uint64_t n,
+                           int *ret_err)
+{
+    struct decoder *lane = NULL;
+    *ret_err = d->route.find(d->route.ctx, name.bytes, name.size, &lane);
+    if (!lane && !*ret_err)
+        d->report.stats.unrouted += n;
+    return lane;
+}
+
+int named_begin(struct decoder *d, struct decoder *lane, struct lines **ret)
+{
+    int status = lane->out ? make_room(lane, lane->out) : RECORD_FULL;
+    if (status == RECORD_FULL) {
+        int err = d->route.room(d->route.ctx, lane);
+        status = err < 0 ? err : make_room(lane, lane->out);
+    }
+    if (status != RECORD_OK)
+        return status < 0 ? status : -ENOMEM;
+    record_begin(lane->record);
+    memset(lane->lines->seen, 0, sizeof lane->lines->seen);
+    lane->lines->row_skipped = 0;
+    *ret = lane->lines;
+    return 0;
+}
+
+int named_end(struct decoder *d, struct decoder *lane, int64_t time,
+              enum decode_unit unit)
+{
+    int status = named_commit(lane->lines, time, unit);
+    if (status == RECORD_FULL) {
+        int err = d->route.room(d->route.ctx, lane);
+        return err < 0 ? err : status;
+    }
+    if (status == RECORD_BAD) {
+        lane->record->fault.at = NULL;
+        reject_routed(d, lane, NULL, NULL);
+    } else if (status == RECORD_OK) {
+        d->report.stats.accepted++;
+        lane->report.stats.accepted++;
+        lane->report.stats.skipped = lane->lines->skipped;
+    }
+    report_next_line(&d->report);
+    return status < 0 ? status : RECORD_OK;
 }
 
 /* A row or an element of `size` bytes. RECORD_OK: it is done with. */

@@ -20,11 +20,12 @@ struct lines {
     struct names names;   /* of all columns but the time */
     struct layouts layouts;
     uint64_t all[RECORD_WORDS], seen[RECORD_WORDS];
-    uint64_t skipped; /* values of accepted lines that no column wants */
-    bool feeds;       /* there are line feeds in the line */
-    bool guess;       /* the unit of a time is to be seen from its digits */
-    char *key;        /* a name without its backslashes */
-    size_t key_room;  /* longer ones are no column's */
+    uint64_t skipped;     /* values of accepted lines that no column wants */
+    uint64_t row_skipped; /* of the row at hand (named.h) */
+    bool feeds;           /* there are line feeds in the line */
+    bool guess;           /* the unit of a time is to be seen from its digits */
+    char *key;            /* a name without its backslashes */
+    size_t key_room;      /* longer ones are no column's */
 };
 
 /* Where a line ends is found byte by byte where it is cut: not at a line feed in a string. */

@@ -16,7 +16,7 @@
 #include <locale.h>
 
 /* Bytes that may be read behind the last byte of a record (16-byte loads). */
-#define RECORD_PAD 64u
+#define RECORD_PAD DECODE_PAD
 
 #define RECORD_DEPTH_MAX 1024u /* a bit each on the stack of the thread */
 

@@ -80,6 +80,8 @@ struct http_route {
         zeros; /* values of arguments may hold zeros: http_argument; else they are answered 400 */
     bool patient; /* QUERY: it waits for its turn, however many others do */
     bool probe;   /* answered on a connection over the limit, too */
+    const char
+        *encoding; /* UPLOAD: a Content-Encoding that it undoes itself; NULL: none */
     bool
         message; /* a problem is told as application/json, and its detail also as `message` and `error`, its first line
                    * also as `line`: what clients of other servers look for */

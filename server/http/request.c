@@ -84,7 +84,9 @@ void request_end_kept(struct http_request *r)
 static void request_encoding(struct http_request *r)
 {
     const char *encoding = http_header(r, "Content-Encoding");
-    if (!encoding || strcasecmp(encoding, "identity") == 0)
+    const char *own = r->entry->route.encoding;
+    if (!encoding || strcasecmp(encoding, "identity") == 0 ||
+        (own && strcasecmp(encoding, own) == 0))
         return;
     if (strcasecmp(encoding, "gzip") != 0 && strcasecmp(encoding, "x-gzip") != 0) {
         http_set_header(r, "Accept-Encoding", "gzip, identity");

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * POST /write, /api/v2/write, /api/v3/write_lp: line protocol, as clients of InfluxDB send it. The measurement names the
- * stream, so that a body may have rows of several.
+ * POST /write, /api/v2/write, /api/v3/write_lp: line protocol, as clients of InfluxDB send it; /api/v1/write: remote
+ * write of Prometheus; /v1/metrics, /v1/logs: OpenTelemetry. The measurement, or the metric, names the stream, so that a
+ * body may have rows of several. Lines are decoded as they come, all else when the body is complete.
  *
  *      router --line--> find: the part of its stream, a post (post.c) --> decoder, batches
  *      end:  part, append -> part, append -> ... -> [all tickets: on disk] -> 204
@@ -9,6 +10,8 @@
  * Nothing is handed on before the body is complete, also where it is chunked. What a stream gets is atomic, the body is
  * not: a full queue is answered 429 as long as no stream has its rows, and waited for without a limit when one has.
  */
+#include "config.h"
+
 #include "base/hash.h"
 #include "source/post.h"
 
@@ -16,27 +19,64 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+
+#ifdef HAVE_SNAPPY
+#include <snappy-c.h>
+#endif
 
 #define WRITES_KEPT  32 /* idle ones */
 #define WRITE_TOLD   3  /* lines that the text of an answer names */
 #define WRITE_NUMBER 24 /* bytes of a number as text */
+#define WRITE_NAME   64 /* of a stream */
+
+/* What a path takes. */
+struct write_form {
+    const char *path;
+    /* A body that is complete; NULL: line protocol. */
+    int (*decode)(struct decoder *router, const char *body, size_t size);
+    const char *what; /* such a body, for people */
+    bool v3;          /* of line protocol: the unit of times is guessed */
+    bool snappy;
+    const char *said; /* the type of the answer when all went well; NULL: 204 */
+};
+
+static const struct write_form write_forms[] = {
+    {.path = "/write"},
+    {.path = "/api/v2/write"},
+    {.path = "/api/v3/write_lp", .v3 = true},
+#ifdef HAVE_SNAPPY
+    {"/api/v1/write", decoder_remote, "a WriteRequest of Prometheus", .snappy = true},
+#endif
+    {"/v1/metrics", decoder_otlp_metrics, "an ExportMetricsServiceRequest",
+     .said = "application/x-protobuf"},
+    {"/v1/logs", decoder_otlp_logs, "an ExportLogsServiceRequest",
+     .said = "application/x-protobuf"},
+};
+
+#define WRITE_FORMS (sizeof(write_forms) / sizeof(*write_forms))
 
 /* One request under way; kept for the next one. */
 struct write {
     struct writes *owner;
+    const struct write_form *form;
     struct http_request *request;
     struct write *next; /* in the list of idle ones */
     struct decoder *router;
     struct post **of; /* by the number of the stream: its part; NULL: no line was its */
     struct post **part; /* the same, without those */
     size_t n;
+    struct post_stream
+        *only; /* stream= or Weir-Stream: all goes there; NULL: by name */
     enum decode_unit precision;
-    bool whole;       /* if a line is rejected all are */
-    uint64_t bytes;   /* of the body so far; */
-    uint64_t held;    /* of them counted in source_post.held */
-    bool finished;    /* the tail is decoded */
-    size_t sent;      /* parts that their sinks have */
-    uint64_t taken;   /* rows of them */
+    struct buffer
+        body;       /* of what is decoded at its end; DECODE_PAD zeros behind it then */
+    bool whole;     /* if a line is rejected all are */
+    uint64_t bytes; /* of the body so far; */
+    uint64_t held;  /* of them counted in source_post.held */
+    bool finished;  /* the tail is decoded */
+    size_t sent;    /* parts that their sinks have */
+    uint64_t taken; /* rows of them */
     char unknown[64]; /* the first measurement without a stream */
 };
 
@@ -65,10 +105,28 @@ static uint32_t *writes_slot(const struct writes *w, const char *name, size_t si
     return &w->slot[i];
 }
 
+/* A stream's name has letters, digits and underscores: other characters are looked for as underscores. 0: none. */
+static uint32_t write_number(struct write *w, const char *name, size_t size)
+{
+    char plain[WRITE_NAME];
+    if (w->only)
+        return (uint32_t)(w->only - w->owner->posts->stream) + 1;
+    uint32_t slot = *writes_slot(w->owner, name, size);
+    if (slot || size > sizeof(plain))
+        return slot;
+    for (size_t i = 0; i < size; i++) {
+        char c = name[i];
+        bool word =
+            (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+        plain[i] = word ? c : '_';
+    }
+    return *writes_slot(w->owner, plain, size);
+}
+
 static int write_find(void *ctx, const char *name, size_t size, struct decoder **ret)
 {
     struct write *w = ctx;
-    uint32_t slot = *writes_slot(w->owner, name, size);
+    uint32_t slot = write_number(w, name, size);
     if (!slot) {
         if (!w->unknown[0])
             snprintf(w->unknown, sizeof(w->unknown), "%.*s", (int)size, name);
@@ -130,36 +188,66 @@ static bool write_arguments(struct http_request *r, struct write *w)
                                          "consistency", "no_sync"};
     const char *name, *value;
     size_t size;
-    w->precision =
-        strcmp(http_path(r), "/api/v3/write_lp") == 0 ? DECODE_AUTO : DECODE_NS;
+    const char *only = http_header(r, "Weir-Stream");
+    bool lines = !w->form->decode;
+    w->precision = w->form->v3 ? DECODE_AUTO : DECODE_NS;
     w->whole = false;
+    w->only = NULL;
     for (size_t i = 0; (value = http_argument(r, i, &name, &size)); i++) {
         bool known = false;
-        for (size_t k = 0; !known && k < sizeof(passed) / sizeof(*passed); k++)
+        for (size_t k = 0; lines && !known && k < sizeof(passed) / sizeof(*passed); k++)
             known = strcmp(name, passed[k]) == 0;
-        if (strcmp(name, "accept_partial") == 0 &&
-            (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)) {
+        if (strcmp(name, "stream") == 0) {
+            only = value;
+        } else if (lines && strcmp(name, "accept_partial") == 0 &&
+                   (strcmp(value, "true") == 0 || strcmp(value, "false") == 0)) {
             w->whole = *value == 'f';
-        } else if (strcmp(name, "precision") == 0) {
-            if (!write_precision(value, w->precision == DECODE_AUTO, &w->precision)) {
+        } else if (lines && strcmp(name, "precision") == 0) {
+            if (!write_precision(value, w->form->v3, &w->precision)) {
                 http_problem(r, 400, "bad_parameter",
                              "precision is to be ns, us, ms, s or auto, not '%.40s'",
                              value);
                 return false;
             }
         } else if (!known) {
-            http_problem(r, 400, "unknown_parameter",
-                         "unknown parameter '%.100s'; precision, accept_partial, db, "
-                         "bucket, org and their like are taken here",
-                         name);
+            http_problem(
+                r, 400, "unknown_parameter", "unknown parameter '%.100s'; %s", name,
+                lines ? "stream, precision, accept_partial, db, bucket, org and "
+                        "their like are taken here"
+                      : "stream is taken here");
             return false;
         }
+    }
+    if (only && !(w->only = post_find(w->owner->posts, only))) {
+        answer_unknown_stream(r, w->owner->posts, only);
+        return false;
     }
     if (!http_header(r, "Idempotency-Key"))
         return true;
     http_problem(r, 400, "bad_idempotency_key",
                  "an Idempotency-Key is for the events of one stream: "
                  "/api/v1/streams/{stream}/events takes it");
+    return false;
+}
+
+/* Clients of InfluxDB say all kinds of types; a protobuf is named as such. False: replied. */
+static bool write_type(struct http_request *r, const struct write_form *form)
+{
+    const char *type = http_header(r, "Content-Type"),
+               *encoding = http_header(r, "Content-Encoding");
+    if (!form->decode)
+        return true;
+    if (!type || strncasecmp(type, "application/x-protobuf", 22) != 0) {
+        http_problem(r, 415, "unsupported_type",
+                     "Content-Type %.100s is not understood; application/x-protobuf is",
+                     type ? type : "(none)");
+        return false;
+    }
+    if (!form->snappy || (encoding && strcasecmp(encoding, "snappy") == 0))
+        return true;
+    http_problem(r, 415, "unsupported_encoding",
+                 "Content-Encoding %.100s is not understood; snappy is",
+                 encoding ? encoding : "(none)");
     return false;
 }
 
@@ -170,6 +258,7 @@ static void write_free(struct write *w)
     if (!w)
         return;
     decoder_free(w->router);
+    buffer_free(&w->body);
     free(w->of);
     free(w->part);
     free(w);
@@ -204,6 +293,7 @@ static struct write *write_get(struct writes *owner)
 static void write_put(struct write *w)
 {
     struct writes *owner = w->owner;
+    buffer_free(&w->body);
     pthread_mutex_lock(&owner->lock);
     bool keep = owner->n_idle < WRITES_KEPT;
     if (keep) {
@@ -235,7 +325,10 @@ static int write_begin(struct http_request *r, void *ctx, void **ret_state)
         answer_no_memory(r);
         return 1;
     }
-    if (!write_arguments(r, w)) {
+    for (size_t i = 0; i < WRITE_FORMS; i++)
+        if (strcmp(http_path(r), write_forms[i].path) == 0)
+            w->form = &write_forms[i];
+    if (!write_arguments(r, w) || !write_type(r, w->form)) {
         write_put(w);
         return 1;
     }
@@ -254,10 +347,15 @@ static int write_begin(struct http_request *r, void *ctx, void **ret_state)
 /* ---- The body ---- */
 
 /* A negative errno of the router, or of what it calls. */
-static void write_give_up(struct http_request *r, int rc)
+static void write_give_up(struct http_request *r, const struct write *w, int rc)
 {
     if (rc == -ENOMEM)
         answer_no_memory(r);
+    else if (rc == -EBADMSG)
+        http_problem(r, 400, "malformed", "the body is not %s; nothing was taken",
+                     w->form->what);
+    else if (rc == -EFBIG)
+        http_problem(r, 413, "too_large", "a record is too large; nothing was taken");
     else if (rc != -ECANCELED)
         http_problem(r, 500, "failed", "%s; nothing was taken", strerror(-rc));
 }
@@ -293,34 +391,76 @@ static int write_piece(struct http_request *r, void *state, const char *data,
     }
     if (!write_hold(r, w, size))
         return 1;
+    if (w->form->decode) {
+        buffer_put(&w->body, data, size);
+        return 0;
+    }
     int rc = decoder_feed(w->router, &data, &size, NULL);
     if (rc)
-        write_give_up(r, rc);
+        write_give_up(r, w, rc);
     return rc != 0;
 }
 
 /* ---- Its end ---- */
 
+/* How many there were, and what was wrong with the first. */
+static void write_put_rejected(struct buffer *to, const struct write *w, uint64_t taken)
+{
+    const struct decode_stats *d = decoder_stats(w->router);
+    const char *one = w->form->decode ? "row" : "line";
+    buffer_printf(to, "partial write: %llu %ss were rejected, %llu are taken",
+                  (unsigned long long)d->rejected, one, (unsigned long long)taken);
+    for (size_t i = 0; i < d->n_errors && i < WRITE_TOLD; i++)
+        buffer_printf(to, "; %s %llu: %s", one, (unsigned long long)d->errors[i].line,
+                      d->errors[i].message);
+}
+
 /* 400, with the first lines that were wrong. */
-static void write_say_rejected(struct http_request *r, const struct decode_stats *d,
+static void write_say_rejected(struct http_request *r, const struct write *w,
                                uint64_t taken)
 {
+    const struct decode_stats *d = decoder_stats(w->router);
     struct http_fault faults[DECODE_ERRORS_MAX];
     struct buffer text = {.limit = 1000};
-    buffer_printf(&text, "partial write: %llu lines were rejected, %llu are taken",
-                  (unsigned long long)d->rejected, (unsigned long long)taken);
+    write_put_rejected(&text, w, taken);
     for (size_t i = 0; i < d->n_errors; i++) {
         const struct decode_error *e = &d->errors[i];
         faults[i] = (struct http_fault){.line = e->line,
                                         .column = e->column,
                                         .message = e->message,
                                         .reason = decode_reason_name(e->reason)};
-        if (i < WRITE_TOLD)
-            buffer_printf(&text, "; line %llu: %s", (unsigned long long)e->line,
-                          e->message);
     }
     http_problem_errors(r, 400, "invalid", buffer_text(&text), faults, d->n_errors);
     buffer_free(&text);
+}
+
+static void write_put_varint(struct buffer *to, uint64_t v)
+{
+    for (; v >= 0x80; v >>= 7)
+        buffer_putc(to, (char)(v | 0x80));
+    buffer_putc(to, (char)v);
+}
+
+/* ExportMetricsServiceResponse, ExportLogsServiceResponse: partial_success 1, with the number of what was rejected as 1
+ * and a text as 2, or nothing. */
+static void write_say_export(struct http_request *r, const struct write *w)
+{
+    const struct decode_stats *d = decoder_stats(w->router);
+    struct buffer said = {0}, partial = {0}, text = {.limit = 1000};
+    if (d->rejected) {
+        write_put_rejected(&text, w, w->taken);
+        buffer_puts(&partial, "\x08");
+        write_put_varint(&partial, d->rejected);
+        buffer_puts(&partial, "\x12");
+        write_put_varint(&partial, text.size);
+        buffer_put(&partial, text.data, text.size);
+        buffer_puts(&said, "\x0a");
+        write_put_varint(&said, partial.size);
+        buffer_put(&said, partial.data, partial.size);
+    }
+    buffer_free(&text);
+    buffer_free(&partial);
+    http_reply_buffer(r, 200, w->form->said, &said);
 }
 
 static void write_say_taken(struct http_request *r, struct write *w)
@@ -332,23 +472,77 @@ static void write_say_taken(struct http_request *r, struct write *w)
     snprintf(number, sizeof(number), "%llu", (unsigned long long)d->unrouted);
     if (d->unrouted)
         http_set_header(r, "Weir-Unknown-Lines", number);
-    if (d->rejected)
-        write_say_rejected(r, d, w->taken);
-    else if (d->unrouted && !w->taken)
+    if (w->form->said)
+        write_say_export(r, w);
+    else if (d->rejected)
+        write_say_rejected(r, w, w->taken);
+    else if (d->unrouted && !w->taken && !w->form->decode)
         answer_unknown_stream(r, w->owner->posts, w->unknown);
     else
         http_reply(r, 204, NULL, NULL, 0);
+}
+
+#ifdef HAVE_SNAPPY
+
+/* The body as it was; no more than a body may have. False: replied. */
+static bool write_unpack(struct http_request *r, struct write *w)
+{
+    size_t size;
+    if (snappy_uncompressed_length(w->body.data, w->body.size, &size) != SNAPPY_OK) {
+        http_problem(r, 400, "malformed", "the body is not compressed with snappy");
+        return false;
+    }
+    w->bytes = 0;
+    if (!write_hold(r, w, size))
+        return false;
+    struct buffer plain = {.data = malloc(size + 1), .room = size + 1, .size = size};
+    bool ok = plain.data && snappy_uncompress(w->body.data, w->body.size, plain.data,
+                                              &plain.size) == SNAPPY_OK;
+    buffer_free(&w->body);
+    w->body = plain;
+    if (!plain.data)
+        answer_no_memory(r);
+    else if (!ok)
+        http_problem(r, 400, "malformed", "the body is not compressed with snappy");
+    return ok;
+}
+
+#else
+
+static bool write_unpack(struct http_request *r, struct write *w)
+{
+    (void)w;
+    http_problem(r, 415, "unsupported_encoding", "there is no snappy");
+    return false;
+}
+
+#endif
+
+/* The whole of a body that is no line protocol. As write_finish. */
+static bool write_decode(struct http_request *r, struct write *w)
+{
+    static const char pad[DECODE_PAD];
+    if (!w->body.error && w->form->snappy && !write_unpack(r, w))
+        return false;
+    size_t size = w->body.size;
+    buffer_put(&w->body, pad, sizeof(pad));
+    int rc =
+        w->body.error ? w->body.error : w->form->decode(w->router, w->body.data, size);
+    buffer_free(&w->body);
+    if (rc)
+        write_give_up(r, w, rc);
+    return rc == 0;
 }
 
 /* The tail. False: replied, and nothing of the body is taken. */
 static bool write_finish(struct http_request *r, struct write *w)
 {
     const struct decode_stats *d = decoder_stats(w->router);
-    int rc = decoder_finish(w->router, NULL);
-    if (rc) {
-        write_give_up(r, rc);
+    int rc = w->form->decode ? 0 : decoder_finish(w->router, NULL);
+    if (rc)
+        write_give_up(r, w, rc);
+    if (rc || (w->form->decode && !write_decode(r, w)))
         return false;
-    }
     for (size_t i = 0; i < w->n; i++) {
         struct post *p = w->part[i];
         uint64_t rows = decoder_stats(p->feed.decoder)->accepted;
@@ -360,7 +554,7 @@ static bool write_finish(struct http_request *r, struct write *w)
     w->finished = true;
     if (!w->whole || !d->rejected)
         return true;
-    write_say_rejected(r, d, 0);
+    write_say_rejected(r, w, 0);
     return false;
 }
 
@@ -465,7 +659,6 @@ int writes_new(struct source_post *owner, struct http_server *server)
 {
     static const struct http_upload upload = {write_begin, write_piece, write_end,
                                               write_close};
-    static const char *const path[] = {"/write", "/api/v2/write", "/api/v3/write_lp"};
     struct writes *w = calloc(1, sizeof(*w));
     if (!w)
         return -ENOMEM;
@@ -473,12 +666,13 @@ int writes_new(struct source_post *owner, struct http_server *server)
     w->posts = owner;
     owner->writes = w;
     int rc = writes_index(w);
-    for (size_t i = 0; !rc && i < sizeof(path) / sizeof(*path); i++) {
+    for (size_t i = 0; !rc && i < WRITE_FORMS; i++) {
         const struct http_route route = {
             .method = "POST",
-            .pattern = path[i],
+            .pattern = write_forms[i].path,
             .kind = HTTP_UPLOAD,
-            .may = ACCESS_POST, /* to what the lines name: post_open */
+            .may = ACCESS_POST, /* to what the rows name: post_open */
+            .encoding = write_forms[i].snappy ? "snappy" : NULL,
             .message = true,
             .upload = &upload,
             .ctx = w};

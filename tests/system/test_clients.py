@@ -4,6 +4,7 @@ in a folder that $WEIR_CLIENTS names."""
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import textwrap
@@ -25,7 +26,26 @@ streams:
     fields:
       host: {type: string, path: "metrics[*].tags.host", each: true}
       usage: {type: float, path: "metrics[*].fields.usage", each: true}
+  up: {time: {field: time}, fields: {job: string, instance: string, value: float}}
+  process_open_fds: {time: {field: time}, fields: {job: string, value: int}}
+  all: {time: {field: time}, fields: {metric: {type: string, name: __name__}, stream: string, value: float}}
+  checkout_items:
+    time: {field: time}
+    fields: {country: string, service: {type: string, name: service.name}, value: int, unit: string}
+  checkout_seconds:
+    time: {field: time}
+    fields: {country: string, count: int, sum: float, min: float, max: float}
+  logs:
+    time: {field: time}
+    fields: {body: string, severity_text: string, severity_number: int, order: int, ok: bool, ratio: float,
+             service: {type: string, name: service.name}, trace_id: string}
 pipelines:
+  up_rows: {from: up, window: none, select: [job, instance, value]}
+  fds_rows: {from: process_open_fds, window: none, select: [job, value]}
+  all_rows: {from: all, window: none, select: [metric, stream, value]}
+  items_rows: {from: checkout_items, window: none, select: [country, service, value, unit]}
+  seconds_rows: {from: checkout_seconds, window: none, select: [country, count, sum, min, max]}
+  logs_rows: {from: logs, window: none, select: [body, severity_text, severity_number, order, ok, ratio, service, trace_id]}
   telegraf_rows: {from: telegraf, window: none, select: [host, usage]}
   cpu_rows: {from: cpu, window: none, select: [host, cpu, usage, n, up, note]}
 '''
@@ -111,6 +131,101 @@ class Clients(unittest.TestCase):
         self.assertIn("line 2: field 'n': expected a whole number, got true", said)
         self.wait_rows([(T0_S * 10**6, None, 'cpu0', 0.25, None, None, None),
                         ((T0_S + 1) * 10**6, None, None, 1.0, None, None, None)])
+
+    # ---- Prometheus ------------------------------------------------------------------------------
+
+    def test_prometheus(self):
+        if self.server.request('POST', '/api/v1/write', b'').status == 404:
+            self.skipTest('built without snappy')
+        config = os.path.join(self.server.folder, 'prometheus.yml')
+        with open(config, 'w', encoding='ascii') as file:
+            file.write(f'''
+global: {{scrape_interval: 200ms, scrape_timeout: 200ms}}
+scrape_configs:
+  - job_name: weir
+    static_configs: [{{targets: ["127.0.0.1:{self.server.port}"]}}]
+remote_write:
+  - url: {self.url}/api/v1/write
+    queue_config: {{batch_send_deadline: 200ms}}
+  - url: {self.url}/api/v1/write?stream=all
+    queue_config: {{batch_send_deadline: 200ms}}
+''')
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            port = s.getsockname()[1]
+        log = open(os.path.join(self.server.folder, 'prometheus.log'), 'w+', encoding='utf-8')
+        self.addCleanup(log.close)
+        process = subprocess.Popen([program('prometheus'), '--config.file', config, '--storage.tsdb.path',
+                                    os.path.join(self.server.folder, 'tsdb'), '--web.listen-address',
+                                    f'127.0.0.1:{port}'], stdout=log, stderr=log)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        harness.wait_until(lambda: len(self.server.rows('SELECT * FROM up_rows')) >= 3, 'three samples of up')
+        harness.wait_until(lambda: self.server.rows("SELECT * FROM all_rows WHERE stream = 'up' AND value > 0 "
+                                                    "AND metric = 'weir_ingest_requests_total'"), "weir's own metrics")
+        self.assertTrue(all(job == 'weir' and value > 5
+                            for job, value in self.server.rows('SELECT job, value FROM fds_rows')))
+        self.assertEqual(set(self.server.rows('SELECT job, instance, value FROM up_rows')),
+                         {('weir', f'127.0.0.1:{self.server.port}', 1.0)})
+        now = time.time() * 10**6
+        for (t,) in self.server.rows('SELECT time FROM up_rows'):
+            self.assertLess(abs(now - t), 60 * 10**6)
+        log.seek(0)
+        self.assertNotIn('level=error', log.read())
+
+    # ---- OpenTelemetry ---------------------------------------------------------------------------
+
+    def test_opentelemetry(self):
+        begin = time.time() * 10**6
+        self.run_python(['opentelemetry.sdk', 'opentelemetry.exporter.otlp.proto.http'], '''
+            import logging, sys
+            from opentelemetry.sdk.resources import Resource
+            from opentelemetry.sdk.metrics import MeterProvider
+            from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+            from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+            from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter
+            from opentelemetry.exporter.otlp.proto.http import Compression
+            from opentelemetry.sdk._logs import LoggerProvider, LoggingHandler
+            from opentelemetry.sdk._logs.export import SimpleLogRecordProcessor
+            resource = Resource.create({'service.name': 'shop'})
+            reader = PeriodicExportingMetricReader(OTLPMetricExporter(endpoint=sys.argv[1] + '/v1/metrics'),
+                                                   export_interval_millis=3600000)
+            meters = MeterProvider([reader], resource=resource)
+            meter = meters.get_meter('test')
+            items = meter.create_counter('checkout.items', unit='1')
+            items.add(3, {'country': 'DE', 'list': ['a', 'b']})
+            items.add(4, {'country': 'FR'})
+            items.add(5, {'country': 'DE', 'list': ['a', 'b']})
+            seconds = meter.create_histogram('checkout.seconds')
+            for v in (0.25, 1.5, 0.75):
+                seconds.record(v, {'country': 'DE'})
+            meter.create_counter('nobody.wants').add(1)
+            assert meters.shutdown() is None
+            logs = LoggerProvider(resource=resource)
+            logs.add_log_record_processor(SimpleLogRecordProcessor(
+                OTLPLogExporter(endpoint=sys.argv[1] + '/v1/logs', compression=Compression.Gzip)))
+            logger = logging.getLogger('shop')
+            logger.addHandler(LoggingHandler(logger_provider=logs))
+            logger.error('declined \u00e4 %d', 7, extra={'order': 7, 'ok': False, 'ratio': 0.5})
+            logger.warning('slow')
+            logs.shutdown()
+            ''')
+        columns = 'body, severity_text, severity_number, "order", ok, ratio, service'
+        harness.wait_until(lambda: len(self.server.rows('SELECT * FROM logs_rows')) == 2, 'two records')
+        self.assertEqual(self.server.rows(f'SELECT {columns} FROM logs_rows ORDER BY time'),
+                         [('declined ä 7', 'ERROR', 17, 7, 0, 0.5, 'shop'),
+                          ('slow', 'WARN', 13, None, None, None, 'shop')])
+        harness.wait_until(lambda: len(self.server.rows('SELECT * FROM items_rows')) == 2, 'two points')
+        self.assertEqual(self.server.rows('SELECT country, service, value, unit FROM items_rows ORDER BY country'),
+                         [('DE', 'shop', 8, '1'), ('FR', 'shop', 4, '1')])
+        harness.wait_until(lambda: self.server.rows('SELECT * FROM seconds_rows'), 'a histogram')
+        self.assertEqual(self.server.rows('SELECT country, count, sum, min, max FROM seconds_rows'),
+                         [('DE', 3, 2.5, 0.25, 1.5)])
+        for table in ('logs', 'items', 'seconds'):
+            for (t,) in self.server.rows(f'SELECT time FROM {table}_rows'):
+                self.assertTrue(begin - 1 <= t <= time.time() * 10**6)
+
+    # ---- Telegraf --------------------------------------------------------------------------------
 
     def telegraf(self, output, lines):
         config = os.path.join(self.server.folder, 'telegraf.conf')

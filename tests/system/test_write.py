@@ -3,6 +3,7 @@
 
 import gzip
 import json
+import struct
 import unittest
 
 import harness
@@ -23,6 +24,46 @@ pipelines:
   mem_rows: {from: mem, window: none, select: [host, used, percent]}
   now_rows: {from: now, window: none, select: [v]}
 '''
+
+
+# ---- Protocol Buffers, as its specification says ------------------------------------------------------
+
+def varint(n):
+    out = b''
+    while n >= 128:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, value):
+    """A double, a varint, or bytes."""
+    if isinstance(value, float):
+        return varint(number << 3 | 1) + struct.pack('<d', value)
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def fixed(number, value):
+    return varint(number << 3 | 1) + struct.pack('<q', value)
+
+
+def series(labels, *samples):
+    return field(1, b''.join(field(1, field(1, k) + field(2, v)) for k, v in labels.items()) +
+                 b''.join(field(2, field(1, v) + field(2, t)) for v, t in samples))
+
+
+def literal(data):
+    """Snappy without compression: its length, and literals of up to 60 bytes."""
+    return varint(len(data)) + b''.join(bytes([len(part) - 1 << 2]) + part for part in
+                                        (data[i:i + 60] for i in range(0, len(data), 60)))
+
+
+REMOTE = {'Content-Type': 'application/x-protobuf', 'Content-Encoding': 'snappy'}
+OTLP = {'Content-Type': 'application/x-protobuf'}
+STALE = struct.unpack('<d', bytes.fromhex('020000000000f07f'))[0]
 
 
 class Write(unittest.TestCase):
@@ -87,6 +128,7 @@ class Write(unittest.TestCase):
 
     def test_wrong_lines_are_told_and_the_others_taken(self):
         t = T0_S + 3000
+        before = self.server.metric('weir_rejected_total', stream='cpu', reason='type')
         body = f'mem used=1i {t}000000000\nmem used=x {t}000000000\ncpu usage="hot" {t}000000000\n'
         for i, path in enumerate(('/write', '/api/v2/write', '/api/v3/write_lp')):
             answer = self.write(body, path)
@@ -102,7 +144,7 @@ class Write(unittest.TestCase):
         answer = self.write(body, '/api/v3/write_lp?accept_partial=false')
         self.assertEqual(answer.status, 400)
         self.assertIn('0 are taken', json.loads(answer.body)['message'])
-        self.assertEqual(self.server.metric('weir_rejected_total', stream='cpu', reason='type'), 3)
+        self.assertEqual(self.server.metric('weir_rejected_total', stream='cpu', reason='type'), before + 3)
 
     def test_nobodys_lines_are_told(self):
         answer = self.write('cpuu usage=1 1\ndisk free=1i 1\n')
@@ -117,6 +159,74 @@ class Write(unittest.TestCase):
         self.assertEqual((answer.status, said['code'], said['message']), (413, 'too_large', said['detail']))
         answer = self.write('mem used=1i 1\n', **{'Idempotency-Key': 'k'})
         self.assertEqual((answer.status, json.loads(answer.body)['code']), (400, 'bad_idempotency_key'))
+
+    def need_snappy(self):
+        if self.server.request('POST', '/api/v1/write', b'').status == 404:
+            self.skipTest('built without snappy')
+
+    def test_remote_write(self):
+        self.need_snappy()
+        t = T0_S + 5000
+        body = series({'__name__': 'cpu', 'host': 'a', 'core': '3', 'rack': '7'}, (0.5, t * 1000), (1.5, t * 1000 + 1)) + \
+            series({'__name__': 'go_goroutines'}, (1.0, t * 1000)) + \
+            series({'__name__': 'cpu', 'host': 'b'}, (float('nan'), t * 1000 + 2)) + \
+            series({'__name__': 'mem', 'used.percent': '2.5'}, (1.0, t * 1000)) + field(3, b'metadata')
+        answer = self.write(literal(body), '/api/v1/write', **REMOTE)
+        self.assertEqual((answer.status, answer.body), (204, b''))
+        self.assertEqual((answer.headers['Weir-Accepted'], answer.headers['Weir-Unknown-Lines']), ('4', '1'))
+        self.wait_rows('cpu', 'time, host, core', t, [(t * 10**6, 'a', 3), (t * 10**6 + 1000, 'a', 3),
+                                                      (t * 10**6 + 2000, 'b', None)])
+        self.wait_rows('mem', 'time, host, percent', t, [(t * 10**6, None, 2.5)])
+        # What ends a series is no sample; of metrics that nobody wants nothing is said.
+        answer = self.write(literal(series({'__name__': 'cpu', 'host': 'a'}, (STALE, t * 1000)) +
+                                    series({'__name__': 'up'}, (1.0, t * 1000))), '/api/v1/write', **REMOTE)
+        self.assertEqual((answer.status, answer.headers['Weir-Accepted']), (204, '0'))
+
+    def test_remote_write_that_is_wrong(self):
+        self.need_snappy()
+        t = T0_S + 6000
+        wrong = series({'__name__': 'cpu', 'core': 'x'}, (1.0, t * 1000)) + series({'__name__': 'cpu', 'host': 'y'},
+                                                                                   (1.0, t * 1000))
+        answer = self.write(literal(wrong), '/api/v1/write', **REMOTE)
+        self.assertEqual(answer.status, 400)
+        self.assertIn("partial write: 1 rows were rejected, 1 are taken; row 1: field 'core': expected a whole number",
+                      json.loads(answer.body)['message'])
+        self.wait_rows('cpu', 'host', t, [('y',)])
+        for body, headers, path, status, code in (
+                (literal(wrong)[:-1], REMOTE, '/api/v1/write', 400, 'malformed'),
+                (literal(wrong[:-1]), REMOTE, '/api/v1/write', 400, 'malformed'),
+                (b'\xff\xff\xff\xff\x0f', REMOTE, '/api/v1/write', 413, 'too_large'),
+                (wrong, {'Content-Type': 'application/x-protobuf'}, '/api/v1/write', 415, 'unsupported_encoding'),
+                (b'x', {'Content-Encoding': 'snappy'}, '/api/v1/write', 415, 'unsupported_type'),
+                (b'x', {'Content-Encoding': 'snappy'}, '/write', 415, 'unsupported_encoding'),
+                (literal(wrong), REMOTE, '/api/v1/write?stream=none', 404, 'unknown_stream'),
+                (literal(wrong), REMOTE, '/api/v1/write?precision=s', 400, 'unknown_parameter')):
+            answer = self.write(body, path, **headers)
+            self.assertEqual((answer.status, json.loads(answer.body)['code']), (status, code), (body, path))
+
+    def test_opentelemetry(self):
+        t = T0_S + 7000
+
+        def pair(number, name, value):
+            return field(number, field(1, name) + field(2, value))
+        resource = field(1, pair(1, 'host', field(1, 'r')) + pair(1, 'note', field(5, b'')))
+        point = pair(7, 'core', field(3, 5)) + pair(7, 'busy', field(2, 1)) + fixed(3, t * 10**9)
+        gauge = field(2, field(1, 'cpu') + field(5, field(1, point + pair(7, 'usage', field(4, 0.25)))))
+        bad = field(2, field(1, 'cpu') + field(7, field(1, point + pair(7, 'core', field(1, 'five')))))
+        answer = self.write(field(1, resource + field(2, gauge)), '/v1/metrics', **OTLP)
+        self.assertEqual((answer.status, answer.body), (200, b''))
+        self.assertEqual(answer.headers['Content-Type'], 'application/x-protobuf')
+        self.wait_rows('cpu', 'time, host, core, usage, busy', t, [(t * 10**6, 'r', 5, 0.25, 1)])
+        answer = self.write(field(1, resource + field(2, bad + gauge)), '/v1/metrics', **OTLP)
+        text = "partial write: 1 rows were rejected, 1 are taken; row 1: field 'core': expected a whole number, got five"
+        self.assertEqual((answer.status, answer.body), (200, field(1, field(1, 1) + field(2, text))))
+        # A stream that the request names, and another one with a dot where the name has an underscore.
+        record = fixed(11, (t + 50) * 10**9) + pair(6, 'host', field(1, 'named'))
+        answer = self.write(field(1, field(2, field(2, record))), '/v1/logs', **OTLP, **{'Weir-Stream': 'cpu'})
+        self.assertEqual((answer.status, answer.body), (200, b''))
+        harness.wait_until(lambda: self.server.rows("SELECT * FROM cpu_rows WHERE host = 'named'"), 'a record')
+        self.assertEqual(self.write(b'\x0a\x05x', '/v1/logs', **OTLP).status, 400)
+        self.assertEqual(self.write(b'{}', '/v1/logs', **{'Content-Type': 'application/json'}).status, 415)
 
     def test_without_a_time_it_is_that_of_arrival(self):
         before = self.server.rows("SELECT CAST(strftime('%s', 'now') AS INTEGER) * 1000000")[0][0]
