@@ -101,6 +101,8 @@ struct server {
 
 static int listen_exit_code(int r)
 {
+    if (r == -EKEYREJECTED || r == -ENOTSUP) /* of TLS */
+        return EXIT_CONFIG;
     return r == -EADDRINUSE || r == -EADDRNOTAVAIL || r == -EACCES ? EXIT_UNAVAILABLE
                                                                    : EXIT_FAILURE;
 }
@@ -137,6 +139,9 @@ static int open_http(struct server *s, int *ret_exit, struct error *error)
         .hosts = (const char *const *)c->hosts,
         .access = s->access,
         .audit = c->audit << ACCESS_POST,
+        .tls = {.certificate = c->tls.certificate,
+                .key = c->tls.key,
+                .client_ca = c->tls.client_ca},
         .proxies = c->proxies,
         .n_proxies = c->n_proxies};
     r = http_new(&options, s->weir->metrics, &s->http, error);
@@ -281,15 +286,23 @@ static void reload_say(int err, const struct faults *faults, const struct error 
         logger_info("serve", "SIGHUP: the configuration was read again");
 }
 
-/* Tokens do not wait for what else a configuration may lack: who is to be kept out is. */
+/* Tokens and certificates do not wait for what else a configuration may lack: who is to be kept out is. */
 static int access_again(struct server *s, struct error *error)
 {
+    struct error why = {""};
     int err = s->access ? access_reload(s->access, error) : 0;
     if (err < 0)
         logger_error("serve", "SIGHUP: %s; tokens stay as they were", error->text);
     else if (s->access)
         logger_info("serve", "SIGHUP: %zu tokens", access_count(s->access));
-    return err;
+    int tls_err = http_reload(s->http, &why);
+    if (tls_err < 0)
+        logger_error("serve", "SIGHUP: %s; certificates stay as they were", why.text);
+    else if (s->weir->config->server.tls.certificate)
+        logger_info("serve", "SIGHUP: certificates were read again");
+    if (tls_err < 0 && err >= 0)
+        *error = why;
+    return err < 0 ? err : tls_err;
 }
 
 /* On a thread of its own: it may wait for the database, and the end must not wait for it. */
@@ -456,8 +469,9 @@ static int run(struct server *s, const char *path, const char *database)
     }
     const char *address = s->weir->config->server.address;
     bool v6 = address && strchr(address, ':');
-    logger_info("serve", "listening on http://%s%s%s:%u", v6 ? "[" : "", address,
-                v6 ? "]" : "", http_port(s->http));
+    logger_info("serve", "listening on http%s://%s%s%s:%u",
+                s->weir->config->server.tls.certificate ? "s" : "", v6 ? "[" : "",
+                address, v6 ? "]" : "", http_port(s->http));
     s->reload.path = path;
     wait_for_signal(s, &signals);
     stop(s);

@@ -26,7 +26,11 @@ struct config_server {
     char *address;  /* "127.0.0.1", "::1", ... */
     uint16_t port;  /* 0: any free one; the log says which */
     bool reachable; /* from other machines */
-    char *tokens;   /* file (access/tokens.h); NULL: nobody needs one */
+    struct config_tls {
+        char *certificate, *key; /* NULL: no TLS */
+        char *client_ca;         /* NULL: clients need no certificate */
+    } tls;
+    char *tokens; /* file (access/tokens.h); NULL: nobody needs one */
     unsigned
         audit; /* bits 1 << place in config_verb_word: requests that are logged; default sql and admin */
     size_t n_proxies;

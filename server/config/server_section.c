@@ -25,8 +25,8 @@ static const char listen_what[] =
 /* A macro, so that the compiler sees the format. */
 #define LISTEN_REACHED                                                                 \
     "'%s' can be reached from other machines, and nothing says who may: name a file "  \
-    "of tokens (server: tokens:, made by `weir token new`), or listen on 127.0.0.1 "   \
-    "or [::1]"
+    "of tokens (server: tokens:, made by `weir token new`), ask for certificates of "  \
+    "clients (server: tls: client_ca:), or listen on 127.0.0.1 or [::1]"
 
 const char *const config_verb_word[CONFIG_VERBS] = {"post", "read", "sql", "metrics",
                                                     "admin"};
@@ -85,7 +85,7 @@ static int set_listen(const char *text, struct config_server *s)
 
 static bool is_open_to_all(const struct config_server *s)
 {
-    return s->reachable && !s->tokens;
+    return s->reachable && !s->tokens && !s->tls.client_ca;
 }
 
 static int read_listen(const struct node *n, void *target, void *ctx,
@@ -100,7 +100,7 @@ static int read_listen(const struct node *n, void *target, void *ctx,
 
 int config_listen(const char *text, struct config_server *server, struct error *error)
 {
-    struct config_server other = {.tokens = server->tokens};
+    struct config_server other = {.tokens = server->tokens, .tls = server->tls};
     int r = set_listen(text, &other);
     if (r == -EINVAL)
         error_set(error, r, "expected %s, found '%s'", listen_what, text);
@@ -207,6 +207,24 @@ static int read_hosts(const struct node *n, void *target, void *ctx,
 
 /* ---- Who may ---- */
 
+#define TLS_AT(member) offsetof(struct config_tls, member)
+
+static const struct field tls_fields[] = {
+    {"certificate", FIELD_TEXT, .required = true, .offset = TLS_AT(certificate)},
+    {"key", FIELD_TEXT, .required = true, .offset = TLS_AT(key)},
+    {"client_ca", FIELD_TEXT, .offset = TLS_AT(client_ca)},
+};
+#define TLS_FIELDS (sizeof tls_fields / sizeof tls_fields[0])
+
+static int read_tls(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    struct config_server *s = target;
+    (void)ctx;
+    if (n->kind != NODE_MAP)
+        return node_expected(n, "certificate: and key:, names of files", error);
+    return fields_read(tls_fields, TLS_FIELDS, n, "'tls'", &s->tls, NULL, error);
+}
+
 static int read_audit(const struct node *n, void *target, void *ctx,
                       struct error *error)
 {
@@ -253,6 +271,7 @@ static const struct field server_fields[] = {
     {"database", FIELD_CALL, .read = read_database, .schema = FIELD_SCHEMA_TEXT},
     {"plugin_path", FIELD_CALL, .read = read_plugin_path, .schema = FIELD_SCHEMA_TEXTS},
     {"hosts", FIELD_CALL, .read = read_hosts, .schema = FIELD_SCHEMA_TEXTS},
+    {"tls", FIELD_CALL, .read = read_tls, .keys = tls_fields, .n_keys = TLS_FIELDS},
     {"tokens", FIELD_TEXT, .offset = AT(tokens)},
     {"audit", FIELD_CALL, .read = read_audit, .schema = FIELD_SCHEMA_TEXTS},
     {"trusted_proxies", FIELD_CALL, .read = read_proxies, .schema = FIELD_SCHEMA_TEXTS},
@@ -371,6 +390,9 @@ void server_section_free(struct config_server *s)
     for (char **host = s->hosts; host && *host; host++)
         free(*host);
     free(s->hosts);
+    free(s->tls.certificate);
+    free(s->tls.key);
+    free(s->tls.client_ca);
     free(s->tokens);
     free(s->proxies);
     free(s->address);

@@ -86,7 +86,9 @@ static void connection_answer_past(struct http_request *r)
     buffer_puts(&b, "\r\n");
     if (!head)
         buffer_put(&b, r->reply.data, r->reply.size);
-    if (!b.error)
+    if (!b.error && r->guard.session)
+        tls_send_last(r->guard.session, b.data, b.size);
+    else if (!b.error)
         (void)!send(r->fd, b.data, b.size, MSG_DONTWAIT | MSG_NOSIGNAL);
     buffer_free(&b);
     shutdown(r->fd, SHUT_WR);
@@ -229,6 +231,15 @@ void connection_completed(void *cls, struct MHD_Connection *c, void **req_cls,
 
 /* ---- The connection ---- */
 
+/* Before its handshake. Without credentials of its own that fails. */
+static void connection_secure(struct http_request *r)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(r->connection, MHD_CONNECTION_INFO_GNUTLS_SESSION);
+    r->guard.session = info->tls_session;
+    r->credentials = tls_begin(r->server->tls, r->guard.session);
+}
+
 void connection_notify(void *cls, struct MHD_Connection *c, void **socket_context,
                        enum MHD_ConnectionNotificationCode toe)
 {
@@ -242,6 +253,8 @@ void connection_notify(void *cls, struct MHD_Connection *c, void **socket_contex
         r->connection = c;
         r->opened = true;
         *socket_context = r;
+        if (s->tls)
+            connection_secure(r);
         pause_connection(r, true);
         return;
     }
@@ -251,6 +264,8 @@ void connection_notify(void *cls, struct MHD_Connection *c, void **socket_contex
         request_end_kept(r);
         pause_connection(r, false); /* the socket is closed after this */
         guard_watch(fd, NULL);
+        tls_end(r->credentials);
+        r->credentials = NULL;
         request_unref(r);
     }
     atomic_fetch_sub_explicit(&s->connections, 1, memory_order_relaxed);

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "http/internal.h"
+#include "http/tls.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -68,7 +69,8 @@ __attribute__((visibility("default"))) ssize_t recv(int fd, void *to, size_t roo
                                                     int flags)
 {
     struct guard *g = flags & MSG_PEEK ? NULL : guard_of(fd);
-    return g ? guard_receive(g, to, room) : real_recv(fd, to, room, flags);
+    return g && !g->session ? guard_receive(g, to, room)
+                            : real_recv(fd, to, room, flags);
 }
 
 bool guard_in_force(void)
@@ -377,6 +379,15 @@ static size_t take_out(struct guard *g, char *to, size_t room)
     return n;
 }
 
+/* GnuTLS must not see an end that the timer made: it would send nothing more. */
+static ssize_t pull(const struct guard *g, void *to, size_t room)
+{
+    if (g->session && atomic_load_explicit(&g->slow, memory_order_relaxed))
+        return 0;
+    return g->session ? tls_receive(g->session, to, room)
+                      : real_recv(g->fd, to, room, MSG_DONTWAIT);
+}
+
 /* One read into the input, which is `room` where there is none. As recv. */
 static ssize_t fill(struct guard *g, char *room)
 {
@@ -389,8 +400,7 @@ static ssize_t fill(struct guard *g, char *room)
         g->end -= g->first;
         g->first = 0;
     }
-    ssize_t n =
-        real_recv(g->fd, g->input + g->end, HTTP_INPUT_ROOM - g->end, MSG_DONTWAIT);
+    ssize_t n = pull(g, g->input + g->end, HTTP_INPUT_ROOM - g->end);
     if (n > 0) {
         g->end += (size_t)n;
     } else if (kept(g) == 0) {
@@ -458,7 +468,7 @@ static ssize_t receive(struct guard *g, char *at, size_t room, char *input)
             return (ssize_t)done;
         if (g->in == GUARD_LENGTH && !g->input) {
             size_t most = g->left < room - done ? (size_t)g->left : room - done;
-            n = real_recv(g->fd, at + done, most, MSG_DONTWAIT);
+            n = pull(g, at + done, most);
             if (n > 0) {
                 done += (size_t)n;
                 g->left -= (uint64_t)n;

@@ -11,6 +11,9 @@
  *                     |    chunks: checked, and framed anew
  *                     +--> heads, in their order, and faults: guard_next
  *
+ * With TLS the guard stands behind the decryption: libmicrohttpd reads with gnutls_record_recv, of which the program has
+ * one of its own, too (http/tls.c), and what guard_receive receives comes from the real one.
+ *
  * A head that is refused goes on as a plain one, and guard_next says why: so the answer is made where all are,
  * comes in its turn, and is counted. What follows is thrown away.
  */
@@ -27,6 +30,7 @@
 
 struct guard {
     int fd;
+    struct gnutls_session_int *session; /* NULL: no TLS */
     enum { GUARD_HEAD, GUARD_LENGTH, GUARD_CHUNKS, GUARD_OVER } in;
     uint64_t left; /* GUARD_LENGTH: bytes of the body that are to come */
     struct chunks chunks;

@@ -93,6 +93,11 @@ int http_new(const struct http_options *options, struct metrics *metrics,
         rc = pause_new(&s->pauses);
     if (!rc)
         rc = accept_listen(s, error);
+    if (!rc && options->tls.certificate &&
+        MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+        rc = error_set(error, -ENOTSUP, "tls: libmicrohttpd was built without it");
+    if (!rc && options->tls.certificate)
+        rc = tls_new(&options->tls, metrics, &s->tls, error);
     if (!rc && metrics && (rc = http_count(s, metrics)))
         error_set(error, rc, "no memory for the metrics of the HTTP server");
     if (rc) {
@@ -118,6 +123,11 @@ int http_add(struct http_server *s, const struct http_route *route)
     return rc;
 }
 
+int http_reload(struct http_server *s, struct error *error)
+{
+    return s->tls ? tls_reload(s->tls, error) : 0;
+}
+
 uint16_t http_port(const struct http_server *s)
 {
     return s->port;
@@ -141,33 +151,45 @@ static void http_say(void *cls, const char *format, va_list args)
     logger_debug("http", "%s", text);
 }
 
+/* Sessions have credentials of their own (tls.h); libmicrohttpd wants to know of some. */
+static int http_no_certificate(void)
+{
+    return -1;
+}
+
 static int http_start_daemon(struct http_server *s, struct error *error)
 {
     unsigned threads = s->options.epoll_threads;
     /* Above our own limit (accept.c); it is divided among the threads. */
     unsigned limit =
         s->options.max_connections * 3 / 2 + 2 * HTTP_CONNECTIONS_MORE * threads;
-    struct MHD_OptionItem more[] = {
-        {MHD_OPTION_THREAD_POOL_SIZE, (intptr_t)threads, NULL},
-        {MHD_OPTION_END, 0, NULL},
-    };
-    if (threads < 2)
-        more[0].option = MHD_OPTION_END;
+    struct MHD_OptionItem more[4];
+    size_t n = 0;
+    if (threads > 1)
+        more[n++] = (struct MHD_OptionItem){MHD_OPTION_THREAD_POOL_SIZE,
+                                            (intptr_t)threads, NULL};
+    if (s->tls) {
+        static char priorities[] = TLS_PRIORITIES;
+        more[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_PRIORITIES, 0, priorities};
+        more[n++] = (struct MHD_OptionItem){MHD_OPTION_HTTPS_CERT_CALLBACK, 0,
+                                            (void *)(uintptr_t)http_no_certificate};
+    }
+    more[n] = (struct MHD_OptionItem){MHD_OPTION_END, 0, NULL};
     if (!guard_in_force())
         return error_set(
             error, -ENOTSUP,
             "libmicrohttpd would not read through the guard (http/guard.h)");
-    s->daemon =
-        MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME |
-                             MHD_USE_ITC | MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET,
-                         0, NULL, NULL, connection_handle, s,                     /* */
-                         MHD_OPTION_EXTERNAL_LOGGER, http_say, NULL,              /* */
-                         MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY, /* */
-                         MHD_OPTION_CONNECTION_LIMIT, limit,                      /* */
-                         MHD_OPTION_CONNECTION_TIMEOUT, s->idle_timeout_s,        /* */
-                         MHD_OPTION_NOTIFY_COMPLETED, connection_completed, s,    /* */
-                         MHD_OPTION_NOTIFY_CONNECTION, connection_notify, s,      /* */
-                         MHD_OPTION_ARRAY, more, MHD_OPTION_END);
+    s->daemon = MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ITC |
+            MHD_USE_ERROR_LOG | MHD_USE_NO_LISTEN_SOCKET | (s->tls ? MHD_USE_TLS : 0u),
+        0, NULL, NULL, connection_handle, s,                     /* */
+        MHD_OPTION_EXTERNAL_LOGGER, http_say, NULL,              /* */
+        MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)HTTP_MEMORY, /* */
+        MHD_OPTION_CONNECTION_LIMIT, limit,                      /* */
+        MHD_OPTION_CONNECTION_TIMEOUT, s->idle_timeout_s,        /* */
+        MHD_OPTION_NOTIFY_COMPLETED, connection_completed, s,    /* */
+        MHD_OPTION_NOTIFY_CONNECTION, connection_notify, s,      /* */
+        MHD_OPTION_ARRAY, more, MHD_OPTION_END);
     if (!s->daemon)
         return error_set(error, -EIO, "the HTTP server does not start: %s",
                          strerror(errno));
@@ -229,6 +251,7 @@ void http_free(struct http_server *s)
     accept_stop(&s->acceptor);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
+    tls_free(s->tls);
     accept_free(&s->acceptor);
     queries_free(s);
     pause_free(&s->pauses);

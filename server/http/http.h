@@ -19,6 +19,7 @@
 #include "base/cidr.h"
 #include "base/error.h"
 #include "base/metrics.h"
+#include "http/tls.h"
 
 #include <stdbool.h>
 
@@ -46,6 +47,7 @@ struct http_options {
     struct access *access;
     unsigned
         audit; /* bits 1 << enum access_verb: such requests are logged; refused ones are always */
+    struct tls_options tls; /* certificate NULL: no TLS */
     /* Whose X-Forwarded-For and X-Forwarded-Proto the log believes. */
     const struct cidr *proxies;
     size_t n_proxies;
@@ -100,6 +102,8 @@ int http_new(const struct http_options *options, struct metrics *metrics,
 /* Before http_start; copied. -EINVAL: it does not say what it wants to do. */
 int http_add(struct http_server *s, const struct http_route *route);
 int http_start(struct http_server *s, struct error *error);
+/* Certificates and keys are read again, for connections to come; without TLS nothing happens. On failure all stays as it was. */
+int http_reload(struct http_server *s, struct error *error);
 uint16_t http_port(const struct http_server *s);
 /* No new connections; requests under way are finished until the deadline
  * (clock_monotonic_us). */

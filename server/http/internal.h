@@ -101,6 +101,7 @@ struct http_server {
     struct http_acceptor acceptor;
     uint16_t port;
     struct MHD_Daemon *daemon;
+    struct tls *tls; /* NULL: none */
     unsigned idle_timeout_s;
     struct http_route_entry *route;
     size_t n_routes;
@@ -218,7 +219,8 @@ struct http_request {
     struct MHD_Connection *connection;
     bool opened; /* libmicrohttpd has it */
     struct guard guard;
-    bool past; /* the answer was sent past libmicrohttpd */
+    struct tls_credentials *credentials; /* of its session */
+    bool past;                           /* the answer was sent past libmicrohttpd */
     uint64_t lingered;
 };
 

@@ -209,7 +209,8 @@ static void pause_look_at(struct http_request *r, short events, int64_t now_us)
     }
     if (!(events & (POLLERR | POLLHUP | POLLRDHUP)) || pthread_mutex_trylock(&r->lock))
         return;
-    if (events & (POLLERR | POLLHUP))
+    /* With TLS its closing alert is still unread, and nobody sends one to go on listening. */
+    if (events & (POLLERR | POLLHUP) || r->guard.session)
         r->gone = true;
     else if (pause_at_end(r->fd))
         pause_probe(r);

@@ -190,7 +190,7 @@ class Server:
             self.reader.join()
             raise AssertionError(f'weir serve ended with {self.process.returncode}:\n' +
                                  ''.join(self.log))
-        return re.search(r'listening on http://[^ "]*:(\d+)', ''.join(self.log))
+        return re.search(r'listening on https?://[^ "]*:(\d+)', ''.join(self.log))
 
     def stop(self):
         """SIGTERM; the server must drain and end with 0."""

@@ -257,6 +257,7 @@ static void a_file_that_all_may_write_is_refused(void **state)
     assert_int_equal(chmod(path, 0640), 0);
     assert_int_equal(tokens_load(path, &t, &error), 0);
     assert_int_equal(t.n, 0);
+    tokens_free(&t);
 }
 
 struct adding {
