@@ -56,6 +56,9 @@ MAY = [
     ('POST', '/write', {'all', 'post', 'post_trades'}),
     ('POST', '/api/v2/write', {'all', 'post', 'post_trades'}),
     ('POST', '/api/v3/write_lp', {'all', 'post', 'post_trades'}),
+    ('POST', '/api/v1/write', {'all', 'post', 'post_trades'}),
+    ('POST', '/v1/logs', {'all', 'post', 'post_trades'}),
+    ('POST', '/v1/metrics', {'all', 'post', 'post_trades'}),
     ('GET', '/api/v1/streams', {'all', 'read', 'read_trades', 'read_of_trades'}),
     ('GET', '/api/v1/streams/trades', {'all', 'read', 'read_trades'}),
     ('GET', '/api/v1/streams/orders', {'all', 'read'}),
@@ -363,6 +366,10 @@ class Life(unittest.TestCase):
             feed.endheaders()
             event = EVENTS.splitlines(True)[0].encode()
             feed.send(b'%x\r\n%s\r\n' % (len(event), event))
+            def both_are_under_way():
+                text = self.server.request('GET', '/metrics', headers=bearer(token)).body.decode()
+                return re.search(r'weir_token_requests_active{[^}]*} 3\n', text)  # this one is one, too
+            harness.wait_until(both_are_under_way, 'the feed')
             harness.weir('token', 'revoke', '-c', self.server.path, token.split('_')[1])
             self.reload('0 tokens')
             try:
