@@ -264,19 +264,24 @@ class Bench:
         if found != [(symbols, each, each)]:
             raise SystemExit(f'bench: rows, least, greatest count: {found} instead of {symbols}, {each}')
 
-    def weir_run(self):
+    def weir_run(self, more='', check=None):
+        """A file without HTTP. `more`: lines behind those of w1.yaml; check: is given the database."""
         with self.folder() as folder:
             database = os.path.join(folder, 'weir.db')
+            path = os.path.join(folder, 'weir.yaml')
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(self.config + more)
             env = self.harness.environment(WEIR_LISTEN='127.0.0.1:0', WEIR_DATABASE=database)
             began = time.monotonic()
-            process = subprocess.Popen([self.harness.WEIR, 'run', '-c', os.path.join(HERE, 'w1.yaml'),
-                                        '--stream', 'trades', self.file],
+            process = subprocess.Popen([self.harness.WEIR, 'run', '-c', path, '--stream', 'trades', self.file],
                                        env=env, stdout=subprocess.DEVNULL)
             _, status, usage = os.wait4(process.pid, 0)
             seconds = time.monotonic() - began
             if status != 0:
                 raise SystemExit(f'bench: weir run ended with status {status}')
             self.check_rows(database)
+            if check:
+                check(database)
             return Measured(self.events, seconds, usage.ru_utime + usage.ru_stime, 0,
                             usage.ru_maxrss * 1024 / 1e6, {})
 

@@ -7,6 +7,7 @@ ratios of its repetitions."""
 
 import math
 import os
+import sqlite3
 import statistics
 
 from measure import NEVER, Shape
@@ -22,6 +23,17 @@ WINDOWS = (('10 s', '{tumbling: 10s}', {'trades_10s': 1}, None),
            ('sessions, gap 5 s', '{session: 5s}', {'trades_10s': 1}, 0.5),
            ('global every 10 s', '{global: 10s}', {'trades_10s': 1}, 0.7))
 DURABLE_TARGETS = (0.8, 0.7, None)  # of the shapes
+# J2: what else is asked of trades, beside J1, the job of w1.yaml.
+J2 = """\
+      - quantiles: {of: price, q: [0.5, 0.99]}
+      - distinct: {of: venue}
+  leaders:
+    from: trades_10s
+    window: {tumbling: 10s}
+    analyzers:
+      - sql: "SELECT symbol, count FROM events ORDER BY count DESC, symbol LIMIT 10"
+"""
+J2_TARGET = 0.65  # of J1's events/s
 CPU_TARGET_S = 0.25           # of the server, for a million events
 PEAK_TARGET_MB = 200
 ROW_TARGET_NS = 60            # of an analyzer
@@ -219,6 +231,40 @@ class Analyzers(Part):
         return rows
 
 
+class Jobs(Part):
+    """J1 and J2, from a file."""
+    name, repetitions = 'jobs', 5
+
+    def measure(self, bench, found, turn):
+        return in_turn(turn, bench.weir_run, lambda: bench.weir_run(J2, self.check))
+
+    @staticmethod
+    def check(database):
+        """The ten leaders of each window have the ten largest counts; medians lie between the extremes; few venues."""
+        connection = sqlite3.connect(f'file:{database}?mode=ro', uri=True, timeout=60)
+        leaders = connection.execute('SELECT window_start, symbol, count FROM leaders_sql '
+                                     'ORDER BY window_start, rank').fetchall()
+        expected = connection.execute("""
+            SELECT window_start, symbol, count FROM (
+              SELECT *, row_number() OVER (PARTITION BY window_start ORDER BY count DESC, symbol) AS place FROM trades_10s)
+            WHERE place <= 10 ORDER BY window_start, place""").fetchall()
+        (wrong,), = connection.execute("""
+            SELECT count(*) FROM trades_10s WHERE NOT (venue_distinct BETWEEN 1 AND count
+              AND price_p50 BETWEEN 0.99 * price_min AND 1.01 * price_max AND price_p99 BETWEEN price_p50 AND 1.01 * price_max)
+            """).fetchall()
+        connection.close()
+        if leaders != expected or wrong:
+            raise SystemExit(f'bench: J2: the leaders differ, or {wrong} rows cannot be')
+
+    def rows(self, bench, repetitions):
+        return [row(f'{name}, weir run FILE', [pair[i] for pair in self.results(repetitions)], client=False)
+                for i, name in enumerate(('J1', 'J2'))]
+
+    def targets(self, bench, repetitions):
+        return [('J2 to J1, events/s', least((one.seconds / two.seconds for one, two in self.results(repetitions)),
+                                            J2_TARGET))]
+
+
 class Windows(Part):
     """Other windows than tumbling ones of 10 s, to those in the same repetition. Hopping ones give as many rows."""
     name, repetitions = 'windows', 5
@@ -367,5 +413,5 @@ class Checkpoint(Part):
                 (f'{what}: slowest answer', spread((a.client['max_ms'] for a, _ in pairs), '.0f', ' ms'))]
 
 
-PARTS = {part.name: part for part in (Decoder(), Requests(), Analyzer(), Analyzers(), Expressions(), Windows(), Durable(), Single(), Recovery(),
+PARTS = {part.name: part for part in (Decoder(), Requests(), Jobs(), Analyzer(), Analyzers(), Expressions(), Windows(), Durable(), Single(), Recovery(),
                                       Checkpoint())}
