@@ -2,7 +2,9 @@
 """Clients as people have them, run for real. Those that are not installed are skipped: `./dev clients` installs them,
 in a folder that $WEIR_CLIENTS names."""
 
+import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -274,6 +276,116 @@ remote_write:
                                  'cpu usage="hot" 1\n')
             self.assertIn("line 1: field 'usage': expected a number", said)
         self.assertLess(time.monotonic() - begin, harness.LIMIT_S)
+
+
+class Recipes(unittest.TestCase):
+    """The blocks of docs/clients.md, as they are but for the port."""
+
+    @classmethod
+    def setUpClass(cls):
+        with open(os.path.join(harness.SOURCE, 'docs', 'clients.md'), encoding='utf-8') as file:
+            cls.blocks = dict(re.findall(r'^```\w+ (\S+)\n(.*?)^```$', file.read(), re.M | re.S))
+        config = cls.blocks['weir.yaml'].replace('127.0.0.1:8080', '{listen}').replace('weir.db', '{folder}/weir.db')
+        cls.server = harness.Server.for_class(cls, config)
+
+    def recipe(self, name):
+        """The path of a file with it."""
+        text = self.blocks[name].replace('127.0.0.1:8080', f'127.0.0.1:{self.server.port}')
+        path = os.path.join(self.server.folder, name)
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(text.replace("'127.0.0.1', 8080", f"'127.0.0.1', {self.server.port}"))
+        return path
+
+    def run_recipe(self, command, name):
+        done = subprocess.run([*command, self.recipe(name)], text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=harness.LIMIT_S, cwd=self.server.folder, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return done.stdout
+
+    def start(self, *command):
+        with open(os.path.join(self.server.folder, 'log'), 'wb') as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                                       cwd=self.server.folder)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.terminate)
+
+    def wait_rows(self, sql, expected):
+        harness.wait_until(lambda: len(self.server.rows(sql)) >= len(expected), sql)
+        self.assertEqual(self.server.rows(sql), expected)
+
+    def test_curl(self):
+        self.run_recipe([program('bash')], 'curl.sh')
+        self.wait_rows("SELECT page, ms FROM clicks_rows WHERE ts < strftime('%s', '2026-01-02 03:05:00') * 1000000 "
+                       'ORDER BY ts', [('/', 12.5), ('/cart', 7.0), ('/pay', 31.0)])
+
+    def test_python(self):
+        said = self.run_recipe([sys.executable], 'events.py')
+        self.assertEqual((said[:3], json.loads(said[3:])['accepted']), ('200', 3))
+
+    def test_node(self):
+        said = self.run_recipe([program('node')], 'node.mjs')
+        self.assertEqual((said[:3], json.loads(said[3:])['accepted']), ('200', 2))
+
+    def test_influxdb(self):
+        self.run_recipe([python('influxdb_client')], 'influx.py')
+        self.wait_rows("SELECT usage FROM mem_rows WHERE host = 'python' ORDER BY usage", [(0.0,), (0.25,), (0.5,)])
+
+    def test_telegraf(self):
+        self.run_recipe([program('telegraf'), '--once', '--config'], 'telegraf.conf')
+        harness.wait_until(lambda: self.server.rows("SELECT * FROM mem_rows WHERE host <> 'python' AND "
+                                                    'usage BETWEEN 0 AND 100'), 'a row of Telegraf')
+
+    def test_prometheus(self):
+        if self.server.request('POST', '/api/v1/write', b'').status == 404:
+            self.skipTest('built without snappy')
+        with socket.socket() as s:
+            s.bind(('127.0.0.1', 0))
+            port = s.getsockname()[1]
+        self.start(program('prometheus'), '--config.file', self.recipe('prometheus.yml'), '--storage.tsdb.path',
+                   os.path.join(self.server.folder, 'tsdb'), '--web.listen-address', f'127.0.0.1:{port}')
+        harness.wait_until(lambda: self.server.rows("SELECT * FROM up_rows WHERE job = 'weir' AND value = 1"), 'up')
+        harness.wait_until(lambda: self.server.rows("SELECT * FROM samples_rows WHERE metric = 'process_open_fds'"),
+                           'process_open_fds')
+        self.assertEqual(self.server.rows("SELECT * FROM samples_rows WHERE metric NOT LIKE 'process_%'"), [])
+
+    def test_opentelemetry(self):
+        self.run_recipe([python('opentelemetry.sdk', 'opentelemetry.exporter.otlp.proto.http')], 'otel.py')
+        self.wait_rows('SELECT country, service, value FROM items_rows ORDER BY country',
+                       [('DE', 'shop', 3), ('FR', 'shop', 4)])
+
+    def test_rsyslog(self):
+        """What it is given comes over a socket here."""
+        path, spool = self.recipe('rsyslog.conf'), os.path.join(self.server.folder, 'log.sock')
+        with open(path, 'r+', encoding='ascii') as file:
+            recipe = file.read()
+            file.seek(0)
+            file.write(f'module(load="imuxsock" SysSock.Use="off")\ninput(type="imuxsock" Socket="{spool}" '
+                       f'CreatePath="on")\n{recipe}')
+        self.start(program('rsyslogd'), '-n', '-f', path, '-i', os.path.join(self.server.folder, 'pid'))
+        harness.wait_until(lambda: os.path.exists(spool), 'the socket')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            s.connect(spool)
+            for i in range(3):
+                s.send(f'<13>Jan  2 03:04:0{i} shop: said "{i}"\n'.encode())
+        self.wait_rows('SELECT program, msg FROM syslog_rows ORDER BY msg',
+                       [('shop', f' said "{i}"') for i in range(3)])
+
+    def test_grafana(self):
+        """What the dashboard asks for is there, under the names it has."""
+        self.server.post_ok('mem', [{'time': '2026-02-01T00:00:00Z', 'host': 'g', 'used_percent': 40},
+                                    {'time': '2026-02-01T00:00:05Z', 'host': 'g', 'used_percent': 60},
+                                    {'time': '2026-02-01T00:01:00Z', 'host': 'g', 'used_percent': 0}])
+        with open(os.path.join(harness.SOURCE, 'etc', 'grafana', 'dashboard.json'), encoding='ascii') as file:
+            panels = json.load(file)['panels']
+        (target,) = panels[0]['targets']
+        url = target['url'].replace('${__from:date:iso}', '2026-02-01T00:00:00.000Z') \
+                           .replace('${__to:date:iso}', '2026-02-01T00:00:10.000Z')
+        rows = harness.wait_until(lambda: self.server.get_json(url), 'a window')
+        found = [[row[column['selector']] for column in target['columns']] for row in rows]
+        self.assertEqual(found, [['2026-02-01T00:00:00Z', 'g', 50.0]])
+        (target,) = panels[1]['targets']
+        for row in self.server.get_json(target['url']):
+            self.assertLessEqual({column['selector'] for column in target['columns']}, set(row))
 
 
 if __name__ == '__main__':
