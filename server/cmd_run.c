@@ -371,6 +371,8 @@ static int run(const struct run_options *o)
     }
     if (r == 0)
         r = weir_start(w, WEIR_RUN, &status, &error);
+    if (r == 0 && w->hook_specs)
+        logger_info("run", "webhooks are not sent by a run, only by 'weir serve'");
     struct pushing *p = r == 0 ? calloc(o->n_inputs, sizeof(*p)) : NULL;
     if (r < 0)
         cmd_say_faults(&faults, &error);

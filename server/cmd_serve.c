@@ -244,6 +244,7 @@ static int open_api(struct server *s, const char *database, struct error *error)
                                         .metrics = w->metrics,
                                         .plugins = w->plugins,
                                         .running = w->running,
+                                        .hooks = &w->hooks,
                                         .stream = w->stream,
                                         .version = PACKAGE_VERSION,
                                         .ready = is_ready,
@@ -435,6 +436,7 @@ static void stop(struct server *s)
     s->draining = true;
     step(s, "requests");
     api_end_live(s->api);
+    hooks_end(s->weir->hooks);
     if (s->http)
         http_drain(s->http, now_us + DRAIN_US);
     step(s, "SIGHUP");

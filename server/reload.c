@@ -35,6 +35,7 @@ struct reload {
     size_t stream;           /* whose pipelines are being exchanged */
     bool adding;             /* those that are only new; before them, the others */
     struct restore *restore; /* one for all: each reads the schema of all tables */
+    struct hook_spec *hooks; /* afterwards */
 };
 
 /* ---- What has changed? ------------------------------------------------------------------------ */
@@ -161,7 +162,7 @@ static struct pipeline *find(const struct weir *w, const char *name)
 static bool is_same(struct pipeline *old, const struct config_pipeline *fresh)
 {
     return !pipeline_failed(old) && !pipeline_is_stale(old) &&
-           node_equal(pipeline_config(old)->map, fresh->map);
+           node_equal_but(pipeline_config(old)->map, fresh->map, "webhook");
 }
 
 static const struct config_pipeline *top_of(const struct config *c,
@@ -294,6 +295,8 @@ static int plan(struct reload *r, struct error *error)
     for (size_t i = 0; i < c->n_pipelines; i++)
         r->pipeline[i] = r->changed[i] ? NULL : find(w, c->pipeline[i].name);
     int err = weir_make_pipelines(w, c, NULL, is_changed, r, r->pipeline, error);
+    if (err == 0)
+        err = hook_specs_new(c, r->pipeline, c->n_pipelines, &r->hooks, error);
     if (err == 0)
         list_changes(r);
     return err;
@@ -542,6 +545,30 @@ static void exchange_streams(struct reload *r)
     }
 }
 
+/* Tables are followed before there are rows; nothing is sent by the new settings yet. */
+static int prepare_hooks(struct reload *r, struct error *error)
+{
+    struct weir *w = r->weir;
+    if (w->hooks)
+        hooks_hold(w->hooks);
+    int err = hooks_prepare(w->store, r->hooks, error);
+    if (err < 0 && w->hooks)
+        hooks_release(w->hooks);
+    return err;
+}
+
+static void exchange_hooks(struct reload *r)
+{
+    struct weir *w = r->weir;
+    struct hook_spec *specs = r->hooks;
+    struct error error = {0};
+    r->hooks = NULL;
+    if (w->hooks)
+        hooks_set(w->hooks, specs);
+    else if (specs && weir_start_hooks(w, specs, &error) < 0)
+        logger_error("reload", "no webhooks are sent: %s", error.text);
+}
+
 static int apply(struct reload *r, struct error *error)
 {
     struct weir *w = r->weir;
@@ -552,11 +579,14 @@ static int apply(struct reload *r, struct error *error)
         running_done(&running);
         return error->text[0] ? err : error_set(error, err, "%s", strerror(-err));
     }
-    if ((err = keep_config(r)) < 0) {
+    if ((err = keep_config(r)) < 0)
+        error_set(error, err, "no memory");
+    if (err < 0 || (err = prepare_hooks(r, error)) < 0) {
         running_done(&running);
-        return error_set(error, err, "no memory");
+        return err;
     }
     exchange_streams(r);
+    exchange_hooks(r);
     running_set(w->running, running);
     return 0;
 }
@@ -606,6 +636,7 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
         drop(&r);
     }
     restore_close(r.restore);
+    hook_specs_free(r.hooks);
     for (size_t i = 0; r.widened && i < w->config->n_streams; i++)
         free(r.widened[i]);
     free(r.widened);

@@ -280,6 +280,8 @@ int weir_load_config(struct config *config, struct weir **ret, int *ret_exit,
         error_set(error, r, "no memory");
     if (r == 0)
         r = load_pipelines(w, error);
+    if (r == 0)
+        r = hook_specs_new(config, w->pipeline, w->n_pipelines, &w->hook_specs, error);
     if (r < 0) {
         weir_free(w);
         return r;
@@ -680,6 +682,8 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
         open_doing(w);
     if (r == 0)
         r = restore_open(store_path(w->store), &restore, error);
+    if (r == 0 && mode == WEIR_SERVE) /* before there are rows */
+        r = hooks_prepare(w->store, w->hook_specs, error);
     if (r == 0 && (r = start_streams(w, mode, restore, error)) == -EBADMSG)
         *ret_exit = EXIT_IO;
     restore_close(restore);
@@ -688,7 +692,21 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
         r = w->log[i] ? log_start(w->log[i], error) : 0;
     if (r == 0 && mode == WEIR_SERVE)
         recover_forget(w);
+    if (r == 0 && mode == WEIR_SERVE && w->hook_specs) {
+        struct hook_spec *specs = w->hook_specs;
+        w->hook_specs = NULL;
+        r = weir_start_hooks(w, specs, error);
+    }
     return r;
+}
+
+int weir_start_hooks(struct weir *w, struct hook_spec *specs, struct error *error)
+{
+    struct hooks *h = NULL;
+    int err = hooks_new(w->store, w->metrics, specs, &h, error);
+    if (err == 0)
+        atomic_store_explicit(&w->hooks, h, memory_order_release);
+    return err;
 }
 
 bool weir_is_ready(struct weir *w, struct error *why)
@@ -799,11 +817,14 @@ void weir_free(struct weir *w)
             log_close(w->log[i], LOG_LEAVE, 0);
     for (size_t i = 0; w->pipeline && i < w->n_pipelines; i++)
         pipeline_stop(w->pipeline[i]);
+    hooks_end(w->hooks);
     store_free(w->store);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         log_free(w->log[i]);
     if (w->metrics)
         metrics_remove_all(w->metrics);
+    hooks_free(w->hooks);
+    hook_specs_free(w->hook_specs);
     for (size_t i = 0; w->pipeline && i < w->n_pipelines; i++)
         pipeline_unref(w->pipeline[i]);
     tasks_free(w->back);

@@ -10,6 +10,7 @@
 #define WEIR_WIRE_H
 
 #include "config/config.h"
+#include "hook/hooks.h"
 #include "log/log.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/running.h"
@@ -38,11 +39,13 @@ struct weir {
     size_t n_pipelines;
     struct running *running; /* the same, for the others */
     struct store *store;
-    struct tasks *front, *back;   /* threads for logs; for dispatching and pipelines */
-    struct log **log;             /* config->n_streams */
-    struct source_stream *stream; /* config->n_streams */
-    struct weir_intake *intake;   /* config->n_streams */
-    _Atomic bool wired;           /* all logs are made: release, acquire */
+    struct hook_spec *hook_specs;  /* those of the start, until hooks take them */
+    _Atomic(struct hooks *) hooks; /* NULL: there are none; release, acquire */
+    struct tasks *front, *back;    /* threads for logs; for dispatching and pipelines */
+    struct log **log;              /* config->n_streams */
+    struct source_stream *stream;  /* config->n_streams */
+    struct weir_intake *intake;    /* config->n_streams */
+    _Atomic bool wired;            /* all logs are made: release, acquire */
     /* Fields were added while it runs: what is in force of each stream; and configurations whose columns rows may have,
      * until the end. The main thread's. */
     struct source_change **change; /* config->n_streams, NULL: as at the start */
@@ -117,6 +120,9 @@ int weir_make_pipelines(struct weir *w, struct config *config, struct metrics *m
 const struct config_stream *weir_stream(const struct weir *w, size_t i);
 /* How its events are decoded, by the server's section of the start. */
 struct decode_options weir_decode(const struct weir *w, const struct config_stream *c);
+
+/* Begins to send rows; takes the specs. */
+int weir_start_hooks(struct weir *w, struct hook_spec *specs, struct error *error);
 
 /* --without has its name. */
 bool weir_goes_without(const struct weir *w, const char *pipeline);

@@ -9,6 +9,7 @@
 #include "base/metrics.h"
 #include "config/config.h"
 #include "config/faults.h"
+#include "hook/hooks.h"
 #include "http/http.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/running.h"
@@ -40,6 +41,8 @@ struct api_context {
     struct metrics *metrics;
     struct plugins *plugins;
     struct running *running;
+    _Atomic(struct hooks *)
+        *hooks; /* NULL in it: there are none; acquire. May be NULL */
     const struct source_stream *stream; /* config->n_streams, likewise */
     const char *version;
     /* May be NULL. False: /ready answers 503 and the reason in `why`. Any thread; quick. */

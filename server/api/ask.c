@@ -398,7 +398,7 @@ char *ask_sql_changes(const struct ask *ask)
     for (size_t c = 0; c < ask->n_columns; c++)
         sqlite3_str_appendf(sql, "t.\"%w\", ", ask->column[c].name);
     sqlite3_str_appendall(sql, "c.seq FROM ");
-    changes_append_join(sql, ask->table);
+    changes_append_join(sql, ask->table, false);
     sqlite3_str_appendall(sql, " WHERE c.seq > ?");
     ask_filters(sql, ask, "t.");
     sqlite3_str_appendall(sql, " ORDER BY c.seq LIMIT ?");

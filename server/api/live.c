@@ -396,7 +396,7 @@ void live_end(struct live *l)
 {
     if (!l || !l->started)
         return;
-    store_listen(l->api->is.store, NULL, NULL);
+    store_listen(l->api->is.store, NULL, l);
     pthread_mutex_lock(&l->wake_lock);
     l->ending = true;
     pthread_cond_signal(&l->wake);

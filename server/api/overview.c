@@ -233,6 +233,43 @@ static void overview_put_settings(struct buffer *b, const struct config *config,
     jsonout_close(b, ']');
 }
 
+static void overview_put_hook(void *buffer, const struct hook_status *s)
+{
+    static const char *const state[] = {
+        [HOOK_WELL] = "well", [HOOK_RETRIES] = "retries", [HOOK_BROKEN] = "broken"};
+    struct buffer *b = buffer;
+    jsonout_open(b, NULL, '{');
+    jsonout_string(b, "name", s->name);
+    jsonout_string(b, "table", s->table);
+    jsonout_string(b, "state", state[s->state]);
+    jsonout_count(b, "position", s->position > 0 ? (uint64_t)s->position : 0);
+    jsonout_count(b, "lag", s->lag);
+    jsonout_count(b, "delivered", s->sent);
+    jsonout_count(b, "refused", s->refused);
+    jsonout_count(b, "deleted", s->deleted);
+    jsonout_count(b, "skipped", s->skipped);
+    jsonout_count(b, "failed_requests", s->retries);
+    jsonout_count(b, "when_errors", s->errors);
+    if (s->alert) {
+        jsonout_count(b, "firing", s->firing);
+        jsonout_count(b, "over_keys", s->over_keys);
+    }
+    jsonout_time(b, "last_success", s->success_us);
+    jsonout_string(b, "last_error", s->error[0] ? s->error : NULL);
+    jsonout_time(b, "last_error_time", s->error_us);
+    jsonout_close(b, '}');
+}
+
+static void overview_put_hooks(struct buffer *b, const struct api *a,
+                               const struct pipeline *p)
+{
+    struct hooks *hooks =
+        a->is.hooks ? atomic_load_explicit(a->is.hooks, memory_order_acquire) : NULL;
+    jsonout_open(b, "webhooks", '[');
+    hooks_each(hooks, pipeline_config(p)->name, overview_put_hook, b);
+    jsonout_close(b, ']');
+}
+
 static void overview_put_pipeline(struct buffer *b, const struct api *a,
                                   struct pipeline *p)
 {
@@ -245,6 +282,7 @@ static void overview_put_pipeline(struct buffer *b, const struct api *a,
         overview_put_table(b, tables[i]);
     jsonout_close(b, ']');
     overview_put_status(b, p);
+    overview_put_hooks(b, a, p);
     jsonout_close(b, '}');
 }
 

@@ -194,6 +194,35 @@ struct config_joins {
         *schema; /* with their columns behind the stream's; NULL: there are none */
 };
 
+/* An item of `webhook`. */
+struct config_hook {
+    char *name; /* "webhook": not given */
+    const struct node *node;
+    char *to;    /* URL */
+    char *table; /* NULL: the first of the pipeline */
+    const struct node *table_node;
+    char *when; /* NULL: all rows */
+    const struct node *when_node;
+    bool alert;        /* `when` is watched, key by key: these four have a meaning */
+    int64_t for_us;    /* it has to hold for so long */
+    int64_t repeat_us; /* as long as it holds; INT64_MAX, the default: told once */
+    bool resolved;     /* its end is told, too; default true */
+    uint64_t max_keys; /* for which it holds; default 100,000 */
+    char *body;        /* template; NULL: JSON of our own */
+    const struct node *body_node;
+    size_t n_headers;
+    char **header;              /* "Name: value" */
+    char *secret, *secret_file; /* at most one; both NULL: not signed */
+    const struct node *secret_node;
+    char *ca_file;          /* NULL: the system's */
+    unsigned batch;         /* rows of a request, at most; default 1 */
+    unsigned in_flight;     /* requests; default 1 */
+    int64_t timeout_us;     /* default 10s */
+    int64_t backoff_us;     /* after the first failure; default 1s, */
+    int64_t max_backoff_us; /* doubled up to this; default 1m */
+    uint64_t max_lag;       /* rows; default 1,000,000 */
+};
+
 struct config_pipeline {
     char *name;
     const struct node *node, *map; /* where its name stands, and what it says */
@@ -232,6 +261,8 @@ struct config_pipeline {
     const struct node *select_node; /* NULL: not given */
     size_t n_analyzers;
     struct config_analyzer *analyzer;
+    size_t n_hooks;
+    struct config_hook *hook;
 };
 
 #define CONFIG_CHAIN_MAX 32 /* pipelines that read one another, one behind the other */

@@ -76,6 +76,22 @@ bool node_equal(const struct node *a, const struct node *b)
     return true;
 }
 
+static bool has_equal(const struct node *a, const struct node *b, const char *but)
+{
+    for (size_t i = 0; i < a->n; i++) {
+        const char *key = a->key[i].text;
+        if (strcmp(key, but) != 0 && !node_equal(&a->item[i], node_get(b, key)))
+            return false;
+    }
+    return true;
+}
+
+bool node_equal_but(const struct node *a, const struct node *b, const char *key)
+{
+    return a->kind == NODE_MAP && b->kind == NODE_MAP && has_equal(a, b, key) &&
+           has_equal(b, a, key);
+}
+
 int node_error(const struct node *n, struct error *error, const char *format, ...)
 {
     char text[sizeof error->text];

@@ -557,6 +557,13 @@ static int read_analyzers(const struct node *n, void *target, void *ctx,
     return failed;
 }
 
+static int read_hooks(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    (void)ctx;
+    return hook_sections(n, target, error);
+}
+
 /* ---- The section ------------------------------------------------------------------------------- */
 
 #define AT(member) offsetof(struct config_pipeline, member)
@@ -602,6 +609,9 @@ static const struct field pipeline_fields[] = {
      .n_words = COUNT(over_word)},
     {"analyzers", FIELD_CALL, .read = read_analyzers, .schema = ANALYZERS_SCHEMA},
     {"select", FIELD_CALL, .read = read_select, .schema = FIELD_SCHEMA_TEXTS},
+    {"webhook", FIELD_CALL, .read = read_hooks,
+     .schema = "{\"$ref\":\"#/$defs/webhook\"},{\"type\":\"array\",\"minItems\":1,"
+               "\"maxItems\":32,\"items\":{\"$ref\":\"#/$defs/webhook\"}}"},
 };
 
 void pipeline_section_schema(struct buffer *to)
@@ -662,6 +672,9 @@ void pipeline_section_free(struct config_pipeline *p)
         free(p->analyzer[i].where);
     }
     free(p->analyzer);
+    for (size_t i = 0; i < p->n_hooks; i++)
+        hook_section_free(&p->hook[i]);
+    free(p->hook);
     free(p->name);
     free(p->from);
     free(p->where);

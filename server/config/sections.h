@@ -52,6 +52,10 @@ int field_section(const struct node *n, enum weir_type *ret_type,
                   struct decode_field *ret, struct error *error);
 void field_section_free(struct decode_field *f);
 
+/* `webhook:`, one or a list. What was taken on failure is freed with the pipeline. */
+int hook_sections(const struct node *n, struct config_pipeline *p, struct error *error);
+void hook_section_free(struct config_hook *h);
+
 /* "string", "float", ... */
 int section_type(const struct node *n, enum weir_type *ret, struct error *error);
 
@@ -60,6 +64,7 @@ void server_section_schema(struct buffer *to);
 void stream_section_schema(struct buffer *to);
 void window_section_schema(struct buffer *to);
 void join_section_schema(struct buffer *to); /* of one join */
+void hook_section_schema(struct buffer *to);
 void pipeline_section_schema(struct buffer *to);
 /* What stands beside the name of an analyzer in an item of `analyzers`, `inside`: in its parameters: "as": ..., each with a
  * comma behind it. */

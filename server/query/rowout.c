@@ -209,6 +209,12 @@ static void rowout_json_value(struct buffer *b, sqlite3_stmt *row, int c,
     }
 }
 
+void rowout_put_value(struct buffer *b, sqlite3_stmt *row, int column,
+                      enum weir_type type)
+{
+    rowout_json_value(b, row, column, type);
+}
+
 /* RFC 4180: quoted where it holds a quote, a comma or a line end, and where it is empty, so that it is
  * not null. */
 static void rowout_csv_text(struct buffer *b, const char *text, size_t size)

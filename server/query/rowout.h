@@ -53,6 +53,9 @@ void rowout_row(struct rowout *o, struct buffer *b, sqlite3_stmt *row);
 /* `cut` says why rows are missing ("rows", "bytes", "time"), or is NULL; only JSON with arrays and the
  * table can say it. */
 void rowout_end(struct rowout *o, struct buffer *b, const char *cut);
+/* One value, as in JSON. */
+void rowout_put_value(struct buffer *b, sqlite3_stmt *row, int column,
+                      enum weir_type type);
 void rowout_free(struct rowout *o); /* what it has allocated; at any time */
 
 #endif

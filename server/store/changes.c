@@ -21,10 +21,10 @@ static void changes_key(sqlite3_str *sql, const struct table *t, const char *bef
                             t->column[c].name);
 }
 
-void changes_append_join(sqlite3_str *sql, const struct table *t)
+void changes_append_join(sqlite3_str *sql, const struct table *t, bool left)
 {
-    sqlite3_str_appendf(sql, "\"" CHANGES_PREFIX "%w\" AS c CROSS JOIN \"%w\" AS t ON ",
-                        t->name, t->name);
+    sqlite3_str_appendf(sql, "\"" CHANGES_PREFIX "%w\" AS c %s JOIN \"%w\" AS t ON ",
+                        t->name, left ? "LEFT" : "CROSS", t->name);
     for (size_t c = 0; c < t->n_primary; c++)
         sqlite3_str_appendf(sql, "%st.\"%w\" = c.\"%w\"", c ? " AND " : "",
                             t->column[c].name, t->column[c].name);
@@ -113,13 +113,20 @@ static int changes_begin(struct store *s, const struct table *t, struct error *e
     return err;
 }
 
+int changes_begin_here(struct store *s, const struct table *table, struct changes *ret,
+                       struct error *error)
+{
+    int err = 0;
+    if (!changes_has_trigger(s, table->name))
+        err = changes_begin(s, table, error);
+    return err ? err : changes_look(s->db, table->name, ret, error);
+}
+
 static int changes_follow_call(struct store *s, void *ctx)
 {
     struct changes_call *c = ctx;
-    int err = 0;
-    if (!changes_has_trigger(s, c->table->name))
-        err = changes_begin(s, c->table, &c->error);
-    return err ? err : changes_look(s->db, c->table->name, &c->changes, &c->error);
+    s->listened = true;
+    return changes_begin_here(s, c->table, &c->changes, &c->error);
 }
 
 int changes_follow(struct store *s, const struct table *table, struct changes *ret,
@@ -151,13 +158,26 @@ static int changes_end(struct store *s, const char *table, struct error *error)
     return err;
 }
 
+/* The place of the last who has one in it; INT64_MAX: nobody has. */
+static int64_t changes_needed(const struct store *s, const char *table)
+{
+    int64_t position = INT64_MAX;
+    for (size_t i = 0; i < s->n_kept_changes; i++) {
+        const struct changes_kept *k = &s->kept_changes[i];
+        if (strcmp(k->table, table) == 0 && k->position < position)
+            position = k->position;
+    }
+    return position;
+}
+
 static int changes_cut(struct store *s, const char *table, struct error *error)
 {
     sqlite3_str *sql = sqlite3_str_new(s->db);
     sqlite3_str_appendf(sql,
-                        "DELETE FROM \"" CHANGES_PREFIX "%w\" WHERE seq <="
-                        " (SELECT max(seq) FROM \"" CHANGES_PREFIX "%w\") - %d",
-                        table, table, CHANGES_KEPT);
+                        "DELETE FROM \"" CHANGES_PREFIX "%w\" WHERE seq <= min(%lld,"
+                        " (SELECT max(seq) FROM \"" CHANGES_PREFIX "%w\") - %d)",
+                        table, (long long)changes_needed(s, table), table,
+                        CHANGES_KEPT);
     return db_exec_str(s->db, sql, error);
 }
 
@@ -179,11 +199,61 @@ static int changes_tidy_call(struct store *s, void *ctx)
     sqlite3_reset(list);
     if (!names)
         return -ENOMEM;
-    for (char *name; !err && (name = strsep(&rest, "\n"));)
-        if (*name)
-            err = c->wanted(c->ctx, name) ? changes_cut(s, name, &c->error)
-                                          : changes_end(s, name, &c->error);
+    s->listened = false;
+    for (char *name; !err && (name = strsep(&rest, "\n"));) {
+        if (!*name)
+            continue;
+        bool wanted = c->wanted(c->ctx, name);
+        s->listened = s->listened || wanted;
+        err = wanted || changes_needed(s, name) < INT64_MAX
+                  ? changes_cut(s, name, &c->error)
+                  : changes_end(s, name, &c->error);
+    }
     free(names);
+    return err;
+}
+
+void changes_free(struct store *s)
+{
+    for (size_t i = 0; i < s->n_kept_changes; i++)
+        free((char *)s->kept_changes[i].table);
+    free(s->kept_changes);
+    s->kept_changes = NULL;
+    s->n_kept_changes = 0;
+}
+
+int changes_keep(struct store *s, const struct changes_kept *kept, size_t n,
+                 struct error *error)
+{
+    int err = 0;
+    bool same = n == s->n_kept_changes;
+    for (size_t i = 0; same && i < n; i++)
+        same = strcmp(kept[i].table, s->kept_changes[i].table) == 0;
+    struct changes_kept *own = same ? s->kept_changes : calloc(n + 1, sizeof(*own));
+    for (size_t i = 0; !same && own && !err && i < n; i++)
+        if (!(own[i].table = strdup(kept[i].table)))
+            err = -ENOMEM;
+    if (!same && (!own || err)) {
+        for (size_t i = 0; own && i < n; i++)
+            free((char *)own[i].table);
+        free(own);
+        return error_set(error, -ENOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < n; i++)
+        own[i].position = kept[i].position;
+    struct changes_kept *before = s->kept_changes;
+    size_t n_before = s->n_kept_changes;
+    s->kept_changes = own;
+    s->n_kept_changes = n;
+    for (size_t i = 0; !same && i < n_before; i++) {
+        if (!err && changes_needed(s, before[i].table) == INT64_MAX && !s->listened)
+            err = changes_end(s, before[i].table, error);
+        free((char *)before[i].table);
+    }
+    if (!same)
+        free(before);
+    for (size_t i = 0; !err && i < n; i++)
+        err = changes_cut(s, own[i].table, error);
     return err;
 }
 

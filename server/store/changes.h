@@ -6,6 +6,9 @@
  *
  *      TABLE --trigger--> weir_changes_TABLE: seq | the primary key of the row
  *
+ * Who remembers his place in the file (store/hooks.h) has what he has not seen kept for him, however much it is; of
+ * what is for listeners the newest CHANGES_KEPT are kept.
+ *
  * A table that nobody follows has no triggers and costs nothing. A row that was replaced since is found once for
  * each time, as it is now; one that retention has deleted is not found any more.
  */
@@ -36,7 +39,22 @@ int changes_tidy(struct store *s, bool (*wanted)(void *ctx, const char *table),
 int changes_look(sqlite3 *db, const char *table, struct changes *ret,
                  struct error *error);
 
-/* Joins its changes, called c, with the table, called t: "weir_changes_T" AS c CROSS JOIN "T" AS t ON ... */
-void changes_append_join(sqlite3_str *sql, const struct table *table);
+/* Joins its changes, called c, with the table, called t: "weir_changes_T" AS c CROSS JOIN "T" AS t ON ...; `left`: LEFT
+ * JOIN, so that rows that are deleted are seen, as nulls. */
+void changes_append_join(sqlite3_str *sql, const struct table *table, bool left);
+
+/* On the writer thread, outside of a transaction: as changes_follow, for those who call changes_keep. */
+int changes_begin_here(struct store *s, const struct table *table, struct changes *ret,
+                       struct error *error);
+
+/* On the writer thread: these tables are followed, and what has numbers > position is kept. A table may be there
+ * more than once. One that was there the last time, and is not now, is followed no more unless there are listeners. */
+struct changes_kept {
+    const char *table;
+    int64_t position;
+};
+int changes_keep(struct store *s, const struct changes_kept *kept, size_t n,
+                 struct error *error);
+void changes_free(struct store *s);
 
 #endif

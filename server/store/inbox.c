@@ -105,13 +105,14 @@ static int inbox_refusal(const struct inbox *k)
 static int inbox_append(struct inbox *k, struct inbox_item *item, uint64_t *ret_number)
 {
     pthread_mutex_lock(&k->mutex);
-    while (!item->dead && inbox_full(k) && !k->closed && !k->failed)
+    const bool waits = !item->dead && !item->post;
+    while (waits && inbox_full(k) && !k->closed && !k->failed)
         pthread_cond_wait(&k->room, &k->mutex);
     int err = inbox_refusal(k);
     if (!err) {
         *k->last = item;
         k->last = &item->next;
-        k->reports += !item->dead;
+        k->reports += waits;
         k->rows += item->n_rows;
         *ret_number = item->number = ++k->put;
         pthread_cond_signal(&k->arrived);
@@ -215,6 +216,21 @@ int inbox_put_dead(struct inbox *k, struct dead_batch *batch)
     return err;
 }
 
+int inbox_put_post(struct inbox *k, void (*post)(struct store *s, void *ctx), void *ctx)
+{
+    struct inbox_item *item = calloc(1, sizeof(*item));
+    uint64_t number;
+    if (!item)
+        return -ENOMEM;
+    item->post = post;
+    item->post_ctx = ctx;
+    item->put_us = clock_monotonic_us();
+    int err = inbox_append(k, item, &number);
+    if (err)
+        free(item);
+    return err;
+}
+
 int inbox_flush(struct inbox *k)
 {
     return inbox_flush_until(k, INT64_MAX);
@@ -293,7 +309,7 @@ static struct inbox_item *inbox_cut(struct inbox *k, size_t rows_wanted)
     size_t rows = 0;
     for (; item && rows < rows_wanted; item = item->next) {
         rows += item->n_rows;
-        k->reports -= !item->dead;
+        k->reports -= !item->dead && !item->post;
         last = item;
     }
     if (rows > 0)

@@ -19,11 +19,13 @@ struct inbox;
 struct dead_batch;
 
 struct inbox_item {
-    struct store_report report;    /* pipeline NULL: there is none */
-    struct checkpoint *checkpoint; /* of report.pipeline; NULL: none */
-    struct store_stream *stream;   /* NULL: none */
-    struct dead_batch *dead;       /* NULL: none */
-    struct store_call *call;       /* NULL: none; the caller's */
+    struct store_report report;               /* pipeline NULL: there is none */
+    struct checkpoint *checkpoint;            /* of report.pipeline; NULL: none */
+    struct store_stream *stream;              /* NULL: none */
+    struct dead_batch *dead;                  /* NULL: none */
+    struct store_call *call;                  /* NULL: none; the caller's */
+    void (*post)(struct store *s, void *ctx); /* NULL: none */
+    void *post_ctx;
     uint64_t number;
     size_t n_rows;
     bool given_up;  /* the writer's: it cannot be written */
@@ -48,6 +50,8 @@ int inbox_flush(struct inbox *k);
 int inbox_flush_until(struct inbox *k, int64_t deadline_us); /* or -ETIMEDOUT */
 /* Never waits, and takes no room from reports. Takes the batch unless it fails: as inbox_put, -ENOMEM. */
 int inbox_put_dead(struct inbox *k, struct dead_batch *batch);
+int inbox_put_post(struct inbox *k, void (*post)(struct store *s, void *ctx),
+                   void *ctx);     /* likewise */
 void inbox_hurry(struct inbox *k); /* the end is near: see inbox_pause */
 void inbox_close(struct inbox *k);
 size_t inbox_length(struct inbox *k);

@@ -19,6 +19,7 @@
 #define STORE_COMMIT_ROWS 10000 /* a commit is made when so many rows wait */
 #define STORE_PURGE_ROWS  5000  /* rows of one DELETE of retention: some milliseconds */
 #define STORE_WORKERS_MAX 64    /* of one pipeline, as in the configuration */
+#define STORE_LISTENERS   4     /* told of commits */
 #define STORE_BUCKETS     1024u /* of pipelines by name */
 #define STORE_CLOSE_PATIENCE_US                                                        \
     (10 * SECOND_US) /* retries go on for so long after store_hurry */
@@ -127,7 +128,11 @@ struct store {
         const struct table *table; /* NULL: its position or checkpoint */
         struct inbox_item *item;   /* dead letters, keys of a stream */
     } part;
-    struct store_listener listener;
+    struct store_listener listener[STORE_LISTENERS];
+    size_t
+        n_kept_changes; /* changes.c: tables that are followed for somebody's places */
+    struct changes_kept *kept_changes;
+    bool listened; /* some are followed for listeners */
     struct store_counters count;
     _Atomic int trouble; /* relaxed: for people and for refusals that may be late */
     bool started;

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/thread.h"
+#include "store/changes.h"
 #include "store/db.h"
 #include "store/internal.h"
 #include "store/migrate.h"
@@ -361,10 +362,20 @@ int store_call(struct store *s, int (*call)(struct store *s, void *ctx), void *c
     return err ? err : c.result;
 }
 
+int store_post(struct store *s, void (*call)(struct store *s, void *ctx), void *ctx)
+{
+    return inbox_put_post(s->inbox, call, ctx);
+}
+
 static int set_listener(struct store *s, void *listener)
 {
-    s->listener = *(struct store_listener *)listener;
-    return 0;
+    const struct store_listener *l = listener;
+    for (size_t i = 0; i < STORE_LISTENERS; i++)
+        if (s->listener[i].ctx == (l->committed ? NULL : l->ctx)) {
+            s->listener[i] = l->committed ? *l : (struct store_listener){0};
+            return 0;
+        }
+    return l->committed ? -EBUSY : 0;
 }
 
 int store_listen(struct store *s, void (*committed)(void *ctx), void *ctx)
@@ -473,6 +484,7 @@ void store_free(struct store *s)
     store_clean_early(s);
     inbox_item_free(s->held);
     store_free_tables(s);
+    changes_free(s);
     sqlite3_finalize(s->begin);
     sqlite3_finalize(s->commit);
     sqlite3_finalize(s->rollback);

@@ -112,6 +112,10 @@ int store_put_stream(struct store *s,
  * changes of tables while the store runs. -EIO: the store has failed; -ESHUTDOWN. */
 int store_call(struct store *s, int (*call)(struct store *s, void *ctx), void *ctx);
 
+/* The same, but nobody waits, neither for room nor for the call, and what has failed is not told again: once the store
+ * has failed, or is freed, the call is not made. -EIO, -ESHUTDOWN, -ENOMEM: it never will be. */
+int store_post(struct store *s, void (*call)(struct store *s, void *ctx), void *ctx);
+
 /* Within store_call. As store_tables, but the tables are only made, or found to fit, all of them, or the file stays
  * as it is; pipelines of the same names may have some of those names. */
 int store_make_tables(struct store *s, const struct table *const *table, size_t n,
@@ -127,7 +131,7 @@ int store_forget_checkpoints(struct store *s,
 void store_restart_pipeline(struct store *s, const char *pipeline);
 
 /* From now on committed(ctx) is called after each transaction that has put rows of results, on the writer thread; quick. NULL:
- * no more, and it is not being called once this has returned. Any thread but the writer; waits for it. */
+ * no more for this ctx, and it is not being called once this has returned. Any thread but the writer; waits for it. */
 int store_listen(struct store *s, void (*committed)(void *ctx), void *ctx);
 
 /* Waits until all that was put before is committed, or dropped with its pipeline (store_options.failed). -EIO: it

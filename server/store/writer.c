@@ -331,8 +331,9 @@ static int writer_commit(struct store *s, struct inbox_share *share, size_t *ret
             dead_letters_committed(i->dead);
     metric_add(&s->count.rows, s->new_rows);
     metric_add(&s->count.known_rows, s->known_rows);
-    if (s->new_rows && s->listener.committed)
-        s->listener.committed(s->listener.ctx);
+    for (size_t i = 0; s->new_rows && i < STORE_LISTENERS; i++)
+        if (s->listener[i].committed)
+            s->listener[i].committed(s->listener[i].ctx);
     metric_add(&s->count.commits, 1);
     metric_add(&s->count.commit_ns, (uint64_t)(clock_monotonic_us() - begin_us) * 1000);
     *ret_rows = rows;
@@ -344,6 +345,8 @@ static void writer_calls(struct store *s, const struct inbox_item *list)
     for (const struct inbox_item *i = list; i; i = i->next)
         if (i->call)
             i->call->result = i->call->call(s, i->call->ctx);
+        else if (i->post)
+            i->post(s, i->post_ctx);
 }
 
 void *writer_run(void *store)
