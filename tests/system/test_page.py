@@ -155,6 +155,33 @@ class Seen(unittest.TestCase):
         self.until(lambda: b.find_element(By.CSS_SELECTOR, '.legend b').text == '64.5', 'the window before')
         self.check_quiet(b, server)
 
+    def test_a_token_is_asked_for_and_sent(self):
+        server, b = harness.Server(CONFIG.replace('{listen: {listen}', '{listen: "{listen}", tokens: {folder}/tokens')), \
+            self.browser()
+        new = harness.weir('token', 'new', '-c', server.path, '--may', 'read,post', '--pipeline', 'trades_10s',
+                           '--stream', 'trades').stdout.strip()
+        server.__enter__()
+        self.addCleanup(server.__exit__, None, None, None)
+
+        def post(first, last):
+            self.assertEqual(server.post('trades', trades(first, last), Authorization=f'Bearer {new}').status, 200)
+        post(0, 41)
+        b.get(f'http://127.0.0.1:{server.port}/#/results/trades_10s')
+        for text in ('weir_wrong_token', new):
+            self.until(lambda: b.find_element(By.ID, 'token').is_displayed(), 'the question')
+            b.find_element(By.ID, 'token').send_keys(text + Keys.ENTER)
+            self.until(lambda: text == new or 'not one that is in force' in b.find_element(By.ID, 'access-why').text,
+                       'the refusal')
+
+        def drawn():
+            return [p.get_attribute('d').count('L') for p in b.find_elements(By.CSS_SELECTOR, '.chart path.series')]
+        self.until(lambda: drawn() == [3, 3], 'two lines')
+        post(41, 61)
+        self.until(lambda: drawn() == [5, 5], 'six windows, by live results')
+        self.assertNotIn('tags_10s', b.page_source)
+        kept = b.execute_script('return [sessionStorage.getItem("weir.token"), localStorage.length, document.cookie]')
+        self.assertEqual(kept, [new, 0, ''])
+
     def test_ranks_are_bars(self):
         server, b = self.start(), self.browser()
         self.open(b, server, 'results/tags_10s/tags_10s_topk')

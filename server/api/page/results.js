@@ -4,7 +4,7 @@
 import { bars, COLORS, lines } from "./chart.js";
 import { choose, grid, h } from "./dom.js";
 import { cell, number } from "./format.js";
-import { get, openRows, parse, results } from "./net.js";
+import { events, get, openRows, parse, results } from "./net.js";
 
 const ROWS = 2000, SHOWN = 100;
 
@@ -85,13 +85,11 @@ export function resultsView(root, [name, wanted]) {
   // Rows as they are committed, drawn once a frame.
   function follow(t) {
     source?.close();
-    source = new EventSource(`/api/v1/pipelines/${now.name}/results/${t.name}/live`);
     const keys = t.columns.filter((c) => c.key).map((c) => c.name);
     const key = (r) => keys.map((k) => r[k]).join("\n");
     let fresh = [];
-    source.addEventListener("lost", () => { read = null; });
-    source.onmessage = (event) => {
-      fresh.push(parse(event.data));
+    function message(data) {
+      fresh.push(parse(data));
       if (fresh.length > 1) return;
       requestAnimationFrame(() => {
         const all = new Map([...rows, ...fresh].map((r) => [key(r), r]));
@@ -99,7 +97,9 @@ export function resultsView(root, [name, wanted]) {
         fresh = [];
         draw();
       });
-    };
+    }
+    source = events(`/api/v1/pipelines/${now.name}/results/${t.name}/live`,
+      { message, event: (name) => { if (name === "lost") read = null; } });
   }
 
   async function load() {

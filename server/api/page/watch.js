@@ -1,7 +1,7 @@
 // What the server says of itself, asked once a second while somebody looks: streams, pipelines, health.
 // Rates are differences of counters between two answers.
 
-import { get } from "./net.js";
+import { get, list } from "./net.js";
 
 const EACH_MS = 1000;
 const KEPT = 120; // rates of so many seconds, for the small charts
@@ -36,7 +36,7 @@ function rates(at, streams) {
 async function look() {
   try {
     const [streams, pipelines, ready, config] = await Promise.all([
-      get("/api/v1/streams"), get("/api/v1/pipelines"), get("/ready"), get("/api/v1/config")]);
+      list("/api/v1/streams"), list("/api/v1/pipelines"), get("/ready"), get("/api/v1/config")]);
     rates(performance.now(), streams);
     Object.assign(seen, { streams, pipelines, ready, config, error: null });
   } catch (e) {
