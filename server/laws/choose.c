@@ -219,7 +219,7 @@ static int bind(struct draft *d, struct plugins *plugins, const char *name,
         return r;
     const struct config_analyzer analyzer = {
         .plugin = (char *)(uintptr_t)name, .node = c->params, .params = c->params};
-    return binding_new(plugins, &analyzer, c->schema, &c->binding, d->error);
+    return binding_new(plugins, &analyzer, c->schema, NULL, &c->binding, d->error);
 }
 
 static int make_choice(struct plugins *plugins, const char *name,

@@ -84,10 +84,14 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
     p->dictionary = calloc(p->schema->n, sizeof(bool));
     if (!p->step || !p->dictionary)
         return error_set(error, -ENOMEM, "no memory");
+    bool is_key[SCHEMA_COLUMNS_MAX] = {false};
+    for (size_t i = 0; i < c->n_keys; i++)
+        is_key[c->key[i]] = true;
     int failed = 0;
     for (size_t i = 0; i < c->n_analyzers; i++) {
         struct step *s = &p->step[p->n_steps];
-        int r = binding_new(plugins, &c->analyzer[i], p->schema, &s->binding, error);
+        int r = binding_new(plugins, &c->analyzer[i], p->schema, is_key, &s->binding,
+                            error);
         if (r == 0) {
             p->n_steps++;
             r = check_can_be_saved(&s->binding->plugin->analyzer, &c->analyzer[i],

@@ -24,6 +24,7 @@ struct work {
     const struct config_analyzer *analyzer;
     const struct node *node; /* the place of a fault; NULL: it has none */
     const struct schema *schema;
+    const bool *is_key;
     struct error *error;
 };
 
@@ -186,9 +187,11 @@ static int bind_column(const struct work *w, const struct weir_param *p,
     return 0;
 }
 
-/* All columns of the stream that the parameter takes. */
+/* All columns of the stream that the parameter takes. Those of the key stand in the result table already: only who is handed all
+ * rows at once, to compute from them, gets these, too. */
 static int bind_all(const struct work *w, const struct weir_param *p)
 {
+    const bool with_key = !w->is_key || plugin_of(w)->flags & WEIR_WHOLE;
     struct binding *b = w->b;
     struct weir_columns *c = (void *)((char *)b->config + p->offset);
     const char **name = calloc(w->schema->n + 1, sizeof(*name));
@@ -199,7 +202,7 @@ static int bind_all(const struct work *w, const struct weir_param *p)
     for (size_t i = 0; i < w->schema->n; i++) {
         const struct schema_column *column = &w->schema->column[i];
         if (!(p->column_types & WEIR_TYPES(column->type)) ||
-            b->n_inputs == SCHEMA_COLUMNS_MAX)
+            b->n_inputs == SCHEMA_COLUMNS_MAX || (!with_key && w->is_key[i]))
             continue;
         name[c->n] = keep_text(w, column->name);
         int err = name[c->n] ? bind_column(w, p, name[c->n], w->analyzer->node)
@@ -543,10 +546,14 @@ bool binding_is_stale(const struct binding *b)
 /* ---- */
 
 int binding_new(struct plugins *plugins, const struct config_analyzer *analyzer,
-                const struct schema *schema, struct binding **ret, struct error *error)
+                const struct schema *schema, const bool *is_key, struct binding **ret,
+                struct error *error)
 {
-    struct work w = {
-        .analyzer = analyzer, .node = analyzer->node, .schema = schema, .error = error};
+    struct work w = {.analyzer = analyzer,
+                     .node = analyzer->node,
+                     .schema = schema,
+                     .is_key = is_key,
+                     .error = error};
     w.b = calloc(1, sizeof(*w.b));
     if (!w.b)
         return out_of_memory(&w);

@@ -52,9 +52,11 @@ struct binding {
 };
 
 /* -EINVAL with file:line:column for an unknown parameter, a missing or bad one, a column that does not
- * exist or has another type; errors of plugins_get with the place. Does not call the plugin's open. */
+ * exist or has another type; errors of plugins_get with the place. Does not call the plugin's open.
+ * is_key: of each column whether it is one of the pipeline's key; NULL: none is. */
 int binding_new(struct plugins *plugins, const struct config_analyzer *analyzer,
-                const struct schema *schema, struct binding **ret, struct error *error);
+                const struct schema *schema, const bool *is_key, struct binding **ret,
+                struct error *error);
 void binding_free(struct binding *b); /* takes NULL */
 
 /* The outputs that a plugin describes when it is opened, in the form of its own header. The first time they

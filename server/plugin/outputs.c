@@ -105,8 +105,13 @@ static int check_type(const struct weir_analyzer *a, const struct weir_output *o
 static int check_output(const struct weir_analyzer *a, const struct weir_output *o,
                         bool bound, struct error *error)
 {
-    if (strlen(o->name) > OUTPUTS_NAME_MAX ||
-        o->name[strspn(o->name, "abcdefghijklmnopqrstuvwxyz0123456789_{}")])
+    /* A column's own name may have capitals. */
+    const char *more = bound ? "ABCDEFGHIJKLMNOPQRSTUVWXYZ" : "";
+    bool good = strlen(o->name) <= OUTPUTS_NAME_MAX;
+    for (const char *at = o->name; good && *at; at++)
+        good =
+            strchr("abcdefghijklmnopqrstuvwxyz0123456789_{}", *at) || strchr(more, *at);
+    if (!good)
         return error_set(error, -EINVAL,
                          "'%.63s' is not an output name ([a-z0-9_] and {parameter})",
                          o->name);

@@ -39,7 +39,7 @@ static int bind(const char *plugin, const char *as, const char *yaml,
                                 .as = (char *)(uintptr_t)as,
                                 .node = root,
                                 .params = node_get(root, "params")};
-    err = binding_new(plugins, &a, schema, ret, error);
+    err = binding_new(plugins, &a, schema, NULL, ret, error);
     node_free(root); /* nothing of the binding may point into it */
     return err;
 }
@@ -199,7 +199,7 @@ static void faults_of_what_is_described(void **unused)
         struct weir_output output;
         const char *text;
     } wrong[] = {
-        {{"A", WEIR_INT, "x", NULL}, "'A' is not an output name"},
+        {{"a-b", WEIR_INT, "x", NULL}, "'a-b' is not an output name"},
         {{"a", WEIR_LIST, "x", NULL}, "is of type list, which this weir does not have"},
         {{"a", 77, "x", NULL}, "unknown type 77"},
         {{"a", WEIR_SAME_AS(1), "x", NULL}, "type from an input that is not given"},

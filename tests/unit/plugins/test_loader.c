@@ -351,7 +351,8 @@ static void all_are_listed_by_name_with_their_errors(void **unused)
         expected, sizeof(expected),
         "anomaly change collect count covariance delta distinct drawdown empty entropy "
         "ewma faulty first funnel gap histogram holt_winters imbalance last mad "
-        "mode moments nosymbol ohlc path %squantiles rate retention sample sessions "
+        "mode moments nosymbol ohlc path %squantiles rate retention rows sample "
+        "sessions "
         "sql stats sum threshold time_weighted topk trending twap volatility vwap ",
         python ? "python python_window " : "");
     assert_string_equal(seen.names, expected);
