@@ -183,11 +183,24 @@ static int begin_input(struct restore *r, struct join_input *in, struct error *e
     return 0;
 }
 
+/* Of several streams in the same windows: the pipeline's checkpoint has only what all of them have reached. */
+static int load_own_marks(struct restore *r, struct join *j, struct error *error)
+{
+    struct restore_checkpoint stored = {0};
+    int err = restore_checkpoint(r, j->own.name, j->own.stream, &stored, error);
+    if (err == 0 && stored.marks &&
+        join_load_marks(&j->own, stored.marks, stored.marks_size) < 0)
+        err = error_set(error, -EBADMSG, "the stored watermark of '%s' is damaged",
+                        j->own.stream);
+    restore_checkpoint_free(&stored);
+    return err == -ENOENT ? 0 : err;
+}
+
 static int recover_inputs(struct weir *w, struct restore *r, struct pipeline *p,
                           struct error *error)
 {
     struct join *j = pipeline_join(p);
-    int err = 0;
+    int err = j ? load_own_marks(r, j, error) : 0;
     for (size_t i = 0; j && err == 0 && i < j->n; i++) {
         struct join_input *in = &j->input[i];
         struct restore_checkpoint stored = {0};
@@ -297,12 +310,12 @@ static bool is_of(const struct weir *w, const struct config_pipeline *c,
     size_t size = strlen(c->name);
     if (!strcmp(c->name, pipeline))
         return true;
-    for (size_t i = 0; i < c->joins.n; i++)
-        if (!strncmp(pipeline, c->name, size) && pipeline[size] == '.' &&
-            !strcmp(pipeline + size + 1, stream) &&
-            !strcmp(w->config->stream[c->joins.join[i].stream].name, stream))
-            return true;
-    return false;
+    bool its = c->joins.n && !strncmp(pipeline, c->name, size) &&
+               pipeline[size] == '.' && !strcmp(pipeline + size + 1, stream);
+    bool reads = its && !strcmp(w->config->stream[c->stream].name, stream);
+    for (size_t i = 0; its && !reads && i < c->joins.n; i++)
+        reads = !strcmp(w->config->stream[c->joins.join[i].stream].name, stream);
+    return reads;
 }
 
 /* One that is not configured any more may come back, and go on, as long as the journal has what it missed. */

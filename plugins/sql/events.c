@@ -99,23 +99,32 @@ static int not_kept(sqlite3_vtab *table, int column)
 
 /* ---- Plans ------------------------------------------------------------------------------------- */
 
-static bool plan_values(sqlite3_index_info *info)
+static bool is_value(sqlite3_index_info *info, int i)
+{
+    const struct sqlite3_index_constraint *c = &info->aConstraint[i];
+    return c->usable && c->op == SQLITE_INDEX_CONSTRAINT_EQ && c->iColumn >= 0 &&
+           strcmp(sqlite3_vtab_collation(info, i), "BINARY") == 0;
+}
+
+/* Rows are found by the first column that is named: whose they are comes last, as many have that. */
+static bool plan_values(const struct events *e, sqlite3_index_info *info)
 {
     sqlite3_str *plan = sqlite3_str_new(NULL);
-    int n = 0;
-    for (int i = 0; i < info->nConstraint && n < GIVEN_MAX; i++) {
-        const struct sqlite3_index_constraint *c = &info->aConstraint[i];
-        if (!c->usable || c->op != SQLITE_INDEX_CONSTRAINT_EQ || c->iColumn < 0 ||
-            strcmp(sqlite3_vtab_collation(info, i), "BINARY") != 0)
-            continue;
-        info->aConstraintUsage[i].argvIndex = ++n;
-        sqlite3_str_appendf(plan, "=%d", c->iColumn);
-    }
+    int n = 0, others = 0;
+    for (int last = 0; last < 2; last++)
+        for (int i = 0; i < info->nConstraint && n < GIVEN_MAX; i++) {
+            int column = info->aConstraint[i].iColumn;
+            if (!is_value(info, i) || (column == (int)e->stream) != last)
+                continue;
+            info->aConstraintUsage[i].argvIndex = ++n;
+            others += !last;
+            sqlite3_str_appendf(plan, "=%d", column);
+        }
     info->idxStr = sqlite3_str_finish(plan);
     if (!n)
         return false;
-    info->estimatedRows = FEW_ROWS;
-    info->estimatedCost = 4 * FEW_ROWS;
+    info->estimatedRows = others ? FEW_ROWS : MANY_ROWS / 2;
+    info->estimatedCost = others ? 4 * FEW_ROWS : MANY_ROWS / 2;
     return true;
 }
 
@@ -149,7 +158,7 @@ static int best_index(sqlite3_vtab *table, sqlite3_index_info *info)
         if (info->colUsed >> (i < 63 ? i : 63) & 1)
             e->reads[i] = true;
     info->needToFreeIdxStr = 1;
-    if (!plan_values(info))
+    if (!plan_values(e, info))
         plan_order(info);
     return SQLITE_OK;
 }

@@ -14,8 +14,9 @@
 
 struct events {
     struct weir_ctx *ctx;
-    const char *const *name;      /* of its columns */
-    uint32_t first, n;            /* they are inputs [first, first + n) */
+    const char *const *name; /* of its columns */
+    uint32_t first, n;       /* they are inputs [first, first + n) */
+    uint32_t stream;         /* column that says whose a row is; n: all are one's */
     const struct weir_rows *rows; /* of the window at hand; NULL: it has none */
     uint32_t *
         *by; /* of each column: rows in its order; NULL: not sorted yet. 0 to n - 1 */

@@ -58,7 +58,7 @@ static int authorize(void *statement, int action, const char *a, const char *b,
 {
     struct statement *s = statement;
     int column;
-    (void)database, (void)trigger;
+    (void)database;
     switch (action) {
     case SQLITE_SELECT:
     case SQLITE_RECURSIVE: /* limits of time and memory end it */
@@ -71,7 +71,7 @@ static int authorize(void *statement, int action, const char *a, const char *b,
         if (!a || strcasecmp(a, "events") != 0)
             return a && !strncasecmp(a, "sqlite_", 7) ? SQLITE_DENY : SQLITE_OK;
         /* Not all that are read are named: best_index sees those of USING and NATURAL. */
-        column = b ? column_of(&s->events, b) : -1;
+        column = b && !trigger ? column_of(&s->events, b) : -1; /* a view names all */
         if (column >= 0)
             s->events.reads[column] = true;
         return SQLITE_OK;
@@ -137,6 +137,63 @@ static void limit(sqlite3 *db)
         sqlite3_db_config(db, settings[i][0], settings[i][1], NULL);
 }
 
+/* Where rows are of several streams, the server calls the column with the number of each row's ".streams NAME NAME...",
+ * and columns that not all of them have "NAME.COLUMN". */
+#define STREAMS ".streams "
+
+static uint32_t find_streams(const struct events *e)
+{
+    uint32_t i = 0;
+    while (i < e->n && strncmp(e->name[i], STREAMS, sizeof(STREAMS) - 1) != 0)
+        i++;
+    return i;
+}
+
+/* A view of one stream, with what all have and what it has alone. */
+static int make_view(struct statement *s, const char *stream, int size, int number)
+{
+    const struct events *e = &s->events;
+    sqlite3_str *sql = sqlite3_str_new(s->db);
+    const char *before = "";
+    sqlite3_str_appendf(sql, "CREATE TEMP VIEW \"%.*w\" AS SELECT ", size, stream);
+    for (uint32_t i = 0; i < e->n; i++) {
+        const char *dot = strchr(e->name[i], '.');
+        bool its = dot && dot - e->name[i] == size &&
+                   !strncmp(e->name[i], stream, (size_t)size);
+        if (dot && !its)
+            continue;
+        sqlite3_str_appendf(sql, "%s\"%w\" AS \"%w\"", before, e->name[i],
+                            its ? dot + 1 : e->name[i]);
+        before = ", ";
+    }
+    sqlite3_str_appendf(sql, " FROM events WHERE \"%w\" = %d", e->name[e->stream],
+                        number);
+    char *text = sqlite3_str_finish(sql);
+    int r = text ? sqlite3_exec(s->db, text, NULL, NULL, NULL) : SQLITE_NOMEM;
+    sqlite3_free(text);
+    return r == SQLITE_OK ? 0 : fail(s);
+}
+
+/* A table for each stream. */
+static int make_views(struct statement *s)
+{
+    struct events *e = &s->events;
+    e->stream = find_streams(e);
+    const char *name = e->stream < e->n ? e->name[e->stream] + sizeof(STREAMS) - 1 : "";
+    for (int number = 0, err; *name; number++) {
+        int size = (int)strcspn(name, " ");
+        if (size == 6 && !strncmp(name, "events", 6))
+            return weir_fail(ctx_of(s),
+                             "a stream that is called 'events' cannot be one "
+                             "of several: it is the name of all their rows");
+        if ((err = make_view(s, name, size, number)) < 0)
+            return err;
+        name += size;
+        name += *name == ' ';
+    }
+    return 0;
+}
+
 static int connect_db(struct statement *s)
 {
     struct events *e = &s->events;
@@ -156,6 +213,8 @@ static int connect_db(struct statement *s)
         sqlite3_exec(s->db, "SELECT 1 FROM events, json_each(''), json_tree('')", NULL,
                      NULL, NULL) != SQLITE_OK) /* tables are made when first named */
         return weir_fail(ctx_of(s), "no memory for a connection of SQLite");
+    if (make_views(s) < 0)
+        return -1;
     limit(s->db);
     sqlite3_progress_handler(s->db, STEPS, look_at_clock, s);
     sqlite3_set_authorizer(s->db, authorize, s);

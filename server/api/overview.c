@@ -369,6 +369,19 @@ static bool overview_open(struct pipeline *p, int64_t watermark_us, struct windo
     }
 }
 
+/* Of several streams, the one that is furthest behind. */
+static void overview_put_behind(struct buffer *to, struct pipeline *p, const char *end)
+{
+    struct pipeline_input input[CONFIG_JOINS_MAX + 1];
+    size_t n = pipeline_joined(p, input, CONFIG_JOINS_MAX + 1), least = 0;
+    for (size_t i = 1; i < n; i++)
+        if (input[i].watermark_us < input[least].watermark_us)
+            least = i;
+    buffer_printf(
+        to, "windows up to %s close when the watermark of stream '%s' has passed that",
+        end, n ? input[least].stream : "");
+}
+
 static void overview_put_open(struct buffer *b, struct pipeline *p,
                               int64_t watermark_us, const char *slowest)
 {
@@ -393,7 +406,9 @@ static void overview_put_open(struct buffer *b, struct pipeline *p,
     jsonout_time(b, "end", open.end_us);
     jsonout_close(b, '}');
     struct buffer text = {0};
-    if (c->from)
+    if (c->joins.all)
+        overview_put_behind(&text, p, end);
+    else if (c->from)
         buffer_printf(
             &text, "windows up to %s close when '%s' has given out its own until then",
             end, c->from);
@@ -408,7 +423,7 @@ static void overview_put_open(struct buffer *b, struct pipeline *p,
                       "no source is active; %s up to %s %s at an event of %s or later",
                       global ? "results" : "windows", end,
                       global ? "are given out" : "close", event);
-    if (slowest && !c->from && c->idle_timeout_us != INT64_MAX)
+    if (slowest && !c->from && !c->joins.all && c->idle_timeout_us != INT64_MAX)
         buffer_printf(&text, ", or nothing for %s", idle);
     jsonout_string(b, "waits_for", buffer_text(&text));
     buffer_free(&text);
@@ -416,8 +431,8 @@ static void overview_put_open(struct buffer *b, struct pipeline *p,
 
 static void overview_put_joins(struct buffer *b, struct pipeline *p)
 {
-    struct pipeline_input input[CONFIG_JOINS_MAX];
-    size_t n = pipeline_joined(p, input, CONFIG_JOINS_MAX);
+    struct pipeline_input input[CONFIG_JOINS_MAX + 1];
+    size_t n = pipeline_joined(p, input, CONFIG_JOINS_MAX + 1);
     if (!n)
         return;
     jsonout_open(b, "joins", '[');

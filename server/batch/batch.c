@@ -345,6 +345,73 @@ int batch_extend(struct batch *from, const struct schema *schema, struct batch *
     return 0;
 }
 
+static size_t values_bytes(enum weir_type type, uint32_t rows)
+{
+    return type == WEIR_BOOL ? (rows + 7) / 8 : (size_t)rows * 8;
+}
+
+static int pick_nulls(struct batch *b, struct column *t, uint32_t rows)
+{
+    if (grow_validity(b, t, b->room) < 0)
+        return -ENOMEM;
+    memset(t->validity, 0, (rows + 7) / 8);
+    t->null_count = rows;
+    if (t->type == WEIR_STRING)
+        memset(t->offsets, 0, ((size_t)rows + 1) * sizeof(*t->offsets));
+    else
+        memset(t->values, 0, values_bytes(t->type, rows));
+    return 0;
+}
+
+static int pick_column(struct batch *b, size_t i, const struct batch *from,
+                       const struct column *f)
+{
+    struct column *t = &b->column[i];
+    uint32_t rows = from->n_rows;
+    if (f->null_count && grow_validity(b, t, b->room) < 0)
+        return -ENOMEM;
+    if (f->null_count)
+        memcpy(t->validity, f->validity, (rows + 7) / 8);
+    t->null_count = f->null_count;
+    if (t->type != WEIR_STRING) {
+        memcpy(t->values, f->values, values_bytes(t->type, rows));
+        return 0;
+    }
+    size_t size = used_bytes(from, f);
+    int r = batch_bytes(b, i, size);
+    if (r < 0)
+        return r;
+    memcpy(t->offsets, f->offsets, ((size_t)rows + 1) * sizeof(*t->offsets));
+    memcpy(t->bytes, f->bytes, size);
+    return 0;
+}
+
+int batch_pick(const struct batch *from, const struct schema *schema,
+               const size_t *column, size_t number, int64_t value, struct batch **ret)
+{
+    struct batch *b;
+    int r = batch_new(schema, from->n_rows, &b);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; r == 0 && i < schema->n; i++) {
+        if (i == number)
+            for (uint32_t row = 0; row < from->n_rows; row++)
+                ((int64_t *)b->column[i].values)[row] = value;
+        else if (column[i] == SIZE_MAX)
+            r = pick_nulls(b, &b->column[i], from->n_rows);
+        else
+            r = pick_column(b, i, from, &from->column[column[i]]);
+    }
+    if (r < 0) {
+        batch_unref(b);
+        return r;
+    }
+    b->n_rows = from->n_rows;
+    batch_seal(b);
+    *ret = b;
+    return 0;
+}
+
 size_t batch_memory(const struct batch *b)
 {
     size_t size = sizeof(*b);

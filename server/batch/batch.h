@@ -99,6 +99,11 @@ void batch_seal(struct batch *b);
 int batch_extend(struct batch *from, const struct schema *schema, struct batch **ret);
 void batch_seal_column(struct batch *b, size_t c);
 
+/* A sealed batch of `schema` with the rows of a sealed one: column[i] says which of its columns stands in the place of
+ * column i, SIZE_MAX: none, all are null; in that of `number`, an int, stands `value`. -ENOMEM. */
+int batch_pick(const struct batch *from, const struct schema *schema,
+               const size_t *column, size_t number, int64_t value, struct batch **ret);
+
 size_t batch_memory(const struct batch *b); /* bytes that it holds */
 
 struct batch *batch_ref(struct batch *b);

@@ -72,6 +72,12 @@ static int check_parent(const struct config_pipeline *p,
                           "was made of them could not; 'late: drop' or 'side' there, "
                           "with a greater 'out_of_orderness', gives final ones",
                           parent->name);
+    if (parent->joins.all)
+        return node_error(
+            p->from_node, error,
+            "results of '%s', which reads several streams, cannot be read "
+            "by pipelines",
+            parent->name);
     /* A derived stream has the order of the ends. */
     if (parent->window.kind != CONFIG_TUMBLING && parent->window.kind != CONFIG_HOPPING)
         return node_error(p->from_node, error,

@@ -192,6 +192,12 @@ struct config_joins {
     struct config_join *join;
     struct schema
         *schema; /* with their columns behind the stream's; NULL: there are none */
+    /* `from: [bids, auctions]`: events of all of these go into windows. The schema has the time, what all have in common, a
+     * number that says whose an event is, and the others of each as "STREAM.COLUMN". */
+    bool all;
+    size_t number; /* that column; it is called ".streams bids auctions" */
+    size_t *
+        pick; /* the stream's own columns in the place of each of the schema, SIZE_MAX: null; then those of each join */
 };
 
 /* An item of `webhook`. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `join:` of a pipeline: columns of other streams beside its own.
+ * `join:` of a pipeline: columns of other streams beside its own; and `from:`, where that is several streams.
  */
 #include "base/clock.h"
 #include "config/fields.h"
@@ -65,7 +65,8 @@ static int read_pair(const struct node *ours, const struct node *theirs,
                    their_type = r->theirs->column[j->their_on[i]].type;
     if (type != their_type)
         return node_error(
-            theirs, error, "'%s' is a %s, and '%s' of the joined stream a %s", our_name,
+            theirs, error,
+            "'%s' is of type %s, and '%s' of the joined stream of type %s", our_name,
             schema_type_name(type), their_name, schema_type_name(their_type));
     if (type == WEIR_FLOAT || type == WEIR_TIME)
         return node_error(ours, error,
@@ -240,8 +241,146 @@ int join_section(const struct node *n, const struct config *config, size_t strea
     return err;
 }
 
+/* ---- Several streams --------------------------------------------------------------------------- */
+
+/* Does each of the others have the column, with the same type? */
+static bool is_common(const struct config *c, const struct config_joins *j,
+                      const struct schema_column *column)
+{
+    for (size_t i = 0; i < j->n; i++) {
+        const struct schema *s = c->stream[j->join[i].stream].columns;
+        int at = schema_find(s, column->name);
+        if (at <= 0 || s->column[at].type != column->type)
+            return false;
+    }
+    return true;
+}
+
+/* What the columns of a stream are called in the schema of all, and which of its own stands in the place of each. */
+struct uniting {
+    const struct config *config;
+    struct config_joins *joins;
+    const size_t *stream; /* of each: the own one first */
+    size_t n_streams, n;  /* columns so far */
+    struct schema *to;    /* NULL: they are counted */
+};
+
+static int add_united(struct uniting *u, const char *prefix, const char *name,
+                      enum weir_type type, size_t stream, size_t column)
+{
+    char text[2 * SECTION_NAME_MAX + 128];
+    if (u->to) {
+        snprintf(text, sizeof text, "%s%s%s", prefix, *prefix ? "." : "", name);
+        if (schema_set(u->to, u->n, text, type) < 0)
+            return -ENOMEM;
+        u->joins->pick[stream * u->to->n + u->n] = column;
+    }
+    u->n++;
+    return 0;
+}
+
+/* Those that all have, then the number, then the others of each. */
+static int unite(struct uniting *u, const char *number)
+{
+    const struct config_stream *stream = u->config->stream;
+    const struct schema *own = stream[u->stream[0]].columns;
+    int r = 0;
+    u->n = 1; /* the time */
+    for (size_t c = 1; r == 0 && c < own->n; c++) {
+        if (!is_common(u->config, u->joins, &own->column[c]))
+            continue;
+        for (size_t i = 0; u->to && i < u->n_streams; i++)
+            u->joins->pick[i * u->to->n + u->n] =
+                (size_t)schema_find(stream[u->stream[i]].columns, own->column[c].name);
+        r = add_united(u, "", own->column[c].name, own->column[c].type, 0, c);
+    }
+    u->joins->number = u->n;
+    if (r == 0)
+        r = add_united(u, "", number, WEIR_INT, 0, SIZE_MAX);
+    for (size_t i = 0; r == 0 && i < u->n_streams; i++) {
+        const struct schema *s = stream[u->stream[i]].columns;
+        for (size_t c = 1; r == 0 && c < s->n; c++) {
+            int at = schema_find(own, s->column[c].name);
+            bool common = at > 0 && own->column[at].type == s->column[c].type &&
+                          is_common(u->config, u->joins, &own->column[at]);
+            if (!common)
+                r = add_united(u, stream[u->stream[i]].name, s->column[c].name,
+                               s->column[c].type, i, c);
+        }
+    }
+    return r;
+}
+
+/* As all call it, or `time`. */
+static const char *name_of_time(const struct uniting *u)
+{
+    const struct config_stream *stream = u->config->stream;
+    const char *name = stream[u->stream[0]].columns->column[0].name;
+    for (size_t i = 1; i < u->n_streams; i++)
+        if (strcmp(name, stream[u->stream[i]].columns->column[0].name) != 0)
+            name = "time";
+    const struct schema *own = stream[u->stream[0]].columns;
+    int at = schema_find(own, name);
+    return at > 0 && is_common(u->config, u->joins, &own->column[at]) ? "time_" : name;
+}
+
+static int unite_all(const struct node *n, const struct config *config,
+                     const size_t *stream, size_t n_streams, struct config_joins *ret,
+                     struct error *error)
+{
+    char number[(CONFIG_JOINS_MAX + 1) * (SECTION_NAME_MAX + 1) + 16] = ".streams";
+    struct uniting u = {
+        .config = config, .joins = ret, .stream = stream, .n_streams = n_streams};
+    for (size_t i = 0; i < n_streams; i++) {
+        strcat(number, " ");
+        strcat(number, config->stream[stream[i]].name);
+    }
+    unite(&u, number);
+    if (u.n > SCHEMA_COLUMNS_MAX)
+        return node_error(n, error, "they have more than %u columns together",
+                          SCHEMA_COLUMNS_MAX);
+    if (!(ret->pick = malloc(n_streams * u.n * sizeof *ret->pick)) ||
+        schema_new(u.n, name_of_time(&u), &ret->schema) < 0)
+        return out_of_memory(n, error);
+    for (size_t i = 0; i < n_streams * u.n; i++)
+        ret->pick[i] = i % u.n ? SIZE_MAX : 0; /* the time is the time of each */
+    u.to = ret->schema;
+    ret->all = true;
+    return unite(&u, number) < 0 ? out_of_memory(n, error) : 0;
+}
+
+int streams_section(const struct node *n, const struct config *config,
+                    size_t *ret_stream, struct config_joins *ret, struct error *error)
+{
+    size_t stream[CONFIG_JOINS_MAX];
+    if (n->n < 2 || n->n > CONFIG_JOINS_MAX)
+        return node_error(n, error,
+                          "a list has 2 to %d streams, such as [bids, auctions]",
+                          CONFIG_JOINS_MAX);
+    if (!(ret->join = calloc(n->n, sizeof *ret->join)))
+        return out_of_memory(n, error);
+    for (size_t i = 0; i < n->n; i++) {
+        int r = find_stream(&n->item[i], config, SIZE_MAX, &stream[i], error);
+        if (r < 0)
+            return r;
+        for (size_t k = 0; k < i; k++)
+            if (stream[k] == stream[i])
+                return node_error(&n->item[i], error, "'%s' is there twice",
+                                  n->item[i].text);
+        if (!config->stream[stream[i]]
+                 .columns) /* it has faults, which are told already */
+            return -EINVAL;
+        if (i)
+            ret->join[ret->n++] = (struct config_join){
+                .stream = stream[i], .node = &n->item[i], .out_of_orderness_us = -1};
+    }
+    *ret_stream = stream[0];
+    return unite_all(n, config, stream, n->n, ret, error);
+}
+
 void join_section_free(struct config_joins *j)
 {
     free(j->join);
+    free(j->pick);
     schema_free(j->schema);
 }

@@ -31,10 +31,15 @@ static int read_from(const struct node *n, void *target, void *ctx, struct error
     struct config_pipeline *p = target;
     const struct config *c = ctx;
     const char *name;
+    p->from_node = n;
+    if (n->kind == NODE_LIST) {
+        int r = streams_section(n, c, &p->stream, &p->joins, error);
+        p->schema = r < 0 ? NULL : p->joins.schema;
+        return r;
+    }
     int r = node_text(n, &name, error);
     if (r < 0)
         return r;
-    p->from_node = n;
     for (size_t i = 0; i < c->n_streams; i++) {
         if (!c->stream[i].name) /* a fault that is told already */
             continue;
@@ -55,6 +60,8 @@ static int read_join(const struct node *n, void *target, void *ctx, struct error
     struct config_pipeline *p = target;
     if (!p->schema || p->from) /* faults are told already, or by chain.c */
         return 0;
+    if (p->joins.all)
+        return node_error(n, error, "'join' is for pipelines that read one stream");
     int r = join_section(n, ctx, p->stream, p->schema, &p->joins, error);
     p->schema = r < 0 ? NULL : p->joins.schema;
     return r;
@@ -290,6 +297,23 @@ static int check_lateness(const struct config_pipeline *p, const struct node *ma
             lateness, error,
             "'allowed_lateness' is longer than 'retain': results would be "
             "deleted while they can still be revised");
+    return 0;
+}
+
+/* Events of several streams go into windows by their times: what asks for one order of all of them has no answer. */
+static int check_streams(const struct config_pipeline *p, struct error *error)
+{
+    if (!p->joins.all)
+        return 0;
+    if (p->window.kind != CONFIG_TUMBLING && p->window.kind != CONFIG_HOPPING)
+        return node_error(p->window.node, error,
+                          "'%s' is for pipelines that read one stream; windows of "
+                          "several are tumbling or hopping",
+                          config_window_word[p->window.kind]);
+    if (p->late != CONFIG_LATE_DROP)
+        return node_error(p->late_node, error,
+                          "'late: %s' is for pipelines that read one stream",
+                          config_late_word[p->late]);
     return 0;
 }
 
@@ -584,7 +608,7 @@ static_assert(ANALYZERS_MAX == 64, "the schema says 64");
 /* `from` stands before `join`, and both before `derive` and `key`, which need their columns. */
 static const struct field pipeline_fields[] = {
     {"from", FIELD_CALL, .required = true, .read = read_from,
-     .schema = FIELD_SCHEMA_TEXT},
+     .schema = FIELD_SCHEMA_TEXTS},
     {"join", FIELD_CALL, .read = read_join, .schema = JOIN_SCHEMA},
     {"derive", FIELD_CALL, .read = read_derive,
      .schema = "{\"$ref\":\"#/$defs/derive\"}"},
@@ -661,6 +685,8 @@ int pipeline_section(const struct node *name, const struct node *map,
         if (j->out_of_orderness_us < 0)
             j->out_of_orderness_us = ret->out_of_orderness_us;
     }
+    if (r == 0)
+        r = check_streams(ret, error);
     return r < 0 ? r : check_lateness(ret, map, error);
 }
 

@@ -46,6 +46,9 @@ int join_section(const struct node *n, const struct config *config, size_t strea
                  const struct schema *schema, struct config_joins *ret,
                  struct error *error);
 void join_section_free(struct config_joins *j);
+/* `from:`, where it is a list of streams: *ret_stream is the first, the others are joins. */
+int streams_section(const struct node *n, const struct config *config,
+                    size_t *ret_stream, struct config_joins *ret, struct error *error);
 
 /* A field behind its name; what was taken on failure is field_section_free's. */
 int field_section(const struct node *n, enum weir_type *ret_type,

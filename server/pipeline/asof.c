@@ -46,7 +46,8 @@ uint32_t asof_find_key(const struct asof *a, const char *bytes, size_t size,
     uint32_t i = a->table[hash & (a->keys_room - 1)];
     for (; i != NO_KEY; i = a->keys[i].next) {
         const struct asof_key *k = &a->keys[i];
-        if (k->hash == hash && k->size == size && !memcmp(k->bytes, bytes, size))
+        if (k->hash == hash && k->size == size &&
+            (!size || !memcmp(k->bytes, bytes, size)))
             return i;
     }
     return ASOF_KEY_NONE;
@@ -90,7 +91,8 @@ int asof_key(struct asof *a, const char *bytes, size_t size, uint64_t hash,
     char *copy = malloc(size + 1);
     if (!copy)
         return -ENOMEM;
-    memcpy(copy, bytes, size);
+    if (size)
+        memcpy(copy, bytes, size);
     i = a->free_key;
     if (i == NO_KEY) {
         i = a->n_keys++;

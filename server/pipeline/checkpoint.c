@@ -462,9 +462,11 @@ static void put_derived(struct buffer *b, const struct pipeline *p)
 {
     const struct config_stream *s = &p->whole->stream[p->config->stream];
     const struct config_derive none = {0}, *own = &p->config->derive;
-    const struct config_derive *list[] = {p->parent ? &none : &s->derive, own};
     const struct config_joins *joins = &p->config->joins;
-    size_t joined = joins->n ? joins->schema->n - joins->join[0].first : 0;
+    const struct config_derive *list[] = {p->parent || joins->all ? &none : &s->derive,
+                                          own};
+    size_t joined =
+        joins->n && !joins->all ? joins->schema->n - joins->join[0].first : 0;
     size_t column = p->schema->n - own->n - joined - list[0]->n;
     for (size_t i = 0; i < 2; i++, column += joined)
         for (size_t k = 0; k < list[i]->n; k++, column++) {

@@ -148,7 +148,8 @@ static int map_room(struct join_input *in, uint32_t n)
         in->map = map;
         in->map_room = n;
     }
-    memset(in->map, 0xff, n * sizeof(*in->map)); /* ASOF_KEY_NONE */
+    if (n) /* otherwise all rows are without a key */
+        memset(in->map, 0xff, n * sizeof(*in->map)); /* ASOF_KEY_NONE */
     return 0;
 }
 static_assert(ASOF_KEY_NONE == UINT32_MAX, "bytes of 0xff");
@@ -194,7 +195,7 @@ static int input_batch(struct join_input *in, const struct log_entry *e)
     return r;
 }
 
-static void show_input(struct join_input *in)
+void join_show(struct join_input *in)
 {
     atomic_store_explicit(&in->shown_us, in->watermark.value_us, memory_order_relaxed);
     atomic_store_explicit(&in->shown_position, in->position, memory_order_relaxed);
@@ -306,7 +307,7 @@ static void forget(struct join *j)
         if (oldest_us == INT64_MIN)
             continue;
         asof_forget(&j->input[i].rows, oldest_us);
-        show_input(&j->input[i]);
+        join_show(&j->input[i]);
     }
 }
 
@@ -347,7 +348,7 @@ static void read_mark(struct join *j, const struct log_entry *e)
 }
 
 /* What is known of the others now goes with the parts of the workers, which they make once they have read the mark. */
-static int hand_on_checkpoint(struct join *j)
+int join_hand_on_checkpoint(struct join *j)
 {
     struct join_snapshot *s = calloc(1, sizeof(*s));
     struct log_entry *mark = NULL;
@@ -378,7 +379,7 @@ static int hand_on(struct join *j, struct log_entry *e)
 {
     int r = 0;
     if (e->kind == LOG_CHECKPOINT) {
-        r = hand_on_checkpoint(j);
+        r = join_hand_on_checkpoint(j);
         log_entry_unref(e);
         return r;
     }
@@ -395,14 +396,14 @@ static int hand_on(struct join *j, struct log_entry *e)
 
 /* ---- The task --------------------------------------------------------------------------------- */
 
-static void fail(struct join *j, int r)
+void join_failed(struct join *j, int r)
 {
     struct error error = {0};
     error_set(&error, r, "its streams cannot be joined: %s", strerror(-r));
     pipeline_fail(j->pipeline, &error);
 }
 
-static struct log_entry *take(struct mailbox *m, struct log *log)
+struct log_entry *join_take(struct mailbox *m, struct log *log)
 {
     bool room;
     struct log_entry *e = mailbox_take(m, &room);
@@ -430,7 +431,8 @@ static bool may_take_input(struct join *j, struct join_input *in)
 /* Returns whether there was an entry. */
 static bool take_input(struct join *j, struct join_input *in)
 {
-    struct log_entry *e = may_take_input(j, in) ? take(&in->mailbox, in->log) : NULL;
+    struct log_entry *e =
+        may_take_input(j, in) ? join_take(&in->mailbox, in->log) : NULL;
     struct watermark *w = &in->watermark;
     int r = 0;
     if (!e)
@@ -455,16 +457,16 @@ static bool take_input(struct join *j, struct join_input *in)
         in->ended = true;
         break;
     case LOG_CHECKPOINT: /* whoever asks: it is one of all streams */
-        r = j->ends ? 0 : hand_on_checkpoint(j);
+        r = j->ends ? 0 : join_hand_on_checkpoint(j);
         break;
     }
     log_entry_unref(e);
     mailbox_done(&in->mailbox);
-    show_input(in);
+    join_show(in);
     ask_inputs(j);
     ask_own(j);
     if (r < 0)
-        fail(j, r);
+        join_failed(j, r);
     return true;
 }
 
@@ -472,7 +474,7 @@ static bool take_own(struct join *j)
 {
     bool room = j->rows < JOIN_WAITING_MAX && j->n_waiting < ENTRIES_MAX;
     struct log_entry *e =
-        room || is_draining(j) ? take(&j->mailbox, j->pipeline->log) : NULL;
+        room || is_draining(j) ? join_take(&j->mailbox, j->pipeline->log) : NULL;
     if (!e)
         return false;
     /* A checkpoint is of what has been handed on: those that wait are read again. */
@@ -480,7 +482,7 @@ static bool take_own(struct join *j)
     mailbox_done(&j->mailbox);
     ask_inputs(j);
     if (r < 0)
-        fail(j, r);
+        join_failed(j, r);
     return true;
 }
 
@@ -497,7 +499,7 @@ static bool drop_all(struct join *j)
     bool any = false;
     for (size_t i = 0; i <= j->n; i++) {
         struct mailbox *m = i < j->n ? &j->input[i].mailbox : &j->mailbox;
-        e = take(m, i < j->n ? j->input[i].log : j->pipeline->log);
+        e = join_take(m, i < j->n ? j->input[i].log : j->pipeline->log);
         if (!e)
             continue;
         log_entry_unref(e);
@@ -519,10 +521,12 @@ static bool step(struct join *j)
         j->handing = NULL;
         return true;
     }
+    if (p->config->joins.all)
+        return join_all_step(j);
     if (j->n_waiting && is_ready(j, j->waiting[j->first])) {
         int r = hand_on(j, waiting_take(j));
         if (r < 0)
-            fail(j, r);
+            join_failed(j, r);
         return true;
     }
     for (size_t i = 0; i < j->n; i++)
@@ -627,9 +631,15 @@ int join_new(struct pipeline *p, struct join **ret)
     clock_cond_init(&j->rests);
     j->last_snapshot = &j->snapshot;
     mailbox_setup(&j->mailbox);
+    mailbox_setup(&j->own.mailbox);
     watermark_init(&j->watermark, p->config->out_of_orderness_us, INT64_MIN);
     j->found = malloc(c->n * BATCH_ROWS_MAX * sizeof(*j->found));
     int r = j->found ? 0 : -ENOMEM;
+    j->own_config =
+        (struct config_join){.stream = p->config->stream,
+                             .out_of_orderness_us = p->config->out_of_orderness_us};
+    if (r == 0 && (r = input_init(&j->own, j, &j->own_config)) < 0)
+        j->own.name = NULL;
     for (; r == 0 && j->n < c->n; j->n++)
         if ((r = input_init(&j->input[j->n], j, &c->join[j->n])) < 0)
             j->input[j->n].name = NULL; /* undefined otherwise */
@@ -660,12 +670,28 @@ void join_free(struct join *j)
         free(j->input[i].map);
         free(j->input[i].name);
     }
+    asof_free(&j->own.rows);
+    free(j->own.name);
+    mailbox_clear(&j->own.mailbox);
     mailbox_clear(&j->mailbox);
     pthread_cond_destroy(&j->rests);
     pthread_mutex_destroy(&j->lock);
     free(j->waiting);
     free(j->found);
     free(j);
+}
+
+/* Where its events are the pipeline's, windows close by them as by those of the own stream. */
+static int64_t next_border(void *input, int64_t after_us)
+{
+    const struct join_input *in = input;
+    return chain_next_border(in->join->pipeline, after_us);
+}
+
+static int64_t last_border(void *input, int64_t newest_us)
+{
+    const struct join_input *in = input;
+    return chain_last_border(in->join->pipeline, newest_us);
 }
 
 static int64_t no_border(void *ctx, int64_t us)
@@ -691,6 +717,7 @@ static bool input_failed(void *input)
 /* What an input asks of its log. */
 static struct log_sink sink_of(struct join_input *in)
 {
+    const bool all = in->join->pipeline->config->joins.all;
     return (struct log_sink){.pipeline = in->name,
                              .put = input_put,
                              .ctx = in,
@@ -698,8 +725,8 @@ static struct log_sink sink_of(struct join_input *in)
                              .idle_timeout_us =
                                  in->join->pipeline->config->idle_timeout_us,
                              .out_of_orderness_us = in->config->out_of_orderness_us,
-                             .next_border_us = no_border,
-                             .last_border_us = no_last_border,
+                             .next_border_us = all ? next_border : no_border,
+                             .last_border_us = all ? last_border : no_last_border,
                              .wanted_us = input_wanted,
                              .key = in->config->their_on,
                              .n_keys = in->config->n_on,
@@ -730,7 +757,7 @@ static int subscribe(struct join_input *in, bool live, struct error *error)
     s.sink.n_sources = w->n;
     s.sink.newest_us = w->newest_us;
     s.sink.watermark_us = w->value_us;
-    show_input(in);
+    join_show(in);
     if (!live) {
         s.r = log_subscribe(in->log, &s.sink, &in->keys);
         return s.r < 0 ? error_set(error, s.r, "no memory") : 0;
@@ -743,7 +770,8 @@ static int subscribe(struct join_input *in, bool live, struct error *error)
 int join_start(struct join *j, struct tasks *tasks, uint64_t position, bool live,
                struct error *error)
 {
-    j->position = position;
+    j->position = j->own.position = position;
+    j->told_us = j->pipeline->worker[0].watermark.value_us;
     j->watermark = j->pipeline->worker[0].watermark;
     j->watermark.held = false; /* what is open at the end of an input waits behind us */
     int r = task_begin(&j->task, tasks, join_run, j);

@@ -38,8 +38,9 @@ struct join_input {
     uint64_t position; /* of its last entry that is known */
     struct watermark watermark;
     struct asof rows;
-    bool ended;    /* nothing more comes: nobody waits for it */
-    uint32_t *map; /* numbers of keys for those of a batch */
+    bool ended;     /* nothing more comes: nobody waits for it */
+    uint64_t ahead; /* rows that other streams have not come up to; about */
+    uint32_t *map;  /* numbers of keys for those of a batch */
     size_t map_room;
     _Atomic int64_t wanted_us; /* relaxed: what the log asks for silence */
     /* What is shown; relaxed. */
@@ -74,7 +75,12 @@ struct join {
     pthread_cond_t rests;
     bool settled; /* there is nothing that it could do */
     struct join_snapshot *snapshot, **last_snapshot;
-    _Atomic uint64_t n_waits; /* shown; relaxed */
+    _Atomic uint64_t n_waits; /* rows; shown; relaxed */
+    /* Where the events of all are the pipeline's (join_all.c): the own stream's watermark and place, as of an input; and what
+     * the workers were told that all have reached. */
+    struct join_input own;
+    struct config_join own_config;
+    int64_t told_us;
     size_t n;
     struct join_input input[];
 };
@@ -113,6 +119,15 @@ static inline int64_t join_oldest(const struct join_input *in)
     int64_t us = in->join->watermark.value_us;
     return __builtin_sub_overflow(us, 2 * in->config->within_us, &us) ? INT64_MIN : us;
 }
+
+/* Between the files of the task. The next entry of a mailbox that has some; */
+struct log_entry *join_take(struct mailbox *m, struct log *log);
+void join_show(struct join_input *in);
+void join_failed(struct join *j, int r);
+/* a mark is handed on, with what is known of the inputs. -ENOMEM. */
+int join_hand_on_checkpoint(struct join *j);
+/* join_all.c: one entry of one stream is handed on. False: there is none, or it waits for others. */
+bool join_all_step(struct join *j);
 
 /* join_stored.c. What is known now, as the checkpoints of the inputs. -ENOMEM. */
 int join_make_checkpoints(struct join *j, struct checkpoint **ret);

@@ -20,28 +20,34 @@
 #define BLOCK_SIZE                                                                     \
     ((size_t)1 << 20) /* a block ends behind the row with which it has so much */
 
-static void put_columns(struct buffer *b, const struct schema *s, const size_t *column,
-                        size_t n)
+static void put_column(struct buffer *b, const struct schema *s, size_t column)
 {
-    for (size_t i = 0; i < n; i++)
-        buffer_printf(b, " %s:%s", s->column[column[i]].name,
-                      schema_type_name(s->column[column[i]].type));
+    buffer_printf(b, " %s:%s", s->column[column].name,
+                  schema_type_name(s->column[column].type));
 }
 
-static const struct schema *schema_of(const struct pipeline *p,
-                                      const struct config_join *c)
+/* Derived ones with what they are: those of before know only what came of them. */
+static void put_columns(struct buffer *b, const struct config_stream *s,
+                        const size_t *column, size_t n)
 {
-    return p->whole->stream[c->stream].columns;
+    for (size_t i = 0; i < n; i++) {
+        put_column(b, s->columns, column[i]);
+        if (column[i] < s->schema->n)
+            continue;
+        const char *text = s->derive.column[column[i] - s->schema->n].text;
+        buffer_putc(b, '=');
+        buffer_put_json_string(b, text, strlen(text));
+    }
 }
 
 static void put_join(struct buffer *b, const struct pipeline *p,
                      const struct config_join *c)
 {
-    buffer_printf(b, "join %s within %lld on", p->whole->stream[c->stream].name,
-                  (long long)c->within_us);
-    put_columns(b, schema_of(p, c), c->their_on, c->n_on);
+    const struct config_stream *s = &p->whole->stream[c->stream];
+    buffer_printf(b, "join %s within %lld on", s->name, (long long)c->within_us);
+    put_columns(b, s, c->their_on, c->n_on);
     buffer_puts(b, " columns");
-    put_columns(b, schema_of(p, c), c->column, c->n_columns);
+    put_columns(b, s, c->column, c->n_columns);
 }
 
 int join_define(const struct join_input *in, char **ret)
@@ -55,14 +61,33 @@ int join_define(const struct join_input *in, char **ret)
     return text ? 0 : -ENOMEM;
 }
 
+/* Of several streams in the same windows: their derived columns, in use or not. */
+static void define_streams(const struct pipeline *p, struct buffer *to)
+{
+    const struct config_joins *c = &p->config->joins;
+    for (size_t i = 0; i <= c->n; i++) {
+        const struct config_stream *s =
+            &p->whole->stream[i ? c->join[i - 1].stream : p->config->stream];
+        buffer_printf(to, "stream %s", s->name);
+        for (size_t k = s->schema->n; k < s->columns->n; k++)
+            put_columns(to, s, &k, 1);
+        buffer_putc(to, '\n');
+    }
+}
+
 void join_define_all(const struct pipeline *p, struct buffer *to)
 {
+    if (p->config->joins.all) {
+        define_streams(p, to);
+        return;
+    }
     for (size_t i = 0; i < p->config->joins.n; i++) {
         const struct config_join *c = &p->config->joins.join[i];
         put_join(to, p, c);
         buffer_printf(to, " lead %lld out_of_orderness %lld to", (long long)c->lead_us,
                       (long long)c->out_of_orderness_us);
-        put_columns(to, p->schema, c->on, c->n_on);
+        for (size_t k = 0; k < c->n_on; k++)
+            put_column(to, p->schema, c->on[k]);
         for (size_t k = 0; k < c->n_columns; k++)
             buffer_printf(to, " %s", p->schema->column[c->first + k].name);
         buffer_putc(to, '\n');
@@ -203,6 +228,10 @@ int join_make_checkpoints(struct join *j, struct checkpoint **ret)
             return r;
         }
         last = &(*last)->inputs;
+    }
+    if (j->pipeline->config->joins.all && make(&j->own, last) < 0) {
+        checkpoint_free(list);
+        return -ENOMEM;
     }
     *ret = list;
     return 0;

@@ -67,6 +67,12 @@ static int check_rows(const struct pipeline *p, const struct weir_analyzer *a,
         return node_error(c->node, error,
                           "analyzer '%s' keeps no rows, so 'max_rows' says nothing",
                           a->name);
+    if (!a->whole && p->config->joins.all)
+        return node_error(
+            c->node, error,
+            "analyzer '%s' takes events one after the other, and those of several "
+            "streams have no order; sql takes all of a window at once",
+            a->name);
     if (a->whole &&
         (p->config->window.kind == CONFIG_GLOBAL || p->config->window.running))
         return node_error(c->node, error,
@@ -755,9 +761,10 @@ size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t 
 size_t pipeline_joined(struct pipeline *p, struct pipeline_input *ret, size_t room)
 {
     pthread_mutex_lock(&p->lock);
-    size_t n = p->join ? p->join->n : 0;
+    size_t own = p->config->joins.all; /* which is one of them then */
+    size_t n = p->join ? p->join->n + own : 0;
     for (size_t i = 0; i < n && i < room; i++) {
-        struct join_input *in = &p->join->input[i];
+        struct join_input *in = i < own ? &p->join->own : &p->join->input[i - own];
         ret[i] = (struct pipeline_input){
             .stream = in->stream,
             .watermark_us = atomic_load_explicit(&in->shown_us, memory_order_relaxed),
@@ -766,8 +773,9 @@ size_t pipeline_joined(struct pipeline *p, struct pipeline_input *ret, size_t ro
             .bytes = atomic_load_explicit(&in->bytes, memory_order_relaxed),
             .late = atomic_load_explicit(&in->late, memory_order_relaxed),
             .null_keys = atomic_load_explicit(&in->null_keys, memory_order_relaxed),
-            .waited_for = atomic_load_explicit(&in->wanted_us, memory_order_relaxed) !=
-                          INT64_MIN};
+            .waited_for =
+                atomic_load_explicit(i < own ? &p->join->wanted_us : &in->wanted_us,
+                                     memory_order_relaxed) != INT64_MIN};
     }
     pthread_mutex_unlock(&p->lock);
     return n;

@@ -442,7 +442,10 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     keyed_init(w);
     w->emitted_us = w->sealed_us = w->unknown_us = watermark_us;
     w->early_us = INT64_MIN;
-    watermark_init(&w->watermark, p->config->out_of_orderness_us, watermark_us);
+    /* Of several streams, what is told is their watermarks already. */
+    watermark_init(&w->watermark,
+                   p->config->joins.all ? 0 : p->config->out_of_orderness_us,
+                   watermark_us);
     w->room = (struct waiter){.wake = wake, .ctx = w};
     mailbox_setup(&w->mailbox);
     w->groups_room = groups_room(p);

@@ -914,7 +914,7 @@ static void wrong_pipelines_are_refused(void **state)
         {"{from: p, window: {tumbling: 1s}, analyzers: [count]}",
          "f:7:13: 'p' reads itself: p -> p"},
         {"{from: [trades], window: {tumbling: 1s}, analyzers: [count]}",
-         "f:7:13: expected a text, found a list"},
+         "f:7:13: a list has 2 to 8 streams, such as [bids, auctions]"},
         {"{window: 10s, from: trades, analyzers: [count]}",
          "f:7:15: expected a window such as {tumbling: 10s}, found '10s'"},
         {"{window: {}, from: trades, analyzers: [count]}",
