@@ -60,6 +60,7 @@ enum reason { NAN_VALUE };
 
 #define KEY_INF    INT32_MAX
 #define BITS_FIRST 3
+#define FEW        24 /* buckets: sorted by insertion */
 #define DOUBLE_MIN 0x1p-1074
 
 /* ---- Keys and values ---- */
@@ -136,7 +137,17 @@ static void sort_buckets(const struct state *s, struct bucket *sorted)
     for (size_t i = 0; s->n && i < (size_t)1 << s->bits; i++)
         if (s->count[i])
             sorted[n++] = (struct bucket){s->count[i], keys_of(s)[i]};
-    qsort(sorted, n, sizeof(*sorted), compare_keys);
+    if (n > FEW) {
+        qsort(sorted, n, sizeof(*sorted), compare_keys);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        struct bucket b = sorted[i];
+        size_t at = i;
+        for (; at > 0 && sorted[at - 1].key > b.key; at--)
+            sorted[at] = sorted[at - 1];
+        sorted[at] = b;
+    }
 }
 
 /* Of more than `limit` sorted buckets, the lowest go up into the lowest that remains; returns its place. */

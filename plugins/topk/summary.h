@@ -24,15 +24,18 @@
     512                   /* bytes of a value, so that a group's memory has a limit */
 #define SUMMARY_INSIDE 16 /* bytes of a value that need no memory of their own */
 
+/* What a row of a value that is there looks at comes first: half a cache line. */
 struct summary_entry {
-    uint64_t count, error;
+    uint64_t count;
+    uint32_t size, hash;
+    char inside[SUMMARY_INSIDE];
     char *
         buffer; /* of `room` bytes, for a value longer than SUMMARY_INSIDE; kept for the next one */
-    uint32_t size, room;
-    uint32_t hash;
+    uint64_t error;
+    uint32_t room;
     uint32_t place; /* in the heap */
-    char inside[SUMMARY_INSIDE];
 };
+_Static_assert(offsetof(struct summary_entry, buffer) == 32, "half a cache line");
 
 /* Zero bytes are an empty one. Until a value is displaced, entries are only found by hash. Then the heap is
  * made, and stays. */

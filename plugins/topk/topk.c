@@ -4,6 +4,7 @@
  */
 #include "counted.h"
 
+#define FEW              32   /* so many are found without sorting all */
 #define CAPACITY_DEFAULT 1000 /* or ten times k, if that is more */
 
 struct config {
@@ -22,6 +23,27 @@ static int put_entry(struct weir_ctx *ctx, const struct summary_entry *e,
     return ctx->host->row(ctx, out);
 }
 
+/* The first k in order, by insertion: most entries are compared with the last of them only. NULL: no memory. */
+static const struct summary_entry **first_of(struct weir_ctx *ctx,
+                                             const struct summary *s, uint32_t k)
+{
+    summary_order *order = counted_order_of(ctx);
+    const struct summary_entry **list = ctx->host->alloc(ctx, k * sizeof(*list)), *e;
+    uint32_t n = 0;
+    if (!list)
+        return NULL;
+    for (uint32_t i = 0; i < s->n; i++) {
+        e = &s->entry[i];
+        if (n == k && (e->count < list[k - 1]->count || order(&e, &list[k - 1]) > 0))
+            continue;
+        uint32_t at = n < k ? n++ : k - 1;
+        for (; at > 0 && order(&e, &list[at - 1]) < 0; at--)
+            list[at] = list[at - 1];
+        list[at] = e;
+    }
+    return list;
+}
+
 static int emit_one(struct weir_ctx *ctx, const struct summary *s,
                     const struct weir_window *window, struct weir_out *out)
 {
@@ -29,7 +51,9 @@ static int emit_one(struct weir_ctx *ctx, const struct summary *s,
     (void)window;
     if (s->n == 0)
         return 0;
-    const struct summary_entry **list = summary_sorted(ctx, s, counted_order_of(ctx));
+    const struct summary_entry **list =
+        t->k <= FEW ? first_of(ctx, s, t->k)
+                    : summary_sorted(ctx, s, counted_order_of(ctx));
     if (!list)
         return -1;
     int err = 0;
