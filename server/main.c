@@ -4,7 +4,9 @@
  */
 #include "config.h"
 
+#include "apart/process.h"
 #include "cmd.h"
+#include "pipeline/remote_child.h"
 #include "query/child.h"
 #include "wire.h"
 
@@ -69,6 +71,8 @@ int main(int argc, char **argv)
     const char *name = argv[1];
     if (!strcmp(name, QUERY_CHILD_COMMAND)) /* for the server, not for people */
         return query_child(argc - 1, argv + 1);
+    if (!strcmp(name, APART_COMMAND)) /* likewise */
+        return remote_child(argc - 1, argv + 1);
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
         print_help(stdout);
         return EXIT_SUCCESS;

@@ -86,6 +86,12 @@ void logger_setup(enum logger_level least, bool json)
     logger_json = json;
 }
 
+void logger_look(enum logger_level *ret_least, bool *ret_json)
+{
+    *ret_least = logger_least;
+    *ret_json = logger_json;
+}
+
 void logger_write(enum logger_level level, const char *part, const char *format, ...)
 {
     if (level < logger_least)

@@ -12,6 +12,8 @@ enum logger_level { LOGGER_DEBUG, LOGGER_INFO, LOGGER_WARN, LOGGER_ERROR };
 
 /* Before threads start. Messages below `least` are dropped. */
 void logger_setup(enum logger_level least, bool json);
+/* What it was told. */
+void logger_look(enum logger_level *ret_least, bool *ret_json);
 
 /* ts=2026-01-02T03:04:05.678901Z level=info part=store msg="..." */
 void logger_write(enum logger_level level, const char *part, const char *format, ...)

@@ -19,6 +19,7 @@ struct shared_column {
     uint32_t type;     /* enum weir_type */
     uint32_t reserved; /* 0 */
     int64_t null_count;
+    int64_t dictionary_size; /* as of weir_column; of columns of a batch 0 */
     uint64_t validity, values, offsets, bytes; /* of the first byte, in the arena */
 };
 
@@ -40,5 +41,10 @@ void shared_write(const struct batch *b, struct shared_batch *to);
  * -EBADMSG: an array would not lie in the arena. What lies in the arrays is not looked at. */
 int shared_read(const struct shared_batch *from, const void *arena, size_t size,
                 struct weir_column *ret);
+
+/* The same of one column of `rows` rows, also of one with a dictionary (batch/keys.h). */
+void shared_write_column(const struct weir_column *c, struct shared_column *to);
+int shared_read_column(const struct shared_column *from, uint32_t rows,
+                       const void *arena, size_t size, struct weir_column *ret);
 
 #endif

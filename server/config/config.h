@@ -116,6 +116,9 @@ struct config_analyzer {
     char *where; /* which rows it gets; NULL: all */
     const struct node *where_node;
     uint32_t max_rows;         /* of a group, that are kept for it; 0: not given */
+    bool apart;                /* `run: process`; what follows is for it */
+    uint64_t memory;           /* bytes; default 1 GiB */
+    int64_t limit_time_us;     /* of a call; default 10 s */
     const struct node *node;   /* where it stands */
     const struct node *params; /* map; scalar: the value of the first; or NULL */
 };

@@ -18,6 +18,13 @@
 #define ANALYZERS_MAX 64
 #define MAX_ROWS      1000000000
 #define LONGEST       (36525 * DAY_US) /* a hundred years */
+/* Of `run: process`. */
+#define MEMORY_MIN         (UINT64_C(16) << 20)
+#define MEMORY_DEFAULT     (UINT64_C(1) << 30)
+#define MEMORY_MAX         (UINT64_C(1) << 40)
+#define LIMIT_TIME_MIN     100000
+#define LIMIT_TIME_DEFAULT (10 * SECOND_US)
+#define LIMIT_TIME_MAX     (3600 * SECOND_US)
 
 static int out_of_memory(const struct node *n, struct error *error)
 {
@@ -451,16 +458,63 @@ static int analyzer_where(const struct node *n, struct config_analyzer *a,
 static int analyzer_run(const struct node *n, struct config_analyzer *a,
                         struct error *error)
 {
+    static const char *const words[] = {"thread", "process"};
     const char *text;
-    (void)a;
     int r = node_text(n, &text, error);
-    if (r < 0 || strcmp(text, "thread") == 0)
-        return r;
-    if (strcmp(text, "process") == 0 || strcmp(text, "async") == 0)
+    if (r == 0 && strcmp(text, "async") == 0)
         return node_error(n, error,
-                          "'run: %s' is not supported by this version, only 'thread'",
-                          text);
-    return node_expected(n, "'thread'", error);
+                          "'run: async' is not supported by this version, only "
+                          "'thread' and 'process'");
+    if (r == 0)
+        r = node_word(n, words, COUNT(words), error);
+    a->apart = r == 1;
+    return r < 0 ? r : 0;
+}
+
+static int analyzer_processes(const struct node *n, struct config_analyzer *a,
+                              struct error *error)
+{
+    (void)a;
+    return node_error(n, error,
+                      "'processes' is not supported by this version: there is one for "
+                      "each of the pipeline's 'workers', which share its groups");
+}
+
+static int analyzer_memory(const struct node *n, struct config_analyzer *a,
+                           struct error *error)
+{
+    int r = node_size(n, &a->memory, error);
+    if (r == 0 && (a->memory < MEMORY_MIN || a->memory > MEMORY_MAX))
+        return node_error(n, error, "'memory' is 16MiB to 1TiB");
+    return r;
+}
+
+static int analyzer_limit_time(const struct node *n, struct config_analyzer *a,
+                               struct error *error)
+{
+    int r = node_duration(n, &a->limit_time_us, error);
+    if (r == 0 &&
+        (a->limit_time_us < LIMIT_TIME_MIN || a->limit_time_us > LIMIT_TIME_MAX))
+        return node_error(n, error, "'limit_time' is 100ms to 1h");
+    return r;
+}
+
+/* What says something of its process has a meaning only where it has one. */
+static int check_apart(const struct node *n, struct config_analyzer *a,
+                       struct error *error)
+{
+    static const char *const of_process[] = {"memory", "limit_time"};
+    for (size_t i = 0; !a->apart && i < COUNT(of_process); i++) {
+        const struct node *key = node_get(n, of_process[i]);
+        if (key)
+            return node_error(key, error, "'%s' has a meaning with 'run: process' only",
+                              of_process[i]);
+    }
+    if (!a->memory)
+        a->memory = MEMORY_DEFAULT;
+    if (!a->limit_time_us)
+        a->limit_time_us = LIMIT_TIME_DEFAULT;
+    return 0;
 }
 
 static int analyzer_max_rows(const struct node *n, struct config_analyzer *a,
@@ -494,7 +548,10 @@ static const struct analyzer_key {
     {"as", analyzer_as, has_as, FIELD_SCHEMA_TEXT},
     {"where", analyzer_where, has_where, FIELD_SCHEMA_TEXT},
     {"max_rows", analyzer_max_rows, NULL, "{\"type\":\"integer\",\"minimum\":1}"},
-    {"run", analyzer_run, NULL, "{\"const\":\"thread\"}"},
+    {"run", analyzer_run, NULL, "{\"enum\":[\"thread\",\"process\"]}"},
+    {"memory", analyzer_memory, NULL, "{\"$ref\":\"#/$defs/size\"}"},
+    {"limit_time", analyzer_limit_time, NULL, "{\"$ref\":\"#/$defs/duration\"}"},
+    {"processes", analyzer_processes, NULL, "false"},
 };
 
 /* 1: it was one of them. */
@@ -557,7 +614,7 @@ static int read_analyzer(const struct node *n, struct config_analyzer *a,
     if (r == 0 && !a->plugin)
         return node_error(n, error,
                           "no analyzer is named here, such as 'stats: {of: price}'");
-    return r;
+    return r == 0 ? check_apart(n, a, error) : r;
 }
 
 static int read_analyzers(const struct node *n, void *target, void *ctx,

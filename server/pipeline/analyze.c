@@ -106,6 +106,8 @@ static int init_one(struct worker *w, size_t step, uint32_t slot,
 {
     struct host *h = &w->host[step];
     char *block = groups_state(&w->groups, slot);
+    if (w->remote[step])
+        return remote_init(w->remote[step], slot, window);
     host_lock(h);
     int r = host_done(h, "init",
                       analyzer_of(w, step)->init(
@@ -121,12 +123,13 @@ int analyze_init(struct worker *w, uint32_t slot)
     union host_window window;
     bool read = false;
     for (size_t i = 0; w->pipeline->inits && i < w->pipeline->n_steps; i++) {
-        if (!analyzer_of(w, i)->init)
+        bool inits = analyzer_of(w, i)->init;
+        if (!inits && !w->remote[i])
             continue;
-        if (!read)
+        if (!read && inits)
             read_window(w, slot, 0, &window, key, bytes);
-        read = true;
-        int r = init_one(w, i, slot, &window.window);
+        read = read || inits;
+        int r = init_one(w, i, slot, inits ? &window.window : NULL);
         if (r < 0) {
             analyze_drop(w, slot, 0, i);
             return r;
@@ -141,6 +144,11 @@ void analyze_drop(struct worker *w, uint32_t slot, size_t first, size_t end)
     for (size_t i = first; w->pipeline->drops && i < end; i++) {
         const struct weir_analyzer *a = analyzer_of(w, i);
         const struct step *s = &w->pipeline->step[i];
+        if (s->config->apart) {
+            if (w->remote[i] && (a->drop || step_is_whole(s)))
+                remote_drop(w->remote[i], slot); /* what fails shows in the next call */
+            continue;
+        }
         if (step_is_whole(s) && w->host[i].binding)
             kept_drop(&s->kept, &w->host[i],
                       (struct kept *)(void *)(block + s->offset));
@@ -194,6 +202,7 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
     struct host *h = &w->host[step];
     const struct weir_column *in[BINDING_INPUTS_MAX];
     union host_rows rows;
+    struct remote *remote = w->remote[step];
     int64_t begin_ns = clock_monotonic_ns();
     find_inputs(s->binding, e, in);
     memset(&rows, 0, sizeof(rows));
@@ -202,8 +211,9 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
                                    .stride = w->pipeline->stride,
                                    .time = e->batch->view[0].values,
                                    .in = in};
-    int r = 0;
-    host_lock(h);
+    int r = remote ? remote_begin(remote, (struct log_entry *)(uintptr_t)e, in) : 0;
+    if (!remote)
+        host_lock(h);
     for (uint32_t at = 0, next; r == 0 && at < n; at = next) {
         uint32_t end;
         rows.rows.sequence = log_entry_sequence(e, row[at], &end);
@@ -214,13 +224,28 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
         rows.rows.n = next - at;
         rows.rows.row = row + at;
         rows.rows.group = slot + at;
-        r = step_is_whole(s)
+        r = remote ? remote_update(remote, &rows.rows)
+            : step_is_whole(s)
                 ? keep_rows(w, step, &rows.rows)
                 : host_done(h, "update",
                             s->binding->plugin->analyzer.update(&h->ctx, &rows.rows));
     }
+    if (remote)
+        return r;
     host_unlock(h);
     metric_add(&s->ns, (uint64_t)(clock_monotonic_ns() - begin_ns));
+    return r;
+}
+
+int analyze_end(struct worker *w)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
+        if (w->remote[i]) {
+            uint64_t over = 0;
+            r = remote_end(w->remote[i], &over);
+            count_over(w, i, over);
+        }
     return r;
 }
 
@@ -244,6 +269,10 @@ int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *fr
     for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++) {
         struct host *h = &w->host[i];
         size_t offset = w->pipeline->step[i].offset;
+        if (w->remote[i]) {
+            r = remote_merge(w->remote[i], g, from);
+            continue;
+        }
         for (size_t k = 0; k < g->n; k++) {
             into[k] = (char *)groups_state(&w->groups, g->slot[k]) + offset;
             other[k] = (char *)groups_state(&w->groups, from[k]) + offset;
@@ -289,6 +318,8 @@ int analyze_emit(struct worker *w, size_t step, struct analyze_groups *g,
 {
     struct host *h = &w->host[step];
     out->n = g->n;
+    if (w->remote[step])
+        return remote_emit(w->remote[step], g, out);
     for (size_t i = 0; i < g->n; i++)
         g->state[i] = (char *)groups_state(&w->groups, g->slot[i]) +
                       w->pipeline->step[step].offset;

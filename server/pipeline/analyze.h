@@ -49,6 +49,8 @@ void analyze_drop(struct worker *w, uint32_t slot, size_t first, size_t end);
  * of the journal: where small ones were joined, there are several calls. */
 int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
                    const uint32_t *row, const uint32_t *slot, uint32_t n);
+/* No more of the entry. Processes of analyzers go on with it; what has failed in them may show now. */
+int analyze_end(struct worker *w);
 
 /* Folds the states of the groups at from[0..n) into those of other groups of the same keys: in `g`, read. */
 int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *from);

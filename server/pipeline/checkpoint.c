@@ -36,11 +36,60 @@ static void pad(struct buffer *b)
     buffer_put(b, zeros, -b->size & 7);
 }
 
+/* The same bytes as of one that runs in the thread. */
+static int put_remote_state(struct worker *w, size_t i, struct buffer *b)
+{
+    const struct step *s = &w->pipeline->step[i];
+    const struct weir_analyzer *a = &s->binding->plugin->analyzer;
+    bool sized = a->save || step_is_whole(s);
+    uint64_t size = 0;
+    size_t at = b->size;
+    if (sized)
+        buffer_put(b, &size, sizeof(size));
+    int r = remote_saved(w->remote[i], b);
+    if (r < 0)
+        return r;
+    if (b->error)
+        return b->error;
+    size = b->size - at - (sized ? sizeof(size) : 0);
+    if (sized)
+        memcpy(b->data + at, &size, sizeof(size));
+    else if (size != a->state_size)
+        return -EBADMSG;
+    pad(b);
+    return 0;
+}
+
+/* The processes of analyzers begin to save the states of these slots; put_state takes them in the same order. */
+static int save_remote_states(struct worker *w, uint32_t first, uint32_t end)
+{
+    const struct groups *g = &w->groups;
+    bool some = false;
+    for (size_t i = 0; i < w->pipeline->n_steps; i++)
+        some = some || w->remote[i];
+    if (!some || first >= end)
+        return 0;
+    uint32_t n = 0, *slot = malloc((size_t)(end - first) * sizeof(*slot));
+    if (!slot)
+        return -ENOMEM;
+    for (uint32_t k = first; k < end; k++)
+        if (g->slot[k].key != SLOT_NONE)
+            slot[n++] = k;
+    int r = 0;
+    for (size_t i = 0; r == 0 && n && i < w->pipeline->n_steps; i++)
+        if (w->remote[i])
+            r = remote_save(w->remote[i], slot, n);
+    free(slot);
+    return r;
+}
+
 static int put_state(struct worker *w, size_t i, const char *block, struct buffer *b)
 {
     const struct step *s = &w->pipeline->step[i];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     struct host *h = &w->host[i];
+    if (w->remote[i])
+        return put_remote_state(w, i, b);
     if (!a->save && !step_is_whole(s)) {
         buffer_put(b, block + s->offset, a->state_size);
         pad(b);
@@ -105,9 +154,10 @@ static int make_block(struct worker *w, uint32_t number, struct buffer *b,
     const struct groups *g = &w->groups;
     uint32_t first = number << g->block_shift;
     uint32_t end = first + (UINT32_C(1) << g->block_shift);
-    int r = 0;
+    end = end < g->n_slots ? end : g->n_slots;
     buffer_clear(b);
-    for (uint32_t slot = first; r == 0 && slot < end && slot < g->n_slots; slot++)
+    int r = save_remote_states(w, first, end);
+    for (uint32_t slot = first; r == 0 && slot < end; slot++)
         if (g->slot[slot].key != SLOT_NONE)
             r = put_group(w, slot, b);
     if (r == 0 && b->error)
@@ -136,7 +186,7 @@ static int make_blocks(struct worker *w, struct checkpoint *c)
     struct buffer b = {.limit = BLOCK_MAX};
     int r = 0;
     for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
-        r = host_can_save(&w->host[i]);
+        r = w->remote[i] ? 0 : host_can_save(&w->host[i]);
     for (uint32_t i = 0; r == 0 && i < n_blocks; i++)
         if (g->dirty[i])
             r = worker_leaves(w) ? -ECANCELED
@@ -219,13 +269,17 @@ int checkpoint_make(struct worker *w, const struct log_entry *e,
 
 /* ---- Reading ---------------------------------------------------------------------------------- */
 
-static int get_state(struct worker *w, size_t i, char *block, struct stored_bytes *r)
+static int get_state(struct worker *w, size_t i, uint32_t slot, char *block,
+                     struct stored_bytes *r)
 {
     const struct step *s = &w->pipeline->step[i];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     const char *bytes;
     if (!a->load && !step_is_whole(s)) {
         bytes = stored_take(r, a->state_size);
+        if (bytes && w->remote[i])
+            return remote_load(w->remote[i], slot, s->stored_version, bytes,
+                               a->state_size);
         if (bytes)
             memcpy(block + s->offset, bytes, a->state_size);
         return bytes ? 0 : -EBADMSG;
@@ -239,6 +293,8 @@ static int get_state(struct worker *w, size_t i, char *block, struct stored_byte
     if (!bytes)
         return -EBADMSG;
     struct host *h = &w->host[i];
+    if (w->remote[i])
+        return remote_load(w->remote[i], slot, s->stored_version, bytes, size);
     if (step_is_whole(s))
         return kept_load(&s->kept, h, (struct kept *)(void *)(block + s->offset), bytes,
                          size);
@@ -318,7 +374,7 @@ static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *e
     if (err == 0)
         err = get_new_group(w, &head, key, hash, by_key ? &span : NULL, &slot);
     for (size_t i = 0; err == 0 && i < p->n_steps; i++)
-        err = get_state(w, i, groups_state(&w->groups, slot), r);
+        err = get_state(w, i, slot, groups_state(&w->groups, slot), r);
     return err == -EINVAL ? worker_error(w, err, error) : err;
 }
 

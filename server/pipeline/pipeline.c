@@ -13,8 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STATE_ALIGN 16u
-
 /* What `drop` gives back is not in the state's own bytes. */
 static int check_can_be_saved(const struct weir_analyzer *a,
                               const struct config_analyzer *c, struct error *error)
@@ -118,13 +116,12 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
         if (r < 0 && !faults_go_on(r, error))
             return r;
         failed = r < 0 ? r : failed;
+        s->config = &c->analyzer[i];
         s->stored_version = s->binding->plugin->analyzer.state_version;
-        p->inits = p->inits || s->binding->plugin->analyzer.init;
+        p->inits = p->inits || s->binding->plugin->analyzer.init || s->config->apart;
         p->drops = p->drops || s->binding->plugin->analyzer.drop || step_is_whole(s);
         s->offset = p->stride;
-        size_t size = step_is_whole(s) ? sizeof(struct kept)
-                                       : s->binding->plugin->analyzer.state_size;
-        p->stride += (size + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
+        p->stride += s->config->apart ? 0 : step_stride(s); /* its process has them */
         for (size_t k = 0; k < s->binding->n_inputs; k++)
             if (s->binding->dictionary[k] && s->binding->input[k] >= 0)
                 p->dictionary[s->binding->input[k]] = true;
@@ -157,7 +154,15 @@ static int try_analyzers(struct pipeline *p, struct error *error)
     for (size_t i = 0; i < p->n_steps; i++) {
         struct host h;
         struct error text = {0};
-        int r = host_open(&h, p->step[i].binding, c->name, NULL, NULL, &text);
+        struct remote *remote = NULL;
+        int r;
+        if (p->step[i].config->apart) {
+            host_stand_in(&h, p->step[i].binding, c->name, NULL, NULL);
+            r = remote_open(NULL, &p->step[i], c->name, &h, &remote, &text);
+            remote_close(remote);
+        } else {
+            r = host_open(&h, p->step[i].binding, c->name, NULL, NULL, &text);
+        }
         if (r == 0) {
             host_close(&h);
             continue;
@@ -402,6 +407,7 @@ void pipeline_unref(struct pipeline *p)
     for (size_t i = 0; i < p->n_steps; i++) {
         kept_form_free(&p->step[i].kept);
         binding_free(p->step[i].binding);
+        free(p->step[i].aside);
     }
     calendar_free(p->calendar);
     pthread_mutex_destroy(&p->lock);

@@ -14,6 +14,7 @@
 
 #define TURN_US                                                                        \
     10000 /* before other tasks have theirs; the entry at hand is read to its end */
+#define BEHIND_US 1000 /* until a process that is behind is looked at again */
 #define PREFETCH_KEYS                                                                  \
     4096u /* keys from which on their records do not fit the first caches */
 #define PREFETCH_ROWS 16u /* rows ahead */
@@ -365,6 +366,8 @@ static void read_next(struct worker *w, const struct log_entry *e)
     w->gives = false;
     doing_pipeline(p->config->name, e->position);
     int r = worker_leaves(w) ? 0 : read_entry(w, e, &error);
+    if (r == 0 && (r = analyze_end(w)) < 0 && r != -ECANCELED)
+        worker_error(w, r, &error);
     doing_pipeline(NULL, 0);
     if (r < 0 && r != -ECANCELED)
         pipeline_fail(p, &error);
@@ -381,6 +384,15 @@ static bool must_wait(struct worker *w)
            !sink->ready(sink->ctx, &w->room);
 }
 
+/* The process of an analyzer has enough to do. It wakes nobody: it is looked at again in a moment. */
+static bool is_behind(struct worker *w)
+{
+    bool behind = false;
+    for (size_t i = 0; i < w->pipeline->n_steps && !worker_leaves(w); i++)
+        behind = behind || (w->remote[i] && remote_is_behind(w->remote[i]));
+    return behind;
+}
+
 /* One turn. */
 static int64_t worker_run(void *worker)
 {
@@ -390,6 +402,10 @@ static int64_t worker_run(void *worker)
     open_answer(w);
     while (!must_wait(w)) {
         bool room;
+        if (is_behind(w)) {
+            again_us = clock_monotonic_us() + BEHIND_US;
+            break;
+        }
         struct log_entry *e = mailbox_take(&w->mailbox, &room);
         if (room && w->pipeline->join)
             join_wake(w->pipeline->join);
@@ -450,6 +466,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     mailbox_setup(&w->mailbox);
     w->groups_room = groups_room(p);
     if (!(w->host = calloc(p->n_steps + 1, sizeof(*w->host))) ||
+        !(w->remote = calloc(p->n_steps + 1, sizeof(struct remote *))) ||
         groups_init(&w->groups, w->groups_room, p->stride) < 0)
         return error_set(error, -ENOMEM, "no memory for %llu groups",
                          (unsigned long long)p->config->max_groups);
@@ -461,9 +478,17 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
                 : 0;
     if (r == 0)
         r = choose_init(w, error);
-    for (size_t i = 0; r == 0 && i < p->n_steps; i++)
-        r = host_open(&w->host[i], p->step[i].binding, p->config->name, &p->state_bytes,
-                      p->step[i].skipped, error);
+    for (size_t i = 0; r == 0 && i < p->n_steps; i++) {
+        struct step *s = &p->step[i];
+        if (!s->config->apart) {
+            r = host_open(&w->host[i], s->binding, p->config->name, &p->state_bytes,
+                          s->skipped, error);
+            continue;
+        }
+        host_stand_in(&w->host[i], s->binding, p->config->name, &p->state_bytes,
+                      s->skipped);
+        r = remote_open(w, s, p->config->name, &w->host[i], &w->remote[i], error);
+    }
     return r;
 }
 
@@ -491,11 +516,16 @@ void worker_free(struct worker *w)
     open_refuse(w);
     if (w->pipeline->sink.unwait)
         w->pipeline->sink.unwait(w->pipeline->sink.ctx, &w->room);
+    for (size_t i = 0; w->remote && i < w->pipeline->n_steps; i++) {
+        remote_close(w->remote[i]); /* with its states */
+        w->remote[i] = NULL;
+    }
     if (w->host && w->groups.states)
         drop_all_states(w);
     for (size_t i = 0; w->host && i < w->pipeline->n_steps; i++)
         host_close(&w->host[i]);
     free(w->host);
+    free(w->remote);
     worker_closing_free(w);
     keyed_free(w);
     groups_free(&w->groups);

@@ -24,13 +24,22 @@
 #include "pipeline/mailbox.h"
 #include "pipeline/outflow.h"
 #include "pipeline/pipeline.h"
+#include "pipeline/remote.h"
 #include "plugin/host.h"
 #include "window/watermark.h"
 #include "window/window.h"
 
+/* Rows of one worker that have killed the process of an analyzer: sequence numbers. */
+struct aside {
+    uint64_t first, last;
+    bool
+        suspect; /* it is not known yet which of them: they are handed over one by one */
+};
+
 /* An analyzer's place in the pipeline; the same for all workers. */
 struct step {
     struct binding *binding;
+    const struct config_analyzer *config;
     size_t offset;    /* of its state in a group's block */
     size_t condition; /* which rows it gets: in pipeline.condition, or CONDITION_NONE */
     _Atomic uint64_t where_errors; /* rows for which that fails; relaxed */
@@ -43,6 +52,11 @@ struct step {
         kept; /* of one that takes all rows at once: its states are theirs */
     _Atomic uint64_t over_rows; /* not kept: their groups had no room; relaxed */
     _Atomic bool over_logged;   /* relaxed: that there are some */
+    /* Of one that runs in processes of its own (remote.h). */
+    struct aside *aside; /* fixed once it runs */
+    size_t n_aside;
+    _Atomic uint64_t set_aside;      /* rows; relaxed */
+    _Atomic uint64_t process_cpu_ns; /* relaxed */
 };
 
 #define CONDITION_NONE SIZE_MAX /* all rows */
@@ -51,6 +65,16 @@ struct step {
 static inline bool step_is_whole(const struct step *s)
 {
     return s->binding->plugin->analyzer.flags & WEIR_WHOLE;
+}
+
+#define STATE_ALIGN 16u
+
+/* Bytes of a group's state, padded. */
+static inline size_t step_stride(const struct step *s)
+{
+    size_t size = step_is_whole(s) ? sizeof(struct kept)
+                                   : s->binding->plugin->analyzer.state_size;
+    return (size + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
 }
 
 struct pipeline {
@@ -149,7 +173,8 @@ struct worker {
     struct open_part *_Atomic asked; /* open.h; changed with the pipeline's lock */
     uint64_t
         sequence; /* behind the last row, where a pipeline is read: it goes on there */
-    struct host *host; /* of each step */
+    struct host *host;      /* of each step */
+    struct remote **remote; /* likewise; NULL: it runs in the worker's thread */
     struct groups groups;
     uint64_t groups_room; /* of them, with those that are merged from panes */
     struct keyed keyed;   /* where windows are by key */

@@ -453,7 +453,7 @@ static void free_outputs(struct binding *b)
     free(b->cell);
 }
 
-static bool same_outputs(const struct binding *a, const struct binding *b)
+bool binding_same_outputs(const struct binding *a, const struct binding *b)
 {
     if (a->n_cells != b->n_cells || a->n_outputs != b->n_outputs)
         return false;
@@ -489,7 +489,7 @@ int binding_describe(struct binding *b, const struct weir_output *outputs,
         *b = other;
         return 0;
     }
-    if (!err && !same_outputs(b, &other))
+    if (!err && !binding_same_outputs(b, &other))
         err = error_set(error, -EINVAL,
                         "it describes other outputs than when it was first opened");
     free_outputs(&other);

@@ -63,6 +63,8 @@ void binding_free(struct binding *b); /* takes NULL */
  * are taken, from then on they must be the same. -EINVAL, without a place. */
 int binding_describe(struct binding *b, const struct weir_output *outputs,
                      struct error *error);
+/* Types and names are the same. */
+bool binding_same_outputs(const struct binding *a, const struct binding *b);
 
 /* What open says of the form of states, in one line. The first time it is taken, from then on it must be the same.
  * -EINVAL, -ENOMEM. */

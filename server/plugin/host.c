@@ -318,22 +318,30 @@ static const union {
 
 /* ---- Life ------------------------------------------------------------------------------------- */
 
-int host_open(struct host *h, struct binding *b, const char *pipeline,
-              _Atomic uint64_t *total, _Atomic uint64_t *skipped, struct error *error)
+void host_stand_in(struct host *h, struct binding *b, const char *pipeline,
+                   _Atomic uint64_t *total, _Atomic uint64_t *skipped)
 {
-    const struct weir_analyzer *a = &b->plugin->analyzer;
     memset(h, 0, sizeof(*h)); /* ctx has more than its members */
     h->binding = b;
     h->pipeline = pipeline;
     h->total = total;
     h->skipped = skipped;
-    h->opening = true;
-    h->many = a->flags & WEIR_MANY_ROWS;
+    h->stands_in = true;
+    h->many = b->plugin->analyzer.flags & WEIR_MANY_ROWS;
     h->ctx = (struct weir_ctx){.host = &table.host,
                                .config = b->config,
                                .types = b->types,
                                .n_inputs = b->n_inputs,
                                .size = sizeof(struct weir_ctx)};
+}
+
+int host_open(struct host *h, struct binding *b, const char *pipeline,
+              _Atomic uint64_t *total, _Atomic uint64_t *skipped, struct error *error)
+{
+    const struct weir_analyzer *a = &b->plugin->analyzer;
+    host_stand_in(h, b, pipeline, total, skipped);
+    h->stands_in = false;
+    h->opening = true;
     int r = 0;
     if (a->open) {
         host_lock(h);
@@ -356,7 +364,7 @@ void host_close(struct host *h)
     if (!h->binding)
         return;
     const struct weir_analyzer *a = &h->binding->plugin->analyzer;
-    if (a->close) {
+    if (a->close && !h->stands_in) {
         host_lock(h);
         a->close(&h->ctx);
         host_unlock(h);

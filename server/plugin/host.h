@@ -65,6 +65,7 @@ struct host {
         *total; /* of the pipeline; relaxed, a figure for people; may be NULL */
     _Atomic uint64_t *skipped; /* rows of no use by reason; relaxed; may be NULL */
     bool opening;
+    bool stands_in;     /* the plugin is open in another process */
     bool failed;        /* for good */
     bool many;          /* rows a group */
     struct error error; /* why, or of the last fail */
@@ -75,6 +76,10 @@ struct host {
 int host_open(struct host *h, struct binding *b, const char *pipeline,
               _Atomic uint64_t *total, _Atomic uint64_t *skipped, struct error *error);
 void host_close(struct host *h);
+/* Of a plugin that is open in another process: here none of its functions is called, and what it gives there is put
+ * through this host. It cannot fail. */
+void host_stand_in(struct host *h, struct binding *b, const char *pipeline,
+                   _Atomic uint64_t *total, _Atomic uint64_t *skipped);
 
 /* What a function of the plugin has returned, `call` is its name: 0, or -EINVAL with a text in h->error, for good. */
 int host_done(struct host *h, const char *call, int r);

@@ -1070,12 +1070,20 @@ static void wrong_analyzers_are_refused(void **state)
          "f:10:33: 'Px' is no name for a table or column: a "
          "small letter comes first, then small letters, "
          "digits and '_'"},
-        {"analyzers: [{stats: {}, run: process}]",
-         "f:10:34: 'run: process' is not supported by this version, only 'thread'"},
         {"analyzers: [{stats: {}, run: async}]",
-         "f:10:34: 'run: async' is not supported by this version, only 'thread'"},
+         "f:10:34: 'run: async' is not supported by this version, only 'thread' and "
+         "'process'"},
+        {"analyzers: [{stats: {}, memory: 1GiB}]",
+         "f:10:37: 'memory' has a meaning with 'run: process' only"},
+        {"analyzers: [{stats: {}, run: process, memory: 1KiB}]",
+         "f:10:51: 'memory' is 16MiB to 1TiB"},
+        {"analyzers: [{stats: {}, run: process, limit_time: 2h}]",
+         "f:10:55: 'limit_time' is 100ms to 1h"},
+        {"analyzers: [{stats: {}, run: process, processes: 2}]",
+         "f:10:54: 'processes' is not supported by this version: there is one for each "
+         "of the pipeline's 'workers', which share its groups"},
         {"analyzers: [{stats: {}, run: fast}]",
-         "f:10:34: expected 'thread', found 'fast'"},
+         "f:10:34: expected 'thread' or 'process', found 'fast'"},
         {"analyzers:\n      - stats:\n        of: price",
          "f:12:9: 'of' after 'stats': an item of the list is one analyzer, and its "
          "parameters "

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "apart/ring.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+/* ---- The writer ---- */
+
+size_t ring_behind(const struct ring *r)
+{
+    uint64_t behind = r->at - atomic_load(&r->shared->tail);
+    return behind > r->size ? r->size : (size_t)behind;
+}
+
+size_t ring_room(const struct ring *r)
+{
+    return r->size - ring_behind(r);
+}
+
+void ring_write(struct ring *r, const void *bytes, size_t size)
+{
+    size_t at = r->at & (r->size - 1);
+    size_t first = size < r->size - at ? size : r->size - at;
+    memcpy(r->data + at, bytes, first);
+    memcpy(r->data, (const char *)bytes + first, size - first);
+    r->at += size;
+}
+
+bool ring_publish(struct ring *r)
+{
+    atomic_store(&r->shared->head, r->at);
+    return atomic_load(&r->shared->reader_sleeps) &&
+           atomic_exchange(&r->shared->reader_sleeps, 0);
+}
+
+bool ring_sleep_for_room(struct ring *r)
+{
+    atomic_store(&r->shared->writer_sleeps, 1);
+    if (ring_room(r) == 0)
+        return true;
+    atomic_store(&r->shared->writer_sleeps, 0);
+    return false;
+}
+
+/* ---- The reader ---- */
+
+size_t ring_ready(const struct ring *r)
+{
+    uint64_t ready = atomic_load(&r->shared->head) - r->at;
+    return ready > r->size ? 0 : (size_t)ready;
+}
+
+void ring_read(struct ring *r, void *to, size_t size)
+{
+    size_t at = r->at & (r->size - 1);
+    size_t first = size < r->size - at ? size : r->size - at;
+    memcpy(to, r->data + at, first);
+    memcpy((char *)to + first, r->data, size - first);
+    r->at += size;
+}
+
+bool ring_give_back(struct ring *r)
+{
+    atomic_store(&r->shared->tail, r->at);
+    return atomic_load(&r->shared->writer_sleeps) &&
+           atomic_exchange(&r->shared->writer_sleeps, 0);
+}
+
+bool ring_sleep_for_bytes(struct ring *r)
+{
+    atomic_store(&r->shared->reader_sleeps, 1);
+    if (ring_ready(r) == 0)
+        return true;
+    atomic_store(&r->shared->reader_sleeps, 0);
+    return false;
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Bytes from one process to another, in memory that both have mapped: one writes, one reads.
+ *
+ *      |  read  | published, not read yet | written |          room           |
+ *               tail                      head                                 modulo the size
+ *
+ * Nobody is asked and no system call is made as long as there is room, and something to read. Who has to wait says so
+ * and sleeps elsewhere; the other one is told then to wake it. What the other process writes here is not believed: whatever
+ * its index is, only bytes of the ring are touched.
+ */
+#ifndef WEIR_APART_RING_H
+#define WEIR_APART_RING_H
+
+#include <stdalign.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Where both find the indices. All are sequentially consistent: an index is published before it is looked whether
+ * the other one sleeps, who says so before it looks at the index again. */
+struct ring_shared {
+    alignas(64) _Atomic uint64_t head; /* bytes published so far */
+    alignas(64) _Atomic uint64_t tail; /* bytes read so far */
+    alignas(64) _Atomic uint32_t reader_sleeps, writer_sleeps;
+};
+
+/* One process's end. */
+struct ring {
+    struct ring_shared *shared;
+    char *data;
+    size_t size; /* a power of two */
+    uint64_t at; /* the writer's head, with what is not published; the reader's tail */
+};
+
+/* ---- The writer ---- */
+
+size_t ring_room(const struct ring *r);
+void ring_write(struct ring *r, const void *bytes, size_t size); /* at most the room */
+/* True: the reader sleeps, and it is the caller who wakes it. */
+bool ring_publish(struct ring *r);
+/* True: there is no room, and the reader will wake the writer. */
+bool ring_sleep_for_room(struct ring *r);
+/* Bytes that the reader has not read yet. */
+size_t ring_behind(const struct ring *r);
+
+/* ---- The reader ---- */
+
+size_t ring_ready(const struct ring *r);
+void ring_read(struct ring *r, void *to, size_t size); /* at most what is ready */
+/* What was read is room again. True: the writer sleeps, and it is the caller who wakes it. */
+bool ring_give_back(struct ring *r);
+/* True: there is nothing to read, and the writer will wake the reader. */
+bool ring_sleep_for_bytes(struct ring *r);
+
+#endif

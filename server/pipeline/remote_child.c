@@ -1,0 +1,557 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "pipeline/remote_child.h"
+
+#include "apart/limits.h"
+#include "apart/process.h"
+#include "base/clock.h"
+#include "base/logger.h"
+#include "batch/batch.h"
+#include "batch/keys.h"
+#include "batch/shared.h"
+#include "pipeline/analyze.h"
+#include "pipeline/kept.h"
+#include "pipeline/remote_form.h"
+#include "plugin/binding_form.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define STATES_STEP ((size_t)1 << 20) /* bytes by which their room grows at least */
+
+/* A string of a result, until its row has gone. */
+struct text {
+    struct text *next;
+    char bytes[];
+};
+
+struct child {
+    struct apart_here here;
+    struct host host;
+    const struct weir_analyzer *analyzer;
+    struct binding *binding;
+    char *pipeline;
+    bool whole;
+    struct kept_form kept;
+    struct kept_view *view;
+    char *states; /* addresses are reserved, memory comes in steps */
+    size_t stride, reserved, usable;
+
+    /* The entry at hand. */
+    struct weir_column time, column[BINDING_INPUTS_MAX];
+    const struct weir_column *in[BINDING_INPUTS_MAX];
+    uint32_t n_rows;
+    uint32_t row[BATCH_BLOCK], slot[BATCH_BLOCK];
+
+    /* Groups of a call. */
+    uint32_t group[ANALYZE_GROUPS], from[ANALYZE_GROUPS];
+    const struct weir_window *window[ANALYZE_GROUPS];
+    union host_window windows[ANALYZE_GROUPS];
+    char *bytes[ANALYZE_GROUPS]; /* of keys; REMOTE_WINDOW_MAX each once it is used */
+    void *into[ANALYZE_GROUPS];
+    const void *other[ANALYZE_GROUPS];
+
+    /* What emit gives. */
+    struct weir_cell *cell;
+    struct text *texts;
+    uint32_t given; /* group whose cells wait to be sent; UINT32_MAX: none */
+};
+
+/* ---- What comes --------------------------------------------------------------------------------- */
+
+static _Noreturn void give_up(struct child *c)
+{
+    apart_give_up(&c->here, c->host.error.text);
+}
+
+static _Noreturn void fail(struct child *c, const char *why)
+{
+    apart_give_up(&c->here, why);
+}
+
+static void over(void *child)
+{
+    struct child *c = child;
+    host_close(&c->host);
+}
+
+static void take(struct child *c, void *to, size_t size)
+{
+    apart_take(&c->here, to, size, over, c);
+}
+
+/* Plugins do not come here, so what is wrong here is wrong with us: it is said, and the pipeline stops. */
+static void check(struct child *c, int r)
+{
+    if (r == -EINVAL || c->host.failed)
+        give_up(c);
+    if (r < 0)
+        fail(c, strerror(-r));
+}
+
+static void begin_call(struct child *c, enum remote_call call)
+{
+    atomic_store_explicit(&c->here.shared->call, call, memory_order_release);
+    host_lock(&c->host);
+}
+
+static void end_call(struct child *c, int r)
+{
+    host_unlock(&c->host);
+    atomic_store_explicit(&c->here.shared->call, 0, memory_order_release);
+    check(c, r);
+}
+
+/* Groups of a call: at most ANALYZE_GROUPS. */
+static void take_slots(struct child *c, uint32_t *slot, uint32_t n)
+{
+    if (n > ANALYZE_GROUPS)
+        fail(c, "more groups in a call than there can be");
+    take(c, slot, n * sizeof(*slot));
+}
+
+static void take_windows(struct child *c, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        struct remote_window head;
+        uint64_t size;
+        take(c, &size, sizeof(size));
+        if (!c->bytes[i] && !(c->bytes[i] = malloc(REMOTE_WINDOW_MAX)))
+            fail(c, "no memory");
+        if (size < sizeof(head) || size > REMOTE_WINDOW_MAX)
+            fail(c, "a window that there cannot be");
+        take(c, c->bytes[i], size);
+        memcpy(&head, c->bytes[i], sizeof(head));
+        struct weir_cell *key = (void *)(c->bytes[i] + sizeof(head));
+        const char *at = (const char *)(key + head.n_keys);
+        for (uint32_t k = 0; k < head.n_keys; k++) {
+            if (key[k].type != WEIR_STRING)
+                continue;
+            key[k].as.s = at;
+            at += key[k].size;
+        }
+        memset(&c->windows[i], 0, sizeof(c->windows[i]));
+        c->windows[i].window = (struct weir_window){.size = sizeof(struct weir_window),
+                                                    .start = head.start,
+                                                    .end = head.end,
+                                                    .flags = head.flags,
+                                                    .n_keys = head.n_keys,
+                                                    .key = key};
+        c->window[i] = &c->windows[i].window;
+    }
+}
+
+/* ---- States --------------------------------------------------------------------------------------- */
+
+static char *state_of(struct child *c, uint32_t slot)
+{
+    size_t end = ((size_t)slot + 1) * c->stride;
+    if (end > c->reserved)
+        fail(c, "a group that there cannot be");
+    if (end > c->usable) {
+        size_t step = c->usable / 4 > STATES_STEP ? c->usable / 4 : STATES_STEP;
+        size_t more = end - c->usable > step ? end - c->usable : step;
+        more = (more + STATES_STEP - 1) / STATES_STEP * STATES_STEP;
+        more = more < c->reserved - c->usable ? more : c->reserved - c->usable;
+        if (mprotect(c->states + c->usable, more, PROT_READ | PROT_WRITE))
+            fail(c, "no memory for states (memory)");
+        c->usable += more;
+    }
+    return c->states + (size_t)slot * c->stride;
+}
+
+static struct kept *kept_of(void *state)
+{
+    return state;
+}
+
+static void do_init(struct child *c, const struct remote_head *h)
+{
+    char *state = state_of(c, h->n);
+    memset(state, 0, c->stride);
+    if (!h->value)
+        return;
+    take_windows(c, 1);
+    begin_call(c, REMOTE_INIT);
+    end_call(c, host_done(&c->host, "init",
+                          c->analyzer->init(&c->host.ctx, c->window[0], state)));
+}
+
+static void do_drop(struct child *c, const struct remote_head *h)
+{
+    char *state = state_of(c, h->n);
+    if (c->whole)
+        kept_drop(&c->kept, &c->host, kept_of(state));
+    if (!c->analyzer->drop)
+        return;
+    begin_call(c, REMOTE_DROP);
+    c->analyzer->drop(&c->host.ctx, state);
+    end_call(c, 0);
+}
+
+static void put_saved(struct child *c, const void *bytes, uint64_t size)
+{
+    apart_answer(&c->here, &size, sizeof(size));
+    apart_answer(&c->here, bytes, size);
+}
+
+static void do_save(struct child *c, const struct remote_head *h)
+{
+    struct buffer b = {0};
+    check(c, host_can_save(&c->host));
+    for (uint32_t i = 0; i < h->n; i++) {
+        uint32_t slot;
+        take(c, &slot, sizeof(slot));
+        char *state = state_of(c, slot);
+        if (!c->whole && !c->analyzer->save) {
+            put_saved(c, state, c->analyzer->state_size);
+            continue;
+        }
+        struct weir_out out = {.bytes = &b};
+        buffer_clear(&b);
+        if (c->whole) {
+            kept_save(&c->kept, kept_of(state), &b);
+        } else {
+            begin_call(c, REMOTE_SAVE);
+            end_call(c, host_done(&c->host, "save",
+                                  c->analyzer->save(&c->host.ctx, state, &out)));
+        }
+        check(c, b.error);
+        put_saved(c, b.data, b.size);
+    }
+    buffer_free(&b);
+    apart_answer_send(&c->here);
+}
+
+static void do_load(struct child *c, const struct remote_head *h)
+{
+    uint32_t version;
+    char *state = state_of(c, h->n), *bytes = malloc(h->value + 1);
+    if (!bytes)
+        fail(c, "no memory for a stored state");
+    take(c, &version, sizeof(version));
+    take(c, bytes, h->value);
+    if (c->whole) {
+        check(c, kept_load(&c->kept, &c->host, kept_of(state), bytes, h->value));
+    } else if (!c->analyzer->load) {
+        if (h->value == c->analyzer->state_size)
+            memcpy(state, bytes, h->value);
+    } else {
+        begin_call(c, REMOTE_LOAD);
+        end_call(c, host_done(&c->host, "load",
+                              c->analyzer->load(&c->host.ctx, state, version, bytes,
+                                                h->value)));
+    }
+    free(bytes);
+}
+
+/* ---- Rows ----------------------------------------------------------------------------------------- */
+
+static void take_column(struct child *c, struct weir_column *to, bool *ret_given)
+{
+    struct shared_column from;
+    take(c, &from, sizeof(from));
+    *ret_given = from.type != 0;
+    if (from.type &&
+        shared_read_column(&from, c->n_rows, c->here.arena, c->here.arena_size, to) < 0)
+        fail(c, "a column that is not in the arena");
+}
+
+static void do_batch(struct child *c, const struct remote_head *h)
+{
+    uint64_t rows;
+    bool given;
+    atomic_store(&c->here.shared->done, h->value - 1);
+    take(c, &rows, sizeof(rows));
+    if (rows > BATCH_ROWS_MAX || h->n != c->binding->n_inputs)
+        fail(c, "a batch that there cannot be");
+    c->n_rows = (uint32_t)rows;
+    take_column(c, &c->time, &given);
+    for (uint32_t i = 0; i < h->n; i++) {
+        take_column(c, &c->column[i], &given);
+        c->in[i] = given ? &c->column[i] : NULL;
+    }
+}
+
+static void do_update(struct child *c, const struct remote_head *h)
+{
+    struct remote_run run;
+    struct apart_shared *s = c->here.shared;
+    uint32_t last = 0;
+    if (h->n == 0 || h->n > BATCH_BLOCK)
+        fail(c, "more rows in a call than there can be");
+    take(c, &run, sizeof(run));
+    take(c, c->slot, h->n * sizeof(c->slot[0]));
+    if (!run.is_run)
+        take(c, c->row, h->n * sizeof(c->row[0]));
+    for (uint32_t i = 0; i < h->n; i++) {
+        if (run.is_run)
+            c->row[i] = run.first + i;
+        last = c->slot[i] > last ? c->slot[i] : last;
+    }
+    if (c->row[h->n - 1] >= c->n_rows)
+        fail(c, "a row that there cannot be");
+    state_of(c, last);
+    atomic_store_explicit(&s->first, h->value + c->row[0], memory_order_relaxed);
+    atomic_store_explicit(&s->last, h->value + c->row[h->n - 1], memory_order_relaxed);
+    union host_rows rows = {.room = {0}};
+    rows.rows = (struct weir_rows){.size = sizeof(rows.rows),
+                                   .n = h->n,
+                                   .row = c->row,
+                                   .group = c->slot,
+                                   .states = c->states,
+                                   .stride = c->stride,
+                                   .time = c->time.values,
+                                   .in = c->in,
+                                   .sequence = h->value};
+    uint64_t left_out = 0;
+    int64_t begin_ns = clock_monotonic_ns();
+    begin_call(c, REMOTE_UPDATE);
+    int r = c->whole ? kept_add(&c->kept, &c->host, &rows.rows, &left_out)
+                     : host_done(&c->host, "update",
+                                 c->analyzer->update(&c->host.ctx, &rows.rows));
+    end_call(c, r);
+    atomic_fetch_add_explicit(&s->left_out, left_out, memory_order_relaxed);
+    atomic_fetch_add_explicit(&s->update_ns,
+                              (uint64_t)(clock_monotonic_ns() - begin_ns),
+                              memory_order_relaxed);
+}
+
+static void do_merge(struct child *c, const struct remote_head *h)
+{
+    uint64_t left_out = 0;
+    int r = 0;
+    take_slots(c, c->group, h->n);
+    take_slots(c, c->from, h->n);
+    take_windows(c, h->n);
+    for (uint32_t i = 0; i < h->n; i++) {
+        c->into[i] = state_of(c, c->group[i]);
+        c->other[i] = state_of(c, c->from[i]);
+    }
+    begin_call(c, REMOTE_MERGE);
+    for (uint32_t i = 0; c->whole && r == 0 && i < h->n; i++)
+        r = kept_merge(&c->kept, &c->host, c->into[i], c->other[i], &left_out);
+    if (!c->whole)
+        r = host_done(
+            &c->host, "merge",
+            c->analyzer->merge(&c->host.ctx, h->n, c->window, c->into, c->other));
+    end_call(c, r);
+    atomic_fetch_add_explicit(&c->here.shared->left_out, left_out,
+                              memory_order_relaxed);
+}
+
+/* ---- Results --------------------------------------------------------------------------------------- */
+
+/* Cells to the server; the next ones begin as nulls. */
+static void send_cells(struct child *c, uint32_t what, uint32_t group)
+{
+    const struct remote_given given = {.what = what, .i = group};
+    const size_t size = c->binding->n_outputs * sizeof(*c->cell);
+    apart_answer(&c->here, &given, sizeof(given));
+    apart_answer(&c->here, c->cell, size);
+    for (size_t i = 0; i < c->binding->n_outputs; i++)
+        if (c->cell[i].type == WEIR_STRING)
+            apart_answer(&c->here, c->cell[i].as.s, c->cell[i].size);
+    memset(c->cell, 0, size);
+    for (struct text *t = c->texts, *next; t; t = next) {
+        next = t->next;
+        free(t);
+    }
+    c->texts = NULL;
+}
+
+static struct weir_cell *give_group(void *child, size_t i)
+{
+    struct child *c = child;
+    const struct remote_given given = {.what = REMOTE_GROUP, .i = (uint32_t)i};
+    if (c->given != UINT32_MAX)
+        send_cells(c, REMOTE_GROUP, c->given);
+    c->given = UINT32_MAX;
+    if (c->host.many)
+        apart_answer(&c->here, &given, sizeof(given));
+    else
+        c->given = (uint32_t)i;
+    return c->cell;
+}
+
+static int give_row(void *child, struct weir_cell *cells)
+{
+    (void)cells; /* ours */
+    send_cells(child, REMOTE_ROW, 0);
+    return 0;
+}
+
+static const char *give_text(void *child, const char *bytes, size_t size)
+{
+    struct child *c = child;
+    struct text *t = malloc(sizeof(*t) + size);
+    if (!t)
+        return NULL;
+    memcpy(t->bytes, bytes, size);
+    t->next = c->texts;
+    c->texts = t;
+    return t->bytes;
+}
+
+static int emit_whole(struct child *c, uint32_t n, struct weir_out *out)
+{
+    int r = 0;
+    if (!c->view && !(c->view = calloc(1, sizeof(*c->view))))
+        return -ENOMEM;
+    for (uint32_t i = 0; r == 0 && i < n; i++) {
+        r = kept_view_begin(&c->kept, &c->host, c->other[i], c->view);
+        if (r == 0)
+            r = host_begin_group(&c->host, out, i);
+        if (r == 0)
+            r = host_done_emit(&c->host, out, "whole",
+                               c->analyzer->whole(&c->host.ctx, c->window[i],
+                                                  &c->view->rows.rows, out));
+        kept_view_end(&c->kept, &c->host, c->view);
+    }
+    return r;
+}
+
+static void do_emit(struct child *c, const struct remote_head *h)
+{
+    static const struct remote_given end = {.what = REMOTE_END};
+    struct weir_out out = {
+        .group = give_group, .row = give_row, .keep = give_text, .ctx = c, .n = h->n};
+    take_slots(c, c->group, h->n);
+    take_windows(c, h->n);
+    for (uint32_t i = 0; i < h->n; i++)
+        c->other[i] = state_of(c, c->group[i]);
+    c->given = UINT32_MAX;
+    begin_call(c, REMOTE_EMIT);
+    int r = c->whole ? emit_whole(c, h->n, &out)
+                     : host_done_emit(&c->host, &out, "emit",
+                                      c->analyzer->emit(&c->host.ctx, h->n, c->window,
+                                                        c->other, &out));
+    end_call(c, r);
+    if (c->given != UINT32_MAX)
+        send_cells(c, REMOTE_GROUP, c->given);
+    apart_answer(&c->here, &end, sizeof(end));
+    apart_answer_send(&c->here);
+}
+
+/* ---- Life ------------------------------------------------------------------------------------------ */
+
+/* The plugin as the server has it. */
+static void load_plugin(struct child *c, const struct remote_open *o, const char *name,
+                        const char *folder, const char *form)
+{
+    struct error error = {0};
+    struct plugins *plugins;
+    struct plugin *plugin;
+    char *folders[] = {(char *)(uintptr_t)folder, NULL};
+    unsetenv("WEIR_PLUGIN_PATH");
+    int r = plugins_new(folders, &plugins);
+    check(c, r);
+    if (plugins_get(plugins, name, &plugin, &error) < 0)
+        fail(c, error.text);
+    if (binding_form_plugin(plugin) != o->plugin)
+        fail(c, "its file is another one than the server has loaded: start the server "
+                "again");
+    check(c, binding_form_take(plugin, form, o->binding, &c->binding));
+    c->analyzer = &plugin->analyzer;
+    c->whole = plugin->analyzer.flags & WEIR_WHOLE;
+}
+
+static void open_plugin(struct child *c)
+{
+    struct error error = {0};
+    struct apart_shared *s = c->here.shared;
+    atomic_store_explicit(&s->call, REMOTE_OPEN, memory_order_release);
+    int r =
+        host_open(&c->host, c->binding, c->pipeline, &s->memory, s->skipped, &error);
+    atomic_store_explicit(&s->call, 0, memory_order_release);
+    if (r < 0)
+        fail(c, c->host.error.text[0] ? c->host.error.text : error.text);
+    c->cell = calloc(c->binding->n_outputs + 1, sizeof(*c->cell));
+    if (!c->cell)
+        fail(c, "no memory");
+}
+
+static char *take_text(struct child *c, size_t size)
+{
+    char *text = calloc(1, size + 1);
+    if (!text)
+        fail(c, "no memory");
+    take(c, text, size);
+    return text;
+}
+
+static void answer_open(struct child *c)
+{
+    struct buffer b = {0};
+    binding_form_put_opened(c->binding, &b);
+    check(c, b.error);
+    put_saved(c, b.data, b.size);
+    buffer_free(&b);
+    apart_answer_send(&c->here);
+}
+
+static void do_open(struct child *c, const struct remote_head *h)
+{
+    struct remote_open o;
+    take(c, &o, sizeof(o));
+    if (h->n != sizeof(o) + o.name + o.folder + o.pipeline + o.binding ||
+        h->n > REMOTE_OPEN_MAX || o.binding == 0 || c->binding)
+        fail(c, "no analyzer that there can be");
+    logger_setup((enum logger_level)o.log_least, o.log_json != 0);
+    char *name = take_text(c, o.name), *folder = take_text(c, o.folder);
+    c->pipeline = take_text(c, o.pipeline);
+    char *form = take_text(c, o.binding);
+    load_plugin(c, &o, name, folder, form);
+    open_plugin(c);
+    if (c->whole)
+        check(c, kept_form_new(c->binding, o.rows_max, o.bytes_max, &c->kept));
+    c->stride = o.stride;
+    c->reserved = o.max_slots * c->stride;
+    c->states = mmap(NULL, c->reserved, PROT_NONE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (c->states == MAP_FAILED)
+        fail(c, "no addresses for states");
+    free(name);
+    free(folder);
+    free(form);
+    if (limits_close(o.memory)) {
+        char text[128];
+        snprintf(text, sizeof(text), "its process cannot be limited: %s",
+                 strerror(errno));
+        fail(c, text);
+    }
+    answer_open(c);
+}
+
+static void do_done(struct child *c, const struct remote_head *h)
+{
+    atomic_store(&c->here.shared->done, h->value);
+}
+
+static void (*const calls[REMOTE_CALLS])(struct child *, const struct remote_head *) = {
+    [REMOTE_OPEN] = do_open,   [REMOTE_BATCH] = do_batch, [REMOTE_DONE] = do_done,
+    [REMOTE_INIT] = do_init,   [REMOTE_DROP] = do_drop,   [REMOTE_UPDATE] = do_update,
+    [REMOTE_MERGE] = do_merge, [REMOTE_EMIT] = do_emit,   [REMOTE_SAVE] = do_save,
+    [REMOTE_LOAD] = do_load};
+
+int remote_child(int argc, char **argv)
+{
+    static struct child child;
+    struct child *c = &child;
+    if (apart_attach(argc, argv, &c->here)) {
+        fputs("weir: a process for an analyzer is started by the server only\n",
+              stderr);
+        return EXIT_FAILURE;
+    }
+    while (true) {
+        struct remote_head head;
+        take(c, &head, sizeof(head));
+        atomic_fetch_add(&c->here.shared->steps, 1);
+        if (head.call == 0 || head.call >= REMOTE_CALLS ||
+            (head.call != REMOTE_OPEN && !c->binding))
+            fail(c, "a command that there is not");
+        calls[head.call](c, &head);
+    }
+}
