@@ -17,6 +17,7 @@
 #include "http/http.h"
 #include "query/process.h"
 #include "reload.h"
+#include "restart.h"
 #include "source/source.h"
 #include "wire.h"
 
@@ -35,7 +36,8 @@
 #define DRAIN_US         (10 * SECOND_US)
 #define LEAVE_US         (16 * SECOND_US)
 #define STOP_US          (20 * SECOND_US)
-#define WITHOUT_MAX      100 /* of pipelines by --without */
+#define RESTART_LOOK_US  10000 /* while a restart is due in a moment */
+#define WITHOUT_MAX      100   /* of pipelines by --without */
 #define HTTP_IDLE_US     (60 * SECOND_US)
 #define QUERIES_A_THREAD 16 /* running and waiting; more are answered 503 */
 
@@ -71,6 +73,9 @@ enum reload_state {
     RELOAD_AGAIN /* another signal has come: the file may have been read before it was changed */
 };
 
+#define WANTS_FILE    1u /* SIGHUP: the configuration is to be read again */
+#define WANTS_RESTART 2u /* SIGUSR1: a pipeline has crashed */
+
 struct server {
     struct weir *weir;
     struct outcome outcome;
@@ -87,7 +92,8 @@ struct server {
         const char *path;
         pthread_t thread;
         bool started;
-        _Atomic int state; /* enum reload_state */
+        _Atomic int state;      /* enum reload_state */
+        _Atomic unsigned wants; /* WANTS_FILE, ...: since it was looked at last */
     } reload;
     struct {
         pthread_t thread;
@@ -306,25 +312,47 @@ static int access_again(struct server *s, struct error *error)
     return err < 0 ? err : tls_err;
 }
 
+static int read_again(struct server *s, struct faults *faults, struct error *error)
+{
+    struct error why = {0};
+    int access_err = access_again(s, &why);
+    faults_begin(faults);
+    int err = weir_reload(s->weir, s->reload.path, error);
+    faults_end();
+    set_outcome(&s->outcome, err < 0 ? err : access_err, faults,
+                err < 0 ? error : &why);
+    return err;
+}
+
+/* Until a pipeline is due to be started again, or there is something else to do. */
+static void wait_for_restart(struct server *s, int64_t due_us)
+{
+    while (!s->draining && !atomic_load(&s->reload.wants) &&
+           clock_monotonic_us() < due_us)
+        clock_sleep_us(RESTART_LOOK_US);
+}
+
 /* On a thread of its own: it may wait for the database, and the end must not wait for it. */
 static void *reload_run(void *server)
 {
     struct server *s = server;
     bool over = false;
     while (!over && !s->draining) {
-        struct error error = {0}, why = {0};
+        struct error error = {0};
         struct faults faults;
-        int state = RELOAD_RUNS;
-        int access_err = access_again(s, &why);
-        faults_begin(&faults);
-        int err = weir_reload(s->weir, s->reload.path, &error);
-        faults_end();
-        set_outcome(&s->outcome, err < 0 ? err : access_err, &faults,
-                    err < 0 ? &error : &why);
-        over = atomic_compare_exchange_strong(&s->reload.state, &state, RELOAD_ENDED);
+        int state = RELOAD_RUNS, err = 0;
+        bool reads = atomic_exchange(&s->reload.wants, 0) & WANTS_FILE;
+        if (reads)
+            err = read_again(s, &faults, &error);
+        int64_t due_us = weir_restart(s->weir);
+        over = due_us == INT64_MAX &&
+               atomic_compare_exchange_strong(&s->reload.state, &state, RELOAD_ENDED);
         if (!over)
             atomic_store(&s->reload.state, RELOAD_RUNS);
-        reload_say(err, &faults, &error);
+        if (reads)
+            reload_say(err, &faults, &error);
+        if (due_us != INT64_MAX)
+            wait_for_restart(s, due_us);
     }
     return NULL;
 }
@@ -336,13 +364,15 @@ static void reload_end(struct reload *r)
     r->started = false;
 }
 
-static void reload_begin(struct server *s)
+static void reload_begin(struct server *s, unsigned wants)
 {
     struct reload *r = &s->reload;
     int state = RELOAD_RUNS;
+    atomic_fetch_or(&r->wants, wants);
     if (atomic_compare_exchange_strong(&r->state, &state, RELOAD_AGAIN)) {
-        logger_info("serve",
-                    "SIGHUP: the one before is still under way; this one follows");
+        if (wants == WANTS_FILE)
+            logger_info("serve",
+                        "SIGHUP: the one before is still under way; this one follows");
         return;
     }
     if (state == RELOAD_AGAIN)
@@ -418,13 +448,20 @@ static void watch_end(struct server *s)
     pthread_join(s->watch.thread, NULL);
 }
 
+/* To wait_for_signal. */
+static void crashed(void)
+{
+    kill(getpid(), SIGUSR1);
+}
+
 static void wait_for_signal(struct server *s, sigset_t *signals)
 {
     int signal;
-    while (sigwait(signals, &signal) || signal == SIGHUP)
-        reload_begin(s);
+    while (sigwait(signals, &signal) || signal == SIGHUP || signal == SIGUSR1)
+        reload_begin(s, signal == SIGUSR1 ? WANTS_RESTART : WANTS_FILE);
     logger_info("serve", "signal %d: stopping; a second one stops at once", signal);
-    sigdelset(signals, SIGHUP);                  /* stays blocked: it is too late */
+    sigdelset(signals, SIGHUP); /* these stay blocked: it is too late */
+    sigdelset(signals, SIGUSR1);
     pthread_sigmask(SIG_UNBLOCK, signals, NULL); /* their default: the process ends */
 }
 
@@ -460,6 +497,7 @@ static int run(struct server *s, const char *path, const char *database)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1);
     pthread_sigmask(SIG_BLOCK, &signals, NULL); /* threads inherit it */
     signal(SIGPIPE, SIG_IGN);
 
@@ -555,6 +593,7 @@ int cmd_serve(int argc, char **argv)
     s.weir->without = without;
     s.weir->n_without = n_without;
     s.weir->step = &s.step;
+    s.weir->crashed = crashed;
     status = check_without(s.weir);
     if (status == 0)
         status = run(&s, path, database);

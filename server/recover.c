@@ -276,7 +276,8 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                                        .ready = results_ready,
                                        .unwait = results_unwait,
                                        .out = results_out,
-                                       .ctx = w->store};
+                                       .ctx = w->store,
+                                       .crashed = w->crashed};
     struct restore_checkpoint stored = {0};
     int64_t watermark_us = INT64_MIN;
     bool same = false;

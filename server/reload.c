@@ -6,6 +6,7 @@
 #include "config/faults.h"
 #include "pipeline/join.h"
 #include "recover.h"
+#include "restart.h"
 #include "store/restore.h"
 
 #include <errno.h>
@@ -281,7 +282,17 @@ static void list_changes(struct reload *r)
     }
 }
 
-static int plan(struct reload *r, struct error *error)
+/* Only the chain of `p`, as it is configured: all others stay. */
+static void mark_chain(struct reload *r, const struct pipeline *p)
+{
+    const struct config *c = r->config;
+    const char *top = pipeline_config(running_top_of(p))->name;
+    for (size_t i = 0; i < c->n_pipelines; i++)
+        r->changed[i] = !strcmp(top_of(c, &c->pipeline[i])->name, top);
+}
+
+/* `only` NULL: what has changed. */
+static int plan(struct reload *r, const struct pipeline *only, struct error *error)
 {
     struct weir *w = r->weir;
     struct config *c = r->config;
@@ -290,7 +301,10 @@ static int plan(struct reload *r, struct error *error)
     r->pipeline = calloc(c->n_pipelines + 1, sizeof(struct pipeline *));
     if (!r->changed || !r->change || !r->pipeline)
         return error_set(error, -ENOMEM, "no memory");
-    find_changed(r);
+    if (only)
+        mark_chain(r, only);
+    else
+        find_changed(r);
     r->n_pipelines = c->n_pipelines;
     for (size_t i = 0; i < c->n_pipelines; i++)
         r->pipeline[i] = r->changed[i] ? NULL : find(w, c->pipeline[i].name);
@@ -411,6 +425,8 @@ static int start_fresh(struct reload *r, struct pipeline *p, struct error *error
     int err = count_chain(w, p);
     if (err < 0)
         return error_set(error, err, "no memory");
+    if ((err = restart_tell(w, p)) < 0)
+        return error_set(error, err, "no memory");
     if (!r->restore)
         err = restore_open(store_path(w->store), &r->restore, error);
     return err < 0 ? err : weir_start_pipeline(w, r->restore, p, true, error);
@@ -466,7 +482,8 @@ static void exchange_fresh(struct reload *r, const struct change *c)
     if (err < 0 && !error.text[0])
         error_set(&error, err, "%s", strerror(-err));
     if (err < 0 && c->fresh) {
-        pipeline_fail(c->fresh, &error);
+        if (!pipeline_crash_at_start(c->fresh, &error) || !pipeline_failed(c->fresh))
+            pipeline_fail(c->fresh, &error);
         pipeline_hold(c->fresh, log, c->stored);
         return;
     }
@@ -610,6 +627,38 @@ static void drop(struct reload *r)
             pipeline_unref(r->pipeline[i]);
 }
 
+/* What was made for it, and is not in force. */
+static void done(struct reload *r)
+{
+    restore_close(r->restore);
+    hook_specs_free(r->hooks);
+    for (size_t i = 0; r->widened && i < r->weir->config->n_streams; i++)
+        free(r->widened[i]);
+    free(r->widened);
+    free(r->changed);
+    free(r->change);
+    free(r->pipeline);
+    config_free(r->config); /* pipelines hold references */
+}
+
+int weir_exchange(struct weir *w, struct pipeline *p, struct error *error)
+{
+    struct reload r = {.weir = w};
+    if (!weir_is_ready(w, error))
+        return -EAGAIN;
+    r.config = config_ref(w->latest ? w->latest : w->config);
+    r.widened = calloc(w->config->n_streams + 1, sizeof(struct source_change *));
+    int err = r.widened ? plan(&r, p, error) : error_set(error, -ENOMEM, "no memory");
+    if (err == 0)
+        err = apply(&r, error);
+    if (err == 0)
+        keep(&r);
+    else
+        drop(&r);
+    done(&r);
+    return err;
+}
+
 int weir_reload(struct weir *w, const char *path, struct error *error)
 {
     struct reload r = {.weir = w};
@@ -626,23 +675,17 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
     if (err == 0)
         err = check_streams(&r, error);
     if (err == 0)
-        err = plan(&r, error);
+        err = plan(&r, NULL, error);
     if (err == 0)
         err = apply(&r, error);
     if (err == 0) {
         keep(&r);
+        config_free(w->latest);
+        w->latest = config_ref(r.config);
         recover_forget(w);
     } else {
         drop(&r);
     }
-    restore_close(r.restore);
-    hook_specs_free(r.hooks);
-    for (size_t i = 0; r.widened && i < w->config->n_streams; i++)
-        free(r.widened[i]);
-    free(r.widened);
-    free(r.changed);
-    free(r.change);
-    free(r.pipeline);
-    config_free(r.config); /* pipelines hold references */
+    done(&r);
     return err;
 }

@@ -13,4 +13,8 @@
  * or streams are others, which takes a restart. */
 int weir_reload(struct weir *w, const char *path, struct error *error);
 
+/* The chain that the pipeline is of, as it is configured, is made anew and takes the place of the one there is: from its
+ * last checkpoint. */
+int weir_exchange(struct weir *w, struct pipeline *p, struct error *error);
+
 #endif

@@ -9,6 +9,7 @@
 #include "journal/folder.h"
 #include "pipeline/join.h"
 #include "recover.h"
+#include "restart.h"
 #include "store/dead_letters.h"
 
 #include <assert.h>
@@ -830,6 +831,7 @@ void weir_free(struct weir *w)
     tasks_free(w->back);
     tasks_free(w->front);
     doing_close();
+    restarts_free(w->restarts);
     free(w->intake);
     free(w->journal);
     running_free(w->running);
@@ -847,6 +849,7 @@ void weir_free(struct weir *w)
     for (size_t i = 0; i < w->n_past; i++)
         config_free(w->past[i]);
     free(w->past);
+    config_free(w->latest);
     config_free(w->config);
     free(w);
 }

@@ -51,6 +51,8 @@ struct weir {
     struct source_change **change; /* config->n_streams, NULL: as at the start */
     struct config **past;
     size_t n_past;
+    struct config *
+        latest; /* a reference: that of the last reload; NULL: `config`. The main thread's. */
     char *journal; /* folder of the journals, a folder for each stream in it */
     const bool *
         only; /* WEIR_RUN: of each stream: it runs; others stay as they are. NULL: all run */
@@ -65,6 +67,10 @@ struct weir {
     bool fixed_clock;  /* of arrival, and of what lies ahead: it stands at clock_us */
     int64_t clock_us;  /* INT64_MIN: nothing lies ahead, what arrives does so in 2000 */
     bool lost;         /* results that were not committed at the end */
+    /* Says that a pipeline has crashed and waits for weir_restart; NULL: nobody starts it again. */
+    void (*crashed)(void);
+    struct restarts
+        *restarts; /* restart.c; of whoever calls weir_restart and weir_reload */
 };
 
 /* Reads the configuration, loads plugins, binds the pipelines. *ret_exit: what the process should exit

@@ -164,6 +164,7 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
     jsonout_count(b, "state_bytes", s.state_bytes);
     jsonout_count(b, "queued", s.queued);
     jsonout_string(b, "error", s.error[0] ? s.error : NULL);
+    jsonout_bool(b, "restarting", s.restarts);
     jsonout_string(b, "partial", s.partial[0] ? s.partial : NULL);
     jsonout_close(b, '}');
 }
@@ -270,6 +271,20 @@ static void overview_put_hooks(struct buffer *b, const struct api *a,
     jsonout_close(b, ']');
 }
 
+static void overview_put_process(void *buffer, const struct pipeline_process *p)
+{
+    struct buffer *b = buffer;
+    jsonout_open(b, NULL, '{');
+    jsonout_string(b, "analyzer", p->analyzer);
+    jsonout_count(b, "place", p->place);
+    jsonout_count(b, "worker", p->worker);
+    jsonout_count(b, "pid", (uint64_t)p->pid);
+    jsonout_count(b, "cpu_us", p->cpu_ns / 1000);
+    jsonout_count(b, "restarts", p->restarts);
+    jsonout_count(b, "set_aside", p->set_aside);
+    jsonout_close(b, '}');
+}
+
 static void overview_put_pipeline(struct buffer *b, const struct api *a,
                                   struct pipeline *p)
 {
@@ -280,6 +295,9 @@ static void overview_put_pipeline(struct buffer *b, const struct api *a,
     jsonout_open(b, "tables", '[');
     for (size_t i = 0; i < n; i++)
         overview_put_table(b, tables[i]);
+    jsonout_close(b, ']');
+    jsonout_open(b, "processes", '[');
+    pipeline_processes(p, overview_put_process, b);
     jsonout_close(b, ']');
     overview_put_status(b, p);
     overview_put_hooks(b, a, p);

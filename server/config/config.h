@@ -119,6 +119,7 @@ struct config_analyzer {
     bool apart;                /* `run: process`; what follows is for it */
     uint64_t memory;           /* bytes; default 1 GiB */
     int64_t limit_time_us;     /* of a call; default 10 s */
+    bool crash_stops;          /* `on_crash: stop` */
     const struct node *node;   /* where it stands */
     const struct node *params; /* map; scalar: the value of the first; or NULL */
 };

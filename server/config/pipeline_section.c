@@ -499,11 +499,20 @@ static int analyzer_limit_time(const struct node *n, struct config_analyzer *a,
     return r;
 }
 
+static int analyzer_on_crash(const struct node *n, struct config_analyzer *a,
+                             struct error *error)
+{
+    static const char *const words[] = {"skip", "stop"};
+    int r = node_word(n, words, COUNT(words), error);
+    a->crash_stops = r == 1;
+    return r < 0 ? r : 0;
+}
+
 /* What says something of its process has a meaning only where it has one. */
 static int check_apart(const struct node *n, struct config_analyzer *a,
                        struct error *error)
 {
-    static const char *const of_process[] = {"memory", "limit_time"};
+    static const char *const of_process[] = {"memory", "limit_time", "on_crash"};
     for (size_t i = 0; !a->apart && i < COUNT(of_process); i++) {
         const struct node *key = node_get(n, of_process[i]);
         if (key)
@@ -551,6 +560,7 @@ static const struct analyzer_key {
     {"run", analyzer_run, NULL, "{\"enum\":[\"thread\",\"process\"]}"},
     {"memory", analyzer_memory, NULL, "{\"$ref\":\"#/$defs/size\"}"},
     {"limit_time", analyzer_limit_time, NULL, "{\"$ref\":\"#/$defs/duration\"}"},
+    {"on_crash", analyzer_on_crash, NULL, "{\"enum\":[\"skip\",\"stop\"]}"},
     {"processes", analyzer_processes, NULL, "false"},
 };
 

@@ -211,6 +211,24 @@ static int check_parts(struct pipeline *p, struct plugins *plugins, struct error
 #define LATE_HELP                                                                      \
     "Events whose window had been given out already, by what became of them."
 
+/* Of `run: process`. */
+static int add_process_metrics(struct step *s, struct metrics *m, const char *labels)
+{
+    int r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_process_cpu_seconds_total",
+                        "CPU time of an analyzer's processes.", labels,
+                        &s->process_cpu_ns, 1e-9);
+    if (r == 0)
+        r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_restarts_total",
+                        "Times that an analyzer's process ended by itself, and its "
+                        "pipeline was started again.",
+                        labels, &s->restarts, 1);
+    return r < 0 ? r
+                 : metrics_add(m, METRIC_COUNTER, "weir_analyzer_set_aside_total",
+                               "Events that were not given to an analyzer because its "
+                               "process ended at them.",
+                               labels, &s->set_aside, 1);
+}
+
 static int add_step_metrics(struct pipeline *p, struct metrics *m)
 {
     char labels[384], reason[PARAMS_WORD];
@@ -223,6 +241,8 @@ static int add_step_metrics(struct pipeline *p, struct metrics *m)
         r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_seconds_total",
                         "Time spent in an analyzer's update, or whole.", labels, &s->ns,
                         1e-9);
+        if (r == 0 && s->config->apart)
+            r = add_process_metrics(s, m, labels);
         const struct plugin *plugin = s->binding->plugin;
         size_t n = plugin->n_reasons;
         for (size_t k = 0; r == 0 && k < n + step_is_whole(s); k++) {
@@ -703,11 +723,95 @@ void pipeline_fail(struct pipeline *p, const struct error *error)
     chain_fail(p);
 }
 
+void pipeline_crash(struct pipeline *p, const struct pipeline_crash *crash)
+{
+    struct error error;
+    error_set(&error, 0, "analyzer '%s': %s",
+              p->step[crash->analyzer].binding->plugin->analyzer.name, crash->text);
+    if (!p->sink.crashed || p->step[crash->analyzer].config->crash_stops) {
+        pipeline_fail(p, &error);
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    bool first = !p->error.text[0];
+    if (first) {
+        p->error = error;
+        p->crash = *crash;
+        p->crashed = true;
+    }
+    pthread_mutex_unlock(&p->lock);
+    atomic_store_explicit(&p->failed, true, memory_order_release);
+    if (first)
+        logger_error("pipeline", "pipeline '%s' is started again: %s", p->config->name,
+                     error.text);
+    chain_fail(p);
+    p->sink.crashed();
+}
+
+bool pipeline_crash_at_start(struct pipeline *p, const struct error *why)
+{
+    struct pipeline_crash crash = {0};
+    for (size_t i = 0; i < p->n_steps; i++) {
+        crash.call = atomic_load_explicit(&p->step[i].ended, memory_order_relaxed);
+        if (!crash.call)
+            continue;
+        crash.analyzer = i;
+        const char *text = strstr(why->text, "its process");
+        snprintf(crash.text, sizeof(crash.text), "%s", text ? text : why->text);
+        pipeline_crash(p, &crash);
+        return true;
+    }
+    for (struct pipeline *c = NULL; (c = pipeline_child(p, c));)
+        if (pipeline_crash_at_start(c, why))
+            return true;
+    return false;
+}
+
+bool pipeline_crashed(struct pipeline *p, struct pipeline_crash *ret)
+{
+    pthread_mutex_lock(&p->lock);
+    bool crashed = p->crashed;
+    if (crashed)
+        *ret = p->crash;
+    pthread_mutex_unlock(&p->lock);
+    return crashed;
+}
+
+void pipeline_stop_restarts(struct pipeline *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->crashed = false;
+    pthread_mutex_unlock(&p->lock);
+}
+
+void pipeline_restarted(struct pipeline *p, size_t analyzer, uint64_t restarts)
+{
+    if (analyzer < p->n_steps)
+        atomic_store_explicit(&p->step[analyzer].restarts, restarts,
+                              memory_order_relaxed);
+}
+
+int pipeline_set_aside(struct pipeline *p, size_t analyzer, uint64_t first,
+                       uint64_t last, bool suspect)
+{
+    if (analyzer >= p->n_steps)
+        return 0;
+    struct step *s = &p->step[analyzer];
+    struct aside *aside = realloc(s->aside, (s->n_aside + 1) * sizeof(*aside));
+    if (!aside)
+        return -ENOMEM;
+    s->aside = aside;
+    s->aside[s->n_aside++] =
+        (struct aside){.first = first, .last = last, .suspect = suspect};
+    return 0;
+}
+
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
 {
     *ret = (struct pipeline_status){.name = p->config->name};
     ret->left_out = p->left_out;
     pthread_mutex_lock(&p->lock);
+    ret->restarts = p->crashed;
     ret->watermark_us = p->shown_watermark_us;
     ret->max_event_us = p->shown_newest_us;
     ret->position = p->shown_position;
@@ -743,6 +847,31 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->groups = atomic_load_explicit(&p->groups, memory_order_relaxed);
     ret->state_bytes = ret->groups * p->stride +
                        atomic_load_explicit(&p->state_bytes, memory_order_relaxed);
+}
+
+void pipeline_processes(struct pipeline *p,
+                        void (*call)(void *ctx, const struct pipeline_process *process),
+                        void *ctx)
+{
+    pthread_mutex_lock(&p->lock);
+    for (unsigned k = 0; p->worker && k < p->config->workers; k++) {
+        for (size_t i = 0; i < p->n_steps; i++) {
+            const struct step *s = &p->step[i];
+            const struct remote *r =
+                p->worker[k].remote ? p->worker[k].remote[i] : NULL;
+            if (!r)
+                continue;
+            struct pipeline_process process = {
+                .analyzer = s->binding->plugin->analyzer.name,
+                .place = i + 1,
+                .worker = k,
+                .restarts = atomic_load_explicit(&s->restarts, memory_order_relaxed),
+                .set_aside = atomic_load_explicit(&s->set_aside, memory_order_relaxed)};
+            remote_show(r, &process.pid, &process.cpu_ns);
+            call(ctx, &process);
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
 }
 
 size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t room)

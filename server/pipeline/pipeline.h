@@ -29,6 +29,9 @@ struct pipeline_sink {
     /* It will put nothing more: what others put is not to wait for it. Any thread, quick. NULL: nobody does */
     void (*out)(void *ctx, const char *pipeline);
     void *ctx;
+    /* The process of an analyzer has ended, and it waits to be started again (pipeline_crashed). Any thread, quick. NULL:
+     * nobody starts it again, it has failed. */
+    void (*crashed)(void);
 };
 
 /* Loads and binds the analyzers, compiles `where`, makes the tables. Everything that `weir check` has
@@ -136,6 +139,7 @@ struct pipeline_status {
     uint64_t state_bytes;
     size_t queued;   /* entries waiting */
     bool left_out;   /* by pipeline_leave_out */
+    bool restarts;   /* it has not failed for good: it is started again in a moment */
     char error[512]; /* "" while it runs */
     char partial
         [256]; /* why its first windows may hold a part of their events only; "" */
@@ -144,6 +148,20 @@ struct pipeline_status {
     uint64_t join_waiting;  /* and such as wait for another stream now */
 };
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret);
+
+/* Of an analyzer with `run: process`, for one worker. */
+struct pipeline_process {
+    const char *analyzer; /* its plugin */
+    size_t place;         /* of the analyzer, from 1 */
+    unsigned worker;      /* from 0 */
+    int64_t pid;
+    uint64_t cpu_ns;
+    uint64_t restarts, set_aside; /* of the analyzer, of all workers */
+};
+/* Calls call(ctx) for each process. Any thread. */
+void pipeline_processes(struct pipeline *p,
+                        void (*call)(void *ctx, const struct pipeline_process *process),
+                        void *ctx);
 
 struct pipeline_source { /* of the watermark */
     char name[64];       /* "": all that give no name */
@@ -173,5 +191,32 @@ bool pipeline_is_stale(const struct pipeline *p);
 bool pipeline_is_left_out(const struct pipeline *p);
 /* The pipeline stops: the first text is kept and logged. */
 void pipeline_fail(struct pipeline *p, const struct error *error);
+
+/* How the process of an analyzer ended (`run: process`). */
+struct pipeline_crash {
+    size_t analyzer;      /* its place */
+    uint32_t call;        /* that it was in; 0: none */
+    bool rows;            /* it was folding rows in: */
+    uint64_t first, last; /* their sequence numbers */
+    char text[512];       /* how */
+    char record[4000];    /* the first of the rows, as JSON; cut */
+    size_t record_size;
+    bool truncated;
+};
+/* It stops as it does when it fails, but waits to be started again: from its last checkpoint, as after a start of the
+ * server. */
+void pipeline_crash(struct pipeline *p, const struct pipeline_crash *crash);
+bool pipeline_crashed(struct pipeline *p, struct pipeline_crash *ret); /* any thread */
+/* One that could not be started, for this reason. True: because the process of an analyzer ended, of itself or of one
+ * that reads it; then it is as after pipeline_crash. */
+bool pipeline_crash_at_start(struct pipeline *p, const struct error *why);
+/* It is not: it has failed for good. */
+void pipeline_stop_restarts(struct pipeline *p);
+/* What one that was made anew knows of those before: before it starts. */
+void pipeline_restarted(struct pipeline *p, size_t analyzer, uint64_t restarts);
+/* Rows of the analyzer that killed its process are set aside, or (`suspect`) handed over one by one to find those that
+ * do. -ENOMEM. */
+int pipeline_set_aside(struct pipeline *p, size_t analyzer, uint64_t first,
+                       uint64_t last, bool suspect);
 
 #endif

@@ -2,6 +2,7 @@
 #include "pipeline/remote.h"
 
 #include "apart/process.h"
+#include "base/clock.h"
 #include "base/logger.h"
 #include "base/utf8.h"
 #include "batch/shared.h"
@@ -87,11 +88,15 @@ static void note_end(struct remote *r)
     if (r->crash.call >= REMOTE_CALLS || !call_name[r->crash.call])
         r->crash.call = 0;
     if (r->crash.call == REMOTE_UPDATE) {
+        bool derived = r->worker && r->worker->pipeline->parent;
+        r->crash.rows = true;
         r->crash.first = atomic_load(&s->first);
         r->crash.last = atomic_load(&s->last);
-        snprintf(where, sizeof(where), ", at entry %llu",
-                 (unsigned long long)(r->crash.first >> 16));
+        snprintf(where, sizeof(where), derived ? ", at row %llu" : ", at entry %llu",
+                 (unsigned long long)(r->crash.first >> (derived ? 0 : 16)));
     }
+    atomic_store_explicit(&r->step->ended, r->crash.call ? r->crash.call : REMOTE_OPEN,
+                          memory_order_relaxed);
     apart_say_end(r->apart, how, sizeof(how));
     snprintf(text, room, "its process %s%s%s%s", how, r->crash.call ? ", in " : "",
              r->crash.call ? call_name[r->crash.call] : "", where);
@@ -184,7 +189,8 @@ static void release(struct remote *r, uint64_t done)
     while (n < r->n_held && r->held[n].number <= done)
         log_entry_unref(r->held[n++].entry);
     r->n_held -= n;
-    memmove(r->held, r->held + n, r->n_held * sizeof(*r->held));
+    if (n && r->n_held)
+        memmove(r->held, r->held + n, r->n_held * sizeof(*r->held));
 }
 
 static int hold(struct remote *r, struct log_entry *e)
@@ -543,7 +549,71 @@ bool remote_has_crashed(const struct remote *r, struct remote_crash *ret)
     return r->crashed;
 }
 
-int64_t remote_pid(const struct remote *r)
+static void put_value(const struct weir_column *c, uint32_t row, struct buffer *b)
 {
-    return r->apart->pid;
+    size_t size;
+    const char *text;
+    char time[CLOCK_TEXT_MAX];
+    if (weir_is_null(c, row)) {
+        buffer_puts(b, "null");
+        return;
+    }
+    switch (c->type) {
+    case WEIR_FLOAT:
+        buffer_put_json_double(b, weir_number(c, row));
+        break;
+    case WEIR_BOOL:
+        buffer_puts(b, weir_bool(c, row) ? "true" : "false");
+        break;
+    case WEIR_STRING:
+        text = weir_string(c, row, &size);
+        buffer_put_json_string(b, text, size);
+        break;
+    case WEIR_TIME:
+        size = clock_format(weir_int(c, row), time);
+        buffer_put_json_string(b, time, size);
+        break;
+    default:
+        buffer_printf(b, "%lld", (long long)weir_int(c, row));
+    }
+}
+
+void remote_show_row(const struct remote *r, uint64_t sequence,
+                     struct pipeline_crash *ret)
+{
+    struct buffer b = {0};
+    for (size_t i = 0; i < r->n_held; i++) {
+        const struct log_entry *e = r->held[i].entry;
+        uint32_t row = 0, end = 0;
+        uint64_t base = 0;
+        for (bool found = false; !found && row < e->batch->n_rows;
+             row = found ? row : end) {
+            base = log_entry_sequence(e, row, &end);
+            found = sequence >= base + row && sequence < base + end;
+        }
+        row = (uint32_t)(sequence - base);
+        if (row >= end || base + row != sequence)
+            continue;
+        for (size_t k = 0; k < e->batch->schema->n; k++) {
+            buffer_puts(&b, k ? "," : "{");
+            buffer_put_json_string(&b, e->batch->schema->column[k].name,
+                                   strlen(e->batch->schema->column[k].name));
+            buffer_putc(&b, ':');
+            put_value(&e->batch->view[k], row, &b);
+        }
+        buffer_putc(&b, '}');
+        break;
+    }
+    if (!b.error && b.size) {
+        ret->truncated = b.size > sizeof(ret->record);
+        ret->record_size = ret->truncated ? sizeof(ret->record) : b.size;
+        memcpy(ret->record, b.data, ret->record_size);
+    }
+    buffer_free(&b);
+}
+
+void remote_show(const struct remote *r, int64_t *ret_pid, uint64_t *ret_cpu_ns)
+{
+    *ret_pid = r->apart->pid;
+    *ret_cpu_ns = atomic_load_explicit(&r->apart->shared->cpu_ns, memory_order_relaxed);
 }

@@ -22,7 +22,8 @@ struct analyze_groups;
 /* How a process ended by itself. */
 struct remote_crash {
     uint32_t call;        /* enum remote_call that it was in; 0: none */
-    uint64_t first, last; /* of UPDATE: sequence numbers of the rows */
+    bool rows;            /* it was folding rows in: */
+    uint64_t first, last; /* their sequence numbers */
 };
 
 /* Starts the process and has the plugin opened there, which describes the binding's outputs if its table does
@@ -54,6 +55,11 @@ int remote_load(struct remote *r, uint32_t slot, uint32_t version, const char *b
 bool remote_is_behind(struct remote *r);
 /* True: its process has ended, and it was not that the plugin failed. */
 bool remote_has_crashed(const struct remote *r, struct remote_crash *ret);
-int64_t remote_pid(const struct remote *r);
+/* The row of this number, of an entry that is still held, as JSON into ret->record. */
+struct pipeline_crash;
+void remote_show_row(const struct remote *r, uint64_t sequence,
+                     struct pipeline_crash *ret);
+/* Any thread, while it is not closed. */
+void remote_show(const struct remote *r, int64_t *ret_pid, uint64_t *ret_cpu_ns);
 
 #endif

@@ -9,6 +9,7 @@
 #include "pipeline/open.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -354,6 +355,26 @@ static void show(struct worker *w, const struct log_entry *e)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* Has the pipeline stopped because the process of an analyzer has ended? */
+static bool has_crashed(struct worker *w, struct pipeline_crash *ret)
+{
+    struct remote_crash c;
+    for (size_t i = 0; i < w->pipeline->n_steps; i++) {
+        if (!w->remote[i] || !remote_has_crashed(w->remote[i], &c))
+            continue;
+        *ret = (struct pipeline_crash){.analyzer = i,
+                                       .call = c.call,
+                                       .rows = c.rows,
+                                       .first = c.first,
+                                       .last = c.last};
+        snprintf(ret->text, sizeof(ret->text), "%s", w->host[i].error.text);
+        if (c.rows)
+            remote_show_row(w->remote[i], c.first, ret);
+        return true;
+    }
+    return false;
+}
+
 static void read_next(struct worker *w, const struct log_entry *e)
 {
     struct pipeline *p = w->pipeline;
@@ -369,7 +390,12 @@ static void read_next(struct worker *w, const struct log_entry *e)
     if (r == 0 && (r = analyze_end(w)) < 0 && r != -ECANCELED)
         worker_error(w, r, &error);
     doing_pipeline(NULL, 0);
-    if (r < 0 && r != -ECANCELED)
+    struct pipeline_crash crash;
+    if (r == 0 || r == -ECANCELED)
+        return;
+    if (has_crashed(w, &crash))
+        pipeline_crash(p, &crash);
+    else
         pipeline_fail(p, &error);
 }
 

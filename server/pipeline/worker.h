@@ -55,8 +55,10 @@ struct step {
     /* Of one that runs in processes of its own (remote.h). */
     struct aside *aside; /* fixed once it runs */
     size_t n_aside;
-    _Atomic uint64_t set_aside;      /* rows; relaxed */
+    _Atomic uint32_t ended;     /* enum remote_call in which a process ended; relaxed */
+    _Atomic uint64_t set_aside; /* rows; relaxed */
     _Atomic uint64_t process_cpu_ns; /* relaxed */
+    _Atomic uint64_t restarts;       /* relaxed */
 };
 
 #define CONDITION_NONE SIZE_MAX /* all rows */
@@ -130,7 +132,9 @@ struct pipeline {
     _Atomic bool leaving; /* relaxed: nothing more is read, soon enough */
     pthread_mutex_t lock; /* protects error and shown_* */
     struct error error;
-    char partial[256]; /* see pipeline_say_partial */
+    char partial[256];           /* see pipeline_say_partial */
+    bool crashed;                /* it waits to be started again */
+    struct pipeline_crash crash; /* of the first process that did */
     int64_t shown_watermark_us, shown_newest_us;
     uint64_t shown_position;
     uint32_t shown_n;

@@ -4,7 +4,9 @@
 import json
 import os
 import random
+import re
 import shutil
+import signal
 import tempfile
 import unittest
 
@@ -261,6 +263,66 @@ class Hostile(unittest.TestCase):
         server.wait_watermark('fine', made[-1]['ts'] // 1000 * 1000000)
         self.check_fine(server, made)
 
+    def test_events_that_kill_it_are_set_aside(self):
+        """Each way to die: the event is left out of that analyzer's results, all others are counted once."""
+        made = simple(4000, bad=(1501,))
+        left = [e for e in made if e['v'] != BAD]
+        with self.server(''.join(hostile(how, how) for how in KILLED)) as server:
+            for at in range(0, len(made), 250):
+                server.post_ok('input', made[at:at + 250])
+            server.wait_watermark('fine', made[-1]['ts'] // 1000 * 1000000)
+            self.check_fine(server, made)
+            for name in KILLED:
+                server.wait_watermark(name, made[-1]['ts'] // 1000 * 1000000)
+                rows = server.rows(f'SELECT window_start / 1000, k, rows, sum FROM {name}')
+                self.assertEqual({(start, k): (n, total) for start, k, n, total in rows}, sums(left), name)
+                self.assertGreaterEqual(server.metric('weir_analyzer_restarts_total', pipeline=name), 3)
+                status = server.get_json(f'/api/v1/pipelines/{name}')
+                process, = status['processes']
+                self.assertEqual([process['analyzer'], process['set_aside']], ['hostile', 1])
+                self.assertIn(process['pid'], children(server.process.pid))
+                self.assertFalse(status['status']['restarting'])
+            letters = harness.wait_until(lambda: self.letters(server, len(KILLED)), 'the letters')
+            for name, how in KILLED.items():
+                mine = [record for message, record in letters if f"pipeline '{name}', analyzer 'hostile'" in message
+                        and re.search(how, message)]
+                self.assertEqual(len(mine), 1, (name, letters))
+                self.assertEqual(json.loads(mine[0]), {'ts': '2023-11-14T22:13:27.505000Z', 'k': 'b', 'user': None,
+                                                       's': None, 'v': BAD, 'w': None, 'yes': None})
+
+    @staticmethod
+    def letters(server, n):
+        found = server.rows("SELECT message, record FROM weir_dead_letters WHERE reason = 'crash'")
+        return found if len(found) >= n else None
+
+    def test_a_process_that_is_killed_is_started_again_and_nothing_is_lost_or_doubled(self):
+        made = simple(8000)
+        with self.server(hostile('p', 'fails'), 'checkpoint_interval: 50ms') as server:
+            for at in range(0, len(made), 500):
+                server.post_ok('input', made[at:at + 500])
+                if at in (1000, 2500, 3000, 6000):
+                    for pid in harness.wait_until(lambda: children(server.process.pid), 'a process'):
+                        kill(pid)  # the next events find out
+            server.wait_watermark('p', made[-1]['ts'] // 1000 * 1000000)
+            rows = server.rows('SELECT window_start / 1000, k, rows, sum FROM p')
+            self.assertEqual({(start, k): (n, total) for start, k, n, total in rows}, sums(made))
+            self.check_fine(server, made)
+            self.assertGreaterEqual(server.metric('weir_analyzer_restarts_total', pipeline='p'), 1)
+            self.assertEqual(self.letters(server, 0), [])
+
+    def test_on_crash_stop_stops_the_pipeline(self):
+        made = simple(2000, bad=(900,))
+        server = self.server(hostile('p', 'segv', ', on_crash: stop'))
+        self.addCleanup(server.remove_folder)
+        self.addCleanup(server.kill)
+        server.start()
+        server.post_ok('input', made)
+        server.wait_watermark('fine', made[-1]['ts'] // 1000 * 1000000)
+        harness.wait_until(lambda: server.get('/ready').status == 503, 'the failure')
+        self.assertIn(b'its process was killed by signal 11', server.get('/ready').body)
+        self.assertIn(b'in update, at entry 1', server.get('/ready').body)
+        self.check_fine(server, made)
+
     def test_states_come_back_after_a_crash_of_the_server(self):
         body = ''.join(pipeline(f'{way}_{name}', window, more, SOME, way).replace('run: process', f'run: {way}')
                        for name, (window, more) in KINDS.items() for way in ('thread', 'process'))
@@ -301,19 +363,29 @@ class Hostile(unittest.TestCase):
     def test_processes_end_with_the_server(self):
         with self.server(hostile('p', 'fails')) as server:
             server.post_ok('input', simple())
-            with open(f'/proc/{server.process.pid}/task/{server.process.pid}/children', encoding='ascii') as file:
-                children = file.read().split()
-            found = children or [pid for pid in os.listdir('/proc') if pid.isdigit() and is_child(pid, server.process.pid)]
+            found = children(server.process.pid)
             self.assertEqual(len(found), 1)
             server.process.kill()
             harness.wait_until(lambda: not os.path.exists(f'/proc/{found[0]}') or is_zombie(found[0]), 'its end')
             server.restart()
 
 
+def kill(pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it was just exchanged
+
+
+def children(pid):
+    return [int(child) for child in os.listdir('/proc') if child.isdigit() and is_child(child, pid)]
+
+
 def is_child(pid, parent):
     try:
         with open(f'/proc/{pid}/stat', encoding='ascii', errors='replace') as file:
-            return int(file.read().rsplit(')', 1)[1].split()[1]) == parent
+            state, its_parent = file.read().rsplit(')', 1)[1].split()[:2]
+            return int(its_parent) == parent and state != 'Z'
     except (FileNotFoundError, ProcessLookupError):
         return False
 
