@@ -17,6 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define OPEN_US                                                                        \
+    (10 * SECOND_US) /* at least: a program is started, libraries are loaded */
+
 static_assert(APART_REASONS >= PLUGIN_REASONS_MAX, "each reason has its figure");
 
 /* An entry whose columns the process may still look at. */
@@ -502,7 +505,9 @@ static int say_open(struct remote *r, const char *pipeline, struct error *error)
 int remote_open(const struct worker *w, struct step *step, const char *pipeline,
                 struct host *h, struct remote **ret, struct error *error)
 {
-    const struct apart_options options = {.limit_us = step->config->limit_time_us,
+    const int64_t limit_us = step->config->limit_time_us;
+    const struct apart_options options = {.limit_us =
+                                              limit_us < OPEN_US ? OPEN_US : limit_us,
                                           .leaves = leaves,
                                           .ctx = (void *)(uintptr_t)w};
     struct remote *r = calloc(1, sizeof(*r));
@@ -518,6 +523,7 @@ int remote_open(const struct worker *w, struct step *step, const char *pipeline,
         remote_close(r);
         return err;
     }
+    r->apart->options.limit_us = limit_us;
     *ret = r;
     return 0;
 }
