@@ -16,7 +16,7 @@ T0 = 1700000000000
 STREAM = '{time: {field: ts, unit: ms}, fields: {k: string, user: string, s: string, v: float, w: int, yes: bool}}'
 
 # Every analyzer that ships, and what it needs.
-ANALYZERS = ['count', 'change: {of: w}', 'collect: {of: s}', 'covariance: {x: v, y: w}', 'delta: {of: w}',
+ANALYZERS = ['count', 'anomaly: {of: v}', 'change: {of: w}', 'collect: {of: s}', 'covariance: {x: v, y: w}', 'delta: {of: w}',
              'distinct: {of: [user, w]}', 'drawdown: {of: v}', 'entropy: {of: s}', 'ewma: {of: v}',
              'first: {of: s}', 'funnel: {step: s, steps: s1 > s2 > s3, by: user}', 'gap', 'histogram: {of: v}',
              'holt_winters: {of: v}', 'imbalance: {volume: w, side: s}', 'last: {of: s}', 'mad: {of: v}',
@@ -32,6 +32,7 @@ KINDS = {
     'sizes': ('{tumbling: [1s, 5s]}', 'workers: 2,'),
     'session': ('{session: 300ms}', ''),
     'rows': ('{count: 50, by: 20}', ''),
+    'running': ('{count: 10, running: true}', ''),
     'ever': ('{global: 2s, expire: 4s}', ''),
     'revised': ('{tumbling: 1s}', 'late: revise, allowed_lateness: 3s, workers: 2,'),
 }
@@ -100,7 +101,8 @@ class SameRows(unittest.TestCase):
 
     def test_every_analyzer_that_ships(self):
         listed = harness.weir('plugins').stdout
-        self.assertEqual({a.split(':')[0] for a in ANALYZERS}, {line.split()[0] for line in listed.splitlines()})
+        self.assertEqual({a.split(':')[0] for a in ANALYZERS},
+                         {line.split()[0] for line in listed.splitlines()} - {'python'})  # which needs a file
         body = ''.join(pipeline(f'{way}_all', '{tumbling: 1s}', '', ANALYZERS, way) for way in ('thread', 'process'))
         self.assertGreater(compare(self, self.run_files(body, events(3000))), 1000)
 
@@ -317,14 +319,14 @@ class Hostile(unittest.TestCase):
 
     def test_on_crash_stop_stops_the_pipeline(self):
         made = simple(2000, bad=(900,))
-        server = self.server(hostile('p', 'segv', ', on_crash: stop'))
+        server = self.server(hostile('p', 'dies', ', on_crash: stop'))
         self.addCleanup(server.remove_folder)
         self.addCleanup(server.kill)
         server.start()
         server.post_ok('input', made)
         server.wait_watermark('fine', made[-1]['ts'] // 1000 * 1000000)
         harness.wait_until(lambda: server.get('/ready').status == 503, 'the failure')
-        self.assertIn(b'its process was killed by signal 11', server.get('/ready').body)
+        self.assertIn(b'its process was killed by signal 9', server.get('/ready').body)
         self.assertIn(b'in update, at entry 1', server.get('/ready').body)
         self.check_fine(server, made)
 
