@@ -29,7 +29,7 @@ pipelines:
     analyzers:
       - count
       - stats: {of: x, emit: [sum, max]}
-      - topk: {of: tag, k: 2}
+      - {topk: {of: tag, k: 2}, run: process}
 '''
 CITIES = ['Bern', 'Zürich', 'São Paulo', 'O"Fallon', "L'Aquila", 'a,b', 'x&y=z', '東京']
 COLUMNS = ['window_start', 'window_end', 'city', 'n', 'count', 'x_sum', 'x_max']
