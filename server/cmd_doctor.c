@@ -247,6 +247,10 @@ static int try_to_bind(const struct config_server *s)
 static void look_at_address(struct visit *v)
 {
     const struct config_server *s = &v->config->server;
+    if (s->socket) {
+        say(v, WELL, "address", "the socket %s", s->socket);
+        return;
+    }
     int r = try_to_bind(s);
     if (r == -EADDRINUSE)
         say(v, WARN, "address", "%s port %u is in use: by this server, if it runs",

@@ -143,6 +143,10 @@ static int open_http(struct server *s, int *ret_exit, struct error *error)
         .max_spooled = c->spool_limit,
         .idle_timeout_us = HTTP_IDLE_US,
         .hosts = (const char *const *)c->hosts,
+        .origins = (const char *const *)c->origins,
+        .socket = c->socket,
+        .socket_mode = c->socket_mode,
+        .socket_group = c->socket_group,
         .access = s->access,
         .audit = c->audit << ACCESS_POST,
         .tls = {.certificate = c->tls.certificate,
@@ -509,9 +513,13 @@ static int run(struct server *s, const char *path, const char *database)
     }
     const char *address = s->weir->config->server.address;
     bool v6 = address && strchr(address, ':');
-    logger_info("serve", "listening on http%s://%s%s%s:%u",
-                s->weir->config->server.tls.certificate ? "s" : "", v6 ? "[" : "",
-                address, v6 ? "]" : "", http_port(s->http));
+    const char *socket = s->weir->config->server.socket;
+    if (socket)
+        logger_info("serve", "listening on unix:%s", socket);
+    else
+        logger_info("serve", "listening on http%s://%s%s%s:%u",
+                    s->weir->config->server.tls.certificate ? "s" : "", v6 ? "[" : "",
+                    address, v6 ? "]" : "", http_port(s->http));
     s->reload.path = path;
     wait_for_signal(s, &signals);
     stop(s);

@@ -23,9 +23,13 @@
 extern const char *const config_verb_word[CONFIG_VERBS];
 
 struct config_server {
-    char *address;  /* "127.0.0.1", "::1", ... */
-    uint16_t port;  /* 0: any free one; the log says which */
-    bool reachable; /* from other machines */
+    char *address;        /* "127.0.0.1", "::1", ... */
+    uint16_t port;        /* 0: any free one; the log says which */
+    char *socket;         /* `listen: unix:PATH`; NULL: address and port */
+    char *socket_group;   /* NULL: that of the process */
+    unsigned socket_mode; /* default 0660 */
+    char **origins;       /* whose pages may send requests; NULL-ended */
+    bool reachable;       /* from other machines */
     struct config_tls {
         char *certificate, *key; /* NULL: no TLS */
         char *client_ca;         /* NULL: clients need no certificate */

@@ -21,7 +21,7 @@
 /* ---- listen ------------------------------------------------------------------------------------ */
 
 static const char listen_what[] =
-    "an address and a port, such as 127.0.0.1:8080 or \"[::1]:8080\"";
+    "an address and a port, such as 127.0.0.1:8080 or \"[::1]:8080\", or unix:PATH";
 /* A macro, so that the compiler sees the format. */
 #define LISTEN_REACHED                                                                 \
     "'%s' can be reached from other machines, and nothing says who may: name a file "  \
@@ -59,6 +59,18 @@ static int set_listen(const char *text, struct config_server *s)
 {
     char host[INET6_ADDRSTRLEN] = "";
     uint16_t port;
+    if (strncmp(text, "unix:", 5) == 0) {
+        char *path = text[5] == '/' ? strdup(text + 5) : NULL;
+        if (!path)
+            return text[5] == '/' ? -ENOMEM : -EINVAL;
+        free(s->socket);
+        s->socket = path;
+        strcpy(host, "127.0.0.1");
+        text = "127.0.0.1:0";
+    } else {
+        free(s->socket);
+        s->socket = NULL;
+    }
     const char *colon = strrchr(text, ':');
     if (!colon || !parse_port(colon + 1, &port))
         return -EINVAL;
@@ -111,9 +123,12 @@ int config_listen(const char *text, struct config_server *server, struct error *
     if (r < 0) {
         error_prefix(error, "--listen");
         free(other.address);
+        free(other.socket);
         return r;
     }
     free(server->address);
+    free(server->socket);
+    server->socket = other.socket;
     server->address = other.address;
     server->port = other.port;
     server->reachable = other.reachable;
@@ -207,6 +222,54 @@ static int read_hosts(const struct node *n, void *target, void *ctx,
 
 /* ---- Who may ---- */
 
+static int read_mode(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    struct config_server *s = target;
+    (void)ctx;
+    if (n->kind != NODE_SCALAR || strlen(n->text) < 3 || strlen(n->text) > 4 ||
+        strspn(n->text, "01234567") != strlen(n->text) ||
+        (s->socket_mode = (unsigned)strtoul(n->text, NULL, 8)) > 0777)
+        return node_expected(n, "a mode in octal, such as 0660", error);
+    return 0;
+}
+
+/* scheme://host[:port], as browsers send it */
+static bool is_origin(const char *text)
+{
+    const char *host = strncmp(text, "https://", 8) == 0  ? text + 8
+                       : strncmp(text, "http://", 7) == 0 ? text + 7
+                                                          : "";
+    return strcmp(text, "*") == 0 ||
+           (*host && !host[strcspn(host, "/?# \t@\r\n")] && strlen(text) < 256);
+}
+
+static int read_origins(const struct node *n, void *target, void *ctx,
+                        struct error *error)
+{
+    struct config_server *s = target;
+    const struct node *origin = n->kind == NODE_LIST ? n->item : n;
+    size_t n_origins = n->kind == NODE_LIST ? n->n : 1;
+    int r = 0;
+    (void)ctx;
+    if (n->kind == NODE_MAP || n_origins > CONFIG_HOSTS_MAX)
+        return node_expected(n, "a list of at most 64 origins", error);
+    s->origins = calloc(n_origins + 1, sizeof *s->origins);
+    if (!s->origins)
+        return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+    for (size_t i = 0; r == 0 && i < n_origins; i++) {
+        r = fields_text(&origin[i], &s->origins[i], error);
+        if (r == 0 && !is_origin(s->origins[i]))
+            r = node_expected(&origin[i],
+                              "an origin without a path, such as https://a.example",
+                              error);
+        else if (r == 0 && *s->origins[i] == '*' && !s->tokens)
+            r = node_error(&origin[i], error,
+                           "any page may send requests only where they take tokens: "
+                           "server: tokens:");
+    }
+    return r;
+}
+
 #define TLS_AT(member) offsetof(struct config_tls, member)
 
 static const struct field tls_fields[] = {
@@ -273,6 +336,9 @@ static const struct field server_fields[] = {
     {"hosts", FIELD_CALL, .read = read_hosts, .schema = FIELD_SCHEMA_TEXTS},
     {"tls", FIELD_CALL, .read = read_tls, .keys = tls_fields, .n_keys = TLS_FIELDS},
     {"tokens", FIELD_TEXT, .offset = AT(tokens)},
+    {"origins", FIELD_CALL, .read = read_origins, .schema = FIELD_SCHEMA_TEXTS},
+    {"socket_mode", FIELD_CALL, .read = read_mode},
+    {"socket_group", FIELD_TEXT, .offset = AT(socket_group)},
     {"audit", FIELD_CALL, .read = read_audit, .schema = FIELD_SCHEMA_TEXTS},
     {"trusted_proxies", FIELD_CALL, .read = read_proxies, .schema = FIELD_SCHEMA_TEXTS},
     {"threads", FIELD_UNSIGNED, .offset = AT(threads), .min = 1, .max = 64},
@@ -356,6 +422,7 @@ int server_section(const struct node *map, struct config_server *ret,
                    struct error *error)
 {
     ret->audit = AUDIT_DEFAULT;
+    ret->socket_mode = 0660;
     int r = fields_read(server_fields, sizeof server_fields / sizeof server_fields[0],
                         map, "'server'", ret, NULL, error);
     if (r == 0 && is_open_to_all(ret))
@@ -395,6 +462,11 @@ void server_section_free(struct config_server *s)
     free(s->tls.client_ca);
     free(s->tokens);
     free(s->proxies);
+    free(s->socket);
+    free(s->socket_group);
+    for (char **origin = s->origins; origin && *origin; origin++)
+        free(*origin);
+    free(s->origins);
     free(s->address);
     free(s->database);
     free(s->journal);

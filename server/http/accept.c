@@ -8,20 +8,24 @@
 #include "http/internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #define ACCEPT_PAUSE_MS 50 /* when there are no descriptors left */
 
 int accept_new(struct http_acceptor *a)
 {
-    a->listen_fd = a->reserve_fd = -1;
+    a->listen_fd = a->reserve_fd = a->lock_fd = -1;
     a->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return a->stop_fd < 0 ? -errno : 0;
 }
@@ -51,9 +55,96 @@ static uint16_t bound_port(int fd)
                                          : ((struct sockaddr_in *)&a)->sin_port);
 }
 
+/* ---- A socket in the file system ---- */
+
+/* Who holds PATH.lock may listen there: a socket that is left over is told from one in use without a race between two that
+ * start. The lock file stays; removing it would be a race again. */
+static int lock_socket(struct http_acceptor *a, struct error *error)
+{
+    char lock[sizeof(((struct sockaddr_un *)0)->sun_path) + 8];
+    snprintf(lock, sizeof(lock), "%s.lock", a->path);
+    a->lock_fd = open(lock, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (a->lock_fd < 0)
+        return error_set(error, -errno, "%s: %s", lock, strerror(errno));
+    if (flock(a->lock_fd, LOCK_EX | LOCK_NB) < 0)
+        return error_set(error, -EADDRINUSE, "%s: another server listens there",
+                         a->path);
+    return 0;
+}
+
+/* Removes what a server left that was killed; nothing else, and none that somebody answers at. */
+static int clear_socket(const struct sockaddr_un *at, struct error *error)
+{
+    struct stat st;
+    if (lstat(at->sun_path, &st) < 0)
+        return errno == ENOENT
+                   ? 0
+                   : error_set(error, -errno, "%s: %s", at->sun_path, strerror(errno));
+    if (!S_ISSOCK(st.st_mode))
+        return error_set(error, -EEXIST, "%s is there, and is no socket", at->sun_path);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool answers =
+        fd >= 0 && (connect(fd, (const struct sockaddr *)at, sizeof(*at)) == 0 ||
+                    errno != ECONNREFUSED);
+    if (fd >= 0)
+        close(fd);
+    if (answers)
+        return error_set(error, -EADDRINUSE, "%s: somebody listens there",
+                         at->sun_path);
+    return unlink(at->sun_path) < 0
+               ? error_set(error, -errno, "%s: %s", at->sun_path, strerror(errno))
+               : 0;
+}
+
+/* Nobody can connect before listen(2). */
+static int open_socket_to(const struct http_options *o, struct error *error)
+{
+    const struct group *group = NULL;
+    if (o->socket_group && !(group = getgrnam(o->socket_group)))
+        return error_set(error, -EINVAL, "socket_group: there is no group '%s'",
+                         o->socket_group);
+    if (group && lchown(o->socket, (uid_t)-1, group->gr_gid) < 0)
+        return error_set(error, -errno, "%s: cannot be given to the group '%s': %s",
+                         o->socket, o->socket_group, strerror(errno));
+    return chmod(o->socket, o->socket_mode) < 0
+               ? error_set(error, -errno, "%s: %s", o->socket, strerror(errno))
+               : 0;
+}
+
+static int listen_at_path(struct http_server *s, struct error *error)
+{
+    struct http_acceptor *a = &s->acceptor;
+    struct sockaddr_un at = {.sun_family = AF_UNIX};
+    struct stat st;
+    if (strlen(s->options.socket) >= sizeof(at.sun_path))
+        return error_set(error, -ENAMETOOLONG, "%s: the path has more than %zu bytes",
+                         s->options.socket, sizeof(at.sun_path) - 1);
+    strcpy(at.sun_path, s->options.socket);
+    a->path = s->options.socket;
+    int r = lock_socket(a, error);
+    if (r == 0)
+        r = clear_socket(&at, error);
+    if (r < 0)
+        return r;
+    a->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (a->listen_fd < 0 ||
+        bind(a->listen_fd, (struct sockaddr *)&at, sizeof(at)) < 0 ||
+        lstat(a->path, &st) < 0)
+        return error_set(error, -errno, "cannot listen on %s: %s", a->path,
+                         strerror(errno));
+    a->file = (struct file_id){st.st_dev, st.st_ino};
+    r = open_socket_to(&s->options, error);
+    if (r == 0 && listen(a->listen_fd, SOMAXCONN) < 0)
+        r = error_set(error, -errno, "cannot listen on %s: %s", a->path,
+                      strerror(errno));
+    return r;
+}
+
 int accept_listen(struct http_server *s, struct error *error)
 {
     struct addrinfo *a;
+    if (s->options.socket)
+        return listen_at_path(s, error);
     int rc = find_address(&s->options, &a, error);
     if (rc)
         return rc;
@@ -172,6 +263,9 @@ void accept_stop(struct http_acceptor *a)
         pthread_join(a->thread, NULL);
         a->running = false;
     }
+    if (a->file.ino && file_id_is_at(&a->file, AT_FDCWD, a->path))
+        (void)!unlink(a->path);
+    a->file.ino = 0;
     if (a->listen_fd >= 0)
         close(a->listen_fd);
     a->listen_fd = -1;
@@ -183,4 +277,6 @@ void accept_free(struct http_acceptor *a)
         close(a->reserve_fd);
     if (a->stop_fd >= 0)
         close(a->stop_fd);
+    if (a->lock_fd >= 0)
+        close(a->lock_fd);
 }

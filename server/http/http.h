@@ -43,6 +43,11 @@ struct http_options {
     /* Names that Host may hold besides loopback's and `address`, up to NULL; "*": any. NULL: any. A page
      * of another site that has its own name lead here (DNS rebinding) is refused by this. */
     const char *const *hosts;
+    /* Pages of these origins ("https://a.example"; "*": any) may send requests, up to NULL (CORS). NULL: none but ours. */
+    const char *const *origins;
+    /* Listen on this socket instead of `address`, with this mode and for this group; group NULL: as the process. */
+    const char *socket, *socket_group;
+    unsigned socket_mode;
     /* Who may do what (access/access.h); NULL: everybody everything. */
     struct access *access;
     unsigned

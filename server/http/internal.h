@@ -10,6 +10,7 @@
 #ifndef WEIR_HTTP_INTERNAL_H
 #define WEIR_HTTP_INTERNAL_H
 
+#include "base/fileid.h"
 #include "base/queue.h"
 #include "http/guard.h"
 #include "http/http.h"
@@ -92,6 +93,9 @@ enum { HTTP_POOL_QUERY, HTTP_POOL_SLOW, HTTP_POOLS };
 
 struct http_acceptor {
     int listen_fd, stop_fd, reserve_fd; /* -1: none */
+    int lock_fd;                        /* of a socket in the file system; -1: none */
+    struct file_id file;                /* that socket */
+    const char *path;
     bool running;
     pthread_t thread;
 };
@@ -191,6 +195,8 @@ struct http_request {
     struct buffer head_text;
     struct head head; /* in head_text */
 
+    const char *
+        cross; /* the origin of a page that may send requests (CORS); NULL: it is ours, or no page */
     bool replied, close_after;
     unsigned status;
     struct buffer headers;   /* lines with CR LF */
@@ -274,6 +280,9 @@ int request_put(struct http_request *r, const char *data, size_t size);
 
 /* origin.c: replies 403 or 421 to what another site's page, or a name that is not ours, sends */
 bool origin_is_ours(struct http_request *r);
+/* A browser asks whether a page of another origin may send a request. False: it does not; true: answered. */
+bool origin_preflight(struct http_request *r);
+void origin_answer(struct http_request *r); /* what the page may see of the answer */
 
 /* permit.c: only where there are tokens */
 bool permit_enter(struct http_request *r); /* false: replied */

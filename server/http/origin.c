@@ -39,7 +39,8 @@ static bool host_is_ours(const struct http_options *o, const char *host)
 {
     const char *name;
     size_t size = head_host_name(host, &name);
-    if (!o->hosts || is_loopback(name, size) || is_name(name, size, o->address))
+    if (!o->hosts || o->socket || is_loopback(name, size) ||
+        is_name(name, size, o->address))
         return true;
     for (const char *const *h = o->hosts; *h; h++)
         if (strcmp(*h, "*") == 0 || is_name(name, size, *h))
@@ -56,28 +57,75 @@ static bool is_visit(const struct http_request *r)
            destination && strcmp(destination, "document") == 0;
 }
 
-static bool is_from_elsewhere(const struct http_request *r)
+static bool is_listed(const struct http_options *o, const char *origin)
+{
+    for (const char *const *at = o->origins; at && *at; at++)
+        if (strcmp(*at, "*") == 0 || strcasecmp(*at, origin) == 0)
+            return true;
+    return false;
+}
+
+static bool is_from_elsewhere(struct http_request *r)
 {
     const char *origin = http_header(r, "Origin");
     const char *authority = origin ? strstr(origin, "://") : NULL;
+    if (origin && authority && r->head.host &&
+        strcasecmp(authority + 3, r->head.host) == 0)
+        return false;
+    if (origin && is_listed(&r->server->options, origin))
+        r->cross = origin;
     if (origin)
-        return !authority || !r->head.host ||
-               strcasecmp(authority + 3, r->head.host) != 0;
+        return !r->cross;
     const char *site = http_header(r, "Sec-Fetch-Site");
     return site && strcmp(site, "same-origin") != 0 && strcmp(site, "none") != 0 &&
            !is_visit(r);
 }
 
+static bool host_is_known(struct http_request *r)
+{
+    if (!r->head.host || host_is_ours(&r->server->options, r->head.host))
+        return true;
+    http_problem(
+        r, 421, "unknown_host",
+        "this server is not called '%.100s'; names that it is to answer to stand "
+        "in the configuration: server: hosts:",
+        r->head.host);
+    return false;
+}
+
+bool origin_preflight(struct http_request *r)
+{
+    const char *origin = http_header(r, "Origin");
+    if (strcmp(r->method, "OPTIONS") != 0 || !origin ||
+        !http_header(r, "Access-Control-Request-Method") ||
+        !is_listed(&r->server->options, origin))
+        return false;
+    if (!host_is_known(r))
+        return true;
+    r->cross = origin;
+    http_set_header(r, "Access-Control-Allow-Methods", "GET, HEAD, POST, DELETE");
+    http_set_header(r, "Access-Control-Allow-Headers",
+                    "Accept, Authorization, Content-Encoding, Content-Type, "
+                    "Idempotency-Key, Last-Event-ID, Weir-Source, Weir-Stream");
+    http_set_header(r, "Access-Control-Max-Age", "600");
+    http_reply(r, 204, NULL, NULL, 0);
+    return true;
+}
+
+/* No credentials: a token is in a field that the page itself sets. */
+void origin_answer(struct http_request *r)
+{
+    http_set_header(r, "Access-Control-Allow-Origin", r->cross);
+    http_set_header(r, "Access-Control-Expose-Headers",
+                    "Idempotency-Replayed, Link, Retry-After, Weir-Accepted, "
+                    "Weir-Next-Cursor, Weir-Truncated, Weir-Unknown-Lines");
+    http_set_header(r, "Vary", "Origin");
+}
+
 bool origin_is_ours(struct http_request *r)
 {
-    if (r->head.host && !host_is_ours(&r->server->options, r->head.host)) {
-        http_problem(
-            r, 421, "unknown_host",
-            "this server is not called '%.100s'; names that it is to answer to stand "
-            "in the configuration: server: hosts:",
-            r->head.host);
+    if (!host_is_known(r))
         return false;
-    }
     if (!is_from_elsewhere(r))
         return true;
     http_problem(r, 403, "foreign_origin",

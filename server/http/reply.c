@@ -39,6 +39,9 @@ void reply_finish(struct http_request *r)
         r->reply_read = NULL;
         http_problem(r, 500, "failed", "the %s of the answer could not be made", what);
     }
+    if (r->cross)
+        origin_answer(r);
+    r->cross = NULL; /* once, also where this comes again */
     if (atomic_load_explicit(&r->server->draining, memory_order_relaxed) ||
         guard_is_last(&r->guard))
         r->close_after = true;

@@ -161,6 +161,8 @@ static void request_admit(struct http_request *r)
         http_problem(r, 503, "stopping", "the server is stopping");
         return;
     }
+    if (s->options.origins && *s->options.origins && origin_preflight(r))
+        return;
     if (!route_find(r) || !request_has_room(r) || !request_is_fit(r) ||
         !origin_is_ours(r) || (s->options.access && !permit_enter(r)))
         return;
@@ -347,6 +349,7 @@ static void request_reset(struct http_request *r)
     buffer_clear(&r->headers);
     r->reply_read = NULL;
     r->entry = NULL;
+    r->cross = NULL;
     r->upload_state = NULL;
     r->received = 0;
     r->submitted = r->replied = r->in_body = r->probed = r->past = false;

@@ -357,7 +357,8 @@ static void addresses_of_this_machine_are_taken(void **state)
 static void wrong_server_keys_are_refused(void **state)
 {
 #define ADDRESS                                                                        \
-    "expected an address and a port, such as 127.0.0.1:8080 or \"[::1]:8080\", found "
+    "expected an address and a port, such as 127.0.0.1:8080 or \"[::1]:8080\", or "    \
+    "unix:PATH, found "
 #define REACHED                                                                        \
     "can be reached from other machines, and nothing says who may: name a file of "    \
     "tokens (server: tokens:, made by `weir token new`), ask for certificates of "     \
