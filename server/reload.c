@@ -566,9 +566,10 @@ static void exchange_streams(struct reload *r)
 static int prepare_hooks(struct reload *r, struct error *error)
 {
     struct weir *w = r->weir;
-    if (w->hooks)
-        hooks_hold(w->hooks);
-    int err = hooks_prepare(w->store, r->hooks, error);
+    int err = w->hooks ? hooks_hold(w->hooks, error) : 0;
+    if (err < 0)
+        return err;
+    err = hooks_prepare(w->store, r->hooks, error);
     if (err < 0 && w->hooks)
         hooks_release(w->hooks);
     return err;

@@ -257,13 +257,28 @@ static void adopt(struct hooks *h, struct hook_spec *specs)
     h->first = first;
 }
 
-void hooks_hold(struct hooks *h)
+static int nothing(struct store *s, void *ctx)
 {
+    (void)s, (void)ctx;
+    return 0;
+}
+
+/* A store that has failed makes no more calls: then a save is never over. */
+int hooks_hold(struct hooks *h, struct error *error)
+{
+    int err = 0;
     pthread_mutex_lock(&h->lock);
     h->held = true;
-    while (h->busy)
-        pthread_cond_wait(&h->changed, &h->lock);
+    while (h->busy && !err) {
+        pthread_mutex_unlock(&h->lock);
+        err = store_call(h->store, nothing, NULL);
+        pthread_mutex_lock(&h->lock);
+        if (!err && h->busy)
+            clock_cond_wait(&h->changed, &h->lock, clock_monotonic_us() + SECOND_US);
+    }
+    h->held = !err;
     pthread_mutex_unlock(&h->lock);
+    return err ? error_set(error, err, "the database cannot be written to") : 0;
 }
 
 void hooks_release(struct hooks *h)
@@ -418,7 +433,7 @@ int hooks_new(struct store *store, struct metrics *metrics, struct hook_spec *sp
     h->metrics = metrics;
     h->dice = hash_u64((uint64_t)clock_now_us()) | 1;
     pthread_mutex_init(&h->lock, NULL);
-    pthread_cond_init(&h->changed, NULL);
+    clock_cond_init(&h->changed);
     int err = sender_new(&h->sender, error);
     if (!err)
         err = db_open(store_path(store), SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX,

@@ -33,8 +33,8 @@ void hooks_end(struct hooks *h);
 void hooks_free(struct hooks *h); /* takes NULL */
 
 /* Another configuration: nothing is saved from hold on, hooks_prepare is called, then set, which takes the specs, or release,
- * and all stays as it was. Any thread, one at a time. */
-void hooks_hold(struct hooks *h);
+ * and all stays as it was. Any thread, one at a time. Hold waits for the store; -EIO: it has failed, nothing is held. */
+int hooks_hold(struct hooks *h, struct error *error);
 void hooks_release(struct hooks *h);
 void hooks_set(struct hooks *h, struct hook_spec *specs);
 
