@@ -264,13 +264,23 @@ class Bench:
         if found != [(symbols, each, each)]:
             raise SystemExit(f'bench: rows, least, greatest count: {found} instead of {symbols}, {each}')
 
-    def weir_run(self, more='', check=None):
-        """A file without HTTP. `more`: lines behind those of w1.yaml; check: is given the database."""
+    def in_processes(self, *analyzers):
+        """w1.yaml with these analyzers, as they stand there, in processes of their own."""
+        config = self.config
+        for text in analyzers:
+            if config.count(f'      - {text}\n') != 1:
+                raise SystemExit(f'bench: w1.yaml has no analyzer {text}')
+            whole = text if ':' in text else f'{text}: {{}}'
+            config = config.replace(f'      - {text}\n', f'      - {{{whole}, run: process}}\n')
+        return config
+
+    def weir_run(self, more='', check=None, config=None):
+        """A file without HTTP. `more`: lines behind those of w1.yaml, or of `config`; check: is given the database."""
         with self.folder() as folder:
             database = os.path.join(folder, 'weir.db')
             path = os.path.join(folder, 'weir.yaml')
             with open(path, 'w', encoding='utf-8') as file:
-                file.write(self.config + more)
+                file.write((config or self.config) + more)
             env = self.harness.environment(WEIR_LISTEN='127.0.0.1:0', WEIR_DATABASE=database)
             began = time.monotonic()
             process = subprocess.Popen([self.harness.WEIR, 'run', '-c', path, '--stream', 'trades', self.file],

@@ -51,6 +51,7 @@ RECOVERY_TARGET = 0.5
 
 GROUPS = 1000000
 CHECKPOINT_TARGET = 0.2
+PROCESS_TARGET = 0.8  # an analyzer in a process to the same in a thread
 CHECKPOINT_RUN_S = 30  # so that the default interval, 10 s, and the rest after a slow one have two
 CHECKPOINTS_LEAST = 2
 TRIAL_REPEAT = 2
@@ -413,5 +414,31 @@ class Checkpoint(Part):
                 (f'{what}: slowest answer', spread((a.client['max_ms'] for a, _ in pairs), '.0f', ' ms'))]
 
 
+class Concurrency(Part):
+    """Analyzers in processes of their own, to the same in threads, in the same repetition; a file without HTTP."""
+    name, repetitions = 'concurrency', 5
+    WAYS = (('one of four analyzers in a process', ('vwap: {price: price, volume: qty}',)),
+            ('all four analyzers in processes', ('count', 'stats: {of: qty, emit: [sum]}',
+                                                 'stats: {of: price, emit: [min, max, mean]}',
+                                                 'vwap: {price: price, volume: qty}')))
+
+    def measure(self, bench, found, turn):
+        return [in_turn(turn, bench.weir_run, lambda config=bench.in_processes(*analyzers): bench.weir_run(config=config))
+                for _, analyzers in self.WAYS]
+
+    def rows(self, bench, repetitions):
+        results = self.results(repetitions)
+        rows = [row('weir run, analyzers in threads', [r[0][0] for r in results], client=False)]
+        for i, (name, _) in enumerate(self.WAYS):
+            rows.append(row(f'weir run, {name}', [r[i][1] for r in results], client=False))
+        return rows
+
+    def targets(self, bench, repetitions):
+        results = self.results(repetitions)
+        return [(f'{name} to threads: {what}', text) for i, (name, _) in enumerate(self.WAYS) for what, text in (
+            ('speed', least((r[i][0].seconds / r[i][1].seconds for r in results), PROCESS_TARGET)),
+            ('CPU', spread(r[i][1].server_cpu / r[i][0].server_cpu for r in results)))]
+
+
 PARTS = {part.name: part for part in (Decoder(), Requests(), Jobs(), Analyzer(), Analyzers(), Expressions(), Windows(), Durable(), Single(), Recovery(),
-                                      Checkpoint())}
+                                      Checkpoint(), Concurrency())}
