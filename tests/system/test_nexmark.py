@@ -15,7 +15,7 @@ class Nexmark(unittest.TestCase):
                                '--events', '6000', '--seed', '3'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                               text=True, timeout=harness.LIMIT_S * 4, check=False)
         self.assertEqual(done.returncode, 0, done.stdout)
-        self.assertGreaterEqual(done.stdout.count('  yes\n'), 16)
+        self.assertGreaterEqual(done.stdout.count('  yes\n'), 22)
 
 
 if __name__ == '__main__':
