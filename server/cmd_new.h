@@ -8,5 +8,7 @@
 extern const char new_one[], new_many[], new_whole[]; /* sources */
 extern const char new_one_test[], new_many_test[], new_whole_test[];
 extern const char new_Makefile[], new_weir[];
+extern const char new_python[], new_python_pytest[], new_python_test[]; /* in Python */
+extern const char new_python_Makefile[], new_python_weir[];
 
 #endif

@@ -22,26 +22,46 @@
 #define NAME_MAX_BYTES 40 /* output columns are called after it */
 
 static const char help[] =
-    "Usage: weir plugin new [--many | --whole] NAME\n"
+    "Usage: weir plugin new [--many | --whole | --python] NAME\n"
     "       weir plugin check [OPTIONS] FILE.so\n\n"
     "new: makes the folder NAME with an analyzer of that name, its Makefile, a "
     "configuration to try it\n"
     "with, and tests (make test). Change it into yours: weir-plugin(3).\n\n"
     "      --many   it gives many rows a group: the largest values of a column\n"
     "      --whole  it gets all rows of a group at once: their median\n"
+    "      --python in Python: a class that folds, with tests for pytest, weir-python(7)\n"
     "               (without: one row a group, folded row by row: the mean)\n"
     "  -h, --help   this text\n\n"
     "check: weir plugin check --help tells more.\n\n"
     "Exit status: 0 done, 64 not a name, 73 the folder or a file cannot be made.\n";
 
-/* What can be begun: a source, and what it is to give of the events of a test. */
-static const struct kind {
-    const char *source, *test;
-} kinds[] = {
-    {new_one, new_one_test},
-    {new_many, new_many_test},
-    {new_whole, new_whole_test},
+/* What can be begun: files with their texts. */
+struct kind {
+    struct {
+        const char *path, *text;
+    } file[5];
 };
+
+static const struct kind kinds[] = {
+    {{{"@.c", new_one},
+      {"Makefile", new_Makefile},
+      {"weir.yaml", new_weir},
+      {"test.yaml", new_one_test}}},
+    {{{"@.c", new_many},
+      {"Makefile", new_Makefile},
+      {"weir.yaml", new_weir},
+      {"test.yaml", new_many_test}}},
+    {{{"@.c", new_whole},
+      {"Makefile", new_Makefile},
+      {"weir.yaml", new_weir},
+      {"test.yaml", new_whole_test}}},
+    {{{"@.py", new_python},
+      {"test_@.py", new_python_pytest},
+      {"Makefile", new_python_Makefile},
+      {"weir.yaml", new_python_weir},
+      {"test.yaml", new_python_test}}},
+};
+#define KIND_PYTHON 3
 
 /* In all texts @ stands for the name. */
 /* "$@" is make's own and stays. */
@@ -76,15 +96,15 @@ static int write_file(int folder, const char *path, const char *text, const char
 
 static int write_all(int folder, const char *name, const struct kind *k)
 {
-    char path[NAME_MAX_BYTES + 3];
-    snprintf(path, sizeof(path), "%s.c", name);
-    int status = write_file(folder, path, k->source, name);
-    if (status == EXIT_SUCCESS)
-        status = write_file(folder, "Makefile", new_Makefile, name);
-    if (status == EXIT_SUCCESS)
-        status = write_file(folder, "weir.yaml", new_weir, name);
-    if (status == EXIT_SUCCESS)
-        status = write_file(folder, "test.yaml", k->test, name);
+    int status = EXIT_SUCCESS;
+    for (size_t i = 0; status == EXIT_SUCCESS && i < 5 && k->file[i].path; i++) {
+        const char *path = k->file[i].path;
+        char full[NAME_MAX_BYTES + 16];
+        size_t size = strcspn(path, "@");
+        snprintf(full, sizeof(full), "%.*s%s%s", (int)size, path, path[size] ? name : "",
+                 path[size] ? path + size + 1 : "");
+        status = write_file(folder, full, k->file[i].text, name);
+    }
     return status;
 }
 
@@ -103,7 +123,11 @@ static int make_new(const char *name, const struct kind *k)
         return cannot_make(name);
     int status = write_all(folder, name, k);
     close(folder);
-    if (status == EXIT_SUCCESS)
+    if (status == EXIT_SUCCESS && k == &kinds[KIND_PYTHON])
+        printf("%s/%s.py, test_%s.py, Makefile, weir.yaml and test.yaml are there. Next:\n"
+               "  cd %s && make test\n",
+               name, name, name, name);
+    else if (status == EXIT_SUCCESS)
         printf("%s/%s.c, Makefile, weir.yaml and test.yaml are there. Next:\n"
                "  cd %s && make && weir plugins -p . %s && make test\n",
                name, name, name, name);
@@ -262,6 +286,7 @@ int cmd_plugin(int argc, char **argv)
     static const struct option options[] = {{"help", no_argument, NULL, 'h'},
                                             {"many", no_argument, NULL, 1},
                                             {"whole", no_argument, NULL, 2},
+                                            {"python", no_argument, NULL, KIND_PYTHON},
                                             {NULL, 0, NULL, 0}};
     size_t kind = 0;
     if (argc > 1 && !strcmp(argv[1], "check")) {
@@ -274,7 +299,7 @@ int cmd_plugin(int argc, char **argv)
         if (o == '?')
             return EXIT_USAGE;
         if (kind)
-            return cmd_usage("plugin", "--many and --whole exclude each other");
+            return cmd_usage("plugin", "--many, --whole and --python exclude each other");
         kind = (size_t)o;
     }
     if (argc - optind != 2 || strcmp(argv[optind], "new") != 0)

@@ -502,6 +502,75 @@ class Environment(Case):
         self.assertNotIn('default_int_handler', rows[0][0])
 
 
+class Examples(Case):
+    """What README and etc/examples say, and what weir plugin new --python makes."""
+
+    def test_the_one_of_the_readme(self):
+        with open(os.path.join(harness.SOURCE, 'README.md'), encoding='utf-8') as file:
+            text = file.read()
+        config = re.search(r'```yaml\n(.*?)```', text, re.DOTALL)[1]
+        self.write('revenue.py', re.search(r'```python\n(.*?)```', text, re.DOTALL)[1])
+        line = re.search(r'`- (python: .*?)`', text)[1]
+        self.write('shop.yaml', f'{config}      - {line}\n')
+        orders = [json.loads(order) for order in re.findall(r'^ +(\{"ts":.*?\})', text, re.MULTILINE)]
+        self.assertEqual(len(orders), 4)
+        done = harness.weir('run', '-c', 'shop.yaml', '-d', 'r.db', '--stream', 'orders', cwd=self.folder,
+                            stdin=''.join(json.dumps(o) + '\n' for o in orders))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        want = collections.defaultdict(list)
+        for o in orders:
+            want[o['ts'][:18], o['product']].append(o['price'] * o['qty'])
+        self.assertEqual(sorted(harness.read_rows(os.path.join(self.folder, 'r.db'),
+                                                  'SELECT product, revenue, largest FROM orders_10s')),
+                         sorted((p, sum(v), max(v)) for (_, p), v in want.items()))
+
+    def test_those_of_numpy_and_pandas(self):
+        dice = random.Random(3)
+        trades = [{'ts': T0 + 37 * i, 'symbol': dice.choice('ABCDE'), 'price': 100 + dice.randrange(-400, 400) / 16,
+                   'qty': dice.randrange(1, 9), 'side': dice.choice(('buy', 'sell'))} for i in range(3000)]
+        folder = os.path.join(harness.SOURCE, 'etc', 'examples', 'python')
+        done = harness.weir('run', '-c', 'finance.yaml', '-d', os.path.join(self.folder, 'r.db'), '--stream', 'trades', cwd=folder,
+                            stdin=''.join(json.dumps(t) + '\n' for t in trades))
+        if "No module named 'numpy'" in done.stderr or "No module named 'pandas'" in done.stderr:
+            self.skipTest('no numpy or no pandas for the Python that weir was built with')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        windows = collections.defaultdict(lambda: collections.defaultdict(list))
+        for t in trades:
+            windows[t['ts'] // 60000][t['symbol']].append(t)
+        impacts, movers = {}, []
+        for w, symbols in windows.items():
+            changes = []
+            for symbol, of in symbols.items():
+                steps = [(b['price'] - a['price'], b['qty'] if b['side'] == 'buy' else -b['qty']) for a, b in zip(of, of[1:])]
+                impacts[w * 60000000, symbol] = (sum(x * y for y, x in steps) / sum(x * x for _, x in steps), len(steps))
+                changes.append((symbol, (of[-1]['price'] / of[0]['price'] - 1) * 100, len(of)))
+            movers += sorted(changes, key=lambda c: (-abs(c[1]), c[0]))[:3]
+        database = os.path.join(self.folder, 'r.db')
+        for start, symbol, impact, steps in harness.read_rows(database, 'SELECT window_start, symbol, impact, steps FROM impact'):
+            self.assertAlmostEqual(impact, impacts[start, symbol][0], 9)
+            self.assertEqual(steps, impacts.pop((start, symbol))[1])
+        self.assertFalse(impacts)
+        found = harness.read_rows(database, 'SELECT symbol, change, trades FROM movers_top ORDER BY window_start, rank')
+        self.assertEqual([(s, round(c, 9), n) for s, c, n in found], [(s, round(c, 9), n) for s, c, n in movers])
+
+    def test_a_new_one_passes_its_tests(self):
+        done = harness.weir('plugin', 'new', '--python', 'mine', cwd=self.folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        mine = os.path.join(self.folder, 'mine')
+        self.assertEqual(sorted(os.listdir(mine)), ['Makefile', 'mine.py', 'test.yaml', 'test_mine.py', 'weir.yaml'])
+        python = next((p for p in (sys.executable, '/usr/bin/python3') if subprocess.run(
+            [p, '-c', 'import pytest'], stderr=subprocess.DEVNULL, check=False).returncode == 0), None)
+        if python is None:
+            self.skipTest('no pytest')
+        env = {k: v for k, v in harness.environment().items() if k not in ('MAKEFLAGS', 'MFLAGS', 'MAKELEVEL')}
+        done = subprocess.run([os.environ.get('MAKE', 'make'), '-C', mine, 'test', 'PYTHON=' + python, 'WEIR=' + harness.WEIR,
+                               'pythondir=' + os.path.join(harness.SOURCE, 'plugins', 'python')],
+                              env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        self.assertEqual(done.returncode, 0, done.stdout)
+        self.assertIn('2 passed', done.stdout)
+        self.assertIn('1 case, 0 failed', done.stdout)
+
+
 class Standalone(unittest.TestCase):
     """The module `weir` by itself, in the Python that runs this."""
 
