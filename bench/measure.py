@@ -264,6 +264,33 @@ class Bench:
         if found != [(symbols, each, each)]:
             raise SystemExit(f'bench: rows, least, greatest count: {found} instead of {symbols}, {each}')
 
+    def has_python(self):
+        return os.path.exists(os.path.join(self.build, 'plugins', 'python.so'))
+
+    def python_fold(self, analyzer, total):
+        """weir run over W1 with one analyzer that gives n and qty: CPU seconds; `total`: of all qty."""
+        config = self.config[:self.config.index('    analyzers:')] + f'    analyzers: [{{count: {{as: count}}}}, {analyzer}]\n'
+        with self.folder() as folder:
+            database, path = os.path.join(folder, 'weir.db'), os.path.join(folder, 'weir.yaml')
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(config)
+            env = self.harness.environment(WEIR_LISTEN='127.0.0.1:0', WEIR_DATABASE=database)
+            process = subprocess.Popen([self.harness.WEIR, 'run', '-c', path, '--stream', 'trades', self.file],
+                                       env=env, stdout=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            found = self.harness.read_rows(database, 'SELECT sum(count), sum(qty) FROM trades_10s') if status == 0 else status
+            if found != [(self.events, total)]:
+                raise SystemExit(f'bench: {analyzer}: {found} instead of {self.events}, {total}')
+            return usage.ru_utime + usage.ru_stime
+
+    def python_script(self):
+        """The same by a script of its own: (CPU seconds, those of the fold alone, the sum of qty)."""
+        out = subprocess.run([sys.executable, os.path.join(HERE, 'fold.py'), self.file], check=True, text=True,
+                             stdout=subprocess.PIPE).stdout.split()
+        if int(out[0]) != self.events:
+            raise SystemExit(f'bench: fold.py took {out[0]} of {self.events} events')
+        return float(out[2]), float(out[3]), int(out[4])
+
     def in_processes(self, *analyzers):
         """w1.yaml with these analyzers, as they stand there, in processes of their own."""
         config = self.config

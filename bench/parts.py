@@ -38,6 +38,7 @@ CPU_TARGET_S = 0.25           # of the server, for a million events
 PEAK_TARGET_MB = 200
 ROW_TARGET_NS = 60            # of an analyzer
 EXPRESSION_TARGET_NS = 100
+PYTHON_TARGET = 3.0  # million events a second and core, by numpy
 DECODER_TARGET_GB = 1.0
 YAJL_TARGET = 4.0
 LINES_TARGET = 0.7
@@ -440,5 +441,37 @@ class Concurrency(Part):
             ('CPU', spread(r[i][1].server_cpu / r[i][0].server_cpu for r in results)))]
 
 
+class Python(Part):
+    """One fold of W1 by a plugin in C, by Python in weir, and by a script that reads the same file. CPU time of everything: reading,
+    decoding, the tables."""
+    name, repetitions = 'python', 3
+    FOLD = os.path.join(os.path.dirname(os.path.abspath(__file__)), 'fold.py')
+
+    def analyzer(self, name):
+        return f'python: {{file: {self.FOLD}, of: [price, qty], name: {name}}}'
+
+    def measure(self, bench, found, turn):
+        if not bench.has_python():
+            return {}
+        cpu, fold, total = bench.python_script()
+        return {'script': cpu, 'script, the fold alone': fold,
+                'weir, objects of Python': bench.python_fold(self.analyzer('Objects'), total),
+                'weir, arrays of numpy': bench.python_fold(self.analyzer('Arrays'), total),
+                'weir, C': bench.python_fold('{stats: {of: qty, emit: [sum], as: qty}}, {vwap: {price: price, volume: qty}}, '
+                                             '{stats: {of: price, emit: [min, max]}}', total)}
+
+    def rows(self, bench, repetitions):
+        return []
+
+    def targets(self, bench, repetitions):
+        results = self.results(repetitions)
+        rows = [] if results[0] else [('W1 in Python', 'weir is built without it')]
+        for name in results[0]:
+            speed = [bench.events / found[name] / 1e6 for found in results]
+            rows.append((f'W1 in Python: {name}, M events/s a core',
+                         least(speed, PYTHON_TARGET) if 'numpy' in name else spread(speed)))
+        return rows
+
+
 PARTS = {part.name: part for part in (Decoder(), Requests(), Jobs(), Analyzer(), Analyzers(), Expressions(), Windows(), Durable(), Single(), Recovery(),
-                                      Checkpoint(), Concurrency())}
+                                      Checkpoint(), Concurrency(), Python())}

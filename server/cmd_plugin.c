@@ -29,7 +29,8 @@ static const char help[] =
     "with, and tests (make test). Change it into yours: weir-plugin(3).\n\n"
     "      --many   it gives many rows a group: the largest values of a column\n"
     "      --whole  it gets all rows of a group at once: their median\n"
-    "      --python in Python: a class that folds, with tests for pytest, weir-python(7)\n"
+    "      --python in Python: a class that folds, with tests for pytest, "
+    "weir-python(7)\n"
     "               (without: one row a group, folded row by row: the mean)\n"
     "  -h, --help   this text\n\n"
     "check: weir plugin check --help tells more.\n\n"
@@ -101,8 +102,8 @@ static int write_all(int folder, const char *name, const struct kind *k)
         const char *path = k->file[i].path;
         char full[NAME_MAX_BYTES + 16];
         size_t size = strcspn(path, "@");
-        snprintf(full, sizeof(full), "%.*s%s%s", (int)size, path, path[size] ? name : "",
-                 path[size] ? path + size + 1 : "");
+        snprintf(full, sizeof(full), "%.*s%s%s", (int)size, path,
+                 path[size] ? name : "", path[size] ? path + size + 1 : "");
         status = write_file(folder, full, k->file[i].text, name);
     }
     return status;
@@ -124,9 +125,10 @@ static int make_new(const char *name, const struct kind *k)
     int status = write_all(folder, name, k);
     close(folder);
     if (status == EXIT_SUCCESS && k == &kinds[KIND_PYTHON])
-        printf("%s/%s.py, test_%s.py, Makefile, weir.yaml and test.yaml are there. Next:\n"
-               "  cd %s && make test\n",
-               name, name, name, name);
+        printf(
+            "%s/%s.py, test_%s.py, Makefile, weir.yaml and test.yaml are there. Next:\n"
+            "  cd %s && make test\n",
+            name, name, name, name);
     else if (status == EXIT_SUCCESS)
         printf("%s/%s.c, Makefile, weir.yaml and test.yaml are there. Next:\n"
                "  cd %s && make && weir plugins -p . %s && make test\n",
@@ -299,7 +301,8 @@ int cmd_plugin(int argc, char **argv)
         if (o == '?')
             return EXIT_USAGE;
         if (kind)
-            return cmd_usage("plugin", "--many, --whole and --python exclude each other");
+            return cmd_usage("plugin",
+                             "--many, --whole and --python exclude each other");
         kind = (size_t)o;
     }
     if (argc - optind != 2 || strcmp(argv[optind], "new") != 0)

@@ -40,7 +40,8 @@ def plugin_path():
 
 
 def environment(**more):
-    return {**os.environ, 'WEIR_PLUGIN_PATH': plugin_path(), **more}
+    return {'LSAN_OPTIONS': f'suppressions={SOURCE}/tests/python.supp:print_suppressions=0', **os.environ,
+            'WEIR_PLUGIN_PATH': plugin_path(), **more}
 
 
 def data_folder(*parts):

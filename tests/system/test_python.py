@@ -180,6 +180,9 @@ class Case(unittest.TestCase):
     def setUpClass(cls):
         if not has_analyzer():
             raise unittest.SkipTest('built without Python')
+        with open(harness.WEIR, 'rb') as file:
+            if b'__tsan_init' in file.read():
+                raise unittest.SkipTest('the thread sanitizer does not know the locks of an interpreter that was built without it')
 
     def setUp(self):
         self.folder = harness.folder_for_test(self)
@@ -523,6 +526,19 @@ class Examples(Case):
         self.assertEqual(sorted(harness.read_rows(os.path.join(self.folder, 'r.db'),
                                                   'SELECT product, revenue, largest FROM orders_10s')),
                          sorted((p, sum(v), max(v)) for (_, p), v in want.items()))
+
+    def test_the_one_of_the_guide(self):
+        self.need_numpy()
+        with open(os.path.join(harness.SOURCE, 'docs', 'write-an-analyzer.md'), encoding='utf-8') as file:
+            text = file.read()
+        self.write('share.py', re.search(r'`share.py`:\n\n```python\n(.*?)```', text, re.DOTALL)[1])
+        line = re.search(r'`(python: \{file: share.py.*?\})`', text)[1]
+        some = [{**e, 'x': e['x'] + 300} for e in events(1000)]
+        want = collections.defaultdict(list)
+        for e in some:
+            want[e['ts'] // 10000 * 10000 * MS, e['key']].append(e['x'] > 300)
+        found = self.rows(self.config(line.replace('of: ms', 'of: x')), some, columns='ms_over, ms_share')
+        self.assertEqual({r[:2]: r[2:] for r in found}, {k: (sum(v), sum(v) / len(v)) for k, v in want.items()})
 
     def test_those_of_numpy_and_pandas(self):
         dice = random.Random(3)
