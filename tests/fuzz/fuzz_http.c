@@ -108,7 +108,9 @@ static struct http_server *server(void)
          .may = ACCESS_FREE,
          .upload = &upload}};
     static const char *const hosts[] = {"h", NULL};
+    static const char *const origins[] = {"https://a.example", NULL};
     static const struct http_options options = {.address = "127.0.0.1",
+                                                .origins = origins,
                                                 .epoll_threads = 1,
                                                 .query_threads = 1,
                                                 .max_connections = 100,

@@ -224,7 +224,8 @@ class Tls(unittest.TestCase):
             with open(os.path.join(server.folder, 'tls.key'), 'w', encoding='ascii') as file:
                 file.write('nonsense')
             server.reload('certificates stay as they were')
-            self.assertFalse(server.get_json('/api/v1/config')['last_reload']['successful'])
+            harness.wait_until(lambda: not server.get_json('/api/v1/config')['last_reload']['successful'],
+                               'what came of it')
             self.assertEqual(server.get('/live').status, 200)
         finally:
             server.use(os.path.join(server.folder, 'first'))
