@@ -11,6 +11,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 int cmd_usage(const char *name, const char *format, ...)
 {
@@ -47,6 +48,15 @@ void cmd_say_faults(const struct faults *f, const struct error *error)
         fprintf(stderr, "weir: %s\n", error->text);
     if (f->n == FAULTS_MAX)
         fputs("weir: there may be more\n", stderr);
+}
+
+const char *cmd_default_config(void)
+{
+    static const char path[] = WEIR_SYSCONF_DIR "/weir.yaml";
+    const char *named = getenv("WEIR_CONFIG");
+    if (named && *named)
+        return named;
+    return access(path, R_OK) == 0 ? path : NULL;
 }
 
 int cmd_on_files(const char *config_path, const char *database, cmd_files_fn *act,

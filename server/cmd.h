@@ -36,6 +36,11 @@ struct faults;
 struct error;
 void cmd_say_faults(const struct faults *f, const struct error *error);
 
+/* Where -c names none: what WEIR_CONFIG names, or the configuration of the machine's server. NULL: there is none, or it may not be read. */
+const char *cmd_default_config(void);
+#define CMD_NO_CONFIG                                                                  \
+    "-c FILE is missing, and there is no " WEIR_SYSCONF_DIR "/weir.yaml"
+
 struct cmd_files {
     const struct config *config; /* NULL: none was named */
     const char *database;

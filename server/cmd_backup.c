@@ -13,7 +13,7 @@
 #include <stdlib.h>
 
 static const char help[] =
-    "Usage: weir backup -c FILE FOLDER\n"
+    "Usage: weir backup [-c FILE] FOLDER\n"
     "       weir backup -d DATABASE FOLDER\n\n"
     "Copies the database and the journals to FOLDER, which is made; a server may be "
     "running and goes on.\n"
@@ -103,7 +103,7 @@ int cmd_backup(int argc, char **argv)
         else
             return EXIT_USAGE;
     }
-    if (!config && !database)
+    if (!config && !database && !(config = cmd_default_config()))
         return cmd_usage("backup", "one of --config and --database is needed");
     if (optind + 1 != argc)
         return cmd_usage("backup", "one FOLDER is needed");

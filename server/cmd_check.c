@@ -16,7 +16,7 @@
 #include <string.h>
 
 static const char help[] =
-    "Usage: weir check -c FILE [--no-database] [--graph[=dot]]\n"
+    "Usage: weir check [-c FILE] [--no-database] [--graph[=dot]]\n"
     "       weir check [-c FILE] --database [DATABASE]\n\n"
     "Reads the configuration, loads its plugins, checks their parameters, compiles the "
     "filters, and\n"
@@ -194,10 +194,9 @@ static int read_arguments(int argc, char **argv, struct arguments *a)
         return cmd_usage("check", "--database and --graph exclude each other");
     if (a->verify && a->no_database)
         return cmd_usage("check", "--database and --no-database exclude each other");
-    if (!a->config && !a->verify)
-        return cmd_usage("check", "-c FILE is missing");
-    if (!a->config && !a->database)
-        return cmd_usage("check", "--database needs a DATABASE, or -c FILE");
+    if (!a->config && !a->database && !(a->config = cmd_default_config()))
+        return cmd_usage("check", a->verify ? "--database needs a DATABASE, or -c FILE"
+                                            : CMD_NO_CONFIG);
     return -1;
 }
 

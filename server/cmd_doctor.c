@@ -33,7 +33,7 @@
 #define MAGIC_CIFS  UINT64_C(0xff534d42)
 
 static const char help[] =
-    "Usage: weir doctor -c FILE\n\n"
+    "Usage: weir doctor [-c FILE]\n\n"
     "Looks at what is around a server: its configuration and plugins, the disks of "
     "database and journals,\n"
     "limits of the process, memory, the clock, the address. Changes nothing; a server "
@@ -314,5 +314,7 @@ int cmd_doctor(int argc, char **argv)
     }
     if (optind < argc)
         return cmd_usage("doctor", "one argument too many");
-    return config ? visit(config) : cmd_usage("doctor", "-c FILE is missing");
+    if (!config && !(config = cmd_default_config()))
+        return cmd_usage("doctor", CMD_NO_CONFIG);
+    return visit(config);
 }

@@ -42,7 +42,7 @@
 #define QUERIES_A_THREAD 16 /* running and waiting; more are answered 503 */
 
 static const char help[] =
-    "Usage: weir serve -c FILE\n\n"
+    "Usage: weir serve [-c FILE]\n\n"
     "Takes events by HTTP, runs the pipelines, writes results "
     "to the database and answers queries,\n"
     "until SIGTERM or SIGINT. Messages go to standard error.\n\n"
@@ -573,9 +573,10 @@ int cmd_serve(int argc, char **argv)
         else
             return EXIT_USAGE;
     }
-    if (!path || optind < argc)
-        return cmd_usage("serve",
-                         path ? "one argument too many" : "-c FILE is missing");
+    if (optind < argc)
+        return cmd_usage("serve", "one argument too many");
+    if (!path && !(path = cmd_default_config()))
+        return cmd_usage("serve", CMD_NO_CONFIG);
 
     struct server s = {0};
     struct error error = {0};

@@ -19,7 +19,7 @@
 #define PIECE ((size_t)64 << 10)
 
 static const char help[] =
-    "Usage: weir sql -c FILE [--format FORMAT] STATEMENT\n"
+    "Usage: weir sql [-c FILE] [--format FORMAT] STATEMENT\n"
     "       weir sql -d FILE [--format FORMAT] STATEMENT\n\n"
     "Runs one SELECT on the database of a configuration, or on a database file, and "
     "prints its rows.\n"
@@ -172,6 +172,8 @@ int cmd_sql(int argc, char **argv)
         else if (rowout_parse(optarg, &format))
             return cmd_usage("sql", "'%s' is no format", optarg);
     }
+    if (!config && !database)
+        config = cmd_default_config();
     if (!config == !database)
         return cmd_usage("sql", "one of --config and --database is needed");
     if (optind + 1 != argc)

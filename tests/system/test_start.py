@@ -103,6 +103,18 @@ class Start(unittest.TestCase):
         done = self.run_weir('check', GOOD)
         self.assertEqual((done.returncode, done.stderr), (0, done.stderr))
 
+    def test_configuration_is_named_by_the_environment_where_nothing_else_does(self):
+        self.run_weir('check', GOOD)
+        env = {**harness.environment(), 'WEIR_CONFIG': self.path}
+        for arguments in (('check',), ('doctor',), ('sql', 'SELECT 1'), ('backup', 'copy')):
+            with self.subTest(arguments=arguments):
+                done = harness.weir(*arguments, cwd=self.folder, env=env)
+                self.assertNotEqual(done.returncode, 64, done.stderr)
+                self.assertNotIn('missing', done.stderr)
+        done = harness.weir('check', cwd=self.folder, env={**env, 'WEIR_CONFIG': self.path + '.not'})
+        self.assertEqual(done.returncode, 78)
+        self.assertIn(self.path + '.not', done.stderr)
+
     def test_wrong_configuration_is_refused_with_file_line_and_column(self):
         for name, old, new, at, word in WRONG:
             with self.subTest(name):
@@ -142,7 +154,8 @@ class Start(unittest.TestCase):
         self.assertIn('weir.yaml', done.stderr)
 
     def test_wrong_usage_ends_with_64(self):
-        for arguments in ((), ('nonsense',), ('serve', '--nonsense'), ('run',), ('serve',)):
+        for arguments in ((), ('nonsense',), ('serve', '--nonsense'), ('run',),
+                          ('serve', '-c', self.path, 'more')):
             with self.subTest(arguments=arguments):
                 self.assertEqual(harness.weir(*arguments).returncode, 64)
         self.assertRegex(harness.weir('serve', '--nonsense').stderr, '^weir serve: ')
