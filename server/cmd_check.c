@@ -56,24 +56,6 @@ static void print_summary(const struct weir *w)
     }
 }
 
-/* The tables of all pipelines, tried on the database that a server has open. */
-static int try_tables(const struct weir *w, int *ret_status, struct error *error)
-{
-    *ret_status = EXIT_CONFIG;
-    for (size_t i = 0; i < w->n_pipelines; i++) {
-        const struct table *const *table;
-        size_t n = pipeline_tables(w->pipeline[i], &table);
-        int r = store_try_tables(w->config->server.database, table, n, error);
-        if (r < 0)
-            return r;
-    }
-    fputs("weir: a server has the database open: its tables fit; what changed in "
-          "'server' "
-          "and 'streams' takes a restart\n",
-          stderr);
-    return 0;
-}
-
 enum graph { GRAPH_NONE, GRAPH_TEXT, GRAPH_DOT };
 
 static void print_checked(const struct weir *w, enum graph graph)
@@ -100,10 +82,11 @@ static int check_config(const char *path, bool database, enum graph graph)
         return status;
     }
     config_warn(&w->config->server);
-    r = database ? weir_open_store(w, NULL, &status, &error) : 0;
-    if (r ==
-        -EBUSY) /* by a running server, which SIGHUP may tell to take this configuration */
-        r = try_tables(w, &status, &error);
+    r = database ? weir_try_store(w, &status, &error) : 0;
+    if (r == 0 && database && store_is_open(w->config->server.database))
+        fputs("weir: a server has the database open: its tables fit; what changed in "
+              "'server' and 'streams' takes a restart\n",
+              stderr);
     if (r < 0)
         fprintf(stderr, "weir: %s\n", error.text);
     if (r == 0)

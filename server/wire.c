@@ -329,21 +329,40 @@ char *weir_journal_folder(const struct config_server *s, const char *database)
     return folder;
 }
 
-/* All at once: a configuration that is refused for one of them leaves the database as it was. */
-static int make_tables(struct weir *w, struct error *error)
+/* Of all pipelines; free(). NULL: no memory. */
+static const struct table **all_tables(const struct weir *w, size_t *ret_n)
 {
     size_t n = 0, total = 0;
     const struct table *const *table;
     for (size_t i = 0; i < w->n_pipelines; i++)
         total += pipeline_tables(w->pipeline[i], &table);
     const struct table **all = calloc(total + 1, sizeof(*all));
-    if (!all)
-        return error_set(error, -ENOMEM, "no memory");
-    for (size_t i = 0; i < w->n_pipelines; i++)
+    for (size_t i = 0; all && i < w->n_pipelines; i++)
         for (size_t k = pipeline_tables(w->pipeline[i], &table); k > 0; k--)
             all[n++] = *table++;
-    int err = store_tables(w->store, all, n, error);
+    *ret_n = n;
+    return all;
+}
+
+/* All at once: a configuration that is refused for one of them leaves the database as it was. */
+static int make_tables(struct weir *w, struct error *error)
+{
+    size_t n;
+    const struct table **all = all_tables(w, &n);
+    int err = all ? store_tables(w->store, all, n, error)
+                  : error_set(error, -ENOMEM, "no memory");
     free(all);
+    return err;
+}
+
+int weir_try_store(const struct weir *w, int *ret_exit, struct error *error)
+{
+    size_t n;
+    const struct table **all = all_tables(w, &n);
+    int err = all ? store_try(w->config->server.database, all, n, error)
+                  : error_set(error, -ENOMEM, "no memory");
+    free(all);
+    *ret_exit = err ? store_exit_code(err) : 0;
     return err;
 }
 

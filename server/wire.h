@@ -86,6 +86,9 @@ int weir_load_config(struct config *config, struct weir **ret, int *ret_exit,
  * or DATABASE.journal. malloc'ed; NULL: no memory. */
 char *weir_journal_folder(const struct config_server *s, const char *database);
 
+/* Whether weir_open_store would do with the configured database. Nothing is written. */
+int weir_try_store(const struct weir *w, int *ret_exit, struct error *error);
+
 /* Opens the database (`path`: instead of the configured one, or NULL) and makes the tables. */
 int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                     struct error *error);

@@ -65,6 +65,17 @@ static int lock_file(struct files *f, struct error *error)
     return error_set(error, -errno, "cannot be locked: %s", strerror(errno));
 }
 
+bool files_in_use(const char *path)
+{
+    struct flock l = {
+        .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = LOCKED_BYTE, .l_len = 1};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    bool in_use = fd >= 0 && fcntl(fd, F_OFD_GETLK, &l) == 0 && l.l_type != F_UNLCK;
+    if (fd >= 0)
+        close(fd);
+    return in_use;
+}
+
 /* What else is called so: SQLite looks for the WAL beside the name that it was given. */
 static void warn_of_links(const struct files *f)
 {

@@ -10,6 +10,8 @@
 #include "base/error.h"
 #include "base/fileid.h"
 
+#include <stdbool.h>
+
 struct files {
     char *path;    /* as it was given */
     char *name[3]; /* of the file that it leads to, and what SQLite puts beside it */
@@ -22,6 +24,9 @@ struct files {
 /* Makes the file if it is not there, and locks it. Before SQLite opens it. -EBUSY: another weir has it; the text
  * says which. After a failure files_free. */
 int files_lock(struct files *f, const char *path, struct error *error);
+
+/* Whether another weir has it. Nothing is made. */
+bool files_in_use(const char *path);
 
 /* From now on those that are there are the ones. Once SQLite has opened it. */
 int files_note(struct files *f, struct error *error);

@@ -146,6 +146,9 @@ int store_need_pipeline(struct store *s, const char *name, struct store_pipeline
                         struct error *error);
 
 /* result_table.c: makes the table and its view, or checks that those there fit, as store_tables. */
+/* What SQLite would only say at the first write. 0 where the file is not there. */
+int store_check_path(const char *path, struct error *error);
+
 int result_table_sync(sqlite3 *db, const struct table *t, struct error *error);
 
 /* insert.c: the statements of a table, once, and the rows of one set into it. Both return a SQLite result

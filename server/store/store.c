@@ -23,7 +23,7 @@
 #define STORE_REPORTS_DEFAULT 256
 
 /* What SQLite would only say at the first write, and in fewer words. */
-static int store_check_path(const char *path, struct error *error)
+int store_check_path(const char *path, struct error *error)
 {
     struct stat st;
     if (stat(path, &st))

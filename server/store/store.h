@@ -43,9 +43,12 @@ int store_table(struct store *s, const struct table *table, struct error *error)
 int store_tables(struct store *s, const struct table *const *table, size_t n,
                  struct error *error);
 
-/* Whether store_tables would take them, for a file that another process has open. Nothing is written. */
-int store_try_tables(const char *path, const struct table *const *table, size_t n,
-                     struct error *error);
+/* Whether store_open and store_tables would do, for a file that another process may have open, or that is not there.
+ * Nothing is written, nothing is made. Their errors. */
+int store_try(const char *path, const struct table *const *table, size_t n,
+              struct error *error);
+/* Whether a weir has the file open. */
+bool store_is_open(const char *path);
 
 int store_start(struct store *s, struct error *error);
 const char *store_path(const struct store *s);

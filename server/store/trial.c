@@ -1,12 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Whether tables would fit into a database that somebody else has open: tried on an empty one in memory, with the
- * definitions of the result tables that are there, and what is noted of them.
+ * Whether tables would fit into a database that is not to be touched: tried on an empty one in memory, with the definitions
+ * of the result tables that are there, and what is noted of them.
  */
 #include "store/db.h"
 #include "store/internal.h"
+#include "store/migrate.h"
 
 #include <errno.h>
+#include <libgen.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 /* Runs the text in the first column of each row on `to`. */
 static int trial_copy_definitions(sqlite3 *from, sqlite3 *to, struct error *error)
@@ -14,9 +19,8 @@ static int trial_copy_definitions(sqlite3 *from, sqlite3 *to, struct error *erro
     DB_STATEMENT s = NULL;
     int err =
         db_prepare(from,
-                   "SELECT sql FROM sqlite_schema WHERE type = 'table' AND (name IN "
-                   "('weir_tables', 'weir_columns') OR name IN (SELECT name FROM "
-                   "weir_tables))",
+                   "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name IN "
+                   "(SELECT name FROM weir_tables)",
                    0, &s, error);
     while (!err && sqlite3_step(s) == SQLITE_ROW)
         err = db_exec(to, (const char *)sqlite3_column_text(s, 0), error);
@@ -39,10 +43,16 @@ static int trial_copy_rows(sqlite3 *from, sqlite3 *to, const char *read,
     return err ? err : sqlite3_reset(r) ? db_error(from, error) : 0;
 }
 
-static int trial_run(sqlite3 *file, sqlite3 *trial, const struct table *const *table,
-                     size_t n, struct error *error)
+/* What there is in the file. One of an older version is brought up to date by the next start, so that what is noted in it
+ * cannot be asked for yet. */
+static int trial_copy(sqlite3 *file, sqlite3 *trial, struct error *error)
 {
-    int err = trial_copy_definitions(file, trial, error);
+    int found = 0, err = migrate_check(file, error);
+    if (!err)
+        err = migrate_found(file, &found, error);
+    if (err || found < migrate_version())
+        return err;
+    err = trial_copy_definitions(file, trial, error);
     if (!err)
         err = trial_copy_rows(
             file, trial, "SELECT name, pipeline, window_us, retain_us FROM weir_tables",
@@ -55,6 +65,20 @@ static int trial_run(sqlite3 *file, sqlite3 *trial, const struct table *const *t
             "INSERT INTO weir_columns (table_name, name, type, key, help) "
             "VALUES (?, ?, ?, ?, ?)",
             error);
+    return err;
+}
+
+static int trial_run(const char *path, sqlite3 *trial, const struct table *const *table,
+                     size_t n, struct error *error)
+{
+    sqlite3 *file = NULL;
+    int err = migrate_run(trial, error);
+    if (!err && access(path, F_OK) == 0) {
+        err = db_open(path, SQLITE_OPEN_READONLY, &file, error);
+        if (!err)
+            err = trial_copy(file, trial, error);
+        sqlite3_close(file);
+    }
     for (size_t i = 0; !err && i < n; i++) {
         err = result_table_sync(trial, table[i], error);
         if (err)
@@ -63,16 +87,37 @@ static int trial_run(sqlite3 *file, sqlite3 *trial, const struct table *const *t
     return err;
 }
 
-int store_try_tables(const char *path, const struct table *const *table, size_t n,
-                     struct error *error)
+/* A file that is not there is made by the next start. */
+static int check_folder(const char *path, struct error *error)
 {
-    sqlite3 *file = NULL, *trial = NULL;
-    int err = db_open(path, SQLITE_OPEN_READONLY, &file, error);
+    if (access(path, F_OK) == 0 || errno != ENOENT)
+        return 0;
+    char *copy = strdup(path);
+    if (!copy)
+        return error_set(error, -ENOMEM, "no memory");
+    int err = access(dirname(copy), W_OK | X_OK) ? -errno : 0;
+    free(copy);
+    return err ? error_set(error, err, "%s", strerror(-err)) : 0;
+}
+
+int store_try(const char *path, const struct table *const *table, size_t n,
+              struct error *error)
+{
+    sqlite3 *trial = NULL;
+    int err = store_check_path(path, error);
+    if (!err)
+        err = check_folder(path, error);
     if (!err && sqlite3_open(":memory:", &trial))
         err = error_set(error, -ENOMEM, "no memory");
     if (!err)
-        err = trial_run(file, trial, table, n, error);
+        err = trial_run(path, trial, table, n, error);
     sqlite3_close(trial);
-    sqlite3_close(file);
+    if (err)
+        error_prefix(error, "database '%s'", path);
     return err;
+}
+
+bool store_is_open(const char *path)
+{
+    return files_in_use(path);
 }

@@ -103,6 +103,25 @@ class Start(unittest.TestCase):
         done = self.run_weir('check', GOOD)
         self.assertEqual((done.returncode, done.stderr), (0, done.stderr))
 
+    def test_check_makes_and_changes_nothing(self):
+        def contents():
+            return {name: open(os.path.join(self.folder, name), 'rb').read() for name in os.listdir(self.folder)
+                    if not os.path.isdir(os.path.join(self.folder, name))}
+
+        added = GOOD + '  added: {from: trades, window: {tumbling: 1s}, analyzers: [count]}\n'
+        self.assertEqual(self.run_weir('check', GOOD).returncode, 0)
+        self.assertEqual(os.listdir(self.folder), ['weir.yaml'])
+        with harness.Server(GOOD, folder=self.folder):
+            done = self.run_weir('check', added)
+            self.assertIn('a server has the database open', done.stderr)
+        with open(self.path, 'w', encoding='utf-8') as file:
+            file.write(added)
+        before = contents()
+        done = self.run_weir('check')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertNotIn('a server has', done.stderr)
+        self.assertEqual(contents(), before)
+
     def test_configuration_is_named_by_the_environment_where_nothing_else_does(self):
         self.run_weir('check', GOOD)
         env = {**harness.environment(), 'WEIR_CONFIG': self.path}
