@@ -95,8 +95,12 @@ static struct http_server *server(void)
     static const struct http_upload upload = {upload_begin, upload_piece, upload_end,
                                               upload_close};
     static const struct http_route routes[] = {
-        {.method = "GET", .pattern = "/p/{a}", .handle = echo, .zeros = true},
-        {.method = "POST", .pattern = "/p", .handle = echo},
+        {.method = "GET",
+         .may = ACCESS_FREE,
+         .pattern = "/p/{a}",
+         .handle = echo,
+         .zeros = true},
+        {.method = "POST", .may = ACCESS_FREE, .pattern = "/p", .handle = echo},
         {.method = "GET",
          .pattern = "/q",
          .kind = HTTP_QUERY,
