@@ -19,8 +19,7 @@
  * Values:   times are int64 microseconds since 1970-01-01 UTC; strings UTF-8 with a length.
  * Pointers: what a call is given lives until it returns; what it gives is copied at once.
  * Growth:   structs grow at their ends. A server older than the header that a plugin was built
- *           with leaves zeros there, and refuses a plugin that asks for what it does not know.
- */
+ *           with leaves zeros there, and refuses a plugin that asks for what it does not know. */
 #ifndef WEIR_PLUGIN_H
 #define WEIR_PLUGIN_H
 #include <stddef.h>
@@ -56,8 +55,7 @@ struct weir_column {
  * states + group[i] * stride. in[k] is the k-th input: the columns that parameters of type
  * column and columns name, in the order of their table; NULL: not given. */
 struct weir_rows {
-    size_t size;           /* of this struct, bytes */
-    size_t n;              /* may be 0 */
+    size_t size, n;        /* of this struct, bytes; of rows, may be 0 */
     const uint32_t *row;   /* rising */
     const uint32_t *group; /* several rows may have the same */
     char *states;
@@ -156,8 +154,7 @@ struct weir_host {
     int (*row)(struct weir_ctx *, struct weir_out *);
     int (*write)(struct weir_ctx *, struct weir_out *, const void *bytes, size_t n);
     int (*leave_out)(struct weir_ctx *, uint32_t input); /* in open: it is not kept */
-    /* In open: what the form of states depends on beside parameters and state_version, as text
-     * of one line. States of another form are not loaded: open windows begin anew. */
+    /* In open, one line: what else the form of states depends on; others are not loaded. */
     int (*form)(struct weir_ctx *, const char *text);
 };
 #define weir_fail(ctx, ...)               ((ctx)->host->fail((ctx), __VA_ARGS__))
@@ -242,8 +239,7 @@ struct weir_analyzer {
      * and as any tree the result is the same, but for the rounding of floats. */
     int (*merge)(struct weir_ctx *, size_t n, const struct weir_window *const *window,
                  void *const *into, const void *const *from);
-    /* Gives the results of n groups: host->group, then cells, with WEIR_MANY_ROWS host->row
-     * behind those of each row. Must not change states: they may be emitted again. */
+    /* Results of n groups: host->group, cells, with WEIR_MANY_ROWS host->row; changes no state. */
     int (*emit)(struct weir_ctx *, size_t n, const struct weir_window *const *window,
                 const void *const *state, struct weir_out *);
     /* All rows of a group, by time, then log, numbered from 1; as emit behind host->group. */
