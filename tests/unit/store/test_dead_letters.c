@@ -245,7 +245,8 @@ static void older_file_gets_the_table(void **state)
     close_all(open_started(100));
     shell("weir.db", "DROP TABLE weir_dead_letters; DROP TABLE weir_checkpoints;"
                      "DROP TABLE weir_states; DROP TABLE weir_streams;"
-                     "DROP TABLE weir_requests;"
+                     "DROP TABLE weir_requests; DROP TABLE weir_hooks;"
+                     "DROP TABLE weir_hook_states; DROP TABLE weir_hook_notices;"
                      "UPDATE weir_meta SET value = '1' WHERE key = 'schema_version'");
     struct store *s = open_started(100);
     put(s, "ticks", 1);
