@@ -15,7 +15,6 @@
 
 #define FRAME_KEEP   ((size_t)4 << 20) /* of memory, after larger frames */
 #define SMALL_ENOUGH 64                /* frames in a row that did not need more */
-#define CHECK_US     10000 /* between two looks at whether all is in its place */
 
 /* ---- Opening ---- */
 
@@ -419,7 +418,7 @@ static int begin_segment(struct journal *j, const struct place *p, uint64_t leng
 static int check_again(struct journal *j, struct error *error)
 {
     int64_t now_us = clock_monotonic_us();
-    if (now_us - j->checked_us < CHECK_US)
+    if (now_us - j->checked_us < JOURNAL_CHECK_US)
         return 0;
     int err = journal_check(j, error);
     j->checked_us = err ? 0 : now_us;

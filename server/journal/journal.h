@@ -70,6 +70,9 @@ void *journal_room(struct journal *j, size_t size);
 void journal_added(struct journal *j, size_t size);
 size_t journal_pending(const struct journal *j); /* bytes added so far */
 
+/* Commits look at most so often. */
+#define JOURNAL_CHECK_US 10000
+
 /* 0, or -ESTALE: the folder or the last segment is not where it was: moved, removed, replaced. Any thread. */
 int journal_check(struct journal *j, struct error *error);
 

@@ -612,6 +612,7 @@ static void nothing_is_written_or_trimmed_while_it_is_not_there(void **state)
         assert_int_equal(journal_check(f->j, &f->error), 0);
         fixture_run("cd '%s'; %s", f->root, move[i][0]);
         assert_int_equal(journal_check(f->j, &f->error), -ESTALE);
+        usleep(JOURNAL_CHECK_US);
         assert_int_equal(fixture_try(f, 1, 16000), -ESTALE);
         assert_non_null(strstr(f->error.text, "was moved, removed or replaced"));
         assert_int_equal(journal_reserve(f->j, 10, &f->error), -ESTALE);
