@@ -18,6 +18,7 @@ struct metric {
     const _Atomic uint64_t *value; /* or, if NULL: */
     double (*read)(void *ctx);
     void *ctx;
+    const struct histogram *histogram;
     double scale;
     char labels[];
 };
@@ -135,12 +136,23 @@ int metrics_add_call(struct metrics *m, enum metric_kind kind, const char *name,
     return metrics_insert(m, kind, name, help, e);
 }
 
+int metrics_add_histogram(struct metrics *m, const char *name, const char *help,
+                          const char *labels, const struct histogram *h)
+{
+    struct metric *e = metric_new(labels);
+    if (e)
+        e->histogram = h;
+    return metrics_insert(m, METRIC_HISTOGRAM, name, help, e);
+}
+
 static void family_remove(struct family *f, uintptr_t first, uintptr_t end)
 {
     f->last = &f->first;
     while (*f->last) {
         struct metric *e = *f->last;
-        uintptr_t at = (uintptr_t)e->value;
+        uintptr_t at = e->histogram ? (uintptr_t)e->histogram
+                       : e->value   ? (uintptr_t)e->value
+                                    : (uintptr_t)e->ctx;
         if (at < first || at >= end) {
             f->last = &e->next;
             continue;
@@ -196,9 +208,37 @@ static void put_double(struct buffer *out, double v)
         buffer_put_json_double(out, v);
 }
 
+const uint32_t histogram_bound_us[HISTOGRAM_BOUNDS] = {
+    500,    1000,   2500,   5000,    10000,   25000,   50000,
+    100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000};
+
+static void put_histogram(struct buffer *out, const struct family *f,
+                          const struct metric *e)
+{
+    const struct histogram *h = e->histogram;
+    const char *comma = e->labels[0] ? "," : "", *open = e->labels[0] ? "{" : "",
+               *close = e->labels[0] ? "}" : "";
+    uint64_t n = 0;
+    for (unsigned i = 0; i <= HISTOGRAM_BOUNDS; i++) {
+        n += atomic_load_explicit(&h->count[i], memory_order_relaxed);
+        buffer_printf(out, "%s_bucket{%s%sle=\"", f->name, e->labels, comma);
+        put_double(out, i < HISTOGRAM_BOUNDS ? histogram_bound_us[i] / 1e6 : INFINITY);
+        buffer_printf(out, "\"} %" PRIu64 "\n", n);
+    }
+    buffer_printf(out, "%s_sum%s%s%s ", f->name, open, e->labels, close);
+    put_double(out,
+               (double)atomic_load_explicit(&h->sum_us, memory_order_relaxed) / 1e6);
+    buffer_printf(out, "\n%s_count%s%s%s %" PRIu64 "\n", f->name, open, e->labels,
+                  close, n);
+}
+
 static void put_metric(struct buffer *out, const struct family *f,
                        const struct metric *e)
 {
+    if (e->histogram) {
+        put_histogram(out, f, e);
+        return;
+    }
     buffer_puts(out, f->name);
     if (e->labels[0])
         buffer_printf(out, "{%s}", e->labels);
@@ -223,8 +263,8 @@ void metrics_print(struct metrics *m, struct buffer *out)
             continue;
         buffer_printf(out, "# HELP %s ", f->name);
         put_escaped(out, f->help, false);
-        buffer_printf(out, "\n# TYPE %s %s\n", f->name,
-                      f->kind == METRIC_COUNTER ? "counter" : "gauge");
+        static const char *const kind[] = {"counter", "gauge", "histogram"};
+        buffer_printf(out, "\n# TYPE %s %s\n", f->name, kind[f->kind]);
         for (const struct metric *e = f->first; e; e = e->next)
             put_metric(out, f, e);
     }

@@ -6,11 +6,12 @@
 #define WEIR_BASE_METRICS_H
 
 #include "base/buffer.h"
+#include "base/histogram.h"
 
 #include <stdatomic.h>
 #include <stdint.h>
 
-enum metric_kind { METRIC_COUNTER, METRIC_GAUGE };
+enum metric_kind { METRIC_COUNTER, METRIC_GAUGE, METRIC_HISTOGRAM };
 
 struct metrics;
 
@@ -30,7 +31,11 @@ int metrics_add_call(struct metrics *m, enum metric_kind kind, const char *name,
                      const char *help, const char *labels, double (*read)(void *ctx),
                      void *ctx);
 
-/* Forgets the metrics whose values lie in the `size` bytes at `base`: they are about to be freed. */
+/* In seconds. Likewise. */
+int metrics_add_histogram(struct metrics *m, const char *name, const char *help,
+                          const char *labels, const struct histogram *h);
+
+/* Forgets the metrics whose values, or ctx, lie in the `size` bytes at `base`: they are about to be freed. */
 void metrics_remove(struct metrics *m, const void *base, size_t size);
 /* The end is near, and each for itself would take long. */
 void metrics_remove_all(struct metrics *m);

@@ -61,6 +61,12 @@ static int http_count(struct http_server *s, struct metrics *m)
                          "Time from the headers of a request to its end.", "",
                          &s->seconds_ns, 1e-9);
     if (!rc)
+        rc = metrics_add_histogram(
+            m, "weir_http_request_duration_seconds",
+            "The same of each request, but for bodies without a length and live "
+            "results.",
+            "", &s->duration);
+    if (!rc)
         rc = metrics_add_call(m, METRIC_GAUGE, "weir_http_queries",
                               "Queries that run or wait for a thread.", "",
                               http_read_queries, s);

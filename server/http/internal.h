@@ -128,6 +128,7 @@ struct http_server {
     } said; /* refusals told in that second; relaxed, a limit only */
 
     _Atomic uint64_t connections, refused, seconds_ns, bytes_in, other_status;
+    struct histogram duration; /* of requests that have an end of their own */
     _Atomic uint64_t status[HTTP_STATUSES];
 };
 

@@ -363,9 +363,12 @@ void request_completed(struct http_request *r, bool ok)
         return;
     r->active = false;
     request_close_upload(r);
-    metric_add(&s->seconds_ns, (uint64_t)(clock_monotonic_us() - r->begun_us) * 1000);
+    int64_t took_us = clock_monotonic_us() - r->begun_us;
+    metric_add(&s->seconds_ns, (uint64_t)took_us * 1000);
     pthread_mutex_lock(&r->lock);
     bool job = r->job, parked = r->stream.parked;
+    if (!r->chunked && !r->stream.held)
+        histogram_add(&s->duration, took_us);
     if (!ok || job)
         r->gone = true;
     r->stream.parked = false;

@@ -8,6 +8,7 @@
 #include "base/logger.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -337,10 +338,27 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
     return r < 0 ? r : add_step_metrics(p, m);
 }
 
+/* NaN: it has not begun. */
+static double watermark_lag(void *ctx)
+{
+    struct pipeline *p = ctx;
+    pthread_mutex_lock(&p->lock);
+    int64_t us = p->shown_watermark_us;
+    pthread_mutex_unlock(&p->lock);
+    return us == INT64_MIN ? NAN : (double)(clock_now_us() - us) / 1e6;
+}
+
 int pipeline_count(struct pipeline *p, struct metrics *metrics)
 {
+    char labels[192];
+    snprintf(labels, sizeof(labels), "pipeline=\"%s\"", p->config->name);
     p->metrics = metrics;
-    return add_metrics(p, metrics);
+    int r = add_metrics(p, metrics);
+    return r < 0 ? r
+                 : metrics_add_call(metrics, METRIC_GAUGE,
+                                    "weir_pipeline_watermark_lag_seconds",
+                                    "How far its watermark is behind the clock.",
+                                    labels, watermark_lag, p);
 }
 
 void pipeline_uncount(struct pipeline *p)

@@ -93,6 +93,9 @@ struct store_call {
 struct store_counters {
     _Atomic uint64_t rows, known_rows, commits, commit_ns, retries, purged;
     _Atomic uint64_t checkpoints, checkpoint_bytes;
+    struct histogram commit; /* of each transaction that was committed */
+    _Atomic int64_t
+        last_us; /* when the last one was (clock_monotonic_us); 0: none; relaxed: for people */
 };
 
 /* Who is told of commits; the writer's. */

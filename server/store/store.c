@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -103,6 +104,14 @@ static double store_queue_depth(void *store)
     return (double)inbox_length(((struct store *)store)->inbox);
 }
 
+/* NaN: there was none since the start. */
+static double store_commit_age(void *store)
+{
+    const struct store *s = store;
+    int64_t us = atomic_load_explicit(&s->count.last_us, memory_order_relaxed);
+    return us ? (double)(clock_monotonic_us() - us) / 1e6 : NAN;
+}
+
 static int store_metrics(struct store *s, struct metrics *m, struct error *error)
 {
     const struct {
@@ -136,6 +145,14 @@ static int store_metrics(struct store *s, struct metrics *m, struct error *error
         err = metrics_add_call(m, METRIC_GAUGE, "weir_store_queue_reports",
                                "Reports of workers that wait for the writer.", "",
                                store_queue_depth, s);
+    if (!err)
+        err = metrics_add_call(m, METRIC_GAUGE, "weir_store_last_commit_age_seconds",
+                               "Time since the last transaction.", "", store_commit_age,
+                               s);
+    if (!err)
+        err = metrics_add_histogram(m, "weir_store_commit_duration_seconds",
+                                    "Time that a transaction took.", "",
+                                    &s->count.commit);
     return err ? error_set(error, err, "out of memory") : 0;
 }
 

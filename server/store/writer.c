@@ -335,7 +335,10 @@ static int writer_commit(struct store *s, struct inbox_share *share, size_t *ret
         if (s->listener[i].committed)
             s->listener[i].committed(s->listener[i].ctx);
     metric_add(&s->count.commits, 1);
-    metric_add(&s->count.commit_ns, (uint64_t)(clock_monotonic_us() - begin_us) * 1000);
+    int64_t end_us = clock_monotonic_us();
+    metric_add(&s->count.commit_ns, (uint64_t)(end_us - begin_us) * 1000);
+    histogram_add(&s->count.commit, end_us - begin_us);
+    atomic_store_explicit(&s->count.last_us, end_us, memory_order_relaxed);
     *ret_rows = rows;
     return SQLITE_OK;
 }

@@ -87,6 +87,9 @@ class Clients(unittest.TestCase):
         harness.wait_until(lambda: len(self.server.rows(f'SELECT * FROM {table}')) >= len(expected), f'rows of {table}')
         self.assertEqual(self.server.rows(f'SELECT {columns} FROM {table} ORDER BY 1, 2'), expected)
 
+    def wait_count(self, table, n):
+        harness.wait_until(lambda: len(self.server.rows(f'SELECT * FROM {table}')) == n, f'{n} rows of {table}')
+
     # ---- InfluxDB --------------------------------------------------------------------------------
 
     def test_influxdb_client(self):
@@ -174,6 +177,13 @@ remote_write:
             self.assertLess(abs(now - t), 60 * 10**6)
         log.seek(0)
         self.assertNotIn('level=error', log.read())
+
+    def test_promtool(self):
+        self.assertEqual(self.server.request('POST', '/write', b'cpu usage=1\n').status, 204)
+        self.wait_count('cpu_rows', 1)
+        done = subprocess.run([program('promtool'), 'check', 'metrics'], input=self.server.get('/metrics').body,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        self.assertEqual((done.returncode, done.stdout), (0, b''))
 
     # ---- OpenTelemetry ---------------------------------------------------------------------------
 

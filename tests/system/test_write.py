@@ -4,6 +4,7 @@
 import gzip
 import json
 import struct
+import time
 import unittest
 
 import harness
@@ -227,6 +228,25 @@ class Write(unittest.TestCase):
         harness.wait_until(lambda: self.server.rows("SELECT * FROM cpu_rows WHERE host = 'named'"), 'a record')
         self.assertEqual(self.write(b'\x0a\x05x', '/v1/logs', **OTLP).status, 400)
         self.assertEqual(self.write(b'{}', '/v1/logs', **{'Content-Type': 'application/json'}).status, 415)
+
+    def test_what_alerts_need_is_measured(self):
+        """Prometheus reads histograms so: https://prometheus.io/docs/concepts/metric_types/#histogram"""
+        self.assertEqual(self.write(f'mem used=1i {T0_S + 8000}000000000\n').status, 204)
+        self.wait_rows('mem', 'used', T0_S + 8000, [(1,)])
+        for name in ('weir_http_request_duration_seconds', 'weir_store_commit_duration_seconds'):
+            found = self.server.metrics()
+            counts = [value for labels, value in found[name + '_bucket']]
+            bounds = [float(labels['le']) for labels, value in found[name + '_bucket']]
+            self.assertEqual((counts, bounds), (sorted(counts), sorted(bounds)))
+            self.assertEqual((bounds[-1], counts[-1]), (float('inf'), found[name + '_count'][0][1]))
+            self.assertGreater(counts[-1], 0)
+            self.assertGreater(found[name + '_sum'][0][1], 0)
+        self.assertEqual(self.server.metric('weir_store_commit_duration_seconds_count'),
+                         self.server.metric('weir_store_commits_total'))
+        self.assertLess(self.server.metric('weir_store_last_commit_age_seconds'), harness.LIMIT_S)
+        harness.wait_until(lambda: self.server.watermark('mem_rows'), 'a watermark')
+        harness.wait_until(lambda: abs(time.time() - self.server.watermark('mem_rows') / 10**6 - self.server.metric(
+            'weir_pipeline_watermark_lag_seconds', pipeline='mem_rows')) < 1, 'the lag of the watermark')
 
     def test_without_a_time_it_is_that_of_arrival(self):
         before = self.server.rows("SELECT CAST(strftime('%s', 'now') AS INTEGER) * 1000000")[0][0]

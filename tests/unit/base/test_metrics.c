@@ -134,9 +134,42 @@ static void an_empty_registry_prints_nothing(void **state)
     buffer_free(&out);
 }
 
+static void histograms_count_up_from_bucket_to_bucket(void **state)
+{
+    static struct histogram h, other;
+    struct metrics *m;
+    struct buffer out = {0};
+    (void)state;
+    histogram_add(&h, 0);
+    histogram_add(&h, 500);
+    histogram_add(&h, 501);
+    histogram_add(&h, 10000000);
+    histogram_add(&h, 20000000);
+    assert_int_equal(metrics_new(&m), 0);
+    assert_int_equal(metrics_add_histogram(m, "t_seconds", "T.", "", &h), 0);
+    assert_int_equal(metrics_add_histogram(m, "t_seconds", "T.", "a=\"b\"", &other), 0);
+    metrics_remove(m, &other, sizeof(other));
+    metrics_print(m, &out);
+    assert_string_equal(
+        buffer_text(&out),
+        "# HELP t_seconds T.\n# TYPE t_seconds histogram\n"
+        "t_seconds_bucket{le=\"0.0005\"} 2\nt_seconds_bucket{le=\"0.001\"} 3\n"
+        "t_seconds_bucket{le=\"0.0025\"} 3\nt_seconds_bucket{le=\"0.005\"} 3\n"
+        "t_seconds_bucket{le=\"0.01\"} 3\nt_seconds_bucket{le=\"0.025\"} 3\n"
+        "t_seconds_bucket{le=\"0.05\"} 3\nt_seconds_bucket{le=\"0.1\"} 3\n"
+        "t_seconds_bucket{le=\"0.25\"} 3\nt_seconds_bucket{le=\"0.5\"} 3\n"
+        "t_seconds_bucket{le=\"1\"} 3\nt_seconds_bucket{le=\"2.5\"} 3\n"
+        "t_seconds_bucket{le=\"5\"} 3\nt_seconds_bucket{le=\"10\"} 4\n"
+        "t_seconds_bucket{le=\"+Inf\"} 5\n"
+        "t_seconds_sum 30.001001\nt_seconds_count 5\n");
+    buffer_free(&out);
+    metrics_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(histograms_count_up_from_bucket_to_bucket),
         cmocka_unit_test(metrics_of_one_name_stand_together),
         cmocka_unit_test(values_are_read_at_each_scrape),
         cmocka_unit_test(infinities_and_nan_have_their_own_words),
