@@ -473,7 +473,8 @@ static void free_inputs(struct run_options *o)
     free(o->input);
 }
 
-int cmd_run(int argc, char **argv)
+/* -1: to be run; or the exit status. */
+static int read_options(int argc, char **argv, struct run_options *ro)
 {
     static const struct option options[] = {{"config", required_argument, NULL, 'c'},
                                             {"stream", required_argument, NULL, 's'},
@@ -484,40 +485,46 @@ int cmd_run(int argc, char **argv)
                                             {"quiet", no_argument, NULL, 'q'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
-    struct run_options run_options = {.format = SOURCE_BY_NAME,
-                                      .memory = MEMORY_DEFAULT};
     bool with_files = false, file;
     for (int o; (o = getopt_long(argc, argv, "c:s:f:d:m:qh", options, NULL)) != -1;) {
         if (o == 'c')
-            run_options.config = optarg;
-        else if (o == 's' && add_stream(&run_options, optarg, &file) < 0)
+            ro->config = optarg;
+        else if (o == 's' && add_stream(ro, optarg, &file) < 0)
             return EXIT_FAILURE;
         else if (o == 's')
             with_files = with_files || file;
         else if (o == 'd')
-            run_options.database = optarg;
+            ro->database = optarg;
         else if (o == 'q')
-            run_options.quiet = true;
+            ro->quiet = true;
         else if (o == 'L')
-            run_options.memory = 0;
-        else if (o == 'm' && parse_memory(optarg, &run_options.memory))
+            ro->memory = 0;
+        else if (o == 'm' && parse_memory(optarg, &ro->memory))
             return EXIT_USAGE;
-        else if (o == 'f' && parse_format(optarg, &run_options.format))
+        else if (o == 'f' && parse_format(optarg, &ro->format))
             return EXIT_USAGE;
         else if (o == 'h')
             return fputs(help, stdout) < 0;
         else if (o == '?')
             return EXIT_USAGE;
     }
-    if (!run_options.config || !run_options.n_inputs)
+    if (!ro->config || !ro->n_inputs)
         return cmd_usage("run", "%s is missing",
-                         run_options.config ? "--stream NAME" : "-c FILE");
-    int status =
-        add_files(&run_options, with_files, argv + optind, (size_t)(argc - optind));
-    signal(SIGPIPE, SIG_IGN);
-    cmd_stop_on_signals(0);
-    if (status == 0)
+                         ro->config ? "--stream NAME" : "-c FILE");
+    int status = add_files(ro, with_files, argv + optind, (size_t)(argc - optind));
+    return status ? status : -1;
+}
+
+int cmd_run(int argc, char **argv)
+{
+    struct run_options run_options = {.format = SOURCE_BY_NAME,
+                                      .memory = MEMORY_DEFAULT};
+    int status = read_options(argc, argv, &run_options);
+    if (status < 0) {
+        signal(SIGPIPE, SIG_IGN);
+        cmd_stop_on_signals(0);
         status = run(&run_options);
+    }
     free_inputs(&run_options);
     return status;
 }

@@ -75,7 +75,7 @@ static int file_open(struct file *f, struct error *error)
         return error_set(error, rc, "\"%s\": %s", f->path, strerror(-rc));
     }
     f->fd = fd;
-    unpack_init(f->unpack, fd);
+    unpack_init(f->unpack, fd, f->files->stop);
     return 0;
 }
 

@@ -2,12 +2,19 @@
 #include "source/unpack.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
-void unpack_init(struct unpack *u, int fd)
+/* How often it is looked at while nothing comes. A signal alone does not end a read that begins just behind it, or
+ * that another thread is in. */
+#define STOP_LOOK_MS 100
+
+void unpack_init(struct unpack *u, int fd, const _Atomic bool *stop)
 {
     u->fd = fd;
+    u->stop = stop;
     u->taken = 0;
     u->begun = u->gzip = u->open = false;
     u->z = (z_stream){0};
@@ -19,8 +26,25 @@ void unpack_free(struct unpack *u)
         inflateEnd(&u->z);
 }
 
+/* Until there is something to read, or an end or an error that read tells of. */
+static int wait_for_input(const struct unpack *u)
+{
+    struct pollfd p = {.fd = u->fd, .events = POLLIN};
+    while (u->stop) {
+        if (atomic_load_explicit(u->stop, memory_order_relaxed))
+            return -EINTR;
+        int n = poll(&p, 1, STOP_LOOK_MS);
+        if (n > 0 || (n < 0 && errno != EINTR))
+            break;
+    }
+    return 0;
+}
+
 static ssize_t take(struct unpack *u, void *to, size_t room)
 {
+    int rc = wait_for_input(u);
+    if (rc < 0)
+        return rc;
     ssize_t n = read(u->fd, to, room);
     if (n > 0)
         u->taken += (uint64_t)n;

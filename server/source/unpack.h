@@ -14,15 +14,16 @@
 #include <zlib.h>
 
 struct unpack {
-    int fd;         /* not owned */
-    uint64_t taken; /* bytes of the file */
+    int fd;                   /* not owned */
+    const _Atomic bool *stop; /* true: reading ends with -EINTR; may be NULL */
+    uint64_t taken;           /* bytes of the file */
     bool begun, gzip;
     bool open; /* in the middle of a member */
     z_stream z;
     unsigned char in[128 << 10];
 };
 
-void unpack_init(struct unpack *u, int fd);
+void unpack_init(struct unpack *u, int fd, const _Atomic bool *stop);
 void unpack_free(struct unpack *u);
 
 /* Fills `to`; less only at the end: 0. Negative errno of read(2); -ENOMEM; -EBADMSG and *ret_why, which lives as

@@ -194,9 +194,9 @@ KILLED = {'segv': 'killed by signal 11', 'aborts': 'killed by signal 6', 'exits'
           'hangs': r'did not go on for 0.5 s \(limit_time\)', 'stops': 'did not go on for 0.5 s',
           'leaks': 'killed by signal 11', 'deep': 'killed by signal 11', 'outside': 'killed by signal 11',
           'dies': 'killed by signal 9'}
-if harness.sanitized():  # it has its own way with a wrong address, and there is no limit of memory
+if harness.sanitized():  # it has its own way with a wrong address and at an exit, and there is no limit of memory
     del KILLED['leaks']
-    for way in ('segv', 'deep', 'outside'):
+    for way in ('segv', 'deep', 'outside', 'exits'):
         KILLED[way] = 'exited with status|killed by signal'
 REFUSED = ('forks', 'execs', 'sockets', 'writes', 'removes', 'kills')
 

@@ -373,6 +373,30 @@ class AnyOrder(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(self.rows(), self.expected())
 
+    def test_signal_ends_a_run_whose_streams_are_silent(self):
+        """Each is read by a thread of its own, which signals do not reach."""
+        self.run_weir([])
+        pipes = [os.path.join(self.folder, name) for name in ('one.ndjson', 'two.ndjson')]
+        for pipe in pipes:
+            os.mkfifo(pipe)
+        with open(os.path.join(self.folder, 'two.yaml'), 'w', encoding='utf-8') as file:
+            file.write('''\
+server: {database: two.db}
+streams:
+  one: {time: {field: ts}, fields: {n: int}}
+  two: {time: {field: ts}, fields: {n: int}}
+pipelines:
+  results: {from: one, window: {tumbling: 1s}, analyzers: [count]}
+''')
+        with subprocess.Popen([harness.WEIR, 'run', '-c', 'two.yaml', '--stream', 'one=one.ndjson', '--stream', 'two=two.ndjson'],
+                              stderr=subprocess.PIPE, cwd=self.folder, env=harness.environment()) as process:
+            self.addCleanup(process.kill)
+            writers = [os.open(pipe, os.O_WRONLY) for pipe in pipes]  # once both are open for reading
+            process.send_signal(signal.SIGINT)
+            process.wait(harness.LIMIT_S)
+            for fd in writers:
+                os.close(fd)
+
     def test_wrong_sizes_of_memory_are_refused(self):
         for size in ('0', 'much', '-1', '1 GiB'):
             self.assertEqual(self.run_weir([], '--memory', size).returncode, 64)
