@@ -456,7 +456,7 @@ static bool is_whole(const struct guard *g)
 
 /* Only when the socket has no more is less given than there is room for: libmicrohttpd then waits for an
  * edge. An end that comes with the last bytes it would not see without another one; behind a whole request it is
- * not looked for here: the timer finds it. */
+ * not looked for here: the timer finds it. With TLS a short read is one record, and says nothing of the socket. */
 static ssize_t receive(struct guard *g, char *at, size_t room, char *input)
 {
     size_t done = 0;
@@ -480,7 +480,7 @@ static ssize_t receive(struct guard *g, char *at, size_t room, char *input)
             g->ended |= n == 0;
             if (n >= 0)
                 read_input(g);
-            more = n == (ssize_t)most || !is_whole(g);
+            more = n == (ssize_t)most || !is_whole(g) || g->session;
         }
         if (n > 0)
             note_time(g);

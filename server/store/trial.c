@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Whether tables would fit into a database that is not to be touched: tried on an empty one in memory, with the definitions
- * of the result tables that are there, and what is noted of them.
+ * of the tables that are there, and what is noted of weir's own.
  */
 #include "store/db.h"
 #include "store/internal.h"
@@ -19,8 +19,9 @@ static int trial_copy_definitions(sqlite3 *from, sqlite3 *to, struct error *erro
     DB_STATEMENT s = NULL;
     int err =
         db_prepare(from,
-                   "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name IN "
-                   "(SELECT name FROM weir_tables)",
+                   "SELECT sql FROM sqlite_schema WHERE type = 'table' AND sql LIKE "
+                   "'CREATE TABLE%' AND name NOT LIKE 'weir!_%' ESCAPE '!' AND name "
+                   "NOT LIKE 'sqlite!_%' ESCAPE '!'",
                    0, &s, error);
     while (!err && sqlite3_step(s) == SQLITE_ROW)
         err = db_exec(to, (const char *)sqlite3_column_text(s, 0), error);
@@ -43,22 +44,21 @@ static int trial_copy_rows(sqlite3 *from, sqlite3 *to, const char *read,
     return err ? err : sqlite3_reset(r) ? db_error(from, error) : 0;
 }
 
-/* What there is in the file. One of an older version is brought up to date by the next start, so that what is noted in it
- * cannot be asked for yet. */
+/* What there is in the file; the two tables that say what is weir's are the same in all versions. */
 static int trial_copy(sqlite3 *file, sqlite3 *trial, struct error *error)
 {
     int found = 0, err = migrate_check(file, error);
     if (!err)
         err = migrate_found(file, &found, error);
-    if (err || found < migrate_version())
-        return err;
-    err = trial_copy_definitions(file, trial, error);
     if (!err)
-        err = trial_copy_rows(
-            file, trial, "SELECT name, pipeline, window_us, retain_us FROM weir_tables",
-            "INSERT INTO weir_tables (name, pipeline, window_us, retain_us) "
-            "VALUES (?, ?, ?, ?)",
-            error);
+        err = trial_copy_definitions(file, trial, error);
+    if (err || found == 0) /* none of them is weir's */
+        return err;
+    err = trial_copy_rows(
+        file, trial, "SELECT name, pipeline, window_us, retain_us FROM weir_tables",
+        "INSERT INTO weir_tables (name, pipeline, window_us, retain_us) "
+        "VALUES (?, ?, ?, ?)",
+        error);
     if (!err)
         err = trial_copy_rows(
             file, trial, "SELECT table_name, name, type, key, help FROM weir_columns",

@@ -122,6 +122,22 @@ class Start(unittest.TestCase):
         self.assertNotIn('a server has', done.stderr)
         self.assertEqual(contents(), before)
 
+    def test_check_compares_the_tables_of_an_older_version(self):
+        with harness.Server(GOOD, folder=self.folder):
+            pass
+        connection = sqlite3.connect(os.path.join(self.folder, 'weir.db'))
+        connection.executescript('''DROP TABLE weir_hooks; DROP TABLE weir_hook_states; DROP TABLE weir_hook_notices;
+            UPDATE weir_meta SET value = '3' WHERE key = 'schema_version' ''')
+        connection.close()
+        self.assertEqual(self.run_weir('check', GOOD).returncode, 0)
+        self.check_refused(GOOD.replace('tumbling: 10s', 'tumbling: 20s'), 78, ['trades_10s', 'its windows are 10s long'])
+
+    def test_table_of_somebody_else_is_refused(self):
+        connection = sqlite3.connect(os.path.join(self.folder, 'weir.db'))
+        connection.execute('CREATE TABLE trades_10s (diary TEXT)')
+        connection.close()
+        self.check_refused(GOOD, 78, ['trades_10s'])
+
     def test_configuration_is_named_by_the_environment_where_nothing_else_does(self):
         self.run_weir('check', GOOD)
         env = {**harness.environment(), 'WEIR_CONFIG': self.path}
