@@ -11,8 +11,16 @@ _weir() {
         _filedir '@(yaml|yml)'
         return
         ;;
+    --file)
+        _filedir
+        return
+        ;;
     -f | --format)
-        mapfile -t COMPREPLY < <(compgen -W "ndjson json csv $([ "$command" != sql ] || echo table)" -- "$cur")
+        if [ "$command" = token ]; then
+            _filedir
+            return
+        fi
+        mapfile -t COMPREPLY < <(compgen -W "ndjson json csv $([ "$command" = sql ] && echo table || echo lines)" -- "$cur")
         return
         ;;
     esac

@@ -20,7 +20,7 @@ static const char help[] =
     "       weir check [-c FILE] --database [DATABASE]\n\n"
     "Reads the configuration, loads its plugins, checks their parameters, compiles the "
     "filters, and\n"
-    "opens the database (which makes the file and its tables).\n\n"
+    "looks at the database and its tables. Makes and changes nothing.\n\n"
     "With --database: reads all of the database (of the configuration, or DATABASE) "
     "and of its journals,\n"
     "and says what is damaged, and what to do. Changes nothing; a server may be "

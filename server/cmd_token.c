@@ -230,7 +230,10 @@ static int make(struct asked *q)
             "token %s, in %s; this is shown once. A server that runs knows it after "
             "SIGHUP.\n",
             id, path);
-        puts(q->text);
+        if (puts(q->text) == EOF || fflush(stdout) == EOF)
+            err =
+                error_set(&error, -EIO,
+                          "token %s was made, but could not be printed: revoke it", id);
     }
     explicit_bzero(q->text, sizeof(q->text));
     free(path);

@@ -30,7 +30,6 @@ struct place {
     bool rows;
     uint64_t first, last;
     unsigned deaths;
-    bool gives_up;
     struct place *next;
 };
 
@@ -98,18 +97,18 @@ static struct place *get_place(struct weir *w, struct pipeline *p, size_t step)
 
 /* ---- What has crashed --------------------------------------------------------------------------- */
 
-/* The rows are not given to the analyzer any more; the first of them stands in the letter. */
-static void set_aside(struct weir *w, struct pipeline *p, const struct place *at,
+/* The rows are not given to the analyzer any more; the first of them stands in the letter. False: no more can be set aside. */
+static bool set_aside(struct weir *w, struct pipeline *p, const struct place *at,
                       const struct pipeline_crash *c)
 {
     struct restarts *r = w->restarts;
     const char *stream = w->config->stream[pipeline_config(p)->stream].name;
     char message[700];
+    if (r->n_aside >= ASIDE_MAX)
+        return false;
     struct range *more = realloc(r->aside, (r->n_aside + 1) * sizeof(*more));
-    if (!more || r->n_aside >= ASIDE_MAX) {
-        r->aside = more ? more : r->aside;
-        return; /* it is tried again, as long as there is no memory */
-    }
+    if (!more)
+        return true; /* it is tried again, as long as there is no memory */
     r->aside = more;
     r->aside[r->n_aside++] =
         (struct range){.place = at, .first = c->first, .last = c->last};
@@ -130,6 +129,7 @@ static void set_aside(struct weir *w, struct pipeline *p, const struct place *at
         "pipeline '%s', analyzer '%s': an event is set aside, it has ended "
         "the analyzer's process %d times; it is among the dead letters of '%s'",
         at->pipeline, at->analyzer, DEATHS_MAX, stream);
+    return true;
 }
 
 /* The same rows, or some of them; elsewhere: the same call, not long ago. */
@@ -156,7 +156,7 @@ static void note(struct weir *w, struct pipeline *p, const struct pipeline_crash
 {
     struct place *at = get_place(w, p, c->analyzer);
     int64_t now_us = clock_monotonic_us();
-    if (!at || at->due_us != INT64_MAX || at->gives_up)
+    if (!at || at->due_us != INT64_MAX)
         return; /* without memory it is noted the next time */
     at->deaths = is_again(at, c, now_us) ? at->deaths + 1 : 1;
     at->in_a_row = at->last_us && now_us - at->last_us < CALM_US ? at->in_a_row + 1 : 1;
@@ -170,11 +170,8 @@ static void note(struct weir *w, struct pipeline *p, const struct pipeline_crash
     if (at->deaths < DEATHS_MAX)
         return;
     at->deaths = 0;
-    if (c->rows) {
-        set_aside(w, p, at, c);
+    if (c->rows && set_aside(w, p, at, c))
         return;
-    }
-    at->gives_up = true;
     at->due_us = INT64_MAX;
     at->restarts--;
     pipeline_stop_restarts(p);

@@ -151,6 +151,8 @@ static inline double known_distance(struct known *k, double x, uint32_t now)
     k->seen[at] = now;
     if (++k->n == KNOWN_MAX)
         known_thin(k, (k->value[k->n - 1] - k->value[0]) / PARTS);
+    if (k->n == KNOWN_MAX) /* so small that the parts of their range are rounded */
+        known_remove(k, k->n / 2);
     return result;
 }
 

@@ -11,6 +11,7 @@
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/sockios.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -255,8 +256,25 @@ static void refuse_other(struct filter_program *p, int call, unsigned k, uint32_
     add(p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
 }
 
+/* The call is refused if argument k is one of n values. */
+static void refuse_values(struct filter_program *p, int call, unsigned k,
+                          const uint32_t *value, unsigned char n)
+{
+    add(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)call, 0,
+                                        (unsigned char)(n + 3)));
+    add(p, (struct sock_filter)LOAD_ARGUMENT(k));
+    for (unsigned char i = 0; i < n; i++)
+        add(p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value[i],
+                                            (unsigned char)(n - i), 0));
+    add(p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+    add(p, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, REFUSE));
+}
+
 static int limit_calls(void)
 {
+    /* The kernel sends these signals for it, also to others. */
+    static const uint32_t owns[] = {F_SETOWN, F_SETOWN_EX, F_SETSIG},
+                          ioctls[] = {FIOSETOWN, SIOCSPGRP};
     struct filter_program p = {.n = 0};
     add(&p, (struct sock_filter)LOAD(arch));
     add(&p, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, FILTER_ARCH, 1, 0));
@@ -271,6 +289,8 @@ static int limit_calls(void)
     refuse_bits(&p, SYS_clone, 0, CLONE_THREAD, false);  /* threads it may have */
     refuse_other(&p, SYS_tgkill, 0, (uint32_t)getpid()); /* abort() */
     refuse_other(&p, SYS_prlimit64, 2, 0);               /* to read them */
+    refuse_values(&p, SYS_fcntl, 1, owns, 3);
+    refuse_values(&p, SYS_ioctl, 1, ioctls, 2);
     for (size_t i = 0; i < N_REFUSED; i++)
         answer(&p, refused[i], REFUSE);
     for (size_t i = 0; i < N_MISSING; i++)

@@ -133,6 +133,8 @@ static int put_point(struct decoder *router, struct decoder *lane,
             else
                 ok = m->kind->number ? put_number(l, &f) : put_summary(l, m->kind, &f);
         }
+        if (rest.bad)
+            return -EBADMSG;
         status = named_end(router, lane, time, DECODE_NS);
     } while (status == RECORD_FULL);
     return status;

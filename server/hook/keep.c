@@ -163,7 +163,7 @@ int64_t keep_begin(struct hooks *h, int64_t now_us)
     if (now_us < h->keep_us)
         return h->keep_us;
     pthread_mutex_lock(&h->lock);
-    bool held = h->held;
+    bool held = h->held || h->exchanged; /* then these are of the set before */
     h->busy = !held;
     pthread_mutex_unlock(&h->lock);
     if (held)

@@ -83,7 +83,7 @@ static void note_end(struct remote *r)
     r->host->failed = true;
     if (atomic_load_explicit(&s->gave_up, memory_order_acquire)) {
         s->why[sizeof(s->why) - 1] = 0;
-        snprintf(text, room, "%s", s->why);
+        snprintf(text, room, "%.*s", (int)sizeof(s->why) - 1, s->why);
         return;
     }
     r->crashed = true;
@@ -91,10 +91,14 @@ static void note_end(struct remote *r)
     if (r->crash.call >= REMOTE_CALLS || !call_name[r->crash.call])
         r->crash.call = 0;
     if (r->crash.call == REMOTE_UPDATE) {
-        bool derived = r->worker && r->worker->pipeline->parent;
-        r->crash.rows = true;
         r->crash.first = atomic_load(&s->first);
         r->crash.last = atomic_load(&s->last);
+        /* It may have written over them: no more is left out than one call can have had. */
+        r->crash.rows = r->crash.first <= r->crash.last &&
+                        r->crash.last - r->crash.first < BATCH_ROWS_MAX;
+    }
+    if (r->crash.rows) {
+        bool derived = r->worker && r->worker->pipeline->parent;
         snprintf(where, sizeof(where), derived ? ", at row %llu" : ", at entry %llu",
                  (unsigned long long)(r->crash.first >> (derived ? 0 : 16)));
     }
@@ -336,6 +340,8 @@ int remote_saved(struct remote *r, struct buffer *b)
     uint64_t size = 0;
     char bytes[4096];
     int err = get(r, &size, sizeof(size));
+    if (!err && size > HOST_GIVEN_MAX)
+        return nonsense(r);
     while (!err && size) {
         size_t n = size < sizeof(bytes) ? (size_t)size : sizeof(bytes);
         err = get(r, bytes, n);

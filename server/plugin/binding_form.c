@@ -80,6 +80,7 @@ void binding_form_put_opened(const struct binding *b, struct buffer *to)
         put_text(to, b->output[i].name);
         put_text(to, b->output[i].help);
     }
+    put_text(to, b->form);
 }
 
 void binding_form_put(const struct binding *b, struct buffer *to)
@@ -227,6 +228,7 @@ static void take_opened(struct taking *t, struct binding *b)
         if (!t->err && (!o->name || !o->help || strlen(o->name) > BINDING_NAME_MAX))
             t->err = -EBADMSG;
     }
+    b->form = take_text(t);
     for (size_t i = 0; !t->err && i < b->n_cells; i++)
         if (b->cell[i].output < -1 || b->cell[i].output >= (int)b->n_outputs)
             t->err = -EBADMSG;
@@ -294,6 +296,9 @@ int binding_form_take_opened(struct binding *b, const char *bytes, size_t size,
     }
     for (size_t i = 0; !t.err && i < b->n_inputs; i++)
         b->left_out[i] = other->left_out[i];
+    int err = t.err;
+    if (!err && other->form)
+        err = binding_form(b, other->form, error);
     binding_free(other);
     if (t.err)
         error_set(error, t.err, "%s",
@@ -301,5 +306,5 @@ int binding_form_take_opened(struct binding *b, const char *bytes, size_t size,
                       ? "it describes other outputs than when it was first opened"
                   : t.err == -ENOMEM ? "no memory"
                                      : "its process talks nonsense");
-    return t.err;
+    return err;
 }

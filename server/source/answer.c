@@ -18,16 +18,19 @@ void answer_unknown_stream(struct http_request *r, const struct source_post *p,
 {
     const char *known[ANSWER_LISTED];
     struct buffer list = {.limit = 4096};
-    size_t n = 0;
-    for (; n < p->n && n < ANSWER_LISTED; n++) {
-        known[n] = p->stream[n].stream->name;
+    size_t n = 0, i = 0;
+    for (; i < p->n && n < ANSWER_LISTED; i++) { /* those that the client may know of */
+        if (!http_may(r, ACCESS_STREAM, p->stream[i].stream->name))
+            continue;
+        known[n] = p->stream[i].stream->name;
         buffer_printf(&list, "%s%s", n ? ", " : "", known[n]);
+        n++;
     }
     struct error text;
     error_set(&text, 0, "there is no stream '%.100s'", name);
     node_suggest(&text, name, known, n);
     http_problem(r, 404, "unknown_stream", "%s; the streams are: %s%s", text.text,
-                 buffer_text(&list), n < p->n ? ", ..." : "");
+                 buffer_text(&list), i < p->n ? ", ..." : "");
     buffer_free(&list);
 }
 

@@ -25,10 +25,11 @@
 #include <snappy-c.h>
 #endif
 
-#define WRITES_KEPT  32 /* idle ones */
-#define WRITE_TOLD   3  /* lines that the text of an answer names */
-#define WRITE_NUMBER 24 /* bytes of a number as text */
-#define WRITE_NAME   64 /* of a stream */
+#define WRITES_KEPT    32                  /* idle ones */
+#define WRITE_TOLD     3                   /* lines that the text of an answer names */
+#define WRITE_NUMBER   24                  /* bytes of a number as text */
+#define WRITE_NAME     64                  /* of a stream */
+#define ROWS_BYTES_MAX (UINT64_C(1) << 30) /* of one request, as rows */
 
 /* What a path takes. */
 struct write_form {
@@ -77,6 +78,7 @@ struct write {
     bool finished;  /* the tail is decoded */
     size_t sent;    /* parts that their sinks have */
     uint64_t taken; /* rows of them */
+    uint64_t batches; /* bytes of those that are full */
     char unknown[64]; /* the first measurement without a stream */
 };
 
@@ -151,7 +153,13 @@ static int write_room(void *ctx, struct decoder *d)
     size_t i = 0;
     while (w->part[i]->feed.decoder != d)
         i++;
-    return feed_room(&w->part[i]->feed);
+    /* What many points have in common comes once and stands in every row. */
+    struct feed *t = &w->part[i]->feed;
+    if (t->n)
+        w->batches += batch_memory(t->batch[t->n - 1]);
+    if (w->batches > ROWS_BYTES_MAX)
+        return -EFBIG;
+    return feed_room(t);
 }
 
 /* ---- What the request says ---- */
@@ -335,7 +343,7 @@ static int write_begin(struct http_request *r, void *ctx, void **ret_state)
     const struct decode_route route = {write_find, write_room, w};
     w->request = r;
     w->n = w->sent = 0;
-    w->bytes = w->held = w->taken = 0;
+    w->bytes = w->held = w->taken = w->batches = 0;
     w->finished = false;
     w->unknown[0] = 0;
     decoder_reset(w->router, 0);
@@ -355,7 +363,8 @@ static void write_give_up(struct http_request *r, const struct write *w, int rc)
         http_problem(r, 400, "malformed", "the body is not %s; nothing was taken",
                      w->form->what);
     else if (rc == -EFBIG)
-        http_problem(r, 413, "too_large", "a record is too large; nothing was taken");
+        http_problem(r, 413, "too_large",
+                     "a record, or all of its rows, are too large; nothing was taken");
     else if (rc != -ECANCELED)
         http_problem(r, 500, "failed", "%s; nothing was taken", strerror(-rc));
 }

@@ -160,6 +160,7 @@ def series():
         'stuck': [noise[2000] if 2000 <= i < 2100 else v for i, v in enumerate(noise)],
         'level': [v + (30 if i >= 1500 else 0) for i, v in enumerate(noise)],
         'words': [float(dice.choice((1, 2, 3, 50))) for _ in times],
+        'tiny': [5e-324 * (1 + i % 601) for i in range(len(times))],
         'walk': [0.0] * len(times)}
     for i in range(1, len(times)):
         found['walk'][i] = found['walk'][i - 1] + dice.gauss(0, 1) * (4 if 2200 < i < 2300 else 1)
@@ -207,6 +208,10 @@ class Anomaly(unittest.TestCase):
                     self.assertEqual((row[0], row[2], row[4]), (t * 1000000, verdict, anomalies))
                     self.assertTrue(math.isclose(row[1], score, rel_tol=1e-6, abs_tol=1e-9), (row, score))
                     self.assertTrue(math.isclose(row[3], expected, rel_tol=1e-9, abs_tol=1e-9), (row, expected))
+
+    def test_values_as_small_as_there_are(self):
+        """The parts of their range are rounded to the distance between two of them."""
+        self.assertEqual(len(self.rows('number', 'tiny')), len(self.series['tiny']))
 
     def test_what_is_unusual_is_found_with_the_row_itself(self):
         self.assertIn(2000, self.verdicts('spike'))

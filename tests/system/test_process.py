@@ -126,10 +126,10 @@ HOSTILE = r'''
 #include <unistd.h>
 struct config { int how; const char *of; double at; const char *file; };
 struct state { int64_t rows, done; double sum; };
-enum { FAILS, SEGV, ABORTS, EXITS, HANGS, LEAKS, DEEP, FORKS, EXECS, SOCKETS, WRITES, REMOVES, KILLS, STOPS, OUTSIDE, DIES };
+enum { FAILS, SEGV, ABORTS, EXITS, HANGS, LEAKS, DEEP, FORKS, EXECS, SOCKETS, WRITES, REMOVES, KILLS, OWNS, STOPS, OUTSIDE, DIES };
 static const struct weir_param params[] = {
     {.name = "how", .type = WEIR_PARAM_CHOICE, .flags = WEIR_REQUIRED, .offset = offsetof(struct config, how),
-     .choices = "fails segv aborts exits hangs leaks deep forks execs sockets writes removes kills stops outside dies",
+     .choices = "fails segv aborts exits hangs leaks deep forks execs sockets writes removes kills owns stops outside dies",
      .help = "what it does"},
     {.name = "of", .type = WEIR_PARAM_COLUMN, .flags = WEIR_REQUIRED, .offset = offsetof(struct config, of),
      .column_types = WEIR_NUMBERS, .help = "a column"},
@@ -155,6 +155,7 @@ static int64_t act(const struct config *c, struct weir_ctx *ctx)
     case WRITES: return open(c->file, O_WRONLY | O_CREAT | O_APPEND, 0600) >= 0;
     case REMOVES: return unlink(c->file) == 0;
     case KILLS: return kill(getppid(), SIGTERM) == 0;
+    case OWNS: return fcntl(0, F_SETOWN, getppid()) == 0;
     case STOPS: raise(SIGSTOP); break;
     case OUTSIDE: /* all that the server has mapped with it, and more */
         for (volatile char *p = (volatile char *)&r;; p += 4096) *p = 1;
@@ -198,7 +199,7 @@ if harness.sanitized():  # it has its own way with a wrong address and at an exi
     del KILLED['leaks']
     for way in ('segv', 'deep', 'outside', 'exits'):
         KILLED[way] = 'exited with status|killed by signal'
-REFUSED = ('forks', 'execs', 'sockets', 'writes', 'removes', 'kills')
+REFUSED = ('forks', 'execs', 'sockets', 'writes', 'removes', 'kills', 'owns')
 
 
 def simple(n=2000, bad=()):
