@@ -156,6 +156,11 @@ static uint64_t print_lost(const struct pipeline_status *s)
                 "pipeline %s: %llu events came after their window had been closed; "
                 "without --live windows stay open until the end\n",
                 s->name, (unsigned long long)now);
+    if (s->join_cut)
+        fprintf(stderr,
+                "pipeline %s: %llu joined texts are null, as those of a batch are more "
+                "than it can hold; join shorter ones\n",
+                s->name, (unsigned long long)s->join_cut);
     uint64_t not_found = s->join_late + s->join_too_late;
     if (not_found)
         fprintf(
@@ -163,7 +168,7 @@ static uint64_t print_lost(const struct pipeline_status *s)
             "pipeline %s: %llu events came too late to be joined; sort the input, or "
             "raise out_of_orderness\n",
             s->name, (unsigned long long)not_found);
-    return dropped + not_found;
+    return dropped + not_found + s->join_cut;
 }
 
 static uint64_t events_lost(struct weir *w)

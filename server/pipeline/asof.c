@@ -416,7 +416,7 @@ uint64_t asof_find(struct asof *a, uint32_t key, int64_t time_us, int64_t within
 }
 
 int asof_gather(const struct asof *a, size_t column, const uint64_t *row,
-                struct batch *to, size_t c)
+                struct batch *to, size_t c, uint64_t *cut)
 {
     struct column *t = &to->column[c];
     const uint64_t *value = a->value[column];
@@ -437,6 +437,7 @@ int asof_gather(const struct asof *a, size_t column, const uint64_t *row,
             uint32_t size = null ? 0 : a->text_size[column][i];
             if (r == 0 && size && (r = batch_bytes(to, c, size)) == -ENOSPC) {
                 size = 0; /* more text than a batch can have */
+                ++*cut;
                 r = batch_set_null(to, c);
             }
             if (r == 0 && size)

@@ -83,8 +83,8 @@ static inline uint64_t asof_rows(const struct asof *a)
 size_t asof_memory(const struct asof *a);
 
 /* Fills a column of `to`, for all its rows, with those of row[]; with nulls for ASOF_NONE, and for what is more text than a
- * batch can have. -ENOMEM. */
+ * batch can have, which is counted. -ENOMEM. */
 int asof_gather(const struct asof *a, size_t column, const uint64_t *row,
-                struct batch *to, size_t c);
+                struct batch *to, size_t c, uint64_t *cut);
 
 #endif

@@ -172,7 +172,7 @@ static int input_block(struct join_input *in, const struct log_entry *e, uint32_
             late++;
         else if (k->id[row] >= KEY_TOO_LONG)
             null_keys++;
-        else if (time[row] >= oldest_us &&
+        else if (time[row] >= oldest_us && !in->join->own_ended &&
                  (r = input_key(in, k, k->id[row], &key)) == 0)
             r = asof_add(&in->rows, key, e->batch, row, in->config->column);
     }
@@ -273,10 +273,22 @@ static int find_rows(struct join *j, size_t input, const struct log_entry *e)
     return r;
 }
 
+static void note_cut(struct join *j, uint64_t cut)
+{
+    if (!atomic_load_explicit(&j->pipeline->join_cut, memory_order_relaxed))
+        logger_warn("pipeline",
+                    "pipeline '%s': joined texts are null, as those of the events of a "
+                    "batch are more than %u MiB; told once, "
+                    "weir_pipeline_join_cut_total counts them",
+                    j->pipeline->config->name, (unsigned)(BATCH_BYTES_MAX >> 20));
+    metric_add(&j->pipeline->join_cut, cut);
+}
+
 /* The batch with the columns of all inputs. -ENOMEM. */
 static int join_batch(struct join *j, const struct log_entry *e, struct batch **ret)
 {
     struct batch *b;
+    uint64_t cut = 0;
     int r = 0;
     for (size_t i = 0; r == 0 && i < j->n; i++)
         r = find_rows(j, i, e);
@@ -290,8 +302,10 @@ static int join_batch(struct join *j, const struct log_entry *e, struct batch **
         const struct config_join *c = j->input[i].config;
         for (size_t k = 0; r == 0 && k < c->n_columns; k++)
             r = asof_gather(&j->input[i].rows, k, j->found + i * BATCH_ROWS_MAX, b,
-                            c->first + k);
+                            c->first + k, &cut);
     }
+    if (cut)
+        note_cut(j, cut);
     if (r < 0) {
         batch_unref(b);
         return r;
@@ -303,7 +317,7 @@ static int join_batch(struct join *j, const struct log_entry *e, struct batch **
 static void forget(struct join *j)
 {
     for (size_t i = 0; i < j->n; i++) {
-        int64_t oldest_us = join_oldest(&j->input[i]);
+        int64_t oldest_us = j->own_ended ? INT64_MAX : join_oldest(&j->input[i]);
         if (oldest_us == INT64_MIN)
             continue;
         asof_forget(&j->input[i].rows, oldest_us);
@@ -342,8 +356,10 @@ static void read_mark(struct join *j, const struct log_entry *e)
         watermark_idle(w, e->source);
     else if (e->kind == LOG_ADVANCE)
         watermark_advance(w, e->time_us);
-    else if (e->kind == LOG_END)
+    else if (e->kind == LOG_END) {
         watermark_end(w, w->newest_us);
+        j->own_ended = true;
+    }
     forget(j);
 }
 
@@ -489,6 +505,8 @@ static bool take_own(struct join *j)
 static bool drop_all(struct join *j)
 {
     struct log_entry *e = j->handing;
+    bool none_has_it = e && e->kind == LOG_BATCH && !j->pipeline->given;
+    metric_add(&j->pipeline->skipped, none_has_it ? e->batch->n_rows : 0);
     j->handing = NULL;
     log_entry_unref(e);
     while (j->n_waiting) {
@@ -502,6 +520,8 @@ static bool drop_all(struct join *j)
         e = join_take(m, i < j->n ? j->input[i].log : j->pipeline->log);
         if (!e)
             continue;
+        if (i == j->n && e->kind == LOG_BATCH)
+            metric_add(&j->pipeline->skipped, e->batch->n_rows);
         log_entry_unref(e);
         mailbox_done(m);
         any = true;

@@ -68,7 +68,8 @@ struct join {
     struct log_entry *handing; /* not all workers have it */
     uint64_t position, number; /* of the last entry handed on; of the last checkpoint */
     bool ends;                 /* the end waits, too: a checkpoint waits behind it */
-    uint64_t *found;           /* scratch: for each row of a batch */
+    bool own_ended;  /* it was handed on: nobody asks for rows of inputs any more */
+    uint64_t *found; /* scratch: for each row of a batch */
     _Atomic int64_t wanted_us; /* relaxed: of the own stream, if it is silent */
     _Atomic bool draining;     /* relaxed: all that has come is taken */
     pthread_mutex_t lock;      /* protects the next ones */

@@ -106,7 +106,7 @@ static uint32_t read_rows(const struct join *j, struct watermark *w,
 /* In place of the batch one without them; NULL: all are late. */
 static int leave_out(struct batch **b, const bool *late)
 {
-    struct batch *to;
+    struct batch *to = NULL;
     int r = batch_new((*b)->schema, (*b)->n_rows, &to);
     for (uint32_t row = 0; r == 0 && row < (*b)->n_rows; row++)
         r = late[row] ? 0 : batch_append_row(to, *b, row);

@@ -311,6 +311,9 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
         {METRIC_COUNTER, "weir_pipeline_join_too_late_total",
          "Events that came so late that they find nothing in a joined stream.", "",
          &p->join_too_late, 1},
+        {METRIC_COUNTER, "weir_pipeline_join_cut_total",
+         "Joined texts that are null, as those of a batch were more than it can hold.",
+         "", &p->join_cut, 1},
         {METRIC_COUNTER, "weir_pipeline_windows_total",
          "Windows closed, counted for each worker.", "", &p->windows, 1},
         {METRIC_COUNTER, "weir_pipeline_rows_total", "Result rows given out.", "",
@@ -860,6 +863,7 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->derive_errors = atomic_load_explicit(&p->derive_errors, memory_order_relaxed);
     ret->choose_errors = choose_errors(p);
     ret->join_late = atomic_load_explicit(&p->join_late, memory_order_relaxed);
+    ret->join_cut = atomic_load_explicit(&p->join_cut, memory_order_relaxed);
     ret->join_too_late = atomic_load_explicit(&p->join_too_late, memory_order_relaxed);
     ret->rows = atomic_load_explicit(&p->rows, memory_order_relaxed);
     ret->groups = atomic_load_explicit(&p->groups, memory_order_relaxed);

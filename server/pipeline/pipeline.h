@@ -145,6 +145,7 @@ struct pipeline_status {
         [256]; /* why its first windows may hold a part of their events only; "" */
     uint64_t join_late; /* rows of joined streams that came behind their watermark, */
     uint64_t join_too_late; /* own rows that came too late to find any, */
+    uint64_t join_cut;      /* values that are null for want of room for their text, */
     uint64_t join_waiting;  /* and such as wait for another stream now */
 };
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret);

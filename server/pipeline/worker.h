@@ -144,7 +144,7 @@ struct pipeline {
     } shown[WATERMARK_SOURCES];
 
     /* Counters of all workers; relaxed, added to once a block or batch. */
-    _Atomic uint64_t derive_errors, join_late, join_too_late;
+    _Atomic uint64_t derive_errors, join_late, join_too_late, join_cut;
     _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups,
         no_until;
     _Atomic uint64_t late[CONFIG_LATE_POLICIES]; /* by what became of them */

@@ -269,6 +269,27 @@ class Run(unittest.TestCase):
                          rows)
         self.assertEqual(harness.read_rows(path, 'SELECT id, bid, head FROM both ORDER BY id'), both)
 
+    def test_texts_that_no_batch_holds_are_told(self):
+        """A note of 40,000 bytes stands in each of 20,000 rows: more than the 64 MiB of a column of a batch."""
+        folder = harness.folder_for_test(self)
+        quote = {'ts': T0, 'sym': 'A', 'bid': 1.0, 'ask': 2.0, 'note': 'y' * 40000, 'firm': True}
+        trades = [{'ts': T0 + 1 + i, 'id': i, 'symbol': 'A', 'venue': 1} for i in range(20000)]
+        with open(os.path.join(folder, 'cut.yaml'), 'w', encoding='utf-8') as file:
+            file.write(HEAD.replace('{folder}', folder).replace('{listen}', '127.0.0.1:0') + '''
+  cut: {from: trades, window: {tumbling: 10s}, join: {quotes: {on: {symbol: sym}, as_of: true, within: 5s, columns: [note]}},
+        analyzers: [count, {count: {where: note IS NULL, as: nulls}}]}
+''')
+        for name, events in (('trades', trades), ('quotes', [quote])):
+            with open(os.path.join(folder, name + '.ndjson'), 'w', encoding='utf-8') as file:
+                file.writelines(json.dumps(event) + '\n' for event in events)
+        done = harness.weir('run', '-q', '-c', os.path.join(folder, 'cut.yaml'),
+                            *(f'--stream={name}={folder}/{name}.ndjson' for name in ('trades', 'quotes')))
+        self.assertEqual(done.returncode, 65, done.stderr)
+        rows, nulls = harness.read_rows(os.path.join(folder, 'weir.db'), 'SELECT sum(count), sum(nulls) FROM cut')[0]
+        self.assertEqual(rows, len(trades))
+        self.assertGreater(nulls, 1000)
+        self.assertIn(f'{nulls} joined texts are null', done.stderr)
+
     def test_an_empty_stream(self):
         folder = harness.folder_for_test(self)
         events = events_of(6, 500)
