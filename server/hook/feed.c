@@ -226,6 +226,18 @@ static int read_rows(struct hook *k, sqlite3_stmt *s, struct error *error)
     return 0;
 }
 
+int feed_look(struct hook *k, struct error *error)
+{
+    struct changes known;
+    int err = changes_look(k->hooks->db, k->id.table, &known, error);
+    if (err)
+        return err;
+    k->news = false;
+    if (known.since_us == k->since_us)
+        keep_up(k, &known);
+    return 0;
+}
+
 int feed_read(struct hook *k, struct error *error)
 {
     struct changes known;
@@ -234,6 +246,7 @@ int feed_read(struct hook *k, struct error *error)
     int err = changes_look(db, k->id.table, &known, error);
     if (err)
         return err;
+    k->news = false;
     k->look = known.since_us == k->since_us || !k->n; /* numbers of before end first */
     if (!k->look)
         return 0;

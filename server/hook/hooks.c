@@ -320,14 +320,16 @@ static int64_t hook_run(struct hook *k, int64_t now_us)
     }
     k->broken = false;
     int64_t next_us = INT64_MAX;
-    if (k->look && k->n < HOOK_ITEMS_MAX && k->bytes < HOOK_BYTES_MAX) {
-        int err = feed_read(k, &error);
+    bool room = k->n < HOOK_ITEMS_MAX && k->bytes < HOOK_BYTES_MAX;
+    if (room ? k->look : k->news) {
+        int err = room ? feed_read(k, &error) : feed_look(k, &error);
         if (err) {
             /* What an alert knows may be half of a row now. */
             k->broken = err == -ENOMEM && k->alerts;
             say_trouble(k, "what has changed cannot be read", error.text);
             next_us = now_us + LOOK_AGAIN_US;
-        } else if (k->look && k->n < HOOK_ITEMS_MAX && k->bytes < HOOK_BYTES_MAX) {
+        } else if (room &&
+                   k->look) { /* with no room left, what has come is looked at */
             next_us = now_us;
         }
     }
@@ -345,9 +347,7 @@ static void show(struct hook *k)
     struct hook_status *s = &k->shown;
     uint64_t waiting = k->last > k->read ? (uint64_t)(k->last - k->read) : 0;
     s->position = hook_position(k);
-    s->lag = k->alerts               ? waiting
-             : k->last > s->position ? (uint64_t)(k->last - s->position)
-                                     : 0;
+    s->lag = k->alerts ? waiting : waiting + k->n;
     for (const struct item *i = k->first; k->alerts && i; i = i->next)
         s->lag += i->notice && i->stage < ITEM_SENT;
     s->state = k->failures >= HOOK_BREAK ? HOOK_BROKEN
@@ -382,10 +382,8 @@ static bool listen_to_others(struct hooks *h)
         h->exchanged = false;
     }
     for (struct hook *k = h->first; h->committed && k; k = k->next)
-        k->look = true;
+        k->look = k->news = true;
     h->committed = false;
-    for (struct hook *k = h->first; k; k = k->next)
-        show(k);
     pthread_mutex_unlock(&h->lock);
     return on;
 }
@@ -400,6 +398,10 @@ static void *hooks_run(void *hooks)
             int64_t due_us = hook_run(k, now_us);
             next_us = due_us < next_us ? due_us : next_us;
         }
+        pthread_mutex_lock(&h->lock);
+        for (struct hook *k = h->first; k; k = k->next)
+            show(k);
+        pthread_mutex_unlock(&h->lock);
         int64_t keep_us = keep_begin(h, now_us);
         next_us = keep_us < next_us ? keep_us : next_us;
         now_us = clock_monotonic_us();

@@ -63,6 +63,7 @@ struct hook {
     int64_t read;           /* numbers up to this one were read */
     int64_t saved;          /* the place in the file; -1: not known */
     bool look;              /* there may be more to read */
+    bool news;              /* there was a commit since how much it is was looked at */
     bool broken; /* what is in memory is not to be trusted: to be loaded again */
     struct item *first, **last_item;
     size_t n, bytes;
@@ -114,6 +115,8 @@ int64_t hook_position(const struct hook *k);
 int feed_load(struct hook *k, struct error *error);
 /* What has changed, a piece of it. -EAGAIN: later. */
 int feed_read(struct hook *k, struct error *error);
+/* Without room for that: how far it is behind, and what is too much. */
+int feed_look(struct hook *k, struct error *error);
 
 /* lane.c: begins what is due. When the next is; INT64_MAX: nothing waits for a time. */
 int64_t lane_dispatch(struct hook *k, int64_t now_us);

@@ -243,6 +243,19 @@ class Rows(WithReceivers):
             self.assertEqual(status(server)['skipped'], 5803)
             self.assertTrue(any("'max_lag'" in line for line in server.log))
 
+    def test_rows_that_wait_in_the_file_are_counted_and_bounded(self):
+        names = [f's{i}' for i in range(500)]
+        with harness.Server(config('to: "http://127.0.0.1:1/", max_lag: 1500, backoff: 10s, max_backoff: 10s')) as server:
+            server.post_ok('trades', trades(0, 1, names))
+            for n in range(1, 8):  # 2,000 of them are in memory
+                server.post_ok('trades', trades(n, n + 1, names))
+                harness.wait_until(lambda: status(server)['lag'] == 500 * n, 'the lag grows with the table')  # pylint: disable=cell-var-from-loop
+            self.assertEqual((len(in_file(server)), status(server)['skipped']), (3500, 0))
+            self.assertEqual(server.metric('weir_webhook_lag_rows', webhook='webhook'), 3500)
+            server.post_ok('trades', trades(8, 10, names))
+            harness.wait_until(lambda: status(server)['skipped'] == 1000, 'what is too much is passed over')
+            self.assertEqual((len(in_file(server)), status(server)['lag']), (4500, 3500))
+
     def test_a_body_by_template(self):
         receiver = self.receiver()
         body = '\'{"text": "{symbol} was at {price_max} ({kind})", "start": "{window_start}", "n": {count}, "x": {"y": 1}}\''
