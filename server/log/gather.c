@@ -634,7 +634,10 @@ void gather_look_again(struct log *l)
 
 void log_look(struct log *l)
 {
-    gather_look_again(l);
+    atomic_thread_fence(memory_order_seq_cst); /* what it looks for was said before */
+    if (log_is_ready(
+            l)) /* it looks anyway then; until then it may not even have started */
+        gather_look_again(l);
 }
 
 /* ---- The task --------------------------------------------------------------------------------- */

@@ -787,7 +787,7 @@ static int subscribe(struct join_input *in, bool live, struct error *error)
     return s.r;
 }
 
-int join_start(struct join *j, struct tasks *tasks, uint64_t position, bool live,
+int join_begin(struct join *j, struct tasks *tasks, uint64_t position,
                struct error *error)
 {
     j->position = j->own.position = position;
@@ -795,8 +795,12 @@ int join_start(struct join *j, struct tasks *tasks, uint64_t position, bool live
     j->watermark = j->pipeline->worker[0].watermark;
     j->watermark.held = false; /* what is open at the end of an input waits behind us */
     int r = task_begin(&j->task, tasks, join_run, j);
-    if (r < 0)
-        return error_set(error, r, "no memory");
+    return r < 0 ? error_set(error, r, "no memory") : 0;
+}
+
+int join_subscribe(struct join *j, bool live, struct error *error)
+{
+    int r = 0;
     for (size_t i = 0; r == 0 && i < j->n; i++)
         r = subscribe(&j->input[i], live, error);
     return r;

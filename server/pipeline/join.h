@@ -90,10 +90,11 @@ struct join {
 int join_new(struct pipeline *p, struct join **ret);
 void join_free(struct join *j); /* ends its task; takes NULL */
 
-/* It runs: behind `position` of the own stream. Then its inputs are subscribed, `live` as of pipeline_start, each behind
- * its position, and the own stream last. */
-int join_start(struct join *j, struct tasks *tasks, uint64_t position, bool live,
+/* It runs, behind `position` of the own stream. Once the workers run, too, its inputs are subscribed, `live` as of
+ * pipeline_start, each behind its position, and then the own stream. */
+int join_begin(struct join *j, struct tasks *tasks, uint64_t position,
                struct error *error);
+int join_subscribe(struct join *j, bool live, struct error *error);
 /* Their logs feed it no more; before it stops. Logs that have ended do anyway. */
 void join_leave(struct join *j);
 /* Instead of starting, or after a start that failed: the inputs keep their places in journals of logs that run. Within

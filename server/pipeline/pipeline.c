@@ -507,12 +507,21 @@ static bool put_entry(void *ctx, struct log_entry *e, bool command)
     return true;
 }
 
+/* Metrics and status may look already. */
+static void show_begin(struct pipeline *p, int64_t watermark_us, uint64_t position)
+{
+    pthread_mutex_lock(&p->lock);
+    p->shown_watermark_us = watermark_us;
+    p->shown_position = position;
+    pthread_mutex_unlock(&p->lock);
+}
+
 int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
                      int64_t watermark_us, struct error *error)
 {
     const struct config_pipeline *c = p->config;
     p->sink = *sink;
-    p->shown_watermark_us = watermark_us;
+    show_begin(p, watermark_us, 0);
     struct worker *worker = calloc(c->workers, sizeof(*worker));
     if (!worker)
         return error_set(error, -ENOMEM, "no memory");
@@ -575,11 +584,11 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
         .failed = pipeline_failed};
 }
 
-static int subscribe(struct pipeline *p, uint64_t position, bool live,
-                     struct error *error)
+/* What it has reached, for its log. Before its workers run. */
+static struct log_sink behind(struct pipeline *p, uint64_t position,
+                              int64_t source_us[WATERMARK_SOURCES])
 {
     const struct watermark *w = &p->worker[0].watermark;
-    int64_t source_us[WATERMARK_SOURCES];
     for (uint32_t i = 0; i < w->n; i++)
         source_us[i] = w->source[i].max_us;
     struct log_sink s = sink_of(p, position);
@@ -587,10 +596,16 @@ static int subscribe(struct pipeline *p, uint64_t position, bool live,
     s.n_sources = w->n;
     s.newest_us = w->newest_us;
     s.watermark_us = w->value_us;
+    return s;
+}
+
+static int subscribe(struct pipeline *p, const struct log_sink *s, bool live,
+                     struct error *error)
+{
     size_t none, *keys = p->join ? &p->join->keys : p->derive ? &none : &p->keys;
     if (live)
-        return log_resubscribe(p->log, &s, keys, error);
-    int r = log_subscribe(p->log, &s, keys);
+        return log_resubscribe(p->log, s, keys, error);
+    int r = log_subscribe(p->log, s, keys);
     return r < 0 ? error_set(error, r, "no memory") : 0;
 }
 
@@ -604,11 +619,13 @@ int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
 {
     const struct config_pipeline *c = p->config;
     p->log = log;
-    p->shown_watermark_us = p->begun_us = p->worker[0].watermark.value_us;
-    p->shown_position = position;
-    int r = p->join ? join_start(p->join, tasks, position, live, error) : 0;
+    p->begun_us = p->worker[0].watermark.value_us;
+    show_begin(p, p->begun_us, position);
+    int64_t source_us[WATERMARK_SOURCES];
+    const struct log_sink s = behind(p, position, source_us);
+    int r = p->join ? join_begin(p->join, tasks, position, error) : 0;
     if (r == 0 && !live)
-        r = subscribe(p, position, false, error);
+        r = subscribe(p, &s, false, error);
     if (p->parent)
         outflow_go_on(p->reads, p->worker[0].sequence);
     for (unsigned i = 0; r == 0 && i < c->workers; i++) {
@@ -621,8 +638,10 @@ int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
         p->worker[i].watermark.held = p->hold_bytes > 0;
         r = worker_start(&p->worker[i], tasks, error);
     }
+    if (r == 0 && p->join) /* what comes goes on to the workers */
+        r = join_subscribe(p->join, live, error);
     if (r == 0 && live)
-        r = subscribe(p, position, true, error);
+        r = subscribe(p, &s, true, error);
     return r;
 }
 

@@ -522,8 +522,13 @@ int worker_start(struct worker *w, struct tasks *tasks, struct error *error)
 {
     w->groups.max_open = share_of_groups(w->pipeline->config);
     show(w, NULL); /* what was stored is there before the first entry comes */
+    pthread_mutex_lock(&w->pipeline->lock);
     int r = task_begin(&w->task, tasks, worker_run, w);
-    return r < 0 ? error_set(error, r, "no memory") : 0;
+    pthread_mutex_unlock(&w->pipeline->lock);
+    if (r < 0)
+        return error_set(error, r, "no memory");
+    task_wake(&w->task); /* its open windows may have been asked for */
+    return 0;
 }
 
 /* The states that are still there go back to their plugins. */
