@@ -148,24 +148,27 @@ static void api_put_encoded(struct buffer *link, const char *text, size_t size)
 }
 
 /* Link: </api/v1/...?...&cursor=...>; rel="next", and the cursor alone. */
-void api_say_next(struct http_request *r, const char *cursor)
+void api_say_next(struct http_request *r, const char *parameter, const char *cursor,
+                  bool link_too)
 {
+    http_set_header(r, "Weir-Next-Cursor", cursor);
+    if (!link_too)
+        return;
     struct buffer link = {.limit = API_LINK_MAX};
     const char *name, *value;
     size_t size;
     buffer_printf(&link, "<%s?", http_path(r));
     for (size_t i = 0; (value = http_argument(r, i, &name, &size)); i++) {
-        if (strcmp(name, "cursor") == 0)
+        if (strcmp(name, parameter) == 0)
             continue;
         api_put_encoded(&link, name, strlen(name));
         buffer_putc(&link, '=');
         api_put_encoded(&link, value, size);
         buffer_putc(&link, '&');
     }
-    buffer_printf(&link, "cursor=%s>; rel=\"next\"", cursor);
+    buffer_printf(&link, "%s=%s>; rel=\"next\"", parameter, cursor);
     if (!link.error)
         http_set_header(r, "Link", buffer_text(&link));
-    http_set_header(r, "Weir-Next-Cursor", cursor);
     buffer_free(&link);
 }
 
@@ -212,6 +215,9 @@ void api_read_failed(struct http_request *r, int err, const char *text)
     case -ENOSPC:
         http_set_header(r, "Retry-After", "5");
         http_problem(r, 507, "disk_full", "%s", text);
+        return;
+    case -ESTALE:
+        http_problem(r, 410, "changes_lost", "%s", text);
         return;
     case -ECHILD:
         http_problem(r, 500, "sql_process_died", "%s", text);

@@ -14,7 +14,7 @@
 #include <string.h>
 
 struct ask_reading {
-    bool live;
+    enum ask_kind kind;
     struct ask *ask;
     bool format_given;
     struct error *error;
@@ -102,14 +102,6 @@ static int ask_set_open(struct ask *ask, const char *text, struct error *error)
     return error_set(error, -EINVAL, "live: '%s' is not 0, 1 or only", text);
 }
 
-static int ask_set_times(struct ask *ask, const char *text, struct error *error)
-{
-    ask->times_us = strcmp(text, "us") == 0;
-    if (!ask->times_us && strcmp(text, "rfc3339") != 0)
-        return error_set(error, -EINVAL, "times: '%s' is neither rfc3339 nor us", text);
-    return 0;
-}
-
 static int ask_add_column(struct ask *ask, const char *name, size_t size,
                           struct error *error)
 {
@@ -167,13 +159,20 @@ static size_t ask_key(const struct table *t, const char *name)
     return 0;
 }
 
-static int ask_unknown(const struct ask *ask, bool live, const char *name,
+/* By what is asked: parameters that there are. */
+static const char *const ask_parameters[] = {
+    [ASK_PAGES] = "from, to, columns, order, limit, cursor, format, times, live, "
+                  "changed_since",
+    [ASK_LIVE] = "columns, times, last_event_id",
+    [ASK_CHANGED] = "columns, limit, format, times, changed_since",
+};
+
+static int ask_unknown(const struct ask *ask, enum ask_kind kind, const char *name,
                        struct error *error)
 {
     error_set(error, -EINVAL,
               "unknown parameter '%s'; there are %s, and the key columns", name,
-              live ? "columns, times, last_event_id"
-                   : "from, to, columns, order, limit, cursor, format, times, live");
+              ask_parameters[kind]);
     for (size_t c = 1; c < ask->table->n_primary; c++) {
         size_t used = strlen(error->text);
         snprintf(error->text + used, sizeof(error->text) - used, "%s %s",
@@ -182,25 +181,18 @@ static int ask_unknown(const struct ask *ask, bool live, const char *name,
     return -EINVAL;
 }
 
-/* Of pages; live results have none. */
-static bool ask_is_of_pages(const char *name)
+static bool ask_is_among(const char *name, const char *list)
 {
-    static const char *const names[] = {"from",   "to",     "order", "limit",
-                                        "cursor", "format", "live"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(names[i], name) == 0)
+    size_t size = strlen(name);
+    for (const char *p = list; size && p; p = strstr(p, ", "), p = p ? p + 2 : NULL)
+        if (strncmp(p, name, size) == 0 && (p[size] == ',' || !p[size]))
             return true;
     return false;
 }
 
 static bool ask_is_parameter(const char *name)
 {
-    static const char *const names[] = {"from",   "to",     "columns", "order", "limit",
-                                        "cursor", "format", "times",   "live"};
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(names[i], name) == 0)
-            return true;
-    return false;
+    return ask_is_among(name, ask_parameters[ASK_PAGES]);
 }
 
 static int ask_argument(struct ask_reading *reading, const char *name,
@@ -213,11 +205,13 @@ static int ask_argument(struct ask_reading *reading, const char *name,
     if (strlen(value) < size &&
         (!key || ask_is_parameter(name) || ask->table->column[key].type != WEIR_STRING))
         return error_set(error, -EINVAL, "%s: it holds a zero character", name);
-    if (reading->live && strcmp(name, "last_event_id") == 0)
-        return 0; /* live.c reads it */
-    if (reading->live && ask_is_of_pages(name))
-        return error_set(error, -EINVAL, "%s: live results are not asked by pages",
-                         name);
+    if (strcmp(name, reading->kind == ASK_LIVE ? "last_event_id" : "changed_since") ==
+        0)
+        return 0; /* live.c and changed.c read it */
+    if (ask_is_parameter(name) && !ask_is_among(name, ask_parameters[reading->kind]))
+        return error_set(error, -EINVAL, "%s: %s are not asked by pages", name,
+                         reading->kind == ASK_LIVE ? "live results"
+                                                   : "rows since a place");
     if (strcmp(name, "from") == 0)
         return ask_time(name, value, &ask->from_us, error);
     if (strcmp(name, "to") == 0)
@@ -227,7 +221,7 @@ static int ask_argument(struct ask_reading *reading, const char *name,
     if (strcmp(name, "order") == 0)
         return ask_set_order(ask, value, error);
     if (strcmp(name, "times") == 0)
-        return ask_set_times(ask, value, error);
+        return rows_times(value, &ask->times, error);
     if (strcmp(name, "live") == 0)
         return ask_set_open(ask, value, error);
     if (strcmp(name, "columns") == 0)
@@ -243,17 +237,17 @@ static int ask_argument(struct ask_reading *reading, const char *name,
         return rows_format(value, &ask->format, error);
     }
     return key ? ask_add_filter(ask, key, value, size, error)
-               : ask_unknown(ask, reading->live, name, error);
+               : ask_unknown(ask, reading->kind, name, error);
 }
 
-int ask_parse(struct ask *ask, const struct table *table, bool live,
+int ask_parse(struct ask *ask, const struct table *table, enum ask_kind kind,
               struct http_request *r, struct error *error)
 {
     *ask = (struct ask){.table = table,
                         .from_us = INT64_MIN,
                         .to_us = INT64_MAX,
                         .limit = ASK_LIMIT_DEFAULT};
-    struct ask_reading reading = {.ask = ask, .live = live, .error = error};
+    struct ask_reading reading = {.kind = kind, .ask = ask, .error = error};
     const char *name, *value;
     size_t size;
     for (size_t i = 0; (value = http_argument(r, i, &name, &size)); i++) {
@@ -261,7 +255,7 @@ int ask_parse(struct ask *ask, const struct table *table, bool live,
         if (err)
             return err;
     }
-    if (!reading.format_given && !live) {
+    if (!reading.format_given && kind != ASK_LIVE) {
         int err = rows_accept(r, &ask->format, error);
         if (err)
             return err;
@@ -280,9 +274,6 @@ int ask_parse(struct ask *ask, const struct table *table, bool live,
         return error_set(error, -EINVAL, "columns: more than %d", ASK_COLUMNS_MAX - 1);
     if (!err && ask->open)
         ask->column[ask->n_columns++] = (struct rowout_column){"open", WEIR_BOOL};
-    for (size_t c = 0; ask->times_us && c < ask->n_columns; c++)
-        if (ask->column[c].type == WEIR_TIME)
-            ask->column[c].type = WEIR_INT;
     return err;
 }
 
@@ -391,23 +382,26 @@ int ask_bind(const struct ask *ask, sqlite3_stmt *s, const char *after,
     return err;
 }
 
-char *ask_sql_changes(const struct ask *ask)
+char *ask_sql_changes(const struct ask *ask, bool columns)
 {
     sqlite3_str *sql = sqlite3_str_new(NULL);
     sqlite3_str_appendall(sql, "SELECT ");
-    for (size_t c = 0; c < ask->n_columns; c++)
+    for (size_t c = 0; columns && c < ask->n_columns; c++)
         sqlite3_str_appendf(sql, "t.\"%w\", ", ask->column[c].name);
     sqlite3_str_appendall(sql, "c.seq FROM ");
     changes_append_join(sql, ask->table, false);
-    sqlite3_str_appendall(sql, " WHERE c.seq > ?");
+    sqlite3_str_appendall(sql, " WHERE c.seq > ? AND c.seq <= ?");
     ask_filters(sql, ask, "t.");
-    sqlite3_str_appendall(sql, " ORDER BY c.seq LIMIT ?");
+    sqlite3_str_appendall(sql, " ORDER BY c.seq LIMIT ? OFFSET ?");
     return sqlite3_str_finish(sql);
 }
 
 void ask_bind_changes(const struct ask *ask, sqlite3_stmt *s, int64_t after,
-                      int64_t limit)
+                      int64_t last, int64_t limit, int64_t offset)
 {
     sqlite3_bind_int64(s, 1, after);
-    sqlite3_bind_int64(s, ask_bind_filters(ask, s, 2), limit);
+    sqlite3_bind_int64(s, 2, last);
+    int i = ask_bind_filters(ask, s, 3);
+    sqlite3_bind_int64(s, i, limit);
+    sqlite3_bind_int64(s, i + 1, offset);
 }

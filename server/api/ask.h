@@ -33,7 +33,7 @@ struct ask {
     int64_t from_us,
         to_us; /* window_start >= from, < to; INT64_MIN, INT64_MAX: not given */
     bool descending;
-    bool times_us; /* integers instead of RFC 3339 */
+    enum rowout_times times;
     bool all;
     uint64_t limit;
     const char *cursor; /* NULL: from the beginning */
@@ -44,9 +44,12 @@ struct ask {
     struct ask_filter filter[ASK_FILTERS_MAX];
 };
 
-/* Reads the request's arguments and Accept header; with `live` those of live results, which have no pages. -EINVAL; -ENOENT: the header takes no format that
- * there is. `ask` points into the request. */
-int ask_parse(struct ask *ask, const struct table *table, bool live,
+/* What is asked: rows by their key, in pages; those committed from now on; those committed behind a place. */
+enum ask_kind { ASK_PAGES, ASK_LIVE, ASK_CHANGED };
+
+/* Reads the request's arguments and Accept header. -EINVAL; -ENOENT: the header takes no format that there is. `ask`
+ * points into the request. */
+int ask_parse(struct ask *ask, const struct table *table, enum ask_kind kind,
               struct http_request *r, struct error *error);
 
 enum ask_select {
@@ -64,10 +67,11 @@ char *ask_sql(const struct ask *ask, enum ask_select what, bool after, bool last
 int ask_bind(const struct ask *ask, sqlite3_stmt *s, const char *after,
              const char *last, uint64_t limit, uint64_t offset);
 
-/* Of live results: the columns shown, then the number of the change, which are > `after`. For sqlite3_free; NULL: no
+/* Of what was committed: the columns shown, if `columns`, then the number of the change. For sqlite3_free; NULL: no
  * memory. */
-char *ask_sql_changes(const struct ask *ask);
+char *ask_sql_changes(const struct ask *ask, bool columns);
+/* Those with numbers > after, <= last. */
 void ask_bind_changes(const struct ask *ask, sqlite3_stmt *s, int64_t after,
-                      int64_t limit);
+                      int64_t last, int64_t limit, int64_t offset);
 
 #endif

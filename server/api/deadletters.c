@@ -117,7 +117,7 @@ static int deadletters_look_ahead(struct deadletters *x, struct error *error)
     snprintf(cursor, sizeof(cursor), "%" PRId64, (int64_t)sqlite3_column_int64(s, 0));
     got = reader_step(x->reader, s, error);
     if (got == 1)
-        api_say_next(x->request, cursor);
+        api_say_next(x->request, "cursor", cursor, true);
     return got < 0 ? got : 0;
 }
 

@@ -6,6 +6,7 @@
 #define WEIR_API_INTERNAL_H
 
 #include "api/api.h"
+#include "api/ask.h"
 #include "query/rowout.h"
 
 #include <stdatomic.h>
@@ -21,6 +22,9 @@ struct api {
 
 /* Handlers of routes; ctx is struct api. */
 void results_get(struct http_request *r, void *api);
+/* Takes the pipeline; `ask` is copied. */
+void changed_get(struct http_request *r, const struct api *api, struct pipeline *p,
+                 const struct ask *ask);
 void live_get(struct http_request *r, void *api);
 void sqlquery_get(struct http_request *r, void *api);
 void sqlquery_post(struct http_request *r, void *api);
@@ -54,8 +58,10 @@ struct pipeline *api_find_pipeline(const struct api *a, struct http_request *r);
 /* The name; NULL and answered 404 if the {stream} of the path is unknown. */
 const char *api_find_stream(const struct api *a, struct http_request *r);
 
-/* Sets the headers that lead to the next page of an answer. */
-void api_say_next(struct http_request *r, const char *cursor);
+/* Sets the headers that lead to the next page of an answer: what comes behind this one, by which parameter, and the link,
+ * if there is something. */
+void api_say_next(struct http_request *r, const char *parameter, const char *cursor,
+                  bool link);
 
 /* No query arguments are taken: answers 400 to any, and returns false. */
 bool api_no_arguments(struct http_request *r);

@@ -131,7 +131,7 @@ struct piece {
 static bool piece_serves(const struct piece *p, const struct listener *x)
 {
     return p->of && p->from == x->at && x->ask.n_filters == 0 &&
-           p->of->ask.n_filters == 0 && p->of->ask.times_us == x->ask.times_us &&
+           p->of->ask.n_filters == 0 && p->of->ask.times == x->ask.times &&
            p->of->since_us == x->since_us && strcmp(p->of->sql, x->sql) == 0;
 }
 
@@ -148,8 +148,9 @@ static int piece_make(sqlite3 *db, const struct listener *x, struct piece *p,
         err = db_prepare(db, x->sql, 0, &s, error);
     if (err)
         return err;
-    ask_bind_changes(&x->ask, s, x->at, LIVE_PIECE_ROWS);
+    ask_bind_changes(&x->ask, s, x->at, INT64_MAX, LIVE_PIECE_ROWS, 0);
     struct rowout out = {.format = ROWOUT_NDJSON,
+                         .times = x->ask.times,
                          .n_columns = x->ask.n_columns,
                          .column = x->ask.column};
     size_t rows = 0;
@@ -423,6 +424,28 @@ void live_free(struct live *l)
 
 /* ---- The handler ----------------------------------------------------------------------------------- */
 
+int live_follow(struct live *l, const struct table *t, struct changes *ret,
+                struct error *error)
+{
+    pthread_mutex_lock(&l->lock);
+    bool known = live_table(l, t->name) != NULL;
+    pthread_mutex_unlock(&l->lock);
+    if (!known)
+        return error_set(error, -ENOMEM, "out of memory");
+    if (store_trouble(l->api->is.store))
+        return error_set(error, -EBUSY, "the database cannot be written now");
+    return changes_follow(l->api->is.store, t, ret, error) ? -EBUSY : 0;
+}
+
+int live_parse_id(const char *text, int64_t *ret_since_us, int64_t *ret_at)
+{
+    int end = 0;
+    bool ok =
+        sscanf(text, "%" SCNd64 "-%" SCNd64 "%n", ret_since_us, ret_at, &end) == 2 &&
+        !text[end] && *ret_at >= 0;
+    return ok ? 0 : -EINVAL;
+}
+
 /* Last-Event-ID, or last_event_id= for those who cannot send a header: BEGAN-NUMBER. Behind it, or, where what
  * came since is not known any more, from now on: *ret_lost. -EINVAL. */
 static int live_place(struct http_request *r, const struct changes *known,
@@ -436,9 +459,7 @@ static int live_place(struct http_request *r, const struct changes *known,
     if (!text || !*text)
         return 0;
     int64_t since_us, at;
-    int end = 0;
-    if (sscanf(text, "%" SCNd64 "-%" SCNd64 "%n", &since_us, &at, &end) != 2 ||
-        text[end] || at < 0)
+    if (live_parse_id(text, &since_us, &at))
         return -EINVAL;
     *ret_lost = since_us != known->since_us || at < known->first || at > known->last;
     if (!*ret_lost)
@@ -464,17 +485,12 @@ static void live_begin(struct live *l, struct listener *x)
     struct error error = {""};
     bool lost;
     pthread_mutex_lock(&l->lock);
-    bool full = l->n >= LIVE_LISTENERS_MAX || !live_table(l, x->ask.table->name);
+    bool full = l->n >= LIVE_LISTENERS_MAX;
     pthread_mutex_unlock(&l->lock);
-    int err = full ? -EBUSY : store_trouble(l->api->is.store);
-    if (!err)
-        err = changes_follow(l->api->is.store, x->ask.table, &known, &error);
-    if (err) {
+    if (full || live_follow(l, x->ask.table, &known, &error)) {
         http_set_header(r, "Retry-After", "5");
         http_problem(r, 503, full ? "too_many_listeners" : "busy", "%s",
-                     full            ? "too many clients listen to results already"
-                     : error.text[0] ? error.text
-                                     : "the database cannot be written now");
+                     full ? "too many clients listen to results already" : error.text);
         listener_free(x);
         return;
     }
@@ -526,8 +542,8 @@ void live_get(struct http_request *r, void *api)
         return;
     }
     *x = (struct listener){.live = a->live, .request = r, .pipeline = p};
-    int err = ask_parse(&x->ask, t, true, r, &error);
-    x->sql = err ? NULL : ask_sql_changes(&x->ask);
+    int err = ask_parse(&x->ask, t, ASK_LIVE, r, &error);
+    x->sql = err ? NULL : ask_sql_changes(&x->ask, true);
     if (x->sql) {
         live_begin(a->live, x);
         return;

@@ -11,10 +11,18 @@
 #define WEIR_API_LIVE_H
 
 #include "api/api.h"
+#include "store/changes.h"
 
 struct live;
 
 int live_new(const struct api *a, struct live **ret, struct error *error);
+/* For a query thread: the table is followed, for ten minutes from now on at least. -EBUSY: the database cannot be
+ * written now. */
+int live_follow(struct live *l, const struct table *t, struct changes *ret,
+                struct error *error);
+/* BEGAN-NUMBER, the id of a row. -EINVAL. */
+int live_parse_id(const char *text, int64_t *ret_since_us, int64_t *ret_at);
+
 /* Replies end, no new ones begin. Before http_drain, which would wait for them. */
 void live_end(struct live *l); /* takes NULL */
 void live_free(

@@ -193,10 +193,11 @@ static void results_answer(struct results *x)
         return;
     }
     if (more)
-        api_say_next(x->request, buffer_text(&x->last));
+        api_say_next(x->request, "cursor", buffer_text(&x->last), true);
     x->rows = (struct rows){.request = x->request,
                             .name = x->ask.table->name,
                             .out = {.format = x->ask.format,
+                                    .times = x->ask.times,
                                     .n_columns = x->ask.n_columns,
                                     .column = x->ask.column},
                             .piece = results_piece,
@@ -247,7 +248,13 @@ static void results_of(struct http_request *r, void *api, struct pipeline *p)
     x->api = api;
     x->pipeline = p;
     struct error error = {""};
-    int err = ask_parse(&x->ask, t, false, r, &error);
+    const bool changed = http_query(r, "changed_since") != NULL;
+    int err = ask_parse(&x->ask, t, changed ? ASK_CHANGED : ASK_PAGES, r, &error);
+    if (!err && changed) {
+        changed_get(r, api, p, &x->ask);
+        free(x);
+        return;
+    }
     if (!err) {
         results_answer(x);
         return;

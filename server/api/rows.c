@@ -33,6 +33,14 @@ int rows_format(const char *text, enum rowout_format *ret, struct error *error)
                : 0;
 }
 
+int rows_times(const char *text, enum rowout_times *ret, struct error *error)
+{
+    return rowout_parse_times(text, ret)
+               ? error_set(error, -EINVAL, "times: '%s' is not rfc3339, us, ms or s",
+                           text)
+               : 0;
+}
+
 int rows_accept(struct http_request *r, enum rowout_format *ret, struct error *error)
 {
     return rowout_accept(http_header(r, "Accept"), ret)

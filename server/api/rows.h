@@ -21,6 +21,9 @@ int rows_number(const char *name, const char *text, int64_t max, int64_t *ret,
 /* json, ndjson, csv: the table is for people. */
 int rows_format(const char *text, enum rowout_format *ret, struct error *error);
 
+/* rfc3339, us, ms, s. */
+int rows_times(const char *text, enum rowout_times *ret, struct error *error);
+
 /* What the Accept header asks for. -ENOENT: none that there is. */
 int rows_accept(struct http_request *r, enum rowout_format *ret, struct error *error);
 

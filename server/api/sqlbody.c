@@ -202,13 +202,17 @@ static int body_member(struct body_reader *b)
         return body_params(b);
     if (strcmp(key, "timeout_ms") == 0)
         return body_timeout(b);
-    if (strcmp(key, "format") != 0)
+    const bool times = strcmp(key, "times") == 0;
+    if (!times && strcmp(key, "format") != 0)
         return error_set(
             b->error, -EINVAL,
-            "unknown member '%.100s'; there are sql, params, timeout_ms, format", key);
-    err = body_text(b, "format", &b->ret->format, &size);
-    return !err && strlen(b->ret->format) != size
-               ? error_set(b->error, -EINVAL, "format: it holds a zero character")
+            "unknown member '%.100s'; there are sql, params, timeout_ms, format, times",
+            key);
+    const char **to = times ? &b->ret->times : &b->ret->format;
+    const char *name = times ? "times" : "format";
+    err = body_text(b, name, to, &size);
+    return !err && strlen(*to) != size
+               ? error_set(b->error, -EINVAL, "%s: it holds a zero character", name)
                : err;
 }
 

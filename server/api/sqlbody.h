@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The JSON body of POST /api/v1/sql: sql, params, timeout_ms, format. Strings have a length: zeros in them stay.
+ * The JSON body of POST /api/v1/sql: sql, params, timeout_ms, format, times. Strings have a length: zeros in them stay.
  */
 #ifndef WEIR_API_SQLBODY_H
 #define WEIR_API_SQLBODY_H
@@ -16,9 +16,9 @@ struct sqlbody {
     bool has_params;
     size_t n_params;
     struct query_param *param;
-    const char *format; /* NULL: not given; zero-terminated */
-    int64_t timeout_ms; /* 0: not given */
-    char *text;         /* of all strings */
+    const char *format, *times; /* NULL: not given; zero-terminated */
+    int64_t timeout_ms;         /* 0: not given */
+    char *text;                 /* of all strings */
 };
 
 /* -EINVAL: the text says what is wrong; -ENOMEM. */

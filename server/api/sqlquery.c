@@ -63,14 +63,17 @@ static bool sqlquery_argument(void *ctx, const char *name, const char *value)
         x->err = sqlquery_set_sql(x->q, value, strlen(value), x->error);
     } else if (strcmp(name, "format") == 0) {
         x->err = sqlquery_set_format(x->q, value, x->error);
+    } else if (strcmp(name, "times") == 0) {
+        x->err = rows_times(value, &x->q->ask.times, x->error);
     } else if (strcmp(name, "timeout_ms") == 0) {
         x->err = rows_number("timeout_ms", value, ROWS_TIMEOUT_MS_MAX, &ms, x->error);
         if (!x->err)
             sqlquery_set_timeout(x->q, ms);
     } else {
-        x->err = error_set(x->error, -EINVAL,
-                           "unknown parameter '%s'; there are %sformat, timeout_ms",
-                           name, x->sql_too ? "q, " : "");
+        x->err =
+            error_set(x->error, -EINVAL,
+                      "unknown parameter '%s'; there are %sformat, times, timeout_ms",
+                      name, x->sql_too ? "q, " : "");
     }
     return x->err == 0;
 }
@@ -83,6 +86,8 @@ static int sqlquery_json(struct sqlquery *q, const char *body, size_t size,
         err = sqlquery_set_sql(q, q->body.sql, q->body.sql_size, error);
     if (!err && q->body.format)
         err = sqlquery_set_format(q, q->body.format, error);
+    if (!err && q->body.times)
+        err = rows_times(q->body.times, &q->ask.times, error);
     if (!err && q->body.timeout_ms)
         sqlquery_set_timeout(q, q->body.timeout_ms);
     q->ask.n_params = q->body.n_params;
@@ -209,7 +214,8 @@ static void sqlquery_handle(struct http_request *r, const struct api *api, bool 
 {
     struct sqlquery q = {.api = api,
                          .request = r,
-                         .ask = {.timeout_us = api->is.config->server.sql_timeout_us}};
+                         .ask = {.times = ROWOUT_US,
+                                 .timeout_us = api->is.config->server.sql_timeout_us}};
     struct error error = {""};
     struct sqlquery_reading reading = {.q = &q, .sql_too = !post, .error = &error};
     http_each_query(r, sqlquery_argument, &reading);

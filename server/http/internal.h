@@ -49,6 +49,9 @@
     8 /* files of replies, and one for 16 connections: each is a descriptor */
 #define HTTP_QUERY_WAIT_US (5 * SECOND_US) /* for a thread of the pool; then 503 */
 #define HTTP_GUNZIP_ROOM   (64u << 10)
+#define GZIP_LEAST         1024 /* bytes; shorter answers are not packed */
+#define GZIP_WHOLE_MAX                                                                 \
+    (1u << 20) /* of an answer that is packed on its epoll thread: 10 ms */
 
 struct http_segment {
     const char *text; /* NULL: a parameter */
@@ -144,6 +147,8 @@ struct http_stream {
     char *ring; /* HTTP_PIPE_ROOM bytes */
     size_t first, size;
     struct http_spool spool; /* newer than what is in the ring */
+    bool packs;              /* the client wants it packed */
+    struct gzip *gzip;       /* it is, from its beginning on; the writer's */
     bool begun;              /* http_begin was called */
     bool started;            /* the reply is being sent */
     bool waiting;            /* the reader has suspended the connection */
@@ -158,6 +163,7 @@ struct http_stream {
 };
 
 struct gunzip;
+struct gzip;
 
 /* The next bytes of a streamed reply, on the connection's thread: at most `max`. 0: it has called
  * conn_suspend, and is asked again after conn_resume. */
@@ -199,6 +205,7 @@ struct http_request {
     const char *
         cross; /* the origin of a page that may send requests (CORS); NULL: it is ours, or no page */
     bool replied, close_after;
+    bool packs; /* the client wants a whole reply packed */
     unsigned status;
     struct buffer headers;   /* lines with CR LF */
     struct buffer reply;     /* its body, if it is whole */
@@ -302,6 +309,18 @@ void gunzip_free(struct gunzip *g);
 int gunzip_take(struct gunzip *g, struct http_request *r, const char *data,
                 size_t size);
 bool gunzip_complete(const struct gunzip *g);
+
+/* gzip.c */
+/* An answer of this type may be packed: says so (Vary), and returns whether the client wants it. */
+bool gzip_applies(struct http_request *r, const char *type);
+int gzip_new(struct gzip **ret);
+void gzip_free(struct gzip *g); /* takes NULL */
+/* Hands on what comes out; below 0: what take returned. */
+enum gzip_flush { GZIP_ON, GZIP_FLUSH, GZIP_END };
+typedef int gzip_taker(void *ctx, const void *data, size_t size);
+int gzip_put(struct gzip *g, const void *data, size_t size, enum gzip_flush flush,
+             gzip_taker *take, void *ctx);
+void gzip_whole(struct http_request *r); /* the reply, where that is worth it */
 
 /* reply.c */
 void reply_finish(

@@ -39,6 +39,9 @@ void reply_finish(struct http_request *r)
         r->reply_read = NULL;
         http_problem(r, 500, "failed", "the %s of the answer could not be made", what);
     }
+    if (r->packs && !r->reply_read)
+        gzip_whole(r);
+    r->packs = false;
     if (r->cross)
         origin_answer(r);
     r->cross = NULL; /* once, also where this comes again */
@@ -63,6 +66,7 @@ void http_reply(struct http_request *r, unsigned status, const char *content_typ
         buffer_clear(&r->headers); /* instead of what http_begin began */
     if (content_type)
         http_set_header(r, "Content-Type", content_type);
+    r->packs = content_type && gzip_applies(r, content_type);
     buffer_put(&r->reply, body, size);
     r->status = status;
     r->replied = true;

@@ -352,7 +352,7 @@ static void request_reset(struct http_request *r)
     r->cross = NULL;
     r->upload_state = NULL;
     r->received = 0;
-    r->submitted = r->replied = r->in_body = r->probed = r->past = false;
+    r->submitted = r->replied = r->packs = r->in_body = r->probed = r->past = false;
     r->lingered = 0;
 }
 

@@ -11,7 +11,8 @@
  *      oldest  [ ring ][ spool: first ... end ]  newest
  *
  * The first 16 KiB are held back: a reply that is complete by then gets a Content-Length. From then on
- * the connection is suspended while there is nothing to send.
+ * the connection is suspended while there is nothing to send. Once it has 16 KiB, or is complete and not short, it is
+ * packed before it goes into the ring, if the client wants that: by the thread that writes.
  */
 #include "base/clock.h"
 #include "http/internal.h"
@@ -197,8 +198,9 @@ int http_begin(struct http_request *r, unsigned status, const char *content_type
     if (!ring)
         return -ENOMEM;
     http_set_header(r, "Content-Type", content_type);
+    bool packs = gzip_applies(r, content_type);
     pthread_mutex_lock(&r->lock);
-    r->stream = (struct http_stream){.ring = ring, .begun = true};
+    r->stream = (struct http_stream){.ring = ring, .packs = packs, .begun = true};
     r->status = status;
     pthread_mutex_unlock(&r->lock);
     return 0;
@@ -225,15 +227,14 @@ static size_t ring_put(struct http_stream *p, const char *data, size_t size)
     return n;
 }
 
-int http_write(struct http_request *r, const void *data, size_t size)
+/* As it goes out. */
+static int stream_put(void *request, const void *data, size_t size)
 {
+    struct http_request *r = request;
     struct http_stream *p = &r->stream;
-    if (strcmp(r->method, "HEAD") == 0)
-        return -EPIPE; /* nobody wants the body */
+    int rc = 0;
     if (size == 0)
         return 0; /* there may be no data then */
-    assert(p->begun);
-    int rc = 0;
     pthread_mutex_lock(&r->lock);
     if (stream_over(r)) {
         rc = -EPIPE;
@@ -255,9 +256,47 @@ int http_write(struct http_request *r, const void *data, size_t size)
     return rc;
 }
 
+/* From the beginning of what was written, which is in the ring: nothing was sent yet. */
+static int stream_begin_packing(struct http_request *r)
+{
+    struct http_stream *p = &r->stream;
+    char held[HTTP_PIPE_FIRST];
+    int err = gzip_new(&p->gzip);
+    if (err)
+        return err;
+    http_set_header(r, "Content-Encoding", "gzip");
+    size_t n = ring_take(p, held, sizeof(held));
+    p->first = 0; /* a reply that is whole by the end is taken from there */
+    return gzip_put(p->gzip, held, n, GZIP_ON, stream_put, r);
+}
+
+static int stream_pack(struct http_request *r, const void *data, size_t size,
+                       enum gzip_flush flush)
+{
+    int err = r->stream.gzip ? 0 : stream_begin_packing(r);
+    if (!err)
+        err = gzip_put(r->stream.gzip, data, size, flush, stream_put, r);
+    if (err)
+        http_abort(r);
+    return err;
+}
+
+int http_write(struct http_request *r, const void *data, size_t size)
+{
+    struct http_stream *p = &r->stream;
+    if (strcmp(r->method, "HEAD") == 0)
+        return -EPIPE; /* nobody wants the body */
+    assert(p->begun || size == 0);
+    if (p->packs && (p->gzip || p->size + size >= HTTP_PIPE_FIRST))
+        return stream_pack(r, data, size, GZIP_ON);
+    return stream_put(r, data, size);
+}
+
 int http_flush(struct http_request *r)
 {
-    int rc = 0;
+    int rc = r->stream.packs ? stream_pack(r, NULL, 0, GZIP_FLUSH) : 0;
+    if (rc)
+        return rc;
     pthread_mutex_lock(&r->lock);
     if (stream_over(r))
         rc = -EPIPE;
@@ -361,8 +400,19 @@ static void stream_reply_whole(struct http_request *r)
     r->replied = true;
 }
 
+/* The end of what is packed. A reply that is whole and short stays as it is. */
+static void stream_end_packing(struct http_request *r)
+{
+    const struct http_stream *p = &r->stream;
+    bool taken_back = r->replied && !p->started; /* by http_problem */
+    if (p->packs && !taken_back && (p->gzip || p->size >= GZIP_LEAST) &&
+        !stream_is_over(r))
+        stream_pack(r, NULL, 0, GZIP_END);
+}
+
 void stream_finish(struct http_request *r)
 {
+    stream_end_packing(r);
     pthread_mutex_lock(&r->lock);
     r->job = false;
     if (stream_over(r))
@@ -383,5 +433,6 @@ void stream_reset(struct http_request *r)
 {
     spool_free(r->server, &r->stream.spool);
     free(r->stream.ring);
+    gzip_free(r->stream.gzip);
     r->stream = (struct http_stream){0};
 }

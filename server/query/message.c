@@ -61,7 +61,7 @@ static const char *take_text(struct query_bytes *b, size_t *ret_size)
 
 /* ---- The question ---- */
 
-/*      format u8, head_only u8, only u8, timeout i64, max_rows u64, max_bytes u64, tables, statement,
+/*      format u8, times u8, head_only u8, only u8, timeout i64, max_rows u64, max_bytes u64, tables, statement,
  *      number of parameters u32,
  *      each:  named u8, name or place u32, type u8, value
  *      texts: size u32, bytes
@@ -94,9 +94,11 @@ void query_ask_put(const struct query_ask *ask, struct buffer *to)
 {
     size_t begin = to->size;
     uint32_t size = 0, n_params = (uint32_t)ask->n_params;
-    uint8_t format = (uint8_t)ask->format, head_only = ask->head_only, only = ask->only;
+    uint8_t format = (uint8_t)ask->format, times = (uint8_t)ask->times,
+            head_only = ask->head_only, only = ask->only;
     PUT(to, size);
     PUT(to, format);
+    PUT(to, times);
     PUT(to, head_only);
     PUT(to, only);
     PUT(to, ask->timeout_us);
@@ -147,9 +149,10 @@ int query_ask_take(const char *bytes, size_t size, struct query_param *param,
 {
     struct query_bytes b = {.at = bytes, .left = size};
     struct query_ask ask = {.param = param};
-    uint8_t format, head_only, only;
+    uint8_t format, times, head_only, only;
     uint32_t n_params;
     TAKE(&b, &format);
+    TAKE(&b, &times);
     TAKE(&b, &head_only);
     TAKE(&b, &only);
     TAKE(&b, &ask.timeout_us);
@@ -158,9 +161,9 @@ int query_ask_take(const char *bytes, size_t size, struct query_param *param,
     ask.tables = take_text(&b, &ask.tables_size);
     ask.sql = take_text(&b, &ask.sql_size);
     TAKE(&b, &n_params);
-    if (b.short_of || format > ROWOUT_TABLE || head_only > 1 || only > 1 ||
-        (ask.tables_size && ask.tables[ask.tables_size - 1]) || ask.timeout_us < 1 ||
-        n_params > QUERY_PARAMS_MAX)
+    if (b.short_of || format > ROWOUT_TABLE || times > ROWOUT_S || head_only > 1 ||
+        only > 1 || (ask.tables_size && ask.tables[ask.tables_size - 1]) ||
+        ask.timeout_us < 1 || n_params > QUERY_PARAMS_MAX)
         return -EPROTO;
     for (uint32_t i = 0; i < n_params; i++)
         if (!take_param(&b, &param[i]))
@@ -168,6 +171,7 @@ int query_ask_take(const char *bytes, size_t size, struct query_param *param,
     if (b.left)
         return -EPROTO;
     ask.format = (enum rowout_format)format;
+    ask.times = (enum rowout_times)times;
     ask.head_only = head_only;
     ask.only = only;
     ask.n_params = n_params;

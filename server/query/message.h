@@ -41,7 +41,8 @@ struct query_param {
 
 struct query_ask {
     enum rowout_format format;
-    bool head_only; /* nobody wants the rows */
+    enum rowout_times times; /* of columns that are times; ROWOUT_US: as stored */
+    bool head_only;          /* nobody wants the rows */
     int64_t timeout_us;
     uint64_t max_rows, max_bytes;
     bool only;          /* no other tables than these may be read */

@@ -3,6 +3,7 @@
  * Rows of a statement as JSON, NDJSON, CSV or a table for people.
  */
 #include "query/rowout.h"
+#include "base/accept.h"
 #include "base/clock.h"
 
 #include <errno.h>
@@ -37,6 +38,21 @@ int rowout_parse(const char *name, enum rowout_format *ret)
     return -EINVAL;
 }
 
+int rowout_parse_times(const char *name, enum rowout_times *ret)
+{
+    static const char *const names[] = {[ROWOUT_RFC3339] = "rfc3339",
+                                        [ROWOUT_US] = "us",
+                                        [ROWOUT_MS] = "ms",
+                                        [ROWOUT_S] = "s"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(names[i], name) != 0)
+            continue;
+        *ret = (enum rowout_times)i;
+        return 0;
+    }
+    return -EINVAL;
+}
+
 const char *rowout_content_type(enum rowout_format format)
 {
     return rowout_formats[format].type;
@@ -66,23 +82,6 @@ static unsigned rowout_range(const char *range, size_t size, enum rowout_format 
     return size == 3 && memcmp(range, "*/*", 3) == 0;
 }
 
-/* Thousandths of "; q=0.5" behind a range; 1000 if there is none. */
-static unsigned rowout_weight(const char *parameters)
-{
-    for (const char *p = parameters; *p == ';' || *p == ' ' || *p == '\t';) {
-        p += strspn(p, "; \t");
-        if ((*p | 32) == 'q' && p[1] == '=') {
-            unsigned weight = p[2] == '1' ? 1000 : 0, unit = 100;
-            p += p[2] ? 3 : 2;
-            for (p += *p == '.'; unit && *p >= '0' && *p <= '9'; p++, unit /= 10)
-                weight += (unsigned)(*p - '0') * unit;
-            return weight > 1000 ? 1000 : weight;
-        }
-        p += strcspn(p, ";,");
-    }
-    return 1000;
-}
-
 struct rowout_wish {
     unsigned weight, exactness;
     size_t place; /* in the header */
@@ -97,7 +96,7 @@ static struct rowout_wish rowout_wanted(const char *accept, enum rowout_format f
         size_t size = strcspn(p, " \t,;");
         unsigned exactness = rowout_range(p, size, format);
         if (exactness > w.exactness)
-            w = (struct rowout_wish){rowout_weight(p + size), exactness,
+            w = (struct rowout_wish){accept_weight(p + size), exactness,
                                      (size_t)(p - accept)};
         p += strcspn(p, ",");
     }
@@ -137,8 +136,30 @@ static const char *rowout_text(struct buffer *b, sqlite3_stmt *row, int c,
     return text ? text : "";
 }
 
-static void rowout_time(struct buffer *b, int64_t us, bool quoted)
+static void rowout_number(struct buffer *b, int64_t v)
 {
+    char text[24];
+    char *p = text + sizeof(text);
+    uint64_t u = v < 0 ? -(uint64_t)v : (uint64_t)v;
+    do {
+        *--p = (char)('0' + u % 10);
+        u /= 10;
+    } while (u);
+    if (v < 0)
+        *--p = '-';
+    buffer_put(b, p, (size_t)(text + sizeof(text) - p));
+}
+
+static void rowout_time(struct buffer *b, int64_t us, enum rowout_times times,
+                        bool quoted)
+{
+    static const int64_t unit_us[] = {
+        [ROWOUT_US] = 1, [ROWOUT_MS] = 1000, [ROWOUT_S] = SECOND_US};
+    if (times != ROWOUT_RFC3339) {
+        int64_t unit = unit_us[times];
+        rowout_number(b, us / unit - (us % unit < 0)); /* down, before 1970 too */
+        return;
+    }
     char text[CLOCK_TEXT_MAX];
     size_t size = clock_format(us, text);
     if (quoted)
@@ -161,34 +182,22 @@ static void rowout_hex(struct buffer *b, sqlite3_stmt *row, int c)
 }
 
 static void rowout_integer(struct buffer *b, int64_t v, enum weir_type type,
-                           bool quoted)
+                           enum rowout_times times, bool quoted)
 {
-    if (type == WEIR_TIME) {
-        rowout_time(b, v, quoted);
-        return;
-    }
-    if (type == WEIR_BOOL) {
+    if (type == WEIR_TIME)
+        rowout_time(b, v, times, quoted);
+    else if (type == WEIR_BOOL)
         buffer_puts(b, v ? "true" : "false");
-        return;
-    }
-    char text[24];
-    char *p = text + sizeof(text);
-    uint64_t u = v < 0 ? -(uint64_t)v : (uint64_t)v;
-    do {
-        *--p = (char)('0' + u % 10);
-        u /= 10;
-    } while (u);
-    if (v < 0)
-        *--p = '-';
-    buffer_put(b, p, (size_t)(text + sizeof(text) - p));
+    else
+        rowout_number(b, v);
 }
 
 static void rowout_json_value(struct buffer *b, sqlite3_stmt *row, int c,
-                              enum weir_type type)
+                              enum weir_type type, enum rowout_times times)
 {
     switch (sqlite3_column_type(row, c)) {
     case SQLITE_INTEGER:
-        rowout_integer(b, sqlite3_column_int64(row, c), type, true);
+        rowout_integer(b, sqlite3_column_int64(row, c), type, times, true);
         return;
     case SQLITE_FLOAT:
         buffer_put_json_double(b, sqlite3_column_double(row, c));
@@ -212,7 +221,7 @@ static void rowout_json_value(struct buffer *b, sqlite3_stmt *row, int c,
 void rowout_put_value(struct buffer *b, sqlite3_stmt *row, int column,
                       enum weir_type type)
 {
-    rowout_json_value(b, row, column, type);
+    rowout_json_value(b, row, column, type, ROWOUT_RFC3339);
 }
 
 /* RFC 4180: quoted where it holds a quote, a comma or a line end, and where it is empty, so that it is
@@ -237,11 +246,11 @@ static void rowout_csv_text(struct buffer *b, const char *text, size_t size)
 
 /* Null and what JSON would call null are empty. */
 static void rowout_csv_value(struct buffer *b, sqlite3_stmt *row, int c,
-                             enum weir_type type)
+                             enum weir_type type, enum rowout_times times)
 {
     switch (sqlite3_column_type(row, c)) {
     case SQLITE_INTEGER:
-        rowout_integer(b, sqlite3_column_int64(row, c), type, false);
+        rowout_integer(b, sqlite3_column_int64(row, c), type, times, false);
         return;
     case SQLITE_FLOAT: {
         double v = sqlite3_column_double(row, c);
@@ -325,7 +334,7 @@ static void rowout_row_json(struct rowout *o, struct buffer *b, sqlite3_stmt *ro
             buffer_put(b, key, size);
             key += size + 1;
         }
-        rowout_json_value(b, row, (int)c, o->column[c].type);
+        rowout_json_value(b, row, (int)c, o->column[c].type, o->times);
     }
     buffer_putc(b, arrays ? ']' : '}');
 }
@@ -335,7 +344,7 @@ static void rowout_row_csv(struct rowout *o, struct buffer *b, sqlite3_stmt *row
     for (size_t c = 0; c < o->n_columns; c++) {
         if (c)
             buffer_putc(b, ',');
-        rowout_csv_value(b, row, (int)c, o->column[c].type);
+        rowout_csv_value(b, row, (int)c, o->column[c].type, o->times);
     }
     buffer_puts(b, "\r\n");
 }
@@ -390,7 +399,7 @@ static void rowout_measured(struct rowout *o, struct buffer *b)
 static void rowout_cell(struct rowout *o, sqlite3_stmt *row, size_t c)
 {
     if (sqlite3_column_type(row, (int)c) != SQLITE_TEXT) {
-        rowout_csv_value(&o->held, row, (int)c, o->column[c].type);
+        rowout_csv_value(&o->held, row, (int)c, o->column[c].type, o->times);
     } else {
         size_t size;
         const char *text = rowout_text(&o->held, row, (int)c, &size);

@@ -178,9 +178,19 @@ static int statement_columns(struct statement *x, bool *ret_missing,
         const char *name = sqlite3_column_name(x->row, (int)c);
         column[c].name = name ? name : "";
     }
-    x->rows = (struct rowout){
-        .format = x->ask->format, .arrays = true, .n_columns = n, .column = column};
-    int err = statement_stream(x, ret_missing, error);
+    int err = 0;
+    for (size_t c = 0; !err && x->ask->times != ROWOUT_US && c < n; c++) {
+        int is_time = reader_is_time(x->reader, x->row, (int)c, error);
+        column[c].type = is_time > 0 ? WEIR_TIME : 0;
+        err = is_time < 0 ? is_time : 0;
+    }
+    x->rows = (struct rowout){.format = x->ask->format,
+                              .times = x->ask->times,
+                              .arrays = true,
+                              .n_columns = n,
+                              .column = column};
+    if (!err)
+        err = statement_stream(x, ret_missing, error);
     rowout_free(&x->rows);
     free(column);
     return err;

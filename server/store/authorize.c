@@ -190,17 +190,17 @@ int authorize(void *scope, int action, const char *a, const char *b,
     const struct authorize_scope *s = scope;
     (void)database;
     (void)inner;
-    bool ok = false;
+    bool ok = s->own && action != SQLITE_PRAGMA;
     switch (action) {
     case SQLITE_SELECT:
     case SQLITE_RECURSIVE: /* the deadline ends it */
         ok = true;
         break;
     case SQLITE_READ:
-        ok = a && (s->only ? authorize_in_scope(s, a, b) : authorize_table(a));
+        ok = ok || (a && (s->only ? authorize_in_scope(s, a, b) : authorize_table(a)));
         break;
     case SQLITE_FUNCTION:
-        ok = b && AUTHORIZE_HAS(authorize_functions, b);
+        ok = ok || (b && AUTHORIZE_HAS(authorize_functions, b));
         break;
     case SQLITE_PRAGMA:
         ok = a && !s->only && AUTHORIZE_HAS(authorize_pragmas, a);

@@ -13,6 +13,7 @@
 /* Where `only` is set, no other tables than the named ones; what they and their columns are called is not told either. */
 struct authorize_scope {
     sqlite3 *db;
+    bool own; /* the statement is ours: it may read everything */
     bool only;
     const char *tables; /* a name and a zero, each */
     size_t size;

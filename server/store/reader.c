@@ -2,10 +2,12 @@
  *
  * Read-only connections for questions from outside.
  */
-#include "store/reader.h"
+#include "config.h"
+
 #include "base/clock.h"
 #include "store/authorize.h"
 #include "store/db.h"
+#include "store/reader.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -163,7 +165,7 @@ int reader_get(struct reader_pool *p, struct reader **ret, struct error *error)
     if (!r)
         return reader_open(p, ret, error);
     reader_limit(r, INT64_MAX, NULL, NULL);
-    r->scope.only = false;
+    r->scope.only = r->scope.own = false;
     *ret = r;
     return 0;
 }
@@ -199,6 +201,12 @@ void reader_only(struct reader *r, const char *tables, size_t size)
     r->scope.only = true;
     r->scope.tables = tables;
     r->scope.size = size;
+}
+
+sqlite3 *reader_own(struct reader *r)
+{
+    r->scope.own = true;
+    return r->db;
 }
 
 /* SQLite's result as this module's; the text is already set where it is SQLite's. */
@@ -259,6 +267,37 @@ int reader_prepare(struct reader *r, const char *sql, size_t size, sqlite3_stmt 
     }
     *ret = statement;
     return 0;
+}
+
+int reader_is_time(struct reader *r, sqlite3_stmt *statement, int column,
+                   struct error *error)
+{
+#ifdef HAVE_COLUMN_METADATA
+    const char *table = sqlite3_column_table_name(statement, column);
+    const char *name = sqlite3_column_origin_name(statement, column);
+    if (!table || !name)
+        return 0;
+    const bool only = r->scope.only;
+    DB_STATEMENT s = NULL;
+    r->scope.only = false; /* for what we ask ourselves */
+    int err = db_prepare(r->db,
+                         "SELECT 1 FROM weir_columns WHERE table_name = ?1 COLLATE"
+                         " NOCASE AND name = ?2 COLLATE NOCASE AND type = 'time'",
+                         0, &s, error);
+    r->scope.only = only;
+    if (err)
+        return err;
+    sqlite3_bind_text(s, 1, table, -1, SQLITE_TRANSIENT);
+    sqlite3_bind_text(s, 2, name, -1, SQLITE_TRANSIENT);
+    return reader_step(r, s, error);
+#else
+    (void)r;
+    (void)statement;
+    (void)column;
+    return error_set(error, -EINVAL,
+                     "times: this SQLite does not tell which columns are times; it was "
+                     "built without SQLITE_ENABLE_COLUMN_METADATA");
+#endif
 }
 
 int reader_step(struct reader *r, sqlite3_stmt *statement, struct error *error)

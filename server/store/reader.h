@@ -35,10 +35,18 @@ void reader_limit(struct reader *r, int64_t deadline_us, bool (*gone)(void *ctx)
 /* Until reader_put: statements may read these tables only, a name and a zero each. The text stays the caller's. */
 void reader_only(struct reader *r, const char *tables, size_t size);
 
+/* Until reader_put: statements are the caller's own, and may read everything. The connection. */
+sqlite3 *reader_own(struct reader *r);
+
 /* One statement that only reads. -EINVAL: SQLite's text (*ret_offset: byte of the fault, -1: not
  * known); -EPERM: it does what is not allowed; -E2BIG: too long. */
 int reader_prepare(struct reader *r, const char *sql, size_t size, sqlite3_stmt **ret,
                    int *ret_offset, struct error *error);
+
+/* 1: the column is one of a result table, by whatever name or through whatever views and subqueries, and holds times. 0: it
+ * is another one, or computed. Below 0: a failure. */
+int reader_is_time(struct reader *r, sqlite3_stmt *statement, int column,
+                   struct error *error);
 
 /* 1: a row, 0: the end. -ETIMEDOUT: the deadline passed; -ECANCELED: gone; -E2BIG: a value is too
  * large; -EBUSY, -ENOMEM, -EIO, -EINVAL (a function was called wrongly) with SQLite's text. */

@@ -351,7 +351,7 @@ static void wrong_questions_are_answered_400(void **state)
         "from=yesterday", "to=2026-13-01",
         "columns=",       "columns=count,,symbol",
         "columns=no",     "format=xml",
-        "format=table",   "times=ms",
+        "format=table",   "times=ns",
         "symbols=A",      "cursor=",
         "cursor=abc",     "cursor=aTE7",
         "window=1",       "count=1",

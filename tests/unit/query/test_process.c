@@ -118,6 +118,7 @@ static int ask(const char *sql, int64_t timeout_us)
 {
     const struct query_sink sink = {.head = on_head, .data = on_data};
     const struct query_ask ask = {.format = ROWOUT_NDJSON,
+                                  .times = ROWOUT_US,
                                   .timeout_us = timeout_us,
                                   .max_rows = 1000,
                                   .max_bytes = 1 << 20,
