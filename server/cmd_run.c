@@ -225,8 +225,10 @@ static int find_stream(const struct weir *w, const char *name, size_t *ret,
 
 static int file_exit_code(int r)
 {
-    if (r == 0 || r == -EINTR)
+    if (r == 0)
         return EXIT_SUCCESS;
+    if (r == -EINTR) /* a part is not what was asked for */
+        return EXIT_FAILURE;
     return r == -EINVAL ? EXIT_USAGE : r == -EBADMSG ? EXIT_BAD_INPUT : EXIT_IO;
 }
 

@@ -79,6 +79,7 @@ struct request {
         batch; /* unsealed; none is empty. n is 0: only to wait for what was put before */
     struct ticket *ticket;        /* NULL: nobody waits (ack: memory) */
     const struct request_id *key; /* NULL: none. Copied */
+    const _Atomic bool *stop;     /* who waits for room gives up; NULL: never */
 };
 
 /* A request is one frame of the journal, at most 1 GiB with what is beside it. */

@@ -10,6 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How late somebody who waits for room sees that he is to stop. */
+#define STOP_LOOK_US 50000
+
 struct waiting {      /* of one source */
     uint32_t entries; /* that take room */
     bool refused;     /* since intake_heard was called last */
@@ -259,9 +262,11 @@ int intake_append(struct intake *k, const struct request *r, bool wait)
     pthread_mutex_lock(&k->lock);
     err = refusal(k, item);
     while (wait && (err == -EAGAIN || err == -ENOSPC || err == -EDQUOT)) {
-        clock_cond_wait(&k->room, &k->lock,
-                        err == -EAGAIN ? INT64_MAX : k->refused_until_us);
-        err = refusal(k, item);
+        int64_t until_us = err == -EAGAIN ? INT64_MAX : k->refused_until_us;
+        int64_t look_us = r->stop ? clock_monotonic_us() + STOP_LOOK_US : INT64_MAX;
+        clock_cond_wait(&k->room, &k->lock, look_us < until_us ? look_us : until_us);
+        bool stopped = r->stop && atomic_load_explicit(r->stop, memory_order_relaxed);
+        err = stopped ? -EINTR : refusal(k, item);
     }
     if (!err && item->key && !item->asks) { /* before the gatherer can see it */
         item->key->answer.position = POSITION_UNKNOWN;

@@ -54,7 +54,8 @@ void intake_open(struct intake *k);
 void intake_close(struct intake *k);
 
 /* 0; -EAGAIN: full (an empty one takes any request); -ESHUTDOWN; -ENOSPC, -EDQUOT, -ESTALE... while the
- * journal cannot be written; -EMSGSIZE: it would take more than stored_max; -ENOMEM. With `wait` waits for room in the intake and on the disk. */
+ * journal cannot be written; -EMSGSIZE: it would take more than stored_max; -ENOMEM. With `wait` waits for room in the intake and on the disk;
+ * -EINTR: r->stop. */
 int intake_append(struct intake *k, const struct request *r, bool wait);
 
 /* A waiter is woken once, when there is more room; at once if it is empty. */

@@ -229,7 +229,7 @@ void log_waits(struct log *l, uint32_t source, struct origin *o, bool on);
  * is full, or the log is not ready; -ENOSPC, -EDQUOT: the journal has no room; -ESTALE: it is gone; -EMSGSIZE: it could never have
  * (request_stored_max); -ESHUTDOWN; -ENOMEM. Any other request is taken by an empty intake. */
 int log_append(struct log *l, const struct request *r);
-/* Waits for room instead. */
+/* Waits for room instead; -EINTR: r->stop. */
 int log_append_wait(struct log *l, const struct request *r);
 /* After it returns the ticket is not called any more. */
 void log_cancel(struct log *l, struct ticket *t);

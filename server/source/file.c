@@ -82,13 +82,15 @@ static int file_open(struct file *f, struct error *error)
 static int file_hand_on(struct file *f, struct error *error)
 {
     struct source_stream *s = f->files->stream;
-    struct request q = {.source = 0};
+    struct request q = {.source = 0, .stop = f->files->stop};
     uint64_t rows;
     letters_hand_on(&f->letters, s, "");
     q.n = feed_batches(&f->feed, &q.batch, &rows);
     if (rows == 0)
         return 0;
     int rc = s->sink.append_wait(s->sink.ctx, &q);
+    if (rc == -EINTR)
+        return error_set(error, rc, "\"%s\": stopped", f->path);
     if (rc)
         return error_set(error, rc, "stream \"%s\" takes nothing more: %s", s->name,
                          strerror(-rc));

@@ -5,7 +5,9 @@ import bisect
 import json
 import os
 import random
+import select
 import signal
+import subprocess
 import unittest
 
 import harness
@@ -289,6 +291,32 @@ class Run(unittest.TestCase):
         self.assertEqual(rows, len(trades))
         self.assertGreater(nulls, 1000)
         self.assertIn(f'{nulls} joined texts are null', done.stderr)
+
+    def test_stopped_while_it_waits_for_another_file(self):
+        """The one pipe is full of trades, the other gives nothing and does not end."""
+        folder = harness.folder_for_test(self)
+        config = os.path.join(folder, 'weir.yaml')
+        with open(config, 'w', encoding='utf-8') as file:
+            file.write(CONFIG.replace('{folder}', folder).replace('{listen}', '127.0.0.1:0'))
+        pipes = {name: os.pipe() for name in ('trades', 'quotes', 'news')}
+        process = subprocess.Popen(
+            [harness.WEIR, 'run', '-q', '--format', 'ndjson', '-c', config, *(f'--stream={name}=/dev/fd/{ends[0]}' for name, ends in pipes.items())],
+            pass_fds=[ends[0] for ends in pipes.values()], stderr=subprocess.PIPE, text=True,
+            env=harness.environment())
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        for ends in pipes.values():
+            os.close(ends[0])
+            self.addCleanup(os.close, ends[1])
+        lines = (json.dumps({'ts': T0, 'id': 1, 'symbol': 'S1', 'venue': 1}) + '\n').encode() * 1000
+        into, at = pipes['trades'][1], 0
+        os.set_blocking(into, False)
+        while select.select([], [into], [], 2)[1]:  # then it takes nothing more
+            at = (at + os.write(into, lines[at:])) % len(lines)
+        process.terminate()
+        self.assertEqual(process.wait(20), 1)
+        self.assertIn('stopped', process.stderr.read())
+        process.stderr.close()
 
     def test_an_empty_stream(self):
         folder = harness.folder_for_test(self)
