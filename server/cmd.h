@@ -20,6 +20,7 @@ int cmd_plugin(int argc, char **argv);
 int cmd_schema(int argc, char **argv);
 int cmd_sql(int argc, char **argv);
 int cmd_token(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_backup(int argc, char **argv);
 
 /* Says "weir NAME: text (weir NAME --help tells more)" and returns 64. */

@@ -39,6 +39,7 @@ static const struct {
     {"sql", cmd_sql, "ask the database of a configuration"},
     {"backup", cmd_backup,
      "copy the database and the journals, also of a running server"},
+    {"top", cmd_top, "show what a running server does: rates, lag, CPU, errors"},
     {"token", cmd_token, "make, list and revoke the tokens of those who may ask"},
     {"version", cmd_version, "print the version"},
 };
