@@ -28,11 +28,18 @@ static int know_key(void *ctx, const struct request_id *key, int64_t taken_us)
     return log_know_request(ctx, key, taken_us);
 }
 
+static int know_bookmark(void *log, const char *source, const char *bookmark)
+{
+    return log_know_bookmark(log, source, bookmark);
+}
+
 int recover_keys(struct weir *w, struct restore *r, size_t stream, struct error *error)
 {
     int64_t since_us = clock_unstepped_us() - w->config->server.idempotency_retain_us;
-    return restore_keys(r, w->config->stream[stream].name, since_us, know_key,
-                        w->log[stream], error);
+    const char *name = w->config->stream[stream].name;
+    int err = restore_keys(r, name, since_us, know_key, w->log[stream], error);
+    return err < 0 ? err
+                   : restore_bookmarks(r, name, know_bookmark, w->log[stream], error);
 }
 
 /* ---- Pipelines -------------------------------------------------------------------------------- */

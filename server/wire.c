@@ -140,6 +140,12 @@ static void stream_key_abandon(void *ctx, const char *key, size_t size)
     log_key_abandon(in->log, key, size);
 }
 
+static int stream_bookmark(void *ctx, uint32_t source, char **ret)
+{
+    const struct weir_intake *in = ctx;
+    return log_bookmark(in->log, source, ret);
+}
+
 /* What the store has committed lets the logs trim their journals. */
 static void store_stored(void *ctx, const char *pipeline, uint64_t position)
 {
@@ -191,7 +197,21 @@ static int keep_key(void *ctx, const struct request_id *key, int64_t taken_us)
     return 0;
 }
 
-/* Keys since the last time to the store. What fails is done the next time. */
+struct keeping_bookmarks {
+    struct store_bookmark **last;
+};
+
+static int keep_bookmark(void *ctx, const char *source, const char *bookmark)
+{
+    struct keeping_bookmarks *k = ctx;
+    *k->last = store_bookmark_new(source, bookmark);
+    if (!*k->last)
+        return -ENOMEM;
+    k->last = &(*k->last)->next;
+    return 0;
+}
+
+/* Keys since the last time, and bookmarks, to the store. What fails is done the next time. */
 static int stream_keep(void *ctx, uint64_t position)
 {
     struct weir_intake *in = ctx;
@@ -204,7 +224,10 @@ static int stream_keep(void *ctx, uint64_t position)
                                             in->server->idempotency_retain_us,
                                .max_keys = in->server->idempotency_keys};
     struct keeping k = {.last = &s->keys};
+    struct keeping_bookmarks b = {.last = &s->bookmarks};
     int err = log_keys(in->log, in->kept, position, keep_key, &k);
+    if (err == 0)
+        err = log_bookmarks(in->log, keep_bookmark, &b);
     if (err < 0) {
         store_stream_free(s);
         return err;
@@ -433,6 +456,7 @@ static void setup_stream(struct weir *w, size_t i)
                              .cancel = stream_cancel,
                              .key_begin = stream_key_begin,
                              .key_abandon = stream_key_abandon,
+                             .bookmark = stream_bookmark,
                              .dead = s->dead_letters ? stream_dead : NULL};
     if (w->fixed_clock) {
         w->intake[i].fixed_us = w->clock_us != INT64_MIN         ? w->clock_us

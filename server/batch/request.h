@@ -11,8 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REQUEST_KEY_MAX    255   /* bytes of an Idempotency-Key */
-#define REQUEST_ERRORS_MAX 32768 /* bytes of the JSON array of faults kept with one */
+#define REQUEST_KEY_MAX      255   /* bytes of an Idempotency-Key */
+#define REQUEST_ERRORS_MAX   32768 /* bytes of the JSON array of faults kept with one */
+#define REQUEST_BOOKMARK_MAX 512   /* bytes of a bookmark */
 
 /* Somebody who waits until a request is durable, without a thread of their own: called once. */
 struct ticket {
@@ -80,6 +81,10 @@ struct request {
     struct ticket *ticket;        /* NULL: nobody waits (ack: memory) */
     const struct request_id *key; /* NULL: none. Copied */
     const _Atomic bool *stop;     /* who waits for room gives up; NULL: never */
+    /* How far its reader has read the source, a named one, behind these rows: text of the reader's own, kept with them in the
+     * journal and the database. There may be no rows: then it says that the source is there. NULL: it is a producer that
+     * sends. Copied. */
+    const char *bookmark;
 };
 
 /* A request is one frame of the journal, at most 1 GiB with what is beside it. */

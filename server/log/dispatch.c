@@ -132,7 +132,7 @@ static bool goes_along(void *ctx, const struct log_entry *f)
     const struct joining *j = ctx;
     const struct log_entry *e = j->entry;
     if (f->kind != LOG_BATCH || f->source != e->source || f->held != e->held ||
-        f->batch->schema != e->batch->schema ||
+        (e->bookmark && !f->bookmark) || f->batch->schema != e->batch->schema ||
         e->batch->n_rows + f->batch->n_rows > JOIN_MAX)
         return false;
     uint64_t first = e->part ? e->part[0].position : e->position;
@@ -194,6 +194,7 @@ static void handed_on(struct log *l)
         metric_add(&l->batches, 1);
         metric_add(&l->batch_rows, e->batch->n_rows);
     }
+    bookmark_here(l, e);
     atomic_store_explicit(&l->handed_on, e->position, memory_order_relaxed);
     if (l->intake)
         intake_release(l->intake, e);

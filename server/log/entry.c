@@ -16,9 +16,11 @@ enum stored_kind {
     STORED_ADVANCE = 3,
     STORED_HELD = 4,
     STORED_REACHED = 5,
+    STORED_HEARD = 6,
     STORED_SCHEMA = 16, /* from here on without a position */
     STORED_SOURCE = 17,
     STORED_KEY = 18,
+    STORED_BOOKMARK = 19,
 };
 
 struct stored_head {
@@ -40,7 +42,7 @@ struct stored_mark {
 };
 
 struct stored_source {
-    uint32_t number, zero; /* the name follows */
+    uint32_t number, zero; /* the name follows, or the bookmark */
 };
 
 struct stored_request_id {
@@ -97,6 +99,7 @@ void log_entry_unref(struct log_entry *e)
         return;
     entry_unprepare(e);
     free(e->pipeline);
+    free(e->bookmark);
     free(e->part);
     batch_unref(e->batch);
     free(e);
@@ -176,6 +179,11 @@ int entry_join(struct log_entry *to, struct log_entry *from)
     }
     to->position = from->position;
     to->reached_us = from->reached_us;
+    if (from->bookmark) {
+        free(to->bookmark);
+        to->bookmark = from->bookmark;
+        from->bookmark = NULL;
+    }
     to->held_rows += from->held_rows;
     to->held_bytes += from->held_bytes;
     to->held_requests += from->held_requests;
@@ -245,6 +253,7 @@ int entry_write(struct journal *j, const struct log_entry *e)
     const struct stored_mark fixed = {.time_us = e->time_us, .source = e->source};
     enum stored_kind kind = e->kind == LOG_IDLE      ? STORED_IDLE
                             : e->kind == LOG_ADVANCE ? STORED_ADVANCE
+                            : e->kind == LOG_HEARD   ? STORED_HEARD
                                                      : STORED_REACHED;
     const char *pipeline = e->pipeline ? e->pipeline : "";
     return write_text(j, kind, &fixed, sizeof(fixed), pipeline, strlen(pipeline));
@@ -264,6 +273,13 @@ int entry_write_source(struct journal *j, uint32_t number, const char *name)
 {
     const struct stored_source fixed = {.number = number};
     return write_text(j, STORED_SOURCE, &fixed, sizeof(fixed), name, strlen(name));
+}
+
+int entry_write_bookmark(struct journal *j, uint32_t source, const char *bookmark)
+{
+    const struct stored_source fixed = {.number = source};
+    return write_text(j, STORED_BOOKMARK, &fixed, sizeof(fixed), bookmark,
+                      strlen(bookmark));
 }
 
 int entry_write_request_id(struct journal *j, const struct request_id *key,
@@ -321,6 +337,12 @@ size_t entry_request_id_size(const struct request_id *key)
            padded(sizeof(struct stored_request_id) + request_id_bytes(key));
 }
 
+size_t entry_bookmark_size(const char *bookmark)
+{
+    return sizeof(struct stored_head) +
+           padded(sizeof(struct stored_source) + strlen(bookmark));
+}
+
 /* ---- From the journal ------------------------------------------------------------------------- */
 
 struct reading {
@@ -351,6 +373,19 @@ static int read_source(struct reading *r, const char *bytes, size_t size)
         return -EBADMSG;
     return r->calls->source(r->calls->ctx, fixed.number, bytes + sizeof(fixed),
                             size - sizeof(fixed));
+}
+
+static int read_bookmark(struct reading *r, const char *bytes, size_t size)
+{
+    struct stored_source fixed;
+    if (size <= sizeof(fixed) || size - sizeof(fixed) > REQUEST_BOOKMARK_MAX)
+        return -EBADMSG;
+    memcpy(&fixed, bytes, sizeof(fixed));
+    if (fixed.number >= LOG_SOURCES_MAX ||
+        memchr(bytes + sizeof(fixed), 0, size - sizeof(fixed)))
+        return -EBADMSG;
+    return r->calls->bookmark(r->calls->ctx, fixed.number, bytes + sizeof(fixed),
+                              size - sizeof(fixed));
 }
 
 static int read_key(struct reading *r, const char *bytes, size_t size)
@@ -443,6 +478,9 @@ static int read_positioned(struct reading *r, uint32_t kind, uint64_t position,
     case STORED_REACHED:
         err = read_mark(LOG_REACHED, bytes, size, &e);
         break;
+    case STORED_HEARD:
+        err = read_mark(LOG_HEARD, bytes, size, &e);
+        break;
     }
     if (err < 0 || !e)
         return err;
@@ -480,10 +518,13 @@ int entry_read(const struct journal_frame *f, uint64_t after, uint64_t up_to,
             return -EBADMSG;
         const char *bytes = f->payload + at;
         int err = 0;
-        if (head.kind > STORED_REACHED || !head.kind) {
+        bool wanted = position > after && position <= up_to;
+        if (head.kind == STORED_BOOKMARK) {
+            err = wanted ? read_bookmark(&r, bytes, head.size) : 0;
+        } else if (head.kind > STORED_HEARD || !head.kind) {
             err = read_other(&r, head.kind, bytes, head.size);
         } else {
-            if (position > after && position <= up_to)
+            if (wanted)
                 err = read_positioned(&r, head.kind, position, bytes, head.size);
             position++;
         }

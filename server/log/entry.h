@@ -30,6 +30,7 @@ int entry_join(struct log_entry *to, struct log_entry *from);
 int entry_write(struct journal *j, const struct log_entry *e);
 int entry_write_schema(struct journal *j, const struct schema *s);
 int entry_write_source(struct journal *j, uint32_t number, const char *name);
+int entry_write_bookmark(struct journal *j, uint32_t source, const char *bookmark);
 int entry_write_request_id(struct journal *j, const struct request_id *key,
                            int64_t taken_us);
 
@@ -38,12 +39,16 @@ int entry_write_request_id(struct journal *j, const struct request_id *key,
 size_t entry_size(const struct batch *b);
 size_t entry_size_max(const struct batch *b);
 size_t entry_request_id_size(const struct request_id *key);
+#define ENTRY_MARK_SIZE 24u /* of one that is no batch, for all pipelines */
+size_t entry_bookmark_size(const char *bookmark);
 
 /* ---- From a frame ---- */
 struct entry_calls {
     int (*entry)(void *ctx, struct log_entry *e); /* owns it; position is set */
     int (*source)(void *ctx, uint32_t number, const char *name, size_t size);
     int (*key)(void *ctx, const struct request_id *key, int64_t taken_us);
+    /* Of the entry that follows. */
+    int (*bookmark)(void *ctx, uint32_t source, const char *bookmark, size_t size);
     /* A batch whose schema is not known, or that does not fit it. NULL: -EBADMSG. */
     int (*unreadable)(void *ctx, uint64_t position, uint32_t source);
     void *ctx;

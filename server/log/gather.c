@@ -51,14 +51,26 @@ static int frame_room(struct frame *f, size_t more)
     return 0;
 }
 
+/* A bookmark is behind all rows of its entry: none may come to them that it does not know. */
+static bool keeps_bookmark(const struct log_entry *to, const struct log_entry *e)
+{
+    return !to->bookmark || e->bookmark;
+}
+
 /* Small batches of one source are copied together; large ones go on as they are. */
 static void frame_put_batch(struct frame *f, struct log_entry *e)
 {
     struct batch *b = e->batch;
     struct log_entry *last = f->open ? f->entry[f->n - 1] : NULL;
-    bool joins = b->n_rows < LOG_GATHER_ROWS && !e->whole;
+    bool joins = b && b->n_rows < LOG_GATHER_ROWS && !e->whole;
     if (last && last->source == e->source && last->asks == e->asks && joins &&
-        last->batch->schema == b->schema && batch_append(last->batch, b) == 0) {
+        keeps_bookmark(last, e) && last->batch->schema == b->schema &&
+        batch_append(last->batch, b) == 0) {
+        if (e->bookmark) {
+            free(last->bookmark);
+            last->bookmark = e->bookmark;
+            e->bookmark = NULL;
+        }
         last->mixed = last->mixed || last->origin != e->origin;
         last->origin = last->mixed ? NULL : last->origin;
         last->held_rows += e->held_rows;
@@ -175,6 +187,9 @@ static int encode(struct log *l, uint32_t n_sources, int64_t taken_us)
         if (b && b->schema != f->schema) /* the first, or the stream has been changed */
             r = entry_write_schema(l->journal, b->schema);
         f->schema = b ? b->schema : f->schema;
+        if (r == 0 && f->entry[i]->bookmark)
+            r = entry_write_bookmark(l->journal, f->entry[i]->source,
+                                     f->entry[i]->bookmark);
         if (r == 0)
             r = entry_write(l->journal, f->entry[i]);
     }
@@ -276,6 +291,8 @@ static void frame_hand_on(struct log *l)
             note_return(l, e, now_us);
         if (e->kind == LOG_BATCH)
             sources_heard(&l->sources, e->source, e->batch->span.max_us, now_us);
+        if (e->kind == LOG_HEARD)
+            sources_there(&l->sources, e->source, now_us);
         backlog_push(&l->backlog, e);
     }
     for (struct intake_item *i = f->items, *next; i; i = next) {

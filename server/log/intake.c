@@ -5,6 +5,7 @@
 #include "log/log.h"
 #include "log/origins.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -160,17 +161,36 @@ static int item_entry(struct intake_item *item, struct batch *b)
     return 0;
 }
 
+/* Of the item's last entry; there is one that says only that the source is there, where there are no rows. -ENOMEM. */
+static int item_bookmark(struct intake_item *item, const char *bookmark)
+{
+    assert(item->source && strlen(bookmark) <= REQUEST_BOOKMARK_MAX);
+    if (!item->n) {
+        struct log_entry *e;
+        int r = entry_mark(LOG_HEARD, NULL, item->source, 0, &e);
+        if (r < 0)
+            return r;
+        e->held_requests = 1;
+        item->entry[item->n++] = e;
+    }
+    item->entry[item->n - 1]->bookmark = strdup(bookmark);
+    return item->entry[item->n - 1]->bookmark ? 0 : -ENOMEM;
+}
+
 /* What a quick look finds too large is measured, and then has to stay as it is. -EMSGSIZE. */
 static int item_measure(const struct intake *k, struct intake_item *item)
 {
-    size_t key = item->key ? entry_request_id_size(item->key) : 0;
-    item->stored = key;
-    for (size_t i = 0; i < item->n; i++)
+    size_t beside = item->key ? entry_request_id_size(item->key) : 0;
+    const struct log_entry *last = item->n ? item->entry[item->n - 1] : NULL;
+    if (last && last->bookmark)
+        beside += entry_bookmark_size(last->bookmark) + ENTRY_MARK_SIZE;
+    item->stored = beside;
+    for (size_t i = 0; i < item->n && item->entry[i]->batch; i++)
         item->stored += entry_size_max(item->entry[i]->batch);
     if (item->stored <= k->stored_max)
         return 0;
-    item->stored = key;
-    for (size_t i = 0; i < item->n; i++) {
+    item->stored = beside;
+    for (size_t i = 0; i < item->n && item->entry[i]->batch; i++) {
         item->stored += entry_size(item->entry[i]->batch);
         item->entry[i]->whole = true;
     }
@@ -182,7 +202,8 @@ static int item_measure(const struct intake *k, struct intake_item *item)
 static int item_new(const struct intake *k, const struct request *r,
                     struct intake_item **ret)
 {
-    struct intake_item *item = calloc(1, sizeof(*item) + r->n * sizeof(item->entry[0]));
+    struct intake_item *item =
+        calloc(1, sizeof(*item) + (r->n + 1) * sizeof(item->entry[0]));
     if (!item)
         return -ENOMEM;
     item->source = r->source;
@@ -195,6 +216,8 @@ static int item_new(const struct intake *k, const struct request *r,
     int err = r->key && !(item->key = copy_key(r->key)) ? -ENOMEM : 0;
     for (size_t i = 0; err == 0 && i < r->n; i++)
         err = item_entry(item, r->batch[i]);
+    if (err == 0 && r->bookmark)
+        err = item_bookmark(item, r->bookmark);
     if (err == 0)
         err = item_measure(k, item);
     if (err < 0) {
@@ -253,7 +276,7 @@ static void put(struct intake *k, struct intake_item *item)
 
 int intake_append(struct intake *k, const struct request *r, bool wait)
 {
-    if (!r->n && !r->ticket && !r->key)
+    if (!r->n && !r->ticket && !r->key && !r->bookmark)
         return 0;
     struct intake_item *item;
     int err = item_new(k, r, &item);

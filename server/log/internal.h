@@ -107,6 +107,12 @@ struct log {
     uint16_t name_number[2 * LOG_SOURCES_MAX]; /* numbers by the hash of their names;
                                                 * 0: none */
 
+    struct {
+        struct known_bookmark *known; /* fixed before log_start */
+        char *read[LOG_SOURCES_MAX];  /* the gatherer's, fixed before `ready` */
+        char *here[LOG_SOURCES_MAX];  /* behind what is handed on; the dispatcher's */
+    } bookmarks;
+
     /* What arrives, by source; any thread, relaxed. */
     _Atomic uint64_t alive[LOG_SOURCES_MAX / 64]; /* bits: since the last tick */
     _Atomic uint32_t waits[LOG_SOURCES_MAX];
@@ -184,6 +190,13 @@ bool backlog_linger(struct backlog *l, uint64_t rows);
 /* Back to the front: for an entry that was just taken. */
 void backlog_push_back(struct backlog *l, struct log_entry *e);
 void backlog_close(struct backlog *l);
+
+/* bookmarks.c */
+/* The entry was read from the journal. -ENOMEM. */
+int bookmark_replayed(struct log *l, const struct log_entry *e);
+/* It is handed on: its bookmark is the log's. */
+void bookmark_here(struct log *l, struct log_entry *e);
+void bookmarks_free(struct log *l);
 
 /* gather.c */
 void gather_ready(struct log *l); /* from now on requests are taken */

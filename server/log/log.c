@@ -318,7 +318,10 @@ static void know_sources(struct log *l, const struct log_sink *sink)
 {
     for (uint32_t i = 0; i < sink->n_sources && i < LOG_SOURCES_MAX; i++)
         if (i == 0 || sink->source_us[i] != INT64_MIN)
-            sources_heard(&l->sources, i, sink->source_us[i], gather_now(l));
+            sources_heard(&l->sources, i,
+                          sink->source_us[i] == LOG_HOLDS_US ? INT64_MIN
+                                                             : sink->source_us[i],
+                          gather_now(l));
     if (sink->n_sources && sink->source_us[0] > l->reached_us)
         l->reached_us = sink->source_us[0];
     if (sink->n_sources && sink->newest_us > l->sources.max_us)
@@ -736,6 +739,7 @@ void log_free(struct log *l)
     log_entry_unref(l->handing.entry);
     backlog_free(&l->backlog);
     intake_free(l->intake);
+    bookmarks_free(l);
     origins_free(&l->origins); /* behind what has them as origins */
     idempotency_free(l->idempotency);
     journal_close(l->journal);

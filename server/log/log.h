@@ -29,6 +29,7 @@
 enum log_kind {
     LOG_BATCH,   /* rows of one source */
     LOG_REACHED, /* the source has reached time_us, without a row */
+    LOG_HEARD, /* the source is there: it holds the watermark back, also if it has never sent a row */
     LOG_IDLE,    /* the source holds the watermark back no more, until it sends again */
     LOG_ADVANCE, /* event time is at least time_us: silence went on */
     LOG_END,     /* nothing comes after: every window closes */
@@ -62,6 +63,8 @@ struct log_entry {
     struct dictionary *
         *dictionary; /* LOG_BATCH: by column; NULL where nobody asked for one */
     size_t n_keys, n_columns;
+    char *
+        bookmark; /* LOG_BATCH, LOG_HEARD: request.bookmark behind it; the log's alone; NULL: none */
     struct log_part *part; /* LOG_BATCH: entries that were joined on their way to the
                             * pipelines; NULL: it is one, with all rows */
     size_t n_parts;
@@ -90,16 +93,17 @@ uint64_t log_entry_sequence(const struct log_entry *e, uint32_t row, uint32_t *r
 
 struct log;
 
+#define LOG_HOLDS_US    (INT64_MIN + 1)
 #define LOG_SOURCES_MAX 1024 /* sources of a stream; 0 has no name */
 #define LOG_ORIGINS_MAX 1024 /* connections without a name that are told apart */
 #define LOG_QUEUE_BYTES ((size_t)64 << 20) /* of batches that may wait in the intake */
 #define LOG_GATHER_ROWS                                                                \
     4096u /* batches of so many rows go on as they are, smaller ones are gathered */
 
-/* Where requests with keys are kept once the journal is trimmed (the database). */
+/* Where requests with keys, and bookmarks, are kept once the journal is trimmed (the database). */
 struct log_keeper {
     /* The stream is at `position`; keys of requests up to it that were not given before follow from
-     * log_keys. Takes effect when the caller says so with log_kept. Below 0: not this time. */
+     * log_keys, bookmarks of there from log_bookmarks. Takes effect when the caller says so with log_kept. Below 0: not this time. */
     int (*keep)(void *ctx, uint64_t position);
     /* What was kept is still there. False: the journal is not trimmed. NULL: always. */
     bool (*there)(void *ctx);
@@ -158,7 +162,7 @@ struct log_sink {
     /* True: it stores no more checkpoints, and holds nothing up but the journal. Any thread. NULL: never */
     bool (*failed)(void *ctx);
     /* What sources had reached, as it knows from before; they need not have a name any more. INT64_MIN: nothing, though source 0
-     * may have sent rows. */
+     * may have sent rows. LOG_HOLDS_US: nothing, but it waits for the source. */
     const int64_t *source_us;
     uint32_t n_sources;
     int64_t newest_us; /* event of all sources; INT64_MIN: none */
@@ -192,6 +196,9 @@ int log_subscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys);
 
 /* What the database knows of a key. Before log_start. */
 int log_know_request(struct log *l, const struct request_id *key, int64_t taken_us);
+
+/* The same of the bookmark of the source with that name. -ENOMEM. */
+int log_know_bookmark(struct log *l, const char *source, const char *bookmark);
 
 /* It runs; what the journal has is handed on first, and until then nothing new is taken. Also of a derived log. */
 int log_start(struct log *l, struct error *error);
@@ -241,6 +248,15 @@ void log_key_abandon(struct log *l, const char *key, size_t size);
 int log_keys(struct log *l, uint64_t after, uint64_t up_to,
              int (*call)(void *ctx, const struct request_id *key, int64_t taken_us),
              void *ctx);
+
+/* Where a reader goes on: the last bookmark of the source that the journal or the database had at the start, malloc'ed, in
+ * *ret, NULL: none. -EAGAIN: not ready; -ENOMEM. */
+int log_bookmark(struct log *l, uint32_t source, char **ret);
+/* Within log_keeper.keep: calls `call` for each source with the bookmark of that position, as far as there were new ones
+ * since the start. Stops with what it returns below 0. */
+int log_bookmarks(struct log *l,
+                  int (*call)(void *ctx, const char *source, const char *bookmark),
+                  void *ctx);
 
 /* Calls wake(ctx) once when the intake has become shorter or the log is closed; at once if it is empty.
  * It is called with the log's lock held: it must not call the log. The one-shot waiter can be taken

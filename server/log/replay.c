@@ -20,6 +20,8 @@ struct replay {
     uint64_t end;          /* of the frames so far, a position; 0: there was none */
     bool names;            /* sources and keys are wanted, too */
     struct codec_map *map; /* of the schema in force; NULL: it is not known */
+    char *bookmark;        /* of the entry that follows, of this source; NULL: none */
+    uint32_t source;
     uint64_t unreadable, first_unreadable, last_unreadable; /* batches; positions */
     int (*entry)(void *ctx, struct log_entry *e);
     void *ctx;
@@ -29,6 +31,10 @@ static int on_entry(void *ctx, struct log_entry *e)
 {
     struct replay *r = ctx;
     r->next = e->position + 1;
+    if (r->bookmark && e->source == r->source) {
+        e->bookmark = r->bookmark;
+        r->bookmark = NULL;
+    }
     if (e->batch)
         batch_seal(e->batch);
     return r->entry(r->ctx, e);
@@ -46,11 +52,22 @@ static int on_request_id(void *ctx, const struct request_id *key, int64_t taken_
     return r->names ? idempotency_complete(r->log->idempotency, key, taken_us) : 0;
 }
 
+static int on_bookmark(void *ctx, uint32_t source, const char *bookmark, size_t size)
+{
+    struct replay *r = ctx;
+    free(r->bookmark);
+    r->source = source;
+    r->bookmark = strndup(bookmark, size);
+    return r->bookmark ? 0 : -ENOMEM;
+}
+
 /* Only while damage is passed over. */
 static int on_unreadable(void *ctx, uint64_t position, uint32_t source)
 {
     struct replay *r = ctx;
     r->next = position + 1;
+    free(r->bookmark);
+    r->bookmark = NULL;
     if (r->unreadable++ == 0)
         r->first_unreadable = position;
     r->last_unreadable = position;
@@ -101,6 +118,7 @@ static int read_frame(struct replay *r, struct error *error)
     const struct entry_calls calls = {.entry = on_entry,
                                       .source = on_source,
                                       .key = on_request_id,
+                                      .bookmark = on_bookmark,
                                       .unreadable =
                                           r->log->skip_damaged ? on_unreadable : NULL,
                                       .ctx = r};
@@ -120,6 +138,7 @@ static int read_frame(struct replay *r, struct error *error)
 static void close_replay(struct replay *r)
 {
     codec_map_free(r->map);
+    free(r->bookmark);
     say_unreadable(r);
     journal_reader_free(r->reader);
 }
@@ -150,9 +169,16 @@ static int hand_on(void *ctx, struct log_entry *e)
         sources_heard(&l->sources, e->source, e->batch->span.max_us, gather_now(l));
         metric_add(&l->replayed, e->batch->n_rows);
     }
+    if (e->kind == LOG_HEARD)
+        sources_there(&l->sources, e->source, gather_now(l));
     if (e->kind == LOG_ADVANCE && e->time_us > l->begun_us)
         l->begun_us = e->time_us;
     reach_replayed(l, e);
+    int r = bookmark_replayed(l, e);
+    if (r < 0) {
+        log_entry_unref(e);
+        return r;
+    }
     return backlog_push(&l->backlog, e) ? 0 : -ESHUTDOWN;
 }
 

@@ -36,6 +36,14 @@ void sources_alive(struct sources *s, uint32_t source, int64_t now_us)
     s->last_us = now_us;
 }
 
+void sources_there(struct sources *s, uint32_t source, int64_t now_us)
+{
+    if (s->clock[source].seen)
+        sources_alive(s, source, now_us);
+    else
+        sources_heard(s, source, INT64_MIN, now_us);
+}
+
 void silence_init(struct silence *s)
 {
     for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++)

@@ -38,6 +38,8 @@ struct sources {
 void sources_init(struct sources *s);
 /* Notes a batch of `source` with newest event time `max_us`. */
 void sources_heard(struct sources *s, uint32_t source, int64_t max_us, int64_t now_us);
+/* It is there, though it has no rows. */
+void sources_there(struct sources *s, uint32_t source, int64_t now_us);
 /* Something of it arrives, or waits. */
 void sources_alive(struct sources *s, uint32_t source, int64_t now_us);
 

@@ -352,6 +352,8 @@ static void read_mark(struct join *j, const struct log_entry *e)
     struct watermark *w = &j->watermark;
     if (e->kind == LOG_REACHED)
         watermark_reached(w, e->source, e->time_us);
+    else if (e->kind == LOG_HEARD)
+        watermark_begin(w, e->source);
     else if (e->kind == LOG_IDLE)
         watermark_idle(w, e->source);
     else if (e->kind == LOG_ADVANCE)
@@ -461,6 +463,9 @@ static bool take_input(struct join *j, struct join_input *in)
         break;
     case LOG_REACHED:
         watermark_reached(w, e->source, e->time_us);
+        break;
+    case LOG_HEARD:
+        watermark_begin(w, e->source);
         break;
     case LOG_IDLE:
         watermark_idle(w, e->source);
@@ -772,7 +777,9 @@ static int subscribe(struct join_input *in, bool live, struct error *error)
     int64_t source_us[WATERMARK_SOURCES];
     struct subscribing s = {.input = in, .sink = sink_of(in), .error = error};
     for (uint32_t i = 0; i < w->n; i++)
-        source_us[i] = w->source[i].max_us;
+        source_us[i] = w->source[i].idle || w->source[i].max_us != INT64_MIN
+                           ? w->source[i].max_us
+                           : LOG_HOLDS_US;
     s.sink.source_us = source_us;
     s.sink.n_sources = w->n;
     s.sink.newest_us = w->newest_us;

@@ -208,6 +208,9 @@ static int read_source(struct join *j, size_t source, const struct log_entry *e)
     case LOG_REACHED:
         watermark_reached(w, e->source, e->time_us);
         break;
+    case LOG_HEARD:
+        watermark_begin(w, e->source);
+        break;
     case LOG_IDLE:
         watermark_idle(w, e->source);
         break;

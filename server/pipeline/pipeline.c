@@ -590,7 +590,9 @@ static struct log_sink behind(struct pipeline *p, uint64_t position,
 {
     const struct watermark *w = &p->worker[0].watermark;
     for (uint32_t i = 0; i < w->n; i++)
-        source_us[i] = w->source[i].max_us;
+        source_us[i] = w->source[i].idle || w->source[i].max_us != INT64_MIN
+                           ? w->source[i].max_us
+                           : LOG_HOLDS_US;
     struct log_sink s = sink_of(p, position);
     s.source_us = source_us;
     s.n_sources = w->n;

@@ -304,6 +304,9 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
     case LOG_REACHED:
         watermark_reached(&w->watermark, e->source, e->time_us);
         break;
+    case LOG_HEARD:
+        watermark_begin(&w->watermark, e->source);
+        break;
     case LOG_IDLE:
         watermark_idle(&w->watermark, e->source);
         break;

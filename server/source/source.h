@@ -51,6 +51,9 @@ struct source_sink {
                      struct request_known *ret);
     void (*key_abandon)(void *ctx, const char *key, size_t size);
 
+    /* As log_bookmark. NULL: nothing is remembered. */
+    int (*bookmark)(void *ctx, uint32_t source, char **ret);
+
     /* Rejected records, all of one stream: copied. Never waits; what does not fit is dropped and
      * counted. NULL: nobody keeps them. */
     void (*dead)(void *ctx, const struct dead_letter *list, size_t n);

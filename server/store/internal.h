@@ -108,7 +108,7 @@ struct store_listener {
 struct store_statements {
     sqlite3_stmt *checkpoint_put, *checkpoint_number, *states_clear, *state_put,
         *state_delete;
-    sqlite3_stmt *request_put, *request_forget, *stream_put;
+    sqlite3_stmt *request_put, *request_forget, *bookmark_put, *stream_put;
 };
 
 struct store {

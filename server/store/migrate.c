@@ -11,7 +11,8 @@
 
 /* migrations[i] leads from version i to version i + 1. Never changed once released. */
 static const char *const migrations[] = {sql_0001_tables, sql_0002_dead_letters,
-                                         sql_0003_checkpoints, sql_0004_hooks};
+                                         sql_0003_checkpoints, sql_0004_hooks,
+                                         sql_0005_bookmarks};
 
 int migrate_version(void)
 {

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Keys of requests into the file, so that they are known when the journal has forgotten them.
+ * Keys of requests, and bookmarks, into the file, so that they are known when the journal has forgotten them.
  */
 #include "store/db.h"
 #include "store/internal.h"
 #include "store/sql.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 int requests_prepare(struct store *s, struct error *error)
 {
@@ -17,6 +18,9 @@ int requests_prepare(struct store *s, struct error *error)
         err = db_prepare(s->db, sql_request_forget, keep, &s->statement.request_forget,
                          error);
     if (!err)
+        err = db_prepare(s->db, sql_bookmark_put, keep, &s->statement.bookmark_put,
+                         error);
+    if (!err)
         err = db_prepare(s->db, sql_stream_put, keep, &s->statement.stream_put, error);
     return err;
 }
@@ -25,6 +29,7 @@ void requests_free(struct store *s)
 {
     sqlite3_finalize(s->statement.request_put);
     sqlite3_finalize(s->statement.request_forget);
+    sqlite3_finalize(s->statement.bookmark_put);
     sqlite3_finalize(s->statement.stream_put);
 }
 
@@ -37,6 +42,18 @@ struct store_key *store_key_new(const struct request_id *key, int64_t taken_us)
     return k;
 }
 
+struct store_bookmark *store_bookmark_new(const char *source, const char *bookmark)
+{
+    size_t source_size = strlen(source) + 1, size = strlen(bookmark) + 1;
+    struct store_bookmark *b = malloc(sizeof(*b) + source_size + size);
+    if (!b)
+        return NULL;
+    b->next = NULL;
+    b->source = memcpy(b + 1, source, source_size);
+    b->bookmark = memcpy(b->source + source_size, bookmark, size);
+    return b;
+}
+
 void store_stream_free(struct store_stream *r)
 {
     if (!r)
@@ -44,6 +61,10 @@ void store_stream_free(struct store_stream *r)
     for (struct store_key *k = r->keys, *next; k; k = next) {
         next = k->next;
         free(k);
+    }
+    for (struct store_bookmark *b = r->bookmarks, *next; b; b = next) {
+        next = b->next;
+        free(b);
     }
     free(r);
 }
@@ -82,6 +103,13 @@ int requests_write(struct store *s, const struct store_stream *r)
         code = requests_put(s, r->stream, k);
     if (!code && r->keys)
         code = requests_forget(s, r);
+    sqlite3_stmt *put = s->statement.bookmark_put;
+    for (const struct store_bookmark *b = r->bookmarks; !code && b; b = b->next) {
+        sqlite3_bind_text(put, 1, r->stream, -1, SQLITE_STATIC);
+        sqlite3_bind_text(put, 2, b->source, -1, SQLITE_STATIC);
+        sqlite3_bind_text(put, 3, b->bookmark, -1, SQLITE_STATIC);
+        code = db_step(put);
+    }
     sqlite3_bind_text(s->statement.stream_put, 1, r->stream, -1, SQLITE_STATIC);
     sqlite3_bind_int64(s->statement.stream_put, 2, (sqlite3_int64)r->position);
     return code ? code : db_step(s->statement.stream_put);

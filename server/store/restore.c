@@ -125,6 +125,26 @@ int restore_keys(struct restore *r, const char *stream, int64_t since_us,
     return err;
 }
 
+int restore_bookmarks(struct restore *r, const char *stream,
+                      int (*call)(void *ctx, const char *source, const char *bookmark),
+                      void *ctx, struct error *error)
+{
+    DB_STATEMENT s = NULL;
+    int err = restore_prepare(
+        r, "SELECT source, bookmark FROM weir_bookmarks WHERE stream = ?1", stream, &s,
+        error);
+    if (err)
+        return err;
+    while ((err = restore_step(r, s, error)) > 0) {
+        const char *source = (const char *)sqlite3_column_text(s, 0),
+                   *bookmark = (const char *)sqlite3_column_text(s, 1);
+        err = source && bookmark ? call(ctx, source, bookmark) : -ENOMEM;
+        if (err < 0)
+            return error_set(error, err, "%s", strerror(-err));
+    }
+    return err;
+}
+
 /* ---- Checkpoints ------------------------------------------------------------------------------ */
 
 void restore_checkpoint_free(struct restore_checkpoint *c)

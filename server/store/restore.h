@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What a restart goes on from, read from the file through a connection of its own: checkpoints of
- * pipelines, their groups, keys of requests.
+ * pipelines, their groups, keys of requests, bookmarks.
  */
 #ifndef WEIR_STORE_RESTORE_H
 #define WEIR_STORE_RESTORE_H
@@ -26,6 +26,11 @@ int restore_needs(struct restore *r, const struct config *config, const char *st
 int restore_keys(struct restore *r, const char *stream, int64_t since_us,
                  int (*call)(void *ctx, const struct request_id *key, int64_t taken_us),
                  void *ctx, struct error *error);
+
+/* The same of bookmarks. */
+int restore_bookmarks(struct restore *r, const char *stream,
+                      int (*call)(void *ctx, const char *source, const char *bookmark),
+                      void *ctx, struct error *error);
 
 /* The committed watermark of a pipeline; -ENOENT: none. */
 int restore_watermark(struct restore *r, const char *pipeline, int64_t *ret_us,

@@ -98,15 +98,23 @@ struct store_key {
     int64_t taken_us;
     struct store_key *next;
 };
+/* How far a source was read (batch/request.h). */
+struct store_bookmark {
+    struct store_bookmark *next;
+    char *source, *bookmark; /* lie behind it */
+};
 struct store_stream {
     const char *stream; /* must outlive the store */
     uint64_t position;
     int64_t forget_us; /* keys taken before this wall clock time are forgotten, */
     uint64_t max_keys; /* and so are the oldest, when there are more */
     struct store_key *keys;
+    struct store_bookmark *bookmarks;
 };
 /* A copy of the key. NULL: no memory. */
 struct store_key *store_key_new(const struct request_id *key, int64_t taken_us);
+/* The same. */
+struct store_bookmark *store_bookmark_new(const char *source, const char *bookmark);
 void store_stream_free(struct store_stream *r); /* takes NULL */
 int store_put_stream(struct store *s,
                      struct store_stream *r); /* takes it; waits as store_put */

@@ -66,13 +66,25 @@ static int on_request_id(void *ctx, const struct request_id *key, int64_t taken_
     return 0;
 }
 
+static int on_bookmark(void *ctx, uint32_t source, const char *bookmark, size_t size)
+{
+    (void)ctx;
+    if (source >= LOG_SOURCES_MAX || !size || size > REQUEST_BOOKMARK_MAX ||
+        memchr(bookmark, 0, size))
+        broken("a bookmark");
+    return 0;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (size < 8)
         return 0;
     struct seen seen = {0};
-    const struct entry_calls calls = {
-        .entry = on_entry, .source = on_source, .key = on_request_id, .ctx = &seen};
+    const struct entry_calls calls = {.entry = on_entry,
+                                      .source = on_source,
+                                      .key = on_request_id,
+                                      .bookmark = on_bookmark,
+                                      .ctx = &seen};
     const struct journal_frame frame = {
         .first = 1, .n = data[0], .payload = (const char *)data + 8, .size = size - 8};
     struct codec_map *map = NULL;

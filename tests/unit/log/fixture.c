@@ -124,6 +124,14 @@ struct log_sink sink_of(struct sink *s)
                              .n_sources = s->n_sources};
 }
 
+static int keep_bookmark(void *ctx, const char *source, const char *bookmark)
+{
+    struct fixture *f = ctx;
+    size_t size = strlen(f->marks);
+    snprintf(f->marks + size, sizeof(f->marks) - size, "%s=%s ", source, bookmark);
+    return 0;
+}
+
 static int keep(void *ctx, uint64_t position)
 {
     struct fixture *f = ctx;
@@ -131,6 +139,8 @@ static int keep(void *ctx, uint64_t position)
     bool keeps = f->keeps;
     if (keeps)
         f->kept = position;
+    f->marks[0] = 0;
+    assert_int_equal(log_bookmarks(f->log, keep_bookmark, f), 0);
     pthread_mutex_unlock(&f->lock);
     if (keeps)
         log_kept(f->log, position);

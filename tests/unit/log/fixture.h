@@ -60,6 +60,7 @@ struct fixture {
     bool bad; /* what on_put found */
     size_t n_sinks;
     struct sink sink[SINKS];
+    char marks[512];  /* bookmarks that were kept: "source=bookmark " */
     char known[4096]; /* keys found by fixture_keys: "key@position " */
 };
 

@@ -153,6 +153,8 @@ static int on_entry(void *ctx, struct log_entry *e)
         say(f, ") ");
     } else if (e->kind == LOG_IDLE) {
         say(f, "idle@%llu(%s %u) ", position, e->pipeline, e->source);
+    } else if (e->kind == LOG_HEARD) {
+        say(f, "heard@%llu(%u) ", position, e->source);
     } else {
         say(f, "%s@%llu(%s %lld) ", e->kind == LOG_REACHED ? "reached" : "advance",
             position, e->pipeline ? e->pipeline : "all", (long long)e->time_us);
@@ -177,11 +179,20 @@ static int on_request_id(void *ctx, const struct request_id *key, int64_t taken_
     return 0;
 }
 
+static int on_bookmark(void *ctx, uint32_t source, const char *bookmark, size_t size)
+{
+    say(ctx, "bookmark(%u %.*s) ", source, (int)size, bookmark);
+    return 0;
+}
+
 static int read_into(struct fixture *f, const struct journal_frame *frame,
                      uint64_t after, uint64_t up_to, struct codec_map **map)
 {
-    const struct entry_calls calls = {
-        .entry = on_entry, .source = on_source, .key = on_request_id, .ctx = f};
+    const struct entry_calls calls = {.entry = on_entry,
+                                      .source = on_source,
+                                      .key = on_request_id,
+                                      .bookmark = on_bookmark,
+                                      .ctx = f};
     f->read[0] = 0;
     return entry_read(frame, after, up_to, f->schema, map, &calls);
 }
@@ -245,6 +256,28 @@ static int stop(void *ctx, struct log_entry *e)
     (void)ctx;
     log_entry_unref(e);
     return -ESHUTDOWN;
+}
+
+static void bookmark_is_read_with_the_entry_that_follows(void **state)
+{
+    struct fixture *f = *state;
+    struct codec_map *map = NULL;
+    const size_t size = entry_bookmark_size("at 9");
+    assert_int_equal(entry_write_schema(f->journal, f->schema), 0);
+    size_t before = journal_pending(f->journal);
+    assert_int_equal(entry_write_bookmark(f->journal, 7, "at 9"), 0);
+    assert_int_equal(journal_pending(f->journal), before + size);
+    write_mark(f, LOG_HEARD, NULL, 7, 0);
+    assert_int_equal(journal_pending(f->journal), before + size + ENTRY_MARK_SIZE);
+    assert_int_equal(entry_write_bookmark(f->journal, 8, "x"), 0);
+    write_batch(f, 8, 1, 2);
+    struct journal_frame frame = commit(f, 2);
+    assert_int_equal(read_into(f, &frame, 0, UINT64_MAX, &map), 0);
+    assert_string_equal(
+        f->read, "bookmark(7 at 9) heard@1(7) bookmark(8 x) batch@2(8: 2 rows 1..2) ");
+    assert_int_equal(read_into(f, &frame, 1, UINT64_MAX, &map), 0);
+    assert_string_equal(f->read, "bookmark(8 x) batch@2(8: 2 rows 1..2) ");
+    codec_map_free(map);
 }
 
 static void what_a_call_says_ends_it(void **state)
@@ -433,6 +466,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(what_is_written_is_read, setup, teardown),
         cmocka_unit_test_setup_teardown(positions_that_are_not_wanted_are_passed_over,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(bookmark_is_read_with_the_entry_that_follows,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(what_a_call_says_ends_it, setup, teardown),
         cmocka_unit_test_setup_teardown(another_number_of_positions_is_refused, setup,
