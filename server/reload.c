@@ -10,6 +10,7 @@
 #include "store/restore.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -396,6 +397,31 @@ static void stop_chain(struct pipeline *p)
         stop_chain(c);
 }
 
+struct leaving_input {
+    struct log *log;
+    const char *name;
+};
+
+static void leave_input(void *ctx)
+{
+    const struct leaving_input *in = ctx;
+    log_unsubscribe(in->log, in->name);
+}
+
+/* The places of its streams that are kept for one that did not come to read them. */
+static void leave_inputs(struct weir *w, struct pipeline *p)
+{
+    const struct config_joins *joins = &pipeline_config(p)->joins;
+    for (size_t i = 0; i < joins->n; i++) {
+        size_t stream = joins->join[i].stream;
+        char name[256]; /* names are no longer than 63 bytes */
+        snprintf(name, sizeof(name), "%s.%s", pipeline_config(p)->name,
+                 w->config->stream[stream].name);
+        struct leaving_input in = {.log = w->log[stream], .name = name};
+        log_call(in.log, leave_input, &in);
+    }
+}
+
 /* All that it was given is folded and committed, with a checkpoint. Returns in *ret_stored the position that it is
  * known to have stored. */
 static int stop_old(struct weir *w, struct log *log, struct pipeline *p,
@@ -407,6 +433,8 @@ static int stop_old(struct weir *w, struct log *log, struct pipeline *p,
     *ret_stored = log_unsubscribe(log, name);
     if (pipeline_join(p))
         join_leave(pipeline_join(p));
+    else
+        leave_inputs(w, p);
     stop_chain(p);
     return store_flush(w->store);
 }
@@ -422,10 +450,10 @@ static int count_chain(struct weir *w, struct pipeline *p)
 static int start_fresh(struct reload *r, struct pipeline *p, struct error *error)
 {
     struct weir *w = r->weir;
-    int err = count_chain(w, p);
+    int err = restart_tell(w, p); /* first: its counters are to show it */
+    if (err == 0)
+        err = count_chain(w, p);
     if (err < 0)
-        return error_set(error, err, "no memory");
-    if ((err = restart_tell(w, p)) < 0)
         return error_set(error, err, "no memory");
     if (!r->restore)
         err = restore_open(store_path(w->store), &r->restore, error);

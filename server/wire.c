@@ -543,8 +543,8 @@ static bool is_without(const struct weir *w, const struct pipeline *p)
     return without;
 }
 
-static int leave_out_input(struct weir *w, struct restore *r, struct pipeline *p,
-                           size_t stream, struct error *error)
+static int hold_input(struct weir *w, struct restore *r, struct pipeline *p,
+                      size_t stream, struct error *error)
 {
     char *name;
     uint64_t position = 0;
@@ -558,18 +558,34 @@ static int leave_out_input(struct weir *w, struct restore *r, struct pipeline *p
     return err;
 }
 
-/* It keeps its place in the journal, for a start with it. One that reads another has none of its own. */
+/* Its place in the journal, for who starts it later. One that reads another has none of its own. */
+static int find_place(struct weir *w, struct restore *r, struct pipeline *p,
+                      struct log **ret_log, uint64_t *ret_position, struct error *error)
+{
+    *ret_log = pipeline_parent(p) ? NULL : w->log[pipeline_config(p)->stream];
+    return *ret_log ? recover_place(w, r, p, *ret_log, ret_position, error) : 0;
+}
+
+static int hold_inputs(struct weir *w, struct restore *r, struct pipeline *p,
+                       struct error *error)
+{
+    const struct config_joins *joins = &pipeline_config(p)->joins;
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < joins->n; i++)
+        err = hold_input(w, r, p, joins->join[i].stream, error);
+    return err;
+}
+
 static int leave_out(struct weir *w, struct restore *r, struct pipeline *p,
                      struct error *error)
 {
-    struct log *log = w->log[pipeline_config(p)->stream];
+    struct log *log;
     uint64_t position = 0;
-    int err = pipeline_parent(p) ? 0 : recover_place(w, r, p, log, &position, error);
+    int err = find_place(w, r, p, &log, &position, error);
     if (err == 0)
-        pipeline_leave_out(p, pipeline_parent(p) ? NULL : log, position);
-    const struct config_joins *joins = &pipeline_config(p)->joins;
-    for (size_t i = 0; err == 0 && i < joins->n; i++)
-        err = leave_out_input(w, r, p, joins->join[i].stream, error);
+        pipeline_leave_out(p, log, position);
+    if (err == 0)
+        err = hold_inputs(w, r, p, error);
     store_out(w->store, pipeline_config(p)->name);
     return err;
 }
@@ -600,6 +616,34 @@ static int open_stream(struct weir *w, enum weir_mode mode, size_t i, struct res
     return err < 0 ? error_set(error, err, "no memory") : recover_keys(w, r, i, error);
 }
 
+static void stop_chain(struct pipeline *p)
+{
+    pipeline_stop(p);
+    for (struct pipeline *c = NULL; (c = pipeline_child(p, c));)
+        stop_chain(c);
+}
+
+/* The process of an analyzer has ended before its pipeline, or one that reads it, could begin: in loading states, say. As if
+ * that had come later it is started again, or has failed (on_crash), and all others go on. Returns `err` if it was something
+ * else. */
+static int hold_crashed(struct weir *w, struct restore *r, struct pipeline *p, int err,
+                        struct error *error)
+{
+    const struct error why = *error;
+    struct log *log;
+    uint64_t position = 0;
+    if (!w->crashed || !pipeline_crash_at_start(p, &why))
+        return err;
+    if (!pipeline_failed(p)) /* one that reads it has */
+        pipeline_fail(p, &why);
+    stop_chain(p);
+    *error = (struct error){0};
+    err = find_place(w, r, p, &log, &position, error);
+    if (err == 0)
+        pipeline_hold(p, log, position);
+    return err == 0 ? hold_inputs(w, r, p, error) : err;
+}
+
 static int start_pipelines(struct weir *w, enum weir_mode mode, size_t i,
                            struct restore *r, struct error *error)
 {
@@ -610,9 +654,14 @@ static int start_pipelines(struct weir *w, enum weir_mode mode, size_t i,
     for (size_t k = 0; mode == WEIR_RUN && k < w->n_pipelines; k++)
         if (reads_stream(w->pipeline[k], i))
             pipeline_keep_open(w->pipeline[k], w->keep_open / readers);
-    for (size_t k = 0; err == 0 && k < w->n_pipelines; k++)
-        if (reads_stream(w->pipeline[k], i))
-            err = weir_start_pipeline(w, r, w->pipeline[k], false, error);
+    for (size_t k = 0; err == 0 && k < w->n_pipelines; k++) {
+        struct pipeline *p = w->pipeline[k];
+        if (!reads_stream(p, i))
+            continue;
+        err = weir_start_pipeline(w, r, p, false, error);
+        if (err < 0 && mode == WEIR_SERVE)
+            err = hold_crashed(w, r, p, err, error);
+    }
     return err;
 }
 
