@@ -120,14 +120,33 @@ static int load(struct restore *r, struct pipeline *p, struct log *log,
                 : 0;
 }
 
+/* With what is there: the files, then the journal, or from here on. */
+static uint64_t begin_behind(struct pipeline *p, struct log *log, bool known)
+{
+    const struct config_pipeline *c = pipeline_config(p);
+    bool all = c->backfill_journal || !known;
+    pipeline_begin_behind(p, c->n_backfill > 0);
+    if (known && all && !c->n_backfill && log_first(log) > 1)
+        pipeline_say_partial(p,
+                             "begins with what the journal has, from entry %llu on, of "
+                             "a stream that is older",
+                             (unsigned long long)log_first(log));
+    return all ? log_first(log) - 1 : log_written(log);
+}
+
 /* One that is new, or that was away for so long that its groups were forgotten. */
-static int begin(struct restore *r, struct pipeline *p, struct log *log,
-                 const char *stream, uint64_t *ret_position, struct error *error)
+static int begin(const struct weir *w, struct restore *r, struct pipeline *p,
+                 struct log *log, const char *stream, uint64_t *ret_position,
+                 struct error *error)
 {
     uint64_t kept;
     int err = restore_stream(r, stream, &kept, error);
     if (err < 0 && err != -ENOENT)
         return err;
+    if (pipeline_config(p)->backfill_node && w->serves)
+        *ret_position = begin_behind(p, log, err == 0);
+    if (pipeline_is_behind(p)) /* it, or the one that it reads */
+        return 0;
     uint64_t position = err == -ENOENT ? log_first(log) - 1 : log_written(log);
     if (position > *ret_position) /* where its parent is */
         *ret_position = position;
@@ -297,12 +316,20 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     const char *stream = w->config->stream[c->stream].name;
     err = restore_checkpoint(r, c->name, stream, &stored, error);
     if (err == -ENOENT)
-        err = begin(r, p, log, stream, ret_position, error);
+        err = begin(w, r, p, log, stream, ret_position, error);
     else if (err == 0)
         err = load(r, p, log, &stored, ret_position, &same, error);
     restore_checkpoint_free(&stored);
     if (err == 0)
         err = recover_inputs(w, r, p, error);
+    if (err == 0 && pipeline_wants_files(p) && !w->serves)
+        err = error_set(error, -EBUSY,
+                        "it has files to read first ('backfill'), which 'weir serve' "
+                        "does");
+    else if (err == 0 && pipeline_wants_files(p) && !c->n_backfill)
+        pipeline_forget_files(p);
+    else if (err == 0 && pipeline_wants_files(p))
+        pipeline_begin_behind(p, true); /* once more, if it has been tried before */
     /* So that the next start finds where it began, whatever happens until its first checkpoint. */
     if (err == 0 && !same)
         err = pipeline_first_checkpoint(p, *ret_position, error);
@@ -364,7 +391,7 @@ int recover_place(struct weir *w, struct restore *r, struct pipeline *p,
     struct restore_checkpoint stored = {0};
     int err = restore_checkpoint(r, c->name, stream, &stored, error);
     if (err == -ENOENT)
-        return begin(r, p, log, stream, ret_position, error);
+        return begin(w, r, p, log, stream, ret_position, error);
     uint64_t first = log_first(log);
     *ret_position = stored.position + 1 < first ? first - 1 : stored.position;
     restore_checkpoint_free(&stored);

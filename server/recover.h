@@ -6,7 +6,7 @@
  *      checkpoint found, same definition    its groups and watermark; entries behind its position follow
  *      another definition                   its watermark only: open windows begin anew
  *      none                                 at the end of the log; of a stream that the database does not
- *                                           know, at the beginning of its journal
+ *                                           know, or with `backfill`, at the beginning of its journal
  */
 #ifndef WEIR_RECOVER_H
 #define WEIR_RECOVER_H

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "reload.h"
 
+#include "backfill.h"
 #include "base/clock.h"
 #include "base/logger.h"
 #include "config/faults.h"
@@ -163,8 +164,9 @@ static struct pipeline *find(const struct weir *w, const char *name)
 
 static bool is_same(struct pipeline *old, const struct config_pipeline *fresh)
 {
+    static const char *const others[] = {"webhook", "backfill", NULL};
     return !pipeline_failed(old) && !pipeline_is_stale(old) &&
-           node_equal_but(pipeline_config(old)->map, fresh->map, "webhook");
+           node_equal_but(pipeline_config(old)->map, fresh->map, others);
 }
 
 static const struct config_pipeline *top_of(const struct config *c,
@@ -631,6 +633,9 @@ static int apply(struct reload *r, struct error *error)
         running_done(&running);
         return err;
     }
+    for (size_t i = 0; i < r->n_changes; i++)
+        if (r->change[i].old)
+            backfill_stop(w, r->change[i].old);
     exchange_streams(r);
     exchange_hooks(r);
     running_set(w->running, running);
@@ -685,7 +690,7 @@ int weir_exchange(struct weir *w, struct pipeline *p, struct error *error)
     else
         drop(&r);
     done(&r);
-    return err;
+    return err < 0 ? err : backfill_start(w, error);
 }
 
 int weir_reload(struct weir *w, const char *path, struct error *error)
@@ -702,6 +707,8 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
                          "%s: not a regular file, which could be read again", path);
     int err = config_load(path, &r.config, error);
     if (err == 0)
+        err = backfill_check(r.config, error);
+    if (err == 0)
         err = check_streams(&r, error);
     if (err == 0)
         err = plan(&r, NULL, error);
@@ -712,6 +719,7 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
         config_free(w->latest);
         w->latest = config_ref(r.config);
         recover_forget(w);
+        err = backfill_start(w, error);
     } else {
         drop(&r);
     }

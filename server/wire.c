@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "wire.h"
 
+#include "backfill.h"
 #include "base/clock.h"
 #include "base/doing.h"
 #include "base/hash.h"
@@ -305,6 +306,8 @@ int weir_load_config(struct config *config, struct weir **ret, int *ret_exit,
     if (r == 0)
         r = load_pipelines(w, error);
     if (r == 0)
+        r = backfill_check(config, error);
+    if (r == 0)
         r = hook_specs_new(config, w->pipeline, w->n_pipelines, &w->hook_specs, error);
     if (r < 0) {
         weir_free(w);
@@ -478,6 +481,7 @@ static int make_log(struct weir *w, enum weir_mode mode, size_t i, const char *f
     const struct journal_options journal = {.folder = folder,
                                             .segment_size = s->segment_size,
                                             .limit = s->journal_limit,
+                                            .keep = s->journal_keep,
                                             .skip_damaged = w->skip_damaged};
     struct derive_column derived[SCHEMA_COLUMNS_MAX];
     const struct config_stream *c = &w->config->stream[i];
@@ -766,6 +770,7 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
 {
     struct restore *restore = NULL;
     *ret_exit = EXIT_FAILURE;
+    w->serves = mode == WEIR_SERVE;
     int r = store_start(w->store, error);
     if (r == 0)
         r = start_threads(w, error);
@@ -783,6 +788,8 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
     atomic_store_explicit(&w->wired, r == 0, memory_order_release);
     for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
         r = w->log[i] ? log_start(w->log[i], error) : 0;
+    if (r == 0)
+        r = backfill_start(w, error);
     if (r == 0 && mode == WEIR_SERVE)
         recover_forget(w);
     if (r == 0 && mode == WEIR_SERVE && w->hook_specs) {
@@ -866,6 +873,7 @@ static void say_step(struct weir *w, const char *step)
 uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
 {
     uint64_t open_groups = 0;
+    backfill_stop_all(w);
     if (w->store && end != LOG_FINISH)
         store_hurry(w->store);
     if (end == LOG_FINISH)
@@ -905,6 +913,7 @@ void weir_free(struct weir *w)
 {
     if (!w)
         return;
+    backfill_stop_all(w);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         if (w->log[i])
             log_close(w->log[i], LOG_LEAVE, 0);

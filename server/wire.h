@@ -63,12 +63,14 @@ struct weir {
     size_t n_without;
     _Atomic(const char *)
         *step;         /* what a stop waits for; relaxed, for people; or NULL */
+    bool serves;       /* as of the mode of weir_start */
     bool skip_damaged; /* --skip-damaged: go on where a journal cannot be read */
     bool fixed_clock;  /* of arrival, and of what lies ahead: it stands at clock_us */
     int64_t clock_us;  /* INT64_MIN: nothing lies ahead, what arrives does so in 2000 */
     bool lost;         /* results that were not committed at the end */
     /* Says that a pipeline has crashed and waits for weir_restart; NULL: nobody starts it again. */
     void (*crashed)(void);
+    struct backfill *backfills; /* backfill.c; of whoever starts pipelines */
     struct restarts
         *restarts; /* restart.c; of whoever calls weir_restart and weir_reload */
 };

@@ -165,6 +165,7 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
     jsonout_count(b, "queued", s.queued);
     jsonout_string(b, "error", s.error[0] ? s.error : NULL);
     jsonout_bool(b, "restarting", s.restarts);
+    jsonout_bool(b, "backfilling", s.behind);
     jsonout_string(b, "partial", s.partial[0] ? s.partial : NULL);
     jsonout_close(b, '}');
 }

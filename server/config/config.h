@@ -62,6 +62,7 @@ struct config_server {
     char *journal;              /* folder of the journals; NULL: DATABASE.journal */
     uint64_t segment_size;      /* bytes of a journal's file; default 64 MiB */
     uint64_t journal_limit;     /* bytes of a stream's journal; default 16 GiB */
+    uint64_t journal_keep;      /* of these stay though nobody needs them; default 0 */
     uint64_t database_limit;    /* bytes of the database; 0, the default: none */
     char *backups;         /* folder of POST /api/v1/backup; NULL: DATABASE.backups */
     unsigned backups_kept; /* default 7 */
@@ -245,6 +246,11 @@ struct config_pipeline {
     char
         *from; /* the table that it reads, of the pipeline `parent`; NULL: the stream */
     const struct node *from_node;
+    /* What it begins with, where the database does not know it: files, then what the journal has. */
+    size_t n_backfill;
+    char **backfill;
+    const struct node *backfill_node; /* NULL: not given */
+    bool backfill_journal;
     size_t parent;  /* index into config.pipeline; SIZE_MAX: it reads the stream */
     unsigned depth; /* pipelines between it and the stream */
     struct config_joins joins;

@@ -76,20 +76,28 @@ bool node_equal(const struct node *a, const struct node *b)
     return true;
 }
 
-static bool has_equal(const struct node *a, const struct node *b, const char *but)
+static bool is_one_of(const char *key, const char *const *list)
+{
+    while (*list && strcmp(*list, key) != 0)
+        list++;
+    return *list;
+}
+
+static bool has_equal(const struct node *a, const struct node *b,
+                      const char *const *but)
 {
     for (size_t i = 0; i < a->n; i++) {
         const char *key = a->key[i].text;
-        if (strcmp(key, but) != 0 && !node_equal(&a->item[i], node_get(b, key)))
+        if (!is_one_of(key, but) && !node_equal(&a->item[i], node_get(b, key)))
             return false;
     }
     return true;
 }
 
-bool node_equal_but(const struct node *a, const struct node *b, const char *key)
+bool node_equal_but(const struct node *a, const struct node *b, const char *const *keys)
 {
-    return a->kind == NODE_MAP && b->kind == NODE_MAP && has_equal(a, b, key) &&
-           has_equal(b, a, key);
+    return a->kind == NODE_MAP && b->kind == NODE_MAP && has_equal(a, b, keys) &&
+           has_equal(b, a, keys);
 }
 
 int node_error(const struct node *n, struct error *error, const char *format, ...)

@@ -52,8 +52,9 @@ const struct node *node_get(const struct node *map,
 /* The same values, whatever their places; the order of a mapping's keys does not matter. Either may be NULL. */
 bool node_equal(const struct node *a, const struct node *b);
 
-/* The same of two mappings, but for that key, which either may have. */
-bool node_equal_but(const struct node *a, const struct node *b, const char *key);
+/* The same of two mappings, but for these keys, which either may have. */
+bool node_equal_but(const struct node *a, const struct node *b,
+                    const char *const *keys /* NULL-ended */);
 
 /* Returns -EINVAL with "file:line:column: " and the text. */
 int node_error(const struct node *n, struct error *error, const char *format, ...)

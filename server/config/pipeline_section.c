@@ -74,6 +74,50 @@ static int read_join(const struct node *n, void *target, void *ctx, struct error
     return r;
 }
 
+/* journal, or files, the last of which may be `journal`: what the stream has of its own. */
+static int read_backfill(const struct node *n, void *target, void *ctx,
+                         struct error *error)
+{
+    struct config_pipeline *p = target;
+    const struct node *item = n->kind == NODE_LIST ? n->item : n;
+    size_t n_items = n->kind == NODE_LIST ? n->n : 1;
+    (void)ctx;
+    p->backfill_node = n;
+    if (n->kind == NODE_MAP || !n_items ||
+        (n->kind == NODE_SCALAR && strcmp(n->text, "journal") != 0))
+        return node_expected(n, "'journal', or a list of files such as [old.ndjson]",
+                             error);
+    if (p->from)
+        return node_error(n, error,
+                          "'backfill' is for pipelines that read a stream; those that "
+                          "read '%s' begin with what it is given",
+                          p->from);
+    if (!(p->backfill = calloc(n_items, sizeof(char *))))
+        return out_of_memory(n, error);
+    for (size_t i = 0; i < n_items; i++) {
+        const char *text;
+        int r = node_text(&item[i], &text, error);
+        if (r < 0)
+            return r;
+        if (p->backfill_journal)
+            return node_error(&item[i], error, "'journal' is the last of the list");
+        if (strcmp(text, "journal") == 0)
+            p->backfill_journal = true;
+        else if (!(p->backfill[p->n_backfill++] = strdup(text)))
+            return out_of_memory(n, error);
+    }
+    return 0;
+}
+
+static int check_backfill(const struct config_pipeline *p, struct error *error)
+{
+    return p->backfill_node && p->joins.n
+               ? node_error(p->backfill_node, error,
+                            "'backfill' is for pipelines that read one stream and join "
+                            "no other")
+               : 0;
+}
+
 /* Before the key, which may be of these. */
 static int read_derive(const struct node *n, void *target, void *ctx,
                        struct error *error)
@@ -677,6 +721,7 @@ static const struct field pipeline_fields[] = {
     {"from", FIELD_CALL, .required = true, .read = read_from,
      .schema = FIELD_SCHEMA_TEXTS},
     {"join", FIELD_CALL, .read = read_join, .schema = JOIN_SCHEMA},
+    {"backfill", FIELD_CALL, .read = read_backfill, .schema = FIELD_SCHEMA_TEXTS},
     {"derive", FIELD_CALL, .read = read_derive,
      .schema = "{\"$ref\":\"#/$defs/derive\"}"},
     {"where", FIELD_CALL, .read = read_where, .schema = FIELD_SCHEMA_TEXT},
@@ -754,6 +799,8 @@ int pipeline_section(const struct node *name, const struct node *map,
     }
     if (r == 0)
         r = check_streams(ret, error);
+    if (r == 0)
+        r = check_backfill(ret, error);
     return r < 0 ? r : check_lateness(ret, map, error);
 }
 
@@ -770,6 +817,9 @@ void pipeline_section_free(struct config_pipeline *p)
     free(p->hook);
     free(p->name);
     free(p->from);
+    for (size_t i = 0; i < p->n_backfill; i++)
+        free(p->backfill[i]);
+    free(p->backfill);
     free(p->where);
     free(p->window.zone);
     join_section_free(&p->joins);

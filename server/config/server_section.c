@@ -363,6 +363,8 @@ static const struct field server_fields[] = {
      .init = 64 * MIB},
     {"journal_limit", FIELD_SIZE, .offset = AT(journal_limit), .min = 4 * MIB,
      .max = 1024 * 1024 * GIB, .init = 16 * GIB},
+    {"journal_keep", FIELD_SIZE, .offset = AT(journal_keep), .min = 0,
+     .max = 512 * 1024 * GIB, .init = 0},
     {"database_limit", FIELD_SIZE, .offset = AT(database_limit), .min = MIB,
      .max = 1024 * 1024 * GIB, .init = 0},
     {"backups", FIELD_TEXT, .offset = AT(backups)},
@@ -428,6 +430,9 @@ int server_section(const struct node *map, struct config_server *ret,
     if (r == 0 && is_open_to_all(ret))
         r = node_error(node_get(map, "listen"), error, LISTEN_REACHED,
                        node_get(map, "listen")->text);
+    if (r == 0 && ret->journal_keep > ret->journal_limit / 2)
+        r = node_error(node_get(map, "journal_keep"), error,
+                       "'journal_keep' is at most half of 'journal_limit'");
     if (r < 0)
         return r;
     if (ret->threads == 0)

@@ -36,6 +36,7 @@ struct journal_options {
     uint64_t segment_size; /* bytes; the first segments are smaller. 0: 64 MiB */
     uint64_t limit; /* of all files of the journal together, bytes; 0: none. A segment
                             * has at most a quarter of it */
+    uint64_t keep;  /* bytes of segments that stay when they are not needed any more */
     bool
         skip_damaged; /* frames that cannot be read are passed over, and logged, not an error; no
                        * more are written to a last segment that has such ones */
@@ -89,7 +90,7 @@ int journal_commit(struct journal *j, uint32_t n, uint64_t *ret_first,
 void journal_abandon(struct journal *j);
 
 /* Positions below `before` are not needed any more: segments that hold no others are used again, or
- * removed. Nothing is, while journal_check fails. Any thread. */
+ * removed, the oldest first, but for the last `keep` bytes of them. Nothing is, while journal_check fails. Any thread. */
 void journal_trim(struct journal *j, uint64_t before);
 
 /* ---- Reading ---- */

@@ -293,11 +293,20 @@ void segments_close_file(struct journal *j)
 
 /* ---- The oldest segments ---- */
 
-/* Takes the oldest segment off the list, if all its positions are below `before` and nobody reads it. */
+/* Would less be left without the oldest segment than is to be kept? */
+static bool is_kept(const struct journal *j)
+{
+    uint64_t others = 0;
+    for (size_t i = 1; j->options.keep && i < j->n_segments; i++)
+        others += j->segment[i].size;
+    return others < j->options.keep;
+}
+
+/* Takes the oldest segment off the list, if all its positions are below `before`, nobody reads it, and it is not kept. */
 static bool take_oldest(struct journal *j, uint64_t before, struct segment *ret)
 {
     pthread_mutex_lock(&j->lock);
-    bool found = j->n_segments > 1 && j->segment[1].first <= before &&
+    bool found = j->n_segments > 1 && j->segment[1].first <= before && !is_kept(j) &&
                  j->segment[0].number < readers_first_segment(j);
     if (found && ret) {
         *ret = j->segment[0];

@@ -27,6 +27,8 @@
     10000 /* before other tasks have theirs; the entry at hand is put first */
 #define LOOK_US                                                                        \
     250000 /* while a pipeline that will store no more may hold a checkpoint up */
+#define CATCH_UP_ENTRIES                                                               \
+    64               /* so few are read while all others wait; 64k rows each at most */
 #define ROOM_US 1000 /* between attempts of a command, where even that room is full */
 
 /* In place of the batch one with derived columns. -ENOMEM. */
@@ -103,7 +105,7 @@ static bool is_for(const struct log_entry *e, const struct subscriber *s)
 {
     if (e->kind == LOG_CHECKPOINT || e->kind == LOG_END) /* of a derived log */
         return true;
-    return s->sink.position < e->position &&
+    return s->sink.position < e->position + s->sink.also &&
            (!e->pipeline || !strcmp(e->pipeline, s->sink.pipeline));
 }
 
@@ -216,7 +218,8 @@ static int64_t hand_on(struct log *l)
     }
     l->no_memory = false;
     for (; h->next < l->n_subscribers; h->next++)
-        if (is_for(h->entry, l->subscriber[h->next]) &&
+        if (!l->subscriber[h->next]->behind &&
+            is_for(h->entry, l->subscriber[h->next]) &&
             !put(l->subscriber[h->next], h->entry, false))
             return TASK_SLEEPS;
     handed_on(l);
@@ -234,7 +237,7 @@ static void hand_on_now(struct log *l)
     while (!h->prepared && !prepare_handing(l) && !is_leaving(l))
         clock_sleep_us(NO_MEMORY_US);
     for (; h->prepared && h->next < l->n_subscribers; h->next++)
-        if (is_for(h->entry, l->subscriber[h->next]))
+        if (!l->subscriber[h->next]->behind && is_for(h->entry, l->subscriber[h->next]))
             put_now(l, l->subscriber[h->next], h->entry);
     if (!is_leaving(l))
         handed_on(l);
@@ -281,7 +284,8 @@ static void ask(struct log *l, int64_t interval_us)
     c->running = true;
     fault_point("checkpoint_begin");
     for (size_t i = 0; i < l->n_subscribers; i++)
-        if (!has_failed(l->subscriber[i]) && stored_of(l->subscriber[i]) < c->asked) {
+        if (!has_failed(l->subscriber[i]) && !l->subscriber[i]->behind &&
+            stored_of(l->subscriber[i]) < c->asked) {
             atomic_store_explicit(&l->subscriber[i]->answered, false,
                                   memory_order_relaxed);
             c->running &= put_checkpoint(l->subscriber[i], c->number, c->asked);
@@ -313,7 +317,7 @@ static bool all_answered(const struct log *l, uint64_t asked)
                     atomic_load_explicit(&l->kept, memory_order_relaxed) >= asked;
     for (size_t i = 0; answered && i < l->n_subscribers; i++) {
         const struct subscriber *s = l->subscriber[i];
-        answered = stored_of(s) >= asked || has_failed(s) ||
+        answered = stored_of(s) >= asked || has_failed(s) || s->behind ||
                    atomic_load_explicit(&s->answered, memory_order_relaxed);
     }
     return answered;
@@ -418,7 +422,7 @@ static void finish(struct log *l)
         put_ends(l);
     l->checkpoints.number++;
     for (size_t i = 0; i < l->n_subscribers; i++)
-        if (!has_failed(l->subscriber[i]))
+        if (!has_failed(l->subscriber[i]) && !l->subscriber[i]->behind)
             put_checkpoint(l->subscriber[i], l->checkpoints.number, position_of(l));
     if (l->options.keeper.keep)
         l->options.keeper.keep(l->options.keeper.ctx, position_of(l));
@@ -485,6 +489,7 @@ int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
 {
     if (!l->started)
         return -ESHUTDOWN;
+    pthread_mutex_lock(&l->call_lock);
     task_hold(&l->dispatcher);
     bool runs = !l->dispatched && !is_leaving(l);
     if (runs)
@@ -493,6 +498,7 @@ int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
     if (runs)
         function(ctx);
     task_release(&l->dispatcher);
+    pthread_mutex_unlock(&l->call_lock);
     task_wake(&l->dispatcher); /* much may be otherwise than before */
     return runs ? 0 : -ESHUTDOWN;
 }
@@ -536,7 +542,8 @@ void log_checkpoint(struct log *l, const char *pipeline)
 {
     size_t i = log_find_subscriber(l, pipeline);
     struct log_entry *e;
-    if (i == l->n_subscribers || entry_new(LOG_CHECKPOINT, &e) < 0)
+    if (i == l->n_subscribers || l->subscriber[i]->behind ||
+        entry_new(LOG_CHECKPOINT, &e) < 0)
         return;
     e->number = ++l->checkpoints.number;
     e->position = position_of(l);
@@ -599,4 +606,149 @@ int log_hold(struct log *l, const struct log_sink *sink)
 {
     size_t keys;
     return log_add_subscriber(l, sink, &keys);
+}
+
+/* ---- A pipeline that is behind ---------------------------------------------------------------- */
+
+int log_subscribe_behind(struct log *l, const struct log_sink *sink, size_t *ret_keys)
+{
+    int r = log_add_subscriber(l, sink, ret_keys);
+    begin_checkpoints_anew(l);
+    return r;
+}
+
+/* The columns, keys and number of an entry are the dispatcher's: it is held for them, not while there is no room. */
+static int prepare_behind(struct log *l, struct log_entry *e)
+{
+    int r = 0;
+    pthread_mutex_lock(&l->call_lock);
+    task_hold(&l->dispatcher);
+    if (l->dispatched || is_leaving(l))
+        r = -ECANCELED;
+    else if (e->kind == LOG_BATCH)
+        r = prepare(l, e);
+    else if (e->kind == LOG_CHECKPOINT)
+        e->number = ++l->checkpoints.number;
+    task_release(&l->dispatcher);
+    pthread_mutex_unlock(&l->call_lock);
+    task_wake(&l->dispatcher);
+    return r;
+}
+
+/* It stays as long as it is behind, wherever it is in the list. */
+static struct subscriber *find_behind(struct log *l, const char *pipeline)
+{
+    pthread_mutex_lock(&l->subscribers_lock);
+    size_t i = log_find_subscriber(l, pipeline);
+    struct subscriber *s = i < l->n_subscribers ? l->subscriber[i] : NULL;
+    pthread_mutex_unlock(&l->subscribers_lock);
+    return s;
+}
+
+static int put_behind(struct log *l, struct subscriber *s, struct log_entry *e,
+                      const _Atomic bool *stop)
+{
+    int r = prepare_behind(l, e);
+    while (r == 0 && !put(s, e, false)) {
+        if (is_leaving(l) || has_failed(s) ||
+            atomic_load_explicit(stop, memory_order_relaxed))
+            r = -ECANCELED;
+        else
+            clock_sleep_us(ROOM_US);
+    }
+    log_entry_unref(e);
+    return r == 0 && has_failed(s) ? -ECANCELED : r;
+}
+
+int log_put_behind(struct log *l, const char *pipeline, struct log_entry *e,
+                   const _Atomic bool *stop)
+{
+    struct subscriber *s = find_behind(l, pipeline);
+    if (s)
+        return put_behind(l, s, e, stop);
+    log_entry_unref(e);
+    return -ECANCELED;
+}
+
+struct behind {
+    struct log *log;
+    struct subscriber *subscriber;
+    const _Atomic bool *stop;
+    struct error *error;
+    uint64_t position; /* it has all entries up to here */
+    int64_t next_us;   /* of a checkpoint */
+    int r;
+};
+
+/* Where it goes on if it all ends before it has caught up. */
+static int checkpoint_behind(struct behind *b)
+{
+    struct log_entry *e;
+    int64_t interval_us = b->log->options.checkpoint_interval_us;
+    if (!interval_us || clock_monotonic_us() < b->next_us)
+        return 0;
+    b->next_us = clock_monotonic_us() + interval_us;
+    if (entry_new(LOG_CHECKPOINT, &e) < 0)
+        return 0;
+    e->position = b->position;
+    return put_behind(b->log, b->subscriber, e, b->stop);
+}
+
+static int read_behind(void *ctx, struct log_entry *e)
+{
+    struct behind *b = ctx;
+    uint64_t position = e->position;
+    fault_point("catch_up");
+    if (atomic_load_explicit(b->stop, memory_order_relaxed)) {
+        log_entry_unref(e);
+        return -ECANCELED;
+    }
+    int r = 0;
+    if (is_for(e, b->subscriber))
+        r = put_behind(b->log, b->subscriber, e, b->stop);
+    else
+        log_entry_unref(e);
+    if (r < 0)
+        return r;
+    b->position = position;
+    return checkpoint_behind(b);
+}
+
+/* Within log_call: the rest, and from here on it is as the others. */
+static void read_last(void *ctx)
+{
+    struct behind *b = ctx;
+    struct log *l = b->log;
+    struct catch_up c = {.log = l, .subscriber = b->subscriber};
+    b->r = replay_range(l, b->position, position_of(l), catch_up_entry, &c, b->error);
+    if (b->r < 0)
+        return;
+    pthread_mutex_lock(&l->subscribers_lock);
+    b->subscriber->behind = false;
+    if (b->subscriber->sink.position < position_of(l))
+        b->subscriber->sink.position = position_of(l);
+    pthread_mutex_unlock(&l->subscribers_lock);
+    begin_checkpoints_anew(l);
+}
+
+int log_catch_up(struct log *l, const char *pipeline, const _Atomic bool *stop,
+                 struct error *error)
+{
+    struct behind b = {.log = l,
+                       .subscriber = find_behind(l, pipeline),
+                       .stop = stop,
+                       .error = error,
+                       .next_us = INT64_MIN};
+    if (!b.subscriber)
+        return -ECANCELED;
+    b.position = b.subscriber->sink.position;
+    /* Each round is as long as what came during the one before. */
+    for (uint64_t end; (end = position_of(l)) > b.position + CATCH_UP_ENTRIES;) {
+        int r = replay_range(l, b.position, end, read_behind, &b, error);
+        if (r < 0)
+            return r;
+        b.position = end;
+    }
+    int r = log_call(l, read_last, &b);
+    return r < 0 ? -ECANCELED : b.r;
 }

@@ -8,6 +8,7 @@
 
 #define SEQUENCE_ROW_BITS                                                              \
     16 /* of a sequence number: the row; the others: the position */
+#define SEQUENCE_POSITION_BITS (64 - SEQUENCE_ROW_BITS)
 
 /* On disk: never change a number. */
 enum stored_kind {
@@ -122,6 +123,11 @@ static size_t find_part(const struct log_entry *e, uint32_t row)
 uint64_t log_entry_row(const struct log_entry *e, uint32_t row, uint32_t *ret_index)
 {
     *ret_index = row;
+    if (e->sequence) { /* of a file: before all that the log has */
+        uint64_t number = e->sequence + row;
+        *ret_index = (uint32_t)(number & ((UINT64_C(1) << SEQUENCE_ROW_BITS) - 1));
+        return (number >> SEQUENCE_ROW_BITS) - (UINT64_C(1) << SEQUENCE_POSITION_BITS);
+    }
     if (!e->part)
         return e->position;
     size_t i = find_part(e, row);

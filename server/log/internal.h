@@ -25,6 +25,7 @@ struct subscriber {
         answered;     /* one has come there since the last was asked for; relaxed */
     size_t keys;      /* its key list */
     bool *dictionary; /* of each column: it wants one */
+    bool behind;      /* as of the sink, until it has caught up; the dispatcher's */
     bool
         given_up; /* it has failed and the journal was trimmed past it; the dispatcher's */
 };
@@ -145,6 +146,7 @@ struct log {
 
     /* The dispatcher's, once it runs; changed with the lock held. */
     struct task dispatcher;
+    pthread_mutex_t call_lock; /* held by who holds the dispatcher */
     struct handing handing;
     bool no_memory;                   /* it was said */
     pthread_mutex_t subscribers_lock; /* protects the list against the gatherer */

@@ -295,6 +295,7 @@ static struct subscriber *subscriber_new(const struct log_sink *sink, size_t n_c
     s->sink.key = NULL;
     s->sink.dictionary = NULL;
     s->sink.source_us = NULL;
+    s->behind = sink->behind;
     silence_init(&s->silence);
     atomic_init(&s->stored, sink->position);
     return s;
@@ -561,6 +562,7 @@ static struct log *new_log(const char *name, const struct schema *schema,
     clock_cond_init(&l->ended);
     pthread_mutex_init(&l->names_lock, NULL);
     pthread_mutex_init(&l->subscribers_lock, NULL);
+    pthread_mutex_init(&l->call_lock, NULL);
     return l;
 }
 
@@ -757,6 +759,7 @@ void log_free(struct log *l)
     free(l->frame.entry);
     pthread_cond_destroy(&l->ended);
     pthread_mutex_destroy(&l->end_lock);
+    pthread_mutex_destroy(&l->call_lock);
     pthread_mutex_destroy(&l->subscribers_lock);
     pthread_mutex_destroy(&l->names_lock);
     free(l->name);

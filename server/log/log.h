@@ -81,7 +81,8 @@ struct log_entry {
 };
 void log_entry_unref(struct log_entry *e);
 
-/* Where a row stands in the log, whatever was joined: the position of its entry, and its number in it. */
+/* Where a row stands in the log, whatever was joined: the position of its entry, and its number in it. Rows with numbers of
+ * their own (`sequence`) stand before all others: as a signed number it is negative. */
 uint64_t log_entry_row(const struct log_entry *e, uint32_t row, uint32_t *ret_index);
 /* What the source of a batch that is held had reached before this row, by the batch alone; behind the last one:
  * of all of it. INT64_MIN: it says nothing yet. */
@@ -146,6 +147,10 @@ struct log_sink {
     bool (*put)(void *ctx, struct log_entry *e, bool command);
     void *ctx;
     uint64_t position; /* of the last entry that it knows: it gets those behind it */
+    /* It gets nothing, nor is it asked for checkpoints, before log_catch_up has brought it what it lacks. */
+    bool behind;
+    /* Of a derived log: it gets entries at `position`, too. */
+    bool also;
     int64_t idle_timeout_us; /* INT64_MAX: never idle */
     int64_t out_of_orderness_us;
     /* Borders of its windows, for silence; the log's tasks. The first behind a time; the last that a row of
@@ -295,9 +300,23 @@ uint64_t log_unsubscribe(struct log *l, const char *pipeline);
  * cannot be read. */
 int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys,
                     struct error *error);
+/* another one comes, with sink->behind; nothing is read yet. -ENOMEM; */
+int log_subscribe_behind(struct log *l, const struct log_sink *sink, size_t *ret_keys);
 /* another one takes its place that has failed: what is behind sink->position stays in the journal, later entries
  * are put to it. -ENOMEM. */
 int log_hold(struct log *l, const struct log_sink *sink);
+
+/* ---- A pipeline that is behind; from one thread, not within log_call, while it is subscribed ---- */
+
+/* Puts it an entry that was made elsewhere, with the position that it has. Takes it. Waits for room; -ECANCELED: *stop,
+ * or the log ends, or the pipeline has failed; -ENOMEM. */
+int log_put_behind(struct log *l, const char *pipeline, struct log_entry *e,
+                   const _Atomic bool *stop);
+/* Puts it what the journal has, while others go on; from then on it gets what they get. Every checkpoint_interval it is
+ * asked for a checkpoint of what it has read. -ECANCELED as above; -EBADMSG, -EIO: it cannot be read; -ENOMEM. */
+int log_catch_up(struct log *l, const char *pipeline, const _Atomic bool *stop,
+                 struct error *error);
+
 /* The newest time that an event has, or that a pipeline knew before the start; INT64_MIN: none. Once the log is ready. */
 int64_t log_newest(const struct log *l);
 /* Positions that the journal has: log_first to log_last; first is last + 1: none. While the log runs: up to the

@@ -217,6 +217,8 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
     for (uint32_t at = 0, next; r == 0 && at < n; at = next) {
         uint32_t end;
         rows.rows.sequence = log_entry_sequence(e, row[at], &end);
+        if (!e->sequence) /* files that came first have numbers of their own */
+            rows.rows.sequence += w->sequence;
         next = n;
         if (row[n - 1] >= end)
             for (next = at + 1; row[next] < end;)

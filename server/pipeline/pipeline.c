@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/logger.h"
+#include "log/entry.h"
 
 #include <errno.h>
 #include <math.h>
@@ -547,6 +548,52 @@ static int64_t own_wanted(void *pipeline)
     return join_wanted(p->join);
 }
 
+/* ---- What it begins with ---------------------------------------------------------------------- */
+
+/* In the checkpoint of one whose files are not read: its workers have seen no row. */
+#define FILES_WANTED UINT64_MAX
+
+void pipeline_begin_behind(struct pipeline *p, bool files)
+{
+    atomic_store_explicit(&p->behind, true, memory_order_relaxed);
+    for (unsigned i = 0; files && p->worker && i < p->config->workers; i++)
+        p->worker[i].sequence = FILES_WANTED;
+}
+
+bool pipeline_wants_files(const struct pipeline *p)
+{
+    return !p->parent && p->worker[0].sequence == FILES_WANTED;
+}
+
+void pipeline_forget_files(struct pipeline *p)
+{
+    for (unsigned i = 0; i < p->config->workers; i++)
+        p->worker[i].sequence = 0;
+}
+
+bool pipeline_is_behind(const struct pipeline *p)
+{
+    while (p->parent)
+        p = p->parent;
+    return atomic_load_explicit(&p->behind, memory_order_relaxed);
+}
+
+void pipeline_caught_up(struct pipeline *p)
+{
+    atomic_store_explicit(&p->behind, false, memory_order_relaxed);
+}
+
+int pipeline_file_entry(const struct pipeline *p, enum log_kind kind, uint64_t sequence,
+                        struct log_entry **ret)
+{
+    int r = entry_new(kind, ret);
+    if (r < 0)
+        return r;
+    (*ret)->position = p->started_at;
+    (*ret)->sequence = sequence;
+    return 0;
+}
+
 int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
                               struct error *error)
 {
@@ -581,7 +628,9 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
                   : p->derive ? 0
                               : c->n_keys,
         .dictionary = join || p->derive ? NULL : p->dictionary,
-        .failed = pipeline_failed};
+        .failed = pipeline_failed,
+        .behind = !p->parent && pipeline_is_behind(p),
+        .also = p->parent && pipeline_is_behind(p)};
 }
 
 /* What it has reached, for its log. Before its workers run. */
@@ -605,9 +654,10 @@ static int subscribe(struct pipeline *p, const struct log_sink *s, bool live,
                      struct error *error)
 {
     size_t none, *keys = p->join ? &p->join->keys : p->derive ? &none : &p->keys;
-    if (live)
+    if (live && !s->behind)
         return log_resubscribe(p->log, s, keys, error);
-    int r = log_subscribe(p->log, s, keys);
+    int r =
+        live ? log_subscribe_behind(p->log, s, keys) : log_subscribe(p->log, s, keys);
     return r < 0 ? error_set(error, r, "no memory") : 0;
 }
 
@@ -622,6 +672,7 @@ int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
     const struct config_pipeline *c = p->config;
     p->log = log;
     p->begun_us = p->worker[0].watermark.value_us;
+    p->started_at = position;
     show_begin(p, p->begun_us, position);
     int64_t source_us[WATERMARK_SOURCES];
     const struct log_sink s = behind(p, position, source_us);
@@ -852,6 +903,7 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
 {
     *ret = (struct pipeline_status){.name = p->config->name};
     ret->left_out = p->left_out;
+    ret->behind = pipeline_is_behind(p);
     pthread_mutex_lock(&p->lock);
     ret->restarts = p->crashed;
     ret->watermark_us = p->shown_watermark_us;

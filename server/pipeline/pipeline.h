@@ -75,6 +75,22 @@ int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
 int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
                               struct error *error);
 
+/* ---- What it begins with (`backfill`) ---- */
+
+/* The database does not know it: it begins with files, if there are some, and with what is behind its position. Before its
+ * first checkpoint, which says so until the files are read. */
+void pipeline_begin_behind(struct pipeline *p, bool files);
+/* Before it starts: its files are still to be read, from the first one on. */
+bool pipeline_wants_files(const struct pipeline *p);
+void pipeline_forget_files(struct pipeline *p); /* it is to do without them */
+/* It, or the one of its chain that reads the stream, has not caught up since. Any thread. */
+bool pipeline_is_behind(const struct pipeline *p);
+void pipeline_caught_up(struct pipeline *p); /* any thread */
+/* An entry of its files for it. `sequence`: of LOG_BATCH that of its first row, from 1 on; of LOG_IDLE, which is the last of
+ * them, that of the row that would follow. -ENOMEM. */
+int pipeline_file_entry(const struct pipeline *p, enum log_kind kind, uint64_t sequence,
+                        struct log_entry **ret);
+
 /* It begins in the middle of its stream: windows that were open then may hold a part of their events only. The
  * text, which continues "pipeline 'NAME' ", is logged, and shown by its status. Before it starts. */
 void pipeline_say_partial(struct pipeline *p, const char *format, ...)
@@ -139,6 +155,7 @@ struct pipeline_status {
     uint64_t state_bytes;
     size_t queued;   /* entries waiting */
     bool left_out;   /* by pipeline_leave_out */
+    bool behind;     /* as of pipeline_is_behind */
     bool restarts;   /* it has not failed for good: it is started again in a moment */
     char error[512]; /* "" while it runs */
     char partial

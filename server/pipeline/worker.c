@@ -308,6 +308,8 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
         watermark_begin(&w->watermark, e->source);
         break;
     case LOG_IDLE:
+        if (e->sequence) /* behind files: rows of the stream come behind theirs */
+            w->sequence = e->sequence;
         watermark_idle(&w->watermark, e->source);
         break;
     case LOG_ADVANCE:

@@ -126,6 +126,8 @@ struct pipeline {
         hold_bytes; /* of open windows until the end; 0: they close as events come */
     _Atomic bool released; /* relaxed: there was no room for more of them */
     int64_t begun_us;      /* the watermark at the start */
+    uint64_t started_at;   /* its position then */
+    _Atomic bool behind;   /* it begins with what is there; relaxed: for people */
 
     _Atomic bool failed; /* release after error is written, acquire before it is read */
     bool left_out;       /* set before anybody else sees it */
@@ -175,8 +177,9 @@ struct worker {
     bool gives;         /* rows, behind the last entry */
     uint64_t gave;      /* the last entry behind which it did; 0: not yet */
     struct open_part *_Atomic asked; /* open.h; changed with the pipeline's lock */
-    uint64_t
-        sequence; /* behind the last row, where a pipeline is read: it goes on there */
+    /* Behind the last row, where rows have numbers of their own: of those that a pipeline gives, and of those of files, behind
+     * which rows of the stream come. */
+    uint64_t sequence;
     struct host *host;      /* of each step */
     struct remote **remote; /* likewise; NULL: it runs in the worker's thread */
     struct groups groups;

@@ -60,6 +60,12 @@ static int file_format(const char *path, enum decode_format *ret, struct error *
     return 0;
 }
 
+int source_file_name(const char *path, struct error *error)
+{
+    enum decode_format format;
+    return file_format(path, &format, error);
+}
+
 static int file_open(struct file *f, struct error *error)
 {
     bool standard = strcmp(f->path, "-") == 0;

@@ -124,6 +124,9 @@ struct source_files {
     const _Atomic bool *stop; /* may be NULL; set: stop soon, -EINTR */
 };
 
+/* Does its name say the format? Otherwise -EINVAL, with the text. */
+int source_file_name(const char *path, struct error *error);
+
 struct source_fault {
     const char *path;
     struct decode_error error;

@@ -433,6 +433,25 @@ static void a_segment_is_kept_as_long_as_one_position_is_needed(void **state)
     fixture_check(f, f->j, 8, 12);
 }
 
+static void what_is_to_stay_stays_as_long_as_it_is_the_newest(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t size;
+    f->options.keep = 100000; /* as one segment has less, and two have more */
+    fixture_open(f);
+    for (int i = 0; i < 20; i++) /* four a segment: 1, 5, 9, 13, 17 */
+        fixture_commit(f, 1, 16000);
+    assert_int_equal(fixture_files(f->folder, ".journal", &size), 5);
+    assert_true(size / 5 < 100000 && size / 5 * 2 >= 100000);
+    journal_trim(f->j, 1000);
+    assert_int_equal(journal_first(f->j), 13);
+    journal_trim(f->j, 5);
+    fixture_commit(f, 1, 16000); /* a sixth one begins */
+    journal_trim(f->j, 1000);
+    assert_int_equal(journal_first(f->j), 17);
+    fixture_check(f, f->j, 16, 21);
+}
+
 static void a_reader_keeps_its_segments(void **state)
 {
     struct fixture *f = *state;
@@ -998,6 +1017,7 @@ int main(void)
         in_memory(every_segment_begins_with_what_it_is_to_begin_with),
         in_memory(segments_used_again_never_show_what_they_held),
         in_memory(a_segment_is_kept_as_long_as_one_position_is_needed),
+        in_memory(what_is_to_stay_stays_as_long_as_it_is_the_newest),
         on_disk(a_reader_keeps_its_segments),
         on_disk(a_reader_of_an_empty_journal_sees_what_comes),
         in_memory(trimming_waits_while_somebody_copies),
