@@ -280,6 +280,8 @@ static int start(struct server *s, const char *database, int *ret_exit,
     *ret_exit = EXIT_FAILURE;
     r = source_post_new(w->stream, w->config->n_streams, s->http, &s->post, error);
     if (r == 0)
+        r = source_post_count(s->post, w->metrics);
+    if (r == 0)
         r = open_api(s, database, error);
     return r < 0 ? r : http_start(s->http, error);
 }

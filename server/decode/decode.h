@@ -165,6 +165,10 @@ int decoder_remote(struct decoder *router, const char *body, size_t size);
 /* The same of OpenTelemetry, as protobuf. Logs have the name "logs". */
 int decoder_otlp_metrics(struct decoder *router, const char *body, size_t size);
 int decoder_otlp_logs(struct decoder *router, const char *body, size_t size);
+/* The same as JSON; and what Telegraf makes of metrics with `data_format = "json"`. */
+int decoder_otlp_metrics_json(struct decoder *router, const char *body, size_t size);
+int decoder_otlp_logs_json(struct decoder *router, const char *body, size_t size);
+int decoder_telegraf(struct decoder *router, const char *body, size_t size);
 #define DECODE_PAD 64u /* bytes behind such a body that may be read */
 
 #define DECODE_RECORD_KEPT 4096u /* bytes of a rejected record that are shown */

@@ -10,6 +10,8 @@
 #ifndef WEIR_HTTP_INTERNAL_H
 #define WEIR_HTTP_INTERNAL_H
 
+#include "config.h"
+
 #include "base/fileid.h"
 #include "base/queue.h"
 #include "http/guard.h"
@@ -47,9 +49,9 @@
     (16u << 10) /* less than this, and the reply gets a Content-Length */
 #define HTTP_SPOOLS_LEAST                                                              \
     8 /* files of replies, and one for 16 connections: each is a descriptor */
-#define HTTP_QUERY_WAIT_US (5 * SECOND_US) /* for a thread of the pool; then 503 */
-#define HTTP_GUNZIP_ROOM   (64u << 10)
-#define GZIP_LEAST         1024 /* bytes; shorter answers are not packed */
+#define HTTP_QUERY_WAIT_US   (5 * SECOND_US) /* for a thread of the pool; then 503 */
+#define HTTP_DECOMPRESS_ROOM (64u << 10)
+#define GZIP_LEAST           1024 /* bytes; shorter answers are not packed */
 #define GZIP_WHOLE_MAX                                                                 \
     (1u << 20) /* of an answer that is packed on its epoll thread: 10 ms */
 
@@ -162,7 +164,7 @@ struct http_stream {
     void *ctx;
 };
 
-struct gunzip;
+struct decompress;
 struct gzip;
 
 /* The next bytes of a streamed reply, on the connection's thread: at most `max`. 0: it has called
@@ -194,7 +196,7 @@ struct http_request {
     bool active, chunked, in_body;
     uint64_t received; /* bytes of the body seen so far */
     struct buffer body;
-    struct gunzip *gunzip;
+    struct decompress *decompress;
     void *upload_state;
     bool upload_open;
     bool submitted; /* to a pool of query threads */
@@ -300,15 +302,22 @@ void permit_leave(struct http_request *r);
 /* from.c: an address, "local", and " proto=" */
 void from_text(struct http_request *r, char to[HTTP_FROM_MAX]);
 
-/* gunzip.c */
-int gunzip_new(struct gunzip **ret);
-void gunzip_free(struct gunzip *g);
-/* Hands on what comes out with request_put. As there; after -EAGAIN, and GUNZIP_AGAIN (enough for one
+/* decompress.c */
+#ifdef HAVE_ZSTD
+#define DECOMPRESS_ENCODINGS "gzip, zstd"
+#else
+#define DECOMPRESS_ENCODINGS "gzip"
+#endif
+/* -ENOTSUP: no such encoding is known; -ENOMEM. */
+int decompress_new(const char *encoding, struct decompress **ret);
+void decompress_free(struct decompress *u);
+const char *decompress_encoding(const struct decompress *u);
+/* Hands on what comes out with request_put. As there; after -EAGAIN, and DECOMPRESS_AGAIN (enough for one
  * turn), the same data must come again. */
-#define GUNZIP_AGAIN 2
-int gunzip_take(struct gunzip *g, struct http_request *r, const char *data,
-                size_t size);
-bool gunzip_complete(const struct gunzip *g);
+#define DECOMPRESS_AGAIN 2
+int decompress_take(struct decompress *u, struct http_request *r, const char *data,
+                    size_t size);
+bool decompress_complete(const struct decompress *u);
 
 /* gzip.c */
 /* An answer of this type may be packed: says so (Vary), and returns whether the client wants it. */

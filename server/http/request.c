@@ -35,7 +35,7 @@ void request_unref(struct http_request *r)
         return;
     stream_reset(r);
     permit_leave(r);
-    gunzip_free(r->gunzip);
+    decompress_free(r->decompress);
     buffer_free(&r->body);
     buffer_free(&r->head_text);
     head_free(&r->head);
@@ -88,11 +88,14 @@ static void request_encoding(struct http_request *r)
     if (!encoding || strcasecmp(encoding, "identity") == 0 ||
         (own && strcasecmp(encoding, own) == 0))
         return;
-    if (strcasecmp(encoding, "gzip") != 0 && strcasecmp(encoding, "x-gzip") != 0) {
-        http_set_header(r, "Accept-Encoding", "gzip, identity");
+    int err = decompress_new(encoding, &r->decompress);
+    if (err == -ENOTSUP) {
+        http_set_header(r, "Accept-Encoding", DECOMPRESS_ENCODINGS ", identity");
         http_problem(r, 415, "unsupported_encoding",
-                     "Content-Encoding %.100s is not understood; gzip is", encoding);
-    } else if (gunzip_new(&r->gunzip)) {
+                     "Content-Encoding %.100s is not understood; there "
+                     "are " DECOMPRESS_ENCODINGS,
+                     encoding);
+    } else if (err) {
         http_problem(r, 503, "out_of_memory", "no memory to decompress the body");
     }
 }
@@ -265,12 +268,12 @@ enum request_body request_body(struct http_request *r, const char *data, size_t 
     do {
         if (atomic_load(&r->server->stopping))
             return BODY_FAILED;
-        rc = r->gunzip ? gunzip_take(r->gunzip, r, data, size)
-                       : request_put(r, data, size);
+        rc = r->decompress ? decompress_take(r->decompress, r, data, size)
+                           : request_put(r, data, size);
     } while (rc == -EAGAIN && !pause_enter(r));
     if (rc == -EAGAIN)
         return BODY_PAUSED;
-    if (rc == GUNZIP_AGAIN)
+    if (rc == DECOMPRESS_AGAIN)
         return BODY_AGAIN;
     if (rc < 0)
         return BODY_FAILED;
@@ -302,8 +305,9 @@ static bool request_end_upload(struct http_request *r)
 static bool request_answer(struct http_request *r)
 {
     const struct http_route *route = &r->entry->route;
-    if (r->gunzip && !gunzip_complete(r->gunzip) && r->received > 0) {
-        http_problem(r, 400, "malformed", "the gzip body ends too early");
+    if (r->decompress && !decompress_complete(r->decompress) && r->received > 0) {
+        http_problem(r, 400, "malformed", "the %s body ends too early",
+                     decompress_encoding(r->decompress));
         return true;
     }
     if (route->kind == HTTP_UPLOAD)
@@ -339,11 +343,11 @@ static void request_reset(struct http_request *r)
 {
     stream_reset(r);
     permit_leave(r);
-    if (r->body.room > HTTP_GUNZIP_ROOM)
+    if (r->body.room > HTTP_DECOMPRESS_ROOM)
         buffer_free(&r->body);
     buffer_clear(&r->body);
-    gunzip_free(r->gunzip);
-    r->gunzip = NULL;
+    decompress_free(r->decompress);
+    r->decompress = NULL;
     head_clear(&r->head);
     buffer_free(&r->reply);
     buffer_clear(&r->headers);

@@ -602,6 +602,12 @@ int source_post_new(struct source_stream *streams, size_t n, struct http_server 
     return 0;
 }
 
+int source_post_count(struct source_post *p, struct metrics *m)
+{
+    return metrics_add(m, METRIC_COUNTER, "weir_unknown_rows_total",
+                       "Rows whose name is no stream's.", "", &p->unknown, 1);
+}
+
 void source_post_free(struct source_post *p)
 {
     if (!p)

@@ -63,6 +63,7 @@ struct post_stream {
 struct source_post {
     _Atomic uint64_t
         held; /* bytes of unfinished bounded bodies; relaxed: a limit only */
+    _Atomic uint64_t unknown; /* rows that are no stream's */
     struct writes *writes;
     size_t n;
     struct post_stream stream[];

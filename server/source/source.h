@@ -105,6 +105,8 @@ struct source_post;
 /* Adds the routes to `server`, before http_start. The streams stay the caller's. -ENOMEM. */
 int source_post_new(struct source_stream *streams, size_t n, struct http_server *server,
                     struct source_post **ret, struct error *error);
+/* Registers what is no stream's. */
+int source_post_count(struct source_post *p, struct metrics *m);
 void source_post_free(struct source_post *p); /* after http_free; takes NULL */
 
 /* ---- Files ---- */

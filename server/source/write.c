@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * POST /write, /api/v2/write, /api/v3/write_lp: line protocol, as clients of InfluxDB send it; /api/v1/write: remote
- * write of Prometheus; /v1/metrics, /v1/logs: OpenTelemetry. The measurement, or the metric, names the stream, so that a
+ * write of Prometheus; /api/v1/telegraf; /v1/metrics, /v1/logs: OpenTelemetry. The measurement, or the metric, names the stream, so that a
  * body may have rows of several. Lines are decoded as they come, all else when the body is complete.
  *
  *      router --line--> find: the part of its stream, a post (post.c) --> decoder, batches
@@ -15,6 +15,7 @@
 #include "base/hash.h"
 #include "source/post.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,15 +32,18 @@
 #define WRITE_NAME     64                  /* of a stream */
 #define ROWS_BYTES_MAX (UINT64_C(1) << 30) /* of one request, as rows */
 
-/* What a path takes. */
+/* Decodes a body that is complete. */
+typedef int write_decoder(struct decoder *router, const char *body, size_t size);
+
+/* What a path takes: a protobuf, JSON, either; or, where both are NULL, line protocol. */
 struct write_form {
     const char *path;
-    /* A body that is complete; NULL: line protocol. */
-    int (*decode)(struct decoder *router, const char *body, size_t size);
+    write_decoder *protobuf, *json;
     const char *what; /* such a body, for people */
     bool v3;          /* of line protocol: the unit of times is guessed */
     bool snappy;
-    const char *said; /* the type of the answer when all went well; NULL: 204 */
+    const char *
+        rejected; /* OpenTelemetry answers with a message: the member that counts what was rejected; NULL: 204 */
 };
 
 static const struct write_form write_forms[] = {
@@ -47,12 +51,16 @@ static const struct write_form write_forms[] = {
     {.path = "/api/v2/write"},
     {.path = "/api/v3/write_lp", .v3 = true},
 #ifdef HAVE_SNAPPY
-    {"/api/v1/write", decoder_remote, "a WriteRequest of Prometheus", .snappy = true},
+    {"/api/v1/write", decoder_remote, NULL, "a WriteRequest of Prometheus",
+     .snappy = true},
 #endif
-    {"/v1/metrics", decoder_otlp_metrics, "an ExportMetricsServiceRequest",
-     .said = "application/x-protobuf"},
-    {"/v1/logs", decoder_otlp_logs, "an ExportLogsServiceRequest",
-     .said = "application/x-protobuf"},
+    {.path = "/api/v1/telegraf",
+     .json = decoder_telegraf,
+     .what = "metrics of Telegraf as JSON"},
+    {"/v1/metrics", decoder_otlp_metrics, decoder_otlp_metrics_json,
+     "an ExportMetricsServiceRequest", .rejected = "rejectedDataPoints"},
+    {"/v1/logs", decoder_otlp_logs, decoder_otlp_logs_json,
+     "an ExportLogsServiceRequest", .rejected = "rejectedLogRecords"},
 };
 
 #define WRITE_FORMS (sizeof(write_forms) / sizeof(*write_forms))
@@ -61,6 +69,7 @@ static const struct write_form write_forms[] = {
 struct write {
     struct writes *owner;
     const struct write_form *form;
+    write_decoder *decode; /* NULL: line protocol */
     struct http_request *request;
     struct write *next; /* in the list of idle ones */
     struct decoder *router;
@@ -197,7 +206,7 @@ static bool write_arguments(struct http_request *r, struct write *w)
     const char *name, *value;
     size_t size;
     const char *only = http_header(r, "Weir-Stream");
-    bool lines = !w->form->decode;
+    bool lines = !w->form->protobuf && !w->form->json;
     w->precision = w->form->v3 ? DECODE_AUTO : DECODE_NS;
     w->whole = false;
     w->only = NULL;
@@ -238,17 +247,28 @@ static bool write_arguments(struct http_request *r, struct write *w)
     return false;
 }
 
-/* Clients of InfluxDB say all kinds of types; a protobuf is named as such. False: replied. */
-static bool write_type(struct http_request *r, const struct write_form *form)
+static bool write_type_is(const char *type, const char *name)
 {
+    size_t size = strlen(name);
+    return type && strncasecmp(type, name, size) == 0 && !isalnum(type[size]);
+}
+
+/* Clients of InfluxDB, and Telegraf, say all kinds of types; a protobuf is named as such. False: replied. */
+static bool write_type(struct http_request *r, struct write *w)
+{
+    const struct write_form *form = w->form;
     const char *type = http_header(r, "Content-Type"),
                *encoding = http_header(r, "Content-Encoding");
-    if (!form->decode)
+    w->decode = form->protobuf;
+    if (!form->protobuf || (form->json && write_type_is(type, "application/json"))) {
+        w->decode = form->json;
         return true;
-    if (!type || strncasecmp(type, "application/x-protobuf", 22) != 0) {
+    }
+    if (!write_type_is(type, "application/x-protobuf")) {
         http_problem(r, 415, "unsupported_type",
-                     "Content-Type %.100s is not understood; application/x-protobuf is",
-                     type ? type : "(none)");
+                     "Content-Type %.100s is not understood; application/x-protobuf%s",
+                     type ? type : "(none)",
+                     form->json ? " and application/json are" : " is");
         return false;
     }
     if (!form->snappy || (encoding && strcasecmp(encoding, "snappy") == 0))
@@ -336,7 +356,7 @@ static int write_begin(struct http_request *r, void *ctx, void **ret_state)
     for (size_t i = 0; i < WRITE_FORMS; i++)
         if (strcmp(http_path(r), write_forms[i].path) == 0)
             w->form = &write_forms[i];
-    if (!write_arguments(r, w) || !write_type(r, w->form)) {
+    if (!write_arguments(r, w) || !write_type(r, w)) {
         write_put(w);
         return 1;
     }
@@ -400,7 +420,7 @@ static int write_piece(struct http_request *r, void *state, const char *data,
     }
     if (!write_hold(r, w, size))
         return 1;
-    if (w->form->decode) {
+    if (w->decode) {
         buffer_put(&w->body, data, size);
         return 0;
     }
@@ -416,7 +436,7 @@ static int write_piece(struct http_request *r, void *state, const char *data,
 static void write_put_rejected(struct buffer *to, const struct write *w, uint64_t taken)
 {
     const struct decode_stats *d = decoder_stats(w->router);
-    const char *one = w->form->decode ? "row" : "line";
+    const char *one = w->decode ? "row" : "line";
     buffer_printf(to, "partial write: %llu %ss were rejected, %llu are taken",
                   (unsigned long long)d->rejected, one, (unsigned long long)taken);
     for (size_t i = 0; i < d->n_errors && i < WRITE_TOLD; i++)
@@ -469,7 +489,25 @@ static void write_say_export(struct http_request *r, const struct write *w)
     }
     buffer_free(&text);
     buffer_free(&partial);
-    http_reply_buffer(r, 200, w->form->said, &said);
+    http_reply_buffer(r, 200, "application/x-protobuf", &said);
+}
+
+/* The same as JSON, whose 64-bit numbers are strings. */
+static void write_say_export_json(struct http_request *r, const struct write *w)
+{
+    const struct decode_stats *d = decoder_stats(w->router);
+    struct buffer said = {0}, text = {.limit = 1000};
+    buffer_putc(&said, '{');
+    if (d->rejected) {
+        write_put_rejected(&text, w, w->taken);
+        buffer_printf(&said, "\"partialSuccess\":{\"%s\":\"%llu\",\"errorMessage\":",
+                      w->form->rejected, (unsigned long long)d->rejected);
+        buffer_put_json_string(&said, text.data, text.size);
+        buffer_putc(&said, '}');
+    }
+    buffer_puts(&said, "}\n");
+    buffer_free(&text);
+    http_reply_buffer(r, 200, "application/json", &said);
 }
 
 static void write_say_taken(struct http_request *r, struct write *w)
@@ -481,11 +519,14 @@ static void write_say_taken(struct http_request *r, struct write *w)
     snprintf(number, sizeof(number), "%llu", (unsigned long long)d->unrouted);
     if (d->unrouted)
         http_set_header(r, "Weir-Unknown-Lines", number);
-    if (w->form->said)
+    metric_add(&w->owner->posts->unknown, d->unrouted);
+    if (w->form->rejected && w->decode == w->form->json)
+        write_say_export_json(r, w);
+    else if (w->form->rejected)
         write_say_export(r, w);
     else if (d->rejected)
         write_say_rejected(r, w, w->taken);
-    else if (d->unrouted && !w->taken && !w->form->decode)
+    else if (d->unrouted && !w->taken && !w->decode)
         answer_unknown_stream(r, w->owner->posts, w->unknown);
     else
         http_reply(r, 204, NULL, NULL, 0);
@@ -535,8 +576,7 @@ static bool write_decode(struct http_request *r, struct write *w)
         return false;
     size_t size = w->body.size;
     buffer_put(&w->body, pad, sizeof(pad));
-    int rc =
-        w->body.error ? w->body.error : w->form->decode(w->router, w->body.data, size);
+    int rc = w->body.error ? w->body.error : w->decode(w->router, w->body.data, size);
     buffer_free(&w->body);
     if (rc)
         write_give_up(r, w, rc);
@@ -547,10 +587,10 @@ static bool write_decode(struct http_request *r, struct write *w)
 static bool write_finish(struct http_request *r, struct write *w)
 {
     const struct decode_stats *d = decoder_stats(w->router);
-    int rc = w->form->decode ? 0 : decoder_finish(w->router, NULL);
+    int rc = w->decode ? 0 : decoder_finish(w->router, NULL);
     if (rc)
         write_give_up(r, w, rc);
-    if (rc || (w->form->decode && !write_decode(r, w)))
+    if (rc || (w->decode && !write_decode(r, w)))
         return false;
     for (size_t i = 0; i < w->n; i++) {
         struct post *p = w->part[i];

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Remote write of Prometheus, metrics and logs of OpenTelemetry: the first byte chooses. The body lies in memory of just
+ * Remote write of Prometheus, metrics and logs of OpenTelemetry, as protobuf and JSON, Telegraf's JSON: the first byte
+ * chooses. The body lies in memory of just
  * its size and what may be read behind it. What is rejected is counted, and no row has more than its schema says.
  */
 #include "pieces.h"
@@ -39,7 +40,9 @@ static int room(void *ctx, struct decoder *d)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static int (*const decode[])(struct decoder *, const char *, size_t) = {
-        decoder_remote, decoder_otlp_metrics, decoder_otlp_logs};
+        decoder_remote,         decoder_otlp_metrics,
+        decoder_otlp_logs,      decoder_otlp_metrics_json,
+        decoder_otlp_logs_json, decoder_telegraf};
     if (size < 1)
         return 0;
     struct decode_options o =
@@ -54,7 +57,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     memcpy(body, data + 1, size - 1);
     decoder_set_route(router, &route);
-    decode[data[0] % 3](router, body, size - 1);
+    decode[data[0] % 3 + (data[0] & 128 ? 3 : 0)](router, body, size - 1);
     room(&lane, lane.decoder);
     const struct decode_stats *all = decoder_stats(router),
                               *its = decoder_stats(lane.decoder);

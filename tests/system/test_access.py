@@ -57,6 +57,7 @@ MAY = [
     ('POST', '/api/v2/write', {'all', 'post', 'post_trades'}),
     ('POST', '/api/v3/write_lp', {'all', 'post', 'post_trades'}),
     ('POST', '/api/v1/write', {'all', 'post', 'post_trades'}),
+    ('POST', '/api/v1/telegraf', {'all', 'post', 'post_trades'}),
     ('POST', '/v1/logs', {'all', 'post', 'post_trades'}),
     ('POST', '/v1/metrics', {'all', 'post', 'post_trades'}),
     ('GET', '/api/v1/streams', {'all', 'read', 'read_trades', 'read_of_trades'}),

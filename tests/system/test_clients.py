@@ -271,6 +271,17 @@ remote_write:
         self.assertNotIn('Failed', said)
         self.wait_rows(rows + [(t + 100 * 10**6, *rest) for t, *rest in rows])
 
+    def test_telegraf_json_to_columns(self):
+        for i, (units, encoding) in enumerate((('1s', 'identity'), ('1ms', 'gzip'), ('1ns', 'gzip'))):
+            first = T0_S + 1000 * i
+            said = self.telegraf(f'[[outputs.http]]\nurl = "{self.url}/api/v1/telegraf"\ndata_format = "json"\n'
+                                 f'json_timestamp_units = "{units}"\ncontent_encoding = "{encoding}"',
+                                 ''.join(f'cpu,host=h\\ {i % 3},cpu=cpu{i} usage={i}.5,n={i}i,up=true,extra=1 {first + i}000000000\n'
+                                         f'mem,host=h free={i}i {first + i}000000000\n' for i in range(50)))
+            self.assertNotIn('rror', said)
+        self.wait_rows([((T0_S + 1000 * k + i) * 10**6, f'h {i % 3}', f'cpu{i}', i + .5, i, 1, None)
+                        for k in range(3) for i in range(50)])
+
     def test_telegraf_json(self):
         said = self.telegraf(f'[[outputs.http]]\nurl = "{self.url}/api/v1/streams/telegraf/events"\n'
                              'data_format = "json"\n[outputs.http.headers]\nContent-Type = "application/json"',
@@ -345,6 +356,19 @@ class Recipes(unittest.TestCase):
         harness.wait_until(lambda: self.server.rows("SELECT * FROM mem_rows WHERE host <> 'python' AND "
                                                     'usage BETWEEN 0 AND 100'), 'a row of Telegraf')
 
+    def test_telegraf_json(self):
+        self.run_recipe([program('telegraf'), '--once', '--config'], 'telegraf-json.conf')
+        harness.wait_until(lambda: self.server.rows("SELECT * FROM mem_rows WHERE host <> 'python' AND "
+                                                    'usage BETWEEN 0 AND 100'), 'a row of Telegraf')
+
+    def test_opentelemetry_of_javascript(self):
+        modules = os.path.join(os.path.dirname(BIN), 'node', 'node_modules')
+        if not os.path.isdir(os.path.join(modules, '@opentelemetry', 'sdk-metrics')):
+            self.skipTest('no @opentelemetry/sdk-metrics; ./dev clients')
+        os.symlink(modules, os.path.join(self.server.folder, 'node_modules'))
+        self.run_recipe([program('node')], 'otel.mjs')
+        self.wait_rows("SELECT country, value FROM items_rows WHERE country = 'NL'", [('NL', 5)])
+
     def test_prometheus(self):
         if self.server.request('POST', '/api/v1/write', b'').status == 404:
             self.skipTest('built without snappy')
@@ -360,7 +384,7 @@ class Recipes(unittest.TestCase):
 
     def test_opentelemetry(self):
         self.run_recipe([python('opentelemetry.sdk', 'opentelemetry.exporter.otlp.proto.http')], 'otel.py')
-        self.wait_rows('SELECT country, service, value FROM items_rows ORDER BY country',
+        self.wait_rows("SELECT country, service, value FROM items_rows WHERE service = 'shop' ORDER BY country",
                        [('DE', 'shop', 3), ('FR', 'shop', 4)])
 
     def test_rsyslog(self):

@@ -3,7 +3,9 @@
 
 import gzip
 import json
+import shutil
 import struct
+import subprocess
 import time
 import unittest
 
@@ -227,7 +229,118 @@ class Write(unittest.TestCase):
         self.assertEqual((answer.status, answer.body), (200, b''))
         harness.wait_until(lambda: self.server.rows("SELECT * FROM cpu_rows WHERE host = 'named'"), 'a record')
         self.assertEqual(self.write(b'\x0a\x05x', '/v1/logs', **OTLP).status, 400)
-        self.assertEqual(self.write(b'{}', '/v1/logs', **{'Content-Type': 'application/json'}).status, 415)
+        self.assertEqual(self.write(b'{}', '/v1/logs', **{'Content-Type': 'text/json'}).status, 415)
+
+    def test_opentelemetry_as_json(self):
+        """As the examples of the specification are: opentelemetry-proto/examples, and JSON Protobuf Encoding."""
+        t = T0_S + 7200
+        as_json = {'Content-Type': 'application/json; charset=utf-8'}
+
+        def pair(name, kind, value):
+            return {'value': {kind: value}, 'key': name}
+
+        def metrics(*points):
+            # The name behind the points, the resource behind the metrics: any order is JSON's.
+            return json.dumps({'resourceMetrics': [{'schemaUrl': 'x', 'scopeMetrics': [{'scope': {'name': 's', 'attributes': []},
+                'metrics': [{'description': 'd', kind: {'isMonotonic': True, 'dataPoints': list(of)}, 'unit': '1', 'name': 'cpu'}
+                            for kind, of in points]}],
+                'resource': {'attributes': [pair('host', 'stringValue', 'r \u00e4 "\n'), pair('x', 'arrayValue', {'values': [
+                    {'intValue': '1'}]}), pair('note', 'kvlistValue', {'values': [pair('a', 'intValue', 1)]})]}}]}, ensure_ascii=True)
+        answer = self.write(metrics(
+            ('gauge', [{'attributes': [pair('core', 'intValue', '-5'), pair('busy', 'boolValue', True),
+                                       pair('usage', 'doubleValue', 2.5e-1)], 'timeUnixNano': f'{t}000000001', 'asDouble': 1},
+                       {'attributes': [pair('core', 'intValue', 7), pair('usage', 'doubleValue', 'NaN')],
+                        'timeUnixNano': t * 10**9 + 10**6, 'exemplars': [{'asInt': '1'}], 'asInt': '3', 'flags': 0}]),
+            ('summary', [{'attributes': [pair('core', 'intValue', 8)], 'timeUnixNano': f'{t}002000000', 'count': '4', 'sum': 9,
+                          'quantileValues': [{'quantile': 1, 'value': 2}]}])), '/v1/metrics', **as_json)
+        self.assertEqual((answer.status, answer.body), (200, b'{}\n'))
+        self.assertEqual(answer.headers['Content-Type'], 'application/json')
+        self.wait_rows('cpu', 'time, host, core, usage, busy', t,
+                       [(t * 10**6, 'r ä "\n', -5, 0.25, 1), (t * 10**6 + 1000, 'r ä "\n', 7, None, None),
+                        (t * 10**6 + 2000, 'r ä "\n', 8, None, None)])
+        answer = self.write(metrics(('sum', [{'attributes': [pair('core', 'stringValue', 'five')], 'timeUnixNano': 1}])),
+                            '/v1/metrics', **as_json)
+        said = json.loads(answer.body)['partialSuccess']
+        self.assertEqual((said['rejectedDataPoints'], answer.status), ('1', 200))
+        self.assertIn("field 'core': expected a whole number, got five", said['errorMessage'])
+        record = {'timeUnixNano': '0', 'observedTimeUnixNano': f'{t + 50}000000000', 'severityNumber': 9, 'severityText': None,
+                  'body': {'stringValue': 'b'}, 'traceId': '5B8EFFF798038103d269b633813fc60c', 'spanId': '',
+                  'attributes': [pair('host', 'stringValue', 'json'), pair('note', 'stringValue', 'n')]}
+        body = json.dumps({'resourceLogs': [{'scopeLogs': [{'logRecords': [record]}]}]})
+        answer = self.write(gzip.compress(body.encode()), '/v1/logs?stream=cpu', **as_json, **{'Content-Encoding': 'gzip'})
+        self.assertEqual((answer.status, answer.body), (200, b'{}\n'))
+        harness.wait_until(lambda: self.server.rows("SELECT * FROM cpu_rows WHERE host = 'json' AND note = 'n'"), 'a record')
+        for bad in ('', '[]', '{', '{"resourceLogs":[{}', '{"resourceLogs":7}', '{"resourceLogs":[]} x', '{"resourceLogs":[1]}',
+                    '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"traceId":"5B8"}]}]}]}', '{"a":' + '[' * 1000,
+                    '{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"timeUnixNano":"1.5"}]}]}]}', '{"resourceLogs":[],}',
+                    '{"resourceLogs":[{"resource":{"attributes":[{"key":"\xff"}]}}]}'):
+            answer = self.write(bad.encode('latin-1'), '/v1/logs', **as_json)
+            self.assertEqual((answer.status, json.loads(answer.body)['code']), (400, 'malformed'), bad)
+
+    def test_json_of_telegraf(self):
+        t = T0_S + 7400
+        unknown = self.server.metric('weir_unknown_rows_total')
+
+        def metric(name, time_, fields, **tags):
+            return {'fields': fields, 'name': name, 'tags': tags, 'timestamp': time_}
+        body = json.dumps({'metrics': [
+            metric('cpu', t, {'usage': 0.5, 'core': 3, 'busy': True, 'note': 'a "b"\n\u00e4', 'temp': 41}, host='a b'),
+            metric('mem', t + 1, {'used': 17, 'used.percent': 12.5}, host='x', rack='7'),
+            metric('disk', t, {'free': 1}), metric('cpu', (t + 2) * 1000, {'usage': 1, 'core': None}, host='ms'),
+            metric('cpu', (t + 3) * 10**6, {'usage': 1e3}, host='us'),
+            metric('cpu', (t + 4) * 10**9 + 5, {'usage': 2}, host='ns')]})
+        answer = self.write(body, '/api/v1/telegraf', **{'Content-Type': 'text/plain; charset=utf-8'})
+        self.assertEqual((answer.status, answer.body), (204, b''))
+        self.assertEqual((answer.headers['Weir-Accepted'], answer.headers['Weir-Unknown-Lines']), ('5', '1'))
+        self.assertEqual(self.server.metric('weir_unknown_rows_total'), unknown + 1)
+        when = time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(t + 5))
+        more = metric('cpu', when, {'usage': 3}, host='text')
+        answer = self.write('\n'.join(map(json.dumps, (more, metric('cpu', t + 6, {'core': 'six'}, host='six')))),
+                            '/api/v1/telegraf')
+        said = json.loads(answer.body)
+        self.assertEqual((answer.status, said['code']), (400, 'invalid'))
+        self.assertIn("1 rows were rejected, 1 are taken; row 2: field 'core'", said['message'])
+        self.wait_rows('cpu', 'time, host, core, usage, busy, note', t,
+                       [(t * 10**6, 'a b', 3, 0.5, 1, 'a "b"\nä'), ((t + 2) * 10**6, 'ms', None, 1.0, None, None),
+                        ((t + 3) * 10**6, 'us', None, 1000.0, None, None), ((t + 4) * 10**6, 'ns', None, 2.0, None, None),
+                        ((t + 5) * 10**6, 'text', None, 3.0, None, None)])
+        self.wait_rows('mem', 'time, host, used, percent', t, [((t + 1) * 10**6, 'x', 17, 12.5)])
+        for bad in ('[]', '{', '{"metrics":[{}]}', '{"metrics":[7]}', '{"metrics":{}}', '{"name":"cpu"}', '{"name":"cpu","fields":[1]}',
+                    '{"name":"cpu","fields":{"usage":1},"timestamp":1.5}', '{"name":"cpu","fields":{},"timestamp":"soon"}', 'x'):
+            self.assertEqual(self.write(bad, '/api/v1/telegraf').status, 400, bad)
+
+    def test_bodies_compressed_with_zstd(self):
+        """Frames of raw blocks and of one byte repeated, by RFC 8878; and those of the program, if it is there."""
+        answer = self.write(b'x', **{'Content-Encoding': 'zstd'})
+        if answer.status == 415:
+            self.skipTest('built without zstd')
+        self.assertEqual(json.loads(answer.body)['detail'][:30], 'the body is not valid zstd: Un')
+        t = T0_S + 7600
+
+        def block(size, kind, last, content):
+            return struct.pack('<I', size << 3 | kind << 1 | last)[:3] + content
+        line = f'mem used=1i {t}000000000\n'.encode()
+
+        def frame(*blocks):
+            return struct.pack('<IBB', 0xFD2FB528, 0, 13 << 3) + b''.join(blocks)  # a window of 8 MiB
+        feeds = block(2**17, 1, 0, b'\n')
+        skippable = struct.pack('<II', 0x184D2A50, 3) + b'abc'
+        body = frame(feeds, block(len(line), 0, 1, line)) + skippable + frame(feeds, block(len(line), 0, 1, line.replace(b'=1', b'=2')))
+        zstd = {'Content-Encoding': 'zstd'}
+        answer = self.write(body, **zstd)
+        self.assertEqual((answer.status, answer.headers['Weir-Accepted']), (204, '2'), answer.body)
+        answer = self.server.request('POST', '/api/v2/write', (body[i:i + 1] for i in range(len(body))), zstd)
+        self.assertEqual((answer.status, answer.headers['Weir-Accepted']), (204, '2'), answer.body)
+        self.wait_rows('mem', 'used', t, [(1,), (2,), (1,), (2,)])
+        for bad, status in ((body[:-1], 400), (b'', 204), (struct.pack('<IBB', 0xFD2FB528, 0, 14 << 3), 400),
+                            (frame(*[feeds] * 9, block(1, 0, 1, b'\n')), 413)):
+            self.assertEqual(self.write(bad, **zstd).status, status, bad[:20])
+        program = shutil.which('zstd')
+        if program:
+            lines = ''.join(f'mem used={i}i {t + 10}{i:09d}\n' for i in range(3000)).encode()
+            packed = subprocess.run([program, '-19', '-c'], input=lines, stdout=subprocess.PIPE, check=True).stdout
+            answer = self.write(packed, **zstd)
+            self.assertEqual((answer.status, answer.headers['Weir-Accepted']), (204, '3000'), answer.body)
 
     def test_what_alerts_need_is_measured(self):
         """Prometheus reads histograms so: https://prometheus.io/docs/concepts/metric_types/#histogram"""
