@@ -3,10 +3,12 @@
  * weir check: the way of `weir serve` up to the point where it would listen; or, with --database, all that
  * is in the files.
  */
+#include "access/access.h"
 #include "admin/verify.h"
 #include "cmd.h"
 #include "config/faults.h"
 #include "graph.h"
+#include "http/tls.h"
 #include "wire.h"
 
 #include <errno.h>
@@ -19,8 +21,10 @@ static const char help[] =
     "Usage: weir check [-c FILE] [--no-database] [--graph[=dot]]\n"
     "       weir check [-c FILE] --database [DATABASE]\n\n"
     "Reads the configuration, loads its plugins, checks their parameters, compiles the "
-    "filters, and\n"
-    "looks at the database and its tables. Makes and changes nothing.\n\n"
+    "filters,\n"
+    "reads the files of tokens and certificates, and looks at the database and its "
+    "tables.\n"
+    "Makes and changes nothing.\n\n"
     "With --database: reads all of the database (of the configuration, or DATABASE) "
     "and of its journals,\n"
     "and says what is damaged, and what to do. Changes nothing; a server may be "
@@ -68,6 +72,25 @@ static void print_checked(const struct weir *w, enum graph graph)
         print_summary(w);
 }
 
+/* The files of tokens and certificates, as serve reads them; a certificate that ends soon is warned of. */
+static int check_access(const struct config_server *c, struct error *error)
+{
+    struct access *access = NULL;
+    struct tls *tls = NULL;
+    const struct tls_options options = {.certificate = c->tls.certificate,
+                                        .key = c->tls.key,
+                                        .client_ca = c->tls.client_ca};
+    int r = c->tokens ? access_new(c->tokens, NULL, &access, error) : 0;
+    if (r == 0 && options.certificate)
+        r = tls_new(&options, NULL, &tls, error);
+    if (r == 0 && access && access_count(access) == 0)
+        fprintf(stderr, "weir: there is no token in '%s': nobody may do anything\n",
+                c->tokens);
+    tls_free(tls);
+    access_free(access);
+    return r;
+}
+
 static int check_config(const char *path, bool database, enum graph graph)
 {
     struct weir *w;
@@ -82,7 +105,11 @@ static int check_config(const char *path, bool database, enum graph graph)
         return status;
     }
     config_warn(&w->config->server);
-    r = database ? weir_try_store(w, &status, &error) : 0;
+    r = graph ? 0 : check_access(&w->config->server, &error);
+    if (r < 0)
+        status = EXIT_CONFIG;
+    if (r == 0 && database)
+        r = weir_try_store(w, &status, &error);
     if (r == 0 && database && store_is_open(w->config->server.database))
         fputs("weir: a server has the database open: its tables fit; what changed in "
               "'server' and 'streams' takes a restart\n",
