@@ -18,6 +18,7 @@ int cmd_test(int argc, char **argv);
 int cmd_plugins(int argc, char **argv);
 int cmd_plugin(int argc, char **argv);
 int cmd_schema(int argc, char **argv);
+int cmd_reload(int argc, char **argv);
 int cmd_sql(int argc, char **argv);
 int cmd_token(int argc, char **argv);
 int cmd_top(int argc, char **argv);

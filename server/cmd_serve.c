@@ -9,10 +9,12 @@
 #include "base/clock.h"
 #include "base/doing.h"
 #include "base/logger.h"
+#include "base/notify.h"
 #include "base/self.h"
 #include "base/thread.h"
 #include "cmd.h"
 #include "config/faults.h"
+#include "control.h"
 #include "descriptors.h"
 #include "http/http.h"
 #include "query/process.h"
@@ -39,6 +41,7 @@
 #define RESTART_LOOK_US  10000 /* while a restart is due in a moment */
 #define WITHOUT_MAX      100   /* of pipelines by --without */
 #define HTTP_IDLE_US     (60 * SECOND_US)
+#define SAID_MAX         ((size_t)1 << 20) /* of what a reload says, for weir reload */
 #define QUERIES_A_THREAD 16 /* running and waiting; more are answered 503 */
 
 static const char help[] =
@@ -62,8 +65,14 @@ static const char help[] =
 
 /* What came of the last SIGHUP. */
 struct outcome {
-    pthread_mutex_t lock; /* protects `last` */
+    pthread_mutex_t lock; /* protects all but the atomics */
     struct api_reload last;
+    pthread_cond_t changed;
+    uint64_t begun, ended; /* reloads, one after the other */
+    bool over;             /* no more will end */
+    int status;            /* of the last that ended, for weir reload */
+    struct buffer
+        said; /* likewise: its messages, control.h; of the reload's thread while one is under way */
     _Atomic uint64_t successful, success_us; /* the same for /metrics; relaxed */
 };
 
@@ -81,6 +90,8 @@ struct server {
     struct outcome outcome;
     struct access *access; /* NULL: nobody needs a token */
     struct http_server *http;
+    struct control *control;
+    char listening[320]; /* for people: where */
     struct source_post *post;
     struct reader_pool *readers;
     struct query_pool *queries;
@@ -201,6 +212,8 @@ static int count_outcome(struct outcome *o, struct metrics *m)
 {
     int64_t now_us = clock_now_us();
     pthread_mutex_init(&o->lock, NULL);
+    pthread_cond_init(&o->changed, NULL);
+    o->said.limit = SAID_MAX;
     o->last = (struct api_reload){.loaded_us = now_us, .tried_us = INT64_MIN};
     o->successful = 1;
     o->success_us = (uint64_t)now_us;
@@ -318,9 +331,87 @@ static int access_again(struct server *s, struct error *error)
     return err < 0 ? err : tls_err;
 }
 
+/* What the thread says until reload_over is kept for who waits. */
+static void reload_under_way(struct outcome *o)
+{
+    pthread_mutex_lock(&o->lock);
+    o->begun++;
+    buffer_clear(&o->said);
+    pthread_mutex_unlock(&o->lock);
+    logger_copy(&o->said);
+    notify_reloading();
+}
+
+static bool has_error_line(struct buffer *said)
+{
+    static const char level[] = "error ";
+    const char *text = buffer_text(said);
+    return strncmp(text, level, sizeof(level) - 1) == 0 || strstr(text, "\nerror ");
+}
+
+static void reload_over(struct server *s, int err)
+{
+    struct outcome *o = &s->outcome;
+    logger_copy(NULL);
+    pthread_mutex_lock(&o->lock);
+    o->ended = o->begun;
+    if (err == -EAGAIN) /* of the journal something is still to be read */
+        o->status = EXIT_UNAVAILABLE;
+    else if (err < 0)
+        o->status = EXIT_CONFIG;
+    else if (o->said.error || has_error_line(&o->said))
+        o->status = EXIT_FAILURE;
+    else
+        o->status = EXIT_SUCCESS;
+    pthread_cond_broadcast(&o->changed);
+    pthread_mutex_unlock(&o->lock);
+    if (!s->draining)
+        notify_ready(s->listening);
+}
+
+/* For weir reload, on the thread of control. One that is under way may have read the file before it was changed: the next
+ * is waited for. */
+static void ask_reload(void *server, struct buffer *answer)
+{
+    struct outcome *o = &((struct server *)server)->outcome;
+    pthread_mutex_lock(&o->lock);
+    uint64_t wanted = o->begun + 1;
+    pthread_mutex_unlock(&o->lock);
+    kill(getpid(), SIGHUP); /* to wait_for_signal */
+    pthread_mutex_lock(&o->lock);
+    while ((o->ended < wanted || o->ended != o->begun) && !o->over)
+        pthread_cond_wait(&o->changed, &o->lock);
+    if (o->ended >= wanted && o->ended == o->begun) {
+        buffer_put(answer, o->said.data, o->said.error ? 0 : o->said.size);
+        buffer_printf(answer, "status %d\n", o->status);
+    }
+    pthread_mutex_unlock(&o->lock);
+}
+
+/* Once the journals' folder is there. Without it everything works, but for weir reload. */
+static void open_control(struct server *s)
+{
+    struct error error = {""};
+    if (control_new(s->weir->journal, ask_reload, s, &s->control, &error) < 0)
+        logger_warn("serve", "%s; weir reload will not work, SIGHUP does", error.text);
+}
+
+static void close_control(struct server *s)
+{
+    if (!s->control)
+        return;
+    pthread_mutex_lock(&s->outcome.lock);
+    s->outcome.over = true;
+    pthread_cond_broadcast(&s->outcome.changed);
+    pthread_mutex_unlock(&s->outcome.lock);
+    control_free(s->control);
+    s->control = NULL;
+}
+
 static int read_again(struct server *s, struct faults *faults, struct error *error)
 {
     struct error why = {0};
+    reload_under_way(&s->outcome);
     int access_err = access_again(s, &why);
     faults_begin(faults);
     int err = weir_reload(s->weir, s->reload.path, error);
@@ -355,8 +446,10 @@ static void *reload_run(void *server)
                atomic_compare_exchange_strong(&s->reload.state, &state, RELOAD_ENDED);
         if (!over)
             atomic_store(&s->reload.state, RELOAD_RUNS);
-        if (reads)
+        if (reads) {
             reload_say(err, &faults, &error);
+            reload_over(s, err);
+        }
         if (due_us != INT64_MAX)
             wait_for_restart(s, due_us);
     }
@@ -389,7 +482,9 @@ static void reload_begin(struct server *s, unsigned wants)
     r->started = err == 0;
     if (err < 0) {
         atomic_store(&r->state, RELOAD_ENDED);
+        reload_under_way(&s->outcome);
         logger_error("serve", "SIGHUP: cannot start a thread: %s", strerror(-err));
+        reload_over(s, 0);
     }
 }
 
@@ -460,12 +555,28 @@ static void crashed(void)
     kill(getpid(), SIGUSR1);
 }
 
+/* systemd's watchdog is told meanwhile that this thread gets its turns. */
+static int next_signal(const sigset_t *signals)
+{
+    const int64_t every_us = notify_alive_every_us();
+    const struct timespec every = {.tv_sec = every_us / SECOND_US,
+                                   .tv_nsec = every_us % SECOND_US * 1000};
+    int signal;
+    do {
+        notify_alive();
+        signal = every_us == INT64_MAX ? sigwaitinfo(signals, NULL)
+                                       : sigtimedwait(signals, NULL, &every);
+    } while (signal < 0);
+    return signal;
+}
+
 static void wait_for_signal(struct server *s, sigset_t *signals)
 {
     int signal;
-    while (sigwait(signals, &signal) || signal == SIGHUP || signal == SIGUSR1)
+    while ((signal = next_signal(signals)) == SIGHUP || signal == SIGUSR1)
         reload_begin(s, signal == SIGUSR1 ? WANTS_RESTART : WANTS_FILE);
     logger_info("serve", "signal %d: stopping; a second one stops at once", signal);
+    notify_stopping("stopping: what was taken is handed on and stored");
     sigdelset(signals, SIGHUP); /* these stay blocked: it is too late */
     sigdelset(signals, SIGUSR1);
     pthread_sigmask(SIG_UNBLOCK, signals, NULL); /* their default: the process ends */
@@ -477,6 +588,7 @@ static void stop(struct server *s)
     step(s, "start");
     watch_begin(s, now_us + STOP_US);
     s->draining = true;
+    close_control(s);
     step(s, "requests");
     api_end_live(s->api);
     hooks_end(s->weir->hooks);
@@ -496,6 +608,19 @@ static void stop(struct server *s)
                     (unsigned long long)open_groups);
 }
 
+static void say_where(struct server *s)
+{
+    const struct config_server *c = &s->weir->config->server;
+    bool six = c->address && strchr(c->address, ':');
+    if (c->socket)
+        snprintf(s->listening, sizeof(s->listening), "listening on unix:%s", c->socket);
+    else
+        snprintf(s->listening, sizeof(s->listening), "listening on http%s://%s%s%s:%u",
+                 c->tls.certificate ? "s" : "", six ? "[" : "", c->address,
+                 six ? "]" : "", http_port(s->http));
+    logger_info("serve", "%s", s->listening);
+}
+
 static int run(struct server *s, const char *path, const char *database)
 {
     sigset_t signals;
@@ -513,16 +638,10 @@ static int run(struct server *s, const char *path, const char *database)
         fprintf(stderr, "weir: %s\n", error.text);
         return status;
     }
-    const char *address = s->weir->config->server.address;
-    bool v6 = address && strchr(address, ':');
-    const char *socket = s->weir->config->server.socket;
-    if (socket)
-        logger_info("serve", "listening on unix:%s", socket);
-    else
-        logger_info("serve", "listening on http%s://%s%s%s:%u",
-                    s->weir->config->server.tls.certificate ? "s" : "", v6 ? "[" : "",
-                    address, v6 ? "]" : "", http_port(s->http));
+    say_where(s);
     s->reload.path = path;
+    open_control(s);
+    notify_ready(s->listening);
     wait_for_signal(s, &signals);
     stop(s);
     return weir_failed(s->weir) ? EXIT_FAILURE : EXIT_SUCCESS;
@@ -585,6 +704,7 @@ int cmd_serve(int argc, char **argv)
     struct faults faults;
     int status;
     logger_setup(least, false);
+    notify_setup();
     faults_begin(&faults);
     int r = weir_load(path, &s.weir, &status, &error);
     faults_end();
@@ -613,6 +733,7 @@ int cmd_serve(int argc, char **argv)
     source_post_free(s.post);
     api_free(s.api);
     free(s.backups);
+    buffer_free(&s.outcome.said);
     query_pool_free(s.queries);
     reader_pool_free(s.readers);
     weir_free(s.weir);

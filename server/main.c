@@ -27,6 +27,7 @@ static const struct {
     const char *help;
 } commands[] = {
     {"serve", cmd_serve, "start the server"},
+    {"reload", cmd_reload, "have a server read its configuration again, and wait"},
     {"check", cmd_check,
      "check a configuration, its plugins, a database and its journals"},
     {"doctor", cmd_doctor, "look at disks, limits, memory, the clock and the address"},

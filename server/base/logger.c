@@ -4,6 +4,7 @@
  * be said, too, and goes out in one write, so that lines of several threads do not mix.
  */
 #include "base/logger.h"
+#include "base/buffer.h"
 #include "base/clock.h"
 #include "base/utf8.h"
 
@@ -19,6 +20,7 @@
 
 static enum logger_level logger_least = LOGGER_INFO;
 static bool logger_json;
+static _Thread_local struct buffer *logger_to;
 
 static const char *const level_name[] = {"debug", "info", "warn", "error"};
 
@@ -92,6 +94,19 @@ void logger_look(enum logger_level *ret_least, bool *ret_json)
     *ret_json = logger_json;
 }
 
+void logger_copy(struct buffer *to)
+{
+    logger_to = to;
+}
+
+static void copy_message(enum logger_level level, const char *message)
+{
+    buffer_printf(logger_to, "%s ", level_name[level]);
+    for (const char *c = message; *c; c++)
+        buffer_putc(logger_to, *c == '\n' ? ' ' : *c);
+    buffer_putc(logger_to, '\n');
+}
+
 void logger_write(enum logger_level level, const char *part, const char *format, ...)
 {
     if (level < logger_least)
@@ -120,5 +135,7 @@ void logger_write(enum logger_level level, const char *part, const char *format,
         l.text[l.size++] = '}';
     l.text[l.size++] = '\n';
     line_write(&l);
+    if (logger_to)
+        copy_message(level, message);
     errno = saved_errno;
 }

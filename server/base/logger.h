@@ -15,6 +15,10 @@ void logger_setup(enum logger_level least, bool json);
 /* What it was told. */
 void logger_look(enum logger_level *ret_least, bool *ret_json);
 
+/* From now on what this thread says goes to `to`, too, as "level message\n"; NULL: no longer. */
+struct buffer;
+void logger_copy(struct buffer *to);
+
 /* ts=2026-01-02T03:04:05.678901Z level=info part=store msg="..." */
 void logger_write(enum logger_level level, const char *part, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
