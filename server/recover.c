@@ -4,6 +4,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "pipeline/join.h"
+#include "pipeline/lookup.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -277,6 +278,17 @@ static int put_checkpoint(void *store, const char *pipeline, struct checkpoint *
     return store_put_checkpoint(store, pipeline, c);
 }
 
+static int put_answers(void *store, const char *pipeline, struct pipeline_answers *a)
+{
+    return store_put_answers(store, pipeline, a);
+}
+
+static int load_answers(void *lookup, uint64_t first, uint64_t last, const char *data,
+                        size_t size)
+{
+    return lookup_load(lookup, first, last, data, size);
+}
+
 static void results_out(void *store, const char *pipeline)
 {
     store_out(store, pipeline);
@@ -297,17 +309,23 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
 {
     const struct config_pipeline *c = pipeline_config(p);
     struct log *log = w->log[c->stream];
+    int err = c->lookups.n && !w->lookups ? lookups_new(&w->lookups, error) : 0;
+    if (err < 0)
+        return err;
     const struct pipeline_sink sink = {.put = put_results,
                                        .checkpoint = put_checkpoint,
                                        .ready = results_ready,
                                        .unwait = results_unwait,
                                        .out = results_out,
+                                       /* What a run reads is not read again. */
+                                       .answers = w->serves ? put_answers : NULL,
                                        .ctx = w->store,
+                                       .lookups = w->lookups,
                                        .crashed = w->crashed};
     struct restore_checkpoint stored = {0};
     int64_t watermark_us = INT64_MIN;
     bool same = false;
-    int err = restore_watermark(r, c->name, &watermark_us, error);
+    err = restore_watermark(r, c->name, &watermark_us, error);
     if (err < 0 && err != -ENOENT)
         return err;
     err = pipeline_prepare(p, &sink, watermark_us, error);
@@ -330,6 +348,9 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
         pipeline_forget_files(p);
     else if (err == 0 && pipeline_wants_files(p))
         pipeline_begin_behind(p, true); /* once more, if it has been tried before */
+    if (err == 0 && pipeline_lookup(p))
+        err = restore_answers(r, c->name, *ret_position, load_answers,
+                              pipeline_lookup(p), error);
     /* So that the next start finds where it began, whatever happens until its first checkpoint. */
     if (err == 0 && !same)
         err = pipeline_first_checkpoint(p, *ret_position, error);

@@ -8,6 +8,7 @@
 #include "base/logger.h"
 #include "config/faults.h"
 #include "journal/folder.h"
+#include "lookup/lookups.h"
 #include "pipeline/join.h"
 #include "recover.h"
 #include "restart.h"
@@ -931,6 +932,7 @@ void weir_free(struct weir *w)
         pipeline_unref(w->pipeline[i]);
     tasks_free(w->back);
     tasks_free(w->front);
+    lookups_free(w->lookups);
     doing_close();
     restarts_free(w->restarts);
     free(w->intake);

@@ -41,6 +41,7 @@ struct weir {
     struct store *store;
     struct hook_spec *hook_specs;  /* those of the start, until hooks take them */
     _Atomic(struct hooks *) hooks; /* NULL: there are none; release, acquire */
+    struct lookups *lookups;       /* NULL: no pipeline has asked for them yet */
     struct tasks *front, *back;    /* threads for logs; for dispatching and pipelines */
     struct log **log;              /* config->n_streams */
     struct source_stream *stream;  /* config->n_streams */

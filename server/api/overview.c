@@ -272,6 +272,30 @@ static void overview_put_hooks(struct buffer *b, const struct api *a,
     jsonout_close(b, ']');
 }
 
+static void overview_put_lookups(struct buffer *b, struct pipeline *p)
+{
+    struct pipeline_service s[CONFIG_LOOKUPS_MAX];
+    size_t n = pipeline_looked_up(p, s, CONFIG_LOOKUPS_MAX);
+    jsonout_open(b, "lookups", '[');
+    for (size_t i = 0; i < n; i++) {
+        jsonout_open(b, NULL, '{');
+        jsonout_string(b, "name", s[i].name);
+        jsonout_string(b, "state", s[i].broken ? "broken" : "well");
+        jsonout_count(b, "found", s[i].found);
+        jsonout_count(b, "missing", s[i].missing);
+        jsonout_count(b, "failed", s[i].failed);
+        jsonout_count(b, "kept", s[i].kept);
+        jsonout_count(b, "kept_bytes", s[i].bytes);
+        jsonout_count(b, "requests", s[i].flying);
+        jsonout_count(b, "failed_requests", s[i].retries);
+        jsonout_count(b, "null_events", s[i].null_rows);
+        jsonout_count(b, "dropped_events", s[i].dropped_rows);
+        jsonout_string(b, "last_error", s[i].error[0] ? s[i].error : NULL);
+        jsonout_close(b, '}');
+    }
+    jsonout_close(b, ']');
+}
+
 static void overview_put_process(void *buffer, const struct pipeline_process *p)
 {
     struct buffer *b = buffer;
@@ -301,6 +325,7 @@ static void overview_put_pipeline(struct buffer *b, const struct api *a,
     pipeline_processes(p, overview_put_process, b);
     jsonout_close(b, ']');
     overview_put_status(b, p);
+    overview_put_lookups(b, p);
     overview_put_hooks(b, a, p);
     jsonout_close(b, '}');
 }

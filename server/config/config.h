@@ -209,6 +209,53 @@ struct config_joins {
         pick; /* the stream's own columns in the place of each of the schema, SIZE_MAX: null; then those of each join */
 };
 
+#define CONFIG_LOOKUPS_MAX        8
+#define CONFIG_LOOKUP_ON_MAX      8
+#define CONFIG_LOOKUP_COLUMNS_MAX 64
+
+enum config_on_error {
+    CONFIG_NULL_ON_ERROR,
+    CONFIG_STOP_ON_ERROR,
+    CONFIG_DROP_ON_ERROR
+};
+
+/* An item of `http_lookup`: columns from another service, by key. */
+struct config_lookup {
+    char *name;
+    const struct node *node; /* where its name stands */
+    char *url;               /* as given */
+    size_t n_parts; /* of the URL: text, and behind it the value of a column; */
+    struct config_lookup_part {
+        char *text;
+        size_t on; /* index into on[]; SIZE_MAX: none, it is the end */
+    } * part;
+    size_t n_on, on[CONFIG_LOOKUP_ON_MAX]; /* columns of the stream that are in it */
+    struct schema *answer;      /* a time that is not used, and the columns */
+    struct decode_field *field; /* of each column of `answer` */
+    struct paths *paths;        /* NULL: none has a path or a name */
+    size_t first;               /* of the columns in the pipeline's schema */
+    size_t n_headers;
+    char **header;
+    char *ca_file;
+    enum config_on_error on_error; /* default null */
+    int64_t timeout_us;            /* of a request; default 2s */
+    unsigned retries;              /* of one that fails; default 3 */
+    int64_t backoff_us,
+        max_backoff_us; /* before the first, doubled up to; default 100ms, 5s */
+    unsigned
+        break_after; /* failures in a row, then nobody is asked for max_backoff; default 20 */
+    unsigned in_flight;   /* default 100 */
+    int64_t cache_ttl_us; /* default 5m; 0: answers are not kept */
+    uint64_t cache_size;  /* bytes; default 64 MiB */
+};
+
+struct config_lookups {
+    size_t n;
+    struct config_lookup *lookup;
+    struct schema
+        *schema; /* with their columns behind the stream's; NULL: there are none */
+};
+
 /* An item of `webhook`. */
 struct config_hook {
     char *name; /* "webhook": not given */
@@ -254,7 +301,9 @@ struct config_pipeline {
     size_t parent;  /* index into config.pipeline; SIZE_MAX: it reads the stream */
     unsigned depth; /* pipelines between it and the stream */
     struct config_joins joins;
-    struct config_derive derive; /* of its own */
+    struct config_lookups lookups;
+    const struct node *lookups_node; /* NULL: not given */
+    struct config_derive derive;     /* of its own */
     const struct schema *
         schema; /* of what it reads, with columns that are joined and derived; with `from`: once config_resolve was called */
     char *where; /* NULL: every row */

@@ -37,6 +37,17 @@ static int read_name(const struct node *n, void *target, void *ctx, struct error
     return r;
 }
 
+bool section_is_url(const char *text)
+{
+    bool plain = strlen(text) <= URL_MAX;
+    for (const unsigned char *c = (const unsigned char *)text; plain && *c; c++)
+        plain = *c > ' ' && *c < 0x7f;
+    size_t scheme = strncasecmp(text, "http://", 7) == 0    ? 7
+                    : strncasecmp(text, "https://", 8) == 0 ? 8
+                                                            : 0;
+    return plain && scheme && text[scheme] && !strchr("/?#:", text[scheme]);
+}
+
 /* Its text may be a secret, as it is with chat services, and is not repeated. */
 static int read_to(const struct node *n, void *target, void *ctx, struct error *error)
 {
@@ -45,13 +56,7 @@ static int read_to(const struct node *n, void *target, void *ctx, struct error *
     int r = fields_text(n, &h->to, error);
     if (r < 0)
         return r;
-    bool plain = strlen(h->to) <= URL_MAX;
-    for (const unsigned char *c = (const unsigned char *)h->to; plain && *c; c++)
-        plain = *c > ' ' && *c < 0x7f;
-    size_t scheme = strncasecmp(h->to, "http://", 7) == 0    ? 7
-                    : strncasecmp(h->to, "https://", 8) == 0 ? 8
-                                                             : 0;
-    if (!plain || !scheme || !h->to[scheme] || strchr("/?#:", h->to[scheme]))
+    if (!section_is_url(h->to))
         return node_error(n, error,
                           "expected a URL such as https://example.org/alerts, http or "
                           "https, of at most %d ASCII characters without spaces",
@@ -96,16 +101,13 @@ static int read_secret_file(const struct node *n, void *target, void *ctx,
 /* ---- headers ----------------------------------------------------------------------------------- */
 
 static int check_header(const struct node *key, const char *value, const struct node *n,
-                        struct error *error)
+                        const char *const *own, struct error *error)
 {
     static const char token[] = "!#$%&'*+-.^_`|~0123456789"
                                 "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    static const char *const own[] = {
-        "content-length", "transfer-encoding", "connection",       "expect",
-        "webhook-id",     "webhook-timestamp", "webhook-signature"};
     if (!*key->text || key->text[strspn(key->text, token)])
         return node_error(key, error, "'%s' is no name of a header", key->text);
-    for (size_t i = 0; i < COUNT(own); i++)
+    for (size_t i = 0; own[i]; i++)
         if (strcasecmp(own[i], key->text) == 0)
             return node_error(key, error, "header '%s' is set by weir itself",
                               key->text);
@@ -119,33 +121,43 @@ static int check_header(const struct node *key, const char *value, const struct 
                               key->text, HEADER_MAX);
 }
 
-static int read_headers(const struct node *n, void *target, void *ctx,
-                        struct error *error)
+int section_headers(const struct node *n, const char *const *own, char ***ret,
+                    size_t *ret_n, struct error *error)
 {
-    struct config_hook *h = target;
-    (void)ctx;
     if (n->kind != NODE_MAP)
         return node_expected(n, "headers such as {Authorization: Bearer ${TOKEN}}",
                              error);
     if (n->n > HEADERS_MAX)
-        return node_error(n, error, "a webhook has at most %d headers, not %zu",
+        return node_error(n, error, "a request has at most %d headers, not %zu",
                           HEADERS_MAX, n->n);
-    if (!(h->header = calloc(n->n + 1, sizeof(*h->header))))
+    if (!(*ret = calloc(n->n + 1, sizeof(**ret))))
         return out_of_memory(n, error);
     for (size_t i = 0; i < n->n; i++) {
         char *value = NULL;
         int r = fields_text(&n->item[i], &value, error);
         if (r == 0)
-            r = check_header(&n->key[i], value, &n->item[i], error);
-        if (r == 0 &&
-            asprintf(&h->header[h->n_headers], "%s: %s", n->key[i].text, value) < 0)
+            r = check_header(&n->key[i], value, &n->item[i], own, error);
+        if (r == 0 && asprintf(&(*ret)[*ret_n], "%s: %s", n->key[i].text, value) < 0) {
+            (*ret)[*ret_n] = NULL;
             r = out_of_memory(n, error);
+        }
         free(value);
         if (r < 0)
             return r;
-        h->n_headers++;
+        ++*ret_n;
     }
     return 0;
+}
+
+static int read_headers(const struct node *n, void *target, void *ctx,
+                        struct error *error)
+{
+    static const char *const own[] = {
+        "content-length", "transfer-encoding", "connection",        "expect",
+        "webhook-id",     "webhook-timestamp", "webhook-signature", NULL};
+    struct config_hook *h = target;
+    (void)ctx;
+    return section_headers(n, own, &h->header, &h->n_headers, error);
 }
 
 /* ---- The section ------------------------------------------------------------------------------- */

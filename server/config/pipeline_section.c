@@ -111,11 +111,36 @@ static int read_backfill(const struct node *n, void *target, void *ctx,
 
 static int check_backfill(const struct config_pipeline *p, struct error *error)
 {
+    if (p->backfill_node && p->lookups.n)
+        return node_error(p->backfill_node, error,
+                          "'backfill' is for pipelines that ask no other services");
     return p->backfill_node && p->joins.n
                ? node_error(p->backfill_node, error,
                             "'backfill' is for pipelines that read one stream and join "
                             "no other")
                : 0;
+}
+
+/* Before derived columns and the key, too. */
+static int read_lookups(const struct node *n, void *target, void *ctx,
+                        struct error *error)
+{
+    struct config_pipeline *p = target;
+    (void)ctx;
+    p->lookups_node = n;
+    if (p->from)
+        return node_error(n, error,
+                          "'http_lookup' is for pipelines that read a stream; the "
+                          "columns can stand in the first of the chain");
+    if (!p->schema) /* faults are told already */
+        return 0;
+    if (p->joins.n)
+        return node_error(n, error,
+                          "'http_lookup' does not go with several streams; a pipeline "
+                          "that looks up first can be read by one that joins");
+    int r = lookup_sections(n, p->schema, &p->lookups, error);
+    p->schema = r < 0 ? NULL : p->lookups.schema;
+    return r;
 }
 
 /* Before the key, which may be of these. */
@@ -716,11 +741,16 @@ static_assert(ANALYZERS_MAX == 64, "the schema says 64");
     "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":{\"$ref\":\"#/" \
     "$defs/join\"}}"
 
+#define LOOKUP_SCHEMA                                                                  \
+    "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":{\"$ref\":\"#/" \
+    "$defs/http_lookup\"}}"
+
 /* `from` stands before `join`, and both before `derive` and `key`, which need their columns. */
 static const struct field pipeline_fields[] = {
     {"from", FIELD_CALL, .required = true, .read = read_from,
      .schema = FIELD_SCHEMA_TEXTS},
     {"join", FIELD_CALL, .read = read_join, .schema = JOIN_SCHEMA},
+    {"http_lookup", FIELD_CALL, .read = read_lookups, .schema = LOOKUP_SCHEMA},
     {"backfill", FIELD_CALL, .read = read_backfill, .schema = FIELD_SCHEMA_TEXTS},
     {"derive", FIELD_CALL, .read = read_derive,
      .schema = "{\"$ref\":\"#/$defs/derive\"}"},
@@ -823,6 +853,7 @@ void pipeline_section_free(struct config_pipeline *p)
     free(p->where);
     free(p->window.zone);
     join_section_free(&p->joins);
+    lookup_sections_free(&p->lookups);
     derive_section_free(&p->derive);
     free(p->key);
     free(p->select);

@@ -59,6 +59,18 @@ void field_section_free(struct decode_field *f);
 int hook_sections(const struct node *n, struct config_pipeline *p, struct error *error);
 void hook_section_free(struct config_hook *h);
 
+/* `headers:` of requests to other services: "Name: value" each. `own`: names that are weir's, NULL-ended. */
+int section_headers(const struct node *n, const char *const *own, char ***ret,
+                    size_t *ret_n, struct error *error);
+/* Is the text a URL of http or https with a host, of ASCII without spaces? */
+bool section_is_url(const char *text);
+
+/* `http_lookup:` of a pipeline that reads a stream, whose columns are `schema`. What was taken on failure is
+ * lookup_sections_free's. */
+int lookup_sections(const struct node *n, const struct schema *schema,
+                    struct config_lookups *ret, struct error *error);
+void lookup_sections_free(struct config_lookups *l);
+
 /* "string", "float", ... */
 int section_type(const struct node *n, enum weir_type *ret, struct error *error);
 
@@ -68,6 +80,7 @@ void stream_section_schema(struct buffer *to);
 void window_section_schema(struct buffer *to);
 void join_section_schema(struct buffer *to); /* of one join */
 void hook_section_schema(struct buffer *to);
+void lookup_section_schema(struct buffer *to); /* of one */
 void pipeline_section_schema(struct buffer *to);
 /* What stands beside the name of an analyzer in an item of `analyzers`, `inside`: in its parameters: "as": ..., each with a
  * comma behind it. */

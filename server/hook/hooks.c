@@ -436,7 +436,7 @@ int hooks_new(struct store *store, struct metrics *metrics, struct hook_spec *sp
     h->dice = hash_u64((uint64_t)clock_now_us()) | 1;
     pthread_mutex_init(&h->lock, NULL);
     clock_cond_init(&h->changed);
-    int err = sender_new(&h->sender, error);
+    int err = sender_new(HOOK_CONNECTIONS, &h->sender, error);
     if (!err)
         err = db_open(store_path(store), SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX,
                       &h->db, error);

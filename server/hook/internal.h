@@ -7,15 +7,16 @@
 
 #include "hook/alert.h"
 #include "hook/hooks.h"
-#include "hook/sender.h"
+#include "lookup/sender.h"
 #include "store/hooks.h"
 
 #include <pthread.h>
 
-#define HOOK_ITEMS_MAX 2000              /* of a hook, in memory */
-#define HOOK_BYTES_MAX ((size_t)4 << 20) /* likewise, or one item */
-#define HOOK_BODY_MAX  ((size_t)1 << 20) /* bytes of a request, or one item */
-#define HOOK_BREAK     5 /* failures in a row, then one request at a time is tried */
+#define HOOK_ITEMS_MAX   2000              /* of a hook, in memory */
+#define HOOK_BYTES_MAX   ((size_t)4 << 20) /* likewise, or one item */
+#define HOOK_BODY_MAX    ((size_t)1 << 20) /* bytes of a request, or one item */
+#define HOOK_BREAK       5 /* failures in a row, then one request at a time is tried */
+#define HOOK_CONNECTIONS 1000 /* open at once, all receivers together */
 
 /* A row, or what it means to an alert.
  *

@@ -102,6 +102,7 @@ void log_entry_unref(struct log_entry *e)
     free(e->pipeline);
     free(e->bookmark);
     free(e->part);
+    free(e->gone);
     batch_unref(e->batch);
     free(e);
 }

@@ -68,6 +68,7 @@ struct log_entry {
     struct log_part *part; /* LOG_BATCH: entries that were joined on their way to the
                             * pipelines; NULL: it is one, with all rows */
     size_t n_parts;
+    uint8_t *gone; /* LOG_BATCH: bits of rows that a pipeline leaves out; NULL: none */
 
     /* The log's, until it is handed on: the room that it takes in the intake. */
     struct log_entry *next;

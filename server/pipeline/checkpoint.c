@@ -3,6 +3,7 @@
 
 #include "base/hash.h"
 #include "pipeline/join.h"
+#include "pipeline/lookup.h"
 #include "pipeline/stored.h"
 #include "pipeline/worker.h"
 
@@ -560,6 +561,7 @@ static int define(const struct pipeline *p, bool stored, char **ret)
         buffer_printf(&b, "key %s %s\n", p->schema->column[c->key[i]].name,
                       schema_type_name(p->schema->column[c->key[i]].type));
     join_define_all(p, &b);
+    lookup_define(p, &b);
     put_derived(&b, p);
     put_condition(&b, "where ", c->where);
     for (size_t i = 0; i < p->n_steps; i++) {

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "config.h"
+
 #include "pipeline/join.h"
+#include "pipeline/lookup.h"
 #include "pipeline/worker.h"
 
 #include "config/faults.h"
@@ -417,6 +420,12 @@ int pipeline_new_child(struct config *config, const struct config_pipeline *c,
     if (r == 0 && parent)
         r = chain_join(p, parent, error);
     p->schema = c->schema;
+#ifndef HAVE_LIBCURL
+    if (r == 0 && c->lookups.n)
+        r = node_error(
+            c->lookups_node, error,
+            "this weir was built without libcurl: it asks no other services");
+#endif
     if (r == 0)
         r = derived_setup(p, error);
     if (r == 0)
@@ -495,6 +504,8 @@ static bool put_entry(void *ctx, struct log_entry *e, bool command)
     struct error error = {0};
     if (p->join)
         return join_put(p->join, e, command);
+    if (p->lookup)
+        return lookup_put(p->lookup, e, command);
     if (!p->derived && p->derive && e->kind == LOG_BATCH && !pipeline_failed(p) &&
         derived_entry(p, e, &p->derived) < 0) {
         error_set(&error, -ENOMEM, "no memory for derived columns");
@@ -534,7 +545,14 @@ int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
     pthread_mutex_unlock(&p->lock);
     if (r == 0 && c->joins.n && (r = join_new(p, &p->join)) < 0)
         error_set(error, r, "no memory");
+    if (r == 0 && c->lookups.n)
+        r = lookup_new(p, sink->lookups, &p->lookup, error);
     return r;
+}
+
+struct lookup *pipeline_lookup(const struct pipeline *p)
+{
+    return p->lookup;
 }
 
 struct join *pipeline_join(const struct pipeline *p)
@@ -612,6 +630,7 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
 {
     const struct config_pipeline *c = p->config;
     const struct config_join *join = c->joins.n ? &c->joins.join[0] : NULL;
+    const bool own_keys = p->derive || c->lookups.n;
     return (struct log_sink){
         .pipeline = c->name,
         .put = put_entry,
@@ -622,12 +641,12 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
         .next_border_us = chain_next_border,
         .last_border_us = chain_last_border,
         .wanted_us = p->join ? own_wanted : NULL,
-        /* Those of the pipeline itself are found in derived_keys, if there is a join or a derive. */
+        /* Those of the pipeline itself are found in derived_keys, if there is a join, a look-up or a derive. */
         .key = join ? join->on : c->key,
-        .n_keys = join        ? join->n_on
-                  : p->derive ? 0
-                              : c->n_keys,
-        .dictionary = join || p->derive ? NULL : p->dictionary,
+        .n_keys = join       ? join->n_on
+                  : own_keys ? 0
+                             : c->n_keys,
+        .dictionary = join || own_keys ? NULL : p->dictionary,
         .failed = pipeline_failed,
         .behind = !p->parent && pipeline_is_behind(p),
         .also = p->parent && pipeline_is_behind(p)};
@@ -653,7 +672,9 @@ static struct log_sink behind(struct pipeline *p, uint64_t position,
 static int subscribe(struct pipeline *p, const struct log_sink *s, bool live,
                      struct error *error)
 {
-    size_t none, *keys = p->join ? &p->join->keys : p->derive ? &none : &p->keys;
+    size_t none, *keys = p->join                  ? &p->join->keys
+                         : p->derive || p->lookup ? &none
+                                                  : &p->keys;
     if (live && !s->behind)
         return log_resubscribe(p->log, s, keys, error);
     int r =
@@ -677,6 +698,8 @@ int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
     int64_t source_us[WATERMARK_SOURCES];
     const struct log_sink s = behind(p, position, source_us);
     int r = p->join ? join_begin(p->join, tasks, position, error) : 0;
+    if (p->lookup && (r = lookup_start(p->lookup, tasks, position)) < 0)
+        error_set(error, r, "no memory");
     if (r == 0 && !live)
         r = subscribe(p, &s, false, error);
     if (p->parent)
@@ -741,6 +764,8 @@ bool pipeline_drain(struct pipeline *p, int64_t deadline_us)
     bool drained = !p->parent || pipeline_drain(p->parent, deadline_us);
     if (p->join)
         drained = drained && join_drain(p->join, deadline_us);
+    if (p->lookup)
+        drained = drained && lookup_drain(p->lookup, deadline_us);
     for (unsigned i = 0; p->worker && drained && i < p->config->workers; i++)
         drained =
             !p->worker[i].task.run || mailbox_drain(&p->worker[i].mailbox, deadline_us);
@@ -754,6 +779,8 @@ void pipeline_leave(struct pipeline *p)
         p->sink.out(p->sink.ctx, p->config->name);
     if (p->join)
         join_wake(p->join);
+    if (p->lookup)
+        lookup_wake(p->lookup);
     pthread_mutex_lock(&p->lock);
     for (unsigned i = 0; p->worker && i < p->config->workers; i++)
         if (p->worker[i].task.run)
@@ -772,14 +799,19 @@ void pipeline_stop(struct pipeline *p)
     pthread_mutex_unlock(&p->lock);
     if (p->join) /* it feeds the workers, which wake it */
         task_end(&p->join->task);
+    if (p->lookup) /* likewise */
+        lookup_end(p->lookup);
     for (unsigned i = 0; worker && i < p->config->workers; i++)
         worker_free(&worker[i]);
     free(worker);
     pthread_mutex_lock(&p->lock);
     struct join *join = p->join;
     p->join = NULL;
+    struct lookup *lookup = p->lookup;
+    p->lookup = NULL;
     pthread_mutex_unlock(&p->lock);
     join_free(join);
+    lookup_free(lookup);
 }
 
 void pipeline_say_partial(struct pipeline *p, const char *format, ...)
@@ -918,6 +950,10 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
         ret->join_waiting =
             atomic_load_explicit(&p->join->n_waits, memory_order_relaxed);
     }
+    if (p->lookup) {
+        ret->queued += lookup_queued(p->lookup);
+        ret->lookup_waiting = lookup_waiting(p->lookup);
+    }
     pthread_mutex_unlock(&p->lock);
     ret->events = atomic_load_explicit(&p->events, memory_order_relaxed);
     for (size_t i = 0; i < CONFIG_LATE_POLICIES; i++) {
@@ -1006,6 +1042,36 @@ size_t pipeline_joined(struct pipeline *p, struct pipeline_input *ret, size_t ro
             .waited_for =
                 atomic_load_explicit(i < own ? &p->join->wanted_us : &in->wanted_us,
                                      memory_order_relaxed) != INT64_MIN};
+    }
+    pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+static uint64_t read_counter(const _Atomic uint64_t *c)
+{
+    return atomic_load_explicit(c, memory_order_relaxed);
+}
+
+size_t pipeline_looked_up(struct pipeline *p, struct pipeline_service *ret, size_t room)
+{
+    pthread_mutex_lock(&p->lock);
+    size_t n = p->lookup ? lookup_services(p->lookup) : 0;
+    for (size_t i = 0; i < n && i < room; i++) {
+        struct service *s = lookup_service(p->lookup, i);
+        const struct service_counters *c = service_count(s);
+        ret[i] =
+            (struct pipeline_service){.name = p->config->lookups.lookup[i].name,
+                                      .found = read_counter(&c->found),
+                                      .missing = read_counter(&c->missing),
+                                      .failed = read_counter(&c->failed),
+                                      .kept = read_counter(&c->kept),
+                                      .retries = read_counter(&c->retries),
+                                      .null_rows = read_counter(&c->null_rows),
+                                      .dropped_rows = read_counter(&c->dropped_rows),
+                                      .flying = read_counter(&c->flying),
+                                      .bytes = read_counter(&c->bytes),
+                                      .broken = read_counter(&c->broken)};
+        service_error(s, ret[i].error, sizeof(ret[i].error));
     }
     pthread_mutex_unlock(&p->lock);
     return n;

@@ -17,6 +17,16 @@
 
 struct pipeline;
 
+/* What other services have answered for entries first to last (pipeline/lookup.h), as bytes; malloc'ed, as is `data`. */
+struct pipeline_answers {
+    uint64_t first, last;
+    size_t n;
+    char *data;
+    size_t size;
+};
+
+struct lookups;
+
 /* Where the results of a worker go (store_put behind it). May wait. Takes the rows. */
 struct pipeline_sink {
     int (*put)(void *ctx, const char *pipeline, unsigned worker, unsigned workers,
@@ -28,7 +38,11 @@ struct pipeline_sink {
     void (*unwait)(void *ctx, struct waiter *w); /* it is not called any more */
     /* It will put nothing more: what others put is not to wait for it. Any thread, quick. NULL: nobody does */
     void (*out)(void *ctx, const char *pipeline);
+    /* To be in the file with, or before, what is put behind it, until a checkpoint has passed `last`. Takes it. May wait.
+     * NULL: it is not kept. */
+    int (*answers)(void *ctx, const char *pipeline, struct pipeline_answers *a);
     void *ctx;
+    struct lookups *lookups; /* asks other services; for pipelines with look-ups */
     /* The process of an analyzer has ended, and it waits to be started again (pipeline_crashed). Any thread, quick. NULL:
      * nobody starts it again, it has failed. */
     void (*crashed)(void);
@@ -109,6 +123,9 @@ struct log *pipeline_reads(const struct pipeline *p);
  * before it starts. */
 struct join *pipeline_join(const struct pipeline *p);
 
+/* Of a pipeline with look-ups, once it is prepared (pipeline/lookup.h); NULL: it has none. */
+struct lookup *pipeline_lookup(const struct pipeline *p);
+
 /* Workers run, on threads of `tasks`; the log feeds it with what is behind `position`. With `live` the log runs
  * already, and this is called within log_call: the entries that it missed are fed to it at once. */
 int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
@@ -161,9 +178,10 @@ struct pipeline_status {
     char partial
         [256]; /* why its first windows may hold a part of their events only; "" */
     uint64_t join_late; /* rows of joined streams that came behind their watermark, */
-    uint64_t join_too_late; /* own rows that came too late to find any, */
-    uint64_t join_cut;      /* values that are null for want of room for their text, */
-    uint64_t join_waiting;  /* and such as wait for another stream now */
+    uint64_t join_too_late;  /* own rows that came too late to find any, */
+    uint64_t join_cut;       /* values that are null for want of room for their text, */
+    uint64_t join_waiting;   /* and such as wait for another stream now */
+    uint64_t lookup_waiting; /* or for other services */
 };
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret);
 
@@ -197,6 +215,17 @@ struct pipeline_input { /* a stream that is joined */
 };
 /* Copies up to `room`; returns how many there are. Any thread. */
 size_t pipeline_joined(struct pipeline *p, struct pipeline_input *ret, size_t room);
+
+struct pipeline_service { /* another service that is asked */
+    const char *name;
+    uint64_t found, missing, failed, kept, retries, null_rows, dropped_rows, flying,
+        bytes;
+    bool broken;
+    char error[256]; /* the last; "": there was none */
+};
+/* Copies up to `room`; returns how many there are. Any thread. */
+size_t pipeline_looked_up(struct pipeline *p, struct pipeline_service *ret,
+                          size_t room);
 
 /* Windows by key: when the first that is open ends; INT64_MAX: none is, or none ends at a time. Any thread. */
 int64_t pipeline_first_end(struct pipeline *p);

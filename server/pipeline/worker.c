@@ -6,6 +6,7 @@
 #include "base/fault.h"
 #include "base/logger.h"
 #include "pipeline/join.h"
+#include "pipeline/lookup.h"
 #include "pipeline/open.h"
 
 #include <errno.h>
@@ -67,6 +68,19 @@ static uint32_t select_rows(struct worker *w, const struct key_ids *k, uint32_t 
     }
     if (bad && w->index == 0)
         count_bad_keys(w, id, n);
+    return out;
+}
+
+/* Those of row[0..n) that are not left out. */
+static uint32_t keep_left(struct worker *w, const uint8_t *gone, uint32_t n)
+{
+    uint32_t out = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t row = w->row[i], key = w->key[i];
+        w->row[out] = row;
+        w->key[out] = key;
+        out += !(gone[row >> 3] >> (row & 7) & 1);
+    }
     return out;
 }
 
@@ -234,6 +248,8 @@ static int read_block(struct worker *w, const struct log_entry *e, uint32_t bloc
     uint32_t first = block * BATCH_BLOCK;
     uint32_t rows = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
     uint32_t n = select_rows(w, e->keys[w->pipeline->keys], first, rows);
+    if (e->gone)
+        n = keep_left(w, e->gone, n);
     int r = filter_block(w, b, &n);
     bool by_key = window_is_by_key(&w->pipeline->window);
     bool none = w->pipeline->window.kind == CONFIG_NONE;
@@ -440,6 +456,8 @@ static int64_t worker_run(void *worker)
         struct log_entry *e = mailbox_take(&w->mailbox, &room);
         if (room && w->pipeline->join)
             join_wake(w->pipeline->join);
+        else if (room && w->pipeline->lookup)
+            lookup_wake(w->pipeline->lookup);
         else if (room)
             log_room(w->pipeline->log);
         if (!e)

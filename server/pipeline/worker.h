@@ -86,6 +86,7 @@ struct pipeline {
     const struct config_pipeline *config;
     const struct schema *schema;
     struct join *join; /* of other streams, before the workers; NULL: there is none */
+    struct lookup *lookup;   /* at other services, likewise; not both */
     struct pipeline *parent; /* a reference; NULL: it reads the stream */
     struct outflow *reads;   /* the parent's */
     struct of_table {        /* its tables that others read */

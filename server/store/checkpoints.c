@@ -192,6 +192,8 @@ static int checkpoints_write_one(struct store *s, const struct store_pipeline *p
             code = checkpoints_write_part(s, first, c);
             if (!code)
                 code = checkpoints_write_inputs(s, c);
+            if (!code && c->worker == 0)
+                code = answers_forget(s, p->name, c->position);
         }
     return code;
 }
@@ -275,6 +277,8 @@ static int checkpoints_delete(struct store *s, sqlite3_int64 number)
                         "BEGIN IMMEDIATE;"
                         "DELETE FROM weir_states WHERE id >= %lld AND id < %lld;"
                         "DELETE FROM weir_checkpoints WHERE number = %lld;"
+                        "DELETE FROM weir_answers WHERE pipeline NOT IN"
+                        " (SELECT pipeline FROM weir_checkpoints);"
                         "COMMIT",
                         number << NUMBER_SHIFT, (number + 1) << NUMBER_SHIFT, number);
     int err = db_exec_str(s->db, text, NULL);

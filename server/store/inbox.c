@@ -60,12 +60,20 @@ void inbox_free_rows(struct rowset *r)
     }
 }
 
+void inbox_free_answers(struct pipeline_answers *a)
+{
+    if (a)
+        free(a->data);
+    free(a);
+}
+
 static void inbox_free_content(const struct inbox_item *item)
 {
     inbox_free_rows(item->report.rows);
     checkpoint_free(item->checkpoint);
     store_stream_free(item->stream);
     dead_batch_free(item->dead);
+    inbox_free_answers(item->answers);
 }
 
 void inbox_item_free(struct inbox_item *list)
@@ -177,6 +185,7 @@ int inbox_put(struct inbox *k, const struct inbox_item *given, uint64_t *ret_num
     item->put_us = clock_monotonic_us();
     for (const struct rowset *r = item->report.rows; r; r = r->next)
         item->n_rows += r->n_rows;
+    item->n_rows += item->answers ? item->answers->n : 0;
     int err = inbox_append(k, item, ret_number);
     if (err)
         inbox_item_free(item);

@@ -8,6 +8,7 @@
 #define WEIR_STORE_INBOX_H
 
 #include "base/waiter.h"
+#include "pipeline/pipeline.h"
 #include "store/store.h"
 
 #include <stdbool.h>
@@ -23,6 +24,7 @@ struct inbox_item {
     struct checkpoint *checkpoint;            /* of report.pipeline; NULL: none */
     struct store_stream *stream;              /* NULL: none */
     struct dead_batch *dead;                  /* NULL: none */
+    struct pipeline_answers *answers;         /* of report.pipeline; NULL: none */
     struct store_call *call;                  /* NULL: none; the caller's */
     void (*post)(struct store *s, void *ctx); /* NULL: none */
     void *post_ctx;
@@ -37,6 +39,7 @@ int inbox_new(size_t reports_max, int64_t commit_interval_us, struct inbox **ret
 void inbox_free(struct inbox *k); /* with the items left in it */
 void inbox_item_free(struct inbox_item *list);
 void inbox_free_rows(struct rowset *list);
+void inbox_free_answers(struct pipeline_answers *a); /* takes NULL */
 
 /* Workers. Put takes the item, what it holds, in any case; -EIO once failed, -ESHUTDOWN once closed. */
 int inbox_put(struct inbox *k, const struct inbox_item *item, uint64_t *ret_number);

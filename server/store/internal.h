@@ -104,11 +104,12 @@ struct store_listener {
     void *ctx;
 };
 
-/* Statements of checkpoints.c and requests.c. */
+/* Statements of checkpoints.c, requests.c and answers.c. */
 struct store_statements {
     sqlite3_stmt *checkpoint_put, *checkpoint_number, *states_clear, *state_put,
         *state_delete;
     sqlite3_stmt *request_put, *request_forget, *bookmark_put, *stream_put;
+    sqlite3_stmt *answers_put, *answers_forget;
 };
 
 struct store {
@@ -201,6 +202,13 @@ struct inbox_item *chains_sort(struct store *s, const struct inbox_share *share)
 int requests_prepare(struct store *s, struct error *error);
 void requests_free(struct store *s);
 int requests_write(struct store *s, const struct store_stream *r);
+
+/* answers.c: of other services. Both return a SQLite result code. */
+int answers_prepare(struct store *s, struct error *error);
+void answers_free(struct store *s);
+int answers_write(struct store *s, const char *pipeline,
+                  const struct pipeline_answers *a);
+int answers_forget(struct store *s, const char *pipeline, uint64_t position);
 
 /* restore.c: the committed watermark of a pipeline; -ENOENT: none. */
 int store_watermark(sqlite3 *db, const char *pipeline, int64_t *ret_us,

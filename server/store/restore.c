@@ -223,3 +223,31 @@ int restore_states(struct restore *r, const char *pipeline,
     }
     return err;
 }
+
+int restore_answers(struct restore *r, const char *pipeline, uint64_t position,
+                    int (*call)(void *ctx, uint64_t first, uint64_t last,
+                                const char *data, size_t size),
+                    void *ctx, struct error *error)
+{
+    DB_STATEMENT s = NULL;
+    int err = restore_prepare(r,
+                              "SELECT first, last, data FROM weir_answers"
+                              " WHERE pipeline = ?1 AND last > ?2 ORDER BY last",
+                              pipeline, &s, error);
+    if (err)
+        return err;
+    sqlite3_bind_int64(s, 2, (sqlite3_int64)position);
+    while ((err = restore_step(r, s, error)) > 0) {
+        const char *data = sqlite3_column_blob(s, 2);
+        size_t size = (size_t)sqlite3_column_bytes(s, 2);
+        err = data ? call(ctx, (uint64_t)sqlite3_column_int64(s, 0),
+                          (uint64_t)sqlite3_column_int64(s, 1), data, size)
+                   : -ENOMEM;
+        if (err < 0)
+            return error_set(error, err, "%s",
+                             err == -ENOMEM
+                                 ? "out of memory"
+                                 : "the stored answers of other services are damaged");
+    }
+    return err;
+}

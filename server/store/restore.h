@@ -46,6 +46,11 @@ void restore_checkpoint_free(struct restore_checkpoint *c);
 /* Of the pipeline when it read the stream. -ENOENT: none. */
 int restore_checkpoint(struct restore *r, const char *pipeline, const char *stream,
                        struct restore_checkpoint *ret, struct error *error);
+/* What other services have answered for it behind `position`, in order. Stops with what call returns below 0. */
+int restore_answers(struct restore *r, const char *pipeline, uint64_t position,
+                    int (*call)(void *ctx, uint64_t first, uint64_t last,
+                                const char *data, size_t size),
+                    void *ctx, struct error *error);
 /* The blocks of its groups. Stops with what call returns below 0. -EBADMSG: one is empty. */
 int restore_states(struct restore *r, const char *pipeline,
                    int (*call)(void *ctx, const char *data, size_t size), void *ctx,

@@ -64,6 +64,8 @@ static int store_prepare(struct store *s, struct error *error)
         err = checkpoints_prepare(s, error);
     if (!err)
         err = requests_prepare(s, error);
+    if (!err)
+        err = answers_prepare(s, error);
     return err;
 }
 
@@ -356,6 +358,18 @@ int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoin
     return inbox_put(s->inbox, &item, &number);
 }
 
+int store_put_answers(struct store *s, const char *pipeline, struct pipeline_answers *a)
+{
+    int err = store_takes(store_find_pipeline(s, pipeline));
+    if (err) {
+        inbox_free_answers(a);
+        return err;
+    }
+    const struct inbox_item item = {.report.pipeline = pipeline, .answers = a};
+    uint64_t number;
+    return inbox_put(s->inbox, &item, &number);
+}
+
 void store_out(struct store *s, const char *pipeline)
 {
     struct store_pipeline *p = store_find_pipeline(s, pipeline);
@@ -508,6 +522,7 @@ void store_free(struct store *s)
     sqlite3_finalize(s->put_pipeline);
     checkpoints_free(s);
     requests_free(s);
+    answers_free(s);
     inbox_free(s->inbox);
     dead_letters_free(s->dead);
     store_leave_tidy(s);

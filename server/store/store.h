@@ -14,6 +14,7 @@
 #include "pipeline/rowset.h"
 
 struct store;
+struct pipeline_answers;
 
 struct store_options {
     const char *path;
@@ -87,6 +88,12 @@ void store_unwait(struct store *s, struct waiter *w); /* it is not called any mo
  * position are there, they are committed together, in one transaction with the rows before them. Takes
  * it, waits as store_put. */
 int store_put_checkpoint(struct store *s, const char *pipeline, struct checkpoint *c);
+
+/* What other services have answered for a pipeline, in front of what follows from it: it is in the transaction of what
+ * is put behind it, or an earlier one, and forgotten with a checkpoint that has passed it. Takes it, waits as
+ * store_put. */
+int store_put_answers(struct store *s, const char *pipeline,
+                      struct pipeline_answers *a);
 
 /* Other pipelines of its chain are not to wait for it: it gives nothing more, until store_restart_pipeline. Any
  * thread, quick. */

@@ -128,6 +128,16 @@ static int writer_rows(struct store *s, const struct rowset *rows)
     return code;
 }
 
+static int writer_answers(struct store *s, struct inbox_item *i)
+{
+    struct store_pipeline *p =
+        i->answers ? store_find_pipeline(s, i->report.pipeline) : NULL;
+    if (!p || p->failed)
+        return SQLITE_OK;
+    s->part = (struct store_part){.pipeline = p};
+    return answers_write(s, p->name, i->answers);
+}
+
 static int writer_pipelines(struct store *s)
 {
     int code = SQLITE_OK;
@@ -148,6 +158,8 @@ static int writer_parts(struct store *s, struct inbox_item *list)
         s->part = (struct store_part){.item = i};
         if (i->dead && !i->given_up)
             code = dead_letters_write(s, i->dead);
+        if (!code)
+            code = writer_answers(s, i);
         if (!code)
             code = writer_rows(s, i->report.rows);
     }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Requests to other services, many at once on one thread: libcurl's multi interface. Knows nothing of rows or repeats:
+ * Requests to other services, thousands at once on one thread: libcurl's multi interface. Knows nothing of rows or repeats:
  *
  *      sender_begin, sender_begin, ... -> [sender_wait -> sender_next until there is none]*
  *
  * Redirects are not followed, proxies of the environment are not used, http and https are the only protocols; certificates
  * are checked. All calls but sender_wake are for one thread.
  */
-#ifndef WEIR_HOOK_SENDER_H
-#define WEIR_HOOK_SENDER_H
+#ifndef WEIR_LOOKUP_SENDER_H
+#define WEIR_LOOKUP_SENDER_H
 
 #include "base/error.h"
 
@@ -19,8 +19,8 @@
 struct sender;
 struct sending; /* a request under way */
 
-/* -ENOSYS: built without libcurl. */
-int sender_new(struct sender **ret, struct error *error);
+/* At most so many connections are open, all services together. -ENOSYS: built without libcurl. */
+int sender_new(unsigned connections, struct sender **ret, struct error *error);
 void sender_free(struct sender *s); /* cancels what is under way; takes NULL */
 
 struct
@@ -29,13 +29,15 @@ struct
     const char *ca_file; /* NULL: the system's */
     size_t n_headers;
     const char *const *header; /* "Name: value"; copied */
-    const char *body;
+    const char *body;          /* of a POST; NULL: a GET */
     size_t size;
+    size_t
+        answer_max; /* bytes of an answer that are kept; 0: none are, the status says all */
     int64_t timeout_us;
     void *ctx;
 };
 
-/* A POST. -ENOMEM, -EINVAL with a text. */
+/* -ENOMEM, -EINVAL with a text. */
 int sender_begin(struct sender *s, const struct sender_request *r, struct sending **ret,
                  struct error *error);
 void sender_cancel(struct sending *r); /* there will be no answer; takes NULL */
@@ -48,6 +50,8 @@ struct sender_answer {
     void *ctx;
     int status;             /* 0: there was none, and `error` says why */
     int64_t retry_after_us; /* 0: it does not say */
+    const char *body; /* answer_max: what came, until the next call of sender_next */
+    size_t size;
     struct error error;
 };
 bool sender_next(struct sender *s, struct sender_answer *ret);
