@@ -15,6 +15,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -57,6 +58,14 @@ class Process(harness.Server):
     def __init__(self, config, folder, **env):
         super().__init__(config, folder=folder, **env)
         self.killed = threading.Event()
+        self.errors = []  # lines of its log
+
+    def reload(self, config):
+        """The new file is there as a whole, whenever the server may read it."""
+        with open(self.path + '.new', 'w', encoding='utf-8') as file:
+            file.write(config.replace('{folder}', self.folder).replace('{listen}', '127.0.0.1:0'))
+        os.rename(self.path + '.new', self.path)
+        self.process.send_signal(signal.SIGHUP)
 
     def kill_now(self):
         self.killed.set()
@@ -100,6 +109,7 @@ class Process(harness.Server):
     def kill(self):
         super().kill()
         if self.log:  # for whoever looks into a folder that failed
+            self.errors += [line for line in self.log if ' level=error ' in line]
             with open(os.path.join(self.folder, 'server.log'), 'a', encoding='utf-8') as file:
                 file.writelines([*self.log, f'-- ended with {self.process.returncode}\n'])
             self.log = []
@@ -111,6 +121,8 @@ class Plan:
     def __init__(self, dice, points):
         self.fault = self.after_s = None
         self.stop_s = dice.random() ** 2 * 0.3 if dice.random() < 0.15 else None  # SIGTERM so long before
+        # SIGHUP at these times of the load, each with other settings.
+        self.reloads_s = [dice.random() ** 2 * LOAD_S for _ in range(dice.choice((0, 0, 1, 3)))]
         if points and dice.random() < 0.6:
             count = 1 if dice.random() < 0.25 else int(2 ** (dice.random() * 8))
             self.fault = f'{dice.choice(points)}:{count}'
@@ -121,6 +133,8 @@ class Plan:
 
     def __str__(self):
         text = self.fault or f'{self.after_s:.3f} s'
+        if self.reloads_s:
+            text += ' with reloads'
         return text if self.stop_s is None else f'{text}, stopped, {self.stop_s:.3f} s'
 
 
@@ -158,9 +172,10 @@ class Chain:
             verdict.fault(f'{type(error).__name__}: {error}')
         finally:
             self.server.kill()
-        for text in self.ledger.faults:
+        for text in self.ledger.faults + self.server.errors:
             verdict.fault(text)
         self.ledger.faults.clear()
+        self.server.errors.clear()
         self.ledger.forget_bodies()
         self.number += 1
         self.plans = ', '.join(map(str, plans))
@@ -171,6 +186,7 @@ class Chain:
         env = {'WEIR_FAULT': plan.fault} if plan.fault else {}
         if self.server.begin(plan.after_s if plan.stop_s is None else None, **env):
             stop, clients = self.clients(dice, clock)
+            clients += self.reloads(dice, plan, stop)
             self.end_of_life(plan)
             stop.set()
             for client in clients:
@@ -183,6 +199,22 @@ class Chain:
         if self.loss and dice.random() < 0.8:
             self.kills['power lost'] += 1
             self.losses += self.loss.play(dice.getrandbits(64), self.options.any_names)
+
+    def reloads(self, dice, plan, stop):
+        """A thread that exchanges pipelines while clients send, each for one that gives the same results."""
+        def run():
+            for after_s, config in zip(times, configs):
+                if stop.wait(max(began + after_s - time.monotonic(), 0)):
+                    break
+                self.server.reload(config)
+                self.kills['reloads'] += 1
+        began, times, pipelines = time.monotonic(), sorted(plan.reloads_s), self.checker.pipelines
+        configs = [setting.config(self.known, {p.name: dice.randint(1, 3) for p in pipelines if dice.random() < 0.3})
+                   for _ in times]
+        threads = [threading.Thread(target=run, daemon=True)] if times else []
+        for thread in threads:
+            thread.start()
+        return threads
 
     def end_of_life(self, plan):
         """Waits for the kill; if the named point is not passed that often, kills it from outside."""
@@ -237,9 +269,7 @@ class Chain:
         self.server.stop()
 
     def close_windows(self, client, time_us, until_us):
-        for stream in setting.STREAMS:
-            for source in load.SOURCES:
-                client.post(stream, source, time_us)
+        client.close_windows(time_us)
         for pipeline in self.checker.pipelines:
             self.server.wait_watermark(pipeline.pipeline_name(), until_us)
 
@@ -338,7 +368,7 @@ class Run:
         print('killed at: ' + ', '.join(f'{name} {n}' for name, n in sorted(self.kills.items())))
         if self.losses:
             print('writes without a sync: ' + ', '.join(f'{name} {n}' for name, n in self.losses.items()))
-        kills = sum(n for name, n in self.kills.items() if name not in ('at the start', 'power lost'))
+        kills = sum(n for name, n in self.kills.items() if name not in ('at the start', 'power lost', 'reloads'))
         print(f'rounds={self.passed + self.failed} events={self.events} kills={kills} lost={total.lost} '
               f'doubled={total.doubled} wrong={total.wrong}')
         print(f'\n{self.passed} passed, {self.failed} failed, 0 skipped', flush=True)

@@ -16,7 +16,7 @@ import socket
 import threading
 import time
 
-from setting import MINUTE_US, SLACK_US, SPAN_US
+from setting import HOUR_US, MINUTE_US, ORDER_US, SLACK_US, SPAN_US, STREAMS
 
 NAMES = ('ash', 'beech', 'cedar', 'elm', 'fir', 'hazel', 'ivy', 'larch', 'lime', 'maple', 'oak', 'pine')
 TAGS = tuple(f'tag {n}' for n in range(20))
@@ -26,6 +26,7 @@ BAD_LINES = (b'{"ts":\n', b'not an event\n', b'{"id":1,"request":1,"name":"no ti
 NUMBERS = 8
 TIMEOUT_S = 60
 ROUND_EVENTS = 40000
+ALONE = 1 << 17  # us; more events than a round has
 
 # Fates.
 ACKED = 'acknowledged'   # counted once
@@ -40,18 +41,22 @@ def value_of(number):
         0xBF58476D1CE4E5B9 >> 24 & 0xFFFFFFFFFF
 
 
-def event_of(dice, number, clock_us):
-    """(time_us, id, r, x, y, name, number, tag); x is a multiple of 1/8, so that its sums are exact,
-    y is any positive number."""
+def event_of(dice, number, clock_us, alone=False):
+    """(time_us, id, r, x, y, name, number, tag, ends_us); x is a multiple of 1/8, so that its sums are exact,
+    y is any positive number. A few end before they begin. No two that are `alone` have one time."""
     r = value_of(number)
     time_us = clock_us - int(SPAN_US * dice.random() ** 3)
+    if alone:
+        time_us += number % ALONE - time_us % ALONE
     return (time_us, number, r, (r & 0xFFFFF) / 8 - 65536, r / 1000,
-            NAMES[min(int(dice.expovariate(0.4)), len(NAMES) - 1)], r % NUMBERS, TAGS[r // 8 % len(TAGS)])
+            NAMES[min(int(dice.expovariate(0.4)), len(NAMES) - 1)], r % NUMBERS, TAGS[r // 8 % len(TAGS)],
+            time_us + (r // 1000 % 20 - 1) * MINUTE_US)
 
 
 def line_of(request, event):
-    return b'{"ts":%d,"request":%d,"id":%d,"r":%d,"x":%.3f,"y":%s,"name":"%s","number":%d,"tag":"%s"}\n' % (
-        event[0], request, event[1], event[2], event[3], repr(event[4]).encode(), event[5].encode(),
+    return (b'{"ts":%d,"request":%d,"id":%d,"r":%d,"x":%.3f,"y":%s,"name":"%s","ends":%d,"more":{"number":%d,'
+            b'"tags":["%s","and"]}}\n') % (
+        event[0], request, event[1], event[2], event[3], repr(event[4]).encode(), event[5].encode(), event[8],
         event[6], event[7].encode())
 
 
@@ -154,7 +159,8 @@ def new_request(dice, ledger, clock):
         dice.randint(20, 300) if small < 0.9 else dice.randint(300, 4000)
     number, first = ledger.numbers(n)
     clock_us = clock.take()
-    events = [event_of(dice, first + i, clock_us) for i in range(n)]
+    stream = 'volatile' if dice.random() < 0.1 else 'other' if dice.random() < 0.25 else 'main'
+    events = [event_of(dice, first + i, clock_us, stream == 'other') for i in range(n)]
     lines = [line_of(number, event) for event in events]
     shape = dice.choice(('length', 'length', 'length', 'chunked', 'gzip', 'array'))
     bad = 0
@@ -166,7 +172,6 @@ def new_request(dice, ledger, clock):
     key = None
     if cut is None and dice.random() < (0.2 if shape == 'chunked' else 0.5):
         key = f'request-{number}-{dice.getrandbits(32):08x}'
-    stream = 'volatile' if dice.random() < 0.15 else 'main'
     return Request(number, stream, dice.choice(SOURCES), key, shape, clock_us, events, lines, bad, cut)
 
 
@@ -282,7 +287,7 @@ class Client:
         if (said['accepted'], said['rejected']) != (len(request.events), request.bad):
             self.ledger.fault(f'request {request.number} of {len(request.events)} events and '
                               f'{request.bad} others: {text[:300]!r}')
-        durable = request.stream == 'main' or not self.known['ack: memory']
+        durable = request.stream != 'volatile' or not self.known['ack: memory']
         if self.known['journal'] and bool(said['durable']) != durable:
             self.ledger.fault(f'request {request.number} to {request.stream}: {text[:300]!r}')
         if request.fate == ACKED and self.known['Idempotency-Key'] and \
@@ -357,11 +362,17 @@ class Client:
                 break
         self.close()
 
+    def close_windows(self, time_us):
+        """Those of the load; events wait for the other stream to be past them."""
+        for stream in STREAMS:
+            for source in SOURCES:
+                self.post(stream, source, time_us + (ORDER_US + HOUR_US if stream == 'other' else 0))
+
     def post(self, stream, source, time_us):
         """One event that closes windows, from a source. Acknowledged when this returns."""
         number, first = self.ledger.numbers(1)
         event = event_of(random.Random(number), first, time_us)
-        event = (time_us, *event[1:])
+        event = (time_us, *event[1:8], time_us + HOUR_US)
         key = f'closing-{number}'
         request = Request(number, stream, source, key, 'length', self.clock.take(), [event],
                           [line_of(number, event)])

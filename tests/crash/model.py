@@ -11,8 +11,9 @@ import math
 import sqlite3
 
 import harness
+import kinds
 from load import ACKED, PREFIX, REFUSED
-from setting import COLUMNS, ERA_US, T0_US, TOPK, TOPK_COLUMNS
+from setting import BEST, COLUMNS, ERA_US, PAIRS_COLUMNS, T0_US, TOPK, TOPK_COLUMNS
 
 SHOWN = 8  # faults of a kind that are described; all are counted
 FATE_COLUMNS = ('count', 'id_sum', 'id_min', 'id_max', 'r_sum')
@@ -106,13 +107,32 @@ def top_of(events):
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:TOPK]
 
 
+def best_of(events):
+    """[(id, r)]: the greatest r first; no two have the same."""
+    return [event[1:3] for event in sorted(events, key=lambda event: -event[2])[:BEST]]
+
+
+class Events(list):
+    """Of a stream; by the keys that pipelines have, found once for all that have the same."""
+
+    def __init__(self, events):
+        super().__init__(events)
+        self.found = {}
+
+    def by_key(self, pipeline):
+        what = (*pipeline.key, pipeline.where and pipeline.where[0])
+        if what not in self.found:
+            columns = [kinds.KEYS[name] for name in pipeline.key]
+            keys = self.found[what] = collections.defaultdict(list)
+            for event in self:
+                if pipeline.takes(event):
+                    keys[tuple([event[c] for c in columns])].append(event)
+        return self.found[what]
+
+
 def groups_of(pipeline, events, start_us, end_us):
     """{(window_start, key...): events} of the windows in [start, end)."""
-    columns = [{'name': 5, 'number': 6}[name] for name in pipeline.key]
-    keys = collections.defaultdict(list)
-    for event in events:
-        if pipeline.takes(event):
-            keys[tuple(event[c] for c in columns)].append(event)
+    keys = events.by_key(pipeline)
     return {(start, *key): group for key, some in keys.items() for start, end, group in pipeline.windows(some)
             if start_us <= start and end <= end_us}
 
@@ -170,42 +190,56 @@ def counted(pipeline, requests, database, start_us, end_us, verdict):
     return events
 
 
+class Era:
+    """A round's part of event time. Windows that end at or before its end are closed."""
+
+    def __init__(self, database, start_us, end_us):
+        self.database, self.start_us, self.end_us = database, start_us, end_us
+
+
 class Checker:
     """Compares the tables of a database with the requests of a ledger. `pipelines`: see setting.py."""
 
     def __init__(self, pipelines, database):
         self.pipelines, self.database = pipelines, database
         self.counted = collections.defaultdict(list)  # by stream, of all eras so far
+        self.order = kinds.Order(pipelines)
 
     def era(self, requests, start_us):
         """All windows of the era are closed, and all its requests have a fate."""
         verdict = Verdict()
         end_us = start_us + ERA_US
+        events = {}
         for fate in self.pipelines:
             if fate.kind == 'fate':
                 some = [r for r in requests if r.stream == fate.stream and
                         start_us <= r.events[0][0] < end_us]
-                events = counted(fate, some, self.database, start_us, end_us, verdict)
-                self.counted[fate.stream] += events
-                for pipeline in self.pipelines:
-                    if pipeline.stream == fate.stream and not pipeline.chain:
-                        self.compare(pipeline, events, start_us, end_us, verdict)
-        self.compare_late(self.counted_in('main', start_us, end_us), start_us, end_us, verdict)
+                events[fate.stream] = Events(counted(fate, some, self.database, start_us, end_us, verdict))
+                self.counted[fate.stream] += events[fate.stream]
+        for pipeline in self.pipelines:
+            if not pipeline.chain:
+                self.compare(pipeline, events, start_us, end_us, verdict)
+        self.compare_late(events['main'], start_us, end_us, verdict)
+        self.order.compare(Era(self.database, start_us, end_us), requests, verdict)
         return verdict
 
     def counted_in(self, stream, start_us, end_us):
-        return [event for event in self.counted[stream] if start_us <= event[0] < end_us]
+        return Events(event for event in self.counted[stream] if start_us <= event[0] < end_us)
 
     def chain(self, end_us):
         """At the end of a chain: the windows that were open all along, and that no later round has
         changed what was there."""
         verdict = Verdict()
+        events = {stream: self.counted_in(stream, T0_US, end_us) for stream in self.counted}
         for pipeline in self.pipelines:
-            events = self.counted_in(pipeline.stream, T0_US, end_us)
             self.compare(pipeline, events, T0_US, end_us, verdict)
         return verdict
 
-    def compare(self, pipeline, events, start_us, end_us, verdict):
+    def compare(self, pipeline, by_stream, start_us, end_us, verdict):
+        """`by_stream`: the events that were counted."""
+        events = by_stream[pipeline.stream]
+        if pipeline.kind in ('joined', 'pairs'):
+            self.compare_streams(pipeline, events, by_stream['other'], (start_us, end_us), verdict)
         if pipeline.kind == 'rows':
             self.compare_kept(pipeline, events, start_us, end_us, verdict)
         if pipeline.kind not in ('exact', 'revise', 'child'):
@@ -215,6 +249,21 @@ class Checker:
                                                start_us, end_us))
         if pipeline.topk:
             verdict.rows(f'{pipeline.name}_topk', top, self.top(pipeline, start_us, end_us))
+        if pipeline.best:
+            groups = groups_of(pipeline, events, start_us, end_us)
+            best = {(*key, rank): row for key, some in groups.items() for rank, row in enumerate(best_of(some), 1)}
+            verdict.rows(f'{pipeline.name}_rows', best,
+                         read(self.database, f'{pipeline.name}_rows', [*pipeline.key, 'rank'], ['id', 'r'],
+                              start_us, end_us), counts=False)
+
+    def compare_streams(self, pipeline, events, others, span, verdict):
+        groups = groups_of(pipeline, events, *span)
+        if pipeline.kind == 'joined':
+            found = read(self.database, pipeline.name, pipeline.key, pipeline.columns(), *span)
+            kinds.compare_joined(pipeline, groups, others, found, verdict)
+        else:
+            found = read(self.database, f'{pipeline.name}_sql', [*pipeline.key, 'rank'], PAIRS_COLUMNS, *span)
+            kinds.compare_pairs(pipeline, groups, groups_of(pipeline, others, *span), found, verdict)
 
     def compare_kept(self, pipeline, events, start_us, end_us, verdict):
         sql = f'SELECT id FROM {pipeline.name} WHERE ts >= ? AND ts < ?'
@@ -268,7 +317,7 @@ class Checker:
             verdict.double(len(unknown), f'{pipeline.name}: in the side table, but not counted: '
                            f'{sorted(unknown)[:5]}')
         side = set(ids)
-        expected, _ = tables_of(pipeline, [e for e in events if e[1] not in side], *span)
+        expected, _ = tables_of(pipeline, Events(e for e in events if e[1] not in side), *span)
         verdict.rows(f'{pipeline.name}, without the side table', expected, rows)
 
     def side_ids(self, pipeline, span):

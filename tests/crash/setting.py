@@ -2,8 +2,10 @@
 """The server under test: its streams and pipelines, as data that both the configuration and the model
 are made of. Keys that this build of weir does not know are left out, so that the test runs on any."""
 
+import datetime
 import os
 import tempfile
+import zoneinfo
 
 import harness
 
@@ -22,7 +24,7 @@ SLACK_US = HOUR_US
 ORDER_US = 3 * HOUR_US
 LATE_ORDER_US = 5 * MINUTE_US
 
-STREAMS = ('main', 'volatile')
+STREAMS = ('main', 'volatile', 'other')
 ANALYZERS = '''
       - count
       - stats: {of: id, emit: [sum, min, max]}
@@ -39,6 +41,34 @@ CHILD_ANALYZERS = '''
       - stats: {{of: {2}, emit: [min]}}
       - stats: {{of: {3}, emit: [max]}}
 '''
+ORDERED_ANALYZERS = '''
+      - count
+      - stats: {of: id, emit: [sum, min, max]}
+      - stats: {of: r, emit: [sum]}
+'''
+ORDERED_COLUMNS = ('count', 'id_sum', 'id_min', 'id_max', 'r_sum')
+BEST = 3
+BEST_ANALYZER = f'      - rows: {{by: r, n: {BEST}, columns: [id, r]}}\n'
+
+# The newest event of the other stream that has the name, at or before.
+WITHIN_US = 2 * MINUTE_US
+JOIN = f'''{{other: {{on: [name], as_of: true, within: {WITHIN_US}us,
+                  columns: {{other_id: id, other_r: r, other_ts: ts}}}}}}'''
+JOIN_DERIVE = '{gap: r - other_r, behind: ts - other_ts}'
+JOIN_ANALYZERS = '''
+      - count
+      - stats: {of: other_id, emit: [sum, min, max]}
+      - sum: {of: gap}
+      - stats: {of: behind, emit: [max]}
+      - count: {where: other_id IS NULL, as: alone}
+'''
+JOIN_COLUMNS = ('count', 'other_id_sum', 'other_id_min', 'other_id_max', 'gap_sum', 'behind_max', 'alone')
+# Events of the two streams in the same window that have a name and a tag in common.
+PAIRS = """
+      - sql: "SELECT count(*) AS pairs, sum(m.id) AS main_ids, sum(o.id) AS other_ids
+              FROM main m JOIN other o ON m.name = o.name AND m.tag = o.tag"
+"""
+PAIRS_COLUMNS = ('pairs', 'main_ids', 'other_ids')
 TOPK = 5
 TOPK_COLUMNS = ('rank', 'tag', 'tag_count', 'tag_error')
 
@@ -46,16 +76,20 @@ TOPK_COLUMNS = ('rank', 'tag', 'tag_count', 'tag_error')
 class Pipeline:
     """kind: 'fate' has a group a request; 'exact' gives every counted event; 'late' leaves out what is
     late, 'side' has that in a table of its own, 'revise' gives every event after all, and says how many of
-    a group were late; 'child' reads the results of its parent, of shorter windows and the same key."""
+    a group were late; 'child' reads the results of its parent, of shorter windows and the same key. Others have a
+    model of their own, see kinds.py."""
 
     def __init__(self, name, stream, key, window_us, kind='exact', offset_us=0, workers=1, where=None,
-                 idle='off', topk=False, chain=False, parent=None, window=None, by_us=None, gap_us=None, of=None):
+                 idle='off', topk=False, chain=False, parent=None, window=None, by_us=None, gap_us=None, of=None,
+                 analyzers=ANALYZERS, columns=COLUMNS, best=False, zone=None, more=''):
         self.name, self.stream, self.key, self.window_us = name, stream, key, window_us
         self.kind, self.offset_us, self.workers = kind, offset_us, workers
         self.where, self.idle, self.topk, self.chain = where, idle, topk, chain
         self.parent = parent
         # Other windows than tumbling ones, as the configuration says them; of several sizes `of` has the table of the others.
         self.window, self.by_us, self.gap_us, self.of = window, by_us, gap_us, of
+        self.analyzers, self.own_columns, self.best, self.more = analyzers, columns, best, more
+        self.zone = zoneinfo.ZoneInfo(zone) if zone else None
 
     def pipeline_name(self):
         if self.of:
@@ -66,10 +100,10 @@ class Pipeline:
         """Of its columns: number, sum, least and greatest of the ids."""
         names = self.parent.for_child() if self.parent else None
         return [f'{name}_{how}' for name, how in zip(names, ('sum', 'sum', 'min', 'max'))] if names \
-            else ['count', 'id_sum', 'id_min', 'id_max']
+            else list(JOIN_COLUMNS[:4] if self.kind == 'joined' else ['count', 'id_sum', 'id_min', 'id_max'])
 
     def columns(self):
-        return [*self.for_child(), 'count'] if self.parent else COLUMNS
+        return [*self.for_child(), 'count'] if self.parent else self.own_columns
 
     def takes(self, event):
         return self.where is None or self.where[1](event)
@@ -77,8 +111,22 @@ class Pipeline:
     def window_start(self, time_us):
         return time_us - (time_us - self.offset_us) % self.window_us
 
+    def days(self, events):
+        """Of the zone's clocks."""
+        groups, found = {}, []
+        for event in events:
+            day = datetime.datetime.fromtimestamp(event[0] // SECOND_US, self.zone).date()
+            groups.setdefault(day, []).append(event)
+        for day, group in groups.items():
+            start, end = (int(datetime.datetime.combine(d, datetime.time(), self.zone).timestamp()) * SECOND_US
+                          for d in (day, day + datetime.timedelta(1)))
+            found.append((start, end, group))
+        return found
+
     def windows(self, events):
         """[(start, end, events)] of the events of one key."""
+        if self.zone:
+            return self.days(events)
         if self.gap_us:
             found = []
             for event in sorted(events, key=lambda event: event[0]):
@@ -95,21 +143,22 @@ class Pipeline:
                 start -= by_us
         return [(start, start + self.window_us, group) for start, group in groups.items()]
 
-    def yaml(self, known):
+    def yaml(self, known, turn=0):
+        """`turn`: another number of workers, and another time of silence that is longer than any: results are the same."""
         if self.of:
             return ''
-        source = self.parent.name if self.parent else self.stream
+        source = self.parent.name if self.parent else '[main, other]' if self.kind == 'pairs' else self.stream
         text = f'  {self.pipeline_name()}:\n    from: {source}\n'
         if self.kind == 'rows':
             return text + '    window: none\n    select: [id, name]\n'
         text += f'    key: [{", ".join(self.key)}]\n'
         window = self.window or f'{{tumbling: {self.window_us}us, offset: {self.offset_us}us}}'
         text += f'    window: {window}\n'
-        text += f'    workers: {self.workers}\n'
+        text += f'    workers: {1 + (self.workers + turn - 1) % 3}\n'
         if self.parent:
             return text + '    analyzers:' + CHILD_ANALYZERS.format(*self.parent.for_child())
-        text += f'    idle_timeout: {self.idle}\n'
-        order_us = ORDER_US if self.kind in ('fate', 'exact') else LATE_ORDER_US
+        text += f'    idle_timeout: {"1d" if turn and self.idle == "off" else self.idle}\n'
+        order_us = LATE_ORDER_US if self.kind in ('late', 'side', 'revise') else ORDER_US
         text += f'    out_of_orderness: {order_us}us\n'
         if self.where:
             text += f'    where: {self.where[0]}\n'
@@ -119,25 +168,26 @@ class Pipeline:
             text += '    late: side\n'
         if self.kind == 'revise':
             text += '    late: revise\n    allowed_lateness: 1d\n'
-        text += '    analyzers:' + ANALYZERS
+        text += self.more + '    analyzers:' + self.analyzers
         if self.topk:
             text += f'      - topk: {{of: tag, k: {TOPK}, capacity: 100}}\n'
-        return text
+        return text + (BEST_ANALYZER if self.best else '')
 
 
 def pipelines(known):
-    """An event is (time_us, id, r, x, y, name, number, tag), see load.py."""
+    """An event is (time_us, id, r, x, y, name, number, tag, ends_us), see load.py."""
     some = [
         Pipeline('by_request', 'main', ['request'], ERA_US, kind='fate'),
         Pipeline('by_name', 'main', ['name'], 10 * MINUTE_US, workers=2, topk=True),
-        Pipeline('by_number', 'main', ['number'], HOUR_US, workers=3),
+        Pipeline('by_number', 'main', ['number'], HOUR_US, workers=3, best=known['kinds']),
         Pipeline('by_both', 'main', ['number', 'name'], HOUR_US, workers=2, offset_us=7 * MINUTE_US,
                  idle='100ms'),
         Pipeline('even', 'main', ['name'], 30 * MINUTE_US, topk=True,
-                 where=('number % 2 = 0', lambda event: event[6] % 2 == 0)),
+                 where=('is_even' if known['kinds'] else 'number % 2 = 0', lambda event: event[6] % 2 == 0)),
         Pipeline('for_ever', 'main', ['name'], CHAIN_US, workers=2, topk=True, chain=True),
         Pipeline('late_one', 'main', ['name'], 10 * MINUTE_US, kind='late', topk=True),
         Pipeline('late_three', 'main', ['name'], 10 * MINUTE_US, kind='late', workers=3, topk=True),
+        Pipeline('o_by_request', 'other', ['request'], ERA_US, kind='fate'),
         Pipeline('v_by_request', 'volatile', ['request'], ERA_US, kind='fate'),
         Pipeline('v_by_name', 'volatile', ['name'], 10 * MINUTE_US, workers=2, topk=True),
     ]
@@ -157,6 +207,26 @@ def pipelines(known):
                           by_us=10 * MINUTE_US),
                  Pipeline('sessions', 'main', ['name'], 0, workers=2, window='{session: 20s}', gap_us=20 * SECOND_US),
                  Pipeline('kept', 'main', [], 0, kind='rows')]
+    if known['kinds']:
+        ordered = {'analyzers': ORDERED_ANALYZERS, 'columns': ORDERED_COLUMNS}
+        some += [Pipeline('hundreds', 'main', ['name'], 0, 'count', workers=2, window='{count: 100, by: 40}', **ordered),
+                 Pipeline('running', 'main', ['name'], 0, 'running', workers=3, window='{count: 70, running: true}',
+                          **ordered),
+                 Pipeline('ends', 'main', ['name'], 0, 'until', workers=2, window='{until: ends}', **ordered),
+                 Pipeline('ever', 'main', ['name'], 0, 'global', workers=2, window='{global: 30m}', best=True, **ordered),
+                 Pipeline('while_used', 'main', ['number'], 0, 'global', workers=3, window='{global: 30m, expire: 2d}',
+                          **ordered),
+                 Pipeline('days', 'main', ['number'], DAY_US, workers=2, window='{tumbling: 1d, zone: America/New_York}',
+                          zone='America/New_York')]
+    if known['joins']:
+        joined = Pipeline('joined', 'main', ['name'], 10 * MINUTE_US, 'joined', workers=2, analyzers=JOIN_ANALYZERS,
+                          columns=JOIN_COLUMNS, more=f'    join: {JOIN}\n    derive: {JOIN_DERIVE}\n')
+        some += [joined,
+                 Pipeline('joined_1h', 'main', ['name'], HOUR_US, 'joined', parent=joined),
+                 Pipeline('pairs', 'main', ['name'], 10 * MINUTE_US, 'pairs', workers=2, analyzers=PAIRS,
+                          columns=PAIRS_COLUMNS),
+                 Pipeline('pairs_all', 'main', [], 20 * MINUTE_US, 'pairs', window='{hopping: 20m, by: 10m}',
+                          by_us=10 * MINUTE_US, analyzers=PAIRS, columns=PAIRS_COLUMNS)]
     return some
 
 
@@ -172,6 +242,7 @@ PROBE = '''
 server: {{listen: 127.0.0.1:0{server}}}
 streams:
   s: {{time: {{field: ts, unit: us}}, fields: {{id: int}}{stream}}}
+  t: {{time: {{field: ts, unit: us}}, fields: {{id: int}}}}
 pipelines:
   p: {{from: s, key: [id], window: {{tumbling: 10s}}{pipeline}, analyzers: [count]}}
 {more}'''
@@ -200,19 +271,26 @@ def probe():
     known['late: revise'] = accepts(pipeline=', late: revise, allowed_lateness: 1d')
     known['windows'] = accepts(more='  q: {from: s, window: {session: 1m}, analyzers: [count]}\n'
                                     '  r: {from: s, window: none, select: [id]}')
+    known['kinds'] = accepts(stream=', derive: {d: id % 2 = 0}', more=        '  q: {from: s, key: [id], window: {count: 2, running: true}, analyzers: [count]}\n'
+        '  r: {from: s, key: [id], window: {until: id}, analyzers: [count]}\n'
+        '  u: {from: s, key: [id], window: {global: 1s, expire: 1d}, analyzers: [rows]}\n')
+    known['joins'] = accepts(more=        '  q: {from: s, join: {t: {on: [id], as_of: true, within: 1s, columns: {i: id}}}, window: none, select: [i]}\n'
+        '  r: {from: [s, t], window: {tumbling: 1s}, analyzers: [{sql: SELECT count(*) AS n FROM s JOIN t USING (id)}]}\n')
     known['chains'] = accepts(more='  q: {from: p, window: {tumbling: 10s}, analyzers: [count]}')
     return known
 
 
-def config(known):
-    """The YAML text for harness.Server."""
+def config(known, turned=()):
+    """The YAML text for harness.Server. Pipelines that are `turned` by a number have other settings, and the same results."""
     text = 'server:\n  listen: {listen}\n  database: {folder}/weir.db\n'
     text += ''.join(f'  {key}: {value}\n' for key, value in SERVER_KEYS.items() if known[key])
     text += 'streams:\n'
     for stream in STREAMS:
         text += f'  {stream}:\n    time: {{field: ts, unit: us}}\n    max_future_skew: off\n'
-        text += '    fields: {request: int, id: int, r: int, x: float, y: float, name: string, '
-        text += 'number: int, tag: string}\n'
+        text += '    fields: {request: int, id: int, r: int, x: float, y: float, name: string, ends: int,\n'
+        text += '             number: {type: int, path: more.number}, tag: {type: string, path: "more.tags[0]"}}\n'
+        if known['kinds']:
+            text += '    derive: {is_even: number % 2 = 0}\n'
         if stream == 'volatile' and known['ack: memory']:
             text += '    ack: memory\n'
-    return text + 'pipelines:\n' + ''.join(p.yaml(known) for p in pipelines(known))
+    return text + 'pipelines:\n' + ''.join(p.yaml(known, dict(turned).get(p.name, 0)) for p in pipelines(known))

@@ -18,7 +18,8 @@ import model  # noqa: E402
 import setting  # noqa: E402
 from setting import DAY_US, ERA_US, T0_US  # noqa: E402
 
-REQUESTS = 50
+REQUESTS = 80
+load.ROUND_EVENTS = 2000  # many checks, of few events
 
 
 class Checker(unittest.TestCase):
@@ -30,13 +31,12 @@ class Checker(unittest.TestCase):
         cls.server.gone = lambda: False
         cls.ledger = load.Ledger()
         clock = load.Clock(T0_US + DAY_US, T0_US + ERA_US - DAY_US)
-        client = load.Client(cls.ledger, clock, cls.server, random.Random(136), known, repeats=False)
+        client = load.Client(cls.ledger, clock, cls.server, random.Random(5), known, repeats=False)
         for _ in range(REQUESTS):
             client.step(client.next())
         client.finish()
+        client.close_windows(T0_US + ERA_US + DAY_US)
         for pipeline in cls.pipelines:
-            for source in load.SOURCES:
-                client.post(pipeline.stream, source, T0_US + ERA_US + DAY_US)
             cls.server.wait_watermark(pipeline.pipeline_name(), T0_US + ERA_US)
         cls.copies = 0
 
@@ -122,8 +122,44 @@ class Checker(unittest.TestCase):
         self.check_found(0, 1, 0, f"UPDATE hopping SET count = count + 1 WHERE {where} AND name = '{name}'")
 
     def test_kept_event_that_is_missing_and_one_that_is_there_twice(self):
-        self.check_found(1, 1, 0, 'UPDATE kept SET id = (SELECT max(id) FROM kept) WHERE '
-                         '(ts, position, "row") = (SELECT ts, position, "row" FROM kept LIMIT 1)')
+        verdict = self.check('UPDATE kept SET id = (SELECT max(id) FROM kept) WHERE '
+                             '(ts, position, "row") = (SELECT ts, position, "row" FROM kept LIMIT 1)')
+        self.assertEqual([sum(text.startswith('kept: ') for text in verdict.texts[kind])
+                          for kind in ('lost', 'doubled', 'wrong')], [1, 1, 0], dict(verdict.texts))
+
+    def test_kept_events_in_another_order(self):
+        """Windows that go by the order of the log are others than the tables have."""
+        verdict = self.check('UPDATE kept SET id = (SELECT min(id) + max(id) FROM kept) - id')
+        self.assertTrue(any(text.startswith('hundreds ') for text in verdict.texts['wrong']), dict(verdict.texts))
+
+    def test_windows_by_key_that_are_missing(self):
+        for table in ('hundreds', 'running', 'ends', 'ever', 'while_used'):
+            with self.subTest(table):
+                (count,), where = self.some(table)
+                verdict = self.check(f'DELETE FROM {table} WHERE {where} AND count = {count}')
+                self.assertGreaterEqual(verdict.lost, count - len(load.SOURCES))
+                self.assertEqual((verdict.doubled, verdict.wrong), (0, 0), dict(verdict.texts))
+
+    def test_best_rows_that_are_others(self):
+        for table, key in (('by_number_rows', 'number'), ('ever_rows', 'name')):
+            with self.subTest(table):
+                (name, rank), where = self.some(table, f'{key}, rank')
+                self.check_found(0, 0, 1, f"UPDATE {table} SET id = id + 1 WHERE {where} AND {key} = '{name}' "
+                                 f'AND rank = {rank}')
+
+    def test_joined_events_that_are_others(self):
+        (name,), where = self.some('joined', 'name')
+        for column in ('other_id_sum', 'other_id_max', 'gap_sum', 'behind_max', 'alone'):
+            with self.subTest(column):
+                self.check_found(0, 0, 1, f"UPDATE joined SET {column} = ifnull({column}, 0) + 1 "
+                                 f"WHERE {where} AND name = '{name}'")
+        (name,), where = self.some('joined_1h', 'name')
+        self.check_found(0, 1, 0, f"UPDATE joined_1h SET count_sum = count_sum + 1 WHERE {where} AND name = '{name}'")
+
+    def test_joined_window_that_is_missing(self):
+        (pairs,), where = self.some('pairs_all_sql', 'pairs')
+        self.assertGreater(pairs, 0)
+        self.check_found(pairs, 0, 0, f'DELETE FROM pairs_all_sql WHERE {where}')
 
     def test_float_that_is_off_by_its_last_bit(self):
         (name, y), where = self.some('by_name', 'name, y_sum')
