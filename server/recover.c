@@ -238,6 +238,10 @@ static int recover_inputs(struct weir *w, struct restore *r, struct pipeline *p,
         else if (err == 0)
             err = load_input(r, p, in, &stored, error);
         restore_checkpoint_free(&stored);
+        if (err < 0)
+            in->log = NULL; /* whoever had its place keeps it */
+        else
+            join_show(in);
     }
     return err;
 }

@@ -399,31 +399,6 @@ static void stop_chain(struct pipeline *p)
         stop_chain(c);
 }
 
-struct leaving_input {
-    struct log *log;
-    const char *name;
-};
-
-static void leave_input(void *ctx)
-{
-    const struct leaving_input *in = ctx;
-    log_unsubscribe(in->log, in->name);
-}
-
-/* The places of its streams that are kept for one that did not come to read them. */
-static void leave_inputs(struct weir *w, struct pipeline *p)
-{
-    const struct config_joins *joins = &pipeline_config(p)->joins;
-    for (size_t i = 0; i < joins->n; i++) {
-        size_t stream = joins->join[i].stream;
-        char name[256]; /* names are no longer than 63 bytes */
-        snprintf(name, sizeof(name), "%s.%s", pipeline_config(p)->name,
-                 w->config->stream[stream].name);
-        struct leaving_input in = {.log = w->log[stream], .name = name};
-        log_call(in.log, leave_input, &in);
-    }
-}
-
 /* All that it was given is folded and committed, with a checkpoint. Returns in *ret_stored the position that it is
  * known to have stored. */
 static int stop_old(struct weir *w, struct log *log, struct pipeline *p,
@@ -433,12 +408,34 @@ static int stop_old(struct weir *w, struct log *log, struct pipeline *p,
     if (!pipeline_failed(p))
         log_checkpoint(log, name);
     *ret_stored = log_unsubscribe(log, name);
-    if (pipeline_join(p))
-        join_leave(pipeline_join(p));
-    else
-        leave_inputs(w, p);
+    if (pipeline_join(p)) /* journals go on, and keep what the next one reads */
+        join_hold(pipeline_join(p));
     stop_chain(p);
     return store_flush(w->store);
+}
+
+static bool joins(const struct pipeline *p, size_t stream)
+{
+    const struct config_joins *joins = p ? &pipeline_config(p)->joins : NULL;
+    bool found = false;
+    for (size_t i = 0; joins && !found && i < joins->n; i++)
+        found = joins->join[i].stream == stream;
+    return found;
+}
+
+/* Places in the journals of streams that it joined, and the fresh one, if there is one, does not. */
+static void leave_places(const struct weir *w, const struct change *c)
+{
+    const struct config_pipeline *old = pipeline_config(c->old);
+    for (size_t i = 0; i < old->joins.n; i++) {
+        size_t stream = old->joins.join[i].stream;
+        char name[256]; /* names are no longer than 63 bytes */
+        if (joins(c->fresh, stream))
+            continue;
+        snprintf(name, sizeof(name), "%s.%s", old->name,
+                 w->config->stream[stream].name);
+        join_leave_place(name, w->log[stream]);
+    }
 }
 
 static int count_chain(struct weir *w, struct pipeline *p)
@@ -509,6 +506,8 @@ static void exchange_fresh(struct reload *r, const struct change *c)
         err = tables_err;
     if (err == 0 && c->fresh)
         err = start_fresh(r, c->fresh, &error);
+    if (c->old)
+        leave_places(w, c);
     if (err < 0 && !error.text[0])
         error_set(&error, err, "%s", strerror(-err));
     if (err < 0 && c->fresh) {

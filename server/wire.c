@@ -558,7 +558,7 @@ static int hold_input(struct weir *w, struct restore *r, struct pipeline *p,
         return error_set(error, -ENOMEM, "no memory");
     int err = recover_input_place(w, r, name, stream, &position, error);
     if (err == 0)
-        join_hold_place(p, name, w->log[stream], position);
+        join_hold_place(name, w->log[stream], position);
     free(name);
     return err;
 }

@@ -572,6 +572,15 @@ uint64_t log_unsubscribe(struct log *l, const char *pipeline)
     return stored;
 }
 
+/* The last one has come in the place of one of its name. */
+static void remove_older(struct log *l)
+{
+    const char *name = l->subscriber[l->n_subscribers - 1]->sink.pipeline;
+    size_t i = log_find_subscriber(l, name);
+    if (i < l->n_subscribers - 1)
+        log_remove_subscriber(l, i);
+}
+
 struct catch_up {
     struct log *log;
     struct subscriber *subscriber;
@@ -598,6 +607,8 @@ int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys
     r = replay_range(l, sink->position, position_of(l), catch_up_entry, &c, error);
     if (r < 0)
         log_remove_subscriber(l, l->n_subscribers - 1);
+    else
+        remove_older(l);
     begin_checkpoints_anew(l);
     return r;
 }
@@ -605,7 +616,16 @@ int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys
 int log_hold(struct log *l, const struct log_sink *sink)
 {
     size_t keys;
-    return log_add_subscriber(l, sink, &keys);
+    int r = log_add_subscriber(l, sink, &keys);
+    if (r < 0)
+        return r;
+    size_t older = log_find_subscriber(l, sink->pipeline);
+    struct subscriber *s = l->subscriber[l->n_subscribers - 1];
+    if (stored_of(l->subscriber[older]) < stored_of(s))
+        atomic_store_explicit(&s->stored, stored_of(l->subscriber[older]),
+                              memory_order_relaxed);
+    remove_older(l);
+    return 0;
 }
 
 /* ---- A pipeline that is behind ---------------------------------------------------------------- */

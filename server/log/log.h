@@ -297,14 +297,14 @@ int log_change(struct log *l, const struct log_columns *to, struct error *error)
 void log_checkpoint(struct log *l, const char *pipeline);
 /* the pipeline gets no more entries; the position that it has stored, or that of the last entry if it is not there; */
 uint64_t log_unsubscribe(struct log *l, const char *pipeline);
-/* another one takes its place, and gets those behind sink->position that it missed. -EBADMSG, -EIO: they
- * cannot be read. */
+/* another one takes its place, also one that is held, and gets those behind sink->position that it missed. -EBADMSG,
+ * -EIO: they cannot be read, and who was there stays. */
 int log_resubscribe(struct log *l, const struct log_sink *sink, size_t *ret_keys,
                     struct error *error);
 /* another one comes, with sink->behind; nothing is read yet. -ENOMEM; */
 int log_subscribe_behind(struct log *l, const struct log_sink *sink, size_t *ret_keys);
-/* another one takes its place that has failed: what is behind sink->position stays in the journal, later entries
- * are put to it. -ENOMEM. */
+/* another one takes its place that has failed: what is behind sink->position stays in the journal, or behind what one of
+ * this name has stored that is still there; later entries are put to it. -ENOMEM: nothing has changed. */
 int log_hold(struct log *l, const struct log_sink *sink);
 
 /* ---- A pipeline that is behind; from one thread, not within log_call, while it is subscribed ---- */

@@ -813,40 +813,48 @@ int join_subscribe(struct join *j, bool live, struct error *error)
     return r;
 }
 
-static void unsubscribe(void *input)
+struct leaving {
+    struct log *log;
+    const char *name;
+};
+
+static void leave(void *ctx)
 {
-    struct join_input *in = input;
-    log_unsubscribe(in->log, in->name);
+    struct leaving *l = ctx;
+    log_unsubscribe(l->log, l->name);
 }
 
-void join_leave(struct join *j)
+void join_leave_place(const char *name, struct log *log)
 {
-    for (size_t i = 0; i < j->n; i++)
-        if (j->input[i].log)
-            log_call(j->input[i].log, unsubscribe, &j->input[i]);
+    struct leaving l = {.log = log, .name = name};
+    log_call(log, leave, &l);
 }
 
 /* ---- Places in journals ----------------------------------------------------------------------- */
 
-static bool skip_entry(void *pipeline, struct log_entry *e, bool command)
+static bool skip_entry(void *ctx, struct log_entry *e, bool command)
 {
-    (void)pipeline;
+    (void)ctx;
     (void)command;
     log_entry_unref(e);
     return true;
 }
 
-void join_hold_place(struct pipeline *p, const char *name, struct log *log,
-                     uint64_t position)
+static bool nobody_runs(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+void join_hold_place(const char *name, struct log *log, uint64_t position)
 {
     const struct log_sink s = {.pipeline = name,
                                .put = skip_entry,
-                               .ctx = p,
                                .position = position,
                                .idle_timeout_us = INT64_MAX,
                                .next_border_us = no_border,
                                .last_border_us = no_last_border,
-                               .failed = pipeline_failed};
+                               .failed = nobody_runs};
     if (log_hold(log, &s) < 0)
         logger_error("pipeline",
                      "pipeline '%s': no memory to keep its place in the log", name);
@@ -855,12 +863,12 @@ void join_hold_place(struct pipeline *p, const char *name, struct log *log,
 static void hold(void *input)
 {
     const struct join_input *in = input;
-    join_hold_place(in->join->pipeline, in->name, in->log, in->position);
+    join_hold_place(in->name, in->log,
+                    atomic_load_explicit(&in->shown_position, memory_order_relaxed));
 }
 
 void join_hold(struct join *j)
 {
-    join_leave(j);
     for (size_t i = 0; i < j->n; i++)
         if (j->input[i].log)
             log_call(j->input[i].log, hold, &j->input[i]);

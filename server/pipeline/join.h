@@ -95,14 +95,13 @@ void join_free(struct join *j); /* ends its task; takes NULL */
 int join_begin(struct join *j, struct tasks *tasks, uint64_t position,
                struct error *error);
 int join_subscribe(struct join *j, bool live, struct error *error);
-/* Their logs feed it no more; before it stops. Logs that have ended do anyway. */
-void join_leave(struct join *j);
-/* Instead of starting, or after a start that failed: the inputs keep their places in journals of logs that run. Within
- * log_call of the own stream's. */
+/* Before it stops, instead of starting, or after a start that failed: logs feed it no more, and inputs keep their places in
+ * journals of logs that run, until the next one subscribes them. Within log_call of the own stream's. */
 void join_hold(struct join *j);
-/* The same of one, by its name, for a pipeline that has failed; before its log runs, or within log_call. */
-void join_hold_place(struct pipeline *p, const char *name, struct log *log,
-                     uint64_t position);
+/* The same of one, by its name, for a pipeline that has failed; before its log runs, or within log_call of it. */
+void join_hold_place(const char *name, struct log *log, uint64_t position);
+/* Nobody needs the place any more. Not within log_call of it. */
+void join_leave_place(const char *name, struct log *log);
 
 /* log_sink.put of the own stream. */
 bool join_put(struct join *j, struct log_entry *e, bool command);

@@ -2,6 +2,7 @@
 """As-of joins: each row has what Python finds in the other stream's events, whoever was faster."""
 
 import bisect
+import collections
 import json
 import os
 import random
@@ -245,6 +246,85 @@ class AsOf(unittest.TestCase):
             self.finish(server, events, expected)
             server.stop()
             self.check(server.database, expected)
+
+
+# Counts; its states can be read back as long as a file is not there.
+FRAGILE = r'''
+#include <weir/plugin.h>
+#include <unistd.h>
+static void step(int64_t *n, const struct weir_rows *r, uint32_t row) { ++*n; }
+static int emit_one(struct weir_ctx *c, const int64_t *n, const struct weir_window *w, struct weir_out *o)
+{
+    return weir_put_int(c, o, 0, *n);
+}
+static int save(struct weir_ctx *c, const void *state, struct weir_out *o) { return c->host->write(c, o, state, 8); }
+static int load(struct weir_ctx *c, void *state, uint32_t version, const void *bytes, size_t size)
+{
+    if (access("broken", F_OK) == 0)
+        return weir_fail(c, "it is broken");
+    *(int64_t *)state = *(const int64_t *)bytes;
+    return 0;
+}
+WEIR_STEP(update, int64_t, step)
+WEIR_EMIT(emit, int64_t, emit_one)
+static const struct weir_output outputs[] = {{"n", WEIR_INT, "rows", NULL}, {.name = NULL}};
+static const struct weir_analyzer fragile = {.name = "fragile", .version = "1", .help = "Counts", .outputs = outputs,
+    .state_size = 8, .update = update, .emit = emit, .save = save, .load = load};
+WEIR_PLUGIN(fragile);
+'''
+
+
+class FailedReload(unittest.TestCase):
+    CONFIG = HEAD + '''
+  joined: {from: trades, key: [note], window: {tumbling: 1h}, idle_timeout: 1d, out_of_orderness: 1s,
+    join: {quotes: {on: {symbol: sym}, as_of: true, within: 1h, out_of_orderness: 0s, columns: [note]}},
+    analyzers: [fragile]}
+  all_quotes: {from: quotes, window: {tumbling: 1s}, idle_timeout: 1d, out_of_orderness: 0s, analyzers: [count]}
+'''
+
+    maxDiff = 500
+
+    def reload(self, server, said):
+        with open(server.path, encoding='utf-8') as file:
+            text = file.read()
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write(text.replace('idle_timeout: 1d, out_of_orderness: 1s', 'idle_timeout: 2d, out_of_orderness: 1s')
+                       if 'idle_timeout: 1d, out_of_orderness: 1s' in text else
+                       text.replace('idle_timeout: 2d', 'idle_timeout: 1d'))
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: said in ''.join(server.log), said)
+
+    def test_what_it_did_not_read_meanwhile_stays_in_the_journals(self):
+        """The pipeline cannot start again for a while, in which the journal of the stream that it joins is trimmed behind
+        what other pipelines have stored."""
+        folder = harness.folder_for_test(self)
+        harness.compile_plugin(folder, 'fragile', FRAGILE)
+        server = harness.Server(self.CONFIG, folder=folder, WEIR_PLUGIN_PATH=f'{folder}:{harness.plugin_path()}')
+        self.addCleanup(server.kill)
+        server.start()
+        server.post_ok('quotes', [{'ts': T0, 'sym': 'A', 'note': 'first'}, {'ts': T0 + S, 'sym': 'Z'}])
+        server.post_ok('trades', [{'ts': T0, 'id': 1, 'symbol': 'A'}])
+        harness.wait_until(lambda: server.rows("SELECT 1 FROM weir_checkpoints WHERE pipeline = 'joined' AND groups > 0"),
+                           'a checkpoint with a group')
+        open(os.path.join(folder, 'broken'), 'wb').close()
+        self.reload(server, 'it is broken')
+        quotes = [{'ts': T0 + 2 * S + 1000 * i, 'sym': f'S{i}', 'note': 'abcdefg'[i % 7] * 2000} for i in range(2000)]
+        for i in range(0, len(quotes), 250):
+            server.post_ok('quotes', quotes[i:i + 250])
+        server.post_ok('quotes', [{'ts': T0 + 100 * S, 'sym': 'Z'}])
+        server.wait_watermark('all_quotes', T0 + 100 * S)
+        last = server.post_ok('quotes', [{'ts': T0 + 100 * S, 'sym': 'Z'}])['position']
+        harness.wait_until(lambda: server.rows("SELECT 1 FROM weir_checkpoints WHERE pipeline = 'all_quotes'"
+                                               f' AND position >= {last}'), 'a checkpoint of the other pipeline')
+        os.remove(os.path.join(folder, 'broken'))
+        self.reload(server, "'joined' is exchanged")
+        server.post_ok('trades', [{'ts': T0 + 10 * S, 'id': i, 'symbol': q['sym']} for i, q in enumerate(quotes)])
+        server.post_ok('trades', [{'ts': T0 + 7200 * S, 'id': -1}])
+        server.post_ok('quotes', [{'ts': T0 + 7202 * S, 'sym': 'Z'}])
+        server.wait_watermark('joined', T0 + 7199 * S)
+        expected = sorted(collections.Counter(['first', *(q['note'] for q in quotes)]).items())
+        self.assertEqual(server.rows('SELECT note, n FROM joined ORDER BY note'), expected)
+        self.assertEqual(server.get_json('/api/v1/pipelines/joined').get('partial'), None)
 
 
 class Run(unittest.TestCase):
