@@ -1,0 +1,292 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The ways to do many things at once: threads, processes and asyncio of plain Python, beside those of weir, in one run.
+
+    bench/ways.py BUILD [--events N] [--lookups N] [--in-flight N] [--repetitions N] [--only fold,lookup]
+
+Two jobs. The fold, which wants processors: W1's, for each symbol in each 10 s the number of trades, quantity, turnover, lowest and
+highest price, from the file to the result (in weir: to the committed table). The look-up, which wants to wait: a key each at a
+local service that answers after 20 ms, each key another one. Every repetition runs all, one after the other; figures are medians,
+ratios those of pairs in one repetition. Results are checked: all count the same trades and the same quantity."""
+
+import argparse
+import json
+import multiprocessing
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+
+from measure import Bench  # noqa: E402
+
+LATE_MS = 20
+C_TARGET, PROCESSES_TARGET, NUMPY_TARGET = 30, 1.5, 3.0
+ASKED_TARGET, ASKED_CPU_TARGET = 1.0, 0.5
+
+
+# ---- The fold in plain Python ------------------------------------------------------------------------
+
+def fold_lines(lines, groups):
+    for event in map(json.loads, lines):
+        key = event['symbol'], event['ts'] // 10000
+        price, qty = event['price'], event['qty']
+        group = groups.get(key)
+        if group is None:
+            groups[key] = [1, qty, price * qty, price, price]
+            continue
+        group[0] += 1
+        group[1] += qty
+        group[2] += price * qty
+        group[3] = min(group[3], price)
+        group[4] = max(group[4], price)
+
+
+def merge(into, groups):
+    for key, (n, qty, turnover, low, high) in groups.items():
+        group = into.setdefault(key, [0, 0, 0.0, low, high])
+        group[0] += n
+        group[1] += qty
+        group[2] += turnover
+        group[3] = min(group[3], low)
+        group[4] = max(group[4], high)
+
+
+def fold_part(path, first, end):
+    """The lines that begin in these bytes."""
+    groups = {}
+    with open(path, 'rb') as file:
+        file.seek(max(first - 1, 0))
+        if first:
+            file.readline()
+        while file.tell() < end and (lines := file.readlines(min(1 << 20, end - file.tell()))):
+            fold_lines(lines, groups)
+    return groups
+
+
+def halves(path):
+    middle, end = os.path.getsize(path) // 2, os.path.getsize(path)
+    return [(path, 0, middle), (path, middle, end)]
+
+
+def total_of(groups):
+    return sum(g[0] for g in groups.values()), sum(g[1] for g in groups.values())
+
+
+def in_one_thread(path):
+    return total_of(fold_part(path, 0, os.path.getsize(path)))
+
+
+def in_two_threads(path):
+    parts = [{}, {}]
+
+    def work(i, part):
+        parts[i] = fold_part(*part)
+    threads = [threading.Thread(target=work, args=(i, part)) for i, part in enumerate(halves(path))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    merge(parts[0], parts[1])
+    return total_of(parts[0])
+
+
+def in_two_processes(path):
+    with multiprocessing.get_context('fork').Pool(2) as pool:
+        parts = pool.starmap(fold_part, halves(path))
+    merge(parts[0], parts[1])
+    return total_of(parts[0])
+
+
+WAYS = {'one thread': in_one_thread, 'two threads': in_two_threads, 'multiprocessing, 2 workers': in_two_processes}
+
+
+# ---- What is run -------------------------------------------------------------------------------------
+
+def children_cpu():
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def run(command, **more):
+    """(seconds, CPU seconds with those of its children, output)"""
+    began, cpu = time.monotonic(), children_cpu()
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False, **more)
+    if done.returncode:
+        raise SystemExit(f'bench: {command[:3]} ended with {done.returncode}')
+    return time.monotonic() - began, children_cpu() - cpu, done.stdout
+
+
+class Fold:
+    """{way: (events/s, CPU seconds for a million)}"""
+    OBJECTS, ARRAYS = (f'python: {{file: {HERE}/fold.py, of: [price, qty], name: {name}}}' for name in ('Objects', 'Arrays'))
+    C = 'stats: {of: qty, emit: [sum], as: qty}}, {vwap: {price: price, volume: qty}}, {stats: {of: price, emit: [min, max]}'
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.expected = in_one_thread(bench.file)
+
+    def script(self, way):
+        seconds, cpu, out = run([sys.executable, os.path.abspath(__file__), '--fold', way, self.bench.file])
+        self.check(way, tuple(map(int, out.split())))
+        return seconds, cpu
+
+    def weir(self, analyzers, workers=1):
+        bench, config = self.bench, self.bench.config
+        config = config[:config.index('    analyzers:')].replace('    key: [symbol]\n', f'    key: [symbol]\n    workers: {workers}\n')
+        config += f'    analyzers: [{{count: {{as: count}}}}, {{{analyzers}}}]\n'
+        with bench.folder() as folder:
+            path, database = os.path.join(folder, 'weir.yaml'), os.path.join(folder, 'weir.db')
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(config)
+            env = bench.harness.environment(WEIR_LISTEN='127.0.0.1:0', WEIR_DATABASE=database)
+            seconds, cpu, _ = run([bench.harness.WEIR, 'run', '-c', path, '--stream', 'trades', bench.file], env=env)
+            self.check(analyzers, bench.harness.read_rows(database, 'SELECT sum(count), sum(qty) FROM trades_10s')[0])
+        return seconds, cpu
+
+    def check(self, way, found):
+        if found != self.expected:
+            raise SystemExit(f'bench: {way}: {found} instead of {self.expected}')
+
+    def measure(self):
+        found = {f'Python, {way}': self.script(way) for way in WAYS}
+        found['weir, C in threads'] = self.weir(self.C)
+        if self.bench.has_python():
+            found['weir, Python in a thread'] = self.weir(self.OBJECTS)
+            found['weir, Python in 2 processes'] = self.weir(self.OBJECTS + ', run: process', workers=2)
+            found['weir, numpy in a thread'] = self.weir(self.ARRAYS)
+        return found
+
+    def report(self, results):
+        rows(results, self.bench.events, 'the fold, W1', 'M events/s', 1e6)
+        def ratio(a, b, what=0):
+            return [r[a][what] / r[b][what] for r in results]
+        target('C in threads to Python in one thread, CPU', ratio('Python, one thread', 'weir, C in threads', 1), C_TARGET)
+        target('C in threads to Python in one thread, time', ratio('Python, one thread', 'weir, C in threads'), None)
+        if 'weir, numpy in a thread' in results[0]:
+            target('Python in 2 processes to multiprocessing with 2', ratio('Python, multiprocessing, 2 workers',
+                                                                          'weir, Python in 2 processes'), PROCESSES_TARGET)
+            target('numpy, M events/s a core', [self.bench.events / r['weir, numpy in a thread'][1] / 1e6 for r in results],
+                   NUMPY_TARGET)
+
+
+class Lookup:
+    def __init__(self, bench, lookups, in_flight):
+        self.bench, self.lookups, self.in_flight = bench, lookups, in_flight
+        self.service = subprocess.Popen([bench.program('late'), str(LATE_MS)], stdout=subprocess.PIPE, text=True)
+        self.url = f'http://127.0.0.1:{int(self.service.stdout.readline())}/n'
+        self.python = next((p for p in (os.path.join(bench.build, 'bench', 'venv', 'bin', 'python'), sys.executable)
+                            if os.path.exists(p) and subprocess.run([p, '-c', 'import aiohttp'], stderr=subprocess.DEVNULL,
+                                                                    check=False).returncode == 0), None)
+        self.file = os.path.join(bench.build, 'bench', f'w1-keys-{lookups}.ndjson')
+        with open(self.file, 'w', encoding='ascii') as file:
+            file.writelines(f'{{"ts":{i},"k":{i}}}\n' for i in range(lookups))
+
+    def close(self):
+        self.service.terminate()
+        self.service.wait()
+
+    def asked(self, python, how):
+        out = run([python, os.path.join(HERE, 'asked.py'), how, self.url, str(self.lookups), str(self.in_flight)])[2].split()
+        self.check(how, int(out[0]), int(out[3]))
+        return float(out[1]), float(out[2])
+
+    def weir(self):
+        config = f'''
+server: {{listen: "127.0.0.1:0", database: DATABASE}}
+streams:
+  s: {{time: {{field: ts, unit: ms, check_unit: no}}, fields: {{k: int}}}}
+pipelines:
+  p:
+    from: s
+    http_lookup:
+      late: {{url: "{self.url}/{{k}}", columns: {{n: int}}, in_flight: {self.in_flight}, on_error: stop}}
+    window: {{tumbling: 1h}}
+    analyzers: [count, {{sum: {{of: n}}}}]
+'''
+        with self.bench.folder() as folder:
+            path, database = os.path.join(folder, 'weir.yaml'), os.path.join(folder, 'weir.db')
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(config.replace('DATABASE', database))
+            seconds, cpu, _ = run([self.bench.harness.WEIR, 'run', '-c', path, '--stream', 's', self.file],
+                                  env=self.bench.harness.environment())
+            self.check('weir', *self.bench.harness.read_rows(database, 'SELECT sum(count), sum(n_sum) FROM p')[0])
+        return seconds, cpu
+
+    def check(self, way, n, total):
+        if (n, total) != (self.lookups, self.lookups * (self.lookups - 1) // 2):
+            raise SystemExit(f'bench: {way}: {n} answers with a sum of {total}')
+
+    def measure(self):
+        found = {'weir, http_lookup': self.weir(), 'Python, asyncio, streams': self.asked(sys.executable, 'streams')}
+        if self.python:
+            found['Python, asyncio, aiohttp'] = self.asked(self.python, 'aiohttp')
+        return found
+
+    def report(self, results):
+        rows(results, self.lookups, f'{self.in_flight:,} look-ups in flight, {LATE_MS} ms each', 'look-ups/s', 1)
+        for way in ('aiohttp', 'streams'):
+            name = f'Python, asyncio, {way}'
+            if name not in results[0]:
+                print('aiohttp is not there: ./dev bench concurrency installs it where it can')
+                continue
+            target(f'http_lookup to {way}: look-ups a second', [r[name][0] / r['weir, http_lookup'][0] for r in results],
+                   ASKED_TARGET if way == 'aiohttp' else None)
+            target(f'http_lookup to {way}: CPU', [r['weir, http_lookup'][1] / r[name][1] for r in results],
+                   ASKED_CPU_TARGET if way == 'aiohttp' else None, most=True)
+
+
+# ---- The table ---------------------------------------------------------------------------------------
+
+def rows(results, n, title, unit, scale):
+    print(f'{title:<48}{unit:>12}{"seconds":>10}{"CPU s":>9}{"us CPU each":>13}')
+    for name in results[0]:
+        seconds, cpu = (statistics.median(r[name][i] for r in results) for i in (0, 1))
+        speed = n / seconds / scale
+        print(f'{name:<48}{speed:>12,.{2 if speed < 100 else 0}f}{seconds:>10.2f}{cpu:>9.2f}{cpu / n * 1e6:>13.2f}')
+    print()
+
+
+def target(what, values, wanted, most=False):
+    middle = statistics.median(values)
+    text = f'{middle:.2f} ({min(values):.2f} to {max(values):.2f})'
+    if wanted is not None:
+        met = middle <= wanted if most else middle >= wanted
+        text += f'; wanted: {"at most" if most else "at least"} {wanted}{"" if met else ", MISSED"}'
+    print(f'{what:<60}{text}')
+
+
+def main():
+    if sys.argv[1:2] == ['--fold']:
+        print(*WAYS[sys.argv[2]](sys.argv[3]))
+        return
+    parser = argparse.ArgumentParser(prog='bench/ways.py', description=__doc__.split('\n', maxsplit=1)[0])
+    parser.add_argument('build', help='the build folder')
+    parser.add_argument('--events', type=int, default=1000000)
+    parser.add_argument('--lookups', type=int, default=30000)
+    parser.add_argument('--in-flight', type=int, default=1000)
+    parser.add_argument('--repetitions', type=int, default=3)
+    parser.add_argument('--only', help='fold, lookup')
+    arguments = parser.parse_args()
+    bench = Bench(arguments.build, arguments.events)
+    only = (arguments.only or 'fold,lookup').split(',')
+    lookup = Lookup(bench, arguments.lookups, arguments.in_flight) if 'lookup' in only else None
+    jobs = ([Fold(bench)] if 'fold' in only else []) + ([lookup] if lookup else [])
+    try:
+        results = [[job.measure() for job in jobs] for _ in range(arguments.repetitions)]
+    finally:
+        if lookup:
+            lookup.close()
+    print(f'{os.cpu_count()} cores; medians of {arguments.repetitions}\n')
+    for i, job in enumerate(jobs):
+        job.report([r[i] for r in results])
+        print()
+
+
+if __name__ == '__main__':
+    main()
