@@ -11,7 +11,20 @@ _weir() {
         _filedir '@(yaml|yml)'
         return
         ;;
-    --file)
+    --file | --token-file | --ca | --cert | --key | -d | --database)
+        _filedir
+        return
+        ;;
+    -p | --path)
+        _filedir -d
+        return
+        ;;
+    -s | --sort)
+        [ "$command" = top ] || return
+        mapfile -t COMPREPLY < <(compgen -W 'name events rows lag cpu memory queued' -- "$cur")
+        return
+        ;;
+    -t)
         _filedir
         return
         ;;
@@ -25,9 +38,11 @@ _weir() {
         ;;
     esac
     if [ "$cword" = 1 ]; then
-        mapfile -t COMPREPLY < <(compgen -W 'serve check doctor run test plugins plugin schema sql backup token version' -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "$("$1" help 2>/dev/null | sed -n 's/^  \([a-z]*\) .*/\1/p')" -- "$cur")
     elif [ "$command" = token ] && [ "$cword" = 2 ]; then
         mapfile -t COMPREPLY < <(compgen -W 'new list revoke' -- "$cur")
+    elif [ "$command" = plugin ] && [ "$cword" = 2 ]; then
+        mapfile -t COMPREPLY < <(compgen -W 'new check' -- "$cur")
     elif [[ $cur == -* ]]; then
         # What the subcommand itself says it takes.
         mapfile -t COMPREPLY < <(compgen -W "$("$1" "$command" --help 2>/dev/null |
