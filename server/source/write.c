@@ -205,7 +205,8 @@ static bool write_arguments(struct http_request *r, struct write *w)
                                          "consistency", "no_sync"};
     const char *name, *value;
     size_t size;
-    const char *only = http_header(r, "Weir-Stream");
+    const char *only = http_header(r, "Weir-Stream"),
+               *source = http_header(r, "Weir-Source");
     bool lines = !w->form->protobuf && !w->form->json;
     w->precision = w->form->v3 ? DECODE_AUTO : DECODE_NS;
     w->whole = false;
@@ -234,6 +235,10 @@ static bool write_arguments(struct http_request *r, struct write *w)
                       : "stream is taken here");
             return false;
         }
+    }
+    if (source && !type_is_source_name(source, strlen(source))) {
+        answer_bad_source(r); /* also where no row is a stream's */
+        return false;
     }
     if (only && !(w->only = post_find(w->owner->posts, only))) {
         answer_unknown_stream(r, w->owner->posts, only);

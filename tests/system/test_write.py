@@ -202,6 +202,7 @@ class Write(unittest.TestCase):
                 (wrong, {'Content-Type': 'application/x-protobuf'}, '/api/v1/write', 415, 'unsupported_encoding'),
                 (b'x', {'Content-Encoding': 'snappy'}, '/api/v1/write', 415, 'unsupported_type'),
                 (b'x', {'Content-Encoding': 'snappy'}, '/write', 415, 'unsupported_encoding'),
+                (b'nobody v=1', {'Weir-Source': 'a b'}, '/write', 400, 'bad_source'),
                 (literal(wrong), REMOTE, '/api/v1/write?stream=none', 404, 'unknown_stream'),
                 (literal(wrong), REMOTE, '/api/v1/write?precision=s', 400, 'unknown_parameter')):
             answer = self.write(body, path, **headers)
