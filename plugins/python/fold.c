@@ -428,6 +428,39 @@ static int emit_objects(struct weir_ctx *ctx, struct user *u, size_t n,
     return err;
 }
 
+/* Of an async def: those of all groups are under way at once, and their rows come in the order of the groups. */
+static int emit_waiting(struct weir_ctx *ctx, struct user *u, size_t n,
+                        const struct weir_window *const *w, const void *const *state,
+                        struct weir_out *out)
+{
+    PyObject *begun = PyList_New(0), *rows = NULL;
+    bool ok = begun;
+    for (size_t i = 0; ok && i < n; i++) {
+        PyObject *object = ((const struct state *)state[i])->is, *window = NULL;
+        if (!object)
+            continue;
+        ok = !u->analyzer.window || (window = python_window(w[i]));
+        PyObject *row = ok ? call_emit(u, object, NULL, window) : NULL;
+        ok = row && PyList_Append(begun, row) == 0;
+        Py_XDECREF(row);
+        Py_XDECREF(window);
+    }
+    if (ok)
+        rows = PyObject_CallOneArg(python_helper("gather"), begun);
+    int err = rows ? 0 : python_failed(ctx);
+    Py_ssize_t at = 0;
+    for (size_t i = 0; !err && i < n; i++) {
+        if (!((const struct state *)state[i])->is)
+            continue;
+        err = ctx->host->group(ctx, out, i);
+        if (!err)
+            err = python_put_row(ctx, &u->analyzer, out, PyList_GetItem(rows, at++));
+    }
+    Py_XDECREF(rows);
+    Py_XDECREF(begun);
+    return err;
+}
+
 /* A list of windows, of those groups that have records. */
 static PyObject *windows_of(const struct weir_window *const *w,
                             const void *const *state, size_t n)
@@ -498,8 +531,9 @@ static int emit(struct weir_ctx *ctx, size_t n, const struct weir_window *const 
     struct user *u = ctx->user;
     PyGILState_STATE gil = PyGILState_Ensure();
     forget_dropped(u);
-    int err = u->analyzer.groups ? emit_records(ctx, u, n, w, state, out)
-                                 : emit_objects(ctx, u, n, w, state, out);
+    int err = u->analyzer.groups  ? emit_records(ctx, u, n, w, state, out)
+              : u->analyzer.waits ? emit_waiting(ctx, u, n, w, state, out)
+                                  : emit_objects(ctx, u, n, w, state, out);
     PyGILState_Release(gil);
     return err;
 }

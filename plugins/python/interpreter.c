@@ -182,18 +182,20 @@ static int take(struct weir_ctx *ctx, PyObject *opened, bool window, struct anal
 {
     const char *kind, *form;
     PyObject *what, *outputs, *dtype, *template, *declared, *row;
-    int takes_window, numpy;
-    if (!PyArg_ParseTuple(opened, "sOOppsOO(OO)", &kind, &what, &outputs, &takes_window,
-                          &numpy, &form, &dtype, &template, &declared, &row))
+    int takes_window, numpy, waits;
+    if (!PyArg_ParseTuple(opened, "sOOpppsOO(OO)", &kind, &what, &outputs,
+                          &takes_window, &numpy, &waits, &form, &dtype, &template,
+                          &declared, &row))
         return python_failed(ctx);
     a->what = Py_NewRef(what);
-    a->declared = Py_NewRef(PyTuple_GetItem(opened, 8));
+    a->declared = Py_NewRef(PyTuple_GetItem(opened, 9));
     a->row = Py_NewRef(row);
     a->dtype = Py_NewRef(dtype);
     a->template = Py_NewRef(template);
     a->groups = *kind == 'g';
     a->window = takes_window;
     a->numpy = numpy;
+    a->waits = waits;
     int err = describe(ctx, outputs, a);
     return err || window ? err : ctx->host->form(ctx, form);
 }

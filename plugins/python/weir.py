@@ -33,7 +33,7 @@ import inspect
 import pickle
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 __all__ = ['Fold', 'Groups', 'Window', 'window', 'run', 'run_groups']
@@ -100,7 +100,7 @@ class Groups:
 
 
 def window(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Marks the function of a file that `python_window` calls with all rows of a window."""
+    """Marks the function of a file that `python_window` calls with all rows of a window. An async def is awaited."""
     function._weir_window = True  # type: ignore[attr-defined]
     return function
 
@@ -129,7 +129,7 @@ def _row_of(function: Any, what: str, rows: bool) -> type:
         hint = typing.get_type_hints(function).get('return')
     except NameError as e:
         raise Wrong(f'the annotations of {what} name something that is not there: {e}') from None
-    if rows and typing.get_args(hint) and issubclass(typing.get_origin(hint) or object, Iterable):
+    if rows and typing.get_args(hint) and issubclass(typing.get_origin(hint) or object, (Iterable, AsyncIterable)):
         hint = typing.get_args(hint)[0]
     if not (inspect.isclass(hint) and issubclass(hint, tuple) and hasattr(hint, '_fields')):
         raise Wrong(f'{what} does not say what it gives: def ...(...) -> {example}, where class Row(NamedTuple) has the '
@@ -170,12 +170,19 @@ class _Declared(NamedTuple):
     row: type
     outputs: list[tuple[str, type]]
     window: bool  # emit, or the function, has a parameter `window`
+    waits: bool = False  # it is an async def
+
+
+def _is_async(function: Any) -> bool:
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
 
 
 def _needed(cls: type, base: type, names: Iterable[str]) -> None:
     for name in names:
-        if inspect.iscoroutinefunction(getattr(cls, name, None)):
-            raise Wrong(f'{cls.__name__}.{name} is an async def, which is not there yet')
+        method = getattr(cls, name, None)
+        if inspect.isasyncgenfunction(method) or _is_async(method) and (name != 'emit' or not issubclass(cls, Fold)):
+            raise Wrong(f'{cls.__name__}.{name} is an async def; emit of a weir.Fold can be one, and a function with '
+                        '@weir.window')
         if not callable(getattr(cls, name, None)):
             raise Wrong(f'class {cls.__name__} has no method {name}')
 
@@ -193,13 +200,11 @@ def _declared(what: Any, names: Sequence[str]) -> _Declared:
             _state_of(what)
         elif what.arrays not in ('auto', 'numpy', 'memoryview'):
             raise Wrong(f"{what.__name__}.arrays is {what.arrays!r}, and can be: 'auto', 'numpy', 'memoryview'")
-        return _Declared(kind, what, row, _outputs_of(row), _takes_window(what.emit))
+        return _Declared(kind, what, row, _outputs_of(row), _takes_window(what.emit), _is_async(what.emit))
     if getattr(what, '_weir_window', False):
-        if inspect.iscoroutinefunction(what):
-            raise Wrong(f'{what.__name__} is an async def, which is not there yet')
         _check_call(what, what.__name__, names)
         row = _row_of(what, what.__name__, True)
-        return _Declared('window', what, row, _outputs_of(row), _takes_window(what))
+        return _Declared('window', what, row, _outputs_of(row), _takes_window(what), _is_async(what))
     raise Wrong(f"{getattr(what, '__name__', what)} is neither a class of weir.Fold or weir.Groups nor a function "
                 'with @weir.window')
 
@@ -321,6 +326,18 @@ def _array(values: Any, arrays: str) -> Any:
     return memoryview(array.array('q' if isinstance(first, int) else 'd', values)).toreadonly()
 
 
+async def _awaited(value: Any) -> Any:
+    """What an async def gives in the end; of one that yields all."""
+    return [row async for row in value] if hasattr(value, '__aiter__') else await value
+
+
+def _now(value: Any) -> Any:
+    if not (inspect.isawaitable(value) or hasattr(value, '__aiter__')):
+        return value
+    import asyncio
+    return asyncio.run(_awaited(value))
+
+
 def _pieces(columns: Sequence[Any], size: int) -> Iterable[list[Any]]:
     n = len(columns[0]) if columns else 0
     for at in range(0, n, size):
@@ -342,7 +359,7 @@ def run(what: Any, columns: Mapping[str, Sequence[Any]], *, window: Window = Win
     keywords = {'window': window} if declared.window else {}
     if declared.kind == 'window':
         given = [_array(c, getattr(what, 'arrays', 'auto')) for c in columns.values()]
-        found = what(*given, **keywords)
+        found = _now(what(*given, **keywords))
         found = [found] if isinstance(found, declared.row) else found
         return [_row(declared, row) for row in found]
     if declared.kind == 'groups':
@@ -361,7 +378,7 @@ def run(what: Any, columns: Mapping[str, Sequence[Any]], *, window: Window = Win
         parts.append(again)
     if n > half:
         parts[0].merge(parts[1])
-    return _row(declared, parts[0].emit(**keywords))
+    return _row(declared, _now(parts[0].emit(**keywords)))
 
 
 def run_groups(what: Any, group: Sequence[int], columns: Mapping[str, Sequence[Any]], *,

@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import os
 import sys
+import threading
 import traceback
 import types
 
@@ -142,7 +143,7 @@ def open_analyzer(path, name, text, names, window):
         form = f'records {dtype.descr!r}'
     if not window:
         form = f'{declared.kind} {declared.what.state_version} {form}'
-    return (declared.kind, what, outputs, declared.window, numpy is not None, form, dtype, template,
+    return (declared.kind, what, outputs, declared.window, numpy is not None, declared.waits, form, dtype, template,
             (declared, declared.row))
 
 
@@ -210,12 +211,67 @@ def wrong_row(declared, value):
 
 def rows(declared, value):
     """What a function gives: an iterator over rows."""
+    if declared[0].waits:
+        value = _wait(weir._awaited(value))
     return iter((value,) if isinstance(value, declared[1]) else () if value is None else value)
 
 
 def window(start, end, key, types_):
     key = tuple(weir.moment(v) if t == 5 and v is not None else v for v, t in zip(key, types_))
     return weir.Window(None if start is None else weir.moment(start), None if end is None else weir.moment(end), key)
+
+
+# ---- async def -------------------------------------------------------------------------------------------------------
+
+
+_loop, _starting = None, threading.Lock()
+
+
+def _wait(coroutine):
+    """Until it is done on the loop of all analyzers, which has a thread of its own: whoever waits here lets go of the GIL."""
+    import asyncio
+    try:
+        _start()
+    except PermissionError:
+        coroutine.close()
+        raise Unfit("an async def wants an event loop, which an analyzer in a process of its own may not have: "
+                    "'run: thread'") from None
+    return asyncio.run_coroutine_threadsafe(coroutine, _loop).result()
+
+
+def _start():
+    global _loop
+    import asyncio
+    import socket
+    with _starting:
+        if _loop is not None:
+            return
+        for end in socket.socketpair():  # may it have one?
+            end.close()
+        loop = asyncio.new_event_loop()
+        threading.Thread(target=loop.run_forever, name='weir-asyncio', daemon=True).start()
+        _loop = loop
+
+
+async def _all(coroutines):
+    import asyncio
+    tasks = [asyncio.ensure_future(c) for c in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
+
+
+def gather(coroutines):
+    """The rows of many groups, all at once. One that fails ends the others."""
+    try:
+        return _wait(_all(coroutines))
+    finally:
+        for coroutine in coroutines:  # those that were never begun
+            coroutine.close()
 
 
 # ---- Errors ----------------------------------------------------------------------------------------------------------
