@@ -68,7 +68,8 @@ static int api_add_routes(struct http_server *server, struct api *a)
                                    .bodyless = api_routes[i].handle == backup_post,
                                    .probe = api_routes[i].handle == probes_live ||
                                             api_routes[i].handle == probes_ready,
-                                   .patient = api_routes[i].handle == live_get,
+                                   .patient = api_routes[i].handle == live_get ||
+                                              api_routes[i].handle == probes_metrics,
                                    .ctx = a};
         route.kind = api_routes[i].kind;
         err = http_add(server, &route);

@@ -49,6 +49,10 @@ void page_get(struct http_request *r, void *api);
 /* The table named in the path, the pipeline's own, or the only one with results; NULL: answered 404. */
 const struct table *results_table(struct pipeline *p, struct http_request *r);
 
+/* Does a pipeline expose results? And these, as /metrics has them; on a query thread. */
+bool exposed_any(const struct api *a);
+void exposed_print(const struct api *a, struct buffer *to);
+
 /* The answer of /plugins. */
 int overview_list_plugins(struct plugins *plugins, struct buffer *ret);
 

@@ -90,7 +90,12 @@ void probes_metrics(struct http_request *r, void *api)
     struct buffer b = {0};
     if (!api_no_arguments(r))
         return;
+    const bool exposes = exposed_any(a);
+    if (exposes && http_defer(r))
+        return;
     metrics_print(a->is.metrics, &b);
+    if (exposes)
+        exposed_print(a, &b);
     http_reply_buffer(r, 200, "text/plain; version=0.0.4; charset=utf-8", &b);
 }
 

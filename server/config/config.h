@@ -328,6 +328,9 @@ struct config_pipeline {
         n_select; /* with CONFIG_NONE: columns of the schema that are kept; otherwise 0 */
     size_t *select;
     const struct node *select_node; /* NULL: not given */
+    size_t n_expose; /* columns of its own table that are gauges in /metrics */
+    char **expose;
+    const struct node *expose_node; /* NULL: not given */
     size_t n_analyzers;
     struct config_analyzer *analyzer;
     size_t n_hooks;

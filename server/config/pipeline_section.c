@@ -15,6 +15,7 @@
 #include <strings.h>
 
 #define COUNT(array)  (sizeof(array) / sizeof(array)[0])
+#define EXPOSE_MAX    32 /* columns; the schema says so, too */
 #define ANALYZERS_MAX 64
 #define MAX_ROWS      1000000000
 #define LONGEST       (36525 * DAY_US) /* a hundred years */
@@ -717,6 +718,35 @@ static int read_analyzers(const struct node *n, void *target, void *ctx,
     return failed;
 }
 
+/* What columns there are is known once its tables are (pipeline/tables.c). */
+static int read_expose(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    struct config_pipeline *p = target;
+    (void)ctx;
+    p->expose_node = n;
+    if (n->kind != NODE_LIST)
+        return node_expected(n, "a list of columns, such as [count, price_mean]",
+                             error);
+    if (n->n < 1 || n->n > EXPOSE_MAX)
+        return node_error(n, error, "a pipeline exposes 1 to %d columns, not %zu",
+                          EXPOSE_MAX, n->n);
+    if (!(p->expose = calloc(n->n, sizeof(char *))))
+        return out_of_memory(n, error);
+    for (size_t i = 0; i < n->n; i++) {
+        const char *text;
+        int r = node_text(&n->item[i], &text, error);
+        if (r < 0)
+            return r;
+        for (size_t k = 0; k < i; k++)
+            if (strcmp(p->expose[k], text) == 0)
+                return node_error(&n->item[i], error, "'%s' is there twice", text);
+        if (!(p->expose[p->n_expose++] = strdup(text)))
+            return out_of_memory(n, error);
+    }
+    return 0;
+}
+
 static int read_hooks(const struct node *n, void *target, void *ctx,
                       struct error *error)
 {
@@ -775,6 +805,9 @@ static const struct field pipeline_fields[] = {
      .n_words = COUNT(over_word)},
     {"analyzers", FIELD_CALL, .read = read_analyzers, .schema = ANALYZERS_SCHEMA},
     {"select", FIELD_CALL, .read = read_select, .schema = FIELD_SCHEMA_TEXTS},
+    {"expose", FIELD_CALL, .read = read_expose,
+     .schema = "{\"type\":\"array\",\"minItems\":1,\"maxItems\":32,\"items\":{\"type\":"
+               "\"string\"}}"},
     {"webhook", FIELD_CALL, .read = read_hooks,
      .schema = "{\"$ref\":\"#/$defs/webhook\"},{\"type\":\"array\",\"minItems\":1,"
                "\"maxItems\":32,\"items\":{\"$ref\":\"#/$defs/webhook\"}}"},
@@ -857,4 +890,7 @@ void pipeline_section_free(struct config_pipeline *p)
     derive_section_free(&p->derive);
     free(p->key);
     free(p->select);
+    for (size_t i = 0; i < p->n_expose; i++)
+        free(p->expose[i]);
+    free(p->expose);
 }

@@ -85,8 +85,9 @@ struct http_route {
         bodyless; /* POST: it may come without a body and its length; others are answered 411 */
     bool
         zeros; /* values of arguments may hold zeros: http_argument; else they are answered 400 */
-    bool patient; /* QUERY: it waits for its turn, however many others do */
-    bool probe;   /* answered on a connection over the limit, too */
+    bool
+        patient; /* QUERY, or deferred: it waits for its turn, however many others do */
+    bool probe;  /* answered on a connection over the limit, too */
     const char
         *encoding; /* UPLOAD: a Content-Encoding that it undoes itself; NULL: none */
     bool
@@ -164,6 +165,10 @@ void http_resume(struct http_request *r);
 
 /* Before -EAGAIN: the pause ends by then (clock_monotonic_us), resumed or not. */
 void http_resume_at(struct http_request *r, int64_t deadline_us);
+
+/* In the handler of a PLAIN route that is to take its time after all. True: it returns, without a reply, and is called again, on
+ * a thread of the query pool. False: this is that call. */
+bool http_defer(struct http_request *r);
 
 /* Replies; once for each request. The body is copied. */
 void http_reply(struct http_request *r, unsigned status, const char *content_type,

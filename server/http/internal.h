@@ -199,6 +199,7 @@ struct http_request {
     struct decompress *decompress;
     void *upload_state;
     bool upload_open;
+    bool deferred;  /* a PLAIN one that goes to the query threads as well */
     bool submitted; /* to a pool of query threads */
     bool begun;     /* its handler was called */
     struct buffer head_text;

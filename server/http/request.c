@@ -286,6 +286,14 @@ enum request_body request_body(struct http_request *r, const char *data, size_t 
 
 /* ---- End ---- */
 
+bool http_defer(struct http_request *r)
+{
+    if (r->submitted)
+        return false;
+    r->deferred = true;
+    return true;
+}
+
 /* False: paused. */
 static bool request_end_upload(struct http_request *r)
 {
@@ -312,9 +320,10 @@ static bool request_answer(struct http_request *r)
     }
     if (route->kind == HTTP_UPLOAD)
         return request_end_upload(r);
-    if (route->kind == HTTP_PLAIN) {
+    if (route->kind == HTTP_PLAIN && !r->deferred) {
         route->handle(r, route->ctx);
-        return true;
+        if (!r->deferred)
+            return true;
     }
     if (r->submitted)
         return true;
@@ -356,7 +365,8 @@ static void request_reset(struct http_request *r)
     r->cross = NULL;
     r->upload_state = NULL;
     r->received = 0;
-    r->submitted = r->replied = r->packs = r->in_body = r->probed = r->past = false;
+    r->submitted = r->deferred = r->replied = r->packs = r->in_body = r->probed =
+        r->past = false;
     r->lingered = 0;
 }
 

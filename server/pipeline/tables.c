@@ -321,11 +321,65 @@ static int rows_table(struct pipeline *p, struct error *error)
     return 0;
 }
 
+static int check_exposed(const struct pipeline *p, size_t i, struct error *error)
+{
+    const struct node *node = &p->config->expose_node->item[i];
+    const char *name = p->config->expose[i];
+    const struct table *t = p->own;
+    size_t c = t->n_primary + 1;
+    while (c < t->n_columns && strcmp(t->column[c].name, name) != 0)
+        c++;
+    if (c == t->n_columns) {
+        const char *known[SCHEMA_COLUMNS_MAX];
+        size_t n = 0;
+        for (c = t->n_primary + 1; c < t->n_columns && n < SCHEMA_COLUMNS_MAX; c++)
+            known[n++] = t->column[c].name;
+        node_error(node, error, "table '%s' has no result '%s'", t->name, name);
+        node_suggest(error, name, known, n);
+        return -EINVAL;
+    }
+    const enum weir_type type = t->column[c].type;
+    return type == WEIR_STRING || type == WEIR_TIME
+               ? node_error(node, error, "'%s' is no number", name)
+               : 0;
+}
+
+/* Gauges are those of the newest window: it is one for all keys. */
+static int check_expose(const struct pipeline *p, struct error *error)
+{
+    const struct config_pipeline *c = p->config;
+    const enum config_window_kind kind = p->window.kind;
+    if (!c->expose_node)
+        return 0;
+    if (kind != CONFIG_TUMBLING && kind != CONFIG_HOPPING && kind != CONFIG_GLOBAL)
+        return node_error(c->expose_node, error,
+                          "expose: each key has windows of its own here; it is for "
+                          "those of time and 'global'");
+    if (!p->own)
+        return node_error(c->expose_node, error,
+                          "expose: no analyzer here gives one row a key");
+    for (size_t i = 1; i < p->own->n_primary; i++) {
+        const char *key = p->own->column[i].name;
+        if (!strcmp(key, "pipeline") || !strcmp(key, "column") ||
+            !strncmp(key, "__", 2))
+            return node_error(c->expose_node, error,
+                              "expose: the key '%s' has the name of another label; a "
+                              "derived column can have another",
+                              key);
+    }
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < c->n_expose; i++)
+        r = check_exposed(p, i, error);
+    return r;
+}
+
 int pipeline_make_tables(struct pipeline *p, struct error *error)
 {
     char name[160];
-    if (p->window.kind == CONFIG_NONE)
-        return rows_table(p, error);
+    if (p->window.kind == CONFIG_NONE) {
+        int err = check_expose(p, error);
+        return err ? err : rows_table(p, error);
+    }
     bool own = false;
     for (size_t i = 0; i < p->n_steps; i++)
         own = own || !(p->step[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS);
@@ -352,5 +406,5 @@ int pipeline_make_tables(struct pipeline *p, struct error *error)
         r = copy_tables(p, 1 + i, error);
     if (r == 0 && p->config->late == CONFIG_LATE_SIDE)
         r = late_table(p, error);
-    return r;
+    return r == 0 ? check_expose(p, error) : r;
 }
