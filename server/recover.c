@@ -101,20 +101,32 @@ static bool parent_gives(struct pipeline *p, uint64_t position, uint64_t parent)
     return false;
 }
 
+/* One that gives all of its results once more does not know what it gave before, to take it out. */
+static bool parent_replaces(struct pipeline *p)
+{
+    if (!pipeline_reads_replaced(p) || !pipeline_is_afresh(pipeline_parent(p)))
+        return true;
+    pipeline_say_partial(p, "starts afresh, as '%s' does", pipeline_config(p)->from);
+    return false;
+}
+
 static int load(struct restore *r, struct pipeline *p, struct log *log,
                 const struct restore_checkpoint *c, uint64_t *ret_position,
                 bool *ret_same, struct error *error)
 {
     struct loading l = {.pipeline = p, .error = error};
     const uint64_t parent = *ret_position;
-    bool has = pipeline_parent(p) ? parent_gives(p, c->position, parent)
-                                  : journal_has(p, log, c->position),
+    bool has = pipeline_parent(p)
+                   ? parent_gives(p, c->position, parent) && parent_replaces(p)
+                   : journal_has(p, log, c->position),
          same = false;
     int err = has ? is_same(p, c, &same, error) : 0;
     if (err < 0)
         return err;
     if (c->marks && (err = checkpoint_load_marks(p, c->marks, c->marks_size, same)) < 0)
         return error_set(error, err, "its stored watermark is damaged");
+    if (!same && pipeline_parent(p)) /* it has seen no row that counts */
+        pipeline_forget_files(p);
     *ret_position = has ? c->position : pipeline_parent(p) ? parent : log_written(log);
     *ret_same = same;
     return same ? restore_states(r, pipeline_config(p)->name, load_block, &l, error)
@@ -308,6 +320,22 @@ static void results_unwait(void *store, struct waiter *w)
     store_unwait(store, w);
 }
 
+struct clearing {
+    struct pipeline *pipeline;
+    struct error *error;
+};
+
+static int clear_tables(struct store *s, void *ctx)
+{
+    const struct clearing *c = ctx;
+    const struct table *const *table;
+    size_t n = pipeline_tables(c->pipeline, &table);
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < n; i++)
+        err = store_clear_table(s, table[i], c->error);
+    return err;
+}
+
 int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                      uint64_t *ret_position, struct error *error)
 {
@@ -355,6 +383,11 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     if (err == 0 && pipeline_lookup(p))
         err = restore_answers(r, c->name, *ret_position, load_answers,
                               pipeline_lookup(p), error);
+    if (!same)
+        pipeline_begin_afresh(p);
+    struct clearing clearing = {.pipeline = p, .error = error};
+    if (err == 0 && !same && pipeline_reads_replaced(p))
+        err = store_call(w->store, clear_tables, &clearing);
     /* So that the next start finds where it began, whatever happens until its first checkpoint. */
     if (err == 0 && !same)
         err = pipeline_first_checkpoint(p, *ret_position, error);

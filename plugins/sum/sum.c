@@ -27,7 +27,7 @@ struct state {
         struct float_sum f[2]; /* of values below BIG; of the others, divided by WIDE */
     } sum;
     int64_t count;
-    uint64_t infinite; /* bits: 1 has come, -1 has */
+    uint32_t infinite[2]; /* how many have come, above and below; at most UINT32_MAX */
 };
 _Static_assert(sizeof(struct state) == 48, "the manual page says 48");
 
@@ -42,6 +42,35 @@ static inline void add_float(struct float_sum *s, double v)
     double sum = s->high + v, part = sum - s->high;
     s->low += (s->high - (sum - part)) + (v - part);
     s->high = sum;
+}
+
+static inline void add_infinite(uint32_t *n, uint32_t more)
+{
+    *n = *n > UINT32_MAX - more ? UINT32_MAX : *n + more;
+}
+
+/* A row less. Without any there is nothing left of rounding, either. */
+static void take_float(struct state *s, double v)
+{
+    if (fabs(v) < BIG)
+        add_float(&s->sum.f[0], -v);
+    else if (isfinite(v))
+        add_float(&s->sum.f[1], -v / WIDE);
+    else if (s->infinite[v < 0] && s->infinite[v < 0] < UINT32_MAX)
+        s->infinite[v < 0]--;
+    if (--s->count == 0)
+        memset(s, 0, sizeof(*s));
+}
+
+static void take_floats(const struct weir_rows *r)
+{
+    const struct weir_column *c = r->in[0];
+    for (size_t i = 0; i < r->n; i++) {
+        double v = weir_number(c, r->row[i]);
+        if (!weir_is_null(c, r->row[i]) && v == v)
+            take_float((struct state *)(void *)(r->states + r->group[i] * r->stride),
+                       v);
+    }
 }
 
 static uint64_t fold_floats(const struct weir_rows *rows)
@@ -64,7 +93,7 @@ static uint64_t fold_floats(const struct weir_rows *rows)
         else if (isfinite(v))
             add_float(&s->sum.f[1], v / WIDE);
         else
-            s->infinite |= v > 0 ? 1 : 2;
+            add_infinite(&s->infinite[v < 0], 1);
     }
     return nans;
 }
@@ -77,7 +106,16 @@ static inline void step_int(struct state *s, const struct weir_rows *r, uint32_t
     s->count++;
 }
 
+static inline void unstep_int(struct state *s, const struct weir_rows *r, uint32_t row)
+{
+    if (weir_is_null(r->in[0], row))
+        return;
+    s->sum.exact -= weir_int(r->in[0], row);
+    s->count--;
+}
+
 WEIR_STEP(fold_ints, struct state, step_int)
+WEIR_STEP(take_ints, struct state, unstep_int)
 
 static int update(struct weir_ctx *ctx, const struct weir_rows *r)
 {
@@ -86,6 +124,14 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
     uint64_t nans = fold_floats(r);
     if (nans)
         ctx->host->skip(ctx, NAN_VALUE, nans);
+    return 0;
+}
+
+static int retract(struct weir_ctx *ctx, const struct weir_rows *r)
+{
+    if (ctx->types[0] != WEIR_FLOAT)
+        return take_ints(ctx, r);
+    take_floats(r);
     return 0;
 }
 
@@ -102,7 +148,8 @@ static int merge_one(struct weir_ctx *ctx, struct state *a, const struct state *
         }
     }
     a->count += b->count;
-    a->infinite |= b->infinite;
+    add_infinite(&a->infinite[0], b->infinite[0]);
+    add_infinite(&a->infinite[1], b->infinite[1]);
     return 0;
 }
 
@@ -113,8 +160,9 @@ static double float_total(const struct state *s)
 {
     static const double infinite[] = {0, INFINITY, -INFINITY, NAN};
     struct float_sum small = s->sum.f[0], big = s->sum.f[1];
-    if (s->infinite)
-        return infinite[s->infinite & 3];
+    unsigned which = (s->infinite[0] > 0) | (s->infinite[1] > 0) << 1;
+    if (which)
+        return infinite[which];
     if (big.high == 0 && big.low == 0)
         return small.high + small.low;
     add_float(&big, small.high / WIDE);
@@ -186,9 +234,10 @@ static const struct weir_analyzer sum = {
     .reasons = "nan",
     .config_size = sizeof(struct config),
     .state_size = sizeof(struct state),
-    .state_version = 1,
+    .state_version = 2,
     .open = open_sum,
     .update = update,
+    .retract = retract,
     .merge = merge,
     .emit = emit,
 };

@@ -63,6 +63,37 @@ static int check_order(const struct config_pipeline *p, struct error *error)
     return 0;
 }
 
+static int check_join(const struct config_pipeline *p,
+                      const struct config_pipeline *parent, struct error *error)
+{
+    const struct node *join = node_get(p->map, "join");
+    return join ? node_error(join, error,
+                             "'join' is for pipelines that read a stream; '%s', or the "
+                             "pipeline that it reads, can join",
+                             parent->name)
+                : 0;
+}
+
+/* Results that take each other's place: those that are over would have to be opened again. */
+static int check_replaced(const struct config_pipeline *p,
+                          const struct config_pipeline *parent, struct error *error)
+{
+    if (p->window.kind != CONFIG_GLOBAL)
+        return node_error(
+            p->window.node, error,
+            "results of '%s' are replaced ('global'), so what is made of "
+            "them is never final: a pipeline that reads them is 'global', "
+            "too",
+            parent->name);
+    if (p->window.expire_us != INT64_MAX)
+        return node_error(node_get(p->window.node, "expire"), error,
+                          "'expire' is for pipelines that read a stream: a key goes "
+                          "when all results of '%s' that it came of are gone",
+                          parent->name);
+    int r = check_join(p, parent, error);
+    return r < 0 ? r : check_order(p, error);
+}
+
 static int check_parent(const struct config_pipeline *p,
                         const struct config_pipeline *parent, struct error *error)
 {
@@ -78,6 +109,8 @@ static int check_parent(const struct config_pipeline *p,
             "results of '%s', which reads several streams, cannot be read "
             "by pipelines",
             parent->name);
+    if (parent->window.kind == CONFIG_GLOBAL)
+        return check_replaced(p, parent, error);
     /* A derived stream has the order of the ends. */
     if (parent->window.kind != CONFIG_TUMBLING && parent->window.kind != CONFIG_HOPPING)
         return node_error(p->from_node, error,
@@ -88,12 +121,8 @@ static int check_parent(const struct config_pipeline *p,
         return node_error(p->window.node, error,
                           "'%s' is for pipelines that read a stream",
                           config_window_word[p->window.kind]);
-    if (node_get(p->map, "join"))
-        return node_error(node_get(p->map, "join"), error,
-                          "'join' is for pipelines that read a stream; '%s', or the "
-                          "pipeline that it reads, can join",
-                          parent->name);
-    return check_order(p, error);
+    int r = check_join(p, parent, error);
+    return r < 0 ? r : check_order(p, error);
 }
 
 /* The path from p to itself, or further up, to one that has been on it. */

@@ -56,6 +56,8 @@ struct log_entry {
     int64_t reached_us;
     uint64_t
         sequence; /* LOG_BATCH of a derived log: number of its first row, 1, 2, ...; 0: positions say it */
+    bool
+        retract; /* LOG_BATCH of a derived log: its rows came before, and are taken out again */
     char *pipeline; /* LOG_IDLE, LOG_ADVANCE, LOG_REACHED: whom it is for; NULL: all */
     struct batch *batch;   /* LOG_BATCH; sealed */
     struct key_ids **keys; /* LOG_BATCH: for each list of key columns, by the index that

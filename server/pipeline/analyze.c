@@ -203,6 +203,7 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
     const struct weir_column *in[BINDING_INPUTS_MAX];
     union host_rows rows;
     struct remote *remote = w->remote[step];
+    const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     int64_t begin_ns = clock_monotonic_ns();
     find_inputs(s->binding, e, in);
     memset(&rows, 0, sizeof(rows));
@@ -226,11 +227,10 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
         rows.rows.n = next - at;
         rows.rows.row = row + at;
         rows.rows.group = slot + at;
-        r = remote ? remote_update(remote, &rows.rows)
-            : step_is_whole(s)
-                ? keep_rows(w, step, &rows.rows)
-                : host_done(h, "update",
-                            s->binding->plugin->analyzer.update(&h->ctx, &rows.rows));
+        r = remote             ? remote_update(remote, &rows.rows)
+            : step_is_whole(s) ? keep_rows(w, step, &rows.rows)
+            : e->retract ? host_done(h, "retract", a->retract(&h->ctx, &rows.rows))
+                         : host_done(h, "update", a->update(&h->ctx, &rows.rows));
     }
     if (remote)
         return r;

@@ -45,7 +45,8 @@ int analyze_init(struct worker *w, uint32_t slot);
 /* Gives the states of steps [first, end) of a group back to their plugins. */
 void analyze_drop(struct worker *w, uint32_t slot, size_t first, size_t end);
 
-/* Rows row[0..n) of the entry, whose groups are slot[0..n) of the worker. Rows of one call come from one entry
+/* Rows row[0..n) of the entry, whose groups are slot[0..n) of the worker: folded in, or, where the entry says so, taken out
+ * again. Rows of one call come from one entry
  * of the journal: where small ones were joined, there are several calls. */
 int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
                    const uint32_t *row, const uint32_t *slot, uint32_t n);

@@ -27,6 +27,21 @@ const struct table *pipeline_reads_table(const struct pipeline *p)
     return outflow_table(p->reads);
 }
 
+bool pipeline_reads_replaced(const struct pipeline *p)
+{
+    return p->changes;
+}
+
+void pipeline_begin_afresh(struct pipeline *p)
+{
+    p->afresh = true;
+}
+
+bool pipeline_is_afresh(const struct pipeline *p)
+{
+    return p->afresh;
+}
+
 struct log *pipeline_reads(const struct pipeline *p)
 {
     return outflow_log(p->reads);
@@ -86,6 +101,8 @@ static int derive(struct pipeline *p, const struct table *t, struct outflow **re
     }
     *at = o;
     *ret = o->outflow;
+    if (outflow_replaces(o->outflow))
+        p->replaced = o->outflow;
     return 0;
 }
 
@@ -95,10 +112,17 @@ int chain_join(struct pipeline *p, struct pipeline *parent, struct error *error)
     const struct table *t = find_table(parent, c->from, c->from_node, error);
     if (!t)
         return -EINVAL;
+    if (parent->window.kind == CONFIG_GLOBAL && t != parent->own)
+        return node_error(c->from_node, error,
+                          "rows of '%s' are replaced together, whichever of them have "
+                          "changed, and cannot be read by pipelines; those of a table "
+                          "with one row for each key can",
+                          t->name);
     int r = derive(parent, t, &p->reads, error);
     if (r < 0)
         return r == -E2BIG ? node_error(c->from_node, error, "%s", error->text) : r;
     p->parent = pipeline_ref(parent);
+    p->changes = outflow_replaces(p->reads);
     pthread_mutex_lock(&parent->lock);
     struct pipeline **at = &parent->child;
     while (*at)
@@ -182,8 +206,27 @@ int chain_read(const struct worker *w, const struct rowset *set,
     struct outflow_piece **list = ret->list;
     for (struct of_table *o = w->pipeline->outflow; o; o = o->next, list++)
         if (set && outflow_table(o->outflow) == set->table)
-            return outflow_read(o->outflow, set, w->position, list);
+            return outflow_read(o->outflow, set, w->reads, list);
     return 0;
+}
+
+/* The list of the own table. */
+static struct outflow_piece **own_list(const struct pipeline *p,
+                                       struct chain_pieces *pieces)
+{
+    struct outflow_piece **list = pieces->list;
+    for (struct of_table *o = p->outflow; o->outflow != p->replaced; o = o->next)
+        list++;
+    return list;
+}
+
+int chain_take_out(const struct worker *w, const struct former *row,
+                   enum outflow_kind kind, int64_t border_us,
+                   struct chain_pieces *pieces)
+{
+    const struct pipeline *p = w->pipeline;
+    return outflow_add(p->replaced, row->cell, kind, border_us, w->reads,
+                       own_list(p, pieces));
 }
 
 void chain_drop(struct chain_pieces *pieces)
@@ -244,6 +287,62 @@ bool chain_is_full(struct worker *w)
     for (struct of_table *o = w->pipeline->outflow; o; o = o->next)
         full = outflow_is_full(o->outflow) || full;
     return full;
+}
+
+/* ---- To one that has come later ------------------------------------------------------------------ */
+
+/* A result that was given out before anybody read it is made again: nothing has come since. */
+static int note_as_is(struct worker *w, uint32_t slot)
+{
+    struct rowset *set = NULL;
+    struct former *row;
+    int r = worker_emit_as_is(w, 0, &slot, 1, w->keyed.border_us, &set);
+    if (r == 0)
+        r = former_new(set->cell, set->table->n_columns, &row);
+    if (r == 0)
+        r = former_set(&w->former, slot, row);
+    groups_touch(&w->groups, slot);
+    rowset_free(set);
+    return r;
+}
+
+static int give_all_of(struct worker *w, uint64_t position, struct chain_pieces *pieces)
+{
+    struct groups *g = &w->groups;
+    struct pipeline *p = w->pipeline;
+    uint32_t *slot = malloc((g->n_slots + 1) * sizeof(*slot));
+    size_t n = 0;
+    int r = slot ? 0 : -ENOMEM;
+    for (uint32_t i = 0; r == 0 && i < g->n_slots; i++) {
+        if (g->slot[i].key == SLOT_NONE)
+            continue;
+        if (!former_at(&w->former, i) && w->keyed.spans.at[i].given == SPAN_GIVEN)
+            r = note_as_is(w, i);
+        if (former_at(&w->former, i))
+            slot[n++] = i;
+        g->slot[i].window = 0;
+    }
+    n = r == 0 ? groups_sort_slots(g, slot, n) : 0;
+    for (size_t i = 0; r == 0 && i < n; i++)
+        r = outflow_add(p->replaced, former_at(&w->former, slot[i])->cell,
+                        OUTFLOW_FIRST, w->keyed.border_us, position,
+                        own_list(p, pieces));
+    free(slot);
+    return r;
+}
+
+int chain_give_all(struct pipeline *p, uint64_t position)
+{
+    int r = 0;
+    for (unsigned i = 0; r == 0 && p->gives_all && i < p->config->workers; i++) {
+        struct chain_pieces pieces = {{NULL}};
+        struct worker *w = &p->worker[i];
+        r = give_all_of(w, position, &pieces);
+        if (r == 0)
+            r = chain_put(w, position, w->emitted_us, true, &pieces);
+        chain_drop(&pieces);
+    }
+    return r;
 }
 
 /* ---- Silence: their windows are to close, too ------------------------------------------------- */

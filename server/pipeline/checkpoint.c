@@ -118,7 +118,10 @@ static int put_state(struct worker *w, size_t i, const char *block, struct buffe
     return 0;
 }
 
-static void put_span(const struct span *s, struct buffer *b)
+/* Beside what a span says of being given out: the row itself stands behind the states. */
+#define GIVEN_ROW 4u
+
+static void put_span(const struct span *s, bool row, struct buffer *b)
 {
     const struct stored_span stored = {.order = s->order,
                                        .start_us = s->start_us,
@@ -127,8 +130,21 @@ static void put_span(const struct span *s, struct buffer *b)
                                        .floor_us = s->floor_us,
                                        .number = s->number,
                                        .rows = s->rows,
-                                       .given = s->given};
+                                       .given = s->given | (row ? GIVEN_ROW : 0)};
     buffer_put(b, &stored, sizeof(stored));
+}
+
+static void put_given(const struct former *row, struct buffer *b)
+{
+    uint64_t size = 0;
+    size_t at = b->size;
+    buffer_put(b, &size, sizeof(size));
+    former_save(row, b);
+    if (b->error)
+        return;
+    size = b->size - at - sizeof(size);
+    memcpy(b->data + at, &size, sizeof(size));
+    pad(b);
 }
 
 static int put_group(struct worker *w, uint32_t slot, struct buffer *b)
@@ -141,11 +157,13 @@ static int put_group(struct worker *w, uint32_t slot, struct buffer *b)
     buffer_put(b, key->bytes, key->size);
     pad(b);
     if (window_is_by_key(&w->pipeline->window))
-        put_span(&w->keyed.spans.at[slot], b);
+        put_span(&w->keyed.spans.at[slot], former_at(&w->former, slot), b);
     const char *block = groups_state(&w->groups, slot);
     int r = 0;
     for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
         r = put_state(w, i, block, b);
+    if (r == 0 && former_at(&w->former, slot))
+        put_given(former_at(&w->former, slot), b);
     return r;
 }
 
@@ -335,7 +353,25 @@ static int get_new_group(struct worker *w, const struct stored_group *head,
     return w->groups.open == open ? -EBADMSG : 0;
 }
 
-static int get_span(struct stored_bytes *r, struct span *ret)
+/* Also where nobody reads them now: who did may come back. */
+static int get_given(struct worker *w, uint32_t slot, struct stored_bytes *r)
+{
+    uint64_t size;
+    struct former *row;
+    const char *bytes = stored_take(r, sizeof(size));
+    if (!bytes)
+        return -EBADMSG;
+    memcpy(&size, bytes, sizeof(size));
+    bytes = stored_take(r, size);
+    if (!bytes)
+        return -EBADMSG;
+    if (!w->pipeline->own)
+        return -EBADMSG;
+    int err = former_load(w->pipeline->own, bytes, size, &row);
+    return err < 0 ? err : former_set(&w->former, slot, row);
+}
+
+static int get_span(struct stored_bytes *r, struct span *ret, bool *ret_row)
 {
     struct stored_span s;
     const char *bytes = stored_take(r, sizeof(s));
@@ -350,7 +386,8 @@ static int get_span(struct stored_bytes *r, struct span *ret)
                          .number = s.number,
                          .rows = s.rows,
                          .given = s.given & 3};
-    return s.given <= SPAN_GIVEN ? 0 : -EBADMSG;
+    *ret_row = s.given & GIVEN_ROW;
+    return (s.given & ~GIVEN_ROW) <= SPAN_GIVEN ? 0 : -EBADMSG;
 }
 
 static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *error)
@@ -371,11 +408,14 @@ static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *e
     uint32_t slot;
     const bool by_key = window_is_by_key(&p->window);
     struct span span;
-    int err = by_key ? get_span(r, &span) : 0;
+    bool row = false;
+    int err = by_key ? get_span(r, &span, &row) : 0;
     if (err == 0)
         err = get_new_group(w, &head, key, hash, by_key ? &span : NULL, &slot);
     for (size_t i = 0; err == 0 && i < p->n_steps; i++)
         err = get_state(w, i, slot, groups_state(&w->groups, slot), r);
+    if (err == 0 && row)
+        err = get_given(w, slot, r);
     return err == -EINVAL ? worker_error(w, err, error) : err;
 }
 

@@ -217,6 +217,29 @@ static void prefetch_states(const struct worker *w, const uint32_t *slot, size_t
     }
 }
 
+/* Those that read the own table take out the row that the group had, and get this one. Nobody reads it: who comes later is
+ * given what the groups say then. */
+static int note_given(struct closing *c, const struct rowset *own, const uint32_t *slot,
+                      size_t n)
+{
+    struct worker *w = c->worker;
+    const size_t columns = own->table->n_columns;
+    int r = 0;
+    for (size_t i = 0; !w->pipeline->replaced && i < n; i++)
+        former_set(&w->former, slot[i], NULL);
+    for (size_t i = 0; w->pipeline->replaced && r == 0 && i < n; i++) {
+        const struct former *before = former_at(&w->former, slot[i]);
+        struct former *now;
+        if (before)
+            r = chain_take_out(w, before, OUTFLOW_REPLACED, c->border_us, &c->pieces);
+        if (r == 0)
+            r = former_new(own->cell + (c->own_first + i) * columns, columns, &now);
+        if (r == 0)
+            r = former_set(&w->former, slot[i], now);
+    }
+    return r;
+}
+
 /* A few groups, with their rows in the own table first. */
 static int emit_some(struct closing *c, const uint32_t *slot, size_t n, uint32_t flags)
 {
@@ -237,7 +260,8 @@ static int emit_some(struct closing *c, const uint32_t *slot, size_t n, uint32_t
     for (size_t i = 0; r == 0 && i < p->n_steps; i++)
         if (!c->only || c->only == p->step[i].table)
             r = emit_step(c, i);
-    return r;
+    const bool notes = p->replaced || c->worker->former.room;
+    return r == 0 && notes && !c->only ? note_given(c, own, slot, n) : r;
 }
 
 static bool sets_full(const struct closing *c)
@@ -416,6 +440,11 @@ static int put_taken(struct closing *c, const struct keyed_taken *t)
 {
     const struct worker *w = c->worker;
     const struct pipeline *p = w->pipeline;
+    int r = t->former && p->replaced
+                ? chain_take_out(w, t->former, OUTFLOW_GONE, c->border_us, &c->pieces)
+                : 0;
+    if (r < 0)
+        return r;
     struct weir_cell key[SCHEMA_COLUMNS_MAX];
     char bytes[KEY_BYTES_MAX];
     analyze_key(w, &w->groups.key[t->key], key, bytes);
@@ -435,12 +464,25 @@ static int put_taken(struct closing *c, const struct keyed_taken *t)
     return 0;
 }
 
+static int by_key(const void *a, const void *b, void *worker)
+{
+    const struct worker *w = worker;
+    const struct keyed_taken *x = a, *y = b;
+    const struct group_key *p = &w->groups.key[x->key], *q = &w->groups.key[y->key];
+    int order = memcmp(p->bytes, q->bytes, p->size < q->size ? p->size : q->size);
+    return order ? order : (p->size > q->size) - (p->size < q->size);
+}
+
 static int emit_taken(struct closing *c)
 {
     struct keyed *k = &c->worker->keyed;
     int r = 0;
+    if (c->worker->pipeline->replaced && k->n_taken > 1)
+        qsort_r(k->taken, k->n_taken, sizeof(*k->taken), by_key, c->worker);
     for (size_t i = 0; r == 0 && i < k->n_taken; i++)
         r = put_taken(c, &k->taken[i]);
+    for (size_t i = 0; i < k->n_taken; i++)
+        free(k->taken[i].former);
     k->n_taken = 0;
     return r;
 }
@@ -452,9 +494,9 @@ static int emit_keyed(struct closing *c, int64_t until_us, bool last)
     struct keyed *k = &w->keyed;
     uint32_t flags =
         w->pipeline->window.kind == CONFIG_GLOBAL ? WEIR_EARLY : WEIR_FINAL;
-    int r = emit_taken(c), more = 1;
     if (w->pipeline->window.kind == CONFIG_GLOBAL)
         c->border_us = keyed_border(w, until_us);
+    int r = emit_taken(c), more = 1;
     while (r == 0 && more) {
         r = more = keyed_collect(w, until_us, last);
         if (r < 0)

@@ -51,6 +51,7 @@ int derived_copy(const struct log_entry *e, struct log_entry **ret)
     to->held = e->held;
     to->reached_us = e->reached_us;
     to->sequence = e->sequence;
+    to->retract = e->retract;
     r = derive_parts(e, to);
     if (r < 0) {
         log_entry_unref(to);

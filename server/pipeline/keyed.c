@@ -21,6 +21,8 @@ void keyed_free(struct worker *w)
     spans_free(&w->keyed.spans);
     free(w->keyed.give);
     free(w->keyed.wait);
+    for (size_t i = 0; i < w->keyed.n_taken; i++)
+        free(w->keyed.taken[i].former);
     free(w->keyed.taken);
 }
 
@@ -43,6 +45,7 @@ int keyed_open(struct worker *w, uint32_t key, const struct span *span,
 void keyed_close(struct worker *w, uint32_t slot)
 {
     analyze_drop(w, slot, 0, w->pipeline->n_steps);
+    former_set(&w->former, slot, NULL);
     spans_close(&w->keyed.spans, slot);
 }
 
@@ -91,8 +94,11 @@ int keyed_take_back(struct worker *w, uint32_t slot, int64_t start_us,
     struct keyed *k = &w->keyed;
     if (grow(&k->taken, sizeof(*k->taken), k->n_taken, &k->taken_room) < 0)
         return -ENOMEM;
-    k->taken[k->n_taken++] = (struct keyed_taken){
-        .start_us = start_us, .key = w->groups.slot[slot].key, .revision = revision};
+    k->taken[k->n_taken++] =
+        (struct keyed_taken){.start_us = start_us,
+                             .key = w->groups.slot[slot].key,
+                             .revision = revision,
+                             .former = former_take(&w->former, slot)};
     return 0;
 }
 
@@ -260,9 +266,12 @@ static inline int global_slot(struct reading *r, uint32_t key, uint32_t row,
     struct keyed *k = &w->keyed;
     int64_t us = r->time[row];
     uint32_t slot = spans_newest(&k->spans, key);
+    const bool out = r->entry->retract;
     *ret = slot;
+    if (slot == SLOT_NONE && out) /* there was no room for it either */
+        return -ENOSPC;
     if (slot == SLOT_NONE) {
-        const struct span span = {.last_us = us};
+        const struct span span = {.last_us = us, .rows = w->pipeline->changes};
         int err = keyed_open(w, key, &span, ret);
         if (err == 0)
             err = keyed_wait(k, *ret);
@@ -273,6 +282,8 @@ static inline int global_slot(struct reading *r, uint32_t key, uint32_t row,
     }
     struct span *s = &k->spans.at[slot];
     s->last_us = later(s->last_us, us);
+    if (w->pipeline->changes)
+        s->rows += out ? UINT64_MAX : 1;
     if (s->given != SPAN_GIVEN)
         return 0;
     s->given = SPAN_AGAIN;
@@ -290,10 +301,12 @@ static bool global_is_due(const struct worker *w, int64_t watermark_us)
     return watermark_us >= window_next_border(&w->pipeline->window, w->keyed.border_us);
 }
 
-/* Has the key had no row for too long, at this border? */
+/* Has the key had no row for too long, at this border? Or, where rows are taken out again, has it none any more? */
 static bool global_has_expired(const struct worker *w, uint32_t slot, int64_t border_us)
 {
     int64_t expire_us = w->pipeline->window.expire_us;
+    if (w->pipeline->changes)
+        return !w->keyed.spans.at[slot].rows;
     return expire_us != INT64_MAX &&
            by_key_add(w->keyed.spans.at[slot].last_us, expire_us) <= border_us;
 }
@@ -305,11 +318,13 @@ static int global_collect(struct worker *w, int64_t until_us)
     int64_t border_us = border_at(w, until_us);
     int r = 0;
     for (size_t i = 0; r == 0 && i < k->n_wait; i++)
-        if (global_has_expired(w, k->wait[i], border_us))
+        if (global_has_expired(w, k->wait[i], border_us)) {
             w->groups.slot[k->wait[i]]
                 .revision++; /* an earlier run may have given it */
-        else
+            r = spans_due(&k->spans, k->wait[i], PAST, INT64_MIN);
+        } else {
             r = keyed_give(k, k->wait[i]);
+        }
     k->n_wait = 0;
     return r;
 }
@@ -606,7 +621,10 @@ int keyed_restore(struct worker *w, const char *key, size_t size, uint64_t hash,
     const struct window_kind *kind = &w->pipeline->window;
     struct keyed *k = &w->keyed;
     uint32_t number;
-    int r = span->given > SPAN_GIVEN || span->rows > kind->pane_rows ? -EBADMSG : 0;
+    int r = span->given > SPAN_GIVEN ||
+                    (kind->kind == CONFIG_COUNT && span->rows > kind->pane_rows)
+                ? -EBADMSG
+                : 0;
     if (r == 0)
         r = groups_key(&w->groups, key, size, hash, &number);
     if (r == 0)

@@ -500,7 +500,7 @@ static int read_keyed(struct opening *x)
             continue;
         const struct span *s = &w->keyed.spans.at[slot];
         r = look(x);
-        bool open = s->given != SPAN_GIVEN;
+        bool open = s->given != SPAN_GIVEN && (!w->pipeline->changes || s->rows);
         if (kind == CONFIG_COUNT)
             open = s->rows && slot == spans_newest(&w->keyed.spans, g->slot[slot].key);
         else if (kind != CONFIG_GLOBAL)

@@ -14,6 +14,7 @@
 #define TIME_NAME "time"
 #define FIRST_KEY                                                                      \
     3 /* columns of the stream: time, window_start, window_end, keys, ... */
+#define BATCH_ROWS_FEW 64 /* of a piece to begin with, where rows come one by one */
 
 struct mark {
     enum log_kind kind;
@@ -21,15 +22,21 @@ struct mark {
     unsigned passed; /* workers */
 };
 
+struct of_queue {
+    struct outflow_piece *first, **last;
+};
+
 struct of_worker {
     uint64_t position;
     int64_t done_us;
-    struct outflow_piece *first, **last;
-    uint64_t marks; /* that it has passed */
+    struct of_queue queue
+        [OUTFLOW_KINDS]; /* each in order; but where results are replaced, all are in one */
+    uint64_t marks;      /* that it has passed */
 };
 
 struct outflow {
     const struct table *table;
+    bool replaces;
     struct schema *schema;
     struct log *log;
     struct task filler;
@@ -78,6 +85,7 @@ int outflow_new(const struct table *table, unsigned workers, struct outflow **re
         return error_set(error, -ENOMEM, "no memory");
     pthread_mutex_init(&d->lock, NULL);
     d->table = table;
+    d->replaces = table->window.kind == CONFIG_GLOBAL;
     d->workers = workers;
     d->sequence = 1;
     d->worker = calloc(workers, sizeof(*d->worker));
@@ -96,7 +104,8 @@ int outflow_new(const struct table *table, unsigned workers, struct outflow **re
                    : error_set(error, r, "no memory");
     }
     for (unsigned i = 0; i < workers; i++)
-        d->worker[i].last = &d->worker[i].first;
+        for (size_t k = 0; k < OUTFLOW_KINDS; k++)
+            d->worker[i].queue[k].last = &d->worker[i].queue[k].first;
     *ret = d;
     return 0;
 }
@@ -108,12 +117,18 @@ void outflow_free(struct outflow *d)
     log_free(d->log);
     task_end(&d->filler);
     for (unsigned i = 0; d->worker && i < d->workers; i++)
-        outflow_free_pieces(d->worker[i].first);
+        for (size_t k = 0; k < OUTFLOW_KINDS; k++)
+            outflow_free_pieces(d->worker[i].queue[k].first);
     pthread_mutex_destroy(&d->lock);
     schema_free(d->schema);
     free(d->worker);
     free(d->mark);
     free(d);
+}
+
+bool outflow_replaces(const struct outflow *d)
+{
+    return d->replaces;
 }
 
 const struct schema *outflow_schema(const struct outflow *d)
@@ -240,14 +255,60 @@ static int add_piece(const struct outflow *d, size_t rows, uint64_t position,
         return -ENOMEM;
     }
     p->position = position;
+    p->kind = OUTFLOW_FIRST;
     *at = p;
     return 0;
+}
+
+static bool goes_into(const struct outflow_piece *p, enum outflow_kind kind,
+                      int64_t border_us, uint64_t position)
+{
+    return p && p->kind == kind && p->border_us == border_us && p->position == position;
+}
+
+int outflow_add(const struct outflow *d, const struct weir_cell *row,
+                enum outflow_kind kind, int64_t border_us, uint64_t position,
+                struct outflow_piece **list)
+{
+    struct outflow_piece *found[OUTFLOW_KINDS] = {NULL}, **at = list;
+    for (; *at; at = &(*at)->next)
+        found[(*at)->kind] = *at;
+    struct outflow_piece *p = found[kind];
+    if (goes_into(p, kind, border_us, position)) {
+        int r = put_row(p->batch, d->table, row);
+        if (r != -ENOSPC)
+            return r;
+    }
+    int r = add_piece(d, BATCH_ROWS_FEW, position, at);
+    if (r < 0)
+        return r;
+    (*at)->kind = kind;
+    (*at)->border_us = border_us;
+    return put_row((*at)->batch, d->table, row);
+}
+
+/* Results that are replaced: one of no number is the first; one without an end is none any more. */
+static int read_replacing(const struct outflow *d, const struct rowset *r,
+                          uint64_t position, struct outflow_piece **list)
+{
+    const struct table *t = r->table;
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < r->n_rows; i++) {
+        const struct weir_cell *row = r->cell + i * t->n_columns;
+        if (row[t->n_primary].type)
+            err = outflow_add(d, row,
+                              row[t->revision].as.i ? OUTFLOW_NEXT : OUTFLOW_FIRST,
+                              row[t->n_primary].as.i, position, list);
+    }
+    return err;
 }
 
 int outflow_read(const struct outflow *d, const struct rowset *r, uint64_t position,
                  struct outflow_piece **list)
 {
     struct outflow_piece **at = list, *piece = NULL;
+    if (d->replaces)
+        return read_replacing(d, r, position, list);
     while (*at)
         at = &(*at)->next;
     for (size_t i = 0; i < r->n_rows;) {
@@ -290,14 +351,17 @@ static int compare_strings(const struct column *a, uint32_t i, const struct colu
     return order ? order : (a_size > b_size) - (a_size < b_size);
 }
 
-/* Of the rows that two pieces are at: by window end and key. Those of one group are of one worker. */
+/* Of the rows that two pieces are at: by window end, or border and kind, and key. Those of one group are of one worker. */
 static int compare(const struct outflow *d, const struct outflow_piece *a,
                    const struct outflow_piece *b)
 {
     const uint32_t i = a->next_row, k = b->next_row;
     const struct batch *x = a->batch, *y = b->batch;
-    int64_t p = int_of(x, 0, i), q = int_of(y, 0, k);
+    int64_t p = d->replaces ? a->border_us : int_of(x, 0, i);
+    int64_t q = d->replaces ? b->border_us : int_of(y, 0, k);
     int order = (p > q) - (p < q);
+    if (!order)
+        order = (a->kind > b->kind) - (a->kind < b->kind);
     for (size_t c = FIRST_KEY; !order && c < FIRST_KEY + d->table->n_keys; c++) {
         if (x->column[c].type == WEIR_STRING) {
             order = compare_strings(&x->column[c], i, &y->column[c], k);
@@ -310,26 +374,34 @@ static int compare(const struct outflow *d, const struct outflow_piece *a,
     return order;
 }
 
-/* The worker whose row comes next, of those of windows that end at or before `until_us`; NULL: there is none. */
-static struct of_worker *next_worker(const struct outflow *d, int64_t until_us)
+static bool is_before(const struct outflow *d, const struct outflow_piece *p,
+                      int64_t until_us)
 {
-    struct of_worker *best = NULL;
-    for (unsigned i = 0; i < d->workers; i++) {
-        struct of_worker *w = &d->worker[i];
-        if (!w->first || int_of(w->first->batch, 0, w->first->next_row) >= until_us)
-            continue;
-        if (!best || compare(d, w->first, best->first) < 0)
-            best = w;
-    }
+    return d->replaces ? p->border_us <= until_us
+                       : int_of(p->batch, 0, p->next_row) < until_us;
+}
+
+/* Where the row stands that comes next, of those of windows that end at or before `until_us`; NULL: there is none. */
+static struct of_queue *next_queue(const struct outflow *d, int64_t until_us)
+{
+    struct of_queue *best = NULL;
+    for (unsigned i = 0; i < d->workers; i++)
+        for (size_t k = 0; k < OUTFLOW_KINDS; k++) {
+            struct of_queue *q = &d->worker[i].queue[k];
+            if (!q->first || !is_before(d, q->first, until_us))
+                continue;
+            if (!best || compare(d, q->first, best->first) < 0)
+                best = q;
+        }
     return best;
 }
 
-static struct outflow_piece *take_piece(struct of_worker *w)
+static struct outflow_piece *take_piece(struct of_queue *q)
 {
-    struct outflow_piece *p = w->first;
-    w->first = p->next;
-    if (!w->first)
-        w->last = &w->first;
+    struct outflow_piece *p = q->first;
+    q->first = p->next;
+    if (!q->first)
+        q->last = &q->first;
     p->next = NULL;
     return p;
 }
@@ -338,7 +410,7 @@ static struct outflow_piece *take_piece(struct of_worker *w)
 
 /* Takes the batch. Behind it the children have reached reached_us; INT64_MIN: there is more of that window. */
 static int push_batch(struct outflow *d, struct batch *b, uint64_t position,
-                      int64_t reached_us)
+                      bool retract, int64_t reached_us)
 {
     struct log_entry *e;
     if (entry_new(LOG_BATCH, &e) < 0) {
@@ -350,6 +422,7 @@ static int push_batch(struct outflow *d, struct batch *b, uint64_t position,
     e->position = position;
     e->sequence = d->sequence;
     e->held = true;
+    e->retract = retract;
     e->reached_us = reached_us;
     d->sequence += b->n_rows;
     if (position > d->position)
@@ -374,42 +447,51 @@ static int push_mark(struct outflow *d, enum log_kind kind, uint64_t number,
 /* Rows of one worker alone are in order, also those of a window that is not wholly given yet. */
 static int push_pieces(struct outflow *d, struct of_worker *w)
 {
+    struct of_queue *q = &w->queue[OUTFLOW_FIRST];
     int r = 0;
-    while (r == 0 && w->first) {
-        struct outflow_piece *p = take_piece(w);
-        r = push_batch(d, p->batch, p->position, w->first ? INT64_MIN : w->done_us);
-        if (!w->first && w->done_us > d->told_us)
+    while (r == 0 && q->first) {
+        struct outflow_piece *p = take_piece(q);
+        r = push_batch(d, p->batch, p->position, false,
+                       q->first ? INT64_MIN : w->done_us);
+        if (!q->first && w->done_us > d->told_us)
             d->told_us = w->done_us;
         free(p);
     }
     return r;
 }
 
-/* Rows of several workers, in order, into batches of one position each. */
+/* Rows of several queues, in order, into batches of one position each, and of one way to go. What is given out at a border is
+ * to be seen by those that read it as of that border, however many are passed at once. */
 static int merge(struct outflow *d, int64_t until_us)
 {
     struct batch *to = NULL;
     uint64_t position = 0;
-    struct of_worker *w;
+    int64_t border_us = INT64_MIN;
+    bool retract = false;
+    struct of_queue *q;
     int r = 0;
-    while (r == 0 && (w = next_worker(d, until_us))) {
-        struct outflow_piece *p = w->first;
-        if (to && p->position != position) {
-            r = push_batch(d, to, position, INT64_MIN);
+    while (r == 0 && (q = next_queue(d, until_us))) {
+        struct outflow_piece *p = q->first;
+        bool out = p->kind < OUTFLOW_FIRST;
+        bool passed = p->border_us > border_us;
+        if (to && (p->position != position || out != retract || passed)) {
+            r = push_batch(d, to, position, retract, passed ? border_us : INT64_MIN);
             to = NULL;
         }
         position = p->position;
+        border_us = p->border_us;
+        retract = out;
         if (r == 0 && !to)
             r = batch_new(d->schema, 0, &to);
         if (r == 0)
             r = batch_append_row(to, p->batch, p->next_row);
         if (r == -ENOSPC && to->n_rows) { /* the row goes into the next one */
-            r = push_batch(d, to, position, INT64_MIN);
+            r = push_batch(d, to, position, retract, INT64_MIN);
             to = NULL;
             continue;
         }
         if (r == 0 && ++p->next_row == p->batch->n_rows)
-            outflow_free_pieces(take_piece(w));
+            outflow_free_pieces(take_piece(q));
     }
     if (r < 0) {
         batch_unref(to);
@@ -419,7 +501,7 @@ static int merge(struct outflow *d, int64_t until_us)
         return 0;
     if (until_us > d->told_us)
         d->told_us = until_us;
-    return push_batch(d, to, position, until_us);
+    return push_batch(d, to, position, retract, until_us);
 }
 
 static int hand_on(struct outflow *d, int64_t border_us)
@@ -431,7 +513,8 @@ static int hand_on(struct outflow *d, int64_t border_us)
         until_us = w->done_us < until_us ? w->done_us : until_us;
         position = w->position < position ? w->position : position;
     }
-    int r = d->workers == 1 ? push_pieces(d, &d->worker[0]) : merge(d, until_us);
+    int r = d->workers == 1 && !d->replaces ? push_pieces(d, &d->worker[0])
+                                            : merge(d, until_us);
     bool wanted = d->wanted > d->position && position >= d->wanted;
     bool border = until_us > d->told_us && until_us >= border_us;
     if (r < 0 || (!wanted && !border))
@@ -451,9 +534,14 @@ int outflow_put(struct outflow *d, const struct outflow_report *r,
     w->done_us = r->done_us;
     if (r->tell && r->position > d->wanted)
         d->wanted = r->position;
-    *w->last = pieces;
-    while (*w->last)
-        w->last = &(*w->last)->next;
+    while (pieces) {
+        struct outflow_piece *p = pieces;
+        struct of_queue *q = &w->queue[p->kind];
+        pieces = p->next;
+        p->next = NULL;
+        *q->last = p;
+        q->last = &p->next;
+    }
     int err = hand_on(d, r->border_us);
     pthread_mutex_unlock(&d->lock);
     return err;

@@ -10,6 +10,9 @@
  * Event time of a row is the last microsecond of its window. An entry has the position of the entry that the parent read
  * when it gave the rows, so a child is at a position of the same stream, and a mark that has passed all workers
  * of the parent (a checkpoint, the end) follows the rows that came before it.
+ *
+ * Of windows that are never over (`global`) a result takes the place of the one before, which is taken out first: at each
+ * border come, in entries of their own, what is taken out, then what comes in. These are in the order (border, kind, key).
  */
 #ifndef WEIR_PIPELINE_OUTFLOW_H
 #define WEIR_PIPELINE_OUTFLOW_H
@@ -20,8 +23,19 @@
 
 struct outflow;
 
+/* What rows are to those that read them, in the order in which they come at a border. */
+enum outflow_kind {
+    OUTFLOW_REPLACED, /* taken out, as another one comes */
+    OUTFLOW_GONE,     /* taken out for good */
+    OUTFLOW_FIRST, /* of a group that has had none; all rows of windows that are over */
+    OUTFLOW_NEXT,  /* in the place of one that is taken out */
+};
+#define OUTFLOW_KINDS 4
+
 /* Rows of one worker, as a batch each that is not sealed. */
 struct outflow_piece {
+    enum outflow_kind kind;
+    int64_t border_us; /* where results are replaced */
     uint64_t position;
     uint32_t next_row; /* those before have been taken */
     struct batch *batch;
@@ -48,6 +62,13 @@ void outflow_go_on(struct outflow *d, uint64_t sequence);
 
 /* The same for all tables that are read: a worker of the parent is to wait. */
 bool outflow_is_full(struct outflow *d);
+
+/* Are results replaced? */
+bool outflow_replaces(const struct outflow *d);
+/* The same of a row that is taken out, or, as OUTFLOW_FIRST, given to those that have seen none. */
+int outflow_add(const struct outflow *d, const struct weir_cell *row,
+                enum outflow_kind kind, int64_t border_us, uint64_t position,
+                struct outflow_piece **list);
 
 /* The rows of a set as pieces, behind those in the list. -ENOMEM. */
 int outflow_read(const struct outflow *d, const struct rowset *r, uint64_t position,

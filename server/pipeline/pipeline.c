@@ -51,6 +51,24 @@ static const char *merged_windows(const struct config_window *w)
     return NULL;
 }
 
+/* Of results that are replaced those before are taken out again. */
+static int check_can_retract(const struct pipeline *p, const struct weir_analyzer *a,
+                             const struct config_analyzer *c, struct error *error)
+{
+    if (!p->changes)
+        return 0;
+    if (!a->retract)
+        return node_error(c->node, error,
+                          "analyzer '%s' cannot take rows out again (retract), which "
+                          "is needed as the results of '%s' are replaced",
+                          a->name, p->config->from);
+    return c->apart ? node_error(c->node, error,
+                                 "analyzer '%s' has to run in the server: 'run: "
+                                 "process' is not for results that are replaced",
+                                 a->name)
+                    : 0;
+}
+
 static int check_can_merge(const struct pipeline *p, const struct weir_analyzer *a,
                            const struct config_analyzer *c, struct error *error)
 {
@@ -109,6 +127,9 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
         if (r == 0)
             r = check_can_merge(p, &s->binding->plugin->analyzer, &c->analyzer[i],
                                 error);
+        if (r == 0)
+            r = check_can_retract(p, &s->binding->plugin->analyzer, &c->analyzer[i],
+                                  error);
         if (r == 0)
             r = check_rows(p, &s->binding->plugin->analyzer, &c->analyzer[i], error);
         if (r < 0) {
@@ -649,7 +670,8 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
         .dictionary = join || own_keys ? NULL : p->dictionary,
         .failed = pipeline_failed,
         .behind = !p->parent && pipeline_is_behind(p),
-        .also = p->parent && pipeline_is_behind(p)};
+        .also = p->parent &&
+                (pipeline_is_behind(p) || (p->changes && !p->worker[0].sequence))};
 }
 
 /* What it has reached, for its log. Before its workers run. */
@@ -704,6 +726,10 @@ int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
         r = subscribe(p, &s, false, error);
     if (p->parent)
         outflow_go_on(p->reads, p->worker[0].sequence);
+    if (p->changes && !p->worker[0].sequence)
+        p->parent->gives_all = true;
+    if (r == 0 && (r = chain_give_all(p, position)) < 0)
+        error_set(error, r, "what it has given out cannot be given again");
     for (unsigned i = 0; r == 0 && i < c->workers; i++) {
         p->worker[i].position = position;
         if (p->parent) /* nothing before is waited for */

@@ -65,6 +65,11 @@ int pipeline_new_child(struct config *config, const struct config_pipeline *c,
 /* Those that read its tables: `after` NULL: the first; NULL: no more. */
 struct pipeline *pipeline_child(const struct pipeline *p, const struct pipeline *after);
 const struct table *pipeline_reads_table(const struct pipeline *p); /* of its parent */
+/* Are rows of that replaced? Then what it has made of others than it is given at its start is of no use. */
+bool pipeline_reads_replaced(const struct pipeline *p);
+/* It knows nothing of what it gave out before. Before it starts. */
+void pipeline_begin_afresh(struct pipeline *p);
+bool pipeline_is_afresh(const struct pipeline *p);
 struct pipeline *
 pipeline_parent(const struct pipeline *p); /* NULL: it reads the stream */
 

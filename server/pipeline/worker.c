@@ -309,6 +309,7 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
     int r = 0;
     if (e->kind == LOG_CHECKPOINT)
         return checkpoint(w, e, error);
+    w->reads = e->position;
     switch (e->kind) {
     case LOG_BATCH:
         if (e->sequence)
@@ -582,6 +583,7 @@ void worker_free(struct worker *w)
     free(w->remote);
     worker_closing_free(w);
     keyed_free(w);
+    former_free(&w->former);
     groups_free(&w->groups);
     filter_free(w->filter);
     choose_free(w);

@@ -19,6 +19,7 @@
 #include "group/groups.h"
 #include "pipeline/analyze.h"
 #include "pipeline/checkpoint.h"
+#include "pipeline/former.h"
 #include "pipeline/kept.h"
 #include "pipeline/keyed.h"
 #include "pipeline/mailbox.h"
@@ -89,7 +90,13 @@ struct pipeline {
     struct lookup *lookup;   /* at other services, likewise; not both */
     struct pipeline *parent; /* a reference; NULL: it reads the stream */
     struct outflow *reads;   /* the parent's */
-    struct of_table {        /* its tables that others read */
+    bool changes;            /* of it rows are taken out again */
+    struct outflow
+        *replaced; /* of the own table, where its results are replaced; NULL */
+    bool afresh;   /* it began without what was stored */
+    bool
+        gives_all; /* one that reads `replaced` has seen no row of it: it is given all at the start */
+    struct of_table { /* its tables that others read */
         struct outflow *outflow;
         struct of_table *next;
     } * outflow;
@@ -184,8 +191,9 @@ struct worker {
     struct host *host;      /* of each step */
     struct remote **remote; /* likewise; NULL: it runs in the worker's thread */
     struct groups groups;
-    uint64_t groups_room; /* of them, with those that are merged from panes */
-    struct keyed keyed;   /* where windows are by key */
+    uint64_t groups_room;      /* of them, with those that are merged from panes */
+    struct keyed keyed;        /* where windows are by key */
+    struct former_rows former; /* as they were given out; with pipeline.replaced */
     struct watermark watermark;
     struct filter *filter; /* NULL: every row */
     struct chosen *chosen; /* of each condition */
@@ -193,7 +201,9 @@ struct worker {
         *key_map; /* of the batch's keys: number in groups, or KEY_NULL if another's */
     size_t key_map_room;
     uint32_t broken_slot; /* of the group whose init failed: no states; SLOT_NONE */
-    uint64_t position;
+    uint64_t position;    /* of the last entry that is wholly read */
+    uint64_t
+        reads; /* of the one at hand: what it gives has this for those that read it */
     bool checkpointed;  /* once: from then on only what changes is written */
     int64_t emitted_us; /* windows that end at or before it have been given out: the
                          * watermark behind the last entry */
@@ -327,6 +337,12 @@ int chain_read(const struct worker *w, const struct rowset *set,
 int chain_put(struct worker *w, uint64_t position, int64_t done_us, bool gave,
               struct chain_pieces *pieces);
 void chain_drop(struct chain_pieces *pieces);
+/* A row of the own table that was given out is taken out again. -ENOMEM. */
+int chain_take_out(const struct worker *w, const struct former *row,
+                   enum outflow_kind kind, int64_t border_us,
+                   struct chain_pieces *pieces);
+/* What is given out at the moment goes to those that have seen none of it. Before the workers run. */
+int chain_give_all(struct pipeline *p, uint64_t position);
 int chain_mark(struct worker *w, const struct log_entry *mark);
 bool chain_is_full(struct worker *w);
 /* It reads this one; it goes, after its end; those that read it have nothing more to read; until they have all that it gave. */

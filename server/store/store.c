@@ -454,6 +454,13 @@ void store_drop_table(struct store *s, const struct table *table)
     sqlite3_free(module);
 }
 
+int store_clear_table(struct store *s, const struct table *table, struct error *error)
+{
+    sqlite3_str *sql = sqlite3_str_new(s->db);
+    sqlite3_str_appendf(sql, "DELETE FROM \"%w\"", table->name);
+    return db_exec_str(s->db, sql, error);
+}
+
 int store_flush(struct store *s)
 {
     return inbox_flush(s->inbox);

@@ -140,6 +140,8 @@ int store_make_tables(struct store *s, const struct table *const *table, size_t 
                       struct error *error);
 /* The table is forgotten (it stays in the file): its struct is about to be freed. */
 void store_drop_table(struct store *s, const struct table *table);
+/* Within store_call: its rows go. */
+int store_clear_table(struct store *s, const struct table *table, struct error *error);
 /* Checkpoints that keep() does not want leave the file, with their groups. */
 int store_forget_checkpoints(struct store *s,
                              bool (*keep)(void *ctx, const char *pipeline,

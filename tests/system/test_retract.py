@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results that are replaced (`global`) in chains: who reads them takes the row before out again and gets the new one. At each time
+what stands there is what the sqlite3 shell makes of the table that is read."""
+
+import collections
+import os
+import random
+import signal
+import unittest
+import unittest.mock
+
+import harness
+
+MS = 1000
+T0 = 1700000000000
+WORKERS = (1, 2, 7)
+HEAD = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms, checkpoint_interval: 20ms}
+streams:
+  orders: {time: {field: ts, unit: ms}, fields: {user: string, qty: int, price: float}}
+pipelines:
+'''
+# Who has ordered how much; how many users have ordered how often; all of it. In `gone` users are forgotten.
+USERS = '''
+  users_{w}: {{from: orders, key: [user], window: {{global: 1s}}, workers: {w}, idle_timeout: 1h,
+    analyzers: [count: {{as: orders}}, sum: {{of: qty}}, sum: {{of: price}}]}}
+  gone_{w}: {{from: orders, key: [user], window: {{global: 1s, expire: 20s}}, workers: {w}, idle_timeout: 1h,
+    analyzers: [count: {{as: orders}}, sum: {{of: qty}}]}}
+'''.replace('[count: ', '[{{count: ').replace('orders}}, sum: ', 'orders}}}}, {{sum: ').replace(
+    'qty}}, sum: ', 'qty}}}}, {{sum: ').replace('price}}]', 'price}}}}]').replace('qty}}]', 'qty}}}}]')
+OFTEN = '''
+  often_{w}: {{from: users_{w}, key: [orders], window: {{global: 1s}}, workers: {x}, where: qty_sum % 3 <> 0,
+    analyzers: [{{count: {{as: n}}}}, {{sum: {{of: qty_sum}}}}, {{sum: {{of: price_sum}}}},
+                {{count: {{as: large, where: qty_sum > 40}}}}]}}
+  all_{w}: {{from: often_{w}, window: {{global: 1s}}, derive: {{both: orders * n}},
+    analyzers: [{{count: {{as: groups}}}}, {{sum: {{of: n}}}}, {{sum: {{of: both}}}}]}}
+  gone_often_{w}: {{from: gone_{w}, key: [orders], window: {{global: 1s}}, workers: 2, derive: {{length: length(user)}},
+    analyzers: [{{count: {{as: n}}}}, {{sum: {{of: length}}}}]}}
+'''
+
+
+def pipelines(text):
+    return ''.join(text.format(w=w, x=8 - w) for w in WORKERS)
+
+
+QUERY = {
+    'often': ('orders, n, qty_sum_sum, price_sum_sum, large', '''SELECT orders, count(*), sum(qty_sum), round(sum(price_sum), 6),
+        count(*) FILTER (WHERE qty_sum > 40) FROM users_{w} WHERE qty_sum % 3 <> 0 GROUP BY orders ORDER BY 1;'''),
+    'all': ('groups, n_sum, both_sum', 'SELECT count(*), sum(n), sum(orders * n) FROM often_{w} HAVING count(*) > 0;'),
+    'gone_often': ('orders, n, length_sum', '''SELECT orders, count(*), sum(length(user)) FROM gone_{w}
+        GROUP BY orders ORDER BY 1;'''),
+}
+
+
+def make_events(seed, n, users=60):
+    dice = random.Random(seed)
+    now, events = T0 + seed * 10**6, []
+    for _ in range(n):
+        now += dice.randrange(5000) if dice.random() < 0.002 else dice.randrange(60)
+        events.append({'ts': now, 'user': f'u{int(dice.paretovariate(0.7)) % users}é', 'qty': dice.randrange(-3, 10),
+                       'price': dice.randrange(10**6) / 7 if dice.random() < 0.9 else None})
+    return events
+
+
+class Retract(unittest.TestCase):
+    def setUp(self):
+        self.folder = harness.folder_for_test(self)
+
+    def start(self, text):
+        server = harness.Server(HEAD + text, folder=self.folder)
+        server.__enter__()
+        self.addCleanup(server.__exit__, None, None, None)
+        return server
+
+    def reload(self, server, text):
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write((HEAD + text).replace('{folder}', server.folder).replace('{listen}', '127.0.0.1:0'))
+        before = len(server.log)
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: any('SIGHUP' in line for line in server.log[before:]), 'the log')
+        self.assertIn('was read again', ''.join(server.log[before:]))
+
+    def shell(self, sql):
+        out = harness.sqlite3_shell(f'.open file:weir.db?mode=ro\n.mode quote\n{sql}\n', self.folder)
+        return [tuple(None if c == 'NULL' else float(c) if '.' in c or 'e' in c else int(c) for c in line.split(','))
+                for line in out.splitlines()]
+
+    def rows(self, server, columns, table):
+        found = server.rows(f'SELECT {columns} FROM {table} WHERE window_end IS NOT NULL')
+        return sorted(tuple(round(c, 6) if isinstance(c, float) else c for c in row) for row in found)
+
+    def are_right(self, server, us, names=('often', 'all', 'gone_often')):
+        """All have come to the border at `us`. What is forgotten has no end."""
+        for w in WORKERS:
+            for name in names:
+                server.wait_watermark(f'{name}_{w}', us)
+                columns, sql = QUERY[name]
+                parent = {'often': 'users', 'all': 'often', 'gone_often': 'gone'}[name]
+                sql = sql.format(w=w).replace(f'FROM {parent}_{w}',
+                                              f'FROM (SELECT * FROM {parent}_{w} WHERE window_end IS NOT NULL)')
+                self.assertEqual(self.rows(server, columns, f'{name}_{w}'), sorted(self.shell(sql)), (name, w))
+
+    def users_are_right(self, server, events):
+        want = collections.defaultdict(lambda: [0, 0])
+        for e in events:
+            want[e['user']][0] += 1
+            want[e['user']][1] += e['qty']
+        for w in WORKERS:
+            self.assertEqual(self.rows(server, 'user, orders, qty_sum', f'users_{w}'), sorted((u, *v) for u, v in want.items()))
+
+    def post(self, server, events, size):
+        for i in range(0, len(events), size):
+            server.post_ok('orders', events[i:i + size], Weir_Source='one')
+        return events[-1]['ts'] // 1000 * 1000 * MS
+
+    def finish(self, server, events):
+        """Past the next border, with a row that is there in all tables."""
+        events.append({'ts': events[-1]['ts'] // 1000 * 1000 + 2000, 'user': 'last', 'qty': 1, 'price': 1.0})
+        events.append({'ts': events[-1]['ts'] + 1000, 'user': 'last', 'qty': 1, 'price': 1.0})
+        us = self.post(server, events[-2:], 2)
+        self.are_right(server, us)
+        return us
+
+    def test_what_is_read_is_what_the_shell_makes_of_it_at_many_borders(self):
+        server = self.start(pipelines(USERS + OFTEN))
+        events = make_events(1, 6000)
+        for i, part in enumerate(events[k:k + 1000] for k in range(0, len(events), 1000)):
+            self.are_right(server, self.post(server, part, (7, 1000, 100)[i % 3]))
+        self.finish(server, events)
+        seen = events[:-1]  # the last one is behind the border
+        self.users_are_right(server, seen)
+        self.assertGreater(len(self.rows(server, 'orders', 'often_1')), 10)
+        for name in ('users', 'often', 'all', 'gone', 'gone_often'):
+            first, *others = [server.rows(f'SELECT * FROM {name}_{w} ORDER BY 1, 2') for w in WORKERS]
+            if name != 'all':
+                self.assertEqual(others, [first, first], name)
+
+    def test_kill_and_restart(self):
+        server = self.start(pipelines(USERS + OFTEN))
+        events = make_events(2, 4000)
+        for part in (events[k:k + 500] for k in range(0, len(events), 500)):
+            us = self.post(server, part, 50)
+            server.restart()
+            self.are_right(server, us)
+        self.finish(server, events)
+        self.users_are_right(server, events[:-1])
+
+    def test_one_that_comes_later_begins_with_what_there_is(self):
+        server = self.start(pipelines(USERS))
+        events = make_events(3, 3000)
+        self.post(server, events[:1000], 100)
+        self.reload(server, pipelines(USERS + OFTEN))
+        server.restart()
+        self.are_right(server, self.post(server, events[1000:2000], 100))
+        self.reload(server, pipelines(USERS))
+        self.reload(server, pipelines(USERS + OFTEN))
+        self.post(server, events[2000:2500], 100)
+        self.reload(server, pipelines(USERS))
+        self.post(server, events[2500:2600], 100)
+        self.reload(server, pipelines(USERS + OFTEN.replace(' % 3 <> 0', ' % 2 <> 0')))
+        self.post(server, events[2600:2800], 100)
+        self.reload(server, pipelines(USERS + OFTEN))
+        self.are_right(server, self.post(server, events[2800:2900], 100))
+        self.reload(server, pipelines(USERS + OFTEN.replace(' % 3 <> 0', ' % 2 <> 0')))
+        self.post(server, events[2900:], 100)
+        with unittest.mock.patch.dict(QUERY, often=(QUERY['often'][0], QUERY['often'][1].replace(' % 3 <> 0', ' % 2 <> 0'))):
+            self.finish(server, events)
+        self.users_are_right(server, events[:-1])
+
+    def test_a_run_over_a_file(self):
+        events = make_events(4, 3000)
+        path = os.path.join(self.folder, 'c.yaml')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write((HEAD + pipelines(USERS + OFTEN)).replace('{folder}', self.folder).replace('{listen}', '127.0.0.1:0'))
+        for part in (events[:1500], events[1500:]):
+            done = harness.weir('run', '-c', path, '-q', '--stream', 'orders', '-', cwd=self.folder,
+                                stdin=''.join(f'{{"ts": {e["ts"]}, "user": "{e["user"]}", "qty": {e["qty"]}, "price": 1.5}}\n' for e in part))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            for w in WORKERS:
+                for name, parent in (('often', 'users'), ('all', 'often'), ('gone_often', 'gone')):
+                    columns, sql = QUERY[name]
+                    found = harness.read_rows(os.path.join(self.folder, 'weir.db'),
+                                              f'SELECT {columns} FROM {name}_{w} WHERE window_end IS NOT NULL')
+                    sql = sql.format(w=w).replace(f'FROM {parent}_{w}',
+                                                  f'FROM (SELECT * FROM {parent}_{w} WHERE window_end IS NOT NULL)')
+                    self.assertEqual(sorted(tuple(round(c, 6) if isinstance(c, float) else c for c in r) for r in found),
+                                     sorted(self.shell(sql)), (name, w))
+
+    def test_what_is_refused(self):
+        stream = 'streams: {s: {time: {field: ts, unit: ms}, fields: {k: string, n: int}}}\n'
+        cases = {
+            'window: {tumbling: 1s}, analyzers: [count]': "is 'global', too",
+            'window: {global: 1s, expire: 1h}, analyzers: [count]': "'expire' is for pipelines that read a stream",
+            'window: {global: 1s}, analyzers: [{first: {of: n_sum}}]': "analyzer 'first' cannot take rows out again (retract)",
+            'window: {global: 1s}, analyzers: [{count: {}, run: process}]': "'run: process' is not for results that are replaced",
+        }
+        path = os.path.join(self.folder, 'c.yaml')
+        parent = '  q: {from: s, key: [k], window: {global: 1s}, analyzers: [{sum: {of: n}}, {topk: {of: n}}]}\n'
+        for text, why in cases.items():
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(f'{stream}pipelines:\n{parent}  p: {{from: q, {text}}}\n')
+            done = harness.weir('check', '-c', path, '--no-database')
+            self.assertEqual(done.returncode, 78, text)
+            self.assertIn(f'{path}:4:', done.stderr, text)
+            self.assertIn(why, done.stderr, text)
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(f'{stream}pipelines:\n{parent}  p: {{from: q_topk, window: {{global: 1s}}, analyzers: [count]}}\n')
+        self.assertIn('are replaced together', harness.weir('check', '-c', path, '--no-database').stderr)
+
+
+if __name__ == '__main__':
+    harness.main()
