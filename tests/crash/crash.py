@@ -152,6 +152,8 @@ class Chain:
         self.first, self.number = first, first
         self.kills, self.losses = collections.Counter(), collections.Counter()
         self.plans = ''
+        if known['webhooks']:
+            known['webhooks'].begin()
 
     # ---- A round ---------------------------------------------------------------------------------
 
@@ -265,6 +267,8 @@ class Chain:
             self.close_windows(client, T0_US + CHAIN_US + DAY_US, T0_US + CHAIN_US)
             verdict.add(self.checker.era(self.ledger.requests, end_us))
             verdict.add(self.checker.chain(T0_US + CHAIN_US))
+        if self.known['webhooks']:
+            self.known['webhooks'].check(self.server, verdict)
         self.check_files(verdict)
         self.server.stop()
 

@@ -4,10 +4,14 @@ are made of. Keys that this build of weir does not know are left out, so that th
 
 import datetime
 import os
+import random
 import tempfile
+import zlib
 import zoneinfo
 
 import harness
+import hooked
+import service
 
 SECOND_US = 1000000
 MINUTE_US = 60 * SECOND_US
@@ -69,6 +73,23 @@ PAIRS = """
               FROM main m JOIN other o ON m.name = o.name AND m.tag = o.tag"
 """
 PAIRS_COLUMNS = ('pairs', 'main_ids', 'other_ids')
+# What another service knows of a name. It is slow at times, and often of no use; it is asked until it answers.
+LOOKUP = '''{{numbers: {{url: "{0}/{{name}}", columns: {{size: {{type: int, path: about.size}}}}, on_error: stop, retries: 1000,
+                          backoff: 1ms, max_backoff: 20ms, cache_ttl: 20ms, in_flight: 10}}}}'''
+
+
+def known_of(name):
+    return zlib.crc32(name.encode()) % 1000
+
+
+def answer(name, _n):
+    fate = random.random()
+    if fate < 0.2:
+        return random.choice((500, 503, 429, 408))
+    reply = {'about': {'size': known_of(name)}}
+    return (reply, 0.02) if fate < 0.3 else reply
+
+
 TOPK = 5
 TOPK_COLUMNS = ('rank', 'tag', 'tag_count', 'tag_error')
 
@@ -178,7 +199,8 @@ def pipelines(known):
     """An event is (time_us, id, r, x, y, name, number, tag, ends_us), see load.py."""
     some = [
         Pipeline('by_request', 'main', ['request'], ERA_US, kind='fate'),
-        Pipeline('by_name', 'main', ['name'], 10 * MINUTE_US, workers=2, topk=True),
+        Pipeline('by_name', 'main', ['name'], 10 * MINUTE_US, workers=2, topk=True,
+                 more=known['webhooks'].yaml() if known['webhooks'] else ''),
         Pipeline('by_number', 'main', ['number'], HOUR_US, workers=3, best=known['kinds']),
         Pipeline('by_both', 'main', ['number', 'name'], HOUR_US, workers=2, offset_us=7 * MINUTE_US,
                  idle='100ms'),
@@ -227,6 +249,10 @@ def pipelines(known):
                           columns=PAIRS_COLUMNS),
                  Pipeline('pairs_all', 'main', [], 20 * MINUTE_US, 'pairs', window='{hopping: 20m, by: 10m}',
                           by_us=10 * MINUTE_US, analyzers=PAIRS, columns=PAIRS_COLUMNS)]
+    if known['look-ups']:
+        some.append(Pipeline('looked_up', 'main', ['name'], 10 * MINUTE_US, workers=2,
+                             where=('size % 3 = 0', lambda event: known_of(event[5]) % 3 == 0),
+                             more=f'    http_lookup: {LOOKUP.format(known["look-ups"])}\n'))
     return some
 
 
@@ -277,6 +303,9 @@ def probe():
     known['joins'] = accepts(more=        '  q: {from: s, join: {t: {on: [id], as_of: true, within: 1s, columns: {i: id}}}, window: none, select: [i]}\n'
         '  r: {from: [s, t], window: {tumbling: 1s}, analyzers: [{sql: SELECT count(*) AS n FROM s JOIN t USING (id)}]}\n')
     known['chains'] = accepts(more='  q: {from: p, window: {tumbling: 10s}, analyzers: [count]}')
+    known['webhooks'] = accepts(pipeline=', webhook: {to: "http://a/"}') and hooked.Hooked('by_name', COLUMNS)
+    known['look-ups'] = accepts(pipeline=', http_lookup: {x: {url: "http://a/{id}", columns: {n: int}}}') and \
+        service.Service(answer).url
     return known
 
 

@@ -26,7 +26,7 @@ class Checker(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         known = setting.probe()
-        cls.pipelines = setting.pipelines(known)
+        cls.pipelines, cls.hooked = setting.pipelines(known), known['webhooks']
         cls.server = harness.Server.for_class(cls, setting.config(known))
         cls.server.gone = lambda: False
         cls.ledger = load.Ledger()
@@ -216,6 +216,28 @@ class Checker(unittest.TestCase):
         request = self.acked()
         verdict = self.check(requests=[r for r in self.ledger.requests if r is not request])
         self.assertGreaterEqual(verdict.doubled, len(request.events), dict(verdict.texts))
+
+    def test_row_that_a_webhook_did_not_have(self):
+        if not self.hooked:
+            self.skipTest('built without libcurl')
+
+        def found(change):
+            kept = dict(self.hooked.rows)
+            change(self.hooked.rows)
+            verdict = model.Verdict()
+            self.hooked.check(self.server, verdict)
+            self.hooked.rows.clear()
+            self.hooked.rows.update(kept)
+            return verdict.lost, verdict.wrong
+        self.assertEqual(found(lambda rows: None), (0, 0))
+        one = next(iter(self.hooked.rows))
+        self.assertEqual(found(lambda rows: rows.pop(one)), (1, 0))
+        self.assertEqual(found(lambda rows: rows.update({one: (0,)})), (0, 1))
+        number = self.hooked.last[one[1]] - 1
+        self.hooked.seen.discard(number)
+        row = {'window_start': '1970-01-01T00:00:00Z', 'name': one[1], **dict.fromkeys(self.hooked.columns)}
+        self.hooked.note({'id': f'1-{number}', 'row': row})
+        self.assertEqual(found(lambda rows: None), (0, 1))
 
     def test_damaged_file_is_not_sound(self):
         self.assertEqual(model.integrity(self.server.database), '')
