@@ -275,6 +275,7 @@ void connection_add(struct http_request *r, const struct sockaddr *address,
                     socklen_t size)
 {
     struct http_server *s = r->server;
+    memcpy(&r->peer, address, size < sizeof(r->peer) ? size : sizeof(r->peer));
     uint64_t others =
         atomic_fetch_add_explicit(&s->connections, 1, memory_order_relaxed);
     r->over_limit |= others >= s->options.max_connections;

@@ -11,19 +11,15 @@
 #include <strings.h>
 #include <sys/un.h>
 
-/* False: not over IP. */
-static bool from_peer(int fd, uint8_t ret[16])
+/* As it was accepted: a connection that was reset has no peer any more. False: not over IP. */
+static bool from_peer(const struct http_request *r, uint8_t ret[16])
 {
-    struct sockaddr_storage a;
-    socklen_t size = sizeof(a);
     char text[INET6_ADDRSTRLEN];
-    if (fd < 0 || getpeername(fd, (struct sockaddr *)&a, &size) < 0)
-        return false;
-    if (a.ss_family == AF_INET6)
-        memcpy(ret, &((struct sockaddr_in6 *)&a)->sin6_addr, 16);
-    else if (a.ss_family != AF_INET ||
-             !inet_ntop(AF_INET, &((struct sockaddr_in *)&a)->sin_addr, text,
-                        sizeof(text)) ||
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)&r->peer;
+    if (r->peer.sin6_family == AF_INET6)
+        memcpy(ret, &r->peer.sin6_addr, 16);
+    else if (v4->sin_family != AF_INET ||
+             !inet_ntop(AF_INET, &v4->sin_addr, text, sizeof(text)) ||
              !cidr_address(text, strlen(text), ret))
         return false;
     return true;
@@ -70,7 +66,7 @@ void from_text(struct http_request *r, char to[HTTP_FROM_MAX])
 {
     const struct http_options *o = &r->server->options;
     uint8_t address[16];
-    if (!from_peer(r->fd, address)) {
+    if (!from_peer(r, address)) {
         strcpy(to, "local");
         return;
     }

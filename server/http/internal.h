@@ -18,6 +18,7 @@
 #include "http/http.h"
 
 #include <microhttpd.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <sys/socket.h>
 
@@ -176,6 +177,8 @@ typedef ssize_t http_reader(struct http_request *r, char *out, size_t max);
 struct http_request {
     struct http_server *server;
     int fd; /* -1: closed */
+    struct sockaddr_in6
+        peer; /* or a sockaddr_in; of another family where it is not IP */
     struct {
         const void *owner;
         void *thing;
@@ -297,7 +300,8 @@ void origin_answer(struct http_request *r); /* what the page may see of the answ
 
 /* permit.c: only where there are tokens */
 bool permit_enter(struct http_request *r); /* false: replied */
-void permit_log(struct http_request *r);   /* before it is reset */
+/* Before it is reset. `cut`: the client has not got all of its answer. */
+void permit_log(struct http_request *r, bool cut);
 void permit_leave(struct http_request *r);
 
 /* from.c: an address, "local", and " proto=" */
@@ -352,7 +356,8 @@ void pause_connection(struct http_request *r, bool on); /* lists it */
 void pause_cut_open_ended(struct http_server *s);
 
 /* stream.c */
-void stream_finish(struct http_request *r); /* nothing more will be written */
+/* Nothing more will be written. True: the connection was closed before; request_completed has left the log to the job. */
+bool stream_finish(struct http_request *r);
 void stream_reset(struct http_request *r);
 /* The job goes on when the client has taken enough. False: there is nothing to wait for. */
 bool stream_park(struct http_request *r);

@@ -35,12 +35,27 @@ static bool is_loopback(const char *name, size_t size)
     return inet_pton(AF_INET6, text, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
 }
 
+/* An address, and we listen at all of them: which of the machine's it is, or a router's before it, is not known here. No page can
+ * have an address for its own name, so it cannot come by one from elsewhere. */
+static bool is_any_of_all(const struct http_options *o, const char *name, size_t size)
+{
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    if ((strcmp(o->address, "0.0.0.0") != 0 && strcmp(o->address, "::") != 0) ||
+        size >= sizeof(text))
+        return false;
+    memcpy(text, name, size);
+    text[size] = 0;
+    return inet_pton(AF_INET, text, &address) == 1 ||
+           inet_pton(AF_INET6, text, &address) == 1;
+}
+
 static bool host_is_ours(const struct http_options *o, const char *host)
 {
     const char *name;
     size_t size = head_host_name(host, &name);
     if (!o->hosts || o->socket || is_loopback(name, size) ||
-        is_name(name, size, o->address))
+        is_name(name, size, o->address) || is_any_of_all(o, name, size))
         return true;
     for (const char *const *h = o->hosts; *h; h++)
         if (strcmp(*h, "*") == 0 || is_name(name, size, *h))

@@ -121,20 +121,20 @@ static bool permit_may_say(struct http_server *s, uint64_t *ret_left_out)
            PERMIT_SAID_MAX;
 }
 
-static void permit_say(struct http_request *r, const char *id)
+static void permit_say(struct http_request *r, const char *id, bool cut)
 {
     char from[HTTP_FROM_MAX];
     const enum access_verb verb = r->entry
                                       ? r->entry->route.may
                                       : ACCESS_UNSAID; /* that of a preflight is none */
     from_text(r, from);
-    logger_info("access", "token=%s verb=%s from=%s status=%u %s %.200s",
+    logger_info("access", "token=%s verb=%s from=%s status=%u%s %s %.200s",
                 id ? id : "none",
                 access_verb_word[verb] ? access_verb_word[verb] : "any", from,
-                r->status, r->method, r->path);
+                r->status, cut ? " cut" : "", r->method, r->path);
 }
 
-void permit_log(struct http_request *r)
+void permit_log(struct http_request *r, bool cut)
 {
     const struct http_server *s = r->server;
     const enum access_verb verb = r->entry ? r->entry->route.may : ACCESS_UNSAID;
@@ -146,7 +146,7 @@ void permit_log(struct http_request *r)
     if (left_out)
         logger_info("access", "%" PRIu64 " more refusals in that second", left_out);
     if (refused || (s->options.audit & 1u << verb))
-        permit_say(r, r->user ? access_token(r->user)->id : NULL);
+        permit_say(r, r->user ? access_token(r->user)->id : NULL, cut);
 }
 
 /* ---- */

@@ -48,7 +48,8 @@ static void queries_end(struct http_request *r)
     if (r->stream.more)
         r->stream.close(r->stream.ctx);
     r->stream.more = NULL;
-    stream_finish(r);
+    if (stream_finish(r) && r->server->options.access)
+        permit_log(r, true);
     request_unref(r);
 }
 

@@ -387,10 +387,10 @@ void request_completed(struct http_request *r, bool ok)
         r->gone = true;
     r->stream.parked = false;
     pthread_mutex_unlock(&r->lock);
-    /* A query thread that still has it frees it with its reference: there is no next
+    /* A query thread that still has it logs it, and frees it with its reference: there is no next
      * request. */
     if (!job && s->options.access)
-        permit_log(r);
+        permit_log(r, !ok && !r->past);
     if (!job)
         request_reset(r);
     if (parked)

@@ -410,10 +410,11 @@ static void stream_end_packing(struct http_request *r)
         stream_pack(r, NULL, 0, GZIP_END);
 }
 
-void stream_finish(struct http_request *r)
+bool stream_finish(struct http_request *r)
 {
     stream_end_packing(r);
     pthread_mutex_lock(&r->lock);
+    const bool gone = r->gone;
     r->job = false;
     if (stream_over(r))
         r->stream.broken = true; /* what was written is not all there should be */
@@ -421,12 +422,13 @@ void stream_finish(struct http_request *r)
         r->stream.finished = true;
         stream_wake_reader(r);
         pthread_mutex_unlock(&r->lock);
-        return;
+        return gone;
     }
     if (r->stream.begun && !r->replied)
         stream_reply_whole(r);
     pthread_mutex_unlock(&r->lock);
     http_resume(r);
+    return gone;
 }
 
 void stream_reset(struct http_request *r)

@@ -9,6 +9,8 @@ import json
 import os
 import re
 import signal
+import socket
+import struct
 import subprocess
 import time
 import unittest
@@ -298,6 +300,28 @@ class WhoMay(unittest.TestCase):
         self.assertNotIn('1234567', text)
         for secret in self.token.values():
             self.assertNotIn(secret.split('_')[2], text)
+
+    def test_the_log_tells_of_answers_that_break_off(self):
+        """SQL that its client does not take, live results that it leaves; it resets the connection, and then has no address."""
+        token = self.token['sql']
+        endless = ('/api/v1/sql?format=ndjson&q=WITH+RECURSIVE+n(i)+AS+(SELECT+1+UNION+ALL+SELECT+i%2B1+FROM+n+WHERE+i<900000)'
+                   '+SELECT+i,hex(randomblob(50))+AS+x+FROM+n')
+        for path, begin in ((endless, b'"i":'), (endless.replace('900000', '1000'), b'"i":1000,')):
+            before = len(self.server.log)
+            with socket.create_connection(('127.0.0.1', self.server.port)) as s:
+                s.settimeout(harness.LIMIT_S)
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+                s.sendall(f'GET {path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\r\n'.encode())
+                data = b''
+                while begin not in data:
+                    data += s.recv(65536)
+
+            def told():
+                return [l for l in self.server.log[before:] if f'token={token.split("_")[1]} verb=sql from=127.0.0.1 status=200' in l]
+            line = harness.wait_until(told, 'a line in the log')
+            self.assertEqual(len(line), 1)
+            if path == endless:
+                self.assertIn('status=200 cut GET /api/v1/sql', line[0])
 
     def test_metrics_count_by_token(self):
         before = self.counted('post_trades')
