@@ -196,7 +196,8 @@ static void overview_put_window(struct buffer *b, const struct config_window *w,
     }
     if (w->kind == CONFIG_SESSION)
         jsonout_duration(b, "window_max", w->max_us);
-    if (w->kind == CONFIG_GLOBAL)
+    if (w->kind == CONFIG_GLOBAL ||
+        (w->kind == CONFIG_COUNT && w->expire_us != INT64_MAX))
         jsonout_duration(b, "window_expire", w->expire_us);
     if (w->kind == CONFIG_UNTIL)
         jsonout_string(b, "window_until", schema->column[w->column].name);

@@ -165,10 +165,11 @@ struct config_window {
     const struct node *zone_node;
     unsigned days, months; /* with a zone: the size; one of them is 0 */
     int64_t by_us;         /* hopping: from start to start, at most the length */
-    int64_t max_us;    /* session: no longer than this; INT64_MAX, the default: any */
-    int64_t expire_us; /* global: groups without events for so long are forgotten;
+    int64_t max_us; /* session: no longer than this; INT64_MAX, the default: any */
+    int64_t
+        expire_us; /* global, count: groups without events for so long are forgotten;
                         * INT64_MAX, the default: never */
-    uint64_t rows;     /* count: of a key in a window, */
+    uint64_t rows; /* count: of a key in a window, */
     uint64_t
         by_rows; /* from the first of one to that of the next, at most as many; default as many */
     bool

@@ -228,6 +228,8 @@ static const struct field count_fields[] = {
      .max = 1000000000},
     {"by", FIELD_COUNT, .offset = AT(by_rows), .min = 1, .max = 1000000000, .init = 0},
     {"running", FIELD_BOOL, .offset = AT(running), .min = 0, .max = 1},
+    {"expire", FIELD_DURATION, .offset = AT(expire_us), .min = SHORTEST, .max = LONGEST,
+     .init = INT64_MAX, .never = "never"},
 };
 
 static const struct field global_fields[] = {

@@ -478,7 +478,7 @@ int keyed_given(struct worker *w, int64_t until_us, bool last)
     int r = 0;
     switch (w->pipeline->window.kind) {
     case CONFIG_COUNT:
-        r = count_given(w);
+        r = count_given(w, until_us);
         break;
     case CONFIG_GLOBAL:
         if (!last && !global_is_due(w, until_us))
@@ -632,7 +632,10 @@ int keyed_restore(struct worker *w, const char *key, size_t size, uint64_t hash,
     if (r < 0)
         return r;
     if (kind->kind == CONFIG_COUNT)
-        return 0;
+        return kind->expire_us == INT64_MAX
+                   ? 0
+                   : spans_due(&k->spans, *ret_slot, PAST,
+                               by_key_add(span->floor_us, kind->expire_us));
     if (kind->kind == CONFIG_GLOBAL) {
         r = span->given == SPAN_GIVEN ? 0 : keyed_wait(k, *ret_slot);
         if (r == 0 && kind->expire_us != INT64_MAX)

@@ -10,13 +10,79 @@
 
 #define WAIT_MAX 4096u /* full panes that wait: then they are given out at once */
 
+/* ---- Keys that are forgotten: without rows for `expire` ----------------------------------------- */
+
+/* Of the key's newest pane: its newest row of all is floor_us. */
+static bool has_expired(const struct worker *w, uint32_t slot, int64_t watermark_us)
+{
+    return by_key_add(w->keyed.spans.at[slot].floor_us,
+                      w->pipeline->window.expire_us) <= watermark_us;
+}
+
+static void forget_key(struct worker *w, uint32_t key)
+{
+    uint32_t n;
+    const uint32_t *slot;
+    while ((slot = spans_of(&w->keyed.spans, key, &n), n))
+        keyed_close(w, slot[n - 1]);
+}
+
+/* By the watermark at the row, whether the key has been forgotten since or not: what an entry is does not matter. A row is
+ * late where windows of the key may have been forgotten that began behind it: so none begin at one time with the same number. */
+static int count_expire(struct reading *r, uint32_t key, uint32_t row)
+{
+    struct worker *w = r->worker;
+    const int64_t expire_us = w->pipeline->window.expire_us;
+    uint32_t slot = spans_newest(&w->keyed.spans, key);
+    int64_t last_us =
+        slot == SLOT_NONE ? r->time[row] : w->keyed.spans.at[slot].floor_us;
+    if (by_key_add(earlier(last_us, r->time[row]), expire_us) > r->most_us)
+        return 0;
+    int64_t watermark_us = keyed_watermark(r, row);
+    bool expired = slot != SLOT_NONE && has_expired(w, slot, watermark_us);
+    if (expired && (r->out || w->keyed.n_wait))
+        return ROW_FOLD;
+    if (expired)
+        forget_key(w, key);
+    return (slot == SLOT_NONE || expired) &&
+                   by_key_add(r->time[row], expire_us) <= watermark_us
+               ? ROW_LATE
+               : 0;
+}
+
+/* Those that no row has come for, so that they take no room. */
+static int forget_expired(struct worker *w, int64_t until_us)
+{
+    struct spans *spans = &w->keyed.spans;
+    int r = 0;
+    uint32_t slot;
+    while (r == 0 && (slot = spans_first_due(spans, PAST, until_us)) != SLOT_NONE) {
+        uint32_t key = w->groups.slot[slot].key;
+        if (spans_newest(spans, key) != slot)
+            spans_undue(spans, slot);
+        else if (has_expired(w, slot, until_us))
+            forget_key(w, key);
+        else
+            r = spans_due(
+                spans, slot, PAST,
+                by_key_add(spans->at[slot].floor_us, w->pipeline->window.expire_us));
+    }
+    return r;
+}
+
+/* ---- Rows --------------------------------------------------------------------------------------- */
+
 /* The key's newest pane that is not full; one is opened behind it otherwise. */
 int count_slot(struct reading *r, uint32_t key, uint32_t row, uint32_t *ret)
 {
     struct worker *w = r->worker;
     struct spans *spans = &w->keyed.spans;
     const uint64_t full = w->pipeline->window.pane_rows;
+    const int64_t expire_us = w->pipeline->window.expire_us;
     int64_t us = r->time[row];
+    int err = expire_us != INT64_MAX ? count_expire(r, key, row) : 0;
+    if (err)
+        return err;
     uint32_t slot = spans_newest(spans, key);
     if (slot != SLOT_NONE && spans->at[slot].rows == full &&
         w->pipeline->window.running)
@@ -29,14 +95,20 @@ int count_slot(struct reading *r, uint32_t key, uint32_t row, uint32_t *ret)
                                   .number = number,
                                   .start_us = us,
                                   .last_us = us,
+                                  .floor_us =
+                                      slot == SLOT_NONE ? us : spans->at[slot].floor_us,
                                   .end_us = by_key_add(us, 1)};
-        int err = keyed_open(w, key, &span, &slot);
+        err = keyed_open(w, key, &span, &slot);
         if (err == -ENOSPC && w->keyed.n_wait)
             return ROW_FOLD; /* those that are full make room */
+        if (err == 0 && expire_us != INT64_MAX)
+            err = spans_due(spans, slot, PAST,
+                            by_key_add(later(us, span.floor_us), expire_us));
         if (err < 0)
             return err;
     }
     struct span *s = &spans->at[slot];
+    s->floor_us = later(s->floor_us, us);
     s->start_us = s->rows ? earlier(s->start_us, us) : us;
     s->last_us = s->rows ? later(s->last_us, us) : us;
     s->end_us = by_key_add(s->last_us, 1);
@@ -173,7 +245,7 @@ int count_collect(struct worker *w)
     return r < 0 ? r : k->n_wait > n;
 }
 
-int count_given(struct worker *w)
+int count_given(struct worker *w, int64_t until_us)
 {
     struct keyed *k = &w->keyed;
     bool panes = count_panes(&w->pipeline->window) > 1;
@@ -189,5 +261,7 @@ int count_given(struct worker *w)
     if (k->n_wait)
         memmove(k->wait, k->wait + k->n_done, k->n_wait * sizeof(*k->wait));
     k->n_done = 0;
-    return r;
+    return r == 0 && !k->n_wait && w->pipeline->window.expire_us != INT64_MAX
+               ? forget_expired(w, until_us)
+               : r;
 }

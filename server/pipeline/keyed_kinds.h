@@ -68,7 +68,7 @@ int session_slot(struct reading *r, uint32_t key, uint32_t row, uint32_t *ret);
 int count_slot(struct reading *r, uint32_t key, uint32_t row, uint32_t *ret);
 /* Full panes to windows that are given out, some at a time: 1: there are more; and what becomes of them. */
 int count_collect(struct worker *w);
-int count_given(struct worker *w);
+int count_given(struct worker *w, int64_t until_us);
 /* The key's windows of several panes that are not full: the one behind *number, 0 at first, as a group that the caller closes.
  * 1, or 0: there are no more. `pane`: the key's newest. */
 int count_partial(struct worker *w, uint32_t pane, uint64_t *number,

@@ -37,7 +37,8 @@ static struct window_kind kind_by_key(const struct config_window *c)
         .size_us = size_us,
         .pane_us = size_us,
         .max_us = c->kind == CONFIG_SESSION ? c->max_us : INT64_MAX,
-        .expire_us = c->kind == CONFIG_GLOBAL ? c->expire_us : INT64_MAX,
+        .expire_us = c->kind == CONFIG_GLOBAL || c->kind == CONFIG_COUNT ? c->expire_us
+                                                                         : INT64_MAX,
         .rows = c->rows,
         .by_rows = c->by_rows,
         .pane_rows = (uint64_t)common_divisor((int64_t)c->rows, (int64_t)c->by_rows),

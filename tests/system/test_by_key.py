@@ -32,6 +32,9 @@ KINDS = {
     'until_revise': f'window: {{until: stop}}, {REVISE}',
     'count': 'window: {count: 5}',
     'count_by': 'window: {count: 6, by: 4}',
+    'count_expire': 'window: {count: 5, expire: 2s}',
+    'count_by_expire': 'window: {count: 6, by: 4, expire: 2s}',
+    'running_expire': 'window: {count: 3, running: true, expire: 2s}',
     'running': 'window: {count: 3, running: true}',
     'each': 'window: {count: 1, running: true}',
     'global': 'window: {global: 1s}',
@@ -210,6 +213,26 @@ def running(events, rows):
     return found
 
 
+def lives(events, expire=2000000, order=ORDER):
+    """The events of keys between the times at which they are forgotten, each a list of its own; and how many are late: they
+    might lie before windows that nobody remembers."""
+    alive, found, newest, late = {}, [], -math.inf, 0
+    for e in events:
+        newest = max(newest, e['ts'])
+        mine = alive.get(e['key'])
+        if mine and max(x['ts'] for x in mine) + expire <= newest - order:
+            mine = None
+        if not mine and e['ts'] + expire <= newest - order:
+            alive.pop(e['key'], None)
+            late += 1
+            continue
+        if not mine:
+            mine = alive[e['key']] = []
+            found.append(mine)
+        mine.append(e)
+    return found, late
+
+
 def globals_of(events, expire=math.inf, order=ORDER, every=BORDER):
     """What the table has: key to (revision, border, rows). The watermark goes border by border, whatever the events."""
     groups, changed, table, border, newest = {}, set(), {}, None, -math.inf
@@ -347,6 +370,17 @@ class ByKey(unittest.TestCase):
                        [(*f[:4], *numbers(f[4])) for f in found], [(*f[:4], *top(f[4])) for f in found],
                        'window_start, key, number, window_end')
 
+    def test_keys_by_count_are_forgotten_with_what_they_have_not_filled(self):
+        alive, late = lives(self.events)
+        self.assertGreater(len(alive), 40)
+        self.assertGreater(late, 0)
+        for kind, windows in (('count_expire', lambda life: counts(life, 5, 5)), ('count_by_expire', lambda life: counts(life, 6, 4)),
+                              ('running_expire', lambda life: running(life, 3))):
+            found = [f for life in alive for f in windows(life)]
+            self.check(kind, 'window_start, key, number, window_end, count, qty_sum',
+                       [(*f[:4], *numbers(f[4])) for f in found], [(*f[:4], *top(f[4])) for f in found],
+                       'window_start, key, number, window_end')
+
     def test_a_window_for_ever_is_given_out_again_and_again(self):
         for kind, expire in (('global', math.inf), ('global_expire', EXPIRE)):
             table = globals_of(self.events, expire)
@@ -376,6 +410,30 @@ class Silence(unittest.TestCase):
                                             .get('open_window'), 'the window')
             self.assertEqual(open_until, {'start': None, 'end': '1970-01-01T00:01:40Z'})
             self.assertIn('enough events', server.get_json('/api/v1/pipelines/count/watermarks')['waits_for'])
+
+
+class CountExpiry(unittest.TestCase):
+    def test_keys_are_forgotten_across_kills_whatever_the_requests(self):
+        events = make_events(7, 1500)
+        windows = {'a': ('count: 5', lambda life: counts(life, 5, 5)), 'b': ('count: 6, by: 4', lambda life: counts(life, 6, 4)),
+                   'c': ('count: 3, running: true', lambda life: running(life, 3))}
+        text = 'server: {listen: {listen}, database: {folder}/weir.db, checkpoint_interval: 10ms}\n' \
+               'streams: {s: {time: {field: ts, unit: us}, fields: {key: string, qty: int, stop: int}}}\npipelines:\n'
+        for name, (window, _) in windows.items():
+            for n in (1, 3):
+                text += f'  {name}_{n}: {{from: s, {COMMON}, window: {{{window}, expire: 2s}}, workers: {n}, analyzers: [count]}}\n'
+        with harness.Server(text) as server:
+            for k, size in enumerate((1, 7, 100, 500)):
+                part = events[k * 300:(k + 1) * 300] if k < 3 else events[900:]
+                for i in range(0, len(part), size):
+                    server.post_ok('s', part[i:i + size], **{'Weir-Source': 'one'})
+                server.restart()
+            server.stop()
+            for name, (_, of) in windows.items():
+                expected = sorted((*f[:4], len(f[4])) for life in lives(events)[0] for f in of(life))
+                for n in (1, 3):
+                    found = server.rows(f'SELECT window_start, key, number, window_end, count FROM {name}_{n}')
+                    self.assertEqual(sorted(found), expected, (name, n))
 
 
 class Expiry(unittest.TestCase):
