@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "columns.h"
 
+#include "arrow.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -120,7 +122,7 @@ struct lent {
     PyObject_HEAD void *values;
     Py_ssize_t n, item, exports;
     char format[2];
-    bool writable;
+    bool writable, over;
 };
 
 static int lent_get(PyObject *o, Py_buffer *view, int flags)
@@ -174,7 +176,13 @@ PyObject *lent_new(void *values, size_t n, char format, bool writable)
     l->format[0] = format;
     l->format[1] = 0;
     l->writable = writable;
+    l->over = false;
     return (PyObject *)l;
+}
+
+bool lent_is_over(PyObject *lent)
+{
+    return ((struct lent *)lent)->over;
 }
 
 bool lent_is_kept(PyObject *lent)
@@ -185,18 +193,22 @@ bool lent_is_kept(PyObject *lent)
 /* Whoever still has a view of it sees nothing rather than memory of others, as far as a buffer can be taken again. */
 void lent_end(PyObject *lent)
 {
-    if (lent)
+    if (lent) {
         ((struct lent *)lent)->n = 0;
+        ((struct lent *)lent)->over = true;
+    }
     Py_XDECREF(lent);
 }
 
 /* ---- Columns ----------------------------------------------------------------------------------- */
 
-bool columns_new(struct columns *c, const uint32_t *types, size_t n, bool numpy)
+bool columns_new(struct columns *c, const uint32_t *types, size_t n,
+                 const struct analyzer *a)
 {
     c->column = calloc(n + 1, sizeof(*c->column));
     c->n = n;
-    c->numpy = numpy;
+    c->numpy = a->numpy;
+    c->arrow = a->arrow;
     for (size_t k = 0; c->column && k < n; k++)
         c->column[k].type = types[k];
     return c->column;
@@ -263,7 +275,7 @@ bool columns_fetch(struct columns *c, const struct weir_rows *r, size_t first_in
     bool together = side_by_side(rows), ok = true;
     for (size_t k = 0; ok && k < c->n; k++) {
         c->column[k].in = r->in[first_in + k];
-        ok = fetch(&c->column[k], rows, together);
+        ok = c->arrow || fetch(&c->column[k], rows, together);
     }
     return ok;
 }
@@ -301,6 +313,15 @@ static PyObject *make_values(struct column *c, size_t n, bool numpy)
                  : PyMemoryView_FromObject(lent);
 }
 
+/* What is copied once somebody asks for it. */
+static int make_arrow(struct column *c, size_t n, const struct chosen *rows)
+{
+    PyObject *token = lent_new(NULL, 0, 'B', false);
+    c->lent = (struct lent *)token;
+    c->object = token ? arrow_new(c->in, rows->row, n, token) : NULL;
+    return c->object ? 0 : -1;
+}
+
 static int make(struct column *c, size_t n, const struct chosen *rows, bool numpy)
 {
     c->object = c->type == WEIR_STRING ? make_strings(c, rows, numpy)
@@ -323,7 +344,8 @@ int columns_make(struct columns *c, size_t n, const struct chosen *rows)
 {
     int err = 0;
     for (size_t k = 0; !err && k < c->n; k++)
-        err = make(&c->column[k], n, rows, c->numpy);
+        err = c->arrow ? make_arrow(&c->column[k], n, rows)
+                       : make(&c->column[k], n, rows, c->numpy);
     return err;
 }
 

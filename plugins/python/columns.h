@@ -47,7 +47,7 @@ struct column {
 struct columns {
     size_t n;
     struct column *column;
-    bool numpy;
+    bool numpy, arrow;
 };
 
 /* Skips rows with a null in one of in[0..n_in) if `skip`. With `sort` those of a group stand together, in their order.
@@ -56,7 +56,8 @@ bool rows_choose(struct chosen *c, const struct weir_rows *r, size_t first_in,
                  size_t n_in, bool skip, bool sort);
 void rows_free(struct chosen *c);
 
-bool columns_new(struct columns *c, const uint32_t *types, size_t n, bool numpy);
+bool columns_new(struct columns *c, const uint32_t *types, size_t n,
+                 const struct analyzer *a);
 void columns_free(struct columns *c); /* with the GIL, or before anything was made */
 bool columns_fetch(struct columns *c, const struct weir_rows *r, size_t first_in,
                    const struct chosen *rows);
@@ -69,6 +70,7 @@ int columns_give_back(struct columns *c);
 PyObject *lent_new(void *values, size_t size, char format, bool writable);
 void lent_end(PyObject *lent);
 bool lent_is_kept(PyObject *lent);
+bool lent_is_over(PyObject *lent); /* lent_end was called */
 
 void *scratch_take(struct scratch *s, size_t size); /* NULL: no memory */
 

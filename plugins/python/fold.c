@@ -59,7 +59,7 @@ static int open_python(struct weir_ctx *ctx)
     PyGILState_Release(gil);
     u->dropped = malloc(DROPPED_MAX * sizeof(PyObject *));
     ok = ok && u->dropped &&
-         columns_new(&u->columns, ctx->types + c->of.first, c->of.n, u->analyzer.numpy);
+         columns_new(&u->columns, ctx->types + c->of.first, c->of.n, &u->analyzer);
     return ok ? 0 : weir_fail(ctx, "no memory");
 }
 

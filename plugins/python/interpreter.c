@@ -182,9 +182,9 @@ static int take(struct weir_ctx *ctx, PyObject *opened, bool window, struct anal
 {
     const char *kind, *form;
     PyObject *what, *outputs, *dtype, *template, *declared, *row;
-    int takes_window, numpy, waits;
-    if (!PyArg_ParseTuple(opened, "sOOpppsOO(OO)", &kind, &what, &outputs,
-                          &takes_window, &numpy, &waits, &form, &dtype, &template,
+    int takes_window, arrays, waits;
+    if (!PyArg_ParseTuple(opened, "sOOpipsOO(OO)", &kind, &what, &outputs,
+                          &takes_window, &arrays, &waits, &form, &dtype, &template,
                           &declared, &row))
         return python_failed(ctx);
     a->what = Py_NewRef(what);
@@ -194,7 +194,8 @@ static int take(struct weir_ctx *ctx, PyObject *opened, bool window, struct anal
     a->template = Py_NewRef(template);
     a->groups = *kind == 'g';
     a->window = takes_window;
-    a->numpy = numpy;
+    a->numpy = arrays == 1;
+    a->arrow = arrays == 2;
     a->waits = waits;
     int err = describe(ctx, outputs, a);
     return err || window ? err : ctx->host->form(ctx, form);

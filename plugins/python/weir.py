@@ -54,7 +54,7 @@ class Fold:
     """One object for each group. `update` gets the columns that `of` names, a piece of the group's rows each time."""
 
     state_version: int = 1  # raised when states that were saved before cannot be loaded any more
-    arrays: str = 'auto'  # 'numpy', 'memoryview', or numpy where it can be imported
+    arrays: str = 'auto'  # 'numpy', 'memoryview', 'arrow', or numpy where it can be imported
 
     def merge(self, other: Any) -> None:
         """Folds in the object of other rows of the group; in any order the result is the same."""
@@ -99,10 +99,14 @@ class Groups:
         raise NotImplementedError(f'{type(self).__name__} has no merge, and these windows are merged from parts')
 
 
-def window(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Marks the function of a file that `python_window` calls with all rows of a window. An async def is awaited."""
-    function._weir_window = True  # type: ignore[attr-defined]
-    return function
+def window(function: Callable[..., Any] | None = None, *, arrays: str = 'auto') -> Callable[..., Any]:
+    """Marks the function of a file that `python_window` calls with all rows of a window. An async def is awaited.
+    `arrays` as of a Fold: @weir.window(arrays='arrow')."""
+    def mark(function: Callable[..., Any]) -> Callable[..., Any]:
+        function._weir_window = True  # type: ignore[attr-defined]
+        function.arrays = arrays  # type: ignore[attr-defined]
+        return function
+    return mark if function is None else mark(function)
 
 
 # ---- What a class or function declares -------------------------------------------------------------------------------
@@ -198,15 +202,22 @@ def _declared(what: Any, names: Sequence[str]) -> _Declared:
         row = _row_of(what.emit, f'{what.__name__}.emit', False)
         if kind == 'groups':
             _state_of(what)
-        elif what.arrays not in ('auto', 'numpy', 'memoryview'):
-            raise Wrong(f"{what.__name__}.arrays is {what.arrays!r}, and can be: 'auto', 'numpy', 'memoryview'")
+        else:
+            _check_arrays(what)
         return _Declared(kind, what, row, _outputs_of(row), _takes_window(what.emit), _is_async(what.emit))
     if getattr(what, '_weir_window', False):
         _check_call(what, what.__name__, names)
+        _check_arrays(what)
         row = _row_of(what, what.__name__, True)
         return _Declared('window', what, row, _outputs_of(row), _takes_window(what), _is_async(what))
     raise Wrong(f"{getattr(what, '__name__', what)} is neither a class of weir.Fold or weir.Groups nor a function "
                 'with @weir.window')
+
+
+def _check_arrays(what: Any) -> None:
+    known = ('auto', 'numpy', 'memoryview', 'arrow')
+    if what.arrays not in known:
+        raise Wrong(f"{what.__name__}.arrays is {what.arrays!r}, and can be: {', '.join(map(repr, known))}")
 
 
 def _state_of(cls: type) -> Any:
@@ -296,6 +307,9 @@ def _array(values: Any, arrays: str) -> Any:
     """A column as the server hands it over."""
     values = list(values)
     first = next((v for v in values if v is not None), None)
+    if arrays == 'arrow':
+        import pyarrow
+        return pyarrow.array(values)
     if any(v is None for v in values):
         raise ValueError('rows with a null do not come (nulls: skip): leave them out')
     if arrays != 'memoryview':

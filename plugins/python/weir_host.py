@@ -123,13 +123,13 @@ def open_analyzer(path, name, text, names, window):
         raise Unfit(f'{os.path.basename(path)}:{_line_of(function)}: {e}') from None
     except ModuleNotFoundError as e:
         raise Unfit(f'{os.path.basename(path)}: {what.__name__} is of weir.Groups, which needs numpy: {e}') from None
+    arrays = getattr(what, 'arrays', 'auto')
     if given and inspect.isclass(what):
         what = type(what.__name__, (what,), {**given, '__module__': what.__module__, '__qualname__': what.__qualname__,
                                              '__doc__': what.__doc__})
     elif given:
         what = functools.partial(what, **given)
-    arrays = getattr(what, 'arrays', 'auto')
-    numpy = numpy_or_none() if arrays != 'memoryview' or declared.kind == 'groups' else None
+    numpy = numpy_or_none() if arrays in ('auto', 'numpy') or declared.kind == 'groups' else None
     if arrays == 'numpy' and numpy is None:
         raise Unfit(f'{os.path.basename(path)} needs numpy, which cannot be imported')
     outputs = [(n, _TYPE[t]) for n, t in declared.outputs]
@@ -143,7 +143,7 @@ def open_analyzer(path, name, text, names, window):
         form = f'records {dtype.descr!r}'
     if not window:
         form = f'{declared.kind} {declared.what.state_version} {form}'
-    return (declared.kind, what, outputs, declared.window, numpy is not None, declared.waits, form, dtype, template,
+    return (declared.kind, what, outputs, declared.window, 2 if arrays == 'arrow' else int(numpy is not None), declared.waits, form, dtype, template,
             (declared, declared.row))
 
 

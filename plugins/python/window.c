@@ -21,8 +21,7 @@ static int open_window(struct weir_ctx *ctx)
     ctx->user = u;
     if (analyzer_open(ctx, true, &u->analyzer) < 0)
         return -1;
-    return columns_new(&u->columns, ctx->types + c->of.first, c->of.n,
-                       u->analyzer.numpy)
+    return columns_new(&u->columns, ctx->types + c->of.first, c->of.n, &u->analyzer)
                ? 0
                : weir_fail(ctx, "no memory");
 }

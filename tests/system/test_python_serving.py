@@ -202,6 +202,40 @@ class Examples(Case):
         found = harness.read_rows(database, 'SELECT symbol, change, trades FROM movers_top ORDER BY window_start, rank')
         self.assertEqual([(s, round(c, 9), n) for s, c, n in found], [(s, round(c, 9), n) for s, c, n in movers])
 
+    def test_those_of_scikit_learn_and_polars(self):
+        dice = random.Random(4)
+        trades = [{'ts': T0 + 61 * i, 'symbol': dice.choice('ABCDE'), 'price': 100 + dice.randrange(-400, 400) / 16,
+                   'qty': dice.randrange(1, 9), 'side': dice.choice(('buy', 'sell'))} for i in range(3000)]
+        folder = os.path.join(harness.SOURCE, 'etc', 'examples', 'python')
+        database = os.path.join(self.folder, 'r.db')
+        done = harness.weir('run', '-c', 'learn.yaml', '-d', database, '--stream', 'trades', cwd=folder,
+                            stdin=''.join(json.dumps(t) + '\n' for t in trades))
+        if 'No module named' in done.stderr:
+            self.skipTest('no scikit-learn or no polars for the Python that weir was built with')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        models, minutes = {}, collections.defaultdict(lambda: collections.defaultdict(lambda: [0.0, 0]))
+        for t in trades:
+            last, slope, intercept, steps = models.get((t['ts'] // 3600000, t['symbol']), (None, 0.0, 0.0, 0))
+            if last is not None:  # a step of stochastic gradient descent, squared error
+                x = t['qty'] if t['side'] == 'buy' else -t['qty']
+                error = slope * x + intercept - (t['price'] - last)
+                slope, intercept, steps = slope - 0.001 * error * x, intercept - 0.001 * error, steps + 1
+            models[t['ts'] // 3600000, t['symbol']] = t['price'], slope, intercept, steps
+            of = minutes[t['ts'] // 60000][t['symbol']]
+            of[0] += t['price'] * t['qty']
+            of[1] += 1
+        found = harness.read_rows(database, 'SELECT window_start, symbol, slope, intercept, steps FROM model')
+        self.assertEqual(len(found), len(models))
+        for start, symbol, slope, intercept, steps in found:
+            want = models[start // 3600000000, symbol]
+            self.assertEqual(steps, want[3])
+            self.assertAlmostEqual(slope, want[1], 9)
+            self.assertAlmostEqual(intercept, want[2], 9)
+        top = [(s, round(v[0], 6), v[1]) for m in sorted(minutes)
+               for s, v in sorted(minutes[m].items(), key=lambda item: (-item[1][0], item[0]))[:3]]
+        found = harness.read_rows(database, 'SELECT symbol, turnover, trades FROM turnover_top ORDER BY window_start, rank')
+        self.assertEqual([(s, round(v, 6), n) for s, v, n in found], top)
+
     def test_a_new_one_passes_its_tests(self):
         done = harness.weir('plugin', 'new', '--python', 'mine', cwd=self.folder)
         self.assertEqual(done.returncode, 0, done.stderr)
