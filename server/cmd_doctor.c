@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * weir doctor: what around the server may trouble it: configuration, plugins, disks, limits, memory, clock, address.
+ * weir doctor: what around the server may trouble it: configuration, plugins, disks, limits, memory, clock, address, sources.
  * Changes nothing.
  */
 #include "base/logger.h"
@@ -36,7 +36,8 @@ static const char help[] =
     "Usage: weir doctor [-c FILE]\n\n"
     "Looks at what is around a server: its configuration and plugins, the disks of "
     "database and journals,\n"
-    "limits of the process, memory, the clock, the address. Changes nothing; a server "
+    "limits of the process, memory, the clock, the address, sources that streams read. "
+    "Changes nothing; a server "
     "may be running.\n\n"
     "  -c, --config FILE  the configuration, weir.yaml(5)\n"
     "  -h, --help         this text\n\n"
@@ -261,6 +262,23 @@ static void look_at_address(struct visit *v)
         say(v, WELL, "address", "%s port %u is free", s->address, s->port);
 }
 
+/* What weir reads itself. */
+static void look_at_sources(struct visit *v)
+{
+    for (size_t i = 0; i < v->config->n_streams; i++) {
+        const struct config_stream *s = &v->config->stream[i];
+        struct error error = {""};
+        if (s->source.kind == CONFIG_SOURCE_NONE)
+            continue;
+        int err = source_pull_try(&s->source, &error);
+        if (err < 0)
+            say(v, err == -ENOENT ? WARN : FAULT, "source", "of '%s': %s", s->name,
+                error.text);
+        else
+            say(v, WELL, "source", "of '%s' can be read", s->name);
+    }
+}
+
 /* ---- */
 
 static int visit(const char *path)
@@ -293,6 +311,7 @@ static int visit(const char *path)
     look_at_memory(&v);
     look_at_clock(&v);
     look_at_address(&v);
+    look_at_sources(&v);
     free(journal);
     weir_free(w);
     return v.faults ? EXIT_FAILURE : EXIT_SUCCESS;

@@ -93,6 +93,7 @@ struct server {
     struct control *control;
     char listening[320]; /* for people: where */
     struct source_post *post;
+    _Atomic(struct source_pulls *) pulls; /* release, acquire */
     struct reader_pool *readers;
     struct query_pool *queries;
     struct api *api;
@@ -175,7 +176,9 @@ static bool is_ready(void *ctx, struct error *why)
 {
     struct server *s = ctx;
     if (!s->draining)
-        return weir_can_take(s->weir, why);
+        return weir_can_take(s->weir, why) &&
+               !source_pulls_failed(
+                   atomic_load_explicit(&s->pulls, memory_order_acquire), why);
     error_set(why, 0, "the server is stopping");
     return false;
 }
@@ -296,7 +299,14 @@ static int start(struct server *s, const char *database, int *ret_exit,
         r = source_post_count(s->post, w->metrics);
     if (r == 0)
         r = open_api(s, database, error);
-    return r < 0 ? r : http_start(s->http, error);
+    struct source_pulls *pulls = NULL;
+    if (r == 0)
+        r = source_pulls_new(w->stream, w->config->stream, w->config->n_streams,
+                             w->metrics, &pulls, error);
+    atomic_store_explicit(&s->pulls, pulls, memory_order_release);
+    if (r == 0)
+        r = http_start(s->http, error);
+    return r < 0 ? r : source_pulls_start(pulls, error);
 }
 
 /* ---- SIGHUP ------------------------------------------------------------------------------------- */
@@ -594,6 +604,8 @@ static void stop(struct server *s)
     hooks_end(s->weir->hooks);
     if (s->http)
         http_drain(s->http, now_us + DRAIN_US);
+    step(s, "sources");
+    source_pulls_end(s->pulls);
     step(s, "SIGHUP");
     if (s->reload.started && atomic_load(&s->reload.state) != RELOAD_ENDED)
         store_hurry(s->weir->store);
@@ -730,6 +742,7 @@ int cmd_serve(int argc, char **argv)
         status = run(&s, path, database);
     http_free(s.http);
     access_free(s.access);
+    source_pulls_free(s.pulls);
     source_post_free(s.post);
     api_free(s.api);
     free(s.backups);

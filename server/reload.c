@@ -66,7 +66,7 @@ static bool begins_with(const struct schema *b, const struct schema *a)
 static int check_widened(const struct config_stream *old,
                          const struct config_stream *fresh, struct error *error)
 {
-    static const char *const same[] = {"time", "max_future_skew", "ack"};
+    static const char *const same[] = {"time", "max_future_skew", "ack", "source"};
     for (size_t i = 0; i < sizeof(same) / sizeof(same[0]); i++)
         if (!node_equal(node_get(old->map, same[i]), node_get(fresh->map, same[i])))
             return other_stream(fresh, same[i], error);

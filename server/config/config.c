@@ -161,6 +161,8 @@ void config_schema(struct buffer *to, void (*analyzer)(void *ctx, struct buffer 
     join_section_schema(to);
     buffer_puts(to, ",\"http_lookup\":");
     lookup_section_schema(to);
+    buffer_puts(to, ",\"source\":");
+    source_section_schema(to);
     buffer_puts(to, ",\"webhook\":");
     hook_section_schema(to);
     buffer_putc(to, ',');

@@ -96,6 +96,26 @@ struct config_derive {
 /* As derive_new takes them; `to` has room for SCHEMA_COLUMNS_MAX. Returns how many. */
 size_t config_derive_columns(const struct config_derive *d, struct derive_column *to);
 
+/* `source:`: what weir reads itself. */
+enum config_source_kind { CONFIG_SOURCE_NONE, CONFIG_SOURCE_FILE, CONFIG_SOURCE_KAFKA };
+#define CONFIG_TOPICS_MAX 100
+struct config_source {
+    enum config_source_kind kind;
+    const struct node *node, *format_node; /* format_node NULL: not given */
+    enum decode_format format;
+    bool newest; /* begin: newest: where nothing is known of a part, at its end */
+    char *file;  /* path, or pattern of glob(7) */
+    char *brokers, *group; /* group NULL: "weir" */
+    size_t n_topics;
+    char **topic;
+    unsigned partitions; /* of each topic; 0: those that there are at first */
+    bool lost_goes_on;   /* on_lost: go_on */
+    size_t n_options;
+    struct config_option {
+        char *name, *value;
+    } * option; /* librdkafka's */
+};
+
 struct config_stream {
     char *name;
     const struct node *node, *map; /* where its name stands, and what it says */
@@ -111,6 +131,7 @@ struct config_stream {
     int64_t max_future_skew_us; /* default 1h; INT64_MAX: none */
     bool check_unit;            /* of the time; default true */
     bool durable; /* ack: durable, the default: answers wait until events are on disk */
+    struct config_source source;
 };
 
 struct config_analyzer {

@@ -12,6 +12,11 @@
     48 /* characters of a stream's or pipeline's name: room for suffixes */
 #define SECTION_ITEMS_MAX 1000 /* streams, and pipelines */
 
+/* What was taken on failure is source_section_free's. */
+int source_section(const struct node *n, struct config_source *ret,
+                   struct error *error);
+void source_section_free(struct config_source *s);
+
 /* `map` NULL: all defaults. */
 int server_section(const struct node *map, struct config_server *ret,
                    struct error *error);
@@ -77,6 +82,7 @@ int section_type(const struct node *n, enum weir_type *ret, struct error *error)
 /* The JSON Schema of each. */
 void server_section_schema(struct buffer *to);
 void stream_section_schema(struct buffer *to);
+void source_section_schema(struct buffer *to);
 void window_section_schema(struct buffer *to);
 void join_section_schema(struct buffer *to); /* of one join */
 void hook_section_schema(struct buffer *to);

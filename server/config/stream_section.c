@@ -234,6 +234,16 @@ static int read_lenient(const struct node *n, void *target, void *ctx,
     return 0;
 }
 
+/* ---- source ------------------------------------------------------------------------------------ */
+
+static int read_source(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    struct config_stream *s = ctx;
+    (void)target;
+    return source_section(n, &s->source, error);
+}
+
 /* ---- The section ------------------------------------------------------------------------------- */
 
 static const struct field stream_fields[] = {
@@ -249,6 +259,8 @@ static const struct field stream_fields[] = {
      .max = 36525 * DAY_US, .init = 3600 * SECOND_US, .never = "off"},
     {"ack", FIELD_CALL, .read = read_ack, .words = ack_word,
      .n_words = COUNT(ack_word)},
+    {"source", FIELD_CALL, .read = read_source,
+     .schema = "{\"$ref\":\"#/$defs/source\"}"},
 };
 
 void stream_section_schema(struct buffer *to)
@@ -302,5 +314,6 @@ void stream_section_free(struct config_stream *s)
     free(s->field);
     paths_free(s->paths);
     derive_section_free(&s->derive);
+    source_section_free(&s->source);
     schema_free(s->schema);
 }

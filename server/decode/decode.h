@@ -132,6 +132,9 @@ int decoder_feed(struct decoder *d, const char **p, size_t *n, struct batch *out
 /* The body ends here: an unfinished last record is decoded or rejected. -EBADMSG: an array has no end. */
 int decoder_finish(struct decoder *d, struct batch *out);
 
+/* All that was fed so far are whole records, and of CSV the header is among them. */
+bool decoder_is_between(const struct decoder *d);
+
 const struct decode_stats *decoder_stats(const struct decoder *d);
 
 /* ---- DECODE_LINES ----

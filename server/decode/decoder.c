@@ -185,6 +185,14 @@ void decoder_out(struct decoder *d, struct batch *out)
     d->out = out;
 }
 
+bool decoder_is_between(const struct decoder *d)
+{
+    return !d->carry_size && !d->skipping && !d->begun &&
+           (d->format != DECODE_CSV ||
+            (d->csv->have_header && d->csv->state == CSV_FIELD && !d->csv->n_fields &&
+             !d->csv->at));
+}
+
 const struct decode_stats *decoder_stats(const struct decoder *d)
 {
     return &d->report.stats;

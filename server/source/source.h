@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where events come from: a POST (source/post.c), files and standard input (source/file.c). A source
+ * Where events come from: a POST (source/post.c), files and standard input (source/file.c), and what
+ * weir reads itself (source/pull.h). A source
  * cuts bytes into pieces, has them decoded into batches, and hands the batches to the stream's sink.
  */
 #ifndef WEIR_SOURCE_SOURCE_H
@@ -108,6 +109,26 @@ int source_post_new(struct source_stream *streams, size_t n, struct http_server 
 /* Registers what is no stream's. */
 int source_post_count(struct source_post *p, struct metrics *m);
 void source_post_free(struct source_post *p); /* after http_free; takes NULL */
+
+/* ---- What weir reads itself: `source:` of a stream (config/config.h) ---- */
+
+struct source_pulls;
+struct config_source;
+
+/* Of those of the n streams that have one. All stay the caller's. */
+int source_pulls_new(struct source_stream *streams, const struct config_stream *config,
+                     size_t n, struct metrics *metrics, struct source_pulls **ret,
+                     struct error *error);
+/* Could it be read? Asks whoever has it, for some seconds at most. Nothing is changed. -ENOENT: a file is not there yet; others:
+ * no. */
+int source_pull_try(const struct config_source *config, struct error *error);
+
+/* Each waits until its stream is ready. */
+int source_pulls_start(struct source_pulls *all, struct error *error);
+/* One of them reads no more; the text says why. Any thread. NULL: none has. */
+bool source_pulls_failed(struct source_pulls *all, struct error *ret);
+void source_pulls_end(struct source_pulls *all); /* waits; takes NULL */
+void source_pulls_free(struct source_pulls *all);
 
 /* ---- Files ---- */
 

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A source that weir reads itself (`source:` of a stream), on a thread of its own: files that are tailed (tail.c), topics
+ * of Kafka (kafka.c). Each part of it, a file, a partition, is a lane: a source of the log, with a decoder, rows that wait,
+ * and a bookmark that goes with them. Internal to source.
+ *
+ *      lane_open: bookmark -> [seek] -> lane_piece ... lane_hand_on(bookmark) -> the stream's sink
+ */
+#ifndef WEIR_SOURCE_PULL_H
+#define WEIR_SOURCE_PULL_H
+
+#include "config/config.h"
+#include "source/feed.h"
+#include "source/letters.h"
+#include "source/source.h"
+
+#include <pthread.h>
+
+struct pull {
+    struct source_stream *stream;
+    const struct config_source *config;
+    pthread_t thread;
+    bool started;
+    int stopper;       /* eventfd: readable once it is to stop; -1 */
+    _Atomic bool stop; /* relaxed: soon enough */
+    _Atomic uint64_t
+        lag; /* bytes of files, messages of Kafka, that were not read yet */
+    _Atomic uint64_t lost;   /* messages that never will be */
+    _Atomic uint64_t errors; /* what was said of it */
+    pthread_mutex_t lock;    /* protects `fault` */
+    struct error fault;      /* "": none; it reads no more */
+};
+
+struct lane {
+    struct pull *pull;
+    char *name;
+    uint32_t source;
+    enum decode_format format;
+    struct feed feed;
+    struct letters letters;
+    uint64_t rejected[DECODE_REASONS]; /* that were counted */
+    bool behind;                       /* there is more than was read */
+};
+
+/* ---- pull.c ---- */
+
+/* Nothing more is to be done. */
+bool pull_stops(const struct pull *p);
+/* Until there is something at `fd` (-1: only that), it is to stop, or so much time has passed. */
+void pull_wait(const struct pull *p, int fd, int timeout_ms);
+/* Logs and counts. */
+void pull_say(struct pull *p, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* It reads no more until the next start; logs. Returns `result`. */
+int pull_fail(struct pull *p, int result, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* Known to the log by this name: *ret_bookmark says where to go on, malloc'ed, NULL: never read. -ENOSPC: too many
+ * names; -ENOMEM. lane_close also after a failure. */
+int lane_open(struct lane *l, struct pull *p, const char *name,
+              enum decode_format format, char **ret_bookmark);
+void lane_close(struct lane *l);
+
+/* A body begins. -ENOMEM. */
+int lane_begin(struct lane *l);
+/* The stream has other fields by now: a new body has to begin. All that was decoded was handed on. */
+bool lane_is_stale(const struct lane *l);
+/* As feed_piece. -EBADMSG is said: the rest of the body cannot be read. */
+int lane_piece(struct lane *l, const char *data, size_t size);
+int lane_finish(struct lane *l);
+/* Gives what was decoded to the stream, with the bookmark, waits for room. Without rows the source is said to be there. -EINTR,
+ * -ESHUTDOWN: it stops; others are said, and the source has failed. */
+int lane_hand_on(struct lane *l, const char *bookmark);
+/* There is more than was read: it is we who keep it waiting, and it is not silent. */
+void lane_behind(struct lane *l, bool behind);
+
+/* Any thread. */
+bool pull_has_failed(struct pull *p, struct error *ret);
+
+/* ---- tail.c, kafka.c: until it stops, or fails (pull_fail) ---- */
+void tail_run(struct pull *p);
+void kafka_run(struct pull *p);
+/* source_pull_try */
+int tail_try(const struct config_source *config, struct error *error);
+int kafka_try(const struct config_source *config, struct error *error);
+
+#endif

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files that weir reads as they grow: each line once, whatever becomes of the file or of the server."""
+
+import json
+import os
+import random
+import threading
+import time
+import unittest
+
+import harness
+
+T0 = 1700000000000
+CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db, checkpoint_interval: 20ms, commit_interval: 5ms}
+streams:
+  input:
+    time: {field: ts, unit: ms}
+    fields: {k: string, v: int}
+    source: {SOURCE}
+pipelines:
+  all: {from: input, window: none, select: [k, v], idle_timeout: 1h}
+  sums: {from: input, key: [k], window: {tumbling: 10s}, idle_timeout: IDLE, late: side,
+         analyzers: [count, {stats: {of: v, emit: [sum]}}]}
+'''
+
+
+def config(source, idle='1h'):
+    return CONFIG.replace('{SOURCE}', source).replace('IDLE', idle)
+
+
+def lines(first, to, k='a'):
+    return ''.join(json.dumps({'ts': T0 + v, 'k': k, 'v': v}) + '\n' for v in range(first, to))
+
+
+def csv(first, to):
+    return ''.join(f'{T0 + v},"a\n""{v}""",{v}\n' for v in range(first, to))
+
+
+class Tail(unittest.TestCase):
+    def setUp(self):
+        self.folder = harness.folder_for_test(self)
+        self.path = os.path.join(self.folder, 'in.ndjson')
+
+    def write(self, text, path=None, mode='a'):
+        with open(path or self.path, mode, encoding='utf-8') as file:
+            file.write(text)
+
+    def server(self, source='{file: {folder}/in.ndjson}', **more):
+        return harness.Server(config(source, **more), folder=self.folder)
+
+    @staticmethod
+    def values(server):
+        return sorted(v for v, in server.rows('SELECT v FROM "all"'))
+
+    def wait_values(self, server, expected):
+        expected = sorted(expected)
+        def those():
+            found = self.values(server)
+            self.assertLessEqual(len(found), len(expected), found[-5:])
+            return found == expected
+        harness.wait_until(those, f'{len(expected)} values')
+
+    def said(self, server, *words):
+        harness.wait_until(lambda: any(all(w in line for w in words) for line in server.log), words)
+
+    def test_lines_are_read_as_they_come(self):
+        with self.server() as server:
+            self.said(server, 'is not there')
+            self.write(lines(0, 10))
+            self.wait_values(server, range(10))
+            self.write(lines(10, 11)[:-5])
+            self.write('')
+            self.write(lines(10, 11)[-5:] + 'no JSON\n' + lines(11, 12))
+            self.wait_values(server, range(12))
+            letters = server.get_json('/api/v1/streams/input/dead-letters')
+            self.assertEqual(letters[0]['record'], 'no JSON')
+            self.assertEqual(letters[0]['line'], 12)
+
+    def test_each_line_once_through_kill_9_and_rotation(self):
+        dice = random.Random(5)
+        stop = threading.Event()
+        written = [0]
+
+        def write():
+            while not stop.is_set() and written[0] < 80000:
+                n = dice.randrange(1, 2000)
+                text = lines(written[0], written[0] + n)
+                cut = dice.randrange(len(text))
+                self.write(text[:cut])
+                self.write(text[cut:])
+                written[0] += n
+                if dice.random() < 0.15:
+                    for i in range(40, 0, -1):
+                        if os.path.exists(f'{self.path}.{i}'):
+                            os.rename(f'{self.path}.{i}', f'{self.path}.{i + 1}')
+                    os.rename(self.path, self.path + '.1')
+                time.sleep(0.01)
+
+        with self.server() as server:
+            writer = threading.Thread(target=write)
+            writer.start()
+            try:
+                for _ in range(5):
+                    before = len(self.values(server))
+                    harness.wait_until(lambda: len(self.values(server)) > before or not writer.is_alive(), 'rows')
+                    server.restart()
+            finally:
+                stop.set()
+                writer.join()
+            self.wait_values(server, range(written[0]))
+            self.assertFalse([line for line in server.log if 'lost' in line])
+            self.assertEqual(server.rows('SELECT count(*) FROM sums_late'), [(0,)])
+
+    def test_last_line_of_a_renamed_file_needs_no_end(self):
+        with self.server() as server:
+            self.write(lines(0, 3).rstrip('\n'))
+            self.wait_values(server, range(2))
+            os.rename(self.path, self.path + '-20260102')
+            self.write(lines(3, 5))
+            self.wait_values(server, range(5))
+
+    def test_files_that_were_renamed_while_nobody_looked_are_read_in_order(self):
+        with self.server() as server:
+            self.write(lines(0, 100))
+            self.wait_values(server, range(100))
+            server.kill()
+            self.write(lines(100, 150))
+            os.rename(self.path, self.path + '.3')
+            self.write(lines(150, 200), self.path + '.2')
+            self.write(lines(200, 250), self.path + '.1')
+            self.write(lines(250, 300))
+            for i, name in enumerate(('.3', '.2', '.1', '')):
+                os.utime(self.path + name, ns=(0, time.time_ns() + 1000000 * i))
+            self.write('not of it', self.path + '.old')
+            server.start()
+            self.wait_values(server, range(300))
+
+    def test_truncation_is_told_and_what_follows_is_read(self):
+        with self.server() as server:
+            self.write(lines(0, 100))
+            self.wait_values(server, range(100))
+            self.write(lines(100, 103), mode='w')
+            self.wait_values(server, range(103))
+            self.said(server, 'was truncated', 'after')
+            server.kill()
+            self.write('x' * 20 + '\n' + lines(103, 110) + lines(110, 120), mode='w')  # the same inode, longer
+            server.start()
+            self.said(server, 'is not the file any more of which', 'lost')
+            self.wait_values(server, range(120))
+            self.assertGreater(server.metric('weir_source_errors_total', stream='input'), 0)
+
+    def test_csv_goes_on_behind_its_header(self):
+        path = os.path.join(self.folder, 'in.csv')
+        with self.server('{file: {folder}/in.csv}') as server:
+            self.write('ts,k,v\n' + csv(0, 50) + f'{T0},"half', path)
+            self.wait_values(server, range(50))
+            server.restart()
+            self.write(f'\nof it",50\n' + csv(51, 60), path)
+            self.wait_values(server, range(60))
+            self.assertEqual(server.rows('SELECT k FROM "all" WHERE v = 50'), [('half\nof it',)])
+
+    def test_files_of_a_pattern_do_not_make_each_other_late(self):
+        for name, k, first in (('a', 'a', 0), ('b', 'b', 0), ('c', 'c', 0)):
+            self.write(''.join(lines(v, v + 1, k) for v in range(first, 100000, 20)), os.path.join(self.folder, name + '.log'))
+        self.write(lines(0, 5), os.path.join(self.folder, 'a.log.1'))
+        with self.server('{file: "{folder}/*.log*"}', idle='300ms') as server:
+            self.wait_values(server, list(range(0, 100000, 20)) * 3)
+            harness.wait_until(lambda: len(server.rows('SELECT 1 FROM sums')) == 30, 'all windows')
+            expected = [(k, sum(1 for v in range(0, 100000, 20) if (T0 + v) // 10000 == w),
+                         sum(v for v in range(0, 100000, 20) if (T0 + v) // 10000 == w))
+                        for w in sorted({(T0 + v) // 10000 for v in range(0, 100000, 20)}) for k in 'abc']
+            self.assertEqual(server.rows('SELECT k, count, v_sum FROM sums ORDER BY window_start, k'), expected)
+            self.assertEqual(server.rows('SELECT count(*) FROM sums_late'), [(0,)])
+            self.write(lines(100000, 100010), os.path.join(self.folder, 'd.log'))
+            self.wait_values(server, list(range(0, 100000, 20)) * 3 + list(range(100000, 100010)))
+
+    def test_newest_begins_at_the_end_of_what_is_there(self):
+        self.write(lines(0, 10))
+        with self.server('{file: {folder}/in.ndjson, begin: newest}') as server:
+            harness.wait_until(lambda: server.rows("SELECT 1 FROM weir_bookmarks"), 'a bookmark')
+            self.write(lines(10, 20))
+            self.wait_values(server, range(10, 20))
+            server.restart()
+            self.write(lines(20, 30))
+            self.wait_values(server, range(10, 30))
+
+    def test_wrong_sources_are_refused_with_their_place(self):
+        for source, word in (('{}', 'expected {file: PATH}'), ('{file: x.gz}', 'cannot be packed'),
+                             ('{file: x.json}', 'line by line'), ('{file: x, format: json}', 'ndjson, csv or lines'),
+                             ('{file: x, begin: tomorrow}', 'oldest'), ('{file: x, kafka: {}}', 'not both')):
+            with self.subTest(source):
+                text = config(source).replace('{folder}', self.folder).replace('{listen}', '127.0.0.1:0')
+                path = os.path.join(self.folder, 'weir.yaml')
+                self.write(text, path, 'w')
+                done = harness.weir('check', '-c', path)
+                self.assertEqual(done.returncode, 78, done.stderr)
+                self.assertRegex(done.stderr, r'weir\.yaml:7:\d+: ')
+                self.assertIn(word, done.stderr)
+
+
+if __name__ == '__main__':
+    unittest.main()
