@@ -365,7 +365,7 @@ int apart_put(struct apart *a, const void *bytes, size_t size)
 {
     const char *from = bytes;
     while (size && !a->ended) {
-        size_t n = ring_room(&a->commands);
+        size_t n = ring_room(&a->commands, size);
         n = n < size ? n : size;
         ring_write(&a->commands, from, n);
         from += n;
@@ -379,6 +379,11 @@ int apart_put(struct apart *a, const void *bytes, size_t size)
             return err;
     }
     return a->ended ? -ECHILD : 0;
+}
+
+bool apart_has_room(struct apart *a, size_t size)
+{
+    return !a->ended && ring_room(&a->commands, size) >= size;
 }
 
 int apart_send(struct apart *a, bool now)
@@ -401,7 +406,7 @@ int apart_get(struct apart *a, void *to, size_t size)
     char *at = to;
     int err = apart_send(a, true);
     while (!err && size) {
-        size_t n = ring_ready(&a->answers);
+        size_t n = ring_ready(&a->answers, size);
         n = n < size ? n : size;
         if (n == 0) {
             if (ring_sleep_for_bytes(&a->answers))
@@ -496,7 +501,7 @@ void apart_take(struct apart_here *h, void *to, size_t size, void (*over)(void *
 {
     char *at = to;
     while (size) {
-        size_t n = ring_ready(&h->commands);
+        size_t n = ring_ready(&h->commands, size);
         n = n < size ? n : size;
         if (n == 0) {
             char bytes[64];
@@ -522,7 +527,7 @@ void apart_answer(struct apart_here *h, const void *bytes, size_t size)
 {
     const char *from = bytes;
     while (size) {
-        size_t n = ring_room(&h->answers);
+        size_t n = ring_room(&h->answers, size);
         n = n < size ? n : size;
         ring_write(&h->answers, from, n);
         from += n;
@@ -540,7 +545,6 @@ void apart_answer(struct apart_here *h, const void *bytes, size_t size)
 void apart_answer_send(struct apart_here *h)
 {
     give_back(h);
-    note_cpu(h);
     if (ring_publish(&h->answers))
         wake_server();
 }

@@ -84,6 +84,8 @@ void apart_close(struct apart *a);
 
 /* Part of a command; waits where there is no room. -ECHILD: the process has ended; -ECANCELED: leaves. */
 int apart_put(struct apart *a, const void *bytes, size_t size);
+/* So many bytes can be put without waiting. */
+bool apart_has_room(struct apart *a, size_t size);
 /* It may read what was put. With `wake` at once if it sleeps, otherwise once much has come together. */
 int apart_send(struct apart *a, bool wake);
 /* Part of an answer; waits for it. -ECHILD, -ECANCELED. */

@@ -12,9 +12,18 @@ size_t ring_behind(const struct ring *r)
     return behind > r->size ? r->size : (size_t)behind;
 }
 
-size_t ring_room(const struct ring *r)
+/* Behind a wrong index there is no room. */
+static size_t room(const struct ring *r)
 {
-    return r->size - ring_behind(r);
+    uint64_t used = r->at - r->seen;
+    return used > r->size ? 0 : r->size - (size_t)used;
+}
+
+size_t ring_room(struct ring *r, size_t wanted)
+{
+    if (room(r) < wanted)
+        r->seen = atomic_load(&r->shared->tail);
+    return room(r);
 }
 
 void ring_write(struct ring *r, const void *bytes, size_t size)
@@ -36,7 +45,7 @@ bool ring_publish(struct ring *r)
 bool ring_sleep_for_room(struct ring *r)
 {
     atomic_store(&r->shared->writer_sleeps, 1);
-    if (ring_room(r) == 0)
+    if (ring_room(r, 1) == 0)
         return true;
     atomic_store(&r->shared->writer_sleeps, 0);
     return false;
@@ -44,10 +53,17 @@ bool ring_sleep_for_room(struct ring *r)
 
 /* ---- The reader ---- */
 
-size_t ring_ready(const struct ring *r)
+static size_t ready(const struct ring *r)
 {
-    uint64_t ready = atomic_load(&r->shared->head) - r->at;
-    return ready > r->size ? 0 : (size_t)ready;
+    uint64_t n = r->seen - r->at;
+    return n > r->size ? 0 : (size_t)n;
+}
+
+size_t ring_ready(struct ring *r, size_t wanted)
+{
+    if (ready(r) < wanted)
+        r->seen = atomic_load(&r->shared->head);
+    return ready(r);
 }
 
 void ring_read(struct ring *r, void *to, size_t size)
@@ -69,7 +85,7 @@ bool ring_give_back(struct ring *r)
 bool ring_sleep_for_bytes(struct ring *r)
 {
     atomic_store(&r->shared->reader_sleeps, 1);
-    if (ring_ready(r) == 0)
+    if (ring_ready(r, 1) == 0)
         return true;
     atomic_store(&r->shared->reader_sleeps, 0);
     return false;

@@ -31,11 +31,13 @@ struct ring {
     char *data;
     size_t size; /* a power of two */
     uint64_t at; /* the writer's head, with what is not published; the reader's tail */
+    uint64_t seen; /* the other one's index, looked at again when it does not do */
 };
 
 /* ---- The writer ---- */
 
-size_t ring_room(const struct ring *r);
+/* Looks at what has been read since only if there is less room than wanted. */
+size_t ring_room(struct ring *r, size_t wanted);
 void ring_write(struct ring *r, const void *bytes, size_t size); /* at most the room */
 /* True: the reader sleeps, and it is the caller who wakes it. */
 bool ring_publish(struct ring *r);
@@ -46,7 +48,8 @@ size_t ring_behind(const struct ring *r);
 
 /* ---- The reader ---- */
 
-size_t ring_ready(const struct ring *r);
+/* Likewise: looks at what has come since only if less is known of. */
+size_t ring_ready(struct ring *r, size_t wanted);
 void ring_read(struct ring *r, void *to, size_t size); /* at most what is ready */
 /* What was read is room again. True: the writer sleeps, and it is the caller who wakes it. */
 bool ring_give_back(struct ring *r);

@@ -15,6 +15,14 @@
 #define BYTES_MAX    ((size_t)16 << 20) /* of strings in one, likewise */
 #define PREFETCH_MAX 512u               /* bytes of a group */
 #define MANY_GROUPS  16u /* in one call, where groups give any number of rows */
+#define AHEAD                                                                          \
+    8u /* calls that processes of analyzers may begin with before their rows are wanted */
+
+/* Groups of one call. */
+struct chunk {
+    struct analyze_groups *groups; /* made when there are some */
+    size_t size;                   /* of their windows, from 0 */
+};
 
 /* The rows that are being made: a set for each table of the pipeline. */
 struct closing {
@@ -29,7 +37,8 @@ struct closing {
     const struct table *only;      /* of the shortest; NULL: rows of all tables */
     struct chain_pieces pieces;    /* the same rows, for those that read them */
     bool gave;                     /* rows, of this entry */
-    struct analyze_groups *groups; /* at hand; made when there are some */
+    struct chunk chunk[AHEAD];     /* those at hand, and such as are begun with */
+    struct analyze_groups *groups; /* at hand: one of these */
     size_t own_first;              /* row of the first of them in the own table */
     /* Of the step at hand. */
     const struct step *step;
@@ -240,20 +249,19 @@ static int note_given(struct closing *c, const struct rowset *own, const uint32_
     return r;
 }
 
-/* A few groups, with their rows in the own table first. */
-static int emit_some(struct closing *c, const uint32_t *slot, size_t n, uint32_t flags)
+/* The groups at hand, with their rows in the own table first. */
+static int emit_some(struct closing *c)
 {
     struct pipeline *p = c->worker->pipeline;
-    int r = c->groups ? 0 : analyze_groups_new(c->worker, &c->groups);
-    if (r == 0)
-        r = analyze_groups_read(c->worker, c->groups, slot, n, flags);
+    const size_t n = c->groups->n;
+    int r = 0;
     const bool to_own = p->own && (!c->only || c->only == p->own);
-    struct rowset *own = r == 0 && to_own ? ready_set(c, p->own, c->expected) : NULL;
-    if (r == 0 && to_own && !own)
+    struct rowset *own = to_own ? ready_set(c, p->own, c->expected) : NULL;
+    if (to_own && !own)
         return -ENOMEM;
     if (own)
         c->own_first = own->n_rows;
-    prefetch_states(c->worker, slot, n);
+    prefetch_states(c->worker, c->groups->slot, n);
     for (size_t i = 0; own && i < n; i++)
         if (!begin_row(c, own, i))
             return -ENOMEM;
@@ -261,7 +269,13 @@ static int emit_some(struct closing *c, const uint32_t *slot, size_t n, uint32_t
         if (!c->only || c->only == p->step[i].table)
             r = emit_step(c, i);
     const bool notes = p->replaced || c->worker->former.room;
-    return r == 0 && notes && !c->only ? note_given(c, own, slot, n) : r;
+    return r == 0 && notes && !c->only ? note_given(c, own, c->groups->slot, n) : r;
+}
+
+static void free_chunks(struct closing *c)
+{
+    for (size_t i = 0; i < AHEAD; i++)
+        analyze_groups_free(c->chunk[i].groups);
 }
 
 static bool sets_full(const struct closing *c)
@@ -273,34 +287,81 @@ static bool sets_full(const struct closing *c)
     return false;
 }
 
-/* How many of the groups have windows of one size, which it notes. */
-static size_t of_one_size(struct closing *c, const uint32_t *slot, size_t n)
+/* How many of the groups have windows of one size. */
+static size_t of_one_size(const struct worker *w, const uint32_t *slot, size_t n,
+                          size_t *ret_size)
 {
-    const struct worker *w = c->worker;
     const struct window_kind *kind = &w->pipeline->window;
-    c->size = window_size_of(kind, w->groups.slot[slot[0]].window);
+    *ret_size = window_size_of(kind, w->groups.slot[slot[0]].window);
     size_t i = kind->n_sizes ? 1 : n;
-    while (i < n && window_size_of(kind, w->groups.slot[slot[i]].window) == c->size)
+    while (i < n && window_size_of(kind, w->groups.slot[slot[i]].window) == *ret_size)
         i++;
     return i;
+}
+
+/* The first of n groups, at most `most`, for one call. Returns how many in *ret_n. */
+static int read_chunk(struct closing *c, struct chunk *k, const uint32_t *slot,
+                      size_t most, uint32_t flags, size_t *ret_n)
+{
+    struct worker *w = c->worker;
+    int r = k->groups ? 0 : analyze_groups_new(w, &k->groups);
+    if (r < 0)
+        return r;
+    *ret_n = of_one_size(w, slot, most, &k->size);
+    return analyze_groups_read(w, k->groups, slot, *ret_n, flags);
+}
+
+/* Processes begin with it. False: not all do. */
+static bool ask(struct closing *c, const struct analyze_groups *g)
+{
+    const struct worker *w = c->worker;
+    bool all = true;
+    for (size_t i = 0; all && i < w->pipeline->n_steps; i++)
+        if (w->remote[i] && (!c->only || c->only == w->pipeline->step[i].table))
+            all = remote_ask(w->remote[i], g);
+    return all;
+}
+
+static int emit_chunk(struct closing *c, const struct chunk *k)
+{
+    if (worker_leaves(c->worker))
+        return -ECANCELED;
+    c->groups = k->groups;
+    c->size = k->size;
+    int r = emit_some(c);
+    return r == 0 && !c->only && sets_full(c)
+               ? send_sets(c, c->worker->position - 1, c->done_us)
+               : r;
 }
 
 static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
                        uint32_t flags)
 {
-    const struct pipeline *p = c->worker->pipeline;
-    size_t most = ANALYZE_GROUPS;
+    struct worker *w = c->worker;
+    const struct pipeline *p = w->pipeline;
+    size_t most = ANALYZE_GROUPS, ahead = 1, read = 0, some;
+    bool asks = false;
     int r = 0;
     if (c->expected < n)
         c->expected = n;
-    for (size_t i = 0; i < p->n_steps; i++)
+    for (size_t i = 0; i < p->n_steps; i++) {
         most = gives_many(&p->step[i]) ? MANY_GROUPS : most;
-    for (size_t i = 0, some; r == 0 && i < n; i += some) {
-        some = of_one_size(c, slot + i, n - i < most ? n - i : most);
-        r = worker_leaves(c->worker) ? -ECANCELED : emit_some(c, slot + i, some, flags);
-        if (r == 0 && !c->only && sets_full(c))
-            r = send_sets(c, c->worker->position - 1, c->done_us);
+        asks = asks || w->remote[i];
     }
+    ahead = asks ? AHEAD : 1;
+    /* Once one has no room no more are asked: answers come in the order of the calls. */
+    for (size_t i = 0, done = 0; r == 0 && (i < n || done < read); done++) {
+        for (; r == 0 && i < n && read - done < ahead; i += some, read++) {
+            struct chunk *k = &c->chunk[read % AHEAD];
+            r = read_chunk(c, k, slot + i, n - i < most ? n - i : most, flags, &some);
+            asks = asks && r == 0 && ask(c, k->groups);
+        }
+        if (r == 0)
+            r = emit_chunk(c, &c->chunk[done % AHEAD]);
+    }
+    for (size_t i = 0; r < 0 && i < p->n_steps; i++)
+        if (w->remote[i])
+            remote_abandon(w->remote[i]);
     return r;
 }
 
@@ -398,7 +459,7 @@ static int end_closing(struct closing *c, int r, struct error *error)
 {
     for (size_t i = 0; i < c->worker->pipeline->n_tables; i++)
         rowset_free(c->set[i]);
-    analyze_groups_free(c->groups);
+    free_chunks(c);
     if (c->worker->pipeline->outflow)
         chain_drop(&c->pieces);
     c->worker = NULL;
@@ -595,6 +656,6 @@ int worker_emit_as_is(struct worker *w, size_t table, const uint32_t *slot, size
     c.set[table] = *set;
     int r = emit_groups(&c, slot, n, WEIR_EARLY);
     *set = c.set[table];
-    analyze_groups_free(c.groups);
+    free_chunks(&c);
     return r;
 }

@@ -37,6 +37,8 @@ struct remote {
     bool open;         /* of the last one rows may come */
     struct held *held; /* the oldest first */
     size_t n_held, held_room;
+    bool abandoned;
+    size_t asked; /* answers that come before that of the next call */
     bool crashed;
     struct remote_crash crash;
     /* Figures of the process, as they were counted here. */
@@ -118,6 +120,23 @@ static int result(struct remote *r, int err)
     return err;
 }
 
+/* Answers that nobody reads would be taken for others: it is of no use, whatever is forgiven. */
+static void abandon(struct remote *r)
+{
+    r->abandoned = true;
+    if (!r->host->failed)
+        snprintf(r->host->error.text, sizeof(r->host->error.text),
+                 "what its process gives could not be taken");
+    r->host->failed = true;
+}
+
+static bool is_usable(struct remote *r)
+{
+    if (r->abandoned)
+        abandon(r);
+    return !r->host->failed;
+}
+
 /* What it says cannot be. */
 static int nonsense(struct remote *r)
 {
@@ -132,7 +151,7 @@ static int nonsense(struct remote *r)
 
 static int put(struct remote *r, const void *bytes, size_t size)
 {
-    return r->host->failed ? -EINVAL : result(r, apart_put(r->apart, bytes, size));
+    return is_usable(r) ? result(r, apart_put(r->apart, bytes, size)) : -EINVAL;
 }
 
 static int put_head(struct remote *r, enum remote_call call, size_t n, uint64_t value)
@@ -143,12 +162,12 @@ static int put_head(struct remote *r, enum remote_call call, size_t n, uint64_t 
 
 static int send_some(struct remote *r, bool now)
 {
-    return r->host->failed ? -EINVAL : result(r, apart_send(r->apart, now));
+    return is_usable(r) ? result(r, apart_send(r->apart, now)) : -EINVAL;
 }
 
 static int get(struct remote *r, void *to, size_t size)
 {
-    return r->host->failed ? -EINVAL : result(r, apart_get(r->apart, to, size));
+    return is_usable(r) ? result(r, apart_get(r->apart, to, size)) : -EINVAL;
 }
 
 /* Into at most REMOTE_KEY_MAX bytes; how many. */
@@ -174,17 +193,35 @@ static_assert(sizeof(struct remote_window) +
                   REMOTE_WINDOW_MAX,
               "a window with its key has room");
 
+/* Several in one piece. */
 static int put_windows(struct remote *r, const struct weir_window *const *w, size_t n)
 {
-    char bytes[REMOTE_WINDOW_MAX];
+    char bytes[2 * REMOTE_WINDOW_MAX];
+    size_t at = 0;
     int err = 0;
     for (size_t i = 0; !err && i < n; i++) {
-        uint64_t size = form_window(w[i], bytes);
-        err = put(r, &size, sizeof(size));
-        if (!err)
-            err = put(r, bytes, size);
+        uint64_t size = form_window(w[i], bytes + at + sizeof(size));
+        memcpy(bytes + at, &size, sizeof(size));
+        at += sizeof(size) + size;
+        if (i + 1 < n && at <= REMOTE_WINDOW_MAX - sizeof(size))
+            continue;
+        err = put(r, bytes, at);
+        at = 0;
     }
     return err;
+}
+
+/* Bytes of put_windows, at most. */
+static size_t size_of_windows(const struct weir_window *const *w, size_t n)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++) {
+        size += sizeof(uint64_t) + sizeof(struct remote_window) +
+                w[i]->n_keys * sizeof(*w[i]->key) + 7;
+        for (uint32_t k = 0; k < w[i]->n_keys; k++)
+            size += w[i]->key[k].type == WEIR_STRING ? w[i]->key[k].size : 0;
+    }
+    return size;
 }
 
 /* ---- Entries ----------------------------------------------------------------------------------------- */
@@ -423,14 +460,43 @@ static int get_results(struct remote *r, struct weir_out *out)
     return err;
 }
 
-int remote_emit(struct remote *r, const struct analyze_groups *g, struct weir_out *out)
+static int put_emit(struct remote *r, const struct analyze_groups *g)
 {
     int err = put_head(r, REMOTE_EMIT, g->n, 0);
     if (!err)
         err = put(r, g->slot, g->n * sizeof(*g->slot));
+    return err ? err : put_windows(r, g->window, g->n);
+}
+
+int remote_emit(struct remote *r, const struct analyze_groups *g, struct weir_out *out)
+{
+    int err = 0;
+    if (r->asked)
+        r->asked--;
+    else
+        err = put_emit(r, g);
     if (!err)
-        err = put_windows(r, g->window, g->n);
-    return err ? err : get_results(r, out);
+        err = get_results(r, out);
+    if (err) /* the rest of the answer is still there */
+        abandon(r);
+    return err;
+}
+
+bool remote_ask(struct remote *r, const struct analyze_groups *g)
+{
+    size_t size = sizeof(struct remote_head) + g->n * sizeof(*g->slot) +
+                  size_of_windows(g->window, g->n);
+    if (!is_usable(r) || !apart_has_room(r->apart, size) || put_emit(r, g) ||
+        send_some(r, true)) /* what failed shows in the call */
+        return false;
+    r->asked++;
+    return true;
+}
+
+void remote_abandon(struct remote *r)
+{
+    if (r->asked)
+        abandon(r);
 }
 
 /* ---- Life ---------------------------------------------------------------------------------------------- */

@@ -44,6 +44,11 @@ int remote_drop(struct remote *r, uint32_t slot);
 int remote_merge(struct remote *r, const struct analyze_groups *g,
                  const uint32_t *from);
 int remote_emit(struct remote *r, const struct analyze_groups *g, struct weir_out *out);
+/* Has it begin with what remote_emit will be called for, in the order of these calls. False: it would have to be waited for, and so
+ * is done then. */
+bool remote_ask(struct remote *r, const struct analyze_groups *g);
+/* What it was asked for and not called for is not read any more: it is of no use from then on. */
+void remote_abandon(struct remote *r);
 
 /* The states of n groups are saved; then remote_saved puts one after the other to `b`. */
 int remote_save(struct remote *r, const uint32_t *slot, size_t n);

@@ -78,22 +78,25 @@ def compare(test, database):
 
 # Folds rows, until one has the value at which it does what `how` says; then only its process is to know.
 HOSTILE = r'''
+#define _GNU_SOURCE
 #include <weir/plugin.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 struct config { int how; const char *of; double at; const char *file; };
 struct state { int64_t rows, done; double sum; char more[4000]; };
-enum { FAILS, SEGV, ABORTS, EXITS, HANGS, LEAKS, DEEP, FORKS, EXECS, SOCKETS, WRITES, REMOVES, KILLS, OWNS, STOPS, OUTSIDE, DIES, LOADS };
+enum { FAILS, SEGV, ABORTS, EXITS, HANGS, LEAKS, DEEP, FORKS, EXECS, SOCKETS, WRITES, REMOVES, KILLS, OWNS, STOPS, OUTSIDE, DIES, LOADS, NICES, SCHEDULES };
 static const struct weir_param params[] = {
     {.name = "how", .type = WEIR_PARAM_CHOICE, .flags = WEIR_REQUIRED, .offset = offsetof(struct config, how),
-     .choices = "fails segv aborts exits hangs leaks deep forks execs sockets writes removes kills owns stops outside dies loads",
+     .choices = "fails segv aborts exits hangs leaks deep forks execs sockets writes removes kills owns stops outside dies loads nices schedules",
      .help = "what it does"},
     {.name = "of", .type = WEIR_PARAM_COLUMN, .flags = WEIR_REQUIRED, .offset = offsetof(struct config, of),
      .column_types = WEIR_NUMBERS, .help = "a column"},
@@ -120,6 +123,8 @@ static int64_t act(const struct config *c, struct weir_ctx *ctx)
     case REMOVES: return unlink(c->file) == 0;
     case KILLS: return kill(getppid(), SIGTERM) == 0;
     case OWNS: return fcntl(0, F_SETOWN, getppid()) == 0;
+    case NICES: return setpriority(PRIO_PROCESS, getppid(), 19) == 0;
+    case SCHEDULES: return sched_setscheduler(getppid(), SCHED_BATCH, &(struct sched_param){0}) == 0;
     case STOPS: raise(SIGSTOP); break;
     case OUTSIDE: /* all that the server has mapped with it, and more */
         for (volatile char *p = (volatile char *)&r;; p += 4096) *p = 1;

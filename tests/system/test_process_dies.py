@@ -10,7 +10,7 @@ from apart import BAD, Case, children, hostile, letters, simple, sums
 import harness
 
 ENDS = ('segv', 'aborts', 'exits', 'hangs', 'stops', 'leaks', 'deep', 'outside', 'dies')
-REFUSED = ('forks', 'execs', 'sockets', 'writes', 'removes', 'kills', 'owns')
+REFUSED = ('forks', 'execs', 'sockets', 'writes', 'removes', 'kills', 'owns', 'nices', 'schedules')
 
 
 class Dies(Case, unittest.TestCase):
@@ -129,6 +129,10 @@ class Refused(Case, unittest.TestCase):
 
     def test_one_that_has_signals_sent_to_the_server(self):
         self.check('owns')
+
+    def test_one_that_has_the_server_wait(self):
+        self.check('nices')
+        self.check('schedules')
 
     def test_others_have_all_events(self):
         self.running.wait_watermark('fine', self.until)

@@ -4,6 +4,7 @@
  * with the place in the file.
  */
 #include "plugin/binding.h"
+#include "plugin/binding_form.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -337,6 +338,76 @@ static int setup(void **unused)
            schema_set(schema, 3, "side", WEIR_STRING);
 }
 
+/* As bytes and back it is the same: the same values, the same bytes. */
+static void bytes_are_read_back(void **unused)
+{
+    (void)unused;
+    struct binding *b = good(
+        "faulty", "x",
+        "params: {of: qty, with: side, text: 'a b', k: 1000, f: -2.5e-3, flag: no,\n"
+        "         choice: linear, set: [middle], list: [1, -0.25, 1e-3], more: [price, "
+        "qty]}");
+    struct binding *back = NULL;
+    struct buffer bytes = {0}, again = {0};
+    binding_form_put(b, &bytes);
+    assert_int_equal(bytes.error, 0);
+    assert_int_equal(binding_form_take(b->plugin, bytes.data, bytes.size, &back), 0);
+    const struct faulty *c = back->config;
+    assert_string_equal(c->of, "qty");
+    assert_string_equal(c->with, "side");
+    assert_string_equal(c->text, "a b");
+    assert_int_equal(c->k, 1000);
+    assert_true(c->f == -2.5e-3);
+    assert_int_equal(c->list.n, 3);
+    assert_true(c->list.value[1] == -0.25);
+    assert_int_equal(c->more.n, 2);
+    assert_string_equal(c->more.name[1], "qty");
+    assert_int_equal(back->n_inputs, b->n_inputs);
+    for (size_t i = 0; i < b->n_inputs; i++)
+        assert_int_equal(back->input[i], b->input[i]);
+    assert_int_equal(back->n_outputs, b->n_outputs);
+    for (size_t i = 0; i < b->n_outputs; i++)
+        assert_string_equal(back->output[i].name, b->output[i].name);
+    struct binding *third = NULL; /* pointers in `config` are other ones */
+    binding_form_put(back, &again);
+    assert_int_equal(again.size, bytes.size);
+    assert_int_equal(binding_form_take(b->plugin, again.data, again.size, &third), 0);
+    binding_free(third);
+    binding_free(back);
+    binding_free(b);
+    buffer_free(&again);
+    buffer_free(&bytes);
+}
+
+/* Whatever comes in their place is refused, or is a binding that can be used and freed. */
+static void bytes_that_are_cut_or_wrong_do_no_harm(void **unused)
+{
+    (void)unused;
+    struct binding *b =
+        good("faulty", "x", "params: {of: qty, list: [1, 0.5], text: 'a'}");
+    struct buffer bytes = {0};
+    binding_form_put(b, &bytes);
+    for (size_t n = 0; n < bytes.size; n++) {
+        struct binding *back = NULL;
+        char *cut = malloc(n + 1); /* so that a sanitizer sees a byte too much */
+        memcpy(cut, bytes.data, n);
+        assert_int_equal(binding_form_take(b->plugin, cut, n, &back), -EBADMSG);
+        assert_null(back);
+        free(cut);
+    }
+    size_t behind = b->plugin->analyzer.config_size; /* that is the plugin's own */
+    for (size_t i = behind; i < bytes.size; i++)
+        for (int bit = 0; bit < 8; bit++) {
+            struct binding *back = NULL;
+            bytes.data[i] = (char)(bytes.data[i] ^ 1 << bit);
+            if (binding_form_take(b->plugin, bytes.data, bytes.size, &back) == 0)
+                binding_free(back);
+            bytes.data[i] = (char)(bytes.data[i] ^ 1 << bit);
+        }
+    buffer_free(&bytes);
+    binding_free(b);
+}
+
 static int teardown(void **unused)
 {
     (void)unused;
@@ -360,6 +431,8 @@ int main(void)
         cmocka_unit_test(an_optional_part_of_a_name_goes_with_its_underscore),
         cmocka_unit_test(faults_are_said_with_their_place),
         cmocka_unit_test(faults_of_values),
+        cmocka_unit_test(bytes_are_read_back),
+        cmocka_unit_test(bytes_that_are_cut_or_wrong_do_no_harm),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
