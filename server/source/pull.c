@@ -211,27 +211,17 @@ static void *pull_run(void *pull)
     thread_stand_back();
     if (!is_taken(p))
         return NULL;
-    if (p->config->kind == CONFIG_SOURCE_FILE)
-        tail_run(p);
-    else
-        kafka_run(p);
+    tail_run(p);
     return NULL;
 }
 
 static int count(struct pull *p, struct metrics *m)
 {
     char label[128];
-    bool file = p->config->kind == CONFIG_SOURCE_FILE;
     snprintf(label, sizeof(label), "stream=\"%s\"", p->stream->name);
-    int err = metrics_add(m, METRIC_GAUGE,
-                          file ? "weir_source_lag_bytes" : "weir_source_lag_messages",
-                          file ? "Bytes of tailed files that were not read yet."
-                               : "Messages of Kafka that were not read yet.",
-                          label, &p->lag, 1);
-    if (!err && !file)
-        err = metrics_add(m, METRIC_COUNTER, "weir_source_lost_messages_total",
-                          "Messages that Kafka had removed before they were read.",
-                          label, &p->lost, 1);
+    int err =
+        metrics_add(m, METRIC_GAUGE, "weir_source_lag_bytes",
+                    "Bytes of tailed files that were not read yet.", label, &p->lag, 1);
     if (!err)
         err = metrics_add(m, METRIC_COUNTER, "weir_source_errors_total",
                           "What went wrong with a stream's source, told in the log.",
@@ -261,7 +251,7 @@ int source_pulls_new(struct source_stream *streams, const struct config_stream *
         return error_set(error, -ENOMEM, "no memory");
     int err = 0;
     for (size_t i = 0; err == 0 && i < n; i++)
-        if (config[i].source.kind != CONFIG_SOURCE_NONE)
+        if (config[i].source.node)
             err = make(&all->pull[all->n++], &streams[i], &config[i].source, metrics,
                        error);
     if (err < 0) {
@@ -270,12 +260,6 @@ int source_pulls_new(struct source_stream *streams, const struct config_stream *
     }
     *ret = all;
     return 0;
-}
-
-int source_pull_try(const struct config_source *config, struct error *error)
-{
-    return config->kind == CONFIG_SOURCE_FILE ? tail_try(config, error)
-                                              : kafka_try(config, error);
 }
 
 int source_pulls_start(struct source_pulls *all, struct error *error)

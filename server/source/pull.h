@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A source that weir reads itself (`source:` of a stream), on a thread of its own: files that are tailed (tail.c), topics
- * of Kafka (kafka.c). Each part of it, a file, a partition, is a lane: a source of the log, with a decoder, rows that wait,
+ * A source that weir reads itself (`source:` of a stream), on a thread of its own: files that are tailed
+ * (tail.c). Each of them is a lane: a source of the log, with a decoder, rows that wait,
  * and a bookmark that goes with them. Internal to source.
  *
  *      lane_open: bookmark -> [seek] -> lane_piece ... lane_hand_on(bookmark) -> the stream's sink
@@ -21,11 +21,9 @@ struct pull {
     const struct config_source *config;
     pthread_t thread;
     bool started;
-    int stopper;       /* eventfd: readable once it is to stop; -1 */
-    _Atomic bool stop; /* relaxed: soon enough */
-    _Atomic uint64_t
-        lag; /* bytes of files, messages of Kafka, that were not read yet */
-    _Atomic uint64_t lost;   /* messages that never will be */
+    int stopper;             /* eventfd: readable once it is to stop; -1 */
+    _Atomic bool stop;       /* relaxed: soon enough */
+    _Atomic uint64_t lag;    /* bytes that were not read yet */
     _Atomic uint64_t errors; /* what was said of it */
     pthread_mutex_t lock;    /* protects `fault` */
     struct error fault;      /* "": none; it reads no more */
@@ -77,11 +75,7 @@ void lane_behind(struct lane *l, bool behind);
 /* Any thread. */
 bool pull_has_failed(struct pull *p, struct error *ret);
 
-/* ---- tail.c, kafka.c: until it stops, or fails (pull_fail) ---- */
+/* ---- tail.c: until it stops, or fails (pull_fail) ---- */
 void tail_run(struct pull *p);
-void kafka_run(struct pull *p);
-/* source_pull_try */
-int tail_try(const struct config_source *config, struct error *error);
-int kafka_try(const struct config_source *config, struct error *error);
 
 #endif

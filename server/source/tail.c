@@ -560,7 +560,7 @@ void tail_run(struct pull *p)
         close(all.watch);
 }
 
-int tail_try(const struct config_source *config, struct error *error)
+int source_pull_try(const struct config_source *config, struct error *error)
 {
     const char *path = config->file;
     glob_t found = {0};
