@@ -6,9 +6,11 @@ $WEIR_PROPERTY_SEED draws others, $WEIR_PROPERTY_ROUNDS so many times as many.""
 
 import datetime
 import json
+import math
 import os
 import random
 import unittest
+import unittest.mock
 import zoneinfo
 
 import harness
@@ -21,6 +23,7 @@ CASES = 24  # of a round
 EVENTS = 500
 MS = 1000
 DAYS = ('2024-03-25', '2018-10-28', '1949-11-25', '2023-09-28', '1969-12-30', '1985-11-14')
+STREAM = '{time: {field: ts, unit: ms, check_unit: false}, fields: {key: string, qty: int, stop: int}}'
 PLACES = ('Europe/Berlin', 'America/Sao_Paulo', 'Australia/Lord_Howe')
 
 
@@ -32,14 +35,16 @@ class Case:
         self.workers = dice.choice((1, 2, 7))
         self.bytes = dice.choice((1000, 1000000))
         self.policy = dice.choice(tuple(test_windows.POLICIES))
-        self.slow, self.by_key = 1, None
-        kind = dice.choice(('tumbling', 'hopping', 'steps', 'zone', 'zone', 'count', 'running', 'global'))
+        self.slow, self.by_key, self.late = 1, None, ''
+        kind = dice.choice(('tumbling', 'hopping', 'steps', 'zone', 'zone', 'session', 'until', 'count', 'running', 'global'))
         getattr(self, 'draw_' + kind)(dice)
         first = datetime.datetime.fromisoformat(dice.choice(DAYS) + 'T00:00+00:00') - test_windows.EPOCH
         first = round(first.total_seconds() * 1000) + dice.randrange(86400000)
         self.events = test_windows.disorderly(EVENTS, first, dice.random(), self.slow)
         for at in sorted(dice.sample(range(len(self.events)), dice.randrange(4)), reverse=True):
             self.events[at:at] = [dict(self.events[at])] * dice.randrange(1, 4)  # duplicates
+        for e in self.events:
+            e['stop'] = e['ts'] + dice.randrange(-100, 3000) if dice.random() < 0.8 else None
 
     def windows(self, yaml, of):
         test_windows.KINDS[self.name] = (yaml, of)
@@ -72,6 +77,28 @@ class Case:
         test_windows.ZONED[self.name] = test_windows.KINDS.pop(self.name)
         self.slow = test_windows.SLOW
 
+    def draw_ended(self, yaml, model):
+        """Windows of a key that end at a time: what is late is left out, or revises them."""
+        lateness = test_windows.EXTRA_MS * MS if self.policy == 'revise' else 0
+        self.yaml, self.late = yaml, f', {test_windows.POLICIES[self.policy]}'
+
+        def rows(events):
+            found = model(events, lateness).results()
+            return [(start, key, revision if lateness else 0, end, part) for start, key, end, revision, part in found]
+        self.by_key = rows
+
+    def draw_session(self, dice):
+        gap = dice.randrange(20, 1500)
+        longest = dice.choice((None, gap + dice.randrange(3000)))
+
+        def model(events, lateness):
+            with unittest.mock.patch.object(test_by_key, 'GAP', gap * MS):
+                return test_by_key.Sessions(events, lateness, longest * MS if longest else math.inf)
+        self.draw_ended(f'{{session: {gap}ms' + (f', max: {longest}ms}}' if longest else '}'), model)
+
+    def draw_until(self, dice):
+        self.draw_ended('{until: stop}', test_by_key.Untils)
+
     def draw_count(self, dice):
         rows = dice.randrange(1, 12)
         by = dice.randrange(1, rows + 1)
@@ -97,7 +124,7 @@ class Case:
         if not self.by_key:
             return test_windows.pipeline(self.name, 's_' + self.name, self.name, self.policy, self.workers)
         return (f'  {self.name}: {{from: s_{self.name}, key: [key], window: {self.yaml}, out_of_orderness: 300ms, idle_timeout: 1h,'
-                f' workers: {self.workers}, analyzers: {test_windows.ANALYZERS}}}\n')
+                f' workers: {self.workers}{self.late}, analyzers: {test_windows.ANALYZERS}}}\n')
 
     def requests(self, events):
         """Of about so many bytes."""
@@ -114,19 +141,19 @@ class Case:
     def last(self, events):
         """Beyond all windows: what is open then is of no interest."""
         newest = max((e['ts'] for e in events), default=0)
-        return {'ts': newest + self.slow * 1000, 'key': '~', 'qty': 0}
+        return {'ts': newest + self.slow * 1000, 'key': '~', 'qty': 0, 'stop': None}
 
     def expected(self, events):
         events = events + [self.last(events)]
         if self.by_key:
-            found = self.by_key([{**e, 'ts': e['ts'] * MS} for e in events])
+            found = self.by_key([{**e, 'ts': e['ts'] * MS, 'stop': e['stop'] and e['stop'] * MS} for e in events])
             return {'': sorted((*f[:4], len(f[4]), sum(e['qty'] for e in f[4])) for f in found)}
         model = test_windows.Model(self.name, self.policy, events)
         return {table: sorted(rows) for table, rows in model.rows.items() if rows}
 
     def found(self, server, events):
         want = self.expected(events)
-        number = 'number' if 'count' in self.yaml else 'revision'
+        number = 'number' if 'count' in self.yaml else 'revision' if 'global' in self.yaml or 'revise' in self.late else '0'
         if self.by_key:
             columns = f'window_start, key, {number}, window_end, count, qty_sum'
         else:
@@ -135,7 +162,7 @@ class Case:
             "SELECT name FROM sqlite_master WHERE type = 'table' AND (name = ?1 OR name GLOB ?1 || '_[0-9]*') "
             "AND name NOT GLOB '*_topk'", self.name)]
         rows = {t[len(self.name):]: sorted(server.rows(f'SELECT {columns} FROM {t} WHERE window_end IS NOT NULL')) for t in tables}
-        return {table: r for table, r in rows.items() if r}, want
+        return {table: r for table, r in rows.items() if r}, {table: r for table, r in want.items() if r}
 
 
 def named(ms):
@@ -155,7 +182,7 @@ def lives(events, expire):
 def differing(cases, events):
     """Runs the cases with these events of each, and a kill in the middle; returns those whose tables are others."""
     text = ('server: {listen: {listen}, database: {folder}/weir.db, checkpoint_interval: 20ms}\nstreams:\n' +
-            ''.join(f'  s_{c.name}: {test_windows.STREAM}\n' for c in cases) + 'pipelines:\n' + ''.join(c.pipeline() for c in cases))
+            ''.join(f'  s_{c.name}: {STREAM}\n' for c in cases) + 'pipelines:\n' + ''.join(c.pipeline() for c in cases))
     bad = []
     with harness.Server(text) as server:
         for part in range(2):
