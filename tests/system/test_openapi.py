@@ -119,8 +119,8 @@ class Generated(unittest.TestCase):
             client = made.ApiClient(made.Configuration(host=sys.argv[1], access_token=sys.argv[2]))
             events, results, sql = made.EventsApi(client), made.ResultsApi(client), made.SqlApi(client)
             batch = [{'ts': T0 + i * 10, 'symbol': 'AB'[i % 2], 'price': i / 2} for i in range(20)]
-            accepted = events.post_events('trades', batch).accepted
-            events.post_events('trades', [{'ts': T0 + 60000, 'symbol': 'A'}])
+            accepted = events.post_events('trades', request_body=batch).accepted
+            events.post_events('trades', request_body=[{'ts': T0 + 60000, 'symbol': 'A'}])
             rows = []
             while not rows:
                 time.sleep(0.01)
