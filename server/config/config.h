@@ -133,6 +133,7 @@ struct config_analyzer {
     const struct node *where_node;
     uint32_t max_rows;         /* of a group, that are kept for it; 0: not given */
     bool apart;                /* `run: process`; what follows is for it */
+    unsigned processes;        /* as many as there are workers; 0: not given */
     uint64_t memory;           /* bytes; default 1 GiB */
     int64_t limit_time_us;     /* of a call; default 10 s */
     bool crash_stops;          /* `on_crash: stop` */

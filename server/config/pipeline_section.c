@@ -20,6 +20,7 @@
 #define MAX_ROWS      1000000000
 #define LONGEST       (36525 * DAY_US) /* a hundred years */
 /* Of `run: process`. */
+#define WORKERS_MAX        64
 #define MEMORY_MIN         (UINT64_C(16) << 20)
 #define MEMORY_DEFAULT     (UINT64_C(1) << 30)
 #define MEMORY_MAX         (UINT64_C(1) << 40)
@@ -544,10 +545,10 @@ static int analyzer_run(const struct node *n, struct config_analyzer *a,
 static int analyzer_processes(const struct node *n, struct config_analyzer *a,
                               struct error *error)
 {
-    (void)a;
-    return node_error(n, error,
-                      "'processes' is not supported by this version: there is one for "
-                      "each of the pipeline's 'workers', which share its groups");
+    int64_t processes;
+    int r = node_int(n, 1, WORKERS_MAX, &processes, error);
+    a->processes = r < 0 ? 0 : (unsigned)processes;
+    return r;
 }
 
 static int analyzer_memory(const struct node *n, struct config_analyzer *a,
@@ -582,7 +583,8 @@ static int analyzer_on_crash(const struct node *n, struct config_analyzer *a,
 static int check_apart(const struct node *n, struct config_analyzer *a,
                        struct error *error)
 {
-    static const char *const of_process[] = {"memory", "limit_time", "on_crash"};
+    static const char *const of_process[] = {"processes", "memory", "limit_time",
+                                             "on_crash"};
     for (size_t i = 0; !a->apart && i < COUNT(of_process); i++) {
         const struct node *key = node_get(n, of_process[i]);
         if (key)
@@ -631,7 +633,8 @@ static const struct analyzer_key {
     {"memory", analyzer_memory, NULL, "{\"$ref\":\"#/$defs/size\"}"},
     {"limit_time", analyzer_limit_time, NULL, "{\"$ref\":\"#/$defs/duration\"}"},
     {"on_crash", analyzer_on_crash, NULL, "{\"enum\":[\"skip\",\"stop\"]}"},
-    {"processes", analyzer_processes, NULL, "false"},
+    {"processes", analyzer_processes, NULL,
+     "{\"type\":\"integer\",\"minimum\":1,\"maximum\":64}"},
 };
 
 /* 1: it was one of them. */
@@ -798,7 +801,8 @@ static const struct field pipeline_fields[] = {
      .max = LONGEST, .init = 30 * SECOND_US, .never = "off"},
     {"retain", FIELD_CALL, .read = read_retain,
      .schema = RETAIN_SCHEMA}, /* behind `window` */
-    {"workers", FIELD_UNSIGNED, .offset = AT(workers), .min = 1, .max = 64, .init = 1},
+    {"workers", FIELD_UNSIGNED, .offset = AT(workers), .min = 1, .max = WORKERS_MAX,
+     .init = 1},
     {"max_groups", FIELD_COUNT, .offset = AT(max_groups), .min = 1, .max = 1000000000,
      .init = 10000000},
     {"over_max_groups", FIELD_CALL, .read = read_over_max_groups, .words = over_word,
@@ -816,6 +820,31 @@ static const struct field pipeline_fields[] = {
 void pipeline_section_schema(struct buffer *to)
 {
     fields_schema(pipeline_fields, COUNT(pipeline_fields), to);
+}
+
+/* Groups are dealt out once, to workers that each have a process: as many processes as are wanted make as many workers. */
+static int deal_processes(struct config_pipeline *p, const struct node *map,
+                          struct error *error)
+{
+    const struct config_analyzer *first = NULL;
+    for (size_t i = 0; i < p->n_analyzers; i++) {
+        const struct config_analyzer *a = &p->analyzer[i];
+        if (a->processes && first && a->processes != first->processes)
+            return node_error(
+                node_get(a->node, "processes"), error,
+                "'processes' is %u here and %u for '%s': analyzers of a pipeline share "
+                "its groups among the same number",
+                a->processes, first->processes, first->plugin);
+        first = a->processes ? a : first;
+    }
+    if (first && node_get(map, "workers") && p->workers != first->processes)
+        return node_error(node_get(first->node, "processes"), error,
+                          "'processes' is %u and 'workers' %u: each worker has a "
+                          "process, so the one follows from the other",
+                          first->processes, p->workers);
+    if (first)
+        p->workers = first->processes;
+    return 0;
 }
 
 static int check_name(const struct node *n, const struct config *c, const char **ret,
@@ -851,6 +880,8 @@ int pipeline_section(const struct node *name, const struct node *map,
         (struct config *)config; /* read only, behind the table's void pointer */
     r = fields_read(pipeline_fields, COUNT(pipeline_fields), map, what, ret, ctx,
                     error);
+    if (r == 0)
+        r = deal_processes(ret, map, error);
     if (r == 0)
         r = check_kind(ret, map, error);
     if (r == 0)

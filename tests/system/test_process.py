@@ -5,7 +5,7 @@ import json
 import os
 import unittest
 
-from apart import KINDS, SOME, T0, compare, config, events, pipeline
+from apart import KINDS, SOME, T0, compare, config, events, pipeline, tables
 import harness
 
 # Every analyzer that ships, and what it needs.
@@ -44,6 +44,19 @@ class SameRows(unittest.TestCase):
                        for name, (window, more) in KINDS.items() for way in ('thread', 'process'))
         self.assertGreater(compare(self, self.run_files(body, events(4000))), 500)
 
+    def test_groups_shared_among_processes(self):
+        """Some, and more than there are keys: the same rows as in one thread."""
+        body = pipeline('thread_x', '{tumbling: 1s}', '', SOME, 'thread')
+        for n in (3, 7):
+            text = pipeline(f'process{n}_x', '{tumbling: 1s}', '', SOME, 'process')
+            body += text.replace('run: process}', f'run: process, processes: {n}}}')
+        database = self.run_files(body, events(3000, seed=3))
+        for table in tables(database, 'thread'):
+            expected = harness.read_rows(database, f'SELECT * FROM thread{table} ORDER BY 1, 2, 3')
+            self.assertGreater(len(expected), 0)
+            for n in (3, 7):
+                self.assertEqual(harness.read_rows(database, f'SELECT * FROM process{n}{table} ORDER BY 1, 2, 3'), expected, (n, table))
+
     def test_states_come_back_after_a_crash_of_the_server(self):
         body = ''.join(pipeline(f'{way}_{name}', window, more, SOME[::2], way).replace('run: process', f'run: {way}')
                        for name, (window, more) in KINDS.items() for way in ('thread', 'process'))
@@ -74,7 +87,7 @@ class Configuration(unittest.TestCase):
         for text, said in (
                 ('{sum: {of: v}, run: async}', "5:21: 'run: async' is not supported by this version"),
                 ('{sum: {of: v}, run: fork}', "5:21: expected"),
-                ('{sum: {of: v}, run: process, processes: 2}', "for each of the pipeline's 'workers'"),
+                ('{sum: {of: v}, run: process, processes: 65}', '5:41: expected a whole number from 1 to 64'),
                 ('{sum: {of: v}, memory: 1GiB}', "'memory' has a meaning with 'run: process' only"),
                 ('{sum: {of: v}, limit_time: 1s}', "'limit_time' has a meaning with 'run: process' only"),
                 ('{sum: {of: v}, run: process, memory: 1MiB}', "'memory' is 16MiB to 1TiB"),

@@ -1080,9 +1080,15 @@ static void wrong_analyzers_are_refused(void **state)
          "f:10:51: 'memory' is 16MiB to 1TiB"},
         {"analyzers: [{stats: {}, run: process, limit_time: 2h}]",
          "f:10:55: 'limit_time' is 100ms to 1h"},
-        {"analyzers: [{stats: {}, run: process, processes: 2}]",
-         "f:10:54: 'processes' is not supported by this version: there is one for each "
-         "of the pipeline's 'workers', which share its groups"},
+        {"analyzers: [{stats: {}, processes: 2}]",
+         "f:10:40: 'processes' has a meaning with 'run: process' only"},
+        {"analyzers: [{stats: {}, run: process, processes: 2}]\n    workers: 3",
+         "f:10:54: 'processes' is 2 and 'workers' 3: each worker has a process, so the "
+         "one follows from the other"},
+        {"analyzers: [{count: {}, run: process, processes: 2},\n"
+         "                {stats: {}, run: process, processes: 3}]",
+         "f:11:54: 'processes' is 3 here and 2 for 'count': analyzers of a pipeline "
+         "share its groups among the same number"},
         {"analyzers: [{stats: {}, run: fast}]",
          "f:10:34: expected 'thread' or 'process', found 'fast'"},
         {"analyzers:\n      - stats:\n        of: price",
