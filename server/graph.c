@@ -42,7 +42,7 @@ static void put_key(FILE *to, const struct config_pipeline *c, const char *befor
 
 /* ---- Text --------------------------------------------------------------------------------------- */
 
-static void text_pipeline(struct pipeline *p, int depth, FILE *to)
+static void text_pipeline(const struct weir *w, struct pipeline *p, int depth, FILE *to)
 {
     const struct config_pipeline *c = pipeline_config(p);
     const struct table *const *table;
@@ -50,12 +50,18 @@ static void text_pipeline(struct pipeline *p, int depth, FILE *to)
     fprintf(to, "%*spipeline %s: ", 2 * depth, "", c->name);
     put_window(to, &c->window);
     put_key(to, c, ", key ");
+    for (size_t i = 0; i < c->joins.n; i++)
+        fprintf(to, "%s%s",
+                i              ? ", "
+                : c->joins.all ? ", with "
+                               : ", joins ",
+                w->config->stream[c->joins.join[i].stream].name);
     fprintf(to, "%s\n", c->where ? ", where" : "");
     for (size_t i = 0; i < n; i++) {
         fprintf(to, "%*stable %s\n", 2 * (depth + 1), "", table[i]->name);
         for (struct pipeline *child = NULL; (child = pipeline_child(p, child));)
             if (pipeline_reads_table(child) == table[i])
-                text_pipeline(child, depth + 2, to);
+                text_pipeline(w, child, depth + 2, to);
     }
 }
 
@@ -66,7 +72,7 @@ void graph_text(const struct weir *w, FILE *to)
         for (size_t k = 0; k < w->n_pipelines; k++)
             if (!pipeline_parent(w->pipeline[k]) &&
                 pipeline_config(w->pipeline[k])->stream == i)
-                text_pipeline(w->pipeline[k], 1, to);
+                text_pipeline(w, w->pipeline[k], 1, to);
     }
 }
 
@@ -88,6 +94,10 @@ static void dot_pipeline(const struct weir *w, struct pipeline *p, FILE *to)
     else
         fprintf(to, "  \"stream %s\" -> \"pipeline %s\";\n",
                 w->config->stream[c->stream].name, c->name);
+    for (size_t i = 0; i < c->joins.n; i++)
+        fprintf(to, "  \"stream %s\" -> \"pipeline %s\"%s;\n",
+                w->config->stream[c->joins.join[i].stream].name, c->name,
+                c->joins.all ? "" : " [style=dashed]");
     for (size_t i = 0; i < n; i++)
         fprintf(to,
                 "  \"table %s\" [shape=cylinder, label=\"%s\"];\n"

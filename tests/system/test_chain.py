@@ -437,10 +437,14 @@ class Graph(unittest.TestCase):
 streams:
   trades: {fields: {symbol: string, price: float}}
   empty: {fields: {x: int}}
+  quotes: {time: {field: ts, unit: s}, fields: {symbol: string, bid: float}}
 pipelines:
   last: {from: day, window: {tumbling: 7d}, analyzers: [count]}
   day: {from: tops_topk, key: [symbol], where: rank = 1, window: {tumbling: 1d, offset: 1h}, analyzers: [count]}
   tops: {from: trades, window: {hopping: 1m, by: 10s}, analyzers: [count, {topk: {of: symbol}}]}
+  priced: {from: trades, join: {quotes: {on: [symbol], as_of: true, within: 1m, columns: [bid]}}, window: none, select: [bid]}
+  both: {from: [trades, quotes], window: {tumbling: 1h},
+    analyzers: [{sql: "SELECT count(*) AS n FROM trades JOIN quotes USING (symbol)"}]}
   beside: {from: tops, key: [], window: {tumbling: 1h}, analyzers: [{sum: {of: count}}]}
 '''
     TEXT = '''stream trades
@@ -453,11 +457,18 @@ pipelines:
         table day
           pipeline last: tumbling 7d
             table last
+  pipeline priced: none, joins quotes
+    table priced
+  pipeline both: tumbling 1h, with quotes
+    table both_sql
 stream empty
+stream quotes
 '''
     EDGES = {('stream trades', 'pipeline tops'), ('pipeline tops', 'table tops'), ('pipeline tops', 'table tops_topk'),
              ('table tops', 'pipeline beside'), ('pipeline beside', 'table beside'), ('table tops_topk', 'pipeline day'),
-             ('pipeline day', 'table day'), ('table day', 'pipeline last'), ('pipeline last', 'table last')}
+             ('pipeline day', 'table day'), ('table day', 'pipeline last'), ('pipeline last', 'table last'),
+             ('stream trades', 'pipeline priced'), ('stream quotes', 'pipeline priced'), ('pipeline priced', 'table priced'),
+             ('stream trades', 'pipeline both'), ('stream quotes', 'pipeline both'), ('pipeline both', 'table both_sql')}
 
     def check_graph(self, *arguments):
         folder = harness.folder_for_test(self)
@@ -474,7 +485,7 @@ stream empty
     def test_dot(self):
         done = self.check_graph('--graph=dot')
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertEqual(set(re.findall(r'"([^"]*)" -> "([^"]*)";', done.stdout)), self.EDGES)
+        self.assertEqual(set(re.findall(r'"([^"]*)" -> "([^"]*)"(?: \[style=dashed\])?;', done.stdout)), self.EDGES)
         nodes = re.findall(r'^  "([^"]*)" \[', done.stdout, re.M)
         self.assertEqual(len(nodes), len(set(nodes)))
         self.assertEqual(set(nodes), {n for edge in self.EDGES for n in edge} | {'stream empty'})
