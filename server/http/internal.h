@@ -189,7 +189,7 @@ struct http_request {
     _Atomic uint32_t refs; /* the connection's, the query job's */
 
     /* Of the request under way. Before and after a query job: the connection's thread.
-     * During it: the query thread, except `stream` and `gone`, which `lock` protects.
+     * During it: the query thread, except `stream`, `gone` and `left`, which `lock` protects.
      */
     const struct http_route_entry *entry;
     const char *method, *path;
@@ -221,6 +221,7 @@ struct http_request {
     struct http_stream stream;
     bool job;    /* a thread of a pool has it, or it is parked */
     bool gone;   /* the connection is being closed */
+    bool left;   /* completed during its job, which is to log it */
     bool probed; /* a client that has half closed was asked if it is there */
 
     /* Whose token it has; NULL: none, or none is needed. Its thread writes it, with server->pauses.lock, as the timer
@@ -356,7 +357,7 @@ void pause_connection(struct http_request *r, bool on); /* lists it */
 void pause_cut_open_ended(struct http_server *s);
 
 /* stream.c */
-/* Nothing more will be written. True: the connection was closed before; request_completed has left the log to the job. */
+/* Nothing more will be written. True: the request was completed before, and the log is left to the job. */
 bool stream_finish(struct http_request *r);
 void stream_reset(struct http_request *r);
 /* The job goes on when the client has taken enough. False: there is nothing to wait for. */

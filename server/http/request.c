@@ -385,6 +385,7 @@ void request_completed(struct http_request *r, bool ok)
         histogram_add(&s->duration, took_us);
     if (!ok || job)
         r->gone = true;
+    r->left = job;
     r->stream.parked = false;
     pthread_mutex_unlock(&r->lock);
     /* A query thread that still has it logs it, and frees it with its reference: there is no next

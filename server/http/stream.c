@@ -414,7 +414,7 @@ bool stream_finish(struct http_request *r)
 {
     stream_end_packing(r);
     pthread_mutex_lock(&r->lock);
-    const bool gone = r->gone;
+    const bool left = r->left;
     r->job = false;
     if (stream_over(r))
         r->stream.broken = true; /* what was written is not all there should be */
@@ -422,13 +422,13 @@ bool stream_finish(struct http_request *r)
         r->stream.finished = true;
         stream_wake_reader(r);
         pthread_mutex_unlock(&r->lock);
-        return gone;
+        return left;
     }
     if (r->stream.begun && !r->replied)
         stream_reply_whole(r);
     pthread_mutex_unlock(&r->lock);
     http_resume(r);
-    return gone;
+    return left;
 }
 
 void stream_reset(struct http_request *r)
