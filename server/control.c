@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "control.h"
 
+#include "base/clock.h"
 #include "base/logger.h"
 #include "base/thread.h"
 
@@ -75,6 +76,9 @@ static void *control_run(void *control)
             answer(c, fd);
         else if (errno == EINVAL) /* shut down */
             return NULL;
+        else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+                 errno == ENOMEM)
+            clock_sleep_us(100000);
         else if (errno != EINTR && errno != ECONNABORTED)
             break;
         if (fd >= 0)

@@ -874,9 +874,9 @@ static void say_step(struct weir *w, const char *step)
 uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
 {
     uint64_t open_groups = 0;
-    backfill_stop_all(w);
     if (w->store && end != LOG_FINISH)
-        store_hurry(w->store);
+        store_hurry(w->store); /* who waits for the store does not keep the others */
+    backfill_stop_all(w);
     if (end == LOG_FINISH)
         deadline_us = INT64_MAX;
     for (size_t i = 0; i < w->config->n_streams; i++)

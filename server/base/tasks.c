@@ -325,7 +325,8 @@ void task_hold(struct task *t)
 {
     struct tasks *p = t->tasks;
     pthread_mutex_lock(&p->lock);
-    assert(!t->held);
+    while (t->held)
+        pthread_cond_wait(&p->still, &p->lock);
     t->held = true;
     if (t->queued) {
         take_out(p, t);
@@ -344,6 +345,7 @@ void task_release(struct task *t)
     pthread_mutex_lock(&t->tasks->lock);
     t->held = false;
     struct sleeper *s = look(t->tasks, t);
+    pthread_cond_broadcast(&t->tasks->still);
     pthread_mutex_unlock(&t->tasks->lock);
     signal_one(s);
 }

@@ -51,7 +51,7 @@ int task_begin(struct task *t, struct tasks *tasks, int64_t (*run)(void *ctx),
  * was never begun, all zeros. */
 void task_wake(struct task *t);
 /* Waits until it does not run, and keeps it so: what is the task's is the caller's until task_release.
- * Not from the task itself; one at a time. */
+ * Not from the task itself. Another one who holds it is waited for. */
 void task_hold(struct task *t);
 void task_release(struct task *t);
 /* Waits until it does not run, and is never run again; waking it does nothing. Does nothing for one that was

@@ -489,7 +489,6 @@ int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
 {
     if (!l->started)
         return -ESHUTDOWN;
-    pthread_mutex_lock(&l->call_lock);
     task_hold(&l->dispatcher);
     bool runs = !l->dispatched && !is_leaving(l);
     if (runs)
@@ -498,7 +497,6 @@ int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
     if (runs)
         function(ctx);
     task_release(&l->dispatcher);
-    pthread_mutex_unlock(&l->call_lock);
     task_wake(&l->dispatcher); /* much may be otherwise than before */
     return runs ? 0 : -ESHUTDOWN;
 }
@@ -641,7 +639,6 @@ int log_subscribe_behind(struct log *l, const struct log_sink *sink, size_t *ret
 static int prepare_behind(struct log *l, struct log_entry *e)
 {
     int r = 0;
-    pthread_mutex_lock(&l->call_lock);
     task_hold(&l->dispatcher);
     if (l->dispatched || is_leaving(l))
         r = -ECANCELED;
@@ -650,7 +647,6 @@ static int prepare_behind(struct log *l, struct log_entry *e)
     else if (e->kind == LOG_CHECKPOINT)
         e->number = ++l->checkpoints.number;
     task_release(&l->dispatcher);
-    pthread_mutex_unlock(&l->call_lock);
     task_wake(&l->dispatcher);
     return r;
 }

@@ -146,7 +146,6 @@ struct log {
 
     /* The dispatcher's, once it runs; changed with the lock held. */
     struct task dispatcher;
-    pthread_mutex_t call_lock; /* held by who holds the dispatcher */
     struct handing handing;
     bool no_memory;                   /* it was said */
     pthread_mutex_t subscribers_lock; /* protects the list against the gatherer */

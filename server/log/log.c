@@ -562,7 +562,6 @@ static struct log *new_log(const char *name, const struct schema *schema,
     clock_cond_init(&l->ended);
     pthread_mutex_init(&l->names_lock, NULL);
     pthread_mutex_init(&l->subscribers_lock, NULL);
-    pthread_mutex_init(&l->call_lock, NULL);
     return l;
 }
 
@@ -759,7 +758,6 @@ void log_free(struct log *l)
     free(l->frame.entry);
     pthread_cond_destroy(&l->ended);
     pthread_mutex_destroy(&l->end_lock);
-    pthread_mutex_destroy(&l->call_lock);
     pthread_mutex_destroy(&l->subscribers_lock);
     pthread_mutex_destroy(&l->names_lock);
     free(l->name);

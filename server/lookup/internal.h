@@ -10,8 +10,8 @@
 
 #include <pthread.h>
 
-#define LOOKUP_CONNECTIONS 16384             /* open at once, all services together */
-#define LOOKUP_ANSWER_MAX  ((size_t)1 << 20) /* bytes */
+#define LOOKUP_CONNECTIONS 16384              /* open at once, all services together */
+#define LOOKUP_ANSWER_MAX  ((size_t)16 << 10) /* bytes */
 
 /* A key: asked for, or answered and kept. */
 struct known {

@@ -322,6 +322,12 @@ static bool ask(struct closing *c, const struct analyze_groups *g)
     return all;
 }
 
+/* Rows of an entry that is not wholly read follow from the one before it. Of files that came first there is none. */
+static uint64_t position_before(const struct worker *w)
+{
+    return w->position ? w->position - 1 : 0;
+}
+
 static int emit_chunk(struct closing *c, const struct chunk *k)
 {
     if (worker_leaves(c->worker))
@@ -330,7 +336,7 @@ static int emit_chunk(struct closing *c, const struct chunk *k)
     c->size = k->size;
     int r = emit_some(c);
     return r == 0 && !c->only && sets_full(c)
-               ? send_sets(c, c->worker->position - 1, c->done_us)
+               ? send_sets(c, position_before(c->worker), c->done_us)
                : r;
 }
 
@@ -450,7 +456,7 @@ static int emit_changed(struct closing *c)
     for (size_t i = 0; r == 0 && i < end; i++)
         r = emit_some_of(c, &w->groups.window[i], EARLY_CHANGED);
     if (r == 0)
-        r = send_sets(c, w->position - 1, c->done_us);
+        r = send_sets(c, position_before(w), c->done_us);
     c->when = ROWS_FINAL;
     return r;
 }
@@ -481,7 +487,7 @@ int worker_emit_early(struct worker *w, int64_t until_us, struct error *error)
         if ((r = emit_some_of(&c, &w->groups.window[i], EARLY_NOTHING)) == 0)
             groups_set_aside(&w->groups, i);
     if (r == 0 && c.groups)
-        r = send_sets(&c, w->position - 1, w->emitted_us);
+        r = send_sets(&c, position_before(w), w->emitted_us);
     return end_closing(&c, r, error);
 }
 

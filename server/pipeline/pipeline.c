@@ -564,10 +564,16 @@ int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
     pthread_mutex_lock(&p->lock);
     p->worker = worker;
     pthread_mutex_unlock(&p->lock);
-    if (r == 0 && c->joins.n && (r = join_new(p, &p->join)) < 0)
+    struct join *join = NULL;
+    struct lookup *lookup = NULL;
+    if (r == 0 && c->joins.n && (r = join_new(p, &join)) < 0)
         error_set(error, r, "no memory");
     if (r == 0 && c->lookups.n)
-        r = lookup_new(p, sink->lookups, &p->lookup, error);
+        r = lookup_new(p, sink->lookups, &lookup, error);
+    pthread_mutex_lock(&p->lock);
+    p->join = join;
+    p->lookup = lookup;
+    pthread_mutex_unlock(&p->lock);
     return r;
 }
 

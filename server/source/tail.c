@@ -259,6 +259,18 @@ static int truncated(struct tails *all, struct tail *t)
     return begin_file(all, t, fd, NULL);
 }
 
+static int cannot_open(struct tail *t, int err)
+{
+    if (err != t->said && err == -ENOENT)
+        logger_warn("source", "stream '%s': '%s' is not there; it is waited for",
+                    t->lane.pull->stream->name, t->lane.name);
+    else if (err != t->said)
+        pull_say(t->lane.pull, "'%s': %s; tried again until it can be read",
+                 t->lane.name, err == -EINVAL ? "no regular file" : strerror(-err));
+    t->said = err;
+    return 0;
+}
+
 /* The file that follows: one that was renamed meanwhile, or the one that has the name now. That is opened first: if it is
  * renamed at this moment, it is found beside, too, behind those that are older. */
 static int next_file(struct tails *all, struct tail *t)
@@ -268,7 +280,12 @@ static int next_file(struct tails *all, struct tail *t)
     if (fd >= 0 && named >= 0)
         close(named);
     fd = fd >= 0 ? fd : named;
-    return fd >= 0 ? begin_file(all, t, fd, NULL) : 0;
+    if (fd >= 0)
+        return begin_file(all, t, fd, NULL);
+    if (t->fd >= 0)
+        close(t->fd);
+    t->fd = -1;
+    return cannot_open(t, fd);
 }
 
 /* Nobody writes to it any more: its last line needs no end. */
@@ -302,8 +319,11 @@ static int look_at_name(struct tails *all, struct tail *t)
     int64_t now_us = clock_monotonic_us();
     if (!t->quiet_us)
         t->quiet_us = now_us;
-    bool old = fstat(t->fd, &st) == 0 &&
-               clock_now_us() - place_changed_ns(&st) / 1000 >= QUIET_US;
+    bool old =
+        fstat(t->fd, &st) == 0 &&
+        clock_now_us() - place_changed_ns(&st) / 1000 >= QUIET_US &&
+        clock_now_us() - st.st_ctim.tv_sec * SECOND_US - st.st_ctim.tv_nsec / 1000 >=
+            QUIET_US; /* just renamed: its writer may not know yet */
     return old || now_us - t->quiet_us >= QUIET_US ? finish(all, t) : 0;
 }
 
@@ -335,18 +355,6 @@ static int begin_first(struct tails *all, struct tail *t, int fd)
         return begin_file(all, t, fd, NULL);
     struct place p = at_end(all, fd, &st, t->lane.format);
     return begin_file(all, t, fd, &p);
-}
-
-static int cannot_open(struct tail *t, int err)
-{
-    if (err != t->said && err == -ENOENT)
-        logger_warn("source", "stream '%s': '%s' is not there; it is waited for",
-                    t->lane.pull->stream->name, t->lane.name);
-    else if (err != t->said)
-        pull_say(t->lane.pull, "'%s': %s; tried again until it can be read",
-                 t->lane.name, err == -EINVAL ? "no regular file" : strerror(-err));
-    t->said = err;
-    return 0;
 }
 
 static int open_tail(struct tails *all, struct tail *t)
