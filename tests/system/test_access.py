@@ -317,7 +317,7 @@ class WhoMay(unittest.TestCase):
                     data += s.recv(65536)
 
             def told():
-                return [l for l in self.server.log[before:] if f'token={token.split("_")[1]} verb=sql from=127.0.0.1 status=200' in l]
+                return [l for l in self.server.log[before:] if f'token={token.split("_")[1]} verb=sql from=127.0.0.1 status=200' in l and 'GET' in l]
             line = harness.wait_until(told, 'a line in the log')
             self.assertEqual(len(line), 1)
             if path == endless:
