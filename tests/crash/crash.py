@@ -30,7 +30,7 @@ import load  # noqa: E402
 import model  # noqa: E402
 import powerloss  # noqa: E402
 import setting  # noqa: E402
-from setting import CHAIN_US, DAY_US, ERA_US, T0_US  # noqa: E402
+from setting import CHAIN_US, DAY_US, ERA_US, EXPIRE_US, T0_US  # noqa: E402
 
 CHAIN = 10          # rounds that go on with one database
 LOAD_S = 1.2        # of load until a kill that has not come by then
@@ -162,7 +162,7 @@ class Chain:
         dice = random.Random(f'{self.options.seed}/{self.number}')
         start_us = T0_US + (self.number - self.first) * ERA_US
         self.ledger.begin_round()
-        clock = load.Clock(start_us + DAY_US, start_us + ERA_US - DAY_US)
+        clock = load.Clock(start_us + DAY_US, start_us + ERA_US - EXPIRE_US)
         plans = []
         verdict = model.Verdict()
         try:

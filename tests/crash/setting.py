@@ -21,6 +21,7 @@ DAY_US = 24 * HOUR_US
 # Event time. A round lives in an era of its own; nothing is late as long as an event is at most SPAN
 # behind the clock of the load, and an unanswered request at most SLACK.
 ERA_US = 10 * DAY_US
+EXPIRE_US = 2 * DAY_US  # of `while_used`: what an era has given is forgotten at its end, however far its clock came
 CHAIN_US = 3650 * DAY_US
 T0_US = 5 * CHAIN_US  # 2019-12-20; a multiple of all windows
 SPAN_US = HOUR_US
