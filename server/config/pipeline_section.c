@@ -383,11 +383,16 @@ static int check_streams(const struct config_pipeline *p, struct error *error)
 {
     if (!p->joins.all)
         return 0;
-    if (p->window.kind != CONFIG_TUMBLING && p->window.kind != CONFIG_HOPPING)
+    if (p->window.kind != CONFIG_TUMBLING && p->window.kind != CONFIG_HOPPING &&
+        p->window.kind != CONFIG_SESSION)
         return node_error(p->window.node, error,
                           "'%s' is for pipelines that read one stream; windows of "
-                          "several are tumbling or hopping",
+                          "several are tumbling, hopping or sessions",
                           config_window_word[p->window.kind]);
+    if (p->window.kind == CONFIG_SESSION && p->window.max_us != INT64_MAX)
+        return node_error(node_get(p->window.node, "max"), error,
+                          "'max' is for sessions of one stream: where it cuts follows "
+                          "from the order of events, and those of several have none");
     if (p->late != CONFIG_LATE_DROP)
         return node_error(p->late_node, error,
                           "'late: %s' is for pipelines that read one stream",

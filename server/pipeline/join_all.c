@@ -60,7 +60,14 @@ static void ask_all(struct join *j)
 
 /* ---- Late rows -------------------------------------------------------------------------------- */
 
-/* Of windows that overlap, a row that is late for the first is late for all. */
+/* Of windows that overlap, a row that is late for the first is late for all. A session that has been given out may still have
+ * been open for a row at or behind its own stream's watermark, but none that the row touches: hence the stricter rule. */
+static bool is_late(const struct window_kind *kind, int64_t us, int64_t watermark_us)
+{
+    return kind->kind == CONFIG_SESSION ? us < watermark_us
+                                        : window_next_border(kind, us) <= watermark_us;
+}
+
 static uint32_t find_late(const struct join *j, const struct watermark *w,
                           const struct log_entry *e, uint32_t first, uint32_t n,
                           bool *late)
@@ -72,7 +79,7 @@ static uint32_t find_late(const struct join *j, const struct watermark *w,
     for (uint32_t row = first; row < first + n; row++) {
         newest_us = time[row] > newest_us ? time[row] : newest_us;
         int64_t told_us = e->held ? log_entry_reached(e, row) : newest_us;
-        late[row] = window_next_border(kind, time[row]) <= watermark_at(w, told_us);
+        late[row] = is_late(kind, time[row], watermark_at(w, told_us));
         found += late[row];
     }
     return found;
@@ -93,8 +100,7 @@ static uint32_t read_rows(const struct join *j, struct watermark *w,
         uint32_t n = rest < BATCH_BLOCK ? rest : BATCH_BLOCK;
         const struct batch_span *span = &e->batch->block[k];
         int64_t told_us = e->held ? log_entry_reached(e, first + n) : span->max_us;
-        if (!open &&
-            window_next_border(&p->window, span->min_us) <= watermark_at(w, told_us))
+        if (!open && is_late(&p->window, span->min_us, watermark_at(w, told_us)))
             found += find_late(j, w, e, first, n, late);
         else
             memset(late + first, 0, n * sizeof(*late));

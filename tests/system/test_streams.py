@@ -35,7 +35,9 @@ KEYED = '''
       auctions, (SELECT count(*) FROM views v WHERE EXISTS (SELECT 1 FROM auctions a WHERE a.time <= v.time)) AS seen,
       (SELECT user FROM bids) AS first, (SELECT sum(open) FROM auctions) AS open"}}]}}
 '''
-CONFIG = HEAD + ALL + ''.join(KEYED.format(w=w) for w in WORKERS)
+GAP = 600000
+SESSIONS = KEYED.replace('keyed_', 'sessions_').replace('{{hopping: 20s, by: 10s}}', '{{session: 600ms}}')
+CONFIG = HEAD + ALL + ''.join(KEYED.format(w=w) + SESSIONS.format(w=w) for w in WORKERS)
 TIME = {'bids': 'ts', 'auctions': 'at', 'views': 'ts'}
 TABLES = ('CREATE TABLE bids (time, item, user, price)', 'CREATE TABLE auctions (time, item, seller, reserve, open)',
           'CREATE TABLE views (time, item, page)')
@@ -79,6 +81,30 @@ def windows_of(events, overlap, ever=False):
     return windows, late
 
 
+def sessions_of(events, ever=False):
+    """[(start, end, item, {stream: events by time, then log})]: what of all streams is less than the gap apart. A row is late behind
+    the watermark of its stream."""
+    rows, late = {}, 0
+    for name, list_of in events.items():
+        newest = -2 ** 63
+        for event in list_of:
+            us = event[TIME[name]]
+            newest = max(newest, us)
+            if us < newest - LATE and not ever:
+                late += 1
+            else:
+                rows.setdefault(event['item'], []).append((us, name, list(event.values())[1:]))
+    found = []
+    for item, list_of in rows.items():
+        list_of.sort(key=lambda row: row[0])
+        for i, (us, name, values) in enumerate(list_of):
+            if not i or us - list_of[i - 1][0] >= GAP:
+                found.append([us, us, item, {n: [] for n in TIME}])
+            found[-1][1] = us + GAP
+            found[-1][3][name].append((us, *values))
+    return found, late
+
+
 def ask(window, sql):
     db = sqlite3.connect(':memory:')
     for statement in TABLES:
@@ -103,13 +129,15 @@ class Streams(unittest.TestCase):
             for item in {row[1] for rows_of in window.values() for row in rows_of}:
                 of_item = {name: [row for row in list_of if row[1] == item] for name, list_of in window.items()}
                 keyed += [(start, item, *row) for row in ask(of_item, self.KEYED_SQL)]
-        return rows, sorted(keyed, key=lambda row: row[:2]), late
+        sessions, sessions_late = sessions_of(events, ever)
+        sessions = [(start, end, item, *row) for start, end, item, of_item in sessions for row in ask(of_item, self.KEYED_SQL)]
+        return rows, sorted(keyed, key=lambda row: row[:2]), sorted(sessions, key=lambda row: (row[0], row[2])), late, sessions_late
 
     def check(self, path, expected, until):
         """Users of a group are told in any order."""
         def sorted_users(rows):
             return [(*row[:-1], ''.join(sorted(row[-1]))) for row in rows]
-        rows, keyed, _ = expected
+        rows, keyed, sessions, *_ = expected
         self.assertEqual(sorted_users(harness.read_rows(path, 'SELECT window_start, item, seller, n, most, users FROM all_sql'
                                                         ' ORDER BY 1, 2, 3')),
                          sorted_users(row for row in rows if row[0] + 10 * S <= until))
@@ -117,6 +145,8 @@ class Streams(unittest.TestCase):
             self.assertEqual(harness.read_rows(path, 'SELECT window_start, item, bids, auctions, seen, first, open FROM'
                                                f' keyed_{w}_sql ORDER BY 1, 2'),
                              [row for row in keyed if row[0] + 20 * S <= until])
+            self.assertEqual(harness.read_rows(path, 'SELECT window_start, window_end, item, bids, auctions, seen, first, open FROM'
+                                               f' sessions_{w}_sql ORDER BY 1, 3'), [row for row in sessions if row[1] <= until])
 
     def post_mixed(self, server, events, size, dice):
         left = {name: list_of[:] for name, list_of in events.items()}
@@ -131,7 +161,7 @@ class Streams(unittest.TestCase):
         end = max(e[TIME[name]] for name, list_of in events.items() for e in list_of) + 60 * S
         for name in events:
             server.post_ok(name, [{TIME[name]: end}], Weir_Source='one')
-        for name in ('all', *(f'keyed_{w}' for w in WORKERS)):
+        for name in ('all', *(f'{kind}_{w}' for kind in ('keyed', 'sessions') for w in WORKERS)):
             server.wait_watermark(name, end - LATE)
         return end - LATE
 
@@ -143,7 +173,8 @@ class Streams(unittest.TestCase):
                 for _ in self.post_mixed(server, events, size, random.Random(seed)):
                     pass
                 until = self.finish(server, events)
-                self.assertEqual(server.metric('weir_pipeline_late_total', pipeline='all'), expected[2])
+                self.assertEqual(server.metric('weir_pipeline_late_total', pipeline='all'), expected[3])
+                self.assertEqual(server.metric('weir_pipeline_late_total', pipeline='sessions_2'), expected[4])
                 server.stop()
                 self.check(server.database, expected, until)
 
@@ -183,7 +214,7 @@ class Streams(unittest.TestCase):
                                    else text.replace('idle_timeout: 2h', 'idle_timeout: 1h'))
                     before = ''.join(server.log).count('is exchanged')
                     server.process.send_signal(signal.SIGHUP)
-                    harness.wait_until(lambda: ''.join(server.log).count('is exchanged') == before + 4, 'the reload')
+                    harness.wait_until(lambda: ''.join(server.log).count('is exchanged') == before + 7, 'the reload')
             until = self.finish(server, events)
             server.stop()
             self.check(server.database, expected, until)
@@ -216,16 +247,18 @@ class Run(unittest.TestCase):
 
 
 class Manual(unittest.TestCase):
-    def test_the_example_of_the_manual(self):
+    def test_the_examples_of_the_manual(self):
         with open(os.path.join(harness.SOURCE, 'docs', 'weir.yaml.5'), encoding='utf-8') as file:
             page = file.read()
         at = page.index('  sold:\n')
         folder = harness.folder_for_test(self)
         with open(os.path.join(folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
             file.write(page[page.rindex('server:', 0, at):page.index('.Ed', at)])
+            at = page.index('  visits:\n')
+            file.write(page[at:page.index('.Ed', at)])
         dice = random.Random(7)
         start = T0 // S // 600 * 600000
-        clicks = [(start + 400 * i, f'u{dice.randrange(30)}', f'p{dice.randrange(4)}') for i in range(4000)]
+        clicks = [(start + 400 * i + 2400000 * (i // 2000), f'u{dice.randrange(30)}', f'p{dice.randrange(4)}') for i in range(4000)]
         orders = [(start + 1300 * i, f'u{dice.randrange(30)}', f'p{dice.randrange(4)}', dice.randrange(100) / 4)
                   for i in range(1000)]
         arguments = []
@@ -246,6 +279,20 @@ class Manual(unittest.TestCase):
                 sums[1] += amount
         self.assertEqual(harness.read_rows(os.path.join(folder, 'shop.db'), 'SELECT window_start, product, n, amount FROM sold_sql'
                                            ' ORDER BY 1, 2'), [(*k, *want[k]) for k in sorted(want)])
+        gap, visits = 1800000, []
+        for user in sorted({row[1] for row in clicks}):
+            before = -gap
+            for row in sorted(row for row in clicks + orders if row[1] == user):
+                if row[0] - before >= gap:
+                    visits.append([row[0] * 1000, user, 0, 0, None])
+                before = row[0]
+                visits[-1][2] += len(row) == 3
+                visits[-1][3] += len(row) == 4
+                if len(row) == 4:
+                    visits[-1][4] = (visits[-1][4] or 0) + row[3]
+        self.assertGreater(len(visits), 30)
+        self.assertEqual(harness.read_rows(os.path.join(folder, 'shop.db'), 'SELECT window_start, user, clicks, orders, amount FROM'
+                                           ' visits_sql ORDER BY user, window_start'), [tuple(row) for row in visits])
 
 
 class Refused(unittest.TestCase):
@@ -261,7 +308,8 @@ class Refused(unittest.TestCase):
         sql = 'analyzers: [{sql: "SELECT count(*) AS n FROM bids"}]'
         two = '  p: {from: [bids, auctions], '
         self.refused(two + 'window: {tumbling: 1m}, analyzers: [count]}\n', "analyzer 'count' takes events one after the other")
-        self.refused(two + f'window: {{session: 1m}}, key: [item], {sql}}}\n', "'session' is for pipelines that read one stream")
+        self.refused(two + f'window: {{count: 5}}, key: [item], {sql}}}\n', "'count' is for pipelines that read one stream")
+        self.refused(two + f'window: {{session: 1m, max: 1h}}, key: [item], {sql}}}\n', "'max' is for sessions of one stream")
         self.refused(two + f'window: {{tumbling: 1m}}, late: side, {sql}}}\n', "'late: side' is for pipelines")
         self.refused(two + f'window: {{tumbling: 1m}}, key: [user], {sql}}}\n', "no field 'user'")
         self.refused(f'  p: {{from: [bids, bids], window: {{tumbling: 1m}}, {sql}}}\n', "'bids' is there twice")
