@@ -15,9 +15,11 @@
 
 /* A key: asked for, or answered and kept. */
 struct known {
-    struct known *same;          /* of its bucket */
-    struct known *newer, *older; /* of those that are kept, by their last use */
-    struct known *next;          /* of those that wait for a place */
+    struct known *same;             /* of its bucket */
+    struct known *newer, *older;    /* of those that are kept, by their last use */
+    struct known *next;             /* of those that wait for a place */
+    const struct lookup_held *held; /* by whom: of the first that asked for it */
+    uint64_t number;
     uint64_t hash;
     uint32_t size;         /* of the key */
     struct answer *answer; /* NULL: it is being asked for */

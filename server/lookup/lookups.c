@@ -121,6 +121,11 @@ void lookups_ask(struct service *s, struct lookup_ask *ask)
     sender_wake(l->sender);
 }
 
+void lookups_wake(struct service *s)
+{
+    sender_wake(s->lookups->sender);
+}
+
 int service_new(struct lookups *l, const char *pipeline,
                 const struct config_lookup *config, const enum weir_type *on_type,
                 struct service **ret)

@@ -50,6 +50,16 @@ struct ask_key {
     struct ask_key *next;
 };
 
+#define LOOKUP_BYTES_MAX ((uint64_t)64 << 20)  /* that entries of a pipeline hold */
+#define LOOKUP_ENTRY_MAX ((uint64_t)256 << 20) /* of keys and answers of one entry */
+
+/* What the entries of a pipeline hold that wait for answers. With LOOKUP_BYTES_MAX nothing more is asked for than what the
+ * first of them waits for. Sequentially consistent: either side sees what the other has done. */
+struct lookup_held {
+    _Atomic uint64_t bytes; /* rows, keys, answers */
+    _Atomic uint64_t first; /* the number of the entry that is the next one */
+};
+
 /* What is asked for; it stays where it is until done. */
 struct lookup_ask {
     const struct key_ids *keys;
@@ -59,10 +69,17 @@ struct lookup_ask {
     void (*done)(
         void *ctx); /* all answers are there; on the thread of the lookups, quick */
     void *ctx;
+    struct lookup_held *held;
+    uint64_t number; /* of the entry */
+    uint64_t *
+        size; /* of its keys and answers; the thread's until done. What would make it larger than
+                       * LOOKUP_ENTRY_MAX has failed */
     uint32_t left; /* the thread's */
     struct service *service;
     struct lookup_ask *next;
 };
 void lookups_ask(struct service *s, struct lookup_ask *ask);
+/* What is held has become less, or another entry is the first one. Any thread. */
+void lookups_wake(struct service *s);
 
 #endif

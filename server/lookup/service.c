@@ -109,12 +109,41 @@ static struct known *add(struct service *s, const char *key, size_t size, uint64
 
 /* ---- Answers to who asked ------------------------------------------------------------------------ */
 
-static void give(struct known *k, struct answer *a)
+static void note_error(struct service *s, const char *text)
+{
+    int64_t now_us = clock_monotonic_us();
+    pthread_mutex_lock(&s->lookups->lock);
+    snprintf(s->error, sizeof(s->error), "%s", text);
+    pthread_mutex_unlock(&s->lookups->lock);
+    if (s->warned_us && now_us - s->warned_us < WARN_US)
+        return;
+    s->warned_us = now_us;
+    logger_warn("lookup", "http_lookup '%s' of pipeline '%s': %s", s->config->name,
+                s->pipeline, text);
+}
+
+/* An answer that several keys share is counted for each: rows have it once each in the end. */
+static void give_one(struct service *s, struct lookup_ask *ask, uint32_t id,
+                     struct answer *a)
+{
+    uint64_t size = a == s->failed ? 0 : sizeof(*a) + a->bytes.size;
+    if (size && *ask->size + size > LOOKUP_ENTRY_MAX) {
+        note_error(s, "the answers for one entry of the log are larger than 256 MiB");
+        metric_add(&s->count.failed, 1);
+        a = s->failed;
+        size = 0;
+    }
+    *ask->size += size;
+    atomic_fetch_add(&ask->held->bytes, size);
+    ask->answer[id] = answer_ref(a);
+}
+
+static void give(struct service *s, struct known *k, struct answer *a)
 {
     for (struct ask_key *key = k->first, *next; key; key = next) {
         struct lookup_ask *ask = key->ask;
         next = key->next; /* it is gone with its ask, once that is done */
-        ask->answer[key->id] = answer_ref(a);
+        give_one(s, ask, key->id, a);
         if (--ask->left == 0)
             ask->done(ask->ctx);
     }
@@ -125,7 +154,7 @@ static void give(struct known *k, struct answer *a)
 static void answered(struct service *s, struct known *k, struct answer *a)
 {
     const struct config_lookup *c = s->config;
-    give(k, a);
+    give(s, k, a);
     k->answer = a;
     k->at_us = clock_monotonic_us();
     if (!c->cache_ttl_us || memory_of(k) > c->cache_size) {
@@ -144,21 +173,8 @@ static void answered(struct service *s, struct known *k, struct answer *a)
 static void fail(struct service *s, struct known *k)
 {
     metric_add(&s->count.failed, 1);
-    give(k, s->failed);
+    give(s, k, s->failed);
     forget(s, k);
-}
-
-static void note_error(struct service *s, const char *text)
-{
-    int64_t now_us = clock_monotonic_us();
-    pthread_mutex_lock(&s->lookups->lock);
-    snprintf(s->error, sizeof(s->error), "%s", text);
-    pthread_mutex_unlock(&s->lookups->lock);
-    if (s->warned_us && now_us - s->warned_us < WARN_US)
-        return;
-    s->warned_us = now_us;
-    logger_warn("lookup", "http_lookup '%s' of pipeline '%s': %s", s->config->name,
-                s->pipeline, text);
 }
 
 /* ---- When ---------------------------------------------------------------------------------------- */
@@ -210,11 +226,21 @@ static struct known *take_due(struct service *s)
     return first;
 }
 
-static void put_waiting(struct service *s, struct known *k)
+static void put_waiting(struct service *s, struct known *k,
+                        const struct lookup_ask *ask)
 {
     k->next = NULL;
+    k->held = ask->held;
+    k->number = ask->number;
     *s->last = k;
     s->last = &k->next;
+}
+
+/* Who waits in front waits for the oldest entry that still waits for a place here. */
+static bool may_begin(const struct known *k)
+{
+    return atomic_load(&k->held->bytes) < LOOKUP_BYTES_MAX ||
+           k->number <= atomic_load(&k->held->first);
 }
 
 static struct known *take_waiting(struct service *s)
@@ -372,8 +398,9 @@ void service_answer(struct known *k, const struct sender_answer *a)
 
 /* ---- Asking -------------------------------------------------------------------------------------- */
 
-/* True: it is known still. */
-static bool is_fresh(struct service *s, struct known *k, int64_t now_us)
+/* True: it is known still. Otherwise it is asked for again, for this entry. */
+static bool is_fresh(struct service *s, struct known *k, const struct lookup_ask *ask,
+                     int64_t now_us)
 {
     if (!k->answer)
         return false;
@@ -385,7 +412,7 @@ static bool is_fresh(struct service *s, struct known *k, int64_t now_us)
     answer_unref(k->answer);
     k->answer = NULL;
     k->tries = 0;
-    put_waiting(s, k);
+    put_waiting(s, k, ask);
     return false;
 }
 
@@ -396,16 +423,16 @@ static void ask_key(struct service *s, struct lookup_ask *ask, uint32_t id,
     const char *key = keys->bytes + keys->offset[id];
     size_t size = keys->offset[id + 1] - keys->offset[id];
     struct known *k = find(s, key, size, keys->hash[id]);
-    if (k && is_fresh(s, k, now_us)) {
+    if (k && is_fresh(s, k, ask, now_us)) {
         metric_add(&s->count.kept, 1);
-        ask->answer[id] = answer_ref(k->answer);
+        give_one(s, ask, id, k->answer);
         ask->left--;
         return;
     }
     if (!k && (k = add(s, key, size, keys->hash[id])))
-        put_waiting(s, k);
+        put_waiting(s, k, ask);
     if (!k) { /* no memory */
-        ask->answer[id] = answer_ref(s->failed);
+        give_one(s, ask, id, s->failed);
         ask->left--;
         return;
     }
@@ -446,7 +473,7 @@ int64_t service_run(struct service *s, int64_t now_us)
     size_t places = broken ? 1 : s->config->in_flight;
     while (s->n_due && s->due[0]->due_us <= now_us)
         begin(take_due(s));
-    while (s->first && s->flying + s->n_due < places)
+    while (s->first && s->flying + s->n_due < places && may_begin(s->first))
         begin(take_waiting(s));
     atomic_store_explicit(&s->count.flying, s->flying, memory_order_relaxed);
     return s->n_due ? s->due[0]->due_us : INT64_MAX;

@@ -23,6 +23,8 @@ struct waiting {
     struct lookup *lookup;
     _Atomic uint32_t open; /* services that have not answered all; release, acquire */
     bool asked;            /* something is not stored yet */
+    uint64_t rows_size;    /* memory of the rows, */
+    uint64_t size; /* of keys and answers; the lookups' until all have answered */
     struct asked {
         struct key_ids *keys;
         uint8_t *wanted; /* NULL: all */
@@ -43,6 +45,8 @@ struct lookup {
     struct waiting **waiting; /* [first, first + n_waiting), modulo its room */
     size_t first, n_waiting, waiting_room;
     uint64_t rows;                  /* of those */
+    struct lookup_held held;        /* by those */
+    uint64_t number;                /* of the last that was asked for */
     struct log_entry *handing;      /* not all workers have it */
     uint64_t position;              /* of the last entry handed on */
     bool ends;                      /* the end waits */
@@ -172,6 +176,15 @@ static void waiting_free(struct waiting *w)
     free(w);
 }
 
+/* All have answered. */
+static void waiting_done(struct lookup *l, struct waiting *w)
+{
+    uint64_t size = w->rows_size + w->size;
+    waiting_free(w);
+    if (atomic_fetch_sub(&l->held.bytes, size) >= LOOKUP_BYTES_MAX)
+        lookups_wake(l->service[0]); /* one thread serves all */
+}
+
 /* On the thread of the lookups. */
 static void done(void *waiting)
 {
@@ -210,6 +223,7 @@ static int prepare(const struct lookup *l, struct waiting *w, size_t service,
     int r = keys_new(w->entry->batch, c->on, c->n_on, &a->keys);
     if (r < 0)
         return r;
+    w->size += a->keys->bytes_size + a->keys->n * sizeof(struct ask_key);
     a->answer = calloc((size_t)a->keys->n + 1, sizeof(*a->answer));
     a->ask.key = calloc((size_t)a->keys->n + 1, sizeof(*a->ask.key));
     r = a->answer && a->ask.key ? choose_wanted(l, w, service, ret_any) : -ENOMEM;
@@ -218,6 +232,9 @@ static int prepare(const struct lookup *l, struct waiting *w, size_t service,
     a->ask.answer = a->answer;
     a->ask.done = done;
     a->ask.ctx = w;
+    a->ask.held = &w->lookup->held;
+    a->ask.number = w->lookup->number;
+    a->ask.size = &w->size;
     return r;
 }
 
@@ -231,6 +248,8 @@ static int ask(struct lookup *l, struct log_entry *e, struct waiting **ret)
         return -ENOMEM;
     w->lookup = l;
     w->entry = e;
+    w->rows_size = e->kind == LOG_BATCH ? batch_memory(e->batch) : 0;
+    l->number++;
     for (size_t i = 0; r == 0 && e->kind == LOG_BATCH && i < l->n; i++) {
         r = prepare(l, w, i, &any[i]);
         w->asked = w->asked || any[i];
@@ -240,6 +259,7 @@ static int ask(struct lookup *l, struct log_entry *e, struct waiting **ret)
         waiting_free(w);
         return r;
     }
+    atomic_fetch_add(&l->held.bytes, w->rows_size + w->size);
     atomic_init(&w->open, 1);
     for (size_t i = 0; i < l->n; i++) {
         if (!any[i])
@@ -281,6 +301,7 @@ static struct waiting *waiting_take(struct lookup *l)
     struct waiting *w = l->waiting[l->first];
     l->first = (l->first + 1) & (l->waiting_room - 1);
     l->n_waiting--;
+    atomic_store(&l->held.first, l->number - l->n_waiting + 1);
     l->rows -= w->entry->kind == LOG_BATCH ? w->entry->batch->n_rows : 0;
     return w;
 }
@@ -453,7 +474,7 @@ static void hand_on(struct lookup *l)
         l->handing = e;
         w->entry = NULL;
     }
-    waiting_free(w);
+    waiting_done(l, w);
     forget_stored(l);
     if (r < 0)
         stop(l, r);
@@ -481,7 +502,9 @@ static bool is_draining(const struct lookup *l)
 
 static bool take(struct lookup *l)
 {
-    bool space = l->rows < LOOKUP_ROWS_MAX && l->n_waiting < LOOKUP_ENTRIES_MAX, room;
+    bool space = l->rows < LOOKUP_ROWS_MAX && l->n_waiting < LOOKUP_ENTRIES_MAX &&
+                 atomic_load(&l->held.bytes) < LOOKUP_BYTES_MAX,
+         room;
     struct log_entry *e =
         space || is_draining(l) ? mailbox_take(&l->mailbox, &room) : NULL;
     int r = 0;
@@ -518,7 +541,7 @@ static bool drop_all(struct lookup *l)
     while (is_answered(l)) {
         struct waiting *w = waiting_take(l);
         count_skipped(l, w->entry);
-        waiting_free(w);
+        waiting_done(l, w);
         any = true;
     }
     while ((e = mailbox_take(&l->mailbox, &room))) {
@@ -748,6 +771,7 @@ void lookup_free(struct lookup *l)
 int lookup_start(struct lookup *l, struct tasks *tasks, uint64_t position)
 {
     l->position = position;
+    atomic_store(&l->held.first, 1);
     forget_stored(l);
     int r = count_services(l);
     return r < 0 ? r : task_begin(&l->task, tasks, lookup_run, l);

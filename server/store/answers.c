@@ -29,17 +29,21 @@ int answers_write(struct store *s, const char *pipeline,
                   const struct pipeline_answers *a)
 {
     sqlite3_stmt *put = s->statement.answers_put;
-    sqlite3_bind_text(put, 1, pipeline, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(put, 2, (sqlite3_int64)a->last);
-    sqlite3_bind_int64(put, 3, (sqlite3_int64)a->first);
-    sqlite3_bind_blob64(put, 4, a->data, a->size, SQLITE_STATIC);
-    return db_step(put);
+    int code = sqlite3_bind_text(put, 1, pipeline, -1, SQLITE_STATIC);
+    if (!code)
+        code = sqlite3_bind_int64(put, 2, (sqlite3_int64)a->last);
+    if (!code)
+        code = sqlite3_bind_int64(put, 3, (sqlite3_int64)a->first);
+    if (!code) /* SQLITE_TOOBIG: what was bound before would be written instead */
+        code = sqlite3_bind_blob64(put, 4, a->data, a->size, SQLITE_STATIC);
+    return code ? code : db_step(put);
 }
 
 int answers_forget(struct store *s, const char *pipeline, uint64_t position)
 {
     sqlite3_stmt *forget = s->statement.answers_forget;
-    sqlite3_bind_text(forget, 1, pipeline, -1, SQLITE_STATIC);
-    sqlite3_bind_int64(forget, 2, (sqlite3_int64)position);
-    return db_step(forget);
+    int code = sqlite3_bind_text(forget, 1, pipeline, -1, SQLITE_STATIC);
+    if (!code)
+        code = sqlite3_bind_int64(forget, 2, (sqlite3_int64)position);
+    return code ? code : db_step(forget);
 }

@@ -185,7 +185,8 @@ int inbox_put(struct inbox *k, const struct inbox_item *given, uint64_t *ret_num
     item->put_us = clock_monotonic_us();
     for (const struct rowset *r = item->report.rows; r; r = r->next)
         item->n_rows += r->n_rows;
-    item->n_rows += item->answers ? item->answers->n : 0;
+    if (item->answers) /* a large one counts for several */
+        item->n_rows += item->answers->n + item->answers->size / INBOX_ROW_BYTES;
     int err = inbox_append(k, item, ret_number);
     if (err)
         inbox_item_free(item);

@@ -13,6 +13,7 @@
 
 #include <stdbool.h>
 
+#define INBOX_ROW_BYTES 256 /* answers of other services count as rows of this size */
 #define INBOX_ROWS_MAX                                                                 \
     65536 /* put waits while more rows wait: about 8 MB of 8 columns */
 

@@ -4,6 +4,7 @@ service has answered."""
 
 import collections
 import random
+import threading
 
 import harness
 from service import WithService, config, expected, in_file, lookup, of_key, status, trades
@@ -89,6 +90,24 @@ class Answers(WithService):
             self.assertEqual(in_file(server), expected(rows))
             self.assertGreater(service.most, 30)
             self.assertLessEqual(service.most, 60)
+
+    def test_large_answers_are_not_all_held_at_once(self):
+        held = threading.Event()
+        self.addCleanup(held.set)
+        service = self.service(lambda key, _: (held.wait(20) if key == 'first' else None, {'country': key + 'x' * 8000, 'more': 'y' * 8000})[1])
+        config_text = config(lookup(service.url + '/{symbol}', 'country: string, more: string', more=', cache_ttl: 0s, timeout: 30s'),
+                             body='    derive: {size: length(country) + length(more)}\n    window: none\n    select: [n, size]\n')
+        with harness.Server(config_text) as server:
+            server.post_ok('trades', trades([(0, 'first')]))
+            harness.wait_until(lambda: service.total() == 1, 'the first key to be asked for')
+            server.post_ok('trades', trades((i, f's{i}') for i in range(1, 5000)))
+            limit = (64 << 20) // 16000
+            harness.wait_until(lambda: status(server)['found'] > limit - 200 and not service.flying - 1, 'as many as may be held')
+            self.assertLess(service.total(), limit + 200)  # those under way came, too
+            held.set()
+            self.wait_rows(server, 5000)
+            self.assertEqual(server.rows('SELECT n, size FROM rows ORDER BY 1'),
+                             [(0, 16005)] + [(i, 16000 + len(f's{i}')) for i in range(1, 5000)])
 
 
 class Failures(WithService):
