@@ -37,21 +37,27 @@ static int changed_lost(struct error *error)
                      "and go on from changed_since=now, asked before");
 }
 
+/* What follows `at` was not cut off. */
+static int changed_check(struct changed *x, sqlite3 *db, int64_t at,
+                         struct error *error)
+{
+    struct changes known;
+    int err = changes_look(db, x->ask.table->name, &known, error);
+    if (err == -ENOENT || (!err && (known.since_us != x->since_us || known.first > at)))
+        return changed_lost(error);
+    return err;
+}
+
 /* For reader_put. */
 static int changed_prepare(struct changed *x, const char *sql, struct reader **ret,
                            sqlite3_stmt **ret_s, struct error *error)
 {
-    struct changes known;
     int err = reader_get(x->api->is.readers, ret, error);
     if (err)
         return err;
     rows_limit(*ret, x->request, x->api->is.config->server.sql_timeout_us);
-    sqlite3 *db = reader_own(*ret);
-    err = changes_look(db, x->ask.table->name, &known, error);
-    if (err == -ENOENT ||
-        (!err && (known.since_us != x->since_us || known.first > x->at)))
-        return changed_lost(error);
     int offset;
+    err = changed_check(x, reader_own(*ret), x->at, error);
     return err ? err : reader_prepare(*ret, sql, strlen(sql), ret_s, &offset, error);
 }
 
@@ -86,6 +92,7 @@ static int changed_piece(void *changed, struct rowout *o, struct buffer *text,
     struct reader *reader = NULL;
     sqlite3_stmt *s = NULL;
     int err = changed_prepare(x, x->sql, &reader, &s, error), got = err;
+    const int64_t from = x->at;
     size_t rows = 0;
     if (!err)
         ask_bind_changes(&x->ask, s, x->at, x->last, CHANGED_PIECE_ROWS, 0);
@@ -96,9 +103,11 @@ static int changed_piece(void *changed, struct rowout *o, struct buffer *text,
         rows++;
     }
     *ret_end = got == 0 && rows < CHANGED_PIECE_ROWS;
+    if (got >= 0) /* cut between the first look and the rows */
+        err = changed_check(x, reader_own(reader), from, error);
     sqlite3_finalize(s);
     reader_put(reader);
-    return got < 0 ? got : 0;
+    return got < 0 ? got : err;
 }
 
 static void changed_free(void *changed)

@@ -135,15 +135,23 @@ static bool piece_serves(const struct piece *p, const struct listener *x)
            p->of->since_us == x->since_us && strcmp(p->of->sql, x->sql) == 0;
 }
 
+/* -ESTALE: what changed behind `at` was cut off. */
+static int piece_look(sqlite3 *db, const struct listener *x, struct changes *ret,
+                      struct error *error)
+{
+    int err = changes_look(db, x->ask.table->name, ret, error);
+    if (!err && (ret->since_us != x->since_us || ret->first > x->at))
+        err = error_set(error, -ESTALE, "what changed since is not known any more");
+    return err;
+}
+
 /* id: BEGAN-NUMBER, data: the row as an object. *ret_to is the last number that was looked at. */
 static int piece_make(sqlite3 *db, const struct listener *x, struct piece *p,
                       struct error *error)
 {
     DB_STATEMENT s = NULL;
-    struct changes known;
-    int err = changes_look(db, x->ask.table->name, &known, error);
-    if (!err && (known.since_us != x->since_us || known.first > x->at))
-        err = error_set(error, -ESTALE, "what changed since is not known any more");
+    struct changes known, then;
+    int err = piece_look(db, x, &known, error);
     if (!err)
         err = db_prepare(db, x->sql, 0, &s, error);
     if (err)
@@ -170,8 +178,12 @@ static int piece_make(sqlite3 *db, const struct listener *x, struct piece *p,
     rowout_free(&out);
     if (code == SQLITE_DONE && rows < LIVE_PIECE_ROWS && known.last > p->to)
         p->to = known.last; /* the rest is of other keys, or of rows that are gone */
-    return code == SQLITE_ROW || code == SQLITE_DONE ? p->text.error
-                                                     : db_error(db, error);
+    if (code != SQLITE_ROW && code != SQLITE_DONE)
+        return db_error(db, error);
+    if (p->text.error)
+        return p->text.error;
+    return piece_look(db, x, &then,
+                      error); /* cut between the first look and the rows */
 }
 
 /* True: it is not at the end yet. */
