@@ -6,14 +6,9 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define DEAD_KEYS_MIN                                                                  \
     4096u /* so many keys without a group are kept: they mostly come back */
-
-#define STATES_STEP ((size_t)256 << 10)
-#define HUGE_PAGE                                                                      \
-    ((size_t)2 << 20) /* where there are as many, that many are asked for at once */
 
 /* What a checkpoint writes as one value: some pages of the database. */
 #define BLOCK_BYTES     65536u
@@ -28,14 +23,8 @@ int groups_init(struct groups *g, uint64_t max_open, size_t stride)
     while (g->block_shift > BLOCK_SHIFT_MIN && stride << g->block_shift > BLOCK_BYTES)
         g->block_shift--;
     g->max_open = max_open < SLOT_NONE - 1 ? max_open : SLOT_NONE - 1;
-    g->reserved = (size_t)g->max_open * stride;
-    /* Addresses cost nothing, also where memory is not promised to more than there is: it is asked for by slot_new. */
-    g->states = mmap(NULL, g->reserved ? g->reserved : 1, PROT_NONE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (g->states == MAP_FAILED) {
-        g->states = NULL;
+    if (reserve_init(&g->states, (size_t)g->max_open * stride) < 0)
         return -ENOMEM;
-    }
     g->table_mask = 1023;
     g->table = calloc((size_t)g->table_mask + 1, sizeof(*g->table));
     g->index_mask = 1023;
@@ -49,8 +38,7 @@ void groups_free(struct groups *g)
         free(g->key[i].bytes);
     for (size_t i = 0; i < g->n_windows; i++)
         free(g->window[i].slot);
-    if (g->states)
-        munmap(g->states, g->reserved ? g->reserved : 1);
+    reserve_free(&g->states);
     if (g->window)
         free(g->window - g->windows_free);
     free(g->dirty);
@@ -255,25 +243,6 @@ static int grow_dirty(struct groups *g)
     return r;
 }
 
-/* Memory for one more slot. */
-static int grow_states(struct groups *g)
-{
-    if ((size_t)(g->n_slots + 1) * g->stride <= g->usable)
-        return 0;
-    size_t step = g->usable < 4 * HUGE_PAGE ? STATES_STEP : HUGE_PAGE;
-    size_t more = g->usable / 4 > step ? g->usable / 4 : step;
-    more = (more + g->stride + step - 1) / step * step;
-    if (more > g->reserved - g->usable)
-        more = g->reserved - g->usable;
-    if (mprotect(g->states + g->usable, more, PROT_READ | PROT_WRITE))
-        return -ENOMEM;
-    if (step ==
-        HUGE_PAGE) /* fewer faults, and fewer misses where groups are many; a kernel without them says no */
-        madvise(g->states + g->usable, more, MADV_HUGEPAGE);
-    g->usable += more;
-    return 0;
-}
-
 static int slot_new(struct groups *g, uint32_t *ret)
 {
     if (g->slots_free != SLOT_NONE) {
@@ -283,7 +252,8 @@ static int slot_new(struct groups *g, uint32_t *ret)
     }
     if (grow32(&g->slot, sizeof(*g->slot), g->n_slots, &g->slots_room) < 0 ||
         grow32(&g->early, sizeof(*g->early), g->n_slots, &g->early_room) < 0 ||
-        grow_dirty(g) < 0 || grow_states(g) < 0)
+        grow_dirty(g) < 0 ||
+        reserve_grow(&g->states, (size_t)(g->n_slots + 1) * g->stride) < 0)
         return -ENOMEM;
     *ret = g->n_slots++;
     return 0;

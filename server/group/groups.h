@@ -17,6 +17,8 @@
 #ifndef WEIR_GROUP_GROUPS_H
 #define WEIR_GROUP_GROUPS_H
 
+#include "base/reserve.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -76,8 +78,8 @@ struct groups {
     uint8_t *early; /* enum group_early of each slot; the caller's */
     uint32_t n_slots, slots_room, early_room, slots_free;
     uint64_t open, max_open;
-    char *states; /* addresses reserved for max_open slots; memory in steps */
-    size_t stride, reserved, usable; /* bytes */
+    struct reserve states; /* for max_open slots */
+    size_t stride;         /* bytes of a slot's */
     uint8_t *
         dirty; /* of each block of slots: 1 if it is not as it was at the last checkpoint */
     uint32_t dirty_room;
@@ -109,7 +111,7 @@ void groups_close_apart(struct groups *g, uint32_t slot);
 
 static inline void *groups_state(const struct groups *g, uint32_t slot)
 {
-    return g->states + (size_t)slot * g->stride;
+    return g->states.base + (size_t)slot * g->stride;
 }
 
 /* The group at `slot` is not as it was at the last checkpoint. */

@@ -177,6 +177,7 @@ enum run_verdict run_close(struct runner *r)
         }
         if (r->verdict == RUN_HOLDS && h->memory)
             run_broken(r, "%zu bytes were not given back by close", h->memory);
+        host_leave(h);
     }
     for (uint32_t s = 0; s < PLAN_STATES; s++)
         free(r->kept[s]);

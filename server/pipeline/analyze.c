@@ -208,7 +208,7 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
     find_inputs(s->binding, e, in);
     memset(&rows, 0, sizeof(rows));
     rows.rows = (struct weir_rows){.size = sizeof(rows.rows),
-                                   .states = w->groups.states + s->offset,
+                                   .states = w->groups.states.base + s->offset,
                                    .stride = w->pipeline->stride,
                                    .time = e->batch->view[0].values,
                                    .in = in};

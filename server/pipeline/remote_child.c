@@ -100,6 +100,7 @@ static void begin_call(struct child *c, enum remote_call call)
 static void end_call(struct child *c, int r)
 {
     host_unlock(&c->host);
+    host_tell_memory(&c->host);
     atomic_store_explicit(&c->here.shared->call, 0, memory_order_release);
     check(c, r);
 }

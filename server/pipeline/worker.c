@@ -360,6 +360,8 @@ static void show(struct worker *w, const struct log_entry *e)
     struct pipeline *p = w->pipeline;
     metric_add(&p->groups, w->groups.open - w->groups_shown);
     w->groups_shown = w->groups.open;
+    for (size_t i = 0; i < p->n_steps; i++)
+        host_tell_memory(&w->host[i]);
     if (w->index)
         return;
     late_tell(w, clock_monotonic_us());
@@ -575,7 +577,7 @@ void worker_free(struct worker *w)
         remote_close(w->remote[i]); /* with its states */
         w->remote[i] = NULL;
     }
-    if (w->host && w->groups.states)
+    if (w->host && w->groups.states.base)
         drop_all_states(w);
     for (size_t i = 0; w->host && i < w->pipeline->n_steps; i++)
         host_close(&w->host[i]);

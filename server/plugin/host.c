@@ -4,6 +4,7 @@
 #include "base/logger.h"
 #include "base/metrics.h"
 #include "base/utf8.h"
+#include "plugin/slabs.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -20,10 +21,13 @@ static_assert(sizeof(struct weir_host) <= PLUGIN_ROOM &&
                   sizeof(union host_window) == PLUGIN_ROOM,
               "what is handed to plugins has room for those of later headers");
 
-/* In front of each block that alloc gives. */
+/* In front of each block that alloc gives and slabs do not have. */
 struct block_head {
     alignas(16) size_t size;
 };
+
+#define SLABS_FROM ((size_t)256 << 10) /* bytes that a context holds */
+#define UNTOLD_MAX ((size_t)1 << 20)   /* bytes that total is wrong by, in a call */
 
 static struct host *host_of(struct weir_ctx *ctx)
 {
@@ -71,35 +75,78 @@ static void host_log(struct weir_ctx *ctx, enum weir_level level, const char *fo
                  h->binding->plugin->analyzer.name, text);
 }
 
+void host_tell_memory(struct host *h)
+{
+    if (h->total && h->memory != h->told)
+        atomic_fetch_add_explicit(h->total, h->memory - h->told, memory_order_relaxed);
+    h->told = h->memory;
+}
+
+/* What others share is not written for each block: a processor would wait until all that it wrote before has arrived, and
+ * blocks that are given back are far away. */
 static void count_memory(struct host *h, size_t more, size_t less)
 {
     h->memory += more - less;
-    if (h->total)
-        atomic_fetch_add_explicit(h->total, more - less, memory_order_relaxed);
+    if (h->memory - h->told + UNTOLD_MAX > 2 * UNTOLD_MAX)
+        host_tell_memory(h);
+}
+
+static struct slabs *new_slabs(void)
+{
+    struct slabs *s = malloc(sizeof(*s));
+    if (s && slabs_init(s, HOST_MEMORY_MAX) == 0)
+        return s;
+    free(s);
+    return NULL;
+}
+
+/* Few blocks, and large ones, are malloc's. NULL: no memory; otherwise *size is what it takes. */
+static void *take_block(struct host *h, size_t *size)
+{
+    if (!h->slabs && !h->no_slabs && h->memory >= SLABS_FROM) {
+        h->slabs = new_slabs();
+        h->no_slabs = !h->slabs;
+    }
+    if (h->slabs && *size <= SLABS_BLOCK_MAX) {
+        void *block = slabs_take(h->slabs, *size);
+        *size = block ? slabs_size(*size) : *size;
+        if (block)
+            return block;
+    }
+    struct block_head *b = calloc(1, sizeof(*b) + *size);
+    if (!b)
+        return NULL;
+    b->size = *size;
+    return b + 1;
 }
 
 static void *host_alloc(struct weir_ctx *ctx, size_t size)
 {
     struct host *h = host_of(ctx);
     bool fits = size <= HOST_MEMORY_MAX && h->memory + size <= HOST_MEMORY_MAX;
-    struct block_head *b = fits ? calloc(1, sizeof(*b) + size) : NULL;
-    if (!b) {
+    void *block = fits ? take_block(h, &size) : NULL;
+    if (!block) {
         /* Its own text, if it has one, takes the place of this one. */
         host_fail(ctx, "no memory: it holds %zu bytes, and asked for %zu more%s",
                   h->memory, size, fits ? "" : "; 4 GiB are the limit");
         return NULL;
     }
-    b->size = size;
     count_memory(h, size, 0);
-    return b + 1;
+    return block;
 }
 
 static void host_free(struct weir_ctx *ctx, void *p)
 {
+    struct host *h = host_of(ctx);
     if (!p)
         return;
+    if (h->slabs && slabs_has(h->slabs, p)) {
+        count_memory(h, 0, slabs_size_of(h->slabs, p));
+        slabs_give(h->slabs, p);
+        return;
+    }
     struct block_head *b = (struct block_head *)p - 1;
-    count_memory(host_of(ctx), 0, b->size);
+    count_memory(h, 0, b->size);
     free(b);
 }
 
@@ -359,6 +406,17 @@ int host_open(struct host *h, struct binding *b, const char *pipeline,
     return -EINVAL;
 }
 
+void host_leave(struct host *h)
+{
+    h->memory = 0;
+    host_tell_memory(h);
+    if (h->slabs)
+        slabs_free(h->slabs);
+    free(h->slabs);
+    h->slabs = NULL;
+    h->binding = NULL;
+}
+
 void host_close(struct host *h)
 {
     if (!h->binding)
@@ -373,8 +431,7 @@ void host_close(struct host *h)
         logger_warn("plugin",
                     "pipeline '%s', analyzer '%s': %zu bytes were not given back",
                     h->pipeline, a->name, h->memory);
-    count_memory(h, 0, h->memory);
-    h->binding = NULL;
+    host_leave(h);
 }
 
 int host_done(struct host *h, const char *call, int r)

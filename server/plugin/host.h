@@ -59,8 +59,11 @@ struct host {
     };
     struct binding *binding;
     const char *pipeline;
-    size_t memory;     /* held through alloc */
-    size_t own_memory; /* of it since open: not of states */
+    size_t memory;       /* held through alloc */
+    size_t told;         /* of it: is in `total` */
+    size_t own_memory;   /* of it since open: not of states */
+    struct slabs *slabs; /* of small blocks, once it holds much; NULL: not yet */
+    bool no_slabs;       /* there are none to be had */
     _Atomic uint64_t
         *total; /* of the pipeline; relaxed, a figure for people; may be NULL */
     _Atomic uint64_t *skipped; /* rows of no use by reason; relaxed; may be NULL */
@@ -76,10 +79,15 @@ struct host {
 int host_open(struct host *h, struct binding *b, const char *pipeline,
               _Atomic uint64_t *total, _Atomic uint64_t *skipped, struct error *error);
 void host_close(struct host *h);
+/* The same of one whose plugin's close has been called, or is not to be. */
+void host_leave(struct host *h);
 /* Of a plugin that is open in another process: here none of its functions is called, and what it gives there is put
  * through this host. It cannot fail. */
 void host_stand_in(struct host *h, struct binding *b, const char *pipeline,
                    _Atomic uint64_t *total, _Atomic uint64_t *skipped);
+
+/* What it holds is in `total` as it is now, from time to time. */
+void host_tell_memory(struct host *h);
 
 /* What a function of the plugin has returned, `call` is its name: 0, or -EINVAL with a text in h->error, for good. */
 int host_done(struct host *h, const char *call, int r);
