@@ -61,6 +61,9 @@ enum reason { NAN_VALUE };
 #define KEY_INF    INT32_MAX
 #define BITS_FIRST 3
 #define FEW        24 /* buckets: sorted by insertion */
+#define BLOCK      32 /* rows */
+#define AHEAD      4  /* groups */
+#define LINES      3  /* of a table: the whole of a small one */
 #define DOUBLE_MIN 0x1p-1074
 
 /* ---- Keys and values ---- */
@@ -95,12 +98,17 @@ static inline int32_t *keys_of(const struct state *s)
     return (int32_t *)(void *)(s->count + ((size_t)1 << s->bits));
 }
 
+/* Fibonacci hashing. */
+static inline size_t home_of(const struct state *s, int32_t key)
+{
+    return (uint32_t)key * 0x9e3779b1u >> (32 - s->bits);
+}
+
 /* The slot of the key, or the free one where it would go. */
 static inline size_t find(const struct state *s, int32_t key)
 {
     const int32_t *keys = keys_of(s);
-    size_t mask = ((size_t)1 << s->bits) - 1;
-    size_t at = (uint32_t)key * 0x9e3779b1u >> (32 - s->bits); /* Fibonacci hashing */
+    size_t mask = ((size_t)1 << s->bits) - 1, at = home_of(s, key);
     while (keys[at] != key && s->count[at])
         at = (at + 1) & mask;
     return at;
@@ -222,25 +230,50 @@ static inline void add_extremes(struct state *s, double min, double max)
         s->max = max;
 }
 
+/* Where the key would be is on its way while others are looked at. */
+static inline void fetch(const struct state *s, int32_t key)
+{
+    if (!s->count)
+        return;
+    size_t at = home_of(s, key);
+    __builtin_prefetch(&keys_of(s)[at]);
+    __builtin_prefetch(&s->count[at], 1);
+}
+
+/* In blocks: keys of all rows of one first, then their buckets. */
 static int update(struct weir_ctx *ctx, const struct weir_rows *rows)
 {
     const struct weir_rows r = *rows;
     const struct weir_column *c = r.in[0];
     const struct sketch *k = ctx->user;
+    struct {
+        struct state *state;
+        double value;
+        int32_t key;
+    } block[BLOCK];
     uint64_t nans = 0;
-    for (size_t i = 0; i < r.n; i++) {
-        struct state *s = (struct state *)(void *)(r.states + r.group[i] * r.stride);
-        if (weir_is_null(c, r.row[i]))
-            continue;
-        double v = weir_number(c, r.row[i]);
-        if (v != v) {
-            nans++;
-            continue;
+    for (size_t first = 0; first < r.n; first += BLOCK) {
+        size_t end = r.n - first < BLOCK ? r.n : first + BLOCK, n = 0;
+        for (size_t i = first; i < end; i++) {
+            if (weir_is_null(c, r.row[i]))
+                continue;
+            double v = weir_number(c, r.row[i]);
+            if (v != v) {
+                nans++;
+                continue;
+            }
+            block[n].state = (struct state *)(void *)(r.states + r.group[i] * r.stride);
+            block[n].value = v;
+            block[n].key = key_of(k, v);
+            fetch(block[n].state, block[n].key);
+            n++;
         }
-        add_extremes(s, v, v);
-        int err = add(ctx, s, key_of(k, v), 1);
-        if (err)
-            return err;
+        for (size_t i = 0; i < n; i++) {
+            add_extremes(block[i].state, block[i].value, block[i].value);
+            int err = add(ctx, block[i].state, block[i].key, 1);
+            if (err)
+                return err;
+        }
     }
     if (nans)
         ctx->host->skip(ctx, NAN_VALUE, nans);
@@ -299,7 +332,21 @@ static int emit_one(struct weir_ctx *ctx, const struct state *s,
 }
 
 WEIR_MERGE(merge, struct state, merge_one)
-WEIR_EMIT(emit, struct state, emit_one)
+
+static int emit(struct weir_ctx *ctx, size_t n, const struct weir_window *const *window,
+                const void *const *state, struct weir_out *out)
+{
+    const struct state *const *s = (const struct state *const *)state;
+    int err = 0;
+    for (size_t i = 0; !err && i < n; i++) {
+        /* Few of them have been looked at lately. */
+        const char *table = i + AHEAD < n ? (const char *)s[i + AHEAD]->count : NULL;
+        for (size_t line = 0; table && line < LINES; line++)
+            __builtin_prefetch(table + 64 * line);
+        err = ctx->host->group(ctx, out, i) ? -1 : emit_one(ctx, s[i], window[i], out);
+    }
+    return err;
+}
 
 static void drop(struct weir_ctx *ctx, void *state)
 {
