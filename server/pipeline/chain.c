@@ -235,6 +235,40 @@ void chain_drop(struct chain_pieces *pieces)
         outflow_free_pieces(pieces->list[i]);
 }
 
+/* Rows are given out early of one table only. */
+void chain_set_aside(struct worker *w, int64_t until_us, struct chain_pieces *pieces)
+{
+    struct chain_ahead *a = &w->ahead;
+    if (a->dropped)
+        return; /* the caller frees them */
+    if (!a->first)
+        a->last = &a->first;
+    *a->last = pieces->list[0];
+    pieces->list[0] = NULL;
+    for (; *a->last; a->last = &(*a->last)->next) {
+        (*a->last)->until_us = until_us;
+        a->bytes += sizeof(**a->last) + batch_memory((*a->last)->batch);
+    }
+}
+
+struct outflow_piece *chain_take_ahead(struct worker *w, int64_t until_us)
+{
+    struct outflow_piece *first = w->ahead.first, **at = &w->ahead.first;
+    for (; *at && (*at)->until_us <= until_us; at = &(*at)->next)
+        (*at)->position = w->reads;
+    if (at == &w->ahead.first)
+        return NULL;
+    w->ahead.first = *at;
+    *at = NULL;
+    return first;
+}
+
+void chain_drop_ahead(struct worker *w)
+{
+    outflow_free_pieces(w->ahead.first);
+    w->ahead = (struct chain_ahead){.dropped = true};
+}
+
 /* The first border that a child of this table waits for. */
 static int64_t border_of(const struct pipeline *p, const struct outflow *d,
                          int64_t told_us)

@@ -14,6 +14,7 @@
 #define ROWS_MAX     16384u /* of one rowset; a larger window goes in several */
 #define BYTES_MAX    ((size_t)16 << 20) /* of strings in one, likewise */
 #define PREFETCH_MAX 512u               /* bytes of a group */
+#define FETCH_GROUPS 16u                /* at once */
 #define MANY_GROUPS  16u /* in one call, where groups give any number of rows */
 #define AHEAD                                                                          \
     8u /* calls that processes of analyzers may begin with before their rows are wanted */
@@ -31,8 +32,11 @@ struct closing {
     int64_t done_us;   /* all windows that end at or before it are in the rows sent */
     int64_t border_us; /* global: up to where what is given out counts */
     enum rowset_when when;
-    uint64_t no_result; /* rows of the sets that are none, see struct table */
-    size_t size;        /* of the windows at hand, from 0 */
+    enum { TO_ALL, TO_STORE, TO_CHILDREN } to_whom;
+    int64_t children_us; /* as done_us, of what those that read the rows have, where it
+                          * is more */
+    uint64_t no_result;  /* rows of the sets that are none, see struct table */
+    size_t size;         /* of the windows at hand, from 0 */
     struct rowset *set[TABLES_MAX];
     const struct table *only;      /* of the shortest; NULL: rows of all tables */
     struct chain_pieces pieces;    /* the same rows, for those that read them */
@@ -52,12 +56,13 @@ struct closing {
 static struct rowset *ready_set(struct closing *c, const struct table *t, size_t rows)
 {
     const struct pipeline *p = c->worker->pipeline;
+    const size_t most = ROWS_MAX + ANALYZE_GROUPS; /* it is looked at behind so many */
     size_t i = 0;
     while (p->table[i] != t)
         i++;
     i += c->size * p->n_of_size;
     struct rowset **set = &c->set[i];
-    if (!*set && rowset_new(p->table[i], rows < ROWS_MAX ? rows : ROWS_MAX, set) < 0)
+    if (!*set && rowset_new(p->table[i], rows < most ? rows : most, set) < 0)
         return NULL;
     (*set)->when = c->when;
     return *set;
@@ -72,15 +77,23 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
     uint64_t rows = 0;
     int r = 0;
     for (size_t i = p->n_tables; i-- > 0;) {
-        if (p->outflow && r == 0)
+        if (p->outflow && r == 0 && c->to_whom != TO_STORE)
             r = chain_read(c->worker, c->set[i], &c->pieces);
         if (!c->set[i])
             continue;
+        if (c->to_whom == TO_CHILDREN) {
+            rowset_free(c->set[i]);
+            c->set[i] = NULL;
+            continue;
+        }
         rows += c->when == ROWS_INSTEAD ? 0 : c->set[i]->n_rows;
         c->set[i]->next = list;
         list = c->set[i];
         c->set[i] = NULL;
     }
+    if (c->to_whom == TO_CHILDREN)
+        return r < 0 ? r
+                     : chain_put(c->worker, position, c->children_us, true, &c->pieces);
     metric_add(&p->rows, rows - c->no_result);
     c->no_result = 0;
     if (c->worker->side) {
@@ -94,8 +107,13 @@ static int send_sets(struct closing *c, uint64_t position, int64_t watermark_us)
     c->gave = c->gave || list;
     int err = p->sink.put(p->sink.ctx, p->config->name, c->worker->index,
                           p->config->workers, position, watermark_us, list);
-    if (r == 0 && err == 0 && p->outflow)
-        return chain_put(c->worker, position, watermark_us, c->gave, &c->pieces);
+    if (r == 0 && err == 0 && p->outflow) {
+        /* Of rows that children get at another time they hear that they will be committed, and no more. */
+        bool theirs = c->when != ROWS_EARLY && c->to_whom == TO_ALL;
+        struct chain_pieces none = {{NULL}};
+        return chain_put(c->worker, position, theirs ? watermark_us : c->children_us,
+                         c->gave, theirs ? &c->pieces : &none);
+    }
     return r < 0 ? r : err;
 }
 
@@ -446,18 +464,84 @@ static int emit_windows(struct closing *c, int64_t until_us)
     return r;
 }
 
+/* Windows behind from_us whose rows, given out early, are not all that there is to say of them. */
+static bool has_changed(const struct worker *w, int64_t from_us, int64_t to_us)
+{
+    const struct groups *g = &w->groups;
+    size_t first = windows_until(w, from_us), end = windows_until(w, to_us);
+    for (size_t i = first; i < end; i++)
+        for (size_t k = 0; k < g->window[i].n; k++)
+            if (g->early[g->window[i].slot[k]] != EARLY_GIVEN)
+                return true;
+    return false;
+}
+
+/* The rows of all groups of these windows, as they are now, for those that read them. */
+static int emit_again(struct closing *c, int64_t from_us, int64_t to_us)
+{
+    struct worker *w = c->worker;
+    size_t first = windows_until(w, from_us), end = windows_until(w, to_us);
+    int r = 0;
+    c->to_whom = TO_CHILDREN;
+    for (size_t i = first; r == 0 && i < end; i++) {
+        struct group_window *window = &w->groups.window[i];
+        int64_t start_us = window_by_id(&w->pipeline->window, window->id).start_us;
+        if (start_us > c->children_us) /* as in emit_windows */
+            c->children_us = start_us;
+        r = groups_sort(&w->groups, window);
+        if (r == 0)
+            r = emit_groups(c, window->slot, window->n, WEIR_FINAL);
+    }
+    c->children_us = to_us;
+    if (r == 0)
+        r = send_sets(c, position_before(w), c->done_us);
+    c->to_whom = TO_ALL;
+    return r;
+}
+
+/* Those that read the rows have heard of none that was early: they get them now, in their order. */
+static int give_children(struct closing *c)
+{
+    struct worker *w = c->worker;
+    int r = 0;
+    c->children_us = c->done_us;
+    c->gave = true;
+    for (int64_t from_us = w->emitted_us, to_us; r == 0 && from_us < w->early_us;
+         from_us = to_us) {
+        to_us = w->ahead.first ? w->ahead.first->until_us : w->early_us;
+        struct outflow_piece *given = chain_take_ahead(w, to_us);
+        if (w->ahead.dropped || has_changed(w, from_us, to_us)) {
+            outflow_free_pieces(given);
+            r = emit_again(c, from_us, to_us);
+        } else {
+            struct chain_pieces pieces = {{given}};
+            c->children_us = to_us;
+            r = chain_put(w, position_before(w), to_us, true, &pieces);
+        }
+    }
+    return r;
+}
+
 /* In sets of their own, in front of all others. */
 static int emit_changed(struct closing *c)
 {
     struct worker *w = c->worker;
     size_t end = windows_until(w, w->early_us);
-    int r = 0;
+    int r = w->pipeline->outflow ? give_children(c) : 0;
     c->when = ROWS_INSTEAD;
+    c->to_whom = TO_STORE;
     for (size_t i = 0; r == 0 && i < end; i++)
         r = emit_some_of(c, &w->groups.window[i], EARLY_CHANGED);
     if (r == 0)
         r = send_sets(c, position_before(w), c->done_us);
     c->when = ROWS_FINAL;
+    if (r == 0 && w->pipeline->outflow && w->emitted_us < w->early_us) {
+        r = emit_windows(c, w->early_us); /* groups that came behind them */
+        if (r == 0)
+            r = send_sets(c, position_before(w), c->done_us);
+        w->emitted_us = w->early_us;
+    }
+    c->to_whom = TO_ALL;
     return r;
 }
 
@@ -476,7 +560,11 @@ static int end_closing(struct closing *c, int r, struct error *error)
 
 int worker_emit_early(struct worker *w, int64_t until_us, struct error *error)
 {
-    struct closing c = {.worker = w, .done_us = w->emitted_us, .when = ROWS_EARLY};
+    struct closing c = {.worker = w,
+                        .done_us = w->emitted_us,
+                        .children_us = w->emitted_us,
+                        .when = ROWS_EARLY,
+                        .to_whom = w->ahead.dropped ? TO_STORE : TO_ALL};
     size_t first = windows_until(w, w->early_us > w->emitted_us ? w->early_us
                                                                 : w->emitted_us),
            end = windows_until(w, until_us);
@@ -488,15 +576,24 @@ int worker_emit_early(struct worker *w, int64_t until_us, struct error *error)
             groups_set_aside(&w->groups, i);
     if (r == 0 && c.groups)
         r = send_sets(&c, position_before(w), w->emitted_us);
+    if (r == 0 && w->pipeline->outflow)
+        chain_set_aside(w, until_us, &c.pieces);
     return end_closing(&c, r, error);
 }
 
 static void forget_windows(struct worker *w, int64_t until_us)
 {
     size_t n = windows_until(w, until_us);
-    for (size_t k = 0; w->pipeline->drops && k < n; k++)
-        for (size_t i = 0; i < w->groups.window[k].n; i++)
-            analyze_drop(w, w->groups.window[k].slot[i], 0, w->pipeline->n_steps);
+    for (size_t k = 0; w->pipeline->drops && k < n; k++) {
+        const struct group_window *window = &w->groups.window[k];
+        for (size_t i = 0; i < window->n; i++) {
+            if (i % FETCH_GROUPS == 0)
+                prefetch_states(w, window->slot + i,
+                                window->n - i < FETCH_GROUPS ? window->n - i
+                                                             : FETCH_GROUPS);
+            analyze_drop(w, window->slot[i], 0, w->pipeline->n_steps);
+        }
+    }
     groups_close_oldest(&w->groups, n);
 }
 

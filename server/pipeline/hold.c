@@ -31,11 +31,24 @@ static uint64_t groups_of(const struct worker *w, const struct log_entry *e)
     return b->n_rows;
 }
 
+/* One row a group takes the place of one. Where groups give any number, or where a result costs a look at all rows again,
+ * nothing is early. Pipelines that read the rows get them at the end, too: they need not take
+ * back what they did; where they could, by a former row, nothing is early. */
+static bool may_be_early(const struct pipeline *p)
+{
+    for (size_t i = 0; i < p->n_steps; i++)
+        if (step_is_whole(&p->step[i]))
+            return false;
+    return p->own && !p->replaced && p->n_tables == 1u + (p->late_table != NULL) &&
+           window_fixed_size(&p->window) > 0 && !window_has_panes(&p->window);
+}
+
 static bool fits(const struct worker *w, const struct log_entry *e)
 {
     struct pipeline *p = w->pipeline;
     uint64_t groups = w->groups.open + groups_of(w, e);
     uint64_t bytes = groups * p->config->workers * (p->stride + GROUP_COST) +
+                     w->ahead.bytes * p->config->workers +
                      atomic_load_explicit(&p->state_bytes, memory_order_relaxed);
     return groups <= w->groups.max_open && bytes <= p->hold_bytes;
 }
@@ -45,6 +58,11 @@ int worker_make_room(struct worker *w, const struct log_entry *e, struct error *
     struct pipeline *p = w->pipeline;
     if (!w->watermark.held || p->window.kind == CONFIG_NONE || fits(w, e))
         return 0;
+    if (w->ahead.first) { /* those rows can be made again */
+        chain_drop_ahead(w);
+        if (fits(w, e))
+            return 0;
+    }
     watermark_release(&w->watermark);
     if (!atomic_exchange_explicit(&p->released, true, memory_order_relaxed))
         logger_warn(
@@ -56,17 +74,6 @@ int worker_make_room(struct worker *w, const struct log_entry *e, struct error *
     int r = worker_close_windows(w, w->watermark.value_us, false, error);
     w->early_us = INT64_MIN; /* those have closed */
     return r;
-}
-
-/* One row a group takes the place of one. Where groups give any number, where a result costs a look at all rows again, or
- * whoever reads the rows cannot take back what it did with them, nothing is early. */
-static bool may_be_early(const struct pipeline *p)
-{
-    for (size_t i = 0; i < p->n_steps; i++)
-        if (step_is_whole(&p->step[i]))
-            return false;
-    return !p->outflow && p->own && p->n_tables == 1u + (p->late_table != NULL) &&
-           window_fixed_size(&p->window) > 0 && !window_has_panes(&p->window);
 }
 
 int worker_give_early(struct worker *w, struct error *error)

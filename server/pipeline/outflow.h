@@ -38,6 +38,7 @@ struct outflow_piece {
     int64_t border_us; /* where results are replaced */
     uint64_t position;
     uint32_t next_row; /* those before have been taken */
+    int64_t until_us;  /* given out early: of windows that end at or before it */
     struct batch *batch;
     struct outflow_piece *next;
 };

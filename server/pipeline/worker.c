@@ -591,6 +591,7 @@ void worker_free(struct worker *w)
     choose_free(w);
     mailbox_clear(&w->mailbox);
     rowset_free(w->side);
+    outflow_free_pieces(w->ahead.first);
     if (w->view)
         kept_view_free(w->view);
     free(w->view);

@@ -214,7 +214,12 @@ struct worker {
                          * the log is read again for another definition */
     int64_t early_us;   /* while the watermark is held: windows that end at or before
                          * it have been given out early; INT64_MIN: none */
-    uint32_t *revised;  /* slots of groups given out, with late rows of this entry; some
+    struct chain_ahead {
+        struct outflow_piece *first, **last;
+        size_t bytes;
+        bool dropped;  /* for want of room: they are made again */
+    } ahead;           /* those rows, for who reads them */
+    uint32_t *revised; /* slots of groups given out, with late rows of this entry; some
                          * more than once */
     size_t n_revised, revised_room;
     struct rowset *
@@ -343,6 +348,13 @@ int chain_take_out(const struct worker *w, const struct former *row,
                    struct chain_pieces *pieces);
 /* What is given out at the moment goes to those that have seen none of it. Before the workers run. */
 int chain_give_all(struct pipeline *p, uint64_t position);
+/* Rows given out early, of windows that end at or before until_us and behind those set aside so far: kept until it is known
+ * whether they are the last ones. */
+void chain_set_aside(struct worker *w, int64_t until_us, struct chain_pieces *pieces);
+/* Those of windows that end at or before until_us, as if given out now; NULL: none. */
+struct outflow_piece *chain_take_ahead(struct worker *w, int64_t until_us);
+/* They are not kept any more, nor any that come. */
+void chain_drop_ahead(struct worker *w);
 int chain_mark(struct worker *w, const struct log_entry *mark);
 bool chain_is_full(struct worker *w);
 /* It reads this one; it goes, after its end; those that read it have nothing more to read; until they have all that it gave. */

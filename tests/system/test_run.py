@@ -284,12 +284,12 @@ class AnyOrder(unittest.TestCase):
         self.events = [{'ts': T0 + dice.randrange(10**6), 'key': dice.choice('abcdefgh'), 'n': dice.randrange(9)}
                        for _ in range(40000)]
 
-    def run_weir(self, order, *arguments, workers=1, settings=''):
+    def run_weir(self, order, *arguments, workers=1, settings='', children=''):
         with open(os.path.join(self.folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
             file.write(CONFIG.replace('out_of_orderness: 1h, idle_timeout: 1h',
                                       f'workers: {workers}, idle_timeout: 1ms{settings}')
                        .replace('window: {tumbling: 10s}, ', '' if 'window' in settings else
-                                'window: {tumbling: 10s}, '))
+                                'window: {tumbling: 10s}, ') + children)
         return harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', '--database', 'run.db', *arguments,
                             stdin='\n'.join(map(json.dumps, order)), cwd=self.folder)
 
@@ -331,6 +331,51 @@ class AnyOrder(unittest.TestCase):
                     self.assertEqual(harness.read_rows(os.path.join(self.folder, 'run.db'),
                                                        'SELECT max(revision) FROM results'), [(0,)])
                 self.assertEqual(self.rows(), expected)
+
+    def check_children(self, order, *arguments, workers=1):
+        """Of one that counts and adds up rows, and one that sees their order: it keeps the first and last of each window."""
+        children = """
+  sums: {from: results, key: [key], window: {tumbling: 1m},
+         analyzers: [count, stats: {of: n_sum, emit: [sum]}, stats: {of: count, emit: [sum]}]}
+  edges: {from: results, window: {tumbling: 20s}, analyzers: [first: {of: key}, last: {of: n_sum}]}
+"""
+        done = self.run_weir(order, *arguments, workers=workers, children=children)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        path = os.path.join(self.folder, 'run.db')
+        sums = harness.read_rows(path, 'SELECT window_start, key, count, n_sum_sum, count_sum FROM sums ORDER BY 1, 2')
+        edges = harness.read_rows(path, 'SELECT window_start, key_first, n_sum_last FROM edges ORDER BY 1')
+        expected = self.expected()
+        self.assertEqual(self.rows(), expected)
+        minutes, pairs = {}, {}
+        for start, key, count, n_sum in expected:
+            at = minutes.setdefault((start // 60000000 * 60000000, key), [0, 0, 0])
+            for i, more in enumerate((1, n_sum, count)):
+                at[i] += more
+            pairs.setdefault(start // 20000000 * 20000000, []).append((key, n_sum))
+        self.assertEqual(sums, [(*group, *found) for group, found in sorted(minutes.items())])
+        self.assertEqual(edges, [(start, rows[0][0], rows[-1][1]) for start, rows in sorted(pairs.items())])
+        return done
+
+    def test_pipelines_that_read_rows_given_out_early_get_the_last_ones(self):
+        dice = random.Random(3)
+        rising = sorted(self.events, key=lambda e: e['ts'])
+        late = sorted(self.events, key=lambda e: e['ts'] + (dice.randrange(400000) if dice.random() < 0.02 else 0))
+        for name, order, runs in (('rising', rising, ((1,), (3,), (1, '--memory', '64kB'))),
+                                  ('late', late, ((1,), (3,))), ('random', self.events, ((3,),))):
+            for workers, *arguments in runs:
+                with self.subTest(name, workers=workers, arguments=arguments):
+                    self.check_children(order, *arguments, workers=workers)
+
+    def test_rows_for_which_there_is_no_room_until_the_end_are_made_again(self):
+        """Groups take 6 MB, and rows for pipelines that read them 20."""
+        dice = random.Random(4)
+        keys = [f'{i:0200}' for i in range(2000)]
+        self.events = [{**e, 'key': dice.choice(keys)} for e in self.events[:30000]]
+        order = sorted(self.events, key=lambda e: e['ts'] + (dice.randrange(400000) if dice.random() < 0.02 else 0))
+        for workers in (1, 3):
+            with self.subTest(workers=workers):
+                done = self.check_children(order, '--memory', '12MB', workers=workers)
+                self.assertNotIn('no room', done.stderr)
 
     def test_what_was_given_out_early_goes_with_a_run_that_is_ended(self):
         """By a signal it is gone at once; after kill -9 with the next run, whose events may be others."""
