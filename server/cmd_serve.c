@@ -718,7 +718,7 @@ int cmd_serve(int argc, char **argv)
     logger_setup(least, false);
     notify_setup();
     faults_begin(&faults);
-    int r = weir_load(path, &s.weir, &status, &error);
+    int r = weir_load_to_serve(path, database, &s.weir, &status, &error);
     faults_end();
     if (r == 0 && listen) {
         r = config_listen(listen, &s.weir->config->server, &error);

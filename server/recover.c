@@ -2,6 +2,7 @@
 #include "recover.h"
 
 #include "base/clock.h"
+#include "base/doing.h"
 #include "base/logger.h"
 #include "pipeline/join.h"
 #include "pipeline/lookup.h"
@@ -360,15 +361,17 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     err = restore_watermark(r, c->name, &watermark_us, error);
     if (err < 0 && err != -ENOENT)
         return err;
-    err = pipeline_prepare(p, &sink, watermark_us, error);
-    if (err < 0)
-        return err;
     const char *stream = w->config->stream[c->stream].name;
-    err = restore_checkpoint(r, c->name, stream, &stored, error);
-    if (err == -ENOENT)
+    doing_pipeline(c->name, 0); /* analyzers are opened, and load states */
+    err = pipeline_prepare(p, &sink, watermark_us, error);
+    if (err == 0 &&
+        (err = restore_checkpoint(r, c->name, stream, &stored, error)) == -ENOENT) {
         err = begin(w, r, p, log, stream, ret_position, error);
-    else if (err == 0)
+    } else if (err == 0) {
+        doing_pipeline(c->name, stored.position);
         err = load(r, p, log, &stored, ret_position, &same, error);
+    }
+    doing_pipeline(NULL, 0);
     restore_checkpoint_free(&stored);
     if (err == 0)
         err = recover_inputs(w, r, p, error);

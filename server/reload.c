@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "config/faults.h"
+#include "crashes.h"
 #include "pipeline/join.h"
 #include "recover.h"
 #include "restart.h"
@@ -314,6 +315,7 @@ static int plan(struct reload *r, const struct pipeline *only, struct error *err
     int err = weir_make_pipelines(w, c, NULL, is_changed, r, r->pipeline, error);
     if (err == 0)
         err = hook_specs_new(c, r->pipeline, c->n_pipelines, &r->hooks, error);
+    r->n_pipelines = weir_close_gaps(r->pipeline, r->n_pipelines);
     if (err == 0)
         list_changes(r);
     return err;
@@ -707,6 +709,8 @@ int weir_reload(struct weir *w, const char *path, struct error *error)
     int err = config_load(path, &r.config, error);
     if (err == 0)
         err = backfill_check(r.config, error);
+    if (err == 0 && w->crashes && (err = crashes_apply(w->crashes, r.config, NULL)) < 0)
+        error_set(error, err, "no memory");
     if (err == 0)
         err = check_streams(&r, error);
     if (err == 0)

@@ -3,6 +3,7 @@
 
 #include "base/clock.h"
 #include "base/logger.h"
+#include "crashes.h"
 #include "reload.h"
 #include "store/dead_letters.h"
 
@@ -71,17 +72,19 @@ static bool is_of(const struct place *at, struct pipeline *p)
 }
 
 /* NULL: no memory. */
-static struct place *get_place(struct weir *w, struct pipeline *p, size_t step)
+static struct place *get_place(struct weir *w, const char *pipeline,
+                               const char *analyzer, size_t step)
 {
     if (!w->restarts && !(w->restarts = calloc(1, sizeof(*w->restarts))))
         return NULL;
     struct place *at = w->restarts->place;
-    while (at && (at->step != step || !is_of(at, p)))
+    while (at && (at->step != step || strcmp(at->pipeline, pipeline) != 0 ||
+                  strcmp(at->analyzer, analyzer) != 0))
         at = at->next;
     if (at || !(at = calloc(1, sizeof(*at))))
         return at;
-    at->pipeline = strdup(pipeline_config(p)->name);
-    at->analyzer = strdup(analyzer_of(p, step));
+    at->pipeline = strdup(pipeline);
+    at->analyzer = strdup(analyzer);
     at->step = step;
     at->due_us = INT64_MAX;
     if (!at->pipeline || !at->analyzer) {
@@ -97,6 +100,17 @@ static struct place *get_place(struct weir *w, struct pipeline *p, size_t step)
 
 /* ---- What has crashed --------------------------------------------------------------------------- */
 
+static int add_range(struct restarts *r, const struct place *at, uint64_t first,
+                     uint64_t last)
+{
+    struct range *more = realloc(r->aside, (r->n_aside + 1) * sizeof(*more));
+    if (!more)
+        return -ENOMEM;
+    r->aside = more;
+    r->aside[r->n_aside++] = (struct range){.place = at, .first = first, .last = last};
+    return 0;
+}
+
 /* The rows are not given to the analyzer any more; the first of them stands in the letter. False: no more can be set aside. */
 static bool set_aside(struct weir *w, struct pipeline *p, const struct place *at,
                       const struct pipeline_crash *c)
@@ -106,12 +120,16 @@ static bool set_aside(struct weir *w, struct pipeline *p, const struct place *at
     char message[700];
     if (r->n_aside >= ASIDE_MAX)
         return false;
-    struct range *more = realloc(r->aside, (r->n_aside + 1) * sizeof(*more));
-    if (!more)
+    if (add_range(r, at, c->first, c->last) < 0)
         return true; /* it is tried again, as long as there is no memory */
-    r->aside = more;
-    r->aside[r->n_aside++] =
-        (struct range){.place = at, .first = c->first, .last = c->last};
+    int err = w->crashes ? crashes_set_aside(w->crashes, at->pipeline, at->step + 1,
+                                             at->analyzer, c->first, c->last)
+                         : 0;
+    if (err < 0)
+        logger_warn("restart",
+                    "what is set aside for analyzer '%s' of pipeline '%s' is known "
+                    "until the server ends only: %s",
+                    at->analyzer, at->pipeline, strerror(-err));
     snprintf(message, sizeof(message),
              "pipeline '%s', analyzer '%s': set aside, %s, %d times", at->pipeline,
              at->analyzer, c->text, DEATHS_MAX);
@@ -154,7 +172,8 @@ static int64_t next_due(const struct place *at, int64_t now_us)
 
 static void note(struct weir *w, struct pipeline *p, const struct pipeline_crash *c)
 {
-    struct place *at = get_place(w, p, c->analyzer);
+    struct place *at = get_place(w, pipeline_config(p)->name,
+                                 analyzer_of(p, c->analyzer), c->analyzer);
     int64_t now_us = clock_monotonic_us();
     if (!at || at->due_us != INT64_MAX)
         return; /* without memory it is noted the next time */
@@ -179,6 +198,37 @@ static void note(struct weir *w, struct pipeline *p, const struct pipeline_crash
                  "pipeline '%s' stays as it is: analyzer '%s' has ended its process %d "
                  "times, and no event can be set aside for it",
                  at->pipeline, at->analyzer, DEATHS_MAX);
+}
+
+/* ---- At the start --------------------------------------------------------------------------------- */
+
+/* What the journal does not have any more is not read again. Rows of pipelines that read others have numbers of their own. */
+static bool may_come(void *weir, const struct crash *c)
+{
+    const struct weir *w = weir;
+    for (size_t i = 0; i < w->n_pipelines; i++) {
+        const struct config_pipeline *p = pipeline_config(w->pipeline[i]);
+        if (!strcmp(p->name, c->pipeline))
+            return pipeline_parent(w->pipeline[i]) ||
+                   c->last >> 16 >= log_first(w->log[p->stream]);
+    }
+    return true;
+}
+
+int restart_begin(struct weir *w)
+{
+    struct crashes *c = w->crashes;
+    int err = 0;
+    crashes_drop(c, may_come, w);
+    for (size_t i = 0; err == 0 && i < c->n; i++) {
+        const struct crash *one = &c->list[i];
+        if (!one->aside)
+            continue;
+        struct place *at = get_place(w, one->pipeline, one->analyzer, one->place - 1);
+        err = at ? add_range(w->restarts, at, one->first, one->last) : -ENOMEM;
+    }
+    crashes_settle(c);
+    return err;
 }
 
 /* ---- Fresh ones ------------------------------------------------------------------------------------ */

@@ -19,6 +19,10 @@
  * one is due (clock_monotonic_us); INT64_MAX: none waits. */
 int64_t weir_restart(struct weir *w);
 
+/* Once, when the logs are there and no pipeline has started: rows that were set aside before, and what crashes.h has to say.
+ * -ENOMEM. */
+int restart_begin(struct weir *w);
+
 /* What is known of a pipeline, and of those that read it, to fresh ones before they start. -ENOMEM. */
 int restart_tell(const struct weir *w, struct pipeline *p);
 

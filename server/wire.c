@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/logger.h"
 #include "config/faults.h"
+#include "crashes.h"
 #include "journal/folder.h"
 #include "lookup/lookups.h"
 #include "pipeline/join.h"
@@ -242,6 +243,60 @@ static int stream_keep(void *ctx, uint64_t position)
 
 /* ---- Loading ---------------------------------------------------------------------------------- */
 
+/* An analyzer ended the server and was to run in a process of its own, but cannot: the pipeline is left out. */
+static int leave_out_moved(struct config_pipeline *c, const struct error *why)
+{
+    for (size_t i = 0; i < c->n_analyzers; i++)
+        if (c->analyzer[i].moved)
+            c->analyzer[i].apart = c->analyzer[i].moved = false;
+    if (asprintf(&c->left_out,
+                 "an analyzer ended the server, and cannot run in a process of its "
+                 "own: %s",
+                 why->text) >= 0)
+        return 0;
+    c->left_out = NULL;
+    return -ENOMEM;
+}
+
+static bool has_moved(const struct config_pipeline *c)
+{
+    bool moved = false;
+    for (size_t i = 0; !moved && i < c->n_analyzers; i++)
+        moved = c->analyzer[i].moved;
+    return moved && !c->left_out;
+}
+
+static int make_pipeline(struct weir *w, struct config *config,
+                         struct config_pipeline *c, struct pipeline *parent,
+                         struct metrics *metrics, struct pipeline **ret,
+                         struct error *error)
+{
+    const struct table *const *table;
+    if (parent && pipeline_tables(parent, &table) == 0) {
+        logger_error("pipeline", "pipeline '%s' is left out with '%s', which it reads",
+                     c->name, c->from);
+        return 0;
+    }
+    int r = pipeline_new_child(config, c, parent, w->plugins, metrics, ret, error);
+    if (r < 0 && has_moved(c)) {
+        r = leave_out_moved(c, error);
+        *error = (struct error){0};
+        r = r == 0
+                ? pipeline_new_child(config, c, parent, w->plugins, metrics, ret, error)
+                : error_set(error, r, "no memory");
+    }
+    return r;
+}
+
+size_t weir_close_gaps(struct pipeline **list, size_t n)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < n; i++)
+        if (list[i])
+            list[left++] = list[i];
+    return left;
+}
+
 int weir_make_pipelines(struct weir *w, struct config *config, struct metrics *metrics,
                         bool (*wanted)(void *ctx, size_t i), void *ctx,
                         struct pipeline **ret, struct error *error)
@@ -249,13 +304,13 @@ int weir_make_pipelines(struct weir *w, struct config *config, struct metrics *m
     int failed = 0;
     for (unsigned depth = 0; depth <= CONFIG_CHAIN_MAX; depth++) {
         for (size_t i = 0; i < config->n_pipelines; i++) {
-            const struct config_pipeline *c = &config->pipeline[i];
+            struct config_pipeline *c = &config->pipeline[i];
             struct pipeline *parent = c->from ? ret[c->parent] : NULL;
             if (c->depth != depth || (wanted && !wanted(ctx, i)) ||
-                (c->from && !parent)) /* that one has faults, which are told */
+                (c->from &&
+                 !parent)) /* that one has faults, or is left out: it is told */
                 continue;
-            int r = pipeline_new_child(config, c, parent, w->plugins, metrics, &ret[i],
-                                       error);
+            int r = make_pipeline(w, config, c, parent, metrics, &ret[i], error);
             if (r < 0 && !faults_go_on(r, error))
                 return r;
             failed = r < 0 ? r : failed;
@@ -279,43 +334,95 @@ static int load_pipelines(struct weir *w, struct error *error)
     if (r == 0 &&
         (r = weir_make_pipelines(w, c, w->metrics, NULL, NULL, w->pipeline, error)) < 0)
         return r;
-    struct running_list all = {0};
     if (r == 0)
-        all = running_list_of(w->pipeline, w->n_pipelines);
+        r = hook_specs_new(c, w->pipeline, w->n_pipelines, &w->hook_specs, error);
+    if (r < 0)
+        return error->text[0] ? r : error_set(error, r, "no memory");
+    w->n_pipelines = weir_close_gaps(w->pipeline, w->n_pipelines);
+    struct running_list all = running_list_of(w->pipeline, w->n_pipelines);
     if (!all.pipeline)
         return error_set(error, -ENOMEM, "no memory");
     running_set(w->running, all);
     return 0;
 }
 
-int weir_load_config(struct config *config, struct weir **ret, int *ret_exit,
-                     struct error *error)
+/* What crashes have taught, before there are pipelines; from then on threads note what they do, also while analyzers are opened
+ * for the first time. Without these files everything works, only a crash is not named, and may come again. */
+static int take_crashes(struct weir *w, struct error *error)
+{
+    char *path;
+    struct doing last;
+    struct error why;
+    if (asprintf(&path, "%s/" WEIR_DOING_FILE, w->journal) < 0)
+        return error_set(error, -ENOMEM, "no memory");
+    folder_make(w->journal, &why); /* if it cannot be, weir_start says so */
+    int r = crashes_read(w->journal, &w->crashes);
+    if (r < 0)
+        logger_warn("serve", "'%s': %s; what crashes have taught is not known",
+                    w->journal, strerror(-r));
+    if (w->crashes && doing_read(path, &last))
+        crashes_note(w->crashes, &last, w->config, w->plugins);
+    int err = doing_open(path);
+    if (err < 0 && err != -ENOENT)
+        logger_warn("serve", "'%s': %s; a crash will not be named", path,
+                    strerror(-err));
+    free(path);
+    r = w->crashes ? crashes_apply(w->crashes, w->config, w->plugins) : 0;
+    return r < 0 ? error_set(error, r, "no memory") : 0;
+}
+
+/* `journal` NULL: not to serve; otherwise the folder, which is taken. */
+static int load(struct config *config, char *journal, struct weir **ret, int *ret_exit,
+                struct error *error)
 {
     *ret_exit = EXIT_CONFIG;
     struct weir *w = calloc(1, sizeof(*w));
     if (!w) {
         config_free(config);
+        free(journal);
         return error_set(error, -ENOMEM, "no memory");
     }
     hash_setup();
     w->config = config;
+    w->journal = journal;
     int r = metrics_new(&w->metrics);
     if (r == 0)
         r = plugins_new(config->server.plugin_path, &w->plugins);
     if (r < 0)
         error_set(error, r, "no memory");
+    if (r == 0 && journal)
+        r = take_crashes(w, error);
     if (r == 0)
         r = load_pipelines(w, error);
     if (r == 0)
         r = backfill_check(config, error);
-    if (r == 0)
-        r = hook_specs_new(config, w->pipeline, w->n_pipelines, &w->hook_specs, error);
     if (r < 0) {
         weir_free(w);
         return r;
     }
     *ret = w;
     return 0;
+}
+
+int weir_load_config(struct config *config, struct weir **ret, int *ret_exit,
+                     struct error *error)
+{
+    return load(config, NULL, ret, ret_exit, error);
+}
+
+int weir_load_to_serve(const char *config_path, const char *database, struct weir **ret,
+                       int *ret_exit, struct error *error)
+{
+    struct config *config;
+    *ret_exit = EXIT_CONFIG;
+    int r = config_load(config_path, &config, error);
+    if (r < 0)
+        return r;
+    char *journal = weir_journal_folder(&config->server, database);
+    if (journal)
+        return load(config, journal, ret, ret_exit, error);
+    config_free(config);
+    return error_set(error, -ENOMEM, "no memory");
 }
 
 int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
@@ -406,7 +513,7 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                                           .failed = store_failed,
                                           .ctx = w};
     int r = store_open(&options, w->metrics, &w->store, error);
-    if (r == 0 && !(w->journal = weir_journal_folder(s, path)))
+    if (r == 0 && !w->journal && !(w->journal = weir_journal_folder(s, path)))
         r = error_set(error, -ENOMEM, "no memory");
     if (r == 0)
         r = make_tables(w, error);
@@ -539,12 +646,13 @@ bool weir_goes_without(const struct weir *w, const char *pipeline)
     return false;
 }
 
-/* It, or one that it reads. */
+/* It, or one that it reads, is left out. */
 static bool is_without(const struct weir *w, const struct pipeline *p)
 {
     bool without = false;
     for (; !without && p; p = pipeline_parent(p))
-        without = weir_goes_without(w, pipeline_config(p)->name);
+        without = weir_goes_without(w, pipeline_config(p)->name) ||
+                  pipeline_config(p)->left_out;
     return without;
 }
 
@@ -663,6 +771,8 @@ static int start_pipelines(struct weir *w, enum weir_mode mode, size_t i,
         struct pipeline *p = w->pipeline[k];
         if (!reads_stream(p, i))
             continue;
+        if ((err = restart_tell(w, p)) < 0)
+            return error_set(error, err, "no memory");
         err = weir_start_pipeline(w, r, p, false, error);
         if (err < 0 && mode == WEIR_SERVE)
             err = hold_crashed(w, r, p, err, error);
@@ -725,6 +835,8 @@ static int start_streams(struct weir *w, enum weir_mode mode, struct restore *r,
     int err = 0;
     for (size_t i = 0; err == 0 && i < n; i++)
         err = runs(w, i) ? open_stream(w, mode, i, r, error) : 0;
+    if (err == 0 && w->crashes && (err = restart_begin(w)) < 0)
+        error_set(error, err, "no memory");
     for (size_t i = 0; err == 0 && i < n; i++)
         err = runs(w, i) ? start_pipelines(w, mode, i, r, error) : 0;
     for (size_t i = 0; err == 0 && i < n; i++)
@@ -732,30 +844,6 @@ static int start_streams(struct weir *w, enum weir_mode mode, struct restore *r,
     if (err == 0 && (err = store_flush(w->store)) < 0)
         error_set(error, err, "the database cannot be written to");
     return err;
-}
-
-static void say_crashed(void *ctx, const struct doing *d)
-{
-    (void)ctx;
-    logger_error(
-        "serve",
-        "the server was ended by signal %d (%s) in pipeline '%s', analyzer '%s', "
-        "at entry %llu; --without %s goes on without it",
-        d->signal, strsignal(d->signal), d->pipeline, d->analyzer,
-        (unsigned long long)d->position, d->pipeline);
-}
-
-/* Without that file everything works, only nobody knows afterwards whose fault a crash was. */
-static void open_doing(const struct weir *w)
-{
-    char *path;
-    if (asprintf(&path, "%s/" WEIR_DOING_FILE, w->journal) < 0)
-        return;
-    int err = doing_open(path, say_crashed, NULL);
-    if (err < 0)
-        logger_warn("serve", "'%s': %s; a crash will not be named", path,
-                    strerror(-err));
-    free(path);
 }
 
 static int start_threads(struct weir *w, struct error *error)
@@ -777,8 +865,6 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
         r = start_threads(w, error);
     if (r == 0 && mode == WEIR_SERVE && (r = make_journal_folder(w, error)) < 0)
         *ret_exit = EXIT_CANNOT_CREATE;
-    if (r == 0 && mode == WEIR_SERVE)
-        open_doing(w);
     if (r == 0)
         r = restore_open(store_path(w->store), &restore, error);
     if (r == 0 && mode == WEIR_SERVE) /* before there are rows */
@@ -935,6 +1021,7 @@ void weir_free(struct weir *w)
     lookups_free(w->lookups);
     doing_close();
     restarts_free(w->restarts);
+    crashes_free(w->crashes);
     free(w->intake);
     free(w->journal);
     running_free(w->running);

@@ -74,12 +74,18 @@ struct weir {
     struct backfill *backfills; /* backfill.c; of whoever starts pipelines */
     struct restarts
         *restarts; /* restart.c; of whoever calls weir_restart and weir_reload */
+    struct crashes *crashes; /* crashes.c; likewise. NULL: nothing is noted */
 };
 
 /* Reads the configuration, loads plugins, binds the pipelines. *ret_exit: what the process should exit
  * with on failure (78, 74, ...). */
 int weir_load(const char *config_path, struct weir **ret, int *ret_exit,
               struct error *error);
+
+/* The same for `weir serve`, with what crashes before have taught (crashes.h): analyzers that ended the server run in a process
+ * of their own, or their pipelines are left out. `database`: instead of the configured one, or NULL. */
+int weir_load_to_serve(const char *config_path, const char *database, struct weir **ret,
+                       int *ret_exit, struct error *error);
 
 /* The same of a configuration that was read; takes it. */
 int weir_load_config(struct config *config, struct weir **ret, int *ret_exit,
@@ -123,10 +129,13 @@ int weir_start_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                         bool live, struct error *error);
 
 /* Makes the pipelines of a configuration whose names wanted() accepts (NULL: all), parents first, into `ret`, by their place in it;
- * those that cannot be made stay NULL. */
+ * those that cannot be made stay NULL, as do those that read one that is left out and has no tables (left_out). */
 int weir_make_pipelines(struct weir *w, struct config *config, struct metrics *metrics,
                         bool (*wanted)(void *ctx, size_t i), void *ctx,
                         struct pipeline **ret, struct error *error);
+
+/* Those that are there come first. Returns how many. */
+size_t weir_close_gaps(struct pipeline **list, size_t n);
 
 /* What is in force of a stream. The main thread. */
 const struct config_stream *weir_stream(const struct weir *w, size_t i);

@@ -62,19 +62,25 @@ static void tidy(struct doing *d)
         d->analyzer[0] = 0;
 }
 
-int doing_open(const char *path, void (*crashed)(void *ctx, const struct doing *d),
-               void *ctx)
+bool doing_read(const char *path, struct doing *ret)
 {
     struct doing d;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool whole = fd >= 0 && pread(fd, &d, sizeof(d), 0) == sizeof(d);
+    if (fd >= 0)
+        close(fd);
+    if (!whole)
+        return false;
+    tidy(&d);
+    *ret = d;
+    return true;
+}
+
+int doing_open(const char *path)
+{
     file = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (file < 0)
+    if (file < 0 || ftruncate(file, 0))
         return -errno;
-    if (pread(file, &d, sizeof(d), 0) == sizeof(d)) {
-        tidy(&d);
-        crashed(ctx, &d);
-        if (ftruncate(file, 0))
-            return -errno;
-    }
     for (size_t i = 0; i < N_SIGNALS; i++)
         handle(signals[i]);
     return 0;
@@ -118,10 +124,11 @@ void doing_pipeline(const char *pipeline, uint64_t position)
     set(mine->pipeline, pipeline ? pipeline : "");
 }
 
-void doing_analyzer(const char *analyzer)
+void doing_analyzer(const char *analyzer, uint64_t place)
 {
     if (!mine)
         return;
+    mine->place = place;
     if (named != analyzer)
         set(mine->analyzer, analyzer);
     named = analyzer;

@@ -131,12 +131,13 @@ struct config_analyzer {
                * name; NULL: none */
     char *where; /* which rows it gets; NULL: all */
     const struct node *where_node;
-    uint32_t max_rows;         /* of a group, that are kept for it; 0: not given */
-    bool apart;                /* `run: process`; what follows is for it */
-    unsigned processes;        /* as many as there are workers; 0: not given */
-    uint64_t memory;           /* bytes; default 1 GiB */
-    int64_t limit_time_us;     /* of a call; default 10 s */
-    bool crash_stops;          /* `on_crash: stop` */
+    uint32_t max_rows;     /* of a group, that are kept for it; 0: not given */
+    bool apart;            /* `run: process`; what follows is for it */
+    unsigned processes;    /* as many as there are workers; 0: not given */
+    uint64_t memory;       /* bytes; default 1 GiB */
+    int64_t limit_time_us; /* of a call; default 10 s */
+    bool crash_stops;      /* `on_crash: stop`; also of a thread */
+    bool moved; /* `apart` is not what the file says: it ended the server in a thread */
     const struct node *node;   /* where it stands */
     const struct node *params; /* map; scalar: the value of the first; or NULL */
 };
@@ -348,6 +349,7 @@ struct config_pipeline {
     struct config_analyzer *analyzer;
     size_t n_hooks;
     struct config_hook *hook;
+    char *left_out; /* why it is not to run, from who knows after reading; NULL */
 };
 
 #define CONFIG_CHAIN_MAX 32 /* pipelines that read one another, one behind the other */

@@ -588,8 +588,7 @@ static int analyzer_on_crash(const struct node *n, struct config_analyzer *a,
 static int check_apart(const struct node *n, struct config_analyzer *a,
                        struct error *error)
 {
-    static const char *const of_process[] = {"processes", "memory", "limit_time",
-                                             "on_crash"};
+    static const char *const of_process[] = {"processes", "memory", "limit_time"};
     for (size_t i = 0; !a->apart && i < COUNT(of_process); i++) {
         const struct node *key = node_get(n, of_process[i]);
         if (key)
@@ -929,4 +928,5 @@ void pipeline_section_free(struct config_pipeline *p)
     for (size_t i = 0; i < p->n_expose; i++)
         free(p->expose[i]);
     free(p->expose);
+    free(p->left_out);
 }

@@ -8,6 +8,7 @@
 #include "config/faults.h"
 
 #include "base/clock.h"
+#include "base/doing.h"
 #include "base/logger.h"
 #include "log/entry.h"
 
@@ -120,7 +121,7 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
         int r = binding_new(plugins, &c->analyzer[i], p->schema, is_key, &s->binding,
                             error);
         if (r == 0) {
-            p->n_steps++;
+            s->binding->place = ++p->n_steps;
             r = check_can_be_saved(&s->binding->plugin->analyzer, &c->analyzer[i],
                                    error);
         }
@@ -182,6 +183,7 @@ static int try_analyzers(struct pipeline *p, struct error *error)
         struct error text = {0};
         struct remote *remote = NULL;
         int r;
+        doing_pipeline(c->name, 0);
         if (p->step[i].config->apart) {
             host_stand_in(&h, p->step[i].binding, c->name, NULL, NULL);
             r = remote_open(NULL, &p->step[i], c->name, &h, &remote, &text);
@@ -189,10 +191,11 @@ static int try_analyzers(struct pipeline *p, struct error *error)
         } else {
             r = host_open(&h, p->step[i].binding, c->name, NULL, NULL, &text);
         }
-        if (r == 0) {
+        if (r == 0)
             host_close(&h);
+        doing_pipeline(NULL, 0);
+        if (r == 0)
             continue;
-        }
         failed = node_error(c->analyzer[i].node, error, "%s", text.text);
         if (!faults_go_on(failed, error))
             break;
@@ -217,6 +220,15 @@ static int form_rows(struct pipeline *p, struct error *error)
     return r < 0 ? error_set(error, r, "no memory") : 0;
 }
 
+/* Without opening them. */
+static bool knows_outputs(const struct pipeline *p)
+{
+    bool known = true;
+    for (size_t i = 0; known && i < p->n_steps; i++)
+        known = p->step[i].binding->n_cells > 0;
+    return known;
+}
+
 /* Analyzers and `where` do not depend on each other: where faults are collected, both are looked at. */
 static int check_parts(struct pipeline *p, struct plugins *plugins, struct error *error)
 {
@@ -226,8 +238,10 @@ static int check_parts(struct pipeline *p, struct plugins *plugins, struct error
     int where = try_where(p, error);
     if (where < 0 && !faults_go_on(where, error))
         return where;
-    int r = bound == 0 ? try_analyzers(p, error) : bound;
-    if (r == 0) /* only now all have said what they give */
+    if (p->config->left_out && bound == 0 && where == 0 && !knows_outputs(p))
+        return 0; /* without tables */
+    int r = bound == 0 && !p->config->left_out ? try_analyzers(p, error) : bound;
+    if (r == 0 && !p->config->left_out) /* only now all have said what they give */
         r = form_rows(p, error);
     if (r == 0)
         r = pipeline_make_tables(p, error);
@@ -779,8 +793,10 @@ void pipeline_hold(struct pipeline *p, struct log *log, uint64_t position)
 
 void pipeline_leave_out(struct pipeline *p, struct log *log, uint64_t position)
 {
-    static const struct error why = {.text = "left out (--without)"};
+    struct error why = {.text = "left out (--without)"};
     p->left_out = true;
+    if (p->config->left_out)
+        error_set(&why, 0, "%s", p->config->left_out);
     pipeline_fail(p, &why);
     if (log)
         pipeline_hold(p, log, position);

@@ -449,7 +449,9 @@ static int64_t worker_run(void *worker)
     struct worker *w = worker;
     int64_t begun_ns = clock_thread_cpu_ns(), again_us = TASK_SLEEPS;
     int64_t until_us = clock_monotonic_us() + TURN_US;
+    doing_pipeline(w->pipeline->config->name, w->position);
     open_answer(w);
+    doing_pipeline(NULL, 0);
     while (!must_wait(w)) {
         bool room;
         if (is_behind(w)) {
@@ -577,10 +579,12 @@ void worker_free(struct worker *w)
         remote_close(w->remote[i]); /* with its states */
         w->remote[i] = NULL;
     }
+    doing_pipeline(w->pipeline->config->name, w->position);
     if (w->host && w->groups.states.base)
         drop_all_states(w);
     for (size_t i = 0; w->host && i < w->pipeline->n_steps; i++)
         host_close(&w->host[i]);
+    doing_pipeline(NULL, 0);
     free(w->host);
     free(w->remote);
     worker_closing_free(w);

@@ -30,6 +30,7 @@ struct binding_cell {
 
 struct binding {
     struct plugin *plugin;
+    size_t place; /* in its pipeline, from 1; 0: nobody said */
     char *as;     /* NULL: not given */
     void *config; /* the plugin's struct; strings in it belong to the binding */
     char **string;

@@ -104,7 +104,7 @@ static inline void host_lock(struct host *h)
 {
     if (h->binding->plugin->analyzer.threads == WEIR_THREADS_ONE)
         pthread_mutex_lock(&h->binding->plugin->one);
-    doing_analyzer(h->binding->plugin->analyzer.name);
+    doing_analyzer(h->binding->plugin->analyzer.name, h->binding->place);
 }
 
 static inline void host_unlock(struct host *h)

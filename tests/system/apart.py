@@ -93,10 +93,10 @@ HOSTILE = r'''
 #include <unistd.h>
 struct config { int how; const char *of; double at; const char *file; };
 struct state { int64_t rows, done; double sum; char more[4000]; };
-enum { FAILS, SEGV, ABORTS, EXITS, HANGS, LEAKS, DEEP, FORKS, EXECS, SOCKETS, WRITES, REMOVES, KILLS, OWNS, STOPS, OUTSIDE, DIES, LOADS, NICES, SCHEDULES };
+enum { FAILS, SEGV, ABORTS, EXITS, HANGS, LEAKS, DEEP, FORKS, EXECS, SOCKETS, WRITES, REMOVES, KILLS, OWNS, STOPS, OUTSIDE, DIES, LOADS, NICES, SCHEDULES, EMITS, READS, OPENS };
 static const struct weir_param params[] = {
     {.name = "how", .type = WEIR_PARAM_CHOICE, .flags = WEIR_REQUIRED, .offset = offsetof(struct config, how),
-     .choices = "fails segv aborts exits hangs leaks deep forks execs sockets writes removes kills owns stops outside dies loads nices schedules",
+     .choices = "fails segv aborts exits hangs leaks deep forks execs sockets writes removes kills owns stops outside dies loads nices schedules emits reads opens",
      .help = "what it does"},
     {.name = "of", .type = WEIR_PARAM_COLUMN, .flags = WEIR_REQUIRED, .offset = offsetof(struct config, of),
      .column_types = WEIR_NUMBERS, .help = "a column"},
@@ -129,6 +129,7 @@ static int64_t act(const struct config *c, struct weir_ctx *ctx)
     case OUTSIDE: /* all that the server has mapped with it, and more */
         for (volatile char *p = (volatile char *)&r;; p += 4096) *p = 1;
     case DIES: raise(SIGKILL); break;
+    case EMITS: case READS: return 1;
     }
     return r;
 }
@@ -149,6 +150,9 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
 }
 static int emit(struct weir_ctx *ctx, const struct state *s, const struct weir_window *w, struct weir_out *out)
 {
+    const struct config *c = ctx->config;
+    if (c->how == EMITS && s->done)
+        *(volatile int *)8 = 1;
     weir_put_int(ctx, out, 0, s->rows);
     weir_put_float(ctx, out, 1, s->sum);
     return weir_put_int(ctx, out, 2, s->done);
@@ -164,12 +168,21 @@ static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void 
     if (c->how == LOADS)
         raise(SIGKILL);
     memcpy(state, bytes, sizeof(struct state));
+    if (c->how == READS && ((struct state *)state)->done)
+        *(volatile int *)8 = 1;
+    return 0;
+}
+static int opened(struct weir_ctx *ctx)
+{
+    const struct config *c = ctx->config;
+    if (c->how == OPENS && access(c->file, F_OK) == 0)
+        *(volatile int *)8 = 1;
     return 0;
 }
 WEIR_EMIT(emit_all, struct state, emit)
 static const struct weir_analyzer hostile = {.name = "hostile", .version = "1", .help = "does what it must not",
     .params = params, .outputs = outputs, .config_size = sizeof(struct config), .state_size = sizeof(struct state),
-    .update = update, .emit = emit_all,
+    .open = opened, .update = update, .emit = emit_all,
     .save = save, .load = load};
 WEIR_PLUGIN(hostile);
 '''

@@ -94,18 +94,16 @@ class Stop(unittest.TestCase):
         return ''.join(self.server.log)
 
     @unittest.skipIf(harness.sanitized(), 'a sanitizer handles the signals of a crash itself')
-    def test_a_crash_is_named_and_the_others_go_on_without_it(self):
+    def test_after_a_crash_the_others_go_on_without_it(self):
         self.post([1, 2, 3])
         self.post([4, CRASHES])
         status, _ = self.ended(30)
         self.assertNotEqual(status, 0)
         self.server.close()
-        self.server.start_process()
-        self.assertNotEqual(self.ended(30)[0], 0, 'the entry is read again')
-        self.assertIn("in pipeline 'trapped', analyzer 'trap'", self.log())
-        self.assertIn('--without trapped', self.log())
         self.server.arguments = ['--without', 'trapped']
         self.server.start()
+        self.assertIn("in pipeline 'trapped', analyzer 'trap'", self.log())
+        self.assertIn('--without trapped', self.log())
         self.post([6])
         self.close_windows()
         self.assertEqual(self.server.rows('SELECT "count" FROM counted WHERE window_start = ?', T0_US), [(6,)])
