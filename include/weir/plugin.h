@@ -233,7 +233,7 @@ struct weir_analyzer {
     int (*init)(struct weir_ctx *, const struct weir_window *, void *state);
     void (*drop)(struct weir_ctx *, void *state);
     int (*update)(struct weir_ctx *, const struct weir_rows *);
-    /* Takes rows out again that update has folded in, the first first: sliding windows. */
+    /* Takes rows out again that update has folded in, in any order. NULL: the server keeps them. */
     int (*retract)(struct weir_ctx *, const struct weir_rows *);
     /* Folds from[i], which has other rows of the same group, into into[i], i < n. In any order
      * and as any tree the result is the same, but for the rounding of floats. */

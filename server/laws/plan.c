@@ -159,6 +159,15 @@ static void make_emit(struct plan *p, size_t rows, uint64_t seed)
     add_emit(&p->other, 0);
 }
 
+static void add_retract(struct way *w, size_t first, size_t n)
+{
+    add(w, (struct step){.kind = STEP_RETRACT,
+                         .s = 0,
+                         .first = (uint32_t)first,
+                         .by = 1,
+                         .n = (uint32_t)n});
+}
+
 static void make_retract(struct plan *p, size_t rows, uint64_t seed)
 {
     struct dice d = dice_of(seed);
@@ -167,17 +176,21 @@ static void make_retract(struct plan *p, size_t rows, uint64_t seed)
     add_fold(&p->one, 0, gone, rows - gone);
     add_emit(&p->one, 0);
     add_new(&p->other, 0);
-    for (size_t at = 0, out = 0, n; at < rows || out < gone;) {
-        n = dice(&d, rows - at + 1);
-        add_fold(&p->other, 0, at, n);
-        at += n;
-        n = dice(&d, (at < gone ? at : gone) - out + 1);
-        add(&p->other, (struct step){.kind = STEP_RETRACT,
-                                     .s = 0,
-                                     .first = (uint32_t)out,
-                                     .by = 1,
-                                     .n = (uint32_t)n});
-        out += n;
+    if (dice(&d, 2)) { /* the last first, once all are in */
+        for (size_t at = 0, n; at < rows; at += n)
+            add_fold(&p->other, 0, at, n = piece(&d, rows - at));
+        for (size_t end = gone, n; end > 0; end -= n) {
+            n = piece(&d, end);
+            add_retract(&p->other, end - n, n);
+        }
+    } else {
+        for (size_t at = 0, out = 0, n; at < rows || out < gone; out += n) {
+            n = dice(&d, rows - at + 1);
+            add_fold(&p->other, 0, at, n);
+            at += n;
+            n = dice(&d, (at < gone ? at : gone) - out + 1);
+            add_retract(&p->other, out, n);
+        }
     }
     add_emit(&p->other, 0);
 }
@@ -213,8 +226,8 @@ const struct law laws[] = {
     {"empty", "a state of no rows is merged", LAW_MERGE, true, make_empty},
     {"merge", "states of parts are merged, in any order and tree", LAW_MERGE, true,
      make_merge},
-    {"retract", "rows are folded in and taken out again", LAW_RETRACT, true,
-     make_retract},
+    {"retract", "rows are folded in and taken out again, in any order", LAW_RETRACT,
+     true, make_retract},
 };
 const size_t n_laws = sizeof(laws) / sizeof(laws[0]);
 

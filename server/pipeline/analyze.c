@@ -101,6 +101,11 @@ int analyze_groups_read(const struct worker *w, struct analyze_groups *g,
 
 /* ---- Calls ------------------------------------------------------------------------------------- */
 
+static struct bag *bag_at(const struct step *s, char *block)
+{
+    return (struct bag *)(void *)(block + s->offset);
+}
+
 static int init_one(struct worker *w, size_t step, uint32_t slot,
                     const struct weir_window *window)
 {
@@ -123,7 +128,7 @@ int analyze_init(struct worker *w, uint32_t slot)
     union host_window window;
     bool read = false;
     for (size_t i = 0; w->pipeline->inits && i < w->pipeline->n_steps; i++) {
-        bool inits = analyzer_of(w, i)->init;
+        bool inits = analyzer_of(w, i)->init && !w->pipeline->step[i].bag;
         if (!inits && !w->remote[i])
             continue;
         if (!read && inits)
@@ -149,10 +154,12 @@ void analyze_drop(struct worker *w, uint32_t slot, size_t first, size_t end)
                 remote_drop(w->remote[i], slot); /* what fails shows in the next call */
             continue;
         }
-        if (step_is_whole(s) && w->host[i].binding)
+        if (s->bag && w->host[i].binding)
+            bag_drop(&s->kept, &w->host[i], bag_at(s, block));
+        else if (step_is_whole(s) && w->host[i].binding)
             kept_drop(&s->kept, &w->host[i],
                       (struct kept *)(void *)(block + s->offset));
-        if (!a->drop || !w->host[i].binding)
+        if (!a->drop || s->bag || !w->host[i].binding)
             continue;
         host_lock(&w->host[i]);
         a->drop(&w->host[i].ctx, block + w->pipeline->step[i].offset);
@@ -187,10 +194,13 @@ static void count_over(struct worker *w, size_t step, uint64_t over)
             s->kept.rows_max, s->kept.bytes_max >> 20);
 }
 
-static int keep_rows(struct worker *w, size_t step, const struct weir_rows *rows)
+static int keep_rows(struct worker *w, size_t step, const struct weir_rows *rows,
+                     bool out)
 {
+    const struct step *s = &w->pipeline->step[step];
     uint64_t over = 0;
-    int r = kept_add(&w->pipeline->step[step].kept, &w->host[step], rows, &over);
+    int r = s->bag ? bag_add(&s->kept, &w->host[step], rows, out, &over)
+                   : kept_add(&s->kept, &w->host[step], rows, &over);
     count_over(w, step, over);
     return r;
 }
@@ -227,10 +237,10 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
         rows.rows.n = next - at;
         rows.rows.row = row + at;
         rows.rows.group = slot + at;
-        r = remote             ? remote_update(remote, &rows.rows)
-            : step_is_whole(s) ? keep_rows(w, step, &rows.rows)
-            : e->retract ? host_done(h, "retract", a->retract(&h->ctx, &rows.rows))
-                         : host_done(h, "update", a->update(&h->ctx, &rows.rows));
+        r = remote          ? remote_update(remote, &rows.rows)
+            : step_keeps(s) ? keep_rows(w, step, &rows.rows, e->retract)
+            : e->retract    ? host_done(h, "retract", a->retract(&h->ctx, &rows.rows))
+                            : host_done(h, "update", a->update(&h->ctx, &rows.rows));
     }
     if (remote)
         return r;
@@ -254,11 +264,13 @@ int analyze_end(struct worker *w)
 static int merge_rows(struct worker *w, size_t step, size_t n, void *const *into,
                       const void *const *from)
 {
+    const struct step *s = &w->pipeline->step[step];
+    struct host *h = &w->host[step];
     uint64_t over = 0;
     int r = 0;
     for (size_t i = 0; r == 0 && i < n; i++)
-        r = kept_merge(&w->pipeline->step[step].kept, &w->host[step], into[i], from[i],
-                       &over);
+        r = s->bag ? bag_merge(&s->kept, h, into[i], from[i], &over)
+                   : kept_merge(&s->kept, h, into[i], from[i], &over);
     count_over(w, step, over);
     return r;
 }
@@ -280,7 +292,7 @@ int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *fr
             other[k] = (char *)groups_state(&w->groups, from[k]) + offset;
         }
         host_lock(h);
-        r = step_is_whole(&w->pipeline->step[i])
+        r = step_keeps(&w->pipeline->step[i])
                 ? merge_rows(w, i, g->n, into, other)
                 : host_done(
                       h, "merge",
@@ -290,17 +302,20 @@ int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *fr
     return r;
 }
 
-/* The rows of each group to the plugin's `whole`. */
-static int emit_whole(struct worker *w, size_t step, const struct analyze_groups *g,
-                      struct weir_out *out)
+/* The rows of each group to the plugin's `whole`, or what is left of them into states. */
+static int emit_kept(struct worker *w, size_t step, const struct analyze_groups *g,
+                     struct weir_out *out)
 {
-    const struct kept_form *form = &w->pipeline->step[step].kept;
+    const struct step *s = &w->pipeline->step[step];
+    const struct kept_form *form = &s->kept;
     struct host *h = &w->host[step];
     int64_t begin_ns = clock_monotonic_ns();
     if (!w->view && !(w->view = calloc(1, sizeof(*w->view))))
         return -ENOMEM;
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < g->n; i++) {
+    int r = s->bag ? bag_emit(form, h, w->view, g->n, g->window,
+                              (void *const *)(uintptr_t)g->state, out)
+                   : 0;
+    for (size_t i = 0; r == 0 && !s->bag && i < g->n; i++) {
         r = kept_view_begin(form, h, g->state[i], w->view);
         if (r == 0)
             r = host_begin_group(h, out, i);
@@ -326,8 +341,8 @@ int analyze_emit(struct worker *w, size_t step, struct analyze_groups *g,
         g->state[i] = (char *)groups_state(&w->groups, g->slot[i]) +
                       w->pipeline->step[step].offset;
     host_lock(h);
-    int r = step_is_whole(&w->pipeline->step[step])
-                ? emit_whole(w, step, g, out)
+    int r = step_keeps(&w->pipeline->step[step])
+                ? emit_kept(w, step, g, out)
                 : host_done_emit(h, out, "emit",
                                  analyzer_of(w, step)->emit(&h->ctx, g->n, g->window,
                                                             g->state, out));

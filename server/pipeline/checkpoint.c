@@ -91,7 +91,7 @@ static int put_state(struct worker *w, size_t i, const char *block, struct buffe
     struct host *h = &w->host[i];
     if (w->remote[i])
         return put_remote_state(w, i, b);
-    if (!a->save && !step_is_whole(s)) {
+    if (!a->save && !step_keeps(s)) {
         buffer_put(b, block + s->offset, a->state_size);
         pad(b);
         return 0;
@@ -100,7 +100,9 @@ static int put_state(struct worker *w, size_t i, const char *block, struct buffe
     size_t at = b->size;
     buffer_put(b, &size, sizeof(size));
     int r = 0;
-    if (step_is_whole(s)) {
+    if (s->bag) {
+        bag_save(&s->kept, (const struct bag *)(const void *)(block + s->offset), b);
+    } else if (step_is_whole(s)) {
         kept_save(&s->kept, (const struct kept *)(const void *)(block + s->offset), b);
     } else {
         struct weir_out out = {.bytes = b};
@@ -205,7 +207,7 @@ static int make_blocks(struct worker *w, struct checkpoint *c)
     struct buffer b = {.limit = BLOCK_MAX};
     int r = 0;
     for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
-        r = w->remote[i] ? 0 : host_can_save(&w->host[i]);
+        r = w->remote[i] || w->pipeline->step[i].bag ? 0 : host_can_save(&w->host[i]);
     for (uint32_t i = 0; r == 0 && i < n_blocks; i++)
         if (g->dirty[i])
             r = worker_leaves(w) ? -ECANCELED
@@ -294,7 +296,7 @@ static int get_state(struct worker *w, size_t i, uint32_t slot, char *block,
     const struct step *s = &w->pipeline->step[i];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     const char *bytes;
-    if (!a->load && !step_is_whole(s)) {
+    if (!a->load && !step_keeps(s)) {
         bytes = stored_take(r, a->state_size);
         if (bytes && w->remote[i])
             return remote_load(w->remote[i], slot, s->stored_version, bytes,
@@ -314,6 +316,9 @@ static int get_state(struct worker *w, size_t i, uint32_t slot, char *block,
     struct host *h = &w->host[i];
     if (w->remote[i])
         return remote_load(w->remote[i], slot, s->stored_version, bytes, size);
+    if (s->bag)
+        return bag_load(&s->kept, h, (struct bag *)(void *)(block + s->offset), bytes,
+                        size);
     if (step_is_whole(s))
         return kept_load(&s->kept, h, (struct kept *)(void *)(block + s->offset), bytes,
                          size);
@@ -510,11 +515,11 @@ static void put_step(struct buffer *b, const struct schema *schema,
 {
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     buffer_printf(b, "analyzer %s state=%zu%s version=%u", a->name, a->state_size,
-                  a->save || step_is_whole(s) ? " saved" : "", version);
-    bool whole = step_is_whole(s); /* its parameters do not matter to its rows */
+                  a->save || step_keeps(s) ? " saved" : "", version);
+    bool whole = step_keeps(s); /* its parameters do not matter to its rows */
     for (const struct weir_param *p = a->params; !whole && p && p->name; p++)
         put_param(b, p, s->binding->config);
-    buffer_puts(b, whole ? " rows=" : " types=");
+    buffer_puts(b, s->bag ? " left=" : whole ? " rows=" : " types=");
     for (size_t i = 0; i < s->binding->n_inputs; i++)
         if (!whole)
             buffer_printf(b, "%u,", s->binding->types[i]);

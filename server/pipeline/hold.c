@@ -37,7 +37,7 @@ static uint64_t groups_of(const struct worker *w, const struct log_entry *e)
 static bool may_be_early(const struct pipeline *p)
 {
     for (size_t i = 0; i < p->n_steps; i++)
-        if (step_is_whole(&p->step[i]))
+        if (step_keeps(&p->step[i]))
             return false;
     return p->own && !p->replaced && p->n_tables == 1u + (p->late_table != NULL) &&
            window_fixed_size(&p->window) > 0 && !window_has_panes(&p->window);

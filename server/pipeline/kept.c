@@ -359,10 +359,10 @@ struct row_order {
     uint32_t row;
 };
 
-/* Adds all rows of `from`, in this order; NULL: as they lie. */
+/* Adds n rows of `from`, in this order; NULL: as they lie. */
 static int add_from(const struct kept_form *f, struct host *h, struct kept *into,
                     const struct kept_rows *from, const struct row_order *order,
-                    uint64_t *over)
+                    uint32_t n, uint64_t *over)
 {
     struct weir_column column[BINDING_INPUTS_MAX];
     const struct weir_column *in[BINDING_INPUTS_MAX];
@@ -374,8 +374,8 @@ static int add_from(const struct kept_form *f, struct host *h, struct kept *into
                              .in = in};
     int err = 0;
     set_columns(f, from, column, in);
-    for (uint32_t first = 0; err == 0 && first < from->n; first += ADD_ROWS) {
-        rows.n = from->n - first < ADD_ROWS ? from->n - first : ADD_ROWS;
+    for (uint32_t first = 0; err == 0 && first < n; first += ADD_ROWS) {
+        rows.n = n - first < ADD_ROWS ? n - first : ADD_ROWS;
         for (uint32_t i = 0; i < rows.n; i++)
             row[i] = order ? order[first + i].row : first + i;
         err = kept_add(f, h, &rows, over);
@@ -386,7 +386,8 @@ static int add_from(const struct kept_form *f, struct host *h, struct kept *into
 int kept_merge(const struct kept_form *f, struct host *h, struct kept *into,
                const struct kept *from, uint64_t *ret_over)
 {
-    return from->rows ? add_from(f, h, into, from->rows, NULL, ret_over) : 0;
+    return from->rows ? add_from(f, h, into, from->rows, NULL, from->rows->n, ret_over)
+                      : 0;
 }
 
 static void sort_few(struct row_order *o, uint32_t n)
@@ -442,10 +443,147 @@ static int sort_rows(const struct kept_form *f, struct host *h,
                   (uint64_t)r->newest_us - (uint64_t)oldest_us);
     int err = grow(f, h, ret, ((size_t)r->n + 7) / 8 * 8);
     if (err == 0)
-        err = add_from(f, h, ret, r, order, &over);
+        err = add_from(f, h, ret, r, order, r->n, &over);
     give(h, order);
     return err;
 }
+
+/* ---- Taking out -------------------------------------------------------------------------------- */
+
+static int compare_values(const struct kept_rows *a, uint32_t i,
+                          const struct kept_rows *b, uint32_t k,
+                          const struct kept_column *c, size_t number)
+{
+    if (c->type == WEIR_STRING) {
+        const int32_t *x = (const int32_t *)values_of(a, c) + i,
+                      *y = (const int32_t *)values_of(b, c) + k;
+        int32_t n = x[1] - x[0], m = y[1] - y[0], least = n < m ? n : m;
+        int order = least ? memcmp(a->part[number].bytes + x[0],
+                                   b->part[number].bytes + y[0], (size_t)least)
+                          : 0;
+        return order ? order : (n > m) - (n < m);
+    }
+    if (c->type == WEIR_BOOL) {
+        const uint8_t *x = values_of(a, c), *y = values_of(b, c);
+        return (x[i >> 3] >> (i & 7) & 1) - (y[k >> 3] >> (k & 7) & 1);
+    }
+    if (c->type == WEIR_FLOAT) {
+        double x = ((const double *)values_of(a, c))[i],
+               y = ((const double *)values_of(b, c))[k];
+        if (x < y || x > y)
+            return x < y ? -1 : 1;
+    } /* equal ones, and NaN, by their bits */
+    int64_t x = ((const int64_t *)values_of(a, c))[i],
+            y = ((const int64_t *)values_of(b, c))[k];
+    return (x > y) - (x < y);
+}
+
+/* By time, then by the columns, null first. 0: nothing tells them apart. */
+static int compare_rows(const struct kept_form *f, const struct kept_rows *a,
+                        uint32_t i, const struct kept_rows *b, uint32_t k)
+{
+    int64_t x = times_of(a)[i], y = times_of(b)[k];
+    int order = (x > y) - (x < y);
+    for (size_t n = 0; !order && n < f->n; n++) {
+        const struct kept_column *c = &f->column[n];
+        int is = validity_of(f, a, c)[i >> 3] >> (i & 7) & 1,
+            other = validity_of(f, b, c)[k >> 3] >> (k & 7) & 1;
+        order = is - other;
+        if (!order && is)
+            order = compare_values(a, i, b, k, c, n);
+    }
+    return order;
+}
+
+struct sorting {
+    const struct kept_form *form;
+    const struct kept_rows *rows;
+};
+
+static int by_value(const void *a, const void *b, void *sorting)
+{
+    const struct sorting *s = sorting;
+    const struct row_order *x = a, *y = b;
+    return compare_rows(s->form, s->rows, x->row, s->rows, y->row);
+}
+
+/* All rows by time and columns. Mostly they are but for the last ones: these alone are sorted, and merged in. Returns how
+ * many lay in that order. */
+static uint32_t order_rows(const struct kept_form *f, const struct kept_rows *r,
+                           struct row_order *order, struct row_order *other)
+{
+    struct sorting s = {f, r};
+    uint32_t sorted = 1, i = 0, k, n = 0;
+    while (sorted < r->n && compare_rows(f, r, sorted - 1, r, sorted) <= 0)
+        sorted++;
+    for (uint32_t m = 0; m < r->n; m++)
+        other[m] = order[m] = (struct row_order){.row = m};
+    if (sorted == r->n)
+        return sorted;
+    qsort_r(other + sorted, r->n - sorted, sizeof(*other), by_value, &s);
+    for (k = sorted; i < sorted || k < r->n;)
+        order[n++] =
+            i < sorted && (k == r->n || by_value(&other[i], &other[k], &s) <= 0)
+                ? other[i++]
+                : other[k++];
+    return sorted;
+}
+
+/* Of order[0..n) those that `out` does not have, each once for each time that it has it. Returns how many. */
+static uint32_t leave_out(const struct kept_form *f, const struct kept_rows *in,
+                          struct row_order *order, const struct kept_rows *out,
+                          const struct row_order *taken)
+{
+    uint32_t n = 0, k = 0;
+    for (uint32_t i = 0; i < in->n; i++) {
+        int differs = 1;
+        while (k < out->n &&
+               (differs = compare_rows(f, out, taken[k].row, in, order[i].row)) < 0)
+            k++; /* there was no room for it */
+        if (k < out->n && !differs)
+            k++;
+        else
+            order[n++] = order[i];
+    }
+    return n;
+}
+
+int kept_settle(const struct kept_form *f, struct host *h, struct kept *in,
+                struct kept *out)
+{
+    static const struct kept_rows none = {0};
+    const struct kept_rows *x = in->rows, *y = out->rows ? out->rows : &none;
+    struct kept settled = {0};
+    uint64_t over = 0;
+    if (!x) {
+        kept_drop(f, h, out);
+        return 0;
+    }
+    struct row_order *order = take(h, 2 * ((size_t)x->n + y->n) * sizeof(*order));
+    if (!order)
+        return no_memory(h);
+    struct row_order *taken = order + 2 * (size_t)x->n;
+    int err = 0;
+    uint32_t n = x->n, sorted = order_rows(f, x, order, order + n);
+    if (y->n) {
+        order_rows(f, y, taken, taken + y->n);
+        n = leave_out(f, x, order, y, taken);
+    }
+    if (n < x->n || sorted < x->n) {
+        err = n ? grow(f, h, &settled, ((size_t)n + 7) / 8 * 8) : 0;
+        if (err == 0)
+            err = add_from(f, h, &settled, x, order, n, &over);
+        kept_drop(f, h, err < 0 ? &settled : in);
+        if (err == 0)
+            *in = settled;
+    }
+    give(h, order);
+    if (err == 0)
+        kept_drop(f, h, out);
+    return err;
+}
+
+/* ---- Handing out ------------------------------------------------------------------------------- */
 
 static int number_rows(struct kept_view *v, size_t n)
 {

@@ -54,6 +54,11 @@ int kept_add(const struct kept_form *f, struct host *h, const struct weir_rows *
 int kept_merge(const struct kept_form *f, struct host *h, struct kept *into,
                const struct kept *from, uint64_t *ret_over);
 
+/* Takes the rows of `out` from those of `in`, one for each that is like it in time and columns, and drops them; one that is
+ * like none had no room. What is left is ordered by time, then columns, however it came. -EINVAL: both are as before. */
+int kept_settle(const struct kept_form *f, struct host *h, struct kept *in,
+                struct kept *out);
+
 void kept_drop(const struct kept_form *f, struct host *h, struct kept *k);
 
 /* To bytes, and back into a state of zeros. -EBADMSG: they are not what kept_save writes. */

@@ -19,11 +19,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Of results that are replaced those before are taken out again: of an analyzer that cannot, the rows are kept. */
+static bool has_bag(const struct pipeline *p, const struct weir_analyzer *a)
+{
+    return p->changes && !a->retract;
+}
+
 /* What `drop` gives back is not in the state's own bytes. */
-static int check_can_be_saved(const struct weir_analyzer *a,
+static int check_can_be_saved(const struct pipeline *p, const struct weir_analyzer *a,
                               const struct config_analyzer *c, struct error *error)
 {
-    if (!a->drop || a->save)
+    if (!a->drop || a->save || has_bag(p, a))
         return 0;
     return node_error(
         c->node, error,
@@ -52,29 +58,23 @@ static const char *merged_windows(const struct config_window *w)
     return NULL;
 }
 
-/* Of results that are replaced those before are taken out again. */
 static int check_can_retract(const struct pipeline *p, const struct weir_analyzer *a,
                              const struct config_analyzer *c, struct error *error)
 {
-    if (!p->changes)
-        return 0;
-    if (!a->retract)
-        return node_error(c->node, error,
-                          "analyzer '%s' cannot take rows out again (retract), which "
-                          "is needed as the results of '%s' are replaced",
-                          a->name, p->config->from);
-    return c->apart ? node_error(c->node, error,
-                                 "analyzer '%s' has to run in the server: 'run: "
-                                 "process' is not for results that are replaced",
-                                 a->name)
-                    : 0;
+    return p->changes && c->apart
+               ? node_error(c->node, error,
+                            "analyzer '%s' has to run in the server: 'run: "
+                            "process' is not for results that are replaced",
+                            a->name)
+               : 0;
 }
 
 static int check_can_merge(const struct pipeline *p, const struct weir_analyzer *a,
                            const struct config_analyzer *c, struct error *error)
 {
     const char *windows = merged_windows(&p->config->window);
-    if (!windows || a->merge || a->whole) /* kept rows are put together */
+    if (!windows || a->merge || a->whole ||
+        has_bag(p, a)) /* kept rows are put together */
         return 0;
     return node_error(c->node, error,
                       "analyzer '%s' cannot merge states (merge), which %s need",
@@ -85,7 +85,7 @@ static int check_can_merge(const struct pipeline *p, const struct weir_analyzer 
 static int check_rows(const struct pipeline *p, const struct weir_analyzer *a,
                       const struct config_analyzer *c, struct error *error)
 {
-    if (c->max_rows && !a->whole)
+    if (c->max_rows && !a->whole && !has_bag(p, a))
         return node_error(c->node, error,
                           "analyzer '%s' keeps no rows, so 'max_rows' says nothing",
                           a->name);
@@ -95,7 +95,7 @@ static int check_rows(const struct pipeline *p, const struct weir_analyzer *a,
             "analyzer '%s' takes events one after the other, and those of several "
             "streams have no order; sql takes all of a window at once",
             a->name);
-    if (a->whole &&
+    if (a->whole && !p->changes &&
         (p->config->window.kind == CONFIG_GLOBAL || p->config->window.running))
         return node_error(c->node, error,
                           "analyzer '%s' takes all rows of a window once it is over, "
@@ -122,7 +122,7 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
                             error);
         if (r == 0) {
             s->binding->place = ++p->n_steps;
-            r = check_can_be_saved(&s->binding->plugin->analyzer, &c->analyzer[i],
+            r = check_can_be_saved(p, &s->binding->plugin->analyzer, &c->analyzer[i],
                                    error);
         }
         if (r == 0)
@@ -144,9 +144,10 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
             return r;
         failed = r < 0 ? r : failed;
         s->config = &c->analyzer[i];
+        s->bag = has_bag(p, &s->binding->plugin->analyzer);
         s->stored_version = s->binding->plugin->analyzer.state_version;
         p->inits = p->inits || s->binding->plugin->analyzer.init || s->config->apart;
-        p->drops = p->drops || s->binding->plugin->analyzer.drop || step_is_whole(s);
+        p->drops = p->drops || s->binding->plugin->analyzer.drop || step_keeps(s);
         s->offset = p->stride;
         p->stride += s->config->apart ? 0 : step_stride(s); /* its process has them */
         for (size_t k = 0; k < s->binding->n_inputs; k++)
@@ -203,19 +204,19 @@ static int try_analyzers(struct pipeline *p, struct error *error)
     return failed;
 }
 
-/* What is kept for analyzers that take all rows at once, now that they have said what they need. */
+/* What is kept for analyzers whose states are rows, now that they have said what they need. */
 static int form_rows(struct pipeline *p, struct error *error)
 {
-    size_t n_whole = 0;
+    size_t n_keep = 0;
     int r = 0;
     for (size_t i = 0; i < p->n_steps; i++)
-        n_whole += step_is_whole(&p->step[i]);
+        n_keep += step_keeps(&p->step[i]);
     for (size_t i = 0; r == 0 && i < p->n_steps; i++) {
         struct step *s = &p->step[i];
         uint32_t rows_max = p->config->analyzer[i].max_rows;
-        if (step_is_whole(s))
+        if (step_keeps(s))
             r = kept_form_new(s->binding, rows_max ? rows_max : KEPT_ROWS_DEFAULT,
-                              KEPT_BYTES_MAX / n_whole, &s->kept);
+                              KEPT_BYTES_MAX / n_keep, &s->kept);
     }
     return r < 0 ? error_set(error, r, "no memory") : 0;
 }
@@ -285,7 +286,7 @@ static int add_step_metrics(struct pipeline *p, struct metrics *m)
             r = add_process_metrics(s, m, labels);
         const struct plugin *plugin = s->binding->plugin;
         size_t n = plugin->n_reasons;
-        for (size_t k = 0; r == 0 && k < n + step_is_whole(s); k++) {
+        for (size_t k = 0; r == 0 && k < n + step_keeps(s); k++) {
             if (k < n)
                 params_word(plugin->analyzer.reasons, k, reason);
             snprintf(labels + size, sizeof(labels) - (size_t)size, ",reason=\"%s\"",

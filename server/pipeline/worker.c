@@ -525,7 +525,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
         return error_set(error, -ENOMEM, "no memory for %llu groups",
                          (unsigned long long)p->config->max_groups);
     for (size_t i = 0; i < p->n_steps; i++)
-        if (step_is_whole(&p->step[i]))
+        if (step_keeps(&p->step[i]))
             w->groups.block_shift = 0; /* a group's rows are stored as one value */
     int r = p->config->where
                 ? filter_new(p->schema, p->config->where, &w->filter, error)

@@ -18,6 +18,7 @@
 #include "expr/filter.h"
 #include "group/groups.h"
 #include "pipeline/analyze.h"
+#include "pipeline/bag.h"
 #include "pipeline/checkpoint.h"
 #include "pipeline/former.h"
 #include "pipeline/kept.h"
@@ -49,8 +50,9 @@ struct step {
     _Atomic uint64_t ns;           /* spent in update */
     _Atomic uint64_t skipped[PLUGIN_REASONS_MAX]; /* rows of no use, by reason */
     uint32_t stored_version; /* of states in the checkpoint that is loaded */
-    struct kept_form
-        kept; /* of one that takes all rows at once: its states are theirs */
+    struct kept_form kept;   /* where rows are kept for it: its states are these */
+    bool
+        bag; /* it cannot take rows out again, and is to: it is given those that are left */
     _Atomic uint64_t over_rows; /* not kept: their groups had no room; relaxed */
     _Atomic bool over_logged;   /* relaxed: that there are some */
     /* Of one that runs in processes of its own (remote.h). */
@@ -70,13 +72,19 @@ static inline bool step_is_whole(const struct step *s)
     return s->binding->plugin->analyzer.flags & WEIR_WHOLE;
 }
 
+static inline bool step_keeps(const struct step *s)
+{
+    return s->bag || step_is_whole(s);
+}
+
 #define STATE_ALIGN 16u
 
 /* Bytes of a group's state, padded. */
 static inline size_t step_stride(const struct step *s)
 {
-    size_t size = step_is_whole(s) ? sizeof(struct kept)
-                                   : s->binding->plugin->analyzer.state_size;
+    size_t size = s->bag             ? sizeof(struct bag)
+                  : step_is_whole(s) ? sizeof(struct kept)
+                                     : s->binding->plugin->analyzer.state_size;
     return (size + STATE_ALIGN - 1) / STATE_ALIGN * STATE_ALIGN;
 }
 

@@ -38,6 +38,15 @@ OFTEN = '''
     analyzers: [{{count: {{as: n}}}}, {{sum: {{of: length}}}}]}}
 '''
 
+# Analyzers that cannot take rows out: theirs are kept.
+KEPT = '''
+  kept_{w}: {{from: users_{w}, key: [orders], window: {{global: 1s}}, workers: {x},
+    analyzers: [{{stats: {{of: qty_sum, emit: [count, sum, min, max, mean, variance]}}}}, {{stats: {{of: price_sum, emit: [max, mean]}}}},
+                {{first: {{of: user}}}}, {{last: {{of: user}}}}, {{topk: {{of: qty_sum, k: 3}}, where: orders > 2}},
+                {{rows: {{by: qty_sum, n: 2, columns: [user, qty_sum]}}}},
+                {{sql: "SELECT user, qty_sum FROM events WHERE qty_sum > (SELECT avg(qty_sum) FROM events) ORDER BY user"}}]}}
+'''
+
 
 def pipelines(text):
     return ''.join(text.format(w=w, x=8 - w) for w in WORKERS)
@@ -49,6 +58,23 @@ QUERY = {
     'all': ('groups, n_sum, both_sum', 'SELECT count(*), sum(n), sum(orders * n) FROM often_{w} HAVING count(*) > 0;'),
     'gone_often': ('orders, n, length_sum', '''SELECT orders, count(*), sum(length(user)) FROM gone_{w}
         GROUP BY orders ORDER BY 1;'''),
+    'kept': ('orders, qty_sum_count, qty_sum_sum, qty_sum_min, qty_sum_max, qty_sum_mean, qty_sum_variance, price_sum_max, '
+             'price_sum_mean',
+             '''SELECT orders, count(*), sum(qty_sum), min(qty_sum), max(qty_sum), round(avg(qty_sum), 6),
+        CASE WHEN count(*) > 1 THEN round((sum(qty_sum * qty_sum) - sum(qty_sum) * avg(qty_sum)) / (count(*) - 1), 6) END,
+        round(max(price_sum), 6), round(avg(price_sum), 6) FROM users_{w} GROUP BY orders ORDER BY 1;'''),
+    'kept_rows': ('orders, rank, qty_sum', '''SELECT orders, rank, qty_sum FROM (SELECT *, row_number() OVER (PARTITION BY orders
+        ORDER BY qty_sum DESC) AS rank FROM users_{w}) WHERE rank <= 2 ORDER BY 1, 2;'''),
+    'kept_topk': ('orders, rank, qty_sum, qty_sum_count', '''SELECT orders, rank, qty_sum, n FROM (SELECT *, row_number() OVER
+        (PARTITION BY orders ORDER BY n DESC, qty_sum) AS rank FROM (SELECT orders, qty_sum, count(*) AS n FROM users_{w}
+        WHERE orders > 2 GROUP BY 1, 2)) WHERE rank <= 3 ORDER BY 1, 2;'''),
+}
+# Texts, for which the order of rows matters: by time, then by what the analyzer takes.
+TEXTS = {
+    'kept': ('orders, user_first, user_last', '''SELECT DISTINCT orders, first_value(user) OVER w, last_value(user) OVER w FROM users_{w}
+        WINDOW w AS (PARTITION BY orders ORDER BY window_end, user ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)'''),
+    'kept_sql': ('orders, rank, user, qty_sum', '''SELECT orders, row_number() OVER (PARTITION BY orders ORDER BY user), user, qty_sum
+        FROM users_{w} AS u WHERE qty_sum > (SELECT avg(qty_sum) FROM users_{w} AS v WHERE v.orders = u.orders)'''),
 }
 
 
@@ -88,6 +114,18 @@ class Retract(unittest.TestCase):
     def rows(self, server, columns, table):
         found = server.rows(f'SELECT {columns} FROM {table} WHERE window_end IS NOT NULL')
         return sorted(tuple(round(c, 6) if isinstance(c, float) else c for c in row) for row in found)
+
+    def kept_are_right(self, server, us):
+        for w in WORKERS:
+            server.wait_watermark(f'kept_{w}', us)
+            for name in ('kept', 'kept_rows', 'kept_topk'):
+                columns, sql = QUERY[name]
+                self.assertEqual(self.rows(server, columns, name.replace('kept', f'kept_{w}')), sorted(self.shell(sql.format(w=w))),
+                                 (name, w))
+            for name, (columns, sql) in TEXTS.items():
+                found = server.rows(f"SELECT {columns} FROM {name.replace('kept', f'kept_{w}')} WHERE window_end IS NOT NULL")
+                want = harness.sqlite3_shell(f'.open file:weir.db?mode=ro\n.mode tabs\n{sql.format(w=w)};\n', self.folder)
+                self.assertEqual(sorted('\t'.join(map(str, row)) for row in found), sorted(want.splitlines()), (name, w))
 
     def are_right(self, server, us, names=('often', 'all', 'gone_often')):
         """All have come to the border at `us`. What is forgotten has no end."""
@@ -145,6 +183,19 @@ class Retract(unittest.TestCase):
         self.finish(server, events)
         self.users_are_right(server, events[:-1])
 
+    def test_what_an_analyzer_cannot_take_out_is_kept_for_it(self):
+        server = self.start(pipelines(USERS + KEPT))
+        events = make_events(5, 3000)
+        for i, part in enumerate(events[k:k + 500] for k in range(0, len(events), 500)):
+            us = self.post(server, part, (7, 500, 50)[i % 3])
+            if i % 2:
+                server.restart()
+            self.kept_are_right(server, us)
+        self.assertGreater(len(self.rows(server, 'orders', 'kept_1')), 10)
+        for name in ('', '_rows', '_topk', '_sql'):
+            first, *others = [server.rows(f'SELECT * FROM kept_{w}{name} ORDER BY 1, 2, 3') for w in WORKERS]
+            self.assertEqual(others, [first, first], name)
+
     def test_one_that_comes_later_begins_with_what_there_is(self):
         server = self.start(pipelines(USERS))
         events = make_events(3, 3000)
@@ -191,7 +242,6 @@ class Retract(unittest.TestCase):
         cases = {
             'window: {tumbling: 1s}, analyzers: [count]': "is 'global', too",
             'window: {global: 1s, expire: 1h}, analyzers: [count]': "'expire' is for pipelines that read a stream",
-            'window: {global: 1s}, analyzers: [{first: {of: n_sum}}]': "analyzer 'first' cannot take rows out again (retract)",
             'window: {global: 1s}, analyzers: [{count: {}, run: process}]': "'run: process' is not for results that are replaced",
         }
         path = os.path.join(self.folder, 'c.yaml')

@@ -319,6 +319,78 @@ static void merged_groups_have_the_rows_of_both(void **unused)
     free(t);
 }
 
+static int sign_of(bool more, bool less)
+{
+    return more - less;
+}
+
+static int by_columns(const void *a, const void *b)
+{
+    const struct row *x = *(const struct row *const *)a,
+                     *y = *(const struct row *const *)b;
+    int order = sign_of(x->time > y->time, x->time < y->time);
+    for (size_t k = 0; !order && k < COLUMNS; k++) {
+        const struct value *v = &x->value[k], *w = &y->value[k];
+        double f, g;
+        memcpy(&f, &v->n, sizeof(f));
+        memcpy(&g, &w->n, sizeof(g));
+        order = sign_of(!v->is_null, !w->is_null);
+        if (!order && !v->is_null)
+            order = k == 3   ? strcmp(v->text, w->text)
+                    : k == 1 ? sign_of(f > g, f < g)
+                             : sign_of(v->n > w->n, v->n < w->n);
+    }
+    return order;
+}
+
+/* All rows come twice; of each none, one or both go again, before or behind the other. */
+static void rows_taken_out_are_gone_and_the_rest_is_in_one_order(void **unused)
+{
+    (void)unused;
+    static const struct row *left[2 * ROWS];
+    uint32_t one[ROWS] = {0};
+    for (int round = 0; round < 4; round++) {
+        struct table *t = table_new(round == 0);
+        struct kept in = {0}, out = {0};
+        struct kept_view view = {0};
+        size_t n = 0, gone;
+        setup(2 * ROWS, KEPT_BYTES_MAX);
+        for (uint32_t copy = 0; copy < 2; copy++) {
+            for (uint32_t at = ROWS, k; at > 0; at -= k) { /* the last ones first */
+                k = 1 + (uint32_t)dice(at);
+                add(t, &in, one, at - k, at);
+            }
+            if (round == 1)
+                assert_int_equal(kept_settle(&subject.form, &subject.host, &in, &out),
+                                 0);
+        }
+        for (uint32_t i = 0; i < ROWS; i++) {
+            gone = round == 3 ? 2 : dice(3);
+            for (size_t k = 0; k < 2; k++)
+                if (k < gone)
+                    add(t, &out, one, i, i + 1);
+                else
+                    left[n++] = &t->row[i];
+            if (round == 2 && dice(300) == 0)
+                assert_int_equal(kept_settle(&subject.form, &subject.host, &in, &out),
+                                 0);
+        }
+        qsort(left, n, sizeof(*left), by_columns);
+        assert_int_equal(kept_settle(&subject.form, &subject.host, &in, &out), 0);
+        assert_null(out.rows);
+        assert_int_equal(kept_view_begin(&subject.form, &subject.host, &in, &view), 0);
+        assert_int_equal(view.rows.rows.n, n);
+        assert_true(round == 3 ? n == 0 : n > ROWS / 2);
+        for (uint32_t i = 0; i < n; i++)
+            check_row(&view.rows.rows, i, left[i]);
+        kept_view_end(&subject.form, &subject.host, &view);
+        kept_view_free(&view);
+        kept_drop(&subject.form, &subject.host, &in);
+        end();
+        free(t);
+    }
+}
+
 static void stored_and_loaded_rows_are_the_same_and_go_on(void **unused)
 {
     (void)unused;
@@ -454,6 +526,7 @@ int main(void)
         cmocka_unit_test(a_group_without_rows_has_columns),
         cmocka_unit_test(an_input_that_is_left_out_is_not_kept),
         cmocka_unit_test(merged_groups_have_the_rows_of_both),
+        cmocka_unit_test(rows_taken_out_are_gone_and_the_rest_is_in_one_order),
         cmocka_unit_test(stored_and_loaded_rows_are_the_same_and_go_on),
         cmocka_unit_test(damaged_bytes_do_no_harm),
         cmocka_unit_test(rows_beyond_the_limit_are_counted),
