@@ -149,6 +149,15 @@ static int stream_bookmark(void *ctx, uint32_t source, char **ret)
     return log_bookmark(in->log, source, ret);
 }
 
+static int stream_bookmarks(void *ctx,
+                            int (*call)(void *ctx, const char *source,
+                                        const char *bookmark),
+                            void *call_ctx)
+{
+    const struct weir_intake *in = ctx;
+    return log_known_bookmarks(in->log, call, call_ctx);
+}
+
 /* What the store has committed lets the logs trim their journals. */
 static void store_stored(void *ctx, const char *pipeline, uint64_t position)
 {
@@ -568,6 +577,7 @@ static void setup_stream(struct weir *w, size_t i)
                              .key_begin = stream_key_begin,
                              .key_abandon = stream_key_abandon,
                              .bookmark = stream_bookmark,
+                             .bookmarks = stream_bookmarks,
                              .dead = s->dead_letters ? stream_dead : NULL};
     if (w->fixed_clock) {
         w->intake[i].fixed_us = w->clock_us != INT64_MIN         ? w->clock_us

@@ -69,6 +69,29 @@ int log_bookmark(struct log *l, uint32_t source, char **ret)
     return bookmark && !(*ret = strdup(bookmark)) ? -ENOMEM : 0;
 }
 
+static bool is_read(struct log *l, const char *source)
+{
+    for (uint32_t i = 1; i < LOG_SOURCES_MAX; i++)
+        if (l->bookmarks.read[i] && !strcmp(log_source_name(l, i), source))
+            return true;
+    return false;
+}
+
+int log_known_bookmarks(struct log *l,
+                        int (*call)(void *ctx, const char *source,
+                                    const char *bookmark),
+                        void *ctx)
+{
+    int r = log_is_ready(l) ? 0 : -EAGAIN;
+    for (uint32_t i = 1; r >= 0 && i < LOG_SOURCES_MAX; i++)
+        if (l->bookmarks.read[i])
+            r = call(ctx, log_source_name(l, i), l->bookmarks.read[i]);
+    for (const struct known_bookmark *k = l->bookmarks.known; r >= 0 && k; k = k->next)
+        if (!is_read(l, k->source))
+            r = call(ctx, k->source, k->bookmark);
+    return r < 0 ? r : 0;
+}
+
 void bookmark_here(struct log *l, struct log_entry *e)
 {
     if (!e->bookmark)

@@ -260,6 +260,11 @@ int log_keys(struct log *l, uint64_t after, uint64_t up_to,
 /* Where a reader goes on: the last bookmark of the source that the journal or the database had at the start, malloc'ed, in
  * *ret, NULL: none. -EAGAIN: not ready; -ENOMEM. */
 int log_bookmark(struct log *l, uint32_t source, char **ret);
+/* All of those, by the names of their sources. Stops with what `call` returns below 0. -EAGAIN: not ready. */
+int log_known_bookmarks(struct log *l,
+                        int (*call)(void *ctx, const char *source,
+                                    const char *bookmark),
+                        void *ctx);
 /* Within log_keeper.keep: calls `call` for each source with the bookmark of that position, as far as there were new ones
  * since the start. Stops with what it returns below 0. */
 int log_bookmarks(struct log *l,

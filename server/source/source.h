@@ -54,6 +54,10 @@ struct source_sink {
 
     /* As log_bookmark. NULL: nothing is remembered. */
     int (*bookmark)(void *ctx, uint32_t source, char **ret);
+    /* As log_known_bookmarks. NULL: likewise. */
+    int (*bookmarks)(void *ctx,
+                     int (*call)(void *ctx, const char *source, const char *bookmark),
+                     void *call_ctx);
 
     /* Rejected records, all of one stream: copied. Never waits; what does not fit is dropped and
      * counted. NULL: nobody keeps them. */

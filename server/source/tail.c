@@ -8,6 +8,9 @@
  *       +------ what lies beside it as PATH.1, PATH-20260102, ... and is newer, oldest first, then PATH itself
  *
  * At a start the file of the bookmark is looked for in the same way: at PATH, then beside it.
+ *
+ * What has another name that the pattern finds, too, is the same file by its inode and how it begins, and is read on
+ * under that name.
  */
 #include "base/clock.h"
 #include "base/logger.h"
@@ -33,7 +36,10 @@
 #define MOVED_US 20000 /* after a rename others may follow, */
 #define MOVED_LOOKS                                                                    \
     25 /* but a folder in which there is always something is not waited for */
-#define QUIET_MS  100
+#define QUIET_MS 100
+#define DELETED_US                                                                     \
+    (60 * SECOND_US)   /* who wrote to a file that was deleted does so no more */
+#define DATE_MIN  6    /* "-1" is no date: worker-1 lies beside worker */
 #define GATHER_US 2000 /* what is written meanwhile is read at once */
 
 struct tail {
@@ -44,8 +50,17 @@ struct tail {
     uint64_t at;        /* how far it was fed, at least as far */
     bool broken;        /* cannot be read; until another file is there */
     bool waiting;       /* was at its end: it may have been written anew since */
+    bool anew;          /* the body has to begin again, at `place` */
+    bool over;          /* of that file no more is to be read here */
     int64_t quiet_us;   /* since when it is renamed and does not grow; 0: it is not */
     int said;           /* why it cannot be opened, the last that was said */
+};
+
+/* A bookmark of the start. */
+struct former {
+    struct former *next;
+    struct place place;
+    char name[];
 };
 
 struct tails {
@@ -56,8 +71,9 @@ struct tails {
     int watch; /* inotify; -1 */
     bool
         newest; /* files are begun at their ends: those that are there when nothing was ever read */
-    bool full;       /* it was said that there are too many */
-    int64_t look_us; /* when to look for new files */
+    struct former *former; /* files whose names are not there any more */
+    bool full;             /* it was said that there are too many */
+    int64_t look_us;       /* when to look for new files */
 };
 
 /* ---- Which file it is -------------------------------------------------------------------------- */
@@ -65,8 +81,8 @@ struct tails {
 /* ".1", "-20260102", ".2026-01-02": behind the name of a file that was renamed. */
 static bool is_old_suffix(const char *s)
 {
-    return (*s == '.' || *s == '-') && s[1] &&
-           strspn(s + 1, "0123456789-") == strlen(s + 1);
+    size_t size = *s == '.' || *s == '-' ? strlen(s + 1) : 0;
+    return size >= (*s == '-' ? DATE_MIN : 1) && strspn(s + 1, "0123456789-") == size;
 }
 
 static int open_file(const char *path)
@@ -161,8 +177,8 @@ static int again(struct tail *t, int err)
 {
     if (err == -ENOMEM) { /* the place is that of before: it is read once more */
         pull_wait(t->lane.pull, -1, NO_MEMORY_US / 1000);
-        t->at = t->place.offset;
-        return lane_begin(&t->lane) < 0 ? 0 : 1;
+        t->anew = true;
+        return 1;
     }
     t->broken = true;
     if (err != -EBADMSG)
@@ -193,6 +209,7 @@ static int begin_body(struct tails *all, struct tail *t)
     if (err == 0)
         err = feed_header(all, t);
     t->at = t->place.offset;
+    t->anew = err < 0;
     return err;
 }
 
@@ -208,7 +225,7 @@ static int begin_file(struct tails *all, struct tail *t, int fd,
         return again(t, -errno);
     t->place = from ? *from : place_begin(&st);
     t->known = true;
-    t->broken = t->waiting = false;
+    t->broken = t->waiting = t->over = false;
     t->quiet_us = 0;
     int err = begin_body(all, t);
     return err < 0 ? again(t, err) : hand_on(t) < 0 ? 0 : 1;
@@ -227,6 +244,9 @@ static size_t whole_lines(const struct tail *t, const char *buffer, size_t n)
 /* What there is more of it. Returns whether there was; `end`: nothing follows. */
 static int read_more(struct tails *all, struct tail *t, bool end)
 {
+    int err = t->anew ? begin_body(all, t) : 0;
+    if (err < 0)
+        return again(t, err);
     ssize_t n = pread(t->fd, all->buffer, PIECE, (off_t)t->at);
     if (n < 0)
         return again(t, -errno);
@@ -234,7 +254,7 @@ static int read_more(struct tails *all, struct tail *t, bool end)
         end && n < (ssize_t)PIECE ? (size_t)n : whole_lines(t, all->buffer, (size_t)n);
     if (!size)
         return 0;
-    int err = lane_piece(&t->lane, all->buffer, size);
+    err = lane_piece(&t->lane, all->buffer, size);
     if (err < 0)
         return again(t, err);
     t->at += size;
@@ -244,6 +264,8 @@ static int read_more(struct tails *all, struct tail *t, bool end)
         t->place.header = t->at;
     return hand_on(t) < 0 ? 0 : 1;
 }
+
+static void look_for_files(struct tails *all);
 
 /* ---- Truncated, renamed, gone ------------------------------------------------------------------ */
 
@@ -288,23 +310,47 @@ static int next_file(struct tails *all, struct tail *t)
     return cannot_open(t, fd);
 }
 
-/* Nobody writes to it any more: its last line needs no end. */
-static int finish(struct tails *all, struct tail *t)
+/* Nobody writes to it any more: its last line needs no end. False: it is not all read. */
+static bool read_rest(struct tails *all, struct tail *t, const char *what)
 {
-    int more;
-    while ((more = t->broken ? 0 : read_more(all, t, true)) > 0)
+    while (!t->broken && !pull_stops(t->lane.pull) && read_more(all, t, true) > 0)
         ;
     if (pull_stops(t->lane.pull))
-        return 0;
+        return false;
     int err = t->broken ? 0 : lane_finish(&t->lane);
-    if (err < 0)
-        again(t, err);
+    if (err < 0 && again(t, err) > 0)
+        return false;
     if (!t->broken && hand_on(t) < 0)
-        return 0;
-    logger_info("source", "stream '%s': '%s' was renamed; %llu bytes of it were read",
-                t->lane.pull->stream->name, t->lane.name,
+        return false;
+    logger_info("source", "stream '%s': '%s' was %s; %llu bytes of it were read",
+                t->lane.pull->stream->name, t->lane.name, what,
                 (unsigned long long)t->place.offset);
-    return next_file(all, t);
+    return true;
+}
+
+static void let_go(struct tail *t)
+{
+    if (t->fd >= 0)
+        close(t->fd);
+    t->fd = -1;
+    t->over = true;
+    t->said = -ENOENT;
+    t->quiet_us = 0;
+}
+
+static int finish(struct tails *all, struct tail *t)
+{
+    look_for_files(all);
+    if (t->over) /* it is read on under another name */
+        return 1;
+    return read_rest(all, t, "renamed") ? next_file(all, t) : 0;
+}
+
+static bool is_deleted(const struct tail *t)
+{
+    struct stat st;
+    return fstat(t->fd, &st) == 0 && st.st_nlink == 0 &&
+           clock_now_us() - place_changed_ns(&st) / 1000 >= DELETED_US;
 }
 
 /* At its end: is it still the file of that name? */
@@ -312,6 +358,8 @@ static int look_at_name(struct tails *all, struct tail *t)
 {
     struct stat st;
     bool there = stat(t->lane.name, &st) == 0;
+    if (!there && is_deleted(t) && read_rest(all, t, "deleted"))
+        let_go(t); /* the disk has its room again */
     if (!there || (uint64_t)st.st_ino == t->place.inode) {
         t->quiet_us = 0;
         return 0;
@@ -357,11 +405,30 @@ static int begin_first(struct tails *all, struct tail *t, int fd)
     return begin_file(all, t, fd, &p);
 }
 
+/* The file of its place is read under another name. */
+static bool is_elsewhere(const struct tails *all, const struct tail *t)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        const struct tail *o = all->tail[i];
+        if (o != t && o->known && o->place.inode == t->place.inode &&
+            o->place.offset >= t->place.offset)
+            return true;
+    }
+    return false;
+}
+
 static int open_tail(struct tails *all, struct tail *t)
 {
     int fd = open_file(t->lane.name);
     if (fd < 0 && (!t->known || fd != -ENOENT))
         return cannot_open(t, fd);
+    if (t->over) {
+        if (fd < 0)
+            return cannot_open(t, fd);
+        close(fd);
+        t->said = 0;
+        return next_file(all, t);
+    }
     t->said = 0;
     if (!t->known)
         return begin_first(all, t, fd);
@@ -376,6 +443,8 @@ static int open_tail(struct tails *all, struct tail *t)
     if (fd < 0)
         return cannot_open(t, fd);
     close(fd);
+    if (is_elsewhere(all, t))
+        return next_file(all, t);
     pull_say(
         t->lane.pull,
         "'%s' is not the file any more of which %llu bytes were read, and none beside "
@@ -396,8 +465,7 @@ static int step(struct tails *all, struct tail *t)
     if ((uint64_t)st.st_size < t->at ||
         (t->waiting && grown && !place_is_of(&t->place, t->fd)))
         return truncated(all, t);
-    if (!t->broken && lane_is_stale(&t->lane) && begin_body(all, t) < 0)
-        return 0;
+    t->anew = t->anew || lane_is_stale(&t->lane);
     int more = grown && !t->broken ? read_more(all, t, false) : 0;
     if (more) {
         t->quiet_us = 0;
@@ -477,6 +545,53 @@ static int add_tail(struct tails *all, const char *path)
     return 0;
 }
 
+/* Is it a file that was read under this name, and has it no more? */
+static bool had_name(const char *name, const struct place *place, int fd)
+{
+    struct stat st;
+    bool has = stat(name, &st) == 0 && (uint64_t)st.st_ino == place->inode;
+    return !has && place_is_of(place, fd);
+}
+
+/* How far the file was read under a name that it has no more; NULL: it was not. */
+static const struct place *find_place(const struct tails *all, const struct tail *t,
+                                      int fd, struct tail **ret)
+{
+    *ret = NULL;
+    for (size_t i = 0; i < all->n; i++) {
+        struct tail *o = all->tail[i];
+        if (o == t || !o->known || o->over || !had_name(o->lane.name, &o->place, fd))
+            continue;
+        *ret = o;
+        return &o->place;
+    }
+    for (const struct former *f = all->former; f; f = f->next)
+        if (!find_tail(all, f->name) && had_name(f->name, &f->place, fd))
+            return &f->place;
+    return NULL;
+}
+
+/* New names of files that were read before: they are read on under these. */
+static void adopt_all(struct tails *all)
+{
+    for (size_t i = 0; i < all->n; i++) {
+        struct tail *t = all->tail[i], *before;
+        int fd = t->known || t->fd >= 0 ? -1 : open_file(t->lane.name);
+        const struct place *place = fd < 0 ? NULL : find_place(all, t, fd, &before);
+        if (!place) {
+            if (fd >= 0)
+                close(fd);
+            continue;
+        }
+        logger_info("source", "stream '%s': '%s' was read before, under another name",
+                    t->lane.pull->stream->name, t->lane.name);
+        struct place from = *place;
+        if (before)
+            let_go(before);
+        begin_file(all, t, fd, &from);
+    }
+}
+
 static void look_for_files(struct tails *all)
 {
     const char *pattern = all->pull->config->file;
@@ -496,6 +611,7 @@ static void look_for_files(struct tails *all)
         all->full = all->full || err == -ENOSPC;
     }
     globfree(&found);
+    adopt_all(all);
 }
 
 static bool read_all(struct tails *all)
@@ -529,6 +645,26 @@ static void rest(struct tails *all)
         ;
 }
 
+/* For source_sink.bookmarks. */
+static int add_former(void *tails, const char *name, const char *bookmark)
+{
+    struct tails *all = tails;
+    size_t size = strlen(name) + 1;
+    if (fnmatch(all->pull->config->file, name, FNM_PATHNAME | FNM_PERIOD) != 0)
+        return 0;
+    struct former *f = malloc(sizeof(*f) + size);
+    if (!f)
+        return -ENOMEM;
+    if (!place_parse(bookmark, &f->place)) { /* lane_open says so, if it is read */
+        free(f);
+        return 0;
+    }
+    memcpy(f->name, name, size);
+    f->next = all->former;
+    all->former = f;
+    return 0;
+}
+
 void tail_run(struct pull *p)
 {
     struct tails all = {.pull = p, .buffer = malloc(PIECE)};
@@ -541,8 +677,14 @@ void tail_run(struct pull *p)
         if (err < 0 && err != -EBADMSG)
             pull_fail(p, err, "'%s': %s", p->config->file, strerror(-err));
     }
+    const struct source_sink *sink = &p->stream->sink;
+    int known = has_wildcards(p->config->file) && sink->bookmarks
+                    ? sink->bookmarks(sink->ctx, add_former, &all)
+                    : 0;
+    if (known < 0)
+        pull_fail(p, known, "what was read before: %s", strerror(-known));
     look_for_files(&all);
-    all.newest = p->config->newest;
+    all.newest = p->config->newest && !all.former;
     for (size_t i = 0; i < all.n; i++)
         all.newest = all.newest && !all.tail[i]->known;
     struct error none;
@@ -561,6 +703,10 @@ void tail_run(struct pull *p)
             close(all.tail[i]->fd);
         lane_close(&all.tail[i]->lane);
         free(all.tail[i]);
+    }
+    for (struct former *f = all.former, *next; f; f = next) {
+        next = f->next;
+        free(f);
     }
     free(all.tail);
     free(all.buffer);

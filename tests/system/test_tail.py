@@ -175,6 +175,59 @@ class Tail(unittest.TestCase):
             self.write(lines(100000, 100010), os.path.join(self.folder, 'd.log'))
             self.wait_values(server, list(range(0, 100000, 20)) * 3 + list(range(100000, 100010)))
 
+    def test_a_file_with_another_name_of_the_pattern_is_no_new_one(self):
+        app, dated = os.path.join(self.folder, 'app.ndjson'), os.path.join(self.folder, 'app.2026-01-0%d.ndjson')
+        self.write(lines(0, 10), app)
+        with self.server('{file: "{folder}/app*.ndjson"}') as server:
+            self.wait_values(server, range(10))
+            os.rename(app, dated % 2)
+            self.write(lines(10, 12), dated % 2)
+            self.write(lines(12, 20), app)
+            self.wait_values(server, range(20))
+            server.restart()
+            self.write(lines(20, 21), dated % 2)
+            self.write(lines(21, 30), app)
+            self.wait_values(server, range(30))
+            server.kill()
+            self.write(lines(30, 35), app)
+            os.rename(app, dated % 3)  # and there is none of the old name
+            server.start()
+            self.wait_values(server, range(35))
+            self.write(lines(35, 40), app)
+            self.wait_values(server, range(40))
+            server.restart()
+            self.write(lines(40, 42), app)
+            self.wait_values(server, range(42))
+            self.assertFalse([line for line in server.log if 'lost' in line])
+
+    def test_a_deleted_file_is_let_go_once_it_was_read(self):
+        path = os.path.join(self.folder, 'a.ndjson')
+        with self.server('{file: "{folder}/*.ndjson"}') as server:
+            self.write(lines(0, 10).rstrip('\n'), path)
+            self.wait_values(server, range(9))
+            os.utime(path, (T0 // 1000, T0 // 1000))  # nobody has written for long
+            os.unlink(path)
+            self.wait_values(server, range(10))
+
+            def held():
+                return [fd for fd in os.scandir(f'/proc/{server.process.pid}/fd') if '(deleted)' in os.readlink(fd.path)
+                        and path in os.readlink(fd.path)]
+            harness.wait_until(lambda: not held(), 'the file to be closed')
+            self.write(lines(10, 20), path)
+            self.wait_values(server, range(20))
+            self.assertFalse([line for line in server.log if 'lost' in line])
+
+    def test_a_number_behind_a_name_is_no_date(self):
+        worker = os.path.join(self.folder, 'worker')
+        with self.server('{file: "{folder}/worker*"}') as server:
+            self.write(lines(0, 10), worker)
+            self.write(lines(10, 20), worker + '-1')
+            self.wait_values(server, range(20))
+            os.rename(worker, worker + '-20260102')
+            self.write(lines(20, 30), worker)
+            self.write(lines(30, 40), worker + '-1')
+            self.wait_values(server, range(40))
+
     def test_newest_begins_at_the_end_of_what_is_there(self):
         self.write(lines(0, 10))
         with self.server('{file: {folder}/in.ndjson, begin: newest}') as server:
