@@ -42,10 +42,10 @@ static void print_said(void *ctx, const char *level, const char *text)
     fprintf(well ? stdout : stderr, "weir: %s\n", text);
 }
 
-static int ask(const struct cmd_files *files, void *unused)
+static int ask(const struct cmd_files *files, void *asked)
 {
     struct error error = {""};
-    (void)unused;
+    *(bool *)asked = true;
     int status = control_reload(files->journal, print_said, NULL, &error);
     if (status >= 0)
         return status;
@@ -74,5 +74,11 @@ int cmd_reload(int argc, char **argv)
         return cmd_usage("reload", "one argument too many");
     if (!config && !database && !(config = cmd_default_config()))
         return cmd_usage("reload", CMD_NO_CONFIG);
-    return cmd_on_files(config, database, ask, NULL);
+    bool asked = false;
+    int status = cmd_on_files(config, database, ask, &asked);
+    if (status == EXIT_CONFIG && !asked)
+        fputs("weir: the server was not asked: tokens and certificates stay as they "
+              "were, too; 'weir reload -d DATABASE' has it read them all the same\n",
+              stderr);
+    return status;
 }

@@ -34,6 +34,7 @@ struct deadletters {
     struct reader *reader; /* while a piece is made */
     int64_t limit, before; /* letters with lower numbers */
     enum rowout_format format;
+    enum rowout_times times;
     struct rows rows;
 };
 
@@ -59,10 +60,12 @@ static bool deadletters_argument(void *ctx, const char *name, const char *value)
     } else if (strcmp(name, "format") == 0) {
         reading->format_given = true;
         reading->err = rows_format(value, &x->format, error);
+    } else if (strcmp(name, "times") == 0) {
+        reading->err = rows_times(value, &x->times, error);
     } else {
-        reading->err =
-            error_set(error, -EINVAL,
-                      "unknown parameter '%s'; there are limit, cursor, format", name);
+        reading->err = error_set(
+            error, -EINVAL,
+            "unknown parameter '%s'; there are limit, cursor, format, times", name);
     }
     return reading->err == 0;
 }
@@ -170,6 +173,7 @@ static void deadletters_answer(struct deadletters *x)
     x->rows = (struct rows){.request = x->request,
                             .name = "weir_dead_letters",
                             .out = {.format = x->format,
+                                    .times = x->times,
                                     .n_columns = DEADLETTERS_COLUMNS,
                                     .column = deadletters_columns},
                             .piece = deadletters_piece,

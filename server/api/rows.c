@@ -43,6 +43,7 @@ int rows_times(const char *text, enum rowout_times *ret, struct error *error)
 
 int rows_accept(struct http_request *r, enum rowout_format *ret, struct error *error)
 {
+    http_set_header(r, "Vary", "Accept");
     return rowout_accept(http_header(r, "Accept"), ret)
                ? error_set(error, -ENOENT,
                            "Accept: there are application/json, application/x-ndjson, "

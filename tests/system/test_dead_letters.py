@@ -82,6 +82,9 @@ class DeadLetters(unittest.TestCase):
         text = self.server.get(self.url('pages'), Accept='text/csv').body.decode()
         rows = list(csv.DictReader(io.StringIO(text, newline='')))
         self.assertEqual([r['record'] for r in rows], [d['record'] for d in whole])
+        stored = self.server.rows("SELECT received / 1000 FROM weir_dead_letters WHERE stream = 'pages' ORDER BY number DESC")
+        self.assertEqual([(r['received'],) for r in json.loads(self.server.get(self.url('pages', '?times=ms')).body)], stored)
+        self.assertEqual(self.server.get(self.url('pages', '?times=ns')).status, 400)
 
     def test_rows_of_csv_and_long_records(self):
         long = '1,"' + 'é' * 3000 + '",x'

@@ -87,6 +87,10 @@ class Results(unittest.TestCase):
         for kind in ('application/json', 'application/x-ndjson', 'text/csv'):
             answer = self.server.get('/api/v1/pipelines/cities/results?limit=3', Accept=kind)
             self.assertEqual(answer.headers['Content-Type'].split(';')[0], kind)
+            self.assertIn('Accept', answer.headers.get_all('Vary'))  # for caches
+        for path in ('/api/v1/sql?q=SELECT+1', '/api/v1/streams/input/dead-letters'):
+            self.assertIn('Accept', self.server.get(path).headers.get_all('Vary'))
+        self.assertNotIn('Accept', self.server.get('/api/v1/pipelines/cities/results?format=csv').headers.get_all('Vary'))
 
     def test_key_columns_filter_by_name(self):
         for city in CITIES:

@@ -142,6 +142,7 @@ class Reload(Service):
         status, _, errors = self.reload(server)
         self.assertEqual(status, 78)
         self.assertRegex(errors, r"weir\.yaml:\d+:\d+: ")
+        self.assertIn('was not asked: tokens and certificates stay', errors)
         server.stop()
 
     def test_tokens_that_are_refused_are_a_failure(self):
