@@ -98,6 +98,9 @@ class Tail(unittest.TestCase):
                 time.sleep(0.01)
 
         with self.server() as server:
+            self.write(lines(0, 1))  # what was renamed before it was ever seen is not looked for
+            self.wait_values(server, [0])
+            written[0] = 1
             writer = threading.Thread(target=write)
             writer.start()
             try:
