@@ -11,6 +11,10 @@
  *      [ taken in: level, trend, season[] ][ open buckets: sum, count ]       --> time
  *                                   next ^                       newest ^
  *
+ * With `fit` a group keeps its newest `history` values instead; for a result the smoothing that has the least squares of
+ * errors over them is searched: J. A. Nelder, R. Mead, "A simplex method for function
+ * minimization", The Computer Journal 7, 1965.
+ *
  * States cannot be merged: what is taken in has no inverse.
  */
 #include "../common/declare.h"
@@ -19,9 +23,11 @@
 
 struct config {
     const char *of, *every;
-    int64_t season, ahead;
+    int64_t season, ahead, history;
     double alpha, beta, gamma, band;
+    uint32_t emit;
     int value; /* enum value */
+    int fit;
 };
 
 enum value { MEAN, SUM, COUNT };
@@ -29,12 +35,30 @@ enum value { MEAN, SUM, COUNT };
 #define OPEN       16
 #define SEASON_MAX 20000
 #define GAP_MAX    100000 /* buckets without rows; a longer gap begins anew */
+#define HISTORY    500    /* and ten seasons, if it is not given */
+#define ERRORS_MIN 10     /* to fit parameters to */
+#define STEPS      150    /* of a search, at most */
+
+struct smoothing {
+    double alpha, beta, gamma;
+};
 
 /* One in each context. */
 struct model {
     int64_t every_us;
-    double band; /* half of it, in standard deviations */
+    double band;      /* half of it, in standard deviations */
+    size_t kept;      /* values that a group keeps; 0: nothing is fitted */
+    size_t n_doubles; /* of a group, beside its struct */
+    double *series;   /* the kept ones in their order, while they are fitted to */
 };
+
+/* What was fitted to values with this hash: of the same values it is the same again. */
+struct fitted {
+    uint64_t hash;
+    struct smoothing by;
+};
+#define FITTED (sizeof(struct fitted) / sizeof(double))
+_Static_assert(sizeof(struct fitted) % sizeof(double) == 0, "it lies behind doubles");
 
 struct bucket {
     double sum;
@@ -53,13 +77,24 @@ struct state {
     double *season;           /* season of the buckets, by number % season */
     double *first;            /* two seasons behind it: the first values */
 };
+/* Behind `first`, with `fit`: the values kept, that of the k-th taken in at k % kept; a struct fitted. */
 
 enum reason { LATE, NOT_FINITE };
-enum output { FORECAST, LOWER, UPPER, TIME, ERROR };
+enum output { FORECAST, LOWER, UPPER, TIME, ERROR, ALPHA, BETA, GAMMA };
 
 static size_t season_of(const struct weir_ctx *ctx)
 {
     return (size_t)((const struct config *)ctx->config)->season;
+}
+
+static const struct model *model_of(const struct weir_ctx *ctx)
+{
+    return ctx->user;
+}
+
+static double *kept_of(const struct weir_ctx *ctx, const struct state *s)
+{
+    return s->season + 3 * season_of(ctx);
 }
 
 static struct bucket *bucket_at(struct state *s, int64_t number)
@@ -93,28 +128,27 @@ static void begin_season(const struct weir_ctx *ctx, struct state *s, int64_t nu
 }
 
 /* NaN: there is none. */
-static void smooth(const struct weir_ctx *ctx, struct state *s, int64_t number,
+static void smooth(struct state *s, const struct smoothing *by, double *season_of_y,
                    double y)
 {
-    const struct config *c = ctx->config;
-    double season = season_of(ctx) ? *season_at(ctx, s, number) : 0;
+    double season = season_of_y ? *season_of_y : 0;
     double expected = s->level + s->trend, error = y - expected - season;
     if (isnan(y)) {
         s->level = expected;
         return;
     }
-    double level = c->alpha * (y - season) + (1 - c->alpha) * expected;
-    s->trend = c->beta * (level - s->level) + (1 - c->beta) * s->trend;
+    double level = by->alpha * (y - season) + (1 - by->alpha) * expected;
+    s->trend = by->beta * (level - s->level) + (1 - by->beta) * s->trend;
     s->level = level;
-    if (season_of(ctx))
-        *season_at(ctx, s, number) = season + c->gamma * error;
+    if (season_of_y)
+        *season_of_y = season + by->gamma * error;
     s->squares += error * error;
     s->errors++;
 }
 
 /* Without a season the first two values are level and trend; a missing one there is as the one before. */
-static void take_value(const struct weir_ctx *ctx, struct state *s, int64_t number,
-                       double y)
+static void take_value(const struct weir_ctx *ctx, struct state *s,
+                       const struct smoothing *by, int64_t number, double y)
 {
     const int64_t m = (int64_t)season_of(ctx), n = s->n++;
     if (m == 0 && n < 2) {
@@ -126,9 +160,9 @@ static void take_value(const struct weir_ctx *ctx, struct state *s, int64_t numb
             return;
         begin_season(ctx, s, number);
         for (int64_t i = 0; i < m; i++)
-            smooth(ctx, s, number - m + 1 + i, s->first[m + i]);
+            smooth(s, by, season_at(ctx, s, number - m + 1 + i), s->first[m + i]);
     } else {
-        smooth(ctx, s, number, y);
+        smooth(s, by, m ? season_at(ctx, s, number) : NULL, y);
     }
 }
 
@@ -146,10 +180,16 @@ static double value_of(const struct weir_ctx *ctx, const struct bucket *b)
 static void take_until(const struct weir_ctx *ctx, struct state *s, int64_t end)
 {
     static const struct bucket empty = {0, 0};
+    const struct config *c = ctx->config;
+    const struct smoothing given = {c->alpha, c->beta, c->gamma};
+    const size_t kept = model_of(ctx)->kept;
     for (; s->next < end; s->next++) {
         int is_open = s->next <= s->newest;
-        take_value(ctx, s, s->next,
-                   value_of(ctx, is_open ? bucket_at(s, s->next) : &empty));
+        double y = value_of(ctx, is_open ? bucket_at(s, s->next) : &empty);
+        if (kept)
+            kept_of(ctx, s)[(uint64_t)s->n++ % kept] = y;
+        else
+            take_value(ctx, s, &given, s->next, y);
         if (is_open)
             *bucket_at(s, s->next) = empty;
     }
@@ -170,13 +210,13 @@ static void begin(const struct weir_ctx *ctx, struct state *s, int64_t number)
 
 static int need_memory(struct weir_ctx *ctx, struct state *s)
 {
-    const size_t m = season_of(ctx);
-    if (m == 0 || s->season)
+    const size_t n = model_of(ctx)->n_doubles;
+    if (n == 0 || s->season)
         return 0;
-    s->season = ctx->host->alloc(ctx, 3 * m * sizeof(*s->season));
+    s->season = ctx->host->alloc(ctx, n * sizeof(*s->season));
     if (!s->season)
-        return weir_fail(ctx, "no memory for the season of a group");
-    s->first = s->season + m;
+        return weir_fail(ctx, "no memory for the values of a group");
+    s->first = s->season + season_of(ctx);
     return 0;
 }
 
@@ -240,28 +280,194 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *rows)
     return 0;
 }
 
+/* ---- Fitting ---- */
+
+struct series {
+    const struct weir_ctx *ctx;
+    struct state *s;  /* whose model is begun anew for each trial */
+    int64_t first, n; /* number of the first bucket; values */
+};
+
+/* In their order, from the first that is not missing. */
+static struct series unroll(const struct weir_ctx *ctx, struct state *s)
+{
+    const uint64_t kept = model_of(ctx)->kept, end = (uint64_t)s->n;
+    uint64_t at = end < kept ? 0 : end - kept;
+    const double *value = kept_of(ctx, s);
+    while (at < end && isnan(value[at % kept]))
+        at++;
+    int64_t n = (int64_t)(end - at);
+    for (int64_t i = 0; i < n; i++)
+        model_of(ctx)->series[i] = value[(at + (uint64_t)i) % kept];
+    return (struct series){ctx, s, s->next - n, n};
+}
+
+static void replay(const struct series *h, const struct smoothing *by)
+{
+    struct state *s = h->s;
+    s->n = s->errors = 0;
+    s->level = s->trend = s->squares = 0;
+    for (int64_t i = 0; i < h->n; i++)
+        take_value(h->ctx, s, by, h->first + i, model_of(h->ctx)->series[i]);
+}
+
+/* From any three numbers into the region of parameters, which is that of statsmodels: 0 < beta < alpha < 1, gamma < 1 - alpha. */
+static struct smoothing smoothing_at(const double *x)
+{
+    double alpha = 1 / (1 + exp(-x[0]));
+    return (struct smoothing){alpha, alpha / (1 + exp(-x[1])),
+                              (1 - alpha) / (1 + exp(-x[2]))};
+}
+
+struct vertex {
+    double x[3], squares;
+};
+
+static void judge(const struct series *h, struct vertex *v)
+{
+    const struct smoothing by = smoothing_at(v->x);
+    replay(h, &by);
+    v->squares = isfinite(h->s->squares) ? h->s->squares : INFINITY;
+}
+
+/* The point on the way from `worst` through the middle of the others. */
+static struct vertex beyond(const struct series *h, const struct vertex *v, size_t dims,
+                            double way)
+{
+    struct vertex p = v[dims];
+    for (size_t k = 0; k < dims; k++) {
+        double middle = 0;
+        for (size_t i = 0; i < dims; i++)
+            middle += v[i].x[k] / (double)dims;
+        p.x[k] = fmin(fmax(middle + way * (middle - v[dims].x[k]), -18), 18);
+    }
+    judge(h, &p);
+    return p;
+}
+
+/* Up to 1e-8 of the squares; v[0] is the best in the end. */
+static void descend(const struct series *h, struct vertex *v, size_t dims)
+{
+    for (size_t k = 0; k < dims; k++) {
+        v[k + 1] = v[0];
+        v[k + 1].x[k] += v[0].x[k] > 0 ? -1.5 : 1.5; /* away from the border */
+        judge(h, &v[k + 1]);
+    }
+    for (int step = 0; step < STEPS; step++) {
+        for (size_t i = 1; i <= dims; i++) /* sorted by insertion */
+            for (size_t k = i; k > 0 && v[k].squares < v[k - 1].squares; k--) {
+                struct vertex other = v[k];
+                v[k] = v[k - 1];
+                v[k - 1] = other;
+            }
+        if (v[dims].squares - v[0].squares <= 1e-8 * v[0].squares)
+            return;
+        struct vertex p = beyond(h, v, dims, 1), q;
+        if (p.squares < v[0].squares) {
+            q = beyond(h, v, dims, 2);
+            v[dims] = q.squares < p.squares ? q : p;
+        } else if (p.squares < v[dims - 1].squares) {
+            v[dims] = p;
+        } else {
+            q = beyond(h, v, dims, p.squares < v[dims].squares ? 0.5 : -0.5);
+            if (q.squares < fmin(p.squares, v[dims].squares)) {
+                v[dims] = q;
+                continue;
+            }
+            for (size_t i = 1; i <= dims; i++) {
+                for (size_t k = 0; k < dims; k++)
+                    v[i].x[k] = (v[i].x[k] + v[0].x[k]) / 2;
+                judge(h, &v[i]);
+            }
+        }
+    }
+}
+
+/* From the best point of a grid for each of four trends, and once more from where the best of these leads to. */
+static struct smoothing search(const struct series *h)
+{
+    static const double start[] = {-4, -1.5, 0, 2};
+    const size_t dims = season_of(h->ctx) ? 3 : 2, n = dims == 3 ? 16 : 4;
+    struct vertex best = {.squares = INFINITY}, v[4];
+    for (size_t trend = 0; trend < 4; trend++) {
+        v[0] = (struct vertex){.squares = INFINITY};
+        for (size_t i = 0; i < n; i++) {
+            struct vertex p = {{start[i % 4], start[trend], start[i / 4]}, 0};
+            judge(h, &p);
+            if (p.squares < v[0].squares)
+                v[0] = p;
+        }
+        descend(h, v, dims);
+        if (v[0].squares < best.squares)
+            best = v[0];
+    }
+    v[0] = best;
+    descend(h, v, dims);
+    return smoothing_at(v[0].x);
+}
+
+/* FNV-1a, of words. */
+static uint64_t hash_series(const struct series *h)
+{
+    uint64_t hash = 0xcbf29ce484222325u ^ (uint64_t)h->n, word;
+    for (int64_t i = 0; i < h->n; i++) {
+        memcpy(&word, &model_of(h->ctx)->series[i], sizeof(word));
+        hash = (hash ^ word) * 0x100000001b3u;
+        hash ^= hash >> 32;
+    }
+    return hash | 1; /* 0: nothing was fitted */
+}
+
+/* The best smoothing of a copy's values, which its model then has; the original remembers it. */
+static struct smoothing fit(const struct weir_ctx *ctx, struct state *s,
+                            const struct state *original)
+{
+    const struct config *c = ctx->config;
+    const struct series h = unroll(ctx, s);
+    struct fitted known = {0, {c->alpha, c->beta, c->gamma}}, found;
+    double *at = kept_of(ctx, original) + model_of(ctx)->kept;
+    replay(&h, &known.by);
+    if (s->errors < ERRORS_MIN)
+        return known.by;
+    known.hash = hash_series(&h);
+    memcpy(&found, at, sizeof(found));
+    if (found.hash != known.hash) {
+        found = (struct fitted){known.hash, search(&h)};
+        memcpy(at, &found, sizeof(found));
+    }
+    replay(&h, &found.by);
+    return found.by;
+}
+
 /* ---- Results ---- */
 
 /* Of the forecast h buckets ahead, by that of one. */
-static double variance_factor(const struct config *c, double h)
+static double variance_factor(const struct smoothing *by, double m, double h)
 {
-    double m = (double)c->season, beta = c->alpha * c->beta;
-    double k = m > 0 ? floor((h - 1) / m) : 0, gamma = m > 0 ? c->gamma : 0;
+    double alpha = by->alpha, beta = alpha * by->beta;
+    double k = m > 0 ? floor((h - 1) / m) : 0, gamma = m > 0 ? by->gamma : 0;
     return 1 +
-           (h - 1) * (c->alpha * c->alpha + c->alpha * beta * h +
-                      beta * beta * h * (2 * h - 1) / 6) +
-           gamma * k * (2 * c->alpha + gamma + beta * m * (k + 1));
+           (h - 1) *
+               (alpha * alpha + alpha * beta * h + beta * beta * h * (2 * h - 1) / 6) +
+           gamma * k * (2 * alpha + gamma + beta * m * (k + 1));
 }
 
-static int put_forecast(struct weir_ctx *ctx, struct state *s, int64_t end,
-                        struct weir_out *out)
+static int put_forecast(struct weir_ctx *ctx, struct state *s,
+                        const struct state *original, int64_t end, struct weir_out *out)
 {
     const struct config *c = ctx->config;
     const struct model *model = ctx->user;
+    struct smoothing by = {c->alpha, c->beta, c->gamma};
     int64_t least = c->season ? 2 * c->season : 2, number = end - 1 + c->ahead, time_us;
     take_until(ctx, s, end);
+    if (model->kept)
+        by = fit(ctx, s, original);
     if (s->n < least)
         return 0;
+    weir_put_float(ctx, out, ALPHA, by.alpha);
+    weir_put_float(ctx, out, BETA, by.beta);
+    if (c->season)
+        weir_put_float(ctx, out, GAMMA, by.gamma);
     double forecast = s->level + (double)c->ahead * s->trend;
     if (c->season)
         forecast += *season_at(ctx, s, number);
@@ -271,7 +477,8 @@ static int put_forecast(struct weir_ctx *ctx, struct state *s, int64_t end,
     if (s->errors == 0)
         return 0;
     double error = sqrt(s->squares / (double)s->errors);
-    double half = model->band * error * sqrt(variance_factor(c, (double)c->ahead));
+    double half = model->band * error *
+                  sqrt(variance_factor(&by, (double)c->season, (double)c->ahead));
     weir_put_float(ctx, out, ERROR, error);
     weir_put_float(ctx, out, LOWER, forecast - half);
     return weir_put_float(ctx, out, UPPER, forecast + half);
@@ -281,7 +488,7 @@ static int put_forecast(struct weir_ctx *ctx, struct state *s, int64_t end,
 static int emit_one(struct weir_ctx *ctx, const struct state *state,
                     const struct weir_window *window, struct weir_out *out)
 {
-    const size_t m = season_of(ctx);
+    const size_t n = model_of(ctx)->n_doubles;
     struct state s = *state;
     if (!s.began)
         return 0;
@@ -293,15 +500,15 @@ static int emit_one(struct weir_ctx *ctx, const struct state *state,
         end = s.newest + 1;
     if (end < s.next)
         end = s.next;
-    if (m) {
-        s.season = ctx->host->alloc(ctx, 3 * m * sizeof(*s.season));
+    if (n) {
+        s.season = ctx->host->alloc(ctx, n * sizeof(*s.season));
         if (!s.season)
-            return weir_fail(ctx, "no memory for the season of a group");
-        memcpy(s.season, state->season, 3 * m * sizeof(*s.season));
-        s.first = s.season + m;
+            return weir_fail(ctx, "no memory for the values of a group");
+        memcpy(s.season, state->season, n * sizeof(*s.season));
+        s.first = s.season + season_of(ctx);
     }
-    int err = put_forecast(ctx, &s, end, out);
-    if (m)
+    int err = put_forecast(ctx, &s, state, end, out);
+    if (n)
         ctx->host->free(ctx, s.season);
     return err;
 }
@@ -313,7 +520,12 @@ static void drop(struct weir_ctx *ctx, void *state)
     ctx->host->free(ctx, ((struct state *)state)->season);
 }
 
-/* ---- Saving: the state without pointers, then season and first ---- */
+/* ---- Saving: the state without pointers, then season, first and what is kept ---- */
+
+static size_t saved_values(const struct weir_ctx *ctx)
+{
+    return (3 * season_of(ctx) + model_of(ctx)->kept) * sizeof(double);
+}
 
 static int save(struct weir_ctx *ctx, const void *state, struct weir_out *out)
 {
@@ -321,33 +533,31 @@ static int save(struct weir_ctx *ctx, const void *state, struct weir_out *out)
     struct state saved = *s;
     saved.season = saved.first = NULL;
     int err = ctx->host->write(ctx, out, &saved, sizeof(saved));
-    return err || !s->season
-               ? err
-               : ctx->host->write(ctx, out, s->season,
-                                  3 * season_of(ctx) * sizeof(*s->season));
+    return err || !s->season ? err
+                             : ctx->host->write(ctx, out, s->season, saved_values(ctx));
 }
 
 static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void *bytes,
                 size_t size)
 {
-    const size_t seasons = 3 * season_of(ctx) * sizeof(double);
+    const size_t values = saved_values(ctx);
     struct state *s = state, saved;
     (void)version; /* there has been one */
     if (size < sizeof(saved))
         return weir_fail(ctx, "the saved state is damaged");
     memcpy(&saved, bytes, sizeof(saved));
-    if (size - sizeof(saved) != (saved.began ? seasons : 0) || saved.n < 0 ||
+    if (size - sizeof(saved) != (saved.began ? values : 0) || saved.n < 0 ||
         saved.errors < 0 || saved.newest > INT64_MAX / 2 ||
         saved.newest < INT64_MIN / 2 || saved.next > saved.newest + 1 ||
         saved.next <= saved.newest - OPEN)
         return weir_fail(ctx, "the saved state is damaged");
     *s = saved;
     s->season = s->first = NULL;
-    if (!saved.began || !seasons)
+    if (!saved.began || !values)
         return 0;
     int err = need_memory(ctx, s);
     if (!err)
-        memcpy(s->season, (const char *)bytes + sizeof(saved), seasons);
+        memcpy(s->season, (const char *)bytes + sizeof(saved), values);
     return err;
 }
 
@@ -367,6 +577,23 @@ static double deviations(double p)
     return low;
 }
 
+/* Of the kept values more than the first two seasons have to be left. */
+static int open_fit(struct weir_ctx *ctx, struct model *model)
+{
+    const struct config *c = ctx->config;
+    int64_t history = 10 * c->season > HISTORY ? 10 * c->season : HISTORY;
+    if (c->history)
+        history = c->history;
+    if (!c->fit && c->history)
+        return weir_fail(ctx, "history is of use only with fit");
+    if (c->fit && history < 3 * c->season)
+        return weir_fail(ctx, "history has to be three seasons at least");
+    model->kept = c->fit ? (size_t)history : 0;
+    model->n_doubles = 3 * (size_t)c->season + (c->fit ? model->kept + FITTED : 0);
+    model->series = ctx->host->alloc(ctx, (model->kept + 1) * sizeof(*model->series));
+    return model->series ? 0 : weir_fail(ctx, "out of memory");
+}
+
 static int open_holt_winters(struct weir_ctx *ctx)
 {
     const struct config *config = ctx->config;
@@ -377,14 +604,18 @@ static int open_holt_winters(struct weir_ctx *ctx)
     model->band = deviations(config->band);
     if (config->season == 1)
         return weir_fail(ctx, "season has to be 0, for none, or 2 buckets at least");
-    if (duration_parse(ctx, "every", config->every, &model->every_us))
+    if (open_fit(ctx, model) ||
+        duration_parse(ctx, "every", config->every, &model->every_us))
         return -1;
     return model->every_us ? 0 : weir_fail(ctx, "every has to be longer than 0s");
 }
 
 static void close_holt_winters(struct weir_ctx *ctx)
 {
-    ctx->host->free(ctx, ctx->user);
+    struct model *model = ctx->user;
+    if (model)
+        ctx->host->free(ctx, model->series);
+    ctx->host->free(ctx, model);
     ctx->user = NULL;
 }
 
@@ -402,22 +633,37 @@ static const struct weir_param params[] = {
     PARAM_FLOAT(struct config, gamma, 0, "0.2", 0, 1, "how fast the season does"),
     PARAM_FLOAT(struct config, band, 0, "0.95", 0.01, 0.9999,
                 "part of the values that the band is to hold"),
+    {.name = "fit",
+     .type = WEIR_PARAM_BOOL,
+     .offset = offsetof(struct config, fit),
+     .init = "false",
+     .help = "alpha, beta and gamma are fitted to the newest buckets"},
+    PARAM_INT(struct config, history, "0", 0, 100000,
+              "to so many; 0: ten seasons, 500 at least"),
+    PARAM_SET(struct config, emit,
+              "forecast, lower, upper, forecast_time, forecast_error",
+              "forecast lower upper forecast_time forecast_error alpha beta gamma",
+              "the results"),
     PARAM_END,
 };
 
 static const struct weir_output outputs[] = {
-    {"{of}_forecast", WEIR_FLOAT, "what the column is expected to be", NULL},
-    {"{of}_lower", WEIR_FLOAT, "lower end of the band", NULL},
-    {"{of}_upper", WEIR_FLOAT, "upper end of the band", NULL},
-    {"{of}_forecast_time", WEIR_TIME, "begin of the bucket that it is of", NULL},
+    {"{of}_forecast", WEIR_FLOAT, "what the column is expected to be", "forecast"},
+    {"{of}_lower", WEIR_FLOAT, "lower end of the band", "lower"},
+    {"{of}_upper", WEIR_FLOAT, "upper end of the band", "upper"},
+    {"{of}_forecast_time", WEIR_TIME, "begin of the bucket that it is of",
+     "forecast_time"},
     {"{of}_forecast_error", WEIR_FLOAT,
-     "root of the mean square of errors so far, one bucket ahead", NULL},
+     "root of the mean square of errors so far, one bucket ahead", "forecast_error"},
+    {"{of}_alpha", WEIR_FLOAT, "how fast the level follows", "alpha"},
+    {"{of}_beta", WEIR_FLOAT, "how fast the trend does", "beta"},
+    {"{of}_gamma", WEIR_FLOAT, "how fast the season does", "gamma"},
     {.name = NULL},
 };
 
 static const struct weir_analyzer holt_winters = {
     .name = "holt_winters",
-    .version = "1.0",
+    .version = "1.1",
     .help = "Forecast of a column with a band, by level, trend and season",
     .threads = WEIR_THREADS_CTX,
     .params = params,

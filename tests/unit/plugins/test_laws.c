@@ -18,7 +18,7 @@
  * rounded sums it need not. */
 struct subject {
     const char *plugin;
-    const char *set[4][2];
+    const char *set[5][2];
     bool exact;
 };
 
@@ -104,6 +104,13 @@ static const struct subject subjects[] = {
     {"anomaly", {{"of", "x:i"}, {"season", "7s"}}, true},
     {"holt_winters", {{"of", "x:f"}, {"every", "500ms"}}, true},
     {"holt_winters", {{"of", "x:i"}, {"every", "2s"}, {"season", "4"}}, true},
+    {"holt_winters",
+     {{"of", "x:f"},
+      {"every", "500ms"},
+      {"season", "3"},
+      {"fit", "true"},
+      {"history", "25"}},
+     true},
     {"retention", {{"by", "x:i"}, {"period", "700ms"}}, true},
     {"retention", {{"by", "x:f"}, {"period", "2s"}, {"users", "100"}}, true},
     {"trending", {{"of", "x:s"}, {"recent", "1s"}, {"baseline", "5s"}}, false},
@@ -151,7 +158,7 @@ static void with_of(const struct subject *s, char *text, size_t room)
 {
     FILE *to = fmemopen(text, room, "w");
     assert_non_null(to);
-    for (size_t i = 0; i < 4 && s->set[i][0]; i++) {
+    for (size_t i = 0; i < 5 && s->set[i][0]; i++) {
         fprintf(to, "%s%s: ", i ? ", " : "", s->set[i][0]);
         put_value(to, s->set[i][1]);
     }

@@ -457,6 +457,47 @@ class HoltWinters(Case):
             self.assertClose(found[0], forecast, 1e-9)
             self.assertClose(found[4], 6.963889385287913, 1e-9)
 
+    def test_fitted_as_by_statsmodels(self):
+        """What ExponentialSmoothing(...).fit() of statsmodels 0.15 finds for the same values, the beginning given."""
+        values = [round(20 + i / 5 + 6 * math.sin(2 * math.pi * i / 6) + 3 * math.cos(i * i), 2) for i in range(40)]
+        rows = [((END - (40 - i) * self.EVERY) * S, v) for i, v in enumerate(values)]
+        for season, error, forecasts, smoothing in (
+                (6, 2.7679663940304224, (26.102916328320724, 26.60739920941635, 29.449133111163825),
+                 (0.09774356060586033, 0.03556167568924209, 0.481987404908815)),
+                (0, 4.920741922466755, (30.848099407627288, 31.21619874987731, 31.584298092127334),
+                 (0.9999999850988388, 0.09784729120383275, None))):
+            for ahead, forecast in enumerate(forecasts, 1):
+                found = numbers(drive('holt_winters', rows, 'of=x:f', f'every={self.EVERY}s', f'season={season}', 'fit=true',
+                                      f'ahead={ahead}')[0], [float] * 8)
+                self.assertClose(found[0], forecast, 1e-4)
+                self.assertClose(found[4], error, 1e-6)
+                for one, other in zip(found[5:], smoothing):
+                    self.assertEqual(one is None, other is None)
+                    self.assertLess(abs((one or 0) - (other or 0)), 1e-3)
+
+    def test_fitted_to_the_newest_buckets_only(self):
+        dice = random.Random(115)
+        values = self.series(dice, 300, 7)
+        options = 'of=x:f', f'every={self.EVERY}s', 'season=7', 'fit=true', 'history=100'
+        for holes in ((), (200, 201, 230, 299)):
+            there = [None if i in holes else v for i, v in enumerate(values)]
+            begin = 202 if holes else 200
+            self.assertEqual(drive('holt_winters', self.rows(dice, there), *options),
+                             drive('holt_winters', self.rows(dice, there[begin:]), *options))
+
+    def test_too_few_errors_to_fit_to(self):
+        values = self.series(random.Random(116), 17, 4)
+        rows = self.rows(random.Random(117), values)
+        options = 'of=x:f', f'every={self.EVERY}s', 'season=4'
+        self.assertEqual(drive('holt_winters', rows[:len(rows) // 2], *options, 'fit=true'),
+                         drive('holt_winters', rows[:len(rows) // 2], *options))
+        self.assertNotEqual(drive('holt_winters', rows, *options, 'fit=true'), drive('holt_winters', rows, *options))
+
+    def test_what_cannot_be_fitted_is_refused(self):
+        for options, said in ((('history=50',), 'history is of use only with fit'),
+                              (('fit=true', 'season=24', 'history=71'), 'history has to be three seasons at least')):
+            self.assertIn(said, drive('holt_winters', [], 'of=x:f', *options, fails=True))
+
     def test_sums_and_counts_of_buckets(self):
         dice = random.Random(114)
         rows = [((END - 6000 + dice.randrange(6000)) * S, dice.randrange(10)) for _ in range(500)] + [((END - 6000) * S, 1)]
@@ -468,7 +509,7 @@ class HoltWinters(Case):
             self.assertClose(float(found[0]), self.forecast(values, 0, 0.3, 0.1, 0.2, 1)[0], 1e-9)
 
     def test_too_few_buckets_are_null(self):
-        self.assertEqual(drive('holt_winters', [((END - 60) * S, 5)], 'of=x:i', 'every=60s'), [['null'] * 5])
+        self.assertEqual(drive('holt_winters', [((END - 60) * S, 5)], 'of=x:i', 'every=60s'), [['null'] * 8])
         self.assertIn('season has to be 0', drive('holt_winters', [], 'of=x:i', 'season=1', fails=True))
 
 
