@@ -594,6 +594,20 @@ static int forgive(struct worker *w, int r, struct error *error)
     return error->text[0] ? -EINVAL : say(w, r, error);
 }
 
+static int try_open(struct worker *w, const struct open_question *q,
+                    struct rowset **ret, struct error *error)
+{
+    const size_t n = w->pipeline->n_steps;
+    for (size_t i = 0; i < n; i++)
+        if (w->remote[i])
+            remote_try(w->remote[i], true);
+    int r = read_open(w, q, ret);
+    for (size_t i = 0; i < n; i++)
+        if (w->remote[i])
+            remote_try(w->remote[i], false);
+    return r < 0 ? forgive(w, r, error) : 0;
+}
+
 static struct open_part *take(struct worker *w)
 {
     struct pipeline *p = w->pipeline;
@@ -623,8 +637,8 @@ void open_answer(struct worker *w)
     if (wanted && pipeline_failed(w->pipeline))
         r = error_set(&error, -EBUSY, "pipeline '%s' has stopped",
                       w->pipeline->config->name);
-    else if (wanted && (r = read_open(w, &a->q, &rows)) < 0)
-        r = forgive(w, r, &error);
+    else if (wanted)
+        r = try_open(w, &a->q, &rows, &error);
     w->broken_slot = broken;
     part->rows = rows;
     part->position = w->position;

@@ -38,7 +38,8 @@ struct remote {
     struct held *held; /* the oldest first */
     size_t n_held, held_room;
     bool abandoned;
-    size_t asked; /* answers that come before that of the next call */
+    bool trying, told; /* of a failure, which is not for good */
+    size_t asked;      /* answers that come before that of the next call */
     bool crashed;
     struct remote_crash crash;
     /* Figures of the process, as they were counted here. */
@@ -134,7 +135,7 @@ static bool is_usable(struct remote *r)
 {
     if (r->abandoned)
         abandon(r);
-    return !r->host->failed;
+    return !r->host->failed || r->told;
 }
 
 /* What it says cannot be. */
@@ -440,12 +441,27 @@ static int get_cells(struct remote *r, struct weir_out *out)
     return err;
 }
 
+/* As host_done does; it goes on. */
+static int get_failure(struct remote *r, size_t size)
+{
+    char *text = r->host->error.text;
+    if (!r->trying || size >= sizeof(r->host->error.text))
+        return nonsense(r);
+    int err = get(r, text, size);
+    text[size] = 0;
+    r->told = !err;
+    r->host->failed = true;
+    return err ? err : -EINVAL;
+}
+
 static int get_results(struct remote *r, struct weir_out *out)
 {
     struct host *h = r->host;
     struct remote_given given;
     int err;
     while ((err = get(r, &given, sizeof(given))) == 0 && given.what != REMOTE_END) {
+        if (given.what == REMOTE_FAILED)
+            return get_failure(r, given.i);
         if (given.what == REMOTE_GROUP)
             err = host_begin_group(h, out, given.i);
         else if (given.what != REMOTE_ROW || !h->many || !out->cell)
@@ -477,17 +493,25 @@ int remote_emit(struct remote *r, const struct analyze_groups *g, struct weir_ou
         err = put_emit(r, g);
     if (!err)
         err = get_results(r, out);
-    if (err) /* the rest of the answer is still there */
+    if (err && !r->told && !r->crashed) /* the rest of the answer is still there */
         abandon(r);
     return err;
+}
+
+void remote_try(struct remote *r, bool on)
+{
+    r->trying = on;
+    if (!put_head(r, REMOTE_TRY, on, 0))
+        send_some(r, false);
+    r->told = false;
 }
 
 bool remote_ask(struct remote *r, const struct analyze_groups *g)
 {
     size_t size = sizeof(struct remote_head) + g->n * sizeof(*g->slot) +
                   size_of_windows(g->window, g->n);
-    if (!is_usable(r) || !apart_has_room(r->apart, size) || put_emit(r, g) ||
-        send_some(r, true)) /* what failed shows in the call */
+    if (!is_usable(r) || r->trying || !apart_has_room(r->apart, size) ||
+        put_emit(r, g) || send_some(r, true)) /* what failed shows in the call */
         return false;
     r->asked++;
     return true;

@@ -44,6 +44,9 @@ int remote_drop(struct remote *r, uint32_t slot);
 int remote_merge(struct remote *r, const struct analyze_groups *g,
                  const uint32_t *from);
 int remote_emit(struct remote *r, const struct analyze_groups *g, struct weir_out *out);
+/* From now on, until it is said again with false, a call in which the plugin fails has failed alone: remote_emit says why, and the
+ * process goes on with the states that it has. */
+void remote_try(struct remote *r, bool on);
 /* Has it begin with what remote_emit will be called for, in the order of these calls. False: it would have to be waited for, and so
  * is done then. */
 bool remote_ask(struct remote *r, const struct analyze_groups *g);

@@ -57,6 +57,9 @@ struct child {
     struct weir_cell *cell;
     struct text *texts;
     uint32_t given; /* group whose cells wait to be sent; UINT32_MAX: none */
+
+    bool trying;       /* behind TRY: */
+    char failure[512]; /* the first one, for the next emit; "": none */
 };
 
 /* ---- What comes --------------------------------------------------------------------------------- */
@@ -85,6 +88,13 @@ static void take(struct child *c, void *to, size_t size)
 /* Plugins do not come here, so what is wrong here is wrong with us: it is said, and the pipeline stops. */
 static void check(struct child *c, int r)
 {
+    if ((r == -EINVAL || c->host.failed) && c->trying) {
+        if (!c->failure[0])
+            snprintf(c->failure, sizeof(c->failure), "%s", c->host.error.text);
+        c->host.failed = false;
+        c->host.error = (struct error){0};
+        return;
+    }
     if (r == -EINVAL || c->host.failed)
         give_up(c);
     if (r < 0)
@@ -345,7 +355,18 @@ static void do_merge(struct child *c, const struct remote_head *h)
 
 /* ---- Results --------------------------------------------------------------------------------------- */
 
-/* Cells to the server; the next ones begin as nulls. */
+/* The next ones begin as nulls. */
+static void clear_cells(struct child *c)
+{
+    memset(c->cell, 0, c->binding->n_outputs * sizeof(*c->cell));
+    for (struct text *t = c->texts, *next; t; t = next) {
+        next = t->next;
+        free(t);
+    }
+    c->texts = NULL;
+}
+
+/* Cells to the server. */
 static void send_cells(struct child *c, uint32_t what, uint32_t group)
 {
     const struct remote_given given = {.what = what, .i = group};
@@ -355,12 +376,7 @@ static void send_cells(struct child *c, uint32_t what, uint32_t group)
     for (size_t i = 0; i < c->binding->n_outputs; i++)
         if (c->cell[i].type == WEIR_STRING)
             apart_answer(&c->here, c->cell[i].as.s, c->cell[i].size);
-    memset(c->cell, 0, size);
-    for (struct text *t = c->texts, *next; t; t = next) {
-        next = t->next;
-        free(t);
-    }
-    c->texts = NULL;
+    clear_cells(c);
 }
 
 static struct weir_cell *give_group(void *child, size_t i)
@@ -414,26 +430,44 @@ static int emit_whole(struct child *c, uint32_t n, struct weir_out *out)
     return r;
 }
 
+static void call_emit(struct child *c, uint32_t n)
+{
+    struct weir_out out = {
+        .group = give_group, .row = give_row, .keep = give_text, .ctx = c, .n = n};
+    c->given = UINT32_MAX;
+    begin_call(c, REMOTE_EMIT);
+    int r = c->whole ? emit_whole(c, n, &out)
+                     : host_done_emit(&c->host, &out, "emit",
+                                      c->analyzer->emit(&c->host.ctx, n, c->window,
+                                                        c->other, &out));
+    end_call(c, r);
+    if (c->failure[0])
+        clear_cells(c);
+    else if (c->given != UINT32_MAX)
+        send_cells(c, REMOTE_GROUP, c->given);
+}
+
 static void do_emit(struct child *c, const struct remote_head *h)
 {
-    static const struct remote_given end = {.what = REMOTE_END};
-    struct weir_out out = {
-        .group = give_group, .row = give_row, .keep = give_text, .ctx = c, .n = h->n};
+    struct remote_given end = {.what = REMOTE_END};
     take_slots(c, c->group, h->n);
     take_windows(c, h->n);
     for (uint32_t i = 0; i < h->n; i++)
         c->other[i] = state_of(c, c->group[i]);
-    c->given = UINT32_MAX;
-    begin_call(c, REMOTE_EMIT);
-    int r = c->whole ? emit_whole(c, h->n, &out)
-                     : host_done_emit(&c->host, &out, "emit",
-                                      c->analyzer->emit(&c->host.ctx, h->n, c->window,
-                                                        c->other, &out));
-    end_call(c, r);
-    if (c->given != UINT32_MAX)
-        send_cells(c, REMOTE_GROUP, c->given);
+    if (!c->failure[0])
+        call_emit(c, h->n);
+    if (c->failure[0])
+        end = (struct remote_given){REMOTE_FAILED, (uint32_t)strlen(c->failure)};
     apart_answer(&c->here, &end, sizeof(end));
+    apart_answer(&c->here, c->failure, end.i);
     apart_answer_send(&c->here);
+    c->failure[0] = 0;
+}
+
+static void do_try(struct child *c, const struct remote_head *h)
+{
+    c->trying = h->n;
+    c->failure[0] = 0;
 }
 
 /* ---- Life ------------------------------------------------------------------------------------------ */
@@ -535,7 +569,7 @@ static void (*const calls[REMOTE_CALLS])(struct child *, const struct remote_hea
     [REMOTE_OPEN] = do_open,   [REMOTE_BATCH] = do_batch, [REMOTE_DONE] = do_done,
     [REMOTE_INIT] = do_init,   [REMOTE_DROP] = do_drop,   [REMOTE_UPDATE] = do_update,
     [REMOTE_MERGE] = do_merge, [REMOTE_EMIT] = do_emit,   [REMOTE_SAVE] = do_save,
-    [REMOTE_LOAD] = do_load};
+    [REMOTE_LOAD] = do_load,   [REMOTE_TRY] = do_try};
 
 int remote_child(int argc, char **argv)
 {

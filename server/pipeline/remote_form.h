@@ -13,6 +13,7 @@
  *      EMIT    n groups          slots, windows                                         answered: remote_given, ...
  *      SAVE    n groups          slots                                                  answered: size, bytes, ...
  *      LOAD    slot              value: size; version, bytes
+ *      TRY     1, 0: no more     what fails from now on fails the next EMIT only
  *
  *      windows  size | start, end, flags, n_keys, cells of the key, bytes of its strings | the next one | ...
  *
@@ -34,6 +35,7 @@ enum remote_call {
     REMOTE_EMIT,
     REMOTE_SAVE,
     REMOTE_LOAD,
+    REMOTE_TRY,
     REMOTE_CALLS
 };
 
@@ -64,12 +66,12 @@ struct remote_window {
     uint32_t flags, n_keys;
 };
 
-enum { REMOTE_END, REMOTE_GROUP, REMOTE_ROW };
+enum { REMOTE_END, REMOTE_GROUP, REMOTE_ROW, REMOTE_FAILED };
 /* What emit gives: a group, behind it its cells unless it may have many rows, which then follow with theirs. Of a string
- * cell the bytes follow, too. */
+ * cell the bytes follow, too. In place of the end, behind TRY: why it failed. */
 struct remote_given {
     uint32_t what;
-    uint32_t i; /* of the groups */
+    uint32_t i; /* of the groups; bytes of the text */
 };
 
 #define REMOTE_OPEN_MAX   ((size_t)16 << 20) /* bytes */

@@ -496,6 +496,29 @@ int binding_describe(struct binding *b, const struct weir_output *outputs,
     return err;
 }
 
+bool binding_has_good_outputs(const struct binding *b)
+{
+    size_t next = 0;
+    for (size_t i = 0; i < b->n_cells; i++) {
+        const struct binding_cell *c = &b->cell[i];
+        if (c->type < WEIR_INT || c->type > WEIR_TIME || c->output < -1 ||
+            (c->output >= 0 && (size_t)c->output != next++))
+            return false;
+        if (c->output >= 0 &&
+            (next > b->n_outputs || b->output[c->output].type != c->type))
+            return false;
+    }
+    for (size_t i = 0; i < b->n_outputs; i++) {
+        const char *name = b->output[i].name;
+        if (!good_output_name(name) || strlen(name) > BINDING_NAME_MAX)
+            return false;
+        for (size_t k = 0; k < i; k++)
+            if (strcasecmp(b->output[k].name, name) == 0)
+                return false;
+    }
+    return next > 0 && next == b->n_outputs;
+}
+
 int binding_form(struct binding *b, const char *text, struct error *error)
 {
     if (strchr(text, '\n'))

@@ -64,6 +64,8 @@ void binding_free(struct binding *b); /* takes NULL */
  * are taken, from then on they must be the same. -EINVAL, without a place. */
 int binding_describe(struct binding *b, const struct weir_output *outputs,
                      struct error *error);
+/* They are such as binding_describe makes: columns with good names, each of one cell of its type. */
+bool binding_has_good_outputs(const struct binding *b);
 /* Types and names are the same. */
 bool binding_same_outputs(const struct binding *a, const struct binding *b);
 

@@ -281,6 +281,8 @@ int binding_form_take_opened(struct binding *b, const char *bytes, size_t size,
         t.err = -ENOMEM;
     else
         take_opened(&t, other);
+    if (!t.err && !b->n_cells && !binding_has_good_outputs(other))
+        t.err = -EBADMSG;
     if (!t.err && !b->n_cells) {
         struct binding_cell *cell = b->cell;
         struct binding_output *output = b->output;

@@ -93,10 +93,10 @@ HOSTILE = r'''
 #include <unistd.h>
 struct config { int how; const char *of; double at; const char *file; };
 struct state { int64_t rows, done; double sum; char more[4000]; };
-enum { FAILS, SEGV, ABORTS, EXITS, HANGS, LEAKS, DEEP, FORKS, EXECS, SOCKETS, WRITES, REMOVES, KILLS, OWNS, STOPS, OUTSIDE, DIES, LOADS, NICES, SCHEDULES, EMITS, READS, OPENS };
+enum { FAILS, SEGV, ABORTS, EXITS, HANGS, LEAKS, DEEP, FORKS, EXECS, SOCKETS, WRITES, REMOVES, KILLS, OWNS, STOPS, OUTSIDE, DIES, LOADS, NICES, SCHEDULES, EMITS, READS, OPENS, EARLY };
 static const struct weir_param params[] = {
     {.name = "how", .type = WEIR_PARAM_CHOICE, .flags = WEIR_REQUIRED, .offset = offsetof(struct config, how),
-     .choices = "fails segv aborts exits hangs leaks deep forks execs sockets writes removes kills owns stops outside dies loads nices schedules emits reads opens",
+     .choices = "fails segv aborts exits hangs leaks deep forks execs sockets writes removes kills owns stops outside dies loads nices schedules emits reads opens early",
      .help = "what it does"},
     {.name = "of", .type = WEIR_PARAM_COLUMN, .flags = WEIR_REQUIRED, .offset = offsetof(struct config, of),
      .column_types = WEIR_NUMBERS, .help = "a column"},
@@ -129,7 +129,7 @@ static int64_t act(const struct config *c, struct weir_ctx *ctx)
     case OUTSIDE: /* all that the server has mapped with it, and more */
         for (volatile char *p = (volatile char *)&r;; p += 4096) *p = 1;
     case DIES: raise(SIGKILL); break;
-    case EMITS: case READS: return 1;
+    case EMITS: case READS: case EARLY: return 1;
     }
     return r;
 }
@@ -153,6 +153,8 @@ static int emit(struct weir_ctx *ctx, const struct state *s, const struct weir_w
     const struct config *c = ctx->config;
     if (c->how == EMITS && s->done)
         *(volatile int *)8 = 1;
+    if (c->how == EARLY && w->flags & WEIR_EARLY && s->done)
+        return weir_fail(ctx, "not yet");
     weir_put_int(ctx, out, 0, s->rows);
     weir_put_float(ctx, out, 1, s->sum);
     return weir_put_int(ctx, out, 2, s->done);

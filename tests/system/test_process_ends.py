@@ -108,6 +108,30 @@ class Ends(Case, unittest.TestCase):
                 rows = server.rows(f'SELECT window_start / 1000, k, rows, sum FROM {name}')
                 self.assertEqual({(start, k): (n, total) for start, k, n, total in rows}, sums(all_))
 
+    def test_one_that_fails_for_open_windows_fails_in_that_answer_only(self):
+        made = simple(2000, bad=(1801,))
+        answers = []
+        with self.server(hostile('process', 'early', ', as: x') +
+                         hostile('thread', 'early', ', as: x').replace('run: process, memory: 64MiB, limit_time: 30s, ', '')) as server:
+            for at in (0, 1000):
+                server.post_ok('input', made[at:at + 1000])
+                for name in ('process', 'thread'):
+                    server.wait_watermark(name, (T0 + at * 5 + 4000) * 1000)
+                    answer = server.get(f'/api/v1/pipelines/{name}/results?live=1&order=desc')
+                    answers.append((answer.status, answer.body.decode().replace(f"'{name}'", '')))
+            (good, before), (good_, before_), (bad, after), (bad_, after_) = answers
+            self.assertEqual((good, good_, before), (200, 200, before_))
+            self.assertEqual((bad, after), (bad_, after_))
+            self.assertIn("not yet", after)
+            self.assertGreaterEqual(bad, 400)
+            end = [*made, {'ts': T0 + 20000, 'k': 'a', 'v': 1}]
+            server.post_ok('input', end[-1:])
+            for name in ('process', 'thread'):
+                server.wait_watermark(name, (T0 + 20000) * 1000)
+                rows = server.rows(f'SELECT window_start / 1000, k, x_rows, x_sum FROM {name}')
+                self.assertEqual({(start, k): (n, total) for start, k, n, total in rows}, sums(end))
+            self.assertEqual(server.metric('weir_analyzer_restarts_total', pipeline='process'), 0)
+
     def wait_failure(self, server, name):
         """For good, by `on_crash`, or the third time."""
         def failed():

@@ -338,6 +338,56 @@ static int setup(void **unused)
            schema_set(schema, 3, "side", WEIR_STRING);
 }
 
+/* What a process says that open has described. */
+static int take_outputs(struct binding_cell *cell, size_t n_cells,
+                        struct binding_output *output, size_t n_outputs)
+{
+    struct binding said = {
+        .n_cells = n_cells, .cell = cell, .n_outputs = n_outputs, .output = output};
+    struct binding *taken = calloc(1, sizeof(*taken));
+    struct buffer bytes = {0};
+    struct error error = {0};
+    assert_non_null(taken);
+    taken->left_out = calloc(1, sizeof(*taken->left_out));
+    binding_form_put_opened(&said, &bytes);
+    int err = binding_form_take_opened(taken, bytes.data, bytes.size, &error);
+    assert_true(!err == !error.text[0]);
+    assert_int_equal(taken->n_outputs, err ? 0 : n_outputs);
+    binding_free(taken);
+    buffer_free(&bytes);
+    return err;
+}
+
+static void outputs_of_a_process_are_checked(void **unused)
+{
+    (void)unused;
+    char help[] = "what", a[] = "a", b[] = "B_2", big_a[] = "A", wrong[] = "a b",
+         none[] = "";
+    struct binding_cell cell[] = {{WEIR_INT, 0}, {WEIR_FLOAT, -1}, {WEIR_STRING, 1}};
+    struct binding_output output[] = {{a, help, WEIR_INT}, {b, help, WEIR_STRING}};
+    assert_int_equal(take_outputs(cell, 3, output, 2), 0);
+    assert_int_equal(take_outputs(cell, 0, output, 0), -EBADMSG);
+    assert_int_equal(take_outputs(cell + 1, 1, output, 0), -EBADMSG); /* no column */
+    assert_int_equal(take_outputs(cell, 2, output, 2), -EBADMSG);     /* no cell */
+    assert_int_equal(take_outputs(cell, 3, output, 1), -EBADMSG);
+    const char *const bad[] = {big_a, wrong, none, NULL};
+    for (size_t i = 0; bad[i]; i++) {
+        output[1].name = (char *)(uintptr_t)bad[i];
+        assert_int_equal(take_outputs(cell, 3, output, 2), -EBADMSG);
+    }
+    output[1].name = b;
+    output[1].type = WEIR_INT; /* another one than its cell's */
+    assert_int_equal(take_outputs(cell, 3, output, 2), -EBADMSG);
+    output[1].type = WEIR_STRING;
+    cell[2].output = 0; /* twice the same */
+    assert_int_equal(take_outputs(cell, 3, output, 2), -EBADMSG);
+    cell[2].output = 1;
+    cell[1].type = (enum weir_type)77;
+    assert_int_equal(take_outputs(cell, 3, output, 2), -EBADMSG);
+    cell[1].type = (enum weir_type)0;
+    assert_int_equal(take_outputs(cell, 3, output, 2), -EBADMSG);
+}
+
 /* As bytes and back it is the same: the same values, the same bytes. */
 static void bytes_are_read_back(void **unused)
 {
@@ -431,6 +481,7 @@ int main(void)
         cmocka_unit_test(an_optional_part_of_a_name_goes_with_its_underscore),
         cmocka_unit_test(faults_are_said_with_their_place),
         cmocka_unit_test(faults_of_values),
+        cmocka_unit_test(outputs_of_a_process_are_checked),
         cmocka_unit_test(bytes_are_read_back),
         cmocka_unit_test(bytes_that_are_cut_or_wrong_do_no_harm),
     };
