@@ -194,10 +194,16 @@ static const struct {
 } stream_metrics[] = {{"weir_log_queue_events", TOP_QUEUED}},
   pipeline_metrics[] = {{"weir_pipeline_cpu_seconds_total", TOP_CPU},
                         {"weir_analyzer_process_cpu_seconds_total", TOP_CPU},
-                        {"weir_pipeline_watermark_lag_seconds", TOP_LAG}};
+                        {"weir_pipeline_queue_wait_seconds_total", TOP_WAIT},
+                        {"weir_pipeline_entries_total", TOP_ENTRIES},
+                        {"weir_pipeline_watermark_lag_seconds", TOP_LAG}},
+  analyzer_metrics[] = {{"weir_analyzer_cpu_seconds_total", TOP_CPU},
+                        {"weir_analyzer_events_total", TOP_EVENTS},
+                        {"weir_analyzer_state_bytes", TOP_BYTES},
+                        {"weir_analyzer_restarts_total", TOP_RESTARTS}};
 
 static int take_analyzer(struct top_look *l, const struct sample *s,
-                         const char *pipeline, size_t *hint)
+                         const char *pipeline, enum top_count count, size_t *hint)
 {
     char name[128], place[16], label[160];
     if (!label_of(s, "analyzer", name, sizeof(name)) ||
@@ -207,7 +213,7 @@ static int take_analyzer(struct top_look *l, const struct sample *s,
     struct top_row *row = find_row(&l->analyzers, label, pipeline, hint);
     if (!row && !(row = add_row(&l->analyzers, label, pipeline, "", "")))
         return -ENOMEM;
-    add_to(&row->count[TOP_CPU], s->value);
+    row->count[count] = s->value;
     return 0;
 }
 
@@ -235,14 +241,15 @@ static int take_sample(struct top_look *l, const struct sample *s, size_t hint[3
              i++)
             if (is_called(s, pipeline_metrics[i].name) &&
                 (row = find_row(&l->pipelines, name, NULL, &hint[1]))) {
-                if (pipeline_metrics[i].count == TOP_LAG) /* by the server's clock */
-                    row->count[TOP_LAG] = s->value;
-                else
+                if (pipeline_metrics[i].count == TOP_CPU)
                     add_to(&row->count[TOP_CPU], s->value);
+                else /* the lag by the server's clock */
+                    row->count[pipeline_metrics[i].count] = s->value;
             }
-        if (is_called(s, "weir_analyzer_seconds_total") ||
-            is_called(s, "weir_analyzer_process_cpu_seconds_total"))
-            return take_analyzer(l, s, name, &hint[2]);
+        for (size_t i = 0; i < sizeof(analyzer_metrics) / sizeof(analyzer_metrics[0]);
+             i++)
+            if (is_called(s, analyzer_metrics[i].name))
+                return take_analyzer(l, s, name, analyzer_metrics[i].count, &hint[2]);
     }
     return 0;
 }

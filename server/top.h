@@ -23,8 +23,11 @@ enum top_count {
     TOP_REFUSED,  /* requests: 429, 507 */
     TOP_GROUPS,
     TOP_QUEUED,
-    TOP_LAG, /* seconds */
-    TOP_CPU, /* seconds; of an analyzer without a process of its own: of its thread */
+    TOP_LAG,     /* seconds */
+    TOP_CPU,     /* seconds */
+    TOP_WAIT,    /* seconds that entries waited for a worker of the pipeline, */
+    TOP_ENTRIES, /* and how many those were */
+    TOP_RESTARTS,
     TOP_COUNTS
 };
 

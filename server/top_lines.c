@@ -24,6 +24,7 @@ enum form {
     FORM_BYTES,
     FORM_BYTE_RATE,
     FORM_SECONDS,
+    FORM_WAIT, /* of an entry, on average */
     FORM_PERCENT
 };
 
@@ -51,7 +52,7 @@ static const struct table streams_table = {
      {"REFUSED", FORM_COUNT, TOP_REFUSED, 8, 3},
      {"EVENTS", FORM_COUNT, TOP_EVENTS, 8, 6}}};
 
-static const struct table pipelines_table = {11,
+static const struct table pipelines_table = {12,
                                              {{"PIPELINE", FORM_NAME, 0, 0, 0},
                                               {"STATE", FORM_STATE, 0, 8, 0},
                                               {"LAG", FORM_SECONDS, TOP_LAG, 6, 0},
@@ -59,15 +60,20 @@ static const struct table pipelines_table = {11,
                                               {"ROWS/S", FORM_RATE, TOP_ROWS, 7, 4},
                                               {"CPU%", FORM_PERCENT, TOP_CPU, 6, 2},
                                               {"QUEUED", FORM_COUNT, TOP_QUEUED, 7, 3},
+                                              {"WAIT", FORM_WAIT, TOP_WAIT, 7, 9},
                                               {"LATE", FORM_COUNT, TOP_REJECTED, 7, 5},
                                               {"GROUPS", FORM_COUNT, TOP_GROUPS, 7, 6},
                                               {"MEMORY", FORM_BYTES, TOP_BYTES, 7, 7},
                                               {"FROM", FORM_OF, 0, 12, 8}}};
 
-static const struct table analyzers_table = {3,
-                                             {{"ANALYZER", FORM_NAME, 0, 0, 0},
-                                              {"CPU%", FORM_PERCENT, TOP_CPU, 6, 0},
-                                              {"PIPELINE", FORM_OF, 0, 24, 0}}};
+static const struct table analyzers_table = {
+    6,
+    {{"ANALYZER", FORM_NAME, 0, 0, 0},
+     {"CPU%", FORM_PERCENT, TOP_CPU, 6, 0},
+     {"EVENTS/S", FORM_RATE, TOP_EVENTS, 9, 1},
+     {"MEMORY", FORM_BYTES, TOP_BYTES, 7, 2},
+     {"RESTARTS", FORM_COUNT, TOP_RESTARTS, 8, 3},
+     {"PIPELINE", FORM_OF, 0, 24, 0}}};
 
 struct writer {
     const struct top_form *form;
@@ -137,6 +143,10 @@ static const char *cell(const struct column *c, const struct top_row *r, bool pl
     bool rate =
         c->form == FORM_RATE || c->form == FORM_BYTE_RATE || c->form == FORM_PERCENT;
     double v = rate ? r->rate[c->count] : r->count[c->count];
+    if (c->form == FORM_WAIT) /* none came: none waited */
+        v = r->rate[TOP_ENTRIES] > 0      ? r->rate[TOP_WAIT] / r->rate[TOP_ENTRIES]
+            : isnan(r->rate[TOP_ENTRIES]) ? NAN
+                                          : 0;
     if (c->form == FORM_NAME)
         return r->name;
     if (c->form == FORM_OF)
@@ -150,10 +160,13 @@ static const char *cell(const struct column *c, const struct top_row *r, bool pl
     else if (plain)
         snprintf(to, size,
                  rate                      ? "%.1f"
+                 : c->form == FORM_WAIT    ? "%.6f"
                  : c->form == FORM_SECONDS ? "%.3f"
                                            : "%.0f",
                  v);
-    else if (c->form == FORM_SECONDS)
+    else if (c->form == FORM_WAIT && v < 1)
+        snprintf(to, size, "%.1fms", 1000 * v);
+    else if (c->form == FORM_SECONDS || c->form == FORM_WAIT)
         put_seconds(v, to, size);
     else
         put_short(v, c->form == FORM_COUNT || c->form == FORM_RATE ? 1000 : 1024, to,

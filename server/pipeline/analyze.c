@@ -213,6 +213,7 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
     const struct weir_column *in[BINDING_INPUTS_MAX];
     union host_rows rows;
     struct remote *remote = w->remote[step];
+    struct spent *spent = &w->spent[step];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     int64_t begin_ns = clock_monotonic_ns();
     find_inputs(s->binding, e, in);
@@ -242,10 +243,13 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
             : e->retract    ? host_done(h, "retract", a->retract(&h->ctx, &rows.rows))
                             : host_done(h, "update", a->update(&h->ctx, &rows.rows));
     }
+    spent->events += n;
     if (remote)
         return r;
     host_unlock(h);
-    metric_add(&s->ns, (uint64_t)(clock_monotonic_ns() - begin_ns));
+    begin_ns = clock_monotonic_ns() - begin_ns;
+    spent->ns += begin_ns;
+    metric_add(&s->ns, (uint64_t)begin_ns);
     return r;
 }
 
@@ -291,6 +295,7 @@ int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *fr
             into[k] = (char *)groups_state(&w->groups, g->slot[k]) + offset;
             other[k] = (char *)groups_state(&w->groups, from[k]) + offset;
         }
+        int64_t begin_ns = clock_monotonic_ns();
         host_lock(h);
         r = step_keeps(&w->pipeline->step[i])
                 ? merge_rows(w, i, g->n, into, other)
@@ -298,6 +303,7 @@ int analyze_merge(struct worker *w, struct analyze_groups *g, const uint32_t *fr
                       h, "merge",
                       analyzer_of(w, i)->merge(&h->ctx, g->n, g->window, into, other));
         host_unlock(h);
+        w->spent[i].ns += clock_monotonic_ns() - begin_ns;
     }
     return r;
 }
@@ -340,6 +346,7 @@ int analyze_emit(struct worker *w, size_t step, struct analyze_groups *g,
     for (size_t i = 0; i < g->n; i++)
         g->state[i] = (char *)groups_state(&w->groups, g->slot[i]) +
                       w->pipeline->step[step].offset;
+    int64_t begin_ns = clock_monotonic_ns();
     host_lock(h);
     int r = step_keeps(&w->pipeline->step[step])
                 ? emit_kept(w, step, g, out)
@@ -347,5 +354,6 @@ int analyze_emit(struct worker *w, size_t step, struct analyze_groups *g,
                                  analyzer_of(w, step)->emit(&h->ctx, g->n, g->window,
                                                             g->state, out));
     host_unlock(h);
+    w->spent[step].ns += clock_monotonic_ns() - begin_ns;
     return r;
 }

@@ -48,8 +48,7 @@ static bool fits(const struct worker *w, const struct log_entry *e)
     struct pipeline *p = w->pipeline;
     uint64_t groups = w->groups.open + groups_of(w, e);
     uint64_t bytes = groups * p->config->workers * (p->stride + GROUP_COST) +
-                     w->ahead.bytes * p->config->workers +
-                     atomic_load_explicit(&p->state_bytes, memory_order_relaxed);
+                     w->ahead.bytes * p->config->workers + pipeline_held(p);
     return groups <= w->groups.max_open && bytes <= p->hold_bytes;
 }
 

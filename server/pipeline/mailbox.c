@@ -24,12 +24,17 @@ void mailbox_clear(struct mailbox *m)
 
 bool mailbox_put(struct mailbox *m, struct log_entry *e, bool command)
 {
+    const int64_t now_us = clock_monotonic_us();
     pthread_mutex_lock(&m->lock);
     bool has_room = m->n < (command ? MAILBOX_ROOM : MAILBOX_ENTRIES);
-    if (has_room)
-        m->entry[(m->first + m->n++) % MAILBOX_ROOM] = e;
-    else
+    unsigned at = (m->first + m->n) % MAILBOX_ROOM;
+    if (has_room) {
+        m->entry[at] = e;
+        m->put_us[at] = now_us;
+        m->n++;
+    } else {
         m->wanted = true;
+    }
     pthread_mutex_unlock(&m->lock);
     return has_room;
 }
@@ -37,9 +42,11 @@ bool mailbox_put(struct mailbox *m, struct log_entry *e, bool command)
 struct log_entry *mailbox_take(struct mailbox *m, bool *ret_room)
 {
     struct log_entry *e = NULL;
+    int64_t put_us = 0;
     pthread_mutex_lock(&m->lock);
     if (m->n) {
         e = m->entry[m->first];
+        put_us = m->put_us[m->first];
         m->first = (m->first + 1) % MAILBOX_ROOM;
         m->n--;
         m->reading = true;
@@ -47,6 +54,8 @@ struct log_entry *mailbox_take(struct mailbox *m, bool *ret_room)
     *ret_room = m->wanted && m->n < MAILBOX_ENTRIES;
     m->wanted = m->wanted && !*ret_room;
     pthread_mutex_unlock(&m->lock);
+    if (e)
+        m->waited_us = (uint64_t)(clock_monotonic_us() - put_us);
     return e;
 }
 

@@ -14,6 +14,8 @@ struct mailbox {
     pthread_mutex_t lock;                  /* protects the rest */
     pthread_cond_t ended;                  /* it is empty, and what was taken is read */
     struct log_entry *entry[MAILBOX_ROOM]; /* [first, first + n), modulo its length */
+    int64_t put_us[MAILBOX_ROOM];          /* of each, clock_monotonic_us */
+    uint64_t waited_us; /* the last one that was taken; its taker's */
     unsigned first, n;
     bool reading; /* the last one that was taken */
     bool wanted;  /* somebody was told that it is full */

@@ -145,6 +145,7 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
         failed = r < 0 ? r : failed;
         s->config = &c->analyzer[i];
         s->bag = has_bag(p, &s->binding->plugin->analyzer);
+        s->pipeline = p;
         s->stored_version = s->binding->plugin->analyzer.state_version;
         p->inits = p->inits || s->binding->plugin->analyzer.init || s->config->apart;
         p->drops = p->drops || s->binding->plugin->analyzer.drop || step_keeps(s);
@@ -255,9 +256,9 @@ static int check_parts(struct pipeline *p, struct plugins *plugins, struct error
 /* Of `run: process`. */
 static int add_process_metrics(struct step *s, struct metrics *m, const char *labels)
 {
-    int r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_process_cpu_seconds_total",
-                        "CPU time of an analyzer's processes.", labels,
-                        &s->process_cpu_ns, 1e-9);
+    int r =
+        metrics_add(m, METRIC_COUNTER, "weir_analyzer_process_cpu_seconds_total",
+                    "CPU time of an analyzer's processes.", labels, &s->cpu_ns, 1e-9);
     if (r == 0)
         r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_restarts_total",
                         "Times that an analyzer's process ended by itself, and its "
@@ -270,6 +271,92 @@ static int add_process_metrics(struct step *s, struct metrics *m, const char *la
                                labels, &s->set_aside, 1);
 }
 
+static double bytes_of_step(void *step)
+{
+    const struct step *s = step;
+    return (double)(atomic_load_explicit(&s->pipeline->groups, memory_order_relaxed) *
+                        step_stride(s) +
+                    atomic_load_explicit(&s->held, memory_order_relaxed));
+}
+
+static double bytes_held(void *pipeline)
+{
+    return (double)pipeline_held(pipeline);
+}
+
+static double waited(void *pipeline)
+{
+    const struct pipeline *p = pipeline;
+    uint64_t us = 0;
+    for (unsigned i = 0; i < p->config->workers; i++)
+        us += atomic_load_explicit(&p->shard[i].waited_us, memory_order_relaxed);
+    return (double)us / 1e6;
+}
+
+static double entries(void *pipeline)
+{
+    const struct pipeline *p = pipeline;
+    uint64_t n = 0;
+    for (unsigned i = 0; i < p->config->workers; i++)
+        n += atomic_load_explicit(&p->shard[i].entries, memory_order_relaxed);
+    return (double)n;
+}
+
+#define WAIT_HELP                                                                      \
+    "Time that entries of the log waited for a worker that reads them, all together."
+#define ENTRIES_HELP "Entries of the log that workers have read, counted for each."
+
+/* Of all workers together, and of each where there are several. */
+static int add_shard_metrics(struct pipeline *p, struct metrics *m)
+{
+    char labels[192];
+    snprintf(labels, sizeof(labels), "pipeline=\"%s\"", p->config->name);
+    int r =
+        metrics_add_call(m, METRIC_COUNTER, "weir_pipeline_queue_wait_seconds_total",
+                         WAIT_HELP, labels, waited, p);
+    if (r == 0)
+        r = metrics_add_call(m, METRIC_COUNTER, "weir_pipeline_entries_total",
+                             ENTRIES_HELP, labels, entries, p);
+    for (unsigned i = 0; r == 0 && p->config->workers > 1 && i < p->config->workers;
+         i++) {
+        struct shard *s = &p->shard[i];
+        snprintf(labels, sizeof(labels), "pipeline=\"%s\",worker=\"%u\"",
+                 p->config->name, i);
+        r = metrics_add(m, METRIC_COUNTER, "weir_worker_cpu_seconds_total",
+                        "CPU time of a worker of a pipeline with several.", labels,
+                        &s->cpu_ns, 1e-9);
+        if (r == 0)
+            r = metrics_add(m, METRIC_COUNTER, "weir_worker_events_total",
+                            "Events that a worker has folded into its groups.", labels,
+                            &s->events, 1);
+        if (r == 0)
+            r = metrics_add(m, METRIC_COUNTER, "weir_worker_queue_wait_seconds_total",
+                            "Time that entries waited for this worker.", labels,
+                            &s->waited_us, 1e-6);
+    }
+    return r;
+}
+
+static int add_figures(struct step *s, struct metrics *m, const char *labels)
+{
+    int r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_seconds_total",
+                        "Time spent in an analyzer's update, or whole.", labels, &s->ns,
+                        1e-9);
+    if (r == 0)
+        r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_cpu_seconds_total",
+                        "CPU time of an analyzer: its share of its workers' turns, or "
+                        "that of its processes.",
+                        labels, &s->cpu_ns, 1e-9);
+    if (r == 0)
+        r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_events_total",
+                        "Events that an analyzer was given.", labels, &s->events, 1);
+    if (r == 0)
+        r = metrics_add_call(m, METRIC_GAUGE, "weir_analyzer_state_bytes",
+                             "Memory of an analyzer's states.", labels, bytes_of_step,
+                             s);
+    return r < 0 || !s->config->apart ? r : add_process_metrics(s, m, labels);
+}
+
 static int add_step_metrics(struct pipeline *p, struct metrics *m)
 {
     char labels[384], reason[PARAMS_WORD];
@@ -279,11 +366,7 @@ static int add_step_metrics(struct pipeline *p, struct metrics *m)
         int size = snprintf(labels, sizeof(labels),
                             "pipeline=\"%s\",analyzer=\"%s\",place=\"%zu\"",
                             p->config->name, p->config->analyzer[i].plugin, i + 1);
-        r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_seconds_total",
-                        "Time spent in an analyzer's update, or whole.", labels, &s->ns,
-                        1e-9);
-        if (r == 0 && s->config->apart)
-            r = add_process_metrics(s, m, labels);
+        r = add_figures(s, m, labels);
         const struct plugin *plugin = s->binding->plugin;
         size_t n = plugin->n_reasons;
         for (size_t k = 0; r == 0 && k < n + step_keeps(s); k++) {
@@ -364,9 +447,6 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
          "1: it began in the middle of its stream, and its first windows may hold a "
          "part of their events only.",
          "", &p->is_partial, 1},
-        {METRIC_GAUGE, "weir_pipeline_state_bytes",
-         "Memory that analyzers hold beside their fixed states.", "", &p->state_bytes,
-         1},
         {METRIC_COUNTER, "weir_pipeline_cpu_seconds_total", "CPU time of the workers.",
          "", &p->cpu_ns, 1e-9},
     };
@@ -378,6 +458,13 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
         r = metrics_add(m, table[i].kind, table[i].name, table[i].help, labels,
                         table[i].value, table[i].scale);
     }
+    snprintf(labels, sizeof(labels), "pipeline=\"%s\"", p->config->name);
+    if (r == 0)
+        r = metrics_add_call(m, METRIC_GAUGE, "weir_pipeline_state_bytes",
+                             "Memory that analyzers hold beside their fixed states.",
+                             labels, bytes_held, p);
+    if (r == 0)
+        r = add_shard_metrics(p, m);
     return r < 0 ? r : add_step_metrics(p, m);
 }
 
@@ -410,6 +497,7 @@ void pipeline_uncount(struct pipeline *p)
         return;
     metrics_remove(p->metrics, p, sizeof(*p));
     metrics_remove(p->metrics, p->step, p->n_steps * sizeof(*p->step));
+    metrics_remove(p->metrics, p->shard, p->config->workers * sizeof(*p->shard));
     p->metrics = NULL;
 }
 
@@ -466,6 +554,8 @@ int pipeline_new_child(struct config *config, const struct config_pipeline *c,
         r = derived_setup(p, error);
     if (r == 0)
         r = check_parts(p, plugins, error);
+    if (r == 0 && !(p->shard = calloc(c->workers + 1, sizeof(*p->shard))))
+        r = error_set(error, -ENOMEM, "no memory");
     if (r == 0 && metrics && (r = pipeline_count(p, metrics)) < 0)
         error_set(error, r, "no memory");
     if (r < 0) {
@@ -499,6 +589,7 @@ void pipeline_unref(struct pipeline *p)
     calendar_free(p->calendar);
     pthread_mutex_destroy(&p->lock);
     free(p->table);
+    free(p->shard);
     free(p->step);
     free(p->condition);
     free(p->dictionary);
@@ -1025,8 +1116,7 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->join_too_late = atomic_load_explicit(&p->join_too_late, memory_order_relaxed);
     ret->rows = atomic_load_explicit(&p->rows, memory_order_relaxed);
     ret->groups = atomic_load_explicit(&p->groups, memory_order_relaxed);
-    ret->state_bytes = ret->groups * p->stride +
-                       atomic_load_explicit(&p->state_bytes, memory_order_relaxed);
+    ret->state_bytes = ret->groups * p->stride + pipeline_held(p);
 }
 
 void pipeline_processes(struct pipeline *p,

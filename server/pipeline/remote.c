@@ -68,7 +68,7 @@ static void count(struct remote *r)
     if (r->host->total)
         atomic_fetch_add_explicit(r->host->total, memory, memory_order_relaxed);
     metric_add(&r->step->ns, more(&s->update_ns, &r->update_ns));
-    metric_add(&r->step->process_cpu_ns, more(&s->cpu_ns, &r->cpu_ns));
+    metric_add(&r->step->cpu_ns, more(&s->cpu_ns, &r->cpu_ns));
     for (size_t i = 0; i < r->step->binding->plugin->n_reasons; i++)
         metric_add(&r->step->skipped[i], more(&s->skipped[i], &r->skipped[i]));
 }

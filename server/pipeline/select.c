@@ -31,6 +31,7 @@ int worker_select(struct worker *w, const struct log_entry *e, uint32_t n)
                 r = rowset_value(w->side, &column[c->select[k]], row, cell++);
     }
     metric_add(&p->events, n);
+    metric_add(&p->shard[w->index].events, n);
     metric_add(&p->rows, n);
     return r;
 }

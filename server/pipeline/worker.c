@@ -239,6 +239,7 @@ static int fold_rows(struct worker *w, const struct log_entry *e, uint32_t block
         window_of(&p->window, e->batch->block[block].min_us).end_us <= w->early_us)
         worker_note_changed(w, n);
     metric_add(&p->events, n);
+    metric_add(&p->shard[w->index].events, n);
     return r == 0 ? worker_fold(w, e, n) : r;
 }
 
@@ -443,12 +444,30 @@ static bool is_behind(struct worker *w)
     return behind;
 }
 
+/* What the analyzers have had of the turn's CPU time: their shares of its time. Asked for itself it would cost a system call
+ * with every call of an analyzer. */
+static void count_turn(struct worker *w, int64_t cpu_ns, int64_t ns)
+{
+    struct pipeline *p = w->pipeline;
+    const double share = ns > 0 ? (double)cpu_ns / (double)ns : 0;
+    metric_add(&p->cpu_ns, (uint64_t)cpu_ns);
+    metric_add(&p->shard[w->index].cpu_ns, (uint64_t)cpu_ns);
+    for (size_t i = 0; i < p->n_steps; i++) {
+        struct spent *s = &w->spent[i];
+        if (s->events)
+            metric_add(&p->step[i].events, s->events);
+        if (s->ns && !w->remote[i])
+            metric_add(&p->step[i].cpu_ns, (uint64_t)((double)s->ns * share));
+        *s = (struct spent){0};
+    }
+}
+
 /* One turn. */
 static int64_t worker_run(void *worker)
 {
     struct worker *w = worker;
-    int64_t begun_ns = clock_thread_cpu_ns(), again_us = TASK_SLEEPS;
-    int64_t until_us = clock_monotonic_us() + TURN_US;
+    const int64_t cpu_ns = clock_thread_cpu_ns(), begun_ns = clock_monotonic_ns();
+    int64_t again_us = TASK_SLEEPS, until_us = begun_ns / 1000 + TURN_US;
     doing_pipeline(w->pipeline->config->name, w->position);
     open_answer(w);
     doing_pipeline(NULL, 0);
@@ -467,6 +486,8 @@ static int64_t worker_run(void *worker)
             log_room(w->pipeline->log);
         if (!e)
             break;
+        metric_add(&w->pipeline->shard[w->index].entries, 1);
+        metric_add(&w->pipeline->shard[w->index].waited_us, w->mailbox.waited_us);
         read_next(w, e);
         show(w, e);
         log_entry_unref(e);
@@ -476,7 +497,7 @@ static int64_t worker_run(void *worker)
             break;
         }
     }
-    metric_add(&w->pipeline->cpu_ns, (uint64_t)(clock_thread_cpu_ns() - begun_ns));
+    count_turn(w, clock_thread_cpu_ns() - cpu_ns, clock_monotonic_ns() - begun_ns);
     return again_us;
 }
 
@@ -521,6 +542,7 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     w->groups_room = groups_room(p);
     if (!(w->host = calloc(p->n_steps + 1, sizeof(*w->host))) ||
         !(w->remote = calloc(p->n_steps + 1, sizeof(struct remote *))) ||
+        !(w->spent = calloc(p->n_steps + 1, sizeof(*w->spent))) ||
         groups_init(&w->groups, w->groups_room, p->stride) < 0)
         return error_set(error, -ENOMEM, "no memory for %llu groups",
                          (unsigned long long)p->config->max_groups);
@@ -535,12 +557,11 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     for (size_t i = 0; r == 0 && i < p->n_steps; i++) {
         struct step *s = &p->step[i];
         if (!s->config->apart) {
-            r = host_open(&w->host[i], s->binding, p->config->name, &p->state_bytes,
+            r = host_open(&w->host[i], s->binding, p->config->name, &s->held,
                           s->skipped, error);
             continue;
         }
-        host_stand_in(&w->host[i], s->binding, p->config->name, &p->state_bytes,
-                      s->skipped);
+        host_stand_in(&w->host[i], s->binding, p->config->name, &s->held, s->skipped);
         r = remote_open(w, s, p->config->name, &w->host[i], &w->remote[i], error);
     }
     return r;
@@ -587,6 +608,7 @@ void worker_free(struct worker *w)
     doing_pipeline(NULL, 0);
     free(w->host);
     free(w->remote);
+    free(w->spent);
     worker_closing_free(w);
     keyed_free(w);
     former_free(&w->former);

@@ -47,7 +47,12 @@ struct step {
     _Atomic uint64_t where_errors; /* rows for which that fails; relaxed */
     struct table *table;           /* where its rows go; of the shortest */
     size_t column;                 /* its first output column there */
-    _Atomic uint64_t ns;           /* spent in update */
+    const struct pipeline *pipeline;
+    /* Figures of all workers; relaxed. */
+    _Atomic uint64_t ns;     /* spent in update */
+    _Atomic uint64_t cpu_ns; /* in all calls; of its processes, where it has some */
+    _Atomic uint64_t events; /* given to it */
+    _Atomic uint64_t held;   /* bytes, beside its states of fixed size */
     _Atomic uint64_t skipped[PLUGIN_REASONS_MAX]; /* rows of no use, by reason */
     uint32_t stored_version; /* of states in the checkpoint that is loaded */
     struct kept_form kept;   /* where rows are kept for it: its states are these */
@@ -60,11 +65,22 @@ struct step {
     size_t n_aside;
     _Atomic uint32_t ended;     /* enum remote_call in which a process ended; relaxed */
     _Atomic uint64_t set_aside; /* rows; relaxed */
-    _Atomic uint64_t process_cpu_ns; /* relaxed */
-    _Atomic uint64_t restarts;       /* relaxed */
+    _Atomic uint64_t restarts;  /* relaxed */
 };
 
 #define CONDITION_NONE SIZE_MAX /* all rows */
+
+/* Figures of a worker, which outlive it; relaxed. */
+struct shard {
+    _Atomic uint64_t cpu_ns, events;
+    _Atomic uint64_t entries, waited_us; /* taken; how long all of them waited for it */
+};
+
+/* Of an analyzer, in a turn of a worker. */
+struct spent {
+    int64_t ns;
+    uint64_t events;
+};
 
 /* Does the analyzer take all rows of a group at once? The server keeps them for it (kept.h). */
 static inline bool step_is_whole(const struct step *s)
@@ -115,6 +131,7 @@ struct pipeline {
         until_unit_us; /* of the field of `until`, if it is a number; 0: nanoseconds */
     struct calendar *calendar; /* of its windows; NULL: they have none */
     size_t n_steps;
+    struct shard *shard; /* of each worker */
     struct step *step;
     const char *
         *condition; /* `where` of analyzers, each once; the configuration's texts */
@@ -168,7 +185,7 @@ struct pipeline {
     _Atomic uint64_t late[CONFIG_LATE_POLICIES]; /* by what became of them */
     _Atomic uint64_t
         late_known; /* of windows that the watermark had passed at the start */
-    _Atomic uint64_t windows, rows, revisions, groups, state_bytes, cpu_ns, skipped;
+    _Atomic uint64_t windows, rows, revisions, groups, cpu_ns, skipped;
     _Atomic uint64_t is_partial; /* 0 or 1 */
     /* Of late_tell; the first worker's. */
     int64_t seen_us, quiet_until_us;
@@ -197,6 +214,7 @@ struct worker {
      * which rows of the stream come. */
     uint64_t sequence;
     struct host *host;      /* of each step */
+    struct spent *spent;    /* likewise; in this turn */
     struct remote **remote; /* likewise; NULL: it runs in the worker's thread */
     struct groups groups;
     uint64_t groups_room;      /* of them, with those that are merged from panes */
@@ -277,6 +295,15 @@ int worker_fold(struct worker *w, const struct log_entry *e, uint32_t n);
 
 /* A row has no group and there is no room for one more: 0 if it is to be left out, or -ENOSPC. */
 int worker_over_max_groups(struct worker *w);
+
+/* Bytes that its analyzers hold, beside states of fixed size. */
+static inline uint64_t pipeline_held(const struct pipeline *p)
+{
+    uint64_t held = 0;
+    for (size_t i = 0; i < p->n_steps; i++)
+        held += atomic_load_explicit(&p->step[i].held, memory_order_relaxed);
+    return held;
+}
 
 /* True if keys of this hash are the worker's. The upper half of the hash: the lower one places keys in
  * its table. */
