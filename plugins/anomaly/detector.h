@@ -34,6 +34,7 @@
     12u /* values that are looked at together; as many rows a verdict stands for */
 #define LEARN  100u /* rows without a verdict, at the beginning */
 #define PHASES 48u  /* of a season */
+#define NEAR   16u  /* values in two or three lines of memory */
 
 enum feature { VALUE, STEP, MEAN, SPREAD, LEAST, GREATEST, FEATURES };
 #define SEASONAL FEATURES /* one more, which counts for itself */
@@ -106,19 +107,24 @@ static inline void known_thin(struct known *k, double part)
     k->n = n;
 }
 
+/* The first that is not less than x. Branches first: a processor that guesses asks for far memory early; the last values, of a
+ * line of memory or two, without one that nobody could foretell. */
 static inline uint32_t known_find(const struct known *k, double x)
 {
-    uint32_t first = 0, n = k->n;
-    while (n) {
+    const double *first = k->value;
+    uint32_t n = k->n;
+    while (n > NEAR) {
         uint32_t half = n / 2;
-        if (k->value[first + half] < x) {
+        if (first[half] < x) {
             first += half + 1;
             n -= half + 1;
         } else {
             n = half;
         }
     }
-    return first;
+    for (; n; n -= (n + 1) / 2)
+        first += (n + 1) / 2 & -(uint32_t)(first[n / 2] < x);
+    return (uint32_t)(first - k->value);
 }
 
 /* The distance of x as a part of the range, 0 to 1. It is known from then on. */
@@ -133,15 +139,12 @@ static inline double known_distance(struct known *k, double x, uint32_t now)
         known_remove(k, at);
     while (at > 0 && known_is_old(k, at - 1, now))
         known_remove(k, --at);
-    uint32_t near = at;
     double range = k->n ? k->value[k->n - 1] - k->value[0] : 0, part = range / PARTS;
-    double distance = at < k->n ? k->value[at] - x : INFINITY;
-    if (at > 0 && x - k->value[at - 1] < distance) {
-        distance = x - k->value[at - 1];
-        near = at - 1;
-    }
+    double above = at < k->n ? k->value[at] - x : INFINITY;
+    double below = at > 0 ? x - k->value[at - 1] : INFINITY;
+    double distance = below < above ? below : above;
     if (k->n && (distance == 0 || distance < part)) {
-        k->seen[near] = now;
+        k->seen[at - (below < above)] = now;
         return range > 0 ? distance / range : 0;
     }
     double result = !k->n ? 0 : distance < range ? distance / range : 1;
@@ -154,6 +157,11 @@ static inline double known_distance(struct known *k, double x, uint32_t now)
     if (k->n == KNOWN_MAX) /* so small that the parts of their range are rounded */
         known_remove(k, k->n / 2);
     return result;
+}
+
+static inline double more_of(double a, double b)
+{
+    return a > b ? a : b;
 }
 
 /* ---- Features ------------------------------------------------------------------------------------ */
@@ -218,9 +226,12 @@ static inline double season_take(struct detector *d, double x, int64_t time_us,
         }
     }
     /* The mean that a season has to be better than forgets as fast as a phase. */
-    double passed = d->rows ? fmax((double)time_us - (double)d->time_us, 0) : 0;
-    double rate = 1 - exp(-passed / ((double)season_us * SEASON_CYCLES));
-    d->slow += (x - d->slow) * fmax(rate, 1 / ((double)d->rows + 1));
+    double passed = d->rows ? (double)time_us - (double)d->time_us : 0;
+    double cycles = passed / ((double)season_us * SEASON_CYCLES);
+    double rate = 1 / ((double)d->rows + 1);
+    if (cycles + 1e-15 > rate) /* 1 - exp(-c) is at most c */
+        rate = more_of(1 - exp(-cycles), rate);
+    d->slow += (x - d->slow) * rate;
     p->sum += x;
     p->rows += p->rows < UINT32_MAX;
     return unusual;
@@ -275,10 +286,10 @@ static inline struct judgement detector_take(struct detector *d, double x,
     sum /= FEATURES;
     j.unusual = sum * sum / BAR;
     if (d->rows)
-        j.unusual = fmax(j.unusual, still_take(d, x - before));
+        j.unusual = more_of(j.unusual, still_take(d, x - before));
     if (season_us)
         other = season_take(d, x, time_us, season_us, &j.expected);
-    j.unusual = fmax(j.unusual, other) * sensitivity;
+    j.unusual = more_of(j.unusual, other) * sensitivity;
     j.verdict = j.unusual > 1 && d->rows >= LEARN && !d->silent;
     d->silent = j.verdict ? LAST : d->silent - (d->silent > 0);
     d->time_us = time_us;
