@@ -56,7 +56,7 @@ struct settings {
 struct test_case {
     const char *name;
     struct settings settings;
-    const struct node *events, *expect, *rejected, *late; /* NULL: not given */
+    const struct node *sql, *events, *expect, *rejected, *late; /* NULL: not given */
 };
 
 struct test_file {
@@ -93,6 +93,15 @@ static int read_live(const struct node *n, void *target, void *ctx, struct error
 {
     (void)ctx;
     return node_bool(n, &((struct test_case *)target)->settings.live, error);
+}
+
+/* What the database has before: tables that pipelines join. */
+static int read_sql(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    const char *text;
+    (void)ctx;
+    ((struct test_case *)target)->sql = n;
+    return node_text(n, &text, error);
 }
 
 static int map_of(const struct node *n, const char *what, const struct node **ret,
@@ -139,6 +148,7 @@ static const struct field case_fields[] = {
     {"clock", FIELD_CALL, .read = read_clock},
     {"tolerance", FIELD_CALL, .read = read_tolerance},
     {"live", FIELD_CALL, .read = read_live},
+    {"sql", FIELD_CALL, .read = read_sql},
     {"events", FIELD_CALL, .required = true, .read = read_events},
     {"expect", FIELD_CALL, .read = read_expect},
     {"rejected", FIELD_CALL, .read = read_rejected},
@@ -180,6 +190,7 @@ static const struct field file_fields[] = {
     {"clock", FIELD_CALL, .read = read_clock},
     {"tolerance", FIELD_CALL, .read = read_tolerance},
     {"live", FIELD_CALL, .read = read_live},
+    {"sql", FIELD_CALL, .read = read_sql},
     {"cases", FIELD_CALL, .read = read_cases},
     {"events", FIELD_CALL, .read = read_events},
     {"expect", FIELD_CALL, .read = read_expect},
@@ -535,6 +546,42 @@ static int check_names(const struct run *r, struct error *error)
     return err;
 }
 
+/* The text of a file, where it is the name of one. */
+static int load_sql(const struct run *r, struct buffer *to, struct error *error)
+{
+    const struct node *n = r->c->sql;
+    size_t size = strlen(n->text);
+    if (size < 4 || strcmp(n->text + size - 4, ".sql")) {
+        buffer_puts(to, n->text);
+        return to->error ? error_set(error, -ENOMEM, "out of memory") : 0;
+    }
+    char *path = beside(r->file->path, n->text), piece[65536];
+    FILE *from = path ? fopen(path, "re") : NULL;
+    int err = from ? 0 : path ? -errno : -ENOMEM;
+    while (from && (size = fread(piece, 1, sizeof(piece), from)) > 0)
+        buffer_put(to, piece, size);
+    if (from && ferror(from))
+        err = -EIO;
+    if (from)
+        fclose(from);
+    free(path);
+    err = err < 0 ? err : to->error;
+    return err < 0 ? node_error(n, error, "'%s': %s", n->text, strerror(-err)) : 0;
+}
+
+static int run_sql(const struct run *r, const char *database, struct error *error)
+{
+    sqlite3 *db = NULL;
+    struct buffer sql = {0};
+    int err = load_sql(r, &sql, error);
+    if (err == 0 && (sqlite3_open(database, &db) ||
+                     sqlite3_exec(db, buffer_text(&sql), NULL, NULL, NULL)))
+        err = node_error(r->c->sql, error, "%s", db ? sqlite3_errmsg(db) : "no memory");
+    sqlite3_close(db);
+    buffer_free(&sql);
+    return err;
+}
+
 static int start(struct run *r, struct error *error)
 {
     struct config *config;
@@ -550,6 +597,8 @@ static int start(struct run *r, struct error *error)
     r->w->keep_open = r->c->settings.live ? 0 : MEMORY_MAX;
     r->w->fixed_clock = true;
     r->w->clock_us = r->c->settings.clock_us;
+    if (r->c->sql && (err = run_sql(r, database, error)) < 0)
+        return err;
     err = weir_open_store(r->w, database, &status, error);
     return err < 0 ? err : weir_start(r->w, WEIR_RUN, &status, error);
 }

@@ -56,6 +56,9 @@ static void text_pipeline(const struct weir *w, struct pipeline *p, int depth, F
                 : c->joins.all ? ", with "
                                : ", joins ",
                 w->config->stream[c->joins.join[i].stream].name);
+    for (size_t i = 0; i < c->references.n; i++)
+        fprintf(to, "%stable %s", i ? ", " : ", joins ",
+                c->references.reference[i].table);
     fprintf(to, "%s\n", c->where ? ", where" : "");
     for (size_t i = 0; i < n; i++) {
         fprintf(to, "%*stable %s\n", 2 * (depth + 1), "", table[i]->name);
@@ -78,6 +81,25 @@ void graph_text(const struct weir *w, FILE *to)
 
 /* ---- DOT ---------------------------------------------------------------------------------------- */
 
+/* Names of tables are the user's. */
+static void dot_name(const char *name, FILE *to)
+{
+    for (; *name; name++)
+        fprintf(to, *name == '"' || *name == '\\' ? "\\%c" : "%c", *name);
+}
+
+static void dot_reference(const struct config_reference *r, const char *pipeline,
+                          FILE *to)
+{
+    fputs("  \"table ", to);
+    dot_name(r->table, to);
+    fputs("\" [shape=cylinder, label=\"", to);
+    dot_name(r->table, to);
+    fputs("\"];\n  \"table ", to);
+    dot_name(r->table, to);
+    fprintf(to, "\" -> \"pipeline %s\" [style=dashed];\n", pipeline);
+}
+
 /* Names are letters, digits and underscores: nothing needs escaping. */
 static void dot_pipeline(const struct weir *w, struct pipeline *p, FILE *to)
 {
@@ -98,6 +120,8 @@ static void dot_pipeline(const struct weir *w, struct pipeline *p, FILE *to)
         fprintf(to, "  \"stream %s\" -> \"pipeline %s\"%s;\n",
                 w->config->stream[c->joins.join[i].stream].name, c->name,
                 c->joins.all ? "" : " [style=dashed]");
+    for (size_t i = 0; i < c->references.n; i++)
+        dot_reference(&c->references.reference[i], c->name, to);
     for (size_t i = 0; i < n; i++)
         fprintf(to,
                 "  \"table %s\" [shape=cylinder, label=\"%s\"];\n"

@@ -6,10 +6,12 @@
 #include "base/logger.h"
 #include "pipeline/join.h"
 #include "pipeline/lookup.h"
+#include "pipeline/reference.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 int recover_stream(struct weir *w, struct restore *r, size_t stream,
                    struct log_options *options, struct error *error)
@@ -275,6 +277,156 @@ int recover_input_place(struct weir *w, struct restore *r, const char *name,
     return err;
 }
 
+/* ---- Tables that are joined --------------------------------------------------------------------- */
+
+static int take_rows(void *reference, const struct batch *b, struct error *error)
+{
+    return reference_take(reference, b, error);
+}
+
+static int read_reference(struct restore *r, const struct pipeline *p,
+                          struct reference *ref, const char *stream, uint64_t position,
+                          struct error *error)
+{
+    uint64_t wrong = 0;
+    reference_clear(ref);
+    int err = restore_reference(r, ref->config, take_rows, ref, &wrong, error);
+    if (err == 0 && (err = reference_seal(ref, stream, position)) < 0)
+        error_set(error, err, "no memory");
+    if (err < 0)
+        return err;
+    atomic_store_explicit(&ref->n_wrong, wrong, memory_order_relaxed);
+    if (wrong)
+        logger_warn("recover",
+                    "pipeline '%s': %llu values of table '%s' are not of the types that "
+                    "'columns', 'on' and 'time' say: they count as null",
+                    pipeline_config(p)->name, (unsigned long long)wrong,
+                    ref->config->table);
+    return 0;
+}
+
+static const char *stream_of(const struct weir *w, const struct pipeline *p)
+{
+    return w->config->stream[pipeline_config(p)->stream].name;
+}
+
+int recover_read_references(const struct weir *w, struct restore *r, struct pipeline *p,
+                            struct error *error)
+{
+    struct references *all = pipeline_references(p);
+    int err = 0;
+    for (size_t i = 0; all && err == 0 && i < all->n; i++)
+        err = read_reference(r, p, &all->of[i], stream_of(w, p), 0, error);
+    return err;
+}
+
+int recover_references_differ(const struct weir *w, struct restore *r,
+                              struct pipeline *p, bool *ret, struct error *error)
+{
+    const struct references *now = pipeline_references(p);
+    struct references *all = NULL;
+    *ret = false;
+    int err = references_new(p, &all);
+    if (err < 0)
+        return error_set(error, err, "no memory");
+    for (size_t i = 0; all && err == 0 && i < all->n; i++) {
+        const char *before = now->of[i].definition;
+        err = read_reference(r, p, &all->of[i], stream_of(w, p), 0, error);
+        *ret = *ret || !before || (err == 0 && strcmp(before, all->of[i].definition));
+    }
+    references_free(all);
+    return err;
+}
+
+int recover_check_references(const struct weir *w, const char *path, bool rows,
+                             struct error *error)
+{
+    struct restore *r = NULL;
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < w->n_pipelines; i++) {
+        struct references *all = pipeline_references(w->pipeline[i]);
+        for (size_t k = 0; all && err == 0 && k < all->n; k++) {
+            const struct config_reference *c = all->of[k].config;
+            if (!r && (err = access(path, F_OK) ? -ENOENT : 0) == 0)
+                err = restore_open(path, &r, error);
+            if (err == -ENOENT)
+                err = node_error(c->table_node, error,
+                                 "there is no table '%s', nor a database '%s'",
+                                 c->table, path);
+            else if (err == 0 && rows)
+                err = read_reference(r, w->pipeline[i], &all->of[k], "", 0, error);
+            else if (err == 0)
+                err = restore_reference(r, c, NULL, NULL, NULL, error);
+        }
+    }
+    restore_close(r);
+    return err;
+}
+
+static int load_reference_rows(void *reference, const char *data, size_t size)
+{
+    return reference_load(reference, data, size);
+}
+
+/* As it was stored. -ENOENT: it was not, or not so. */
+static int load_reference(struct restore *r, struct reference *ref, const char *stream,
+                          struct error *error)
+{
+    struct restore_checkpoint stored = {0};
+    int err = restore_checkpoint(r, ref->name, stream, &stored, error);
+    if (err == 0 && !reference_can_load(ref, stored.definition))
+        err = -ENOENT;
+    if (err == 0) {
+        reference_clear(ref);
+        err = restore_states(r, ref->name, load_reference_rows, ref, error);
+        if (err == 0)
+            err = reference_loaded(ref, stored.definition);
+        if (err < 0 && !error->text[0])
+            error_set(error, err, "the stored rows of table '%s' are damaged",
+                      ref->config->table);
+    }
+    restore_checkpoint_free(&stored);
+    return err;
+}
+
+/* Is what was read now in the file already? Then it is not written once more. */
+static int is_stored(struct restore *r, struct reference *ref, const char *stream,
+                     bool *ret, struct error *error)
+{
+    struct restore_checkpoint stored = {0};
+    int err = restore_checkpoint(r, ref->name, stream, &stored, error);
+    *ret = err == 0 && !strcmp(stored.definition, ref->definition);
+    restore_checkpoint_free(&stored);
+    return err == -ENOENT ? 0 : err;
+}
+
+/* Where entries are read again they are to find what they found before: as long as the pipeline goes on with what
+ * was stored. Otherwise its tables are read as they are now. *ret_stores: its first checkpoint has to be made. */
+static int recover_references(struct weir *w, struct restore *r, struct pipeline *p,
+                              bool same, uint64_t position, bool *ret_stores,
+                              struct error *error)
+{
+    struct references *all = pipeline_references(p);
+    const char *stream = stream_of(w, p);
+    struct log *log = w->log[pipeline_config(p)->stream];
+    const bool live = atomic_load_explicit(&w->wired, memory_order_acquire);
+    const bool again = same && position < (live ? log_last(log) : log_written(log));
+    int err = 0;
+    for (size_t i = 0; all && err == 0 && i < all->n; i++) {
+        struct reference *ref = &all->of[i];
+        bool stored = false;
+        err = again ? load_reference(r, ref, stream, error) : -ENOENT;
+        if (err != -ENOENT)
+            continue;
+        err = ref->definition ? 0 /* a reload has read it */
+                              : read_reference(r, p, ref, stream, position, error);
+        if (err == 0)
+            err = is_stored(r, ref, stream, &stored, error);
+        *ret_stores = *ret_stores || !stored;
+    }
+    return err;
+}
+
 /* ---- Results ----------------------------------------------------------------------------------- */
 
 static int put_results(void *store, const char *pipeline, unsigned worker,
@@ -383,6 +535,9 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
         pipeline_forget_files(p);
     else if (err == 0 && pipeline_wants_files(p))
         pipeline_begin_behind(p, true); /* once more, if it has been tried before */
+    bool stores = !same;
+    if (err == 0)
+        err = recover_references(w, r, p, same, *ret_position, &stores, error);
     if (err == 0 && pipeline_lookup(p))
         err = restore_answers(r, c->name, *ret_position, load_answers,
                               pipeline_lookup(p), error);
@@ -392,22 +547,25 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     if (err == 0 && !same && pipeline_reads_replaced(p))
         err = store_call(w->store, clear_tables, &clearing);
     /* So that the next start finds where it began, whatever happens until its first checkpoint. */
-    if (err == 0 && !same)
+    if (err == 0 && stores)
         err = pipeline_first_checkpoint(p, *ret_position, error);
     return err;
 }
 
 /* ---- Pipelines that are gone ------------------------------------------------------------------- */
 
-/* Its own checkpoint, or that of a stream that it joins? */
+/* Its own checkpoint, or that of a stream or a table that it joins? */
 static bool is_of(const struct weir *w, const struct config_pipeline *c,
                   const char *pipeline, const char *stream)
 {
     size_t size = strlen(c->name);
     if (!strcmp(c->name, pipeline))
         return true;
-    bool its = c->joins.n && !strncmp(pipeline, c->name, size) &&
-               pipeline[size] == '.' && !strcmp(pipeline + size + 1, stream);
+    bool its = !strncmp(pipeline, c->name, size) && pipeline[size] == '.';
+    for (size_t i = 0; its && i < c->references.n; i++)
+        if (!strcmp(c->references.reference[i].node->text, pipeline + size + 1))
+            return true;
+    its = its && c->joins.n && !strcmp(pipeline + size + 1, stream);
     bool reads = its && !strcmp(w->config->stream[c->stream].name, stream);
     for (size_t i = 0; its && !reads && i < c->joins.n; i++)
         reads = !strcmp(w->config->stream[c->joins.join[i].stream].name, stream);

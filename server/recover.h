@@ -26,6 +26,17 @@ int recover_keys(struct weir *w, struct restore *r, size_t stream, struct error 
 int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                      uint64_t *ret_position, struct error *error);
 
+/* The tables that pipelines of `w` join: are they in the database at `path`, with such columns; `rows`: and can they be
+ * read? -EINVAL. */
+int recover_check_references(const struct weir *w, const char *path, bool rows,
+                             struct error *error);
+/* For a pipeline that is not prepared yet: its tables, as they are now. */
+int recover_read_references(const struct weir *w, struct restore *r, struct pipeline *p,
+                            struct error *error);
+/* Have they changed since one that runs has read them? */
+int recover_references_differ(const struct weir *w, struct restore *r,
+                              struct pipeline *p, bool *ret, struct error *error);
+
 /* Groups of pipelines that are not configured any more, and that the journal has been trimmed past, leave the
  * database. On the main thread, or that of a reload. */
 void recover_forget(struct weir *w);

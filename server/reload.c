@@ -185,6 +185,23 @@ static const struct pipeline *running_top_of(const struct pipeline *p)
     return p;
 }
 
+static int open_restore(struct reload *r, struct error *error)
+{
+    return r->restore ? 0 : restore_open(store_path(r->weir->store), &r->restore, error);
+}
+
+/* Has a table that the pipeline joins been changed? */
+static int tables_differ(struct reload *r, struct pipeline *old, bool *ret,
+                         struct error *error)
+{
+    *ret = false;
+    if (!pipeline_references(old) || pipeline_is_left_out(old))
+        return 0;
+    int err = open_restore(r, error);
+    return err < 0 ? err
+                   : recover_references_differ(r->weir, r->restore, old, ret, error);
+}
+
 static size_t index_of(const struct config *c, const char *name)
 {
     size_t i = 0;
@@ -202,7 +219,7 @@ static void mark(struct reload *r, const char *top)
 
 /* A chain is exchanged as a whole, if one of it has changed, come or gone: all of it is at one position. One whose top
  * is left out stays so. */
-static void find_changed(struct reload *r)
+static int find_changed(struct reload *r, struct error *error)
 {
     const struct weir *w = r->weir;
     const struct config *c = r->config;
@@ -216,8 +233,11 @@ static void find_changed(struct reload *r)
     for (size_t i = 0; i < c->n_pipelines; i++) {
         const struct config_pipeline *p = &c->pipeline[i];
         struct pipeline *old = find(w, p->name);
-        if (!old || ((!is_same(old, p) || r->widened[p->stream]) &&
-                     !weir_goes_without(w, p->name)))
+        bool same = old && is_same(old, p) && !r->widened[p->stream], differ;
+        int err = same ? tables_differ(r, old, &differ, error) : 0;
+        if (err < 0)
+            return err;
+        if (!old || ((!same || differ) && !weir_goes_without(w, p->name)))
             mark(r, top_of(c, p)->name);
     }
     for (size_t i = 0; i < c->n_pipelines; i++) {
@@ -225,6 +245,7 @@ static void find_changed(struct reload *r)
         r->changed[i] = r->changed[index_of(c, top)] &&
                         !(weir_goes_without(w, top) && find(w, top));
     }
+    return 0;
 }
 
 static bool is_changed(void *reload, size_t i)
@@ -295,6 +316,21 @@ static void mark_chain(struct reload *r, const struct pipeline *p)
         r->changed[i] = !strcmp(top_of(c, &c->pipeline[i])->name, top);
 }
 
+/* Tables that fresh pipelines join are read before anything is exchanged: it can fail, and take a while. */
+static int read_tables(struct reload *r, struct error *error)
+{
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < r->n_pipelines; i++) {
+        struct pipeline *p = r->pipeline[i];
+        if (!r->changed[i] || !pipeline_references(p))
+            continue;
+        err = open_restore(r, error);
+        if (err == 0)
+            err = recover_read_references(r->weir, r->restore, p, error);
+    }
+    return err;
+}
+
 /* `only` NULL: what has changed. */
 static int plan(struct reload *r, const struct pipeline *only, struct error *error)
 {
@@ -305,14 +341,19 @@ static int plan(struct reload *r, const struct pipeline *only, struct error *err
     r->pipeline = calloc(c->n_pipelines + 1, sizeof(struct pipeline *));
     if (!r->changed || !r->change || !r->pipeline)
         return error_set(error, -ENOMEM, "no memory");
+    int err = 0;
     if (only)
         mark_chain(r, only);
     else
-        find_changed(r);
+        err = find_changed(r, error);
+    if (err < 0)
+        return err;
     r->n_pipelines = c->n_pipelines;
     for (size_t i = 0; i < c->n_pipelines; i++)
         r->pipeline[i] = r->changed[i] ? NULL : find(w, c->pipeline[i].name);
-    int err = weir_make_pipelines(w, c, NULL, is_changed, r, r->pipeline, error);
+    err = weir_make_pipelines(w, c, NULL, is_changed, r, r->pipeline, error);
+    if (err == 0)
+        err = read_tables(r, error);
     if (err == 0)
         err = hook_specs_new(c, r->pipeline, c->n_pipelines, &r->hooks, error);
     r->n_pipelines = weir_close_gaps(r->pipeline, r->n_pipelines);
@@ -456,8 +497,7 @@ static int start_fresh(struct reload *r, struct pipeline *p, struct error *error
         err = count_chain(w, p);
     if (err < 0)
         return error_set(error, err, "no memory");
-    if (!r->restore)
-        err = restore_open(store_path(w->store), &r->restore, error);
+    err = open_restore(r, error);
     return err < 0 ? err : weir_start_pipeline(w, r->restore, p, true, error);
 }
 

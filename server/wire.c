@@ -505,6 +505,8 @@ int weir_try_store(const struct weir *w, int *ret_exit, struct error *error)
     int err = all ? store_try(w->config->server.database, all, n, error)
                   : error_set(error, -ENOMEM, "no memory");
     free(all);
+    if (!err)
+        err = recover_check_references(w, w->config->server.database, true, error);
     *ret_exit = err ? store_exit_code(err) : 0;
     return err;
 }
@@ -526,6 +528,8 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
         r = error_set(error, -ENOMEM, "no memory");
     if (r == 0)
         r = make_tables(w, error);
+    if (r == 0)
+        r = recover_check_references(w, options.path, false, error);
     for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
         r = dead_letters_keep(w->store, w->config->stream[i].name, s->dead_letters,
                               w->metrics, error);

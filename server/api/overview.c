@@ -297,6 +297,26 @@ static void overview_put_lookups(struct buffer *b, struct pipeline *p)
     jsonout_close(b, ']');
 }
 
+static void overview_put_tables_joined(struct buffer *b, struct pipeline *p)
+{
+    struct pipeline_reference t[CONFIG_JOINS_MAX];
+    size_t n = pipeline_tables_joined(p, t, CONFIG_JOINS_MAX);
+    if (!n)
+        return;
+    jsonout_open(b, "joined_tables", '[');
+    for (size_t i = 0; i < n; i++) {
+        jsonout_open(b, NULL, '{');
+        jsonout_string(b, "name", t[i].name);
+        jsonout_string(b, "table", t[i].table);
+        jsonout_count(b, "rows", t[i].rows);
+        jsonout_count(b, "bytes", t[i].bytes);
+        jsonout_count(b, "wrong_values", t[i].wrong_values);
+        jsonout_count(b, "missing", t[i].missing);
+        jsonout_close(b, '}');
+    }
+    jsonout_close(b, ']');
+}
+
 static void overview_put_process(void *buffer, const struct pipeline_process *p)
 {
     struct buffer *b = buffer;
@@ -327,6 +347,7 @@ static void overview_put_pipeline(struct buffer *b, const struct api *a,
     jsonout_close(b, ']');
     overview_put_status(b, p);
     overview_put_lookups(b, p);
+    overview_put_tables_joined(b, p);
     overview_put_hooks(b, a, p);
     jsonout_close(b, '}');
 }

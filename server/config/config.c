@@ -159,6 +159,8 @@ void config_schema(struct buffer *to, void (*analyzer)(void *ctx, struct buffer 
     window_section_schema(to);
     buffer_puts(to, ",\"join\":");
     join_section_schema(to);
+    buffer_puts(to, ",\"table_join\":");
+    reference_section_schema(to);
     buffer_puts(to, ",\"http_lookup\":");
     lookup_section_schema(to);
     buffer_puts(to, ",\"source\":");

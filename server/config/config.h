@@ -223,6 +223,30 @@ struct config_joins {
         pick; /* the stream's own columns in the place of each of the schema, SIZE_MAX: null; then those of each join */
 };
 
+/* `join:` with `table`: columns of a row of a user's table in the database. */
+struct config_reference {
+    const struct node *node; /* what it is called */
+    char *table;
+    const struct node *table_node;
+    /* What is read of it, by the names that it has there: the time, n_on columns that are the same as the
+     * stream's `on`, and those that are joined. Each with the node that names it; that of the time is NULL
+     * where there is none. */
+    struct schema *read;
+    const struct node *read_node[1 + CONFIG_JOIN_ON_MAX + CONFIG_JOIN_COLUMNS_MAX];
+    size_t n_on, on[CONFIG_JOIN_ON_MAX], n_columns;
+    unsigned time_unit; /* enum decode_unit */
+    int64_t within_us;  /* it is no older than this; default INT64_MAX: however old */
+    int64_t
+        lead_us; /* where there is none, the first one up to so much later; default 0 */
+    size_t first; /* of its columns in the pipeline's schema */
+};
+struct config_references {
+    size_t n;
+    struct config_reference *reference;
+    struct schema *
+        schema; /* with their columns behind those before; NULL: there are none */
+};
+
 #define CONFIG_LOOKUPS_MAX        8
 #define CONFIG_LOOKUP_ON_MAX      8
 #define CONFIG_LOOKUP_COLUMNS_MAX 64
@@ -315,6 +339,7 @@ struct config_pipeline {
     size_t parent;  /* index into config.pipeline; SIZE_MAX: it reads the stream */
     unsigned depth; /* pipelines between it and the stream */
     struct config_joins joins;
+    struct config_references references;
     struct config_lookups lookups;
     const struct node *lookups_node; /* NULL: not given */
     struct config_derive derive;     /* of its own */

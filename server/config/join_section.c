@@ -225,15 +225,17 @@ int join_section(const struct node *n, const struct config *config, size_t strea
     struct reading r = {.config = config, .ours = schema};
     if (n->kind != NODE_MAP || n->n < 1 || n->n > CONFIG_JOINS_MAX)
         return node_error(n, error,
-                          "1 to %d streams are expected here, such as {quotes: {on: "
+                          "1 to %d streams or tables are expected here, such as "
+                          "{quotes: {on: "
                           "[symbol], as_of: true, within: 5s, columns: [bid, ask]}}",
                           CONFIG_JOINS_MAX);
     if (!(ret->join = calloc(n->n, sizeof *ret->join)))
         return out_of_memory(n, error);
     int err = 0;
     for (size_t i = 0; err == 0 && i < n->n; i++)
-        err =
-            read_join(&n->key[i], &n->item[i], &ret->join[ret->n++], &r, stream, error);
+        if (!reference_section_is(&n->item[i]))
+            err = read_join(&n->key[i], &n->item[i], &ret->join[ret->n++], &r, stream,
+                            error);
     if (err < 0)
         schema_free(r.joined);
     else

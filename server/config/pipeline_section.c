@@ -72,7 +72,13 @@ static int read_join(const struct node *n, void *target, void *ctx, struct error
     if (p->joins.all)
         return node_error(n, error, "'join' is for pipelines that read one stream");
     int r = join_section(n, ctx, p->stream, p->schema, &p->joins, error);
-    p->schema = r < 0 ? NULL : p->joins.schema;
+    if (r == 0 && p->joins.schema)
+        p->schema = p->joins.schema;
+    if (r == 0)
+        r = reference_section(n, p->schema, &p->references, error);
+    if (r == 0 && p->references.schema)
+        p->schema = p->references.schema;
+    p->schema = r < 0 ? NULL : p->schema;
     return r;
 }
 
@@ -140,6 +146,8 @@ static int read_lookups(const struct node *n, void *target, void *ctx,
         return node_error(n, error,
                           "'http_lookup' does not go with several streams; a pipeline "
                           "that looks up first can be read by one that joins");
+    if (p->references.n)
+        return node_error(n, error, "'http_lookup' and 'join' do not go together");
     int r = lookup_sections(n, p->schema, &p->lookups, error);
     p->schema = r < 0 ? NULL : p->lookups.schema;
     return r;
@@ -775,8 +783,8 @@ static int read_hooks(const struct node *n, void *target, void *ctx,
 static_assert(ANALYZERS_MAX == 64, "the schema says 64");
 
 #define JOIN_SCHEMA                                                                    \
-    "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":{\"$ref\":\"#/" \
-    "$defs/join\"}}"
+    "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":{\"anyOf\":[{"    \
+    "\"$ref\":\"#/$defs/join\"},{\"$ref\":\"#/$defs/table_join\"}]}}"
 
 #define LOOKUP_SCHEMA                                                                  \
     "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":{\"$ref\":\"#/" \
@@ -921,6 +929,7 @@ void pipeline_section_free(struct config_pipeline *p)
     free(p->where);
     free(p->window.zone);
     join_section_free(&p->joins);
+    reference_section_free(&p->references);
     lookup_sections_free(&p->lookups);
     derive_section_free(&p->derive);
     free(p->key);

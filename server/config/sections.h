@@ -51,6 +51,12 @@ int join_section(const struct node *n, const struct config *config, size_t strea
                  const struct schema *schema, struct config_joins *ret,
                  struct error *error);
 void join_section_free(struct config_joins *j);
+/* Of the same mapping what has a `table`; `schema` has the columns of the streams that are joined. What was taken on
+ * failure is reference_section_free's. */
+bool reference_section_is(const struct node *join);
+int reference_section(const struct node *n, const struct schema *schema,
+                      struct config_references *ret, struct error *error);
+void reference_section_free(struct config_references *all);
 /* `from:`, where it is a list of streams: *ret_stream is the first, the others are joins. */
 int streams_section(const struct node *n, const struct config *config,
                     size_t *ret_stream, struct config_joins *ret, struct error *error);
@@ -84,7 +90,8 @@ void server_section_schema(struct buffer *to);
 void stream_section_schema(struct buffer *to);
 void source_section_schema(struct buffer *to);
 void window_section_schema(struct buffer *to);
-void join_section_schema(struct buffer *to); /* of one join */
+void join_section_schema(struct buffer *to);      /* of one join */
+void reference_section_schema(struct buffer *to); /* likewise */
 void hook_section_schema(struct buffer *to);
 void lookup_section_schema(struct buffer *to); /* of one */
 void pipeline_section_schema(struct buffer *to);

@@ -87,4 +87,9 @@ size_t asof_memory(const struct asof *a);
 int asof_gather(const struct asof *a, size_t column, const uint64_t *row,
                 struct batch *to, size_t c, uint64_t *cut);
 
+/* join_stored.c: rows no older than this as blocks of a checkpoint, and such a block back. -EBADMSG, -ENOMEM. */
+struct checkpoint;
+int asof_store(const struct asof *a, int64_t before_us, struct checkpoint *c);
+int asof_load(struct asof *a, const char *data, size_t size);
+
 #endif

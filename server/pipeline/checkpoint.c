@@ -4,6 +4,7 @@
 #include "base/hash.h"
 #include "pipeline/join.h"
 #include "pipeline/lookup.h"
+#include "pipeline/reference.h"
 #include "pipeline/stored.h"
 #include "pipeline/worker.h"
 
@@ -564,14 +565,12 @@ static void put_derived(struct buffer *b, const struct pipeline *p)
 {
     const struct config_stream *s = &p->whole->stream[p->config->stream];
     const struct config_derive none = {0}, *own = &p->config->derive;
-    const struct config_joins *joins = &p->config->joins;
-    const struct config_derive *list[] = {p->parent || joins->all ? &none : &s->derive,
-                                          own};
-    size_t joined =
-        joins->n && !joins->all ? joins->schema->n - joins->join[0].first : 0;
-    size_t column = p->schema->n - own->n - joined - list[0]->n;
-    for (size_t i = 0; i < 2; i++, column += joined)
-        for (size_t k = 0; k < list[i]->n; k++, column++) {
+    const bool streams = p->parent || p->config->joins.all;
+    const struct config_derive *list[] = {streams ? &none : &s->derive, own};
+    /* What is joined or looked up stands between them. */
+    const size_t first[] = {s->columns->n - s->derive.n, p->schema->n - own->n};
+    for (size_t i = 0; i < 2; i++)
+        for (size_t k = 0, column = first[i]; k < list[i]->n; k++, column++) {
             const struct config_derived *d = &list[i]->column[k];
             if (!is_used(p, list[0], column) && !is_used(p, list[1], column))
                 continue;
@@ -606,6 +605,7 @@ static int define(const struct pipeline *p, bool stored, char **ret)
         buffer_printf(&b, "key %s %s\n", p->schema->column[c->key[i]].name,
                       schema_type_name(p->schema->column[c->key[i]].type));
     join_define_all(p, &b);
+    references_define(p, &b);
     lookup_define(p, &b);
     put_derived(&b, p);
     put_condition(&b, "where ", c->where);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Derived columns that are a pipeline's own: it makes of each entry one for itself, whose batch shares the arrays of the
- * stream's, and finds its keys and dictionaries in that. On the dispatcher's thread.
+ * Columns that are a pipeline's own, derived ones and those of tables: it makes of each entry one for itself, whose batch
+ * shares the arrays of the stream's, and finds its keys and dictionaries in that. On the dispatcher's thread.
  */
 #include "log/entry.h"
+#include "pipeline/reference.h"
 #include "pipeline/worker.h"
 
 #include <errno.h>
@@ -68,7 +69,15 @@ int derived_entry(struct pipeline *p, const struct log_entry *e, struct log_entr
     int r = derived_copy(e, &to);
     if (r < 0)
         return r;
-    r = derive_batch(p->derive, e->batch, &errors, &to->batch);
+    struct batch *batch = NULL;
+    r = p->references ? references_widen(p, e->batch, &batch) : 0;
+    if (r == 0 && !p->derive) {
+        to->batch = batch;
+        batch = NULL;
+    } else if (r == 0) {
+        r = derive_batch(p->derive, batch ? batch : e->batch, &errors, &to->batch);
+    }
+    batch_unref(batch);
     if (r == 0)
         r = derived_keys(p, to);
     if (r < 0) {

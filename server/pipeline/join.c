@@ -335,7 +335,7 @@ static int hand_on_batch(struct join *j, const struct log_entry *e)
     if (r < 0)
         return r;
     r = join_batch(j, e, &joined->batch);
-    if (r == 0 && p->derive) {
+    if (r == 0 && pipeline_widens(p)) {
         r = derived_entry(p, joined, &j->handing);
     } else if (r == 0 && (r = derived_keys(p, joined)) == 0) {
         j->handing = joined;

@@ -154,10 +154,8 @@ static int add_block(struct checkpoint *c, struct buffer *b)
     return 0;
 }
 
-static int put_rows(const struct join_input *in, int64_t before_us,
-                    struct checkpoint *c)
+int asof_store(const struct asof *a, int64_t before_us, struct checkpoint *c)
 {
-    const struct asof *a = &in->rows;
     struct buffer b = {0};
     int r = 0;
     for (uint64_t row = a->first; r == 0 && row < a->end; row++) {
@@ -209,7 +207,7 @@ static int make(const struct join_input *in, struct checkpoint **ret)
     if (r == 0)
         r = put_marks(&in->watermark, c);
     if (r == 0)
-        r = put_rows(in, join_oldest(in), c);
+        r = asof_store(&in->rows, join_oldest(in), c);
     if (r < 0) {
         checkpoint_free(c);
         return r;
@@ -285,7 +283,7 @@ static int load_values(struct asof *a, uint32_t key, int64_t time_us, const char
                            size - fixed_size);
 }
 
-int join_load_block(struct join_input *in, const char *data, size_t size)
+int asof_load(struct asof *a, const char *data, size_t size)
 {
     struct stored_bytes r = {.at = data, .end = data + size};
     int err = 0;
@@ -303,10 +301,14 @@ int join_load_block(struct join_input *in, const char *data, size_t size)
         memcpy(&values_size, bytes, sizeof(values_size));
         if (!(values = stored_take(&r, values_size)))
             return -EBADMSG;
-        err = asof_key(&in->rows, key, head.key_size, hash_bytes(key, head.key_size),
-                       &number);
+        err = asof_key(a, key, head.key_size, hash_bytes(key, head.key_size), &number);
         if (err == 0)
-            err = load_values(&in->rows, number, head.window, values, values_size);
+            err = load_values(a, number, head.window, values, values_size);
     }
     return err;
+}
+
+int join_load_block(struct join_input *in, const char *data, size_t size)
+{
+    return asof_load(&in->rows, data, size);
 }

@@ -3,6 +3,7 @@
 
 #include "pipeline/join.h"
 #include "pipeline/lookup.h"
+#include "pipeline/reference.h"
 #include "pipeline/worker.h"
 
 #include "config/faults.h"
@@ -465,6 +466,8 @@ static int add_metrics(struct pipeline *p, struct metrics *m)
                              labels, bytes_held, p);
     if (r == 0)
         r = add_shard_metrics(p, m);
+    if (r == 0)
+        r = references_count(p, m);
     return r < 0 ? r : add_step_metrics(p, m);
 }
 
@@ -498,6 +501,9 @@ void pipeline_uncount(struct pipeline *p)
     metrics_remove(p->metrics, p, sizeof(*p));
     metrics_remove(p->metrics, p->step, p->n_steps * sizeof(*p->step));
     metrics_remove(p->metrics, p->shard, p->config->workers * sizeof(*p->shard));
+    if (p->references)
+        metrics_remove(p->metrics, p->references->of,
+                       p->references->n * sizeof(p->references->of[0]));
     p->metrics = NULL;
 }
 
@@ -552,6 +558,8 @@ int pipeline_new_child(struct config *config, const struct config_pipeline *c,
 #endif
     if (r == 0)
         r = derived_setup(p, error);
+    if (r == 0 && (r = references_new(p, &p->references)) < 0)
+        error_set(error, r, "no memory");
     if (r == 0)
         r = check_parts(p, plugins, error);
     if (r == 0 && !(p->shard = calloc(c->workers + 1, sizeof(*p->shard))))
@@ -595,6 +603,7 @@ void pipeline_unref(struct pipeline *p)
     free(p->dictionary);
     log_entry_unref(p->derived);
     derive_free(p->derive);
+    references_free(p->references);
     config_free(p->whole);
     free(p);
 }
@@ -633,9 +642,10 @@ static bool put_entry(void *ctx, struct log_entry *e, bool command)
         return join_put(p->join, e, command);
     if (p->lookup)
         return lookup_put(p->lookup, e, command);
-    if (!p->derived && p->derive && e->kind == LOG_BATCH && !pipeline_failed(p) &&
+    if (!p->derived && pipeline_widens(p) && e->kind == LOG_BATCH &&
+        !pipeline_failed(p) &&
         derived_entry(p, e, &p->derived) < 0) {
-        error_set(&error, -ENOMEM, "no memory for derived columns");
+        error_set(&error, -ENOMEM, "no memory for derived or joined columns");
         pipeline_fail(p, &error);
     }
     if (!pipeline_give(p, p->derived ? p->derived : e, command))
@@ -686,6 +696,11 @@ int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
 struct lookup *pipeline_lookup(const struct pipeline *p)
 {
     return p->lookup;
+}
+
+struct references *pipeline_references(const struct pipeline *p)
+{
+    return p->references;
 }
 
 struct join *pipeline_join(const struct pipeline *p)
@@ -745,6 +760,15 @@ int pipeline_file_entry(const struct pipeline *p, enum log_kind kind, uint64_t s
     return 0;
 }
 
+/* Tables that were read for it: in the transaction of what it begins with. */
+static void add_snapshots(struct pipeline *p, struct checkpoint *c)
+{
+    struct checkpoint **last = &c->inputs;
+    while (*last)
+        last = &(*last)->inputs;
+    *last = references_take_snapshots(p->references);
+}
+
 int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
                               struct error *error)
 {
@@ -753,6 +777,8 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
     for (unsigned i = 0; r == 0 && i < p->config->workers; i++) {
         struct checkpoint *c;
         r = checkpoint_make(&p->worker[i], &e, &c);
+        if (r == 0 && i == 0)
+            add_snapshots(p, c);
         if (r == 0)
             r = p->sink.checkpoint(p->sink.ctx, p->config->name, c);
     }
@@ -763,7 +789,7 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
 {
     const struct config_pipeline *c = p->config;
     const struct config_join *join = c->joins.n ? &c->joins.join[0] : NULL;
-    const bool own_keys = p->derive || c->lookups.n;
+    const bool own_keys = pipeline_widens(p) || c->lookups.n;
     return (struct log_sink){
         .pipeline = c->name,
         .put = put_entry,
@@ -806,9 +832,9 @@ static struct log_sink behind(struct pipeline *p, uint64_t position,
 static int subscribe(struct pipeline *p, const struct log_sink *s, bool live,
                      struct error *error)
 {
-    size_t none, *keys = p->join                  ? &p->join->keys
-                         : p->derive || p->lookup ? &none
-                                                  : &p->keys;
+    size_t none, *keys = p->join                           ? &p->join->keys
+                         : pipeline_widens(p) || p->lookup ? &none
+                                                           : &p->keys;
     if (live && !s->behind)
         return log_resubscribe(p->log, s, keys, error);
     int r =
@@ -1160,6 +1186,23 @@ size_t pipeline_sources(struct pipeline *p, struct pipeline_source *ret, size_t 
         n++;
     }
     pthread_mutex_unlock(&p->lock);
+    return n;
+}
+
+size_t pipeline_tables_joined(struct pipeline *p, struct pipeline_reference *ret,
+                              size_t room)
+{
+    size_t n = p->references ? p->references->n : 0;
+    for (size_t i = 0; i < n && i < room; i++) {
+        const struct reference *r = &p->references->of[i];
+        ret[i] = (struct pipeline_reference){
+            .name = r->config->node->text,
+            .table = r->config->table,
+            .rows = atomic_load_explicit(&r->n_rows, memory_order_relaxed),
+            .bytes = atomic_load_explicit(&r->bytes, memory_order_relaxed),
+            .wrong_values = atomic_load_explicit(&r->n_wrong, memory_order_relaxed),
+            .missing = atomic_load_explicit(&r->missing, memory_order_relaxed)};
+    }
     return n;
 }
 

@@ -128,6 +128,9 @@ struct log *pipeline_reads(const struct pipeline *p);
  * before it starts. */
 struct join *pipeline_join(const struct pipeline *p);
 
+/* The tables that it joins (pipeline/reference.h); NULL: none. They are to be filled in before its first checkpoint. */
+struct references *pipeline_references(const struct pipeline *p);
+
 /* Of a pipeline with look-ups, once it is prepared (pipeline/lookup.h); NULL: it has none. */
 struct lookup *pipeline_lookup(const struct pipeline *p);
 
@@ -220,6 +223,14 @@ struct pipeline_input { /* a stream that is joined */
 };
 /* Copies up to `room`; returns how many there are. Any thread. */
 size_t pipeline_joined(struct pipeline *p, struct pipeline_input *ret, size_t room);
+
+struct pipeline_reference { /* a table that is joined, as it was read */
+    const char *name, *table;
+    uint64_t rows, bytes, wrong_values, missing;
+};
+/* Copies up to `room`; returns how many there are. Any thread. */
+size_t pipeline_tables_joined(struct pipeline *p, struct pipeline_reference *ret,
+                              size_t room);
 
 struct pipeline_service { /* another service that is asked */
     const char *name;

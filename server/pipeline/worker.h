@@ -148,6 +148,7 @@ struct pipeline {
     size_t keys; /* index into log_entry.keys */
     struct pipeline_sink sink;
     struct worker *worker;
+    struct references *references; /* tables that it joins; NULL: none */
     struct derive *derive; /* columns of its own; NULL: none. The dispatcher's, */
     struct log_entry
         *derived; /* and so is the entry with them that not all workers have */
@@ -192,6 +193,12 @@ struct pipeline {
     uint64_t seen_late, seen_events;
     _Atomic bool over_logged; /* relaxed: that rows are dropped over max_groups */
 };
+
+/* Does it make entries of its own, with more columns? */
+static inline bool pipeline_widens(const struct pipeline *p)
+{
+    return p->derive || p->references;
+}
 
 struct open_part;
 

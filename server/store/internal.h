@@ -203,6 +203,11 @@ int requests_prepare(struct store *s, struct error *error);
 void requests_free(struct store *s);
 int requests_write(struct store *s, const struct store_stream *r);
 
+/* reference.c: as restore_reference. */
+int reference_read(sqlite3 *db, const struct config_reference *c,
+                   int (*take)(void *ctx, const struct batch *b, struct error *error),
+                   void *ctx, uint64_t *ret_wrong, struct error *error);
+
 /* answers.c: of other services. Both return a SQLite result code. */
 int answers_prepare(struct store *s, struct error *error);
 void answers_free(struct store *s);

@@ -224,6 +224,14 @@ int restore_states(struct restore *r, const char *pipeline,
     return err;
 }
 
+int restore_reference(struct restore *r, const struct config_reference *c,
+                      int (*take)(void *ctx, const struct batch *b,
+                                  struct error *error),
+                      void *ctx, uint64_t *ret_wrong, struct error *error)
+{
+    return reference_read(r->db, c, take, ctx, ret_wrong, error);
+}
+
 int restore_answers(struct restore *r, const char *pipeline, uint64_t position,
                     int (*call)(void *ctx, uint64_t first, uint64_t last,
                                 const char *data, size_t size),

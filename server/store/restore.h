@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * What a restart goes on from, read from the file through a connection of its own: checkpoints of
- * pipelines, their groups, keys of requests, bookmarks.
+ * pipelines, their groups, keys of requests, bookmarks, tables that are joined.
  */
 #ifndef WEIR_STORE_RESTORE_H
 #define WEIR_STORE_RESTORE_H
@@ -51,6 +51,15 @@ int restore_answers(struct restore *r, const char *pipeline, uint64_t position,
                     int (*call)(void *ctx, uint64_t first, uint64_t last,
                                 const char *data, size_t size),
                     void *ctx, struct error *error);
+/* A table that a pipeline joins: its rows, by key and time, as sealed batches of c->read. take NULL: only whether there
+ * is such a table, with such columns. *ret_wrong: values that are not of the types that they should be, which are
+ * null. -EINVAL: there is none. -ETIMEDOUT: it takes too long. Stops with what take returns below 0. */
+struct batch;
+struct config_reference;
+int restore_reference(struct restore *r, const struct config_reference *c,
+                      int (*take)(void *ctx, const struct batch *b,
+                                  struct error *error),
+                      void *ctx, uint64_t *ret_wrong, struct error *error);
 /* The blocks of its groups. Stops with what call returns below 0. -EBADMSG: one is empty. */
 int restore_states(struct restore *r, const char *pipeline,
                    int (*call)(void *ctx, const char *data, size_t size), void *ctx,
