@@ -223,7 +223,7 @@ class Changes(unittest.TestCase):
         dice = random.Random(7)
         with harness.Server(self.CONFIG, folder=self.folder) as server:
             seen, version, event = {}, 1, 0
-            for _ in range(24):
+            for _ in range(14):
                 for _ in range(dice.randrange(1, 40)):
                     server.post_ok('orders', [{'ts': T0 + event, 'id': event, 'product': 1}])
                     event += 1
@@ -388,6 +388,38 @@ pipelines:
                                            ' ORDER BY product'),
                          [(1, 'x', 1, 1.0, 1), (2, None, None, None, None), (3, None, None, None, None),
                           (4, None, None, 2.5, 0), (5, None, None, None, None), (6, None, None, None, None)])
+
+
+class Manual(unittest.TestCase):
+    def test_the_example_of_the_manual(self):
+        with open(os.path.join(harness.SOURCE, 'docs', 'weir.yaml.5'), encoding='utf-8') as file:
+            page = file.read()
+        at = page.index('table: rates')
+        sql = page.index('CREATE TABLE products', at)
+        folder = harness.folder_for_test(self)
+        with open(os.path.join(folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
+            file.write(page[page.rindex('server:', 0, at):page.index('.Ed', at)])
+        dice = random.Random(10)
+        first = T0 // S
+        db = sqlite3.connect(os.path.join(folder, 'sales.db'))
+        db.executescript(page[sql:page.index('.Ed', sql)])
+        db.executemany('INSERT INTO products VALUES (?, ?, ?)', [(i, f'c{i % 3}', i / 4) for i in range(20)])
+        db.executemany('INSERT INTO rates VALUES (?, ?, ?)', [(c, first + i * 86400 + 1000 * k, 1 + dice.randrange(8) / 8)
+                                                              for k, c in enumerate(('EUR', 'USD')) for i in range(3)])
+        orders = [(first + i * 300, dice.randrange(25), dice.choice(('EUR', 'USD', 'DKK')), dice.randrange(5)) for i in range(3000)]
+        db.execute('CREATE TABLE o (ts, product, currency, quantity)')
+        db.executemany('INSERT INTO o VALUES (?, ?, ?, ?)', orders)
+        want = db.execute('''SELECT ts / 3600 * 3600000000, category, count(v), sum(v) FROM (SELECT ts, category, quantity * price *
+  (SELECT rate FROM rates r WHERE r.currency = o.currency AND since BETWEEN ts - 7 * 86400 AND ts ORDER BY since DESC LIMIT 1) AS v
+  FROM o JOIN products ON id = product) GROUP BY 1, 2 ORDER BY 1, 2''').fetchall()
+        db.commit()
+        db.close()
+        with open(os.path.join(folder, 'orders.ndjson'), 'w', encoding='utf-8') as file:
+            file.writelines(json.dumps(dict(zip(('ts', 'product', 'currency', 'quantity'), o))) + '\n' for o in orders)
+        done = harness.weir('run', '-q', '-c', 'weir.yaml', '-s', 'orders=orders.ndjson', cwd=folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(harness.read_rows(os.path.join(folder, 'sales.db'), 'SELECT window_start, category, revenue_count,'
+                                           ' revenue_sum FROM sales ORDER BY 1, 2'), want)
 
 
 class Elsewhere(unittest.TestCase):
