@@ -297,11 +297,11 @@ static int read_reference(struct restore *r, const struct pipeline *p,
         return err;
     atomic_store_explicit(&ref->n_wrong, wrong, memory_order_relaxed);
     if (wrong)
-        logger_warn("recover",
-                    "pipeline '%s': %llu values of table '%s' are not of the types that "
-                    "'columns', 'on' and 'time' say: they count as null",
-                    pipeline_config(p)->name, (unsigned long long)wrong,
-                    ref->config->table);
+        logger_warn(
+            "recover",
+            "pipeline '%s': %llu values of table '%s' are not of the types that "
+            "'columns', 'on' and 'time' say: they count as null",
+            pipeline_config(p)->name, (unsigned long long)wrong, ref->config->table);
     return 0;
 }
 

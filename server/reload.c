@@ -187,7 +187,8 @@ static const struct pipeline *running_top_of(const struct pipeline *p)
 
 static int open_restore(struct reload *r, struct error *error)
 {
-    return r->restore ? 0 : restore_open(store_path(r->weir->store), &r->restore, error);
+    return r->restore ? 0
+                      : restore_open(store_path(r->weir->store), &r->restore, error);
 }
 
 /* Has a table that the pipeline joins been changed? */

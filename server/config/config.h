@@ -243,8 +243,8 @@ struct config_reference {
 struct config_references {
     size_t n;
     struct config_reference *reference;
-    struct schema *
-        schema; /* with their columns behind those before; NULL: there are none */
+    struct schema
+        *schema; /* with their columns behind those before; NULL: there are none */
 };
 
 #define CONFIG_LOOKUPS_MAX        8

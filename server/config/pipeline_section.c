@@ -783,7 +783,7 @@ static int read_hooks(const struct node *n, void *target, void *ctx,
 static_assert(ANALYZERS_MAX == 64, "the schema says 64");
 
 #define JOIN_SCHEMA                                                                    \
-    "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":{\"anyOf\":[{"    \
+    "{\"type\":\"object\",\"minProperties\":1,\"additionalProperties\":{\"anyOf\":[{"  \
     "\"$ref\":\"#/$defs/join\"},{\"$ref\":\"#/$defs/table_join\"}]}}"
 
 #define LOOKUP_SCHEMA                                                                  \

@@ -41,8 +41,8 @@ static int read_table(const struct node *n, void *target, void *ctx,
     (void)ctx;
     c->table_node = n;
     int r = fields_text(n, &c->table, error);
-    if (r == 0 && (!strncasecmp(c->table, "weir_", 5) ||
-                   !strncasecmp(c->table, "sqlite_", 7)))
+    if (r == 0 &&
+        (!strncasecmp(c->table, "weir_", 5) || !strncasecmp(c->table, "sqlite_", 7)))
         return node_error(n, error, "'%s' is not a table of yours", c->table);
     return r;
 }
@@ -105,10 +105,9 @@ static const struct field time_fields[] = {
 /* `time: since`, or `time: {field: since, unit: ms}`. */
 static int read_time(const struct node *n, void *target, void *ctx, struct error *error)
 {
-    return n->kind == NODE_MAP
-               ? fields_read(time_fields, COUNT(time_fields), n, "'time'", target, ctx,
-                             error)
-               : read_time_field(n, target, ctx, error);
+    return n->kind == NODE_MAP ? fields_read(time_fields, COUNT(time_fields), n,
+                                             "'time'", target, ctx, error)
+                               : read_time_field(n, target, ctx, error);
 }
 
 #define AT(member) offsetof(struct config_reference, member)
@@ -204,7 +203,8 @@ static int add_column(const struct node *name, const struct node *item,
     int r = node_name(name, &text, error);
     if (r == 0 && item->kind == NODE_MAP) {
         for (size_t i = 0; r == 0 && i < item->n; i++)
-            if (strcmp(item->key[i].text, "column") && strcmp(item->key[i].text, "type"))
+            if (strcmp(item->key[i].text, "column") &&
+                strcmp(item->key[i].text, "type"))
                 r = node_error(&item->key[i], error,
                                "a column of a table has 'column' and 'type', not '%s'",
                                item->key[i].text);
@@ -286,8 +286,8 @@ static int read_reference(const struct node *name, const struct node *map,
         return err;
     c->node = name;
     snprintf(what, sizeof what, "join '%s'", text);
-    err = fields_read(reference_fields, COUNT(reference_fields), map, what, c, &r,
-                      error);
+    err =
+        fields_read(reference_fields, COUNT(reference_fields), map, what, c, &r, error);
     const struct node *of_time =
         node_get(map, "within") ? node_get(map, "within") : node_get(map, "lead");
     if (err == 0 && !r.time && of_time)

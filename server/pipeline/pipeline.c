@@ -643,8 +643,7 @@ static bool put_entry(void *ctx, struct log_entry *e, bool command)
     if (p->lookup)
         return lookup_put(p->lookup, e, command);
     if (!p->derived && pipeline_widens(p) && e->kind == LOG_BATCH &&
-        !pipeline_failed(p) &&
-        derived_entry(p, e, &p->derived) < 0) {
+        !pipeline_failed(p) && derived_entry(p, e, &p->derived) < 0) {
         error_set(&error, -ENOMEM, "no memory for derived or joined columns");
         pipeline_fail(p, &error);
     }

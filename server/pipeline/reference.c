@@ -123,8 +123,7 @@ static int say_double(const struct reference *r, const struct batch *b, uint32_t
             buffer_printf(&text, "%d",
                           ((const uint8_t *)v->values)[row >> 3] >> (row & 7) & 1);
         else
-            buffer_printf(&text, "%lld",
-                          (long long)((const int64_t *)v->values)[row]);
+            buffer_printf(&text, "%lld", (long long)((const int64_t *)v->values)[row]);
     }
     node_error(c->table_node, error, "table '%s' has two rows with %.200s%s", c->table,
                text.error ? "one key" : buffer_text(&text),
@@ -291,10 +290,9 @@ static int find_rows(struct references *all, struct reference *r, const struct b
             k->id[row] >= KEY_TOO_LONG ? ASOF_KEY_NONE : all->map[k->id[row]];
         uint64_t found = ASOF_NONE;
         if (key != ASOF_KEY_NONE)
-            found = c->read_node[0]
-                        ? asof_find(&r->rows, key, time[row], within_of(c, time[row]),
-                                    c->lead_us)
-                        : asof_find(&r->rows, key, 0, 0, 0);
+            found = c->read_node[0] ? asof_find(&r->rows, key, time[row],
+                                                within_of(c, time[row]), c->lead_us)
+                                    : asof_find(&r->rows, key, 0, 0, 0);
         all->found[row] = found;
         missing += found == ASOF_NONE;
     }

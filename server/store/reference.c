@@ -20,7 +20,7 @@
 #include <string.h>
 
 #define TIME_MAX_US    (60 * SECOND_US) /* a view can be a query that never ends */
-#define STEPS_A_LOOK   100000           /* of SQLite's machine, between two looks at the clock */
+#define STEPS_A_LOOK   100000 /* of SQLite's machine, between two looks at the clock */
 #define SUGGESTIONS    256u
 #define ROWS_AT_FIRST  1024u
 #define DECLARED_FORMS "string (TEXT), int (INTEGER), float (REAL) or bool (BOOLEAN)"
@@ -58,8 +58,8 @@ static bool can_be(enum affinity a, enum weir_type type, unsigned unit)
     case WEIR_BOOL:
         return a == INTEGER || a == BOOLEAN || a == OPEN;
     default: /* the time */
-        return a == OPEN || (unit == DECODE_RFC3339 ? a == TEXT
-                                                    : a == INTEGER || a == REAL);
+        return a == OPEN ||
+               (unit == DECODE_RFC3339 ? a == TEXT : a == INTEGER || a == REAL);
     }
 }
 
@@ -179,8 +179,8 @@ static int read_time(struct reading *r, int64_t *ret_us)
     } else if (unit != DECODE_RFC3339 && type == SQLITE_FLOAT) {
         double v = floor(sqlite3_column_double(r->rows, 0) * (double)us[unit] /
                          (unit == DECODE_NS ? 1000 : 1));
-        err = fabs(v) <= (double)DECODE_TIME_MAX_US ? (*ret_us = (int64_t)v, 0)
-                                                    : -ERANGE;
+        err =
+            fabs(v) <= (double)DECODE_TIME_MAX_US ? (*ret_us = (int64_t)v, 0) : -ERANGE;
     }
     if (err == 0 && *ret_us >= -DECODE_TIME_MAX_US && *ret_us <= DECODE_TIME_MAX_US)
         return 0;
@@ -348,8 +348,8 @@ int reference_read(sqlite3 *db, const struct config_reference *c,
     }
     sqlite3_progress_handler(db, STEPS_A_LOOK, is_over, &r);
     err = batch_new(c->read, ROWS_AT_FIRST, &r.batch);
-    err = err ? error_set(error, err, "no memory")
-              : read_rows(&r, db, take, ctx, error);
+    err =
+        err ? error_set(error, err, "no memory") : read_rows(&r, db, take, ctx, error);
     sqlite3_progress_handler(db, 0, NULL, NULL);
     sqlite3_finalize(r.rows);
     batch_unref(r.batch);
