@@ -268,7 +268,7 @@ static void look_at_sources(struct visit *v)
     for (size_t i = 0; i < v->config->n_streams; i++) {
         const struct config_stream *s = &v->config->stream[i];
         struct error error = {""};
-        if (!s->source.node)
+        if (s->source.kind == CONFIG_SOURCE_NONE)
             continue;
         int err = source_pull_try(&s->source, &error);
         if (err < 0)

@@ -46,6 +46,20 @@ static void overview_put_derived(struct buffer *b, const struct config_derive *d
     jsonout_close(b, ']');
 }
 
+/* What weir reads itself. */
+static void overview_put_source(struct buffer *b, const struct source_stream *s)
+{
+    struct source_state state;
+    if (!source_state(s, &state))
+        return;
+    jsonout_open(b, "source", '{');
+    jsonout_string(b, "kind", state.kind);
+    jsonout_count(b, "lag", state.lag);
+    jsonout_string(b, "lag_unit", state.unit);
+    jsonout_string(b, "error", state.trouble.text[0] ? state.trouble.text : NULL);
+    jsonout_close(b, '}');
+}
+
 static void overview_put_stream(struct buffer *b, const char *name,
                                 const struct config_stream *c,
                                 const struct source_stream *s)
@@ -74,6 +88,7 @@ static void overview_put_stream(struct buffer *b, const char *name,
     jsonout_count(b, "bytes", overview_load(&s->bytes));
     jsonout_count(b, "throttled", overview_load(&s->throttled));
     jsonout_count(b, "no_space", overview_load(&s->no_space));
+    overview_put_source(b, s);
     jsonout_close(b, '}');
 }
 

@@ -97,13 +97,25 @@ struct config_derive {
 size_t config_derive_columns(const struct config_derive *d, struct derive_column *to);
 
 /* `source:`: what weir reads itself. */
+enum config_source_kind { CONFIG_SOURCE_NONE, CONFIG_SOURCE_FILE, CONFIG_SOURCE_KAFKA };
+#define CONFIG_TOPICS_MAX 100
 struct config_source {
-    const struct node *node,
-        *format_node; /* node NULL: there is none; format_node NULL: not given */
+    enum config_source_kind kind;
+    const struct node *node, *format_node; /* format_node NULL: not given */
     enum decode_format format;
     bool
         newest; /* begin: newest: those that are there at the first start, at their ends */
     char *file; /* path, or pattern of glob(7) */
+    char *brokers,
+        *group; /* HOST:PORT, ...; group NULL: nobody is told how far it is */
+    size_t n_topics;
+    char **topic;
+    bool lost_goes_on; /* on_lost: go_on */
+    size_t n_options;
+    struct config_option {
+        char *name, *value, *file; /* librdkafka's; its value, or the file it is in */
+        const struct node *node;
+    } * option;
 };
 
 struct config_stream {

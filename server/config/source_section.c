@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `source:` of a stream: what weir reads itself, files.
+ * `source:` of a stream: what weir reads itself, files or topics of Kafka.
  */
+#include <config.h> /* of the build */
+
 #include "config/fields.h"
 #include "config/sections.h"
 
@@ -9,11 +11,177 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#ifdef HAVE_RDKAFKA
+#include <librdkafka/rdkafka.h>
+#endif
 
 #define COUNT(array) (sizeof(array) / sizeof(array)[0])
 
+#define TOPIC_MAX 249 /* characters; Kafka's own limit */
+
+static int read_format(const struct node *n, void *target, void *ctx,
+                       struct error *error);
+static int read_begin(const struct node *n, void *target, void *ctx,
+                      struct error *error);
+
 static const char *const format_word[] = {"ndjson", "json", "csv", "lines"};
 static const char *const begin_word[] = {"oldest", "newest"};
+static const char *const lost_word[] = {"stop", "go_on"};
+
+/* ---- kafka ------------------------------------------------------------------------------------- */
+
+static int out_of_memory(const struct node *n, struct error *error)
+{
+    return error_set(error, -ENOMEM, "%s: out of memory", n->file);
+}
+
+static int read_topics(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    struct config_source *s = target;
+    (void)ctx;
+    const struct node *item = n->kind == NODE_LIST ? n->item : n;
+    size_t n_items = n->kind == NODE_LIST ? n->n : 1;
+    if (!n_items || n_items > CONFIG_TOPICS_MAX)
+        return node_expected(n, "one to 100 names of topics", error);
+    s->topic = calloc(n_items, sizeof(*s->topic));
+    if (!s->topic)
+        return out_of_memory(n, error);
+    for (size_t i = 0; i < n_items; i++) {
+        int r = fields_text(&item[i], &s->topic[i], error);
+        if (r < 0)
+            return r;
+        s->n_topics++;
+        const char *t = s->topic[i];
+        if (strlen(t) > TOPIC_MAX || strspn(t, "abcdefghijklmnopqrstuvwxyz"
+                                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                               "0123456789._-") != strlen(t))
+            return node_error(&item[i], error, "'%s' is no name of a topic", t);
+        for (size_t k = 0; k < i; k++)
+            if (!strcmp(s->topic[k], t))
+                return node_error(&item[i], error, "topic '%s' is listed twice", t);
+    }
+    return 0;
+}
+
+static int read_lost(const struct node *n, void *target, void *ctx, struct error *error)
+{
+    struct config_source *s = target;
+    (void)ctx;
+    int r = node_word(n, lost_word, COUNT(lost_word), error);
+    s->lost_goes_on = r == 1;
+    return r < 0 ? r : 0;
+}
+
+/* What weir decides itself: offsets are its own. */
+static const struct {
+    const char *name, *instead;
+} own_option[] = {
+    {"bootstrap.servers", "'brokers'"},
+    {"metadata.broker.list", "'brokers'"},
+    {"group.id", "'group'"},
+    {"auto.offset.reset", "'begin' and 'on_lost'"},
+    {"enable.auto.commit", "nothing: offsets are in the database"},
+    {"enable.auto.offset.store", "nothing: offsets are in the database"},
+    {"enable.partition.eof", "nothing"},
+    {"partition.assignment.strategy", "nothing: all partitions are read"},
+    {"log.queue", "nothing"},
+};
+
+#ifdef HAVE_RDKAFKA
+static int try_option(const struct node *key, const char *value, struct error *error)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_res_t r = rd_kafka_conf_set(conf, key->text, value, why, sizeof(why));
+    rd_kafka_conf_destroy(conf);
+    return r == RD_KAFKA_CONF_OK ? 0 : node_error(key, error, "librdkafka: %s", why);
+}
+#else
+static int try_option(const struct node *key, const char *value, struct error *error)
+{
+    (void)key, (void)value, (void)error;
+    return 0; /* the section is refused */
+}
+#endif
+
+/* Text, or {file: PATH}, which is read when the server starts. */
+static int read_option(const struct node *key, const struct node *n,
+                       struct config_option *o, struct error *error)
+{
+    const struct node *file = node_get(n, "file");
+    o->node = n;
+    if (n->kind != NODE_MAP) {
+        int r = fields_text(n, &o->value, error);
+        return r < 0 ? r : try_option(key, o->value, error);
+    }
+    if (!file || n->n != 1)
+        return node_expected(n, "a text, or {file: PATH}", error);
+    return fields_text(file, &o->file, error);
+}
+
+static int read_options(const struct node *n, void *target, void *ctx,
+                        struct error *error)
+{
+    struct config_source *s = target;
+    (void)ctx;
+    if (n->kind != NODE_MAP)
+        return node_expected(n, "a mapping of librdkafka's properties", error);
+    s->option = calloc(n->n + 1, sizeof(*s->option));
+    if (!s->option)
+        return out_of_memory(n, error);
+    for (size_t i = 0; i < n->n; i++) {
+        const struct node *key = &n->key[i];
+        for (size_t k = 0; k < COUNT(own_option); k++)
+            if (!strcmp(key->text, own_option[k].name))
+                return node_error(key, error,
+                                  "'%s' is weir's to set: instead there is %s",
+                                  key->text, own_option[k].instead);
+        struct config_option *o = &s->option[s->n_options++];
+        int r = read_option(key, &n->item[i], o, error);
+        if (r == 0 && !(o->name = strdup(key->text)))
+            r = out_of_memory(n, error);
+        if (r < 0)
+            return r;
+    }
+    return 0;
+}
+
+#define OPTIONS_SCHEMA                                                                 \
+    "{\"type\":\"object\",\"additionalProperties\":{\"anyOf\":["                       \
+    "{\"$ref\":\"#/$defs/text\"},{\"type\":\"object\",\"required\":[\"file\"],"        \
+    "\"additionalProperties\":false,"                                                  \
+    "\"properties\":{\"file\":{\"$ref\":\"#/$defs/text\"}}}]}}"
+
+static const struct field kafka_fields[] = {
+    {"brokers", FIELD_TEXT, .required = true,
+     .offset = offsetof(struct config_source, brokers)},
+    {"topics", FIELD_CALL, .required = true, .read = read_topics,
+     .schema = FIELD_SCHEMA_TEXTS},
+    {"group", FIELD_TEXT, .offset = offsetof(struct config_source, group)},
+    {"format", FIELD_CALL, .read = read_format, .words = format_word,
+     .n_words = COUNT(format_word)},
+    {"begin", FIELD_CALL, .read = read_begin, .words = begin_word,
+     .n_words = COUNT(begin_word)},
+    {"on_lost", FIELD_CALL, .read = read_lost, .words = lost_word,
+     .n_words = COUNT(lost_word)},
+    {"options", FIELD_CALL, .read = read_options, .schema = OPTIONS_SCHEMA},
+};
+
+static int read_kafka(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    struct config_source *s = target;
+    s->kind = CONFIG_SOURCE_KAFKA;
+#ifndef HAVE_RDKAFKA
+    (void)ctx;
+    return node_error(n, error,
+                      "this weir was built without librdkafka, it reads no Kafka: "
+                      "./configure --with-kafka (Debian: librdkafka-dev)");
+#else
+    return fields_read(kafka_fields, COUNT(kafka_fields), n, "'kafka'", s, ctx, error);
+#endif
+}
 
 /* ---- The section ------------------------------------------------------------------------------- */
 
@@ -46,17 +214,18 @@ static int read_file(const struct node *n, void *target, void *ctx, struct error
 {
     struct config_source *s = target;
     (void)ctx;
+    s->kind = CONFIG_SOURCE_FILE;
     return fields_text(n, &s->file, error);
 }
 
 static const struct field source_fields[] = {
-    {"file", FIELD_CALL, .required = true, .read = read_file,
-     .schema = FIELD_SCHEMA_TEXT},
+    {"file", FIELD_CALL, .read = read_file, .schema = FIELD_SCHEMA_TEXT},
     {"format", FIELD_CALL, .read = read_format, .words = format_word,
      .n_words = COUNT(format_word)},
     {"begin", FIELD_CALL, .read = read_begin, .words = begin_word,
      .n_words = COUNT(begin_word)},
-    {"kafka", .type = FIELD_LATER},
+    {"kafka", FIELD_CALL, .read = read_kafka, .keys = kafka_fields,
+     .n_keys = COUNT(kafka_fields)},
 };
 
 void source_section_schema(struct buffer *to)
@@ -97,16 +266,33 @@ static int check_file(const struct node *n, struct config_source *s,
 
 int source_section(const struct node *n, struct config_source *ret, struct error *error)
 {
+    const struct node *file = node_get(n, "file"), *kafka = node_get(n, "kafka");
     ret->node = n;
     ret->format = DECODE_NDJSON;
-    if (n->kind != NODE_MAP)
-        return node_expected(n, "{file: PATH}", error);
+    if (n->kind != NODE_MAP || (!file && !kafka))
+        return node_expected(n, "{file: PATH} or {kafka: {brokers: ..., topics: ...}}",
+                             error);
+    if (file && kafka)
+        return node_error(kafka, error, "a source is a 'file' or 'kafka', not both");
+    if (kafka && n->n > 1)
+        return node_error(n, error, "beside 'kafka' there is nothing: it goes inside");
     int r = fields_read(source_fields, COUNT(source_fields), n, "'source'", ret, NULL,
                         error);
-    return r == 0 ? check_file(n, ret, error) : r;
+    return r == 0 && file ? check_file(n, ret, error) : r;
 }
 
 void source_section_free(struct config_source *s)
 {
     free(s->file);
+    free(s->brokers);
+    free(s->group);
+    for (size_t i = 0; i < s->n_topics; i++)
+        free(s->topic[i]);
+    free(s->topic);
+    for (size_t i = 0; i < s->n_options; i++) {
+        free(s->option[i].name);
+        free(s->option[i].value);
+        free(s->option[i].file);
+    }
+    free(s->option);
 }

@@ -39,6 +39,24 @@ void letters_listen(struct letters *l, struct decoder *d, const struct source_st
         decoder_on_reject(d, letters_take, l);
 }
 
+static struct dead_letter letters_get(const struct letters *l, size_t i,
+                                      const char *stream, const char *source,
+                                      int64_t now_us)
+{
+    const struct letter *from = &l->list[i];
+    return (struct dead_letter){.stream = stream,
+                                .received_us = now_us,
+                                .source = source,
+                                .line = from->error.line,
+                                .column = from->error.column,
+                                .reason = decode_reason_name(from->error.reason),
+                                .message = from->error.message,
+                                .record =
+                                    from->size ? l->records.data + from->at : NULL,
+                                .record_size = from->size,
+                                .truncated = from->truncated};
+}
+
 void letters_hand_on(struct letters *l, const struct source_stream *s,
                      const char *source)
 {
@@ -46,21 +64,23 @@ void letters_hand_on(struct letters *l, const struct source_stream *s,
     if (l->n == 0)
         return;
     int64_t now_us = clock_now_us();
-    for (size_t i = 0; i < l->n; i++) {
-        const struct letter *from = &l->list[i];
-        dead[i] = (struct dead_letter){.stream = s->name,
-                                       .received_us = now_us,
-                                       .source = source,
-                                       .line = from->error.line,
-                                       .column = from->error.column,
-                                       .reason = decode_reason_name(from->error.reason),
-                                       .message = from->error.message,
-                                       .record_size = from->size,
-                                       .truncated = from->truncated};
-        if (from->size)
-            dead[i].record = l->records.data + from->at;
-    }
+    for (size_t i = 0; i < l->n; i++)
+        dead[i] = letters_get(l, i, s->name, source, now_us);
     s->sink.dead(s->sink.ctx, dead, l->n);
+    letters_drop(l);
+}
+
+void letters_hand_on_each(struct letters *l, const struct source_stream *s,
+                          void (*place)(void *ctx, struct dead_letter *d), void *ctx)
+{
+    if (l->n == 0)
+        return;
+    int64_t now_us = clock_now_us();
+    for (size_t i = 0; i < l->n; i++) {
+        struct dead_letter dead = letters_get(l, i, s->name, "", now_us);
+        place(ctx, &dead);
+        s->sink.dead(s->sink.ctx, &dead, 1);
+    }
     letters_drop(l);
 }
 

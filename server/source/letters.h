@@ -26,6 +26,9 @@ void letters_listen(struct letters *l, struct decoder *d,
 /* Gives all to the stream's sink, and is empty. `source`: "" for none. */
 void letters_hand_on(struct letters *l, const struct source_stream *s,
                      const char *source);
+/* The same, each with the source and the line that `place` makes of it. */
+void letters_hand_on_each(struct letters *l, const struct source_stream *s,
+                          void (*place)(void *ctx, struct dead_letter *d), void *ctx);
 void letters_drop(
     struct letters *l); /* nobody wants them; memory is kept, if it is little */
 void letters_free(struct letters *l);

@@ -60,6 +60,21 @@ int pull_fail(struct pull *p, int result, const char *format, ...)
     return result;
 }
 
+void pull_waits(struct pull *p, const char *format, ...)
+{
+    struct error error = {0};
+    va_list args;
+    va_start(args, format);
+    vsnprintf(error.text, sizeof(error.text), format, args);
+    va_end(args);
+    pthread_mutex_lock(&p->lock);
+    bool same = !strcmp(p->waits.text, error.text);
+    p->waits = error;
+    pthread_mutex_unlock(&p->lock);
+    if (!same && error.text[0])
+        pull_say(p, "%s; tried again until it can be read", error.text);
+}
+
 bool pull_has_failed(struct pull *p, struct error *ret)
 {
     pthread_mutex_lock(&p->lock);
@@ -68,6 +83,34 @@ bool pull_has_failed(struct pull *p, struct error *ret)
         *ret = p->fault;
     pthread_mutex_unlock(&p->lock);
     return failed;
+}
+
+/* Has failed, or has not begun. */
+static bool is_in_trouble(struct pull *p, struct error *ret)
+{
+    pthread_mutex_lock(&p->lock);
+    *ret = p->fault.text[0] ? p->fault : p->waits;
+    pthread_mutex_unlock(&p->lock);
+    return ret->text[0];
+}
+
+bool source_state(const struct source_stream *s, struct source_state *ret)
+{
+    struct pull *p = s->pull;
+    if (!p)
+        return false;
+    bool file = p->config->kind == CONFIG_SOURCE_FILE;
+    ret->kind = file ? "file" : "kafka";
+    ret->unit = file ? "bytes" : "messages";
+    ret->lag = atomic_load_explicit(&p->lag, memory_order_relaxed);
+    is_in_trouble(p, &ret->trouble);
+    return true;
+}
+
+int source_pull_try(const struct config_source *config, struct error *error)
+{
+    return config->kind == CONFIG_SOURCE_FILE ? tail_try(config, error)
+                                              : kafka_try(config, error);
 }
 
 /* ---- Lanes ------------------------------------------------------------------------------------- */
@@ -95,9 +138,9 @@ static void lane_forget(struct lane *l)
     memset(l->rejected, 0, sizeof(l->rejected));
 }
 
+/* It stays behind: what it did not read still holds windows open. */
 void lane_close(struct lane *l)
 {
-    lane_behind(l, false);
     lane_forget(l);
     letters_free(&l->letters);
     free(l->name);
@@ -132,28 +175,26 @@ static void count_rejected(struct lane *l)
             metric_add(&l->pull->stream->rejected[i], more);
         l->rejected[i] = d->by_reason[i];
     }
-    letters_hand_on(&l->letters, l->pull->stream, l->name);
-}
-
-static int decoded(struct lane *l, int err)
-{
-    const struct decode_stats *d = decoder_stats(l->feed.decoder);
-    if (err == -EBADMSG && d->n_errors)
-        pull_say(l->pull, "'%s': line %llu: %s; the rest of it cannot be read", l->name,
-                 (unsigned long long)d->errors[d->n_errors - 1].line,
-                 d->errors[d->n_errors - 1].message);
-    return err;
 }
 
 int lane_piece(struct lane *l, const char *data, size_t size)
 {
     metric_add(&l->pull->stream->bytes, size);
-    return decoded(l, feed_piece(&l->feed, data, size));
+    return feed_piece(&l->feed, data, size);
 }
 
 int lane_finish(struct lane *l)
 {
-    return decoded(l, feed_finish(&l->feed));
+    return feed_finish(&l->feed);
+}
+
+void lane_restart(struct lane *l, void (*place)(void *ctx, struct dead_letter *d),
+                  void *ctx)
+{
+    count_rejected(l);
+    letters_hand_on_each(&l->letters, l->pull->stream, place, ctx);
+    decoder_reset(l->feed.decoder, feed_now(&l->feed));
+    memset(l->rejected, 0, sizeof(l->rejected));
 }
 
 /* The database is not where it was: nothing is taken before it is. */
@@ -175,6 +216,7 @@ int lane_hand_on(struct lane *l, const char *bookmark)
     uint64_t rows;
     struct request q = {.source = l->source, .bookmark = bookmark, .stop = &p->stop};
     count_rejected(l);
+    letters_hand_on(&l->letters, l->pull->stream, l->name);
     q.n = feed_batches(&l->feed, &q.batch, &rows);
     int err;
     do {
@@ -211,17 +253,31 @@ static void *pull_run(void *pull)
     thread_stand_back();
     if (!is_taken(p))
         return NULL;
-    tail_run(p);
+    if (p->config->kind == CONFIG_SOURCE_FILE)
+        tail_run(p);
+    else
+        kafka_run(p);
     return NULL;
 }
 
 static int count(struct pull *p, struct metrics *m)
 {
     char label[128];
+    bool file = p->config->kind == CONFIG_SOURCE_FILE;
     snprintf(label, sizeof(label), "stream=\"%s\"", p->stream->name);
-    int err =
-        metrics_add(m, METRIC_GAUGE, "weir_source_lag_bytes",
-                    "Bytes of tailed files that were not read yet.", label, &p->lag, 1);
+    int err = metrics_add(m, METRIC_GAUGE,
+                          file ? "weir_source_lag_bytes" : "weir_source_lag_messages",
+                          file ? "Bytes of tailed files that were not read yet."
+                               : "Messages of Kafka that were not read yet.",
+                          label, &p->lag, 1);
+    if (!err && !file)
+        err = metrics_add(m, METRIC_COUNTER, "weir_source_lost_messages_total",
+                          "Messages that Kafka had removed before they were read.",
+                          label, &p->lost, 1);
+    if (!err && !file)
+        err = metrics_add(m, METRIC_GAUGE, "weir_source_unreached_partitions",
+                          "Partitions of Kafka of which no broker answers.", label,
+                          &p->unreached, 1);
     if (!err)
         err = metrics_add(m, METRIC_COUNTER, "weir_source_errors_total",
                           "What went wrong with a stream's source, told in the log.",
@@ -235,11 +291,13 @@ static int make(struct pull *p, struct source_stream *stream,
 {
     *p = (struct pull){.stream = stream, .config = config};
     pthread_mutex_init(&p->lock, NULL);
+    stream->pull = p;
     p->stopper = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     int err = p->stopper < 0 ? -errno : count(p, metrics);
-    return err < 0 ? error_set(error, err, "the source of stream '%s': %s",
-                               stream->name, strerror(-err))
-                   : 0;
+    if (err < 0)
+        return error_set(error, err, "the source of stream '%s': %s", stream->name,
+                         strerror(-err));
+    return config->kind == CONFIG_SOURCE_KAFKA ? kafka_open(p, error) : 0;
 }
 
 int source_pulls_new(struct source_stream *streams, const struct config_stream *config,
@@ -251,7 +309,7 @@ int source_pulls_new(struct source_stream *streams, const struct config_stream *
         return error_set(error, -ENOMEM, "no memory");
     int err = 0;
     for (size_t i = 0; err == 0 && i < n; i++)
-        if (config[i].source.node)
+        if (config[i].source.kind != CONFIG_SOURCE_NONE)
             err = make(&all->pull[all->n++], &streams[i], &config[i].source, metrics,
                        error);
     if (err < 0) {
@@ -279,7 +337,7 @@ bool source_pulls_failed(struct source_pulls *all, struct error *ret)
     bool failed = false;
     for (size_t i = 0; all && !failed && i < all->n; i++) {
         struct error why;
-        failed = pull_has_failed(&all->pull[i], &why);
+        failed = is_in_trouble(&all->pull[i], &why);
         if (failed)
             error_set(ret, 0, "stream '%s': its source is not read: %.400s",
                       all->pull[i].stream->name, why.text);
@@ -309,6 +367,7 @@ void source_pulls_free(struct source_pulls *all)
         return;
     source_pulls_end(all);
     for (size_t i = 0; i < all->n; i++) {
+        kafka_close(&all->pull[i]);
         if (all->pull[i].stopper >= 0)
             close(all->pull[i].stopper);
         pthread_mutex_destroy(&all->pull[i].lock);

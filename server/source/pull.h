@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A source that weir reads itself (`source:` of a stream), on a thread of its own: files that are tailed
- * (tail.c). Each of them is a lane: a source of the log, with a decoder, rows that wait,
+ * (tail.c), topics of Kafka (kafka.c). Each file or partition is a lane: a source of the log, with a decoder, rows that wait,
  * and a bookmark that goes with them. Internal to source.
  *
  *      lane_open: bookmark -> [seek] -> lane_piece ... lane_hand_on(bookmark) -> the stream's sink
@@ -23,10 +23,14 @@ struct pull {
     bool started;
     int stopper;             /* eventfd: readable once it is to stop; -1 */
     _Atomic bool stop;       /* relaxed: soon enough */
-    _Atomic uint64_t lag;    /* bytes that were not read yet */
+    struct kafka *kafka;     /* kafka.c's */
+    _Atomic uint64_t lag;    /* bytes, or messages, that were not read yet */
     _Atomic uint64_t errors; /* what was said of it */
-    pthread_mutex_t lock;    /* protects `fault` */
-    struct error fault;      /* "": none; it reads no more */
+    _Atomic uint64_t lost,
+        unreached;        /* messages that were removed before; partitions */
+    pthread_mutex_t lock; /* protects `fault`, `waits` */
+    struct error fault;   /* "": none; it reads no more */
+    struct error waits;   /* "": nothing; it has not begun to read */
 };
 
 struct lane {
@@ -53,6 +57,10 @@ void pull_say(struct pull *p, const char *format, ...)
 int pull_fail(struct pull *p, int result, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* What keeps it from beginning to read; "": nothing. Logs what is new. */
+void pull_waits(struct pull *p, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
 /* Known to the log by this name: *ret_bookmark says where to go on, malloc'ed, NULL: never read. -ENOSPC: too many
  * names; -ENOMEM. lane_close also after a failure. */
 int lane_open(struct lane *l, struct pull *p, const char *name,
@@ -63,9 +71,13 @@ void lane_close(struct lane *l);
 int lane_begin(struct lane *l);
 /* The stream has other fields by now: a new body has to begin. All that was decoded was handed on. */
 bool lane_is_stale(const struct lane *l);
-/* As feed_piece. -EBADMSG is said: the rest of the body cannot be read. */
+/* As feed_piece, feed_finish. */
 int lane_piece(struct lane *l, const char *data, size_t size);
 int lane_finish(struct lane *l);
+/* A body has ended, and another begins, which adds to what was decoded. What was rejected is told, with what `place` makes of its
+ * line and source; those texts are used during the call only. */
+void lane_restart(struct lane *l, void (*place)(void *ctx, struct dead_letter *d),
+                  void *ctx);
 /* Gives what was decoded to the stream, with the bookmark, waits for room. Without rows the source is said to be there. -EINTR,
  * -ESHUTDOWN: it stops; others are said, and the source has failed. */
 int lane_hand_on(struct lane *l, const char *bookmark);
@@ -77,5 +89,14 @@ bool pull_has_failed(struct pull *p, struct error *ret);
 
 /* ---- tail.c: until it stops, or fails (pull_fail) ---- */
 void tail_run(struct pull *p);
+int tail_try(const struct config_source *config, struct error *error);
+
+/* ---- kafka.c, or kafka_none.c ---- */
+
+/* What can be said without the brokers; -EINVAL. kafka_close also after a failure, and if it was never opened. */
+int kafka_open(struct pull *p, struct error *error);
+void kafka_close(struct pull *p);
+void kafka_run(struct pull *p);
+int kafka_try(const struct config_source *config, struct error *error);
 
 #endif

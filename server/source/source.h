@@ -85,6 +85,7 @@ struct source_stream {
     uint64_t max_body;     /* bytes of a bounded request, decompressed */
     int64_t queue_wait_us; /* then 429 */
     bool durable;          /* answers wait until the events are on disk */
+    struct pull *pull;     /* what weir reads itself; NULL: nothing */
     _Atomic uint64_t accepted, rejected[DECODE_REASONS], requests, bytes, throttled,
         no_space, too_large, skipped;
 };
@@ -126,6 +127,15 @@ int source_pulls_new(struct source_stream *streams, const struct config_stream *
 /* Could it be read? Asks whoever has it, for some seconds at most. Nothing is changed. -ENOENT: a file is not there yet; others:
  * no. */
 int source_pull_try(const struct config_source *config, struct error *error);
+
+struct source_state {
+    const char *kind, *unit; /* "file", "bytes"; "kafka", "messages" */
+    uint64_t lag;            /* that were not read yet */
+    struct error trouble;    /* why it is not read; "": it is */
+};
+
+/* False: the stream has no source of its own. Any thread. */
+bool source_state(const struct source_stream *s, struct source_state *ret);
 
 /* Each waits until its stream is ready. */
 int source_pulls_start(struct source_pulls *all, struct error *error);

@@ -181,7 +181,12 @@ static int again(struct tail *t, int err)
         return 1;
     }
     t->broken = true;
-    if (err != -EBADMSG)
+    const struct decode_stats *d = decoder_stats(t->lane.feed.decoder);
+    if (err == -EBADMSG && d->n_errors)
+        pull_say(t->lane.pull, "'%s': line %llu: %s; the rest of it cannot be read",
+                 t->lane.name, (unsigned long long)d->errors[d->n_errors - 1].line,
+                 d->errors[d->n_errors - 1].message);
+    else if (err != -EBADMSG)
         pull_say(t->lane.pull, "'%s' cannot be read: %s", t->lane.name, strerror(-err));
     return 0;
 }
@@ -714,7 +719,7 @@ void tail_run(struct pull *p)
         close(all.watch);
 }
 
-int source_pull_try(const struct config_source *config, struct error *error)
+int tail_try(const struct config_source *config, struct error *error)
 {
     const char *path = config->file;
     glob_t found = {0};

@@ -242,9 +242,9 @@ class Tail(unittest.TestCase):
             self.wait_values(server, range(10, 30))
 
     def test_wrong_sources_are_refused_with_their_place(self):
-        for source, word in (('[]', 'expected {file: PATH}'), ('{}', "'file'"), ('{file: x.gz}', 'cannot be packed'),
+        for source, word in (('[]', 'expected {file: PATH}'), ('{}', 'expected {file: PATH}'), ('{file: x.gz}', 'cannot be packed'),
                              ('{file: x.json}', 'line by line'), ('{file: x, format: json}', 'ndjson, csv or lines'),
-                             ('{file: x, begin: tomorrow}', 'oldest'), ('{file: x, kafka: {}}', 'not supported by this version')):
+                             ('{file: x, begin: tomorrow}', 'oldest'), ('{file: x, kafka: {}}', 'not both')):
             with self.subTest(source):
                 text = config(source).replace('{folder}', self.folder).replace('{listen}', '127.0.0.1:0')
                 path = os.path.join(self.folder, 'weir.yaml')

@@ -17,6 +17,9 @@ function stream(s, seen) {
     h("div", { class: "soft" }, `${number(s.accepted)} accepted, ${bytes(s.bytes)}, ${number(s.requests)} requests`),
     s.rejected > 0 ? h("div", { class: "warn" }, `${number(s.rejected)} rejected: ${why.join(", ")} `,
       h("a", { href: `#/letters/${s.name}` }, "see them")) : null,
+    s.source?.lag > 0 ? h("div", { class: "soft" },
+      `${s.source.lag_unit === "bytes" ? bytes(s.source.lag) : number(s.source.lag) + " messages"} of its source to be read`) : null,
+    s.source?.error ? h("div", { class: "bad", role: "alert" }, `its source is not read: ${s.source.error}`) : null,
     s.throttled + s.no_space > 0 ? h("div", { class: "warn" }, `${number(s.throttled)} requests throttled, ${number(s.no_space)} without room`) : null);
 }
 

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "source/broker.h"
+
+#include "base/logger.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SECRET_MAX 65536u /* bytes of a file; a chain of certificates fits */
+
+/* Before those of the configuration, which may say otherwise. */
+static const struct {
+    const char *name, *value;
+} usual[] = {
+    {"client.id", "weir"},
+    /* What is read ahead: so much in the queue, and an answer of each broker beside it. */
+    {"queued.max.messages.kbytes", "32768"},
+    {"queued.min.messages", "1000000"},
+    {"fetch.max.bytes", "16777216"},
+    {"reconnect.backoff.max.ms", "2000"},
+};
+
+/* And behind them. */
+static const struct {
+    const char *name, *value;
+} always[] = {
+    {"auto.offset.reset", "error"}, /* nothing is passed over in silence */
+    {"enable.auto.commit", "false"},  {"enable.auto.offset.store", "false"},
+    {"enable.partition.eof", "true"}, {"log.queue", "true"},
+};
+
+/* ---- What it says ------------------------------------------------------------------------------ */
+
+static void on_error(rd_kafka_t *client, int code, const char *reason, void *broker)
+{
+    struct broker *b = broker;
+    if (code == RD_KAFKA_RESP_ERR__FATAL) {
+        rd_kafka_fatal_error(client, b->fatal, sizeof(b->fatal));
+        return;
+    }
+    if (code != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN || !b->why[0])
+        snprintf(b->why, sizeof(b->why), "%s", reason);
+    b->complained = true;
+}
+
+/* The same as on_error is given, or what an option `debug` asks for. */
+static void on_log(const rd_kafka_t *client, int level, const char *facility,
+                   const char *text)
+{
+    (void)client;
+    logger_write(level >= 7 ? LOGGER_INFO : LOGGER_DEBUG, "kafka", "%s: %s", facility,
+                 text);
+}
+
+static void on_commit(rd_kafka_t *client, rd_kafka_resp_err_t err,
+                      rd_kafka_topic_partition_list_t *offsets, void *broker)
+{
+    struct broker *b = broker;
+    (void)client;
+    for (int i = 0; !err && offsets && i < offsets->cnt; i++)
+        err = offsets->elems[i].err;
+    snprintf(b->commit, sizeof(b->commit), "%s", err ? rd_kafka_err2str(err) : "");
+}
+
+void broker_listen(struct broker *b)
+{
+    while (rd_kafka_poll(b->client, 0) > 0)
+        ;
+}
+
+/* ---- Opening ----------------------------------------------------------------------------------- */
+
+/* The file of a secret, without the line feed at its end. */
+static int read_secret(const struct config_option *o, char **ret, struct error *error)
+{
+    FILE *f = fopen(o->file, "re");
+    if (!f)
+        return node_error(o->node, error, "'%s': %s", o->file, strerror(errno));
+    char *text = calloc(1, SECRET_MAX + 1);
+    size_t n = text ? fread(text, 1, SECRET_MAX, f) : 0;
+    bool whole = text && feof(f) && !ferror(f);
+    fclose(f);
+    while (n && (text[n - 1] == '\n' || text[n - 1] == '\r'))
+        text[--n] = 0;
+    if (!whole || !n || strlen(text) != n) {
+        free(text);
+        return node_error(o->node, error, "'%s' has no text of 1 to %u bytes", o->file,
+                          SECRET_MAX - 1);
+    }
+    *ret = text;
+    return 0;
+}
+
+static int set(rd_kafka_conf_t *conf, const char *name, const char *value,
+               struct error *error)
+{
+    char why[256];
+    if (rd_kafka_conf_set(conf, name, value, why, sizeof(why)) == RD_KAFKA_CONF_OK)
+        return 0;
+    return error_set(error, -EINVAL, "librdkafka: %s", why);
+}
+
+static int set_option(rd_kafka_conf_t *conf, const struct config_option *o,
+                      struct error *error)
+{
+    if (!o->file)
+        return set(conf, o->name, o->value, error);
+    char *secret = NULL;
+    int err = read_secret(o, &secret, error);
+    if (err < 0)
+        return err;
+    struct error hidden; /* its text may repeat the value */
+    err = set(conf, o->name, secret, &hidden);
+    if (err < 0)
+        node_error(o->node, error, "librdkafka does not take what is in '%s' for '%s'",
+                   o->file, o->name);
+    explicit_bzero(secret, strlen(secret));
+    free(secret);
+    return err;
+}
+
+static int configure(rd_kafka_conf_t *conf, const struct config_source *config,
+                     struct error *error)
+{
+    int err = set(conf, "bootstrap.servers", config->brokers, error);
+    for (size_t i = 0; err == 0 && i < sizeof(usual) / sizeof(usual[0]); i++)
+        err = set(conf, usual[i].name, usual[i].value, error);
+    for (size_t i = 0; err == 0 && i < config->n_options; i++)
+        err = set_option(conf, &config->option[i], error);
+    for (size_t i = 0; err == 0 && i < sizeof(always) / sizeof(always[0]); i++)
+        err = set(conf, always[i].name, always[i].value, error);
+    if (err == 0 && config->group)
+        err = set(conf, "group.id", config->group, error);
+    rd_kafka_conf_set_error_cb(conf, on_error);
+    rd_kafka_conf_set_log_cb(conf, on_log);
+    rd_kafka_conf_set_offset_commit_cb(conf, on_commit);
+    return err;
+}
+
+int broker_open(const struct config_source *config, struct broker **ret,
+                struct error *error)
+{
+    char why[256];
+    struct broker *b = calloc(1, sizeof(*b));
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    int err = b ? configure(conf, config, error)
+                : error_set(error, -ENOMEM, "no memory for Kafka");
+    rd_kafka_conf_set_opaque(conf, b);
+    if (err == 0)
+        b->client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
+    if (err == 0 && !b->client)
+        err = node_error(config->node, error, "librdkafka: %s", why);
+    if (err < 0) {
+        rd_kafka_conf_destroy(conf);
+        free(b);
+        return err;
+    }
+    rd_kafka_set_log_queue(b->client, NULL);
+    *ret = b;
+    return 0;
+}
+
+void broker_close(struct broker *b)
+{
+    if (!b)
+        return;
+    rd_kafka_destroy_flags(b->client, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+    free(b);
+}
+
+/* ---- Asking ------------------------------------------------------------------------------------ */
+
+int broker_partitions(struct broker *b, rd_kafka_topic_t *topic, int timeout_ms,
+                      int32_t *ret_n, struct error *error)
+{
+    const struct rd_kafka_metadata *m;
+    rd_kafka_resp_err_t err = rd_kafka_metadata(b->client, 0, topic, &m, timeout_ms);
+    broker_listen(b);
+    if (err)
+        return error_set(error, -EAGAIN, "%s",
+                         b->why[0] ? b->why : rd_kafka_err2str(err));
+    int n = m->topic_cnt ? m->topics[0].partition_cnt : 0;
+    err = m->topic_cnt ? m->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    rd_kafka_metadata_destroy(m);
+    if (err == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        return error_set(error, -ENOENT, "there is no topic '%s'",
+                         rd_kafka_topic_name(topic));
+    if (err || !n)
+        return error_set(error, -EAGAIN, "topic '%s': %s", rd_kafka_topic_name(topic),
+                         err ? rd_kafka_err2str(err) : "it has no partitions yet");
+    *ret_n = n;
+    return 0;
+}

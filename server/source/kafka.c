@@ -1,0 +1,793 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Topics of Kafka: all their partitions, each a lane called TOPIC/PARTITION. What goes with the rows as bookmark is the offset of the
+ * message that follows, so whatever ends, server or broker, reading goes on behind what the log has:
+ *
+ *      topics: partitions, those never read: where to begin -> lanes, all told to the log before the first is read
+ *      queue -> messages -> by partition: pieces of messages -> lane_hand_on("offset=.. partitions=..")
+ *      each second: the ends of all partitions: how much there is to read, and who cannot be reached
+ *
+ * NDJSON is fed many messages at once; of the other formats each message is a body of its own, so that what one leaves open
+ * is not taken for the next one's.
+ *
+ * A partition that has more, or of which nobody can say, is not silent: what waits in it holds windows open.
+ */
+#include "source/broker.h"
+#include "source/pull.h"
+
+#include "base/clock.h"
+#include "base/logger.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define MESSAGES     16384 /* that are taken at once */
+#define PIECE        ((size_t)256 << 10)
+#define DIRECT       ((size_t)8 << 10) /* longer messages are decoded where they are */
+#define HAND_ON      ((size_t)1 << 20) /* about so much is a request */
+#define LOOK_US      SECOND_US
+#define LOOK_MS      500 /* that who cannot be reached may hold up the others, each time */
+#define TOPICS_US    (10 * SECOND_US) /* for partitions that are new */
+#define ANSWER_MS    2000
+#define COMMIT_US    SECOND_US
+#define RETRY_MS     200
+#define TRY_MS       5000
+#define GATHER_US    2000 /* what comes meanwhile is read at once */
+#define BOOKMARK_MAX 64
+#define NONE         (-1) /* no message */
+
+struct part {
+    struct lane lane;
+    struct topic *topic;
+    int32_t number;
+    int64_t at;        /* offset of the message to be read next */
+    int64_t saved;     /* as the bookmark has it */
+    int64_t committed; /* as the group has it */
+    int64_t end;       /* of the partition, as far as is known */
+    bool reached;      /* its broker has answered the last time */
+    int64_t now_us;    /* time: arrival: that of the messages being decoded */
+    rd_kafka_resp_err_t said;
+    bool lost; /* Kafka has no message of that offset */
+
+    int first, last;      /* its messages of this round; NONE */
+    int64_t eof;          /* behind them nothing follows before this offset; -1 */
+    struct part *touched; /* the next one of this round */
+    bool is_touched;
+};
+
+struct topic {
+    struct kafka *owner;
+    const char *name;
+    rd_kafka_topic_t *handle, *asked; /* of `broker`, of `ask` */
+    int32_t n;                        /* partitions that are read */
+    int32_t known; /* that there were when they were read before; 0: none was */
+    struct part **part;
+    bool missing; /* was said to be */
+};
+
+struct kafka {
+    struct pull *pull;
+    struct broker *broker; /* reads */
+    struct broker *
+        ask; /* a broker answers one request of a connection after the other, and one for
+                            * messages when there are some: questions go over connections of their own */
+    rd_kafka_queue_t *queue;
+    int wake; /* eventfd: there is something in the queue, or to be said */
+    size_t n_topics, n_parts;
+    struct topic *topic;
+    char *piece;
+    size_t size; /* bytes in it */
+    int piece_first, piece_last;
+    struct part *piece_part;               /* whose */
+    char place[300];                       /* of a dead letter */
+    int64_t topics_us, look_us, commit_us; /* when to look next */
+    bool unreached, uncommitted;           /* was said */
+    bool lost;                             /* of some partition */
+    rd_kafka_message_t *message[MESSAGES];
+    int next[MESSAGES]; /* of the same partition */
+};
+
+/* ---- Opening ----------------------------------------------------------------------------------- */
+
+int kafka_open(struct pull *p, struct error *error)
+{
+    const struct config_source *c = p->config;
+    struct kafka *k = calloc(1, sizeof(*k));
+    if (!k)
+        return error_set(error, -ENOMEM, "no memory for Kafka");
+    p->kafka = k;
+    k->pull = p;
+    k->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    k->piece = malloc(PIECE);
+    k->topic = calloc(c->n_topics, sizeof(*k->topic));
+    if (k->wake < 0 || !k->piece || !k->topic)
+        return error_set(error, -ENOMEM, "no memory for Kafka");
+    int err = broker_open(c, &k->broker, error);
+    if (err == 0)
+        err = broker_open(c, &k->ask, error);
+    if (err < 0)
+        return err;
+    snprintf(p->waits.text, sizeof(p->waits.text), "no broker has answered yet");
+    k->queue = rd_kafka_queue_new(k->broker->client);
+    static const uint64_t one = 1;
+    rd_kafka_queue_io_event_enable(k->queue, k->wake, &one, sizeof(one));
+    for (size_t i = 0; i < c->n_topics; i++) {
+        struct topic *t = &k->topic[i];
+        rd_kafka_topic_conf_t *conf =
+            rd_kafka_default_topic_conf_dup(k->broker->client);
+        rd_kafka_topic_conf_set_opaque(conf, t);
+        *t = (struct topic){.owner = k, .name = c->topic[i]};
+        t->handle = rd_kafka_topic_new(k->broker->client, t->name, conf);
+        t->asked = rd_kafka_topic_new(k->ask->client, t->name, NULL);
+        k->n_topics++;
+        if (!t->handle || !t->asked)
+            return node_error(c->node, error, "topic '%s': %s", t->name,
+                              rd_kafka_err2str(rd_kafka_last_error()));
+    }
+    return 0;
+}
+
+static void part_free(struct part *p)
+{
+    lane_close(&p->lane);
+    free(p);
+}
+
+static void topic_free(struct topic *t)
+{
+    for (int32_t i = 0; i < t->n; i++)
+        rd_kafka_consume_stop(t->handle, t->part[i]->number);
+    for (int32_t i = 0; i < t->n; i++)
+        part_free(t->part[i]);
+    free(t->part);
+    if (t->handle)
+        rd_kafka_topic_destroy(t->handle);
+    if (t->asked)
+        rd_kafka_topic_destroy(t->asked);
+}
+
+void kafka_close(struct pull *p)
+{
+    struct kafka *k = p->kafka;
+    if (!k)
+        return;
+    for (size_t i = 0; i < k->n_topics; i++)
+        topic_free(&k->topic[i]);
+    if (k->queue)
+        rd_kafka_queue_destroy(k->queue);
+    broker_close(k->broker);
+    broker_close(k->ask);
+    if (k->wake >= 0)
+        close(k->wake);
+    free(k->topic);
+    free(k->piece);
+    free(k);
+    p->kafka = NULL;
+}
+
+/* ---- Where a partition is begun ---------------------------------------------------------------- */
+
+static bool parse_bookmark(const char *text, int64_t *ret_offset,
+                           int32_t *ret_partitions)
+{
+    int end = 0;
+    int n = sscanf(text, "offset=%" SCNd64 " partitions=%" SCNd32 "%n", ret_offset,
+                   ret_partitions, &end);
+    return n == 2 && !text[end] && *ret_offset >= 0 && *ret_partitions > 0;
+}
+
+static int hand_on(struct part *p, int64_t offset)
+{
+    char text[BOOKMARK_MAX];
+    snprintf(text, sizeof(text), "offset=%" PRId64 " partitions=%" PRId32, offset,
+             p->topic->known > p->topic->n ? p->topic->known : p->topic->n);
+    int err = lane_hand_on(&p->lane, text);
+    if (err == 0)
+        p->at = p->saved = offset;
+    return err;
+}
+
+/* Of one that was never read. Those that came later than the others are read from their beginning. -EAGAIN: nobody answers. */
+static int find_begin(struct part *p)
+{
+    const struct pull *pull = p->topic->owner->pull;
+    int64_t low, high;
+    rd_kafka_resp_err_t err =
+        rd_kafka_query_watermark_offsets(p->topic->owner->ask->client, p->topic->name,
+                                         p->number, &low, &high, ANSWER_MS);
+    if (err)
+        return -EAGAIN;
+    bool newest =
+        pull->config->newest && (!p->topic->known || p->number < p->topic->known);
+    p->at = newest ? high : low;
+    return 0;
+}
+
+static int64_t part_now(void *part)
+{
+    const struct part *p = part;
+    return p->now_us;
+}
+
+/* -EAGAIN; others were said. */
+static int begin_body(struct part *p)
+{
+    int err = lane_begin(&p->lane);
+    p->lane.feed.now = part_now;
+    p->lane.feed.ctx = p;
+    return err;
+}
+
+static int open_part(struct topic *t, int32_t number, struct part **ret)
+{
+    struct pull *pull = t->owner->pull;
+    char name[300], *bookmark = NULL;
+    int32_t known = 0;
+    struct part *p = calloc(1, sizeof(*p));
+    if (!p)
+        return -EAGAIN;
+    *p = (struct part){.topic = t, .number = number, .at = -1, .end = -1};
+    p->first = p->last = NONE;
+    p->eof = -1;
+    p->saved = p->committed = -1;
+    snprintf(name, sizeof(name), "%s/%" PRId32, t->name, number);
+    int err = lane_open(&p->lane, pull, name, pull->config->format, &bookmark);
+    if (err == 0)
+        err = begin_body(p);
+    if (err == 0 && bookmark && !parse_bookmark(bookmark, &p->at, &known))
+        err = pull_fail(pull, -EBADMSG, "the bookmark of '%s' is none of Kafka: '%s'",
+                        name, bookmark);
+    else if (err == -ENOSPC)
+        pull_fail(pull, err, "'%s': a stream has at most 1023 sources", name);
+    free(bookmark);
+    p->saved = p->at;
+    t->known = known > t->known ? known : t->known;
+    if (err < 0) {
+        part_free(p);
+        return err == -ENOMEM ? -EAGAIN : err;
+    }
+    *ret = p;
+    return 0;
+}
+
+/* ---- Topics and their partitions --------------------------------------------------------------- */
+
+/* A smaller number is another topic of that name: its offsets are not those that were read. */
+static int check_number(struct topic *t, int32_t n)
+{
+    if (n >= t->known && n >= t->n)
+        return 0;
+    return pull_fail(
+        t->owner->pull, -EBADMSG,
+        "topic '%s' has %" PRId32 " partitions, and had %" PRId32
+        " when it was read before: it is not the topic it was, and offsets "
+        "say nothing about it",
+        t->name, n, t->known > t->n ? t->known : t->n);
+}
+
+/* Lanes of partitions t->n to n. All bookmarks first: they say how many there were. */
+static int open_parts(struct topic *t, int32_t n)
+{
+    struct part **list = realloc(t->part, (size_t)n * sizeof(*list));
+    if (!list)
+        return -EAGAIN;
+    t->part = list;
+    int32_t from = t->n, to = from;
+    int err = 0;
+    while (err == 0 && to < n)
+        if ((err = open_part(t, to, &list[to])) == 0)
+            to++;
+    if (err == 0 && from == 0)
+        err = check_number(t, n);
+    for (int32_t i = from; err == 0 && i < to; i++)
+        err = list[i]->at < 0 ? find_begin(list[i]) : 0;
+    if (err < 0) {
+        while (to > from)
+            part_free(list[--to]);
+        return err;
+    }
+    t->n = n;
+    return 0;
+}
+
+/* The log hears of all of them before one of them is read. */
+static int start_parts(struct topic *t, int32_t from)
+{
+    for (int32_t i = from; i < t->n; i++) {
+        lane_behind(&t->part[i]->lane, true);
+        int err = hand_on(t->part[i], t->part[i]->at);
+        if (err < 0)
+            return err;
+    }
+    t->known = t->n;
+    return 0;
+}
+
+static int consume(struct part *p)
+{
+    struct kafka *k = p->topic->owner;
+    if (rd_kafka_consume_start_queue(p->topic->handle, p->number, p->at, k->queue) == 0)
+        return 0;
+    return pull_fail(k->pull, -EIO, "'%s': %s", p->lane.name,
+                     rd_kafka_err2str(rd_kafka_last_error()));
+}
+
+/* Partitions that are not read yet, of one topic. -EAGAIN: to be tried again, with a text. */
+static int look_at_topic(struct topic *t, int32_t *ret_from, struct error *error)
+{
+    struct kafka *k = t->owner;
+    int32_t n;
+    *ret_from = t->n;
+    int err = broker_partitions(k->ask, t->asked, ANSWER_MS, &n, error);
+    if (err == -ENOENT && !t->missing)
+        pull_say(k->pull, "%s; it is waited for", error->text);
+    t->missing = err == -ENOENT;
+    if (err < 0)
+        return err;
+    if (n == t->n)
+        return 0;
+    err = t->n ? check_number(t, n) : 0;
+    if (err == 0)
+        err = open_parts(t, n);
+    if (err == -EAGAIN)
+        error_set(error, 0,
+                  "topic '%s': the offsets of its partitions cannot be asked for",
+                  t->name);
+    return err;
+}
+
+/* New partitions of all topics, if all can be asked. */
+static int look_at_topics(struct kafka *k)
+{
+    int32_t from[CONFIG_TOPICS_MAX];
+    struct error error = {0}, missing = {0};
+    int err = 0;
+    size_t n = 0;
+    while (err == 0 && n < k->n_topics) {
+        err = look_at_topic(&k->topic[n], &from[n], &error);
+        if (err == -ENOENT) {
+            missing = error;
+            err = 0;
+        }
+        n++;
+    }
+    k->topics_us =
+        clock_monotonic_us() + (err == 0 && k->n_parts ? TOPICS_US : LOOK_US);
+    if (err < 0) {
+        if (err == -EAGAIN && !k->n_parts)
+            pull_waits(k->pull, "%s", error.text);
+        return err;
+    }
+    pull_waits(k->pull, "%s", missing.text);
+    for (size_t i = 0; err == 0 && i < k->n_topics; i++)
+        err = start_parts(&k->topic[i], from[i]);
+    for (size_t i = 0; i < k->n_topics; i++)
+        for (int32_t j = from[i]; err == 0 && j < k->topic[i].n; j++) {
+            err = consume(k->topic[i].part[j]);
+            k->n_parts++;
+        }
+    k->look_us = 0;
+    return err;
+}
+
+/* ---- The ends of partitions -------------------------------------------------------------------- */
+
+static struct part *find_part(const struct kafka *k, const char *topic, int32_t number)
+{
+    for (size_t i = 0; i < k->n_topics; i++)
+        if (!strcmp(k->topic[i].name, topic) && number < k->topic[i].n)
+            return k->topic[i].part[number];
+    return NULL;
+}
+
+static rd_kafka_topic_partition_list_t *list_parts(const struct kafka *k, bool ends)
+{
+    rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new((int)k->n_parts);
+    for (size_t i = 0; i < k->n_topics; i++)
+        for (int32_t j = 0; j < k->topic[i].n; j++) {
+            struct part *p = k->topic[i].part[j];
+            if (ends || p->committed != p->saved)
+                rd_kafka_topic_partition_list_add(list, p->topic->name, p->number)
+                    ->offset = ends ? RD_KAFKA_OFFSET_END : p->saved;
+        }
+    return list;
+}
+
+/* How many of them gave no answer. */
+static size_t ask_ends(struct kafka *k)
+{
+    rd_kafka_topic_partition_list_t *list = list_parts(k, true);
+    size_t unreached = 0;
+    rd_kafka_resp_err_t err = rd_kafka_offsets_for_times(k->ask->client, list, LOOK_MS);
+    for (int i = 0; i < list->cnt; i++) {
+        const rd_kafka_topic_partition_t *e = &list->elems[i];
+        struct part *p = find_part(k, e->topic, e->partition);
+        p->reached =
+            (!err || err == RD_KAFKA_RESP_ERR__TIMED_OUT) && !e->err && e->offset >= 0;
+        if (p->reached)
+            p->end = e->offset;
+        unreached += !p->reached;
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    return unreached;
+}
+
+static void note_lag(struct kafka *k)
+{
+    uint64_t lag = 0;
+    for (size_t i = 0; i < k->n_topics; i++)
+        for (int32_t j = 0; j < k->topic[i].n; j++) {
+            struct part *p = k->topic[i].part[j];
+            lag += p->end > p->saved ? (uint64_t)(p->end - p->saved) : 0;
+            lane_behind(&p->lane, !p->reached || p->saved < p->end);
+        }
+    atomic_store_explicit(&k->pull->lag, lag, memory_order_relaxed);
+}
+
+static void look_at_ends(struct kafka *k)
+{
+    size_t unreached = ask_ends(k);
+    const char *stream = k->pull->stream->name;
+    broker_listen(k->ask);
+    note_lag(k);
+    atomic_store_explicit(&k->pull->unreached, unreached, memory_order_relaxed);
+    if (unreached && !k->unreached)
+        pull_say(
+            k->pull,
+            "%zu of %zu partitions cannot be reached%s%s; tried again until they can "
+            "be, and what was read last holds windows open",
+            unreached, k->n_parts, k->ask->why[0] ? ": " : "", k->ask->why);
+    else if (!unreached && k->unreached)
+        logger_info("source", "stream '%s': all partitions are reached again", stream);
+    k->unreached = unreached > 0;
+    k->broker->complained = false;
+    k->look_us = clock_monotonic_us() + LOOK_US;
+}
+
+/* For those who look at a group's lag. Where to go on is in the bookmarks. */
+static void commit(struct kafka *k)
+{
+    k->commit_us = clock_monotonic_us() + COMMIT_US;
+    if (!k->pull->config->group)
+        return;
+    rd_kafka_topic_partition_list_t *list = list_parts(k, false);
+    if (list->cnt)
+        rd_kafka_commit(k->broker->client, list, 1);
+    for (int i = 0; i < list->cnt; i++)
+        find_part(k, list->elems[i].topic, list->elems[i].partition)->committed =
+            list->elems[i].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    if (k->broker->commit[0] && !k->uncommitted)
+        pull_say(k->pull, "group '%s' is not told how far it was read: %s",
+                 k->pull->config->group, k->broker->commit);
+    k->uncommitted = k->broker->commit[0];
+}
+
+/* ---- Reading ----------------------------------------------------------------------------------- */
+
+/* Of which message, and which of its lines, a line of the piece is. */
+static void place_letter(void *kafka, struct dead_letter *d)
+{
+    struct kafka *k = kafka;
+    uint64_t before = 0, lines = 0;
+    const rd_kafka_message_t *m = NULL;
+    for (int i = k->piece_first; i >= 0; i = k->next[i]) {
+        if (!k->message[i]->len)
+            continue;
+        m = k->message[i];
+        before += lines;
+        lines = ((const char *)m->payload)[m->len - 1] != '\n';
+        for (const char *c = m->payload, *end = c + m->len;
+             (c = memchr(c, '\n', (size_t)(end - c))); c++)
+            lines++;
+        if (d->line <= before + lines || i == k->piece_last)
+            break;
+    }
+    snprintf(k->place, sizeof(k->place), "%s@%" PRId64, k->piece_part->lane.name,
+             m ? m->offset : -1);
+    d->source = k->place;
+    d->line -= before;
+}
+
+/* A body ends here, what was wrong in it is told with its place. -EBADMSG: the rest could not be read; that was told, too. */
+static int end_body(struct kafka *k, int err)
+{
+    struct lane *l = &k->piece_part->lane;
+    if (err == 0)
+        err = lane_finish(l);
+    lane_restart(l, place_letter, k);
+    return err == -EBADMSG ? 0 : err;
+}
+
+static int flush_piece(struct kafka *k)
+{
+    if (!k->size)
+        return 0;
+    int err = lane_piece(&k->piece_part->lane, k->piece, k->size);
+    k->size = 0;
+    return end_body(k, err);
+}
+
+static int feed_direct(struct kafka *k, struct part *p, int i)
+{
+    const rd_kafka_message_t *m = k->message[i];
+    int err = flush_piece(k);
+    if (err < 0)
+        return err;
+    k->piece_first = k->piece_last = i;
+    k->piece_part = p;
+    return end_body(k, lane_piece(&p->lane, m->payload, m->len));
+}
+
+static int feed_among_others(struct kafka *k, struct part *p, int i)
+{
+    const rd_kafka_message_t *m = k->message[i];
+    int err = k->size + m->len + 1 > PIECE ? flush_piece(k) : 0;
+    if (err < 0)
+        return err;
+    if (!k->size) {
+        k->piece_first = i;
+        k->piece_part = p;
+    }
+    k->piece_last = i;
+    memcpy(k->piece + k->size, m->payload, m->len);
+    k->size += m->len;
+    if (k->piece[k->size - 1] != '\n')
+        k->piece[k->size++] = '\n';
+    return 0;
+}
+
+/* `time: arrival`: an event arrives when its message says, and not in the future. */
+static int note_time(struct kafka *k, struct part *p, const rd_kafka_message_t *m)
+{
+    rd_kafka_timestamp_type_t type;
+    int64_t ms = rd_kafka_message_timestamp(m, &type), now_us = clock_now_us();
+    if (type != RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && ms < now_us / 1000)
+        now_us = ms * 1000;
+    int err = now_us != p->now_us ? flush_piece(k) : 0;
+    p->now_us = now_us;
+    return err;
+}
+
+/* About HAND_ON bytes of messages from i on. *ret_next: the one that follows; *ret_offset: behind the last. */
+static int feed(struct kafka *k, struct part *p, int i, int *ret_next,
+                int64_t *ret_offset)
+{
+    bool arrival = p->lane.feed.decode->time_unit == DECODE_ARRIVAL;
+    bool lines = k->pull->config->format == DECODE_NDJSON;
+    size_t size = 0;
+    int err = 0;
+    k->size = 0;
+    p->now_us = clock_now_us();
+    for (; err == 0 && i >= 0 && size < HAND_ON; i = k->next[i]) {
+        const rd_kafka_message_t *m = k->message[i];
+        if (m->offset < p->at)
+            continue;
+        *ret_offset = m->offset + 1;
+        if (!m->len)
+            continue;
+        size += m->len;
+        err = arrival ? note_time(k, p, m) : 0;
+        if (err == 0)
+            err = lines && m->len < DIRECT ? feed_among_others(k, p, i)
+                                           : feed_direct(k, p, i);
+    }
+    *ret_next = i;
+    return err == 0 ? flush_piece(k) : err;
+}
+
+/* Its messages of this round. -EINTR, or it was said: the source is not read any more. */
+static int read_part(struct kafka *k, struct part *p)
+{
+    int i = p->first, next = NONE;
+    int64_t offset = p->at;
+    while (i >= 0) {
+        bool stale = p->lane.feed.decode != source_decode(k->pull->stream);
+        int err = stale ? begin_body(p) : 0;
+        if (err == 0)
+            err = feed(k, p, i, &next, &offset);
+        if (err == 0)
+            err = hand_on(p, offset);
+        else if (err == -ENOMEM && !pull_stops(k->pull)) { /* once more */
+            pull_wait(k->pull, -1, NO_MEMORY_US / 1000);
+            while (begin_body(p) < 0 && !pull_stops(k->pull))
+                pull_wait(k->pull, -1, NO_MEMORY_US / 1000);
+            continue;
+        } else if (err != -ENOMEM)
+            pull_fail(k->pull, err, "'%s', from offset %" PRId64 " on: %s",
+                      p->lane.name, p->at, strerror(-err));
+        if (err < 0)
+            return err;
+        i = next;
+    }
+    /* What a transaction, or compaction, has left there is no message. */
+    return p->eof > p->at ? hand_on(p, p->eof) : 0;
+}
+
+/* ---- What is lost ------------------------------------------------------------------------------ */
+
+/* Kafka has no message of that offset. */
+static int lost(struct part *p)
+{
+    struct kafka *k = p->topic->owner;
+    int64_t low, high;
+    rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(
+        k->ask->client, p->topic->name, p->number, &low, &high, ANSWER_MS);
+    if (err)
+        return -EAGAIN;
+    int64_t to = p->at < low ? low : high;
+    if (!k->pull->config->lost_goes_on)
+        return pull_fail(k->pull, -ENODATA,
+                         "'%s' was read up to offset %" PRId64
+                         ", and has those from %" PRId64 " to %" PRId64
+                         ": %s; with `on_lost: go_on` it is read from %" PRId64 " on",
+                         p->lane.name, p->at, low, high,
+                         p->at < low ? "messages were removed before they were read"
+                                     : "it is not the partition it was",
+                         to);
+    pull_say(k->pull,
+             "'%s' was read up to offset %" PRId64 ", and has those from %" PRId64
+             " to %" PRId64 ": what is between is lost, it is read from %" PRId64 " on",
+             p->lane.name, p->at, low, high, to);
+    if (to > p->at)
+        metric_add(&k->pull->lost, (uint64_t)(to - p->at));
+    rd_kafka_consume_stop(p->topic->handle, p->number);
+    int r = hand_on(p, to);
+    return r < 0 ? r : consume(p);
+}
+
+/* Those that could not be asked are asked again at the next look. */
+static int look_at_lost(struct kafka *k)
+{
+    k->lost = false;
+    for (size_t i = 0; i < k->n_topics; i++)
+        for (int32_t j = 0; j < k->topic[i].n; j++) {
+            struct part *p = k->topic[i].part[j];
+            if (!p->lost)
+                continue;
+            int err = lost(p);
+            if (err < 0 && err != -EAGAIN)
+                return err;
+            p->lost = err == -EAGAIN;
+            k->lost = k->lost || p->lost;
+        }
+    return 0;
+}
+
+/* ---- Rounds ------------------------------------------------------------------------------------ */
+
+/* What comes instead of a message. */
+static void take_event(struct part *p, const rd_kafka_message_t *m)
+{
+    struct kafka *k = p->topic->owner;
+    if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+        p->eof = m->offset;
+    } else if (m->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+        p->lost = k->lost = true;
+    } else {
+        if (m->err != p->said)
+            pull_say(k->pull, "'%s': %s", p->lane.name, rd_kafka_message_errstr(m));
+        p->said = m->err;
+    }
+}
+
+static void take_message(struct kafka *k, int i, struct part **touched)
+{
+    const rd_kafka_message_t *m = k->message[i];
+    const struct topic *t = m->rkt ? rd_kafka_topic_opaque(m->rkt) : NULL;
+    if (!t || m->partition < 0 || m->partition >= t->n)
+        return;
+    struct part *p = t->part[m->partition];
+    if (!p->is_touched) {
+        p->is_touched = true;
+        p->touched = *touched;
+        *touched = p;
+    }
+    if (m->err) {
+        take_event(p, m);
+        return;
+    }
+    p->said = RD_KAFKA_RESP_ERR_NO_ERROR;
+    k->next[i] = NONE;
+    if (p->last >= 0)
+        k->next[p->last] = i;
+    else
+        p->first = i;
+    p->last = i;
+}
+
+/* All that is there now, up to MESSAGES. Returns how many, or as read_part. */
+static int run_round(struct kafka *k)
+{
+    struct part *touched = NULL;
+    ssize_t n = rd_kafka_consume_batch_queue(k->queue, 0, k->message, MESSAGES);
+    int err = 0;
+    for (int i = 0; i < n; i++)
+        take_message(k, i, &touched);
+    for (struct part *p = touched; p; p = p->touched) {
+        if (err == 0)
+            err = read_part(k, p);
+        p->is_touched = false;
+        p->first = p->last = NONE;
+        p->eof = -1;
+    }
+    for (ssize_t i = 0; i < n; i++)
+        rd_kafka_message_destroy(k->message[i]);
+    if (err == 0 && k->lost)
+        err = look_at_lost(k);
+    return err < 0 ? err : n > 0 ? (int)n : 0;
+}
+
+/* Until there is something, or it is time to look. */
+static void rest(struct kafka *k)
+{
+    char events[256];
+    int64_t us = k->look_us - clock_monotonic_us();
+    note_lag(k);
+    pull_wait(k->pull, k->wake, us > 0 ? (int)(us / 1000) + 1 : 0);
+    clock_sleep_us(GATHER_US);
+    while (read(k->wake, events, sizeof(events)) > 0)
+        ;
+}
+
+/* What is to be done from time to time. Does it go on? */
+static bool look(struct kafka *k)
+{
+    struct error none;
+    int64_t now_us = clock_monotonic_us();
+    broker_listen(k->broker);
+    if (k->broker->fatal[0])
+        pull_fail(k->pull, -EIO, "librdkafka: %s", k->broker->fatal);
+    if (now_us >= k->topics_us)
+        look_at_topics(k);
+    if (k->n_parts &&
+        (now_us >= k->look_us || (k->broker->complained && !k->unreached))) {
+        look_at_ends(k);
+    }
+    if (k->n_parts && now_us >= k->commit_us)
+        commit(k);
+    return !pull_stops(k->pull) && !pull_has_failed(k->pull, &none);
+}
+
+void kafka_run(struct pull *p)
+{
+    struct kafka *k = p->kafka;
+    struct error none;
+    while (look(k)) {
+        if (!k->n_parts) {
+            pull_wait(p, -1, RETRY_MS);
+            continue;
+        }
+        if (run_round(k) == 0)
+            rest(k);
+    }
+    /* What is not read holds windows open, also after a failure. */
+    if (pull_has_failed(p, &none))
+        pull_wait(p, -1, -1);
+}
+
+/* ---- weir doctor ------------------------------------------------------------------------------- */
+
+int kafka_try(const struct config_source *config, struct error *error)
+{
+    struct broker *b = NULL;
+    int err = broker_open(config, &b, error);
+    for (size_t i = 0; err == 0 && i < config->n_topics; i++) {
+        int32_t n;
+        rd_kafka_topic_t *t = rd_kafka_topic_new(b->client, config->topic[i], NULL);
+        err = t ? broker_partitions(b, t, TRY_MS, &n, error)
+                : error_set(error, -EIO, "topic '%s': %s", config->topic[i],
+                            rd_kafka_err2str(rd_kafka_last_error()));
+        if (t)
+            rd_kafka_topic_destroy(t);
+    }
+    broker_close(b);
+    return err;
+}

@@ -1,0 +1,391 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Topics of Kafka as a stream's source: each message once, whatever ends, and nothing passed over in silence."""
+
+import json
+import os
+import random
+import unittest
+import uuid
+
+import brokers
+import harness
+
+T0 = 1700000000000
+CONFIG = '''
+server: {listen: {listen}, database: {folder}/weir.db, checkpoint_interval: 20ms, commit_interval: 5ms}
+streams:
+  input:
+    time: TIME
+    fields: {k: string, v: int}
+    source: {kafka: {brokers: "{servers}", topics: TOPICS{more}}}
+pipelines:
+  all: {from: input, window: none, select: [k, v], idle_timeout: 1h}
+  sums: {from: input, key: [k], window: {tumbling: 10s}, idle_timeout: IDLE, late: side,
+         analyzers: [count, {stats: {of: v, emit: [sum]}}]}
+'''
+
+
+def config(servers, more='', topics='orders', idle='1h', time='{field: ts, unit: ms}'):
+    text = CONFIG.replace('{servers}', servers).replace('{more}', more and ', ' + more).replace('TOPICS', topics)
+    return text.replace('IDLE', idle).replace('TIME', time)
+
+
+def event(v, k='a'):
+    return json.dumps({'ts': T0 + v, 'k': k, 'v': v})
+
+
+def events(first, to, k='a', step=1):
+    return [event(v, k) for v in range(first, to, step)]
+
+
+def sums_of(values):
+    """[(k, v)] as rows of `sums`, by the definition."""
+    found = {}
+    for k, v in values:
+        at = ((T0 + v) // 10000 * 10000000, k)
+        count, total = found.get(at, (0, 0))
+        found[at] = (count + 1, total + v)
+    return [(start, k, *found[start, k]) for start, k in sorted(found)]
+
+
+@unittest.skipUnless(brokers.there(), 'built without librdkafka')
+@unittest.skipIf(brokers.traced(), 'ThreadSanitizer knows nothing of librdkafka')
+class Kafka(unittest.TestCase):
+    def setUp(self):
+        self.folder = harness.folder_for_test(self)
+
+    def brokers(self, topic='orders', partitions=2, n=1):
+        b = brokers.Brokers(n)
+        self.addCleanup(b.close)
+        b.topic(topic, partitions)
+        return b
+
+    def server(self, servers, *arguments, **more):
+        return harness.Server(config(servers, *arguments, **more), folder=self.folder)
+
+    @staticmethod
+    def values(server):
+        return sorted(server.rows('SELECT k, v FROM "all"'))
+
+    def wait_values(self, server, expected):
+        expected = sorted(expected)
+        def those():
+            found = self.values(server)
+            self.assertLessEqual(len(found), len(expected), found[-5:])
+            return found == expected
+        harness.wait_until(those, f'{len(expected)} values')
+
+    @staticmethod
+    def said(server, *words):
+        harness.wait_until(lambda: any(all(w in line for w in words) for line in server.log), words)
+
+    @staticmethod
+    def sums(server):
+        return server.rows('SELECT window_start, k, count, v_sum FROM sums ORDER BY 1, 2')
+
+    @staticmethod
+    def wait_source(server, expected):
+        harness.wait_until(lambda: server.get_json('/api/v1/streams/input')['source'] == expected, expected)
+
+    # ---- Each once -------------------------------------------------------------------------------
+
+    def test_each_message_once_over_kill_9_and_brokers_that_go(self):
+        dice = random.Random(7)
+        b = self.brokers(partitions=3)
+        sent = [0, 0, 0]
+
+        def produce(n):
+            while n > 0:
+                p, more = dice.randrange(3), dice.randrange(1, 400)
+                lines = events(sent[p], sent[p] + more, f'p{p}')
+                if dice.random() < 0.3:
+                    b.send('orders', *lines[:20], '\n'.join(lines[20:]), partition=p)
+                else:
+                    b.send('orders', '\n'.join(lines) + '\n', partition=p)
+                sent[p] += more
+                n -= more
+
+        with self.server(b.servers) as server:
+            for i in range(4):
+                before = len(self.values(server))
+                produce(15000)
+                harness.wait_until(lambda: len(self.values(server)) > before, 'rows')
+                if i == 1:
+                    b.do('down 1')
+                    self.said(server, 'cannot be reached')
+                    b.do('up 1')
+                    produce(100)
+                server.restart()
+            expected = [(f'p{p}', v) for p in range(3) for v in range(sent[p])]
+            self.wait_values(server, expected)
+            self.assertEqual(server.rows('SELECT count(*) FROM sums_late'), [(0,)])
+            done = server.rows('SELECT watermark FROM weir_pipelines WHERE pipeline = ?', 'sums')[0][0]
+            self.assertEqual(self.sums(server), [row for row in sums_of(expected) if row[0] + 10000000 <= done])
+            self.assertEqual(dict(server.rows('SELECT source, bookmark FROM weir_bookmarks')).keys(),
+                             {'orders/0', 'orders/1', 'orders/2'})
+            harness.wait_until(lambda: server.metric('weir_source_lag_messages', stream='input') == 0, 'no lag')
+
+    def test_brokers_that_are_not_there_are_waited_for(self):
+        b = self.brokers()
+        b.send('orders', *events(0, 10))
+        b.do('down 1')
+        server = self.server(b.servers)
+        self.addCleanup(server.kill)
+        server.start_process()
+        server.wait_port()
+        answer = server.get('/ready')
+        self.assertEqual(answer.status, 503)
+        self.assertIn(b'its source is not read', answer.body)
+        self.said(server, 'tried again until it can be read')
+        self.assertIn('127.0.0.1', server.get_json('/api/v1/streams/input')['source']['error'])
+        self.assertEqual(server.post_ok('input', [{'ts': T0, 'k': 'posted', 'v': 1}])['accepted'], 1)
+        b.do('up 1')
+        server.wait_ready()
+        self.wait_values(server, [('posted', 1)] + [('a', v) for v in range(10)])
+        self.wait_source(server, {'kind': 'kafka', 'lag': 0, 'lag_unit': 'messages', 'error': None})
+
+    # ---- Watermarks ------------------------------------------------------------------------------
+
+    def test_partitions_of_different_pace_do_not_make_each_other_late(self):
+        b = self.brokers()
+        slow, fast = range(0, 50000, 500), range(0, 400000, 20)
+        b.send('orders', '\n'.join(event(v, 'fast') for v in fast), partition=1)
+        for v in slow:
+            b.send('orders', event(v, 'slow'))
+        with self.server(b.servers, idle='300ms') as server:
+            expected = [('slow', v) for v in slow] + [('fast', v) for v in fast]
+            self.wait_values(server, expected)
+            # Partition 0 is silent now, and then all are: time goes on without them.
+            harness.wait_until(lambda: len(self.sums(server)) == len(sums_of(expected)), 'all windows')
+            self.assertEqual(self.sums(server), sums_of(expected))
+            self.assertEqual(server.rows('SELECT count(*) FROM sums_late'), [(0,)])
+
+    def test_a_broker_that_is_away_is_no_silence(self):
+        b = self.brokers()
+        with self.server(b.servers, idle='2s') as server:
+            b.send('orders', *events(0, 5000, step=100), partition=0)
+            self.wait_values(server, [('a', v) for v in range(0, 5000, 100)])
+            b.do('down 1')
+            self.said(server, 'cannot be reached')
+            harness.wait_until(lambda: server.metric('weir_source_unreached_partitions', stream='input') == 2, 'both')
+            clock = harness.time.monotonic() + 2.5
+            harness.wait_until(lambda: harness.time.monotonic() > clock, 'longer than idle_timeout')
+            self.assertEqual(self.sums(server), [])
+            b.do('up 1')
+            b.send('orders', *events(5000, 9000, step=100), partition=1)
+            expected = [('a', v) for v in range(0, 9000, 100)]
+            self.wait_values(server, expected)
+            harness.wait_until(lambda: self.sums(server), 'the window')
+            self.assertEqual(self.sums(server), sums_of(expected))
+            self.assertEqual(server.rows('SELECT count(*) FROM sums_late'), [(0,)])
+
+    def test_arrival_is_the_time_of_the_message(self):
+        b = self.brokers()
+        for v in (3, 1, 2):
+            b.send('orders', json.dumps({'k': 'x', 'v': v}), time_ms=T0 + v)
+        with self.server(b.servers, time='arrival') as server:
+            self.wait_values(server, [('x', v) for v in (1, 2, 3)])
+            self.assertEqual(server.rows('SELECT time, v FROM "all" ORDER BY 2'),
+                             [((T0 + v) * 1000, v) for v in (1, 2, 3)])
+
+    # ---- What is wrong ---------------------------------------------------------------------------
+
+    def letters(self, server, n):
+        get = lambda: server.get_json('/api/v1/streams/input/dead-letters')
+        harness.wait_until(lambda: len(get()) >= n, f'{n} dead letters')
+        return sorted((l['source'], l['line'], l['record']) for l in get())
+
+    def test_bad_messages_are_kept_with_their_offsets(self):
+        b = self.brokers()
+        b.send('orders', event(0), 'poison', event(1) + '\n\n' + event(2) + '\n{"ts": 1', '', event(3), partition=1)
+        b.send('orders', '\n'.join([event(v) for v in range(4, 300)] + ['late poison'] + [event(300)]), event(301))
+        with self.server(b.servers) as server:
+            self.wait_values(server, [('a', v) for v in range(302)])
+            self.assertEqual(self.letters(server, 3), [('orders/0@0', 297, 'late poison'), ('orders/1@1', 1, 'poison'),
+                                                       ('orders/1@2', 4, '{"ts": 1')])
+            self.assertEqual(server.metric('weir_rejected_total', stream='input'), 3)
+
+    def test_what_a_message_leaves_open_is_its_own(self):
+        cases = {
+            'csv': (['ts,k,v\n' + f'{T0},a,0\n', 'ts,k,v\n' + f'{T0},"open,1', f'ts,v,k\n{T0},2,"a\nb"\n'],
+                    [('a', 0), ('a\nb', 2)], [('orders/0@1', 2, f'{T0},"open,1')]),
+            'json': ([f'[{event(0)}, {event(1)}]', f'[{event(2)}, {{"ts": ', json.dumps(json.loads(event(3)), indent=1)],
+                     [('a', 0), ('a', 1), ('a', 2), ('a', 3)], None),
+            'lines': ([f'm v=1i,k="a" {T0}000000\nm k="open {T0}', f'm v=2i,k="b" {T0}000000'], [('a', 1), ('b', 2)], None),
+        }
+        for form, (messages, expected, letters) in cases.items():
+            with self.subTest(form):
+                self.setUp()
+                b = self.brokers()
+                b.send('orders', *messages)
+                with self.server(b.servers, f'format: {form}') as server:
+                    self.wait_values(server, expected)
+                    found = self.letters(server, 1)
+                    self.assertEqual({source for source, *_ in found}, {f'orders/0@{0 if form == "lines" else 1}'})
+                    if letters:
+                        self.assertEqual(found, letters)
+
+    # ---- What is lost, or new --------------------------------------------------------------------
+
+    def lose(self, more=''):
+        """A server that has read up to 3, and whose topic has lost some of what follows."""
+        b = self.brokers(partitions=1)
+        b.send('orders', *events(0, 3))
+        server = self.server(b.servers, more)
+        server.start()
+        self.addCleanup(server.kill)
+        self.wait_values(server, [('a', v) for v in range(3)])
+        server.kill()
+        noise = os.urandom(300000).hex()
+        for v in range(3, 40):  # the mock cluster keeps 5 MiB
+            b.send('orders', event(v)[:-1] + f', "noise": "{noise}"}}')
+        return b, server
+
+    def test_what_was_removed_unread_stops_the_stream(self):
+        _, server = self.lose()
+        server.start_process()
+        server.wait_port()
+        self.said(server, 'messages were removed before they were read', 'read up to offset 3')
+        self.assertIn(b'removed before they were read', server.get('/ready').body)
+        self.assertEqual(server.get('/ready').status, 503)
+        self.assertEqual(self.values(server), [('a', v) for v in range(3)])
+        self.assertEqual(server.metric('weir_source_lost_messages_total', stream='input'), 0)
+
+    def test_on_lost_goes_on_and_counts(self):
+        b, server = self.lose('on_lost: go_on')
+        server.start()
+        harness.wait_until(lambda: ('a', 39) in self.values(server), 'the last')
+        found = [v for _, v in self.values(server)]
+        first = found[3]
+        self.assertGreater(first, 3)
+        self.assertEqual(found, [*range(3), *range(first, 40)])
+        self.assertEqual(server.metric('weir_source_lost_messages_total', stream='input'), first - 3)
+
+    def test_new_partitions_are_read_from_their_beginning_and_fewer_refused(self):
+        two, three, one = self.brokers(), self.brokers(partitions=3), self.brokers(partitions=1)
+        for b in (two, three, one):
+            b.send('orders', *events(0, 5))
+        three.send('orders', *events(5, 9), partition=2)
+        with self.server(two.servers, 'begin: newest') as server:
+            harness.wait_until(lambda: len(server.rows('SELECT 1 FROM weir_bookmarks')) == 2, 'bookmarks')
+            two.send('orders', *events(20, 25), partition=1)
+            self.wait_values(server, [('a', v) for v in range(20, 25)])
+            server.kill()
+            three.send('orders', *events(30, 40), partition=1)
+            self.rewrite(server, two.servers, three.servers)
+            server.start()
+            self.wait_values(server, [('a', v) for v in [*range(20, 25), *range(5, 9), *range(35, 40)]])
+            server.kill()
+            self.rewrite(server, three.servers, one.servers)
+            server.start_process()
+            server.wait_port()
+            self.said(server, "topic 'orders' has 1 partitions, and had 3")
+            self.assertEqual(server.get('/ready').status, 503)
+
+    @staticmethod
+    def rewrite(server, old, new):
+        with open(server.path, encoding='utf-8') as file:
+            text = file.read()
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write(text.replace(old, new))
+
+    # ---- Beside it -------------------------------------------------------------------------------
+
+    def test_a_group_is_told_how_far_it_was_read(self):
+        b = self.brokers(partitions=1)
+        b.send('orders', *events(0, 12))
+        with self.server(b.servers, 'group: lag-tool') as server:
+            self.wait_values(server, [('a', v) for v in range(12)])
+            harness.wait_until(lambda: b.do('committed lag-tool orders 0') == '12', 'the offset')
+
+    def check(self, source):
+        text = config('h:1').replace('{kafka: {brokers: "h:1", topics: orders}}', source).replace('{folder}', self.folder)
+        path = os.path.join(self.folder, 'weir.yaml')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(text.replace('{listen}', '127.0.0.1:0'))
+        return harness.weir('check', '-c', path)
+
+    def test_wrong_sources_are_refused_with_their_place(self):
+        for inside, word in (('topics: t', "'brokers'"), ('brokers: h:1', "'topics'"), ('brokers: h:1, topics: []', 'one to 100'),
+                             ('brokers: h:1, topics: [a, a]', 'listed twice'), ('brokers: h:1, topics: a b', 'no name of a topic'),
+                             ('brokers: h:1, topics: t, format: avro', 'ndjson'),
+                             ('brokers: h:1, topics: t, options: {group.id: g}', "'group'"),
+                             ('brokers: h:1, topics: t, options: {no.such: 1}', 'No such configuration property'),
+                             ('brokers: h:1, topics: t, options: {security.protocol: tls}', 'security.protocol'),
+                             ('brokers: h:1, topics: t, options: {sasl.password: {path: x}}', '{file: PATH}')):
+            with self.subTest(inside):
+                done = self.check('{kafka: {' + inside + '}}')
+                self.assertEqual(done.returncode, 78, done.stderr)
+                self.assertRegex(done.stderr, r'weir\.yaml:7:\d+: ')
+                self.assertIn(word, done.stderr)
+
+    def test_secrets_come_from_files(self):
+        options = '{security.protocol: sasl_plaintext, sasl.mechanism: PLAIN, sasl.username: u, sasl.password: {file: "{folder}/secret"}}'
+        server = self.server('127.0.0.1:1', f'options: {options}')
+        with self.assertRaisesRegex(AssertionError, 'secret.: No such file'):
+            server.start()
+        server.kill()
+        with open(os.path.join(self.folder, 'secret'), 'w', encoding='ascii') as file:
+            file.write('hunter2\n')
+        server.start_process()
+        server.wait_port()
+        self.said(server, 'tried again')
+        server.kill()
+        self.assertNotIn('hunter2', ''.join(server.log))
+
+
+@unittest.skipUnless(os.environ.get('WEIR_KAFKA'), 'no $WEIR_KAFKA')
+class Real(unittest.TestCase):
+    """What the mock cluster cannot do, with real brokers."""
+
+    def setUp(self):
+        self.topic = 'weir-test-' + uuid.uuid4().hex
+        self.brokers = brokers.Brokers(at=os.environ['WEIR_KAFKA'])
+        self.addCleanup(self.brokers.close)
+        self.brokers.topic(self.topic, 2)
+
+    def test_each_message_once_over_kill_9_while_partitions_are_added(self):
+        dice = random.Random(11)
+        sent = [0] * 4
+        with harness.Server(config(self.brokers.servers, topics=self.topic)) as server:
+            for i in range(8):
+                before = server.rows('SELECT count(*) FROM "all"')
+                if i == 4:
+                    self.brokers.do(f'grow {self.topic} 4')
+                for _ in range(100):
+                    p, n = dice.randrange(2 if i < 4 else 4), dice.randrange(1, 400)
+                    self.brokers.send(self.topic, '\n'.join(events(sent[p], sent[p] + n, f'p{p}')), partition=p)
+                    sent[p] += n
+                harness.wait_until(lambda: server.rows('SELECT count(*) FROM "all"') > before, 'rows')
+                server.restart()
+            expected = [(f'p{p}', v) for p in range(4) for v in range(sent[p])]
+            harness.wait_until(lambda: server.rows('SELECT count(*) FROM "all"')[0][0] >= len(expected), 'all')
+            self.assertEqual(sorted(server.rows('SELECT k, v FROM "all"')), expected)
+
+    def test_messages_that_were_removed_stop_the_stream(self):
+        self.brokers.send(self.topic, *events(0, 5))
+        with harness.Server(config(self.brokers.servers, topics=self.topic)) as server:
+            harness.wait_until(lambda: server.rows('SELECT count(*) FROM "all"') == [(5,)], 'all')
+            server.kill()
+            self.brokers.send(self.topic, *events(5, 20))
+            self.brokers.do(f'cut {self.topic} 0 12')
+            server.start_process()
+            server.wait_port()
+            text = f"'{self.topic}/0' was read up to offset 5, and has those from 12 to 20"
+            harness.wait_until(lambda: text in server.get('/ready').body.decode(), text)
+
+
+class Without(unittest.TestCase):
+    @unittest.skipIf(brokers.there(), 'built with librdkafka')
+    def test_kafka_is_refused_without_librdkafka(self):
+        folder = harness.folder_for_test(self)
+        path = os.path.join(folder, 'weir.yaml')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(config('h:1').replace('{folder}', folder).replace('{listen}', '127.0.0.1:0'))
+        done = harness.weir('check', '-c', path)
+        self.assertEqual(done.returncode, 78, done.stderr)
+        self.assertIn('built without librdkafka', done.stderr)
+
+
+if __name__ == '__main__':
+    harness.main()
