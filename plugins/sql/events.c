@@ -14,6 +14,7 @@
 #define FEW_ROWS  10      /* about, that have one value of a column */
 #define MANY_ROWS 1000000 /* about, that a window has */
 #define GIVEN_MAX 8
+#define AHEAD     8 /* rows */
 
 struct table {
     sqlite3_vtab base;
@@ -370,9 +371,29 @@ static int filter(sqlite3_vtab_cursor *cursor, int number, const char *plan, int
     return c->own && sort(e, plan, c->own) == 0 ? SQLITE_OK : SQLITE_NOMEM;
 }
 
+/* In an order other than theirs rows are far apart: what will be read of them is on its way by then. */
+static void fetch(const struct cursor *c)
+{
+    const struct events *e = c->events;
+    if (c->end - c->at <= 2 * AHEAD)
+        return;
+    const uint32_t row = c->order[c->at + AHEAD], later = c->order[c->at + 2 * AHEAD];
+    for (uint32_t i = 0; i < e->n_fetched; i++) {
+        const struct weir_column *in = e->fetched[i];
+        if (in->type == WEIR_STRING) {
+            __builtin_prefetch(&in->offsets[later]);
+            __builtin_prefetch(in->bytes + in->offsets[row]);
+        } else {
+            __builtin_prefetch((const int64_t *)in->values + row);
+        }
+    }
+}
+
 static int next(sqlite3_vtab_cursor *cursor)
 {
-    ((struct cursor *)cursor)->at++;
+    struct cursor *c = (struct cursor *)cursor;
+    if (++c->at < c->end && c->order)
+        fetch(c);
     return SQLITE_OK;
 }
 
@@ -453,4 +474,10 @@ void events_set(struct events *e, const struct weir_rows *rows)
         e->by[i] = NULL;
     }
     e->rows = rows;
+    e->n_fetched = 0;
+    for (uint32_t i = 0; rows && i < e->n; i++) {
+        const struct weir_column *in = column_of(e, (int)i);
+        if (e->reads[i] && in && in->type != WEIR_BOOL)
+            e->fetched[e->n_fetched++] = in;
+    }
 }

@@ -20,7 +20,10 @@ struct events {
     const struct weir_rows *rows; /* of the window at hand; NULL: it has none */
     uint32_t *
         *by; /* of each column: rows in its order; NULL: not sorted yet. 0 to n - 1 */
-    bool *reads;   /* of each column: a plan that was made reads it */
+    bool *reads; /* of each column: a plan that was made reads it */
+    const struct weir_column *
+        *fetched; /* those of the window that are read, but bits */
+    uint32_t n_fetched;
     uint64_t seed; /* of hashes; no result depends on it */
     bool trial;    /* rows have whatever value is asked for by `column = value` */
 };

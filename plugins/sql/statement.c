@@ -200,7 +200,8 @@ static int connect_db(struct statement *s)
     const struct weir_host *host = ctx_of(s)->host;
     e->reads = host->alloc(ctx_of(s), e->n + 1);
     e->by = host->alloc(ctx_of(s), (e->n + 1) * sizeof(*e->by));
-    if (!e->reads || !e->by)
+    e->fetched = host->alloc(ctx_of(s), (e->n + 1) * sizeof(*e->fetched));
+    if (!e->reads || !e->by || !e->fetched)
         return -1;
     e->seed = (uint64_t)cpu_ns() ^ (uint64_t)(uintptr_t)s;
     if (temp_install(&s->temp, ctx_of(s), s->temp.most) != SQLITE_OK ||
@@ -423,6 +424,7 @@ void statement_close(struct statement *s)
     if (s->events.by)
         events_set(&s->events, NULL);
     host->free(ctx_of(s), s->events.by);
+    host->free(ctx_of(s), s->events.fetched);
     host->free(ctx_of(s), s->events.reads);
 }
 
