@@ -27,9 +27,19 @@ static_assert(SLABS_BLOCK_MAX <= CHUNK / 16, "the rest of a chunk is little");
 #define LOOKS_FOR_ERRORS false
 #endif
 
-struct slab_block {
-    struct slab_block *next;
+/* What of a chunk is free. Zero: nothing was ever in it. */
+struct chunk {
+    uint32_t next,
+        before; /* with room and of the same class, or without a class; 0: none */
+    uint16_t
+        given; /* the block given back last, in units of 16 bytes, plus 1; it begins with the one before; 0: none */
+    uint16_t n_used;  /* blocks */
+    uint16_t n_fresh; /* at its end, not taken since it got its class */
+    uint8_t class;
+    uint8_t is_written; /* fresh ones, too */
 };
+static_assert(sizeof(struct chunk) == 16, "little beside a chunk");
+static_assert(CHUNK / 16 < UINT16_MAX, "places fit");
 
 static inline unsigned class_of(size_t size)
 {
@@ -57,20 +67,27 @@ bool slabs_has(const struct slabs *s, const void *block)
     return (uintptr_t)block - (uintptr_t)s->memory.base < s->memory.usable;
 }
 
-static inline unsigned class_of_block(const struct slabs *s, const void *block)
+static inline struct chunk *chunk_at(const struct slabs *s, uint32_t number)
 {
-    const uint8_t *class = (const uint8_t *)s->memory.base;
-    return class[((uintptr_t)block - (uintptr_t)s->memory.base) / CHUNK];
+    return (struct chunk *)(void *)s->memory.base + number;
+}
+
+static inline size_t offset_of(const struct slabs *s, const void *block)
+{
+    return (uintptr_t)block - (uintptr_t)s->memory.base;
 }
 
 size_t slabs_size_of(const struct slabs *s, const void *block)
 {
-    return bytes_of(class_of_block(s, block));
+    return bytes_of(chunk_at(s, (uint32_t)(offset_of(s, block) / CHUNK))->class);
 }
 
 int slabs_init(struct slabs *s, size_t most)
 {
-    struct slabs made = {.used = (most / CHUNK / CHUNK + 1) * CHUNK};
+    struct slabs made = {.used =
+                             (most / CHUNK * sizeof(struct chunk) / CHUNK + 1) * CHUNK};
+    for (unsigned class = 0; class < SLABS_CLASSES; class ++)
+        made.of[class].n_blocks = (uint16_t)(CHUNK / bytes_of(class));
     if (LOOKS_FOR_ERRORS)
         return -ENOTSUP;
     int r = reserve_init(&made.memory, most);
@@ -89,15 +106,43 @@ void slabs_free(struct slabs *s)
     *s = (struct slabs){0};
 }
 
+static void put_first(struct slabs *s, uint32_t *first, uint32_t number)
+{
+    struct chunk *c = chunk_at(s, number);
+    c->before = 0;
+    c->next = *first;
+    if (c->next)
+        chunk_at(s, c->next)->before = number;
+    *first = number;
+}
+
+static void take_out(struct slabs *s, uint32_t *first, uint32_t number)
+{
+    struct chunk *c = chunk_at(s, number);
+    if (c->next)
+        chunk_at(s, c->next)->before = c->before;
+    if (c->before)
+        chunk_at(s, c->before)->next = c->next;
+    else
+        *first = c->next;
+}
+
 static bool next_chunk(struct slabs *s, unsigned class)
 {
-    if (reserve_grow(&s->memory, s->used + CHUNK) < 0)
-        return false;
-    char *chunk = s->memory.base + s->used;
-    s->memory.base[s->used / CHUNK] = (char)class;
-    s->of[class].fresh = chunk;
-    s->of[class].n_fresh = CHUNK / bytes_of(class);
-    s->used += CHUNK;
+    uint32_t number = s->empty;
+    if (number) {
+        take_out(s, &s->empty, number);
+    } else {
+        if (reserve_grow(&s->memory, s->used + CHUNK) < 0)
+            return false;
+        number = (uint32_t)(s->used / CHUNK);
+        s->used += CHUNK;
+    }
+    struct chunk *c = chunk_at(s, number);
+    c->class = (uint8_t) class;
+    c->given = c->n_used = 0;
+    c->n_fresh = s->of[class].n_blocks;
+    put_first(s, &s->of[class].roomy, number);
     return true;
 }
 
@@ -105,24 +150,39 @@ void *slabs_take(struct slabs *s, size_t size)
 {
     unsigned class = class_of(size);
     struct slab *slab = &s->of[class];
-    struct slab_block *b = slab->given;
-    if (b) {
-        slab->given = b->next;
-        return memset(b, 0, bytes_of(class));
-    }
-    if (!slab->n_fresh && !next_chunk(s, class))
+    if (!slab->roomy && !next_chunk(s, class))
         return NULL;
-    void *fresh = slab->fresh;
-    slab->fresh += bytes_of(class);
-    slab->n_fresh--;
-    return fresh;
+    uint32_t number = slab->roomy;
+    struct chunk *c = chunk_at(s, number);
+    char *block = s->memory.base + number * CHUNK;
+    bool is_zero = !c->given && !c->is_written;
+    if (c->given) {
+        block += (c->given - 1u) * (size_t)16;
+        memcpy(&c->given, block, sizeof(c->given));
+    } else {
+        block += (size_t)(slab->n_blocks - c->n_fresh--) * bytes_of(class);
+    }
+    c->n_used++;
+    if (!c->given && !c->n_fresh)
+        take_out(s, &slab->roomy, number);
+    return is_zero ? block : memset(block, 0, bytes_of(class));
 }
 
 /* Writes to the block and does not look at it: nobody waits for memory that is far. */
 void slabs_give(struct slabs *s, void *block)
 {
-    struct slab *slab = &s->of[class_of_block(s, block)];
-    struct slab_block *b = block;
-    b->next = slab->given;
-    slab->given = b;
+    size_t offset = offset_of(s, block);
+    uint32_t number = (uint32_t)(offset / CHUNK);
+    struct chunk *c = chunk_at(s, number);
+    uint32_t *roomy = &s->of[c->class].roomy;
+    if (!c->given && !c->n_fresh)
+        put_first(s, roomy, number);
+    memcpy(block, &c->given, sizeof(c->given));
+    c->given = (uint16_t)(offset % CHUNK / 16 + 1);
+    /* The last chunk of a size stays: one block may come and go. */
+    if (--c->n_used == 0 && (c->next || c->before)) {
+        take_out(s, roomy, number);
+        c->is_written = 1;
+        put_first(s, &s->empty, number);
+    }
 }

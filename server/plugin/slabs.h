@@ -2,7 +2,8 @@
  *
  * Small blocks of memory for one analyzer of one worker, many of the same few sizes, such as a sketch for each group: no
  * head in front of each, no look at it where it is given back, and large pages where there is much. One thread at a
- * time. Memory that was given back is kept for blocks of about the same size.
+ * time. Memory that was given back is kept for blocks of about the same size, and for all once its whole chunk is free: so
+ * that sketches may grow from one size to the next.
  */
 #ifndef WEIR_PLUGIN_SLABS_H
 #define WEIR_PLUGIN_SLABS_H
@@ -11,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #define SLABS_BLOCK_MAX ((size_t)4096) /* bytes of a block */
 
@@ -18,16 +20,18 @@
 
 /* All zero: there are none yet. Made as
  *
- *      base                                                        base + most
- *      | class of each chunk | chunk, blocks of one size | chunk | ... | addresses only |
+ *      base                                                      base + most
+ *      | what of each chunk is free | chunk, blocks of one size | chunk | ... | addresses only |
+ *
+ * A chunk is known by its number, from base on; 0 is none.
  */
 struct slabs {
     struct reserve memory;
-    size_t used; /* bytes; a multiple of a chunk's */
+    size_t used;    /* bytes; a multiple of a chunk's */
+    uint32_t empty; /* the first chunk that has no class now */
     struct slab {
-        struct slab_block *given; /* back; the last one first */
-        char *fresh;    /* never taken, zero, of the newest chunk of this class */
-        size_t n_fresh; /* blocks */
+        uint32_t roomy;    /* the first chunk with room */
+        uint16_t n_blocks; /* of a chunk */
     } of[SLABS_CLASSES];
 };
 

@@ -100,6 +100,27 @@ static void memory_that_was_given_back_is_used_again(void **state)
     }
 }
 
+/* As a table does that doubles, for many groups, all of them at about the same time. */
+static void memory_of_blocks_that_grew_serves_larger_ones(void **state)
+{
+    enum { N = 4000 };
+    static char *block[N];
+    (void)state;
+    for (size_t i = 0; i < N; i++)
+        assert_non_null(block[i] = slabs_take(&s, 96));
+    for (size_t size = 192; size <= 3072; size *= 2) {
+        for (size_t i = 0; i < N; i++) {
+            char *larger = slabs_take(&s, size);
+            assert_non_null(larger);
+            assert_true(is_zero(larger, size));
+            memset(larger, 1, size);
+            slabs_give(&s, block[i]);
+            block[i] = larger;
+        }
+        assert_true(s.used < N * size * 6 / 5 + 2 * MIB);
+    }
+}
+
 static void no_more_is_given_than_there_may_be(void **state)
 {
     (void)state;
@@ -128,6 +149,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(memory_that_was_given_back_is_used_again, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(memory_of_blocks_that_grew_serves_larger_ones,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(no_more_is_given_than_there_may_be, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(blocks_of_malloc_are_not_theirs, setup,
