@@ -200,6 +200,23 @@ class Bench:
             self.check_million(server.database, symbols, each * repeat)
             return Checkpointed(measured, n, size / 1e6)
 
+    def memory(self, analyzer, symbols, each):
+        """Of a server with an open group for each symbol, so many events in each: its bytes, and those that the analyzer's
+        states are made of."""
+        path = self.workload(each * symbols, '-k', str(symbols))
+        config = self.with_options('  checkpoint_interval: 1h\n', window='24h')
+        config = config[:config.index('    analyzers:')] + f'    analyzers: [{analyzer}]\n'
+        with self.server(config) as server:
+            subprocess.run([self.program('load'), '-u', f'http://127.0.0.1:{server.port}', '-s', 'trades', '-c', '1', path],
+                           check=True, stdout=subprocess.DEVNULL)
+            server.wait_metric('weir_pipeline_groups', symbols)
+            server.wait_metric('weir_pipeline_events_total', each * symbols)
+            plugin = analyzer.strip('{').split(':')[0]
+            text = self.harness.weir('plugins', plugin).stdout
+            fixed = int(re.search(r'^State: +(\d+) bytes a group', text, re.M)[1])
+            return (self.harness.memory_bytes(server.process.pid),
+                    fixed * symbols + server.metric('weir_pipeline_state_bytes'))
+
     @staticmethod
     def checkpoints(server):
         """How many are in the file, and the bytes of their groups."""

@@ -5,6 +5,7 @@ What is compared is measured next to each other in one repetition, so that both 
 which one goes first changes from one repetition to the next. The ratio of a part is the median of the
 ratios of its repetitions."""
 
+import itertools
 import math
 import os
 import sqlite3
@@ -52,6 +53,7 @@ RECOVERY_TARGET = 0.5
 
 GROUPS = 1000000
 CHECKPOINT_TARGET = 0.2
+STATES_TARGET = 1.5  # memory of a process to that of its states
 PROCESS_TARGET = 0.8  # an analyzer in a process to the same in a thread
 CHECKPOINT_RUN_S = 30  # so that the default interval, 10 s, and the rest after a slow one have two
 CHECKPOINTS_LEAST = 2
@@ -415,6 +417,29 @@ class Checkpoint(Part):
                 (f'{what}: slowest answer', spread((a.client['max_ms'] for a, _ in pairs), '.0f', ' ms'))]
 
 
+class Memory(Part):
+    """What a million groups take, to the bytes of their states; the groups themselves are those of a server that counts."""
+    name, repetitions = 'memory', 1
+    ANALYZERS = 'quantiles: {of: qty}', 'distinct: {of: qty}'
+    SIZES = (GROUPS, 4), (GROUPS // 50, 200)  # groups, events in each: of many their tables have grown
+
+    def measure(self, bench, found, turn):
+        return {(analyzer, *size): bench.memory(analyzer, *size) for analyzer in ('count', *self.ANALYZERS)
+                for size in self.SIZES}
+
+    def rows(self, bench, repetitions):
+        return []
+
+    def targets(self, bench, repetitions):
+        rows = []
+        for analyzer, (groups, each) in itertools.product(self.ANALYZERS, self.SIZES):
+            found = [(*f[analyzer, groups, each], *f['count', groups, each]) for f in self.results(repetitions)]
+            rows.append((f'{groups:,} groups of {each} events, {analyzer}: memory to bytes of states, '
+                         f'{median(f[1] for f in found) / groups:,.0f} each',
+                         most([(all_ - (rest - counts)) / states for all_, states, rest, counts in found], STATES_TARGET)))
+        return rows
+
+
 class Concurrency(Part):
     """Analyzers in processes of their own, to the same in threads, in the same repetition; a file without HTTP."""
     name, repetitions = 'concurrency', 5
@@ -474,4 +499,4 @@ class Python(Part):
 
 
 PARTS = {part.name: part for part in (Decoder(), Requests(), Jobs(), Analyzer(), Analyzers(), Expressions(), Windows(), Durable(), Single(), Recovery(),
-                                      Checkpoint(), Concurrency(), Python())}
+                                      Checkpoint(), Memory(), Concurrency(), Python())}

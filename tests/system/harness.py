@@ -321,9 +321,13 @@ def sanitized():
         return re.search(rb'__(asan|tsan)_init', file.read()) is not None
 
 
-def peak_memory_bytes(pid):
+def memory_bytes(pid, what='VmRSS'):
     with open(f'/proc/{pid}/status', encoding='ascii') as file:
-        return int(re.search(r'VmHWM:\s+(\d+) kB', file.read())[1]) * 1024
+        return int(re.search(rf'{what}:\s+(\d+) kB', file.read())[1]) * 1024
+
+
+def peak_memory_bytes(pid):
+    return memory_bytes(pid, 'VmHWM')
 
 
 def main():
