@@ -85,6 +85,9 @@ static const struct {
     {"enable.auto.offset.store", "nothing: offsets are in the database"},
     {"enable.partition.eof", "nothing"},
     {"partition.assignment.strategy", "nothing: all partitions are read"},
+    {"auto.commit.enable", "nothing: offsets are in the database"},
+    {"offset.store.method", "nothing: offsets are in the database"},
+    {"plugin.library.paths", "nothing: to check a configuration runs no code of it"},
     {"log.queue", "nothing"},
 };
 

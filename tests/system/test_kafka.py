@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import re
 import unittest
 import uuid
 
@@ -298,6 +299,25 @@ class Kafka(unittest.TestCase):
             self.wait_values(server, [('a', v) for v in range(12)])
             harness.wait_until(lambda: b.do('committed lag-tool orders 0') == '12', 'the offset')
 
+    def test_the_recipe(self):
+        with open(os.path.join(harness.SOURCE, 'docs', 'clients.md'), encoding='utf-8') as file:
+            recipe = re.search(r'^```yaml kafka.yaml\n(.*?)^```$', file.read(), re.M | re.S)[1]
+        b = self.brokers()
+        for topic in ('shop.public.stock', 'telegraf'):
+            b.topic(topic, 1)
+        change = {'schema': {}, 'payload': {'op': 'u', 'before': {'sku': 'pen', 'left': 4}, 'after': {'sku': 'pen', 'left': 3}, 'ts_ms': T0}}
+        b.send('orders', *(json.dumps({'ts': T0 + t, 'customer': 'ada', 'amount': 2.5}) for t in (0, 1, 120000)))
+        b.send('shop.public.stock', json.dumps(change))
+        b.send('telegraf', f'cpu,host=web usage_idle=97.5 {T0}000000\ncpu,host=db usage_idle=80 {T0}000000\n')
+        text = recipe.replace('127.0.0.1:9092', b.servers).replace('127.0.0.1:8080', '{listen}').replace('weir.db', '{folder}/weir.db')
+        with harness.Server(text, folder=self.folder) as server:
+            harness.wait_until(lambda: len(server.rows('SELECT 1 FROM cpus')) == 2, 'cpus')
+            harness.wait_until(lambda: server.rows('SELECT 1 FROM changes'), 'changes')
+            self.assertEqual(server.rows('SELECT host, usage_idle FROM cpus ORDER BY 1'), [('db', 80), ('web', 97.5)])
+            self.assertEqual(server.rows('SELECT op, sku, "left" FROM changes'), [('u', 'pen', 3)])
+            live = lambda: server.get_json('/api/v1/pipelines/by_customer/results?live=1')
+            harness.wait_until(lambda: [(r['customer'], r['count'], r['amount_sum']) for r in live()][:1] == [('ada', 2, 5)], 'the window')
+
     def check(self, source):
         text = config('h:1').replace('{kafka: {brokers: "h:1", topics: orders}}', source).replace('{folder}', self.folder)
         path = os.path.join(self.folder, 'weir.yaml')
@@ -310,6 +330,7 @@ class Kafka(unittest.TestCase):
                              ('brokers: h:1, topics: [a, a]', 'listed twice'), ('brokers: h:1, topics: a b', 'no name of a topic'),
                              ('brokers: h:1, topics: t, format: avro', 'ndjson'),
                              ('brokers: h:1, topics: t, options: {group.id: g}', "'group'"),
+                             ('brokers: h:1, topics: t, options: {plugin.library.paths: x}', 'runs no code'),
                              ('brokers: h:1, topics: t, options: {no.such: 1}', 'No such configuration property'),
                              ('brokers: h:1, topics: t, options: {security.protocol: tls}', 'security.protocol'),
                              ('brokers: h:1, topics: t, options: {sasl.password: {path: x}}', '{file: PATH}')):
