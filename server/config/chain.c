@@ -74,17 +74,18 @@ static int check_join(const struct config_pipeline *p,
                 : 0;
 }
 
-/* Results that take each other's place: those that are over would have to be opened again. */
+/* Results that take each other's place, as of `global` and of `late: revise`: what is over would have to be opened again. */
 static int check_replaced(const struct config_pipeline *p,
                           const struct config_pipeline *parent, struct error *error)
 {
     if (p->window.kind != CONFIG_GLOBAL)
         return node_error(
             p->window.node, error,
-            "results of '%s' are replaced ('global'), so what is made of "
-            "them is never final: a pipeline that reads them is 'global', "
-            "too",
-            parent->name);
+            "results of '%s' are replaced (%s), so what is made of "
+            "them is never final: a pipeline that reads them is 'global'%s",
+            parent->name,
+            parent->window.kind == CONFIG_GLOBAL ? "'global'" : "'late: revise'",
+            parent->window.kind == CONFIG_GLOBAL ? ", too" : "");
     if (p->window.expire_us != INT64_MAX)
         return node_error(node_get(p->window.node, "expire"), error,
                           "'expire' is for pipelines that read a stream: a key goes "
@@ -97,12 +98,6 @@ static int check_replaced(const struct config_pipeline *p,
 static int check_parent(const struct config_pipeline *p,
                         const struct config_pipeline *parent, struct error *error)
 {
-    if (parent->late == CONFIG_LATE_REVISE)
-        return node_error(p->from_node, error,
-                          "results of '%s' can be revised ('late: revise'), and what "
-                          "was made of them could not; 'late: drop' or 'side' there, "
-                          "with a greater 'out_of_orderness', gives final ones",
-                          parent->name);
     if (parent->joins.all)
         return node_error(
             p->from_node, error,
@@ -117,6 +112,14 @@ static int check_parent(const struct config_pipeline *p,
                           "results of '%s' do not come in the order of their windows' "
                           "ends ('%s'); those of tumbling and hopping windows do",
                           parent->name, config_window_word[parent->window.kind]);
+    if (parent->late == CONFIG_LATE_REVISE && parent->window.n_coarse)
+        return node_error(p->from_node, error,
+                          "results of '%s' are revised ('late: revise') in windows of "
+                          "several sizes, of which each would replace its own; those "
+                          "of one size can be read",
+                          parent->name);
+    if (parent->late == CONFIG_LATE_REVISE)
+        return check_replaced(p, parent, error);
     if (p->window.kind == CONFIG_UNTIL || p->window.kind == CONFIG_NONE)
         return node_error(p->window.node, error,
                           "'%s' is for pipelines that read a stream",

@@ -112,7 +112,7 @@ int chain_join(struct pipeline *p, struct pipeline *parent, struct error *error)
     const struct table *t = find_table(parent, c->from, c->from_node, error);
     if (!t)
         return -EINVAL;
-    if (parent->window.kind == CONFIG_GLOBAL && t != parent->own)
+    if (t->revision && t != parent->own)
         return node_error(c->from_node, error,
                           "rows of '%s' are replaced together, whichever of them have "
                           "changed, and cannot be read by pipelines; those of a table "
@@ -205,7 +205,8 @@ int chain_read(const struct worker *w, const struct rowset *set,
 {
     struct outflow_piece **list = ret->list;
     for (struct of_table *o = w->pipeline->outflow; o; o = o->next, list++)
-        if (set && outflow_table(o->outflow) == set->table)
+        if (set && outflow_table(o->outflow) == set->table &&
+            !chain_waits(w->pipeline)) /* otherwise they were added one by one */
             return outflow_read(o->outflow, set, w->reads, list);
     return 0;
 }
@@ -220,9 +221,8 @@ static struct outflow_piece **own_list(const struct pipeline *p,
     return list;
 }
 
-int chain_take_out(const struct worker *w, const struct former *row,
-                   enum outflow_kind kind, int64_t border_us,
-                   struct chain_pieces *pieces)
+int chain_add(const struct worker *w, const struct former *row, enum outflow_kind kind,
+              int64_t border_us, struct chain_pieces *pieces)
 {
     const struct pipeline *p = w->pipeline;
     return outflow_add(p->replaced, row->cell, kind, border_us, w->reads,
@@ -326,6 +326,21 @@ bool chain_is_full(struct worker *w)
 /* ---- To one that has come later ------------------------------------------------------------------ */
 
 /* A result that was given out before anybody read it is made again: nothing has come since. */
+/* Up to where it is known to those that read it. */
+static int64_t known_us(const struct worker *w)
+{
+    return chain_waits(w->pipeline) ? w->emitted_us : w->keyed.border_us;
+}
+
+static bool was_given(const struct worker *w, uint32_t slot)
+{
+    const struct window_kind *kind = &w->pipeline->window;
+    int64_t id = w->groups.slot[slot].window;
+    if (window_is_by_key(kind))
+        return w->keyed.spans.at[slot].given == SPAN_GIVEN;
+    return !window_is_pane(kind, id) && window_by_id(kind, id).end_us <= w->emitted_us;
+}
+
 static int note_as_is(struct worker *w, uint32_t slot)
 {
     struct rowset *set = NULL;
@@ -350,18 +365,33 @@ static int give_all_of(struct worker *w, uint64_t position, struct chain_pieces 
     for (uint32_t i = 0; r == 0 && i < g->n_slots; i++) {
         if (g->slot[i].key == SLOT_NONE)
             continue;
-        if (!former_at(&w->former, i) && w->keyed.spans.at[i].given == SPAN_GIVEN)
-            r = note_as_is(w, i);
+        if (!former_at(&w->former, i) && was_given(w, i) && !chain_waits(p))
+            r = note_as_is(w, i); /* others wait for a border */
         if (former_at(&w->former, i))
             slot[n++] = i;
-        g->slot[i].window = 0;
+        if (!chain_waits(p))
+            g->slot[i].window = 0;
     }
     n = r == 0 ? groups_sort_slots(g, slot, n) : 0;
     for (size_t i = 0; r == 0 && i < n; i++)
         r = outflow_add(p->replaced, former_at(&w->former, slot[i])->cell,
-                        OUTFLOW_FIRST, w->keyed.border_us, position,
-                        own_list(p, pieces));
+                        OUTFLOW_FIRST, known_us(w), position, own_list(p, pieces));
     free(slot);
+    return r;
+}
+
+/* Groups of which those that read them have not got what they are now, or nothing yet. */
+static int find_waiting(struct worker *w)
+{
+    const struct groups *g = &w->groups;
+    const struct table *t = w->pipeline->own;
+    int r = 0;
+    for (uint32_t i = 0; r == 0 && i < g->n_slots; i++) {
+        const struct former *row = former_at(&w->former, i);
+        if (g->slot[i].key != SLOT_NONE && was_given(w, i) &&
+            (!row || row->cell[t->revision].as.i < g->slot[i].revision))
+            r = late_wait(w, i);
+    }
     return r;
 }
 
@@ -376,6 +406,8 @@ int chain_give_all(struct pipeline *p, uint64_t position)
             r = chain_put(w, position, w->emitted_us, true, &pieces);
         chain_drop(&pieces);
     }
+    for (unsigned i = 0; r == 0 && chain_waits(p) && i < p->config->workers; i++)
+        r = find_waiting(&p->worker[i]);
     return r;
 }
 
@@ -401,6 +433,12 @@ int64_t chain_last_border(void *pipeline, int64_t newest_us)
     int64_t end_us = window_is_by_key(&p->window)
                          ? keyed_last_border(p, newest_us)
                          : window_last_end(&p->window, newest_us);
+    if (atomic_load_explicit(&p->waiting, memory_order_relaxed)) {
+        pthread_mutex_lock(&p->lock);
+        int64_t next_us = window_next_border(&p->window, p->shown_watermark_us);
+        pthread_mutex_unlock(&p->lock);
+        end_us = next_us > end_us ? next_us : end_us;
+    }
     int64_t last_us = end_us;
     for (struct pipeline *c = p->child; c; c = c->sibling) {
         int64_t us = chain_last_border(c, end_us - 1);

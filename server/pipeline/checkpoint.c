@@ -121,9 +121,6 @@ static int put_state(struct worker *w, size_t i, const char *block, struct buffe
     return 0;
 }
 
-/* Beside what a span says of being given out: the row itself stands behind the states. */
-#define GIVEN_ROW 4u
-
 static void put_span(const struct span *s, bool row, struct buffer *b)
 {
     const struct stored_span stored = {.order = s->order,
@@ -133,7 +130,7 @@ static void put_span(const struct span *s, bool row, struct buffer *b)
                                        .floor_us = s->floor_us,
                                        .number = s->number,
                                        .rows = s->rows,
-                                       .given = s->given | (row ? GIVEN_ROW : 0)};
+                                       .given = s->given | (row ? SPAN_ROW : 0)};
     buffer_put(b, &stored, sizeof(stored));
 }
 
@@ -154,18 +151,22 @@ static int put_group(struct worker *w, uint32_t slot, struct buffer *b)
 {
     const struct group_slot *s = &w->groups.slot[slot];
     const struct group_key *key = &w->groups.key[s->key];
-    const struct stored_group head = {
-        .window = s->window, .key_size = key->size, .revision = s->revision};
+    const bool by_key = window_is_by_key(&w->pipeline->window);
+    const bool row = former_at(&w->former, slot);
+    const struct stored_group head = {.window = s->window,
+                                      .key_size =
+                                          key->size | (row && !by_key ? STORED_ROW : 0),
+                                      .revision = s->revision};
     buffer_put(b, &head, sizeof(head));
     buffer_put(b, key->bytes, key->size);
     pad(b);
-    if (window_is_by_key(&w->pipeline->window))
-        put_span(&w->keyed.spans.at[slot], former_at(&w->former, slot), b);
+    if (by_key)
+        put_span(&w->keyed.spans.at[slot], row, b);
     const char *block = groups_state(&w->groups, slot);
     int r = 0;
     for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
         r = put_state(w, i, block, b);
-    if (r == 0 && former_at(&w->former, slot))
+    if (r == 0 && row)
         put_given(former_at(&w->former, slot), b);
     return r;
 }
@@ -392,8 +393,8 @@ static int get_span(struct stored_bytes *r, struct span *ret, bool *ret_row)
                          .number = s.number,
                          .rows = s.rows,
                          .given = s.given & 3};
-    *ret_row = s.given & GIVEN_ROW;
-    return (s.given & ~GIVEN_ROW) <= SPAN_GIVEN ? 0 : -EBADMSG;
+    *ret_row = s.given & SPAN_ROW;
+    return (s.given & ~SPAN_ROW) <= SPAN_GIVEN ? 0 : -EBADMSG;
 }
 
 static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *error)
@@ -403,6 +404,9 @@ static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *e
     if (!bytes)
         return -EBADMSG;
     memcpy(&head, bytes, sizeof(head));
+    const bool by_key = window_is_by_key(&p->window);
+    bool row = !by_key && head.key_size & STORED_ROW;
+    head.key_size &= by_key ? UINT32_MAX : ~STORED_ROW;
     const char *key = stored_take(r, head.key_size);
     if (!key || head.key_size > KEY_BYTES_MAX || !can_be(p, &head, key))
         return -EBADMSG;
@@ -412,9 +416,7 @@ static int get_group(struct pipeline *p, struct stored_bytes *r, struct error *e
     while (!worker_owns(w, hash))
         w++;
     uint32_t slot;
-    const bool by_key = window_is_by_key(&p->window);
     struct span span;
-    bool row = false;
     int err = by_key ? get_span(r, &span, &row) : 0;
     if (err == 0)
         err = get_new_group(w, &head, key, hash, by_key ? &span : NULL, &slot);

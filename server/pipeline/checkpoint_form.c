@@ -74,20 +74,30 @@ static_assert(CONFIG_UNTIL - CONFIG_SESSION == 3, "those between are by key");
 
 static bool pass_group(struct stored_bytes *r, const char *definition)
 {
+    static const struct form given = {.saved = true};
     struct stored_group head;
+    struct stored_span span;
     struct form form;
+    const bool spans = has_spans(definition);
     const char *bytes = stored_take(r, sizeof(head));
     if (!bytes)
         return false;
     memcpy(&head, bytes, sizeof(head));
+    bool row = !spans && head.key_size & STORED_ROW;
+    head.key_size &= spans ? UINT32_MAX : ~STORED_ROW;
     if (head.key_size > KEY_BYTES_MAX || !stored_take(r, head.key_size))
         return false;
-    if (has_spans(definition) && !stored_take(r, sizeof(struct stored_span)))
-        return false;
+    if (spans) {
+        bytes = stored_take(r, sizeof(span));
+        if (!bytes)
+            return false;
+        memcpy(&span, bytes, sizeof(span));
+        row = span.given & SPAN_ROW;
+    }
     for (const char *line = definition; *line; line = next_line(line))
         if (read_line(line, &form) && !pass_state(r, &form))
             return false;
-    return true;
+    return !row || pass_state(r, &given);
 }
 
 int checkpoint_block_form(const char *definition, const char *data, size_t size,

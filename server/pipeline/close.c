@@ -30,7 +30,9 @@ struct closing {
     struct worker *worker;
     size_t expected;   /* groups of which rows will be made, about */
     int64_t done_us;   /* all windows that end at or before it are in the rows sent */
-    int64_t border_us; /* global: up to where what is given out counts */
+    int64_t border_us; /* up to where what is given out counts: of global, and for who
+                        * reads what is replaced */
+    bool later;        /* who reads it gets it at the next border */
     enum rowset_when when;
     enum { TO_ALL, TO_STORE, TO_CHILDREN } to_whom;
     int64_t children_us; /* as done_us, of what those that read the rows have, where it
@@ -251,18 +253,24 @@ static int note_given(struct closing *c, const struct rowset *own, const uint32_
 {
     struct worker *w = c->worker;
     const size_t columns = own->table->n_columns;
+    const bool waits = chain_waits(w->pipeline);
     int r = 0;
     for (size_t i = 0; !w->pipeline->replaced && i < n; i++)
         former_set(&w->former, slot[i], NULL);
     for (size_t i = 0; w->pipeline->replaced && r == 0 && i < n; i++) {
         const struct former *before = former_at(&w->former, slot[i]);
+        const enum outflow_kind kind = before ? OUTFLOW_NEXT : OUTFLOW_FIRST;
         struct former *now;
         if (before)
-            r = chain_take_out(w, before, OUTFLOW_REPLACED, c->border_us, &c->pieces);
+            r = chain_add(w, before, OUTFLOW_REPLACED, c->border_us, &c->pieces);
         if (r == 0)
             r = former_new(own->cell + (c->own_first + i) * columns, columns, &now);
+        if (r == 0 && waits &&
+            (r = chain_add(w, now, kind, c->border_us, &c->pieces)) < 0)
+            free(now);
         if (r == 0)
             r = former_set(&w->former, slot[i], now);
+        groups_touch(&w->groups, slot[i]);
     }
     return r;
 }
@@ -286,7 +294,7 @@ static int emit_some(struct closing *c)
     for (size_t i = 0; r == 0 && i < p->n_steps; i++)
         if (!c->only || c->only == p->step[i].table)
             r = emit_step(c, i);
-    const bool notes = p->replaced || c->worker->former.room;
+    const bool notes = p->replaced ? !c->later : c->worker->former.room > 0;
     return r == 0 && notes && !c->only ? note_given(c, own, c->groups->slot, n) : r;
 }
 
@@ -392,10 +400,24 @@ static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
 static int emit_revised(struct closing *c)
 {
     struct worker *w = c->worker;
-    size_t n = groups_sort_slots(&w->groups, w->revised, w->n_revised);
-    w->n_revised = 0;
+    size_t n = groups_sort_slots(&w->groups, w->revised.at, w->revised.n);
+    w->revised.n = 0;
     metric_add(&w->pipeline->revisions, n);
-    return emit_groups(c, w->revised, n, WEIR_FINAL | WEIR_REVISED);
+    return emit_groups(c, w->revised.at, n, WEIR_FINAL | WEIR_REVISED);
+}
+
+/* Those of earlier entries, too, for who reads them. */
+static int emit_waiting(struct closing *c, int64_t border_us)
+{
+    struct worker *w = c->worker;
+    size_t n = groups_sort_slots(&w->groups, w->waiting.at, w->waiting.n);
+    metric_add(&w->pipeline->revisions,
+               groups_sort_slots(&w->groups, w->revised.at, w->revised.n));
+    if (w->waiting.n)
+        atomic_fetch_sub_explicit(&w->pipeline->waiting, 1, memory_order_relaxed);
+    w->waiting.n = w->revised.n = 0;
+    c->border_us = border_us;
+    return emit_groups(c, w->waiting.at, n, WEIR_FINAL | WEIR_REVISED);
 }
 
 /* Rows of several windows go in one set. */
@@ -458,6 +480,8 @@ static int emit_windows(struct closing *c, int64_t until_us)
         int64_t start_us = window_by_id(&w->pipeline->window, window->id).start_us;
         if (start_us > c->done_us) /* what ends by then has a lesser id */
             c->done_us = start_us;
+        if (chain_waits(w->pipeline))
+            c->border_us = window_by_id(&w->pipeline->window, window->id).end_us;
         r = emit_window(c, window);
         metric_add(&w->pipeline->windows, r == 0);
     }
@@ -594,6 +618,9 @@ static void forget_windows(struct worker *w, int64_t until_us)
             analyze_drop(w, window->slot[i], 0, w->pipeline->n_steps);
         }
     }
+    for (size_t k = 0; w->former.room && k < n; k++)
+        for (size_t i = 0; i < w->groups.window[k].n; i++)
+            former_set(&w->former, w->groups.window[k].slot[i], NULL);
     groups_close_oldest(&w->groups, n);
 }
 
@@ -605,7 +632,7 @@ static int put_taken(struct closing *c, const struct keyed_taken *t)
     const struct worker *w = c->worker;
     const struct pipeline *p = w->pipeline;
     int r = t->former && p->replaced
-                ? chain_take_out(w, t->former, OUTFLOW_GONE, c->border_us, &c->pieces)
+                ? chain_add(w, t->former, OUTFLOW_GONE, c->border_us, &c->pieces)
                 : 0;
     if (r < 0)
         return r;
@@ -715,6 +742,48 @@ void worker_closing_free(struct worker *w)
     free(w->closing);
 }
 
+/* Windows by time, behind what is given out again. */
+static int close_by_time(struct closing *c, int64_t until_us, bool last)
+{
+    struct worker *w = c->worker;
+    const struct pipeline *p = w->pipeline;
+    const int64_t lateness_us = last ? 0 : p->config->allowed_lateness_us;
+    const int64_t border_us =
+        chain_waits(p) ? window_next_border(&p->window, w->emitted_us) : INT64_MIN;
+    /* What waits for a border must not be forgotten before. */
+    const bool waits = chain_waits(p) && until_us < border_us && !last;
+    int r = 0;
+    if (chain_waits(p) && !waits)
+        r = emit_waiting(c, border_us < until_us ? border_us : until_us);
+    c->later = waits;
+    if (r == 0 && w->revised.n)
+        r = emit_revised(c);
+    c->later = false;
+    if (r == 0 && w->early_us != INT64_MIN && !w->watermark.held)
+        r = emit_changed(c);
+    /* Windows of several panes go border by border: no more than one is there twice, as panes and merged. */
+    for (int64_t to_us = INT64_MIN; r == 0 && to_us < until_us;) {
+        to_us = panes_next(w, until_us);
+        r = panes_seal(w, to_us);
+        if (r == 0)
+            r = emit_windows(c, to_us);
+        w->emitted_us = to_us;
+        if (r == 0 && !waits && to_us >= INT64_MIN + lateness_us)
+            forget_windows(w, to_us - lateness_us);
+    }
+    return r;
+}
+
+int worker_give_at(struct worker *w, int64_t watermark_us)
+{
+    struct closing c = {.worker = w, .done_us = w->emitted_us};
+    struct error error = {0}; /* the caller has a better text */
+    int r = close_by_time(&c, watermark_us, false);
+    if (r == 0)
+        r = send_sets(&c, position_before(w), watermark_us);
+    return end_closing(&c, r, &error);
+}
+
 int worker_close_windows(struct worker *w, int64_t until_us, bool last,
                          struct error *error)
 {
@@ -724,24 +793,12 @@ int worker_close_windows(struct worker *w, int64_t until_us, bool last,
         c = w->closing;
     else
         own = (struct closing){.worker = w, .done_us = w->emitted_us};
-    int64_t lateness_us = last ? 0 : p->config->allowed_lateness_us;
-    const bool by_key = window_is_by_key(&p->window);
-    int r = w->n_revised ? emit_revised(c) : 0;
-    if (r == 0 && w->early_us != INT64_MIN && !w->watermark.held)
-        r = emit_changed(c);
-    /* Windows of several panes go border by border: no more than one is there twice, as panes and merged. */
-    if (r == 0 && by_key) {
+    int r;
+    if (window_is_by_key(&p->window)) {
         r = emit_keyed(c, until_us, last);
         w->emitted_us = until_us;
-    }
-    for (int64_t to_us = INT64_MIN; r == 0 && !by_key && to_us < until_us;) {
-        to_us = panes_next(w, until_us);
-        r = panes_seal(w, to_us);
-        if (r == 0)
-            r = emit_windows(c, to_us);
-        w->emitted_us = to_us;
-        if (r == 0 && to_us >= INT64_MIN + lateness_us)
-            forget_windows(w, to_us - lateness_us);
+    } else {
+        r = close_by_time(c, until_us, last);
     }
     if (r == 0) {
         groups_forget_keys(&w->groups);

@@ -149,18 +149,25 @@ int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
     return r;
 }
 
-/* Room for one more group to be given out again. */
-static int revised_room(struct worker *w)
+static int add_slot(struct slots *s, uint32_t slot)
 {
-    if (w->n_revised < w->revised_room)
-        return 0;
-    size_t room = w->revised_room ? 2 * w->revised_room : BATCH_BLOCK;
-    uint32_t *slot = realloc(w->revised, room * sizeof(*slot));
-    if (!slot)
-        return -ENOMEM;
-    w->revised = slot;
-    w->revised_room = room;
+    if (s->n == s->room) {
+        size_t room = s->room ? 2 * s->room : BATCH_BLOCK;
+        uint32_t *at = realloc(s->at, room * sizeof(*at));
+        if (!at)
+            return -ENOMEM;
+        s->at = at;
+        s->room = room;
+    }
+    s->at[s->n++] = slot;
     return 0;
+}
+
+int late_wait(struct worker *w, uint32_t slot)
+{
+    if (!w->waiting.n)
+        atomic_fetch_add_explicit(&w->pipeline->waiting, 1, memory_order_relaxed);
+    return add_slot(&w->waiting, slot);
 }
 
 int late_mark(struct worker *w, uint32_t slot, int64_t end_us)
@@ -168,10 +175,8 @@ int late_mark(struct worker *w, uint32_t slot, int64_t end_us)
     w->groups.slot[slot].revision++;
     if (end_us > w->emitted_us)
         return 0; /* it is given out for the first time behind this entry */
-    if (revised_room(w) < 0)
-        return -ENOMEM;
-    w->revised[w->n_revised++] = slot;
-    return 0;
+    int r = add_slot(&w->revised, slot);
+    return r == 0 && chain_waits(w->pipeline) ? late_wait(w, slot) : r;
 }
 
 int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_t n)

@@ -36,7 +36,7 @@ struct of_worker {
 
 struct outflow {
     const struct table *table;
-    bool replaces;
+    bool replaces, by_window; /* rows of one border: by window, then key */
     struct schema *schema;
     struct log *log;
     struct task filler;
@@ -85,7 +85,8 @@ int outflow_new(const struct table *table, unsigned workers, struct outflow **re
         return error_set(error, -ENOMEM, "no memory");
     pthread_mutex_init(&d->lock, NULL);
     d->table = table;
-    d->replaces = table->window.kind == CONFIG_GLOBAL;
+    d->replaces = table->revision;
+    d->by_window = table->window.kind != CONFIG_GLOBAL;
     d->workers = workers;
     d->sequence = 1;
     d->worker = calloc(workers, sizeof(*d->worker));
@@ -362,6 +363,11 @@ static int compare(const struct outflow *d, const struct outflow_piece *a,
     int order = (p > q) - (p < q);
     if (!order)
         order = (a->kind > b->kind) - (a->kind < b->kind);
+    if (!order && d->replaces && d->by_window) {
+        p = int_of(x, 0, i);
+        q = int_of(y, 0, k);
+        order = (p > q) - (p < q);
+    }
     for (size_t c = FIRST_KEY; !order && c < FIRST_KEY + d->table->n_keys; c++) {
         if (x->column[c].type == WEIR_STRING) {
             order = compare_strings(&x->column[c], i, &y->column[c], k);
@@ -460,8 +466,18 @@ static int push_pieces(struct outflow *d, struct of_worker *w)
     return r;
 }
 
+/* Nothing is replaced before this border: those that read it have borders of their own up to there. All that follows from
+ * entries before that of the piece has been handed on. */
+static int push_before(struct outflow *d, const struct outflow_piece *p)
+{
+    uint64_t position = p->position ? p->position - 1 : 0;
+    return p->border_us - 1 > d->told_us
+               ? push_mark(d, LOG_REACHED, 0, position, p->border_us - 1)
+               : 0;
+}
+
 /* Rows of several queues, in order, into batches of one position each, and of one way to go. What is given out at a border is
- * to be seen by those that read it as of that border, however many are passed at once. */
+ * to be seen by those that read it as of that border, however many are passed at once, and however far they had come before. */
 static int merge(struct outflow *d, int64_t until_us)
 {
     struct batch *to = NULL;
@@ -478,6 +494,8 @@ static int merge(struct outflow *d, int64_t until_us)
             r = push_batch(d, to, position, retract, passed ? border_us : INT64_MIN);
             to = NULL;
         }
+        if (r == 0 && d->replaces && passed)
+            r = push_before(d, p);
         position = p->position;
         border_us = p->border_us;
         retract = out;

@@ -10,14 +10,18 @@
 
 struct stored_group {
     int64_t window; /* id */
-    uint32_t key_size, revision;
+    uint32_t key_size,
+        revision; /* of windows by time key_size | STORED_ROW where the row as
+                                  * it was given out stands behind the states */
 };
+#define STORED_ROW UINT32_C(0x80000000)
 
 /* Behind the key of a group whose window is by key. */
 struct stored_span {
     int64_t order, start_us, end_us, last_us, floor_us;
-    uint64_t number, rows, given;
+    uint64_t number, rows, given; /* given | SPAN_ROW: as STORED_ROW */
 };
+#define SPAN_ROW UINT64_C(4)
 
 struct stored_marks {
     uint32_t version, n;

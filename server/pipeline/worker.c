@@ -243,12 +243,12 @@ static int fold_rows(struct worker *w, const struct log_entry *e, uint32_t block
     return r == 0 ? worker_fold(w, e, n) : r;
 }
 
-static int read_block(struct worker *w, const struct log_entry *e, uint32_t block)
+/* Rows [first, end) of a block. */
+static int read_rows(struct worker *w, const struct log_entry *e, uint32_t block,
+                     uint32_t first, uint32_t end)
 {
     const struct batch *b = e->batch;
-    uint32_t first = block * BATCH_BLOCK;
-    uint32_t rows = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
-    uint32_t n = select_rows(w, e->keys[w->pipeline->keys], first, rows);
+    uint32_t n = select_rows(w, e->keys[w->pipeline->keys], first, end - first);
     if (e->gone)
         n = keep_left(w, e->gone, n);
     int r = filter_block(w, b, &n);
@@ -257,10 +257,41 @@ static int read_block(struct worker *w, const struct log_entry *e, uint32_t bloc
     bool late = r == 0 && !by_key && !none && late_find(w, e, block);
     if (late)
         r = late_take_out(w, e, block, &n);
-    if (r == 0)
-        r = none     ? worker_select(w, e, n)
-            : by_key ? keyed_read(w, e, block, n)
-                     : fold_rows(w, e, block, n, late);
+    return r < 0    ? r
+           : none   ? worker_select(w, e, n)
+           : by_key ? keyed_read(w, e, block, n)
+                    : fold_rows(w, e, block, n, late);
+}
+
+/* The first row of the block, from `row` on, with which the watermark reaches the next end of a window; `end`: none does. */
+static uint32_t find_border(struct worker *w, const struct log_entry *e, uint32_t block,
+                            uint32_t row, uint32_t end)
+{
+    int64_t border_us = window_next_border(&w->pipeline->window, w->emitted_us);
+    if (late_watermark(w, e, block) < border_us)
+        return end;
+    late_watermarks(w, e, block);
+    while (row < end && w->watermark_at[row - block * BATCH_BLOCK] < border_us)
+        row++;
+    return row;
+}
+
+static int read_block(struct worker *w, const struct log_entry *e, uint32_t block)
+{
+    const struct batch *b = e->batch;
+    const uint32_t first = block * BATCH_BLOCK;
+    uint32_t rows = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
+    uint32_t row = first;
+    int r = 0;
+    while (r == 0 && row < first + rows) {
+        uint32_t cut = chain_waits(w->pipeline)
+                           ? find_border(w, e, block, row, first + rows)
+                           : first + rows;
+        r = row < cut ? read_rows(w, e, block, row, cut) : 0;
+        if (r == 0 && cut < first + rows)
+            r = worker_give_at(w, w->watermark_at[cut - first]);
+        row = cut;
+    }
     int64_t newest_us = b->block[block].max_us;
     watermark_read(&w->watermark,
                    e->held ? log_entry_reached(e, first + rows) : newest_us, newest_us);
@@ -621,6 +652,7 @@ void worker_free(struct worker *w)
     if (w->view)
         kept_view_free(w->view);
     free(w->view);
-    free(w->revised);
+    free(w->revised.at);
+    free(w->waiting.at);
     free(w->key_map);
 }

@@ -118,6 +118,8 @@ struct pipeline {
     struct outflow
         *replaced; /* of the own table, where its results are replaced; NULL */
     bool afresh;   /* it began without what was stored */
+    _Atomic unsigned
+        waiting; /* workers that have something for the next border; relaxed: for silence */
     bool
         gives_all; /* one that reads `replaced` has seen no row of it: it is given all at the start */
     struct of_table { /* its tables that others read */
@@ -250,11 +252,14 @@ struct worker {
     struct chain_ahead {
         struct outflow_piece *first, **last;
         size_t bytes;
-        bool dropped;  /* for want of room: they are made again */
-    } ahead;           /* those rows, for who reads them */
-    uint32_t *revised; /* slots of groups given out, with late rows of this entry; some
-                         * more than once */
-    size_t n_revised, revised_room;
+        bool dropped; /* for want of room: they are made again */
+    } ahead;          /* those rows, for who reads them */
+    struct slots {
+        uint32_t *at;
+        size_t n, room;
+    } revised; /* groups given out, with late rows of this entry; some more than once */
+    struct slots
+        waiting; /* those of all entries, for who reads them: as of chain_waits */
     struct rowset *
         side; /* late rows of this entry, for late_table, or those that are selected; NULL: none */
     uint64_t groups_shown;
@@ -284,6 +289,8 @@ int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_
 bool late_stays(const struct worker *w, int64_t end_us, int64_t watermark_us);
 /* A late row is folded into this group, of a window that ends then. -ENOMEM. */
 int late_mark(struct worker *w, uint32_t slot, int64_t end_us);
+/* Who reads the group's results has not got what it is now. -ENOMEM. */
+int late_wait(struct worker *w, uint32_t slot);
 
 /* select.c: row[0..n) of the entry become rows of rows_table. -ENOMEM. */
 int worker_select(struct worker *w, const struct log_entry *e, uint32_t n);
@@ -384,10 +391,16 @@ int chain_read(const struct worker *w, const struct rowset *set,
 int chain_put(struct worker *w, uint64_t position, int64_t done_us, bool gave,
               struct chain_pieces *pieces);
 void chain_drop(struct chain_pieces *pieces);
-/* A row of the own table that was given out is taken out again. -ENOMEM. */
-int chain_take_out(const struct worker *w, const struct former *row,
-                   enum outflow_kind kind, int64_t border_us,
-                   struct chain_pieces *pieces);
+/* Windows by time whose results are replaced, as they are revised. Those that read them get what is new of them when the
+ * watermark reaches the next end of a window, before the row with which it does: so what they make of it does not depend on how
+ * the log was cut. */
+static inline bool chain_waits(const struct pipeline *p)
+{
+    return p->replaced && !window_is_by_key(&p->window);
+}
+/* A row of the own table, as it was or is given out. -ENOMEM. */
+int chain_add(const struct worker *w, const struct former *row, enum outflow_kind kind,
+              int64_t border_us, struct chain_pieces *pieces);
 /* What is given out at the moment goes to those that have seen none of it. Before the workers run. */
 int chain_give_all(struct pipeline *p, uint64_t position);
 /* Rows given out early, of windows that end at or before until_us and behind those set aside so far: kept until it is known
@@ -426,6 +439,8 @@ int worker_emit_early(struct worker *w, int64_t until_us, struct error *error);
 
 /* close.c: gives out, within an entry, what is due by key at this watermark. */
 int worker_give_out(struct worker *w, int64_t watermark_us);
+/* The same of windows by time where this watermark reaches one's end, see chain_waits. */
+int worker_give_at(struct worker *w, int64_t watermark_us);
 /* What is left of that where an entry was not read to its end. */
 void worker_closing_free(struct worker *w);
 

@@ -47,6 +47,26 @@ KEPT = '''
                 {{sql: "SELECT user, qty_sum FROM events WHERE qty_sum > (SELECT avg(qty_sum) FROM events) ORDER BY user"}}]}}
 '''
 
+# Windows that late events change, and what is made of their results.
+REVISED = '''
+  bars_{w}: {{from: orders, key: [user], window: {{tumbling: 5s}}, workers: {w}, idle_timeout: 1h, late: revise, allowed_lateness: 12s,
+    analyzers: [{{count: {{as: orders}}}}, {{sum: {{of: qty}}}}]}}
+  slides_{w}: {{from: orders, key: [user], window: {{hopping: 6s, by: 2s}}, workers: {w}, idle_timeout: 1h, late: revise,
+    allowed_lateness: 7s, analyzers: [{{count: {{as: orders}}}}, {{sum: {{of: qty}}}}]}}
+'''
+OF_REVISED = '''
+  minutes_{w}: {{from: bars_{w}, derive: {{minute: window_start / 60000000}}, key: [minute], window: {{global: 1s}}, workers: {x},
+    analyzers: [{{count: {{as: bars}}}}, {{sum: {{of: orders}}}}, {{stats: {{of: qty_sum, emit: [min, max, mean]}}}}]}}
+  users_{w}: {{from: slides_{w}, key: [user], window: {{global: 5s}}, workers: {x}, where: qty_sum > 3,
+    analyzers: [{{count: {{as: slides}}}}, {{sum: {{of: qty_sum}}}}, {{last: {{of: orders}}}}]}}
+'''
+QUERY_REVISED = {
+    'minutes': ('minute, bars, orders_sum, qty_sum_min, qty_sum_max, qty_sum_mean', '''SELECT window_start / 60000000, count(*),
+        sum(orders), min(qty_sum), max(qty_sum), round(avg(qty_sum), 6) FROM bars_{w} GROUP BY 1;'''),
+    'users': ('user, slides, qty_sum_sum', '''SELECT user, count(*), sum(qty_sum) FROM slides_{w}
+        WHERE qty_sum > 3 GROUP BY 1;'''),
+}
+
 
 def pipelines(text):
     return ''.join(text.format(w=w, x=8 - w) for w in WORKERS)
@@ -187,10 +207,10 @@ class Retract(unittest.TestCase):
         server = self.start(pipelines(USERS + KEPT))
         events = make_events(5, 3000)
         for i, part in enumerate(events[k:k + 500] for k in range(0, len(events), 500)):
-            us = self.post(server, part, (7, 500, 50)[i % 3])
+            self.post(server, part[:400], (7, 500, 50)[i % 3])
             if i % 2:
                 server.restart()
-            self.kept_are_right(server, us)
+            self.kept_are_right(server, self.post(server, part[400:], 100))
         self.assertGreater(len(self.rows(server, 'orders', 'kept_1')), 10)
         for name in ('', '_rows', '_topk', '_sql'):
             first, *others = [server.rows(f'SELECT * FROM kept_{w}{name} ORDER BY 1, 2, 3') for w in WORKERS]
@@ -240,7 +260,7 @@ class Retract(unittest.TestCase):
     def test_what_is_refused(self):
         stream = 'streams: {s: {time: {field: ts, unit: ms}, fields: {k: string, n: int}}}\n'
         cases = {
-            'window: {tumbling: 1s}, analyzers: [count]': "is 'global', too",
+            'window: {tumbling: 1s}, analyzers: [count]': "a pipeline that reads them is 'global', too",
             'window: {global: 1s, expire: 1h}, analyzers: [count]': "'expire' is for pipelines that read a stream",
             'window: {global: 1s}, analyzers: [{count: {}, run: process}]': "'run: process' is not for results that are replaced",
         }
@@ -253,9 +273,129 @@ class Retract(unittest.TestCase):
             self.assertEqual(done.returncode, 78, text)
             self.assertIn(f'{path}:4:', done.stderr, text)
             self.assertIn(why, done.stderr, text)
+        parent = '  q: {from: s, window: {WINDOW}, late: revise, allowed_lateness: 1m, analyzers: [count, {topk: {of: n}}]}\n'
+        for window, table, text, why in (('tumbling: 1m', 'q', 'tumbling: 1h', "are replaced ('late: revise')"),
+                                         ('tumbling: [1m, 1h]', 'q', 'global: 1s', 'in windows of several sizes'),
+                                         ('session: 1m', 'q', 'global: 1s', "do not come in the order of their windows' ends"),
+                                         ('tumbling: 1m', 'q_topk', 'global: 1s', 'are replaced together')):
+            with open(path, 'w', encoding='utf-8') as file:
+                file.write(f"{stream}pipelines:\n{parent.replace('WINDOW', window)}  p: {{from: {table}, window: {{{text}}}, analyzers: [count]}}\n")
+            self.assertIn(why, harness.weir('check', '-c', path, '--no-database').stderr, window)
+        parent = '  q: {from: s, key: [k], window: {global: 1s}, analyzers: [{sum: {of: n}}, {topk: {of: n}}]}\n'
         with open(path, 'w', encoding='utf-8') as file:
             file.write(f'{stream}pipelines:\n{parent}  p: {{from: q_topk, window: {{global: 1s}}, analyzers: [count]}}\n')
         self.assertIn('are replaced together', harness.weir('check', '-c', path, '--no-database').stderr)
+
+    # ---- Results that are revised --------------------------------------------------------------
+
+    def disorder(self, seed, n):
+        dice = random.Random(seed)
+        events = make_events(seed, n, 12)
+        for e in events:
+            if dice.random() < 0.2:
+                e['ts'] -= dice.randrange(20000)
+        return events
+
+    def windows(self, events, size, by, lateness):
+        """What the windows hold, by the rule alone: an event counts while the newest before is not `lateness` behind its end."""
+        found, newest = collections.defaultdict(lambda: [0, 0]), -10**18
+        for e in events:
+            newest = max(newest, e['ts'])
+            start = e['ts'] // by * by
+            while start > e['ts'] - size:
+                if newest < start + size + lateness:
+                    found[start * MS, e['user']][0] += 1
+                    found[start * MS, e['user']][1] += e['qty']
+                start -= by
+        return sorted((start, user, *v) for (start, user), v in found.items() if start + size * MS <= newest * MS)
+
+    def end_of(self, events):
+        """Two events, of which the second ends all windows of the first."""
+        last = events[-1]['ts'] // 60000 * 60000 + 120000
+        return [{'ts': last, 'user': 'last', 'qty': 5, 'price': 1.0}, {'ts': last + 60000, 'user': 'last', 'qty': 1, 'price': 1.0}]
+
+    def revised_are_right(self, server, events):
+        us = events[-1]['ts'] * MS
+        for w in WORKERS:
+            for name in ('minutes', 'users'):
+                server.wait_watermark(f'{name}_{w}', us)
+                columns, sql = QUERY_REVISED[name]
+                found = server.rows(f'SELECT {columns} FROM {name}_{w} WHERE window_end IS NOT NULL')
+                want = harness.sqlite3_shell(f'.open file:weir.db?mode=ro\n.mode tabs\n{sql.format(w=w)}\n', self.folder)
+                self.assertEqual(sorted('\t'.join(str(round(c, 6) if isinstance(c, float) else c) for c in row) for row in found),
+                                 sorted(want.splitlines()), (name, w))
+            for name, *window in (('bars', 5000, 5000, 12000), ('slides', 6000, 2000, 7000)):
+                self.assertEqual(server.rows(f'SELECT window_start, user, orders, qty_sum FROM {name}_{w} ORDER BY 1, 2'),
+                                 self.windows(events, *window), name)
+
+    def test_results_that_are_revised_are_taken_out_whatever_the_requests_and_kills(self):
+        events = self.disorder(6, 3000)
+        events += self.end_of(events)
+        tables = []
+        for sizes in ((7, 400, 50), (1000,)):
+            self.folder = harness.folder_for_test(self)
+            server = self.start(pipelines(REVISED + OF_REVISED))
+            for i, part in enumerate(events[k:k + 600] for k in range(0, len(events), 600)):
+                self.post(server, part, sizes[i % len(sizes)])
+                if len(sizes) > 1 and i % 2:
+                    server.restart()
+            self.revised_are_right(server, events)
+            tables.append([server.rows(f'SELECT * FROM {name}_{w} ORDER BY 1, 2, 3') for name in QUERY_REVISED for w in WORKERS])
+            self.assertGreater(sum(v for _, v in server.metrics()['weir_pipeline_revisions_total']), 1000)
+            server.stop()
+        self.assertEqual(tables[0], tables[1])
+        self.assertEqual(tables[0][0:3], [tables[0][0]] * 3)
+
+    def test_who_comes_later_gets_the_results_that_can_still_be_revised(self):
+        server = self.start(pipelines(REVISED))
+        events = self.disorder(7, 2400)
+        events += self.end_of(events)
+        self.post(server, events[:1200], 100)
+        self.reload(server, pipelines(REVISED + OF_REVISED))
+        self.post(server, events[1200:1800], 100)
+        server.restart()
+        self.post(server, events[1800:], 300)
+        newest = border = 0
+        for e in events[:1200]:  # the event with which the last window of these ended
+            newest = max(newest, e['ts'])
+            if newest // 5000 > border // 5000:
+                border = newest
+        for w in WORKERS:
+            server.wait_watermark(f'minutes_{w}', events[-1]['ts'] * MS)
+            want = server.rows(f'SELECT window_start / 60000000, count(*), sum(orders), max(qty_sum) FROM bars_{w} '
+                               'WHERE window_end > ? GROUP BY 1', (border - 12000) * MS)
+            self.assertEqual(server.rows(f'SELECT minute, bars, orders_sum, qty_sum_max FROM minutes_{w} ORDER BY 1'), want)
+            self.assertLess(sum(row[1] for row in want), server.rows(f'SELECT count(*) FROM bars_{w}')[0][0])
+
+    def test_what_waits_is_handed_on_in_silence(self):
+        server = self.start('''
+  bars: {from: orders, window: {tumbling: 200ms}, idle_timeout: 100ms, late: revise, allowed_lateness: 1h, analyzers: [{sum: {of: qty}}]}
+  all: {from: bars, window: {global: 200ms}, analyzers: [{sum: {of: qty_sum}}]}
+''')
+        def wait(total):
+            harness.wait_until(lambda: server.rows('SELECT qty_sum_sum FROM "all"') == [(total,)], f'a sum of {total}')
+        for ts, qty, total in ((T0, 1, 1), (T0 - 5000, 10, 11), (T0 - 5000, 100, 111), (T0, 1000, 1111), (T0 + 5000, 10000, 11111)):
+            server.post_ok('orders', [{'ts': ts, 'user': 'a', 'qty': qty, 'price': 1.0}])
+            wait(total)
+
+    def test_a_run_over_files_whose_windows_close_on_the_way(self):
+        """With --live there are revisions."""
+        events = self.disorder(8, 2000)
+        events += self.end_of(events)
+        path = os.path.join(self.folder, 'c.yaml')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write((HEAD + pipelines(REVISED + OF_REVISED)).replace('{folder}', self.folder).replace('{listen}', '127.0.0.1:0'))
+        for part in (events[:1000], events[1000:]):
+            text = ''.join(f'{{"ts": {e["ts"]}, "user": "{e["user"]}", "qty": {e["qty"]}, "price": 1.5}}\n' for e in part)
+            done = harness.weir('run', '-c', path, '-q', '--live', '--stream', 'orders', '-', cwd=self.folder, stdin=text)
+            self.assertIn(done.returncode, (0, 65), done.stderr)  # 65: some were later than that
+        for w in WORKERS:
+            for name, (columns, sql) in QUERY_REVISED.items():
+                found = harness.read_rows(os.path.join(self.folder, 'weir.db'),
+                                          f'SELECT {columns} FROM {name}_{w} WHERE window_end IS NOT NULL')
+                want = harness.sqlite3_shell(f'.open file:weir.db?mode=ro\n.mode tabs\n{sql.format(w=w)}\n', self.folder)
+                self.assertEqual(sorted('\t'.join(str(round(c, 6) if isinstance(c, float) else c) for c in row) for row in found),
+                                 sorted(want.splitlines()), (name, w))
 
 
 if __name__ == '__main__':

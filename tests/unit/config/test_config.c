@@ -1202,9 +1202,8 @@ static void wrong_chains_are_refused(void **state)
         "  h: {from: o, window: {tumbling: 1s}, idle_timeout: 1s, analyzers: "
         "[count]}\n";
     static const char *const expected[] = {
-        "f:12:13: results of 'r' can be revised ('late: revise'), and what was made of "
-        "them could not; 'late: drop' or 'side' there, with a greater "
-        "'out_of_orderness', gives final ones",
+        "f:12:24: results of 'r' are replaced ('late: revise'), so what is made of "
+        "them is never final: a pipeline that reads them is 'global'",
         "f:14:46: 'late' is for pipelines that read a stream: the results of 'o' come "
         "in "
         "order, none is late and none missing",
