@@ -25,8 +25,11 @@ static void put_window(FILE *to, const struct config_window *w)
         put_duration(to, " ", w->size_us);
     if (w->zone)
         fprintf(to, " %s", w->zone);
-    for (size_t i = 0; i < w->n_coarse; i++)
-        put_duration(to, ", ", w->coarse_us[i]);
+    for (size_t i = 1; i < 1 + w->n_coarse; i++) {
+        char size[CONFIG_SIZE_MAX];
+        config_window_size(w, i, size);
+        fprintf(to, ", %s", size);
+    }
     if (w->kind == CONFIG_HOPPING)
         put_duration(to, " by ", w->by_us);
     if (w->kind == CONFIG_COUNT)

@@ -188,13 +188,14 @@ static void overview_put_status(struct buffer *b, struct pipeline *p)
 static void overview_put_window(struct buffer *b, const struct config_window *w,
                                 const struct schema *schema)
 {
-    char months[16];
-    snprintf(months, sizeof(months), "%umo", w->months);
-    if (w->months)
-        jsonout_string(b, "window", months);
-    else if (w->kind == CONFIG_TUMBLING || w->kind == CONFIG_HOPPING ||
-             w->kind == CONFIG_SESSION || w->kind == CONFIG_GLOBAL)
-        jsonout_duration(b, "window", w->zone ? w->days * DAY_US : w->size_us);
+    char size[CONFIG_SIZE_MAX];
+    if (w->months) {
+        config_window_size(w, 0, size);
+        jsonout_string(b, "window", size);
+    } else if (w->kind == CONFIG_TUMBLING || w->kind == CONFIG_HOPPING ||
+               w->kind == CONFIG_SESSION || w->kind == CONFIG_GLOBAL) {
+        jsonout_duration(b, "window", w->days ? w->days * DAY_US : w->size_us);
+    }
     if (w->kind == CONFIG_TUMBLING || w->kind == CONFIG_HOPPING)
         jsonout_duration(b, "window_offset", w->offset_us);
     jsonout_string(b, "window_kind", config_window_word[w->kind]);
@@ -204,9 +205,10 @@ static void overview_put_window(struct buffer *b, const struct config_window *w,
         jsonout_string(b, "window_zone", w->zone);
     if (w->n_coarse) {
         jsonout_open(b, "window_sizes", '[');
-        jsonout_duration(b, NULL, w->size_us);
-        for (size_t i = 0; i < w->n_coarse; i++)
-            jsonout_duration(b, NULL, w->coarse_us[i]);
+        for (size_t i = 0; i < 1 + w->n_coarse; i++) {
+            config_window_size(w, i, size);
+            jsonout_string(b, NULL, size);
+        }
         jsonout_close(b, ']');
     }
     if (w->kind == CONFIG_SESSION)

@@ -180,15 +180,18 @@ extern const char *const config_window_word[CONFIG_WINDOW_KINDS]; /* in the file
 struct config_window {
     enum config_window_kind kind;
     const struct node *node; /* what stands behind `window:` */
-    int64_t size_us; /* tumbling, hopping: its length, 0 with a zone; session: the gap;
+    int64_t
+        size_us; /* tumbling, hopping: its length, 0: as days, months; session: the gap;
                         * global: from result to result */
-    size_t n_coarse; /* tumbling: longer windows, made of these: */
-    int64_t coarse_us[CONFIG_COARSE_MAX]; /* each a multiple of the one before */
+    size_t n_coarse;                      /* tumbling: longer windows, made of these: */
+    int64_t coarse_us[CONFIG_COARSE_MAX]; /* each a multiple of the one before; 0: */
+    unsigned coarse_days[CONFIG_COARSE_MAX],
+        coarse_months[CONFIG_COARSE_MAX]; /* with a zone: as days, months */
     int64_t offset_us; /* tumbling, hopping: they begin at multiples of the size,
                         * or of by_us, plus this, which is less; default 0 */
     char *zone;        /* tumbling: whose days or months they are; NULL: none */
     const struct node *zone_node;
-    unsigned days, months; /* with a zone: the size; one of them is 0 */
+    unsigned days, months; /* with a zone: the size; both are 0 where size_us is not */
     int64_t by_us;         /* hopping: from start to start, at most the length */
     int64_t max_us; /* session: no longer than this; INT64_MAX, the default: any */
     int64_t
@@ -201,6 +204,17 @@ struct config_window {
         running; /* count: a result is of all rows of the key so far, not of those of a window */
     size_t column; /* until: a time, or an int in the unit of the stream's time */
 };
+
+/* Of sizes of `tumbling` the i-th, 0 the shortest: one of three is not 0. */
+struct config_span {
+    int64_t us;
+    unsigned days, months;
+};
+struct config_span config_window_span(const struct config_window *w, size_t i);
+/* As in the file: "10s", "1d", "3mo". */
+#define CONFIG_SIZE_MAX 40
+void config_window_size(const struct config_window *w, size_t i,
+                        char ret[CONFIG_SIZE_MAX]);
 
 #define CONFIG_JOINS_MAX        8
 #define CONFIG_JOIN_ON_MAX      16

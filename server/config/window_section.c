@@ -7,6 +7,7 @@
 #include "config/fields.h"
 #include "config/sections.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,9 +36,28 @@ static int read_zone(const struct node *n, void *target, void *ctx, struct error
     return fields_text(n, &w->zone, error);
 }
 
-/* Of a zone's calendar. */
-static int read_calendar_size(const struct node *n, struct config_window *w,
-                              struct error *error)
+struct config_span config_window_span(const struct config_window *w, size_t i)
+{
+    return i ? (struct config_span){.us = w->coarse_us[i - 1],
+                                    .days = w->coarse_days[i - 1],
+                                    .months = w->coarse_months[i - 1]}
+             : (struct config_span){
+                   .us = w->size_us, .days = w->days, .months = w->months};
+}
+
+void config_window_size(const struct config_window *w, size_t i,
+                        char ret[CONFIG_SIZE_MAX])
+{
+    static_assert(CLOCK_TEXT_MAX <= CONFIG_SIZE_MAX, "a duration fits");
+    const struct config_span s = config_window_span(w, i);
+    if (s.months)
+        snprintf(ret, CONFIG_SIZE_MAX, "%umo", s.months);
+    else
+        clock_format_duration(s.days ? s.days * DAY_US : s.us, ret);
+}
+
+/* Of a zone's calendar; false: it is none. */
+static bool read_calendar_size(const struct node *n, struct config_span *ret)
 {
     static const struct {
         const char *text;
@@ -47,11 +67,10 @@ static int read_calendar_size(const struct node *n, struct config_window *w,
     for (size_t i = 0; n->kind == NODE_SCALAR && i < COUNT(size); i++) {
         if (strcmp(n->text, size[i].text) != 0)
             continue;
-        w->days = size[i].days;
-        w->months = size[i].months;
-        return 0;
+        *ret = (struct config_span){.days = size[i].days, .months = size[i].months};
+        return true;
     }
-    return node_expected(n, "1d, 1w, 1mo, 3mo, 6mo or 12mo, as there is a zone", error);
+    return false;
 }
 
 static int read_size(const struct node *n, int64_t *ret_us, struct error *error)
@@ -71,35 +90,67 @@ static int read_size(const struct node *n, int64_t *ret_us, struct error *error)
     return r;
 }
 
+static int read_span(const struct node *n, bool zone, struct config_span *ret,
+                     struct error *error)
+{
+    *ret = (struct config_span){0};
+    if (zone && read_calendar_size(n, ret))
+        return 0;
+    return read_size(n, &ret->us, error);
+}
+
+/* Are windows of this size made of those of the finer one? With a zone shorter ones begin with the day. */
+static bool holds(const struct config_span *s, const struct config_span *finer)
+{
+    if (s->us)
+        return finer->us && s->us > finer->us && s->us % finer->us == 0;
+    if (finer->us)
+        return DAY_US % finer->us == 0;
+    if (finer->days)
+        return finer->days == 1 && (s->months || s->days > 1);
+    return s->months > finer->months && s->months % finer->months == 0;
+}
+
+static void set_span(struct config_window *w, size_t i, const struct config_span *s)
+{
+    *(i ? &w->coarse_us[i - 1] : &w->size_us) = s->us;
+    *(i ? &w->coarse_days[i - 1] : &w->days) = s->days;
+    *(i ? &w->coarse_months[i - 1] : &w->months) = s->months;
+    w->n_coarse = i;
+}
+
 /* One, or several of which each is a multiple of the one before. */
 static int read_tumbling(const struct node *n, void *target, void *ctx,
                          struct error *error)
 {
     struct config_window *w = target;
     (void)ctx;
-    if (n->kind != NODE_LIST)
-        return w->zone ? read_calendar_size(n, w, error)
-                       : read_size(n, &w->size_us, error);
-    if (w->zone)
-        return node_error(n, error, "windows of a zone are of one size");
+    struct config_span s, finer = {0};
+    if (n->kind != NODE_LIST && !w->zone)
+        return read_size(n, &w->size_us, error);
+    if (n->kind != NODE_LIST) {
+        if (!read_calendar_size(n, &s))
+            return node_expected(n, "1d, 1w, 1mo, 3mo, 6mo or 12mo, as there is a zone",
+                                 error);
+        set_span(w, 0, &s);
+        return 0;
+    }
     if (n->n < 2 || n->n > 1 + CONFIG_COARSE_MAX)
         return node_error(n, error, "a list has 2 to %d sizes, not %zu",
                           1 + CONFIG_COARSE_MAX, n->n);
-    int64_t finer_us = 0;
-    for (size_t i = 0; i < n->n; i++) {
-        int64_t us = 0;
-        int r = read_size(&n->item[i], &us, error);
+    for (size_t i = 0; i < n->n; i++, finer = s) {
+        int r = read_span(&n->item[i], w->zone, &s, error);
         if (r < 0)
             return r;
-        if (i && (us == finer_us || us % finer_us))
+        if (w->zone && s.us && DAY_US % s.us)
+            return node_error(&n->item[i], error,
+                              "with a zone windows begin with the day, which is no "
+                              "multiple of this");
+        if (i && !holds(&s, &finer))
             return node_error(&n->item[i], error,
                               "each size must be a multiple of the one before: its "
                               "windows are made of theirs");
-        finer_us = us;
-        if (i)
-            w->coarse_us[w->n_coarse++] = us;
-        else
-            w->size_us = us;
+        set_span(w, i, &s);
     }
     return 0;
 }
@@ -113,41 +164,6 @@ static int check_offset(const struct config_window *w, int64_t below_us,
                       what);
 }
 
-static int check_tumbling(struct config_window *w, const struct node *map,
-                          struct error *error)
-{
-    const struct node *size = node_get(map, "tumbling");
-    if (w->zone && w->offset_us % SECOND_US)
-        return node_error(node_get(map, "offset"), error,
-                          "the offset is in whole seconds, as there is a zone");
-    if (w->zone) {
-        int64_t days = w->days ? w->days : 28;
-        return check_offset(w, days * DAY_US, "the window itself", map, error);
-    }
-    int64_t most = w->size_us / 8 - 1 < PANES_MAX ? w->size_us / 8 - 1 : PANES_MAX;
-    int64_t longest_us = w->size_us;
-    for (size_t i = 0; i < w->n_coarse; longest_us = w->coarse_us[i++])
-        if (w->coarse_us[i] / longest_us > most)
-            return node_error(&size->item[1 + i], error,
-                              "a window would be made of more than %lld of the size "
-                              "before; put one in between",
-                              (long long)most);
-    return check_offset(w, longest_us, "the window itself", map, error);
-}
-
-static const struct field tumbling_fields[] = {
-    {"zone", FIELD_CALL, .read = read_zone,
-     .schema = FIELD_SCHEMA_TEXT}, /* before the size, which depends on it */
-    {"tumbling", FIELD_CALL, .required = true, .read = read_tumbling,
-     .schema = "{\"$ref\":\"#/$defs/"
-               "duration\"},{\"pattern\":\"^[0-9]+mo$\",\"type\":\"string\"},"
-               "{\"type\":\"array\",\"minItems\":2,\"items\":{\"$ref\":\"#/$defs/"
-               "duration\"}}"},
-    {"offset", FIELD_DURATION, .offset = AT(offset_us), .min = 0, .max = LONGEST},
-};
-
-/* ---- hopping ----------------------------------------------------------------------------------- */
-
 static int64_t common_divisor(int64_t a, int64_t b)
 {
     while (b) {
@@ -157,6 +173,54 @@ static int64_t common_divisor(int64_t a, int64_t b)
     }
     return a;
 }
+
+/* Of the longest that has this size. */
+static int64_t length_of(struct config_span s)
+{
+    return s.us ? s.us : (s.days ? s.days : 31 * s.months) * DAY_US;
+}
+
+static int check_tumbling(struct config_window *w, const struct node *map,
+                          struct error *error)
+{
+    const struct node *size = node_get(map, "tumbling");
+    if (w->zone && w->offset_us % SECOND_US)
+        return node_error(node_get(map, "offset"), error,
+                          "the offset is in whole seconds, as there is a zone");
+    /* Ids of all parts of a window lie within the shortest that follows it (window/window.c). Where a day is not one of 24
+     * hours its last window may be shorter, but not than what divides it and a second. */
+    int64_t shortest_us =
+        w->zone && w->size_us ? common_divisor(w->size_us, SECOND_US) : w->size_us;
+    int64_t most =
+        w->size_us && shortest_us / 8 - 1 < PANES_MAX ? shortest_us / 8 - 1 : PANES_MAX;
+    for (size_t i = 0; i < w->n_coarse; i++) {
+        int64_t finer_us = length_of(config_window_span(w, i));
+        if (length_of(config_window_span(w, i + 1)) / finer_us > most)
+            return node_error(&size->item[1 + i], error,
+                              "a window would be made of more than %lld of the size "
+                              "before; put one in between",
+                              (long long)most);
+    }
+    struct config_span last = config_window_span(w, w->n_coarse);
+    int64_t below_us = last.months ? 28 * DAY_US : length_of(last);
+    if (w->zone && below_us < DAY_US)
+        below_us = DAY_US;
+    return check_offset(w, below_us, "the window itself", map, error);
+}
+
+static const struct field tumbling_fields[] = {
+    {"zone", FIELD_CALL, .read = read_zone,
+     .schema = FIELD_SCHEMA_TEXT}, /* before the size, which depends on it */
+    {"tumbling", FIELD_CALL, .required = true, .read = read_tumbling,
+     .schema = "{\"$ref\":\"#/$defs/"
+               "duration\"},{\"pattern\":\"^[0-9]+mo$\",\"type\":\"string\"},"
+               "{\"type\":\"array\",\"minItems\":2,\"items\":{\"anyOf\":[{\"$ref\":\"#/"
+               "$defs/"
+               "duration\"},{\"pattern\":\"^[0-9]+mo$\",\"type\":\"string\"}]}}"},
+    {"offset", FIELD_DURATION, .offset = AT(offset_us), .min = 0, .max = LONGEST},
+};
+
+/* ---- hopping ----------------------------------------------------------------------------------- */
 
 static int check_hopping(struct config_window *w, const struct node *map,
                          struct error *error)

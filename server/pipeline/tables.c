@@ -40,7 +40,7 @@ static void size_name(const struct pipeline *p, size_t size, char ret[160])
     if (!w->n_coarse)
         return;
     ret[n++] = '_';
-    clock_format_duration(size ? w->coarse_us[size - 1] : w->size_us, ret + n);
+    config_window_size(w, size, ret + n);
 }
 
 /* A table with window_start. */

@@ -85,9 +85,11 @@ static struct window_kind tumbling(int64_t size_us, int64_t offset_us)
 struct window_kind window_kind(const struct config_window *c,
                                const struct calendar *calendar)
 {
-    if (calendar) /* of one pane, however long */
-        return (struct window_kind){
-            .size_us = DAY_US, .pane_us = DAY_US, .calendar = calendar};
+    if (calendar) /* of one pane or several, however long */
+        return (struct window_kind){.size_us = DAY_US * (c->n_coarse ? 2 : 1),
+                                    .pane_us = DAY_US,
+                                    .calendar = calendar,
+                                    .n_sizes = c->n_coarse ? 1 + c->n_coarse : 0};
     const struct window_kind by_key = kind_by_key(c);
     if (window_is_by_key(&by_key) || c->kind == CONFIG_NONE)
         return by_key;
@@ -124,21 +126,33 @@ static int64_t plus(int64_t us, int64_t more_us)
 struct window window_by_calendar(const struct window_kind *k, int64_t us)
 {
     struct window w;
-    calendar_span(k->calendar, us, &w.start_us, &w.end_us);
-    w.id = w.start_us;
+    calendar_span(k->calendar, k->size, us, &w.start_us, &w.end_us);
+    w.id = k->n_sizes ? window_pane_id(k, w.start_us) : w.start_us;
     return w;
 }
 
 /* ---- Ids ----------------------------------------------------------------------------------------- */
 
+/* Of a cascade, where of size i a time lies: without the id. */
+static struct window span_of(const struct window_kind *k, size_t i, int64_t us)
+{
+    struct window w = {0};
+    if (k->calendar) {
+        calendar_span(k->calendar, i, us, &w.start_us, &w.end_us);
+    } else {
+        w.start_us = floor_us(us, k->sizes_us[i], k->begin_us);
+        w.end_us = plus(us, k->sizes_us[i] - behind(us, k->sizes_us[i], k->begin_us));
+    }
+    return w;
+}
+
 /* Of a pane of size i. */
 static int64_t cascade_pane_id(const struct window_kind *k, size_t i, int64_t start_us)
 {
-    int64_t longer_us = k->sizes_us[i + 1];
-    int64_t into_us = behind(start_us, longer_us, k->begin_us);
-    return plus(start_us, longer_us - into_us +
-                              (1 + into_us / k->sizes_us[i]) * WINDOW_SIZES +
-                              (int64_t)i);
+    struct window longer = span_of(k, i + 1, start_us);
+    int64_t place = k->calendar ? calendar_place(k->calendar, i, start_us)
+                                : (start_us - longer.start_us) / k->sizes_us[i];
+    return plus(longer.end_us, (1 + place) * WINDOW_SIZES + (int64_t)i);
 }
 
 int64_t window_pane_id(const struct window_kind *k, int64_t start_us)
@@ -149,7 +163,8 @@ int64_t window_pane_id(const struct window_kind *k, int64_t start_us)
 /* How far an id lies behind an end of windows: that of a window by less than this. */
 static int64_t behind_end(const struct window_kind *k, int64_t id)
 {
-    return behind(id, k->ends_us, k->end_us);
+    return k->calendar ? (int64_t)((uint64_t)id - (uint64_t)span_of(k, 0, id).start_us)
+                       : behind(id, k->ends_us, k->end_us);
 }
 
 bool window_is_pane(const struct window_kind *k, int64_t id)
@@ -168,11 +183,17 @@ static struct window cascade_by_id(const struct window_kind *k, int64_t id)
 {
     size_t i = window_size_of(k, id);
     int64_t end_us = plus(id, -behind_end(k, id));
+    int64_t n = behind_end(k, id) / WINDOW_SIZES - 1; /* -1: no pane */
     struct window w = {.id = id, .end_us = end_us};
-    if (window_is_pane(k, id)) {
-        int64_t n = behind_end(k, id) / WINDOW_SIZES - 1;
-        w.end_us = plus(end_us, (n + 1) * k->sizes_us[i] - k->sizes_us[i + 1]);
+    if (k->calendar) {
+        if (n >= 0)
+            calendar_by_place(k->calendar, i, end_us, n, &w.start_us, &w.end_us);
+        else
+            w.start_us = span_of(k, i, plus(end_us, -1)).start_us;
+        return w;
     }
+    if (n >= 0)
+        w.end_us = plus(end_us, (n + 1) * k->sizes_us[i] - k->sizes_us[i + 1]);
     w.start_us = plus(w.end_us, -k->sizes_us[i]);
     return w;
 }
@@ -186,10 +207,27 @@ struct window window_by_id(const struct window_kind *k, int64_t id)
     return (struct window){.id = id, .end_us = id, .start_us = plus(id, -k->size_us)};
 }
 
+static bool calendar_has_id(const struct window_kind *k, int64_t id)
+{
+    static const int64_t year_us = 366 * DAY_US;
+    if (id < INT64_MIN + 2 * year_us || id > INT64_MAX - 2 * year_us)
+        return false;
+    const bool pane = window_is_pane(k, id);
+    const size_t i = window_size_of(k, id);
+    if (i >= k->n_sizes - pane)
+        return false;
+    struct window w = window_by_id(k, id), is = span_of(k, i, w.start_us);
+    return is.start_us == w.start_us && is.end_us == w.end_us &&
+           (pane ? cascade_pane_id(k, i, w.start_us) : plus(w.end_us, (int64_t)i)) ==
+               id;
+}
+
 bool window_has_id(const struct window_kind *k, int64_t id)
 {
     /* The ends of time cut some short, and others have no room for an id. */
     int64_t least_us = INT64_MIN + 2 * k->size_us, most_us = INT64_MAX - 2 * k->size_us;
+    if (k->calendar && k->n_sizes)
+        return calendar_has_id(k, id);
     if (k->calendar) {
         struct window w = window_of(k, id);
         return w.start_us > INT64_MIN && w.end_us < INT64_MAX;
@@ -214,7 +252,7 @@ bool window_has_id(const struct window_kind *k, int64_t id)
 
 int64_t window_id_now(const struct window_kind *k, int64_t id)
 {
-    return k->calendar ? window_of(k, plus(id, DAY_US / 2)).id : id;
+    return k->calendar && !k->n_sizes ? window_of(k, plus(id, DAY_US / 2)).id : id;
 }
 
 /* ---- Borders ------------------------------------------------------------------------------------- */
@@ -223,6 +261,11 @@ struct window window_last(const struct window_kind *k, int64_t us)
 {
     if (!window_has_panes(k))
         return window_of(k, us);
+    if (k->calendar) {
+        struct window w = span_of(k, k->n_sizes - 1, us);
+        w.id = plus(w.end_us, (int64_t)k->n_sizes - 1);
+        return w;
+    }
     int64_t end_us = plus(us, k->size_us - behind(us, k->by_us, k->begin_us));
     return (struct window){.id = plus(end_us, k->n_sizes ? (int64_t)k->n_sizes - 1 : 0),
                            .start_us = plus(end_us, -k->size_us),
@@ -233,6 +276,8 @@ int64_t window_next_border(const struct window_kind *k, int64_t us)
 {
     if (!window_has_panes(k))
         return window_of(k, us).end_us;
+    if (k->calendar)
+        return span_of(k, 0, us).end_us;
     return plus(us, k->ends_us - behind(us, k->ends_us, k->end_us));
 }
 
@@ -246,7 +291,7 @@ int64_t window_first_open(const struct window_kind *k, int64_t us)
 size_t window_ending(const struct window_kind *k, int64_t border_us,
                      struct window_merge ret[WINDOW_SIZES])
 {
-    if (behind(border_us, k->ends_us, k->end_us))
+    if (!k->calendar && behind(border_us, k->ends_us, k->end_us))
         return 0;
     if (!k->n_sizes) {
         ret[0] = (struct window_merge){.window = window_by_id(k, border_us),
@@ -257,16 +302,20 @@ size_t window_ending(const struct window_kind *k, int64_t border_us,
         return 1;
     }
     size_t n = 0;
-    for (; n < k->n_sizes && !behind(border_us, k->sizes_us[n], k->begin_us); n++) {
+    for (; n < k->n_sizes; n++) {
         size_t of = n ? n - 1 : 0; /* the shortest are copies of their panes */
-        int64_t start_us = plus(border_us, -k->sizes_us[n]);
-        ret[n] = (struct window_merge){
-            .window = window_by_id(k, plus(border_us, (int64_t)n)),
-            .first = cascade_pane_id(k, of, start_us),
-            .last = cascade_pane_id(k, of, plus(border_us, -k->sizes_us[of])),
-            .step = WINDOW_SIZES,
-            .pane =
-                n && n + 1 < k->n_sizes ? cascade_pane_id(k, n, start_us) : INT64_MAX};
+        struct window w = span_of(k, n, plus(border_us, -1));
+        if (w.end_us != border_us)
+            break;
+        w.id = plus(border_us, (int64_t)n);
+        int64_t last_us = span_of(k, of, plus(border_us, -1)).start_us;
+        ret[n] = (struct window_merge){.window = w,
+                                       .first = cascade_pane_id(k, of, w.start_us),
+                                       .last = cascade_pane_id(k, of, last_us),
+                                       .step = WINDOW_SIZES,
+                                       .pane = n && n + 1 < k->n_sizes
+                                                   ? cascade_pane_id(k, n, w.start_us)
+                                                   : INT64_MAX};
     }
     return n;
 }
@@ -281,9 +330,8 @@ bool window_around(const struct window_kind *k, int64_t us, size_t i,
     if (k->n_sizes) {
         if (i >= k->n_sizes)
             return false;
-        int64_t end_us =
-            plus(us, k->sizes_us[i] - behind(us, k->sizes_us[i], k->begin_us));
-        *ret = window_by_id(k, plus(end_us, (int64_t)i));
+        *ret = span_of(k, i, us);
+        ret->id = plus(ret->end_us, (int64_t)i);
         return true;
     }
     int64_t end_us = plus(window_next_border(k, us), (int64_t)i * k->by_us);
@@ -301,10 +349,9 @@ bool window_open_pane(const struct window_kind *k, int64_t us, int64_t watermark
         return true;
     }
     size_t i = 0; /* the shortest of which a window is to come */
-    while (plus(us, k->sizes_us[i + 1] - behind(us, k->sizes_us[i + 1], k->begin_us)) <=
-           watermark_us)
+    while (span_of(k, i + 1, us).end_us <= watermark_us)
         i++;
-    *ret_id = cascade_pane_id(k, i, floor_us(us, k->sizes_us[i], k->begin_us));
+    *ret_id = cascade_pane_id(k, i, span_of(k, i, us).start_us);
     return true;
 }
 
@@ -324,6 +371,11 @@ int64_t window_next_end_of(const struct window_kind *k, int64_t pane, int64_t us
 
 struct window_kind window_kind_of_size(const struct window_kind *k, size_t size)
 {
+    if (k->calendar && k->n_sizes)
+        return (struct window_kind){.size_us = DAY_US,
+                                    .pane_us = DAY_US,
+                                    .calendar = k->calendar,
+                                    .size = size};
     return k->n_sizes ? tumbling(k->sizes_us[size], k->begin_us) : *k;
 }
 

@@ -37,6 +37,8 @@ struct window_kind {
     size_t n_sizes;          /* of a cascade; otherwise 0 */
     int64_t sizes_us[WINDOW_SIZES];
     const struct calendar *calendar; /* which says where windows begin; NULL: none */
+    size_t
+        size; /* those of one size: which of the calendar's; of a cascade 0, the shortest */
 
     /* Windows by key (window/by_key.h). */
     enum config_window_kind kind;

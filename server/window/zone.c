@@ -398,3 +398,20 @@ int64_t zone_when_s(const struct zone *z, int64_t local_s)
             return s;
     }
 }
+
+#define YEAR_2100_S INT64_C(4102444800)
+
+/* FNV-1a, 64 bits: G. Fowler, L. C. Noll, K.-P. Vo; over each time at which the clocks are changed, and to what. */
+uint64_t zone_sum(const struct zone *z)
+{
+    uint64_t sum = UINT64_C(14695981039346656037);
+    int64_t was_s = INT64_MIN;
+    for (int64_t s = 0, until_s; s < YEAR_2100_S; s = until_s) {
+        int64_t ahead_s = ahead_until(z, s, &until_s);
+        uint64_t change = (uint64_t)s << 18 ^ (uint64_t)(ahead_s + ZONE_OFFSET_MAX);
+        for (int i = 0; ahead_s != was_s && i < 64; i += 8)
+            sum = (sum ^ (change >> i & 255)) * UINT64_C(1099511628211);
+        was_s = ahead_s;
+    }
+    return sum;
+}

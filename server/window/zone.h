@@ -32,4 +32,7 @@ int64_t zone_ahead_s(const struct zone *z, int64_t s);
  * shown twice, the first of both. */
 int64_t zone_when_s(const struct zone *z, int64_t local_s);
 
+/* What the clocks show from 1970 to 2100, as one number: another one where some time has got another rule. */
+uint64_t zone_sum(const struct zone *z);
+
 #endif

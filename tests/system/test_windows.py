@@ -47,6 +47,8 @@ def zoned(zone, of):
         return round(midnight.timestamp() * 1000)
 
     def next_of(day):
+        if of == 'quarter':
+            return (day + datetime.timedelta(95)).replace(day=1)
         if of == 'month':
             return (day.replace(day=28) + datetime.timedelta(4)).replace(day=1)
         return day + datetime.timedelta(7 if of == 'week' else 1)
@@ -59,10 +61,31 @@ def zoned(zone, of):
             day -= datetime.timedelta(day.weekday())
         elif of == 'month':
             day = day.replace(day=1)
+        elif of == 'quarter':
+            day = day.replace(day=1, month=(day.month - 1) // 3 * 3 + 1)
         return [('', start_of(day), start_of(next_of(day)))]
     return windows
 
 
+def zoned_steps(zone, **sizes):
+    """Of each size one; those in milliseconds begin with the day, and the last ends with it."""
+    days, of = zoned(zone, 'day'), {name: size if isinstance(size, int) else zoned(zone, size) for name, size in sizes.items()}
+
+    @functools.lru_cache(None)
+    def windows(ts):
+        found = []
+        for name, size in of.items():
+            if not isinstance(size, int):
+                found.append((name, *size(ts)[0][1:]))
+                continue
+            _, begin, end = days(ts)[0]
+            start = begin + (ts - begin) // size * size
+            found.append((name, start, min(start + size, end)))
+        return found
+    return windows
+
+
+HOUR = 3600000
 # Name to YAML and windows.
 KINDS = {
     'hop': ('{hopping: 3s, by: 1s}', hopping(3000, 1000)),
@@ -78,6 +101,12 @@ ZONED = {
     'howe': ('{tumbling: 1d, zone: Australia/Lord_Howe}', zoned('Australia/Lord_Howe', 'day')),
     'week': ('{tumbling: 1w, zone: Europe/Berlin}', zoned('Europe/Berlin', 'week')),
     'month': ('{tumbling: 1mo, zone: America/Sao_Paulo}', zoned('America/Sao_Paulo', 'month')),
+    'hours': ('{tumbling: [1h, 1d, 1mo], zone: Australia/Lord_Howe}',
+              zoned_steps('Australia/Lord_Howe', _1h=HOUR, _1d='day', _1mo='month')),
+    'weeks': ('{tumbling: [3h, 12h, 1w], zone: Europe/Berlin}',
+              zoned_steps('Europe/Berlin', _3h=3 * HOUR, _12h=12 * HOUR, _7d='week')),
+    'quarters': ('{tumbling: [1d, 1mo, 3mo], zone: America/Sao_Paulo}',
+                 zoned_steps('America/Sao_Paulo', _1d='day', _1mo='month', _3mo='quarter')),
 }
 WINDOWS = {kind: windows for kind, (_, windows) in {**KINDS, **ZONED}.items()}
 

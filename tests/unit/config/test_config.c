@@ -976,8 +976,14 @@ static void windows_of_every_kind_are_checked(void **state)
          "or 'zone: UTC'"},
         {"{tumbling: 1h, zone: UTC}", "f:9:24: expected 1d, 1w, 1mo, 3mo, 6mo or "
                                       "12mo, as there is a zone, found '1h'"},
-        {"{tumbling: [1d, 1w], zone: UTC}",
-         "f:9:24: windows of a zone are of one size"},
+        {"{tumbling: [1w, 1mo], zone: UTC}",
+         "f:9:29: each size must be a multiple of the one before: its windows are made "
+         "of theirs"},
+        {"{tumbling: [7s, 1d], zone: UTC}", "f:9:25: with a zone windows begin with "
+                                            "the day, which is no multiple of this"},
+        {"{tumbling: [1s, 1mo], zone: UTC}", "f:9:29: a window would be made of more "
+                                             "than 10000 of the size before; put one "
+                                             "in between"},
         {"{tumbling: 1d, zone: UTC, offset: 24h}",
          "f:9:47: the offset must be less than the window itself"},
         {"{tumbling: 1d, zone: UTC, offset: 1500ms}",

@@ -138,20 +138,111 @@ static void spans_follow_each_other_to_the_ends_of_time(void **state)
                                        INT64_MAX - DAY_US, INT64_MAX};
         for (size_t i = 0; i < COUNT(ends); i++) {
             int64_t start_us, end_us;
-            calendar_span(c, ends[i], &start_us, &end_us);
+            calendar_span(c, 0, ends[i], &start_us, &end_us);
             assert_true(start_us <= ends[i] &&
                         (end_us > ends[i] || end_us == INT64_MAX));
         }
         int64_t us = -400 * DAY_US;
         while (us < 400 * DAY_US) {
             int64_t start_us, end_us;
-            calendar_span(c, us, &start_us, &end_us);
+            calendar_span(c, 0, us, &start_us, &end_us);
             assert_true(us == -400 * DAY_US || start_us == us);
             assert_true(end_us > us);
             us = end_us;
         }
         calendar_free(c);
     }
+}
+
+static uint64_t dice_state = 88172645463325252u;
+
+/* Marsaglia, "Xorshift RNGs", 2003. */
+static int64_t dice(int64_t below)
+{
+    dice_state ^= dice_state << 13;
+    dice_state ^= dice_state >> 7;
+    dice_state ^= dice_state << 17;
+    return (int64_t)(dice_state % (uint64_t)below);
+}
+
+/* Windows of several sizes: each is cut into those of the size before, whose panes have ids of their own, in the order in
+ * which a watermark is done with them. */
+static void check_sizes(const struct window_kind *k, int64_t us)
+{
+    struct window w, finer, pane = window_of(k, us);
+    int64_t id;
+    assert_true(window_has(&pane, us) && window_is_pane(k, pane.id));
+    for (size_t i = 0; i < k->n_sizes; i++, finer = w) {
+        struct window_merge m[WINDOW_SIZES];
+        assert_true(window_around(k, us, i, &w) && window_has(&w, us));
+        struct window same = window_by_id(k, w.id);
+        assert_true(same.start_us == w.start_us && same.end_us == w.end_us);
+        assert_true(window_has_id(k, w.id) && !window_is_pane(k, w.id));
+        assert_int_equal(window_size_of(k, w.id), i);
+        assert_true(i == 0 ||
+                    (w.start_us <= finer.start_us && w.end_us >= finer.end_us));
+        assert_true(window_ending(k, w.end_us, m) > i);
+        assert_int_equal(m[i].window.id, w.id);
+        assert_int_equal(m[i].window.start_us, w.start_us);
+        assert_true(window_first_open(k, w.end_us - 1) <= w.id &&
+                    window_first_open(k, w.end_us) > w.id);
+        /* Its panes, one behind the other. */
+        int64_t at_us = w.start_us;
+        for (id = m[i].first; id <= m[i].last; id += m[i].step) {
+            struct window part = window_by_id(k, id);
+            if (!window_has_id(k, id))
+                continue; /* a place that the day does not have */
+            assert_true(window_is_pane(k, id) && part.start_us == at_us);
+            at_us = part.end_us;
+        }
+        assert_int_equal(at_us, w.end_us);
+    }
+    assert_true(window_open_pane(k, us, us, &id) && id == pane.id);
+    assert_true(window_has_id(k, pane.id));
+    struct window again = window_by_id(k, pane.id);
+    assert_true(again.start_us == pane.start_us && again.end_us == pane.end_us);
+    assert_false(window_open_pane(k, us, window_last_end(k, us), &id));
+}
+
+static void windows_of_several_sizes_are_cut_into_each_other(void **state)
+{
+    static const char *const zones[] = {"Europe/Berlin",       "America/Sao_Paulo",
+                                        "Australia/Lord_Howe", "Pacific/Apia",
+                                        "America/Havana",      "UTC"};
+    const struct config_window windows[] = {
+        {.size_us = 3600 * SECOND_US,
+         .n_coarse = 3,
+         .coarse_days = {1},
+         .coarse_months = {0, 1, 12}},
+        {.days = 1,
+         .n_coarse = 1,
+         .coarse_days = {7},
+         .offset_us = 6 * 3600 * SECOND_US},
+        {.size_us = 10 * SECOND_US,
+         .n_coarse = 3,
+         .coarse_us = {900 * SECOND_US, 3 * 3600 * SECOND_US},
+         .coarse_days = {0, 0, 7}},
+        {.months = 1, .n_coarse = 2, .coarse_months = {3, 6}},
+    };
+    (void)state;
+    need_files();
+    for (size_t z = 0; z < COUNT(zones); z++)
+        for (size_t i = 0; i < COUNT(windows); i++) {
+            struct config_window c = windows[i];
+            struct calendar *calendar;
+            struct error error = {""};
+            char name[64];
+            snprintf(name, sizeof(name), "%s", zones[z]);
+            c.zone = name;
+            c.zone_node = &place;
+            assert_int_equal(calendar_new(&c, &calendar, &error), 0);
+            struct window_kind k = window_kind(&c, calendar);
+            for (int n = 0; n < 40; n++) /* 1890 to 2090 */
+                check_sizes(&k, (dice(200 * 365) - 80 * 365) * DAY_US + dice(DAY_US));
+            for (size_t s = 0; s < COUNT(known); s++)
+                check_sizes(&k, known[s].at_s * SECOND_US);
+            calendar_free(calendar);
+        }
 }
 
 static void names_that_are_none_are_refused(void **state)
@@ -206,6 +297,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(spans_are_those_of_python),
         cmocka_unit_test(spans_follow_each_other_to_the_ends_of_time),
+        cmocka_unit_test(windows_of_several_sizes_are_cut_into_each_other),
         cmocka_unit_test(names_that_are_none_are_refused),
         cmocka_unit_test(files_that_are_cut_are_refused),
     };
