@@ -12,6 +12,7 @@ import brokers
 import harness
 
 T0 = 1700000000000
+SOON = 'options: {reconnect.backoff.max.ms: 100}'
 CONFIG = '''
 server: {listen: {listen}, database: {folder}/weir.db, checkpoint_interval: 20ms, commit_interval: 5ms}
 streams:
@@ -106,7 +107,7 @@ class Kafka(unittest.TestCase):
                 sent[p] += more
                 n -= more
 
-        with self.server(b.servers) as server:
+        with self.server(b.servers, SOON) as server:
             for i in range(4):
                 before = len(self.values(server))
                 produce(15000)
@@ -130,7 +131,7 @@ class Kafka(unittest.TestCase):
         b = self.brokers()
         b.send('orders', *events(0, 10))
         b.do('down 1')
-        server = self.server(b.servers)
+        server = self.server(b.servers, SOON)
         self.addCleanup(server.kill)
         server.start_process()
         server.wait_port()
@@ -163,7 +164,7 @@ class Kafka(unittest.TestCase):
 
     def test_a_broker_that_is_away_is_no_silence(self):
         b = self.brokers()
-        with self.server(b.servers, idle='2s') as server:
+        with self.server(b.servers, SOON, idle='2s') as server:
             b.send('orders', *events(0, 5000, step=100), partition=0)
             self.wait_values(server, [('a', v) for v in range(0, 5000, 100)])
             b.do('down 1')
@@ -340,6 +341,16 @@ class Kafka(unittest.TestCase):
                 self.assertRegex(done.stderr, r'weir\.yaml:7:\d+: ')
                 self.assertIn(word, done.stderr)
 
+    def test_doctor_asks_the_brokers(self):
+        for servers, word, status in ((self.brokers().servers, "of 'input' can be read", 0), ('127.0.0.1:1', 'refused', 1)):
+            with self.subTest(word):
+                path = os.path.join(self.folder, 'weir.yaml')
+                with open(path, 'w', encoding='utf-8') as file:
+                    file.write(config(servers).replace('{folder}', self.folder).replace('{listen}', '127.0.0.1:0'))
+                done = harness.weir('doctor', '-c', path)
+                self.assertIn(word, done.stdout + done.stderr)
+                self.assertEqual(done.returncode, status, done.stdout)
+
     def test_secrets_come_from_files(self):
         options = '{security.protocol: sasl_plaintext, sasl.mechanism: PLAIN, sasl.username: u, sasl.password: {file: "{folder}/secret"}}'
         server = self.server('127.0.0.1:1', f'options: {options}')
@@ -394,6 +405,22 @@ class Real(unittest.TestCase):
             server.wait_port()
             text = f"'{self.topic}/0' was read up to offset 5, and has those from 12 to 20"
             harness.wait_until(lambda: text in server.get('/ready').body.decode(), text)
+
+    def test_a_topic_that_is_not_there_is_waited_for(self):
+        late = self.topic + '-late'
+        self.brokers.send(self.topic, *events(0, 5))
+        server = harness.Server(config(self.brokers.servers, topics=f'[{late}, {self.topic}]'))
+        self.addCleanup(server.remove_folder)
+        self.addCleanup(server.kill)
+        self.assertIn(f"there is no topic '{late}'", harness.weir('doctor', '-c', server.path).stdout)
+        server.start_process()
+        server.wait_port()
+        harness.wait_until(lambda: server.rows('SELECT count(*) FROM "all"') == [(5,)], 'those that are there')
+        self.assertIn(f"there is no topic '{late}'", server.get('/ready').body.decode())
+        self.brokers.topic(late, 1)
+        self.brokers.send(late, *events(5, 9))
+        server.wait_ready()
+        harness.wait_until(lambda: server.rows('SELECT count(*) FROM "all"') == [(9,)], 'all')
 
 
 class Without(unittest.TestCase):
