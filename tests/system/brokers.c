@@ -9,6 +9,7 @@
  *      grow NAME PARTITIONS  it has so many (real brokers only)
  *      cut NAME PARTITION OFFSET               messages before it are removed (real brokers only)
  *      send NAME PARTITION TIME_MS SIZE        and SIZE bytes: a message; TIME_MS 0: now
+ *      undo NAME PARTITION TEXT                a message in a transaction that is given up (real brokers only)
  *      events NAME PARTITIONS EACH PATH        the lines of a file, EACH of them a message, to partitions in turn
  *      flush                 all is with the brokers
  *      down N, up N          connections to a broker are closed and refused; or no more
@@ -233,6 +234,31 @@ static void say_committed(const char *group, const char *topic, int partition)
     rd_kafka_destroy(rk);
 }
 
+/* Leaves messages that nobody is given, and a mark behind them. */
+static void undo(const char *topic, int partition, const char *text)
+{
+    char why[256];
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "bootstrap.servers", servers, why, sizeof(why));
+    rd_kafka_conf_set(conf, "transactional.id", "weir-test", why, sizeof(why));
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
+    rd_kafka_error_t *error = rd_kafka_init_transactions(rk, FLUSH_MS);
+    if (!error)
+        error = rd_kafka_begin_transaction(rk);
+    if (!error)
+        rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
+                          RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                          RD_KAFKA_V_VALUE((void *)text, strlen(text)), RD_KAFKA_V_END);
+    if (!error)
+        rd_kafka_flush(rk, FLUSH_MS);
+    if (!error)
+        error = rd_kafka_abort_transaction(rk, FLUSH_MS);
+    say("%s", error ? rd_kafka_error_string(error) : "ok");
+    if (error)
+        rd_kafka_error_destroy(error);
+    rd_kafka_destroy(rk);
+}
+
 static void do_line(const char *line)
 {
     char name[256], path[4096];
@@ -260,6 +286,8 @@ static void do_line(const char *line)
         do_send(line + 5);
     } else if (sscanf(line, "events %255s %d %ld %4095s", name, &n, &each, path) == 4) {
         send_events(name, n, each, path);
+    } else if (sscanf(line, "undo %255s %d %4095[^\n]", name, &n, path) == 3) {
+        undo(name, n, path);
     } else if (sscanf(line, "committed %255s %4095s %d", name, path, &n) == 3) {
         say_committed(name, path, n);
     } else if (!strcmp(line, "flush")) {

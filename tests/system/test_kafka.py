@@ -406,6 +406,18 @@ class Real(unittest.TestCase):
             text = f"'{self.topic}/0' was read up to offset 5, and has those from 12 to 20"
             harness.wait_until(lambda: text in server.get('/ready').body.decode(), text)
 
+    def test_what_was_undone_is_not_read_and_does_not_stay_behind(self):
+        self.brokers.send(self.topic, *events(0, 5))
+        self.brokers.do(f'undo {self.topic} 0 {event(77)}')
+        with harness.Server(config(self.brokers.servers, topics=self.topic)) as server:
+            place = lambda: dict(server.rows('SELECT source, bookmark FROM weir_bookmarks')).get(self.topic + '/0')
+            harness.wait_until(lambda: place() == 'offset=7 partitions=2', 'the end, behind the mark')
+            harness.wait_until(lambda: server.metric('weir_source_lag_messages', stream='input') == 0, 'no lag')
+            self.brokers.send(self.topic, *events(5, 9))
+            server.restart()
+            harness.wait_until(lambda: server.rows('SELECT count(*) FROM "all"') == [(9,)], 'all')
+            self.assertEqual(server.rows('SELECT max(v) FROM "all"'), [(8,)])
+
     def test_a_topic_that_is_not_there_is_waited_for(self):
         late = self.topic + '-late'
         self.brokers.send(self.topic, *events(0, 5))
