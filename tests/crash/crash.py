@@ -148,6 +148,7 @@ class Chain:
         self.loss = powerloss.Recorder(self.folder) if options.power_loss else None
         env = self.loss.environment() if self.loss else {}
         self.server = Process(setting.config(known), self.folder, **env)
+        setting.fill(self.server.database)
         self.checker = model.Checker(setting.pipelines(known), self.server.database)
         self.first, self.number = first, first
         self.kills, self.losses = collections.Counter(), collections.Counter()

@@ -5,6 +5,7 @@ are made of. Keys that this build of weir does not know are left out, so that th
 import datetime
 import os
 import random
+import sqlite3
 import tempfile
 import zlib
 import zoneinfo
@@ -77,6 +78,25 @@ PAIRS_COLUMNS = ('pairs', 'main_ids', 'other_ids')
 # What another service knows of a name. It is slow at times, and often of no use; it is asked until it answers.
 LOOKUP = '''{{numbers: {{url: "{0}/{{name}}", columns: {{size: {{type: int, path: about.size}}}}, on_error: stop, retries: 1000,
                           backoff: 1ms, max_backoff: 20ms, cache_ttl: 20ms, in_flight: 10}}}}'''
+
+
+# What a table of the database knows of a number; of odd ones nothing. It is there before the server is.
+TABLE = 'sizes'
+TABLE_JOIN = f'{{{TABLE}: {{table: {TABLE}, on: [number], columns: {{size: int}}}}}}'
+
+
+def size_of(number):
+    return number * 7 % 11
+
+
+def fill(database):
+    if os.path.exists(database):
+        return
+    db = sqlite3.connect(database)
+    with db:
+        db.execute(f'CREATE TABLE {TABLE} (number INTEGER PRIMARY KEY, size INTEGER)')
+        db.executemany(f'INSERT INTO {TABLE} VALUES (?, ?)', ((n, size_of(n)) for n in range(0, 1000, 2)))
+    db.close()
 
 
 def known_of(name):
@@ -250,6 +270,10 @@ def pipelines(known):
                           columns=PAIRS_COLUMNS),
                  Pipeline('pairs_all', 'main', [], 20 * MINUTE_US, 'pairs', window='{hopping: 20m, by: 10m}',
                           by_us=10 * MINUTE_US, analyzers=PAIRS, columns=PAIRS_COLUMNS)]
+    if known['tables']:
+        some.append(Pipeline('of_table', 'main', ['name'], 10 * MINUTE_US, workers=2,
+                             where=('size IN (0, 3, 6, 9)', lambda event: event[6] % 2 == 0 and size_of(event[6]) % 3 == 0),
+                             more=f'    join: {TABLE_JOIN}\n'))
     if known['look-ups']:
         some.append(Pipeline('looked_up', 'main', ['name'], 10 * MINUTE_US, workers=2,
                              where=('size % 3 = 0', lambda event: known_of(event[5]) % 3 == 0),
@@ -303,6 +327,7 @@ def probe():
         '  u: {from: s, key: [id], window: {global: 1s, expire: 1d}, analyzers: [rows]}\n')
     known['joins'] = accepts(more=        '  q: {from: s, join: {t: {on: [id], as_of: true, within: 1s, columns: {i: id}}}, window: none, select: [i]}\n'
         '  r: {from: [s, t], window: {tumbling: 1s}, analyzers: [{sql: SELECT count(*) AS n FROM s JOIN t USING (id)}]}\n')
+    known['tables'] = accepts(pipeline=', join: {x: {table: x, on: [id], columns: {n: int}}}')
     known['chains'] = accepts(more='  q: {from: p, window: {tumbling: 10s}, analyzers: [count]}')
     known['webhooks'] = accepts(pipeline=', webhook: {to: "http://a/"}') and hooked.Hooked('by_name', COLUMNS)
     known['look-ups'] = accepts(pipeline=', http_lookup: {x: {url: "http://a/{id}", columns: {n: int}}}') and \

@@ -22,12 +22,18 @@ REQUESTS = 80
 load.ROUND_EVENTS = 2000  # many checks, of few events
 
 
+class Server(harness.Server):
+    def start_process(self, **env):
+        setting.fill(self.database)
+        super().start_process(**env)
+
+
 class Checker(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         known = setting.probe()
         cls.pipelines, cls.hooked = setting.pipelines(known), known['webhooks']
-        cls.server = harness.Server.for_class(cls, setting.config(known))
+        cls.server = Server.for_class(cls, setting.config(known))
         cls.server.gone = lambda: False
         cls.ledger = load.Ledger()
         clock = load.Clock(T0_US + DAY_US, T0_US + ERA_US - DAY_US)
@@ -112,6 +118,10 @@ class Checker(unittest.TestCase):
     def test_result_of_a_chain_that_is_missing(self):
         (count, name), where = self.some('by_day', 'count_sum_sum, name')
         self.check_found(count, 0, 0, f"DELETE FROM by_day WHERE {where} AND name = '{name}'")
+
+    def test_window_with_a_table_that_has_one_too_many(self):
+        (name,), where = self.some('of_table', 'name')
+        self.check_found(0, 1, 0, f"UPDATE of_table SET count = count + 1 WHERE {where} AND name = '{name}'")
 
     def test_session_that_is_missing(self):
         (count, name), where = self.some('sessions', 'count, name')
