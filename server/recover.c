@@ -485,12 +485,13 @@ static int clear_tables(struct store *s, void *ctx)
     size_t n = pipeline_tables(c->pipeline, &table);
     int err = 0;
     for (size_t i = 0; err == 0 && i < n; i++)
-        err = store_clear_table(s, table[i], c->error);
+        if (!table[i]->late)
+            err = store_clear_table(s, table[i], c->error);
     return err;
 }
 
 int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
-                     uint64_t *ret_position, struct error *error)
+                     uint64_t *ret_position, bool *ret_stores, struct error *error)
 {
     const struct config_pipeline *c = pipeline_config(p);
     struct log *log = w->log[c->stream];
@@ -535,20 +536,18 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
         pipeline_forget_files(p);
     else if (err == 0 && pipeline_wants_files(p))
         pipeline_begin_behind(p, true); /* once more, if it has been tried before */
-    bool stores = !same;
+    *ret_stores = !same;
     if (err == 0)
-        err = recover_references(w, r, p, same, *ret_position, &stores, error);
+        err = recover_references(w, r, p, same, *ret_position, ret_stores, error);
     if (err == 0 && pipeline_lookup(p))
         err = restore_answers(r, c->name, *ret_position, load_answers,
                               pipeline_lookup(p), error);
     if (!same)
         pipeline_begin_afresh(p);
     struct clearing clearing = {.pipeline = p, .error = error};
-    if (err == 0 && !same && pipeline_reads_replaced(p))
+    /* Its revisions begin at 0: what is there would not be replaced. */
+    if (err == 0 && !same && c->window.kind == CONFIG_GLOBAL)
         err = store_call(w->store, clear_tables, &clearing);
-    /* So that the next start finds where it began, whatever happens until its first checkpoint. */
-    if (err == 0 && stores)
-        err = pipeline_first_checkpoint(p, *ret_position, error);
     return err;
 }
 

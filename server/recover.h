@@ -22,9 +22,9 @@ int recover_stream(struct weir *w, struct restore *r, size_t stream,
 int recover_keys(struct weir *w, struct restore *r, size_t stream, struct error *error);
 
 /* Prepares the pipeline and gives it what there is. *ret_position: of the last entry of the stream that it knows; given: that
- * of its parent, or 0. */
+ * of its parent, or 0. *ret_stores: it is to make its first checkpoint, so that the next start finds where it began. */
 int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
-                     uint64_t *ret_position, struct error *error);
+                     uint64_t *ret_position, bool *ret_stores, struct error *error);
 
 /* The tables that pipelines of `w` join: are they in the database at `path`, with such columns; `rows`: and can they be
  * read? -EINVAL. */

@@ -799,14 +799,18 @@ static int start_chain(struct weir *w, struct restore *r, struct pipeline *p,
                        uint64_t position, bool live, struct error *error)
 {
     const struct config_pipeline *c = pipeline_config(p);
-    bool without = is_without(w, p);
+    bool without = is_without(w, p), stores = false;
     int err = without ? leave_out(w, r, p, error)
-                      : recover_pipeline(w, r, p, &position, error);
+                      : recover_pipeline(w, r, p, &position, &stores, error);
     if (err == 0 && !without)
         err = pipeline_open_outflows(p, w->back, error);
     struct pipeline *child = NULL;
     while (err == 0 && (child = pipeline_child(p, child)))
         err = start_chain(w, r, child, position, false, error);
+    /* Behind those of the children: where the start ends in between, they begin afresh once more, as this one does. Otherwise
+     * they would keep what they know of results that it does not know any more. */
+    if (err == 0 && stores)
+        err = pipeline_first_checkpoint(p, position, error);
     if (err == 0 && !without)
         err = pipeline_start_outflows(p, error);
     if (err == 0 && !without)
