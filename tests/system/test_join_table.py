@@ -278,6 +278,33 @@ class Changes(unittest.TestCase):
             self.post(server, 2)
             self.assertEqual(self.versions(server), [1, 1, 1])
 
+    def test_a_reload_that_is_refused_while_rows_wait_for_a_stream(self):
+        """What waits, and the places in the journals, are as before: also for a start behind kill -9."""
+        config = HEAD + '''
+  both: {from: orders, window: none, select: [id, bid, version], idle_timeout: 1h,
+    join: {t: {table: t, on: {product: id}, columns: {version: int}},
+           quotes: {on: {cur: sym}, as_of: true, within: 1h, columns: [bid]}}}
+'''
+        with harness.Server(config, folder=self.folder) as server:
+            server.post_ok('quotes', [{'ts': T0, 'sym': 'A', 'bid': 2.5}])
+            server.post_ok('orders', [{'ts': T0 + S + i, 'id': i, 'product': 1, 'cur': 'A'} for i in range(5)])
+            with open(server.path, 'a', encoding='utf-8') as file:
+                file.write('  more: {from: orders, window: none, select: [id], idle_timeout: 2h,'
+                           ' join: {t: {table: not_there, on: {product: id}, columns: {version: int}}}}\n')
+            with open(server.path, encoding='utf-8') as file:
+                text = file.read()
+            with open(server.path, 'w', encoding='utf-8') as file:
+                file.write(text.replace('idle_timeout: 1h', 'idle_timeout: 2h', 1))
+            for _ in range(2):
+                self.reload(server, 'there is no table')
+            with open(server.path, 'w', encoding='utf-8') as file:
+                file.write(text[:text.index('  more:')])
+            self.assertEqual(server.rows('SELECT count(*) FROM both'), [(0,)])
+            server.restart()
+            server.post_ok('quotes', [{'ts': T0 + 2 * S, 'sym': 'A', 'bid': 9}])
+            harness.wait_until(lambda: len(server.rows('SELECT id FROM both')) == 5, 'the rows')
+            self.assertEqual(server.rows('SELECT id, bid, version FROM both ORDER BY id'), [(i, 2.5, 1) for i in range(5)])
+
     def test_together_with_a_stream(self):
         config = HEAD + '''
   both: {from: orders, window: none, select: [id, bid, version, v], derive: {v: bid * version}, idle_timeout: 1h,
