@@ -33,6 +33,8 @@ import setting  # noqa: E402
 from setting import CHAIN_US, DAY_US, ERA_US, EXPIRE_US, T0_US  # noqa: E402
 
 CHAIN = 10          # rounds that go on with one database
+WORKER_KILLS = 2    # in a life: the third at the same rows would be taken for their fault
+AGAIN = re.compile(r"is started again: analyzer '\w+': its process was killed by signal 9 ")  # said as an error
 LOAD_S = 1.2        # of load until a kill that has not come by then
 JOURNAL_SEGMENTS = 8  # of a stream, when nothing is waited for
 
@@ -109,10 +111,25 @@ class Process(harness.Server):
     def kill(self):
         super().kill()
         if self.log:  # for whoever looks into a folder that failed
-            self.errors += [line for line in self.log if ' level=error ' in line]
+            self.errors += [line for line in self.log if ' level=error ' in line and not AGAIN.search(line)]
             with open(os.path.join(self.folder, 'server.log'), 'a', encoding='utf-8') as file:
                 file.writelines([*self.log, f'-- ended with {self.process.returncode}\n'])
             self.log = []
+
+
+def workers_of(pid):
+    """Processes of analyzers, which the server has started."""
+    found = []
+    for child in filter(str.isdigit, os.listdir('/proc')):
+        try:
+            with open(f'/proc/{child}/stat', encoding='ascii', errors='replace') as file:
+                parent = int(file.read().rsplit(')', 1)[1].split()[1])
+            with open(f'/proc/{child}/cmdline', encoding='ascii', errors='replace') as file:
+                if parent == pid and 'analyzer-process' in file.read().split('\0'):
+                    found.append(int(child))
+        except (OSError, IndexError):
+            pass  # it has just ended
+    return sorted(found)
 
 
 class Plan:
@@ -123,6 +140,7 @@ class Plan:
         self.stop_s = dice.random() ** 2 * 0.3 if dice.random() < 0.15 else None  # SIGTERM so long before
         # SIGHUP at these times of the load, each with other settings.
         self.reloads_s = [dice.random() ** 2 * LOAD_S for _ in range(dice.choice((0, 0, 1, 3)))]
+        self.worker_kills_s = [dice.random() * LOAD_S for _ in range(dice.randint(0, WORKER_KILLS))]
         if points and dice.random() < 0.6:
             count = 1 if dice.random() < 0.25 else int(2 ** (dice.random() * 8))
             self.fault = f'{dice.choice(points)}:{count}'
@@ -147,6 +165,7 @@ class Chain:
         self.ledger = load.Ledger()
         self.loss = powerloss.Recorder(self.folder) if options.power_loss else None
         env = self.loss.environment() if self.loss else {}
+        setting.write_python(self.folder)
         self.server = Process(setting.config(known), self.folder, **env)
         setting.fill(self.server.database)
         self.checker = model.Checker(setting.pipelines(known), self.server.database)
@@ -190,6 +209,7 @@ class Chain:
         if self.server.begin(plan.after_s if plan.stop_s is None else None, **env):
             stop, clients = self.clients(dice, clock)
             clients += self.reloads(dice, plan, stop)
+            clients += self.worker_kills(dice, plan.worker_kills_s, stop)
             self.end_of_life(plan)
             stop.set()
             for client in clients:
@@ -215,6 +235,26 @@ class Chain:
         configs = [setting.config(self.known, {p.name: dice.randint(1, 3) for p in pipelines if dice.random() < 0.3})
                    for _ in times]
         threads = [threading.Thread(target=run, daemon=True)] if times else []
+        for thread in threads:
+            thread.start()
+        return threads
+
+    def worker_kills(self, dice, times_s, stop):
+        """A thread that kills one of the processes of analyzers at each of these times."""
+        def run():
+            for after_s in sorted(times_s):
+                if stop.wait(max(began + after_s - time.monotonic(), 0)):
+                    break
+                found = workers_of(process.pid)
+                if not found:
+                    continue
+                try:
+                    os.kill(own.choice(found), signal.SIGKILL)
+                    self.kills['a worker'] += 1
+                except ProcessLookupError:
+                    pass  # it has ended with the server, or was exchanged
+        began, process, own = time.monotonic(), self.server.process, random.Random(dice.getrandbits(64))
+        threads = [threading.Thread(target=run, daemon=True)] if times_s else []
         for thread in threads:
             thread.start()
         return threads
@@ -252,6 +292,7 @@ class Chain:
         """A life without a kill: what is open is finished, and everything compared."""
         self.server.begin()
         stop, clients = self.clients(dice, clock)
+        clients += self.worker_kills(dice, [] if self.options.no_kill else [dice.random() * 0.3], stop)
         stop.wait(dice.random() * (LOAD_S if self.options.no_kill else 0.3))
         stop.set()
         for thread in clients:

@@ -75,6 +75,61 @@ PAIRS = """
               FROM main m JOIN other o ON m.name = o.name AND m.tag = o.tag"
 """
 PAIRS_COLUMNS = ('pairs', 'main_ids', 'other_ids')
+# Some of the analyzers in processes of their own, which are killed, too (crash.py).
+APART_ANALYZERS = '''
+      - count
+      - stats: {of: id, emit: [sum, min, max]}
+        run: process
+      - stats: {of: r, emit: [sum, min, max]}
+      - stats: {of: x, emit: [sum, min, max]}
+        run: process
+      - stats: {of: y, emit: [sum]}
+'''
+# The same in Python, where this weir has it; its sums are exact.
+PYTHON_FILE = '''from __future__ import annotations
+from fractions import Fraction
+from typing import NamedTuple
+import weir
+
+class Row(NamedTuple):
+    count: int
+    id_sum: int
+    id_min: int
+    id_max: int
+    r_sum: int
+    r_min: int
+    r_max: int
+    x_sum: float
+    x_min: float
+    x_max: float
+    y_sum: float
+
+class All(weir.Fold):
+    arrays = 'memoryview'
+
+    def __init__(self):
+        self.n, self.ends, self.sums = 0, [], [0, 0, Fraction(0), Fraction(0)]
+
+    def take(self, n, ends, sums):
+        self.n += n
+        self.ends = [(min(a[0], b[0]), max(a[1], b[1])) for a, b in zip(self.ends or ends, ends)]
+        self.sums = [a + b for a, b in zip(self.sums, sums)]
+
+    def update(self, id, r, x, y):
+        self.take(len(id), [(min(c), max(c)) for c in (id, r, x)],
+                  [sum(id), sum(r), sum(map(Fraction, x)), sum(map(Fraction, y))])
+
+    def merge(self, other):
+        self.take(other.n, other.ends, other.sums)
+
+    def emit(self) -> Row:
+        (a, b), (c, d), (e, f) = self.ends
+        ids, rs, xs, ys = self.sums
+        return Row(self.n, ids, a, b, rs, c, d, float(xs), e, f, float(ys))
+'''
+PYTHON_ANALYZERS = '''
+      - python: {file: "{folder}/all.py", of: [id, r, x, y]}
+'''
 # What another service knows of a name. It is slow at times, and often of no use; it is asked until it answers.
 LOOKUP = '''{{numbers: {{url: "{0}/{{name}}", columns: {{size: {{type: int, path: about.size}}}}, on_error: stop, retries: 1000,
                           backoff: 1ms, max_backoff: 20ms, cache_ttl: 20ms, in_flight: 10}}}}'''
@@ -274,6 +329,12 @@ def pipelines(known):
         some.append(Pipeline('of_table', 'main', ['name'], 10 * MINUTE_US, workers=2,
                              where=('size IN (0, 3, 6, 9)', lambda event: event[6] % 2 == 0 and size_of(event[6]) % 3 == 0),
                              more=f'    join: {TABLE_JOIN}\n'))
+    if known['processes']:
+        some.append(Pipeline('apart', 'main', ['name'], 10 * MINUTE_US, workers=2, topk=True, analyzers=APART_ANALYZERS))
+    if known['python']:
+        some += [Pipeline('in_python', 'main', ['name'], HOUR_US, analyzers=PYTHON_ANALYZERS),
+                 Pipeline('python_apart', 'main', ['number'], HOUR_US, workers=2,
+                          analyzers=PYTHON_ANALYZERS.replace('}\n', '}\n        run: process\n'))]
     if known['look-ups']:
         some.append(Pipeline('looked_up', 'main', ['name'], 10 * MINUTE_US, workers=2,
                              where=('size % 3 = 0', lambda event: known_of(event[5]) % 3 == 0),
@@ -299,10 +360,16 @@ pipelines:
 {more}'''
 
 
+def write_python(folder):
+    with open(os.path.join(folder, 'all.py'), 'w', encoding='ascii') as file:
+        file.write(PYTHON_FILE)
+
+
 def accepts(server='', stream='', pipeline='', more=''):
     """Whether `weir check` takes these further keys, and lines."""
     with tempfile.TemporaryDirectory(prefix='weir-crash-') as folder:
         path = os.path.join(folder, 'weir.yaml')
+        write_python(folder)
         with open(path, 'w', encoding='ascii') as file:
             file.write(PROBE.format(server=server, stream=stream, pipeline=pipeline, more=more)
                        .replace('{folder}', folder))
@@ -329,6 +396,10 @@ def probe():
         '  r: {from: [s, t], window: {tumbling: 1s}, analyzers: [{sql: SELECT count(*) AS n FROM s JOIN t USING (id)}]}\n')
     known['tables'] = accepts(pipeline=', join: {x: {table: x, on: [id], columns: {n: int}}}')
     known['chains'] = accepts(more='  q: {from: p, window: {tumbling: 10s}, analyzers: [count]}')
+    known['processes'] = accepts(more='  q: {from: s, window: {tumbling: 10s}, analyzers: [{count: {}, run: process}]}')
+    known['python'] = accepts(
+        stream=', derive: {r: id + 1, x: id * 1.5, y: id * 2.5}',
+        more='  q: {from: s, window: {tumbling: 10s}, analyzers: [{python: {file: "{folder}/all.py", of: [id, r, x, y]}}]}')
     known['webhooks'] = accepts(pipeline=', webhook: {to: "http://a/"}') and hooked.Hooked('by_name', COLUMNS)
     known['look-ups'] = accepts(pipeline=', http_lookup: {x: {url: "http://a/{id}", columns: {n: int}}}') and \
         service.Service(answer).url

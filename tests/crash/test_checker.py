@@ -7,6 +7,7 @@ import random
 import shutil
 import sqlite3
 import sys
+import tempfile
 import unittest
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -33,7 +34,10 @@ class Checker(unittest.TestCase):
     def setUpClass(cls):
         known = setting.probe()
         cls.pipelines, cls.hooked = setting.pipelines(known), known['webhooks']
-        cls.server = Server.for_class(cls, setting.config(known))
+        folder = tempfile.mkdtemp(prefix='weir-test-')
+        cls.addClassCleanup(shutil.rmtree, folder, ignore_errors=True)
+        setting.write_python(folder)
+        cls.server = Server.for_class(cls, setting.config(known), folder)
         cls.server.gone = lambda: False
         cls.ledger = load.Ledger()
         clock = load.Clock(T0_US + DAY_US, T0_US + ERA_US - DAY_US)
