@@ -547,8 +547,9 @@ static int analyzer_run(const struct node *n, struct config_analyzer *a,
     int r = node_text(n, &text, error);
     if (r == 0 && strcmp(text, "async") == 0)
         return node_error(n, error,
-                          "'run: async' is not supported by this version, only "
-                          "'thread' and 'process'");
+                          "'run' is 'thread' or 'process'; what waits for others "
+                          "says so itself and runs in a thread: an 'async def' of "
+                          "Python, 'http_lookup', 'webhook'");
     if (r == 0)
         r = node_word(n, words, COUNT(words), error);
     a->apart = r == 1;

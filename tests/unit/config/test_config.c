@@ -1078,8 +1078,9 @@ static void wrong_analyzers_are_refused(void **state)
          "small letter comes first, then small letters, "
          "digits and '_'"},
         {"analyzers: [{stats: {}, run: async}]",
-         "f:10:34: 'run: async' is not supported by this version, only 'thread' and "
-         "'process'"},
+         "f:10:34: 'run' is 'thread' or 'process'; what waits for others says so "
+         "itself and runs in a thread: an 'async def' of Python, 'http_lookup', "
+         "'webhook'"},
         {"analyzers: [{stats: {}, memory: 1GiB}]",
          "f:10:37: 'memory' has a meaning with 'run: process' only"},
         {"analyzers: [{stats: {}, run: process, memory: 1KiB}]",
