@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Results as gauges in /metrics, of pipelines with `expose`: the newest window that has a result, read from the file when
- * somebody asks. A key that has none in it is not shown, so that its series ends.
+ * somebody asks. A key that has none in it is not shown, so that its series ends. Of windows by key it is each key's
+ * newest, as far as it is one of the newest EXPOSED_RECENT results.
  *
  *      weir_result{pipeline="trades_10s",column="price_mean",symbol="A"} 101.5
  */
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #define EXPOSED_GROUPS 1000
+#define EXPOSED_RECENT 10000
 #define EXPOSED_US     (2 * SECOND_US) /* for all of them */
 
 struct exposed {
@@ -32,22 +34,59 @@ bool exposed_any(const struct api *a)
     return any;
 }
 
+static bool is_by_key(const struct config_pipeline *c)
+{
+    const enum config_window_kind kind = c->window.kind;
+    return kind != CONFIG_TUMBLING && kind != CONFIG_HOPPING && kind != CONFIG_GLOBAL;
+}
+
+/* Key columns; windows by count have a number behind them, which is no label. */
+static size_t n_keys(const struct table *t, const struct config_pipeline *c)
+{
+    return is_by_key(c) ? c->n_keys : t->n_primary - 1;
+}
+
+/* Those of the primary key from `first` up to `end`. */
+static void put_list(sqlite3_str *sql, const struct table *t, size_t first, size_t end,
+                     const char *before, const char *behind)
+{
+    for (size_t k = first; k < end; k++) {
+        sqlite3_str_appendf(sql, "%s\"%w\"%s", before, t->column[k].name, behind);
+        before = ", ";
+    }
+}
+
+/* As `from`: of the newest results the newest of each key. */
+static void put_newest(sqlite3_str *sql, const struct table *t, size_t keys)
+{
+    sqlite3_str_appendall(sql, " FROM (SELECT *, row_number() OVER (");
+    put_list(sql, t, 1, 1 + keys, "PARTITION BY ", "");
+    put_list(sql, t, 0, 1, " ORDER BY ", " DESC");
+    put_list(sql, t, 1 + keys, t->n_primary, ", ", " DESC");
+    sqlite3_str_appendf(sql,
+                        ") AS weir_age FROM (SELECT * FROM \"%w\""
+                        " ORDER BY window_start DESC LIMIT %d)) WHERE weir_age = 1",
+                        t->name, EXPOSED_RECENT);
+}
+
 /* Keys, window_end, then what is exposed. For sqlite3_free. */
 static char *exposed_sql(const struct table *t, const struct config_pipeline *c)
 {
+    const size_t keys = n_keys(t, c);
     sqlite3_str *sql = sqlite3_str_new(NULL);
     sqlite3_str_appendall(sql, "SELECT ");
-    for (size_t k = 1; k < t->n_primary; k++)
-        sqlite3_str_appendf(sql, "\"%w\", ", t->column[k].name);
-    sqlite3_str_appendall(sql, "window_end");
+    put_list(sql, t, 1, 1 + keys, "", "");
+    sqlite3_str_appendf(sql, "%swindow_end", keys ? ", " : "");
     for (size_t i = 0; i < c->n_expose; i++)
         sqlite3_str_appendf(sql, ", \"%w\"", c->expose[i]);
-    sqlite3_str_appendf(sql,
-                        " FROM \"%w\" WHERE window_start ="
-                        " (SELECT max(window_start) FROM \"%w\") ORDER BY window_start",
-                        t->name, t->name);
-    for (size_t k = 1; k < t->n_primary; k++)
-        sqlite3_str_appendf(sql, ", \"%w\"", t->column[k].name);
+    if (is_by_key(c))
+        put_newest(sql, t, keys);
+    else
+        sqlite3_str_appendf(sql,
+                            " FROM \"%w\" WHERE window_start ="
+                            " (SELECT max(window_start) FROM \"%w\")",
+                            t->name, t->name);
+    put_list(sql, t, 1, 1 + keys, " ORDER BY ", "");
     sqlite3_str_appendf(sql, " LIMIT %d", EXPOSED_GROUPS + 1);
     return sqlite3_str_finish(sql);
 }
@@ -61,20 +100,37 @@ static void put_key(struct buffer *labels, const struct table_column *column,
     metrics_put_label(labels, column->name, text ? text : "");
 }
 
+static void put_end(struct exposed *x, const struct table *t,
+                    const struct config_pipeline *c, sqlite3_stmt *s)
+{
+    struct buffer labels = {0};
+    const size_t keys = n_keys(t, c);
+    metrics_put_label(&labels, "pipeline", c->name);
+    for (size_t k = 0; is_by_key(c) && k < keys; k++) /* otherwise it is one for all */
+        put_key(&labels, &t->column[k + 1], s, (int)k);
+    buffer_printf(&x->ends, "weir_result_window_end_timestamp_seconds{%s} ",
+                  buffer_text(&labels));
+    buffer_put_json_double(&x->ends, sqlite3_column_double(s, (int)keys) / SECOND_US);
+    buffer_putc(&x->ends, '\n');
+    if (labels.error)
+        x->ends.error = labels.error;
+    buffer_free(&labels);
+}
+
 static void put_row(struct exposed *x, const struct table *t,
                     const struct config_pipeline *c, sqlite3_stmt *s)
 {
     struct buffer labels = {0};
-    const int n_keys = (int)t->n_primary - 1;
+    const int keys = (int)n_keys(t, c);
     for (size_t i = 0; i < c->n_expose; i++) {
-        int at = n_keys + 1 + (int)i;
+        int at = keys + 1 + (int)i;
         double v = sqlite3_column_double(s, at);
         if (sqlite3_column_type(s, at) == SQLITE_NULL)
             continue;
         buffer_clear(&labels);
         metrics_put_label(&labels, "pipeline", c->name);
         metrics_put_label(&labels, "column", c->expose[i]);
-        for (int k = 0; k < n_keys; k++)
+        for (int k = 0; k < keys; k++)
             put_key(&labels, &t->column[k + 1], s, k);
         buffer_printf(&x->results, "weir_result{%s} ", buffer_text(&labels));
         if (isinf(v)) /* which JSON does not have */
@@ -96,14 +152,8 @@ static int put_rows(struct exposed *x, const struct table *t,
     int got;
     while ((got = reader_step(reader, s, error)) == 1 && ++rows <= EXPOSED_GROUPS) {
         put_row(x, t, c, s);
-        if (rows > 1)
-            continue;
-        buffer_printf(&x->ends,
-                      "weir_result_window_end_timestamp_seconds{pipeline=\"%s\"} ",
-                      c->name);
-        buffer_put_json_double(
-            &x->ends, sqlite3_column_double(s, (int)t->n_primary - 1) / SECOND_US);
-        buffer_putc(&x->ends, '\n');
+        if (rows == 1 || is_by_key(c))
+            put_end(x, t, c, s);
     }
     buffer_printf(&x->cut, "weir_result_cut{pipeline=\"%s\"} %d\n", c->name,
                   rows > EXPOSED_GROUPS);

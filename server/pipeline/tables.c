@@ -344,17 +344,13 @@ static int check_exposed(const struct pipeline *p, size_t i, struct error *error
                : 0;
 }
 
-/* Gauges are those of the newest window: it is one for all keys. */
 static int check_expose(const struct pipeline *p, struct error *error)
 {
     const struct config_pipeline *c = p->config;
-    const enum config_window_kind kind = p->window.kind;
     if (!c->expose_node)
         return 0;
-    if (kind != CONFIG_TUMBLING && kind != CONFIG_HOPPING && kind != CONFIG_GLOBAL)
-        return node_error(c->expose_node, error,
-                          "expose: each key has windows of its own here; it is for "
-                          "those of time and 'global'");
+    if (p->window.kind == CONFIG_NONE)
+        return node_error(c->expose_node, error, "expose: rows have no windows");
     if (!p->own)
         return node_error(c->expose_node, error,
                           "expose: no analyzer here gives one row a key");

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """`expose`: results as gauges in /metrics are those of the newest window, as Python sums up what was posted."""
 
+import collections
 import concurrent.futures
 import gzip
 import http.client
+import random
 import shutil
 import signal
 import subprocess
@@ -126,6 +128,36 @@ class Expose(unittest.TestCase):
                 server.process.send_signal(signal.SIGHUP)
                 harness.wait_until(lambda w=want: self.of_symbols(server) == w, 'the reload')
 
+    def test_of_windows_by_key_each_has_its_newest(self):
+        with harness.Server((CONFIG % EXPOSE).replace('window: {tumbling: 1500ms}', 'window: {count: 3}')) as server:
+            dice, rows, expected, ends = random.Random(3), collections.defaultdict(list), {}, {}
+            for i in range(400):
+                symbol, buy, price = dice.choice(SYMBOLS), dice.random() < 0.5, dice.randrange(1000) / 8
+                server_row = {'ts': T0 + 7 * i, 'symbol': symbol, 'buy': buy, 'price': price}
+                rows[symbol, buy].append(server_row)
+            server.post_ok('trades', sorted(sum(rows.values(), []), key=lambda r: r['ts']))
+            for (symbol, buy), of in rows.items():
+                last = of[len(of) // 3 * 3 - 3:len(of) // 3 * 3]
+                keys = (('buy', str(buy).lower()), ('symbol', symbol))
+                prices = [r['price'] for r in last]
+                expected['by_symbol', 'count', keys] = 3
+                expected['by_symbol', 'price_mean', keys] = sum(prices) / 3
+                expected['by_symbol', 'price_max', keys] = max(prices)
+                ends[keys] = last[-1]['ts']
+            harness.wait_until(lambda: self.of_symbols(server).keys() == expected.keys(), 'windows of all keys')
+            harness.wait_until(lambda: len(server.rows('SELECT 1 FROM by_symbol')) == sum(len(of) // 3 for of in rows.values()),
+                               'all windows')
+            found = self.of_symbols(server)
+            for key, value in expected.items():
+                self.assertAlmostEqual(found[key], value, 9, key)
+            found = {tuple(sorted((k, v.replace('\\n', '\n').replace('\\"', '"').replace('\\\\', '\\')) for k, v in labels.items() if k != 'pipeline')):
+                     value for labels, value in server.metrics()['weir_result_window_end_timestamp_seconds']
+                     if labels['pipeline'] == 'by_symbol'}
+            self.assertEqual(found.keys(), ends.keys())
+            for keys, end in ends.items():  # the end lies behind its last row
+                self.assertGreaterEqual(found[keys], end / 1000)
+                self.assertLess(found[keys], end / 1000 + 0.002)
+
     def test_what_cannot_be_exposed(self):
         folder = harness.folder_for_test(self)
         path = f'{folder}/weir.yaml'
@@ -138,7 +170,6 @@ class Expose(unittest.TestCase):
                 file.write((CONFIG % text).replace('{folder}', folder).replace('{listen}', '127.0.0.1:0'))
             self.assertIn(complaint, harness.weir('check', '-c', path).stderr, text)
         for before, after, complaint in (
-                ('window: {tumbling: 1500ms}', 'window: {session: 1s}', 'each key has windows of its own here'),
                 ('key: [symbol, buy]', 'key: [pipeline]', "the key 'pipeline' has the name of another label"),
                 ('analyzers: [count, {stats: {of: price, emit: [mean, max]}}]', 'analyzers: [{topk: {of: venue}}]',
                  'no analyzer here gives one row a key')):
