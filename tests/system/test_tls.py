@@ -116,6 +116,20 @@ class Tls(unittest.TestCase):
                                f'{self.server.folder}/tls.pem', *arguments], stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, check=False)
 
+    def test_weir_top_checks_whom_it_asks(self):
+        url, ca = f'https://localhost:{self.server.port}', f'{self.server.folder}/tls.pem'
+        ask = lambda *more: harness.weir('top', '--once', '-i', '0.1', '-u', url, *more)
+        done = ask('--ca', ca)
+        if 'without libcurl' in done.stderr:
+            self.skipTest('built without libcurl')
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        self.assertRegex(done.stdout, r'(?m)^sums +runs')
+        other = make_certificate(harness.folder_for_test(self), 'other') + '.pem'
+        for more in ([], ['--ca', other]):  # nobody has signed it whom it knows
+            done = ask(*more)
+            self.assertEqual((done.returncode, done.stdout), (69, ''), done.stderr)
+            self.assertIn('certificate', done.stderr)
+
     def test_events_go_in_and_results_come_out(self):
         self.assertEqual(self.server.post_ok('trades', EVENTS)['accepted'], 100000)
         harness.wait_until(lambda: self.server.rows("SELECT count(*) FROM sums")[0][0] >= 99, 'results')
@@ -268,6 +282,17 @@ class Clients(unittest.TestCase):
                 return connection.recv(15)
         except (ssl.SSLError, ConnectionError):
             return b''
+
+    def test_weir_top_shows_its_certificate(self):
+        folder = self.server.folder
+        ask = lambda *more: harness.weir('top', '--once', '-i', '0.1', '-u', f'https://localhost:{self.server.port}',
+                                         '--ca', f'{folder}/tls.pem', *more)
+        done = ask('--cert', f'{folder}/good.pem', '--key', f'{folder}/good.key')
+        if 'without libcurl' in done.stderr:
+            self.skipTest('built without libcurl')
+        self.assertEqual((done.returncode, done.stderr), (0, ''))
+        for more in ([], ['--cert', f'{folder}/stranger.pem', '--key', f'{folder}/stranger.key']):
+            self.assertEqual(ask(*more).returncode, 69, more)
 
     def test_only_those_of_the_ca_for_clients_get_in(self):
         self.assertEqual(self.answer(self.server.context(client='good')), b'HTTP/1.1 200 OK')
