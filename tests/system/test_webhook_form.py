@@ -112,7 +112,7 @@ class Reload(WithReceivers):
             first.wait(5)
             self.reload(server, config(f'to: "{second.url}", batch: 2', f'name: more, to: "{third.url}", when: price_max > 11'))
             server.post_ok('trades', trades(10, 15, 'A'))
-            second.wait(0, items=5)
+            harness.wait_until(lambda: any(shown(i['row'])[0][0] == 13 for i in second.items()), 'the last row')
             third.wait(2)
             self.reload(server, config(f'name: more, to: "{third.url}", when: price_max > 11'))
             server.post_ok('trades', trades(15, 20, 'A'))
