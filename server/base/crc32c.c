@@ -18,14 +18,17 @@
 #define SHORT      256u
 
 static pthread_once_t tables_once = PTHREAD_ONCE_INIT;
-static uint32_t table[8][256];                         /* [k][b]: b and k zeros */
-static uint32_t over_long[4][256], over_short[4][256]; /* byte i of a CRC moved on */
-static bool have_instruction;
+static uint32_t table[8][256]; /* [k][b]: b and k zeros */
 
 static uint32_t one_bit(uint32_t crc)
 {
     return crc & 1 ? crc >> 1 ^ POLYNOMIAL : crc >> 1;
 }
+
+#if defined(__x86_64__)
+
+static uint32_t over_long[4][256], over_short[4][256]; /* byte i of a CRC moved on */
+static bool have_instruction;
 
 /* Fills in what each byte of a CRC becomes behind `zeros` zeros. */
 static void make_over(uint32_t over[4][256], unsigned zeros)
@@ -43,6 +46,8 @@ static void make_over(uint32_t over[4][256], unsigned zeros)
                 over[i][b] ^= b >> k & 1 ? bit[i * 8 + k] : 0;
         }
 }
+
+#endif
 
 static void make_tables(void)
 {
