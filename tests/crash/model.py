@@ -226,6 +226,16 @@ class Checker:
     def counted_in(self, stream, start_us, end_us):
         return Events(event for event in self.counted[stream] if start_us <= event[0] < end_us)
 
+    def compare_replaced(self, pipeline, verdict):
+        """All eras: what SQL makes of the table that it reads."""
+        key, parent = ', '.join(pipeline.key), pipeline.parent
+        how = ', '.join(f'{how}({name})' for name, how in zip(parent.for_child(), ('sum', 'sum', 'min', 'max')))
+        sql = [f'SELECT {key}, {", ".join(pipeline.columns())} FROM {pipeline.name} WHERE window_end IS NOT NULL',
+               f'SELECT {key}, {how}, count(*) FROM {parent.name} WHERE window_end IS NOT NULL GROUP BY {key}']
+        n = len(pipeline.key)
+        found, expected = ({row[:n]: row[n:] for row in harness.read_rows(self.database, text)} for text in sql)
+        verdict.rows(pipeline.name, expected, found)
+
     def chain(self, end_us):
         """At the end of a chain: the windows that were open all along, and that no later round has
         changed what was there."""
@@ -240,6 +250,9 @@ class Checker:
         events = by_stream[pipeline.stream]
         if pipeline.kind in ('joined', 'pairs'):
             self.compare_streams(pipeline, events, by_stream['other'], (start_us, end_us), verdict)
+        if pipeline.kind == 'replaced':
+            self.compare_replaced(pipeline, verdict)
+            return
         if pipeline.kind == 'rows':
             self.compare_kept(pipeline, events, start_us, end_us, verdict)
         if pipeline.kind not in ('exact', 'revise', 'child'):

@@ -173,7 +173,8 @@ TOPK_COLUMNS = ('rank', 'tag', 'tag_count', 'tag_error')
 class Pipeline:
     """kind: 'fate' has a group a request; 'exact' gives every counted event; 'late' leaves out what is
     late, 'side' has that in a table of its own, 'revise' gives every event after all, and says how many of
-    a group were late; 'child' reads the results of its parent, of shorter windows and the same key. Others have a
+    a group were late; 'child' reads the results of its parent, of shorter windows and the same key; 'replaced' those that take
+    each other's place. Others have a
     model of their own, see kinds.py."""
 
     def __init__(self, name, stream, key, window_us, kind='exact', offset_us=0, workers=1, where=None,
@@ -316,6 +317,10 @@ def pipelines(known):
                           **ordered),
                  Pipeline('days', 'main', ['number'], DAY_US, workers=2, window='{tumbling: 1d, zone: America/New_York}',
                           zone='America/New_York')]
+    if known['replaced']:
+        parents = [p for p in some if p.name in ('late_revise', 'ever')]
+        some += [Pipeline(f'of_{p.name}', 'main', ['name'], 0, 'replaced', workers=3 - i, window='{global: 10m}', parent=p)
+                 for i, p in enumerate(parents)]
     if known['joins']:
         joined = Pipeline('joined', 'main', ['name'], 10 * MINUTE_US, 'joined', workers=2, analyzers=JOIN_ANALYZERS,
                           columns=JOIN_COLUMNS, more=f'    join: {JOIN}\n    derive: {JOIN_DERIVE}\n')
@@ -400,6 +405,8 @@ def probe():
     known['python'] = accepts(
         stream=', derive: {r: id + 1, x: id * 1.5, y: id * 2.5}',
         more='  q: {from: s, window: {tumbling: 10s}, analyzers: [{python: {file: "{folder}/all.py", of: [id, r, x, y]}}]}')
+    known['replaced'] = accepts(pipeline=', late: revise, allowed_lateness: 1d',
+                                more='  q: {from: p, window: {global: 10s}, analyzers: [{stats: {of: count}}]}')
     known['webhooks'] = accepts(pipeline=', webhook: {to: "http://a/"}') and hooked.Hooked('by_name', COLUMNS)
     known['look-ups'] = accepts(pipeline=', http_lookup: {x: {url: "http://a/{id}", columns: {n: int}}}') and \
         service.Service(answer).url
