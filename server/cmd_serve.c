@@ -463,6 +463,7 @@ static void *reload_run(void *server)
         if (due_us != INT64_MAX)
             wait_for_restart(s, due_us);
     }
+    doing_over();
     return NULL;
 }
 

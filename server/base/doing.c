@@ -17,8 +17,8 @@ static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};
 #define N_SIGNALS (sizeof(signals) / sizeof(signals[0]))
 
 static struct doing places[THREADS_MAX];
-static _Atomic unsigned n_places;
-static int file = -1; /* -1: not opened */
+static _Atomic bool taken[THREADS_MAX]; /* seq_cst: its place is the thread's alone */
+static int file = -1;                   /* -1: not opened */
 static _Thread_local struct doing *mine;
 static _Thread_local const char *named; /* what stands there as analyzer */
 static _Thread_local char *stack; /* of the handler: the thread's own may be used up */
@@ -96,16 +96,33 @@ void doing_close(void)
 /* Once a thread. */
 static struct doing *my_place(void)
 {
-    unsigned i = atomic_fetch_add_explicit(&n_places, 1, memory_order_relaxed);
-    if (i >= THREADS_MAX)
+    unsigned i = 0;
+    while (i < THREADS_MAX && atomic_exchange(&taken[i], true))
+        i++;
+    if (i == THREADS_MAX)
         return NULL;
     stack_t old;
     if (sigaltstack(NULL, &old) == 0 && !(old.ss_flags & SS_DISABLE))
         return &places[i];      /* a sanitizer's, which takes it away itself */
-    stack = malloc(STACK_SIZE); /* as long as the process */
+    stack = malloc(STACK_SIZE); /* until doing_over, or as long as the process */
     if (stack)
         sigaltstack(&(stack_t){.ss_sp = stack, .ss_size = STACK_SIZE}, NULL);
     return &places[i];
+}
+
+void doing_over(void)
+{
+    if (!mine)
+        return;
+    if (stack)
+        sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+    free(stack);
+    stack = NULL;
+    named = NULL;
+    unsigned i = (unsigned)(mine - places);
+    *mine = (struct doing){0};
+    mine = NULL;
+    atomic_store(&taken[i], false);
 }
 
 static void set(char *to, const char *from)

@@ -31,6 +31,8 @@ void doing_close(void);
 void doing_pipeline(const char *pipeline, uint64_t position);
 void doing_analyzer(const char *analyzer, uint64_t place);
 void doing_no_analyzer(void);
+/* The thread ends, and others like it will come: its place is for them. */
+void doing_over(void);
 
 /* Those who do something now; may be a little wrong. */
 void doing_each(void (*call)(void *ctx, const struct doing *d), void *ctx);
