@@ -152,10 +152,12 @@ static uint64_t print_lost(const struct pipeline_status *s)
                 "out_of_orderness\n",
                 s->name, (unsigned long long)now);
     else if (now)
-        fprintf(stderr,
-                "pipeline %s: %llu events came after their window had been closed; "
-                "without --live windows stay open until the end\n",
-                s->name, (unsigned long long)now);
+        fprintf(
+            stderr,
+            "pipeline %s: %llu events came after their window had been closed; "
+            "without --live windows stay open until the end, but those of results that "
+            "others join\n",
+            s->name, (unsigned long long)now);
     if (s->join_cut)
         fprintf(stderr,
                 "pipeline %s: %llu joined texts are null, as those of a batch are more "
@@ -345,7 +347,9 @@ static int choose_streams(const struct weir *w, const struct run_options *o, boo
         const struct config_pipeline *c = pipeline_config(w->pipeline[i]);
         const char *own = w->config->stream[c->stream].name;
         for (size_t k = 0; only[c->stream] && k < c->joins.n; k++) {
-            size_t other = c->joins.join[k].stream;
+            const struct config_result *of = c->joins.join[k].result;
+            size_t other =
+                of ? w->config->pipeline[of->pipeline].stream : c->joins.join[k].stream;
             if (!only[other])
                 return error_set(error, -EINVAL,
                                  "pipeline '%s' joins '%s' with '%s': --stream %s=FILE "

@@ -43,6 +43,11 @@ static void put_key(FILE *to, const struct config_pipeline *c, const char *befor
         fprintf(to, "%s%s", i ? ", " : before, c->schema->column[c->key[i]].name);
 }
 
+static const char *joined_name(const struct weir *w, const struct config_join *j)
+{
+    return j->result ? j->result->table : w->config->stream[j->stream].name;
+}
+
 /* ---- Text --------------------------------------------------------------------------------------- */
 
 static void text_pipeline(const struct weir *w, struct pipeline *p, int depth, FILE *to)
@@ -58,7 +63,7 @@ static void text_pipeline(const struct weir *w, struct pipeline *p, int depth, F
                 i              ? ", "
                 : c->joins.all ? ", with "
                                : ", joins ",
-                w->config->stream[c->joins.join[i].stream].name);
+                joined_name(w, &c->joins.join[i]));
     for (size_t i = 0; i < c->references.n; i++)
         fprintf(to, "%stable %s", i ? ", " : ", joins ",
                 c->references.reference[i].table);
@@ -120,8 +125,9 @@ static void dot_pipeline(const struct weir *w, struct pipeline *p, FILE *to)
         fprintf(to, "  \"stream %s\" -> \"pipeline %s\";\n",
                 w->config->stream[c->stream].name, c->name);
     for (size_t i = 0; i < c->joins.n; i++)
-        fprintf(to, "  \"stream %s\" -> \"pipeline %s\"%s;\n",
-                w->config->stream[c->joins.join[i].stream].name, c->name,
+        fprintf(to, "  \"%s %s\" -> \"pipeline %s\"%s;\n",
+                c->joins.join[i].result ? "table" : "stream",
+                joined_name(w, &c->joins.join[i]), c->name,
                 c->joins.all ? "" : " [style=dashed]");
     for (size_t i = 0; i < c->references.n; i++)
         dot_reference(&c->references.reference[i], c->name, to);

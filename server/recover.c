@@ -7,6 +7,7 @@
 #include "pipeline/join.h"
 #include "pipeline/lookup.h"
 #include "pipeline/reference.h"
+#include "results_feed.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -179,6 +180,30 @@ static int load_rows(void *ctx, const char *data, size_t size)
     return join_load_block(ctx, data, size);
 }
 
+/* Results that were made since stand in their table: they are read behind the watermark. */
+static int load_results(struct restore *r, struct pipeline *p, struct join_input *in,
+                        const struct restore_checkpoint *c, struct error *error)
+{
+    char *definition;
+    int err = join_define(in, &definition);
+    if (err < 0)
+        return error_set(error, err, "no memory");
+    bool same = !strcmp(definition, c->definition);
+    free(definition);
+    if (!same)
+        pipeline_say_partial(p, "joins '%s' otherwise than before: it reads them again",
+                             in->stream);
+    if (!same || !c->marks)
+        return 0;
+    err = join_load_marks(in, c->marks, c->marks_size);
+    if (err == 0)
+        err = restore_states(r, in->name, load_rows, in, error);
+    return err < 0 && !error->text[0]
+               ? error_set(error, err, "the stored results of '%s' are damaged",
+                           in->stream)
+               : err;
+}
+
 static int load_input(struct restore *r, struct pipeline *p, struct join_input *in,
                       const struct restore_checkpoint *c, struct error *error)
 {
@@ -246,10 +271,12 @@ static int recover_inputs(struct weir *w, struct restore *r, struct pipeline *p,
     for (size_t i = 0; j && err == 0 && i < j->n; i++) {
         struct join_input *in = &j->input[i];
         struct restore_checkpoint stored = {0};
-        in->log = w->log[in->config->stream];
+        in->log = in->results ? NULL : w->log[in->config->stream];
         err = restore_checkpoint(r, in->name, in->stream, &stored, error);
         if (err == -ENOENT)
-            err = begin_input(r, in, error);
+            err = in->results ? 0 : begin_input(r, in, error);
+        else if (err == 0 && in->results)
+            err = load_results(r, p, in, &stored, error);
         else if (err == 0)
             err = load_input(r, p, in, &stored, error);
         restore_checkpoint_free(&stored);
@@ -566,8 +593,11 @@ static bool is_of(const struct weir *w, const struct config_pipeline *c,
             return true;
     its = its && c->joins.n && !strcmp(pipeline + size + 1, stream);
     bool reads = its && !strcmp(w->config->stream[c->stream].name, stream);
-    for (size_t i = 0; its && !reads && i < c->joins.n; i++)
-        reads = !strcmp(w->config->stream[c->joins.join[i].stream].name, stream);
+    for (size_t i = 0; its && !reads && i < c->joins.n; i++) {
+        const struct config_join *j = &c->joins.join[i];
+        reads = !strcmp(
+            j->result ? j->result->table : w->config->stream[j->stream].name, stream);
+    }
     return reads;
 }
 
@@ -589,6 +619,7 @@ static bool keep_checkpoint(void *ctx, const char *pipeline, const char *stream,
 
 static int forget(struct store *s, void *ctx)
 {
+    results_feed_forget(s, ctx);
     return store_forget_checkpoints(s, keep_checkpoint, ctx);
 }
 

@@ -9,6 +9,7 @@
 #include "pipeline/join.h"
 #include "recover.h"
 #include "restart.h"
+#include "results_feed.h"
 #include "store/restore.h"
 
 #include <errno.h>
@@ -218,6 +219,24 @@ static void mark(struct reload *r, const char *top)
         r->changed[i] = true;
 }
 
+/* Who joins results of a chain that is exchanged is, too: their tables are others. */
+static bool mark_joiners(struct reload *r)
+{
+    const struct config *c = r->config;
+    bool any = false;
+    for (size_t i = 0; i < c->n_pipelines; i++) {
+        const struct config_pipeline *p = &c->pipeline[i];
+        const size_t own = index_of(c, top_of(c, p)->name);
+        for (size_t k = 0; !r->changed[own] && k < p->results.n; k++) {
+            const struct config_pipeline *of =
+                &c->pipeline[p->results.item[k].pipeline];
+            r->changed[own] = r->changed[index_of(c, top_of(c, of)->name)];
+            any = any || r->changed[own];
+        }
+    }
+    return any;
+}
+
 /* A chain is exchanged as a whole, if one of it has changed, come or gone: all of it is at one position. One whose top
  * is left out stays so. */
 static int find_changed(struct reload *r, struct error *error)
@@ -241,6 +260,8 @@ static int find_changed(struct reload *r, struct error *error)
         if (!old || ((!same || differ) && !weir_goes_without(w, p->name)))
             mark(r, top_of(c, p)->name);
     }
+    while (mark_joiners(r))
+        ;
     for (size_t i = 0; i < c->n_pipelines; i++) {
         const char *top = top_of(c, &c->pipeline[i])->name;
         r->changed[i] = r->changed[index_of(c, top)] &&
@@ -452,6 +473,7 @@ static int stop_old(struct weir *w, struct log *log, struct pipeline *p,
     if (!pipeline_failed(p))
         log_checkpoint(log, name);
     *ret_stored = log_unsubscribe(log, name);
+    results_feed_remove(w, p);
     if (pipeline_join(p)) /* journals go on, and keep what the next one reads */
         join_hold(pipeline_join(p));
     stop_chain(p);
@@ -474,7 +496,7 @@ static void leave_places(const struct weir *w, const struct change *c)
     for (size_t i = 0; i < old->joins.n; i++) {
         size_t stream = old->joins.join[i].stream;
         char name[256]; /* names are no longer than 63 bytes */
-        if (joins(c->fresh, stream))
+        if (old->joins.join[i].result || joins(c->fresh, stream))
             continue;
         snprintf(name, sizeof(name), "%s.%s", old->name,
                  w->config->stream[stream].name);

@@ -13,6 +13,7 @@
 #include "pipeline/join.h"
 #include "recover.h"
 #include "restart.h"
+#include "results_feed.h"
 #include "store/dead_letters.h"
 
 #include <assert.h>
@@ -275,24 +276,35 @@ static bool has_moved(const struct config_pipeline *c)
     return moved && !c->left_out;
 }
 
+/* The i-th that it reads, or whose results it joins; NULL: no more. */
+static struct pipeline *read_by(const struct config_pipeline *c,
+                                struct pipeline *const *all, size_t i)
+{
+    if (c->from)
+        return i ? NULL : all[c->parent];
+    return i < c->results.n ? all[c->results.item[i].pipeline] : NULL;
+}
+
 static int make_pipeline(struct weir *w, struct config *config,
-                         struct config_pipeline *c, struct pipeline *parent,
+                         struct config_pipeline *c, struct pipeline *const *all,
                          struct metrics *metrics, struct pipeline **ret,
                          struct error *error)
 {
     const struct table *const *table;
-    if (parent && pipeline_tables(parent, &table) == 0) {
-        logger_error("pipeline", "pipeline '%s' is left out with '%s', which it reads",
-                     c->name, c->from);
-        return 0;
-    }
-    int r = pipeline_new_child(config, c, parent, w->plugins, metrics, ret, error);
+    struct pipeline *of;
+    for (size_t i = 0; (of = read_by(c, all, i)); i++)
+        if (pipeline_tables(of, &table) == 0) {
+            logger_error("pipeline",
+                         "pipeline '%s' is left out with '%s', which it reads", c->name,
+                         pipeline_config(of)->name);
+            return 0;
+        }
+    int r = pipeline_new_child(config, c, all, w->plugins, metrics, ret, error);
     if (r < 0 && has_moved(c)) {
         r = leave_out_moved(c, error);
         *error = (struct error){0};
-        r = r == 0
-                ? pipeline_new_child(config, c, parent, w->plugins, metrics, ret, error)
-                : error_set(error, r, "no memory");
+        r = r == 0 ? pipeline_new_child(config, c, all, w->plugins, metrics, ret, error)
+                   : error_set(error, r, "no memory");
     }
     return r;
 }
@@ -306,6 +318,15 @@ size_t weir_close_gaps(struct pipeline **list, size_t n)
     return left;
 }
 
+/* Are all there that it reads? */
+static bool has_all(const struct config_pipeline *c, struct pipeline *const *all)
+{
+    bool has = !c->from || all[c->parent];
+    for (size_t i = 0; has && i < c->results.n; i++)
+        has = all[c->results.item[i].pipeline];
+    return has;
+}
+
 int weir_make_pipelines(struct weir *w, struct config *config, struct metrics *metrics,
                         bool (*wanted)(void *ctx, size_t i), void *ctx,
                         struct pipeline **ret, struct error *error)
@@ -314,12 +335,10 @@ int weir_make_pipelines(struct weir *w, struct config *config, struct metrics *m
     for (unsigned depth = 0; depth <= CONFIG_CHAIN_MAX; depth++) {
         for (size_t i = 0; i < config->n_pipelines; i++) {
             struct config_pipeline *c = &config->pipeline[i];
-            struct pipeline *parent = c->from ? ret[c->parent] : NULL;
             if (c->depth != depth || (wanted && !wanted(ctx, i)) ||
-                (c->from &&
-                 !parent)) /* that one has faults, or is left out: it is told */
+                !has_all(c, ret)) /* that one has faults, or is left out: it is told */
                 continue;
-            int r = make_pipeline(w, config, c, parent, metrics, &ret[i], error);
+            int r = make_pipeline(w, config, c, ret, metrics, &ret[i], error);
             if (r < 0 && !faults_go_on(r, error))
                 return r;
             failed = r < 0 ? r : failed;
@@ -529,6 +548,8 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
     if (r == 0)
         r = make_tables(w, error);
     if (r == 0)
+        r = results_feed_prepare(w, error);
+    if (r == 0)
         r = recover_check_references(w, options.path, false, error);
     for (size_t i = 0; r == 0 && i < w->config->n_streams; i++)
         r = dead_letters_keep(w->store, w->config->stream[i].name, s->dead_letters,
@@ -660,13 +681,16 @@ bool weir_goes_without(const struct weir *w, const char *pipeline)
     return false;
 }
 
-/* It, or one that it reads, is left out. */
+/* It, or one that it reads, or whose results it joins, is left out. */
 static bool is_without(const struct weir *w, const struct pipeline *p)
 {
     bool without = false;
-    for (; !without && p; p = pipeline_parent(p))
+    for (; !without && p; p = pipeline_parent(p)) {
         without = weir_goes_without(w, pipeline_config(p)->name) ||
                   pipeline_config(p)->left_out;
+        for (size_t i = 0; !without && pipeline_joins(p, i); i++)
+            without = is_without(w, pipeline_joins(p, i));
+    }
     return without;
 }
 
@@ -699,8 +723,9 @@ static int hold_inputs(struct weir *w, struct restore *r, struct pipeline *p,
     const struct config_joins *joins = &pipeline_config(p)->joins;
     int err = 0;
     for (size_t i = 0; err == 0 && i < joins->n; i++)
-        err = hold_input(w, r, p, joins->join[i].stream, error);
-    return err;
+        if (!joins->join[i].result)
+            err = hold_input(w, r, p, joins->join[i].stream, error);
+    return err == 0 ? results_feed_hold(w, r, p, error) : err;
 }
 
 static int leave_out(struct weir *w, struct restore *r, struct pipeline *p,
@@ -779,7 +804,8 @@ static int start_pipelines(struct weir *w, enum weir_mode mode, size_t i,
     for (size_t k = 0; k < w->n_pipelines; k++)
         readers += reads_stream(w->pipeline[k], i);
     for (size_t k = 0; mode == WEIR_RUN && k < w->n_pipelines; k++)
-        if (reads_stream(w->pipeline[k], i))
+        if (reads_stream(w->pipeline[k], i) &&
+            !results_feed_is_joined(w, w->pipeline[k])) /* others wait for them */
             pipeline_keep_open(w->pipeline[k], w->keep_open / readers);
     for (size_t k = 0; err == 0 && k < w->n_pipelines; k++) {
         struct pipeline *p = w->pipeline[k];
@@ -817,6 +843,8 @@ static int start_chain(struct weir *w, struct restore *r, struct pipeline *p,
         err = pipeline_start(p, w->back,
                              pipeline_parent(p) ? pipeline_reads(p) : w->log[c->stream],
                              position, live, error);
+    if (err == 0 && !without)
+        err = results_feed_add(w, p, error);
     return err;
 }
 
@@ -981,8 +1009,10 @@ uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
     if (w->store && end != LOG_FINISH)
         store_hurry(w->store); /* who waits for the store does not keep the others */
     backfill_stop_all(w);
-    if (end == LOG_FINISH)
+    if (end == LOG_FINISH) {
         deadline_us = INT64_MAX;
+        results_feed_begin_end(w);
+    }
     for (size_t i = 0; i < w->config->n_streams; i++)
         if (w->log[i])
             log_end(w->log[i], end);
@@ -992,6 +1022,9 @@ uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
             log_close(w->log[i], end, deadline_us);
     }
     say_step(w, "pipelines");
+    if (end == LOG_FINISH)
+        results_feed_finish(w);
+    results_feed_stop(w);
     open_groups = stop_pipelines(w, deadline_us);
     say_step(w, "the database");
     if (w->store && store_flush(w->store) < 0)
@@ -1018,6 +1051,7 @@ void weir_free(struct weir *w)
 {
     if (!w)
         return;
+    results_feed_stop(w);
     backfill_stop_all(w);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         if (w->log[i])

@@ -71,7 +71,8 @@ struct weir {
     bool lost;         /* results that were not committed at the end */
     /* Says that a pipeline has crashed and waits for weir_restart; NULL: nobody starts it again. */
     void (*crashed)(void);
-    struct backfill *backfills; /* backfill.c; of whoever starts pipelines */
+    struct results_feed *results; /* results_feed.c; NULL: nobody joins results */
+    struct backfill *backfills;   /* backfill.c; of whoever starts pipelines */
     struct restarts
         *restarts; /* restart.c; of whoever calls weir_restart and weir_reload */
     struct crashes *crashes; /* crashes.c; likewise. NULL: nothing is noted */

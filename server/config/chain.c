@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Pipelines that read other pipelines: who reads whom, looked at once all of them are known.
+ * Pipelines that read other pipelines, or join their results: who reads whom, looked at once all of them are known.
  */
 #include "config/faults.h"
 #include "config/sections.h"
@@ -30,7 +30,7 @@ static size_t find_parent(const struct config *c, const char *table)
 }
 
 static int no_parent(const struct config *c, const struct config_pipeline *p,
-                     struct error *error)
+                     const struct node *at, const char *table, struct error *error)
 {
     const char **name = calloc(c->n_streams + c->n_pipelines + 1, sizeof(*name));
     size_t n = 0;
@@ -42,8 +42,8 @@ static int no_parent(const struct config *c, const struct config_pipeline *p,
     for (size_t i = 0; i < c->n_pipelines; i++)
         if (c->pipeline[i].name && &c->pipeline[i] != p)
             name[n++] = c->pipeline[i].name;
-    node_error(p->from_node, error, "there is no stream or pipeline '%s'", p->from);
-    node_suggest(error, p->from, name, n);
+    node_error(at, error, "there is no stream or pipeline '%s'", table);
+    node_suggest(error, table, name, n);
     free(name);
     return -EINVAL;
 }
@@ -128,42 +128,149 @@ static int check_parent(const struct config_pipeline *p,
     return r < 0 ? r : check_order(p, error);
 }
 
-/* The path from p to itself, or further up, to one that has been on it. */
-static int say_cycle(const struct config *c, const struct config_pipeline *p,
+/* Results that are found by time: they come in the order of their windows' ends, and are final. */
+static int check_joined(const struct config_result *r, const struct config_pipeline *of,
+                        struct error *error)
+{
+    if (of->late == CONFIG_LATE_REVISE)
+        return node_error(r->node, error,
+                          "results of '%s' can be revised ('late: revise'), and what "
+                          "was joined with them could not",
+                          of->name);
+    return of->window.kind == CONFIG_TUMBLING || of->window.kind == CONFIG_HOPPING
+               ? 0
+               : node_error(r->node, error,
+                            "results of '%s' do not come in the order of their "
+                            "windows' ends ('%s'); those of tumbling and hopping "
+                            "windows do",
+                            of->name, config_window_word[of->window.kind]);
+}
+
+/* The i-th that a pipeline has results of; SIZE_MAX: it is not known. */
+static size_t read_by(const struct config_pipeline *p, size_t i)
+{
+    if (p->parent == SIZE_MAX)
+        return p->results.item[i].pipeline;
+    return i ? p->results.item[i - 1].pipeline : p->parent;
+}
+
+static size_t n_read(const struct config_pipeline *p)
+{
+    return (p->parent != SIZE_MAX) + p->results.n;
+}
+
+/* Is there a way from `at` to `to`? It is put into path[]. */
+static bool find_path(const struct config *c, size_t at, size_t to, bool *seen,
+                      size_t *path, size_t *n)
+{
+    const struct config_pipeline *p = &c->pipeline[at];
+    path[(*n)++] = at;
+    seen[at] = true;
+    for (size_t i = 0; i < n_read(p); i++) {
+        size_t next = read_by(p, i);
+        if (next == to ||
+            (next != SIZE_MAX && !seen[next] && find_path(c, next, to, seen, path, n)))
+            return true;
+    }
+    (*n)--;
+    return false;
+}
+
+/* Where it says that it reads the next one of the path. */
+static const struct node *node_of(const struct config_pipeline *p, size_t next)
+{
+    const struct node *at = p->from_node;
+    for (size_t i = 0; p->parent != next && i < p->results.n; i++)
+        if (p->results.item[i].pipeline == next)
+            at = p->results.item[i].node;
+    return at;
+}
+
+/* The path from p to itself. */
+static int say_cycle(const struct config *c, const size_t *by, size_t n,
                      struct error *error)
 {
     char path[320];
+    const struct config_pipeline *p = &c->pipeline[by[0]];
     size_t size = (size_t)snprintf(path, sizeof(path), "%s", p->name);
-    const struct config_pipeline *at = p;
-    do {
-        at = &c->pipeline[at->parent];
+    for (size_t i = 1; i <= n; i++) {
         size_t room = sizeof(path) - size;
-        int n = snprintf(path + size, room, " -> %s", at->name);
-        size += (size_t)n < room ? (size_t)n : room - 1;
-    } while (at != p);
-    return node_error(p->from_node, error, "'%s' reads itself: %s", p->name, path);
+        int more =
+            snprintf(path + size, room, " -> %s", c->pipeline[by[i < n ? i : 0]].name);
+        size += (size_t)more < room ? (size_t)more : room - 1;
+    }
+    return node_error(node_of(p, by[n > 1]), error, "'%s' reads itself: %s", p->name,
+                      path);
 }
 
-/* Follows the parents of one to its stream. On a cycle only who stands on it is told of it. */
-static int link_pipeline(struct config *c, struct config_pipeline *p,
-                         struct error *error)
+/* On a cycle only who stands on it is told of it. */
+static int check_cycle(const struct config *c, size_t i, struct error *error)
+{
+    size_t n = 0, *path = calloc(c->n_pipelines + 1, sizeof(*path));
+    bool *seen = calloc(c->n_pipelines + 1, sizeof(*seen));
+    int r = path && seen ? 0 : error_set(error, -ENOMEM, "out of memory");
+    if (r == 0 && find_path(c, i, i, seen, path, &n))
+        r = say_cycle(c, path, n, error);
+    free(path);
+    free(seen);
+    return r;
+}
+
+/* One more than the deepest that it reads. */
+static unsigned depth_of(const struct config *c, const struct config_pipeline *p)
+{
+    unsigned depth = 0;
+    for (size_t i = 0; i < n_read(p); i++) {
+        size_t k = read_by(p, i);
+        if (k != SIZE_MAX && c->pipeline[k].depth >= depth)
+            depth = c->pipeline[k].depth + 1;
+    }
+    return depth;
+}
+
+/* Depths rise until all are right; on a cycle, and behind one, they never are. */
+static bool set_depths(struct config *c)
+{
+    bool changed = true;
+    for (unsigned round = 0; changed && round <= CONFIG_CHAIN_MAX + 1; round++) {
+        changed = false;
+        for (size_t i = 0; i < c->n_pipelines; i++) {
+            unsigned depth = depth_of(c, &c->pipeline[i]);
+            changed = changed || depth != c->pipeline[i].depth;
+            c->pipeline[i].depth = depth;
+        }
+    }
+    return !changed;
+}
+
+static int link_parent(struct config *c, struct config_pipeline *p, struct error *error)
+{
+    p->parent = find_parent(c, p->from);
+    return p->parent == SIZE_MAX ? no_parent(c, p, p->from_node, p->from, error)
+                                 : check_parent(p, &c->pipeline[p->parent], error);
+}
+
+static int link_results(struct config *c, struct config_pipeline *p,
+                        struct error *error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < p->results.n; i++) {
+        struct config_result *item = &p->results.item[i];
+        item->pipeline = find_parent(c, item->table);
+        r = item->pipeline == SIZE_MAX
+                ? no_parent(c, p, item->node, item->table, error)
+                : check_joined(item, &c->pipeline[item->pipeline], error);
+    }
+    return r;
+}
+
+/* The stream that the first of its chain reads. */
+static void find_stream(struct config *c, struct config_pipeline *p)
 {
     const struct config_pipeline *at = p;
-    unsigned depth = 0;
-    for (; at->parent != SIZE_MAX; depth++) {
-        if (depth > c->n_pipelines)
-            return 0;
+    while (at->parent != SIZE_MAX)
         at = &c->pipeline[at->parent];
-        if (at == p)
-            return say_cycle(c, p, error);
-    }
-    if (depth > CONFIG_CHAIN_MAX)
-        return node_error(p->from_node, error,
-                          "more than %d pipelines would read one another here",
-                          CONFIG_CHAIN_MAX);
     p->stream = at->stream;
-    p->depth = depth;
-    return 0;
 }
 
 int chain_link(struct config *c, struct error *error)
@@ -171,20 +278,35 @@ int chain_link(struct config *c, struct error *error)
     int r = 0, failed = 0;
     for (size_t i = 0; r == 0 && i < c->n_pipelines; i++) {
         struct config_pipeline *p = &c->pipeline[i];
-        if (!p->from) /* of a stream, or with a fault there */
-            continue;
-        p->parent = find_parent(c, p->from);
-        r = p->parent == SIZE_MAX ? no_parent(c, p, error)
-                                  : check_parent(p, &c->pipeline[p->parent], error);
+        r = p->from ? link_parent(c, p, error) : link_results(c, p, error);
         failed = r < 0 ? r : failed;
         r = faults_go_on(r, error) ? 0 : r;
     }
-    for (size_t i = 0; r == 0 && i < c->n_pipelines; i++) {
-        if (c->pipeline[i].parent == SIZE_MAX)
-            continue;
-        r = link_pipeline(c, &c->pipeline[i], error);
+    const bool deep = r == 0 && !set_depths(c);
+    for (size_t i = 0; r == 0 && deep && i < c->n_pipelines; i++) {
+        r = check_cycle(c, i, error);
         failed = r < 0 ? r : failed;
         r = faults_go_on(r, error) ? 0 : r;
     }
+    for (size_t i = 0; r == 0 && failed == 0 && i < c->n_pipelines; i++)
+        if (c->pipeline[i].depth > CONFIG_CHAIN_MAX)
+            return node_error(c->pipeline[i].from_node, error,
+                              "more than %d pipelines would read one another here",
+                              CONFIG_CHAIN_MAX);
+    for (size_t i = 0; failed == 0 && i < c->n_pipelines; i++)
+        find_stream(c, &c->pipeline[i]);
     return failed;
+}
+
+bool config_depends(const struct config *c, size_t pipeline, size_t stream)
+{
+    const struct config_pipeline *p = &c->pipeline[pipeline];
+    const char *name = c->stream[stream].name;
+    bool depends =
+        p->stream == stream || (p->join_node && node_get(p->join_node, name));
+    for (size_t i = 0; !depends && p->joins.all && i < p->joins.n; i++)
+        depends = p->joins.join[i].stream == stream;
+    for (size_t i = 0; !depends && i < n_read(p); i++)
+        depends = config_depends(c, read_by(p, i), stream);
+    return depends;
 }

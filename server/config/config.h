@@ -220,10 +220,23 @@ void config_window_size(const struct config_window *w, size_t i,
 #define CONFIG_JOIN_ON_MAX      16
 #define CONFIG_JOIN_COLUMNS_MAX 64
 
-/* `join:`: to each row, columns of the newest row of another stream. */
-struct config_join {
-    size_t stream;           /* index into config.stream */
+/* A name in `join:` that is none of a stream: a table of another pipeline's results. */
+struct config_result {
+    char *table;
     const struct node *node; /* where its name stands */
+    size_t pipeline;         /* whose it is: index into config.pipeline */
+    struct schema *columns;  /* as who reads the table sees them; NULL until then */
+};
+struct config_results {
+    size_t n;
+    struct config_result item[CONFIG_JOINS_MAX];
+};
+
+/* `join:`: to each row, columns of the newest row of another stream, or of a table of results. */
+struct config_join {
+    size_t stream; /* index into config.stream; SIZE_MAX: it is no stream, but: */
+    const struct config_result *result; /* NULL: a stream */
+    const struct node *node;            /* where its name stands */
     size_t n_on;
     size_t on[CONFIG_JOIN_ON_MAX],
         their_on[CONFIG_JOIN_ON_MAX]; /* columns of both that are the same */
@@ -363,8 +376,11 @@ struct config_pipeline {
     const struct node *backfill_node; /* NULL: not given */
     bool backfill_journal;
     size_t parent;  /* index into config.pipeline; SIZE_MAX: it reads the stream */
-    unsigned depth; /* pipelines between it and the stream */
-    struct config_joins joins;
+    unsigned depth; /* pipelines between it and streams */
+    struct config_joins
+        joins; /* where there are results: once config_resolve was called */
+    struct config_results results; /* that it joins */
+    const struct node *join_node;  /* NULL: not given */
     struct config_references references;
     struct config_lookups lookups;
     const struct node *lookups_node; /* NULL: not given */
@@ -429,10 +445,12 @@ void config_warn(const struct config_server *server);
 
 /* The same of a tree that is there; takes it. */
 int config_of_node(struct node *root, struct config **ret, struct error *error);
-/* Of a pipeline that reads another one: its key, once the columns are known that it reads. Before others have the
- * configuration. -EINVAL, -ENOMEM. */
+/* Of a pipeline that reads another one, or joins its results: its key and all that is made of columns, once those are known
+ * that it reads. Before others have the configuration. -EINVAL, -ENOMEM. */
 int config_resolve(struct config *c, size_t pipeline, const struct schema *columns,
                    struct error *error);
+/* Are results of the pipeline made of events of this stream? */
+bool config_depends(const struct config *c, size_t pipeline, size_t stream);
 
 /* JSON Schema (2020-12) of the file, made of the tables that check it. What an analyzer is, an item of `analyzers`,
  * the caller writes: only plugins know. */

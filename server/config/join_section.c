@@ -22,6 +22,7 @@ static int out_of_memory(const struct node *n, struct error *error)
 
 struct reading {
     const struct config *config;
+    const struct config_results *results;
     const struct schema *ours, *theirs;
     struct schema *joined; /* ours, and behind them the columns of joins so far */
     const struct node *columns;
@@ -198,31 +199,57 @@ static int find_stream(const struct node *n, const struct config *c, size_t own,
     return r;
 }
 
+static const struct config_result *find_result(const struct config_results *all,
+                                               const char *name)
+{
+    for (size_t i = 0; i < all->n; i++)
+        if (strcmp(all->item[i].table, name) == 0)
+            return &all->item[i];
+    return NULL;
+}
+
+/* Columns of what is joined. */
+static int find_theirs(const struct node *name, struct config_join *j,
+                       struct reading *r, size_t own, struct error *error)
+{
+    j->result = name->kind == NODE_SCALAR ? find_result(r->results, name->text) : NULL;
+    j->stream = SIZE_MAX;
+    int err = j->result ? 0 : find_stream(name, r->config, own, &j->stream, error);
+    if (err < 0)
+        return err;
+    r->theirs = j->result ? j->result->columns : r->config->stream[j->stream].columns;
+    return r->theirs ? 0 : -EINVAL; /* it has faults, which are told already */
+}
+
 static int read_join(const struct node *name, const struct node *n,
                      struct config_join *j, struct reading *r, size_t own,
                      struct error *error)
 {
     char what[SECTION_NAME_MAX + 16];
-    int err = find_stream(name, r->config, own, &j->stream, error);
+    int err = find_theirs(name, j, r, own, error);
     if (err < 0)
         return err;
     j->node = name;
-    r->theirs = r->config->stream[j->stream].columns;
-    if (!r->theirs) /* it has faults, which are told already */
-        return -EINVAL;
     snprintf(what, sizeof what, "join '%s'", name->text);
     err = fields_read(join_fields, COUNT(join_fields), n, what, j, r, error);
     if (err == 0 && !j->as_of)
         err = node_error(node_get(n, "as_of"), error,
                          "'as_of: true' is the only way to join streams in 'join'");
+    if (err == 0 && j->result && j->out_of_orderness_us >= 0)
+        err = node_error(node_get(n, "out_of_orderness"), error,
+                         "'out_of_orderness' is for streams: the results of '%s' come "
+                         "in order",
+                         j->result->table);
+    if (j->result)
+        j->out_of_orderness_us = 0;
     return err == 0 ? add_columns(j, r, error) : err;
 }
 
 int join_section(const struct node *n, const struct config *config, size_t stream,
-                 const struct schema *schema, struct config_joins *ret,
-                 struct error *error)
+                 const struct schema *schema, const struct config_results *results,
+                 struct config_joins *ret, struct error *error)
 {
-    struct reading r = {.config = config, .ours = schema};
+    struct reading r = {.config = config, .results = results, .ours = schema};
     if (n->kind != NODE_MAP || n->n < 1 || n->n > CONFIG_JOINS_MAX)
         return node_error(n, error,
                           "1 to %d streams or tables are expected here, such as "
@@ -241,6 +268,40 @@ int join_section(const struct node *n, const struct config *config, size_t strea
     else
         ret->schema = r.joined;
     return err;
+}
+
+static bool is_stream(const struct config *c, const char *name)
+{
+    bool found = false;
+    for (size_t i = 0; !found && i < c->n_streams; i++)
+        found = c->stream[i].name && strcmp(c->stream[i].name, name) == 0;
+    return found;
+}
+
+int join_section_results(const struct node *n, const struct config *config,
+                         struct config_results *ret, struct error *error)
+{
+    for (size_t i = 0; n->kind == NODE_MAP && i < n->n && ret->n < CONFIG_JOINS_MAX;
+         i++) {
+        const struct node *name = &n->key[i];
+        if (is_stream(config, name->text) || node_get(&n->item[i], "table"))
+            continue;
+        struct config_result *r = &ret->item[ret->n];
+        *r = (struct config_result){.node = name, .pipeline = SIZE_MAX};
+        if (!(r->table = strdup(name->text)))
+            return out_of_memory(name, error);
+        ret->n++;
+    }
+    return 0;
+}
+
+void join_section_results_free(struct config_results *r)
+{
+    for (size_t i = 0; i < r->n; i++) {
+        free(r->item[i].table);
+        schema_free(r->item[i].columns);
+    }
+    r->n = 0;
 }
 
 /* ---- Several streams --------------------------------------------------------------------------- */

@@ -63,7 +63,32 @@ static int read_from(const struct node *n, void *target, void *ctx, struct error
     return p->from ? 0 : out_of_memory(n, error);
 }
 
-/* Before derived columns and the key, which may be made of these. */
+/* Its columns, behind those of the stream. */
+static int take_joins(struct config_pipeline *p, const struct config *c,
+                      struct error *error)
+{
+    int r = join_section(p->join_node, c, p->stream, p->schema, &p->results, &p->joins,
+                         error);
+    if (r == 0 && p->joins.schema)
+        p->schema = p->joins.schema;
+    if (r == 0)
+        r = reference_section(p->join_node, p->schema, &p->references, error);
+    if (r == 0 && p->references.schema)
+        p->schema = p->references.schema;
+    p->schema = r < 0 ? NULL : p->schema;
+    return r;
+}
+
+static void default_orders(struct config_pipeline *p)
+{
+    for (size_t i = 0; i < p->joins.n; i++) {
+        struct config_join *j = &p->joins.join[i];
+        if (j->out_of_orderness_us < 0)
+            j->out_of_orderness_us = p->out_of_orderness_us;
+    }
+}
+
+/* Before derived columns and the key, which may be made of these. Columns of results are known later. */
 static int read_join(const struct node *n, void *target, void *ctx, struct error *error)
 {
     struct config_pipeline *p = target;
@@ -71,15 +96,20 @@ static int read_join(const struct node *n, void *target, void *ctx, struct error
         return 0;
     if (p->joins.all)
         return node_error(n, error, "'join' is for pipelines that read one stream");
-    int r = join_section(n, ctx, p->stream, p->schema, &p->joins, error);
-    if (r == 0 && p->joins.schema)
-        p->schema = p->joins.schema;
-    if (r == 0)
-        r = reference_section(n, p->schema, &p->references, error);
-    if (r == 0 && p->references.schema)
-        p->schema = p->references.schema;
-    p->schema = r < 0 ? NULL : p->schema;
+    p->join_node = n;
+    int r = join_section_results(n, ctx, &p->results, error);
+    if (r < 0 || p->results.n) {
+        p->schema = NULL;
+        return r;
+    }
+    r = take_joins(p, ctx, error);
     return r;
+}
+
+/* Are there columns that config_resolve will tell of? */
+static bool is_unresolved(const struct config_pipeline *p)
+{
+    return p->from || p->results.n;
 }
 
 /* journal, or files, the last of which may be `journal`: what the stream has of its own. */
@@ -122,7 +152,7 @@ static int check_backfill(const struct config_pipeline *p, struct error *error)
     if (p->backfill_node && p->lookups.n)
         return node_error(p->backfill_node, error,
                           "'backfill' is for pipelines that ask no other services");
-    return p->backfill_node && p->joins.n
+    return p->backfill_node && (p->joins.n || p->results.n)
                ? node_error(p->backfill_node, error,
                             "'backfill' is for pipelines that read one stream and join "
                             "no other")
@@ -140,9 +170,9 @@ static int read_lookups(const struct node *n, void *target, void *ctx,
         return node_error(n, error,
                           "'http_lookup' is for pipelines that read a stream; the "
                           "columns can stand in the first of the chain");
-    if (!p->schema) /* faults are told already */
+    if (!p->schema && !p->results.n) /* faults are told already */
         return 0;
-    if (p->joins.n)
+    if (p->joins.n || p->results.n)
         return node_error(n, error,
                           "'http_lookup' does not go with several streams; a pipeline "
                           "that looks up first can be read by one that joins");
@@ -159,7 +189,7 @@ static int read_derive(const struct node *n, void *target, void *ctx,
 {
     struct config_pipeline *p = target;
     (void)ctx;
-    if (p->from)
+    if (is_unresolved(p))
         p->derive_node = n;
     if (!p->schema) /* not known yet, or the stream has faults, which are told already */
         return 0;
@@ -267,24 +297,11 @@ static int read_key(const struct node *n, void *target, void *ctx, struct error 
     (void)ctx;
     if (n->kind == NODE_MAP)
         return node_expected(n, "a field or a list of fields", error);
-    if (p->from)
+    if (is_unresolved(p))
         p->key_node = n;
     return p->schema
                ? read_key_columns(n, p->schema, p, error)
                : 0; /* columns are not known yet, or there are faults that are told */
-}
-
-int config_resolve(struct config *c, size_t pipeline, const struct schema *columns,
-                   struct error *error)
-{
-    struct config_pipeline *p = &c->pipeline[pipeline];
-    if (p->derive.schema) /* all is done */
-        return 0;
-    p->schema = columns;
-    int r = p->derive_node ? read_derive(p->derive_node, p, NULL, error) : 0;
-    return r == 0 && p->key_node && !p->key
-               ? read_key_columns(p->key_node, p->schema, p, error)
-               : r;
 }
 
 /* ---- window ------------------------------------------------------------------------------------ */
@@ -455,6 +472,26 @@ static int read_select(const struct node *n, void *target, void *ctx,
         r = faults_go_on(r, error) ? 0 : r;
     }
     return failed;
+}
+
+int config_resolve(struct config *c, size_t pipeline, const struct schema *columns,
+                   struct error *error)
+{
+    struct config_pipeline *p = &c->pipeline[pipeline];
+    if (p->derive.schema || p->joins.schema) /* all is done */
+        return 0;
+    p->schema = columns;
+    int r = p->results.n ? take_joins(p, c, error) : 0;
+    default_orders(p);
+    if (r == 0 && p->derive_node)
+        r = read_derive(p->derive_node, p, NULL, error);
+    if (r == 0 && p->key_node && !p->key)
+        r = read_key_columns(p->key_node, p->schema, p, error);
+    if (r == 0 && p->results.n && p->window.kind == CONFIG_UNTIL)
+        r = window_section(p->window.node, p->schema, &p->window, error);
+    return r == 0 && p->results.n && p->select_node
+               ? read_select(p->select_node, p, NULL, error)
+               : r;
 }
 
 /* Rows are analyzed, or kept as they are. */
@@ -899,11 +936,7 @@ int pipeline_section(const struct node *name, const struct node *map,
         r = check_kind(ret, map, error);
     if (r == 0)
         r = check_select(ret, map, error);
-    for (size_t i = 0; i < ret->joins.n; i++) {
-        struct config_join *j = &ret->joins.join[i];
-        if (j->out_of_orderness_us < 0)
-            j->out_of_orderness_us = ret->out_of_orderness_us;
-    }
+    default_orders(ret);
     if (r == 0)
         r = check_streams(ret, error);
     if (r == 0)
@@ -931,6 +964,7 @@ void pipeline_section_free(struct config_pipeline *p)
     free(p->window.zone);
     join_section_free(&p->joins);
     reference_section_free(&p->references);
+    join_section_results_free(&p->results);
     lookup_sections_free(&p->lookups);
     derive_section_free(&p->derive);
     free(p->key);

@@ -48,8 +48,12 @@ void derive_section_free(struct config_derive *d);
 /* `join:` of a pipeline that reads the stream, whose columns are `schema`. What was taken on failure is
  * join_section_free's. */
 int join_section(const struct node *n, const struct config *config, size_t stream,
-                 const struct schema *schema, struct config_joins *ret,
-                 struct error *error);
+                 const struct schema *schema, const struct config_results *results,
+                 struct config_joins *ret, struct error *error);
+/* The names that are none of streams, for when it is known what they stand for. */
+int join_section_results(const struct node *n, const struct config *config,
+                         struct config_results *ret, struct error *error);
+void join_section_results_free(struct config_results *r);
 void join_section_free(struct config_joins *j);
 /* Of the same mapping what has a `table`; `schema` has the columns of the streams that are joined. What was taken on
  * failure is reference_section_free's. */

@@ -133,8 +133,38 @@ int chain_join(struct pipeline *p, struct pipeline *parent, struct error *error)
                           outflow_schema(p->reads), error);
 }
 
+int chain_find_results(struct pipeline *p, struct pipeline *const *all,
+                       struct error *error)
+{
+    const size_t place = (size_t)(p->config - p->whole->pipeline);
+    struct config_results *results = &p->whole->pipeline[place].results;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < results->n; i++) {
+        struct config_result *item = &results->item[i];
+        struct pipeline *of = all[item->pipeline];
+        p->joined_table[i] = find_table(of, item->table, item->node, error);
+        if (!p->joined_table[i])
+            return -EINVAL;
+        p->joined[i] = pipeline_ref(of);
+        if (!item->columns)
+            r = outflow_columns(p->joined_table[i], &item->columns, error);
+        if (r == -E2BIG)
+            r = node_error(item->node, error, "%s", error->text);
+    }
+    return r < 0 ? r
+                 : config_resolve(p->whole, place,
+                                  p->whole->stream[p->config->stream].columns, error);
+}
+
+struct pipeline *pipeline_joins(const struct pipeline *p, size_t i)
+{
+    return i < CONFIG_JOINS_MAX ? p->joined[i] : NULL;
+}
+
 void chain_leave(struct pipeline *p)
 {
+    for (size_t i = 0; i < CONFIG_JOINS_MAX; i++)
+        pipeline_unref(p->joined[i]);
     for (struct of_table *o = p->outflow, *next; o; o = next) {
         next = o->next;
         outflow_free(o->outflow);

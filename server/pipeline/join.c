@@ -15,6 +15,9 @@
 #define TURN_US                                                                        \
     10000 /* before other tasks have theirs; the entry at hand is read first */
 #define ENTRIES_MAX 65536u /* that wait */
+/* Where events wait for results that are made of the same events, reading on is the only way: then the limits are so many times
+ * as high, and the pipeline stops there. */
+#define SAME_TIMES 16
 
 static_assert(ASOF_COLUMNS >= CONFIG_JOIN_COLUMNS_MAX, "all columns of a join fit");
 
@@ -77,6 +80,15 @@ static bool is_ready(const struct join *j, const struct log_entry *e)
     return true;
 }
 
+/* Tells who feeds results. */
+static void look(struct join_input *in)
+{
+    pthread_mutex_lock(&in->join->lock);
+    if (in->look)
+        in->look(in->look_ctx);
+    pthread_mutex_unlock(&in->join->lock);
+}
+
 /* What is waited for, for the logs of those that are waited for. */
 static void ask_inputs(struct join *j)
 {
@@ -91,6 +103,8 @@ static void ask_inputs(struct join *j)
         atomic_store_explicit(&in->wanted_us, us, memory_order_relaxed);
         if (us > before_us && in->log)
             log_look(in->log);
+        else if (us > before_us)
+            look(in);
     }
 }
 
@@ -430,9 +444,40 @@ struct log_entry *join_take(struct mailbox *m, struct log *log)
     return e;
 }
 
+struct log_entry *join_take_input(struct join_input *in)
+{
+    bool room;
+    struct log_entry *e = mailbox_take(&in->mailbox, &room);
+    if (room && in->log)
+        log_room(in->log);
+    else if (room)
+        look(in);
+    return e;
+}
+
 static bool is_draining(const struct join *j)
 {
     return atomic_load_explicit(&j->draining, memory_order_relaxed);
+}
+
+/* Does the first entry wait for results that are made of a stream that is read here? */
+static bool waits_for_same(const struct join *j)
+{
+    const struct log_entry *e = j->n_waiting ? j->waiting[j->first] : NULL;
+    for (size_t i = 0; e && e->kind == LOG_BATCH && i < j->n; i++)
+        if (j->input[i].of_same && !has_passed(&j->input[i], e->batch->span.max_us))
+            return true;
+    return false;
+}
+
+static void too_many_wait(struct join *j)
+{
+    struct error error;
+    error_set(&error, -E2BIG,
+              "more than %u events wait for results that are made of the same events: "
+              "'out_of_orderness' or 'idle_timeout' of those is too great",
+              SAME_TIMES * JOIN_WAITING_MAX);
+    pipeline_fail(j->pipeline, &error);
 }
 
 /* Is there room for more rows of it? Those that the first entry waits for are taken in any case, and so is what a command
@@ -440,6 +485,8 @@ static bool is_draining(const struct join *j)
 static bool may_take_input(struct join *j, struct join_input *in)
 {
     if (asof_rows(&in->rows) < JOIN_ROWS_MAX && asof_memory(&in->rows) < JOIN_BYTES_MAX)
+        return true;
+    if (!in->results && waits_for_same(j))
         return true;
     const struct log_entry *e = j->n_waiting ? j->waiting[j->first] : NULL;
     return (e && e->kind == LOG_BATCH && !has_passed(in, e->batch->span.max_us)) ||
@@ -449,8 +496,7 @@ static bool may_take_input(struct join *j, struct join_input *in)
 /* Returns whether there was an entry. */
 static bool take_input(struct join *j, struct join_input *in)
 {
-    struct log_entry *e =
-        may_take_input(j, in) ? join_take(&in->mailbox, in->log) : NULL;
+    struct log_entry *e = may_take_input(j, in) ? join_take_input(in) : NULL;
     struct watermark *w = &in->watermark;
     int r = 0;
     if (!e)
@@ -491,13 +537,41 @@ static bool take_input(struct join *j, struct join_input *in)
     return true;
 }
 
+/* Where nothing is known of before, the first row says from when on results may be asked for. */
+static void begin_results(struct join *j, const struct batch *b)
+{
+    const int64_t *time = b->view[0].values;
+    for (size_t i = 0; i < j->n; i++) {
+        struct join_input *in = &j->input[i];
+        int64_t us;
+        if (!in->results ||
+            atomic_load_explicit(&in->from_us, memory_order_relaxed) != INT64_MIN)
+            continue;
+        if (__builtin_sub_overflow(time[0],
+                                   j->pipeline->config->out_of_orderness_us +
+                                       2 * in->config->within_us,
+                                   &us) ||
+            us == INT64_MIN)
+            us = INT64_MIN + 1;
+        atomic_store_explicit(&in->from_us, us, memory_order_release);
+        look(in);
+    }
+}
+
 static bool take_own(struct join *j)
 {
     bool room = j->rows < JOIN_WAITING_MAX && j->n_waiting < ENTRIES_MAX;
-    struct log_entry *e =
-        room || is_draining(j) ? join_take(&j->mailbox, j->pipeline->log) : NULL;
+    bool same = !room && waits_for_same(j);
+    struct log_entry *e = room || same || is_draining(j)
+                              ? join_take(&j->mailbox, j->pipeline->log)
+                              : NULL;
     if (!e)
         return false;
+    if (same && (j->rows >= SAME_TIMES * JOIN_WAITING_MAX ||
+                 j->n_waiting >= SAME_TIMES * ENTRIES_MAX))
+        too_many_wait(j);
+    if (e->kind == LOG_BATCH)
+        begin_results(j, e->batch);
     /* A checkpoint is of what has been handed on: those that wait are read again. */
     int r = e->kind == LOG_CHECKPOINT && !j->ends ? hand_on(j, e) : waiting_put(j, e);
     mailbox_done(&j->mailbox);
@@ -522,7 +596,7 @@ static bool drop_all(struct join *j)
     bool any = false;
     for (size_t i = 0; i <= j->n; i++) {
         struct mailbox *m = i < j->n ? &j->input[i].mailbox : &j->mailbox;
-        e = join_take(m, i < j->n ? j->input[i].log : j->pipeline->log);
+        e = i < j->n ? join_take_input(&j->input[i]) : join_take(m, j->pipeline->log);
         if (!e)
             continue;
         if (i == j->n && e->kind == LOG_BATCH)
@@ -624,23 +698,41 @@ bool join_drain(struct join *j, int64_t deadline_us)
 
 /* ---- Beginning and end ------------------------------------------------------------------------ */
 
+static void input_of_results(struct join_input *in, const struct pipeline *p)
+{
+    const struct config_joins *joins = &p->config->joins;
+    const size_t i = (size_t)(in->config->result - p->config->results.item);
+    const size_t pipeline = in->config->result->pipeline;
+    in->results = p->joined_table[i];
+    in->giver = p->joined[i]->config;
+    in->of_same = config_depends(p->whole, pipeline, p->config->stream);
+    for (size_t k = 0; k < joins->n; k++)
+        if (!joins->join[k].result)
+            in->of_same = in->of_same ||
+                          config_depends(p->whole, pipeline, joins->join[k].stream);
+}
+
 static int input_init(struct join_input *in, struct join *j,
                       const struct config_join *c)
 {
     const struct pipeline *p = j->pipeline;
-    const struct config_stream *s = &p->whole->stream[c->stream];
+    const struct schema *s =
+        c->result ? c->result->columns : p->whole->stream[c->stream].columns;
     enum weir_type type[ASOF_COLUMNS];
     in->join = j;
     in->config = c;
-    in->stream = s->name;
+    in->stream = c->result ? c->result->table : p->whole->stream[c->stream].name;
+    atomic_init(&in->from_us, INT64_MIN);
+    if (c->result)
+        input_of_results(in, p);
     for (size_t i = 0; i < c->n_columns; i++)
-        type[i] = s->columns->column[c->column[i]].type;
+        type[i] = s->column[c->column[i]].type;
     asof_init(&in->rows, type, c->n_columns);
     watermark_init(&in->watermark, c->out_of_orderness_us, INT64_MIN);
     mailbox_setup(&in->mailbox);
     atomic_init(&in->wanted_us, INT64_MIN);
     atomic_init(&in->shown_us, INT64_MIN);
-    return asprintf(&in->name, "%s.%s", p->config->name, s->name) < 0 ? -ENOMEM : 0;
+    return asprintf(&in->name, "%s.%s", p->config->name, in->stream) < 0 ? -ENOMEM : 0;
 }
 
 int join_new(struct pipeline *p, struct join **ret)
@@ -801,6 +893,14 @@ int join_begin(struct join *j, struct tasks *tasks, uint64_t position,
     j->told_us = j->pipeline->worker[0].watermark.value_us;
     j->watermark = j->pipeline->worker[0].watermark;
     j->watermark.held = false; /* what is open at the end of an input waits behind us */
+    for (size_t i = 0; i < j->n; i++) {
+        const struct join_input *in = &j->input[i];
+        int64_t us = in->watermark.value_us;
+        if (in->results)
+            atomic_store_explicit(&j->input[i].from_us,
+                                  us == INT64_MIN ? join_oldest(in) : us,
+                                  memory_order_release);
+    }
     int r = task_begin(&j->task, tasks, join_run, j);
     return r < 0 ? error_set(error, r, "no memory") : 0;
 }
@@ -809,8 +909,26 @@ int join_subscribe(struct join *j, bool live, struct error *error)
 {
     int r = 0;
     for (size_t i = 0; r == 0 && i < j->n; i++)
-        r = subscribe(&j->input[i], live, error);
+        r = j->input[i].results ? 0 : subscribe(&j->input[i], live, error);
     return r;
+}
+
+void join_feed(struct join_input *in, void (*call)(void *ctx), void *ctx)
+{
+    pthread_mutex_lock(&in->join->lock);
+    in->look = call;
+    in->look_ctx = ctx;
+    pthread_mutex_unlock(&in->join->lock);
+}
+
+void join_unfeed(struct join_input *in)
+{
+    join_feed(in, NULL, NULL);
+}
+
+bool join_feed_entry(struct join_input *in, struct log_entry *e)
+{
+    return input_put(in, e, false);
 }
 
 struct leaving {

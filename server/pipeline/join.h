@@ -28,10 +28,19 @@
 struct join_input {
     struct join *join;
     const struct config_join *config;
-    const char *stream;
+    const char *stream; /* or the table of results */
     char *
         name; /* "PIPELINE.STREAM": as whose checkpoint, and reader of its log, it is known */
-    struct log *log; /* NULL: not running yet */
+    struct log *log; /* NULL: not running yet, or these are results */
+    /* Of results: the table, with a reference of the pipeline that gives them; who feeds it (join_feed) is to look again, as there
+     * is room, or more is waited for. The events that wait for them may be those that they are made of. */
+    const struct table *results;
+    const struct config_pipeline *giver;
+    void (*look)(void *ctx);
+    void *look_ctx;
+    bool of_same;
+    _Atomic int64_t
+        from_us; /* rows before are not asked for; INT64_MIN: not known yet; release, acquire */
     struct mailbox mailbox;
     /* The task's, or before it runs its owner's. */
     size_t keys;       /* index into log_entry.keys of its log */
@@ -121,8 +130,19 @@ static inline int64_t join_oldest(const struct join_input *in)
     return __builtin_sub_overflow(us, 2 * in->config->within_us, &us) ? INT64_MIN : us;
 }
 
+/* ---- Inputs that are results: who has read rows of the table in the file puts them in order ---- */
+
+/* From here on look(ctx) is called, on the task's thread: quick. */
+void join_feed(struct join_input *in, void (*look)(void *ctx), void *ctx);
+/* It is not any more. */
+void join_unfeed(struct join_input *in);
+/* Owns the entry from then on, LOG_BATCH with the keys of `their_on`, LOG_REACHED or LOG_END. False: there is no room, look is
+ * called. */
+bool join_feed_entry(struct join_input *in, struct log_entry *e);
+
 /* Between the files of the task. The next entry of a mailbox that has some; */
 struct log_entry *join_take(struct mailbox *m, struct log *log);
+struct log_entry *join_take_input(struct join_input *in);
 void join_show(struct join_input *in);
 void join_failed(struct join *j, int r);
 /* a mark is handed on, with what is known of the inputs. -ENOMEM. */

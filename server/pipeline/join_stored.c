@@ -40,9 +40,25 @@ static void put_columns(struct buffer *b, const struct config_stream *s,
     }
 }
 
+static void put_results(struct buffer *b, const struct config_join *c)
+{
+    const struct schema *s = c->result->columns;
+    buffer_printf(b, "join results %s within %lld on", c->result->table,
+                  (long long)c->within_us);
+    for (size_t i = 0; i < c->n_on; i++)
+        put_column(b, s, c->their_on[i]);
+    buffer_puts(b, " columns");
+    for (size_t i = 0; i < c->n_columns; i++)
+        put_column(b, s, c->column[i]);
+}
+
 static void put_join(struct buffer *b, const struct pipeline *p,
                      const struct config_join *c)
 {
+    if (c->result) {
+        put_results(b, c);
+        return;
+    }
     const struct config_stream *s = &p->whole->stream[c->stream];
     buffer_printf(b, "join %s within %lld on", s->name, (long long)c->within_us);
     put_columns(b, s, c->their_on, c->n_on);
@@ -198,7 +214,8 @@ static int make(const struct join_input *in, struct checkpoint **ret)
     struct checkpoint *c = calloc(1, sizeof(*c));
     if (!c)
         return -ENOMEM;
-    c->position = in->position;
+    /* Of results: up to which time they have been read. */
+    c->position = in->results ? (uint64_t)in->watermark.value_us : in->position;
     c->workers = 1;
     c->whole = true;
     c->pipeline = strdup(in->name);

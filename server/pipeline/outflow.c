@@ -76,10 +76,31 @@ static void time_name(const struct table *t, char *name, size_t room)
         }
 }
 
+int outflow_columns(const struct table *table, struct schema **ret, struct error *error)
+{
+    char name[SCHEMA_COLUMNS_MAX + 8];
+    struct schema *s = NULL;
+    time_name(table, name, sizeof(name));
+    int r = schema_new(table->n_columns + 1, name, &s);
+    for (size_t i = 0; r == 0 && i < table->n_columns; i++) {
+        const struct table_column *c = &table->column[table_shown(table, i)];
+        r = schema_set(s, 1 + i, c->name, c->type);
+    }
+    if (r == -E2BIG)
+        error_set(error, r, "table '%s' has more columns than a stream may have: %d",
+                  table->name, SCHEMA_COLUMNS_MAX);
+    else if (r < 0)
+        error_set(error, r, "no memory");
+    if (r < 0)
+        schema_free(s);
+    else
+        *ret = s;
+    return r;
+}
+
 int outflow_new(const struct table *table, unsigned workers, struct outflow **ret,
                 struct error *error)
 {
-    char name[SCHEMA_COLUMNS_MAX + 8];
     struct outflow *d = calloc(1, sizeof(*d));
     if (!d)
         return error_set(error, -ENOMEM, "no memory");
@@ -90,19 +111,11 @@ int outflow_new(const struct table *table, unsigned workers, struct outflow **re
     d->workers = workers;
     d->sequence = 1;
     d->worker = calloc(workers, sizeof(*d->worker));
-    time_name(table, name, sizeof(name));
-    int r = d->worker ? schema_new(table->n_columns + 1, name, &d->schema) : -ENOMEM;
-    for (size_t i = 0; r == 0 && i < table->n_columns; i++) {
-        const struct table_column *c = &table->column[table_shown(table, i)];
-        r = schema_set(d->schema, 1 + i, c->name, c->type);
-    }
+    int r = d->worker ? outflow_columns(table, &d->schema, error)
+                      : error_set(error, -ENOMEM, "no memory");
     if (r < 0) {
         outflow_free(d);
-        return r == -E2BIG
-                   ? error_set(error, r,
-                               "table '%s' has more columns than a stream may have: %d",
-                               table->name, SCHEMA_COLUMNS_MAX)
-                   : error_set(error, r, "no memory");
+        return r;
     }
     for (unsigned i = 0; i < workers; i++)
         for (size_t k = 0; k < OUTFLOW_KINDS; k++)
@@ -231,7 +244,7 @@ static int put_cell(struct batch *b, size_t column, const struct weir_cell *cell
     return r;
 }
 
-static int put_row(struct batch *b, const struct table *t, const struct weir_cell *row)
+int outflow_put_row(struct batch *b, const struct table *t, const struct weir_cell *row)
 {
     struct weir_cell time = row[t->n_primary];
     time.as.i--;
@@ -276,7 +289,7 @@ int outflow_add(const struct outflow *d, const struct weir_cell *row,
         found[(*at)->kind] = *at;
     struct outflow_piece *p = found[kind];
     if (goes_into(p, kind, border_us, position)) {
-        int r = put_row(p->batch, d->table, row);
+        int r = outflow_put_row(p->batch, d->table, row);
         if (r != -ENOSPC)
             return r;
     }
@@ -285,7 +298,7 @@ int outflow_add(const struct outflow *d, const struct weir_cell *row,
         return r;
     (*at)->kind = kind;
     (*at)->border_us = border_us;
-    return put_row((*at)->batch, d->table, row);
+    return outflow_put_row((*at)->batch, d->table, row);
 }
 
 /* Results that are replaced: one of no number is the first; one without an end is none any more. */
@@ -320,7 +333,7 @@ int outflow_read(const struct outflow *d, const struct rowset *r, uint64_t posit
             piece = *at;
             at = &piece->next;
         }
-        int err = put_row(piece->batch, r->table, row);
+        int err = outflow_put_row(piece->batch, r->table, row);
         if (err == -ENOSPC && piece->batch->n_rows) {
             piece = NULL; /* the next one is empty */
             continue;

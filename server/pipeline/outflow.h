@@ -44,8 +44,15 @@ struct outflow_piece {
 };
 void outflow_free_pieces(struct outflow_piece *list);
 
-/* Its columns: `time`, then those of the table as people see them. The table is to outlive it. -ENOMEM, or
- * -E2BIG: too many columns. */
+/* Columns of rows of the table to those who read it: `time`, then those of the table as people see them. -ENOMEM, or -E2BIG: too
+ * many. */
+int outflow_columns(const struct table *table, struct schema **ret,
+                    struct error *error);
+/* One row of the table, cells as in struct rowset, behind those of a batch of these columns. -ENOSPC: no room for more; -ENOMEM. */
+int outflow_put_row(struct batch *b, const struct table *t,
+                    const struct weir_cell *row);
+
+/* A stream of these columns. The table is to outlive it. Errors of outflow_columns. */
 int outflow_new(const struct table *table, unsigned workers, struct outflow **ret,
                 struct error *error);
 void outflow_free(struct outflow *d); /* takes NULL */

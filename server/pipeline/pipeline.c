@@ -530,7 +530,7 @@ int pipeline_new(struct config *config, const struct config_pipeline *c,
 }
 
 int pipeline_new_child(struct config *config, const struct config_pipeline *c,
-                       struct pipeline *parent, struct plugins *plugins,
+                       struct pipeline *const *all, struct plugins *plugins,
                        struct metrics *metrics, struct pipeline **ret,
                        struct error *error)
 {
@@ -547,8 +547,11 @@ int pipeline_new_child(struct config *config, const struct config_pipeline *c,
     int r = c->window.zone ? calendar_new(&c->window, &p->calendar, error) : 0;
     if (r == 0)
         p->window = window_kind(&c->window, p->calendar);
-    if (r == 0 && parent)
-        r = chain_join(p, parent, error);
+    atomic_init(&p->asked_us, INT64_MIN);
+    if (r == 0 && c->from && all)
+        r = chain_join(p, all[c->parent], error);
+    if (r == 0 && c->results.n && all)
+        r = chain_find_results(p, all, error);
     p->schema = c->schema;
 #ifndef HAVE_LIBCURL
     if (r == 0 && c->lookups.n)
@@ -710,7 +713,26 @@ struct join *pipeline_join(const struct pipeline *p)
 static int64_t own_wanted(void *pipeline)
 {
     const struct pipeline *p = pipeline;
-    return join_wanted(p->join);
+    int64_t us = atomic_load_explicit(&p->asked_us, memory_order_relaxed);
+    int64_t join_us = p->join ? join_wanted(p->join) : INT64_MIN;
+    return us > join_us ? us : join_us;
+}
+
+/* The first of its chain asks for all. */
+void pipeline_ask(struct pipeline *p, int64_t wanted_us)
+{
+    while (p->parent)
+        p = p->parent;
+    int64_t before_us =
+        atomic_exchange_explicit(&p->asked_us, wanted_us, memory_order_relaxed);
+    struct log *log = atomic_load_explicit(&p->runs_on, memory_order_acquire);
+    if (wanted_us > before_us && log)
+        log_look(log);
+}
+
+bool pipeline_has_ended(const struct pipeline *p)
+{
+    return atomic_load_explicit(&p->ended, memory_order_acquire) == p->config->workers;
 }
 
 /* ---- What it begins with ---------------------------------------------------------------------- */
@@ -798,7 +820,7 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
         .out_of_orderness_us = c->out_of_orderness_us,
         .next_border_us = chain_next_border,
         .last_border_us = chain_last_border,
-        .wanted_us = p->join ? own_wanted : NULL,
+        .wanted_us = p->join || p->parent == NULL ? own_wanted : NULL,
         /* Those of the pipeline itself are found in derived_keys, if there is a join, a look-up or a derive. */
         .key = join ? join->on : c->key,
         .n_keys = join       ? join->n_on
@@ -851,6 +873,7 @@ int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
 {
     const struct config_pipeline *c = p->config;
     p->log = log;
+    atomic_store_explicit(&p->runs_on, log, memory_order_release);
     p->begun_us = p->worker[0].watermark.value_us;
     p->started_at = position;
     show_begin(p, p->begun_us, position);

@@ -56,10 +56,10 @@ int pipeline_new(struct config *config, const struct config_pipeline *c,
 struct pipeline *pipeline_ref(struct pipeline *p);
 void pipeline_unref(struct pipeline *p); /* takes NULL; the last one stops it */
 
-/* The same of one that reads a table of another pipeline, which it holds a reference of. -EINVAL: it has no such table,
- * or the key is no column of it. */
+/* The same of one that reads tables of other pipelines, which it holds references of: by config_pipeline.parent, or
+ * config_result.pipeline, in all[]. -EINVAL: they have no such table, or the key is no column of it. */
 int pipeline_new_child(struct config *config, const struct config_pipeline *c,
-                       struct pipeline *parent, struct plugins *plugins,
+                       struct pipeline *const *all, struct plugins *plugins,
                        struct metrics *metrics, struct pipeline **ret,
                        struct error *error);
 /* Those that read its tables: `after` NULL: the first; NULL: no more. */
@@ -123,6 +123,13 @@ int pipeline_open_outflows(struct pipeline *p, struct tasks *tasks,
 int pipeline_start_outflows(struct pipeline *p, struct error *error);
 /* The log that it reads of its parent. */
 struct log *pipeline_reads(const struct pipeline *p);
+
+/* The i-th whose results it joins; NULL: no more. */
+struct pipeline *pipeline_joins(const struct pipeline *p, size_t i);
+/* Somebody who joins its results waits until it has reached this time; INT64_MIN: nobody. It is told again. Any thread. */
+void pipeline_ask(struct pipeline *p, int64_t wanted_us);
+/* Its input has ended, and its workers have put all that they ever will (LOG_END). Any thread. */
+bool pipeline_has_ended(const struct pipeline *p);
 
 /* The streams that it joins, once it is prepared (pipeline/join.h); NULL: none. Their logs and positions are to be filled in
  * before it starts. */

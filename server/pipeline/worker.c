@@ -382,6 +382,8 @@ static int read_entry(struct worker *w, const struct log_entry *e, struct error 
         w->unknown_us = w->watermark.value_us; /* all groups are gone */
     if (e->kind == LOG_END && (r = chain_mark(w, e)) < 0)
         return worker_error(w, r, error);
+    if (e->kind == LOG_END)
+        atomic_fetch_add_explicit(&w->pipeline->ended, 1, memory_order_release);
     return 0;
 }
 

@@ -128,6 +128,9 @@ struct pipeline {
     } * outflow;
     struct pipeline *child,
         *sibling; /* the list is the parent's, protected by its lock */
+    struct pipeline
+        *joined[CONFIG_JOINS_MAX]; /* references: of each of config->results */
+    const struct table *joined_table[CONFIG_JOINS_MAX];
     struct window_kind window;
     int64_t
         until_unit_us; /* of the field of `until`, if it is a number; 0: nanoseconds */
@@ -147,7 +150,10 @@ struct pipeline {
     struct table *late_table; /* NULL, but with CONFIG_LATE_SIDE */
     struct table *rows_table; /* NULL, but with CONFIG_NONE */
     struct log *log;
-    size_t keys; /* index into log_entry.keys */
+    _Atomic(struct log *) runs_on; /* the same, for other threads: release, acquire */
+    _Atomic int64_t asked_us;      /* pipeline_ask; relaxed */
+    _Atomic unsigned ended;        /* workers whose input has ended: release, acquire */
+    size_t keys;                   /* index into log_entry.keys */
     struct pipeline_sink sink;
     struct worker *worker;
     struct references *references; /* tables that it joins; NULL: none */
@@ -412,6 +418,9 @@ struct outflow_piece *chain_take_ahead(struct worker *w, int64_t until_us);
 void chain_drop_ahead(struct worker *w);
 int chain_mark(struct worker *w, const struct log_entry *mark);
 bool chain_is_full(struct worker *w);
+/* It joins results of these. -EINVAL, -ENOMEM. */
+int chain_find_results(struct pipeline *p, struct pipeline *const *all,
+                       struct error *error);
 /* It reads this one; it goes, after its end; those that read it have nothing more to read; until they have all that it gave. */
 int chain_join(struct pipeline *p, struct pipeline *parent, struct error *error);
 void chain_leave(struct pipeline *p);

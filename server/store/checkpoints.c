@@ -234,9 +234,11 @@ static void checkpoints_count(struct store *s, const struct checkpoint *c)
 /* Tells how far the streams are that it joins. */
 static void checkpoints_tell_inputs(struct store *s, const struct checkpoint *c)
 {
-    for (const struct checkpoint *in = c->inputs; s->options.stored && in;
-         in = in->inputs)
-        s->options.stored(s->options.ctx, in->pipeline, in->position);
+    for (const struct checkpoint *in = c->inputs; in; in = in->inputs) {
+        results_has_read(s, in->pipeline, (int64_t)in->position);
+        if (s->options.stored)
+            s->options.stored(s->options.ctx, in->pipeline, in->position);
+    }
 }
 
 /* All parts of one that is in the file. */

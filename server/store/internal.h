@@ -102,6 +102,13 @@ struct store_counters {
 struct store_listener {
     void (*committed)(void *ctx); /* NULL: nobody */
     void *ctx;
+    bool all; /* also without rows */
+};
+
+/* Rows that retention leaves (store/results.h); the writer's, or before it runs. */
+struct store_need {
+    char *table, *reader;
+    int64_t needed_us;
 };
 
 /* Statements of checkpoints.c, requests.c and answers.c. */
@@ -132,6 +139,8 @@ struct store {
         const struct table *table; /* NULL: its position or checkpoint */
         struct inbox_item *item;   /* dead letters, keys of a stream */
     } part;
+    struct store_need *needs;
+    size_t n_needs;
     struct store_listener listener[STORE_LISTENERS];
     size_t
         n_kept_changes; /* changes.c: tables that are followed for somebody's places */
@@ -188,6 +197,11 @@ void checkpoints_note(struct store_pipeline *p, struct checkpoint *c); /* takes 
 bool checkpoints_complete(const struct store_pipeline *p, uint64_t number);
 int checkpoints_write(struct store *s, const struct store_pipeline *p);
 void checkpoints_committed(struct store *s, struct store_pipeline *p);
+
+/* results.c; on the writer thread. A reader of this name has read windows that end by then, and so has its checkpoint. */
+void results_has_read(struct store *s, const char *reader, int64_t until_us);
+/* INT64_MAX: nobody needs rows of it. */
+int64_t results_needed(const struct store *s, const char *table);
 
 /* chains.c; all on the writer thread. The pipeline has a table again, or none any more. */
 void chains_join(struct store *s, struct store_pipeline *p, struct store_pipeline *top);

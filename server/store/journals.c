@@ -133,7 +133,8 @@ static int look_at_streams(sqlite3 *db, const struct config *config,
         err = look_at_pipeline(db, p->name, !p->from, stream, n, error);
     for (size_t i = 0; !err && i < p->joins.n; i++) {
         char *name;
-        if (strcmp(config->stream[p->joins.join[i].stream].name, stream))
+        if (p->joins.join[i].result ||
+            strcmp(config->stream[p->joins.join[i].stream].name, stream))
             continue;
         if (asprintf(&name, "%s.%s", p->name, stream) < 0)
             return error_set(error, -ENOMEM, "out of memory");

@@ -66,6 +66,10 @@ bool purge_border(const struct store_table *t, int64_t *ret_before_us)
     if (!t->purge_all || watermark_us == INT64_MIN ||
         __builtin_sub_overflow(watermark_us, t->table->retain_us, &end_us))
         return false;
+    int64_t needed_us = results_needed(t->store, t->table->name);
+    if (needed_us == INT64_MIN)
+        return false;
+    end_us = needed_us < end_us ? needed_us : end_us;
     const struct window_kind *kind = &t->table->window;
     int64_t before_us =
         window_is_by_key(kind)

@@ -10,6 +10,7 @@
 #include "store/db.h"
 #include "store/internal.h"
 #include "store/migrate.h"
+#include "store/results.h"
 #include "store/sql.h"
 
 #include <errno.h>
@@ -415,6 +416,12 @@ int store_listen(struct store *s, void (*committed)(void *ctx), void *ctx)
     return store_call(s, set_listener, &l);
 }
 
+int store_listen_all(struct store *s, void (*committed)(void *ctx), void *ctx)
+{
+    struct store_listener l = {.committed = committed, .ctx = ctx, .all = true};
+    return store_call(s, set_listener, &l);
+}
+
 void store_restart_pipeline(struct store *s, const char *pipeline)
 {
     struct store_pipeline *p = store_find_pipeline(s, pipeline);
@@ -523,6 +530,8 @@ void store_free(struct store *s)
     inbox_item_free(s->held);
     store_free_tables(s);
     changes_free(s);
+    results_forget(s, NULL, NULL);
+    free(s->needs);
     sqlite3_finalize(s->begin);
     sqlite3_finalize(s->commit);
     sqlite3_finalize(s->rollback);

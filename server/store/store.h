@@ -153,6 +153,8 @@ void store_restart_pipeline(struct store *s, const char *pipeline);
 /* From now on committed(ctx) is called after each transaction that has put rows of results, on the writer thread; quick. NULL:
  * no more for this ctx, and it is not being called once this has returned. Any thread but the writer; waits for it. */
 int store_listen(struct store *s, void (*committed)(void *ctx), void *ctx);
+/* The same after each transaction that has put rows or a watermark. */
+int store_listen_all(struct store *s, void (*committed)(void *ctx), void *ctx);
 
 /* Waits until all that was put before is committed, or dropped with its pipeline (store_options.failed). -EIO: it
  * never will be. */

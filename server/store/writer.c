@@ -252,8 +252,9 @@ static bool writer_leave_out(struct store *s, int code)
 
 /* ---- Again and again ------------------------------------------------------------------------------ */
 
-static void writer_committed(struct store *s, const struct inbox_item *list)
+static bool writer_committed(struct store *s, const struct inbox_item *list)
 {
+    bool moved = false;
     for (const struct inbox_item *i = list; i; i = i->next)
         if (i->stream && !i->given_up && s->options.kept)
             s->options.kept(s->options.ctx, i->stream->stream, i->stream->position);
@@ -263,8 +264,10 @@ static void writer_committed(struct store *s, const struct inbox_item *list)
             continue;
         p->committed_us = writer_least(p).watermark_us;
         p->changed = false;
+        moved = true;
         early_committed(p);
     }
+    return moved;
 }
 
 /* A failed purge is tried again after the next commit; a file that cannot be written stops that. */
@@ -337,14 +340,14 @@ static int writer_commit(struct store *s, struct inbox_share *share, size_t *ret
     int code = writer_persist(s, list);
     if (code)
         return code;
-    writer_committed(s, list);
+    bool moved = writer_committed(s, list);
     for (const struct inbox_item *i = list; i; i = i->next)
         if (i->dead && !i->given_up)
             dead_letters_committed(i->dead);
     metric_add(&s->count.rows, s->new_rows);
     metric_add(&s->count.known_rows, s->known_rows);
-    for (size_t i = 0; s->new_rows && i < STORE_LISTENERS; i++)
-        if (s->listener[i].committed)
+    for (size_t i = 0; i < STORE_LISTENERS; i++)
+        if (s->listener[i].committed && (s->new_rows || (s->listener[i].all && moved)))
             s->listener[i].committed(s->listener[i].ctx);
     metric_add(&s->count.commits, 1);
     int64_t end_us = clock_monotonic_us();
