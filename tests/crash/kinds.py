@@ -13,7 +13,7 @@ import collections
 import heapq
 
 import harness
-from setting import BEST, JOIN_COLUMNS, ORDERED_COLUMNS, PAIRS_COLUMNS, WITHIN_US
+from setting import BEST, JOIN_COLUMNS, MINUTE_US, ORDERED_COLUMNS, PAIRS_COLUMNS, RESULT_COLUMNS, RESULT_WITHIN_US, WITHIN_US
 
 KEYS = {'name': 5, 'number': 6}
 
@@ -276,6 +276,25 @@ def compare_joined(pipeline, groups, others, found, verdict):
     verdict.rows(pipeline.name, expected, found)
 
 
+def compare_found(pipeline, groups, others, found, verdict):
+    """Of each event the newest window of ten minutes of the other stream that was over, by name."""
+    counts = collections.Counter((event[5], event[0] // (10 * MINUTE_US)) for event in others)
+
+    def ago_and_count(event):
+        window = (event[0] + 1) // (10 * MINUTE_US) - 1  # the end of one of which this is the last microsecond counts
+        while (window + 1) * 10 * MINUTE_US - 1 >= event[0] - RESULT_WITHIN_US:
+            if (event[5], window) in counts:
+                return event[0] - (window + 1) * 10 * MINUTE_US, counts[event[5], window]
+            window -= 1
+        return None
+    expected = {}
+    for key, events in groups.items():
+        some = [f for event in events if (f := ago_and_count(event))]
+        ago, n = zip(*some) if some else ((), ())
+        expected[key] = (len(events), sum(n) if n else None, max(n, default=None), max(ago, default=None))
+    verdict.rows(pipeline.name, expected, found)
+
+
 def pairs_of(mains, others):
     """In the order of PAIRS_COLUMNS, of events with the same name and tag."""
     total = [collections.defaultdict(lambda: [0, 0]) for _ in range(2)]
@@ -296,4 +315,4 @@ def compare_pairs(pipeline, mains, others, found, verdict):
     verdict.rows(f'{pipeline.name}_sql', expected, found)
 
 
-assert JOIN_COLUMNS[0] == 'count' and PAIRS_COLUMNS[0] == 'pairs'
+assert JOIN_COLUMNS[0] == RESULT_COLUMNS[0] == 'count' and PAIRS_COLUMNS[0] == 'pairs'

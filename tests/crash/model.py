@@ -248,7 +248,7 @@ class Checker:
     def compare(self, pipeline, by_stream, start_us, end_us, verdict):
         """`by_stream`: the events that were counted."""
         events = by_stream[pipeline.stream]
-        if pipeline.kind in ('joined', 'pairs'):
+        if pipeline.kind in ('joined', 'found', 'pairs'):
             self.compare_streams(pipeline, events, by_stream['other'], (start_us, end_us), verdict)
         if pipeline.kind == 'replaced':
             self.compare_replaced(pipeline, verdict)
@@ -270,13 +270,23 @@ class Checker:
                               start_us, end_us), counts=False)
 
     def compare_streams(self, pipeline, events, others, span, verdict):
-        groups = groups_of(pipeline, events, *span)
-        if pipeline.kind == 'joined':
-            found = read(self.database, pipeline.name, pipeline.key, pipeline.columns(), *span)
-            kinds.compare_joined(pipeline, groups, others, found, verdict)
-        else:
+        if pipeline.kind == 'pairs':
             found = read(self.database, f'{pipeline.name}_sql', [*pipeline.key, 'rank'], PAIRS_COLUMNS, *span)
-            kinds.compare_pairs(pipeline, groups, groups_of(pipeline, others, *span), found, verdict)
+            kinds.compare_pairs(pipeline, *self.groups_of_both(pipeline, events, others, span), found, verdict)
+            return
+        groups = groups_of(pipeline, events, *span)
+        found = read(self.database, pipeline.name, pipeline.key, pipeline.columns(), *span)
+        compare = kinds.compare_joined if pipeline.kind == 'joined' else kinds.compare_found
+        compare(pipeline, groups, others, found, verdict)
+
+    @staticmethod
+    def groups_of_both(pipeline, events, others, span):
+        """A session has events of both streams."""
+        if not pipeline.gap_us:
+            return groups_of(pipeline, events, *span), groups_of(pipeline, others, *span)
+        own = {id(event) for event in events}
+        both = groups_of(pipeline, Events([*events, *others]), *span)
+        return ({key: [e for e in group if (id(e) in own) == mine] for key, group in both.items()} for mine in (True, False))
 
     def compare_kept(self, pipeline, events, start_us, end_us, verdict):
         sql = f'SELECT id FROM {pipeline.name} WHERE ts >= ? AND ts < ?'

@@ -69,6 +69,15 @@ JOIN_ANALYZERS = '''
       - count: {where: other_id IS NULL, as: alone}
 '''
 JOIN_COLUMNS = ('count', 'other_id_sum', 'other_id_min', 'other_id_max', 'gap_sum', 'behind_max', 'alone')
+# The newest result of o_by_name that was over, of the same name.
+RESULT_WITHIN_US = 20 * MINUTE_US
+RESULT_JOIN = f'{{o_by_name: {{on: [name], as_of: true, within: {RESULT_WITHIN_US}us, columns: {{n: count, until: window_end}}}}}}'
+RESULT_ANALYZERS = """
+      - count
+      - stats: {of: n, emit: [sum, max]}
+      - stats: {of: ago, emit: [max]}
+"""
+RESULT_COLUMNS = ('count', 'n_sum', 'n_max', 'ago_max')
 # Events of the two streams in the same window that have a name and a tag in common.
 PAIRS = """
       - sql: "SELECT count(*) AS pairs, sum(m.id) AS main_ids, sum(o.id) AS other_ids
@@ -340,6 +349,12 @@ def pipelines(known):
         some += [Pipeline('in_python', 'main', ['name'], HOUR_US, analyzers=PYTHON_ANALYZERS),
                  Pipeline('python_apart', 'main', ['number'], HOUR_US, workers=2,
                           analyzers=PYTHON_ANALYZERS.replace('}\n', '}\n        run: process\n'))]
+    if known['results']:
+        some += [Pipeline('o_by_name', 'other', ['name'], 10 * MINUTE_US, workers=2),
+                 Pipeline('found', 'main', ['name'], 10 * MINUTE_US, 'found', workers=2, analyzers=RESULT_ANALYZERS,
+                          columns=RESULT_COLUMNS, more=f'    join: {RESULT_JOIN}\n    derive: {{ago: ts - until}}\n'),
+                 Pipeline('pairs_near', 'main', ['name'], 0, 'pairs', workers=2, window='{session: 20s}',
+                          gap_us=20 * SECOND_US, analyzers=PAIRS, columns=PAIRS_COLUMNS)]
     if known['look-ups']:
         some.append(Pipeline('looked_up', 'main', ['name'], 10 * MINUTE_US, workers=2,
                              where=('size % 3 = 0', lambda event: known_of(event[5]) % 3 == 0),
@@ -400,6 +415,9 @@ def probe():
     known['joins'] = accepts(more=        '  q: {from: s, join: {t: {on: [id], as_of: true, within: 1s, columns: {i: id}}}, window: none, select: [i]}\n'
         '  r: {from: [s, t], window: {tumbling: 1s}, analyzers: [{sql: SELECT count(*) AS n FROM s JOIN t USING (id)}]}\n')
     known['tables'] = accepts(pipeline=', join: {x: {table: x, on: [id], columns: {n: int}}}')
+    known['results'] = accepts(more=
+        '  q: {from: s, join: {p: {on: [id], as_of: true, within: 1s, columns: {i: count}}}, window: none, select: [i]}\n'
+        '  r: {from: [s, t], window: {session: 1s}, analyzers: [{sql: SELECT count(*) AS n FROM s JOIN t USING (id)}]}\n')
     known['chains'] = accepts(more='  q: {from: p, window: {tumbling: 10s}, analyzers: [count]}')
     known['processes'] = accepts(more='  q: {from: s, window: {tumbling: 10s}, analyzers: [{count: {}, run: process}]}')
     known['python'] = accepts(
