@@ -686,7 +686,7 @@ static int emit_keyed(struct closing *c, int64_t until_us, bool last)
     uint32_t flags =
         w->pipeline->window.kind == CONFIG_GLOBAL ? WEIR_EARLY : WEIR_FINAL;
     if (w->pipeline->window.kind == CONFIG_GLOBAL)
-        c->border_us = keyed_border(w, until_us);
+        c->border_us = keyed_border(w, until_us, last);
     int r = emit_taken(c), more = 1;
     while (r == 0 && more) {
         r = more = keyed_collect(w, until_us, last);

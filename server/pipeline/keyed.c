@@ -356,11 +356,11 @@ static int global_given(struct worker *w, int64_t until_us)
 }
 
 /* What waits has come before the first border behind the last one, however far the watermark goes in one step. While it
- * is held there was none. */
-int64_t keyed_border(const struct worker *w, int64_t until_us)
+ * is held, as up to the end of a file, there was none. */
+int64_t keyed_border(const struct worker *w, int64_t until_us, bool last)
 {
     int64_t last_us = w->keyed.border_us, border_us = border_at(w, until_us);
-    return last_us == INT64_MIN
+    return last || last_us == INT64_MIN
                ? border_us
                : earlier(border_us, window_next_border(&w->pipeline->window, last_us));
 }

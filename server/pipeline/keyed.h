@@ -61,7 +61,7 @@ int keyed_given(struct worker *w, int64_t until_us, bool last);
 void keyed_show(struct worker *w);
 
 /* Global: the time up to which what is given out now counts. */
-int64_t keyed_border(const struct worker *w, int64_t until_us);
+int64_t keyed_border(const struct worker *w, int64_t until_us, bool last);
 
 /* For log_sink, on its tasks. */
 int64_t keyed_next_border(struct pipeline *p, int64_t after_us);

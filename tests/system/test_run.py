@@ -84,8 +84,8 @@ WEIR_PLUGIN(failing);
 '''
 
 
-def lines(first, last):
-    return ''.join(json.dumps({'ts': T0 + i, 'key': 'ab'[i % 2], 'n': i}) + '\n'
+def lines(first, last, begin=T0):
+    return ''.join(json.dumps({'ts': begin + i, 'key': 'ab'[i % 2], 'n': i}) + '\n'
                    for i in range(first, last))
 
 
@@ -127,6 +127,19 @@ class Run(unittest.TestCase):
             self.assertEqual(harness.read_rows(path, 'SELECT key, count FROM results'), [('a', 100)])
             self.assertEqual(harness.read_rows(path, 'SELECT watermark FROM weir_pipelines'),
                              [((T0 + 10000) * 1000,)])
+
+    def test_a_later_file_goes_on_with_what_has_no_end(self):
+        """Each run gives out once, as of its own end."""
+        self.write('weir.yaml', CONFIG.replace('tumbling: 10s', 'global: 10s'))
+        for day in range(3):
+            begin = T0 + day * 86400000
+            done = self.run_weir(stdin=lines(day * 1000, day * 1000 + 1000, begin - day * 1000))
+            self.assertEqual(done.returncode, 0, done.stderr)
+            found = harness.read_rows(os.path.join(self.folder, 'weir.db'),
+                                      'SELECT key, revision, count, n_sum, window_end FROM results ORDER BY 1')
+            n = 1000 * (day + 1)
+            self.assertEqual(found, [('ab'[k], day, n // 2, sum(range(k, n, 2)), (begin + 10000) * 1000)
+                                     for k in (0, 1)])
 
     def test_key_may_have_as_many_columns_as_the_stream(self):
         names = [f'k{i}' for i in range(60)]
