@@ -196,7 +196,7 @@ static bool look_at(struct feed *f)
     struct pipeline *giver = running_get(w->running, f->in->giver->name);
     if (giver && has_stopped(giver))
         say_stopped(f);
-    bool ended = giver && pipeline_has_ended(giver);
+    bool ended = giver && pipeline_chain_has_ended(giver);
     pipeline_unref(giver);
     if (ended && store_flush(w->store) < 0)
         return false;

@@ -735,6 +735,23 @@ bool pipeline_has_ended(const struct pipeline *p)
     return atomic_load_explicit(&p->ended, memory_order_acquire) == p->config->workers;
 }
 
+static bool all_have_ended(struct pipeline *p)
+{
+    bool ended = pipeline_has_ended(p) || pipeline_failed(p) || p->left_out;
+    pthread_mutex_lock(&p->lock); /* children may leave */
+    for (struct pipeline *c = NULL; ended && (c = pipeline_child(p, c));)
+        ended = all_have_ended(c);
+    pthread_mutex_unlock(&p->lock);
+    return ended;
+}
+
+bool pipeline_chain_has_ended(struct pipeline *p)
+{
+    while (p->parent)
+        p = p->parent;
+    return all_have_ended(p);
+}
+
 /* ---- What it begins with ---------------------------------------------------------------------- */
 
 /* In the checkpoint of one whose files are not read: its workers have seen no row. */

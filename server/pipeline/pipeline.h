@@ -130,6 +130,8 @@ struct pipeline *pipeline_joins(const struct pipeline *p, size_t i);
 void pipeline_ask(struct pipeline *p, int64_t wanted_us);
 /* Its input has ended, and its workers have put all that they ever will (LOG_END). Any thread. */
 bool pipeline_has_ended(const struct pipeline *p);
+/* All of its chain that run have: rows are committed with those that follow from them. Any thread. */
+bool pipeline_chain_has_ended(struct pipeline *p);
 
 /* The streams that it joins, once it is prepared (pipeline/join.h); NULL: none. Their logs and positions are to be filled in
  * before it starts. */
