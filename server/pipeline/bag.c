@@ -6,14 +6,39 @@
 #include <string.h>
 
 #define FOLD_ROWS 1024u /* of one call */
+#define ADD_ROWS  256u
+
+/* Rows that are gone take no place from those that are left: where n more might not fit, they are set off. */
+static int make_room(const struct kept_form *f, struct host *h,
+                     const struct weir_rows *rows, bool out)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < rows->n; i++) {
+        struct bag *b =
+            (struct bag *)(void *)(rows->states + rows->group[i] * rows->stride);
+        if (b->out.rows && !kept_fits(f, out ? &b->out : &b->in, rows))
+            r = kept_settle(f, h, &b->in, &b->out);
+    }
+    return r;
+}
 
 int bag_add(const struct kept_form *f, struct host *h, const struct weir_rows *rows,
             bool out, uint64_t *ret_over)
 {
-    struct weir_rows to = *rows;
-    if (out)
-        to.states += offsetof(struct bag, out);
-    return kept_add(f, h, &to, ret_over);
+    struct weir_rows some = *rows;
+    int r = 0;
+    for (size_t at = 0; r == 0 && at < rows->n; at += some.n) {
+        some.n = rows->n - at < ADD_ROWS ? rows->n - at : ADD_ROWS;
+        some.row = rows->row + at;
+        some.group = rows->group + at;
+        some.states = rows->states;
+        r = make_room(f, h, &some, out);
+        if (out)
+            some.states += offsetof(struct bag, out);
+        if (r == 0)
+            r = kept_add(f, h, &some, ret_over);
+    }
+    return r;
 }
 
 int bag_merge(const struct kept_form *f, struct host *h, struct bag *into,

@@ -212,6 +212,18 @@ static size_t row_size(const struct kept_form *f, const struct weir_rows *rows,
     return size;
 }
 
+bool kept_fits(const struct kept_form *f, const struct kept *k,
+               const struct weir_rows *rows)
+{
+    const struct kept_rows *r = k->rows;
+    if (!r || (r->n + rows->n <= f->rows_max && r->bytes <= f->bytes_max / 2))
+        return true; /* no call has half of it */
+    size_t size = 0;
+    for (size_t i = 0; i < rows->n; i++)
+        size += row_size(f, rows, rows->row[i]);
+    return r->n + rows->n <= f->rows_max && r->bytes + size <= f->bytes_max;
+}
+
 /* Gives each row its place; its time is set. */
 static int place_rows(const struct kept_form *f, struct host *h, struct adding *a,
                       size_t first, size_t n, uint64_t *over)

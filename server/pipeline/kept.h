@@ -50,6 +50,10 @@ void kept_form_free(struct kept_form *f);
 int kept_add(const struct kept_form *f, struct host *h, const struct weir_rows *rows,
              uint64_t *ret_over);
 
+/* Has k room for these rows, if all were of its group? */
+bool kept_fits(const struct kept_form *f, const struct kept *k,
+               const struct weir_rows *rows);
+
 /* Adds all rows of `from` to `into`. Of rows of one time those of `into` come first. */
 int kept_merge(const struct kept_form *f, struct host *h, struct kept *into,
                const struct kept *from, uint64_t *ret_over);

@@ -212,7 +212,7 @@ static int form_rows(struct pipeline *p, struct error *error)
     size_t n_keep = 0;
     int r = 0;
     for (size_t i = 0; i < p->n_steps; i++)
-        n_keep += step_keeps(&p->step[i]);
+        n_keep += (size_t)step_keeps(&p->step[i]) + p->step[i].bag; /* two lots */
     for (size_t i = 0; r == 0 && i < p->n_steps; i++) {
         struct step *s = &p->step[i];
         uint32_t rows_max = p->config->analyzer[i].max_rows;

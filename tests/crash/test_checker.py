@@ -152,7 +152,8 @@ class Checker(unittest.TestCase):
                 (count,), where = self.some(table)
                 verdict = self.check(f'DELETE FROM {table} WHERE {where} AND count = {count}')
                 self.assertGreaterEqual(verdict.lost, count - len(load.SOURCES))
-                self.assertEqual((verdict.doubled, verdict.wrong), (0, 0), dict(verdict.texts))
+                read = count if table == 'ever' else 0  # what reads it has them still
+                self.assertEqual((verdict.doubled, verdict.wrong), (read, 0), dict(verdict.texts))
 
     def test_best_rows_that_are_others(self):
         for table, key in (('by_number_rows', 'number'), ('ever_rows', 'name')):

@@ -44,7 +44,7 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
 {
     (void)ctx;
     if (access("slow", F_OK) == 0)
-        usleep(3000);
+        usleep(20000);
     for (size_t i = 0; i < r->n; i++)
         ((struct state *)(void *)(r->states + r->group[i] * r->stride))->n++;
     return 0;

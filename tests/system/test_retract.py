@@ -216,6 +216,20 @@ class Retract(unittest.TestCase):
             first, *others = [server.rows(f'SELECT * FROM kept_{w}{name} ORDER BY 1, 2, 3') for w in WORKERS]
             self.assertEqual(others, [first, first], name)
 
+    def test_rows_that_are_gone_take_no_place_from_those_that_are_left(self):
+        """Room for as many rows as there are at once, and each is replaced many times between two results."""
+        server = self.start('''
+  users: {from: orders, key: [user], window: {global: 1s}, idle_timeout: 1h, analyzers: [{sum: {of: qty}}]}
+  total: {from: users, window: {global: 20s}, analyzers: [{stats: {of: qty_sum, emit: [count, sum]}, max_rows: 5}]}
+''')
+        events = [{'ts': T0 + i * 100, 'user': f'u{i % 5}', 'qty': i % 7, 'price': 1.0} for i in range(1205)]
+        self.post(server, events, 50)
+        server.wait_watermark('total', (T0 + 120000) * MS)
+        self.assertEqual(server.rows('SELECT qty_sum_count, qty_sum_sum FROM total'),
+                         [(5, sum(e['qty'] for e in events if e['ts'] < T0 + 120000))])
+        skipped = server.metrics()['weir_analyzer_skipped_total']
+        self.assertEqual(sum(n for labels, n in skipped if labels['reason'] == 'max_rows'), 0)
+
     def test_one_that_comes_later_begins_with_what_there_is(self):
         server = self.start(pipelines(USERS))
         events = make_events(3, 3000)
