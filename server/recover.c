@@ -372,6 +372,8 @@ int recover_check_references(const struct weir *w, const char *path, bool rows,
     int err = 0;
     for (size_t i = 0; err == 0 && i < w->n_pipelines; i++) {
         struct references *all = pipeline_references(w->pipeline[i]);
+        if (!rows && weir_leaves_out(w, w->pipeline[i]))
+            continue;
         for (size_t k = 0; all && err == 0 && k < all->n; k++) {
             const struct config_reference *c = all->of[k].config;
             if (!r && (err = access(path, F_OK) ? -ENOENT : 0) == 0)
@@ -449,6 +451,10 @@ static int recover_references(struct weir *w, struct restore *r, struct pipeline
                               : read_reference(r, p, ref, stream, position, error);
         if (err == 0)
             err = is_stored(r, ref, stream, &stored, error);
+        if (stored) {
+            checkpoint_free(ref->snapshot);
+            ref->snapshot = NULL;
+        }
         *ret_stores = *ret_stores || !stored;
     }
     return err;

@@ -374,7 +374,7 @@ static int plan(struct reload *r, const struct pipeline *only, struct error *err
     for (size_t i = 0; i < c->n_pipelines; i++)
         r->pipeline[i] = r->changed[i] ? NULL : find(w, c->pipeline[i].name);
     err = weir_make_pipelines(w, c, NULL, is_changed, r, r->pipeline, error);
-    if (err == 0)
+    if (err == 0 && !only) /* one that is started again has what is stored */
         err = read_tables(r, error);
     if (err == 0)
         err = hook_specs_new(c, r->pipeline, c->n_pipelines, &r->hooks, error);

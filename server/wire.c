@@ -681,15 +681,14 @@ bool weir_goes_without(const struct weir *w, const char *pipeline)
     return false;
 }
 
-/* It, or one that it reads, or whose results it joins, is left out. */
-static bool is_without(const struct weir *w, const struct pipeline *p)
+bool weir_leaves_out(const struct weir *w, const struct pipeline *p)
 {
     bool without = false;
     for (; !without && p; p = pipeline_parent(p)) {
         without = weir_goes_without(w, pipeline_config(p)->name) ||
                   pipeline_config(p)->left_out;
         for (size_t i = 0; !without && pipeline_joins(p, i); i++)
-            without = is_without(w, pipeline_joins(p, i));
+            without = weir_leaves_out(w, pipeline_joins(p, i));
     }
     return without;
 }
@@ -825,7 +824,7 @@ static int start_chain(struct weir *w, struct restore *r, struct pipeline *p,
                        uint64_t position, bool live, struct error *error)
 {
     const struct config_pipeline *c = pipeline_config(p);
-    bool without = is_without(w, p), stores = false;
+    bool without = weir_leaves_out(w, p), stores = false;
     int err = without ? leave_out(w, r, p, error)
                       : recover_pipeline(w, r, p, &position, &stores, error);
     if (err == 0 && !without)

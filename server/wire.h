@@ -148,6 +148,8 @@ int weir_start_hooks(struct weir *w, struct hook_spec *specs, struct error *erro
 
 /* --without has its name. */
 bool weir_goes_without(const struct weir *w, const char *pipeline);
+/* It, or one that it reads, or whose results it joins, is left out. */
+bool weir_leaves_out(const struct weir *w, const struct pipeline *p);
 
 /* True if a pipeline has failed, or results were not committed (it has been logged). Any thread. */
 bool weir_failed(struct weir *w);
