@@ -40,11 +40,15 @@ int reserve_grow(struct reserve *r, size_t bytes)
         return 0;
     if (bytes > r->most)
         return -ENOMEM;
-    size_t end = end_of(r, bytes);
-    if (end > r->most)
-        end = r->most;
+    const size_t ends[] = {end_of(r, bytes), round_up(bytes, STEP)}; /* or just enough */
     char *from = r->base + r->usable;
-    if (mprotect(from, end - r->usable, PROT_READ | PROT_WRITE))
+    size_t end = 0;
+    int err = -1;
+    for (size_t i = 0; err && i < 2; i++) {
+        end = ends[i] < r->most ? ends[i] : r->most;
+        err = mprotect(from, end - r->usable, PROT_READ | PROT_WRITE);
+    }
+    if (err)
         return -ENOMEM;
     if (end >= MUCH)
         madvise(from, end - r->usable, MADV_HUGEPAGE); /* some kernels have none */
