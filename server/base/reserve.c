@@ -40,7 +40,8 @@ int reserve_grow(struct reserve *r, size_t bytes)
         return 0;
     if (bytes > r->most)
         return -ENOMEM;
-    const size_t ends[] = {end_of(r, bytes), round_up(bytes, STEP)}; /* or just enough */
+    const size_t ends[] = {end_of(r, bytes),
+                           round_up(bytes, STEP)}; /* or just enough */
     char *from = r->base + r->usable;
     size_t end = 0;
     int err = -1;
