@@ -344,7 +344,7 @@ static int read_tables(struct reload *r, struct error *error)
     int err = 0;
     for (size_t i = 0; err == 0 && i < r->n_pipelines; i++) {
         struct pipeline *p = r->pipeline[i];
-        if (!r->changed[i] || !pipeline_references(p))
+        if (!p || !r->changed[i] || !pipeline_references(p))
             continue;
         err = open_restore(r, error);
         if (err == 0)

@@ -46,7 +46,7 @@ void probes_metrics(struct http_request *r, void *api);
 void probes_openapi(struct http_request *r, void *api);
 void page_get(struct http_request *r, void *api);
 
-/* The table named in the path, the pipeline's own, or the only one with results; NULL: answered 404. */
+/* The table named in the path, the pipeline's own, or the only one with results; NULL: answered 404, or 503. */
 const struct table *results_table(struct pipeline *p, struct http_request *r);
 
 /* Does a pipeline expose results? And these, as /metrics has them; on a query thread. */

@@ -206,13 +206,20 @@ static void results_answer(struct results *x)
     rows_send(&x->rows);
 }
 
-/* The table named in the path, the pipeline's own, or the only one with results. */
+/* The table named in the path, the pipeline's own, or the only one with results. One that a crash left out may have none. */
 const struct table *results_table(struct pipeline *p, struct http_request *r)
 {
     const struct table *const *tables;
     size_t n = pipeline_tables(p, &tables);
     const char *name = http_param(r, "table");
     const char *wanted = name ? name : http_param(r, "pipeline");
+    if (n == 0) {
+        http_problem(r, 503, "pipeline_failed",
+                     "pipeline '%s' is left out, and its tables are not known: its "
+                     "status says why",
+                     http_param(r, "pipeline"));
+        return NULL;
+    }
     for (size_t i = 0; i < n; i++)
         if (strcmp(tables[i]->name, wanted) == 0)
             return tables[i];

@@ -22,7 +22,7 @@ static struct hook_id id_of(const struct hook_spec *s)
 {
     return (struct hook_id){.pipeline = s->pipeline_name,
                             .hook = s->config->name,
-                            .table = s->table->name,
+                            .table = s->table ? s->table->name : NULL,
                             .alert = s->config->alert};
 }
 
@@ -226,6 +226,10 @@ static void adopt(struct hooks *h, struct hook_spec *specs)
     for (struct hook_spec *s = specs, *next; s; s = next) {
         next = s->next;
         s->next = NULL;
+        if (!s->table) {
+            hook_spec_free(s);
+            continue;
+        }
         const struct hook_id id = id_of(s);
         struct hook **at = find(&h->first, &id), *old = *at, *k = NULL;
         if (old)

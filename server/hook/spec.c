@@ -134,6 +134,12 @@ static int make_secret(struct hook_spec *s, struct error *error)
                : 0;
 }
 
+static bool is_left_out(const struct hook_spec *s)
+{
+    const struct table *const *table;
+    return !s->pipeline || pipeline_tables(s->pipeline, &table) == 0;
+}
+
 static int fill(struct hook_spec *s, struct error *error)
 {
 #ifndef HAVE_LIBCURL
@@ -150,17 +156,18 @@ static int fill(struct hook_spec *s, struct error *error)
     return err ? err : make_secret(s, error);
 }
 
-static int spec_new(struct config *config, const struct config_hook *h,
-                    struct pipeline *p, struct hook_spec **ret, struct error *error)
+static int spec_new(struct config *config, const struct config_pipeline *c,
+                    const struct config_hook *h, struct pipeline *p,
+                    struct hook_spec **ret, struct error *error)
 {
     struct hook_spec *s = calloc(1, sizeof(*s));
     if (!s)
         return no_memory(error);
     *s = (struct hook_spec){.owner = config_ref(config),
                             .config = h,
-                            .pipeline = pipeline_ref(p),
-                            .pipeline_name = pipeline_config(p)->name};
-    int err = fill(s, error);
+                            .pipeline = p ? pipeline_ref(p) : NULL,
+                            .pipeline_name = c->name};
+    int err = is_left_out(s) ? 0 : fill(s, error);
     if (err)
         hook_spec_free(s);
     else
@@ -175,8 +182,8 @@ int hook_specs_new(struct config *config, struct pipeline *const *pipeline, size
     int failed = 0;
     for (size_t i = 0; i < n; i++) {
         const struct config_pipeline *c = &config->pipeline[i];
-        for (size_t k = 0; pipeline[i] && k < c->n_hooks; k++) {
-            int err = spec_new(config, &c->hook[k], pipeline[i], last, error);
+        for (size_t k = 0; k < c->n_hooks; k++) {
+            int err = spec_new(config, c, &c->hook[k], pipeline[i], last, error);
             if (!err)
                 last = &(*last)->next;
             failed = err ? err : failed;

@@ -15,18 +15,19 @@ struct hook_spec {
     const struct config_hook *config;
     struct pipeline *pipeline;
     const char *pipeline_name;
-    const struct table *table;
-    struct schema *columns; /* as people see them */
-    size_t time;            /* which of them is the event time */
-    size_t n_keys, *key;    /* which are the key */
-    int revision;           /* likewise; -1: rows are not revised */
-    struct single *when;    /* NULL: all rows */
-    struct template *body;  /* NULL: our own */
-    struct buffer secret;   /* empty: not signed */
+    const struct table *table; /* NULL: it is left out; nothing below is there either */
+    struct schema *columns;    /* as people see them */
+    size_t time;               /* which of them is the event time */
+    size_t n_keys, *key;       /* which are the key */
+    int revision;              /* likewise; -1: rows are not revised */
+    struct single *when;       /* NULL: all rows */
+    struct template *body;     /* NULL: our own */
+    struct buffer secret;      /* empty: not signed */
     struct hook_spec *next;
 };
 
-/* Those of the pipelines (NULL: one with faults), of which config->pipeline has the settings. -EINVAL with the place, -ENOMEM. */
+/* Those of the pipelines, of which config->pipeline has the settings. Of one that is left out (NULL, or without tables), only
+ * the names are known: what they have sent is to be kept. -EINVAL with the place, -ENOMEM. */
 int hook_specs_new(struct config *config, struct pipeline *const *pipeline, size_t n,
                    struct hook_spec **ret, struct error *error);
 void hook_specs_free(struct hook_spec *list);

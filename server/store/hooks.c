@@ -193,10 +193,11 @@ static int open_all(struct store *s, void *ctx)
     const struct open_call *c = ctx;
     struct hook_save *save = calloc(c->n + 1, sizeof(*save));
     int err = save ? forget_others(s->db, c) : -ENOMEM;
+    size_t n = 0;
     for (size_t i = 0; !err && i < c->n; i++)
-        err = open_place(s, c, i, &save[i]);
+        err = c->table[i] ? open_place(s, c, i, &save[n++]) : 0;
     if (!err)
-        err = hooks_save(s, save, c->n, c->error);
+        err = hooks_save(s, save, n, c->error);
     free(save);
     return err;
 }

@@ -48,7 +48,7 @@ int hooks_save(struct store *s, const struct hook_save *save, size_t n,
                struct error *error);
 
 /* Begins to follow the tables of these n hooks, or finds that they are followed, and has places for them: a hook that has none
- * begins with what is put from now on. What others had is forgotten. Any thread but the writer; waits for it. */
+ * begins with what is put from now on. One whose table is NULL keeps what it has. What others had is forgotten. Any thread but the writer; waits for it. */
 int hooks_open(struct store *s, const struct hook_id *id,
                const struct table *const *table, size_t n, struct error *error);
 
