@@ -41,13 +41,14 @@ static bool read_line(const char *line, struct crash *c)
 
 static int add(struct crashes *c, const struct crash *one)
 {
-    if (c->n >= CRASHES_MAX)
+    if (one->aside && c->n_aside >= CRASHES_MAX)
         return -E2BIG;
     struct crash *list = realloc(c->list, (c->n + 1) * sizeof(*list));
     if (!list)
         return -ENOMEM;
     c->list = list;
     c->list[c->n++] = *one;
+    c->n_aside += one->aside;
     return 0;
 }
 
@@ -67,7 +68,7 @@ int crashes_read(const char *folder, struct crashes **ret)
     while (!err && file && getline(&line, &room, file) > 0) {
         struct crash one;
         if (read_line(line, &one))
-            err = add(c, &one);
+            err = (err = add(c, &one)) == -E2BIG ? 0 : err;
         else
             logger_warn("crashes", "%s: a line that says nothing is left out: %.80s",
                         c->path, line);
@@ -77,7 +78,7 @@ int crashes_read(const char *folder, struct crashes **ret)
     if (file)
         fclose(file);
     free(line);
-    if (err && err != -E2BIG) {
+    if (err) {
         crashes_free(c);
         return err;
     }
@@ -286,6 +287,7 @@ void crashes_drop(struct crashes *c, bool (*keep)(void *ctx, const struct crash 
         if (!c->list[i].aside || keep(ctx, &c->list[i]))
             c->list[n++] = c->list[i];
     c->n = n;
+    c->n_aside -= before - n;
     c->changed = c->changed || n < before;
 }
 

@@ -19,7 +19,8 @@
 #include "config/config.h"
 #include "plugin/loader.h"
 
-#define CRASHES_MAX 10000 /* lines; no more rows are set aside then */
+#define CRASHES_MAX                                                                    \
+    10000 /* lines of rows set aside; those of analyzers always have room */
 
 struct crash {
     bool aside;
@@ -38,7 +39,7 @@ struct crash {
 struct crashes {
     char *path;
     struct crash *list;
-    size_t n;
+    size_t n, n_aside;
     struct doing last; /* how the server was ended the last time */
     bool has_last, changed;
 };
