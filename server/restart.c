@@ -16,6 +16,7 @@
 #define WAIT_MIN_US 100000
 #define WAIT_MAX_US (10 * SECOND_US)
 #define CALM_US     (60 * SECOND_US) /* without a crash: as if there had been none */
+#define LETTER_US   (2 * SECOND_US)  /* for which the letter is waited for */
 #define ASIDE_MAX   10000 /* ranges of rows of all analyzers that are set aside */
 
 /* Of an analyzer in its place. */
@@ -111,7 +112,8 @@ static int add_range(struct restarts *r, const struct place *at, uint64_t first,
     return 0;
 }
 
-/* The rows are not given to the analyzer any more; the first of them stands in the letter. False: no more can be set aside. */
+/* The rows are not given to the analyzer any more; the first of them stands in the letter, which is on disk before that is: what
+ * ends the server in between leaves two letters, not none. False: no more can be set aside. */
 static bool set_aside(struct weir *w, struct pipeline *p, const struct place *at,
                       const struct pipeline_crash *c)
 {
@@ -122,14 +124,6 @@ static bool set_aside(struct weir *w, struct pipeline *p, const struct place *at
         return false;
     if (add_range(r, at, c->first, c->last) < 0)
         return true; /* it is tried again, as long as there is no memory */
-    int err = w->crashes ? crashes_set_aside(w->crashes, at->pipeline, at->step + 1,
-                                             at->analyzer, c->first, c->last)
-                         : 0;
-    if (err < 0)
-        logger_warn("restart",
-                    "what is set aside for analyzer '%s' of pipeline '%s' is known "
-                    "until the server ends only: %s",
-                    at->analyzer, at->pipeline, strerror(-err));
     snprintf(message, sizeof(message),
              "pipeline '%s', analyzer '%s': set aside, %s, %d times", at->pipeline,
              at->analyzer, c->text, DEATHS_MAX);
@@ -142,6 +136,15 @@ static bool set_aside(struct weir *w, struct pipeline *p, const struct place *at
                                        .record_size = c->record_size,
                                        .truncated = c->truncated};
     dead_letters_put(w->store, &letter, 1);
+    int err = store_flush_until(w->store, clock_monotonic_us() + LETTER_US);
+    if (err == 0 && w->crashes)
+        err = crashes_set_aside(w->crashes, at->pipeline, at->step + 1, at->analyzer,
+                                c->first, c->last);
+    if (err < 0)
+        logger_warn("restart",
+                    "what is set aside for analyzer '%s' of pipeline '%s' is known "
+                    "until the server ends only: %s",
+                    at->analyzer, at->pipeline, strerror(-err));
     logger_error(
         "restart",
         "pipeline '%s', analyzer '%s': an event is set aside, it has ended "
