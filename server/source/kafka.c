@@ -53,7 +53,8 @@ struct part {
     bool reached;      /* its broker has answered the last time */
     int64_t now_us;    /* time: arrival: that of the messages being decoded */
     rd_kafka_resp_err_t said;
-    bool lost; /* Kafka has no message of that offset */
+    bool lost;       /* Kafka has no message of that offset */
+    int64_t lost_us; /* when it may be asked again where there are some */
 
     int first, last;      /* its messages of this round; NONE */
     int64_t eof;          /* behind them nothing follows before this offset; -1 */
@@ -65,8 +66,9 @@ struct topic {
     struct kafka *owner;
     const char *name;
     rd_kafka_topic_t *handle, *asked; /* of `broker`, of `ask` */
-    int32_t n;                        /* partitions that are read */
-    int32_t known; /* that there were when they were read before; 0: none was */
+    int32_t n;                        /* partitions with a lane */
+    int32_t started;                  /* those of them that are read */
+    int32_t known; /* those from here on are new; 0: none was ever read */
     struct part **part;
     bool missing; /* was said to be */
 };
@@ -182,15 +184,20 @@ static bool parse_bookmark(const char *text, int64_t *ret_offset,
     return n == 2 && !text[end] && *ret_offset >= 0 && *ret_partitions > 0;
 }
 
+/* A bookmark makes no partition known but its own: those behind it that have none yet are still new after kill -9. */
 static int hand_on(struct part *p, int64_t offset)
 {
     char text[BOOKMARK_MAX];
+    struct topic *t = p->topic;
+    int32_t known = p->number < t->known ? t->known : p->number + 1;
     snprintf(text, sizeof(text), "offset=%" PRId64 " partitions=%" PRId32, offset,
-             p->topic->known > p->topic->n ? p->topic->known : p->topic->n);
+             known);
     int err = lane_hand_on(&p->lane, text);
-    if (err == 0)
-        p->at = p->saved = offset;
-    return err;
+    if (err < 0)
+        return err;
+    p->at = p->saved = offset;
+    t->known = known;
+    return 0;
 }
 
 /* Of one that was never read. Those that came later than the others are read from their beginning. -EAGAIN: nobody answers. */
@@ -296,17 +303,20 @@ static int open_parts(struct topic *t, int32_t n)
     return 0;
 }
 
-/* The log hears of all of them before one of them is read. */
-static int start_parts(struct topic *t, int32_t from)
+/* The log hears of all of them before one of them is read. At the very first start none of them is new. Once all have a
+ * bookmark that of partition 0, which any topic of that name has, tells how many there are (check_number). */
+static int start_parts(struct topic *t)
 {
-    for (int32_t i = from; i < t->n; i++) {
+    if (!t->known)
+        t->known = t->n;
+    int32_t before = t->known;
+    for (int32_t i = t->started; i < t->n; i++) {
         lane_behind(&t->part[i]->lane, true);
         int err = hand_on(t->part[i], t->part[i]->at);
         if (err < 0)
             return err;
     }
-    t->known = t->n;
-    return 0;
+    return t->known > before ? hand_on(t->part[0], t->part[0]->at) : 0;
 }
 
 static int consume(struct part *p)
@@ -318,12 +328,11 @@ static int consume(struct part *p)
                      rd_kafka_err2str(rd_kafka_last_error()));
 }
 
-/* Partitions that are not read yet, of one topic. -EAGAIN: to be tried again, with a text. */
-static int look_at_topic(struct topic *t, int32_t *ret_from, struct error *error)
+/* Partitions that have no lane yet, of one topic. -EAGAIN: to be tried again, with a text. */
+static int look_at_topic(struct topic *t, struct error *error)
 {
     struct kafka *k = t->owner;
     int32_t n;
-    *ret_from = t->n;
     int err = broker_partitions(k->ask, t->asked, ANSWER_MS, &n, error);
     if (err == -ENOENT && !t->missing)
         pull_say(k->pull, "%s; it is waited for", error->text);
@@ -342,15 +351,14 @@ static int look_at_topic(struct topic *t, int32_t *ret_from, struct error *error
     return err;
 }
 
-/* New partitions of all topics, if all can be asked. */
+/* New partitions of all topics, once all can be asked. */
 static int look_at_topics(struct kafka *k)
 {
-    int32_t from[CONFIG_TOPICS_MAX];
     struct error error = {0}, missing = {0};
     int err = 0;
     size_t n = 0;
     while (err == 0 && n < k->n_topics) {
-        err = look_at_topic(&k->topic[n], &from[n], &error);
+        err = look_at_topic(&k->topic[n], &error);
         if (err == -ENOENT) {
             missing = error;
             err = 0;
@@ -366,12 +374,14 @@ static int look_at_topics(struct kafka *k)
     }
     pull_waits(k->pull, "%s", missing.text);
     for (size_t i = 0; err == 0 && i < k->n_topics; i++)
-        err = start_parts(&k->topic[i], from[i]);
-    for (size_t i = 0; i < k->n_topics; i++)
-        for (int32_t j = from[i]; err == 0 && j < k->topic[i].n; j++) {
-            err = consume(k->topic[i].part[j]);
+        err = start_parts(&k->topic[i]);
+    for (size_t i = 0; err == 0 && i < k->n_topics; i++) {
+        struct topic *t = &k->topic[i];
+        while (t->started < t->n && (err = consume(t->part[t->started])) == 0) {
+            t->started++;
             k->n_parts++;
         }
+    }
     k->look_us = 0;
     return err;
 }
@@ -391,7 +401,7 @@ static rd_kafka_topic_partition_list_t *list_parts(const struct kafka *k, bool e
     rd_kafka_topic_partition_list_t *list =
         rd_kafka_topic_partition_list_new((int)k->n_parts);
     for (size_t i = 0; i < k->n_topics; i++)
-        for (int32_t j = 0; j < k->topic[i].n; j++) {
+        for (int32_t j = 0; j < k->topic[i].started; j++) {
             struct part *p = k->topic[i].part[j];
             if (ends || p->committed != p->saved)
                 rd_kafka_topic_partition_list_add(list, p->topic->name, p->number)
@@ -423,7 +433,7 @@ static void note_lag(struct kafka *k)
 {
     uint64_t lag = 0;
     for (size_t i = 0; i < k->n_topics; i++)
-        for (int32_t j = 0; j < k->topic[i].n; j++) {
+        for (int32_t j = 0; j < k->topic[i].started; j++) {
             struct part *p = k->topic[i].part[j];
             lag += p->end > p->saved ? (uint64_t)(p->end - p->saved) : 0;
             lane_behind(&p->lane, !p->reached || p->saved < p->end);
@@ -613,15 +623,31 @@ static int read_part(struct kafka *k, struct part *p)
 
 /* ---- What is lost ------------------------------------------------------------------------------ */
 
-/* Kafka has no message of that offset. */
+static int start_again(struct part *p, int64_t at)
+{
+    rd_kafka_consume_stop(p->topic->handle, p->number);
+    int err = at == p->at ? 0 : hand_on(p, at);
+    return err < 0 ? err : consume(p);
+}
+
+/* Kafka had no message of that offset. */
 static int lost(struct part *p)
 {
     struct kafka *k = p->topic->owner;
     int64_t low, high;
+    p->lost_us = clock_monotonic_us() + LOOK_US;
     rd_kafka_resp_err_t err = rd_kafka_query_watermark_offsets(
         k->ask->client, p->topic->name, p->number, &low, &high, ANSWER_MS);
     if (err)
         return -EAGAIN;
+    /* By now it has: another broker answers, or it was written anew. */
+    if (p->at >= low && p->at <= high) {
+        pull_say(k->pull,
+                 "'%s' had no offset %" PRId64 ", and has those from %" PRId64
+                 " to %" PRId64 " by now: it is read on, and nothing is passed over",
+                 p->lane.name, p->at, low, high);
+        return start_again(p, p->at);
+    }
     int64_t to = p->at < low ? low : high;
     if (!k->pull->config->lost_goes_on)
         return pull_fail(k->pull, -ENODATA,
@@ -638,9 +664,7 @@ static int lost(struct part *p)
              p->lane.name, p->at, low, high, to);
     if (to > p->at)
         metric_add(&k->pull->lost, (uint64_t)(to - p->at));
-    rd_kafka_consume_stop(p->topic->handle, p->number);
-    int r = hand_on(p, to);
-    return r < 0 ? r : consume(p);
+    return start_again(p, to);
 }
 
 /* Those that could not be asked are asked again at the next look. */
@@ -648,11 +672,11 @@ static int look_at_lost(struct kafka *k)
 {
     k->lost = false;
     for (size_t i = 0; i < k->n_topics; i++)
-        for (int32_t j = 0; j < k->topic[i].n; j++) {
+        for (int32_t j = 0; j < k->topic[i].started; j++) {
             struct part *p = k->topic[i].part[j];
             if (!p->lost)
                 continue;
-            int err = lost(p);
+            int err = clock_monotonic_us() < p->lost_us ? -EAGAIN : lost(p);
             if (err < 0 && err != -EAGAIN)
                 return err;
             p->lost = err == -EAGAIN;
@@ -769,8 +793,11 @@ void kafka_run(struct pull *p)
             rest(k);
     }
     /* What is not read holds windows open, also after a failure. */
-    if (pull_has_failed(p, &none))
-        pull_wait(p, -1, -1);
+    while (pull_has_failed(p, &none) && !pull_stops(p)) {
+        broker_listen(k->broker);
+        broker_listen(k->ask);
+        pull_wait(p, -1, LOOK_US / 1000);
+    }
 }
 
 /* ---- weir doctor ------------------------------------------------------------------------------- */

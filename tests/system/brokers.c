@@ -14,6 +14,7 @@
  *      flush                 all is with the brokers
  *      down N, up N          connections to a broker are closed and refused; or no more
  *      committed GROUP NAME PARTITION
+ *      refuse NAME CODE      whoever asks for this topic is told of an error; 0: no more
  *      fail KEY CODE TIMES   so many requests of this API key are answered with an error
  */
 #include <errno.h>
@@ -300,6 +301,9 @@ static void do_line(const char *line)
         say_result(rd_kafka_mock_broker_set_down(cluster, n));
     } else if (sscanf(line, "up %d", &n) == 1) {
         say_result(rd_kafka_mock_broker_set_up(cluster, n));
+    } else if (sscanf(line, "refuse %255s %d", name, &code) == 2) {
+        rd_kafka_mock_topic_set_error(cluster, name, (rd_kafka_resp_err_t)code);
+        say("ok");
     } else if (sscanf(line, "fail %d %d %d", &n, &code, &times) == 3) {
         for (; times > 0; times--)
             rd_kafka_mock_push_request_errors(cluster, (int16_t)n, 1,

@@ -284,6 +284,45 @@ class Kafka(unittest.TestCase):
             self.said(server, "topic 'orders' has 1 partitions, and had 3")
             self.assertEqual(server.get('/ready').status, 503)
 
+    def test_new_partitions_make_none_behind_them_known(self):
+        """The server may be killed after the bookmark of any of them: what has none then is still new."""
+        b, more = self.brokers(), self.brokers(partitions=4)
+        found = lambda: dict(server.rows('SELECT source, bookmark FROM weir_bookmarks'))
+        with self.server(b.servers, 'begin: newest') as server:
+            harness.wait_until(lambda: found() == {f'orders/{i}': 'offset=0 partitions=2' for i in (0, 1)}, 'two')
+            server.kill()
+            self.rewrite(server, b.servers, more.servers)
+            server.start()
+            harness.wait_until(lambda: found().get('orders/0') == 'offset=0 partitions=4', 'that of 0, behind all others')
+            self.assertEqual((found()['orders/2'], found()['orders/3']), ('offset=0 partitions=3', 'offset=0 partitions=4'))
+
+    def test_topics_wait_for_one_that_cannot_be_asked(self):
+        b = self.brokers('first')
+        b.topic('second', 1)
+        b.send('first', *events(0, 5), partition=1)
+        b.send('second', *events(5, 9))
+        b.do('refuse second 5')  # no leader
+        server = self.server(b.servers, topics='[first, second]')
+        self.addCleanup(server.kill)
+        server.start_process()
+        server.wait_port()
+        self.said(server, "topic 'second'", 'tried again until it can be read')
+        b.do('refuse second 0')
+        server.wait_ready()
+        self.wait_values(server, [('a', v) for v in range(9)])
+
+    def test_an_offset_that_is_there_when_asked_for_is_not_lost(self):
+        b = self.brokers(partitions=1)
+        b.send('orders', *events(0, 3))
+        with self.server(b.servers) as server:
+            self.wait_values(server, [('a', v) for v in range(3)])
+            b.do('fail 1 1 1')  # a request for messages: out of range
+            self.said(server, "'orders/0' had no offset 3, and has those from 0 to", 'nothing is passed over')
+            b.send('orders', *events(3, 9))
+            self.wait_values(server, [('a', v) for v in range(9)])
+            self.assertEqual(server.metric('weir_source_lost_messages_total', stream='input'), 0)
+            self.assertEqual(server.get('/ready').status, 200)
+
     @staticmethod
     def rewrite(server, old, new):
         with open(server.path, encoding='utf-8') as file:
