@@ -125,7 +125,8 @@ class Backfill(unittest.TestCase):
         self.rewrite(server, pipelines)
         before = len(server.log)
         server.process.send_signal(signal.SIGHUP)
-        harness.wait_until(lambda: any('SIGHUP' in line for line in server.log[before:]), 'the log')
+        harness.wait_until(lambda: any('SIGHUP' in line and 'the configuration ' in line for line in server.log[before:]),
+                           'the verdict')
         self.assertIn('was read again', ''.join(server.log[before:]))
 
     def status(self, server, name):

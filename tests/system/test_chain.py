@@ -318,7 +318,8 @@ class Reload(unittest.TestCase):
             file.write(text)
         before = len(server.log)
         server.process.send_signal(signal.SIGHUP)
-        harness.wait_until(lambda: any('SIGHUP' in line for line in server.log[before:]), 'the log')
+        harness.wait_until(lambda: any('SIGHUP' in line and 'the configuration ' in line for line in server.log[before:]),
+                           'the verdict')
         said = ''.join(server.log[before:])
         self.assertIn(expect, said)
         return said

@@ -123,7 +123,8 @@ class Retract(unittest.TestCase):
             file.write((HEAD + text).replace('{folder}', server.folder).replace('{listen}', '127.0.0.1:0'))
         before = len(server.log)
         server.process.send_signal(signal.SIGHUP)
-        harness.wait_until(lambda: any('SIGHUP' in line for line in server.log[before:]), 'the log')
+        harness.wait_until(lambda: any('SIGHUP' in line and 'the configuration ' in line for line in server.log[before:]),
+                           'the verdict')
         self.assertIn('was read again', ''.join(server.log[before:]))
 
     def shell(self, sql):

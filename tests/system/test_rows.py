@@ -253,7 +253,8 @@ class Widened(unittest.TestCase):
             file.write(config)
         before = len(server.log)
         server.process.send_signal(signal.SIGHUP)
-        harness.wait_until(lambda: any('SIGHUP' in line for line in server.log[before:]), 'the log')
+        harness.wait_until(lambda: any('SIGHUP' in line and 'the configuration ' in line for line in server.log[before:]),
+                           'the verdict')
         self.assertIn(expect, ''.join(server.log[before:]))
 
     def start(self):
