@@ -174,17 +174,37 @@ static uint32_t sum_node(uint32_t sum, const struct node *n)
     return sum;
 }
 
-/* Of a plugin's file: another one is of another size, or time. 0: it is not there. */
-static uint32_t sum_file(struct plugins *plugins, const char *name)
+/* Another file is of another size, or time. */
+static bool add_file(const char *path, uint32_t *sum)
 {
-    struct plugin *p;
-    struct error error = {0};
     struct stat st;
-    if (plugins_get(plugins, name, &p, &error) < 0 || stat(p->path, &st))
-        return 0;
+    if (stat(path, &st))
+        return false;
     const int64_t what[] = {(int64_t)st.st_size, (int64_t)st.st_mtim.tv_sec,
                             (int64_t)st.st_mtim.tv_nsec};
-    return crc32c(0, what, sizeof(what));
+    *sum = crc32c(*sum, what, sizeof(what));
+    return true;
+}
+
+/* Of a plugin's file, and those that the analyzer's parameters name: scripts, say. 0: it is not there. */
+static uint32_t sum_files(struct plugins *plugins, const struct config_analyzer *a)
+{
+    struct plugin *plugin;
+    struct error error = {0};
+    const struct node *given = a->params;
+    uint32_t sum = 0;
+    if (plugins_get(plugins, a->plugin, &plugin, &error) < 0 ||
+        !add_file(plugin->path, &sum))
+        return 0;
+    const struct weir_param *first = plugin->analyzer.params;
+    for (const struct weir_param *p = first; given && p && p->name; p++) {
+        const struct node *value = given->kind == NODE_MAP ? node_get(given, p->name)
+                                   : p == first            ? given
+                                                           : NULL;
+        if (p->flags & WEIR_FILE && value && value->kind == NODE_SCALAR && value->text)
+            add_file(value->text, &sum);
+    }
+    return sum;
 }
 
 /* The analyzer that is meant, in a thread; NULL: the configuration has none. */
@@ -210,21 +230,35 @@ static bool is_same_place(const struct crash *a, const struct crash *b)
            !strcmp(a->analyzer, b->analyzer);
 }
 
+static void say_last(const struct doing *d)
+{
+    const char *by = strsignal(d->signal);
+    if (d->inside)
+        logger_error("serve",
+                     "the server was ended by signal %d (%s) in pipeline '%s', "
+                     "analyzer '%s' at place %" PRIu64 ", at entry %" PRIu64,
+                     d->signal, by, d->pipeline, d->analyzer, d->place, d->position);
+    else
+        logger_error("serve",
+                     "the server was ended by signal %d (%s) in pipeline '%s', at "
+                     "entry %" PRIu64 "; --without %s goes on without it",
+                     d->signal, by, d->pipeline, d->position, d->pipeline);
+}
+
 void crashes_note(struct crashes *c, const struct doing *d, const struct config *config,
                   struct plugins *plugins)
 {
     struct config_pipeline *p;
-    c->last = *d;
-    c->has_last = true;
+    say_last(d);
     const struct config_analyzer *a =
-        d->inside ? find(config, d->pipeline, d->place, d->analyzer, &p) : NULL;
+        c && d->inside ? find(config, d->pipeline, d->place, d->analyzer, &p) : NULL;
     if (!a)
         return;
     struct crash one = {.place = d->place,
                         .signal = d->signal,
                         .entry = d->position,
                         .seconds = clock_now_us() / SECOND_US,
-                        .file = sum_file(plugins, a->plugin),
+                        .file = sum_files(plugins, a),
                         .configuration = sum_node(0, a->node)};
     memcpy(one.pipeline, d->pipeline, sizeof(one.pipeline));
     memcpy(one.analyzer, d->analyzer, sizeof(one.analyzer));
@@ -272,7 +306,7 @@ int crashes_apply(struct crashes *c, struct config *config, struct plugins *plug
                        : find(config, one->pipeline, one->place, one->analyzer, &p);
         bool same = a && one->configuration == sum_node(0, a->node);
         if (plugins)
-            one->applies = same && one->file == sum_file(plugins, one->analyzer);
+            one->applies = same && one->file == sum_files(plugins, a);
         if (same && one->applies)
             err = apply(one, a, p);
     }
@@ -289,21 +323,6 @@ void crashes_drop(struct crashes *c, bool (*keep)(void *ctx, const struct crash 
     c->n = n;
     c->n_aside -= before - n;
     c->changed = c->changed || n < before;
-}
-
-static void say_last(const struct doing *d)
-{
-    const char *by = strsignal(d->signal);
-    if (d->inside)
-        logger_error("serve",
-                     "the server was ended by signal %d (%s) in pipeline '%s', "
-                     "analyzer '%s' at place %" PRIu64 ", at entry %" PRIu64,
-                     d->signal, by, d->pipeline, d->analyzer, d->place, d->position);
-    else
-        logger_error("serve",
-                     "the server was ended by signal %d (%s) in pipeline '%s', at "
-                     "entry %" PRIu64 "; --without %s goes on without it",
-                     d->signal, by, d->pipeline, d->position, d->pipeline);
 }
 
 static void say_thread(const struct crash *c)
@@ -328,8 +347,6 @@ static void say_thread(const struct crash *c)
 void crashes_settle(struct crashes *c)
 {
     size_t n = 0, before = c->n;
-    if (c->has_last)
-        say_last(&c->last);
     for (size_t i = 0; i < before; i++) {
         if (!c->list[i].aside)
             say_thread(&c->list[i]);
@@ -350,4 +367,17 @@ int crashes_set_aside(struct crashes *c, const char *pipeline, size_t place,
     snprintf(one.analyzer, sizeof(one.analyzer), "%s", analyzer);
     int err = add(c, &one);
     return err ? err : write_all(c);
+}
+
+static bool is_of_another(void *pipeline, const struct crash *one)
+{
+    return strcmp(one->pipeline, pipeline) != 0;
+}
+
+void crashes_forget_aside(struct crashes *c, const char *pipeline)
+{
+    crashes_drop(c, is_of_another, (void *)(uintptr_t)pipeline);
+    int err = c->changed ? write_all(c) : 0;
+    if (err)
+        logger_warn("crashes", "'%s' cannot be written: %s", c->path, strerror(-err));
 }

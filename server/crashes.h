@@ -6,7 +6,8 @@
  *      aside PIPELINE PLACE ANALYZER FIRST LAST                                   rows that ended its process, set aside
  *
  * An analyzer that ended the server runs in a process of its own from the next start on or, with `on_crash: stop`, its pipeline
- * is left out: until its file is another one (sum FILE), or what the configuration says of it (sum CONFIGURATION).
+ * is left out: until its file, or one that its parameters name, is another one (sum FILE), or what the configuration says of it
+ * (sum CONFIGURATION).
  *
  *      .crashed (base/doing.h) --crashes_note--> .crashes --crashes_apply--> configuration --> pipelines
  *
@@ -40,15 +41,15 @@ struct crashes {
     char *path;
     struct crash *list;
     size_t n, n_aside;
-    struct doing last; /* how the server was ended the last time */
-    bool has_last, changed;
+    bool changed;
 };
 
 /* Those of the folder of journals; none where there is no file, and what is no such line is left out. -ENOMEM, -errno. */
 int crashes_read(const char *folder, struct crashes **ret);
 void crashes_free(struct crashes *c); /* takes NULL */
 
-/* The server was ended like this: the analyzer is noted, on disk before it returns, if the configuration has it in a thread. */
+/* The server was ended like this: that is logged, at once, as nobody knows whether this start succeeds; the analyzer is noted,
+ * on disk before it returns, if the configuration has it in a thread. `c` NULL: only logged. */
 void crashes_note(struct crashes *c, const struct doing *d, const struct config *config,
                   struct plugins *plugins);
 
@@ -61,11 +62,13 @@ int crashes_apply(struct crashes *c, struct config *config, struct plugins *plug
 void crashes_drop(struct crashes *c, bool (*keep)(void *ctx, const struct crash *one),
                   void *ctx);
 
-/* Once, when all that is known: says how the server was ended, and what runs otherwise than configured; forgets what is mended. */
+/* Once, when all that is known: says what runs otherwise than configured; forgets what is mended. */
 void crashes_settle(struct crashes *c);
 
 /* Rows of an analyzer are set aside from now on; on disk before it returns. -E2BIG, -ENOMEM, -errno. */
 int crashes_set_aside(struct crashes *c, const char *pipeline, size_t place,
                       const char *analyzer, uint64_t first, uint64_t last);
+/* What was set aside for a pipeline is not any more, on disk before it returns. */
+void crashes_forget_aside(struct crashes *c, const char *pipeline);
 
 #endif

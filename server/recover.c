@@ -7,6 +7,7 @@
 #include "pipeline/join.h"
 #include "pipeline/lookup.h"
 #include "pipeline/reference.h"
+#include "restart.h"
 #include "results_feed.h"
 
 #include <errno.h>
@@ -577,6 +578,8 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
                               pipeline_lookup(p), error);
     if (!same)
         pipeline_begin_afresh(p);
+    if (err == 0 && !same && pipeline_parent(p))
+        restart_forget(w, p);
     struct clearing clearing = {.pipeline = p, .error = error};
     /* Its revisions begin at 0: what is there would not be replaced. */
     if (err == 0 && !same && c->window.kind == CONFIG_GLOBAL)

@@ -256,6 +256,25 @@ int restart_tell(const struct weir *w, struct pipeline *p)
     return err;
 }
 
+void restart_forget(struct weir *w, struct pipeline *p)
+{
+    struct restarts *r = w->restarts;
+    const char *name = pipeline_config(p)->name;
+    size_t n = 0;
+    if (!r)
+        return;
+    for (size_t i = 0; i < r->n_aside; i++)
+        if (strcmp(r->aside[i].place->pipeline, name) != 0)
+            r->aside[n++] = r->aside[i];
+    r->n_aside = n;
+    for (struct place *at = r->place; at; at = at->next)
+        if (at->rows && !strcmp(at->pipeline, name))
+            at->deaths = 0;
+    pipeline_forget_aside(p);
+    if (w->crashes)
+        crashes_forget_aside(w->crashes, name);
+}
+
 /* The place of an analyzer of the pipeline that waits. */
 static struct place *waits(const struct weir *w, struct pipeline *p)
 {

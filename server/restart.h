@@ -26,6 +26,10 @@ int restart_begin(struct weir *w);
 /* What is known of a pipeline, and of those that read it, to fresh ones before they start. -ENOMEM. */
 int restart_tell(const struct weir *w, struct pipeline *p);
 
+/* A pipeline that reads another one begins afresh, and the rows that it reads may get numbers that others had: none is set aside
+ * any more. Before it starts. */
+void restart_forget(struct weir *w, struct pipeline *p);
+
 void restarts_free(struct restarts *r); /* takes NULL */
 
 #endif

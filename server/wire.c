@@ -388,7 +388,7 @@ static int take_crashes(struct weir *w, struct error *error)
     if (r < 0)
         logger_warn("serve", "'%s': %s; what crashes have taught is not known",
                     w->journal, strerror(-r));
-    if (w->crashes && doing_read(path, &last))
+    if (doing_read(path, &last))
         crashes_note(w->crashes, &last, w->config, w->plugins);
     int err = doing_open(path);
     if (err < 0 && err != -ENOENT)

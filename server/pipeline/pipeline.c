@@ -812,6 +812,7 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
 {
     const struct log_entry e = {.kind = LOG_CHECKPOINT, .position = position};
     int r = 0;
+    doing_pipeline(p->config->name, position); /* analyzers save states */
     for (unsigned i = 0; r == 0 && i < p->config->workers; i++) {
         struct checkpoint *c;
         r = checkpoint_make(&p->worker[i], &e, &c);
@@ -820,6 +821,7 @@ int pipeline_first_checkpoint(struct pipeline *p, uint64_t position,
         if (r == 0)
             r = p->sink.checkpoint(p->sink.ctx, p->config->name, c);
     }
+    doing_pipeline(NULL, 0);
     return r < 0 ? error_set(error, r, "its first checkpoint cannot be made") : 0;
 }
 
@@ -1134,6 +1136,12 @@ int pipeline_set_aside(struct pipeline *p, size_t analyzer, uint64_t first,
     s->aside[s->n_aside++] =
         (struct aside){.first = first, .last = last, .suspect = suspect};
     return 0;
+}
+
+void pipeline_forget_aside(struct pipeline *p)
+{
+    for (size_t i = 0; i < p->n_steps; i++)
+        p->step[i].n_aside = 0;
 }
 
 void pipeline_status(struct pipeline *p, struct pipeline_status *ret)

@@ -290,5 +290,6 @@ void pipeline_restarted(struct pipeline *p, size_t analyzer, uint64_t restarts);
  * do. -ENOMEM. */
 int pipeline_set_aside(struct pipeline *p, size_t analyzer, uint64_t first,
                        uint64_t last, bool suspect);
+void pipeline_forget_aside(struct pipeline *p); /* nothing is; before it starts */
 
 #endif

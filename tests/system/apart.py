@@ -101,7 +101,7 @@ static const struct weir_param params[] = {
     {.name = "of", .type = WEIR_PARAM_COLUMN, .flags = WEIR_REQUIRED, .offset = offsetof(struct config, of),
      .column_types = WEIR_NUMBERS, .help = "a column"},
     {.name = "at", .type = WEIR_PARAM_FLOAT, .offset = offsetof(struct config, at), .help = "the value"},
-    {.name = "file", .type = WEIR_PARAM_STRING, .offset = offsetof(struct config, file), .help = "a path"}, {0}};
+    {.name = "file", .type = WEIR_PARAM_STRING, .flags = WEIR_FILE, .offset = offsetof(struct config, file), .help = "a path"}, {0}};
 static const struct weir_output outputs[] = {
     {"rows", WEIR_INT, "rows", NULL}, {"sum", WEIR_FLOAT, "their sum", NULL}, {"done", WEIR_INT, "what it did", NULL}, {0}};
 static int deep(int n) { volatile char some[1000]; some[0] = (char)n; return n < 0 ? 0 : deep(n + 1) + some[0]; }

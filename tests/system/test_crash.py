@@ -4,9 +4,10 @@
 import json
 import os
 import signal
+import socket
 import unittest
 
-from apart import BAD, Case, letters, simple, sums
+from apart import BAD, T0, Case, letters, simple, sums
 import harness
 
 PIPELINE = (
@@ -78,8 +79,17 @@ class Crash(Case, unittest.TestCase):
         server = self.serve(PIPELINE % ('p', 'segv', BAD, '') + READER % 'p')
         self.post(server, made[:700])
         self.post_until_it_ends(server, made[700:701] + made[701:702])
+        # A start that fails says so, too.
+        with socket.create_server(('127.0.0.1', 0)) as taken:
+            self.edit(server, '127.0.0.1:0', f'127.0.0.1:{taken.getsockname()[1]}')
+            server.start_process()
+            self.assertNotEqual(server.process.wait(30), 0)
+            server.reader.join(10)
+            self.edit(server, f'127.0.0.1:{taken.getsockname()[1]}', '127.0.0.1:0')
+        said = self.log(server)
         self.again(server)
-        self.assertRegex(self.log(server), r"ended by signal 11 \(Segmentation fault\) in pipeline 'p', "
+        self.assertNotIn('ended by signal', self.log(server))
+        self.assertRegex(said, r"ended by signal 11 \(Segmentation fault\) in pipeline 'p', "
                                            r"analyzer 'hostile' at place 2, at entry \d+")
         self.assertIn("pipeline 'p': analyzer 'hostile' at place 2 ended the server", self.log(server))
         harness.wait_until(lambda: letters(server, 1), 'the letter')
@@ -169,6 +179,13 @@ class Crash(Case, unittest.TestCase):
             server.stop()
             self.again(server)
         server.stop()
+        with open(os.path.join(server.folder, 'file'), 'w', encoding='ascii') as file:
+            file.write('another one')  # a parameter names it, so that it is tried in a thread once more
+        server.process = None
+        server.start_process()
+        self.ended(server)
+        self.again(server)
+        server.stop()
         os.remove(os.path.join(server.folder, 'file'))
         self.again(server)
         server.wait_watermark('reader', self.until(made) - 1000000)
@@ -229,6 +246,23 @@ class Crash(Case, unittest.TestCase):
         harness.wait_until(lambda: "pipeline 'p' is exchanged" in self.log(server), 'the exchange')
         server.wait_watermark('reader', self.until(made) - 1000000)
         self.assertEqual(self.rows(server, 'p', 'total'), {key: (n, total) for key, (n, total) in sums(made).items()})
+
+    def test_what_was_set_aside_of_a_pipeline_that_begins_afresh(self):
+        """Rows that it reads get numbers anew: they are not those that were set aside."""
+        made = [{'ts': T0 + i * 100, 'k': 'a', 'v': i} for i in range(200)]
+        of = sums(made)
+        bad = of[T0 + 4000, 'a'][1]
+        server = self.serve(
+            '  p: {from: input, window: {tumbling: 1s}, idle_timeout: 1h, analyzers: [{sum: {of: v}, as: total}]}\n'
+            f'  reader: {{from: p, window: {{tumbling: 2s}}, analyzers: [{{hostile: {{how: segv, of: total, at: {bad}}}, run: process}}]}}\n')
+        self.post(server, made)
+        harness.wait_until(lambda: 'an event is set aside' in self.log(server), 'the event that is set aside')
+        self.assertEqual(len(letters(server, 1)), 1)
+        self.assertEqual([line[:4] for line in self.crashes(server)], [['aside', 'reader', '1', 'hostile']])
+        self.edit(server, f'at: {bad}', f'at: {bad + 0.5}')
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: 'the configuration was read again' in self.log(server), 'the reload')
+        self.assertEqual(self.crashes(server), [])
 
     def test_that_one_cannot_run_in_a_process(self):
         """Results that are replaced are taken out again, which a process does not do."""
