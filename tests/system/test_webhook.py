@@ -120,6 +120,7 @@ class Rows(WithReceivers):
             self.assertEqual((now['delivered'], now['refused'], now['failed_requests'], now['last_error']),
                              (3, 2, 0, 'HTTP status 404'))
             self.assertEqual(len({r.headers['webhook-id'] for r in receiver.requests}), 5)
+            harness.wait_until(lambda: any('refuses rows' in line for line in server.log), 'a line in the log')
             self.assertEqual(sum('refuses rows' in line for line in server.log), 1)
 
     def test_a_slow_receiver_costs_only_its_own_lag(self):
