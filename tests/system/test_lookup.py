@@ -177,6 +177,7 @@ class Failures(WithService):
                 server.post_ok('trades', trades([(next(number), 'again')]))
                 return status(server)['state'] == 'well'
             harness.wait_until(well, 'the service is well again')
+            harness.wait_until(lambda: any('answers again' in line for line in server.log), 'a line in the log')
             self.assertEqual(sum('answers again' in line for line in server.log), 1)
 
     def test_one_that_does_not_answer_in_time(self):
