@@ -356,7 +356,8 @@ class Retract(unittest.TestCase):
                     server.restart()
             self.revised_are_right(server, events)
             tables.append([server.rows(f'SELECT * FROM {name}_{w} ORDER BY 1, 2, 3') for name in QUERY_REVISED for w in WORKERS])
-            self.assertGreater(sum(v for _, v in server.metrics()['weir_pipeline_revisions_total']), 1000)
+            revised = sum(v for _, v in server.metrics()['weir_pipeline_revisions_total'])
+            self.assertGreater(revised, 0 if len(sizes) > 1 else 1000)  # since the last start
             server.stop()
         self.assertEqual(tables[0], tables[1])
         self.assertEqual(tables[0][0:3], [tables[0][0]] * 3)
