@@ -365,6 +365,7 @@ class Reload(unittest.TestCase):
             self.assertIn("'b' is started", said)
             for i in range(12, 22):
                 self.post(server, i)
+            server.wait_watermark('b', (T0 + 20000) * MS)
             self.reload(server, parent + other)
             self.finish(server, 'a', 'z')
             self.assertEqual(self.sums(server, 'a', 'count'), {s: 10 for s in range(22)})

@@ -210,9 +210,10 @@ class Results(unittest.TestCase):
             text = file.read()
         with open(server.path, 'w', encoding='utf-8') as file:
             file.write(change(text))
-        before = ''.join(server.log).count(what)
+        before = len(server.log)
         server.process.send_signal(signal.SIGHUP)
-        harness.wait_until(lambda: ''.join(server.log).count(what) > before, what)
+        harness.wait_until(lambda: any('the configuration ' in line for line in server.log[before:]), 'the verdict')
+        self.assertIn(what, ''.join(server.log[before:]))
 
     def test_reload_goes_on_where_it_was(self):
         """What is joined is exchanged, who joins it, or both."""
