@@ -34,7 +34,9 @@ from setting import CHAIN_US, DAY_US, ERA_US, EXPIRE_US, T0_US  # noqa: E402
 
 CHAIN = 10          # rounds that go on with one database
 WORKER_KILLS = 2    # in a life: the third at the same rows would be taken for their fault
-AGAIN = re.compile(r"is started again: analyzer '\w+': its process was killed by signal 9 ")  # said as an error
+# Said as an error where a worker is killed; it may be that of a pipeline that a reload has just made.
+AGAIN = re.compile(r"is started again: analyzer '\w+': its process was killed by signal 9 |"
+                   r"SIGHUP: .*: its process was killed by signal 9 \(Killed\).*; the configuration stays as it was")
 LOAD_S = 1.2        # of load until a kill that has not come by then
 JOURNAL_SEGMENTS = 8  # of a stream, when nothing is waited for
 
