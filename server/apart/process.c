@@ -390,8 +390,9 @@ int apart_send(struct apart *a, bool now)
 {
     if (a->ended)
         return -ECHILD;
-    /* Otherwise it would be woken for every block. */
-    if (!now && ring_behind(&a->commands) < SEND_BYTES)
+    /* Otherwise it would be woken for every block, and for nothing by every call that waits. */
+    if (!ring_has_written(&a->commands) ||
+        (!now && ring_behind(&a->commands) < SEND_BYTES))
         return 0;
     if (atomic_load(&a->shared->commands.tail) ==
         atomic_load(&a->shared->commands.head))

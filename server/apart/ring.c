@@ -31,12 +31,21 @@ void ring_write(struct ring *r, const void *bytes, size_t size)
     size_t at = r->at & (r->size - 1);
     size_t first = size < r->size - at ? size : r->size - at;
     memcpy(r->data + at, bytes, first);
-    memcpy(r->data, (const char *)bytes + first, size - first);
+    if (first < size)
+        memcpy(r->data, (const char *)bytes + first, size - first);
     r->at += size;
+}
+
+bool ring_has_written(const struct ring *r)
+{
+    return r->at != r->told;
 }
 
 bool ring_publish(struct ring *r)
 {
+    if (!ring_has_written(r))
+        return false;
+    r->told = r->at;
     atomic_store(&r->shared->head, r->at);
     return atomic_load(&r->shared->reader_sleeps) &&
            atomic_exchange(&r->shared->reader_sleeps, 0);
@@ -71,12 +80,16 @@ void ring_read(struct ring *r, void *to, size_t size)
     size_t at = r->at & (r->size - 1);
     size_t first = size < r->size - at ? size : r->size - at;
     memcpy(to, r->data + at, first);
-    memcpy((char *)to + first, r->data, size - first);
+    if (first < size)
+        memcpy((char *)to + first, r->data, size - first);
     r->at += size;
 }
 
 bool ring_give_back(struct ring *r)
 {
+    if (r->at == r->told)
+        return false;
+    r->told = r->at;
     atomic_store(&r->shared->tail, r->at);
     return atomic_load(&r->shared->writer_sleeps) &&
            atomic_exchange(&r->shared->writer_sleeps, 0);

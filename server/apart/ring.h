@@ -30,7 +30,8 @@ struct ring {
     struct ring_shared *shared;
     char *data;
     size_t size; /* a power of two */
-    uint64_t at; /* the writer's head, with what is not published; the reader's tail */
+    /* The writer's head, with what is not published; the reader's tail, with what is not given back; and so much of it is. */
+    uint64_t at, told;
     uint64_t seen; /* the other one's index, looked at again when it does not do */
 };
 
@@ -39,7 +40,9 @@ struct ring {
 /* Looks at what has been read since only if there is less room than wanted. */
 size_t ring_room(struct ring *r, size_t wanted);
 void ring_write(struct ring *r, const void *bytes, size_t size); /* at most the room */
-/* True: the reader sleeps, and it is the caller who wakes it. */
+/* Bytes that are not published yet. */
+bool ring_has_written(const struct ring *r);
+/* True: there is something new, and the reader sleeps: it is the caller who wakes it. */
 bool ring_publish(struct ring *r);
 /* True: there is no room, and the reader will wake the writer. */
 bool ring_sleep_for_room(struct ring *r);
@@ -51,7 +54,7 @@ size_t ring_behind(const struct ring *r);
 /* Likewise: looks at what has come since only if less is known of. */
 size_t ring_ready(struct ring *r, size_t wanted);
 void ring_read(struct ring *r, void *to, size_t size); /* at most what is ready */
-/* What was read is room again. True: the writer sleeps, and it is the caller who wakes it. */
+/* What was read is room again. True: it is more than before, and the writer sleeps: it is the caller who wakes it. */
 bool ring_give_back(struct ring *r);
 /* True: there is nothing to read, and the writer will wake the reader. */
 bool ring_sleep_for_bytes(struct ring *r);

@@ -91,6 +91,25 @@ static void who_sleeps_is_woken_once(void **unused)
     assert_false(ring_sleep_for_room(&writer));
 }
 
+static void nobody_is_woken_for_what_is_known(void **unused)
+{
+    (void)unused;
+    char bytes[SIZE] = "";
+    ring_write(&writer, bytes, SIZE);
+    assert_true(ring_has_written(&writer));
+    ring_publish(&writer);
+    assert_false(ring_has_written(&writer));
+    assert_true(ring_sleep_for_room(&writer));
+    assert_false(ring_give_back(&reader)); /* nothing was read */
+    assert_int_equal(ring_ready(&reader, SIZE), SIZE);
+    ring_read(&reader, bytes, SIZE);
+    assert_true(ring_give_back(&reader));
+    assert_true(ring_sleep_for_bytes(&reader));
+    assert_false(ring_publish(&writer)); /* nothing was written */
+    ring_write(&writer, bytes, 1);
+    assert_true(ring_publish(&writer));
+}
+
 /* A plugin has the indices of its process in its memory. */
 static void wrong_indices_give_no_bytes_and_no_room(void **unused)
 {
@@ -144,6 +163,7 @@ int main(void)
         cmocka_unit_test_setup(bytes_come_as_they_were_put_around_the_end, setup),
         cmocka_unit_test_setup(what_is_read_is_room_once_it_is_given_back, setup),
         cmocka_unit_test_setup(who_sleeps_is_woken_once, setup),
+        cmocka_unit_test_setup(nobody_is_woken_for_what_is_known, setup),
         cmocka_unit_test_setup(wrong_indices_give_no_bytes_and_no_room, setup),
         cmocka_unit_test_setup(one_writes_while_the_other_reads, setup),
     };
