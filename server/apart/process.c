@@ -20,10 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define HEAD_BYTES 4096 /* of the map, before the rings */
-#define LOOK_MS    50   /* how often `leaves` is asked */
-#define SEND_BYTES                                                                     \
-    ((size_t)64 << 10) /* of commands that come together before a sleeper is woken */
+#define HEAD_BYTES 4096               /* of the map, before the rings */
+#define LOOK_MS    50                 /* how often `leaves` is asked */
+#define SEND_BYTES ((size_t)64 << 10) /* that come together before a sleeper is woken */
 #define GIVE_BYTES ((size_t)64 << 10) /* that were read before they are room again */
 #define END_US     (500 * 1000)       /* for the end that it makes itself */
 #define KILLED_US  (5 * SECOND_US)    /* for the kernel to end one */
@@ -348,6 +347,12 @@ static void wake(int fd)
     (void)n; /* where there is no room, there are bytes that wake it */
 }
 
+static void give_back_answers(struct apart *a)
+{
+    if (ring_give_back(&a->answers))
+        wake(a->fd);
+}
+
 /* Sleeps until something has changed, or a moment. */
 static int look(struct apart *a)
 {
@@ -373,6 +378,7 @@ int apart_put(struct apart *a, const void *bytes, size_t size)
         if (!size)
             break;
         int err = apart_send(a, true);
+        give_back_answers(a);
         if (!err && ring_sleep_for_room(&a->commands))
             err = look(a);
         if (err)
@@ -410,13 +416,14 @@ int apart_get(struct apart *a, void *to, size_t size)
         size_t n = ring_ready(&a->answers, size);
         n = n < size ? n : size;
         if (n == 0) {
+            give_back_answers(a);
             if (ring_sleep_for_bytes(&a->answers))
                 err = look(a);
             continue;
         }
         ring_read(&a->answers, at, n);
-        if (ring_give_back(&a->answers))
-            wake(a->fd);
+        if (a->answers.at - a->answers.told >= GIVE_BYTES)
+            give_back_answers(a);
         at += n;
         size -= n;
     }
@@ -487,6 +494,12 @@ static void give_back(struct apart_here *h)
         wake_server();
 }
 
+static void publish(struct apart_here *h)
+{
+    if (ring_publish(&h->answers))
+        wake_server();
+}
+
 /* CPU time is written down where there is time for it. */
 static void note_cpu(struct apart_here *h)
 {
@@ -507,6 +520,7 @@ void apart_take(struct apart_here *h, void *to, size_t size, void (*over)(void *
         if (n == 0) {
             char bytes[64];
             give_back(h);
+            publish(h);
             note_cpu(h);
             if (ring_sleep_for_bytes(&h->commands) &&
                 read(CHILD_FD, bytes, sizeof(bytes)) <= 0 && errno != EINTR) {
@@ -535,7 +549,8 @@ void apart_answer(struct apart_here *h, const void *bytes, size_t size)
         size -= n;
         if (!size)
             break;
-        apart_answer_send(h);
+        give_back(h);
+        publish(h);
         char byte[64];
         if (ring_sleep_for_room(&h->answers) &&
             read(CHILD_FD, byte, sizeof(byte)) <= 0 && errno != EINTR)
@@ -546,8 +561,9 @@ void apart_answer(struct apart_here *h, const void *bytes, size_t size)
 void apart_answer_send(struct apart_here *h)
 {
     give_back(h);
-    if (ring_publish(&h->answers))
-        wake_server();
+    ring_show(&h->answers);
+    if (ring_behind(&h->answers) >= SEND_BYTES || !ring_ready(&h->commands, 1))
+        publish(h);
 }
 
 void apart_give_up(struct apart_here *h, const char *why)

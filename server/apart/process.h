@@ -114,6 +114,7 @@ int apart_attach(int argc, char **argv, struct apart_here *ret);
 void apart_take(struct apart_here *h, void *to, size_t size, void (*over)(void *ctx),
                 void *ctx);
 void apart_answer(struct apart_here *h, const void *bytes, size_t size);
+/* The answer can be read. Who sleeps for it is woken once much has come together, or there is nothing else to do. */
 void apart_answer_send(struct apart_here *h);
 /* Says why, and ends the process. */
 _Noreturn void apart_give_up(struct apart_here *h, const char *why);

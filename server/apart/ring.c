@@ -41,12 +41,17 @@ bool ring_has_written(const struct ring *r)
     return r->at != r->told;
 }
 
+void ring_show(struct ring *r)
+{
+    atomic_store(&r->shared->head, r->at);
+}
+
 bool ring_publish(struct ring *r)
 {
     if (!ring_has_written(r))
         return false;
     r->told = r->at;
-    atomic_store(&r->shared->head, r->at);
+    ring_show(r);
     return atomic_load(&r->shared->reader_sleeps) &&
            atomic_exchange(&r->shared->reader_sleeps, 0);
 }

@@ -40,6 +40,8 @@ struct ring {
 /* Looks at what has been read since only if there is less room than wanted. */
 size_t ring_room(struct ring *r, size_t wanted);
 void ring_write(struct ring *r, const void *bytes, size_t size); /* at most the room */
+/* What was written can be read by a reader that is awake; one that sleeps goes on sleeping. */
+void ring_show(struct ring *r);
 /* Bytes that are not published yet. */
 bool ring_has_written(const struct ring *r);
 /* True: there is something new, and the reader sleeps: it is the caller who wakes it. */

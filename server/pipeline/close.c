@@ -371,7 +371,7 @@ static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
 {
     struct worker *w = c->worker;
     const struct pipeline *p = w->pipeline;
-    size_t most = ANALYZE_GROUPS, ahead = 1, read = 0, some;
+    size_t most = ANALYZE_GROUPS, ahead = 1, read = 0, some = 0;
     bool asks = false;
     int r = 0;
     if (c->expected < n)
@@ -383,11 +383,15 @@ static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
     ahead = asks ? AHEAD : 1;
     /* Once one has no room no more are asked: answers come in the order of the calls. */
     for (size_t i = 0, done = 0; r == 0 && (i < n || done < read); done++) {
-        for (; r == 0 && i < n && read - done < ahead; i += some, read++) {
+        const bool half = read - done <= ahead / 2; /* so they are woken for several */
+        for (; half && r == 0 && i < n && read - done < ahead; i += some, read++) {
             struct chunk *k = &c->chunk[read % AHEAD];
             r = read_chunk(c, k, slot + i, n - i < most ? n - i : most, flags, &some);
             asks = asks && r == 0 && ask(c, k->groups);
         }
+        for (size_t k = 0; half && k < p->n_steps; k++)
+            if (w->remote[k])
+                remote_wake(w->remote[k]);
         if (r == 0)
             r = emit_chunk(c, &c->chunk[done % AHEAD]);
     }

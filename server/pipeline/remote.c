@@ -37,6 +37,8 @@ struct remote {
     bool open;         /* of the last one rows may come */
     struct held *held; /* the oldest first */
     size_t n_held, held_room;
+    uint32_t clear[REMOTE_CLEAR_MAX]; /* slots, not written down yet */
+    size_t n_clear;
     bool abandoned;
     bool trying, told; /* of a failure, which is not for good */
     size_t asked;      /* answers that come before that of the next call */
@@ -155,10 +157,22 @@ static int put(struct remote *r, const void *bytes, size_t size)
     return is_usable(r) ? result(r, apart_put(r->apart, bytes, size)) : -EINVAL;
 }
 
+/* States begin before whatever is done with them. */
+static int put_clear(struct remote *r)
+{
+    const struct remote_head head = {.call = REMOTE_CLEAR, .n = (uint32_t)r->n_clear};
+    int err = put(r, &head, sizeof(head));
+    if (!err)
+        err = put(r, r->clear, r->n_clear * sizeof(r->clear[0]));
+    r->n_clear = 0;
+    return err;
+}
+
 static int put_head(struct remote *r, enum remote_call call, size_t n, uint64_t value)
 {
     const struct remote_head head = {.call = call, .n = (uint32_t)n, .value = value};
-    return put(r, &head, sizeof(head));
+    int err = r->n_clear ? put_clear(r) : 0;
+    return err ? err : put(r, &head, sizeof(head));
 }
 
 static int send_some(struct remote *r, bool now)
@@ -194,35 +208,33 @@ static_assert(sizeof(struct remote_window) +
                   REMOTE_WINDOW_MAX,
               "a window with its key has room");
 
+static uint64_t size_of_windows(const struct weir_window *const *w, size_t n)
+{
+    uint64_t all = 0;
+    for (size_t i = 0; i < n; i++) {
+        size_t size = sizeof(struct remote_window) + w[i]->n_keys * sizeof(*w[i]->key);
+        for (uint32_t k = 0; k < w[i]->n_keys; k++)
+            size += w[i]->key[k].type == WEIR_STRING ? w[i]->key[k].size : 0;
+        all += (size + 7) & ~(size_t)7;
+    }
+    return all;
+}
+
 /* Several in one piece. */
 static int put_windows(struct remote *r, const struct weir_window *const *w, size_t n)
 {
     char bytes[2 * REMOTE_WINDOW_MAX];
     size_t at = 0;
-    int err = 0;
+    const uint64_t size = size_of_windows(w, n);
+    int err = put(r, &size, sizeof(size));
     for (size_t i = 0; !err && i < n; i++) {
-        uint64_t size = form_window(w[i], bytes + at + sizeof(size));
-        memcpy(bytes + at, &size, sizeof(size));
-        at += sizeof(size) + size;
-        if (i + 1 < n && at <= REMOTE_WINDOW_MAX - sizeof(size))
+        at += form_window(w[i], bytes + at);
+        if (i + 1 < n && at <= REMOTE_WINDOW_MAX)
             continue;
         err = put(r, bytes, at);
         at = 0;
     }
     return err;
-}
-
-/* Bytes of put_windows, at most. */
-static size_t size_of_windows(const struct weir_window *const *w, size_t n)
-{
-    size_t size = 0;
-    for (size_t i = 0; i < n; i++) {
-        size += sizeof(uint64_t) + sizeof(struct remote_window) +
-                w[i]->n_keys * sizeof(*w[i]->key) + 7;
-        for (uint32_t k = 0; k < w[i]->n_keys; k++)
-            size += w[i]->key[k].type == WEIR_STRING ? w[i]->key[k].size : 0;
-    }
-    return size;
 }
 
 /* ---- Entries ----------------------------------------------------------------------------------------- */
@@ -341,8 +353,13 @@ int remote_end(struct remote *r, uint64_t *ret_over)
 
 int remote_init(struct remote *r, uint32_t slot, const struct weir_window *window)
 {
-    int err = put_head(r, REMOTE_INIT, slot, window != NULL);
-    if (!err && window)
+    int err;
+    if (!window) {
+        r->clear[r->n_clear++] = slot;
+        return r->n_clear < REMOTE_CLEAR_MAX ? 0 : put_clear(r);
+    }
+    err = put_head(r, REMOTE_INIT, slot, 0);
+    if (!err)
         err = put_windows(r, &window, 1);
     return err ? err : send_some(r, false);
 }
@@ -508,13 +525,20 @@ void remote_try(struct remote *r, bool on)
 
 bool remote_ask(struct remote *r, const struct analyze_groups *g)
 {
-    size_t size = sizeof(struct remote_head) + g->n * sizeof(*g->slot) +
+    size_t size = 2 * sizeof(struct remote_head) + sizeof(r->clear) +
+                  g->n * sizeof(*g->slot) + sizeof(uint64_t) +
                   size_of_windows(g->window, g->n);
     if (!is_usable(r) || r->trying || !apart_has_room(r->apart, size) ||
-        put_emit(r, g) || send_some(r, true)) /* what failed shows in the call */
+        put_emit(r, g) || send_some(r, false)) /* what failed shows in the call */
         return false;
     r->asked++;
     return true;
+}
+
+void remote_wake(struct remote *r)
+{
+    if (r->asked)
+        send_some(r, true);
 }
 
 void remote_abandon(struct remote *r)

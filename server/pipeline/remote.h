@@ -50,6 +50,8 @@ void remote_try(struct remote *r, bool on);
 /* Has it begin with what remote_emit will be called for, in the order of these calls. False: it would have to be waited for, and so
  * is done then. */
 bool remote_ask(struct remote *r, const struct analyze_groups *g);
+/* Of those that it was asked for, all can be begun with. */
+void remote_wake(struct remote *r);
 /* What it was asked for and not called for is not read any more: it is of no use from then on. */
 void remote_abandon(struct remote *r);
 

@@ -5,6 +5,7 @@
 #include "apart/process.h"
 #include "base/clock.h"
 #include "base/logger.h"
+#include "base/reserve.h"
 #include "batch/batch.h"
 #include "batch/keys.h"
 #include "batch/shared.h"
@@ -13,13 +14,16 @@
 #include "pipeline/remote_form.h"
 #include "plugin/binding_form.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
-#define STATES_STEP ((size_t)1 << 20) /* bytes by which their room grows at least */
+#define CACHED   ((size_t)512 << 10) /* bytes of states that need not be fetched ahead */
+#define PREFETCH 512u                /* bytes of one that are, at most */
+
+static_assert(REMOTE_CLEAR_MAX <= ANALYZE_GROUPS, "slots have room");
 
 /* A string of a result, until its row has gone. */
 struct text {
@@ -36,8 +40,8 @@ struct child {
     bool whole;
     struct kept_form kept;
     struct kept_view *view;
-    char *states; /* addresses are reserved, memory comes in steps */
-    size_t stride, reserved, usable;
+    struct reserve states;
+    size_t stride;
 
     /* The entry at hand. */
     struct weir_column time, column[BINDING_INPUTS_MAX];
@@ -49,16 +53,19 @@ struct child {
     uint32_t group[ANALYZE_GROUPS], from[ANALYZE_GROUPS];
     const struct weir_window *window[ANALYZE_GROUPS];
     union host_window windows[ANALYZE_GROUPS];
-    char *bytes[ANALYZE_GROUPS]; /* of keys; REMOTE_WINDOW_MAX each once it is used */
+    char *bytes; /* of windows and their keys, as they came */
+    size_t bytes_room;
     void *into[ANALYZE_GROUPS];
     const void *other[ANALYZE_GROUPS];
 
     /* What emit gives. */
+    struct remote_given *answer; /* and behind it */
     struct weir_cell *cell;
     struct text *texts;
     uint32_t given; /* group whose cells wait to be sent; UINT32_MAX: none */
 
     bool trying;       /* behind TRY: */
+    uint64_t steps;    /* commands that were begun with */
     char failure[512]; /* the first one, for the next emit; "": none */
 };
 
@@ -123,35 +130,49 @@ static void take_slots(struct child *c, uint32_t *slot, uint32_t n)
     take(c, slot, n * sizeof(*slot));
 }
 
+/* One window, at an offset that is a multiple of 8. Returns where the next one begins. */
+static uint64_t read_window(struct child *c, uint32_t i, uint64_t at, uint64_t size)
+{
+    const struct remote_window *head = (const void *)(c->bytes + at);
+    if (at > size || size - at < sizeof(*head) ||
+        (size - at - sizeof(*head)) / sizeof(struct weir_cell) < head->n_keys)
+        fail(c, "a window that there cannot be");
+    struct weir_cell *key = (void *)(c->bytes + at + sizeof(*head));
+    at += sizeof(*head) + head->n_keys * sizeof(*key);
+    for (uint32_t k = 0; k < head->n_keys; k++) {
+        if (key[k].type != WEIR_STRING)
+            continue;
+        if (size - at < key[k].size)
+            fail(c, "a key that there cannot be");
+        key[k].as.s = c->bytes + at;
+        at += key[k].size;
+    }
+    c->windows[i].window = (struct weir_window){.size = sizeof(struct weir_window),
+                                                .start = head->start,
+                                                .end = head->end,
+                                                .flags = head->flags,
+                                                .n_keys = head->n_keys,
+                                                .key = key};
+    c->window[i] = &c->windows[i].window;
+    return (at + 7) & ~(uint64_t)7;
+}
+
 static void take_windows(struct child *c, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        struct remote_window head;
-        uint64_t size;
-        take(c, &size, sizeof(size));
-        if (!c->bytes[i] && !(c->bytes[i] = malloc(REMOTE_WINDOW_MAX)))
+    uint64_t size, at = 0;
+    take(c, &size, sizeof(size));
+    if (size > (uint64_t)n * REMOTE_WINDOW_MAX || size % 8)
+        fail(c, "windows that there cannot be");
+    if (size > c->bytes_room) {
+        free(c->bytes);
+        c->bytes = malloc(size);
+        if (!c->bytes)
             fail(c, "no memory");
-        if (size < sizeof(head) || size > REMOTE_WINDOW_MAX)
-            fail(c, "a window that there cannot be");
-        take(c, c->bytes[i], size);
-        memcpy(&head, c->bytes[i], sizeof(head));
-        struct weir_cell *key = (void *)(c->bytes[i] + sizeof(head));
-        const char *at = (const char *)(key + head.n_keys);
-        for (uint32_t k = 0; k < head.n_keys; k++) {
-            if (key[k].type != WEIR_STRING)
-                continue;
-            key[k].as.s = at;
-            at += key[k].size;
-        }
-        memset(&c->windows[i], 0, sizeof(c->windows[i]));
-        c->windows[i].window = (struct weir_window){.size = sizeof(struct weir_window),
-                                                    .start = head.start,
-                                                    .end = head.end,
-                                                    .flags = head.flags,
-                                                    .n_keys = head.n_keys,
-                                                    .key = key};
-        c->window[i] = &c->windows[i].window;
+        c->bytes_room = size;
     }
+    take(c, c->bytes, size);
+    for (uint32_t i = 0; i < n; i++)
+        at = read_window(c, i, at, size);
 }
 
 /* ---- States --------------------------------------------------------------------------------------- */
@@ -159,18 +180,23 @@ static void take_windows(struct child *c, uint32_t n)
 static char *state_of(struct child *c, uint32_t slot)
 {
     size_t end = ((size_t)slot + 1) * c->stride;
-    if (end > c->reserved)
+    if (end > c->states.most)
         fail(c, "a group that there cannot be");
-    if (end > c->usable) {
-        size_t step = c->usable / 4 > STATES_STEP ? c->usable / 4 : STATES_STEP;
-        size_t more = end - c->usable > step ? end - c->usable : step;
-        more = (more + STATES_STEP - 1) / STATES_STEP * STATES_STEP;
-        more = more < c->reserved - c->usable ? more : c->reserved - c->usable;
-        if (mprotect(c->states + c->usable, more, PROT_READ | PROT_WRITE))
-            fail(c, "no memory for states (memory)");
-        c->usable += more;
+    if (end > c->states.usable && reserve_grow(&c->states, end))
+        fail(c, "no memory for states (memory)");
+    return c->states.base + (size_t)slot * c->stride;
+}
+
+/* Nobody has looked at most of them for a while: they are fetched while something else is done. */
+static void prefetch_states(const struct child *c, const uint32_t *slot, uint32_t n)
+{
+    if (c->states.usable <= CACHED)
+        return;
+    for (uint32_t i = 0; i < n; i++) {
+        const char *state = c->states.base + (size_t)slot[i] * c->stride;
+        for (size_t at = 0; at < c->stride && at < PREFETCH; at += 64)
+            __builtin_prefetch(state + at);
     }
-    return c->states + (size_t)slot * c->stride;
 }
 
 static struct kept *kept_of(void *state)
@@ -182,12 +208,19 @@ static void do_init(struct child *c, const struct remote_head *h)
 {
     char *state = state_of(c, h->n);
     memset(state, 0, c->stride);
-    if (!h->value)
-        return;
     take_windows(c, 1);
     begin_call(c, REMOTE_INIT);
     end_call(c, host_done(&c->host, "init",
                           c->analyzer->init(&c->host.ctx, c->window[0], state)));
+}
+
+static void do_clear(struct child *c, const struct remote_head *h)
+{
+    if (h->n > REMOTE_CLEAR_MAX)
+        fail(c, "more groups in a call than there can be");
+    take(c, c->group, h->n * sizeof(c->group[0]));
+    for (uint32_t i = 0; i < h->n; i++)
+        memset(state_of(c, c->group[i]), 0, c->stride);
 }
 
 static void do_drop(struct child *c, const struct remote_head *h)
@@ -305,6 +338,7 @@ static void do_update(struct child *c, const struct remote_head *h)
     if (c->row[h->n - 1] >= c->n_rows)
         fail(c, "a row that there cannot be");
     state_of(c, last);
+    prefetch_states(c, c->slot, h->n);
     atomic_store_explicit(&s->first, h->value + c->row[0], memory_order_relaxed);
     atomic_store_explicit(&s->last, h->value + c->row[h->n - 1], memory_order_relaxed);
     union host_rows rows = {.room = {0}};
@@ -312,7 +346,7 @@ static void do_update(struct child *c, const struct remote_head *h)
                                    .n = h->n,
                                    .row = c->row,
                                    .group = c->slot,
-                                   .states = c->states,
+                                   .states = c->states.base,
                                    .stride = c->stride,
                                    .time = c->time.values,
                                    .in = c->in,
@@ -369,10 +403,9 @@ static void clear_cells(struct child *c)
 /* Cells to the server. */
 static void send_cells(struct child *c, uint32_t what, uint32_t group)
 {
-    const struct remote_given given = {.what = what, .i = group};
-    const size_t size = c->binding->n_outputs * sizeof(*c->cell);
-    apart_answer(&c->here, &given, sizeof(given));
-    apart_answer(&c->here, c->cell, size);
+    *c->answer = (struct remote_given){.what = what, .i = group};
+    apart_answer(&c->here, c->answer,
+                 sizeof(*c->answer) + c->binding->n_outputs * sizeof(*c->cell));
     for (size_t i = 0; i < c->binding->n_outputs; i++)
         if (c->cell[i].type == WEIR_STRING)
             apart_answer(&c->here, c->cell[i].as.s, c->cell[i].size);
@@ -451,6 +484,7 @@ static void do_emit(struct child *c, const struct remote_head *h)
 {
     struct remote_given end = {.what = REMOTE_END};
     take_slots(c, c->group, h->n);
+    prefetch_states(c, c->group, h->n);
     take_windows(c, h->n);
     for (uint32_t i = 0; i < h->n; i++)
         c->other[i] = state_of(c, c->group[i]);
@@ -503,9 +537,11 @@ static void open_plugin(struct child *c)
     atomic_store_explicit(&s->call, 0, memory_order_release);
     if (r < 0)
         fail(c, c->host.error.text[0] ? c->host.error.text : error.text);
-    c->cell = calloc(c->binding->n_outputs + 1, sizeof(*c->cell));
-    if (!c->cell)
+    c->answer =
+        calloc(1, sizeof(*c->answer) + (c->binding->n_outputs + 1) * sizeof(*c->cell));
+    if (!c->answer)
         fail(c, "no memory");
+    c->cell = (struct weir_cell *)(c->answer + 1);
 }
 
 static char *take_text(struct child *c, size_t size)
@@ -543,10 +579,7 @@ static void do_open(struct child *c, const struct remote_head *h)
     if (c->whole)
         check(c, kept_form_new(c->binding, o.rows_max, o.bytes_max, &c->kept));
     c->stride = o.stride;
-    c->reserved = o.max_slots * c->stride;
-    c->states = mmap(NULL, c->reserved, PROT_NONE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (c->states == MAP_FAILED)
+    if (reserve_init(&c->states, o.max_slots * c->stride))
         fail(c, "no addresses for states");
     free(name);
     free(folder);
@@ -569,7 +602,7 @@ static void (*const calls[REMOTE_CALLS])(struct child *, const struct remote_hea
     [REMOTE_OPEN] = do_open,   [REMOTE_BATCH] = do_batch, [REMOTE_DONE] = do_done,
     [REMOTE_INIT] = do_init,   [REMOTE_DROP] = do_drop,   [REMOTE_UPDATE] = do_update,
     [REMOTE_MERGE] = do_merge, [REMOTE_EMIT] = do_emit,   [REMOTE_SAVE] = do_save,
-    [REMOTE_LOAD] = do_load,   [REMOTE_TRY] = do_try};
+    [REMOTE_LOAD] = do_load,   [REMOTE_TRY] = do_try,     [REMOTE_CLEAR] = do_clear};
 
 int remote_child(int argc, char **argv)
 {
@@ -583,7 +616,7 @@ int remote_child(int argc, char **argv)
     while (true) {
         struct remote_head head;
         take(c, &head, sizeof(head));
-        atomic_fetch_add(&c->here.shared->steps, 1);
+        atomic_store(&c->here.shared->steps, ++c->steps);
         if (head.call == 0 || head.call >= REMOTE_CALLS ||
             (head.call != REMOTE_OPEN && !c->binding))
             fail(c, "a command that there is not");

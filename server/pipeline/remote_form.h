@@ -6,7 +6,8 @@
  *      OPEN    n bytes           struct remote_open, name, folder, pipeline, binding    answered: size, binding's opened
  *      BATCH   n inputs          value: number of the entry; rows, columns: time, then the inputs
  *      DONE                      value: number of the entry, of which no more rows come
- *      INIT    slot              value: 1: windows; the state begins as zeros
+ *      CLEAR   n groups          slots of states that begin as zeros
+ *      INIT    slot              windows; the state begins as zeros
  *      DROP    slot
  *      UPDATE  n rows            value: sequence; run, slots, rows unless they are a run
  *      MERGE   n groups          slots, slots of those that are folded in, windows
@@ -15,7 +16,7 @@
  *      LOAD    slot              value: size; version, bytes
  *      TRY     1, 0: no more     what fails from now on fails the next EMIT only
  *
- *      windows  size | start, end, flags, n_keys, cells of the key, bytes of its strings | the next one | ...
+ *      windows  bytes of all | start, end, flags, n_keys, cells of the key, bytes of its strings, up to 8 | the next one | ...
  *
  * Both sides are the same program, so all stands as it is in memory.
  */
@@ -36,6 +37,7 @@ enum remote_call {
     REMOTE_SAVE,
     REMOTE_LOAD,
     REMOTE_TRY,
+    REMOTE_CLEAR,
     REMOTE_CALLS
 };
 
@@ -59,6 +61,8 @@ struct remote_open {
 struct remote_run {
     uint32_t is_run, first;
 };
+
+#define REMOTE_CLEAR_MAX 256u /* slots in a command */
 
 /* A window; its key's cells and their strings stand behind it. */
 struct remote_window {
