@@ -33,7 +33,7 @@ _weir() {
             _filedir
             return
         fi
-        mapfile -t COMPREPLY < <(compgen -W "ndjson json csv $([ "$command" = sql ] && echo table || echo lines)" -- "$cur")
+        mapfile -t COMPREPLY < <(compgen -W "ndjson json csv $([ "$command" = sql ] && echo table arrow || echo lines)" -- "$cur")
         return
         ;;
     esac

@@ -38,7 +38,7 @@ complete -c weir -n 'test (count (commandline -opc)) -eq 1' -a '(__weir_commands
 complete -c weir -n "string match -q -- '-*' (commandline -ct); and not __weir_before $values" -a '(__weir_options)'
 complete -c weir -n '__weir_before -c --config -d --database -t --token-file --file --ca --cert --key' -F
 complete -c weir -n '__weir_before -p --path' -a '(__fish_complete_directories)'
-complete -c weir -n '__weir_before -f --format; and __weir_is sql' -a 'table csv json ndjson'
+complete -c weir -n '__weir_before -f --format; and __weir_is sql' -a 'table csv json ndjson arrow'
 complete -c weir -n '__weir_before -f --format; and __weir_is run' -a 'ndjson json csv lines'
 complete -c weir -n '__weir_before -f --format; and __weir_is token' -F
 complete -c weir -n '__weir_before -s --sort; and __weir_is top' -a 'name events rows lag cpu memory queued'

@@ -26,7 +26,7 @@ static const char help[] =
     "A server may be running. STATEMENT may be - for standard input.\n\n"
     "  -c, --config FILE    the configuration, weir.yaml(5)\n"
     "  -d, --database FILE  the database itself\n"
-    "  -f, --format FORMAT  table (default), csv, json, ndjson\n"
+    "  -f, --format FORMAT  table (default), csv, json, ndjson, arrow\n"
     "  -h, --help           this text\n\n"
     "Exit status: 0 ok, 1 the statement failed, 64 usage, 69 no database, 74 reading "
     "or writing\n"
@@ -70,8 +70,12 @@ static int print_rows(struct reader *r, sqlite3_stmt *s, struct rowout *o,
             err = got;
         else
             rowout_row(o, &b, s);
-        if (!err && b.size >= PIECE)
+        if (b.error == -EDOM)
+            err = error_set(error, -EDOM, "%s", o->why.text);
+        if (!err && rowout_size(o, &b) >= PIECE) {
+            rowout_flush(o, &b);
             err = write_out(&b);
+        }
     }
     if (!err || o->format == ROWOUT_TABLE)
         rowout_end(o, &b, NULL);
@@ -90,7 +94,8 @@ static int print_columns(struct reader *r, sqlite3_stmt *s, enum rowout_format f
     if (!column)
         return error_set(error, -ENOMEM, "out of memory");
     for (size_t c = 0; c < n; c++)
-        column[c].name = sqlite3_column_name(s, (int)c);
+        column[c] = (struct rowout_column){sqlite3_column_name(s, (int)c),
+                                           rowout_declared(s, (int)c)};
     struct rowout o = {.format = format, .n_columns = n, .column = column};
     int err = print_rows(r, s, &o, error);
     rowout_free(&o);

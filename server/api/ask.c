@@ -261,9 +261,10 @@ int ask_parse(struct ask *ask, const struct table *table, enum ask_kind kind,
             return err;
     }
     if (ask->all && ask->format == ROWOUT_JSON)
-        return error_set(error, -EINVAL,
-                         "limit=all is for format=ndjson and csv; JSON takes 1 to %d",
-                         ASK_LIMIT_MAX);
+        return error_set(
+            error, -EINVAL,
+            "limit=all is for format=ndjson, csv and arrow; JSON takes 1 to %d",
+            ASK_LIMIT_MAX);
     int err = 0;
     if (ask->n_columns == 0)
         for (size_t i = 0; !err && i < table->n_columns; i++) {

@@ -12,7 +12,7 @@
 #include "query/rowout.h"
 
 #define ASK_LIMIT_DEFAULT 1000
-#define ASK_LIMIT_MAX     100000 /* JSON; NDJSON and CSV may ask for limit=all */
+#define ASK_LIMIT_MAX     100000 /* JSON; others may ask for limit=all */
 #define ASK_COLUMNS_MAX   300    /* SCHEMA_COLUMNS_MAX and window_end, with room */
 #define ASK_FILTERS_MAX   500    /* values of all key filters together */
 

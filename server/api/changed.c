@@ -96,7 +96,7 @@ static int changed_piece(void *changed, struct rowout *o, struct buffer *text,
     size_t rows = 0;
     if (!err)
         ask_bind_changes(&x->ask, s, x->at, x->last, CHANGED_PIECE_ROWS, 0);
-    while (!err && text->size < ROWS_PIECE &&
+    while (!err && rowout_size(o, text) < ROWS_PIECE &&
            (got = reader_step(reader, s, error)) == 1) {
         rowout_row(o, text, s);
         x->at = sqlite3_column_int64(s, (int)x->ask.n_columns);

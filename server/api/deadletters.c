@@ -134,7 +134,7 @@ static int deadletters_rows(struct deadletters *x, struct rowout *o,
     DB_STATEMENT s = NULL;
     int err = deadletters_prepare(x, sql, x->limit, 0, &s, error);
     int got = err;
-    while (!err && text->size < ROWS_PIECE &&
+    while (!err && rowout_size(o, text) < ROWS_PIECE &&
            (got = reader_step(x->reader, s, error)) == 1) {
         rowout_row(o, text, s);
         x->before = sqlite3_column_int64(s, 0);

@@ -88,7 +88,7 @@ static int results_open_rows(struct results *x, struct rowout *o, struct buffer 
     bool full = false;
     while (!err && !full && (got = open_next(&read, &s, error)) == 1) {
         rowout_row(o, text, s);
-        full = text->size >= ROWS_PIECE;
+        full = rowout_size(o, text) >= ROWS_PIECE;
         if (!full)
             continue;
         buffer_clear(&x->after);
@@ -132,7 +132,7 @@ static int results_rows(struct results *x, struct rowout *o, struct buffer *text
     bool full = false;
     while (!full && (got = err ? err : reader_step(x->reader, s, error)) == 1) {
         rowout_row(o, text, s);
-        full = ++rows == RESULTS_PIECE_ROWS || text->size >= ROWS_PIECE;
+        full = ++rows == RESULTS_PIECE_ROWS || rowout_size(o, text) >= ROWS_PIECE;
         if (!full)
             continue;
         buffer_clear(&x->after);

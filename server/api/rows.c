@@ -28,8 +28,8 @@ int rows_number(const char *name, const char *text, int64_t max, int64_t *ret,
 int rows_format(const char *text, enum rowout_format *ret, struct error *error)
 {
     return rowout_parse(text, ret) || *ret == ROWOUT_TABLE
-               ? error_set(error, -EINVAL, "format: '%s' is not json, ndjson or csv",
-                           text)
+               ? error_set(error, -EINVAL,
+                           "format: '%s' is not json, ndjson, csv or arrow", text)
                : 0;
 }
 
@@ -47,7 +47,7 @@ int rows_accept(struct http_request *r, enum rowout_format *ret, struct error *e
     return rowout_accept(http_header(r, "Accept"), ret)
                ? error_set(error, -ENOENT,
                            "Accept: there are application/json, application/x-ndjson, "
-                           "text/csv")
+                           "text/csv, application/vnd.apache.arrow.stream")
                : 0;
 }
 
@@ -68,6 +68,8 @@ static int rows_next(struct rows *x, struct error *error)
     int err = x->piece(x->ctx, &x->out, &x->text, &end, error);
     if (!err && end)
         rowout_end(&x->out, &x->text, NULL);
+    else if (!err)
+        rowout_flush(&x->out, &x->text);
     if (!err)
         err = x->text.error;
     if (!err && !x->begun) {

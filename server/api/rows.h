@@ -18,7 +18,7 @@
 int rows_number(const char *name, const char *text, int64_t max, int64_t *ret,
                 struct error *error);
 
-/* json, ndjson, csv: the table is for people. */
+/* json, ndjson, csv, arrow: the table is for people. */
 int rows_format(const char *text, enum rowout_format *ret, struct error *error);
 
 /* rfc3339, us, ms, s. */
@@ -34,7 +34,7 @@ void rows_limit(struct reader *reader, struct http_request *r, int64_t timeout_u
 
 #define ROWS_PIECE ((size_t)128 << 10) /* bytes of a piece, about */
 
-/* Appends rows to a buffer that is empty; *ret_end: no more come. Below 0: they are not to be sent. */
+/* Appends rows to a buffer that is empty, until rowout_size is ROWS_PIECE; *ret_end: no more come. Below 0: they are not to be sent. */
 typedef int rows_piece(void *ctx, struct rowout *o, struct buffer *text, bool *ret_end,
                        struct error *error);
 

@@ -129,6 +129,21 @@ static void buffer_put_json_escape(struct buffer *b, unsigned char c)
     buffer_put(b, text, at ? 2 : 6);
 }
 
+void buffer_put_utf8(struct buffer *b, const char *text, size_t size)
+{
+    size_t clean = 0; /* text[clean..i) goes out as it is */
+    for (size_t i = 0; i < size;) {
+        size_t length = utf8_length(text + i, size - i);
+        i += length;
+        if (length > 0)
+            continue;
+        buffer_put(b, text + clean, i - clean);
+        buffer_puts(b, "\xef\xbf\xbd");
+        clean = ++i;
+    }
+    buffer_put(b, text + clean, size - clean);
+}
+
 void buffer_put_json_string(struct buffer *b, const char *text, size_t size)
 {
     size_t clean = 0; /* text[clean..i) goes out as it is */

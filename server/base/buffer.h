@@ -29,6 +29,9 @@ void buffer_printf(struct buffer *b, const char *format, ...)
 /* A zero behind the bytes (not counted in size); "" after an error. */
 const char *buffer_text(struct buffer *b);
 
+/* What is no UTF-8 becomes U+FFFD. */
+void buffer_put_utf8(struct buffer *b, const char *text, size_t size);
+
 /* JSON: a quoted string with RFC 8259 escapes; invalid UTF-8 bytes become U+FFFD. */
 void buffer_put_json_string(struct buffer *b, const char *text, size_t size);
 

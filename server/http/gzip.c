@@ -26,17 +26,18 @@ struct gzip {
     unsigned char out[GZIP_OUT];
 };
 
-/* What is not text is small; and events are to come one by one. */
-static bool gzip_is_text(const char *type)
+/* What is neither text nor rows is small; and events are to come one by one. */
+static bool gzip_helps(const char *type)
 {
     if (strncmp(type, "text/", 5) == 0)
         return strncmp(type, "text/event-stream", 17) != 0;
-    return strncmp(type, "application/", 12) == 0 && strstr(type, "json");
+    return strncmp(type, "application/", 12) == 0 &&
+           (strstr(type, "json") || strstr(type, "arrow"));
 }
 
 bool gzip_applies(struct http_request *r, const char *type)
 {
-    if (!gzip_is_text(type))
+    if (!gzip_helps(type))
         return false;
     http_set_header(r, "Vary", "Accept-Encoding");
     const char *list = http_header(r, "Accept-Encoding");

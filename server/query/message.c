@@ -161,7 +161,7 @@ int query_ask_take(const char *bytes, size_t size, struct query_param *param,
     ask.tables = take_text(&b, &ask.tables_size);
     ask.sql = take_text(&b, &ask.sql_size);
     TAKE(&b, &n_params);
-    if (b.short_of || format > ROWOUT_TABLE || times > ROWOUT_S || head_only > 1 ||
+    if (b.short_of || format >= ROWOUT_FORMATS || times > ROWOUT_S || head_only > 1 ||
         only > 1 || (ask.tables_size && ask.tables[ask.tables_size - 1]) ||
         ask.timeout_us < 1 || n_params > QUERY_PARAMS_MAX)
         return -EPROTO;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Rows of a statement as JSON, NDJSON, CSV or a table for people.
+ * Rows of a statement as JSON, NDJSON, CSV, Arrow or a table for people.
  */
 #include "query/rowout.h"
 #include "base/accept.h"
@@ -24,8 +24,11 @@ static const struct {
     [ROWOUT_NDJSON] = {"ndjson", "application/x-ndjson"},
     [ROWOUT_CSV] = {"csv", "text/csv; charset=utf-8"},
     [ROWOUT_TABLE] = {"table", "text/plain; charset=utf-8"},
+    [ROWOUT_ARROW] = {"arrow", "application/vnd.apache.arrow.stream"},
 };
-#define ROWOUT_FORMATS (sizeof(rowout_formats) / sizeof(rowout_formats[0]))
+
+static const int64_t rowout_unit_us[] = {
+    [ROWOUT_US] = 1, [ROWOUT_MS] = 1000, [ROWOUT_S] = SECOND_US};
 
 int rowout_parse(const char *name, enum rowout_format *ret)
 {
@@ -74,6 +77,8 @@ static unsigned rowout_range(const char *range, size_t size, enum rowout_format 
         {"application/*", ROWOUT_NDJSON, 2},
         {"text/csv", ROWOUT_CSV, 3},
         {"text/*", ROWOUT_CSV, 2},
+        {"application/vnd.apache.arrow.stream", ROWOUT_ARROW, 3},
+        {"application/*", ROWOUT_ARROW, 2},
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++)
         if (known[i].format == format && strlen(known[i].range) == size &&
@@ -105,8 +110,8 @@ static struct rowout_wish rowout_wanted(const char *accept, enum rowout_format f
 
 int rowout_accept(const char *accept, enum rowout_format *ret)
 {
-    static const enum rowout_format formats[] = {ROWOUT_JSON, ROWOUT_NDJSON,
-                                                 ROWOUT_CSV};
+    static const enum rowout_format formats[] = {ROWOUT_JSON, ROWOUT_NDJSON, ROWOUT_CSV,
+                                                 ROWOUT_ARROW};
     struct rowout_wish best = {0};
     if (!accept || !accept[strspn(accept, " \t")])
         accept = "*/*";
@@ -153,10 +158,8 @@ static void rowout_number(struct buffer *b, int64_t v)
 static void rowout_time(struct buffer *b, int64_t us, enum rowout_times times,
                         bool quoted)
 {
-    static const int64_t unit_us[] = {
-        [ROWOUT_US] = 1, [ROWOUT_MS] = 1000, [ROWOUT_S] = SECOND_US};
     if (times != ROWOUT_RFC3339) {
-        int64_t unit = unit_us[times];
+        int64_t unit = rowout_unit_us[times];
         rowout_number(b, us / unit - (us % unit < 0)); /* down, before 1970 too */
         return;
     }
@@ -218,6 +221,22 @@ static void rowout_json_value(struct buffer *b, sqlite3_stmt *row, int c,
     }
 }
 
+enum weir_type rowout_declared(sqlite3_stmt *s, int column)
+{
+    static const struct {
+        const char *name;
+        enum weir_type type;
+    } declared[] = {{"INTEGER", WEIR_INT},
+                    {"INT", WEIR_INT},
+                    {"REAL", WEIR_FLOAT},
+                    {"TEXT", WEIR_STRING}};
+    const char *name = sqlite3_column_decltype(s, column);
+    for (size_t i = 0; name && i < sizeof(declared) / sizeof(declared[0]); i++)
+        if (strcasecmp(declared[i].name, name) == 0)
+            return declared[i].type;
+    return 0;
+}
+
 void rowout_put_value(struct buffer *b, sqlite3_stmt *row, int column,
                       enum weir_type type)
 {
@@ -274,57 +293,90 @@ static void rowout_csv_value(struct buffer *b, sqlite3_stmt *row, int c,
 
 /* ---- Rows ---- */
 
-/* "name": as it stands in an object, and a zero. */
-static void rowout_key(struct buffer *b, const char *name)
+/* UTF-8, and a zero. */
+static void rowout_name(struct buffer *b, const char *name)
 {
-    buffer_put_json_string(b, name, strlen(name));
-    buffer_put(b, ":", 2);
+    buffer_put_utf8(b, name, strlen(name));
+    buffer_putc(b, 0);
 }
 
-/* How many of the keys are this one. */
-static size_t rowout_count(const struct buffer *keys, const char *key)
+/* How many of the names are this one. */
+static size_t rowout_count(const struct buffer *names, const char *name)
 {
     size_t n = 0;
-    for (size_t at = 0; at < keys->size; at += strlen(keys->data + at) + 1)
-        n += !strcmp(keys->data + at, key);
+    for (size_t at = 0; at < names->size; at += strlen(names->data + at) + 1)
+        n += !strcmp(names->data + at, name);
     return n;
 }
 
-/* The keys of all columns: name, or where that is taken name_2, name_3, ... Who has a thousand columns named so
+/* The names of all columns: name, or where that is taken name_2, name_3, ... Who has a thousand columns named so
  * that sixteen of these are taken, too, gets one twice. */
-static void rowout_keys(struct rowout *o)
+static void rowout_unique(struct rowout *o)
 {
-    struct buffer own = {0}, key = {0}, name = {0};
+    struct buffer own = {0}, other = {0};
     for (size_t c = 0; c < o->n_columns; c++)
-        rowout_key(&own, o->column[c].name);
+        rowout_name(&own, o->column[c].name);
     size_t at = 0;
     for (size_t c = 0; !own.error && c < o->n_columns; c++) {
-        const char *k = own.data + at;
-        at += strlen(k) + 1;
-        const struct buffer before = {.data = own.data, .size = (size_t)(k - own.data)};
-        size_t n = rowout_count(&before, k);
+        const char *first = own.data + at, *name = first;
+        at += strlen(first) + 1;
+        const struct buffer before = {.data = own.data,
+                                      .size = (size_t)(first - own.data)};
+        size_t n = rowout_count(&before, first);
         for (size_t last = n + 16; n && n < last;) {
-            buffer_clear(&name);
-            buffer_clear(&key);
-            buffer_printf(&name, "%s_%zu", o->column[c].name, ++n);
-            rowout_key(&key, buffer_text(&name));
-            k = buffer_text(&key);
-            if (!rowout_count(&own, k) && !rowout_count(&o->keys, k))
+            buffer_clear(&other);
+            buffer_printf(&other, "%s_%zu", first, ++n);
+            name = buffer_text(&other);
+            if (!rowout_count(&own, name) && !rowout_count(&o->names, name))
                 break;
         }
-        buffer_put(&o->keys, k, strlen(k) + 1);
+        buffer_put(&o->names, name, strlen(name) + 1);
     }
-    if (own.error || key.error || name.error)
-        o->keys.error = -ENOMEM;
+    if (own.error || other.error)
+        o->names.error = -ENOMEM;
     buffer_free(&own);
-    buffer_free(&key);
-    buffer_free(&name);
+    buffer_free(&other);
+}
+
+/* "name": as it stands in an object, and a zero; of each column. */
+static void rowout_keys(struct rowout *o)
+{
+    struct buffer keys = {.error = o->names.error};
+    for (size_t at = 0; at < o->names.size;) {
+        const char *name = o->names.data + at;
+        size_t size = strlen(name);
+        buffer_put_json_string(&keys, name, size);
+        buffer_put(&keys, ":", 2);
+        at += size + 1;
+    }
+    buffer_free(&o->names);
+    o->names = keys;
+}
+
+/* As Arrow has the columns. */
+static int rowout_arrow(struct rowout *o)
+{
+    struct arrow_field *field = calloc(o->n_columns + 1, sizeof(*field));
+    if (!field || o->names.error) {
+        free(field);
+        return -ENOMEM;
+    }
+    const char *name = o->names.data;
+    for (size_t c = 0; c < o->n_columns; c++) {
+        field[c] = (struct arrow_field){
+            name, o->column[c].type,
+            o->times == ROWOUT_RFC3339 ? 0 : rowout_unit_us[o->times]};
+        name += strlen(name) + 1;
+    }
+    int err = arrow_new(field, o->n_columns, &o->arrow);
+    free(field);
+    return err;
 }
 
 static void rowout_row_json(struct rowout *o, struct buffer *b, sqlite3_stmt *row)
 {
     bool arrays = o->arrays && o->format == ROWOUT_JSON;
-    const char *key = o->keys.data;
+    const char *key = o->names.data;
     buffer_putc(b, arrays ? '[' : '{');
     for (size_t c = 0; c < o->n_columns; c++) {
         if (c)
@@ -446,8 +498,29 @@ void rowout_row(struct rowout *o, struct buffer *b, sqlite3_stmt *row)
     case ROWOUT_TABLE:
         rowout_row_table(o, b, row);
         break;
+    case ROWOUT_ARROW:
+        if (!b->error)
+            b->error = arrow_row(o->arrow, row, &o->why);
+        break;
     }
     o->rows++;
+}
+
+void rowout_drop(struct rowout *o)
+{
+    arrow_drop(o->arrow);
+    o->rows--;
+}
+
+size_t rowout_size(const struct rowout *o, const struct buffer *b)
+{
+    return b->size + (o->arrow ? arrow_size(o->arrow) : 0);
+}
+
+void rowout_flush(struct rowout *o, struct buffer *b)
+{
+    if (o->arrow && !b->error)
+        arrow_flush(o->arrow, b);
 }
 
 /* ---- Around them ---- */
@@ -470,11 +543,15 @@ static void rowout_names(struct rowout *o, struct buffer *b)
 
 void rowout_begin(struct rowout *o, struct buffer *b)
 {
+    const bool objects =
+        o->format == ROWOUT_NDJSON || (o->format == ROWOUT_JSON && !o->arrays);
     o->rows = 0;
-    if (o->format == ROWOUT_NDJSON || (o->format == ROWOUT_JSON && !o->arrays))
+    if (objects || o->format == ROWOUT_ARROW)
+        rowout_unique(o);
+    if (objects)
         rowout_keys(o);
-    if (o->keys.error)
-        b->error = o->keys.error;
+    if (o->names.error)
+        b->error = o->names.error;
     switch (o->format) {
     case ROWOUT_JSON:
         if (!o->arrays) {
@@ -494,6 +571,10 @@ void rowout_begin(struct rowout *o, struct buffer *b)
     case ROWOUT_TABLE:
         rowout_names(o, b);
         return;
+    case ROWOUT_ARROW:
+        if (!b->error)
+            b->error = rowout_arrow(o);
+        return;
     }
 }
 
@@ -503,6 +584,8 @@ void rowout_end(struct rowout *o, struct buffer *b, const char *cut)
         rowout_measured(o, b);
     if (o->format == ROWOUT_TABLE && cut)
         buffer_printf(b, "(cut: more %s than the limit)\n", cut);
+    if (o->arrow && !b->error)
+        arrow_end(o->arrow, b);
     if (o->format != ROWOUT_JSON)
         return;
     buffer_puts(b, o->rows ? "\n]" : "]");
@@ -520,7 +603,9 @@ void rowout_end(struct rowout *o, struct buffer *b, const char *cut)
 
 void rowout_free(struct rowout *o)
 {
-    buffer_free(&o->keys);
+    arrow_free(o->arrow);
+    o->arrow = NULL;
+    buffer_free(&o->names);
     buffer_free(&o->held);
     free(o->width);
     o->width = NULL;

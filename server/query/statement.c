@@ -91,6 +91,8 @@ static int statement_bind(struct statement *x, struct error *error)
 /* The text so far into frames, and those out. */
 static int statement_hand_on(struct statement *x)
 {
+    const size_t size = rowout_size(&x->rows, &x->text);
+    rowout_flush(&x->rows, &x->text);
     if (x->text.error)
         return x->text.error;
     if (!x->begun)
@@ -98,7 +100,7 @@ static int statement_hand_on(struct statement *x)
     x->begun = true;
     if (!x->ask->head_only)
         query_put_data(&x->out->frames, x->text.data, x->text.size);
-    x->bytes += x->text.size;
+    x->bytes += size;
     buffer_clear(&x->text);
     if (x->out->frames.error)
         return x->out->frames.error;
@@ -106,17 +108,23 @@ static int statement_hand_on(struct statement *x)
     return x->deaf ? -EPIPE : 0;
 }
 
+/* Bytes that may still come. What describes the columns of Arrow is not counted. */
+static uint64_t statement_left(const struct statement *x)
+{
+    return x->bytes < x->ask->max_bytes ? x->ask->max_bytes - x->bytes : 0;
+}
+
 /* One row, unless there is no more room for it: x->cut. */
 static int statement_row(struct statement *x)
 {
-    uint64_t left = x->ask->max_bytes - x->bytes;
+    uint64_t left = statement_left(x);
+    size_t before = x->text.size;
     if (x->rows.rows == x->ask->max_rows)
         x->cut = QUERY_CUT_ROWS;
-    else if (x->text.size >= left)
+    else if (rowout_size(&x->rows, &x->text) >= left)
         x->cut = QUERY_CUT_BYTES;
     if (x->cut)
         return 0;
-    size_t before = x->text.size;
     x->text.limit = left < SIZE_MAX ? (size_t)left : SIZE_MAX;
     rowout_row(&x->rows, &x->text, x->row);
     x->text.limit = 0;
@@ -124,6 +132,10 @@ static int statement_row(struct statement *x)
         x->text.error = 0;
         x->text.size = before;
         x->rows.rows--;
+        x->cut = QUERY_CUT_BYTES;
+    } else if (x->rows.arrow && !x->text.error &&
+               rowout_size(&x->rows, &x->text) > left) {
+        rowout_drop(&x->rows);
         x->cut = QUERY_CUT_BYTES;
     }
     return x->text.error;
@@ -135,9 +147,11 @@ static int statement_rows(struct statement *x, struct error *error)
     int got;
     while ((got = reader_step(x->reader, x->row, error)) == 1) {
         int err = statement_row(x);
-        if (!err && !x->cut && x->text.size >= STATEMENT_PIECE &&
-            x->bytes + x->text.size < x->ask->max_bytes)
+        const size_t size = rowout_size(&x->rows, &x->text);
+        if (!err && !x->cut && size >= STATEMENT_PIECE && size < statement_left(x))
             err = statement_hand_on(x);
+        if (err == -EDOM)
+            *error = x->rows.why;
         if (err || x->cut || (x->begun && x->ask->head_only))
             return err;
     }
@@ -156,7 +170,10 @@ static int statement_stream(struct statement *x, bool *ret_missing, struct error
         return err;
     /* A cut that the format cannot show, after the head has gone out, must not look whole. */
     *ret_missing = x->cut && x->begun && x->rows.format != ROWOUT_JSON;
-    rowout_end(&x->rows, &x->text, query_cut_word[x->cut]);
+    if (*ret_missing) /* it has no end, then */
+        rowout_flush(&x->rows, &x->text);
+    else
+        rowout_end(&x->rows, &x->text, query_cut_word[x->cut]);
     if (x->text.error)
         return x->text.error;
     if (!x->begun)
@@ -184,6 +201,9 @@ static int statement_columns(struct statement *x, bool *ret_missing,
         column[c].type = is_time > 0 ? WEIR_TIME : 0;
         err = is_time < 0 ? is_time : 0;
     }
+    for (size_t c = 0; x->ask->format == ROWOUT_ARROW && c < n; c++)
+        if (!column[c].type)
+            column[c].type = rowout_declared(x->row, (int)c);
     x->rows = (struct rowout){.format = x->ask->format,
                               .times = x->ask->times,
                               .arrays = true,

@@ -351,6 +351,19 @@ class Recipes(unittest.TestCase):
         self.run_recipe([python('influxdb_client')], 'influx.py')
         self.wait_rows("SELECT usage FROM mem_rows WHERE host = 'python' ORDER BY usage", [(0.0,), (0.25,), (0.5,)])
 
+    def test_readers_of_arrow(self):
+        self.run_recipe([sys.executable], 'events.py')
+        harness.wait_until(lambda: self.server.rows("SELECT * FROM clicks_rows WHERE page = '/' AND ms = 1"), 'the last event')
+        said = self.run_recipe([python('pyarrow')], 'frames.py')
+        self.assertIn('timestamp[us, tz=UTC]', said)
+        self.assertIn('datetime.datetime(2026, 1, 2, 3, 5, 2, ', said)
+        n, mean, total = self.server.rows("SELECT count(*), avg(ms), sum(ms) FROM clicks_rows WHERE page = '/'")[0]
+        for modules, name, shown in ((['polars'], 'means.py', f'│ / +┆ {mean:.4g}'),
+                                     (['duckdb', 'pyarrow'], 'newest.py', rf"\('/', {n}, datetime"),
+                                     (['pandas', 'pyarrow'], 'sums.py', rf'^/ +{total}')):
+            with self.subTest(name):
+                self.assertRegex(self.run_recipe([python(*modules)], name), re.compile(shown, re.M))
+
     def test_telegraf(self):
         self.run_recipe([program('telegraf'), '--once', '--config'], 'telegraf.conf')
         harness.wait_until(lambda: self.server.rows("SELECT * FROM mem_rows WHERE host <> 'python' AND "

@@ -45,7 +45,7 @@ class Shell:
 
     def test_values(self):
         self.assertEqual(self.offers('weir top -s '), sorted(['name', 'events', 'rows', 'lag', 'cpu', 'memory', 'queued']))
-        self.assertEqual(self.offers('weir sql -f '), ['csv', 'json', 'ndjson', 'table'])
+        self.assertEqual(self.offers('weir sql -f '), ['arrow', 'csv', 'json', 'ndjson', 'table'])
         self.assertEqual(self.offers('weir token '), ['list', 'new', 'revoke'])
         self.assertIn('one.yaml', self.offers('weir check -c '))
         self.assertIn('two.ndjson', self.offers('weir run -c one.yaml '))
