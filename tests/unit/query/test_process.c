@@ -194,7 +194,8 @@ static void processes_that_fail_cost_their_own_answer(void **state)
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         start(parts[i].part);
         int64_t began_us = clock_monotonic_us();
-        int err = ask("SELECT 1", 50000);
+        /* A loaded machine may need more than 50 ms to start one. */
+        int err = ask("SELECT 1", parts[i].err == -ETIMEDOUT ? 50000 : 20 * SECOND_US);
         if (err != parts[i].err)
             fail_msg("%s: %d: %s", parts[i].part, err, t.error.text);
         assert_true(clock_monotonic_us() - began_us < 10 * SECOND_US);
