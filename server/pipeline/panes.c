@@ -135,12 +135,14 @@ static int flush(struct folding *f)
     return r;
 }
 
-/* *ret_slot is SLOT_NONE for a row over max_groups, which is left out. */
+/* Rows of one call rise, and none is there twice, as one late for several windows would be. *ret_slot is SLOT_NONE for a
+ * row over max_groups, which is left out. */
 static int put_row(struct folding *f, uint32_t row, uint32_t key, int64_t id,
                    uint32_t *ret_slot)
 {
     struct worker *w = f->worker;
-    int r = f->n == BATCH_BLOCK ? flush(f) : 0;
+    const bool full = f->n == BATCH_BLOCK || (f->n && w->row[f->n - 1] == row);
+    int r = full ? flush(f) : 0;
     *ret_slot = SLOT_NONE;
     if (r == 0)
         r = worker_open(w, key, id, ret_slot);
