@@ -112,12 +112,6 @@ static int check_parent(const struct config_pipeline *p,
                           "results of '%s' do not come in the order of their windows' "
                           "ends ('%s'); those of tumbling and hopping windows do",
                           parent->name, config_window_word[parent->window.kind]);
-    if (parent->late == CONFIG_LATE_REVISE && parent->window.n_coarse)
-        return node_error(p->from_node, error,
-                          "results of '%s' are revised ('late: revise') in windows of "
-                          "several sizes, of which each would replace its own; those "
-                          "of one size can be read",
-                          parent->name);
     if (parent->late == CONFIG_LATE_REVISE)
         return check_replaced(p, parent, error);
     if (p->window.kind == CONFIG_UNTIL || p->window.kind == CONFIG_NONE)

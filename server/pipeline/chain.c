@@ -99,10 +99,11 @@ static int derive(struct pipeline *p, const struct table *t, struct outflow **re
         free(o);
         return r;
     }
+    while (p->table[o->place] != t)
+        o->place++;
     *at = o;
     *ret = o->outflow;
-    if (outflow_replaces(o->outflow))
-        p->replaced = o->outflow;
+    p->replaced = p->replaced || outflow_replaces(o->outflow);
     return 0;
 }
 
@@ -112,12 +113,6 @@ int chain_join(struct pipeline *p, struct pipeline *parent, struct error *error)
     const struct table *t = find_table(parent, c->from, c->from_node, error);
     if (!t)
         return -EINVAL;
-    if (t->revision && t != parent->own)
-        return node_error(c->from_node, error,
-                          "rows of '%s' are replaced together, whichever of them have "
-                          "changed, and cannot be read by pipelines; those of a table "
-                          "with one row for each key can",
-                          t->name);
     int r = derive(parent, t, &p->reads, error);
     if (r < 0)
         return r == -E2BIG ? node_error(c->from_node, error, "%s", error->text) : r;
@@ -241,22 +236,15 @@ int chain_read(const struct worker *w, const struct rowset *set,
     return 0;
 }
 
-/* The list of the own table. */
-static struct outflow_piece **own_list(const struct pipeline *p,
-                                       struct chain_pieces *pieces)
+int chain_add(const struct worker *w, const struct of_table *o,
+              const struct former *rows, enum outflow_kind kind, int64_t border_us,
+              struct outflow_piece **list)
 {
-    struct outflow_piece **list = pieces->list;
-    for (struct of_table *o = p->outflow; o->outflow != p->replaced; o = o->next)
-        list++;
-    return list;
-}
-
-int chain_add(const struct worker *w, const struct former *row, enum outflow_kind kind,
-              int64_t border_us, struct chain_pieces *pieces)
-{
-    const struct pipeline *p = w->pipeline;
-    return outflow_add(p->replaced, row->cell, kind, border_us, w->reads,
-                       own_list(p, pieces));
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < rows->rows; i++)
+        r = outflow_add(o->outflow, rows->cell + i * rows->columns, kind, border_us,
+                        w->reads, list);
+    return r;
 }
 
 void chain_drop(struct chain_pieces *pieces)
@@ -355,7 +343,6 @@ bool chain_is_full(struct worker *w)
 
 /* ---- To one that has come later ------------------------------------------------------------------ */
 
-/* A result that was given out before anybody read it is made again: nothing has come since. */
 /* Up to where it is known to those that read it. */
 static int64_t known_us(const struct worker *w)
 {
@@ -371,21 +358,38 @@ static bool was_given(const struct worker *w, uint32_t slot)
     return !window_is_pane(kind, id) && window_by_id(kind, id).end_us <= w->emitted_us;
 }
 
-static int note_as_is(struct worker *w, uint32_t slot)
+/* A result that was given out before anybody read it is made again: nothing has come since. */
+static int note_as_is(struct worker *w, const struct of_table *o, uint32_t slot)
 {
     struct rowset *set = NULL;
-    struct former *row;
-    int r = worker_emit_as_is(w, 0, &slot, 1, w->keyed.border_us, &set);
+    struct former *now;
+    int r = worker_emit_as_is(w, o->place, &slot, 1, w->keyed.border_us, &set);
     if (r == 0)
-        r = former_new(set->cell, set->table->n_columns, &row);
-    if (r == 0)
-        r = former_set(&w->former, slot, row);
+        r = former_new(set->cell, rowset_results(set, 0, set->n_rows),
+                       set->table->n_columns, &now);
+    if (r == 0) {
+        now->table = (uint32_t)chain_table(w->pipeline, o);
+        now->revision = w->groups.slot[slot].revision;
+        now->next = former_take(&w->former, slot);
+        r = former_set(&w->former, slot, now);
+    }
     groups_touch(&w->groups, slot);
     rowset_free(set);
     return r;
 }
 
-static int give_all_of(struct worker *w, uint64_t position, struct chain_pieces *pieces)
+/* What the group has given out to who reads this table; NULL: nothing, or it is of windows of another size. */
+static const struct former *given_of(const struct worker *w, const struct of_table *o,
+                                     uint32_t slot)
+{
+    const struct pipeline *p = w->pipeline;
+    return window_size_of(&p->window, w->groups.slot[slot].window) == chain_size(p, o)
+               ? former_of(former_at(&w->former, slot), chain_table(p, o))
+               : NULL;
+}
+
+static int give_all_of(struct worker *w, const struct of_table *o, uint64_t position,
+                       struct outflow_piece **list)
 {
     struct groups *g = &w->groups;
     struct pipeline *p = w->pipeline;
@@ -395,33 +399,43 @@ static int give_all_of(struct worker *w, uint64_t position, struct chain_pieces 
     for (uint32_t i = 0; r == 0 && i < g->n_slots; i++) {
         if (g->slot[i].key == SLOT_NONE)
             continue;
-        if (!former_at(&w->former, i) && was_given(w, i) && !chain_waits(p))
-            r = note_as_is(w, i); /* others wait for a border */
-        if (former_at(&w->former, i))
-            slot[n++] = i;
         if (!chain_waits(p))
             g->slot[i].window = 0;
+        if (!given_of(w, o, i) && was_given(w, i) && !chain_waits(p))
+            r = note_as_is(w, o, i); /* others wait for a border */
+        if (given_of(w, o, i))
+            slot[n++] = i;
     }
     n = r == 0 ? groups_sort_slots(g, slot, n) : 0;
+    w->reads = position;
     for (size_t i = 0; r == 0 && i < n; i++)
-        r = outflow_add(p->replaced, former_at(&w->former, slot[i])->cell,
-                        OUTFLOW_FIRST, known_us(w), position, own_list(p, pieces));
+        r = chain_add(w, o, given_of(w, o, slot[i]), OUTFLOW_FIRST, known_us(w), list);
     free(slot);
     return r;
+}
+
+/* Has somebody who reads the group's results not got what it is now? */
+static bool is_waited_for(const struct worker *w, uint32_t slot)
+{
+    const struct pipeline *p = w->pipeline;
+    const size_t size = window_size_of(&p->window, w->groups.slot[slot].window);
+    for (struct of_table *o = p->outflow; o; o = o->next) {
+        const struct former *rows = given_of(w, o, slot);
+        if (chain_size(p, o) == size &&
+            (!rows || rows->revision < w->groups.slot[slot].revision))
+            return true;
+    }
+    return false;
 }
 
 /* Groups of which those that read them have not got what they are now, or nothing yet. */
 static int find_waiting(struct worker *w)
 {
     const struct groups *g = &w->groups;
-    const struct table *t = w->pipeline->own;
     int r = 0;
-    for (uint32_t i = 0; r == 0 && i < g->n_slots; i++) {
-        const struct former *row = former_at(&w->former, i);
-        if (g->slot[i].key != SLOT_NONE && was_given(w, i) &&
-            (!row || row->cell[t->revision].as.i < g->slot[i].revision))
+    for (uint32_t i = 0; r == 0 && i < g->n_slots; i++)
+        if (g->slot[i].key != SLOT_NONE && was_given(w, i) && is_waited_for(w, i))
             r = late_wait(w, i);
-    }
     return r;
 }
 
@@ -431,7 +445,9 @@ int chain_give_all(struct pipeline *p, uint64_t position)
     for (unsigned i = 0; r == 0 && p->gives_all && i < p->config->workers; i++) {
         struct chain_pieces pieces = {{NULL}};
         struct worker *w = &p->worker[i];
-        r = give_all_of(w, position, &pieces);
+        struct outflow_piece **list = pieces.list;
+        for (struct of_table *o = p->outflow; r == 0 && o; o = o->next, list++)
+            r = give_all_of(w, o, position, list);
         if (r == 0)
             r = chain_put(w, position, w->emitted_us, true, &pieces);
         chain_drop(&pieces);

@@ -134,12 +134,13 @@ static void put_span(const struct span *s, bool row, struct buffer *b)
     buffer_put(b, &stored, sizeof(stored));
 }
 
-static void put_given(const struct former *row, struct buffer *b)
+static void put_given(const struct pipeline *p, const struct former *row,
+                      struct buffer *b)
 {
     uint64_t size = 0;
     size_t at = b->size;
     buffer_put(b, &size, sizeof(size));
-    former_save(row, b);
+    former_save(row, p->table, b);
     if (b->error)
         return;
     size = b->size - at - sizeof(size);
@@ -167,7 +168,7 @@ static int put_group(struct worker *w, uint32_t slot, struct buffer *b)
     for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
         r = put_state(w, i, block, b);
     if (r == 0 && row)
-        put_given(former_at(&w->former, slot), b);
+        put_given(w->pipeline, former_at(&w->former, slot), b);
     return r;
 }
 
@@ -360,7 +361,8 @@ static int get_new_group(struct worker *w, const struct stored_group *head,
     return w->groups.open == open ? -EBADMSG : 0;
 }
 
-/* Also where nobody reads them now: who did may come back. */
+/* Also where nobody reads them now: who did may come back. If they were given out with other columns, as analyzers whose
+ * rows are kept may give out others of the same rows, nobody can take them out: all that read them begin afresh. */
 static int get_given(struct worker *w, uint32_t slot, struct stored_bytes *r)
 {
     uint64_t size;
@@ -372,9 +374,12 @@ static int get_given(struct worker *w, uint32_t slot, struct stored_bytes *r)
     bytes = stored_take(r, size);
     if (!bytes)
         return -EBADMSG;
-    if (!w->pipeline->own)
-        return -EBADMSG;
-    int err = former_load(w->pipeline->own, bytes, size, &row);
+    struct pipeline *p = w->pipeline;
+    int err = former_load(p->table, p->n_of_size, bytes, size, &row);
+    if (err == -ESTALE) {
+        p->afresh = true;
+        return 0;
+    }
     return err < 0 ? err : former_set(&w->former, slot, row);
 }
 

@@ -51,18 +51,27 @@ struct closing {
     struct rowset *to;
     size_t next;  /* group; those before are done */
     int64_t rank; /* of the last row of the group before `next` */
+    /* Of tables with any number of rows a group: where those of the groups at hand begin, and end. */
+    uint32_t (*first)[MANY_GROUPS + 1];
+    uint32_t first_of[TABLES_OF_SIZE][MANY_GROUPS + 1];
     struct weir_cell cell[OUTPUTS_MAX];
 };
+
+/* Of a table of the shortest windows. */
+static size_t number_of(const struct pipeline *p, const struct table *t)
+{
+    size_t i = 0;
+    while (p->table[i] != t)
+        i++;
+    return i;
+}
 
 /* For a table of the shortest windows, or in its place that of the windows at hand. */
 static struct rowset *ready_set(struct closing *c, const struct table *t, size_t rows)
 {
     const struct pipeline *p = c->worker->pipeline;
     const size_t most = ROWS_MAX + ANALYZE_GROUPS; /* it is looked at behind so many */
-    size_t i = 0;
-    while (p->table[i] != t)
-        i++;
-    i += c->size * p->n_of_size;
+    const size_t i = number_of(p, t) + c->size * p->n_of_size;
     struct rowset **set = &c->set[i];
     if (!*set && rowset_new(p->table[i], rows < most ? rows : most, set) < 0)
         return NULL;
@@ -177,15 +186,16 @@ static struct weir_cell *own_cells(void *ctx, size_t i)
 static int end_groups(struct closing *c, size_t i)
 {
     const struct table *t = c->to->table;
-    for (; c->next < i; c->next++, c->rank = 0) {
+    for (; c->next < i; c->rank = 0) {
         uint32_t slot = c->groups->slot[c->next];
-        if (c->rank || !t->revision || !c->worker->groups.slot[slot].revision)
-            continue;
-        struct weir_cell *row = begin_row(c, c->to, c->next);
-        if (!row)
-            return -ENOMEM;
-        cell_put_int(&row[t->n_primary - 1], 0);
-        c->no_result++;
+        if (!c->rank && t->revision && c->worker->groups.slot[slot].revision) {
+            struct weir_cell *row = begin_row(c, c->to, c->next);
+            if (!row)
+                return -ENOMEM;
+            cell_put_int(&row[t->n_primary - 1], 0);
+            c->no_result++;
+        }
+        (*c->first)[++c->next] = (uint32_t)c->to->n_rows;
     }
     return 0;
 }
@@ -231,6 +241,8 @@ static int emit_step(struct closing *c, size_t i)
         .group = many_cells, .row = many_row, .keep = keep_string, .ctx = c};
     c->next = 0;
     c->rank = 0;
+    c->first = &c->first_of[number_of(c->worker->pipeline, s->table)];
+    (*c->first)[0] = (uint32_t)c->to->n_rows;
     memset(c->cell, 0, s->binding->n_outputs * sizeof(*c->cell));
     int r = analyze_emit(c->worker, i, c->groups, &out);
     return r < 0 ? r : end_groups(c, c->groups->n);
@@ -246,30 +258,70 @@ static void prefetch_states(const struct worker *w, const uint32_t *slot, size_t
     }
 }
 
-/* Those that read the own table take out the row that the group had, and get this one. Nobody reads it: who comes later is
- * given what the groups say then. */
-static int note_given(struct closing *c, const struct rowset *own, const uint32_t *slot,
-                      size_t n)
+/* The rows of group i at hand in the table that is read. */
+static int rows_of(const struct closing *c, const struct of_table *o, size_t i,
+                   struct former **ret)
+{
+    const struct pipeline *p = c->worker->pipeline;
+    const size_t number = chain_table(p, o);
+    const struct rowset *set = c->set[o->place];
+    const size_t columns = p->table[o->place]->n_columns;
+    size_t first = c->own_first + i, n = 1;
+    if (!p->own || number_of(p, p->own) != number) {
+        first = c->first_of[number][i];
+        n = c->first_of[number][i + 1] - first;
+        n = n ? rowset_results(set, first, n) : 0;
+    }
+    int r = former_new(n ? set->cell + first * columns : NULL, n, columns, ret);
+    if (r == 0) {
+        (*ret)->table = (uint32_t)number;
+        (*ret)->revision = c->worker->groups.slot[c->groups->slot[i]].revision;
+    }
+    return r;
+}
+
+/* Those that read a table take out the rows that group i had there, and get these ones. */
+static int note_group(struct closing *c, size_t i, const struct former *before,
+                      struct former **ret)
 {
     struct worker *w = c->worker;
-    const size_t columns = own->table->n_columns;
-    const bool waits = chain_waits(w->pipeline);
+    const struct pipeline *p = w->pipeline;
+    struct outflow_piece **list = c->pieces.list;
     int r = 0;
-    for (size_t i = 0; !w->pipeline->replaced && i < n; i++)
-        former_set(&w->former, slot[i], NULL);
-    for (size_t i = 0; w->pipeline->replaced && r == 0 && i < n; i++) {
-        const struct former *before = former_at(&w->former, slot[i]);
-        const enum outflow_kind kind = before ? OUTFLOW_NEXT : OUTFLOW_FIRST;
+    for (struct of_table *o = p->outflow; r == 0 && o; o = o->next, list++) {
+        const struct former *old = former_of(before, chain_table(p, o));
         struct former *now;
-        if (before)
-            r = chain_add(w, before, OUTFLOW_REPLACED, c->border_us, &c->pieces);
+        if (chain_size(p, o) != c->size)
+            continue;
+        if (old)
+            r = chain_add(w, o, old, OUTFLOW_REPLACED, c->border_us, list);
         if (r == 0)
-            r = former_new(own->cell + (c->own_first + i) * columns, columns, &now);
-        if (r == 0 && waits &&
-            (r = chain_add(w, now, kind, c->border_us, &c->pieces)) < 0)
-            free(now);
+            r = rows_of(c, o, i, &now);
+        if (r < 0)
+            break;
+        now->next = *ret;
+        *ret = now;
+        if (chain_waits(p))
+            r = chain_add(w, o, now, old && old->rows ? OUTFLOW_NEXT : OUTFLOW_FIRST,
+                          c->border_us, list);
+    }
+    return r;
+}
+
+/* Of tables that nobody reads nothing is kept: who comes later is given what the groups say then. */
+static int note_given(struct closing *c, const uint32_t *slot, size_t n)
+{
+    struct worker *w = c->worker;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n; i++) {
+        struct former *before = former_take(&w->former, slot[i]), *now = NULL;
+        if (w->pipeline->replaced)
+            r = note_group(c, i, before, &now);
+        former_drop(before);
         if (r == 0)
             r = former_set(&w->former, slot[i], now);
+        else
+            former_drop(now);
         groups_touch(&w->groups, slot[i]);
     }
     return r;
@@ -295,7 +347,7 @@ static int emit_some(struct closing *c)
         if (!c->only || c->only == p->step[i].table)
             r = emit_step(c, i);
     const bool notes = p->replaced ? !c->later : c->worker->former.room > 0;
-    return r == 0 && notes && !c->only ? note_given(c, own, c->groups->slot, n) : r;
+    return r == 0 && notes && !c->only ? note_given(c, c->groups->slot, n) : r;
 }
 
 static void free_chunks(struct closing *c)
@@ -635,9 +687,14 @@ static int put_taken(struct closing *c, const struct keyed_taken *t)
 {
     const struct worker *w = c->worker;
     const struct pipeline *p = w->pipeline;
-    int r = t->former && p->replaced
-                ? chain_add(w, t->former, OUTFLOW_GONE, c->border_us, &c->pieces)
-                : 0;
+    struct outflow_piece **list = c->pieces.list;
+    int r = 0;
+    for (struct of_table *o = p->outflow; p->replaced && r == 0 && o;
+         o = o->next, list++) {
+        const struct former *rows = former_of(t->former, chain_table(p, o));
+        if (rows)
+            r = chain_add(w, o, rows, OUTFLOW_GONE, c->border_us, list);
+    }
     if (r < 0)
         return r;
     struct weir_cell key[SCHEMA_COLUMNS_MAX];
@@ -677,7 +734,7 @@ static int emit_taken(struct closing *c)
     for (size_t i = 0; r == 0 && i < k->n_taken; i++)
         r = put_taken(c, &k->taken[i]);
     for (size_t i = 0; i < k->n_taken; i++)
-        free(k->taken[i].former);
+        former_drop(k->taken[i].former);
     k->n_taken = 0;
     return r;
 }

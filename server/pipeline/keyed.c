@@ -22,7 +22,7 @@ void keyed_free(struct worker *w)
     free(w->keyed.give);
     free(w->keyed.wait);
     for (size_t i = 0; i < w->keyed.n_taken; i++)
-        free(w->keyed.taken[i].former);
+        former_drop(w->keyed.taken[i].former);
     free(w->keyed.taken);
 }
 

@@ -27,7 +27,7 @@ struct pipeline;
 struct keyed_taken {
     int64_t start_us;
     uint32_t key, revision;
-    struct former *former; /* as it was given out; NULL: nobody reads it */
+    struct former *former; /* as it was given out; NULL: nobody reads it; a list */
 };
 
 struct keyed {

@@ -309,7 +309,7 @@ static int read_replacing(const struct outflow *d, const struct rowset *r,
     int err = 0;
     for (size_t i = 0; err == 0 && i < r->n_rows; i++) {
         const struct weir_cell *row = r->cell + i * t->n_columns;
-        if (row[t->n_primary].type)
+        if (row[t->n_primary].type && rowset_results(r, i, 1))
             err = outflow_add(d, row,
                               row[t->revision].as.i ? OUTFLOW_NEXT : OUTFLOW_FIRST,
                               row[t->n_primary].as.i, position, list);

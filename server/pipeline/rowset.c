@@ -43,6 +43,13 @@ struct weir_cell *rowset_row(struct rowset *r)
     return r->cell + r->n_rows++ * n;
 }
 
+size_t rowset_results(const struct rowset *r, size_t first, size_t n)
+{
+    const struct table *t = r->table;
+    const bool many = t->n_primary > 1 + t->n_keys;
+    return n && many && !r->cell[first * t->n_columns + t->n_primary - 1].as.i ? 0 : n;
+}
+
 int rowset_keep(struct rowset *r, struct weir_cell *cell)
 {
     struct rowset_chunk *c = r->chunks;

@@ -85,6 +85,9 @@ int rowset_new(const struct table *table, size_t rows, struct rowset **ret);
 /* The cells of one more row, all null; valid until the next call. NULL: no memory. */
 struct weir_cell *rowset_row(struct rowset *r);
 
+/* How many of n rows from `first` on are results: those of one group, see struct table. */
+size_t rowset_results(const struct rowset *r, size_t first, size_t n);
+
 /* Replaces the string of a cell by a copy that lives as long as the rows. -ENOMEM. */
 int rowset_keep(struct rowset *r, struct weir_cell *cell);
 

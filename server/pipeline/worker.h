@@ -115,15 +115,15 @@ struct pipeline {
     struct pipeline *parent; /* a reference; NULL: it reads the stream */
     struct outflow *reads;   /* the parent's */
     bool changes;            /* of it rows are taken out again */
-    struct outflow
-        *replaced; /* of the own table, where its results are replaced; NULL */
-    bool afresh;   /* it began without what was stored */
+    bool replaced;           /* its results are, and others read them */
+    bool afresh; /* it began without what was stored, or without what it had given */
     _Atomic unsigned
         waiting; /* workers that have something for the next border; relaxed: for silence */
     bool
-        gives_all; /* one that reads `replaced` has seen no row of it: it is given all at the start */
+        gives_all; /* one that reads what is replaced has seen no row of it: it is given all at the start */
     struct of_table { /* its tables that others read */
         struct outflow *outflow;
+        size_t place; /* in `table` */
         struct of_table *next;
     } * outflow;
     struct pipeline *child,
@@ -378,7 +378,8 @@ int derived_keys(const struct pipeline *p, struct log_entry *to);
 int derived_entry(struct pipeline *p, const struct log_entry *e,
                   struct log_entry **ret);
 
-#define TABLES_MAX (64 * WINDOW_SIZES + 1)
+#define TABLES_OF_SIZE 64
+#define TABLES_MAX     (TABLES_OF_SIZE * WINDOW_SIZES + 1)
 int pipeline_make_tables(struct pipeline *p, struct error *error); /* tables.c */
 
 #define LATE_COLUMNS 4 /* of late_table before those of the stream */
@@ -404,9 +405,19 @@ static inline bool chain_waits(const struct pipeline *p)
 {
     return p->replaced && !window_is_by_key(&p->window);
 }
-/* A row of the own table, as it was or is given out. -ENOMEM. */
-int chain_add(const struct worker *w, const struct former *row, enum outflow_kind kind,
-              int64_t border_us, struct chain_pieces *pieces);
+/* Rows of a group, as they were or are given out, to who reads this table; behind those of the list. -ENOMEM. */
+int chain_add(const struct worker *w, const struct of_table *o,
+              const struct former *rows, enum outflow_kind kind, int64_t border_us,
+              struct outflow_piece **list);
+/* Its number among those of one size, and which size that is. */
+static inline size_t chain_table(const struct pipeline *p, const struct of_table *o)
+{
+    return o->place % p->n_of_size;
+}
+static inline size_t chain_size(const struct pipeline *p, const struct of_table *o)
+{
+    return o->place / p->n_of_size;
+}
 /* What is given out at the moment goes to those that have seen none of it. Before the workers run. */
 int chain_give_all(struct pipeline *p, uint64_t position);
 /* Rows given out early, of windows that end at or before until_us and behind those set aside so far: kept until it is known

@@ -290,16 +290,10 @@ class Retract(unittest.TestCase):
             self.assertIn(why, done.stderr, text)
         parent = '  q: {from: s, window: {WINDOW}, late: revise, allowed_lateness: 1m, analyzers: [count, {topk: {of: n}}]}\n'
         for window, table, text, why in (('tumbling: 1m', 'q', 'tumbling: 1h', "are replaced ('late: revise')"),
-                                         ('tumbling: [1m, 1h]', 'q', 'global: 1s', 'in windows of several sizes'),
-                                         ('session: 1m', 'q', 'global: 1s', "do not come in the order of their windows' ends"),
-                                         ('tumbling: 1m', 'q_topk', 'global: 1s', 'are replaced together')):
+                                         ('session: 1m', 'q', 'global: 1s', "do not come in the order of their windows' ends")):
             with open(path, 'w', encoding='utf-8') as file:
                 file.write(f"{stream}pipelines:\n{parent.replace('WINDOW', window)}  p: {{from: {table}, window: {{{text}}}, analyzers: [count]}}\n")
             self.assertIn(why, harness.weir('check', '-c', path, '--no-database').stderr, window)
-        parent = '  q: {from: s, key: [k], window: {global: 1s}, analyzers: [{sum: {of: n}}, {topk: {of: n}}]}\n'
-        with open(path, 'w', encoding='utf-8') as file:
-            file.write(f'{stream}pipelines:\n{parent}  p: {{from: q_topk, window: {{global: 1s}}, analyzers: [count]}}\n')
-        self.assertIn('are replaced together', harness.weir('check', '-c', path, '--no-database').stderr)
 
     # ---- Results that are revised --------------------------------------------------------------
 
