@@ -551,6 +551,10 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     const char *stream = w->config->stream[c->stream].name;
     doing_pipeline(c->name, 0); /* analyzers are opened, and load states */
     err = pipeline_prepare(p, &sink, watermark_us, error);
+    const struct references *tables = pipeline_references(p);
+    /* Their digests are in its definition; a reload has read them. */
+    if (err == 0 && tables && pipeline_reads_replaced(p) && !tables->of[0].definition)
+        err = recover_read_references(w, r, p, error);
     if (err == 0 &&
         (err = restore_checkpoint(r, c->name, stream, &stored, error)) == -ENOENT) {
         err = begin(w, r, p, log, stream, ret_position, error);

@@ -63,15 +63,26 @@ static int check_order(const struct config_pipeline *p, struct error *error)
     return 0;
 }
 
+/* Results have no order among streams; tables have none. */
 static int check_join(const struct config_pipeline *p,
                       const struct config_pipeline *parent, struct error *error)
 {
-    const struct node *join = node_get(p->map, "join");
-    return join ? node_error(join, error,
-                             "'join' is for pipelines that read a stream; '%s', or the "
-                             "pipeline that it reads, can join",
-                             parent->name)
-                : 0;
+    const struct node *join = p->join_node;
+    for (size_t i = 0; join && i < join->n; i++) {
+        if (!reference_section_is(&join->item[i]))
+            return node_error(&join->key[i], error,
+                              "a pipeline that reads another one joins tables only "
+                              "('table'); '%s', or the pipeline that it reads, can "
+                              "join streams",
+                              parent->name);
+        if (parent->late == CONFIG_LATE_REVISE)
+            return node_error(&join->key[i], error,
+                              "results of '%s' are revised ('late: revise'): where the "
+                              "table is changed, what was made of those that are not "
+                              "kept any more could not be taken out",
+                              parent->name);
+    }
+    return 0;
 }
 
 /* Results that take each other's place, as of `global` and of `late: revise`: what is over would have to be opened again. */

@@ -67,8 +67,9 @@ static int read_from(const struct node *n, void *target, void *ctx, struct error
 static int take_joins(struct config_pipeline *p, const struct config *c,
                       struct error *error)
 {
-    int r = join_section(p->join_node, c, p->stream, p->schema, &p->results, &p->joins,
-                         error);
+    int r = p->from ? 0
+                    : join_section(p->join_node, c, p->stream, p->schema, &p->results,
+                                   &p->joins, error);
     if (r == 0 && p->joins.schema)
         p->schema = p->joins.schema;
     if (r == 0)
@@ -92,7 +93,11 @@ static void default_orders(struct config_pipeline *p)
 static int read_join(const struct node *n, void *target, void *ctx, struct error *error)
 {
     struct config_pipeline *p = target;
-    if (!p->schema || p->from) /* faults are told already, or by chain.c */
+    if (p->from) { /* what else than a table stands there chain.c tells */
+        p->join_node = n;
+        return 0;
+    }
+    if (!p->schema) /* faults are told already */
         return 0;
     if (p->joins.all)
         return node_error(n, error, "'join' is for pipelines that read one stream");
@@ -478,10 +483,11 @@ int config_resolve(struct config *c, size_t pipeline, const struct schema *colum
                    struct error *error)
 {
     struct config_pipeline *p = &c->pipeline[pipeline];
-    if (p->derive.schema || p->joins.schema) /* all is done */
+    if (p->derive.schema || p->joins.schema || p->references.schema) /* all is done */
         return 0;
     p->schema = columns;
-    int r = p->results.n ? take_joins(p, c, error) : 0;
+    const bool tables = p->from && p->join_node;
+    int r = p->results.n || tables ? take_joins(p, c, error) : 0;
     default_orders(p);
     if (r == 0 && p->derive_node)
         r = read_derive(p->derive_node, p, NULL, error);

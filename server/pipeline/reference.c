@@ -43,6 +43,11 @@ void references_define(const struct pipeline *p, struct buffer *to)
         for (size_t k = 0; k < c->n_columns; k++)
             buffer_printf(to, " %s", p->schema->column[c->first + k].name);
         buffer_putc(to, '\n');
+        /* Rows that are taken out are to find what they found when they came. */
+        const char *rows = p->references ? p->references->of[i].definition : NULL;
+        const char *digest = p->changes && rows ? strstr(rows, "digest ") : NULL;
+        buffer_puts(to, digest ? digest : "");
+        buffer_puts(to, digest ? "\n" : "");
     }
 }
 
