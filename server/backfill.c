@@ -5,6 +5,7 @@
 #include "base/fault.h"
 #include "base/logger.h"
 #include "base/thread.h"
+#include "pipeline/join.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -15,6 +16,8 @@
 struct backfill {
     struct weir *weir;
     struct pipeline *pipeline; /* a reference */
+    struct join_input
+        *input; /* what it is brought: of a stream that it joins, or NULL: of its own */
     struct log *log;
     pthread_t thread;
     _Atomic bool stop, over; /* relaxed: soon enough; release, acquire */
@@ -156,13 +159,18 @@ static void *run(void *ctx)
 {
     struct backfill *b = ctx;
     const char *name = pipeline_config(b->pipeline)->name;
+    const char *reader = b->input ? b->input->name : name;
     struct error error = {0};
     int r = b->files ? read_files(b, &error) : 0;
     if (r == 0)
-        r = log_catch_up(b->log, name, &b->stop, &error);
+        r = log_catch_up(b->log, reader, &b->stop, &error);
     bool stopped = atomic_load_explicit(&b->stop, memory_order_relaxed) ||
                    pipeline_failed(b->pipeline) || r == -ECANCELED;
-    if (r == 0) {
+    if (r == 0 && b->input) {
+        join_caught_up(b->input);
+        logger_info("backfill", "pipeline '%s' has caught up with '%s'", name,
+                    b->input->stream);
+    } else if (r == 0) {
         pipeline_caught_up(b->pipeline);
         logger_info("backfill", "pipeline '%s' has caught up with its stream", name);
     } else if (!stopped) {
@@ -223,23 +231,29 @@ void backfill_stop_all(struct weir *w)
     end_those(w, is_any, NULL);
 }
 
-static bool runs_for(const struct weir *w, const struct pipeline *p)
+static bool runs_for(const struct weir *w, const struct pipeline *p,
+                     const struct join_input *in)
 {
     const struct backfill *b = w->backfills;
-    while (b && b->pipeline != p)
+    while (b && (b->pipeline != p || b->input != in))
         b = b->next;
     return b;
 }
 
-static int start(struct weir *w, struct pipeline *p, struct error *error)
+static int start(struct weir *w, struct pipeline *p, struct join_input *in,
+                 struct error *error)
 {
+    if (runs_for(w, p, in))
+        return 0;
+
     struct backfill *b = calloc(1, sizeof(*b));
     if (!b)
         return error_set(error, -ENOMEM, "no memory");
     b->weir = w;
     b->pipeline = pipeline_ref(p);
-    b->log = w->log[pipeline_config(p)->stream];
-    b->files = pipeline_wants_files(p);
+    b->input = in;
+    b->log = in ? in->log : w->log[pipeline_config(p)->stream];
+    b->files = !in && pipeline_wants_files(p);
     int r = thread_start(&b->thread, "backfill", run, b);
     if (r < 0) {
         pipeline_unref(p);
@@ -257,9 +271,15 @@ int backfill_start(struct weir *w, struct error *error)
     end_those(w, is_over, NULL);
     for (size_t i = 0; r == 0 && i < w->n_pipelines; i++) {
         struct pipeline *p = w->pipeline[i];
-        if (!pipeline_parent(p) && pipeline_is_behind(p) && !pipeline_failed(p) &&
-            !runs_for(w, p))
-            r = start(w, p, error);
+        struct join *j = pipeline_join(p);
+        if (pipeline_parent(p) || pipeline_failed(p))
+            continue;
+        /* Each on a thread of its own: one waits where it is ahead of another. */
+        for (size_t k = 0; r == 0 && j && k < j->n; k++)
+            if (atomic_load_explicit(&j->input[k].behind, memory_order_relaxed))
+                r = start(w, p, &j->input[k], error);
+        if (r == 0 && pipeline_is_behind(p))
+            r = start(w, p, NULL, error);
     }
     return r;
 }

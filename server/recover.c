@@ -240,14 +240,23 @@ static int load_input(struct restore *r, struct pipeline *p, struct join_input *
                : err;
 }
 
-/* A stream that the database does not know is read from its beginning, another one from where it is. */
-static int begin_input(struct restore *r, struct join_input *in, struct error *error)
+/* A stream that the database does not know is read from its beginning, another one from where it is, or with what its journal
+ * has, as the pipeline's own. */
+static int begin_input(struct restore *r, struct pipeline *p, struct join_input *in,
+                       struct error *error)
 {
-    uint64_t kept;
+    uint64_t kept, first = log_first(in->log);
+    bool behind = pipeline_is_behind(p);
     int err = restore_stream(r, in->stream, &kept, error);
     if (err < 0 && err != -ENOENT)
         return err;
-    in->position = err == -ENOENT ? log_first(in->log) - 1 : log_written(in->log);
+    atomic_store_explicit(&in->behind, behind, memory_order_relaxed);
+    if (behind && err == 0 && first > 1)
+        pipeline_say_partial(p,
+                             "begins with what the journal of '%s' has, from entry "
+                             "%llu on, of a stream that is older",
+                             in->stream, (unsigned long long)first);
+    in->position = behind || err == -ENOENT ? first - 1 : log_written(in->log);
     return 0;
 }
 
@@ -275,7 +284,7 @@ static int recover_inputs(struct weir *w, struct restore *r, struct pipeline *p,
         in->log = in->results ? NULL : w->log[in->config->stream];
         err = restore_checkpoint(r, in->name, in->stream, &stored, error);
         if (err == -ENOENT)
-            err = in->results ? 0 : begin_input(r, in, error);
+            err = in->results ? 0 : begin_input(r, p, in, error);
         else if (err == 0 && in->results)
             err = load_results(r, p, in, &stored, error);
         else if (err == 0)

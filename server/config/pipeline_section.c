@@ -157,10 +157,10 @@ static int check_backfill(const struct config_pipeline *p, struct error *error)
     if (p->backfill_node && p->lookups.n)
         return node_error(p->backfill_node, error,
                           "'backfill' is for pipelines that ask no other services");
-    return p->backfill_node && (p->joins.n || p->results.n)
+    return p->n_backfill && (p->joins.n || p->results.n)
                ? node_error(p->backfill_node, error,
-                            "'backfill' is for pipelines that read one stream and join "
-                            "no other")
+                            "files are of one stream: a pipeline that reads, or joins, "
+                            "others or results begins with 'backfill: journal'")
                : 0;
 }
 

@@ -562,7 +562,10 @@ static bool take_own(struct join *j)
 {
     bool room = j->rows < JOIN_WAITING_MAX && j->n_waiting < ENTRIES_MAX;
     bool same = !room && waits_for_same(j);
-    struct log_entry *e = room || same || is_draining(j)
+    /* The last ones of a backfill are put while the log waits, for which another pipeline's input may wait. */
+    bool held = pipeline_is_behind(j->pipeline) &&
+                mailbox_length(&j->mailbox) > MAILBOX_ENTRIES;
+    struct log_entry *e = room || same || held || is_draining(j)
                               ? join_take(&j->mailbox, j->pipeline->log)
                               : NULL;
     if (!e)
@@ -835,19 +838,20 @@ static bool input_failed(void *input)
 static struct log_sink sink_of(struct join_input *in)
 {
     const bool all = in->join->pipeline->config->joins.all;
-    return (struct log_sink){.pipeline = in->name,
-                             .put = input_put,
-                             .ctx = in,
-                             .position = in->position,
-                             .idle_timeout_us =
-                                 in->join->pipeline->config->idle_timeout_us,
-                             .out_of_orderness_us = in->config->out_of_orderness_us,
-                             .next_border_us = all ? next_border : no_border,
-                             .last_border_us = all ? last_border : no_last_border,
-                             .wanted_us = input_wanted,
-                             .key = in->config->their_on,
-                             .n_keys = in->config->n_on,
-                             .failed = input_failed};
+    return (struct log_sink){
+        .pipeline = in->name,
+        .put = input_put,
+        .ctx = in,
+        .position = in->position,
+        .idle_timeout_us = in->join->pipeline->config->idle_timeout_us,
+        .out_of_orderness_us = in->config->out_of_orderness_us,
+        .next_border_us = all ? next_border : no_border,
+        .last_border_us = all ? last_border : no_last_border,
+        .wanted_us = input_wanted,
+        .key = in->config->their_on,
+        .n_keys = in->config->n_on,
+        .failed = input_failed,
+        .behind = atomic_load_explicit(&in->behind, memory_order_relaxed)};
 }
 
 struct subscribing {
@@ -860,7 +864,15 @@ struct subscribing {
 static void resubscribe(void *ctx)
 {
     struct subscribing *s = ctx;
-    s->r = log_resubscribe(s->input->log, &s->sink, &s->input->keys, s->error);
+    struct log *log = s->input->log;
+    if (!s->sink.behind) {
+        s->r = log_resubscribe(log, &s->sink, &s->input->keys, s->error);
+        return;
+    }
+    log_unsubscribe(log, s->sink.pipeline); /* one that had its place */
+    s->r = log_subscribe_behind(log, &s->sink, &s->input->keys);
+    if (s->r < 0)
+        error_set(s->error, s->r, "no memory");
 }
 
 static int subscribe(struct join_input *in, bool live, struct error *error)
@@ -911,6 +923,20 @@ int join_subscribe(struct join *j, bool live, struct error *error)
     for (size_t i = 0; r == 0 && i < j->n; i++)
         r = j->input[i].results ? 0 : subscribe(&j->input[i], live, error);
     return r;
+}
+
+void join_caught_up(struct join_input *in)
+{
+    atomic_store_explicit(&in->behind, false, memory_order_relaxed);
+}
+
+bool join_is_behind(const struct join *j)
+{
+    bool behind = false;
+    for (size_t i = 0; j && i < j->n; i++)
+        behind =
+            behind || atomic_load_explicit(&j->input[i].behind, memory_order_relaxed);
+    return behind;
 }
 
 void join_feed(struct join_input *in, void (*call)(void *ctx), void *ctx)

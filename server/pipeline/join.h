@@ -47,7 +47,9 @@ struct join_input {
     uint64_t position; /* of its last entry that is known */
     struct watermark watermark;
     struct asof rows;
-    bool ended;     /* nothing more comes: nobody waits for it */
+    bool ended; /* nothing more comes: nobody waits for it */
+    /* As of log_sink.behind: somebody brings it what the journal has (join_caught_up); relaxed: it is shown. */
+    _Atomic bool behind;
     uint64_t ahead; /* rows that other streams have not come up to; about */
     uint32_t *map;  /* numbers of keys for those of a batch */
     size_t map_room;
@@ -111,6 +113,10 @@ void join_hold(struct join *j);
 void join_hold_place(const char *name, struct log *log, uint64_t position);
 /* Nobody needs the place any more. Not within log_call of it. */
 void join_leave_place(const char *name, struct log *log);
+
+/* An input that began behind has all that its log has. */
+void join_caught_up(struct join_input *in);
+bool join_is_behind(const struct join *j); /* is one? Takes NULL */
 
 /* log_sink.put of the own stream. */
 bool join_put(struct join *j, struct log_entry *e, bool command);

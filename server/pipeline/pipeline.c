@@ -1148,7 +1148,7 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
 {
     *ret = (struct pipeline_status){.name = p->config->name};
     ret->left_out = p->left_out;
-    ret->behind = pipeline_is_behind(p);
+    ret->behind = pipeline_is_behind(p) || join_is_behind(p->join);
     pthread_mutex_lock(&p->lock);
     ret->restarts = p->crashed;
     ret->watermark_us = p->shown_watermark_us;

@@ -280,13 +280,15 @@ class Backfill(unittest.TestCase):
             'from: s, backfill: ["-"], window: {tumbling: 1s}, analyzers: [count]': 'no standard input',
             'from: a, backfill: [old.csv], window: {tumbling: 1s}, analyzers: [count]': 'the time at which they arrive',
             'from: q, backfill: journal, window: {tumbling: 1s}, analyzers: [count]': 'for pipelines that read a stream',
-            'from: [s, a], backfill: journal, window: {tumbling: 1s}, analyzers: [{sql: "SELECT 1"}]': 'read one stream',
+            'from: [s, a], backfill: [a.csv], window: {tumbling: 1s}, analyzers: [{sql: "SELECT 1"}]': 'files are of one stream',
+            'from: s, backfill: [a.csv, journal], window: {tumbling: 1s}, analyzers: [count], join: {q: {on: [k], as_of: true, within: 1s,'
+            ' columns: [count]}}': 'files are of one stream',
         }
         path = os.path.join(self.folder, 'c.yaml')
         for text, why in cases.items():
             with open(path, 'w', encoding='utf-8') as file:
                 file.write(f'server: {{journal_keep: 0}}\n{stream}pipelines:\n  p: {{{text}}}\n'
-                           '  q: {from: s, window: {tumbling: 1s}, analyzers: [count]}\n')
+                           '  q: {from: s, key: [k], window: {tumbling: 1s}, analyzers: [count]}\n')
             done = harness.weir('check', '-c', path, '--no-database')
             self.assertEqual(done.returncode, 78, text)
             self.assertIn(f'{path}:4:', done.stderr, text)

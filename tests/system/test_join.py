@@ -248,6 +248,79 @@ class AsOf(unittest.TestCase):
             self.check(server.database, expected)
 
 
+class Backfill(unittest.TestCase):
+    """Pipelines that come later, and begin with what the journals of all their streams have."""
+    BEFORE = HEAD.replace('segment_size: 1MiB', 'segment_size: 1MiB, journal_keep: 256MiB') + ''.join(
+        f'  before_{name}: {{from: {name}, window: {{tumbling: 10s}}, idle_timeout: 1h, analyzers: [count]}}\n'
+        for name in ('trades', 'quotes', 'news'))
+    BACK = '  back: {from: quotes, window: none, select: [bid, id], out_of_orderness: 300ms, idle_timeout: 1h, join: {trades:' \
+           ' {on: {sym: symbol}, as_of: true, within: 5s, out_of_orderness: 200ms, columns: [id]}}}\n'
+    ADDED = (PIPELINES + ''.join(BY_NOTE.format(w=w) for w in WORKERS) + BACK).replace('idle_timeout: 1h',
+                                                                                      'idle_timeout: 1h, backfill: journal')
+
+    def write(self, server, text):
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write(text.replace('{folder}', server.folder).replace('{listen}', '127.0.0.1:0'))
+
+    def reload(self, server, text):
+        self.write(server, text)
+        before = len(server.log)
+        server.process.send_signal(signal.SIGHUP)
+        harness.wait_until(lambda: any('the configuration ' in line for line in server.log[before:]), 'the verdict')
+        self.assertIn('was read again', ''.join(server.log[before:]))
+
+    def is_behind(self, server):
+        states = [p['status'] for p in server.get_json('/api/v1/pipelines')]
+        self.assertFalse([s['error'] for s in states if s['error']])
+        return any(s['backfilling'] for s in states)
+
+    def test_what_was_before_is_joined_as_it_would_have_been(self):
+        """By SIGHUP while events come, or by a start; with kill -9 and exchanges in the middle of the journals."""
+        events = events_of(21, 2600)
+        expected = AsOf().expected(events)
+        trades = Model(events['quotes'], ('sym',), events['trades'], ('symbol',))
+        back = [(q['bid'], trades.find(i, q, WITHIN, 0).get('id')) for i, q in enumerate(events['quotes'])]
+        for start in (False, True):
+            with harness.Server(self.BEFORE) as server:
+                requests = AsOf().post_mixed(server, events, 8, random.Random(21))
+                for _ in zip(range(850), requests):
+                    pass
+                if start:
+                    server.stop()
+                    self.write(server, self.BEFORE + self.ADDED)
+                    server.start()
+                else:
+                    self.reload(server, self.BEFORE + self.ADDED)
+                for i in range(3):
+                    next(requests)
+                    harness.wait_until(lambda: server.rows('SELECT count(*) > ? FROM rows', 300 * i)[0][0], 'rows')
+                    if i == 1:
+                        self.reload(server, self.BEFORE + self.ADDED.replace('1h', '2h'))
+                    else:
+                        server.restart()
+                for _ in requests:
+                    pass
+                harness.wait_until(lambda: not self.is_behind(server), 'the pipelines to catch up')
+                AsOf().finish(server, events, expected)
+                self.assertEqual(server.get_json('/api/v1/pipelines/rows').get('partial'), None)
+                server.stop()
+                AsOf().check(server.database, expected)
+                found = harness.read_rows(server.database, 'SELECT bid, id FROM back WHERE bid IS NOT NULL')
+                self.assertEqual(sorted(found, key=repr), sorted(back, key=repr))
+
+    def test_streams_that_are_silent_by_then(self):
+        events = events_of(22, 1500)
+        rows, both, _ = AsOf().expected(events)
+        with harness.Server(self.BEFORE) as server:
+            for _ in AsOf().post_mixed(server, events, 50, random.Random(22)):
+                pass
+            self.reload(server, self.BEFORE + self.ADDED.replace('1h', '100ms'))
+            harness.wait_until(lambda: AsOf().is_complete(server, (rows, both, None)), 'all rows')
+            found = server.rows('SELECT id, bid, ask, note, firm, quoted, spread FROM rows ORDER BY id')
+            self.assertEqual(found, rows)
+            self.assertIn("'both' has caught up with 'news'", ''.join(server.log))
+
+
 # Counts; its states can be read back as long as a file is not there.
 FRAGILE = r'''
 #include <weir/plugin.h>

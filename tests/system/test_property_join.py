@@ -444,11 +444,15 @@ KINDS = ((AsOf, (OfStream,)), (AsOf, (OfStream,)), (AsOf, (OfResults,)), (AsOf, 
          (Windows, 'tumbling'), (Windows, 'hopping'), (Windows, 'session'), (Windows, 'session'), (Windows, 'zone'))
 
 
-def begin(cases):
+def text_of(cases, pipelines=True):
+    return ('server: {listen: {listen}, database: {folder}/weir.db, checkpoint_interval: 20ms, commit_interval: 5ms, linger: 1ms, '
+            'journal_keep: 64MiB}\nstreams:\n' + ''.join(c.streams() for c in cases) +
+            ('pipelines:\n' + ''.join(c.pipeline() for c in cases) if pipelines else ''))
+
+
+def begin(cases, pipelines=True):
     """A server that has not started, with the tables that are joined."""
-    server = harness.Server(
-        'server: {listen: {listen}, database: {folder}/weir.db, checkpoint_interval: 20ms, commit_interval: 5ms, linger: 1ms}\nstreams:\n' +
-        ''.join(c.streams() for c in cases) + 'pipelines:\n' + ''.join(c.pipeline() for c in cases))
+    server = harness.Server(text_of(cases, pipelines))
     db = sqlite3.connect(server.database)
     with db:
         for c in cases:
@@ -469,6 +473,28 @@ def served(cases, events):
                 server.restart()
             elif part == 1:
                 exchange_all(server)
+        for done in [c.finish(server, mine) for c, mine in zip(cases, events)]:
+            done()
+        server.stop()
+        return wrong(cases, [[r for part in mine for r in part] for mine in parts], server.database, False)
+
+
+def backfilled(cases, events):
+    """The pipelines come when two thirds are there, begin with what the journals have, and are killed there."""
+    parts = [c.parts(mine) for c, mine in zip(cases, events)]
+    with begin(cases, pipelines=False) as server:
+        for part in range(3):
+            for c, mine in zip(cases, parts):
+                for stream, source, rows in mine[part]:
+                    c.post(server, stream, source, rows)
+            if part == 1:
+                text = text_of(cases).replace('idle_timeout: 1h', 'idle_timeout: 1h, backfill: journal')
+                with open(server.path, 'w', encoding='utf-8') as file:
+                    file.write(text.replace('{folder}', server.folder).replace('{listen}', '127.0.0.1:0'))
+                before = len(server.log)
+                server.process.send_signal(signal.SIGHUP)
+                harness.wait_until(lambda: any('the configuration ' in line for line in server.log[before:]), 'the verdict')
+                server.restart()
         for done in [c.finish(server, mine) for c, mine in zip(cases, events)]:
             done()
         server.stop()
@@ -525,6 +551,10 @@ class Property(unittest.TestCase):
     def test_a_server_finds_what_the_model_finds(self):
         for number in range(ROUNDS):
             self.check(SEED + number, served)
+
+    def test_pipelines_that_come_later_find_what_the_model_finds(self):
+        for number in range(ROUNDS):
+            self.check(SEED + number, backfilled)
 
     def test_files_give_what_the_model_finds(self):
         for number in range(ROUNDS):
