@@ -221,7 +221,11 @@ class Http(unittest.TestCase):
     # ---- Clients ---------------------------------------------------------------------------------
 
     def test_clients_that_people_use(self):
-        base = f'http://localhost:{self.server.port}'
+        try:
+            host = socket.gethostbyname('localhost') and 'localhost'
+        except OSError:  # no /etc/hosts
+            host = '127.0.0.1'
+        base = f'http://{host}:{self.server.port}'
         with urllib.request.urlopen(base + SQL, timeout=harness.LIMIT_S) as answer:
             self.assertEqual(json.load(answer)['rows'], [[1]])
         curl = ['curl', '-sS', '-m', '60', '--fail-with-body']

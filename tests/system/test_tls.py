@@ -74,7 +74,7 @@ class TlsServer(harness.Server):
 
     def request(self, method, path, body=None, headers=None):
         if self.connection is None:
-            self.connection = http.client.HTTPSConnection('localhost', self.port, timeout=harness.LIMIT_S,
+            self.connection = http.client.HTTPSConnection('127.0.0.1', self.port, timeout=harness.LIMIT_S,
                                                           context=self.context())
         self.connection.request(method, path, body=body, headers=headers or {})
         reply = self.connection.getresponse()
@@ -285,7 +285,7 @@ class Clients(unittest.TestCase):
 
     def test_weir_top_shows_its_certificate(self):
         folder = self.server.folder
-        ask = lambda *more: harness.weir('top', '--once', '-i', '0.1', '-u', f'https://localhost:{self.server.port}',
+        ask = lambda *more: harness.weir('top', '--once', '-i', '0.1', '-u', f'https://127.0.0.1:{self.server.port}',
                                          '--ca', f'{folder}/tls.pem', *more)
         done = ask('--cert', f'{folder}/good.pem', '--key', f'{folder}/good.key')
         if 'without libcurl' in done.stderr:
