@@ -260,7 +260,7 @@ static inline int decode_line(struct decoder *d, const char **p, struct batch *o
     if (status == RECORD_FULL || status < 0)
         return status;
     if (__builtin_expect(!end, 0))
-        end = (const char *)rawmemchr(begin, '\n') + 1;
+        end = record_line_feed(begin) + 1;
     bool too_long = (size_t)(end - begin) - 1 > d->record->size_max;
     if (__builtin_expect(status == RECORD_OK && !too_long, 1)) {
         d->report.stats.accepted++;

@@ -603,7 +603,7 @@ int lines_decode(struct lines *l, const char *p, const char *limit,
     struct record *r = &l->record;
     uint64_t skipped = 0;
     if (lines_is_blank(p)) {
-        *ret_end = (const char *)rawmemchr(p, '\n') + 1;
+        *ret_end = record_line_feed(p) + 1;
         return RECORD_BLANK;
     }
     record_begin(r);

@@ -9,11 +9,14 @@
 #ifndef WEIR_DECODE_RECORD_H
 #define WEIR_DECODE_RECORD_H
 
+#include "config.h"
+
 #include "decode/decode.h"
 #include "decode/paths.h"
 
 #include <assert.h>
 #include <locale.h>
+#include <string.h>
 
 /* Bytes that may be read behind the last byte of a record (16-byte loads). */
 #define RECORD_PAD DECODE_PAD
@@ -82,6 +85,18 @@ static inline const char *record_skip_space(const struct record *r, const char *
     while (r->space[(unsigned char)*p])
         p++;
     return p;
+}
+
+/* The line feed at p or behind it; there is one. */
+static inline const char *record_line_feed(const char *p)
+{
+#ifdef HAVE_RAWMEMCHR
+    return rawmemchr(p, '\n');
+#else
+    while (*p != '\n')
+        p++;
+    return p;
+#endif
 }
 
 static inline void record_begin(struct record *r)

@@ -57,7 +57,7 @@ static void settings_text(char *text, size_t room)
             fprintf(to, "signal %d is blocked\n", i);
     for (int i = 0; i < RLIMIT_NLIMITS; i++) {
         struct rlimit limit;
-        if (getrlimit((__rlimit_resource_t)i, &limit) == 0)
+        if (getrlimit(i, &limit) == 0)
             fprintf(to, "limit %d %llu\n", i, (unsigned long long)limit.rlim_cur);
     }
     for (char **e = environ; e && *e; e++)

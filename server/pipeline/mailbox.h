@@ -7,6 +7,8 @@
 
 #include "log/log.h"
 
+#include <pthread.h>
+
 #define MAILBOX_ENTRIES 4u  /* of up to 64k rows each */
 #define MAILBOX_ROOM    16u /* with those that commands bring: checkpoints, the end */
 

@@ -101,13 +101,13 @@ static int child_limit(int what, rlim_t soft, rlim_t hard)
 {
     struct rlimit limit = {.rlim_cur = soft, .rlim_max = hard};
     struct rlimit now;
-    if (getrlimit((__rlimit_resource_t)what, &now) == 0 &&
+    if (getrlimit(what, &now) == 0 &&
         now.rlim_max < limit.rlim_max) {
         limit.rlim_max = now.rlim_max;
         if (limit.rlim_cur > now.rlim_max)
             limit.rlim_cur = now.rlim_max;
     }
-    return setrlimit((__rlimit_resource_t)what, &limit);
+    return setrlimit(what, &limit);
 }
 
 /* -1: something is not in force, and no statement is to be run. */
