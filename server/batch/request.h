@@ -8,6 +8,7 @@
 
 #include "batch/batch.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,8 +25,12 @@ struct ticket {
                  * taken; others, such as -ENOSPC, -EDQUOT: nothing was taken */
     uint64_t
         position; /* of the last entry that the request is part of; 0: it has no rows */
-    void *owner;  /* the log's */
-    bool waiting; /* the log's */
+    /* Who sets this cancels the ticket in any case, also after it was called. The memory of the request then comes back to
+     * the thread it came from, and with it, as `spare`, one of its batches, if the log has only copied it. */
+    bool returns;
+    struct batch *spare;  /* set by cancel; NULL: none */
+    void *owner;          /* the log's */
+    _Atomic bool waiting; /* the log's */
 };
 
 /* What came of a request, as it is told again to a producer that repeats it. */

@@ -19,14 +19,77 @@
 
 #define PIECE_ROOM (32u << 10) /* of a streamed answer */
 
+/* ---- Lanes ----
+ *
+ * MHD_resume_connection takes a lock that the connection's thread holds while it suspends and resumes others. Where many
+ * are resumed at once, as when a frame is on disk, that thread does it itself. */
+
+static _Thread_local struct http_lane
+    *here; /* NULL: no epoll thread, or not known yet */
+
+static void lane_resume(struct http_lane *lane, struct http_request *r)
+{
+    MHD_resume_connection(r->connection);
+    atomic_fetch_sub(&lane->suspended, 1);
+}
+
+static void lane_empty(struct http_lane *lane)
+{
+    struct http_request *next;
+    for (struct http_request *r = atomic_exchange(&lane->first, NULL); r; r = next) {
+        next = r->lane_next;
+        lane_resume(lane, r);
+    }
+}
+
+/* First of all in each call of libmicrohttpd's. The last lane is for threads that are none of its. */
+static void lane_turn(struct http_request *r)
+{
+    struct http_server *s = r->server;
+    unsigned last = s->options.epoll_threads;
+    if (!here) {
+        unsigned n = atomic_load_explicit(&s->n_lanes, memory_order_relaxed);
+        if (n < last)
+            n = atomic_fetch_add_explicit(&s->n_lanes, 1, memory_order_relaxed);
+        here = &s->lane[n < last ? n : last];
+    }
+    r->lane = here;
+    if (!atomic_load_explicit(&here->rings, memory_order_relaxed))
+        return;
+    atomic_store(&here->rings, false); /* before the list is emptied */
+    lane_empty(here);
+}
+
+void lanes_end(struct http_server *s, int64_t deadline_us)
+{
+    for (unsigned i = 0; s->lane && i <= s->options.epoll_threads; i++)
+        while (atomic_load(&s->lane[i].suspended) &&
+               clock_monotonic_us() < deadline_us) {
+            lane_empty(&s->lane[i]);
+            clock_sleep_us(100);
+        }
+}
+
 void conn_suspend(struct http_request *r)
 {
+    atomic_fetch_add(&r->lane->suspended, 1);
     MHD_suspend_connection(r->connection);
 }
 
 void conn_resume(struct http_request *r)
 {
-    MHD_resume_connection(r->connection);
+    struct http_lane *lane = r->lane;
+    bool alone =
+        lane == here || lane == &r->server->lane[r->server->options.epoll_threads];
+    if (alone || !atomic_exchange(&lane->rings, true)) {
+        lane_resume(lane, r); /* a call for it follows, and lane_turn */
+        return;
+    }
+    r->lane_next = atomic_load_explicit(&lane->first, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak(&lane->first, &r->lane_next, r))
+        ;
+    if (!atomic_load(&lane->rings)) /* it may have been emptied just before */
+        lane_empty(lane);
 }
 
 /* ---- The answer ---- */
@@ -35,6 +98,7 @@ static ssize_t connection_read(void *cls, uint64_t position, char *out, size_t m
 {
     struct http_request *r = cls;
     (void)position;
+    lane_turn(r);
     ssize_t n = r->reply_read(r, out, max);
     return n == HTTP_READ_END      ? MHD_CONTENT_READER_END_OF_STREAM
            : n == HTTP_READ_FAILED ? MHD_CONTENT_READER_END_WITH_ERROR
@@ -209,11 +273,16 @@ enum MHD_Result connection_handle(void *cls, struct MHD_Connection *c, const cha
     (void)version;
     struct http_request *r = *req_cls;
     if (r)
+        lane_turn(r);
+    if (r)
         return *size > 0 ? connection_body(r, data, size) : connection_end(r);
     const union MHD_ConnectionInfo *info =
         MHD_get_connection_info(c, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
     r = *req_cls = info ? info->socket_context : NULL;
-    return r ? connection_begin(r) : MHD_NO;
+    if (!r)
+        return MHD_NO;
+    lane_turn(r);
+    return connection_begin(r);
 }
 
 void connection_completed(void *cls, struct MHD_Connection *c, void **req_cls,
@@ -225,6 +294,7 @@ void connection_completed(void *cls, struct MHD_Connection *c, void **req_cls,
     *req_cls = NULL;
     if (!r)
         return;
+    lane_turn(r);
     atomic_fetch_sub_explicit(&r->guard.under_way, 1, memory_order_relaxed);
     request_completed(r, toe == MHD_REQUEST_TERMINATED_COMPLETED_OK);
 }

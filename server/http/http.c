@@ -95,6 +95,12 @@ int http_new(const struct http_options *options, struct metrics *metrics,
     pthread_mutex_init(&s->idle_lock, NULL);
     clock_cond_init(&s->idle);
     int rc = accept_new(&s->acceptor);
+    s->lane = aligned_alloc(alignof(struct http_lane),
+                            (s->options.epoll_threads + 1) * sizeof(*s->lane));
+    for (unsigned i = 0; s->lane && i <= s->options.epoll_threads; i++)
+        s->lane[i] = (struct http_lane){0};
+    if (!rc && !s->lane)
+        rc = error_set(error, -ENOMEM, "no memory for the HTTP server");
     if (!rc)
         rc = pause_new(&s->pauses);
     if (!rc)
@@ -254,6 +260,7 @@ void http_free(struct http_server *s)
     atomic_store(&s->stopping, true);
     queries_stop(s);
     pause_all_resume(s);
+    lanes_end(s, clock_monotonic_us() + 5 * SECOND_US);
     accept_stop(&s->acceptor);
     if (s->daemon)
         MHD_stop_daemon(s->daemon);
@@ -261,6 +268,7 @@ void http_free(struct http_server *s)
     accept_free(&s->acceptor);
     queries_free(s);
     pause_free(&s->pauses);
+    free(s->lane);
     for (size_t i = 0; i < s->n_routes; i++)
         route_free(&s->route[i]);
     free(s->route);

@@ -20,6 +20,7 @@
 #include <microhttpd.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <stdalign.h>
 #include <sys/socket.h>
 
 #define HTTP_SEGMENTS_MAX 16
@@ -69,18 +70,28 @@ struct http_route_entry {
     struct http_segment segment[HTTP_SEGMENTS_MAX];
 };
 
-/* Suspended connections: all that wait for http_resume, or for their deadline. And all connections,
- * which are looked at now and then. */
+/* Suspended connections with a deadline. And all connections, which are looked at now and then. */
 struct http_pauses {
     pthread_mutex_t
         lock; /* protects the rest, and of all requests what they say of it */
     pthread_cond_t changed;
     struct http_request *first;
     struct http_request *connections;
-    int64_t wake_us; /* when the timer looks next */
-    bool stop;
+    int64_t wake_us;   /* when the timer looks next */
+    _Atomic bool stop; /* seq_cst against http_request.pause */
     bool running;
     pthread_t timer;
+};
+
+enum http_pause { HTTP_RUNNING, HTTP_PAUSED, HTTP_PENDING }; /* pause.c */
+
+/* An epoll thread of libmicrohttpd's, as others see it that resume its connections: the first of them rings, the others
+ * put theirs into a list, which the thread empties in its next call (connection.c). */
+struct http_lane {
+    alignas(64) _Atomic uint32_t
+        suspended; /* connections; counted down when one is resumed */
+    _Atomic bool rings;
+    _Atomic(struct http_request *) first;
 };
 
 /* Threads that run handlers of one kind, QUERY or SLOW. */
@@ -117,6 +128,8 @@ struct http_server {
     size_t n_routes;
 
     struct http_pauses pauses;
+    struct http_lane *lane; /* options.epoll_threads of them, and one */
+    _Atomic unsigned n_lanes;
 
     struct http_pool pool[HTTP_POOLS];
     _Atomic unsigned spools;  /* files of replies; relaxed, a limit only */
@@ -229,16 +242,21 @@ struct http_request {
     struct access_user *user;
     bool refused; /* by permit.c */
 
-    /* Protected by server->pauses.lock. */
-    bool paused, pause_pending;
+    _Atomic enum http_pause pause;
+    /* Its thread's, and while it is PAUSED of who takes it out of that; in the list also protected by server->pauses.lock. */
     int64_t pause_until_us;
+    bool pause_listed;
+
+    /* Protected by server->pauses.lock. */
     struct http_request *pause_next, *pause_prev;
     struct http_request *all_next, *all_prev;
     bool open_ended; /* an upload without a length is under way; its thread writes it */
 
     /* The connection: its thread. */
     struct MHD_Connection *connection;
-    bool opened; /* libmicrohttpd has it */
+    struct http_lane *lane;         /* of its thread */
+    struct http_request *lane_next; /* of those to be resumed */
+    bool opened;                    /* libmicrohttpd has it */
     struct guard guard;
     struct tls_credentials *credentials; /* of its session */
     bool past;                           /* the answer was sent past libmicrohttpd */
@@ -264,6 +282,7 @@ void connection_add(struct http_request *r, const struct sockaddr *address,
 /* On the connection's thread, in a call of libmicrohttpd's: it gets no further one. */
 void conn_suspend(struct http_request *r);
 void conn_resume(struct http_request *r); /* any thread; of a suspended one, once */
+void lanes_end(struct http_server *s, int64_t deadline_us); /* all are resumed */
 enum MHD_Result connection_handle(void *cls, struct MHD_Connection *c, const char *url,
                                   const char *method, const char *version,
                                   const char *data, size_t *size, void **req_cls);

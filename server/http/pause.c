@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Suspended connections. A connection is suspended on its own thread and resumed from
- * any other; the resume may come first, and is then remembered. Only requests that wait
- * come here: one lock is enough.
+ * any other; the resume may come first, and is then remembered. Who takes it out of PAUSED resumes it. There is no
+ * lock on this way, but for those that have a deadline: the timer has a list of them.
  *
- *                 pause_enter                      http_resume, deadline
- *      running ---------------> paused (in list) ------------------------> running
+ *                 pause_enter                       http_resume, deadline
+ *      RUNNING ---------------> PAUSED (its thread) ----------------------> RUNNING
  *         |  http_resume                                                      ^
- *         +-------------> pending ------- pause_enter: does not suspend ------+
+ *         +-------------> PENDING ------- pause_enter: does not suspend ------+
  */
 #include "base/clock.h"
 #include "http/internal.h"
@@ -31,26 +31,10 @@ int pause_new(struct http_pauses *p)
 }
 
 /* With the lock held. */
-static void pause_leave(struct http_request *r)
+static void pause_list(struct http_request *r)
 {
     struct http_pauses *p = &r->server->pauses;
-    r->paused = false;
-    r->pause_until_us = INT64_MAX;
-    if (r->pause_prev)
-        r->pause_prev->pause_next = r->pause_next;
-    else
-        p->first = r->pause_next;
-    if (r->pause_next)
-        r->pause_next->pause_prev = r->pause_prev;
-    conn_resume(r);
-}
-
-/* With the lock held. */
-static void pause_suspend(struct http_request *r)
-{
-    struct http_pauses *p = &r->server->pauses;
-    conn_suspend(r);
-    r->paused = true;
+    r->pause_listed = true;
     r->pause_prev = NULL;
     r->pause_next = p->first;
     if (p->first)
@@ -60,47 +44,97 @@ static void pause_suspend(struct http_request *r)
         pthread_cond_signal(&p->changed);
 }
 
+/* With the lock held. */
+static void pause_unlist(struct http_request *r)
+{
+    struct http_pauses *p = &r->server->pauses;
+    r->pause_listed = false;
+    if (r->pause_prev)
+        r->pause_prev->pause_next = r->pause_next;
+    else
+        p->first = r->pause_next;
+    if (r->pause_next)
+        r->pause_next->pause_prev = r->pause_prev;
+}
+
+/* What it has of the last pause is gone. */
+static void pause_forget(struct http_request *r)
+{
+    struct http_pauses *p = &r->server->pauses;
+    if (r->pause_listed) {
+        pthread_mutex_lock(&p->lock);
+        pause_unlist(r);
+        pthread_mutex_unlock(&p->lock);
+    }
+    r->pause_until_us = INT64_MAX;
+}
+
+static bool pause_change(struct http_request *r, enum http_pause from,
+                         enum http_pause to)
+{
+    enum http_pause was = from;
+    return atomic_compare_exchange_strong(&r->pause, &was, to);
+}
+
 bool pause_enter(struct http_request *r)
 {
     struct http_pauses *p = &r->server->pauses;
-    pthread_mutex_lock(&p->lock);
-    bool wait = !r->pause_pending && !p->stop;
-    if (wait)
-        pause_suspend(r);
-    r->pause_pending = false;
-    if (!wait)
+    if (pause_change(r, HTTP_PENDING, HTTP_RUNNING) || atomic_load(&p->stop)) {
         r->pause_until_us = INT64_MAX;
-    pthread_mutex_unlock(&p->lock);
-    return wait;
+        return false;
+    }
+    if (r->pause_until_us != INT64_MAX) {
+        pthread_mutex_lock(&p->lock);
+        pause_list(r);
+        pthread_mutex_unlock(&p->lock);
+    }
+    conn_suspend(r);
+    if (!pause_change(r, HTTP_RUNNING, HTTP_PAUSED)) { /* meanwhile */
+        atomic_store(&r->pause, HTTP_RUNNING);
+        pause_forget(r);
+        conn_resume(r);
+    } else if (atomic_load(&p->stop)) { /* who stops may not have seen it */
+        http_resume(r);
+    }
+    return true;
 }
 
 void pause_enter_always(struct http_request *r)
 {
-    struct http_pauses *p = &r->server->pauses;
-    pthread_mutex_lock(&p->lock);
     r->pause_until_us = INT64_MAX;
-    pause_suspend(r);
-    r->pause_pending = false;
-    pthread_mutex_unlock(&p->lock);
+    conn_suspend(r);
+    atomic_store(&r->pause, HTTP_PAUSED);
 }
 
 void http_resume(struct http_request *r)
 {
-    struct http_pauses *p = &r->server->pauses;
-    pthread_mutex_lock(&p->lock);
-    if (r->paused)
-        pause_leave(r);
-    else
-        r->pause_pending = true;
-    pthread_mutex_unlock(&p->lock);
+    for (;;) {
+        if (pause_change(r, HTTP_PAUSED, HTTP_RUNNING)) {
+            pause_forget(r);
+            conn_resume(r);
+            return;
+        }
+        if (pause_change(r, HTTP_RUNNING, HTTP_PENDING) ||
+            atomic_load(&r->pause) == HTTP_PENDING)
+            return;
+    }
+}
+
+/* With the lock held. False: it does not pause, or somebody else resumes it. */
+static bool pause_leave(struct http_request *r)
+{
+    if (!pause_change(r, HTTP_PAUSED, HTTP_RUNNING))
+        return false;
+    if (r->pause_listed)
+        pause_unlist(r);
+    r->pause_until_us = INT64_MAX;
+    conn_resume(r);
+    return true;
 }
 
 void http_resume_at(struct http_request *r, int64_t deadline_us)
 {
-    struct http_pauses *p = &r->server->pauses;
-    pthread_mutex_lock(&p->lock);
     r->pause_until_us = deadline_us;
-    pthread_mutex_unlock(&p->lock);
 }
 
 /* From now on nobody pauses; everybody goes on and finds that the server stops. */
@@ -108,9 +142,11 @@ void pause_all_resume(struct http_server *s)
 {
     struct http_pauses *p = &s->pauses;
     pthread_mutex_lock(&p->lock);
-    p->stop = true;
-    while (p->first)
-        pause_leave(p->first);
+    atomic_store(&p->stop, true);
+    for (struct http_request *r = p->connections, *next; r; r = next) {
+        next = r->all_next;
+        pause_leave(r);
+    }
     pthread_cond_signal(&p->changed);
     pthread_mutex_unlock(&p->lock);
 }
@@ -162,10 +198,10 @@ static int64_t pause_expire(struct http_pauses *p)
     struct http_request *next;
     for (struct http_request *r = p->first; r; r = next) {
         next = r->pause_next;
-        if (r->pause_until_us <= now)
-            pause_leave(r);
-        else if (r->pause_until_us < wake)
-            wake = r->pause_until_us;
+        if (r->pause_until_us > now)
+            wake = r->pause_until_us < wake ? r->pause_until_us : wake;
+        else if (!pause_leave(r)) /* it is about to pause, or was resumed just now */
+            pause_change(r, HTTP_RUNNING, HTTP_PENDING);
     }
     return wake;
 }
@@ -198,7 +234,7 @@ static void pause_look_at(struct http_request *r, short events, int64_t now_us)
         shutdown(r->fd, SHUT_RDWR); /* also of what has no end: a feed, live results */
         return;
     }
-    if (since_us && (r->paused || r->open_ended)) {
+    if (since_us && (atomic_load(&r->pause) == HTTP_PAUSED || r->open_ended)) {
         atomic_store_explicit(&r->guard.since_us, now_us, memory_order_relaxed);
         since_us = now_us;
     }
@@ -245,7 +281,7 @@ static void *pause_run(void *arg)
     int64_t look_us = 0;
     pthread_setname_np(pthread_self(), "weir-http-timer");
     pthread_mutex_lock(&p->lock);
-    while (!p->stop) {
+    while (!atomic_load(&p->stop)) {
         p->wake_us = pause_expire(p);
         int64_t now_us = clock_monotonic_us();
         if (now_us >= look_us) {

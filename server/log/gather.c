@@ -57,8 +57,8 @@ static bool keeps_bookmark(const struct log_entry *to, const struct log_entry *e
     return !to->bookmark || e->bookmark;
 }
 
-/* Small batches of one source are copied together; large ones go on as they are. */
-static void frame_put_batch(struct frame *f, struct log_entry *e)
+/* Small batches of one source are copied together; large ones go on as they are. False: it was copied. */
+static bool frame_put_batch(struct frame *f, struct log_entry *e)
 {
     struct batch *b = e->batch;
     struct log_entry *last = f->open ? f->entry[f->n - 1] : NULL;
@@ -76,12 +76,12 @@ static void frame_put_batch(struct frame *f, struct log_entry *e)
         last->held_rows += e->held_rows;
         last->held_bytes += e->held_bytes;
         last->held_requests += e->held_requests;
-        log_entry_unref(e);
-        return;
+        return false;
     }
     f->entry[f->n++] = e;
     f->open = joins;
     f->due = f->due || !joins;
+    return true;
 }
 
 /* The first of those that were taken. False: no memory, it stays there. */
@@ -102,8 +102,11 @@ static bool frame_add(struct log *l)
     f->due = f->due || item->asks || f->rows >= GATHER_MAX;
     f->asking += item->asks;
     for (size_t i = 0; i < item->n; i++) {
-        frame_put_batch(f, item->entry[i]);
-        item->entry[i] = NULL;
+        bool goes_on = frame_put_batch(f, item->entry[i]);
+        if (!goes_on && !item->asks) /* what is to be told about goes back with it */
+            log_entry_unref(item->entry[i]);
+        if (goes_on || !item->asks)
+            item->entry[i] = NULL;
     }
     if (f->n) /* of a request without rows: the entry before it */
         item->last = f->n - 1;
@@ -246,14 +249,21 @@ static int frame_write(struct log *l)
 static void tell_all(struct log *l, int64_t now_us)
 {
     struct frame *f = &l->frame;
-    for (struct intake_item *i = f->items; i; i = i->next) {
+    struct intake_item *i = f->items, *next;
+    f->last = &f->items;
+    for (; i; i = next) {
+        next = i->next;
         uint64_t position = l->position + (i->last == SIZE_MAX ? 0 : 1 + i->last);
         if (i->key && i->n) {
             i->key->answer.position = position;
             idempotency_complete(l->idempotency, i->key, now_us);
         }
-        intake_tell(l->intake, i, 0, position);
+        if (intake_tell(l->intake, i, 0, position))
+            continue;
+        *f->last = i;
+        f->last = &i->next;
     }
+    *f->last = NULL;
 }
 
 /* What pipelines took for silence was a pause: said once for each longer one. */
@@ -282,7 +292,6 @@ static void frame_hand_on(struct log *l)
 {
     struct frame *f = &l->frame;
     int64_t now_us = gather_now(l);
-    reach_written(l);
     for (size_t i = 0; i < f->n; i++) {
         struct log_entry *e = f->entry[i];
         e->position = ++l->position;
@@ -340,8 +349,8 @@ static void refuse_item(struct log *l, struct intake_item *i, int why)
     if (i->key && why != -EIO)
         idempotency_abandon(l->idempotency, i->key->key, i->key->size);
     hear(l, i->source);
-    intake_tell(l->intake, i, why, 0);
-    intake_done(i);
+    if (!intake_tell(l->intake, i, why, 0))
+        intake_done(i);
 }
 
 /* Tells those who wait that nothing of theirs was taken; the others are kept. */
@@ -478,7 +487,7 @@ static void give_up(struct log *l)
         reach_undo(l);
         frame_unknown(l);
     }
-    *l->later.last = intake_take(l->intake, 0, SIZE_MAX, 0, &closed);
+    *l->later.last = intake_take(l->intake, 0, 1, SIZE_MAX, 0, &closed);
     uint64_t rows = l->frame.rows;
     frame_drop(l, -ESHUTDOWN);
     for (struct intake_item *i = l->later.first, *next; i; i = next) {
@@ -524,6 +533,7 @@ static void frame_commit(struct log *l)
     if (r < 0)
         return;
     room_again(l);
+    reach_written(l);
     tell_all(l, clock_unstepped_us());
     fault_point("log_acked");
     frame_hand_on(l);
@@ -686,8 +696,10 @@ static bool take(struct log *l, bool *ret_closed)
     struct frame *f = &l->frame;
     frame_fill(l);
     uint64_t rows_wanted = f->items && f->rows < GATHER_MAX ? GATHER_MAX - f->rows : 0;
-    struct intake_item *i =
-        intake_take(l->intake, rows_wanted, FRAME_BYTES, frame_until(l), ret_closed);
+    size_t asking_wanted =
+        f->asking && f->asking < f->asked ? f->asked - f->asking : 1; /* company */
+    struct intake_item *i = intake_take(l->intake, rows_wanted, asking_wanted,
+                                        FRAME_BYTES, frame_until(l), ret_closed);
     bool took = i;
     *l->later.last = i;
     for (; i; i = i->next)

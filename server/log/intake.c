@@ -26,7 +26,9 @@ struct intake {
     struct idempotency *known;
     struct task *taker;
 
-    pthread_mutex_t lock; /* protects all of this, and the tickets of items */
+    pthread_mutex_t
+        tickets; /* protects those of items; not taken on the way of one that is told in time */
+    pthread_mutex_t lock; /* protects all of this */
     pthread_cond_t room;  /* for intake_append with wait */
     struct intake_item *first, **last;
     uint64_t rows; /* of entries that were not released */
@@ -34,6 +36,7 @@ struct intake {
     uint64_t rows_here; /* of items that are not taken */
     size_t asking;      /* items not taken that somebody waits for */
     uint64_t rows_wanted;
+    size_t asking_wanted;
     bool asleep; /* the taker is, as far as we know */
     bool open, closed;
     int refused; /* 0, or what intake_refuse said */
@@ -54,6 +57,7 @@ int intake_new(uint64_t rows_max, size_t bytes_max, uint64_t stored_max,
     k->known = known;
     k->taker = taker;
     k->last = &k->first;
+    pthread_mutex_init(&k->tickets, NULL);
     pthread_mutex_init(&k->lock, NULL);
     clock_cond_init(&k->room);
     *ret = k;
@@ -77,6 +81,7 @@ void intake_free(struct intake *k)
         next = i->next;
         item_free(i);
     }
+    pthread_mutex_destroy(&k->tickets);
     pthread_mutex_destroy(&k->lock);
     pthread_cond_destroy(&k->room);
     free(k);
@@ -250,7 +255,8 @@ static int refusal(struct intake *k, const struct intake_item *item)
 /* With the lock held: is what there is worth waking the taker for? */
 static bool enough(const struct intake *k)
 {
-    return k->first && (k->asking || k->rows_here >= k->rows_wanted);
+    return k->first && ((k->asking && k->asking >= k->asking_wanted) ||
+                        k->rows_here >= k->rows_wanted);
 }
 
 /* With the lock held. */
@@ -265,7 +271,7 @@ static void put(struct intake *k, struct intake_item *item)
     k->asking += item->asks;
     if (item->ticket) {
         item->ticket->owner = item;
-        item->ticket->waiting = true;
+        atomic_store_explicit(&item->ticket->waiting, true, memory_order_relaxed);
     }
     if (!k->asleep || !enough(k))
         return;
@@ -336,11 +342,25 @@ void intake_unwait(struct intake *k, struct waiter *w)
 
 void intake_cancel(struct intake *k, struct ticket *t)
 {
-    pthread_mutex_lock(&k->lock);
-    if (t->waiting)
-        ((struct intake_item *)t->owner)->ticket = NULL;
-    t->waiting = false;
-    pthread_mutex_unlock(&k->lock);
+    if (!t->returns || atomic_load_explicit(&t->waiting, memory_order_acquire)) {
+        pthread_mutex_lock(&k->tickets); /* it may be called right now */
+        if (atomic_load_explicit(&t->waiting, memory_order_relaxed)) {
+            ((struct intake_item *)t->owner)->ticket = NULL;
+            t->owner = NULL;
+            atomic_store_explicit(&t->waiting, false, memory_order_relaxed);
+        }
+        pthread_mutex_unlock(&k->tickets);
+    }
+    struct intake_item *item = t->owner;
+    t->owner = NULL;
+    if (!item)
+        return;
+    for (size_t i = 0; i < item->n && !t->spare; i++)
+        if (item->entry[i]) {
+            t->spare = item->entry[i]->batch;
+            item->entry[i]->batch = NULL;
+        }
+    item_free(item);
 }
 
 /* ---- Taking ----------------------------------------------------------------------------------- */
@@ -363,13 +383,15 @@ static struct intake_item *cut(struct intake *k, size_t bytes)
     return list;
 }
 
-struct intake_item *intake_take(struct intake *k, uint64_t rows_wanted, size_t bytes,
-                                int64_t until_us, bool *ret_closed)
+struct intake_item *intake_take(struct intake *k, uint64_t rows_wanted,
+                                size_t asking_wanted, size_t bytes, int64_t until_us,
+                                bool *ret_closed)
 {
     pthread_mutex_lock(&k->lock);
     k->rows_wanted = rows_wanted;
-    bool takes =
-        k->first && (enough(k) || k->closed || clock_monotonic_us() >= until_us);
+    k->asking_wanted = asking_wanted;
+    bool takes = k->first && (k->asking || enough(k) || k->closed ||
+                              clock_monotonic_us() >= until_us);
     struct intake_item *list = takes ? cut(k, bytes) : NULL;
     k->asleep = !list;
     *ret_closed = k->closed && !k->first;
@@ -377,21 +399,31 @@ struct intake_item *intake_take(struct intake *k, uint64_t rows_wanted, size_t b
     return list;
 }
 
-void intake_tell(struct intake *k, struct intake_item *item, int result,
+bool intake_tell(struct intake *k, struct intake_item *item, int result,
                  uint64_t position)
 {
     if (!item->asks)
-        return;
-    pthread_mutex_lock(&k->lock);
+        return false;
+    pthread_mutex_lock(&k->tickets);
     struct ticket *t = item->ticket;
     item->ticket = NULL;
+    bool returns = t && t->returns;
     if (t) {
-        t->waiting = false;
         t->result = result;
         t->position = position;
-        t->done(t->ctx);
     }
-    pthread_mutex_unlock(&k->lock);
+    if (returns) {
+        origin_busy(item->origin, false);
+        item->origin = NULL;
+        t->done(t->ctx);
+        atomic_store_explicit(&t->waiting, false, memory_order_release);
+    } else if (t) {
+        t->owner = NULL;
+        atomic_store_explicit(&t->waiting, false, memory_order_relaxed);
+        t->done(t->ctx); /* and may be gone */
+    }
+    pthread_mutex_unlock(&k->tickets);
+    return returns;
 }
 
 void intake_done(struct intake_item *item)

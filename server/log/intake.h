@@ -24,8 +24,9 @@ struct intake_item {
     uint32_t source;
     struct origin *origin; /* busy as long as the item is there; NULL: not known */
     int64_t newest_us;     /* of the rows that may be gathered with those of others */
-    struct ticket *ticket; /* protected by the intake's lock: cancel takes it away */
-    bool asks; /* it came with a ticket: somebody waits to hear that it is durable */
+    struct ticket
+        *ticket; /* protected by the intake's lock of tickets: cancel takes it away */
+    bool asks;   /* it came with a ticket: somebody waits to hear that it is durable */
     struct request_id *key; /* NULL: none; one allocation with its bytes */
     uint64_t rows;
     size_t memory;
@@ -61,18 +62,20 @@ int intake_append(struct intake *k, const struct request *r, bool wait);
 /* A waiter is woken once, when there is more room; at once if it is empty. */
 void intake_wait(struct intake *k, struct waiter *w);
 void intake_unwait(struct intake *k, struct waiter *w);
+/* After it returns t->spare may be set, and is the caller's. */
 void intake_cancel(struct intake *k, struct ticket *t);
 
 /* ---- The gatherer ---- */
 
 /* Takes requests up to about `bytes` bytes, at least one, if there are rows_wanted rows or somebody asks;
  * rows_wanted 0, or from until_us (clock_monotonic_us) on: if anything is there. NULL: there is not; the taker is woken
- * when there is, but for until_us. *ret_closed: nothing more will come (of what is not in it yet). */
-struct intake_item *intake_take(struct intake *k, uint64_t rows_wanted, size_t bytes,
-                                int64_t until_us, bool *ret_closed);
+ * when there is, and asking_wanted or more of them ask, but for until_us. *ret_closed: nothing more will come (of what is not in it yet). */
+struct intake_item *intake_take(struct intake *k, uint64_t rows_wanted,
+                                size_t asking_wanted, size_t bytes, int64_t until_us,
+                                bool *ret_closed);
 
-/* Calls the ticket, if there still is one. */
-void intake_tell(struct intake *k, struct intake_item *item, int result,
+/* Calls the ticket, if there still is one. True: the item is its owner's now. */
+bool intake_tell(struct intake *k, struct intake_item *item, int result,
                  uint64_t position);
 
 /* Frees an item. Its room is that of its entries. */

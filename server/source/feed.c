@@ -32,8 +32,15 @@ int64_t feed_now(const struct feed *t)
 void feed_free(struct feed *t)
 {
     feed_begin(t, 0);
+    feed_keep(t, NULL);
     decoder_free(t->decoder);
     free(t->batch);
+}
+
+void feed_keep(struct feed *t, struct batch *spare)
+{
+    batch_unref(t->spare);
+    t->spare = spare;
 }
 
 void feed_begin(struct feed *t, uint64_t rows)
@@ -46,7 +53,7 @@ void feed_begin(struct feed *t, uint64_t rows)
     t->rows = rows < BATCH_ROWS_MAX ? (uint32_t)rows : BATCH_ROWS_MAX;
 }
 
-/* A fresh batch at the end of the list. */
+/* An empty batch at the end of the list. */
 static int feed_open(struct feed *t, uint32_t rows)
 {
     if (t->n == t->room) {
@@ -56,6 +63,13 @@ static int feed_open(struct feed *t, uint32_t rows)
             return -ENOMEM;
         t->batch = batch;
         t->room = room;
+    }
+    struct batch *b = t->spare;
+    if (b && b->schema == t->decode->schema && rows <= b->room) {
+        t->spare = NULL;
+        batch_clear(b);
+        t->batch[t->n++] = b;
+        return 0;
     }
     int rc = batch_new(t->decode->schema, rows, &t->batch[t->n]);
     if (rc)

@@ -15,6 +15,7 @@ struct feed {
     uint32_t rows; /* room of the first batch */
     struct batch **batch;
     size_t n, room;            /* batches; the last one is being filled */
+    struct batch *spare;       /* to be filled again; NULL: none */
     int64_t (*now)(void *ctx); /* source_sink.now */
     void *ctx;
 };
@@ -25,6 +26,9 @@ struct source_stream;
 int feed_setup(struct feed *t, const struct source_stream *stream,
                enum decode_format format);
 void feed_free(struct feed *t);
+
+/* A batch that came back; takes it, and NULL. */
+void feed_keep(struct feed *t, struct batch *spare);
 
 /* The time that what arrives now is given. */
 int64_t feed_now(const struct feed *t);

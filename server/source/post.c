@@ -21,9 +21,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define POST_KEPT          32     /* idle decoders of a stream and format */
-#define POST_KEPT_BYTES    16384u /* of the text of faults of an idle one */
-#define POST_ROW_BYTES     64     /* first guess of an event's size */
+#define POST_KEPT          32                /* idle decoders of a stream and format */
+#define POST_SPARE_MAX     ((size_t)8 << 20) /* bytes of batches that idle ones keep */
+#define POST_KEPT_BYTES    16384u            /* of the text of faults of an idle one */
+#define POST_ROW_BYTES     64                /* first guess of an event's size */
 #define POST_ROW_BYTES_MAX (1u << 20)
 
 /* ---- What the headers say ---- */
@@ -139,6 +140,9 @@ static struct post *post_get(struct source_post *owner, struct post_stream *s,
         s->n_idle[format]--;
     }
     pthread_mutex_unlock(&s->lock);
+    if (p && p->feed.spare)
+        atomic_fetch_sub_explicit(&owner->spare, batch_memory(p->feed.spare),
+                                  memory_order_relaxed);
     if (p && p->feed.decode == source_decode(s->stream))
         return p;
     if (p) /* it knows the fields of before */
@@ -149,8 +153,16 @@ static struct post *post_get(struct source_post *owner, struct post_stream *s,
 static void post_put(struct post *p)
 {
     struct post_stream *s = p->stream;
+    struct batch *spare = p->feed.spare;
+    size_t size = spare ? batch_memory(spare) : 0;
     if (p->faults.room > POST_KEPT_BYTES)
         buffer_free(&p->faults);
+    if (spare && atomic_fetch_add_explicit(&p->owner->spare, size,
+                                           memory_order_relaxed) > POST_SPARE_MAX) {
+        atomic_fetch_sub_explicit(&p->owner->spare, size, memory_order_relaxed);
+        feed_keep(&p->feed, NULL);
+        size = 0;
+    }
     pthread_mutex_lock(&s->lock);
     bool keep = s->n_idle[p->format] < POST_KEPT;
     if (keep) {
@@ -159,8 +171,10 @@ static void post_put(struct post *p)
         s->n_idle[p->format]++;
     }
     pthread_mutex_unlock(&s->lock);
-    if (!keep)
+    if (!keep) {
+        atomic_fetch_sub_explicit(&p->owner->spare, size, memory_order_relaxed);
         post_free(p);
+    }
 }
 
 /* How many rows the body probably has; 0: no idea. */
@@ -183,7 +197,7 @@ static void post_setup(struct post *p, struct http_request *r, const char *sourc
     p->fed = p->finished = p->sent = p->waiting = p->ticketed = p->counted = false;
     p->bytes = p->held = p->taken = p->last = p->elsewhere = 0;
     p->deadline_us = 0;
-    p->ticket = (struct ticket){.done = post_done, .ctx = p};
+    p->ticket = (struct ticket){.done = post_done, .ctx = p, .returns = true};
     atomic_store_explicit(&p->done, false, memory_order_relaxed); /* nobody has it */
     memset(p->rejected, 0, sizeof(p->rejected));
     post_arrives(p, r, source_name != NULL);
@@ -555,8 +569,12 @@ void post_close(void *state, bool replied)
     (void)replied;
     post_unwait(p);
     /* Also if it was called: the sink's thread may still be in the middle of it. */
-    if (p->ticketed)
+    if (p->ticketed) {
         sink->cancel(sink->ctx, &p->ticket);
+        if (p->ticket.spare)
+            feed_keep(&p->feed, p->ticket.spare);
+        p->ticket.spare = NULL;
+    }
     if (p->sent && !p->counted && !p->ticket.result)
         post_count(p); /* nobody hears the answer, but the rows are there */
     post_leaves(p);

@@ -63,6 +63,8 @@ struct post_stream {
 struct source_post {
     _Atomic uint64_t
         held; /* bytes of unfinished bounded bodies; relaxed: a limit only */
+    _Atomic size_t
+        spare; /* bytes of batches that idle posts keep; relaxed: a limit only */
     _Atomic uint64_t unknown; /* rows that are no stream's */
     struct writes *writes;
     size_t n;

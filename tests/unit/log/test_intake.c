@@ -77,7 +77,7 @@ static int append(struct fixture *f, uint32_t source, uint32_t batches,
 
 static struct intake_item *take(struct fixture *f, bool *ret_closed)
 {
-    return intake_take(f->intake, 0, BYTES_MAX, 0, ret_closed);
+    return intake_take(f->intake, 0, 1, BYTES_MAX, 0, ret_closed);
 }
 
 /* As the log's thread does with what has gone its way. */
@@ -88,8 +88,8 @@ static void done(struct fixture *f, struct intake_item *list, int result,
         next = list->next;
         for (size_t i = 0; i < list->n; i++)
             intake_release(f->intake, list->entry[i]);
-        intake_tell(f->intake, list, result, position);
-        intake_done(list);
+        if (!intake_tell(f->intake, list, result, position))
+            intake_done(list);
     }
 }
 
@@ -254,6 +254,41 @@ static void a_ticket_is_called_once_or_not_at_all(void **state)
     assert_int_equal(f->told, 1);
 }
 
+/* Told or not, the memory goes where it came from, but for batches that went on. */
+static void what_was_copied_comes_back_with_its_ticket(void **state)
+{
+    struct fixture *f = *state;
+    struct ticket t[3];
+    bool closed;
+    intake_open(f->intake);
+    for (int i = 0; i < 3; i++) {
+        t[i] = (struct ticket){.done = note, .ctx = f, .returns = true};
+        assert_int_equal(append(f, 0, 1, &t[i], NULL), 0);
+    }
+    struct intake_item *list = take(f, &closed);
+    struct batch *copied = list->entry[0]->batch;
+    struct log_entry *on = list->next->entry[0];
+    intake_release(f->intake, on);
+    list->next->entry[0] = NULL;
+    intake_cancel(f->intake, &t[2]); /* it is the log's then */
+    struct intake_item *last = list->next->next;
+    list->next->next = NULL;
+    intake_release(f->intake, list->entry[0]);
+    struct intake_item *second = list->next;
+    assert_true(intake_tell(f->intake, list, 0, 1));
+    assert_true(intake_tell(f->intake, second, 0, 1));
+    assert_int_equal(f->told, 2);
+    done(f, last, 0, 1);
+    assert_int_equal(f->told, 2);
+    for (int i = 0; i < 3; i++) {
+        intake_cancel(f->intake, &t[i]);
+        assert_ptr_equal(t[i].spare, i == 0 ? copied : NULL);
+        intake_cancel(f->intake, &t[i]); /* twice is once */
+    }
+    batch_unref(t[0].spare);
+    log_entry_unref(on);
+}
+
 static void a_request_without_rows_is_told_of_those_before(void **state)
 {
     struct fixture *f = *state;
@@ -312,7 +347,7 @@ static void *produce(void *ctx)
     struct producer *p = ctx;
     struct ticket *t = calloc(EACH, sizeof(*t));
     for (unsigned i = 0; i < EACH; i++) {
-        t[i] = (struct ticket){.done = count, .ctx = p};
+        t[i] = (struct ticket){.done = count, .ctx = p, .returns = i % 2};
         while (append(p->fixture, p->source, 1, &t[i], NULL) == -EAGAIN)
             sched_yield();
         if (i % 3 == 0) /* at whatever moment that is */
@@ -320,6 +355,7 @@ static void *produce(void *ctx)
     }
     for (unsigned i = 0; i < EACH; i++) {
         intake_cancel(p->fixture->intake, &t[i]);
+        batch_unref(t[i].spare);
         p->cancelled += t[i].position == 0;
     }
     free(t); /* nobody calls them any more */
@@ -368,6 +404,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_ticket_is_called_once_or_not_at_all, setup,
                                         teardown),
+        cmocka_unit_test_setup_teardown(what_was_copied_comes_back_with_its_ticket,
+                                        setup, teardown),
         cmocka_unit_test_setup_teardown(a_request_without_rows_is_told_of_those_before,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(a_key_that_nobody_waits_for_is_known_at_once,
