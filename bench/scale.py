@@ -147,7 +147,7 @@ def line(what, value, target, met):
 
 
 def report(harness, arguments):
-    most = 5 + 4 * (os.cpu_count() or 1)
+    most = 4 + 4 * (os.cpu_count() or 1)
     rest = at_rest(harness, arguments.streams, arguments.idle)
     print(f'{arguments.streams} streams with a pipeline each, at rest')
     line('  threads', str(rest['threads']), f'<= {most}', rest['threads'] <= most)

@@ -100,7 +100,7 @@ struct http_pool {
     unsigned n_threads, max; /* max: running and waiting */
     struct queue *queue;     /* of requests */
     pthread_mutex_t lock;    /* protects both */
-    pthread_t *thread;       /* the first at start, others when all are busy */
+    pthread_t *thread; /* the first with the first query, others when all are busy */
     unsigned started;
     _Atomic int idle;   /* threads less what is in the queue or has one; relaxed */
     _Atomic unsigned n; /* whose handler runs or waits to; relaxed, a limit only */

@@ -133,9 +133,16 @@ static int queries_start_pool(struct http_server *s, struct http_pool *p)
     if (rc)
         return rc;
     p->thread = calloc(p->n_threads, sizeof(*p->thread));
-    if (!p->thread)
-        return -ENOMEM;
-    return queries_start_thread(p);
+    return p->thread ? 0 : -ENOMEM;
+}
+
+/* The first query starts the first thread. False: there is none, and none can be started. */
+static bool queries_have_thread(struct http_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool any = p->started > 0;
+    pthread_mutex_unlock(&p->lock);
+    return any || queries_start_thread(p) == 0;
 }
 
 int queries_start(struct http_server *s)
@@ -183,7 +190,7 @@ bool queries_submit(struct http_request *r)
 {
     struct http_pool *p = queries_pool(r);
     unsigned before = atomic_fetch_add_explicit(&p->n, 1, memory_order_relaxed);
-    if (before >= p->max && !r->entry->route.patient) {
+    if ((before >= p->max && !r->entry->route.patient) || !queries_have_thread(p)) {
         atomic_fetch_sub_explicit(&p->n, 1, memory_order_relaxed);
         queries_refuse(r);
         return false;

@@ -101,8 +101,7 @@ static int child_limit(int what, rlim_t soft, rlim_t hard)
 {
     struct rlimit limit = {.rlim_cur = soft, .rlim_max = hard};
     struct rlimit now;
-    if (getrlimit(what, &now) == 0 &&
-        now.rlim_max < limit.rlim_max) {
+    if (getrlimit(what, &now) == 0 && now.rlim_max < limit.rlim_max) {
         limit.rlim_max = now.rlim_max;
         if (limit.rlim_cur > now.rlim_max)
             limit.rlim_cur = now.rlim_max;
