@@ -44,8 +44,8 @@ struct apart_shared {
     _Atomic uint64_t first,
         last;              /* sequence numbers of the rows, where there are some */
     _Atomic uint64_t done; /* entries that it does not look at any more */
-    _Atomic uint64_t memory, skipped[APART_REASONS], left_out, update_ns,
-        cpu_ns; /* figures; relaxed */
+    _Atomic uint64_t memory, skipped[APART_REASONS], left_out, update_ns, cpu_ns, begun,
+        waited_us; /* figures; relaxed */
     _Atomic uint32_t
         gave_up; /* it ends by itself, and has said why; release, acquire */
     char why[512];

@@ -23,6 +23,16 @@
 struct chunk {
     struct analyze_groups *groups; /* made when there are some */
     size_t size;                   /* of their windows, from 0 */
+    int64_t start_us, border_us;   /* what closing has once they are at hand */
+};
+
+/* Groups on their way into chunks: a list, then those of windows. */
+struct feed {
+    const uint32_t *slot;
+    size_t n;           /* from slot on */
+    size_t window, end; /* of the worker's, the next ones */
+    uint32_t flags;
+    int64_t start_us, border_us;
 };
 
 /* The rows that are being made: a set for each table of the pipeline. */
@@ -377,16 +387,44 @@ static size_t of_one_size(const struct worker *w, const uint32_t *slot, size_t n
     return i;
 }
 
-/* The first of n groups, at most `most`, for one call. Returns how many in *ret_n. */
-static int read_chunk(struct closing *c, struct chunk *k, const uint32_t *slot,
-                      size_t most, uint32_t flags, size_t *ret_n)
+/* Goes on to the next window once there are no more groups. False: there are none at all. */
+static int feed_has_more(struct closing *c, struct feed *f, bool *ret)
+{
+    struct worker *w = c->worker;
+    const struct window_kind *kind = &w->pipeline->window;
+    while (f->n == 0 && f->window < f->end) {
+        struct group_window *window = &w->groups.window[f->window++];
+        if (window_is_pane(kind, window->id))
+            continue;
+        int r = groups_sort(&w->groups, window);
+        if (r < 0)
+            return r;
+        const struct window span = window_by_id(kind, window->id);
+        f->slot = window->slot;
+        f->n = window->n;
+        f->start_us = span.start_us;
+        if (chain_waits(w->pipeline))
+            f->border_us = span.end_us;
+        metric_add(&w->pipeline->windows, 1);
+    }
+    *ret = f->n > 0;
+    return 0;
+}
+
+/* The next groups, at most `most`, for one call. */
+static int read_chunk(struct closing *c, struct feed *f, size_t most, struct chunk *k)
 {
     struct worker *w = c->worker;
     int r = k->groups ? 0 : analyze_groups_new(w, &k->groups);
     if (r < 0)
         return r;
-    *ret_n = of_one_size(w, slot, most, &k->size);
-    return analyze_groups_read(w, k->groups, slot, *ret_n, flags);
+    size_t n = of_one_size(w, f->slot, f->n < most ? f->n : most, &k->size);
+    r = analyze_groups_read(w, k->groups, f->slot, n, f->flags);
+    k->start_us = f->start_us;
+    k->border_us = f->border_us;
+    f->slot += n;
+    f->n -= n;
+    return r;
 }
 
 /* Processes begin with it. False: not all do. */
@@ -412,45 +450,62 @@ static int emit_chunk(struct closing *c, const struct chunk *k)
         return -ECANCELED;
     c->groups = k->groups;
     c->size = k->size;
+    c->border_us = k->border_us;
+    if (k->start_us > c->done_us) /* what ends by then has a lesser id */
+        c->done_us = k->start_us;
     int r = emit_some(c);
     return r == 0 && !c->only && sets_full(c)
                ? send_sets(c, position_before(c->worker), c->done_us)
                : r;
 }
 
-static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
-                       uint32_t flags)
+static int emit_feed(struct closing *c, struct feed *f)
 {
     struct worker *w = c->worker;
     const struct pipeline *p = w->pipeline;
-    size_t most = ANALYZE_GROUPS, ahead = 1, read = 0, some = 0;
-    bool asks = false;
+    size_t most = ANALYZE_GROUPS, ahead = 1, read = 0;
+    bool asks = false, more;
     int r = 0;
-    if (c->expected < n)
-        c->expected = n;
     for (size_t i = 0; i < p->n_steps; i++) {
         most = gives_many(&p->step[i]) ? MANY_GROUPS : most;
         asks = asks || w->remote[i];
     }
     ahead = asks ? AHEAD : 1;
     /* Once one has no room no more are asked: answers come in the order of the calls. */
-    for (size_t i = 0, done = 0; r == 0 && (i < n || done < read); done++) {
+    for (size_t done = 0;
+         (r = feed_has_more(c, f, &more)) == 0 && (more || done < read); done++) {
         const bool half = read - done <= ahead / 2; /* so they are woken for several */
-        for (; half && r == 0 && i < n && read - done < ahead; i += some, read++) {
-            struct chunk *k = &c->chunk[read % AHEAD];
-            r = read_chunk(c, k, slot + i, n - i < most ? n - i : most, flags, &some);
+        while (half && r == 0 && more && read - done < ahead) {
+            struct chunk *k = &c->chunk[read++ % AHEAD];
+            r = read_chunk(c, f, most, k);
             asks = asks && r == 0 && ask(c, k->groups);
+            r = r == 0 ? feed_has_more(c, f, &more) : r;
         }
-        for (size_t k = 0; half && k < p->n_steps; k++)
-            if (w->remote[k])
-                remote_wake(w->remote[k]);
+        for (size_t i = 0; half && i < p->n_steps; i++)
+            if (w->remote[i])
+                remote_wake(w->remote[i]);
         if (r == 0)
             r = emit_chunk(c, &c->chunk[done % AHEAD]);
+        if (r < 0)
+            break;
     }
     for (size_t i = 0; r < 0 && i < p->n_steps; i++)
         if (w->remote[i])
             remote_abandon(w->remote[i]);
     return r;
+}
+
+static int emit_groups(struct closing *c, const uint32_t *slot, size_t n,
+                       uint32_t flags)
+{
+    struct feed f = {.slot = slot,
+                     .n = n,
+                     .flags = flags,
+                     .start_us = INT64_MIN,
+                     .border_us = c->border_us};
+    if (c->expected < n)
+        c->expected = n;
+    return emit_feed(c, &f);
 }
 
 static int emit_revised(struct closing *c)
@@ -513,22 +568,11 @@ static int emit_some_of(struct closing *c, struct group_window *window,
     return r;
 }
 
-static int emit_window(struct closing *c, struct group_window *window)
-{
-    struct groups *g = &c->worker->groups;
-    if (c->worker->early_us != INT64_MIN)
-        return emit_some_of(c, window, EARLY_NOTHING);
-    int r = groups_sort(g, window);
-    return r < 0 ? r : emit_groups(c, window->slot, window->n, WEIR_FINAL);
-}
-
-static int emit_windows(struct closing *c, int64_t until_us)
+/* What was not given out early. */
+static int emit_rests(struct closing *c, size_t first, size_t end)
 {
     struct worker *w = c->worker;
-    size_t first = windows_until(w, w->emitted_us), end = windows_until(w, until_us);
     int r = 0;
-    if (w->early_us == INT64_MIN) /* otherwise hardly a row is left */
-        expect(c, first, end);
     for (size_t i = first; r == 0 && i < end; i++) {
         struct group_window *window = &w->groups.window[i];
         if (window_is_pane(&w->pipeline->window, window->id))
@@ -538,10 +582,24 @@ static int emit_windows(struct closing *c, int64_t until_us)
             c->done_us = start_us;
         if (chain_waits(w->pipeline))
             c->border_us = window_by_id(&w->pipeline->window, window->id).end_us;
-        r = emit_window(c, window);
+        r = emit_some_of(c, window, EARLY_NOTHING);
         metric_add(&w->pipeline->windows, r == 0);
     }
     return r;
+}
+
+static int emit_windows(struct closing *c, int64_t until_us)
+{
+    struct worker *w = c->worker;
+    struct feed f = {.window = windows_until(w, w->emitted_us),
+                     .end = windows_until(w, until_us),
+                     .flags = WEIR_FINAL,
+                     .start_us = INT64_MIN,
+                     .border_us = c->border_us};
+    if (w->early_us != INT64_MIN) /* hardly a row is left */
+        return emit_rests(c, f.window, f.end);
+    expect(c, f.window, f.end);
+    return emit_feed(c, &f);
 }
 
 /* Windows behind from_us whose rows, given out early, are not all that there is to say of them. */

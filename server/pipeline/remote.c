@@ -45,7 +45,8 @@ struct remote {
     bool crashed;
     struct remote_crash crash;
     /* Figures of the process, as they were counted here. */
-    uint64_t memory, skipped[PLUGIN_REASONS_MAX], left_out, update_ns, cpu_ns;
+    uint64_t memory, skipped[PLUGIN_REASONS_MAX], left_out, update_ns, cpu_ns, begun,
+        waited_us;
 };
 
 static const char *const call_name[REMOTE_CALLS] = {
@@ -71,6 +72,8 @@ static void count(struct remote *r)
         atomic_fetch_add_explicit(r->host->total, memory, memory_order_relaxed);
     metric_add(&r->step->ns, more(&s->update_ns, &r->update_ns));
     metric_add(&r->step->cpu_ns, more(&s->cpu_ns, &r->cpu_ns));
+    metric_add(&r->step->entries, more(&s->begun, &r->begun));
+    metric_add(&r->step->waited_us, more(&s->waited_us, &r->waited_us));
     for (size_t i = 0; i < r->step->binding->plugin->n_reasons; i++)
         metric_add(&r->step->skipped[i], more(&s->skipped[i], &r->skipped[i]));
 }
@@ -283,10 +286,13 @@ int remote_begin(struct remote *r, struct log_entry *e,
         if (in[i])
             shared_write_column(in[i], &column[1 + i]);
     }
-    uint64_t rows = e->batch->n_rows;
+    const uint64_t rows = e->batch->n_rows;
+    const int64_t now_us = clock_monotonic_us();
     err = put_head(r, REMOTE_BATCH, n, r->entries);
     if (!err)
         err = put(r, &rows, sizeof(rows));
+    if (!err)
+        err = put(r, &now_us, sizeof(now_us));
     return err ? err : put(r, column, (1 + n) * sizeof(column[0]));
 }
 
@@ -341,7 +347,7 @@ int remote_end(struct remote *r, uint64_t *ret_over)
     int err = r->open ? put_head(r, REMOTE_DONE, 0, r->entries) : 0;
     r->open = false;
     if (!err)
-        err = send_some(r, true);
+        err = send_some(r, false);
     if (!err && apart_has_ended(r->apart))
         err = result(r, -ECHILD);
     count(r);
@@ -537,8 +543,7 @@ bool remote_ask(struct remote *r, const struct analyze_groups *g)
 
 void remote_wake(struct remote *r)
 {
-    if (r->asked)
-        send_some(r, true);
+    send_some(r, true); /* what failed shows in the next call */
 }
 
 void remote_abandon(struct remote *r)

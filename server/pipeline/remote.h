@@ -36,7 +36,7 @@ void remote_close(struct remote *r); /* takes NULL */
 int remote_begin(struct remote *r, struct log_entry *e,
                  const struct weir_column *const *in);
 int remote_update(struct remote *r, const struct weir_rows *rows);
-/* No more of it; what was written down is done from now on. So many rows were not kept since the last time. */
+/* No more of it. So many rows were not kept since the last time. */
 int remote_end(struct remote *r, uint64_t *ret_over);
 
 int remote_init(struct remote *r, uint32_t slot, const struct weir_window *window);
@@ -50,7 +50,7 @@ void remote_try(struct remote *r, bool on);
 /* Has it begin with what remote_emit will be called for, in the order of these calls. False: it would have to be waited for, and so
  * is done then. */
 bool remote_ask(struct remote *r, const struct analyze_groups *g);
-/* Of those that it was asked for, all can be begun with. */
+/* What was written down is done from now on, however little it is. */
 void remote_wake(struct remote *r);
 /* What it was asked for and not called for is not read any more: it is of no use from then on. */
 void remote_abandon(struct remote *r);

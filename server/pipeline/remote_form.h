@@ -4,7 +4,7 @@
  * stands behind it:
  *
  *      OPEN    n bytes           struct remote_open, name, folder, pipeline, binding    answered: size, binding's opened
- *      BATCH   n inputs          value: number of the entry; rows, columns: time, then the inputs
+ *      BATCH   n inputs          value: number of the entry; rows, when it was written down, columns: time, then the inputs
  *      DONE                      value: number of the entry, of which no more rows come
  *      CLEAR   n groups          slots of states that begin as zeros
  *      INIT    slot              windows; the state begins as zeros

@@ -530,6 +530,10 @@ static int64_t worker_run(void *worker)
             break;
         }
     }
+    /* Not with every entry, of which there may be many small ones. */
+    for (size_t i = 0; i < w->pipeline->n_steps; i++)
+        if (w->remote[i])
+            remote_wake(w->remote[i]);
     count_turn(w, clock_thread_cpu_ns() - cpu_ns, clock_monotonic_ns() - begun_ns);
     return again_us;
 }

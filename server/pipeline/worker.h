@@ -66,6 +66,8 @@ struct step {
     _Atomic uint32_t ended;     /* enum remote_call in which a process ended; relaxed */
     _Atomic uint64_t set_aside; /* rows; relaxed */
     _Atomic uint64_t restarts;  /* relaxed */
+    /* Begun with, and how long all of them waited for it; relaxed. */
+    _Atomic uint64_t entries, waited_us;
 };
 
 #define CONDITION_NONE SIZE_MAX /* all rows */
