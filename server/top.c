@@ -200,7 +200,9 @@ static const struct {
   analyzer_metrics[] = {{"weir_analyzer_cpu_seconds_total", TOP_CPU},
                         {"weir_analyzer_events_total", TOP_EVENTS},
                         {"weir_analyzer_state_bytes", TOP_BYTES},
-                        {"weir_analyzer_restarts_total", TOP_RESTARTS}};
+                        {"weir_analyzer_restarts_total", TOP_RESTARTS},
+                        {"weir_analyzer_queue_wait_seconds_total", TOP_WAIT},
+                        {"weir_analyzer_entries_total", TOP_ENTRIES}};
 
 static int take_analyzer(struct top_look *l, const struct sample *s,
                          const char *pipeline, enum top_count count, size_t *hint)

@@ -25,7 +25,7 @@ enum top_count {
     TOP_QUEUED,
     TOP_LAG,     /* seconds */
     TOP_CPU,     /* seconds */
-    TOP_WAIT,    /* seconds that entries waited for a worker of the pipeline, */
+    TOP_WAIT,    /* seconds that entries waited for a worker, or a process, */
     TOP_ENTRIES, /* and how many those were */
     TOP_RESTARTS,
     TOP_COUNTS

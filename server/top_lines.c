@@ -67,12 +67,13 @@ static const struct table pipelines_table = {12,
                                               {"FROM", FORM_OF, 0, 12, 8}}};
 
 static const struct table analyzers_table = {
-    6,
+    7,
     {{"ANALYZER", FORM_NAME, 0, 0, 0},
      {"CPU%", FORM_PERCENT, TOP_CPU, 6, 0},
      {"EVENTS/S", FORM_RATE, TOP_EVENTS, 9, 1},
      {"MEMORY", FORM_BYTES, TOP_BYTES, 7, 2},
      {"RESTARTS", FORM_COUNT, TOP_RESTARTS, 8, 3},
+     {"WAIT", FORM_WAIT, TOP_WAIT, 7, 4},
      {"PIPELINE", FORM_OF, 0, 24, 0}}};
 
 struct writer {

@@ -265,6 +265,15 @@ static int add_process_metrics(struct step *s, struct metrics *m, const char *la
                         "Times that an analyzer's process ended by itself, and its "
                         "pipeline was started again.",
                         labels, &s->restarts, 1);
+    if (r == 0)
+        r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_queue_wait_seconds_total",
+                        "Time that entries waited for an analyzer's process, all "
+                        "together.",
+                        labels, &s->waited_us, 1e-6);
+    if (r == 0)
+        r = metrics_add(m, METRIC_COUNTER, "weir_analyzer_entries_total",
+                        "Entries that an analyzer's processes have begun with.", labels,
+                        &s->entries, 1);
     return r < 0 ? r
                  : metrics_add(m, METRIC_COUNTER, "weir_analyzer_set_aside_total",
                                "Events that were not given to an analyzer because its "

@@ -72,12 +72,19 @@ class Figures(unittest.TestCase):
             self.assertGreater(server.metric('weir_pipeline_queue_wait_seconds_total', pipeline='p'), 0)
             said = harness.weir('top', '--once', '-u', f'http://127.0.0.1:{server.port}').stdout
             line, = [line.split() for line in said.splitlines() if line.startswith('5:burns')]
-            self.assertEqual([line[3], line[4], line[5]], [str(int(16 * groups)), '0', 'p'])
+            self.assertEqual([line[3], line[4], line[6]], [str(int(16 * groups)), '0', 'p'])
+            self.assertRegex(line[5], r'^[0-9]+[.][0-9]{6}$')
+            self.assertEqual(next(line.split() for line in said.splitlines() if line.startswith('1:'))[5], '-', 'in a thread')
             self.assertIn('WAIT', said)
             # Its results are waited for, so that it has said what it did.
             server.post_ok('input', [{'ts': T0 + 7200000, 'user': 'u1', 'k': 'b'}])
             server.wait_watermark('p', (T0 + 3600000) // 3600000 * 3600000000)
             self.assertGreater(of('cpu_seconds_total', 5), 0.25 * cpu[1])
+            # Each worker's process has begun with what the worker had read; some of it has waited.
+            workers_read = server.metric('weir_pipeline_entries_total', pipeline='p')
+            self.assertTrue(0 < of('entries_total', 5) <= workers_read)
+            self.assertGreater(of('queue_wait_seconds_total', 5), 0)
+            self.assertNotIn('weir_analyzer_entries_total{pipeline="p",analyzer="count"', server.get('/metrics').body.decode())
 
 
 if __name__ == '__main__':
