@@ -4,16 +4,19 @@
 
     bench/ways.py BUILD [--events N] [--lookups N] [--in-flight N] [--repetitions N] [--only fold,lookup]
 
-Two jobs. The fold, which wants processors: W1's, for each symbol in each 10 s the number of trades, quantity, turnover, lowest and
-highest price, from the file to the result (in weir: to the committed table). The look-up, which wants to wait: a key each at a
-local service that answers after 20 ms, each key another one. Every repetition runs all, one after the other; figures are medians,
-ratios those of pairs in one repetition. Results are checked: all count the same trades and the same quantity."""
+Two jobs. The fold, which wants processors: W1's, for each symbol in each 10 s the number of trades, quantity, lowest and highest price,
+and the mean price by volume, from the JSON in the file to rows in a table of SQLite, committed, by Python as by weir. The look-up, which
+wants to wait: a key each at a local service that answers after 20 ms, each key another one. Every repetition runs all, one after the
+other; figures are medians, ratios those of pairs in one repetition. Results are checked: all count the same trades and the same quantity
+in as many rows, and those of the plugins in C are Python's, each."""
 
 import argparse
 import json
+import math
 import multiprocessing
 import os
 import resource
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -74,12 +77,25 @@ def halves(path):
     return [(path, 0, middle), (path, middle, end)]
 
 
-def total_of(groups):
-    return sum(g[0] for g in groups.values()), sum(g[1] for g in groups.values())
+TABLE = '''CREATE TABLE trades_10s (window_start INTEGER NOT NULL, symbol TEXT NOT NULL, window_end INTEGER NOT NULL, count INTEGER,
+    qty INTEGER, vwap REAL, price_min REAL, price_max REAL, PRIMARY KEY (window_start, symbol)) STRICT, WITHOUT ROWID'''
+COLUMNS = 'window_start, symbol, window_end, count, qty, vwap, price_min, price_max'
+
+
+def write(groups, database):
+    """Rows as weir's, in the order of the primary key, in one transaction."""
+    rows = ((start * 10000000, symbol, (start + 1) * 10000000, n, qty, turnover / qty if qty else None, low, high)
+            for (symbol, start), (n, qty, turnover, low, high) in sorted(groups.items(), key=lambda g: (g[0][1], g[0][0])))
+    db = sqlite3.connect(database)
+    db.execute('PRAGMA journal_mode = WAL')
+    db.execute(TABLE)
+    db.executemany(f'INSERT INTO trades_10s ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)', rows)
+    db.commit()
+    db.close()
 
 
 def in_one_thread(path):
-    return total_of(fold_part(path, 0, os.path.getsize(path)))
+    return fold_part(path, 0, os.path.getsize(path))
 
 
 def in_two_threads(path):
@@ -93,14 +109,14 @@ def in_two_threads(path):
     for thread in threads:
         thread.join()
     merge(parts[0], parts[1])
-    return total_of(parts[0])
+    return parts[0]
 
 
 def in_two_processes(path):
     with multiprocessing.get_context('fork').Pool(2) as pool:
         parts = pool.starmap(fold_part, halves(path))
     merge(parts[0], parts[1])
-    return total_of(parts[0])
+    return parts[0]
 
 
 WAYS = {'one thread': in_one_thread, 'two threads': in_two_threads, 'multiprocessing, 2 workers': in_two_processes}
@@ -129,11 +145,18 @@ class Fold:
 
     def __init__(self, bench):
         self.bench = bench
-        self.expected = in_one_thread(bench.file)
+        self.expected = self.rows = None  # of the first script
 
     def script(self, way):
-        seconds, cpu, out = run([sys.executable, os.path.abspath(__file__), '--fold', way, self.bench.file])
-        self.check(way, tuple(map(int, out.split())))
+        with self.bench.folder() as folder:
+            database = os.path.join(folder, 'weir.db')
+            seconds, cpu, _ = run([sys.executable, os.path.abspath(__file__), '--fold', way, self.bench.file, database])
+            if not self.rows:
+                self.rows = self.bench.harness.read_rows(database, f'SELECT {COLUMNS} FROM trades_10s ORDER BY 1, 2')
+                self.expected = len(self.rows), sum(row[3] for row in self.rows), sum(row[4] for row in self.rows)
+                if self.expected[1] != self.bench.events:
+                    raise SystemExit(f'bench: {way}: {self.expected[1]} events')
+            self.check(way, database)
         return seconds, cpu
 
     def weir(self, analyzers, workers=1):
@@ -146,16 +169,26 @@ class Fold:
                 file.write(config)
             env = bench.harness.environment(WEIR_LISTEN='127.0.0.1:0', WEIR_DATABASE=database)
             seconds, cpu, _ = run([bench.harness.WEIR, 'run', '-c', path, '--stream', 'trades', bench.file], env=env)
-            self.check(analyzers, bench.harness.read_rows(database, 'SELECT sum(count), sum(qty) FROM trades_10s')[0])
+            self.check(analyzers, database)
+            if analyzers == self.C:
+                self.check_rows(bench.harness.read_rows(database, f'SELECT {COLUMNS} FROM trades_10s ORDER BY 1, 2'))
         return seconds, cpu
 
-    def check(self, way, found):
+    def check(self, way, database):
+        found = self.bench.harness.read_rows(database, 'SELECT count(*), sum(count), sum(qty) FROM trades_10s')[0]
         if found != self.expected:
             raise SystemExit(f'bench: {way}: {found} instead of {self.expected}')
+
+    def check_rows(self, found):
+        """The mean by volume is added up another way: to the last digits but two."""
+        for row, wanted in zip(found, self.rows):
+            if row[:5] + row[6:] != wanted[:5] + wanted[6:] or not math.isclose(row[5], wanted[5], rel_tol=1e-13):
+                raise SystemExit(f'bench: {row} instead of {wanted}')
 
     def measure(self):
         found = {f'Python, {way}': self.script(way) for way in WAYS}
         found['weir, C in threads'] = self.weir(self.C)
+        found['weir, C in threads, 2 workers'] = self.weir(self.C, workers=2)
         if self.bench.has_python():
             found['weir, Python in a thread'] = self.weir(self.OBJECTS)
             found['weir, Python in 2 processes'] = self.weir(self.OBJECTS + ', run: process', workers=2)
@@ -166,8 +199,10 @@ class Fold:
         rows(results, self.bench.events, 'the fold, W1', 'M events/s', 1e6)
         def ratio(a, b, what=0):
             return [r[a][what] / r[b][what] for r in results]
-        target('C in threads to Python in one thread, CPU', ratio('Python, one thread', 'weir, C in threads', 1), C_TARGET)
-        target('C in threads to Python in one thread, time', ratio('Python, one thread', 'weir, C in threads'), None)
+        target('C in threads to Python in one thread, events/s', ratio('Python, one thread', 'weir, C in threads'), C_TARGET)
+        target('the same with 2 workers', ratio('Python, one thread', 'weir, C in threads, 2 workers'), C_TARGET)
+        target('C in threads to Python in one thread, events a CPU second', ratio('Python, one thread', 'weir, C in threads', 1),
+               C_TARGET)
         if 'weir, numpy in a thread' in results[0]:
             target('Python in 2 processes to multiprocessing with 2', ratio('Python, multiprocessing, 2 workers',
                                                                           'weir, Python in 2 processes'), PROCESSES_TARGET)
@@ -263,7 +298,7 @@ def target(what, values, wanted, most=False):
 
 def main():
     if sys.argv[1:2] == ['--fold']:
-        print(*WAYS[sys.argv[2]](sys.argv[3]))
+        write(WAYS[sys.argv[2]](sys.argv[3]), sys.argv[4])
         return
     parser = argparse.ArgumentParser(prog='bench/ways.py', description=__doc__.split('\n', maxsplit=1)[0])
     parser.add_argument('build', help='the build folder')
