@@ -37,7 +37,10 @@ struct reload {
     size_t n_changes;
     struct pipeline **pipeline; /* in force afterwards; not references */
     size_t n_pipelines;
-    size_t stream;           /* whose pipelines are being exchanged */
+    size_t stream; /* whose pipelines are being exchanged */
+    bool *
+        together; /* of each stream: with others, as one that is joined gets other columns */
+    size_t held;             /* of these, the streams before that one are */
     bool adding;             /* those that are only new; before them, the others */
     struct restore *restore; /* one for all: each reads the schema of all tables */
     struct hook_spec *hooks; /* afterwards */
@@ -78,21 +81,6 @@ static int check_widened(const struct config_stream *old,
                               error);
 }
 
-/* Pipelines that join a stream are exchanged with the one that they read, which need not be the moment at which this one
- * gets other columns. */
-static int check_not_joined(const struct reload *r, size_t i, struct error *error)
-{
-    for (size_t k = 0; k < r->config->n_pipelines; k++) {
-        const struct config_joins *joins = &r->config->pipeline[k].joins;
-        for (size_t n = 0; n < joins->n; n++)
-            if (joins->join[n].stream == i)
-                return other_stream(&r->config->stream[i],
-                                    "a pipeline joins it, and its fields are others",
-                                    error);
-    }
-    return 0;
-}
-
 static int check_stream(struct reload *r, size_t i, struct error *error)
 {
     struct weir *w = r->weir;
@@ -102,8 +90,6 @@ static int check_stream(struct reload *r, size_t i, struct error *error)
     if (same && node_equal(old->map, fresh->map))
         return 0;
     int err = check_widened(old, fresh, error);
-    if (err == 0)
-        err = check_not_joined(r, i, error);
     if (err == 0 && w->n_past >= PAST_MAX)
         return error_set(error, -E2BIG,
                          "fields were changed %d times: a restart is due", PAST_MAX);
@@ -237,6 +223,19 @@ static bool mark_joiners(struct reload *r)
     return any;
 }
 
+/* Has a stream that it reads other columns? */
+static bool is_widened(const struct reload *r, const struct config_pipeline *p)
+{
+    bool widened = r->widened[p->stream];
+    for (size_t i = 0; i < p->joins.n; i++)
+        widened = widened ||
+                  (!p->joins.join[i].result && r->widened[p->joins.join[i].stream]);
+    /* Beside results joins are not known yet. */
+    for (size_t i = 0; p->results.n && !widened && i < r->config->n_streams; i++)
+        widened = r->widened[i] && node_get(p->join_node, r->config->stream[i].name);
+    return widened;
+}
+
 /* A chain is exchanged as a whole, if one of it has changed, come or gone: all of it is at one position. One whose top
  * is left out stays so. */
 static int find_changed(struct reload *r, struct error *error)
@@ -253,7 +252,7 @@ static int find_changed(struct reload *r, struct error *error)
     for (size_t i = 0; i < c->n_pipelines; i++) {
         const struct config_pipeline *p = &c->pipeline[i];
         struct pipeline *old = find(w, p->name);
-        bool same = old && is_same(old, p) && !r->widened[p->stream], differ;
+        bool same = old && is_same(old, p) && !is_widened(r, p), differ;
         int err = same ? tables_differ(r, old, &differ, error) : 0;
         if (err < 0)
             return err;
@@ -645,14 +644,61 @@ static void exchange_all(void *ctx)
             exchange_fresh(r, &r->change[i]);
 }
 
+/* Streams with other columns that pipelines of other streams join, with those others: all that read them end before they have
+ * these columns, and none begins before. */
+static void find_together(struct reload *r)
+{
+    for (size_t i = 0; i < r->weir->config->n_streams; i++)
+        for (size_t k = 0; r->widened[i] && k < r->n_changes; k++) {
+            const struct change *c = &r->change[k];
+            if (!joins(c->old, i) && !joins(c->fresh, i))
+                continue;
+            r->together[i] = r->together[stream_of(c)] = true;
+        }
+}
+
+static void exchange_held(struct reload *r)
+{
+    const size_t n = r->weir->config->n_streams;
+    for (size_t i = 0; i < 3 * n; i++) {
+        r->stream = i % n;
+        if (!r->together[r->stream])
+            continue;
+        if (i / n == 1 && r->widened[r->stream])
+            widen(r);
+        for (size_t k = 0; k < r->n_changes; k++) {
+            if (i / n == 0 && is_due(r, &r->change[k]))
+                exchange_old(r, &r->change[k]);
+            if (i / n == 2 && is_due(r, &r->change[k]))
+                exchange_fresh(r, &r->change[k]);
+        }
+    }
+}
+
+/* Between two entries of all these streams. */
+static void exchange_together(void *ctx)
+{
+    struct reload *r = ctx;
+    const struct weir *w = r->weir;
+    while (r->held < w->config->n_streams && !r->together[r->held])
+        r->held++;
+    if (r->held < w->config->n_streams)
+        log_call(w->log[r->held++], exchange_together, r);
+    else
+        exchange_held(r);
+}
+
 /* Half of the pipelines exchanged would be neither configuration: what can fail comes before. */
 static void exchange_streams(struct reload *r)
 {
     struct weir *w = r->weir;
+    find_together(r);
+    exchange_together(r);
     for (size_t i = 0; i < 2 * w->config->n_streams; i++) {
         r->adding = i >= w->config->n_streams;
         r->stream = i % w->config->n_streams;
-        log_call(w->log[r->stream], exchange_all, r);
+        if (r->adding || !r->together[r->stream])
+            log_call(w->log[r->stream], exchange_all, r);
     }
 }
 
@@ -686,7 +732,9 @@ static int apply(struct reload *r, struct error *error)
     struct weir *w = r->weir;
     struct tables t = {.reload = r, .error = error};
     struct running_list running = running_list_of(r->pipeline, r->n_pipelines);
-    int err = running.pipeline ? store_call(w->store, try_tables, &t) : -ENOMEM;
+    r->together = calloc(w->config->n_streams + 1, sizeof(*r->together));
+    int err = running.pipeline && r->together ? store_call(w->store, try_tables, &t)
+                                              : -ENOMEM;
     if (err < 0) {
         running_done(&running);
         return error->text[0] ? err : error_set(error, err, "%s", strerror(-err));
@@ -733,6 +781,7 @@ static void done(struct reload *r)
     for (size_t i = 0; r->widened && i < r->weir->config->n_streams; i++)
         free(r->widened[i]);
     free(r->widened);
+    free(r->together);
     free(r->changed);
     free(r->change);
     free(r->pipeline);

@@ -489,13 +489,21 @@ int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
 {
     if (!l->started)
         return -ESHUTDOWN;
+    const pthread_t self = pthread_self();
+    if (pthread_equal(atomic_load_explicit(&l->caller, memory_order_relaxed), self)) {
+        function(ctx);
+        return 0;
+    }
     task_hold(&l->dispatcher);
     bool runs = !l->dispatched && !is_leaving(l);
     if (runs)
         hand_on_now(l);
     runs = runs && !l->handing.entry;
-    if (runs)
+    if (runs) {
+        atomic_store_explicit(&l->caller, self, memory_order_relaxed);
         function(ctx);
+        atomic_store_explicit(&l->caller, (pthread_t)0, memory_order_relaxed);
+    }
     task_release(&l->dispatcher);
     task_wake(&l->dispatcher); /* much may be otherwise than before */
     return runs ? 0 : -ESHUTDOWN;

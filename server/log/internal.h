@@ -146,6 +146,8 @@ struct log {
 
     /* The dispatcher's, once it runs; changed with the lock held. */
     struct task dispatcher;
+    _Atomic pthread_t
+        caller; /* within log_call: the thread, which may call it again; relaxed; 0 */
     struct handing handing;
     bool no_memory;                   /* it was said */
     pthread_mutex_t subscribers_lock; /* protects the list against the gatherer */

@@ -288,7 +288,7 @@ void log_room(struct log *l);
 void log_look(struct log *l);
 
 /* Runs call(ctx), on the caller's thread, between two entries: whatever waits to be handed on waits behind it. For
- * changes of pipelines while the log runs; from one thread. -ESHUTDOWN: the log has ended. */
+ * changes of pipelines while the log runs; from one thread, also from within. -ESHUTDOWN: the log has ended. */
 int log_call(struct log *l, void (*call)(void *ctx), void *ctx);
 /* Columns of a stream, and of its rows as pipelines see them. */
 struct log_columns {
