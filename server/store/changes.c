@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define CHANGES_PREFIX "weir_changes_"
@@ -162,12 +163,29 @@ static int changes_end(struct store *s, const char *table, struct error *error)
 static int64_t changes_needed(const struct store *s, const char *table)
 {
     int64_t position = INT64_MAX;
-    for (size_t i = 0; i < s->n_kept_changes; i++) {
-        const struct changes_kept *k = &s->kept_changes[i];
-        if (strcmp(k->table, table) == 0 && k->position < position)
-            position = k->position;
-    }
+    for (size_t o = 0; o < CHANGES_OWNERS; o++)
+        for (size_t i = 0; i < s->kept[o].n; i++) {
+            const struct changes_kept *k = &s->kept[o].table[i];
+            if (strcmp(k->table, table) == 0 && k->position < position)
+                position = k->position;
+        }
     return position;
+}
+
+bool changes_is_kept(const struct store *s, enum changes_owner owner, const char *table)
+{
+    const struct store_kept *k = &s->kept[owner];
+    size_t i = 0;
+    while (i < k->n && strcmp(k->table[i].table, table))
+        i++;
+    return i < k->n;
+}
+
+void changes_append_target(sqlite3_str *sql, const struct table *t)
+{
+    sqlite3_str_appendf(sql, "\"" CHANGES_PREFIX "%w\" (", t->name);
+    changes_key(sql, t, "");
+    sqlite3_str_appendchar(sql, 1, ')');
 }
 
 static int changes_cut(struct store *s, const char *table, struct error *error)
@@ -213,47 +231,61 @@ static int changes_tidy_call(struct store *s, void *ctx)
     return err;
 }
 
-void changes_free(struct store *s)
+static void kept_free(struct store_kept *k)
 {
-    for (size_t i = 0; i < s->n_kept_changes; i++)
-        free((char *)s->kept_changes[i].table);
-    free(s->kept_changes);
-    s->kept_changes = NULL;
-    s->n_kept_changes = 0;
+    for (size_t i = 0; k->table && i < k->n; i++)
+        free((char *)k->table[i].table);
+    free(k->table);
+    *k = (struct store_kept){0};
 }
 
-int changes_keep(struct store *s, const struct changes_kept *kept, size_t n,
-                 struct error *error)
+void changes_free(struct store *s)
 {
+    for (size_t o = 0; o < CHANGES_OWNERS; o++)
+        kept_free(&s->kept[o]);
+}
+
+static bool kept_same(const struct store_kept *k, const struct changes_kept *kept,
+                      size_t n)
+{
+    size_t i = 0;
+    while (n == k->n && i < n && strcmp(kept[i].table, k->table[i].table) == 0)
+        i++;
+    return n == k->n && i == n;
+}
+
+static int kept_new(const struct changes_kept *kept, size_t n, struct store_kept *ret)
+{
+    struct store_kept own = {.n = n, .table = calloc(n + 1, sizeof(*own.table))};
+    bool failed = !own.table;
+    for (size_t i = 0; !failed && i < n; i++)
+        failed = !(own.table[i].table = strdup(kept[i].table));
+    if (failed) {
+        kept_free(&own);
+        return -ENOMEM;
+    }
+    *ret = own;
+    return 0;
+}
+
+int changes_keep(struct store *s, enum changes_owner owner,
+                 const struct changes_kept *kept, size_t n, struct error *error)
+{
+    struct store_kept *own = &s->kept[owner], before = {0};
     int err = 0;
-    bool same = n == s->n_kept_changes;
-    for (size_t i = 0; same && i < n; i++)
-        same = strcmp(kept[i].table, s->kept_changes[i].table) == 0;
-    struct changes_kept *own = same ? s->kept_changes : calloc(n + 1, sizeof(*own));
-    for (size_t i = 0; !same && own && !err && i < n; i++)
-        if (!(own[i].table = strdup(kept[i].table)))
-            err = -ENOMEM;
-    if (!same && (!own || err)) {
-        for (size_t i = 0; own && i < n; i++)
-            free((char *)own[i].table);
-        free(own);
-        return error_set(error, -ENOMEM, "out of memory");
+    if (!kept_same(own, kept, n)) {
+        before = *own;
+        if (kept_new(kept, n, own))
+            return error_set(error, -ENOMEM, "out of memory");
     }
     for (size_t i = 0; i < n; i++)
-        own[i].position = kept[i].position;
-    struct changes_kept *before = s->kept_changes;
-    size_t n_before = s->n_kept_changes;
-    s->kept_changes = own;
-    s->n_kept_changes = n;
-    for (size_t i = 0; !same && i < n_before; i++) {
-        if (!err && changes_needed(s, before[i].table) == INT64_MAX && !s->listened)
-            err = changes_end(s, before[i].table, error);
-        free((char *)before[i].table);
-    }
-    if (!same)
-        free(before);
+        own->table[i].position = kept[i].position;
+    for (size_t i = 0; !err && i < before.n; i++)
+        if (changes_needed(s, before.table[i].table) == INT64_MAX && !s->listened)
+            err = changes_end(s, before.table[i].table, error);
+    kept_free(&before);
     for (size_t i = 0; !err && i < n; i++)
-        err = changes_cut(s, own[i].table, error);
+        err = changes_cut(s, own->table[i].table, error);
     return err;
 }
 

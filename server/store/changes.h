@@ -10,7 +10,8 @@
  * what is for listeners the newest CHANGES_KEPT are kept.
  *
  * A table that nobody follows has no triggers and costs nothing. A row that was replaced since is found once for
- * each time, as it is now; one that retention has deleted is not found any more.
+ * each time, as it is now; one that retention has deleted is not found any more. A row that is taken back has a number
+ * of its own, if the table is carried (store/carried.h), and is not found.
  */
 #ifndef WEIR_STORE_CHANGES_H
 #define WEIR_STORE_CHANGES_H
@@ -47,14 +48,21 @@ void changes_append_join(sqlite3_str *sql, const struct table *table, bool left)
 int changes_begin_here(struct store *s, const struct table *table, struct changes *ret,
                        struct error *error);
 
-/* On the writer thread: these tables are followed, and what has numbers > position is kept. A table may be there
+/* On the writer thread: these tables are followed for this owner, and what has numbers > position is kept. A table may be there
  * more than once. One that was there the last time, and is not now, is followed no more unless there are listeners. */
 struct changes_kept {
     const char *table;
     int64_t position;
 };
-int changes_keep(struct store *s, const struct changes_kept *kept, size_t n,
-                 struct error *error);
+enum changes_owner { CHANGES_HOOKS, CHANGES_CARRIED };
+#define CHANGES_OWNERS 2
+int changes_keep(struct store *s, enum changes_owner owner,
+                 const struct changes_kept *kept, size_t n, struct error *error);
+/* On the writer thread: is it kept for this owner? */
+bool changes_is_kept(const struct store *s, enum changes_owner owner,
+                     const char *table);
+/* "weir_changes_T" (the primary key): of INSERT INTO. */
+void changes_append_target(sqlite3_str *sql, const struct table *table);
 void changes_free(struct store *s);
 
 #endif

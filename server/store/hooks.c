@@ -101,7 +101,7 @@ static int keep_changes(struct store *s, const struct hook_save *save, size_t n,
     for (size_t i = 0; i < n; i++)
         kept[i] = (struct changes_kept){.table = save[i].id.table,
                                         .position = save[i].position};
-    int err = changes_keep(s, kept, n, error);
+    int err = changes_keep(s, CHANGES_HOOKS, kept, n, error);
     free(kept);
     return err;
 }

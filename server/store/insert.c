@@ -243,6 +243,26 @@ static int insert_prepare_clear(struct store *s, struct store_table *t)
     return db_prepare_str(s->db, text, &t->clear);
 }
 
+/* The same rows, but for those that come again, get a number as changes: a row of rank 1 to ?n + 3 does. */
+static int insert_prepare_gone(struct store *s, struct store_table *t)
+{
+    const struct table *table = t->table;
+    sqlite3_str *text = sqlite3_str_new(s->db);
+    sqlite3_str_appendall(text, "INSERT INTO ");
+    changes_append_target(text, table);
+    sqlite3_str_appendall(text, " SELECT ");
+    for (size_t c = 0; c < table->n_primary; c++)
+        sqlite3_str_appendf(text, "%s\"%w\"", c ? ", " : "", table->column[c].name);
+    sqlite3_str_appendf(text, " FROM \"%w\" WHERE ", table->name);
+    insert_append_group(text, table, true);
+    sqlite3_str_appendf(text, " AND revision < ?%d", (int)table->n_keys + 2);
+    if (insert_is_many(table))
+        sqlite3_str_appendf(text, " AND \"%w\" > ?%d",
+                            table->column[table->n_primary - 1].name,
+                            (int)table->n_keys + 3);
+    return db_prepare_str(s->db, text, &t->gone);
+}
+
 char *insert_module_name(const struct table *table)
 {
     return sqlite3_mprintf("weir_set_%s", table->name);
@@ -286,28 +306,57 @@ int insert_prepare(struct store *s, struct store_table *t)
     return code;
 }
 
-static int insert_clear_group(struct store_table *t, const struct weir_cell *row)
+/* Returns the number of the next parameter. */
+static int insert_bind_group(const struct store_table *t, sqlite3_stmt *to,
+                             const struct weir_cell *row)
 {
     const struct table *table = t->table;
     int c = 0;
     for (; c < (int)table->n_keys + 1; c++) {
         if (row[c].type == WEIR_STRING)
-            sqlite3_bind_text64(t->clear, c + 1, row[c].size ? row[c].as.s : "",
-                                row[c].size, SQLITE_STATIC, SQLITE_UTF8);
+            sqlite3_bind_text64(to, c + 1, row[c].size ? row[c].as.s : "", row[c].size,
+                                SQLITE_STATIC, SQLITE_UTF8);
         else
-            sqlite3_bind_int64(t->clear, c + 1, row[c].as.i);
+            sqlite3_bind_int64(to, c + 1, row[c].as.i);
     }
-    sqlite3_bind_int64(t->clear, c + 1, row[table->revision].as.i);
-    return db_step(t->clear);
+    sqlite3_bind_int64(to, c + 1, row[table->revision].as.i);
+    return c + 2;
+}
+
+/* Of a table that is carried: who carries it learns which rows go, and do not come again with these n. */
+static int insert_note_gone(struct store *s, struct store_table *t,
+                            const struct weir_cell *row, int64_t n)
+{
+    int code = t->gone ? SQLITE_OK : insert_prepare_gone(s, t);
+    if (code)
+        return code;
+    int next = insert_bind_group(t, t->gone, row);
+    if (insert_is_many(t->table))
+        sqlite3_bind_int64(t->gone, next, n);
+    return db_step(t->gone);
+}
+
+/* Rows of the group that begins with this one, if it has any. */
+static int64_t insert_count_group(const struct rowset *r, size_t first)
+{
+    const struct table *t = r->table;
+    const struct weir_cell *rank = r->cell + first * t->n_columns + t->n_primary - 1;
+    int64_t n = rank->as.i > 0;
+    while (n && first + (size_t)n < r->n_rows && rank[t->n_columns].as.i > 1) {
+        rank += t->n_columns;
+        n++;
+    }
+    return n;
 }
 
 /* Deletes the rows that those of the set take the place of. Groups given out for the first time have
  * none. *ret_results: rows of the set that are results. */
-static int insert_clear(struct store_table *t, const struct rowset *r,
+static int insert_clear(struct store *s, struct store_table *t, const struct rowset *r,
                         size_t *ret_results)
 {
     const struct table *table = t->table;
     const bool many = insert_is_many(table);
+    const bool carried = changes_is_kept(s, CHANGES_CARRIED, table->name);
     size_t results = 0;
     int code = SQLITE_OK;
     for (size_t i = 0; !code && i < r->n_rows; i++) {
@@ -315,8 +364,14 @@ static int insert_clear(struct store_table *t, const struct rowset *r,
         int64_t rank = many ? row[table->n_primary - 1].as.i
                             : 2 * (row[table->n_primary].type != 0);
         results += rank > 0;
-        if (rank <= 1 && row[table->revision].as.i > 0)
-            code = insert_clear_group(t, row);
+        if (rank > 1 || row[table->revision].as.i <= 0)
+            continue;
+        if (carried)
+            code = insert_note_gone(s, t, row, many ? insert_count_group(r, i) : 0);
+        if (!code) {
+            insert_bind_group(t, t->clear, row);
+            code = db_step(t->clear);
+        }
     }
     *ret_results = results;
     return code;
@@ -345,7 +400,7 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
     if (r->when == ROWS_INSTEAD)
         return insert_instead(s, t, r);
     size_t results = r->n_rows;
-    int code = t->clear ? insert_clear(t, r, &results) : SQLITE_OK;
+    int code = t->clear ? insert_clear(s, t, r, &results) : SQLITE_OK;
     if (code)
         return code;
     t->set = r;

@@ -6,6 +6,7 @@
 #ifndef WEIR_STORE_INTERNAL_H
 #define WEIR_STORE_INTERNAL_H
 
+#include "store/changes.h"
 #include "store/dead_letters.h"
 #include "store/files.h"
 #include "store/inbox.h"
@@ -75,6 +76,8 @@ struct store_table {
     int64_t gone_us; /* but for rows that end, or begin, before: see purge_border */
     sqlite3_stmt *insert;
     sqlite3_stmt *clear; /* rows of a group that are revised; NULL: never needed */
+    sqlite3_stmt
+        *gone; /* changes of those that do not come again; NULL: not needed yet */
     sqlite3_stmt *
         instead; /* as `insert`, of rows that take the place of early ones; NULL: not needed yet */
     sqlite3_stmt *purge_find, *purge_to, *purge_all;
@@ -142,10 +145,11 @@ struct store {
     struct store_need *needs;
     size_t n_needs;
     struct store_listener listener[STORE_LISTENERS];
-    size_t
-        n_kept_changes; /* changes.c: tables that are followed for somebody's places */
-    struct changes_kept *kept_changes;
-    bool listened; /* some are followed for listeners */
+    struct store_kept { /* changes.c: tables that are followed for the places of, */
+        size_t n;
+        struct changes_kept *table;
+    } kept[CHANGES_OWNERS]; /* each of these */
+    bool listened;          /* some are followed for listeners */
     struct store_counters count;
     _Atomic int trouble; /* relaxed: for people and for refusals that may be late */
     bool started;

@@ -170,7 +170,8 @@ void results_forget(struct store *s, bool (*keep)(void *ctx, const char *reader)
 {
     size_t n = 0;
     for (size_t i = 0; i < s->n_needs; i++) {
-        if (keep && keep(ctx, s->needs[i].reader)) {
+        const char *reader = s->needs[i].reader;
+        if (keep && (strncmp(reader, "weir_", 5) == 0 || keep(ctx, reader))) {
             s->needs[n++] = s->needs[i];
             continue;
         }

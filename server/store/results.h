@@ -27,7 +27,8 @@ int results_read(struct results *r, int64_t after_us, bool ended, size_t rows,
  * input of this name says that it has read up to its position. Before store_start, or within store_call. -ENOMEM. */
 int results_need(struct store *s, const char *table, const char *reader,
                  int64_t needed_us);
-/* Readers that keep() does not want need nothing any more. Within store_call. */
+/* Readers that keep() does not want need nothing any more, but for the store's own (store/carried.h), whose names begin with
+ * weir_. Within store_call. */
 void results_forget(struct store *s, bool (*keep)(void *ctx, const char *reader),
                     void *ctx);
 

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/thread.h"
+#include "store/carried.h"
 #include "store/changes.h"
 #include "store/db.h"
 #include "store/internal.h"
@@ -99,6 +100,8 @@ static int store_open_db(struct store *s, struct error *error)
         err = early_clean(s->db, error);
     if (!err)
         err = store_prepare(s, error);
+    if (!err)
+        err = carried_load(s, error);
     return err;
 }
 
@@ -438,6 +441,7 @@ static void store_free_table(struct store_table *t)
 {
     sqlite3_finalize(t->insert);
     sqlite3_finalize(t->clear);
+    sqlite3_finalize(t->gone);
     sqlite3_finalize(t->instead);
     sqlite3_finalize(t->purge_find);
     sqlite3_finalize(t->purge_to);
@@ -464,8 +468,20 @@ void store_drop_table(struct store *s, const struct table *table)
 int store_clear_table(struct store *s, const struct table *table, struct error *error)
 {
     sqlite3_str *sql = sqlite3_str_new(s->db);
-    sqlite3_str_appendf(sql, "DELETE FROM \"%w\"", table->name);
-    return db_exec_str(s->db, sql, error);
+    sqlite3_str_appendall(sql, "BEGIN IMMEDIATE;\n");
+    if (changes_is_kept(s, CHANGES_CARRIED, table->name)) { /* they go there, too */
+        sqlite3_str_appendall(sql, "INSERT INTO ");
+        changes_append_target(sql, table);
+        sqlite3_str_appendall(sql, " SELECT ");
+        for (size_t c = 0; c < table->n_primary; c++)
+            sqlite3_str_appendf(sql, "%s\"%w\"", c ? ", " : "", table->column[c].name);
+        sqlite3_str_appendf(sql, " FROM \"%w\";\n", table->name);
+    }
+    sqlite3_str_appendf(sql, "DELETE FROM \"%w\";\nCOMMIT", table->name);
+    int err = db_exec_str(s->db, sql, error);
+    if (err && !sqlite3_get_autocommit(s->db))
+        db_step(s->rollback);
+    return err;
 }
 
 int store_flush(struct store *s)
