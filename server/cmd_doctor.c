@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * weir doctor: what around the server may trouble it: configuration, plugins, disks, limits, memory, clock, address, sources.
+ * weir doctor: what around the server may trouble it: configuration, plugins, disks, limits, memory, clock, address, sources,
+ * PostgreSQL.
  * Changes nothing.
  */
 #include "base/logger.h"
@@ -279,6 +280,19 @@ static void look_at_sources(struct visit *v)
     }
 }
 
+/* Where results are carried to. */
+static void look_at_postgresql(struct visit *v)
+{
+    char text[256];
+    struct error error = {""};
+    if (!v->config->server.postgresql)
+        return;
+    if (carry_try(v->config->server.postgresql, text, &error) < 0)
+        say(v, FAULT, "postgres", "%s", error.text);
+    else
+        say(v, WELL, "postgres", "%s", text);
+}
+
 /* ---- */
 
 static int visit(const char *path)
@@ -312,6 +326,7 @@ static int visit(const char *path)
     look_at_clock(&v);
     look_at_address(&v);
     look_at_sources(&v);
+    look_at_postgresql(&v);
     free(journal);
     weir_free(w);
     return v.faults ? EXIT_FAILURE : EXIT_SUCCESS;

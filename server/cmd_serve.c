@@ -271,6 +271,7 @@ static int open_api(struct server *s, const char *database, struct error *error)
                                         .plugins = w->plugins,
                                         .running = w->running,
                                         .hooks = &w->hooks,
+                                        .carrier = &w->carrier,
                                         .stream = w->stream,
                                         .version = PACKAGE_VERSION,
                                         .ready = is_ready,

@@ -44,6 +44,7 @@ struct reload {
     bool adding;             /* those that are only new; before them, the others */
     struct restore *restore; /* one for all: each reads the schema of all tables */
     struct hook_spec *hooks; /* afterwards */
+    struct carry_set *carry; /* likewise */
 };
 
 /* ---- What has changed? ------------------------------------------------------------------------ */
@@ -715,6 +716,29 @@ static int prepare_hooks(struct reload *r, struct error *error)
     return err;
 }
 
+static int prepare_carry(struct reload *r, struct error *error)
+{
+    struct weir *w = r->weir;
+    int err = w->carrier ? carry_hold(w->carrier, error) : 0;
+    if (err < 0)
+        return err;
+    err = carry_prepare(w->store, r->config, r->pipeline, r->n_pipelines, &r->carry,
+                        error);
+    if (err < 0 && w->carrier)
+        carry_release(w->carrier);
+    return err;
+}
+
+/* The server's settings stay, so there is a carrier, or nothing is carried. */
+static void exchange_carry(struct reload *r)
+{
+    if (r->weir->carrier && r->carry)
+        carry_exchange(r->weir->carrier, r->carry);
+    else
+        carry_set_free(r->carry);
+    r->carry = NULL;
+}
+
 static void exchange_hooks(struct reload *r)
 {
     struct weir *w = r->weir;
@@ -745,11 +769,18 @@ static int apply(struct reload *r, struct error *error)
         running_done(&running);
         return err;
     }
+    if ((err = prepare_carry(r, error)) < 0) {
+        if (w->hooks)
+            hooks_release(w->hooks);
+        running_done(&running);
+        return err;
+    }
     for (size_t i = 0; i < r->n_changes; i++)
         if (r->change[i].old)
             backfill_stop(w, r->change[i].old);
     exchange_streams(r);
     exchange_hooks(r);
+    exchange_carry(r);
     running_set(w->running, running);
     return 0;
 }

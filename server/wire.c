@@ -900,6 +900,17 @@ static int start_threads(struct weir *w, struct error *error)
     return r < 0 ? error_set(error, r, "cannot start threads: %s", strerror(-r)) : 0;
 }
 
+static int start_carrier(struct weir *w, struct error *error)
+{
+    struct carry_set *set = w->carry_set;
+    struct carrier *c = NULL;
+    w->carry_set = NULL;
+    int err = carry_new(w->store, w->metrics, set, &c, error);
+    if (err == 0)
+        atomic_store_explicit(&w->carrier, c, memory_order_release);
+    return err;
+}
+
 int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error *error)
 {
     struct restore *restore = NULL;
@@ -914,6 +925,9 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
         r = restore_open(store_path(w->store), &restore, error);
     if (r == 0 && mode == WEIR_SERVE) /* before there are rows */
         r = hooks_prepare(w->store, w->hook_specs, error);
+    if (r == 0 && mode == WEIR_SERVE)
+        r = carry_prepare(w->store, w->config, w->pipeline, w->n_pipelines,
+                          &w->carry_set, error);
     if (r == 0 && (r = start_streams(w, mode, restore, error)) == -EBADMSG)
         *ret_exit = EXIT_IO;
     restore_close(restore);
@@ -929,6 +943,8 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
         w->hook_specs = NULL;
         r = weir_start_hooks(w, specs, error);
     }
+    if (r == 0 && w->carry_set)
+        r = start_carrier(w, error);
     return r;
 }
 
@@ -1058,6 +1074,7 @@ void weir_free(struct weir *w)
     for (size_t i = 0; w->pipeline && i < w->n_pipelines; i++)
         pipeline_stop(w->pipeline[i]);
     hooks_end(w->hooks);
+    carry_end(w->carrier);
     store_free(w->store);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         log_free(w->log[i]);
@@ -1065,6 +1082,8 @@ void weir_free(struct weir *w)
         metrics_remove_all(w->metrics);
     hooks_free(w->hooks);
     hook_specs_free(w->hook_specs);
+    carry_free(w->carrier);
+    carry_set_free(w->carry_set);
     for (size_t i = 0; w->pipeline && i < w->n_pipelines; i++)
         pipeline_unref(w->pipeline[i]);
     tasks_free(w->back);

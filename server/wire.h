@@ -9,6 +9,7 @@
 #ifndef WEIR_WIRE_H
 #define WEIR_WIRE_H
 
+#include "carry/carry.h"
 #include "config/config.h"
 #include "hook/hooks.h"
 #include "log/log.h"
@@ -41,12 +42,14 @@ struct weir {
     struct store *store;
     struct hook_spec *hook_specs;  /* those of the start, until hooks take them */
     _Atomic(struct hooks *) hooks; /* NULL: there are none; release, acquire */
-    struct lookups *lookups;       /* NULL: no pipeline has asked for them yet */
-    struct tasks *front, *back;    /* threads for logs; for dispatching and pipelines */
-    struct log **log;              /* config->n_streams */
-    struct source_stream *stream;  /* config->n_streams */
-    struct weir_intake *intake;    /* config->n_streams */
-    _Atomic bool wired;            /* all logs are made: release, acquire */
+    struct carry_set *carry_set; /* tables of the start, until the carrier takes them */
+    _Atomic(struct carrier *) carrier; /* NULL: nothing is carried; release, acquire */
+    struct lookups *lookups;           /* NULL: no pipeline has asked for them yet */
+    struct tasks *front, *back;   /* threads for logs; for dispatching and pipelines */
+    struct log **log;             /* config->n_streams */
+    struct source_stream *stream; /* config->n_streams */
+    struct weir_intake *intake;   /* config->n_streams */
+    _Atomic bool wired;           /* all logs are made: release, acquire */
     /* Fields were added while it runs: what is in force of each stream; and configurations whose columns rows may have,
      * until the end. The main thread's. */
     struct source_change **change; /* config->n_streams, NULL: as at the start */

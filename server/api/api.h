@@ -7,6 +7,7 @@
 #define WEIR_API_API_H
 
 #include "base/metrics.h"
+#include "carry/carry.h"
 #include "config/config.h"
 #include "config/faults.h"
 #include "hook/hooks.h"
@@ -43,6 +44,7 @@ struct api_context {
     struct running *running;
     _Atomic(struct hooks *)
         *hooks; /* NULL in it: there are none; acquire. May be NULL */
+    _Atomic(struct carrier *) *carrier; /* likewise */
     const struct source_stream *stream; /* config->n_streams, likewise */
     const char *version;
     /* May be NULL. False: /ready answers 503 and the reason in `why`. Any thread; quick. */

@@ -290,6 +290,36 @@ static void overview_put_hooks(struct buffer *b, const struct api *a,
     jsonout_close(b, ']');
 }
 
+static void overview_put_carried(void *buffer, const struct carry_status *s)
+{
+    struct buffer *b = buffer;
+    jsonout_open(b, NULL, '{');
+    jsonout_string(b, "table", s->table);
+    jsonout_string(b, "state", carry_state_word[s->state]);
+    jsonout_count(b, "position", s->position > 0 ? (uint64_t)s->position : 0);
+    jsonout_count(b, "lag", s->lag);
+    jsonout_count(b, "carried", s->carried);
+    jsonout_count(b, "deleted", s->deleted);
+    jsonout_count(b, "refused", s->refused);
+    jsonout_count(b, "failures", s->failures);
+    jsonout_time(b, "last_success", s->success_us);
+    jsonout_string(b, "last_error", s->error[0] ? s->error : NULL);
+    jsonout_time(b, "last_error_time", s->error_us);
+    jsonout_close(b, '}');
+}
+
+/* Those that are carried. */
+static void overview_put_postgresql(struct buffer *b, const struct api *a,
+                                    const struct pipeline *p)
+{
+    struct carrier *c = a->is.carrier
+                            ? atomic_load_explicit(a->is.carrier, memory_order_acquire)
+                            : NULL;
+    jsonout_open(b, "postgresql", '[');
+    carry_each(c, pipeline_config(p)->name, overview_put_carried, b);
+    jsonout_close(b, ']');
+}
+
 static void overview_put_lookups(struct buffer *b, struct pipeline *p)
 {
     struct pipeline_service s[CONFIG_LOOKUPS_MAX];
@@ -366,6 +396,7 @@ static void overview_put_pipeline(struct buffer *b, const struct api *a,
     overview_put_lookups(b, p);
     overview_put_tables_joined(b, p);
     overview_put_hooks(b, a, p);
+    overview_put_postgresql(b, a, p);
     jsonout_close(b, '}');
 }
 

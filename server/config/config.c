@@ -153,7 +153,9 @@ void config_schema(struct buffer *to, void (*analyzer)(void *ctx, struct buffer 
                 "{\"$schema\":\"https://json-schema.org/draft/2020-12/schema\","
                 "\"title\":\"The configuration of weir, weir.yaml(5)\",\"$defs\":{");
     buffer_puts(to, shapes);
-    buffer_puts(to, "\"server\":");
+    buffer_puts(to, "\"postgresql\":");
+    postgresql_section_schema(to);
+    buffer_puts(to, ",\"server\":");
     server_section_schema(to);
     buffer_puts(to, ",\"window\":");
     window_section_schema(to);
@@ -196,6 +198,8 @@ int config_of_node(struct node *root, struct config **ret, struct error *error)
     if (r == 0)
         r = fields_read(file_fields, sizeof file_fields / sizeof file_fields[0], root,
                         "the file", c, NULL, error);
+    if (r == 0 && c->server.postgresql)
+        r = postgresql_section_check(c, error);
     if (r < 0) {
         config_free(c);
         return r;

@@ -22,6 +22,20 @@
 #define CONFIG_VERBS 5
 extern const char *const config_verb_word[CONFIG_VERBS];
 
+/* `postgresql` of the server: result tables are carried there. */
+struct config_postgresql {
+    char *connect;       /* for libpq; may hold a password */
+    char *password_file; /* NULL: none */
+    char *schema;        /* default "weir" */
+    char **pipeline;     /* those that are carried, NULL-ended; NULL: all */
+    const struct node *pipelines;
+    int64_t
+        hold_us; /* `retain` waits for rows to be carried for so long; INT64_MAX, the
+                       * default: for ever */
+    uint64_t max_lag; /* changes behind; then all that is in the table is carried */
+    int64_t timeout_us, backoff_us, max_backoff_us; /* 30s, 1s, 30s */
+};
+
 struct config_server {
     char *address;        /* "127.0.0.1", "::1", ... */
     uint16_t port;        /* 0: any free one; the log says which */
@@ -80,6 +94,7 @@ struct config_server {
     uint64_t
         spool_limit; /* bytes of answers in files, of slow clients; default 1 GiB */
     bool log_json;   /* JSON instead of key=value */
+    struct config_postgresql *postgresql; /* NULL: nothing is carried */
 };
 
 /* `derive:`, columns behind those that are there. */
@@ -451,6 +466,9 @@ int config_resolve(struct config *c, size_t pipeline, const struct schema *colum
                    struct error *error);
 /* Are results of the pipeline made of events of this stream? */
 bool config_depends(const struct config *c, size_t pipeline, size_t stream);
+
+/* Are the tables of this pipeline carried to PostgreSQL? -ENOENT: there is no such pipeline. */
+int config_is_carried(const struct config *c, const char *pipeline);
 
 /* JSON Schema (2020-12) of the file, made of the tables that check it. What an analyzer is, an item of `analyzers`,
  * the caller writes: only plugins know. */

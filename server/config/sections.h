@@ -70,6 +70,13 @@ int field_section(const struct node *n, enum weir_type *ret_type,
                   struct decode_field *ret, struct error *error);
 void field_section_free(struct decode_field *f);
 
+/* `postgresql:` of the server. What was taken on failure is freed with the server. */
+int postgresql_section(const struct node *map, struct config_postgresql **at,
+                       struct error *error);
+/* The pipelines that it names are there. */
+int postgresql_section_check(const struct config *c, struct error *error);
+void postgresql_section_free(struct config_postgresql *p); /* takes NULL */
+
 /* `webhook:`, one or a list. What was taken on failure is freed with the pipeline. */
 int hook_sections(const struct node *n, struct config_pipeline *p, struct error *error);
 void hook_section_free(struct config_hook *h);
@@ -97,6 +104,7 @@ void window_section_schema(struct buffer *to);
 void join_section_schema(struct buffer *to);      /* of one join */
 void reference_section_schema(struct buffer *to); /* likewise */
 void hook_section_schema(struct buffer *to);
+void postgresql_section_schema(struct buffer *to);
 void lookup_section_schema(struct buffer *to); /* of one */
 void pipeline_section_schema(struct buffer *to);
 /* What stands beside the name of an analyzer in an item of `analyzers`, `inside`: in its parameters: "as": ..., each with a

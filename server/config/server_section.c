@@ -324,6 +324,13 @@ static int read_proxies(const struct node *n, void *target, void *ctx,
     return 0;
 }
 
+static int read_postgresql(const struct node *n, void *target, void *ctx,
+                           struct error *error)
+{
+    (void)ctx;
+    return postgresql_section(n, &((struct config_server *)target)->postgresql, error);
+}
+
 /* ---- The section ------------------------------------------------------------------------------- */
 
 #define AT(member) offsetof(struct config_server, member)
@@ -394,6 +401,8 @@ static const struct field server_fields[] = {
      .init = GIB},
     {"spool_limit", FIELD_SIZE, .offset = AT(spool_limit), .min = MIB,
      .max = 1024 * GIB, .init = GIB},
+    {"postgresql", FIELD_CALL, .read = read_postgresql,
+     .schema = "{\"$ref\":\"#/$defs/postgresql\"}"},
     {"log_json", FIELD_BOOL, .offset = AT(log_json), .min = 0, .max = 1},
 };
 
@@ -462,6 +471,7 @@ void server_section_free(struct config_server *s)
     for (char **host = s->hosts; host && *host; host++)
         free(*host);
     free(s->hosts);
+    postgresql_section_free(s->postgresql);
     free(s->tls.certificate);
     free(s->tls.key);
     free(s->tls.client_ca);

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "carry/copy.h"
+#include "base/utf8.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FROM_2000_US INT64_C(946684800000000) /* its times count from there */
+#define TIME_LEAST   INT64_C(-211813488000000000)
+#define TIME_END     INT64_C(9223371331200000000)
+#define FIRST_ROOM   ((size_t)256 << 10)
+
+/* ---- Bytes -------------------------------------------------------------------------------------- */
+
+static int need(struct copy *c, size_t more)
+{
+    if (c->room - c->size >= more)
+        return 0;
+    size_t room = c->room ? c->room : FIRST_ROOM;
+    while (room - c->size < more)
+        room *= 2;
+    char *grown = realloc(c->data, room);
+    if (!grown)
+        return -ENOMEM;
+    c->data = grown;
+    c->room = room;
+    return 0;
+}
+
+static void put16(struct copy *c, uint16_t v)
+{
+    v = htobe16(v);
+    memcpy(c->data + c->size, &v, sizeof(v));
+    c->size += sizeof(v);
+}
+
+static void put32(struct copy *c, uint32_t v)
+{
+    v = htobe32(v);
+    memcpy(c->data + c->size, &v, sizeof(v));
+    c->size += sizeof(v);
+}
+
+static void put64(struct copy *c, uint64_t v)
+{
+    v = htobe64(v);
+    put32(c, 8);
+    memcpy(c->data + c->size, &v, sizeof(v));
+    c->size += sizeof(v);
+}
+
+int copy_begin(struct copy *c)
+{
+    static const char head[19] = "PGCOPY\n\377\r\n"; /* and zeros */
+    c->size = c->rows = 0;
+    if (need(c, sizeof(head)))
+        return -ENOMEM;
+    memcpy(c->data, head, sizeof(head));
+    c->size = sizeof(head);
+    return 0;
+}
+
+int copy_end(struct copy *c)
+{
+    if (need(c, 2))
+        return -ENOMEM;
+    put16(c, UINT16_MAX);
+    return 0;
+}
+
+void copy_free(struct copy *c)
+{
+    free(c->data);
+    *c = (struct copy){0};
+}
+
+int copy_row(struct copy *c, size_t n)
+{
+    if (need(c, 2))
+        return -ENOMEM;
+    put16(c, (uint16_t)n);
+    return 0;
+}
+
+/* ---- Values ------------------------------------------------------------------------------------- */
+
+static bool is_text(const char *text, size_t size)
+{
+    size_t at = 0;
+    while (at < size) {
+        uint64_t eight;
+        if (size - at >= 8) {
+            memcpy(&eight, text + at, 8);
+            const uint64_t high = UINT64_C(0x8080808080808080);
+            /* ASCII, and none is zero. */
+            if (!((eight | (eight - UINT64_C(0x0101010101010101))) & high)) {
+                at += 8;
+                continue;
+            }
+        }
+        size_t length = text[at] ? utf8_length(text + at, size - at) : 0;
+        if (length == 0)
+            return false;
+        at += length;
+    }
+    return true;
+}
+
+static int put_text(struct copy *c, sqlite3_stmt *row, int column)
+{
+    const char *text = (const char *)sqlite3_column_text(row, column);
+    size_t size = (size_t)sqlite3_column_bytes(row, column);
+    if (!text || need(c, 4 + size))
+        return -ENOMEM;
+    if (!is_text(text, size))
+        return -EDOM;
+    put32(c, (uint32_t)size);
+    if (size)
+        memcpy(c->data + c->size, text, size);
+    c->size += size;
+    return 0;
+}
+
+int copy_value(struct copy *c, enum weir_type type, sqlite3_stmt *row, int column)
+{
+    if (need(c, 12))
+        return -ENOMEM;
+    if (sqlite3_column_type(row, column) == SQLITE_NULL) {
+        put32(c, UINT32_MAX);
+        return 0;
+    }
+    if (type == WEIR_STRING)
+        return put_text(c, row, column);
+    if (type == WEIR_FLOAT) {
+        double v = sqlite3_column_double(row, column);
+        uint64_t bits;
+        memcpy(&bits, &v, sizeof(bits));
+        put64(c, bits);
+        return 0;
+    }
+    int64_t v = sqlite3_column_int64(row, column);
+    if (type == WEIR_BOOL) {
+        put32(c, 1);
+        c->data[c->size++] = v != 0;
+        return 0;
+    }
+    if (type == WEIR_TIME && (__builtin_sub_overflow(v, FROM_2000_US, &v) ||
+                              v < TIME_LEAST || v >= TIME_END))
+        return -EDOM;
+    put64(c, (uint64_t)v);
+    return 0;
+}

@@ -1,0 +1,669 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * In PostgreSQL: the tables, whose they are, and transactions of rows.
+ */
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/logger.h"
+#include "batch/schema.h"
+#include "carry/internal.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct {
+    const char *name; /* as format_type has it */
+    Oid oid;          /* in pg_type.dat: the same in every PostgreSQL */
+} type_there[] = {
+    [WEIR_INT] = {"bigint", 20},
+    [WEIR_FLOAT] = {"double precision", 701},
+    [WEIR_BOOL] = {"boolean", 16},
+    [WEIR_STRING] = {"text", 25},
+    [WEIR_TIME] = {"timestamp with time zone", 1184},
+};
+
+static void put_quoted(struct buffer *to, const char *text, char quote)
+{
+    buffer_putc(to, quote);
+    for (; *text; text++) {
+        if (*text == quote)
+            buffer_putc(to, quote);
+        buffer_putc(to, *text);
+    }
+    buffer_putc(to, quote);
+}
+
+#define put_name(to, text) put_quoted(to, text, '"')
+#define put_text(to, text) put_quoted(to, text, '\'') /* standard_conforming_strings */
+
+static const struct table_column *shown(const struct table *t, size_t i)
+{
+    return &t->column[table_shown(t, i)];
+}
+
+/* "a", "b": the key, or all columns; `with` stands before each. */
+static void put_columns(struct buffer *to, const struct table *t, bool key,
+                        const char *with)
+{
+    for (size_t i = 0, n = 0; i < t->n_columns; i++) {
+        if (key && table_shown(t, i) >= t->n_primary)
+            continue;
+        buffer_puts(to, n++ ? ", " : "");
+        buffer_puts(to, with);
+        put_name(to, shown(t, i)->name);
+    }
+}
+
+/* The names of the temporary tables of a table: its rows, and keys of rows that are gone. */
+static void put_temporary(struct buffer *to, const char *what, const struct carried *k)
+{
+    buffer_printf(to, "pg_temp.weir_%s_%" PRIxPTR, what, (uintptr_t)k);
+}
+
+static int run(struct carrier *c, struct buffer *sql, const struct pg_param *param,
+               size_t n, PGresult **ret, struct error *error)
+{
+    int err = sql->error ? error_set(error, -ENOMEM, "out of memory")
+                         : pg_ask(&c->pg, buffer_text(sql), param, n, ret, error);
+    buffer_free(sql);
+    return err;
+}
+
+/* Begins with BEGIN. What has failed in it is undone. */
+static int finish(struct carrier *c, int err, struct error *error)
+{
+    if (!err)
+        return pg_run(&c->pg, "COMMIT", error);
+    if (c->pg.c) {
+        char state[sizeof(c->pg.state)];
+        struct error second;
+        memcpy(state, c->pg.state, sizeof(state));
+        pg_run(&c->pg, "ROLLBACK", &second);
+        memcpy(c->pg.state, state, sizeof(state));
+    }
+    return err;
+}
+
+/* ---- The schema --------------------------------------------------------------------------------- */
+
+static int make_schema(struct carrier *c, struct error *error)
+{
+    const char *schema = c->config->schema;
+    struct buffer sql = {0};
+    PG_RESULT there = NULL;
+    int err = pg_ask(&c->pg, "SELECT 1 FROM pg_namespace WHERE nspname = $1",
+                     &PG_TEXT(schema), 1, &there, error);
+    if (!err && PQntuples(there) == 0) {
+        buffer_puts(&sql, "CREATE SCHEMA ");
+        put_name(&sql, schema);
+        err = run(c, &sql, NULL, 0, NULL, error);
+    }
+    if (err)
+        return err;
+    buffer_puts(&sql, "CREATE TABLE IF NOT EXISTS ");
+    put_name(&sql, schema);
+    buffer_puts(&sql,
+                ".weir_positions (table_name text PRIMARY KEY, pipeline text NOT NULL,"
+                " database text NOT NULL, writer text NOT NULL, since bigint NOT NULL,"
+                " seq bigint, watermark timestamptz, changed timestamptz NOT NULL,"
+                " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
+                " backend_start timestamptz NOT NULL)");
+    return run(c, &sql, NULL, 0, NULL, error);
+}
+
+/* Two servers may begin at once. */
+int far_schema(struct carrier *c, struct error *error)
+{
+    int err = pg_run(&c->pg, "BEGIN", error);
+    if (!err)
+        err = pg_run(&c->pg, "SELECT pg_advisory_xact_lock(hashtext('weir'))", error);
+    if (!err)
+        err = make_schema(c, error);
+    return finish(c, err, error);
+}
+
+/* ---- A table ------------------------------------------------------------------------------------ */
+
+static void put_type(struct buffer *to, const struct table *t, size_t i)
+{
+    const struct table_column *column = shown(t, i);
+    const size_t place = table_shown(t, i);
+    put_name(to, column->name);
+    buffer_printf(to, " %s", type_there[column->type].name);
+    if (column->type == WEIR_STRING && place < t->n_primary)
+        buffer_puts(to, " COLLATE \"C\""); /* compares as ours does */
+    if (place < t->n_primary)
+        buffer_puts(to, " NOT NULL");
+    else if (t->revision && place == t->revision)
+        buffer_puts(to, " NOT NULL DEFAULT 0");
+}
+
+static int make_table(struct carrier *c, const struct carried *k, struct error *error)
+{
+    const struct table *t = k->table;
+    struct buffer sql = {0};
+    buffer_printf(&sql, "CREATE TABLE %s (", k->name);
+    for (size_t i = 0; i < t->n_columns; i++) {
+        put_type(&sql, t, i);
+        buffer_puts(&sql, ", ");
+    }
+    buffer_puts(&sql, "PRIMARY KEY (");
+    put_columns(&sql, t, true, "");
+    buffer_puts(&sql, "))");
+    int err = run(c, &sql, NULL, 0, NULL, error);
+    if (err)
+        return err;
+    buffer_printf(&sql, "COMMENT ON TABLE %s IS ", k->name);
+    struct buffer text = {0};
+    buffer_printf(&text, "results of the pipeline '%s' of weir", t->pipeline);
+    put_text(&sql, buffer_text(&text));
+    buffer_free(&text);
+    return run(c, &sql, NULL, 0, NULL, error);
+}
+
+static int comment(struct carrier *c, const struct carried *k, size_t i,
+                   struct error *error)
+{
+    const struct table_column *column = shown(k->table, i);
+    struct buffer sql = {0};
+    if (!column->help || !*column->help)
+        return 0;
+    buffer_printf(&sql, "COMMENT ON COLUMN %s.", k->name);
+    put_name(&sql, column->name);
+    buffer_puts(&sql, " IS ");
+    struct buffer text = {0};
+    const char *unit =
+        column->type == WEIR_TIME ? strstr(column->help, ", microsec") : NULL;
+    if (unit) /* there it has none */
+        buffer_put(&text, column->help, (size_t)(unit - column->help));
+    else
+        buffer_puts(&text, column->help);
+    put_text(&sql, buffer_text(&text));
+    buffer_free(&text);
+    return run(c, &sql, NULL, 0, NULL, error);
+}
+
+static int add_column(struct carrier *c, const struct carried *k, size_t i,
+                      struct error *error)
+{
+    struct buffer sql = {0};
+    buffer_printf(&sql, "ALTER TABLE %s ADD COLUMN ", k->name);
+    put_type(&sql, k->table, i);
+    int err = run(c, &sql, NULL, 0, NULL, error);
+    return err ? err : comment(c, k, i, error);
+}
+
+#define ADVICE                                                                         \
+    "; rename or drop the table there, and its row of weir_positions, and it is made " \
+    "anew"
+
+static int check_column(struct carrier *c, const struct carried *k, size_t i,
+                        const PGresult *there, struct error *error)
+{
+    const struct table_column *column = shown(k->table, i);
+    const bool key = table_shown(k->table, i) < k->table->n_primary;
+    int r = 0;
+    while (r < PQntuples(there) && strcmp(PQgetvalue(there, r, 0), column->name))
+        r++;
+    if (r == PQntuples(there) && !key)
+        return add_column(c, k, i, error);
+    if (r == PQntuples(there) || (*PQgetvalue(there, r, 2) == 't') != key)
+        return error_set(
+            error, -EBADF,
+            "its primary key is another one in PostgreSQL (column '%s')" ADVICE,
+            column->name);
+    const char *type = PQgetvalue(there, r, 1);
+    return strcmp(type, type_there[column->type].name) == 0
+               ? 0
+               : error_set(error, -EBADF,
+                           "column '%s' is of type %s in PostgreSQL, here of %s" ADVICE,
+                           column->name, type, type_there[column->type].name);
+}
+
+/* What others have put there: columns that are given no value may not want one. */
+static int check_others(const struct carried *k, const PGresult *there,
+                        struct error *error)
+{
+    const struct table *t = k->table;
+    for (int r = 0; r < PQntuples(there); r++) {
+        size_t i = 0;
+        while (i < t->n_columns && strcmp(PQgetvalue(there, r, 0), t->column[i].name))
+            i++;
+        if (i < t->n_columns)
+            continue;
+        if (*PQgetvalue(there, r, 2) == 't' || *PQgetvalue(there, r, 3) == 't')
+            return error_set(error, -EBADF,
+                             "column '%s' is in PostgreSQL only, and no row may be "
+                             "without it" ADVICE,
+                             PQgetvalue(there, r, 0));
+    }
+    return 0;
+}
+
+/* Makes it, or sees that it fits: -EBADF. Columns that have come are added. */
+static int ensure_table(struct carrier *c, const struct carried *k, struct error *error)
+{
+    PG_RESULT there = NULL;
+    int err = pg_ask(
+        &c->pg,
+        "SELECT a.attname, format_type(a.atttypid, NULL),"
+        " coalesce(a.attnum = ANY(i.indkey), false),"
+        " a.attnotnull AND NOT a.atthasdef AND a.attidentity = '',"
+        " (SELECT relkind FROM pg_class WHERE oid = a.attrelid)"
+        " FROM pg_attribute a LEFT JOIN pg_index i"
+        " ON i.indrelid = a.attrelid AND i.indisprimary"
+        " WHERE a.attrelid = to_regclass($1) AND a.attnum > 0 AND NOT a.attisdropped",
+        &PG_TEXT(k->name), 1, &there, error);
+    if (err)
+        return err;
+    const size_t n = k->table->n_columns;
+    if (PQntuples(there) == 0) {
+        err = make_table(c, k, error);
+        for (size_t i = 0; !err && i < n; i++)
+            err = comment(c, k, i, error);
+        return err;
+    }
+    const char kind = *PQgetvalue(there, 0, 4);
+    if (kind != 'r' && kind != 'p')
+        return error_set(error, -EBADF, "in PostgreSQL it is no table" ADVICE);
+    for (size_t i = 0; !err && i < n; i++)
+        err = check_column(c, k, i, there, error);
+    return err ? err : check_others(k, there, error);
+}
+
+/* ---- Whose it is -------------------------------------------------------------------------------- */
+
+struct owner {
+    bool there;
+    char writer[CARRIED_ID], database[CARRIED_ID];
+    int64_t since_us, seq; /* -1: being filled */
+    char host[128];
+};
+
+static int ask_owner(struct carrier *c, const struct carried *k, const char *lock,
+                     struct owner *ret, struct error *error)
+{
+    struct buffer sql = {0};
+    PG_RESULT r = NULL;
+    buffer_puts(&sql, "SELECT writer, database, since, coalesce(seq, -1), host FROM ");
+    put_name(&sql, c->config->schema);
+    buffer_printf(&sql, ".weir_positions WHERE table_name = $1 %s", lock);
+    int err = run(c, &sql, &PG_TEXT(k->table->name), 1, &r, error);
+    *ret = (struct owner){.there = !err && PQntuples(r) > 0};
+    if (err || !ret->there)
+        return err;
+    snprintf(ret->writer, sizeof(ret->writer), "%s", PQgetvalue(r, 0, 0));
+    snprintf(ret->database, sizeof(ret->database), "%s", PQgetvalue(r, 0, 1));
+    ret->since_us = strtoll(PQgetvalue(r, 0, 2), NULL, 10);
+    ret->seq = strtoll(PQgetvalue(r, 0, 3), NULL, 10);
+    snprintf(ret->host, sizeof(ret->host), "%s", PQgetvalue(r, 0, 4));
+    return 0;
+}
+
+/* -EEXIST: it is not for us to take. */
+static int check_owner(struct carrier *c, const struct carried *k,
+                       const struct owner *o, struct error *error)
+{
+    if (!o->there)
+        return 0;
+    if (strcmp(o->database, c->set->database))
+        return error_set(error, -EBADF,
+                         "in PostgreSQL it is carried from another database, by a "
+                         "server on '%s'; to take it over: DELETE FROM %s."
+                         "weir_positions WHERE table_name = '%s'",
+                         o->host, c->config->schema, k->table->name);
+    /* One that PostgreSQL forgot, as a standby may, is ours still. */
+    if (k->taken && strcmp(o->writer, c->writer) && strcmp(o->writer, k->before))
+        return error_set(error, -EEXIST,
+                         "a server on '%s' has taken its place: nothing more is "
+                         "carried by this one until it is started again",
+                         o->host);
+    return 0;
+}
+
+/* Is what is there what we have up to its place, and do we know what follows? */
+static bool is_ours(const struct carrier *c, const struct carried *k,
+                    const struct owner *o, const struct changes *known)
+{
+    if (!o->there || o->since_us != known->since_us || o->seq < known->first)
+        return false;
+    if (strcmp(o->writer, c->writer) == 0)
+        return true;
+    const char *before = k->taken ? k->before : k->place.writer;
+    const int64_t bound = k->taken ? k->before_bound : k->place.bound;
+    return *before && strcmp(o->writer, before) == 0 && o->seq <= bound;
+}
+
+/* What its last writer has begun and not ended, if it hangs, holds locks: it is ended. */
+static int end_writer(struct carrier *c, const struct carried *k, struct error *error)
+{
+    struct buffer sql = {0};
+    buffer_puts(&sql,
+                "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN ");
+    put_name(&sql, c->config->schema);
+    buffer_puts(
+        &sql, ".weir_positions p ON a.pid = p.backend AND a.backend_start ="
+              " p.backend_start WHERE p.table_name = $1 AND a.pid <> pg_backend_pid()");
+    return run(c, &sql, &PG_TEXT(k->table->name), 1, NULL, error);
+}
+
+static int put_owner(struct carrier *c, const struct carried *k, int64_t seq,
+                     struct error *error)
+{
+    char since[24], at[24], pid[24], host[128] = "";
+    snprintf(since, sizeof(since), "%" PRId64, k->place.since_us);
+    snprintf(at, sizeof(at), "%" PRId64, seq);
+    snprintf(pid, sizeof(pid), "%ld", (long)getpid());
+    gethostname(host, sizeof(host) - 1);
+    struct buffer sql = {0};
+    buffer_puts(&sql, "INSERT INTO ");
+    put_name(&sql, c->config->schema);
+    buffer_puts(
+        &sql, ".weir_positions AS p (table_name, pipeline, database, writer, since,"
+              " seq, changed, host, pid, backend, backend_start) SELECT $1, $2, $3, $4,"
+              " $5::bigint, $6::bigint, now(), $7, $8::integer, pid, backend_start"
+              " FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+              " ON CONFLICT (table_name) DO UPDATE SET pipeline = excluded.pipeline,"
+              " database = excluded.database, writer = excluded.writer, since ="
+              " excluded.since, seq = excluded.seq, watermark = CASE WHEN excluded.seq"
+              " IS NOT NULL THEN p.watermark END, changed = excluded.changed,"
+              " host = excluded.host, pid = excluded.pid, backend = excluded.backend,"
+              " backend_start = excluded.backend_start");
+    const struct pg_param param[] = {PG_TEXT(k->table->name),
+                                     PG_TEXT(k->table->pipeline),
+                                     PG_TEXT(c->set->database),
+                                     PG_TEXT(c->writer),
+                                     PG_TEXT(since),
+                                     PG_TEXT(seq < 0 ? NULL : at),
+                                     PG_TEXT(host),
+                                     PG_TEXT(pid)};
+    return run(c, &sql, param, sizeof(param) / sizeof(param[0]), NULL, error);
+}
+
+static int take(struct carrier *c, struct carried *k, const struct changes *known,
+                struct owner *ret, bool *ret_ours, struct error *error)
+{
+    int err = ensure_table(c, k, error);
+    if (!err)
+        err = ask_owner(c, k, "FOR UPDATE", ret, error);
+    if (!err)
+        err = check_owner(c, k, ret, error);
+    *ret_ours = !err && is_ours(c, k, ret, known);
+    k->place.since_us = known->since_us;
+    return err ? err : put_owner(c, k, *ret_ours ? ret->seq : -1, error);
+}
+
+int far_take(struct carrier *c, struct carried *k, struct error *error)
+{
+    struct changes known;
+    struct owner owner;
+    bool ours = false;
+    int err = changes_look(c->db, k->table->name, &known, error);
+    if (!err)
+        err = ask_owner(c, k, "", &owner, error);
+    if (!err)
+        err = check_owner(c, k, &owner, error);
+    if (!err)
+        err = end_writer(c, k, error);
+    if (!err)
+        err = pg_run(&c->pg, "BEGIN", error);
+    if (err)
+        return err;
+    err = pg_run(&c->pg, "SELECT pg_advisory_xact_lock(hashtext('weir'))", error);
+    if (!err)
+        err = take(c, k, &known, &owner, &ours, error);
+    fault_point("carry_take");
+    err = finish(c, err, error);
+    if (err)
+        return err;
+    fault_point("carry_taken");
+    if (owner.there && !k->taken && strcmp(owner.writer, k->place.writer) &&
+        strcmp(owner.writer, c->writer))
+        logger_warn("carry", "table '%s': taken over from a server on '%s'",
+                    k->table->name, owner.host);
+    if (!k->taken) {
+        memcpy(k->before, k->place.writer, sizeof(k->before));
+        k->before_bound = k->place.bound;
+    }
+    k->taken = true;
+    memcpy(k->place.writer, c->writer, sizeof(c->writer));
+    k->place.bound = -1;
+    k->place.position = ours ? owner.seq : known.last;
+    k->stage = ours ? CARRY_CHANGES : CARRY_FILL;
+    k->temporary = false;
+    k->dirty = k->look = true;
+    rows_restart(k);
+    if (!ours)
+        logger_info("carry",
+                    "table '%s': all of its rows are carried to PostgreSQL, which does "
+                    "not know them, or knows others",
+                    k->table->name);
+    return 0;
+}
+
+/* ---- Transactions ------------------------------------------------------------------------------- */
+
+/* First of all: who is not where it was, as another has written there, does nothing. seq -1: it is not known where. */
+static int move_place(struct carrier *c, const struct carried *k, int64_t from,
+                      int64_t to, int64_t watermark_us, struct error *error)
+{
+    char at[24], was[24];
+    const uint64_t watermark =
+        htobe64((uint64_t)watermark_us - UINT64_C(946684800000000));
+    struct buffer sql = {0};
+    PG_RESULT r = NULL;
+    snprintf(at, sizeof(at), "%" PRId64, to);
+    snprintf(was, sizeof(was), "%" PRId64, from);
+    buffer_puts(&sql, "UPDATE ");
+    put_name(&sql, c->config->schema);
+    buffer_puts(&sql,
+                ".weir_positions SET seq = $3::bigint, watermark = coalesce($5,"
+                " watermark), changed = now() WHERE table_name = $1 AND writer = $2"
+                " AND seq IS NOT DISTINCT FROM $4::bigint");
+    const struct pg_param param[] = {
+        PG_TEXT(k->table->name),
+        PG_TEXT(c->writer),
+        PG_TEXT(to < 0 ? NULL : at),
+        PG_TEXT(from < 0 ? NULL : was),
+        {.type = 1184,
+         .data = watermark_us == INT64_MIN ? NULL : (const char *)&watermark,
+         .size = 8}};
+    int err = run(c, &sql, param, sizeof(param) / sizeof(param[0]), &r, error);
+    if (!err && strcmp(PQcmdTuples(r), "1"))
+        err = error_set(error, -ESTALE, "its place in PostgreSQL is another one");
+    return err;
+}
+
+static int copy_to(struct carrier *c, const struct carried *k, const char *temporary,
+                   const struct copy *rows, struct error *error)
+{
+    struct buffer sql = {0};
+    buffer_puts(&sql, "COPY ");
+    if (temporary)
+        put_temporary(&sql, temporary, k);
+    else
+        buffer_puts(&sql, k->name);
+    buffer_puts(&sql, " (");
+    put_columns(&sql, k->table, rows == &c->gone, "");
+    buffer_puts(&sql, ") FROM STDIN (FORMAT binary)");
+    int err = sql.error
+                  ? error_set(error, -ENOMEM, "out of memory")
+                  : pg_copy(&c->pg, buffer_text(&sql), rows->data, rows->size, error);
+    buffer_free(&sql);
+    return err;
+}
+
+static int make_temporary(struct carrier *c, struct carried *k, struct error *error)
+{
+    int err = 0;
+    for (int gone = 0; !err && gone < 2; gone++) {
+        struct buffer sql = {0};
+        buffer_puts(&sql, "CREATE TEMPORARY TABLE ");
+        put_temporary(&sql, gone ? "gone" : "rows", k);
+        buffer_puts(&sql, " ON COMMIT DELETE ROWS AS SELECT ");
+        put_columns(&sql, k->table, gone, "");
+        buffer_printf(&sql, " FROM %s WITH NO DATA", k->name);
+        err = run(c, &sql, NULL, 0, NULL, error);
+    }
+    k->temporary = !err; /* it goes with the transaction, if that fails */
+    return err;
+}
+
+static int delete_gone(struct carrier *c, const struct carried *k, struct error *error)
+{
+    struct buffer sql = {0};
+    buffer_printf(&sql, "DELETE FROM %s AS t USING ", k->name);
+    put_temporary(&sql, "gone", k);
+    buffer_puts(&sql, " AS g WHERE (");
+    put_columns(&sql, k->table, true, "t.");
+    buffer_puts(&sql, ") = (");
+    put_columns(&sql, k->table, true, "g.");
+    buffer_puts(&sql, ")");
+    return run(c, &sql, NULL, 0, NULL, error);
+}
+
+/* A row that has changed twice in the piece is there twice, as it is now. */
+static int merge(struct carrier *c, const struct carried *k, struct error *error)
+{
+    const struct table *t = k->table;
+    struct buffer sql = {0};
+    buffer_printf(&sql, "INSERT INTO %s (", k->name);
+    put_columns(&sql, t, false, "");
+    buffer_puts(&sql, ") SELECT DISTINCT ON (");
+    put_columns(&sql, t, true, "");
+    buffer_puts(&sql, ") ");
+    put_columns(&sql, t, false, "");
+    buffer_puts(&sql, " FROM ");
+    put_temporary(&sql, "rows", k);
+    buffer_puts(&sql, " ON CONFLICT (");
+    put_columns(&sql, t, true, "");
+    buffer_puts(&sql, ") DO ");
+    const char *between = "UPDATE SET ";
+    for (size_t i = 0; i < t->n_columns; i++) {
+        if (table_shown(t, i) < t->n_primary)
+            continue;
+        buffer_puts(&sql, between);
+        put_name(&sql, shown(t, i)->name);
+        buffer_puts(&sql, " = excluded.");
+        put_name(&sql, shown(t, i)->name);
+        between = ", ";
+    }
+    if (t->n_columns == t->n_primary)
+        buffer_puts(&sql, "NOTHING");
+    return run(c, &sql, NULL, 0, NULL, error);
+}
+
+static int put_staged(struct carrier *c, struct carried *k, struct error *error)
+{
+    int err = k->temporary ? 0 : make_temporary(c, k, error);
+    if (!err && c->gone.rows)
+        err = copy_to(c, k, "gone", &c->gone, error);
+    if (!err && c->gone.rows)
+        err = delete_gone(c, k, error);
+    if (!err && c->rows.rows)
+        err = copy_to(c, k, "rows", &c->rows, error);
+    if (!err && c->rows.rows)
+        err = merge(c, k, error);
+    return err;
+}
+
+/* What may be there already goes by way of a temporary table. */
+int far_put(struct carrier *c, struct carried *k, const struct carry_piece *p,
+            struct error *error)
+{
+    const bool made = k->temporary;
+    int err = pg_run(&c->pg, "BEGIN", error);
+    if (err)
+        return err;
+    fault_point("carry_begun");
+    err = move_place(c, k, p->from, p->last, p->watermark_us, error);
+    fault_point("carry_fenced");
+    if (!err && !p->plain)
+        err = put_staged(c, k, error);
+    else if (!err && c->rows.rows)
+        err = copy_to(c, k, NULL, &c->rows, error);
+    fault_point("carry_commit");
+    err = finish(c, err, error);
+    fault_point("carry_committed");
+    if (err)
+        k->temporary = made;
+    return err;
+}
+
+/* ---- All rows ----------------------------------------------------------------------------------- */
+
+/* ("a", "b" COLLATE "C") */
+static void put_key(struct buffer *to, const struct table *t)
+{
+    buffer_putc(to, '(');
+    for (size_t c = 0; c < t->n_primary; c++) {
+        buffer_puts(to, c ? ", " : "");
+        put_name(to, t->column[c].name);
+        if (t->column[c].type == WEIR_STRING)
+            buffer_puts(to, " COLLATE \"C\"");
+    }
+    buffer_putc(to, ')');
+}
+
+/* " (a, b) > ($1, $2)", whose values are those of the key that was sent. */
+static void put_bound(struct buffer *to, const struct table *t, const char *compare,
+                      const struct copy *key, struct pg_param *param, size_t *n)
+{
+    const char *at = key->data;
+    buffer_putc(to, ' ');
+    put_key(to, t);
+    buffer_printf(to, " %s (", compare);
+    for (size_t c = 0; c < t->n_primary; c++) {
+        uint32_t size;
+        memcpy(&size, at, sizeof(size));
+        size = be32toh(size);
+        param[*n] = (struct pg_param){.type = type_there[t->column[c].type].oid,
+                                      .data = at + sizeof(size),
+                                      .size = (int)size};
+        at += sizeof(size) + size;
+        buffer_printf(to, "%s$%zu", c ? ", " : "", ++*n);
+    }
+    buffer_putc(to, ')');
+}
+
+static int clear(struct carrier *c, const struct carried *k, bool behind,
+                 struct error *error)
+{
+    const struct table *t = k->table;
+    struct pg_param param[PG_PARAMS];
+    struct buffer sql = {0};
+    size_t n = 0;
+    if (2 * t->n_primary > PG_PARAMS)
+        return error_set(error, -E2BIG, "its key has too many columns");
+    buffer_printf(&sql, "DELETE FROM %s WHERE", k->name);
+    if (behind) {
+        put_bound(&sql, t, ">", k->upper.rows ? &k->upper : &k->lower, param, &n);
+    } else {
+        put_bound(&sql, t, k->inclusive ? ">=" : ">", &k->lower, param, &n);
+        buffer_puts(&sql, " AND");
+        put_bound(&sql, t, "<=", &k->upper, param, &n);
+    }
+    return run(c, &sql, param, n, NULL, error);
+}
+
+int far_fill(struct carrier *c, struct carried *k, const struct carry_piece *p,
+             struct error *error)
+{
+    int err = pg_run(&c->pg, "BEGIN", error);
+    if (err)
+        return err;
+    err = move_place(c, k, -1, p->all ? k->fill_last : -1, INT64_MIN, error);
+    if (!err && k->upper.rows)
+        err = clear(c, k, false, error);
+    if (!err && c->rows.rows)
+        err = copy_to(c, k, NULL, &c->rows, error);
+    if (!err && p->all && (k->upper.rows || k->lower.rows))
+        err = clear(c, k, true, error);
+    fault_point("carry_filled");
+    return finish(c, err, error);
+}

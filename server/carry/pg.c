@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "carry/pg.h"
+#include "base/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SERVER_LEAST 120000 /* of which the catalogs are asked about */
+#define COPY_PIECE   (64 << 10)
+
+/* ---- Waiting ------------------------------------------------------------------------------------ */
+
+/* -ETIMEDOUT, -ECANCELED: told to stop. */
+static int wait_for(struct pg *p, short events, int64_t until_us)
+{
+    for (;;) {
+        int64_t left_us = until_us - clock_monotonic_us();
+        if (left_us <= 0)
+            return -ETIMEDOUT;
+        struct pollfd fds[] = {{.fd = PQsocket(p->c), .events = events},
+                               {.fd = p->wake, .events = POLLIN}};
+        int ms = left_us > 3600 * SECOND_US ? 3600000 : (int)(left_us / 1000) + 1;
+        int n = poll(fds, 2, ms);
+        uint64_t count;
+        if (n > 0 && (fds[1].revents & POLLIN) &&
+            read(p->wake, &count, sizeof(count)) > 0 && p->stop && p->stop(p->ctx))
+            return -ECANCELED;
+        if (n > 0 && fds[0].revents)
+            return 0;
+        if (n < 0 && errno != EINTR)
+            return -errno;
+    }
+}
+
+void pg_idle(struct pg *p, int64_t until_us)
+{
+    int64_t left_us = until_us - clock_monotonic_us();
+    struct pollfd fds[] = {{.fd = p->wake, .events = POLLIN},
+                           {.fd = p->c ? PQsocket(p->c) : -1, .events = POLLIN}};
+    int ms = left_us <= 0                 ? 0
+             : left_us > 3600 * SECOND_US ? 3600000
+                                          : (int)(left_us / 1000) + 1;
+    uint64_t count;
+    if (poll(fds, 2, ms) <= 0)
+        return;
+    if ((fds[0].revents & POLLIN) && read(p->wake, &count, sizeof(count)) < 0)
+        return;
+    if (fds[1].revents && (!PQconsumeInput(p->c) || PQstatus(p->c) != CONNECTION_OK))
+        pg_close(p);
+}
+
+/* ---- The connection ----------------------------------------------------------------------------- */
+
+void pg_close(struct pg *p)
+{
+    PQfinish(p->c); /* takes NULL */
+    p->c = NULL;
+}
+
+/* One line of what libpq says; it never has the password. */
+static int say(struct error *error, int err, const char *text)
+{
+    while (*text == ' ' || *text == '\n')
+        text++;
+    error_set(error, err, "%.*s", (int)strcspn(text, "\n"), text);
+    return err;
+}
+
+/* It is not known what has become of the last statement. */
+static int lose(struct pg *p, int err, struct error *error)
+{
+    const char *text = PQerrorMessage(p->c);
+    if (err == -ETIMEDOUT)
+        error_set(error, err, "no answer within 'timeout'");
+    else if (err == -ECANCELED)
+        error_set(error, err, "the server stops");
+    else
+        say(error, err, *text ? text : "the connection is lost");
+    p->state[0] = 0;
+    pg_close(p);
+    return err;
+}
+
+static int read_password(const char *path, char **ret, struct error *error)
+{
+    char text[4098];
+    FILE *f = fopen(path, "re");
+    if (!f)
+        return error_set(error, -errno, "password_file '%s': %s", path,
+                         strerror(errno));
+    size_t size = fread(text, 1, sizeof(text) - 1, f);
+    fclose(f);
+    while (size > 0 && (text[size - 1] == '\n' || text[size - 1] == '\r'))
+        size--;
+    text[size] = 0;
+    *ret = size > 0 && size <= 4096 && !memchr(text, 0, size) ? strdup(text) : NULL;
+    explicit_bzero(text, sizeof(text));
+    return *ret ? 0
+                : error_set(error, -EINVAL,
+                            "password_file '%s' has no password of 1 to 4096 bytes",
+                            path);
+}
+
+static void be_quiet(void *ctx, const PGresult *notice)
+{
+    (void)ctx, (void)notice;
+}
+
+static int connect_until(struct pg *p, int64_t until_us, struct error *error)
+{
+    if (!p->c)
+        return error_set(error, -ENOMEM, "out of memory");
+    PostgresPollingStatusType s = PGRES_POLLING_WRITING;
+    if (PQstatus(p->c) == CONNECTION_BAD)
+        return lose(p, -ECONNREFUSED, error);
+    do {
+        int err = wait_for(p, s == PGRES_POLLING_READING ? POLLIN : POLLOUT, until_us);
+        if (err)
+            return lose(p, err, error);
+        s = PQconnectPoll(p->c);
+    } while (s == PGRES_POLLING_READING || s == PGRES_POLLING_WRITING);
+    return s == PGRES_POLLING_OK ? 0 : lose(p, -ECONNREFUSED, error);
+}
+
+static int check_server(struct pg *p, struct error *error)
+{
+    const char *encoding = PQparameterStatus(p->c, "server_encoding");
+    int err = 0;
+    if (PQserverVersion(p->c) < SERVER_LEAST)
+        err = error_set(error, -EPROTO, "its version is %d, 12 or later is needed",
+                        PQserverVersion(p->c) / 10000);
+    else if (!encoding || strcmp(encoding, "UTF8"))
+        err = error_set(error, -EPROTO, "its database is encoded in %s, not in UTF8",
+                        encoding ? encoding : "nobody knows what");
+    if (err)
+        pg_close(p);
+    return err;
+}
+
+int pg_open(struct pg *p, const struct config_postgresql *config, struct error *error)
+{
+    char *password = NULL;
+    int err = config->password_file
+                  ? read_password(config->password_file, &password, error)
+                  : 0;
+    if (err)
+        return err;
+    /* What comes later wins. */
+    const char *const key[] = {"fallback_application_name", "dbname", "client_encoding",
+                               password ? "password" : NULL, NULL};
+    const char *const value[] = {"weir", config->connect, "UTF8", password, NULL};
+    int64_t until_us = clock_monotonic_us() + p->timeout_us;
+    p->c = PQconnectStartParams(key, value, 1);
+    if (password)
+        explicit_bzero(password, strlen(password));
+    free(password);
+    err = connect_until(p, until_us, error);
+    if (err)
+        return err;
+    PQsetnonblocking(p->c, 1);
+    PQsetNoticeReceiver(p->c, be_quiet, NULL);
+    err = check_server(p, error);
+    /* Whoever hangs in a transaction does not hold up who takes its place. */
+    return err ? err
+               : pg_run(p,
+                        "SELECT set_config('idle_in_transaction_session_timeout', "
+                        "'60s', false), set_config('lock_timeout', '20s', false)",
+                        error);
+}
+
+/* ---- Statements --------------------------------------------------------------------------------- */
+
+static int flush(struct pg *p, int64_t until_us)
+{
+    int left;
+    while ((left = PQflush(p->c)) > 0) {
+        int err = wait_for(p, POLLIN | POLLOUT, until_us);
+        if (err)
+            return err;
+        if (!PQconsumeInput(p->c))
+            return -ECONNRESET;
+    }
+    return left < 0 ? -ECONNRESET : 0;
+}
+
+/* The next result; NULL: there is none. */
+static int next_result(struct pg *p, int64_t until_us, PGresult **ret)
+{
+    while (PQisBusy(p->c)) {
+        int err = wait_for(p, POLLIN, until_us);
+        if (err)
+            return err;
+        if (!PQconsumeInput(p->c))
+            return -ECONNRESET;
+    }
+    *ret = PQgetResult(p->c);
+    return 0;
+}
+
+/* What a statement has come to, and all results behind it. A COPY has begun: it has none. */
+static int finish(struct pg *p, int64_t until_us, PGresult **ret, struct error *error)
+{
+    int failed = 0;
+    bool more = true;
+    while (more) {
+        PG_RESULT r = NULL;
+        int err = next_result(p, until_us, &r);
+        if (err)
+            return lose(p, err, error);
+        if (!r)
+            break;
+        ExecStatusType s = PQresultStatus(r);
+        more = s != PGRES_COPY_IN;
+        if (s == PGRES_COMMAND_OK || s == PGRES_TUPLES_OK || s == PGRES_COPY_IN) {
+            if (ret) {
+                PQclear(*ret);
+                *ret = r;
+                r = NULL;
+            }
+            continue;
+        }
+        const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+        const char *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+        snprintf(p->state, sizeof(p->state), "%s", state ? state : "");
+        failed = say(error, -EINVAL, text ? text : PQresultErrorMessage(r));
+    }
+    if (PQstatus(p->c) != CONNECTION_OK) {
+        pg_close(p); /* the text says why */
+        return failed ? -ECONNRESET
+                      : error_set(error, -ECONNRESET, "the connection is lost");
+    }
+    return failed;
+}
+
+int pg_ask(struct pg *p, const char *sql, const struct pg_param *param, size_t n,
+           PGresult **ret, struct error *error)
+{
+    Oid type[PG_PARAMS];
+    const char *value[PG_PARAMS];
+    int length[PG_PARAMS], format[PG_PARAMS];
+    if (!p->c)
+        return error_set(error, -ENOTCONN, "there is no connection");
+    if (n > PG_PARAMS)
+        return error_set(error, -E2BIG, "too many columns");
+    for (size_t i = 0; i < n; i++) {
+        type[i] = param[i].type;
+        value[i] = param[i].data;
+        length[i] = param[i].size;
+        format[i] = param[i].type != 0;
+    }
+    int64_t until_us = clock_monotonic_us() + p->timeout_us;
+    p->state[0] = 0;
+    if (!PQsendQueryParams(p->c, sql, (int)n, type, value, length, format, 0))
+        return lose(p, -ECONNRESET, error);
+    int err = flush(p, until_us);
+    return err ? lose(p, err, error) : finish(p, until_us, ret, error);
+}
+
+int pg_run(struct pg *p, const char *sql, struct error *error)
+{
+    return pg_ask(p, sql, NULL, 0, NULL, error);
+}
+
+int pg_copy(struct pg *p, const char *sql, const char *data, size_t size,
+            struct error *error)
+{
+    int err = pg_run(p, sql, error);
+    if (err)
+        return err;
+    int64_t until_us = clock_monotonic_us() + p->timeout_us;
+    for (size_t at = 0; !err && at < size; at += COPY_PIECE) {
+        size_t n = size - at < COPY_PIECE ? size - at : COPY_PIECE;
+        if (PQputCopyData(p->c, data + at, (int)n) < 0)
+            err = -ECONNRESET;
+        else
+            err = flush(p, until_us);
+    }
+    if (!err && PQputCopyEnd(p->c, NULL) < 0)
+        err = -ECONNRESET;
+    if (!err)
+        err = flush(p, until_us);
+    return err ? lose(p, err, error) : finish(p, until_us, NULL, error);
+}

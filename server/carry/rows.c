@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * From SQLite: pieces of what has changed, or of all that there is, as bytes of COPY. A piece is of one snapshot, and the snapshot
+ * is given back before PostgreSQL is asked anything.
+ */
+#include "base/logger.h"
+#include "carry/internal.h"
+#include "store/db.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Columns of the statements: number of the change | is there no such row? | the columns as people see them. Those of the key come
+ * from the change, which knows them of rows that are gone, too. */
+#define COLUMN_SEQ   0
+#define COLUMN_GONE  1
+#define COLUMN_FIRST 2
+
+static bool is_key(const struct table *t, size_t shown)
+{
+    return table_shown(t, shown) < t->n_primary;
+}
+
+static void append_columns(sqlite3_str *sql, const struct table *t, const char *keys)
+{
+    for (size_t i = 0; i < t->n_columns; i++)
+        sqlite3_str_appendf(sql, ", %s.\"%w\"", is_key(t, i) ? keys : "t",
+                            t->column[table_shown(t, i)].name);
+}
+
+static void append_key(sqlite3_str *sql, const struct table *t)
+{
+    for (size_t c = 0; c < t->n_primary; c++)
+        sqlite3_str_appendf(sql, "%st.\"%w\"", c ? ", " : "", t->column[c].name);
+}
+
+static void append_parameters(sqlite3_str *sql, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        sqlite3_str_appendf(sql, "%s?%d", i ? ", " : "", (int)i + 2);
+}
+
+static int prepare(struct carrier *c, struct carried *k)
+{
+    const struct table *t = k->table;
+    sqlite3_str *sql = sqlite3_str_new(c->db);
+    sqlite3_str_appendf(sql, "SELECT c.seq, t.\"%w\" IS NULL", t->column[0].name);
+    append_columns(sql, t, "c");
+    sqlite3_str_appendall(sql, " FROM ");
+    changes_append_join(sql, t, true);
+    sqlite3_str_appendall(sql, " WHERE c.seq > ?2 ORDER BY c.seq LIMIT ?1");
+    int code = db_prepare_str(c->db, sql, &k->changes);
+    for (int more = 0; !code && more < 2; more++) {
+        sql = sqlite3_str_new(c->db);
+        sqlite3_str_appendall(sql, "SELECT 0, 0");
+        append_columns(sql, t, "t");
+        sqlite3_str_appendf(sql, " FROM \"%w\" AS t", t->name);
+        if (more) {
+            sqlite3_str_appendall(sql, " WHERE (");
+            append_key(sql, t);
+            sqlite3_str_appendall(sql, ") > (");
+            append_parameters(sql, t->n_primary);
+            sqlite3_str_appendall(sql, ")");
+        }
+        sqlite3_str_appendall(sql, " ORDER BY ");
+        append_key(sql, t);
+        sqlite3_str_appendall(sql, " LIMIT ?1");
+        code = db_prepare_str(c->db, sql, more ? &k->more : &k->first);
+    }
+    return code;
+}
+
+/* -EDOM: PostgreSQL has no such row; it is left out. */
+static int put_row(struct carrier *c, struct carried *k, sqlite3_stmt *s, bool gone)
+{
+    const struct table *t = k->table;
+    struct copy *to = gone ? &c->gone : &c->rows;
+    const size_t before = to->size;
+    int err = copy_row(to, gone ? t->n_primary : t->n_columns);
+    for (size_t i = 0; !err && i < t->n_columns; i++)
+        if (!gone || is_key(t, i))
+            err = copy_value(to, t->column[table_shown(t, i)].type, s,
+                             COLUMN_FIRST + (int)i);
+    if (err)
+        to->size = before;
+    else
+        to->rows++;
+    if (err == -EDOM && !k->refused_told)
+        logger_warn(
+            "carry",
+            "table '%s': rows with a zero byte or bytes that are not UTF-8 in a "
+            "text, or a time beyond what PostgreSQL knows, are not carried",
+            t->name);
+    if (err != -EDOM)
+        return err;
+    k->refused_told = true;
+    metric_add(&k->count.refused, 1);
+    return 0;
+}
+
+static int begin(struct carrier *c, struct carried *k, struct carry_piece *ret,
+                 struct error *error)
+{
+    struct changes known;
+    int err = k->changes || !prepare(c, k) ? 0 : db_error(c->db, error);
+    if (!err && (copy_begin(&c->rows) || copy_begin(&c->gone)))
+        err = error_set(error, -ENOMEM, "out of memory");
+    if (!err)
+        err = db_exec(c->db, "BEGIN", error);
+    if (err)
+        return err;
+    err = changes_look(c->db, k->table->name, &known, error);
+    if (!err &&
+        (known.since_us != k->place.since_us || known.first > k->place.position))
+        err = k->stage == CARRY_FILL ? 0 : -ESTALE;
+    *ret = (struct carry_piece){.from = k->place.position,
+                                .last = k->place.position,
+                                .watermark_us = INT64_MIN};
+    if (!err && k->stage == CARRY_FILL && !k->at[0])
+        k->fill_last = known.last;
+    k->last = err ? k->last : known.last;
+    if (!err)
+        err = carried_watermark(c->db, k->table->pipeline, &ret->watermark_us, error);
+    return err == -ENOENT ? 0 : err;
+}
+
+static int end(struct carrier *c, sqlite3_stmt *s, int err, struct error *error)
+{
+    sqlite3_reset(s);
+    int ended = db_exec(c->db, "COMMIT", err ? NULL : error);
+    if (!err && !ended && (copy_end(&c->rows) || copy_end(&c->gone)))
+        return error_set(error, -ENOMEM, "out of memory");
+    return err ? err : ended;
+}
+
+/* A row of revision 0 was put once: a replay puts none again, and what revises it raises the revision. */
+static bool is_revised(const struct table *t, sqlite3_stmt *s)
+{
+    for (size_t i = 0; t->revision && i < t->n_columns; i++)
+        if (table_shown(t, i) == t->revision)
+            return sqlite3_column_int64(s, COLUMN_FIRST + (int)i) > 0;
+    return false;
+}
+
+int rows_changes(struct carrier *c, struct carried *k, struct carry_piece *ret,
+                 struct error *error)
+{
+    int code = SQLITE_DONE, err = begin(c, k, ret, error);
+    size_t n = 0;
+    ret->plain = k->place.position >= k->staged_until;
+    if (!err) {
+        sqlite3_bind_int64(k->changes, 1, CARRY_ROWS);
+        sqlite3_bind_int64(k->changes, 2, k->place.position);
+    }
+    while (!err && c->rows.size < CARRY_BYTES &&
+           (code = sqlite3_step(k->changes)) == SQLITE_ROW) {
+        bool gone = sqlite3_column_int(k->changes, COLUMN_GONE);
+        err = put_row(c, k, k->changes, gone);
+        ret->last = sqlite3_column_int64(k->changes, COLUMN_SEQ);
+        ret->plain = ret->plain && !gone && !is_revised(k->table, k->changes);
+        n++;
+    }
+    if (err == -ENOMEM)
+        error_set(error, err, "out of memory");
+    if (!err && code != SQLITE_ROW && code != SQLITE_DONE)
+        err = db_error(c->db, error);
+    ret->all = code == SQLITE_DONE && n < CARRY_ROWS;
+    if (!ret->all)
+        ret->watermark_us = INT64_MIN; /* rows before it are still to come */
+    err = end(c, k->changes, err, error);
+    return err ? err : n == 0;
+}
+
+/* ---- All rows ----------------------------------------------------------------------------------- */
+
+void rows_restart(struct carried *k)
+{
+    for (size_t i = 0; k->at && i < k->table->n_primary; i++) {
+        sqlite3_value_free(k->at[i]);
+        k->at[i] = NULL;
+    }
+    k->lower.rows = k->upper.rows = 0;
+}
+
+/* `at` of a row; the columns of the key in the order of the table. */
+static int note_key(struct carried *k, sqlite3_stmt *s)
+{
+    const struct table *t = k->table;
+    for (size_t i = 0; i < t->n_columns; i++) {
+        size_t place = table_shown(t, i);
+        if (place >= t->n_primary)
+            continue;
+        sqlite3_value_free(k->at[place]);
+        k->at[place] =
+            sqlite3_value_dup(sqlite3_column_value(s, COLUMN_FIRST + (int)i));
+        if (!k->at[place])
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+/* The key of the row, as it is sent. */
+static int send_key(const struct table *t, sqlite3_stmt *s, struct copy *to)
+{
+    int err = 0;
+    to->size = 0;
+    to->rows = 1;
+    for (size_t i = 0; !err && i < t->n_columns; i++)
+        if (is_key(t, i))
+            err = copy_value(to, t->column[table_shown(t, i)].type, s,
+                             COLUMN_FIRST + (int)i);
+    return err;
+}
+
+static int fill_row(struct carrier *c, struct carried *k, sqlite3_stmt *s)
+{
+    const size_t before = c->rows.rows;
+    int err = put_row(c, k, s, false);
+    if (!err && c->rows.rows > before) {
+        err = send_key(k->table, s, &k->upper);
+        if (!err && !k->lower.rows) {
+            k->inclusive = true;
+            err = send_key(k->table, s, &k->lower);
+        }
+    }
+    return err ? err : note_key(k, s);
+}
+
+int rows_fill(struct carrier *c, struct carried *k, struct carry_piece *ret,
+              struct error *error)
+{
+    int code = SQLITE_DONE, err = begin(c, k, ret, error);
+    sqlite3_stmt *s = k->at[0] ? k->more : k->first;
+    size_t n = 0;
+    if (k->upper.rows) { /* of the piece before */
+        const struct copy last = k->upper;
+        k->upper = k->lower;
+        k->lower = last;
+        k->inclusive = false;
+        k->upper.rows = 0;
+    }
+    if (!err)
+        sqlite3_bind_int64(s, 1, CARRY_ROWS);
+    for (size_t i = 0; !err && k->at[0] && i < k->table->n_primary; i++)
+        sqlite3_bind_value(s, (int)i + 2, k->at[i]);
+    while (!err && c->rows.size < CARRY_BYTES &&
+           (code = sqlite3_step(s)) == SQLITE_ROW) {
+        err = fill_row(c, k, s);
+        n++;
+    }
+    if (err == -ENOMEM)
+        error_set(error, err, "out of memory");
+    if (!err && code != SQLITE_ROW && code != SQLITE_DONE)
+        err = db_error(c->db, error);
+    ret->all = code == SQLITE_DONE && n < CARRY_ROWS;
+    return end(c, s, err, error);
+}

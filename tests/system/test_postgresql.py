@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results in PostgreSQL: what psql finds there is what the sqlite3 shell finds here, each row once, whatever ends."""
+
+import json
+import os
+import random
+import signal
+import unittest
+
+import harness
+import postgres
+
+T0 = 1700000000000
+CONFIG = '''
+server:
+  listen: {listen}
+  database: {folder}/weir.db
+  checkpoint_interval: 20ms
+  commit_interval: 5ms
+  postgresql: {connect: "CONNECT", backoff: 20ms, max_backoff: 100ms MORE}
+streams:
+  s: {time: {field: ts, unit: ms}, fields: {k: string, v: int}}
+pipelines:
+PIPELINES
+'''
+PLAIN = '''
+  plain: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h, retain: RETAIN,
+          analyzers: [count, {stats: {of: v, emit: [sum, mean]}}, {last: {of: k}}]}
+'''
+# One row a group, many rows a group, rows that are taken back, rows that are replaced again and again.
+OTHERS = '''
+  revised: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h, late: revise, allowed_lateness: 5s,
+            analyzers: [count, {topk: {of: v, k: 3}}]}
+  visits: {from: s, key: [k], window: {session: 300ms}, idle_timeout: 1h, late: revise, allowed_lateness: 5s,
+           analyzers: [count, {stats: {of: v, emit: [sum]}}]}
+  all: {from: s, key: [k], window: {global: 100ms}, idle_timeout: 1h, analyzers: [count, {sum: {of: v}}]}
+  late: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h, late: side, analyzers: [count]}
+  events: {from: s, window: none, select: [k, v], where: v % 5 = 0, idle_timeout: 1h}
+'''
+
+
+def plain(retain='forever'):
+    return PLAIN.replace('RETAIN', retain)
+
+
+def event(ms, k='a', v=1):
+    return json.dumps({'ts': T0 + ms, 'k': k, 'v': v})
+
+
+def columns_here(folder, table):
+    """[name, type, whether it is of the key], those of the key first."""
+    found = harness.sqlite3_shell(f'.open "file:{folder}/weir.db?mode=ro"\n'
+                                  f"SELECT name, type, key > 0 FROM weir_columns WHERE table_name = '{table}'"
+                                  f" ORDER BY key = 0, key, name;", folder)
+    return [line.split('|') for line in found.splitlines()]
+
+
+class Tables(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.pg = postgres.Postgres()
+        cls.addClassCleanup(cls.pg.close)
+
+    def setUp(self):
+        if self.pg.process is None:
+            self.pg.start()
+        self.pg.new_database()
+        self.folder = harness.folder_for_test(self)
+
+    def config(self, pipelines=None, more='', connect=None):
+        return (CONFIG.replace('PIPELINES', pipelines or plain()).replace('MORE', more and ', ' + more)
+                .replace('CONNECT', connect or self.pg.connect))
+
+    def server(self, *arguments, folder=None, **more):
+        s = harness.Server(self.config(*arguments, **more), folder=folder or self.folder)
+        self.addCleanup(s.kill)
+        return s
+
+    # ---- Both sides by their own shells, as text ---------------------------------------------------
+
+    @staticmethod
+    def here(folder, table, columns):
+        as_text = ', '.join(f"CASE WHEN \"{name}\" IS NULL THEN '' ELSE printf('%!.17g', \"{name}\") END" if kind == 'float'
+                            else f'"{name}"' for name, kind, _ in columns)
+        order = ', '.join(f'"{name}"' for name, _, key in columns if key == '1')
+        return harness.sqlite3_shell(f'.open "file:{folder}/weir.db?mode=ro"\nSELECT {as_text} FROM "{table}" ORDER BY {order};',
+                                     folder).splitlines()
+
+    def far(self, table, columns):
+        as_text = ', '.join({'time': f'(extract(epoch FROM "{name}") * 1000000)::bigint', 'bool': f'"{name}"::int',
+                             'float': f'"{name}"::text'}.get(kind, f'"{name}"') for name, kind, _ in columns)
+        order = ', '.join(f'"{name}"' for name, _, key in columns if key == '1')
+        return self.pg.psql(f'SELECT {as_text} FROM weir."{table}" ORDER BY {order}')
+
+    def same(self, folder, table):
+        """The rows, if they are the same ones on both sides."""
+        columns = columns_here(folder, table)
+        self.assertTrue(columns, table)
+        floats = [i for i, (_, kind, _) in enumerate(columns) if kind == 'float']
+
+        def parsed(lines):
+            rows = [line.split('|') for line in lines]
+            for row in rows:
+                for i in floats:
+                    row[i] = float(row[i]) if row[i] else None
+            return rows
+        here = parsed(self.here(folder, table, columns))
+        return here, here == parsed(self.far(table, columns))
+
+    @staticmethod
+    def caught_up(server, table):
+        found = server.metric('weir_postgresql_lag_rows', table=table)
+        states = [t['state'] for p in server.get_json('/api/v1/pipelines') for t in p['postgresql'] if t['table'] == table]
+        return found == 0 and states == ['well']
+
+    def wait_same(self, server, *tables):
+        for table in tables:
+            harness.wait_until(lambda t=table: self.caught_up(server, t) and self.same(server.folder, t)[1],
+                               f'{table} to be the same on both sides', every_s=0.05)
+
+    @staticmethod
+    def said(server, *words):
+        harness.wait_until(lambda: any(all(w in line for w in words) for line in server.log), words)
+
+    @staticmethod
+    def status(server, table):
+        return next(t for p in server.get_json('/api/v1/pipelines') for t in p['postgresql'] if t['table'] == table)
+
+    @staticmethod
+    def post(server, first_ms, n, dice=None, late=0, keys=7):
+        dice = dice or random.Random(first_ms)
+        lines = []
+        for i in range(n):
+            ms = first_ms + 20 * i - (dice.randrange(4000) if dice.random() < late else 0)
+            lines.append(event(ms, f'k{dice.randrange(keys)}', dice.randrange(100)))
+        server.post_ok('s', '\n'.join(lines))
+        return first_ms + 20 * n
+
+    # ---- Each once -------------------------------------------------------------------------------
+
+    def test_each_row_once_whatever_is_killed(self):
+        dice = random.Random(11)
+        tables = ['plain', 'revised', 'revised_topk', 'visits', 'all', 'late', 'late_late', 'events']
+        at = 0
+        with self.server(plain() + OTHERS) as server:
+            for i in range(8):
+                for _ in range(4):
+                    at = self.post(server, at, 200, dice, late=0.2)
+                what = dice.choice(['weir', 'postgres', 'both', 'backend'])
+                if what in ('postgres', 'both'):
+                    self.pg.stop()
+                if what == 'backend':
+                    self.pg.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir'")
+                at = self.post(server, at, 100, dice, late=0.2)
+                if what in ('weir', 'both'):
+                    server.restart()
+                if self.pg.process is None:
+                    self.pg.start()
+            self.wait_same(server, *tables)
+            for table in tables:
+                rows, _ = self.same(server.folder, table)
+                self.assertGreater(len(rows), 6, table)
+            for table in ('revised', 'revised_topk', 'visits'):
+                self.assertGreater(server.rows(f'SELECT max(revision) FROM {table}')[0][0], 0, table)
+            self.assertEqual(self.pg.psql("SELECT DISTINCT seq IS NULL FROM weir.weir_positions"), ['f'])
+
+    def test_rows_that_are_taken_back_go_there_too(self):
+        with self.server(OTHERS) as server:
+            server.post_ok('s', '\n'.join([event(0), event(1000), event(5000, 'b')]))
+            harness.wait_until(lambda: len(server.rows("SELECT * FROM visits WHERE k = 'a'")) == 2, 'two visits')
+            self.wait_same(server, 'visits')
+            self.assertEqual(self.pg.psql("SELECT count(*) FROM weir.visits WHERE k = 'a'"), ['2'])
+            # Late events make one of both.
+            server.post_ok('s', '\n'.join(event(ms) for ms in (250, 500, 750)))
+            harness.wait_until(lambda: len(server.rows("SELECT * FROM visits WHERE k = 'a'")) == 1, 'one visit')
+            harness.wait_until(lambda: self.same(server.folder, 'visits')[1], 'the same there')
+            self.assertEqual(self.pg.psql("SELECT count FROM weir.visits WHERE k = 'a'"), ['5'])
+
+    def test_what_was_there_before_is_carried_first(self):
+        with harness.Server(self.config().replace('postgresql:', 'sql_timeout: 10s #'), folder=self.folder) as server:
+            at = self.post(server, 0, 1000)
+            harness.wait_until(lambda: len(server.rows('SELECT * FROM plain')) > 100, 'rows')
+        server = self.server()
+        server.start()
+        self.post(server, at, 100)
+        self.wait_same(server, 'plain')
+
+    # ---- Two servers -----------------------------------------------------------------------------
+
+    def copy_of(self, server, name):
+        to = os.path.join(self.folder, name)
+        done = harness.weir('backup', '-c', server.path, to, cwd=server.folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return to
+
+    def test_an_old_server_that_wakes_up_writes_nothing(self):
+        old = self.server(folder=os.path.join(self.folder))
+        old.start()
+        at = self.post(old, 0, 500)
+        self.wait_same(old, 'plain')
+        folder = self.copy_of(old, 'copy')
+        # Stopped in the middle of it, or so: it may hold a transaction open.
+        self.post(old, at, 2000)
+        old.process.send_signal(signal.SIGSTOP)
+        fresh = self.server(folder=folder)
+        fresh.start()
+        at = self.post(fresh, at, 300, keys=3)
+        self.wait_same(fresh, 'plain')
+        old.process.send_signal(signal.SIGCONT)
+        self.said(old, 'has taken its place')
+        self.post(old, at + 100000, 500)
+        harness.wait_until(lambda: self.status(old, 'plain')['state'] == 'fenced', 'the fence')
+        harness.wait_until(lambda: self.status(old, 'plain')['lag'] > 0, 'rows that wait')
+        self.post(fresh, at, 300, keys=3)
+        self.wait_same(fresh, 'plain')
+        # Started again, it takes its place back, and its rows take the place of the others'.
+        fresh.stop()
+        old.restart()
+        self.wait_same(old, 'plain')
+
+    def test_a_copy_that_is_put_back_carries_what_it_has(self):
+        server = self.server()
+        server.start()
+        at = self.post(server, 0, 300)
+        self.wait_same(server, 'plain')
+        folder = self.copy_of(server, 'copy')
+        self.post(server, at, 500, keys=5)
+        self.wait_same(server, 'plain')
+        server.kill()
+        fresh = self.server(folder=folder)
+        fresh.start()
+        self.post(fresh, at, 900, keys=2)
+        self.said(fresh, 'all of its rows are in PostgreSQL')
+        self.wait_same(fresh, 'plain')
+
+    def test_another_database_is_refused_until_it_is_told(self):
+        with self.server() as server:
+            self.post(server, 0, 300)
+            self.wait_same(server, 'plain')
+            before = self.pg.psql('SELECT * FROM weir.plain ORDER BY 1, 3')
+        other = os.path.join(self.folder, 'other')
+        os.mkdir(other)
+        with self.server(folder=other) as server:
+            self.post(server, 0, 100, keys=2)
+            self.said(server, 'carried from another database', 'DELETE FROM weir.weir_positions')
+            harness.wait_until(lambda: self.status(server, 'plain')['state'] == 'failing', 'the state')
+            self.assertEqual(self.pg.psql('SELECT * FROM weir.plain ORDER BY 1, 3'), before)
+            self.pg.psql("DELETE FROM weir.weir_positions WHERE table_name = 'plain'")
+            self.wait_same(server, 'plain')
+
+    # ---- Tables ------------------------------------------------------------------------------------
+
+    def test_tables_that_do_not_fit_are_refused_and_others_go_on(self):
+        with self.server(plain() + OTHERS) as server:
+            self.post(server, 0, 500)
+            self.wait_same(server, 'plain', 'all')
+        self.pg.psql('ALTER TABLE weir.all ALTER COLUMN count TYPE numeric; ALTER TABLE weir.plain DROP COLUMN v_sum;'
+                     'ALTER TABLE weir.plain ADD COLUMN own text, ADD COLUMN at timestamptz NOT NULL DEFAULT now()')
+        server = self.server(plain() + OTHERS)
+        server.start()
+        self.post(server, 20000, 500)
+        self.said(server, "table 'all'", "column 'count' is of type numeric", 'here of bigint')
+        harness.wait_until(lambda: self.caught_up(server, 'plain'), 'the others')
+        # A column that was not there is added; rows of before have nothing in it.
+        self.assertEqual(self.pg.psql("SELECT bool_and(v_sum IS NOT NULL) FROM weir.plain"
+                                      f" WHERE window_start > to_timestamp({T0 // 1000 + 20})"), ['t'])
+        self.pg.psql('ALTER TABLE weir.all ALTER COLUMN count TYPE bigint')
+        self.wait_same(server, 'all')
+
+    def test_columns_that_come_are_added_by_sighup(self):
+        server = self.server()
+        server.start()
+        at = self.post(server, 0, 300)
+        self.wait_same(server, 'plain')
+        with open(server.path, encoding='utf-8') as file:
+            text = file.read()
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write(text.replace('[sum, mean]', '[sum, mean, min]') + OTHERS)
+        done = harness.weir('reload', '-c', server.path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.post(server, at, 800, late=0.1)
+        self.wait_same(server, 'plain', 'revised', 'events')
+        self.assertEqual(self.pg.psql("SELECT col_description('weir.plain'::regclass, attnum) FROM pg_attribute"
+                                      " WHERE attrelid = 'weir.plain'::regclass AND attname = 'v_min'"), ['smallest value'])
+
+    def test_rows_that_postgresql_cannot_hold_are_left_out_and_counted(self):
+        with self.server() as server:
+            server.post_ok('s', '\n'.join([event(0, 'a'), event(0, 'b\0c'), event(0, 'd'), event(5000)]))
+            harness.wait_until(lambda: len(server.rows('SELECT * FROM plain')) == 3, 'rows')
+            self.said(server, "table 'plain'", 'zero byte')
+            harness.wait_until(lambda: self.caught_up(server, 'plain'), 'the rest')
+            self.assertEqual(self.pg.psql('SELECT k FROM weir.plain ORDER BY 1'), ['a', 'd'])
+            self.assertEqual(server.metric('weir_postgresql_rows_total', table='plain', outcome='refused'), 1)
+
+    def test_only_the_pipelines_that_are_named_into_the_schema_that_is_named(self):
+        with self.server(plain() + OTHERS, 'schema: Its own, pipelines: [plain, late]') as server:
+            self.post(server, 0, 500)
+            harness.wait_until(lambda: self.caught_up(server, 'plain'), 'rows')
+            harness.wait_until(lambda: self.caught_up(server, 'late'), 'rows')
+            self.assertEqual(self.pg.psql("SELECT tablename FROM pg_tables WHERE schemaname = 'Its own' ORDER BY 1"),
+                             ['late', 'late_late', 'plain', 'weir_positions'])
+
+    # ---- It is away --------------------------------------------------------------------------------
+
+    def test_rows_wait_for_postgresql_though_they_are_not_retained(self):
+        self.pg.stop()
+        with self.server(plain('10s')) as server:
+            at = self.post(server, 0, 3000)  # a minute
+            self.said(server, 'PostgreSQL cannot be reached')
+            harness.wait_until(lambda: (server.rows('SELECT max(window_start) FROM plain')[0][0] or 0) >= (T0 + at - 3000) * 1000,
+                               'rows')
+            self.assertEqual(self.status(server, 'plain')['state'], 'away')
+            first = server.rows('SELECT * FROM plain ORDER BY 1, 2 LIMIT 1')
+            n = server.rows('SELECT count(*) FROM plain')[0][0]
+            self.assertEqual(first[0][0], T0 * 1000)
+            self.pg.start()
+            self.wait_same(server, 'plain')
+            self.assertEqual(self.pg.psql('SELECT count(*) FROM weir.plain'), [str(n)])
+            # What is there may go here.
+            self.post(server, at, 3000)
+            harness.wait_until(lambda: server.rows('SELECT min(window_start) FROM plain')[0][0] > T0 * 1000, 'retention')
+            harness.wait_until(lambda: self.caught_up(server, 'plain'), 'the rest')
+            self.assertEqual(self.pg.psql('SELECT min(window_start) FROM weir.plain'),
+                             self.pg.psql(f'SELECT to_timestamp({T0 // 1000})'))
+
+    def test_longer_than_hold_rows_do_not_wait(self):
+        self.pg.stop()
+        with self.server(plain('10s'), 'hold: 5s') as server:
+            self.post(server, 0, 3000)
+            harness.wait_until(lambda: (server.rows('SELECT min(window_start) FROM plain')[0][0] or 0) > (T0 + 40000) * 1000,
+                               'retention')
+            self.pg.start()
+            self.wait_same(server, 'plain')
+
+    # ---- Passwords ---------------------------------------------------------------------------------
+
+    def test_a_password_is_read_from_a_file_and_shown_to_nobody(self):
+        self.pg.psql("SET password_encryption = 'scram-sha-256'; CREATE ROLE writer LOGIN PASSWORD 'gu:es5 me';"
+                     f'GRANT CREATE ON DATABASE {self.pg.database} TO writer')
+        with open(os.path.join(self.pg.data, 'pg_hba.conf'), 'r+', encoding='utf-8') as file:
+            text = file.read()
+            file.seek(0)
+            file.write('local all writer scram-sha-256\n' + text)
+        self.pg.psql('SELECT pg_reload_conf()')
+        secret = os.path.join(self.folder, 'password')
+        with open(secret, 'w', encoding='utf-8') as file:
+            file.write('another\n')
+        connect = self.pg.connect.replace('user=weir', 'user=writer')
+        with self.server(None, f'password_file: {secret}', connect=connect) as server:
+            self.said(server, 'cannot be reached', 'password authentication failed')
+            with open(secret, 'w', encoding='utf-8') as file:
+                file.write('gu:es5 me\n')
+            self.post(server, 0, 300)
+            self.wait_same(server, 'plain')
+            self.assertIn('weir', self.pg.psql('SELECT application_name FROM pg_stat_activity'))
+            told = ''.join(server.log) + server.get('/api/v1/pipelines').body.decode() + server.get('/metrics').body.decode()
+        self.assertNotIn('es5', told)
+        self.assertNotIn('another', told)
+
+    def test_doctor_says_what_is_there(self):
+        server = self.server()
+        done = harness.weir('doctor', '-c', server.path)
+        self.assertRegex(done.stdout, r"ok +postgres +PostgreSQL [0-9.]+.*, database '" + self.pg.database + "', user 'weir'")
+        self.pg.psql("CREATE ROLE reader LOGIN")
+        server = self.server(None, connect=self.pg.connect.replace('user=weir', 'user=reader'))
+        done = harness.weir('doctor', '-c', server.path)
+        self.assertRegex(done.stdout, r"FAIL +postgres +user 'reader' may not make tables")
+        self.pg.stop()
+        done = harness.weir('doctor', '-c', server.path)
+        self.assertRegex(done.stdout, r'FAIL +postgres +.*(refused|No such file)')
+
+
+@unittest.skipUnless(postgres.there(), 'built without libpq')
+class Configuration(unittest.TestCase):
+    def refused(self, text, *words):
+        folder = harness.folder_for_test(self)
+        server = harness.Server(CONFIG.replace('PIPELINES', plain()).replace('{connect: "CONNECT", backoff: 20ms, '
+                                                                              'max_backoff: 100ms MORE}', text), folder=folder)
+        done = harness.weir('check', '-c', server.path)
+        self.assertEqual(done.returncode, 78, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+        return done.stderr
+
+    def test_what_is_wrong_is_said_with_its_place(self):
+        self.refused('{connect: "host=x", pipelines: plane}', 'weir.yaml:7:', "no pipeline 'plane'", 'plain')
+        self.refused('{pipelines: plain}', 'connect')
+        self.refused('{connect: "host=x", schema: pg_own}', 'schema')
+        self.refused('{connect: "host=x", backoff: 1m}', 'max_backoff')
+        self.assertNotIn('sesame', self.refused('{connect: "password=open sesame host"}', 'libpq'))
+
+
+class Without(unittest.TestCase):
+    @unittest.skipIf(postgres.there(), 'built with libpq')
+    def test_it_is_refused_without_libpq(self):
+        server = harness.Server(CONFIG.replace('PIPELINES', plain()).replace('MORE', ''), folder=harness.folder_for_test(self))
+        done = harness.weir('check', '-c', server.path)
+        self.assertEqual(done.returncode, 78)
+        self.assertIn('built without libpq', done.stderr)
+
+
+if __name__ == '__main__':
+    harness.main()
