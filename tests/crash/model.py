@@ -228,10 +228,10 @@ class Checker:
 
     def compare_replaced(self, pipeline, verdict):
         """All eras: what SQL makes of the table that it reads."""
-        key, parent = ', '.join(pipeline.key), pipeline.parent
-        how = ', '.join(f'{how}({name})' for name, how in zip(parent.for_child(), ('sum', 'sum', 'min', 'max')))
+        key = ', '.join(pipeline.key)
+        how = ', '.join(f'{how}({name})' for name, how in zip(pipeline.reads(), ('sum', 'sum', 'min', 'max')))
         sql = [f'SELECT {key}, {", ".join(pipeline.columns())} FROM {pipeline.name} WHERE window_end IS NOT NULL',
-               f'SELECT {key}, {how}, count(*) FROM {parent.name} WHERE window_end IS NOT NULL GROUP BY {key}']
+               f'SELECT {key}, {how}, count(*) FROM {pipeline.table} WHERE window_end IS NOT NULL GROUP BY {key}']
         n = len(pipeline.key)
         found, expected = ({row[:n]: row[n:] for row in harness.read_rows(self.database, text)} for text in sql)
         verdict.rows(pipeline.name, expected, found)

@@ -188,11 +188,12 @@ class Pipeline:
 
     def __init__(self, name, stream, key, window_us, kind='exact', offset_us=0, workers=1, where=None,
                  idle='off', topk=False, chain=False, parent=None, window=None, by_us=None, gap_us=None, of=None,
-                 analyzers=ANALYZERS, columns=COLUMNS, best=False, zone=None, more=''):
+                 analyzers=ANALYZERS, columns=COLUMNS, best=False, zone=None, more='', table=None, of_table=None):
         self.name, self.stream, self.key, self.window_us = name, stream, key, window_us
         self.kind, self.offset_us, self.workers = kind, offset_us, workers
         self.where, self.idle, self.topk, self.chain = where, idle, topk, chain
         self.parent = parent
+        self.table, self.of_table = table or (parent and parent.name), of_table  # of the parent, with four of its columns
         # Other windows than tumbling ones, as the configuration says them; of several sizes `of` has the table of the others.
         self.window, self.by_us, self.gap_us, self.of = window, by_us, gap_us, of
         self.analyzers, self.own_columns, self.best, self.more = analyzers, columns, best, more
@@ -203,9 +204,12 @@ class Pipeline:
             return self.of.pipeline_name()
         return self.name.replace('_10m', '') if self.window and 'tumbling' in self.window else self.name
 
+    def reads(self):
+        return self.of_table or self.parent.for_child()
+
     def for_child(self):
         """Of its columns: number, sum, least and greatest of the ids."""
-        names = self.parent.for_child() if self.parent else None
+        names = self.reads() if self.parent else None
         return [f'{name}_{how}' for name, how in zip(names, ('sum', 'sum', 'min', 'max'))] if names \
             else list(JOIN_COLUMNS[:4] if self.kind == 'joined' else ['count', 'id_sum', 'id_min', 'id_max'])
 
@@ -254,7 +258,7 @@ class Pipeline:
         """`turn`: another number of workers, and another time of silence that is longer than any: results are the same."""
         if self.of:
             return ''
-        source = self.parent.name if self.parent else '[main, other]' if self.kind == 'pairs' else self.stream
+        source = self.table if self.parent else '[main, other]' if self.kind == 'pairs' else self.stream
         text = f'  {self.pipeline_name()}:\n    from: {source}\n'
         if self.kind == 'rows':
             return text + '    window: none\n    select: [id, name]\n'
@@ -263,7 +267,8 @@ class Pipeline:
         text += f'    window: {window}\n'
         text += f'    workers: {1 + (self.workers + turn - 1) % 3}\n'
         if self.parent:
-            return text + '    analyzers:' + CHILD_ANALYZERS.format(*self.parent.for_child())
+            text += f'    where: {self.where[0]}\n' if self.where else ''
+            return text + self.more + '    analyzers:' + CHILD_ANALYZERS.format(*self.reads())
         text += f'    idle_timeout: {"1d" if turn and self.idle == "off" else self.idle}\n'
         order_us = LATE_ORDER_US if self.kind in ('late', 'side', 'revise') else ORDER_US
         text += f'    out_of_orderness: {order_us}us\n'
@@ -330,6 +335,9 @@ def pipelines(known):
         parents = [p for p in some if p.name in ('late_revise', 'ever')]
         some += [Pipeline(f'of_{p.name}', 'main', ['name'], 0, 'replaced', workers=3 - i, window='{global: 10m}', parent=p)
                  for i, p in enumerate(parents)]
+        if known['replaced rows']:
+            some.append(Pipeline('of_best', 'main', ['name'], 0, 'replaced', workers=2, window='{global: 10m}', parent=parents[-1],
+                                 table='ever_rows', of_table=('id', 'r', 'r', 'id')))
     if known['joins']:
         joined = Pipeline('joined', 'main', ['name'], 10 * MINUTE_US, 'joined', workers=2, analyzers=JOIN_ANALYZERS,
                           columns=JOIN_COLUMNS, more=f'    join: {JOIN}\n    derive: {JOIN_DERIVE}\n')
@@ -343,6 +351,10 @@ def pipelines(known):
         some.append(Pipeline('of_table', 'main', ['name'], 10 * MINUTE_US, workers=2,
                              where=('size IN (0, 3, 6, 9)', lambda event: event[6] % 2 == 0 and size_of(event[6]) % 3 == 0),
                              more=f'    join: {TABLE_JOIN}\n'))
+        by_number = next(p for p in some if p.name == 'by_number')
+        if known['replaced rows']:  # of the same age
+            some.append(Pipeline('table_day', 'main', ['number'], DAY_US, 'child', workers=2, parent=by_number,
+                                 where=('size >= 0', lambda event: event[6] % 2 == 0), more=f'    join: {TABLE_JOIN}\n'))
     if known['processes']:
         some.append(Pipeline('apart', 'main', ['name'], 10 * MINUTE_US, workers=2, topk=True, analyzers=APART_ANALYZERS))
     if known['python']:
@@ -425,6 +437,8 @@ def probe():
         more='  q: {from: s, window: {tumbling: 10s}, analyzers: [{python: {file: "{folder}/all.py", of: [id, r, x, y]}}]}')
     known['replaced'] = accepts(pipeline=', late: revise, allowed_lateness: 1d',
                                 more='  q: {from: p, window: {global: 10s}, analyzers: [{stats: {of: count}}]}')
+    known['replaced rows'] = accepts(more='  q: {from: s, key: [id], window: {global: 10s}, analyzers: [rows]}\n'
+                                          '  r: {from: q_rows, window: {global: 10s}, analyzers: [count]}\n')
     known['webhooks'] = accepts(pipeline=', webhook: {to: "http://a/"}') and hooked.Hooked('by_name', COLUMNS)
     known['look-ups'] = accepts(pipeline=', http_lookup: {x: {url: "http://a/{id}", columns: {n: int}}}') and \
         service.Service(answer).url

@@ -159,7 +159,8 @@ class Checker(unittest.TestCase):
         for table, key in (('by_number_rows', 'number'), ('ever_rows', 'name')):
             with self.subTest(table):
                 (name, rank), where = self.some(table, f'{key}, rank')
-                self.check_found(0, 0, 1, f"UPDATE {table} SET id = id + 1 WHERE {where} AND {key} = '{name}' "
+                read = int(table == 'ever_rows')  # what reads it has another sum
+                self.check_found(read, 0, 1, f"UPDATE {table} SET id = id + 1 WHERE {where} AND {key} = '{name}' "
                                  f'AND rank = {rank}')
 
     def test_joined_events_that_are_others(self):
