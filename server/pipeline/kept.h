@@ -39,6 +39,9 @@ struct kept_form {
     size_t row_bits; /* of one row, with its time and validity */
     struct kept_column *column;
     size_t time_input; /* the input that is the event time itself; SIZE_MAX: none is */
+    /* Rows of one time are handed out in the order of their columns, as that of the log follows from how streams come in
+     * between each other. */
+    bool by_columns;
 };
 /* Of the inputs that the analyzer takes; after its open. -ENOMEM. */
 int kept_form_new(const struct binding *b, uint32_t rows_max, size_t bytes_max,
@@ -70,7 +73,7 @@ void kept_save(const struct kept_form *f, const struct kept *k, struct buffer *b
 int kept_load(const struct kept_form *f, struct host *h, struct kept *k,
               const char *bytes, size_t size);
 
-/* The rows as an analyzer gets them, ordered by time, then log; until kept_view_end, and while none are added. One view can
+/* The rows as an analyzer gets them, ordered by time, then log, or columns; until kept_view_end, and while none are added. One view can
  * be begun again and again. */
 struct kept_view {
     union host_rows rows;

@@ -206,6 +206,16 @@ static int try_analyzers(struct pipeline *p, struct error *error)
     return failed;
 }
 
+/* Does it know whose a row is, of several streams? */
+static bool takes_number(const struct pipeline *p, const struct binding *b)
+{
+    bool found = false;
+    for (size_t i = 0; i < b->n_inputs; i++)
+        found =
+            found || (b->input[i] == (int)p->config->joins.number && !b->left_out[i]);
+    return found;
+}
+
 /* What is kept for analyzers whose states are rows, now that they have said what they need. */
 static int form_rows(struct pipeline *p, struct error *error)
 {
@@ -219,6 +229,7 @@ static int form_rows(struct pipeline *p, struct error *error)
         if (step_keeps(s))
             r = kept_form_new(s->binding, rows_max ? rows_max : KEPT_ROWS_DEFAULT,
                               KEPT_BYTES_MAX / n_keep, &s->kept);
+        s->kept.by_columns = p->config->joins.all && !takes_number(p, s->binding);
     }
     return r < 0 ? error_set(error, r, "no memory") : 0;
 }

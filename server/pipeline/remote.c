@@ -574,6 +574,7 @@ static void form_open(const struct remote *r, const char *pipeline, struct buffe
                             .max_slots = r->worker ? r->worker->groups_room : 1,
                             .memory = s->config->memory,
                             .bytes_max = s->kept.bytes_max,
+                            .by_columns = s->kept.by_columns,
                             .rows_max = s->kept.rows_max,
                             .stride = (uint32_t)step_stride(s),
                             .log_least = least,

@@ -586,6 +586,7 @@ static void do_open(struct child *c, const struct remote_head *h)
     open_plugin(c);
     if (c->whole)
         check(c, kept_form_new(c->binding, o.rows_max, o.bytes_max, &c->kept));
+    c->kept.by_columns = o.by_columns;
     c->stride = o.stride;
     if (reserve_init(&c->states, o.max_slots * c->stride))
         fail(c, "no addresses for states");

@@ -50,7 +50,7 @@ struct remote_head {
 struct remote_open {
     uint64_t plugin; /* binding_form_plugin */
     uint64_t max_slots, memory;
-    uint64_t bytes_max; /* of rows that are kept */
+    uint64_t bytes_max, by_columns; /* of rows that are kept: kept_form's */
     uint32_t rows_max;
     uint32_t stride; /* bytes of a state */
     uint32_t log_least, log_json;

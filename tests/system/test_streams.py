@@ -295,6 +295,56 @@ class Manual(unittest.TestCase):
                                            ' visits_sql ORDER BY user, window_start'), [tuple(row) for row in visits])
 
 
+class OneTime(unittest.TestCase):
+    """Analyzers that are no SQL get the rows of all streams as one list."""
+    CONFIG = """
+server: {listen: {listen}, database: {folder}/weir.db}
+streams:
+  asks: {time: {field: ts, unit: ms}, fields: {price: int, who: string, venue: string}}
+  bids: {time: {field: ts, unit: ms}, fields: {price: int, who: string}}
+pipelines:
+""" + ''.join(f"""
+  p{i}: {{from: [{of}], window: {{tumbling: 1s}}, out_of_orderness: 5s, idle_timeout: 1h, analyzers: [
+    {{python_window: {{file: {{folder}}/all.py, of: [ts, price, who], nulls: keep, as: w}}{run}}}]}}
+""" for i, (of, run) in enumerate((('asks, bids', ''), ('bids, asks', ''), ('bids, asks', ', run: process'))))
+    CODE = """
+from typing import List, NamedTuple
+import weir
+
+class Rows(NamedTuple):
+    rows: str
+
+@weir.window(arrays='memoryview')
+def all(ts, price, who) -> List[Rows]:
+    return [Rows(' '.join(f'{p}{w}' for p, w in zip(price, who)))]
+"""
+
+    def test_rows_of_one_time_are_ordered_by_their_columns_whoever_was_first(self):
+        if not any(os.path.exists(os.path.join(path, 'python_window.so')) for path in harness.plugin_path().split(':')):
+            self.skipTest('no Python in this weir')
+        dice = random.Random(11)
+        events = {name: [{'ts': 1000 * i // 25, 'price': dice.randrange(5), 'who': dice.choice('abc')} for i in range(100)]
+                  for name in ('asks', 'bids')}
+        dice.shuffle(events['asks'])
+        want = {}
+        for e in sorted(events['asks'] + events['bids'], key=lambda e: (e['ts'], e['price'], e['who'])):
+            want.setdefault(e['ts'] // 1000 * S, []).append(f"{e['price']}{e['who']}")
+        for order in (('asks', 'bids'), ('bids', 'asks')):
+            folder = harness.folder_for_test(self)
+            with open(os.path.join(folder, 'all.py'), 'w', encoding='utf-8') as file:
+                file.write(self.CODE)
+            with harness.Server(self.CONFIG, folder=folder) as server:
+                for part in range(0, 100, 20):
+                    for name in order:
+                        server.post_ok(name, events[name][part:part + 20])
+                for name in order:
+                    server.post_ok(name, [{'ts': 60000}])
+                for i in range(3):
+                    server.wait_watermark(f'p{i}', 55 * S)
+                    self.assertEqual(dict(server.rows(f'SELECT window_start, rows FROM p{i}_w')),
+                                     {start: ' '.join(rows) for start, rows in want.items()})
+
+
 class Refused(unittest.TestCase):
     def refused(self, pipeline, text):
         folder = harness.folder_for_test(self)
@@ -308,6 +358,7 @@ class Refused(unittest.TestCase):
         sql = 'analyzers: [{sql: "SELECT count(*) AS n FROM bids"}]'
         two = '  p: {from: [bids, auctions], '
         self.refused(two + 'window: {tumbling: 1m}, analyzers: [count]}\n', "analyzer 'count' takes events one after the other")
+        self.refused(two + 'window: {tumbling: 1m}, analyzers: [rows: {by: item, columns: [item]}]}\n', "analyzer 'rows' takes events one after")
         self.refused(two + f'window: {{count: 5}}, key: [item], {sql}}}\n', "'count' is for pipelines that read one stream")
         self.refused(two + f'window: {{session: 1m, max: 1h}}, key: [item], {sql}}}\n', "'max' is for sessions of one stream")
         self.refused(two + f'window: {{tumbling: 1m}}, late: side, {sql}}}\n', "'late: side' is for pipelines")
