@@ -554,14 +554,14 @@ class Examples(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         with open(os.path.join(harness.SOURCE, 'docs', 'weir.yaml.5'), encoding='utf-8') as page:
-            cls.examples = re.findall(r'\n\.Bd -literal -offset indent\n(streams:.*?)\n\.Ed\n', page.read(), re.S)
+            cls.examples = re.findall(r'\n\.Bd -literal -offset indent\n((?:server: .*?\n)?streams:.*?)\n\.Ed\n', page.read(), re.S)
 
     def run_example(self, pipeline, stream, events, sql):
         folder = harness.folder_for_test(self)
         example, = (e for e in self.examples if f'\n  {pipeline}:\n' in e)
         with open(os.path.join(folder, 'weir.yaml'), 'w', encoding='utf-8') as file:
             file.write(example)
-        done = harness.weir('run', '--live', '-c', 'weir.yaml', '--stream', stream, '-', cwd=folder,
+        done = harness.weir('run', '--live', '-c', 'weir.yaml', '--database', 'weir.db', '--stream', stream, '-', cwd=folder,
                             stdin='\n'.join(map(json.dumps, events)))
         self.assertEqual(done.returncode, 0, done.stderr)
         return harness.read_rows(os.path.join(folder, 'weir.db'), sql)
@@ -586,6 +586,25 @@ class Examples(unittest.TestCase):
         self.assertEqual(self.run_example('smooth', 'readings', events, '''
             SELECT number, window_start / 1000000, window_end, value_mean FROM smooth ORDER BY 1'''), [
                 (1, 0, 3000001, 3.5), (2, 2, 5000001, 13.5), (3, 4, 7000001, 31.5)])
+
+    def test_rows(self):
+        bids = [(1, 7, 'ann', 5), (2, 7, 'bob', 9), (3, 8, 'ann', 1), (4, 7, 'cid', 9), (5, 7, 'dan', 6), (6, 7, 'eve', 6)]
+        events = [dict(zip(('ts', 'auction', 'bidder', 'price'), b)) for b in bids]
+        self.assertEqual(self.run_example('highest', 'bids', events, '''
+            SELECT auction, rank, bidder, price FROM highest_rows ORDER BY 1, 2'''), [
+                (7, 1, 'bob', 9), (7, 2, 'cid', 9), (7, 3, 'dan', 6), (8, 1, 'ann', 1)])
+
+    def test_hours_of_minutes_that_late_events_change(self):
+        dice = random.Random(5)
+        hour, want = 3600000, {}
+        events = [{'ts': 30000 * i + 1000 * hour - (dice.randrange(hour) if dice.random() < 0.2 else 0), 'symbol': dice.choice('AB'),
+                   'price': dice.randrange(100) / 4, 'qty': dice.randrange(9)} for i in range(600)]
+        for e in events:
+            most, qty = want.get((e['symbol'], e['ts'] // hour), (0, 0))
+            want[e['symbol'], e['ts'] // hour] = max(most, e['price']), qty + e['qty']
+        self.assertEqual(self.run_example('hours', 'trades', events, '''
+            SELECT symbol, hour / 3600000000, price_max_max, qty_sum_sum FROM hours ORDER BY 1, 2'''),
+                         [(*of, *want[of]) for of in sorted(want)])
 
     def test_running(self):
         events = [{'ts': t, 'account': a, 'amount': n} for t, a, n in (

@@ -9,6 +9,7 @@ import random
 import select
 import signal
 import subprocess
+import time
 import unittest
 
 import harness
@@ -398,6 +399,66 @@ class FailedReload(unittest.TestCase):
         expected = sorted(collections.Counter(['first', *(q['note'] for q in quotes)]).items())
         self.assertEqual(server.rows('SELECT note, n FROM joined ORDER BY note'), expected)
         self.assertEqual(server.get_json('/api/v1/pipelines/joined').get('partial'), None)
+
+
+class Limits(unittest.TestCase):
+    """Who is ahead is not read any more, is refused once its log is full, and goes on when the other one has come."""
+    ROWS = 50000  # of a request
+    HELD = 100000 + 6 * 65536  # in the log, in the mailbox of the pipeline, and on their way
+    HEAD = (HEAD.replace('segment_size: 1MiB', 'queue_events: 100000, queue_wait: 300ms')
+            .replace('checkpoint_interval: 20ms', 'checkpoint_interval: 1h'))
+    REST = ', window: {tumbling: 10s}, out_of_orderness: 0s, idle_timeout: 1h, analyzers: [%s]}\n'
+    JOINED = HEAD + '  p: {from: trades, join: {quotes: {on: {symbol: sym}, as_of: true, within: 1h, columns: [bid]}}' + \
+        REST % 'count, {stats: {of: bid, emit: [min, max]}}'
+    TOGETHER = HEAD + '  p: {from: [trades, quotes]' + \
+        REST % '{sql: "SELECT (SELECT count(*) FROM trades) AS trades, (SELECT count(*) FROM quotes) AS quotes"}'
+
+    def fill(self, server, stream, event, least):
+        """So many are taken, whatever is refused meanwhile; returns how many were when one is refused behind that."""
+        body, taken = (json.dumps(event) + '\n') * self.ROWS, 0
+        deadline = time.monotonic() + harness.LIMIT_S
+        while time.monotonic() < deadline:
+            answer = server.post(stream, body)
+            if answer.status == 200:
+                taken += self.ROWS
+            elif taken >= least:
+                self.assertEqual(answer.status, 429, answer.body)
+                return taken
+            self.assertLessEqual(taken, least + self.HELD)
+        self.fail(f'{taken} events were taken')
+
+    def post(self, server, stream, event):
+        harness.wait_until(lambda: server.post(stream, [event]).status == 200, f'room in {stream}')
+
+    def test_events_that_wait(self):
+        with harness.Server(self.JOINED) as server:
+            trades = self.fill(server, 'trades', {'ts': T0 + S, 'symbol': 'A'}, 1000000)
+            self.assertEqual(server.rows('SELECT * FROM p'), [])
+            server.post_ok('quotes', [{'ts': T0, 'sym': 'A', 'bid': 2.5}, {'ts': T0 + 60 * S, 'sym': 'A', 'bid': 3.5}])
+            self.post(server, 'trades', {'ts': T0 + 20 * S, 'symbol': 'A'})
+            server.wait_watermark('p', T0 + 20 * S)
+            self.assertEqual(server.rows('SELECT count, bid_min, bid_max FROM p'), [(trades, 2.5, 2.5)])
+
+    @unittest.skipUnless(os.environ.get('WEIR_LONG') == '1', 'four million events; ./dev hard')
+    def test_events_that_are_remembered(self):
+        with harness.Server(self.JOINED) as server:
+            server.post_ok('trades', [{'ts': T0, 'symbol': 'A'}])
+            self.fill(server, 'quotes', {'ts': T0 + S, 'sym': 'A', 'bid': 2.5}, 4000000)
+            self.post(server, 'trades', {'ts': T0 + 10 * 3600 * S, 'symbol': 'A'})  # finds none, and those are forgotten
+            self.post(server, 'quotes', {'ts': T0 + 10 * 3600 * S + 1, 'sym': 'A', 'bid': 3.5})
+            server.wait_watermark('p', T0 + 10 * 3600 * S)
+            self.assertEqual(server.rows('SELECT count, bid_min FROM p'), [(1, None)])
+
+    @unittest.skipUnless(os.environ.get('WEIR_LONG') == '1', 'a million events in a statement; ./dev hard')
+    def test_events_of_several_streams(self):
+        with harness.Server(self.TOGETHER) as server:
+            self.post(server, 'quotes', {'ts': T0, 'sym': 'A'})
+            self.post(server, 'trades', {'ts': T0, 'symbol': 'A'})
+            trades = self.fill(server, 'trades', {'ts': T0 + S, 'symbol': 'A'}, 1000000)
+            self.post(server, 'quotes', {'ts': T0 + 20 * S, 'sym': 'A'})
+            self.post(server, 'trades', {'ts': T0 + 20 * S, 'symbol': 'A'})
+            server.wait_watermark('p', T0 + 20 * S)
+            self.assertEqual(server.rows('SELECT trades, quotes FROM p_sql'), [(trades + 1, 1)])
 
 
 class Run(unittest.TestCase):
