@@ -161,7 +161,8 @@ static bool join_those(struct log *l, struct log_entry *e)
 }
 
 /* Requests that are answered as soon as they are durable come in small entries. They linger here, where
- * nobody waits for them, so that keys are found once for more rows. True: more may come. */
+ * nobody waits for them, so that keys are found once for more rows. All others have lingered in their frame: what has come
+ * meanwhile goes along. True: more may come. */
 static bool lingers(struct log *l)
 {
     struct handing *h = &l->handing;
@@ -184,8 +185,10 @@ static void take(struct log *l, struct log_entry *e)
         e->kind == LOG_BATCH && e->batch->n_rows < LOG_GATHER_ROWS && !e->sequence;
     fault_point("log_dispatch");
     l->handing = (struct handing){.entry = e};
-    if (joins)
+    if (joins && (e->asks || !log_is_ready(l)))
         l->handing.linger_us = clock_monotonic_us() + l->options.linger_us;
+    else if (joins)
+        l->handing.linger_us = 1; /* it is over */
 }
 
 static void handed_on(struct log *l)
