@@ -299,12 +299,14 @@ size_t inbox_length(struct inbox *k)
 }
 
 /* Called with the mutex held: when the next commit is due; INT64_MIN: now, INT64_MAX: not known. */
-static int64_t inbox_due_us(const struct inbox *k, size_t rows_wanted)
+static int64_t inbox_due_us(const struct inbox *k, size_t rows_wanted, int64_t rest_us)
 {
     if (!k->first && !k->noted)
         return INT64_MAX;
     if (k->closed || k->rows >= rows_wanted || inbox_full(k) || k->flush > k->taken)
         return INT64_MIN;
+    if (!k->first && rest_us > k->commit_interval_us)
+        return k->noted_us + rest_us;
     int64_t since_us =
         k->first && k->first->put_us < k->noted_us ? k->first->put_us : k->noted_us;
     if (k->rows > 0 && k->rows_us < since_us)
@@ -339,12 +341,13 @@ static struct inbox_item *inbox_cut(struct inbox *k, size_t rows_wanted)
     return list;
 }
 
-struct inbox_share inbox_take(struct inbox *k, size_t rows_wanted, bool hurry)
+struct inbox_share inbox_take(struct inbox *k, size_t rows_wanted, bool hurry,
+                              int64_t rest_us)
 {
     struct inbox_share share = {0};
     pthread_mutex_lock(&k->mutex);
     for (;;) {
-        int64_t due_us = inbox_due_us(k, rows_wanted);
+        int64_t due_us = inbox_due_us(k, rows_wanted, rest_us);
         if (due_us <= clock_monotonic_us()) {
             share.due = true;
             share.list = inbox_cut(k, rows_wanted);

@@ -47,7 +47,7 @@ int inbox_put(struct inbox *k, const struct inbox_item *item, uint64_t *ret_numb
 /* Would put not wait? Otherwise the waiter is called, once, when that is so. */
 bool inbox_ready(struct inbox *k, struct waiter *w);
 void inbox_unwait(struct inbox *k, struct waiter *w);
-/* There is something else to commit, within the commit interval. Never waits. */
+/* There is something else to commit, within the commit interval, or the writer's rest. Never waits. */
 int inbox_note(struct inbox *k);
 bool inbox_failed(struct inbox *k); /* nothing more will be committed */
 int inbox_flush(struct inbox *k);
@@ -69,9 +69,10 @@ struct inbox_share {
 };
 
 /* The writer. Waits until `rows_wanted` rows wait, or the oldest report or note has waited for the commit
- * interval, or somebody flushes, or it is closed; takes reports up to and with the one that reaches
- * `rows_wanted`. Not due: closed and empty; or, where `hurry` is set, there is nothing to do yet. */
-struct inbox_share inbox_take(struct inbox *k, size_t rows_wanted, bool hurry);
+ * interval, notes alone for `rest_us` at least, or somebody flushes, or it is closed; takes reports up to and with the one
+ * that reaches `rows_wanted`. Not due: closed and empty; or, where `hurry` is set, there is nothing to do yet. */
+struct inbox_share inbox_take(struct inbox *k, size_t rows_wanted, bool hurry,
+                              int64_t rest_us);
 
 /* All that was taken is in the file. */
 void inbox_done(struct inbox *k);

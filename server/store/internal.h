@@ -18,6 +18,8 @@
 #include <stdbool.h>
 
 #define STORE_COMMIT_ROWS 10000 /* a commit is made when so many rows wait */
+#define STORE_WAL_PAGES                                                                \
+    1000 /* longer ones gain a few per cent of speed, and cost the longest pause */
 #define STORE_PURGE_ROWS  5000  /* rows of one DELETE of retention: some milliseconds */
 #define STORE_WORKERS_MAX 64    /* of one pipeline, as in the configuration */
 #define STORE_LISTENERS   4     /* told of commits */
@@ -133,6 +135,8 @@ struct store {
     sqlite3_stmt *begin, *commit, *rollback, *put_pipeline;
     struct store_statements statement;
     struct inbox *inbox;
+    int64_t took_us;           /* for the last commit */
+    int wal_pages;             /* of the WAL that the next commit goes behind */
     struct inbox_item *held;   /* rows that wait for others of their chain; in order */
     size_t n_chained;          /* pipelines that read others */
     struct dead_letters *dead; /* NULL: none are kept */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The writer thread: reports to one transaction of rows, positions and watermarks, again and again
- * until it succeeds; retention in between.
+ * until it succeeds; retention, and pages from the WAL to their place, in between.
  *
- *      inbox_take -> note -> BEGIN, rows, pipelines, COMMIT -> free -> purge
+ *      inbox_take -> note -> BEGIN, rows, pipelines, COMMIT -> tell, free -> purge, WAL
  *                              ^       | passing error: ROLLBACK, pause
  *                              +-------+
  */
@@ -18,6 +18,8 @@
 
 #define WRITER_PAUSE_MIN_US 10000
 #define WRITER_PAUSE_MAX_US SECOND_US
+#define WRITER_REST         30 /* times the last commit */
+#define WRITER_REST_MAX_US  100000
 
 static struct store_table *writer_table(struct store *s, const struct table *table)
 {
@@ -353,9 +355,30 @@ static int writer_commit(struct store *s, struct inbox_share *share, size_t *ret
     int64_t end_us = clock_monotonic_us();
     metric_add(&s->count.commit_ns, (uint64_t)(end_us - begin_us) * 1000);
     histogram_add(&s->count.commit, end_us - begin_us);
+    s->took_us = end_us - begin_us;
     atomic_store_explicit(&s->count.last_us, end_us, memory_order_relaxed);
     *ret_rows = rows;
     return SQLITE_OK;
+}
+
+/* After those who wait for rows were told of them. What fails, or finds readers in its way, is tried after the next commit. */
+static void writer_shorten_wal(struct store *s)
+{
+    if (s->wal_pages < STORE_WAL_PAGES)
+        return;
+    s->wal_pages = 0;
+    sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+}
+
+/* Rows that come during a commit wait for its end. So commits of nothing but positions and watermarks, for which nobody waits,
+ * take a small part of the time. */
+static int64_t writer_rest(const struct store *s)
+{
+    bool waits = s->held; /* rows of a chain, for how far others are */
+    for (size_t i = 0; i < STORE_LISTENERS; i++)
+        waits = waits || (s->listener[i].committed && s->listener[i].all);
+    int64_t rest_us = WRITER_REST * s->took_us;
+    return waits ? 0 : rest_us < WRITER_REST_MAX_US ? rest_us : WRITER_REST_MAX_US;
 }
 
 static void writer_calls(struct store *s, const struct inbox_item *list)
@@ -373,7 +396,8 @@ void *writer_run(void *store)
     thread_stand_back();
     bool more = true; /* a shorter `retain` than last time has work at once */
     for (;;) {
-        struct inbox_share share = inbox_take(s->inbox, STORE_COMMIT_ROWS, more);
+        struct inbox_share share =
+            inbox_take(s->inbox, STORE_COMMIT_ROWS, more, writer_rest(s));
         size_t rows = 0;
         if (share.due && writer_commit(s, &share, &rows)) {
             inbox_item_free(share.list);
@@ -392,5 +416,6 @@ void *writer_run(void *store)
         if (!share.due && share.closed)
             return NULL;
         more = writer_purge(s, rows);
+        writer_shorten_wal(s);
     }
 }

@@ -1434,6 +1434,73 @@ static void bad_reports_are_refused(void **state)
 
 #define TEST(f) cmocka_unit_test_setup_teardown(f, shell_setup, shell_teardown)
 
+/* ---- What the next rows need not wait for -------------------------------------------------------- */
+
+static void wal_is_shortened_without_sqlites_own_way(void **state)
+{
+    (void)state;
+    static const char text[15000] = {0};
+    struct store *s = open_started(&trades);
+    for (int64_t commit = 0; commit < 25; commit++) { /* of 100 pages or more each */
+        struct rowset *r = rows_new(&trades, 100);
+        for (int64_t i = 0; i < 100; i++) {
+            struct weir_cell *c = r->cell + i * 5;
+            cell_put_time(&c[0], commit * MINUTE_US);
+            cell_put_string(&c[1], text, (uint32_t)(sizeof(text) - (size_t)i));
+        }
+        assert_int_equal(put(s, (commit + 1) * MINUTE_US, r), 0);
+        assert_int_equal(store_flush(s), 0);
+    }
+    struct stat wal;
+    assert_int_equal(stat(shell_path("weir.db-wal"), &wal), 0);
+    assert_true(wal.st_size > 1000 * 16384 && wal.st_size < 1300 * 16384);
+    store_free(s);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM trades"), "2500\n");
+}
+
+static double metric_of(struct metrics *m, const char *name)
+{
+    struct buffer b = {0};
+    char line[128];
+    snprintf(line, sizeof(line), "\n%s ", name);
+    metrics_print(m, &b);
+    const char *at = strstr(buffer_text(&b), line);
+    assert_non_null(at);
+    double value = strtod(at + strlen(line), NULL);
+    buffer_free(&b);
+    return value;
+}
+
+/* Behind each there is a rest of 30 times as long as it took, but of 100 ms at most. */
+static void commits_without_rows_take_a_small_part_of_the_time(void **state)
+{
+    (void)state;
+    struct metrics *m;
+    struct error error = {""};
+    struct store *s;
+    struct store_options options = {.path = shell_path("weir.db"),
+                                    .commit_interval_us = 1};
+    assert_int_equal(metrics_new(&m), 0);
+    if (store_open(&options, m, &s, &error) || store_table(s, &trades, &error) ||
+        store_start(s, &error))
+        fail_msg("%s", error.text);
+    double before_s = 0;
+    for (int64_t i = 0; i < 6; i++) {
+        const double took_s =
+            metric_of(m, "weir_store_commit_seconds_total") - before_s;
+        int64_t began_us = clock_monotonic_us();
+        assert_int_equal(put(s, (i + 1) * MINUTE_US, NULL), 0);
+        while (metric_of(m, "weir_store_commit_duration_seconds_count") <= (double)i)
+            assert_true(clock_monotonic_us() - began_us < 60 * SECOND_US);
+        int64_t waited_us = clock_monotonic_us() - began_us;
+        before_s += took_s;
+        assert_true((double)waited_us >=
+                    (took_s < 0.1 / 30 ? took_s * 30e6 : 1e5) - 100);
+    }
+    store_free(s);
+    metrics_free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1462,6 +1529,8 @@ int main(void)
         TEST(letters_and_keys_that_cannot_be_written_hold_nobody_up),
         TEST(a_database_that_was_moved_is_waited_for),
         TEST(a_database_that_was_replaced_is_waited_for),
+        TEST(wal_is_shortened_without_sqlites_own_way),
+        TEST(commits_without_rows_take_a_small_part_of_the_time),
         TEST(a_wal_that_was_moved_is_waited_for),
         TEST(an_index_of_the_wal_that_was_moved_is_waited_for),
         TEST(a_store_whose_file_was_removed_ends_at_once),
