@@ -110,6 +110,23 @@ static void nobody_is_woken_for_what_is_known(void **unused)
     assert_true(ring_publish(&writer));
 }
 
+/* The reader is told of all that was written since it last was, however often it could have looked. */
+static void what_is_shown_can_be_read_and_wakes_nobody(void **unused)
+{
+    (void)unused;
+    char bytes[SIZE] = "";
+    assert_true(ring_sleep_for_bytes(&reader));
+    ring_write(&writer, bytes, 3);
+    ring_show(&writer);
+    assert_int_equal(ring_ready(&reader, SIZE), 3);
+    assert_true(ring_has_written(&writer));
+    assert_true(ring_publish(&writer)); /* it still sleeps */
+    assert_false(ring_sleep_for_bytes(&reader));
+    ring_read(&reader, bytes, 3);
+    assert_true(ring_sleep_for_bytes(&reader));
+    assert_false(ring_publish(&writer));
+}
+
 /* A plugin has the indices of its process in its memory. */
 static void wrong_indices_give_no_bytes_and_no_room(void **unused)
 {
@@ -164,6 +181,7 @@ int main(void)
         cmocka_unit_test_setup(what_is_read_is_room_once_it_is_given_back, setup),
         cmocka_unit_test_setup(who_sleeps_is_woken_once, setup),
         cmocka_unit_test_setup(nobody_is_woken_for_what_is_known, setup),
+        cmocka_unit_test_setup(what_is_shown_can_be_read_and_wakes_nobody, setup),
         cmocka_unit_test_setup(wrong_indices_give_no_bytes_and_no_room, setup),
         cmocka_unit_test_setup(one_writes_while_the_other_reads, setup),
     };
