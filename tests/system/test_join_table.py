@@ -263,6 +263,30 @@ class Changes(unittest.TestCase):
             self.post(server, 2)
             self.assertEqual(self.versions(server), [1, 1, 2])
 
+    def test_a_backfill_finds_one_table_whatever_changes_meanwhile(self):
+        """Files and the journal are read with the table as it was when the first row was given out, also behind kill -9."""
+        old = [{'ts': T0 + i, 'id': i, 'product': 1} for i in range(30000)]
+        path = os.path.join(self.folder, 'old.ndjson')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.writelines(json.dumps(e) + '\n' for e in old)
+        other = self.CONFIG[self.CONFIG.index('  other:'):]
+        with harness.Server(HEAD + other, folder=self.folder) as server:
+            server.post_ok('orders', [{'ts': T0 + 50000 + i, 'id': 50000 + i, 'product': 1} for i in range(500)])
+            with open(server.path, 'w', encoding='utf-8') as file:
+                file.write(self.CONFIG.replace('from: orders,', f'from: orders, backfill: [{path}, journal],', 2)
+                           .replace('{folder}', server.folder).replace('{listen}', '127.0.0.1:0'))
+            self.reload(server)
+            for version in (2, 3):
+                harness.wait_until(lambda: server.rows('SELECT 1 FROM seen LIMIT 1'), 'a row')
+                self.set_version(server, version)
+                server.restart()
+            server.post_ok('orders', [{'ts': T0 + 60000, 'id': 60000, 'product': 1}])
+            harness.wait_until(lambda: server.rows('SELECT 1 FROM seen WHERE id = 60000'), 'the last row')
+            self.assertEqual(server.rows('SELECT version, count(*) FROM seen WHERE id < 60000 GROUP BY 1'), [(1, 30500)])
+            server.post_ok('orders', [{'ts': T0 + 7200 * S, 'id': 10 ** 6, 'product': 1}])
+            server.wait_watermark('hours', T0 + 7200 * S)
+            self.assertEqual(server.rows('SELECT sum(count) FROM hours'), [(30501,)])
+
     def test_left_out_for_a_while(self):
         with harness.Server(self.CONFIG, folder=self.folder) as server:
             self.post(server, 0)

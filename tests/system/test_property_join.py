@@ -20,7 +20,7 @@ import harness
 import test_windows
 from test_property import DAYS, PLACES, ROUNDS, SEED, shrink
 
-EVENTS = 350
+EVENTS = 280
 MS = 1000
 NEVER = float('-inf')
 TEXTS = ('', 'a', 'ü', 'abcd')
