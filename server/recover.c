@@ -602,6 +602,17 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
 
 /* ---- Pipelines that are gone ------------------------------------------------------------------- */
 
+/* Of a pipeline that may not be made, as a table of its parent is not known: by its configuration alone. */
+static bool joins_stream(const struct weir *w, const struct config_pipeline *c,
+                         const char *stream)
+{
+    bool reads = c->join_node && node_get(c->join_node, stream);
+    for (size_t i = 0; !reads && c->joins.all && i < c->joins.n; i++)
+        reads = !strcmp(w->config->stream[c->joins.join[i].stream].name, stream);
+    return reads ||
+           (c->joins.all && !strcmp(w->config->stream[c->stream].name, stream));
+}
+
 /* Its own checkpoint, or that of a stream or a table that it joins? */
 static bool is_of(const struct weir *w, const struct config_pipeline *c,
                   const char *pipeline, const char *stream)
@@ -609,34 +620,44 @@ static bool is_of(const struct weir *w, const struct config_pipeline *c,
     size_t size = strlen(c->name);
     if (!strcmp(c->name, pipeline))
         return true;
-    bool its = !strncmp(pipeline, c->name, size) && pipeline[size] == '.';
-    for (size_t i = 0; its && i < c->references.n; i++)
-        if (!strcmp(c->references.reference[i].node->text, pipeline + size + 1))
-            return true;
-    its = its && c->joins.n && !strcmp(pipeline + size + 1, stream);
-    bool reads = its && !strcmp(w->config->stream[c->stream].name, stream);
-    for (size_t i = 0; its && !reads && i < c->joins.n; i++) {
-        const struct config_join *j = &c->joins.join[i];
-        reads = !strcmp(
-            j->result ? j->result->table : w->config->stream[j->stream].name, stream);
+    if (strncmp(pipeline, c->name, size) || pipeline[size] != '.')
+        return false;
+    const char *what = pipeline + size + 1;
+    /* A child's tables are known once it is made. */
+    bool its = c->from && c->join_node && node_get(c->join_node, what);
+    for (size_t i = 0; !its && i < c->references.n; i++)
+        its = !strcmp(c->references.reference[i].node->text, what);
+    for (size_t i = 0; !its && i < c->results.n; i++) {
+        const char *table = c->results.item[i].table;
+        its = !strcmp(table, what) && !strcmp(table, stream);
     }
-    return reads;
+    /* Beside results, tables of the database, too. */
+    if (!its && c->results.n)
+        its = c->join_node && node_get(c->join_node, what);
+    return its || (!strcmp(what, stream) && joins_stream(w, c, stream));
 }
 
-/* One that is not configured any more may come back, and go on, as long as the journal has what it missed. */
+/* One that is not configured any more may come back, and go on, as long as the journal has what it missed. What it joined
+ * is of no use to others, nor is what a pipeline does not join any more. */
 static bool keep_checkpoint(void *ctx, const char *pipeline, const char *stream,
-                            uint64_t position)
+                            uint64_t position, bool left)
 {
     const struct weir *w = ctx;
+    const struct config *c = w->latest ? w->latest : w->config;
     if (!pipeline || !stream)
         return true; /* no memory */
-    for (size_t i = 0; i < w->n_pipelines; i++)
-        if (is_of(w, pipeline_config(w->pipeline[i]), pipeline, stream))
+    const size_t size = strcspn(pipeline, ".");
+    bool goes_on = false;
+    for (size_t i = 0; i < c->n_pipelines; i++) {
+        const char *name = c->pipeline[i].name;
+        if (is_of(w, &c->pipeline[i], pipeline, stream))
             return true;
+        goes_on = goes_on || (strlen(name) == size && !strncmp(name, pipeline, size));
+    }
     for (size_t i = 0; i < w->config->n_streams; i++)
         if (w->log[i] && !strcmp(w->config->stream[i].name, stream))
-            return position + 1 >= log_first(w->log[i]);
-    return true;
+            return !left && position + 1 >= log_first(w->log[i]);
+    return !left && !(goes_on && pipeline[size]);
 }
 
 static int forget(struct store *s, void *ctx)

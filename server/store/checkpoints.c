@@ -291,19 +291,25 @@ static int checkpoints_delete(struct store *s, sqlite3_int64 number)
 
 int store_forget_checkpoints(struct store *s,
                              bool (*keep)(void *ctx, const char *pipeline,
-                                          const char *stream, uint64_t position),
+                                          const char *stream, uint64_t position,
+                                          bool left),
                              void *ctx)
 {
     for (;;) {
         DB_STATEMENT all = NULL;
         int err = db_prepare(
-            s->db, "SELECT number, pipeline, stream, position FROM weir_checkpoints", 0,
-            &all, NULL);
+            s->db,
+            "SELECT number, pipeline, stream, position,"
+            " instr(pipeline, '.') AND NOT EXISTS (SELECT 1 FROM weir_checkpoints"
+            " WHERE pipeline = substr(c.pipeline, 1, instr(c.pipeline, '.') - 1))"
+            " FROM weir_checkpoints c",
+            0, &all, NULL);
         int code = err ? SQLITE_DONE : sqlite3_step(all);
         while (code == SQLITE_ROW &&
                keep(ctx, (const char *)sqlite3_column_text(all, 1),
                     (const char *)sqlite3_column_text(all, 2),
-                    (uint64_t)sqlite3_column_int64(all, 3)))
+                    (uint64_t)sqlite3_column_int64(all, 3),
+                    sqlite3_column_int(all, 4) != 0))
             code = sqlite3_step(all);
         if (code != SQLITE_ROW)
             return err ? err : db_errno(code);

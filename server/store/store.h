@@ -142,10 +142,12 @@ int store_make_tables(struct store *s, const struct table *const *table, size_t 
 void store_drop_table(struct store *s, const struct table *table);
 /* Within store_call: its rows go. */
 int store_clear_table(struct store *s, const struct table *table, struct error *error);
-/* Checkpoints that keep() does not want leave the file, with their groups. */
+/* Checkpoints that keep() does not want leave the file, with their groups. `left`: of what a pipeline joins, which has no
+ * checkpoint itself. */
 int store_forget_checkpoints(struct store *s,
                              bool (*keep)(void *ctx, const char *pipeline,
-                                          const char *stream, uint64_t position),
+                                          const char *stream, uint64_t position,
+                                          bool left),
                              void *ctx);
 /* What the workers of the pipeline have said is forgotten: other workers follow. */
 void store_restart_pipeline(struct store *s, const char *pipeline);

@@ -215,6 +215,28 @@ class Results(unittest.TestCase):
         harness.wait_until(lambda: any('the configuration ' in line for line in server.log[before:]), 'the verdict')
         self.assertIn(what, ''.join(server.log[before:]))
 
+    def test_what_nobody_joins_any_more_is_forgotten(self):
+        known = "SELECT pipeline FROM weir_checkpoints WHERE pipeline LIKE 'rows%' ORDER BY 1"
+        sliding = ('sliding: {on: {symbol: sym}, as_of: true, within: 60s, columns: {best: bid_max}}},', '},')
+        best = ('before, sold, best]', 'before, sold]')
+        with harness.Server(HEAD + PIPELINES) as server:
+            server.post_ok('quotes', [{'ts': T0, 'sym': 'A', 'bid': 1.5}], Weir_Source='one')
+            server.post_ok('trades', [{'ts': T0, 'id': 1, 'symbol': 'A', 'price': 1.5, 'qty': 1}], Weir_Source='one')
+            harness.wait_until(lambda: server.rows(known) == [('rows',), ('rows.sliding',), ('rows.vwap',)], 'checkpoints')
+            self.reload(server, lambda text: text.replace(*sliding).replace(*best), 'was read again')
+            self.assertEqual(server.rows(known), [('rows',), ('rows.vwap',)])
+            self.reload(server, lambda text: text[:text.index('  rows: ')], 'was read again')
+            self.assertEqual(server.rows(known), [('rows',), ('rows.vwap',)])  # it may come back
+            server.restart()
+            self.assertEqual(server.rows(known), [('rows',), ('rows.vwap',)])
+            server.stop()
+            db = sqlite3.connect(server.database)  # as once the journal is trimmed
+            with db:
+                db.execute("DELETE FROM weir_checkpoints WHERE pipeline = 'rows'")
+            db.close()
+            server.start()
+            self.assertEqual(server.rows(known), [])
+
     def test_reload_goes_on_where_it_was(self):
         """What is joined is exchanged, who joins it, or both."""
         events = events_of(5, 1800)
