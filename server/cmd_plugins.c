@@ -75,6 +75,21 @@ static void print_output(const struct weir_analyzer *a, const struct weir_output
     printf("\n               %s\n", o->help);
 }
 
+static void print_async(const struct weir_analyzer *a)
+{
+    const char *before = "";
+    fputs("\nAnswers of other services (run: async), about ", stdout);
+    for (const struct weir_param *p = a->params; p->name; p++) {
+        if (!(p->flags & WEIR_ASKED))
+            continue;
+        printf("%s'%s'", before, p->name);
+        before = ", ";
+    }
+    puts(":");
+    for (const struct weir_output *o = a->async->answers; o->name; o++)
+        print_output(a, o);
+}
+
 static void print_plugin(const struct plugin *plugin)
 {
     const struct weir_analyzer *a = &plugin->analyzer;
@@ -91,6 +106,8 @@ static void print_plugin(const struct plugin *plugin)
         puts("  as the parameters say");
     for (const struct weir_output *o = a->outputs; o && o->name; o++)
         print_output(a, o);
+    if (a->async)
+        print_async(a);
     printf("\nThreads:  %s\n", a->threads == WEIR_THREADS_CTX
                                    ? "workers run it side by side"
                                    : "one call at a time in the whole server");

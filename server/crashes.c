@@ -280,15 +280,18 @@ void crashes_note(struct crashes *c, const struct doing *d, const struct config 
 static int apply(const struct crash *c, struct config_analyzer *a,
                  struct config_pipeline *p)
 {
-    if (!a->crash_stops) {
+    if (!a->crash_stops && !a->async) {
         a->apart = a->moved = true;
         return 0;
     }
     char *why;
     if (asprintf(&why,
                  "analyzer '%s' ended the server by signal %d (%s) at entry %" PRIu64
-                 " (on_crash: stop)",
-                 a->plugin, c->signal, strsignal(c->signal), c->entry) < 0)
+                 " (%s)",
+                 a->plugin, c->signal, strsignal(c->signal), c->entry,
+                 a->crash_stops
+                     ? "on_crash: stop"
+                     : "run: async, which is not for a process of its own") < 0)
         return -ENOMEM;
     free(p->left_out);
     p->left_out = why;

@@ -39,9 +39,13 @@ int descriptors_budget(const struct config *c, unsigned *ret_connections,
                    DESCRIPTORS_HTTP * (rlim_t)s->http_threads +
                    DESCRIPTORS_SQL * (rlim_t)s->sql_processes;
     unsigned connections = s->max_connections;
-    for (size_t i = 0; i < c->n_pipelines; i++)
-        for (size_t k = 0; k < c->pipeline[i].lookups.n; k++)
-            aside += c->pipeline[i].lookups.lookup[k].in_flight;
+    for (size_t i = 0; i < c->n_pipelines; i++) {
+        const struct config_pipeline *p = &c->pipeline[i];
+        for (size_t k = 0; k < p->lookups.n; k++)
+            aside += p->lookups.lookup[k].in_flight;
+        for (size_t k = 0; k < p->n_analyzers; k++)
+            aside += p->analyzer[k].ask ? p->analyzer[k].ask->in_flight : 0;
+    }
     if (limit < aside + http_descriptors(connections)) {
         rlim_t taken = aside + http_descriptors(0),
                left = limit < taken ? 0 : limit - taken;

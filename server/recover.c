@@ -538,7 +538,7 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
 {
     const struct config_pipeline *c = pipeline_config(p);
     struct log *log = w->log[c->stream];
-    int err = c->lookups.n && !w->lookups ? lookups_new(&w->lookups, error) : 0;
+    int err = c->asks && !w->lookups ? lookups_new(&w->lookups, error) : 0;
     if (err < 0)
         return err;
     const struct pipeline_sink sink = {.put = put_results,

@@ -4,8 +4,7 @@
  *
  * An analyzer is an accumulator. It says what to remember of a group of rows (one key in one
  * window), how to fold rows in, how to merge two states, and what to give out. The server does
- * the rest: windows, keys, threads, late rows, tables. The life of a state, which the server
- * allocates, zeroes, aligns to 16 bytes and frees:
+ * the rest: windows, keys, late rows, tables. It allocates states, zeroed, aligned to 16 bytes:
  *
  *      zeroed bytes --init--> state <--update-- rows of every batch, in the order of the log
  *                               |  <--merge--- a state of other rows of the group
@@ -187,6 +186,7 @@ struct weir_numbers { /* never grows */
 #define WEIR_DICTIONARY 2u /* flag: string columns come with a dictionary */
 #define WEIR_ALL        4u /* flag of COLUMNS: not given, all of column_types */
 #define WEIR_FILE       8u /* flag of STRING: the path of a file; its contents count, too */
+#define WEIR_ASKED      16u /* flag of COLUMN: others are asked about it, async.h */
 #define WEIR_TYPES(t)   (1u << (t)) /* a set: WEIR_TYPES(WEIR_INT) | ... */
 #define WEIR_NUMBERS    (WEIR_TYPES(WEIR_INT) | WEIR_TYPES(WEIR_FLOAT))
 
@@ -200,9 +200,8 @@ struct weir_param {
     double min, max; /* INT, FLOAT, NUMBERS: the range, both included; both 0: any */
     uint32_t column_types; /* COLUMN, COLUMNS: WEIR_TYPES(...) that it takes */
 };
-/* A column of the result table. `{of}` in a name becomes the value of the parameter `of`;
- * if that was not given, it goes away together with the underscore behind it. An output
- * that is not wanted has a cell all the same. */
+/* A column of the result table. `{of}` in a name becomes the value of the parameter `of`; if not
+ * given, it goes with the underscore behind it. One that is not wanted has a cell all the same. */
 struct weir_output {
     const char *name;     /* "{of}_mean"; NULL ends the table */
     uint32_t type;        /* enum weir_type, or WEIR_SAME_AS(k): the type of input k */
@@ -249,6 +248,7 @@ struct weir_analyzer {
     int (*save)(struct weir_ctx *, const void *state, struct weir_out *);
     int (*load)(struct weir_ctx *, void *state, uint32_t version, const void *bytes,
                 size_t size);
+    const struct weir_async *async; /* weir/async.h; NULL: it asks nobody */
 };
 
 /* The one symbol of a plugin, by WEIR_PLUGIN(name); the sizes are those of its header. */

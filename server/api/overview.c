@@ -322,8 +322,8 @@ static void overview_put_postgresql(struct buffer *b, const struct api *a,
 
 static void overview_put_lookups(struct buffer *b, struct pipeline *p)
 {
-    struct pipeline_service s[CONFIG_LOOKUPS_MAX];
-    size_t n = pipeline_looked_up(p, s, CONFIG_LOOKUPS_MAX);
+    struct pipeline_service s[CONFIG_LOOKUPS_MAX + CONFIG_ASYNC_MAX];
+    size_t n = pipeline_looked_up(p, s, CONFIG_LOOKUPS_MAX + CONFIG_ASYNC_MAX);
     jsonout_open(b, "lookups", '[');
     for (size_t i = 0; i < n; i++) {
         jsonout_open(b, NULL, '{');

@@ -165,6 +165,8 @@ void config_schema(struct buffer *to, void (*analyzer)(void *ctx, struct buffer 
     reference_section_schema(to);
     buffer_puts(to, ",\"http_lookup\":");
     lookup_section_schema(to);
+    buffer_puts(to, ",\"ask\":");
+    ask_section_schema(to);
     buffer_puts(to, ",\"source\":");
     source_section_schema(to);
     buffer_puts(to, ",\"webhook\":");

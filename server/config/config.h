@@ -158,7 +158,10 @@ struct config_analyzer {
                * name; NULL: none */
     char *where; /* which rows it gets; NULL: all */
     const struct node *where_node;
-    uint32_t max_rows;     /* of a group, that are kept for it; 0: not given */
+    uint32_t max_rows; /* of a group, that are kept for it; 0: not given */
+    bool async;        /* `run: async` */
+    struct config_lookup
+        *ask;              /* then: time-outs and the like, and nothing else of it */
     bool apart;            /* `run: process`; what follows is for it */
     unsigned processes;    /* as many as there are workers; 0: not given */
     uint64_t memory;       /* bytes; default 1 GiB */
@@ -302,6 +305,7 @@ struct config_references {
 };
 
 #define CONFIG_LOOKUPS_MAX        8
+#define CONFIG_ASYNC_MAX          8 /* analyzers of a pipeline with `run: async` */
 #define CONFIG_LOOKUP_ON_MAX      8
 #define CONFIG_LOOKUP_COLUMNS_MAX 64
 
@@ -398,6 +402,7 @@ struct config_pipeline {
     const struct node *join_node;  /* NULL: not given */
     struct config_references references;
     struct config_lookups lookups;
+    bool asks; /* other services: it has look-ups, or analyzers that do */
     const struct node *lookups_node; /* NULL: not given */
     struct config_derive derive;     /* of its own */
     const struct schema *

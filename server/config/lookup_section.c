@@ -161,6 +161,26 @@ static int read_on_error(const struct node *n, void *target, void *ctx,
 
 #define AT(member) offsetof(struct config_lookup, member)
 
+/* clang-format off */
+#define LIMITS \
+    {"timeout", FIELD_DURATION, .offset = AT(timeout_us), .min = 10000, \
+     .max = 600 * SECOND_US, .init = 2 * SECOND_US}, \
+    {"retries", FIELD_UNSIGNED, .offset = AT(retries), .min = 0, .max = 1000, \
+     .init = 3}, \
+    {"backoff", FIELD_DURATION, .offset = AT(backoff_us), .min = 1000, \
+     .max = 600 * SECOND_US, .init = SECOND_US / 10}, \
+    {"max_backoff", FIELD_DURATION, .offset = AT(max_backoff_us), .min = 1000, \
+     .max = 3600 * SECOND_US, .init = 5 * SECOND_US}, \
+    {"break_after", FIELD_UNSIGNED, .offset = AT(break_after), .min = 1, .max = 1000000, \
+     .init = 20}, \
+    {"in_flight", FIELD_UNSIGNED, .offset = AT(in_flight), .min = 1, .max = 10000, \
+     .init = 100}, \
+    {"cache_ttl", FIELD_DURATION, .offset = AT(cache_ttl_us), .min = 0, \
+     .max = 366 * DAY_US, .init = 300 * SECOND_US}, \
+    {"cache_size", FIELD_SIZE, .offset = AT(cache_size), .min = 0, \
+     .max = INT64_C(1) << 40, .init = 64 << 20}
+/* clang-format on */
+
 static const struct field lookup_fields[] = {
     {"url", FIELD_CALL, .required = true, .read = read_url,
      .schema = FIELD_SCHEMA_TEXT},
@@ -172,27 +192,60 @@ static const struct field lookup_fields[] = {
     {"ca_file", FIELD_TEXT, .offset = AT(ca_file)},
     {"on_error", FIELD_CALL, .read = read_on_error,
      .schema = "{\"enum\":[\"null\",\"stop\",\"drop\",null]}"},
-    {"timeout", FIELD_DURATION, .offset = AT(timeout_us), .min = 10000,
-     .max = 600 * SECOND_US, .init = 2 * SECOND_US},
-    {"retries", FIELD_UNSIGNED, .offset = AT(retries), .min = 0, .max = 1000,
-     .init = 3},
-    {"backoff", FIELD_DURATION, .offset = AT(backoff_us), .min = 1000,
-     .max = 600 * SECOND_US, .init = SECOND_US / 10},
-    {"max_backoff", FIELD_DURATION, .offset = AT(max_backoff_us), .min = 1000,
-     .max = 3600 * SECOND_US, .init = 5 * SECOND_US},
-    {"break_after", FIELD_UNSIGNED, .offset = AT(break_after), .min = 1, .max = 1000000,
-     .init = 20},
-    {"in_flight", FIELD_UNSIGNED, .offset = AT(in_flight), .min = 1, .max = 10000,
-     .init = 100},
-    {"cache_ttl", FIELD_DURATION, .offset = AT(cache_ttl_us), .min = 0,
-     .max = 366 * DAY_US, .init = 300 * SECOND_US},
-    {"cache_size", FIELD_SIZE, .offset = AT(cache_size), .min = 0,
-     .max = INT64_C(1) << 40, .init = 64 << 20},
+    LIMITS,
 };
 
 void lookup_section_schema(struct buffer *to)
 {
     fields_schema(lookup_fields, COUNT(lookup_fields), to);
+}
+
+/* ---- ask, of an analyzer ------------------------------------------------------------------------- */
+
+static int read_ask_error(const struct node *n, void *target, void *ctx,
+                          struct error *error)
+{
+    if (!node_is_null(n) && n->kind == NODE_SCALAR && strcmp(n->text, "drop") == 0)
+        return node_error(
+            n, error,
+            "an event that one analyzer has no answer for is there for the "
+            "others: 'on_error' is null or 'stop'");
+    return read_on_error(n, target, ctx, error);
+}
+
+static const struct field ask_fields[] = {
+    {"ca_file", FIELD_TEXT, .offset = AT(ca_file)},
+    {"on_error", FIELD_CALL, .read = read_ask_error,
+     .schema = "{\"enum\":[\"null\",\"stop\",null]}"},
+    LIMITS,
+};
+
+void ask_section_schema(struct buffer *to)
+{
+    fields_schema(ask_fields, COUNT(ask_fields), to);
+}
+
+int ask_section(const struct node *map, struct config_lookup **ret, struct error *error)
+{
+    struct config_lookup *l = calloc(1, sizeof(*l));
+    if (!l)
+        return error_set(error, -ENOMEM, "out of memory");
+    int r = fields_read(ask_fields, COUNT(ask_fields), map, "'ask'", l, NULL, error);
+    if (r == 0 && l->backoff_us > l->max_backoff_us)
+        r = node_error(map, error, "'backoff' is longer than 'max_backoff'");
+    if (r < 0) {
+        ask_section_free(l);
+        return r;
+    }
+    *ret = l;
+    return 0;
+}
+
+void ask_section_free(struct config_lookup *l)
+{
+    if (l)
+        free(l->ca_file);
+    free(l);
 }
 
 /* ---- Columns ------------------------------------------------------------------------------------- */

@@ -152,9 +152,37 @@ static int read_backfill(const struct node *n, void *target, void *ctx,
     return 0;
 }
 
+/* Analyzers that ask others do so where look-ups do: once an event of the stream, before the workers. */
+static int check_asking(struct config_pipeline *p, struct error *error)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < p->n_analyzers; i++) {
+        const struct config_analyzer *a = &p->analyzer[i];
+        if (!a->async)
+            continue;
+        const struct node *run = node_get(a->node, "run");
+        if (p->from)
+            return node_error(run, error,
+                              "'run: async' is for pipelines that read a stream, and "
+                              "this one reads '%s'",
+                              p->from);
+        if (p->joins.n || p->results.n || p->references.n)
+            return node_error(
+                run, error,
+                "'run: async' does not go with several streams or tables; "
+                "a pipeline that joins can read this one's results");
+        if (++n > CONFIG_ASYNC_MAX)
+            return node_error(run, error,
+                              "a pipeline has at most %d analyzers with 'run: async'",
+                              CONFIG_ASYNC_MAX);
+    }
+    p->asks = n || p->lookups.n;
+    return 0;
+}
+
 static int check_backfill(const struct config_pipeline *p, struct error *error)
 {
-    if (p->backfill_node && p->lookups.n)
+    if (p->backfill_node && p->asks)
         return node_error(p->backfill_node, error,
                           "'backfill' is for pipelines that ask no other services");
     return p->n_backfill && (p->joins.n || p->results.n)
@@ -585,18 +613,17 @@ static int analyzer_where(const struct node *n, struct config_analyzer *a,
 static int analyzer_run(const struct node *n, struct config_analyzer *a,
                         struct error *error)
 {
-    static const char *const words[] = {"thread", "process"};
-    const char *text;
-    int r = node_text(n, &text, error);
-    if (r == 0 && strcmp(text, "async") == 0)
-        return node_error(n, error,
-                          "'run' is 'thread' or 'process'; what waits for others "
-                          "says so itself and runs in a thread: an 'async def' of "
-                          "Python, 'http_lookup', 'webhook'");
-    if (r == 0)
-        r = node_word(n, words, COUNT(words), error);
+    static const char *const words[] = {"thread", "process", "async"};
+    int r = node_word(n, words, COUNT(words), error);
     a->apart = r == 1;
+    a->async = r == 2;
     return r < 0 ? r : 0;
+}
+
+static int analyzer_ask(const struct node *n, struct config_analyzer *a,
+                        struct error *error)
+{
+    return ask_section(n, &a->ask, error);
 }
 
 static int analyzer_processes(const struct node *n, struct config_analyzer *a,
@@ -634,6 +661,16 @@ static int analyzer_on_crash(const struct node *n, struct config_analyzer *a,
     int r = node_word(n, words, COUNT(words), error);
     a->crash_stops = r == 1;
     return r < 0 ? r : 0;
+}
+
+/* Likewise what says how others are asked. */
+static int check_async(const struct node *n, struct config_analyzer *a,
+                       struct error *error)
+{
+    if (a->ask && !a->async)
+        return node_error(node_get(n, "ask"), error,
+                          "'ask' has a meaning with 'run: async' only");
+    return a->async && !a->ask ? ask_section(NULL, &a->ask, error) : 0;
 }
 
 /* What says something of its process has a meaning only where it has one. */
@@ -685,7 +722,8 @@ static const struct analyzer_key {
     {"as", analyzer_as, has_as, FIELD_SCHEMA_TEXT},
     {"where", analyzer_where, has_where, FIELD_SCHEMA_TEXT},
     {"max_rows", analyzer_max_rows, NULL, "{\"type\":\"integer\",\"minimum\":1}"},
-    {"run", analyzer_run, NULL, "{\"enum\":[\"thread\",\"process\"]}"},
+    {"run", analyzer_run, NULL, "{\"enum\":[\"thread\",\"process\",\"async\"]}"},
+    {"ask", analyzer_ask, NULL, "{\"$ref\":\"#/$defs/ask\"}"},
     {"memory", analyzer_memory, NULL, "{\"$ref\":\"#/$defs/size\"}"},
     {"limit_time", analyzer_limit_time, NULL, "{\"$ref\":\"#/$defs/duration\"}"},
     {"on_crash", analyzer_on_crash, NULL, "{\"enum\":[\"skip\",\"stop\"]}"},
@@ -753,6 +791,7 @@ static int read_analyzer(const struct node *n, struct config_analyzer *a,
     if (r == 0 && !a->plugin)
         return node_error(n, error,
                           "no analyzer is named here, such as 'stats: {of: price}'");
+    r = r == 0 ? check_async(n, a, error) : r;
     return r == 0 ? check_apart(n, a, error) : r;
 }
 
@@ -946,6 +985,8 @@ int pipeline_section(const struct node *name, const struct node *map,
     if (r == 0)
         r = check_streams(ret, error);
     if (r == 0)
+        r = check_asking(ret, error);
+    if (r == 0)
         r = check_backfill(ret, error);
     return r < 0 ? r : check_lateness(ret, map, error);
 }
@@ -956,6 +997,7 @@ void pipeline_section_free(struct config_pipeline *p)
         free(p->analyzer[i].plugin);
         free(p->analyzer[i].as);
         free(p->analyzer[i].where);
+        ask_section_free(p->analyzer[i].ask);
     }
     free(p->analyzer);
     for (size_t i = 0; i < p->n_hooks; i++)

@@ -92,6 +92,10 @@ bool section_is_url(const char *text);
 int lookup_sections(const struct node *n, const struct schema *schema,
                     struct config_lookups *ret, struct error *error);
 void lookup_sections_free(struct config_lookups *l);
+/* `ask:` of an analyzer, or the defaults where map is NULL: time-outs and limits. */
+int ask_section(const struct node *map, struct config_lookup **ret,
+                struct error *error);
+void ask_section_free(struct config_lookup *l); /* takes NULL */
 
 /* "string", "float", ... */
 int section_type(const struct node *n, enum weir_type *ret, struct error *error);
@@ -106,6 +110,7 @@ void reference_section_schema(struct buffer *to); /* likewise */
 void hook_section_schema(struct buffer *to);
 void postgresql_section_schema(struct buffer *to);
 void lookup_section_schema(struct buffer *to); /* of one */
+void ask_section_schema(struct buffer *to);
 void pipeline_section_schema(struct buffer *to);
 /* What stands beside the name of an analyzer in an item of `analyzers`, `inside`: in its parameters: "as": ..., each with a
  * comma behind it. */

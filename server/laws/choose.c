@@ -206,7 +206,7 @@ static void describe(const struct draft *d, struct choice *c)
 }
 
 static int bind(struct draft *d, struct plugins *plugins, const char *name,
-                struct choice *c)
+                const struct weir_analyzer *a, struct choice *c)
 {
     int r = node_parse("parameters", d->yaml.data, d->yaml.size, &c->params, d->error);
     if (r == 0 && (r = schema_new(1 + d->n_columns, "time", &c->schema)) < 0)
@@ -217,8 +217,10 @@ static int bind(struct draft *d, struct plugins *plugins, const char *name,
             error_set(d->error, r, "out of memory");
     if (r < 0)
         return r;
-    const struct config_analyzer analyzer = {
-        .plugin = (char *)(uintptr_t)name, .node = c->params, .params = c->params};
+    const struct config_analyzer analyzer = {.plugin = (char *)(uintptr_t)name,
+                                             .node = c->params,
+                                             .params = c->params,
+                                             .async = a->async != NULL};
     return binding_new(plugins, &analyzer, c->schema, NULL, &c->binding, d->error);
 }
 
@@ -232,7 +234,7 @@ static int make_choice(struct plugins *plugins, const char *name,
     *ret = (struct choice){0};
     int r = write_yaml(&d, a, given);
     if (r == 0)
-        r = bind(&d, plugins, name, ret);
+        r = bind(&d, plugins, name, a, ret);
     if (r == 0)
         describe(&d, ret);
     buffer_free(&d.yaml);

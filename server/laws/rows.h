@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define ROWS_INPUTS_MAX 8u
+#define ROWS_INPUTS_MAX 72u
 #define ROWS_START_US   INT64_C(1700000000000000) /* the window that all rows are in */
 #define ROWS_END_US     (ROWS_START_US + INT64_C(60000000))
 

@@ -176,6 +176,41 @@ int answer_read(struct answer_reader *r, const char *text, size_t size,
     return 0;
 }
 
+/* ---- From cells ---------------------------------------------------------------------------------- */
+
+int answer_of_cells(const struct weir_cell *cell, const struct schema *schema,
+                    struct answer **ret)
+{
+    const size_t n = schema->n - 1;
+    size_t texts = 0;
+    for (size_t i = 0; i < n; i++)
+        texts += cell[i].type == WEIR_STRING ? cell[i].size : 0;
+    if (texts > ANSWER_TEXTS_MAX)
+        return -E2BIG;
+    struct answer *a = alloc(fixed_size(n) + texts);
+    if (!a)
+        return -ENOMEM;
+    char *to = (char *)(a->bytes.value + n);
+    a->bytes.outcome = ANSWER_MISSING;
+    for (size_t i = 0; i < n; i++) {
+        const struct weir_cell *c = &cell[i];
+        if (!c->type) {
+            a->bytes.nulls |= UINT64_C(1) << i;
+            continue;
+        }
+        a->bytes.outcome = ANSWER_FOUND;
+        if (c->type == WEIR_STRING) {
+            a->bytes.value[i] = c->size;
+            memcpy(to, c->as.s, c->size);
+            to += c->size;
+        } else { /* a double likewise */
+            memcpy(&a->bytes.value[i], &c->as.i, sizeof(a->bytes.value[i]));
+        }
+    }
+    *ret = a;
+    return 0;
+}
+
 /* ---- To a batch ---------------------------------------------------------------------------------- */
 
 /* Where the text of a column begins. */

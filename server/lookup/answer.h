@@ -48,6 +48,12 @@ void answer_reader_free(struct answer_reader *r); /* takes NULL */
 int answer_read(struct answer_reader *r, const char *text, size_t size,
                 struct answer **ret, struct error *error);
 
+#define ANSWER_TEXTS_MAX 65536u /* bytes of all strings of one that is made of cells */
+
+/* Of cells as plugins put them, null or of the type of their column. -E2BIG, -ENOMEM. */
+int answer_of_cells(const struct weir_cell *cell, const struct schema *schema,
+                    struct answer **ret);
+
 /* Column `column` of the answers, one a row (NULL: null), becomes column `c` of a batch made by batch_extend. *cut: texts for
  * which it had no room. -ENOMEM. */
 int answer_gather(const struct answer *const *row, size_t column,

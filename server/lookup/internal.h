@@ -5,6 +5,7 @@
 #ifndef WEIR_LOOKUP_INTERNAL_H
 #define WEIR_LOOKUP_INTERNAL_H
 
+#include "lookup/asker.h"
 #include "lookup/lookups.h"
 #include "lookup/sender.h"
 
@@ -29,6 +30,7 @@ struct known {
     struct sending *sending; /* NULL: no request is under way */
     unsigned tries;
     int64_t due_us; /* when it is repeated */
+    char *body;     /* of the request, of a plugin; NULL: it has none */
     char key[];
 };
 
@@ -37,8 +39,10 @@ struct service {
     const char *pipeline;
     const struct config_lookup *config;
     enum weir_type on_type[CONFIG_LOOKUP_ON_MAX];
-    struct answer_reader *reader;
-    struct answer *failed; /* what those get that nobody answers */
+    struct asker
+        *asker; /* the plugin that is asked for requests; NULL: `config` has all */
+    struct answer_reader *reader; /* then */
+    struct answer *failed;        /* what those get that nobody answers */
     struct known **bucket;
     size_t n_buckets, n_known;
     struct known *newest, *oldest;
@@ -56,6 +60,7 @@ struct service {
     struct service *next;
     /* Protected by the lock of the lookups. */
     char error[256];
+    bool over; /* the plugin is wrong: `error` says how */
     bool leaving, gone;
 };
 

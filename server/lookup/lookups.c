@@ -5,6 +5,7 @@
 #include "lookup/lookups.h"
 
 #include "base/clock.h"
+#include "base/doing.h"
 #include "base/hash.h"
 #include "base/thread.h"
 #include "lookup/internal.h"
@@ -66,6 +67,7 @@ static void *lookups_run(void *lookups)
         while (sender_next(l->sender, &a))
             service_answer(a.ctx, &a);
     }
+    doing_over();
     return NULL;
 }
 
@@ -128,7 +130,7 @@ void lookups_wake(struct service *s)
 
 int service_new(struct lookups *l, const char *pipeline,
                 const struct config_lookup *config, const enum weir_type *on_type,
-                struct service **ret)
+                struct asker *asker, struct service **ret)
 {
     struct service *s = calloc(1, sizeof(*s));
     if (!s)
@@ -136,12 +138,14 @@ int service_new(struct lookups *l, const char *pipeline,
     s->lookups = l;
     s->pipeline = pipeline;
     s->config = config;
+    s->asker = asker;
     memcpy(s->on_type, on_type, config->n_on * sizeof(*on_type));
     s->last = &s->first;
     s->n_buckets = 256;
     s->bucket = calloc(s->n_buckets, sizeof(struct known *));
     s->failed = answer_new(ANSWER_FAILED, config->answer->n - 1);
-    if (!s->bucket || !s->failed || answer_reader_new(config, &s->reader) < 0) {
+    if (!s->bucket || !s->failed ||
+        (!asker && answer_reader_new(config, &s->reader) < 0)) {
         free(s->bucket);
         answer_unref(s->failed);
         free(s);
@@ -177,6 +181,14 @@ void service_free(struct service *s)
 struct service_counters *service_count(struct service *s)
 {
     return &s->count;
+}
+
+bool service_is_over(struct service *s)
+{
+    pthread_mutex_lock(&s->lookups->lock);
+    bool over = s->over;
+    pthread_mutex_unlock(&s->lookups->lock);
+    return over;
 }
 
 void service_error(struct service *s, char *ret, size_t size)

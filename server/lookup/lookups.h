@@ -34,15 +34,20 @@ struct service_counters {
         broken; /* gauges: requests; of what is kept; 0 or 1 */
 };
 
-/* `config` and the types of its on[] outlive it. -ENOMEM. */
+struct asker;
+
+/* `config` and the types of its on[] outlive it, and so does `asker`, the plugin whose requests these are; NULL: they are as
+ * `config` says. -ENOMEM. */
 int service_new(struct lookups *l, const char *pipeline,
                 const struct config_lookup *config, const enum weir_type *on_type,
-                struct service **ret);
+                struct asker *asker, struct service **ret);
 /* What was asked for is forgotten: no `done` follows. Waits for the thread. Takes NULL. */
 void service_free(struct service *s);
 struct service_counters *service_count(struct service *s);
 /* The last failure; "": there was none. Any thread. */
 void service_error(struct service *s, char *ret, size_t size);
+/* Its plugin has done what it must not, and nothing comes any more. Any thread. */
+bool service_is_over(struct service *s);
 
 struct ask_key {
     struct lookup_ask *ask;

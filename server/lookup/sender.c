@@ -354,8 +354,9 @@ bool sender_next(struct sender *s, struct sender_answer *ret)
     curl_easy_getinfo(m->easy_handle, CURLINFO_PRIVATE, (char **)&r);
     curl_easy_getinfo(r->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(r->easy, CURLINFO_RETRY_AFTER, &after_s);
-    *ret = (struct sender_answer){
-        .ctx = r->ctx, .body = r->body.data, .size = r->body.size};
+    *ret = (struct sender_answer){.ctx = r->ctx,
+                                  .body = r->answer_max ? buffer_text(&r->body) : NULL,
+                                  .size = r->body.size};
     /* An answer that was cut short by the other end is none; one that was too long is one, where only its status is
      * wanted. */
     bool too_long = code == CURLE_WRITE_ERROR &&

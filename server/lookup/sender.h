@@ -50,7 +50,8 @@ struct sender_answer {
     void *ctx;
     int status;             /* 0: there was none, and `error` says why */
     int64_t retry_after_us; /* 0: it does not say */
-    const char *body; /* answer_max: what came, until the next call of sender_next */
+    const char *
+        body; /* answer_max: what came, and a zero; until the next call of sender_next */
     size_t size;
     struct error error;
 };

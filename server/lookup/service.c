@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * One other service: which keys are known, which are asked for, when it is tried again.
+ * One other service: which keys are known, which are asked for, when it is tried again. Of one that a plugin asks, it makes
+ * the requests and reads what is 2xx to 4xx; otherwise
  *
  *      2xx with a JSON object       found, kept for cache_ttl
  *      404, or none of the columns  missing, kept likewise
@@ -86,6 +87,7 @@ static void forget(struct service *s, struct known *k)
     *at = k->same;
     s->n_known--;
     answer_unref(k->answer);
+    free(k->body);
     free(k);
 }
 
@@ -109,16 +111,28 @@ static struct known *add(struct service *s, const char *key, size_t size, uint64
 
 /* ---- Answers to who asked ------------------------------------------------------------------------ */
 
+static const char *what_of(const struct service *s)
+{
+    return s->asker ? "analyzer" : "http_lookup";
+}
+
+static void set_error(struct service *s, const char *text, bool over)
+{
+    pthread_mutex_lock(&s->lookups->lock);
+    if (!s->over)
+        snprintf(s->error, sizeof(s->error), "%.255s", text);
+    s->over = s->over || over;
+    pthread_mutex_unlock(&s->lookups->lock);
+}
+
 static void note_error(struct service *s, const char *text)
 {
     int64_t now_us = clock_monotonic_us();
-    pthread_mutex_lock(&s->lookups->lock);
-    snprintf(s->error, sizeof(s->error), "%s", text);
-    pthread_mutex_unlock(&s->lookups->lock);
+    set_error(s, text, false);
     if (s->warned_us && now_us - s->warned_us < WARN_US)
         return;
     s->warned_us = now_us;
-    logger_warn("lookup", "http_lookup '%s' of pipeline '%s': %s", s->config->name,
+    logger_warn("lookup", "%s '%s' of pipeline '%s': %s", what_of(s), s->config->name,
                 s->pipeline, text);
 }
 
@@ -156,6 +170,8 @@ static void answered(struct service *s, struct known *k, struct answer *a)
     const struct config_lookup *c = s->config;
     give(s, k, a);
     k->answer = a;
+    free(k->body);
+    k->body = NULL;
     k->at_us = clock_monotonic_us();
     if (!c->cache_ttl_us || memory_of(k) > c->cache_size) {
         forget(s, k);
@@ -277,21 +293,50 @@ static void put_value(struct buffer *b, const struct weir_cell *v)
         buffer_printf(b, "%lld", (long long)v->as.i);
 }
 
-static void make_url(struct service *s, const struct known *k)
-{
-    const struct config_lookup *c = s->config;
-    char scratch[CONFIG_LOOKUP_ON_MAX][KEY_BYTES_MAX];
+/* What it is asked by. */
+struct values {
     struct weir_cell value[CONFIG_LOOKUP_ON_MAX];
+    char scratch[CONFIG_LOOKUP_ON_MAX][KEY_BYTES_MAX];
+};
+
+static const struct weir_cell *read_key(const struct known *k, struct values *v)
+{
+    const struct service *s = k->service;
     const char *at = k->key;
-    for (size_t i = 0; i < c->n_on; i++)
-        keys_read(&at, k->key + k->size, s->on_type[i], i + 1 == c->n_on, scratch[i],
-                  &value[i]);
+    for (size_t i = 0; i < s->config->n_on; i++)
+        keys_read(&at, k->key + k->size, s->on_type[i], i + 1 == s->config->n_on,
+                  v->scratch[i], &v->value[i]);
+    return v->value;
+}
+
+static int make_url(const struct known *k, struct sender_request *to,
+                    struct error *error)
+{
+    struct service *s = k->service;
+    const struct config_lookup *c = s->config;
+    struct values values;
+    const struct weir_cell *value = read_key(k, &values);
     buffer_clear(&s->url);
     for (size_t i = 0; i < c->n_parts; i++) {
         buffer_puts(&s->url, c->part[i].text);
         if (c->part[i].on != SIZE_MAX)
             put_value(&s->url, &value[c->part[i].on]);
     }
+    to->url = buffer_text(&s->url);
+    to->n_headers = c->n_headers;
+    to->header = (const char *const *)c->header;
+    return s->url.error ? error_set(error, -ENOMEM, "out of memory") : 0;
+}
+
+static int ask_plugin(struct known *k, struct sender_request *to, struct error *error)
+{
+    struct values values;
+    free(k->body);
+    k->body = NULL;
+    int r = asker_ask(k->service->asker, read_key(k, &values), to, &k->body, error);
+    if (r == -EINVAL)
+        set_error(k->service, error->text, true);
+    return r;
 }
 
 static void failed(struct known *k, const char *text, int64_t retry_after_us);
@@ -301,18 +346,13 @@ static void begin(struct known *k)
     struct service *s = k->service;
     const struct config_lookup *c = s->config;
     struct error error = {""};
-    make_url(s, k);
-    const struct sender_request request = {.url = buffer_text(&s->url),
-                                           .ca_file = c->ca_file,
-                                           .n_headers = c->n_headers,
-                                           .header = (const char *const *)c->header,
-                                           .answer_max = LOOKUP_ANSWER_MAX,
-                                           .timeout_us = c->timeout_us,
-                                           .ctx = k};
+    struct sender_request request = {.ca_file = c->ca_file,
+                                     .answer_max = LOOKUP_ANSWER_MAX,
+                                     .timeout_us = c->timeout_us,
+                                     .ctx = k};
+    int r = s->asker ? ask_plugin(k, &request, &error) : make_url(k, &request, &error);
     s->flying++;
-    if (s->url.error)
-        failed(k, "out of memory", 0);
-    else if (sender_begin(s->lookups->sender, &request, &k->sending, &error) < 0)
+    if (r < 0 || sender_begin(s->lookups->sender, &request, &k->sending, &error) < 0)
         failed(k, error.text, 0);
 }
 
@@ -324,7 +364,7 @@ static void failed(struct known *k, const char *text, int64_t retry_after_us)
     int64_t now_us = clock_monotonic_us(), us = c->backoff_us;
     s->flying--;
     note_error(s, text);
-    if (k->tries++ < c->retries && !is_broken(s)) {
+    if (k->tries++ < c->retries && !is_broken(s) && !s->over) {
         for (unsigned i = 1; i < k->tries && us < c->max_backoff_us; i++)
             us *= 2;
         us = by_chance(s, us > c->max_backoff_us ? c->max_backoff_us : us);
@@ -346,10 +386,10 @@ static void failed(struct known *k, const char *text, int64_t retry_after_us)
     atomic_store_explicit(&s->count.broken, 1, memory_order_relaxed);
     logger_warn(
         "lookup",
-        "http_lookup '%s' of pipeline '%s': %u look-ups in a row have failed, the "
+        "%s '%s' of pipeline '%s': %u look-ups in a row have failed, the "
         "last with: %s; others fail at once until one that is tried now and then "
         "is answered",
-        c->name, s->pipeline, c->break_after, text);
+        what_of(s), c->name, s->pipeline, c->break_after, text);
 }
 
 static void works(struct service *s)
@@ -359,9 +399,39 @@ static void works(struct service *s)
         return;
     s->said_broken = false;
     atomic_store_explicit(&s->count.broken, 0, memory_order_relaxed);
-    logger_info("lookup",
-                "http_lookup '%s' of pipeline '%s': the service answers again",
-                s->config->name, s->pipeline);
+    logger_info("lookup", "%s '%s' of pipeline '%s': the service answers again",
+                what_of(s), s->config->name, s->pipeline);
+}
+
+static void count_answer(struct service *s, const struct answer *a)
+{
+    metric_add(a->bytes.outcome == ANSWER_FOUND ? &s->count.found : &s->count.missing,
+               1);
+}
+
+/* The plugin says what it is. */
+static void read_reply(struct known *k, const struct sender_answer *reply)
+{
+    struct service *s = k->service;
+    struct answer *answer;
+    struct error error = {""};
+    struct values values;
+    int r = asker_read(s->asker, read_key(k, &values), reply, &answer, &error);
+    if (r == WEIR_AGAIN) {
+        failed(k, error.text, reply->retry_after_us);
+        return;
+    }
+    s->flying--;
+    works(s);
+    if (r == 0) {
+        count_answer(s, answer);
+        answered(s, k, answer);
+        return;
+    }
+    if (r == -EINVAL)
+        set_error(s, error.text, true);
+    note_error(s, error.text);
+    fail(s, k);
 }
 
 void service_answer(struct known *k, const struct sender_answer *a)
@@ -378,6 +448,10 @@ void service_answer(struct known *k, const struct sender_answer *a)
         failed(k, a->status ? text : a->error.text, a->retry_after_us);
         return;
     }
+    if (s->asker) {
+        read_reply(k, a);
+        return;
+    }
     s->flying--;
     works(s);
     if (a->status == 404)
@@ -385,9 +459,7 @@ void service_answer(struct known *k, const struct sender_answer *a)
     else if (class == 2)
         answer_read(s->reader, a->body ? a->body : "", a->size, &answer, &error);
     if (answer) {
-        metric_add(answer->bytes.outcome == ANSWER_FOUND ? &s->count.found
-                                                         : &s->count.missing,
-                   1);
+        count_answer(s, answer);
         answered(s, k, answer);
         return;
     }
@@ -486,6 +558,7 @@ void service_end(struct service *s)
             next = k->same;
             sender_cancel(k->sending);
             answer_unref(k->answer);
+            free(k->body);
             free(k);
         }
         s->bucket[i] = NULL;

@@ -479,7 +479,8 @@ int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
 
 /* ---- The definition --------------------------------------------------------------------------- */
 
-static void put_param(struct buffer *b, const struct weir_param *p, const char *config)
+void checkpoint_put_param(struct buffer *b, const struct weir_param *p,
+                          const char *config)
 {
     const void *at = config + p->offset;
     buffer_printf(b, " %s=", p->name);
@@ -526,7 +527,8 @@ static void put_step(struct buffer *b, const struct schema *schema,
                   a->save || step_keeps(s) ? " saved" : "", version);
     bool whole = step_keeps(s); /* its parameters do not matter to its rows */
     for (const struct weir_param *p = a->params; !whole && p && p->name; p++)
-        put_param(b, p, s->binding->config);
+        checkpoint_put_param(b, p, s->binding->config);
+    schema = s->pipeline->wide ? s->pipeline->wide : schema;
     buffer_puts(b, s->bag ? " left=" : whole ? " rows=" : " types=");
     for (size_t i = 0; i < s->binding->n_inputs; i++)
         if (!whole)

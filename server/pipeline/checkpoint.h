@@ -75,6 +75,12 @@ int checkpoint_marks_form(const char *marks, size_t size);
 /* Text that says what the states of the pipeline are of: the same text, the same states. -ENOMEM. */
 int checkpoint_definition(const struct pipeline *p, char **ret);
 
+/* " NAME=VALUE" of the parameter in a config struct, as definitions have it. */
+struct buffer;
+struct weir_param;
+void checkpoint_put_param(struct buffer *b, const struct weir_param *p,
+                          const char *config);
+
 /* Can the pipeline load what was stored under this definition? Its own, or one that differs only in that states are of
  * versions that their analyzers load still: they will be told. Before checkpoint_load_block. -ENOMEM. */
 int checkpoint_can_load(struct pipeline *p, const char *definition, bool *ret);

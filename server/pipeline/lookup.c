@@ -6,6 +6,9 @@
 #include "base/logger.h"
 #include "base/sha256.h"
 #include "log/entry.h"
+#include "lookup/asker.h"
+#include "pipeline/ask.h"
+#include "pipeline/checkpoint.h"
 #include "pipeline/lookup_stored.h"
 #include "pipeline/worker.h"
 
@@ -40,7 +43,8 @@ struct lookup {
     struct waiter room; /* of the sink */
     size_t n;
     struct service **service;
-    uint64_t digest; /* of what answers mean */
+    struct asker **asker; /* of each; NULL: it is a look-up */
+    uint64_t digest;      /* of what answers mean */
     /* The task's. */
     struct waiting **waiting; /* [first, first + n_waiting), modulo its room */
     size_t first, n_waiting, waiting_room;
@@ -62,19 +66,32 @@ struct lookup {
 
 /* ---- What was stored ----------------------------------------------------------------------------- */
 
+/* What a plugin asks, and what it makes of it, may depend on all of its parameters. */
+static void define_plugin(const struct step *s, struct buffer *to)
+{
+    const struct weir_analyzer *a = &s->binding->plugin->analyzer;
+    buffer_printf(to, "async %s %s", s->ask->name, a->name);
+    for (const struct weir_param *p = a->params; p && p->name; p++)
+        checkpoint_put_param(to, p, s->binding->config);
+}
+
 void lookup_define(const struct pipeline *p, struct buffer *to)
 {
-    const struct config_lookups *c = &p->config->lookups;
     const struct schema *s = p->schema;
-    for (size_t i = 0; i < c->n; i++) {
-        const struct config_lookup *l = &c->lookup[i];
-        buffer_printf(to, "http_lookup %s on", l->name);
+    for (size_t i = 0; i < ask_services(p); i++) {
+        const struct config_lookup *l = ask_service(p, i);
+        if (ask_step(p, i))
+            define_plugin(ask_step(p, i), to);
+        else
+            buffer_printf(to, "http_lookup %s", l->name);
+        buffer_puts(to, " on");
         for (size_t k = 0; k < l->n_on; k++)
             buffer_printf(to, " %s:%s", s->column[l->on[k]].name,
                           schema_type_name(s->column[l->on[k]].type));
         buffer_puts(to, " columns");
         for (size_t k = 1; k < l->answer->n; k++) {
-            const char *path = l->field[k].path ? l->field[k].path : l->field[k].name;
+            const struct decode_field *f = l->field ? &l->field[k] : NULL;
+            const char *path = !f ? NULL : f->path ? f->path : f->name;
             buffer_printf(to, " %s:%s", l->answer->column[k].name,
                           schema_type_name(l->answer->column[k].type));
             if (path)
@@ -101,9 +118,11 @@ static int make_digest(struct lookup *l)
 int lookup_load(struct lookup *l, uint64_t first, uint64_t last, const char *data,
                 size_t size)
 {
+    const struct schema *answer[ASK_SERVICES_MAX];
     struct stored_answers *s;
-    int err =
-        stored_answers_load(data, size, l->digest, &l->pipeline->config->lookups, &s);
+    for (size_t i = 0; i < l->n; i++)
+        answer[i] = ask_service(l->pipeline, i)->answer;
+    int err = stored_answers_load(data, size, l->digest, answer, l->n, &s);
     if (err < 0)
         return err == -ESTALE ? 0 : err;
     s->first = first;
@@ -218,7 +237,7 @@ static int choose_wanted(const struct lookup *l, struct waiting *w, size_t servi
 static int prepare(const struct lookup *l, struct waiting *w, size_t service,
                    bool *ret_any)
 {
-    const struct config_lookup *c = &l->pipeline->config->lookups.lookup[service];
+    const struct config_lookup *c = ask_service(l->pipeline, service);
     struct asked *a = &w->of[service];
     int r = keys_new(w->entry->batch, c->on, c->n_on, &a->keys);
     if (r < 0)
@@ -242,7 +261,7 @@ static int prepare(const struct lookup *l, struct waiting *w, size_t service,
 static int ask(struct lookup *l, struct log_entry *e, struct waiting **ret)
 {
     struct waiting *w = calloc(1, sizeof(*w) + l->n * sizeof(w->of[0]));
-    bool any[CONFIG_LOOKUPS_MAX] = {false};
+    bool any[ASK_SERVICES_MAX] = {false};
     int r = 0;
     if (!w)
         return -ENOMEM;
@@ -367,20 +386,22 @@ static void spread(struct lookup *l, const struct waiting *w, size_t service)
     }
 }
 
-static void note_stop(struct lookup *l, size_t service)
+static int stop_for(struct lookup *l, size_t service, const char *why)
 {
     struct error error;
     char text[256];
     service_error(l->service[service], text, sizeof(text));
-    error_set(&error, -EIO, "http_lookup '%s': %s; 'on_error: stop'",
-              l->pipeline->config->lookups.lookup[service].name, text);
+    error_set(&error, -EIO, "%s '%s': %s%s",
+              l->asker[service] ? "analyzer" : "http_lookup",
+              ask_service(l->pipeline, service)->name, text, why);
     pipeline_fail(l->pipeline, &error);
+    return -EIO;
 }
 
 /* What becomes of rows that nobody has answered for. -EIO: the pipeline stops. */
 static int heed_errors(struct lookup *l, size_t service, uint32_t rows, uint8_t **gone)
 {
-    const struct config_lookup *c = &l->pipeline->config->lookups.lookup[service];
+    const struct config_lookup *c = ask_service(l->pipeline, service);
     struct service_counters *count = service_count(l->service[service]);
     uint64_t n = 0;
     for (uint32_t row = 0; row < rows; row++) {
@@ -393,25 +414,27 @@ static int heed_errors(struct lookup *l, size_t service, uint32_t rows, uint8_t 
             return -ENOMEM;
         (*gone)[row >> 3] |= (uint8_t)(1u << (row & 7));
     }
-    if (n && c->on_error == CONFIG_STOP_ON_ERROR) {
-        note_stop(l, service);
-        return -EIO;
-    }
+    if (n && l->asker[service] && service_is_over(l->service[service]))
+        return stop_for(l, service, "");
+    if (n && c->on_error == CONFIG_STOP_ON_ERROR)
+        return stop_for(l, service, "; 'on_error: stop'");
     metric_add(c->on_error == CONFIG_DROP_ON_ERROR ? &count->dropped_rows
                                                    : &count->null_rows,
                n);
     return 0;
 }
 
-/* The batch with the columns of all services. */
+/* The batch with the columns of all look-ups. */
 static int widen(struct lookup *l, const struct waiting *w, struct batch **ret,
                  uint8_t **gone)
 {
     const struct config_lookups *c = &l->pipeline->config->lookups;
     struct batch *b;
     uint64_t cut = 0;
-    int r = batch_extend(w->entry->batch, c->schema, &b);
-    if (r < 0)
+    int r = 0;
+    if (!c->n)
+        b = batch_ref(w->entry->batch);
+    else if ((r = batch_extend(w->entry->batch, c->schema, &b)) < 0)
         return r;
     for (size_t i = 0; r == 0 && i < c->n; i++) {
         const struct config_lookup *lookup = &c->lookup[i];
@@ -429,6 +452,40 @@ static int widen(struct lookup *l, const struct waiting *w, struct batch **ret,
     return 0;
 }
 
+/* Likewise for analyzers: before anything of the entry is stored. */
+static int heed_asking(struct lookup *l, const struct waiting *w)
+{
+    int r = 0;
+    for (size_t i = l->pipeline->config->lookups.n; r == 0 && i < l->n; i++) {
+        spread(l, w, i);
+        r = heed_errors(l, i, w->entry->batch->n_rows, NULL);
+    }
+    return r;
+}
+
+/* What analyzers have asked for is behind all other columns. */
+static int add_answers(struct lookup *l, const struct waiting *w)
+{
+    struct log_entry *e = l->handing;
+    struct batch *b;
+    uint64_t cut = 0;
+    if (!l->pipeline->wide)
+        return 0;
+    int r = batch_extend(e->batch, l->pipeline->wide, &b);
+    if (r < 0)
+        return r;
+    for (size_t i = l->pipeline->config->lookups.n; r == 0 && i < l->n; i++) {
+        const struct config_lookup *c = ask_service(l->pipeline, i);
+        spread(l, w, i);
+        for (size_t k = 0; r == 0 && k + 1 < c->answer->n; k++)
+            r = answer_gather(l->at_row, k, c->answer, b, c->first + k, &cut);
+    }
+    metric_add(&l->pipeline->join_cut, cut);
+    batch_unref(e->batch);
+    e->batch = b;
+    return r;
+}
+
 static int hand_on_batch(struct lookup *l, const struct waiting *w)
 {
     struct pipeline *p = l->pipeline;
@@ -439,6 +496,8 @@ static int hand_on_batch(struct lookup *l, const struct waiting *w)
         return r;
     r = widen(l, w, &wide->batch, &gone);
     if (r == 0)
+        r = heed_asking(l, w);
+    if (r == 0)
         r = store_answers(l, w);
     if (r == 0 && p->derive) {
         r = derived_entry(p, wide, &l->handing);
@@ -447,11 +506,12 @@ static int hand_on_batch(struct lookup *l, const struct waiting *w)
         wide = NULL;
     }
     log_entry_unref(wide);
-    if (r < 0)
+    if (r < 0) {
         free(gone);
-    else
-        l->handing->gone = gone;
-    return r;
+        return r;
+    }
+    l->handing->gone = gone;
+    return add_answers(l, w);
 }
 
 static void stop(struct lookup *l, int r)
@@ -678,7 +738,7 @@ static int count_service(const struct lookup *l, size_t i, struct metrics *m)
     int r = 0;
     for (size_t k = 0; r == 0 && k < sizeof(all) / sizeof(all[0]); k++) {
         snprintf(labels, sizeof(labels), "pipeline=\"%s\",lookup=\"%s\"%s",
-                 l->pipeline->config->name, l->pipeline->config->lookups.lookup[i].name,
+                 l->pipeline->config->name, ask_service(l->pipeline, i)->name,
                  all[k].label);
         r = metrics_add(m, all[k].kind, all[k].name, all[k].help, labels, all[k].value,
                         1);
@@ -696,18 +756,32 @@ static int count_services(const struct lookup *l)
 
 /* ---- Beginning and end --------------------------------------------------------------------------- */
 
-static int make_services(struct lookup *l, struct lookups *lookups)
+static int make_service(struct lookup *l, struct lookups *lookups, size_t i,
+                        struct error *error)
 {
-    const struct config_lookups *c = &l->pipeline->config->lookups;
+    const char *pipeline = l->pipeline->config->name;
+    const struct config_lookup *c = ask_service(l->pipeline, i);
+    struct step *s = ask_step(l->pipeline, i);
     enum weir_type type[CONFIG_LOOKUP_ON_MAX];
+    for (size_t k = 0; k < c->n_on; k++)
+        type[k] = l->pipeline->schema->column[c->on[k]].type;
+    int r =
+        s ? asker_new(s->binding, pipeline, c->answer, &s->held, &l->asker[i], error)
+          : 0;
+    if (r < 0)
+        return r;
+    r = service_new(lookups, pipeline, c, type, l->asker[i], &l->service[i]);
+    if (r < 0)
+        asker_free(l->asker[i]);
+    return r < 0 ? error_set(error, r, "no memory") : 0;
+}
+
+static int make_services(struct lookup *l, struct lookups *lookups, struct error *error)
+{
     int r = 0;
-    for (; r == 0 && l->n < c->n; l->n += r == 0) {
-        const struct config_lookup *lookup = &c->lookup[l->n];
-        for (size_t k = 0; k < lookup->n_on; k++)
-            type[k] = l->pipeline->schema->column[lookup->on[k]].type;
-        r = service_new(lookups, l->pipeline->config->name, lookup, type,
-                        &l->service[l->n]);
-    }
+    while (l->n < ask_services(l->pipeline) &&
+           (r = make_service(l, lookups, l->n, error)) == 0)
+        l->n++;
     return r;
 }
 
@@ -722,14 +796,17 @@ int lookup_new(struct pipeline *p, struct lookups *lookups, struct lookup **ret,
     pthread_mutex_init(&l->lock, NULL);
     clock_cond_init(&l->rests);
     mailbox_setup(&l->mailbox);
-    l->service = calloc(p->config->lookups.n, sizeof(struct service *));
+    l->service = calloc(ask_services(p), sizeof(struct service *));
+    l->asker = calloc(ask_services(p), sizeof(struct asker *));
     l->at_row = calloc(BATCH_ROWS_MAX, sizeof(const struct answer *));
-    int r = l->service && l->at_row ? make_digest(l) : -ENOMEM;
-    if (r == 0)
-        r = make_services(l, lookups);
+    int r = l->service && l->asker && l->at_row ? make_digest(l) : -ENOMEM;
+    if (r < 0)
+        error_set(error, r, "no memory");
+    else
+        r = make_services(l, lookups, error);
     if (r < 0) {
         lookup_free(l);
-        return error_set(error, r, "no memory");
+        return r;
     }
     *ret = l;
     return 0;
@@ -752,6 +829,7 @@ void lookup_free(struct lookup *l)
             metrics_remove(l->pipeline->metrics, service_count(l->service[i]),
                            sizeof(struct service_counters));
         service_free(l->service[i]);
+        asker_free(l->asker[i]);
     }
     log_entry_unref(l->handing);
     while (l->n_waiting)
@@ -765,6 +843,7 @@ void lookup_free(struct lookup *l)
     free(l->waiting);
     free(l->at_row);
     free(l->service);
+    free(l->asker);
     free(l);
 }
 

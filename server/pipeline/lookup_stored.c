@@ -124,7 +124,8 @@ static int load_service(struct stored_bytes *r, const struct schema *schema,
 }
 
 int stored_answers_load(const char *data, size_t size, uint64_t digest,
-                        const struct config_lookups *c, struct stored_answers **ret)
+                        const struct schema *const *answer, size_t n,
+                        struct stored_answers **ret)
 {
     struct stored_bytes r = {.at = data, .end = data + size};
     struct head head;
@@ -134,15 +135,15 @@ int stored_answers_load(const char *data, size_t size, uint64_t digest,
     memcpy(&head, bytes, sizeof(head));
     if (head.version != VERSION)
         return -EBADMSG;
-    if (head.digest != digest || head.n_services != c->n)
+    if (head.digest != digest || head.n_services != n)
         return -ESTALE;
-    struct stored_answers *s = calloc(1, sizeof(*s) + c->n * sizeof(s->service[0]));
+    struct stored_answers *s = calloc(1, sizeof(*s) + n * sizeof(s->service[0]));
     if (!s)
         return -ENOMEM;
-    s->n_services = c->n;
+    s->n_services = n;
     int err = 0;
-    for (size_t i = 0; err == 0 && i < c->n; i++)
-        err = load_service(&r, c->lookup[i].answer, &s->service[i]);
+    for (size_t i = 0; err == 0 && i < n; i++)
+        err = load_service(&r, answer[i], &s->service[i]);
     if (err == 0 && r.at != r.end)
         err = -EBADMSG;
     if (err < 0) {

@@ -30,9 +30,10 @@ void stored_answers_service(struct buffer *to, uint32_t n);
 void stored_answers_put(struct buffer *to, const char *key, size_t size,
                         const struct answer *a);
 
-/* `schema` of each service's answers. -EBADMSG, -ENOMEM; -ESTALE: of another definition. */
+/* `answer` are the schemas of the n services. -EBADMSG, -ENOMEM; -ESTALE: of another definition. */
 int stored_answers_load(const char *data, size_t size, uint64_t digest,
-                        const struct config_lookups *c, struct stored_answers **ret);
+                        const struct schema *const *answer, size_t n,
+                        struct stored_answers **ret);
 /* NULL: there is none. */
 struct answer *stored_answers_find(const struct stored_answers *s, size_t service,
                                    const char *key, size_t size, uint64_t hash);

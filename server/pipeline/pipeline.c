@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "config.h"
 
+#include "pipeline/ask.h"
 #include "pipeline/join.h"
 #include "pipeline/lookup.h"
 #include "pipeline/reference.h"
@@ -247,6 +248,8 @@ static bool knows_outputs(const struct pipeline *p)
 static int check_parts(struct pipeline *p, struct plugins *plugins, struct error *error)
 {
     int bound = bind_analyzers(p, plugins, error);
+    if (bound == 0)
+        bound = ask_setup(p, error);
     if (bound < 0 && !faults_go_on(bound, error))
         return bound;
     int where = try_where(p, error);
@@ -574,9 +577,9 @@ int pipeline_new_child(struct config *config, const struct config_pipeline *c,
         r = chain_find_results(p, all, error);
     p->schema = c->schema;
 #ifndef HAVE_LIBCURL
-    if (r == 0 && c->lookups.n)
+    if (r == 0 && c->asks)
         r = node_error(
-            c->lookups_node, error,
+            c->lookups_node ? c->lookups_node : c->node, error,
             "this weir was built without libcurl: it asks no other services");
 #endif
     if (r == 0)
@@ -615,6 +618,7 @@ void pipeline_unref(struct pipeline *p)
     for (size_t i = 0; i < p->n_steps; i++) {
         kept_form_free(&p->step[i].kept);
         binding_free(p->step[i].binding);
+        ask_free(p->step[i].ask);
         free(p->step[i].aside);
     }
     calendar_free(p->calendar);
@@ -626,6 +630,7 @@ void pipeline_unref(struct pipeline *p)
     free(p->dictionary);
     log_entry_unref(p->derived);
     derive_free(p->derive);
+    schema_free(p->wide);
     references_free(p->references);
     config_free(p->whole);
     free(p);
@@ -706,7 +711,7 @@ int pipeline_prepare(struct pipeline *p, const struct pipeline_sink *sink,
     struct lookup *lookup = NULL;
     if (r == 0 && c->joins.n && (r = join_new(p, &join)) < 0)
         error_set(error, r, "no memory");
-    if (r == 0 && c->lookups.n)
+    if (r == 0 && c->asks)
         r = lookup_new(p, sink->lookups, &lookup, error);
     pthread_mutex_lock(&p->lock);
     p->join = join;
@@ -849,7 +854,7 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
 {
     const struct config_pipeline *c = p->config;
     const struct config_join *join = c->joins.n ? &c->joins.join[0] : NULL;
-    const bool own_keys = pipeline_widens(p) || c->lookups.n;
+    const bool own_keys = pipeline_widens(p) || c->asks;
     return (struct log_sink){
         .pipeline = c->name,
         .put = put_entry,
@@ -1309,7 +1314,7 @@ size_t pipeline_looked_up(struct pipeline *p, struct pipeline_service *ret, size
         struct service *s = lookup_service(p->lookup, i);
         const struct service_counters *c = service_count(s);
         ret[i] =
-            (struct pipeline_service){.name = p->config->lookups.lookup[i].name,
+            (struct pipeline_service){.name = ask_service(p, i)->name,
                                       .found = read_counter(&c->found),
                                       .missing = read_counter(&c->missing),
                                       .failed = read_counter(&c->failed),

@@ -42,7 +42,8 @@ struct aside {
 struct step {
     struct binding *binding;
     const struct config_analyzer *config;
-    size_t offset;    /* of its state in a group's block */
+    struct config_lookup *ask; /* with `run: async` (ask.h) */
+    size_t offset;             /* of its state in a group's block */
     size_t condition; /* which rows it gets: in pipeline.condition, or CONDITION_NONE */
     _Atomic uint64_t where_errors; /* rows for which that fails; relaxed */
     struct table *table;           /* where its rows go; of the shortest */
@@ -112,6 +113,10 @@ struct pipeline {
     struct metrics *metrics;
     const struct config_pipeline *config;
     const struct schema *schema;
+    struct schema
+        *wide; /* with answers that analyzers ask for behind it; NULL: none do */
+    size_t n_asking;
+    struct step *asking[CONFIG_ASYNC_MAX];
     struct join *join; /* of other streams, before the workers; NULL: there is none */
     struct lookup *lookup;   /* at other services, likewise; not both */
     struct pipeline *parent; /* a reference; NULL: it reads the stream */

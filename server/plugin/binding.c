@@ -183,6 +183,8 @@ static int bind_column(const struct work *w, const struct weir_param *p,
     }
     b->input[k] = column;
     b->types[k] = type;
+    if (p->flags & WEIR_ASKED)
+        b->asked[b->n_asked++] = k;
     b->dictionary[k] = type == WEIR_STRING && p->flags & WEIR_DICTIONARY;
     return 0;
 }
@@ -293,6 +295,52 @@ static int fill_params(const struct work *w)
     for (; !err && p && p->name; p++)
         err = fill_one(w, p);
     return err;
+}
+
+/* ---- Answers of other services ---- */
+
+static int check_async(const struct work *w)
+{
+    const struct weir_analyzer *a = plugin_of(w);
+    const struct node *item = w->analyzer->node;
+    const struct node *run = item->kind == NODE_MAP ? node_get(item, "run") : NULL;
+    if (a->async && !w->analyzer->async)
+        return node_error(run ? run : item, w->error,
+                          "analyzer '%s' asks other services: it needs 'run: async'",
+                          a->name);
+    if (!a->async && w->analyzer->async)
+        return node_error(
+            run ? run : item, w->error,
+            "'run: async' is for analyzers that have an asynchronous part, "
+            "and '%s' has none: 'run' is 'thread' or 'process'; an 'async "
+            "def' of Python, 'http_lookup' and 'webhook' wait for others "
+            "without it",
+            a->name);
+    return 0;
+}
+
+/* Inputs, of which it is not known yet where they come from. */
+static int add_answers(const struct work *w)
+{
+    struct binding *b = w->b;
+    const struct weir_output *o = plugin_of(w)->async->answers;
+    size_t n = count_outputs(o);
+    if (!(b->answer = calloc(n, sizeof(*b->answer))))
+        return out_of_memory(w);
+    for (size_t i = 0; i < n; i++) {
+        b->answer[i] =
+            (struct binding_cell){.type = (enum weir_type)o[i].type, .output = (int)i};
+        b->input[b->n_inputs] = -1;
+        b->types[b->n_inputs++] = o[i].type;
+    }
+    b->n_answers = n;
+    return 0;
+}
+
+void binding_answers_at(struct binding *b, size_t first)
+{
+    for (size_t i = 0; i < b->n_answers; i++)
+        b->input[b->n_inputs - b->n_answers + i] = (int)(first + i);
 }
 
 /* ---- Outputs ---- */
@@ -585,9 +633,13 @@ int binding_new(struct plugins *plugins, const struct config_analyzer *analyzer,
     if (err)
         node_error(analyzer->node, error, "%s", why.text);
     if (!err)
+        err = check_async(&w);
+    if (!err)
         err = allocate(&w);
     if (!err)
         err = fill_params(&w);
+    if (!err && plugin_of(&w)->async)
+        err = add_answers(&w);
     if (!err && plugin_of(&w)->outputs)
         err = add_outputs(&w, plugin_of(&w)->outputs);
     if (err) {
@@ -617,5 +669,6 @@ void binding_free(struct binding *b)
     free(b->types);
     free(b->dictionary);
     free(b->left_out);
+    free(b->answer);
     free(b);
 }

@@ -13,7 +13,7 @@
 
 #define BINDING_NAME_MAX                                                               \
     127 /* bytes of an output's name: a column of 63, a word and a prefix */
-#define BINDING_INPUTS_MAX (SCHEMA_COLUMNS_MAX + PARAMS_MAX)
+#define BINDING_INPUTS_MAX (SCHEMA_COLUMNS_MAX + PARAMS_MAX + CONFIG_LOOKUP_COLUMNS_MAX)
 
 /* A column of the result: "price_mean"; with `as: bid` "bid_price_mean", but only of an analyzer that gives
  * one row a group: of others `as` names the table. */
@@ -38,8 +38,12 @@ struct binding {
     void *
         *list; /* of each parameter of type columns the names, of numbers the values */
     size_t n_lists;
-    size_t n_inputs; /* columns that parameters name, in the order of their table */
-    int *input;      /* column of the schema, -1: not given */
+    /* Columns that parameters name, in the order of their table, then answers of other services. */
+    size_t n_inputs;
+    size_t n_answers; /* the last inputs */
+    size_t n_asked;
+    size_t asked[CONFIG_LOOKUP_ON_MAX]; /* inputs whose values others are asked about */
+    int *input;                         /* column of the schema, -1: not given */
     uint32_t *types; /* enum weir_type of the input, 0: not given; for weir_ctx.types */
     bool *dictionary; /* the input is to come with a dictionary */
     /* open has said that rows that are kept need not have the input; contexts may be opened at the same time */
@@ -48,6 +52,7 @@ struct binding {
     uint64_t files; /* hash of the contents of files that parameters name */
     size_t n_cells; /* 0: open has to describe them */
     struct binding_cell *cell;
+    struct binding_cell *answer; /* cells of an answer */
     size_t n_outputs; /* those that become columns; at least one, names differ */
     struct binding_output *output;
 };
@@ -59,6 +64,9 @@ int binding_new(struct plugins *plugins, const struct config_analyzer *analyzer,
                 const struct schema *schema, const bool *is_key, struct binding **ret,
                 struct error *error);
 void binding_free(struct binding *b); /* takes NULL */
+
+/* With `run: async`: its answers are columns of what the pipeline reads, from `first` on. */
+void binding_answers_at(struct binding *b, size_t first);
 
 /* The outputs that a plugin describes when it is opened, in the form of its own header. The first time they
  * are taken, from then on they must be the same. -EINVAL, without a place. */

@@ -16,9 +16,11 @@
 #include <string.h>
 
 static_assert(offsetof(struct host, ctx) == 0, "plugins give us back &host->ctx");
+static_assert(offsetof(struct host_asked, asked) == 0, "likewise");
 static_assert(sizeof(struct weir_host) <= PLUGIN_ROOM &&
                   sizeof(union host_rows) == PLUGIN_ROOM &&
-                  sizeof(union host_window) == PLUGIN_ROOM,
+                  sizeof(union host_window) == PLUGIN_ROOM &&
+                  sizeof(union host_reply) == PLUGIN_ROOM,
               "what is handed to plugins has room for those of later headers");
 
 /* In front of each block that alloc gives and slabs do not have. */
@@ -223,8 +225,8 @@ refuse_cell(struct host *h, const struct weir_out *out, const char *call, uint32
     if (!out || !out->cell)
         broken(h, "%s: there is no group that the cell is of", call);
     else if (cell >= b->n_cells)
-        broken(h, "%s: there is no cell %u, it declares %zu outputs", call, cell,
-               b->n_cells);
+        broken(h, "%s: there is no cell %u, it declares %zu %s", call, cell, b->n_cells,
+               b->cell == b->answer ? "answers" : "outputs");
     else
         broken(h, "%s: cell %u is declared as %s", call, cell,
                schema_type_name(b->cell[cell].type));
@@ -342,6 +344,77 @@ static int host_write(struct weir_ctx *ctx, struct weir_out *out, const void *by
     return out->bytes->error ? broken(h, "no memory for a saved state") : 0;
 }
 
+/* ---- Other services --------------------------------------------------------------------------- */
+
+#define REQUEST_URL_MAX    8192u
+#define REQUEST_BODY_MAX   ((size_t)1 << 20)
+#define REQUEST_HEADERS    32u /* at most, of 4096 bytes each */
+#define REQUEST_SIZE_FIRST 40u /* of the struct in the first header that had it */
+static_assert(sizeof(struct weir_request) >= REQUEST_SIZE_FIRST, "structs only grow");
+
+static bool is_line(const char *text, size_t max)
+{
+    size_t n = strnlen(text, max + 1);
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] < ' ' || text[i] == 127)
+            return false;
+    return n && n <= max;
+}
+
+static bool is_http(const char *url)
+{
+    return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
+}
+
+static int take_headers(struct host *h, struct host_asked *to,
+                        const char *const *headers)
+{
+    for (; headers && *headers; headers++) {
+        if (to->n_headers == REQUEST_HEADERS || !is_line(*headers, 4096) ||
+            !strchr(*headers, ':'))
+            return broken(h,
+                          "request: a header is not \"Name: value\" of up to 4096 "
+                          "bytes, or there are more than %u",
+                          REQUEST_HEADERS);
+        buffer_put(&to->headers, *headers, strlen(*headers) + 1);
+        to->n_headers++;
+    }
+    return 0;
+}
+
+static int host_request(struct weir_ctx *ctx, struct weir_asked *asked,
+                        const struct weir_request *given)
+{
+    struct host *h = host_of(ctx);
+    struct host_asked *to = (struct host_asked *)(void *)asked;
+    struct weir_request q = {0};
+    if (!to || to->given)
+        return broken(h, "request: it is for ask, once a call");
+    if (!given || given->size < REQUEST_SIZE_FIRST)
+        return broken(h, "request: size is sizeof(struct weir_request)");
+    for (size_t i = sizeof(q); i < given->size; i++)
+        if (((const char *)given)[i])
+            return broken(h, "request: it has members that this weir does not know");
+    memcpy(&q, given, given->size < sizeof(q) ? given->size : sizeof(q));
+    if (!q.url || !is_line(q.url, REQUEST_URL_MAX) || strchr(q.url, ' ') ||
+        !is_http(q.url))
+        return broken(h,
+                      "request: the URL is not http or https, or has more than %u "
+                      "bytes",
+                      REQUEST_URL_MAX);
+    if (q.body_size > REQUEST_BODY_MAX || (q.body_size && !q.body))
+        return broken(h, "request: a body has up to %zu bytes", REQUEST_BODY_MAX);
+    int r = take_headers(h, to, q.headers);
+    buffer_puts(&to->url, q.url);
+    if (q.body)
+        buffer_put(&to->body, q.body, q.body_size);
+    to->has_body = q.body != NULL;
+    to->given = true;
+    if (r == 0 && (to->url.error || to->body.error || to->headers.error))
+        return broken(h, "no memory for a request");
+    return r;
+}
+
 static const union {
     struct weir_host host;
     char room[PLUGIN_ROOM];
@@ -404,6 +477,56 @@ int host_open(struct host *h, struct binding *b, const char *pipeline,
     error_set(error, -EINVAL, "analyzer '%s': %s", a->name, h->error.text);
     host_close(h);
     return -EINVAL;
+}
+
+int host_open_for_answers(struct host *h, struct binding *b, struct binding *ret,
+                          const char *pipeline, _Atomic uint64_t *total,
+                          struct error *error)
+{
+    int r = host_open(h, b, pipeline, total, NULL, error);
+    if (r < 0)
+        return r;
+    *ret = *b;
+    ret->cell = b->answer;
+    ret->n_cells = ret->n_outputs = b->n_answers;
+    ret->output = NULL;
+    h->binding = ret;
+    h->many = false;
+    return 0;
+}
+
+int host_ask(struct host *h, const struct weir_cell *value, struct host_asked *ret)
+{
+    if (h->failed)
+        return -EINVAL;
+    ret->asked =
+        (struct weir_asked){.size = sizeof(ret->asked), .request = host_request};
+    host_lock(h);
+    int r =
+        host_done(h, "ask", h->binding->plugin->async.ask(&h->ctx, value, &ret->asked));
+    host_unlock(h);
+    if (r == 0 && !ret->given) {
+        broken(h, "ask has made no request");
+        return -EINVAL;
+    }
+    return r;
+}
+
+int host_read(struct host *h, const struct weir_reply *reply, struct weir_out *out)
+{
+    union host_reply room;
+    if (h->failed)
+        return -EINVAL;
+    memset(&room, 0, sizeof(room));
+    room.reply = *reply;
+    room.reply.size = sizeof(room.reply);
+    h->error.text[0] = 0;
+    host_lock(h);
+    int r = h->binding->plugin->async.read(&h->ctx, &room.reply, out);
+    host_unlock(h);
+    return !h->failed && (r == WEIR_AGAIN || r == WEIR_NO_ANSWER)
+               ? r
+               : host_done(h, "read", r);
 }
 
 void host_leave(struct host *h)

@@ -29,6 +29,21 @@ union host_window {
     struct weir_window window;
     char room[PLUGIN_ROOM];
 };
+union host_reply {
+    struct weir_reply reply;
+    char room[PLUGIN_ROOM];
+};
+
+/* What is to be sent. */
+struct host_asked {
+    union {
+        struct weir_asked asked; /* first: the plugin's pointer is ours */
+        char room[PLUGIN_ROOM];
+    };
+    struct buffer url, headers, body; /* headers: each with its zero */
+    size_t n_headers;
+    bool given, has_body;
+};
 
 /* struct weir_out of the plugin header: where what it gives goes. */
 struct weir_out {
@@ -79,6 +94,16 @@ struct host {
 int host_open(struct host *h, struct binding *b, const char *pipeline,
               _Atomic uint64_t *total, _Atomic uint64_t *skipped, struct error *error);
 void host_close(struct host *h);
+/* The same for a context that asks other services: what it puts are answers. *ret is a copy of the binding that has them
+ * in place of outputs, and borrows the rest; it stays until host_close. */
+int host_open_for_answers(struct host *h, struct binding *b, struct binding *ret,
+                          const char *pipeline, _Atomic uint64_t *total,
+                          struct error *error);
+/* The plugin's ask. 0, or -EINVAL with a text in h->error, for good. */
+int host_ask(struct host *h, const struct weir_cell *value, struct host_asked *ret);
+/* The plugin's read, which puts cells. 0, WEIR_AGAIN or WEIR_NO_ANSWER, with a text in h->error if it gave one; -EINVAL as
+ * above. */
+int host_read(struct host *h, const struct weir_reply *reply, struct weir_out *out);
 /* The same of one whose plugin's close has been called, or is not to be. */
 void host_leave(struct host *h);
 /* Of a plugin that is open in another process: here none of its functions is called, and what it gives there is put

@@ -3,6 +3,7 @@
  * Finds, opens and checks analyzer plugins.
  */
 #include "plugin/loader.h"
+#include "config/config.h"
 #include "plugin/elf.h"
 #include "plugin/outputs.h"
 #include "plugin/params.h"
@@ -17,10 +18,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NAME_MAX_BYTES  63
-#define CONFIG_SIZE_MAX 4096u
-#define STATE_SIZE_MAX  (1u << 20)
-#define ENTRY_SIZE_MAX  4096u /* a struct of a later header that is larger is garbage */
+#define NAME_MAX_BYTES    63
+#define PLUGIN_CONFIG_MAX 4096u
+#define STATE_SIZE_MAX    (1u << 20)
+#define ENTRY_SIZE_MAX    4096u /* a struct of a later header that is larger is garbage */
 
 struct plugins {
     pthread_mutex_t lock; /* protects `first` and what dlerror says */
@@ -94,6 +95,7 @@ static void plugin_free(struct plugin *p)
         return;
     free((void *)(uintptr_t)p->analyzer.params);
     free((void *)(uintptr_t)p->analyzer.outputs);
+    free((void *)(uintptr_t)p->async.answers);
     free(p->path);
     pthread_mutex_destroy(&p->one);
     free(p);
@@ -246,10 +248,10 @@ static int check_header(const struct weir_analyzer *a, const char *name,
     if (!a->save != !a->load)
         return error_set(error, -EINVAL, "it has a %s function, but no %s",
                          a->save ? "save" : "load", a->save ? "load" : "save");
-    if (a->config_size > CONFIG_SIZE_MAX)
+    if (a->config_size > PLUGIN_CONFIG_MAX)
         return error_set(error, -EINVAL,
                          "its config struct has %zu bytes, the limit is %u",
-                         a->config_size, CONFIG_SIZE_MAX);
+                         a->config_size, PLUGIN_CONFIG_MAX);
     if (!a->whole && (a->state_size == 0 || a->state_size > STATE_SIZE_MAX))
         return error_set(error, -EINVAL,
                          "its state has %zu bytes, it must have 1 to %u", a->state_size,
@@ -276,6 +278,93 @@ static int copy_tables(struct weir_analyzer *a, const struct weir_entry *entry,
     if (!err)
         a->outputs = copy;
     return err;
+}
+
+/* ---- The asynchronous part ---- */
+
+#define FIRST_ASYNC_SIZE 32u
+static_assert(sizeof(struct weir_async) >= FIRST_ASYNC_SIZE &&
+                  sizeof(struct weir_reply) <= PLUGIN_ROOM,
+              "what it began with, and has room for");
+
+static int check_answers(const struct weir_output *answer, struct error *error)
+{
+    if (!answer || !answer->name)
+        return error_set(error, -EINVAL, "its asynchronous part declares no answers");
+    for (const struct weir_output *o = answer; o->name; o++) {
+        if (!good_name(o->name))
+            return error_set(error, -EINVAL,
+                             "'%.63s' is not the name of an answer ([a-z][a-z0-9_]*)",
+                             o->name);
+        if (!o->help || o->set_word)
+            return error_set(error, -EINVAL,
+                             o->help ? "answer '%s' has a set_word; answers are there "
+                                       "always"
+                                     : "answer '%s' has no help line",
+                             o->name);
+        if (o->type < WEIR_INT || o->type > WEIR_TIME)
+            return error_set(error, -EINVAL, "answer '%s' has the unknown type %u",
+                             o->name, o->type);
+        for (const struct weir_output *before = answer; before < o; before++)
+            if (strcmp(before->name, o->name) == 0)
+                return error_set(error, -EINVAL,
+                                 "answer '%s' stands twice in its table", o->name);
+    }
+    return 0;
+}
+
+static int check_asked(const struct weir_analyzer *a, struct error *error)
+{
+    size_t n = 0;
+    for (const struct weir_param *p = a->params; p && p->name; p++)
+        n += (p->flags & WEIR_ASKED) != 0;
+    if (!a->async && n)
+        return error_set(error, -EINVAL,
+                         "parameters have the flag WEIR_ASKED, but it has no "
+                         "asynchronous part");
+    if (a->async && (!n || n > CONFIG_LOOKUP_ON_MAX))
+        return error_set(error, -EINVAL,
+                         "%zu of its parameters have the flag WEIR_ASKED; it asks "
+                         "about 1 to %d",
+                         n, CONFIG_LOOKUP_ON_MAX);
+    return 0;
+}
+
+/* From the plugin's struct to ours, as with the others. */
+static int take_async(struct plugin *plugin, const struct weir_entry *entry,
+                      struct error *error)
+{
+    struct weir_analyzer *a = &plugin->analyzer;
+    const struct weir_async *from = a->async;
+    void *answers;
+    if (!from)
+        return check_asked(a, error);
+    if (from->size < FIRST_ASYNC_SIZE || from->size > ENTRY_SIZE_MAX)
+        return error_set(error, -EINVAL,
+                         "its asynchronous part says that it has %zu bytes: size is "
+                         "sizeof(struct weir_async)",
+                         from->size);
+    size_t size = from->size < sizeof(*from) ? from->size : sizeof(*from);
+    for (size_t i = size; i < from->size; i++)
+        if (((const char *)from)[i])
+            return error_set(
+                error, -EINVAL,
+                "its asynchronous part has members that this weir does not "
+                "know; it needs a newer one");
+    memcpy(&plugin->async, from, size);
+    plugin->async.answers = NULL;
+    a->async = &plugin->async;
+    int err = outputs_copy_table(from->answers, entry->output_size,
+                                 sizeof(struct weir_output), CONFIG_LOOKUP_COLUMNS_MAX,
+                                 "answers", &answers, error);
+    if (err)
+        return err;
+    plugin->async.answers = answers;
+    if (!plugin->async.ask || !plugin->async.read)
+        return error_set(error, -EINVAL, "its asynchronous part has no %s function",
+                         plugin->async.ask ? "read" : "ask");
+    err = check_answers(answers, error);
+    return err ? err : check_asked(a, error);
 }
 
 /* The sizes that ABI 1 began with, in the order of struct weir_entry. Structs only grow, at their ends; columns
@@ -349,6 +438,8 @@ static int take_entry(struct plugin *plugin, const struct weir_entry *entry,
     err = copy_tables(a, entry, error);
     if (!err)
         err = check_header(a, name, error);
+    if (!err)
+        err = take_async(plugin, entry, error);
     if (!err)
         err = check_reasons(plugin, error);
     if (!err)

@@ -9,6 +9,7 @@
 #define WEIR_PLUGIN_LOADER_H
 
 #include "base/error.h"
+#include "weir/async.h"
 #include "weir/plugin.h"
 
 #include <pthread.h>
@@ -19,7 +20,8 @@
 struct plugin {
     /* Checked: name, tables, sizes, required functions. */
     struct weir_analyzer analyzer;
-    size_t output_size; /* of a row of `outputs`, in the plugin's header */
+    struct weir_async async; /* what analyzer.async points to, if it has one */
+    size_t output_size;      /* of a row of `outputs`, in the plugin's header */
     size_t n_reasons;
     char *path;
     pthread_mutex_t one; /* held around every call of a WEIR_THREADS_ONE plugin */

@@ -120,6 +120,9 @@ static int check_types(const struct weir_param *p, struct error *error)
     return 0;
 }
 
+#define ASKED_TYPES                                                                    \
+    (WEIR_TYPES(WEIR_STRING) | WEIR_TYPES(WEIR_INT) | WEIR_TYPES(WEIR_BOOL))
+
 static int check_one(const struct weir_param *p, size_t config_size,
                      struct error *error)
 {
@@ -129,7 +132,8 @@ static int check_one(const struct weir_param *p, size_t config_size,
     if (p->type < WEIR_PARAM_INT || p->type > WEIR_PARAM_NUMBERS)
         return error_set(error, -EINVAL, "parameter '%s' has the unknown type %u",
                          p->name, p->type);
-    if (p->flags & ~(WEIR_REQUIRED | WEIR_DICTIONARY | WEIR_ALL | WEIR_FILE))
+    if (p->flags &
+        ~(WEIR_REQUIRED | WEIR_DICTIONARY | WEIR_ALL | WEIR_FILE | WEIR_ASKED))
         return error_set(error, -EINVAL, "parameter '%s' has the unknown flags 0x%x",
                          p->name, p->flags);
     if (p->flags & WEIR_ALL &&
@@ -140,6 +144,13 @@ static int check_one(const struct weir_param *p, size_t config_size,
     if (p->flags & WEIR_FILE && p->type != WEIR_PARAM_STRING)
         return error_set(error, -EINVAL,
                          "parameter '%s': WEIR_FILE is for strings, paths of files",
+                         p->name);
+    if (p->flags & WEIR_ASKED &&
+        (p->type != WEIR_PARAM_COLUMN || !(p->flags & WEIR_REQUIRED) ||
+         p->column_types & ~ASKED_TYPES))
+        return error_set(error, -EINVAL,
+                         "parameter '%s': WEIR_ASKED is for a column of string, int or "
+                         "bool that must be given (WEIR_REQUIRED)",
                          p->name);
     size_t size = member_size(p->type), align = size < 8 ? size : 8;
     if (p->offset > config_size || size > config_size - p->offset || p->offset % align)

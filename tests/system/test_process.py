@@ -85,7 +85,7 @@ class Configuration(unittest.TestCase):
 
     def test_what_cannot_be_is_refused_with_its_place(self):
         for text, said in (
-                ('{sum: {of: v}, run: async}', "5:21: 'run' is 'thread' or 'process'; what waits for others says so itself"),
+                ('{sum: {of: v}, run: async}', "5:21: 'run: async' is for analyzers that have an asynchronous part, and 'sum' has none: "),
                 ('{sum: {of: v}, run: fork}', "5:21: expected"),
                 ('{sum: {of: v}, run: process, processes: 65}', '5:41: expected a whole number from 1 to 64'),
                 ('{sum: {of: v}, memory: 1GiB}', "'memory' has a meaning with 'run: process' only"),

@@ -1077,10 +1077,25 @@ static void wrong_analyzers_are_refused(void **state)
          "f:10:33: 'Px' is no name for a table or column: a "
          "small letter comes first, then small letters, "
          "digits and '_'"},
-        {"analyzers: [{stats: {}, run: async}]",
-         "f:10:34: 'run' is 'thread' or 'process'; what waits for others says so "
-         "itself and runs in a thread: an 'async def' of Python, 'http_lookup', "
-         "'webhook'"},
+        {"analyzers: [{stats: {}, ask: {retries: 1}}]",
+         "f:10:34: 'ask' has a meaning with 'run: async' only"},
+        {"analyzers: [{stats: {}, run: async, ask: {retry: 1}}]",
+         "f:10:47: unknown key 'retry' in 'ask'"},
+        {"analyzers: [{stats: {}, run: async, ask: {on_error: drop}}]",
+         "f:10:57: an event that one analyzer has no answer for is there for the "
+         "others: 'on_error' is null or 'stop'"},
+        {"analyzers: [{stats: {}, run: async, ask: {in_flight: 0}}]",
+         "f:10:58: expected a whole number from 1 to 10000, found '0'"},
+        {"analyzers: [{stats: {}, run: async, ask: {backoff: 6s}}]",
+         "f:10:46: 'backoff' is longer than 'max_backoff'"},
+        {"analyzers: [{stats: {}, run: async, memory: 1GiB}]",
+         "f:10:49: 'memory' has a meaning with 'run: process' only"},
+        {"analyzers: [{a: {}, run: async}, {b: {}, run: async}, {c: {}, run: async},\n"
+         "     {d: {}, run: async}, {e: {}, run: async}, {f: {}, run: async},\n"
+         "     {g: {}, run: async}, {h: {}, run: async}, {i: {}, run: async}]",
+         "f:12:61: a pipeline has at most 8 analyzers with 'run: async'"},
+        {"backfill: journal\n    analyzers: [{stats: {}, run: async}]",
+         "f:10:15: 'backfill' is for pipelines that ask no other services"},
         {"analyzers: [{stats: {}, memory: 1GiB}]",
          "f:10:37: 'memory' has a meaning with 'run: process' only"},
         {"analyzers: [{stats: {}, run: process, memory: 1KiB}]",
@@ -1097,7 +1112,7 @@ static void wrong_analyzers_are_refused(void **state)
          "f:11:54: 'processes' is 3 here and 2 for 'count': analyzers of a pipeline "
          "share its groups among the same number"},
         {"analyzers: [{stats: {}, run: fast}]",
-         "f:10:34: expected 'thread' or 'process', found 'fast'"},
+         "f:10:34: expected 'thread', 'process' or 'async', found 'fast'"},
         {"analyzers:\n      - stats:\n        of: price",
          "f:12:9: 'of' after 'stats': an item of the list is one analyzer, and its "
          "parameters "

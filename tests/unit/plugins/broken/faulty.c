@@ -3,7 +3,7 @@
  * A plugin with the one fault that WEIR_TEST_FAULT names when it is loaded. Without a fault it is a good
  * one: "faulty", with a parameter of each type.
  */
-#include "weir/plugin.h"
+#include "weir/async.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -290,6 +290,79 @@ static void break_outputs(const char *fault)
         outputs[1].set_word = "median";
 }
 
+static int ask(struct weir_ctx *ctx, const struct weir_cell *value,
+               struct weir_asked *to)
+{
+    (void)value;
+    const struct weir_request q = {.size = sizeof(q), .url = "http://127.0.0.1:1/"};
+    return to->request(ctx, to, &q);
+}
+
+static int read_reply(struct weir_ctx *ctx, const struct weir_reply *reply,
+                      struct weir_out *out)
+{
+    (void)ctx;
+    (void)reply;
+    (void)out;
+    return 0;
+}
+
+static struct weir_output answers[] = {
+    {"country", WEIR_STRING, "an answer", NULL},
+    {"tier", WEIR_INT, "an answer", NULL},
+    {.name = NULL},
+};
+
+/* As a later header might have it. */
+static struct {
+    struct weir_async async;
+    char more[16];
+} wide_async = {.async = {.size = sizeof(wide_async),
+                          .answers = answers,
+                          .ask = ask,
+                          .read = read_reply}};
+
+static void break_async(const char *fault)
+{
+    struct weir_async *a = &wide_async.async;
+    if (!strcmp(fault, "asked without async")) {
+        params[WITH].flags = WEIR_ASKED | WEIR_REQUIRED;
+        return;
+    }
+    if (strncmp(fault, "async", 5) != 0)
+        return;
+    analyzer.async = a;
+    params[WITH].flags = WEIR_ASKED | WEIR_REQUIRED;
+    if (!strcmp(fault, "async size"))
+        a->size = 8;
+    else if (!strcmp(fault, "async later"))
+        wide_async.more[5] = 1;
+    else if (!strcmp(fault, "async ask"))
+        a->ask = NULL;
+    else if (!strcmp(fault, "async read"))
+        a->read = NULL;
+    else if (!strcmp(fault, "async answers"))
+        a->answers = NULL;
+    else if (!strcmp(fault, "async answer name"))
+        answers[1].name = "{of}";
+    else if (!strcmp(fault, "async answer type"))
+        answers[1].type = WEIR_SAME_AS(0);
+    else if (!strcmp(fault, "async answer help"))
+        answers[1].help = NULL;
+    else if (!strcmp(fault, "async answer word"))
+        answers[1].set_word = "low";
+    else if (!strcmp(fault, "async answer twice"))
+        answers[1].name = "country";
+    else if (!strcmp(fault, "async asked"))
+        params[WITH].flags = 0;
+    else if (!strcmp(fault, "async optional"))
+        params[WITH].flags = WEIR_ASKED;
+    else if (!strcmp(fault, "async float"))
+        params[OF].flags |= WEIR_ASKED;
+    else if (!strcmp(fault, "async no column"))
+        params[TEXT].flags = WEIR_ASKED | WEIR_REQUIRED;
+}
+
 static void __attribute__((constructor)) on_load(void)
 {
     const char *fault = getenv("WEIR_TEST_FAULT");
@@ -299,4 +372,5 @@ static void __attribute__((constructor)) on_load(void)
     break_analyzer(fault);
     break_params(fault);
     break_outputs(fault);
+    break_async(fault);
 }
