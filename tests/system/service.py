@@ -15,7 +15,7 @@ T0 = 1764000000  # seconds
 
 
 class Service:
-    """Answers GET /KEY with what `answer(key, n)` says, n: how often the key was asked for before: a status, (status,
+    """Answers GET /KEY, or POST of a key, with what `answer(key, n)` says, n: how often the key was asked for before: a status, (status,
     headers), an object, (object, seconds) that it takes so long for, or text."""
 
     def __init__(self, answer, port=0):
@@ -28,7 +28,12 @@ class Service:
             wbufsize = -1
 
             def do_GET(self):
-                key = urllib.parse.unquote(self.path.rsplit('/', 1)[1])
+                self.reply(urllib.parse.unquote(self.path.rsplit('/', 1)[1]))
+
+            def do_POST(self):
+                self.reply(self.rfile.read(int(self.headers['Content-Length'])).decode())
+
+            def reply(self, key):
                 with service.lock:
                     n, service.asked[key] = service.asked[key], service.asked[key] + 1
                     service.keys.append((time.monotonic(), self.path, dict(self.headers)))

@@ -22,7 +22,8 @@ BROKEN = {
 }
 # Parameters that no table can give.
 LAWFUL = os.path.join(harness.SOURCE, 'tests', 'plugins', 'lawful.py')
-WITH = {'funnel': 'steps: view > cart > paid',
+WITH = {'score': 'of: "v:string", url: "http://h/"',
+        'funnel': 'steps: view > cart > paid',
         'sql': 'select: "SELECT x, count(*) AS n FROM events GROUP BY x", columns: ["x:string"]',
         'python': f'file: {LAWFUL}, of: ["a:int", "b:string"]',
         'python_window': f'file: {LAWFUL}, of: ["a:int", "b:string"]'}

@@ -107,6 +107,8 @@ static const struct subject subjects[] = {
       {"events", "100"}},
      true},
     {"path", {{"of", "x:s"}, {"by", "y:i"}}, true},
+    {"score", {{"of", "x:s"}, {"url", "http://h/"}}, false},
+    {"score", {{"of", "x:i"}, {"url", "https://h"}}, false},
     {"anomaly", {{"of", "x:f"}}, true},
     {"anomaly", {{"of", "x:i"}, {"season", "7s"}}, true},
     {"holt_winters", {{"of", "x:f"}, {"every", "500ms"}}, true},

@@ -248,6 +248,32 @@ static void faults_of_the_analyzer(void **unused)
     faulty("no outputs", "declares no outputs");
 }
 
+static void faults_of_the_asynchronous_part(void **unused)
+{
+    (void)unused;
+    struct plugin *plugin;
+    struct plugins *p = with_fault("async", &plugin);
+    assert_ptr_equal(plugin->analyzer.async, &plugin->async);
+    assert_string_equal(plugin->async.answers[1].name, "tier");
+    assert_null(plugin->async.answers[2].name);
+    plugins_free(p);
+    faulty("async size", "says that it has 8 bytes");
+    faulty("async later", "has members that this weir does not know");
+    faulty("async ask", "its asynchronous part has no ask function");
+    faulty("async read", "its asynchronous part has no read function");
+    faulty("async answers", "declares no answers");
+    faulty("async answer name", "'{of}' is not the name of an answer");
+    faulty("async answer type", "answer 'tier' has the unknown type 256");
+    faulty("async answer help", "answer 'tier' has no help line");
+    faulty("async answer word", "answer 'tier' has a set_word");
+    faulty("async answer twice", "answer 'country' stands twice");
+    faulty("async asked", "0 of its parameters have the flag WEIR_ASKED");
+    faulty("async optional", "WEIR_ASKED is for a column of string, int or bool");
+    faulty("async float", "WEIR_ASKED is for a column of string, int or bool");
+    faulty("async no column", "WEIR_ASKED is for a column of string, int or bool");
+    faulty("asked without async", "flag WEIR_ASKED, but it has no asynchronous part");
+}
+
 static void faults_of_parameters(void **unused)
 {
     (void)unused;
@@ -352,7 +378,7 @@ static void all_are_listed_by_name_with_their_errors(void **unused)
         "anomaly change collect count covariance delta distinct drawdown empty entropy "
         "ewma faulty first funnel gap histogram holt_winters imbalance last mad "
         "mode moments nosymbol ohlc path %squantiles rate retention rows sample "
-        "sessions "
+        "score sessions "
         "sql stats sum threshold time_weighted topk trending twap volatility vwap ",
         python ? "python python_window " : "");
     assert_string_equal(seen.names, expected);
@@ -439,6 +465,7 @@ int main(void)
         cmocka_unit_test(a_missing_symbol_is_named),
         cmocka_unit_test(faults_of_the_entry),
         cmocka_unit_test(faults_of_the_analyzer),
+        cmocka_unit_test(faults_of_the_asynchronous_part),
         cmocka_unit_test(faults_of_parameters),
         cmocka_unit_test(faults_of_outputs),
         cmocka_unit_test(a_plugin_of_a_later_header_loads),
