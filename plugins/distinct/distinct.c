@@ -24,14 +24,20 @@ struct config {
     int64_t precision;
 };
 
-/* `table` has 1 << bits hashes, open addressing, linear, 0 is free; or, when `estimated`, 1 << precision
- * registers of a byte. NULL: neither is there yet. */
+#define INSIDE 5 /* hashes of a group that take no memory of their own */
+
+/* `few` hashes; or `table` has 1 << bits of them, open addressing, linear, 0 is free; or, when `estimated`,
+ * 1 << precision registers of a byte. */
 struct state {
-    void *table;
-    uint32_t n; /* hashes, that of value 0 too */
-    uint8_t bits, has_zero, estimated;
+    union {
+        uint64_t few[INSIDE]; /* but for 0 */
+        void *table;
+    } in;
+    uint32_t n;   /* hashes, that of value 0 too */
+    uint8_t bits; /* 0: few, or registers */
+    uint8_t has_zero, estimated;
 };
-_Static_assert(sizeof(struct state) == 16, "the manual page says 16");
+_Static_assert(sizeof(struct state) == 48, "the manual page says 48");
 
 enum reason { NAN_VALUE };
 
@@ -164,10 +170,29 @@ static inline void add_register(uint8_t *registers, unsigned precision, uint64_t
         *at = rank;
 }
 
+/* Where hashes are, and how many places there are; those of a table may be free. */
+static inline const uint64_t *hashes_of(const struct state *s)
+{
+    return s->bits ? s->in.table : s->in.few;
+}
+
+static inline size_t places_of(const struct state *s)
+{
+    return s->bits ? (size_t)1 << s->bits : s->n - s->has_zero;
+}
+
+static inline int is_among_few(const struct state *s, uint64_t hash)
+{
+    for (uint32_t i = 0; i < s->n - s->has_zero; i++)
+        if (s->in.few[i] == hash)
+            return 1;
+    return 0;
+}
+
 /* The slot of a hash that is not 0, or the free one where it would go. */
 static inline uint64_t *find(const struct state *s, uint64_t hash)
 {
-    uint64_t *table = s->table;
+    uint64_t *table = s->in.table;
     size_t mask = ((size_t)1 << s->bits) - 1, at = hash >> (64 - s->bits);
     while (table[at] && table[at] != hash)
         at = (at + 1) & mask;
@@ -177,34 +202,36 @@ static inline uint64_t *find(const struct state *s, uint64_t hash)
 static int grow(struct weir_ctx *ctx, struct state *s)
 {
     struct state old = *s;
-    const uint64_t *hashes = old.table;
-    uint8_t bits = old.table ? (uint8_t)(old.bits + 1) : BITS_FIRST;
+    const uint64_t *hashes = hashes_of(&old);
+    uint8_t bits = old.bits ? (uint8_t)(old.bits + 1) : BITS_FIRST;
     void *table = ctx->host->alloc(ctx, sizeof(uint64_t) << bits);
     if (!table)
         return no_memory(ctx);
-    s->table = table;
+    s->in.table = table;
     s->bits = bits;
-    for (size_t i = 0; hashes && i < (size_t)1 << old.bits; i++)
+    for (size_t i = 0; i < places_of(&old); i++)
         if (hashes[i])
             *find(s, hashes[i]) = hashes[i];
-    ctx->host->free(ctx, old.table);
+    if (old.bits)
+        ctx->host->free(ctx, old.in.table);
     return 0;
 }
 
 static int estimate_from_now_on(struct weir_ctx *ctx, struct state *s)
 {
     unsigned precision = precision_of(ctx);
-    const uint64_t *hashes = s->table;
+    const uint64_t *hashes = hashes_of(s);
     uint8_t *registers = ctx->host->alloc(ctx, (size_t)1 << precision);
     if (!registers)
         return no_memory(ctx);
-    for (size_t i = 0; hashes && i < (size_t)1 << s->bits; i++)
+    for (size_t i = 0; i < places_of(s); i++)
         if (hashes[i])
             add_register(registers, precision, hashes[i]);
     if (s->has_zero)
         add_register(registers, precision, 0);
-    ctx->host->free(ctx, s->table);
-    *s = (struct state){.table = registers, .estimated = 1};
+    if (s->bits)
+        ctx->host->free(ctx, s->in.table);
+    *s = (struct state){.in.table = registers, .estimated = 1};
     return 0;
 }
 
@@ -214,18 +241,21 @@ static __attribute__((noinline)) int add_new(struct weir_ctx *ctx, struct state 
     if (s->n == limit_of(ctx)) {
         int err = estimate_from_now_on(ctx, s);
         if (!err)
-            add_register(s->table, precision_of(ctx), hash);
+            add_register(s->in.table, precision_of(ctx), hash);
         return err;
     }
-    if (!s->table || s->n >= (1u << s->bits) / 4 * 3) {
+    const uint32_t room = s->bits ? (1u << s->bits) / 4 * 3 : INSIDE;
+    if (s->n >= room) {
         int err = grow(ctx, s);
         if (err)
             return err;
     }
-    if (hash)
+    if (!hash)
+        s->has_zero = 1;
+    else if (s->bits)
         *find(s, hash) = hash;
     else
-        s->has_zero = 1;
+        s->in.few[s->n - s->has_zero] = hash;
     s->n++;
     return 0;
 }
@@ -234,10 +264,10 @@ static inline int add(struct weir_ctx *ctx, unsigned precision, struct state *s,
                       uint64_t hash)
 {
     if (s->estimated) {
-        add_register(s->table, precision, hash);
+        add_register(s->in.table, precision, hash);
         return 0;
     }
-    if (hash ? s->table && *find(s, hash) : s->has_zero)
+    if (!hash ? s->has_zero : s->bits ? *find(s, hash) != 0 : is_among_few(s, hash))
         return 0;
     return add_new(ctx, s, hash);
 }
@@ -247,8 +277,8 @@ static inline int add(struct weir_ctx *ctx, unsigned precision, struct state *s,
 static inline const void *place_of(const struct state *s, unsigned precision,
                                    uint64_t hash)
 {
-    return s->estimated ? (const char *)s->table + (hash >> (64 - precision))
-                        : (const char *)s->table + (hash >> (64 - s->bits)) * 8;
+    return s->estimated ? (const char *)s->in.table + (hash >> (64 - precision))
+                        : (const char *)s->in.table + (hash >> (64 - s->bits)) * 8;
 }
 
 /* In blocks: the memory that each row needs is on its way while the next ones are hashed. */
@@ -270,7 +300,7 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *rows)
                 (struct state *)(void *)(r.states + r.group[i] * r.stride);
             if (!hash_row(&r, r.row[i], columns, &block[n].hash, &nans))
                 continue;
-            if (s->table)
+            if (s->bits || s->estimated)
                 __builtin_prefetch(place_of(s, precision, block[n].hash), 1);
             block[n++].state = s;
         }
@@ -289,8 +319,8 @@ static int merge_registers(struct weir_ctx *ctx, struct state *into,
                            const struct state *from)
 {
     int err = into->estimated ? 0 : estimate_from_now_on(ctx, into);
-    uint8_t *a = into->table;
-    const uint8_t *b = from->table;
+    uint8_t *a = into->in.table;
+    const uint8_t *b = from->in.table;
     for (size_t i = 0; !err && i < (size_t)1 << precision_of(ctx); i++)
         a[i] = b[i] > a[i] ? b[i] : a[i];
     return err;
@@ -300,12 +330,12 @@ static int merge_one(struct weir_ctx *ctx, struct state *into, const struct stat
                      const struct weir_window *window)
 {
     unsigned precision = precision_of(ctx);
-    const uint64_t *hashes = from->table;
+    const uint64_t *hashes = hashes_of(from);
     int err = 0;
     (void)window;
     if (from->estimated)
         return merge_registers(ctx, into, from);
-    for (size_t i = 0; !err && from->table && i < (size_t)1 << from->bits; i++)
+    for (size_t i = 0; !err && i < places_of(from); i++)
         if (hashes[i])
             err = add(ctx, precision, into, hashes[i]);
     if (!err && from->has_zero)
@@ -345,7 +375,7 @@ static double tau(double x)
 
 static int64_t estimate(const struct state *s, unsigned precision)
 {
-    const uint8_t *registers = s->table;
+    const uint8_t *registers = s->in.table;
     uint32_t count[66] = {0};
     double m = (double)(1u << precision);
     unsigned q = 64 - precision;
@@ -372,7 +402,9 @@ WEIR_EMIT(emit, struct state, emit_one)
 
 static void drop(struct weir_ctx *ctx, void *state)
 {
-    ctx->host->free(ctx, ((struct state *)state)->table);
+    const struct state *s = state;
+    if (s->bits || s->estimated)
+        ctx->host->free(ctx, s->in.table);
 }
 
 /* ---- Saving: a header, then hashes or registers ---- */
@@ -387,11 +419,11 @@ static int save(struct weir_ctx *ctx, const void *state, struct weir_out *out)
     const struct state *s = state;
     struct saved_header header = {
         .n = s->n, .has_zero = s->has_zero, .estimated = s->estimated};
-    const uint64_t *hashes = s->table;
+    const uint64_t *hashes = hashes_of(s);
     int err = ctx->host->write(ctx, out, &header, sizeof(header));
     if (s->estimated && !err)
-        return ctx->host->write(ctx, out, s->table, (size_t)1 << precision_of(ctx));
-    for (size_t i = 0; !err && s->table && i < (size_t)1 << s->bits; i++)
+        return ctx->host->write(ctx, out, s->in.table, (size_t)1 << precision_of(ctx));
+    for (size_t i = 0; !err && i < places_of(s); i++)
         if (hashes[i])
             err = ctx->host->write(ctx, out, &hashes[i], sizeof(*hashes));
     return err;
@@ -413,7 +445,7 @@ static int load_registers(struct weir_ctx *ctx, struct state *s, const uint8_t *
             return damaged(ctx);
     int err = estimate_from_now_on(ctx, s);
     if (!err)
-        memcpy(s->table, bytes, size);
+        memcpy(s->in.table, bytes, size);
     return err;
 }
 

@@ -31,17 +31,27 @@ struct config {
     int64_t buckets;
 };
 
-/* An open-addressing hash table, linear. A slot with count 0 is free. */
+#define INSIDE 3 /* buckets of a group that take no memory of their own */
+
+/* A few buckets in the order in which they came, or an open-addressing hash table, linear. A slot with count 0 is
+ * free. */
 struct state {
-    uint64_t
-        *count; /* 1 << bits of them, then as many keys, in one piece; NULL: no rows */
     double min, max;
-    int32_t floor; /* the lowest key once buckets were collapsed */
-    uint32_t n;    /* buckets in use */
-    uint8_t bits;
+    union {
+        struct {
+            uint32_t count[INSIDE];
+            int32_t key[INSIDE];
+        } few;
+        struct {
+            uint64_t *count; /* 1 << bits of them, then as many keys, in one piece */
+            int32_t floor;   /* the lowest key once buckets were collapsed */
+        } table;
+    } in;
+    uint32_t n;   /* buckets in use; 0: no rows */
+    uint8_t bits; /* 0: few */
     uint8_t collapsed;
 };
-_Static_assert(sizeof(struct state) == 40, "the manual page says 40");
+_Static_assert(sizeof(struct state) == 48, "the manual page says 48");
 
 struct bucket {
     uint64_t count;
@@ -52,7 +62,9 @@ struct bucket {
 struct sketch {
     double per_log, log_gamma, middle; /* 1 / ln gamma; ln gamma; 2 / (gamma + 1) */
     int32_t offset;                    /* makes the key of the smallest double 1 */
-    uint32_t limit, room;   /* buckets of a group, for a result; for a while */
+    uint32_t limit, room; /* buckets of a group, for a result; for a while */
+    int32_t known;        /* a key, and its value */
+    double known_value;
     struct bucket sorted[]; /* room of them */
 };
 
@@ -80,7 +92,7 @@ static inline int32_t key_of(const struct sketch *k, double v)
     return v > 0 ? bucket_of(k, v) : v < 0 ? -bucket_of(k, -v) : 0;
 }
 
-static double value_of(const struct sketch *k, int32_t key)
+static double compute_value(const struct sketch *k, int32_t key)
 {
     if (key == KEY_INF || key == -KEY_INF)
         return key > 0 ? INFINITY : -INFINITY;
@@ -91,11 +103,33 @@ static double value_of(const struct sketch *k, int32_t key)
     return key > 0 ? v : -v;
 }
 
-/* ---- The table ---- */
+/* Quantiles of a group are often in one bucket. */
+static double value_of(struct sketch *k, int32_t key)
+{
+    if (key != k->known) {
+        k->known = key;
+        k->known_value = compute_value(k, key);
+    }
+    return k->known_value;
+}
+
+/* ---- The buckets ---- */
 
 static inline int32_t *keys_of(const struct state *s)
 {
-    return (int32_t *)(void *)(s->count + ((size_t)1 << s->bits));
+    return (int32_t *)(void *)(s->in.table.count + ((size_t)1 << s->bits));
+}
+
+static inline size_t slots_of(const struct state *s)
+{
+    return s->bits ? (size_t)1 << s->bits : s->n;
+}
+
+/* That of a slot. Its count is 0: there is none. */
+static inline struct bucket bucket_at(const struct state *s, size_t slot)
+{
+    return s->bits ? (struct bucket){s->in.table.count[slot], keys_of(s)[slot]}
+                   : (struct bucket){s->in.few.count[slot], s->in.few.key[slot]};
 }
 
 /* Fibonacci hashing. */
@@ -109,7 +143,7 @@ static inline size_t find(const struct state *s, int32_t key)
 {
     const int32_t *keys = keys_of(s);
     size_t mask = ((size_t)1 << s->bits) - 1, at = home_of(s, key);
-    while (keys[at] != key && s->count[at])
+    while (keys[at] != key && s->in.table.count[at])
         at = (at + 1) & mask;
     return at;
 }
@@ -121,15 +155,19 @@ static int resize(struct weir_ctx *ctx, struct state *s, uint8_t bits)
     uint64_t *table = ctx->host->alloc(ctx, slots * (sizeof(*table) + sizeof(int32_t)));
     if (!table)
         return weir_fail(ctx, "quantiles: no memory for the buckets of a group");
-    s->count = table;
+    s->in.table.count = table;
+    s->in.table.floor = old.bits ? old.in.table.floor : 0;
     s->bits = bits;
-    for (size_t i = 0; old.count && i < (size_t)1 << old.bits; i++)
-        if (old.count[i]) {
-            size_t at = find(s, keys_of(&old)[i]);
-            s->count[at] = old.count[i];
-            keys_of(s)[at] = keys_of(&old)[i];
-        }
-    ctx->host->free(ctx, old.count);
+    for (size_t i = 0; i < slots_of(&old); i++) {
+        const struct bucket b = bucket_at(&old, i);
+        if (!b.count)
+            continue;
+        size_t at = find(s, b.key);
+        s->in.table.count[at] = b.count;
+        keys_of(s)[at] = b.key;
+    }
+    if (old.bits)
+        ctx->host->free(ctx, old.in.table.count);
     return 0;
 }
 
@@ -142,9 +180,11 @@ static int compare_keys(const void *a, const void *b)
 static void sort_buckets(const struct state *s, struct bucket *sorted)
 {
     size_t n = 0;
-    for (size_t i = 0; s->n && i < (size_t)1 << s->bits; i++)
-        if (s->count[i])
-            sorted[n++] = (struct bucket){s->count[i], keys_of(s)[i]};
+    for (size_t i = 0; i < slots_of(s); i++) {
+        const struct bucket b = bucket_at(s, i);
+        if (b.count)
+            sorted[n++] = b;
+    }
     if (n > FEW) {
         qsort(sorted, n, sizeof(*sorted), compare_keys);
         return;
@@ -171,13 +211,13 @@ static void collapse_table(struct sketch *k, struct state *s)
 {
     size_t slots = (size_t)1 << s->bits;
     sort_buckets(s, k->sorted);
-    memset(s->count, 0, slots * (sizeof(*s->count) + sizeof(int32_t)));
+    memset(s->in.table.count, 0, slots * (sizeof(uint64_t) + sizeof(int32_t)));
     for (uint32_t i = collapse(k, k->sorted, s->n); i < s->n; i++) {
         size_t at = find(s, k->sorted[i].key);
-        s->count[at] = k->sorted[i].count;
+        s->in.table.count[at] = k->sorted[i].count;
         keys_of(s)[at] = k->sorted[i].key;
     }
-    s->floor = k->sorted[s->n - k->limit].key;
+    s->in.table.floor = k->sorted[s->n - k->limit].key;
     s->n = k->limit;
     s->collapsed = 1;
 }
@@ -188,36 +228,54 @@ static __attribute__((noinline)) int add_bucket(struct weir_ctx *ctx, struct sta
                                                 int32_t key, uint64_t count)
 {
     struct sketch *k = ctx->user;
-    uint32_t slots = s->count ? 1u << s->bits : 0;
     if (s->n == k->room) {
         collapse_table(k, s);
         return add(ctx, s, key, count);
     }
-    if (s->n + 1 > slots / 4 * 3) {
-        int err = resize(ctx, s, slots ? (uint8_t)(s->bits + 1) : BITS_FIRST);
+    if (s->n + 1 > (1u << s->bits) / 4 * 3) {
+        int err = resize(ctx, s, (uint8_t)(s->bits + 1));
         if (err)
             return err;
     }
     size_t at = find(s, key);
-    s->count[at] = count;
+    s->in.table.count[at] = count;
     keys_of(s)[at] = key;
     s->n++;
     return 0;
 }
 
+/* False: there is no place for it among few, or it would be counted beyond 32 bits. */
+static inline int count_few(struct state *s, int32_t key, uint64_t count)
+{
+    uint32_t i = 0;
+    while (i < s->n && s->in.few.key[i] != key)
+        i++;
+    if (i == INSIDE || count > UINT32_MAX - (i < s->n ? s->in.few.count[i] : 0))
+        return 0;
+    if (i == s->n) {
+        s->in.few.key[i] = key;
+        s->in.few.count[i] = 0;
+        s->n++;
+    }
+    s->in.few.count[i] += (uint32_t)count;
+    return 1;
+}
+
 static inline int add(struct weir_ctx *ctx, struct state *s, int32_t key,
                       uint64_t count)
 {
-    if (s->collapsed && key < s->floor)
-        key = s->floor;
-    if (s->count) {
-        size_t at = find(s, key);
-        if (s->count[at]) {
-            s->count[at] += count;
-            return 0;
-        }
+    if (!s->bits) {
+        int err = count_few(s, key, count) ? 0 : resize(ctx, s, BITS_FIRST);
+        if (err || !s->bits)
+            return err;
     }
-    return add_bucket(ctx, s, key, count);
+    if (s->collapsed && key < s->in.table.floor)
+        key = s->in.table.floor;
+    size_t at = find(s, key);
+    if (!s->in.table.count[at])
+        return add_bucket(ctx, s, key, count);
+    s->in.table.count[at] += count;
+    return 0;
 }
 
 /* ---- Folding rows in ---- */
@@ -233,11 +291,11 @@ static inline void add_extremes(struct state *s, double min, double max)
 /* Where the key would be is on its way while others are looked at. */
 static inline void fetch(const struct state *s, int32_t key)
 {
-    if (!s->count)
+    if (!s->bits)
         return;
     size_t at = home_of(s, key);
     __builtin_prefetch(&keys_of(s)[at]);
-    __builtin_prefetch(&s->count[at], 1);
+    __builtin_prefetch(&s->in.table.count[at], 1);
 }
 
 /* In blocks: keys of all rows of one first, then their buckets. */
@@ -288,9 +346,11 @@ static int merge_one(struct weir_ctx *ctx, struct state *into, const struct stat
     if (from->n == 0)
         return 0;
     add_extremes(into, from->min, from->max);
-    for (size_t i = 0; !err && i < (size_t)1 << from->bits; i++)
-        if (from->count[i])
-            err = add(ctx, into, keys_of(from)[i], from->count[i]);
+    for (size_t i = 0; !err && i < slots_of(from); i++) {
+        const struct bucket b = bucket_at(from, i);
+        if (b.count)
+            err = add(ctx, into, b.key, b.count);
+    }
     return err;
 }
 
@@ -298,7 +358,7 @@ static int merge_one(struct weir_ctx *ctx, struct state *into, const struct stat
 
 /* The value at place floor(q (rows - 1)) of the sorted ones, counted from 0; q is a decimal number that was rounded to a
  * double: 0.57 of 100 is 57, not 56.99... */
-static double quantile(const struct sketch *k, const struct state *s,
+static double quantile(struct sketch *k, const struct state *s,
                        const struct bucket *sorted, const struct bucket *end,
                        uint64_t rows, double q)
 {
@@ -340,9 +400,9 @@ static int emit(struct weir_ctx *ctx, size_t n, const struct weir_window *const 
     int err = 0;
     for (size_t i = 0; !err && i < n; i++) {
         /* Few of them have been looked at lately. */
-        const char *table = i + AHEAD < n ? (const char *)s[i + AHEAD]->count : NULL;
-        for (size_t line = 0; table && line < LINES; line++)
-            __builtin_prefetch(table + 64 * line);
+        const struct state *ahead = i + AHEAD < n ? s[i + AHEAD] : NULL;
+        for (size_t line = 0; ahead && ahead->bits && line < LINES; line++)
+            __builtin_prefetch((const char *)ahead->in.table.count + 64 * line);
         err = ctx->host->group(ctx, out, i) ? -1 : emit_one(ctx, s[i], window[i], out);
     }
     return err;
@@ -350,24 +410,39 @@ static int emit(struct weir_ctx *ctx, size_t n, const struct weir_window *const 
 
 static void drop(struct weir_ctx *ctx, void *state)
 {
-    ctx->host->free(ctx, ((struct state *)state)->count);
+    const struct state *s = state;
+    if (s->bits)
+        ctx->host->free(ctx, s->in.table.count);
 }
 
-/* ---- Saving: the state, its pointer as zero, then its buckets ---- */
+/* ---- Saving: a header, then the buckets ---- */
+
+struct saved {
+    uint64_t zero;
+    double min, max;
+    int32_t floor;
+    uint32_t n;
+    uint8_t unused, collapsed, zeros[6];
+};
+_Static_assert(sizeof(struct saved) == 40, "as it was from the first version on");
 
 static int save(struct weir_ctx *ctx, const void *state, struct weir_out *out)
 {
-    struct state s = *(const struct state *)state;
-    const struct state *full = state;
-    s.count = NULL;
-    int err = ctx->host->write(ctx, out, &s, sizeof(s));
-    for (size_t i = 0; !err && full->n && i < (size_t)1 << full->bits; i++)
-        if (full->count[i]) {
-            struct bucket b = {0};
-            b.count = full->count[i];
-            b.key = keys_of(full)[i];
+    const struct state *s = state;
+    const struct saved header = {.min = s->min,
+                                 .max = s->max,
+                                 .floor = s->bits ? s->in.table.floor : 0,
+                                 .n = s->n,
+                                 .collapsed = s->collapsed};
+    int err = ctx->host->write(ctx, out, &header, sizeof(header));
+    for (size_t i = 0; !err && i < slots_of(s); i++) {
+        struct bucket b, from = bucket_at(s, i);
+        memset(&b, 0, sizeof(b)); /* what is between its members, too */
+        b.count = from.count;
+        b.key = from.key;
+        if (b.count)
             err = ctx->host->write(ctx, out, &b, sizeof(b));
-        }
+    }
     return err;
 }
 
@@ -375,7 +450,8 @@ static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void 
                 size_t size)
 {
     const struct sketch *k = ctx->user;
-    struct state *s = state, saved;
+    struct state *s = state;
+    struct saved saved;
     struct bucket b;
     uint64_t rows = 0;
     (void)version; /* there has been one */
@@ -383,7 +459,8 @@ static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void 
         return weir_fail(ctx, "quantiles: the saved state is damaged");
     memcpy(&saved, bytes, sizeof(saved));
     if (saved.n > k->room || size != sizeof(saved) + saved.n * sizeof(b) ||
-        saved.collapsed > 1 || saved.min != saved.min || saved.max != saved.max)
+        saved.collapsed > (saved.n > INSIDE) || saved.min != saved.min ||
+        saved.max != saved.max)
         return weir_fail(ctx, "quantiles: the saved state is damaged");
     s->min = saved.min;
     s->max = saved.max;
@@ -398,7 +475,8 @@ static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void 
     }
     if (s->n != saved.n)
         return weir_fail(ctx, "quantiles: the saved state is damaged");
-    s->floor = saved.floor;
+    if (s->bits)
+        s->in.table.floor = saved.floor;
     s->collapsed = saved.collapsed;
     return 0;
 }

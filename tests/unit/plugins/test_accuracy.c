@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * distinct over more values than test_values.py can send: as many as are put in come out, within what the manual
- * page says.
+ * distinct and quantiles over more values than test_values.py can send: as many as are put in come out, within what
+ * the manual pages say.
  */
 #include "host.h"
 
@@ -93,11 +93,51 @@ static void the_standard_error_is_as_said(void **unused)
     assert_true(rms > 0.00575 * 0.67 && rms < 0.00575 * 1.33);
 }
 
+/* As many again of what the state has. */
+static void twice(struct host *h, void *state)
+{
+    struct host_bytes saved = host_save(h, state);
+    void *again = host_state(h);
+    assert_int_equal(h->analyzer->load(&h->ctx, again, h->analyzer->state_version,
+                                       saved.data, saved.size),
+                     0);
+    assert_int_equal(host_merge(h, state, again), 0);
+    free(saved.data);
+}
+
+/* Two rows of 1 are doubled up to 2^34, then come two hundred of 100: both quantiles are 1, and would be 100 if 32
+ * bits were all that counts them. */
+static void quantiles_count_beyond_32_bits(void **unused)
+{
+    (void)unused;
+    struct host h;
+    host_load(&h, "plugins/quantiles.so");
+    host_set(&h, "of", "x:i");
+    assert_int_equal(host_open(&h), 0);
+    struct host_table *t = host_table_new(&h, 202, 0);
+    for (size_t i = 0; i < 202; i++)
+        ((int64_t *)t->values[0])[i] = i < 2 ? 1 : 100;
+    void *state = host_state(&h);
+    assert_int_equal(host_fold(&h, t, 0, 2, state), 0);
+    for (int power = 1; power < 34; power++)
+        twice(&h, state);
+    assert_int_equal(host_fold(&h, t, 2, 200, state), 0);
+    char *text = host_emit(&h, state), *end;
+    assert_true(fabs(strtod(text, &end) - 1) <= 0.01);
+    assert_true(fabs(strtod(end, NULL) - 1) <= 0.01);
+    free(text);
+    host_drop(&h, state);
+    host_table_free(t);
+    host_close(&h);
+    assert_int_equal(h.allocated, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(within_2_percent_from_10_to_10_million),
         cmocka_unit_test(the_standard_error_is_as_said),
+        cmocka_unit_test(quantiles_count_beyond_32_bits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
