@@ -70,7 +70,7 @@ static int grow_column(const struct batch *b, struct column *c, uint32_t rows)
 static int grow_rows(struct batch *b, uint32_t rows)
 {
     for (size_t i = 0; i < b->schema->n; i++)
-        if (grow_column(b, &b->column[i], rows) < 0)
+        if (!b->column[i].absent && grow_column(b, &b->column[i], rows) < 0)
             return -ENOMEM;
     b->room = rows;
     return 0;
@@ -109,14 +109,22 @@ static struct batch *batch_alloc(const struct schema *schema)
 
 int batch_new(const struct schema *schema, uint32_t rows, struct batch **ret)
 {
+    return batch_new_of(schema, NULL, rows, ret);
+}
+
+int batch_new_of(const struct schema *schema, const bool *wanted, uint32_t rows,
+                 struct batch **ret)
+{
     struct batch *b = batch_alloc(schema);
     if (!b)
         return -ENOMEM;
+    for (size_t i = 1; wanted && i < schema->n; i++)
+        b->column[i].absent = !wanted[i];
     if (rows < ROWS_MIN)
         rows = ROWS_MIN;
     int r = grow_rows(b, rows < BATCH_ROWS_MAX ? rows : BATCH_ROWS_MAX);
     for (size_t i = 0; r == 0 && i < schema->n; i++)
-        if (b->column[i].type == WEIR_STRING)
+        if (b->column[i].type == WEIR_STRING && !b->column[i].absent)
             r = grow_bytes(b, &b->column[i], BYTES_MIN);
     if (r < 0) {
         batch_unref(b);
@@ -222,14 +230,17 @@ int batch_append(struct batch *to, const struct batch *from)
         return -ENOMEM;
     for (size_t i = 0; i < to->schema->n; i++) {
         const struct column *f = &from->column[i];
-        int r = f->type == WEIR_STRING ? batch_bytes(to, i, used_bytes(from, f)) : 0;
+        int r = f->type == WEIR_STRING && !f->absent
+                    ? batch_bytes(to, i, used_bytes(from, f))
+                    : 0;
         if (r == 0 && f->null_count && !to->column[i].validity)
             r = grow_validity(to, &to->column[i], to->room);
         if (r < 0)
             return r;
     }
     for (size_t i = 0; i < to->schema->n; i++)
-        append_column(to, from, i);
+        if (!to->column[i].absent)
+            append_column(to, from, i);
     to->n_rows = rows;
     return 0;
 }
@@ -252,7 +263,7 @@ int batch_append_row(struct batch *to, const struct batch *from, uint32_t row)
 {
     int r = batch_grow(to);
     for (size_t i = 0; r == 0 && i < to->schema->n; i++)
-        if (from->column[i].type == WEIR_STRING)
+        if (from->column[i].type == WEIR_STRING && !from->column[i].absent)
             r = batch_bytes(to, i,
                             (size_t)(from->column[i].offsets[row + 1] -
                                      from->column[i].offsets[row]));
@@ -260,7 +271,7 @@ int batch_append_row(struct batch *to, const struct batch *from, uint32_t row)
         const struct column *f = &from->column[i];
         if (f->validity && !(f->validity[row >> 3] >> (row & 7) & 1))
             r = batch_set_null(to, i);
-        if (r == 0)
+        if (r == 0 && !f->absent)
             append_value(&to->column[i], to->n_rows, f, row);
     }
     if (r < 0)

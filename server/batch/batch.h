@@ -27,6 +27,7 @@
 /* One column while it is built. Arrays have room for `room` rows of the batch. */
 struct column {
     enum weir_type type;
+    bool absent;       /* see batch_new_of */
     uint8_t *validity; /* NULL until the first null; see batch_set_null */
     void *values;      /* int64_t, double, or bits (batch_put_bool); NULL for strings */
     int32_t *
@@ -59,6 +60,11 @@ struct batch {
 /* Room for `rows` rows at first. -ENOMEM. */
 int batch_new(const struct schema *schema, uint32_t rows, struct batch **ret);
 
+/* The same without the columns for which `wanted` is false; NULL: with all. They have no arrays: nobody may look at them, and a
+ * row is stored without them. Column 0 is always there. */
+int batch_new_of(const struct schema *schema, const bool *wanted, uint32_t rows,
+                 struct batch **ret);
+
 /* Makes room for at least one more row (four times as many, up to BATCH_ROWS_MAX). -ENOSPC when full, -ENOMEM. */
 int batch_grow(struct batch *b);
 
@@ -81,7 +87,7 @@ static inline void batch_put_bool(struct column *c, uint32_t row, bool v)
     *byte = (uint8_t)(v ? *byte | bit : *byte & ~bit);
 }
 
-/* Copies all rows of `from` behind those of `to` (same schema, both unsealed). -ENOSPC: nothing was
+/* Copies all rows of `from` behind those of `to` (same schema and columns, both unsealed). -ENOSPC: nothing was
  * copied. -ENOMEM. */
 int batch_append(struct batch *to, const struct batch *from);
 

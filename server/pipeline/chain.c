@@ -198,12 +198,47 @@ static void room_again(void *pipeline)
         task_wake(&p->worker[i].task);
 }
 
+/* Adds the columns of what it reads that it looks at. False: that may be any; who joins, derives, chooses or keeps rows, or
+ * hands them to a process. */
+static bool add_wanted(const struct pipeline *p, bool *wanted)
+{
+    const struct config_pipeline *c = p->config;
+    bool plain = c->window.kind == CONFIG_TUMBLING || c->window.kind == CONFIG_HOPPING;
+    if (!plain || p->changes || p->late_table || c->where || p->n_conditions ||
+        c->derive.n || c->joins.n || c->results.n || c->references.n || c->lookups.n)
+        return false;
+    for (size_t i = 0; i < c->n_keys; i++)
+        wanted[c->key[i]] = true;
+    for (size_t i = 0; i < p->n_steps; i++) {
+        const struct binding *b = p->step[i].binding;
+        if (p->step[i].config->apart)
+            return false;
+        for (size_t k = 0; k < b->n_inputs; k++)
+            if (b->input[k] >= 0 && (!b->left_out[k] || b->dictionary[k]))
+                wanted[b->input[k]] = true;
+    }
+    return true;
+}
+
+/* Of a run, as nobody comes to read later; the others want all columns from the beginning. */
+static int want_columns(struct pipeline *p, struct outflow *d, struct error *error)
+{
+    bool wanted[SCHEMA_COLUMNS_MAX] = {false};
+    for (struct pipeline *c = p->child; c; c = c->sibling)
+        if (c->reads == d && !add_wanted(c, wanted))
+            return 0;
+    return outflow_want(d, wanted) < 0 ? error_set(error, -ENOMEM, "no memory") : 0;
+}
+
 int pipeline_open_outflows(struct pipeline *p, struct tasks *tasks, struct error *error)
 {
     int r = 0;
-    for (struct of_table *o = p->outflow; r == 0 && o; o = o->next)
-        r = outflow_open(o->outflow, tasks, p->worker[0].watermark.value_us, room_again,
-                         p, error);
+    for (struct of_table *o = p->outflow; r == 0 && o; o = o->next) {
+        r = p->hold_bytes ? want_columns(p, o->outflow, error) : 0;
+        if (r == 0)
+            r = outflow_open(o->outflow, tasks, p->worker[0].watermark.value_us,
+                             room_again, p, error);
+    }
     return r;
 }
 

@@ -38,6 +38,7 @@ struct outflow {
     const struct table *table;
     bool replaces, by_window; /* rows of one border: by window, then key */
     struct schema *schema;
+    bool *looked_at; /* its columns, by those who read it; NULL: all */
     struct log *log;
     struct task filler;
     void (*room)(void *ctx);
@@ -135,9 +136,22 @@ void outflow_free(struct outflow *d)
             outflow_free_pieces(d->worker[i].queue[k].first);
     pthread_mutex_destroy(&d->lock);
     schema_free(d->schema);
+    free(d->looked_at);
     free(d->worker);
     free(d->mark);
     free(d);
+}
+
+int outflow_want(struct outflow *d, const bool *wanted)
+{
+    bool *w = malloc(d->schema->n * sizeof(*w));
+    if (!w)
+        return -ENOMEM;
+    for (size_t i = 0; i < d->schema->n; i++)
+        w[i] = wanted[i] || i < FIRST_KEY + d->table->n_keys;
+    free(d->looked_at);
+    d->looked_at = w;
+    return 0;
 }
 
 bool outflow_replaces(const struct outflow *d)
@@ -252,7 +266,8 @@ int outflow_put_row(struct batch *b, const struct table *t, const struct weir_ce
     if (r == 0)
         r = put_cell(b, 0, &time);
     for (size_t i = 0; r == 0 && i < t->n_columns; i++)
-        r = put_cell(b, 1 + i, &row[table_shown(t, i)]);
+        if (!b->column[1 + i].absent)
+            r = put_cell(b, 1 + i, &row[table_shown(t, i)]);
     if (r == -ENOSPC)
         batch_undo_nulls(b);
     b->n_rows += r == 0;
@@ -264,7 +279,7 @@ static int add_piece(const struct outflow *d, size_t rows, uint64_t position,
 {
     struct outflow_piece *p = calloc(1, sizeof(*p));
     uint32_t room = rows < BATCH_ROWS_MAX ? (uint32_t)rows : BATCH_ROWS_MAX;
-    if (!p || batch_new(d->schema, room, &p->batch) < 0) {
+    if (!p || batch_new_of(d->schema, d->looked_at, room, &p->batch) < 0) {
         free(p);
         return -ENOMEM;
     }
@@ -513,7 +528,7 @@ static int merge(struct outflow *d, int64_t until_us)
         border_us = p->border_us;
         retract = out;
         if (r == 0 && !to)
-            r = batch_new(d->schema, 0, &to);
+            r = batch_new_of(d->schema, d->looked_at, 0, &to);
         if (r == 0)
             r = batch_append_row(to, p->batch, p->next_row);
         if (r == -ENOSPC && to->n_rows) { /* the row goes into the next one */

@@ -48,7 +48,8 @@ void outflow_free_pieces(struct outflow_piece *list);
  * many. */
 int outflow_columns(const struct table *table, struct schema **ret,
                     struct error *error);
-/* One row of the table, cells as in struct rowset, behind those of a batch of these columns. -ENOSPC: no room for more; -ENOMEM. */
+/* One row of the table, cells as in struct rowset, behind those of a batch of these columns, or such of them as the batch has.
+ * -ENOSPC: no room for more; -ENOMEM. */
 int outflow_put_row(struct batch *b, const struct table *t,
                     const struct weir_cell *row);
 
@@ -63,6 +64,9 @@ const struct table *outflow_table(const struct outflow *d);
 int outflow_open(struct outflow *d, struct tasks *tasks, int64_t watermark_us,
                  void (*room)(void *ctx), void *ctx, struct error *error);
 struct log *outflow_log(const struct outflow *d); /* NULL before */
+/* Rows have these columns only, wanted[i] for each of the schema, and those that say in which order they come. Copied.
+ * Before there is a row. -ENOMEM. */
+int outflow_want(struct outflow *d, const bool *wanted);
 /* All that was put is handed on; `room` is called no more. False: it is not by deadline_us. */
 bool outflow_close(struct outflow *d, int64_t deadline_us);
 /* Rows get numbers from `sequence` on, if that is beyond those of who said so before. Before the log starts. */

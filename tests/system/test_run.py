@@ -8,6 +8,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import termios
 import unittest
@@ -378,6 +379,37 @@ class AnyOrder(unittest.TestCase):
             for workers, *arguments in runs:
                 with self.subTest(name, workers=workers, arguments=arguments):
                     self.check_children(order, *arguments, workers=workers)
+
+    def test_pipelines_find_the_columns_that_they_name(self):
+        """One each, so that no other one asks for more; what they are to give the shell says of the parent's rows."""
+        rising = sorted(self.events, key=lambda e: e['ts'])
+        minute = 'window_start / 60000000 * 60000000 AS minute'
+        for name, child, mine, theirs in (
+                ('an input', 'window: {tumbling: 1m}, analyzers: [stats: {of: n_sum, emit: [sum]}]',
+                 'window_start, n_sum_sum', f'{minute}, sum(n_sum) FROM r GROUP BY 1'),
+                ('a key', 'key: [key], window: {tumbling: 1m}, analyzers: [count]',
+                 'window_start, key, count', f'{minute}, key, count(*) FROM r GROUP BY 1, 2'),
+                ('where', "where: count > 60 AND n_sum > 200, window: {tumbling: 1m}, analyzers: [count]",
+                 'window_start, count', f'{minute}, count(*) FROM r WHERE count > 60 AND n_sum > 200 GROUP BY 1'),
+                ('where of an analyzer', 'window: {tumbling: 1m}, analyzers: [count: {where: n_sum > 250}]',
+                 'window_start, count', f'{minute}, sum(n_sum > 250) FROM r GROUP BY 1'),
+                ('derived', 'derive: {both: count + n_sum}, window: {tumbling: 1m}, analyzers: [sum: {of: both}]',
+                 'window_start, both_sum', f'{minute}, sum(count + n_sum) FROM r GROUP BY 1'),
+                ('windows by key', 'key: [key], window: {count: 4}, analyzers: [sum: {of: n_sum}]', 'sum(n_sum_sum)',
+                 'sum(n_sum) FROM r'),
+                ('sql', 'window: {tumbling: 1m}, analyzers: [sql: "SELECT key, max(n_sum) AS most FROM events GROUP BY key"]',
+                 'window_start, key, most', f'{minute}, key, max(n_sum) FROM r GROUP BY 1, 2')):
+            with self.subTest(name):
+                done = self.run_weir(rising, workers=2, children=f'\n  child: {{from: results, {child}}}\n')
+                self.assertEqual(done.returncode, 0, done.stderr)
+                table = 'child_sql' if name == 'sql' else 'child'
+                found = harness.read_rows(os.path.join(self.folder, 'run.db'), f'SELECT {mine} FROM {table}')
+                model = sqlite3.connect(':memory:')
+                model.execute('CREATE TABLE r (window_start, key, count, n_sum)')
+                model.executemany('INSERT INTO r VALUES (?, ?, ?, ?)', self.expected())
+                self.assertEqual(sorted(found), sorted(model.execute(f'SELECT {theirs}').fetchall()))
+                model.close()
+                self.assertEqual(self.rows(), self.expected())
 
     def test_rows_for_which_there_is_no_room_until_the_end_are_made_again(self):
         """Groups take 6 MB, and rows for pipelines that read them 20."""

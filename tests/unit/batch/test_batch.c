@@ -104,6 +104,43 @@ static void appended_rows_stand_behind_with_nulls_and_bits_in_place(void **state
     schema_free(s);
 }
 
+/* Of time, qty: rows are put, copied one by one and appended as if there were no other columns. */
+static void columns_that_nobody_wants_have_no_arrays(void **state)
+{
+    (void)state;
+    const bool wanted[] = {false, false, true,
+                           false}; /* the time is there all the same */
+    struct schema *s = trades();
+    struct batch *from, *to;
+    assert_int_equal(batch_new_of(s, wanted, 0, &from), 0);
+    assert_int_equal(batch_new_of(s, wanted, 0, &to), 0);
+    for (int i = 0; i < 3000; i++) {
+        assert_int_equal(batch_grow(from), 0);
+        ((int64_t *)from->column[0].values)[i] = i;
+        ((int64_t *)from->column[2].values)[i] = i % 3 ? i * 7 : 0;
+        if (i % 3 == 0)
+            assert_int_equal(batch_set_null(from, 2), 0);
+        from->n_rows++;
+        assert_int_equal(batch_append_row(to, from, (uint32_t)i), 0);
+    }
+    assert_int_equal(batch_append(to, from), 0);
+    batch_seal(to);
+    assert_int_equal(to->n_rows, 6000);
+    for (uint32_t i = 0; i < 6000; i++) {
+        assert_int_equal(weir_int(&to->view[0], i), i % 3000);
+        assert_int_equal(weir_is_null(&to->view[2], i), i % 3 == 0);
+        assert_int_equal(weir_int(&to->view[2], i), i % 3 ? i % 3000 * 7 : 0);
+    }
+    for (size_t c = 1; c < 4; c += 2) {
+        assert_null(to->view[c].values);
+        assert_null(to->view[c].offsets);
+        assert_null(to->view[c].bytes);
+    }
+    batch_unref(from);
+    batch_unref(to);
+    schema_free(s);
+}
+
 static void a_row_given_up_leaves_no_null_behind(void **state)
 {
     (void)state;
@@ -397,6 +434,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_come_back_as_they_were_put),
         cmocka_unit_test(appended_rows_stand_behind_with_nulls_and_bits_in_place),
+        cmocka_unit_test(columns_that_nobody_wants_have_no_arrays),
         cmocka_unit_test(a_row_given_up_leaves_no_null_behind),
         cmocka_unit_test(a_full_batch_takes_no_more),
         cmocka_unit_test(a_column_of_strings_keeps_to_its_limit),
