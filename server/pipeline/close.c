@@ -719,16 +719,28 @@ int worker_emit_early(struct worker *w, int64_t until_us, struct error *error)
     return end_closing(&c, r, error);
 }
 
+/* The states that are given back to their plugins. */
+static void prefetch_dropped(const struct worker *w, uint32_t slot)
+{
+    const struct pipeline *p = w->pipeline;
+    const char *block = groups_state(&w->groups, slot);
+    for (size_t i = 0; i < p->n_steps; i++) {
+        const struct weir_analyzer *a = &p->step[i].binding->plugin->analyzer;
+        if (!a->drop)
+            continue;
+        __builtin_prefetch(block + p->step[i].offset);
+        __builtin_prefetch(block + p->step[i].offset + a->state_size - 1);
+    }
+}
+
 static void forget_windows(struct worker *w, int64_t until_us)
 {
     size_t n = windows_until(w, until_us);
     for (size_t k = 0; w->pipeline->drops && k < n; k++) {
         const struct group_window *window = &w->groups.window[k];
         for (size_t i = 0; i < window->n; i++) {
-            if (i % FETCH_GROUPS == 0)
-                prefetch_states(w, window->slot + i,
-                                window->n - i < FETCH_GROUPS ? window->n - i
-                                                             : FETCH_GROUPS);
+            if (i + FETCH_GROUPS < window->n)
+                prefetch_dropped(w, window->slot[i + FETCH_GROUPS]);
             analyze_drop(w, window->slot[i], 0, w->pipeline->n_steps);
         }
     }
