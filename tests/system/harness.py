@@ -8,6 +8,7 @@
 """
 
 import collections
+import contextlib
 import glob
 import http.client
 import json
@@ -54,15 +55,17 @@ def data_folder(*parts):
 
 
 def wait_until(condition, what, limit_s=LIMIT_S, every_s=0.005):
-    """The first true value of condition(); fails after the limit."""
-    deadline = time.monotonic() + limit_s
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f'still waiting after {limit_s:g} s for {what}')
-        time.sleep(every_s)
+    """The first true value of condition(); fails after the limit. Who has waited for long is asked less often."""
+    began = time.monotonic()
+    with one_connection():
+        while True:
+            value = condition()
+            if value:
+                return value
+            waited = time.monotonic() - began
+            if waited > limit_s:
+                raise AssertionError(f'still waiting after {limit_s:g} s for {what}')
+            time.sleep(max(every_s, min(waited / 20, 0.05)))
 
 
 def weir(*args, stdin=None, cwd=None, env=None, limit_s=LIMIT_S):
@@ -100,12 +103,42 @@ def compile_plugin(folder, name, text):
                     '-o', os.path.join(folder, f'{name}.so')], check=True)
 
 
-def read_rows(path, sql, *params):
-    connection = sqlite3.connect(f'file:{path}?mode=ro', uri=True, timeout=LIMIT_S)
+kept = threading.local()
+
+
+@contextlib.contextmanager
+def one_connection():
+    """Within, rows() on this thread keeps its connection, which knows the schema: milliseconds where there are many tables.
+    No server is to stop meanwhile: who closes a database last removes its WAL."""
+    if getattr(kept, 'connections', None) is not None:
+        yield
+        return
+    kept.connections = {}
     try:
-        return connection.execute(sql, params).fetchall()
+        yield
     finally:
-        connection.close()
+        for connection in kept.connections.values():
+            connection.close()
+        kept.connections = None
+
+
+def connect(path):
+    return sqlite3.connect(f'file:{path}?mode=ro', uri=True, timeout=LIMIT_S)
+
+
+def read_rows(path, sql, *params):
+    connections = getattr(kept, 'connections', None)
+    if connections is None:
+        with contextlib.closing(connect(path)) as connection:
+            return connection.execute(sql, params).fetchall()
+    place = path, os.path.exists(path) and os.stat(path).st_ino  # which another database may have taken
+    if place not in connections:
+        connections[place] = connect(path)
+    try:
+        return connections[place].execute(sql, params).fetchall()
+    except sqlite3.Error:
+        connections.pop(place).close()
+        raise
 
 
 class Server:

@@ -288,7 +288,8 @@ class Files(Hard):
         self.assertEqual(found, expected[len(expected) - len(found):])
         self.assertLessEqual({number for number in producer.taken if number >= first}, {row[0] for row in found})
 
-    def test_removed_database_leaves_all_in_the_journal(self):
+    def test_removed_and_replaced_databases_leave_all_in_the_journal(self):
+        """Both at once: each is waited for for 20 s at the end."""
         server, producer = self.begin()
         first = producer.number + 1
         for end in ('', '-wal', '-shm'):
@@ -297,33 +298,33 @@ class Files(Hard):
         self.check_refused(server, producer, 'weir.db')
         for _ in range(50):
             producer.post(500)
-        server.process.terminate()
-        self.assertEqual(server.process.wait(harness.LIMIT_S), 1)
-        server.reader.join(harness.LIMIT_S)
-        self.assertIn('what is missing in the database is in the journal', server.log[-1])
-        server.restart()
-        self.check_all_since(server, producer, first)
 
-    def test_replaced_database_leaves_all_in_the_journal(self):
-        server, producer = self.begin()
-        first = producer.number + 1
-        other = sqlite3.connect(server.folder + '/other.db')
+        replaced, second_producer = self.begin()
+        second = second_producer.number + 1
+        other = sqlite3.connect(replaced.folder + '/other.db')
         other.execute('CREATE TABLE mine (a)')
         other.commit()
         other.close()
-        os.rename(server.folder + '/other.db', server.database)
+        os.rename(replaced.folder + '/other.db', replaced.database)
         for end in ('-wal', '-shm'):  # SQLite would take them for those of the other one
-            os.remove(server.database + end)
-        producer.post_for(0.5, 100)
-        self.check_refused(server, producer, 'weir.db')
-        server.process.terminate()
-        self.assertEqual(server.process.wait(harness.LIMIT_S), 1)
-        other = sqlite3.connect(server.database)
+            os.remove(replaced.database + end)
+        second_producer.post_for(0.5, 100)
+        self.check_refused(replaced, second_producer, 'weir.db')
+
+        for one in (server, replaced):
+            one.process.terminate()
+        for one in (server, replaced):
+            self.assertEqual(one.process.wait(harness.LIMIT_S), 1)
+            one.reader.join(harness.LIMIT_S)
+            self.assertIn('what is missing in the database is in the journal', one.log[-1])
+        server.restart()
+        self.check_all_since(server, producer, first)
+        other = sqlite3.connect(replaced.database)
         self.assertEqual(other.execute('SELECT name FROM sqlite_schema').fetchall(), [('mine',)])
         other.close()
-        os.remove(server.database)
-        server.start()
-        self.check_all_since(server, producer, first)
+        os.remove(replaced.database)
+        replaced.start()
+        self.check_all_since(replaced, second_producer, second)
 
     def check_journal_removed(self, remove):
         server, producer = self.begin()

@@ -215,15 +215,16 @@ class Windows(unittest.TestCase):
         with harness.Server(text) as server:
             for stream, (_, size, _) in cases.items():
                 self.post(server, stream, events[stream], size)
-            for stream, (_, _, workers) in cases.items():
-                for name, kind, policy, _ in self.names(stream, workers):
-                    with self.subTest(pipeline=name):
-                        self.wait(server, name, events[stream])
-                        model = self.check(server, name, kind, policy, events[stream])
-                        status = server.get_json(f'/api/v1/pipelines/{name}')['status']
-                        folded = model.folded if policy == 'revise' else 0
-                        self.assertEqual(status['late'], len(model.late) + folded)
-                        self.assertEqual(status['late_by_outcome']['revise'], folded)
+            with harness.one_connection():
+                for stream, (_, _, workers) in cases.items():
+                    for name, kind, policy, _ in self.names(stream, workers):
+                        with self.subTest(pipeline=name):
+                            self.wait(server, name, events[stream])
+                            model = self.check(server, name, kind, policy, events[stream])
+                            status = server.get_json(f'/api/v1/pipelines/{name}')['status']
+                            folded = model.folded if policy == 'revise' else 0
+                            self.assertEqual(status['late'], len(model.late) + folded)
+                            self.assertEqual(status['late_by_outcome']['revise'], folded)
 
     def test_days_weeks_and_months_of_zones(self):
         """Over the changes of clocks in spring 2024 and autumn 2018, and in Brazil in 1949; with a kill -9."""
@@ -249,11 +250,12 @@ class Windows(unittest.TestCase):
                     self.post(server, stream, events[stream][half * part:half * (part + 1) + 9 * part], size)
                 if part == 0:
                     server.restart()
-            for stream, (_, _, workers) in cases.items():
-                for name, kind, policy, _ in self.names(stream, workers, ZONED):
-                    with self.subTest(pipeline=name):
-                        self.wait(server, name, events[stream], SLOW)
-                        self.check(server, name, kind, policy, events[stream])
+            with harness.one_connection():
+                for stream, (_, _, workers) in cases.items():
+                    for name, kind, policy, _ in self.names(stream, workers, ZONED):
+                        with self.subTest(pipeline=name):
+                            self.wait(server, name, events[stream], SLOW)
+                            self.check(server, name, kind, policy, events[stream])
             said = server.get_json('/api/v1/pipelines/spring_month_drop')
             self.assertEqual((said['window'], said['window_zone']), ('1mo', 'America/Sao_Paulo'))
 
