@@ -267,6 +267,31 @@ class Recovery(WithScores):
             self.wait_for(server, n + 1000)
             self.check_sums(server, n)
 
+    def test_answers_are_kept_with_rows(self):
+        given, folder = collections.defaultdict(list), harness.folder_for_test(self)
+        harness.compile_plugin(folder, 'join_all', WHOLE)
+
+        def answer(key, n):
+            given[key].append(f'<{key} {n}>')
+            return given[key][-1]
+        service = self.service(answer)
+        analyzer = f'      - join_all: {{of: user, url: "{service.url}"}}\n        run: async\n        ask: {{cache_ttl: 0s}}\n'
+        text = config(analyzer).replace('{folder}/weir.db', '{folder}/weir.db, plugin_path: {folder}')
+        with harness.Server(text, folder=folder) as server:
+            server.post_ok('trades', events([(0, 'a', 'x'), (1, 'a', 'y')]))
+            harness.wait_until(lambda: service.total() == 2, 'they are asked for')
+            server.post_ok('trades', events([(2, 'a', 'x')]))
+            harness.wait_until(lambda: server.rows('SELECT count(*) FROM weir_checkpoints') != [(0,)], 'a checkpoint')
+            server.kill()
+            server.start()
+            server.post_ok('trades', events([(3, 'a', 'y'), (1000, 'end', 'end')]))
+            server.wait_watermark('rows', (T0 * 1000 + 1000) * 1000)
+            ((count, text),) = server.rows("SELECT count, \"all\" FROM rows WHERE symbol = 'a'")
+            self.assertEqual(count, 4)
+            parts = [f'<{part}' for part in text.split('<')[1:]]
+            self.assertEqual([part[1] for part in parts], list('xyxy'))
+            self.assertEqual([part for part in parts if part not in given[part[1]]], [])
+
     def test_other_limits_by_sighup_go_on_with_open_windows(self):
         service = self.score()
         rows = [(0, 'a', 'x'), (1, 'a', 'y'), (2, 'a', 'z')]
@@ -401,6 +426,43 @@ WEIR_PLUGIN(asks);
 '''
 OTHERS = '  KIND: {from: trades, key: [symbol], window: {tumbling: 10ms}, idle_timeout: 1h,\n' \
          '    analyzers: [{asks: {s: user, n: n, ok: ok, url: "URL", how: KIND}, run: async, ask: {backoff: 5ms, retries: 5}}]}\n'
+
+
+# Takes all rows of a window at once: the answers are kept with them.
+WHOLE = r'''
+#include <weir/async.h>
+struct config { const char *of, *url; };
+static int ask(struct weir_ctx *ctx, const struct weir_cell *v, struct weir_asked *to)
+{
+    const struct config *c = ctx->config;
+    struct weir_request q = {.size = sizeof(q), .url = c->url, .body = v->as.s, .body_size = v->size};
+    return to->request(ctx, to, &q);
+}
+static int reply(struct weir_ctx *ctx, const struct weir_reply *r, struct weir_out *out)
+{
+    return weir_put_string(ctx, out, 0, r->body, r->body_size);
+}
+static const struct weir_output answers[] = {{"s", WEIR_STRING, "s", NULL}, {0}};
+static const struct weir_async async = {sizeof(async), answers, ask, reply};
+static int whole(struct weir_ctx *ctx, const struct weir_window *w, const struct weir_rows *r, struct weir_out *out)
+{
+    char text[4096];
+    size_t n = 0, size;
+    for (size_t i = 0; i < r->n; i++) {
+        const char *s = weir_string(r->in[1], (uint32_t)i, &size);
+        for (size_t k = 0; k < size && n < sizeof(text); k++)
+            text[n++] = s[k];
+    }
+    return weir_put_string(ctx, out, 0, text, n);
+}
+static const struct weir_param params[] = {
+    {.name = "of", .type = WEIR_PARAM_COLUMN, .flags = WEIR_REQUIRED | WEIR_ASKED, .help = "a column", .column_types = WEIR_TYPES(WEIR_STRING)},
+    {.name = "url", .type = WEIR_PARAM_STRING, .offset = offsetof(struct config, url), .help = "who is asked"}, {0}};
+static const struct weir_output outputs[] = {{"all", WEIR_STRING, "a text", NULL}, {0}};
+static const struct weir_analyzer join = {.name = "join_all", .version = "1", .help = "all answers", .flags = WEIR_WHOLE, .params = params,
+    .outputs = outputs, .config_size = sizeof(struct config), .whole = whole, .async = &async};
+WEIR_PLUGIN(join);
+'''
 
 
 class Hostile(WithService):
