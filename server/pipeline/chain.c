@@ -199,7 +199,7 @@ static void room_again(void *pipeline)
 }
 
 /* Adds the columns of what it reads that it looks at. False: that may be any; who joins, derives, chooses or keeps rows, or
- * hands them to a process. */
+ * hands them to a process or asks a service. */
 static bool add_wanted(const struct pipeline *p, bool *wanted)
 {
     const struct config_pipeline *c = p->config;
@@ -211,7 +211,7 @@ static bool add_wanted(const struct pipeline *p, bool *wanted)
         wanted[c->key[i]] = true;
     for (size_t i = 0; i < p->n_steps; i++) {
         const struct binding *b = p->step[i].binding;
-        if (p->step[i].config->apart)
+        if (p->step[i].config->apart || p->step[i].ask)
             return false;
         for (size_t k = 0; k < b->n_inputs; k++)
             if (b->input[k] >= 0 && (!b->left_out[k] || b->dictionary[k]))
