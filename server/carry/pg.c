@@ -168,7 +168,7 @@ int pg_open(struct pg *p, const struct config_postgresql *config, struct error *
     return err ? err
                : pg_run(p,
                         "SELECT set_config('idle_in_transaction_session_timeout', "
-                        "'60s', false), set_config('lock_timeout', '20s', false)",
+                        "'5s', false), set_config('lock_timeout', '20s', false)",
                         error);
 }
 

@@ -218,13 +218,58 @@ class Tables(unittest.TestCase):
         old.restart()
         self.wait_same(old, 'plain')
 
+    @unittest.skipUnless(os.environ.get('WEIR_LONG'), 'of ./dev hard')
+    def test_any_faults_and_servers_that_take_over(self):
+        """Also: a copy takes over while the old server is stopped, wherever that is, and the old one wakes up."""
+        for seed in range(10):
+            with self.subTest(seed=seed):
+                self.pg.new_database()
+                self.any_faults(random.Random(seed), f'{self.folder}/{seed}')
+
+    def any_faults(self, dice, folder):
+        tables, at, n = ['plain', 'revised', 'revised_topk', 'visits', 'all', 'late', 'late_late', 'events'], 0, 0
+        os.mkdir(folder)
+        server = self.server(plain() + OTHERS, folder=folder)
+        server.start()
+        for _ in range(12):
+            for _ in range(dice.randrange(1, 4)):
+                at = self.post(server, at, dice.choice([50, 400, 1500]), dice, late=0.2, keys=dice.choice([3, 50]))
+            what = dice.choice(['weir', 'weir', 'postgres', 'both', 'takeover', 'takeover'])
+            if what in ('postgres', 'both'):
+                self.pg.stop()
+            if what in ('weir', 'both'):
+                server.kill()
+            if self.pg.process is None:
+                self.pg.start()
+            if what in ('weir', 'both'):
+                server.start()
+            if what != 'takeover':
+                continue
+            n += 1
+            copy = self.copy_of(server, f'{folder}/copy{n}')
+            self.post(server, at, dice.choice([50, 3000]), dice, keys=50)
+            server.process.send_signal(signal.SIGSTOP)
+            old, server = server, self.server(plain() + OTHERS, folder=copy)
+            server.start()
+            at = self.post(server, at, 300, dice, late=0.2)
+            if dice.random() < 0.5:
+                harness.wait_until(lambda s=server: self.caught_up(s, 'plain'), 'the new one')
+            old.process.send_signal(signal.SIGCONT)
+            if dice.random() < 0.7:
+                self.post(old, at + 50000, 300, dice, keys=9)
+            old.kill()
+        self.wait_same(server, *tables)
+        server.kill()
+
     def test_a_copy_that_is_put_back_carries_what_it_has(self):
         server = self.server()
         server.start()
         at = self.post(server, 0, 300)
         self.wait_same(server, 'plain')
         folder = self.copy_of(server, 'copy')
+        before = len(server.rows('SELECT * FROM plain'))
         self.post(server, at, 500, keys=5)
+        harness.wait_until(lambda: len(server.rows('SELECT * FROM plain')) > before, 'rows that the copy has not')
         self.wait_same(server, 'plain')
         server.kill()
         fresh = self.server(folder=folder)
