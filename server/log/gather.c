@@ -24,8 +24,9 @@
     ((size_t)8 << 20) /* of batches; more requests wait for the next frame */
 #define NO_ROOM_US                                                                     \
     SECOND_US /* requests are refused for so long, then the disk is tried again */
-#define RETRY_US   (SECOND_US / 10)
-#define COMPANY_US 100 /* for requests that will probably come, too */
+#define RETRY_US       (SECOND_US / 10)
+#define COMPANY_US     100 /* least, for requests that will probably come, too */
+#define COMPANY_US_MAX 1000
 #define TURN_US                                                                        \
     10000 /* before other tasks have theirs; the frame at hand is written first */
 
@@ -231,8 +232,10 @@ static int frame_write(struct log *l)
         n_sources = l->frame.n_sources;
     l->frame.n_sources = n_sources;
     int r = l->frame.begun ? 0 : encode(l, n_sources, clock_unstepped_us());
+    int64_t begin_us = clock_monotonic_us();
     if (r == 0)
         r = frame_sync(l);
+    l->sync_us = clock_monotonic_us() - begin_us;
     if (r < 0) {
         l->refused_bytes = journal_pending(l->journal);
         if (r != -EIO && r != -EAGAIN)
@@ -708,8 +711,14 @@ static bool take(struct log *l, bool *ret_closed)
     return took;
 }
 
+static int64_t company_us(const struct log *l)
+{
+    int64_t us = l->sync_us / 2;
+    return us < COMPANY_US ? COMPANY_US : us > COMPANY_US_MAX ? COMPANY_US_MAX : us;
+}
+
 /* Those who were told a moment ago send again at nearly the same time: as many as the last time are waited for, but
- * not for long. One sync serves them all. */
+ * not for half as long as another sync would take. One sync serves them all. */
 static bool waits_for_company(struct log *l, int64_t now_us, bool closed)
 {
     struct frame *f = &l->frame;
@@ -717,7 +726,7 @@ static bool waits_for_company(struct log *l, int64_t now_us, bool closed)
         closed || f->rows >= LOG_GATHER_ROWS)
         return false;
     if (!f->company_us)
-        f->company_us = now_us + COMPANY_US;
+        f->company_us = now_us + company_us(l);
     return now_us < f->company_us;
 }
 

@@ -128,6 +128,7 @@ struct log {
     int64_t reached_us;    /* by source 0, behind the last entry; INT64_MIN: nothing */
     int64_t begun_us;      /* what log_newest says; fixed before `ready` */
     int64_t will_reach_us; /* behind the frame that is being written */
+    int64_t sync_us;       /* what the last frame took to the disk */
     struct frame frame;
     struct {
         struct intake_item *first, **last;
