@@ -90,7 +90,7 @@ bool pause_enter(struct http_request *r)
     }
     conn_suspend(r);
     if (!pause_change(r, HTTP_RUNNING, HTTP_PAUSED)) { /* meanwhile */
-        atomic_store(&r->pause, HTTP_RUNNING);
+        atomic_exchange(&r->pause, HTTP_RUNNING); /* sees what all of them did before */
         pause_forget(r);
         conn_resume(r);
     } else if (atomic_load(&p->stop)) { /* who stops may not have seen it */
@@ -115,7 +115,8 @@ void http_resume(struct http_request *r)
             return;
         }
         if (pause_change(r, HTTP_RUNNING, HTTP_PENDING) ||
-            atomic_load(&r->pause) == HTTP_PENDING)
+            pause_change(r, HTTP_PENDING,
+                         HTTP_PENDING)) /* what we did before is seen */
             return;
     }
 }

@@ -157,8 +157,9 @@ static void post_put(struct post *p)
     size_t size = spare ? batch_memory(spare) : 0;
     if (p->faults.room > POST_KEPT_BYTES)
         buffer_free(&p->faults);
-    if (spare && atomic_fetch_add_explicit(&p->owner->spare, size,
-                                           memory_order_relaxed) > POST_SPARE_MAX) {
+    if (spare &&
+        atomic_fetch_add_explicit(&p->owner->spare, size, memory_order_relaxed) + size >
+            POST_SPARE_MAX) {
         atomic_fetch_sub_explicit(&p->owner->spare, size, memory_order_relaxed);
         feed_keep(&p->feed, NULL);
         size = 0;
