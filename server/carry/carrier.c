@@ -135,15 +135,9 @@ static void save(struct store *s, void *saving)
     pthread_mutex_lock(&c->lock);
     c->saved = true;
     c->saved_err = err;
-    wake(c);
-    pthread_mutex_unlock(&c->lock);
-}
-
-static void set_busy(struct carrier *c, bool busy)
-{
-    pthread_mutex_lock(&c->lock);
-    c->busy = busy;
+    c->busy = false; /* the thread may be waiting for PostgreSQL */
     pthread_cond_broadcast(&c->changed);
+    wake(c);
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -180,7 +174,10 @@ static void begin_save(struct carrier *c, int64_t now_us)
         return;
     free(c->saving);
     c->saving = NULL;
-    set_busy(c, false);
+    pthread_mutex_lock(&c->lock);
+    c->busy = false;
+    pthread_cond_broadcast(&c->changed);
+    pthread_mutex_unlock(&c->lock);
 }
 
 static void end_save(struct carrier *c, int err)
@@ -195,7 +192,6 @@ static void end_save(struct carrier *c, int err)
     free(c->saving);
     c->saving = NULL;
     c->save_us = clock_monotonic_us() + CARRY_EVERY_US;
-    set_busy(c, false);
 }
 
 static int save_now(struct store *s, void *saving)
@@ -398,7 +394,7 @@ static void look_at_lag(struct carrier *c, struct carried *k)
     if (changes_look(c->db, k->table->name, &known, &error))
         return;
     k->last = known.last;
-    if (k->stage != CARRY_FILL &&
+    if ((k->stage != CARRY_FILL || !c->pg.c) &&
         k->last - k->place.position > (int64_t)c->config->max_lag) {
         logger_warn("carry",
                     "table '%s' is behind by more than 'max_lag': all of its rows are "
@@ -406,7 +402,7 @@ static void look_at_lag(struct carrier *c, struct carried *k)
                     k->table->name);
         k->place.position = k->last;
         k->dirty = true;
-        k->stage = k->stage == CARRY_CHANGES ? CARRY_TAKE : k->stage;
+        k->stage = k->stage == CARRY_OVER ? CARRY_OVER : CARRY_TAKE;
         k->look = true;
     }
     if (c->config->hold_us == INT64_MAX || k->table->retain_us == INT64_MAX ||

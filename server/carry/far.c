@@ -311,17 +311,25 @@ static int check_owner(struct carrier *c, const struct carried *k,
 {
     if (!o->there)
         return 0;
-    if (strcmp(o->database, c->set->database))
-        return error_set(error, -EBADF,
-                         "in PostgreSQL it is carried from another database, by a "
-                         "server on '%s'; to take it over: DELETE FROM %s."
-                         "weir_positions WHERE table_name = '%s'",
-                         o->host, c->config->schema, k->table->name);
+    if (strcmp(o->database, c->set->database)) {
+        struct buffer sql = {0};
+        buffer_puts(&sql, "DELETE FROM ");
+        put_name(&sql, c->config->schema);
+        buffer_puts(&sql, ".weir_positions WHERE table_name = ");
+        put_text(&sql, k->table->name);
+        error_set(error, -EPERM,
+                  "in PostgreSQL it is carried from another database, by a server on "
+                  "'%s'; to take it over: %s",
+                  o->host, sql.error ? "" : buffer_text(&sql));
+        buffer_free(&sql);
+        return -EPERM;
+    }
     /* One that PostgreSQL forgot, as a standby may, is ours still. */
     if (k->taken && strcmp(o->writer, c->writer) && strcmp(o->writer, k->before))
         return error_set(error, -EEXIST,
                          "a server on '%s' has taken its place: nothing more is "
-                         "carried by this one until it is started again",
+                         "carried by this one until it is started again, and what "
+                         "'retain' would take stays until then, or for 'hold'",
                          o->host);
     return 0;
 }
@@ -498,11 +506,16 @@ static int copy_to(struct carrier *c, const struct carried *k, const char *tempo
     return err;
 }
 
+/* Those that were made for the table as it was before it was taken again go. */
 static int make_temporary(struct carrier *c, struct carried *k, struct error *error)
 {
     int err = 0;
     for (int gone = 0; !err && gone < 2; gone++) {
         struct buffer sql = {0};
+        buffer_puts(&sql, "DROP TABLE IF EXISTS ");
+        put_temporary(&sql, gone ? "gone" : "rows", k);
+        if ((err = run(c, &sql, NULL, 0, NULL, error)))
+            break;
         buffer_puts(&sql, "CREATE TEMPORARY TABLE ");
         put_temporary(&sql, gone ? "gone" : "rows", k);
         buffer_puts(&sql, " ON COMMIT DELETE ROWS AS SELECT ");

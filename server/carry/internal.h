@@ -98,7 +98,7 @@ struct carrier {
 
     pthread_mutex_t lock; /* protects these */
     pthread_cond_t changed;
-    bool committed, ending, held, busy; /* busy: a save is under way */
+    bool committed, ending, held, busy; /* busy: the writer has a save to do */
     bool saved;                         /* it is over, with: */
     int saved_err;
     struct carry_set *fresh; /* to be taken over */

@@ -164,12 +164,15 @@ int pg_open(struct pg *p, const struct config_postgresql *config, struct error *
     PQsetnonblocking(p->c, 1);
     PQsetNoticeReceiver(p->c, be_quiet, NULL);
     err = check_server(p, error);
-    /* Whoever hangs in a transaction does not hold up who takes its place. */
+    /* Whoever hangs in a transaction does not hold up who takes its place; nor a table that somebody has locked the others. */
+    char lock[24];
+    snprintf(lock, sizeof(lock), "%lldms",
+             (long long)(p->timeout_us < 4 * SECOND_US ? p->timeout_us / 2000 : 2000));
     return err ? err
-               : pg_run(p,
+               : pg_ask(p,
                         "SELECT set_config('idle_in_transaction_session_timeout', "
-                        "'5s', false), set_config('lock_timeout', '20s', false)",
-                        error);
+                        "'5s', false), set_config('lock_timeout', $1, false)",
+                        &PG_TEXT(lock), 1, NULL, error);
 }
 
 /* ---- Statements --------------------------------------------------------------------------------- */
