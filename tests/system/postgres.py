@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A PostgreSQL for tests: a server of its own on a socket in a folder, which may be killed and started again."""
 
+import contextlib
 import glob
 import os
 import pwd
@@ -113,6 +114,20 @@ class Postgres:
     def close(self):
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def locked(self, table):
+        """By another session, which reads and writes it alone."""
+        with subprocess.Popen(['psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', self.connect], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE, text=True) as psql:
+            psql.stdin.write(f"BEGIN; LOCK TABLE {table}; SELECT 'locked';\n")
+            psql.stdin.flush()
+            try:
+                if psql.stdout.readline() != 'locked\n':
+                    raise AssertionError(f'{table} cannot be locked')
+                yield
+            finally:
+                psql.stdin.close()
 
     def psql(self, sql):
         """What the psql shell prints: lines of fields with | between them."""
