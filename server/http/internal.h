@@ -391,8 +391,9 @@ void queries_free(struct http_server *s); /* after it */
 /* Pauses the connection (true: the request is the query thread's now), or replies 503
  * (false). */
 bool queries_submit(struct http_request *r);
-/* With the request's lock held: a parked job goes on. */
-void queries_unpark(struct http_request *r);
+/* With the request's lock held: a parked job goes on. False: the server stops, and the job ends with its connection
+ * (queries_drop). */
+bool queries_unpark(struct http_request *r);
 /* The connection of a parked job is being closed. */
 void queries_drop(struct http_request *r);
 

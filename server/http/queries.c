@@ -104,11 +104,10 @@ static int queries_start_thread(struct http_pool *p)
     return -rc;
 }
 
-void queries_unpark(struct http_request *r)
+bool queries_unpark(struct http_request *r)
 {
-    /* Once the queue is closed the connections are, too: queries_drop. */
-    if (queries_push(queries_pool(r), r))
-        r->stream.parked = false;
+    r->stream.parked = !queries_push(queries_pool(r), r);
+    return !r->stream.parked;
 }
 
 void queries_drop(struct http_request *r)

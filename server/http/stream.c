@@ -152,6 +152,22 @@ static size_t ring_take(struct http_stream *p, char *out, size_t max)
     return n;
 }
 
+/* With the lock held. */
+static void stream_wake_reader(struct http_request *r)
+{
+    if (!r->stream.waiting)
+        return;
+    r->stream.waiting = false;
+    conn_resume(r);
+}
+
+/* With the lock held. No thread has the job any more once the server stops: the reader is to see that. */
+static void stream_unpark(struct http_request *r)
+{
+    if (!queries_unpark(r))
+        stream_wake_reader(r);
+}
+
 static ssize_t stream_read(struct http_request *r, char *out, size_t max)
 {
     struct http_stream *p = &r->stream;
@@ -163,23 +179,16 @@ static ssize_t stream_read(struct http_request *r, char *out, size_t max)
         n = spool_read(r, out, max);
     } else if (p->finished) {
         n = p->broken ? HTTP_READ_FAILED : HTTP_READ_END;
+    } else if (atomic_load(&r->server->stopping)) {
+        n = HTTP_READ_FAILED;
     } else {
         p->waiting = true;
         conn_suspend(r);
     }
     if (p->parked && !p->held && stream_unsent(p) <= HTTP_PIPE_LOW)
-        queries_unpark(r);
+        stream_unpark(r);
     pthread_mutex_unlock(&r->lock);
     return n;
-}
-
-/* With the lock held. */
-static void stream_wake_reader(struct http_request *r)
-{
-    if (!r->stream.waiting)
-        return;
-    r->stream.waiting = false;
-    conn_resume(r);
 }
 
 /* With the lock held: the connection's thread begins to read. */
@@ -335,7 +344,7 @@ void http_let_go(struct http_request *r)
     pthread_mutex_lock(&r->lock);
     r->stream.held = false;
     if (r->stream.parked)
-        queries_unpark(r);
+        stream_unpark(r);
     pthread_mutex_unlock(&r->lock);
 }
 

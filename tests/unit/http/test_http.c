@@ -28,6 +28,7 @@ static struct {
     _Atomic uint64_t pauses, queries, gone, written, more_closed;
     _Atomic int write_result;
     _Atomic bool hold;                 /* uploads pause while it is set */
+    _Atomic bool stay;                 /* queries at /hold end, but not yet */
     _Atomic uint64_t release;          /* queries at /hold end when it is set */
     struct http_request *_Atomic held; /* the one that is paused */
 } t;
@@ -189,6 +190,8 @@ static void query_hold(struct http_request *r, void *ctx)
         usleep(1000);
     if (!t.release)
         t.gone++;
+    while (t.stay)
+        usleep(1000);
     http_reply(r, 200, "text/plain", "held\n", 5);
 }
 
@@ -1111,6 +1114,38 @@ static void reply_that_waits_for_a_client_ends_with_the_server(void **state)
     close(fd);
 }
 
+static void *free_server(void *arg)
+{
+    http_free(t.server);
+    return arg;
+}
+
+/* While the last handler ends: no thread takes up any more what stood still. */
+static void reply_that_is_taken_while_the_server_ends_is_cut(void **state)
+{
+    (void)state;
+    pthread_t freeing;
+    struct answer a;
+    t.stay = true;
+    int busy = client_open(t.port);
+    client_ask(busy, "GET", "/hold", "", NULL, 0);
+    wait_for_count(&t.queries, 1);
+    int fd = slow_client("/more?n=500000000");
+    wait_until_nobody_writes();
+    assert_int_equal(pthread_create(&freeing, NULL, free_server, NULL), 0);
+    wait_for_count(&t.gone, 1); /* it stops */
+    client_answer(fd, &a, false);
+    assert_int_equal(a.status, 200);
+    assert_false(a.whole);
+    t.stay = false;
+    pthread_join(freeing, NULL);
+    t.server = NULL;
+    assert_int_equal(t.more_closed, 1);
+    answer_free(&a);
+    close(fd);
+    close(busy);
+}
+
 /* One runs, one waits, one is refused, whichever it is; queries have threads of their own. */
 static void slow_routes_hold_no_query_up(void **state)
 {
@@ -1415,6 +1450,7 @@ int main(void)
         TEST(replies_in_files_have_a_limit),
         TEST(writer_learns_that_the_client_went_away),
         TEST(reply_that_waits_for_a_client_ends_with_the_server),
+        TEST(reply_that_is_taken_while_the_server_ends_is_cut),
         TEST(slow_routes_hold_no_query_up),
         TEST(waiting_query_learns_that_the_client_went_away),
         TEST(too_many_queries_are_refused),
