@@ -478,6 +478,16 @@ static void add_checks(struct checker *c)
         c->check[c->n_checks++] = specials[i];
 }
 
+/* Libraries that compute begin threads of their own, as many as there are cores, where numpy is imported or a sum is
+ * made: those are no doing of an analyzer, and processes that are forked by the dozen have no use for them. */
+static void hold_libraries(void)
+{
+    static const char *const count[] = {"OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS",
+                                        "MKL_NUM_THREADS"};
+    for (size_t i = 0; i < COUNT(count); i++)
+        setenv(count[i], "1", false);
+}
+
 /* NAME of FOLDER/NAME.so. */
 static bool split_path(struct checker *c, char **ret_folder)
 {
@@ -501,6 +511,7 @@ static bool load_plugin(struct checker *c, char *folder)
     struct plugin *plugin;
     char text[256];
     unsetenv("WEIR_PLUGIN_PATH"); /* this file, not one of the same name */
+    hold_libraries();
     settings_text(before, sizeof(before));
     int r = plugins_new(folders, &c->plugins);
     if (r == 0)

@@ -73,8 +73,7 @@ class Check(unittest.TestCase):
 
         def check(path):
             given = WITH.get(os.path.basename(path)[:-3])
-            done = harness.weir('plugin', 'check', path, *(['--with', given] if given else []),
-                                env=harness.environment(OPENBLAS_NUM_THREADS='1'))  # numpy may bring it, and its threads
+            done = harness.weir('plugin', 'check', path, *(['--with', given] if given else []))
             if done.returncode != 0:
                 said[path] = done.stdout + done.stderr
         in_turns(found, check)
@@ -127,6 +126,29 @@ class Check(unittest.TestCase):
             done = harness.weir('plugin', 'check', '--with', given, path)
             self.assertEqual(done.returncode, status)
             self.assertIn(said, done.stdout)
+
+    def test_threads_of_a_library_beneath_python_are_held_to_one_unless_the_user_says_how_many(self):
+        """As OpenBLAS begins them when numpy is imported."""
+        python = os.path.join(harness.BUILD, 'plugins', 'python.so')
+        if not os.path.exists(python) or SANITIZED:
+            self.skipTest('built without Python, or sanitized')
+        path = os.path.join(self.folder, 'threads.py')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write('import os, threading, time\nfrom typing import NamedTuple\nimport weir\n'
+                       'for _ in range(int(os.environ.get("OPENBLAS_NUM_THREADS", "4")) - 1):\n'
+                       '    threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()\n'
+                       'class Row(NamedTuple):\n    n: int\n'
+                       '@weir.window\ndef rows(x) -> Row:\n    return Row(len(x))\n')
+        python = python.replace('python.so', 'python_window.so')
+        others = ('split', 'layout', 'groups', 'emit', 'contexts', 'leaks', 'memory', 'threads')
+        command = ('plugin', 'check', '--with', f'file: {path}, of: ["x:int"], nulls: skip', python,
+                   *(a for law in others for a in ('--without', law)))
+        done = harness.weir(*command)
+        self.assertEqual((done.returncode, done.stderr), (0, ''), done.stdout)
+        self.assertIn('ok    process ', done.stdout)
+        done = harness.weir(*command, env=harness.environment(OPENBLAS_NUM_THREADS='3'))
+        self.assertEqual(done.returncode, 1)
+        self.assertRegex(done.stdout, 'it changes what belongs to the process: threads 3 -> threads [56]')  # 6: numpy's, too
 
     def test_laws_can_be_left_out(self):
         _, path = self.build('MERGE', '-DBREAK=MERGE')
