@@ -68,12 +68,16 @@ static int is_same(struct pipeline *p, const struct restore_checkpoint *c, bool 
     int err = checkpoint_can_load(p, c->definition, ret);
     if (err < 0)
         return error_set(error, err, "no memory");
-    if (!*ret)
-        pipeline_say_partial(
-            p,
-            "has another definition than before: it starts afresh behind entry %llu; "
-            "%llu groups of windows that were open are given up",
-            (unsigned long long)c->position, (unsigned long long)c->groups);
+    if (*ret)
+        return 0;
+    char version[160] = "";
+    bool other = checkpoint_other_version(p, c->definition, version, sizeof(version));
+    pipeline_say_partial(
+        p,
+        "has another definition than before%s%s%s: it starts afresh behind entry %llu; "
+        "%llu groups of windows that were open are given up",
+        other ? " (" : "", version, other ? ")" : "", (unsigned long long)c->position,
+        (unsigned long long)c->groups);
     return 0;
 }
 

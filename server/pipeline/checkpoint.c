@@ -9,6 +9,7 @@
 #include "pipeline/worker.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -635,21 +636,26 @@ int checkpoint_definition(const struct pipeline *p, char **ret)
     return define(p, false, ret);
 }
 
+/* Behind the first word of the k-th analyzer's line; NULL: there are not so many. */
+static const char *analyzer_in(const char *definition, size_t k)
+{
+    for (const char *line = definition;; line++) {
+        bool analyzer = strncmp(line, "analyzer ", 9) == 0;
+        if (analyzer && k == 0)
+            return line + 9;
+        k -= analyzer;
+        line = strchr(line, '\n');
+        if (!line)
+            return NULL;
+    }
+}
+
 /* The version of states in the line of the k-th analyzer; `otherwise` if it says none. */
 static uint32_t version_in(const char *definition, size_t k, uint32_t otherwise)
 {
     static const char word[] = " version=";
-    const char *line = definition;
-    for (;; line++) {
-        bool analyzer = strncmp(line, "analyzer ", 9) == 0;
-        if (analyzer && k == 0)
-            break;
-        k -= analyzer;
-        line = strchr(line, '\n');
-        if (!line)
-            return otherwise;
-    }
-    const char *at = strstr(line, word);
+    const char *line = analyzer_in(definition, k),
+               *at = line ? strstr(line, word) : NULL;
     return at && at < line + strcspn(line, "\n")
                ? (uint32_t)strtoul(at + sizeof(word) - 1, NULL, 10)
                : otherwise;
@@ -671,4 +677,22 @@ int checkpoint_can_load(struct pipeline *p, const char *definition, bool *ret)
     *ret = strcmp(text, definition) == 0;
     free(text);
     return 0;
+}
+
+bool checkpoint_other_version(const struct pipeline *p, const char *definition,
+                              char *text, size_t room)
+{
+    for (size_t i = 0; i < p->n_steps; i++) {
+        const struct weir_analyzer *a = &p->step[i].binding->plugin->analyzer;
+        const char *line = analyzer_in(definition, i);
+        size_t n = strlen(a->name);
+        uint32_t version = version_in(definition, i, a->state_version);
+        if (!line || strncmp(line, a->name, n) != 0 || line[n] != ' ' ||
+            version == a->state_version)
+            continue;
+        snprintf(text, room, "states of '%s' were of version %u and are of version %u",
+                 a->name, version, a->state_version);
+        return true;
+    }
+    return false;
 }

@@ -84,5 +84,8 @@ void checkpoint_put_param(struct buffer *b, const struct weir_param *p,
 /* Can the pipeline load what was stored under this definition? Its own, or one that differs only in that states are of
  * versions that their analyzers load still: they will be told. Before checkpoint_load_block. -ENOMEM. */
 int checkpoint_can_load(struct pipeline *p, const char *definition, bool *ret);
+/* Of one that it cannot load: says of the first analyzer whose states have another version which ones; false: none has. */
+bool checkpoint_other_version(const struct pipeline *p, const char *definition,
+                              char *text, size_t room);
 
 #endif

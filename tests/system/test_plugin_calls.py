@@ -295,6 +295,7 @@ class Versions(unittest.TestCase):
             self.build(version, oldest, text)
             server.start()
             self.assertEqual('another definition' in ''.join(server.log), not stays)
+            self.assertEqual("(states of 'sums' were of version 2 and are of version 3)" in ''.join(server.log), not stays)
             total = total + 10 ** n if stays else 10 ** n
             server.post_ok('input', [{'ts': T0, 'key': 'k', 'n': 10 ** n}])
             if n < 4:
