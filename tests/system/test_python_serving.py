@@ -241,6 +241,10 @@ class Examples(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         mine = os.path.join(self.folder, 'mine')
         self.assertEqual(sorted(os.listdir(mine)), ['Makefile', 'mine.py', 'test.yaml', 'test_mine.py', 'weir.yaml'])
+        # As it is, it keeps the laws.
+        done = harness.weir('plugin', 'check', '--with', 'file: mine.py, of: ["value:float"]',
+                            os.path.join(harness.BUILD, 'plugins', 'python.so'), cwd=mine)
+        self.assertEqual(done.returncode, 0, done.stdout)
         python = next((p for p in (sys.executable, '/usr/bin/python3') if subprocess.run(
             [p, '-c', 'import pytest'], stderr=subprocess.DEVNULL, check=False).returncode == 0), None)
         if python is None:
