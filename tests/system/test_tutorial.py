@@ -23,13 +23,13 @@ class Tutorial(unittest.TestCase):
     def run_block(self, script, expected):
         """Until the output is as it should be: results need a moment."""
         def output():
-            done = subprocess.run(['bash', '-ec', script], cwd=self.folder, env=self.env, text=True,
+            done = subprocess.run(['bash', '-ec', script], cwd=self.folder, env=self.env, text=True, timeout=60,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
             self.assertEqual(done.returncode, 0, done.stdout)
             self.last = done.stdout
             return done.stdout.rstrip('\n') == expected.rstrip('\n')
         if expected is None:
-            done = subprocess.run(['bash', '-ec', script], cwd=self.folder, env=self.env, text=True,
+            done = subprocess.run(['bash', '-ec', script], cwd=self.folder, env=self.env, text=True, timeout=60,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
             self.assertEqual(done.returncode, 0, done.stdout)
             return done.stdout
@@ -40,7 +40,7 @@ class Tutorial(unittest.TestCase):
         return self.last
 
     def start_server(self, script):
-        command = script.strip().rstrip('&').strip()
+        command = script.split('&')[0]
         log = os.path.join(self.folder, 'log')
         with open(log, 'w', encoding='utf-8') as file:
             server = subprocess.Popen(command.split(), cwd=self.folder, env=self.env,
@@ -54,6 +54,7 @@ class Tutorial(unittest.TestCase):
             self.assertIsNone(server.poll(), text)
             return 'listening on' in text
         harness.wait_until(listens, 'the server')
+        self.server, self.env['pid'] = server, str(server.pid)  # pid=$!
 
     def test_what_it_says_is_what_happens(self):
         for program in ('pkg-config', 'curl', 'sqlite3', 'cc', 'bash'):
