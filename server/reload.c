@@ -722,8 +722,8 @@ static int prepare_carry(struct reload *r, struct error *error)
     int err = w->carrier ? carry_hold(w->carrier, error) : 0;
     if (err < 0)
         return err;
-    err = carry_prepare(w->store, r->config, r->pipeline, r->n_pipelines, &r->carry,
-                        error);
+    err = carry_prepare(w->store, r->config, w->config, r->pipeline, r->n_pipelines,
+                        &r->carry, error);
     if (err < 0 && w->carrier)
         carry_release(w->carrier);
     return err;

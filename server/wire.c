@@ -364,6 +364,8 @@ static int load_pipelines(struct weir *w, struct error *error)
         return r;
     if (r == 0)
         r = hook_specs_new(c, w->pipeline, w->n_pipelines, &w->hook_specs, error);
+    if (r == 0)
+        r = carry_check(c, w->pipeline, w->n_pipelines, error);
     if (r < 0)
         return error->text[0] ? r : error_set(error, r, "no memory");
     w->n_pipelines = weir_close_gaps(w->pipeline, w->n_pipelines);
@@ -926,7 +928,7 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
     if (r == 0 && mode == WEIR_SERVE) /* before there are rows */
         r = hooks_prepare(w->store, w->hook_specs, error);
     if (r == 0 && mode == WEIR_SERVE)
-        r = carry_prepare(w->store, w->config, w->pipeline, w->n_pipelines,
+        r = carry_prepare(w->store, w->config, w->config, w->pipeline, w->n_pipelines,
                           &w->carry_set, error);
     if (r == 0 && (r = start_streams(w, mode, restore, error)) == -EBADMSG)
         *ret_exit = EXIT_IO;

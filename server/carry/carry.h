@@ -24,9 +24,14 @@
 struct carrier;
 struct carry_set; /* tables, and what the file knows of each */
 
-/* The tables of these pipelines that config wants carried; NULL: none. Of a pipeline that is left out (NULL, or without
- * tables) what is not carried is kept. Begins to follow them, in time: before their pipelines begin. The store runs. */
-int carry_prepare(struct store *store, struct config *config,
+/* Can PostgreSQL have the tables of these pipelines? -EINVAL. */
+int carry_check(const struct config *config, struct pipeline *const *pipeline, size_t n,
+                struct error *error);
+
+/* The tables of these pipelines of config that `server` wants carried, which is the configuration that the server was started with;
+ * NULL: none. Of a pipeline that is left out (NULL, or without tables) what is not carried is kept. Begins to follow them, in
+ * time: before their pipelines begin. The store runs. */
+int carry_prepare(struct store *store, struct config *config, struct config *server,
                   struct pipeline *const *pipeline, size_t n, struct carry_set **ret,
                   struct error *error);
 void carry_set_free(struct carry_set *s); /* takes NULL */

@@ -73,7 +73,7 @@ struct carried {
 };
 
 struct carry_set {
-    struct config *config; /* a reference */
+    struct config *config; /* whose settings hold; a reference */
     char database[CARRIED_ID];
     struct carried *first;
 };

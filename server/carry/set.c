@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define NAME_MAX_THERE 63 /* bytes of a name in PostgreSQL */
+#define KEY_MAX_THERE  32 /* columns of a primary key there */
 
 static int no_memory(struct error *error)
 {
@@ -27,26 +28,50 @@ static void put_name(struct buffer *to, const char *name)
     buffer_putc(to, '"');
 }
 
-static int check_names(const struct table *t, struct error *error)
+/* The text stands at the pipeline. */
+static int check_table(const struct pipeline *p, const struct table *t,
+                       struct error *error)
 {
+    const struct node *at = pipeline_config(p)->map;
     const char *longest = t->name;
     for (size_t i = 0; i < t->n_columns; i++)
         if (strlen(t->column[i].name) > strlen(longest))
             longest = t->column[i].name;
-    return strlen(longest) <= NAME_MAX_THERE
-               ? 0
-               : error_set(
-                     error, -EINVAL,
-                     "postgresql: table '%s': the name '%s' is longer than the %d "
-                     "bytes that it has in PostgreSQL",
-                     t->name, longest, NAME_MAX_THERE);
+    if (strlen(longest) > NAME_MAX_THERE)
+        return node_error(at, error,
+                          "'postgresql': table '%s': the name '%s' is longer than the "
+                          "%d bytes that it has there",
+                          t->name, longest, NAME_MAX_THERE);
+    if (t->n_primary > KEY_MAX_THERE)
+        return node_error(at, error,
+                          "'postgresql': table '%s': its primary key has %zu columns, "
+                          "there it has %d at most",
+                          t->name, t->n_primary, KEY_MAX_THERE);
+    return 0;
+}
+
+int carry_check(const struct config *config, struct pipeline *const *pipeline, size_t n,
+                struct error *error)
+{
+    const struct config_postgresql *settings = config->server.postgresql;
+    int err = 0;
+    for (size_t i = 0; !err && i < n; i++) {
+        const struct table *const *table;
+        if (!pipeline[i] || config_is_carried(config, settings,
+                                              pipeline_config(pipeline[i])->name) != 1)
+            continue;
+        const size_t n_tables = pipeline_tables(pipeline[i], &table);
+        for (size_t k = 0; !err && k < n_tables; k++)
+            err = check_table(pipeline[i], table[k], error);
+    }
+    return err;
 }
 
 static int carried_new(const struct carry_set *s, struct pipeline *p,
                        const struct table *t, int64_t late_us, struct carried **ret,
                        struct error *error)
 {
-    int err = check_names(t, error);
+    int err = check_table(p, t, error);
     if (err)
         return err;
     struct carried *k = calloc(1, sizeof(*k));
@@ -77,7 +102,8 @@ static int64_t latest(const struct config *c)
     return us;
 }
 
-static int add_tables(struct carry_set *s, struct pipeline *p, struct error *error)
+static int add_tables(struct carry_set *s, struct pipeline *p, int64_t late_us,
+                      struct error *error)
 {
     const struct table *const *table;
     size_t n = pipeline_tables(p, &table);
@@ -86,7 +112,7 @@ static int add_tables(struct carry_set *s, struct pipeline *p, struct error *err
     while (*last)
         last = &(*last)->next;
     for (size_t i = 0; !err && i < n; i++) {
-        err = carried_new(s, p, table[i], latest(s->config), last, error);
+        err = carried_new(s, p, table[i], late_us, last, error);
         last = *last ? &(*last)->next : last;
     }
     return err;
@@ -101,7 +127,7 @@ struct left_out {
 static bool is_left_out(void *ctx, const char *pipeline)
 {
     const struct left_out *l = ctx;
-    if (config_is_carried(l->config, pipeline) != 1)
+    if (config_is_carried(l->config, l->set->config->server.postgresql, pipeline) != 1)
         return false;
     const struct carried *k = l->set->first;
     while (k && strcmp(k->table->pipeline, pipeline))
@@ -109,14 +135,15 @@ static bool is_left_out(void *ctx, const char *pipeline)
     return !k;
 }
 
-static int open_places(struct store *store, struct carry_set *s, struct error *error)
+static int open_places(struct store *store, struct carry_set *s,
+                       const struct config *config, struct error *error)
 {
     size_t n = 0;
     for (struct carried *k = s->first; k; k = k->next)
         n++;
     const struct table **table = calloc(n + 1, sizeof(*table));
     struct carried_place *place = calloc(n + 1, sizeof(*place));
-    struct left_out l = {.config = s->config, .set = s};
+    struct left_out l = {.config = config, .set = s};
     n = 0;
     for (struct carried *k = s->first; table && k; k = k->next)
         table[n++] = k->table;
@@ -131,22 +158,23 @@ static int open_places(struct store *store, struct carry_set *s, struct error *e
     return err;
 }
 
-int carry_prepare(struct store *store, struct config *config,
+int carry_prepare(struct store *store, struct config *config, struct config *server,
                   struct pipeline *const *pipeline, size_t n, struct carry_set **ret,
                   struct error *error)
 {
     struct carry_set *s = calloc(1, sizeof(*s));
     if (!s)
         return no_memory(error);
-    s->config = config_ref(config);
+    s->config = config_ref(server);
+    const struct config_postgresql *settings = server->server.postgresql;
     int err = 0;
     for (size_t i = 0; !err && i < n; i++)
-        if (pipeline[i] &&
-            config_is_carried(config, pipeline_config(pipeline[i])->name) == 1)
-            err = add_tables(s, pipeline[i], error);
+        if (pipeline[i] && config_is_carried(config, settings,
+                                             pipeline_config(pipeline[i])->name) == 1)
+            err = add_tables(s, pipeline[i], latest(config), error);
     if (!err)
-        err = open_places(store, s, error);
-    if (err || !config->server.postgresql) {
+        err = open_places(store, s, config, error);
+    if (err || !settings) {
         carry_set_free(s);
         s = NULL;
     }

@@ -90,8 +90,10 @@ static int read_pipelines(const struct node *n, void *target, void *ctx,
         return out_of_memory(n, error);
     int failed = r;
     for (size_t i = 0; r == 0 && i < n->n; i++) {
-        r = pipeline_section(&n->key[i], &n->item[i], c, &c->pipeline[c->n_pipelines++],
-                             error);
+        struct config_pipeline *p = &c->pipeline[c->n_pipelines++];
+        r = pipeline_section(&n->key[i], &n->item[i], c, p, error);
+        if (!p->name) /* that was what is wrong, and others cannot read it */
+            c->n_pipelines--;
         failed = r < 0 ? r : failed;
         r = faults_go_on(r, error) ? 0 : r;
     }

@@ -472,8 +472,9 @@ int config_resolve(struct config *c, size_t pipeline, const struct schema *colum
 /* Are results of the pipeline made of events of this stream? */
 bool config_depends(const struct config *c, size_t pipeline, size_t stream);
 
-/* Are the tables of this pipeline carried to PostgreSQL? -ENOENT: there is no such pipeline. */
-int config_is_carried(const struct config *c, const char *pipeline);
+/* Are the tables of this pipeline carried to PostgreSQL by these settings (NULL: none is)? -ENOENT: there is no such pipeline. */
+int config_is_carried(const struct config *c, const struct config_postgresql *p,
+                      const char *pipeline);
 
 /* JSON Schema (2020-12) of the file, made of the tables that check it. What an analyzer is, an item of `analyzers`,
  * the caller writes: only plugins know. */

@@ -130,7 +130,7 @@ int postgresql_section_check(const struct config *c, struct error *error)
     for (size_t i = 0; r == 0 && p->pipeline && p->pipeline[i]; i++) {
         const struct node *n =
             p->pipelines->kind == NODE_LIST ? &p->pipelines->item[i] : p->pipelines;
-        if (config_is_carried(c, p->pipeline[i]) < 0) {
+        if (config_is_carried(c, p, p->pipeline[i]) < 0) {
             node_error(n, error, "there is no pipeline '%s'", p->pipeline[i]);
             node_suggest(error, p->pipeline[i], names, c->n_pipelines);
             r = -EINVAL;
@@ -140,9 +140,9 @@ int postgresql_section_check(const struct config *c, struct error *error)
     return r;
 }
 
-int config_is_carried(const struct config *c, const char *pipeline)
+int config_is_carried(const struct config *c, const struct config_postgresql *p,
+                      const char *pipeline)
 {
-    const struct config_postgresql *p = c->server.postgresql;
     size_t i = 0;
     while (i < c->n_pipelines && strcmp(c->pipeline[i].name, pipeline))
         i++;

@@ -364,16 +364,38 @@ class Tables(unittest.TestCase):
         server.start()
         at = self.post(server, 0, 300)
         self.wait_same(server, 'plain')
-        with open(server.path, encoding='utf-8') as file:
-            text = file.read()
-        with open(server.path, 'w', encoding='utf-8') as file:
-            file.write(text.replace('[sum, mean]', '[sum, mean, min]') + OTHERS)
-        done = harness.weir('reload', '-c', server.path)
-        self.assertEqual(done.returncode, 0, done.stderr)
+        self.reload(server, lambda text: text.replace('[sum, mean]', '[sum, mean, min]') + OTHERS)
         self.post(server, at, 800, late=0.1)
         self.wait_same(server, 'plain', 'revised', 'events')
         self.wait_far("SELECT col_description('weir.plain'::regclass, attnum) FROM pg_attribute"
                       " WHERE attrelid = 'weir.plain'::regclass AND attname = 'v_min'", ['smallest value'], 'its text')
+
+    def reload(self, server, change):
+        with open(server.path, encoding='utf-8') as file:
+            text = file.read()
+        with open(server.path, 'w', encoding='utf-8') as file:
+            file.write(change(text))
+        done = harness.weir('reload', '-c', server.path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_settings_stay_until_the_next_start(self):
+        with self.server(plain() + OTHERS, 'pipelines: [plain]') as server:
+            at = self.post(server, 0, 300)
+            self.wait_same(server, 'plain')
+            self.reload(server, lambda text: text.replace('[plain]', '[late]').replace('dbname=', 'dbname=no_'))
+            at = self.post(server, at, 300)
+            self.wait_same(server, 'plain')
+            self.reload(server, lambda text: text.replace('postgresql:', 'sql_timeout: 10s #'))
+            at = self.post(server, at, 300)
+            self.wait_same(server, 'plain')
+            self.assertEqual(self.pg.psql("SELECT to_regclass('weir.late')"), [''])
+        without = self.config(plain() + OTHERS).replace('postgresql:', 'sql_timeout: 10s #')
+        with harness.Server(without, folder=self.folder) as server:
+            self.reload(server, lambda text: text.replace('sql_timeout: 10s #', 'postgresql:'))
+            self.post(server, at, 300)
+            harness.wait_until(lambda: server.rows(f'SELECT * FROM plain WHERE window_start > {T0 + at} * 1000'), 'rows')
+            self.assertFalse(any(p['postgresql'] for p in server.get_json('/api/v1/pipelines')))
+            self.assertEqual(server.rows("SELECT count(*) FROM weir_meta WHERE key GLOB 'weir_changes_*'"), [(0,)])
 
     def test_rows_that_postgresql_cannot_hold_are_left_out_and_counted(self):
         with self.server() as server:
@@ -462,9 +484,9 @@ class Tables(unittest.TestCase):
 
 @unittest.skipUnless(postgres.there(), 'built without libpq')
 class Configuration(unittest.TestCase):
-    def refused(self, text, *words):
+    def refused(self, text, *words, pipelines=plain()):
         folder = harness.folder_for_test(self)
-        server = harness.Server(CONFIG.replace('PIPELINES', plain()).replace('{connect: "CONNECT", backoff: 20ms, '
+        server = harness.Server(CONFIG.replace('PIPELINES', pipelines).replace('{connect: "CONNECT", backoff: 20ms, '
                                                                               'max_backoff: 100ms MORE}', text), folder=folder)
         done = harness.weir('check', '-c', server.path)
         self.assertEqual(done.returncode, 78, done.stderr)
@@ -476,6 +498,14 @@ class Configuration(unittest.TestCase):
         self.refused('{connect: "host=x", pipelines: plane}', 'weir.yaml:7:', "no pipeline 'plane'", 'plain')
         self.refused('{pipelines: plain}', 'connect')
         self.refused('{connect: "host=x", schema: pg_own}', 'schema')
+        self.refused('{connect: "host=x", schema: ""}', 'weir.yaml:7:', 'empty')
+        long = 40 * 'p'
+        self.refused('{connect: "host=x"}', 'weir.yaml:12:45:', f"table '{long}_{long}': the name", 'longer than the 63 bytes',
+                     pipelines=f'\n  {long}: {{from: s, window: {{tumbling: 1s}}, analyzers: [{{topk: {{of: v, k: 3}}, as: {long}}}]}}')
+        # A name that nothing can have is said, and all else that is wrong.
+        self.refused('{connect: "host=x"}', 'more than 48 characters', "no stream or pipeline 'plane'",
+                     pipelines=plain() + f'  {2 * long}: {{from: plane, window: {{tumbling: 1s}}, analyzers: [count]}}\n'
+                                         '  other: {from: plane, window: {tumbling: 1s}, analyzers: [count]}')
         self.refused('{connect: "host=x", backoff: 1m}', 'max_backoff')
         self.assertNotIn('sesame', self.refused('{connect: "password=open sesame host"}', 'libpq'))
 
