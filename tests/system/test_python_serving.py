@@ -241,20 +241,19 @@ class Examples(Case):
         self.assertEqual(done.returncode, 0, done.stderr)
         mine = os.path.join(self.folder, 'mine')
         self.assertEqual(sorted(os.listdir(mine)), ['Makefile', 'mine.py', 'test.yaml', 'test_mine.py', 'weir.yaml'])
-        # As it is, it keeps the laws.
-        done = harness.weir('plugin', 'check', '--with', 'file: mine.py, of: ["value:float"]',
-                            os.path.join(harness.BUILD, 'plugins', 'python.so'), cwd=mine)
-        self.assertEqual(done.returncode, 0, done.stdout)
         python = next((p for p in (sys.executable, '/usr/bin/python3') if subprocess.run(
             [p, '-c', 'import pytest'], stderr=subprocess.DEVNULL, check=False).returncode == 0), None)
         if python is None:
             self.skipTest('no pytest')
         env = {k: v for k, v in harness.environment().items() if k not in ('MAKEFLAGS', 'MFLAGS', 'MAKELEVEL')}
         done = subprocess.run([os.environ.get('MAKE', 'make'), '-C', mine, 'test', 'PYTHON=' + python, 'WEIR=' + harness.WEIR,
-                               'pythondir=' + os.path.join(harness.SOURCE, 'plugins', 'python')],
+                               'pythondir=' + os.path.join(harness.SOURCE, 'plugins', 'python'),
+                               'plugindir=' + os.path.join(harness.BUILD, 'plugins')],
                               env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
         self.assertEqual(done.returncode, 0, done.stdout)
         self.assertIn('2 passed', done.stdout)
+        self.assertIn('ok    split ', done.stdout)
+        self.assertIn('ok    process ', done.stdout)
         self.assertIn('1 case, 0 failed', done.stdout)
 
 
