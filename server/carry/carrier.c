@@ -182,7 +182,7 @@ static void begin_save(struct carrier *c, int64_t now_us)
 
 static void end_save(struct carrier *c, int err)
 {
-    if (err)
+    if (err < 0)
         logger_warn("carry",
                     "how far tables were carried cannot be noted: %s; tried again, and "
                     "PostgreSQL knows",
@@ -191,7 +191,7 @@ static void end_save(struct carrier *c, int err)
         k->dirty = true;
     free(c->saving);
     c->saving = NULL;
-    c->save_us = clock_monotonic_us() + CARRY_EVERY_US;
+    c->save_us = err == 1 ? 0 : clock_monotonic_us() + CARRY_EVERY_US;
 }
 
 static int save_now(struct store *s, void *saving)
@@ -295,10 +295,38 @@ static int64_t longer(const struct carrier *c, int64_t backoff_us)
     return us < c->config->max_backoff_us ? us : c->config->max_backoff_us;
 }
 
-static void note_error(struct carrier *c, struct carried *k, const struct error *error)
+/* For people who need not know where it is: libpq's text, and what others have put there, may name hosts and users. */
+static const char *shown_text(int err, const struct error *error)
+{
+    switch (err) {
+    case -EBADF:
+    case -EPROTO:
+        return error->text;
+    case -EPERM:
+        return "in PostgreSQL it is carried from another database";
+    case -EEXIST:
+        return "another server has taken its place";
+    case -ECONNREFUSED:
+        return "PostgreSQL cannot be reached, or refuses the connection";
+    case -ETIMEDOUT:
+        return "no answer within 'timeout'";
+    case -ECONNRESET:
+        return "the connection was lost";
+    default:
+        return "the log says why";
+    }
+}
+
+static void note_error(struct carrier *c, struct carried *k, int err,
+                       const struct error *error)
 {
     pthread_mutex_lock(&c->lock);
-    snprintf(k->shown.error, sizeof(k->shown.error), "%.250s", error->text);
+    if (err == -EINVAL && c->pg.state[0])
+        snprintf(k->shown.error, sizeof(k->shown.error),
+                 "PostgreSQL refuses it: SQLSTATE %s", c->pg.state);
+    else
+        snprintf(k->shown.error, sizeof(k->shown.error), "%.250s",
+                 shown_text(err, error));
     k->shown.error_us = clock_now_us();
     pthread_mutex_unlock(&c->lock);
 }
@@ -308,9 +336,11 @@ static void failed(struct carrier *c, struct carried *k, int err,
                    const struct error *error)
 {
     if (err != -ESTALE)
-        note_error(c, k, error);
+        note_error(c, k, err, error);
     k->stage = CARRY_TAKE;
     rows_restart(k);
+    if (!c->pg.c && err != -ECANCELED)
+        logger_warn("carry", "the connection to PostgreSQL is lost: %s", error->text);
     if (err == -ESTALE || !c->pg.c)
         return;
     metric_add(&k->count.failures, 1);
@@ -341,7 +371,7 @@ static void step(struct carrier *c, struct carried *k)
 
 /* ---- All of them ---------------------------------------------------------------------------------- */
 
-static void away(struct carrier *c, const struct error *error)
+static void away(struct carrier *c, int err, const struct error *error)
 {
     if (!c->told_away)
         logger_warn("carry",
@@ -350,7 +380,7 @@ static void away(struct carrier *c, const struct error *error)
                     error->text);
     c->told_away = true;
     for (struct carried *k = c->set->first; k; k = k->next)
-        note_error(c, k, error);
+        note_error(c, k, err, error);
     c->backoff_us = longer(c, c->backoff_us);
     c->connect_us = clock_monotonic_us() + c->backoff_us;
 }
@@ -368,7 +398,7 @@ static bool is_connected(struct carrier *c)
     if (err) {
         pg_close(&c->pg);
         if (err != -ECANCELED)
-            away(c, &error);
+            away(c, err, &error);
         return false;
     }
     logger_info("carry", "results are carried to PostgreSQL at '%s', database '%s'",

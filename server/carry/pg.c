@@ -144,6 +144,7 @@ static int check_server(struct pg *p, struct error *error)
 int pg_open(struct pg *p, const struct config_postgresql *config, struct error *error)
 {
     char *password = NULL;
+    p->state[0] = 0;
     int err = config->password_file
                   ? read_password(config->password_file, &password, error)
                   : 0;

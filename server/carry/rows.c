@@ -71,32 +71,38 @@ static int prepare(struct carrier *c, struct carried *k)
     return code;
 }
 
-/* -EDOM: PostgreSQL has no such row; it is left out. */
-static int put_row(struct carrier *c, struct carried *k, sqlite3_stmt *s, bool gone)
+static int append(const struct table *t, sqlite3_stmt *s, bool key, struct copy *to)
 {
-    const struct table *t = k->table;
-    struct copy *to = gone ? &c->gone : &c->rows;
     const size_t before = to->size;
-    int err = copy_row(to, gone ? t->n_primary : t->n_columns);
+    int err = copy_row(to, key ? t->n_primary : t->n_columns);
     for (size_t i = 0; !err && i < t->n_columns; i++)
-        if (!gone || is_key(t, i))
+        if (!key || is_key(t, i))
             err = copy_value(to, t->column[table_shown(t, i)].type, s,
                              COLUMN_FIRST + (int)i);
     if (err)
         to->size = before;
     else
         to->rows++;
-    if (err == -EDOM && !k->refused_told)
+    return err;
+}
+
+/* What PostgreSQL cannot have is left out, and so that it is not there as it was before, it is deleted there. */
+static int put_row(struct carrier *c, struct carried *k, sqlite3_stmt *s, bool gone)
+{
+    const struct table *t = k->table;
+    int err = append(t, s, gone, gone ? &c->gone : &c->rows);
+    if (err != -EDOM)
+        return err;
+    if (!k->refused_told)
         logger_warn(
             "carry",
             "table '%s': rows with a zero byte or bytes that are not UTF-8 in a "
             "text, or a time beyond what PostgreSQL knows, are not carried",
             t->name);
-    if (err != -EDOM)
-        return err;
     k->refused_told = true;
     metric_add(&k->count.refused, 1);
-    return 0;
+    err = gone || k->stage == CARRY_FILL ? 0 : append(t, s, true, &c->gone);
+    return err == -EDOM ? 0 : err; /* nor its key: it never was there */
 }
 
 static int begin(struct carrier *c, struct carried *k, struct carry_piece *ret,
@@ -158,7 +164,7 @@ int rows_changes(struct carrier *c, struct carried *k, struct carry_piece *ret,
         bool gone = sqlite3_column_int(k->changes, COLUMN_GONE);
         err = put_row(c, k, k->changes, gone);
         ret->last = sqlite3_column_int64(k->changes, COLUMN_SEQ);
-        ret->plain = ret->plain && !gone && !is_revised(k->table, k->changes);
+        ret->plain = ret->plain && !c->gone.rows && !is_revised(k->table, k->changes);
         n++;
     }
     if (err == -ENOMEM)

@@ -101,9 +101,9 @@ int carried_load(struct store *s, struct error *error)
 {
     int err = keep_changes(s, error);
     const struct store_kept *k = &s->kept[CHANGES_CARRIED];
-    for (size_t i = 0; !err && i < k->n; i++)
+    for (size_t i = 0; err >= 0 && i < k->n; i++)
         err = need_rows(s, k->table[i].table, INT64_MIN, error);
-    return err;
+    return err < 0 ? err : 0;
 }
 
 int carried_save(struct store *s, const struct carried_place *place, size_t n,
@@ -248,7 +248,7 @@ int carried_open(struct store *s, const struct table *const *table, size_t n,
                           .database = ret_database,
                           .error = &own};
     int err = store_call(s, open_all, &c);
-    return err ? error_set(error, err, "tables that are carried: %s",
-                           own.text[0] ? own.text : strerror(-err))
-               : 0;
+    return err < 0 ? error_set(error, err, "tables that are carried: %s",
+                               own.text[0] ? own.text : strerror(-err))
+                   : 0;
 }

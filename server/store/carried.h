@@ -37,7 +37,8 @@ int carried_open(struct store *s, const struct table *const *table, size_t n,
 /* As the file is opened: what is not carried is kept, whoever writes to it now, until carried_open says otherwise. */
 int carried_load(struct store *s, struct error *error);
 
-/* All of these, in one transaction: on the writer thread, within store_call or store_post. */
+/* All of these, in one transaction: on the writer thread, within store_call or store_post. 1: there is more to forget, by the
+ * next call. */
 int carried_save(struct store *s, const struct carried_place *place, size_t n,
                  struct error *error);
 

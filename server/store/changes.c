@@ -188,15 +188,23 @@ void changes_append_target(sqlite3_str *sql, const struct table *t)
     sqlite3_str_appendchar(sql, 1, ')');
 }
 
-static int changes_cut(struct store *s, const char *table, struct error *error)
+/* So many, 0: all. 1: there may be more. */
+static int changes_cut(struct store *s, const char *table, int rows,
+                       struct error *error)
 {
     sqlite3_str *sql = sqlite3_str_new(s->db);
     sqlite3_str_appendf(sql,
                         "DELETE FROM \"" CHANGES_PREFIX "%w\" WHERE seq <= min(%lld,"
-                        " (SELECT max(seq) FROM \"" CHANGES_PREFIX "%w\") - %d)",
+                        " (SELECT max(seq) FROM \"" CHANGES_PREFIX "%w\") - %d",
                         table, (long long)changes_needed(s, table), table,
                         CHANGES_KEPT);
-    return db_exec_str(s->db, sql, error);
+    if (rows)
+        sqlite3_str_appendf(sql,
+                            ", (SELECT min(seq) FROM \"" CHANGES_PREFIX "%w\") + %d",
+                            table, rows - 1);
+    sqlite3_str_appendall(sql, ")");
+    int err = db_exec_str(s->db, sql, error);
+    return err ? err : rows && sqlite3_changes(s->db) >= rows;
 }
 
 static int changes_tidy_call(struct store *s, void *ctx)
@@ -224,7 +232,7 @@ static int changes_tidy_call(struct store *s, void *ctx)
         bool wanted = c->wanted(c->ctx, name);
         s->listened = s->listened || wanted;
         err = wanted || changes_needed(s, name) < INT64_MAX
-                  ? changes_cut(s, name, &c->error)
+                  ? changes_cut(s, name, 0, &c->error)
                   : changes_end(s, name, &c->error);
     }
     free(names);
@@ -284,9 +292,13 @@ int changes_keep(struct store *s, enum changes_owner owner,
         if (changes_needed(s, before.table[i].table) == INT64_MAX && !s->listened)
             err = changes_end(s, before.table[i].table, error);
     kept_free(&before);
-    for (size_t i = 0; !err && i < n; i++)
-        err = changes_cut(s, own->table[i].table, error);
-    return err;
+    int more = 0;
+    for (size_t i = 0; err >= 0 && i < n; i++) {
+        err = changes_cut(s, own->table[i].table,
+                          owner == CHANGES_CARRIED ? CHANGES_CUT : 0, error);
+        more = more || err == 1;
+    }
+    return err < 0 ? err : more;
 }
 
 int changes_tidy(struct store *s, bool (*wanted)(void *ctx, const char *table),

@@ -21,6 +21,7 @@
 #include <sqlite3.h>
 
 #define CHANGES_KEPT 100000 /* the newest so many of a table can be read again */
+#define CHANGES_CUT  50000  /* so many are forgotten at once */
 
 struct changes {
     int64_t since_us; /* when following began: numbers of another time mean nothing */
@@ -49,7 +50,8 @@ int changes_begin_here(struct store *s, const struct table *table, struct change
                        struct error *error);
 
 /* On the writer thread: these tables are followed for this owner, and what has numbers > position is kept. A table may be there
- * more than once. One that was there the last time, and is not now, is followed no more unless there are listeners. */
+ * more than once. One that was there the last time, and is not now, is followed no more unless there are listeners. 1: there is more to
+ * forget, by the next call; only of CHANGES_CARRIED, which may be far behind, and then not any more. */
 struct changes_kept {
     const char *table;
     int64_t position;
