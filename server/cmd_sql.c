@@ -70,8 +70,9 @@ static int print_rows(struct reader *r, sqlite3_stmt *s, struct rowout *o,
             err = got;
         else
             rowout_row(o, &b, s);
-        if (b.error == -EDOM)
-            err = error_set(error, -EDOM, "%s", o->why.text);
+        if (!err && b.error)
+            err = error_set(error, b.error, "%s",
+                            b.error == -EDOM ? o->why.text : "out of memory");
         if (!err && rowout_size(o, &b) >= PIECE) {
             rowout_flush(o, &b);
             err = write_out(&b);
@@ -79,6 +80,8 @@ static int print_rows(struct reader *r, sqlite3_stmt *s, struct rowout *o,
     }
     if (!err || o->format == ROWOUT_TABLE)
         rowout_end(o, &b, NULL);
+    else if (o->rows)
+        rowout_flush(o, &b);
     int written = write_out(&b); /* what there is, also before an error */
     if (!written && fflush(stdout))
         written = -EIO;

@@ -124,10 +124,13 @@ static void arrow_put_hex(struct buffer *to, const unsigned char *bytes, size_t 
     }
 }
 
+/* Whole ones as integers, which they may have been before others of the column. */
 static void arrow_put_real(struct buffer *to, double v)
 {
     if (isinf(v))
         buffer_puts(to, v < 0 ? "-Inf" : "Inf"); /* as SQLite's shell */
+    else if (fabs(v) <= 0x1p53 && v == trunc(v) && (v != 0 || !signbit(v)))
+        buffer_printf(to, "%.0f", v);
     else
         buffer_put_json_double(to, v);
 }
@@ -184,7 +187,7 @@ static void arrow_put_text(struct arrow_column *c, sqlite3_stmt *row, int i)
     const void *bytes = kind == SQLITE_TEXT ? (const void *)sqlite3_column_text(row, i)
                                             : sqlite3_column_blob(row, i);
     size_t size = (size_t)sqlite3_column_bytes(row, i);
-    if (!bytes && size > 0)
+    if (!bytes && (kind == SQLITE_TEXT || size > 0))
         c->text.error = -ENOMEM;
     else if (kind == SQLITE_TEXT)
         buffer_put_utf8(&c->text, bytes, size); /* readers refuse all else */

@@ -333,6 +333,12 @@ class Chance(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, b''))
         return done.stdout
 
+    def empty(self):
+        """A database without a table that matters."""
+        db = sqlite3.connect(self.path)
+        db.execute('CREATE TABLE t (n)')
+        db.close()
+
     def table(self, dice, db, name):
         """Columns with their declarations, strict or not, and rows; the values are those that SQLite has made of them."""
         strict = dice.random() < 0.5
@@ -398,6 +404,26 @@ for name in sorted(os.listdir(sys.argv[1])):
         for data, line in zip(streams, done.stdout.splitlines(), strict=True):
             _, batches = arrow_stream.read(data)
             self.assertEqual(json.loads(line), [[str(type(v)) + repr(v) for v in row] for batch in batches for row in batch])
+
+    def test_integers_are_shown_as_such_whatever_stands_beside_them(self):
+        self.empty()
+        rows = "WITH n(v) AS (VALUES (1700000000000000), {}(-9007199254740992), ('x')) SELECT v FROM n"
+        for beside, shown in (('', []), ('(2.5), ', ['2.5']), ('(1e300), ', ['1e300'])):
+            schema, batches = arrow_stream.read(self.select(rows.format(beside)))
+            self.assertEqual(schema, [('v', 'utf8')])
+            found = [v.replace('e+', 'e') for batch in batches for v, in batch]
+            self.assertEqual(found, ['1700000000000000', *shown, '-9007199254740992', 'x'])
+
+    def test_rows_before_an_error_are_given(self):
+        self.empty()
+        statement = 'WITH n(v) AS (VALUES (1), (2), (-9223372036854775808)) SELECT abs(v) AS v FROM n'
+        done = subprocess.run([harness.WEIR, 'sql', '-d', self.path, '-f', 'arrow', statement], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, env=harness.environment(), timeout=harness.LIMIT_S, check=False)
+        self.assertEqual((done.returncode, done.stderr), (1, b'weir sql: integer overflow\n'))
+        with self.assertRaises(arrow_stream.Cut):
+            arrow_stream.read(done.stdout)
+        _, batches = arrow_stream.read(done.stdout + bytes(4))  # the end that it lacks
+        self.assertEqual(batches, [[(1,), (2,)]])
 
     def test_what_is_no_utf8_and_large_values(self):
         db = sqlite3.connect(self.path)
