@@ -15,6 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define AT_ONCE_ENTRIES 64 /* so few may be read in a reload, while the streams wait */
+
 int recover_stream(struct weir *w, struct restore *r, size_t stream,
                    struct log_options *options, struct error *error)
 {
@@ -302,6 +304,24 @@ static int recover_inputs(struct weir *w, struct restore *r, struct pipeline *p,
     return err;
 }
 
+/* One that is exchanged before it has caught up goes on beside the others: they do not wait while all that it lacks is
+ * read. */
+static void go_on_behind(const struct weir *w, struct pipeline *p, uint64_t position)
+{
+    const struct config_pipeline *c = pipeline_config(p);
+    struct join *j = pipeline_join(p);
+    bool far = log_last(w->log[c->stream]) > position + AT_ONCE_ENTRIES;
+    for (size_t i = 0; j && i < j->n; i++)
+        far = far || (j->input[i].log && log_last(j->input[i].log) >
+                                             j->input[i].position + AT_ONCE_ENTRIES);
+    if (!far || !c->backfill_node || pipeline_parent(p))
+        return;
+    pipeline_begin_behind(p, false);
+    for (size_t i = 0; j && i < j->n; i++)
+        if (!j->input[i].results)
+            atomic_store_explicit(&j->input[i].behind, true, memory_order_relaxed);
+}
+
 int recover_input_place(struct weir *w, struct restore *r, const char *name,
                         size_t stream, uint64_t *ret_position, struct error *error)
 {
@@ -579,6 +599,8 @@ int recover_pipeline(struct weir *w, struct restore *r, struct pipeline *p,
     restore_checkpoint_free(&stored);
     if (err == 0)
         err = recover_inputs(w, r, p, error);
+    if (err == 0 && atomic_load_explicit(&w->wired, memory_order_acquire))
+        go_on_behind(w, p, *ret_position);
     if (err == 0 && pipeline_wants_files(p) && !w->serves)
         err = error_set(error, -EBUSY,
                         "it has files to read first ('backfill'), which 'weir serve' "

@@ -855,6 +855,9 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
     const struct config_pipeline *c = p->config;
     const struct config_join *join = c->joins.n ? &c->joins.join[0] : NULL;
     const bool own_keys = pipeline_widens(p) || c->asks;
+    const struct pipeline *top = p;
+    while (top->parent)
+        top = top->parent;
     return (struct log_sink){
         .pipeline = c->name,
         .put = put_entry,
@@ -874,7 +877,7 @@ static struct log_sink sink_of(struct pipeline *p, uint64_t position)
         .failed = pipeline_failed,
         .behind = !p->parent && pipeline_is_behind(p),
         .also = p->parent &&
-                (pipeline_is_behind(p) || (p->changes && !p->worker[0].sequence))};
+                (pipeline_wants_files(top) || (p->changes && !p->worker[0].sequence))};
 }
 
 /* What it has reached, for its log. Before its workers run. */

@@ -255,6 +255,28 @@ class Backfill(unittest.TestCase):
         self.caught_up(server)
         self.tables_are_right(server, events)
 
+    def test_exchange_in_the_middle_of_the_journal(self):
+        """What is still missing is read beside the others, as before, not while the stream waits."""
+        events = make_events(12, 5000)
+        harness.compile_plugin(self.folder, 'slow', SLOW)
+        server = self.start('')
+        for request in in_requests(events[:4000], 10):
+            server.post_ok('input', request)
+        slow = os.path.join(self.folder, 'slow')
+        open(slow, 'w', encoding='utf-8').close()
+        self.reload(server, added(more=', slow'))
+        harness.wait_until(lambda: self.status(server, 'added_2')['events'] > 300, 'some events')
+        self.reload(server, added(more=', slow').replace('1h', '2h'))
+        status = self.status(server, 'added_2')
+        self.assertTrue(status['backfilling'])
+        self.assertLess(status['events'], 4000)
+        os.unlink(slow)
+        for request in in_requests(events[4000:], 100):
+            server.post_ok('input', request)
+        self.caught_up(server)
+        self.assertIn("'added_2' is exchanged", ''.join(server.log))
+        self.tables_are_right(server, events)
+
     def test_a_file_that_is_not_there_stops_the_pipeline_until_it_is(self):
         old = make_events(12, 500)
         path = os.path.join(self.folder, 'later.ndjson')
