@@ -196,8 +196,7 @@ class FullDisk(Hard):
 class Database(Hard):
     def test_reader_that_holds_a_snapshot_holds_nobody_up(self):
         server, producer = self.start()
-        producer.post_for(0.2)
-        wait_until(lambda: server.rows('SELECT 1 FROM by_request'), 'the first result')
+        wait_until(lambda: producer.post() and server.rows('SELECT 1 FROM by_request'), 'the first result')
         reader = sqlite3.connect(f'file:{server.database}?mode=ro', uri=True, isolation_level=None)
         self.addCleanup(reader.close)
         reader.execute('BEGIN')
@@ -217,8 +216,7 @@ class Database(Hard):
 
     def test_foreign_writer_that_holds_the_lock_delays_results_and_loses_none(self):
         server, producer = self.start()
-        producer.post_for(0.2)
-        wait_until(lambda: server.rows('SELECT 1 FROM by_request'), 'the first result')
+        wait_until(lambda: producer.post() and server.rows('SELECT 1 FROM by_request'), 'the first result')
         other = sqlite3.connect(server.database, isolation_level=None, timeout=harness.LIMIT_S)
         self.addCleanup(other.close)
         other.execute('BEGIN IMMEDIATE')

@@ -361,15 +361,17 @@ class Retract(unittest.TestCase):
         events = self.disorder(7, 2400)
         events += self.end_of(events)
         self.post(server, events[:1200], 100)
-        self.reload(server, pipelines(REVISED + OF_REVISED))
-        self.post(server, events[1200:1800], 100)
-        server.restart()
-        self.post(server, events[1800:], 300)
         newest = border = 0
         for e in events[:1200]:  # the event with which the last window of these ended
             newest = max(newest, e['ts'])
             if newest // 5000 > border // 5000:
                 border = newest
+        for w in WORKERS:
+            server.wait_watermark(f'bars_{w}', border // 5000 * 5000 * MS)
+        self.reload(server, pipelines(REVISED + OF_REVISED))
+        self.post(server, events[1200:1800], 100)
+        server.restart()
+        self.post(server, events[1800:], 300)
         for w in WORKERS:
             server.wait_watermark(f'minutes_{w}', events[-1]['ts'] * MS)
             want = server.rows(f'SELECT window_start / 60000000, count(*), sum(orders), max(qty_sum) FROM bars_{w} '
