@@ -276,11 +276,12 @@ static bool put_checkpoint(struct subscriber *s, uint64_t number, uint64_t posit
     return taken;
 }
 
-/* What was not asked for, for want of memory, is asked for when the next one is due. */
+/* What was not asked for, for want of memory or of room, is asked for when the next one is due, be there more by then or not. */
 static void ask(struct log *l, int64_t interval_us)
 {
     struct checkpoints *c = &l->checkpoints;
     const struct log_keeper *k = &l->options.keeper;
+    const uint64_t before = c->asked;
     c->number++;
     c->asked = position_of(l);
     c->asked_us = clock_monotonic_us();
@@ -295,8 +296,10 @@ static void ask(struct log *l, int64_t interval_us)
         }
     if (k->keep)
         c->running &= k->keep(k->ctx, c->asked) == 0;
-    if (!c->running)
+    if (!c->running) {
+        c->asked = before;
         c->next_us = c->asked_us + interval_us;
+    }
 }
 
 /* Nobody needs entries up to here to start again. */

@@ -210,7 +210,7 @@ class Streams(unittest.TestCase):
                     with open(server.path, encoding='utf-8') as file:
                         text = file.read()
                     with open(server.path, 'w', encoding='utf-8') as file:
-                        file.write(text.replace('idle_timeout: 1h', 'idle_timeout: 2h') if '1h' in text
+                        file.write(text.replace('idle_timeout: 1h', 'idle_timeout: 2h') if 'idle_timeout: 1h' in text
                                    else text.replace('idle_timeout: 2h', 'idle_timeout: 1h'))
                     before = ''.join(server.log).count('is exchanged')
                     server.process.send_signal(signal.SIGHUP)

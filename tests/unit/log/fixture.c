@@ -71,11 +71,13 @@ bool sink_put(void *ctx, struct log_entry *e, bool command)
     struct sink *s = ctx;
     struct fixture *f = s->fixture;
     pthread_mutex_lock(&f->lock);
-    if (f->gate_closed && !command) {
+    bool is_checkpoint = e->kind == LOG_CHECKPOINT;
+    bool refused = is_checkpoint && s->refusals > 0;
+    s->refusals -= refused;
+    if (refused || (f->gate_closed && !command)) {
         pthread_mutex_unlock(&f->lock);
         return false;
     }
-    bool is_checkpoint = e->kind == LOG_CHECKPOINT;
     uint64_t position = e->position;
     if (f->on_put)
         f->on_put(f, e);

@@ -36,6 +36,7 @@ struct sink { /* a pipeline; its name is "a" or "b" */
     _Atomic bool
         stores; /* checkpoints are in the database as soon as they are asked for */
     _Atomic bool failed;   /* what log_sink.failed says */
+    size_t refusals;       /* of checkpoints: so many have no room */
     size_t checkpoints;    /* that it was asked for */
     uint64_t checkpointed; /* position of the last one */
     size_t keys;

@@ -313,6 +313,32 @@ static void what_all_have_stored_is_trimmed(void **state)
     sink_check(&f->sink[0], first, (int64_t)(first - 1) * 1000, next + 2);
 }
 
+/* Even if nothing comes any more, which would be the reason for another one. */
+static void checkpoints_that_found_no_room_are_asked_for_again(void **state)
+{
+    struct fixture *f = *state;
+    f->options.checkpoint_interval_us = 1000;
+    f->sink[0].refusals = 3;
+    fixture_open(f);
+    fixture_wait_ready(f);
+    for (int64_t i = 0; i < 10; i++)
+        fixture_durable(f, 0, 1000 * i, 1000, NULL);
+    pthread_mutex_lock(&f->lock);
+    f->sink[0].refusals =
+        3; /* of those for all that there is, whatever was asked for meanwhile */
+    pthread_mutex_unlock(&f->lock);
+    fixture_durable(f, 0, 10000, 5000, NULL);
+    int64_t until_us = clock_monotonic_us() + PATIENCE_US;
+    for (uint64_t position = 0; position < 11;) {
+        assert_true(clock_monotonic_us() < until_us);
+        usleep(1000);
+        pthread_mutex_lock(&f->lock);
+        position = f->sink[0].checkpointed;
+        pthread_mutex_unlock(&f->lock);
+    }
+    fixture_leave(f);
+}
+
 static void a_full_journal_refuses_who_asks_and_keeps_the_rest(void **state)
 {
     struct fixture *f = *state;
@@ -987,6 +1013,9 @@ int main(void)
                                         fixture_teardown),
         cmocka_unit_test_setup_teardown(what_all_have_stored_is_trimmed, fixture_setup,
                                         fixture_teardown),
+        cmocka_unit_test_setup_teardown(
+            checkpoints_that_found_no_room_are_asked_for_again, fixture_setup,
+            fixture_teardown),
         cmocka_unit_test_setup_teardown(
             a_full_journal_refuses_who_asks_and_keeps_the_rest, fixture_setup,
             fixture_teardown),
