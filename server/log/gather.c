@@ -25,8 +25,9 @@
 #define NO_ROOM_US                                                                     \
     SECOND_US /* requests are refused for so long, then the disk is tried again */
 #define RETRY_US       (SECOND_US / 10)
-#define COMPANY_US     100 /* least, for requests that will probably come, too */
+#define COMPANY_US     25 /* least, for requests that will probably come, too */
 #define COMPANY_US_MAX 1000
+#define COMPANY_ROWS   300 /* are company enough */
 #define TURN_US                                                                        \
     10000 /* before other tasks have theirs; the frame at hand is written first */
 
@@ -718,12 +719,13 @@ static int64_t company_us(const struct log *l)
 }
 
 /* Those who were told a moment ago send again at nearly the same time: as many as the last time are waited for, but
- * not for half as long as another sync would take. One sync serves them all. */
+ * not for half as long as another sync would take. One sync serves them all. Where requests have many rows, their parsing
+ * takes as long as the sync, and the two are better done at once. */
 static bool waits_for_company(struct log *l, int64_t now_us, bool closed)
 {
     struct frame *f = &l->frame;
     if (!f->asking || f->asking >= f->asked || f->retry_us || l->later.first ||
-        closed || f->rows >= LOG_GATHER_ROWS)
+        closed || f->rows >= COMPANY_ROWS)
         return false;
     if (!f->company_us)
         f->company_us = now_us + company_us(l);
