@@ -16,6 +16,7 @@ import socket
 import threading
 import time
 
+import harness
 from setting import HOUR_US, MINUTE_US, ORDER_US, SLACK_US, SPAN_US, STREAMS
 
 NAMES = ('ash', 'beech', 'cedar', 'elm', 'fir', 'hazel', 'ivy', 'larch', 'lime', 'maple', 'oak', 'pine')
@@ -24,7 +25,7 @@ SOURCES = ('', 'north', 'south', 'west')
 BAD_LINES = (b'{"ts":\n', b'not an event\n', b'{"id":1,"request":1,"name":"no time"}\n',
              b'{"ts":1,"name":"\xff\xfe"}\n')
 NUMBERS = 8
-TIMEOUT_S = 60
+TIMEOUT_S = harness.LIMIT_S
 ROUND_EVENTS = 40000
 ALONE = 1 << 17  # us; more events than a round has
 

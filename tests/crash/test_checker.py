@@ -13,6 +13,7 @@ import unittest
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(os.path.dirname(HERE), 'system')]
 
+import crash  # noqa: E402
 import harness  # noqa: E402
 import load  # noqa: E402
 import model  # noqa: E402
@@ -268,6 +269,36 @@ class Checker(unittest.TestCase):
             file.seek(os.path.getsize(copy) // 2)
             file.write(b'\xa5' * 20000)
         self.assertNotEqual(model.integrity(copy), '')
+
+
+class Said(unittest.TestCase):
+    """What the server says of workers that the crash test kills is told from faults."""
+    TIME, DEAD = 'ts=2026-01-02T03:04:05.000000Z ', 'its process was killed by signal 9 (Killed)'
+    DIED = TIME + f'level=error part=pipeline msg="pipeline \'p\' is started again: analyzer \'stats\': {DEAD}, in update"\n'
+    AGAIN = TIME + 'level=info part=reload msg="pipeline \'p\' is exchanged"\n'
+
+    def error(self, text, part='serve'):
+        return f'{self.TIME}level=error part={part} msg="{text}"\n'
+
+    def test_workers_that_were_killed_are_no_faults(self):
+        log = [self.DIED, self.AGAIN, self.error(f"SIGHUP: weir.yaml:1:2: analyzer 'stats': {self.DEAD}"),
+               self.error(f"SIGHUP: weir.yaml:1:2: analyzer 'stats': {self.DEAD}, in open; the configuration stays as it was"),
+               self.error(f"pipeline 'p' cannot be started again yet: weir.yaml:1:2: analyzer 'python': {self.DEAD}", 'restart')]
+        self.assertEqual(crash.faults_said(log), [])
+
+    def test_all_other_errors_are(self):
+        log = [self.error(f"pipeline 'p' stops, its events are dropped from now on: analyzer 'stats': {self.DEAD}"),
+               self.error("pipeline 'p' is started again: analyzer 'stats': its process was killed by signal 11 (Segmentation fault)"),
+               self.error("pipeline 'p' cannot be started again yet: no memory"),
+               self.error("SIGHUP: weir.yaml:1:2: no such key; the configuration stays as it was"),
+               self.error("pipeline 'p' stays as it is: analyzer 'stats' has ended its process 3 times")]
+        self.assertEqual(crash.faults_said([*log, self.AGAIN]), log)
+
+    def test_a_pipeline_waits_until_it_is_exchanged(self):
+        other = self.AGAIN.replace("'p'", "'q'")
+        for log, waits in (([], False), ([self.AGAIN], False), ([self.DIED], True), ([self.DIED, other], True),
+                           ([self.DIED, self.AGAIN], False), ([self.DIED, self.AGAIN, self.DIED], True)):
+            self.assertEqual(crash.waits_for_restart(log), waits, log)
 
 
 if __name__ == '__main__':

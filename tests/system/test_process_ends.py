@@ -36,6 +36,8 @@ class Ends(Case, unittest.TestCase):
         self.assertIn(b'its process was killed by signal 9', server.get('/ready').body)
         self.assertIn(b'in update, at entry 1', server.get('/ready').body)
         self.check_fine(server, made)
+        server.process.terminate()
+        self.assertEqual(server.process.wait(harness.LIMIT_S), 1)
 
     def test_what_an_analyzer_says_is_said(self):
         server = self.server(hostile('fails', 'fails'))
