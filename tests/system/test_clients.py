@@ -5,7 +5,9 @@ in a folder that $WEIR_CLIENTS names."""
 import json
 import os
 import re
+import shlex
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -326,9 +328,14 @@ class Recipes(unittest.TestCase):
     def start(self, *command):
         with open(os.path.join(self.server.folder, 'log'), 'wb') as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-                                       cwd=self.server.folder)
-        self.addCleanup(process.wait)
-        self.addCleanup(process.terminate)
+                                       cwd=self.server.folder, start_new_session=True)
+
+        def end():
+            if process.returncode is None:  # what it has started ends, too
+                os.killpg(process.pid, signal.SIGTERM)
+                process.wait()
+        self.addCleanup(end)
+        return end
 
     def wait_rows(self, sql, expected):
         harness.wait_until(lambda: len(self.server.rows(sql)) >= len(expected), sql)
@@ -414,8 +421,62 @@ class Recipes(unittest.TestCase):
             s.connect(spool)
             for i in range(3):
                 s.send(f'<13>Jan  2 03:04:0{i} shop: said "{i}"\n'.encode())
-        self.wait_rows('SELECT program, msg FROM syslog_rows ORDER BY msg',
+        self.wait_rows("SELECT program, msg FROM syslog_rows WHERE program = 'shop' ORDER BY msg",
                        [('shop', f' said "{i}"') for i in range(3)])
+
+    def test_syslog_ng(self):
+        """The source that Debian's configuration has, here a socket."""
+        path, spool = self.recipe('syslog-ng.conf'), os.path.join(self.server.folder, 'ng.sock')
+        with open(path, 'r+', encoding='ascii') as file:
+            recipe = file.read()
+            file.seek(0)
+            file.write('@version: 3.38\noptions { time-zone("UTC"); };\n'
+                       f'source s_src {{ unix-dgram("{spool}" host-override("host")); }};\n{recipe}')
+        own = [f'--{name}={os.path.join(self.server.folder, "ng." + name)}' for name in ('persist-file', 'pidfile', 'control')]
+        self.start(program('syslog-ng'), '-F', '--no-caps', '-f', path, *own)
+        harness.wait_until(lambda: os.path.exists(spool), 'the socket')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            harness.wait_until(lambda: s.connect_ex(spool) == 0, 'that it listens')
+            for i in range(3):
+                s.send(f'<13>2026-01-02T03:04:0{i}.5+00:00 ng: said "{i}"\n'.encode())
+        self.wait_rows("SELECT timereported, hostname, program, msg FROM syslog_rows WHERE program = 'ng' ORDER BY 1",
+                       [(1767323040 * 10**6 + i * 10**6, 'host', 'ng', f'said "{i}"') for i in range(3)])
+
+    def test_journald(self):
+        """A journal of its own, to which entries are put as from another machine."""
+        journal = os.path.join(self.server.folder, 'test.journal')
+        remote, script = program('systemd-journal-remote'), self.recipe('journald.sh')
+
+        def put(*messages):
+            text = b''.join(f'__CURSOR=s=1;i={i}\n__REALTIME_TIMESTAMP={1767323000 + i}000007\n__MONOTONIC_TIMESTAMP={i}\n'
+                            f'_BOOT_ID={1:032x}\n_SYSTEMD_UNIT=shop.service\nPRIORITY={i % 8}\nMESSAGE\n'.encode() +
+                            len(text).to_bytes(8, 'little') + text + b'\n\n' for i, text in messages)
+            subprocess.run([remote, '-o', journal, '-'], input=text, check=True, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, timeout=harness.LIMIT_S)
+
+        def said(i):
+            return i, f'said "{i}"'.encode()
+
+        def rows(n):
+            self.wait_rows('SELECT time, unit, priority, message FROM journal_rows ORDER BY time',
+                           [((1767323000 + i) * 10**6 + 7, 'shop.service', i % 8, f'said "{i}"' if i != 22 else None)
+                            for i in range(n)])
+
+        def follow():
+            return self.start(program('bash'), '-c', f'journalctl() {{ exec {shlex.quote(program("journalctl"))} '
+                              f'--file={shlex.quote(journal)} "$@"; }}; . {shlex.quote(script)}')
+
+        put(*map(said, range(20)))  # more than the ten that -f shows by itself
+        end = follow()
+        rows(20)
+        put(said(20))
+        rows(21)
+        end()
+        put(said(21), (22, b'x' * 5000), (23, b'\xff'))
+        follow()
+        rows(23)
+        harness.wait_until(lambda: [letter['reason'] for letter in self.server.get_json('/api/v1/streams/journal/dead-letters')],
+                           'the message that is not UTF-8')
 
     def test_grafana(self):
         """What the dashboard asks for is there, under the names it has."""
