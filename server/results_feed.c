@@ -2,6 +2,7 @@
 #include "results_feed.h"
 
 #include "base/clock.h"
+#include "base/logger.h"
 #include "base/thread.h"
 #include "log/entry.h"
 #include "pipeline/join.h"
@@ -303,6 +304,29 @@ static int set_need(struct store *s, void *ctx)
     return results_need(s, n->table, n->reader, n->needed_us);
 }
 
+struct indexing {
+    const struct table *table;
+    struct error error;
+};
+
+static int make_index(struct store *s, void *ctx)
+{
+    struct indexing *i = ctx;
+    return results_index(s, i->table, &i->error);
+}
+
+/* Without it all is as it would be, only slower. */
+static void index_table(struct weir *w, const struct join_input *in)
+{
+    struct indexing i = {.table = in->results};
+    if (window_is_by_key(&in->results->window) &&
+        store_call(w->store, make_index, &i) < 0)
+        logger_warn("results",
+                    "the results of '%s' have no index by their end, and are read "
+                    "slowly: %s",
+                    in->stream, i.error.text);
+}
+
 static void free_feed(struct feed *f)
 {
     while (f->entry)
@@ -323,6 +347,7 @@ static int add(struct weir *w, struct pipeline *p, struct join_input *in)
         free(f);
         return r;
     }
+    index_table(w, in);
     f->weir = w;
     f->pipeline = pipeline_ref(p);
     f->in = in;

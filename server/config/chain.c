@@ -142,13 +142,19 @@ static int check_joined(const struct config_result *r, const struct config_pipel
                           "results of '%s' can be revised ('late: revise'), and what "
                           "was joined with them could not",
                           of->name);
-    return of->window.kind == CONFIG_TUMBLING || of->window.kind == CONFIG_HOPPING
-               ? 0
-               : node_error(r->node, error,
-                            "results of '%s' do not come in the order of their "
-                            "windows' ends ('%s'); those of tumbling and hopping "
-                            "windows do",
-                            of->name, config_window_word[of->window.kind]);
+    switch (of->window.kind) {
+    case CONFIG_TUMBLING:
+    case CONFIG_HOPPING:
+    case CONFIG_SESSION:
+    case CONFIG_UNTIL:
+    case CONFIG_COUNT:
+        return 0;
+    default:
+        return node_error(r->node, error,
+                          "results of '%s' have no end from which on they are final "
+                          "('%s'); those of other windows have",
+                          of->name, config_window_word[of->window.kind]);
+    }
 }
 
 /* The i-th that a pipeline has results of; SIZE_MAX: it is not known. */

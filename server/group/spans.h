@@ -28,7 +28,9 @@ struct span {
     uint64_t number, rows;
     uint32_t given : 2; /* enum span_given */
     uint32_t queue : 1; /* the last one that it was in */
-    uint32_t place;     /* there; SLOT_NONE: it is not due at any time */
+    uint32_t
+        overdue : 1; /* count: the watermark had passed its end when it was full; not stored */
+    uint32_t place; /* there; SLOT_NONE: it is not due at any time */
 };
 
 struct span_key {

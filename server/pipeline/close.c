@@ -170,6 +170,9 @@ static struct weir_cell *begin_row(struct closing *c, struct rowset *set, size_t
     if (kind->kind == CONFIG_COUNT)
         cell_put_int(&row[1 + window->n_keys],
                      (int64_t)keyed_number(&c->worker->keyed, g->slot[i]));
+    if (kind->kind == CONFIG_COUNT && c->worker->keyed.spans.at[g->slot[i]].overdue &&
+        rowset_overdue(set) < 0)
+        return NULL;
     if (set->table->revision)
         cell_put_int(&row[set->table->revision],
                      c->worker->groups.slot[g->slot[i]].revision);

@@ -72,6 +72,24 @@ static int forget_expired(struct worker *w, int64_t until_us)
 
 /* ---- Rows --------------------------------------------------------------------------------------- */
 
+/* A row has filled the pane: had the watermark passed the end of the window that ends with it? Whoever joins results has looked for
+ * this one before, and does not find it. */
+static bool is_overdue(struct reading *r, uint32_t pane, uint32_t row)
+{
+    const struct window_kind *kind = &r->worker->pipeline->window;
+    const struct spans *spans = &r->worker->keyed.spans;
+    int64_t end_us = spans->at[pane].end_us;
+    const uint64_t number = count_window(kind, spans->at[pane].number);
+    if (end_us > r->most_us || !number)
+        return false;
+    uint32_t n;
+    const uint32_t *slot = spans_of(spans, r->worker->groups.slot[pane].key, &n);
+    for (uint32_t i = n;
+         i-- > 0 && spans->at[slot[i]].number >= count_first(kind, number);)
+        end_us = later(end_us, spans->at[slot[i]].end_us);
+    return end_us <= r->most_us && end_us <= keyed_watermark(r, row);
+}
+
 /* The key's newest pane that is not full; one is opened behind it otherwise. */
 int count_slot(struct reading *r, uint32_t key, uint32_t row, uint32_t *ret)
 {
@@ -113,7 +131,10 @@ int count_slot(struct reading *r, uint32_t key, uint32_t row, uint32_t *ret)
     s->last_us = s->rows ? later(s->last_us, us) : us;
     s->end_us = by_key_add(s->last_us, 1);
     *ret = slot;
-    return ++s->rows == full ? keyed_wait(&w->keyed, slot) : 0;
+    if (++s->rows < full)
+        return 0;
+    s->overdue = is_overdue(r, slot, row);
+    return keyed_wait(&w->keyed, slot);
 }
 
 /* The states of the key's panes from number `first` to `last` into those of another group. */
@@ -158,7 +179,8 @@ static int count_give(struct worker *w, uint32_t pane)
                               .number = number,
                               .start_us = INT64_MAX,
                               .last_us = INT64_MIN,
-                              .end_us = INT64_MIN};
+                              .end_us = INT64_MIN,
+                              .overdue = spans->at[pane].overdue};
     w->groups.max_open += COUNT_ROOM;
     int r = keyed_open(w, w->groups.slot[pane].key, &span, &slot);
     w->groups.max_open -= COUNT_ROOM;
@@ -221,6 +243,7 @@ static int count_renew(struct worker *w, uint32_t slot)
         return 0;
     }
     s->rows = 0;
+    s->overdue = false;
     s->number++;
     s->order++;
     groups_touch(&w->groups, slot);

@@ -43,6 +43,20 @@ struct weir_cell *rowset_row(struct rowset *r)
     return r->cell + r->n_rows++ * n;
 }
 
+/* A power of two of them, once there are some: there is room while n_overdue is none. */
+int rowset_overdue(struct rowset *r)
+{
+    const size_t n = r->n_overdue;
+    if (!(n & (n - 1))) {
+        size_t *grown = realloc(r->overdue, (n ? 2 * n : 1) * sizeof(*grown));
+        if (!grown)
+            return -ENOMEM;
+        r->overdue = grown;
+    }
+    r->overdue[r->n_overdue++] = r->n_rows - 1;
+    return 0;
+}
+
 size_t rowset_results(const struct rowset *r, size_t first, size_t n)
 {
     const struct table *t = r->table;
@@ -104,6 +118,7 @@ void rowset_free(struct rowset *r)
         next = c->next;
         free(c);
     }
+    free(r->overdue);
     free(r->cell);
     free(r);
 }

@@ -74,7 +74,9 @@ struct rowset {
                     * are written fastest */
     size_t room; /* rows */
     struct weir_cell *cell; /* row after row */
-    size_t bytes;           /* of strings that were kept */
+    size_t *overdue;        /* rows, in order, that who joins results does not find */
+    size_t n_overdue;
+    size_t bytes; /* of strings that were kept */
     struct rowset_chunk *chunks;
     struct rowset *next; /* for lists */
 };
@@ -84,6 +86,9 @@ int rowset_new(const struct table *table, size_t rows, struct rowset **ret);
 
 /* The cells of one more row, all null; valid until the next call. NULL: no memory. */
 struct weir_cell *rowset_row(struct rowset *r);
+
+/* The last row came too late for those that join results: all that could find it have been answered. -ENOMEM. */
+int rowset_overdue(struct rowset *r);
 
 /* How many of n rows from `first` on are results: those of one group, see struct table. */
 size_t rowset_results(const struct rowset *r, size_t first, size_t n);

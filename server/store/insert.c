@@ -412,5 +412,5 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
         s->new_rows += changed;
         s->known_rows += results - changed;
     }
-    return code;
+    return code ? code : overdue_write(s, t, r);
 }

@@ -83,6 +83,7 @@ struct store_table {
     sqlite3_stmt *
         instead; /* as `insert`, of rows that take the place of early ones; NULL: not needed yet */
     sqlite3_stmt *purge_find, *purge_to, *purge_all;
+    sqlite3_stmt *overdue; /* a row of its table of these; NULL: not needed yet */
     int64_t
         purged_us; /* no window that began earlier is left; INT64_MIN: not looked yet */
     struct store_table *next;
@@ -205,6 +206,14 @@ void checkpoints_note(struct store_pipeline *p, struct checkpoint *c); /* takes 
 bool checkpoints_complete(const struct store_pipeline *p, uint64_t number);
 int checkpoints_write(struct store *s, const struct store_pipeline *p);
 void checkpoints_committed(struct store *s, struct store_pipeline *p);
+
+/* overdue.c: rows that who joins results does not find. Their table, where there may be such; */
+int overdue_make(sqlite3 *db, const struct table *t, struct error *error);
+/* " AND NOT EXISTS ...": none of those, in a condition on rows of the table; */
+void overdue_append_none(sqlite3_str *text, const struct table *t);
+/* those of a set, behind its rows; those that end before. Both return a SQLite result code. */
+int overdue_write(struct store *s, struct store_table *t, const struct rowset *r);
+int overdue_purge(struct store *s, const struct table *t, int64_t before_us);
 
 /* results.c; on the writer thread. A reader of this name has read windows that end by then, and so has its checkpoint. */
 void results_has_read(struct store *s, const char *reader, int64_t until_us);

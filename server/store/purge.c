@@ -144,6 +144,8 @@ int purge_run(struct store *s, size_t budget, bool *ret_more)
                 return code;
             total += deleted;
             metric_add(&s->count.purged, deleted);
+            if (last && (code = overdue_purge(s, t->table, before_us)))
+                return code;
             if (last)
                 t->purged_us = before_us;
         }

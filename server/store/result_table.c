@@ -308,8 +308,9 @@ static int result_table_forget(sqlite3 *db, const struct table *t, struct error 
     sqlite3_str *sql = sqlite3_str_new(db);
     sqlite3_str_appendf(sql,
                         "DELETE FROM weir_columns WHERE table_name = %Q;"
-                        "DELETE FROM weir_tables WHERE name = %Q",
-                        t->name, t->name);
+                        "DELETE FROM weir_tables WHERE name = %Q;"
+                        "DROP TABLE IF EXISTS \"weir_overdue_%w\"",
+                        t->name, t->name, t->name);
     return db_exec_str(db, sql, error);
 }
 
@@ -326,6 +327,8 @@ int result_table_sync(sqlite3 *db, const struct table *t, struct error *error)
         if (!err)
             err = result_table_check_columns(db, t, error);
     }
+    if (!err)
+        err = overdue_make(db, t, error);
     if (!err)
         err = result_table_note(db, t, error);
     if (!err)

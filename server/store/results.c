@@ -15,7 +15,17 @@ struct results {
     struct weir_cell *cell; /* of a row */
 };
 
-/* Starts rise with ends, so the primary key finds the first one. */
+/* Starts rise with ends, so the primary key finds the first one; but not of windows by key, for which results_index is there. */
+static void append_where(sqlite3_str *sql, const struct table *t)
+{
+    const bool by_key = window_is_by_key(&t->window);
+    sqlite3_str_appendf(sql,
+                        " FROM \"%w\" WHERE %swindow_end > ?2 AND window_end <= ?3",
+                        t->name, by_key ? "" : "window_start >= ?1 AND ");
+    overdue_append_none(sql, t);
+    sqlite3_str_appendf(sql, " ORDER BY %s", by_key ? "window_end, " : "");
+}
+
 static int prepare(struct results *r, struct error *error)
 {
     const struct table *t = r->table;
@@ -23,10 +33,7 @@ static int prepare(struct results *r, struct error *error)
     sqlite3_str_appendall(sql, "SELECT ");
     for (size_t c = 0; c < t->n_columns; c++)
         sqlite3_str_appendf(sql, "%s\"%w\"", c ? ", " : "", t->column[c].name);
-    sqlite3_str_appendf(sql,
-                        " FROM \"%w\" WHERE window_start >= ?1 AND window_end > ?2 AND "
-                        "window_end <= ?3 ORDER BY ",
-                        t->name);
+    append_where(sql, t);
     for (size_t c = 0; c < t->n_primary; c++)
         sqlite3_str_appendf(sql, "%s\"%w\"", c ? ", " : "", t->column[c].name);
     int code = db_prepare_str(r->db, sql, &r->select);
@@ -127,9 +134,10 @@ int results_read(struct results *r, int64_t after_us, bool ended, size_t rows,
     if (!err || err == -ENOENT)
         err = 0;
     if (!err && until_us > after_us) {
-        sqlite3_bind_int64(
-            r->select, 1,
-            window_by_id(kind, window_first_open(kind, after_us)).start_us);
+        if (!window_is_by_key(kind))
+            sqlite3_bind_int64(
+                r->select, 1,
+                window_by_id(kind, window_first_open(kind, after_us)).start_us);
         sqlite3_bind_int64(r->select, 2, after_us);
         sqlite3_bind_int64(r->select, 3, until_us);
         err = read_rows(r, until_us, rows, row, ctx, ret_until_us, ret_more, error);
@@ -137,6 +145,42 @@ int results_read(struct results *r, int64_t after_us, bool ended, size_t rows,
     }
     int end = db_exec(r->db, "COMMIT", err ? NULL : error);
     return err ? err : end;
+}
+
+/* ---- The index ---------------------------------------------------------------------------------- */
+
+int results_index(struct store *s, const struct table *t, struct error *error)
+{
+    if (!window_is_by_key(&t->window))
+        return 0;
+    sqlite3_str *sql = sqlite3_str_new(s->db);
+    sqlite3_str_appendf(sql,
+                        "CREATE INDEX IF NOT EXISTS \"weir_%w_by_end\" ON \"%w\" "
+                        "(window_end)",
+                        t->name, t->name);
+    return db_exec_str(s->db, sql, error);
+}
+
+static bool is_joined(const struct store *s, const struct table *t)
+{
+    bool joined = false;
+    for (size_t i = 0; !joined && i < s->n_needs; i++)
+        joined = !strcmp(s->needs[i].table, t->name) &&
+                 strncmp(s->needs[i].reader, "weir_", 5) != 0;
+    return joined;
+}
+
+/* It would make each row dearer. What cannot be done now is left to the next start. */
+static void drop_indexes(struct store *s)
+{
+    for (const struct store_table *t = s->tables; t; t = t->next) {
+        if (!window_is_by_key(&t->table->window) || is_joined(s, t->table))
+            continue;
+        sqlite3_str *sql = sqlite3_str_new(s->db);
+        sqlite3_str_appendf(sql, "DROP INDEX IF EXISTS \"weir_%w_by_end\"",
+                            t->table->name);
+        db_exec_str(s->db, sql, NULL);
+    }
 }
 
 /* ---- Retention -------------------------------------------------------------------------------- */
@@ -179,6 +223,8 @@ void results_forget(struct store *s, bool (*keep)(void *ctx, const char *reader)
         free(s->needs[i].reader);
     }
     s->n_needs = n;
+    if (keep)
+        drop_indexes(s);
 }
 
 void results_has_read(struct store *s, const char *reader, int64_t until_us)

@@ -355,8 +355,7 @@ class Refused(unittest.TestCase):
         join = '  j: {from: trades, ' + self.JOIN
         self.refused(join % ('vwap', ''), ":8:28: there is no stream or pipeline 'vwap'")
         self.refused(vwap % '{tumbling: 10s}' + join % ('vwapp', ''), "no stream or pipeline 'vwapp', did you mean 'vwap'?")
-        self.refused(vwap % '{session: 10s}' + join % ('vwap', ''), "do not come in the order of their windows' ends ('session')")
-        self.refused(vwap % '{global: 10s}' + join % ('vwap', ''), "do not come in the order of their windows' ends ('global')")
+        self.refused(vwap % '{global: 10s}' + join % ('vwap', ''), "have no end from which on they are final ('global')")
         self.refused(vwap % '{tumbling: 10s}, late: revise, allowed_lateness: 1s' + join % ('vwap', ''), 'can be revised')
         self.refused(vwap % '{tumbling: 10s}' + join % ('vwap', ', out_of_orderness: 1s'), "'out_of_orderness' is for streams")
         self.refused(vwap % '{tumbling: 10s}' + (join % ('vwap', '')).replace('on: [symbol]', 'on: [key]'), "no field 'key'")
