@@ -7,6 +7,8 @@
 #include "base/thread.h"
 #include "cmd.h"
 #include "config/faults.h"
+#include "control.h"
+#include "runs.h"
 #include "source/source.h"
 #include "wire.h"
 
@@ -16,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static const char help[] =
@@ -28,7 +31,9 @@ static const char help[] =
     "the "
     "database and\n"
     "exits. Events may be in any order, as long as there is room for all open "
-    "windows.\n\n"
+    "windows.\n"
+    "Where a server of this user has the database, it reads the files instead, and "
+    "goes on.\n\n"
     "  -c, --config FILE      the configuration, weir.yaml(5)\n"
     "  -s, --stream NAME      the stream that the events belong to; NAME=FILE, any "
     "number "
@@ -46,7 +51,8 @@ static const char help[] =
     "  -h, --help             this text\n\n"
     "Exit status: 0 all events were taken, 65 some were rejected or came too late for "
     "their window, 1 a\n"
-    "pipeline failed, 74 a file cannot be read, 78 bad configuration.\n";
+    "pipeline failed, 69 the server ended meanwhile, 74 a file cannot be read, 78 bad "
+    "configuration.\n";
 
 #define MEMORY_DEFAULT ((uint64_t)1 << 30)
 
@@ -231,6 +237,8 @@ static int file_exit_code(int r)
         return EXIT_SUCCESS;
     if (r == -EINTR) /* a part is not what was asked for */
         return EXIT_FAILURE;
+    if (r == -EPIPE) /* of the server that had the files */
+        return EXIT_UNAVAILABLE;
     return r == -EINVAL ? EXIT_USAGE : r == -EBADMSG ? EXIT_BAD_INPUT : EXIT_IO;
 }
 
@@ -240,11 +248,37 @@ struct pushing {
     const struct run_options *options;
     const struct run_input *input;
     struct progress *progress; /* NULL: none is shown */
+    const char
+        *folder; /* of the journals of a server that takes them; NULL: there is none */
+    uint64_t before;                /* events that it had taken before */
+    struct runs_pipeline *pipeline; /* what became of them there */
+    size_t n_pipelines;
     pthread_t thread;
     struct source_result result;
     struct error error;
     int r;
 };
+
+static void note_pipeline(void *ctx, const struct runs_pipeline *pipeline)
+{
+    struct pushing *p = ctx;
+    struct runs_pipeline *list =
+        realloc(p->pipeline, (p->n_pipelines + 1) * sizeof(*list));
+    if (!list)
+        return;
+    p->pipeline = list;
+    list[p->n_pipelines++] = *pipeline;
+}
+
+static int hand_to_server(struct pushing *p, const struct source_files *files)
+{
+    const struct runs_handing handing = {.folder = p->folder,
+                                         .stream = p->input->name,
+                                         .files = files,
+                                         .pipeline = note_pipeline,
+                                         .ctx = p};
+    return runs_hand(&handing, &p->result, &p->before, &p->error);
+}
 
 static void *push_stream(void *ctx)
 {
@@ -256,10 +290,12 @@ static void *push_stream(void *ctx)
                                        .progress = p->progress ? show_progress : NULL,
                                        .ctx = p->progress,
                                        .stop = &cmd_stop};
-    p->r = source_file(&files, &p->result, &p->error);
+    p->r = p->folder ? hand_to_server(p, &files)
+                     : source_file(&files, &p->result, &p->error);
     if (p->r < 0) /* the others need not go on */
         atomic_store_explicit(&cmd_stop, true, memory_order_relaxed);
-    else if (p->options->n_inputs > 1) /* nobody is to wait for it any more */
+    else if (p->options->n_inputs > 1 &&
+             !p->folder) /* nobody is to wait for it any more */
         log_end(p->weir->log[p->input->stream], LOG_FINISH);
     return NULL;
 }
@@ -293,29 +329,43 @@ static void add_result(struct source_result *to, const struct source_result *r)
     print_faults(r);
 }
 
-/* Reads the files, closes the windows, waits for the last commit. */
-static int push(struct weir *w, const struct run_options *o, struct pushing *p)
+static int push_inputs(struct weir *w, const struct run_options *o, struct pushing *p,
+                       const char *folder, struct progress *progress)
 {
-    struct progress progress = {.begun_us = clock_monotonic_us()};
     bool show = !o->quiet && o->n_inputs == 1 && isatty(STDERR_FILENO);
     for (size_t i = 0; i < o->n_inputs; i++) {
         p[i].weir = w;
         p[i].options = o;
         p[i].input = &o->input[i];
-        p[i].progress = show ? &progress : NULL;
+        p[i].progress = show ? progress : NULL;
+        p[i].folder = folder;
     }
     int r = push_all(p, o->n_inputs);
     if (show)
         fputc('\n', stderr);
+    return r;
+}
+
+static void add_results(struct source_result *to, const struct run_options *o,
+                        const struct pushing *p, int r)
+{
+    for (size_t i = 0; i < o->n_inputs; i++) {
+        add_result(to, &p[i].result);
+        if (p[i].error.text[0] && (p[i].r != -EINTR || r == -EINTR))
+            fprintf(stderr, "weir: %s\n", p[i].error.text);
+    }
+}
+
+/* Reads the files, closes the windows, waits for the last commit. */
+static int push(struct weir *w, const struct run_options *o, struct pushing *p)
+{
+    struct progress progress = {.begun_us = clock_monotonic_us()};
+    int r = push_inputs(w, o, p, NULL, &progress);
     /* Stopped half-way: what is open is not final, and is not given out as if it were. */
     uint64_t open_groups =
         weir_stop(w, r == -EINTR ? LOG_LEAVE : LOG_FINISH, clock_monotonic_us());
     struct source_result result = {0};
-    for (size_t i = 0; i < o->n_inputs; i++) {
-        add_result(&result, &p[i].result);
-        if (p[i].error.text[0] && (p[i].r != -EINTR || r == -EINTR))
-            fprintf(stderr, "weir: %s\n", p[i].error.text);
-    }
+    add_results(&result, o, p, r);
     if (open_groups && r == -EINTR)
         fprintf(stderr, "weir: stopped; %llu groups of open windows are given up\n",
                 (unsigned long long)open_groups);
@@ -332,6 +382,100 @@ static int push(struct weir *w, const struct run_options *o, struct pushing *p)
             return EXIT_IO; /* the log has said why */
     return weir_failed(w) ? EXIT_FAILURE : status;
 }
+
+/* ---- Where a server has the database ------------------------------------------------------------ */
+
+static void print_far_pipeline(const struct runs_pipeline *p)
+{
+    fprintf(stderr, "pipeline %s: %llu result rows since the server's start", p->name,
+            (unsigned long long)p->rows);
+    print_count(p->late_by[CONFIG_LATE_DROP], "events late");
+    print_count(p->late_by[CONFIG_LATE_SIDE],
+                "events late, in the table of late events");
+    print_count(p->late_by[CONFIG_LATE_REVISE], "events late that revised results");
+    fputs(p->read ? "\n" : "; it has not read all of the files yet\n", stderr);
+}
+
+static uint64_t print_far_lost(const struct runs_pipeline *p)
+{
+    char until[CLOCK_TEXT_MAX] = "";
+    uint64_t late = p->late_by[CONFIG_LATE_DROP];
+    if (!late)
+        return 0;
+    clock_format(p->watermark_us, until);
+    fprintf(
+        stderr,
+        "pipeline %s: %llu events came after their window had been closed, as the "
+        "stream is at %s; a new pipeline with 'backfill: FILE' reads what is older\n",
+        p->name, (unsigned long long)late, until);
+    return late;
+}
+
+static void print_far_summary(const struct source_result *r, uint64_t before,
+                              double seconds)
+{
+    fprintf(stderr, "%llu events taken by the server", (unsigned long long)r->accepted);
+    print_count(before, "of them before, and not again");
+    fprintf(stderr, ", %llu rejected, %.2f s, %.2f M events/s\n",
+            (unsigned long long)r->rejected, seconds,
+            seconds > 0 ? (double)r->accepted / 1e6 / seconds : 0);
+}
+
+/* The server reads the files, and goes on. */
+static int push_far(struct weir *w, const struct run_options *o, struct pushing *p,
+                    const char *folder)
+{
+    struct progress progress = {.begun_us = clock_monotonic_us()};
+    int r = push_inputs(w, o, p, folder, &progress);
+    struct source_result result = {0};
+    uint64_t before = 0, lost = 0;
+    for (size_t i = 0; i < o->n_inputs; i++)
+        before += p[i].before;
+    add_results(&result, o, p, r);
+    if (!o->quiet)
+        print_far_summary(&result, before,
+                          (double)(clock_monotonic_us() - progress.begun_us) / 1e6);
+    for (size_t i = 0; i < o->n_inputs; i++) {
+        for (size_t k = 0; k < p[i].n_pipelines; k++) {
+            if (!o->quiet)
+                print_far_pipeline(&p[i].pipeline[k]);
+            lost += print_far_lost(&p[i].pipeline[k]);
+        }
+        free(p[i].pipeline);
+    }
+    int status = file_exit_code(r);
+    return status == EXIT_SUCCESS && (result.rejected || lost) ? EXIT_BAD_INPUT
+                                                               : status;
+}
+
+/* Whether a server of this user has the database, whose journals are in the folder. */
+static bool is_served(const char *folder)
+{
+    int fd = control_reach(folder, RUNS_KIND, SOCK_SEQPACKET);
+    if (fd == -EACCES)
+        logger_warn("run", "the server of '%s' is another user's", folder);
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
+static int run_far(struct weir *w, const struct run_options *o, const char *folder)
+{
+    struct error error;
+    struct pushing *p = calloc(o->n_inputs, sizeof(*p));
+    int status = p ? 0 : EXIT_FAILURE;
+    for (size_t i = 0; status == 0 && i < o->n_inputs; i++)
+        if (find_stream(w, o->input[i].name, &o->input[i].stream, &error) < 0) {
+            fprintf(stderr, "weir: %s\n", error.text);
+            status = EXIT_USAGE;
+        }
+    if (status == 0)
+        status = push_far(w, o, p, folder);
+    free(p);
+    return status;
+}
+
+/* ---- All of it ---------------------------------------------------------------------------------- */
 
 /* Which streams run; what their pipelines join has to be among them. */
 static int choose_streams(const struct weir *w, const struct run_options *o, bool *only,
@@ -361,17 +505,12 @@ static int choose_streams(const struct weir *w, const struct run_options *o, boo
     return 0;
 }
 
-static int run(const struct run_options *o)
+static int run_here(struct weir *w, const struct run_options *o)
 {
-    struct weir *w = NULL;
     struct error error = {0};
-    struct faults faults;
-    int status;
+    int status = EXIT_FAILURE, r = 0;
     bool *only = NULL;
-    faults_begin(&faults);
-    int r = weir_load(o->config, &w, &status, &error);
-    faults_end();
-    if (r == 0 && !(only = calloc(w->config->n_streams + 1, sizeof(*only))))
+    if (!(only = calloc(w->config->n_streams + 1, sizeof(*only))))
         r = error_set(&error, -ENOMEM, "no memory");
     if (r == 0 && (r = choose_streams(w, o, only, &error)) < 0)
         status = EXIT_USAGE;
@@ -386,12 +525,37 @@ static int run(const struct run_options *o)
         logger_info("run", "webhooks are not sent by a run, only by 'weir serve'");
     struct pushing *p = r == 0 ? calloc(o->n_inputs, sizeof(*p)) : NULL;
     if (r < 0)
-        cmd_say_faults(&faults, &error);
+        fprintf(stderr, "weir: %s\n", error.text);
     else
         status = p ? push(w, o, p) : EXIT_FAILURE;
     free(p);
-    weir_free(w);
+    weir_free(w); /* it looks at `only` */
     free(only);
+    return status;
+}
+
+static int run(const struct run_options *o)
+{
+    struct weir *w = NULL;
+    struct error error = {0};
+    struct faults faults;
+    int status;
+    faults_begin(&faults);
+    int r = weir_load(o->config, &w, &status, &error);
+    faults_end();
+    if (r < 0) {
+        cmd_say_faults(&faults, &error);
+        weir_free(w);
+        return status;
+    }
+    char *folder = weir_journal_folder(&w->config->server, o->database);
+    if (!folder || !is_served(folder)) {
+        status = run_here(w, o);
+    } else {
+        status = run_far(w, o, folder);
+        weir_free(w);
+    }
+    free(folder);
     return status;
 }
 

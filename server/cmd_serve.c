@@ -20,6 +20,7 @@
 #include "query/process.h"
 #include "reload.h"
 #include "restart.h"
+#include "runs.h"
 #include "source/source.h"
 #include "wire.h"
 
@@ -91,6 +92,7 @@ struct server {
     struct access *access; /* NULL: nobody needs a token */
     struct http_server *http;
     struct control *control;
+    struct runs *runs;
     char listening[320]; /* for people: where */
     struct source_post *post;
     _Atomic(struct source_pulls *) pulls; /* release, acquire */
@@ -405,6 +407,8 @@ static void open_control(struct server *s)
     struct error error = {""};
     if (control_new(s->weir->journal, ask_reload, s, &s->control, &error) < 0)
         logger_warn("serve", "%s; weir reload will not work, SIGHUP does", error.text);
+    if (runs_new(s->weir, &s->runs, &error) < 0)
+        logger_warn("serve", "%s; weir run will hand over no files", error.text);
 }
 
 static void close_control(struct server *s)
@@ -606,6 +610,8 @@ static void stop(struct server *s)
     hooks_end(s->weir->hooks);
     if (s->http)
         http_drain(s->http, now_us + DRAIN_US);
+    step(s, "weir run");
+    runs_end(s->runs);
     step(s, "sources");
     source_pulls_end(s->pulls);
     step(s, "SIGHUP");

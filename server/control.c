@@ -17,6 +17,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#define RELOAD          "weir" /* the kind of its name */
 #define CONTROL_BACKLOG 8
 #define SEND_S          5 /* for one who does not read */
 
@@ -29,14 +30,14 @@ struct control {
 };
 
 /* The abstract name of a folder: nothing is left behind by a server that is killed, or in the way of who copies the folder. */
-static int address_of(const char *folder, struct sockaddr_un *ret, socklen_t *ret_size,
-                      uid_t *ret_owner)
+static int address_of(const char *folder, const char *kind, struct sockaddr_un *ret,
+                      socklen_t *ret_size, uid_t *ret_owner)
 {
     struct stat st;
     if (stat(folder, &st) < 0)
         return -errno;
     *ret = (struct sockaddr_un){.sun_family = AF_UNIX};
-    int n = snprintf(ret->sun_path + 1, sizeof(ret->sun_path) - 1, "weir-%llx-%llx",
+    int n = snprintf(ret->sun_path + 1, sizeof(ret->sun_path) - 1, "%s-%llx-%llx", kind,
                      (unsigned long long)st.st_dev, (unsigned long long)st.st_ino);
     *ret_size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
     *ret_owner = st.st_uid;
@@ -90,19 +91,37 @@ static void *control_run(void *control)
     return NULL;
 }
 
-static int listen_for(struct control *c, const char *folder)
+int control_listen(const char *folder, const char *kind, int type, int *ret_fd)
 {
     struct sockaddr_un a;
     socklen_t size = 0;
     uid_t owner;
-    int r = address_of(folder, &a, &size, &owner);
+    int r = address_of(folder, kind, &a, &size, &owner);
     if (r < 0)
         return r;
-    c->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->fd < 0 || bind(c->fd, (struct sockaddr *)(void *)&a, size) < 0 ||
-        listen(c->fd, CONTROL_BACKLOG) < 0)
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+    if (fd < 0)
         return -errno;
-    r = thread_start(&c->thread, "control", control_run, c);
+    if (bind(fd, (struct sockaddr *)(void *)&a, size) < 0 ||
+        listen(fd, CONTROL_BACKLOG) < 0) {
+        r = -errno;
+        close(fd);
+        return r;
+    }
+    *ret_fd = fd;
+    return 0;
+}
+
+bool control_is_own(int fd)
+{
+    return is_of(fd, geteuid());
+}
+
+static int listen_for(struct control *c, const char *folder)
+{
+    int r = control_listen(folder, RELOAD, SOCK_STREAM, &c->fd);
+    if (r == 0)
+        r = thread_start(&c->thread, "control", control_run, c);
     c->started = r == 0;
     return r;
 }
@@ -139,16 +158,15 @@ void control_free(struct control *c)
 
 /* ---- The other side ---- */
 
-/* -errno of what keeps it from being reached; -EACCES: who listens is not the owner of the folder. */
-static int reach(const char *folder)
+int control_reach(const char *folder, const char *kind, int type)
 {
     struct sockaddr_un a;
     socklen_t size = 0;
     uid_t owner = 0;
-    int r = address_of(folder, &a, &size, &owner);
+    int r = address_of(folder, kind, &a, &size, &owner);
     if (r < 0)
         return r;
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
     if (fd < 0 || connect(fd, (struct sockaddr *)(void *)&a, size) < 0)
         r = -errno;
     else if (!is_of(fd, owner))
@@ -162,7 +180,7 @@ int control_reload(const char *folder,
                    void (*said)(void *ctx, const char *level, const char *text),
                    void *ctx, struct error *error)
 {
-    int fd = reach(folder), status = -EPIPE;
+    int fd = control_reach(folder, RELOAD, SOCK_STREAM), status = -EPIPE;
     if (fd == -EACCES)
         return error_set(error, fd, "'%s': %s, or the server is not its owner's",
                          folder, strerror(-fd));

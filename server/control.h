@@ -14,6 +14,8 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
+#include <stdbool.h>
+
 struct control;
 
 /* Listens. `reload` runs on the control's thread: appends the whole answer; it must return when the server is to end.
@@ -27,5 +29,14 @@ void control_free(struct control *c); /* takes NULL */
 int control_reload(const char *folder,
                    void (*said)(void *ctx, const char *level, const char *text),
                    void *ctx, struct error *error);
+
+/* ---- The names, for others: `kind` tells them apart ---- */
+
+/* A socket of that type that listens. -errno. */
+int control_listen(const char *folder, const char *kind, int type, int *ret_fd);
+/* One that is connected; -errno of what keeps it from being so. -EACCES: who listens is not the owner of the folder. */
+int control_reach(const char *folder, const char *kind, int type);
+/* Whether who has connected is root's or this user's. */
+bool control_is_own(int fd);
 
 #endif

@@ -89,6 +89,12 @@ static void stream_waits(void *ctx, uint32_t source, struct origin *o, bool on)
     log_waits(in->log, source, o, on);
 }
 
+static void stream_guest(void *ctx, uint32_t source, bool there)
+{
+    const struct weir_intake *in = ctx;
+    log_there(in->log, source, there);
+}
+
 /* What is full for want of room in the database is no queue that will be shorter in a second. Without the
  * database nothing is taken: the journal alone is half of the truth. */
 static int stream_append(void *ctx, const struct request *r)
@@ -596,6 +602,7 @@ static void setup_stream(struct weir *w, size_t i)
                              .origin_end = stream_origin_end,
                              .alive = stream_alive,
                              .waits = stream_waits,
+                             .there = stream_guest,
                              .append = stream_append,
                              .append_wait = stream_append_wait,
                              .wait = stream_wait,

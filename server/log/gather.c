@@ -585,6 +585,11 @@ static void hear_all(struct log *l)
         for (; bits; bits &= bits - 1)
             hear(l, 64 * i + (uint32_t)__builtin_ctzll(bits));
     }
+    for (uint32_t i = 0; i < LOG_SOURCES_MAX / 64; i++) {
+        uint64_t bits = atomic_load_explicit(&l->gone[i], memory_order_relaxed);
+        for (; bits; bits &= bits - 1)
+            sources_gone(&l->sources, 64 * i + (uint32_t)__builtin_ctzll(bits));
+    }
 }
 
 static int64_t timeout_of(const struct subscriber *s)

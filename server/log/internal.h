@@ -116,6 +116,7 @@ struct log {
 
     /* What arrives, by source; any thread, relaxed. */
     _Atomic uint64_t alive[LOG_SOURCES_MAX / 64]; /* bits: since the last tick */
+    _Atomic uint64_t gone[LOG_SOURCES_MAX / 64];  /* bits: log_there; relaxed */
     _Atomic uint32_t waits[LOG_SOURCES_MAX];
     struct origins origins;
 

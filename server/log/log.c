@@ -141,6 +141,8 @@ static int set_name(struct log *l, uint32_t i, const char *name, size_t size)
     l->source_name[i] = copy;
     *find_name(l, name, size) = (uint16_t)i;
     l->n_sources += i == l->n_sources;
+    if (strncmp(copy, LOG_GUEST_NAME, sizeof(LOG_GUEST_NAME) - 1) == 0)
+        log_there(l, i, false);
     return 0;
 }
 
@@ -199,6 +201,15 @@ void log_alive(struct log *l, uint32_t source, struct origin *o)
         atomic_fetch_or_explicit(bits, bit, memory_order_relaxed);
     if (o && !atomic_load_explicit(&o->heard, memory_order_relaxed))
         atomic_store_explicit(&o->heard, true, memory_order_relaxed);
+}
+
+void log_there(struct log *l, uint32_t source, bool there)
+{
+    uint64_t bit = UINT64_C(1) << source % 64;
+    if (there)
+        atomic_fetch_and_explicit(&l->gone[source / 64], ~bit, memory_order_relaxed);
+    else
+        atomic_fetch_or_explicit(&l->gone[source / 64], bit, memory_order_relaxed);
 }
 
 void log_waits(struct log *l, uint32_t source, struct origin *o, bool on)

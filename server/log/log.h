@@ -99,6 +99,8 @@ struct log;
 
 #define LOG_HOLDS_US    (INT64_MIN + 1)
 #define LOG_SOURCES_MAX 1024 /* sources of a stream; 0 has no name */
+/* Sources whose names begin so come and go (log_there). No producer's name has a space in it. */
+#define LOG_GUEST_NAME  "weir run"
 #define LOG_ORIGINS_MAX 1024 /* connections without a name that are told apart */
 #define LOG_QUEUE_BYTES ((size_t)64 << 20) /* of batches that may wait in the intake */
 #define LOG_GATHER_ROWS                                                                \
@@ -237,6 +239,9 @@ struct origin *log_origin(struct log *l);
 void log_origin_end(struct origin *o);
 /* Bytes have come; no lock. `o` may be NULL. */
 void log_alive(struct log *l, uint32_t source, struct origin *o);
+/* A source named LOG_GUEST_NAME... is there. Once it is there no more, and what it has put is on disk, it holds the
+ * watermark back no more, however long idle_timeout is; nor does it after a start. */
+void log_there(struct log *l, uint32_t source, bool there);
 /* It is we who keep it waiting, for room: until then it is not silent. Counted. */
 void log_waits(struct log *l, uint32_t source, struct origin *o, bool on);
 

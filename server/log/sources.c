@@ -25,9 +25,19 @@ void sources_heard(struct sources *s, uint32_t source, int64_t max_us, int64_t n
     c->max_us = !c->seen || max_us > c->max_us ? max_us : c->max_us;
     c->last_us = c->batch_us = now_us;
     c->seen = true;
+    c->gone = false;
     s->n = source >= s->n ? source + 1 : s->n;
     s->max_us = max_us > s->max_us ? max_us : s->max_us;
     s->last_us = now_us;
+}
+
+void sources_gone(struct sources *s, uint32_t source)
+{
+    struct source_clock *c = &s->clock[source];
+    if (!c->seen || c->gone)
+        return;
+    c->gone = true;
+    s->n_gone++;
 }
 
 void sources_alive(struct sources *s, uint32_t source, int64_t now_us)
@@ -52,6 +62,7 @@ void silence_init(struct silence *s)
     s->advanced_us = s->passed_us = s->reached_us = INT64_MIN;
     s->wanted_us = s->begun_us = INT64_MIN;
     s->patience_us = 0;
+    s->n_gone = 0;
 }
 
 int64_t silence_timeout(const struct silence *s, const struct log_sink *sink)
@@ -66,7 +77,7 @@ bool silence_returned(struct silence *s, const struct sources *sources,
 {
     const struct source_clock *c = &sources->clock[source];
     int64_t late_us = sink->out_of_orderness_us;
-    bool was_idle = c->seen && s->idle_us[source] >= c->batch_us;
+    bool was_idle = c->seen && !c->gone && s->idle_us[source] >= c->batch_us;
     if (!was_idle || c->max_us == INT64_MIN || min_us < c->max_us - late_us)
         return false;
     bool others = sources->max_us > c->max_us && min_us < sources->max_us - late_us;
@@ -144,12 +155,35 @@ static void check_each(struct silence *s, const struct sources *sources,
     }
 }
 
+/* Those that sent no more of their own accord: nobody waits for their silence. */
+static void check_gone(struct silence *s, const struct sources *sources,
+                       bool (*call)(void *ctx, enum log_kind kind, uint32_t source,
+                                    int64_t time_us),
+                       void *ctx)
+{
+    if (s->n_gone == sources->n_gone)
+        return;
+    bool said = true;
+    for (uint32_t i = 0; i < sources->n; i++) {
+        const struct source_clock *c = &sources->clock[i];
+        if (!c->gone || s->idle_us[i] == c->last_us)
+            continue;
+        if (call(ctx, LOG_IDLE, i, 0))
+            s->idle_us[i] = c->last_us;
+        else
+            said = false;
+    }
+    if (said)
+        s->n_gone = sources->n_gone;
+}
+
 void silence_check(struct silence *s, const struct sources *sources,
                    const struct log_sink *sink, int64_t now_us,
                    bool (*call)(void *ctx, enum log_kind kind, uint32_t source,
                                 int64_t time_us),
                    void *ctx)
 {
+    check_gone(s, sources, call, ctx);
     if (sink->idle_timeout_us == INT64_MAX)
         return;
     if (s->begun_us == INT64_MIN)

@@ -26,11 +26,13 @@ struct source_clock { /* of one source */
     int64_t max_us;   /* newest event time */
     int64_t last_us;  /* when it was heard of last */
     int64_t batch_us; /* when its last batch came */
+    bool gone;        /* since then it said that it sends no more */
 };
 
 struct sources {
     struct source_clock clock[LOG_SOURCES_MAX];
     uint32_t n;      /* numbers from here on were never seen */
+    uint64_t n_gone; /* how often one went */
     int64_t max_us;  /* newest event of all; INT64_MIN: none */
     int64_t last_us; /* when any was heard of last; INT64_MIN: none was */
 };
@@ -40,12 +42,15 @@ void sources_init(struct sources *s);
 void sources_heard(struct sources *s, uint32_t source, int64_t max_us, int64_t now_us);
 /* It is there, though it has no rows. */
 void sources_there(struct sources *s, uint32_t source, int64_t now_us);
+/* It sends no more, until it does. */
+void sources_gone(struct sources *s, uint32_t source);
 /* Something of it arrives, or waits. */
 void sources_alive(struct sources *s, uint32_t source, int64_t now_us);
 
 struct silence { /* of one sink */
     int64_t
         idle_us[LOG_SOURCES_MAX]; /* last_us of the silence that was said; -1: none */
+    uint64_t n_gone;              /* those of sources.n_gone that were said */
     int64_t due_us;               /* before it no other source becomes idle */
     int64_t advanced_us;          /* time of the last LOG_ADVANCE of this silence */
     int64_t passed_us;            /* of the last one of all */

@@ -607,9 +607,9 @@ int keyed_read(struct worker *w, const struct log_entry *e, uint32_t block, uint
     metric_add(&p->over_groups, r.over);
     metric_add(&p->no_until, r.no_until);
     metric_add(&p->late_known, r.known);
-    metric_add(&p->late[CONFIG_LATE_DROP], r.dropped);
-    metric_add(&p->late[CONFIG_LATE_SIDE], r.aside);
-    metric_add(&p->late[CONFIG_LATE_REVISE], r.revised);
+    pipeline_count_late(p, e, CONFIG_LATE_DROP, r.dropped);
+    pipeline_count_late(p, e, CONFIG_LATE_SIDE, r.aside);
+    pipeline_count_late(p, e, CONFIG_LATE_REVISE, r.revised);
     return err;
 }
 

@@ -143,8 +143,8 @@ int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
         }
     }
     metric_add(&w->pipeline->late_known, known);
-    metric_add(&w->pipeline->late[CONFIG_LATE_SIDE], aside);
-    metric_add(&w->pipeline->late[CONFIG_LATE_DROP], *n - out - aside);
+    pipeline_count_late(w->pipeline, e, CONFIG_LATE_SIDE, aside);
+    pipeline_count_late(w->pipeline, e, CONFIG_LATE_DROP, *n - out - aside);
     *n = out;
     return r;
 }
@@ -179,9 +179,9 @@ int late_mark(struct worker *w, uint32_t slot, int64_t end_us)
     return r == 0 && chain_waits(w->pipeline) ? late_wait(w, slot) : r;
 }
 
-int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_t n)
+int late_revise(struct worker *w, const struct log_entry *e, uint32_t block, uint32_t n)
 {
-    const int64_t *time = b->view[0].values;
+    const int64_t *time = e->batch->view[0].values;
     uint64_t late = 0;
     int r = 0;
     for (uint32_t i = 0; r == 0 && i < n; i++) {
@@ -192,6 +192,6 @@ int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_
         late++;
         r = late_mark(w, w->slot[i], end_us);
     }
-    metric_add(&w->pipeline->late[CONFIG_LATE_REVISE], late);
+    pipeline_count_late(w->pipeline, e, CONFIG_LATE_REVISE, late);
     return r;
 }

@@ -208,6 +208,6 @@ int panes_fold(struct worker *w, const struct log_entry *e, uint32_t block, uint
         revised += some;
     }
     metric_add(&w->pipeline->events, n);
-    metric_add(&w->pipeline->late[CONFIG_LATE_REVISE], revised);
+    pipeline_count_late(w->pipeline, e, CONFIG_LATE_REVISE, revised);
     return r == 0 ? flush(&f) : r;
 }

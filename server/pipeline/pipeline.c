@@ -1220,6 +1220,21 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->state_bytes = ret->groups * p->stride + pipeline_held(p);
 }
 
+void pipeline_took(struct pipeline *p, uint32_t source, struct pipeline_taken *ret)
+{
+    *ret = (struct pipeline_taken){.position = UINT64_MAX};
+    pthread_mutex_lock(&p->lock);
+    for (unsigned i = 0; p->worker && i < p->config->workers; i++) {
+        uint64_t read =
+            atomic_load_explicit(&p->worker[i].shown_position, memory_order_acquire);
+        ret->position = read < ret->position ? read : ret->position;
+    }
+    pthread_mutex_unlock(&p->lock);
+    for (size_t i = 0; i < CONFIG_LATE_POLICIES; i++)
+        ret->late_by[i] =
+            atomic_load_explicit(&p->late_of[source][i], memory_order_relaxed);
+}
+
 void pipeline_processes(struct pipeline *p,
                         void (*call)(void *ctx, const struct pipeline_process *process),
                         void *ctx)

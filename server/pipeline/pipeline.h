@@ -216,6 +216,13 @@ void pipeline_processes(struct pipeline *p,
                         void (*call)(void *ctx, const struct pipeline_process *process),
                         void *ctx);
 
+/* What one source's rows came to so far. Any thread. */
+struct pipeline_taken {
+    uint64_t position; /* of the last entry that all workers have read */
+    uint64_t late_by[CONFIG_LATE_POLICIES]; /* of this source, up to there at least */
+};
+void pipeline_took(struct pipeline *p, uint32_t source, struct pipeline_taken *ret);
+
 struct pipeline_source { /* of the watermark */
     char name[64];       /* "": all that give no name */
     int64_t max_event_us;

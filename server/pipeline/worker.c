@@ -234,7 +234,7 @@ static int fold_rows(struct worker *w, const struct log_entry *e, uint32_t block
         return panes_fold(w, e, block, n);
     int r = find_slots(w, e->batch, &n);
     if (r == 0 && late && p->config->late == CONFIG_LATE_REVISE)
-        r = late_revise(w, e->batch, block, n);
+        r = late_revise(w, e, block, n);
     if (r == 0 && w->early_us != INT64_MIN &&
         window_of(&p->window, e->batch->block[block].min_us).end_us <= w->early_us)
         worker_note_changed(w, n);
@@ -396,6 +396,7 @@ static void show(struct worker *w, const struct log_entry *e)
     w->groups_shown = w->groups.open;
     for (size_t i = 0; i < p->n_steps; i++)
         host_tell_memory(&w->host[i]);
+    atomic_store_explicit(&w->shown_position, w->position, memory_order_release);
     if (w->index)
         return;
     late_tell(w, clock_monotonic_us());

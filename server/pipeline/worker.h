@@ -199,6 +199,8 @@ struct pipeline {
     _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups,
         no_until;
     _Atomic uint64_t late[CONFIG_LATE_POLICIES]; /* by what became of them */
+    _Atomic uint64_t late_of[LOG_SOURCES_MAX]
+                            [CONFIG_LATE_POLICIES]; /* those of sources with a name */
     _Atomic uint64_t
         late_known; /* of windows that the watermark had passed at the start */
     _Atomic uint64_t windows, rows, revisions, groups, cpu_ns, skipped;
@@ -208,6 +210,17 @@ struct pipeline {
     uint64_t seen_late, seen_events;
     _Atomic bool over_logged; /* relaxed: that rows are dropped over max_groups */
 };
+
+/* n rows of an entry were late. */
+static inline void pipeline_count_late(struct pipeline *p, const struct log_entry *e,
+                                       enum config_late what, uint64_t n)
+{
+    if (n == 0)
+        return;
+    metric_add(&p->late[what], n);
+    if (e->source)
+        metric_add(&p->late_of[e->source][what], n);
+}
 
 /* Does it make entries of its own, with more columns? */
 static inline bool pipeline_widens(const struct pipeline *p)
@@ -250,6 +263,8 @@ struct worker {
     size_t key_map_room;
     uint32_t broken_slot; /* of the group whose init failed: no states; SLOT_NONE */
     uint64_t position;    /* of the last entry that is wholly read */
+    _Atomic uint64_t
+        shown_position; /* the same, for others: release behind what it counted */
     uint64_t
         reads; /* of the one at hand: what it gives has this for those that read it */
     bool checkpointed;  /* once: from then on only what changes is written */
@@ -297,7 +312,8 @@ bool late_find(struct worker *w, const struct log_entry *e, uint32_t block);
 int late_take_out(struct worker *w, const struct log_entry *e, uint32_t block,
                   uint32_t *n);
 /* Raises the revision of the groups, slot[0..n), into which late rows are folded. -ENOMEM. */
-int late_revise(struct worker *w, const struct batch *b, uint32_t block, uint32_t n);
+int late_revise(struct worker *w, const struct log_entry *e, uint32_t block,
+                uint32_t n);
 /* Is a row folded into a window that ends then, at this watermark? */
 bool late_stays(const struct worker *w, int64_t end_us, int64_t watermark_us);
 /* A late row is folded into this group, of a window that ends then. -ENOMEM. */

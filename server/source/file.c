@@ -22,6 +22,7 @@ struct file {
     const struct source_files *files;
     struct source_result *result;
     const char *path;
+    size_t index; /* of files->path */
     int fd;
     struct unpack *unpack;
     struct feed feed;
@@ -69,8 +70,9 @@ int source_file_name(const char *path, struct error *error)
 static int file_open(struct file *f, struct error *error)
 {
     bool standard = strcmp(f->path, "-") == 0;
-    int fd = standard ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
-                      : open(f->path, O_RDONLY | O_CLOEXEC);
+    int fd = f->files->fd ? fcntl(f->files->fd[f->index], F_DUPFD_CLOEXEC, 3)
+             : standard   ? fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3)
+                          : open(f->path, O_RDONLY | O_CLOEXEC);
     struct stat st;
     int rc = fd < 0 || fstat(fd, &st) ? -errno : 0;
     if (!rc && S_ISDIR(st.st_mode))
@@ -142,10 +144,18 @@ static void file_progress(const struct file *f)
                         f->result->accepted);
 }
 
+static int file_say_piece(const struct file *f, size_t size, struct error *error)
+{
+    const struct source_files *files = f->files;
+    return files->piece ? files->piece(files->ctx, f->piece, size, error) : 0;
+}
+
 static int file_piece(struct file *f, size_t size, struct error *error)
 {
     metric_add(&f->files->stream->bytes, size);
-    int rc = file_decoded(f, feed_piece(&f->feed, f->piece, size), error);
+    int rc = file_say_piece(f, size, error);
+    if (rc == 0)
+        rc = file_decoded(f, feed_piece(&f->feed, f->piece, size), error);
     if (rc == 0)
         file_progress(f);
     return rc;
@@ -168,7 +178,8 @@ static int file_pump(struct file *f, struct error *error)
         if (rc)
             return rc;
     }
-    return any ? file_decoded(f, feed_finish(&f->feed), error) : 0;
+    int rc = any ? file_say_piece(f, 0, error) : 0;
+    return any && rc == 0 ? file_decoded(f, feed_finish(&f->feed), error) : rc;
 }
 
 /* Rejections of the file, whether or not it was read to its end. */
@@ -245,6 +256,7 @@ int source_file(const struct source_files *files, struct source_result *ret,
         f.piece && f.unpack ? 0 : error_set(error, -ENOMEM, "no memory to read files");
     for (size_t i = 0; i < files->n && rc == 0; i++) {
         f.path = files->path[i];
+        f.index = i;
         rc = file_run(&f, error);
         f.before += file_size(f.path);
     }

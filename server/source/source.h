@@ -34,6 +34,7 @@ struct source_sink {
     void (*origin_end)(void *origin);
     void (*alive)(void *ctx, uint32_t source, struct origin *o);
     void (*waits)(void *ctx, uint32_t source, struct origin *o, bool on);
+    void (*there)(void *ctx, uint32_t source, bool there); /* as log_there */
 
     /* Never waits. 0: taken: the batches are the sink's; so is the key, to be completed or abandoned;
      * the ticket is called once, possibly before this returns. -EAGAIN: full, nothing was taken;
@@ -151,12 +152,16 @@ void source_pulls_free(struct source_pulls *all);
 struct source_files {
     struct source_stream *stream;
     const char *const
-        *path; /* "-": standard input; gzip is noticed by its first bytes */
+        *path;     /* "-": standard input; gzip is noticed by its first bytes */
+    const int *fd; /* of each file, which stay the caller's; NULL: they are opened */
     size_t n;
     int format; /* enum decode_format, or SOURCE_BY_NAME */
     /* May be NULL. After each piece: bytes read and the size of all files (0: not known), compressed
      * where they are, and events accepted. */
     void (*progress)(void *ctx, uint64_t bytes, uint64_t total, uint64_t rows);
+    /* May be NULL. Before the rows of a piece are decoded and put: its bytes, unpacked, 1 MiB but for a file's last; and
+     * behind that, before what it leaves is put, no bytes. Below 0: no more is read, and the error is set. */
+    int (*piece)(void *ctx, const char *data, size_t size, struct error *error);
     void *ctx;
     const _Atomic bool *stop; /* may be NULL; set: stop soon, -EINTR */
 };

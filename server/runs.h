@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Files that `weir run` hands to the server that has the database. It opens them and sends their descriptors over a socket
+ * (control.h), so that it needs neither a token nor an address; the server reads them as weir run would, beside what else comes,
+ * each stream's as a source of its own. A connection is for the files of one stream, one after the other; packets of text,
+ * numbers in decimal:
+ *
+ *      weir run                                     server
+ *               ---- "stream NAME" --------------->
+ *               <--- "ready", or "no TEXT" --------
+ *               ---- "file FORMAT PATH", fd ------>
+ *               <--- "at BYTES ROWS" --------------  now and then
+ *               <--- "fault LINE COLUMN TEXT" -----
+ *               <--- "done R ACCEPTED REJECTED BEFORE TEXT"   R: 0 or -errno, with the text; BEFORE: of ACCEPTED, taken before
+ *               ---- "end" ----------------------->
+ *               <--- "pipeline READ ROWS DROP SIDE REVISE WATERMARK NAME"   once it has read them
+ *               <--- "over" -----------------------
+ *
+ * Who closes his side for writing has it stop, and still hears how far it came.
+ *
+ * Each MiB of a file, unpacked, is a request with a key made of the file's bytes up to its end. So what was taken is not taken again,
+ * whoever was killed in between, as long as the server knows its keys (idempotency_retain).
+ */
+#ifndef WEIR_RUNS_H
+#define WEIR_RUNS_H
+
+#include "source/source.h"
+
+#define RUNS_KIND   "weir-run" /* of the socket's name */
+#define RUNS_MAX    8u         /* connections at a time; others wait */
+#define RUNS_PACKET 8192u      /* bytes of a packet */
+
+struct weir;
+struct runs;
+
+/* Listens for the folder of its journals. The weir is wired and outlives it. -EADDRINUSE; -ENOMEM; another -errno. */
+int runs_new(struct weir *w, struct runs **ret, struct error *error);
+/* Reads no more; what was read is on disk. Waits. Takes NULL. */
+void runs_end(struct runs *r);
+
+/* ---- The other side ---- */
+
+struct runs_pipeline { /* once it has read the files */
+    bool read; /* false: it has not yet, as it waits for something, or has failed */
+    uint64_t rows, late_by[3]; /* since its start; events of these files */
+    int64_t watermark_us;
+    char name[256];
+};
+
+struct runs_handing {
+    const char *folder;               /* of the journals */
+    const char *stream;               /* its name */
+    const struct source_files *files; /* their paths; without `stream` */
+    void (*pipeline)(void *ctx, const struct runs_pipeline *p);
+    void *ctx;
+};
+
+/* Hands the files over, and waits until they are taken. As source_file, and -ENOENT, -ECONNREFUSED: there is no server; -EACCES: it is
+ * another user's; -EPIPE: it ended in between. *ret_before: of those accepted, how many had been taken before. */
+int runs_hand(const struct runs_handing *h, struct source_result *ret,
+              uint64_t *ret_before, struct error *error);
+
+#endif
