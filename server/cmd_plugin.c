@@ -153,8 +153,7 @@ static const char check_help[] =
     "      --exact            merging gives every bit of what folding gives\n"
     "      --seed NUMBER      other rows; 1 if it is not given\n"
     "      --limit SECONDS    for all trials of a law; 20 if it is not given\n"
-    "  -o, --output FILE      where the C program goes; standard output if it is not "
-    "given\n"
+    "  -o, --output FILE      write the C program there\n"
     "  -h, --help             this text\n\n"
     "The laws:\n";
 

@@ -359,15 +359,20 @@ static void say_counter_example(struct checker *c, const struct check *k,
                                 const struct choice *choice, const struct shrinking *s)
 {
     struct plan plan = {0};
-    FILE *to = c->o->program ? c->o->program : c->o->to;
     const struct law *law = k->law;
     if (!law) /* the calls of any law show it */
         for (size_t i = 0; i < n_laws; i++)
             if (!strcmp(laws[i].name,
                         choice->binding->plugin->analyzer.merge ? "merge" : "save"))
                 law = &laws[i];
-    if (c->written || !law || c->plugin->analyzer.whole ||
-        !plan_make(&plan, law, s->rows.n, s->best.trial.seed))
+    if (c->written || !law || c->plugin->analyzer.whole)
+        return;
+    if (!c->o->program) {
+        fputs("        -o FILE writes a program in C that shows it\n", c->o->to);
+        c->written = true;
+        return;
+    }
+    if (!plan_make(&plan, law, s->rows.n, s->best.trial.seed))
         return;
     const struct example e = {.path = c->o->path,
                               .law = k->name,
@@ -380,7 +385,7 @@ static void say_counter_example(struct checker *c, const struct check *k,
                               .compare = k->law != NULL,
                               .rounded = law->rounded && !c->o->exact,
                               .seed = s->best.trial.seed};
-    c->written = example_write(&e, to);
+    c->written = example_write(&e, c->o->program);
     plan_free(&plan);
 }
 

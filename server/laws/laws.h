@@ -21,7 +21,8 @@ struct laws_options {
     uint64_t seed;
     FILE *
         to; /* a line for each law, and what broke it; of a descriptor: other processes write to it */
-    FILE *program; /* the C program of the first law that is broken; NULL: to `to` */
+    FILE *
+        program; /* the C program of the first law that is broken; NULL: it is not wanted */
 };
 
 /* 0: it keeps all laws, 1: it does not, 2: it cannot be loaded or tried, and `to` tells why. */

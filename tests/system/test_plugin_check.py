@@ -150,6 +150,13 @@ class Check(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertRegex(done.stdout, 'it changes what belongs to the process: threads 3 -> threads [56]')  # 6: numpy's, too
 
+    def test_the_program_is_written_where_it_is_wanted_only(self):
+        _, path = self.build('MERGE', '-DBREAK=MERGE')
+        done = harness.weir('plugin', 'check', path)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn('-o FILE writes a program in C that shows it', done.stdout)
+        self.assertNotIn('#include', done.stdout)
+
     def test_laws_can_be_left_out(self):
         _, path = self.build('MERGE', '-DBREAK=MERGE')
         self.assertEqual(harness.weir('plugin', 'check', '--without', 'merge', path).returncode, 0)
