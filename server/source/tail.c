@@ -112,10 +112,10 @@ static int scan(DIR *d, const char *name, const struct place *p, bool newer)
             continue;
         int64_t ns = place_changed_ns(&st);
         bool own = (uint64_t)st.st_ino == p->inode;
-        if (newer ? own || ns <= p->changed_ns || ns >= oldest_ns : !own)
+        if (newer ? ns <= p->changed_ns || ns >= oldest_ns : !own)
             continue;
         int fd = openat(dirfd(d), e->d_name, O_RDONLY | O_CLOEXEC);
-        if (fd < 0 || (!newer && !place_is_of(p, fd))) {
+        if (fd < 0 || (newer ? own && place_is_in(p, fd) : !place_is_of(p, fd))) {
             if (fd >= 0)
                 close(fd);
             continue;

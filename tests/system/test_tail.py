@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Files that weir reads as they grow: each line once, whatever becomes of the file or of the server."""
 
+import contextlib
 import json
 import os
 import random
+import sqlite3
 import threading
 import time
 import unittest
@@ -152,6 +154,48 @@ class Tail(unittest.TestCase):
             self.said(server, 'is not the file any more of which', 'lost')
             self.wait_values(server, range(120))
             self.assertGreater(server.metric('weir_source_errors_total', stream='input'), 0)
+
+    def in_its_place(self, text):
+        """Another file with the same inode, where the file system gives it again at once."""
+        inode = os.stat(self.path).st_ino
+        for _ in range(20):
+            os.remove(self.path)
+            self.write(text)
+            if os.stat(self.path).st_ino == inode:
+                return
+        self.skipTest('inodes are not given again here')
+
+    def test_a_file_with_the_inode_of_one_that_was_deleted_is_another(self):
+        with self.server() as server:
+            self.write(lines(0, 100))
+            self.wait_values(server, range(100))
+            server.kill()
+            self.in_its_place(lines(0, 50) + lines(200, 300))  # begins with the same bytes, and is longer
+            server.start()
+            self.said(server, 'is not the file any more of which', 'lost')
+            self.wait_values(server, [*range(100), *range(50), *range(200, 300)])
+            server.kill()
+            self.in_its_place(lines(0, 200))
+            os.rename(self.path, self.path + '.1')
+            self.write(lines(300, 310))
+            for i, name in enumerate(('.1', '')):
+                os.utime(self.path + name, ns=(0, time.time_ns() + 1000000 * i))
+            server.start()
+            self.wait_values(server, [*range(100), *range(50), *range(200, 300), *range(200), *range(300, 310)])
+
+    def test_a_bookmark_of_a_version_that_did_not_ask_when_files_were_made(self):
+        with self.server() as server:
+            self.write(lines(0, 100))
+            self.wait_values(server, range(100))
+            server.stop()
+            with contextlib.closing(sqlite3.connect(f'{self.folder}/weir.db')) as file:
+                changed = file.execute("UPDATE weir_bookmarks SET bookmark = substr(bookmark, 1,"
+                                       " instr(bookmark, ' born=') - 1)").rowcount
+                file.commit()
+            self.assertEqual(changed, 1)
+            self.write(lines(100, 110))
+            server.start()
+            self.wait_values(server, range(110))
 
     def test_csv_goes_on_behind_its_header(self):
         path = os.path.join(self.folder, 'in.csv')
