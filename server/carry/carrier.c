@@ -104,6 +104,7 @@ static void adopt(struct carrier *c, struct carry_set *fresh)
             inherit(k, o);
         k->shown.table = k->table->name;
         k->last = k->place.position;
+        k->noted = strcmp(k->place.writer, c->writer) == 0;
     }
     drop_set(c, old); /* before others of the same names are counted */
     for (struct carried *k = fresh->first; k; k = k->next)
@@ -187,8 +188,12 @@ static void end_save(struct carrier *c, int err)
                     "how far tables were carried cannot be noted: %s; tried again, and "
                     "PostgreSQL knows",
                     c->saving->error.text);
-    for (struct carried *k = c->set->first; err && k; k = k->next)
-        k->dirty = true;
+    for (struct carried *k = c->set->first; k; k = k->next) {
+        k->dirty = k->dirty || err;
+        for (size_t i = 0; err >= 0 && i < c->saving->n; i++)
+            if (c->saving->place[i].table == k->place.table)
+                k->noted = strcmp(c->saving->place[i].writer, c->writer) == 0;
+    }
     free(c->saving);
     c->saving = NULL;
     c->save_us = err == 1 ? 0 : clock_monotonic_us() + CARRY_EVERY_US;
@@ -493,6 +498,13 @@ static bool listen_to_others(struct carrier *c)
     return on;
 }
 
+/* A table that is taken is written to once the file knows by whom: who is killed before has written nothing, so that what is there
+ * is what it was. */
+static bool has_work(const struct carried *k)
+{
+    return k->stage == CARRY_TAKE || (k->stage != CARRY_OVER && k->look && k->noted);
+}
+
 /* A piece of each table. When to come again. */
 static int64_t carry_round(struct carrier *c)
 {
@@ -507,11 +519,9 @@ static int64_t carry_round(struct carrier *c)
     if (!c->set->first || !is_connected(c))
         return c->set->first && c->connect_us < next_us ? c->connect_us : next_us;
     for (struct carried *k = c->set->first; k && c->pg.c; k = k->next) {
-        if (now_us >= k->next_us && (k->look || k->stage == CARRY_TAKE) &&
-            k->stage != CARRY_OVER)
+        if (now_us >= k->next_us && has_work(k))
             step(c, k);
-        bool more = (k->look || k->stage == CARRY_TAKE) && k->stage != CARRY_OVER;
-        int64_t due_us = more ? k->next_us : INT64_MAX;
+        int64_t due_us = has_work(k) ? k->next_us : INT64_MAX;
         next_us = due_us < next_us ? due_us : next_us;
         if (c->pg.c && k->stage == CARRY_CHANGES)
             c->backoff_us = 0;

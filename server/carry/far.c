@@ -91,6 +91,27 @@ static int finish(struct carrier *c, int err, struct error *error)
 
 /* ---- The schema --------------------------------------------------------------------------------- */
 
+/* Tables that an earlier version made. Asked first, as ALTER TABLE waits for all others. */
+static int add_taken_from(struct carrier *c, struct error *error)
+{
+    struct buffer name = {0}, sql = {0};
+    PG_RESULT there = NULL;
+    put_name(&name, c->config->schema);
+    buffer_puts(&name, ".weir_positions");
+    buffer_puts(&sql, "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND"
+                      " attname = 'taken_from' AND NOT attisdropped");
+    int err = name.error ? error_set(error, -ENOMEM, "out of memory")
+                         : run(c, &sql, &PG_TEXT(buffer_text(&name)), 1, &there, error);
+    if (!err && PQntuples(there) == 0) {
+        buffer_printf(&sql, "ALTER TABLE %s ADD COLUMN taken_from text",
+                      buffer_text(&name));
+        err = run(c, &sql, NULL, 0, NULL, error);
+    }
+    buffer_free(&name);
+    buffer_free(&sql);
+    return err;
+}
+
 static int make_schema(struct carrier *c, struct error *error)
 {
     const char *schema = c->config->schema;
@@ -112,8 +133,9 @@ static int make_schema(struct carrier *c, struct error *error)
                 " database text NOT NULL, writer text NOT NULL, since bigint NOT NULL,"
                 " seq bigint, watermark timestamptz, changed timestamptz NOT NULL,"
                 " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
-                " backend_start timestamptz NOT NULL)");
-    return run(c, &sql, NULL, 0, NULL, error);
+                " backend_start timestamptz NOT NULL, taken_from text)");
+    err = run(c, &sql, NULL, 0, NULL, error);
+    return err ? err : add_taken_from(c, error);
 }
 
 /* Two servers may begin at once. */
@@ -281,6 +303,8 @@ static int ensure_table(struct carrier *c, const struct carried *k, struct error
 struct owner {
     bool there;
     char writer[CARRIED_ID], database[CARRIED_ID];
+    char
+        from[CARRIED_ID]; /* the writer has written nothing yet; before, this one has */
     int64_t since_us, seq; /* -1: being filled */
     char host[128];
 };
@@ -290,7 +314,8 @@ static int ask_owner(struct carrier *c, const struct carried *k, const char *loc
 {
     struct buffer sql = {0};
     PG_RESULT r = NULL;
-    buffer_puts(&sql, "SELECT writer, database, since, coalesce(seq, -1), host FROM ");
+    buffer_puts(&sql, "SELECT writer, database, since, coalesce(seq, -1), host,"
+                      " coalesce(taken_from, '') FROM ");
     put_name(&sql, c->config->schema);
     buffer_printf(&sql, ".weir_positions WHERE table_name = $1 %s", lock);
     int err = run(c, &sql, &PG_TEXT(k->table->name), 1, &r, error);
@@ -302,6 +327,7 @@ static int ask_owner(struct carrier *c, const struct carried *k, const char *loc
     ret->since_us = strtoll(PQgetvalue(r, 0, 2), NULL, 10);
     ret->seq = strtoll(PQgetvalue(r, 0, 3), NULL, 10);
     snprintf(ret->host, sizeof(ret->host), "%s", PQgetvalue(r, 0, 4));
+    snprintf(ret->from, sizeof(ret->from), "%s", PQgetvalue(r, 0, 5));
     return 0;
 }
 
@@ -344,7 +370,10 @@ static bool is_ours(const struct carrier *c, const struct carried *k,
         return true;
     const char *before = k->taken ? k->before : k->place.writer;
     const int64_t bound = k->taken ? k->before_bound : k->place.bound;
-    return *before && strcmp(o->writer, before) == 0 && o->seq <= bound;
+    /* Or a run that was ended before the file knew of it (has_work in carrier.c). */
+    return *before &&
+           (strcmp(o->writer, before) == 0 || strcmp(o->from, before) == 0) &&
+           o->seq <= bound;
 }
 
 /* What its last writer has begun and not ended, if it hangs, holds locks: it is ended. */
@@ -360,8 +389,8 @@ static int end_writer(struct carrier *c, const struct carried *k, struct error *
     return run(c, &sql, &PG_TEXT(k->table->name), 1, NULL, error);
 }
 
-static int put_owner(struct carrier *c, const struct carried *k, int64_t seq,
-                     struct error *error)
+static int put_owner(struct carrier *c, const struct carried *k, const char *from,
+                     int64_t seq, struct error *error)
 {
     char since[24], at[24], pid[24], host[128] = "";
     snprintf(since, sizeof(since), "%" PRId64, k->place.since_us);
@@ -373,15 +402,17 @@ static int put_owner(struct carrier *c, const struct carried *k, int64_t seq,
     put_name(&sql, c->config->schema);
     buffer_puts(
         &sql, ".weir_positions AS p (table_name, pipeline, database, writer, since,"
-              " seq, changed, host, pid, backend, backend_start) SELECT $1, $2, $3, $4,"
-              " $5::bigint, $6::bigint, now(), $7, $8::integer, pid, backend_start"
+              " seq, changed, host, pid, backend, backend_start, taken_from) SELECT $1,"
+              " $2, $3, $4, $5::bigint, $6::bigint, now(), $7, $8::integer, pid,"
+              " backend_start, $9"
               " FROM pg_stat_activity WHERE pid = pg_backend_pid()"
               " ON CONFLICT (table_name) DO UPDATE SET pipeline = excluded.pipeline,"
               " database = excluded.database, writer = excluded.writer, since ="
               " excluded.since, seq = excluded.seq, watermark = CASE WHEN excluded.seq"
               " IS NOT NULL THEN p.watermark END, changed = excluded.changed,"
               " host = excluded.host, pid = excluded.pid, backend = excluded.backend,"
-              " backend_start = excluded.backend_start");
+              " backend_start = excluded.backend_start, taken_from ="
+              " excluded.taken_from");
     const struct pg_param param[] = {PG_TEXT(k->table->name),
                                      PG_TEXT(k->table->pipeline),
                                      PG_TEXT(c->set->database),
@@ -389,7 +420,8 @@ static int put_owner(struct carrier *c, const struct carried *k, int64_t seq,
                                      PG_TEXT(since),
                                      PG_TEXT(seq < 0 ? NULL : at),
                                      PG_TEXT(host),
-                                     PG_TEXT(pid)};
+                                     PG_TEXT(pid),
+                                     PG_TEXT(from)};
     return run(c, &sql, param, sizeof(param) / sizeof(param[0]), NULL, error);
 }
 
@@ -403,7 +435,10 @@ static int take(struct carrier *c, struct carried *k, const struct changes *know
         err = check_owner(c, k, ret, error);
     *ret_ours = !err && is_ours(c, k, ret, known);
     k->place.since_us = known->since_us;
-    return err ? err : put_owner(c, k, *ret_ours ? ret->seq : -1, error);
+    const char *from = strcmp(ret->writer, c->writer) == 0 ? ret->from
+                       : k->taken                          ? k->before
+                                                           : k->place.writer;
+    return err ? err : put_owner(c, k, from, *ret_ours ? ret->seq : -1, error);
 }
 
 int far_take(struct carrier *c, struct carried *k, struct error *error)
@@ -445,6 +480,7 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
     k->stage = ours ? CARRY_CHANGES : CARRY_FILL;
     k->temporary = false;
     k->dirty = k->look = true;
+    c->save_us = 0;
     rows_restart(k);
     if (!ours)
         logger_info("carry",
@@ -456,23 +492,28 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
 
 /* ---- Transactions ------------------------------------------------------------------------------- */
 
+/* As it is sent. */
+static uint64_t far_time(int64_t us)
+{
+    return htobe64((uint64_t)us - UINT64_C(946684800000000));
+}
+
 /* First of all: who is not where it was, as another has written there, does nothing. seq -1: it is not known where. */
 static int move_place(struct carrier *c, const struct carried *k, int64_t from,
                       int64_t to, int64_t watermark_us, struct error *error)
 {
     char at[24], was[24];
-    const uint64_t watermark =
-        htobe64((uint64_t)watermark_us - UINT64_C(946684800000000));
+    const uint64_t watermark = far_time(watermark_us);
     struct buffer sql = {0};
     PG_RESULT r = NULL;
     snprintf(at, sizeof(at), "%" PRId64, to);
     snprintf(was, sizeof(was), "%" PRId64, from);
     buffer_puts(&sql, "UPDATE ");
     put_name(&sql, c->config->schema);
-    buffer_puts(&sql,
-                ".weir_positions SET seq = $3::bigint, watermark = coalesce($5,"
-                " watermark), changed = now() WHERE table_name = $1 AND writer = $2"
-                " AND seq IS NOT DISTINCT FROM $4::bigint");
+    buffer_puts(&sql, ".weir_positions SET seq = $3::bigint, watermark = coalesce($5,"
+                      " watermark), changed = now(), taken_from = NULL"
+                      " WHERE table_name = $1 AND writer = $2 AND seq IS NOT DISTINCT "
+                      "FROM $4::bigint");
     const struct pg_param param[] = {
         PG_TEXT(k->table->name),
         PG_TEXT(c->writer),
@@ -644,14 +685,29 @@ static void put_bound(struct buffer *to, const struct table *t, const char *comp
     buffer_putc(to, ')');
 }
 
-static int clear(struct carrier *c, const struct carried *k, bool behind,
-                 struct error *error)
+/* Rows of windows by key that `retain` has taken here lie between those that are left: what ended before stays there. INT64_MIN:
+ * nothing does. */
+static int64_t taken_before(const struct carried *k, const struct carry_piece *p)
 {
     const struct table *t = k->table;
+    int64_t end_us;
+    if (t->retain_us == INT64_MAX || !window_is_by_key(&t->window) ||
+        p->watermark_us == INT64_MIN ||
+        __builtin_sub_overflow(p->watermark_us, t->retain_us, &end_us))
+        return INT64_MIN;
+    return end_us + 1; /* as purge_border */
+}
+
+static int clear(struct carrier *c, const struct carried *k,
+                 const struct carry_piece *p, bool behind, struct error *error)
+{
+    const struct table *t = k->table;
+    const int64_t taken_us = taken_before(k, p);
+    const uint64_t ended = far_time(taken_us);
     struct pg_param param[PG_PARAMS];
     struct buffer sql = {0};
     size_t n = 0;
-    if (2 * t->n_primary > PG_PARAMS)
+    if (2 * t->n_primary + 1 > PG_PARAMS)
         return error_set(error, -E2BIG, "its key has too many columns");
     buffer_printf(&sql, "DELETE FROM %s WHERE", k->name);
     if (behind) {
@@ -661,22 +717,33 @@ static int clear(struct carrier *c, const struct carried *k, bool behind,
         buffer_puts(&sql, " AND");
         put_bound(&sql, t, "<=", &k->upper, param, &n);
     }
+    if (taken_us > INT64_MIN) {
+        param[n++] =
+            (struct pg_param){.type = 1184, .data = (const char *)&ended, .size = 8};
+        buffer_printf(&sql, " AND window_end >= $%zu", n);
+    }
     return run(c, &sql, param, n, NULL, error);
 }
 
 int far_fill(struct carrier *c, struct carried *k, const struct carry_piece *p,
              struct error *error)
 {
+    const bool made = k->temporary;
     int err = pg_run(&c->pg, "BEGIN", error);
     if (err)
         return err;
     err = move_place(c, k, -1, p->all ? k->fill_last : -1, INT64_MIN, error);
     if (!err && k->upper.rows)
-        err = clear(c, k, false, error);
-    if (!err && c->rows.rows)
+        err = clear(c, k, p, false, error);
+    if (!err && taken_before(k, p) > INT64_MIN) /* some of them may be there still */
+        err = put_staged(c, k, error);
+    else if (!err && c->rows.rows)
         err = copy_to(c, k, NULL, &c->rows, error);
     if (!err && p->all && (k->upper.rows || k->lower.rows))
-        err = clear(c, k, true, error);
+        err = clear(c, k, p, true, error);
     fault_point("carry_filled");
-    return finish(c, err, error);
+    err = finish(c, err, error);
+    if (err)
+        k->temporary = made;
+    return err;
 }

@@ -56,6 +56,7 @@ struct carried {
     int64_t staged_until; /* rows up to this number may be there */
     bool look;            /* there may be something to carry */
     bool dirty;           /* the place is not saved */
+    bool noted;           /* the file knows that this run writes there */
     bool held_told, refused_told;
     int64_t next_us, backoff_us; /* after a failure: not before; 0 */
 

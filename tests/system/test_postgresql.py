@@ -6,6 +6,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import unittest
 
 import harness
@@ -206,6 +207,60 @@ class Tables(unittest.TestCase):
         server.start()
         self.post(server, at, 100)
         self.wait_same(server, 'plain')
+
+    def test_who_is_killed_before_its_file_knows_of_the_takeover_carries_nothing_twice(self):
+        with self.server() as server:
+            at = self.post(server, 0, 300)
+            self.wait_same(server, 'plain')
+        before = self.pg.psql('SELECT *, xmin FROM weir.plain ORDER BY 1, 3')
+        writer = 'SELECT writer FROM weir.weir_positions'
+        first, all_rows = self.pg.psql(writer), 'all of its rows are carried'
+        self.pg.stop()
+        for _ in range(2):
+            server = self.server()
+            server.start()
+            file = sqlite3.connect(f'{self.folder}/weir.db', isolation_level=None, timeout=harness.LIMIT_S)
+            file.execute('BEGIN IMMEDIATE')  # nothing can be noted
+            self.pg.start()
+            self.wait_far(f"SELECT writer <> '{first[0]}' FROM weir.weir_positions", ['t'], 'the takeover')
+            self.assertFalse([line for line in server.log if all_rows in line])
+            first = self.pg.psql(writer)
+            server.kill()
+            file.close()
+            self.pg.stop()
+        self.pg.start()
+        with self.server() as server:
+            self.post(server, at, 300)
+            self.wait_same(server, 'plain')
+            self.assertFalse([line for line in server.log if all_rows in line])
+            self.assertEqual(self.pg.psql('SELECT *, xmin FROM weir.plain ORDER BY 1, 3 LIMIT ' + str(len(before))), before)
+
+    def test_the_table_of_places_that_an_earlier_version_made_gets_its_column(self):
+        with self.server() as server:
+            at = self.post(server, 0, 300)
+            self.wait_same(server, 'plain')
+        self.pg.psql('ALTER TABLE weir.weir_positions DROP COLUMN taken_from')
+        with self.server() as server:
+            self.post(server, at, 300)
+            self.wait_same(server, 'plain')
+            self.assertFalse([line for line in server.log if 'all of its rows' in line])
+
+    def test_a_table_of_windows_by_key_that_is_filled_again_keeps_what_retain_took(self):
+        visits = ("  visits: {from: s, key: [k], window: {session: 300ms}, idle_timeout: 1h, out_of_orderness: 0s, retain: 4s,"
+                  " analyzers: [count]}")
+        keys = 'SELECT k, count FROM weir.visits ORDER BY 1'
+        with self.server('\n' + visits) as server:
+            server.post_ok('s', '\n'.join([event(ms, 'long') for ms in range(0, 900, 200)] + [event(1000, 'short'),
+                                          event(1000, 'long')] + [event(ms, 'long') for ms in range(1200, 6200, 200)]
+                                         + [event(7000, 'last'), event(9000, 'z')]))
+            self.wait_far(keys, ['last|1', 'long|31', 'short|1'], 'all of them')
+            # `retain` takes the one that has ended, not the one that began before.
+            harness.wait_until(lambda: server.rows('SELECT k FROM visits ORDER BY 1') == [('last',), ('long',)], 'retain')
+            self.pg.psql("UPDATE weir.visits SET count = 0 WHERE k = 'long'; DELETE FROM weir.weir_positions;"
+                         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir'")
+            self.wait_far(keys, ['last|1', 'long|31', 'short|1'], 'all that were there')
+            harness.wait_until(lambda: self.caught_up(server, 'visits'), 'the end of it')
+            self.assertEqual(self.pg.psql(keys), ['last|1', 'long|31', 'short|1'])
 
     # ---- Two servers -----------------------------------------------------------------------------
 
