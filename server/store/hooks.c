@@ -91,17 +91,65 @@ static int save_place(sqlite3 *db, const struct hook_save *h, struct error *erro
     return db_run(s, error);
 }
 
+static bool is_saved(const struct hook_save *save, size_t n, const char *pipeline,
+                     const char *hook)
+{
+    size_t i = 0;
+    while (i < n && (strcmp(save[i].id.pipeline, pipeline) != 0 ||
+                     strcmp(save[i].id.hook, hook) != 0))
+        i++;
+    return i < n;
+}
+
+/* Those of pipelines that are left out before their tables are known, whose place stays as it is in the file. */
+static int add_left_out(sqlite3 *db, const struct hook_save *save, size_t n,
+                        size_t room, struct changes_kept *kept, size_t *n_kept,
+                        struct error *error)
+{
+    DB_STATEMENT list = NULL;
+    int code = SQLITE_DONE;
+    int err = db_prepare(db,
+                         "SELECT pipeline, hook, table_name, position FROM weir_hooks"
+                         " JOIN weir_meta ON key = 'weir_changes_' || table_name"
+                         " WHERE CAST(value AS INTEGER) = since ORDER BY 1, 2",
+                         0, &list, error);
+    while (!err && *n_kept < room && (code = sqlite3_step(list)) == SQLITE_ROW) {
+        const char *pipeline = (const char *)sqlite3_column_text(list, 0),
+                   *hook = (const char *)sqlite3_column_text(list, 1),
+                   *table = (const char *)sqlite3_column_text(list, 2);
+        if (pipeline && hook && is_saved(save, n, pipeline, hook))
+            continue;
+        struct changes_kept *k = &kept[(*n_kept)++];
+        k->table = table ? strdup(table) : NULL;
+        k->position = sqlite3_column_int64(list, 3);
+        if (!pipeline || !hook || !k->table)
+            err = error_set(error, -ENOMEM, "out of memory");
+    }
+    return !err && code != SQLITE_DONE && code != SQLITE_ROW ? db_error(db, error)
+                                                             : err;
+}
+
 /* Of the tables, what all of their hooks are done with may go. */
 static int keep_changes(struct store *s, const struct hook_save *save, size_t n,
                         struct error *error)
 {
-    struct changes_kept *kept = calloc(n + 1, sizeof(*kept));
+    sqlite3_int64 others = 0;
+    int err = db_int(s->db, "SELECT count(*) FROM weir_hooks", NULL, &others, error);
+    if (err)
+        return err;
+    const size_t room = n + (size_t)others;
+    struct changes_kept *kept = calloc(room + 1, sizeof(*kept));
     if (!kept)
         return error_set(error, -ENOMEM, "out of memory");
     for (size_t i = 0; i < n; i++)
         kept[i] = (struct changes_kept){.table = save[i].id.table,
                                         .position = save[i].position};
-    int err = changes_keep(s, CHANGES_HOOKS, kept, n, error);
+    size_t n_kept = n;
+    err = add_left_out(s->db, save, n, room, kept, &n_kept, error);
+    if (!err)
+        err = changes_keep(s, CHANGES_HOOKS, kept, n_kept, error);
+    for (size_t i = n; i < n_kept; i++)
+        free((char *)kept[i].table);
     free(kept);
     return err;
 }

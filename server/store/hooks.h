@@ -43,7 +43,7 @@ struct hook_save {
 };
 
 /* All of these, in one transaction: on the writer thread, within store_call or store_post. Tables of hooks that are
- * not in the list are kept for them no more (store/changes.h). */
+ * neither in the list nor left out are kept for them no more (store/changes.h). */
 int hooks_save(struct store *s, const struct hook_save *save, size_t n,
                struct error *error);
 

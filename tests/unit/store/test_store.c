@@ -4,6 +4,8 @@
  */
 #include "base/clock.h"
 #include "shell.h"
+#include "store/changes.h"
+#include "store/hooks.h"
 #include "store/internal.h"
 #include "store/restore.h"
 
@@ -105,6 +107,44 @@ static void rows_put_are_read_back_after_close(void **state)
         shell("weir.db", "SELECT * FROM trades WHERE symbol = 'S00007' LIMIT 1"),
         "1700000040000000|S00007|21|7.5|1700000100000000\n");
     assert_string_equal(shell("weir.db", "PRAGMA integrity_check"), "ok\n");
+}
+
+static bool nobody_listens(void *ctx, const char *table)
+{
+    (void)ctx;
+    (void)table;
+    return false;
+}
+
+/* Its pipeline was left out before its tables are known. */
+static void changes_of_a_hook_that_is_left_out_are_kept(void **state)
+{
+    (void)state;
+    struct error error = {""};
+    const struct table *table = &trades;
+    struct hook_id id = {.pipeline = "trades", .hook = "h", .table = "trades"};
+    struct store *s = open_started(&trades);
+    assert_int_equal(hooks_open(s, &id, &table, 1, &error), 0);
+    assert_int_equal(put(s, MINUTE_US, rows_made(&trades, 0, 123)), 0);
+    store_free(s);
+
+    id.table = NULL;
+    table = NULL;
+    s = open_started(NULL);
+    assert_int_equal(hooks_open(s, &id, &table, 1, &error), 0);
+    assert_int_equal(changes_tidy(s, nobody_listens, NULL, &error), 0);
+    store_free(s);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM weir_changes_trades"),
+                        "123\n");
+
+    s = open_started(NULL); /* it is not configured any more */
+    assert_int_equal(hooks_open(s, NULL, NULL, 0, &error), 0);
+    assert_int_equal(changes_tidy(s, nobody_listens, NULL, &error), 0);
+    store_free(s);
+    assert_string_equal(
+        shell("weir.db",
+              "SELECT count(*) FROM sqlite_schema WHERE name = 'weir_changes_trades'"),
+        "0\n");
 }
 
 static void readable_view_shows_rfc3339(void **state)
@@ -1505,6 +1545,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(rows_put_are_read_back_after_close),
+        TEST(changes_of_a_hook_that_is_left_out_are_kept),
         TEST(readable_view_shows_rfc3339),
         TEST(readable_view_shows_years_that_sqlite_does_not_know),
         TEST(rows_in_the_table_stay_as_they_are),
