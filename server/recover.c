@@ -304,17 +304,17 @@ static int recover_inputs(struct weir *w, struct restore *r, struct pipeline *p,
     return err;
 }
 
-/* One that is exchanged before it has caught up goes on beside the others: they do not wait while all that it lacks is
- * read. */
+/* One that is exchanged before it has caught up, or was away, goes on beside the others: they do not wait while all that it
+ * lacks is read. */
 static void go_on_behind(const struct weir *w, struct pipeline *p, uint64_t position)
 {
-    const struct config_pipeline *c = pipeline_config(p);
+    struct log *log = w->log[pipeline_config(p)->stream];
     struct join *j = pipeline_join(p);
-    bool far = log_last(w->log[c->stream]) > position + AT_ONCE_ENTRIES;
+    bool far = log_last(log) > position + AT_ONCE_ENTRIES;
     for (size_t i = 0; j && i < j->n; i++)
         far = far || (j->input[i].log && log_last(j->input[i].log) >
                                              j->input[i].position + AT_ONCE_ENTRIES);
-    if (!far || !c->backfill_node || pipeline_parent(p))
+    if (!far || pipeline_parent(p))
         return;
     pipeline_begin_behind(p, false);
     for (size_t i = 0; j && i < j->n; i++)

@@ -277,6 +277,29 @@ class Backfill(unittest.TestCase):
         self.assertIn("'added_2' is exchanged", ''.join(server.log))
         self.tables_are_right(server, events)
 
+    def test_one_that_comes_back_without_backfill_reads_what_it_lacks_beside_the_others(self):
+        events = make_events(13, 5000)
+        harness.compile_plugin(self.folder, 'slow', SLOW.replace('if (access', 'while (access'))
+        pipelines = added('', ', slow')
+        server = self.start(pipelines)
+        for request in in_requests(events[:500], 100):
+            server.post_ok('input', request)
+        self.reload(server, '')
+        for request in in_requests(events[500:4000], 10):
+            server.post_ok('input', request)
+        slow = os.path.join(self.folder, 'slow')
+        open(slow, 'w', encoding='utf-8').close()
+        self.reload(server, pipelines)
+        for w in WORKERS:
+            status = self.status(server, f'added_{w}')
+            self.assertTrue(status['backfilling'])
+            self.assertLess(status['events'], 3500)
+        for request in in_requests(events[4000:], 100):
+            server.post_ok('input', request)
+        os.unlink(slow)
+        self.caught_up(server)
+        self.tables_are_right(server, events)
+
     def test_a_file_that_is_not_there_stops_the_pipeline_until_it_is(self):
         old = make_events(12, 500)
         path = os.path.join(self.folder, 'later.ndjson')
