@@ -551,12 +551,19 @@ static bool is_in(const char *text, const char *name)
     return text && strcasestr(text, name);
 }
 
-static bool is_used(const struct pipeline *p, const struct config_derive *d,
-                    size_t column)
+bool checkpoint_names(const struct config_derive *d, const char *name)
+{
+    bool named = false;
+    for (size_t i = 0; i < d->n; i++)
+        named = named || is_in(d->column[i].text, name);
+    return named;
+}
+
+bool checkpoint_uses(const struct pipeline *p, size_t column)
 {
     const struct config_pipeline *c = p->config;
     const char *name = p->schema->column[column].name;
-    bool used = is_in(c->where, name) ||
+    bool used = is_in(c->where, name) || checkpoint_names(&c->derive, name) ||
                 (c->window.kind == CONFIG_UNTIL && c->window.column == column);
     for (size_t i = 0; i < c->n_keys; i++)
         used = used || c->key[i] == column;
@@ -566,8 +573,6 @@ static bool is_used(const struct pipeline *p, const struct config_derive *d,
         for (size_t k = 0; k < p->step[i].binding->n_inputs; k++)
             used = used || (p->step[i].binding->input[k] == (int)column &&
                             !p->step[i].binding->left_out[k]);
-    for (size_t i = 0; i < d->n; i++)
-        used = used || is_in(d->column[i].text, name);
     return used;
 }
 
@@ -582,10 +587,10 @@ static void put_derived(struct buffer *b, const struct pipeline *p)
     for (size_t i = 0; i < 2; i++)
         for (size_t k = 0, column = first[i]; k < list[i]->n; k++, column++) {
             const struct config_derived *d = &list[i]->column[k];
-            if (!is_used(p, list[0], column) && !is_used(p, list[1], column))
+            const char *name = p->schema->column[column].name;
+            if (!checkpoint_uses(p, column) && !checkpoint_names(list[0], name))
                 continue;
-            buffer_printf(b, "derive %s %s ", p->schema->column[column].name,
-                          schema_type_name(d->type));
+            buffer_printf(b, "derive %s %s ", name, schema_type_name(d->type));
             buffer_put_json_string(b, d->text, strlen(d->text));
             buffer_putc(b, '\n');
         }

@@ -49,6 +49,7 @@ void checkpoint_free(struct checkpoint *c); /* with its inputs; takes NULL */
 
 struct log_entry;
 struct worker;
+struct config_derive;
 struct pipeline;
 
 /* Of the worker as it is, as the entry LOG_CHECKPOINT asks for; its blocks count as unchanged from now on. -EINVAL: a plugin failed (the text
@@ -74,6 +75,9 @@ int checkpoint_marks_form(const char *marks, size_t size);
 
 /* Text that says what the states of the pipeline are of: the same text, the same states. -ENOMEM. */
 int checkpoint_definition(const struct pipeline *p, char **ret);
+/* Does the pipeline use the column of its schema? Does one of these texts name it? */
+bool checkpoint_uses(const struct pipeline *p, size_t column);
+bool checkpoint_names(const struct config_derive *d, const char *name);
 
 /* " NAME=VALUE" of the parameter in a config struct, as definitions have it. */
 struct buffer;

@@ -77,7 +77,17 @@ int join_define(const struct join_input *in, char **ret)
     return text ? 0 : -ENOMEM;
 }
 
-/* Of several streams in the same windows: their derived columns, in use or not. */
+/* Is the column, in the schema of all, or one that is made of it in use? */
+static bool is_used(const struct pipeline *p, const struct config_stream *s,
+                    const char *name)
+{
+    bool used = checkpoint_names(&s->derive, name);
+    for (size_t i = 0; !used && i < p->schema->n; i++)
+        used = !strcmp(p->schema->column[i].name, name) && checkpoint_uses(p, i);
+    return used;
+}
+
+/* Of several streams in the same windows: their derived columns that are in use. */
 static void define_streams(const struct pipeline *p, struct buffer *to)
 {
     const struct config_joins *c = &p->config->joins;
@@ -86,7 +96,8 @@ static void define_streams(const struct pipeline *p, struct buffer *to)
             &p->whole->stream[i ? c->join[i - 1].stream : p->config->stream];
         buffer_printf(to, "stream %s", s->name);
         for (size_t k = s->schema->n; k < s->columns->n; k++)
-            put_columns(to, s, &k, 1);
+            if (is_used(p, s, s->columns->column[k].name))
+                put_columns(to, s, &k, 1);
         buffer_putc(to, '\n');
     }
 }
