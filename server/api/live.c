@@ -26,7 +26,9 @@
 #define LIVE_ROUND_US      (2 * SECOND_US) /* at who has gone, and at SIGHUP */
 #define LIVE_HEARTBEAT_US                                                              \
     (15 * SECOND_US) /* a comment, so that proxies and clients know */
-#define LIVE_LOOK_US     (SECOND_US / 10) /* at those who are behind */
+#define LIVE_LOOK_MIN_US                                                               \
+    (2 * SECOND_US / 1000) /* at those who are behind, and take what there is */
+#define LIVE_LOOK_US     (SECOND_US / 10) /* at those who take nothing */
 #define LIVE_PATIENCE_US (60 * SECOND_US) /* who takes nothing for so long is cut off */
 #define LIVE_UNSENT_MAX  ((uint64_t)64 << 10) /* bytes; who has more is behind */
 #define LIVE_PIECE       ((size_t)64 << 10)
@@ -233,6 +235,17 @@ static bool listener_serve(struct live *l, struct listener *x, struct piece *pie
 
 /* ---- The thread ------------------------------------------------------------------------------------ */
 
+/* When to look again at one who is behind: at once, or when some of it may have been taken, which nobody tells; more and more
+ * seldom, if it is not. */
+static int64_t listener_again(const struct listener *x, int64_t now_us)
+{
+    if (!http_unsent(x->request))
+        return now_us;
+    int64_t wait_us = (now_us - x->moved_us) / 4;
+    wait_us = wait_us > LIVE_LOOK_MIN_US ? wait_us : LIVE_LOOK_MIN_US;
+    return now_us + (wait_us < LIVE_LOOK_US ? wait_us : LIVE_LOOK_US);
+}
+
 /* With the lock held. When to look again without a commit. */
 static int64_t live_round(struct live *l, struct piece *pieces)
 {
@@ -242,8 +255,10 @@ static int64_t live_round(struct live *l, struct piece *pieces)
         pieces[i].of = NULL;
     for (struct listener *x = l->first, *next; x; x = next) {
         next = x->next;
-        if (listener_serve(l, x, pieces, now_us))
-            next_us = now_us + (http_unsent(x->request) ? LIVE_LOOK_US : 0);
+        if (!listener_serve(l, x, pieces, now_us))
+            continue;
+        int64_t again_us = listener_again(x, now_us);
+        next_us = again_us < next_us ? again_us : next_us;
     }
     return next_us;
 }
