@@ -26,6 +26,7 @@ static const struct {
     MODULE(watch),
     MODULE(net),
     MODULE(dom),
+    MODULE(download),
     MODULE(format),
     MODULE(chart),
     MODULE(overview),

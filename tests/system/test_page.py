@@ -4,12 +4,18 @@
 $WEIR_AXE is the file axe.js of axe-core, for what it says of accessibility; $WEIR_SCREENSHOTS a folder for pictures.
 """
 
+import csv
+import io
+import json
 import os
 import random
 import re
+import shutil
+import tempfile
 import unittest
 import urllib.parse
 
+import arrow_stream
 import harness
 
 try:
@@ -42,7 +48,7 @@ pipelines:
       - topk: {of: tag, k: 5}
 '''
 FILES = ['', 'page/index.html', 'page/style.css'] + [f'page/{name}.js' for name in (
-    'main', 'watch', 'net', 'dom', 'format', 'chart', 'overview', 'results', 'console', 'letters', 'graph')]
+    'main', 'watch', 'net', 'dom', 'download', 'format', 'chart', 'overview', 'results', 'console', 'letters', 'graph')]
 VIEWS = ['', 'results', 'sql', 'letters', 'graph']
 SHOTS = os.environ.get('WEIR_SCREENSHOTS')
 
@@ -117,7 +123,7 @@ class Seen(unittest.TestCase):
         self.assertEqual([e for e in b.get_log('browser') if e['level'] == 'SEVERE'], [])
         for entry in b.get_log('performance'):
             found = re.search(r'"method":"Network.requestWillBeSent".*?"request":\{[^}]*?"url":"([^"]+)"', entry['message'])
-            if found and not found.group(1).startswith(('data:', 'chrome:')):
+            if found and not found.group(1).startswith(('data:', 'chrome:', 'blob:')):
                 self.assertEqual(urllib.parse.urlsplit(found.group(1)).port, server.port, found.group(1))
 
     def start(self):
@@ -179,6 +185,7 @@ class Seen(unittest.TestCase):
         post(41, 61)
         self.until(lambda: drawn() == [5, 5], 'six windows, by live results')
         self.assertNotIn('tags_10s', b.page_source)
+        self.assertEqual(len(self.download(b, self.downloads(b), 'trades_10s.csv', 'CSV', 'Download all').splitlines()), 1 + 12)
         kept = b.execute_script('return [sessionStorage.getItem("weir.token"), localStorage.length, document.cookie]')
         self.assertEqual(kept, [new, 0, ''])
 
@@ -202,6 +209,79 @@ class Seen(unittest.TestCase):
         self.until(lambda: 'nothing' in b.find_element(By.CSS_SELECTOR, 'p.bad').text, 'the error')
         b.refresh()
         self.until(lambda: 'price_mean' in b.find_element(By.CSS_SELECTOR, 'textarea').get_attribute('value'), 'what was asked')
+
+    def downloads(self, b):
+        """A folder for what the browser saves."""
+        folder = tempfile.mkdtemp(prefix='weir-')
+        self.addCleanup(shutil.rmtree, folder)
+        b.execute_cdp_cmd('Browser.setDownloadBehavior', {'behavior': 'allow', 'downloadPath': folder})
+        return folder
+
+    def download(self, b, folder, name, form, button):
+        """With keys alone: the choice of a format, and the button behind it."""
+        choice = self.until(lambda: b.find_element(By.XPATH, "//label[contains(., 'Format')]/select"), 'the choice')
+        self.until(choice.is_displayed, 'the choice')
+        choice.send_keys(form, Keys.TAB)
+        self.assertEqual(b.switch_to.active_element.text, button)
+        b.switch_to.active_element.send_keys(Keys.ENTER)
+        path = os.path.join(folder, name)
+        self.until(lambda: os.path.exists(path), name)
+        self.until(lambda: name in choice.find_element(By.XPATH, './../..//*[@role="status"]').text, 'that it is said')
+        with open(path, 'rb') as file:
+            data = file.read()
+        os.unlink(path)
+        return data
+
+    def test_results_are_saved_whole(self):
+        server, b = self.start(), self.browser()
+        server.post('trades', walk(41, 2000))  # more rows than are shown
+        server.wait_watermark('trades_10s', (T0 + 1999000) * 1000)
+        harness.wait_until(lambda: server.rows('SELECT count(*) FROM trades_10s') == [(4 * 2 + 8 + 194 * 6,)], 'all windows')
+        rows = server.rows('SELECT symbol, count, price_mean FROM trades_10s ORDER BY window_start, symbol')
+        self.open(b, server, 'results/trades_10s')
+        folder = self.downloads(b)
+        got = csv.DictReader(io.StringIO(self.download(b, folder, 'trades_10s.csv', 'CSV', 'Download all').decode()))
+        self.assertEqual([(r['symbol'], int(r['count']), float(r['price_mean'])) for r in got], rows)
+        lines = self.download(b, folder, 'trades_10s.ndjson', 'NDJSON', 'Download all').decode().splitlines()
+        self.assertEqual([(r['symbol'], r['count'], r['price_mean']) for r in map(json.loads, lines)], rows)
+        schema, batches = arrow_stream.read(self.download(b, folder, 'trades_10s.arrows', 'Arrow', 'Download all'))
+        at = [[name for name, _ in schema].index(name) for name in ('symbol', 'count', 'price_mean')]
+        self.assertEqual([tuple(row[i] for i in at) for batch in batches for row in batch], rows)
+        self.check_quiet(b, server)
+
+    def test_an_answer_to_a_statement_is_saved_also_on_a_narrow_screen(self):
+        server, b = self.start(), self.browser(390, 844)
+        self.open(b, server, 'sql')
+        text = b.find_element(By.CSS_SELECTOR, 'textarea')
+        text.clear()
+        text.send_keys('SELECT symbol, sum(count) AS n FROM trades_10s GROUP BY 1 ORDER BY 1', Keys.CONTROL, Keys.ENTER)
+        folder, rows = self.downloads(b), [('FAST', 40), ('SLOW', 40)]
+        got = self.download(b, folder, 'answer.csv', 'CSV', 'Download').decode()
+        text.send_keys(' DESC')  # which was not asked
+        self.assertEqual(list(csv.reader(io.StringIO(got))), [['symbol', 'n'], ['FAST', '40'], ['SLOW', '40']])
+        lines = self.download(b, folder, 'answer.ndjson', 'NDJSON', 'Download').decode().splitlines()
+        self.assertEqual([tuple(json.loads(line).values()) for line in lines], rows)
+        _, batches = arrow_stream.read(self.download(b, folder, 'answer.arrows', 'Arrow', 'Download'))
+        self.assertEqual([row for batch in batches for row in batch], rows)
+        self.assertLessEqual(b.execute_script('return document.documentElement.scrollWidth'), 390)
+        self.check_quiet(b, server)
+
+    def test_an_answer_that_is_not_whole_is_not_saved(self):
+        server, b = harness.Server(CONFIG.replace('weir.db}', 'weir.db, sql_max_rows: 20000}')), self.browser()
+        server.__enter__()
+        self.addCleanup(server.__exit__, None, None, None)
+        self.open(b, server, 'sql')
+        folder, text = self.downloads(b), b.find_element(By.CSS_SELECTOR, 'textarea')
+        for n, said in ((20000, 'answer.csv, '), (20001, 'nothing is saved')):
+            text.clear()
+            text.send_keys(f'WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t LIMIT {n}) SELECT n FROM t',
+                           Keys.CONTROL, Keys.ENTER)
+            self.until(lambda: ('there are more' in b.find_element(By.CSS_SELECTOR, 'p[role=status]').text) ==  # pylint: disable=cell-var-from-loop
+                       (n > 20000) and b.find_element(By.CSS_SELECTOR, 'p[role=status]').text.startswith('20,000 rows'), 'the answer')
+            button = self.until(lambda: b.find_element(By.XPATH, "//button[.='Download']"), 'the button')
+            button.click()
+            self.until(lambda: said in button.find_element(By.XPATH, './../*[@role="status"]').text, said)  # pylint: disable=cell-var-from-loop
+        self.assertEqual(os.listdir(folder), ['answer.csv'])
 
     def test_dead_letters_are_shown_and_deleted(self):
         server, b = self.start(), self.browser()

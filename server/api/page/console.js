@@ -2,8 +2,9 @@
 
 import { bars, COLORS, lines } from "./chart.js";
 import { grid, h } from "./dom.js";
+import { download } from "./download.js";
 import { cell, number, span } from "./format.js";
-import { query } from "./net.js";
+import { query, statement } from "./net.js";
 
 const KEPT = 50, SHOWN = 1000, BARS = 40;
 const HISTORY = "weir.statements";
@@ -61,6 +62,11 @@ export function consoleView(root) {
   const text = h("textarea", { rows: 6, spellcheck: "false", "data-slash": true, "aria-label": "SQL statement",
     onkeydown: (e) => { if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) { e.preventDefault(); run(); } } });
   const button = h("button", { class: "main", type: "button", onclick: () => run() }, "Run (Ctrl Enter)");
+  let answered = "";
+  const whole = h("div", { hidden: true }, download("Download", (format) => {
+    const [path, options] = statement(answered, format);
+    return { name: "answer", path, options };
+  }));
   text.value = before()[0] ?? "SELECT * FROM weir_pipelines";
 
   function list() {
@@ -77,6 +83,8 @@ export function consoleView(root) {
     const began = performance.now();
     try {
       const got = await query(sql);
+      answered = sql;
+      whole.hidden = false;
       remember(sql);
       list();
       said.textContent = `${number(got.rows.length)} rows in ${span(performance.now() - began)}` +
@@ -101,7 +109,7 @@ export function consoleView(root) {
   list();
   root.append(h("h1", {}, "SQL"),
     h("section", { class: "panel" }, text, h("div", { class: "row" }, button), said),
-    h("section", {}, plot), h("section", { class: "panel" }, answer),
+    h("section", {}, plot), h("section", { class: "panel" }, whole, answer),
     h("details", { class: "panel" }, h("summary", {}, "Asked before"), old));
   return { show() {} };
 }

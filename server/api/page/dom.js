@@ -15,18 +15,18 @@ export const h = (tag, props, ...children) => make(document.createElement(tag), 
 export const svg = (tag, props, ...children) =>
   make(document.createElementNS("http://www.w3.org/2000/svg", tag), props, children);
 
-// A select with what there is to choose; keeps the choice when the choices change.
+// A select with what there is to choose, under the names that `named` gives; keeps the choice when the choices change.
 export function choose(label, onchange) {
   const list = h("select", { onchange: () => onchange(list.value) });
   return {
     element: h("label", {}, label, list),
     get value() { return list.value; },
     set value(v) { list.value = v; },
-    offer(values, wanted) {
+    offer(values, wanted, named = (v) => v || "(all)") {
       const old = [...list.options].map((o) => o.value);
       if (old.length !== values.length || old.some((v, i) => v !== values[i])) {
         const kept = list.value;
-        list.replaceChildren(...values.map((v) => h("option", { value: v }, v || "(all)")));
+        list.replaceChildren(...values.map((v) => h("option", { value: v }, named(v))));
         list.value = values.includes(kept) ? kept : wanted ?? values[0] ?? "";
       }
       return list.value;

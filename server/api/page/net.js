@@ -71,11 +71,22 @@ export const get = async (path) => parse(await (await ask(path)).text());
 export const remove = (path) => ask(path, { method: "DELETE" });
 
 export const query = async (sql) =>
-  parse(await (await ask("/api/v1/sql", {
-    method: "POST",
-    headers: { "Content-Type": "application/json" },
-    body: JSON.stringify({ sql, format: "json" }),
-  })).text());
+  parse(await (await ask(...statement(sql, "json"))).text());
+
+// A whole answer, however long it takes; `cut` is why it has not all rows.
+export async function file(path, options) {
+  const answer = await ask(path, { ...options, signal: new AbortController().signal });
+  try {
+    return { blob: await answer.blob(), cut: answer.headers.get("Weir-Truncated") };
+  } catch {
+    throw new Problem(0, { detail: "the answer ended before its end: nothing is saved" });
+  }
+}
+
+// What to ask for the answer to a statement.
+export const statement = (sql, format) => ["/api/v1/sql", {
+  method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ sql, format }),
+}];
 
 export const results = (pipeline, table, limit) =>
   get(`/api/v1/pipelines/${pipeline}/results/${table}?order=desc&limit=${limit}`);

@@ -3,6 +3,7 @@
 
 import { bars, COLORS, lines } from "./chart.js";
 import { choose, grid, h } from "./dom.js";
+import { download } from "./download.js";
 import { cell, number } from "./format.js";
 import { events, get, openRows, parse, results } from "./net.js";
 
@@ -46,6 +47,9 @@ export function resultsView(root, [name, wanted]) {
   const column = choose("Value", () => draw());
   const only = choose("Key", () => draw());
   let rows = [], unfinished = [], now = null, read = null, busy = false, source = null;
+
+  const whole = download("Download all", (format) =>
+    ({ name: which.value, path: `/api/v1/pipelines/${pipeline.value}/results/${which.value}?format=${format}&limit=all` }));
 
   const shape = () => now?.tables.find((t) => t.name === which.value);
 
@@ -147,6 +151,6 @@ export function resultsView(root, [name, wanted]) {
     h("section", { class: "panel" }, chart.element, tops, note),
     h("section", {}, open),
     h("section", { class: "panel" }, h("h2", {}, "Newest rows"),
-      h("p", { class: "soft" }, "Dashed, and in italics: windows that are still open."), table));
+      h("p", { class: "soft" }, "Dashed, and in italics: windows that are still open."), whole, table));
   return { show, close: () => source?.close() };
 }
