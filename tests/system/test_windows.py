@@ -366,7 +366,7 @@ def windows_of(text):
 class Manual(unittest.TestCase):
     def test_examples_do_what_is_said(self):
         """Configurations of one such pipeline among the examples of weir.yaml(5), over trades of a day."""
-        with open(os.path.join(os.environ['WEIR_SOURCE'], 'docs', 'weir.yaml.5'), encoding='utf-8') as file:
+        with open(os.path.join(harness.SOURCE, 'docs', 'weir.yaml.5'), encoding='utf-8') as file:
             text = file.read().split('.Sh EXAMPLES')[1]
         examples = [e for e in re.findall(r'\.Bd -literal -offset indent\n(.*?)\.Ed', text, re.S)
                     if re.search('tumbling|hopping', e) and e.count('from:') == 1 and 'trades:' in e]
