@@ -286,7 +286,10 @@ int task_begin(struct task *t, struct tasks *p, int64_t (*run_task)(void *ctx),
     pthread_mutex_unlock(&p->lock);
     if (!has_room)
         return -ENOMEM;
-    *t = (struct task){.run = run_task, .ctx = ctx, .tasks = p, .due_us = INT64_MAX};
+    t->run = run_task;
+    t->ctx = ctx;
+    t->due_us = INT64_MAX;
+    atomic_store_explicit(&t->tasks, p, memory_order_release);
     return 0;
 }
 
@@ -302,11 +305,12 @@ static struct sleeper *look(struct tasks *p, struct task *t)
 
 void task_wake(struct task *t)
 {
-    if (!t->tasks || atomic_exchange(&t->woken, true))
+    struct tasks *p = atomic_load_explicit(&t->tasks, memory_order_acquire);
+    if (!p || atomic_exchange(&t->woken, true))
         return; /* whoever set it sees to it */
-    pthread_mutex_lock(&t->tasks->lock);
-    struct sleeper *s = look(t->tasks, t);
-    pthread_mutex_unlock(&t->tasks->lock);
+    pthread_mutex_lock(&p->lock);
+    struct sleeper *s = look(p, t);
+    pthread_mutex_unlock(&p->lock);
     signal_one(s);
 }
 
@@ -342,11 +346,12 @@ void task_hold(struct task *t)
 
 void task_release(struct task *t)
 {
-    pthread_mutex_lock(&t->tasks->lock);
+    struct tasks *p = t->tasks;
+    pthread_mutex_lock(&p->lock);
     t->held = false;
-    struct sleeper *s = look(t->tasks, t);
-    pthread_cond_broadcast(&t->tasks->still);
-    pthread_mutex_unlock(&t->tasks->lock);
+    struct sleeper *s = look(p, t);
+    pthread_cond_broadcast(&p->still);
+    pthread_mutex_unlock(&p->lock);
     signal_one(s);
 }
 
@@ -354,9 +359,10 @@ void task_end(struct task *t)
 {
     if (!t->run)
         return;
+    struct tasks *p = t->tasks;
     task_hold(t);
-    pthread_mutex_lock(&t->tasks->lock);
-    t->tasks->n_tasks--;
-    pthread_mutex_unlock(&t->tasks->lock);
+    pthread_mutex_lock(&p->lock);
+    p->n_tasks--;
+    pthread_mutex_unlock(&p->lock);
     t->run = NULL;
 }

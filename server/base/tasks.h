@@ -25,7 +25,7 @@ struct tasks;
 struct task {
     int64_t (*run)(void *ctx);
     void *ctx;
-    struct tasks *tasks;
+    struct tasks *_Atomic tasks; /* release, the last that task_begin sets; acquire */
     _Atomic bool woken; /* set by who wakes it, taken back before it runs: what was
                          * done before a wake is seen by that turn */
     /* All below are protected by the lock of the tasks. */
@@ -44,7 +44,8 @@ int tasks_new(const char *name, unsigned threads, bool stand_back, struct tasks 
 /* Its tasks have been ended. Takes NULL. */
 void tasks_free(struct tasks *t);
 
-/* A task of `tasks` that sleeps. -ENOMEM. */
+/* A task of `tasks` that sleeps; `t` is all zeros. Others may wake it meanwhile: until this returns that may do nothing.
+ * -ENOMEM. */
 int task_begin(struct task *t, struct tasks *tasks, int64_t (*run)(void *ctx),
                void *ctx);
 /* Any thread, any number of times, also the task itself: it runs once more from now on. Does nothing for one that

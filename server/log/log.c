@@ -644,10 +644,9 @@ int log_start(struct log *l, struct error *error)
         (l->intake && task_begin(&l->gatherer, l->options.front, gather_run, l) < 0))
         return error_set(error, -ENOMEM, "no memory");
     l->started = true;
-    if (!l->intake) {
-        task_wake(&l->dispatcher);
+    task_wake(&l->dispatcher); /* what it was told before it could be woken */
+    if (!l->intake)
         return 0;
-    }
     if (!l->journal)
         gather_ready(l);
     task_wake(&l->gatherer);

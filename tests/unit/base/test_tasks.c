@@ -99,6 +99,27 @@ static void every_wake_is_seen_by_a_turn_and_turns_are_one_at_a_time(void **stat
     tasks_free(p);
 }
 
+static void a_task_may_be_woken_while_it_begins(void **state)
+{
+    struct tasks *p;
+    struct counter c = {0};
+    pthread_t waker[WAKERS];
+    (void)state;
+    assert_int_equal(tasks_new("t", 3, false, &p), 0);
+    for (unsigned i = 0; i < WAKERS; i++)
+        assert_int_equal(pthread_create(&waker[i], NULL, wake_often, &c), 0);
+    while (!atomic_load(&c.wanted))
+        clock_sleep_us(10);
+    assert_int_equal(task_begin(&c.task, p, count, &c), 0);
+    for (unsigned i = 0; i < WAKERS; i++)
+        pthread_join(waker[i], NULL);
+    task_wake(&c.task); /* if all were before */
+    wait_for(&c.done);
+    task_end(&c.task);
+    assert_false(c.twice);
+    tasks_free(p);
+}
+
 /* ---- Turns ------------------------------------------------------------------------------------- */
 
 struct turns {
@@ -276,6 +297,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_wake_is_seen_by_a_turn_and_turns_are_one_at_a_time),
+        cmocka_unit_test(a_task_may_be_woken_while_it_begins),
         cmocka_unit_test(a_task_that_wants_more_waits_behind_the_others),
         cmocka_unit_test(deadlines_come_in_their_order_and_not_too_early),
         cmocka_unit_test(one_thread_that_is_held_up_leaves_the_deadlines_to_the_other),
