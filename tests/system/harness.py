@@ -29,6 +29,7 @@ SOURCE = os.environ.get('WEIR_SOURCE', os.path.dirname(os.path.dirname(HERE)))
 BUILD = os.path.abspath(os.environ.get('WEIR_BUILD', os.path.join(SOURCE, 'build')))
 WEIR = os.path.join(BUILD, 'weir')
 LIMIT_S = float(os.environ.get('WEIR_TEST_LIMIT', '60'))  # for anything that is waited for
+HELD_UP_S = 15  # a stop takes longer where something keeps it from its end: pipelines are given 16 s
 SECOND_US = 1000000
 
 Answer = collections.namedtuple('Answer', 'status headers body')

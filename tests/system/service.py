@@ -146,5 +146,5 @@ class WithService(unittest.TestCase):
         self.addCleanup(service.close)
         return service
 
-    def wait_rows(self, server, n, table='rows'):
-        harness.wait_until(lambda: server.rows(f'SELECT count(*) FROM {table}') == [(n,)], f'{n} rows in {table}')
+    def wait_rows(self, server, n, table='rows', limit_s=harness.LIMIT_S):
+        harness.wait_until(lambda: server.rows(f'SELECT count(*) FROM {table}') == [(n,)], f'{n} rows in {table}', limit_s)

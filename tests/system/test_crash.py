@@ -39,8 +39,8 @@ class Crash(Case, unittest.TestCase):
         self.ended(server)
 
     def ended(self, server):
-        self.assertEqual(server.process.wait(30), -signal.SIGSEGV)
-        server.reader.join(10)
+        self.assertEqual(server.process.wait(harness.LIMIT_S), -signal.SIGSEGV)
+        server.reader.join(harness.LIMIT_S)
         server.close()
 
     def log(self, server):
@@ -83,8 +83,8 @@ class Crash(Case, unittest.TestCase):
         with socket.create_server(('127.0.0.1', 0)) as taken:
             self.edit(server, '127.0.0.1:0', f'127.0.0.1:{taken.getsockname()[1]}')
             server.start_process()
-            self.assertNotEqual(server.process.wait(30), 0)
-            server.reader.join(10)
+            self.assertNotEqual(server.process.wait(harness.LIMIT_S), 0)
+            server.reader.join(harness.LIMIT_S)
             self.edit(server, f'127.0.0.1:{taken.getsockname()[1]}', '127.0.0.1:0')
         said = self.log(server)
         self.again(server)

@@ -2,6 +2,7 @@
 """Statements that want all of the machine, clients that take no answer, processes that die: each costs its own
 answer, and nothing else."""
 
+import concurrent.futures
 import http.client
 import json
 import os
@@ -65,7 +66,7 @@ def processes_of(pid):
 
 
 class Hostile(unittest.TestCase):
-    def start(self, timeout='400ms', processes=2):
+    def start(self, timeout='20s', processes=2):
         server = harness.Server(CONFIG.replace('TIMEOUT', timeout).replace('PROCESSES', str(processes)))
         server.__enter__()
         self.addCleanup(server.__exit__, None, None, None)
@@ -111,7 +112,7 @@ class Statements(Hostile):
                 limit_ms = 300 if 504 in statuses else 60000
                 answer = self.sql(server, statement, timeout_ms=limit_ms)
                 self.assertIn(answer.status, statuses, answer.body[:300])
-                self.assertLess(time.monotonic() - began, limit_ms / 1000 + 5)
+                self.assertLess(time.monotonic() - began, limit_ms / 1000 + 20)
                 self.assertLessEqual(len(answer.body), 8 << 20)
                 self.check_small(server)
         if not harness.sanitized():
@@ -122,7 +123,7 @@ class Statements(Hostile):
         began = time.monotonic()
         answer = self.sql(server, INSTR, timeout_ms=50)
         self.assertEqual((answer.status, json.loads(answer.body)['code']), (504, 'timeout'))
-        self.assertLess(time.monotonic() - began, 10)
+        self.assertLess(time.monotonic() - began, 50)  # not those 60 s
 
     def test_row_over_the_limit_of_bytes_is_left_out_whole(self):
         server = self.start(timeout='20s')
@@ -157,7 +158,7 @@ class Statements(Hostile):
             answer = server.request('HEAD', '/api/v1/sql?' + query)
             self.assertEqual((answer.status, answer.body), (200, b''))
             self.assertEqual(answer.headers['Content-Type'], 'text/csv; charset=utf-8')
-            self.assertLess(time.monotonic() - began, 10)
+            self.assertLess(time.monotonic() - began, 25)  # not those 30 s
 
 
 class Processes(Hostile):
@@ -172,7 +173,7 @@ class Processes(Hostile):
         self.assertEqual(limits['Max core file size'], '0')
         self.assertEqual(int(limits['Max file size']), (4 << 20) // 4)
         self.assertLessEqual(int(limits['Max open files']), 12)
-        self.assertLessEqual(int(limits['Max cpu time']), 6)
+        self.assertLessEqual(int(limits['Max cpu time']), 20 + 5)
         if not harness.sanitized():
             self.assertLessEqual(int(limits['Max address space']), (48 + 64) << 20)
         self.assertEqual(status['NoNewPrivs'], '1')
@@ -207,11 +208,11 @@ class Processes(Hostile):
         self.check_small(server)
 
     def test_process_that_is_stopped_costs_its_own_statement(self):
-        server = self.start(timeout='200ms')
+        server = self.start()
         self.check_small(server)
         pid, = processes_of(server.process.pid)
         os.kill(pid, signal.SIGSTOP)
-        answer = self.sql(server, 'SELECT 1')
+        answer = self.sql(server, 'SELECT 1', timeout_ms=200)
         self.assertEqual((answer.status, json.loads(answer.body)['code']), (504, 'timeout'))
         wait_until(lambda: pid not in processes_of(server.process.pid), 'its end')
         self.check_small(server)
@@ -252,7 +253,7 @@ class Processes(Hostile):
         self.assertFalse(any(os.path.exists(f'/proc/{pid}') for pid in pids))
 
     def test_more_statements_than_may_wait_are_refused(self):
-        server = self.start(timeout='1s', processes=1)
+        server = self.start(timeout='60s', processes=1)
         for _ in range(20):
             self.in_background_quietly(server)
         wait_until(lambda: server.metric('weir_http_queries') == 16, 'a full queue')
@@ -271,7 +272,7 @@ class Processes(Hostile):
         self.addCleanup(process.stderr.close)
         wait_until(lambda: harness.cpu_seconds(process.pid) > 0.2, 'its work')
         process.send_signal(signal.SIGINT)
-        self.assertEqual(process.wait(10), -signal.SIGINT)
+        self.assertEqual(process.wait(harness.LIMIT_S), -signal.SIGINT)
 
 
 class SlowClients(Hostile):
@@ -289,7 +290,7 @@ class SlowClients(Hostile):
         return s
 
     def test_answers_to_sql_that_nobody_takes_hold_no_process(self):
-        server = self.start(timeout='20s')
+        server = self.start(timeout='10m')
         rows = self.SIZE // 1000
         query = urllib.parse.urlencode({'q': COUNT.format(rows) + "SELECT printf('%0998d', x) FROM c", 'format': 'csv'})
         slow = [self.ask(server, '/api/v1/sql?' + query) for _ in range(6)]
@@ -297,10 +298,14 @@ class SlowClients(Hostile):
         self.check_small(server)
         self.assertGreater(server.metric('weir_http_spooled_bytes'), 6 * (self.SIZE - (1 << 20) - 4 * (1 << 20)))
         expected = b''.join(b'%0998d\r\n' % x for x in range(1, rows + 1))
-        for s in slow:
-            body = self.rest(s)
+        for body in self.all_of(slow):
             self.assertTrue(body.endswith(expected), len(body))
         wait_until(lambda: server.metric('weir_http_spooled_bytes') == 0, 'the end of the files')
+
+    def all_of(self, slow):
+        """The rest of each, taken at once: who waited for the others for a minute would be taken for gone."""
+        with concurrent.futures.ThreadPoolExecutor(len(slow)) as threads:
+            return list(threads.map(self.rest, slow))
 
     @staticmethod
     def rest(s):
@@ -330,8 +335,7 @@ class SlowClients(Hostile):
         slow = [self.ask(server, path) for _ in range(6)]
         wait_until(lambda: server.metric('weir_http_queries') == 0, 'all threads')
         self.assertEqual(server.get('/api/v1/pipelines/p/results?limit=1').status, 200)
-        for s in slow:
-            body = self.rest(s)
+        for body in self.all_of(slow):
             self.assertEqual((len(body), body[-100:]), (len(whole), whole[-100:]))
             self.assertTrue(body == whole)
 

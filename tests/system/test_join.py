@@ -528,7 +528,7 @@ class Run(unittest.TestCase):
         while select.select([], [into], [], 2)[1]:  # then it takes nothing more
             at = (at + os.write(into, lines[at:])) % len(lines)
         process.terminate()
-        self.assertEqual(process.wait(20), 1)
+        self.assertEqual(process.wait(harness.LIMIT_S), 1)
         self.assertIn('stopped', process.stderr.read())
         process.stderr.close()
 

@@ -42,7 +42,7 @@ Event = collections.namedtuple('Event', 'id name data')
 class Listener:
     """Reads events of a path, one after the other."""
 
-    def __init__(self, server, path, last=None, limit_s=30, room=None):
+    def __init__(self, server, path, last=None, limit_s=harness.LIMIT_S, room=None):
         self.connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=limit_s)
         if room:
             self.connection.connect()
@@ -227,7 +227,7 @@ class Live(unittest.TestCase):
             for s in sockets:
                 s.sendall(b'GET /api/v1/pipelines/seconds/results/live HTTP/1.1\r\nHost: localhost\r\n\r\n')
             for s in sockets:
-                s.settimeout(30)
+                s.settimeout(harness.LIMIT_S)
                 self.assertEqual(s.recv(12), b'HTTP/1.1 200')
                 s.close()
 

@@ -94,18 +94,19 @@ class Answers(WithService):
     def test_large_answers_are_not_all_held_at_once(self):
         held = threading.Event()
         self.addCleanup(held.set)
-        service = self.service(lambda key, _: (held.wait(20) if key == 'first' else None, {'country': key + 'x' * 8000, 'more': 'y' * 8000})[1])
-        config_text = config(lookup(service.url + '/{symbol}', 'country: string, more: string', more=', cache_ttl: 0s, timeout: 30s'),
+        service = self.service(lambda key, _: (held.wait(4 * harness.LIMIT_S) if key == 'first' else None, {'country': key + 'x' * 8000, 'more': 'y' * 8000})[1])
+        config_text = config(lookup(service.url + '/{symbol}', 'country: string, more: string', more=', cache_ttl: 0s, timeout: 10m'),
                              body='    derive: {size: length(country) + length(more)}\n    window: none\n    select: [n, size]\n')
         with harness.Server(config_text) as server:
             server.post_ok('trades', trades([(0, 'first')]))
             harness.wait_until(lambda: service.total() == 1, 'the first key to be asked for')
             server.post_ok('trades', trades((i, f's{i}') for i in range(1, 5000)))
             limit = (64 << 20) // 16000
-            harness.wait_until(lambda: status(server)['found'] > limit - 200 and not service.flying - 1, 'as many as may be held')
+            harness.wait_until(lambda: status(server)['found'] > limit - 200 and not service.flying - 1, 'as many as may be held',
+                               limit_s=4 * harness.LIMIT_S)
             self.assertLess(service.total(), limit + 200)  # those under way came, too
             held.set()
-            self.wait_rows(server, 5000)
+            self.wait_rows(server, 5000, limit_s=4 * harness.LIMIT_S)
             self.assertEqual(server.rows('SELECT n, size FROM rows ORDER BY 1'),
                              [(0, 16005)] + [(i, 16000 + len(f's{i}')) for i in range(1, 5000)])
 

@@ -87,7 +87,7 @@ class Stop(unittest.TestCase):
         """(exit status, seconds)"""
         began = time.monotonic()
         status = self.server.process.wait(limit_s)
-        self.server.reader.join(10)
+        self.server.reader.join(harness.LIMIT_S)
         return status, time.monotonic() - began
 
     def log(self):
@@ -97,7 +97,7 @@ class Stop(unittest.TestCase):
     def test_after_a_crash_the_others_go_on_without_it(self):
         self.post([1, 2, 3])
         self.post([4, CRASHES])
-        status, _ = self.ended(30)
+        status, _ = self.ended(harness.LIMIT_S)
         self.assertNotEqual(status, 0)
         self.server.close()
         self.server.arguments = ['--without', 'trapped']
@@ -136,7 +136,7 @@ class Stop(unittest.TestCase):
             wait_until(lambda: 'stopping' in self.log(), 'the stop to begin')
             self.server.process.send_signal(signal.SIGHUP)
             upload.sendall((b'{"ts":%d,"n":1}' % T0_US).ljust(40, b'\n'))
-            self.assertEqual(self.ended(30)[0], 0)
+            self.assertEqual(self.ended(harness.LIMIT_S)[0], 0)
         self.assertIn('stopped;', self.log())
 
     @unittest.skipUnless(LONG, 'WEIR_LONG')

@@ -23,18 +23,18 @@ class Tutorial(unittest.TestCase):
     def run_block(self, script, expected):
         """Until the output is as it should be: results need a moment."""
         def output():
-            done = subprocess.run(['bash', '-ec', script], cwd=self.folder, env=self.env, text=True, timeout=60,
+            done = subprocess.run(['bash', '-ec', script], cwd=self.folder, env=self.env, text=True, timeout=harness.LIMIT_S,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
             self.assertEqual(done.returncode, 0, done.stdout)
             self.last = done.stdout
             return done.stdout.rstrip('\n') == expected.rstrip('\n')
         if expected is None:
-            done = subprocess.run(['bash', '-ec', script], cwd=self.folder, env=self.env, text=True, timeout=60,
+            done = subprocess.run(['bash', '-ec', script], cwd=self.folder, env=self.env, text=True, timeout=harness.LIMIT_S,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
             self.assertEqual(done.returncode, 0, done.stdout)
             return done.stdout
         try:
-            harness.wait_until(output, 'the output of the tutorial', limit_s=8)
+            harness.wait_until(output, 'the output of the tutorial')
         except AssertionError:
             self.assertEqual(self.last, expected)
         return self.last
