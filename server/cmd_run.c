@@ -517,6 +517,8 @@ static int run_here(struct weir *w, const struct run_options *o)
     if (r == 0) {
         w->only = only;
         w->keep_open = o->memory;
+        w->relaxed =
+            true; /* after a loss of power the files are there to be read again */
         r = weir_open_store(w, o->database, &status, &error);
     }
     if (r == 0)

@@ -546,6 +546,7 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                                           .commit_interval_us = s->commit_interval_us,
                                           .queue_rowsets = STORE_QUEUE_ROWSETS,
                                           .size_max = s->database_limit,
+                                          .relaxed = w->relaxed,
                                           .stored = store_stored,
                                           .kept = store_kept,
                                           .failed = store_failed,
@@ -1051,7 +1052,7 @@ uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
     results_feed_stop(w);
     open_groups = stop_pipelines(w, deadline_us);
     say_step(w, "the database");
-    if (w->store && store_flush(w->store) < 0)
+    if (w->store && store_sync(w->store) < 0)
         w->lost = true;
     for (size_t i = 0; end == LOG_FINISH && !weir_failed(w) && i < w->config->n_streams;
          i++)

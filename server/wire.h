@@ -60,6 +60,7 @@ struct weir {
     char *journal; /* folder of the journals, a folder for each stream in it */
     const bool *
         only; /* WEIR_RUN: of each stream: it runs; others stay as they are. NULL: all run */
+    bool relaxed; /* WEIR_RUN: the database is synced at the end only */
     uint64_t
         keep_open; /* bytes of all its open windows, which close at the end; 0: as events come */
     /* --without: pipelines that keep their places and do not run; n_without. */

@@ -101,6 +101,8 @@ static int store_open_db(struct store *s, struct error *error)
         err = migrate_check(s->db, error);
     if (!err)
         err = db_exec(s->db, store_pragmas, error);
+    if (!err && s->options.relaxed)
+        err = db_exec(s->db, "PRAGMA synchronous = NORMAL", error);
     if (!err && s->options.size_max)
         err = store_limit_size(s, error);
     if (!err)
@@ -499,6 +501,32 @@ int store_clear_table(struct store *s, const struct table *table, struct error *
 int store_flush(struct store *s)
 {
     return inbox_flush(s->inbox);
+}
+
+/* A checkpoint syncs both files, but for what somebody who reads keeps it from looking at. */
+static int sync_wal(struct store *s, void *ctx)
+{
+    int pages = 0, moved = 0, code;
+    char *path = NULL;
+    (void)ctx;
+    code = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, &pages,
+                                     &moved);
+    if (code == SQLITE_OK && moved == pages)
+        return 0;
+    if (asprintf(&path, "%s-wal", s->path) < 0)
+        return -ENOMEM;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int err = fd < 0 || fdatasync(fd) < 0 ? -errno : 0;
+    if (fd >= 0)
+        close(fd);
+    free(path);
+    return err;
+}
+
+int store_sync(struct store *s)
+{
+    int err = store_flush(s);
+    return err == 0 && s->options.relaxed ? store_call(s, sync_wal, NULL) : err;
 }
 
 int store_flush_until(struct store *s, int64_t deadline_us)

@@ -21,7 +21,9 @@ struct store_options {
     int64_t commit_interval_us; /* a row is committed at most this much later */
     size_t queue_rowsets;       /* bounded; default 256 */
     uint64_t size_max; /* bytes of the file; more is like a full disk; 0: no limit */
-    /* What is committed, durably: the checkpoint of a pipeline, the keys of a stream. Called from
+    /* Commits need not outlive a loss of power before store_sync: after one the file is as it was at some commit. */
+    bool relaxed;
+    /* What is committed, durably but for `relaxed`: the checkpoint of a pipeline, the keys of a stream. Called from
      * the writer thread; quick; may be NULL. */
     void (*stored)(void *ctx, const char *pipeline, uint64_t position);
     void (*kept)(void *ctx, const char *stream, uint64_t position);
@@ -161,6 +163,8 @@ int store_listen_all(struct store *s, void (*committed)(void *ctx), void *ctx);
 /* Waits until all that was put before is committed, or dropped with its pipeline (store_options.failed). -EIO: it
  * never will be. */
 int store_flush(struct store *s);
+/* The same, and what is committed is on disk also where the store is relaxed. -errno. */
+int store_sync(struct store *s);
 int store_flush_until(struct store *s, int64_t deadline_us); /* or -ETIMEDOUT */
 
 /* The end is near: what cannot be written for 10 s from now on is given up, and put and flush are -EIO.

@@ -17,6 +17,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include <cmocka.h>
 
@@ -69,16 +70,21 @@ static struct rowset *rows_made(const struct table *t, int64_t start_us, size_t 
     return r;
 }
 
-static struct store *open_started(struct table *t)
+static struct store *open_as(const char *name, struct table *t, bool relaxed)
 {
-    struct store_options options = {.path = shell_path("weir.db"),
-                                    .commit_interval_us = 20000};
+    struct store_options options = {
+        .path = shell_path(name), .commit_interval_us = 20000, .relaxed = relaxed};
     struct store *s;
     struct error error = {""};
     if (store_open(&options, NULL, &s, &error) || (t && store_table(s, t, &error)) ||
         store_start(s, &error))
         fail_msg("%s", error.text);
     return s;
+}
+
+static struct store *open_started(struct table *t)
+{
+    return open_as("weir.db", t, false);
 }
 
 static int put(struct store *s, int64_t watermark_us, struct rowset *rows)
@@ -518,6 +524,59 @@ static void lock_that_stays_is_given_up_after_hurry(void **state)
     assert_int_equal(put(s, MINUTE_US, rows_made(&trades, 0, 77)), -EIO);
     store_free(s);
     sqlite3_close(other);
+}
+
+/* Those of SQLite, too. */
+static _Atomic unsigned syncs;
+
+__attribute__((visibility("default"))) int fdatasync(int fd)
+{
+    syncs++;
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+__attribute__((visibility("default"))) int fsync(int fd)
+{
+    syncs++;
+    return (int)syscall(SYS_fsync, fd);
+}
+
+static void commit_ten(struct store *s, int64_t from_us)
+{
+    for (int i = 0; i < 10; i++) {
+        int64_t start_us = from_us + i * MINUTE_US;
+        assert_int_equal(put(s, start_us, rows_made(&trades, start_us, 3)), 0);
+        assert_int_equal(store_flush(s), 0);
+    }
+}
+
+static void commits_are_synced_at_once_or_by_store_sync(void **state)
+{
+    (void)state;
+    for (int relaxed = 0; relaxed <= 1; relaxed++) {
+        char name[] = "0.db";
+        name[0] = (char)('0' + relaxed);
+        struct store *s = open_as(name, &trades, relaxed);
+        unsigned before = syncs;
+        commit_ten(s, 0);
+        assert_true(relaxed ? syncs == before : syncs >= before + 10);
+        before = syncs;
+        assert_int_equal(store_sync(s), 0);
+        assert_int_equal(syncs > before, relaxed);
+        /* Who reads keeps the next pages in the WAL. */
+        sqlite3 *reader;
+        assert_int_equal(sqlite3_open(shell_path(name), &reader), SQLITE_OK);
+        assert_int_equal(
+            sqlite3_exec(reader, "BEGIN; SELECT count(*) FROM trades", 0, 0, 0),
+            SQLITE_OK);
+        commit_ten(s, 10 * MINUTE_US);
+        before = syncs;
+        assert_int_equal(store_sync(s), 0);
+        assert_int_equal(syncs > before, relaxed);
+        sqlite3_close(reader);
+        store_free(s);
+        assert_string_equal(shell(name, "SELECT count(*) FROM trades"), "60\n");
+    }
 }
 
 static void flush_makes_rows_visible(void **state)
@@ -1557,6 +1616,7 @@ int main(void)
         TEST(a_table_gets_a_revision_and_goes_on_without),
         TEST(lock_that_stays_is_given_up_after_hurry),
         TEST(flush_makes_rows_visible),
+        TEST(commits_are_synced_at_once_or_by_store_sync),
         TEST(watermark_is_the_least_of_all_workers),
         TEST(workers_that_only_come_further_make_one_commit),
         TEST(a_position_is_not_in_the_file_before_the_rows_before_it),
