@@ -2,6 +2,7 @@
 """Clients as people have them, run for real. Those that are not installed are skipped: `./dev clients` installs them,
 in a folder that $WEIR_CLIENTS names."""
 
+import gzip
 import json
 import os
 import re
@@ -14,8 +15,14 @@ import sys
 import textwrap
 import time
 import unittest
+import unittest.mock
 
 import harness
+
+try:
+    import tomllib
+except ImportError:  # before 3.11
+    tomllib = None
 
 BIN = os.path.join(os.environ.get('WEIR_CLIENTS', os.path.join(harness.BUILD, 'clients')), 'bin')
 T0_S = 1700000000
@@ -301,15 +308,15 @@ remote_write:
         self.assertLess(time.monotonic() - begin, harness.LIMIT_S)
 
 
-class Recipes(unittest.TestCase):
+class Recipe(unittest.TestCase):
     """The blocks of docs/clients.md, as they are but for the port."""
 
     @classmethod
-    def setUpClass(cls):
+    def read(cls):
         with open(os.path.join(harness.SOURCE, 'docs', 'clients.md'), encoding='utf-8') as file:
-            cls.blocks = dict(re.findall(r'^```\w+ (\S+)\n(.*?)^```$', file.read(), re.M | re.S))
-        config = cls.blocks['weir.yaml'].replace('127.0.0.1:8080', '{listen}').replace('weir.db', '{folder}/weir.db')
-        cls.server = harness.Server.for_class(cls, config)
+            cls.text = file.read()
+        cls.blocks = dict(re.findall(r'^```\w+ (\S+)\n(.*?)^```$', cls.text, re.M | re.S))
+        return cls.blocks['weir.yaml'].replace('127.0.0.1:8080', '{listen}').replace('weir.db', '{folder}/weir.db')
 
     def recipe(self, name):
         """The path of a file with it."""
@@ -340,6 +347,30 @@ class Recipes(unittest.TestCase):
     def wait_rows(self, sql, expected):
         harness.wait_until(lambda: len(self.server.rows(sql)) >= len(expected), sql)
         self.assertEqual(self.server.rows(sql), expected)
+
+    def syslog_ng(self, name):
+        """Starts it, and logs three lines. Its source is the one that Debian's configuration has, here a socket."""
+        path, spool = self.recipe(name), os.path.join(self.server.folder, 'ng.sock')
+        with open(path, 'r+', encoding='ascii') as file:
+            recipe = file.read()
+            file.seek(0)
+            file.write('@version: 3.38\noptions { time-zone("UTC"); };\n'
+                       f'source s_src {{ unix-dgram("{spool}" host-override("host")); }};\n{recipe}')
+        own = [f'--{name}={os.path.join(self.server.folder, "ng." + name)}' for name in ('persist-file', 'pidfile', 'control')]
+        self.start(program('syslog-ng'), '-F', '--no-caps', '-f', path, *own)
+        harness.wait_until(lambda: os.path.exists(spool), 'the socket')
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
+            harness.wait_until(lambda: s.connect_ex(spool) == 0, 'that it listens')
+            for i in range(3):
+                s.send(f'<13>2026-01-02T03:04:0{i}.5+00:00 ng: said "{i}"\n'.encode())
+        self.wait_rows("SELECT timereported, hostname, program, msg FROM syslog_rows WHERE program = 'ng' ORDER BY 1",
+                       [(1767323040 * 10**6 + i * 10**6, 'host', 'ng', f'said "{i}"') for i in range(3)])
+
+
+class Recipes(Recipe):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = harness.Server.for_class(cls, cls.read())
 
     def test_curl(self):
         self.run_recipe([program('bash')], 'curl.sh')
@@ -424,24 +455,6 @@ class Recipes(unittest.TestCase):
         self.wait_rows("SELECT program, msg FROM syslog_rows WHERE program = 'shop' ORDER BY msg",
                        [('shop', f' said "{i}"') for i in range(3)])
 
-    def test_syslog_ng(self):
-        """The source that Debian's configuration has, here a socket."""
-        path, spool = self.recipe('syslog-ng.conf'), os.path.join(self.server.folder, 'ng.sock')
-        with open(path, 'r+', encoding='ascii') as file:
-            recipe = file.read()
-            file.seek(0)
-            file.write('@version: 3.38\noptions { time-zone("UTC"); };\n'
-                       f'source s_src {{ unix-dgram("{spool}" host-override("host")); }};\n{recipe}')
-        own = [f'--{name}={os.path.join(self.server.folder, "ng." + name)}' for name in ('persist-file', 'pidfile', 'control')]
-        self.start(program('syslog-ng'), '-F', '--no-caps', '-f', path, *own)
-        harness.wait_until(lambda: os.path.exists(spool), 'the socket')
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as s:
-            harness.wait_until(lambda: s.connect_ex(spool) == 0, 'that it listens')
-            for i in range(3):
-                s.send(f'<13>2026-01-02T03:04:0{i}.5+00:00 ng: said "{i}"\n'.encode())
-        self.wait_rows("SELECT timereported, hostname, program, msg FROM syslog_rows WHERE program = 'ng' ORDER BY 1",
-                       [(1767323040 * 10**6 + i * 10**6, 'host', 'ng', f'said "{i}"') for i in range(3)])
-
     def test_journald(self):
         """A journal of its own, to which entries are put as from another machine."""
         journal = os.path.join(self.server.folder, 'test.journal')
@@ -478,6 +491,36 @@ class Recipes(unittest.TestCase):
         harness.wait_until(lambda: [letter['reason'] for letter in self.server.get_json('/api/v1/streams/journal/dead-letters')],
                            'the message that is not UTF-8')
 
+    def send_packed(self, path, content_type, lines):
+        answer = self.server.request('POST', path, gzip.compress(lines.encode()),
+                                     {'Content-Type': content_type, 'Content-Encoding': 'gzip'})
+        self.assertEqual((answer.status, json.loads(answer.body)['accepted']), (200, 2))
+
+    def test_fluent_bit_as_its_manual_says(self):
+        said = dict(line.split(None, 1) for line in self.blocks['fluent-bit.conf'].splitlines()[1:])
+        self.assertEqual((said['Host'], said['Port'], said['Format'], said['compress'], said['json_date_format']),
+                         ('127.0.0.1', '8080', 'json_lines', 'gzip', 'iso8601'))
+        name, content_type = said['Header'].split()
+        self.assertEqual(name, 'Content-Type')
+        self.send_packed(said['URI'], content_type, '\n'.join(
+            f'{{"{said["json_date_key"]}":"2026-01-02T03:04:0{i}.123456Z","log":"said \\"{i}\\""}}' for i in range(2)))
+        self.wait_rows('SELECT timestamp, log FROM app_rows WHERE log IS NOT NULL ORDER BY 1',
+                       [(1767323040123456 + i * 10**6, f'said "{i}"') for i in range(2)])
+
+    @unittest.skipIf(tomllib is None, 'this Python reads no TOML')
+    def test_vector_as_its_manual_says(self):
+        sink = tomllib.loads(self.blocks['vector.toml'])['sinks']['weir']
+        self.assertEqual((sink['encoding'], sink['framing'], sink['compression']),
+                         ({'codec': 'json'}, {'method': 'newline_delimited'}, 'gzip'))
+        self.send_packed(sink['uri'].removeprefix('http://127.0.0.1:8080'), sink['request']['headers']['Content-Type'], ''.join(
+            f'{{"file":"/var/log/app","host":"h","message":"said {i}","source_type":"file",'
+            f'"timestamp":"2026-01-02T03:04:0{i}.123456789Z"}}\n' for i in range(2)))
+        self.wait_rows('SELECT timestamp, host, message FROM app_rows WHERE message IS NOT NULL ORDER BY 1',
+                       [(1767323040123456 + i * 10**6, 'h', f'said {i}') for i in range(2)])
+
+    def test_syslog_ng(self):
+        self.syslog_ng('syslog-ng.conf')
+
     def test_grafana(self):
         """What the dashboard asks for is there, under the names it has."""
         self.server.post_ok('mem', [{'time': '2026-02-01T00:00:00Z', 'host': 'g', 'used_percent': 40},
@@ -494,6 +537,44 @@ class Recipes(unittest.TestCase):
         (target,) = panels[1]['targets']
         for row in self.server.get_json(target['url']):
             self.assertLessEqual({column['selector'] for column in target['columns']}, set(row))
+
+
+class Tokens(Recipe):
+    """The same where the server wants a token, said as the table has it."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = harness.Server(cls.read().replace('{listen: {listen}', '{listen: "{listen}", tokens: {folder}/tokens'))
+        cls.token = harness.weir('token', 'new', '-c', cls.server.path, '--may', 'post').stdout.strip()
+        cls.server.__enter__()
+        cls.addClassCleanup(cls.server.__exit__, None, None, None)
+
+    def put(self, name, client, old, new='{}'):
+        """Puts what the table has for a client into its recipe, in the place of `old`."""
+        (cell,) = re.findall(rf'^\| {client} \| `(.*)` \|$', self.text, re.M)
+        self.assertIn(old, self.blocks[name])
+        self.blocks[name] = self.blocks[name].replace(old, new.format(cell.replace('TOKEN', self.token)))
+
+    def test_curl(self):
+        self.put('curl.sh', 'curl, also of rsyslog and journald', 'curl -sSf', 'curl -sSf {}')
+        self.run_recipe([program('bash')], 'curl.sh')
+        self.wait_rows('SELECT page, ms FROM clicks_rows ORDER BY ts', [('/', 12.5), ('/cart', 7.0), ('/pay', 31.0)])
+
+    def test_influxdb(self):
+        self.assertIn('| Telegraf, clients of InfluxDB 2 and 3 | their `token` |', self.text)
+        self.blocks['influx.py'] = self.blocks['influx.py'].replace("token='-'", f"token='{self.token}'")
+        self.run_recipe([python('influxdb_client')], 'influx.py')
+        self.wait_rows('SELECT usage FROM mem_rows ORDER BY usage', [(0.0,), (0.25,), (0.5,)])
+
+    def test_opentelemetry(self):
+        (cell,) = re.findall(r'^\| OpenTelemetry \| `(\w+)=(.*)` in the environment \|$', self.text, re.M)
+        with unittest.mock.patch.dict(os.environ, {cell[0]: cell[1].replace('TOKEN', self.token)}):
+            self.run_recipe([python('opentelemetry.sdk', 'opentelemetry.exporter.otlp.proto.http')], 'otel.py')
+        self.wait_rows('SELECT country, service, value FROM items_rows ORDER BY country', [('DE', 'shop', 3), ('FR', 'shop', 4)])
+
+    def test_syslog_ng(self):
+        self.put('syslog-ng.conf', 'syslog-ng', 'headers("Content-Type: application/x-ndjson")')
+        self.syslog_ng('syslog-ng.conf')
 
 
 if __name__ == '__main__':
