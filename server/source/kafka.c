@@ -81,7 +81,7 @@ struct kafka {
                             * messages when there are some: questions go over connections of their own */
     rd_kafka_queue_t *queue;
     int wake; /* eventfd: there is something in the queue, or to be said */
-    size_t n_topics, n_parts;
+    size_t n_topics, n_parts, first_topic; /* to be asked at the next look */
     struct topic *topic;
     char *piece;
     size_t size; /* bytes in it */
@@ -351,28 +351,44 @@ static int look_at_topic(struct topic *t, struct error *error)
     return err;
 }
 
-/* New partitions of all topics, once all can be asked. */
+/* All topics, at the first start until one gives no answer; later each waits for itself, as long as answers do not take too long: then
+ * the next look begins behind it, and 1 is returned. *ret_waits: why one is not read. */
+static int ask_topics(struct kafka *k, struct error *ret_waits, bool *ret_all)
+{
+    const size_t first = k->first_topic;
+    const int64_t until_us = clock_monotonic_us() + ANSWER_MS * 1000;
+    *ret_all = true;
+    for (size_t i = 0; i < k->n_topics; i++) {
+        struct topic *t = &k->topic[(first + i) % k->n_topics];
+        struct error error = {0};
+        int err = look_at_topic(t, &error);
+        if (err < 0 && !t->n)
+            *ret_waits = error;
+        if (err == 0 || err == -ENOENT)
+            continue;
+        *ret_all = false;
+        if (err != -EAGAIN || !k->n_parts)
+            return err;
+        if (clock_monotonic_us() < until_us || i + 1 == k->n_topics)
+            continue;
+        k->first_topic = (first + i + 1) % k->n_topics;
+        return 1;
+    }
+    return 0;
+}
+
+/* New partitions of all topics. */
 static int look_at_topics(struct kafka *k)
 {
-    struct error error = {0}, missing = {0};
-    int err = 0;
-    size_t n = 0;
-    while (err == 0 && n < k->n_topics) {
-        err = look_at_topic(&k->topic[n], &error);
-        if (err == -ENOENT) {
-            missing = error;
-            err = 0;
-        }
-        n++;
-    }
-    k->topics_us =
-        clock_monotonic_us() + (err == 0 && k->n_parts ? TOPICS_US : LOOK_US);
-    if (err < 0) {
-        if (err == -EAGAIN && !k->n_parts)
-            pull_waits(k->pull, "%s", error.text);
+    struct error waits = {0};
+    bool all;
+    int err = ask_topics(k, &waits, &all);
+    k->topics_us = clock_monotonic_us() + (all && k->n_parts ? TOPICS_US : LOOK_US);
+    if (err == 0 || err == -EAGAIN || waits.text[0])
+        pull_waits(k->pull, "%s", waits.text);
+    if (err < 0)
         return err;
-    }
-    pull_waits(k->pull, "%s", missing.text);
+    err = 0;
     for (size_t i = 0; err == 0 && i < k->n_topics; i++)
         err = start_parts(&k->topic[i]);
     for (size_t i = 0; err == 0 && i < k->n_topics; i++) {

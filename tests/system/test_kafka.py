@@ -311,6 +311,22 @@ class Kafka(unittest.TestCase):
         server.wait_ready()
         self.wait_values(server, [('a', v) for v in range(9)])
 
+    def test_a_topic_that_comes_later_does_not_wait_for_one_that_cannot_be_asked(self):
+        b = self.brokers('first')
+        b.topic('second', 1)
+        b.send('first', *events(0, 5), partition=1)
+        b.send('second', *events(5, 9))
+        b.do('refuse second 3')  # there is no such topic
+        server = self.server(b.servers, topics='[first, second]')
+        self.addCleanup(server.kill)
+        server.start_process()
+        server.wait_port()
+        self.wait_values(server, [('a', v) for v in range(5)])
+        b.do('refuse first 5')  # no leader
+        b.do('refuse second 0')
+        self.wait_values(server, [('a', v) for v in range(9)])
+        server.wait_ready()
+
     def test_an_offset_that_is_there_when_asked_for_is_not_lost(self):
         b = self.brokers(partitions=1)
         b.send('orders', *events(0, 3))
