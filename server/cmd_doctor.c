@@ -293,6 +293,19 @@ static void look_at_postgresql(struct visit *v)
         say(v, WELL, "postgres", "%s", text);
 }
 
+/* And published. */
+static void look_at_kafka(struct visit *v)
+{
+    char text[256];
+    struct error error = {""};
+    if (!v->config->server.kafka)
+        return;
+    if (publish_try(v->config->server.kafka, text, &error) < 0)
+        say(v, FAULT, "kafka", "%s", error.text);
+    else
+        say(v, WELL, "kafka", "%s", text);
+}
+
 /* ---- */
 
 static int visit(const char *path)
@@ -327,6 +340,7 @@ static int visit(const char *path)
     look_at_address(&v);
     look_at_sources(&v);
     look_at_postgresql(&v);
+    look_at_kafka(&v);
     free(journal);
     weir_free(w);
     return v.faults ? EXIT_FAILURE : EXIT_SUCCESS;

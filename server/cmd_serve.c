@@ -274,6 +274,7 @@ static int open_api(struct server *s, const char *database, struct error *error)
                                         .running = w->running,
                                         .hooks = &w->hooks,
                                         .carrier = &w->carrier,
+                                        .publisher = &w->publisher,
                                         .stream = w->stream,
                                         .version = PACKAGE_VERSION,
                                         .ready = is_ready,

@@ -45,6 +45,7 @@ struct reload {
     struct restore *restore; /* one for all: each reads the schema of all tables */
     struct hook_spec *hooks; /* afterwards */
     struct carry_set *carry; /* likewise */
+    struct publish_set *publish;
 };
 
 /* ---- What has changed? ------------------------------------------------------------------------ */
@@ -729,6 +730,29 @@ static int prepare_carry(struct reload *r, struct error *error)
     return err;
 }
 
+static int prepare_publish(struct reload *r, struct error *error)
+{
+    struct weir *w = r->weir;
+    int err = w->publisher ? publish_hold(w->publisher, error) : 0;
+    if (err < 0)
+        return err;
+    err = publish_prepare(w->store, r->config, w->config, r->pipeline, r->n_pipelines,
+                          &r->publish, error);
+    if (err < 0 && w->publisher)
+        publish_release(w->publisher);
+    return err;
+}
+
+/* As exchange_carry. */
+static void exchange_publish(struct reload *r)
+{
+    if (r->weir->publisher && r->publish)
+        publish_exchange(r->weir->publisher, r->publish);
+    else
+        publish_set_free(r->publish);
+    r->publish = NULL;
+}
+
 /* The server's settings stay, so there is a carrier, or nothing is carried. */
 static void exchange_carry(struct reload *r)
 {
@@ -737,6 +761,26 @@ static void exchange_carry(struct reload *r)
     else
         carry_set_free(r->carry);
     r->carry = NULL;
+}
+
+/* All who follow tables, or none. */
+static int prepare_followers(struct reload *r, struct error *error)
+{
+    struct weir *w = r->weir;
+    int err = prepare_hooks(r, error);
+    if (err < 0)
+        return err;
+    if ((err = prepare_carry(r, error)) == 0) {
+        if ((err = prepare_publish(r, error)) == 0)
+            return 0;
+        carry_set_free(r->carry);
+        r->carry = NULL;
+        if (w->carrier)
+            carry_release(w->carrier);
+    }
+    if (w->hooks)
+        hooks_release(w->hooks);
+    return err;
 }
 
 static void exchange_hooks(struct reload *r)
@@ -765,13 +809,7 @@ static int apply(struct reload *r, struct error *error)
     }
     if ((err = keep_config(r)) < 0)
         error_set(error, err, "no memory");
-    if (err < 0 || (err = prepare_hooks(r, error)) < 0) {
-        running_done(&running);
-        return err;
-    }
-    if ((err = prepare_carry(r, error)) < 0) {
-        if (w->hooks)
-            hooks_release(w->hooks);
+    if (err < 0 || (err = prepare_followers(r, error)) < 0) {
         running_done(&running);
         return err;
     }
@@ -781,6 +819,7 @@ static int apply(struct reload *r, struct error *error)
     exchange_streams(r);
     exchange_hooks(r);
     exchange_carry(r);
+    exchange_publish(r);
     running_set(w->running, running);
     return 0;
 }

@@ -372,6 +372,8 @@ static int load_pipelines(struct weir *w, struct error *error)
         r = hook_specs_new(c, w->pipeline, w->n_pipelines, &w->hook_specs, error);
     if (r == 0)
         r = carry_check(c, w->pipeline, w->n_pipelines, error);
+    if (r == 0)
+        r = publish_check(c, w->pipeline, w->n_pipelines, error);
     if (r < 0)
         return error->text[0] ? r : error_set(error, r, "no memory");
     w->n_pipelines = weir_close_gaps(w->pipeline, w->n_pipelines);
@@ -921,6 +923,30 @@ static int start_carrier(struct weir *w, struct error *error)
     return err;
 }
 
+static int start_publisher(struct weir *w, struct error *error)
+{
+    struct publish_set *set = w->publish_set;
+    struct publisher *p = NULL;
+    w->publish_set = NULL;
+    int err = publish_new(w->store, w->metrics, set, &p, error);
+    if (err == 0)
+        atomic_store_explicit(&w->publisher, p, memory_order_release);
+    return err;
+}
+
+/* Before there are rows. */
+static int prepare_followers(struct weir *w, struct error *error)
+{
+    int err = hooks_prepare(w->store, w->hook_specs, error);
+    if (err == 0)
+        err = carry_prepare(w->store, w->config, w->config, w->pipeline, w->n_pipelines,
+                            &w->carry_set, error);
+    if (err == 0)
+        err = publish_prepare(w->store, w->config, w->config, w->pipeline,
+                              w->n_pipelines, &w->publish_set, error);
+    return err;
+}
+
 int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error *error)
 {
     struct restore *restore = NULL;
@@ -933,11 +959,8 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
         *ret_exit = EXIT_CANNOT_CREATE;
     if (r == 0)
         r = restore_open(store_path(w->store), &restore, error);
-    if (r == 0 && mode == WEIR_SERVE) /* before there are rows */
-        r = hooks_prepare(w->store, w->hook_specs, error);
     if (r == 0 && mode == WEIR_SERVE)
-        r = carry_prepare(w->store, w->config, w->config, w->pipeline, w->n_pipelines,
-                          &w->carry_set, error);
+        r = prepare_followers(w, error);
     if (r == 0 && (r = start_streams(w, mode, restore, error)) == -EBADMSG)
         *ret_exit = EXIT_IO;
     restore_close(restore);
@@ -955,6 +978,8 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
     }
     if (r == 0 && w->carry_set)
         r = start_carrier(w, error);
+    if (r == 0 && w->publish_set)
+        r = start_publisher(w, error);
     return r;
 }
 
@@ -1085,6 +1110,7 @@ void weir_free(struct weir *w)
         pipeline_stop(w->pipeline[i]);
     hooks_end(w->hooks);
     carry_end(w->carrier);
+    publish_end(w->publisher);
     store_free(w->store);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         log_free(w->log[i]);
@@ -1094,6 +1120,8 @@ void weir_free(struct weir *w)
     hook_specs_free(w->hook_specs);
     carry_free(w->carrier);
     carry_set_free(w->carry_set);
+    publish_free(w->publisher);
+    publish_set_free(w->publish_set);
     for (size_t i = 0; w->pipeline && i < w->n_pipelines; i++)
         pipeline_unref(w->pipeline[i]);
     tasks_free(w->back);

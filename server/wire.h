@@ -15,6 +15,7 @@
 #include "log/log.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/running.h"
+#include "publish/publish.h"
 #include "source/source.h"
 #include "store/store.h"
 
@@ -43,6 +44,8 @@ struct weir {
     struct hook_spec *hook_specs;  /* those of the start, until hooks take them */
     _Atomic(struct hooks *) hooks; /* NULL: there are none; release, acquire */
     struct carry_set *carry_set; /* tables of the start, until the carrier takes them */
+    struct publish_set *publish_set;       /* likewise */
+    _Atomic(struct publisher *) publisher; /* as the carrier */
     _Atomic(struct carrier *) carrier; /* NULL: nothing is carried; release, acquire */
     struct lookups *lookups;           /* NULL: no pipeline has asked for them yet */
     struct tasks *front, *back;   /* threads for logs; for dispatching and pipelines */

@@ -15,6 +15,7 @@
 #include "pipeline/pipeline.h"
 #include "pipeline/running.h"
 #include "plugin/loader.h"
+#include "publish/publish.h"
 #include "query/process.h"
 #include "source/source.h"
 #include "store/reader.h"
@@ -45,6 +46,7 @@ struct api_context {
     _Atomic(struct hooks *)
         *hooks; /* NULL in it: there are none; acquire. May be NULL */
     _Atomic(struct carrier *) *carrier; /* likewise */
+    _Atomic(struct publisher *) *publisher;
     const struct source_stream *stream; /* config->n_streams, likewise */
     const char *version;
     /* May be NULL. False: /ready answers 503 and the reason in `why`. Any thread; quick. */

@@ -320,6 +320,35 @@ static void overview_put_postgresql(struct buffer *b, const struct api *a,
     jsonout_close(b, ']');
 }
 
+static void overview_put_published(void *buffer, const struct publish_status *s)
+{
+    struct buffer *b = buffer;
+    jsonout_open(b, NULL, '{');
+    jsonout_string(b, "table", s->table);
+    jsonout_string(b, "topic", s->topic);
+    jsonout_string(b, "state", publish_state_word[s->state]);
+    jsonout_count(b, "position", s->position > 0 ? (uint64_t)s->position : 0);
+    jsonout_count(b, "lag", s->lag);
+    jsonout_count(b, "published", s->published);
+    jsonout_count(b, "deleted", s->deleted);
+    jsonout_count(b, "failures", s->failures);
+    jsonout_time(b, "last_success", s->success_us);
+    jsonout_string(b, "last_error", s->error[0] ? s->error : NULL);
+    jsonout_time(b, "last_error_time", s->error_us);
+    jsonout_close(b, '}');
+}
+
+static void overview_put_kafka(struct buffer *b, const struct api *a,
+                               const struct pipeline *p)
+{
+    struct publisher *publisher =
+        a->is.publisher ? atomic_load_explicit(a->is.publisher, memory_order_acquire)
+                        : NULL;
+    jsonout_open(b, "kafka", '[');
+    publish_each(publisher, pipeline_config(p)->name, overview_put_published, b);
+    jsonout_close(b, ']');
+}
+
 static void overview_put_lookups(struct buffer *b, struct pipeline *p)
 {
     struct pipeline_service s[CONFIG_LOOKUPS_MAX + CONFIG_ASYNC_MAX];
@@ -397,6 +426,7 @@ static void overview_put_pipeline(struct buffer *b, const struct api *a,
     overview_put_tables_joined(b, p);
     overview_put_hooks(b, a, p);
     overview_put_postgresql(b, a, p);
+    overview_put_kafka(b, a, p);
     jsonout_close(b, '}');
 }
 

@@ -132,7 +132,7 @@ static void save(struct store *s, void *saving)
 {
     struct saving *w = saving;
     struct carrier *c = w->carrier;
-    int err = carried_save(s, w->place, w->n, &w->error);
+    int err = carried_save(s, CARRIED_POSTGRESQL, w->place, w->n, &w->error);
     pthread_mutex_lock(&c->lock);
     c->saved = true;
     c->saved_err = err;
@@ -202,7 +202,7 @@ static void end_save(struct carrier *c, int err)
 static int save_now(struct store *s, void *saving)
 {
     struct saving *w = saving;
-    return carried_save(s, w->place, w->n, &w->error);
+    return carried_save(s, CARRIED_POSTGRESQL, w->place, w->n, &w->error);
 }
 
 /* Behind one that is under way, which belongs to the store until it is freed if that cannot write. */

@@ -157,6 +157,8 @@ void config_schema(struct buffer *to, void (*analyzer)(void *ctx, struct buffer 
     buffer_puts(to, shapes);
     buffer_puts(to, "\"postgresql\":");
     postgresql_section_schema(to);
+    buffer_puts(to, ",\"kafka\":");
+    kafka_section_schema(to);
     buffer_puts(to, ",\"server\":");
     server_section_schema(to);
     buffer_puts(to, ",\"window\":");
@@ -204,6 +206,8 @@ int config_of_node(struct node *root, struct config **ret, struct error *error)
                         "the file", c, NULL, error);
     if (r == 0 && c->server.postgresql)
         r = postgresql_section_check(c, error);
+    if (r == 0 && c->server.kafka)
+        r = kafka_section_check(c, error);
     if (r < 0) {
         config_free(c);
         return r;

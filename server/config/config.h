@@ -95,6 +95,7 @@ struct config_server {
         spool_limit; /* bytes of answers in files, of slow clients; default 1 GiB */
     bool log_json;   /* JSON instead of key=value */
     struct config_postgresql *postgresql; /* NULL: nothing is carried */
+    struct config_kafka *kafka;           /* NULL: nothing is published */
 };
 
 /* `derive:`, columns behind those that are there. */
@@ -131,6 +132,15 @@ struct config_source {
         char *name, *value, *file; /* librdkafka's; its value, or the file it is in */
         const struct node *node;
     } * option;
+};
+
+/* `kafka` of the server: result tables are published there. */
+struct config_kafka {
+    struct config_source link; /* its brokers and options; first */
+    char *prefix;              /* of the topics' names; default "weir." */
+    char **pipeline;           /* those that are published, NULL-ended */
+    const struct node *pipelines;
+    int64_t timeout_us, backoff_us, max_backoff_us; /* 30s, 1s, 30s */
 };
 
 struct config_stream {
@@ -475,6 +485,9 @@ bool config_depends(const struct config *c, size_t pipeline, size_t stream);
 /* Are the tables of this pipeline carried to PostgreSQL by these settings (NULL: none is)? -ENOENT: there is no such pipeline. */
 int config_is_carried(const struct config *c, const struct config_postgresql *p,
                       const char *pipeline);
+/* Likewise to Kafka. */
+int config_is_published(const struct config *c, const struct config_kafka *k,
+                        const char *pipeline);
 
 /* JSON Schema (2020-12) of the file, made of the tables that check it. What an analyzer is, an item of `analyzers`,
  * the caller writes: only plugins know. */

@@ -77,6 +77,23 @@ int postgresql_section(const struct node *map, struct config_postgresql **at,
 int postgresql_section_check(const struct config *c, struct error *error);
 void postgresql_section_free(struct config_postgresql *p); /* takes NULL */
 
+/* `kafka:` of the server, likewise. */
+int kafka_section(const struct node *map, struct config_kafka **at,
+                  struct error *error);
+int kafka_section_check(const struct config *c, struct error *error);
+void kafka_section_free(struct config_kafka *k); /* takes NULL */
+
+/* What `source: {kafka: ...}` has in common with it: librdkafka's properties, for fields_read with a struct config_source, and
+ * names of topics. */
+int source_section_options(const struct node *n, void *target, void *ctx,
+                           struct error *error);
+bool source_section_is_topic(const char *name);
+#define SECTION_OPTIONS_SCHEMA                                                         \
+    "{\"type\":\"object\",\"additionalProperties\":{\"anyOf\":["                       \
+    "{\"$ref\":\"#/$defs/text\"},{\"type\":\"object\",\"required\":[\"file\"],"        \
+    "\"additionalProperties\":false,"                                                  \
+    "\"properties\":{\"file\":{\"$ref\":\"#/$defs/text\"}}}]}}"
+
 /* `webhook:`, one or a list. What was taken on failure is freed with the pipeline. */
 int hook_sections(const struct node *n, struct config_pipeline *p, struct error *error);
 void hook_section_free(struct config_hook *h);
@@ -109,6 +126,7 @@ void join_section_schema(struct buffer *to);      /* of one join */
 void reference_section_schema(struct buffer *to); /* likewise */
 void hook_section_schema(struct buffer *to);
 void postgresql_section_schema(struct buffer *to);
+void kafka_section_schema(struct buffer *to);
 void lookup_section_schema(struct buffer *to); /* of one */
 void ask_section_schema(struct buffer *to);
 void pipeline_section_schema(struct buffer *to);

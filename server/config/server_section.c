@@ -331,6 +331,13 @@ static int read_postgresql(const struct node *n, void *target, void *ctx,
     return postgresql_section(n, &((struct config_server *)target)->postgresql, error);
 }
 
+static int read_kafka(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    (void)ctx;
+    return kafka_section(n, &((struct config_server *)target)->kafka, error);
+}
+
 /* ---- The section ------------------------------------------------------------------------------- */
 
 #define AT(member) offsetof(struct config_server, member)
@@ -403,6 +410,7 @@ static const struct field server_fields[] = {
      .max = 1024 * GIB, .init = GIB},
     {"postgresql", FIELD_CALL, .read = read_postgresql,
      .schema = "{\"$ref\":\"#/$defs/postgresql\"}"},
+    {"kafka", FIELD_CALL, .read = read_kafka, .schema = "{\"$ref\":\"#/$defs/kafka\"}"},
     {"log_json", FIELD_BOOL, .offset = AT(log_json), .min = 0, .max = 1},
 };
 
@@ -472,6 +480,7 @@ void server_section_free(struct config_server *s)
         free(*host);
     free(s->hosts);
     postgresql_section_free(s->postgresql);
+    kafka_section_free(s->kafka);
     free(s->tls.certificate);
     free(s->tls.key);
     free(s->tls.client_ca);

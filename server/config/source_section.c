@@ -35,6 +35,14 @@ static int out_of_memory(const struct node *n, struct error *error)
     return error_set(error, -ENOMEM, "%s: out of memory", n->file);
 }
 
+bool source_section_is_topic(const char *t)
+{
+    return *t && strlen(t) <= TOPIC_MAX &&
+           strspn(t, "abcdefghijklmnopqrstuvwxyz"
+                     "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                     "0123456789._-") == strlen(t);
+}
+
 static int read_topics(const struct node *n, void *target, void *ctx,
                        struct error *error)
 {
@@ -53,9 +61,7 @@ static int read_topics(const struct node *n, void *target, void *ctx,
             return r;
         s->n_topics++;
         const char *t = s->topic[i];
-        if (strlen(t) > TOPIC_MAX || strspn(t, "abcdefghijklmnopqrstuvwxyz"
-                                               "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                               "0123456789._-") != strlen(t))
+        if (!source_section_is_topic(t))
             return node_error(&item[i], error, "'%s' is no name of a topic", t);
         for (size_t k = 0; k < i; k++)
             if (!strcmp(s->topic[k], t))
@@ -89,6 +95,7 @@ static const struct {
     {"offset.store.method", "nothing: offsets are in the database"},
     {"plugin.library.paths", "nothing: to check a configuration runs no code of it"},
     {"log.queue", "nothing"},
+    {"transactional.id", "nothing: it is made of the database's name"},
 };
 
 #ifdef HAVE_RDKAFKA
@@ -123,8 +130,8 @@ static int read_option(const struct node *key, const struct node *n,
     return fields_text(file, &o->file, error);
 }
 
-static int read_options(const struct node *n, void *target, void *ctx,
-                        struct error *error)
+int source_section_options(const struct node *n, void *target, void *ctx,
+                           struct error *error)
 {
     struct config_source *s = target;
     (void)ctx;
@@ -150,12 +157,6 @@ static int read_options(const struct node *n, void *target, void *ctx,
     return 0;
 }
 
-#define OPTIONS_SCHEMA                                                                 \
-    "{\"type\":\"object\",\"additionalProperties\":{\"anyOf\":["                       \
-    "{\"$ref\":\"#/$defs/text\"},{\"type\":\"object\",\"required\":[\"file\"],"        \
-    "\"additionalProperties\":false,"                                                  \
-    "\"properties\":{\"file\":{\"$ref\":\"#/$defs/text\"}}}]}}"
-
 static const struct field kafka_fields[] = {
     {"brokers", FIELD_TEXT, .required = true,
      .offset = offsetof(struct config_source, brokers)},
@@ -168,7 +169,8 @@ static const struct field kafka_fields[] = {
      .n_words = COUNT(begin_word)},
     {"on_lost", FIELD_CALL, .read = read_lost, .words = lost_word,
      .n_words = COUNT(lost_word)},
-    {"options", FIELD_CALL, .read = read_options, .schema = OPTIONS_SCHEMA},
+    {"options", FIELD_CALL, .read = source_section_options,
+     .schema = SECTION_OPTIONS_SCHEMA},
 };
 
 static int read_kafka(const struct node *n, void *target, void *ctx,

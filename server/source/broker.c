@@ -11,24 +11,23 @@
 #define SECRET_MAX 65536u /* bytes of a file; a chain of certificates fits */
 
 /* Before those of the configuration, which may say otherwise. */
-static const struct {
-    const char *name, *value;
-} usual[] = {
+static const struct broker_option usual[] = {
     {"client.id", "weir"},
+    {"reconnect.backoff.max.ms", "2000"},
+};
+static const struct broker_option usual_to_read[] = {
     /* What is read ahead: so much in the queue, and an answer of each broker beside it. */
     {"queued.max.messages.kbytes", "32768"},
     {"queued.min.messages", "1000000"},
     {"fetch.max.bytes", "16777216"},
-    {"reconnect.backoff.max.ms", "2000"},
 };
 
 /* And behind them. */
-static const struct {
-    const char *name, *value;
-} always[] = {
+static const struct broker_option always[] = {
     {"auto.offset.reset", "error"}, /* nothing is passed over in silence */
-    {"enable.auto.commit", "false"},  {"enable.auto.offset.store", "false"},
-    {"enable.partition.eof", "true"}, {"log.queue", "true"},
+    {"enable.auto.commit", "false"},
+    {"enable.auto.offset.store", "false"},
+    {"enable.partition.eof", "true"},
 };
 
 /* ---- What it says ------------------------------------------------------------------------------ */
@@ -121,16 +120,31 @@ static int set_option(rd_kafka_conf_t *conf, const struct config_option *o,
     return err;
 }
 
-static int configure(rd_kafka_conf_t *conf, const struct config_source *config,
-                     struct error *error)
+static int set_all(rd_kafka_conf_t *conf, const struct broker_option *o, size_t n,
+                   struct error *error)
+{
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < n; i++)
+        err = set(conf, o[i].name, o[i].value, error);
+    return err;
+}
+
+static int configure(rd_kafka_conf_t *conf, rd_kafka_type_t type,
+                     const struct config_source *config,
+                     const struct broker_option *own, size_t n, struct error *error)
 {
     int err = set(conf, "bootstrap.servers", config->brokers, error);
-    for (size_t i = 0; err == 0 && i < sizeof(usual) / sizeof(usual[0]); i++)
-        err = set(conf, usual[i].name, usual[i].value, error);
+    if (err == 0)
+        err = set_all(conf, usual, sizeof(usual) / sizeof(usual[0]), error);
+    if (err == 0 && type == RD_KAFKA_CONSUMER)
+        err = set_all(conf, usual_to_read,
+                      sizeof(usual_to_read) / sizeof(usual_to_read[0]), error);
     for (size_t i = 0; err == 0 && i < config->n_options; i++)
         err = set_option(conf, &config->option[i], error);
-    for (size_t i = 0; err == 0 && i < sizeof(always) / sizeof(always[0]); i++)
-        err = set(conf, always[i].name, always[i].value, error);
+    if (err == 0)
+        err = set(conf, "log.queue", "true", error);
+    if (err == 0)
+        err = set_all(conf, own, n, error);
     if (err == 0 && config->group)
         err = set(conf, "group.id", config->group, error);
     rd_kafka_conf_set_error_cb(conf, on_error);
@@ -142,14 +156,22 @@ static int configure(rd_kafka_conf_t *conf, const struct config_source *config,
 int broker_open(const struct config_source *config, struct broker **ret,
                 struct error *error)
 {
+    return broker_open_as(RD_KAFKA_CONSUMER, config, always,
+                          sizeof(always) / sizeof(always[0]), ret, error);
+}
+
+int broker_open_as(rd_kafka_type_t type, const struct config_source *config,
+                   const struct broker_option *own, size_t n, struct broker **ret,
+                   struct error *error)
+{
     char why[256];
     struct broker *b = calloc(1, sizeof(*b));
     rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    int err = b ? configure(conf, config, error)
+    int err = b ? configure(conf, type, config, own, n, error)
                 : error_set(error, -ENOMEM, "no memory for Kafka");
     rd_kafka_conf_set_opaque(conf, b);
     if (err == 0)
-        b->client = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
+        b->client = rd_kafka_new(type, conf, why, sizeof(why));
     if (err == 0 && !b->client)
         err = node_error(config->node, error, "librdkafka: %s", why);
     if (err < 0) {

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A connection to the brokers of a stream's `source: {kafka: ...}`, by librdkafka's simple consumer: partitions and offsets are the
- * caller's, there is no group that assigns any. Nothing of librdkafka calls us from a thread of its own: what it has to say waits
- * for broker_listen. Internal to source; one thread at a time.
+ * A connection to the brokers of Kafka: of a stream's `source: {kafka: ...}`, by librdkafka's simple consumer, where partitions and offsets
+ * are the caller's and there is no group that assigns any; or of who publishes (publish/link.h). Nothing of librdkafka calls us from a
+ * thread of its own: what it has to say waits for broker_listen. One thread at a time.
  */
 #ifndef WEIR_SOURCE_BROKER_H
 #define WEIR_SOURCE_BROKER_H
@@ -23,6 +23,13 @@ struct broker {
 /* Options are checked, and files of secrets read; nobody is waited for. -EINVAL with the text, which has no secret. */
 int broker_open(const struct config_source *config, struct broker **ret,
                 struct error *error);
+/* The same with properties that are not the user's to set. */
+struct broker_option {
+    const char *name, *value;
+};
+int broker_open_as(rd_kafka_type_t type, const struct config_source *config,
+                   const struct broker_option *own, size_t n, struct broker **ret,
+                   struct error *error);
 void broker_close(struct broker *b); /* takes NULL */
 
 /* What librdkafka has to say since: `why`, `fatal`, `commit`. */

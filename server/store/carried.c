@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Where carried tables are, in weir_carried of sql/0007_carried.sql.
+ * Where carried tables are, in weir_carried of sql/0007_carried.sql, and in weir_published of sql/0008_published.sql.
  */
 #include "store/carried.h"
 #include "store/changes.h"
@@ -12,6 +12,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+static const struct {
+    const char *places,
+        *reader; /* the table; what rows are needed for, no stream's name */
+    enum changes_owner owner;
+} target[CARRIED_TARGETS] = {
+    [CARRIED_POSTGRESQL] = {"weir_carried", "weir_carried", CHANGES_CARRIED},
+    [CARRIED_KAFKA] = {"weir_published", "weir_published", CHANGES_PUBLISHED},
+};
+
+/* With the name of its table for %s. */
+static int prepare(sqlite3 *db, enum carried_to to, const char *format,
+                   sqlite3_stmt **ret, struct error *error)
+{
+    char *sql = sqlite3_mprintf(format, target[to].places);
+    int err = sql ? db_prepare(db, sql, 0, ret, error)
+                  : error_set(error, -ENOMEM, "out of memory");
+    sqlite3_free(sql);
+    return err;
+}
 
 void carried_make_id(char ret[CARRIED_ID])
 {
@@ -29,15 +49,15 @@ int carried_watermark(sqlite3 *db, const char *pipeline, int64_t *ret_us,
 
 /* ---- Saving ------------------------------------------------------------------------------------- */
 
-static int put_places(sqlite3 *db, const struct carried_place *place, size_t n,
-                      struct error *error)
+static int put_places(sqlite3 *db, enum carried_to to,
+                      const struct carried_place *place, size_t n, struct error *error)
 {
     DB_STATEMENT s = NULL;
-    int err = db_prepare(db,
-                         "INSERT OR REPLACE INTO weir_carried (table_name, pipeline,"
-                         " since, position, writer, bound)"
-                         " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-                         0, &s, error);
+    int err = prepare(db, to,
+                      "INSERT OR REPLACE INTO %s (table_name, pipeline,"
+                      " since, position, writer, bound)"
+                      " VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                      &s, error);
     for (size_t i = 0; !err && i < n; i++) {
         const struct carried_place *p = &place[i];
         sqlite3_bind_text(s, 1, p->table, -1, SQLITE_STATIC);
@@ -55,19 +75,23 @@ static int put_places(sqlite3 *db, const struct carried_place *place, size_t n,
 }
 
 /* What the file says of all tables, those of pipelines that are left out, too. */
-static int keep_changes(struct store *s, struct error *error)
+static int keep_changes(struct store *s, enum carried_to to, struct error *error)
 {
     struct changes_kept *kept = NULL;
     sqlite3_int64 room = 0;
     size_t n = 0;
     DB_STATEMENT list = NULL;
-    int err = db_int(s->db, "SELECT count(*) FROM weir_carried", NULL, &room, error);
+    DB_STATEMENT count = NULL;
+    int err = prepare(s->db, to, "SELECT count(*) FROM %s", &count, error);
+    if (!err && sqlite3_step(count) != SQLITE_ROW)
+        err = db_error(s->db, error);
+    room = err ? 0 : sqlite3_column_int64(count, 0);
+    sqlite3_reset(count);
     if (!err && !(kept = calloc((size_t)room + 1, sizeof(*kept))))
         err = error_set(error, -ENOMEM, "out of memory");
     if (!err)
-        err = db_prepare(s->db,
-                         "SELECT table_name, position FROM weir_carried ORDER BY 1", 0,
-                         &list, error);
+        err = prepare(s->db, to, "SELECT table_name, position FROM %s ORDER BY 1",
+                      &list, error);
     int code = SQLITE_DONE;
     while (!err && n < (size_t)room && (code = sqlite3_step(list)) == SQLITE_ROW) {
         const char *name = (const char *)sqlite3_column_text(list, 0);
@@ -80,50 +104,57 @@ static int keep_changes(struct store *s, struct error *error)
         err = db_error(s->db, error);
     sqlite3_reset(list); /* its tables may be dropped */
     if (!err)
-        err = changes_keep(s, CHANGES_CARRIED, kept, n, error);
+        err = changes_keep(s, target[to].owner, kept, n, error);
     for (size_t i = 0; i < n; i++)
         free((char *)kept[i].table);
     free(kept);
     return err;
 }
 
-static int need_rows(struct store *s, const char *table, int64_t needed_us,
-                     struct error *error)
+static int need_rows(struct store *s, enum carried_to to, const char *table,
+                     int64_t needed_us, struct error *error)
 {
     char reader[280];
-    snprintf(reader, sizeof(reader), "weir_carried_%s", table); /* no stream's name */
+    snprintf(reader, sizeof(reader), "%s_%s", target[to].reader, table);
     return results_need(s, table, reader, needed_us)
                ? error_set(error, -ENOMEM, "out of memory")
                : 0;
 }
 
-int carried_load(struct store *s, struct error *error)
+static int load(struct store *s, enum carried_to to, struct error *error)
 {
-    int err = keep_changes(s, error);
-    const struct store_kept *k = &s->kept[CHANGES_CARRIED];
+    int err = keep_changes(s, to, error);
+    const struct store_kept *k = &s->kept[target[to].owner];
     for (size_t i = 0; err >= 0 && i < k->n; i++)
-        err = need_rows(s, k->table[i].table, INT64_MIN, error);
+        err = need_rows(s, to, k->table[i].table, INT64_MIN, error);
     return err < 0 ? err : 0;
 }
 
-int carried_save(struct store *s, const struct carried_place *place, size_t n,
-                 struct error *error)
+int carried_load(struct store *s, struct error *error)
+{
+    int err = load(s, CARRIED_POSTGRESQL, error);
+    return err ? err : load(s, CARRIED_KAFKA, error);
+}
+
+int carried_save(struct store *s, enum carried_to to, const struct carried_place *place,
+                 size_t n, struct error *error)
 {
     int err = db_run(s->begin, error);
     if (!err)
-        err = put_places(s->db, place, n, error);
+        err = put_places(s->db, to, place, n, error);
     if (!err)
         err = db_run(s->commit, error);
     if (err && !sqlite3_get_autocommit(s->db))
         db_step(s->rollback);
     for (size_t i = 0; !err && i < n; i++)
-        err = need_rows(s, place[i].table, place[i].needed_us, error);
-    return err ? err : keep_changes(s, error);
+        err = need_rows(s, to, place[i].table, place[i].needed_us, error);
+    return err ? err : keep_changes(s, to, error);
 }
 
 /* ---- Opening ------------------------------------------------------------------------------------ */
 
 struct open_call {
+    enum carried_to to;
     const struct table *const *table;
     size_t n;
     bool (*left_out)(void *ctx, const char *pipeline);
@@ -139,8 +170,8 @@ static int forget_others(struct store *s, const struct open_call *c)
     sqlite3 *db = s->db;
     DB_STATEMENT list = NULL;
     sqlite3_str *sql = sqlite3_str_new(db);
-    int err = db_prepare(db, "SELECT table_name, pipeline FROM weir_carried", 0, &list,
-                         c->error);
+    int err =
+        prepare(db, c->to, "SELECT table_name, pipeline FROM %s", &list, c->error);
     int code = SQLITE_DONE;
     while (!err && (code = sqlite3_step(list)) == SQLITE_ROW) {
         const char *name = (const char *)sqlite3_column_text(list, 0);
@@ -150,9 +181,9 @@ static int forget_others(struct store *s, const struct open_call *c)
             i++;
         if (!name || i < c->n || (pipeline && c->left_out(c->ctx, pipeline)))
             continue;
-        sqlite3_str_appendf(sql, "DELETE FROM weir_carried WHERE table_name = %Q;\n",
-                            name);
-        err = need_rows(s, name, INT64_MAX, c->error);
+        sqlite3_str_appendf(sql, "DELETE FROM %s WHERE table_name = %Q;\n",
+                            target[c->to].places, name);
+        err = need_rows(s, c->to, name, INT64_MAX, c->error);
     }
     if (!err && code != SQLITE_DONE)
         err = db_error(db, c->error);
@@ -190,17 +221,17 @@ static int get_database(sqlite3 *db, char ret[CARRIED_ID], struct error *error)
 
 /* What is known of it; with another numbering, or nothing known, it begins at the front, and all that is there is to be
  * carried first. */
-static int open_place(struct store *s, const struct table *t, struct carried_place *ret,
-                      struct error *error)
+static int open_place(struct store *s, enum carried_to to, const struct table *t,
+                      struct carried_place *ret, struct error *error)
 {
     struct changes known;
     DB_STATEMENT get = NULL;
     int err = changes_begin_here(s, t, &known, error);
     if (!err)
-        err = db_prepare(s->db,
-                         "SELECT since, position, writer, ifnull(bound, -1)"
-                         " FROM weir_carried WHERE table_name = ?1",
-                         0, &get, error);
+        err = prepare(s->db, to,
+                      "SELECT since, position, writer, ifnull(bound, -1)"
+                      " FROM %s WHERE table_name = ?1",
+                      &get, error);
     if (err)
         return err;
     *ret = (struct carried_place){.table = t->name,
@@ -230,17 +261,18 @@ static int open_all(struct store *s, void *ctx)
     if (!err && c->n)
         err = get_database(s->db, c->database, c->error);
     for (size_t i = 0; !err && i < c->n; i++)
-        err = open_place(s, c->table[i], &c->place[i], c->error);
-    return err ? err : carried_save(s, c->place, c->n, c->error);
+        err = open_place(s, c->to, c->table[i], &c->place[i], c->error);
+    return err ? err : carried_save(s, c->to, c->place, c->n, c->error);
 }
 
-int carried_open(struct store *s, const struct table *const *table, size_t n,
-                 bool (*left_out)(void *ctx, const char *pipeline), void *ctx,
+int carried_open(struct store *s, enum carried_to to, const struct table *const *table,
+                 size_t n, bool (*left_out)(void *ctx, const char *pipeline), void *ctx,
                  struct carried_place *ret, char ret_database[CARRIED_ID],
                  struct error *error)
 {
     struct error own = {""};
-    struct open_call c = {.table = table,
+    struct open_call c = {.to = to,
+                          .table = table,
                           .n = n,
                           .left_out = left_out,
                           .ctx = ctx,

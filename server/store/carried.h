@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Result tables that are carried to another database (carry/carry.h): they are followed (store/changes.h), what is not there yet is
+ * Result tables that are carried to another database (carry/carry.h), or published to Kafka (publish/publish.h): they are followed (store/changes.h), what is not there yet is
  * kept, as changes and as rows, and the file knows up to where that is. The other database knows better; whether what it
  * says is about this file, and not a copy of it that went another way, is told by two things:
  *
@@ -17,6 +17,10 @@
 
 #define CARRIED_ID 33 /* bytes of a name made by chance, with its zero */
 
+/* Each has places of its own, and keeps what it has to keep. */
+enum carried_to { CARRIED_POSTGRESQL, CARRIED_KAFKA };
+#define CARRIED_TARGETS 2
+
 struct carried_place {
     const char *table, *pipeline;
     int64_t since_us, position;
@@ -29,8 +33,8 @@ struct carried_place {
 /* Begins to follow these n tables, or finds that they are followed, and what is known of each; `retain` takes none of their
  * rows until a place is saved. Tables that are not among them are kept for nobody any more, unless left_out(pipeline). Any
  * thread but the writer; waits for it. */
-int carried_open(struct store *s, const struct table *const *table, size_t n,
-                 bool (*left_out)(void *ctx, const char *pipeline), void *ctx,
+int carried_open(struct store *s, enum carried_to to, const struct table *const *table,
+                 size_t n, bool (*left_out)(void *ctx, const char *pipeline), void *ctx,
                  struct carried_place *ret, char ret_database[CARRIED_ID],
                  struct error *error);
 
@@ -39,8 +43,8 @@ int carried_load(struct store *s, struct error *error);
 
 /* All of these, in one transaction: on the writer thread, within store_call or store_post. 1: there is more to forget, by the
  * next call. */
-int carried_save(struct store *s, const struct carried_place *place, size_t n,
-                 struct error *error);
+int carried_save(struct store *s, enum carried_to to, const struct carried_place *place,
+                 size_t n, struct error *error);
 
 /* As of the snapshot of a connection that reads: event time up to which all rows of the pipeline are there. -ENOENT: none. */
 int carried_watermark(sqlite3 *db, const char *pipeline, int64_t *ret_us,

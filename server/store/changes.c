@@ -172,13 +172,13 @@ static int64_t changes_needed(const struct store *s, const char *table)
     return position;
 }
 
-bool changes_is_kept(const struct store *s, enum changes_owner owner, const char *table)
+bool changes_is_carried(const struct store *s, const char *table)
 {
-    const struct store_kept *k = &s->kept[owner];
-    size_t i = 0;
-    while (i < k->n && strcmp(k->table[i].table, table))
-        i++;
-    return i < k->n;
+    for (size_t o = CHANGES_CARRIED; o < CHANGES_OWNERS; o++)
+        for (size_t i = 0; i < s->kept[o].n; i++)
+            if (strcmp(s->kept[o].table[i].table, table) == 0)
+                return true;
+    return false;
 }
 
 void changes_append_target(sqlite3_str *sql, const struct table *t)
@@ -295,7 +295,7 @@ int changes_keep(struct store *s, enum changes_owner owner,
     int more = 0;
     for (size_t i = 0; err >= 0 && i < n; i++) {
         err = changes_cut(s, own->table[i].table,
-                          owner == CHANGES_CARRIED ? CHANGES_CUT : 0, error);
+                          owner == CHANGES_HOOKS ? 0 : CHANGES_CUT, error);
         more = more || err == 1;
     }
     return err < 0 ? err : more;

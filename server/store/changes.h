@@ -51,18 +51,17 @@ int changes_begin_here(struct store *s, const struct table *table, struct change
 
 /* On the writer thread: these tables are followed for this owner, and what has numbers > position is kept. A table may be there
  * more than once. One that was there the last time, and is not now, is followed no more unless there are listeners. 1: there is more to
- * forget, by the next call; only of CHANGES_CARRIED, which may be far behind, and then not any more. */
+ * forget, by the next call; only of those that are carried, which may be far behind, and then not any more. */
 struct changes_kept {
     const char *table;
     int64_t position;
 };
-enum changes_owner { CHANGES_HOOKS, CHANGES_CARRIED };
-#define CHANGES_OWNERS 2
+enum changes_owner { CHANGES_HOOKS, CHANGES_CARRIED, CHANGES_PUBLISHED };
+#define CHANGES_OWNERS 3
 int changes_keep(struct store *s, enum changes_owner owner,
                  const struct changes_kept *kept, size_t n, struct error *error);
-/* On the writer thread: is it kept for this owner? */
-bool changes_is_kept(const struct store *s, enum changes_owner owner,
-                     const char *table);
+/* On the writer thread: is it kept for one who has to know of rows that go, too: carried, or published? */
+bool changes_is_carried(const struct store *s, const char *table);
 /* "weir_changes_T" (the primary key): of INSERT INTO. */
 void changes_append_target(sqlite3_str *sql, const struct table *table);
 void changes_free(struct store *s);

@@ -356,7 +356,7 @@ static int insert_clear(struct store *s, struct store_table *t, const struct row
 {
     const struct table *table = t->table;
     const bool many = insert_is_many(table);
-    const bool carried = changes_is_kept(s, CHANGES_CARRIED, table->name);
+    const bool carried = changes_is_carried(s, table->name);
     size_t results = 0;
     int code = SQLITE_OK;
     for (size_t i = 0; !code && i < r->n_rows; i++) {

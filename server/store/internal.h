@@ -22,7 +22,7 @@
     1000 /* longer ones gain a few per cent of speed, and cost the longest pause */
 #define STORE_PURGE_ROWS  5000  /* rows of one DELETE of retention: some milliseconds */
 #define STORE_WORKERS_MAX 64    /* of one pipeline, as in the configuration */
-#define STORE_LISTENERS   4     /* told of commits */
+#define STORE_LISTENERS   5     /* told of commits */
 #define STORE_BUCKETS     1024u /* of pipelines by name */
 #define STORE_CLOSE_PATIENCE_US                                                        \
     (10 * SECOND_US) /* retries go on for so long after store_hurry */

@@ -10,9 +10,10 @@
 #include <stddef.h>
 
 /* migrations[i] leads from version i to version i + 1. Never changed once released. */
-static const char *const migrations[] = {
-    sql_0001_tables,    sql_0002_dead_letters, sql_0003_checkpoints, sql_0004_hooks,
-    sql_0005_bookmarks, sql_0006_answers,      sql_0007_carried};
+static const char *const migrations[] = {sql_0001_tables,      sql_0002_dead_letters,
+                                         sql_0003_checkpoints, sql_0004_hooks,
+                                         sql_0005_bookmarks,   sql_0006_answers,
+                                         sql_0007_carried,     sql_0008_published};
 
 int migrate_version(void)
 {

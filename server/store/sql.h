@@ -12,6 +12,7 @@ extern const char sql_0004_hooks[];
 extern const char sql_0005_bookmarks[];
 extern const char sql_0006_answers[];
 extern const char sql_0007_carried[];
+extern const char sql_0008_published[];
 extern const char sql_bookmark_put[];
 extern const char sql_checkpoint_put[];
 extern const char sql_column_put[];

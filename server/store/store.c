@@ -483,7 +483,7 @@ int store_clear_table(struct store *s, const struct table *table, struct error *
 {
     sqlite3_str *sql = sqlite3_str_new(s->db);
     sqlite3_str_appendall(sql, "BEGIN IMMEDIATE;\n");
-    if (changes_is_kept(s, CHANGES_CARRIED, table->name)) { /* they go there, too */
+    if (changes_is_carried(s, table->name)) { /* they go there, too */
         sqlite3_str_appendall(sql, "INSERT INTO ");
         changes_append_target(sql, table);
         sqlite3_str_appendall(sql, " SELECT ");

@@ -11,6 +11,8 @@
  *      send NAME PARTITION TIME_MS SIZE        and SIZE bytes: a message; TIME_MS 0: now
  *      undo NAME PARTITION TEXT                a message in a transaction that is given up (real brokers only)
  *      events NAME PARTITIONS EACH PATH        the lines of a file, EACH of them a message, to partitions in turn
+ *      read NAME             what those who read committed messages only find there: their number, and so many lines: partition,
+ *                            weir-op, weir-seq, key, value, with tabs between
  *      flush                 all is with the brokers
  *      down N, up N          connections to a broker are closed and refused; or no more
  *      committed GROUP NAME PARTITION
@@ -235,6 +237,77 @@ static void say_committed(const char *group, const char *topic, int partition)
     rd_kafka_destroy(rk);
 }
 
+static const char *header_of(const rd_kafka_message_t *m, const char *name)
+{
+    rd_kafka_headers_t *headers;
+    const void *value;
+    size_t size;
+    if (rd_kafka_message_headers(m, &headers) ||
+        rd_kafka_header_get_last(headers, name, &value, &size))
+        return "";
+    return value; /* librdkafka ends it with a zero */
+}
+
+/* Of all partitions, each from its beginning to its end. */
+static void read_to_end(rd_kafka_t *rk, int partitions, FILE *out, long *ret_n)
+{
+    for (int at_end = 0; at_end < partitions;) {
+        rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, FLUSH_MS);
+        if (!m)
+            return;
+        at_end += m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
+        if (!m->err) {
+            fprintf(out, "%d\t%s\t%s\t%.*s\t%.*s\n", (int)m->partition,
+                    header_of(m, "weir-op"), header_of(m, "weir-seq"), (int)m->key_len,
+                    (const char *)m->key, (int)m->len, (const char *)m->payload);
+            ++*ret_n;
+        }
+        rd_kafka_message_destroy(m);
+    }
+}
+
+static void read_all(const char *topic)
+{
+    char why[256], *text = NULL;
+    size_t size = 0;
+    long n = 0;
+    const struct rd_kafka_metadata *m;
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+    rd_kafka_conf_set(conf, "bootstrap.servers", servers, why, sizeof(why));
+    rd_kafka_conf_set(conf, "group.id", "weir-test-reader", why, sizeof(why));
+    rd_kafka_conf_set(conf, "isolation.level", "read_committed", why, sizeof(why));
+    rd_kafka_conf_set(conf, "enable.partition.eof", "true", why, sizeof(why));
+    rd_kafka_conf_set(conf, "enable.auto.commit", "false", why, sizeof(why));
+    rd_kafka_conf_set(conf, "log_level", "0", why, sizeof(why));
+    rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_CONSUMER, conf, why, sizeof(why));
+    rd_kafka_topic_t *t = rd_kafka_topic_new(rk, topic, NULL);
+    rd_kafka_resp_err_t err = rd_kafka_metadata(rk, 0, t, &m, FLUSH_MS);
+    FILE *out = open_memstream(&text, &size);
+    if (!err && out) {
+        const int partitions = m->topics[0].partition_cnt;
+        rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new(1);
+        for (int i = 0; i < partitions; i++)
+            rd_kafka_topic_partition_list_add(list, topic, i)->offset =
+                RD_KAFKA_OFFSET_BEGINNING;
+        rd_kafka_poll_set_consumer(rk);
+        rd_kafka_assign(rk, list);
+        read_to_end(rk, partitions, out, &n);
+        rd_kafka_topic_partition_list_destroy(list);
+        rd_kafka_metadata_destroy(m);
+    }
+    if (out)
+        fclose(out);
+    if (err) {
+        say_result(err);
+    } else {
+        printf("ok %ld\n%s", n, text ? text : "");
+        fflush(stdout);
+    }
+    free(text);
+    rd_kafka_topic_destroy(t);
+    rd_kafka_destroy(rk);
+}
+
 /* Leaves messages that nobody is given, and a mark behind them. */
 static void undo(const char *topic, int partition, const char *text)
 {
@@ -291,6 +364,8 @@ static void do_line(const char *line)
         undo(name, n, path);
     } else if (sscanf(line, "committed %255s %4095s %d", name, path, &n) == 3) {
         say_committed(name, path, n);
+    } else if (sscanf(line, "read %255s", name) == 1) {
+        read_all(name);
     } else if (!strcmp(line, "flush")) {
         rd_kafka_resp_err_t err = rd_kafka_flush(producer, FLUSH_MS);
         if (!err && failed)

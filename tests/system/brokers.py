@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Kafka for tests: tests/system/brokers.c, which is librdkafka's mock cluster and a producer in a process of its own."""
 
+import json
 import os
 import subprocess
 import unittest
@@ -51,6 +52,15 @@ class Brokers:
 
     def topic(self, name, partitions):
         self.do(f'topic {name} {partitions}')
+
+    def read(self, topic):
+        """[(partition, weir-op, weir-seq, key, value)] of all messages that are committed; key and value parsed."""
+        n = int(self.do(f'read {topic}'))
+        found = []
+        for _ in range(n):
+            partition, op, seq, key, value = self.process.stdout.readline().decode().rstrip('\n').split('\t')
+            found.append((int(partition), op, int(seq), json.loads(key), json.loads(value)))
+        return found
 
     def send(self, topic, *messages, partition=0, time_ms=0):
         """Messages, text or bytes, in this order; they are with the broker."""

@@ -127,7 +127,7 @@ class Start(unittest.TestCase):
             pass
         connection = sqlite3.connect(os.path.join(self.folder, 'weir.db'))
         connection.executescript('''DROP TABLE weir_hooks; DROP TABLE weir_hook_states; DROP TABLE weir_hook_notices;
-            DROP TABLE weir_bookmarks; DROP TABLE weir_answers; DROP TABLE weir_carried;
+            DROP TABLE weir_bookmarks; DROP TABLE weir_answers; DROP TABLE weir_carried; DROP TABLE weir_published;
             UPDATE weir_meta SET value = '3' WHERE key = 'schema_version' ''')
         connection.close()
         self.assertEqual(self.run_weir('check', GOOD).returncode, 0)
