@@ -40,10 +40,10 @@ void overdue_append_none(sqlite3_str *text, const struct table *t)
     if (!overdue_can_be(t))
         return;
     sqlite3_str_appendf(
-        text, " AND NOT EXISTS (SELECT 1 FROM \"weir_overdue_%w\" AS overdue WHERE ",
+        text, " AND NOT EXISTS (SELECT 1 FROM \"weir_overdue_%w\" AS weir_o WHERE ",
         t->name);
     for (size_t c = 0; c < t->n_primary; c++)
-        sqlite3_str_appendf(text, "%soverdue.\"%w\" = \"%w\".\"%w\"", c ? " AND " : "",
+        sqlite3_str_appendf(text, "%sweir_o.\"%w\" = \"%w\".\"%w\"", c ? " AND " : "",
                             t->column[c].name, t->name, t->column[c].name);
     sqlite3_str_appendall(text, ")");
 }
