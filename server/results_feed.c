@@ -304,27 +304,33 @@ static int set_need(struct store *s, void *ctx)
     return results_need(s, n->table, n->reader, n->needed_us);
 }
 
-struct indexing {
+struct readying {
     const struct table *table;
     struct error error;
 };
 
-static int make_index(struct store *s, void *ctx)
+static int make_ready(struct store *s, void *ctx)
 {
-    struct indexing *i = ctx;
-    return results_index(s, i->table, &i->error);
+    struct readying *r = ctx;
+    return results_ready(s, r->table, &r->error);
 }
 
-/* Without it all is as it would be, only slower. */
-static void index_table(struct weir *w, const struct join_input *in)
+/* Without an index all is as it would be, only slower. */
+static int ready_table(struct weir *w, const struct join_input *in, struct error *error)
 {
-    struct indexing i = {.table = in->results};
-    if (window_is_by_key(&in->results->window) &&
-        store_call(w->store, make_index, &i) < 0)
+    struct readying r = {.table = in->results};
+    if (!window_is_by_key(&in->results->window))
+        return 0;
+    int err = store_call(w->store, make_ready, &r);
+    if (err < 0 && in->results->window.kind == CONFIG_GLOBAL)
+        return error_set(error, err, "the results of '%s' cannot be kept: %s",
+                         in->stream, r.error.text);
+    if (err < 0)
         logger_warn("results",
                     "the results of '%s' have no index by their end, and are read "
                     "slowly: %s",
-                    in->stream, i.error.text);
+                    in->stream, r.error.text);
+    return 0;
 }
 
 static void free_feed(struct feed *f)
@@ -337,17 +343,19 @@ static void free_feed(struct feed *f)
     free(f);
 }
 
-static int add(struct weir *w, struct pipeline *p, struct join_input *in)
+static int add(struct weir *w, struct pipeline *p, struct join_input *in,
+               struct error *error)
 {
     struct need need = {
         .table = in->stream, .reader = in->name, .needed_us = in->watermark.value_us};
     struct feed *f = calloc(1, sizeof(*f));
     int r = f ? store_call(w->store, set_need, &need) : -ENOMEM;
-    if (r < 0) {
+    if (r < 0)
+        error_set(error, r, "%s", strerror(-r));
+    if (r < 0 || (r = ready_table(w, in, error)) < 0) {
         free(f);
         return r;
     }
-    index_table(w, in);
     f->weir = w;
     f->pipeline = pipeline_ref(p);
     f->in = in;
@@ -370,9 +378,9 @@ int results_feed_add(struct weir *w, struct pipeline *p, struct error *error)
             continue;
         if (!w->results && (r = begin(w, error)) < 0)
             return r;
-        r = add(w, p, &j->input[i]);
+        r = add(w, p, &j->input[i], error);
     }
-    return r < 0 ? error_set(error, r, "%s", strerror(-r)) : 0;
+    return r;
 }
 
 void results_feed_remove(struct weir *w, struct pipeline *p)
@@ -417,12 +425,32 @@ static int keep_all(struct weir *w, const struct need *n)
     return results_need(w->store, n->table, n->reader, n->needed_us);
 }
 
+/* Results that are replaced are kept before the first comes. What else makes reading fast is told of when it begins. */
+static int ready_all(struct weir *w, struct pipeline *p, struct error *error)
+{
+    const struct config_results *results = &pipeline_config(p)->results;
+    int r = 0;
+    for (size_t k = 0; r == 0 && k < results->n; k++) {
+        const struct table *const *table;
+        size_t n = pipeline_tables(pipeline_joins(p, k), &table);
+        for (size_t i = 0; r == 0 && i < n; i++)
+            if (table[i]->window.kind == CONFIG_GLOBAL &&
+                !strcmp(table[i]->name, results->item[k].table))
+                r = results_ready(w->store, table[i], error);
+    }
+    return r;
+}
+
 int results_feed_prepare(struct weir *w, struct error *error)
 {
     int r = 0;
-    for (size_t i = 0; r == 0 && i < w->n_pipelines; i++)
+    for (size_t i = 0; r == 0 && i < w->n_pipelines; i++) {
         r = each_result(w, pipeline_config(w->pipeline[i]), keep_all);
-    return r < 0 ? error_set(error, r, "no memory") : 0;
+        if (r < 0)
+            return error_set(error, r, "no memory");
+        r = ready_all(w, w->pipeline[i], error);
+    }
+    return r;
 }
 
 int results_feed_hold(struct weir *w, struct restore *r, struct pipeline *p,

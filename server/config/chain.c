@@ -133,28 +133,38 @@ static int check_parent(const struct config_pipeline *p,
     return r < 0 ? r : check_order(p, error);
 }
 
-/* Results that are found by time: they come in the order of their windows' ends, and are final. */
-static int check_joined(const struct config_result *r, const struct config_pipeline *of,
-                        struct error *error)
+/* Are those that it reads taken out again, and its own with the last of them? */
+static bool reads_replaced(const struct config *c, const struct config_pipeline *p)
+{
+    const size_t i = p->from ? find_parent(c, p->from) : SIZE_MAX;
+    return i != SIZE_MAX && (c->pipeline[i].window.kind == CONFIG_GLOBAL ||
+                             c->pipeline[i].late == CONFIG_LATE_REVISE);
+}
+
+/* Results that are found by time: what there is up to a time is there once the watermark has passed it, and stays. */
+static int check_joined(const struct config *c, const struct config_result *r,
+                        const struct config_pipeline *of, struct error *error)
 {
     if (of->late == CONFIG_LATE_REVISE)
         return node_error(r->node, error,
                           "results of '%s' can be revised ('late: revise'), and what "
                           "was joined with them could not",
                           of->name);
-    switch (of->window.kind) {
-    case CONFIG_TUMBLING:
-    case CONFIG_HOPPING:
-    case CONFIG_SESSION:
-    case CONFIG_UNTIL:
-    case CONFIG_COUNT:
-        return 0;
-    default:
+    if (of->window.kind == CONFIG_NONE)
+        return node_error(
+            r->node, error,
+            "'%s' has no windows, whose results could be joined, but rows "
+            "('none')",
+            of->name);
+    if (of->window.kind == CONFIG_GLOBAL &&
+        (of->window.expire_us != INT64_MAX || reads_replaced(c, of)))
         return node_error(r->node, error,
-                          "results of '%s' have no end from which on they are final "
-                          "('%s'); those of other windows have",
-                          of->name, config_window_word[of->window.kind]);
-    }
+                          "results of '%s' are taken back (%s): which were there at a "
+                          "time is not known afterwards",
+                          of->name,
+                          of->window.expire_us != INT64_MAX ? "'expire'"
+                                                            : "as those that it reads");
+    return 0;
 }
 
 /* The i-th that a pipeline has results of; SIZE_MAX: it is not known. */
@@ -270,7 +280,7 @@ static int link_results(struct config *c, struct config_pipeline *p,
         item->pipeline = find_parent(c, item->table);
         r = item->pipeline == SIZE_MAX
                 ? no_parent(c, p, item->node, item->table, error)
-                : check_joined(item, &c->pipeline[item->pipeline], error);
+                : check_joined(c, item, &c->pipeline[item->pipeline], error);
     }
     return r;
 }

@@ -303,7 +303,7 @@ int insert_prepare(struct store *s, struct store_table *t)
     sqlite3_free(module);
     if (!code && table->revision && (insert_is_many(table) || insert_takes_back(table)))
         code = insert_prepare_clear(s, t);
-    return code;
+    return code ? code : replaced_prepare(s, t);
 }
 
 /* Returns the number of the next parameter. */
@@ -412,5 +412,7 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
         s->new_rows += changed;
         s->known_rows += results - changed;
     }
+    if (code == SQLITE_OK && t->given)
+        code = db_step(t->given);
     return code ? code : overdue_write(s, t, r);
 }

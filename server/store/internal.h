@@ -84,6 +84,9 @@ struct store_table {
         instead; /* as `insert`, of rows that take the place of early ones; NULL: not needed yet */
     sqlite3_stmt *purge_find, *purge_to, *purge_all;
     sqlite3_stmt *overdue; /* a row of its table of these; NULL: not needed yet */
+    sqlite3_stmt *given; /* a set, as it was given out; NULL: nobody joins the table */
+    int64_t
+        given_us; /* of those, all that end by then are gone; INT64_MIN: not looked yet */
     int64_t
         purged_us; /* no window that began earlier is left; INT64_MIN: not looked yet */
     struct store_table *next;
@@ -214,6 +217,16 @@ void overdue_append_none(sqlite3_str *text, const struct table *t);
 /* those of a set, behind its rows; those that end before. Both return a SQLite result code. */
 int overdue_write(struct store *s, struct store_table *t, const struct rowset *r);
 int overdue_purge(struct store *s, const struct table *t, int64_t before_us);
+
+/* replaced.c: results that are replaced, as they were given out, for those that join them. From here on they are kept, in a table
+ * of their own, which begins with what there is; its statement, where it is there; its columns; */
+bool replaced_can_be(const struct table *t);
+int replaced_begin(struct store *s, const struct table *table, struct error *error);
+int replaced_prepare(struct store *s, struct store_table *t); /* a SQLite result code */
+int replaced_sync(sqlite3 *db, const struct table *t, struct error *error);
+/* what all have read goes (a SQLite result code); nobody joins them. */
+int replaced_purge(struct store *s, struct store_table *t);
+void replaced_end(struct store *s, struct store_table *t);
 
 /* results.c; on the writer thread. A reader of this name has read windows that end by then, and so has its checkpoint. */
 void results_has_read(struct store *s, const char *reader, int64_t until_us);

@@ -131,6 +131,9 @@ int purge_run(struct store *s, size_t budget, bool *ret_more)
     size_t total = 0;
     for (struct store_table *t = s->tables; t; t = t->next) {
         int64_t before_us = 0;
+        int given = t->pipeline->failed ? SQLITE_OK : replaced_purge(s, t);
+        if (given)
+            return given;
         bool last = t->pipeline->failed || !purge_due(t, &before_us);
         while (!last && total < budget) {
             size_t deleted;

@@ -309,8 +309,9 @@ static int result_table_forget(sqlite3 *db, const struct table *t, struct error 
     sqlite3_str_appendf(sql,
                         "DELETE FROM weir_columns WHERE table_name = %Q;"
                         "DELETE FROM weir_tables WHERE name = %Q;"
-                        "DROP TABLE IF EXISTS \"weir_overdue_%w\"",
-                        t->name, t->name, t->name);
+                        "DROP TABLE IF EXISTS \"weir_overdue_%w\";"
+                        "DROP TABLE IF EXISTS \"weir_given_%w\"",
+                        t->name, t->name, t->name, t->name);
     return db_exec_str(db, sql, error);
 }
 
@@ -329,6 +330,8 @@ int result_table_sync(sqlite3 *db, const struct table *t, struct error *error)
     }
     if (!err)
         err = overdue_make(db, t, error);
+    if (!err)
+        err = replaced_sync(db, t, error);
     if (!err)
         err = result_table_note(db, t, error);
     if (!err)
@@ -353,6 +356,7 @@ static int result_table_new(struct store *s, const struct table *table,
     *t = (struct store_table){.table = table,
                               .pipeline = pipeline,
                               .purged_us = INT64_MIN,
+                              .given_us = INT64_MIN,
                               .next = s->tables};
     s->tables = t;
     *ret = t;

@@ -15,13 +15,14 @@ struct results {
     struct weir_cell *cell; /* of a row */
 };
 
-/* Starts rise with ends, so the primary key finds the first one; but not of windows by key, for which results_index is there. */
+/* Starts rise with ends, so the primary key finds the first one; but not of windows by key, for which results_ready is there. */
 static void append_where(sqlite3_str *sql, const struct table *t)
 {
     const bool by_key = window_is_by_key(&t->window);
     sqlite3_str_appendf(sql,
-                        " FROM \"%w\" WHERE %swindow_end > ?2 AND window_end <= ?3",
-                        t->name, by_key ? "" : "window_start >= ?1 AND ");
+                        " FROM \"%s%w\" WHERE %swindow_end > ?2 AND window_end <= ?3",
+                        replaced_can_be(t) ? "weir_given_" : "", t->name,
+                        by_key ? "" : "window_start >= ?1 AND ");
     overdue_append_none(sql, t);
     sqlite3_str_appendf(sql, " ORDER BY %s", by_key ? "window_end, " : "");
 }
@@ -149,8 +150,10 @@ int results_read(struct results *r, int64_t after_us, bool ended, size_t rows,
 
 /* ---- The index ---------------------------------------------------------------------------------- */
 
-int results_index(struct store *s, const struct table *t, struct error *error)
+int results_ready(struct store *s, const struct table *t, struct error *error)
 {
+    if (replaced_can_be(t))
+        return replaced_begin(s, t, error);
     if (!window_is_by_key(&t->window))
         return 0;
     sqlite3_str *sql = sqlite3_str_new(s->db);
@@ -173,9 +176,10 @@ static bool is_joined(const struct store *s, const struct table *t)
 /* It would make each row dearer. What cannot be done now is left to the next start. */
 static void drop_indexes(struct store *s)
 {
-    for (const struct store_table *t = s->tables; t; t = t->next) {
+    for (struct store_table *t = s->tables; t; t = t->next) {
         if (!window_is_by_key(&t->table->window) || is_joined(s, t->table))
             continue;
+        replaced_end(s, t);
         sqlite3_str *sql = sqlite3_str_new(s->db);
         sqlite3_str_appendf(sql, "DROP INDEX IF EXISTS \"weir_%w_by_end\"",
                             t->table->name);

@@ -27,11 +27,12 @@ int results_read(struct results *r, int64_t after_us, bool ended, size_t rows,
  * input of this name says that it has read up to its position. Before store_start, or within store_call. -ENOMEM. */
 int results_need(struct store *s, const char *table, const char *reader,
                  int64_t needed_us);
-/* By which results_read finds the rows of windows by key, whose starts do not rise with their ends: without it, it reads the whole
- * table. Nothing to do for others, or where it is there. Within store_call. Errors of SQLite. */
-int results_index(struct store *s, const struct table *t, struct error *error);
+/* By what results_read finds the rows of windows by key: of `global` as they were given out, from now on, all that anybody needs;
+ * of others an index by their ends, which do not rise with their starts: without it, it reads the whole table. Nothing to do for
+ * windows by time, or where it is there. Before store_start, or within store_call. Errors of SQLite. */
+int results_ready(struct store *s, const struct table *t, struct error *error);
 /* Readers that keep() does not want need nothing any more, but for the store's own (store/carried.h), whose names begin with
- * weir_; nor do tables that nobody reads need an index. Within store_call. */
+ * weir_; nor do tables that nobody reads need what results_ready has made. Within store_call. */
 void results_forget(struct store *s, bool (*keep)(void *ctx, const char *reader),
                     void *ctx);
 

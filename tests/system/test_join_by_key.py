@@ -8,6 +8,7 @@ import json
 import math
 import os
 import random
+import re
 import signal
 import unittest
 
@@ -26,6 +27,7 @@ KINDS = {
     'by': '{count: 6, by: 4}',
     'running': '{count: 3, running: true}',
     'expire': '{count: 5, expire: 2s}',
+    'ever': '{global: 1s}',
 }
 CELLS = ', '.join(f'{kind}_n, {kind}_sum, {kind}_start' for kind in KINDS)
 JOINING = (('asks', 1), ('asks', 2), ('asks', 7), ('events', 2))  # another stream, or that of which the results are made
@@ -43,7 +45,7 @@ streams:
   asks: {time: {field: ts, unit: us}, fields: {id: int, key: string}}
 pipelines:
 ''' + ''.join(f'''
-  {kind}_{w}: {{from: events, key: [key], window: {window}, workers: {w}, out_of_orderness: 300ms, idle_timeout: 1h, retain: 1s,
+  {kind}_{w}: {{from: events, key: [key], window: {window}, workers: {w}, out_of_orderness: 300ms, idle_timeout: 1h,{'' if 'global' in window else ' retain: 1s,'}
     analyzers: [count, {{stats: {{of: qty, emit: [sum]}}}}]}}
 ''' for kind, window in KINDS.items() for w in WORKERS) + ''.join(f'''
   of_{stream}_{w}: {{from: {stream}, window: none, select: [id, {CELLS}], out_of_orderness: 300ms, idle_timeout: 1h, join: {{{joins(w)}}}}}
@@ -93,7 +95,22 @@ def models(events):
     lives = [window for life in by_key.lives(events)[0] for window in by_key.counts(life, 5, 5)]
     return {'session': ended(by_key.Sessions(events)), 'cut': ended(by_key.Sessions(events, longest=MAX)),
             'until': ended(by_key.Untils(events)), 'count': in_time(by_key.counts(events, 5, 5)),
-            'by': in_time(by_key.counts(events, 6, 4)), 'running': in_time(by_key.running(events, 3)), 'expire': in_time(lives)}
+            'by': in_time(by_key.counts(events, 6, 4)), 'running': in_time(by_key.running(events, 3)), 'expire': in_time(lives),
+            'ever': ever(events)}
+
+
+def ever(events):
+    """Each result of `global` as it was given out; all begin at 0."""
+    groups, changed, given, border = collections.defaultdict(list), set(), [], None
+    for e in events:
+        reached = e['watermark'] // SECOND * SECOND
+        while border is None or border < reached:
+            border = reached if border is None else border + SECOND
+            given += [(0, key, border, groups[key][:]) for key in changed]
+            changed = set()
+        groups[e['key']].append(e)
+        changed.add(e['key'])
+    return given
 
 
 def expected(events, asks):
@@ -209,24 +226,49 @@ class ByKey(unittest.TestCase):
         """An index by the end is made with the first that joins, and goes with the last."""
         alone = CONFIG[:CONFIG.index('  of_asks_1')].replace('retain: 1s', 'retain: forever')
         indexes = "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND sql LIKE '%(window_end)%'"
+        kept = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'weir_given_%'"
         events = [{'ts': T0 + i * SECOND // 2, 'key': 'k1', 'qty': i, 'stop': T0 + (i // 4 * 2 + 2) * SECOND} for i in range(25)]
         with harness.Server(alone) as server:
             server.post_ok('events', events, Weir_Source='one')
             for name in ('until_1', 'count_1'):
                 server.wait_watermark(name, events[-1]['ts'] - ORDER)
             self.assertEqual(server.rows(indexes), [(0,)])
+            self.assertEqual(server.rows(kept), [(0,)])
             self.reload(server, lambda text: text + '''
   late: {from: asks, window: none, select: [id, n, no, ends], out_of_orderness: 0s, idle_timeout: 1h, join: {
     count_1: {on: [key], as_of: true, within: 5s, columns: {n: qty_sum, no: number}},
-    until_1: {on: [key], as_of: true, within: 5s, columns: {ends: window_end}}}}
+    until_1: {on: [key], as_of: true, within: 5s, columns: {ends: window_end}},
+    ever_1: {on: [key], as_of: true, within: 5s, columns: {last: revision}}}}
 ''')
             server.post_ok('asks', [{'ts': T0 + 9 * SECOND, 'id': 1, 'key': 'k1'}], Weir_Source='one')
             harness.wait_until(lambda: server.rows('SELECT id FROM late'), 'the row')
             # Until second 9 come events 0 to 18, three windows of five; and windows of four end at 2, 4, 6 and 8.
             self.assertEqual(server.rows('SELECT id, n, no, ends FROM late'), [(1, 10 + 11 + 12 + 13 + 14, 3, T0 + 8 * SECOND)])
             self.assertEqual(server.rows(indexes), [(2,)])
+            self.assertEqual(server.rows(kept), [(1,)])
             self.reload(server, lambda text: text[:text.index('  late: ')])
-            harness.wait_until(lambda: server.rows(indexes) == [(0,)], 'the end of the indexes')
+            harness.wait_until(lambda: server.rows(indexes) == [(0,)] and server.rows(kept) == [(0,)], 'the end of what was for them')
+
+    def test_results_get_a_column_while_they_are_joined(self):
+        joined = CONFIG[:CONFIG.index('  of_asks_1')] + '''
+  of_ever: {from: asks, window: none, select: [id, n], out_of_orderness: 0s, idle_timeout: 1h, join: {
+    ever_2: {on: [key], as_of: true, within: 5s, columns: {n: count}}}}
+'''
+        with harness.Server(joined) as server:
+            def post(first, last):
+                events = [{'ts': T0 + i * SECOND // 2, 'key': 'k1', 'qty': i} for i in range(first, last)]
+                server.post_ok('events', events, Weir_Source='one')
+                server.wait_watermark('ever_2', events[-1]['ts'] - ORDER)
+
+            post(0, 11)
+            self.reload(server, lambda text: re.sub(r'(ever_2: .*\n.*emit: \[sum)\]', r'\1, max]', text))
+            post(11, 22)
+            server.post_ok('asks', [{'ts': T0 + 10 * SECOND, 'id': 1, 'key': 'k1'}], Weir_Source='one')
+            harness.wait_until(lambda: server.rows('SELECT id FROM of_ever'), 'the row')
+            # With another analyzer it begins afresh; the last event reaches the border, and does not count there.
+            self.assertEqual(server.rows('SELECT max(qty_max) FROM weir_given_ever_2'), [(20,)])
+            self.assertEqual(server.rows('SELECT n FROM of_ever'), [(10,)])
+            self.assertNotIn('level=error', ''.join(server.log))
 
     def test_files(self):
         folder = harness.folder_for_test(self)

@@ -355,7 +355,10 @@ class Refused(unittest.TestCase):
         join = '  j: {from: trades, ' + self.JOIN
         self.refused(join % ('vwap', ''), ":8:28: there is no stream or pipeline 'vwap'")
         self.refused(vwap % '{tumbling: 10s}' + join % ('vwapp', ''), "no stream or pipeline 'vwapp', did you mean 'vwap'?")
-        self.refused(vwap % '{global: 10s}' + join % ('vwap', ''), "have no end from which on they are final ('global')")
+        self.refused(vwap % '{global: 10s, expire: 1h}' + join % ('vwap', ''), "results of 'vwap' are taken back ('expire')")
+        self.refused(vwap % '{global: 10s}' + '  of_vwap: {from: vwap, key: [symbol], window: {global: 10s}, analyzers: [count]}\n' +
+                     join % ('of_vwap', ''), "results of 'of_vwap' are taken back (as those that it reads)")
+        self.refused('  vwap: {from: trades, window: none, select: [symbol]}\n' + join % ('vwap', ''), "'vwap' has no windows")
         self.refused(vwap % '{tumbling: 10s}, late: revise, allowed_lateness: 1s' + join % ('vwap', ''), 'can be revised')
         self.refused(vwap % '{tumbling: 10s}' + join % ('vwap', ', out_of_orderness: 1s'), "'out_of_orderness' is for streams")
         self.refused(vwap % '{tumbling: 10s}' + (join % ('vwap', '')).replace('on: [symbol]', 'on: [key]'), "no field 'key'")
