@@ -13,7 +13,7 @@ import collections
 import heapq
 
 import harness
-from setting import BEST, JOIN_COLUMNS, MINUTE_US, ORDERED_COLUMNS, PAIRS_COLUMNS, RESULT_COLUMNS, RESULT_WITHIN_US, WITHIN_US
+from setting import BEST, JOIN_COLUMNS, MINUTE_US, NEAR_US, ORDERED_COLUMNS, PAIRS_COLUMNS, RESULT_COLUMNS, RESULT_WITHIN_US, WITHIN_US
 
 KEYS = {'name': 5, 'number': 6}
 
@@ -276,17 +276,32 @@ def compare_joined(pipeline, groups, others, found, verdict):
     verdict.rows(pipeline.name, expected, found)
 
 
+def ten_minutes_of(times):
+    """(end, count) of windows, in order."""
+    counts = collections.Counter(time // (10 * MINUTE_US) for time in times)
+    return [((window + 1) * 10 * MINUTE_US, n) for window, n in sorted(counts.items())]
+
+
+def sessions_of(times):
+    sessions = []
+    for time in sorted(times):
+        near = sessions and time < sessions[-1][0]
+        sessions[-1:] = [(time + NEAR_US, sessions[-1][1] + 1)] if near else [*sessions[-1:], (time + NEAR_US, 1)]
+    return sessions
+
+
 def compare_found(pipeline, groups, others, found, verdict):
-    """Of each event the newest window of ten minutes of the other stream that was over, by name."""
-    counts = collections.Counter((event[5], event[0] // (10 * MINUTE_US)) for event in others)
+    """Of each event the newest window of the other stream that was over, by name: of ten minutes, or a session."""
+    times = collections.defaultdict(list)
+    for event in others:
+        times[event[5]].append(event[0])
+    windows = {name: (ten_minutes_of if pipeline.kind == 'found' else sessions_of)(some) for name, some in times.items()}
 
     def ago_and_count(event):
-        window = (event[0] + 1) // (10 * MINUTE_US) - 1  # the end of one of which this is the last microsecond counts
-        while (window + 1) * 10 * MINUTE_US - 1 >= event[0] - RESULT_WITHIN_US:
-            if (event[5], window) in counts:
-                return event[0] - (window + 1) * 10 * MINUTE_US, counts[event[5], window]
-            window -= 1
-        return None
+        mine = windows.get(event[5], [])
+        i = bisect.bisect_right(mine, (event[0] + 1, 1 << 62))  # the end of one of which this is the last microsecond counts
+        near = i and mine[i - 1][0] - 1 >= event[0] - RESULT_WITHIN_US
+        return (event[0] - mine[i - 1][0], mine[i - 1][1]) if near else None
     expected = {}
     for key, events in groups.items():
         some = [f for event in events if (f := ago_and_count(event))]

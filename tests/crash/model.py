@@ -248,7 +248,7 @@ class Checker:
     def compare(self, pipeline, by_stream, start_us, end_us, verdict):
         """`by_stream`: the events that were counted."""
         events = by_stream[pipeline.stream]
-        if pipeline.kind in ('joined', 'found', 'pairs'):
+        if pipeline.kind in ('joined', 'found', 'found near', 'pairs'):
             self.compare_streams(pipeline, events, by_stream['other'], (start_us, end_us), verdict)
         if pipeline.kind == 'replaced':
             self.compare_replaced(pipeline, verdict)

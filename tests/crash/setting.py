@@ -69,9 +69,15 @@ JOIN_ANALYZERS = '''
       - count: {where: other_id IS NULL, as: alone}
 '''
 JOIN_COLUMNS = ('count', 'other_id_sum', 'other_id_min', 'other_id_max', 'gap_sum', 'behind_max', 'alone')
-# The newest result of o_by_name that was over, of the same name.
+# The newest result that was over, of the same name: of o_by_name, or of sessions with this gap.
+NEAR_US = 7 * SECOND_US
 RESULT_WITHIN_US = 20 * MINUTE_US
-RESULT_JOIN = f'{{o_by_name: {{on: [name], as_of: true, within: {RESULT_WITHIN_US}us, columns: {{n: count, until: window_end}}}}}}'
+
+
+def result_join(of):
+    return f'{{{of}: {{on: [name], as_of: true, within: {RESULT_WITHIN_US}us, columns: {{n: count, until: window_end}}}}}}'
+
+
 RESULT_ANALYZERS = """
       - count
       - stats: {of: n, emit: [sum, max]}
@@ -364,9 +370,13 @@ def pipelines(known):
     if known['results']:
         some += [Pipeline('o_by_name', 'other', ['name'], 10 * MINUTE_US, workers=2),
                  Pipeline('found', 'main', ['name'], 10 * MINUTE_US, 'found', workers=2, analyzers=RESULT_ANALYZERS,
-                          columns=RESULT_COLUMNS, more=f'    join: {RESULT_JOIN}\n    derive: {{ago: ts - until}}\n'),
+                          columns=RESULT_COLUMNS, more=f'    join: {result_join("o_by_name")}\n    derive: {{ago: ts - until}}\n'),
                  Pipeline('pairs_near', 'main', ['name'], 0, 'pairs', workers=2, window='{session: 20s}',
                           gap_us=20 * SECOND_US, analyzers=PAIRS, columns=PAIRS_COLUMNS)]
+    if known['session results']:
+        some += [Pipeline('o_near', 'other', ['name'], 0, workers=2, window=f'{{session: {NEAR_US}us}}', gap_us=NEAR_US),
+                 Pipeline('found_near', 'main', ['name'], 10 * MINUTE_US, 'found near', workers=3, analyzers=RESULT_ANALYZERS,
+                          columns=RESULT_COLUMNS, more=f'    join: {result_join("o_near")}\n    derive: {{ago: ts - until}}\n')]
     if known['look-ups']:
         some.append(Pipeline('looked_up', 'main', ['name'], 10 * MINUTE_US, workers=2,
                              where=('size % 3 = 0', lambda event: known_of(event[5]) % 3 == 0),
@@ -430,6 +440,9 @@ def probe():
     known['results'] = accepts(more=
         '  q: {from: s, join: {p: {on: [id], as_of: true, within: 1s, columns: {i: count}}}, window: none, select: [i]}\n'
         '  r: {from: [s, t], window: {session: 1s}, analyzers: [{sql: SELECT count(*) AS n FROM s JOIN t USING (id)}]}\n')
+    known['session results'] = accepts(more=
+        '  q: {from: s, window: {session: 1s}, key: [id], analyzers: [count]}\n'
+        '  r: {from: s, join: {q: {on: [id], as_of: true, within: 1s, columns: {i: count}}}, window: none, select: [i]}\n')
     known['chains'] = accepts(more='  q: {from: p, window: {tumbling: 10s}, analyzers: [count]}')
     known['processes'] = accepts(more='  q: {from: s, window: {tumbling: 10s}, analyzers: [{count: {}, run: process}]}')
     known['python'] = accepts(
