@@ -10,9 +10,11 @@
 #include "query/child.h"
 #include "wire.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int cmd_version(int argc, char **argv)
 {
@@ -64,8 +66,17 @@ static int run_command(size_t i, int argc, char **argv)
     return commands[i].run(argc, argv);
 }
 
+/* What is opened is not to be taken for a standard stream that was closed. */
+static void open_standard_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0)
+            (void)!open("/dev/null", O_RDWR);
+}
+
 int main(int argc, char **argv)
 {
+    open_standard_streams();
     if (argc < 2) {
         print_help(stderr);
         return EXIT_USAGE;
