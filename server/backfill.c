@@ -31,6 +31,7 @@ static int check_pipeline(const struct config *c, const struct config_pipeline *
                           struct error *error)
 {
     struct error why;
+    enum decode_format format;
     const struct config_stream *s = &c->stream[p->stream];
     for (size_t k = 0; k < p->n_backfill; k++) {
         if (s->time_unit == DECODE_ARRIVAL)
@@ -43,7 +44,7 @@ static int check_pipeline(const struct config *c, const struct config_pipeline *
             return node_error(&p->backfill_node->item[k], error,
                               "a server has no standard input; the name of a file is "
                               "expected here");
-        if (source_file_name(p->backfill[k], &why) < 0)
+        if (source_file_format(p->backfill[k], &format, &why) < 0)
             return node_error(&p->backfill_node->item[k], error, "%s", why.text);
     }
     return 0;

@@ -393,22 +393,65 @@ static void print_far_pipeline(const struct runs_pipeline *p)
     print_count(p->late_by[CONFIG_LATE_SIDE],
                 "events late, in the table of late events");
     print_count(p->late_by[CONFIG_LATE_REVISE], "events late that revised results");
-    fputs(p->read ? "\n" : "; it has not read all of the files yet\n", stderr);
+    print_count(p->not_joined, "events too late to be joined");
+    fputs(p->state == RUNS_READ     ? "\n"
+          : p->state == RUNS_FAILED ? "; it has failed\n"
+                                    : "; it has not read all of the files yet\n",
+          stderr);
+}
+
+static void add_far_pipeline(struct runs_pipeline *to, const struct runs_pipeline *p)
+{
+    if (p->state != RUNS_READ && to->state != RUNS_FAILED)
+        to->state = p->state;
+    for (size_t i = 0; i < sizeof(p->late_by) / sizeof(p->late_by[0]); i++)
+        to->late_by[i] += p->late_by[i];
+    to->not_joined += p->not_joined;
+    to->rows = p->rows > to->rows ? p->rows : to->rows;
+    to->watermark_us =
+        p->watermark_us > to->watermark_us ? p->watermark_us : to->watermark_us;
 }
 
 static uint64_t print_far_lost(const struct runs_pipeline *p)
 {
     char until[CLOCK_TEXT_MAX] = "";
     uint64_t late = p->late_by[CONFIG_LATE_DROP];
+    if (p->not_joined)
+        fprintf(stderr, "pipeline %s: %llu events came too late to be joined\n",
+                p->name, (unsigned long long)p->not_joined);
     if (!late)
-        return 0;
+        return p->not_joined;
     clock_format(p->watermark_us, until);
     fprintf(
         stderr,
         "pipeline %s: %llu events came after their window had been closed, as the "
         "stream is at %s; a new pipeline with 'backfill: FILE' reads what is older\n",
         p->name, (unsigned long long)late, until);
-    return late;
+    return late + p->not_joined;
+}
+
+/* A pipeline that has events of several inputs is one. */
+static struct runs_pipeline *far_pipelines(const struct pushing *p, size_t n,
+                                           size_t *ret_n)
+{
+    size_t room = 0, found = 0;
+    for (size_t i = 0; i < n; i++)
+        room += p[i].n_pipelines;
+    struct runs_pipeline *list = calloc(room + 1, sizeof(*list));
+    for (size_t i = 0; list && i < n; i++) {
+        for (size_t k = 0; k < p[i].n_pipelines; k++) {
+            const struct runs_pipeline *from = &p[i].pipeline[k];
+            size_t at = 0;
+            while (at < found && strcmp(list[at].name, from->name))
+                at++;
+            if (at == found)
+                list[found++] = *from;
+            else
+                add_far_pipeline(&list[at], from);
+        }
+    }
+    *ret_n = list ? found : 0;
+    return list;
 }
 
 static void print_far_summary(const struct source_result *r, uint64_t before,
@@ -429,23 +472,28 @@ static int push_far(struct weir *w, const struct run_options *o, struct pushing 
     int r = push_inputs(w, o, p, folder, &progress);
     struct source_result result = {0};
     uint64_t before = 0, lost = 0;
+    size_t n;
+    bool failed = false;
     for (size_t i = 0; i < o->n_inputs; i++)
         before += p[i].before;
+    struct runs_pipeline *list = far_pipelines(p, o->n_inputs, &n);
     add_results(&result, o, p, r);
     if (!o->quiet)
         print_far_summary(&result, before,
                           (double)(clock_monotonic_us() - progress.begun_us) / 1e6);
-    for (size_t i = 0; i < o->n_inputs; i++) {
-        for (size_t k = 0; k < p[i].n_pipelines; k++) {
-            if (!o->quiet)
-                print_far_pipeline(&p[i].pipeline[k]);
-            lost += print_far_lost(&p[i].pipeline[k]);
-        }
-        free(p[i].pipeline);
+    for (size_t i = 0; i < n; i++) {
+        if (!o->quiet)
+            print_far_pipeline(&list[i]);
+        lost += print_far_lost(&list[i]);
+        failed = failed || list[i].state == RUNS_FAILED;
     }
+    free(list);
+    for (size_t i = 0; i < o->n_inputs; i++)
+        free(p[i].pipeline);
     int status = file_exit_code(r);
-    return status == EXIT_SUCCESS && (result.rejected || lost) ? EXIT_BAD_INPUT
-                                                               : status;
+    if (status == EXIT_SUCCESS && (result.rejected || lost))
+        status = EXIT_BAD_INPUT;
+    return failed ? EXIT_FAILURE : status;
 }
 
 /* Whether a server of this user has the database, whose journals are in the folder. */
@@ -456,7 +504,7 @@ static bool is_served(const char *folder)
         logger_warn("run", "the server of '%s' is another user's", folder);
     if (fd >= 0)
         close(fd);
-    return fd >= 0;
+    return fd >= 0 || fd == -EINTR; /* many wait for it */
 }
 
 static int run_far(struct weir *w, const struct run_options *o, const char *folder)
@@ -464,6 +512,9 @@ static int run_far(struct weir *w, const struct run_options *o, const char *fold
     struct error error;
     struct pushing *p = calloc(o->n_inputs, sizeof(*p));
     int status = p ? 0 : EXIT_FAILURE;
+    if (o->n_inputs > RUNS_MAX)
+        status =
+            cmd_usage("run", "a server takes files of %u streams at a time", RUNS_MAX);
     for (size_t i = 0; status == 0 && i < o->n_inputs; i++)
         if (find_stream(w, o->input[i].name, &o->input[i].stream, &error) < 0) {
             fprintf(stderr, "weir: %s\n", error.text);

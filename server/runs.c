@@ -167,6 +167,22 @@ static int begin_piece(void *ctx, const char *data, size_t size, struct error *e
                    : 0;
 }
 
+/* For source_file. An end that a pipe has as its writer was interrupted, and weir run with it, is none: what is behind the last whole
+ * MiB is left to who runs it again. */
+static int ask_last(void *ctx, int fd, struct error *error)
+{
+    struct run *r = ctx;
+    struct stat st;
+    char text[RUNS_PACKET];
+    int with = -1;
+    if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode))
+        return 0;
+    bool last = say(r, 0, "last?") && hear(r, text, &with) && strcmp(text, "last") == 0;
+    if (with >= 0)
+        close(with);
+    return last ? 0 : error_set(error, -EINTR, "\"%s\": stopped", r->path);
+}
+
 /* ---- The stream -------------------------------------------------------------------------------- */
 
 static void ticket_done(void *ctx)
@@ -308,8 +324,11 @@ static bool read_file(struct run *r, const char *text, int fd)
     struct error error = {""};
     char *path;
     int format = (int)strtol(text, &path, 10);
+    enum decode_format by_name;
     r->path = *path ? path + 1 : "";
     r->before = 0;
+    if (format == SOURCE_BY_NAME && source_file_format(r->path, &by_name, &error) == 0)
+        format = (int)by_name; /* the key does not depend on who said it */
     r->bytes[0] = 0x243f6a8885a308d3u ^ (uint64_t)(format + 1);
     r->bytes[1] = 0x13198a2e03707344u;
     begin_stream(r);
@@ -320,6 +339,7 @@ static bool read_file(struct run *r, const char *text, int fd)
                                        .format = format,
                                        .progress = tell_progress,
                                        .piece = begin_piece,
+                                       .last = ask_last,
                                        .ctx = r,
                                        .stop = &r->stop};
     if (!result || fd < 0 || format < SOURCE_BY_NAME || format >= DECODE_FORMATS) {
@@ -356,44 +376,57 @@ static bool read_file(struct run *r, const char *text, int fd)
 static bool reads(const struct config_pipeline *c, size_t stream)
 {
     bool it = c->stream == stream;
-    for (size_t k = 0; c->joins.all && k < c->joins.n; k++)
+    for (size_t k = 0; k < c->joins.n; k++)
         it = it || (!c->joins.join[k].result && c->joins.join[k].stream == stream);
     return it && !c->from;
 }
 
-/* Has it read the files? One that does not go on is not waited for. */
-static bool wait_for_pipeline(struct run *r, struct pipeline *p,
-                              struct pipeline_taken *ret)
+/* What was late of earlier ones that had the same name is not told again. */
+static void forget_late(const struct run *r)
+{
+    struct running_list all = running_all(r->owner->weir->running);
+    for (size_t i = 0; i < all.n; i++)
+        pipeline_forget_late(all.pipeline[i], r->index, r->source);
+    running_done(&all);
+}
+
+/* Has it read the files? Where nothing goes on any more, since *since_us, it is not waited for. */
+static enum runs_state wait_for_pipeline(const struct run *r, struct pipeline *p,
+                                         int64_t *since_us, struct pipeline_taken *ret)
 {
     uint64_t seen = 0;
-    int64_t since_us = clock_monotonic_us();
-    bool own = pipeline_config(p)->stream == r->index;
-    for (;; clock_sleep_us(STEP_US)) {
-        pipeline_took(p, r->source, ret);
-        if (!own || ret->position >= r->position)
-            return own;
+    for (bool first = true;; first = false, clock_sleep_us(STEP_US)) {
+        bool failed = pipeline_failed(p);
+        pipeline_took(p, r->index, r->source, ret);
+        if (failed)
+            return RUNS_FAILED;
+        if (ret->position >= r->position)
+            return RUNS_READ;
         int64_t now_us = clock_monotonic_us();
-        if (ret->position != seen)
-            since_us = now_us;
+        if (!first && ret->position != seen)
+            *since_us = now_us;
         seen = ret->position;
-        if (run_stops(r) || pipeline_failed(p) || now_us - since_us >= PATIENCE_US)
-            return false;
+        if (run_stops(r) || now_us - *since_us >= PATIENCE_US)
+            return RUNS_WAITS;
     }
 }
 
 static void tell_pipelines(struct run *r)
 {
     struct running_list all = running_all(r->owner->weir->running);
+    int64_t since_us = clock_monotonic_us();
     for (size_t i = 0; i < all.n; i++) {
         struct pipeline *p = all.pipeline[i];
         struct pipeline_taken taken;
         struct pipeline_status s;
         if (!reads(pipeline_config(p), r->index))
             continue;
-        bool read = wait_for_pipeline(r, p, &taken);
+        enum runs_state state = wait_for_pipeline(r, p, &since_us, &taken);
         pipeline_status(p, &s);
-        say(r, 0, "pipeline %d %llu %llu %llu %llu %lld %s", read,
-            (unsigned long long)s.rows,
+        if (state == RUNS_FAILED && s.restarts)
+            state = RUNS_WAITS;
+        say(r, 0, "pipeline %d %llu %llu %llu %llu %llu %lld %s", (int)state,
+            (unsigned long long)s.rows, (unsigned long long)taken.not_joined,
             (unsigned long long)taken.late_by[CONFIG_LATE_DROP],
             (unsigned long long)taken.late_by[CONFIG_LATE_SIDE],
             (unsigned long long)taken.late_by[CONFIG_LATE_REVISE],
@@ -440,13 +473,16 @@ static void *run_files(void *ctx)
     bool more = hear(r, text, &fd) && find_stream(r, text);
     if (fd >= 0)
         close(fd);
-    if (more)
+    if (more) {
+        forget_late(r);
         r->to->sink.there(r->to->sink.ctx, r->source, true);
+    }
     for (bool on = more; on && hear(r, text, &fd);) {
         if (strncmp(text, "file ", 5) == 0) {
             on = read_file(r, text + 5, fd);
         } else {
-            on = false;
+            on = more = false;
+            r->to->sink.there(r->to->sink.ctx, r->source, false);
             tell_pipelines(r);
         }
         if (fd >= 0)

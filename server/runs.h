@@ -10,10 +10,12 @@
  *               <--- "ready", or "no TEXT" --------
  *               ---- "file FORMAT PATH", fd ------>
  *               <--- "at BYTES ROWS" --------------  now and then
+ *               <--- "last?" ----------------------  it is no regular file, and seems to be at its end
+ *               ---- "last" ---------------------->  whoever was told to stop says nothing, and stops
  *               <--- "fault LINE COLUMN TEXT" -----
  *               <--- "done R ACCEPTED REJECTED BEFORE TEXT"   R: 0 or -errno, with the text; BEFORE: of ACCEPTED, taken before
  *               ---- "end" ----------------------->
- *               <--- "pipeline READ ROWS DROP SIDE REVISE WATERMARK NAME"   once it has read them
+ *               <--- "pipeline STATE ROWS NOT_JOINED DROP SIDE REVISE WATERMARK NAME"   once it has read them
  *               <--- "over" -----------------------
  *
  * Who closes his side for writing has it stop, and still hears how far it came.
@@ -40,9 +42,16 @@ void runs_end(struct runs *r);
 
 /* ---- The other side ---- */
 
+enum runs_state {
+    RUNS_WAITS, /* it has not read all of the files, as it waits for something */
+    RUNS_READ,
+    RUNS_FAILED,
+};
+
 struct runs_pipeline { /* once it has read the files */
-    bool read; /* false: it has not yet, as it waits for something, or has failed */
-    uint64_t rows, late_by[3]; /* since its start; events of these files */
+    enum runs_state state;
+    uint64_t rows;                   /* since its start */
+    uint64_t late_by[3], not_joined; /* events of these files */
     int64_t watermark_us;
     char name[256];
 };
@@ -55,8 +64,8 @@ struct runs_handing {
     void *ctx;
 };
 
-/* Hands the files over, and waits until they are taken. As source_file, and -ENOENT, -ECONNREFUSED: there is no server; -EACCES: it is
- * another user's; -EPIPE: it ended in between. *ret_before: of those accepted, how many had been taken before. */
+/* Hands the files over, and waits until they are taken. As source_file, and -EACCES: the server is another user's; -EPIPE: it
+ * ended in between. *ret_before: of those accepted, how many had been taken before. */
 int runs_hand(const struct runs_handing *h, struct source_result *ret,
               uint64_t *ret_before, struct error *error);
 

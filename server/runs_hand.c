@@ -2,6 +2,7 @@
  *
  * The side of `weir run`.
  */
+#include "base/clock.h"
 #include "control.h"
 #include "runs.h"
 
@@ -16,6 +17,8 @@
 #include <unistd.h>
 
 #define LOOK_MS 100 /* for a signal */
+#define GRACE_US                                                                       \
+    50000 /* of one that ended who writes to us: it may still be on its way */
 
 struct handing {
     const struct runs_handing *is;
@@ -23,6 +26,7 @@ struct handing {
     uint64_t before; /* events of all files that had been taken before */
     uint64_t bytes, accepted, total; /* of the files before the one at hand */
     int fd;
+    bool ready;   /* it has said so */
     bool stopped; /* it was said */
     char text[RUNS_PACKET];
 };
@@ -37,14 +41,21 @@ static int ended(const struct handing *h, struct error *error)
                      h->is->folder);
 }
 
+static bool is_told_to_stop(const struct handing *h)
+{
+    const _Atomic bool *stop = h->is->files->stop;
+    return stop && atomic_load_explicit(stop, memory_order_relaxed);
+}
+
 /* The next packet. After a signal the server is told to stop, and says how far it is. */
 static int hear(struct handing *h, struct error *error)
 {
     struct pollfd at = {.fd = h->fd, .events = POLLIN};
     while (poll(&at, 1, LOOK_MS) <= 0) {
-        const _Atomic bool *stop = h->is->files->stop;
-        if (h->stopped || !stop || !atomic_load_explicit(stop, memory_order_relaxed))
+        if (h->stopped || !is_told_to_stop(h))
             continue;
+        if (!h->ready) /* it has no room for us yet */
+            return error_set(error, -EINTR, "stopped");
         h->stopped = true;
         shutdown(h->fd, SHUT_WR);
     }
@@ -143,6 +154,13 @@ static int note_done(struct handing *h, char *text, struct error *error)
     return err < 0 ? error_set(error, err, "%s", rest(text)) : 0;
 }
 
+/* A pipe is at its end. If that is for the signal that is for us, too, the next hear tells that we stop. */
+static int note_last(const struct handing *h, struct error *error)
+{
+    clock_sleep_us(GRACE_US);
+    return is_told_to_stop(h) ? 0 : say(h, "last", -1, error);
+}
+
 static int hear_of_file(struct handing *h, const char *path, struct error *error)
 {
     int err;
@@ -153,6 +171,8 @@ static int hear_of_file(struct handing *h, const char *path, struct error *error
             note_fault(h, path, h->text + 6);
         else if (strncmp(h->text, "done ", 5) == 0)
             return note_done(h, h->text + 5, error);
+        else if (strcmp(h->text, "last?") == 0 && (err = note_last(h, error)) < 0)
+            return err;
     }
     return err;
 }
@@ -185,7 +205,8 @@ static int begin(struct handing *h, struct error *error)
     snprintf(text, sizeof(text), "stream %s", h->is->stream);
     say(h, text, -1, error); /* if it did not hear it, it may have said why */
     int err = hear(h, error);
-    if (err < 0 || strcmp(h->text, "ready") == 0)
+    h->ready = err == 0 && strcmp(h->text, "ready") == 0;
+    if (err < 0 || h->ready)
         return err;
     return error_set(error, -EINVAL, "%s",
                      strncmp(h->text, "no ", 3) == 0 ? h->text + 3 : h->text);
@@ -194,8 +215,9 @@ static int begin(struct handing *h, struct error *error)
 static void note_pipeline(const struct handing *h, char *text)
 {
     struct runs_pipeline p;
-    p.read = number(&text) != 0;
+    p.state = (enum runs_state)number(&text);
     p.rows = number(&text);
+    p.not_joined = number(&text);
     for (size_t i = 0; i < sizeof(p.late_by) / sizeof(p.late_by[0]); i++)
         p.late_by[i] = number(&text);
     p.watermark_us = strtoll(text, &text, 10);
@@ -223,7 +245,11 @@ int runs_hand(const struct runs_handing *handing, struct source_result *ret,
         return error_set(error, -ENOMEM, "no memory");
     *h = (struct handing){.is = handing, .result = ret, .total = total_size(f)};
     int err = h->fd = control_reach(handing->folder, RUNS_KIND, SOCK_SEQPACKET);
-    if (err < 0)
+    if (err == -ENOENT || err == -ECONNREFUSED)
+        err = ended(h, error);
+    else if (err == -EINTR)
+        error_set(error, err, "stopped");
+    else if (err < 0)
         error_set(error, err, "no server hears on '%s' (%s)", handing->folder,
                   strerror(-err));
     else

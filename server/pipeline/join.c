@@ -192,6 +192,7 @@ static int input_block(struct join_input *in, const struct log_entry *e, uint32_
     }
     metric_add(&in->late, late);
     metric_add(&in->join->pipeline->join_late, late);
+    join_count_late(in, e, late);
     metric_add(&in->null_keys, null_keys);
     watermark_read(&in->watermark,
                    e->held ? log_entry_reached(e, first + n) : newest_us, newest_us);
@@ -212,7 +213,7 @@ static int input_batch(struct join_input *in, const struct log_entry *e)
 void join_show(struct join_input *in)
 {
     atomic_store_explicit(&in->shown_us, in->watermark.value_us, memory_order_relaxed);
-    atomic_store_explicit(&in->shown_position, in->position, memory_order_relaxed);
+    atomic_store_explicit(&in->shown_position, in->position, memory_order_release);
     atomic_store_explicit(&in->n_rows, asof_rows(&in->rows), memory_order_relaxed);
     atomic_store_explicit(&in->bytes, asof_memory(&in->rows), memory_order_relaxed);
 }
@@ -239,6 +240,7 @@ static void leave_out_late(struct join *j, size_t input, const struct log_entry 
         late++;
     }
     metric_add(&j->pipeline->join_too_late, late);
+    join_count_late(&j->own, e, late);
 }
 
 /* The own stream's watermark goes on, behind each block; most have no late row, and two comparisons show it. */

@@ -56,8 +56,17 @@ struct join_input {
     _Atomic int64_t wanted_us; /* relaxed: what the log asks for silence */
     /* What is shown; relaxed. */
     _Atomic int64_t shown_us;
-    _Atomic uint64_t shown_position, n_rows, bytes, late, null_keys;
+    _Atomic uint64_t n_rows, bytes, late, null_keys;
+    _Atomic uint64_t shown_position; /* release behind what was late up to there */
+    _Atomic uint64_t late_of[LOG_SOURCES_MAX]; /* of sources with a name */
 };
+
+static inline void join_count_late(struct join_input *in, const struct log_entry *e,
+                                   uint64_t n)
+{
+    if (n && e->source)
+        metric_add(&in->late_of[e->source], n);
+}
 
 /* What was known of all others behind an entry, until the first worker takes it into its part of a checkpoint. */
 struct join_snapshot {

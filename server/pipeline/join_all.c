@@ -179,8 +179,9 @@ static int read_batch(struct join *j, size_t source, const struct log_entry *e)
     bool *late = (bool *)j->found; /* scratch that is not used here */
     struct log_entry *to;
     uint32_t n_late = read_rows(j, &in->watermark, e, late);
-    pipeline_count_late(p, e, CONFIG_LATE_DROP, n_late);
+    metric_add(&p->late[CONFIG_LATE_DROP], n_late);
     metric_add(&in->late, n_late);
+    join_count_late(in, e, n_late);
     in->ahead += e->batch->n_rows;
     int r = make_entry(j, source, e, late, n_late, &to);
     if (r < 0 || !to)

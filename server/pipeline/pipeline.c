@@ -1220,19 +1220,59 @@ void pipeline_status(struct pipeline *p, struct pipeline_status *ret)
     ret->state_bytes = ret->groups * p->stride + pipeline_held(p);
 }
 
-void pipeline_took(struct pipeline *p, uint32_t source, struct pipeline_taken *ret)
+/* The i-th input of a join that is fed by the stream; its own stream is one where the join counts what is late of it. */
+static struct join_input *input_of(struct pipeline *p, size_t stream, size_t i)
 {
+    if (!p->join || i > p->join->n)
+        return NULL;
+    if (i == p->join->n)
+        return p->config->stream == stream ? &p->join->own : NULL;
+    const struct config_join *c = p->join->input[i].config;
+    return !c->result && c->stream == stream ? &p->join->input[i] : NULL;
+}
+
+void pipeline_took(struct pipeline *p, size_t stream, uint32_t source,
+                   struct pipeline_taken *ret)
+{
+    bool own = p->config->stream == stream, all = p->config->joins.all;
+    uint64_t late = 0;
     *ret = (struct pipeline_taken){.position = UINT64_MAX};
     pthread_mutex_lock(&p->lock);
-    for (unsigned i = 0; p->worker && i < p->config->workers; i++) {
+    for (unsigned i = 0; own && !all && p->worker && i < p->config->workers; i++) {
         uint64_t read =
             atomic_load_explicit(&p->worker[i].shown_position, memory_order_acquire);
         ret->position = read < ret->position ? read : ret->position;
     }
+    for (size_t i = 0; p->join && i <= p->join->n; i++) {
+        struct join_input *in = input_of(p, stream, i);
+        if (!in)
+            continue;
+        uint64_t read = atomic_load_explicit(&in->shown_position, memory_order_acquire);
+        if ((i < p->join->n || all) && read < ret->position)
+            ret->position = read;
+        late += atomic_load_explicit(&in->late_of[source], memory_order_relaxed);
+    }
     pthread_mutex_unlock(&p->lock);
-    for (size_t i = 0; i < CONFIG_LATE_POLICIES; i++)
+    for (size_t i = 0; own && i < CONFIG_LATE_POLICIES; i++)
         ret->late_by[i] =
             atomic_load_explicit(&p->late_of[source][i], memory_order_relaxed);
+    if (all)
+        ret->late_by[CONFIG_LATE_DROP] += late;
+    else
+        ret->not_joined = late;
+}
+
+void pipeline_forget_late(struct pipeline *p, size_t stream, uint32_t source)
+{
+    pthread_mutex_lock(&p->lock);
+    for (size_t i = 0; p->join && i <= p->join->n; i++) {
+        struct join_input *in = input_of(p, stream, i);
+        if (in)
+            atomic_store_explicit(&in->late_of[source], 0, memory_order_relaxed);
+    }
+    pthread_mutex_unlock(&p->lock);
+    for (size_t i = 0; p->config->stream == stream && i < CONFIG_LATE_POLICIES; i++)
+        atomic_store_explicit(&p->late_of[source][i], 0, memory_order_relaxed);
 }
 
 void pipeline_processes(struct pipeline *p,

@@ -218,10 +218,15 @@ void pipeline_processes(struct pipeline *p,
 
 /* What one source's rows came to so far. Any thread. */
 struct pipeline_taken {
-    uint64_t position; /* of the last entry that all workers have read */
-    uint64_t late_by[CONFIG_LATE_POLICIES]; /* of this source, up to there at least */
+    uint64_t position; /* of the last entry of the stream that it has read */
+    /* Of this source, up to there at least. */
+    uint64_t late_by[CONFIG_LATE_POLICIES];
+    uint64_t not_joined; /* too late to be joined, or to find what they join */
 };
-void pipeline_took(struct pipeline *p, uint32_t source, struct pipeline_taken *ret);
+void pipeline_took(struct pipeline *p, size_t stream, uint32_t source,
+                   struct pipeline_taken *ret);
+/* It counts from 0 again. */
+void pipeline_forget_late(struct pipeline *p, size_t stream, uint32_t source);
 
 struct pipeline_source { /* of the watermark */
     char name[64];       /* "": all that give no name */

@@ -199,8 +199,9 @@ struct pipeline {
     _Atomic uint64_t events, filtered, where_errors, null_keys, long_keys, over_groups,
         no_until;
     _Atomic uint64_t late[CONFIG_LATE_POLICIES]; /* by what became of them */
-    _Atomic uint64_t late_of[LOG_SOURCES_MAX]
-                            [CONFIG_LATE_POLICIES]; /* those of sources with a name */
+    _Atomic uint64_t
+        late_of[LOG_SOURCES_MAX]
+               [CONFIG_LATE_POLICIES]; /* those of sources of its stream with a name */
     _Atomic uint64_t
         late_known; /* of windows that the watermark had passed at the start */
     _Atomic uint64_t windows, rows, revisions, groups, cpu_ns, skipped;

@@ -29,6 +29,7 @@ struct file {
     struct letters letters;
     uint64_t before; /* bytes of the files before this one */
     uint64_t total;  /* of all, 0: not known */
+    bool ended;      /* files->last was asked */
     char *piece;
 };
 
@@ -38,7 +39,7 @@ static bool file_ends(const char *path, size_t size, const char *end)
     return size >= n && strncasecmp(path + size - n, end, n) == 0;
 }
 
-static int file_format(const char *path, enum decode_format *ret, struct error *error)
+int source_file_format(const char *path, enum decode_format *ret, struct error *error)
 {
     size_t size = strlen(path);
     if (file_ends(path, size, ".gz"))
@@ -61,12 +62,6 @@ static int file_format(const char *path, enum decode_format *ret, struct error *
     return 0;
 }
 
-int source_file_name(const char *path, struct error *error)
-{
-    enum decode_format format;
-    return file_format(path, &format, error);
-}
-
 static int file_open(struct file *f, struct error *error)
 {
     bool standard = strcmp(f->path, "-") == 0;
@@ -83,6 +78,7 @@ static int file_open(struct file *f, struct error *error)
         return error_set(error, rc, "\"%s\": %s", f->path, strerror(-rc));
     }
     f->fd = fd;
+    f->ended = false;
     unpack_init(f->unpack, fd, f->files->stop);
     return 0;
 }
@@ -122,13 +118,35 @@ static int file_decoded(struct file *f, int rc, struct error *error)
     return file_hand_on(f, error);
 }
 
-/* The size of the piece, 0 at the end. */
+static int file_last(struct file *f, struct error *error)
+{
+    const struct source_files *files = f->files;
+    if (f->ended || !files->last)
+        return 0;
+    f->ended = true;
+    return files->last(files->ctx, f->fd, error);
+}
+
+/* The size of the piece, 0 at the end. Where pieces are told of, a short one is handed on only once the end behind it is known: it
+ * may be damage, or an interruption, and whoever comes again takes the piece as a whole. */
 static int file_read(struct file *f, struct error *error)
 {
     const char *why = NULL;
-    ssize_t n = unpack_read(f->unpack, f->piece, FILE_PIECE, &why);
+    size_t done = 0;
+    ssize_t n;
+    if (f->ended)
+        return 0;
+    do {
+        n = unpack_read(f->unpack, f->piece + done, FILE_PIECE - done, &why);
+        done += n > 0 ? (size_t)n : 0;
+    } while (n > 0 && f->files->piece && done < FILE_PIECE);
+    if (n == 0) {
+        int rc = file_last(f, error);
+        if (rc)
+            return rc;
+    }
     if (n >= 0)
-        return (int)n;
+        return (int)done;
     if (n == -EINTR)
         return error_set(error, -EINTR, "\"%s\": stopped", f->path);
     if (n == -EBADMSG)
@@ -202,7 +220,7 @@ static int file_run(struct file *f, struct error *error)
     enum decode_format format = DECODE_NDJSON;
     int rc = 0;
     if (f->files->format == SOURCE_BY_NAME)
-        rc = file_format(f->path, &format, error);
+        rc = source_file_format(f->path, &format, error);
     else
         format = (enum decode_format)f->files->format;
     if (!rc)

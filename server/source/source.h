@@ -162,12 +162,14 @@ struct source_files {
     /* May be NULL. Before the rows of a piece are decoded and put: its bytes, unpacked, 1 MiB but for a file's last; and
      * behind that, before what it leaves is put, no bytes. Below 0: no more is read, and the error is set. */
     int (*piece)(void *ctx, const char *data, size_t size, struct error *error);
+    /* May be NULL. Once for a file, at its end, before its last piece: is it its end? Below 0: it is given up, and the error is set. */
+    int (*last)(void *ctx, int fd, struct error *error);
     void *ctx;
     const _Atomic bool *stop; /* may be NULL; set: stop soon, -EINTR */
 };
 
-/* Does its name say the format? Otherwise -EINVAL, with the text. */
-int source_file_name(const char *path, struct error *error);
+/* The format that its name says. It says none: -EINVAL, with the text. */
+int source_file_format(const char *path, enum decode_format *ret, struct error *error);
 
 struct source_fault {
     const char *path;

@@ -13,8 +13,10 @@ import re
 import signal
 import subprocess
 import threading
+import time
 import unittest
 
+from apart import HOSTILE
 import harness
 
 T0 = 1700000000000
@@ -30,6 +32,29 @@ pipelines:
   kept: {from: input, window: none, idle_timeout: off, select: [k, id]}
   others: {from: other, window: none, select: [id]}
 '''.replace('LATE', '{late}')
+TWO = '''
+server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5ms, checkpoint_interval: 50ms}
+streams:
+  s: {time: {field: ts, unit: ms}, fields: {k: string, id: int}}
+  a: {time: {field: ts, unit: ms}, fields: {k: string, id: int}}
+pipelines:
+'''
+SEVERAL = TWO + '''
+  j: {from: [s, a], window: {tumbling: 10s}, out_of_orderness: 0s, idle_timeout: 200ms,
+      analyzers: [{sql: "SELECT (SELECT count(*) FROM s) AS x, (SELECT count(*) FROM a) AS y"}]}
+'''
+JOINED = TWO + '''
+  g: {from: s, key: [k], window: {tumbling: 1s}, out_of_orderness: 0s, idle_timeout: off, analyzers: [count]}
+  j: {from: s, window: none, select: [id, n], out_of_orderness: 0s, idle_timeout: off,
+      join: {g: {on: [k], as_of: true, within: 1h, columns: {n: count}}}}
+'''
+WITH_OTHER = TWO + '''
+  j: {from: s, window: none, select: [id, n], out_of_orderness: 0s, idle_timeout: off,
+      join: {a: {on: [k], as_of: true, within: 1h, columns: {n: id}}}}
+'''
+FAILS = TWO + '''
+  p: {from: s, window: {tumbling: 10s}, out_of_orderness: 1m, analyzers: [{hostile: {how: fails, of: id, at: 50}}]}
+'''
 NOISE = 'x' * 100  # a field that nobody reads: fewer events make a MiB
 MIB = 1 << 20
 
@@ -57,6 +82,27 @@ def as_csv(events):
     return text.getvalue().encode()
 
 
+def threads(pid, name):
+    n = 0
+    for thread in os.listdir(f'/proc/{pid}/task'):
+        try:
+            with open(f'/proc/{pid}/task/{thread}/comm', encoding='utf-8') as file:
+                n += file.read().strip() == name
+        except OSError:  # it has ended
+            pass
+    return n
+
+
+def has_socket(pid):
+    for fd in os.listdir(f'/proc/{pid}/fd'):
+        try:
+            if os.readlink(f'/proc/{pid}/fd/{fd}').startswith('socket:'):
+                return True
+        except OSError:  # it is closed
+            pass
+    return False
+
+
 def expected(events):
     groups = collections.defaultdict(lambda: [0, 0])
     for e in events:
@@ -67,8 +113,8 @@ def expected(events):
 
 
 class Served(unittest.TestCase):
-    def serve(self, late='drop'):
-        server = harness.Server(config(late))
+    def serve(self, late='drop', text=None):
+        server = harness.Server(text or config(late))
         self.addCleanup(server.__exit__, None, None, None)
         server.__enter__()
         return server
@@ -120,6 +166,21 @@ class Served(unittest.TestCase):
 
 
 class Files(Served):
+    def test_the_format_may_be_given(self):
+        server = self.serve()
+        events = make_events(2000)
+        path = self.write(server, 'a.ndjson', ndjson(events))
+        self.run_files(server, '-s', 'input', path)
+        self.assertIn('2000 of them before', self.run_files(server, '-s', 'input', '-f', 'ndjson', path))
+        self.check(server, events)
+
+    def test_standard_input_is_closed(self):
+        server = self.serve()
+        done = subprocess.run(['sh', '-c', 'exec "$0" run -c "$1" -s input - <&-', harness.WEIR, server.path],
+                              env=harness.environment(), capture_output=True, text=True, timeout=harness.LIMIT_S)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('0 events taken by the server', done.stderr)
+
     def test_formats_and_live_events_beside(self):
         server = self.serve()
         events = make_events(9000)
@@ -191,6 +252,29 @@ class Interrupted(Served):
         self.assertEqual(taken, self.server.metric('weir_events_total', stream='input'))
         self.again()
 
+    def test_the_run_is_interrupted_with_who_writes_to_it(self):
+        """The server hears of the end of the pipe before weir run says that it stops."""
+        process = self.start_run(self.server, '-s', 'input')
+        process.stdin.write(self.data[:MIB + 500000])
+        process.stdin.flush()
+        harness.wait_until(lambda: self.server.metric('weir_events_total', stream='input') > 0, 'the first events')
+        process.send_signal(signal.SIGSTOP)
+        process.stdin.close()
+        process.stdin = None
+        time.sleep(0.3)  # not waited for: it only makes the order likely that failed once
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGCONT)
+        self.assertEqual(process.wait(harness.LIMIT_S), 1)
+        self.assertIn('stopped', process.stderr.read().decode())
+        self.again()
+
+    def test_a_gzip_file_that_is_cut_off(self):
+        whole = gzip.compress(self.data)
+        path = self.write(self.server, 'all.ndjson.gz', whole[:len(whole) * 3 // 4])
+        self.assertIn('cut off', self.run_files(self.server, '-s', 'input', path, status=74))
+        self.write(self.server, 'all.ndjson.gz', whole)
+        self.again()
+
     def test_two_at_a_time_count_once(self):
         path = self.write(self.server, 'all.ndjson', self.data)
         both = [self.start_run(self.server, '-s', 'input', path) for _ in range(2)]
@@ -221,6 +305,55 @@ class Told(Served):
         new = [{**e, 'ts': e['ts'] + 86400000} for e in make_events(100)]
         said = self.run_files(server, '-s', 'input', self.write(server, 'new.ndjson', ndjson(new)))
         self.assertNotIn('late', said)
+
+    def test_late_events_of_runs_before_are_not_told_again(self):
+        server = self.serve()
+        server.post_ok('input', [{'ts': T0 + 86400000, 'k': 'a', 'id': 1}])
+        harness.wait_until(lambda: server.rows('SELECT k FROM kept') == [('a',)], 'the live event')
+        said = self.run_files(server, '-s', 'input', self.write(server, 'old.ndjson', ndjson(make_events(100))), status=65)
+        self.assertIn('100 events late', said)
+        new = [{**e, 'ts': e['ts'] + 2 * 86400000} for e in make_events(100)]
+        said = self.run_files(server, '-s', 'input', self.write(server, 'new.ndjson', ndjson(new)))
+        self.assertNotIn('events late', said)
+
+    def test_a_pipeline_of_several_streams(self):
+        """Of each only the late events of the files count, also if another source of the other stream has the same number."""
+        server = self.serve(text=SEVERAL)
+        events = lambda ts, n: ndjson([{'ts': T0 + ts + i, 'k': 'a', 'id': i} for i in range(n)])
+        server.post_ok('a', events(10000000, 1), **{'Weir-Source': 'somebody'})
+        server.post_ok('s', events(10000000, 1))
+        server.wait_watermark('j', (T0 + 10000000) * 1000)
+        server.post_ok('a', events(0, 50), **{'Weir-Source': 'somebody'})
+        harness.wait_until(lambda: server.metric('weir_pipeline_late_total', pipeline='j', outcome='drop') == 50, 'late events')
+        said = self.run_files(server, '-s', 's', self.write(server, 's.ndjson', events(20000000, 10)))
+        self.assertNotIn('events late', said)
+        self.assertNotIn('not read all', said)
+        old = self.write(server, 'old.ndjson', events(0, 7))
+        new = self.write(server, 'new.ndjson', events(40000000, 10))
+        for s, a in ((old, new), (self.write(server, 'later.ndjson', events(50000000, 10)), old)):
+            said = self.run_files(server, '-s', f's={s}', '-s', f'a={a}', status=65)
+            self.assertEqual(re.findall(r'pipeline j: \d+ result rows.*', said)[0].partition(', ')[2], '7 events late')
+            self.assertEqual(said.count(' result rows since'), 1)
+
+    def test_events_too_late_to_be_joined(self):
+        server = self.serve(text=WITH_OTHER)
+        server.post_ok('a', [{'ts': T0 + 86400000, 'k': 'a', 'id': 1}])
+        server.post_ok('a', [{'ts': T0, 'k': 'a', 'id': 1}])
+        harness.wait_until(lambda: server.metric('weir_pipeline_join_late_total', pipeline='j') == 1, 'a late event')
+        old = self.write(server, 'old.ndjson', ndjson(make_events(10)))
+        said = self.run_files(server, '-s', 'a', old, status=65)
+        self.assertIn('pipeline j: 10 events came too late to be joined', said)
+
+    def test_a_pipeline_that_has_failed(self):
+        folder = harness.folder_for_test(self)
+        harness.compile_plugin(folder, 'hostile', HOSTILE)
+        server = harness.Server(FAILS, WEIR_PLUGIN_PATH=folder)
+        self.addCleanup(server.remove_folder)
+        self.addCleanup(server.kill)  # a stop would say that a pipeline has failed
+        server.start()
+        path = self.write(server, 'a.ndjson', ndjson(make_events(100)))
+        said = self.run_files(server, '-s', 's', path, status=1, env=harness.environment(WEIR_PLUGIN_PATH=folder))
+        self.assertRegex(said, 'pipeline p: .*; it has failed')
 
     def test_faults_with_file_and_line_and_dead_letters_once(self):
         server = self.serve()
@@ -281,6 +414,22 @@ class Watermark(Served):
         server.post_ok('input', [{'ts': T0 + 2 * 86400000, 'k': 'a', 'id': 2}])
         server.wait_watermark('results', (T0 + 2 * 86400000 - 60000) * 1000)
 
+    def test_one_whose_files_are_read_does_not_wait_for_itself(self):
+        """Events wait for results that are closed once nobody holds the watermark back."""
+        server = self.serve(text=JOINED)
+        events = sorted(make_events(8000), key=lambda e: e['ts'])
+        data = ndjson(events, NOISE)[:-1]
+        data += b' ' * (-(len(data) + 1) % MIB) + b'\n'  # whole MiB: all is taken before the end
+        process = self.start_run(server, '-s', 's')
+        process.stdin.write(data)
+        process.stdin.flush()
+        harness.wait_until(lambda: server.metric('weir_events_total', stream='s') == len(events), 'the events')
+        server.post_ok('s', [{'ts': T0 + 86400000, 'k': 'a', 'id': -1}])
+        process.stdin.close()
+        process.stdin = None
+        self.assertEqual(process.wait(harness.LIMIT_S), 0)
+        self.assertNotIn('not read all', process.stderr.read().decode())
+
     def test_one_that_goes_on_does(self):
         server = self.serve()
         events = make_events(30000)
@@ -292,6 +441,27 @@ class Watermark(Served):
         process.stdin = None
         self.assertEqual(process.wait(harness.LIMIT_S), 0)
         self.check(server, events + [{'ts': T0 + 86400000, 'k': 'late', 'id': -1}])
+
+
+class Many(Served):
+    def test_one_that_waits_for_room_can_be_interrupted(self):
+        server = self.serve()
+        eight = [self.start_run(server, '-s', 'input') for _ in range(8)]
+        harness.wait_until(lambda: threads(server.process.pid, 'run') == 8, 'all but one')
+        ninth = self.start_run(server, '-s', 'input')
+        harness.wait_until(lambda: has_socket(ninth.pid), 'the ninth')
+        ninth.send_signal(signal.SIGINT)
+        self.assertEqual(ninth.wait(harness.LIMIT_S), 1)
+        self.assertIn('stopped', ninth.stderr.read().decode())
+        for process in eight:
+            process.stdin.close()
+            process.stdin = None
+            self.assertEqual(process.wait(harness.LIMIT_S), 0)
+
+    def test_more_streams_than_it_takes(self):
+        server = self.serve()
+        nine = [arg for i in range(9) for arg in ('-s', f's{i}=x.ndjson')]
+        self.assertIn('8 streams at a time', self.run_files(server, *nine, status=64))
 
 
 class Who(Served):
