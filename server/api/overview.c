@@ -54,8 +54,10 @@ static void overview_put_source(struct buffer *b, const struct source_stream *s)
         return;
     jsonout_open(b, "source", '{');
     jsonout_string(b, "kind", state.kind);
-    jsonout_count(b, "lag", state.lag);
-    jsonout_string(b, "lag_unit", state.unit);
+    if (state.unit) {
+        jsonout_count(b, "lag", state.lag);
+        jsonout_string(b, "lag_unit", state.unit);
+    }
     jsonout_string(b, "error", state.trouble.text[0] ? state.trouble.text : NULL);
     jsonout_close(b, '}');
 }

@@ -280,6 +280,23 @@ int batch_append_row(struct batch *to, const struct batch *from, uint32_t row)
     return r;
 }
 
+int batch_put_text(struct batch *b, size_t column, uint32_t from, const char *text,
+                   size_t size)
+{
+    uint32_t rows = b->n_rows;
+    int r = rows > from ? batch_bytes(b, column, (rows - from) * size) : 0;
+    if (r < 0)
+        return r;
+    struct column *c = &b->column[column];
+    for (b->n_rows = from; b->n_rows < rows; b->n_rows++) {
+        int32_t at = c->offsets[b->n_rows];
+        memcpy(c->bytes + at, text, size);
+        c->offsets[b->n_rows + 1] = at + (int32_t)size;
+        batch_unset_null(b, column);
+    }
+    return 0;
+}
+
 void batch_clear(struct batch *b)
 {
     b->n_rows = 0;

@@ -94,6 +94,11 @@ int batch_append(struct batch *to, const struct batch *from);
 /* The same of one row. -ENOSPC: nothing was copied. -ENOMEM. */
 int batch_append_row(struct batch *to, const struct batch *from, uint32_t row);
 
+/* The same text in column `c`, of strings, of all rows from `from` on, instead of what they have there. -ENOSPC: nothing was
+ * changed. -ENOMEM. */
+int batch_put_text(struct batch *b, size_t c, uint32_t from, const char *text,
+                   size_t size);
+
 void batch_clear(struct batch *b); /* unsealed: no rows, memory kept */
 
 /* After this nothing of the batch changes. */

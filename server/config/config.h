@@ -113,8 +113,35 @@ struct config_derive {
 size_t config_derive_columns(const struct config_derive *d, struct derive_column *to);
 
 /* `source:`: what weir reads itself. */
-enum config_source_kind { CONFIG_SOURCE_NONE, CONFIG_SOURCE_FILE, CONFIG_SOURCE_KAFKA };
+enum config_source_kind {
+    CONFIG_SOURCE_NONE,
+    CONFIG_SOURCE_FILE,
+    CONFIG_SOURCE_KAFKA,
+    CONFIG_SOURCE_MQTT
+};
 #define CONFIG_TOPICS_MAX 100
+struct config_option {
+    char *name, *value, *file; /* its value, or the file it is in */
+    const struct node *node;
+};
+struct config_mqtt {
+    char *host;
+    int port;
+    bool tls;
+    unsigned qos;    /* 0, 1 */
+    char *client_id; /* NULL: the broker gives one; clean_session then */
+    bool clean_session, retained;
+    int64_t keepalive_us;
+    char *user;                    /* NULL: none */
+    struct config_option password; /* value and file NULL: none */
+    char *ca, *certificate, *key;  /* paths; NULL: the system's; none */
+    size_t n_columns;              /* that are filled from the topic */
+    struct config_topic_column {
+        char *name;
+        unsigned level; /* 1, 2, ...; 0: all of it */
+        const struct node *node;
+    } * column;
+};
 struct config_source {
     enum config_source_kind kind;
     const struct node *node, *format_node; /* format_node NULL: not given */
@@ -128,10 +155,8 @@ struct config_source {
     char **topic;
     bool lost_goes_on; /* on_lost: go_on */
     size_t n_options;
-    struct config_option {
-        char *name, *value, *file; /* librdkafka's; its value, or the file it is in */
-        const struct node *node;
-    } * option;
+    struct config_option *option; /* librdkafka's */
+    struct config_mqtt mqtt;
 };
 
 /* `kafka` of the server: result tables are published there. */

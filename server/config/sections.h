@@ -7,6 +7,7 @@
 #define WEIR_CONFIG_SECTIONS_H
 
 #include "config/config.h"
+#include "config/fields.h"
 
 #define SECTION_NAME_MAX                                                               \
     48 /* characters of a stream's or pipeline's name: room for suffixes */
@@ -16,6 +17,30 @@
 int source_section(const struct node *n, struct config_source *ret,
                    struct error *error);
 void source_section_free(struct config_source *s);
+/* Columns that it fills are there, and text. */
+int source_section_columns(const struct config_source *s, const struct schema *schema,
+                           struct error *error);
+
+/* What several kinds of sources have, as field.read. */
+int source_read_topics(const struct node *n, void *target, void *ctx,
+                       struct error *error);
+int source_read_format(const struct node *n, void *target, void *ctx,
+                       struct error *error);
+#define SOURCE_FORMATS 4
+extern const char *const source_format_word[SOURCE_FORMATS];
+/* Text, or {file: PATH}, which is read when it is needed. */
+int source_read_option(const struct node *n, struct config_option *o,
+                       struct error *error);
+#define SOURCE_OPTION_SCHEMA                                                           \
+    "{\"$ref\":\"#/$defs/text\"},{\"type\":\"object\",\"required\":[\"file\"],"        \
+    "\"additionalProperties\":false,"                                                  \
+    "\"properties\":{\"file\":{\"$ref\":\"#/$defs/text\"}}}"
+
+/* `mqtt:` of a source. */
+#define MQTT_FIELDS 15
+extern const struct field mqtt_section_field[MQTT_FIELDS];
+int mqtt_section(const struct node *n, void *target, void *ctx, struct error *error);
+void mqtt_section_free(struct config_mqtt *m);
 
 /* `map` NULL: all defaults. */
 int server_section(const struct node *map, struct config_server *ret,
@@ -89,10 +114,8 @@ int source_section_options(const struct node *n, void *target, void *ctx,
                            struct error *error);
 bool source_section_is_topic(const char *name);
 #define SECTION_OPTIONS_SCHEMA                                                         \
-    "{\"type\":\"object\",\"additionalProperties\":{\"anyOf\":["                       \
-    "{\"$ref\":\"#/$defs/text\"},{\"type\":\"object\",\"required\":[\"file\"],"        \
-    "\"additionalProperties\":false,"                                                  \
-    "\"properties\":{\"file\":{\"$ref\":\"#/$defs/text\"}}}]}}"
+    "{\"type\":\"object\",\"additionalProperties\":{\"anyOf\":[" SOURCE_OPTION_SCHEMA  \
+    "]}}"
 
 /* `webhook:`, one or a list. What was taken on failure is freed with the pipeline. */
 int hook_sections(const struct node *n, struct config_pipeline *p, struct error *error);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * `source:` of a stream: what weir reads itself, files or topics of Kafka.
+ * `source:` of a stream: what weir reads itself, files, topics of Kafka (and of MQTT: mqtt_section.c).
  */
 #include <config.h> /* of the build */
 
@@ -19,12 +19,11 @@
 
 #define TOPIC_MAX 249 /* characters; Kafka's own limit */
 
-static int read_format(const struct node *n, void *target, void *ctx,
-                       struct error *error);
 static int read_begin(const struct node *n, void *target, void *ctx,
                       struct error *error);
 
-static const char *const format_word[] = {"ndjson", "json", "csv", "lines"};
+const char *const source_format_word[SOURCE_FORMATS] = {"ndjson", "json", "csv",
+                                                        "lines"};
 static const char *const begin_word[] = {"oldest", "newest"};
 static const char *const lost_word[] = {"stop", "go_on"};
 
@@ -43,7 +42,7 @@ bool source_section_is_topic(const char *t)
                      "0123456789._-") == strlen(t);
 }
 
-static int read_topics(const struct node *n, void *target, void *ctx,
+int source_read_topics(const struct node *n, void *target, void *ctx,
                        struct error *error)
 {
     struct config_source *s = target;
@@ -60,14 +59,26 @@ static int read_topics(const struct node *n, void *target, void *ctx,
         if (r < 0)
             return r;
         s->n_topics++;
-        const char *t = s->topic[i];
-        if (!source_section_is_topic(t))
-            return node_error(&item[i], error, "'%s' is no name of a topic", t);
         for (size_t k = 0; k < i; k++)
-            if (!strcmp(s->topic[k], t))
-                return node_error(&item[i], error, "topic '%s' is listed twice", t);
+            if (!strcmp(s->topic[k], s->topic[i]))
+                return node_error(&item[i], error, "topic '%s' is listed twice",
+                                  s->topic[i]);
     }
     return 0;
+}
+
+static int read_topics(const struct node *n, void *target, void *ctx,
+                       struct error *error)
+{
+    struct config_source *s = target;
+    int r = source_read_topics(n, target, ctx, error);
+    for (size_t i = 0; r == 0 && i < s->n_topics; i++) {
+        const char *t = s->topic[i];
+        if (!source_section_is_topic(t))
+            r = node_error(n->kind == NODE_LIST ? &n->item[i] : n, error,
+                           "'%s' is no name of a topic", t);
+    }
+    return r;
 }
 
 static int read_lost(const struct node *n, void *target, void *ctx, struct error *error)
@@ -115,19 +126,23 @@ static int try_option(const struct node *key, const char *value, struct error *e
 }
 #endif
 
-/* Text, or {file: PATH}, which is read when the server starts. */
-static int read_option(const struct node *key, const struct node *n,
-                       struct config_option *o, struct error *error)
+int source_read_option(const struct node *n, struct config_option *o,
+                       struct error *error)
 {
     const struct node *file = node_get(n, "file");
     o->node = n;
-    if (n->kind != NODE_MAP) {
-        int r = fields_text(n, &o->value, error);
-        return r < 0 ? r : try_option(key, o->value, error);
-    }
+    if (n->kind != NODE_MAP)
+        return fields_text(n, &o->value, error);
     if (!file || n->n != 1)
         return node_expected(n, "a text, or {file: PATH}", error);
     return fields_text(file, &o->file, error);
+}
+
+static int read_option(const struct node *key, const struct node *n,
+                       struct config_option *o, struct error *error)
+{
+    int r = source_read_option(n, o, error);
+    return r == 0 && o->value ? try_option(key, o->value, error) : r;
 }
 
 int source_section_options(const struct node *n, void *target, void *ctx,
@@ -163,8 +178,8 @@ static const struct field kafka_fields[] = {
     {"topics", FIELD_CALL, .required = true, .read = read_topics,
      .schema = FIELD_SCHEMA_TEXTS},
     {"group", FIELD_TEXT, .offset = offsetof(struct config_source, group)},
-    {"format", FIELD_CALL, .read = read_format, .words = format_word,
-     .n_words = COUNT(format_word)},
+    {"format", FIELD_CALL, .read = source_read_format, .words = source_format_word,
+     .n_words = SOURCE_FORMATS},
     {"begin", FIELD_CALL, .read = read_begin, .words = begin_word,
      .n_words = COUNT(begin_word)},
     {"on_lost", FIELD_CALL, .read = read_lost, .words = lost_word,
@@ -190,14 +205,14 @@ static int read_kafka(const struct node *n, void *target, void *ctx,
 
 /* ---- The section ------------------------------------------------------------------------------- */
 
-static int read_format(const struct node *n, void *target, void *ctx,
+int source_read_format(const struct node *n, void *target, void *ctx,
                        struct error *error)
 {
-    static const enum decode_format format[] = {DECODE_NDJSON, DECODE_JSON, DECODE_CSV,
-                                                DECODE_LINES};
+    static const enum decode_format format[SOURCE_FORMATS] = {
+        DECODE_NDJSON, DECODE_JSON, DECODE_CSV, DECODE_LINES};
     struct config_source *s = target;
     (void)ctx;
-    int r = node_word(n, format_word, COUNT(format_word), error);
+    int r = node_word(n, source_format_word, SOURCE_FORMATS, error);
     if (r < 0)
         return r;
     s->format = format[r];
@@ -225,12 +240,14 @@ static int read_file(const struct node *n, void *target, void *ctx, struct error
 
 static const struct field source_fields[] = {
     {"file", FIELD_CALL, .read = read_file, .schema = FIELD_SCHEMA_TEXT},
-    {"format", FIELD_CALL, .read = read_format, .words = format_word,
-     .n_words = COUNT(format_word)},
+    {"format", FIELD_CALL, .read = source_read_format, .words = source_format_word,
+     .n_words = SOURCE_FORMATS},
     {"begin", FIELD_CALL, .read = read_begin, .words = begin_word,
      .n_words = COUNT(begin_word)},
     {"kafka", FIELD_CALL, .read = read_kafka, .keys = kafka_fields,
      .n_keys = COUNT(kafka_fields)},
+    {"mqtt", FIELD_CALL, .read = mqtt_section, .keys = mqtt_section_field,
+     .n_keys = MQTT_FIELDS},
 };
 
 void source_section_schema(struct buffer *to)
@@ -271,19 +288,44 @@ static int check_file(const struct node *n, struct config_source *s,
 
 int source_section(const struct node *n, struct config_source *ret, struct error *error)
 {
-    const struct node *file = node_get(n, "file"), *kafka = node_get(n, "kafka");
+    static const char *const kind[] = {"file", "kafka", "mqtt"};
+    const struct node *at = NULL;
+    const char *is = NULL;
     ret->node = n;
     ret->format = DECODE_NDJSON;
-    if (n->kind != NODE_MAP || (!file && !kafka))
-        return node_expected(n, "{file: PATH} or {kafka: {brokers: ..., topics: ...}}",
+    for (size_t i = 0; n->kind == NODE_MAP && i < COUNT(kind); i++) {
+        const struct node *found = node_get(n, kind[i]);
+        if (found && at)
+            return node_error(found, error, "a source is '%s' or '%s', not both", is,
+                              kind[i]);
+        if (found) {
+            at = found;
+            is = kind[i];
+        }
+    }
+    if (!at)
+        return node_expected(n,
+                             "{file: PATH}, {kafka: {brokers: ..., topics: ...}} or "
+                             "{mqtt: {url: ..., topics: ...}}",
                              error);
-    if (file && kafka)
-        return node_error(kafka, error, "a source is a 'file' or 'kafka', not both");
-    if (kafka && n->n > 1)
-        return node_error(n, error, "beside 'kafka' there is nothing: it goes inside");
+    if (strcmp(is, "file") && n->n > 1)
+        return node_error(n, error, "beside '%s' there is nothing: it goes inside", is);
     int r = fields_read(source_fields, COUNT(source_fields), n, "'source'", ret, NULL,
                         error);
-    return r == 0 && file ? check_file(n, ret, error) : r;
+    return r == 0 && !strcmp(is, "file") ? check_file(n, ret, error) : r;
+}
+
+int source_section_columns(const struct config_source *s, const struct schema *schema,
+                           struct error *error)
+{
+    for (size_t i = 0; i < s->mqtt.n_columns; i++) {
+        const struct config_topic_column *c = &s->mqtt.column[i];
+        int found = schema_find(schema, c->name);
+        if (found < 0 || schema->column[found].type != WEIR_STRING)
+            return node_error(c->node, error,
+                              "the stream has no field '%s' of type string", c->name);
+    }
+    return 0;
 }
 
 void source_section_free(struct config_source *s)
@@ -300,4 +342,5 @@ void source_section_free(struct config_source *s)
         free(s->option[i].file);
     }
     free(s->option);
+    mqtt_section_free(&s->mqtt);
 }

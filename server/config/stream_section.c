@@ -303,7 +303,7 @@ int stream_section(const struct node *name, const struct node *map,
         r = derive_section(d.derive, ret->schema, &ret->derive, error);
     if (r == 0)
         ret->columns = ret->derive.schema ? ret->derive.schema : ret->schema;
-    return r;
+    return r == 0 ? source_section_columns(&ret->source, ret->schema, error) : r;
 }
 
 void stream_section_free(struct config_stream *s)

@@ -2,13 +2,12 @@
 #include "source/broker.h"
 
 #include "base/logger.h"
+#include "source/secret.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define SECRET_MAX 65536u /* bytes of a file; a chain of certificates fits */
 
 /* Before those of the configuration, which may say otherwise. */
 static const struct broker_option usual[] = {
@@ -71,27 +70,6 @@ void broker_listen(struct broker *b)
 
 /* ---- Opening ----------------------------------------------------------------------------------- */
 
-/* The file of a secret, without the line feed at its end. */
-static int read_secret(const struct config_option *o, char **ret, struct error *error)
-{
-    FILE *f = fopen(o->file, "re");
-    if (!f)
-        return node_error(o->node, error, "'%s': %s", o->file, strerror(errno));
-    char *text = calloc(1, SECRET_MAX + 1);
-    size_t n = text ? fread(text, 1, SECRET_MAX, f) : 0;
-    bool whole = text && feof(f) && !ferror(f);
-    fclose(f);
-    while (n && (text[n - 1] == '\n' || text[n - 1] == '\r'))
-        text[--n] = 0;
-    if (!whole || !n || strlen(text) != n) {
-        free(text);
-        return node_error(o->node, error, "'%s' has no text of 1 to %u bytes", o->file,
-                          SECRET_MAX - 1);
-    }
-    *ret = text;
-    return 0;
-}
-
 static int set(rd_kafka_conf_t *conf, const char *name, const char *value,
                struct error *error)
 {
@@ -107,7 +85,7 @@ static int set_option(rd_kafka_conf_t *conf, const struct config_option *o,
     if (!o->file)
         return set(conf, o->name, o->value, error);
     char *secret = NULL;
-    int err = read_secret(o, &secret, error);
+    int err = secret_read(o, &secret, error);
     if (err < 0)
         return err;
     struct error hidden; /* its text may repeat the value */
@@ -115,8 +93,7 @@ static int set_option(rd_kafka_conf_t *conf, const struct config_option *o,
     if (err < 0)
         node_error(o->node, error, "librdkafka does not take what is in '%s' for '%s'",
                    o->file, o->name);
-    explicit_bzero(secret, strlen(secret));
-    free(secret);
+    secret_free(secret);
     return err;
 }
 

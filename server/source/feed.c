@@ -109,6 +109,23 @@ int feed_finish(struct feed *t)
     return rc;
 }
 
+struct feed_place feed_end(const struct feed *t)
+{
+    const struct batch *last = feed_last(t);
+    return (struct feed_place){last ? t->n - 1 : 0, last ? last->n_rows : 0};
+}
+
+int feed_put_text(struct feed *t, struct feed_place from, size_t column,
+                  const char *text, size_t size)
+{
+    int err = 0;
+    for (size_t i = from.batch; err == 0 && i < t->n; i++) {
+        err = batch_put_text(t->batch[i], column, from.row, text, size);
+        from.row = 0;
+    }
+    return err;
+}
+
 int feed_room(struct feed *t)
 {
     int rc = feed_last(t) ? feed_next(t) : feed_open(t, t->rows);

@@ -41,6 +41,16 @@ void feed_begin(struct feed *t, uint64_t rows);
 int feed_piece(struct feed *t, const char *data, size_t size);
 int feed_finish(struct feed *t);
 
+/* A place between rows that are decoded, and those that follow. */
+struct feed_place {
+    size_t batch;
+    uint32_t row;
+};
+struct feed_place feed_end(const struct feed *t);
+/* As batch_put_text, of all rows behind `from`. */
+int feed_put_text(struct feed *t, struct feed_place from, size_t column,
+                  const char *text, size_t size);
+
 /* DECODE_LINES: where the next row of one that a router feeds goes to; called when there is no batch, or it is full.
  * -EFBIG, -ENOMEM. */
 int feed_room(struct feed *t);

@@ -75,6 +75,13 @@ void pull_waits(struct pull *p, const char *format, ...)
         pull_say(p, "%s; tried again until it can be read", error.text);
 }
 
+void pull_away(struct pull *p, const char *text)
+{
+    pthread_mutex_lock(&p->lock);
+    error_set(&p->away, 0, "%s", text);
+    pthread_mutex_unlock(&p->lock);
+}
+
 bool pull_has_failed(struct pull *p, struct error *ret)
 {
     pthread_mutex_lock(&p->lock);
@@ -84,6 +91,17 @@ bool pull_has_failed(struct pull *p, struct error *ret)
     pthread_mutex_unlock(&p->lock);
     return failed;
 }
+
+static const struct kind {
+    const char *name, *unit; /* NULL: nobody can say how much there is to read */
+    void (*run)(struct pull *p);
+    int (*try)(const struct config_source *config, struct error *error);
+    int (*open)(struct pull *p, struct error *error);
+} kinds[] = {
+    [CONFIG_SOURCE_FILE] = {"file", "bytes", tail_run, tail_try, NULL},
+    [CONFIG_SOURCE_KAFKA] = {"kafka", "messages", kafka_run, kafka_try, kafka_open},
+    [CONFIG_SOURCE_MQTT] = {"mqtt", NULL, mqtt_run, mqtt_try, mqtt_open},
+};
 
 /* Has failed, or has not begun. */
 static bool is_in_trouble(struct pull *p, struct error *ret)
@@ -99,18 +117,20 @@ bool source_state(const struct source_stream *s, struct source_state *ret)
     struct pull *p = s->pull;
     if (!p)
         return false;
-    bool file = p->config->kind == CONFIG_SOURCE_FILE;
-    ret->kind = file ? "file" : "kafka";
-    ret->unit = file ? "bytes" : "messages";
+    ret->kind = kinds[p->config->kind].name;
+    ret->unit = kinds[p->config->kind].unit;
     ret->lag = atomic_load_explicit(&p->lag, memory_order_relaxed);
-    is_in_trouble(p, &ret->trouble);
+    if (!is_in_trouble(p, &ret->trouble)) {
+        pthread_mutex_lock(&p->lock);
+        ret->trouble = p->away;
+        pthread_mutex_unlock(&p->lock);
+    }
     return true;
 }
 
 int source_pull_try(const struct config_source *config, struct error *error)
 {
-    return config->kind == CONFIG_SOURCE_FILE ? tail_try(config, error)
-                                              : kafka_try(config, error);
+    return kinds[config->kind].try(config, error);
 }
 
 /* ---- Lanes ------------------------------------------------------------------------------------- */
@@ -209,12 +229,13 @@ static bool is_taken(const struct pull *p)
     return true;
 }
 
-int lane_hand_on(struct lane *l, const char *bookmark)
+static int hand_on(struct lane *l, const char *bookmark, struct ticket *ticket)
 {
     struct pull *p = l->pull;
     const struct source_sink *sink = &p->stream->sink;
     uint64_t rows;
-    struct request q = {.source = l->source, .bookmark = bookmark, .stop = &p->stop};
+    struct request q = {
+        .source = l->source, .bookmark = bookmark, .ticket = ticket, .stop = &p->stop};
     count_rejected(l);
     letters_hand_on(&l->letters, l->pull->stream, l->name);
     q.n = feed_batches(&l->feed, &q.batch, &rows);
@@ -235,6 +256,16 @@ int lane_hand_on(struct lane *l, const char *bookmark)
                      strerror(-err));
 }
 
+int lane_hand_on(struct lane *l, const char *bookmark)
+{
+    return hand_on(l, bookmark, NULL);
+}
+
+int lane_hand_on_told(struct lane *l, struct ticket *ticket)
+{
+    return hand_on(l, NULL, ticket);
+}
+
 void lane_behind(struct lane *l, bool behind)
 {
     const struct source_sink *sink = &l->pull->stream->sink;
@@ -253,31 +284,51 @@ static void *pull_run(void *pull)
     thread_stand_back();
     if (!is_taken(p))
         return NULL;
-    if (p->config->kind == CONFIG_SOURCE_FILE)
-        tail_run(p);
-    else
-        kafka_run(p);
+    kinds[p->config->kind].run(p);
     return NULL;
 }
+
+/* What is counted of a kind of sources only. */
+static const struct counted {
+    enum config_source_kind kind;
+    enum metric_kind type;
+    const char *name, *help;
+    size_t offset; /* in struct pull */
+} counted[] = {
+    {CONFIG_SOURCE_FILE, METRIC_GAUGE, "weir_source_lag_bytes",
+     "Bytes of tailed files that were not read yet.", offsetof(struct pull, lag)},
+    {CONFIG_SOURCE_KAFKA, METRIC_GAUGE, "weir_source_lag_messages",
+     "Messages of Kafka that were not read yet.", offsetof(struct pull, lag)},
+    {CONFIG_SOURCE_KAFKA, METRIC_COUNTER, "weir_source_lost_messages_total",
+     "Messages that Kafka had removed before they were read.",
+     offsetof(struct pull, lost)},
+    {CONFIG_SOURCE_KAFKA, METRIC_GAUGE, "weir_source_unreached_partitions",
+     "Partitions of Kafka of which no broker answers.",
+     offsetof(struct pull, unreached)},
+    {CONFIG_SOURCE_MQTT, METRIC_COUNTER, "weir_source_messages_total",
+     "Messages of MQTT that came.", offsetof(struct pull, messages)},
+    {CONFIG_SOURCE_MQTT, METRIC_COUNTER, "weir_source_passed_over_messages_total",
+     "Messages of MQTT that were not read: empty, retained, or of a topic that is not "
+     "asked for.",
+     offsetof(struct pull, passed)},
+    {CONFIG_SOURCE_MQTT, METRIC_COUNTER, "weir_source_connects_total",
+     "How often a broker of MQTT has let the server in.",
+     offsetof(struct pull, connects)},
+    {CONFIG_SOURCE_MQTT, METRIC_GAUGE, "weir_source_connected",
+     "1: the broker of MQTT is connected.", offsetof(struct pull, connected)},
+};
 
 static int count(struct pull *p, struct metrics *m)
 {
     char label[128];
-    bool file = p->config->kind == CONFIG_SOURCE_FILE;
     snprintf(label, sizeof(label), "stream=\"%s\"", p->stream->name);
-    int err = metrics_add(m, METRIC_GAUGE,
-                          file ? "weir_source_lag_bytes" : "weir_source_lag_messages",
-                          file ? "Bytes of tailed files that were not read yet."
-                               : "Messages of Kafka that were not read yet.",
-                          label, &p->lag, 1);
-    if (!err && !file)
-        err = metrics_add(m, METRIC_COUNTER, "weir_source_lost_messages_total",
-                          "Messages that Kafka had removed before they were read.",
-                          label, &p->lost, 1);
-    if (!err && !file)
-        err = metrics_add(m, METRIC_GAUGE, "weir_source_unreached_partitions",
-                          "Partitions of Kafka of which no broker answers.", label,
-                          &p->unreached, 1);
+    int err = 0;
+    for (size_t i = 0; !err && i < sizeof(counted) / sizeof(counted[0]); i++) {
+        const struct counted *c = &counted[i];
+        if (c->kind == p->config->kind)
+            err = metrics_add(m, c->type, c->name, c->help, label,
+                              (_Atomic uint64_t *)((char *)p + c->offset), 1);
+    }
     if (!err)
         err = metrics_add(m, METRIC_COUNTER, "weir_source_errors_total",
                           "What went wrong with a stream's source, told in the log.",
@@ -297,7 +348,7 @@ static int make(struct pull *p, struct source_stream *stream,
     if (err < 0)
         return error_set(error, err, "the source of stream '%s': %s", stream->name,
                          strerror(-err));
-    return config->kind == CONFIG_SOURCE_KAFKA ? kafka_open(p, error) : 0;
+    return kinds[config->kind].open ? kinds[config->kind].open(p, error) : 0;
 }
 
 int source_pulls_new(struct source_stream *streams, const struct config_stream *config,
@@ -368,6 +419,7 @@ void source_pulls_free(struct source_pulls *all)
     source_pulls_end(all);
     for (size_t i = 0; i < all->n; i++) {
         kafka_close(&all->pull[i]);
+        mqtt_close(&all->pull[i]);
         if (all->pull[i].stopper >= 0)
             close(all->pull[i].stopper);
         pthread_mutex_destroy(&all->pull[i].lock);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * A source that weir reads itself (`source:` of a stream), on a thread of its own: files that are tailed
- * (tail.c), topics of Kafka (kafka.c). Each file or partition is a lane: a source of the log, with a decoder, rows that wait,
+ * (tail.c), topics of Kafka (kafka.c) or MQTT (mqtt.c). Each file or partition, or all of a broker of MQTT, is a lane: a source of the log, with a decoder, rows that wait,
  * and a bookmark that goes with them. Internal to source.
  *
  *      lane_open: bookmark -> [seek] -> lane_piece ... lane_hand_on(bookmark) -> the stream's sink
@@ -24,13 +24,17 @@ struct pull {
     int stopper;             /* eventfd: readable once it is to stop; -1 */
     _Atomic bool stop;       /* relaxed: soon enough */
     struct kafka *kafka;     /* kafka.c's */
+    struct mqtt *mqtt;       /* mqtt.c's */
     _Atomic uint64_t lag;    /* bytes, or messages, that were not read yet */
     _Atomic uint64_t errors; /* what was said of it */
     _Atomic uint64_t lost,
-        unreached;        /* messages that were removed before; partitions */
-    pthread_mutex_t lock; /* protects `fault`, `waits` */
+        unreached; /* messages that were removed before; partitions */
+    _Atomic uint64_t messages, passed, connects,
+        connected;        /* of MQTT: that came, that are none of ours, ... */
+    pthread_mutex_t lock; /* protects `fault`, `waits`, `away` */
     struct error fault;   /* "": none; it reads no more */
     struct error waits;   /* "": nothing; it has not begun to read */
+    struct error away;    /* "": nothing; it had begun, and does not read now */
 };
 
 struct lane {
@@ -61,6 +65,9 @@ int pull_fail(struct pull *p, int result, const char *format, ...)
 void pull_waits(struct pull *p, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+/* What keeps it from reading on; "": nothing. Only told when asked: the caller logs. */
+void pull_away(struct pull *p, const char *text);
+
 /* Known to the log by this name: *ret_bookmark says where to go on, malloc'ed, NULL: never read. -ENOSPC: too many
  * names; -ENOMEM. lane_close also after a failure. */
 int lane_open(struct lane *l, struct pull *p, const char *name,
@@ -81,6 +88,8 @@ void lane_restart(struct lane *l, void (*place)(void *ctx, struct dead_letter *d
 /* Gives what was decoded to the stream, with the bookmark, waits for room. Without rows the source is said to be there. -EINTR,
  * -ESHUTDOWN: it stops; others are said, and the source has failed. */
 int lane_hand_on(struct lane *l, const char *bookmark);
+/* The same of a producer's events, which have no bookmark: the ticket says when they are on disk. */
+int lane_hand_on_told(struct lane *l, struct ticket *ticket);
 /* There is more than was read: it is we who keep it waiting, and it is not silent. */
 void lane_behind(struct lane *l, bool behind);
 
@@ -98,5 +107,11 @@ int kafka_open(struct pull *p, struct error *error);
 void kafka_close(struct pull *p);
 void kafka_run(struct pull *p);
 int kafka_try(const struct config_source *config, struct error *error);
+
+/* ---- mqtt.c, or mqtt_none.c: as those of Kafka ---- */
+int mqtt_open(struct pull *p, struct error *error);
+void mqtt_close(struct pull *p);
+void mqtt_run(struct pull *p);
+int mqtt_try(const struct config_source *config, struct error *error);
 
 #endif

@@ -130,8 +130,8 @@ int source_pulls_new(struct source_stream *streams, const struct config_stream *
 int source_pull_try(const struct config_source *config, struct error *error);
 
 struct source_state {
-    const char *kind, *unit; /* "file", "bytes"; "kafka", "messages" */
-    uint64_t lag;            /* that were not read yet */
+    const char *kind, *unit; /* "file", "bytes"; "kafka", "messages"; "mqtt", NULL: */
+    uint64_t lag;            /* that were not read yet; unit NULL: nobody knows */
     struct error trouble;    /* why it is not read; "": it is */
 };
 

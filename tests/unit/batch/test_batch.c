@@ -104,6 +104,30 @@ static void appended_rows_stand_behind_with_nulls_and_bits_in_place(void **state
     schema_free(s);
 }
 
+static void a_text_takes_the_place_of_what_the_last_rows_had(void **state)
+{
+    (void)state;
+    static const char *const had[] = {NULL, "", "x", "longer than what comes"};
+    struct schema *s = trades();
+    struct batch *b;
+    assert_int_equal(batch_new(s, 0, &b), 0);
+    for (int i = 0; i < 3000; i++) {
+        add(b, i, had[i % 4], i, i % 2);
+        if (i % 100 == 99) /* the last 50 of each 100 */
+            assert_int_equal(batch_put_text(b, 1, (uint32_t)i - 49, "sensors/1", 9), 0);
+    }
+    assert_int_equal(batch_put_text(b, 1, 3000, "nobody", 6), 0);
+    assert_int_equal(batch_put_text(b, 1, 2950, "x", BATCH_BYTES_MAX / 50 + 1),
+                     -ENOSPC);
+    batch_seal(b);
+    for (int i = 0; i < 3000; i++)
+        assert_row(b, (uint32_t)i, i, i % 100 < 50 ? had[i % 4] : "sensors/1", i,
+                   i % 2);
+    assert_int_equal(b->view[1].null_count, 390);
+    batch_unref(b);
+    schema_free(s);
+}
+
 /* Of time, qty: rows are put, copied one by one and appended as if there were no other columns. */
 static void columns_that_nobody_wants_have_no_arrays(void **state)
 {
@@ -434,6 +458,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_come_back_as_they_were_put),
         cmocka_unit_test(appended_rows_stand_behind_with_nulls_and_bits_in_place),
+        cmocka_unit_test(a_text_takes_the_place_of_what_the_last_rows_had),
         cmocka_unit_test(columns_that_nobody_wants_have_no_arrays),
         cmocka_unit_test(a_row_given_up_leaves_no_null_behind),
         cmocka_unit_test(a_full_batch_takes_no_more),
