@@ -17,6 +17,7 @@
 #define ASK_MS    2000
 #define STOP_US   (2 * SECOND_US) /* that a commit under way has once the server ends */
 #define FULL_MS   50
+#define ABORT_MS  1000
 #define PLACE_MAX 128
 
 /* ---- Errors ------------------------------------------------------------------------------------ */
@@ -125,13 +126,22 @@ int link_take(struct link *l, struct error *error)
     return insist(l, call_init, NULL, error);
 }
 
+/* librdkafka falls over answers to a transaction that it does not expect any more, so it is told. Who begins next ends what the brokers
+ * have, whatever comes of this. */
+static void give_up(rd_kafka_t *client)
+{
+    rd_kafka_error_t *e = rd_kafka_abort_transaction(client, ABORT_MS);
+    if (e)
+        rd_kafka_error_destroy(e); /* there is none, too */
+    rd_kafka_purge(client, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+}
+
 void link_close(struct link *l)
 {
     if (l->group)
         rd_kafka_consumer_group_metadata_destroy(l->group);
     if (l->producer)
-        rd_kafka_purge(l->producer->client,
-                       RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+        give_up(l->producer->client);
     broker_close(l->producer);
     broker_close(l->asker);
     l->group = NULL;

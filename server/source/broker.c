@@ -20,6 +20,10 @@ static const struct broker_option usual_to_read[] = {
     {"queued.min.messages", "1000000"},
     {"fetch.max.bytes", "16777216"},
 };
+static const struct broker_option usual_to_write[] = {
+    {"socket.timeout.ms",
+     "2000"}, /* calls of transactions wait so long for a broker that does not answer */
+};
 
 /* And behind them. */
 static const struct broker_option always[] = {
@@ -116,6 +120,9 @@ static int configure(rd_kafka_conf_t *conf, rd_kafka_type_t type,
     if (err == 0 && type == RD_KAFKA_CONSUMER)
         err = set_all(conf, usual_to_read,
                       sizeof(usual_to_read) / sizeof(usual_to_read[0]), error);
+    if (err == 0 && type == RD_KAFKA_PRODUCER)
+        err = set_all(conf, usual_to_write,
+                      sizeof(usual_to_write) / sizeof(usual_to_write[0]), error);
     for (size_t i = 0; err == 0 && i < config->n_options; i++)
         err = set_option(conf, &config->option[i], error);
     if (err == 0)

@@ -15,6 +15,7 @@
  *                            weir-op, weir-seq, key, value, with tabs between
  *      flush                 all is with the brokers
  *      down N, up N          connections to a broker are closed and refused; or no more
+ *      slow N MS             answers of a broker take so long
  *      committed GROUP NAME PARTITION
  *      refuse NAME CODE      whoever asks for this topic is told of an error; 0: no more
  *      fail KEY CODE TIMES   so many requests of this API key are answered with an error
@@ -376,6 +377,8 @@ static void do_line(const char *line)
         say_result(rd_kafka_mock_broker_set_down(cluster, n));
     } else if (sscanf(line, "up %d", &n) == 1) {
         say_result(rd_kafka_mock_broker_set_up(cluster, n));
+    } else if (sscanf(line, "slow %d %d", &n, &times) == 2) {
+        say_result(rd_kafka_mock_broker_set_rtt(cluster, n, times));
     } else if (sscanf(line, "refuse %255s %d", name, &code) == 2) {
         rd_kafka_mock_topic_set_error(cluster, name, (rd_kafka_resp_err_t)code);
         say("ok");

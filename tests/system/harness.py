@@ -227,12 +227,12 @@ class Server:
                                  ''.join(self.log))
         return re.search(r'listening on https?://[^ "]*:(\d+)', ''.join(self.log))
 
-    def stop(self):
+    def stop(self, limit_s=LIMIT_S):
         """SIGTERM; the server must drain and end with 0."""
         self.close()
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(LIMIT_S)
+        status = self.process.wait(limit_s)
         self.reader.join(LIMIT_S)
         self.process.stderr.close()
         if status != 0:

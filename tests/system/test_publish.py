@@ -7,6 +7,8 @@ import json
 import os
 import random
 import shutil
+import signal
+import time
 import unittest
 import uuid
 
@@ -21,7 +23,7 @@ server:
   checkpoint_interval: 20ms
   commit_interval: 5ms
   kafka: {brokers: "SERVERS", pipelines: [plain, revised, visits, all, events], prefix: PREFIX, backoff: 20ms, max_backoff: 100ms,
-          options: {reconnect.backoff.max.ms: 100}}
+          options: {reconnect.backoff.max.ms: 100OPTION}}
 streams:
   s: {time: {field: ts, unit: ms}, fields: {k: string, v: int}}
 pipelines:
@@ -81,8 +83,9 @@ class Publish(unittest.TestCase):
         self.folder = harness.folder_for_test(self)
         self.posted = 0
 
-    def server(self, servers, folder=None, more=('', ''), retain='forever', **env):
-        text = CONFIG.replace('SERVERS', servers).replace('PREFIX', self.prefix).replace('RETAIN', retain).replace(*more)
+    def server(self, servers, folder=None, more=('', ''), retain='forever', option='', **env):
+        text = CONFIG.replace('SERVERS', servers).replace('PREFIX', self.prefix).replace('RETAIN', retain)
+        text = text.replace('OPTION', option and ', ' + option).replace(*more)
         s = harness.Server(text, folder=folder or self.folder, **env)
         self.addCleanup(s.kill)
         return s
@@ -234,6 +237,47 @@ class Mock(Publish):
         self.wait_published(server)
         self.check(server, b)
         self.assertEqual(self.states(server).keys(), set(TABLES))
+        server.stop()
+
+    def test_a_transaction_is_given_up_while_brokers_answer_late(self):
+        b, dice = self.brokers(), random.Random(10)
+        server = self.server(b.servers, more=('backoff: 20ms,', 'timeout: 1s, backoff: 20ms,'),
+                             option='queue.buffering.max.messages: 20')
+        server.start()
+        harness.wait_until(lambda: all(t['state'] == 'well' for t in self.states(server).values()), 'well')
+        b.do('slow 1 1500')
+        self.post(server, 500, dice)
+        self.post(server, 500, dice)
+        harness.wait_until(lambda: any(t['last_error'] for t in self.states(server).values()), 'a failure')
+        b.do('slow 1 0')
+        self.wait_published(server)
+        server.stop()
+
+    def test_a_transaction_is_given_up_that_brokers_have_just_been_told_of(self):
+        b = self.brokers()
+        server = self.server(b.servers, option='message.max.bytes: 1000')
+        server.start()
+        harness.wait_until(lambda: all(t['state'] == 'well' for t in self.states(server).values()), 'well')
+        server.post_ok('s', ''.join(event(0, f'a{i}') + '\n' for i in range(50)) + event(100, 'b' * 2000) + '\n' + event(2200) + '\n')
+        harness.wait_until(lambda: self.states(server)['plain']['failures'] > 30, 'failures')
+        server.stop()
+
+    def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer(self):
+        b, dice = self.brokers(), random.Random(11)
+        server = self.server(b.servers)
+        server.start()
+        harness.wait_until(lambda: all(t['state'] == 'well' for t in self.states(server).values()), 'well')
+        b.process.send_signal(signal.SIGSTOP)
+        try:
+            self.post(server, 500, dice)
+            self.post(server, 500, dice)
+            server.wait_watermark('plain', (T0 + self.posted * 25) * 1000)
+            time.sleep(0.5)  # it has begun, most likely
+            server.stop(limit_s=30)  # librdkafka would wait for a minute
+        finally:
+            b.process.send_signal(signal.SIGCONT)
+        server.start()
+        self.wait_published(server)
         server.stop()
 
     def refused(self, *more):
