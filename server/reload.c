@@ -736,8 +736,8 @@ static int prepare_publish(struct reload *r, struct error *error)
     int err = w->publisher ? publish_hold(w->publisher, error) : 0;
     if (err < 0)
         return err;
-    err = publish_prepare(w->store, r->config, w->config, r->pipeline, r->n_pipelines,
-                          &r->publish, error);
+    err = publish_prepare(w->store, w->publisher, r->config, w->config, r->pipeline,
+                          r->n_pipelines, &r->publish, error);
     if (err < 0 && w->publisher)
         publish_release(w->publisher);
     return err;

@@ -942,7 +942,7 @@ static int prepare_followers(struct weir *w, struct error *error)
         err = carry_prepare(w->store, w->config, w->config, w->pipeline, w->n_pipelines,
                             &w->carry_set, error);
     if (err == 0)
-        err = publish_prepare(w->store, w->config, w->config, w->pipeline,
+        err = publish_prepare(w->store, NULL, w->config, w->config, w->pipeline,
                               w->n_pipelines, &w->publish_set, error);
     return err;
 }

@@ -30,8 +30,8 @@ int carry_prepare(struct store *store, struct config *config, struct config *ser
     (void)config, (void)server, (void)pipeline, (void)n;
     char database[CARRIED_ID];
     *ret = NULL;
-    return carried_open(store, CARRIED_POSTGRESQL, NULL, 0, is_left_out, NULL, NULL,
-                        database, error);
+    return carried_open(store, CARRIED_POSTGRESQL, NULL, 0, NULL, is_left_out, NULL,
+                        NULL, database, error);
 }
 
 void carry_set_free(struct carry_set *s)

@@ -147,7 +147,7 @@ static int open_places(struct store *store, struct carry_set *s,
     n = 0;
     for (struct carried *k = s->first; table && k; k = k->next)
         table[n++] = k->table;
-    int err = table && place ? carried_open(store, CARRIED_POSTGRESQL, table, n,
+    int err = table && place ? carried_open(store, CARRIED_POSTGRESQL, table, n, NULL,
                                             is_left_out, &l, place, s->database, error)
                              : no_memory(error);
     n = 0;

@@ -23,14 +23,15 @@ int publish_check(const struct config *config, struct pipeline *const *pipeline,
 }
 
 /* What another build has kept is kept for nobody. */
-int publish_prepare(struct store *store, struct config *config, struct config *server,
+int publish_prepare(struct store *store, const struct publisher *running,
+                    struct config *config, struct config *server,
                     struct pipeline *const *pipeline, size_t n,
                     struct publish_set **ret, struct error *error)
 {
-    (void)config, (void)server, (void)pipeline, (void)n;
+    (void)running, (void)config, (void)server, (void)pipeline, (void)n;
     char database[CARRIED_ID];
     *ret = NULL;
-    return carried_open(store, CARRIED_KAFKA, NULL, 0, is_left_out, NULL, NULL,
+    return carried_open(store, CARRIED_KAFKA, NULL, 0, NULL, is_left_out, NULL, NULL,
                         database, error);
 }
 

@@ -27,9 +27,10 @@ int publish_check(const struct config *config, struct pipeline *const *pipeline,
                   size_t n, struct error *error);
 
 /* The tables of these pipelines of config that `server` wants published, which is the configuration that the server was started
- * with; NULL: none. Of a pipeline that is left out (NULL, or without tables) what is not published is kept. Begins to follow
+ * with; NULL: none. `running` goes on with its own meanwhile; NULL: there is none. Of a pipeline that is left out (NULL, or without tables) what is not published is kept. Begins to follow
  * them, in time: before their pipelines begin. The store runs. */
-int publish_prepare(struct store *store, struct config *config, struct config *server,
+int publish_prepare(struct store *store, const struct publisher *running,
+                    struct config *config, struct config *server,
                     struct pipeline *const *pipeline, size_t n,
                     struct publish_set **ret, struct error *error);
 void publish_set_free(struct publish_set *s); /* takes NULL */

@@ -70,9 +70,15 @@ static void inherit(struct published *k, const struct published *old)
     k->taken = old->taken; /* who has been fenced stays so */
     memcpy(k->before, old->before, sizeof(k->before));
     k->stage = old->stage == PUBLISH_OVER ? PUBLISH_OVER : PUBLISH_TAKE;
-    if (old->stage == PUBLISH_CHANGES && old->place.since_us == k->place.since_us &&
-        old->place.position > k->place.position)
-        k->place.position = old->place.position;
+    if (old->stage == PUBLISH_OVER || old->place.since_us != k->place.since_us ||
+        old->place.position <= k->place.position)
+        return;
+    k->place.position = old->place.position;
+    k->dirty = true; /* the old set was held */
+    if (old->taken) {
+        memcpy(k->place.writer, old->place.writer, sizeof(k->place.writer));
+        k->place.bound = -1;
+    }
 }
 
 static void drop_set(struct publisher *p, struct publish_set *s)

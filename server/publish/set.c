@@ -120,7 +120,7 @@ static bool is_left_out(void *ctx, const char *pipeline)
     return !k;
 }
 
-static int open_places(struct store *store, struct publish_set *s,
+static int open_places(struct store *store, struct publish_set *s, const char *writer,
                        const struct config *config, struct error *error)
 {
     size_t n = 0;
@@ -132,8 +132,8 @@ static int open_places(struct store *store, struct publish_set *s,
     n = 0;
     for (struct published *k = s->first; table && k; k = k->next)
         table[n++] = k->table;
-    int err = table && place ? carried_open(store, CARRIED_KAFKA, table, n, is_left_out,
-                                            &l, place, s->database, error)
+    int err = table && place ? carried_open(store, CARRIED_KAFKA, table, n, writer,
+                                            is_left_out, &l, place, s->database, error)
                              : no_memory(error);
     n = 0;
     for (struct published *k = s->first; !err && k; k = k->next)
@@ -143,7 +143,8 @@ static int open_places(struct store *store, struct publish_set *s,
     return err;
 }
 
-int publish_prepare(struct store *store, struct config *config, struct config *server,
+int publish_prepare(struct store *store, const struct publisher *running,
+                    struct config *config, struct config *server,
                     struct pipeline *const *pipeline, size_t n,
                     struct publish_set **ret, struct error *error)
 {
@@ -158,7 +159,7 @@ int publish_prepare(struct store *store, struct config *config, struct config *s
                                                pipeline_config(pipeline[i])->name) == 1)
             err = add_tables(s, pipeline[i], latest(config), error);
     if (!err)
-        err = open_places(store, s, config, error);
+        err = open_places(store, s, running ? running->writer : NULL, config, error);
     if (err || !settings) {
         publish_set_free(s);
         s = NULL;

@@ -157,6 +157,7 @@ struct open_call {
     enum carried_to to;
     const struct table *const *table;
     size_t n;
+    const char *writer;
     bool (*left_out)(void *ctx, const char *pipeline);
     void *ctx;
     struct carried_place *place;
@@ -221,17 +222,17 @@ static int get_database(sqlite3 *db, char ret[CARRIED_ID], struct error *error)
 
 /* What is known of it; with another numbering, or nothing known, it begins at the front, and all that is there is to be
  * carried first. */
-static int open_place(struct store *s, enum carried_to to, const struct table *t,
-                      struct carried_place *ret, struct error *error)
+static int open_place(struct store *s, const struct open_call *c, const struct table *t,
+                      struct carried_place *ret)
 {
     struct changes known;
     DB_STATEMENT get = NULL;
-    int err = changes_begin_here(s, t, &known, error);
+    int err = changes_begin_here(s, t, &known, c->error);
     if (!err)
-        err = prepare(s->db, to,
+        err = prepare(s->db, c->to,
                       "SELECT since, position, writer, ifnull(bound, -1)"
                       " FROM %s WHERE table_name = ?1",
-                      &get, error);
+                      &get, c->error);
     if (err)
         return err;
     *ret = (struct carried_place){.table = t->name,
@@ -243,14 +244,15 @@ static int open_place(struct store *s, enum carried_to to, const struct table *t
     sqlite3_bind_text(get, 1, t->name, -1, SQLITE_STATIC);
     int code = sqlite3_step(get);
     if (code != SQLITE_ROW && code != SQLITE_DONE)
-        return db_error(s->db, error);
+        return db_error(s->db, c->error);
     if (code == SQLITE_DONE || sqlite3_column_int64(get, 0) != known.since_us)
         return 0;
     ret->position = sqlite3_column_int64(get, 1);
     const char *writer = (const char *)sqlite3_column_text(get, 2);
     snprintf(ret->writer, sizeof(ret->writer), "%s", writer ? writer : "");
     int64_t bound = sqlite3_column_int64(get, 3);
-    ret->bound = bound < 0 ? known.last : bound;
+    const bool goes_on = c->writer && strcmp(ret->writer, c->writer) == 0;
+    ret->bound = bound < 0 && !goes_on ? known.last : bound;
     return 0;
 }
 
@@ -261,12 +263,13 @@ static int open_all(struct store *s, void *ctx)
     if (!err && c->n)
         err = get_database(s->db, c->database, c->error);
     for (size_t i = 0; !err && i < c->n; i++)
-        err = open_place(s, c->to, c->table[i], &c->place[i], c->error);
+        err = open_place(s, c, c->table[i], &c->place[i]);
     return err ? err : carried_save(s, c->to, c->place, c->n, c->error);
 }
 
 int carried_open(struct store *s, enum carried_to to, const struct table *const *table,
-                 size_t n, bool (*left_out)(void *ctx, const char *pipeline), void *ctx,
+                 size_t n, const char *writer,
+                 bool (*left_out)(void *ctx, const char *pipeline), void *ctx,
                  struct carried_place *ret, char ret_database[CARRIED_ID],
                  struct error *error)
 {
@@ -274,6 +277,7 @@ int carried_open(struct store *s, enum carried_to to, const struct table *const 
     struct open_call c = {.to = to,
                           .table = table,
                           .n = n,
+                          .writer = writer,
                           .left_out = left_out,
                           .ctx = ctx,
                           .place = ret,

@@ -31,10 +31,12 @@ struct carried_place {
 };
 
 /* Begins to follow these n tables, or finds that they are followed, and what is known of each; `retain` takes none of their
- * rows until a place is saved. Tables that are not among them are kept for nobody any more, unless left_out(pipeline). Any
+ * rows until a place is saved. `writer` is who writes now and goes on meanwhile, NULL: nobody, so what is there is all that the
+ * last one can have written. Tables that are not among them are kept for nobody any more, unless left_out(pipeline). Any
  * thread but the writer; waits for it. */
 int carried_open(struct store *s, enum carried_to to, const struct table *const *table,
-                 size_t n, bool (*left_out)(void *ctx, const char *pipeline), void *ctx,
+                 size_t n, const char *writer,
+                 bool (*left_out)(void *ctx, const char *pipeline), void *ctx,
                  struct carried_place *ret, char ret_database[CARRIED_ID],
                  struct error *error);
 
