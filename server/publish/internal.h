@@ -128,7 +128,9 @@ int link_topic(struct link *l, const char *topic, struct error *error);
 int link_place(struct link *l, const char *topic, struct link_place *ret,
                struct error *error);
 int link_begin(struct link *l, struct error *error);
-/* A message. -EMSGSIZE: it is too long. */
+/* Of a transaction that nothing was sent in; brokers are not asked. */
+int link_drop(struct link *l, struct error *error);
+/* A message. -EMSGSIZE: it is too long, and the transaction goes on without it. */
 int link_send(struct link *l, const char *topic, const struct buffer *key,
               const struct buffer *value, bool gone, int64_t seq, struct error *error);
 int link_commit(struct link *l, const char *topic, const struct link_place *place,

@@ -247,14 +247,25 @@ int link_send(struct link *l, const char *topic, const struct buffer *key,
             return 0;
         if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
             return error_set(error, -EMSGSIZE,
-                             "a row of %zu bytes is longer than 'message.max.bytes'",
-                             value->size);
+                             "a row of %zu bytes, with its key, is longer than "
+                             "'message.max.bytes'",
+                             key->size + value->size);
         if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL || clock_monotonic_us() >= until_us)
             return fail(l, code, rd_kafka_err2str(code), error);
         if (l->stop(l->ctx))
             return -ECANCELED;
         rd_kafka_poll(l->producer->client, FULL_MS);
     }
+}
+
+int link_drop(struct link *l, struct error *error)
+{
+    rd_kafka_error_t *e = rd_kafka_abort_transaction(l->producer->client, ABORT_MS);
+    if (!e)
+        return 0;
+    int err = fail(l, rd_kafka_error_code(e), rd_kafka_error_string(e), error);
+    rd_kafka_error_destroy(e);
+    return err;
 }
 
 struct offsets {

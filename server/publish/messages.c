@@ -73,10 +73,24 @@ static int send_row(struct publisher *p, struct published *k, sqlite3_stmt *s,
     put_object(t, s, 0, gone ? t->n_primary : t->n_columns, &p->value);
     if (p->key.error || p->value.error)
         return error_set(error, -ENOMEM, "out of memory");
-    piece->last = sqlite3_column_int64(s, COLUMN_SEQ);
+    const int64_t seq = sqlite3_column_int64(s, COLUMN_SEQ);
+    int err = link_send(&p->link, k->topic, &p->key, &p->value, gone, seq, error);
+    if (err)
+        return err;
+    piece->last = seq;
     piece->rows += !gone;
     piece->gone += gone;
-    return link_send(&p->link, k->topic, &p->key, &p->value, gone, piece->last, error);
+    return 0;
+}
+
+/* Ends the piece before it; where there is nothing before it, nothing has been sent. */
+static int meet_long_row(struct publisher *p, size_t before, struct error *error)
+{
+    struct error own = {""};
+    int err = before ? 0 : link_drop(&p->link, &own);
+    if (err)
+        *error = own;
+    return before ? 0 : err ? err : -EMSGSIZE;
 }
 
 /* In a snapshot. */
@@ -95,6 +109,8 @@ static int send_changes(struct publisher *p, struct published *k,
             err = send_row(p, k, k->changes, ret, error);
         bytes += p->key.size + p->value.size;
     }
+    if (err == -EMSGSIZE)
+        err = meet_long_row(p, n - 1, error);
     if (!err && code != SQLITE_ROW && code != SQLITE_DONE)
         err = db_error(p->db, error);
     sqlite3_reset(k->changes);

@@ -437,7 +437,7 @@ static void failed(struct publisher *p, struct published *k, int err,
                      k->table->name, error->text);
     k->backoff_us = longer(p, k->backoff_us);
     k->next_us = clock_monotonic_us() + k->backoff_us;
-    if (err != -ENOENT)
+    if (err != -ENOENT && err != -EMSGSIZE)
         disconnect(p);
 }
 

@@ -272,15 +272,6 @@ class Mock(Publish):
         self.wait_published(server)
         server.stop()
 
-    def test_a_transaction_is_given_up_that_brokers_have_just_been_told_of(self):
-        b = self.brokers()
-        server = self.server(b.servers, option='message.max.bytes: 1000')
-        server.start()
-        harness.wait_until(lambda: all(t['state'] == 'well' for t in self.states(server).values()), 'well')
-        server.post_ok('s', ''.join(event(0, f'a{i}') + '\n' for i in range(50)) + event(100, 'b' * 2000) + '\n' + event(2200) + '\n')
-        harness.wait_until(lambda: self.states(server)['plain']['failures'] > 30, 'failures')
-        server.stop()
-
     def test_a_stop_does_not_wait_for_a_broker_that_does_not_answer(self):
         b, dice = self.brokers(), random.Random(11)
         server = self.server(b.servers)
@@ -298,6 +289,25 @@ class Mock(Publish):
         server.start()
         self.wait_published(server)
         server.stop()
+
+    def test_a_row_that_is_too_long_holds_up_only_what_is_behind_it(self):
+        b = self.brokers()
+        server = self.server(b.servers, option='message.max.bytes: 1000')
+        server.start()
+        harness.wait_until(lambda: all(t['state'] == 'well' for t in self.states(server).values()), 'well')
+        server.post_ok('s', ''.join(event(0, f'a{i}') + '\n' for i in range(50)) + event(1100, 'b' * 2000) + '\n' + event(2200) + '\n')
+        harness.wait_until(lambda: self.states(server)['plain']['state'] == 'failing', 'failing')
+        harness.wait_until(lambda: self.states(server)['plain']['failures'] > 20, 'failures')
+        self.assertIn('message.max.bytes', self.states(server)['plain']['last_error'])
+        self.assertEqual(self.states(server)['plain']['published'], 50)
+        server.wait_metric('weir_kafka_connected', 1)
+        for i in range(3, 8):
+            server.post_ok('s', event(i * 1100) + '\n')
+            server.wait_metric('weir_kafka_rows_total', i, table='all', outcome='published')
+        found = [value['k'] for _, _, _, _, value in b.read('weir.plain')]
+        self.assertEqual(sorted(found), sorted(f'a{i}' for i in range(50)))
+        server.stop()
+        self.assertLess(''.join(server.log).count('results are published to Kafka'), 10)  # one a connection
 
     def refused(self, *more):
         s = self.server('127.0.0.1:1', more=more)
