@@ -560,8 +560,10 @@ static bool listen_to_others(struct publisher *p)
 static int64_t publish_round(struct publisher *p)
 {
     int64_t now_us = clock_monotonic_us();
-    if (!p->set->first)
+    if (!p->set->first) { /* nobody would listen to it */
+        link_close(&p->link);
         return INT64_MAX;
+    }
     if (now_us >= p->watch_us) {
         for (struct published *k = p->set->first; k; k = k->next)
             look_at_lag(p, k);

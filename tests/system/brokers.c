@@ -250,12 +250,13 @@ static const char *header_of(const rd_kafka_message_t *m, const char *name)
 }
 
 /* Of all partitions, each from its beginning to its end. */
-static void read_to_end(rd_kafka_t *rk, int partitions, FILE *out, long *ret_n)
+static rd_kafka_resp_err_t read_to_end(rd_kafka_t *rk, int partitions, FILE *out,
+                                       long *ret_n)
 {
     for (int at_end = 0; at_end < partitions;) {
         rd_kafka_message_t *m = rd_kafka_consumer_poll(rk, FLUSH_MS);
         if (!m)
-            return;
+            return RD_KAFKA_RESP_ERR__TIMED_OUT;
         at_end += m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
         if (!m->err) {
             fprintf(out, "%d\t%s\t%s\t%.*s\t%.*s\n", (int)m->partition,
@@ -265,6 +266,7 @@ static void read_to_end(rd_kafka_t *rk, int partitions, FILE *out, long *ret_n)
         }
         rd_kafka_message_destroy(m);
     }
+    return 0;
 }
 
 static void read_all(const char *topic)
@@ -292,7 +294,7 @@ static void read_all(const char *topic)
                 RD_KAFKA_OFFSET_BEGINNING;
         rd_kafka_poll_set_consumer(rk);
         rd_kafka_assign(rk, list);
-        read_to_end(rk, partitions, out, &n);
+        err = read_to_end(rk, partitions, out, &n);
         rd_kafka_topic_partition_list_destroy(list);
         rd_kafka_metadata_destroy(m);
     }

@@ -122,11 +122,14 @@ class Publish(unittest.TestCase):
                                " ON s.name = 'weir_changes_' || p.table_name AND s.seq > p.position") == []
         harness.wait_until(those, 'all places are noted')
 
-    def reload(self, server):
+    def reload(self, server, *more):
         with open(server.path, encoding='utf-8') as file:
             text = file.read()
+        text += '  more: {from: s, window: {tumbling: 1s}, idle_timeout: 1h, analyzers: [count]}\n'
+        for change in more:
+            text = text.replace(*change)
         with open(server.path, 'w', encoding='utf-8') as file:
-            file.write(text + '  more: {from: s, window: {tumbling: 1s}, idle_timeout: 1h, analyzers: [count]}\n')
+            file.write(text)
         self.assertEqual(harness.weir('reload', '-c', server.path).returncode, 0)
 
     def check(self, server, b):
@@ -308,6 +311,15 @@ class Mock(Publish):
         self.assertEqual(sorted(found), sorted(f'a{i}' for i in range(50)))
         server.stop()
         self.assertLess(''.join(server.log).count('results are published to Kafka'), 10)  # one a connection
+
+    def test_without_tables_there_is_no_connection(self):
+        b = self.brokers()
+        server = self.server(b.servers, more=(str(PIPELINES).replace("'", ''), '[events]'))
+        server.start()
+        server.wait_metric('weir_kafka_connected', 1)
+        self.reload(server, ('[events]', '[all]'), ('  events: {', '  events2: {'))
+        server.wait_metric('weir_kafka_connected', 0)
+        server.stop()
 
     def refused(self, *more):
         s = self.server('127.0.0.1:1', more=more)
