@@ -79,8 +79,8 @@ int mqtt_open(struct pull *p, struct error *error)
     if (m->wake < 0 || !m->column)
         return error_set(error, -ENOMEM, "no memory for MQTT");
     /* What can be said without the broker. */
-    int err = client_open(&m->client, p->config, p, false, error);
-    client_close(&m->client);
+    int err = mqtt_client_open(&m->client, p->config, p, false, error);
+    mqtt_client_close(&m->client);
     if (err == 0)
         error_set(&p->waits, 0, "no broker has answered yet");
     return err;
@@ -91,7 +91,7 @@ void mqtt_close(struct pull *p)
     struct mqtt *m = p->mqtt;
     if (!m)
         return;
-    client_close(&m->client);
+    mqtt_client_close(&m->client);
     lane_close(&m->lane);
     if (m->wake >= 0)
         close(m->wake);
@@ -292,7 +292,7 @@ static int begin_body(struct mqtt *m)
  * all that it sends without a receipt. Whether that has become more is found out now and then. */
 static bool more_comes(const struct mqtt *m, int64_t since_us)
 {
-    struct pollfd at = {.fd = client_socket(&m->client), .events = POLLIN};
+    struct pollfd at = {.fd = mqtt_client_socket(&m->client), .events = POLLIN};
     bool full = m->n >= m->window && m->rounds % EXPLORE;
     if (!m->receipts || full || pull_stops(m->pull))
         return false;
@@ -310,7 +310,7 @@ static int run_round(struct mqtt *m, struct error *error)
     m->receipts = false;
     int64_t since_us = clock_monotonic_us();
     do {
-        read = client_read(&m->client, error);
+        read = mqtt_client_read(&m->client, error);
         if (read == 0 && more_comes(m, since_us))
             read = 1;
     } while (read > 0 && m->err == 0 && m->n < ROUND_MESSAGES &&
@@ -321,7 +321,7 @@ static int run_round(struct mqtt *m, struct error *error)
     if (m->n)
         err = settle(m, read < 0 ? NULL : error);
     if (err == 0 && read >= 0)
-        err = client_write(&m->client, error);
+        err = mqtt_client_write(&m->client, error);
     if (err < 0 && err != -EAGAIN)
         return err;
     return read < 0 ? read : err < 0 ? err : m->n > 0;
@@ -369,13 +369,14 @@ static void note_begun(struct mqtt *m)
 static int serve(struct mqtt *m, struct error *error)
 {
     struct pull *p = m->pull;
-    int r = client_connect(&m->client, error);
+    int r = mqtt_client_connect(&m->client, error);
     m->connect_us = clock_monotonic_us();
     if (r == 0)
-        r = client_write(&m->client, error); /* the topics */
+        r = mqtt_client_write(&m->client, error); /* the topics */
     while (r >= 0 && !pull_stops(p)) {
-        struct pollfd at[2] = {{.fd = p->stopper, .events = POLLIN},
-                               {.fd = client_socket(&m->client), .events = POLLIN}};
+        struct pollfd at[2] = {
+            {.fd = p->stopper, .events = POLLIN},
+            {.fd = mqtt_client_socket(&m->client), .events = POLLIN}};
         if (client_wants_write(&m->client))
             at[1].events |= POLLOUT;
         poll(at, 2, r > 0 ? 0 : LOOK_MS);
@@ -383,7 +384,7 @@ static int serve(struct mqtt *m, struct error *error)
         note_begun(m);
     }
     if (r >= 0)
-        client_leave(&m->client);
+        mqtt_client_leave(&m->client);
     return r;
 }
 
@@ -398,11 +399,11 @@ static int connect_once(struct mqtt *m, struct error *error)
     int err = begin_body(m);
     if (err < 0)
         return error_set(error, -EAGAIN, "%s", strerror(-err));
-    err = client_open(c, m->pull->config, m->pull, false, error);
+    err = mqtt_client_open(c, m->pull->config, m->pull, false, error);
     c->take = take;
     c->ctx = m;
     err = err < 0 ? -EAGAIN : serve(m, error);
-    client_close(c);
+    mqtt_client_close(c);
     atomic_store_explicit(&m->pull->connected, 0, memory_order_relaxed);
     return err;
 }
@@ -455,12 +456,12 @@ int mqtt_try(const struct config_source *config, struct error *error)
 {
     struct client c;
     mosquitto_lib_init();
-    int err = client_open(&c, config, NULL, true, error);
+    int err = mqtt_client_open(&c, config, NULL, true, error);
     if (err == 0)
-        err = client_connect(&c, error);
+        err = mqtt_client_connect(&c, error);
     if (err == 0)
-        client_leave(&c);
-    client_close(&c);
+        mqtt_client_leave(&c);
+    mqtt_client_close(&c);
     mosquitto_lib_cleanup();
     return err;
 }

@@ -128,8 +128,8 @@ static int set_user(struct client *c, struct error *error)
     return rc ? error_set(error, -EINVAL, "user: %s", mosquitto_strerror(rc)) : 0;
 }
 
-int client_open(struct client *c, const struct config_source *config,
-                const struct pull *pull, bool trial, struct error *error)
+int mqtt_client_open(struct client *c, const struct config_source *config,
+                     const struct pull *pull, bool trial, struct error *error)
 {
     char id[TRIAL_SIZE]; /* with its own it would drive out the server that runs */
     *c = (struct client){.config = config, .pull = pull};
@@ -151,7 +151,7 @@ int client_open(struct client *c, const struct config_source *config,
     return err < 0 ? err : set_user(c, error);
 }
 
-void client_close(struct client *c)
+void mqtt_client_close(struct client *c)
 {
     if (c->mosquitto)
         mosquitto_destroy(c->mosquitto);
@@ -170,13 +170,13 @@ static bool stops(const struct client *c)
  * the answer. */
 static int tick(struct client *c, struct error *error)
 {
-    struct pollfd at = {.fd = client_socket(c), .events = POLLIN};
+    struct pollfd at = {.fd = mqtt_client_socket(c), .events = POLLIN};
     poll(&at, 1, TICK_MS);
-    int r = client_read(c, error);
-    return r < 0 || c->answered ? r : client_write(c, error);
+    int r = mqtt_client_read(c, error);
+    return r < 0 || c->answered ? r : mqtt_client_write(c, error);
 }
 
-int client_connect(struct client *c, struct error *error)
+int mqtt_client_connect(struct client *c, struct error *error)
 {
     const struct config_mqtt *m = &c->config->mqtt;
     int64_t until_us = clock_monotonic_us() + ANSWER_US;
@@ -185,7 +185,7 @@ int client_connect(struct client *c, struct error *error)
                                      (int)(m->keepalive_us / SECOND_US));
     if (rc)
         return lost(c, rc, errno, error);
-    fcntl(client_socket(c), F_SETFD, FD_CLOEXEC);
+    fcntl(mqtt_client_socket(c), F_SETFD, FD_CLOEXEC);
     while (!c->answered) {
         if (stops(c))
             return -EINTR;
@@ -207,7 +207,7 @@ int client_connect(struct client *c, struct error *error)
 
 /* ---- Reading and writing ----------------------------------------------------------------------- */
 
-int client_socket(const struct client *c)
+int mqtt_client_socket(const struct client *c)
 {
     return mosquitto_socket(c->mosquitto);
 }
@@ -217,7 +217,7 @@ bool client_wants_write(const struct client *c)
     return mosquitto_want_write(c->mosquitto);
 }
 
-int client_read(struct client *c, struct error *error)
+int mqtt_client_read(struct client *c, struct error *error)
 {
     errno = 0;
     int rc = mosquitto_loop_read(c->mosquitto, 1);
@@ -234,33 +234,33 @@ static void cork(int fd, int on)
         setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
 }
 
-int client_write(struct client *c, struct error *error)
+int mqtt_client_write(struct client *c, struct error *error)
 {
     errno = 0;
     int rc = mosquitto_loop_misc(c->mosquitto);
     if (rc == 0 && client_wants_write(c)) {
-        cork(client_socket(c), 1);
+        cork(mqtt_client_socket(c), 1);
         errno = 0;
         rc = mosquitto_loop_write(c->mosquitto, 1);
         int why = errno;
-        cork(client_socket(c), 0);
+        cork(mqtt_client_socket(c), 0);
         errno = why;
     }
     return rc ? lost(c, rc, errno, error) : 0;
 }
 
 /* Closed with something unread, the socket would take back what is still on its way. */
-void client_leave(struct client *c)
+void mqtt_client_leave(struct client *c)
 {
     char rest[4096];
     struct error none;
-    int fd = client_socket(c);
+    int fd = mqtt_client_socket(c);
     if (fd < 0)
         return;
     c->take = NULL;
     int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* libmosquitto closes its own */
     mosquitto_disconnect(c->mosquitto);
-    client_write(c, &none);
+    mqtt_client_write(c, &none);
     cork(copy, 0);
     int64_t until_us = clock_monotonic_us() + LEAVE_MS * 1000;
     struct pollfd at = {.fd = copy, .events = POLLIN};
