@@ -9,6 +9,7 @@
 #include "store/internal.h"
 
 #include <errno.h>
+#include <string.h>
 
 bool replaced_can_be(const struct table *t)
 {
@@ -37,8 +38,15 @@ static int replaced_create(sqlite3 *db, const struct table *t, struct error *err
                             replaced_type(t, c), c <= t->n_primary ? " NOT NULL" : "");
     sqlite3_str_appendall(text, "    PRIMARY KEY (\"window_end\", ");
     replaced_append_columns(text, t, t->n_primary);
-    sqlite3_str_appendf(
-        text, ")\n) STRICT, WITHOUT ROWID;\nINSERT INTO \"weir_given_%w\" (", t->name);
+    sqlite3_str_appendall(text, ")\n) STRICT, WITHOUT ROWID");
+    return db_exec_str(db, text, error);
+}
+
+/* For who has read nothing yet: the newest of each key, of which the others may have read all, so that they are gone here. */
+static int replaced_fill(sqlite3 *db, const struct table *t, struct error *error)
+{
+    sqlite3_str *text = sqlite3_str_new(db);
+    sqlite3_str_appendf(text, "INSERT OR IGNORE INTO \"weir_given_%w\" (", t->name);
     replaced_append_columns(text, t, t->n_columns);
     sqlite3_str_appendall(text, ") SELECT ");
     replaced_append_columns(text, t, t->n_columns);
@@ -77,12 +85,27 @@ int replaced_prepare(struct store *s, struct store_table *t)
     return db_prepare_str(s->db, text, &t->given);
 }
 
+/* What is carried to another database is read from the table itself. */
+static int64_t replaced_needed(const struct store *s, const char *table)
+{
+    int64_t us = INT64_MAX;
+    for (size_t i = 0; i < s->n_needs; i++)
+        if (s->needs[i].needed_us < us && !strcmp(s->needs[i].table, table) &&
+            strncmp(s->needs[i].reader, "weir_", 5) != 0)
+            us = s->needs[i].needed_us;
+    return us;
+}
+
 int replaced_begin(struct store *s, const struct table *table, struct error *error)
 {
     int there = replaced_is_there(s->db, table, error);
-    if (there == 0) {
+    if (there == 0 || (there > 0 && replaced_needed(s, table->name) == INT64_MIN)) {
         int err = db_exec(s->db, "BEGIN IMMEDIATE", error);
-        if (!err && !(err = replaced_create(s->db, table, error)))
+        if (!err && !there)
+            err = replaced_create(s->db, table, error);
+        if (!err)
+            err = replaced_fill(s->db, table, error);
+        if (!err)
             err = db_exec(s->db, "COMMIT", error);
         if (err)
             db_exec(s->db, "ROLLBACK", NULL);
@@ -120,7 +143,7 @@ int replaced_sync(sqlite3 *db, const struct table *t, struct error *error)
 
 int replaced_purge(struct store *s, struct store_table *t)
 {
-    const int64_t needed_us = t->given ? results_needed(s, t->table->name) : INT64_MIN;
+    const int64_t needed_us = t->given ? replaced_needed(s, t->table->name) : INT64_MIN;
     int64_t next_us;
     if (needed_us == INT64_MIN || needed_us == INT64_MAX ||
         (t->given_us != INT64_MIN &&

@@ -249,6 +249,31 @@ class ByKey(unittest.TestCase):
             self.reload(server, lambda text: text[:text.index('  late: ')])
             harness.wait_until(lambda: server.rows(indexes) == [(0,)] and server.rows(kept) == [(0,)], 'the end of what was for them')
 
+    def test_a_second_one_finds_what_the_first_has_read(self):
+        """Of a key that has had no result since, and of which the first needs none any more."""
+        joins = '''
+  {name}: {{from: asks, window: none, select: [id, n], out_of_orderness: 0s, idle_timeout: 1h, join: {{
+    ever_1: {{on: [key], as_of: true, within: 60s, columns: {{n: count}}}}}}}}
+'''
+        with harness.Server(CONFIG[:CONFIG.index('  of_asks_1')] + joins.format(name='first')) as server:
+            def post(first, last, key, asks):
+                events = [{'ts': T0 + i * SECOND // 2, 'key': key, 'qty': i} for i in range(first, last)]
+                server.post_ok('events', events, Weir_Source='one')
+                server.wait_watermark('ever_1', events[-1]['ts'] - ORDER)
+                server.post_ok('asks', [{'ts': events[-1]['ts'] - 2 * SECOND, 'id': asks, 'key': 'old'}], Weir_Source='one')
+            post(0, 6, 'old', 0)
+            for last in range(12, 84, 6):
+                post(last - 6, last, 'k1', last)
+                harness.wait_until(lambda: server.rows(f'SELECT n FROM first WHERE id = {last}'), 'the first')
+                if last > 24 and not server.rows("SELECT 1 FROM weir_given_ever_1 WHERE key = 'old'"):
+                    break
+            self.assertEqual(server.rows("SELECT key FROM weir_given_ever_1 WHERE key = 'old'"), [])
+            self.reload(server, lambda text: text + joins.format(name='second'))
+            post(last, last + 6, 'k1', 9999)
+            for name in ('first', 'second'):
+                harness.wait_until(lambda: server.rows(f'SELECT n FROM {name} WHERE id = 9999'), name)
+                self.assertEqual(server.rows(f'SELECT n FROM {name} WHERE id = 9999'), [(6,)])
+
     def test_results_get_a_column_while_they_are_joined(self):
         joined = CONFIG[:CONFIG.index('  of_asks_1')] + '''
   of_ever: {from: asks, window: none, select: [id, n], out_of_orderness: 0s, idle_timeout: 1h, join: {
