@@ -271,6 +271,9 @@ class ByKey(unittest.TestCase):
         cls.server = harness.Server.for_class(cls, CONFIG)
         for stream, size in STREAMS.items():
             cls.send(stream, size)
+        newest = max(e['ts'] for e in cls.events)
+        for pipeline in cls.server.get_json('/api/v1/pipelines'):  # a slow server's end does not wait for them
+            cls.server.wait_watermark(pipeline['name'], newest - ORDER)
         cls.server.stop()
 
     @classmethod

@@ -89,7 +89,7 @@ class Descriptors(unittest.TestCase):
         """The limit falls below what is open: as if libraries, or children, had taken all the rest."""
         with self.server(1) as server:
             server.close()
-            harness.wait_until(lambda: self.sockets(server) == 2, 'only the listening socket, and that of weir reload')
+            harness.wait_until(lambda: self.sockets(server) == 3, 'only the listening socket, and those of weir reload and weir run')
             # the reserve is one of them; nothing is free but what it gives
             resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (self.open_files(server), LIMIT))
             for _ in range(5):
