@@ -284,11 +284,16 @@ int batch_put_text(struct batch *b, size_t column, uint32_t from, const char *te
                    size_t size)
 {
     uint32_t rows = b->n_rows;
-    int r = rows > from ? batch_bytes(b, column, (rows - from) * size) : 0;
-    if (r < 0)
+    if (rows <= from)
+        return 0;
+    b->n_rows = from; /* what they have there needs no room any more */
+    int r = batch_bytes(b, column, (rows - from) * size);
+    if (r < 0) {
+        b->n_rows = rows;
         return r;
+    }
     struct column *c = &b->column[column];
-    for (b->n_rows = from; b->n_rows < rows; b->n_rows++) {
+    for (; b->n_rows < rows; b->n_rows++) {
         int32_t at = c->offsets[b->n_rows];
         memcpy(c->bytes + at, text, size);
         c->offsets[b->n_rows + 1] = at + (int32_t)size;

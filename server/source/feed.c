@@ -126,6 +126,17 @@ int feed_put_text(struct feed *t, struct feed_place from, size_t column,
     return err;
 }
 
+void feed_cut(struct feed *t, struct feed_place from)
+{
+    while (t->n > from.batch + 1)
+        batch_unref(t->batch[--t->n]);
+    for (struct batch *b = feed_last(t);
+         b && t->n > from.batch && b->n_rows > from.row;) {
+        b->n_rows--;
+        batch_undo_nulls(b);
+    }
+}
+
 int feed_room(struct feed *t)
 {
     int rc = feed_last(t) ? feed_next(t) : feed_open(t, t->rows);

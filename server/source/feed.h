@@ -51,6 +51,9 @@ struct feed_place feed_end(const struct feed *t);
 int feed_put_text(struct feed *t, struct feed_place from, size_t column,
                   const char *text, size_t size);
 
+/* Drops all rows behind `from`. */
+void feed_cut(struct feed *t, struct feed_place from);
+
 /* DECODE_LINES: where the next row of one that a router feeds goes to; called when there is no batch, or it is full.
  * -EFBIG, -ENOMEM. */
 int feed_room(struct feed *t);

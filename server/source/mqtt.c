@@ -58,6 +58,8 @@ struct mqtt {
 
     bool begun;         /* it was connected before */
     bool strange;       /* a topic that was not asked for was told */
+    bool exact;         /* a message of QoS 2 was told */
+    unsigned turn;      /* of the addresses of the broker */
     char away[512];     /* as it was told last; "" */
     int64_t connect_us; /* when this connection began */
     int64_t retry_us;
@@ -147,7 +149,7 @@ static int put_columns(struct mqtt *m, struct feed_place from, const char *topic
     return err;
 }
 
-/* It is a body of its own. */
+/* It is a body of its own. -ENOSPC, -EFBIG: no batch can hold it. */
 static int decode(struct mqtt *m, const struct mosquitto_message *message)
 {
     struct lane *l = &m->lane;
@@ -156,9 +158,11 @@ static int decode(struct mqtt *m, const struct mosquitto_message *message)
     if (err == 0)
         err = lane_finish(l);
     lane_restart(l, place_letter, m);
-    if (err < 0 && err != -EBADMSG) /* the rest could not be read: that was told */
-        return err;
-    return put_columns(m, from, message->topic);
+    if (err == 0 || err == -EBADMSG) /* the rest could not be read: that was told */
+        err = put_columns(m, from, message->topic);
+    if (err == -ENOSPC || err == -EFBIG)
+        feed_cut(&l->feed, from);
+    return err;
 }
 
 static void refuse(struct mqtt *m, const struct mosquitto_message *message,
@@ -203,6 +207,21 @@ static bool is_asked_for(struct mqtt *m, const char *topic)
     return found;
 }
 
+/* Another program has subscribed with our client_id: libmosquitto has the message, and the broker forgets it, before it comes here. */
+static void note_exact(struct mqtt *m, const struct mosquitto_message *message)
+{
+    const char *id = m->pull->config->mqtt.client_id;
+    if (message->qos < 2 || m->exact)
+        return;
+    m->exact = true;
+    pull_say(
+        m->pull,
+        "the broker sends messages of '%.200s' with QoS 2, which was not asked for: "
+        "such messages may be lost; its session of client_id '%s' is of another "
+        "program, too",
+        message->topic, id ? id : "");
+}
+
 static void take(void *mqtt, const struct mosquitto_message *message)
 {
     struct mqtt *m = mqtt;
@@ -212,6 +231,7 @@ static void take(void *mqtt, const struct mosquitto_message *message)
     m->bytes += (size_t)message->payloadlen;
     m->receipts = m->receipts || message->qos > 0;
     metric_add(&p->messages, 1);
+    note_exact(m, message);
     if (m->err < 0)
         return; /* it comes again, or was lost with those before */
     if (message->payloadlen <= 0 || (message->retain && !c->retained) ||
@@ -226,6 +246,10 @@ static void take(void *mqtt, const struct mosquitto_message *message)
         refuse(m, message, "the topic has more than 1000 bytes");
     else
         m->err = decode(m, message);
+    if (m->err != -ENOSPC && m->err != -EFBIG)
+        return;
+    m->err = 0;
+    refuse(m, message, "its events are too long for a batch");
 }
 
 /* ---- A round ----------------------------------------------------------------------------------- */
@@ -260,12 +284,19 @@ static int wait_told(struct mqtt *m)
     return 0;
 }
 
+static void count_anew(struct mqtt *m)
+{
+    m->n = m->bytes = 0;
+    m->receipts = false;
+}
+
 /* What was decoded goes to the log, and to disk, if the broker waits for receipts. -EAGAIN with a text: it is not there. */
 static int settle(struct mqtt *m, struct error *error)
 {
     bool told = m->receipts && m->pull->stream->durable;
     if (m->err < 0)
         return error_set(error, -EAGAIN, "'%s': %s", m->topic, strerror(-m->err));
+    count_anew(m);
     m->ticket = (struct ticket){.done = on_told, .ctx = m};
     atomic_store_explicit(&m->told, false, memory_order_relaxed);
     int err = lane_hand_on_told(&m->lane, told ? &m->ticket : NULL);
@@ -306,8 +337,6 @@ static int run_round(struct mqtt *m, struct error *error)
     int read, err = lane_is_stale(&m->lane) ? begin_body(m) : 0;
     if (err < 0)
         return error_set(error, -EAGAIN, "%s", strerror(-err));
-    m->n = m->bytes = 0;
-    m->receipts = false;
     int64_t since_us = clock_monotonic_us();
     do {
         read = mqtt_client_read(&m->client, error);
@@ -316,15 +345,16 @@ static int run_round(struct mqtt *m, struct error *error)
     } while (read > 0 && m->err == 0 && m->n < ROUND_MESSAGES &&
              m->bytes < ROUND_BYTES);
     m->window = m->n > m->window ? m->n : m->window;
-    m->rounds += m->n > 0;
+    bool some = m->n > 0;
+    m->rounds += some;
     /* Also where the connection is gone: it need not be the broker that has them still. */
-    if (m->n)
+    if (some)
         err = settle(m, read < 0 ? NULL : error);
     if (err == 0 && read >= 0)
         err = mqtt_client_write(&m->client, error);
     if (err < 0 && err != -EAGAIN)
         return err;
-    return read < 0 ? read : err < 0 ? err : m->n > 0;
+    return read < 0 ? read : err < 0 ? err : some;
 }
 
 /* ---- A connection ------------------------------------------------------------------------------ */
@@ -369,8 +399,12 @@ static void note_begun(struct mqtt *m)
 static int serve(struct mqtt *m, struct error *error)
 {
     struct pull *p = m->pull;
+    m->client.turn = m->turn;
     int r = mqtt_client_connect(&m->client, error);
+    m->turn += r == -EAGAIN;
     m->connect_us = clock_monotonic_us();
+    if (r == 0 && m->n) /* messages of the same record of TLS as the answer */
+        r = settle(m, error);
     if (r == 0)
         r = mqtt_client_write(&m->client, error); /* the topics */
     while (r >= 0 && !pull_stops(p)) {
@@ -396,6 +430,7 @@ static int connect_once(struct mqtt *m, struct error *error)
     m->window = 0;
     m->rounds = 0;
     m->err = 0;
+    count_anew(m);
     int err = begin_body(m);
     if (err < 0)
         return error_set(error, -EAGAIN, "%s", strerror(-err));
@@ -452,16 +487,30 @@ void mqtt_run(struct pull *p)
 
 /* ---- weir doctor ------------------------------------------------------------------------------- */
 
-int mqtt_try(const struct config_source *config, struct error *error)
+/* One address. *ret_more: there are others behind it. */
+static int try_turn(const struct config_source *config, unsigned turn, bool *ret_more,
+                    struct error *error)
 {
     struct client c;
-    mosquitto_lib_init();
     int err = mqtt_client_open(&c, config, NULL, true, error);
+    c.turn = turn;
     if (err == 0)
         err = mqtt_client_connect(&c, error);
     if (err == 0)
         mqtt_client_leave(&c);
+    *ret_more = turn + 1 < c.addresses;
     mqtt_client_close(&c);
+    return err;
+}
+
+int mqtt_try(const struct config_source *config, struct error *error)
+{
+    bool more;
+    unsigned turn = 0;
+    mosquitto_lib_init();
+    int err;
+    while ((err = try_turn(config, turn, &more, error)) == -EAGAIN && more)
+        turn++;
     mosquitto_lib_cleanup();
     return err;
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -176,12 +177,40 @@ static int tick(struct client *c, struct error *error)
     return r < 0 || c->answered ? r : mqtt_client_write(c, error);
 }
 
+/* The address whose turn it is, as text: libmosquitto itself would only ever take the first one. With TLS it has to have the
+ * name. Returns what getaddrinfo or getnameinfo does. */
+static int choose_address(struct client *c, char *ret, size_t size)
+{
+    const struct config_mqtt *m = &c->config->mqtt;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *all;
+    snprintf(ret, size, "%s", m->host);
+    if (m->tls)
+        return 0;
+    int err = getaddrinfo(m->host, NULL, &hints, &all);
+    if (err)
+        return err;
+    c->addresses = 0;
+    for (const struct addrinfo *a = all; a; a = a->ai_next)
+        c->addresses++;
+    const struct addrinfo *its = all;
+    for (unsigned i = c->turn % c->addresses; i > 0; i--)
+        its = its->ai_next;
+    err = getnameinfo(its->ai_addr, its->ai_addrlen, ret, (socklen_t)size, NULL, 0,
+                      NI_NUMERICHOST);
+    freeaddrinfo(all);
+    return err;
+}
+
 int mqtt_client_connect(struct client *c, struct error *error)
 {
     const struct config_mqtt *m = &c->config->mqtt;
     int64_t until_us = clock_monotonic_us() + ANSWER_US;
+    char address[NI_MAXHOST];
     errno = 0;
-    int rc = mosquitto_connect_async(c->mosquitto, m->host, m->port,
+    if (choose_address(c, address, sizeof(address)))
+        return lost(c, MOSQ_ERR_EAI, 0, error);
+    errno = 0;
+    int rc = mosquitto_connect_async(c->mosquitto, address, m->port,
                                      (int)(m->keepalive_us / SECOND_US));
     if (rc)
         return lost(c, rc, errno, error);

@@ -19,11 +19,13 @@ struct client {
     struct mosquitto *mosquitto;
     void (*take)(void *ctx, const struct mosquitto_message *m);
     void *ctx;
-    bool answered;          /* by the broker; then: */
-    int refused;            /* 0: it has let us in; others: why not */
-    size_t granted;         /* topics that it has said something to */
-    int *topic_mid;         /* of each topic */
-    char said[512];         /* libmosquitto's last complaint; "" */
+    unsigned turn;      /* the caller's: which of the addresses, modulo their number, */
+    unsigned addresses; /* which is known after mqtt_client_connect; 0: not */
+    bool answered;      /* by the broker; then: */
+    int refused;        /* 0: it has let us in; others: why not */
+    size_t granted;     /* topics that it has said something to */
+    int *topic_mid;     /* of each topic */
+    char said[512];     /* libmosquitto's last complaint; "" */
     struct error complaint; /* a topic that was refused; "" */
 };
 

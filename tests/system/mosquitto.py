@@ -114,6 +114,7 @@ class Wire:
             if digit < 128:
                 return kind, self.exactly(size)
 
+
 class Producer(Wire):
     """With QoS 1 and 2 `send` returns once the broker has all messages."""
 
@@ -158,9 +159,10 @@ def send(broker, topic, *messages, **more):
 
 
 class Fake:
-    """Of a broker what a test wants to decide itself, packet by packet."""
+    """Of a broker what a test wants to decide itself, packet by packet. `tls`: an ssl.SSLContext."""
 
-    def __init__(self):
+    def __init__(self, tls=None):
+        self.tls = tls
         self.listener = socket.create_server(('127.0.0.1', 0))
         self.listener.settimeout(harness.LIMIT_S)
         self.port = self.listener.getsockname()[1]
@@ -168,12 +170,16 @@ class Fake:
     def close(self):
         self.listener.close()
 
-    def accept(self, granted=1):
-        """A client that was let in and has asked for one topic, with what that was answered."""
-        wire = Wire(self.listener.accept()[0])
+    def accept(self, granted=1, more=b''):
+        """A client that was let in and has asked for one topic, with what that was answered. `more`: packets that are in the same
+        segment, or record of TLS, as the answer that lets it in."""
+        connected = self.listener.accept()[0]
+        if self.tls:
+            connected = self.tls.wrap_socket(connected, server_side=True)
+        wire = Wire(connected)
         kind, _ = wire.read()
         assert kind == 0x10, kind
-        wire.packet(0x20, b'\x00\x00')
+        wire.socket.sendall(b'\x20\x02\x00\x00' + more)
         kind, body = wire.read()
         assert kind == 0x82, kind
         wire.packet(0x90, body[:2] + bytes([granted]))

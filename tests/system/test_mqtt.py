@@ -6,6 +6,8 @@ import json
 import os
 import random
 import re
+import shlex
+import ssl
 import subprocess
 import unittest
 
@@ -240,8 +242,9 @@ class Mqtt(Base):
                 sent += n
                 harness.wait_until(lambda: server.rows('SELECT count(*) FROM "all"') > before, 'rows')
                 if i % 2:
+                    connects = server.metric('weir_source_connects_total', stream='input')
                     b.restart()
-                    self.said(server, 'is connected again')
+                    harness.wait_until(lambda: server.metric('weir_source_connects_total', stream='input') > connects, 'connected')
                 else:
                     server.restart()  # kill -9
                     self.wait_connected(server)
@@ -290,6 +293,31 @@ class Mqtt(Base):
         self.wait_values(server, [('a', 1)])
         server.stop()
 
+    def test_each_address_of_a_name_has_its_turn(self):
+        """Where a name has two addresses, and nobody listens at the first one."""
+        hosts = os.path.join(self.folder, 'hosts')
+        with open(hosts, 'w', encoding='ascii') as file:
+            file.write('::1 localhost both\n127.0.0.1 localhost both\n')
+        alone = ['unshare', '-rm', 'sh', '-c', f'mount --bind {hosts} /etc/hosts && exec "$@"', 'sh']
+        if subprocess.run([*alone, 'true'], stderr=subprocess.DEVNULL, check=False).returncode != 0:
+            self.skipTest('no mount namespaces')
+        b = self.broker()
+        script = os.path.join(self.folder, 'weir.sh')
+        with open(script, 'w', encoding='utf-8') as file:
+            file.write('#!/bin/sh\nexec ' + shlex.join([*alone, harness.WEIR]) + ' "$@"\n')
+        os.chmod(script, 0o755)
+        with harness.Server(config(b.port, host='both'), folder=self.folder, program=script) as server:
+            for v in range(2):
+                self.wait_connected(server)
+                mosquitto.send(b, 'sensors/1/temp', event(v))
+                self.wait_values(server, [('a', w) for w in range(v + 1)])
+                connects = server.metric('weir_source_connects_total', stream='input')
+                b.restart()
+                harness.wait_until(lambda: server.metric('weir_source_connects_total', stream='input') > connects, 'connected')
+            doctor = subprocess.run([script, 'doctor', '-c', server.path], env=harness.environment(), capture_output=True, text=True,
+                                    check=False)
+            self.assertIn("of 'input' can be read", doctor.stdout)
+
     # ---- Who is let in ---------------------------------------------------------------------------
 
     def test_a_user_with_a_password_in_a_file(self):
@@ -319,7 +347,8 @@ class Mqtt(Base):
         # The doctor has not driven it out.
         self.assertEqual(server.metric('weir_source_connects_total', stream='input'), 1)
 
-    def test_tls_with_certificates_of_both_sides(self):
+    def certificates(self, *names):
+        """NAME.crt and NAME.key, by ca.crt."""
         def openssl(*arguments):
             subprocess.run(['openssl', *arguments], check=True, capture_output=True, cwd=self.folder)
         extension = os.path.join(self.folder, 'san')
@@ -327,17 +356,20 @@ class Mqtt(Base):
             file.write('subjectAltName=DNS:localhost,IP:127.0.0.1\n')
         openssl('req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', 'ca.key',
                 '-out', 'ca.crt', '-days', '2', '-subj', '/CN=test ca')
-        for name in ('broker', 'weir'):
+        for name in names:
             openssl('req', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', f'{name}.key',
                     '-out', f'{name}.csr', '-subj', '/CN=localhost')
             openssl('x509', '-req', '-in', f'{name}.csr', '-CA', 'ca.crt', '-CAkey', 'ca.key', '-CAcreateserial',
                     '-out', f'{name}.crt', '-days', '2', '-extfile', 'san')
+
+    def test_tls_with_certificates_of_both_sides(self):
+        self.certificates('broker', 'weir')
         tls = mosquitto.free_port()
         at = self.folder
         b = self.broker(listener=f'listener {tls} 127.0.0.1\ncafile {at}/ca.crt\ncertfile {at}/broker.crt\n'
                                  f'keyfile {at}/broker.key\nrequire_certificate true\n')
         files = f'certificate: {at}/weir.crt, key: {at}/weir.key'
-        server = harness.Server(config(tls, f'client_id: weir, ca: {at}/ca.crt, {files}', scheme='mqtts', host='localhost'),
+        server = harness.Server(config(tls, f'client_id: weir, ca: {at}/ca.crt, {files}', scheme='mqtts'),
                                 folder=self.folder)
         with server:
             self.wait_connected(server)
@@ -346,7 +378,7 @@ class Mqtt(Base):
             server.restart()
             mosquitto.send(b, 'sensors/1/temp', *events(1000, 1010))
             harness.wait_until(lambda: {v for _, v in self.values(server)} == set(range(1010)), 'all')
-        server = harness.Server(config(tls, f'client_id: weir, {files}', scheme='mqtts', host='localhost'), folder=self.folder)
+        server = harness.Server(config(tls, f'client_id: weir, {files}', scheme='mqtts'), folder=self.folder)
         self.addCleanup(server.kill)
         server.start_process()
         server.wait_port()
@@ -354,10 +386,10 @@ class Mqtt(Base):
 
     # ---- Packet by packet ------------------------------------------------------------------------
 
-    def fake(self):
-        fake = mosquitto.Fake()
+    def fake(self, *arguments, tls=None, **more):
+        fake = mosquitto.Fake(tls)
         self.addCleanup(fake.close)
-        server = self.server(fake)
+        server = self.server(fake, *arguments, **more)
         self.addCleanup(server.kill)
         server.start_process()
         return fake, server
@@ -374,6 +406,39 @@ class Mqtt(Base):
         wire = fake.accept()
         server.wait_ready()
         self.wait_values(server, [('a', v) for v in range(8)])
+        wire.socket.close()
+
+    def test_what_comes_in_one_record_with_the_answer_is_stored_before_it_is_acknowledged(self):
+        self.certificates('broker')
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(os.path.join(self.folder, 'broker.crt'), os.path.join(self.folder, 'broker.key'))
+        fake, server = self.fake(f'client_id: weir, ca: {self.folder}/ca.crt', tls=tls, scheme='mqtts')
+        for i in range(4):
+            part = [2 * i, 2 * i + 1]
+            bodies = [mosquitto.Wire.text('sensors/1/temp') + bytes([0, v + 1]) + event(v).encode() for v in part]
+            wire = fake.accept(more=b''.join(bytes([0x32, len(body)]) + body for body in bodies))
+            for v in part:
+                self.assertEqual(wire.read(), (0x40, bytes([0, v + 1])))
+            server.kill()
+            wire.socket.close()
+            server.start_process()
+        wire = fake.accept()
+        server.wait_ready()
+        self.wait_values(server, [('a', v) for v in range(8)])
+        wire.socket.close()
+
+    def test_messages_of_qos_2_that_nobody_asked_for_are_told(self):
+        fake, server = self.fake()
+        wire = fake.accept()
+        server.wait_ready()
+        for v in range(3):
+            wire.packet(0x34, wire.text('sensors/1/temp') + bytes([0, v + 1]) + event(v).encode())
+            self.assertEqual(wire.read(), (0x50, bytes([0, v + 1])))
+            wire.packet(0x62, bytes([0, v + 1]))
+            self.assertEqual(wire.read(), (0x70, bytes([0, v + 1])))
+        self.wait_values(server, [('a', v) for v in range(3)])
+        self.said(server, "'sensors/1/temp' with QoS 2", "'weir'")
+        self.assertEqual(server.metric('weir_source_errors_total', stream='input'), 1)
         wire.socket.close()
 
     def test_a_topic_that_is_refused_is_told(self):

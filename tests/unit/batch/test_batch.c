@@ -104,6 +104,30 @@ static void appended_rows_stand_behind_with_nulls_and_bits_in_place(void **state
     schema_free(s);
 }
 
+static void a_text_needs_no_room_for_what_it_replaces(void **state)
+{
+    (void)state;
+    const size_t much = BATCH_BYTES_MAX / 4 * 3;
+    char *text = malloc(much);
+    struct schema *s = trades();
+    struct batch *b;
+    assert_non_null(text);
+    memset(text, 'y', much);
+    assert_int_equal(batch_new(s, 0, &b), 0);
+    add(b, 0, "x", 0, true);
+    add(b, 1, NULL, 1, true);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(batch_put_text(b, 1, 1, text, much), 0);
+    assert_int_equal(b->column[1].offsets[2], much + 1);
+    assert_memory_equal(b->column[1].bytes + 1, text, much);
+    batch_seal(b);
+    assert_row(b, 0, 0, "x", 0, true);
+    assert_int_equal(b->view[1].null_count, 0);
+    batch_unref(b);
+    schema_free(s);
+    free(text);
+}
+
 static void a_text_takes_the_place_of_what_the_last_rows_had(void **state)
 {
     (void)state;
@@ -459,6 +483,7 @@ int main(void)
         cmocka_unit_test(rows_come_back_as_they_were_put),
         cmocka_unit_test(appended_rows_stand_behind_with_nulls_and_bits_in_place),
         cmocka_unit_test(a_text_takes_the_place_of_what_the_last_rows_had),
+        cmocka_unit_test(a_text_needs_no_room_for_what_it_replaces),
         cmocka_unit_test(columns_that_nobody_wants_have_no_arrays),
         cmocka_unit_test(a_row_given_up_leaves_no_null_behind),
         cmocka_unit_test(a_full_batch_takes_no_more),
