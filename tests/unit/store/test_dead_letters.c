@@ -248,7 +248,7 @@ static void older_file_gets_the_table(void **state)
                      "DROP TABLE weir_requests; DROP TABLE weir_hooks;"
                      "DROP TABLE weir_hook_states; DROP TABLE weir_hook_notices;"
                      "DROP TABLE weir_answers; DROP TABLE weir_bookmarks;"
-                     "DROP TABLE weir_carried;"
+                     "DROP TABLE weir_carried; DROP TABLE weir_published;"
                      "UPDATE weir_meta SET value = '1' WHERE key = 'schema_version'");
     struct store *s = open_started(100);
     put(s, "ticks", 1);
