@@ -71,7 +71,8 @@ struct live {
     struct listener *first;
     size_t n;
     struct followed *tables;
-    bool closed; /* no new ones */
+    bool running; /* the thread is there: from the first table that is followed */
+    bool closed;  /* no new ones */
 };
 
 /* ---- One who listens ----------------------------------------------------------------------------- */
@@ -368,6 +369,16 @@ static void *live_run(void *live)
     return NULL;
 }
 
+/* With the lock held. Who has no listeners needs no thread. -EAGAIN, -ENOMEM. */
+static int live_start(struct live *l, struct error *error)
+{
+    if (l->running || l->closed)
+        return 0;
+    int err = thread_start(&l->thread, "weir-live", live_run, l);
+    l->running = !err;
+    return err ? error_set(error, err, "cannot start a thread: %s", strerror(-err)) : 0;
+}
+
 /* On the store's thread. */
 static void live_committed(void *live)
 {
@@ -407,11 +418,13 @@ int live_new(const struct api *a, struct live **ret, struct error *error)
                       SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, &l->db, error);
     if (!err)
         err = live_know(l, error);
-    if (!err && (err = thread_start(&l->thread, "weir-live", live_run, l)))
-        error_set(error, err, "cannot start a thread: %s", strerror(-err));
-    l->started = !err;
     if (!err && (err = store_listen(a->is.store, live_committed, l)))
         error_set(error, err, "the store does not take a listener: %s", strerror(-err));
+    l->started = !err;
+    pthread_mutex_lock(&l->lock);
+    if (!err && l->tables)
+        err = live_start(l, error);
+    pthread_mutex_unlock(&l->lock);
     if (err) {
         live_free(l);
         return err;
@@ -425,11 +438,16 @@ void live_end(struct live *l)
     if (!l || !l->started)
         return;
     store_listen(l->api->is.store, NULL, l);
+    pthread_mutex_lock(&l->lock);
+    l->closed = true;
+    bool running = l->running;
+    pthread_mutex_unlock(&l->lock);
     pthread_mutex_lock(&l->wake_lock);
     l->ending = true;
     pthread_cond_signal(&l->wake);
     pthread_mutex_unlock(&l->wake_lock);
-    pthread_join(l->thread, NULL);
+    if (running)
+        pthread_join(l->thread, NULL);
     l->started = false;
 }
 
@@ -455,10 +473,11 @@ int live_follow(struct live *l, const struct table *t, struct changes *ret,
                 struct error *error)
 {
     pthread_mutex_lock(&l->lock);
-    bool known = live_table(l, t->name) != NULL;
+    int err = live_table(l, t->name) ? live_start(l, error)
+                                     : error_set(error, -ENOMEM, "out of memory");
     pthread_mutex_unlock(&l->lock);
-    if (!known)
-        return error_set(error, -ENOMEM, "out of memory");
+    if (err)
+        return err;
     if (store_trouble(l->api->is.store))
         return error_set(error, -EBUSY, "the database cannot be written now");
     return changes_follow(l->api->is.store, t, ret, error) ? -EBUSY : 0;

@@ -8,6 +8,7 @@
  */
 #include "log/internal.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,35 @@ struct known_bookmark {
     struct known_bookmark *next;
     char *source, *bookmark;
 };
+
+struct bookmarks {
+    char *read[LOG_SOURCES_MAX]; /* the gatherer's, fixed before `ready` */
+    char *here[LOG_SOURCES_MAX]; /* behind what is handed on; the dispatcher's */
+};
+
+static struct bookmarks *of(const struct log *l)
+{
+    return atomic_load_explicit(&l->bookmarks.of, memory_order_acquire);
+}
+
+int bookmarks_room(struct log *l)
+{
+    if (of(l))
+        return 0;
+    struct bookmarks *mine = calloc(1, sizeof(*mine)), *none = NULL;
+    if (!mine)
+        return -ENOMEM;
+    if (!atomic_compare_exchange_strong_explicit(
+            &l->bookmarks.of, &none, mine, memory_order_acq_rel, memory_order_acquire))
+        free(mine);
+    return 0;
+}
+
+/* As the journal has it. NULL: it has none. */
+static const char *bookmark_read(const struct log *l, uint32_t source)
+{
+    return of(l) ? of(l)->read[source] : NULL;
+}
 
 static void known_free(struct known_bookmark *k)
 {
@@ -44,13 +74,15 @@ int log_know_bookmark(struct log *l, const char *source, const char *bookmark)
 
 int bookmark_replayed(struct log *l, const struct log_entry *e)
 {
-    char *copy = e->bookmark ? strdup(e->bookmark) : NULL;
-    if (e->bookmark && !copy)
+    if (!e->bookmark)
+        return 0;
+    char *copy = strdup(e->bookmark);
+    if (!copy || bookmarks_room(l) < 0) {
+        free(copy);
         return -ENOMEM;
-    if (copy) {
-        free(l->bookmarks.read[e->source]);
-        l->bookmarks.read[e->source] = copy;
     }
+    free(of(l)->read[e->source]);
+    of(l)->read[e->source] = copy;
     return 0;
 }
 
@@ -59,8 +91,7 @@ int log_bookmark(struct log *l, uint32_t source, char **ret)
 {
     if (!log_is_ready(l))
         return -EAGAIN;
-    const char *bookmark = l->bookmarks.read[source],
-               *name = log_source_name(l, source);
+    const char *bookmark = bookmark_read(l, source), *name = log_source_name(l, source);
     for (const struct known_bookmark *k = l->bookmarks.known; !bookmark && k;
          k = k->next)
         if (!strcmp(k->source, name))
@@ -72,7 +103,7 @@ int log_bookmark(struct log *l, uint32_t source, char **ret)
 static bool is_read(struct log *l, const char *source)
 {
     for (uint32_t i = 1; i < LOG_SOURCES_MAX; i++)
-        if (l->bookmarks.read[i] && !strcmp(log_source_name(l, i), source))
+        if (bookmark_read(l, i) && !strcmp(log_source_name(l, i), source))
             return true;
     return false;
 }
@@ -84,8 +115,8 @@ int log_known_bookmarks(struct log *l,
 {
     int r = log_is_ready(l) ? 0 : -EAGAIN;
     for (uint32_t i = 1; r >= 0 && i < LOG_SOURCES_MAX; i++)
-        if (l->bookmarks.read[i])
-            r = call(ctx, log_source_name(l, i), l->bookmarks.read[i]);
+        if (bookmark_read(l, i))
+            r = call(ctx, log_source_name(l, i), bookmark_read(l, i));
     for (const struct known_bookmark *k = l->bookmarks.known; r >= 0 && k; k = k->next)
         if (!is_read(l, k->source))
             r = call(ctx, k->source, k->bookmark);
@@ -96,8 +127,10 @@ void bookmark_here(struct log *l, struct log_entry *e)
 {
     if (!e->bookmark)
         return;
-    free(l->bookmarks.here[e->source]);
-    l->bookmarks.here[e->source] = e->bookmark;
+    struct bookmarks *b = of(l);
+    assert(b); /* made before it was put */
+    free(b->here[e->source]);
+    b->here[e->source] = e->bookmark;
     e->bookmark = NULL;
 }
 
@@ -105,19 +138,22 @@ int log_bookmarks(struct log *l,
                   int (*call)(void *ctx, const char *source, const char *bookmark),
                   void *ctx)
 {
+    const struct bookmarks *b = of(l);
     int r = 0;
-    for (uint32_t i = 1; r >= 0 && i < LOG_SOURCES_MAX; i++)
-        if (l->bookmarks.here[i])
-            r = call(ctx, log_source_name(l, i), l->bookmarks.here[i]);
+    for (uint32_t i = 1; b && r >= 0 && i < LOG_SOURCES_MAX; i++)
+        if (b->here[i])
+            r = call(ctx, log_source_name(l, i), b->here[i]);
     return r < 0 ? r : 0;
 }
 
 void bookmarks_free(struct log *l)
 {
-    for (uint32_t i = 0; i < LOG_SOURCES_MAX; i++) {
-        free(l->bookmarks.read[i]);
-        free(l->bookmarks.here[i]);
+    struct bookmarks *b = of(l);
+    for (uint32_t i = 0; b && i < LOG_SOURCES_MAX; i++) {
+        free(b->read[i]);
+        free(b->here[i]);
     }
+    free(b);
     for (struct known_bookmark *k = l->bookmarks.known, *next; k; k = next) {
         next = k->next;
         known_free(k);

@@ -102,16 +102,14 @@ struct log {
 
     pthread_mutex_t names_lock; /* protects the names: any thread asks */
     char *source_name[LOG_SOURCES_MAX];
-    char lost_name[LOG_SOURCES_MAX]
-                  [12]; /* stand for names that went with damaged frames: "?2" */
     uint32_t n_sources;
     uint16_t name_number[2 * LOG_SOURCES_MAX]; /* numbers by the hash of their names;
                                                 * 0: none */
 
     struct {
         struct known_bookmark *known; /* fixed before log_start */
-        char *read[LOG_SOURCES_MAX];  /* the gatherer's, fixed before `ready` */
-        char *here[LOG_SOURCES_MAX];  /* behind what is handed on; the dispatcher's */
+        /* By source, made with the first of them; release, acquire. */
+        struct bookmarks *_Atomic of;
     } bookmarks;
 
     /* What arrives, by source; any thread, relaxed. */
@@ -196,7 +194,9 @@ bool backlog_linger(struct backlog *l, uint64_t rows);
 void backlog_push_back(struct backlog *l, struct log_entry *e);
 void backlog_close(struct backlog *l);
 
-/* bookmarks.c */
+/* bookmarks.c: most streams have none */
+/* Before a request with one is put. Any thread. -ENOMEM. */
+int bookmarks_room(struct log *l);
 /* The entry was read from the journal. -ENOMEM. */
 int bookmark_replayed(struct log *l, const struct log_entry *e);
 /* It is handed on: its bookmark is the log's. */

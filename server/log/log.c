@@ -20,16 +20,22 @@
 
 /* ---- Coming in -------------------------------------------------------------------------------- */
 
-int log_append(struct log *l, const struct request *r)
+static int append(struct log *l, const struct request *r, bool wait)
 {
     assert(r->source < LOG_SOURCES_MAX);
-    return intake_append(l->intake, r, false);
+    if (r->bookmark && bookmarks_room(l) < 0)
+        return -ENOMEM;
+    return intake_append(l->intake, r, wait);
+}
+
+int log_append(struct log *l, const struct request *r)
+{
+    return append(l, r, false);
 }
 
 int log_append_wait(struct log *l, const struct request *r)
 {
-    assert(r->source < LOG_SOURCES_MAX);
-    return intake_append(l->intake, r, true);
+    return append(l, r, true);
 }
 
 void log_cancel(struct log *l, struct ticket *t)
@@ -115,9 +121,18 @@ static bool is_called(const struct log *l, uint32_t i, const char *name, size_t 
     return !strncmp(l->source_name[i], name, size) && !l->source_name[i][size];
 }
 
+/* Stand for names that went with damaged frames, "?2", in any log. */
+static char lost_name[LOG_SOURCES_MAX][8];
+
+static void make_lost_names(void)
+{
+    for (unsigned i = 0; i < LOG_SOURCES_MAX; i++)
+        snprintf(lost_name[i], sizeof(lost_name[i]), "?%u", i);
+}
+
 static bool is_lost(const struct log *l, uint32_t i)
 {
-    return l->source_name[i] == l->lost_name[i];
+    return l->source_name[i] == lost_name[i];
 }
 
 /* Where the number of a name is, or would be. */
@@ -149,9 +164,10 @@ static int set_name(struct log *l, uint32_t i, const char *name, size_t size)
 /* Numbers below `n` that have no name get one that no producer can have. */
 static void add_lost_names(struct log *l, uint32_t n)
 {
+    static pthread_once_t made = PTHREAD_ONCE_INIT;
+    pthread_once(&made, make_lost_names);
     for (uint32_t i = l->n_sources; i < n; i++) {
-        snprintf(l->lost_name[i], sizeof(l->lost_name[i]), "?%u", i);
-        l->source_name[i] = l->lost_name[i];
+        l->source_name[i] = lost_name[i];
         l->n_sources = i + 1;
     }
 }
