@@ -49,21 +49,18 @@ if weir:
             return Row(self.n, self.qty, self.turnover, self.low, self.high)
 
     class Arrays(weir.Groups):
+        together = True
         state = np.dtype([('n', 'i8'), ('qty', 'i8'), ('turnover', 'f8'), ('low', 'f8'), ('high', 'f8')])
 
         def init(self, state):
             state['low'], state['high'] = np.inf, -np.inf
 
-        def update(self, state, group, price, qty):
-            n = len(state)
-            state['n'] += np.bincount(group, minlength=n)
-            state['qty'] += np.bincount(group, qty, n).astype(np.int64)
-            state['turnover'] += np.bincount(group, price * qty, n)
-            # Groups side by side, so that each is reduced at once.
-            order = np.argsort(group, kind='stable')
-            first = np.searchsorted(group[order], np.arange(n))
-            state['low'] = np.minimum(state['low'], np.minimum.reduceat(price[order], first))
-            state['high'] = np.maximum(state['high'], np.maximum.reduceat(price[order], first))
+        def update(self, state, first, price, qty):
+            state['n'] += np.add.reduceat(np.ones_like(qty), first)
+            state['qty'] += np.add.reduceat(qty, first)
+            state['turnover'] += np.add.reduceat(price * qty, first)
+            state['low'] = np.minimum(state['low'], np.minimum.reduceat(price, first))
+            state['high'] = np.maximum(state['high'], np.maximum.reduceat(price, first))
 
         def merge(self, state, other):
             for name in ('n', 'qty', 'turnover'):

@@ -6,9 +6,12 @@
  *      rows of a call --by group--> object.update(columns), once for each group
  *                     --------+
  *      records of its groups -+---> update(records, group of each row, columns), once --> records
+ *
+ * Or, where the class wants rows of a group together, update(records, first row of each group, columns).
  */
 #include "columns.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -194,11 +197,13 @@ static int call_update(struct user *u)
 {
     struct chosen *c = &u->chosen;
     PyObject *args[COLUMNS_MAX + 3] = {u->analyzer.what}, *lent = NULL, *numbers = NULL;
-    int64_t *wide = scratch_take(&u->others, c->n * sizeof(*wide));
-    for (size_t i = 0; wide && i < c->n; i++)
-        wide[i] = c->group[i];
+    const uint32_t *number = u->analyzer.together ? c->first : c->group;
+    const size_t n_numbers = u->analyzer.together ? c->n_groups : c->n;
+    int64_t *wide = scratch_take(&u->others, n_numbers * sizeof(*wide));
+    for (size_t i = 0; wide && i < n_numbers; i++)
+        wide[i] = number[i];
     args[1] = lend_records(u, u->records.at, c->n_groups, &lent);
-    numbers = wide ? lent_new(wide, c->n, 'q', false) : PyErr_NoMemory();
+    numbers = wide ? lent_new(wide, n_numbers, 'q', false) : PyErr_NoMemory();
     args[2] = numbers ? PyObject_CallOneArg(python_helper("numbers"), numbers) : NULL;
     for (size_t k = 0; k < u->columns.n; k++)
         args[3 + k] = u->columns.column[k].object;
@@ -249,7 +254,7 @@ static int update(struct weir_ctx *ctx, const struct weir_rows *r)
     struct user *u = ctx->user;
     struct chosen *c = &u->chosen;
     if (!rows_choose(c, r, config->of.first, config->of.n, config->nulls == NULLS_SKIP,
-                     !u->analyzer.groups))
+                     !u->analyzer.groups || u->analyzer.together))
         return weir_fail(ctx, "no memory");
     if (c->n_skipped)
         ctx->host->skip(ctx, 0, c->n_skipped);
@@ -477,20 +482,68 @@ static PyObject *windows_of(const struct weir_window *const *w,
     return list;
 }
 
-static int put_lists(struct weir_ctx *ctx, struct user *u, size_t n,
-                     const void *const *state, PyObject *lists, struct weir_out *out)
+/* An output of all groups: values of the cells' type side by side, or objects. */
+struct output {
+    PyObject *list; /* or else: */
+    Py_buffer view;
+};
+
+static void outputs_end(struct output *o, size_t n)
 {
-    Py_ssize_t at = 0;
-    int err = 0;
+    for (size_t k = 0; k < n; k++)
+        PyBuffer_Release(&o[k].view);
+}
+
+/* With an exception -1, and what was begun is to be ended all the same. */
+static int outputs_begin(const struct analyzer *a, PyObject *cells, size_t n,
+                         struct output *o)
+{
+    for (size_t k = 0; k < a->n_outputs; k++) {
+        PyObject *column = PyList_GetItem(cells, (Py_ssize_t)k);
+        const size_t item = a->type[k] == WEIR_BOOL ? 1 : 8;
+        if (PyList_Check(column)) {
+            o[k].list = column;
+            continue;
+        }
+        if (PyObject_GetBuffer(column, &o[k].view, PyBUF_SIMPLE) < 0)
+            return -1;
+        assert((size_t)o[k].view.len == n * item);
+    }
+    return 0;
+}
+
+static int put_output(struct weir_ctx *ctx, const struct analyzer *a,
+                      const struct output *o, uint32_t k, size_t at,
+                      struct weir_out *out)
+{
+    if (o->list)
+        return python_put(ctx, a, out, k, PyList_GetItem(o->list, (Py_ssize_t)at));
+    if (a->type[k] == WEIR_FLOAT)
+        return weir_put_float(ctx, out, k, ((const double *)o->view.buf)[at]);
+    return weir_put_int(ctx, out, k,
+                        a->type[k] == WEIR_BOOL
+                            ? ((const unsigned char *)o->view.buf)[at]
+                            : ((const int64_t *)o->view.buf)[at]);
+}
+
+static int put_cells(struct weir_ctx *ctx, struct user *u, size_t n,
+                     const void *const *state, PyObject *cells, size_t n_cells,
+                     struct weir_out *out)
+{
+    const struct analyzer *a = &u->analyzer;
+    struct output output[OUTPUTS_MAX];
+    size_t at = 0;
+    memset(output, 0, a->n_outputs * sizeof(output[0]));
+    int err = outputs_begin(a, cells, n_cells, output) < 0 ? python_failed(ctx) : 0;
     for (size_t i = 0; !err && i < n; i++) {
         if (!((const struct state *)state[i])->is)
             continue;
         err = ctx->host->group(ctx, out, i);
-        for (uint32_t k = 0; !err && k < u->analyzer.n_outputs; k++)
-            err = python_put(ctx, &u->analyzer, out, k,
-                             PyList_GetItem(PyList_GetItem(lists, k), at));
+        for (uint32_t k = 0; !err && k < a->n_outputs; k++)
+            err = put_output(ctx, a, &output[k], k, at, out);
         at++;
     }
+    outputs_end(output, a->n_outputs);
     return err;
 }
 
@@ -508,19 +561,19 @@ static int emit_records(struct weir_ctx *ctx, struct user *u, size_t n,
                    u->record_size);
     if (!m)
         return 0;
-    PyObject *lent = NULL, *windows = NULL, *lists = NULL;
+    PyObject *lent = NULL, *windows = NULL, *cells = NULL;
     PyObject *records = lend_records(u, to, m, &lent);
     bool ok = records && (!u->analyzer.window || (windows = windows_of(w, state, n)));
     PyObject *row = ok ? call_emit(u, u->analyzer.what, records, windows) : NULL;
     if (row)
-        lists = PyObject_CallFunction(python_helper("lists"), "OOn",
+        cells = PyObject_CallFunction(python_helper("cells"), "OOn",
                                       u->analyzer.declared, row, (Py_ssize_t)m);
     Py_XDECREF(row);
     Py_XDECREF(windows);
     Py_XDECREF(records);
-    int err = end_records(lent, lists ? 0 : -1);
-    err = err ? python_failed(ctx) : put_lists(ctx, u, n, state, lists, out);
-    Py_XDECREF(lists);
+    int err = end_records(lent, cells ? 0 : -1);
+    err = err ? python_failed(ctx) : put_cells(ctx, u, n, state, cells, m, out);
+    Py_XDECREF(cells);
     return err;
 }
 

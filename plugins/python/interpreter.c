@@ -182,18 +182,19 @@ static int take(struct weir_ctx *ctx, PyObject *opened, bool window, struct anal
 {
     const char *kind, *form;
     PyObject *what, *outputs, *dtype, *template, *declared, *row;
-    int takes_window, arrays, waits;
-    if (!PyArg_ParseTuple(opened, "sOOpipsOO(OO)", &kind, &what, &outputs,
-                          &takes_window, &arrays, &waits, &form, &dtype, &template,
-                          &declared, &row))
+    int takes_window, together, arrays, waits;
+    if (!PyArg_ParseTuple(opened, "sOOppipsOO(OO)", &kind, &what, &outputs,
+                          &takes_window, &together, &arrays, &waits, &form, &dtype,
+                          &template, &declared, &row))
         return python_failed(ctx);
     a->what = Py_NewRef(what);
-    a->declared = Py_NewRef(PyTuple_GetItem(opened, 9));
+    a->declared = Py_NewRef(PyTuple_GetItem(opened, 10));
     a->row = Py_NewRef(row);
     a->dtype = Py_NewRef(dtype);
     a->template = Py_NewRef(template);
     a->groups = *kind == 'g';
     a->window = takes_window;
+    a->together = together;
     a->numpy = arrays == 1;
     a->arrow = arrays == 2;
     a->waits = waits;

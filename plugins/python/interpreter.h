@@ -38,7 +38,8 @@ struct analyzer {
     PyObject *dtype;    /* groups: of a record */
     PyObject *template; /* groups: bytes of a record of no rows */
     bool groups, window, numpy, arrow;
-    bool waits; /* emit, or the function, is an async def */
+    bool together; /* groups: rows of each side by side */
+    bool waits;    /* emit, or the function, is an async def */
     size_t n_outputs;
     uint32_t type[OUTPUTS_MAX]; /* enum weir_type */
 };

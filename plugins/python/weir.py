@@ -87,10 +87,16 @@ class Groups:
                 return Mean(state['total'] / state['n'], state['n'])
 
     A record begins as zeros, or as `init` leaves it. What is in it is all there is: attributes of self are not saved.
+
+    With `together = True` the rows of each group stand side by side, and update gets where they begin, as `reduceat` wants it:
+
+            def update(self, state, first, price):    # of state[i]: price[first[i]] up to price[first[i + 1] - 1]
+                state['low'] = np.minimum(state['low'], np.minimum.reduceat(price, first))
     """
 
     state_version: int = 1
     state: Any = None  # a numpy dtype without objects
+    together: bool = False
 
     def init(self, state: Any) -> None:
         """Changes records of zeros into those of no rows."""
@@ -202,6 +208,8 @@ def _declared(what: Any, names: Sequence[str]) -> _Declared:
         row = _row_of(what.emit, f'{what.__name__}.emit', False)
         if kind == 'groups':
             _state_of(what)
+            if not isinstance(what.together, bool):
+                raise Wrong(f'{what.__name__}.together is {what.together!r}, and can be: True, False')
         else:
             _check_arrays(what)
         return _Declared(kind, what, row, _outputs_of(row), _takes_window(what.emit), _is_async(what.emit))
@@ -413,8 +421,12 @@ def run_groups(what: Any, group: Sequence[int], columns: Mapping[str, Sequence[A
         for at in range(begin, end, piece):
             rows = slice(at, min(at + piece, end))
             seen, dense = np.unique(number[rows], return_inverse=True)
-            some = state[seen]
-            self.update(some, dense, *[c[rows] for c in given])
+            some, columns_of = state[seen], [c[rows] for c in given]
+            if what.together:
+                order = np.argsort(dense, kind='stable')
+                columns_of = [c[order] for c in columns_of]
+                dense = np.searchsorted(dense[order], np.arange(len(seen)))
+            self.update(some, dense, *columns_of)
             state[seen] = some
         states.append(state)
     if half:

@@ -23,12 +23,19 @@ class Unfit(Exception):
     """Its text says it all."""
 
 
+_numpy = None
+
+
 def numpy_or_none():
-    try:
-        import numpy
-    except ImportError:
-        return None
-    return numpy
+    """An import statement in each call would take as long as what the call is for."""
+    global _numpy
+    if _numpy is None:
+        try:
+            import numpy
+        except ImportError:
+            return None
+        _numpy = numpy
+    return _numpy
 
 
 def _load(path):
@@ -143,7 +150,8 @@ def open_analyzer(path, name, text, names, window):
         form = f'records {dtype.descr!r}'
     if not window:
         form = f'{declared.kind} {declared.what.state_version} {form}'
-    return (declared.kind, what, outputs, declared.window, 2 if arrays == 'arrow' else int(numpy is not None), declared.waits, form, dtype, template,
+    together = declared.kind == 'groups' and what.together
+    return (declared.kind, what, outputs, declared.window, together, 2 if arrays == 'arrow' else int(numpy is not None), declared.waits, form, dtype, template,
             (declared, declared.row))
 
 
@@ -191,12 +199,32 @@ def numbers(lent):
 # ---- Results ---------------------------------------------------------------------------------------------------------
 
 
-def lists(declared, value, n):
-    """What emit of weir.Groups gives, as lists of n values."""
-    declared = declared[0]
+_KINDS = {int: 'iu', float: 'iuf', bool: 'b', str: '', weir.datetime.datetime: 'M'}  # numpy.dtype.kind
+_CELLS = {int: 'i8', float: 'f8', bool: '?'}
+
+
+def _cells(kind, column, n):
+    """A copy of an array as the cells' own type; None where its values want to be looked at one by one."""
+    numpy = numpy_or_none()
+    if type(column) is not numpy.ndarray or column.shape != (n,) or column.dtype.kind not in _KINDS[kind]:
+        return None
+    if column.dtype.itemsize > 8 or kind is int and column.dtype == 'u8':
+        return None
+    if kind is not weir.datetime.datetime:
+        return numpy.array(column, _CELLS[kind], order='C')
+    times = numpy.array(column, 'M8[us]', order='C')
+    return None if numpy.isnat(times).any() else times.view('i8')
+
+
+def cells(declared, value, n):
+    """What emit of weir.Groups gives, of each output n values: an array that is a buffer of the cells' type, or a list."""
+    declared, found = declared[0], []
     if not isinstance(value, tuple) or len(value) != len(declared.outputs):
         raise TypeError(f'emit gives a {declared.row.__name__} with {len(declared.outputs)} arrays, and not {value!r}')
-    return [weir._column(name, kind, v, n) for (name, kind), v in zip(declared.outputs, value)]
+    for (name, kind), v in zip(declared.outputs, value):
+        column = _cells(kind, v, n)
+        found.append(weir._column(name, kind, v, n) if column is None else column)
+    return found
 
 
 def wrong_value(declared, k, value):

@@ -115,6 +115,38 @@ class Everything(weir.Groups):
     def emit(self, state) -> Row:
         return Row(state['rows'], state['total'], state['ok'], state['least'], state['last'])
 '''
+# The same with the rows of each group together. What it gives is of types that are not the cells' own.
+TOGETHER = ROW + '''
+import numpy as np
+
+class Everything(weir.Groups):
+    together = True
+    state = np.dtype([('rows', 'i8'), ('total', 'f8'), ('ok', '?'), ('least', 'U12'), ('last', 'M8[us]')])
+
+    def init(self, state):
+        state['ok'] = True
+        state['least'] = '~'
+
+    def update(self, state, first, n, x, ok, note, at):
+        assert len(first) == len(state) and first[0] == 0 and (np.diff(first, append=len(n)) > 0).all()
+        state['rows'] += np.add.reduceat(n, first)
+        state['total'] += np.add.reduceat(x, first)
+        state['ok'] &= np.logical_and.reduceat(ok, first)
+        state['last'] = np.maximum(state['last'], np.maximum.reduceat(at, first))
+        for g, some in enumerate(np.split(note, first[1:])):
+            state['least'][g] = min(state['least'][g], *some)
+
+    def merge(self, state, other):
+        state['rows'] += other['rows']
+        state['total'] += other['total']
+        state['ok'] &= other['ok']
+        state['least'] = np.where(other['least'] < state['least'], other['least'], state['least'])
+        state['last'] = np.maximum(state['last'], other['last'])
+
+    def emit(self, state) -> Row:
+        return Row(state['rows'].astype('>i4'), np.stack([state['total'], state['total']])[0].astype('f4'), state['ok'], state['least'],
+                   state['last'].astype('M8[ns]'))
+'''
 FUNCTION = ROW + '''
 @weir.window
 def everything(n, x, ok, note, at, *, window, part: int = 1) -> list[Row]:

@@ -3,12 +3,13 @@
 do."""
 
 import collections
+import importlib
 import os
 import sys
 import unittest
 
 import harness
-from pythons import ARRAYS, COLUMNS, Case, FUNCTION, GROUPS, MS, PLAIN, everything_of, events, expected
+from pythons import ARRAYS, COLUMNS, Case, FUNCTION, GROUPS, MS, PLAIN, TOGETHER, everything_of, events, expected
 
 
 class Results(Case):
@@ -32,6 +33,50 @@ class Results(Case):
     def test_many_groups_at_once(self):
         self.need_numpy()
         self.check_everything(GROUPS)
+
+    def test_many_groups_at_once_with_the_rows_of_each_together(self):
+        self.need_numpy()
+        self.check_everything(TOGETHER)
+
+    def test_arrays_of_results(self):
+        """Masked, not a number, no time, one value for all, another type, a view of the records that were lent."""
+        self.need_numpy()
+        self.write('results.py', '''
+from datetime import datetime
+from typing import NamedTuple
+import numpy as np
+import weir
+class Row(NamedTuple):
+    total: int
+    masked: int
+    half: float
+    nan: float
+    up: bool
+    one: int
+    word: str
+    first: datetime
+    never: datetime
+    wide: float
+class Results(weir.Groups):
+    state = np.dtype([('total', 'i8')])
+    def update(self, state, group, n):
+        state['total'] += np.bincount(group, n, len(state)).astype('i8')
+    def emit(self, state) -> Row:
+        total = state['total']
+        odd, seconds = total % 2 == 1, total.astype('M8[s]')
+        return Row(total, np.ma.masked_array(total, odd), total / 2, np.where(odd, np.nan, total), total > 0, 7, total.astype('U'),
+                   seconds, np.where(odd, np.datetime64('NaT'), seconds), total.astype('longdouble'))
+''')
+        some = list(events(1500))
+        found = self.rows(self.config('python: {file: results.py, of: n, as: r}'), some,
+                          columns=', '.join(f'r_{n}' for n in 'total masked half nan up one word first never wide'.split()))
+        wanted = {}
+        for e in some:
+            group = e['ts'] // 10000 * 10000 * MS, e['key']
+            wanted[group] = wanted.get(group, 0) + e['n']
+        self.assertEqual({r[:2]: r[2:] for r in found},
+                         {k: (t, None if t % 2 else t, t / 2, None if t % 2 else t, int(t > 0), 7, str(t), t * 1000000,
+                              None if t % 2 else t * 1000000, t) for k, t in wanted.items()})
 
     def test_a_function_of_all_rows(self):
         self.write('all.py', FUNCTION)
@@ -160,6 +205,19 @@ class Refused(Case):
         self.failing('self.n = memoryview(n)', 'it keeps an array')
         self.failing('n[0] = 1', 'bad.py:7: ')  # ValueError of numpy, TypeError otherwise
 
+    def test_arrays_of_results_are_checked(self):
+        self.need_numpy()
+        for result, message in (("np.full(len(state), 'a')", "output 'n' is declared as int, and is 'a', of type str"),
+                                ('state["n"] + 0.5', "output 'n' is declared as int, and is 0.5, of type float"),
+                                ('np.full(len(state), 2 ** 64 - 1, "u8")', 'does not fit 64 bits'),
+                                ('np.zeros(len(state) + 1, int)', "output 'n' has 4 values, and there are 3 groups")):
+            self.write('bad.py', 'from typing import NamedTuple\nimport numpy as np\nimport weir\nclass Row(NamedTuple):\n    n: int\n'
+                                 'class Bad(weir.Groups):\n    state = np.dtype([("n", "i8")])\n'
+                                 f'    def update(self, state, group, n):\n        pass\n    def emit(self, state) -> Row:\n        return Row({result})\n')
+            done = self.run_with(self.config('python: {file: bad.py, of: n}'), events(1500))
+            self.assertIn("pipeline 'p' stops", done.stderr)
+            self.assertIn(message, done.stderr)
+
     def test_windows_that_are_merged_need_merge(self):
         self.write('bad.py', PLAIN.replace('def merge', 'def forge'))
         done = self.run_with(self.config(f'python: {{file: bad.py, of: [{COLUMNS}]}}', '{hopping: 20s, by: 10s}'), events(2000))
@@ -190,6 +248,24 @@ class Standalone(unittest.TestCase):
         want = everything_of(some)
         self.assertEqual((*row[:4], weir.micros(row[4])), want)
         self.assertEqual(row.all_ok, bool(want[2]))
+
+    def test_run_groups_gives_what_the_server_does(self):
+        try:
+            import numpy  # pylint: disable=import-outside-toplevel,unused-import
+        except ImportError:
+            self.skipTest('numpy is not there')
+        import weir  # pylint: disable=import-error,import-outside-toplevel
+        some = list(events(3000))
+        columns = {k: [e[k] for e in some] for k in ('n', 'x', 'ok', 'note', 'at')}
+        columns['at'] = [weir.moment(v) for v in columns['at']]
+        for name, text in (('groups', GROUPS), ('together', TOGETHER)):
+            with open(os.path.join(self.folder, f'all_{name}.py'), 'w', encoding='utf-8') as file:
+                file.write(text)
+            module = importlib.import_module(f'all_{name}')
+            self.addCleanup(sys.modules.pop, f'all_{name}')
+            rows = weir.run_groups(module.Everything, ['abc'.index(e['key']) for e in some], columns)
+            self.assertEqual([(*row[:4], weir.micros(row[4])) for row in rows],
+                             [everything_of([e for e in some if e['key'] == key]) for key in 'abc'])
 
     def test_run_refuses_what_the_server_refuses(self):
         import weir  # pylint: disable=import-error,import-outside-toplevel
