@@ -22,13 +22,14 @@
 #define NAME_MAX_BYTES 40 /* output columns are called after it */
 
 static const char help[] =
-    "Usage: weir plugin new [--many | --whole | --python] NAME\n"
+    "Usage: weir plugin new [--many | --whole | --async | --python] NAME\n"
     "       weir plugin check [OPTIONS] FILE.so\n\n"
     "new: makes the folder NAME with an analyzer of that name, its Makefile, a "
     "configuration to try it\n"
     "with, and tests (make test). Change it into yours: weir-plugin(3).\n\n"
     "      --many   it gives many rows a group: the largest values of a column\n"
     "      --whole  it gets all rows of a group at once: their median\n"
+    "      --async  it asks another service about values: the mean of what that says\n"
     "      --python in Python: a class that folds, with tests for pytest, "
     "weir-python(7)\n"
     "               (without: one row a group, folded row by row: the mean)\n"
@@ -61,8 +62,14 @@ static const struct kind kinds[] = {
       {"Makefile", new_python_Makefile},
       {"weir.yaml", new_python_weir},
       {"test.yaml", new_python_test}}},
+    {{{"@.c", new_async},
+      {"service.py", new_async_service},
+      {"Makefile", new_async_Makefile},
+      {"weir.yaml", new_async_weir},
+      {"test.yaml", new_async_test}}},
 };
 #define KIND_PYTHON 3
+#define KIND_ASYNC  4
 
 /* In all texts @ stands for the name. */
 /* "$@" is make's own and stays. */
@@ -130,9 +137,9 @@ static int make_new(const char *name, const struct kind *k)
             "  cd %s && make test\n",
             name, name, name, name);
     else if (status == EXIT_SUCCESS)
-        printf("%s/%s.c, Makefile, weir.yaml and test.yaml are there. Next:\n"
+        printf("%s/%s.c, %sMakefile, weir.yaml and test.yaml are there. Next:\n"
                "  cd %s && make && weir plugins -p . %s && make test\n",
-               name, name, name, name);
+               name, name, k == &kinds[KIND_ASYNC] ? "service.py, " : "", name, name);
     return status;
 }
 
@@ -288,6 +295,7 @@ int cmd_plugin(int argc, char **argv)
                                             {"many", no_argument, NULL, 1},
                                             {"whole", no_argument, NULL, 2},
                                             {"python", no_argument, NULL, KIND_PYTHON},
+                                            {"async", no_argument, NULL, KIND_ASYNC},
                                             {NULL, 0, NULL, 0}};
     size_t kind = 0;
     if (argc > 1 && !strcmp(argv[1], "check")) {
@@ -300,8 +308,8 @@ int cmd_plugin(int argc, char **argv)
         if (o == '?')
             return EXIT_USAGE;
         if (kind)
-            return cmd_usage("plugin",
-                             "--many, --whole and --python exclude each other");
+            return cmd_usage(
+                "plugin", "--many, --whole, --async and --python exclude each other");
         kind = (size_t)o;
     }
     if (argc - optind != 2 || strcmp(argv[optind], "new") != 0)

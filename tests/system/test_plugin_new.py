@@ -3,6 +3,7 @@
 
 import os
 import subprocess
+import sys
 import unittest
 
 import harness
@@ -40,6 +41,19 @@ class New(unittest.TestCase):
             self.assertEqual(sorted(os.listdir(os.path.join(self.folder, name))),
                              sorted([f'{name}.c', 'Makefile', 'weir.yaml', 'test.yaml']))
         self.assertEqual(harness.weir('plugin', 'new', '--many', '--whole', 'x', cwd=self.folder).returncode, 64)
+
+    def test_one_that_asks_passes_its_own_tests(self):
+        done = harness.weir('plugin', 'new', '--async', 'mine', cwd=self.folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn('mine/mine.c, service.py, Makefile', done.stdout)
+        self.build('mine')
+        if 'without libcurl' in harness.weir('check', '--no-database', '-c', 'weir.yaml', cwd=os.path.join(self.folder, 'mine')).stderr:
+            self.skipTest('built without libcurl')
+        said = self.build('mine', 'test', 'PYTHON=' + sys.executable)
+        self.assertIn('ok    layout', said)
+        self.assertIn('1 case, 0 failed', said)
+        self.build('mine', 'clean')
+        self.assertEqual(sorted(os.listdir(os.path.join(self.folder, 'mine'))), ['Makefile', 'mine.c', 'service.py', 'test.yaml', 'weir.yaml'])
 
     def test_a_new_plugin_builds_and_runs(self):
         done = harness.weir('plugin', 'new', 'mine', cwd=self.folder)
