@@ -2,13 +2,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ways to do many things at once: threads, processes and asyncio of plain Python, beside those of weir, in one run.
 
-    bench/ways.py BUILD [--events N] [--lookups N] [--in-flight N] [--repetitions N] [--only fold,lookup]
+    bench/ways.py BUILD [--events N] [--all N] [--lookups N] [--in-flight N] [--repetitions N] [--only fold,lookup]
 
 Two jobs. The fold, which wants processors: W1's, for each symbol in each 10 s the number of trades, quantity, lowest and highest price,
 and the mean price by volume, from the JSON in the file to rows in a table of SQLite, committed, by Python as by weir. The look-up, which
 wants to wait: a key each at a local service that answers after 20 ms, each key another one. Every repetition runs all, one after the
-other; figures are medians, ratios those of pairs in one repetition. Results are checked: all count the same trades and the same quantity
-in as many rows, and those of the plugins in C are Python's, each."""
+other; figures are medians, ratios those of pairs in one repetition. What runs Python for each event has the first 1,000,000 events of W1, the
+rest all 5,000,000: rates are compared, and starting is a smaller part of those that are quick. Results are checked: all count the same trades and
+the same quantity in as many rows, and those of the plugins in C are Python's, each, for the first 1,000,000."""
 
 import argparse
 import json
@@ -18,6 +19,7 @@ import os
 import resource
 import sqlite3
 import statistics
+import re
 import subprocess
 import sys
 import threading
@@ -26,7 +28,7 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 
-from measure import Bench  # noqa: E402
+from measure import Bench, ROWS_OF_ALL  # noqa: E402
 
 LATE_MS = 20
 C_TARGET, PROCESSES_TARGET, NUMPY_TARGET = 30, 1.5, 3.0
@@ -138,28 +140,37 @@ def run(command, **more):
     return time.monotonic() - began, children_cpu() - cpu, done.stdout
 
 
+def total_qty(path):
+    with open(path, 'rb') as file:
+        return sum(sum(map(int, re.findall(rb'"qty":(\d+)', b''.join(lines)))) for lines in iter(lambda: file.readlines(1 << 24), []))
+
+
 class Fold:
-    """{way: (events/s, CPU seconds for a million)}"""
+    """{way: (seconds, CPU seconds, events)}"""
     OBJECTS, ARRAYS = (f'python: {{file: {HERE}/fold.py, of: [price, qty], name: {name}}}' for name in ('Objects', 'Arrays'))
     C = 'stats: {of: qty, emit: [sum], as: qty}}, {vwap: {price: price, volume: qty}}, {stats: {of: price, emit: [min, max]}'
 
-    def __init__(self, bench):
-        self.bench = bench
+    def __init__(self, bench, n_all):
+        self.bench, self.n_all, self.all = bench, n_all, bench.workload(n_all)
         self.expected = self.rows = None  # of the first script
+        self.expected_of_all = ROWS_OF_ALL.get(n_all), n_all, total_qty(self.all)
 
     def script(self, way):
-        with self.bench.folder() as folder:
+        bench = self.bench
+        with bench.folder() as folder:
             database = os.path.join(folder, 'weir.db')
-            seconds, cpu, _ = run([sys.executable, os.path.abspath(__file__), '--fold', way, self.bench.file, database])
+            seconds, cpu, _ = run([sys.executable, os.path.abspath(__file__), '--fold', way, bench.file, database])
             if not self.rows:
-                self.rows = self.bench.harness.read_rows(database, f'SELECT {COLUMNS} FROM trades_10s ORDER BY 1, 2')
+                self.rows = bench.harness.read_rows(database, f'SELECT {COLUMNS} FROM trades_10s ORDER BY 1, 2')
                 self.expected = len(self.rows), sum(row[3] for row in self.rows), sum(row[4] for row in self.rows)
-                if self.expected[1] != self.bench.events:
+                if self.expected[1] != bench.events:
                     raise SystemExit(f'bench: {way}: {self.expected[1]} events')
-            self.check(way, database)
-        return seconds, cpu
+                self.weir(self.C, check_each=True)
+            self.check(way, database, self.expected)
+        return seconds, cpu, bench.events
 
-    def weir(self, analyzers, workers=1):
+    def weir(self, analyzers, *options, workers=1, whole=False, check_each=False):
+        """By `whole` of all events."""
         bench, config = self.bench, self.bench.config
         config = config[:config.index('    analyzers:')].replace('    key: [symbol]\n', f'    key: [symbol]\n    workers: {workers}\n')
         config += f'    analyzers: [{{count: {{as: count}}}}, {{{analyzers}}}]\n'
@@ -168,16 +179,17 @@ class Fold:
             with open(path, 'w', encoding='utf-8') as file:
                 file.write(config)
             env = bench.harness.environment(WEIR_LISTEN='127.0.0.1:0', WEIR_DATABASE=database)
-            seconds, cpu, _ = run([bench.harness.WEIR, 'run', '-c', path, '--stream', 'trades', bench.file], env=env)
-            self.check(analyzers, database)
-            if analyzers == self.C:
+            seconds, cpu, _ = run([bench.harness.WEIR, 'run', '-c', path, *options, '--stream', 'trades', self.all if whole else bench.file],
+                                  env=env)
+            self.check(analyzers, database, self.expected_of_all if whole else self.expected)
+            if check_each:
                 self.check_rows(bench.harness.read_rows(database, f'SELECT {COLUMNS} FROM trades_10s ORDER BY 1, 2'))
-        return seconds, cpu
+        return seconds, cpu, self.n_all if whole else bench.events
 
-    def check(self, way, database):
+    def check(self, way, database, expected):
         found = self.bench.harness.read_rows(database, 'SELECT count(*), sum(count), sum(qty) FROM trades_10s')[0]
-        if found != self.expected:
-            raise SystemExit(f'bench: {way}: {found} instead of {self.expected}')
+        if found[1:] != expected[1:] or found[0] != (expected[0] or found[0]):
+            raise SystemExit(f'bench: {way}: {found} instead of {expected}')
 
     def check_rows(self, found):
         """The mean by volume is added up another way: to the last digits but two."""
@@ -187,26 +199,27 @@ class Fold:
 
     def measure(self):
         found = {f'Python, {way}': self.script(way) for way in WAYS}
-        found['weir, C in threads'] = self.weir(self.C)
-        found['weir, C in threads, 2 workers'] = self.weir(self.C, workers=2)
+        found['weir, C in threads'] = self.weir(self.C, whole=True)
+        found['weir, C in threads, windows as they end (--live)'] = self.weir(self.C, '--live', whole=True)
+        found['weir, C in threads, 2 workers'] = self.weir(self.C, workers=2, whole=True)
         if self.bench.has_python():
             found['weir, Python in a thread'] = self.weir(self.OBJECTS)
             found['weir, Python in 2 processes'] = self.weir(self.OBJECTS + ', run: process', workers=2)
-            found['weir, numpy in a thread'] = self.weir(self.ARRAYS)
+            found['weir, numpy in a thread'] = self.weir(self.ARRAYS, whole=True)
         return found
 
     def report(self, results):
-        rows(results, self.bench.events, 'the fold, W1', 'M events/s', 1e6)
+        rows(results, 'the fold, W1', 'M events/s', 1e6)
         def ratio(a, b, what=0):
-            return [r[a][what] / r[b][what] for r in results]
+            return [r[a][what] / r[a][2] / (r[b][what] / r[b][2]) for r in results]
         target('C in threads to Python in one thread, events/s', ratio('Python, one thread', 'weir, C in threads'), C_TARGET)
+        target('the same with --live', ratio('Python, one thread', 'weir, C in threads, windows as they end (--live)'), C_TARGET)
         target('the same with 2 workers', ratio('Python, one thread', 'weir, C in threads, 2 workers'), C_TARGET)
-        target('C in threads to Python in one thread, events a CPU second', ratio('Python, one thread', 'weir, C in threads', 1),
-               C_TARGET)
+        target('C in threads to Python in one thread, events a CPU second', ratio('Python, one thread', 'weir, C in threads', 1))
         if 'weir, numpy in a thread' in results[0]:
             target('Python in 2 processes to multiprocessing with 2', ratio('Python, multiprocessing, 2 workers',
                                                                           'weir, Python in 2 processes'), PROCESSES_TARGET)
-            target('numpy, M events/s a core', [self.bench.events / r['weir, numpy in a thread'][1] / 1e6 for r in results],
+            target('numpy, M events/s a core', [n / cpu / 1e6 for _, cpu, n in (r['weir, numpy in a thread'] for r in results)],
                    NUMPY_TARGET)
 
 
@@ -229,7 +242,7 @@ class Lookup:
     def asked(self, python, how):
         out = run([python, os.path.join(HERE, 'asked.py'), how, self.url, str(self.lookups), str(self.in_flight)])[2].split()
         self.check(how, int(out[0]), int(out[3]))
-        return float(out[1]), float(out[2])
+        return float(out[1]), float(out[2]), self.lookups
 
     def weir(self):
         config = f'''
@@ -251,7 +264,7 @@ pipelines:
             seconds, cpu, _ = run([self.bench.harness.WEIR, 'run', '-c', path, '--stream', 's', self.file],
                                   env=self.bench.harness.environment())
             self.check('weir', *self.bench.harness.read_rows(database, 'SELECT sum(count), sum(n_sum) FROM p')[0])
-        return seconds, cpu
+        return seconds, cpu, self.lookups
 
     def check(self, way, n, total):
         if (n, total) != (self.lookups, self.lookups * (self.lookups - 1) // 2):
@@ -264,7 +277,7 @@ pipelines:
         return found
 
     def report(self, results):
-        rows(results, self.lookups, f'{self.in_flight:,} look-ups in flight, {LATE_MS} ms each', 'look-ups/s', 1)
+        rows(results, f'{self.in_flight:,} look-ups in flight, {LATE_MS} ms each', 'look-ups/s', 1)
         for way in ('aiohttp', 'streams'):
             name = f'Python, asyncio, {way}'
             if name not in results[0]:
@@ -278,16 +291,16 @@ pipelines:
 
 # ---- The table ---------------------------------------------------------------------------------------
 
-def rows(results, n, title, unit, scale):
-    print(f'{title:<48}{unit:>12}{"seconds":>10}{"CPU s":>9}{"us CPU each":>13}')
-    for name in results[0]:
+def rows(results, title, unit, scale):
+    print(f'{title:<50}{"events":>11}{unit:>12}{"seconds":>10}{"CPU s":>9}{"us CPU each":>13}')
+    for name, (_, _, n) in results[0].items():
         seconds, cpu = (statistics.median(r[name][i] for r in results) for i in (0, 1))
         speed = n / seconds / scale
-        print(f'{name:<48}{speed:>12,.{2 if speed < 100 else 0}f}{seconds:>10.2f}{cpu:>9.2f}{cpu / n * 1e6:>13.2f}')
+        print(f'{name:<50}{n:>11,}{speed:>12,.{2 if speed < 100 else 0}f}{seconds:>10.2f}{cpu:>9.2f}{cpu / n * 1e6:>13.2f}')
     print()
 
 
-def target(what, values, wanted, most=False):
+def target(what, values, wanted=None, most=False):
     middle = statistics.median(values)
     text = f'{middle:.2f} ({min(values):.2f} to {max(values):.2f})'
     if wanted is not None:
@@ -302,7 +315,8 @@ def main():
         return
     parser = argparse.ArgumentParser(prog='bench/ways.py', description=__doc__.split('\n', maxsplit=1)[0])
     parser.add_argument('build', help='the build folder')
-    parser.add_argument('--events', type=int, default=1000000)
+    parser.add_argument('--events', type=int, default=1000000, help='for what runs Python for each')
+    parser.add_argument('--all', type=int, default=5000000, help='for the others')
     parser.add_argument('--lookups', type=int, default=30000)
     parser.add_argument('--in-flight', type=int, default=1000)
     parser.add_argument('--repetitions', type=int, default=3)
@@ -311,7 +325,7 @@ def main():
     bench = Bench(arguments.build, arguments.events)
     only = (arguments.only or 'fold,lookup').split(',')
     lookup = Lookup(bench, arguments.lookups, arguments.in_flight) if 'lookup' in only else None
-    jobs = ([Fold(bench)] if 'fold' in only else []) + ([lookup] if lookup else [])
+    jobs = ([Fold(bench, arguments.all)] if 'fold' in only else []) + ([lookup] if lookup else [])
     try:
         results = [[job.measure() for job in jobs] for _ in range(arguments.repetitions)]
     finally:
