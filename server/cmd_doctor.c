@@ -5,9 +5,11 @@
  * Changes nothing.
  */
 #include "base/logger.h"
+#include "carry/carry.h"
 #include "cmd.h"
 #include "config/faults.h"
 #include "descriptors.h"
+#include "publish/publish.h"
 #include "wire.h"
 
 #include <arpa/inet.h>

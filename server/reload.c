@@ -44,8 +44,7 @@ struct reload {
     bool adding;             /* those that are only new; before them, the others */
     struct restore *restore; /* one for all: each reads the schema of all tables */
     struct hook_spec *hooks; /* afterwards */
-    struct carry_set *carry; /* likewise */
-    struct publish_set *publish;
+    struct target_set *target[CARRIED_TARGETS]; /* likewise */
 };
 
 /* ---- What has changed? ------------------------------------------------------------------------ */
@@ -717,50 +716,40 @@ static int prepare_hooks(struct reload *r, struct error *error)
     return err;
 }
 
-static int prepare_carry(struct reload *r, struct error *error)
+static int prepare_target(struct reload *r, size_t i, struct error *error)
 {
     struct weir *w = r->weir;
-    int err = w->carrier ? carry_hold(w->carrier, error) : 0;
+    struct target *running = w->target[i];
+    int err = running ? target_hold(running, error) : 0;
     if (err < 0)
         return err;
-    err = carry_prepare(w->store, r->config, w->config, r->pipeline, r->n_pipelines,
-                        &r->carry, error);
-    if (err < 0 && w->carrier)
-        carry_release(w->carrier);
+    err = target_prepare(weir_target[i], w->store, running, r->config, w->config,
+                         r->pipeline, r->n_pipelines, &r->target[i], error);
+    if (err < 0 && running)
+        target_release(running);
     return err;
 }
 
-static int prepare_publish(struct reload *r, struct error *error)
+/* The server's settings stay, so there is one, or nothing goes there. */
+static void exchange_targets(struct reload *r)
 {
-    struct weir *w = r->weir;
-    int err = w->publisher ? publish_hold(w->publisher, error) : 0;
-    if (err < 0)
-        return err;
-    err = publish_prepare(w->store, w->publisher, r->config, w->config, r->pipeline,
-                          r->n_pipelines, &r->publish, error);
-    if (err < 0 && w->publisher)
-        publish_release(w->publisher);
-    return err;
+    for (size_t i = 0; i < CARRIED_TARGETS; i++) {
+        struct target *running = r->weir->target[i];
+        if (running && r->target[i])
+            target_exchange(running, r->target[i]);
+        else
+            target_set_free(r->target[i]);
+        r->target[i] = NULL;
+    }
 }
 
-/* As exchange_carry. */
-static void exchange_publish(struct reload *r)
+static void release_target(struct reload *r, size_t i)
 {
-    if (r->weir->publisher && r->publish)
-        publish_exchange(r->weir->publisher, r->publish);
-    else
-        publish_set_free(r->publish);
-    r->publish = NULL;
-}
-
-/* The server's settings stay, so there is a carrier, or nothing is carried. */
-static void exchange_carry(struct reload *r)
-{
-    if (r->weir->carrier && r->carry)
-        carry_exchange(r->weir->carrier, r->carry);
-    else
-        carry_set_free(r->carry);
-    r->carry = NULL;
+    struct target *running = r->weir->target[i];
+    target_set_free(r->target[i]);
+    r->target[i] = NULL;
+    if (running)
+        target_release(running);
 }
 
 /* All who follow tables, or none. */
@@ -770,14 +759,13 @@ static int prepare_followers(struct reload *r, struct error *error)
     int err = prepare_hooks(r, error);
     if (err < 0)
         return err;
-    if ((err = prepare_carry(r, error)) == 0) {
-        if ((err = prepare_publish(r, error)) == 0)
-            return 0;
-        carry_set_free(r->carry);
-        r->carry = NULL;
-        if (w->carrier)
-            carry_release(w->carrier);
-    }
+    size_t n = 0;
+    while (n < CARRIED_TARGETS && (err = prepare_target(r, n, error)) == 0)
+        n++;
+    if (n == CARRIED_TARGETS)
+        return 0;
+    while (n-- > 0)
+        release_target(r, n);
     if (w->hooks)
         hooks_release(w->hooks);
     return err;
@@ -818,8 +806,7 @@ static int apply(struct reload *r, struct error *error)
             backfill_stop(w, r->change[i].old);
     exchange_streams(r);
     exchange_hooks(r);
-    exchange_carry(r);
-    exchange_publish(r);
+    exchange_targets(r);
     running_set(w->running, running);
     return 0;
 }

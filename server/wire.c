@@ -6,11 +6,13 @@
 #include "base/doing.h"
 #include "base/hash.h"
 #include "base/logger.h"
+#include "carry/carry.h"
 #include "config/faults.h"
 #include "crashes.h"
 #include "journal/folder.h"
 #include "lookup/lookups.h"
 #include "pipeline/join.h"
+#include "publish/publish.h"
 #include "recover.h"
 #include "restart.h"
 #include "results_feed.h"
@@ -353,6 +355,17 @@ int weir_make_pipelines(struct weir *w, struct config *config, struct metrics *m
     return failed;
 }
 
+const struct target_kind *const weir_target[CARRIED_TARGETS] = {
+    [CARRIED_POSTGRESQL] = &carry_kind, [CARRIED_KAFKA] = &publish_kind};
+
+static int check_targets(struct weir *w, struct error *error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < CARRIED_TARGETS; i++)
+        r = target_check(weir_target[i], w->config, w->pipeline, w->n_pipelines, error);
+    return r;
+}
+
 static int load_pipelines(struct weir *w, struct error *error)
 {
     struct config *c = w->config;
@@ -371,9 +384,7 @@ static int load_pipelines(struct weir *w, struct error *error)
     if (r == 0)
         r = hook_specs_new(c, w->pipeline, w->n_pipelines, &w->hook_specs, error);
     if (r == 0)
-        r = carry_check(c, w->pipeline, w->n_pipelines, error);
-    if (r == 0)
-        r = publish_check(c, w->pipeline, w->n_pipelines, error);
+        r = check_targets(w, error);
     if (r < 0)
         return error->text[0] ? r : error_set(error, r, "no memory");
     w->n_pipelines = weir_close_gaps(w->pipeline, w->n_pipelines);
@@ -912,25 +923,18 @@ static int start_threads(struct weir *w, struct error *error)
     return r < 0 ? error_set(error, r, "cannot start threads: %s", strerror(-r)) : 0;
 }
 
-static int start_carrier(struct weir *w, struct error *error)
+static int start_targets(struct weir *w, struct error *error)
 {
-    struct carry_set *set = w->carry_set;
-    struct carrier *c = NULL;
-    w->carry_set = NULL;
-    int err = carry_new(w->store, w->metrics, set, &c, error);
-    if (err == 0)
-        atomic_store_explicit(&w->carrier, c, memory_order_release);
-    return err;
-}
-
-static int start_publisher(struct weir *w, struct error *error)
-{
-    struct publish_set *set = w->publish_set;
-    struct publisher *p = NULL;
-    w->publish_set = NULL;
-    int err = publish_new(w->store, w->metrics, set, &p, error);
-    if (err == 0)
-        atomic_store_explicit(&w->publisher, p, memory_order_release);
+    int err = 0;
+    for (size_t i = 0; err == 0 && i < CARRIED_TARGETS; i++) {
+        struct target_set *set = w->target_set[i];
+        struct target *t = NULL;
+        w->target_set[i] = NULL;
+        if (set)
+            err = target_new(w->store, w->metrics, set, &t, error);
+        if (err == 0)
+            atomic_store_explicit(&w->target[i], t, memory_order_release);
+    }
     return err;
 }
 
@@ -938,12 +942,9 @@ static int start_publisher(struct weir *w, struct error *error)
 static int prepare_followers(struct weir *w, struct error *error)
 {
     int err = hooks_prepare(w->store, w->hook_specs, error);
-    if (err == 0)
-        err = carry_prepare(w->store, w->config, w->config, w->pipeline, w->n_pipelines,
-                            &w->carry_set, error);
-    if (err == 0)
-        err = publish_prepare(w->store, NULL, w->config, w->config, w->pipeline,
-                              w->n_pipelines, &w->publish_set, error);
+    for (size_t i = 0; err == 0 && i < CARRIED_TARGETS; i++)
+        err = target_prepare(weir_target[i], w->store, NULL, w->config, w->config,
+                             w->pipeline, w->n_pipelines, &w->target_set[i], error);
     return err;
 }
 
@@ -976,10 +977,8 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
         w->hook_specs = NULL;
         r = weir_start_hooks(w, specs, error);
     }
-    if (r == 0 && w->carry_set)
-        r = start_carrier(w, error);
-    if (r == 0 && w->publish_set)
-        r = start_publisher(w, error);
+    if (r == 0)
+        r = start_targets(w, error);
     return r;
 }
 
@@ -1109,8 +1108,8 @@ void weir_free(struct weir *w)
     for (size_t i = 0; w->pipeline && i < w->n_pipelines; i++)
         pipeline_stop(w->pipeline[i]);
     hooks_end(w->hooks);
-    carry_end(w->carrier);
-    publish_end(w->publisher);
+    for (size_t i = 0; i < CARRIED_TARGETS; i++)
+        target_end(w->target[i]);
     store_free(w->store);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
         log_free(w->log[i]);
@@ -1118,10 +1117,10 @@ void weir_free(struct weir *w)
         metrics_remove_all(w->metrics);
     hooks_free(w->hooks);
     hook_specs_free(w->hook_specs);
-    carry_free(w->carrier);
-    carry_set_free(w->carry_set);
-    publish_free(w->publisher);
-    publish_set_free(w->publish_set);
+    for (size_t i = 0; i < CARRIED_TARGETS; i++) {
+        target_free(w->target[i]);
+        target_set_free(w->target_set[i]);
+    }
     for (size_t i = 0; w->pipeline && i < w->n_pipelines; i++)
         pipeline_unref(w->pipeline[i]);
     tasks_free(w->back);

@@ -9,15 +9,14 @@
 #ifndef WEIR_WIRE_H
 #define WEIR_WIRE_H
 
-#include "carry/carry.h"
 #include "config/config.h"
 #include "hook/hooks.h"
 #include "log/log.h"
 #include "pipeline/pipeline.h"
 #include "pipeline/running.h"
-#include "publish/publish.h"
 #include "source/source.h"
 #include "store/store.h"
+#include "target/target.h"
 
 struct weir_intake { /* what the sink of a stream hands to */
     struct log *log;
@@ -43,11 +42,10 @@ struct weir {
     struct store *store;
     struct hook_spec *hook_specs;  /* those of the start, until hooks take them */
     _Atomic(struct hooks *) hooks; /* NULL: there are none; release, acquire */
-    struct carry_set *carry_set; /* tables of the start, until the carrier takes them */
-    struct publish_set *publish_set;       /* likewise */
-    _Atomic(struct publisher *) publisher; /* as the carrier */
-    _Atomic(struct carrier *) carrier; /* NULL: nothing is carried; release, acquire */
-    struct lookups *lookups;           /* NULL: no pipeline has asked for them yet */
+    struct target_set *target_set[CARRIED_TARGETS]; /* tables of the start, likewise */
+    _Atomic(struct target *)
+        target[CARRIED_TARGETS];  /* NULL: nothing goes there; release, acquire */
+    struct lookups *lookups;      /* NULL: no pipeline has asked for them yet */
     struct tasks *front, *back;   /* threads for logs; for dispatching and pipelines */
     struct log **log;             /* config->n_streams */
     struct source_stream *stream; /* config->n_streams */
@@ -109,6 +107,9 @@ int weir_try_store(const struct weir *w, int *ret_exit, struct error *error);
 /* Opens the database (`path`: instead of the configured one, or NULL) and makes the tables. */
 int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                     struct error *error);
+
+/* By enum carried_to. */
+extern const struct target_kind *const weir_target[CARRIED_TARGETS];
 
 enum weir_mode {
     WEIR_SERVE, /* events go through journals */

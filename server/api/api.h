@@ -7,7 +7,6 @@
 #define WEIR_API_API_H
 
 #include "base/metrics.h"
-#include "carry/carry.h"
 #include "config/config.h"
 #include "config/faults.h"
 #include "hook/hooks.h"
@@ -15,11 +14,11 @@
 #include "pipeline/pipeline.h"
 #include "pipeline/running.h"
 #include "plugin/loader.h"
-#include "publish/publish.h"
 #include "query/process.h"
 #include "source/source.h"
 #include "store/reader.h"
 #include "store/store.h"
+#include "target/target.h"
 
 struct api;
 
@@ -45,8 +44,7 @@ struct api_context {
     struct running *running;
     _Atomic(struct hooks *)
         *hooks; /* NULL in it: there are none; acquire. May be NULL */
-    _Atomic(struct carrier *) *carrier; /* likewise */
-    _Atomic(struct publisher *) *publisher;
+    _Atomic(struct target *) *target;   /* CARRIED_TARGETS, likewise */
     const struct source_stream *stream; /* config->n_streams, likewise */
     const char *version;
     /* May be NULL. False: /ready answers 503 and the reason in `why`. Any thread; quick. */

@@ -292,17 +292,21 @@ static void overview_put_hooks(struct buffer *b, const struct api *a,
     jsonout_close(b, ']');
 }
 
-static void overview_put_carried(void *buffer, const struct carry_status *s)
+/* Each target has its own word for what is there. */
+static void overview_put_target(struct buffer *b, const struct target_status *s,
+                                const char *put, bool refuses)
 {
-    struct buffer *b = buffer;
     jsonout_open(b, NULL, '{');
     jsonout_string(b, "table", s->table);
-    jsonout_string(b, "state", carry_state_word[s->state]);
+    if (s->topic)
+        jsonout_string(b, "topic", s->topic);
+    jsonout_string(b, "state", target_state_word[s->state]);
     jsonout_count(b, "position", s->position > 0 ? (uint64_t)s->position : 0);
     jsonout_count(b, "lag", s->lag);
-    jsonout_count(b, "carried", s->carried);
+    jsonout_count(b, put, s->put);
     jsonout_count(b, "deleted", s->deleted);
-    jsonout_count(b, "refused", s->refused);
+    if (refuses)
+        jsonout_count(b, "refused", s->refused);
     jsonout_count(b, "failures", s->failures);
     jsonout_time(b, "last_success", s->success_us);
     jsonout_string(b, "last_error", s->error[0] ? s->error : NULL);
@@ -310,45 +314,35 @@ static void overview_put_carried(void *buffer, const struct carry_status *s)
     jsonout_close(b, '}');
 }
 
-/* Those that are carried. */
-static void overview_put_postgresql(struct buffer *b, const struct api *a,
-                                    const struct pipeline *p)
+static void overview_put_carried(void *buffer, const struct target_status *s)
 {
-    struct carrier *c = a->is.carrier
-                            ? atomic_load_explicit(a->is.carrier, memory_order_acquire)
-                            : NULL;
-    jsonout_open(b, "postgresql", '[');
-    carry_each(c, pipeline_config(p)->name, overview_put_carried, b);
-    jsonout_close(b, ']');
+    overview_put_target(buffer, s, "carried", true);
 }
 
-static void overview_put_published(void *buffer, const struct publish_status *s)
+static void overview_put_published(void *buffer, const struct target_status *s)
 {
-    struct buffer *b = buffer;
-    jsonout_open(b, NULL, '{');
-    jsonout_string(b, "table", s->table);
-    jsonout_string(b, "topic", s->topic);
-    jsonout_string(b, "state", publish_state_word[s->state]);
-    jsonout_count(b, "position", s->position > 0 ? (uint64_t)s->position : 0);
-    jsonout_count(b, "lag", s->lag);
-    jsonout_count(b, "published", s->published);
-    jsonout_count(b, "deleted", s->deleted);
-    jsonout_count(b, "failures", s->failures);
-    jsonout_time(b, "last_success", s->success_us);
-    jsonout_string(b, "last_error", s->error[0] ? s->error : NULL);
-    jsonout_time(b, "last_error_time", s->error_us);
-    jsonout_close(b, '}');
+    overview_put_target(buffer, s, "published", false);
 }
 
-static void overview_put_kafka(struct buffer *b, const struct api *a,
-                               const struct pipeline *p)
+static const struct {
+    const char *name;
+    void (*put)(void *buffer, const struct target_status *s);
+} overview_target[CARRIED_TARGETS] = {
+    [CARRIED_POSTGRESQL] = {"postgresql", overview_put_carried},
+    [CARRIED_KAFKA] = {"kafka", overview_put_published},
+};
+
+static void overview_put_targets(struct buffer *b, const struct api *a,
+                                 const struct pipeline *p)
 {
-    struct publisher *publisher =
-        a->is.publisher ? atomic_load_explicit(a->is.publisher, memory_order_acquire)
-                        : NULL;
-    jsonout_open(b, "kafka", '[');
-    publish_each(publisher, pipeline_config(p)->name, overview_put_published, b);
-    jsonout_close(b, ']');
+    for (size_t i = 0; i < CARRIED_TARGETS; i++) {
+        struct target *t =
+            a->is.target ? atomic_load_explicit(&a->is.target[i], memory_order_acquire)
+                         : NULL;
+        jsonout_open(b, overview_target[i].name, '[');
+        target_each(t, pipeline_config(p)->name, overview_target[i].put, b);
+        jsonout_close(b, ']');
+    }
 }
 
 static void overview_put_lookups(struct buffer *b, struct pipeline *p)
@@ -427,8 +421,7 @@ static void overview_put_pipeline(struct buffer *b, const struct api *a,
     overview_put_lookups(b, p);
     overview_put_tables_joined(b, p);
     overview_put_hooks(b, a, p);
-    overview_put_postgresql(b, a, p);
-    overview_put_kafka(b, a, p);
+    overview_put_targets(b, a, p);
     jsonout_close(b, '}');
 }
 

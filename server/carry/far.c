@@ -167,7 +167,7 @@ static void put_type(struct buffer *to, const struct table *t, size_t i)
 
 static int make_table(struct carrier *c, const struct carried *k, struct error *error)
 {
-    const struct table *t = k->table;
+    const struct table *t = k->base.table;
     struct buffer sql = {0};
     buffer_printf(&sql, "CREATE TABLE %s (", k->name);
     for (size_t i = 0; i < t->n_columns; i++) {
@@ -191,7 +191,7 @@ static int make_table(struct carrier *c, const struct carried *k, struct error *
 static int comment(struct carrier *c, const struct carried *k, size_t i,
                    struct error *error)
 {
-    const struct table_column *column = shown(k->table, i);
+    const struct table_column *column = shown(k->base.table, i);
     struct buffer sql = {0};
     if (!column->help || !*column->help)
         return 0;
@@ -215,7 +215,7 @@ static int add_column(struct carrier *c, const struct carried *k, size_t i,
 {
     struct buffer sql = {0};
     buffer_printf(&sql, "ALTER TABLE %s ADD COLUMN ", k->name);
-    put_type(&sql, k->table, i);
+    put_type(&sql, k->base.table, i);
     int err = run(c, &sql, NULL, 0, NULL, error);
     return err ? err : comment(c, k, i, error);
 }
@@ -227,8 +227,8 @@ static int add_column(struct carrier *c, const struct carried *k, size_t i,
 static int check_column(struct carrier *c, const struct carried *k, size_t i,
                         const PGresult *there, struct error *error)
 {
-    const struct table_column *column = shown(k->table, i);
-    const bool key = table_shown(k->table, i) < k->table->n_primary;
+    const struct table_column *column = shown(k->base.table, i);
+    const bool key = table_shown(k->base.table, i) < k->base.table->n_primary;
     int r = 0;
     while (r < PQntuples(there) && strcmp(PQgetvalue(there, r, 0), column->name))
         r++;
@@ -251,7 +251,7 @@ static int check_column(struct carrier *c, const struct carried *k, size_t i,
 static int check_others(const struct carried *k, const PGresult *there,
                         struct error *error)
 {
-    const struct table *t = k->table;
+    const struct table *t = k->base.table;
     for (int r = 0; r < PQntuples(there); r++) {
         size_t i = 0;
         while (i < t->n_columns && strcmp(PQgetvalue(there, r, 0), t->column[i].name))
@@ -283,7 +283,7 @@ static int ensure_table(struct carrier *c, const struct carried *k, struct error
         &PG_TEXT(k->name), 1, &there, error);
     if (err)
         return err;
-    const size_t n = k->table->n_columns;
+    const size_t n = k->base.table->n_columns;
     if (PQntuples(there) == 0) {
         err = make_table(c, k, error);
         for (size_t i = 0; !err && i < n; i++)
@@ -318,7 +318,7 @@ static int ask_owner(struct carrier *c, const struct carried *k, const char *loc
                       " coalesce(taken_from, '') FROM ");
     put_name(&sql, c->config->schema);
     buffer_printf(&sql, ".weir_positions WHERE table_name = $1 %s", lock);
-    int err = run(c, &sql, &PG_TEXT(k->table->name), 1, &r, error);
+    int err = run(c, &sql, &PG_TEXT(k->base.table->name), 1, &r, error);
     *ret = (struct owner){.there = !err && PQntuples(r) > 0};
     if (err || !ret->there)
         return err;
@@ -337,12 +337,12 @@ static int check_owner(struct carrier *c, const struct carried *k,
 {
     if (!o->there)
         return 0;
-    if (strcmp(o->database, c->set->database)) {
+    if (strcmp(o->database, c->base.set->database)) {
         struct buffer sql = {0};
         buffer_puts(&sql, "DELETE FROM ");
         put_name(&sql, c->config->schema);
         buffer_puts(&sql, ".weir_positions WHERE table_name = ");
-        put_text(&sql, k->table->name);
+        put_text(&sql, k->base.table->name);
         error_set(error, -EPERM,
                   "in PostgreSQL it is carried from another database, by a server on "
                   "'%s'; to take it over: %s",
@@ -351,11 +351,9 @@ static int check_owner(struct carrier *c, const struct carried *k,
         return -EPERM;
     }
     /* One that PostgreSQL forgot, as a standby may, is ours still. */
-    if (k->taken && strcmp(o->writer, c->writer) && strcmp(o->writer, k->before))
-        return error_set(error, -EEXIST,
-                         "a server on '%s' has taken its place: nothing more is "
-                         "carried by this one until it is started again, and what "
-                         "'retain' would take stays until then, or for 'hold'",
+    if (k->base.taken && strcmp(o->writer, c->base.writer) &&
+        strcmp(o->writer, k->base.before))
+        return error_set(error, -EEXIST, "a server on '%s' has taken its place",
                          o->host);
     return 0;
 }
@@ -366,11 +364,11 @@ static bool is_ours(const struct carrier *c, const struct carried *k,
 {
     if (!o->there || o->since_us != known->since_us || o->seq < known->first)
         return false;
-    if (strcmp(o->writer, c->writer) == 0)
+    if (strcmp(o->writer, c->base.writer) == 0)
         return true;
-    const char *before = k->taken ? k->before : k->place.writer;
-    const int64_t bound = k->taken ? k->before_bound : k->place.bound;
-    /* Or a run that was ended before the file knew of it (has_work in carrier.c). */
+    const char *before = k->base.taken ? k->base.before : k->base.place.writer;
+    const int64_t bound = k->base.taken ? k->base.before_bound : k->base.place.bound;
+    /* Or a run that was ended before the file knew of it (target/kind.h). */
     return *before &&
            (strcmp(o->writer, before) == 0 || strcmp(o->from, before) == 0) &&
            o->seq <= bound;
@@ -386,14 +384,14 @@ static int end_writer(struct carrier *c, const struct carried *k, struct error *
     buffer_puts(
         &sql, ".weir_positions p ON a.pid = p.backend AND a.backend_start ="
               " p.backend_start WHERE p.table_name = $1 AND a.pid <> pg_backend_pid()");
-    return run(c, &sql, &PG_TEXT(k->table->name), 1, NULL, error);
+    return run(c, &sql, &PG_TEXT(k->base.table->name), 1, NULL, error);
 }
 
 static int put_owner(struct carrier *c, const struct carried *k, const char *from,
                      int64_t seq, struct error *error)
 {
     char since[24], at[24], pid[24], host[128] = "";
-    snprintf(since, sizeof(since), "%" PRId64, k->place.since_us);
+    snprintf(since, sizeof(since), "%" PRId64, k->base.place.since_us);
     snprintf(at, sizeof(at), "%" PRId64, seq);
     snprintf(pid, sizeof(pid), "%ld", (long)getpid());
     gethostname(host, sizeof(host) - 1);
@@ -413,10 +411,10 @@ static int put_owner(struct carrier *c, const struct carried *k, const char *fro
               " host = excluded.host, pid = excluded.pid, backend = excluded.backend,"
               " backend_start = excluded.backend_start, taken_from ="
               " excluded.taken_from");
-    const struct pg_param param[] = {PG_TEXT(k->table->name),
-                                     PG_TEXT(k->table->pipeline),
-                                     PG_TEXT(c->set->database),
-                                     PG_TEXT(c->writer),
+    const struct pg_param param[] = {PG_TEXT(k->base.table->name),
+                                     PG_TEXT(k->base.table->pipeline),
+                                     PG_TEXT(c->base.set->database),
+                                     PG_TEXT(c->base.writer),
                                      PG_TEXT(since),
                                      PG_TEXT(seq < 0 ? NULL : at),
                                      PG_TEXT(host),
@@ -434,10 +432,10 @@ static int take(struct carrier *c, struct carried *k, const struct changes *know
     if (!err)
         err = check_owner(c, k, ret, error);
     *ret_ours = !err && is_ours(c, k, ret, known);
-    k->place.since_us = known->since_us;
-    const char *from = strcmp(ret->writer, c->writer) == 0 ? ret->from
-                       : k->taken                          ? k->before
-                                                           : k->place.writer;
+    k->base.place.since_us = known->since_us;
+    const char *from = strcmp(ret->writer, c->base.writer) == 0 ? ret->from
+                       : k->base.taken                          ? k->base.before
+                                                                : k->base.place.writer;
     return err ? err : put_owner(c, k, from, *ret_ours ? ret->seq : -1, error);
 }
 
@@ -446,7 +444,7 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
     struct changes known;
     struct owner owner;
     bool ours = false;
-    int err = changes_look(c->db, k->table->name, &known, error);
+    int err = changes_look(c->base.db, k->base.table->name, &known, error);
     if (!err)
         err = ask_owner(c, k, "", &owner, error);
     if (!err)
@@ -465,28 +463,28 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
     if (err)
         return err;
     fault_point("carry_taken");
-    if (owner.there && !k->taken && strcmp(owner.writer, k->place.writer) &&
-        strcmp(owner.writer, c->writer))
+    if (owner.there && !k->base.taken && strcmp(owner.writer, k->base.place.writer) &&
+        strcmp(owner.writer, c->base.writer))
         logger_warn("carry", "table '%s': taken over from a server on '%s'",
-                    k->table->name, owner.host);
-    if (!k->taken) {
-        memcpy(k->before, k->place.writer, sizeof(k->before));
-        k->before_bound = k->place.bound;
+                    k->base.table->name, owner.host);
+    if (!k->base.taken) {
+        memcpy(k->base.before, k->base.place.writer, sizeof(k->base.before));
+        k->base.before_bound = k->base.place.bound;
     }
-    k->taken = true;
-    memcpy(k->place.writer, c->writer, sizeof(c->writer));
-    k->place.bound = -1;
-    k->place.position = ours ? owner.seq : known.last;
-    k->stage = ours ? CARRY_CHANGES : CARRY_FILL;
+    k->base.taken = true;
+    memcpy(k->base.place.writer, c->base.writer, sizeof(c->base.writer));
+    k->base.place.bound = -1;
+    k->base.place.position = ours ? owner.seq : known.last;
+    k->base.stage = ours ? TARGET_CHANGES : TARGET_FILL;
     k->temporary = false;
-    k->dirty = k->look = true;
-    c->save_us = 0;
+    k->base.look = true;
+    target_note(&c->base, &k->base);
     rows_restart(k);
     if (!ours)
         logger_info("carry",
                     "table '%s': all of its rows are carried to PostgreSQL, which does "
                     "not know them, or knows others",
-                    k->table->name);
+                    k->base.table->name);
     return 0;
 }
 
@@ -515,8 +513,8 @@ static int move_place(struct carrier *c, const struct carried *k, int64_t from,
                       " WHERE table_name = $1 AND writer = $2 AND seq IS NOT DISTINCT "
                       "FROM $4::bigint");
     const struct pg_param param[] = {
-        PG_TEXT(k->table->name),
-        PG_TEXT(c->writer),
+        PG_TEXT(k->base.table->name),
+        PG_TEXT(c->base.writer),
         PG_TEXT(to < 0 ? NULL : at),
         PG_TEXT(from < 0 ? NULL : was),
         {.type = 1184,
@@ -538,7 +536,7 @@ static int copy_to(struct carrier *c, const struct carried *k, const char *tempo
     else
         buffer_puts(&sql, k->name);
     buffer_puts(&sql, " (");
-    put_columns(&sql, k->table, rows == &c->gone, "");
+    put_columns(&sql, k->base.table, rows == &c->gone, "");
     buffer_puts(&sql, ") FROM STDIN (FORMAT binary)");
     int err = sql.error
                   ? error_set(error, -ENOMEM, "out of memory")
@@ -560,7 +558,7 @@ static int make_temporary(struct carrier *c, struct carried *k, struct error *er
         buffer_puts(&sql, "CREATE TEMPORARY TABLE ");
         put_temporary(&sql, gone ? "gone" : "rows", k);
         buffer_puts(&sql, " ON COMMIT DELETE ROWS AS SELECT ");
-        put_columns(&sql, k->table, gone, "");
+        put_columns(&sql, k->base.table, gone, "");
         buffer_printf(&sql, " FROM %s WITH NO DATA", k->name);
         err = run(c, &sql, NULL, 0, NULL, error);
     }
@@ -574,9 +572,9 @@ static int delete_gone(struct carrier *c, const struct carried *k, struct error 
     buffer_printf(&sql, "DELETE FROM %s AS t USING ", k->name);
     put_temporary(&sql, "gone", k);
     buffer_puts(&sql, " AS g WHERE (");
-    put_columns(&sql, k->table, true, "t.");
+    put_columns(&sql, k->base.table, true, "t.");
     buffer_puts(&sql, ") = (");
-    put_columns(&sql, k->table, true, "g.");
+    put_columns(&sql, k->base.table, true, "g.");
     buffer_puts(&sql, ")");
     return run(c, &sql, NULL, 0, NULL, error);
 }
@@ -584,7 +582,7 @@ static int delete_gone(struct carrier *c, const struct carried *k, struct error 
 /* A row that has changed twice in the piece is there twice, as it is now. */
 static int merge(struct carrier *c, const struct carried *k, struct error *error)
 {
-    const struct table *t = k->table;
+    const struct table *t = k->base.table;
     struct buffer sql = {0};
     buffer_printf(&sql, "INSERT INTO %s (", k->name);
     put_columns(&sql, t, false, "");
@@ -689,7 +687,7 @@ static void put_bound(struct buffer *to, const struct table *t, const char *comp
  * nothing does. */
 static int64_t taken_before(const struct carried *k, const struct carry_piece *p)
 {
-    const struct table *t = k->table;
+    const struct table *t = k->base.table;
     int64_t end_us;
     if (t->retain_us == INT64_MAX || !window_is_by_key(&t->window) ||
         p->watermark_us == INT64_MIN ||
@@ -701,7 +699,7 @@ static int64_t taken_before(const struct carried *k, const struct carry_piece *p
 static int clear(struct carrier *c, const struct carried *k,
                  const struct carry_piece *p, bool behind, struct error *error)
 {
-    const struct table *t = k->table;
+    const struct table *t = k->base.table;
     const int64_t taken_us = taken_before(k, p);
     const uint64_t ended = far_time(taken_us);
     struct pg_param param[PG_PARAMS];

@@ -43,16 +43,16 @@ static void append_parameters(sqlite3_str *sql, size_t n)
 
 static int prepare(struct carrier *c, struct carried *k)
 {
-    const struct table *t = k->table;
-    sqlite3_str *sql = sqlite3_str_new(c->db);
+    const struct table *t = k->base.table;
+    sqlite3_str *sql = sqlite3_str_new(c->base.db);
     sqlite3_str_appendf(sql, "SELECT c.seq, t.\"%w\" IS NULL", t->column[0].name);
     append_columns(sql, t, "c");
     sqlite3_str_appendall(sql, " FROM ");
     changes_append_join(sql, t, true);
     sqlite3_str_appendall(sql, " WHERE c.seq > ?2 ORDER BY c.seq LIMIT ?1");
-    int code = db_prepare_str(c->db, sql, &k->changes);
+    int code = db_prepare_str(c->base.db, sql, &k->changes);
     for (int more = 0; !code && more < 2; more++) {
-        sql = sqlite3_str_new(c->db);
+        sql = sqlite3_str_new(c->base.db);
         sqlite3_str_appendall(sql, "SELECT 0, 0");
         append_columns(sql, t, "t");
         sqlite3_str_appendf(sql, " FROM \"%w\" AS t", t->name);
@@ -66,7 +66,7 @@ static int prepare(struct carrier *c, struct carried *k)
         sqlite3_str_appendall(sql, " ORDER BY ");
         append_key(sql, t);
         sqlite3_str_appendall(sql, " LIMIT ?1");
-        code = db_prepare_str(c->db, sql, more ? &k->more : &k->first);
+        code = db_prepare_str(c->base.db, sql, more ? &k->more : &k->first);
     }
     return code;
 }
@@ -89,19 +89,19 @@ static int append(const struct table *t, sqlite3_stmt *s, bool key, struct copy 
 /* What PostgreSQL cannot have is left out, and so that it is not there as it was before, it is deleted there. */
 static int put_row(struct carrier *c, struct carried *k, sqlite3_stmt *s, bool gone)
 {
-    const struct table *t = k->table;
+    const struct table *t = k->base.table;
     int err = append(t, s, gone, gone ? &c->gone : &c->rows);
     if (err != -EDOM)
         return err;
-    if (!k->refused_told)
+    if (!k->base.refused_told)
         logger_warn(
             "carry",
             "table '%s': rows with a zero byte or bytes that are not UTF-8 in a "
             "text, or a time beyond what PostgreSQL knows, are not carried",
             t->name);
-    k->refused_told = true;
-    metric_add(&k->count.refused, 1);
-    err = gone || k->stage == CARRY_FILL ? 0 : append(t, s, true, &c->gone);
+    k->base.refused_told = true;
+    metric_add(&k->base.count.refused, 1);
+    err = gone || k->base.stage == TARGET_FILL ? 0 : append(t, s, true, &c->gone);
     return err == -EDOM ? 0 : err; /* nor its key: it never was there */
 }
 
@@ -109,32 +109,33 @@ static int begin(struct carrier *c, struct carried *k, struct carry_piece *ret,
                  struct error *error)
 {
     struct changes known;
-    int err = k->changes || !prepare(c, k) ? 0 : db_error(c->db, error);
+    int err = k->changes || !prepare(c, k) ? 0 : db_error(c->base.db, error);
     if (!err && (copy_begin(&c->rows) || copy_begin(&c->gone)))
         err = error_set(error, -ENOMEM, "out of memory");
     if (!err)
-        err = db_exec(c->db, "BEGIN", error);
+        err = db_exec(c->base.db, "BEGIN", error);
     if (err)
         return err;
-    err = changes_look(c->db, k->table->name, &known, error);
-    if (!err &&
-        (known.since_us != k->place.since_us || known.first > k->place.position))
-        err = k->stage == CARRY_FILL ? 0 : -ESTALE;
-    *ret = (struct carry_piece){.from = k->place.position,
-                                .last = k->place.position,
+    err = changes_look(c->base.db, k->base.table->name, &known, error);
+    if (!err && (known.since_us != k->base.place.since_us ||
+                 known.first > k->base.place.position))
+        err = k->base.stage == TARGET_FILL ? 0 : -ESTALE;
+    *ret = (struct carry_piece){.from = k->base.place.position,
+                                .last = k->base.place.position,
                                 .watermark_us = INT64_MIN};
-    if (!err && k->stage == CARRY_FILL && !k->at[0])
+    if (!err && k->base.stage == TARGET_FILL && !k->at[0])
         k->fill_last = known.last;
-    k->last = err ? k->last : known.last;
+    k->base.last = err ? k->base.last : known.last;
     if (!err)
-        err = carried_watermark(c->db, k->table->pipeline, &ret->watermark_us, error);
+        err = carried_watermark(c->base.db, k->base.table->pipeline, &ret->watermark_us,
+                                error);
     return err == -ENOENT ? 0 : err;
 }
 
 static int end(struct carrier *c, sqlite3_stmt *s, int err, struct error *error)
 {
     sqlite3_reset(s);
-    int ended = db_exec(c->db, "COMMIT", err ? NULL : error);
+    int ended = db_exec(c->base.db, "COMMIT", err ? NULL : error);
     if (!err && !ended && (copy_end(&c->rows) || copy_end(&c->gone)))
         return error_set(error, -ENOMEM, "out of memory");
     return err ? err : ended;
@@ -154,24 +155,25 @@ int rows_changes(struct carrier *c, struct carried *k, struct carry_piece *ret,
 {
     int code = SQLITE_DONE, err = begin(c, k, ret, error);
     size_t n = 0;
-    ret->plain = k->place.position >= k->staged_until;
+    ret->plain = k->base.place.position >= k->staged_until;
     if (!err) {
-        sqlite3_bind_int64(k->changes, 1, CARRY_ROWS);
-        sqlite3_bind_int64(k->changes, 2, k->place.position);
+        sqlite3_bind_int64(k->changes, 1, TARGET_ROWS);
+        sqlite3_bind_int64(k->changes, 2, k->base.place.position);
     }
-    while (!err && c->rows.size < CARRY_BYTES &&
+    while (!err && c->rows.size < TARGET_BYTES &&
            (code = sqlite3_step(k->changes)) == SQLITE_ROW) {
         bool gone = sqlite3_column_int(k->changes, COLUMN_GONE);
         err = put_row(c, k, k->changes, gone);
         ret->last = sqlite3_column_int64(k->changes, COLUMN_SEQ);
-        ret->plain = ret->plain && !c->gone.rows && !is_revised(k->table, k->changes);
+        ret->plain =
+            ret->plain && !c->gone.rows && !is_revised(k->base.table, k->changes);
         n++;
     }
     if (err == -ENOMEM)
         error_set(error, err, "out of memory");
     if (!err && code != SQLITE_ROW && code != SQLITE_DONE)
-        err = db_error(c->db, error);
-    ret->all = code == SQLITE_DONE && n < CARRY_ROWS;
+        err = db_error(c->base.db, error);
+    ret->all = code == SQLITE_DONE && n < TARGET_ROWS;
     if (!ret->all)
         ret->watermark_us = INT64_MIN; /* rows before it are still to come */
     err = end(c, k->changes, err, error);
@@ -182,7 +184,7 @@ int rows_changes(struct carrier *c, struct carried *k, struct carry_piece *ret,
 
 void rows_restart(struct carried *k)
 {
-    for (size_t i = 0; k->at && i < k->table->n_primary; i++) {
+    for (size_t i = 0; k->at && i < k->base.table->n_primary; i++) {
         sqlite3_value_free(k->at[i]);
         k->at[i] = NULL;
     }
@@ -192,7 +194,7 @@ void rows_restart(struct carried *k)
 /* `at` of a row; the columns of the key in the order of the table. */
 static int note_key(struct carried *k, sqlite3_stmt *s)
 {
-    const struct table *t = k->table;
+    const struct table *t = k->base.table;
     for (size_t i = 0; i < t->n_columns; i++) {
         size_t place = table_shown(t, i);
         if (place >= t->n_primary)
@@ -224,10 +226,10 @@ static int fill_row(struct carrier *c, struct carried *k, sqlite3_stmt *s)
     const size_t before = c->rows.rows;
     int err = put_row(c, k, s, false);
     if (!err && c->rows.rows > before) {
-        err = send_key(k->table, s, &k->upper);
+        err = send_key(k->base.table, s, &k->upper);
         if (!err && !k->lower.rows) {
             k->inclusive = true;
-            err = send_key(k->table, s, &k->lower);
+            err = send_key(k->base.table, s, &k->lower);
         }
     }
     return err ? err : note_key(k, s);
@@ -247,10 +249,10 @@ int rows_fill(struct carrier *c, struct carried *k, struct carry_piece *ret,
         k->upper.rows = 0;
     }
     if (!err)
-        sqlite3_bind_int64(s, 1, CARRY_ROWS);
-    for (size_t i = 0; !err && k->at[0] && i < k->table->n_primary; i++)
+        sqlite3_bind_int64(s, 1, TARGET_ROWS);
+    for (size_t i = 0; !err && k->at[0] && i < k->base.table->n_primary; i++)
         sqlite3_bind_value(s, (int)i + 2, k->at[i]);
-    while (!err && c->rows.size < CARRY_BYTES &&
+    while (!err && c->rows.size < TARGET_BYTES &&
            (code = sqlite3_step(s)) == SQLITE_ROW) {
         err = fill_row(c, k, s);
         n++;
@@ -258,7 +260,7 @@ int rows_fill(struct carrier *c, struct carried *k, struct carry_piece *ret,
     if (err == -ENOMEM)
         error_set(error, err, "out of memory");
     if (!err && code != SQLITE_ROW && code != SQLITE_DONE)
-        err = db_error(c->db, error);
-    ret->all = code == SQLITE_DONE && n < CARRY_ROWS;
+        err = db_error(c->base.db, error);
+    ret->all = code == SQLITE_DONE && n < TARGET_ROWS;
     return end(c, s, err, error);
 }

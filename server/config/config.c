@@ -205,9 +205,9 @@ int config_of_node(struct node *root, struct config **ret, struct error *error)
         r = fields_read(file_fields, sizeof file_fields / sizeof file_fields[0], root,
                         "the file", c, NULL, error);
     if (r == 0 && c->server.postgresql)
-        r = postgresql_section_check(c, error);
+        r = target_section_check(c, &c->server.postgresql->target, error);
     if (r == 0 && c->server.kafka)
-        r = kafka_section_check(c, error);
+        r = target_section_check(c, &c->server.kafka->target, error);
     if (r < 0) {
         config_free(c);
         return r;

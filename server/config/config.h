@@ -23,17 +23,22 @@
 extern const char *const config_verb_word[CONFIG_VERBS];
 
 /* `postgresql` of the server: result tables are carried there. */
+/* Where result tables go, whatever it is. */
+struct config_target {
+    char **pipeline; /* whose tables go there, NULL-ended; NULL: all */
+    const struct node *pipelines;
+    int64_t
+        hold_us; /* `retain` waits for so long for rows that are not there; INT64_MAX, the
+                       * default: for ever */
+    uint64_t max_lag; /* changes behind; then all that is in the table goes there */
+    int64_t timeout_us, backoff_us, max_backoff_us; /* 30s, 1s, 30s */
+};
+
 struct config_postgresql {
+    struct config_target target;
     char *connect;       /* for libpq; may hold a password */
     char *password_file; /* NULL: none */
     char *schema;        /* default "weir" */
-    char **pipeline;     /* those that are carried, NULL-ended; NULL: all */
-    const struct node *pipelines;
-    int64_t
-        hold_us; /* `retain` waits for rows to be carried for so long; INT64_MAX, the
-                       * default: for ever */
-    uint64_t max_lag; /* changes behind; then all that is in the table is carried */
-    int64_t timeout_us, backoff_us, max_backoff_us; /* 30s, 1s, 30s */
 };
 
 struct config_server {
@@ -162,10 +167,8 @@ struct config_source {
 /* `kafka` of the server: result tables are published there. */
 struct config_kafka {
     struct config_source link; /* its brokers and options; first */
-    char *prefix;              /* of the topics' names; default "weir." */
-    char **pipeline;           /* those that are published, NULL-ended */
-    const struct node *pipelines;
-    int64_t timeout_us, backoff_us, max_backoff_us; /* 30s, 1s, 30s */
+    struct config_target target;
+    char *prefix; /* of the topics' names; default "weir." */
 };
 
 struct config_stream {
@@ -507,12 +510,9 @@ int config_resolve(struct config *c, size_t pipeline, const struct schema *colum
 /* Are results of the pipeline made of events of this stream? */
 bool config_depends(const struct config *c, size_t pipeline, size_t stream);
 
-/* Are the tables of this pipeline carried to PostgreSQL by these settings (NULL: none is)? -ENOENT: there is no such pipeline. */
-int config_is_carried(const struct config *c, const struct config_postgresql *p,
-                      const char *pipeline);
-/* Likewise to Kafka. */
-int config_is_published(const struct config *c, const struct config_kafka *k,
-                        const char *pipeline);
+/* Do the tables of this pipeline go there by these settings (NULL: none does)? -ENOENT: there is no such pipeline. */
+int config_is_target(const struct config *c, const struct config_target *t,
+                     const char *pipeline);
 
 /* JSON Schema (2020-12) of the file, made of the tables that check it. What an analyzer is, an item of `analyzers`,
  * the caller writes: only plugins know. */

@@ -52,23 +52,12 @@ static int read_schema(const struct node *n, void *target, void *ctx,
     return r;
 }
 
-/* That there are such pipelines, config.c sees to: they stand behind the server. */
 static int read_pipelines(const struct node *n, void *target, void *ctx,
                           struct error *error)
 {
-    struct config_postgresql *p = target;
-    const struct node *name = n->kind == NODE_LIST ? n->item : n;
-    size_t n_names = n->kind == NODE_LIST ? n->n : 1;
     (void)ctx;
-    if (n->kind == NODE_MAP || n_names == 0)
-        return node_expected(n, "the name of a pipeline, or a list of names", error);
-    p->pipelines = n;
-    if (!(p->pipeline = calloc(n_names + 1, sizeof(*p->pipeline))))
-        return error_set(error, -ENOMEM, "%s: out of memory", n->file);
-    int r = 0;
-    for (size_t i = 0; r == 0 && i < n_names; i++)
-        r = fields_text(&name[i], &p->pipeline[i], error);
-    return r;
+    return target_section_pipelines(n, &((struct config_postgresql *)target)->target,
+                                    error);
 }
 
 #define AT(member) offsetof(struct config_postgresql, member)
@@ -79,15 +68,15 @@ static const struct field fields[] = {
     {"password_file", FIELD_TEXT, .offset = AT(password_file)},
     {"schema", FIELD_CALL, .read = read_schema, .schema = FIELD_SCHEMA_TEXT},
     {"pipelines", FIELD_CALL, .read = read_pipelines, .schema = FIELD_SCHEMA_TEXTS},
-    {"hold", FIELD_DURATION, .offset = AT(hold_us), .min = 0, .max = 366 * DAY_US,
-     .init = INT64_MAX, .never = "forever"},
-    {"max_lag", FIELD_COUNT, .offset = AT(max_lag), .min = 200000, .max = 1000000000,
-     .init = 10000000},
-    {"timeout", FIELD_DURATION, .offset = AT(timeout_us), .min = SECOND_US,
+    {"hold", FIELD_DURATION, .offset = AT(target.hold_us), .min = 0,
+     .max = 366 * DAY_US, .init = INT64_MAX, .never = "forever"},
+    {"max_lag", FIELD_COUNT, .offset = AT(target.max_lag), .min = 200000,
+     .max = 1000000000, .init = 10000000},
+    {"timeout", FIELD_DURATION, .offset = AT(target.timeout_us), .min = SECOND_US,
      .max = 3600 * SECOND_US, .init = 30 * SECOND_US},
-    {"backoff", FIELD_DURATION, .offset = AT(backoff_us), .min = 10000,
+    {"backoff", FIELD_DURATION, .offset = AT(target.backoff_us), .min = 10000,
      .max = 600 * SECOND_US, .init = SECOND_US},
-    {"max_backoff", FIELD_DURATION, .offset = AT(max_backoff_us), .min = 10000,
+    {"max_backoff", FIELD_DURATION, .offset = AT(target.max_backoff_us), .min = 10000,
      .max = 3600 * SECOND_US, .init = 30 * SECOND_US},
 };
 #define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
@@ -111,56 +100,18 @@ int postgresql_section(const struct node *map, struct config_postgresql **at,
     if (!p)
         return error_set(error, -ENOMEM, "%s: out of memory", map->file);
     int r = fields_read(fields, N_FIELDS, map, "'postgresql'", p, NULL, error);
-    if (r == 0 && p->backoff_us > p->max_backoff_us)
+    if (r == 0 && p->target.backoff_us > p->target.max_backoff_us)
         r = node_error(map, error, "'backoff' is longer than 'max_backoff'");
     if (r == 0 && !p->schema && !(p->schema = strdup("weir")))
         r = error_set(error, -ENOMEM, "%s: out of memory", map->file);
     return r;
 }
 
-int postgresql_section_check(const struct config *c, struct error *error)
-{
-    const struct config_postgresql *p = c->server.postgresql;
-    const char **names = calloc(c->n_pipelines + 1, sizeof(*names));
-    if (!names)
-        return error_set(error, -ENOMEM, "out of memory");
-    int r = 0;
-    for (size_t i = 0; i < c->n_pipelines; i++)
-        names[i] = c->pipeline[i].name;
-    for (size_t i = 0; r == 0 && p->pipeline && p->pipeline[i]; i++) {
-        const struct node *n =
-            p->pipelines->kind == NODE_LIST ? &p->pipelines->item[i] : p->pipelines;
-        if (config_is_carried(c, p, p->pipeline[i]) < 0) {
-            node_error(n, error, "there is no pipeline '%s'", p->pipeline[i]);
-            node_suggest(error, p->pipeline[i], names, c->n_pipelines);
-            r = -EINVAL;
-        }
-    }
-    free(names);
-    return r;
-}
-
-int config_is_carried(const struct config *c, const struct config_postgresql *p,
-                      const char *pipeline)
-{
-    size_t i = 0;
-    while (i < c->n_pipelines && strcmp(c->pipeline[i].name, pipeline))
-        i++;
-    if (i == c->n_pipelines)
-        return -ENOENT;
-    char **name = p ? p->pipeline : NULL;
-    while (name && *name && strcmp(*name, pipeline))
-        name++;
-    return p && (!name || *name);
-}
-
 void postgresql_section_free(struct config_postgresql *p)
 {
     if (!p)
         return;
-    for (char **name = p->pipeline; name && *name; name++)
-        free(*name);
-    free(p->pipeline);
+    target_section_free(&p->target);
     if (p->connect)
         explicit_bzero(p->connect, strlen(p->connect));
     free(p->connect);

@@ -95,17 +95,22 @@ int field_section(const struct node *n, enum weir_type *ret_type,
                   struct decode_field *ret, struct error *error);
 void field_section_free(struct decode_field *f);
 
+/* Whose tables go to a target, an item of its section. What was taken on failure is target_section_free's. */
+int target_section_pipelines(const struct node *n, struct config_target *ret,
+                             struct error *error);
+/* The pipelines that it names are there. */
+int target_section_check(const struct config *c, const struct config_target *t,
+                         struct error *error);
+void target_section_free(struct config_target *t);
+
 /* `postgresql:` of the server. What was taken on failure is freed with the server. */
 int postgresql_section(const struct node *map, struct config_postgresql **at,
                        struct error *error);
-/* The pipelines that it names are there. */
-int postgresql_section_check(const struct config *c, struct error *error);
 void postgresql_section_free(struct config_postgresql *p); /* takes NULL */
 
 /* `kafka:` of the server, likewise. */
 int kafka_section(const struct node *map, struct config_kafka **at,
                   struct error *error);
-int kafka_section_check(const struct config *c, struct error *error);
 void kafka_section_free(struct config_kafka *k); /* takes NULL */
 
 /* What `source: {kafka: ...}` has in common with it: librdkafka's properties, for fields_read with a struct config_source, and

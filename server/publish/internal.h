@@ -1,35 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What the files of the publisher share. All is the thread's but what `lock` protects.
- *
- *      TAKE --our place, or where the file is--> CHANGES
- *       ^                                          |
- *       +----------- whatever has failed ----------+
- *      TAKE --another has published since we have--> OVER
+ * What the files of the publisher share, beside target/kind.h.
  */
 #ifndef WEIR_PUBLISH_INTERNAL_H
 #define WEIR_PUBLISH_INTERNAL_H
 
 #include "base/buffer.h"
-#include "base/metrics.h"
 #include "publish/publish.h"
 #include "source/broker.h"
-#include "store/carried.h"
-#include "store/changes.h"
+#include "target/kind.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
-
-#define PUBLISH_ROWS  20000             /* of a transaction */
-#define PUBLISH_BYTES ((size_t)8 << 20) /* likewise, about */
-#define PUBLISH_EVERY_US                                                               \
-    SECOND_US                /* how often places are saved, and lags are looked at */
 #define PUBLISH_SLICE_MS 200 /* the longest that the end waits for librdkafka */
-
-struct publish_counters {
-    _Atomic uint64_t published, deleted, failures;
-    _Atomic uint64_t lag; /* a gauge */
-};
 
 /* What a transaction has published. */
 struct publish_piece {
@@ -40,32 +21,11 @@ struct publish_piece {
 };
 
 struct published {
-    struct pipeline *pipeline; /* a reference */
-    const struct table *table;
+    struct target_table base;
     char *topic;
     size_t n_keys; /* columns of the messages' keys, behind column 0 */
-    int64_t
-        late_us; /* rows of windows that ended so long before the watermark are not revised */
-    struct carried_place place;
-    struct published *next;
-
-    enum publish_stage { PUBLISH_TAKE, PUBLISH_CHANGES, PUBLISH_OVER } stage;
-    bool taken; /* by this run; then `before` says who had published before */
-    char before[CARRIED_ID];
-    int64_t last;                /* number of the last change, as it was looked at */
-    bool look;                   /* there may be something to publish */
-    bool dirty;                  /* the place is not saved */
-    int64_t next_us, backoff_us; /* after a failure: not before; 0 */
-
+    bool sign;     /* its place is to be put there, with the name of this run */
     sqlite3_stmt *changes;
-    struct publish_counters count;
-    struct publish_status shown; /* `lock` */
-};
-
-struct publish_set {
-    struct config *config; /* whose settings hold; a reference */
-    char database[CARRIED_ID];
-    struct published *first;
 };
 
 /* The connection. */
@@ -85,36 +45,24 @@ struct link_place {
 };
 
 struct publisher {
-    struct store *store;
-    struct metrics *metrics;
+    struct target base;
     const struct config_kafka *config; /* of the set */
-    struct publish_set *set;
-    char writer[CARRIED_ID]; /* this run */
-    sqlite3 *db;             /* reads */
     struct link link;
     struct buffer key, value;
-    int64_t connect_us, backoff_us; /* not before */
-    bool told_away;
     bool
         superseded; /* another producer has begun: who has the tables is asked before ours does */
-    int64_t watch_us, save_us; /* not before */
-    pthread_t thread;
-    bool started;
-    _Atomic uint64_t connected;
-
-    pthread_mutex_t lock; /* protects these */
-    pthread_cond_t changed;
-    bool committed, ending, held;
-    struct saving *saving; /* the writer has it to do; NULL: none is */
-    int saved_err;
-    struct error saved_error;
-    struct publish_set *fresh; /* to be taken over */
 };
+
+/* topics.c */
+int topics_check(const struct config *config, const struct pipeline *p,
+                 const struct table *t, struct error *error);
+int topics_new(const struct config *config, struct target_table *table,
+               struct error *error);
+void topics_free(struct target_table *table);
 
 /* messages.c: sends the next changes, as messages of a transaction that it begins if there are any. 1: there are none. */
 int messages_send(struct publisher *p, struct published *k, struct publish_piece *ret,
                   struct error *error);
-void messages_close(struct published *k);
 
 /* link.c. Open waits for nobody; take ends what another producer of the database has under way. Whatever fails but link_topic and link_place: the connection is to be closed, which gives up the transaction. -EAGAIN: nobody
  * answers; -EINVAL: it is refused; -ESTALE: another producer of that name has begun; -ECANCELED: the end. */

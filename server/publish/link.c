@@ -112,7 +112,7 @@ int link_open(struct link *l, const struct config_kafka *config, const char *dat
 {
     char name[CARRIED_ID + 8];
     snprintf(name, sizeof(name), "weir-%s", database);
-    l->timeout_us = config->timeout_us;
+    l->timeout_us = config->target.timeout_us;
     int err = open_both(l, config, name, error);
     if (!err && !(l->group = rd_kafka_consumer_group_metadata_new(name)))
         err = error_set(error, -ENOMEM, "out of memory");

@@ -23,8 +23,8 @@ static const struct table_column *shown(const struct table *t, size_t i)
 
 static int prepare(struct publisher *p, struct published *k)
 {
-    const struct table *t = k->table;
-    sqlite3_str *sql = sqlite3_str_new(p->db);
+    const struct table *t = k->base.table;
+    sqlite3_str *sql = sqlite3_str_new(p->base.db);
     sqlite3_str_appendf(sql, "SELECT c.seq, t.\"%w\" IS NULL", t->column[0].name);
     for (size_t i = 0; i < t->n_columns; i++)
         sqlite3_str_appendf(sql, ", %s.\"%w\"",
@@ -33,13 +33,7 @@ static int prepare(struct publisher *p, struct published *k)
     sqlite3_str_appendall(sql, " FROM ");
     changes_append_join(sql, t, true);
     sqlite3_str_appendall(sql, " WHERE c.seq > ?2 ORDER BY c.seq LIMIT ?1");
-    return db_prepare_str(p->db, sql, &k->changes);
-}
-
-void messages_close(struct published *k)
-{
-    sqlite3_finalize(k->changes);
-    k->changes = NULL;
+    return db_prepare_str(p->base.db, sql, &k->changes);
 }
 
 /* An object of the columns whose places in the table are from `first` on and before `end`. */
@@ -67,7 +61,7 @@ static void put_object(const struct table *t, sqlite3_stmt *s, size_t first, siz
 static int send_row(struct publisher *p, struct published *k, sqlite3_stmt *s,
                     struct publish_piece *piece, struct error *error)
 {
-    const struct table *t = k->table;
+    const struct table *t = k->base.table;
     const bool gone = sqlite3_column_int(s, COLUMN_GONE);
     put_object(t, s, 1, 1 + k->n_keys, &p->key);
     put_object(t, s, 0, gone ? t->n_primary : t->n_columns, &p->value);
@@ -99,9 +93,9 @@ static int send_changes(struct publisher *p, struct published *k,
 {
     size_t n = 0, bytes = 0;
     int err = 0, code = SQLITE_DONE;
-    sqlite3_bind_int64(k->changes, 1, PUBLISH_ROWS);
-    sqlite3_bind_int64(k->changes, 2, k->place.position);
-    while (!err && bytes < PUBLISH_BYTES &&
+    sqlite3_bind_int64(k->changes, 1, TARGET_ROWS);
+    sqlite3_bind_int64(k->changes, 2, k->base.place.position);
+    while (!err && bytes < TARGET_BYTES &&
            (code = sqlite3_step(k->changes)) == SQLITE_ROW) {
         if (!n++)
             err = link_begin(&p->link, error);
@@ -112,9 +106,9 @@ static int send_changes(struct publisher *p, struct published *k,
     if (err == -EMSGSIZE)
         err = meet_long_row(p, n - 1, error);
     if (!err && code != SQLITE_ROW && code != SQLITE_DONE)
-        err = db_error(p->db, error);
+        err = db_error(p->base.db, error);
     sqlite3_reset(k->changes);
-    ret->all = code == SQLITE_DONE && n < PUBLISH_ROWS;
+    ret->all = code == SQLITE_DONE && n < TARGET_ROWS;
     return err ? err : n == 0;
 }
 
@@ -122,22 +116,24 @@ int messages_send(struct publisher *p, struct published *k, struct publish_piece
                   struct error *error)
 {
     struct changes known;
-    *ret = (struct publish_piece){.last = k->place.position, .watermark_us = INT64_MIN};
-    int err = k->changes || !prepare(p, k) ? 0 : db_error(p->db, error);
+    *ret = (struct publish_piece){.last = k->base.place.position,
+                                  .watermark_us = INT64_MIN};
+    int err = k->changes || !prepare(p, k) ? 0 : db_error(p->base.db, error);
     if (!err)
-        err = db_exec(p->db, "BEGIN", error);
+        err = db_exec(p->base.db, "BEGIN", error);
     if (err)
         return err;
-    err = changes_look(p->db, k->table->name, &known, error);
+    err = changes_look(p->base.db, k->base.table->name, &known, error);
     if (!err) {
-        k->last = known.last;
-        err = carried_watermark(p->db, k->table->pipeline, &ret->watermark_us, error);
+        k->base.last = known.last;
+        err = carried_watermark(p->base.db, k->base.table->pipeline, &ret->watermark_us,
+                                error);
         err = err == -ENOENT ? 0 : err;
     }
     if (!err)
         err = send_changes(p, k, ret, error);
     if (!ret->all)
         ret->watermark_us = INT64_MIN; /* rows before it are still to come */
-    int ended = db_exec(p->db, "COMMIT", err < 0 ? NULL : error);
+    int ended = db_exec(p->base.db, "COMMIT", err < 0 ? NULL : error);
     return err < 0 || !ended ? err : ended;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Result tables that are carried to another database (carry/carry.h), or published to Kafka (publish/publish.h): they are followed (store/changes.h), what is not there yet is
- * kept, as changes and as rows, and the file knows up to where that is. The other database knows better; whether what it
- * says is about this file, and not a copy of it that went another way, is told by two things:
+ * Result tables that go to a target (target/target.h): they are followed (store/changes.h), what is not there yet is kept, as
+ * changes and as rows, and the file knows up to where that is. The target knows better; whether what it says is about this file, and
+ * not a copy of it that went another way, is told by two things:
  *
  *      database   of the file, made once; copies have the same
  *      writer     of each run that writes there, made when it begins to. Of who wrote last, before this run, numbers

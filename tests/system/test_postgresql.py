@@ -430,6 +430,21 @@ class Tables(unittest.TestCase):
         self.wait_far("SELECT col_description('weir.plain'::regclass, attnum) FROM pg_attribute"
                       " WHERE attrelid = 'weir.plain'::regclass AND attname = 'v_min'", ['smallest value'], 'its text')
 
+    def test_a_reload_while_postgresql_is_away_keeps_the_place(self):
+        server = self.server()
+        server.start()
+        self.post(server, 0, 300)
+        self.wait_same(server, 'plain')
+        no_bound = 'SELECT DISTINCT bound FROM weir_carried'
+        harness.wait_until(lambda: server.rows(no_bound) == [(None,)], 'the file knows who carries')
+        self.pg.stop()
+        self.reload(server, lambda text: text + OTHERS)
+        # What this run goes on to carry has no bound, until another begins.
+        self.assertEqual(server.rows(f"{no_bound} WHERE table_name = 'plain'"), [(None,)])
+        self.pg.start()
+        self.wait_same(server, 'plain')
+        server.stop()
+
     def reload(self, server, change):
         with open(server.path, encoding='utf-8') as file:
             text = file.read()
