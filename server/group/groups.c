@@ -44,6 +44,7 @@ void groups_free(struct groups *g)
     free(g->dirty);
     free(g->key);
     free(g->recent);
+    free(g->merged);
     free(g->slot);
     free(g->early);
     free(g->index);
@@ -182,6 +183,12 @@ size_t groups_window_from(const struct groups *g, int64_t id)
             high = middle;
     }
     return low;
+}
+
+bool groups_has_window(const struct groups *g, int64_t id)
+{
+    size_t i = groups_window_from(g, id);
+    return i < g->n_windows && g->window[i].id == id;
 }
 
 /* A place behind the last window. */
@@ -354,11 +361,14 @@ static int take_back(struct groups *g, struct group_window *w)
     return 0;
 }
 
-static int open_new(struct groups *g, uint32_t key, int64_t window, uint32_t *ret_slot)
+static int open_new(struct groups *g, uint32_t key, int64_t window, bool merged,
+                    uint32_t *ret_slot)
 {
     if (g->open >= g->max_open)
         return -ENOSPC;
     struct group_window *w = window_at(g, window);
+    if (w && merged)
+        w->aside = true;
     if (!w || grow(&w->slot, sizeof(*w->slot), w->n, &w->room) < 0 || index_grow(g) < 0)
         return -ENOMEM;
     uint32_t s;
@@ -368,7 +378,8 @@ static int open_new(struct groups *g, uint32_t key, int64_t window, uint32_t *re
     g->keys_dead -= g->key[key].groups++ == 0;
     g->slot[s] = (struct group_slot){.window = window, .key = key};
     g->early[s] = EARLY_NOTHING;
-    index_insert(g, s);
+    if (!w->aside)
+        index_insert(g, s);
     w->slot[w->n++] = s;
     g->open++;
     *ret_slot = s;
@@ -391,10 +402,40 @@ int groups_open(struct groups *g, uint32_t key, int64_t window, uint32_t *ret_sl
     if (s)
         *ret_slot = s - 1;
     if (r == 0 && !s)
-        r = open_new(g, key, window, ret_slot);
+        r = open_new(g, key, window, false, ret_slot);
     if (r == 0)
         g->recent[key] = (struct group_recent){.window = window, .slot = *ret_slot};
     return r;
+}
+
+/* Room for all keys in merged[]. What it holds is only tried: it may be of another window, or of a key that had the
+ * number before. */
+static int grow_merged(struct groups *g)
+{
+    if (g->n_keys <= g->merged_room)
+        return 0;
+    uint32_t *merged = realloc(g->merged, g->keys_room * sizeof(*merged));
+    if (!merged)
+        return -ENOMEM;
+    memset(merged + g->merged_room, 0xff,
+           (g->keys_room - g->merged_room) * sizeof(*merged));
+    g->merged = merged;
+    g->merged_room = g->keys_room;
+    return 0;
+}
+
+int groups_open_merged(struct groups *g, uint32_t key, int64_t window,
+                       uint32_t *ret_slot, bool *ret_new)
+{
+    int r = grow_merged(g);
+    if (r < 0)
+        return r;
+    uint32_t s = g->merged[key];
+    *ret_new = s >= g->n_slots || g->slot[s].key != key || g->slot[s].window != window;
+    if (*ret_new && (r = open_new(g, key, window, true, &s)) < 0)
+        return r;
+    g->merged[key] = *ret_slot = s;
+    return 0;
 }
 
 int groups_open_apart(struct groups *g, uint32_t key, uint32_t *ret_slot)

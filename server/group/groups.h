@@ -65,7 +65,8 @@ struct group_window {
 struct groups {
     struct group_key *key;
     struct group_recent *recent; /* of each key */
-    uint32_t n_keys, keys_room, recent_room, keys_free,
+    uint32_t *merged; /* of each key: perhaps its group in the window merged last */
+    uint32_t n_keys, keys_room, recent_room, merged_room, keys_free,
         keys_dead;   /* dead: known, without an open group */
     uint32_t *table; /* open addressing: key number + 1 */
     uint32_t table_mask;
@@ -104,6 +105,12 @@ int groups_key(struct groups *g, const char *bytes, size_t size, uint64_t hash,
 int groups_open(struct groups *g, uint32_t key, int64_t window, uint32_t *ret_slot,
                 bool *ret_new);
 
+/* The same in a window into which groups are merged, one after the other: hardly a row comes for it, so it is set aside
+ * from the start, and rows of the key find the group that they found before. The window must have had no group before the
+ * first of these calls, and others come only behind the last. */
+int groups_open_merged(struct groups *g, uint32_t key, int64_t window,
+                       uint32_t *ret_slot, bool *ret_new);
+
 /* The same for groups whose windows somebody else knows (group/spans.h): they are in no index, and not among the
  * windows. `window` of the slot is the caller's; groups_sort_slots looks at it. */
 int groups_open_apart(struct groups *g, uint32_t key, uint32_t *ret_slot);
@@ -128,6 +135,9 @@ static inline uint32_t groups_blocks(const struct groups *g)
 
 /* The index in `window` of the first with this id or a greater one, n_windows if there is none. */
 size_t groups_window_from(const struct groups *g, int64_t id);
+
+/* Has it groups? */
+bool groups_has_window(const struct groups *g, int64_t id);
 
 /* Sorts the groups of a window by key. -ENOMEM. */
 int groups_sort(struct groups *g, struct group_window *w);

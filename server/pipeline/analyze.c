@@ -29,21 +29,24 @@ void analyze_key(const struct worker *w, const struct group_key *k,
     }
 }
 
+static struct window window_at(const struct worker *w, uint32_t slot)
+{
+    const struct window_kind *kind = &w->pipeline->window;
+    return window_is_by_key(kind) ? keyed_window(w, slot)
+                                  : window_by_id(kind, w->groups.slot[slot].window);
+}
+
 /* The window of a group, with its key in `key`; strings go to `bytes`, which has room for all of the key. */
-static void read_window(const struct worker *w, uint32_t slot, uint32_t flags,
+static void read_window(const struct worker *w, uint32_t slot,
+                        const struct window *window, uint32_t flags,
                         union host_window *ret, struct weir_cell *key, char *bytes)
 {
     const struct pipeline *p = w->pipeline;
-    const struct group_slot *g = &w->groups.slot[slot];
-    const struct group_key *k = &w->groups.key[g->key];
-    const struct window window = window_is_by_key(&p->window)
-                                     ? keyed_window(w, slot)
-                                     : window_by_id(&p->window, g->window);
-    analyze_key(w, k, key, bytes);
+    analyze_key(w, &w->groups.key[w->groups.slot[slot].key], key, bytes);
     memset(ret, 0, sizeof(*ret));
     ret->window = (struct weir_window){.size = sizeof(ret->window),
-                                       .start = window.start_us,
-                                       .end = window.end_us,
+                                       .start = window->start_us,
+                                       .end = window->end_us,
                                        .flags = flags,
                                        .n_keys = (uint32_t)p->config->n_keys,
                                        .key = key};
@@ -78,6 +81,7 @@ int analyze_groups_read(const struct worker *w, struct analyze_groups *g,
                         const uint32_t *slot, size_t n, uint32_t flags)
 {
     const struct groups *groups = &w->groups;
+    const bool by_key = window_is_by_key(&w->pipeline->window);
     size_t size = 0;
     for (size_t i = 0; i < n; i++)
         size += groups->key[groups->slot[slot[i]].key].size;
@@ -91,8 +95,12 @@ int analyze_groups_read(const struct worker *w, struct analyze_groups *g,
     char *bytes = g->bytes;
     g->n = n;
     g->slot = slot;
+    struct window window;
     for (size_t i = 0; i < n; i++) {
-        read_window(w, slot[i], flags, &g->windows[i],
+        const int64_t id = groups->slot[slot[i]].window;
+        if (!i || by_key || id != groups->slot[slot[i - 1]].window)
+            window = window_at(w, slot[i]);
+        read_window(w, slot[i], &window, flags, &g->windows[i],
                     g->key + i * w->pipeline->config->n_keys, bytes);
         bytes += groups->key[groups->slot[slot[i]].key].size;
     }
@@ -131,8 +139,10 @@ int analyze_init(struct worker *w, uint32_t slot)
         bool inits = analyzer_of(w, i)->init && !w->pipeline->step[i].bag;
         if (!inits && !w->remote[i])
             continue;
-        if (!read && inits)
-            read_window(w, slot, 0, &window, key, bytes);
+        if (!read && inits) {
+            struct window span = window_at(w, slot);
+            read_window(w, slot, &span, 0, &window, key, bytes);
+        }
         read = read || inits;
         int r = init_one(w, i, slot, inits ? &window.window : NULL);
         if (r < 0) {

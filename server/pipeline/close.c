@@ -13,7 +13,6 @@
 
 #define ROWS_MAX     16384u /* of one rowset; a larger window goes in several */
 #define BYTES_MAX    ((size_t)16 << 20) /* of strings in one, likewise */
-#define PREFETCH_MAX 512u               /* bytes of a group */
 #define FETCH_GROUPS 16u                /* at once */
 #define MANY_GROUPS  16u /* in one call, where groups give any number of rows */
 #define AHEAD                                                                          \
@@ -31,6 +30,7 @@ struct feed {
     const uint32_t *slot;
     size_t n;           /* from slot on */
     size_t window, end; /* of the worker's, the next ones */
+    bool panes;         /* they are panes */
     uint32_t flags;
     int64_t start_us, border_us;
 };
@@ -261,16 +261,6 @@ static int emit_step(struct closing *c, size_t i)
     return r < 0 ? r : end_groups(c, c->groups->n);
 }
 
-/* Nobody has looked at most of them for a while: they are fetched while their rows are begun. */
-static void prefetch_states(const struct worker *w, const uint32_t *slot, size_t n)
-{
-    for (size_t i = 0; i < n; i++) {
-        const char *state = groups_state(&w->groups, slot[i]);
-        for (size_t at = 0; at < w->groups.stride && at < PREFETCH_MAX; at += 64)
-            __builtin_prefetch(state + at);
-    }
-}
-
 /* The rows of group i at hand in the table that is read. */
 static int rows_of(const struct closing *c, const struct of_table *o, size_t i,
                    struct former **ret)
@@ -352,7 +342,8 @@ static int emit_some(struct closing *c)
         return -ENOMEM;
     if (own)
         c->own_first = own->n_rows;
-    prefetch_states(c->worker, c->groups->slot, n);
+    for (size_t i = 0; i < n; i++)
+        worker_prefetch(c->worker, c->groups->slot[i]);
     for (size_t i = 0; own && i < n; i++)
         if (!begin_row(c, own, i))
             return -ENOMEM;
@@ -397,7 +388,7 @@ static int feed_has_more(struct closing *c, struct feed *f, bool *ret)
     const struct window_kind *kind = &w->pipeline->window;
     while (f->n == 0 && f->window < f->end) {
         struct group_window *window = &w->groups.window[f->window++];
-        if (window_is_pane(kind, window->id))
+        if (window_is_pane(kind, window->id) != f->panes)
             continue;
         int r = groups_sort(&w->groups, window);
         if (r < 0)
@@ -603,6 +594,28 @@ static int emit_windows(struct closing *c, int64_t until_us)
         return emit_rests(c, f.window, f.end);
     expect(c, f.window, f.end);
     return emit_feed(c, &f);
+}
+
+/* Panes that are windows, too. Rows that come for them now are late. */
+static int emit_whole(struct closing *c, const struct panes_whole *whole)
+{
+    struct groups *g = &c->worker->groups;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < whole->n; i++) {
+        struct feed f = {.window = groups_window_from(g, whole->pane[i]),
+                         .panes = true,
+                         .flags = WEIR_FINAL,
+                         .start_us = INT64_MIN,
+                         .border_us = c->border_us};
+        f.end = groups_window_from(g, whole->pane[i] + 1);
+        if (f.window == f.end)
+            continue;
+        c->expected = g->window[f.window].n;
+        r = emit_feed(c, &f);
+        if (r == 0)
+            groups_set_aside(g, f.end - 1);
+    }
+    return r;
 }
 
 /* Windows behind from_us whose rows, given out early, are not all that there is to say of them. */
@@ -897,10 +910,13 @@ static int close_by_time(struct closing *c, int64_t until_us, bool last)
         r = emit_changed(c);
     /* Windows of several panes go border by border: no more than one is there twice, as panes and merged. */
     for (int64_t to_us = INT64_MIN; r == 0 && to_us < until_us;) {
+        struct panes_whole whole;
         to_us = panes_next(w, until_us);
-        r = panes_seal(w, to_us);
+        r = panes_seal_next(w, to_us, &whole);
         if (r == 0)
             r = emit_windows(c, to_us);
+        if (r == 0)
+            r = emit_whole(c, &whole);
         w->emitted_us = to_us;
         if (r == 0 && !waits && to_us >= INT64_MIN + lateness_us)
             forget_windows(w, to_us - lateness_us);

@@ -15,59 +15,99 @@
 
 /* ---- Sealing ------------------------------------------------------------------------------------- */
 
-/* Groups into those of the same keys in the window of this id; n is at most ANALYZE_GROUPS. */
-static int merge_groups(struct worker *w, int64_t id, const uint32_t *slot, size_t n,
-                        struct analyze_groups *g)
+/* Groups that are merged into those of the same keys in a window, or pane. */
+struct merging {
+    int64_t into; /* its id */
+    bool opened;  /* it has no groups but those of this merge */
+    struct analyze_groups *groups;
+};
+
+static int open_merged(struct worker *w, const struct merging *x, uint32_t from,
+                       uint32_t *ret_slot)
+{
+    const uint32_t key = w->groups.slot[from].key;
+    bool is_new = false;
+    if (!x->opened)
+        return worker_open(w, key, x->into, ret_slot);
+    int r = groups_open_merged(&w->groups, key, x->into, ret_slot, &is_new);
+    return r < 0 || !is_new ? r : worker_begin_states(w, *ret_slot);
+}
+
+/* n is at most ANALYZE_GROUPS. */
+static int merge_groups(struct worker *w, const struct merging *x, const uint32_t *slot,
+                        size_t n)
 {
     uint32_t from[ANALYZE_GROUPS], into[ANALYZE_GROUPS];
     size_t m = 0;
     int r = 0;
-    for (size_t i = 0; r == 0 && i < n; i++) {
-        r = worker_open(w, w->groups.slot[slot[i]].key, id, &into[m]);
+    for (size_t i = 0; i < n; i++) {
+        r = open_merged(w, x, slot[i], &into[m]);
         if (r == -ENOSPC && (r = worker_over_max_groups(w)) == 0)
             continue;
         if (r < 0)
             return r;
+        worker_prefetch(w, slot[i]);
+        worker_prefetch(w, into[m]);
         groups_touch(&w->groups, into[m]);
         from[m++] = slot[i];
     }
-    r = analyze_groups_read(w, g, into, m, 0);
-    return r < 0 ? r : analyze_merge(w, g, from);
+    r = analyze_groups_read(w, x->groups, into, m, 0);
+    return r < 0 ? r : analyze_merge(w, x->groups, from);
 }
 
 /* All groups of the window at this place of groups.window. */
-static int merge_window(struct worker *w, size_t place, int64_t id,
-                        struct analyze_groups *g)
+static int merge_window(struct worker *w, size_t place, const struct merging *x)
 {
     const struct group_window from = w->groups.window[place]; /* opening moves it */
     int r = 0;
     for (size_t k = 0; r == 0 && k < from.n; k += ANALYZE_GROUPS)
-        r = merge_groups(w, id, from.slot + k,
-                         from.n - k < ANALYZE_GROUPS ? from.n - k : ANALYZE_GROUPS, g);
+        r = merge_groups(w, x, from.slot + k,
+                         from.n - k < ANALYZE_GROUPS ? from.n - k : ANALYZE_GROUPS);
     return r;
 }
 
-static int merge_panes(struct worker *w, const struct window_merge *m,
+/* All panes of a window into that of this id. */
+static int merge_panes(struct worker *w, const struct window_merge *m, int64_t into,
                        struct analyze_groups *g)
 {
     const struct groups *groups = &w->groups;
+    const struct merging x = {into, !groups_has_window(groups, into), g};
     int r = 0;
     size_t i = groups_window_from(groups, m->first);
     while (r == 0 && i < groups->n_windows && groups->window[i].id <= m->last) {
         int64_t id = groups->window[i].id;
         if ((id - m->first) % m->step == 0)
-            r = merge_window(w, i, m->window.id, g);
+            r = merge_window(w, i, &x);
         i = groups_window_from(groups, id + 1);
     }
-    i = groups_window_from(groups, m->window.id);
-    if (r == 0 && m->pane != INT64_MAX && i < groups->n_windows &&
-        groups->window[i].id == m->window.id)
-        r = merge_window(w, i, m->pane, g);
     return r;
 }
 
+/* Into groups of its own, and those into the pane that it becomes. */
+static int seal_window(struct worker *w, const struct window_merge *m,
+                       struct analyze_groups *g)
+{
+    const struct groups *groups = &w->groups;
+    int r = merge_panes(w, m, m->window.id, g);
+    const struct merging x = {m->pane, !groups_has_window(groups, m->pane), g};
+    if (r == 0 && m->pane != INT64_MAX && m->pane != m->first &&
+        groups_has_window(groups, m->window.id))
+        r = merge_window(w, groups_window_from(groups, m->window.id), &x);
+    return r;
+}
+
+/* The same where nothing comes between this and giving it out: the pane is the window. */
+static int seal_in_place(struct worker *w, const struct window_merge *m,
+                         struct analyze_groups *g, struct panes_whole *whole)
+{
+    if (m->pane == INT64_MAX)
+        return seal_window(w, m, g);
+    whole->pane[whole->n++] = m->pane;
+    return m->pane == m->first ? 0 : merge_panes(w, m, m->pane, g);
+}
+
 /* What is merged has room of its own, beside that which max_groups gives to rows. */
-static int seal_border(struct worker *w, int64_t border_us)
+static int seal_border(struct worker *w, int64_t border_us, struct panes_whole *whole)
 {
     struct window_merge m[WINDOW_SIZES];
     struct analyze_groups *g = NULL;
@@ -76,7 +116,7 @@ static int seal_border(struct worker *w, int64_t border_us)
     uint64_t max_open = w->groups.max_open;
     w->groups.max_open = w->groups_room;
     for (size_t i = 0; r == 0 && i < n; i++)
-        r = merge_panes(w, &m[i], g);
+        r = whole ? seal_in_place(w, &m[i], g, whole) : seal_window(w, &m[i], g);
     w->groups.max_open = max_open;
     analyze_groups_free(g);
     w->sealed_us = border_us;
@@ -112,11 +152,19 @@ int64_t panes_next(const struct worker *w, int64_t until_us)
 int panes_seal(struct worker *w, int64_t until_us)
 {
     int r = 0;
-    if (!window_has_panes(&w->pipeline->window))
-        return 0;
     while (r == 0 && w->sealed_us < until_us)
-        r = seal_border(w, panes_next(w, until_us));
+        r = seal_border(w, panes_next(w, until_us), NULL);
     return r;
+}
+
+int panes_seal_next(struct worker *w, int64_t border_us, struct panes_whole *ret)
+{
+    /* What is revised must not have the rows that come too late for that, and which its pane has. */
+    const bool copied = w->pipeline->config->late == CONFIG_LATE_REVISE;
+    ret->n = 0;
+    if (!window_has_panes(&w->pipeline->window) || w->sealed_us >= border_us)
+        return 0;
+    return seal_border(w, border_us, copied ? NULL : ret);
 }
 
 /* ---- Late rows ----------------------------------------------------------------------------------- */

@@ -103,18 +103,20 @@ static int filter_block(struct worker *w, const struct batch *b, uint32_t *n)
     return 0;
 }
 
+int worker_begin_states(struct worker *w, uint32_t slot)
+{
+    memset(groups_state(&w->groups, slot), 0, w->pipeline->stride);
+    int r = analyze_init(w, slot);
+    if (r < 0)
+        w->broken_slot = slot;
+    return r;
+}
+
 int worker_open(struct worker *w, uint32_t key, int64_t window, uint32_t *ret_slot)
 {
-    struct pipeline *p = w->pipeline;
     bool is_new;
     int r = groups_open(&w->groups, key, window, ret_slot, &is_new);
-    if (r < 0 || !is_new)
-        return r;
-    memset(groups_state(&w->groups, *ret_slot), 0, p->stride);
-    r = analyze_init(w, *ret_slot);
-    if (r < 0)
-        w->broken_slot = *ret_slot;
-    return r;
+    return r < 0 || !is_new ? r : worker_begin_states(w, *ret_slot);
 }
 
 int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,

@@ -31,6 +31,8 @@
 #include "window/watermark.h"
 #include "window/window.h"
 
+#define WORKER_PREFETCH_MAX 512u /* bytes of a group */
+
 /* Rows of one worker that have killed the process of an analyzer: sequence numbers. */
 struct aside {
     uint64_t first, last;
@@ -328,6 +330,13 @@ int worker_select(struct worker *w, const struct log_entry *e, uint32_t n);
 /* panes.c: windows of several panes. Seals those that end at or before until_us: what is folded into their panes
  * later is not in them. -ENOSPC, -EINVAL, -ENOMEM. */
 int panes_seal(struct worker *w, int64_t until_us);
+/* The same for those that end at the border that panes_next gave, if they are not sealed, and that are given out before
+ * the next row is folded in: those that longer ones are made of are not copied, *ret says which panes they are. */
+struct panes_whole {
+    int64_t pane[WINDOW_SIZES];
+    size_t n;
+};
+int panes_seal_next(struct worker *w, int64_t border_us, struct panes_whole *ret);
 /* The next time at which there is something to seal, at most until_us; that itself where windows are of one
  * pane. */
 int64_t panes_next(const struct worker *w, int64_t until_us);
@@ -362,6 +371,16 @@ static inline bool worker_owns(const struct worker *w, uint64_t hash)
 int worker_open(struct worker *w, uint32_t key, int64_t window, uint32_t *ret_slot);
 int worker_open_group(struct worker *w, const char *key, size_t size, uint64_t hash,
                       int64_t window, uint32_t *ret_slot);
+/* The states of a group that is new. -EINVAL. */
+int worker_begin_states(struct worker *w, uint32_t slot);
+
+/* Nobody has looked at the states of a group for a while: they are fetched before they are wanted. */
+static inline void worker_prefetch(const struct worker *w, uint32_t slot)
+{
+    const char *state = groups_state(&w->groups, slot);
+    for (size_t at = 0; at < w->groups.stride && at < WORKER_PREFETCH_MAX; at += 64)
+        __builtin_prefetch(state + at);
+}
 
 /* The text of the step that failed, with its name; returns r. */
 int worker_error(struct worker *w, int r, struct error *error);

@@ -303,19 +303,18 @@ size_t window_ending(const struct window_kind *k, int64_t border_us,
     }
     size_t n = 0;
     for (; n < k->n_sizes; n++) {
-        size_t of = n ? n - 1 : 0; /* the shortest are copies of their panes */
+        size_t of = n ? n - 1 : 0; /* the shortest have one pane */
         struct window w = span_of(k, n, plus(border_us, -1));
         if (w.end_us != border_us)
             break;
         w.id = plus(border_us, (int64_t)n);
         int64_t last_us = span_of(k, of, plus(border_us, -1)).start_us;
-        ret[n] = (struct window_merge){.window = w,
-                                       .first = cascade_pane_id(k, of, w.start_us),
-                                       .last = cascade_pane_id(k, of, last_us),
-                                       .step = WINDOW_SIZES,
-                                       .pane = n && n + 1 < k->n_sizes
-                                                   ? cascade_pane_id(k, n, w.start_us)
-                                                   : INT64_MAX};
+        ret[n] = (struct window_merge){
+            .window = w,
+            .first = cascade_pane_id(k, of, w.start_us),
+            .last = cascade_pane_id(k, of, last_us),
+            .step = WINDOW_SIZES,
+            .pane = n + 1 < k->n_sizes ? cascade_pane_id(k, n, w.start_us) : INT64_MAX};
     }
     return n;
 }

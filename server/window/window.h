@@ -139,8 +139,8 @@ int64_t window_first_open(const struct window_kind *k, int64_t us);
 struct window_merge {
     struct window window;
     int64_t first, last, step;
-    int64_t
-        pane; /* id of the pane that it becomes for longer ones; INT64_MAX: of none */
+    int64_t pane; /* id of the pane that it is for longer ones, of the shortest the only
+                   * one that it has; INT64_MAX: there are no longer ones */
 };
 
 /* The windows that end at this time, shorter ones first. Returns how many: 0 where there is no border. */

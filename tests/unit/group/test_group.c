@@ -362,6 +362,74 @@ static void groups_of_a_window_set_aside_are_found_again(void **state)
     groups_free(&g);
 }
 
+/* Of 100 keys in a window that is merged from others, while rows of theirs come for the newest. */
+static void groups_of_a_merged_window_are_found_while_it_is_made_and_later(void **state)
+{
+    (void)state;
+    enum { KEYS = 100, PARTS = 3 };
+    uint32_t newest[KEYS], merged[KEYS], slot;
+    struct groups g;
+    char name[16];
+    bool is_new;
+    assert_int_equal(groups_init(&g, 4 * KEYS, 16), 0);
+    for (int k = 0; k < KEYS; k++) {
+        snprintf(name, sizeof(name), "k%d", k);
+        newest[k] = open_at(&g, name, 9, true);
+    }
+    assert_false(groups_has_window(&g, 5));
+    for (int part = 0; part < PARTS; part++)
+        for (int k = part % 2 ? 10 : 0; k < KEYS; k++) {
+            uint32_t key = g.slot[newest[k]].key;
+            assert_int_equal(groups_open_merged(&g, key, 5, &slot, &is_new), 0);
+            assert_int_equal(is_new, part == 0);
+            assert_true(is_new || slot == merged[k]);
+            merged[k] = slot;
+            assert_true(g.recent[key].window == 9 && g.recent[key].slot == newest[k]);
+        }
+    assert_true(groups_has_window(&g, 5));
+    assert_int_equal(g.indexed, KEYS);
+    assert_int_equal(g.open, 2 * KEYS);
+    /* Another window, with slots that were those of this one. */
+    groups_close_oldest(&g, 1);
+    for (int k = KEYS; k-- > 0;)
+        assert_int_equal(
+            groups_open_merged(&g, g.slot[newest[k]].key, 6, &merged[k], &is_new), 0);
+    assert_int_equal(g.open, 2 * KEYS);
+    for (int k = 0; k < KEYS; k++) {
+        snprintf(name, sizeof(name), "k%d", k);
+        assert_int_equal(open_at(&g, name, 6, false), merged[k]);
+        assert_int_equal(open_at(&g, name, 9, false), newest[k]);
+    }
+    assert_int_equal(g.indexed, g.open);
+    groups_free(&g);
+}
+
+/* Numbers of keys that are forgotten are given to others. */
+static void a_merged_window_knows_keys_by_what_they_are_now(void **state)
+{
+    (void)state;
+    enum { KEYS = 5000 }; /* so many that those without a group are forgotten */
+    struct groups g;
+    char name[16];
+    uint32_t slot, key;
+    bool is_new;
+    assert_int_equal(groups_init(&g, 2 * KEYS, 16), 0);
+    for (int round = 0; round < 3; round++) {
+        for (int k = 0; k < KEYS; k++) {
+            snprintf(name, sizeof(name), "%d/%d", round, k);
+            assert_int_equal(groups_key(&g, name, strlen(name),
+                                        hash_bytes(name, strlen(name)), &key),
+                             0);
+            assert_int_equal(groups_open_merged(&g, key, round, &slot, &is_new), 0);
+            assert_true(is_new && g.slot[slot].key == key);
+        }
+        groups_close_oldest(&g, 1);
+        groups_forget_keys(&g);
+        assert_int_equal(g.open, 0);
+    }
+    groups_free(&g);
+}
+
 static void keys_without_groups_are_forgotten_in_time(void **state)
 {
     (void)state;
@@ -574,6 +642,9 @@ int main(void)
         cmocka_unit_test(sorting_many_keys_agrees_with_qsort),
         cmocka_unit_test(groups_agree_with_a_plain_table),
         cmocka_unit_test(groups_of_a_window_set_aside_are_found_again),
+        cmocka_unit_test(
+            groups_of_a_merged_window_are_found_while_it_is_made_and_later),
+        cmocka_unit_test(a_merged_window_knows_keys_by_what_they_are_now),
         cmocka_unit_test(keys_without_groups_are_forgotten_in_time),
         cmocka_unit_test(keys_that_never_had_a_group_are_forgotten_too),
         cmocka_unit_test(no_window_is_made_for_a_group_over_the_limit),

@@ -211,7 +211,8 @@ static void windows_of_several_sizes_are_made_of_each_other(void **state)
     assert_int_equal(window_by_id(&k, m[1].last).start_us, 1130);
     assert_int_equal(window_by_id(&k, m[1].pane).start_us, 830);
     assert_int_equal(window_by_id(&k, m[2].last).start_us, 830);
-    assert_true(m[2].pane == INT64_MAX && m[0].pane == INT64_MAX);
+    assert_true(m[0].pane == m[0].first && m[0].pane == m[0].last);
+    assert_true(m[2].pane == INT64_MAX);
     assert_int_equal(window_next_end_of(&k, m[1].first, 0), 930);
     assert_int_equal(window_next_end_of(&k, m[1].first, 930), 1230);
     assert_int_equal(window_next_end_of(&k, m[1].pane, 0), 1230);
