@@ -47,6 +47,11 @@ pipelines:
     analyzers:
       - topk: {of: tag, k: 5}
 '''
+# Without windows, and with one of all time.
+OTHERS = '''  events: {from: trades, window: none, select: [symbol, price]}
+  ever: {from: trades, key: [symbol], window: {global: 10s, expire: 7d}, idle_timeout: 1h, analyzers: [count]}
+'''
+LONG = 'a name that is longer than a narrow screen is wide, by far'
 FILES = ['', 'page/index.html', 'page/style.css'] + [f'page/{name}.js' for name in (
     'main', 'watch', 'net', 'dom', 'download', 'format', 'chart', 'overview', 'results', 'console', 'letters', 'graph')]
 VIEWS = ['', 'results', 'sql', 'letters', 'graph']
@@ -126,8 +131,8 @@ class Seen(unittest.TestCase):
             if found and not found.group(1).startswith(('data:', 'chrome:', 'blob:')):
                 self.assertEqual(urllib.parse.urlsplit(found.group(1)).port, server.port, found.group(1))
 
-    def start(self):
-        server = harness.Server(CONFIG)
+    def start(self, config=CONFIG):
+        server = harness.Server(config)
         server.__enter__()
         self.addCleanup(server.__exit__, None, None, None)
         server.post('trades', trades(0, 41))
@@ -196,6 +201,26 @@ class Seen(unittest.TestCase):
         self.assertEqual(got, ['#a', '40', '#b', '10', '#c', '10'])
         self.check_quiet(b, server)
 
+    def test_events_and_results_of_all_time_are_drawn_with_names_of_any_length(self):
+        server, b = self.start(CONFIG + OTHERS), self.browser(390, 844)
+        server.post('trades', f'{{"ts":{T0 + 40500},"symbol":"{LONG}","price":7.5}}')
+
+        def legend():
+            return [e.text for e in b.find_elements(By.CSS_SELECTOR, '.legend b')]
+        self.open(b, server, 'results/events')
+        self.until(lambda: legend() == ['–', '–', '7.5'], 'the newest event')
+        drawn = [p.get_attribute('d') for p in b.find_elements(By.CSS_SELECTOR, '.chart path.series')]
+        self.assertEqual([d.count('L') for d in drawn], [40, 40, 0])
+        b.find_element(By.CSS_SELECTOR, '.chart [tabindex]').send_keys(Keys.ARROW_LEFT)
+        self.until(lambda: legend() == ['60', '10', '–'], 'those before')
+        self.assertLessEqual(b.execute_script('return document.documentElement.scrollWidth'), 390)
+        self.open(b, server, 'results/ever')
+        bars = self.until(lambda: len(b.find_elements(By.CSS_SELECTOR, '.bars > .name')) == 3 and
+                          [e.text for e in b.find_elements(By.CSS_SELECTOR, '.bars > span')], 'a bar of each')
+        self.assertEqual(set(zip(bars[::2], bars[1::2])), {('FAST', '41'), ('SLOW', '41'), (LONG, '1')})
+        self.assertLessEqual(b.execute_script('return document.documentElement.scrollWidth'), 390)
+        self.check_quiet(b, server)
+
     def test_statement_is_answered_drawn_and_remembered(self):
         server, b = self.start(), self.browser()
         self.open(b, server, 'sql')
@@ -207,6 +232,15 @@ class Seen(unittest.TestCase):
         text.clear()
         text.send_keys('SELECT nothing', Keys.CONTROL, Keys.ENTER)
         self.until(lambda: 'nothing' in b.find_element(By.CSS_SELECTOR, 'p.bad').text, 'the error')
+        b.find_element(By.XPATH, "//summary[.='Tables']").click()
+        self.until(lambda: b.find_element(By.XPATH, "//button[.='tags_10s_topk']"), 'the tables').click()
+        self.assertEqual(text.get_attribute('value'), 'SELECT * FROM tags_10s_topk_readable LIMIT 100')
+        text.send_keys(Keys.CONTROL, Keys.ENTER)
+        self.until(lambda: b.find_element(By.CSS_SELECTOR, '[role=status].soft').text.startswith('3 rows'), 'its rows')
+        self.assertEqual(b.title, 'SQL - weir')
+        text.clear()
+        text.send_keys('SELECT price_mean FROM trades_10s', Keys.CONTROL, Keys.ENTER)
+        self.until(lambda: b.find_element(By.CSS_SELECTOR, '[role=status].soft').text.startswith('8 rows'), 'an answer')
         b.refresh()
         self.until(lambda: 'price_mean' in b.find_element(By.CSS_SELECTOR, 'textarea').get_attribute('value'), 'what was asked')
 

@@ -3,7 +3,7 @@
 import { h, svg } from "./dom.js";
 import { moment, number, short } from "./format.js";
 
-export const COLORS = 8;
+export const COLORS = 8, BARS = 40;
 const LEFT = 52, RIGHT = 10, TOP = 8, BOTTOM = 22;
 
 // Round numbers between least and most, about n of them.
@@ -34,7 +34,7 @@ function path(xs, ys, x, y) {
   xs.forEach((at, i) => {
     if (ys[i] === null || ys[i] === undefined) { down = false; return; }
     d += `${down ? "L" : "M"}${x(at).toFixed(1)} ${y(ys[i]).toFixed(1)}`;
-    if (!down && (ys[i + 1] === null || ys[i + 1] === undefined)) d += "h1.5";
+    if (!down && (ys[i + 1] === null || ys[i + 1] === undefined)) d += "m-2 0h4"; // alone: a dash
     down = true;
   });
   return d;
@@ -59,7 +59,7 @@ export function lines(label) {
     width = box.clientWidth || 600;
     const height = width < 500 ? 200 : 260;
     if (!data || data.x.length === 0) {
-      box.replaceChildren(h("p", { class: "soft" }, "Nothing to draw yet: no window has closed."));
+      box.replaceChildren(h("p", { class: "soft" }, "Nothing to draw yet."));
       legend.replaceChildren();
       return;
     }
@@ -83,7 +83,7 @@ export function lines(label) {
       at === null ? null : svg("line", { class: "cross", x1: x(data.x[index]), x2: x(data.x[index]), y1: TOP, y2: height - BOTTOM })));
     legend.replaceChildren(
       h("li", { class: "soft" }, data.time ? `${moment(data.x[index])} UTC` : number(data.x[index])),
-      ...data.series.map((s, i) => h("li", {}, h("i", { class: `c${i % COLORS}` }), `${s.name} `,
+      ...data.series.map((s, i) => h("li", {}, h("i", { class: `c${i % COLORS}` }), h("span", { title: s.name }, s.name),
         h("b", {}, number(s.y[index] ?? s.open?.[index]) || "–"))));
   }
 

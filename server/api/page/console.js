@@ -1,12 +1,12 @@
 // A console for SQL: a statement, its answer as a table and, where it can be, as a chart; what was asked before.
 
-import { bars, COLORS, lines } from "./chart.js";
+import { BARS, bars, COLORS, lines } from "./chart.js";
 import { grid, h } from "./dom.js";
 import { download } from "./download.js";
 import { cell, number, span } from "./format.js";
 import { query, statement } from "./net.js";
 
-const KEPT = 50, SHOWN = 1000, BARS = 40;
+const KEPT = 50, SHOWN = 1000;
 const HISTORY = "weir.statements";
 
 function before() {
@@ -58,20 +58,32 @@ export function drawing({ columns, rows }) {
 
 export function consoleView(root) {
   const chart = lines("the answer as lines");
-  const said = h("p", { role: "status" }), answer = h("div"), plot = h("div", { class: "panel", hidden: true }), old = h("ul");
+  const said = h("p", { role: "status" }), answer = h("div"), plot = h("div", { class: "panel", hidden: true }), old = h("ul"), tables = h("ul");
+  let known = "";
   const text = h("textarea", { rows: 6, spellcheck: "false", "data-slash": true, "aria-label": "SQL statement",
     onkeydown: (e) => { if (e.key === "Enter" && (e.ctrlKey || e.metaKey)) { e.preventDefault(); run(); } } });
   const button = h("button", { class: "main", type: "button", onclick: () => run() }, "Run (Ctrl Enter)");
   let answered = "";
-  const whole = h("div", { hidden: true }, download("Download", (format) => {
+  const whole = h("section", { class: "panel", hidden: true }, download("Download", (format) => {
     const [path, options] = statement(answered, format);
     return { name: "answer", path, options };
-  }));
+  }), answer);
   text.value = before()[0] ?? "SELECT * FROM weir_pipelines";
 
   function list() {
     old.replaceChildren(...before().map((sql) =>
       h("li", {}, h("button", { type: "button", onclick: () => { text.value = sql; text.focus(); } }, sql))));
+  }
+
+  // What can be asked: a choice writes the statement.
+  function show(seen) {
+    const all = seen.pipelines.flatMap((p) => p.tables), names = all.map((t) => t.name).join();
+    if (names === known) return;
+    known = names;
+    tables.replaceChildren(...all.map((t) => h("li", {}, h("button", { type: "button", onclick: () => {
+      text.value = `SELECT * FROM ${t.name}_readable LIMIT 100`;
+      text.focus();
+    } }, t.name), ` ${t.columns.map((c) => c.name).join(", ")}`)));
   }
 
   async function run() {
@@ -109,7 +121,8 @@ export function consoleView(root) {
   list();
   root.append(h("h1", {}, "SQL"),
     h("section", { class: "panel" }, text, h("div", { class: "row" }, button), said),
-    h("section", {}, plot), h("section", { class: "panel" }, whole, answer),
+    h("section", {}, plot), whole,
+    h("details", { class: "panel" }, h("summary", {}, "Tables"), tables),
     h("details", { class: "panel" }, h("summary", {}, "Asked before"), old));
-  return { show() {} };
+  return { show };
 }

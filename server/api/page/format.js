@@ -18,7 +18,7 @@ export function short(v) {
 }
 
 export function bytes(v) {
-  return v < 1e3 ? `${v} B` : `${short(v)}B`;
+  return v < 1e3 ? `${v} B` : `${short(v).replace(/[kMG]?$/, " $&B")}`;
 }
 
 // A span of milliseconds: 250 ms, 1.5 s, 3 min, 2 h, 5 d.

@@ -11,7 +11,7 @@ export function layout(streams, pipelines) {
   const reads = new Map(pipelines.map((p) => [p.name, [p.from].flat()]));
   const depth = (name) => (reads.has(name) ? 1 + Math.max(...reads.get(name).map(depth)) : 0);
   for (const p of pipelines) {
-    nodes.set(p.name, { name: p.name, kind: `${p.window ? `window ${words(p.window)}` : "pipeline"}`, column: depth(p.name),
+    nodes.set(p.name, { name: p.name, kind: p.window_kind === "none" ? "rows" : `${p.window_kind} ${p.window ?? ""}`, column: depth(p.name),
       failed: Boolean(p.status?.error), href: `#/results/${p.name}` });
     for (const from of reads.get(p.name)) edges.push([from, p.name]);
   }
@@ -31,13 +31,12 @@ export function layout(streams, pipelines) {
   return { nodes, edges, width: 20 + (last + 1) * (WIDE + GAP_X) - GAP_X, height: 20 + Math.max(1, ...filled.map((r) => (r ?? 0) + 1)) * (TALL + GAP_Y) };
 }
 
-const words = (window) => (typeof window === "object" ? JSON.stringify(window).replace(/[{}"]/g, "") : window);
 
 export function graphView(root) {
   const box = h("div", { class: "scroll panel", tabindex: "0", role: "region", "aria-label": "graph of the configuration" });
   let drawn = "";
   function show(seen) {
-    const now = JSON.stringify([seen.streams.map((s) => s.name), seen.pipelines.map((p) => [p.name, p.from, p.window, p.tables.length, p.status?.error])]);
+    const now = JSON.stringify([seen.streams.map((s) => s.name), seen.pipelines.map((p) => [p.name, p.from, p.window_kind, p.window, p.tables.length, p.status?.error])]);
     if (now === drawn) return;
     drawn = now;
     const { nodes, edges, width, height } = layout(seen.streams, seen.pipelines);

@@ -29,10 +29,10 @@ export function lettersView(root, [wanted]) {
       const all = await get(`/api/v1/streams/${stream.value}/dead-letters?limit=500`);
       said.textContent = all.length ? `${number(all.length)} of the newest` : "None.";
       list.replaceChildren(grid("dead letters",
-        ["received", "source", "line", "column", "reason", "message", "record"].map((name) => ({
+        ["message", "record", "received", "reason", "line", "column", "source"].map((name) => ({
           name, number: name === "line" || name === "column", text: name === "record" || name === "message" })),
-        all.map((l) => [cell(l.received, "time"), l.source, number(l.line), number(l.column), l.reason, l.message,
-          l.record ?? ""])));
+        all.map((l) => [l.message, l.record ?? "", cell(l.received, "time"), l.reason, number(l.line), number(l.column),
+          l.source])));
     } catch (e) {
       said.textContent = e.message;
     }

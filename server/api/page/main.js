@@ -30,6 +30,7 @@ function route() {
   view?.close?.();
   root.replaceChildren();
   view = views[known](root, rest);
+  document.title = `${root.querySelector("h1").textContent} - weir`;
   if (seen.ready) view.show(seen);
 }
 
