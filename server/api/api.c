@@ -42,6 +42,7 @@ static const struct {
      overview_watermarks},
     {"GET", "/api/v1/plugins", HTTP_PLAIN, ACCESS_KNOWN, overview_plugins},
     {"GET", "/api/v1/config", HTTP_PLAIN, ACCESS_KNOWN, overview_config},
+    {"GET", "/api/v1/warnings", HTTP_PLAIN, ACCESS_ADMIN, overview_warnings},
     {"GET", "/live", HTTP_PLAIN, ACCESS_FREE, probes_live},
     {"GET", "/livez", HTTP_PLAIN, ACCESS_FREE, probes_live},
     {"GET", "/ready", HTTP_PLAIN, ACCESS_FREE, probes_ready},

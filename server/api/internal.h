@@ -37,6 +37,7 @@ void overview_pipelines(struct http_request *r, void *api);
 void overview_pipeline(struct http_request *r, void *api);
 void overview_watermarks(struct http_request *r, void *api);
 void overview_config(struct http_request *r, void *api);
+void overview_warnings(struct http_request *r, void *api);
 void overview_plugins(struct http_request *r, void *api);
 void probes_live(struct http_request *r, void *api);
 void probes_ready(struct http_request *r, void *api);

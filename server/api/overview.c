@@ -5,6 +5,7 @@
 #include "api/internal.h"
 #include "api/jsonout.h"
 #include "base/clock.h"
+#include "base/logger.h"
 #include "plugin/params.h"
 
 #include <errno.h>
@@ -727,6 +728,32 @@ void overview_config(struct http_request *r, void *api)
         jsonout_close(&b, '}');
     }
     jsonout_close(&b, '}');
+    buffer_putc(&b, '\n');
+    http_reply_buffer(r, 200, "application/json", &b);
+}
+
+/* ---- /warnings ---- */
+
+static void overview_put_warning(const struct logger_kept *kept, void *to)
+{
+    struct buffer *b = to;
+    jsonout_open(b, NULL, '{');
+    jsonout_time(b, "time", kept->time_us);
+    jsonout_string(b, "level", kept->level);
+    jsonout_string(b, "part", kept->part);
+    jsonout_string(b, "message", kept->message);
+    jsonout_close(b, '}');
+}
+
+void overview_warnings(struct http_request *r, void *api)
+{
+    struct buffer b = {0};
+    (void)api;
+    if (!api_no_arguments(r))
+        return;
+    jsonout_open(&b, NULL, '[');
+    logger_each_kept(overview_put_warning, &b);
+    jsonout_close(&b, ']');
     buffer_putc(&b, '\n');
     http_reply_buffer(r, 200, "application/json", &b);
 }

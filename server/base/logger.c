@@ -9,6 +9,7 @@
 #include "base/utf8.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,6 +24,13 @@ static bool logger_json;
 static _Thread_local struct buffer *logger_to;
 
 static const char *const level_name[] = {"debug", "info", "warn", "error"};
+
+/* The newest warnings and errors: message i is at i % LOGGER_KEPT. */
+static struct {
+    pthread_mutex_t lock; /* all of it */
+    uint64_t n;
+    struct logger_kept message[LOGGER_KEPT];
+} kept = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct line {
     char text[LINE_MAX_SIZE];
@@ -107,6 +115,27 @@ static void copy_message(enum logger_level level, const char *message)
     buffer_putc(logger_to, '\n');
 }
 
+static void keep(int64_t time_us, enum logger_level level, const char *part,
+                 const char *message)
+{
+    pthread_mutex_lock(&kept.lock);
+    struct logger_kept *k = &kept.message[kept.n++ % LOGGER_KEPT];
+    k->time_us = time_us;
+    k->level = level_name[level];
+    snprintf(k->part, sizeof k->part, "%s", part);
+    snprintf(k->message, sizeof k->message, "%s", message);
+    pthread_mutex_unlock(&kept.lock);
+}
+
+void logger_each_kept(void (*show)(const struct logger_kept *kept, void *ctx),
+                      void *ctx)
+{
+    pthread_mutex_lock(&kept.lock);
+    for (uint64_t i = kept.n; i > 0 && kept.n - i < LOGGER_KEPT; i--)
+        show(&kept.message[(i - 1) % LOGGER_KEPT], ctx);
+    pthread_mutex_unlock(&kept.lock);
+}
+
 void logger_write(enum logger_level level, const char *part, const char *format, ...)
 {
     if (level < logger_least)
@@ -119,7 +148,10 @@ void logger_write(enum logger_level level, const char *part, const char *format,
     va_end(args);
     if (n < 0)
         message[0] = 0;
-    clock_format(clock_now_us(), time);
+    int64_t now_us = clock_now_us();
+    clock_format(now_us, time);
+    if (level >= LOGGER_WARN)
+        keep(now_us, level, part, message);
 
     struct line l = {.size = 0};
     line_puts(&l, logger_json ? "{\"ts\":\"" : "ts=");

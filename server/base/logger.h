@@ -7,6 +7,7 @@
 #define WEIR_BASE_LOGGER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 enum logger_level { LOGGER_DEBUG, LOGGER_INFO, LOGGER_WARN, LOGGER_ERROR };
 
@@ -18,6 +19,18 @@ void logger_look(enum logger_level *ret_least, bool *ret_json);
 /* From now on what this thread says goes to `to`, too, as "level message\n"; NULL: no longer. */
 struct buffer;
 void logger_copy(struct buffer *to);
+
+/* The newest warnings and errors are kept, for those who do not see standard error. Shows them, the newest first; messages
+ * are cut at LOGGER_KEPT_SIZE bytes, be it within a character. `show` logs nothing. */
+#define LOGGER_KEPT      100
+#define LOGGER_KEPT_SIZE 500
+struct logger_kept {
+    int64_t time_us;
+    const char *level;
+    char part[16], message[LOGGER_KEPT_SIZE + 1];
+};
+void logger_each_kept(void (*show)(const struct logger_kept *kept, void *ctx),
+                      void *ctx);
 
 /* ts=2026-01-02T03:04:05.678901Z level=info part=store msg="..." */
 void logger_write(enum logger_level level, const char *part, const char *format, ...)

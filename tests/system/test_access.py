@@ -87,6 +87,7 @@ MAY = [
     ('GET', '/metrics', {'all', 'metrics'}),
     ('GET', '/api/v1/plugins', EVERYBODY),
     ('GET', '/api/v1/config', EVERYBODY),
+    ('GET', '/api/v1/warnings', {'all', 'admin'}),
     ('GET', '/version', EVERYBODY),
     ('GET', '/openapi.json', EVERYBODY),
 ]

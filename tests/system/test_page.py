@@ -11,6 +11,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import tempfile
 import unittest
 import urllib.parse
@@ -326,6 +327,15 @@ class Seen(unittest.TestCase):
         b.find_element(By.XPATH, "//button[.='Delete all']").click()
         self.until(lambda: b.find_element(By.XPATH, "//dialog[@open]//button[.='Delete']"), 'the question').click()
         self.until(lambda: b.find_element(By.CSS_SELECTOR, 'p[role=status]').text == 'None.', 'that they are gone')
+        self.check_quiet(b, server)
+
+    def test_warnings_of_the_server_are_shown(self):
+        server, b = self.start(), self.browser()
+        with open(server.path, 'a', encoding='utf-8') as file:
+            file.write('  other: {from: nobody}\n')
+        server.process.send_signal(signal.SIGHUP)
+        self.open(b, server, '')
+        self.until(lambda: 'nobody' in b.find_element(By.XPATH, "//section[h2='Warnings and errors']//tbody").text, 'the warning')
         self.check_quiet(b, server)
 
     def test_keys_and_theme(self):

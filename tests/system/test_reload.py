@@ -5,6 +5,7 @@ import collections
 import http.client
 import json
 import os
+import re
 import resource
 import signal
 import sqlite3
@@ -200,6 +201,13 @@ class Reload(unittest.TestCase):
         for word in ("'nobody'", "'many'"):
             self.assertTrue(any(word in text and 'weir.yaml:' in text for text in last['errors']), last)
         self.assertEqual(gauge('success_timestamp_seconds'), at_start)
+
+        def logged():
+            found = [re.search(r'^ts=(\S+) level=(warn|error) part=(\S+) msg="(.*)"$', line.strip()) for line in server.log]
+            return [dict(zip(('time', 'level', 'part', 'message'), (*line.groups()[:3], json.loads(f'"{line[4]}"')[:500])))
+                    for line in reversed(found) if line]
+        harness.wait_until(lambda: server.get_json('/api/v1/warnings') == logged(), 'what was logged')
+        self.assertGreaterEqual(len(logged()), 2)
         self.reload(server, KEPT + changing())
         harness.wait_until(lambda: gauge('successful') == 1, 'the metric')
         self.assertGreater(gauge('success_timestamp_seconds'), at_start)

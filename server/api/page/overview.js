@@ -1,8 +1,8 @@
 // Streams and their rates, pipelines and how far they are, what is wrong.
 
 import { spark } from "./chart.js";
-import { h } from "./dom.js";
-import { bytes, number, short, span } from "./format.js";
+import { grid, h } from "./dom.js";
+import { bytes, cell, number, short, span } from "./format.js";
 
 const DROPS = [["where_errors", "where failed"], ["null_keys", "null key"],
   ["long_keys", "key too long"], ["over_groups", "over max_groups"]];
@@ -59,10 +59,17 @@ function faults(seen) {
   return out.length ? h("section", { class: "panel bad", role: "alert" }, out.map((text) => h("div", {}, text))) : "";
 }
 
+// What the server has logged, for those who may see it.
+function warnings(seen) {
+  return grid("warnings", ["time", "level", "part", "message"].map((name) => ({ name, text: name === "message" })),
+    seen.warnings.map((w) => [cell(w.time, "time").split(".")[0], w.level, w.part, w.message]));
+}
+
 export function overview(root) {
+  const logged = h("div"), warned = h("section", { class: "panel", hidden: true }, h("h2", {}, "Warnings and errors"), logged);
   const wrong = h("div"), streams = h("div", { class: "grid" }), pipelines = h("div", { class: "grid" });
   const filter = h("input", { type: "search", "data-slash": true, placeholder: "name", oninput: () => show(last) });
-  let last = null;
+  let last = null, newest = null;
   function show(seen) {
     last = seen;
     if (!seen) return;
@@ -70,10 +77,16 @@ export function overview(root) {
     wrong.replaceChildren(faults(seen));
     streams.replaceChildren(...seen.streams.filter(fits).map((s) => stream(s, seen)));
     pipelines.replaceChildren(...seen.pipelines.filter(fits).map(pipeline));
+    const first = JSON.stringify(seen.warnings[0] ?? null);
+    if (first === newest) return;
+    newest = first;
+    warned.hidden = seen.warnings.length === 0;
+    logged.replaceChildren(warnings(seen));
   }
   root.append(h("h1", {}, "Overview"), wrong,
     h("div", { class: "row" }, h("label", {}, "Filter (/)", filter)),
     h("section", { "aria-labelledby": "h-streams" }, h("h2", { id: "h-streams" }, "Streams"), streams),
-    h("section", { "aria-labelledby": "h-pipelines" }, h("h2", { id: "h-pipelines" }, "Pipelines"), pipelines));
+    h("section", { "aria-labelledby": "h-pipelines" }, h("h2", { id: "h-pipelines" }, "Pipelines"), pipelines),
+    warned);
   return { show };
 }

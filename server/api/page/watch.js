@@ -10,6 +10,7 @@ export const seen = {
   streams: [], pipelines: [], ready: null, config: null,
   rate: new Map(), // stream -> events a second
   past: new Map(), // stream -> the last KEPT of them
+  warnings: [],
   error: null,
 };
 
@@ -33,12 +34,24 @@ function rates(at, streams) {
   last = { at, count: new Map(streams.map((s) => [s.name, s.accepted])) };
 }
 
+// What only some tokens may see is asked for until it was refused.
+let refused = false;
+async function warnings() {
+  if (refused) return [];
+  try {
+    return await get("/api/v1/warnings");
+  } catch (e) {
+    refused = e.status === 403;
+    return seen.warnings;
+  }
+}
+
 async function look() {
   try {
-    const [streams, pipelines, ready, config] = await Promise.all([
-      list("/api/v1/streams"), list("/api/v1/pipelines"), get("/ready"), get("/api/v1/config")]);
+    const [streams, pipelines, ready, config, warned] = await Promise.all([
+      list("/api/v1/streams"), list("/api/v1/pipelines"), get("/ready"), get("/api/v1/config"), warnings()]);
     rates(performance.now(), streams);
-    Object.assign(seen, { streams, pipelines, ready, config, error: null });
+    Object.assign(seen, { streams, pipelines, ready, config, warnings: warned, error: null });
   } catch (e) {
     seen.error = e.message;
   }

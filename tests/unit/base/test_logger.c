@@ -148,6 +148,51 @@ static void an_error_keeps_its_text_and_gets_prefixes(void **state)
     assert_memory_equal(e.text, "p: aaa", 6);
 }
 
+struct shown {
+    size_t n;
+    int64_t last_us;
+    char text[3 * LOGGER_KEPT * 32];
+};
+
+static void show(const struct logger_kept *kept, void *ctx)
+{
+    struct shown *s = ctx;
+    assert_true(s->n == 0 || kept->time_us <= s->last_us);
+    s->last_us = kept->time_us;
+    size_t size = strlen(s->text);
+    snprintf(s->text + size, sizeof s->text - size, "%s %s %.12s\n", kept->level,
+             kept->part, kept->message);
+    s->n++;
+    assert_true(strlen(kept->message) <= LOGGER_KEPT_SIZE);
+}
+
+static void the_newest_warnings_and_errors_are_kept(void **state)
+{
+    static struct shown shown;
+    static char text[2000];
+    (void)state;
+    memset(text, 'a', sizeof text - 1);
+    CAPTURE({
+        logger_warn("a", "first");
+        for (int i = 0; i < LOGGER_KEPT - 2; i++)
+            logger_error("b", "%d", i);
+        logger_info("c", "not kept");
+        logger_warn("a part of the server", "%s", text);
+    });
+    logger_each_kept(show, &shown);
+    assert_int_equal(shown.n, LOGGER_KEPT);
+    static const char newest[] = "warn a part of the s aaaaaaaaaaaa\nerror b 97\n";
+    assert_memory_equal(shown.text, newest, strlen(newest));
+    const char *end = strstr(shown.text, "error b 0\n");
+    assert_non_null(end);
+    assert_string_equal(end, "error b 0\nwarn a first\n");
+    CAPTURE(logger_warn("d", "one more"));
+    memset(&shown, 0, sizeof shown);
+    logger_each_kept(show, &shown);
+    assert_int_equal(shown.n, LOGGER_KEPT);
+    assert_null(strstr(shown.text, "first"));
+}
+
 static int by_value(const void *a, const void *b)
 {
     const uint64_t *x = a, *y = b;
@@ -185,6 +230,7 @@ int main(void)
         cmocka_unit_test(a_message_stays_one_line),
         cmocka_unit_test(a_long_message_is_cut_and_the_line_still_ends),
         cmocka_unit_test(errno_survives_logging),
+        cmocka_unit_test(the_newest_warnings_and_errors_are_kept),
         cmocka_unit_test(an_error_keeps_its_text_and_gets_prefixes),
         cmocka_unit_test(the_hash_tells_keys_apart_and_has_a_key_of_its_own),
     };
