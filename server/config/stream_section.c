@@ -29,6 +29,18 @@ struct draft {
     bool memory; /* answers do not wait for the disk */
 };
 
+/* The name of a column. Events may call it anything, which is for other keys to say. */
+static int column_name(const struct node *n, const char **ret, struct error *error)
+{
+    int r = node_name(n, ret, error);
+    if (r == 0 || !error || n->kind != NODE_SCALAR || node_is_null(n))
+        return r;
+    size_t end = strlen(error->text);
+    snprintf(error->text + end, sizeof error->text - end,
+             "; what events call it is said by its 'name' or 'path'");
+    return r;
+}
+
 /* ---- time -------------------------------------------------------------------------------------- */
 
 static int read_time_field(const struct node *n, void *target, void *ctx,
@@ -37,7 +49,7 @@ static int read_time_field(const struct node *n, void *target, void *ctx,
     struct draft *d = target;
     (void)ctx;
     d->time = n;
-    return node_name(n, &d->time_name, error);
+    return column_name(n, &d->time_name, error);
 }
 
 static const char *const unit[] = {"rfc3339", "s", "ms", "us", "ns"};
@@ -152,7 +164,7 @@ static int make_schema(const struct draft *d, const struct node *at,
     for (size_t i = 0; r == 0 && i < n; i++) {
         enum weir_type type = WEIR_INT;
         const char *name;
-        r = node_name(&d->fields->key[i], &name, error);
+        r = column_name(&d->fields->key[i], &name, error);
         if (r == 0)
             r = check_unique(d, schema, i + 1, &d->fields->key[i], error);
         if (r == 0)

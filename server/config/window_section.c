@@ -361,6 +361,23 @@ static enum config_window_kind kind_of(const struct node *map)
     return (enum config_window_kind)k;
 }
 
+/* Of the kind whose word stands alone; else of any. */
+static const char *example_of(const struct node *n)
+{
+    static const char *const example[CONFIG_NONE] = {
+        [CONFIG_TUMBLING] = WHAT,
+        [CONFIG_HOPPING] = "a window such as {hopping: 1m, by: 10s}",
+        [CONFIG_SESSION] = "a window such as {session: 30m}",
+        [CONFIG_COUNT] = "a window such as {count: 100}",
+        [CONFIG_GLOBAL] = "a window such as {global: 10s, expire: 7d}",
+        [CONFIG_UNTIL] = "a window such as {until: ends_at}",
+    };
+    for (size_t k = 0; n->kind == NODE_SCALAR && k < CONFIG_NONE; k++)
+        if (strcmp(n->text, config_window_word[k]) == 0)
+            return example[k];
+    return WHAT;
+}
+
 static int no_kind(const struct node *map, struct error *error)
 {
     if (!map->n)
@@ -381,7 +398,7 @@ int window_section(const struct node *n, const struct schema *schema,
         return 0;
     }
     if (n->kind != NODE_MAP)
-        return node_expected(n, WHAT, error);
+        return node_expected(n, example_of(n), error);
     ret->kind = kind_of(n);
     if (ret->kind == CONFIG_NONE)
         return no_kind(n, error);

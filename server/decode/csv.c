@@ -219,6 +219,18 @@ static const struct csv_field *nearly(const struct csv *c, const char *p,
     return NULL;
 }
 
+/* Says of a header that is one field, with what separates values elsewhere in it, what it should be. */
+static const char *separator(const struct csv *c, const char *p)
+{
+    const struct csv_field *f = &c->field[0];
+    size_t size = c->n_fields == 1 ? f->end - f->begin : 0;
+    if (memchr(p + f->begin, ';', size))
+        return "; values are separated by ',', not ';'";
+    return memchr(p + f->begin, '\t', size)
+               ? "; values are separated by ',', not tabulators"
+               : "";
+}
+
 /* Fields that are not in the header are null in every row. If the header seems to mean one of them, or names none at
  * all, that is not what was meant. */
 static int check_missing(struct csv *c, const char *p)
@@ -241,14 +253,14 @@ static int check_missing(struct csv *c, const char *p)
     }
     if (record_bit(c->missing, 0) && first == 0) {
         record_fault(r, NULL, DECODE_NO_TIME,
-                     "the header does not name '%.40s', the time",
-                     r->schema->column[0].name);
+                     "the header does not name '%.40s', the time%s", header_name(c, 0),
+                     separator(c, p));
         return RECORD_BAD;
     }
     if (first == 1 && n > 0 && n == r->schema->n - 1) {
         record_fault(r, NULL, DECODE_NO_FIELDS,
-                     "the header names none of the stream's fields, such as '%.40s'",
-                     r->schema->column[1].name);
+                     "the header names none of the stream's fields, such as '%.40s'%s",
+                     header_name(c, 1), separator(c, p));
         return RECORD_BAD;
     }
     return RECORD_OK;

@@ -38,19 +38,39 @@ static const char *literal(struct record *r, const char *p, const char *word)
     return p + n;
 }
 
-static const char *expected(const struct record *r, size_t c)
+/* Of a time as text; what came is a number, it seems, of a time of these days in some unit. */
+static const char *text_time(const char *p, size_t size)
+{
+    static const struct {
+        size_t digits;
+        const char *expected;
+    } unit[] = {{10, "an RFC 3339 time (numbers want unit: s)"},
+                {13, "an RFC 3339 time (numbers want unit: ms)"},
+                {16, "an RFC 3339 time (numbers want unit: us)"},
+                {19, "an RFC 3339 time (numbers want unit: ns)"}};
+    size_t digits = 0;
+    while (digits < size && p[digits] >= '0' && p[digits] <= '9')
+        digits++;
+    for (size_t i = 0; digits == size && i < sizeof unit / sizeof unit[0]; i++)
+        if (size == unit[i].digits)
+            return unit[i].expected;
+    return "an RFC 3339 time";
+}
+
+static const char *expected(const struct record *r, const char *p, size_t size,
+                            size_t c)
 {
     enum weir_type type = r->schema->column[c].type;
     if (type != WEIR_TIME)
         return expected_name[type];
     if (c != 0)
         return "an RFC 3339 time or whole microseconds";
-    return r->unit == DECODE_RFC3339 ? "an RFC 3339 time" : "a time as a number";
+    return r->unit == DECODE_RFC3339 ? text_time(p, size) : "a time as a number";
 }
 
 const char *value_wrong(struct record *r, const char *p, size_t size, size_t c)
 {
-    return record_type_fault(r, c, p, size, DECODE_TYPE, expected(r, c));
+    return record_type_fault(r, c, p, size, DECODE_TYPE, expected(r, p, size, c));
 }
 
 /* A value that is well-formed, but not of the column's type. */
@@ -145,7 +165,7 @@ const char *value_text_time(struct record *r, const char *p, size_t size, size_t
     bool lenient = r->lenient & DECODE_LENIENT_TIMES;
     if (clock_parse(p, size, &us) < 0 && !(lenient && parse_loose(p, size, &us)))
         return record_type_fault(r, c, p, size, c == 0 ? DECODE_NO_TIME : DECODE_TYPE,
-                                 "an RFC 3339 time");
+                                 c == 0 ? text_time(p, size) : "an RFC 3339 time");
     ((int64_t *)r->out->column[c].values)[r->out->n_rows] = us;
     return p + size;
 }

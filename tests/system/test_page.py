@@ -210,8 +210,8 @@ class Seen(unittest.TestCase):
             return [e.text for e in b.find_elements(By.CSS_SELECTOR, '.legend b')]
         self.open(b, server, 'results/events')
         self.until(lambda: legend() == ['–', '–', '7.5'], 'the newest event')
-        drawn = [p.get_attribute('d') for p in b.find_elements(By.CSS_SELECTOR, '.chart path.series')]
-        self.assertEqual([d.count('L') for d in drawn], [40, 40, 0])
+        self.until(lambda: [p.get_attribute('d').count('L') for p in b.find_elements(By.CSS_SELECTOR, '.chart path.series')] == [40, 40, 0],
+                   'lines and a point')
         b.find_element(By.CSS_SELECTOR, '.chart [tabindex]').send_keys(Keys.ARROW_LEFT)
         self.until(lambda: legend() == ['60', '10', '–'], 'those before')
         self.assertLessEqual(b.execute_script('return document.documentElement.scrollWidth'), 390)

@@ -628,8 +628,9 @@ static void answers_can_come_from_memory(void **state)
 
 static void wrong_streams_are_refused(void **state)
 {
-#define UNIT "expected 'rfc3339', 's', 'ms', 'us' or 'ns', found "
-#define TYPE "expected a type: string, float, int, bool or time, found "
+#define EVENTS "what events call it is said by its 'name' or 'path'"
+#define UNIT   "expected 'rfc3339', 's', 'ms', 'us' or 'ns', found "
+#define TYPE   "expected a type: string, float, int, bool or time, found "
     static const struct {
         const char *line, *message;
     } known[] = {
@@ -642,7 +643,7 @@ static void wrong_streams_are_refused(void **state)
          "f:3:11: expected a field such as ts, or {field: ts, unit: ms}, or arrival, "
          "found a list"},
         {"time: a.b",
-         "f:3:11: expected a name of letters, digits and '_', found 'a.b'"},
+         "f:3:11: expected a name of letters, digits and '_', found 'a.b'; " EVENTS},
         {"time:", "f:3:10: expected a name, found nothing"},
         {"fields: [a, b]",
          "f:3:13: expected a mapping of fields (name: type), found a list"},
@@ -651,10 +652,10 @@ static void wrong_streams_are_refused(void **state)
         {"fields: {a: [int]}",
          "f:3:17: expected a type, or {type: string, path: user.id}, found a list"},
         {"fields: {a-b: int}",
-         "f:3:14: expected a name of letters, digits and '_', found 'a-b'"},
+         "f:3:14: expected a name of letters, digits and '_', found 'a-b'; " EVENTS},
         {"fields: {'': int}",
          "f:3:14: expected a name that begins with a letter or '_', found the "
-         "string \"\""},
+         "string \"\"; " EVENTS},
         {"fields: {a: int, A: int}",
          "f:3:22: 'A' and 'a' differ only in case, which SQLite ignores"},
         {"fields: {a: int, a: int}",
@@ -948,6 +949,8 @@ static void windows_of_every_kind_are_checked(void **state)
     } known[] = {
         {"sliding", "f:9:13: expected a window such as {tumbling: 10s}, found "
                     "'sliding'"},
+        {"global",
+         "f:9:13: expected a window such as {global: 10s, expire: 7d}, found 'global'"},
         {"{offset: 1s}", "f:9:14: 'offset' is no kind of window, and none is named"},
         {"{hoping: 1m, by: 10s}", "f:9:14: 'hoping' is no kind of window, and none is "
                                   "named, did you mean 'hopping'?"},

@@ -179,6 +179,10 @@ static void wrong_header_ends_the_body(void **state)
     assert_string_equal(decode_csv("symbol,qty\na,1\n"),
                         "bad 1:0 no_time the header does not name 'ts', the time\n"
                         "end 0 accepted, 1 rejected\n");
+    assert_string_equal(decode_csv("ts;qty\n1;2\n"),
+                        "bad 1:0 no_time the header does not name 'ts', the time; "
+                        "values are separated by ',', not ';'\n"
+                        "end 0 accepted, 1 rejected\n");
     assert_string_equal(decode_csv("ts,qty,price,qty\n1,2,3,4\n"),
                         "bad 1:14 fields the header names 'qty' twice\n"
                         "end 0 accepted, 1 rejected\n");
@@ -243,12 +247,12 @@ static void times_are_text_or_numbers(void **state)
                         "end 1 accepted, 2 rejected\n");
     o.time_unit = DECODE_RFC3339;
     const char text[] = "qty,ts\n1,2023-11-14 22:13:20\n2,1700000000\n3,\n";
-    assert_string_equal(
-        fixture_decode(&o, DECODE_CSV, text, strlen(text)),
-        "row ts=1700000000000000 symbol=null price=null qty=1" REST
-        "bad 3:3 no_time field 'ts': expected an RFC 3339 time, got 1700000000\n"
-        "bad 4:0 no_time field 'ts', the time, is missing or null\n"
-        "end 1 accepted, 2 rejected\n");
+    assert_string_equal(fixture_decode(&o, DECODE_CSV, text, strlen(text)),
+                        "row ts=1700000000000000 symbol=null price=null qty=1" REST
+                        "bad 3:3 no_time field 'ts': expected an RFC 3339 time "
+                        "(numbers want unit: s), got 1700000000\n"
+                        "bad 4:0 no_time field 'ts', the time, is missing or null\n"
+                        "end 1 accepted, 2 rejected\n");
     o.time_unit = DECODE_ARRIVAL;
     const char arrival[] = "qty\n1\n";
     assert_string_equal(fixture_decode(&o, DECODE_CSV, arrival, strlen(arrival)),
