@@ -2,6 +2,11 @@
  *
  * libcurl's multi interface with an epoll of our own: a wake-up costs what has happened, not what is under way, so that
  * thousands of requests are. Handles are used again; they are the dearest part of a request.
+ *
+ * libcurl goes through all connections to a host for one that is free. So requests are dealt out to pools of connections, the first
+ * that has room: few requests have one pool, and its connections are used again as ever.
+ *
+ *      pool 0: 64 under way | pool 1: 64 | pool 2: 13 | ...     one epoll: (pool, socket)
  */
 #include "config.h"
 
@@ -25,10 +30,24 @@
 #define ANSWER_MAX     65536 /* bytes of an answer that are read, and thrown away */
 #define RETRY_AFTER_US (3600 * SECOND_US) /* believed at most */
 #define EVENTS_MAX     256                /* of one wake-up */
-#define KEPT_MAX       1024 /* handles that are not in use; some 5 KiB each */
+#define KEPT_MAX       1024       /* handles that are not in use; some 5 KiB each */
+#define POOL_ROOM      64         /* requests under way */
+#define POOLS_MAX      256        /* the last one takes what is more */
+#define WAKE           UINT32_MAX /* in place of a pool's number */
+
+/* Connections, and who may use them. */
+struct pool {
+    struct sender *sender;
+    CURLM *multi;
+    uint32_t number;
+    size_t n;         /* under way */
+    int running;      /* of these, as libcurl said last: others have ended */
+    int64_t timer_us; /* libcurl wants to be called; INT64_MAX: not */
+};
 
 struct sending {
     struct sender *sender;
+    struct pool *pool;
     CURL *easy;
     struct curl_slist *headers;
     void *ctx;
@@ -40,14 +59,15 @@ struct sending {
 };
 
 struct sender {
-    CURLM *multi;
+    struct pool *pool[POOLS_MAX];
+    size_t n_pools;        /* that were needed once */
+    long connections;      /* at most, all pools together */
     struct sending *first; /* under way */
     struct sending *kept;  /* for later ones, by next */
     struct sending *told;  /* its answer was given out by sender_next */
-    size_t n_kept, n;      /* kept; under way */
-    int running;           /* of these, as libcurl said last: others have ended */
+    size_t n_kept;
+    size_t looked_at; /* pools whose answers sender_next has given out */
     int epoll, wake;
-    int64_t timer_us; /* libcurl wants to be called; INT64_MAX: not */
 };
 
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -60,11 +80,17 @@ static void setup(void)
 
 /* ---- What libcurl waits for ---------------------------------------------------------------------- */
 
-static int watch_socket(CURL *easy, curl_socket_t socket, int what, void *sender,
+static uint64_t event_of(uint32_t pool, int fd)
+{
+    return (uint64_t)pool << 32 | (uint32_t)fd;
+}
+
+static int watch_socket(CURL *easy, curl_socket_t socket, int what, void *pool,
                         void *known)
 {
-    struct sender *s = sender;
-    struct epoll_event e = {.data.fd = socket};
+    struct pool *p = pool;
+    struct sender *s = p->sender;
+    struct epoll_event e = {.data.u64 = event_of(p->number, socket)};
     (void)easy;
     if (what == CURL_POLL_REMOVE) { /* it may be closed already */
         epoll_ctl(s->epoll, EPOLL_CTL_DEL, socket, NULL);
@@ -77,30 +103,74 @@ static int watch_socket(CURL *easy, curl_socket_t socket, int what, void *sender
          errno == EEXIST)) /* the number belongs to another file now */
         epoll_ctl(s->epoll, errno == ENOENT ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, socket,
                   &e);
-    curl_multi_assign(s->multi, socket, s);
+    curl_multi_assign(p->multi, socket, p);
     return 0;
 }
 
-static int set_timer(CURLM *multi, long ms, void *sender)
+static int set_timer(CURLM *multi, long ms, void *pool)
 {
-    struct sender *s = sender;
+    struct pool *p = pool;
     (void)multi;
-    s->timer_us = ms < 0 ? INT64_MAX : clock_monotonic_us() + (int64_t)ms * 1000;
+    p->timer_us = ms < 0 ? INT64_MAX : clock_monotonic_us() + (int64_t)ms * 1000;
     return 0;
+}
+
+/* ---- Pools --------------------------------------------------------------------------------------- */
+
+/* Of the limit each has what the others leave. */
+static void share_connections(struct sender *s)
+{
+    long each = s->connections / (long)s->n_pools;
+    for (size_t i = 0; i < s->n_pools; i++) {
+        CURLM *multi = s->pool[i]->multi;
+        curl_multi_setopt(multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, each);
+        curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, each);
+    }
+}
+
+static int add_pool(struct sender *s)
+{
+    struct pool *p = calloc(1, sizeof(*p));
+    if (!p || !(p->multi = curl_multi_init())) {
+        free(p);
+        return -ENOMEM;
+    }
+    p->sender = s;
+    p->number = (uint32_t)s->n_pools;
+    p->timer_us = INT64_MAX;
+    curl_multi_setopt(p->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
+    curl_multi_setopt(p->multi, CURLMOPT_SOCKETDATA, p);
+    curl_multi_setopt(p->multi, CURLMOPT_TIMERFUNCTION, set_timer);
+    curl_multi_setopt(p->multi, CURLMOPT_TIMERDATA, p);
+    s->pool[s->n_pools++] = p;
+    share_connections(s);
+    return 0;
+}
+
+/* The first with room, or a fresh one; without memory for that, or with many, the last. */
+static struct pool *choose_pool(struct sender *s)
+{
+    for (size_t i = 0; i < s->n_pools; i++)
+        if (s->pool[i]->n < POOL_ROOM)
+            return s->pool[i];
+    if (s->n_pools < POOLS_MAX)
+        add_pool(s);
+    return s->pool[s->n_pools - 1];
 }
 
 int sender_new(unsigned connections, struct sender **ret, struct error *error)
 {
     pthread_once(&once, setup);
     struct sender *s = calloc(1, sizeof(*s));
-    if (!s || global || !(s->multi = curl_multi_init())) {
+    if (s)
+        s->connections = (long)connections;
+    if (!s || global || add_pool(s) < 0) {
         free(s);
         return error_set(error, -ENOMEM, "libcurl: out of memory");
     }
-    s->timer_us = INT64_MAX;
     s->epoll = epoll_create1(EPOLL_CLOEXEC);
     s->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    struct epoll_event e = {.events = EPOLLIN, .data.fd = s->wake};
+    struct epoll_event e = {.events = EPOLLIN, .data.u64 = event_of(WAKE, s->wake)};
     if (s->epoll < 0 || s->wake < 0 ||
         epoll_ctl(s->epoll, EPOLL_CTL_ADD, s->wake, &e) < 0) {
         int err = -errno;
@@ -108,12 +178,6 @@ int sender_new(unsigned connections, struct sender **ret, struct error *error)
         return error_set(error, err, "no file descriptor for requests: %s",
                          strerror(-err));
     }
-    curl_multi_setopt(s->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)connections);
-    curl_multi_setopt(s->multi, CURLMOPT_MAXCONNECTS, (long)connections);
-    curl_multi_setopt(s->multi, CURLMOPT_SOCKETFUNCTION, watch_socket);
-    curl_multi_setopt(s->multi, CURLMOPT_SOCKETDATA, s);
-    curl_multi_setopt(s->multi, CURLMOPT_TIMERFUNCTION, set_timer);
-    curl_multi_setopt(s->multi, CURLMOPT_TIMERDATA, s);
     *ret = s;
     return 0;
 }
@@ -133,7 +197,7 @@ static void sending_end(struct sending *r)
     struct sender *s = r->sender;
     if (r->prev || s->first == r) {
         *(r->prev ? &r->prev->next : &s->first) = r->next;
-        s->n--;
+        r->pool->n--;
     }
     if (r->next)
         r->next->prev = r->prev;
@@ -154,7 +218,7 @@ void sender_cancel(struct sending *r)
 {
     if (!r)
         return;
-    curl_multi_remove_handle(r->sender->multi, r->easy);
+    curl_multi_remove_handle(r->pool->multi, r->easy);
     sending_end(r);
 }
 
@@ -176,7 +240,10 @@ void sender_free(struct sender *s)
         next = r->next;
         free_handle(r);
     }
-    curl_multi_cleanup(s->multi);
+    for (size_t i = 0; i < s->n_pools; i++) {
+        curl_multi_cleanup(s->pool[i]->multi);
+        free(s->pool[i]);
+    }
     if (s->epoll >= 0)
         close(s->epoll);
     if (s->wake >= 0)
@@ -273,8 +340,9 @@ int sender_begin(struct sender *s, const struct sender_request *q, struct sendin
         return error_set(error, -ENOMEM, "out of memory");
     r->ctx = q->ctx;
     r->answer_max = q->answer_max;
+    r->pool = choose_pool(s);
     int err = set_options(r, q);
-    if (!err && curl_multi_add_handle(s->multi, r->easy))
+    if (!err && curl_multi_add_handle(r->pool->multi, r->easy))
         err = -ENOMEM;
     if (err) {
         sending_end(r);
@@ -284,8 +352,8 @@ int sender_begin(struct sender *s, const struct sender_request *q, struct sendin
     if (r->next)
         r->next->prev = r;
     s->first = r;
-    s->n++;
-    s->running++;
+    r->pool->n++;
+    r->pool->running++;
     *ret = r;
     return 0;
 }
@@ -294,41 +362,51 @@ int sender_begin(struct sender *s, const struct sender_request *q, struct sendin
 
 static void act(struct sender *s, const struct epoll_event *e)
 {
+    const uint32_t number = (uint32_t)(e->data.u64 >> 32);
+    const int fd = (int)(uint32_t)e->data.u64;
     int mask = 0;
     uint64_t woken;
-    if (e->data.fd == s->wake) {
+    if (number == WAKE) {
         while (read(s->wake, &woken, sizeof(woken)) > 0)
             ;
         return;
     }
+    struct pool *p = s->pool[number];
     mask |= e->events & (EPOLLIN | EPOLLHUP) ? CURL_CSELECT_IN : 0;
     mask |= e->events & EPOLLOUT ? CURL_CSELECT_OUT : 0;
     mask |= e->events & EPOLLERR ? CURL_CSELECT_ERR : 0;
-    curl_multi_socket_action(s->multi, e->data.fd, mask, &s->running);
+    curl_multi_socket_action(p->multi, fd, mask, &p->running);
 }
 
-static void run_timer(struct sender *s)
+/* Those that are due. Returns when the next is; 0: at once, as what has ended is to be told of. */
+static int64_t run_timers(struct sender *s)
 {
-    if (s->timer_us > clock_monotonic_us())
-        return;
-    s->timer_us = INT64_MAX;
-    curl_multi_socket_action(s->multi, CURL_SOCKET_TIMEOUT, 0, &s->running);
+    int64_t now_us = clock_monotonic_us(), next_us = INT64_MAX;
+    for (size_t i = 0; i < s->n_pools; i++) {
+        struct pool *p = s->pool[i];
+        if (p->timer_us <= now_us) {
+            p->timer_us = INT64_MAX;
+            curl_multi_socket_action(p->multi, CURL_SOCKET_TIMEOUT, 0, &p->running);
+        }
+        if (p->timer_us < next_us)
+            next_us = p->timer_us;
+        if ((size_t)p->running < p->n)
+            next_us = 0;
+    }
+    return next_us;
 }
 
 void sender_wait(struct sender *s, int64_t timeout_us)
 {
     struct epoll_event event[EVENTS_MAX];
-    run_timer(s); /* what has just begun */
-    int64_t now_us = clock_monotonic_us();
-    int64_t us = s->timer_us == INT64_MAX ? INT64_MAX : s->timer_us - now_us;
+    int64_t next_us = run_timers(s); /* what has just begun */
+    int64_t us = next_us == INT64_MAX ? INT64_MAX : next_us - clock_monotonic_us();
     us = timeout_us < us ? timeout_us : us;
     int64_t ms = us < 0 ? 0 : us / 1000 + (us % 1000 > 0);
-    if ((size_t)s->running < s->n) /* what has ended is to be told of at once */
-        ms = 0;
     int n = epoll_wait(s->epoll, event, EVENTS_MAX, ms > 1000000 ? 1000000 : (int)ms);
     for (int i = 0; i < n; i++)
         act(s, &event[i]);
-    run_timer(s);
+    run_timers(s);
 }
 
 void sender_wake(struct sender *s)
@@ -340,13 +418,17 @@ void sender_wake(struct sender *s)
 
 bool sender_next(struct sender *s, struct sender_answer *ret)
 {
-    CURLMsg *m;
+    CURLMsg *m = NULL;
     int left;
     end_told(s);
-    while ((m = curl_multi_info_read(s->multi, &left)) && m->msg != CURLMSG_DONE)
-        ;
-    if (!m)
+    for (; !m && s->looked_at < s->n_pools; s->looked_at += !m)
+        while ((m = curl_multi_info_read(s->pool[s->looked_at]->multi, &left)) &&
+               m->msg != CURLMSG_DONE)
+            ;
+    if (!m) {
+        s->looked_at = 0;
         return false;
+    }
     struct sending *r = NULL;
     CURLcode code = m->data.result;
     long status = 0;
@@ -373,7 +455,7 @@ bool sender_next(struct sender *s, struct sender_answer *ret)
         ret->retry_after_us = after_s >= RETRY_AFTER_US / SECOND_US
                                   ? RETRY_AFTER_US
                                   : (int64_t)after_s * SECOND_US;
-    curl_multi_remove_handle(s->multi, r->easy);
+    curl_multi_remove_handle(r->pool->multi, r->easy);
     s->told = r;
     return true;
 }

