@@ -371,6 +371,9 @@ struct config_lookup {
     size_t n_headers;
     char **header;
     char *ca_file;
+    char *
+        where; /* over the stream's columns: of other events nobody asks; NULL: of all */
+    const struct node *where_node;
     enum config_on_error on_error; /* default null */
     int64_t timeout_us;            /* of a request; default 2s */
     unsigned retries;              /* of one that fails; default 3 */

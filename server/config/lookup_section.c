@@ -143,6 +143,15 @@ static int read_headers(const struct node *n, void *target, void *ctx,
     return section_headers(n, own, &l->header, &l->n_headers, error);
 }
 
+static int read_where(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    struct config_lookup *l = target;
+    (void)ctx;
+    l->where_node = n;
+    return fields_text(n, &l->where, error);
+}
+
 static const char *const error_word[] = {"null", "stop", "drop"};
 
 /* YAML's own null is meant as the word. */
@@ -163,6 +172,7 @@ static int read_on_error(const struct node *n, void *target, void *ctx,
 
 /* clang-format off */
 #define LIMITS \
+    {"where", FIELD_CALL, .read = read_where, .schema = FIELD_SCHEMA_TEXT}, \
     {"timeout", FIELD_DURATION, .offset = AT(timeout_us), .min = 10000, \
      .max = 600 * SECOND_US, .init = 2 * SECOND_US}, \
     {"retries", FIELD_UNSIGNED, .offset = AT(retries), .min = 0, .max = 1000, \
@@ -243,8 +253,10 @@ int ask_section(const struct node *map, struct config_lookup **ret, struct error
 
 void ask_section_free(struct config_lookup *l)
 {
-    if (l)
-        free(l->ca_file);
+    if (!l)
+        return;
+    free(l->where);
+    free(l->ca_file);
     free(l);
 }
 
@@ -383,6 +395,7 @@ static void lookup_free(struct config_lookup *l)
     free(l->part);
     free(l->name);
     free(l->url);
+    free(l->where);
     free(l->ca_file);
 }
 

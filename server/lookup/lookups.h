@@ -29,7 +29,8 @@ struct service_counters {
     _Atomic uint64_t kept;                   /* such as were known already */
     _Atomic uint64_t retries; /* requests that failed and were repeated */
     _Atomic uint64_t null_rows,
-        dropped_rows; /* of look-ups that failed; the pipeline's */
+        dropped_rows;              /* of look-ups that failed; the pipeline's */
+    _Atomic uint64_t where_errors; /* rows; the pipeline's */
     _Atomic uint64_t flying, bytes,
         broken; /* gauges: requests; of what is kept; 0 or 1 */
 };

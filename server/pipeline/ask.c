@@ -23,6 +23,19 @@ const struct config_lookup *ask_service(const struct pipeline *p, size_t i)
     return s ? s->ask : &p->config->lookups.lookup[i];
 }
 
+int ask_filter(const struct pipeline *p, size_t i, struct filter **ret,
+               struct error *error)
+{
+    const struct config_lookup *l = ask_service(p, i);
+    struct error text = {0};
+    *ret = NULL;
+    if (!l->where)
+        return 0;
+    int r =
+        filter_new(p->whole->stream[p->config->stream].columns, l->where, ret, &text);
+    return r < 0 ? node_error(l->where_node, error, "where: %s", text.text) : 0;
+}
+
 void ask_free(struct config_lookup *l)
 {
     if (!l)

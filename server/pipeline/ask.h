@@ -19,5 +19,8 @@ size_t ask_services(const struct pipeline *p);
 const struct config_lookup *ask_service(const struct pipeline *p, size_t i);
 /* The analyzer of the i-th; NULL: it is a look-up. */
 struct step *ask_step(const struct pipeline *p, size_t i);
+/* Of the rows of the stream that it is asked about; NULL: of all. -EINVAL with a place, -ENOMEM. */
+int ask_filter(const struct pipeline *p, size_t i, struct filter **ret,
+               struct error *error);
 
 #endif

@@ -5,6 +5,7 @@
 #include "base/hash.h"
 #include "base/logger.h"
 #include "base/sha256.h"
+#include "expr/filter.h"
 #include "log/entry.h"
 #include "lookup/asker.h"
 #include "pipeline/ask.h"
@@ -43,8 +44,9 @@ struct lookup {
     struct waiter room; /* of the sink */
     size_t n;
     struct service **service;
-    struct asker **asker; /* of each; NULL: it is a look-up */
-    uint64_t digest;      /* of what answers mean */
+    struct asker **asker;   /* of each; NULL: it is a look-up */
+    struct filter **filter; /* of each; NULL: it is asked about all rows */
+    uint64_t digest;        /* of what answers mean */
     /* The task's. */
     struct waiting **waiting; /* [first, first + n_waiting), modulo its room */
     size_t first, n_waiting, waiting_room;
@@ -88,6 +90,10 @@ void lookup_define(const struct pipeline *p, struct buffer *to)
         for (size_t k = 0; k < l->n_on; k++)
             buffer_printf(to, " %s:%s", s->column[l->on[k]].name,
                           schema_type_name(s->column[l->on[k]].type));
+        if (l->where) {
+            buffer_puts(to, " where ");
+            buffer_put_json_string(to, l->where, strlen(l->where));
+        }
         buffer_puts(to, " columns");
         for (size_t k = 1; k < l->answer->n; k++) {
             const struct decode_field *f = l->field ? &l->field[k] : NULL;
@@ -213,13 +219,37 @@ static void done(void *waiting)
         task_wake(&l->task); /* w may be gone */
 }
 
+/* Rows that are not to be asked about have no key. */
+static int leave_out(const struct lookup *l, struct waiting *w, size_t service)
+{
+    const struct batch *b = w->entry->batch;
+    uint32_t *id = w->of[service].keys->id, row[BATCH_BLOCK], keep[BATCH_BLOCK];
+    uint64_t errors = 0;
+    for (uint32_t first = 0, n; first < b->n_rows; first += n) {
+        n = b->n_rows - first < BATCH_BLOCK ? b->n_rows - first : BATCH_BLOCK;
+        for (uint32_t i = 0; i < n; i++)
+            row[i] = first + i;
+        int kept = filter_rows(l->filter[service], b, row, n, keep, &errors);
+        if (kept < 0)
+            return kept;
+        for (uint32_t i = 0, k = 0; i < n; i++) {
+            if (k < (uint32_t)kept && keep[k] == i)
+                k++;
+            else
+                id[first + i] = KEY_NULL;
+        }
+    }
+    metric_add(&service_count(l->service[service])->where_errors, errors);
+    return 0;
+}
+
 /* Which keys are asked for, as rows have no answer yet. */
 static int choose_wanted(const struct lookup *l, struct waiting *w, size_t service,
                          bool *ret_any)
 {
     struct asked *a = &w->of[service];
     *ret_any = a->keys->n > 0;
-    if (l->first_stored == l->n_stored)
+    if (l->first_stored == l->n_stored && !l->filter[service])
         return 0;
     if (!(a->wanted = calloc(a->keys->n + 1, 1)))
         return -ENOMEM;
@@ -241,6 +271,8 @@ static int prepare(const struct lookup *l, struct waiting *w, size_t service,
     struct asked *a = &w->of[service];
     int r = keys_new(w->entry->batch, c->on, c->n_on, &a->keys);
     if (r < 0)
+        return r;
+    if (l->filter[service] && (r = leave_out(l, w, service)) < 0)
         return r;
     w->size += a->keys->bytes_size + a->keys->n * sizeof(struct ask_key);
     a->answer = calloc((size_t)a->keys->n + 1, sizeof(*a->answer));
@@ -728,6 +760,8 @@ static int count_service(const struct lookup *l, size_t i, struct metrics *m)
          &c->null_rows},
         {METRIC_COUNTER, "weir_lookup_failed_events_total", rows, ",outcome=\"drop\"",
          &c->dropped_rows},
+        {METRIC_COUNTER, "weir_lookup_failed_events_total", rows,
+         ",outcome=\"where_error\"", &c->where_errors},
         {METRIC_GAUGE, "weir_lookup_requests", "Requests under way.", "", &c->flying},
         {METRIC_GAUGE, "weir_lookup_kept_bytes", "Answers that are kept.", "",
          &c->bytes},
@@ -768,11 +802,15 @@ static int make_service(struct lookup *l, struct lookups *lookups, size_t i,
     int r =
         s ? asker_new(s->binding, pipeline, c->answer, &s->held, &l->asker[i], error)
           : 0;
-    if (r < 0)
-        return r;
-    r = service_new(lookups, pipeline, c, type, l->asker[i], &l->service[i]);
-    if (r < 0)
+    if (r < 0 || (r = ask_filter(l->pipeline, i, &l->filter[i], error)) < 0) {
         asker_free(l->asker[i]);
+        return r;
+    }
+    r = service_new(lookups, pipeline, c, type, l->asker[i], &l->service[i]);
+    if (r < 0) {
+        asker_free(l->asker[i]);
+        filter_free(l->filter[i]);
+    }
     return r < 0 ? error_set(error, r, "no memory") : 0;
 }
 
@@ -798,8 +836,9 @@ int lookup_new(struct pipeline *p, struct lookups *lookups, struct lookup **ret,
     mailbox_setup(&l->mailbox);
     l->service = calloc(ask_services(p), sizeof(struct service *));
     l->asker = calloc(ask_services(p), sizeof(struct asker *));
+    l->filter = calloc(ask_services(p), sizeof(struct filter *));
     l->at_row = calloc(BATCH_ROWS_MAX, sizeof(const struct answer *));
-    int r = l->service && l->asker && l->at_row ? make_digest(l) : -ENOMEM;
+    int r = l->service && l->asker && l->filter && l->at_row ? make_digest(l) : -ENOMEM;
     if (r < 0)
         error_set(error, r, "no memory");
     else
@@ -830,6 +869,7 @@ void lookup_free(struct lookup *l)
                            sizeof(struct service_counters));
         service_free(l->service[i]);
         asker_free(l->asker[i]);
+        filter_free(l->filter[i]);
     }
     log_entry_unref(l->handing);
     while (l->n_waiting)
@@ -844,6 +884,7 @@ void lookup_free(struct lookup *l)
     free(l->at_row);
     free(l->service);
     free(l->asker);
+    free(l->filter);
     free(l);
 }
 

@@ -166,15 +166,17 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
 static int try_where(const struct pipeline *p, struct error *error)
 {
     const struct config_pipeline *c = p->config;
-    struct filter *f;
+    struct filter *f = NULL;
     struct error text = {0};
-    if (!c->where)
-        return 0;
-    int r = filter_new(p->schema, c->where, &f, &text);
-    if (r < 0)
-        return node_error(c->where_node, error, "where: %s", text.text);
+    int r = 0;
+    if (c->where && filter_new(p->schema, c->where, &f, &text) < 0)
+        r = node_error(c->where_node, error, "where: %s", text.text);
     filter_free(f);
-    return 0;
+    for (size_t i = 0; r == 0 && i < ask_services(p); i++) {
+        r = ask_filter(p, i, &f, error);
+        filter_free(f);
+    }
+    return r;
 }
 
 /* What only plugins can say: do the parameters go together? */

@@ -116,6 +116,15 @@ class Asking(WithScores):
             now = status(server, 'score')
             self.assertEqual((now['found'], now['missing'], now['failed'], now['failed_requests']), (4, 2, 4, 0))
 
+    def test_where_says_which_events_are_asked_about(self):
+        service = self.score()
+        rows = [(i, 'a', f'u{i % 20}') for i in range(100)]
+        with harness.Server(config(asking(service.url, ask="where: user < 'u5'"))) as server:
+            server.post_ok('trades', events(rows))
+            self.finish(server)
+            self.compare(server, rows, lambda user: score_of(user) if user < 'u5' else None)
+            self.assertEqual(set(service.asked), {f'u{i}' for i in range(20) if f'u{i}' < 'u5'} | {'end'})
+
     def test_two_of_one_pipeline_and_a_look_up_beside_them(self):
         service = self.service(lambda key, n: {'level': len(key)} if key.startswith('s') else f'{int(key) / 4}')
         first, second = asking(service.url, of='n', more='        as: first\n'), asking(service.url, of='n', more='        as: second\n')

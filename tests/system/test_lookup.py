@@ -91,6 +91,51 @@ class Answers(WithService):
             self.assertGreater(service.most, 30)
             self.assertLessEqual(service.most, 60)
 
+    def test_hundreds_at_once(self):
+        """Nobody is answered before 150 wait."""
+        full = threading.Event()
+
+        def answer(key, _):
+            if service.flying >= 150:
+                full.set()
+            full.wait(harness.LIMIT_S)
+            return of_key(key)
+        service = self.service(answer)
+        rows = [(i, f'u{i % 400}') for i in range(800)]
+        with harness.Server(config(lookup(service.url + '/{symbol}', more=', in_flight: 200, timeout: 60s'))) as server:
+            server.post_ok('trades', trades(rows))
+            self.wait_rows(server, 800)
+            self.assertEqual(in_file(server), expected(rows))
+            self.assertGreaterEqual(service.most, 150)
+            self.assertEqual(service.total(), 400)
+
+    def test_where_says_which_events_are_asked_about(self):
+        service = self.service()
+        # abs of the least integer fails, that is for n = 5.
+        where = 'n % 3 = 2 AND abs(n - 9223372036854775807 - 6) > 0'
+        text = config(lookup(service.url + '/{symbol}', more=f', where: "{where}"'), checkpoint='1h')
+        rows = [(i, f'u{i % 50}') for i in range(3000)]
+        wanted = [row if row[0] % 3 == 2 and row[0] != 5 else (*row[:2], None, None) for row in expected(rows)]
+        with harness.Server(text) as server:
+            server.post_ok('trades', trades(rows[:1500]))
+            self.wait_rows(server, 1500)
+            self.assertEqual(service.total(), 50)
+            self.assertEqual(server.metric('weir_lookup_failed_events_total', lookup='s0', outcome='where_error'), 1)
+            server.kill()
+            server.start()
+            server.post_ok('trades', trades(rows[1500:]))
+            self.wait_rows(server, 3000)
+            self.assertEqual(in_file(server), wanted)
+
+    def test_of_whom_where_is_never_true_nobody_is_asked(self):
+        service = self.service()
+        rows = [(i, f'u{i % 7}') for i in range(100)]
+        with harness.Server(config(lookup(service.url + '/{symbol}', more=", where: \"symbol < 'u3'\""))) as server:
+            server.post_ok('trades', trades(rows))
+            self.wait_rows(server, 100)
+            self.assertEqual(in_file(server), [row if row[1] < 'u3' else (*row[:2], None, None) for row in expected(rows)])
+            self.assertEqual(set(service.asked), {'u0', 'u1', 'u2'})
+
     def test_large_answers_are_not_all_held_at_once(self):
         held = threading.Event()
         self.addCleanup(held.set)
@@ -200,6 +245,8 @@ class Refused(WithService):
                   ('url: "http://a/"', 'names no field'),
                   ('url: "http://a/{user}", on_error: skip', 'null'),
                   ('url: "http://a/{user}", in_flight: 0', 'from 1 to 10000'),
+                  ('url: "http://a/{user}", where: "n >"', 'where: '),
+                  ('url: "http://a/{user}", where: tier > 1', 'no such column: tier'),  # of what it gives itself
                   ('url: "http://a/{user}", backoff: 1m', "'backoff' is longer than 'max_backoff'"),
                   ('url: "http://a/{user}", columns: {user: string}', "a column 'user' already"),
                   ('url: "http://a/{user}", columns: {c: {type: string, path: "a[*]", each: true}}', 'one row'))
