@@ -124,6 +124,17 @@ static int put_text(struct copy *c, sqlite3_stmt *row, int column)
     return 0;
 }
 
+int copy_text(struct copy *c, const char *text)
+{
+    const size_t size = strlen(text);
+    if (need(c, 4 + size))
+        return -ENOMEM;
+    put32(c, (uint32_t)size);
+    memcpy(c->data + c->size, text, size);
+    c->size += size;
+    return 0;
+}
+
 int copy_value(struct copy *c, enum weir_type type, sqlite3_stmt *row, int column)
 {
     if (need(c, 12))

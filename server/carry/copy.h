@@ -29,5 +29,6 @@ int copy_row(struct copy *c, size_t n);
 /* A field: a column of a row of SQLite, which has this type or is null. -ENOMEM; -EDOM: PostgreSQL has no such
  * value: a time of before 4714 BC or behind 294276, a text with a zero byte, or not in UTF-8. */
 int copy_value(struct copy *c, enum weir_type type, sqlite3_stmt *row, int column);
+int copy_text(struct copy *c, const char *text); /* which is UTF-8. -ENOMEM */
 
 #endif

@@ -46,10 +46,11 @@ static const struct table_column *shown(const struct table *t, size_t i)
     return &t->column[table_shown(t, i)];
 }
 
-/* "a", "b": the key, or all columns; `with` stands before each. */
-static void put_columns(struct buffer *to, const struct table *t, bool key,
+/* "a", "b": the key, or all columns, as rows are sent; `with` stands before each. */
+static void put_columns(struct buffer *to, const struct carried *k, bool key,
                         const char *with)
 {
+    const struct table *t = k->base.table;
     for (size_t i = 0, n = 0; i < t->n_columns; i++) {
         if (key && table_shown(t, i) >= t->n_primary)
             continue;
@@ -57,6 +58,25 @@ static void put_columns(struct buffer *to, const struct table *t, bool key,
         buffer_puts(to, with);
         put_name(to, shown(t, i)->name);
     }
+    if (k->shard)
+        buffer_printf(to, ", %s" CARRY_SHARD, with);
+}
+
+/* Who carries which table: where there are shards each has a row of its own. */
+static void put_positions(struct buffer *to, const struct carrier *c)
+{
+    put_name(to, c->config->schema);
+    buffer_puts(to, c->config->shard ? ".weir_shards" : ".weir_positions");
+}
+
+/* The row that is ours; $1 is the table's name. */
+static void put_position(struct buffer *to, const struct carried *k, const char *with)
+{
+    buffer_printf(to, "%stable_name = $1", with);
+    if (!k->shard)
+        return;
+    buffer_printf(to, " AND %sshard = ", with);
+    put_text(to, k->shard);
 }
 
 /* The names of the temporary tables of a table: its rows, and keys of rows that are gone. */
@@ -112,6 +132,23 @@ static int add_taken_from(struct carrier *c, struct error *error)
     return err;
 }
 
+/* As weir_positions, with who has which partitions of Kafka. */
+static int make_shards(struct carrier *c, struct error *error)
+{
+    struct buffer sql = {0};
+    buffer_puts(&sql, "CREATE TABLE IF NOT EXISTS ");
+    put_positions(&sql, c);
+    buffer_puts(&sql,
+                " (table_name text, shard text, pipeline text NOT NULL,"
+                " partitions text[],"
+                " database text NOT NULL, writer text NOT NULL, since bigint NOT NULL,"
+                " seq bigint, watermark timestamptz, changed timestamptz NOT NULL,"
+                " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
+                " backend_start timestamptz NOT NULL, taken_from text,"
+                " PRIMARY KEY (table_name, shard))");
+    return run(c, &sql, NULL, 0, NULL, error);
+}
+
 static int make_schema(struct carrier *c, struct error *error)
 {
     const char *schema = c->config->schema;
@@ -135,7 +172,9 @@ static int make_schema(struct carrier *c, struct error *error)
                 " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
                 " backend_start timestamptz NOT NULL, taken_from text)");
     err = run(c, &sql, NULL, 0, NULL, error);
-    return err ? err : add_taken_from(c, error);
+    if (!err)
+        err = add_taken_from(c, error);
+    return err || !c->config->shard ? err : make_shards(c, error);
 }
 
 /* Two servers may begin at once. */
@@ -174,8 +213,10 @@ static int make_table(struct carrier *c, const struct carried *k, struct error *
         put_type(&sql, t, i);
         buffer_puts(&sql, ", ");
     }
+    if (k->shard)
+        buffer_puts(&sql, CARRY_SHARD " text COLLATE \"C\" NOT NULL, ");
     buffer_puts(&sql, "PRIMARY KEY (");
-    put_columns(&sql, t, true, "");
+    put_columns(&sql, k, true, "");
     buffer_puts(&sql, "))");
     int err = run(c, &sql, NULL, 0, NULL, error);
     if (err)
@@ -221,8 +262,8 @@ static int add_column(struct carrier *c, const struct carried *k, size_t i,
 }
 
 #define ADVICE                                                                         \
-    "; rename or drop the table there, and its row of weir_positions, and it is made " \
-    "anew"
+    "; rename or drop the table there, and its rows of weir_positions and "            \
+    "weir_shards, and it is made anew"
 
 static int check_column(struct carrier *c, const struct carried *k, size_t i,
                         const PGresult *there, struct error *error)
@@ -247,6 +288,21 @@ static int check_column(struct carrier *c, const struct carried *k, size_t i,
                            column->name, type, type_there[column->type].name);
 }
 
+/* That of rows of several servers. */
+static int check_shard(const struct carried *k, const PGresult *there,
+                       struct error *error)
+{
+    for (int r = 0; k->shard && r < PQntuples(there); r++)
+        if (!strcmp(PQgetvalue(there, r, 0), CARRY_SHARD) &&
+            !strcmp(PQgetvalue(there, r, 1), "text") && *PQgetvalue(there, r, 2) == 't')
+            return 0;
+    return !k->shard ? 0
+                     : error_set(error, -EBADF,
+                                 "its primary key has no column '" CARRY_SHARD
+                                 "' of type text in PostgreSQL: its rows are those of "
+                                 "one server, without 'shard'" ADVICE);
+}
+
 /* What others have put there: columns that are given no value may not want one. */
 static int check_others(const struct carried *k, const PGresult *there,
                         struct error *error)
@@ -256,7 +312,8 @@ static int check_others(const struct carried *k, const PGresult *there,
         size_t i = 0;
         while (i < t->n_columns && strcmp(PQgetvalue(there, r, 0), t->column[i].name))
             i++;
-        if (i < t->n_columns)
+        if (i < t->n_columns ||
+            (k->shard && !strcmp(PQgetvalue(there, r, 0), CARRY_SHARD)))
             continue;
         if (*PQgetvalue(there, r, 2) == 't' || *PQgetvalue(there, r, 3) == 't')
             return error_set(error, -EBADF,
@@ -295,6 +352,8 @@ static int ensure_table(struct carrier *c, const struct carried *k, struct error
         return error_set(error, -EBADF, "in PostgreSQL it is no table" ADVICE);
     for (size_t i = 0; !err && i < n; i++)
         err = check_column(c, k, i, there, error);
+    if (!err)
+        err = check_shard(k, there, error);
     return err ? err : check_others(k, there, error);
 }
 
@@ -316,8 +375,10 @@ static int ask_owner(struct carrier *c, const struct carried *k, const char *loc
     PG_RESULT r = NULL;
     buffer_puts(&sql, "SELECT writer, database, since, coalesce(seq, -1), host,"
                       " coalesce(taken_from, '') FROM ");
-    put_name(&sql, c->config->schema);
-    buffer_printf(&sql, ".weir_positions WHERE table_name = $1 %s", lock);
+    put_positions(&sql, c);
+    buffer_puts(&sql, " WHERE ");
+    put_position(&sql, k, "");
+    buffer_printf(&sql, " %s", lock);
     int err = run(c, &sql, &PG_TEXT(k->base.table->name), 1, &r, error);
     *ret = (struct owner){.there = !err && PQntuples(r) > 0};
     if (err || !ret->there)
@@ -331,6 +392,20 @@ static int ask_owner(struct carrier *c, const struct carried *k, const char *loc
     return 0;
 }
 
+/* What a user may do. */
+static void put_remove(struct buffer *to, const struct carrier *c,
+                       const struct carried *k, const char *shard)
+{
+    buffer_puts(to, "DELETE FROM ");
+    put_positions(to, c);
+    buffer_puts(to, " WHERE table_name = ");
+    put_text(to, k->base.table->name);
+    if (!shard)
+        return;
+    buffer_puts(to, " AND shard = ");
+    put_text(to, shard);
+}
+
 /* -EEXIST: it is not for us to take. */
 static int check_owner(struct carrier *c, const struct carried *k,
                        const struct owner *o, struct error *error)
@@ -339,10 +414,7 @@ static int check_owner(struct carrier *c, const struct carried *k,
         return 0;
     if (strcmp(o->database, c->base.set->database)) {
         struct buffer sql = {0};
-        buffer_puts(&sql, "DELETE FROM ");
-        put_name(&sql, c->config->schema);
-        buffer_puts(&sql, ".weir_positions WHERE table_name = ");
-        put_text(&sql, k->base.table->name);
+        put_remove(&sql, c, k, k->shard);
         error_set(error, -EPERM,
                   "in PostgreSQL it is carried from another database, by a server on "
                   "'%s'; to take it over: %s",
@@ -380,11 +452,48 @@ static int end_writer(struct carrier *c, const struct carried *k, struct error *
     struct buffer sql = {0};
     buffer_puts(&sql,
                 "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN ");
-    put_name(&sql, c->config->schema);
-    buffer_puts(
-        &sql, ".weir_positions p ON a.pid = p.backend AND a.backend_start ="
-              " p.backend_start WHERE p.table_name = $1 AND a.pid <> pg_backend_pid()");
+    put_positions(&sql, c);
+    buffer_puts(&sql, " p ON a.pid = p.backend AND a.backend_start = p.backend_start"
+                      " WHERE a.pid <> pg_backend_pid() AND ");
+    put_position(&sql, k, "p.");
     return run(c, &sql, &PG_TEXT(k->base.table->name), 1, NULL, error);
+}
+
+/* What was read once is nobody else's, also when it is read no more: its rows are there. */
+static const char partitions_are_kept[] =
+    ", partitions = (SELECT array_agg(DISTINCT x ORDER BY x) FROM"
+    " unnest(p.partitions || excluded.partitions) AS x)";
+
+/* Another shard with what is ours: rows would be there twice. */
+static int check_shards(struct carrier *c, const struct carried *k, struct error *error)
+{
+    struct buffer sql = {0};
+    PG_RESULT r = NULL;
+    if (!k->shard)
+        return 0;
+    buffer_puts(&sql, "SELECT shard, database = $3, array_to_string(ARRAY(SELECT"
+                      " unnest(partitions) INTERSECT SELECT unnest($4::text[]) ORDER BY"
+                      " 1 LIMIT 8), ', ') FROM ");
+    put_positions(&sql, c);
+    buffer_puts(&sql, " WHERE table_name = $1 AND shard <> $2 AND (database = $3 OR"
+                      " partitions && $4::text[]) ORDER BY 1 LIMIT 1");
+    const struct pg_param param[] = {PG_TEXT(k->base.table->name), PG_TEXT(k->shard),
+                                     PG_TEXT(c->base.set->database),
+                                     PG_TEXT(k->partitions)};
+    int err = run(c, &sql, param, sizeof(param) / sizeof(param[0]), &r, error);
+    if (err || PQntuples(r) == 0)
+        return err;
+    const char *other = PQgetvalue(r, 0, 0), *both = PQgetvalue(r, 0, 2);
+    const bool same = *PQgetvalue(r, 0, 1) == 't';
+    put_remove(&sql, c, k, other);
+    error_set(
+        error, -EBADF,
+        "in PostgreSQL the shard '%s' has rows of %s%s: they would be there twice; "
+        "if it is no more, delete its rows (" CARRY_SHARD "), and: %s",
+        other, same ? "this database" : "partitions that are this one's, ",
+        same ? "" : both, sql.error ? "" : buffer_text(&sql));
+    buffer_free(&sql);
+    return -EBADF;
 }
 
 static int put_owner(struct carrier *c, const struct carried *k, const char *from,
@@ -397,20 +506,23 @@ static int put_owner(struct carrier *c, const struct carried *k, const char *fro
     gethostname(host, sizeof(host) - 1);
     struct buffer sql = {0};
     buffer_puts(&sql, "INSERT INTO ");
-    put_name(&sql, c->config->schema);
-    buffer_puts(
-        &sql, ".weir_positions AS p (table_name, pipeline, database, writer, since,"
-              " seq, changed, host, pid, backend, backend_start, taken_from) SELECT $1,"
-              " $2, $3, $4, $5::bigint, $6::bigint, now(), $7, $8::integer, pid,"
-              " backend_start, $9"
-              " FROM pg_stat_activity WHERE pid = pg_backend_pid()"
-              " ON CONFLICT (table_name) DO UPDATE SET pipeline = excluded.pipeline,"
-              " database = excluded.database, writer = excluded.writer, since ="
-              " excluded.since, seq = excluded.seq, watermark = CASE WHEN excluded.seq"
-              " IS NOT NULL THEN p.watermark END, changed = excluded.changed,"
-              " host = excluded.host, pid = excluded.pid, backend = excluded.backend,"
-              " backend_start = excluded.backend_start, taken_from ="
-              " excluded.taken_from");
+    put_positions(&sql, c);
+    buffer_printf(
+        &sql,
+        " AS p (table_name, pipeline, database, writer, since,"
+        " seq, changed, host, pid, backend, backend_start, taken_from%s) SELECT $1,"
+        " $2, $3, $4, $5::bigint, $6::bigint, now(), $7, $8::integer, pid,"
+        " backend_start, $9%s"
+        " FROM pg_stat_activity WHERE pid = pg_backend_pid()"
+        " ON CONFLICT (table_name%s) DO UPDATE SET pipeline = excluded.pipeline,"
+        " database = excluded.database, writer = excluded.writer, since ="
+        " excluded.since, seq = excluded.seq, watermark = CASE WHEN excluded.seq"
+        " IS NOT NULL THEN p.watermark END, changed = excluded.changed,"
+        " host = excluded.host, pid = excluded.pid, backend = excluded.backend,"
+        " backend_start = excluded.backend_start, taken_from ="
+        " excluded.taken_from%s",
+        k->shard ? ", shard, partitions" : "", k->shard ? ", $10, $11::text[]" : "",
+        k->shard ? ", shard" : "", k->shard ? partitions_are_kept : "");
     const struct pg_param param[] = {PG_TEXT(k->base.table->name),
                                      PG_TEXT(k->base.table->pipeline),
                                      PG_TEXT(c->base.set->database),
@@ -419,8 +531,11 @@ static int put_owner(struct carrier *c, const struct carried *k, const char *fro
                                      PG_TEXT(seq < 0 ? NULL : at),
                                      PG_TEXT(host),
                                      PG_TEXT(pid),
-                                     PG_TEXT(from)};
-    return run(c, &sql, param, sizeof(param) / sizeof(param[0]), NULL, error);
+                                     PG_TEXT(from),
+                                     PG_TEXT(k->shard),
+                                     PG_TEXT(k->partitions)};
+    const size_t n = sizeof(param) / sizeof(param[0]);
+    return run(c, &sql, param, k->shard ? n : n - 2, NULL, error);
 }
 
 static int take(struct carrier *c, struct carried *k, const struct changes *known,
@@ -431,6 +546,8 @@ static int take(struct carrier *c, struct carried *k, const struct changes *know
         err = ask_owner(c, k, "FOR UPDATE", ret, error);
     if (!err)
         err = check_owner(c, k, ret, error);
+    if (!err)
+        err = check_shards(c, k, error);
     *ret_ours = !err && is_ours(c, k, ret, known);
     k->base.place.since_us = known->since_us;
     const char *from = strcmp(ret->writer, c->base.writer) == 0 ? ret->from
@@ -507,11 +624,11 @@ static int move_place(struct carrier *c, const struct carried *k, int64_t from,
     snprintf(at, sizeof(at), "%" PRId64, to);
     snprintf(was, sizeof(was), "%" PRId64, from);
     buffer_puts(&sql, "UPDATE ");
-    put_name(&sql, c->config->schema);
-    buffer_puts(&sql, ".weir_positions SET seq = $3::bigint, watermark = coalesce($5,"
-                      " watermark), changed = now(), taken_from = NULL"
-                      " WHERE table_name = $1 AND writer = $2 AND seq IS NOT DISTINCT "
-                      "FROM $4::bigint");
+    put_positions(&sql, c);
+    buffer_puts(&sql, " SET seq = $3::bigint, watermark = coalesce($5,"
+                      " watermark), changed = now(), taken_from = NULL WHERE ");
+    put_position(&sql, k, "");
+    buffer_puts(&sql, " AND writer = $2 AND seq IS NOT DISTINCT FROM $4::bigint");
     const struct pg_param param[] = {
         PG_TEXT(k->base.table->name),
         PG_TEXT(c->base.writer),
@@ -536,7 +653,7 @@ static int copy_to(struct carrier *c, const struct carried *k, const char *tempo
     else
         buffer_puts(&sql, k->name);
     buffer_puts(&sql, " (");
-    put_columns(&sql, k->base.table, rows == &c->gone, "");
+    put_columns(&sql, k, rows == &c->gone, "");
     buffer_puts(&sql, ") FROM STDIN (FORMAT binary)");
     int err = sql.error
                   ? error_set(error, -ENOMEM, "out of memory")
@@ -558,7 +675,7 @@ static int make_temporary(struct carrier *c, struct carried *k, struct error *er
         buffer_puts(&sql, "CREATE TEMPORARY TABLE ");
         put_temporary(&sql, gone ? "gone" : "rows", k);
         buffer_puts(&sql, " ON COMMIT DELETE ROWS AS SELECT ");
-        put_columns(&sql, k->base.table, gone, "");
+        put_columns(&sql, k, gone, "");
         buffer_printf(&sql, " FROM %s WITH NO DATA", k->name);
         err = run(c, &sql, NULL, 0, NULL, error);
     }
@@ -572,9 +689,9 @@ static int delete_gone(struct carrier *c, const struct carried *k, struct error 
     buffer_printf(&sql, "DELETE FROM %s AS t USING ", k->name);
     put_temporary(&sql, "gone", k);
     buffer_puts(&sql, " AS g WHERE (");
-    put_columns(&sql, k->base.table, true, "t.");
+    put_columns(&sql, k, true, "t.");
     buffer_puts(&sql, ") = (");
-    put_columns(&sql, k->base.table, true, "g.");
+    put_columns(&sql, k, true, "g.");
     buffer_puts(&sql, ")");
     return run(c, &sql, NULL, 0, NULL, error);
 }
@@ -585,15 +702,15 @@ static int merge(struct carrier *c, const struct carried *k, struct error *error
     const struct table *t = k->base.table;
     struct buffer sql = {0};
     buffer_printf(&sql, "INSERT INTO %s (", k->name);
-    put_columns(&sql, t, false, "");
+    put_columns(&sql, k, false, "");
     buffer_puts(&sql, ") SELECT DISTINCT ON (");
-    put_columns(&sql, t, true, "");
+    put_columns(&sql, k, true, "");
     buffer_puts(&sql, ") ");
-    put_columns(&sql, t, false, "");
+    put_columns(&sql, k, false, "");
     buffer_puts(&sql, " FROM ");
     put_temporary(&sql, "rows", k);
     buffer_puts(&sql, " ON CONFLICT (");
-    put_columns(&sql, t, true, "");
+    put_columns(&sql, k, true, "");
     buffer_puts(&sql, ") DO ");
     const char *between = "UPDATE SET ";
     for (size_t i = 0; i < t->n_columns; i++) {
@@ -719,6 +836,10 @@ static int clear(struct carrier *c, const struct carried *k,
         param[n++] =
             (struct pg_param){.type = 1184, .data = (const char *)&ended, .size = 8};
         buffer_printf(&sql, " AND window_end >= $%zu", n);
+    }
+    if (k->shard) {
+        buffer_puts(&sql, " AND " CARRY_SHARD " = ");
+        put_text(&sql, k->shard);
     }
     return run(c, &sql, param, n, NULL, error);
 }

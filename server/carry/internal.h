@@ -11,6 +11,9 @@
 #include "carry/pg.h"
 #include "target/kind.h"
 
+/* The last column of the primary key there, with `shard`. */
+#define CARRY_SHARD "weir_shard"
+
 /* What a transaction carries, as one snapshot of ours has it. */
 struct carry_piece {
     int64_t from, last;   /* numbers of changes behind `from`, up to `last` */
@@ -31,6 +34,8 @@ struct carried {
     bool inclusive; /* lower is the first row; otherwise the last of the piece before */
     bool temporary; /* its tables for this connection were made */
     char *name;     /* "schema"."table" */
+    const char *shard; /* of the settings: rows with it are ours; NULL: all are */
+    char *partitions; /* "{topic/0,topic/1}", the stream's share of Kafka; NULL: none */
 };
 
 struct carrier {

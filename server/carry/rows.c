@@ -71,14 +71,17 @@ static int prepare(struct carrier *c, struct carried *k)
     return code;
 }
 
-static int append(const struct table *t, sqlite3_stmt *s, bool key, struct copy *to)
+static int append(const struct carried *k, sqlite3_stmt *s, bool key, struct copy *to)
 {
+    const struct table *t = k->base.table;
     const size_t before = to->size;
-    int err = copy_row(to, key ? t->n_primary : t->n_columns);
+    int err = copy_row(to, (key ? t->n_primary : t->n_columns) + (k->shard != NULL));
     for (size_t i = 0; !err && i < t->n_columns; i++)
         if (!key || is_key(t, i))
             err = copy_value(to, t->column[table_shown(t, i)].type, s,
                              COLUMN_FIRST + (int)i);
+    if (!err && k->shard)
+        err = copy_text(to, k->shard);
     if (err)
         to->size = before;
     else
@@ -90,7 +93,7 @@ static int append(const struct table *t, sqlite3_stmt *s, bool key, struct copy 
 static int put_row(struct carrier *c, struct carried *k, sqlite3_stmt *s, bool gone)
 {
     const struct table *t = k->base.table;
-    int err = append(t, s, gone, gone ? &c->gone : &c->rows);
+    int err = append(k, s, gone, gone ? &c->gone : &c->rows);
     if (err != -EDOM)
         return err;
     if (!k->base.refused_told)
@@ -101,7 +104,7 @@ static int put_row(struct carrier *c, struct carried *k, sqlite3_stmt *s, bool g
             t->name);
     k->base.refused_told = true;
     metric_add(&k->base.count.refused, 1);
-    err = gone || k->base.stage == TARGET_FILL ? 0 : append(t, s, true, &c->gone);
+    err = gone || k->base.stage == TARGET_FILL ? 0 : append(k, s, true, &c->gone);
     return err == -EDOM ? 0 : err; /* nor its key: it never was there */
 }
 

@@ -204,6 +204,8 @@ int config_of_node(struct node *root, struct config **ret, struct error *error)
     if (r == 0)
         r = fields_read(file_fields, sizeof file_fields / sizeof file_fields[0], root,
                         "the file", c, NULL, error);
+    if (r == 0)
+        r = share_check(c, error);
     if (r == 0 && c->server.postgresql)
         r = target_section_check(c, &c->server.postgresql->target, error);
     if (r == 0 && c->server.kafka)

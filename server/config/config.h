@@ -39,6 +39,8 @@ struct config_postgresql {
     char *connect;       /* for libpq; may hold a password */
     char *password_file; /* NULL: none */
     char *schema;        /* default "weir" */
+    char *shard; /* this server's name among those of a table; NULL: the only one */
+    const struct node *node;
 };
 
 struct config_server {
@@ -158,7 +160,13 @@ struct config_source {
         *group; /* HOST:PORT, ...; group NULL: nobody is told how far it is */
     size_t n_topics;
     char **topic;
-    bool lost_goes_on; /* on_lost: go_on */
+    size_t n_partitions; /* 0: all of them, which no other server reads */
+    int32_t *partition;  /* ascending */
+    const struct node *partitions;
+    size_t n_partitioned_by;
+    char **partitioned_by; /* columns: rows with the same values are in one partition */
+    const struct node *partitioned_by_node; /* NULL: not given */
+    bool lost_goes_on;                      /* on_lost: go_on */
     size_t n_options;
     struct config_option *option; /* librdkafka's */
     struct config_mqtt mqtt;

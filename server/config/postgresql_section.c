@@ -18,6 +18,7 @@
 #endif
 
 #define SCHEMA_MAX 63 /* bytes of a name in PostgreSQL */
+#define SHARD_MAX  63
 
 static int read_connect(const struct node *n, void *target, void *ctx,
                         struct error *error)
@@ -52,6 +53,24 @@ static int read_schema(const struct node *n, void *target, void *ctx,
     return r;
 }
 
+/* It is part of messages, and of what people write. */
+static int read_shard(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    struct config_postgresql *p = target;
+    (void)ctx;
+    int r = fields_text(n, &p->shard, error);
+    if (r == 0 && (strlen(p->shard) > SHARD_MAX ||
+                   strspn(p->shard, "abcdefghijklmnopqrstuvwxyz"
+                                    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                    "0123456789._-") != strlen(p->shard)))
+        r = node_error(n, error,
+                       "expected a name of at most %d letters, digits, '.', '_' and "
+                       "'-', another one for each server",
+                       SHARD_MAX);
+    return r;
+}
+
 static int read_pipelines(const struct node *n, void *target, void *ctx,
                           struct error *error)
 {
@@ -67,6 +86,7 @@ static const struct field fields[] = {
      .schema = FIELD_SCHEMA_TEXT},
     {"password_file", FIELD_TEXT, .offset = AT(password_file)},
     {"schema", FIELD_CALL, .read = read_schema, .schema = FIELD_SCHEMA_TEXT},
+    {"shard", FIELD_CALL, .read = read_shard, .schema = FIELD_SCHEMA_TEXT},
     {"pipelines", FIELD_CALL, .read = read_pipelines, .schema = FIELD_SCHEMA_TEXTS},
     {"hold", FIELD_DURATION, .offset = AT(target.hold_us), .min = 0,
      .max = 366 * DAY_US, .init = INT64_MAX, .never = "forever"},
@@ -99,6 +119,7 @@ int postgresql_section(const struct node *map, struct config_postgresql **at,
     struct config_postgresql *p = *at = calloc(1, sizeof(*p));
     if (!p)
         return error_set(error, -ENOMEM, "%s: out of memory", map->file);
+    p->node = map;
     int r = fields_read(fields, N_FIELDS, map, "'postgresql'", p, NULL, error);
     if (r == 0 && p->target.backoff_us > p->target.max_backoff_us)
         r = node_error(map, error, "'backoff' is longer than 'max_backoff'");
@@ -117,5 +138,6 @@ void postgresql_section_free(struct config_postgresql *p)
     free(p->connect);
     free(p->password_file);
     free(p->schema);
+    free(p->shard);
     free(p);
 }

@@ -36,6 +36,15 @@ int source_read_option(const struct node *n, struct config_option *o,
     "\"additionalProperties\":false,"                                                  \
     "\"properties\":{\"file\":{\"$ref\":\"#/$defs/text\"}}}"
 
+/* `partitions` and `partitioned_by` of Kafka, as field.read. */
+#define SHARE_PARTITIONS_MAX 1023 /* as many as a stream has sources */
+int share_read_partitions(const struct node *n, void *target, void *ctx,
+                          struct error *error);
+int share_read_by(const struct node *n, void *target, void *ctx, struct error *error);
+extern const char share_partitions_schema[];
+/* Streams whose topics several servers read: are the rows of their pipelines those of one? All else is read. */
+int share_check(const struct config *c, struct error *error);
+
 /* `mqtt:` of a source. */
 #define MQTT_FIELDS 15
 extern const struct field mqtt_section_field[MQTT_FIELDS];

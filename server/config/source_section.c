@@ -177,6 +177,9 @@ static const struct field kafka_fields[] = {
      .offset = offsetof(struct config_source, brokers)},
     {"topics", FIELD_CALL, .required = true, .read = read_topics,
      .schema = FIELD_SCHEMA_TEXTS},
+    {"partitions", FIELD_CALL, .read = share_read_partitions,
+     .schema = share_partitions_schema},
+    {"partitioned_by", FIELD_CALL, .read = share_read_by, .schema = FIELD_SCHEMA_TEXTS},
     {"group", FIELD_TEXT, .offset = offsetof(struct config_source, group)},
     {"format", FIELD_CALL, .read = source_read_format, .words = source_format_word,
      .n_words = SOURCE_FORMATS},
@@ -336,6 +339,10 @@ void source_section_free(struct config_source *s)
     for (size_t i = 0; i < s->n_topics; i++)
         free(s->topic[i]);
     free(s->topic);
+    free(s->partition);
+    for (size_t i = 0; i < s->n_partitioned_by; i++)
+        free(s->partitioned_by[i]);
+    free(s->partitioned_by);
     for (size_t i = 0; i < s->n_options; i++) {
         free(s->option[i].name);
         free(s->option[i].value);

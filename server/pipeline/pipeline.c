@@ -1410,6 +1410,11 @@ const struct config_pipeline *pipeline_config(const struct pipeline *p)
     return p->config;
 }
 
+const struct config_source *pipeline_source(const struct pipeline *p)
+{
+    return &p->whole->stream[p->config->stream].source;
+}
+
 const struct window_kind *pipeline_window(const struct pipeline *p)
 {
     return &p->window;

@@ -10,6 +10,9 @@
  * NDJSON is fed many messages at once; of the other formats each message is a body of its own, so that what one leaves open
  * is not taken for the next one's.
  *
+ * Where `partitions` says which ones this server reads, others read the rest: then a topic has to have as many as ever, as another
+ * number would give keys to other servers.
+ *
  * A partition that has more, or of which nobody can say, is not silent: what waits in it holds windows open.
  */
 #include "source/broker.h"
@@ -68,9 +71,10 @@ struct topic {
     rd_kafka_topic_t *handle, *asked; /* of `broker`, of `ask` */
     int32_t n;                        /* partitions with a lane */
     int32_t started;                  /* those of them that are read */
-    int32_t known; /* those from here on are new; 0: none was ever read */
-    struct part **part;
-    bool missing; /* was said to be */
+    int32_t total;                    /* that the topic has; 0: not asked yet */
+    int32_t known;      /* those from here on are new; 0: none was ever read */
+    struct part **part; /* in the order of their numbers */
+    bool missing;       /* was said to be */
 };
 
 struct kafka {
@@ -173,6 +177,72 @@ void kafka_close(struct pull *p)
     p->kafka = NULL;
 }
 
+/* ---- Which partitions are ours ------------------------------------------------------------------ */
+
+static int32_t number_at(const struct topic *t, int32_t place)
+{
+    const struct config_source *c = t->owner->pull->config;
+    return c->n_partitions ? c->partition[place] : place;
+}
+
+/* Of so many partitions; all numbers of `partitions` are below. */
+static int32_t count_ours(const struct topic *t, int32_t total)
+{
+    const struct config_source *c = t->owner->pull->config;
+    return c->n_partitions ? (int32_t)c->n_partitions : total;
+}
+
+/* The place of the partition among ours; -1: it is none. */
+static int32_t place_of(const struct topic *t, int32_t number)
+{
+    const struct config_source *c = t->owner->pull->config;
+    size_t from = 0, to = c->n_partitions;
+    if (!to)
+        return number;
+    while (from < to) {
+        const size_t middle = from + (to - from) / 2;
+        if (c->partition[middle] < number)
+            from = middle + 1;
+        else
+            to = middle;
+    }
+    return from < c->n_partitions && c->partition[from] == number ? (int32_t)from : -1;
+}
+
+/* For source_sink.bookmarks: what was read into this database stays its own, with the windows that are open. */
+static int check_former(void *topic, const char *name, const char *bookmark)
+{
+    const struct topic *t = topic;
+    const size_t size = strlen(t->name);
+    (void)bookmark;
+    if (strncmp(name, t->name, size) || name[size] != '/')
+        return 0;
+    if (place_of(t, (int32_t)strtol(name + size + 1, NULL, 10)) >= 0)
+        return 0;
+    return pull_fail(t->owner->pull, -EBADMSG,
+                     "'%s' was read into this database, and is not in 'partitions': "
+                     "what is open of it is here, another server would not go on "
+                     "with it",
+                     name);
+}
+
+/* Before the first of them is opened. */
+static int check_ours(struct topic *t, int32_t total)
+{
+    struct pull *pull = t->owner->pull;
+    const struct source_sink *sink = &pull->stream->sink;
+    const size_t n = pull->config->n_partitions;
+    if (!n || t->total)
+        return 0;
+    if (pull->config->partition[n - 1] >= total)
+        return pull_fail(pull, -EBADMSG,
+                         "topic '%s' has %" PRId32 " partitions, from 0 on: %" PRId32
+                         " in 'partitions' is none of them",
+                         t->name, total, pull->config->partition[n - 1]);
+    int err = sink->bookmarks ? sink->bookmarks(sink->ctx, check_former, t) : 0;
+    return err == -ENOMEM ? -EAGAIN : err;
+}
+
 /* ---- Where a partition is begun ---------------------------------------------------------------- */
 
 static bool parse_bookmark(const char *text, int64_t *ret_offset,
@@ -265,33 +335,43 @@ static int open_part(struct topic *t, int32_t number, struct part **ret)
 
 /* ---- Topics and their partitions --------------------------------------------------------------- */
 
-/* A smaller number is another topic of that name: its offsets are not those that were read. */
+/* A smaller number is another topic of that name: its offsets are not those that were read. A greater one, where others read
+ * the rest, gives keys to other partitions, and so to other servers. */
 static int check_number(struct topic *t, int32_t n)
 {
-    if (n >= t->known && n >= t->n)
+    const int32_t before = t->known > t->total ? t->known : t->total;
+    if (n > before && before && t->owner->pull->config->n_partitions)
+        return pull_fail(
+            t->owner->pull, -EBADMSG,
+            "topic '%s' has %" PRId32 " partitions, and had %" PRId32
+            ": keys may be in others now, which other servers read; with "
+            "'partitions' a topic keeps its number, more are another topic",
+            t->name, n, before);
+    if (n >= before)
         return 0;
     return pull_fail(
         t->owner->pull, -EBADMSG,
         "topic '%s' has %" PRId32 " partitions, and had %" PRId32
         " when it was read before: it is not the topic it was, and offsets "
         "say nothing about it",
-        t->name, n, t->known > t->n ? t->known : t->n);
+        t->name, n, before);
 }
 
-/* Lanes of partitions t->n to n. All bookmarks first: they say how many there were. */
-static int open_parts(struct topic *t, int32_t n)
+/* Lanes of those of `total` partitions that are ours and have none. All bookmarks first: they say how many there were. */
+static int open_parts(struct topic *t, int32_t total)
 {
+    const int32_t n = count_ours(t, total);
     struct part **list = realloc(t->part, (size_t)n * sizeof(*list));
     if (!list)
         return -EAGAIN;
     t->part = list;
     int32_t from = t->n, to = from;
-    int err = 0;
+    int err = check_ours(t, total);
     while (err == 0 && to < n)
-        if ((err = open_part(t, to, &list[to])) == 0)
+        if ((err = open_part(t, number_at(t, to), &list[to])) == 0)
             to++;
     if (err == 0 && from == 0)
-        err = check_number(t, n);
+        err = check_number(t, total);
     for (int32_t i = from; err == 0 && i < to; i++)
         err = list[i]->at < 0 ? find_begin(list[i]) : 0;
     if (err < 0) {
@@ -300,15 +380,17 @@ static int open_parts(struct topic *t, int32_t n)
         return err;
     }
     t->n = n;
+    t->total = total;
     return 0;
 }
 
 /* The log hears of all of them before one of them is read. At the very first start none of them is new. Once all have a
- * bookmark that of partition 0, which any topic of that name has, tells how many there are (check_number). */
+ * bookmark that of the first, partition 0, which any topic of that name has, where all are ours, tells how many there are
+ * (check_number). */
 static int start_parts(struct topic *t)
 {
     if (!t->known)
-        t->known = t->n;
+        t->known = t->total;
     int32_t before = t->known;
     for (int32_t i = t->started; i < t->n; i++) {
         lane_behind(&t->part[i]->lane, true);
@@ -339,9 +421,9 @@ static int look_at_topic(struct topic *t, struct error *error)
     t->missing = err == -ENOENT;
     if (err < 0)
         return err;
-    if (n == t->n)
+    if (n == t->total)
         return 0;
-    err = t->n ? check_number(t, n) : 0;
+    err = t->total ? check_number(t, n) : 0;
     if (err == 0)
         err = open_parts(t, n);
     if (err == -EAGAIN)
@@ -407,8 +489,10 @@ static int look_at_topics(struct kafka *k)
 static struct part *find_part(const struct kafka *k, const char *topic, int32_t number)
 {
     for (size_t i = 0; i < k->n_topics; i++)
-        if (!strcmp(k->topic[i].name, topic) && number < k->topic[i].n)
-            return k->topic[i].part[number];
+        if (!strcmp(k->topic[i].name, topic)) {
+            int32_t place = place_of(&k->topic[i], number);
+            return place >= 0 && place < k->topic[i].n ? k->topic[i].part[place] : NULL;
+        }
     return NULL;
 }
 
@@ -722,9 +806,10 @@ static void take_message(struct kafka *k, int i, struct part **touched)
 {
     const rd_kafka_message_t *m = k->message[i];
     const struct topic *t = m->rkt ? rd_kafka_topic_opaque(m->rkt) : NULL;
-    if (!t || m->partition < 0 || m->partition >= t->n)
+    const int32_t place = t && m->partition >= 0 ? place_of(t, m->partition) : -1;
+    if (place < 0 || place >= t->n)
         return;
-    struct part *p = t->part[m->partition];
+    struct part *p = t->part[place];
     if (!p->is_touched) {
         p->is_touched = true;
         p->touched = *touched;
@@ -820,6 +905,8 @@ void kafka_run(struct pull *p)
 
 int kafka_try(const struct config_source *config, struct error *error)
 {
+    const int32_t last =
+        config->n_partitions ? config->partition[config->n_partitions - 1] : -1;
     struct broker *b = NULL;
     int err = broker_open(config, &b, error);
     for (size_t i = 0; err == 0 && i < config->n_topics; i++) {
@@ -828,6 +915,11 @@ int kafka_try(const struct config_source *config, struct error *error)
         err = t ? broker_partitions(b, t, TRY_MS, &n, error)
                 : error_set(error, -EIO, "topic '%s': %s", config->topic[i],
                             rd_kafka_err2str(rd_kafka_last_error()));
+        if (err == 0 && last >= n)
+            err = error_set(error, -EBADMSG,
+                            "topic '%s' has %" PRId32 " partitions, from 0 on: %" PRId32
+                            " in 'partitions' is none of them",
+                            config->topic[i], n, last);
         if (t)
             rd_kafka_topic_destroy(t);
     }

@@ -57,7 +57,7 @@ def columns_here(folder, table):
     return [line.split('|') for line in found.splitlines()]
 
 
-class Tables(unittest.TestCase):
+class Base(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.pg = postgres.Postgres()
@@ -159,6 +159,8 @@ class Tables(unittest.TestCase):
         server.post_ok('s', '\n'.join(lines))
         return first_ms + 20 * n
 
+
+class Tables(Base):
     # ---- Each once -------------------------------------------------------------------------------
 
     def test_each_row_once_whatever_is_killed(self):

@@ -1,0 +1,374 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Several servers share the partitions of a topic, and put their rows into the same tables of PostgreSQL: these are the rows that
+Python makes of all messages, each once, whatever ends, stops or is taken over."""
+
+import json
+import os
+import random
+import signal
+import unittest
+import zlib
+
+import brokers
+import harness
+import postgres
+from test_postgresql import Base
+
+T0 = 1700000000000
+END = T0 + 86400000  # of the last window that counts
+CONFIG = '''
+server:
+  listen: {listen}
+  database: {folder}/weir.db
+  checkpoint_interval: 20ms
+  commit_interval: 5ms
+  postgresql: {connect: "CONNECT", shard: "${WEIR_NODE}", backoff: 20ms, max_backoff: 100ms}
+streams:
+  s:
+    time: {field: ts, unit: ms}
+    fields: {k: string, v: int}
+    source: {kafka: {brokers: "SERVERS", topics: orders, partitions: "${WEIR_PARTITIONS}", partitioned_by: k,
+                     options: {reconnect.backoff.max.ms: 100}}}
+pipelines:
+  rows: {from: s, window: none, select: [k, v], idle_timeout: 1h}
+  sums: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h, late: side,
+         analyzers: [count, {stats: {of: v, emit: [sum]}}]}
+  longer: {from: sums, key: [k], window: {tumbling: 10s}, analyzers: [{sum: {of: count}}]}
+'''
+NODES = {'a': '0-1', 'b': '2', 'c': '3,5,4'}
+PARTITIONS = 6
+
+
+def partition_of(k):
+    return zlib.crc32(k.encode()) % PARTITIONS
+
+
+class Producer:
+    """Events of 40 keys, each in its partition, in the order of their times."""
+
+    def __init__(self, cluster):
+        self.cluster = cluster
+        self.dice = random.Random(5)
+        self.sent = []  # (ts, k, v)
+        self.now = T0
+
+    def send(self, n):
+        lines = {p: [] for p in range(PARTITIONS)}
+        for _ in range(n):
+            self.now += self.dice.randrange(20)
+            k, v = f'k{self.dice.randrange(40)}', self.dice.randrange(1000)
+            lines[partition_of(k)].append(json.dumps({'ts': self.now, 'k': k, 'v': v}))
+            self.sent.append((self.now, k, v))
+        for p, some in lines.items():
+            while some:
+                each = self.dice.randrange(1, 50)
+                self.cluster.send('orders', '\n'.join(some[:each]), partition=p)
+                some = some[each:]
+
+    def end(self):
+        """All windows end, but those of the last events."""
+        for p in range(PARTITIONS):
+            self.cluster.send('orders', json.dumps({'ts': END, 'k': f'end{p}', 'v': p}), partition=p)
+
+    def sums(self):
+        found = {}
+        for ts, k, v in self.sent:
+            count, total = found.get((ts // 1000, k), (0, 0))
+            found[ts // 1000, k] = (count + 1, total + v)
+        return sorted(f'{start}|{k}|{count}|{total}' for (start, k), (count, total) in found.items())
+
+    def longer(self):
+        found = {}
+        for ts, k, _ in self.sent:
+            found[ts // 10000 * 10, k] = found.get((ts // 10000 * 10, k), 0) + 1
+        return sorted(f'{start}|{k}|{count}' for (start, k), count in found.items())
+
+    def rows(self):
+        return sorted(f'{ts}|{k}|{v}' for ts, k, v in self.sent)
+
+
+@unittest.skipUnless(brokers.there(), 'built without librdkafka')
+@unittest.skipIf(brokers.traced(), 'ThreadSanitizer knows nothing of librdkafka')
+class Shards(Base):
+    def setUp(self):
+        super().setUp()
+        self.cluster = brokers.Brokers()
+        self.addCleanup(self.cluster.close)
+        self.cluster.topic('orders', PARTITIONS)
+
+    def node(self, name, folder=None, partitions=None, started=True, text=None):
+        folder = folder or os.path.join(self.folder, name)
+        os.makedirs(folder, exist_ok=True)
+        text = (text or CONFIG).replace('CONNECT', self.pg.connect).replace('SERVERS', self.cluster.servers)
+        server = harness.Server(text, folder=folder, WEIR_NODE=name, WEIR_PARTITIONS=partitions or NODES[name])
+        self.addCleanup(server.kill)
+        if started:
+            server.start()
+        return server
+
+    def copy_of(self, server, name):
+        to = os.path.join(self.folder, name)
+        done = harness.weir('backup', '-c', server.path, to, cwd=server.folder, env=server.env)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return to
+
+    def wait_rows(self, sql, expected):
+        """The lines that psql says are these, in any order; there may be no table yet."""
+        found = []
+
+        def are_those():
+            try:
+                found[:] = sorted(self.pg.psql(sql))
+            except AssertionError as error:
+                found[:] = [str(error)]
+            return found == expected
+        try:
+            harness.wait_until(are_those, sql, every_s=0.1)
+        except AssertionError as error:
+            raise AssertionError(f'{error}: {len(found)} of {len(expected)}, too many {sorted(set(found) - set(expected))[:5]},'
+                                 f' missing {sorted(set(expected) - set(found))[:5]}') from None
+
+    def wait_model(self, producer):
+        of_window = "SELECT extract(epoch FROM window_start)::bigint || '|' || k || '|' || "
+        self.wait_rows(of_window + "count || '|' || v_sum FROM weir.sums", producer.sums())
+        self.wait_rows(of_window + 'count_sum FROM weir.longer', producer.longer())
+        self.wait_rows("SELECT (extract(epoch FROM ts) * 1000)::bigint || '|' || k || '|' || v FROM weir.rows"
+                       " WHERE k NOT LIKE 'end%'", producer.rows())
+        self.assertEqual(self.pg.psql('SELECT count(*) FROM weir.sums_late'), ['0'])
+
+    def fault(self, dice, nodes, n):
+        """To one of them; who goes on is in its place then. Returns who was stopped, to be woken up later."""
+        name = dice.choice(sorted(nodes))
+        what = dice.choice(['weir', 'postgres', 'copy', 'copy'])
+        if what == 'weir':
+            nodes[name].restart()
+        elif what == 'postgres':
+            self.pg.restart()
+        else:  # another machine goes on with a copy, the old one is cut off anywhere
+            copy = self.copy_of(nodes[name], f'copy{n}')
+            self.producer.send(400)
+            nodes[name].process.send_signal(signal.SIGSTOP)
+            old, nodes[name] = nodes[name], self.node(name, copy)
+            return old
+        return None
+
+    def test_rows_of_all_are_those_of_one_whatever_ends(self):
+        dice = random.Random(3)
+        self.producer = Producer(self.cluster)
+        nodes = {name: self.node(name) for name in NODES}
+        stopped = []
+        for n in range(8):
+            self.producer.send(dice.choice([100, 700]))
+            old = self.fault(dice, nodes, n)
+            if old:
+                stopped.append(old)
+            if stopped and dice.random() < 0.6:
+                stopped[-1].process.send_signal(signal.SIGCONT)  # it writes nothing any more
+        self.producer.send(300)
+        self.producer.end()
+        for old in stopped:
+            old.process.send_signal(signal.SIGCONT)
+        self.wait_model(self.producer)
+        self.assertEqual(self.pg.psql("SELECT shard, array_to_string(partitions, ' '), seq IS NULL FROM weir.weir_shards"
+                                      " WHERE table_name = 'sums' ORDER BY 1"),
+                         ['a|orders/0 orders/1|f', 'b|orders/2|f', 'c|orders/3 orders/4 orders/5|f'])
+        found = self.pg.psql('SELECT DISTINCT k, weir_shard FROM weir.sums ORDER BY 1')
+        shard_of = {p: name for name, list_ in (('a', [0, 1]), ('b', [2]), ('c', [3, 4, 5])) for p in list_}
+        self.assertEqual(sorted(found), sorted({f'{k}|{shard_of[partition_of(k)]}' for _, k, _ in self.producer.sent}))
+
+    def test_who_was_superseded_is_fenced_and_others_are_not(self):
+        producer = Producer(self.cluster)
+        a, b = self.node('a'), self.node('b')
+        c = self.node('c')
+        producer.send(300)
+        for table in ('rows', 'sums', 'sums_late', 'longer'):  # taken: otherwise it would take them once it wakes up
+            harness.wait_until(lambda t=table: self.caught_up(b, t), f'{table} of b')
+        copy = self.copy_of(b, 'copy')
+        b.process.send_signal(signal.SIGSTOP)
+        fresh = self.node('b', copy)
+        producer.send(300)
+        self.wait_far("SELECT DISTINCT pid FROM weir.weir_shards WHERE shard = 'b'", [str(fresh.process.pid)], 'who has all tables')
+        b.process.send_signal(signal.SIGCONT)
+        self.said(b, 'has taken its place')
+        harness.wait_until(lambda: self.status(b, 'sums')['state'] == 'fenced', 'the fence')
+        producer.send(300)
+        producer.end()
+        self.wait_model(producer)
+        for server in (a, fresh, c):
+            self.assertEqual(self.status(server, 'sums')['state'], 'well')
+
+    def test_only_its_partitions_are_read(self):
+        producer = Producer(self.cluster)
+        producer.send(500)
+        server = self.node('c')
+        mine = sorted((k, v) for _, k, v in producer.sent if partition_of(k) in (3, 4, 5))
+        harness.wait_until(lambda: sorted(server.rows('SELECT k, v FROM rows')) == mine, 'rows of its partitions')
+        harness.wait_until(lambda: sorted(server.rows('SELECT source FROM weir_bookmarks'))
+                           == [('orders/3',), ('orders/4',), ('orders/5',)], 'their bookmarks')
+        self.assertTrue(all('partitions=6' in mark for mark, in server.rows('SELECT bookmark FROM weir_bookmarks')))
+        harness.wait_until(lambda: server.metric('weir_source_lag_messages', stream='s') == 0, 'no lag')
+        # What is sent to others does not wait for it.
+        self.cluster.send('orders', json.dumps({'ts': END, 'k': 'x', 'v': 1}), partition=0)
+        self.cluster.send('orders', json.dumps({'ts': END, 'k': 'y', 'v': 2}), partition=5)
+        mine = sorted([*mine, ('y', 2)])
+        harness.wait_until(lambda: sorted(server.rows('SELECT k, v FROM rows')) == mine, 'the last of its partitions')
+        self.assertEqual(server.metric('weir_source_lag_messages', stream='s'), 0)
+
+    # ---- Refused aloud -----------------------------------------------------------------------------
+
+    def not_read(self, server, *words):
+        """It is up, says why, and reads nothing."""
+        server.start_process()
+        server.wait_port()
+        self.said(server, *words)
+        self.assertEqual(server.get('/ready').status, 503)
+        server.kill()
+
+    def test_other_partitions_than_there_are_or_were(self):
+        self.not_read(self.node('b', partitions='2,6', started=False), "'orders' has 6 partitions", "6 in 'partitions' is none")
+        a = self.node('a', partitions='0-2')
+        harness.wait_until(lambda: len(a.rows('SELECT 1 FROM weir_bookmarks')) == 3, 'bookmarks')
+        a.kill()
+        self.not_read(self.node('a', partitions='0-1', started=False), "'orders/2' was read into this database")
+        more = brokers.Brokers()
+        self.addCleanup(more.close)
+        more.topic('orders', PARTITIONS + 1)
+        self.cluster = more
+        self.not_read(self.node('a', partitions='0-2', started=False), 'has 7 partitions, and had 6', 'keys may be in others')
+
+    def test_partitions_that_are_anothers(self):
+        producer = Producer(self.cluster)
+        a = self.node('a', partitions='0-2')
+        producer.send(200)
+        producer.end()
+        self.wait_far("SELECT count(*) > 0 FROM weir.sums", ['t'], 'rows')
+        b = self.node('b', partitions='2-5')
+        self.said(b, "table 'sums' is not carried", "shard 'a' has rows of partitions that are this one's, orders/2",
+                  "DELETE FROM \\\"weir\\\".weir_shards WHERE table_name = 'sums' AND shard = 'a'")
+        harness.wait_until(lambda: self.status(b, 'sums')['state'] == 'failing', 'the state')
+        self.assertEqual(self.pg.psql('SELECT DISTINCT weir_shard FROM weir.sums'), ['a'])
+        # They stay its own when it does not read them any more.
+        a.kill()
+        b.kill()
+        harness.wait_until(lambda: self.pg.psql("SELECT count(*) FROM weir.weir_shards WHERE shard = 'b'") == ['0'], 'nothing of b')
+        for shard, partitions in (('a', '0-1'), ('b', '2-5')):
+            server = self.node(shard, partitions=partitions, started=False)
+            server.start_process()
+            server.wait_port()
+            if shard == 'b':
+                self.said(server, "table 'sums' is not carried", 'orders/2')
+            else:
+                self.said(server, "'orders/2' was read into this database")
+                harness.wait_until(lambda s=server: self.caught_up(s, 'sums'), 'the place')
+
+    def check(self, text):
+        path = os.path.join(self.folder, 'weir.yaml')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(text.replace('{folder}', self.folder).replace('{listen}', '127.0.0.1:0').replace('CONNECT', 'dbname=x'))
+        return harness.weir('check', '-c', path, env=harness.environment(WEIR_NODE='n', WEIR_PARTITIONS='0'))
+
+    def test_what_would_not_be_the_rows_of_one_server(self):
+        self.assertEqual(self.check(CONFIG).returncode, 0, self.check(CONFIG).stderr)
+        other = 'pipelines:\n  p: {from: s, PIPELINE}\n'
+        for before, after, place, words in (
+                ('partitions: "${WEIR_PARTITIONS}", ', '', '12:', "'partitions' is missing"),
+                (', partitioned_by: k', '', '12:', "'partitioned_by' is missing"),
+                ('partitioned_by: k', 'partitioned_by: [k, w]', '12:', "no field 'w'"),
+                ('"${WEIR_PARTITIONS}"', '3-1', '12:', 'numbers of partitions'),
+                ('"${WEIR_PARTITIONS}"', '[0-3, 2]', '12:', 'partition 2 is listed twice'),
+                ('"${WEIR_PARTITIONS}"', '[]', '12:', 'numbers of partitions'),
+                ('"${WEIR_PARTITIONS}"', '0-1023', '12:', 'numbers of partitions'),
+                ('"${WEIR_PARTITIONS}"', '-1', '12:', 'numbers of partitions'),
+                ('"${WEIR_PARTITIONS}"', '"0, 2-"', '12:', 'numbers of partitions'),
+                (', shard: "${WEIR_NODE}"', '', '7:', "'shard' is missing"),
+                ('"${WEIR_NODE}"', '"a b"', '7:', 'another one for each server'),
+                ('pipelines:\n', other.replace('PIPELINE', 'window: {tumbling: 1s}, analyzers: [count]'), '15:', "has to have 'k'"),
+                ('pipelines:\n', other.replace('PIPELINE', 'key: v, window: {tumbling: 1s}, analyzers: [count]'), '15:', "have 'k'"),
+                ('pipelines:\n', other.replace('from: s', 'from: sums').replace('PIPELINE', 'window: {tumbling: 1m}, analyzers: [count]'),
+                 '15:', "has to have 'k'"),
+                ('pipelines:\n', other.replace('PIPELINE', 'key: k, join: {sums: {on: k, within: 1m, columns: [count]}},'
+                                               ' window: {tumbling: 1s}, analyzers: [count]'), '15:', 'not joined'),
+                ('pipelines:\n', other.replace('PIPELINE', 'key: k, backfill: [x.ndjson], window: {tumbling: 1s}, analyzers: [count]'),
+                 '15:', 'the same files')):
+            with self.subTest(after):
+                self.assertIn(before, CONFIG)
+                done = self.check(CONFIG.replace(before, after, 1))
+                self.assertEqual(done.returncode, 78, done.stderr)
+                self.assertIn(words, done.stderr)
+                self.assertRegex(done.stderr, rf'weir\.yaml:{place}')
+        known = 'pipelines:\n  p: {from: s, key: [v, k], window: {tumbling: 1s}, analyzers: [count]}\n'
+        done = self.check(CONFIG.replace('pipelines:\n', known))
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def test_doctor_knows_how_many_there_are(self):
+        text = CONFIG.replace('CONNECT', self.pg.connect).replace('SERVERS', self.cluster.servers)
+        for partitions, status, words in (('0-5', 0, "of 's' can be read"), ('5-6', 1, "6 in 'partitions' is none of them")):
+            with self.subTest(partitions):
+                path = os.path.join(self.folder, 'weir.yaml')
+                with open(path, 'w', encoding='utf-8') as file:
+                    file.write(text.replace('{folder}', self.folder).replace('{listen}', '127.0.0.1:0'))
+                done = harness.weir('doctor', '-c', path, env=harness.environment(WEIR_NODE='n', WEIR_PARTITIONS=partitions))
+                self.assertIn(words, done.stdout + done.stderr)
+                self.assertEqual(done.returncode, status, done.stdout)
+
+
+@unittest.skipUnless(postgres.there(), 'built without libpq')
+class Posted(Base):
+    """The same tables, without Kafka: who posts where is the users' matter, rows of the same key included."""
+
+    REVISED = ('  visits: {from: s, key: [k], window: {session: 300ms}, idle_timeout: 1h, late: revise, allowed_lateness: 5s,'
+               ' analyzers: [count]}\n')
+
+    def node(self, name, **more):
+        folder = os.path.join(self.folder, more.pop('at', name))
+        os.makedirs(folder, exist_ok=True)
+        return self.server(folder=folder, more=f'shard: {name}' if name else '', **more)
+
+    def of(self, shard):
+        return self.pg.psql(f"SELECT window_start, window_end, k, count FROM weir.visits WHERE weir_shard = '{shard}' ORDER BY 1, 3")
+
+    def test_rows_of_another_shard_are_not_touched(self):
+        a, b = self.node('a', pipelines=self.REVISED), self.node('b', pipelines=self.REVISED)
+        a.start()
+        b.start()
+        def event(ms, k='a'):
+            return json.dumps({'ts': T0 + ms, 'k': k, 'v': 1})
+        for server in (a, b):
+            server.post_ok('s', '\n'.join([event(0), event(1000), event(2000, 'b'), event(5000, 'c')]))
+        for shard in ('a', 'b'):
+            self.wait_far(f"SELECT k, count FROM weir.visits WHERE weir_shard = '{shard}' ORDER BY 1, window_start",
+                          ['a|1', 'a|1', 'b|1'], 'rows of both')
+        others = self.of('b')
+        # Rows that are taken back, and replaced.
+        a.post_ok('s', '\n'.join(event(ms) for ms in (250, 500, 750)))
+        self.wait_far("SELECT k, count FROM weir.visits WHERE weir_shard = 'a' ORDER BY 1, window_start", ['a|5', 'b|1'], 'one visit')
+        self.assertEqual(self.of('b'), others)
+        # All rows, in the place of those that are there.
+        self.pg.psql("UPDATE weir.visits SET count = 7 WHERE weir_shard = 'a';"
+                     "INSERT INTO weir.visits (window_start, window_end, k, count, weir_shard)"
+                     " SELECT window_start + '1 ms', window_end, k, count, 'a' FROM weir.visits WHERE weir_shard = 'b';"
+                     "DELETE FROM weir.weir_shards WHERE shard = 'a';"
+                     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir'")
+        self.wait_far("SELECT k, count FROM weir.visits WHERE weir_shard = 'a' ORDER BY 1, window_start", ['a|5', 'b|1'], 'all rows')
+        self.assertEqual(self.of('b'), others)
+        self.assertEqual(self.pg.psql('SELECT shard, partitions IS NULL FROM weir.weir_shards ORDER BY 1'), ['a|t', 'b|t'])
+
+    def test_tables_of_one_and_of_many_are_not_the_same(self):
+        with self.node('a') as server:
+            at = self.post(server, 0, 200)
+            self.wait_far('SELECT count(*) > 9 FROM weir.plain', ['t'], 'rows')
+        with self.node('', at='whole') as server:
+            self.post(server, at, 100)
+            self.said(server, "table 'plain' is not carried", "column 'weir_shard' is in PostgreSQL only")
+        with self.node('c', at='a') as server:
+            self.said(server, "table 'plain' is not carried", "shard 'a' has rows of this database")
+        self.pg.new_database()
+        with self.node('', at='new') as server:
+            self.post(server, at, 200)
+            self.wait_far('SELECT count(*) > 9 FROM weir.plain', ['t'], 'rows')
+        with self.node('a', at='more') as server:
+            self.said(server, "table 'plain' is not carried", "no column 'weir_shard'")
+
+
+if __name__ == '__main__':
+    harness.main()
