@@ -8,6 +8,8 @@
 #define ROWS_MIN 1024u
 #define TEXT_MIN 4096u
 #define KEYS_MIN 64u
+#define SHRINK   8u         /* with less than the eighth in use, to a quarter */
+#define KEEP     (1u << 20) /* bytes of texts, and rows, that are kept in any case */
 #define NO_KEY   UINT32_MAX
 
 void asof_init(struct asof *a, const enum weir_type *type, size_t n_columns)
@@ -107,6 +109,7 @@ int asof_key(struct asof *a, const char *bytes, size_t size, uint64_t hash,
                            .size = (uint32_t)size,
                            .hash = hash,
                            .bytes = copy};
+    a->of_keys += size + 1;
     enter_key(a, i);
     *ret = i;
     return 0;
@@ -119,6 +122,7 @@ static void drop_key(struct asof *a, uint32_t i)
     while (*at != i)
         at = &a->keys[*at].next;
     *at = k->next;
+    a->of_keys -= k->size + 1 + k->room * sizeof(*k->at);
     free(k->bytes);
     free(k->at);
     *k = (struct asof_key){.next = a->free_key};
@@ -127,7 +131,7 @@ static void drop_key(struct asof *a, uint32_t i)
 }
 
 /* Behind those of the same time and before later ones: mostly at the end. */
-static int enter_row(struct asof_key *k, int64_t time_us, uint64_t row)
+static int enter_row(struct asof *a, struct asof_key *k, int64_t time_us, uint64_t row)
 {
     if (k->end == k->room && k->first > k->room / 2) {
         memmove(k->at, k->at + k->first, (k->end - k->first) * sizeof(*k->at));
@@ -139,6 +143,7 @@ static int enter_row(struct asof_key *k, int64_t time_us, uint64_t row)
         struct asof_at *at = realloc(k->at, room * sizeof(*at));
         if (!at)
             return -ENOMEM;
+        a->of_keys += (room - k->room) * sizeof(*at);
         k->at = at;
         k->room = room;
     }
@@ -152,7 +157,7 @@ static int enter_row(struct asof_key *k, int64_t time_us, uint64_t row)
 /* ---- Rows ------------------------------------------------------------------------------------- */
 
 /* The array with the rows at their places of a ring of `room`. NULL: no memory, the old one stays. */
-static void *grow_array(const struct asof *a, const void *old, size_t size,
+static void *copy_array(const struct asof *a, const void *old, size_t size,
                         uint64_t room)
 {
     char *to = malloc(room * size);
@@ -163,7 +168,7 @@ static void *grow_array(const struct asof *a, const void *old, size_t size,
 }
 
 /* All arrays, or none. */
-static int grow_rows(struct asof *a)
+static int resize_rows(struct asof *a, uint64_t room)
 {
     struct {
         void **array;
@@ -173,7 +178,6 @@ static int grow_rows(struct asof *a)
                                    {(void **)&a->key, sizeof(*a->key), NULL},
                                    {(void **)&a->nulls, sizeof(*a->nulls), NULL},
                                    {(void **)&a->text_at, sizeof(*a->text_at), NULL}};
-    uint64_t room = a->room ? 2 * a->room : ROWS_MIN;
     size_t n = 4, done = 0;
     for (size_t c = 0; c < a->n_columns; c++) {
         all[n].array = (void **)&a->value[c];
@@ -184,7 +188,7 @@ static int grow_rows(struct asof *a)
         all[n++].size = sizeof(*a->text_size[c]);
     }
     for (; done < n; done++)
-        if (!(all[done].grown = grow_array(a, *all[done].array, all[done].size, room)))
+        if (!(all[done].grown = copy_array(a, *all[done].array, all[done].size, room)))
             break;
     for (size_t i = 0; i < done; i++) {
         free(done == n ? *all[i].array : all[i].grown);
@@ -209,12 +213,9 @@ static uint64_t in_one_piece(uint64_t at, uint64_t size, uint64_t room)
     return size <= left ? at : at + left;
 }
 
-/* All texts into a larger ring, where they begin anew at 0. */
-static int grow_text(struct asof *a, uint64_t size)
+/* All texts into another ring, where they begin anew at 0. */
+static int resize_text(struct asof *a, uint64_t room)
 {
-    uint64_t room = a->text_room ? 2 * a->text_room : TEXT_MIN;
-    while (room < 2 * size)
-        room *= 2;
     char *text = malloc(room);
     if (!text)
         return -ENOMEM;
@@ -242,7 +243,8 @@ static int grow_text(struct asof *a, uint64_t size)
 /* Room for one more row, with texts of these sizes, which are put at *ret_at. */
 static int make_room(struct asof *a, const uint64_t *size, uint64_t *ret_at)
 {
-    if (a->end - a->first == a->room && grow_rows(a) < 0)
+    if (a->end - a->first == a->room &&
+        resize_rows(a, a->room ? 2 * a->room : ROWS_MIN) < 0)
         return -ENOMEM;
     for (;;) {
         uint64_t at = a->text_last, total = 0;
@@ -261,7 +263,10 @@ static int make_room(struct asof *a, const uint64_t *size, uint64_t *ret_at)
         }
         if (a->text_room && total <= a->text_room && at - text_first(a) <= a->text_room)
             return 0;
-        if (grow_text(a, total + (a->text_last - text_first(a))) < 0)
+        uint64_t room = a->text_room ? 2 * a->text_room : TEXT_MIN;
+        while (room < total + (a->text_last - text_first(a)))
+            room *= 2;
+        if (resize_text(a, room) < 0)
             return -ENOMEM;
     }
 }
@@ -270,7 +275,8 @@ static int make_room(struct asof *a, const uint64_t *size, uint64_t *ret_at)
 static int begin_row(struct asof *a, uint32_t key, int64_t time_us, uint64_t nulls,
                      const uint64_t *size, uint64_t *ret_at)
 {
-    if (make_room(a, size, ret_at) < 0 || enter_row(&a->keys[key], time_us, a->end) < 0)
+    if (make_room(a, size, ret_at) < 0 ||
+        enter_row(a, &a->keys[key], time_us, a->end) < 0)
         return -ENOMEM;
     uint64_t i = a->end++ & (a->room - 1);
     a->time[i] = time_us;
@@ -356,7 +362,7 @@ static void forget_of(struct asof *a, uint32_t i, int64_t before_us)
 
 /* A row that is entered in its key is in the ring: what the ring forgets, its key does as well, with all of it that is
  * as old. */
-void asof_forget(struct asof *a, int64_t before_us)
+static void forget_rows(struct asof *a, int64_t before_us)
 {
     for (; a->first < a->end; a->first++) {
         uint64_t i = a->first & (a->room - 1);
@@ -368,12 +374,24 @@ void asof_forget(struct asof *a, int64_t before_us)
     }
 }
 
+void asof_forget(struct asof *a, int64_t before_us)
+{
+    forget_rows(a, before_us);
+    /* Without memory for a smaller ring the larger one does. */
+    if (a->room > KEEP && asof_rows(a) < a->room / SHRINK)
+        resize_rows(a, a->room / 4);
+    if (a->text_room > KEEP && a->text_last - text_first(a) < a->text_room / SHRINK)
+        resize_text(a, a->text_room / 4);
+}
+
 size_t asof_memory(const struct asof *a)
 {
-    size_t row = sizeof(*a->time) + sizeof(*a->key) + sizeof(*a->nulls) +
-                 sizeof(*a->text_at) + a->n_columns * sizeof(uint64_t) +
-                 2 * sizeof(struct asof_at);
-    return (size_t)a->room * row + (size_t)a->text_room +
+    size_t row =
+        sizeof(*a->time) + sizeof(*a->key) + sizeof(*a->nulls) + sizeof(*a->text_at);
+    for (size_t c = 0; c < a->n_columns; c++)
+        row += sizeof(*a->value[c]) +
+               (a->type[c] == WEIR_STRING ? sizeof(*a->text_size[c]) : 0);
+    return (size_t)a->room * row + (size_t)a->text_room + a->of_keys +
            a->keys_room * (sizeof(*a->keys) + sizeof(*a->table));
 }
 

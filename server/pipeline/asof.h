@@ -48,6 +48,7 @@ struct asof {
     struct asof_key *keys;
     uint32_t n_keys, keys_room, n_free, free_key;
     uint32_t *table; /* first key of a chain, by hash; keys_room of them */
+    size_t of_keys;  /* bytes that keys have: their own, and `at` */
 };
 
 void asof_init(struct asof *a, const enum weir_type *type, size_t n_columns);
@@ -80,6 +81,7 @@ static inline uint64_t asof_rows(const struct asof *a)
 {
     return a->end - a->first;
 }
+/* Bytes that it has. What rows had that were forgotten is given back once there is eight times as much of it as is in use. */
 size_t asof_memory(const struct asof *a);
 
 /* Fills a column of `to`, for all its rows, with those of row[]; with nulls for ASOF_NONE, and for what is more text than a

@@ -413,14 +413,18 @@ class Limits(unittest.TestCase):
     TOGETHER = HEAD + '  p: {from: [trades, quotes]' + \
         REST % '{sql: "SELECT (SELECT count(*) FROM trades) AS trades, (SELECT count(*) FROM quotes) AS quotes"}'
 
-    def fill(self, server, stream, event, least):
-        """So many are taken, whatever is refused meanwhile; returns how many were when one is refused behind that."""
-        body, taken = (json.dumps(event) + '\n') * self.ROWS, 0
+    def fill(self, server, stream, event, least, rows=ROWS):
+        """So many are taken, whatever is refused meanwhile; returns how many were when one is refused behind that. `event` may be a
+        function of a number."""
+        body, taken = '', 0
         deadline = time.monotonic() + harness.LIMIT_S
         while time.monotonic() < deadline:
+            if callable(event):
+                body = ''.join(json.dumps(event(i)) + '\n' for i in range(taken, taken + rows))
+            body = body or (json.dumps(event) + '\n') * rows
             answer = server.post(stream, body)
             if answer.status == 200:
-                taken += self.ROWS
+                taken += rows
             elif taken >= least:
                 self.assertEqual(answer.status, 429, answer.body)
                 return taken
@@ -448,6 +452,27 @@ class Limits(unittest.TestCase):
             self.post(server, 'quotes', {'ts': T0 + 10 * 3600 * S + 1, 'sym': 'A', 'bid': 3.5})
             server.wait_watermark('p', T0 + 10 * 3600 * S)
             self.assertEqual(server.rows('SELECT count, bid_min FROM p'), [(1, None)])
+
+    def check_bytes(self, event, size):
+        """512 MiB at most, of rings that double: no less than a quarter of that are rows."""
+        joined = self.JOINED.replace('columns: [bid]', 'columns: [bid, note]')
+        with harness.Server(joined) as server:
+            server.post_ok('trades', [{'ts': T0, 'symbol': 'A'}])
+            taken = self.fill(server, 'quotes', event, (128 << 20) // size, 5000)
+            self.assertLess(taken * size, 768 << 20)
+            self.assertLess(harness.peak_memory_bytes(server.process.pid), 1536 << 20)
+            self.post(server, 'trades', {'ts': T0 + 10 * 3600 * S, 'symbol': 'A'})  # finds none, and those are forgotten
+            self.post(server, 'quotes', {'ts': T0 + 10 * 3600 * S + 1, 'sym': 'A', 'bid': 3.5})
+            server.wait_watermark('p', T0 + 10 * 3600 * S)
+            self.assertEqual(server.rows('SELECT count, bid_min FROM p'), [(1, None)])
+
+    @unittest.skipUnless(os.environ.get('WEIR_LONG') == '1', 'hundreds of megabytes; ./dev hard')
+    def test_texts_that_are_remembered(self):
+        self.check_bytes({'ts': T0 + S, 'sym': 'A', 'bid': 2.5, 'note': 'x' * 4000}, 4000)
+
+    @unittest.skipUnless(os.environ.get('WEIR_LONG') == '1', 'hundreds of megabytes; ./dev hard')
+    def test_keys_that_are_remembered(self):
+        self.check_bytes(lambda i: {'ts': T0 + S, 'sym': f'{i:04000d}', 'bid': 2.5}, 4000)
 
     @unittest.skipUnless(os.environ.get('WEIR_LONG') == '1', 'a million events in a statement; ./dev hard')
     def test_events_of_several_streams(self):

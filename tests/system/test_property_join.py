@@ -117,8 +117,10 @@ class OfResults(Join):
 
     def __init__(self, case, dice, number):
         super().__init__(case, dice, number)
-        self.on, self.by = ['key'], 50 * dice.randrange(1, 40) * case.slow
-        self.size = self.by * dice.choice((1, 1, 3))
+        self.on, by = ['key'], 50 * dice.randrange(1, 40) * case.slow
+        self.yaml_window, self.windows = windows_of(by * dice.choice((1, 1, 3)), by)
+        if case.zone:
+            self.yaml_window, self.windows = f'{{tumbling: 1d, zone: {case.zone}}}', test_windows.zoned(case.zone, 'day')
         self.stream = dice.choice((0, number))
         self.of_own = self.stream == 0
         self.order = dice.choice((0, 300)) * case.slow
@@ -128,9 +130,7 @@ class OfResults(Join):
         self.columns = {f'n{number}': 'n_sum', f'count{number}': 'count', f'text{number}': 'text_last'}
 
     def pipelines(self):
-        size, by = self.size, self.by
-        window = f'{{tumbling: {size}ms}}' if size == by else f'{{hopping: {size}ms, by: {by}ms}}'
-        return (f'  {self.name}: {{from: {self.case.stream(self.stream)}, key: [key], window: {window}, out_of_orderness: {self.order}ms, '
+        return (f'  {self.name}: {{from: {self.case.stream(self.stream)}, key: [key], window: {self.yaml_window}, out_of_orderness: {self.order}ms, '
                 f'idle_timeout: 1h, workers: {self.workers}, analyzers: [count, {{sum: {{of: n}}}}, {{last: {{of: text}}}}]}}\n')
 
     def yaml(self):
@@ -139,7 +139,7 @@ class OfResults(Join):
     def rows(self, requests):
         groups = collections.defaultdict(list)
         for e, watermark in self.case.marked(requests, self.stream, self.order):
-            for _, start, end in test_windows.hopping(self.size, self.by)(e['ts']):
+            for _, start, end in self.windows(e['ts']):
                 if end > watermark:
                     groups[end, e['key']].append(e)
         results = []
@@ -192,6 +192,11 @@ class OfTable(Join):
 
     def find(self, mine, ts, watermark):
         return newest(*mine, ts if self.unit else 0, self.within, self.lead)
+
+
+def windows_of(size, by):
+    """Tumbling or hopping ones: as they are written, and a function of a time."""
+    return (f'{{tumbling: {size}ms}}' if size == by else f'{{hopping: {size}ms, by: {by}ms}}'), test_windows.hopping(size, by)
 
 
 def values(dice, i):
@@ -282,19 +287,33 @@ class AsOf(Case):
 
     def draw(self, dice, kinds):
         self.n_streams = 1 + len(kinds)
+        self.zone = dice.choice(PLACES) if dice.random() < 0.3 else None
+        self.slow = test_windows.SLOW if self.zone else 1
         self.joins = [of(self, dice, i + 1) for i, of in enumerate(kinds)]
-        self.by = 10 * dice.randrange(10, 300)
-        self.size = dice.choice((None, self.by, self.by, 2 * self.by))
-        self.lateness = dice.choice((0, 0, 1500)) if self.size else 0
+        getattr(self, 'draw_' + (dice.choice(('rows', 'zone')) if self.zone else dice.choice(('rows', 'time', 'time'))))(dice)
         self.where = dice.random() < 0.3
+
+    def draw_rows(self, _):
+        self.window, self.windows, self.lateness = None, None, 0
+
+    def draw_time(self, dice):
+        self.draw_rows(dice)
+        by = 10 * dice.randrange(10, 300)
+        self.window, self.windows = windows_of(by * dice.choice((1, 1, 2)), by)
+        self.lateness = dice.choice((0, 0, 1500))
+
+    def draw_zone(self, dice):
+        self.draw_rows(dice)
+        size, of = dice.choice((('1d', 'day'), ('1d', 'day'), ('1w', 'week'), ('1mo', 'month')))
+        self.window, self.windows = f'{{tumbling: {size}, zone: {self.zone}}}', test_windows.zoned(self.zone, of)
+        self.lateness = dice.choice((0, 0, 1500 * self.slow))
 
     def pipeline(self):
         joins = ', '.join(j.yaml() for j in self.joins)
         where = ', where: "text1 IS NULL OR text1 <> \'a\'"' if self.where else ''
-        if self.size:
-            window = f'tumbling: {self.size}ms' if self.by == self.size else f'hopping: {self.size}ms, by: {self.by}ms'
+        if self.window:
             late = f', late: revise, allowed_lateness: {self.lateness}ms' if self.lateness else ''
-            rest = f'workers: {self.workers}, key: [text1], window: {{{window}}}{late}, analyzers: [count, {{sum: {{of: n}}}}]'
+            rest = f'workers: {self.workers}, key: [text1], window: {self.window}{late}, analyzers: [count, {{sum: {{of: n}}}}]'
         else:
             rest = f'window: none, select: [n, key, {", ".join(c for j in self.joins for c in j.columns)}]'
         return (''.join(j.pipelines() for j in self.joins) +
@@ -316,16 +335,16 @@ class AsOf(Case):
             if self.where and found['text1'] == 'a':
                 continue
             rows.append((e['n'], e['key'], *(int(v) if isinstance(v, bool) else v for v in found.values())))
-            for _, start, end in test_windows.hopping(self.size, self.by)(e['ts']) if self.size and found['text1'] is not None else ():
+            for _, start, end in self.windows(e['ts']) if self.windows and found['text1'] is not None else ():
                 if end + self.lateness > watermark or run:
                     windows[start * MS, found['text1']].append(e['n'])
                     revision[start * MS, found['text1']] += end <= watermark and not run
-        if self.size:
+        if self.window:
             return sorted((*of, revision[of] if self.lateness else 0, len(n), sum(n)) for of, n in windows.items())
         return sorted(rows, key=repr)
 
     def found(self, database):
-        if self.size:
+        if self.window:
             revision = 'revision' if self.lateness else '0'
             return harness.read_rows(database, f'SELECT window_start, text1, {revision}, count, n_sum FROM {self.name} ORDER BY 1, 2')
         columns = ', '.join(c for j in self.joins for c in j.columns)
@@ -335,13 +354,13 @@ class AsOf(Case):
         """What is behind all: the others first, so that nothing is waited for."""
         last = self.last(events)
         for i in range(1, self.n_streams):
-            self.post_last(server, i, last + 60000)
+            self.post_last(server, i, last + 60000 * self.slow)
         self.post_last(server, 0, last)
         for j in self.joins:
             if j.of_own:  # which it would wait for, were both in one entry
                 server.wait_watermark(j.name, (last - j.order) * MS)
         if any(j.of_own for j in self.joins):
-            self.post_last(server, 0, last + 60000)
+            self.post_last(server, 0, last + 60000 * self.slow)
         return lambda: server.wait_watermark(self.name, (last - self.order) * MS)
 
 

@@ -124,11 +124,64 @@ static void any_order(void **state)
     free(row);
 }
 
+/* Rows of so many bytes of text, each with a key of its own or all with one. */
+static void add_large(struct asof *a, int64_t time_us, size_t key_size,
+                      const char *bytes, uint64_t size)
+{
+    char key[4096];
+    uint32_t number;
+    uint64_t value[2] = {(uint64_t)time_us, size};
+    memset(key, 'k', sizeof(key));
+    snprintf(key, sizeof(key), "%lld", (long long)(key_size ? time_us : 0));
+    key[strlen(key)] = 'k';
+    key_size = key_size ? key_size : 16;
+    assert_int_equal(asof_key(a, key, key_size, hash_bytes(key, key_size), &number), 0);
+    assert_int_equal(asof_add_values(a, number, time_us, 0, value, bytes, size), 0);
+}
+
+/* What is counted is at least what is held, and not much more than twice as much; it is given back. */
+static void memory_follows_what_is_held(void **state)
+{
+    enum { SIZE = 3000, ROWS = 20000 };
+    const size_t least = (size_t)SIZE * ROWS;
+    static char bytes[SIZE];
+    struct asof a;
+    (void)state;
+    setup(&a);
+    memset(bytes, 'x', sizeof(bytes));
+    const size_t empty = asof_memory(&a);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < ROWS; i++) /* texts */
+            add_large(&a, 2 * round * ROWS + i, 0, bytes, SIZE);
+        assert_in_range(asof_memory(&a), least, 3 * least);
+        for (int i = ROWS - 10; i < ROWS; i++)
+            assert_int_equal(find(&a, "0kkkkkkkkkkkkkkk", 2 * round * ROWS + i, 0, 0),
+                             2 * round * ROWS + i);
+        asof_forget(&a, 2 * round * ROWS + ROWS - 10);
+        asof_forget(&a, 2 * round * ROWS + ROWS - 10);
+        asof_forget(&a, 2 * round * ROWS + ROWS - 10);
+        assert_in_range(asof_memory(&a), 10 * SIZE, least / 10);
+        for (int i = ROWS - 10; i < ROWS; i++)
+            assert_int_equal(find(&a, "0kkkkkkkkkkkkkkk", 2 * round * ROWS + i, 0, 0),
+                             2 * round * ROWS + i);
+        for (int i = 0; i < ROWS; i++) /* keys */
+            add_large(&a, (2 * round + 1) * ROWS + i, SIZE, bytes, 0);
+        assert_in_range(asof_memory(&a), least, 2 * least);
+        asof_forget(&a, (2 * round + 2) * ROWS);
+        assert_int_equal(asof_rows(&a), 0);
+        assert_int_equal(a.of_keys, 0);
+    }
+    asof_forget(&a, INT64_MAX);
+    assert_in_range(asof_memory(&a), empty, least / 10);
+    asof_free(&a);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(newest_at_or_before),
         cmocka_unit_test(any_order),
+        cmocka_unit_test(memory_follows_what_is_held),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
