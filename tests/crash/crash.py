@@ -2,7 +2,7 @@
 """The crash test: a server under load is killed again and again, at random moments and at named points
 of its code; what it has then must be what its clients know to have been taken, event by event.
 
-    crash.py [--rounds N] [--seed S] [--first R] [--power-loss [--any-names]] [--no-kill] [--keep]
+    crash.py [--rounds N] [--seed S] [--first R] [--jobs N] [--power-loss [--any-names]] [--no-kill] [--keep]
              [--folder FOLDER] [--self-test]
 
 A chain of rounds goes on with one database and one journal. A round: load, kill, start again (and be
@@ -11,6 +11,7 @@ the round are closed, and all tables compared. README.md beside this file says w
 
 import argparse
 import collections
+import concurrent.futures
 import os
 import random
 import re
@@ -141,7 +142,7 @@ class Process(harness.Server):
             self.errors += faults_said(self.log)
             with open(os.path.join(self.folder, 'server.log'), 'a', encoding='utf-8') as file:
                 file.writelines([*self.log, f'-- ended with {self.process.returncode}\n'])
-            self.said, self.log = self.log, []
+            self.said, self.record = self.log, harness.Log()
 
 
 def workers_of(pid):
@@ -454,6 +455,8 @@ def options_of(arguments):
     parser.add_argument('--rounds', type=int, default=200)
     parser.add_argument('--seed', type=int, default=int.from_bytes(os.urandom(4), 'little'))
     parser.add_argument('--first', type=int, default=0, metavar='R', help='number of the first round')
+    parser.add_argument('--jobs', type=int, default=1, metavar='N', help='so many chains of rounds at a time; what a round '
+                        'does is the same')
     parser.add_argument('--power-loss', action='store_true',
                         help='after a kill, also undo some of what was not yet synced')
     parser.add_argument('--any-names', action='store_true', help='with --power-loss: names, too, come to disk '
@@ -467,6 +470,29 @@ def options_of(arguments):
     return parser.parse_args(arguments)
 
 
+def side_by_side(options):
+    """Processes of this program, each for some of the rounds. What they say comes one after the other."""
+    size = min(CHAIN, -(-options.rounds // options.jobs))
+    passed, failed, end = 0, 0, options.first + options.rounds
+    own = [argument for argument in sys.argv[1:] if argument.startswith(('--power', '--any', '--no-k', '--keep'))]
+    own += ['--seed', str(options.seed), *(['--folder', options.folder] if options.folder else [])]
+
+    def some(first):
+        rounds = min(size, end - first)
+        done = subprocess.run([sys.executable, __file__, '--first', str(first), '--rounds', str(rounds), *own], text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+        found = re.search(r'^(\d+) passed, (\d+) failed, 0 skipped$', done.stdout, re.M)
+        counts = (int(found[1]), int(found[2])) if found else (0, 1)
+        return done.stdout[:found.start()] if found else done.stdout, counts[0], counts[1] + (done.returncode != 0 and not counts[1])
+
+    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
+        for text, good, bad in pool.map(some, range(options.first, end, size)):
+            print(text.rstrip('\n'), flush=True)
+            passed, failed = passed + good, failed + bad
+    print(f'\n{passed} passed, {failed} failed, 0 skipped', flush=True)
+    return failed == 0 and passed > 0
+
+
 def self_test():
     passed = failed = 0
     for name in ('test_checker.py', 'test_powerloss.py'):
@@ -478,7 +504,7 @@ def self_test():
 
 def main():
     options = options_of(sys.argv[1:])
-    good = self_test() if options.self_test else Run(options).all()
+    good = self_test() if options.self_test else side_by_side(options) if options.jobs > 1 else Run(options).all()
     sys.exit(0 if good else 1)
 
 
