@@ -34,11 +34,17 @@
 #include <string.h>
 #include <unistd.h>
 
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOWER 3 /* all of it takes several times as long */
+#else
+#define SLOWER 1
+#endif
+
 /* After SIGTERM: for requests under way; until pipelines leave what they have not read to the journal; and until the
  * process ends, whatever still holds it up. */
 #define DRAIN_US         (10 * SECOND_US)
-#define LEAVE_US         (16 * SECOND_US)
-#define STOP_US          (20 * SECOND_US)
+#define LEAVE_US         (16 * SLOWER * SECOND_US)
+#define STOP_US          (20 * SLOWER * SECOND_US)
 #define RESTART_LOOK_US  10000 /* while a restart is due in a moment */
 #define WITHOUT_MAX      100   /* of pipelines by --without */
 #define HTTP_IDLE_US     (60 * SECOND_US)
