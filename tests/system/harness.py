@@ -13,9 +13,11 @@ import glob
 import http.client
 import json
 import os
+import random
 import re
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -29,7 +31,6 @@ SOURCE = os.environ.get('WEIR_SOURCE', os.path.dirname(os.path.dirname(HERE)))
 BUILD = os.path.abspath(os.environ.get('WEIR_BUILD', os.path.join(SOURCE, 'build')))
 WEIR = os.path.join(BUILD, 'weir')
 LIMIT_S = float(os.environ.get('WEIR_TEST_LIMIT', '60'))  # for anything that is waited for
-HELD_UP_S = 15  # a stop takes longer where something keeps it from its end: pipelines are given 16 s
 SECOND_US = 1000000
 
 Answer = collections.namedtuple('Answer', 'status headers body')
@@ -88,6 +89,17 @@ def sqlite3_shell(script, folder):
     return done.stdout
 
 
+def free_port():
+    """A port that nobody has, below those that the kernel gives to connections: it is still free a moment later."""
+    with open('/proc/sys/net/ipv4/ip_local_port_range', encoding='ascii') as file:
+        end = int(file.read().split()[0])
+    while True:
+        port = random.randrange(max(1024, end - 20000), max(end, 2048))
+        with contextlib.suppress(OSError), socket.socket() as s:
+            s.bind(('127.0.0.1', port))
+            return port
+
+
 def folder_for_test(test):
     path = tempfile.mkdtemp(prefix='weir-test-')
     test.addCleanup(shutil.rmtree, path, ignore_errors=True)
@@ -142,6 +154,35 @@ def read_rows(path, sql, *params):
         raise
 
 
+class Log:
+    """What a process writes to its standard error. lines() has all that it had written before one asks: a line that comes
+    before an answer is there with it."""
+
+    def __init__(self):
+        self.file, self.found, self.rest, self.place, self.lock = None, [], b'', 0, threading.Lock()
+
+    def open(self):
+        self.file = tempfile.TemporaryFile()  # pylint: disable=consider-using-with
+        return self.file
+
+    def lines(self):
+        with self.lock:
+            while self.file and (data := os.pread(self.file.fileno(), 1 << 20, self.place)):
+                self.place += len(data)
+                *whole, self.rest = (self.rest + data).split(b'\n')
+                self.found += [line.decode(errors='replace') + '\n' for line in whole]
+            return self.found
+
+    def close(self):
+        """Once it has ended; its lines stay."""
+        self.lines()
+        with self.lock:
+            if self.file:
+                self.file.close()
+                self.file = None
+                self.found += [self.rest.decode(errors='replace')] if self.rest else []
+
+
 class Server:
     """`weir serve` with its log on record. `config` is the YAML text; {folder} in it becomes the
     server's folder, {listen} the address with port 0."""
@@ -157,9 +198,10 @@ class Server:
             file.write(text)
         self.env = environment(**env)
         self.arguments = []  # more of `weir serve`
-        self.log = []
-        self.process = self.reader = self.connection = None
+        self.record = Log()
+        self.process = self.connection = None
         self.port = 0
+        self.posted = {}  # stream: its last entry that post_ok() was told of
 
     def __enter__(self):
         try:
@@ -198,15 +240,18 @@ class Server:
         self.start_process(**env)
         self.wait_ready()
 
+    @property
+    def log(self):
+        """Lines of the process that was started last, until now."""
+        return self.record.lines()
+
     def start_process(self, **env):
-        self.log = []
+        self.record.close()
+        self.record = Log()
         self.process = subprocess.Popen([self.program, 'serve', '-c', self.path,
                                          *self.arguments], cwd=self.folder,
                                         env={**self.env, **env}, stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                                        errors='replace')
-        self.reader = threading.Thread(target=self._read_log, args=(self.process, self.log), daemon=True)
-        self.reader.start()
+                                        stdout=subprocess.DEVNULL, stderr=self.record.open())
 
     def wait_port(self):
         self.port = int(wait_until(self._find_port, 'the port in the log')[1])
@@ -215,14 +260,8 @@ class Server:
         self.wait_port()
         wait_until(lambda: self.get('/ready').status == 200, '/ready')
 
-    @staticmethod
-    def _read_log(process, log):
-        for line in process.stderr:
-            log.append(line)
-
     def _find_port(self):
         if self.process.poll() is not None:
-            self.reader.join()
             raise AssertionError(f'weir serve ended with {self.process.returncode}:\n' +
                                  ''.join(self.log))
         return re.search(r'listening on https?://[^ "]*:(\d+)', ''.join(self.log))
@@ -233,8 +272,7 @@ class Server:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         status = self.process.wait(limit_s)
-        self.reader.join(LIMIT_S)
-        self.process.stderr.close()
+        self.record.close()
         if status != 0:
             raise AssertionError(f'weir serve ended with {status}:\n' + ''.join(self.log))
 
@@ -248,9 +286,7 @@ class Server:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        if self.reader is not None:
-            self.reader.join(LIMIT_S)
-            self.process.stderr.close()
+        self.record.close()
 
     # ---- HTTP ------------------------------------------------------------------------------------
 
@@ -302,12 +338,20 @@ class Server:
         said = json.loads(answer.body)
         if said['rejected'] != 0:
             raise AssertionError(f'POST to {stream}: {answer.body[:2000]!r}')
+        self.posted[stream] = said['position']
         return said
 
     # ---- What it did -----------------------------------------------------------------------------
 
     def rows(self, sql, *params):
         return read_rows(self.database, sql, *params)
+
+    def wait_read(self):
+        """Until its pipelines have read what was posted: a stop waits for them for some seconds only."""
+        def are_there():
+            return all(p['status']['position'] >= self.posted[p['from']] for p in self.get_json('/api/v1/pipelines')
+                       if p['from'] in self.posted)
+        wait_until(are_there, 'the pipelines to read all')
 
     def watermark(self, pipeline):
         """The committed one; None before the first commit."""
@@ -353,6 +397,11 @@ def sanitized():
     """Whether the program is built with a sanitizer, which takes memory and address space of its own."""
     with open(WEIR, 'rb') as file:
         return re.search(rb'__(asan|tsan)_init', file.read()) is not None
+
+
+def held_up_s():
+    """A stop takes longer where something keeps it from its end: pipelines are given 16 s, with a sanitizer three times that."""
+    return 45 if sanitized() else 15
 
 
 def memory_bytes(pid, what='VmRSS'):

@@ -20,12 +20,6 @@ def there():
         return '#define HAVE_MOSQUITTO 1' in file.read()
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
-
-
 class Broker:
     """Keeps sessions on disk, so that it may be killed. `more`: further lines of mosquitto.conf(5)."""
 
@@ -34,7 +28,7 @@ class Broker:
             raise unittest.SkipTest('no mosquitto')
         self.folder = os.path.join(folder, 'broker')
         os.makedirs(self.folder)
-        self.port = free_port()
+        self.port = harness.free_port()
         self.path = os.path.join(self.folder, 'mosquitto.conf')
         self.more, self.listener = more, listener
         self.process = None

@@ -76,6 +76,11 @@ class Service:
         self.url = f'http://127.0.0.1:{self.server.server_port}'
         threading.Thread(target=self.server.serve_forever, kwargs={'poll_interval': 0.02}, daemon=True).start()
 
+    def hold_until(self, n):
+        """True, once so many were asked for at a time; who comes after that is not held."""
+        harness.wait_until(lambda: self.most >= n, f'{n} requests at a time')
+        return True
+
     def total(self):
         return sum(self.asked.values())
 

@@ -429,9 +429,8 @@ class Life(unittest.TestCase):
         slow = new_token(self.server, '--may', 'read', '--requests', '2')
         feeder = new_token(self.server, '--may', 'post', '--events', '4')
         with self.server:
-            statuses = [self.streams(slow) for _ in range(6)]
-            self.assertEqual(statuses[:2], [200, 200])
-            self.assertIn(429, statuses)
+            self.assertEqual([self.streams(slow) for _ in range(2)], [200, 200])
+            harness.wait_until(lambda: self.streams(slow) == 429, 'more than two in a second', every_s=0)
             answer = self.server.request('GET', '/api/v1/streams', headers=bearer(slow))
             if answer.status == 429:
                 self.assertEqual(answer.headers['Retry-After'], '1')
@@ -466,9 +465,11 @@ class Life(unittest.TestCase):
     def test_refusals_do_not_flood_the_log(self):
         new_token(self.server, '--may', 'read')
         with self.server:
+            began = time.monotonic()
             for _ in range(300):
                 self.assertEqual(self.server.get('/api/v1/streams').status, 401)
-        self.assertLess(sum('status=401' in line for line in self.server.log), 150)
+            taken_s = time.monotonic() - began
+        self.assertLessEqual(sum('status=401' in line for line in self.server.log), 10 * (taken_s + 2))  # ten a second
 
 
 class CommandLine(unittest.TestCase):

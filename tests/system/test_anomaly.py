@@ -232,6 +232,7 @@ class Values(unittest.TestCase):
         config = CONFIG.replace('{database:', '{listen: {listen}, database:')
         with harness.Server(config) as server:
             server.post_ok('metrics', 'ts,series,value\n1,a,5\n2,a,\n3,a,1e200\n4,a,6\n', 'text/csv')
+            server.wait_read()
             server.stop()
             self.assertEqual(server.rows('SELECT value_score IS NULL, value_anomaly, value_anomalies, value_expected '
                                          'FROM scored ORDER BY number'),
@@ -274,7 +275,7 @@ class Score(unittest.TestCase):
     def test_recorded_series_reach_80(self):
         data = harness.data_folder('nab')
         done = subprocess.run([sys.executable, os.path.join(harness.SOURCE, 'bench', 'nab', 'run'), harness.BUILD,
-                               '--data', data], capture_output=True, text=True, timeout=120, check=False)
+                               '--data', data], capture_output=True, text=True, timeout=2 * harness.LIMIT_S, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
         table = {line[:44].strip(): line[44:].split() for line in done.stdout.splitlines()}
         self.assertEqual(table['no verdict at all'], ['30', '58', '58', '0', '0.0', '0.0', '0.0'])

@@ -22,7 +22,7 @@ TYPE = 'application/vnd.apache.arrow.stream'
 T0 = 1700000000000  # ms, a multiple of 10 s
 RESULTS = '/api/v1/pipelines/{}/results?'
 CONFIG = '''
-server: {listen: {listen}, database: {folder}/weir.db, sql_max_rows: 60000, sql_max_bytes: 4MiB}
+server: {listen: {listen}, database: {folder}/weir.db, sql_timeout: 10m, sql_max_rows: 60000, sql_max_bytes: 4MiB}
 streams:
   input: {time: {field: ts, unit: ms}, fields: {city: string, n: int, x: float, ok: bool, at: time}}
 pipelines:

@@ -143,9 +143,9 @@ class Asking(WithScores):
             self.assertEqual([s['name'] for s in server.get_json('/api/v1/pipelines/rows')['lookups']], ['kind', 'first', 'second'])
 
     def test_many_are_under_way_on_one_thread(self):
-        service = self.service(lambda key, n: (3.5, 0.1))
+        service = self.service(lambda key, n: service.hold_until(31) and 3.5)
         rows = [(i, 'a', f'u{i}') for i in range(400)]
-        with harness.Server(config(asking(service.url, ask='in_flight: 60'))) as server:
+        with harness.Server(config(asking(service.url, ask='in_flight: 60, timeout: 10m'))) as server:
             server.post_ok('trades', events(rows))
             self.finish(server)
             self.compare(server, rows, lambda _: 3.5)
@@ -155,10 +155,11 @@ class Asking(WithScores):
 
 class Failures(WithScores):
     def test_what_fails_is_repeated_and_what_is_slow_too(self):
-        script = {'down': [500, 503, 429], 'slow': [(1.0, 0.6)]}
+        limit_s = round(harness.LIMIT_S / 30)  # others are answered sooner
+        script = {'down': [500, 503, 429], 'slow': [(1.0, 2 * limit_s)]}
         service = self.service(lambda key, n: script[key][n] if n < len(script.get(key, ())) else f'{score_of(key)}')
         rows = [(i, 'a', user) for i, user in enumerate(('x', 'down', 'y', 'slow'))]
-        with harness.Server(config(asking(service.url, ask='timeout: 200ms, backoff: 10ms'))) as server:
+        with harness.Server(config(asking(service.url, ask=f'timeout: {limit_s}s, backoff: 10ms'))) as server:
             server.post_ok('trades', events(rows))
             self.finish(server)
             self.compare(server, rows)

@@ -2,6 +2,7 @@
 """When analyzers are slower than clients, a full queue answers 429 with Retry-After; what was accepted
 is counted, what was not is not. What the journal could never hold is 413, and holds nobody up."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -26,6 +27,8 @@ struct state { int64_t n; };
 static int update(struct weir_ctx *ctx, const struct weir_rows *r)
 {
     (void)ctx;
+    while (access("hold", F_OK) == 0)
+        usleep(10000);
     usleep(100000);
     for (size_t i = 0; i < r->n; i++)
         ((struct state *)(r->states + r->group[i] * r->stride))->n++;
@@ -51,6 +54,9 @@ class Backpressure(unittest.TestCase):
         harness.compile_plugin(folder, 'slow', SLOW)
         config = CONFIG.replace('{listen: {listen}', f'{{listen: {{listen}}, plugin_path: [{folder}]')
         self.server = harness.Server(config)
+        self.hold = os.path.join(self.server.folder, 'hold')
+        with open(self.hold, 'wb'):  # until the first is refused: however slow clients are, the queue is full then
+            pass
         self.server.__enter__()
         self.addCleanup(self.server.__exit__, None, None, None)
         self.lock = threading.Lock()
@@ -71,6 +77,8 @@ class Backpressure(unittest.TestCase):
                     assert reply.status == 429, (reply.status, text)
                     assert int(reply.headers['Retry-After']) >= 1, reply.headers
                     self.refused += 1
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(self.hold)
         connection.close()
 
     def test_full_queue_answers_429_and_what_was_accepted_is_counted(self):

@@ -12,13 +12,13 @@ import harness
 T0 = 1700000000000
 CONFIG = '''
 server: {listen: {listen}, database: {folder}/weir.db, max_body: 1MiB, max_record: 4KiB,
-         sql_timeout: 300ms, sql_max_rows: 1000, sql_max_bytes: 1MiB}
+         sql_timeout: SQL_TIMEOUT, sql_max_rows: 1000, sql_max_bytes: 1MiB}
 streams:
   input: {time: {field: ts, unit: ms}, fields: {key: string, n: int, x: float, yes: bool}}
 pipelines:
   results_1s: {from: input, key: [key], window: {tumbling: 1s}, idle_timeout: 1h,
                analyzers: [count, {stats: {of: n, emit: [sum]}}]}
-'''
+'''.replace('SQL_TIMEOUT', f'{round(harness.LIMIT_S / 30)}s')
 
 
 def good(n=1, key='good'):
@@ -188,25 +188,24 @@ class BadInput(unittest.TestCase):
                 self.check_problem(self.server.post('input', body, Content_Encoding='gzip'), 400)
 
     def test_client_that_goes_away_in_mid_body_harms_nobody(self):
-        before = self.server.metric('weir_http_requests_active')
+        self.server.wait_metric('weir_http_requests_active', 1)  # who asks
         sockets = []
         for _ in range(20):
             sockets.append(socket.create_connection(('127.0.0.1', self.server.port)))
             sockets[-1].sendall(b'POST /api/v1/streams/input/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: '
                                 b'application/x-ndjson\r\nContent-Length: 100000\r\n\r\n{"ts":17000')
-        self.server.wait_metric('weir_http_requests_active', before + 20)
+        self.server.wait_metric('weir_http_requests_active', 21)
         for s in sockets:
             s.close()
-        self.server.wait_metric('weir_http_requests_active', before)
+        self.server.wait_metric('weir_http_requests_active', 1)
         self.server.post_ok('input', good())
 
     def test_client_that_goes_away_with_its_last_bytes_is_noticed_at_once(self):
-        before = self.server.metric('weir_http_requests_active')
         for _ in range(20):
             with socket.create_connection(('127.0.0.1', self.server.port)) as s:
                 s.sendall(b'POST /api/v1/streams/input/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: '
                           b'application/x-ndjson\r\nContent-Length: 100000\r\n\r\n{"ts":17000')
-        self.server.wait_metric('weir_http_requests_active', before)
+        self.server.wait_metric('weir_http_requests_active', 1)
         self.server.post_ok('input', good())
 
     def test_bytes_that_are_not_http_harm_nobody(self):
@@ -263,7 +262,7 @@ class BadInput(unittest.TestCase):
         answer = self.sql('WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) '
                           'SELECT count(*) FROM c')
         self.check_problem(answer, 504)
-        self.assertLess(time.monotonic() - started, 20)
+        self.assertLess(time.monotonic() - started, harness.LIMIT_S / 3)
 
     def test_sql_that_returns_too_much_is_cut_and_says_so(self):
         answer = self.sql('WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 5000) '

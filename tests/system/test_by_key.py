@@ -431,6 +431,7 @@ class CountExpiry(unittest.TestCase):
                 for i in range(0, len(part), size):
                     server.post_ok('s', part[i:i + size], **{'Weir-Source': 'one'})
                 server.restart()
+            server.wait_read()
             server.stop()
             for name, (_, of) in windows.items():
                 expected = sorted((*f[:4], len(f[4])) for life in lives(events)[0] for f in of(life))
@@ -477,6 +478,7 @@ class Expiry(unittest.TestCase):
                     for i in range(0, len(events), size):
                         server.post_ok(name, [{'ts': t, 'key': key} for t, key in events[i:i + size]],
                                        **{'Weir-Source': 'one'})
+                server.wait_read()
                 server.stop()
                 for name in self.STREAMS:
                     self.check(name, server.rows)
@@ -499,6 +501,7 @@ class Before(unittest.TestCase):
             with self.subTest(size), harness.Server(config) as server:
                 for i in range(0, len(events), size):
                     server.post_ok('s', events[i:i + size], **{'Weir-Source': 'one'})
+                server.wait_read()
                 server.stop()
                 rows = {name: server.rows(f'SELECT window_start / 1000000, window_end / 1000000, count FROM {name}'
                                           ' ORDER BY 1') for name in ('dropped', 'aside', 'revised', 'ordered')}
@@ -522,6 +525,7 @@ class Max(unittest.TestCase):
         with harness.Server(config) as server:
             server.post_ok('s', [{'ts': t, 'key': i} for i, order in enumerate(orders) for t in order] +
                            [{'ts': 9999, 'key': -1}])
+            server.wait_read()
             server.stop()
             for i, order in enumerate(orders):
                 rows = server.rows('SELECT window_start / 1000000, window_end / 1000000, count FROM p'

@@ -391,7 +391,9 @@ class Reload(unittest.TestCase):
             for i in range(11):
                 self.post(server, i)
             self.finish(server, 'a', 'b')
-            status = {p['name']: p['status']['error'] for p in server.get_json('/api/v1/pipelines')}
+            def errors_of():
+                return {p['name']: p['status']['error'] for p in server.get_json('/api/v1/pipelines')}
+            status = harness.wait_until(lambda: (found := errors_of())['c'] and found, 'the error')
             self.assertEqual((status['a'], status['b']), (None, None))
             self.assertIn('max_groups', status['c'])
             self.assertEqual(self.sums(server)[5], 50)

@@ -54,14 +54,14 @@ class ChainTable(unittest.TestCase):
         self.fill()
 
     def sql(self, *statements):
-        db = sqlite3.connect(self.path, timeout=20)
+        db = sqlite3.connect(self.path, timeout=harness.LIMIT_S)
         with db:
             for statement in statements:
                 db.execute(statement)
         db.close()
 
     def fill(self):
-        db = sqlite3.connect(self.path, timeout=20)
+        db = sqlite3.connect(self.path, timeout=harness.LIMIT_S)
         with db:
             db.execute('DELETE FROM members')
             db.executemany('INSERT INTO members VALUES (?, ?, ?)', [(name, *v) for name, v in self.members.items()])

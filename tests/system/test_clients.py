@@ -164,9 +164,7 @@ remote_write:
   - url: {self.url}/api/v1/write?stream=all
     queue_config: {{batch_send_deadline: 200ms}}
 ''')
-        with socket.socket() as s:
-            s.bind(('127.0.0.1', 0))
-            port = s.getsockname()[1]
+        port = harness.free_port()
         log = open(os.path.join(self.server.folder, 'prometheus.log'), 'w+', encoding='utf-8')
         self.addCleanup(log.close)
         process = subprocess.Popen([program('prometheus'), '--config.file', config, '--storage.tsdb.path',
@@ -423,9 +421,7 @@ class Recipes(Recipe):
     def test_prometheus(self):
         if self.server.request('POST', '/api/v1/write', b'').status == 404:
             self.skipTest('built without snappy')
-        with socket.socket() as s:
-            s.bind(('127.0.0.1', 0))
-            port = s.getsockname()[1]
+        port = harness.free_port()
         self.start(program('prometheus'), '--config.file', self.recipe('prometheus.yml'), '--storage.tsdb.path',
                    os.path.join(self.server.folder, 'tsdb'), '--web.listen-address', f'127.0.0.1:{port}')
         harness.wait_until(lambda: self.server.rows("SELECT * FROM up_rows WHERE job = 'weir' AND value = 1"), 'up')

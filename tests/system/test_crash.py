@@ -40,7 +40,6 @@ class Crash(Case, unittest.TestCase):
 
     def ended(self, server):
         self.assertEqual(server.process.wait(harness.LIMIT_S), -signal.SIGSEGV)
-        server.reader.join(harness.LIMIT_S)
         server.close()
 
     def log(self, server):
@@ -84,7 +83,6 @@ class Crash(Case, unittest.TestCase):
             self.edit(server, '127.0.0.1:0', f'127.0.0.1:{taken.getsockname()[1]}')
             server.start_process()
             self.assertNotEqual(server.process.wait(harness.LIMIT_S), 0)
-            server.reader.join(harness.LIMIT_S)
             self.edit(server, f'127.0.0.1:{taken.getsockname()[1]}', '127.0.0.1:0')
         said = self.log(server)
         self.again(server)
@@ -257,7 +255,7 @@ class Crash(Case, unittest.TestCase):
             f'  reader: {{from: p, window: {{tumbling: 2s}}, analyzers: [{{hostile: {{how: segv, of: total, at: {bad}}}, run: process}}]}}\n')
         self.post(server, made)
         harness.wait_until(lambda: 'an event is set aside' in self.log(server), 'the event that is set aside')
-        self.assertEqual(len(letters(server, 1)), 1)
+        self.assertEqual(len(harness.wait_until(lambda: letters(server, 1), 'the letter')), 1)
         self.assertEqual([line[:4] for line in self.crashes(server)], [['aside', 'reader', '1', 'hostile']])
         self.edit(server, f'at: {bad}', f'at: {bad + 0.5}')
         server.process.send_signal(signal.SIGHUP)

@@ -76,7 +76,6 @@ class Damage(unittest.TestCase):
     def refused(self, server, code=74):
         server.start_process()
         self.assertEqual(server.process.wait(harness.LIMIT_S), code)
-        server.reader.join(harness.LIMIT_S)
         return ''.join(server.log)
 
     def check_text(self, text, frame):

@@ -12,7 +12,7 @@ import unittest
 import harness
 
 CONFIG = '''
-server: {listen: {listen}, database: {folder}/weir.db, dead_letters: 500}
+server: {listen: {listen}, database: {folder}/weir.db, sql_timeout: 10m, dead_letters: 500}
 streams:
   ticks: {time: {field: ts, unit: ms}, fields: {k: string, v: int}}
   pages: {time: {field: ts, unit: ms}, fields: {k: string, v: int}}

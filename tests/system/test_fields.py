@@ -35,7 +35,7 @@ class Fields(unittest.TestCase):
             if kind != 'sh':
                 continue
             done = subprocess.run(['bash', '-euc', content], cwd=folder, env=env, text=True, capture_output=True,
-                                  timeout=60, check=False)
+                                  timeout=harness.LIMIT_S, check=False)
             self.assertEqual(done.returncode, 0, content + done.stderr)
             if next_kind == 'text':
                 self.assertEqual(done.stdout.replace('\r', ''), expected)

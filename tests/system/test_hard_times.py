@@ -21,6 +21,7 @@ from harness import SECOND_US, wait_until
 
 LONG = os.environ.get('WEIR_LONG') == '1'
 T0_US = 1700000000 * SECOND_US
+SLOW_S = harness.LIMIT_S / 6  # for one request, whatever goes on
 CONFIG = '''
 server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 5msMORE}
 streams:
@@ -152,7 +153,7 @@ class FullDisk(Hard):
         producer.post(10)
         wait_until(lambda: (producer.post(10), server.metric('weir_store_retries_total') > 0)[1],
                    'a commit that fails')
-        self.assertIn(b'the disk is full', server.get('/ready').body)
+        wait_until(lambda: b'the disk is full' in server.get('/ready').body, '/ready to say so')
         self.check_reads(server)
         producer.post_for(1, 10)
         os.remove(ballast)
@@ -170,7 +171,7 @@ class FullDisk(Hard):
         ballast = self.fill(disk)
         refused = wait_until(lambda: self.refused(producer, 507), 'an answer of 507')
         self.assertIn(b'disk_full', refused.body)
-        self.assertEqual(server.get('/ready').status, 503)
+        wait_until(lambda: server.get('/ready').status == 503, '/ready to say so')
         self.check_reads(server)
         self.assertEqual(producer.post(500).status, 507)
         # Refused with a key, it may be sent again with it, and is taken as soon as there is room.
@@ -209,7 +210,7 @@ class Database(Hard):
         self.assertGreater(os.path.getsize(wal), size)
         self.assertEqual(reader.execute(sql).fetchone(), before)
         self.assertGreater(server.rows(sql)[0], before)
-        self.assertLess(producer.slowest_s, 10)
+        self.assertLess(producer.slowest_s, SLOW_S)
         self.check_reads(server)
         reader.execute('COMMIT')
         self.check_all(producer)
@@ -227,7 +228,7 @@ class Database(Hard):
                          before)
         if LONG:  # longer than SQLite itself waits for a lock
             self.assertGreater(server.metric('weir_store_retries_total'), 0)
-        self.assertLess(producer.slowest_s, 10)
+        self.assertLess(producer.slowest_s, SLOW_S)
         other.execute('ROLLBACK')
         self.check_all(producer)
 
@@ -314,7 +315,6 @@ class Files(Hard):
         def ended():
             for one in (server, replaced):
                 self.assertEqual(one.process.wait(harness.LIMIT_S), 1)
-                one.reader.join(harness.LIMIT_S)
                 self.assertIn('what is missing in the database is in the journal', one.log[-1])
             server.restart()
             self.check_all_since(server, producer, first)
@@ -388,7 +388,7 @@ class Clients(Hard):
         server.wait_metric('weir_log_events_total', 2, stream='input')
         producer.taken[2] = 2
         producer.post_for(1, 10)
-        self.assertLess(producer.slowest_s, 10)
+        self.assertLess(producer.slowest_s, SLOW_S)
         producer.close_windows()
         found = server.rows('SELECT request, count FROM by_request ORDER BY request')
         self.assertEqual(found, [(number, n) for number, n, _ in producer.expected()])
@@ -416,7 +416,7 @@ class Clients(Hard):
                 self.assertTrue(idle[-1].recv(4096).startswith(b'HTTP/1.1 200'))
         wait_until(lambda: len(os.listdir(descriptors)) >= before + n, 'all connections')
         producer.post_for(1, 10)
-        self.assertLess(producer.slowest_s, 10)
+        self.assertLess(producer.slowest_s, SLOW_S)
         self.check_reads(server)
         for s in idle:
             s.close()
@@ -481,15 +481,15 @@ class Statements(Hard):
             self.assertLess(p99[0], 0.050)
             self.assertLess(p99[1], 0.100)
         self.check_reads_beside_sql(server)
+        wait_until(lambda: b'504' in self.statuses, 'a statement that takes too long')
         # The end, while they go on.
         began = time.monotonic()
         server.stop()
-        self.assertLess(time.monotonic() - began, 25)
+        self.assertLess(time.monotonic() - began, 25 * max(1, harness.LIMIT_S / 60))
         self.over.set()
         for client in clients:
             client.join()
         self.assertLessEqual(set(self.statuses), {b'200', b'422', b'503', b'504', b''})
-        self.assertIn(b'504', self.statuses)
         server.start()
         self.check_all(producer)
 
@@ -555,7 +555,7 @@ class WallClock(Hard):
             server.wait_watermark('silent', max(watermark, T0_US + (producer.number - 1) * SECOND_US))
             self.assertEqual(server.rows('SELECT * FROM patient'), [])
             self.arrive()
-        self.assertLess(producer.slowest_s, 10)
+        self.assertLess(producer.slowest_s, SLOW_S)
         # Where the clock went back, times of arrival went on from two hours ahead.
         self.jump(3 * 3600)
         self.arrive()
@@ -577,7 +577,7 @@ class WallClock(Hard):
         self.producer.post(5)
         began = time.monotonic()
         self.server.stop()
-        self.assertLess(time.monotonic() - began, 30)
+        self.assertLess(time.monotonic() - began, harness.LIMIT_S / 2)
 
 
 if __name__ == '__main__':

@@ -248,7 +248,6 @@ class Hostile(unittest.TestCase):
         harness.wait_until(lambda: server.metric('weir_pipeline_events_total', pipeline='nosave') == 4, 'events')
         server.process.send_signal(signal.SIGTERM)
         server.process.wait(harness.LIMIT_S)
-        server.reader.join()
         self.assertIn("pipeline 'nosave' stops", ''.join(server.log))
         self.assertIn(KINDS['nosave'], ''.join(server.log))
         # The other one has its checkpoint, and goes on from it.

@@ -112,18 +112,18 @@ class Statements(Hostile):
                 limit_ms = 300 if 504 in statuses else 60000
                 answer = self.sql(server, statement, timeout_ms=limit_ms)
                 self.assertIn(answer.status, statuses, answer.body[:300])
-                self.assertLess(time.monotonic() - began, limit_ms / 1000 + 20)
+                self.assertLess(time.monotonic() - began, limit_ms / 1000 + harness.LIMIT_S / 3)
                 self.assertLessEqual(len(answer.body), 8 << 20)
                 self.check_small(server)
         if not harness.sanitized():
             self.assertLess(harness.peak_memory_bytes(server.process.pid) - before, 32 << 20)
 
     def test_lower_limit_of_the_question_holds_for_a_call_that_does_not_end(self):
-        server = self.start(timeout='60s')
+        server = self.start(timeout='10m')
         began = time.monotonic()
         answer = self.sql(server, INSTR, timeout_ms=50)
         self.assertEqual((answer.status, json.loads(answer.body)['code']), (504, 'timeout'))
-        self.assertLess(time.monotonic() - began, 50)  # not those 60 s
+        self.assertLess(time.monotonic() - began, harness.LIMIT_S)  # not those 10 minutes
 
     def test_row_over_the_limit_of_bytes_is_left_out_whole(self):
         server = self.start(timeout='20s')
@@ -151,14 +151,14 @@ class Statements(Hostile):
             self.assertEqual(answer.status, 400, (body, answer.body))
 
     def test_head_runs_no_more_than_it_needs(self):
-        server = self.start(timeout='30s')
+        server = self.start(timeout='10m')
         for limit in (1, 10**9):
             query = urllib.parse.urlencode({'q': COUNT.format(limit) + 'SELECT x FROM c', 'format': 'csv'})
             began = time.monotonic()
             answer = server.request('HEAD', '/api/v1/sql?' + query)
             self.assertEqual((answer.status, answer.body), (200, b''))
             self.assertEqual(answer.headers['Content-Type'], 'text/csv; charset=utf-8')
-            self.assertLess(time.monotonic() - began, 25)  # not those 30 s
+            self.assertLess(time.monotonic() - began, harness.LIMIT_S)  # not those 10 minutes
 
 
 class Processes(Hostile):
@@ -197,7 +197,7 @@ class Processes(Hostile):
         status, body = got[0]
         self.assertEqual((status, json.loads(body)['code']), (500, 'sql_process_died'))
         self.check_small(server)
-        self.assertEqual(server.metric('weir_sql_process_ends_total', reason='died'), 1)
+        server.wait_metric('weir_sql_process_ends_total', 1, reason='died')
 
     def test_idle_process_that_is_killed_costs_nothing(self):
         server = self.start()
@@ -216,7 +216,7 @@ class Processes(Hostile):
         self.assertEqual((answer.status, json.loads(answer.body)['code']), (504, 'timeout'))
         wait_until(lambda: pid not in processes_of(server.process.pid), 'its end')
         self.check_small(server)
-        self.assertEqual(server.metric('weir_sql_process_ends_total', reason='timeout'), 1)
+        server.wait_metric('weir_sql_process_ends_total', 1, reason='timeout')
 
     def test_client_that_leaves_ends_its_statement(self):
         server = self.start(timeout='60s', processes=1)
@@ -226,7 +226,7 @@ class Processes(Hostile):
         self.running(server)
         s.close()
         self.check_small(server)
-        self.assertEqual(server.metric('weir_sql_process_ends_total', reason='cancelled'), 1)
+        server.wait_metric('weir_sql_process_ends_total', 1, reason='cancelled')
 
     def test_processes_end_with_the_server(self):
         server = self.start(timeout='60s')
@@ -249,8 +249,8 @@ class Processes(Hostile):
         pids = self.running(server, 2)
         began = time.monotonic()
         server.stop()
-        self.assertLess(time.monotonic() - began, 12)
-        self.assertFalse(any(os.path.exists(f'/proc/{pid}') for pid in pids))
+        self.assertLess(time.monotonic() - began, harness.LIMIT_S / 5)
+        wait_until(lambda: not any(os.path.exists(f'/proc/{pid}') for pid in pids), 'their end')
 
     def test_more_statements_than_may_wait_are_refused(self):
         server = self.start(timeout='60s', processes=1)
@@ -280,13 +280,20 @@ class SlowClients(Hostile):
 
     def ask(self, server, path):
         """Asks, and takes only a little of the answer."""
+        return wait_until(lambda: self.ask_once(server, path), 'room for the query')
+
+    def ask_once(self, server, path):
+        """None: those before it took so long that it waited in vain."""
         s = socket.socket()
         s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         s.settimeout(harness.LIMIT_S)
         s.connect(('127.0.0.1', server.port))
         self.addCleanup(s.close)
         s.sendall(f'GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n'.encode())
-        self.assertEqual(s.recv(12), b'HTTP/1.1 200')
+        head = s.recv(12)
+        if head == b'HTTP/1.1 503':
+            return None
+        self.assertEqual(head, b'HTTP/1.1 200')
         return s
 
     def test_answers_to_sql_that_nobody_takes_hold_no_process(self):

@@ -15,7 +15,7 @@ import harness
 
 T0 = 1700000000
 CONFIG = '''
-server: {listen: {listen}, database: {folder}/weir.db, commit_interval: 20ms, hosts: [weir.example]}
+server: {listen: {listen}, database: {folder}/weir.db, sql_timeout: 10m, commit_interval: 20ms, hosts: [weir.example]}
 streams:
   s: {time: {field: ts, unit: s}, fields: {k: string, l: string}}
 pipelines:
@@ -230,7 +230,7 @@ class Http(unittest.TestCase):
         base = f'http://{host}:{self.server.port}'
         with urllib.request.urlopen(base + SQL, timeout=harness.LIMIT_S) as answer:
             self.assertEqual(json.load(answer)['rows'], [[1]])
-        curl = ['curl', '-sS', '-m', '60', '--fail-with-body']
+        curl = ['curl', '-sS', '-m', str(int(harness.LIMIT_S)), '--fail-with-body']
         if shutil.which('curl'):
             def run(*arguments, **more):
                 return subprocess.run([*curl, *arguments], capture_output=True, check=True, **more).stdout

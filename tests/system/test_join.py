@@ -548,10 +548,12 @@ class Run(unittest.TestCase):
             os.close(ends[0])
             self.addCleanup(os.close, ends[1])
         lines = (json.dumps({'ts': T0, 'id': 1, 'symbol': 'S1', 'venue': 1}) + '\n').encode() * 1000
-        into, at = pipes['trades'][1], 0
+        into, at, written = pipes['trades'][1], 0, 0
         os.set_blocking(into, False)
-        while select.select([], [into], [], 2)[1]:  # then it takes nothing more
-            at = (at + os.write(into, lines[at:])) % len(lines)
+        # Once it has begun to read, it takes nothing more at last.
+        while select.select([], [into], [], harness.LIMIT_S / 30 if written > 1 << 20 else harness.LIMIT_S)[1]:
+            written += (n := os.write(into, lines[at:]))
+            at = (at + n) % len(lines)
         process.terminate()
         self.assertEqual(process.wait(harness.LIMIT_S), 1)
         self.assertIn('stopped', process.stderr.read())

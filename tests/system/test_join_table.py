@@ -94,7 +94,7 @@ SELECT o.id, p.name, p.price, p.stock, p."is sold", r.rate,
 
 
 def change(path, *statements):
-    db = sqlite3.connect(path, timeout=20)
+    db = sqlite3.connect(path, timeout=harness.LIMIT_S)
     with db:
         for statement in statements:
             db.execute(statement)
@@ -415,6 +415,8 @@ pipelines:
         self.check('{table: t, on: [product], time: at, columns: {name: string}}', self.TABLE + "INSERT INTO t (product, at) VALUES"
                    " (7, '2026-01-01 02:00:00+02:00'), (7, '2026-01-01 01:00:00Z'), (7, '2026-01-01T00:00:00Z')",
                    'product 7, of one time')
+        if harness.sanitized():  # a million rows may take longer than the minute that there is for them
+            return
         self.check('{table: t, on: [product], columns: {name: string}}', 'CREATE VIEW t AS WITH RECURSIVE n(product) AS (SELECT 1'
                    ' UNION ALL SELECT product + 1 FROM n LIMIT 1000001) SELECT product, NULL AS name FROM n',
                    "weir.yaml:9:18: table 't' has more than 1000000 rows")

@@ -154,7 +154,7 @@ class Kafka(unittest.TestCase):
         b.send('orders', '\n'.join(event(v, 'fast') for v in fast), partition=1)
         for v in slow:
             b.send('orders', event(v, 'slow'))
-        with self.server(b.servers, idle='300ms') as server:
+        with self.server(b.servers, idle=f'{round(harness.LIMIT_S / 30)}s') as server:  # longer than they are read
             expected = [('slow', v) for v in slow] + [('fast', v) for v in fast]
             self.wait_values(server, expected)
             # Partition 0 is silent now, and then all are: time goes on without them.
@@ -164,13 +164,14 @@ class Kafka(unittest.TestCase):
 
     def test_a_broker_that_is_away_is_no_silence(self):
         b = self.brokers()
-        with self.server(b.servers, SOON, idle='2s') as server:
+        idle_s = round(harness.LIMIT_S / 15)
+        with self.server(b.servers, SOON, idle=f'{idle_s}s') as server:
             b.send('orders', *events(0, 5000, step=100), partition=0)
             self.wait_values(server, [('a', v) for v in range(0, 5000, 100)])
             b.do('down 1')
             self.said(server, 'cannot be reached')
             harness.wait_until(lambda: server.metric('weir_source_unreached_partitions', stream='input') == 2, 'both')
-            clock = harness.time.monotonic() + 2.5
+            clock = harness.time.monotonic() + idle_s + 0.5
             harness.wait_until(lambda: harness.time.monotonic() > clock, 'longer than idle_timeout')
             self.assertEqual(self.sums(server), [])
             b.do('up 1')

@@ -204,8 +204,7 @@ class Late(unittest.TestCase):
             self.post('steps', event(300, key))
             harness.wait_until(lambda want=expected: self.server.rows(rows) == want, f'revision {expected}')
             revisions += 1
-            self.assertEqual(self.server.metric('weir_pipeline_revisions_total', pipeline='steps_1s'),
-                             revisions)
+            self.server.wait_metric('weir_pipeline_revisions_total', revisions, pipeline='steps_1s')
         self.post('steps', event(4299))  # the watermark is 3.999 s: one event more
         self.post('steps', event(999))
         harness.wait_until(lambda: ('a', 5, 3) in self.server.rows(rows), 'the last revision')
@@ -214,7 +213,7 @@ class Late(unittest.TestCase):
         self.wait('steps_1s', 4000)
         self.assertEqual(self.server.rows(rows), [('a', 5, 3), ('b', 1, 1), ('a', 1, 0)])
         # The window of 1.3 s is in memory still, and so is that of 4.299 s.
-        self.assertEqual(self.server.metric('weir_pipeline_groups', pipeline='steps_1s'), 2)
+        self.server.wait_metric('weir_pipeline_groups', 2, pipeline='steps_1s')
         answer = self.results('steps_1s', 'steps_1s', '&key=b')
         self.assertEqual([(row['count'], row['revision']) for row in answer], [(1, 1)])
 
@@ -227,7 +226,7 @@ class Late(unittest.TestCase):
         for qty, expected in ((1, [('a', 1, 1, 2), ('a', 2, 1, 3)]), (5, []), (-4, [('a', 1, 3, 3)])):
             self.post('sets', event(100, 'a', qty))
             harness.wait_until(lambda want=expected: self.server.rows(rows) == want + b, f'{expected}')
-        self.assertEqual(self.server.metric('weir_pipeline_rows_total', pipeline='sets_1s'), 4 + 2 + 0 + 1)
+        self.server.wait_metric('weir_pipeline_rows_total', 4 + 2 + 0 + 1, pipeline='sets_1s')
         status = self.server.get_json('/api/v1/pipelines/sets_1s')
         self.assertEqual((status['late'], status['allowed_lateness'], status['over_max_groups']),
                          ('revise', '3s', 'drop'))

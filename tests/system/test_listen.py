@@ -31,7 +31,6 @@ class SocketServer(harness.Server):
     def wait_port(self):
         def listening():
             if self.process.poll() is not None:
-                self.reader.join()
                 raise AssertionError(''.join(self.log))
             return f'listening on unix:{self.socket}' in ''.join(self.log)
         harness.wait_until(listening, 'the socket in the log')

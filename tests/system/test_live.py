@@ -163,7 +163,7 @@ class Live(unittest.TestCase):
                 last = begin.first.id
                 while not ended.is_set():
                     try:
-                        listener = Listener(server, '/api/v1/pipelines/seconds/results/live', last=last, limit_s=2)
+                        listener = Listener(server, '/api/v1/pipelines/seconds/results/live', last=last, limit_s=harness.LIMIT_S / 30)
                         if listener.answer.status != 200:
                             continue
                         if listener.first.name:

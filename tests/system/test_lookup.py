@@ -82,9 +82,9 @@ class Answers(WithService):
             self.assertGreater(status(server, 's1')['kept_bytes'], 0)
 
     def test_many_are_under_way_on_one_thread(self):
-        service = self.service(lambda key, n: (of_key(key), 0.1))
+        service = self.service(lambda key, n: service.hold_until(31) and of_key(key))
         rows = [(i, f's{i}') for i in range(400)]
-        with harness.Server(config(lookup(service.url + '/{symbol}', more=', in_flight: 60'))) as server:
+        with harness.Server(config(lookup(service.url + '/{symbol}', more=', in_flight: 60, timeout: 10m'))) as server:
             server.post_ok('trades', trades(rows))
             self.wait_rows(server, 400)
             self.assertEqual(in_file(server), expected(rows))
@@ -227,8 +227,9 @@ class Failures(WithService):
             self.assertEqual(sum('answers again' in line for line in server.log), 1)
 
     def test_one_that_does_not_answer_in_time(self):
-        service = self.service(lambda key, n: (of_key(key), 0.6) if n == 0 else of_key(key))
-        with harness.Server(config(lookup(service.url + '/{symbol}', more=', timeout: 100ms'))) as server:
+        limit_s = round(harness.LIMIT_S / 30)  # the second time it is answered sooner
+        service = self.service(lambda key, n: (of_key(key), 2 * limit_s) if n == 0 else of_key(key))
+        with harness.Server(config(lookup(service.url + '/{symbol}', more=f', timeout: {limit_s}s'))) as server:
             server.post_ok('trades', trades([(1, 'a')]))
             self.wait_rows(server, 1)
             self.assertEqual(in_file(server), expected([(1, 'a')]))

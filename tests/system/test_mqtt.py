@@ -364,7 +364,7 @@ class Mqtt(Base):
 
     def test_tls_with_certificates_of_both_sides(self):
         self.certificates('broker', 'weir')
-        tls = mosquitto.free_port()
+        tls = harness.free_port()
         at = self.folder
         b = self.broker(listener=f'listener {tls} 127.0.0.1\ncafile {at}/ca.crt\ncertfile {at}/broker.crt\n'
                                  f'keyfile {at}/broker.key\nrequire_certificate true\n')

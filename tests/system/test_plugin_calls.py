@@ -283,7 +283,6 @@ class Versions(unittest.TestCase):
         server.close()
         server.process.send_signal(signal.SIGTERM)
         self.assertEqual(server.process.wait(harness.LIMIT_S), 0)
-        server.reader.join()
 
     def test_an_older_form_is_loaded_as_long_as_the_plugin_takes_it(self):
         server = harness.Server(SUMS_CONFIG, folder=self.folder)

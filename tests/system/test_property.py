@@ -193,6 +193,7 @@ def differing(cases, events):
                     server.post_ok(f's_{c.name}', body)
             if part == 0:
                 server.restart()
+        server.wait_read()
         server.stop()
         for c, mine in zip(cases, events):
             found, want = c.found(server, mine)

@@ -469,7 +469,7 @@ class Reload(unittest.TestCase):
         server.process.send_signal(signal.SIGTERM)
 
         def ended():
-            self.assertNotEqual(server.process.wait(60), -signal.SIGKILL)
+            self.assertNotEqual(server.process.wait(harness.LIMIT_S), -signal.SIGKILL)
             other.close()
             server.restart()
             self.finish(server)

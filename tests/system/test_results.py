@@ -17,7 +17,7 @@ import harness
 
 T0 = 1700000000000
 CONFIG = '''
-server: {listen: {listen}, database: {folder}/weir.db}
+server: {listen: {listen}, database: {folder}/weir.db, sql_timeout: 10m}
 streams:
   input: {time: {field: ts, unit: ms}, fields: {city: string, n: int, x: float, tag: string}}
 pipelines:

@@ -16,7 +16,7 @@ import harness
 from harness import wait_until
 
 LONG = os.environ.get('WEIR_LONG') == '1'
-IDLE_S = 4 if LONG else 1
+IDLE_S = 4 if LONG else max(1, round(harness.LIMIT_S / 90))  # slow clients are not silent for so long
 T0_MS = 1700000000000
 CONFIG = f'''
 server: {{listen: {{listen}}, database: {{folder}}/weir.db, commit_interval: 5ms, checkpoint_interval: 1h}}

@@ -87,7 +87,6 @@ class Stop(unittest.TestCase):
         """(exit status, seconds)"""
         began = time.monotonic()
         status = self.server.process.wait(limit_s)
-        self.server.reader.join(harness.LIMIT_S)
         return status, time.monotonic() - began
 
     def log(self):

@@ -75,7 +75,7 @@ class Tail(unittest.TestCase):
             self.write('')
             self.write(lines(10, 11)[-5:] + 'no JSON\n' + lines(11, 12))
             self.wait_values(server, range(12))
-            letters = server.get_json('/api/v1/streams/input/dead-letters')
+            letters = harness.wait_until(lambda: server.get_json('/api/v1/streams/input/dead-letters'), 'the dead letter')
             self.assertEqual(letters[0]['record'], 'no JSON')
             self.assertEqual(letters[0]['line'], 12)
 
@@ -211,7 +211,7 @@ class Tail(unittest.TestCase):
         for name, k, first in (('a', 'a', 0), ('b', 'b', 0), ('c', 'c', 0)):
             self.write(''.join(lines(v, v + 1, k) for v in range(first, 100000, 20)), os.path.join(self.folder, name + '.log'))
         self.write(lines(0, 5), os.path.join(self.folder, 'a.log.1'))
-        with self.server('{file: "{folder}/*.log*"}', idle='300ms') as server:
+        with self.server('{file: "{folder}/*.log*"}', idle=f'{round(harness.LIMIT_S / 30)}s') as server:
             self.wait_values(server, list(range(0, 100000, 20)) * 3)
             harness.wait_until(lambda: len(server.rows('SELECT 1 FROM sums')) == 30, 'all windows')
             expected = [(k, sum(1 for v in range(0, 100000, 20) if (T0 + v) // 10000 == w),

@@ -19,6 +19,7 @@ import harness
 
 CONFIG = '''
 server:
+  sql_timeout: 10m
   listen: "{listen}"
   database: {folder}/weir.db
   http_threads: 2

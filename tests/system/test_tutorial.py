@@ -4,19 +4,12 @@
 import os
 import re
 import shutil
-import socket
 import subprocess
 import unittest
 
 import harness
 
 TUTORIAL = os.path.join(harness.SOURCE, 'docs', 'tutorial.md')
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(('127.0.0.1', 0))
-        return s.getsockname()[1]
 
 
 class Tutorial(unittest.TestCase):
@@ -70,7 +63,7 @@ class Tutorial(unittest.TestCase):
                         PKG_CONFIG_PATH=found['weir.pc'], PKG_CONFIG_SYSROOT_DIR=stage)
 
         with open(TUTORIAL, encoding='utf-8') as file:
-            text = file.read().replace('127.0.0.1:8080', f'127.0.0.1:{free_port()}')
+            text = file.read().replace('127.0.0.1:8080', f'127.0.0.1:{harness.free_port()}')
         # Steps in order: the files, then every command with the output that follows it.
         blocks = re.findall(r'^```(\w+)\n(.*?)^```', text, re.MULTILINE | re.DOTALL)
         named = re.findall(r'^`(\S+)`:\n\n```\w+\n(.*?)^```', text, re.MULTILINE | re.DOTALL)

@@ -38,7 +38,7 @@ class Guide(test_tutorial.Tutorial):
     def page(self):
         """(name, kind, content) of its blocks, but for those in Python, which not every build has; and those."""
         with open(GUIDE, encoding='utf-8') as file:
-            text = file.read().replace('127.0.0.1:8080', f'127.0.0.1:{test_tutorial.free_port()}')
+            text = file.read().replace('127.0.0.1:8080', f'127.0.0.1:{harness.free_port()}')
         return [re.findall(r'(?:^`(\S+)`:\n\n)?^```(\w+)\n(.*?)^```', part, re.MULTILINE | re.DOTALL)
                 for part in text.split('## The same in Python')]
 
