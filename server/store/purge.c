@@ -132,7 +132,7 @@ int purge_run(struct store *s, size_t budget, bool *ret_more)
     for (struct store_table *t = s->tables; t; t = t->next) {
         int64_t before_us = 0;
         int given = t->pipeline->failed ? SQLITE_OK : replaced_purge(s, t);
-        if (given)
+        if (given && !db_is_local(given)) /* others have their turn, it the next one */
             return given;
         bool last = t->pipeline->failed || !purge_due(t, &before_us);
         while (!last && total < budget) {

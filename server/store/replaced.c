@@ -117,10 +117,19 @@ int replaced_begin(struct store *s, const struct table *table, struct error *err
     return there < 0 ? there : 0;
 }
 
-/* The table has got columns since. */
+static int replaced_drop(sqlite3 *db, const struct table *t, struct error *error)
+{
+    sqlite3_str *sql = sqlite3_str_new(db);
+    sqlite3_str_appendf(sql, "DROP TABLE IF EXISTS \"weir_given_%w\"", t->name);
+    return db_exec_str(db, sql, error);
+}
+
+/* The table has got columns since, or windows of another kind. */
 int replaced_sync(sqlite3 *db, const struct table *t, struct error *error)
 {
-    int err = replaced_can_be(t) ? replaced_is_there(db, t, error) : 0;
+    if (!replaced_can_be(t))
+        return replaced_drop(db, t, error);
+    int err = replaced_is_there(db, t, error);
     for (size_t c = 0; err > 0 && c < t->n_columns; c++) {
         sqlite3_int64 n = 0;
         char *sql = sqlite3_mprintf("SELECT count(*) FROM pragma_table_info("
@@ -170,7 +179,5 @@ void replaced_end(struct store *s, struct store_table *t)
         return;
     sqlite3_finalize(t->given);
     t->given = NULL;
-    sqlite3_str *sql = sqlite3_str_new(s->db);
-    sqlite3_str_appendf(sql, "DROP TABLE IF EXISTS \"weir_given_%w\"", t->table->name);
-    db_exec_str(s->db, sql, NULL);
+    replaced_drop(s->db, t->table, NULL);
 }

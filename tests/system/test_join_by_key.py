@@ -294,6 +294,26 @@ class ByKey(unittest.TestCase):
             self.assertEqual(server.rows('SELECT n FROM of_ever'), [(10,)])
             self.assertNotIn('level=error', ''.join(server.log))
 
+    def test_a_giver_with_other_windows_leaves_nothing(self):
+        joined = CONFIG[:CONFIG.index('  of_asks_1')] + '''
+  of_ever: {from: asks, window: none, select: [id, n], out_of_orderness: 0s, idle_timeout: 1h, join: {
+    ever_2: {on: [key], as_of: true, within: 5s, columns: {n: count}}}}
+'''
+        kept = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'weir_given_%'"
+        with harness.Server(joined) as server:
+            server.post_ok('events', [{'ts': T0 + i * SECOND // 2, 'key': 'k1', 'qty': i} for i in range(11)], Weir_Source='one')
+            harness.wait_until(lambda: server.rows('SELECT 1 FROM ever_2'), 'rows')
+            self.assertEqual(server.rows(kept), [(1,)])
+            server.stop()
+            with open(server.path, encoding='utf-8') as file:
+                text = file.read()
+            changed = re.sub(r'(ever_2: .*window: )\{global: [^}]*\}', r'\1{session: 1s}', text)
+            self.assertNotEqual(changed, text)
+            with open(server.path, 'w', encoding='utf-8') as file:
+                file.write(changed)
+            server.start()
+            self.assertEqual(server.rows(kept), [(0,)])
+
     def test_files(self):
         folder = harness.folder_for_test(self)
         events = events_of(5, 5000)
