@@ -64,7 +64,7 @@ void topics_free(struct target_table *table);
 int messages_send(struct publisher *p, struct published *k, struct publish_piece *ret,
                   struct error *error);
 
-/* link.c. Open waits for nobody; take ends what another producer of the database has under way. Whatever fails but link_topic and link_place: the connection is to be closed, which gives up the transaction. -EAGAIN: nobody
+/* link.c. Open waits for nobody; take ends what another producer of the database has under way. Whatever fails but link_topic and link_place: the connection is to be closed, which gives up the transaction. But -EBADMSG: a broker has refused what was sent, and the transaction was given up. -EAGAIN: nobody
  * answers; -EINVAL: it is refused; -ESTALE: another producer of that name has begun; -ECANCELED: the end. */
 int link_open(struct link *l, const struct config_kafka *config, const char *database,
               struct error *error);

@@ -57,6 +57,32 @@ static int fail(struct link *l, rd_kafka_resp_err_t code, const char *text,
                      l->producer->why[0] ? l->producer->why : text);
 }
 
+static int insist(struct link *l, rd_kafka_error_t *(*call)(struct link *l, void *ctx),
+                  void *ctx, struct error *error);
+
+static rd_kafka_error_t *call_abort(struct link *l, void *ctx)
+{
+    (void)ctx;
+    return rd_kafka_abort_transaction(l->producer->client, PUBLISH_SLICE_MS);
+}
+
+/* What a broker does not take is given up; the connection goes on with the next transaction. */
+static int refuse(struct link *l, const rd_kafka_error_t *e, struct error *error)
+{
+    struct error own = {""};
+    const int err = insist(l, call_abort, NULL, &own);
+    return err ? error_set(error, err, "%s", own.text)
+               : error_set(error, -EBADMSG, "a broker refuses it: %s",
+                           rd_kafka_error_string(e));
+}
+
+static bool is_refused(struct link *l, const rd_kafka_error_t *e)
+{
+    return rd_kafka_error_txn_requires_abort(e) &&
+           !is_silence(rd_kafka_error_code(e)) && !is_fenced(rd_kafka_error_code(e)) &&
+           !rd_kafka_fatal_error(l->producer->client, NULL, 0);
+}
+
 /* What takes its time is called again and again, so that the end need not wait for it. */
 static int insist(struct link *l, rd_kafka_error_t *(*call)(struct link *l, void *ctx),
                   void *ctx, struct error *error)
@@ -77,9 +103,12 @@ static int insist(struct link *l, rd_kafka_error_t *(*call)(struct link *l, void
     }
     if (!e)
         return 0;
-    int err = fail(l, rd_kafka_error_code(e), rd_kafka_error_string(e), error);
+    int err = stopping ? -ECANCELED
+              : call != call_abort && is_refused(l, e)
+                  ? refuse(l, e, error)
+                  : fail(l, rd_kafka_error_code(e), rd_kafka_error_string(e), error);
     rd_kafka_error_destroy(e);
-    return stopping ? -ECANCELED : err;
+    return err;
 }
 
 /* ---- Opening ----------------------------------------------------------------------------------- */
@@ -228,6 +257,18 @@ int link_begin(struct link *l, struct error *error)
     return err;
 }
 
+static rd_kafka_error_t *call_commit(struct link *l, void *ctx)
+{
+    (void)ctx;
+    return rd_kafka_commit_transaction(l->producer->client, PUBLISH_SLICE_MS);
+}
+
+static int meet_refusal(struct link *l, struct error *error)
+{
+    int err = insist(l, call_commit, NULL, error);
+    return err ? err : error_set(error, -EINVAL, "a message was not taken");
+}
+
 int link_send(struct link *l, const char *topic, const struct buffer *key,
               const struct buffer *value, bool gone, int64_t seq, struct error *error)
 {
@@ -250,6 +291,9 @@ int link_send(struct link *l, const char *topic, const struct buffer *key,
                              "a row of %zu bytes, with its key, is longer than "
                              "'message.max.bytes'",
                              key->size + value->size);
+        if (code ==
+            RD_KAFKA_RESP_ERR__STATE) /* what was sent before was refused: why? */
+            return meet_refusal(l, error);
         if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL || clock_monotonic_us() >= until_us)
             return fail(l, code, rd_kafka_err2str(code), error);
         if (l->stop(l->ctx))
@@ -260,12 +304,7 @@ int link_send(struct link *l, const char *topic, const struct buffer *key,
 
 int link_drop(struct link *l, struct error *error)
 {
-    rd_kafka_error_t *e = rd_kafka_abort_transaction(l->producer->client, ABORT_MS);
-    if (!e)
-        return 0;
-    int err = fail(l, rd_kafka_error_code(e), rd_kafka_error_string(e), error);
-    rd_kafka_error_destroy(e);
-    return err;
+    return insist(l, call_abort, NULL, error);
 }
 
 struct offsets {
@@ -277,12 +316,6 @@ static rd_kafka_error_t *call_offsets(struct link *l, void *ctx)
     struct offsets *o = ctx;
     return rd_kafka_send_offsets_to_transaction(l->producer->client, o->list, l->group,
                                                 PUBLISH_SLICE_MS);
-}
-
-static rd_kafka_error_t *call_commit(struct link *l, void *ctx)
-{
-    (void)ctx;
-    return rd_kafka_commit_transaction(l->producer->client, PUBLISH_SLICE_MS);
 }
 
 /* The list frees the metadata. */

@@ -149,7 +149,7 @@ static int step(struct target *t, struct target_table *table, struct error *erro
               : k->sign                   ? sign(p, k, error)
                                           : publish_changes(p, k, error);
     if (!err || err == -ECANCELED || err == -EEXIST || err == -ENOENT ||
-        err == -EMSGSIZE)
+        err == -EMSGSIZE || err == -EBADMSG)
         return err;
     p->superseded = p->superseded || err == -ESTALE;
     disconnect(t);
@@ -168,9 +168,10 @@ static void tell(const struct target *t, int err, const struct error *error,
     const bool own = err == -EEXIST || err == -ENOENT || err == -EMSGSIZE;
     (void)t;
     snprintf(ret, 256, "%.250s",
-             own              ? error->text
-             : err == -EAGAIN ? "Kafka cannot be reached, or does not answer"
-                              : "the log says why");
+             own               ? error->text
+             : err == -EAGAIN  ? "Kafka cannot be reached, or does not answer"
+             : err == -EBADMSG ? "a broker refuses it, the log says why"
+                               : "the log says why");
 }
 
 /* ---- The connection ----------------------------------------------------------------------------- */

@@ -341,6 +341,16 @@ static void show(const struct target *t, struct target_table *k)
     s->failures = atomic_load_explicit(&n->failures, memory_order_relaxed);
 }
 
+static void show_all(struct target *t)
+{
+    pthread_mutex_lock(&t->lock);
+    for (struct target_table *k = t->set->first; k; k = k->next)
+        show(t, k);
+    pthread_mutex_unlock(&t->lock);
+    atomic_store_explicit(&t->connected, t->kind->is_connected(t),
+                          memory_order_relaxed);
+}
+
 /* What others have said. False: the end. */
 static bool listen_to_others(struct target *t)
 {
@@ -375,6 +385,7 @@ static int64_t go_round(struct target *t)
     if (now_us >= t->watch_us) {
         for (struct target_table *k = t->set->first; k; k = k->next)
             look_at_lag(t, k);
+        show_all(t); /* connecting may take long */
         if (d->listen)
             d->listen(t);
         t->watch_us = now_us + TARGET_EVERY_US;
@@ -423,12 +434,7 @@ static void *run(void *target)
     thread_stand_back();
     while (listen_to_others(t)) {
         int64_t next_us = go_round(t);
-        pthread_mutex_lock(&t->lock);
-        for (struct target_table *k = t->set->first; k; k = k->next)
-            show(t, k);
-        pthread_mutex_unlock(&t->lock);
-        atomic_store_explicit(&t->connected, t->kind->is_connected(t),
-                              memory_order_relaxed);
+        show_all(t);
         target_save(t, clock_monotonic_us());
         rest(t, next_us);
     }

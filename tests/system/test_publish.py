@@ -196,7 +196,7 @@ class Mock(Publish):
     def test_while_kafka_is_away_rows_wait_though_retain_has_passed_them_by(self):
         b, dice = self.brokers(), random.Random(4)
         b.do('down 1')
-        server = self.server(b.servers, retain='2s')
+        server = self.server(b.servers, retain='2s', more=('backoff: 20ms,', 'timeout: 1s, backoff: 20ms,'))
         server.start()
         for _ in range(20):
             self.post(server, 100, dice)
@@ -311,6 +311,22 @@ class Mock(Publish):
         self.assertEqual(sorted(found), sorted(f'a{i}' for i in range(50)))
         server.stop()
         self.assertLess(''.join(server.log).count('results are published to Kafka'), 10)  # one a connection
+
+    def test_what_a_broker_refuses_disconnects_no_table(self):
+        b, dice = self.brokers(), random.Random(13)
+        server = self.server(b.servers)
+        server.start()
+        harness.wait_until(lambda: all(t['state'] == 'well' for t in self.states(server).values()), 'well')
+        b.do('fail 0 10 2')  # messages are longer than this topic takes
+        self.post(server, 500, dice)
+        self.post(server, 500, dice)
+        self.wait_published(server)
+        harness.wait_until(lambda: all(t['state'] == 'well' for t in self.states(server).values()), 'well again')
+        tables = self.states(server).values()
+        self.assertGreater(sum(t['failures'] for t in tables), 0)
+        self.assertIn('a broker refuses it, the log says why', [t['last_error'] for t in tables])
+        server.stop()
+        self.assertEqual(''.join(server.log).count('results are published to Kafka'), 1)
 
     def test_without_tables_there_is_no_connection(self):
         b = self.brokers()
