@@ -77,6 +77,15 @@ void copy_free(struct copy *c)
     *c = (struct copy){0};
 }
 
+int copy_bytes(struct copy *c, const void *bytes, size_t size)
+{
+    if (need(c, size))
+        return -ENOMEM;
+    memcpy(c->data + c->size, bytes, size);
+    c->size += size;
+    return 0;
+}
+
 int copy_row(struct copy *c, size_t n)
 {
     if (need(c, 2))
@@ -109,10 +118,10 @@ static bool is_text(const char *text, size_t size)
     return true;
 }
 
-static int put_text(struct copy *c, sqlite3_stmt *row, int column)
+static int put_text(struct copy *c, sqlite3_value *value)
 {
-    const char *text = (const char *)sqlite3_column_text(row, column);
-    size_t size = (size_t)sqlite3_column_bytes(row, column);
+    const char *text = (const char *)sqlite3_value_text(value);
+    size_t size = (size_t)sqlite3_value_bytes(value);
     if (!text || need(c, 4 + size))
         return -ENOMEM;
     if (!is_text(text, size))
@@ -135,24 +144,26 @@ int copy_text(struct copy *c, const char *text)
     return 0;
 }
 
+/* The connection has no mutex, so the value is good as long as the row; a column is looked up once. */
 int copy_value(struct copy *c, enum weir_type type, sqlite3_stmt *row, int column)
 {
+    sqlite3_value *value = sqlite3_column_value(row, column);
     if (need(c, 12))
         return -ENOMEM;
-    if (sqlite3_column_type(row, column) == SQLITE_NULL) {
+    if (sqlite3_value_type(value) == SQLITE_NULL) {
         put32(c, UINT32_MAX);
         return 0;
     }
     if (type == WEIR_STRING)
-        return put_text(c, row, column);
+        return put_text(c, value);
     if (type == WEIR_FLOAT) {
-        double v = sqlite3_column_double(row, column);
+        double v = sqlite3_value_double(value);
         uint64_t bits;
         memcpy(&bits, &v, sizeof(bits));
         put64(c, bits);
         return 0;
     }
-    int64_t v = sqlite3_column_int64(row, column);
+    int64_t v = sqlite3_value_int64(value);
     if (type == WEIR_BOOL) {
         put32(c, 1);
         c->data[c->size++] = v != 0;

@@ -24,6 +24,8 @@ int copy_begin(struct copy *c);
 int copy_end(struct copy *c);
 void copy_free(struct copy *c);
 
+/* Bytes as they are. -ENOMEM. */
+int copy_bytes(struct copy *c, const void *bytes, size_t size);
 /* A row of n fields, from where it can be taken back: c->size. -ENOMEM. */
 int copy_row(struct copy *c, size_t n);
 /* A field: a column of a row of SQLite, which has this type or is null. -ENOMEM; -EDOM: PostgreSQL has no such

@@ -7,6 +7,7 @@
 #include "carry/internal.h"
 #include "store/db.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -111,6 +112,7 @@ static int put_row(struct carrier *c, struct carried *k, sqlite3_stmt *s, bool g
 static int begin(struct carrier *c, struct carried *k, struct carry_piece *ret,
                  struct error *error)
 {
+    const int64_t from = k->base.place.position;
     struct changes known;
     int err = k->changes || !prepare(c, k) ? 0 : db_error(c->base.db, error);
     if (!err && (copy_begin(&c->rows) || copy_begin(&c->gone)))
@@ -120,12 +122,9 @@ static int begin(struct carrier *c, struct carried *k, struct carry_piece *ret,
     if (err)
         return err;
     err = changes_look(c->base.db, k->base.table->name, &known, error);
-    if (!err && (known.since_us != k->base.place.since_us ||
-                 known.first > k->base.place.position))
+    if (!err && (known.since_us != k->base.place.since_us || known.first > from))
         err = k->base.stage == TARGET_FILL ? 0 : -ESTALE;
-    *ret = (struct carry_piece){.from = k->base.place.position,
-                                .last = k->base.place.position,
-                                .watermark_us = INT64_MIN};
+    *ret = (struct carry_piece){.from = from, .last = from, .watermark_us = INT64_MIN};
     if (!err && k->base.stage == TARGET_FILL && !k->at[0])
         k->fill_last = known.last;
     k->base.last = err ? k->base.last : known.last;
@@ -145,31 +144,34 @@ static int end(struct carrier *c, sqlite3_stmt *s, int err, struct error *error)
 }
 
 /* A row of revision 0 was put once: a replay puts none again, and what revises it raises the revision. */
-static bool is_revised(const struct table *t, sqlite3_stmt *s)
+static int revision_column(const struct table *t)
 {
     for (size_t i = 0; t->revision && i < t->n_columns; i++)
         if (table_shown(t, i) == t->revision)
-            return sqlite3_column_int64(s, COLUMN_FIRST + (int)i) > 0;
-    return false;
+            return COLUMN_FIRST + (int)i;
+    return -1;
 }
 
 int rows_changes(struct carrier *c, struct carried *k, struct carry_piece *ret,
                  struct error *error)
 {
+    const int64_t from = k->base.place.position;
     int code = SQLITE_DONE, err = begin(c, k, ret, error);
+    const int revision = revision_column(k->base.table);
     size_t n = 0;
-    ret->plain = k->base.place.position >= k->staged_until;
+    ret->plain = from >= k->staged_until;
     if (!err) {
         sqlite3_bind_int64(k->changes, 1, TARGET_ROWS);
-        sqlite3_bind_int64(k->changes, 2, k->base.place.position);
+        sqlite3_bind_int64(k->changes, 2, from);
     }
     while (!err && c->rows.size < TARGET_BYTES &&
            (code = sqlite3_step(k->changes)) == SQLITE_ROW) {
         bool gone = sqlite3_column_int(k->changes, COLUMN_GONE);
         err = put_row(c, k, k->changes, gone);
         ret->last = sqlite3_column_int64(k->changes, COLUMN_SEQ);
-        ret->plain =
-            ret->plain && !c->gone.rows && !is_revised(k->base.table, k->changes);
+        if (c->gone.rows ||
+            (revision >= 0 && sqlite3_column_int64(k->changes, revision) > 0))
+            ret->plain = false;
         n++;
     }
     if (err == -ENOMEM)
@@ -211,31 +213,34 @@ static int note_key(struct carried *k, sqlite3_stmt *s)
     return 0;
 }
 
-/* The key of the row, as it is sent. */
-static int send_key(const struct table *t, sqlite3_stmt *s, struct copy *to)
+/* The key of a row, as it is sent: of its bytes, behind the number of fields. -ENOMEM. */
+static int cut_key(const struct table *t, const char *row, struct copy *to)
 {
-    int err = 0;
+    const char *at = row + sizeof(uint16_t);
     to->size = 0;
     to->rows = 1;
-    for (size_t i = 0; !err && i < t->n_columns; i++)
-        if (is_key(t, i))
-            err = copy_value(to, t->column[table_shown(t, i)].type, s,
-                             COLUMN_FIRST + (int)i);
-    return err;
+    for (size_t i = 0; i < t->n_columns; i++) {
+        uint32_t size;
+        memcpy(&size, at, sizeof(size));
+        size = be32toh(size);
+        size = (uint32_t)sizeof(size) + (size == UINT32_MAX ? 0 : size);
+        if (is_key(t, i) && copy_bytes(to, at, size))
+            return -ENOMEM;
+        at += size;
+    }
+    return 0;
 }
 
-static int fill_row(struct carrier *c, struct carried *k, sqlite3_stmt *s)
+/* Where the piece begins and ends: none of its rows may have been taken. */
+static int note_bounds(struct carrier *c, struct carried *k, size_t first, size_t last)
 {
-    const size_t before = c->rows.rows;
-    int err = put_row(c, k, s, false);
-    if (!err && c->rows.rows > before) {
-        err = send_key(k->base.table, s, &k->upper);
-        if (!err && !k->lower.rows) {
-            k->inclusive = true;
-            err = send_key(k->base.table, s, &k->lower);
-        }
-    }
-    return err ? err : note_key(k, s);
+    if (!c->rows.rows)
+        return 0;
+    int err = cut_key(k->base.table, c->rows.data + last, &k->upper);
+    if (err || k->lower.rows)
+        return err;
+    k->inclusive = true;
+    return cut_key(k->base.table, c->rows.data + first, &k->lower);
 }
 
 int rows_fill(struct carrier *c, struct carried *k, struct carry_piece *ret,
@@ -255,11 +260,18 @@ int rows_fill(struct carrier *c, struct carried *k, struct carry_piece *ret,
         sqlite3_bind_int64(s, 1, TARGET_ROWS);
     for (size_t i = 0; !err && k->at[0] && i < k->base.table->n_primary; i++)
         sqlite3_bind_value(s, (int)i + 2, k->at[i]);
+    const size_t first = c->rows.size;
+    size_t last = first;
     while (!err && c->rows.size < TARGET_BYTES &&
            (code = sqlite3_step(s)) == SQLITE_ROW) {
-        err = fill_row(c, k, s);
-        n++;
+        const size_t at = c->rows.size;
+        err = put_row(c, k, s, false);
+        last = c->rows.size > at ? at : last;
+        if (!err && (++n == TARGET_ROWS || c->rows.size >= TARGET_BYTES))
+            err = note_key(k, s);
     }
+    if (!err)
+        err = note_bounds(c, k, first, last);
     if (err == -ENOMEM)
         error_set(error, err, "out of memory");
     if (!err && code != SQLITE_ROW && code != SQLITE_DONE)
