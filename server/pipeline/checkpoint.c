@@ -220,6 +220,26 @@ static int make_blocks(struct worker *w, struct checkpoint *c)
     return r;
 }
 
+int checkpoint_put_parts(struct worker *w,
+                         size_t (*part)(void *ctx, const char *key, size_t size),
+                         void *ctx, struct buffer *to)
+{
+    const struct groups *g = &w->groups;
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
+        r = w->pipeline->step[i].bag ? 0 : host_can_save(&w->host[i]);
+    for (uint32_t slot = 0; r == 0 && slot < g->n_slots; slot++) {
+        if (g->slot[slot].key == SLOT_NONE)
+            continue;
+        const struct group_key *key = &g->key[g->slot[slot].key];
+        struct buffer *b = &to[part(ctx, key->bytes, key->size)];
+        r = put_group(w, slot, b);
+        if (r == 0 && b->error)
+            r = b->error;
+    }
+    return r;
+}
+
 /* The next run may allow more lateness than this one. */
 static int64_t unknown_us(const struct worker *w)
 {
@@ -476,6 +496,21 @@ int checkpoint_load_marks(struct pipeline *p, const char *marks, size_t size,
             memcpy(&worker->sequence, marks + known, sizeof(worker->sequence));
     }
     return 0;
+}
+
+struct checkpoint_times checkpoint_times(const struct worker *w)
+{
+    return (struct checkpoint_times){.value_us = w->watermark.value_us,
+                                     .newest_us = w->watermark.newest_us,
+                                     .unknown_us = unknown_us(w)};
+}
+
+void checkpoint_set_times(struct worker *w, const struct checkpoint_times *t)
+{
+    w->watermark.value_us = w->emitted_us = w->sealed_us = t->value_us;
+    w->watermark.newest_us = t->newest_us;
+    w->unknown_us = t->unknown_us;
+    keyed_restore_marks(w, t->value_us);
 }
 
 /* ---- The definition --------------------------------------------------------------------------- */

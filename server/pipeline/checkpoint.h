@@ -57,6 +57,22 @@ struct pipeline;
 int checkpoint_make(struct worker *w, const struct log_entry *e,
                     struct checkpoint **ret);
 
+/* All groups of the worker, as bytes of blocks: each behind those of its part, to[part(ctx, key)]. What counts as changed stays as
+ * it is. Analyzers run in its thread. -EINVAL: as above; -ENOMEM. */
+struct buffer;
+int checkpoint_put_parts(struct worker *w,
+                         size_t (*part)(void *ctx, const char *key, size_t size),
+                         void *ctx, struct buffer *to);
+
+/* The times of a worker's watermark, without sources. */
+struct checkpoint_times {
+    int64_t value_us, newest_us;
+    int64_t unknown_us; /* groups of windows that ended at or before it are not there */
+};
+struct checkpoint_times checkpoint_times(const struct worker *w);
+/* Before the worker runs; groups follow. */
+void checkpoint_set_times(struct worker *w, const struct checkpoint_times *t);
+
 /* Opens the groups of a block in the workers that their keys belong to. Before the workers run. -EBADMSG:
  * not what checkpoint_make writes; -EINVAL: a plugin cannot load its state; -ENOSPC; -ENOMEM. */
 int checkpoint_load_block(struct pipeline *p, const char *data, size_t size,
@@ -80,7 +96,6 @@ bool checkpoint_uses(const struct pipeline *p, size_t column);
 bool checkpoint_names(const struct config_derive *d, const char *name);
 
 /* " NAME=VALUE" of the parameter in a config struct, as definitions have it. */
-struct buffer;
 struct weir_param;
 void checkpoint_put_param(struct buffer *b, const struct weir_param *p,
                           const char *config);

@@ -956,6 +956,32 @@ int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
     return r;
 }
 
+void pipeline_begin_alone(struct pipeline *p)
+{
+    p->begun_us = p->worker[0].watermark.value_us;
+    worker_begin(&p->worker[0]);
+}
+
+int pipeline_read(struct pipeline *p, struct log_entry *e, struct error *error)
+{
+    struct log_entry *own = NULL;
+    int r = 0;
+    if (pipeline_failed(p)) {
+        *error = p->error;
+        return -EIO;
+    }
+    if (e->kind == LOG_BATCH)
+        r = pipeline_widens(p) ? derived_entry(p, e, &own) : derived_keys(p, e);
+    if (r < 0)
+        error_set(error, r, "no memory for keys and columns of a batch");
+    else
+        r = worker_read(&p->worker[0], own ? own : e, error);
+    log_entry_unref(own);
+    if (r < 0)
+        pipeline_fail(p, error);
+    return r;
+}
+
 static bool skip_entry(void *ctx, struct log_entry *e, bool command)
 {
     struct pipeline *p = ctx;

@@ -148,6 +148,14 @@ struct lookup *pipeline_lookup(const struct pipeline *p);
 int pipeline_start(struct pipeline *p, struct tasks *tasks, struct log *log,
                    uint64_t position, bool live, struct error *error);
 
+/* ---- Without a log and threads ---- */
+
+/* Instead of pipeline_start, for one that reads a stream by itself: it has one worker, and whoever hosts it gives it entries. */
+void pipeline_begin_alone(struct pipeline *p);
+/* Reads an entry in the caller's thread. A batch has the columns of the stream; what is made of them is made here. The text
+ * says what has failed, with the analyzer's name; then nothing more is read. -EINVAL, -ENOSPC, -ENOMEM, ... */
+int pipeline_read(struct pipeline *p, struct log_entry *e, struct error *error);
+
 /* Before it starts, for an input that has an end: windows stay open until then, as long as their groups are within
  * max_groups and take no more than so many bytes. */
 void pipeline_keep_open(struct pipeline *p, uint64_t bytes);

@@ -436,6 +436,18 @@ static bool has_crashed(struct worker *w, struct pipeline_crash *ret)
     return false;
 }
 
+int worker_read(struct worker *w, const struct log_entry *e, struct error *error)
+{
+    w->gives = false;
+    doing_pipeline(w->pipeline->config->name, e->position);
+    int r = worker_leaves(w) ? 0 : read_entry(w, e, error);
+    if (r == 0 && (r = analyze_end(w)) < 0 && r != -ECANCELED)
+        worker_error(w, r, error);
+    doing_pipeline(NULL, 0);
+    show(w, e);
+    return r;
+}
+
 static void read_next(struct worker *w, const struct log_entry *e)
 {
     struct pipeline *p = w->pipeline;
@@ -445,12 +457,7 @@ static void read_next(struct worker *w, const struct log_entry *e)
                    e->kind == LOG_BATCH && !w->index ? e->batch->n_rows : 0);
         return;
     }
-    w->gives = false;
-    doing_pipeline(p->config->name, e->position);
-    int r = worker_leaves(w) ? 0 : read_entry(w, e, &error);
-    if (r == 0 && (r = analyze_end(w)) < 0 && r != -ECANCELED)
-        worker_error(w, r, &error);
-    doing_pipeline(NULL, 0);
+    int r = worker_read(w, e, &error);
     struct pipeline_crash crash;
     if (r == 0 || r == -ECANCELED)
         return;
@@ -525,7 +532,6 @@ static int64_t worker_run(void *worker)
         metric_add(&w->pipeline->shard[w->index].entries, 1);
         metric_add(&w->pipeline->shard[w->index].waited_us, w->mailbox.waited_us);
         read_next(w, e);
-        show(w, e);
         log_entry_unref(e);
         mailbox_done(&w->mailbox);
         if (clock_monotonic_us() >= until_us) {
@@ -607,10 +613,15 @@ int worker_init(struct worker *w, struct pipeline *p, unsigned index,
     return r;
 }
 
-int worker_start(struct worker *w, struct tasks *tasks, struct error *error)
+void worker_begin(struct worker *w)
 {
     w->groups.max_open = share_of_groups(w->pipeline->config);
     show(w, NULL); /* what was stored is there before the first entry comes */
+}
+
+int worker_start(struct worker *w, struct tasks *tasks, struct error *error)
+{
+    worker_begin(w);
     pthread_mutex_lock(&w->pipeline->lock);
     int r = task_begin(&w->task, tasks, worker_run, w);
     pthread_mutex_unlock(&w->pipeline->lock);

@@ -388,6 +388,10 @@ int worker_error(struct worker *w, int r, struct error *error);
 int worker_init(struct worker *w, struct pipeline *p, unsigned index,
                 int64_t watermark_us, struct error *error);
 int worker_start(struct worker *w, struct tasks *tasks, struct error *error);
+/* The same for one that is no task: whoever hosts it has it read entries. */
+void worker_begin(struct worker *w);
+/* Reads an entry, in the caller's thread. The text of `error` is set but with -ECANCELED: it is to be left as it is. */
+int worker_read(struct worker *w, const struct log_entry *e, struct error *error);
 void worker_free(
     struct worker *w); /* ends its task; what is in the mailbox is dropped */
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/hash.h"
+#include "log/entry.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -150,8 +151,8 @@ struct run {
     struct results results;
 };
 
-static struct run *run_new(unsigned workers, unsigned out_of_orderness_s,
-                           const char *where)
+static struct run *run_prepare(unsigned workers, unsigned out_of_orderness_s,
+                               const char *where)
 {
     struct run *r = calloc(1, sizeof(*r));
     assert_non_null(r);
@@ -162,6 +163,13 @@ static struct run *run_new(unsigned workers, unsigned out_of_orderness_s,
     snprintf(text, sizeof(text), config_text, workers, out_of_orderness_s, where);
     const struct pipeline_sink sink = {.put = put_results, .ctx = &r->results};
     stage_prepare(&r->stage, text, &sink, INT64_MIN);
+    return r;
+}
+
+static struct run *run_new(unsigned workers, unsigned out_of_orderness_s,
+                           const char *where)
+{
+    struct run *r = run_prepare(workers, out_of_orderness_s, where);
     stage_start(&r->stage, (struct log_options){.linger_us = 100});
     return r;
 }
@@ -220,6 +228,65 @@ static void where_is_asked_before_lateness(void **state)
 {
     (void)state;
     assert_same_as_model(2, 999, 30, 4, true);
+}
+
+/* Of which it is given nothing but entries. */
+static void read_alone(struct run *r, struct log_entry *e, int expected)
+{
+    struct error error = {0};
+    assert_int_equal(pipeline_read(r->stage.pipeline, e, &error), expected);
+    assert_true(!error.text[0] == (expected == 0));
+    log_entry_unref(e);
+}
+
+static void read_alone_batch(struct run *r, const struct event *event, uint32_t n,
+                             int expected)
+{
+    struct log_entry *e;
+    assert_int_equal(entry_new(LOG_BATCH, &e), 0);
+    e->batch = cut(r->stage.config->stream[0].schema, event, n);
+    batch_seal(e->batch);
+    read_alone(r, e, expected);
+}
+
+static void without_a_log_and_threads_rows_are_the_same(void **state)
+{
+    (void)state;
+    struct event *event = calloc(EVENTS, sizeof(*event));
+    struct log_entry *end;
+    assert_non_null(event);
+    make_events(event, 11, 30);
+    struct cells *m = model(event, 4 * SECOND_US, true);
+    struct run *r = run_prepare(1, 4, "qty > 0");
+    pipeline_begin_alone(r->stage.pipeline);
+    for (uint32_t i = 0; i < EVENTS; i += 1000)
+        read_alone_batch(r, event + i, 1000, 0);
+    assert_int_equal(entry_new(LOG_END, &end), 0);
+    read_alone(r, end, 0);
+    struct pipeline_status status;
+    pipeline_status(r->stage.pipeline, &status);
+    assert_int_equal(status.late, m->late);
+    assert_int_equal(status.groups, 0);
+    assert_memory_equal(r->results.cells.count, m->count, sizeof(m->count));
+    assert_memory_equal(r->results.cells.sum, m->sum, sizeof(m->sum));
+    run_free(r);
+    free(m);
+    free(event);
+}
+
+static void without_a_log_who_gives_entries_is_told_what_has_failed(void **state)
+{
+    (void)state;
+    struct event *event = calloc(EVENTS, sizeof(*event));
+    assert_non_null(event);
+    make_events(event, 11, 3);
+    struct run *r = run_prepare(1, 5, "1");
+    r->results.fail = -EIO;
+    pipeline_begin_alone(r->stage.pipeline);
+    read_alone_batch(r, event, EVENTS, -EIO);
+    read_alone_batch(r, event, 10, -EIO); /* it stays so */
+    run_free(r);
+    free(event);
 }
 
 static void a_sink_that_fails_stops_the_pipeline_with_a_text(void **state)
@@ -294,6 +361,8 @@ int main(void)
         cmocka_unit_test(rows_are_those_of_the_model_whatever_the_workers_and_the_cuts),
         cmocka_unit_test(late_rows_are_told_row_by_row_whatever_the_cuts),
         cmocka_unit_test(where_is_asked_before_lateness),
+        cmocka_unit_test(without_a_log_and_threads_rows_are_the_same),
+        cmocka_unit_test(without_a_log_who_gives_entries_is_told_what_has_failed),
         cmocka_unit_test(a_sink_that_fails_stops_the_pipeline_with_a_text),
         cmocka_unit_test(
             faults_that_only_plugins_and_sqlite_know_are_told_with_their_place),
