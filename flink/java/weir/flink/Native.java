@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+package weir.flink;
+
+/**
+ * The calls of libweir-shard (weir/shard.h). A handle is one thread's at a time. What fails there is a {@link WeirException} with
+ * the text.
+ *
+ * <p>The library is the file that the system property {@code weir.library} names, or {@code libweir-shard.so} on
+ * {@code java.library.path}. A library belongs to one class loader: weir-flink.jar stands in Flink's lib folder, not in a job.
+ */
+final class Native {
+    static {
+        String file = System.getProperty("weir.library");
+        if (file != null) {
+            System.load(file);
+        } else {
+            System.loadLibrary("weir-shard");
+        }
+    }
+
+    private Native() {}
+
+    static native long routerOpen(String file, byte[] config, String pipeline, int parts);
+
+    static native void routerClose(long router);
+
+    /**
+     * For each piece, in native byte order: int part, int size, long watermark in microseconds, {@code size} bytes; part -1 is a
+     * watermark.
+     */
+    static native byte[] routerRead(long router, byte[] bytes);
+
+    static native long routerNewest(long router);
+
+    static native void routerGoOn(long router, long newestUs);
+
+    /** Events, rejected, without a key, with one that is too long. */
+    static native long[] routerCount(long router);
+
+    /** The last record that routerRead has rejected, and why; empty: none. */
+    static native String routerRejected(long router);
+
+    static native long shardOpen(String file, byte[] config, String pipeline, int parts);
+
+    static native void shardClose(long shard);
+
+    static native void shardFold(long shard, byte[] rows);
+
+    /** For each result row: int size, bytes of the table's name; int size, bytes of a JSON object; native byte order, UTF-8. */
+    static native byte[] shardAdvance(long shard, long watermarkUs);
+
+    static native byte[] shardEnd(long shard);
+
+    static native void shardSave(long shard);
+
+    static native byte[] shardSaved(long shard, int part);
+
+    static native void shardLoad(long shard, byte[] part);
+
+    /** Events, late, filtered, where errors, derive errors, over max_groups, rows, groups, bytes of states. */
+    static native long[] shardCount(long shard);
+}

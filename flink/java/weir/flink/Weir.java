@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: Apache-2.0
+package weir.flink;
+
+import org.apache.flink.api.common.serialization.Encoder;
+import org.apache.flink.api.common.typeinfo.TypeHint;
+import org.apache.flink.api.common.typeinfo.TypeInformation;
+import org.apache.flink.api.java.tuple.Tuple2;
+import org.apache.flink.connector.file.sink.FileSink;
+import org.apache.flink.connector.file.src.FileSource;
+import org.apache.flink.connector.file.src.reader.StreamFormat;
+import org.apache.flink.core.fs.Path;
+import org.apache.flink.core.io.SimpleVersionedSerializer;
+import org.apache.flink.streaming.api.datastream.DataStream;
+import org.apache.flink.streaming.api.functions.sink.filesystem.BucketAssigner;
+import org.apache.flink.streaming.api.functions.sink.filesystem.bucketassigners.SimpleVersionedStringSerializer;
+import org.apache.flink.streaming.api.functions.sink.filesystem.rollingpolicies.OnCheckpointRollingPolicy;
+
+/** The parts of a job: a source of lines, a pipeline of a weir.yaml, a sink of result rows. */
+public final class Weir {
+    private Weir() {}
+
+    private static final TypeInformation<Tuple2<Integer, byte[]>> PIECE =
+            TypeInformation.of(new TypeHint<Tuple2<Integer, byte[]>>() {});
+    private static final TypeInformation<Tuple2<String, String>> ROW =
+            TypeInformation.of(new TypeHint<Tuple2<String, String>>() {});
+
+    /** Files of NDJSON, or folders of them, one after the other in the order of their paths. */
+    public static FileSource<byte[]> files(StreamFormat<byte[]> format, Path... paths) {
+        return FileSource.forRecordStreamFormat(format, paths).setSplitAssigner(InOrder::new).build();
+    }
+
+    /**
+     * The results of a pipeline: (table, a JSON object). One task reads `lines`, whole ones, in their order, as the watermark depends
+     * on it; as many as the environment's parallelism fold.
+     */
+    public static DataStream<Tuple2<String, String>> run(DataStream<byte[]> lines, Pipeline pipeline) {
+        pipeline.check();
+        return lines.transform("weir router", PIECE, new Router(pipeline))
+                .uid("weir-router-" + pipeline.name())
+                .setParallelism(1)
+                .setMaxParallelism(1)
+                .keyBy(piece -> piece.f0)
+                .transform("weir shard", ROW, new Shard(pipeline))
+                .uid("weir-shard-" + pipeline.name())
+                .setMaxParallelism(pipeline.keyGroups());
+    }
+
+    /** A folder for each table, a line for each row. Files are there when a checkpoint has passed them, so each row once. */
+    public static FileSink<Tuple2<String, String>> folders(Path out) {
+        Encoder<Tuple2<String, String>> lines = (row, stream) -> {
+            stream.write(row.f1.getBytes(java.nio.charset.StandardCharsets.UTF_8));
+            stream.write('\n');
+        };
+        return FileSink.forRowFormat(out, lines)
+                .withBucketAssigner(new ByTable())
+                .withRollingPolicy(OnCheckpointRollingPolicy.build())
+                .build();
+    }
+
+    private static final class ByTable implements BucketAssigner<Tuple2<String, String>, String> {
+        private static final long serialVersionUID = 1;
+
+        @Override
+        public String getBucketId(Tuple2<String, String> row, Context context) {
+            return row.f0;
+        }
+
+        @Override
+        public SimpleVersionedSerializer<String> getSerializer() {
+            return SimpleVersionedStringSerializer.INSTANCE;
+        }
+    }
+}

@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * weir/shard.h for Java: the native methods of weir.flink.Native. Arrays are copied in and out; a handle is the pointer.
+ */
+#include "weir/shard.h"
+
+#include <jni.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- Between the two worlds ----------------------------------------------------------------------- */
+
+/* Texts are UTF-8; those that NewStringUTF would not take have characters beyond the BMP, and zeros: such are cut out. */
+static jstring java_text(JNIEnv *env, const char *text)
+{
+    char copy[1024];
+    size_t n = 0;
+    for (; *text && n + 1 < sizeof(copy); text++)
+        copy[n++] = (unsigned char)*text < 0x80 ? *text : '?';
+    copy[n] = '\0';
+    return (*env)->NewStringUTF(env, copy);
+}
+
+static void throw_error(JNIEnv *env, const struct weir_shard_error *error)
+{
+    jclass class = (*env)->FindClass(env, "weir/flink/WeirException");
+    jmethodID make =
+        class ? (*env)->GetMethodID(env, class, "<init>", "(Ljava/lang/String;)V")
+              : NULL;
+    jstring text = make ? java_text(env, error->text) : NULL;
+    jobject thrown = text ? (*env)->NewObject(env, class, make, text) : NULL;
+    if (thrown)
+        (*env)->Throw(env, thrown);
+}
+
+static void throw_no_memory(JNIEnv *env)
+{
+    jclass class = (*env)->FindClass(env, "java/lang/OutOfMemoryError");
+    if (class)
+        (*env)->ThrowNew(env, class, "weir has no memory");
+}
+
+static void *pointer(jlong handle)
+{
+    return (void *)(intptr_t)handle;
+}
+
+/* A new array of Java's; `fill` writes it. NULL: an exception is on its way. */
+static jbyteArray new_array(JNIEnv *env, const void *bytes, size_t size)
+{
+    if (size > INT32_MAX) {
+        throw_error(env, &(const struct weir_shard_error){
+                             "more than 2 GiB at once are no array of Java"});
+        return NULL;
+    }
+    jbyteArray array = (*env)->NewByteArray(env, (jsize)size);
+    if (array && size)
+        (*env)->SetByteArrayRegion(env, array, 0, (jsize)size, bytes);
+    return array;
+}
+
+static jlongArray new_longs(JNIEnv *env, const uint64_t *value, jsize n)
+{
+    jlongArray array = (*env)->NewLongArray(env, n);
+    if (array)
+        (*env)->SetLongArrayRegion(env, array, 0, n, (const jlong *)value);
+    return array;
+}
+
+/* Bytes one behind the other. */
+struct packed {
+    char *data;
+    size_t size;
+};
+
+static void pack(struct packed *p, const void *bytes, size_t size)
+{
+    if (size)
+        memcpy(p->data + p->size, bytes, size);
+    p->size += size;
+}
+
+static void pack_int(struct packed *p, size_t value)
+{
+    const int32_t v = (int32_t)value;
+    pack(p, &v, sizeof(v));
+}
+
+/* ---- Options -------------------------------------------------------------------------------------- */
+
+struct given {
+    struct weir_shard_options options;
+    const char *file, *pipeline;
+    jbyte *config;
+};
+
+static bool take(JNIEnv *env, jstring file, jbyteArray config, jstring pipeline,
+                 jint parts, struct given *ret)
+{
+    *ret = (struct given){.file = (*env)->GetStringUTFChars(env, file, NULL)};
+    ret->pipeline = ret->file ? (*env)->GetStringUTFChars(env, pipeline, NULL) : NULL;
+    ret->config =
+        ret->pipeline ? (*env)->GetByteArrayElements(env, config, NULL) : NULL;
+    ret->options = (struct weir_shard_options){
+        .file = ret->file,
+        .config = (const char *)ret->config,
+        .config_size = (size_t)(*env)->GetArrayLength(env, config),
+        .pipeline = ret->pipeline,
+        .parts = parts < 0 ? 0 : (uint32_t)parts};
+    return ret->config;
+}
+
+static void give_back(JNIEnv *env, jstring file, jbyteArray config, jstring pipeline,
+                      const struct given *g)
+{
+    if (g->file)
+        (*env)->ReleaseStringUTFChars(env, file, g->file);
+    if (g->pipeline)
+        (*env)->ReleaseStringUTFChars(env, pipeline, g->pipeline);
+    if (g->config)
+        (*env)->ReleaseByteArrayElements(env, config, g->config, JNI_ABORT);
+}
+
+/* ---- Router --------------------------------------------------------------------------------------- */
+
+JNIEXPORT jlong JNICALL Java_weir_flink_Native_routerOpen(JNIEnv *env, jclass class,
+                                                          jstring file,
+                                                          jbyteArray config,
+                                                          jstring pipeline, jint parts)
+{
+    (void)class;
+    struct weir_shard_error error;
+    struct weir_router *router = NULL;
+    struct given g;
+    if (take(env, file, config, pipeline, parts, &g) &&
+        weir_router_open(&g.options, &router, &error) < 0)
+        throw_error(env, &error);
+    give_back(env, file, config, pipeline, &g);
+    return (jlong)(intptr_t)router;
+}
+
+JNIEXPORT void JNICALL Java_weir_flink_Native_routerClose(JNIEnv *env, jclass class,
+                                                          jlong router)
+{
+    (void)env, (void)class;
+    weir_router_close(pointer(router));
+}
+
+static jbyteArray pack_pieces(JNIEnv *env, const struct weir_piece *piece, size_t n)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < n; i++)
+        size += 2 * sizeof(int32_t) + sizeof(int64_t) + piece[i].size;
+    struct packed p = {.data = malloc(size + 1)};
+    if (!p.data) {
+        throw_no_memory(env);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        pack(&p, &piece[i].part, sizeof(int32_t));
+        pack_int(&p, piece[i].size);
+        pack(&p, &piece[i].watermark_us, sizeof(int64_t));
+        pack(&p, piece[i].bytes, piece[i].size);
+    }
+    jbyteArray array = new_array(env, p.data, p.size);
+    free(p.data);
+    return array;
+}
+
+JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_routerRead(JNIEnv *env,
+                                                               jclass class,
+                                                               jlong router,
+                                                               jbyteArray lines)
+{
+    (void)class;
+    struct weir_shard_error error;
+    const struct weir_piece *piece;
+    size_t n;
+    jbyte *bytes = (*env)->GetByteArrayElements(env, lines, NULL);
+    if (!bytes)
+        return NULL;
+    int err = weir_router_read(pointer(router), bytes,
+                               (size_t)(*env)->GetArrayLength(env, lines), &piece, &n,
+                               &error);
+    (*env)->ReleaseByteArrayElements(env, lines, bytes, JNI_ABORT);
+    if (err < 0) {
+        throw_error(env, &error);
+        return NULL;
+    }
+    return pack_pieces(env, piece, n);
+}
+
+JNIEXPORT jlong JNICALL Java_weir_flink_Native_routerNewest(JNIEnv *env, jclass class,
+                                                            jlong router)
+{
+    (void)env, (void)class;
+    return weir_router_newest(pointer(router));
+}
+
+JNIEXPORT void JNICALL Java_weir_flink_Native_routerGoOn(JNIEnv *env, jclass class,
+                                                         jlong router, jlong newest_us)
+{
+    (void)env, (void)class;
+    weir_router_go_on(pointer(router), newest_us);
+}
+
+JNIEXPORT jlongArray JNICALL Java_weir_flink_Native_routerCount(JNIEnv *env,
+                                                                jclass class,
+                                                                jlong router)
+{
+    (void)class;
+    struct weir_router_figures f;
+    weir_router_count(pointer(router), &f);
+    const uint64_t value[] = {f.events, f.rejected, f.null_keys, f.long_keys};
+    return new_longs(env, value, sizeof(value) / sizeof(value[0]));
+}
+
+JNIEXPORT jstring JNICALL Java_weir_flink_Native_routerRejected(JNIEnv *env,
+                                                                jclass class,
+                                                                jlong router)
+{
+    (void)class;
+    struct weir_router_figures f;
+    weir_router_count(pointer(router), &f);
+    return java_text(env, f.last_rejected);
+}
+
+/* ---- Shard ---------------------------------------------------------------------------------------- */
+
+JNIEXPORT jlong JNICALL Java_weir_flink_Native_shardOpen(JNIEnv *env, jclass class,
+                                                         jstring file,
+                                                         jbyteArray config,
+                                                         jstring pipeline, jint parts)
+{
+    (void)class;
+    struct weir_shard_error error;
+    struct weir_shard *shard = NULL;
+    struct given g;
+    if (take(env, file, config, pipeline, parts, &g) &&
+        weir_shard_open(&g.options, &shard, &error) < 0)
+        throw_error(env, &error);
+    give_back(env, file, config, pipeline, &g);
+    return (jlong)(intptr_t)shard;
+}
+
+JNIEXPORT void JNICALL Java_weir_flink_Native_shardClose(JNIEnv *env, jclass class,
+                                                         jlong shard)
+{
+    (void)env, (void)class;
+    weir_shard_close(pointer(shard));
+}
+
+/* weir_shard_fold or weir_shard_load. */
+static void hand_over(JNIEnv *env, jlong shard, jbyteArray array,
+                      int (*to)(struct weir_shard *s, const void *bytes, size_t size,
+                                struct weir_shard_error *error))
+{
+    struct weir_shard_error error;
+    jbyte *bytes = (*env)->GetByteArrayElements(env, array, NULL);
+    if (!bytes)
+        return;
+    int err =
+        to(pointer(shard), bytes, (size_t)(*env)->GetArrayLength(env, array), &error);
+    (*env)->ReleaseByteArrayElements(env, array, bytes, JNI_ABORT);
+    if (err < 0)
+        throw_error(env, &error);
+}
+
+JNIEXPORT void JNICALL Java_weir_flink_Native_shardFold(JNIEnv *env, jclass class,
+                                                        jlong shard, jbyteArray rows)
+{
+    (void)class;
+    hand_over(env, shard, rows, weir_shard_fold);
+}
+
+JNIEXPORT void JNICALL Java_weir_flink_Native_shardLoad(JNIEnv *env, jclass class,
+                                                        jlong shard, jbyteArray part)
+{
+    (void)class;
+    hand_over(env, shard, part, weir_shard_load);
+}
+
+static jbyteArray pack_rows(JNIEnv *env, const struct weir_shard *shard)
+{
+    size_t n, size = 0;
+    const struct weir_shard_row *row = weir_shard_rows(shard, &n);
+    for (size_t i = 0; i < n; i++)
+        size += 2 * sizeof(int32_t) + strlen(row[i].table) + row[i].size;
+    struct packed p = {.data = malloc(size + 1)};
+    if (!p.data) {
+        throw_no_memory(env);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        const size_t name = strlen(row[i].table);
+        pack_int(&p, name);
+        pack(&p, row[i].table, name);
+        pack_int(&p, row[i].size);
+        pack(&p, row[i].json, row[i].size);
+    }
+    jbyteArray array = new_array(env, p.data, p.size);
+    free(p.data);
+    return array;
+}
+
+JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_shardAdvance(JNIEnv *env,
+                                                                 jclass class,
+                                                                 jlong shard,
+                                                                 jlong watermark_us)
+{
+    (void)class;
+    struct weir_shard_error error;
+    if (weir_shard_advance(pointer(shard), watermark_us, &error) == 0)
+        return pack_rows(env, pointer(shard));
+    throw_error(env, &error);
+    return NULL;
+}
+
+JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_shardEnd(JNIEnv *env, jclass class,
+                                                             jlong shard)
+{
+    (void)class;
+    struct weir_shard_error error;
+    if (weir_shard_end(pointer(shard), &error) == 0)
+        return pack_rows(env, pointer(shard));
+    throw_error(env, &error);
+    return NULL;
+}
+
+JNIEXPORT void JNICALL Java_weir_flink_Native_shardSave(JNIEnv *env, jclass class,
+                                                        jlong shard)
+{
+    (void)class;
+    struct weir_shard_error error;
+    if (weir_shard_save(pointer(shard), &error) < 0)
+        throw_error(env, &error);
+}
+
+JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_shardSaved(JNIEnv *env,
+                                                               jclass class,
+                                                               jlong shard, jint part)
+{
+    (void)class;
+    size_t size;
+    const void *bytes = weir_shard_saved(pointer(shard), (uint32_t)part, &size);
+    return new_array(env, bytes, size);
+}
+
+JNIEXPORT jlongArray JNICALL Java_weir_flink_Native_shardCount(JNIEnv *env,
+                                                               jclass class,
+                                                               jlong shard)
+{
+    (void)class;
+    struct weir_shard_figures f;
+    weir_shard_count(pointer(shard), &f);
+    const uint64_t value[] = {f.events,       f.late,          f.filtered,
+                              f.where_errors, f.derive_errors, f.over_groups,
+                              f.rows,         f.groups,        f.state_bytes};
+    return new_longs(env, value, sizeof(value) / sizeof(value[0]));
+}

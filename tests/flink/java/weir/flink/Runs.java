@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: Apache-2.0
+package weir.flink;
+
+import java.io.IOException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.apache.flink.api.common.JobID;
+import org.apache.flink.api.common.functions.RichMapFunction;
+import org.apache.flink.api.common.eventtime.WatermarkStrategy;
+import org.apache.flink.api.common.state.CheckpointListener;
+import org.apache.flink.configuration.Configuration;
+import org.apache.flink.configuration.RestartStrategyOptions;
+import org.apache.flink.core.execution.SavepointFormatType;
+import org.apache.flink.core.fs.FSDataInputStream;
+import org.apache.flink.core.fs.Path;
+import org.apache.flink.runtime.execution.ExecutionState;
+import org.apache.flink.runtime.executiongraph.AccessExecutionVertex;
+import org.apache.flink.runtime.jobgraph.JobGraph;
+import org.apache.flink.runtime.jobgraph.SavepointRestoreSettings;
+import org.apache.flink.runtime.minicluster.MiniCluster;
+import org.apache.flink.runtime.minicluster.MiniClusterConfiguration;
+import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+
+/**
+ * Runs of the tests on a MiniCluster: SCENARIO CONFIG PIPELINE IN OUT. What is waited for is a checkpoint, or a savepoint, never a
+ * time.
+ */
+final class Runs {
+    private static final int CHUNK = 64 << 10;
+    private static final int KEY_GROUPS = 16;
+
+    private static final AtomicInteger CHECKPOINTS = new AtomicInteger();
+    private static volatile long stopAt = Long.MAX_VALUE; // where readers wait in the file
+    private static volatile CompletableFuture<Void> arrived = new CompletableFuture<>();
+    private static volatile CompletableFuture<Void> go = new CompletableFuture<>();
+    private static volatile boolean fails; // once, where they would wait
+
+    private Runs() {}
+
+    /** Lines of a file, of which a reader stops at a place. */
+    private static final class Stopping extends LineFormat {
+        private static final long serialVersionUID = 1;
+
+        Stopping() {
+            super(CHUNK);
+        }
+
+        @Override
+        public Reader<byte[]> createReader(Configuration c, FSDataInputStream in, long size, long end) {
+            return new Waiting(in, 0);
+        }
+
+        @Override
+        public Reader<byte[]> restoreReader(Configuration c, FSDataInputStream in, long offset, long size, long end)
+                throws IOException {
+            in.seek(offset);
+            return new Waiting(in, offset);
+        }
+    }
+
+    private static final class Waiting extends LineFormat.Lines {
+        Waiting(FSDataInputStream in, long offset) {
+            super(in, offset, CHUNK);
+        }
+
+        @Override
+        public byte[] read() throws IOException {
+            if (getCheckpointedPosition().getOffset() >= stopAt) {
+                arrived.complete(null);
+                if (fails) {
+                    awaitCheckpoints();
+                    fails = false;
+                    stopAt = Long.MAX_VALUE;
+                    throw new IOException("the reader fails, as it was told to");
+                }
+                go.join();
+            }
+            return super.read();
+        }
+    }
+
+    /** A checkpoint that was triggered after all that was read is complete. */
+    private static void awaitCheckpoints() throws IOException {
+        int two = CHECKPOINTS.get() + 2;
+        while (CHECKPOINTS.get() < two) {
+            try {
+                Thread.sleep(10);
+            } catch (InterruptedException e) {
+                throw new IOException(e);
+            }
+        }
+    }
+
+    private static final class Counting extends RichMapFunction<byte[], byte[]> implements CheckpointListener {
+        private static final long serialVersionUID = 1;
+
+        @Override
+        public byte[] map(byte[] lines) {
+            return lines;
+        }
+
+        @Override
+        public void notifyCheckpointComplete(long id) {
+            CHECKPOINTS.incrementAndGet();
+        }
+    }
+
+    private static JobGraph job(String[] args, int parallelism, int restarts, int checkpointMs) throws IOException {
+        Configuration c = new Configuration();
+        c.set(RestartStrategyOptions.RESTART_STRATEGY, restarts > 0 ? "fixed-delay" : "none");
+        if (restarts > 0) {
+            c.set(RestartStrategyOptions.RESTART_STRATEGY_FIXED_DELAY_ATTEMPTS, restarts);
+            c.set(RestartStrategyOptions.RESTART_STRATEGY_FIXED_DELAY_DELAY, java.time.Duration.ofMillis(10));
+        }
+        StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(c);
+        env.setParallelism(parallelism);
+        if (checkpointMs > 0) {
+            env.enableCheckpointing(checkpointMs);
+        }
+        Pipeline pipeline = Pipeline.of(java.nio.file.Path.of(args[1]), args[2], KEY_GROUPS);
+        Weir.run(env.fromSource(Weir.files(new Stopping(), new Path(args[3])), WatermarkStrategy.noWatermarks(), "lines")
+                        .uid("weir-lines").setParallelism(1)
+                        .map(new Counting()).uid("counting").setParallelism(1), pipeline)
+                .sinkTo(Weir.folders(new Path(args[4])))
+                .uid("weir-folders");
+        return env.getStreamGraph().getJobGraph();
+    }
+
+    private static void finish(MiniCluster cluster, JobID id) throws Exception {
+        cluster.requestJobResult(id).get().toJobExecutionResult(Runs.class.getClassLoader());
+    }
+
+    /** As far as `at`, then a savepoint, from which the next one goes on. */
+    private static String savepoint(MiniCluster cluster, JobGraph job, long at, java.nio.file.Path folder)
+            throws Exception {
+        stopAt = at;
+        arrived = new CompletableFuture<>();
+        go = new CompletableFuture<>();
+        cluster.submitJob(job).get();
+        arrived.join();
+        while (!allRun(cluster, job.getJobID())) { // before that there is no savepoint
+            Thread.sleep(10);
+        }
+        CompletableFuture<String> stopped =
+                cluster.stopWithSavepoint(job.getJobID(), folder.toString(), false, SavepointFormatType.CANONICAL);
+        while (!stopped.isDone() && !isSaved(folder)) {
+            Thread.sleep(10);
+        }
+        stopAt = Long.MAX_VALUE;
+        go.complete(null); // the reader may end
+        String path = stopped.get();
+        finish(cluster, job.getJobID());
+        return path;
+    }
+
+    private static boolean allRun(MiniCluster cluster, JobID id) throws Exception {
+        for (AccessExecutionVertex task : cluster.getExecutionGraph(id).get().getAllExecutionVertices()) {
+            if (task.getExecutionState() != ExecutionState.RUNNING) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    private static boolean isSaved(java.nio.file.Path folder) throws IOException {
+        if (!Files.isDirectory(folder)) {
+            return false;
+        }
+        try (DirectoryStream<java.nio.file.Path> list = Files.newDirectoryStream(folder)) {
+            for (java.nio.file.Path savepoint : list) {
+                if (Files.exists(savepoint.resolve("_metadata"))) {
+                    return true;
+                }
+            }
+        }
+        return false;
+    }
+
+    private static void rescale(MiniCluster cluster, String[] args, long size) throws Exception {
+        int[] parallelism = {2, 3, 1};
+        String from = null;
+        for (int i = 0; i < parallelism.length; i++) {
+            JobGraph job = job(args, parallelism[i], 0, 0);
+            if (from != null) {
+                job.setSavepointRestoreSettings(SavepointRestoreSettings.forPath(from));
+            }
+            if (i + 1 < parallelism.length) {
+                from = savepoint(cluster, job, size * (i + 1) / parallelism.length,
+                        java.nio.file.Path.of(args[4] + ".savepoint" + i));
+            } else {
+                cluster.submitJob(job).get();
+                finish(cluster, job.getJobID());
+            }
+        }
+    }
+
+    private static void run(MiniCluster cluster, String[] args) throws Exception {
+        long size = Files.size(java.nio.file.Path.of(args[3]));
+        JobGraph job;
+        switch (args[0]) {
+            case "plain":
+                job = job(args, 2, 0, 0);
+                break;
+            case "failure":
+                fails = true;
+                stopAt = size / 2;
+                job = job(args, 2, 3, 20);
+                break;
+            case "rescale":
+                rescale(cluster, args, size);
+                return;
+            default:
+                throw new IllegalArgumentException(args[0]);
+        }
+        cluster.submitJob(job).get();
+        finish(cluster, job.getJobID());
+        if (fails) {
+            throw new IllegalStateException("nothing has failed");
+        }
+    }
+
+    public static void main(String[] args) throws Exception {
+        MiniClusterConfiguration c = new MiniClusterConfiguration.Builder()
+                .setNumTaskManagers(1)
+                .setNumSlotsPerTaskManager(4)
+                .withRandomPorts()
+                .build();
+        MiniCluster cluster = new MiniCluster(c);
+        int status = 0;
+        try {
+            cluster.start();
+            run(cluster, args);
+        } catch (Throwable e) { // threads of the cluster would go on
+            for (Throwable t = e; t != null; t = t.getCause()) {
+                System.err.println(t);
+            }
+            status = 1;
+        }
+        System.exit(status);
+    }
+}

@@ -1,0 +1,192 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A pipeline inside Flink gives the rows that `weir run` gives, and those that are counted here: over a failure and over other
+parallelisms; what fails says why.
+
+For `dev flink`: WEIR_FLINK is the folder with libweir-shard.so, weir-flink.jar, the classes of the tests and Flink's jars."""
+
+import collections
+import glob
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'system'))
+import harness  # noqa: E402
+
+FLINK = os.environ['WEIR_FLINK']
+T0 = 1700000000000
+BEHIND_MS = 3000
+EVENTS = 60000
+KEYS = 300
+CONFIG = '''
+server: {database: weir.db}
+streams:
+  trades:
+    time: {field: ts, unit: ms}
+    fields: {symbol: string, qty: int, price: float, side: string}
+    derive: {notional: price * qty}
+pipelines:
+  p:
+    from: trades
+    key: [symbol]
+    window: {tumbling: 10s}
+    out_of_orderness: 3s
+    where: qty > 2
+    analyzers:
+      - count
+      - sum: {of: qty}
+      - stats: {of: price}
+      - sum: {of: notional}
+      - ohlc: {of: price}
+      - count: {where: side = 'buy', as: buys}
+      - quantiles: {of: price, q: [0.5, 0.99]}
+      - topk: {of: side, k: 2}
+  hops:
+    from: trades
+    key: [symbol]
+    window: {hopping: 20s, by: 5s}
+    out_of_orderness: 3s
+    analyzers: [count, {stats: {of: price}}]
+  fails:
+    from: trades
+    key: [symbol]
+    window: {tumbling: 10s}
+    analyzers: [{sql: "SELECT sum(qty * 9000000000000000000) AS s FROM events"}]
+  joined:
+    from: p
+    key: [symbol]
+    window: {tumbling: 1m}
+    analyzers: [count]
+'''
+
+
+def make_events(path):
+    """Out of order by less than three seconds, but for one in two hundred."""
+    chance = random.Random(5)
+    with open(path, 'w', encoding='utf-8') as f:
+        for i in range(EVENTS):
+            back = chance.randrange(2900) if chance.randrange(200) else 45000
+            f.write(json.dumps({'ts': T0 + i * 4 - back, 'symbol': f'S{chance.randrange(KEYS)}', 'qty': chance.randrange(1, 100),
+                                'price': chance.lognormvariate(4, 1), 'side': chance.choice(['buy', 'sell', 'cross'])}) + '\n')
+        f.write('{"ts": 1, "symbol": \n')  # rejected
+
+
+def count(path):
+    """(window, symbol): [events, quantity] of those that are not late, by the newest time so far less three seconds."""
+    newest = 0
+    groups = collections.defaultdict(lambda: [0, 0])
+    with open(path, encoding='utf-8') as f:
+        for line in f:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            newest = max(newest, event['ts'])
+            start = event['ts'] // 10000 * 10000
+            if event['qty'] > 2 and start + 10000 > newest - BEHIND_MS:
+                group = groups[start * 1000, event['symbol']]
+                group[0] += 1
+                group[1] += event['qty']
+    return dict(groups)
+
+
+class Flink(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.mkdtemp()
+        cls.addClassCleanup(shutil.rmtree, cls.folder)
+        cls.config = os.path.join(cls.folder, 'weir.yaml')
+        cls.events = os.path.join(cls.folder, 'events.ndjson')
+        with open(cls.config, 'w', encoding='utf-8') as f:
+            f.write(CONFIG.replace('''  fails:
+    from: trades
+    key: [symbol]
+    window: {tumbling: 10s}
+    analyzers: [{sql: "SELECT sum(qty * 9000000000000000000) AS s FROM events"}]
+''', ''))
+        make_events(cls.events)
+        result = harness.weir('run', '-c', cls.config, '--stream', 'trades', '--live', '--database',
+                              os.path.join(cls.folder, 'weir.db'), cls.events, cwd=cls.folder)
+        assert result.returncode == 65, result.stderr  # events are rejected, and late
+        with open(cls.config, 'w', encoding='utf-8') as f:
+            f.write(CONFIG)
+
+    def java(self, main, *args):
+        jars = ':'.join([os.path.join(FLINK, 'weir-flink.jar'), os.path.join(FLINK, 'test-classes'),
+                         os.path.join(FLINK, 'jars', '*')])
+        opens = [f'--add-opens=java.base/{p}=ALL-UNNAMED' for p in ('java.util', 'java.lang', 'java.time')]
+        return subprocess.run(['java', '-Xmx1g', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', *opens, f'-Dweir.library={FLINK}/libweir-shard.so', '-cp', jars, main, *args],
+                              env=harness.environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=20 * harness.LIMIT_S, check=False)
+
+    def run_job(self, scenario, pipeline='p'):
+        out = os.path.join(self.folder, f'{scenario}-{pipeline}')
+        result = self.java('weir.flink.Runs', scenario, self.config, pipeline, self.events, out)
+        return result, out
+
+    def rows(self, out, table):
+        """Of the files that are finished."""
+        found = []
+        for path in glob.glob(os.path.join(out, table, 'part-*')):
+            with open(path, encoding='utf-8') as f:
+                found += [json.loads(line) for line in f]
+        return found
+
+    def assert_as_run(self, out, *tables):
+        database = sqlite3.connect(os.path.join(self.folder, 'weir.db'))
+        self.addCleanup(database.close)
+        database.row_factory = sqlite3.Row
+        for table in tables:
+            expected = [dict(row) for row in database.execute(f'SELECT * FROM {table}')]
+            found = self.rows(out, table)
+            self.assertGreater(len(expected), 0)
+            self.assertEqual(len(found), len(expected), table)
+            # Bit for bit: repr of a float tells all of them apart.
+            self.assertEqual(sorted(repr(sorted(r.items())) for r in found), sorted(repr(sorted(r.items())) for r in expected), table)
+
+    def test_rows_are_those_of_a_run(self):
+        result, out = self.run_job('plain')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'p', 'p_topk')
+        self.assertEqual({(r['window_start'], r['symbol']): [r['count'], r['qty_sum']] for r in self.rows(out, 'p')},
+                         count(self.events))
+
+    def test_a_failure_changes_nothing(self):
+        result, out = self.run_job('failure')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'p', 'p_topk')
+
+    def test_another_parallelism_changes_nothing(self):
+        result, out = self.run_job('rescale')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'p', 'p_topk')
+
+    def test_an_analyzer_that_fails_fails_the_job_with_its_name(self):
+        result, _ = self.run_job('plain', 'fails')
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("weir.flink.WeirException: pipeline 'fails': analyzer 'sql': integer overflow", result.stdout)
+
+    def test_what_cannot_run_there_is_refused_before_it_is_submitted(self):
+        result = self.java('weir.flink.FileJob', '--config', self.config, '--pipeline', 'joined', '--in', self.events,
+                           '--out', os.path.join(self.folder, 'refused'))
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("pipeline 'joined' cannot run here: it reads the results of another pipeline", result.stdout)
+        self.assertFalse(os.path.exists(os.path.join(self.folder, 'refused')))
+
+    def test_the_job_of_the_jar_and_windows_that_overlap(self):
+        out = os.path.join(self.folder, 'job')
+        result = self.java('weir.flink.FileJob', '--config', self.config, '--pipeline', 'hops', '--in', self.events,
+                           '--out', out, '--parallelism', '2', '--key-groups', '8', '--checkpoints', '200')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'hops')
+
+
+if __name__ == '__main__':
+    unittest.main(verbosity=2)
