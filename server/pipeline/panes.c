@@ -231,6 +231,8 @@ int panes_fold(struct worker *w, const struct log_entry *e, uint32_t block, uint
     const struct window_kind *kind = &w->pipeline->window;
     const int64_t *time = e->batch->view[0].values;
     bool revise = w->pipeline->config->late == CONFIG_LATE_REVISE;
+    /* So that what is given out was merged in the same way, whatever rows come in this entry, or to this worker. */
+    bool in_place = !revise && kind->n_sizes;
     struct folding f = {.worker = w, .entry = e};
     uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot;
     uint64_t revised = 0;
@@ -246,7 +248,8 @@ int panes_fold(struct worker *w, const struct log_entry *e, uint32_t block, uint
         if (late && window_next_border(kind, w->sealed_us) <= watermark_us) {
             r = flush(&f);
             if (r == 0)
-                r = panes_seal(w, watermark_us);
+                r = in_place ? worker_give_at(w, watermark_us)
+                             : panes_seal(w, watermark_us);
         }
         int64_t pane;
         if (r == 0 && window_open_pane(kind, us, watermark_us, &pane))

@@ -93,19 +93,29 @@ static int store_wal_grew(void *store, sqlite3 *db, const char *name, int pages)
     return SQLITE_OK;
 }
 
-/* To become one with a WAL a fresh file is synced four times. Where what is committed is on disk at the end only, it need not
- * be: there is nothing in it. */
+/* To become one with a WAL a fresh file is synced four times. Where what is committed is on disk at the end only, once does:
+ * behind a file without a first page SQLite would take the WAL for another's, and delete it. */
 static int store_begin_relaxed(struct store *s, struct error *error)
 {
     sqlite3_int64 pages;
+    sqlite3_file *file = NULL;
     int err = db_int(s->db, "PRAGMA page_count", NULL, &pages, error);
     if (err || pages)
         return err;
-    return db_exec(s->db,
-                   "PRAGMA page_size = 16384;"
-                   "PRAGMA synchronous = OFF;"
-                   "PRAGMA journal_mode = WAL",
-                   error);
+    err = db_exec(s->db,
+                  "PRAGMA page_size = 16384;"
+                  "PRAGMA synchronous = OFF;"
+                  "PRAGMA journal_mode = WAL",
+                  error);
+    if (err)
+        return err;
+    int code =
+        sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_FILE_POINTER, (void *)&file);
+    if (code == SQLITE_OK && file && file->pMethods)
+        code = file->pMethods->xSync(file, SQLITE_SYNC_NORMAL);
+    return code == SQLITE_OK ? 0
+                             : error_set(error, -EIO, "'%s' cannot be synced: %s",
+                                         s->path, sqlite3_errstr(code));
 }
 
 static int store_open_db(struct store *s, struct error *error)

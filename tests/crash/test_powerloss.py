@@ -226,6 +226,56 @@ for n in range(20):
         for files in self.losses('make("a-shm", OLD); make("a.lock", NEW)', 5):
             self.assertEqual(files, {'a-shm': OLD, 'a.lock': NEW})
 
+RUN = '''
+server: {listen: "127.0.0.1:0", database: %s}
+streams:
+  s: {time: {field: ts, unit: ms}, fields: {k: string}}
+pipelines:
+  p: {from: s, key: [k], window: {tumbling: 10s}, analyzers: [count]}
+'''
+
+
+@unittest.skipIf(harness.sanitized(), 'the library is for programs that know nothing of sanitizers')
+class Run(unittest.TestCase):
+    def test_results_of_a_run_are_there_though_somebody_read_at_its_end(self):
+        """Who reads keeps the pages in the WAL. Without a first page in the file SQLite would delete it."""
+        folder, elsewhere = harness.folder_for_test(self), harness.folder_for_test(self)
+        recorder = powerloss.Recorder(folder)
+        self.addCleanup(recorder.remove)
+        database, fifo = os.path.join(folder, 'r.db'), os.path.join(elsewhere, 'events.ndjson')
+        config = os.path.join(elsewhere, 'weir.yaml')
+        with open(config, 'w', encoding='ascii') as file:
+            file.write(RUN % database)
+        os.mkfifo(fifo)
+        events = [f'{{"ts":{1700000000000 + i * 100},"k":"k{i % 20}"}}\n' for i in range(4000)]
+        with subprocess.Popen([harness.WEIR, 'run', '-c', config, '--stream', 's', fifo], stderr=subprocess.DEVNULL,
+                              env={**harness.environment(), **recorder.environment()}) as process:
+            with open(fifo, 'w', encoding='ascii') as file:
+                file.writelines(events[:2000])
+                file.flush()
+                reader = harness.wait_until(lambda: self.begin_to_read(database), 'the table to be there')
+                file.writelines(events[2000:])
+            self.assertEqual(process.wait(timeout=harness.LIMIT_S), 0)
+        reader.close()
+        self.assertGreater(os.path.getsize(database + '-wal'), 0)
+        changes, _ = powerloss.parse(os.path.join(recorder.state, 'undo', str(os.stat(database).st_ino)))
+        self.assertTrue(all(change.size > 0 for change in changes), [(c.kind, c.offset, c.size, c.end) for c in changes])
+
+    @staticmethod
+    def begin_to_read(database):
+        """A connection that has a snapshot, or None."""
+        if not os.path.exists(database):
+            return None
+        db = sqlite3.connect(f'file:{database}?mode=ro', uri=True, isolation_level=None)
+        try:
+            db.execute('BEGIN')
+            if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'p'").fetchone() == (1,):
+                return db
+        except sqlite3.Error:
+            pass
+        db.close()
+        return None
+
 
 if __name__ == '__main__':
     harness.main()

@@ -203,10 +203,14 @@ class Reload(unittest.TestCase):
         self.assertEqual(gauge('success_timestamp_seconds'), at_start)
 
         def logged():
+            """In any order: of two threads that warn at once, each may be first in one of them."""
             found = [re.search(r'^ts=(\S+) level=(warn|error) part=(\S+) msg="(.*)"$', line.strip()) for line in server.log]
-            return [dict(zip(('time', 'level', 'part', 'message'), (*line.groups()[:3], json.loads(f'"{line[4]}"')[:500])))
-                    for line in reversed(found) if line]
-        harness.wait_until(lambda: server.get_json('/api/v1/warnings') == logged(), 'what was logged')
+            return sorted((*line.groups()[:3], json.loads(f'"{line[4]}"')[:500]) for line in found if line)
+
+        def told():
+            return sorted(tuple(line[k] for k in ('time', 'level', 'part', 'message'))
+                          for line in server.get_json('/api/v1/warnings'))
+        harness.wait_until(lambda: told() == logged(), 'what was logged')
         self.assertGreaterEqual(len(logged()), 2)
         self.reload(server, KEPT + changing())
         harness.wait_until(lambda: gauge('successful') == 1, 'the metric')
