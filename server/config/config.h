@@ -22,7 +22,6 @@
 #define CONFIG_VERBS 5
 extern const char *const config_verb_word[CONFIG_VERBS];
 
-/* `postgresql` of the server: result tables are carried there. */
 /* Where result tables go, whatever it is. */
 struct config_target {
     char **pipeline; /* whose tables go there, NULL-ended; NULL: all */
@@ -34,6 +33,7 @@ struct config_target {
     int64_t timeout_us, backoff_us, max_backoff_us; /* 30s, 1s, 30s */
 };
 
+/* `postgresql` of the server: result tables are carried there. */
 struct config_postgresql {
     struct config_target target;
     char *connect;       /* for libpq; may hold a password */
