@@ -813,8 +813,18 @@ static int64_t taken_before(const struct carried *k, const struct carry_piece *p
     return end_us + 1; /* as purge_border */
 }
 
+/* What there is of the shard is here: what else is there was put by another copy of the file, which read its partitions in other
+ * pieces, so that keys with positions differ. */
+static bool is_all_here(const struct carried *k)
+{
+    return k->shard && k->base.table->retain_us == INT64_MAX;
+}
+
+/* Which of them are to give way to those of the piece, or are behind the last. */
+enum clearing { CLEAR_PIECE, CLEAR_BEHIND, CLEAR_ALL };
+
 static int clear(struct carrier *c, const struct carried *k,
-                 const struct carry_piece *p, bool behind, struct error *error)
+                 const struct carry_piece *p, enum clearing which, struct error *error)
 {
     const struct table *t = k->base.table;
     const int64_t taken_us = taken_before(k, p);
@@ -825,11 +835,15 @@ static int clear(struct carrier *c, const struct carried *k,
     if (2 * t->n_primary + 1 > PG_PARAMS)
         return error_set(error, -E2BIG, "its key has too many columns");
     buffer_printf(&sql, "DELETE FROM %s WHERE", k->name);
-    if (behind) {
+    if (which == CLEAR_ALL) {
+        buffer_puts(&sql, " true");
+    } else if (which == CLEAR_BEHIND) {
         put_bound(&sql, t, ">", k->upper.rows ? &k->upper : &k->lower, param, &n);
     } else {
-        put_bound(&sql, t, k->inclusive ? ">=" : ">", &k->lower, param, &n);
-        buffer_puts(&sql, " AND");
+        if (!k->inclusive || !is_all_here(k)) {
+            put_bound(&sql, t, k->inclusive ? ">=" : ">", &k->lower, param, &n);
+            buffer_puts(&sql, " AND");
+        }
         put_bound(&sql, t, "<=", &k->upper, param, &n);
     }
     if (taken_us > INT64_MIN) {
@@ -853,13 +867,15 @@ int far_fill(struct carrier *c, struct carried *k, const struct carry_piece *p,
         return err;
     err = move_place(c, k, -1, p->all ? k->fill_last : -1, INT64_MIN, error);
     if (!err && k->upper.rows)
-        err = clear(c, k, p, false, error);
+        err = clear(c, k, p, CLEAR_PIECE, error);
     if (!err && taken_before(k, p) > INT64_MIN) /* some of them may be there still */
         err = put_staged(c, k, error);
     else if (!err && c->rows.rows)
         err = copy_to(c, k, NULL, &c->rows, error);
     if (!err && p->all && (k->upper.rows || k->lower.rows))
-        err = clear(c, k, p, true, error);
+        err = clear(c, k, p, CLEAR_BEHIND, error);
+    else if (!err && p->all && is_all_here(k))
+        err = clear(c, k, p, CLEAR_ALL, error);
     fault_point("carry_filled");
     err = finish(c, err, error);
     if (err)
