@@ -36,7 +36,12 @@
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SLOWER 3 /* all of it takes several times as long */
-#else
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SLOWER 3
+#endif
+#endif
+#ifndef SLOWER
 #define SLOWER 1
 #endif
 

@@ -147,13 +147,14 @@ static int add_pool(struct sender *s)
     return 0;
 }
 
-/* The first with room, or a fresh one; without memory for that, or with many, the last. */
+/* The first with room, or a fresh one; without memory for that, or with so many that one more would leave none of them
+ * a connection for each of its requests, the last. */
 static struct pool *choose_pool(struct sender *s)
 {
     for (size_t i = 0; i < s->n_pools; i++)
         if (s->pool[i]->n < POOL_ROOM)
             return s->pool[i];
-    if (s->n_pools < POOLS_MAX)
+    if (s->n_pools < POOLS_MAX && (long)(s->n_pools + 1) * POOL_ROOM <= s->connections)
         add_pool(s);
     return s->pool[s->n_pools - 1];
 }

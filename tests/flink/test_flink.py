@@ -72,6 +72,8 @@ def make_events(path):
     chance = random.Random(5)
     with open(path, 'w', encoding='utf-8') as f:
         for i in range(EVENTS):
+            if i == EVENTS // 8:  # longer than what is read at once, and rejected
+                f.write('{"ts": 1, "symbol": "' + 'x' * 5000000 + '\n')
             back = chance.randrange(2900) if chance.randrange(200) else 45000
             f.write(json.dumps({'ts': T0 + i * 4 - back, 'symbol': f'S{chance.randrange(KEYS)}', 'qty': chance.randrange(1, 100),
                                 'price': chance.lognormvariate(4, 1), 'side': chance.choice(['buy', 'sell', 'cross'])}) + '\n')

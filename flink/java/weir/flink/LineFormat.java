@@ -54,6 +54,7 @@ public class LineFormat implements StreamFormat<byte[]> {
     /** Reads lines; what stands behind the last end of a line is kept for the next time. */
     protected static class Lines implements Reader<byte[]> {
         private final FSDataInputStream in;
+        private final int chunk;
         private byte[] bytes;
         private int size;
         private long offset;
@@ -62,16 +63,19 @@ public class LineFormat implements StreamFormat<byte[]> {
         protected Lines(FSDataInputStream in, long offset, int chunk) {
             this.in = in;
             this.offset = offset;
+            this.chunk = chunk;
             this.bytes = new byte[chunk];
         }
 
+        /** What is given depends on `offset` alone, not on what was read before: a checkpoint is an offset, and so many behind it. */
         @Override
         public byte[] read() throws IOException {
-            int end;
+            int limit = chunk, end;
             do {
-                fill();
-                end = ended ? size : lastEnd();
-            } while (end == 0 && !ended);
+                fill(limit);
+                end = size < limit ? size : lastEnd(limit);
+                limit = end > 0 || size < limit ? limit : grown(limit);
+            } while (end == 0 && (!ended || size > 0));
             if (end == 0) {
                 return null;
             }
@@ -82,22 +86,26 @@ public class LineFormat implements StreamFormat<byte[]> {
             return lines;
         }
 
-        private void fill() throws IOException {
-            if (size == bytes.length) {
-                if (size >= LINE_MAX) {
-                    throw new IOException("a line is longer than " + LINE_MAX + " bytes");
-                }
-                bytes = Arrays.copyOf(bytes, Math.min(2 * size, LINE_MAX));
+        private static int grown(int limit) throws IOException {
+            if (limit >= LINE_MAX) {
+                throw new IOException("a line is longer than " + LINE_MAX + " bytes");
             }
-            while (!ended && size < bytes.length) {
-                int n = in.read(bytes, size, bytes.length - size);
+            return Math.min(2 * limit, LINE_MAX);
+        }
+
+        private void fill(int limit) throws IOException {
+            if (limit > bytes.length) {
+                bytes = Arrays.copyOf(bytes, limit);
+            }
+            while (!ended && size < limit) {
+                int n = in.read(bytes, size, limit - size);
                 ended = n < 0;
                 size += Math.max(n, 0);
             }
         }
 
-        private int lastEnd() {
-            int end = size;
+        private int lastEnd(int limit) {
+            int end = limit;
             while (end > 0 && bytes[end - 1] != '\n') {
                 end--;
             }
