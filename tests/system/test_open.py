@@ -277,6 +277,7 @@ class Open(unittest.TestCase):
         answer = self.server.get('/api/v1/pipelines/hopping_2/results/live?live=1')
         self.assertEqual(answer.status, 400)
 
+    @unittest.skipIf(harness.sanitized(), 'to count to 100,001 takes longer than the 100 ms of a worker that a question may have')
     def test_too_many_rows_are_refused_and_those_of_some_keys_are_not(self):
         for first in range(0, 101000, 10000):
             self.server.post_ok('lot', ''.join(f'{{"ts":1000,"key":{i}}}\n' for i in range(first, first + 10000)))
