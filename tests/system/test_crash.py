@@ -186,7 +186,8 @@ class Crash(Case, unittest.TestCase):
         server.stop()
         os.remove(os.path.join(server.folder, 'file'))
         self.again(server)
-        server.wait_watermark('reader', self.until(made) - 1000000)
+        for name in ('p', 'reader'):
+            server.wait_watermark(name, self.until(made))
         self.assertEqual(self.rows(server, 'p'), sums(made))
 
     def test_on_crash_stop_leaves_the_pipeline_out(self):
@@ -242,7 +243,8 @@ class Crash(Case, unittest.TestCase):
         self.edit(server, f'at: {BAD}', f'at: {BAD - 1}')
         server.process.send_signal(signal.SIGHUP)
         harness.wait_until(lambda: "pipeline 'p' is exchanged" in self.log(server), 'the exchange')
-        server.wait_watermark('reader', self.until(made) - 1000000)
+        for name in ('p', 'reader'):
+            server.wait_watermark(name, self.until(made))
         self.assertEqual(self.rows(server, 'p', 'total'), {key: (n, total) for key, (n, total) in sums(made).items()})
 
     def test_what_was_set_aside_of_a_pipeline_that_begins_afresh(self):

@@ -28,7 +28,7 @@
 #define RESULTS   "/api/v1/pipelines/trades_1m/results"
 
 static const char yaml[] =
-    "server: {database: unused.db, sql_timeout: 300ms, sql_max_rows: 300}\n"
+    "server: {database: unused.db, sql_timeout: 2s, sql_max_rows: 300}\n"
     "streams:\n"
     "  trades:\n"
     "    time: {field: ts, unit: ms}\n"
@@ -439,7 +439,7 @@ static void sql_takes_parameters(void **state)
         post(200, "/api/v1/sql?format=ndjson", "application/json",
              "{\"sql\":\"SELECT :a a, @b b, $c c, :d d, :e "
              "e\",\"params\":{\"a\":9007199254740993,"
-             "\"b\":\"\\u00e9\",\"c\":null,\"d\":true,\"e\":0.1},\"timeout_ms\":200}"),
+             "\"b\":\"\\u00e9\",\"c\":null,\"d\":true,\"e\":0.1},\"timeout_ms\":2000}"),
         "{\"a\":9007199254740993,\"b\":\"\xc3\xa9\",\"c\":null,\"d\":1,\"e\":0.1}\n");
     assert_string_equal(
         post(
@@ -496,7 +496,7 @@ static void sql_over_its_limits_is_ended(void **state)
     post(504, "/api/v1/sql?timeout_ms=1", "text/plain", ENDLESS "count(*) FROM c");
     /* A larger time than the configured one is no way out. */
     post(504, "/api/v1/sql?timeout_ms=60000", "text/plain", ENDLESS "count(*) FROM c");
-    assert_in_range(clock_monotonic_us() - begin, 600000, 20 * SECOND_US);
+    assert_in_range(clock_monotonic_us() - begin, 4 * SECOND_US, 60 * SECOND_US);
 
     const char *body = post(200, "/api/v1/sql", "text/plain", ENDLESS "x FROM c");
     assert_non_null(
