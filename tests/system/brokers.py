@@ -39,7 +39,7 @@ class Brokers:
     def close(self):
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        harness.close_pipe(self.process.stdin)
         self.process.stdout.close()
 
     def do(self, line, more=b''):

@@ -100,6 +100,12 @@ def free_port():
             return port
 
 
+def close_pipe(pipe):
+    """One that a process reads, or did: what it has left there when it ended goes with it."""
+    with contextlib.suppress(BrokenPipeError):
+        pipe.close()
+
+
 def folder_for_test(test):
     path = tempfile.mkdtemp(prefix='weir-test-')
     test.addCleanup(shutil.rmtree, path, ignore_errors=True)

@@ -127,7 +127,7 @@ class Postgres:
                     raise AssertionError(f'{table} cannot be locked')
                 yield
             finally:
-                psql.stdin.close()
+                harness.close_pipe(psql.stdin)
 
     def psql(self, sql):
         """What the psql shell prints: lines of fields with | between them."""

@@ -34,7 +34,7 @@ class Editor:
         self.limit.cancel()
         self.process.kill()
         self.process.wait()
-        self.process.stdin.close()
+        harness.close_pipe(self.process.stdin)
         self.process.stdout.close()
 
     def send(self, method, params, **more):

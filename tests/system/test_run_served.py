@@ -3,6 +3,7 @@
 killed in between."""
 
 import collections
+import contextlib
 import csv
 import gzip
 import io
@@ -135,22 +136,21 @@ class Served(unittest.TestCase):
                                    stdin=subprocess.PIPE, stderr=subprocess.PIPE, **more)
         self.addCleanup(process.stderr.close)
         self.addCleanup(lambda: process.poll() is None and (process.kill(), process.wait()))
-        self.addCleanup(lambda: process.stdin and process.stdin.close())
+        self.addCleanup(harness.close_pipe, process.stdin)
         return process
 
     def start_half(self, server, data, cut):
         """A run of standard input that has so many bytes; and in the background they are written."""
         process = self.start_run(server, '-s', 'input')
 
-        def feed():
-            try:
-                process.stdin.write(data[:cut])
-                process.stdin.flush()
-            except OSError:
-                pass
-        thread = threading.Thread(target=feed)
+        def feed(pipe):
+            with contextlib.suppress(OSError, ValueError):  # nobody reads it any more, or it is closed
+                pipe.write(data[:cut])
+                pipe.flush()
+        thread = threading.Thread(target=feed, args=(process.stdin,))
         thread.start()
         self.addCleanup(thread.join)
+        self.addCleanup(process.kill)
         harness.wait_until(lambda: server.metric('weir_events_total', stream='input') > 0, 'the first events')
         return process
 
@@ -259,8 +259,7 @@ class Interrupted(Served):
         process.stdin.flush()
         harness.wait_until(lambda: self.server.metric('weir_events_total', stream='input') > 0, 'the first events')
         process.send_signal(signal.SIGSTOP)
-        process.stdin.close()
-        process.stdin = None
+        harness.close_pipe(process.stdin)
         time.sleep(0.3)  # not waited for: it only makes the order likely that failed once
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGCONT)
@@ -425,8 +424,7 @@ class Watermark(Served):
         process.stdin.flush()
         harness.wait_until(lambda: server.metric('weir_events_total', stream='s') == len(events), 'the events')
         server.post_ok('s', [{'ts': T0 + 86400000, 'k': 'a', 'id': -1}])
-        process.stdin.close()
-        process.stdin = None
+        harness.close_pipe(process.stdin)
         self.assertEqual(process.wait(harness.LIMIT_S), 0)
         self.assertNotIn('not read all', process.stderr.read().decode())
 
@@ -437,8 +435,7 @@ class Watermark(Served):
         process = self.start_half(server, data, 2 * MIB + 1000)
         server.post_ok('input', [{'ts': T0 + 86400000, 'k': 'late', 'id': -1}])
         process.stdin.write(data[2 * MIB + 1000:])
-        process.stdin.close()
-        process.stdin = None
+        harness.close_pipe(process.stdin)
         self.assertEqual(process.wait(harness.LIMIT_S), 0)
         self.check(server, events + [{'ts': T0 + 86400000, 'k': 'late', 'id': -1}])
 
@@ -454,8 +451,7 @@ class Many(Served):
         self.assertEqual(ninth.wait(harness.LIMIT_S), 1)
         self.assertIn('stopped', ninth.stderr.read().decode())
         for process in eight:
-            process.stdin.close()
-            process.stdin = None
+            harness.close_pipe(process.stdin)
             self.assertEqual(process.wait(harness.LIMIT_S), 0)
 
     def test_more_streams_than_it_takes(self):
