@@ -435,8 +435,8 @@ class Life(unittest.TestCase):
             if answer.status == 429:
                 self.assertEqual(answer.headers['Retry-After'], '1')
             harness.wait_until(lambda: self.streams(slow) == 200, 'a free place')
-            # 12 events of 4 a second: three seconds' worth, of which one is free
-            post = [self.server.request('POST', '/api/v1/streams/trades/events', EVENTS * 3, bearer(feeder))
+            # 480 events of 4 a second: two minutes' worth, in which any machine asks again
+            post = [self.server.request('POST', '/api/v1/streams/trades/events', EVENTS * 120, bearer(feeder))
                     for _ in range(2)]
             self.assertEqual([p.status for p in post], [200, 429])
             self.assertEqual(json.loads(post[1].body)['code'], 'too_many_requests')
