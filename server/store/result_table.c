@@ -61,17 +61,13 @@ static int result_table_create(sqlite3 *db, const struct table *t, struct error 
 #define YEAR_0    "-62167219200"
 #define YEAR_9999 "253402300799" /* its last second */
 
-/* Of a second outside of these years: it is moved into them by whole cycles, and its year moved back. */
+/* Of a second outside of these years: the same second of a cycle around 1970, and its year moved back. It is short, as all who
+ * open the database parse it, for each time in each table. */
 static const char result_table_far_time[] =
-    "(SELECT printf('%%s%%04d', CASE WHEN year < 0 THEN '-' ELSE '' END, abs(year)) ||"
-    " rest FROM"
-    " (SELECT strftime('%%Y', s - cycles * " YEARS_400
-    ", 'unixepoch') + 400 * cycles AS year,"
-    " strftime('-%%m-%%dT%%H:%%M:%%S', s - cycles * " YEARS_400
-    ", 'unixepoch') AS rest FROM"
-    " (SELECT s, CASE WHEN s < 0 THEN (s - " YEAR_0 " + 1) / " YEARS_400
-    " - 1 ELSE (s - " YEAR_9999 " - 1) / " YEARS_400
-    " + 1 END AS cycles FROM (SELECT %s AS s))))";
+    "(SELECT printf(iif(y < 0, '%%05d', '%%04d'), y) ||"
+    " strftime('-%%m-%%dT%%H:%%M:%%S', r, 'unixepoch')"
+    " FROM (SELECT strftime('%%Y', r, 'unixepoch') + s / " YEARS_400
+    " * 400 AS y, r FROM (SELECT s, s %% " YEARS_400 " AS r FROM (SELECT %s AS s))))";
 
 /* An int64 time as RFC 3339 text, the fraction only where there is one; floors before 1970 too. */
 static void result_table_append_time(sqlite3_str *sql, const char *column)
@@ -127,13 +123,17 @@ static int result_table_in_schema(sqlite3 *db, const char *type, const char *nam
     return code == SQLITE_ROW ? 1 : code == SQLITE_DONE ? 0 : db_error(db, error);
 }
 
-/* Made anew when its text is not what it should be: new columns, a newer weir. */
-static int result_table_view(sqlite3 *db, const struct table *t, struct error *error)
+/* Made anew when its text is not what it should be: new columns, a newer weir. `fresh`: its table is new. */
+static int result_table_view(sqlite3 *db, const struct table *t, bool fresh,
+                             struct error *error)
 {
     char *text = result_table_view_text(db, t);
     char *name = sqlite3_mprintf("%s_readable", t->name);
-    int err = text && name ? result_table_in_schema(db, "view", name, text, error)
-                           : error_set(error, -ENOMEM, "out of memory");
+    int err = 0;
+    if (!text || !name)
+        err = error_set(error, -ENOMEM, "out of memory");
+    else if (!fresh)
+        err = result_table_in_schema(db, "view", name, text, error);
     if (err == 0) {
         sqlite3_str *drop = sqlite3_str_new(db);
         sqlite3_str_appendf(drop, "DROP VIEW IF EXISTS \"%w\"", name);
@@ -330,12 +330,12 @@ int result_table_sync(sqlite3 *db, const struct table *t, struct error *error)
     }
     if (!err)
         err = overdue_make(db, t, error);
-    if (!err)
+    if (!err && there)
         err = replaced_sync(db, t, error);
     if (!err)
         err = result_table_note(db, t, error);
     if (!err)
-        err = result_table_view(db, t, error);
+        err = result_table_view(db, t, there == 0, error);
     return err;
 }
 
