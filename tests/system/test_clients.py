@@ -335,9 +335,9 @@ class Recipe(unittest.TestCase):
             process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL,
                                        cwd=self.server.folder, start_new_session=True)
 
-        def end():
+        def end(by=signal.SIGTERM):
             if process.returncode is None:  # what it has started ends, too
-                os.killpg(process.pid, signal.SIGTERM)
+                os.killpg(process.pid, by)
                 process.wait()
         self.addCleanup(end)
         return end
@@ -533,6 +533,65 @@ class Recipes(Recipe):
         (target,) = panels[1]['targets']
         for row in self.server.get_json(target['url']):
             self.assertLessEqual({column['selector'] for column in target['columns']}, set(row))
+
+
+class Ends(Recipe):
+    """What is between a client and weir while either ends."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = harness.Server.for_class(cls, cls.read().replace('{listen}', f'127.0.0.1:{harness.free_port()}'))
+
+    def test_telegraf(self):
+        """It gathers 1, 2, 3, ... from a script. While the server is away it keeps them, and as it ends it sends them."""
+        folder = self.server.folder
+        last = os.path.join(folder, 'last')
+        with open(os.path.join(folder, 'next.sh'), 'w', encoding='ascii') as file:
+            file.write(f'n=$(cat "{last}") && n=$((n + 1)) && echo "mem,host=script used_percent=$n"\n'
+                       f'echo $n >"{last}.new" && mv "{last}.new" "{last}"\n')
+        with open(last, 'w', encoding='ascii') as file:
+            file.write('0')
+        path = self.recipe('telegraf.conf')
+        with open(path, 'a', encoding='ascii') as file:
+            file.write(f'[agent]\n  interval = "100ms"\n  flush_interval = "200ms"\n  flush_jitter = "0s"\n[[inputs.exec]]\n'
+                       f'  commands = [\'sh "{folder}/next.sh"\']\n  data_format = "influx"\n  timeout = "1m"\n')
+
+        def gathered():
+            with open(last, encoding='ascii') as file:
+                return int(file.read())
+
+        def stored():
+            return {int(row[0]) for row in self.server.rows("SELECT usage FROM mem_rows WHERE host = 'script'")}
+
+        def wait_for_more(what):
+            n = what()
+            return harness.wait_until(lambda: what() if what() != n else None, f'more than {n}')
+
+        def start():
+            return self.start(program('telegraf'), '--config', path)
+
+        def wait_stored(n):
+            harness.wait_until(lambda: max(stored(), default=0) >= n, f'{n} in the table')
+
+        first = start()
+        wait_stored(3)
+        self.server.kill()
+        for _ in range(5):
+            wait_for_more(gathered)
+        self.server.start()
+        wait_stored(gathered() + 1)
+        first()
+        wait_stored(gathered())
+        self.assertEqual(stored(), set(range(1, gathered() + 1)))
+        second = start()
+        wait_stored(gathered() + 3)
+        second(signal.SIGKILL)
+        third = start()
+        wait_stored(gathered() + 3)
+        third()
+        wait_stored(gathered())
+        lost = sorted(set(range(1, gathered() + 1)) - stored())  # what it had not sent when it was killed
+        self.assertEqual(lost, list(range(lost[0], lost[-1] + 1)) if lost else [])
 
 
 class Tokens(Recipe):
