@@ -144,10 +144,11 @@ static int check_unique(const struct draft *d, const struct schema *s, size_t i,
                          "in the stream makes the field its time",
                          name->text);
     for (size_t k = 1; k < i; k++) {
-        if (strcasecmp(s->column[k].name, name->text) == 0)
+        const char *other = s->column[k].name; /* NULL: it is wrong, which was said */
+        if (other && strcasecmp(other, name->text) == 0)
             return node_error(name, error,
                               "'%s' and '%s' differ only in case, which SQLite ignores",
-                              name->text, s->column[k].name);
+                              name->text, other);
     }
     return 0;
 }

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * The configuration: every input is taken, or refused with one line that begins with its place.
+ * The configuration: every input is taken, or refused with one line that begins with its place; so is all that is wrong
+ * with it, where that is collected.
  */
 #include "config/config.h"
+#include "config/faults.h"
 
 #include "target.h"
 
@@ -23,7 +25,7 @@ static void check_error(int err, const struct error *error)
     abort();
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static int parse(const uint8_t *data, size_t size)
 {
     struct config *c = NULL;
     struct error error = {""};
@@ -32,5 +34,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_error(err, &error);
     else
         config_free(c);
+    return err;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct faults all;
+    if (parse(data, size) == 0)
+        return 0;
+    faults_begin(&all);
+    if (parse(data, size) == 0)
+        abort();
+    faults_end();
+    for (size_t i = 0; i < all.n; i++)
+        check_error(-EINVAL, &all.fault[i]);
     return 0;
 }

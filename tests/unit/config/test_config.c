@@ -8,6 +8,7 @@
 #include "config/config.h"
 #include "config/faults.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -1286,6 +1287,60 @@ static void all_faults_are_told_where_they_are_collected(void **state)
     check_faults(STREAM_HEAD PIPELINE_HEAD, 0, NULL);
 }
 
+static void fields_behind_a_wrong_one_are_looked_at(void **state)
+{
+    static const char *const expected[] = {
+        "f:3:15: expected a type: string, float, int, bool or time, found 'flaot', did "
+        "you mean 'float'?",
+        "f:3:30: expected a name of letters, digits and '_', found 'a b'; what events "
+        "call it is said by its 'name' or 'path'",
+        "f:3:56: 'C' and 'c' differ only in case, which SQLite ignores",
+    };
+    (void)state;
+    check_faults("streams:\n"
+                 "  s: {time: ts, fields: {\n"
+                 "           a: flaot, b: int, a b: int, c: int, A: int, C: int}}\n",
+                 COUNT(expected), expected);
+}
+
+/* Another word for each in turn: what is wrong is said with its place, whatever is read behind it. */
+static void check_words_of(const char *file, const char *other)
+{
+    struct buffer text = {0};
+    char piece[4096];
+    FILE *f = fopen(file, "re");
+    assert_non_null(f);
+    for (size_t n; (n = fread(piece, 1, sizeof piece, f)) > 0;)
+        buffer_put(&text, piece, n);
+    fclose(f);
+    for (size_t i = 0; i < text.size; i++) {
+        struct buffer changed = {0};
+        struct config *c = NULL;
+        struct error error = {0};
+        struct faults faults;
+        size_t end = i;
+        while (end < text.size &&
+               (isalnum((unsigned char)text.data[end]) || text.data[end] == '_'))
+            end++;
+        if (end == i)
+            continue;
+        buffer_put(&changed, text.data, i);
+        buffer_put(&changed, other, strlen(other));
+        buffer_put(&changed, text.data + end, text.size - end);
+        faults_begin(&faults);
+        int r = config_parse("f", changed.data, changed.size, &c, &error);
+        faults_end();
+        assert_true(r == 0 || r == -EINVAL);
+        assert_true(r == 0 || faults.n > 0 || memcmp(error.text, "f:", 2) == 0);
+        for (size_t k = 0; k < faults.n; k++)
+            assert_memory_equal(faults.fault[k].text, "f:", 2);
+        config_free(c);
+        buffer_free(&changed);
+        i = end;
+    }
+    buffer_free(&text);
+}
+
 static void no_more_than_twenty_faults_are_collected(void **state)
 {
     char text[4096] = "streams:\n", line[64], place[32][96];
@@ -1340,6 +1395,14 @@ static void the_configurations_that_are_shipped_are_good(void **state)
     }
 }
 
+static void any_word_of_a_configuration_may_be_wrong(void **state)
+{
+    (void)state;
+    check_words_of(ETC_DIR "/weir.yaml", "Nope");
+    check_words_of(ETC_DIR "/demo/demo.yaml", "{}");
+    check_words_of(ETC_DIR "/examples/shop.yaml", "[x, y]");
+}
+
 /* What stands in comments of the default file is what holds without it. */
 static void the_default_file_says_what_the_defaults_are(void **state)
 {
@@ -1385,6 +1448,8 @@ int main(void)
         cmocka_unit_test(derived_columns_have_the_type_of_their_expression),
         cmocka_unit_test(a_pipeline_sees_derived_columns_and_has_its_own),
         cmocka_unit_test(derived_columns_that_are_none_are_refused),
+        cmocka_unit_test(fields_behind_a_wrong_one_are_looked_at),
+        cmocka_unit_test(any_word_of_a_configuration_may_be_wrong),
         cmocka_unit_test(server_has_defaults),
         cmocka_unit_test(server_keys_are_taken),
         cmocka_unit_test(addresses_of_this_machine_are_taken),
