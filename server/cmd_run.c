@@ -47,6 +47,7 @@ static const char help[] =
     "                         as events come\n"
     "      --live             windows close as events come from the beginning, as a "
     "server's do\n"
+    "      --again            takes also what a server has taken of the files before\n"
     "  -q, --quiet            no progress, no summary\n"
     "  -h, --help             this text\n\n"
     "Exit status: 0 all events were taken, 65 some were rejected or came too late for "
@@ -55,6 +56,7 @@ static const char help[] =
     "configuration.\n";
 
 #define MEMORY_DEFAULT ((uint64_t)1 << 30)
+#define LOOK_US        1000
 
 struct run_input { /* a stream with its files */
     char *name;
@@ -67,7 +69,7 @@ struct run_options {
     const char *config, *database;
     int format;      /* enum decode_format, or SOURCE_BY_NAME */
     uint64_t memory; /* of open windows; 0: they close as events come */
-    bool quiet;
+    bool quiet, again;
     struct run_input *input;
     size_t n_inputs;
 };
@@ -191,12 +193,21 @@ static uint64_t events_lost(struct weir *w)
     return lost;
 }
 
-static void print_summary(struct weir *w, const struct source_result *r, double seconds)
+static void print_taken(const char *by, const struct source_result *r, uint64_t before,
+                        double seconds)
+{
+    fprintf(stderr, "%llu events taken%s", (unsigned long long)r->accepted, by);
+    print_count(before, "of them before, and not again");
+    fprintf(stderr, ", %llu rejected, %.2f s, %.2f M events/s\n",
+            (unsigned long long)r->rejected, seconds,
+            seconds > 0 ? (double)r->accepted / 1e6 / seconds : 0);
+}
+
+static void print_summary(struct weir *w, const struct source_result *r,
+                          uint64_t before, double seconds)
 {
     uint64_t errors = 0;
-    fprintf(stderr, "%llu events taken, %llu rejected, %.2f s, %.2f M events/s\n",
-            (unsigned long long)r->accepted, (unsigned long long)r->rejected, seconds,
-            seconds > 0 ? (double)r->accepted / 1e6 / seconds : 0);
+    print_taken("", r, before, seconds);
     for (size_t i = 0; i < w->config->n_streams; i++)
         errors += w->only[i] ? log_derive_errors(w->log[i]) : 0;
     if (errors)
@@ -250,7 +261,7 @@ struct pushing {
     struct progress *progress; /* NULL: none is shown */
     const char
         *folder; /* of the journals of a server that takes them; NULL: there is none */
-    uint64_t before;                /* events that it had taken before */
+    uint64_t before;                /* events that a server had taken before */
     struct runs_pipeline *pipeline; /* what became of them there */
     size_t n_pipelines;
     pthread_t thread;
@@ -280,6 +291,24 @@ static int hand_to_server(struct pushing *p, const struct source_files *files)
     return runs_hand(&handing, &p->result, &p->before, &p->error);
 }
 
+/* The keys of what a server has taken are in the journal, too, which is read first. */
+static bool knows_requests(const struct pushing *p)
+{
+    struct log *log = p->weir->log[p->input->stream];
+    struct error error;
+    while (!log_is_ready(log) && !log_failed(log, &error) &&
+           !atomic_load_explicit(&cmd_stop, memory_order_relaxed))
+        clock_sleep_us(LOOK_US);
+    return log_knows_requests(log);
+}
+
+static int push_here(struct pushing *p, const struct source_files *files)
+{
+    return !p->options->again && knows_requests(p)
+               ? runs_push(files, &p->result, &p->before, &p->error)
+               : source_file(files, &p->result, &p->error);
+}
+
 static void *push_stream(void *ctx)
 {
     struct pushing *p = ctx;
@@ -290,8 +319,7 @@ static void *push_stream(void *ctx)
                                        .progress = p->progress ? show_progress : NULL,
                                        .ctx = p->progress,
                                        .stop = &cmd_stop};
-    p->r = p->folder ? hand_to_server(p, &files)
-                     : source_file(&files, &p->result, &p->error);
+    p->r = p->folder ? hand_to_server(p, &files) : push_here(p, &files);
     if (p->r < 0) /* the others need not go on */
         atomic_store_explicit(&cmd_stop, true, memory_order_relaxed);
     else if (p->options->n_inputs > 1 &&
@@ -356,6 +384,14 @@ static void add_results(struct source_result *to, const struct run_options *o,
     }
 }
 
+static uint64_t count_before(const struct run_options *o, const struct pushing *p)
+{
+    uint64_t before = 0;
+    for (size_t i = 0; i < o->n_inputs; i++)
+        before += p[i].before;
+    return before;
+}
+
 /* Reads the files, closes the windows, waits for the last commit. */
 static int push(struct weir *w, const struct run_options *o, struct pushing *p)
 {
@@ -370,7 +406,7 @@ static int push(struct weir *w, const struct run_options *o, struct pushing *p)
         fprintf(stderr, "weir: stopped; %llu groups of open windows are given up\n",
                 (unsigned long long)open_groups);
     if (!o->quiet)
-        print_summary(w, &result,
+        print_summary(w, &result, count_before(o, p),
                       (double)(clock_monotonic_us() - progress.begun_us) / 1e6);
     uint64_t lost = events_lost(w);
     int status = file_exit_code(r);
@@ -454,16 +490,6 @@ static struct runs_pipeline *far_pipelines(const struct pushing *p, size_t n,
     return list;
 }
 
-static void print_far_summary(const struct source_result *r, uint64_t before,
-                              double seconds)
-{
-    fprintf(stderr, "%llu events taken by the server", (unsigned long long)r->accepted);
-    print_count(before, "of them before, and not again");
-    fprintf(stderr, ", %llu rejected, %.2f s, %.2f M events/s\n",
-            (unsigned long long)r->rejected, seconds,
-            seconds > 0 ? (double)r->accepted / 1e6 / seconds : 0);
-}
-
 /* The server reads the files, and goes on. */
 static int push_far(struct weir *w, const struct run_options *o, struct pushing *p,
                     const char *folder)
@@ -471,16 +497,14 @@ static int push_far(struct weir *w, const struct run_options *o, struct pushing 
     struct progress progress = {.begun_us = clock_monotonic_us()};
     int r = push_inputs(w, o, p, folder, &progress);
     struct source_result result = {0};
-    uint64_t before = 0, lost = 0;
+    uint64_t lost = 0;
     size_t n;
     bool failed = false;
-    for (size_t i = 0; i < o->n_inputs; i++)
-        before += p[i].before;
     struct runs_pipeline *list = far_pipelines(p, o->n_inputs, &n);
     add_results(&result, o, p, r);
     if (!o->quiet)
-        print_far_summary(&result, before,
-                          (double)(clock_monotonic_us() - progress.begun_us) / 1e6);
+        print_taken(" by the server", &result, count_before(o, p),
+                    (double)(clock_monotonic_us() - progress.begun_us) / 1e6);
     for (size_t i = 0; i < n; i++) {
         if (!o->quiet)
             print_far_pipeline(&list[i]);
@@ -515,6 +539,8 @@ static int run_far(struct weir *w, const struct run_options *o, const char *fold
     if (o->n_inputs > RUNS_MAX)
         status =
             cmd_usage("run", "a server takes files of %u streams at a time", RUNS_MAX);
+    else if (o->again)
+        status = cmd_usage("run", "--again: a server has the database; stop it before");
     for (size_t i = 0; status == 0 && i < o->n_inputs; i++)
         if (find_stream(w, o->input[i].name, &o->input[i].stream, &error) < 0) {
             fprintf(stderr, "weir: %s\n", error.text);
@@ -710,6 +736,7 @@ static int read_options(int argc, char **argv, struct run_options *ro)
                                             {"database", required_argument, NULL, 'd'},
                                             {"memory", required_argument, NULL, 'm'},
                                             {"live", no_argument, NULL, 'L'},
+                                            {"again", no_argument, NULL, 'A'},
                                             {"quiet", no_argument, NULL, 'q'},
                                             {"help", no_argument, NULL, 'h'},
                                             {NULL, 0, NULL, 0}};
@@ -727,6 +754,8 @@ static int read_options(int argc, char **argv, struct run_options *ro)
             ro->quiet = true;
         else if (o == 'L')
             ro->memory = 0;
+        else if (o == 'A')
+            ro->again = true;
         else if (o == 'm' && parse_memory(optarg, &ro->memory))
             return EXIT_USAGE;
         else if (o == 'f' && parse_format(optarg, &ro->format))

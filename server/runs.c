@@ -2,7 +2,6 @@
 #include "runs.h"
 
 #include "base/clock.h"
-#include "base/hash.h"
 #include "base/logger.h"
 #include "base/thread.h"
 #include "control.h"
@@ -25,7 +24,6 @@
 #define SEND_S      5 /* for one who does not read */
 #define TELL_US     100000
 #define PATIENCE_US (10 * SECOND_US) /* of a pipeline that reads nothing */
-#define KEY_MAX     48
 
 struct run {
     struct runs *owner;
@@ -43,8 +41,7 @@ struct run {
     int64_t told_us;
     uint64_t before;      /* events that had been taken before */
     uint64_t position;    /* of the last entry with events of it */
-    uint64_t bytes[2];    /* what the file's bytes so far come to */
-    char key[KEY_MAX];    /* of the piece at hand */
+    struct runs_key key;  /* of the piece at hand */
     bool reserved, known; /* it is ours; it was taken before */
     int failed;           /* 0, or why nothing more is taken */
     sem_t done;           /* the ticket was called */
@@ -106,25 +103,10 @@ static bool hear(struct run *r, char text[RUNS_PACKET], int *ret_fd)
 
 /* ---- Keys -------------------------------------------------------------------------------------- */
 
-/* Kept on disk: the same in every process, unlike hash_bytes. */
-static uint64_t mix_in(uint64_t h, uint64_t odd, const char *data, size_t size)
-{
-    size_t i = 0;
-    for (; i + 8 <= size; i += 8)
-        h = hash_mix(h ^ hash_load(data + i, 8), odd) + odd;
-    return hash_mix(h ^ hash_load(data + i, size - i), odd ^ (size + 1));
-}
-
-static void mix_piece(uint64_t h[2], const char *data, size_t size)
-{
-    h[0] = mix_in(h[0], 0x9e3779b97f4a7c15u, data, size);
-    h[1] = mix_in(h[1], 0xd6e8feb86659fd93u, data, size);
-}
-
 static void leave_key(struct run *r)
 {
     if (r->reserved)
-        r->to->sink.key_abandon(r->to->sink.ctx, r->key, strlen(r->key));
+        r->to->sink.key_abandon(r->to->sink.ctx, r->key.text, strlen(r->key.text));
     r->reserved = r->known = false;
 }
 
@@ -133,8 +115,8 @@ static int take_key(struct run *r)
 {
     struct request_known was;
     int err;
-    while ((err = r->to->sink.key_begin(r->to->sink.ctx, r->key, strlen(r->key),
-                                        &was)) == -EBUSY ||
+    while ((err = r->to->sink.key_begin(r->to->sink.ctx, r->key.text,
+                                        strlen(r->key.text), &was)) == -EBUSY ||
            err == -EAGAIN) {
         if (run_stops(r))
             return -EINTR;
@@ -151,16 +133,16 @@ static int take_key(struct run *r)
 }
 
 /* For source_file. What is behind the last piece of a file has a key of its own. */
-static int begin_piece(void *ctx, const char *data, size_t size, struct error *error)
+static int begin_piece(void *ctx, size_t file, const char *data, size_t size,
+                       struct error *error)
 {
     struct run *r = ctx;
+    (void)file; /* the only one */
     leave_key(r);
     if (r->failed)
         return error_set(error, r->failed, "\"%s\": the stream takes nothing more: %s",
                          r->path, strerror(-r->failed));
-    mix_piece(r->bytes, data, size);
-    snprintf(r->key, sizeof(r->key), "%s:%016llx%016llx", size ? "run" : "end",
-             (unsigned long long)r->bytes[0], (unsigned long long)r->bytes[1]);
+    runs_key_piece(&r->key, data, size);
     int err = take_key(r);
     return err < 0 ? error_set(error, err, "\"%s\": %s", r->path,
                                err == -EINTR ? "stopped" : strerror(-err))
@@ -228,7 +210,7 @@ static int put(struct run *r, const struct request *q)
 {
     const struct source_sink *sink = &r->to->sink;
     struct ticket ticket = {.done = ticket_done, .ctx = r};
-    const struct request_id key = {.key = r->key, .size = strlen(r->key)};
+    const struct request_id key = {.key = r->key.text, .size = strlen(r->key.text)};
     struct request with = *q;
     with.source = r->source;
     with.ticket = &ticket;
@@ -324,13 +306,9 @@ static bool read_file(struct run *r, const char *text, int fd)
     struct error error = {""};
     char *path;
     int format = (int)strtol(text, &path, 10);
-    enum decode_format by_name;
     r->path = *path ? path + 1 : "";
     r->before = 0;
-    if (format == SOURCE_BY_NAME && source_file_format(r->path, &by_name, &error) == 0)
-        format = (int)by_name; /* the key does not depend on who said it */
-    r->bytes[0] = 0x243f6a8885a308d3u ^ (uint64_t)(format + 1);
-    r->bytes[1] = 0x13198a2e03707344u;
+    runs_key_begin(&r->key, r->path, format);
     begin_stream(r);
     const struct source_files files = {.stream = &r->stream,
                                        .path = &r->path,

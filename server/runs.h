@@ -21,7 +21,8 @@
  * Who closes his side for writing has it stop, and still hears how far it came.
  *
  * Each MiB of a file, unpacked, is a request with a key made of the file's bytes up to its end. So what was taken is not taken again,
- * whoever was killed in between, as long as the server knows its keys (idempotency_retain).
+ * whoever was killed in between, as long as the server knows its keys (idempotency_retain). A run without a server knows them, too,
+ * from the journal and the database (runs_push); it adds none, as what it has not finished is not there.
  */
 #ifndef WEIR_RUNS_H
 #define WEIR_RUNS_H
@@ -67,6 +68,24 @@ struct runs_handing {
 /* Hands the files over, and waits until they are taken. As source_file, and -EACCES: the server is another user's; -EPIPE: it
  * ended in between. *ret_before: of those accepted, how many had been taken before. */
 int runs_hand(const struct runs_handing *h, struct source_result *ret,
+              uint64_t *ret_before, struct error *error);
+
+/* ---- Keys ---- */
+
+struct runs_key { /* of the bytes of a file up to the end of a piece */
+    uint64_t bytes[2];
+    char text[48];
+};
+
+/* Before the first piece. The format is an enum decode_format, or SOURCE_BY_NAME; the key does not depend on who said it. */
+void runs_key_begin(struct runs_key *k, const char *path, int format);
+/* With the next piece; without bytes, with what is behind the last one. */
+void runs_key_piece(struct runs_key *k, const char *data, size_t size);
+
+/* ---- A run of its own ---- */
+
+/* As source_file, but for what a server has taken before, which is read and left out. *ret_before: as of runs_hand. */
+int runs_push(const struct source_files *files, struct source_result *ret,
               uint64_t *ret_before, struct error *error);
 
 #endif

@@ -223,6 +223,14 @@ int idempotency_begin(struct idempotency *k, const char *key, size_t size,
     return rc;
 }
 
+uint64_t idempotency_known(struct idempotency *k)
+{
+    pthread_mutex_lock(&k->lock);
+    uint64_t n = k->n_known;
+    pthread_mutex_unlock(&k->lock);
+    return n;
+}
+
 void idempotency_abandon(struct idempotency *k, const char *key, size_t size)
 {
     pthread_mutex_lock(&k->lock);

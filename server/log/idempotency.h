@@ -34,6 +34,8 @@ void idempotency_free(struct idempotency *k); /* takes NULL */
  * the wall clock. */
 int idempotency_begin(struct idempotency *k, const char *key, size_t size,
                       int64_t now_us, struct request_known *ret);
+/* How many keys are known. */
+uint64_t idempotency_known(struct idempotency *k);
 void idempotency_abandon(struct idempotency *k, const char *key, size_t size);
 
 /* The request is durable (reserved before, or found in the journal or the database at start). `key` and

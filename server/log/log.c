@@ -87,6 +87,11 @@ uint64_t log_derive_errors(const struct log *l)
     return atomic_load_explicit(&l->derive_errors, memory_order_relaxed);
 }
 
+bool log_knows_requests(struct log *l)
+{
+    return log_is_ready(l) && idempotency_known(l->idempotency);
+}
+
 int log_key_begin(struct log *l, const char *key, size_t size,
                   struct request_known *ret)
 {

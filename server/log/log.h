@@ -254,6 +254,8 @@ int log_append_wait(struct log *l, const struct request *r);
 /* After it returns the ticket is not called any more. */
 void log_cancel(struct log *l, struct ticket *t);
 
+/* Whether it knows any keys; false: none, or it is not ready. */
+bool log_knows_requests(struct log *l);
 /* As idempotency_begin and idempotency_abandon; -EAGAIN: not ready. */
 int log_key_begin(struct log *l, const char *key, size_t size,
                   struct request_known *ret);

@@ -165,7 +165,7 @@ static void file_progress(const struct file *f)
 static int file_say_piece(const struct file *f, size_t size, struct error *error)
 {
     const struct source_files *files = f->files;
-    return files->piece ? files->piece(files->ctx, f->piece, size, error) : 0;
+    return files->piece ? files->piece(files->ctx, f->index, f->piece, size, error) : 0;
 }
 
 static int file_piece(struct file *f, size_t size, struct error *error)

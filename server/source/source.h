@@ -159,9 +159,10 @@ struct source_files {
     /* May be NULL. After each piece: bytes read and the size of all files (0: not known), compressed
      * where they are, and events accepted. */
     void (*progress)(void *ctx, uint64_t bytes, uint64_t total, uint64_t rows);
-    /* May be NULL. Before the rows of a piece are decoded and put: its bytes, unpacked, 1 MiB but for a file's last; and
-     * behind that, before what it leaves is put, no bytes. Below 0: no more is read, and the error is set. */
-    int (*piece)(void *ctx, const char *data, size_t size, struct error *error);
+    /* May be NULL. Before the rows of a piece of the file-th are decoded and put: its bytes, unpacked, 1 MiB but for a file's
+     * last; and behind that, before what it leaves is put, no bytes. Below 0: no more is read, and the error is set. */
+    int (*piece)(void *ctx, size_t file, const char *data, size_t size,
+                 struct error *error);
     /* May be NULL. Once for a file, at its end, before its last piece: is it its end? Below 0: it is given up, and the error is set. */
     int (*last)(void *ctx, int fd, struct error *error);
     void *ctx;

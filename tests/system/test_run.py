@@ -511,7 +511,37 @@ class Failing(unittest.TestCase):
                 self.assertIn("analyzer 'failing': told to fail", done.stderr)
 
 
+ENDLESS = CONFIG + '''
+  kept: {from: input, window: none, select: [key, n]}
+  all: {from: input, key: [key], window: {global: 10s}, analyzers: [count, {sum: {of: n}}]}
+  hundreds: {from: input, key: [key], window: {count: 100}, analyzers: [count]}
+'''
+
+
 class Restart(unittest.TestCase):
+    def test_a_run_that_was_killed_has_taken_nothing(self):
+        folder = harness.folder_for_test(self)
+        database = os.path.join(folder, 'weir.db')
+        n = 160000  # half of them are more than a batch
+        for name, text in (('weir.yaml', ENDLESS), ('all.ndjson', lines(0, n))):
+            with open(os.path.join(folder, name), 'w', encoding='utf-8') as file:
+                file.write(text)
+        with subprocess.Popen([harness.WEIR, 'run', '-c', 'weir.yaml', '--stream', 'input'], stdin=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, cwd=folder, env=harness.environment()) as process:
+            self.addCleanup(process.kill)
+            process.stdin.write(lines(0, n // 2).encode())
+            process.stdin.flush()
+            harness.wait_until(lambda: harness.read_rows(database, 'SELECT 1 FROM kept LIMIT 1'), 'rows that are kept')
+            process.kill()
+            process.wait(harness.LIMIT_S)
+        done = harness.weir('run', '-c', 'weir.yaml', '--stream', 'input', 'all.ndjson', cwd=folder)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        kept = harness.read_rows(database, 'SELECT n FROM kept ORDER BY n')
+        self.assertEqual(kept, [(i,) for i in range(n)])
+        self.assertEqual(harness.read_rows(database, 'SELECT key, count, n_sum FROM "all" ORDER BY key'),
+                         [('ab'[k], n // 2, sum(range(k, n, 2))) for k in (0, 1)])
+        self.assertEqual(harness.read_rows(database, 'SELECT count, count(*) FROM hundreds'), [(100, n // 100)])
+
     def test_results_go_on_from_the_committed_watermark(self):
         folder = harness.folder_for_test(self)
         config = CONFIG.replace('out_of_orderness: 1h', 'out_of_orderness: 0s')

@@ -236,6 +236,40 @@ class Interrupted(Served):
         self.server.start()
         self.again()
 
+    def run_without(self, *options):
+        """A run of all of the file without a server. Returns what it says, and how often each event is there."""
+        path = self.write(self.server, 'all.ndjson', self.data)
+        said = self.run_files(self.server, '-s', 'input', *options, path)
+        kept = collections.Counter(harness.read_rows(self.server.database, 'SELECT k, id FROM kept'))
+        return said, kept
+
+    def test_the_server_is_killed_and_none_is_there_again(self):
+        process = self.start_half(self.server, self.data, 3 * MIB + 1000)
+        self.server.kill()
+        process.wait(harness.LIMIT_S)
+        said, kept = self.run_without()
+        self.assertRegex(said, r'30000 events taken, [1-9][0-9]* of them before, and not again')
+        self.assertEqual(kept, collections.Counter((e['k'], e['id']) for e in self.events))
+        rows = harness.read_rows(self.server.database, 'SELECT k, window_start / 1000, count, id_sum FROM results')
+        self.assertEqual(sorted(rows), expected(self.events))
+        self.server.start()  # and a server that begins behind it knows its keys still
+        said = self.run_files(self.server, '-s', 'input', os.path.join(self.server.folder, 'all.ndjson'), status=65)
+        self.assertRegex(said, r'30000 events taken by the server, [1-9][0-9]* of them before, and not again')
+
+    def test_what_a_server_has_taken_is_taken_again_where_that_is_asked_for(self):
+        path = self.write(self.server, 'all.ndjson', self.data)
+        self.run_files(self.server, '-s', 'input', path)
+        self.assertIn('a server has the database', self.run_files(self.server, '-s', 'input', '--again', path, status=64))
+        self.server.stop()
+        said, kept = self.run_without()
+        self.assertIn('30000 events taken, 30000 of them before, and not again', said)
+        self.assertEqual(set(kept.values()), {1})
+        # results drops what it has given out
+        done = harness.weir('run', '-c', self.server.path, '-s', 'input', '--again', path)
+        self.assertEqual(done.returncode, 65)
+        kept = collections.Counter(harness.read_rows(self.server.database, 'SELECT k, id FROM kept'))
+        self.assertEqual((len(kept), set(kept.values())), (30000, {2}))
+
     def test_the_run_is_killed(self):
         process = self.start_half(self.server, self.data, 3 * MIB + 1000)
         process.kill()
