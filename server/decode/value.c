@@ -38,8 +38,46 @@ static const char *literal(struct record *r, const char *p, const char *word)
     return p + n;
 }
 
-/* Of a time as text; what came is a number, it seems, of a time of these days in some unit. */
-static const char *text_time(const char *p, size_t size)
+static size_t count_digits(const char *p, size_t size)
+{
+    size_t n = 0;
+    while (n < size && p[n] >= '0' && p[n] <= '9')
+        n++;
+    return n;
+}
+
+/* Without seconds, or with a zone such as +0100 or +01: put in the form that clock_parse knows. */
+static bool parse_loose(const char *p, size_t size, int64_t *ret_us)
+{
+    char text[64];
+    if (size < 16 || size > sizeof(text) - 8 || p[13] != ':')
+        return false;
+    memcpy(text, p, 16);
+    size_t n = 16, at = 16;
+    bool seconds = size > 16 && p[16] == ':';
+    if (!seconds) {
+        memcpy(text + n, ":00", 3);
+        n += 3;
+    }
+    while (at < size && p[at] != '+' && p[at] != '-')
+        text[n++] = p[at++];
+    size_t zone = size - at;
+    memcpy(text + n, p + at, zone);
+    n += zone;
+    if (zone == 5) { /* +0100 */
+        memmove(text + n - 1, text + n - 2, 2);
+        text[n - 2] = ':';
+        n++;
+    } else if (zone == 3) { /* +01 */
+        memcpy(text + n, ":00", 3);
+        n += 3;
+    }
+    return clock_parse(text, n, ret_us) == 0;
+}
+
+/* Of a time as text; what came is a number, it seems, of a time of these days in some unit, or what `lenient` takes. */
+static const char *text_time(const struct record *r, const char *p, size_t size,
+                             size_t c)
 {
     static const struct {
         size_t digits;
@@ -48,24 +86,47 @@ static const char *text_time(const char *p, size_t size)
                 {13, "an RFC 3339 time (numbers want unit: ms)"},
                 {16, "an RFC 3339 time (numbers want unit: us)"},
                 {19, "an RFC 3339 time (numbers want unit: ns)"}};
-    size_t digits = 0;
-    while (digits < size && p[digits] >= '0' && p[digits] <= '9')
-        digits++;
-    for (size_t i = 0; digits == size && i < sizeof unit / sizeof unit[0]; i++)
-        if (size == unit[i].digits)
+    int64_t us;
+    size_t digits = count_digits(p, size), end = digits;
+    if (digits < size && p[digits] == '.')
+        end += 1 + count_digits(p + digits + 1, size - digits - 1);
+    for (size_t i = 0; c == 0 && end == size && i < sizeof unit / sizeof unit[0]; i++)
+        if (digits == unit[i].digits)
             return unit[i].expected;
+    if (!(r->lenient & DECODE_LENIENT_TIMES) && parse_loose(p, size, &us))
+        return "an RFC 3339 time (such as this wants lenient: times)";
     return "an RFC 3339 time";
+}
+
+/* A number in quotes. */
+static bool is_quoted_number(const char *p, size_t size)
+{
+    struct number n;
+    const char *problem;
+    return size > 2 && p[0] == '"' && number_scan(p + 1, &n, &problem) &&
+           n.end == p + size - 1;
 }
 
 static const char *expected(const struct record *r, const char *p, size_t size,
                             size_t c)
 {
     enum weir_type type = r->schema->column[c].type;
+    bool quoted = is_quoted_number(p, size);
+    if (quoted && !(r->lenient & DECODE_LENIENT_NUMBERS)) {
+        if (type == WEIR_INT)
+            return "a whole number (text wants lenient: numbers)";
+        if (type == WEIR_FLOAT)
+            return "a number (text wants lenient: numbers)";
+    }
     if (type != WEIR_TIME)
         return expected_name[type];
     if (c != 0)
         return "an RFC 3339 time or whole microseconds";
-    return r->unit == DECODE_RFC3339 ? text_time(p, size) : "a time as a number";
+    if (r->unit == DECODE_RFC3339)
+        return text_time(r, p, size, c);
+    return quoted && !(r->lenient & DECODE_LENIENT_TIMES)
+               ? "a time as a number (text wants lenient: times)"
+               : "a time as a number";
 }
 
 const char *value_wrong(struct record *r, const char *p, size_t size, size_t c)
@@ -130,42 +191,13 @@ static const char *number(struct record *r, const char *p, size_t c)
     return value_number(r, &n, c) ? n.end : NULL;
 }
 
-/* Without seconds, or with a zone such as +0100 or +01: put in the form that clock_parse knows. */
-static bool parse_loose(const char *p, size_t size, int64_t *ret_us)
-{
-    char text[64];
-    if (size < 16 || size > sizeof(text) - 8 || p[13] != ':')
-        return false;
-    memcpy(text, p, 16);
-    size_t n = 16, at = 16;
-    bool seconds = size > 16 && p[16] == ':';
-    if (!seconds) {
-        memcpy(text + n, ":00", 3);
-        n += 3;
-    }
-    while (at < size && p[at] != '+' && p[at] != '-')
-        text[n++] = p[at++];
-    size_t zone = size - at;
-    memcpy(text + n, p + at, zone);
-    n += zone;
-    if (zone == 5) { /* +0100 */
-        memmove(text + n - 1, text + n - 2, 2);
-        text[n - 2] = ':';
-        n++;
-    } else if (zone == 3) { /* +01 */
-        memcpy(text + n, ":00", 3);
-        n += 3;
-    }
-    return clock_parse(text, n, ret_us) == 0;
-}
-
 const char *value_text_time(struct record *r, const char *p, size_t size, size_t c)
 {
     int64_t us;
     bool lenient = r->lenient & DECODE_LENIENT_TIMES;
     if (clock_parse(p, size, &us) < 0 && !(lenient && parse_loose(p, size, &us)))
         return record_type_fault(r, c, p, size, c == 0 ? DECODE_NO_TIME : DECODE_TYPE,
-                                 c == 0 ? text_time(p, size) : "an RFC 3339 time");
+                                 text_time(r, p, size, c));
     ((int64_t *)r->out->column[c].values)[r->out->n_rows] = us;
     return p + size;
 }

@@ -246,13 +246,18 @@ static void times_are_text_or_numbers(void **state)
                         "bad 5:2 type field 'ts': expected a time as a number, got \n"
                         "end 1 accepted, 2 rejected\n");
     o.time_unit = DECODE_RFC3339;
-    const char text[] = "qty,ts\n1,2023-11-14 22:13:20\n2,1700000000\n3,\n";
+    const char text[] = "qty,ts\n1,2023-11-14 22:13:20\n2,1700000000\n3,\n"
+                        "4,1700000000123.5\n5,01.11.2026 09:01\n";
     assert_string_equal(fixture_decode(&o, DECODE_CSV, text, strlen(text)),
                         "row ts=1700000000000000 symbol=null price=null qty=1" REST
                         "bad 3:3 no_time field 'ts': expected an RFC 3339 time "
                         "(numbers want unit: s), got 1700000000\n"
                         "bad 4:0 no_time field 'ts', the time, is missing or null\n"
-                        "end 1 accepted, 2 rejected\n");
+                        "bad 5:3 no_time field 'ts': expected an RFC 3339 time "
+                        "(numbers want unit: ms), got 1700000000123.5\n"
+                        "bad 6:3 no_time field 'ts': expected an RFC 3339 time, got "
+                        "01.11.2026 09:01\n"
+                        "end 1 accepted, 4 rejected\n");
     o.time_unit = DECODE_ARRIVAL;
     const char arrival[] = "qty\n1\n";
     assert_string_equal(fixture_decode(&o, DECODE_CSV, arrival, strlen(arrival)),

@@ -343,6 +343,25 @@ static void numbers_and_times_in_other_forms_are_taken_where_asked_for(void **st
     o.lenient = 0;
     const char *strict = fixture_decode(&o, DECODE_NDJSON, body, sizeof(body) - 1);
     assert_non_null(strstr(strict, "end 0 accepted, 9 rejected\n"));
+    assert_non_null(strstr(strict,
+                           "field 'ts': expected a time as a number (text wants "
+                           "lenient: times), got \"1700000000123\"\n"));
+    static const char wants[] = "{\"ts\":1,\"at\":\"2026-01-02T03:04Z\"}\n"
+                                "{\"ts\":1,\"at\":\"2026-01-02T03\"}\n"
+                                "{\"ts\":1,\"qty\":\"404\"}\n"
+                                "{\"ts\":1,\"price\":\"0.25\"}\n"
+                                "{\"ts\":1,\"price\":\"0.25 EUR\"}\n";
+    assert_string_equal(
+        fixture_decode(&o, DECODE_NDJSON, wants, sizeof(wants) - 1),
+        "bad 1:15 type field 'at': expected an RFC 3339 time (such as this wants "
+        "lenient: times), got 2026-01-02T03:04Z\n"
+        "bad 2:15 type field 'at': expected an RFC 3339 time, got 2026-01-02T03\n"
+        "bad 3:15 type field 'qty': expected a whole number (text wants lenient: "
+        "numbers), got \"404\"\n"
+        "bad 4:17 type field 'price': expected a number (text wants lenient: numbers), "
+        "got \"0.25\"\n"
+        "bad 5:17 type field 'price': expected a number, got \"0.25 EUR\"\n"
+        "end 0 accepted, 5 rejected\n");
 }
 
 static void a_header_of_csv_has_the_names_that_the_fields_have_in_it(void **state)
