@@ -352,6 +352,23 @@ class Seen(unittest.TestCase):
         body.send_keys('?')
         self.until(lambda: b.find_element(By.ID, 'help').is_displayed(), 'the list of keys')
 
+    def test_who_reads_keeps_the_focus_and_the_place(self):
+        """What is shown is made anew each second; the keyboard stays where it is, and a table is scrolled as it was."""
+        server, b = self.start(), self.browser()
+        server.post('trades', walk(41, 400))
+        server.wait_watermark('trades_10s', (T0 + 399000) * 1000)
+        begin = ('const e = document.querySelector(arguments[0]); if (!e || arguments[1] && e.scrollHeight < 900) return false;'
+                 'e.scrollTop = arguments[1]; e.focus(); window.was = e; return true')
+        for view, where, top in (('', 'a[href="#/results/tags_10s"]', 0), ('results', '[aria-label="rows of trades_10s"]', 200)):
+            self.open(b, server, view)
+            self.until(lambda: b.execute_script(begin, where, top), where)  # pylint: disable=cell-var-from-loop
+            for _ in range(2):
+                self.until(lambda: b.execute_script('return !window.was.isConnected'), 'what is made anew')
+                found = b.execute_script('const e = window.was = document.querySelector(arguments[0]);'
+                                         'return [e === document.activeElement, e.scrollTop]', where)
+                self.assertEqual(found, [True, top])
+        self.check_quiet(b, server)
+
     def test_every_view_wide_narrow_light_dark(self):
         server = self.start()
         server.post('trades', walk(41, 400))

@@ -42,3 +42,14 @@ export function grid(label, columns, rows) {
       h("thead", {}, h("tr", {}, columns.map((c) => h("th", { scope: "col", class: side(c), title: c.help }, c.name)))),
       h("tbody", {}, rows.map((r) => h("tr", { class: r.kind }, r.map((cell, i) => h("td", { class: side(columns[i]) }, cell)))))));
 }
+
+const mark = (e) => e.getAttribute("href") ?? e.getAttribute("aria-label");
+
+// What `parent` has, anew; with the focus where it was, and boxes scrolled as they were: somebody reads there.
+export function renew(parent, ...children) {
+  const focus = parent.contains(document.activeElement) ? mark(document.activeElement) : null;
+  const scrolled = new Map([...parent.querySelectorAll(".scroll")].map((e) => [mark(e), [e.scrollLeft, e.scrollTop]]));
+  parent.replaceChildren(...children);
+  for (const e of parent.querySelectorAll(".scroll")) [e.scrollLeft, e.scrollTop] = scrolled.get(mark(e)) ?? [0, 0];
+  if (focus !== null) [...parent.querySelectorAll("a, [tabindex]")].find((e) => mark(e) === focus)?.focus({ preventScroll: true });
+}

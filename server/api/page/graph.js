@@ -1,6 +1,6 @@
 // The configuration as a graph: streams, the pipelines that read them, their tables.
 
-import { h, svg } from "./dom.js";
+import { h, renew, svg } from "./dom.js";
 
 const WIDE = 190, TALL = 44, GAP_X = 70, GAP_Y = 16;
 
@@ -55,7 +55,7 @@ export function graphView(root) {
         return n.href ? svg("a", { href: n.href }, inside) : inside;
       }));
     drawing.style.width = `${width}px`;
-    box.replaceChildren(drawing);
+    renew(box, drawing);
   }
   root.append(h("h1", {}, "Graph"), box);
   return { show };

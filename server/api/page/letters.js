@@ -1,6 +1,6 @@
 // Dead letters: records that were rejected, with the reason.
 
-import { choose, grid, h } from "./dom.js";
+import { choose, grid, h, renew } from "./dom.js";
 import { cell, number } from "./format.js";
 import { get, remove } from "./net.js";
 
@@ -28,7 +28,7 @@ export function lettersView(root, [wanted]) {
     try {
       const all = await get(`/api/v1/streams/${stream.value}/dead-letters?limit=500`);
       said.textContent = all.length ? `${number(all.length)} of the newest` : "None.";
-      list.replaceChildren(grid("dead letters",
+      renew(list, grid("dead letters",
         ["message", "record", "received", "reason", "line", "column", "source"].map((name) => ({
           name, number: name === "line" || name === "column", text: name === "record" || name === "message" })),
         all.map((l) => [l.message, l.record ?? "", cell(l.received, "time"), l.reason, number(l.line), number(l.column),

@@ -1,7 +1,7 @@
 // Streams and their rates, pipelines and how far they are, what is wrong.
 
 import { spark } from "./chart.js";
-import { grid, h } from "./dom.js";
+import { grid, h, renew } from "./dom.js";
 import { bytes, cell, number, short, span } from "./format.js";
 
 const DROPS = [["where_errors", "where failed"], ["null_keys", "null key"],
@@ -75,13 +75,13 @@ export function overview(root) {
     if (!seen) return;
     const fits = (x) => x.name.includes(filter.value.trim());
     wrong.replaceChildren(faults(seen));
-    streams.replaceChildren(...seen.streams.filter(fits).map((s) => stream(s, seen)));
-    pipelines.replaceChildren(...seen.pipelines.filter(fits).map(pipeline));
+    renew(streams, ...seen.streams.filter(fits).map((s) => stream(s, seen)));
+    renew(pipelines, ...seen.pipelines.filter(fits).map(pipeline));
     const first = JSON.stringify(seen.warnings[0] ?? null);
     if (first === newest) return;
     newest = first;
     warned.hidden = seen.warnings.length === 0;
-    logged.replaceChildren(warnings(seen));
+    renew(logged, warnings(seen));
   }
   root.append(h("h1", {}, "Overview"), wrong,
     h("div", { class: "row" }, h("label", {}, "Filter (/)", filter)),

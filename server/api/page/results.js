@@ -2,7 +2,7 @@
 // window is still open.
 
 import { BARS, bars, COLORS, lines } from "./chart.js";
-import { choose, grid, h } from "./dom.js";
+import { choose, grid, h, renew } from "./dom.js";
 import { download } from "./download.js";
 import { cell, number } from "./format.js";
 import { events, get, openRows, parse, results } from "./net.js";
@@ -95,7 +95,7 @@ export function resultsView(root, [name, wanted]) {
       chart.show(data);
       note.textContent = data.left > 0 ? `The ${COLORS} largest of ${number(data.left + COLORS)} keys; choose one to see it alone.` : "";
     }
-    table.replaceChildren(grid(`rows of ${t.name}`,
+    renew(table, grid(`rows of ${t.name}`,
       t.columns.map((c) => ({ name: c.name, help: c.help, number: isNumber(c) })),
       both.slice(0, SHOWN).map((r) => Object.assign(
         t.columns.map((c) => (c.key && c.type === "int" ? String(r[c.name]) : cell(r[c.name], c.type))),
@@ -142,7 +142,7 @@ export function resultsView(root, [name, wanted]) {
   }
 
   function waits(why) {
-    open.replaceChildren(h("h2", {}, "Open windows"),
+    renew(open, h("h2", {}, "Open windows"),
       h("p", {}, why.waits_for ?? "nothing is open"),
       grid("sources", [{ name: "source" }, { name: "newest event" }, { name: "watermark" }, { name: "" }],
         why.sources.map((s) => [s.name || "(without a name)", cell(s.max_event, "time"), cell(s.watermark, "time"),
