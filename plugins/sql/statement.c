@@ -2,6 +2,7 @@
 #include "statement.h"
 
 #include "expr/pure_time.h"
+#include "expr/split.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -22,7 +23,8 @@ static const char functions[] =
     "like"
     " likelihood likely lower ltrim match max min nullif octet_length printf quote "
     "replace"
-    " round rtrim sign soundex substr substring trim typeof unhex unicode unlikely "
+    " round rtrim sign soundex split_part substr substring trim typeof unhex unicode "
+    "unlikely "
     "upper"
     " zeroblob -> ->>"
     " avg count group_concat string_agg sum total median percentile percentile_cont"
@@ -210,7 +212,7 @@ static int connect_db(struct statement *s)
                             SQLITE_OPEN_NOMUTEX,
                         s->temp.name) != SQLITE_OK ||
         events_install(e, s->db) != SQLITE_OK ||
-        pure_time_install(s->db) != SQLITE_OK ||
+        pure_time_install(s->db) != SQLITE_OK || split_install(s->db) != SQLITE_OK ||
         sqlite3_exec(s->db, "SELECT 1 FROM events, json_each(''), json_tree('')", NULL,
                      NULL, NULL) != SQLITE_OK) /* tables are made when first named */
         return weir_fail(ctx_of(s), "no memory for a connection of SQLite");

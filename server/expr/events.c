@@ -3,6 +3,7 @@
 
 #include "base/buffer.h"
 #include "expr/pure_time.h"
+#include "expr/split.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -241,7 +242,7 @@ int events_new(const struct schema *schema, const char *expression, struct event
                             SQLITE_OPEN_NOMUTEX,
                         NULL) != SQLITE_OK ||
         sqlite3_create_module(f->db, "events", &view_module, f) != SQLITE_OK ||
-        pure_time_install(f->db) != SQLITE_OK)
+        pure_time_install(f->db) != SQLITE_OK || split_install(f->db) != SQLITE_OK)
         r = error_set(error, -ENOMEM, "no memory");
     if (r == 0) {
         sqlite3_db_config(f->db, SQLITE_DBCONFIG_DQS_DML, 0,

@@ -345,13 +345,27 @@ static const struct function {
     {"time", WEIR_STRING},   {"datetime", WEIR_STRING},  {"strftime", WEIR_STRING},
 };
 
+static bool is_name(const char *name, size_t size, const char *of)
+{
+    return strlen(of) == size && strncasecmp(of, name, size) == 0;
+}
+
 static uint32_t function_type(const char *name, size_t size)
 {
     for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++)
-        if (strlen(functions[i].name) == size &&
-            strncasecmp(functions[i].name, name, size) == 0)
+        if (is_name(name, size, functions[i].name))
             return functions[i].type;
     return 0;
+}
+
+/* The n-th part as a number: otherwise it may be none, which is a fault that SQLite reports. */
+static node split_part_of(struct parser *p, const node *arg)
+{
+    if (arg[2]->op != EXPR_INT || arg[2]->i < 1)
+        return other(p, WEIR_STRING);
+    struct expr_node *n = add(p, EXPR_SPLIT_PART, WEIR_STRING, arg[0], arg[1]);
+    n->i = arg[2]->i;
+    return n;
 }
 
 /* The arguments, up to the closing parenthesis. */
@@ -359,11 +373,14 @@ static node parse_function(struct parser *p, const char *name, size_t size)
 {
     uint32_t type = function_type(name, size), rule = type;
     size_t n = 0;
+    node arg[3];
     struct expr_node common = {.op = EXPR_NULL};
     while (!p->gave_up && !take_sign(p, ")")) {
         if (n > 0 && !take_sign(p, ","))
             return give_up(p);
         node a = parse_or(p);
+        if (n < 3)
+            arg[n] = a;
         if (rule == OF_ALL || (rule == OF_FIRST && n == 0) ||
             (rule == OF_ALL_BUT_FIRST && n > 0)) {
             common.type = common_type(&common, a);
@@ -372,7 +389,9 @@ static node parse_function(struct parser *p, const char *name, size_t size)
         }
         n++;
     }
-    return other(p, rule >= OF_FIRST ? common.type : type);
+    return n == 3 && is_name(name, size, "split_part")
+               ? split_part_of(p, arg)
+               : other(p, rule >= OF_FIRST ? common.type : type);
 }
 
 static bool contains(const char *text, size_t size, const char *word)

@@ -42,6 +42,7 @@ enum expr_op {
     EXPR_AND,
     EXPR_OR,
     EXPR_CASE, /* a WHEN, its THEN, and what follows: an EXPR_CASE, the ELSE, or EXPR_NULL */
+    EXPR_SPLIT_PART, /* of a by b, the part i, which is at least 1 */
 };
 
 struct expr_node {
@@ -50,7 +51,7 @@ struct expr_node {
         type; /* enum weir_type of the value where it is not null; 0: not known, or always null */
     const struct expr_node *a, *b, *c;
     size_t column; /* EXPR_COLUMN */
-    int64_t i;     /* EXPR_INT */
+    int64_t i;     /* EXPR_INT, EXPR_SPLIT_PART */
     double f;      /* EXPR_REAL: as SQLite reads it */
     char *text;    /* EXPR_TEXT, without quotes */
     size_t size;

@@ -6,6 +6,7 @@
 #include "base/buffer.h"
 #include "expr/events.h"
 #include "expr/pure_time.h"
+#include "expr/split.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -54,6 +55,8 @@ int single_new(const struct schema *schema, const char *expression, struct singl
         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX, NULL);
     if (code == SQLITE_OK)
         code = pure_time_install(s->db);
+    if (code == SQLITE_OK)
+        code = split_install(s->db);
     if (code == SQLITE_OK) {
         sqlite3_db_config(s->db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
         code = prepare(s, schema, expression);

@@ -4,18 +4,21 @@
  */
 #include "expr/vector.h"
 
+#include "expr/split.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { TO_REAL = EXPR_CASE + 1 }; /* a step of our own */
+enum { TO_REAL = EXPR_SPLIT_PART + 1 }; /* a step of our own */
 
 struct vector_step {
     int op;                /* enum expr_op, or TO_REAL */
     enum vector_kind kind; /* of what it makes: registers are used again for another */
     uint16_t to, a, b, c;
     size_t column;
+    int64_t part;
 };
 
 #define STEPS_MAX     200
@@ -204,6 +207,17 @@ static struct operand compile_case(struct vector *v, const struct expr_node *n,
     return emit(v, EXPR_CASE, then.kind, when, then, rest);
 }
 
+static struct operand compile_split(struct vector *v, const struct expr_node *n)
+{
+    struct operand a = compile(v, n->a, false), b = compile(v, n->b, false);
+    if (a.reg < 0 || b.reg < 0 || a.kind != VECTOR_TEXT || b.kind != VECTOR_TEXT)
+        return not_ours;
+    struct operand to = emit(v, EXPR_SPLIT_PART, VECTOR_TEXT, a, b, not_ours);
+    if (to.reg >= 0)
+        v->step[v->n_steps - 1].part = n->i;
+    return to;
+}
+
 static struct operand compile(struct vector *v, const struct expr_node *n, bool root)
 {
     switch (n->op) {
@@ -242,6 +256,8 @@ static struct operand compile(struct vector *v, const struct expr_node *n, bool 
         return compile_logic(v, n);
     case EXPR_CASE:
         return compile_case(v, n, root);
+    case EXPR_SPLIT_PART:
+        return compile_split(v, n);
     case EXPR_OTHER:
     case EXPR_NULL:
         break;
@@ -622,6 +638,19 @@ static void choose(struct vector_values *to, const struct vector_values *when,
     }
 }
 
+/* Nothing is copied: parts lie in the texts. */
+static void split(struct vector_values *to, const struct vector_values *a,
+                  const struct vector_values *by, int64_t part, uint32_t n)
+{
+    join_nulls(to, a, by, n);
+    for (uint32_t i = 0; i < n; i++) {
+        size_t size;
+        to->text[i] =
+            split_part(a->text[i], a->size[i], by->text[i], by->size[i], part, &size);
+        to->size[i] = (uint32_t)size;
+    }
+}
+
 /* ---- */
 
 static void run_step(struct vector *v, const struct vector_step *s,
@@ -665,6 +694,9 @@ static void run_step(struct vector *v, const struct vector_step *s,
         break;
     case EXPR_CASE:
         choose(to, x, y, v->reg[s->c], n);
+        break;
+    case EXPR_SPLIT_PART:
+        split(to, x, y, s->part, n);
         break;
     default:
         compare(s->op, to, x, y, n);

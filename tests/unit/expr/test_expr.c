@@ -88,6 +88,49 @@ static void where_keeps_the_rows_for_which_it_is_true(void **state)
                  "0000011111", 0);
 }
 
+/* Parts are PostgreSQL's: its manual, 9.4. */
+static void split_part_gives_a_part_of_a_text(void **state)
+{
+    (void)state;
+    assert_keeps("split_part('abc~@~def~@~ghi', '~@~', 2) = 'def'", "1111111111", 0);
+    assert_keeps("split_part('abc,def,ghi,jkl', ',', -2) = 'ghi'", "1111111111", 0);
+    assert_keeps("split_part('a/b//c', '/', 3) = ''", "1111111111", 0);
+    assert_keeps("split_part('a/b', '/', 3) = ''", "1111111111", 0);
+    assert_keeps("split_part('a/b', '/', -3) = ''", "1111111111", 0);
+    assert_keeps("split_part('a/b', '', 1) = 'a/b'", "1111111111", 0);
+    assert_keeps("split_part('a/b', '', -1) = 'a/b'", "1111111111", 0);
+    assert_keeps("split_part('', '/', 1) = ''", "1111111111", 0);
+    assert_keeps("split_part('aaa', 'aa', 2) = 'a'", "1111111111", 0);
+    assert_keeps("split_part('2/3/4', '/', 2) + 0 = 3", "1111111111", 0);
+    assert_keeps("split_part(NULL, '/', 1) IS NULL", "1111111111", 0);
+    assert_keeps("split_part(symbol, '/', 1) = 'B'", "0101010100", 0);
+}
+
+static void split_part_has_no_part_0(void **state)
+{
+    (void)state;
+    assert_keeps("split_part(symbol, '/', CASE ts WHEN 3 THEN 0 ELSE 1 END) IS NOT 'x'",
+                 "1110111111", 1);
+}
+
+/* Answers are remembered: by the arguments, with their types. */
+static void times_are_what_they_were_whoever_asked_before(void **state)
+{
+    (void)state;
+    assert_keeps(
+        "strftime('%S', ts, 'unixepoch') = printf('%02d', ts) AND "
+        "strftime('%s', ts, 'unixepoch') = printf('%d', ts) AND "
+        "strftime('%S', 0, 'unixepoch') = '00' AND "
+        "strftime('%S', 0.0 + ts, 'unixepoch') = printf('%02d', ts) AND "
+        "strftime('%S', '1970-01-01 00:00:1' || (ts % 10)) = printf('1%d', ts % 10)",
+        "1111111111", 0);
+    assert_keeps("julianday(ts, 'unixepoch') = 2440587.5 + ts / 86400.0", "1111111111",
+                 0);
+    assert_keeps("unixepoch(ts, 'unixepoch') = ts AND date('no date') IS NULL AND "
+                 "date('no date') IS NULL",
+                 "1111111111", 0);
+}
+
 static void a_row_that_makes_sqlite_fail_is_counted_and_left_out(void **state)
 {
     (void)state;
@@ -153,6 +196,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(where_keeps_the_rows_for_which_it_is_true),
+        cmocka_unit_test(split_part_gives_a_part_of_a_text),
+        cmocka_unit_test(split_part_has_no_part_0),
+        cmocka_unit_test(times_are_what_they_were_whoever_asked_before),
         cmocka_unit_test(a_row_that_makes_sqlite_fail_is_counted_and_left_out),
         cmocka_unit_test(
             where_depends_on_no_clock_and_no_zone_whatever_the_columns_hold),

@@ -6,6 +6,7 @@
  *      WEIR_EXPRESSIONS=100000 WEIR_SEED=7 tests/unit/expr/test_vector
  */
 #include "expr/filter.h"
+#include "expr/split.h"
 #include "expr/vector.h"
 
 #include <inttypes.h>
@@ -123,6 +124,7 @@ static void make_world(struct world *w)
     w->schema = make_schema();
     assert_int_equal(batch_new(w->schema, 2 * ROWS, &w->batch), 0);
     assert_int_equal(sqlite3_open(":memory:", &w->db), SQLITE_OK);
+    assert_int_equal(split_install(w->db), SQLITE_OK);
     assert_int_equal(
         sqlite3_exec(w->db,
                      "CREATE TABLE events(ts INTEGER, i INTEGER, j INTEGER, f "
@@ -243,6 +245,15 @@ static void say_expression(struct text_of *t, unsigned depth, bool strings)
     uint32_t form = below(12);
     if (depth == 0 || form == 0) {
         say_leaf(t, strings);
+        return;
+    }
+    if (strings && form == 2) {
+        static const char *const part[] = {", 1)", ", 2)", ", -1)"};
+        say(t, "split_part(");
+        say_operand(t, depth - 1, true);
+        say(t, ", ");
+        say_leaf(t, true);
+        say(t, PICK(part));
         return;
     }
     if (strings || form == 1) {
@@ -385,6 +396,8 @@ static void common_expressions_are_vectors(void **state)
         "(ts / 60000000) % 60",
         "s <> t",
         "ok",
+        "split_part(s, 'e', 2)",
+        "CASE WHEN i > 3 THEN split_part(s, t, 1) ELSE t END",
     };
     struct world w;
     make_world(&w);
