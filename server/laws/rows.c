@@ -48,6 +48,10 @@ static const struct {
     {"\x7f\x01\x1f", 3},
 };
 
+/* Characters that begin with the same bytes. */
+static const char *const near[] = {"\xc3\xa9", "\xc3\xa8", "\xe2\x82\xac",
+                                   "\xe2\x82\xab"};
+
 static const char *const words[] = {"tag", "view", "cart", "paid",
                                     "a value that takes more room"};
 
@@ -127,6 +131,10 @@ static struct rows_value hostile(struct dice *d, uint32_t type)
         return tame(d, type);
     if (dice(d, 100) == 0 && long_string())
         return text(long_string(), LONG_BYTES);
+    if (dice(d, 3) == 0) {
+        const char *s = near[dice(d, COUNT(near))];
+        return text(s, strlen(s));
+    }
     size_t k = dice(d, COUNT(strings));
     return text(strings[k].s, strings[k].size);
 }

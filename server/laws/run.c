@@ -167,6 +167,9 @@ enum run_verdict run_close(struct runner *r)
         struct host *h = &r->host[i];
         if (!r->is_open[i])
             continue;
+        if (r->verdict == RUN_HOLDS && h->memory < h->own_memory)
+            run_broken(r, "%zu bytes of what the context has were given back by drop",
+                       h->own_memory - h->memory);
         if (r->verdict == RUN_HOLDS && h->memory != h->own_memory)
             run_broken(r, "%zu bytes of states were not given back by drop",
                        h->memory - h->own_memory);

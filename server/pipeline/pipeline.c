@@ -1104,9 +1104,13 @@ void pipeline_fail(struct pipeline *p, const struct error *error)
     atomic_store_explicit(&p->failed, true, memory_order_release);
     if (p->sink.out)
         p->sink.out(p->sink.ctx, p->config->name);
-    if (first)
+    if (first && p->left_out)
+        logger_warn("pipeline", "pipeline '%s' keeps its place: %s", p->config->name,
+                    error->text);
+    else if (first)
         logger_error("pipeline",
-                     "pipeline '%s' stops, its events are dropped from now on: %s",
+                     "pipeline '%s' stops, and keeps its place in the journal until it "
+                     "can go on: %s",
                      p->config->name, error->text);
     chain_fail(p);
 }

@@ -287,7 +287,7 @@ class Said(unittest.TestCase):
         self.assertEqual(crash.faults_said(log), [])
 
     def test_all_other_errors_are(self):
-        log = [self.error(f"pipeline 'p' stops, its events are dropped from now on: analyzer 'stats': {self.DEAD}"),
+        log = [self.error(f"pipeline 'p' stops, and keeps its place in the journal until it can go on: analyzer 'stats': {self.DEAD}"),
                self.error("pipeline 'p' is started again: analyzer 'stats': its process was killed by signal 11 (Segmentation fault)"),
                self.error("pipeline 'p' cannot be started again yet: no memory"),
                self.error("SIGHUP: weir.yaml:1:2: no such key; the configuration stays as it was"),
