@@ -253,11 +253,8 @@ static int take(void *ctx, const struct request *q)
 static void keep_dead(void *ctx, const struct dead_letter *list, size_t n)
 {
     struct run *r = ctx;
-    for (size_t i = 0; i < n && !r->known; i++) {
-        struct dead_letter d = list[i];
-        d.source = r->path;
-        r->to->sink.dead(r->to->sink.ctx, &d, 1);
-    }
+    if (!r->known)
+        r->to->sink.dead(r->to->sink.ctx, list, n);
 }
 
 static int64_t arrival(void *ctx)

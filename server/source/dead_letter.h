@@ -20,6 +20,7 @@ struct dead_letter {
     const char *record; /* any bytes; NULL: there are none */
     size_t record_size; /* at most DECODE_RECORD_KEPT */
     bool truncated;     /* the record is longer */
+    bool once; /* the same record at the same place of the same source is one */
 };
 
 #endif

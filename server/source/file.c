@@ -88,7 +88,7 @@ static int file_hand_on(struct file *f, struct error *error)
     struct source_stream *s = f->files->stream;
     struct request q = {.source = 0, .stop = f->files->stop};
     uint64_t rows;
-    letters_hand_on(&f->letters, s, "");
+    letters_hand_on(&f->letters, s, f->path);
     q.n = feed_batches(&f->feed, &q.batch, &rows);
     if (rows == 0)
         return 0;
@@ -232,11 +232,12 @@ static int file_run(struct file *f, struct error *error)
         goto out;
     }
     letters_listen(&f->letters, f->feed.decoder, f->files->stream);
+    f->letters.once = true; /* whoever reads it again finds them again */
     decoder_reset(f->feed.decoder, feed_now(&f->feed));
     feed_begin(&f->feed, FILE_PIECE / 64);
     rc = file_pump(f, error);
     file_count_rejected(f);
-    letters_hand_on(&f->letters, f->files->stream, "");
+    letters_hand_on(&f->letters, f->files->stream, f->path);
     letters_free(&f->letters);
     feed_free(&f->feed);
 out:

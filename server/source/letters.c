@@ -54,7 +54,8 @@ static struct dead_letter letters_get(const struct letters *l, size_t i,
                                 .record =
                                     from->size ? l->records.data + from->at : NULL,
                                 .record_size = from->size,
-                                .truncated = from->truncated};
+                                .truncated = from->truncated,
+                                .once = l->once};
 }
 
 void letters_hand_on(struct letters *l, const struct source_stream *s,

@@ -16,6 +16,7 @@ struct letter;
 struct letters {
     struct letter *list; /* DECODE_ERRORS_MAX of them; NULL until the first */
     size_t n;
+    bool once;             /* as of struct dead_letter */
     struct buffer records; /* their bytes, one after the other */
 };
 

@@ -4,11 +4,13 @@
  *
  *      dead_letters_put -> numbers, a copy -> [inbox] -> dead_letters_write: rows; those that are more
  *                                                        than the stream's limit are deleted
+ *                           \- without those of files that are there already (dead_known.h)
  */
 #include "store/dead_letters.h"
 
 #include "base/utf8.h"
 #include "store/db.h"
+#include "store/dead_known.h"
 #include "store/internal.h"
 #include "store/sql.h"
 
@@ -22,16 +24,18 @@
 struct dead_stream {
     char *name;
     uint64_t limit;
-    uint64_t number; /* of the letter put last; with the lock */
+    uint64_t number;         /* of the letter put last; with the lock */
+    struct dead_known known; /* with the lock */
     _Atomic uint64_t kept, dropped;
     struct dead_stream *next;
 };
 
 struct dead_letters {
     struct dead_stream *streams; /* fixed after store_start */
-    pthread_mutex_t lock;        /* protects the two below, and each stream's number */
-    size_t batches, bytes;       /* that wait */
-    sqlite3_stmt *put, *bound;   /* the writer's */
+    pthread_mutex_t
+        lock; /* protects the two below, and each stream's number and known */
+    size_t batches, bytes;     /* that wait */
+    sqlite3_stmt *put, *bound; /* the writer's */
 };
 
 struct dead_row {
@@ -180,12 +184,38 @@ static int dead_hand_on(struct store *s, struct dead_batch *b)
     return 0;
 }
 
+/* With the lock held. */
+static void dead_leave_out_known(struct dead_batch *b)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < b->n; i++)
+        if (!b->row[i].letter.once ||
+            !dead_known_has(&b->stream->known, dead_hash(&b->row[i].letter)))
+            b->row[left++] = b->row[i];
+    b->n = left;
+}
+
+/* With the lock held, so that the batch is still there. */
+static void dead_know(const struct dead_batch *b)
+{
+    if (b->n == 0)
+        dead_known_clear(&b->stream->known);
+    for (size_t i = 0; i < b->n; i++)
+        if (b->row[i].letter.once)
+            dead_known_add(&b->stream->known, dead_hash(&b->row[i].letter));
+}
+
 static int dead_put(struct store *s, struct dead_batch *b)
 {
+    const bool letters = b->n > 0;
     pthread_mutex_lock(&s->dead->lock);
-    int err = dead_hand_on(s, b);
+    dead_leave_out_known(b);
+    const bool put = b->n > 0 || !letters;
+    int err = put ? dead_hand_on(s, b) : 0;
+    if (put && err == 0)
+        dead_know(b);
     pthread_mutex_unlock(&s->dead->lock);
-    if (err)
+    if (!put || err)
         free(b);
     return err;
 }
@@ -282,6 +312,34 @@ static int dead_open(struct store *s, struct error *error)
     return err;
 }
 
+/* Of those that the table has. */
+static int dead_load_known(struct store *s, struct dead_stream *stream,
+                           struct error *error)
+{
+    sqlite3_stmt *get;
+    int code, err = db_prepare(s->db,
+                               "SELECT source, line, \"column\", record FROM "
+                               "weir_dead_letters WHERE stream = ? AND source <> '' "
+                               "ORDER BY number",
+                               0, &get, error);
+    if (err)
+        return err;
+    sqlite3_bind_text(get, 1, stream->name, -1, SQLITE_STATIC);
+    while ((code = sqlite3_step(get)) == SQLITE_ROW) {
+        const struct dead_letter l = {
+            .source = (const char *)sqlite3_column_text(get, 0),
+            .line = (uint64_t)sqlite3_column_int64(get, 1),
+            .column = (uint32_t)sqlite3_column_int64(get, 2),
+            .record = (const char *)sqlite3_column_text(get, 3),
+            .record_size = (size_t)sqlite3_column_bytes(get, 3),
+        };
+        if (l.source)
+            dead_known_add(&stream->known, dead_hash(&l));
+    }
+    sqlite3_finalize(get);
+    return code == SQLITE_DONE ? 0 : db_error(s->db, error);
+}
+
 static int dead_metrics(struct dead_stream *stream, struct metrics *m)
 {
     char label[160];
@@ -315,6 +373,9 @@ int dead_letters_keep(struct store *s, const char *stream, uint64_t limit,
     if (!err && last > 0 && dead_bound(s->dead->bound, made, last - (int64_t)limit))
         err = db_error(s->db, error);
     made->number = (uint64_t)last;
+    made->known.limit = limit;
+    if (!err && limit)
+        err = dead_load_known(s, made, error);
     if (!err && metrics && dead_metrics(made, metrics))
         err = error_set(error, -ENOMEM, "out of memory");
     return err;
@@ -326,6 +387,7 @@ void dead_letters_free(struct dead_letters *d)
         return;
     for (struct dead_stream *s = d->streams, *next; s; s = next) {
         next = s->next;
+        dead_known_clear(&s->known);
         free(s->name);
         free(s);
     }

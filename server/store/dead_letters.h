@@ -18,7 +18,8 @@
 int dead_letters_keep(struct store *s, const char *stream, uint64_t limit,
                       struct metrics *metrics, struct error *error);
 
-/* Letters of one stream, copied. Never waits: what does not fit is dropped and counted. Any thread. */
+/* Letters of one stream, copied, without those that are `once` and there already. Never waits: what does not fit is dropped
+ * and counted. Any thread. */
 void dead_letters_put(struct store *s, const struct dead_letter *list, size_t n);
 
 /* Deletes all that were put before, and waits until that is committed. -ENOENT: not a stream that is kept;

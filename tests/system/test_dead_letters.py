@@ -156,8 +156,8 @@ class Run(unittest.TestCase):
         self.assertEqual(done.returncode, 65, done.stderr)
         self.assertEqual(harness.read_rows(database, 'SELECT stream, number, source, line, reason, record '
                                                      'FROM weir_dead_letters ORDER BY number'),
-                         [('ticks', 1, '', 2, 'no_time', '{"v":1}'),
-                          ('ticks', 2, '', 4, 'syntax', '{"ts":')])
+                         [('ticks', 1, events, 2, 'no_time', '{"v":1}'),
+                          ('ticks', 2, events, 4, 'syntax', '{"ts":')])
 
     def test_none_are_kept_when_it_is_off(self):
         folder = harness.folder_for_test(self)

@@ -271,6 +271,16 @@ pipelines:
         self.assertIn('501', done.stderr)
         self.check_rows()
 
+    def test_rejected_lines_of_a_file_that_is_read_again_are_kept_once(self):
+        self.write('bad.ndjson', lines(0, 2) + '{"ts":"x"}\nno\n' + lines(2, 4))
+        for _ in range(2):
+            done = self.run_weir('bad.ndjson')
+            self.assertEqual(done.returncode, 65, done.stderr)
+            self.assertIn('4 events taken, 2 rejected', done.stderr)
+        found = harness.read_rows(os.path.join(self.folder, 'weir.db'),
+                                  'SELECT source, line, record FROM weir_dead_letters ORDER BY number')
+        self.assertEqual(found, [('bad.ndjson', 3, '{"ts":"x"}'), ('bad.ndjson', 4, 'no')])
+
     def test_file_that_is_not_there_ends_with_an_error(self):
         done = self.run_weir('missing.ndjson')
         self.assertNotEqual(done.returncode, 0)

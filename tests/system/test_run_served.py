@@ -404,6 +404,21 @@ class Told(Served):
         self.check(server, events)
         self.assertEqual(dead(), [(path, 42)])
 
+    def test_dead_letters_of_a_file_without_any_events_once(self):
+        """No request of the log says that it was taken."""
+        server = self.serve()
+        path = self.write(server, 'bad.ndjson', b'{"ts": 1, "k": "a", "id": "x"}\nno\n')
+        for _ in range(3):
+            said = self.run_files(server, '-s', 'input', path, status=65)
+            self.assertIn('0 events taken by the server, 2 rejected', said)
+        server.restart()
+        self.run_files(server, '-s', 'input', path, status=65)
+        other = self.write(server, 'other.ndjson', b'no\n')
+        self.run_files(server, '-s', 'input', other, status=65)
+        dead = lambda: server.rows('SELECT source, line FROM weir_dead_letters ORDER BY number')
+        harness.wait_until(lambda: (other, 1) in dead(), 'the last one')
+        self.assertEqual(dead(), [(path, 1), (path, 2), (other, 1)])
+
     def test_a_file_that_cannot_be_read(self):
         server = self.serve()
         missing = os.path.join(server.folder, 'missing.ndjson')

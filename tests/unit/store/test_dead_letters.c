@@ -159,6 +159,70 @@ static void emptied_stream_has_none_and_counts_on(void **state)
         "other|1\nticks|6\n");
 }
 
+static void put_once(struct store *s, uint64_t line, const char *source,
+                     const char *record, size_t size)
+{
+    struct dead_letter l = letter("ticks", line, record, size);
+    l.source = source;
+    l.once = true;
+    dead_letters_put(s, &l, 1);
+}
+
+static void letters_of_a_file_that_is_read_again_are_there_once(void **state)
+{
+    (void)state;
+    static const char sql[] = "SELECT number, source, line, record FROM "
+                              "weir_dead_letters WHERE stream = 'ticks'";
+    struct store *s = open_started(100);
+    for (int again = 0; again < 2; again++) {
+        put_once(s, 1, "a.csv", "x", 1);
+        put_once(s, 1, "b.csv", "x", 1);
+        put_once(s, 1, "a.csv", "y\xff", 2); /* the file is another one */
+        put_once(s, 2, "a.csv", "x", 1);
+        put_once(s, 3, "a.csv", NULL, 0);
+    }
+    put(s, "ticks", 1); /* those of requests are there as often as they came */
+    put(s, "ticks", 1);
+    close_all(s);
+    s = open_started(100);
+    put_once(s, 1, "a.csv", "y\xff", 2);
+    put_once(s, 3, "a.csv", NULL, 0);
+    put_once(s, 4, "a.csv", "x", 1);
+    assert_int_equal(store_flush(s), 0);
+    assert_string_equal(shell("weir.db", sql), "1|a.csv|1|x\n2|b.csv|1|x\n"
+                                               "3|a.csv|1|y\\xff\n4|a.csv|2|x\n"
+                                               "5|a.csv|3|\n6|north|1|{]\n"
+                                               "7|north|1|{]\n8|a.csv|4|x\n");
+    assert_int_equal(
+        dead_letters_empty(s, "ticks", clock_monotonic_us() + 20 * SECOND_US), 0);
+    put_once(s, 1, "a.csv", "x", 1);
+    close_all(s);
+    assert_string_equal(shell("weir.db", sql), "9|a.csv|1|x\n");
+}
+
+static void as_many_letters_of_files_are_known_as_are_kept(void **state)
+{
+    (void)state;
+    struct store *s = open_started(100);
+    for (int again = 0; again < 3; again++) {
+        for (uint64_t i = 1; i <= 100; i++) {
+            put_once(s, i, "a.csv", "x", 1);
+            if (i % 10 == 0)
+                store_flush(s);
+        }
+    }
+    for (uint64_t i = 1; i <= 1000; i++) {
+        put_once(s, i, "long.csv", "x", 1);
+        if (i % 10 == 0)
+            store_flush(s);
+    }
+    close_all(s);
+    assert_string_equal(shell("weir.db",
+                              "SELECT source, count(*), min(line), max(number) "
+                              "FROM weir_dead_letters GROUP BY 1"),
+                        "long.csv|100|901|1100\n");
+}
+
 /* The writer is kept from writing: puts must return, and the inbox must not grow. */
 static void letters_that_do_not_fit_are_dropped_and_counted(void **state)
 {
@@ -265,6 +329,8 @@ int main(void)
         TEST(bytes_that_are_no_text_are_escaped),
         TEST(oldest_letters_go),
         TEST(emptied_stream_has_none_and_counts_on),
+        TEST(letters_of_a_file_that_is_read_again_are_there_once),
+        TEST(as_many_letters_of_files_are_known_as_are_kept),
         TEST(letters_that_do_not_fit_are_dropped_and_counted),
         TEST(long_letters_are_bounded_by_bytes),
         TEST(threads_put_at_once),
