@@ -3,6 +3,7 @@
 in a folder that $WEIR_CLIENTS names."""
 
 import gzip
+import http.client
 import json
 import os
 import re
@@ -592,6 +593,53 @@ class Ends(Recipe):
         wait_stored(gathered())
         lost = sorted(set(range(1, gathered() + 1)) - stored())  # what it had not sent when it was killed
         self.assertEqual(lost, list(range(lost[0], lost[-1] + 1)) if lost else [])
+
+
+class WebServer(Recipe):
+    """weir reads what nginx writes, over a rotation."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.read()
+        config = cls.blocks['nginx.yaml'].replace('127.0.0.1:8080', '{listen}').replace('weir.db', '{folder}/weir.db')
+        cls.server = harness.Server.for_class(cls, config.replace('/var/log/nginx', '{folder}'))
+
+    def test_nginx(self):
+        nginx, folder, port = program('nginx'), self.server.folder, harness.free_port()
+        path, log = os.path.join(folder, 'main.conf'), os.path.join(folder, 'weir.ndjson')
+        with open(path, 'w', encoding='ascii') as file:
+            temporary = ''.join(f'{kind}_temp_path {folder}/temp;\n' for kind in (
+                'client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'))
+            file.write(f'pid {folder}/pid;\nerror_log {folder}/error.log;\nevents {{}}\nhttp {{\n{temporary}'
+                       f'{self.blocks["nginx.conf"].replace("/var/log/nginx", folder)}'
+                       f'server {{ listen 127.0.0.1:{port}; location / {{ return 404; }} location /shop {{ return 200; }} }}\n}}\n')
+        end = self.start(nginx, '-c', path, '-g', 'daemon off; master_process off;')
+
+        def get(uri):
+            connection = http.client.HTTPConnection('127.0.0.1', port, timeout=harness.LIMIT_S)
+            connection.request('GET', uri)
+            answer = connection.getresponse()
+            connection.close()
+            return answer.status
+
+        def listens():
+            try:
+                return get('/shop?first')
+            except OSError:
+                return None
+
+        harness.wait_until(listens, 'nginx')
+        self.assertEqual(get('/shop?q=%22a%22'), 200)
+        self.assertEqual(get('/no%e9'), 404)
+        expected = [('GET', '/no%e9', 404), ('GET', '/shop', 200), ('GET', '/shop', 200)]
+        self.wait_rows('SELECT method, path, status FROM requests_rows ORDER BY 2', expected)
+        os.rename(log, log + '.1')
+        with open(os.path.join(folder, 'pid'), encoding='ascii') as file:
+            os.kill(int(file.read()), signal.SIGUSR1)  # as logrotate does
+        harness.wait_until(lambda: os.path.exists(log), 'the new file')
+        self.assertEqual(get('/shop/new'), 200)
+        self.wait_rows('SELECT method, path, status FROM requests_rows ORDER BY 2', expected + [('GET', '/shop/new', 200)])
+        end()
 
 
 class Tokens(Recipe):
