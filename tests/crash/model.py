@@ -205,6 +205,7 @@ class Checker:
         self.counted = collections.defaultdict(list)  # by stream, of all eras so far
         self.order = kinds.Order(pipelines)
 
+    @harness.one_connection()
     def era(self, requests, start_us):
         """All windows of the era are closed, and all its requests have a fate."""
         verdict = Verdict()
@@ -236,6 +237,7 @@ class Checker:
         found, expected = ({row[:n]: row[n:] for row in harness.read_rows(self.database, text)} for text in sql)
         verdict.rows(pipeline.name, expected, found)
 
+    @harness.one_connection()
     def chain(self, end_us):
         """At the end of a chain: the windows that were open all along, and that no later round has
         changed what was there."""

@@ -163,7 +163,8 @@ class Failures(WithScores):
             server.post_ok('trades', events(rows))
             self.finish(server)
             self.compare(server, rows)
-            self.assertEqual((status(server, 'score')['failed'], status(server, 'score')['failed_requests']), (0, 4))
+            self.assertEqual(status(server, 'score')['failed'], 0)
+            self.assertGreaterEqual(status(server, 'score')['failed_requests'], 4)  # more where the machine is slow
 
     def test_a_service_that_is_down_is_hardly_asked(self):
         down = [True]

@@ -292,6 +292,7 @@ class ByKey(unittest.TestCase):
                 cls.server.start()
             cls.server.post_ok(stream, body, **{'Weir-Source': 'one'})
 
+    @harness.one_connection()
     def check(self, kind, columns, expected, tops=None, top_columns=''):
         """Of the tables of all pipelines of the kind; `kind` may end in _late."""
         for stream in STREAMS:

@@ -233,7 +233,7 @@ class Failures(WithService):
             server.post_ok('trades', trades([(1, 'a')]))
             self.wait_rows(server, 1)
             self.assertEqual(in_file(server), expected([(1, 'a')]))
-            self.assertEqual(status(server)['failed_requests'], 1)
+            self.assertGreaterEqual(status(server)['failed_requests'], 1)  # more where the machine is slow
 
 
 class Refused(WithService):

@@ -195,7 +195,7 @@ class Shards(Base):
         producer.end()
         self.wait_model(producer)
         for server in (a, fresh, c):
-            self.assertEqual(self.status(server, 'sums')['state'], 'well')
+            harness.wait_until(lambda s=server: self.status(s, 'sums')['state'] == 'well', 'the others are well')
 
     def test_only_its_partitions_are_read(self):
         producer = Producer(self.cluster)

@@ -4,6 +4,7 @@
 100,000 events; `make check-w1` takes all 5,000,000."""
 
 import collections
+import functools
 import json
 import math
 import os
@@ -88,8 +89,10 @@ class W1(unittest.TestCase):
                                  f"SELECT {columns} FROM results_1 WHERE symbol <> '~' "
                                  'ORDER BY window_start, symbol')
 
-    def shell_rows(self):
-        out = harness.sqlite3_shell(SHELL.format(path=self.file), self.folder)
+    @classmethod
+    @functools.lru_cache(1)
+    def shell_rows(cls):
+        out = harness.sqlite3_shell(SHELL.format(path=cls.file), cls.folder)
         return [line.split('|') for line in out.splitlines()]
 
     def test_counts_sums_and_extremes_equal_those_of_the_sqlite3_shell(self):
