@@ -2,6 +2,7 @@
 """Several servers share the partitions of a topic, and put their rows into the same tables of PostgreSQL: these are the rows that
 Python makes of all messages, each once, whatever ends, stops or is taken over."""
 
+import datetime
 import json
 import os
 import random
@@ -12,7 +13,7 @@ import zlib
 import brokers
 import harness
 import postgres
-from test_postgresql import Base
+from test_postgresql import Base, plain
 
 T0 = 1700000000000
 END = T0 + 86400000  # of the last window that counts
@@ -37,6 +38,11 @@ pipelines:
 '''
 NODES = {'a': '0-1', 'b': '2', 'c': '3,5,4'}
 PARTITIONS = 6
+
+
+def json_time(text):
+    """Seconds since 1970 of a time without a fraction, as the API writes it."""
+    return int(datetime.datetime.fromisoformat(text.replace('Z', '+00:00')).timestamp())
 
 
 def partition_of(k):
@@ -214,6 +220,25 @@ class Shards(Base):
         harness.wait_until(lambda: sorted(server.rows('SELECT k, v FROM rows')) == mine, 'the last of its partitions')
         harness.wait_until(lambda: server.metric('weir_source_lag_messages', stream='s') == 0, 'no lag of its own')
 
+    def test_all_publish_to_the_same_topics(self):
+        """Side by side: none ends the transactions of another."""
+        publish = 'kafka: {brokers: "SERVERS", pipelines: [sums], backoff: 20ms, max_backoff: 100ms}'
+        text = CONFIG.replace('  postgresql:', f'  {publish}\n  postgresql:')
+        for table in ('sums', 'sums_late'):
+            self.cluster.topic(f'weir.{table}', 3)
+        producer = Producer(self.cluster)
+        for name in NODES:
+            self.node(name, text=text)
+            producer.send(300)
+        producer.end()
+        found = []
+        def all_there():
+            found[:] = self.cluster.read('weir.sums')
+            return len(found) >= len(producer.sums())
+        harness.wait_until(all_there, 'the messages')
+        rows = [f"{json_time(row['window_start'])}|{row['k']}|{row['count']}|{row['v_sum']}" for *_, row in found]
+        self.assertEqual(sorted(rows), producer.sums())
+
     # ---- Refused aloud -----------------------------------------------------------------------------
 
     def not_read(self, server, *words):
@@ -352,6 +377,68 @@ class Posted(Base):
         self.wait_far("SELECT k, count FROM weir.visits WHERE weir_shard = 'a' ORDER BY 1, window_start", ['a|5', 'b|1'], 'all rows')
         self.assertEqual(self.of('b'), others)
         self.assertEqual(self.pg.psql('SELECT shard, partitions IS NULL FROM weir.weir_shards ORDER BY 1'), ['a|t', 'b|t'])
+
+    def anew(self, server, sql=''):
+        """All rows are carried once it begins again."""
+        server.kill()
+        harness.wait_until(lambda: self.pg.psql("SELECT count(*) FROM pg_stat_activity WHERE application_name = 'weir'") == ['0'], 'its end')
+        self.pg.psql(sql + 'UPDATE weir.weir_shards SET seq = NULL')
+
+    def all_carried(self, server, *tables):
+        for table in tables:
+            self.said(server, f"table '{table}': all of its rows are in PostgreSQL")
+
+    def test_rows_that_another_copy_has_put_are_replaced(self):
+        late = '  late: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h, late: side, analyzers: [count]}\n'
+        rows = "SELECT weir_shard, window_start, k, count FROM weir.plain ORDER BY 1, 2, 3"
+        a = self.node('a', pipelines=plain() + late)
+        a.start()
+        self.post(a, 0, 200)
+        a.wait_watermark('plain', (T0 + 3980) * 1000)
+        for table in ('plain', 'late_late'):
+            harness.wait_until(lambda t=table: self.caught_up(a, t), table)
+        expected = self.pg.psql(rows)
+        self.anew(a, "INSERT INTO weir.plain (window_start, window_end, k, count, weir_shard)"
+                     " SELECT window_start - '1 h'::interval, window_end, k, 7, s"
+                     " FROM (SELECT * FROM weir.plain ORDER BY 1 LIMIT 3) AS p, unnest(ARRAY['a', 'b']) AS s;"
+                     "INSERT INTO weir.late_late SELECT (json_populate_record(NULL::weir.late_late, json_build_object("
+                     "'window_start', now(), 'ts', now(), 'position', 1, 'row', 1, 'k', 'x', 'weir_shard', s))).* FROM unnest(ARRAY['a', 'b']) AS s;")
+        others = [line for line in self.pg.psql(rows) if line.startswith('b')]
+        self.assertEqual(len(others), 3)
+        with self.node('a', pipelines=plain() + late) as again:
+            self.all_carried(again, 'plain', 'late_late')
+            self.assertEqual(self.pg.psql(rows), expected + others)
+            self.assertEqual(self.pg.psql('SELECT weir_shard FROM weir.late_late'), ['b'])  # here it has no row
+
+    def superseded(self):
+        """A server is stopped, a copy goes on and puts rows, the old one wakes up: what PostgreSQL has, and what it should."""
+        with self.node('a') as old:
+            at = self.post(old, 0, 300)
+            harness.wait_until(lambda: self.caught_up(old, 'plain'), 'rows of the old one')
+            to = os.path.join(self.folder, 'copy')
+            done = harness.weir('backup', '-c', old.path, to, cwd=old.folder, env=old.env)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            old.process.send_signal(signal.SIGSTOP)
+            with self.node('a', at='copy') as fresh:
+                self.post(fresh, at, 300)
+                self.wait_same_but_shard(fresh)
+                expected = fresh.rows('SELECT window_start, k, count FROM plain ORDER BY 1, 2')
+                old.process.send_signal(signal.SIGCONT)
+                self.said(old, 'has taken its place')
+            return self.pg.psql('SELECT (extract(epoch FROM window_start) * 1000000)::bigint, k, count FROM weir.plain'
+                                ' ORDER BY 1, 2'), ['|'.join(map(str, row)) for row in expected]
+
+    def wait_same_but_shard(self, server):
+        n = []
+        def all_there():
+            n[:] = [server.rows('SELECT count(*) FROM plain')[0][0]]
+            return self.caught_up(server, 'plain') and self.pg.psql('SELECT count(*) FROM weir.plain') == [str(n[0])]
+        server.wait_watermark('plain', (T0 + 300 * 40 - 20) * 1000)
+        harness.wait_until(all_there, 'its rows there')
+
+    def test_who_wakes_up_changes_nothing(self):
+        found, expected = self.superseded()
+        self.assertEqual(found, expected)
 
     def test_tables_of_one_and_of_many_are_not_the_same(self):
         with self.node('a') as server:
