@@ -131,7 +131,10 @@ class Zsh(Shell, unittest.TestCase):
             while select.select([fd], [], [], 0)[0]:
                 text += os.read(fd, 65536)
             return condition(text)
-        harness.wait_until(right, f'zsh: {text}')
+        try:
+            harness.wait_until(right, 'zsh')
+        except AssertionError as fault:
+            raise AssertionError(f'{fault}, which has said {text}') from None
 
 
 if __name__ == '__main__':
