@@ -24,6 +24,8 @@ EVENTS = 500
 MS = 1000
 DAYS = ('2024-03-25', '2018-10-28', '1949-11-25', '2023-09-28', '1969-12-30', '1985-11-14')
 STREAM = '{time: {field: ts, unit: ms, check_unit: false}, fields: {key: string, qty: int, stop: int}}'
+ZONE_STEPS = {'1h': test_windows.HOUR, '2h': 2 * test_windows.HOUR, '6h': 6 * test_windows.HOUR, '1d': 'day', '1w': 'week', '1mo': 'month',
+              '3mo': 'quarter'}
 PLACES = ('Europe/Berlin', 'America/Sao_Paulo', 'Australia/Lord_Howe')
 
 
@@ -36,12 +38,14 @@ class Case:
         self.bytes = dice.choice((1000, 1000000))
         self.policy = dice.choice(tuple(test_windows.POLICIES))
         self.slow, self.by_key, self.late = 1, None, ''
-        kind = dice.choice(('tumbling', 'hopping', 'steps', 'zone', 'zone', 'session', 'until', 'count', 'running', 'global'))
+        kind = dice.choice(('tumbling', 'hopping', 'steps', 'zone', 'zone_steps', 'session', 'until', 'count', 'running', 'global'))
         getattr(self, 'draw_' + kind)(dice)
         first = datetime.datetime.fromisoformat(dice.choice(DAYS) + 'T00:00+00:00') - test_windows.EPOCH
         first = round(first.total_seconds() * 1000) + dice.randrange(86400000)
         self.events = test_windows.disorderly(EVENTS, first, dice.random(), self.slow)
-        for at in sorted(dice.sample(range(len(self.events)), dice.randrange(4)), reverse=True):
+        if dice.random() < 0.1:
+            self.events = []  # but for the last one
+        for at in sorted(dice.sample(range(len(self.events)), min(dice.randrange(4), len(self.events))), reverse=True):
             self.events[at:at] = [dict(self.events[at])] * dice.randrange(1, 4)  # duplicates
         for e in self.events:
             e['stop'] = e['ts'] + dice.randrange(-100, 3000) if dice.random() < 0.8 else None
@@ -74,6 +78,17 @@ class Case:
         size, of = dice.choice((('1d', 'day'), ('1d', 'day'), ('1w', 'week'), ('1mo', 'month')))
         zone = dice.choice(PLACES)
         self.windows(f'{{tumbling: {size}, zone: {zone}}}', test_windows.zoned(zone, of))
+        self.in_zone()
+
+    def draw_zone_steps(self, dice):
+        """Of several sizes; those below a day begin with it, and the last one ends with it."""
+        steps = dice.choice((('1h', '1d'), ('6h', '1d', '1w'), ('1d', '1mo'), ('1d', '1w'), ('2h', '1d', '1mo', '3mo')))
+        zone = dice.choice(PLACES)
+        self.windows(f'{{tumbling: [{", ".join(steps)}], zone: {zone}}}',
+                     test_windows.zoned_steps(zone, **{f'_{size.replace("1w", "7d")}': ZONE_STEPS[size] for size in steps}))
+        self.in_zone()
+
+    def in_zone(self):
         test_windows.ZONED[self.name] = test_windows.KINDS.pop(self.name)
         self.slow = test_windows.SLOW
 
