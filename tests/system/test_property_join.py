@@ -14,9 +14,11 @@ import random
 import signal
 import sqlite3
 import unittest
+import unittest.mock
 import zoneinfo
 
 import harness
+import test_by_key
 import test_windows
 from test_property import DAYS, PLACES, ROUNDS, SEED, shrink
 
@@ -282,6 +284,21 @@ class Case:
             self.post(server, stream, f'p{source}', [{'ts': ts, 'key': '~', 'n': -1}])
 
 
+class Sessions(test_by_key.Sessions):
+    """Of events that come each with its watermark."""
+
+    def __init__(self, rows, gap, lateness):
+        self.lateness, self.longest, self.late, self.revised = lateness, float('inf'), [], 0
+        self.windows = collections.defaultdict(list)
+        with unittest.mock.patch.object(test_by_key, 'GAP', gap):
+            for i, (e, self.watermark) in enumerate(rows):
+                self.take(i, e)
+
+    def all(self):
+        return sorted((w.start, key, w.revision if self.lateness else 0, len(w.rows), sum(e['n'] for e in w.rows))
+                      for key, windows in self.windows.items() for w in windows)
+
+
 class AsOf(Case):
     """Rows themselves with what is joined, or windows by a joined column."""
 
@@ -290,11 +307,17 @@ class AsOf(Case):
         self.zone = dice.choice(PLACES) if dice.random() < 0.3 else None
         self.slow = test_windows.SLOW if self.zone else 1
         self.joins = [of(self, dice, i + 1) for i, of in enumerate(kinds)]
-        getattr(self, 'draw_' + (dice.choice(('rows', 'zone')) if self.zone else dice.choice(('rows', 'time', 'time'))))(dice)
+        getattr(self, 'draw_' + (dice.choice(('rows', 'zone')) if self.zone else dice.choice(('rows', 'time', 'time', 'session'))))(dice)
         self.where = dice.random() < 0.3
 
     def draw_rows(self, _):
-        self.window, self.windows, self.lateness = None, None, 0
+        self.window, self.windows, self.lateness, self.gap = None, None, 0, 0
+
+    def draw_session(self, dice):
+        self.draw_rows(dice)
+        self.gap = dice.randrange(5, 400)
+        self.window = f'{{session: {self.gap}ms}}'
+        self.lateness = dice.choice((0, 0, 1500))
 
     def draw_time(self, dice):
         self.draw_rows(dice)
@@ -325,7 +348,7 @@ class AsOf(Case):
 
     def expected(self, requests, run):
         rows_of = [j.rows(requests) for j in self.joins]
-        rows, windows, revision = [], collections.defaultdict(list), collections.Counter()
+        rows, windows, revision, keyed = [], collections.defaultdict(list), collections.Counter(), []
         for e, watermark in self.marked(requests, 0, self.order):
             found = {}
             for j, of in zip(self.joins, rows_of):
@@ -335,10 +358,14 @@ class AsOf(Case):
             if self.where and found['text1'] == 'a':
                 continue
             rows.append((e['n'], e['key'], *(int(v) if isinstance(v, bool) else v for v in found.values())))
+            if found['text1'] is not None:
+                keyed.append(({**e, 'ts': e['ts'] * MS, 'key': found['text1']}, NEVER if run else watermark * MS))
             for _, start, end in self.windows(e['ts']) if self.windows and found['text1'] is not None else ():
                 if end + self.lateness > watermark or run:
                     windows[start * MS, found['text1']].append(e['n'])
                     revision[start * MS, found['text1']] += end <= watermark and not run
+        if self.gap:
+            return Sessions(keyed, self.gap * MS, self.lateness * MS).all()
         if self.window:
             return sorted((*of, revision[of] if self.lateness else 0, len(n), sum(n)) for of, n in windows.items())
         return sorted(rows, key=repr)
