@@ -397,6 +397,8 @@ class Posted(Base):
         a.wait_watermark('plain', (T0 + 3980) * 1000)
         for table in ('plain', 'late_late'):
             harness.wait_until(lambda t=table: self.caught_up(a, t), table)
+        # Of what was committed just now it may not know yet.
+        harness.wait_until(lambda: len(self.pg.psql(rows)) == len(a.rows('SELECT 1 FROM plain')) > 0, 'its rows')
         expected = self.pg.psql(rows)
         self.anew(a, "INSERT INTO weir.plain (window_start, window_end, k, count, weir_shard)"
                      " SELECT window_start - '1 h'::interval, window_end, k, 7, s"
