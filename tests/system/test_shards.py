@@ -2,6 +2,7 @@
 """Several servers share the partitions of a topic, and put their rows into the same tables of PostgreSQL: these are the rows that
 Python makes of all messages, each once, whatever ends, stops or is taken over."""
 
+import collections
 import datetime
 import json
 import os
@@ -36,6 +37,11 @@ pipelines:
          analyzers: [count, {stats: {of: v, emit: [sum]}}]}
   longer: {from: sums, key: [k], window: {tumbling: 10s}, analyzers: [{sum: {of: count}}]}
 '''
+# ./dev shards has more of them, and kill -9 at named places.
+AT_LENGTH = 'WEIR_SHARD_FAULTS' in os.environ
+FAULTS = int(os.environ.get('WEIR_SHARD_FAULTS', '8'))
+SEED = int(os.environ.get('WEIR_SHARD_SEED', '3'))
+POINTS = ['carry_take', 'carry_taken', 'carry_begun', 'carry_fenced', 'carry_commit', 'carry_committed', 'carry_filled']
 NODES = {'a': '0-1', 'b': '2', 'c': '3,5,4'}
 PARTITIONS = 6
 
@@ -131,8 +137,10 @@ class Shards(Base):
         try:
             harness.wait_until(are_those, sql, every_s=0.1)
         except AssertionError as error:
-            raise AssertionError(f'{error}: {len(found)} of {len(expected)}, too many {sorted(set(found) - set(expected))[:5]},'
-                                 f' missing {sorted(set(expected) - set(found))[:5]}') from None
+            more, less = (collections.Counter(found) - collections.Counter(expected),
+                          collections.Counter(expected) - collections.Counter(found))
+            raise AssertionError(f'{error}: {len(found)} of {len(expected)}, too many {sorted(more)[:5]}, missing {sorted(less)[:5]};'
+                                 f' wrong={more.total()} lost={less.total()}') from None
 
     def wait_model(self, producer):
         of_window = "SELECT extract(epoch FROM window_start)::bigint || '|' || k || '|' || "
@@ -145,11 +153,18 @@ class Shards(Base):
     def fault(self, dice, nodes, n):
         """To one of them; who goes on is in its place then. Returns who was stopped, to be woken up later."""
         name = dice.choice(sorted(nodes))
-        what = dice.choice(['weir', 'postgres', 'copy', 'copy'])
+        what = dice.choice(['weir', 'postgres', 'copy', 'copy'] + (['point', 'point'] if AT_LENGTH else []))
+        if name in self.ending:
+            self.ending.discard(name)
+            nodes[name].restart()
         if what == 'weir':
             nodes[name].restart()
         elif what == 'postgres':
             self.pg.restart()
+        elif what == 'point':  # in a while; it may be before it answers
+            nodes[name].kill()
+            self.ending.add(name)
+            nodes[name].start_process(WEIR_FAULT=f'{dice.choice(POINTS)}:{dice.randrange(1, 12)}')
         else:  # another machine goes on with a copy, the old one is cut off anywhere
             copy = self.copy_of(nodes[name], f'copy{n}')
             self.producer.send(400)
@@ -159,11 +174,12 @@ class Shards(Base):
         return None
 
     def test_rows_of_all_are_those_of_one_whatever_ends(self):
-        dice = random.Random(3)
+        dice = random.Random(SEED)
         self.producer = Producer(self.cluster)
         nodes = {name: self.node(name) for name in NODES}
         stopped = []
-        for n in range(8):
+        self.ending = set()  # whose process ends at a named place, sooner or later
+        for n in range(FAULTS):
             self.producer.send(dice.choice([100, 700]))
             old = self.fault(dice, nodes, n)
             if old:
@@ -172,6 +188,8 @@ class Shards(Base):
                 stopped[-1].process.send_signal(signal.SIGCONT)  # it writes nothing any more
         self.producer.send(300)
         self.producer.end()
+        for node in nodes.values():
+            node.restart()  # none ends any more
         for old in stopped:
             old.process.send_signal(signal.SIGCONT)
         self.wait_model(self.producer)
