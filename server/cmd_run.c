@@ -47,7 +47,8 @@ static const char help[] =
     "                         as events come\n"
     "      --live             windows close as events come from the beginning, as a "
     "server's do\n"
-    "      --again            takes also what a server has taken of the files before\n"
+    "      --again            takes also what a server has taken of the files before,\n"
+    "                         or a run that was stopped as it ended\n"
     "  -q, --quiet            no progress, no summary\n"
     "  -h, --help             this text\n\n"
     "Exit status: 0 all events were taken, 65 some were rejected or came too late for "
@@ -322,9 +323,11 @@ static void *push_stream(void *ctx)
     p->r = p->folder ? hand_to_server(p, &files) : push_here(p, &files);
     if (p->r < 0) /* the others need not go on */
         atomic_store_explicit(&cmd_stop, true, memory_order_relaxed);
-    else if (p->options->n_inputs > 1 &&
-             !p->folder) /* nobody is to wait for it any more */
-        log_end(p->weir->log[p->input->stream], LOG_FINISH);
+    else if (p->options->n_inputs > 1 && !p->folder) {
+        store_ending(p->weir->store);
+        log_end(p->weir->log[p->input->stream],
+                LOG_FINISH); /* nobody is to wait for it any more */
+    }
     return NULL;
 }
 
@@ -398,8 +401,12 @@ static int push(struct weir *w, const struct run_options *o, struct pushing *p)
     struct progress progress = {.begun_us = clock_monotonic_us()};
     int r = push_inputs(w, o, p, NULL, &progress);
     /* Stopped half-way: what is open is not final, and is not given out as if it were. */
+    if (r != -EINTR)
+        store_ending(w->store);
     uint64_t open_groups =
         weir_stop(w, r == -EINTR ? LOG_LEAVE : LOG_FINISH, clock_monotonic_us());
+    if (r != -EINTR)
+        store_ended(w->store);
     struct source_result result = {0};
     add_results(&result, o, p, r);
     if (open_groups && r == -EINTR)
@@ -596,6 +603,7 @@ static int run_here(struct weir *w, const struct run_options *o)
         w->keep_open = o->memory;
         w->relaxed =
             true; /* after a loss of power the files are there to be read again */
+        w->again = o->again;
         r = weir_open_store(w, o->database, &status, &error);
     }
     if (r == 0)

@@ -253,7 +253,8 @@ static int take(void *ctx, const struct request *q)
 static void keep_dead(void *ctx, const struct dead_letter *list, size_t n)
 {
     struct run *r = ctx;
-    if (!r->known)
+    /* Those of a piece that was taken may not have come into the table before the server was killed. */
+    if (!r->known || (n && list[0].once))
         r->to->sink.dead(r->to->sink.ctx, list, n);
 }
 

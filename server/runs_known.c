@@ -90,7 +90,8 @@ static int take(void *ctx, const struct request *q)
 static void keep_dead(void *ctx, const struct dead_letter *list, size_t n)
 {
     struct known *k = ctx;
-    if (!k->taken)
+    /* As for runs.c: those of a piece that was taken may not be in the table. */
+    if (!k->taken || (n && list[0].once))
         k->files->stream->sink.dead(k->files->stream->sink.ctx, list, n);
 }
 

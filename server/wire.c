@@ -490,6 +490,8 @@ static int store_exit_code(int r)
         return EXIT_CONFIG;
     case EBUSY: /* another weir has it */
         return EXIT_UNAVAILABLE;
+    case EALREADY: /* a run was stopped as it ended */
+        return EXIT_BAD_INPUT;
     case EEXIST: /* the file was made by a newer weir */
     case EACCES:
     case EROFS:
@@ -560,6 +562,7 @@ int weir_open_store(struct weir *w, const char *path, int *ret_exit,
                                           .queue_rowsets = STORE_QUEUE_ROWSETS,
                                           .size_max = s->database_limit,
                                           .relaxed = w->relaxed,
+                                          .again = w->again,
                                           .stored = store_stored,
                                           .kept = store_kept,
                                           .failed = store_failed,

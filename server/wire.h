@@ -62,6 +62,7 @@ struct weir {
     const bool *
         only; /* WEIR_RUN: of each stream: it runs; others stay as they are. NULL: all run */
     bool relaxed; /* WEIR_RUN: the database is synced at the end only */
+    bool again;   /* as store_options */
     uint64_t
         keep_open; /* bytes of all its open windows, which close at the end; 0: as events come */
     /* --without: pipelines that keep their places and do not run; n_without. */

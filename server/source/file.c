@@ -232,7 +232,8 @@ static int file_run(struct file *f, struct error *error)
         goto out;
     }
     letters_listen(&f->letters, f->feed.decoder, f->files->stream);
-    f->letters.once = true; /* whoever reads it again finds them again */
+    /* Whoever reads it again finds them again. */
+    f->letters.once = strcmp(f->path, "-") != 0;
     decoder_reset(f->feed.decoder, feed_now(&f->feed));
     feed_begin(&f->feed, FILE_PIECE / 64);
     rc = file_pump(f, error);

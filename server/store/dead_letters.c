@@ -184,13 +184,20 @@ static int dead_hand_on(struct store *s, struct dead_batch *b)
     return 0;
 }
 
-/* With the lock held. */
+/* With the lock held. Is it among those that the table keeps, once `newest` is there? */
+static bool dead_is_there(const struct dead_stream *s, const struct dead_letter *l,
+                          uint64_t newest)
+{
+    uint64_t number = l->once ? dead_known_number(&s->known, dead_hash(l)) : 0;
+    return number && (newest < s->limit || number > newest - s->limit);
+}
+
+/* With the lock held. Those that this batch itself pushes out are put again. */
 static void dead_leave_out_known(struct dead_batch *b)
 {
     size_t left = 0;
     for (size_t i = 0; i < b->n; i++)
-        if (!b->row[i].letter.once ||
-            !dead_known_has(&b->stream->known, dead_hash(&b->row[i].letter)))
+        if (!dead_is_there(b->stream, &b->row[i].letter, b->stream->number + left))
             b->row[left++] = b->row[i];
     b->n = left;
 }
@@ -202,14 +209,17 @@ static void dead_know(const struct dead_batch *b)
         dead_known_clear(&b->stream->known);
     for (size_t i = 0; i < b->n; i++)
         if (b->row[i].letter.once)
-            dead_known_add(&b->stream->known, dead_hash(&b->row[i].letter));
+            dead_known_add(&b->stream->known, dead_hash(&b->row[i].letter),
+                           b->row[i].number);
 }
 
-static int dead_put(struct store *s, struct dead_batch *b)
+/* *ret_n: letters that are put, or would have been. */
+static int dead_put(struct store *s, struct dead_batch *b, size_t *ret_n)
 {
     const bool letters = b->n > 0;
     pthread_mutex_lock(&s->dead->lock);
     dead_leave_out_known(b);
+    *ret_n = b->n;
     const bool put = b->n > 0 || !letters;
     int err = put ? dead_hand_on(s, b) : 0;
     if (put && err == 0)
@@ -226,7 +236,7 @@ void dead_letters_put(struct store *s, const struct dead_letter *list, size_t n)
     if (!stream || stream->limit == 0)
         return;
     struct dead_batch *b = dead_batch_new(s->dead, stream, list, n);
-    if (!b || dead_put(s, b))
+    if (!b || dead_put(s, b, &n))
         metric_add(&stream->dropped, n);
 }
 
@@ -236,7 +246,8 @@ int dead_letters_empty(struct store *s, const char *stream, int64_t deadline_us)
     if (!found)
         return -ENOENT;
     struct dead_batch *b = dead_batch_new(s->dead, found, NULL, 0);
-    int err = b ? dead_put(s, b) : -ENOMEM;
+    size_t n;
+    int err = b ? dead_put(s, b, &n) : -ENOMEM;
     return err ? err : inbox_flush_until(s->inbox, deadline_us);
 }
 
@@ -292,6 +303,11 @@ void dead_letters_committed(const struct dead_batch *b)
 void dead_letters_given_up(const struct dead_batch *b)
 {
     metric_add(&b->stream->dropped, b->n);
+    pthread_mutex_lock(&b->owner->lock);
+    for (size_t i = 0; i < b->n; i++)
+        dead_known_forget(&b->stream->known, dead_hash(&b->row[i].letter),
+                          b->row[i].number);
+    pthread_mutex_unlock(&b->owner->lock);
 }
 
 /* ---- Making and ending ---- */
@@ -318,7 +334,7 @@ static int dead_load_known(struct store *s, struct dead_stream *stream,
 {
     sqlite3_stmt *get;
     int code, err = db_prepare(s->db,
-                               "SELECT source, line, \"column\", record FROM "
+                               "SELECT source, line, \"column\", record, number FROM "
                                "weir_dead_letters WHERE stream = ? AND source <> '' "
                                "ORDER BY number",
                                0, &get, error);
@@ -334,7 +350,8 @@ static int dead_load_known(struct store *s, struct dead_stream *stream,
             .record_size = (size_t)sqlite3_column_bytes(get, 3),
         };
         if (l.source)
-            dead_known_add(&stream->known, dead_hash(&l));
+            dead_known_add(&stream->known, dead_hash(&l),
+                           (uint64_t)sqlite3_column_int64(get, 4));
     }
     sqlite3_finalize(get);
     return code == SQLITE_DONE ? 0 : db_error(s->db, error);

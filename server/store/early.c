@@ -3,7 +3,11 @@
  * Early rows: given out while later events may still make them others. They are in the file as all rows are, and as long
  * as they are there weir_meta has a line early.PIPELINE. The line goes when the watermark has passed their windows; if
  * it is still there when the store is opened or closed, the rows go, too.
+ *
+ * At the end of a run the lines go one by one. Meanwhile there is a line run.ending: where a run was ended then, some pipelines
+ * have their results, and would have them twice if its files were taken again.
  */
+#include "base/logger.h"
 #include "store/db.h"
 #include "store/internal.h"
 
@@ -91,4 +95,62 @@ int early_clean(sqlite3 *db, struct error *error)
     if (err)
         db_exec(db, "ROLLBACK", NULL);
     return err;
+}
+
+/* ---- The end of a run ---- */
+
+int early_note_ending(struct store *s)
+{
+    char *message = NULL;
+    int code = sqlite3_exec(
+        s->db, "INSERT OR REPLACE INTO weir_meta VALUES ('run.ending', '')", NULL, NULL,
+        &message);
+    sqlite3_free(message);
+    return code;
+}
+
+int early_clear_ending(sqlite3 *db, struct error *error)
+{
+    return db_exec(db, "DELETE FROM weir_meta WHERE key = 'run.ending'", error);
+}
+
+/* "t, g"; free it. */
+static char *early_names(sqlite3 *db)
+{
+    DB_STATEMENT s = NULL;
+    struct error error;
+    int err =
+        db_prepare(db,
+                   "SELECT group_concat(substr(key, 7), ', ') FROM (SELECT key FROM"
+                   " weir_meta WHERE key GLOB 'early.*' ORDER BY key)",
+                   0, &s, &error);
+    if (err || sqlite3_step(s) != SQLITE_ROW || !sqlite3_column_text(s, 0))
+        return NULL;
+    return sqlite3_mprintf("%s", sqlite3_column_text(s, 0));
+}
+
+int early_check_ending(struct store *s, struct error *error)
+{
+    sqlite3_int64 found;
+    int err = db_int(s->db, "SELECT 1 FROM weir_meta WHERE key = 'run.ending'", NULL,
+                     &found, error);
+    if (err)
+        return err == -ENOENT ? 0 : err;
+    char *without = early_names(s->db);
+    const char *but = without ? " but for " : "", *names = without ? without : "";
+    if (s->options.relaxed && !s->options.again)
+        err = error_set(
+            error, -EALREADY,
+            "the run before this one was stopped as it ended: pipelines may have "
+            "its results%s%s; put the file back as it was before, or --again "
+            "takes files once more, for all pipelines",
+            but, names);
+    else if (!s->options.relaxed)
+        logger_warn(
+            "store",
+            "'%s': a 'weir run' was stopped as it ended: pipelines may have its "
+            "results%s%s; its files are not to be taken again",
+            s->path, but, names);
+    sqlite3_free(without);
+    return err ? err : early_clear_ending(s->db, error);
 }

@@ -160,6 +160,8 @@ struct store {
     bool listened;          /* some are followed for listeners */
     struct store_counters count;
     _Atomic int trouble; /* relaxed: for people and for refusals that may be late */
+    _Atomic bool ending, ended; /* store_ending and store_ended */
+    bool ending_kept;           /* the writer's: the file says so */
     bool started;
     pthread_t thread;
 };
@@ -189,6 +191,11 @@ void early_note(struct store_pipeline *p, const struct rowset *rows);
 /* With the pipeline's rows and position, in their transaction: is what the file says still so? A SQLite result code. */
 int early_mark(struct store *s, struct store_pipeline *p, int64_t watermark_us);
 void early_committed(struct store_pipeline *p);
+/* Of a run that is at its end; a SQLite result code. */
+int early_note_ending(struct store *s);
+/* Was one ended there? -EALREADY: and its files are not to be taken again. */
+int early_check_ending(struct store *s, struct error *error);
+int early_clear_ending(sqlite3 *db, struct error *error);
 /* Deletes those that a run has left that did not come to its end. */
 int early_clean(sqlite3 *db, struct error *error);
 

@@ -135,6 +135,8 @@ static int store_open_db(struct store *s, struct error *error)
     if (!err)
         err = migrate_run(s->db, error);
     if (!err)
+        err = early_check_ending(s, error);
+    if (!err)
         err = early_clean(s->db, error);
     if (!err)
         err = store_prepare(s, error);
@@ -606,8 +608,22 @@ static void store_clean_early(struct store *s)
     bool some = false;
     for (struct store_pipeline *p = s->pipelines; p; p = p->next)
         some = some || p->early_kept;
-    if (some && !store_trouble(s) && store_is_there(s))
+    if (store_trouble(s) || !store_is_there(s))
+        return;
+    if (some)
         early_clean(s->db, NULL);
+    if (atomic_load_explicit(&s->ended, memory_order_relaxed) && s->ending_kept)
+        early_clear_ending(s->db, NULL);
+}
+
+void store_ending(struct store *s)
+{
+    atomic_store_explicit(&s->ending, true, memory_order_release);
+}
+
+void store_ended(struct store *s)
+{
+    atomic_store_explicit(&s->ended, true, memory_order_relaxed);
 }
 
 void store_free(struct store *s)

@@ -23,6 +23,7 @@ struct store_options {
     uint64_t size_max; /* bytes of the file; more is like a full disk; 0: no limit */
     /* Commits need not outlive a loss of power before store_sync: after one the file is as it was at some commit. */
     bool relaxed;
+    bool again; /* with `relaxed`: though the run before was ended as it ended */
     /* What is committed, durably but for `relaxed`: the checkpoint of a pipeline, the keys of a stream. Called from
      * the writer thread; quick; may be NULL. */
     void (*stored)(void *ctx, const char *pipeline, uint64_t position);
@@ -33,7 +34,8 @@ struct store_options {
     void *ctx;
 };
 
-/* Opens or creates the file and migrates it. -EEXIST: made by a newer weir; -EACCES, -EROFS, -EIO,
+/* Opens or creates the file and migrates it. -EEXIST: made by a newer weir; -EALREADY: a run was ended as it ended, see
+ * store_ending; -EACCES, -EROFS, -EIO,
  * -EBUSY (another weir has it, by whatever name), -ENOTDIR... with a text that names the file. */
 int store_open(const struct store_options *options, struct metrics *metrics,
                struct store **ret, struct error *error);
@@ -54,6 +56,12 @@ int store_try(const char *path, const struct table *const *table, size_t n,
 bool store_is_open(const char *path);
 
 int store_start(struct store *s, struct error *error);
+
+/* A run is at its end: from now on what is committed may be final, of one pipeline before another, and the file says so, in
+ * the same transaction, until store_free behind store_ended. Where it still does, store_open refuses a run, as its files
+ * would be counted twice by some pipelines; without `relaxed` it warns. Any thread. */
+void store_ending(struct store *s);
+void store_ended(struct store *s); /* all is committed */
 const char *store_path(const struct store *s);
 
 /* Why the last transaction could not be written, and is tried again; 0: it was. -ENOSPC: the disk is full, or the

@@ -183,12 +183,17 @@ static int writer_transaction(struct store *s, struct inbox_item *list)
     s->new_rows = s->known_rows = 0;
     s->part = (struct store_part){.item = NULL};
     fault_point("store_begin");
+    bool ending = atomic_load_explicit(&s->ending, memory_order_acquire);
     int code = db_step(s->begin);
+    if (!code && ending && !s->ending_kept)
+        code = early_note_ending(s);
     if (!code)
         code = writer_parts(s, list);
     fault_point("store_commit");
     if (!code)
         code = db_step(s->commit);
+    if (!code)
+        s->ending_kept = ending;
     fault_point("store_committed");
     return code;
 }

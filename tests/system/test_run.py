@@ -281,6 +281,19 @@ pipelines:
                                   'SELECT source, line, record FROM weir_dead_letters ORDER BY number')
         self.assertEqual(found, [('bad.ndjson', 3, '{"ts":"x"}'), ('bad.ndjson', 4, 'no')])
 
+    def test_rejected_lines_that_were_kept_no_more_are_kept_again(self):
+        self.write('weir.yaml', CONFIG.replace('database:', 'dead_letters: 3, database:'))
+        found = lambda: harness.read_rows(os.path.join(self.folder, 'weir.db'),
+                                          'SELECT source, line FROM weir_dead_letters ORDER BY number')
+        self.write('a.ndjson', 'a\n' * 3)
+        self.write('b.ndjson', 'b\n' * 7)
+        for name, last in (('a', 3), ('b', 7), ('b', 7), ('a', 3), ('a', 3)):
+            self.assertEqual(self.run_weir(f'{name}.ndjson').returncode, 65)
+            self.assertEqual(found(), [(f'{name}.ndjson', line) for line in range(last - 2, last + 1)])
+        for _ in range(2):  # standard input is another one each time
+            self.assertEqual(self.run_weir(stdin='no\n').returncode, 65)
+        self.assertEqual(found(), [('a.ndjson', 3), ('-', 1), ('-', 1)])
+
     def test_file_that_is_not_there_ends_with_an_error(self):
         done = self.run_weir('missing.ndjson')
         self.assertNotEqual(done.returncode, 0)
@@ -528,7 +541,48 @@ ENDLESS = CONFIG + '''
 '''
 
 
+TWO_STREAMS = '''
+server: {database: weir.db}
+streams:
+  a: {time: {field: ts, unit: ms}, fields: {n: int}}
+  b: {time: {field: ts, unit: ms}, fields: {n: int}}
+pipelines:
+  of_a: {from: a, window: none, select: [n]}
+  of_b: {from: b, window: none, select: [n]}
+'''
+
+
 class Restart(unittest.TestCase):
+    def test_a_run_that_was_killed_as_it_ended_is_not_repeated_unknowingly(self):
+        folder = harness.folder_for_test(self)
+        database = os.path.join(folder, 'weir.db')
+        rows = lambda: [harness.read_rows(database, f'SELECT count(*) FROM {t}')[0][0] for t in ('of_a', 'of_b')]
+        for name, text in (('weir.yaml', TWO_STREAMS), ('a.ndjson', lines(0, 50)), ('b.ndjson', lines(0, 70))):
+            with open(os.path.join(folder, name), 'w', encoding='utf-8') as file:
+                file.write(text)
+        both = ('run', '-c', 'weir.yaml', '-s', 'a=a.ndjson', '-s', 'b=b.ndjson')
+        for end in (signal.SIGKILL, signal.SIGINT):
+            with subprocess.Popen([harness.WEIR, 'run', '-c', 'weir.yaml', '-s', 'a=a.ndjson', '-s', 'b=-'],
+                                  stdin=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder,
+                                  env=harness.environment()) as process:
+                self.addCleanup(process.kill)
+                # Stream a has ended, and its results are final, while b goes on.
+                harness.wait_until(lambda: os.path.exists(database) and harness.read_rows(
+                    database, "SELECT 1 FROM sqlite_schema WHERE name = 'of_b'") and rows() == [50, 0], 'the end of a')
+                process.send_signal(end)
+                process.wait(harness.LIMIT_S)
+            done = harness.weir(*both, cwd=folder)
+            self.assertEqual(done.returncode, 65, done.stderr)
+            self.assertIn('the run before this one was stopped as it ended', done.stderr)
+            self.assertEqual(rows(), [50, 0])
+            done = harness.weir(*both, '--again', cwd=folder)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(rows()[1], 70)
+            done = harness.weir(*both, cwd=folder)  # nothing was stopped
+            self.assertEqual(done.returncode, 0, done.stderr)
+            self.assertEqual(rows()[1], 140)
+            os.remove(database)
+
     def test_a_run_that_was_killed_has_taken_nothing(self):
         folder = harness.folder_for_test(self)
         database = os.path.join(folder, 'weir.db')

@@ -12,6 +12,7 @@ import os
 import random
 import re
 import signal
+import sqlite3
 import subprocess
 import threading
 import time
@@ -403,6 +404,25 @@ class Told(Served):
         harness.wait_until(dead, 'the dead letter')
         self.check(server, events)
         self.assertEqual(dead(), [(path, 42)])
+
+    def test_dead_letters_that_the_killed_server_had_not_stored(self):
+        server = self.serve()
+        events = make_events(10)
+        path = self.write(server, 'bad.ndjson', ndjson(events) + b'no\n')
+        other = sqlite3.connect(server.database, isolation_level=None, timeout=harness.LIMIT_S)
+        self.addCleanup(other.close)
+        other.execute('BEGIN IMMEDIATE')
+        process = self.start_run(server, '-s', 'input', path)
+        harness.wait_until(lambda: server.metric('weir_events_total', stream='input') == len(events), 'the events')
+        server.kill()
+        process.wait(harness.LIMIT_S)
+        other.execute('ROLLBACK')
+        server.start()
+        self.run_files(server, '-s', 'input', path, status=65)
+        dead = lambda: server.rows('SELECT source, line FROM weir_dead_letters')
+        harness.wait_until(dead, 'the dead letter')
+        self.check(server, events)
+        self.assertEqual(dead(), [(path, 11)])
 
     def test_dead_letters_of_a_file_without_any_events_once(self):
         """No request of the log says that it was taken."""
