@@ -58,14 +58,19 @@ static int head_crc(int fd, uint32_t size, uint32_t *ret)
     return 0;
 }
 
-/* 0: the file system does not say. */
+/* 0: the file system, or the C library, does not say. */
 static int64_t born_ns(int fd)
 {
+#ifdef STATX_BTIME
     struct statx st;
     if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &st) < 0 ||
         !(st.stx_mask & STATX_BTIME))
         return 0;
     return st.stx_btime.tv_sec * 1000000000 + st.stx_btime.tv_nsec;
+#else /* musl before 1.2.5 */
+    (void)fd;
+    return 0;
+#endif
 }
 
 int place_note(struct place *p, int fd)
