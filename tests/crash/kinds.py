@@ -143,7 +143,8 @@ class Global(Model):
         self.total = {}
         self.expires = 'expire' in pipeline.window
         self.before = {}    # key: (totals that the table may have, is one of them 'none'?), of the events that end a round
-        self.closing = []   # keys of these
+        self.closing = []   # (key, event, source) of these
+        self.holding = set()  # sources that had sent before
 
     def take(self, event):
         key = event[self.column]
@@ -152,26 +153,34 @@ class Global(Model):
         else:
             self.total[key] = Total(event)
 
-    def take_closing(self, event):
+    def take_closing(self, event, source):
         key = event[self.column]
         if key not in self.before:
             self.before[key] = [self.total[key].copy() if key in self.total else None]
         self.take(event)
         self.before[key].append(self.total[key].copy())
-        self.closing.append((key, event))
+        self.closing.append((key, event, source))
 
     def expire(self, found):
-        """Behind the last border all are forgotten but those with one of the events that end the round; the last of
-        these may itself have moved the watermark. Then its key begins anew with it, and has no row yet."""
-        last, event = self.closing[-1]
-        kept = {key for key, _ in self.closing[:-1]}
-        if last not in kept and (last,) not in found:
-            self.total[last] = Total(event)
-            self.before[last] = [None]
-        elif last not in kept:
-            kept.add(last)
-        for key in set(self.total) - kept - {last}:
+        """Behind the last border all are forgotten but those with one of the events that end the round and came before the
+        watermark moved: with that of the last source that holds it, as one that had sent before does. The key of an event from
+        then on begins anew with it, and has no row yet, if it was not kept; or the one that moved it counted before."""
+        moved = max((i for i, (_, _, source) in enumerate(self.closing) if source in self.holding), default=0)
+        kept, anew = {key for key, _, _ in self.closing[:moved]}, {}
+        for i, (key, event, _) in enumerate(self.closing[moved:]):
+            if key in kept:
+                continue
+            if i == 0 and (key,) in found:
+                kept.add(key)
+            elif key in anew:
+                anew[key].add(event)
+            else:
+                anew[key] = Total(event)
+        for key in set(self.total) - kept:
             del self.total[key]
+        for key, total in anew.items():
+            self.total[key] = total
+            self.before[key] = [None]
 
     def compare(self, era, verdict):
         found = self.read(era.database, self.pipeline.key, ORDERED_COLUMNS)
@@ -212,21 +221,23 @@ class Order:
         """`requests`: all that have been sent so far."""
         if not self.models:
             return
-        sent = {event[1]: event for request in requests if request.stream == self.kept.stream and
+        sent = {event[1]: (event, request.source) for request in requests if request.stream == self.kept.stream and
                 request.events[-1][0] >= era.start_us for event in request.events}
         sql = f'''SELECT position, "row", id FROM {self.kept.name} WHERE ts >= ? AND (position, "row") > (?, ?)
                   ORDER BY position, "row"'''
         for self.position, self.row, number in harness.read_rows(era.database, sql, era.start_us, self.position,
                                                                  self.row):
-            event = sent.get(number)
+            event, source = sent.get(number, (None, None))
             if event is None:
                 verdict.double(1, f'{self.kept.name}: nobody sent {number}')
                 continue
             for model in self.models:
                 if event[0] >= era.end_us and isinstance(model, Global):
-                    model.take_closing(event)
+                    model.take_closing(event, source)
                 else:
                     model.take(event)
+                    if isinstance(model, Global):
+                        model.holding.add(source)
         for model in self.models:
             model.compare(era, verdict)
 

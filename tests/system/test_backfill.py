@@ -248,8 +248,8 @@ class Backfill(unittest.TestCase):
         server.start()
         for _ in range(2):
             begun = self.status(server, 'added_2')['events']
-            harness.wait_until(lambda: self.status(server, 'added_2')['events'] > begun + 300, 'some events')
-            self.assertLess(self.status(server, 'added_2')['events'], 4000)
+            # A slow machine may look when all is read: then it is killed at the end.
+            harness.wait_until(lambda: self.status(server, 'added_2')['events'] > min(begun + 300, 3900), 'some events')
             server.kill()
             server.start()
         os.unlink(slow)
