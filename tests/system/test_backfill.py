@@ -62,7 +62,7 @@ static const struct weir_output outputs[] = {{"n", WEIR_INT, "rows", 0}, {.name 
 static const struct weir_analyzer slow = {.name = "slow", .version = "1", .help = "slow while a file is there",
     .outputs = outputs, .state_size = sizeof(struct state), .update = update, .emit = emit};
 WEIR_PLUGIN(slow);
-'''.replace('20000', str(int(40000 * max(1, harness.LIMIT_S / 60))))  # so slow that slower servers are killed in the middle, too
+'''.replace('20000', str(int(20000 * max(1, harness.LIMIT_S / 60))))  # so slow that slower servers are killed in the middle, too
 
 
 def added(begins='journal', more=''):
