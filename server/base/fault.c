@@ -15,8 +15,15 @@ void fault_point(const char *name)
     size_t size = strlen(name);
     if (!want || strncmp(want, name, size) != 0 || want[size] != ':')
         return;
-    long at = strtol(want + size + 1, NULL, 10);
+    char *end;
+    long at = strtol(want + size + 1, &end, 10);
     if (atomic_fetch_add_explicit(&passed, 1, memory_order_relaxed) + 1 == at)
-        raise(SIGKILL);
+        raise(strcmp(end, ":stop") == 0 ? SIGSTOP : SIGKILL);
+}
+
+bool fault_skips(const char *name)
+{
+    const char *want = getenv("WEIR_FAULT_SKIP");
+    return want && strcmp(want, name) == 0;
 }
 #endif

@@ -4,16 +4,22 @@
  * In any other build a place costs nothing.
  *
  *      WEIR_FAULT=journal_written:17      kill -9 at the 17th time that place is passed
+ *      WEIR_FAULT=carry_fenced:3:stop     SIGSTOP there
+ *      WEIR_FAULT_SKIP=carry_fence        what is so called is left out: tests have to find what comes of it
  */
 #ifndef WEIR_BASE_FAULT_H
 #define WEIR_BASE_FAULT_H
 
 #include "config.h"
 
+#include <stdbool.h>
+
 #ifdef WEIR_FAULTS
 void fault_point(const char *name);
+bool fault_skips(const char *name);
 #else
 #define fault_point(name) ((void)0)
+#define fault_skips(name) false
 #endif
 
 #endif

@@ -148,6 +148,7 @@ static int connect_to(struct target *t, struct error *error)
     }
     logger_info("carry", "results are carried to PostgreSQL at '%s', database '%s'",
                 PQhost(c->pg.c) ? PQhost(c->pg.c) : "", PQdb(c->pg.c));
+    c->look_us = clock_monotonic_us() + t->config->max_backoff_us;
     target_ask(t);
     for (struct target_table *k = t->set->first; k; k = k->next) {
         struct carried *own = (struct carried *)k;
@@ -156,6 +157,11 @@ static int connect_to(struct target *t, struct error *error)
         k->next_us = 0;
     }
     return 0;
+}
+
+static void listen_to_it(struct target *t)
+{
+    shards_listen((struct carrier *)t);
 }
 
 static void idle(struct target *t, int64_t until_us)
@@ -220,6 +226,7 @@ const struct target_kind carry_kind = {
     .is_connected = is_connected,
     .connect = connect_to,
     .disconnect = disconnect,
+    .listen = listen_to_it,
     .step = step,
     .is_lost = is_lost,
     .tell = tell,

@@ -27,7 +27,7 @@ static const struct {
     [WEIR_TIME] = {"timestamp with time zone", 1184},
 };
 
-static void put_quoted(struct buffer *to, const char *text, char quote)
+void far_quote(struct buffer *to, const char *text, char quote)
 {
     buffer_putc(to, quote);
     for (; *text; text++) {
@@ -38,8 +38,8 @@ static void put_quoted(struct buffer *to, const char *text, char quote)
     buffer_putc(to, quote);
 }
 
-#define put_name(to, text) put_quoted(to, text, '"')
-#define put_text(to, text) put_quoted(to, text, '\'') /* standard_conforming_strings */
+#define put_name(to, text) far_quote(to, text, '"')
+#define put_text(to, text) far_quote(to, text, '\'') /* standard_conforming_strings */
 
 static const struct table_column *shown(const struct table *t, size_t i)
 {
@@ -63,7 +63,7 @@ static void put_columns(struct buffer *to, const struct carried *k, bool key,
 }
 
 /* Who carries which table: where there are shards each has a row of its own. */
-static void put_positions(struct buffer *to, const struct carrier *c)
+void far_put_positions(struct buffer *to, const struct carrier *c)
 {
     put_name(to, c->config->schema);
     buffer_puts(to, c->config->shard ? ".weir_shards" : ".weir_positions");
@@ -85,8 +85,8 @@ static void put_temporary(struct buffer *to, const char *what, const struct carr
     buffer_printf(to, "pg_temp.weir_%s_%" PRIxPTR, what, (uintptr_t)k);
 }
 
-static int run(struct carrier *c, struct buffer *sql, const struct pg_param *param,
-               size_t n, PGresult **ret, struct error *error)
+int far_run(struct carrier *c, struct buffer *sql, const struct pg_param *param,
+            size_t n, PGresult **ret, struct error *error)
 {
     int err = sql->error ? error_set(error, -ENOMEM, "out of memory")
                          : pg_ask(&c->pg, buffer_text(sql), param, n, ret, error);
@@ -120,33 +120,17 @@ static int add_taken_from(struct carrier *c, struct error *error)
     buffer_puts(&name, ".weir_positions");
     buffer_puts(&sql, "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND"
                       " attname = 'taken_from' AND NOT attisdropped");
-    int err = name.error ? error_set(error, -ENOMEM, "out of memory")
-                         : run(c, &sql, &PG_TEXT(buffer_text(&name)), 1, &there, error);
+    int err = name.error
+                  ? error_set(error, -ENOMEM, "out of memory")
+                  : far_run(c, &sql, &PG_TEXT(buffer_text(&name)), 1, &there, error);
     if (!err && PQntuples(there) == 0) {
         buffer_printf(&sql, "ALTER TABLE %s ADD COLUMN taken_from text",
                       buffer_text(&name));
-        err = run(c, &sql, NULL, 0, NULL, error);
+        err = far_run(c, &sql, NULL, 0, NULL, error);
     }
     buffer_free(&name);
     buffer_free(&sql);
     return err;
-}
-
-/* As weir_positions, with who has which partitions of Kafka. */
-static int make_shards(struct carrier *c, struct error *error)
-{
-    struct buffer sql = {0};
-    buffer_puts(&sql, "CREATE TABLE IF NOT EXISTS ");
-    put_positions(&sql, c);
-    buffer_puts(&sql,
-                " (table_name text, shard text, pipeline text NOT NULL,"
-                " partitions text[],"
-                " database text NOT NULL, writer text NOT NULL, since bigint NOT NULL,"
-                " seq bigint, watermark timestamptz, changed timestamptz NOT NULL,"
-                " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
-                " backend_start timestamptz NOT NULL, taken_from text,"
-                " PRIMARY KEY (table_name, shard))");
-    return run(c, &sql, NULL, 0, NULL, error);
 }
 
 static int make_schema(struct carrier *c, struct error *error)
@@ -159,7 +143,7 @@ static int make_schema(struct carrier *c, struct error *error)
     if (!err && PQntuples(there) == 0) {
         buffer_puts(&sql, "CREATE SCHEMA ");
         put_name(&sql, schema);
-        err = run(c, &sql, NULL, 0, NULL, error);
+        err = far_run(c, &sql, NULL, 0, NULL, error);
     }
     if (err)
         return err;
@@ -171,10 +155,10 @@ static int make_schema(struct carrier *c, struct error *error)
                 " seq bigint, watermark timestamptz, changed timestamptz NOT NULL,"
                 " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
                 " backend_start timestamptz NOT NULL, taken_from text)");
-    err = run(c, &sql, NULL, 0, NULL, error);
+    err = far_run(c, &sql, NULL, 0, NULL, error);
     if (!err)
         err = add_taken_from(c, error);
-    return err || !c->config->shard ? err : make_shards(c, error);
+    return err || !c->config->shard ? err : shards_schema(c, error);
 }
 
 /* Two servers may begin at once. */
@@ -218,7 +202,7 @@ static int make_table(struct carrier *c, const struct carried *k, struct error *
     buffer_puts(&sql, "PRIMARY KEY (");
     put_columns(&sql, k, true, "");
     buffer_puts(&sql, "))");
-    int err = run(c, &sql, NULL, 0, NULL, error);
+    int err = far_run(c, &sql, NULL, 0, NULL, error);
     if (err)
         return err;
     buffer_printf(&sql, "COMMENT ON TABLE %s IS ", k->name);
@@ -226,7 +210,7 @@ static int make_table(struct carrier *c, const struct carried *k, struct error *
     buffer_printf(&text, "results of the pipeline '%s' of weir", t->pipeline);
     put_text(&sql, buffer_text(&text));
     buffer_free(&text);
-    return run(c, &sql, NULL, 0, NULL, error);
+    return far_run(c, &sql, NULL, 0, NULL, error);
 }
 
 static int comment(struct carrier *c, const struct carried *k, size_t i,
@@ -248,7 +232,7 @@ static int comment(struct carrier *c, const struct carried *k, size_t i,
         buffer_puts(&text, column->help);
     put_text(&sql, buffer_text(&text));
     buffer_free(&text);
-    return run(c, &sql, NULL, 0, NULL, error);
+    return far_run(c, &sql, NULL, 0, NULL, error);
 }
 
 static int add_column(struct carrier *c, const struct carried *k, size_t i,
@@ -257,7 +241,7 @@ static int add_column(struct carrier *c, const struct carried *k, size_t i,
     struct buffer sql = {0};
     buffer_printf(&sql, "ALTER TABLE %s ADD COLUMN ", k->name);
     put_type(&sql, k->base.table, i);
-    int err = run(c, &sql, NULL, 0, NULL, error);
+    int err = far_run(c, &sql, NULL, 0, NULL, error);
     return err ? err : comment(c, k, i, error);
 }
 
@@ -375,11 +359,11 @@ static int ask_owner(struct carrier *c, const struct carried *k, const char *loc
     PG_RESULT r = NULL;
     buffer_puts(&sql, "SELECT writer, database, since, coalesce(seq, -1), host,"
                       " coalesce(taken_from, '') FROM ");
-    put_positions(&sql, c);
+    far_put_positions(&sql, c);
     buffer_puts(&sql, " WHERE ");
     put_position(&sql, k, "");
     buffer_printf(&sql, " %s", lock);
-    int err = run(c, &sql, &PG_TEXT(k->base.table->name), 1, &r, error);
+    int err = far_run(c, &sql, &PG_TEXT(k->base.table->name), 1, &r, error);
     *ret = (struct owner){.there = !err && PQntuples(r) > 0};
     if (err || !ret->there)
         return err;
@@ -392,20 +376,6 @@ static int ask_owner(struct carrier *c, const struct carried *k, const char *loc
     return 0;
 }
 
-/* What a user may do. */
-static void put_remove(struct buffer *to, const struct carrier *c,
-                       const struct carried *k, const char *shard)
-{
-    buffer_puts(to, "DELETE FROM ");
-    put_positions(to, c);
-    buffer_puts(to, " WHERE table_name = ");
-    put_text(to, k->base.table->name);
-    if (!shard)
-        return;
-    buffer_puts(to, " AND shard = ");
-    put_text(to, shard);
-}
-
 /* -EEXIST: it is not for us to take. */
 static int check_owner(struct carrier *c, const struct carried *k,
                        const struct owner *o, struct error *error)
@@ -414,7 +384,7 @@ static int check_owner(struct carrier *c, const struct carried *k,
         return 0;
     if (strcmp(o->database, c->base.set->database)) {
         struct buffer sql = {0};
-        put_remove(&sql, c, k, k->shard);
+        shards_put_remove(&sql, c, k, k->shard);
         error_set(error, -EPERM,
                   "in PostgreSQL it is carried from another database, by a server on "
                   "'%s'; to take it over: %s",
@@ -424,7 +394,7 @@ static int check_owner(struct carrier *c, const struct carried *k,
     }
     /* One that PostgreSQL forgot, as a standby may, is ours still. */
     if (k->base.taken && strcmp(o->writer, c->base.writer) &&
-        strcmp(o->writer, k->base.before))
+        strcmp(o->writer, k->base.before) && !fault_skips("carry_fence"))
         return error_set(error, -EEXIST, "a server on '%s' has taken its place",
                          o->host);
     return 0;
@@ -452,49 +422,18 @@ static int end_writer(struct carrier *c, const struct carried *k, struct error *
     struct buffer sql = {0};
     buffer_puts(&sql,
                 "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN ");
-    put_positions(&sql, c);
+    far_put_positions(&sql, c);
     buffer_puts(&sql, " p ON a.pid = p.backend AND a.backend_start = p.backend_start"
                       " WHERE a.pid <> pg_backend_pid() AND ");
     put_position(&sql, k, "p.");
-    return run(c, &sql, &PG_TEXT(k->base.table->name), 1, NULL, error);
+    return far_run(c, &sql, &PG_TEXT(k->base.table->name), 1, NULL, error);
 }
 
 /* What was read once is nobody else's, also when it is read no more: its rows are there. */
-static const char partitions_are_kept[] =
+static const char of_shard[] =
     ", partitions = (SELECT array_agg(DISTINCT x ORDER BY x) FROM"
-    " unnest(p.partitions || excluded.partitions) AS x)";
-
-/* Another shard with what is ours: rows would be there twice. */
-static int check_shards(struct carrier *c, const struct carried *k, struct error *error)
-{
-    struct buffer sql = {0};
-    PG_RESULT r = NULL;
-    if (!k->shard)
-        return 0;
-    buffer_puts(&sql, "SELECT shard, database = $3, array_to_string(ARRAY(SELECT"
-                      " unnest(partitions) INTERSECT SELECT unnest($4::text[]) ORDER BY"
-                      " 1 LIMIT 8), ', ') FROM ");
-    put_positions(&sql, c);
-    buffer_puts(&sql, " WHERE table_name = $1 AND shard <> $2 AND (database = $3 OR"
-                      " partitions && $4::text[]) ORDER BY 1 LIMIT 1");
-    const struct pg_param param[] = {PG_TEXT(k->base.table->name), PG_TEXT(k->shard),
-                                     PG_TEXT(c->base.set->database),
-                                     PG_TEXT(k->partitions)};
-    int err = run(c, &sql, param, sizeof(param) / sizeof(param[0]), &r, error);
-    if (err || PQntuples(r) == 0)
-        return err;
-    const char *other = PQgetvalue(r, 0, 0), *both = PQgetvalue(r, 0, 2);
-    const bool same = *PQgetvalue(r, 0, 1) == 't';
-    put_remove(&sql, c, k, other);
-    error_set(
-        error, -EBADF,
-        "in PostgreSQL the shard '%s' has rows of %s%s: they would be there twice; "
-        "if it is no more, delete its rows (" CARRY_SHARD "), and: %s",
-        other, same ? "this database" : "partitions that are this one's, ",
-        same ? "" : both, sql.error ? "" : buffer_text(&sql));
-    buffer_free(&sql);
-    return -EBADF;
-}
+    " unnest(p.partitions || excluded.partitions) AS x),"
+    " definition = excluded.definition, wanted = excluded.wanted";
 
 static int put_owner(struct carrier *c, const struct carried *k, const char *from,
                      int64_t seq, struct error *error)
@@ -506,7 +445,7 @@ static int put_owner(struct carrier *c, const struct carried *k, const char *fro
     gethostname(host, sizeof(host) - 1);
     struct buffer sql = {0};
     buffer_puts(&sql, "INSERT INTO ");
-    put_positions(&sql, c);
+    far_put_positions(&sql, c);
     buffer_printf(
         &sql,
         " AS p (table_name, pipeline, database, writer, since,"
@@ -521,8 +460,9 @@ static int put_owner(struct carrier *c, const struct carried *k, const char *fro
         " host = excluded.host, pid = excluded.pid, backend = excluded.backend,"
         " backend_start = excluded.backend_start, taken_from ="
         " excluded.taken_from%s",
-        k->shard ? ", shard, partitions" : "", k->shard ? ", $10, $11::text[]" : "",
-        k->shard ? ", shard" : "", k->shard ? partitions_are_kept : "");
+        k->shard ? ", shard, partitions, definition, wanted" : "",
+        k->shard ? ", $10, $11::text[], $12, $12" : "", k->shard ? ", shard" : "",
+        k->shard ? of_shard : "");
     const struct pg_param param[] = {PG_TEXT(k->base.table->name),
                                      PG_TEXT(k->base.table->pipeline),
                                      PG_TEXT(c->base.set->database),
@@ -533,9 +473,10 @@ static int put_owner(struct carrier *c, const struct carried *k, const char *fro
                                      PG_TEXT(pid),
                                      PG_TEXT(from),
                                      PG_TEXT(k->shard),
-                                     PG_TEXT(k->partitions)};
+                                     PG_TEXT(k->partitions),
+                                     PG_TEXT(k->definition)};
     const size_t n = sizeof(param) / sizeof(param[0]);
-    return run(c, &sql, param, k->shard ? n : n - 2, NULL, error);
+    return far_run(c, &sql, param, k->shard ? n : n - 3, NULL, error);
 }
 
 static int take(struct carrier *c, struct carried *k, const struct changes *known,
@@ -547,7 +488,7 @@ static int take(struct carrier *c, struct carried *k, const struct changes *know
     if (!err)
         err = check_owner(c, k, ret, error);
     if (!err)
-        err = check_shards(c, k, error);
+        err = shards_check(c, k, error);
     *ret_ours = !err && is_ours(c, k, ret, known);
     k->base.place.since_us = known->since_us;
     const char *from = strcmp(ret->writer, c->base.writer) == 0 ? ret->from
@@ -568,6 +509,10 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
         err = check_owner(c, k, &owner, error);
     if (!err)
         err = end_writer(c, k, error);
+    if (!err)
+        err = shards_want(c, k, error);
+    if (!err)
+        err = carried_is_purged(c->base.db, k->base.table->name, &k->purged, error);
     if (!err)
         err = pg_run(&c->pg, "BEGIN", error);
     if (err)
@@ -624,11 +569,13 @@ static int move_place(struct carrier *c, const struct carried *k, int64_t from,
     snprintf(at, sizeof(at), "%" PRId64, to);
     snprintf(was, sizeof(was), "%" PRId64, from);
     buffer_puts(&sql, "UPDATE ");
-    put_positions(&sql, c);
+    far_put_positions(&sql, c);
     buffer_puts(&sql, " SET seq = $3::bigint, watermark = coalesce($5,"
                       " watermark), changed = now(), taken_from = NULL WHERE ");
     put_position(&sql, k, "");
-    buffer_puts(&sql, " AND writer = $2 AND seq IS NOT DISTINCT FROM $4::bigint");
+    buffer_puts(&sql, fault_skips("carry_fence")
+                          ? " AND ($2::text, $4::bigint) IS NOT NULL IS NOT NULL"
+                          : " AND writer = $2 AND seq IS NOT DISTINCT FROM $4::bigint");
     const struct pg_param param[] = {
         PG_TEXT(k->base.table->name),
         PG_TEXT(c->base.writer),
@@ -637,7 +584,7 @@ static int move_place(struct carrier *c, const struct carried *k, int64_t from,
         {.type = 1184,
          .data = watermark_us == INT64_MIN ? NULL : (const char *)&watermark,
          .size = 8}};
-    int err = run(c, &sql, param, sizeof(param) / sizeof(param[0]), &r, error);
+    int err = far_run(c, &sql, param, sizeof(param) / sizeof(param[0]), &r, error);
     if (!err && strcmp(PQcmdTuples(r), "1"))
         err = error_set(error, -ESTALE, "its place in PostgreSQL is another one");
     return err;
@@ -670,14 +617,14 @@ static int make_temporary(struct carrier *c, struct carried *k, struct error *er
         struct buffer sql = {0};
         buffer_puts(&sql, "DROP TABLE IF EXISTS ");
         put_temporary(&sql, gone ? "gone" : "rows", k);
-        if ((err = run(c, &sql, NULL, 0, NULL, error)))
+        if ((err = far_run(c, &sql, NULL, 0, NULL, error)))
             break;
         buffer_puts(&sql, "CREATE TEMPORARY TABLE ");
         put_temporary(&sql, gone ? "gone" : "rows", k);
         buffer_puts(&sql, " ON COMMIT DELETE ROWS AS SELECT ");
         put_columns(&sql, k, gone, "");
         buffer_printf(&sql, " FROM %s WITH NO DATA", k->name);
-        err = run(c, &sql, NULL, 0, NULL, error);
+        err = far_run(c, &sql, NULL, 0, NULL, error);
     }
     k->temporary = !err; /* it goes with the transaction, if that fails */
     return err;
@@ -693,7 +640,7 @@ static int delete_gone(struct carrier *c, const struct carried *k, struct error 
     buffer_puts(&sql, ") = (");
     put_columns(&sql, k, true, "g.");
     buffer_puts(&sql, ")");
-    return run(c, &sql, NULL, 0, NULL, error);
+    return far_run(c, &sql, NULL, 0, NULL, error);
 }
 
 /* A row that has changed twice in the piece is there twice, as it is now. */
@@ -724,7 +671,7 @@ static int merge(struct carrier *c, const struct carried *k, struct error *error
     }
     if (t->n_columns == t->n_primary)
         buffer_puts(&sql, "NOTHING");
-    return run(c, &sql, NULL, 0, NULL, error);
+    return far_run(c, &sql, NULL, 0, NULL, error);
 }
 
 static int put_staged(struct carrier *c, struct carried *k, struct error *error)
@@ -814,10 +761,10 @@ static int64_t taken_before(const struct carried *k, const struct carry_piece *p
 }
 
 /* What there is of the shard is here: what else is there was put by another copy of the file, which read its partitions in other
- * pieces, so that keys with positions differ. */
+ * pieces, so that keys with positions differ. But not if `retain` had once taken rows. */
 static bool is_all_here(const struct carried *k)
 {
-    return k->shard && k->base.table->retain_us == INT64_MAX;
+    return k->shard && k->base.table->retain_us == INT64_MAX && !k->purged;
 }
 
 /* Which of them are to give way to those of the piece, or are behind the last. */
@@ -855,7 +802,7 @@ static int clear(struct carrier *c, const struct carried *k,
         buffer_puts(&sql, " AND " CARRY_SHARD " = ");
         put_text(&sql, k->shard);
     }
-    return run(c, &sql, param, n, NULL, error);
+    return far_run(c, &sql, param, n, NULL, error);
 }
 
 int far_fill(struct carrier *c, struct carried *k, const struct carry_piece *p,

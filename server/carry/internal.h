@@ -36,6 +36,9 @@ struct carried {
     char *name;     /* "schema"."table" */
     const char *shard; /* of the settings: rows with it are ours; NULL: all are */
     char *partitions; /* "{topic/0,topic/1}", the stream's share of Kafka; NULL: none */
+    char *definition; /* of its rows: another one is another table's; NULL: no shard */
+    bool purged;      /* `retain` has taken rows here, now or once */
+    char unread[256]; /* partitions that no shard has read, as was told; "": none */
 };
 
 struct carrier {
@@ -43,6 +46,7 @@ struct carrier {
     const struct config_postgresql *config; /* of the set */
     struct pg pg;
     struct copy rows, gone;
+    int64_t look_us; /* for partitions that nobody reads: not before */
 };
 
 /* tables.c */
@@ -69,5 +73,24 @@ int far_put(struct carrier *c, struct carried *k, const struct carry_piece *p,
             struct error *error);
 int far_fill(struct carrier *c, struct carried *k, const struct carry_piece *p,
              struct error *error);
+
+/* For shards.c: the text in these quotes; the name of the table that says whose tables are; a statement, whose text is freed. */
+void far_quote(struct buffer *to, const char *text, char quote);
+void far_put_positions(struct buffer *to, const struct carrier *c);
+int far_run(struct carrier *c, struct buffer *sql, const struct pg_param *param,
+            size_t n, PGresult **ret, struct error *error);
+
+/* shards.c: where several servers put rows into a table. What a user may do whose row is to go; shard NULL: the only one. */
+void shards_put_remove(struct buffer *to, const struct carrier *c,
+                       const struct carried *k, const char *shard);
+int shards_schema(struct carrier *c, struct error *error);
+/* What the rows of a pipeline are made by: *ret is NULL if it is no shard. -ENOMEM. */
+int shards_define(const struct pipeline *p, char **ret);
+/* Before it is taken: the other servers get to know by which definition this one would go on. */
+int shards_want(struct carrier *c, const struct carried *k, struct error *error);
+/* May it be taken? -EBADF: not beside what others have there. */
+int shards_check(struct carrier *c, const struct carried *k, struct error *error);
+/* Once a second: partitions that nobody reads are told. */
+void shards_listen(struct carrier *c);
 
 #endif

@@ -81,7 +81,10 @@ int tables_new(const struct config *config, struct target_table *table,
     k->name = name.data;
     k->shard = config->server.postgresql->shard;
     k->at = calloc(table->table->n_primary, sizeof(sqlite3_value *));
-    int err = list_partitions(pipeline_source(table->pipeline), &k->partitions);
+    int err =
+        list_partitions(&pipeline_stream(table->pipeline)->source, &k->partitions);
+    if (!err && k->shard)
+        err = shards_define(table->pipeline, &k->definition);
     return err || name.error || !k->at ? error_set(error, -ENOMEM, "out of memory") : 0;
 }
 
@@ -97,4 +100,5 @@ void tables_free(struct target_table *table)
     free(k->at);
     free(k->name);
     free(k->partitions);
+    free(k->definition);
 }

@@ -1440,9 +1440,9 @@ const struct config_pipeline *pipeline_config(const struct pipeline *p)
     return p->config;
 }
 
-const struct config_source *pipeline_source(const struct pipeline *p)
+const struct config_stream *pipeline_stream(const struct pipeline *p)
 {
-    return &p->whole->stream[p->config->stream].source;
+    return &p->whole->stream[p->config->stream];
 }
 
 const struct window_kind *pipeline_window(const struct pipeline *p)

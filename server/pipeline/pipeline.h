@@ -276,8 +276,8 @@ size_t pipeline_looked_up(struct pipeline *p, struct pipeline_service *ret,
 int64_t pipeline_first_end(struct pipeline *p);
 
 const struct config_pipeline *pipeline_config(const struct pipeline *p);
-/* Of the stream that it all comes from. */
-const struct config_source *pipeline_source(const struct pipeline *p);
+/* The stream that it all comes from. */
+const struct config_stream *pipeline_stream(const struct pipeline *p);
 const struct window_kind *pipeline_window(const struct pipeline *p);
 bool pipeline_failed(void *pipeline); /* any thread */
 /* Have files that parameters of its analyzers name other contents than when it was made? Any thread. */

@@ -47,6 +47,18 @@ int carried_watermark(sqlite3 *db, const char *pipeline, int64_t *ret_us,
     return store_watermark(db, pipeline, ret_us, error);
 }
 
+int carried_is_purged(sqlite3 *db, const char *table, bool *ret, struct error *error)
+{
+    sqlite3_int64 one;
+    char *key = sqlite3_mprintf(PURGE_NOTE "%s", table);
+    int err =
+        key ? db_int(db, "SELECT 1 FROM weir_meta WHERE key = ?1", key, &one, error)
+            : error_set(error, -ENOMEM, "out of memory");
+    sqlite3_free(key);
+    *ret = !err;
+    return err == -ENOENT ? 0 : err;
+}
+
 /* ---- Saving ------------------------------------------------------------------------------------- */
 
 static int put_places(sqlite3 *db, enum carried_to to,

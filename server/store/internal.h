@@ -89,6 +89,7 @@ struct store_table {
         given_us; /* of those, all that end by then are gone; INT64_MIN: not looked yet */
     int64_t
         purged_us; /* no window that began earlier is left; INT64_MIN: not looked yet */
+    bool purge_noted; /* the file says that it has no longer all rows */
     struct store_table *next;
 };
 
@@ -199,6 +200,8 @@ int early_clear_ending(sqlite3 *db, struct error *error);
 /* Deletes those that a run has left that did not come to its end. */
 int early_clean(sqlite3 *db, struct error *error);
 
+/* The key in weir_meta of a table that `retain` has deleted rows of, with its name behind it. */
+#define PURGE_NOTE "purged."
 /* purge.c: deletes at most about `budget` rows that retention no longer keeps; *ret_more: there are
  * more. Returns a SQLite result code. */
 int purge_prepare(struct store *s, struct store_table *t);

@@ -101,6 +101,25 @@ static void purge_bind_found(const struct store_table *t, int64_t before_us)
         sqlite3_bind_int64(t->purge_to, c + 1, before_us);
 }
 
+/* From now on the file says that not all rows that there were are here, also when `retain` is taken out: carried_is_purged. */
+static int purge_note(struct store *s, struct store_table *t)
+{
+    if (t->purge_noted)
+        return SQLITE_OK;
+    sqlite3_stmt *put = NULL;
+    sqlite3_str *text = sqlite3_str_new(s->db);
+    sqlite3_str_appendf(text,
+                        "INSERT OR IGNORE INTO weir_meta (key, value)"
+                        " VALUES ('" PURGE_NOTE "%q', '')",
+                        t->table->name);
+    int code = db_prepare_str(s->db, text, &put);
+    if (!code)
+        code = db_step(put);
+    sqlite3_finalize(put);
+    t->purge_noted = !code;
+    return code;
+}
+
 /* Deletes one piece. *ret_last: nothing older is left. */
 static int purge_piece(struct store *s, struct store_table *t, int64_t before_us,
                        size_t *ret_deleted, bool *ret_last)
@@ -136,8 +155,10 @@ int purge_run(struct store *s, size_t budget, bool *ret_more)
             return given;
         bool last = t->pipeline->failed || !purge_due(t, &before_us);
         while (!last && total < budget) {
-            size_t deleted;
-            int code = purge_piece(s, t, before_us, &deleted, &last);
+            size_t deleted = 0;
+            int code = purge_note(s, t);
+            if (!code)
+                code = purge_piece(s, t, before_us, &deleted, &last);
             if (db_is_local(code)) {
                 writer_fail_pipeline(s, t->pipeline, t->table);
                 last = true;

@@ -73,8 +73,8 @@ class Base(unittest.TestCase):
         return (CONFIG.replace('PIPELINES', pipelines or plain()).replace('MORE', more and ', ' + more)
                 .replace('CONNECT', connect or self.pg.connect))
 
-    def server(self, *arguments, folder=None, **more):
-        s = harness.Server(self.config(*arguments, **more), folder=folder or self.folder)
+    def server(self, *arguments, folder=None, env=None, **more):
+        s = harness.Server(self.config(*arguments, **more), folder=folder or self.folder, **(env or {}))
         self.addCleanup(s.kill)
         return s
 
