@@ -177,6 +177,7 @@ struct config_kafka {
     struct config_source link; /* its brokers and options; first */
     struct config_target target;
     char *prefix; /* of the topics' names; default "weir." */
+    char *shard;  /* as in config_postgresql */
 };
 
 struct config_stream {

@@ -28,6 +28,13 @@ static int read_prefix(const struct node *n, void *target, void *ctx,
     return r;
 }
 
+static int read_shard(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    (void)ctx;
+    return target_section_shard(n, &((struct config_kafka *)target)->shard, error);
+}
+
 static int read_pipelines(const struct node *n, void *target, void *ctx,
                           struct error *error)
 {
@@ -42,6 +49,7 @@ static const struct field fields[] = {
     {"pipelines", FIELD_CALL, .required = true, .read = read_pipelines,
      .schema = FIELD_SCHEMA_TEXTS},
     {"prefix", FIELD_CALL, .read = read_prefix, .schema = FIELD_SCHEMA_TEXT},
+    {"shard", FIELD_CALL, .read = read_shard, .schema = FIELD_SCHEMA_TEXT},
     {"options", FIELD_CALL, .read = source_section_options,
      .schema = SECTION_OPTIONS_SCHEMA},
     {"timeout", FIELD_DURATION, .offset = AT(target.timeout_us), .min = SECOND_US,
@@ -87,6 +95,7 @@ void kafka_section_free(struct config_kafka *k)
         return;
     target_section_free(&k->target);
     free(k->prefix);
+    free(k->shard);
     source_section_free(&k->link);
     free(k);
 }

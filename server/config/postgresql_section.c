@@ -18,7 +18,6 @@
 #endif
 
 #define SCHEMA_MAX 63 /* bytes of a name in PostgreSQL */
-#define SHARD_MAX  63
 
 static int read_connect(const struct node *n, void *target, void *ctx,
                         struct error *error)
@@ -53,22 +52,11 @@ static int read_schema(const struct node *n, void *target, void *ctx,
     return r;
 }
 
-/* It is part of messages, and of what people write. */
 static int read_shard(const struct node *n, void *target, void *ctx,
                       struct error *error)
 {
-    struct config_postgresql *p = target;
     (void)ctx;
-    int r = fields_text(n, &p->shard, error);
-    if (r == 0 && (strlen(p->shard) > SHARD_MAX ||
-                   strspn(p->shard, "abcdefghijklmnopqrstuvwxyz"
-                                    "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                                    "0123456789._-") != strlen(p->shard)))
-        r = node_error(n, error,
-                       "expected a name of at most %d letters, digits, '.', '_' and "
-                       "'-', another one for each server",
-                       SHARD_MAX);
-    return r;
+    return target_section_shard(n, &((struct config_postgresql *)target)->shard, error);
 }
 
 static int read_pipelines(const struct node *n, void *target, void *ctx,

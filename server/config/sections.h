@@ -104,6 +104,8 @@ int field_section(const struct node *n, enum weir_type *ret_type,
                   struct decode_field *ret, struct error *error);
 void field_section_free(struct decode_field *f);
 
+/* The name of a server among those whose tables go to the same place. */
+int target_section_shard(const struct node *n, char **ret, struct error *error);
 /* Whose tables go to a target, an item of its section. What was taken on failure is target_section_free's. */
 int target_section_pipelines(const struct node *n, struct config_target *ret,
                              struct error *error);

@@ -184,17 +184,33 @@ static int check_backfill(const struct config_pipeline *p,
                       s->name);
 }
 
-static int check_carried(const struct config *c, const struct config_pipeline *p,
+static int check_shard(const struct config *c, const struct config_pipeline *p,
+                       const struct config_stream *s, const struct config_target *to,
+                       const char *shard, const struct node *at, const char *what,
+                       struct error *error)
+{
+    if (shard || config_is_target(c, to, p->name) != 1)
+        return 0;
+    return node_error(
+        at, error,
+        "other servers read other partitions of stream '%s', and %s the "
+        "table of pipeline '%s', too: 'shard' is missing, a name for this "
+        "one",
+        s->name, what, p->name);
+}
+
+/* What comes of several servers has to say of which. */
+static int check_targets(const struct config *c, const struct config_pipeline *p,
                          const struct config_stream *s, struct error *error)
 {
-    const struct config_postgresql *to = c->server.postgresql;
-    if (!to || to->shard || config_is_target(c, &to->target, p->name) != 1)
-        return 0;
-    return node_error(to->node, error,
-                      "other servers read other partitions of stream '%s', and carry "
-                      "the table of pipeline '%s', too: 'shard' is missing, a name for "
-                      "this one",
-                      s->name, p->name);
+    const struct config_postgresql *pg = c->server.postgresql;
+    const struct config_kafka *kafka = c->server.kafka;
+    int r =
+        pg ? check_shard(c, p, s, &pg->target, pg->shard, pg->node, "carry", error) : 0;
+    if (r == 0 && kafka)
+        r = check_shard(c, p, s, &kafka->target, kafka->shard, kafka->link.node,
+                        "publish", error);
+    return r;
 }
 
 static int check_stream(const struct config *c, size_t stream, struct error *error)
@@ -216,7 +232,7 @@ static int check_stream(const struct config *c, size_t stream, struct error *err
         if (r == 0)
             r = check_backfill(p, s, error);
         if (r == 0)
-            r = check_carried(c, p, s, error);
+            r = check_targets(c, p, s, error);
         failed = r < 0 ? r : failed;
         r = faults_go_on(r, error) ? 0 : r;
     }

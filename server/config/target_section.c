@@ -8,6 +8,23 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define SHARD_MAX 63
+
+/* It is part of messages, and of what people write. */
+int target_section_shard(const struct node *n, char **ret, struct error *error)
+{
+    int r = fields_text(n, ret, error);
+    if (r == 0 &&
+        (strlen(*ret) > SHARD_MAX || strspn(*ret, "abcdefghijklmnopqrstuvwxyz"
+                                                  "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                                  "0123456789._-") != strlen(*ret)))
+        r = node_error(n, error,
+                       "expected a name of at most %d letters, digits, '.', '_' and "
+                       "'-', another one for each server",
+                       SHARD_MAX);
+    return r;
+}
+
 /* That there are such pipelines, config.c sees to: they stand behind the server. */
 int target_section_pipelines(const struct node *n, struct config_target *ret,
                              struct error *error)

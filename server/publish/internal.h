@@ -32,6 +32,8 @@ struct published {
 struct link {
     struct broker *producer, *asker; /* NULL: there is none */
     rd_kafka_consumer_group_metadata_t *group;
+    const char
+        *shard; /* of the settings: said with each message; NULL: of one server */
     int64_t timeout_us;
     bool (*stop)(void *ctx);
     void *ctx;

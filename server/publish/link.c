@@ -142,6 +142,7 @@ int link_open(struct link *l, const struct config_kafka *config, const char *dat
     char name[CARRIED_ID + 8];
     snprintf(name, sizeof(name), "weir-%s", database);
     l->timeout_us = config->target.timeout_us;
+    l->shard = config->shard;
     int err = open_both(l, config, name, error);
     if (!err && !(l->group = rd_kafka_consumer_group_metadata_new(name)))
         err = error_set(error, -ENOMEM, "out of memory");
@@ -269,21 +270,31 @@ static int meet_refusal(struct link *l, struct error *error)
     return err ? err : error_set(error, -EINVAL, "a message was not taken");
 }
 
+static rd_kafka_resp_err_t produce(struct link *l, const char *topic,
+                                   const struct buffer *key, const struct buffer *value,
+                                   const char *op, const char *seq)
+{
+#define PRODUCE(...)                                                                   \
+    rd_kafka_producev(l->producer->client, RD_KAFKA_V_TOPIC(topic),                    \
+                      RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),                        \
+                      RD_KAFKA_V_KEY(key->data, key->size),                            \
+                      RD_KAFKA_V_VALUE(value->data, value->size),                      \
+                      RD_KAFKA_V_HEADER("weir-op", op, -1),                            \
+                      RD_KAFKA_V_HEADER("weir-seq", seq, -1), __VA_ARGS__)
+    return l->shard
+               ? PRODUCE(RD_KAFKA_V_HEADER("weir-shard", l->shard, -1), RD_KAFKA_V_END)
+               : PRODUCE(RD_KAFKA_V_END);
+}
+
 int link_send(struct link *l, const char *topic, const struct buffer *key,
               const struct buffer *value, bool gone, int64_t seq, struct error *error)
 {
     char number[24];
-    int size = snprintf(number, sizeof(number), "%" PRId64, seq);
-    const char *op = gone ? "delete" : "put";
+    snprintf(number, sizeof(number), "%" PRId64, seq);
     int64_t until_us = clock_monotonic_us() + l->timeout_us;
     for (;;) {
-        rd_kafka_resp_err_t code = rd_kafka_producev(
-            l->producer->client, RD_KAFKA_V_TOPIC(topic),
-            RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
-            RD_KAFKA_V_KEY(key->data, key->size),
-            RD_KAFKA_V_VALUE(value->data, value->size),
-            RD_KAFKA_V_HEADER("weir-op", op, (ssize_t)strlen(op)),
-            RD_KAFKA_V_HEADER("weir-seq", number, size), RD_KAFKA_V_END);
+        rd_kafka_resp_err_t code =
+            produce(l, topic, key, value, gone ? "delete" : "put", number);
         if (!code)
             return 0;
         if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)

@@ -55,11 +55,15 @@ class Brokers:
 
     def read(self, topic):
         """[(partition, weir-op, weir-seq, key, value)] of all messages that are committed; key and value parsed."""
+        return [message[:3] + message[4:] for message in self.read_shards(topic)]
+
+    def read_shards(self, topic):
+        """The same, with weir-shard behind weir-seq; '': it has none."""
         n = int(self.do(f'read {topic}'))
         found = []
         for _ in range(n):
-            partition, op, seq, key, value = self.process.stdout.readline().decode().rstrip('\n').split('\t')
-            found.append((int(partition), op, int(seq), json.loads(key), json.loads(value)))
+            partition, op, seq, shard, key, value = self.process.stdout.readline().decode().rstrip('\n').split('\t')
+            found.append((int(partition), op, int(seq), shard, json.loads(key), json.loads(value)))
         return found
 
     def send(self, topic, *messages, partition=0, time_ms=0):

@@ -46,6 +46,11 @@ NODES = {'a': '0-1', 'b': '2', 'c': '3,5,4'}
 PARTITIONS = 6
 
 
+def faults_there():
+    with open(os.path.join(harness.BUILD, 'config.h'), encoding='utf-8') as file:
+        return '#define WEIR_FAULTS 1' in file.read()
+
+
 def json_time(text):
     """Seconds since 1970 of a time without a fraction, as the API writes it."""
     return int(datetime.datetime.fromisoformat(text.replace('Z', '+00:00')).timestamp())
@@ -238,9 +243,19 @@ class Shards(Base):
         harness.wait_until(lambda: sorted(server.rows('SELECT k, v FROM rows')) == mine, 'the last of its partitions')
         harness.wait_until(lambda: server.metric('weir_source_lag_messages', stream='s') == 0, 'no lag of its own')
 
+    def test_partitions_that_nobody_reads_are_told(self):
+        producer = Producer(self.cluster)
+        producer.send(500)
+        a = self.node('a')
+        self.node('b')
+        self.said(a, "table 'rows': no server reads these partitions: orders/3, orders/4, orders/5;")
+        self.assertIn('orders/3, orders/4, orders/5', str(a.get_json('/api/v1/warnings')))
+        self.node('c')
+        self.said(a, "table 'rows': all partitions are read")
+
     def test_all_publish_to_the_same_topics(self):
-        """Side by side: none ends the transactions of another."""
-        publish = 'kafka: {brokers: "SERVERS", pipelines: [sums], backoff: 20ms, max_backoff: 100ms}'
+        """Side by side: none ends the transactions of another, and each message says whose number it has."""
+        publish = 'kafka: {brokers: "SERVERS", pipelines: [sums], shard: "${WEIR_NODE}", backoff: 20ms, max_backoff: 100ms}'
         text = CONFIG.replace('  postgresql:', f'  {publish}\n  postgresql:')
         for table in ('sums', 'sums_late'):
             self.cluster.topic(f'weir.{table}', 3)
@@ -251,11 +266,14 @@ class Shards(Base):
         producer.end()
         found = []
         def all_there():
-            found[:] = self.cluster.read('weir.sums')
+            found[:] = self.cluster.read_shards('weir.sums')
             return len(found) >= len(producer.sums())
         harness.wait_until(all_there, 'the messages')
         rows = [f"{json_time(row['window_start'])}|{row['k']}|{row['count']}|{row['v_sum']}" for *_, row in found]
         self.assertEqual(sorted(rows), producer.sums())
+        for name in NODES:
+            seqs = [seq for _, _, seq, shard, _, _ in found if shard == name]
+            self.assertEqual(sorted(seqs), list(range(1, len(seqs) + 1)), name)
 
     # ---- Refused aloud -----------------------------------------------------------------------------
 
@@ -287,6 +305,7 @@ class Shards(Base):
         self.wait_far("SELECT count(*) > 0 FROM weir.sums", ['t'], 'rows')
         b = self.node('b', partitions='2-5')
         self.said(b, "table 'sums' is not carried", "shard 'a' has rows of partitions that are this one's, orders/2",
+                  "another cluster that has the same name",
                   "DELETE FROM \\\"weir\\\".weir_shards WHERE table_name = 'sums' AND shard = 'a'")
         harness.wait_until(lambda: self.status(b, 'sums')['state'] == 'failing', 'the state')
         self.assertEqual(self.pg.psql('SELECT DISTINCT weir_shard FROM weir.sums'), ['a'])
@@ -324,6 +343,7 @@ class Shards(Base):
                 ('"${WEIR_PARTITIONS}"', '-1', '12:', 'numbers of partitions'),
                 ('"${WEIR_PARTITIONS}"', '"0, 2-"', '12:', 'numbers of partitions'),
                 (', shard: "${WEIR_NODE}"', '', '7:', "'shard' is missing"),
+                ('  postgresql:', '  kafka: {brokers: x, pipelines: [longer]}\n  postgresql:', '7:', "publish the table of pipeline 'longer'"),
                 ('"${WEIR_NODE}"', '"a b"', '7:', 'another one for each server'),
                 ('pipelines:\n', other.replace('PIPELINE', 'window: {tumbling: 1s}, analyzers: [count]'), '15:', "has to have 'k'"),
                 ('pipelines:\n', other.replace('PIPELINE', 'key: v, window: {tumbling: 1s}, analyzers: [count]'), '15:', "have 'k'"),
@@ -365,7 +385,8 @@ class Posted(Base):
     def node(self, name, **more):
         folder = os.path.join(self.folder, more.pop('at', name))
         os.makedirs(folder, exist_ok=True)
-        return self.server(folder=folder, more=f'shard: {name}' if name else '', **more)
+        env = {key: more.pop(key) for key in list(more) if key.startswith('WEIR_')}
+        return self.server(folder=folder, more=f'shard: {name}' if name else '', env=env, **more)
 
     def of(self, shard):
         return self.pg.psql(f"SELECT window_start, window_end, k, count FROM weir.visits WHERE weir_shard = '{shard}' ORDER BY 1, 3")
@@ -430,9 +451,51 @@ class Posted(Base):
             self.assertEqual(self.pg.psql(rows), expected + others)
             self.assertEqual(self.pg.psql('SELECT weir_shard FROM weir.late_late'), ['b'])  # here it has no row
 
-    def superseded(self):
+    def test_rows_stay_that_retain_took_here_also_when_it_is_taken_out(self):
+        rows = 'SELECT window_start, k, count FROM weir.plain ORDER BY 1, 2'
+        a = self.node('a', pipelines=plain('3s'))
+        a.start()
+        for at in range(0, 40000, 4000):
+            self.post(a, at, 200)
+        harness.wait_until(lambda: (a.rows('SELECT min(window_start) FROM plain')[0][0] or 0) > (T0 + 20000) * 1000, 'what retain takes')
+        a.wait_watermark('plain', (T0 + 39980) * 1000)
+        harness.wait_until(lambda: self.caught_up(a, 'plain'), 'all rows there')
+        self.wait_far(f'SELECT max(window_start) = to_timestamp({T0 // 1000 + 38}) FROM weir.plain', ['t'], 'the last row')
+        expected = self.pg.psql(rows)
+        self.anew(a)
+        self.assertEqual(self.pg.psql(f"SELECT min(window_start) < to_timestamp({T0 // 1000 + 2}) FROM weir.plain"), ['t'])
+        with self.node('a', pipelines=plain()) as again:
+            self.all_carried(again, 'plain')
+            self.assertEqual(self.pg.psql(rows), expected)
+
+    def test_who_has_another_definition_waits_for_the_others(self):
+        a, b = self.node('a'), self.node('b')
+        for server in (a, b):
+            server.start()
+            self.post(server, 0, 200)
+            harness.wait_until(lambda s=server: self.caught_up(s, 'plain'), 'the place')
+        other = plain().replace('idle_timeout', 'where: v < 50, idle_timeout')
+        b.kill()
+        b = self.node('b', pipelines=other)
+        b.start()
+        self.said(b, "table 'plain' is not carried", "shard 'a' has another definition of pipeline 'plain'", 'until all servers have the same',
+                  "DELETE FROM \\\"weir\\\".weir_shards WHERE table_name = 'plain' AND shard = 'a'")
+        harness.wait_until(lambda: self.status(b, 'plain')['state'] == 'failing', 'the state')
+        self.assertIn('another definition', self.status(b, 'plain')['last_error'])
+        a.restart()  # what it was it may be, whatever another one wants
+        harness.wait_until(lambda: self.caught_up(a, 'plain'), 'the one that did not change')
+        a.kill()
+        a = self.node('a', pipelines=other)
+        a.start()
+        for server in (a, b):
+            harness.wait_until(lambda s=server: self.caught_up(s, 'plain'), 'both, with the same')
+            self.post(server, 10000, 400)
+        self.wait_far("SELECT DISTINCT weir_shard FROM weir.plain WHERE window_start >="
+                      f" to_timestamp({T0 // 1000 + 10}) ORDER BY 1", ['a', 'b'], 'rows of both')
+
+    def superseded(self, **env):
         """A server is stopped, a copy goes on and puts rows, the old one wakes up: what PostgreSQL has, and what it should."""
-        with self.node('a') as old:
+        with self.node('a', **env) as old:
             at = self.post(old, 0, 300)
             harness.wait_until(lambda: self.caught_up(old, 'plain'), 'rows of the old one')
             to = os.path.join(self.folder, 'copy')
@@ -444,7 +507,7 @@ class Posted(Base):
                 self.wait_same_but_shard(fresh)
                 expected = fresh.rows('SELECT window_start, k, count FROM plain ORDER BY 1, 2')
                 old.process.send_signal(signal.SIGCONT)
-                self.said(old, 'has taken its place')
+                self.woken(old, env)
             return self.pg.psql('SELECT (extract(epoch FROM window_start) * 1000000)::bigint, k, count FROM weir.plain'
                                 ' ORDER BY 1, 2'), ['|'.join(map(str, row)) for row in expected]
 
@@ -456,9 +519,20 @@ class Posted(Base):
         server.wait_watermark('plain', (T0 + 300 * 40 - 20) * 1000)
         harness.wait_until(all_there, 'its rows there')
 
+    def woken(self, old, env):
+        if env:
+            harness.wait_until(lambda: sum("'plain': all of its rows are in PostgreSQL" in line for line in old.log) > 1, 'its rows')
+        else:
+            self.said(old, 'has taken its place')
+
     def test_who_wakes_up_changes_nothing(self):
         found, expected = self.superseded()
         self.assertEqual(found, expected)
+
+    @unittest.skipUnless(faults_there(), 'built without --enable-faults')
+    def test_without_the_fence_it_would(self):
+        found, expected = self.superseded(WEIR_FAULT_SKIP='carry_fence')
+        self.assertLess(len(found), len(expected))
 
     def test_tables_of_one_and_of_many_are_not_the_same(self):
         with self.node('a') as server:
