@@ -52,7 +52,7 @@ int carried_save(struct store *s, enum carried_to to, const struct carried_place
 int carried_watermark(sqlite3 *db, const char *pipeline, int64_t *ret_us,
                       struct error *error);
 
-/* Has `retain` ever had rows of the table to delete, also if there is none now? */
+/* Has `retain` ever deleted rows of the table, also if there is none now? */
 int carried_is_purged(sqlite3 *db, const char *table, bool *ret, struct error *error);
 
 /* A new name. */

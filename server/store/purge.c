@@ -101,7 +101,8 @@ static void purge_bind_found(const struct store_table *t, int64_t before_us)
         sqlite3_bind_int64(t->purge_to, c + 1, before_us);
 }
 
-/* From now on the file says that not all rows that there were are here, also when `retain` is taken out: carried_is_purged. */
+/* With the first rows that go: from now on the file says that not all that there were are here, also when `retain` is taken out
+ * (carried_is_purged). */
 static int purge_note(struct store *s, struct store_table *t)
 {
     if (t->purge_noted)
@@ -116,7 +117,6 @@ static int purge_note(struct store *s, struct store_table *t)
     if (!code)
         code = db_step(put);
     sqlite3_finalize(put);
-    t->purge_noted = !code;
     return code;
 }
 
@@ -136,11 +136,23 @@ static int purge_piece(struct store *s, struct store_table *t, int64_t before_us
     int code = sqlite3_reset(t->purge_find);
     if (code)
         return code;
-    code = db_step(statement);
+    const bool note = !t->purge_noted;
+    code = note ? db_step(s->begin) : SQLITE_OK;
+    if (!code)
+        code = db_step(statement);
     sqlite3_clear_bindings(statement);
-    if (code)
+    const size_t deleted = code ? 0 : (size_t)sqlite3_changes(s->db);
+    if (!code && deleted)
+        code = purge_note(s, t);
+    if (!code && note)
+        code = db_step(s->commit);
+    if (code) {
+        if (!sqlite3_get_autocommit(s->db))
+            db_step(s->rollback);
         return code;
-    *ret_deleted = (size_t)sqlite3_changes(s->db);
+    }
+    t->purge_noted = t->purge_noted || deleted;
+    *ret_deleted = deleted;
     *ret_last = found != SQLITE_ROW;
     return SQLITE_OK;
 }
@@ -155,10 +167,8 @@ int purge_run(struct store *s, size_t budget, bool *ret_more)
             return given;
         bool last = t->pipeline->failed || !purge_due(t, &before_us);
         while (!last && total < budget) {
-            size_t deleted = 0;
-            int code = purge_note(s, t);
-            if (!code)
-                code = purge_piece(s, t, before_us, &deleted, &last);
+            size_t deleted;
+            int code = purge_piece(s, t, before_us, &deleted, &last);
             if (db_is_local(code)) {
                 writer_fail_pipeline(s, t->pipeline, t->table);
                 last = true;
