@@ -3,6 +3,7 @@
 Python makes of all messages, each once, whatever ends, stops or is taken over."""
 
 import collections
+import contextlib
 import datetime
 import json
 import os
@@ -178,6 +179,19 @@ class Shards(Base):
             return old
         return None
 
+    def wake(self, old):
+        """At length it ends again once it knows of the other, or, without the fence, has put all that it had: nobody mends that."""
+        said = len(old.log)
+        if old.process.poll() is not None:
+            return
+        old.process.send_signal(signal.SIGCONT)
+        if not AT_LENGTH:
+            return
+        with contextlib.suppress(AssertionError):  # it may have taken no table yet
+            harness.wait_until(lambda: any('has taken its place' in line or "'sums': all of its rows are in" in line
+                                           for line in old.log[said:]), 'what it says', limit_s=10)
+        old.kill()
+
     def test_rows_of_all_are_those_of_one_whatever_ends(self):
         dice = random.Random(SEED)
         self.producer = Producer(self.cluster)
@@ -190,13 +204,13 @@ class Shards(Base):
             if old:
                 stopped.append(old)
             if stopped and dice.random() < 0.6:
-                stopped[-1].process.send_signal(signal.SIGCONT)  # it writes nothing any more
+                self.wake(stopped[-1])  # it writes nothing any more
         self.producer.send(300)
         self.producer.end()
         for node in nodes.values():
             node.restart()  # none ends any more
         for old in stopped:
-            old.process.send_signal(signal.SIGCONT)
+            self.wake(old)
         self.wait_model(self.producer)
         harness.wait_until(lambda: self.pg.psql("SELECT shard, array_to_string(partitions, ' '), seq IS NULL FROM weir.weir_shards"
                                                 " WHERE table_name = 'sums' ORDER BY 1") ==
