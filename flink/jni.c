@@ -88,6 +88,14 @@ static void pack_int(struct packed *p, size_t value)
     pack(p, &v, sizeof(v));
 }
 
+/* As an array; what is packed is freed. */
+static jbyteArray take_packed(JNIEnv *env, struct packed *p)
+{
+    jbyteArray array = new_array(env, p->data, p->size);
+    free(p->data);
+    return array;
+}
+
 /* ---- Options -------------------------------------------------------------------------------------- */
 
 struct given {
@@ -164,9 +172,7 @@ static jbyteArray pack_pieces(JNIEnv *env, const struct weir_piece *piece, size_
         pack(&p, &piece[i].watermark_us, sizeof(int64_t));
         pack(&p, piece[i].bytes, piece[i].size);
     }
-    jbyteArray array = new_array(env, p.data, p.size);
-    free(p.data);
-    return array;
+    return take_packed(env, &p);
 }
 
 JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_routerRead(JNIEnv *env,
@@ -282,10 +288,36 @@ JNIEXPORT void JNICALL Java_weir_flink_Native_shardLoad(JNIEnv *env, jclass clas
     hand_over(env, shard, part, weir_shard_load);
 }
 
-static jbyteArray pack_rows(JNIEnv *env, const struct weir_shard *shard)
+JNIEXPORT void JNICALL Java_weir_flink_Native_shardAdvance(JNIEnv *env, jclass class,
+                                                           jlong shard,
+                                                           jlong watermark_us)
 {
+    (void)class;
+    struct weir_shard_error error;
+    if (weir_shard_advance(pointer(shard), watermark_us, &error) < 0)
+        throw_error(env, &error);
+}
+
+JNIEXPORT void JNICALL Java_weir_flink_Native_shardEnd(JNIEnv *env, jclass class,
+                                                       jlong shard)
+{
+    (void)class;
+    struct weir_shard_error error;
+    if (weir_shard_end(pointer(shard), &error) < 0)
+        throw_error(env, &error);
+}
+
+JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_shardRows(JNIEnv *env, jclass class,
+                                                              jlong shard)
+{
+    (void)class;
+    struct weir_shard_error error;
+    const struct weir_shard_row *row;
     size_t n, size = 0;
-    const struct weir_shard_row *row = weir_shard_rows(shard, &n);
+    if (weir_shard_rows(pointer(shard), &row, &n, &error) < 0) {
+        throw_error(env, &error);
+        return NULL;
+    }
     for (size_t i = 0; i < n; i++)
         size += 2 * sizeof(int32_t) + strlen(row[i].table) + row[i].size;
     struct packed p = {.data = malloc(size + 1)};
@@ -300,34 +332,88 @@ static jbyteArray pack_rows(JNIEnv *env, const struct weir_shard *shard)
         pack_int(&p, row[i].size);
         pack(&p, row[i].json, row[i].size);
     }
-    jbyteArray array = new_array(env, p.data, p.size);
-    free(p.data);
-    return array;
+    return take_packed(env, &p);
 }
 
-JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_shardAdvance(JNIEnv *env,
-                                                                 jclass class,
-                                                                 jlong shard,
-                                                                 jlong watermark_us)
+/* ---- Tables, and rows as columns -------------------------------------------------------------------- */
+
+static jbyteArray pack_columns(JNIEnv *env, const struct weir_shard_columns *c,
+                               size_t n_columns)
+{
+    const size_t n = c->n_rows;
+    size_t size = 2 * sizeof(int32_t);
+    for (size_t i = 0; i < n_columns; i++) {
+        const struct weir_shard_values *v = &c->column[i];
+        size += n + 8 * (n + 1) + (v->values ? 0 : v->offsets[n]);
+    }
+    struct packed p = {.data = malloc(size)};
+    if (!p.data) {
+        throw_no_memory(env);
+        return NULL;
+    }
+    pack_int(&p, c->table);
+    pack_int(&p, n);
+    for (size_t i = 0; i < n_columns; i++) {
+        const struct weir_shard_values *v = &c->column[i];
+        pack(&p, v->null, n);
+        if (v->values) {
+            pack(&p, v->values, 8 * n);
+        } else {
+            pack(&p, v->offsets, sizeof(uint32_t) * (n + 1));
+            pack(&p, v->bytes, v->offsets[n]);
+        }
+    }
+    return take_packed(env, &p);
+}
+
+JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_shardNext(JNIEnv *env, jclass class,
+                                                              jlong shard, jint most)
 {
     (void)class;
     struct weir_shard_error error;
-    if (weir_shard_advance(pointer(shard), watermark_us, &error) == 0)
-        return pack_rows(env, pointer(shard));
-    throw_error(env, &error);
-    return NULL;
+    const struct weir_shard_columns *c;
+    size_t n;
+    const struct weir_shard_table *table = weir_shard_tables(pointer(shard), &n);
+    if (weir_shard_next(pointer(shard), (size_t)most, &c, &error) < 0) {
+        throw_error(env, &error);
+        return NULL;
+    }
+    return c ? pack_columns(env, c, table[c->table].n_columns) : NULL;
 }
 
-JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_shardEnd(JNIEnv *env, jclass class,
-                                                             jlong shard)
+/* Names have no line ends, as they are names of SQL. */
+static size_t table_lines(const struct weir_shard_table *t, char *to, size_t room)
+{
+    size_t size = (size_t)snprintf(to, room, "%s %zu\n", t->name, t->n_columns);
+    for (size_t i = 0; i < t->n_columns; i++) {
+        const struct weir_shard_column *c = &t->column[i];
+        size += (size_t)snprintf(size < room ? to + size : NULL,
+                                 size < room ? room - size : 0, "%u %u %s\n", c->type,
+                                 c->flags, c->name);
+    }
+    return size;
+}
+
+JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_shardTables(JNIEnv *env,
+                                                                jclass class,
+                                                                jlong shard)
 {
     (void)class;
-    struct weir_shard_error error;
-    if (weir_shard_end(pointer(shard), &error) == 0)
-        return pack_rows(env, pointer(shard));
-    throw_error(env, &error);
-    return NULL;
+    size_t n, size = 1;
+    const struct weir_shard_table *table = weir_shard_tables(pointer(shard), &n);
+    for (size_t i = 0; i < n; i++)
+        size += table_lines(&table[i], NULL, 0);
+    struct packed p = {.data = malloc(size)};
+    if (!p.data) {
+        throw_no_memory(env);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++)
+        p.size += table_lines(&table[i], p.data + p.size, size - p.size);
+    return take_packed(env, &p);
 }
+
+/* ---- States --------------------------------------------------------------------------------------- */
 
 JNIEXPORT void JNICALL Java_weir_flink_Native_shardSave(JNIEnv *env, jclass class,
                                                         jlong shard)

@@ -86,6 +86,40 @@ struct weir_shard_row {
     size_t size;
 };
 
+/* A result table. */
+enum weir_shard_type {                     /* of values: */
+                       WEIR_SHARD_INT = 1, /* int64_t */
+                       WEIR_SHARD_FLOAT,   /* double */
+                       WEIR_SHARD_BOOL,    /* int64_t, 0 or 1 */
+                       WEIR_SHARD_STRING,  /* UTF-8 */
+                       WEIR_SHARD_TIME,    /* int64_t, microseconds since 1970 */
+};
+#define WEIR_SHARD_PRIMARY  1u /* flag: of the primary key, and never null */
+#define WEIR_SHARD_NOT_NULL 2u /* flag: never null */
+
+struct weir_shard_column {
+    const char *name;
+    uint32_t type, flags; /* enum weir_shard_type; WEIR_SHARD_PRIMARY, ... */
+};
+struct weir_shard_table {
+    const char *name;
+    const struct weir_shard_column *column; /* in the order of objects of JSON */
+    size_t n_columns;
+};
+
+/* Rows of one table as columns. */
+struct weir_shard_values {
+    const uint8_t *null;     /* a byte a row, 1: the value is null */
+    const void *values;      /* as the type says, of null 0; of strings NULL: */
+    const uint32_t *offsets; /* row i is bytes[offsets[i]] to bytes[offsets[i + 1]] */
+    const char *bytes;
+};
+struct weir_shard_columns {
+    uint32_t table;                         /* its place in weir_shard_tables */
+    uint32_t n_rows;                        /* 1 or more */
+    const struct weir_shard_values *column; /* as many as the table has */
+};
+
 struct weir_shard_figures {
     uint64_t events, late, filtered, where_errors, derive_errors, over_groups, rows;
     uint64_t groups, state_bytes; /* now */
@@ -107,9 +141,19 @@ WEIR_SHARD_API int weir_shard_advance(struct weir_shard *s, int64_t watermark_us
 /* Nothing more comes: all windows give their rows. */
 WEIR_SHARD_API int weir_shard_end(struct weir_shard *s, struct weir_shard_error *error);
 
-/* The rows that the last call gave. */
-WEIR_SHARD_API const struct weir_shard_row *weir_shard_rows(const struct weir_shard *s,
-                                                            size_t *ret_n);
+/* The rows that the last of these three calls gave, either as objects, all of them. -ENOMEM; -EFBIG: their text is too long. */
+WEIR_SHARD_API int weir_shard_rows(struct weir_shard *s,
+                                   const struct weir_shard_row **ret_rows,
+                                   size_t *ret_n, struct weir_shard_error *error);
+/* or as columns, the next of them: at most rows_max, and fewer where the table is another, or texts are long. *ret NULL: there
+ * are no more. -ENOMEM. */
+WEIR_SHARD_API int weir_shard_next(struct weir_shard *s, size_t rows_max,
+                                   const struct weir_shard_columns **ret,
+                                   struct weir_shard_error *error);
+
+/* The tables of the pipeline, while the shard is open. */
+WEIR_SHARD_API const struct weir_shard_table *
+weir_shard_tables(const struct weir_shard *s, size_t *ret_n);
 
 /* States of all parts, until the next call of weir_shard_save; then those of one, for weir_shard_load. A part without groups
  * has bytes, too. -EINVAL: an analyzer cannot save; -ENOMEM. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Result rows as lines of JSON, kept until they are taken.
+ * Result rows as objects of JSON.
  */
 #ifndef WEIR_SHARD_ROWTEXT_H
 #define WEIR_SHARD_ROWTEXT_H

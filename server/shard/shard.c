@@ -9,6 +9,7 @@
 #include "base/buffer.h"
 #include "log/entry.h"
 #include "pipeline/worker.h"
+#include "shard/columns.h"
 #include "shard/internal.h"
 #include "shard/rowtext.h"
 
@@ -37,7 +38,10 @@ struct weir_shard {
     struct job job;
     struct derive *derive; /* of the stream; NULL: it derives nothing */
     uint64_t derive_errors;
-    struct rowtext rows;
+    struct shard_tables tables;
+    struct rowset *given, **given_end; /* rows that the last call gave */
+    struct rowtext text;
+    struct columns columns;
     uint64_t entries;
     struct buffer *saved; /* of each part */
     char *definition;
@@ -51,18 +55,25 @@ static struct worker *worker_of(const struct weir_shard *s)
 
 /* ---- Open, close -------------------------------------------------------------------------------- */
 
-static int put_rows(void *ctx, const char *pipeline, unsigned worker, unsigned workers,
-                    uint64_t position, int64_t watermark_us, struct rowset *rows)
+static int keep_rows(void *ctx, const char *pipeline, unsigned worker, unsigned workers,
+                     uint64_t position, int64_t watermark_us, struct rowset *rows)
 {
     (void)pipeline, (void)worker, (void)workers, (void)position, (void)watermark_us;
     struct weir_shard *s = ctx;
-    int err = 0;
-    for (struct rowset *next; rows; rows = next) {
-        next = rows->next;
-        err = err == 0 ? rowtext_add(&s->rows, rows) : err;
-        rowset_free(rows);
+    *s->given_end = rows;
+    while (*s->given_end)
+        s->given_end = &(*s->given_end)->next;
+    return 0;
+}
+
+static void forget_rows(struct weir_shard *s)
+{
+    for (struct rowset *next; s->given; s->given = next) {
+        next = s->given->next;
+        rowset_free(s->given);
     }
-    return err;
+    s->given_end = &s->given;
+    columns_begin(&s->columns, NULL);
 }
 
 static int make_derive(struct weir_shard *s, struct error *error)
@@ -84,13 +95,15 @@ int weir_shard_open(const struct weir_shard_options *options, struct weir_shard 
         weir_shard_close(s);
         return err;
     }
-    const struct pipeline_sink sink = {.put = put_rows, .ctx = s};
-    rowtext_clear(&s->rows);
+    const struct pipeline_sink sink = {.put = keep_rows, .ctx = s};
+    forget_rows(s);
     err = make_derive(s, &why);
     if (err == 0)
         err = pipeline_prepare(s->job.made, &sink, INT64_MIN, &why);
     if (err == 0)
         err = checkpoint_definition(s->job.made, &s->definition);
+    if (err == 0)
+        err = shard_tables_make(&s->tables, s->job.made);
     s->saved = calloc(s->job.parts, sizeof(*s->saved));
     if (err == 0 && !s->saved)
         err = -ENOMEM;
@@ -107,9 +120,12 @@ void weir_shard_close(struct weir_shard *s)
 {
     if (!s)
         return;
+    forget_rows(s);
+    rowtext_free(&s->text);
+    columns_free(&s->columns);
+    shard_tables_free(&s->tables);
     job_free(&s->job);
     derive_free(s->derive);
-    rowtext_free(&s->rows);
     for (uint32_t i = 0; s->saved && i < s->job.parts; i++)
         buffer_free(&s->saved[i]);
     free(s->saved);
@@ -126,10 +142,10 @@ static int read_entry(struct weir_shard *s, struct log_entry *e,
     if (!s->begun)
         pipeline_begin_alone(s->job.made);
     s->begun = true;
-    rowtext_clear(&s->rows);
+    forget_rows(s);
     e->position = ++s->entries;
     int err = pipeline_read(s->job.made, e, &why);
-    rowtext_close(&s->rows);
+    columns_begin(&s->columns, s->given);
     return err < 0 ? job_error(&s->job, err, &why, error) : 0;
 }
 
@@ -195,9 +211,35 @@ int weir_shard_end(struct weir_shard *s, struct weir_shard_error *error)
     return mark(s, LOG_END, 0, error);
 }
 
-const struct weir_shard_row *weir_shard_rows(const struct weir_shard *s, size_t *ret_n)
+int weir_shard_rows(struct weir_shard *s, const struct weir_shard_row **ret_rows,
+                    size_t *ret_n, struct weir_shard_error *error)
 {
-    return rowtext_list(&s->rows, ret_n);
+    const struct error none = {0};
+    int err = 0;
+    rowtext_clear(&s->text);
+    for (struct rowset *r = s->given; err == 0 && r; r = r->next)
+        err = rowtext_add(&s->text, r);
+    if (err < 0)
+        return job_error(&s->job, err, &none, error);
+    rowtext_close(&s->text);
+    *ret_rows = rowtext_list(&s->text, ret_n);
+    return 0;
+}
+
+int weir_shard_next(struct weir_shard *s, size_t rows_max,
+                    const struct weir_shard_columns **ret,
+                    struct weir_shard_error *error)
+{
+    const struct error none = {0};
+    int err = columns_next(&s->columns, &s->tables, rows_max, ret);
+    return err < 0 ? job_error(&s->job, err, &none, error) : 0;
+}
+
+const struct weir_shard_table *weir_shard_tables(const struct weir_shard *s,
+                                                 size_t *ret_n)
+{
+    *ret_n = s->tables.n;
+    return s->tables.table;
 }
 
 void weir_shard_count(struct weir_shard *s, struct weir_shard_figures *ret)

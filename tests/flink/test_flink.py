@@ -160,6 +160,24 @@ class Flink(unittest.TestCase):
         self.assertEqual({(r['window_start'], r['symbol']): [r['count'], r['qty_sum']] for r in self.rows(out, 'p')},
                          count(self.events))
 
+    def test_typed_rows_are_the_same(self):
+        result, out = self.run_job('rows')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'p', 'p_topk')
+
+    def test_the_tables_of_flink_have_types_and_keys(self):
+        result = self.java('weir.flink.Runs', 'query', self.config, 'p', self.events,
+                           'SELECT window_start, symbol, `count`, qty_sum FROM p WHERE qty_sum > 5000')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        flat = ' '.join(result.stdout.split())
+        for column in ('`window_start` TIMESTAMP_LTZ(6) NOT NULL, `window_end` TIMESTAMP_LTZ(6) NOT NULL, `symbol` STRING NOT NULL, '
+                       '`count` BIGINT, `qty_sum` BIGINT', '`price_mean` DOUBLE', '`rank` BIGINT NOT NULL',
+                       'PRIMARY KEY (`window_start`, `symbol`)', 'PRIMARY KEY (`window_start`, `symbol`, `rank`)'):
+            self.assertIn(column, flat)
+        rows = [line.split('\t')[1:] for line in result.stdout.splitlines() if line.startswith('row\t')]
+        self.assertEqual({(int(start), symbol.strip('"')): [int(n), int(qty)] for start, symbol, n, qty in rows},
+                         {group: value for group, value in count(self.events).items() if value[1] > 5000})
+
     def test_a_failure_changes_nothing(self):
         result, out = self.run_job('failure')
         self.assertEqual(result.returncode, 0, result.stdout)

@@ -116,10 +116,66 @@ struct crew { /* shards with parts, in ranges */
     struct results *results;
 };
 
+/* What stands behind a name in an object. */
+static const char *value_in(const char *line, const char *name)
+{
+    char word[64];
+    snprintf(word, sizeof(word), "\"%s\":", name);
+    const char *at = strstr(line, word);
+    assert_non_null(at);
+    return at + strlen(word);
+}
+
+static void check_value(const struct weir_shard_column *c,
+                        const struct weir_shard_values *v, uint32_t row,
+                        const char *json)
+{
+    const char *text = value_in(json, c->name);
+    if (v->null[row]) {
+        assert_int_equal(strncmp(text, "null", 4), 0);
+        assert_false(c->flags & WEIR_SHARD_NOT_NULL);
+    } else if (c->type == WEIR_SHARD_STRING) {
+        const size_t size = v->offsets[row + 1] - v->offsets[row];
+        assert_int_equal(text[0], '"');
+        assert_int_equal(strncmp(text + 1, v->bytes + v->offsets[row], size), 0);
+        assert_int_equal(text[1 + size], '"');
+    } else if (c->type == WEIR_SHARD_FLOAT) {
+        assert_true(strtod(text, NULL) == ((const double *)v->values)[row]);
+    } else {
+        assert_int_equal(strtoll(text, NULL, 10), ((const int64_t *)v->values)[row]);
+    }
+}
+
+/* They are the same rows in the same order, some at a time. */
+static void check_columns(struct weir_shard *s, const struct weir_shard_row *row,
+                          size_t n)
+{
+    struct weir_shard_error error;
+    const struct weir_shard_columns *c;
+    size_t tables, at = 0;
+    const struct weir_shard_table *table = weir_shard_tables(s, &tables);
+    for (;;) {
+        assert_int_equal(weir_shard_next(s, 7, &c, &error), 0);
+        if (!c)
+            break;
+        assert_true(c->table < tables && c->n_rows > 0 && c->n_rows <= 7);
+        for (uint32_t r = 0; r < c->n_rows; r++, at++) {
+            assert_true(at < n);
+            assert_string_equal(table[c->table].name, row[at].table);
+            for (size_t i = 0; i < table[c->table].n_columns; i++)
+                check_value(&table[c->table].column[i], &c->column[i], r, row[at].json);
+        }
+    }
+    assert_int_equal(at, n);
+}
+
 static void take_rows(struct crew *c, unsigned i)
 {
+    struct weir_shard_error error;
+    const struct weir_shard_row *row;
     size_t n;
-    const struct weir_shard_row *row = weir_shard_rows(c->shard[i], &n);
+    assert_int_equal(weir_shard_rows(c->shard[i], &row, &n, &error), 0);
+    check_columns(c->shard[i], row, n);
     for (size_t k = 0; k < n; k++) {
         struct results *r = c->results;
         assert_true(r->n < ROWS_MAX);
@@ -263,11 +319,7 @@ static uint64_t expect(int64_t *ret_first)
 
 static int64_t number_in(const char *line, const char *name)
 {
-    char word[64];
-    snprintf(word, sizeof(word), "\"%s\":", name);
-    const char *at = strstr(line, word);
-    assert_non_null(at);
-    return strtoll(at + strlen(word), NULL, 10);
+    return strtoll(value_in(line, name), NULL, 10);
 }
 
 static void check_rows(const struct results *r, int64_t first)
@@ -315,6 +367,37 @@ static void rows_are_the_same_however_parts_are_moved(void **state)
         assert_string_equal(one->line[i], many->line[i]);
     results_free(one);
     results_free(many);
+}
+
+static void tables_say_what_their_columns_are(void **state)
+{
+    (void)state;
+    static const struct weir_shard_column many[] = {
+        {"window_start", WEIR_SHARD_TIME, WEIR_SHARD_PRIMARY | WEIR_SHARD_NOT_NULL},
+        {"window_end", WEIR_SHARD_TIME, WEIR_SHARD_NOT_NULL},
+        {"k", WEIR_SHARD_STRING, WEIR_SHARD_PRIMARY | WEIR_SHARD_NOT_NULL},
+        {"rank", WEIR_SHARD_INT, WEIR_SHARD_PRIMARY | WEIR_SHARD_NOT_NULL},
+        {"s", WEIR_SHARD_STRING, 0},
+    };
+    const struct weir_shard_options o = options_of(config_text);
+    struct weir_shard_error error;
+    struct weir_shard *shard;
+    size_t n;
+    assert_int_equal(weir_shard_open(&o, &shard, &error), 0);
+    const struct weir_shard_table *table = weir_shard_tables(shard, &n);
+    assert_int_equal(n, 3);
+    assert_string_equal(table[0].name, "p");
+    assert_string_equal(table[0].column[3].name, "count");
+    assert_int_equal(table[0].column[3].type, WEIR_SHARD_INT);
+    assert_int_equal(table[0].column[3].flags, 0);
+    assert_string_equal(table[1].name, "p_topk");
+    assert_string_equal(table[2].name, "p_sql");
+    for (size_t i = 0; i < sizeof(many) / sizeof(many[0]); i++) {
+        assert_string_equal(table[1].column[i].name, many[i].name);
+        assert_int_equal(table[1].column[i].type, many[i].type);
+        assert_int_equal(table[1].column[i].flags, many[i].flags);
+    }
+    weir_shard_close(shard);
 }
 
 static void wrong_lines_are_counted_and_the_rest_is_dealt(void **state)
@@ -482,6 +565,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_the_same_however_parts_are_moved),
+        cmocka_unit_test(tables_say_what_their_columns_are),
         cmocka_unit_test(wrong_lines_are_counted_and_the_rest_is_dealt),
         cmocka_unit_test(what_cannot_be_dealt_is_refused),
         cmocka_unit_test(an_analyzer_that_fails_is_named),

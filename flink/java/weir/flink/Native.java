@@ -46,10 +46,25 @@ final class Native {
 
     static native void shardFold(long shard, byte[] rows);
 
-    /** For each result row: int size, bytes of the table's name; int size, bytes of a JSON object; native byte order, UTF-8. */
-    static native byte[] shardAdvance(long shard, long watermarkUs);
+    static native void shardAdvance(long shard, long watermarkUs);
 
-    static native byte[] shardEnd(long shard);
+    static native void shardEnd(long shard);
+
+    /**
+     * The rows that the last call gave, for each: int size, bytes of the table's name; int size, bytes of a JSON object; native byte
+     * order, UTF-8.
+     */
+    static native byte[] shardRows(long shard);
+
+    /**
+     * The next of these rows as columns, at most so many, of one table; null: there are no more. Native byte order: int place of the
+     * table, int rows, and for each column a byte for each row, 1: null, then long, double bits, or of strings int offsets, one more
+     * than rows, and the bytes, UTF-8.
+     */
+    static native byte[] shardNext(long shard, int most);
+
+    /** Lines of UTF-8, for each table "NAME COLUMNS", then for each of its columns "TYPE FLAGS NAME"; see weir/shard.h. */
+    static native byte[] shardTables(long shard);
 
     static native void shardSave(long shard);
 

@@ -5,6 +5,7 @@ import java.io.IOException;
 import java.io.Serializable;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 
 /**
  * A pipeline of a weir.yaml. The text travels with the job: task managers need no file but the plugins, in {@code plugin_path} or
@@ -28,8 +29,13 @@ public record Pipeline(String file, byte[] config, String name, int keyGroups) i
         return Native.shardOpen(file, config, name, keyGroups);
     }
 
-    /** Refused here, on the machine that submits the job, is refused with a place in the file. */
-    public void check() {
-        Native.shardClose(openShard());
+    /** The tables of its results. What cannot run in Flink is refused, on the machine that submits the job, with a place in the file. */
+    public List<ResultTable> tables() {
+        long shard = openShard();
+        try {
+            return ResultTable.read(Native.shardTables(shard));
+        } finally {
+            Native.shardClose(shard);
+        }
     }
 }

@@ -6,6 +6,8 @@ import java.io.DataOutputStream;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
 import java.nio.charset.StandardCharsets;
+import java.time.Instant;
+import java.util.List;
 import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.runtime.state.KeyGroupStatePartitionStreamProvider;
 import org.apache.flink.runtime.state.KeyedStateCheckpointOutputStream;
@@ -15,9 +17,11 @@ import org.apache.flink.streaming.api.operators.AbstractStreamOperator;
 import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
+import org.apache.flink.types.Row;
+import org.apache.flink.util.OutputTag;
 
 /**
- * Rows by key group to results: (table, a JSON object). States are off the heap; they are saved as raw keyed state, a run of bytes for
+ * Rows by key group to results: (table, a JSON object), or typed rows, to an output for each table. States are off the heap; they are saved as raw keyed state, a run of bytes for
  * each key group, so Flink deals them out anew when the parallelism changes.
  */
 final class Shard extends AbstractStreamOperator<Tuple2<String, String>>
@@ -27,12 +31,18 @@ final class Shard extends AbstractStreamOperator<Tuple2<String, String>>
         "events", "late", "filtered", "whereErrors", "deriveErrors", "overMaxGroups", "rows", "groups", "stateBytes"
     };
 
+    private static final int WINDOW_END = 1; // its column in every table
+    private static final int ROWS_AT_ONCE = 4096;
+
     private final Pipeline pipeline;
+    private final List<ResultTable> tables; // null: rows are JSON
+    private transient List<OutputTag<Row>> tags;
     private transient long handle;
     private transient volatile long[] count; // gauges read it in threads of their own
 
-    Shard(Pipeline pipeline) {
+    Shard(Pipeline pipeline, List<ResultTable> tables) {
         this.pipeline = pipeline;
+        this.tables = tables;
     }
 
     @Override
@@ -49,6 +59,9 @@ final class Shard extends AbstractStreamOperator<Tuple2<String, String>>
                     + pipeline.keyGroups() + " groups");
         }
         handle = pipeline.openShard();
+        if (tables != null) {
+            tags = tables.stream().map(ResultTable::tag).toList();
+        }
         for (KeyGroupStatePartitionStreamProvider saved : context.getRawKeyedStateInputs()) {
             DataInputStream in = new DataInputStream(saved.getStream());
             byte[] part = new byte[in.readInt()];
@@ -86,7 +99,16 @@ final class Shard extends AbstractStreamOperator<Tuple2<String, String>>
     @Override
     public void processWatermark(Watermark mark) throws Exception {
         boolean end = mark.getTimestamp() == Watermark.MAX_WATERMARK.getTimestamp();
-        emit(end ? Native.shardEnd(handle) : Native.shardAdvance(handle, (mark.getTimestamp() + 1) * 1000));
+        if (end) {
+            Native.shardEnd(handle);
+        } else {
+            Native.shardAdvance(handle, (mark.getTimestamp() + 1) * 1000);
+        }
+        if (tables != null) {
+            emitRows();
+        } else {
+            emitTexts();
+        }
         count = Native.shardCount(handle);
         if (end) {
             LOG.info("pipeline '{}': {} events folded, {} late, {} over max_groups, {} rows",
@@ -102,11 +124,21 @@ final class Shard extends AbstractStreamOperator<Tuple2<String, String>>
         return text;
     }
 
-    private void emit(byte[] rows) {
-        ByteBuffer from = ByteBuffer.wrap(rows).order(ByteOrder.nativeOrder());
+    private void emitTexts() {
+        ByteBuffer from = ByteBuffer.wrap(Native.shardRows(handle)).order(ByteOrder.nativeOrder());
         while (from.hasRemaining()) {
             String table = text(from);
             output.collect(new StreamRecord<>(Tuple2.of(table, text(from))));
+        }
+    }
+
+    private void emitRows() {
+        for (byte[] next; (next = Native.shardNext(handle, ROWS_AT_ONCE)) != null; ) {
+            Columns columns = new Columns(next);
+            for (Row row : columns.rows(tables.get(columns.table).columns())) {
+                long end = ((Instant) row.getField(WINDOW_END)).toEpochMilli();
+                output.collect(tags.get(columns.table), new StreamRecord<>(row, end - 1));
+            }
         }
     }
 

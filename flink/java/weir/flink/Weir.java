@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 package weir.flink;
 
+import java.util.List;
 import org.apache.flink.api.common.serialization.Encoder;
 import org.apache.flink.api.common.typeinfo.TypeHint;
 import org.apache.flink.api.common.typeinfo.TypeInformation;
@@ -11,6 +12,7 @@ import org.apache.flink.connector.file.src.reader.StreamFormat;
 import org.apache.flink.core.fs.Path;
 import org.apache.flink.core.io.SimpleVersionedSerializer;
 import org.apache.flink.streaming.api.datastream.DataStream;
+import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
 import org.apache.flink.streaming.api.functions.sink.filesystem.BucketAssigner;
 import org.apache.flink.streaming.api.functions.sink.filesystem.bucketassigners.SimpleVersionedStringSerializer;
 import org.apache.flink.streaming.api.functions.sink.filesystem.rollingpolicies.OnCheckpointRollingPolicy;
@@ -34,13 +36,24 @@ public final class Weir {
      * on it; as many as the environment's parallelism fold.
      */
     public static DataStream<Tuple2<String, String>> run(DataStream<byte[]> lines, Pipeline pipeline) {
-        pipeline.check();
+        pipeline.tables(); // or it is refused
+        return shard(lines, pipeline, null);
+    }
+
+    /** The same as typed rows, a stream for each table. */
+    public static Results rows(DataStream<byte[]> lines, Pipeline pipeline) {
+        List<ResultTable> tables = pipeline.tables();
+        return new Results(shard(lines, pipeline, tables), tables);
+    }
+
+    private static SingleOutputStreamOperator<Tuple2<String, String>> shard(
+            DataStream<byte[]> lines, Pipeline pipeline, List<ResultTable> tables) {
         return lines.transform("weir router", PIECE, new Router(pipeline))
                 .uid("weir-router-" + pipeline.name())
                 .setParallelism(1)
                 .setMaxParallelism(1)
                 .keyBy(piece -> piece.f0)
-                .transform("weir shard", ROW, new Shard(pipeline))
+                .transform("weir shard", ROW, new Shard(pipeline, tables))
                 .uid("weir-shard-" + pipeline.name())
                 .setMaxParallelism(pipeline.keyGroups());
     }

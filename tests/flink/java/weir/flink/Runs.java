@@ -4,12 +4,20 @@ package weir.flink;
 import java.io.IOException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.time.Instant;
+import java.time.ZoneOffset;
+import java.time.temporal.ChronoUnit;
+import java.util.List;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.stream.Collectors;
+import java.util.stream.IntStream;
 import org.apache.flink.api.common.JobID;
 import org.apache.flink.api.common.functions.RichMapFunction;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.state.CheckpointListener;
+import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.RestartStrategyOptions;
 import org.apache.flink.core.execution.SavepointFormatType;
@@ -21,7 +29,11 @@ import org.apache.flink.runtime.jobgraph.JobGraph;
 import org.apache.flink.runtime.jobgraph.SavepointRestoreSettings;
 import org.apache.flink.runtime.minicluster.MiniCluster;
 import org.apache.flink.runtime.minicluster.MiniClusterConfiguration;
+import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
+import org.apache.flink.table.api.bridge.java.StreamTableEnvironment;
+import org.apache.flink.types.Row;
+import org.apache.flink.util.CloseableIterator;
 
 /**
  * Runs of the tests on a MiniCluster: SCENARIO CONFIG PIPELINE IN OUT. What is waited for is a checkpoint, or a savepoint, never a
@@ -120,12 +132,64 @@ final class Runs {
             env.enableCheckpointing(checkpointMs);
         }
         Pipeline pipeline = Pipeline.of(java.nio.file.Path.of(args[1]), args[2], KEY_GROUPS);
-        Weir.run(env.fromSource(Weir.files(new Stopping(), new Path(args[3])), WatermarkStrategy.noWatermarks(), "lines")
+        DataStream<byte[]> lines =
+                env.fromSource(Weir.files(new Stopping(), new Path(args[3])), WatermarkStrategy.noWatermarks(), "lines")
                         .uid("weir-lines").setParallelism(1)
-                        .map(new Counting()).uid("counting").setParallelism(1), pipeline)
+                        .map(new Counting()).uid("counting").setParallelism(1);
+        (args[0].equals("rows") ? texts(Weir.rows(lines, pipeline)) : Weir.run(lines, pipeline))
                 .sinkTo(Weir.folders(new Path(args[4])))
                 .uid("weir-folders");
         return env.getStreamGraph().getJobGraph();
+    }
+
+    /** Typed rows as the database has them: times as microseconds, bools as 0 and 1. */
+    private static DataStream<Tuple2<String, String>> texts(Results results) {
+        DataStream<Tuple2<String, String>> all = null;
+        for (ResultTable table : results.tables()) {
+            List<String> names = table.columns().stream().map(ResultTable.Column::name).toList();
+            String name = table.name();
+            DataStream<Tuple2<String, String>> one = results.rows(name)
+                    .map(row -> Tuple2.of(name, names.stream()
+                            .map(c -> '"' + c + "\": " + text(row.getField(c)))
+                            .collect(Collectors.joining(", ", "{", "}"))))
+                    .returns(Types.TUPLE(Types.STRING, Types.STRING));
+            all = all == null ? one : all.union(one);
+        }
+        return all;
+    }
+
+    private static String text(Object value) {
+        if (value instanceof Instant) {
+            return Long.toString(ChronoUnit.MICROS.between(Instant.EPOCH, (Instant) value));
+        }
+        if (value instanceof Boolean) {
+            return (Boolean) value ? "1" : "0";
+        }
+        return value instanceof String ? '"' + (String) value + '"' : String.valueOf(value);
+    }
+
+    /** A query of SQL over result tables, in this process; its rows go to standard output, with a tab between values. */
+    private static void query(String[] args) throws Exception {
+        StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(new Configuration());
+        env.setParallelism(2);
+        StreamTableEnvironment tables = StreamTableEnvironment.create(env);
+        tables.getConfig().setLocalTimeZone(ZoneOffset.UTC);
+        Results results = Weir.rows(
+                env.fromSource(Weir.files(new LineFormat(CHUNK), new Path(args[3])), WatermarkStrategy.noWatermarks(), "lines")
+                        .setParallelism(1),
+                Pipeline.of(java.nio.file.Path.of(args[1]), args[2], KEY_GROUPS));
+        for (ResultTable table : results.tables()) {
+            tables.createTemporaryView(table.name(),
+                    tables.fromDataStream(results.rows(table.name()), Tables.schema(table)));
+            System.out.println(tables.from(table.name()).getResolvedSchema());
+        }
+        CloseableIterator<Row> rows = tables.executeSql(args[4]).collect();
+        while (rows.hasNext()) {
+            Row row = rows.next();
+            System.out.println(IntStream.range(0, row.getArity()).mapToObj(i -> text(row.getField(i)))
+                    .collect(Collectors.joining("\t", "row\t", "")));
+        }
+        rows.close();
     }
 
     private static void finish(MiniCluster cluster, JobID id) throws Exception {
@@ -201,6 +265,7 @@ final class Runs {
         JobGraph job;
         switch (args[0]) {
             case "plain":
+            case "rows":
                 job = job(args, 2, 0, 0);
                 break;
             case "failure":
@@ -222,6 +287,10 @@ final class Runs {
     }
 
     public static void main(String[] args) throws Exception {
+        if (args[0].equals("query")) {
+            query(args);
+            return;
+        }
         MiniClusterConfiguration c = new MiniClusterConfiguration.Builder()
                 .setNumTaskManagers(1)
                 .setNumSlotsPerTaskManager(4)
