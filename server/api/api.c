@@ -5,6 +5,7 @@
 #include "api/api.h"
 #include "api/internal.h"
 #include "api/live.h"
+#include "carry/read.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -96,6 +97,8 @@ int api_setup(struct http_server *server, const struct api_context *context,
         api_free(a);
         return err;
     }
+    a->read = read_pool_new(a->is.config->server.postgresql,
+                            a->is.config->server.sql_timeout_us);
     *ret = a;
     return 0;
 }
@@ -111,6 +114,7 @@ void api_free(struct api *a)
     if (!a)
         return;
     live_free(a->live);
+    read_pool_free(a->read);
     buffer_free(&a->plugins);
     free(a);
 }

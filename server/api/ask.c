@@ -162,9 +162,10 @@ static size_t ask_key(const struct table *t, const char *name)
 /* By what is asked: parameters that there are. */
 static const char *const ask_parameters[] = {
     [ASK_PAGES] = "from, to, columns, order, limit, cursor, format, times, live, "
-                  "changed_since",
+                  "changed_since, shards",
     [ASK_LIVE] = "columns, times, last_event_id",
     [ASK_CHANGED] = "columns, limit, format, times, changed_since",
+    [ASK_EVERYWHERE] = "from, to, columns, order, limit, cursor, format, times, shards",
 };
 
 static int ask_unknown(const struct ask *ask, enum ask_kind kind, const char *name,
@@ -195,6 +196,16 @@ static bool ask_is_parameter(const char *name)
     return ask_is_among(name, ask_parameters[ASK_PAGES]);
 }
 
+/* Those of ask_parameters that who asks has read himself. */
+static bool ask_is_read(enum ask_kind kind, const char *name)
+{
+    static const char *const names[] = {[ASK_PAGES] = "changed_since",
+                                        [ASK_LIVE] = "last_event_id",
+                                        [ASK_CHANGED] = "changed_since",
+                                        [ASK_EVERYWHERE] = "shards"};
+    return strcmp(name, names[kind]) == 0;
+}
+
 static int ask_argument(struct ask_reading *reading, const char *name,
                         const char *value, size_t size)
 {
@@ -205,13 +216,13 @@ static int ask_argument(struct ask_reading *reading, const char *name,
     if (strlen(value) < size &&
         (!key || ask_is_parameter(name) || ask->table->column[key].type != WEIR_STRING))
         return error_set(error, -EINVAL, "%s: it holds a zero character", name);
-    if (strcmp(name, reading->kind == ASK_LIVE ? "last_event_id" : "changed_since") ==
-        0)
-        return 0; /* live.c and changed.c read it */
+    if (ask_is_read(reading->kind, name))
+        return 0;
     if (ask_is_parameter(name) && !ask_is_among(name, ask_parameters[reading->kind]))
         return error_set(error, -EINVAL, "%s: %s are not asked by pages", name,
-                         reading->kind == ASK_LIVE ? "live results"
-                                                   : "rows since a place");
+                         reading->kind == ASK_LIVE      ? "live results"
+                         : reading->kind == ASK_CHANGED ? "rows since a place"
+                                                        : "rows of all servers");
     if (strcmp(name, "from") == 0)
         return ask_time(name, value, &ask->from_us, error);
     if (strcmp(name, "to") == 0)

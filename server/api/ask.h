@@ -44,8 +44,9 @@ struct ask {
     struct ask_filter filter[ASK_FILTERS_MAX];
 };
 
-/* What is asked: rows by their key, in pages; those committed from now on; those committed behind a place. */
-enum ask_kind { ASK_PAGES, ASK_LIVE, ASK_CHANGED };
+/* What is asked: rows by their key, in pages; those committed from now on; those committed behind a place; in pages, of
+ * all servers. */
+enum ask_kind { ASK_PAGES, ASK_LIVE, ASK_CHANGED, ASK_EVERYWHERE };
 
 /* Reads the request's arguments and Accept header. -EINVAL; -ENOENT: the header takes no format that there is. `ask`
  * points into the request. */

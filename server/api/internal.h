@@ -12,11 +12,13 @@
 #include <stdatomic.h>
 
 struct live;
+struct read_pool;
 
 struct api {
     struct api_context is;
     struct buffer plugins; /* the answer of /plugins, made once */
     struct live *live;
+    struct read_pool *read;   /* of all servers; NULL: this one shares nothing */
     _Atomic bool backup_runs; /* at most one; it guards nothing else */
 };
 
@@ -25,6 +27,9 @@ void results_get(struct http_request *r, void *api);
 /* Takes the pipeline; `ask` is copied. */
 void changed_get(struct http_request *r, const struct api *api, struct pipeline *p,
                  const struct ask *ask);
+/* Takes the pipeline, whose table it is. */
+void everywhere_get(struct http_request *r, const struct api *api, struct pipeline *p,
+                    const struct table *t);
 void live_get(struct http_request *r, void *api);
 void sqlquery_get(struct http_request *r, void *api);
 void sqlquery_post(struct http_request *r, void *api);

@@ -244,6 +244,10 @@ const struct table *results_table(struct pipeline *p, struct http_request *r)
 static void results_of(struct http_request *r, void *api, struct pipeline *p)
 {
     const struct table *t = results_table(p, r);
+    if (t && http_query(r, "shards")) {
+        everywhere_get(r, api, p, t);
+        return;
+    }
     struct results *x = t ? calloc(1, sizeof(*x)) : NULL;
     if (t && !x)
         http_problem(r, 503, "out_of_memory", "no memory");

@@ -13,6 +13,9 @@
 
 #include "target/target.h"
 
+/* The last column of the primary key there, with `shard`. */
+#define CARRY_SHARD "weir_shard"
+
 /* Without libpq it has no settings. */
 extern const struct target_kind carry_kind;
 

@@ -11,9 +11,6 @@
 #include "carry/pg.h"
 #include "target/kind.h"
 
-/* The last column of the primary key there, with `shard`. */
-#define CARRY_SHARD "weir_shard"
-
 /* What a transaction carries, as one snapshot of ours has it. */
 struct carry_piece {
     int64_t from, last;   /* numbers of changes behind `from`, up to `last` */

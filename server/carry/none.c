@@ -4,6 +4,7 @@
  * kept for nobody.
  */
 #include "carry/carry.h"
+#include "carry/read.h"
 #include "target/kind.h"
 
 #include <errno.h>
@@ -20,5 +21,49 @@ int carry_try(const struct config_postgresql *config, char ret_text[256],
               struct error *error)
 {
     (void)config, (void)ret_text;
+    return error_set(error, -ENOTSUP, "this weir was built without libpq");
+}
+
+/* ---- Reading: there is no pool, so nobody asks ---------------------------------------------------- */
+
+struct read_pool *read_pool_new(const struct config_postgresql *config,
+                                int64_t timeout_us)
+{
+    (void)config, (void)timeout_us;
+    return NULL;
+}
+
+void read_pool_free(struct read_pool *p)
+{
+    (void)p;
+}
+
+int read_get(struct read_pool *p, struct read **ret, struct error *error)
+{
+    (void)p, (void)ret;
+    return error_set(error, -ENOTSUP, "this weir was built without libpq");
+}
+
+void read_put(struct read *r)
+{
+    (void)r;
+}
+
+sqlite3_stmt *read_params(struct read *r, int n)
+{
+    (void)r, (void)n;
+    return NULL;
+}
+
+int read_begin(struct read *r, const char *sql, const enum weir_type *of_params,
+               const enum weir_type *of_columns, int n, struct error *error)
+{
+    (void)r, (void)sql, (void)of_params, (void)of_columns, (void)n;
+    return error_set(error, -ENOTSUP, "this weir was built without libpq");
+}
+
+int read_step(struct read *r, sqlite3_stmt **ret, struct error *error)
+{
+    (void)r, (void)ret;
     return error_set(error, -ENOTSUP, "this weir was built without libpq");
 }

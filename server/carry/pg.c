@@ -258,7 +258,7 @@ int pg_ask(struct pg *p, const char *sql, const struct pg_param *param, size_t n
     }
     int64_t until_us = clock_monotonic_us() + p->timeout_us;
     p->state[0] = 0;
-    if (!PQsendQueryParams(p->c, sql, (int)n, type, value, length, format, 0))
+    if (!PQsendQueryParams(p->c, sql, (int)n, type, value, length, format, p->binary))
         return lose(p, -ECONNRESET, error);
     int err = flush(p, until_us);
     return err ? lose(p, err, error) : finish(p, until_us, ret, error);

@@ -18,6 +18,7 @@ struct pg {
     bool (*stop)(void *ctx);
     void *ctx;
     int64_t timeout_us; /* of each call */
+    bool binary;        /* values come in binary */
     char state[6];      /* SQLSTATE of the last failure; "": it was none of SQL's */
 };
 
@@ -27,7 +28,7 @@ struct pg_param { /* text, unless it has a type: then in binary */
     int size;
 };
 #define PG_TEXT(text) ((struct pg_param){.data = (text)})
-#define PG_PARAMS     128
+#define PG_PARAMS     640
 
 /* -ECONNREFUSED: it cannot be reached, or refuses us; -ETIMEDOUT, -ECANCELED. */
 int pg_open(struct pg *p, const struct config_postgresql *config, struct error *error);

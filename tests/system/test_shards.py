@@ -441,6 +441,64 @@ class Posted(Base):
         for table in tables:
             self.said(server, f"table '{table}': all of its rows are in PostgreSQL")
 
+    def answers(self, server, query):
+        status, headers, body = server.get(f'/api/v1/pipelines/visits/results?shards=all{query}')
+        self.assertEqual(status, 200, body)
+        return [json.loads(line) for line in body.splitlines()], headers.get('Weir-Next-Cursor')
+
+    def test_any_of_them_answers_for_all(self):
+        a, b = self.node('a', pipelines=self.REVISED), self.node('b', pipelines=self.REVISED)
+        a.start()
+        b.start()
+        keys = ['a', 'B', 'ä', "x'y\"?", 'b', '']
+        for n, server in enumerate((a, b)):
+            server.post_ok('s', '\n'.join(json.dumps({'ts': T0 + 1000 * i + n, 'k': k, 'v': 1}) for i, k in enumerate(keys)) +
+                           f'\n{{"ts": {T0 + 60000}, "k": "end", "v": 1}}')
+        expected = sorted([T0 + 1000 * i + n, k, shard] for i, k in enumerate(keys) for n, shard in enumerate('ab'))
+        self.wait_far('SELECT count(*) FROM weir.visits', [str(len(expected))], 'rows of both')
+
+        def those(rows):
+            return [[row['window_start'], row['k'], row['weir_shard']] for row in rows]
+        for server in (a, b):
+            rows, more = self.answers(server, '&format=ndjson&times=ms')
+            self.assertEqual((those(rows), more), (expected, None))
+            self.assertEqual(set(rows[0]), {'window_start', 'window_end', 'k', 'weir_shard', 'revision', 'count'})
+        found, cursor = [], ''
+        for server in [a, b] * len(expected):  # a cursor goes on at any of them
+            rows, more = self.answers(server, f'&format=ndjson&times=ms&limit=5&order=desc{cursor}')
+            found += those(rows)
+            if not more:
+                break
+            cursor = f'&cursor={more}'
+        self.assertEqual(found, expected[::-1])
+        for query, wanted in [('weir_shard=b', lambda r: r[2] == 'b'), ('k=B&k=%C3%A4', lambda r: r[1] in 'Bä' and r[1]),
+                              (f'from={T0 + 2000}&to={T0 + 4001}&k=b', lambda r: T0 + 2000 <= r[0] < T0 + 4001 and r[1] == 'b'),
+                              ('k=&limit=all', lambda r: r[1] == '')]:
+            rows, _ = self.answers(b, f'&format=ndjson&times=ms&{query}')
+            self.assertEqual(those(rows), [r for r in expected if wanted(r)], query)
+        rows, _ = self.answers(a, '&format=ndjson&columns=count,weir_shard&limit=2')
+        self.assertEqual(rows, [{'count': 1, 'weir_shard': 'a'}, {'count': 1, 'weir_shard': 'b'}])
+
+    def test_what_is_not_answered_for_all(self):
+        a, alone = self.node('a', pipelines=self.REVISED), self.node('', at='alone', pipelines=self.REVISED)
+        a.start()
+        alone.start()
+        path = '/api/v1/pipelines/visits/results?shards='
+        for server, query, status, code in [(a, 'some', 400, 'bad_parameter'), (a, 'all&live=1', 400, 'bad_parameter'),
+                                            (a, 'all&changed_since=now', 400, 'bad_parameter'), (a, 'all&k=%00', 400, 'bad_parameter'),
+                                            (a, 'all&cursor=aTE7', 400, 'bad_parameter'), (alone, 'all', 400, 'bad_parameter')]:
+            got, _, body = server.get(path + query)
+            self.assertEqual((got, json.loads(body)['code']), (status, code), query)
+        self.wait_far("SELECT count(*) FROM weir.visits", ['0'], 'the table')
+        got, _, body = a.get(path + 'all')
+        self.assertEqual((got, json.loads(body)), (200, []))
+        self.pg.psql('DROP TABLE weir.visits')
+        got, _, body = a.get(path + 'all')
+        self.assertEqual((got, json.loads(body)['code']), (404, 'not_carried'))
+        self.pg.stop()
+        got, _, body = a.get(path + 'all')
+        self.assertEqual((got, json.loads(body)['code']), (503, 'postgresql_failed'))
+
     def test_rows_that_another_copy_has_put_are_replaced(self):
         late = '  late: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h, late: side, analyzers: [count]}\n'
         rows = "SELECT weir_shard, window_start, k, count FROM weir.plain ORDER BY 1, 2, 3"
