@@ -29,7 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FLUSH_MS 30000
+#define FLUSH_MS 120000
 
 static rd_kafka_t *producer;
 static rd_kafka_mock_cluster_t *cluster;
@@ -72,6 +72,8 @@ static rd_kafka_t *new_client(void)
     rd_kafka_conf_set(conf, "queue.buffering.max.messages", "1000000", why,
                       sizeof(why));
     rd_kafka_conf_set(conf, "compression.codec", "lz4", why, sizeof(why));
+    if (!cluster && servers[0]) /* what is sent again is there once */
+        rd_kafka_conf_set(conf, "enable.idempotence", "true", why, sizeof(why));
     rd_kafka_conf_set_dr_msg_cb(conf, delivered);
     rd_kafka_t *rk = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof(why));
     if (!rk) {
@@ -195,7 +197,7 @@ static void create(rd_kafka_queue_t *q, const char *topic, int n, long long unus
 {
     char why[256];
     (void)unused;
-    rd_kafka_NewTopic_t *new = rd_kafka_NewTopic_new(topic, n, 1, why, sizeof(why));
+    rd_kafka_NewTopic_t *new = rd_kafka_NewTopic_new(topic, n, -1, why, sizeof(why));
     rd_kafka_CreateTopics(producer, &new, 1, NULL, q);
     rd_kafka_NewTopic_destroy(new);
 }

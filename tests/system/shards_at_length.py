@@ -1,40 +1,253 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shards under many faults, a few in each round, another seed each: ./dev shards. Its last lines say what became of the rows of all rounds."""
+"""Shards under many faults, a few in each round, another seed each, several rounds at a time: ./dev shards. Its last lines say what
+was done, and what became of the rows of all rounds."""
 
 import argparse
+import collections
+import concurrent.futures
+import contextlib
+import json
 import os
+import random
 import re
+import shutil
+import signal
 import subprocess
 import sys
+import threading
+import time
+import unittest
+import uuid
 
-HERE = os.path.dirname(os.path.abspath(__file__))
+import brokers
+import harness
+import kraft
+import test_shards
+
 A_ROUND = 8
+POINTS = ['carry_take', 'carry_taken', 'carry_begun', 'carry_fenced', 'carry_commit', 'carry_committed', 'carry_filled']
+WEIGHTS = {'kill': 2, 'term': 1, 'rolling': 1, 'postgres': 2, 'copy': 3, 'point': 3, 'hang': 2}
 
 
-def one(seed):
-    done = subprocess.run([sys.executable, os.path.join(HERE, 'test_shards.py'),
-                           'Shards.test_rows_of_all_are_those_of_one_whatever_ends'], stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, check=False,
-                          env={**os.environ, 'WEIR_SHARD_SEED': str(seed), 'WEIR_SHARD_FAULTS': str(A_ROUND)})
+def state_of(pid):
+    with open(f'/proc/{pid}/stat', encoding='ascii', errors='replace') as file:
+        return file.read().rsplit(')', 1)[1].split()[0]
+
+
+class Round(test_shards.Shards):
+    """Run by its one test, with $WEIR_ROUND."""
+
+    def setUp(self):
+        given = json.loads(os.environ['WEIR_ROUND'])
+        self.dice = random.Random(given['seed'])
+        self.kinds = given['kinds']
+        self.faults = given['faults']
+        self.servers = os.environ.get('WEIR_KAFKA')
+        super().setUp()
+        self.nodes, self.stopped = {}, []
+        self.ending = set()  # whose process ends at a named place, sooner or later
+
+    def new_cluster(self):
+        if not self.servers:
+            return super().new_cluster()
+        self.topic = 'orders-' + uuid.uuid4().hex
+        return brokers.Brokers(at=self.servers)
+
+    # ---- Faults, each to a node -------------------------------------------------------------------
+
+    def kill(self, name, _):
+        self.nodes[name].restart()
+
+    def term(self, name, _):
+        self.nodes[name].stop()
+        self.producer.send(100)
+        self.nodes[name].start()
+
+    def rolling(self, *_):
+        """All of them, one after the other."""
+        for name, node in self.nodes.items():
+            if name in self.ending:
+                self.ending.discard(name)
+                node.kill()
+            else:
+                node.stop()
+            self.producer.send(50)
+            node.start()
+
+    def postgres(self, *_):
+        self.pg.restart()
+
+    def copy(self, name, n):
+        self.stopped.append(self.take_over(self.nodes, name, n))
+
+    def point(self, name, _):
+        """In a while; it may be before it answers."""
+        self.nodes[name].kill()
+        self.ending.add(name)
+        self.nodes[name].start_process(WEIR_FAULT=f'{self.dice.choice(POINTS)}:{self.dice.randrange(1, 12)}')
+
+    def hang(self, name, n):
+        """At a named place of a transaction, for longer than PostgreSQL lets it; another one goes on meanwhile, or none."""
+        node = self.nodes[name]
+        node.kill()
+        node.start_process(WEIR_FAULT=f'{self.dice.choice(POINTS[2:6])}:{self.dice.randrange(1, 6)}:stop')
+        with contextlib.suppress(AssertionError):  # so many transactions may not be needed
+            harness.wait_until(lambda: self.producer.send(50) or state_of(node.process.pid) == 'T', 'the place', limit_s=10)
+        if self.dice.random() < 0.5:
+            self.stopped.append(self.take_over(self.nodes, name, n))
+            return
+        self.producer.send(100)
+        time.sleep(6)  # idle_in_transaction_session_timeout is 5 s
+        node.process.send_signal(signal.SIGCONT)
+
+    def wake(self, old):
+        """At length it ends again once it knows of the other, or, without the fence, has put all that it had: nobody mends that."""
+        said = len(old.log)
+        if old.process.poll() is not None:
+            return
+        old.process.send_signal(signal.SIGCONT)
+        with contextlib.suppress(AssertionError):  # it may have taken no table yet
+            harness.wait_until(lambda: any('has taken its place' in line or "'sums': all of its rows are in" in line
+                                           for line in old.log[said:]), 'what it says', limit_s=10)
+        old.kill()
+
+    # ---- A round -----------------------------------------------------------------------------------
+
+    def one(self, n):
+        name = self.dice.choice(sorted(self.nodes))
+        what = self.dice.choices(*zip(*self.kinds.items()))[0]
+        if name in self.ending:
+            self.ending.discard(name)
+            self.nodes[name].restart()
+        self.done[what] += 1
+        getattr(self, what)(name, n)
+        if self.stopped and self.dice.random() < 0.6:
+            self.wake(self.stopped[-1])
+
+    def test_round(self):
+        self.producer = test_shards.Producer(self.cluster, self.topic)
+        self.done = collections.Counter()
+        self.addCleanup(lambda: print('done', json.dumps(self.done), flush=True))
+        self.nodes.update({name: self.node(name) for name in test_shards.NODES})
+        for n in range(self.faults):
+            self.producer.send(self.dice.choice([100, 700]))
+            self.one(n)
+        self.producer.send(300)
+        self.producer.end()
+        for node in self.nodes.values():
+            node.restart()  # none ends any more
+        for old in self.stopped:
+            self.wake(old)
+        try:
+            self.wait_model(self.producer)
+            self.check_shards(self.producer)
+        except AssertionError:
+            self.tell()
+            raise
+
+    def tell(self):
+        """What one wants to know of a round that failed."""
+        for name, node in self.nodes.items():
+            print(f'---- {name}, in {node.folder}', *node.log[-25:], sep='\n')
+            with contextlib.suppress(Exception):  # pylint: disable=broad-exception-caught
+                print(*(f'{p["name"]}: {p["status"]} {p["postgresql"]}' for p in node.get_json('/api/v1/pipelines')), sep='\n')
+        print(*self.pg.psql('SELECT * FROM weir.weir_shards ORDER BY shard, table_name'), sep='\n')
+        if 'WEIR_SHARD_KEEP' in os.environ:
+            for name, node in self.nodes.items():
+                node.kill()
+                shutil.copytree(node.folder, os.path.join(os.environ['WEIR_SHARD_KEEP'], f'{os.getpid()}-{name}'))
+
+
+# ---- Many of them -----------------------------------------------------------------------------------
+
+
+class Troubles(threading.Thread):
+    """To the brokers that all rounds share, while they run."""
+
+    def __init__(self, kafka, seed, every_s):
+        super().__init__(daemon=True)
+        self.kafka, self.dice, self.every_s = kafka, random.Random(seed), every_s
+        self.over = threading.Event()
+        self.done = collections.Counter()
+
+    def run(self):
+        while not self.over.wait(self.dice.uniform(0.5, 1.5) * self.every_s):
+            what = self.dice.choice(['killed', 'killed', 'stopped', 'stopped', 'all killed'])
+            some = self.kafka.brokers if what == 'all killed' else [self.dice.choice(self.kafka.brokers)]
+            self.done[f'brokers {what}' if some is self.kafka.brokers else f'broker {what}'] += 1
+            if what == 'stopped':
+                with self.kafka.stopped(*some):
+                    self.over.wait(self.dice.uniform(0.5, 6))  # a session is 3 s
+            else:
+                self.kafka.restart(*some, away_s=self.dice.uniform(0, 4))
+
+    def end(self):
+        self.over.set()
+        self.join()
+
+
+def one_round(seed, given):
+    done = subprocess.run([sys.executable, __file__, 'Round.test_round'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False, env={'WEIR_TEST_LIMIT': '180', **os.environ,
+                                            'WEIR_ROUND': json.dumps({'seed': seed, 'kinds': given.kinds, 'faults': A_ROUND})})
     if done.returncode:
-        print(done.stdout[-3000:])
-    wrong = [int(n) for n in re.search(r'wrong=(\d+) lost=(\d+)', done.stdout + ' wrong=0 lost=0').groups()]
-    print(f'seed {seed}:', 'FAILED' if done.returncode else 'skipped' if 'skipped=' in done.stdout else 'ok', flush=True)
-    return done.returncode, 'skipped=' in done.stdout, wrong
+        print(done.stdout[-20000:])
+    faults = collections.Counter(json.loads(found[1]) if (found := re.search(r'^done (.*)$', done.stdout, re.M)) else {})
+    wrong, lost = [int(n) for n in re.search(r'wrong=(\d+) lost=(\d+)', done.stdout + ' wrong=0 lost=0').groups()]
+    result = 'failed' if done.returncode else 'skipped' if 'skipped=' in done.stdout else 'passed'
+    print(f'seed {seed}: {result}', *(f'{n} {what}' for what, n in faults.items()), flush=True)
+    return collections.Counter({result: 1, 'wrong': wrong, 'lost': lost}), faults
 
 
-def main():
+@contextlib.contextmanager
+def some_kafka(given):
+    """The brokers, if real ones are wanted; what was done to them."""
+    if given.broker == 'mock':
+        yield collections.Counter()
+        return
+    with contextlib.closing(kraft.Kafka(given.brokers)) as kafka:
+        kafka.start()
+        os.environ['WEIR_KAFKA'] = kafka.servers
+        troubles = Troubles(kafka, given.seed, given.every)
+        troubles.start()
+        yield troubles.done
+        troubles.end()
+
+
+def arguments():
     parser = argparse.ArgumentParser(prog='./dev shards')
     parser.add_argument('--faults', type=int, default=104)
     parser.add_argument('--seed', type=int, default=1)
+    parser.add_argument('--jobs', type=int, default=1, help='rounds at a time')
+    parser.add_argument('--broker', choices=['mock', 'kafka'], default='mock', help='real ones are killed and stopped meanwhile')
+    parser.add_argument('--brokers', type=int, default=3, help='how many real ones')
+    parser.add_argument('--every', type=float, default=15, help='something happens to them every so many seconds')
+    parser.add_argument('--only', help='these faults: ' + ','.join(WEIGHTS))
     given = parser.parse_args()
-    rounds = [one(given.seed + i) for i in range(-(-given.faults // A_ROUND))]
-    failed, skipped = sum(code != 0 for code, _, _ in rounds), sum(skip for _, skip, _ in rounds)
-    print(f'faults={A_ROUND * (len(rounds) - skipped)} wrong={sum(wrong for _, _, (wrong, _) in rounds)}'
-          f' lost={sum(lost for _, _, (_, lost) in rounds)}')
-    print(f'{len(rounds) - failed - skipped} passed, {failed} failed, {skipped} skipped')
-    return failed != 0
+    kinds = given.only.split(',') if given.only else WEIGHTS
+    given.kinds = {what: WEIGHTS[what] for what in kinds}
+    return given
+
+
+def main():
+    given = arguments()
+    seeds = range(given.seed, given.seed + -(-given.faults // A_ROUND))
+    total, faults = collections.Counter(), collections.Counter()
+    if given.broker == 'kafka' and kraft.jars() is None:
+        print('no brokers of Kafka could be fetched, or no Java: nothing was tried\n\n0 passed, 0 failed, 1 skipped')
+        return 0
+    with some_kafka(given) as to_brokers, concurrent.futures.ThreadPoolExecutor(given.jobs) as rounds:
+        for result, done in rounds.map(lambda seed: one_round(seed, given), seeds):
+            total += result
+            faults += done
+    faults += to_brokers
+    print('\n' + ', '.join(f'{what} {n}' for what, n in sorted(faults.items())))
+    print(f'faults={faults.total()} wrong={total["wrong"]} lost={total["lost"]}')
+    print(f'{total["passed"]} passed, {total["failed"]} failed, {total["skipped"]} skipped')
+    return total['failed'] != 0
 
 
 if __name__ == '__main__':
+    if 'WEIR_ROUND' in os.environ:
+        unittest.main()
     sys.exit(main())
