@@ -12,8 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 
 #define EMPTY_MAX 8u           /* bytes of empty lines before a request */
+#define FIRST_MAX (16u << 10)  /* of a request, at its first read */
 #define HEADS_MAX (256u << 10) /* of requests in a row that wait for their turn */
 
 /* ---- From descriptors to guards ---- */
@@ -314,16 +316,12 @@ static bool read_chunks(struct guard *g)
     return true;
 }
 
-/* The part of a body with a length that came with its head. */
-static bool read_length(struct guard *g)
+/* So many bytes of a body with a length are where they are wanted. */
+static void took_body(struct guard *g, size_t size)
 {
-    size_t size = g->left < kept(g) ? (size_t)g->left : kept(g);
-    buffer_put(&g->out, g->input + g->first, size);
-    take(g, size);
     g->left -= size;
     if (g->left == 0)
         g->in = GUARD_HEAD;
-    return g->left == 0;
 }
 
 /* There is no input. Idle connections hold no memory. */
@@ -334,7 +332,7 @@ static void give_back(struct guard *g)
     g->input = NULL;
 }
 
-/* All of the input that can go on. */
+/* All of the input that can go on, but for a body with a length. */
 static void read_input(struct guard *g)
 {
     bool on = true;
@@ -344,7 +342,7 @@ static void read_input(struct guard *g)
             on = read_head(g);
             break;
         case GUARD_LENGTH:
-            on = read_length(g);
+            on = false;
             break;
         case GUARD_CHUNKS:
             on = read_chunks(g);
@@ -379,6 +377,25 @@ static size_t take_out(struct guard *g, char *to, size_t room)
     return n;
 }
 
+/* All that is there, in its order: a body with a length comes straight from the input. */
+static size_t hand_out(struct guard *g, char *to, size_t room)
+{
+    size_t done = take_out(g, to, room);
+    while (done < room && g->in == GUARD_LENGTH && kept(g) && !g->out.error &&
+           !g->heads.error) {
+        size_t n = kept(g) < room - done ? kept(g) : room - done;
+        if (g->left < n)
+            n = (size_t)g->left;
+        memcpy(to + done, g->input + g->first, n);
+        done += n;
+        take(g, n);
+        took_body(g, n);
+        read_input(g);
+        done += take_out(g, to + done, room - done);
+    }
+    return done;
+}
+
 /* GnuTLS must not see an end that the timer made: it would send nothing more. */
 static ssize_t pull(const struct guard *g, void *to, size_t room)
 {
@@ -388,9 +405,13 @@ static ssize_t pull(const struct guard *g, void *to, size_t room)
                       : real_recv(g->fd, to, room, MSG_DONTWAIT);
 }
 
-/* One read into the input, which is `room` where there is none. As recv. */
-static ssize_t fill(struct guard *g, char *room)
+/* One read into the input, which is `room` where there is none, of at most *ret_most bytes. As recv. */
+static ssize_t fill(struct guard *g, char *room, size_t *ret_most)
 {
+    size_t most = HTTP_INPUT_ROOM - kept(g);
+    if (g->in == GUARD_HEAD && kept(g) == 0)
+        most = FIRST_MAX;
+    *ret_most = most;
     if (!g->input) {
         g->input = room;
         g->input_lent = true;
@@ -400,7 +421,7 @@ static ssize_t fill(struct guard *g, char *room)
         g->end -= g->first;
         g->first = 0;
     }
-    ssize_t n = pull(g, g->input + g->end, HTTP_INPUT_ROOM - g->end);
+    ssize_t n = pull(g, g->input + g->end, most);
     if (n > 0) {
         g->end += (size_t)n;
     } else if (kept(g) == 0) {
@@ -454,45 +475,61 @@ static bool is_whole(const struct guard *g)
     return g->in == GUARD_HEAD && kept(g) == 0;
 }
 
+/* One read of a body, straight to where it is wanted; of what comes behind it into `input`. As recv; *ret_done: how
+ * much is of the body, *ret_most: how much could have come. */
+static ssize_t fill_body(struct guard *g, char *at, size_t room, char *input,
+                         size_t *ret_done, size_t *ret_most)
+{
+    size_t most = g->left < room ? (size_t)g->left : room;
+    bool behind = most == g->left && !g->session;
+    struct iovec to[2] = {{at, most}, {input, HTTP_INPUT_ROOM}};
+    struct msghdr message = {.msg_iov = to, .msg_iovlen = 2};
+    ssize_t n = behind ? recvmsg(g->fd, &message, MSG_DONTWAIT) : pull(g, at, most);
+    *ret_most = behind ? most + HTTP_INPUT_ROOM : most;
+    *ret_done = n <= 0 ? 0 : (size_t)n < most ? (size_t)n : most;
+    took_body(g, *ret_done);
+    if (n > (ssize_t)most) {
+        g->input = input;
+        g->input_lent = true;
+        g->end = (size_t)n - most;
+        read_input(g);
+    }
+    return n;
+}
+
 /* Only when the socket has no more is less given than there is room for: libmicrohttpd then waits for an
  * edge. An end that comes with the last bytes it would not see without another one; behind a whole request it is
  * not looked for here: the timer finds it. With TLS a short read is one record, and says nothing of the socket. */
 static ssize_t receive(struct guard *g, char *at, size_t room, char *input)
 {
-    size_t done = 0;
-    bool more = true; /* may be in the socket */
-    ssize_t n;
-    do {
-        done += take_out(g, at + done, room - done);
-        if (done == room)
-            return (ssize_t)done;
-        if (g->in == GUARD_LENGTH && !g->input) {
-            size_t most = g->left < room - done ? (size_t)g->left : room - done;
-            n = pull(g, at + done, most);
-            if (n > 0) {
-                done += (size_t)n;
-                g->left -= (uint64_t)n;
-                g->in = g->left ? GUARD_LENGTH : GUARD_HEAD;
-            }
+    size_t done = hand_out(g, at, room);
+    bool more = done < room; /* may be in the socket */
+    int error = 0;
+    ssize_t n = 1;
+    while (n > 0 && more) {
+        size_t most, body = 0;
+        if (g->in == GUARD_LENGTH) {
+            n = fill_body(g, at + done, room - done, input, &body, &most);
+            error = errno;
         } else {
-            size_t most = HTTP_INPUT_ROOM - kept(g);
-            n = fill(g, input);
+            n = fill(g, input, &most);
+            error = errno;
             g->ended |= n == 0;
             if (n >= 0)
                 read_input(g);
-            more = n == (ssize_t)most || !is_whole(g) || g->session;
         }
         if (n > 0)
             note_time(g);
         else if (n == 0)
             end_of_body(g);
+        done += body;
+        done += hand_out(g, at + done, room - done);
         if (g->out.error || g->heads.error) {
             errno = ENOMEM;
             return -1;
         }
-    } while (n > 0 && more);
-    int error = errno;
-    done += take_out(g, at + done, room - done);
+        more = done < room && (n == (ssize_t)most || !is_whole(g) || g->session);
+    }
     if (done && n == 0)
         shutdown(
             g->fd,

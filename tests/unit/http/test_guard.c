@@ -104,10 +104,39 @@ static void pieces_do_not_matter(void **state)
     expect("\r\n\r\n\r\n\r\n\r\n" GET, "400 0\n");
 }
 
+/* Longer than what is read at first, and than what is wanted at once. */
+static void bodies_go_on_byte_for_byte(void **state)
+{
+    (void)state;
+    struct buffer text = {0}, body = {0};
+    for (unsigned i = 0; i < 4000; i++)
+        buffer_printf(&body, "%09u\n", i);
+    buffer_puts(&text, POST "X: 1\r\nContent-Length: 40000\r\n\r\n");
+    buffer_put(&text, body.data, body.size);
+    buffer_puts(&text, POST "Content-Length: 3\r\n\r\nabc" GET);
+    struct buffer plain = {0};
+    buffer_puts(&plain, POST "Content-Length: 40000\r\n\r\n");
+    buffer_put(&plain, body.data, body.size);
+    buffer_puts(&plain, POST "Content-Length: 3\r\n\r\nabc" GET);
+    for (size_t cut = 1; cut < text.size; cut += 997) {
+        struct seen seen = see(text.data, (size_t[]){cut, text.size}, 2);
+        assert_int_equal(seen.plain.size, plain.size);
+        assert_memory_equal(seen.plain.data, plain.data, plain.size);
+        buffer_put(&seen.requests, "", 1);
+        assert_string_equal(seen.requests.data, "200 57\n200 47\n200 27\n");
+        buffer_free(&seen.plain);
+        buffer_free(&seen.requests);
+    }
+    buffer_free(&plain);
+    buffer_free(&body);
+    buffer_free(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pieces_do_not_matter),
+        cmocka_unit_test(bodies_go_on_byte_for_byte),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
