@@ -90,6 +90,10 @@ struct request {
      * journal and the database. There may be no rows: then it says that the source is there. NULL: it is a producer that
      * sends. Copied. */
     const char *bookmark;
+    /* Of such a reader: the rows do not say how far the source is, other senders' stand among them. A request without rows
+     * does, reached_us; INT64_MIN: no further than before. */
+    bool held;
+    int64_t reached_us;
 };
 
 /* A request is one frame of the journal, at most 1 GiB with what is beside it. */

@@ -126,7 +126,8 @@ enum config_source_kind {
     CONFIG_SOURCE_KAFKA,
     CONFIG_SOURCE_MQTT
 };
-#define CONFIG_TOPICS_MAX 100
+#define CONFIG_TOPICS_MAX  100
+#define CONFIG_SENDERS_MAX 100
 struct config_option {
     char *name, *value, *file; /* its value, or the file it is in */
     const struct node *node;
@@ -166,7 +167,9 @@ struct config_source {
     size_t n_partitioned_by;
     char **partitioned_by; /* columns: rows with the same values are in one partition */
     const struct node *partitioned_by_node; /* NULL: not given */
-    bool lost_goes_on;                      /* on_lost: go_on */
+    size_t n_senders;
+    char **sender;     /* who publishes there, `shard` of each; 0: whoever */
+    bool lost_goes_on; /* on_lost: go_on */
     size_t n_options;
     struct config_option *option; /* librdkafka's */
     struct config_mqtt mqtt;
@@ -176,8 +179,9 @@ struct config_source {
 struct config_kafka {
     struct config_source link; /* its brokers and options; first */
     struct config_target target;
-    char *prefix; /* of the topics' names; default "weir." */
-    char *shard;  /* as in config_postgresql */
+    char *prefix;    /* of the topics' names; default "weir." */
+    char *shard;     /* as in config_postgresql */
+    bool watermarks; /* are published, too */
 };
 
 struct config_stream {
@@ -467,7 +471,9 @@ struct config_pipeline {
     int64_t
         allowed_lateness_us; /* > 0 with CONFIG_LATE_REVISE, at most what is retained; 0 without */
     enum config_late late;
-    const struct node *late_node;                /* NULL: not given */
+    const struct node *late_node; /* NULL: not given */
+    const struct node *
+        partial_node; /* `partial`: other servers have other parts of its rows; NULL: not given */
     int64_t idle_timeout_us;                     /* default 30s */
     int64_t retain_us;                           /* INT64_MAX: for ever, the default */
     int64_t coarse_retain_us[CONFIG_COARSE_MAX]; /* of window.coarse_us */

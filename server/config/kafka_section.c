@@ -50,6 +50,7 @@ static const struct field fields[] = {
      .schema = FIELD_SCHEMA_TEXTS},
     {"prefix", FIELD_CALL, .read = read_prefix, .schema = FIELD_SCHEMA_TEXT},
     {"shard", FIELD_CALL, .read = read_shard, .schema = FIELD_SCHEMA_TEXT},
+    {"watermarks", FIELD_BOOL, .offset = AT(watermarks)},
     {"options", FIELD_CALL, .read = source_section_options,
      .schema = SECTION_OPTIONS_SCHEMA},
     {"timeout", FIELD_DURATION, .offset = AT(target.timeout_us), .min = SECOND_US,
@@ -84,6 +85,10 @@ int kafka_section(const struct node *map, struct config_kafka **at, struct error
     int r = fields_read(fields, N_FIELDS, map, "'kafka'", k, NULL, error);
     if (r == 0 && k->target.backoff_us > k->target.max_backoff_us)
         r = node_error(map, error, "'backoff' is longer than 'max_backoff'");
+    if (r == 0 && k->watermarks && !k->shard)
+        r = node_error(node_get(map, "watermarks"), error,
+                       "'shard' is missing, a name for this server: a watermark is of "
+                       "one of those that publish there");
     if (r == 0 && !k->prefix && !(k->prefix = strdup("weir.")))
         r = out_of_memory(map, error);
     return r;

@@ -367,6 +367,18 @@ static int read_late(const struct node *n, void *target, void *ctx, struct error
     return 0;
 }
 
+static const char *const partial_word[] = {"rows"};
+
+static int read_partial(const struct node *n, void *target, void *ctx,
+                        struct error *error)
+{
+    struct config_pipeline *p = target;
+    (void)ctx;
+    p->partial_node = n;
+    int r = node_word(n, partial_word, COUNT(partial_word), error);
+    return r < 0 ? r : 0;
+}
+
 static const char *const over_word[] = {"drop", "fail"};
 
 static int read_over_max_groups(const struct node *n, void *target, void *ctx,
@@ -892,6 +904,8 @@ static const struct field pipeline_fields[] = {
      .max = LONGEST},
     {"late", FIELD_CALL, .read = read_late, .words = config_late_word,
      .n_words = CONFIG_LATE_POLICIES},
+    {"partial", FIELD_CALL, .read = read_partial, .words = partial_word,
+     .n_words = COUNT(partial_word)},
     {"idle_timeout", FIELD_DURATION, .offset = AT(idle_timeout_us), .min = 1000,
      .max = LONGEST, .init = 30 * SECOND_US, .never = "off"},
     {"retain", FIELD_CALL, .read = read_retain,

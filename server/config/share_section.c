@@ -147,13 +147,14 @@ static int check_key(const struct config_pipeline *p, const struct config_stream
     const struct node *key = node_get(p->map, "key");
     for (size_t i = 0; i < s->source.n_partitioned_by; i++) {
         const char *name = s->source.partitioned_by[i];
-        if (p->window.kind == CONFIG_NONE || has_key(p, name))
+        if (p->window.kind == CONFIG_NONE || p->partial_node || has_key(p, name))
             continue;
         return node_error(
             key ? key : p->node, error,
             "other servers read other partitions of stream '%s', so each would have a "
             "part of a row: the key has to have '%s', by which they are made "
-            "('partitioned_by')",
+            "('partitioned_by'); or the parts go to a topic by this key, and another "
+            "pipeline puts them together ('partial')",
             s->name, name);
     }
     return 0;
@@ -213,6 +214,74 @@ static int check_targets(const struct config *c, const struct config_pipeline *p
     return r;
 }
 
+/* ---- partial: rows that another pipeline puts together, behind a topic -------------------------- */
+
+static bool has_end(const struct config_window *w)
+{
+    return w->kind != CONFIG_NONE && w->kind != CONFIG_SESSION &&
+           w->kind != CONFIG_COUNT && w->kind != CONFIG_GLOBAL &&
+           w->kind != CONFIG_UNTIL;
+}
+
+/* What makes another row of one that was sent would be added to it. */
+static int check_partial(const struct config *c, const struct config_pipeline *p,
+                         struct error *error)
+{
+    const struct config_kafka *kafka = c->server.kafka;
+    const struct config_postgresql *pg = c->server.postgresql;
+    const struct node *at = p->partial_node;
+    if (!has_end(&p->window))
+        return node_error(at, error,
+                          "'partial' is for windows by time: where those by key end, "
+                          "all of its rows say together");
+    if (p->late != CONFIG_LATE_DROP)
+        return node_error(p->late_node, error,
+                          "'late: %s' does not go with 'partial': what was sent is "
+                          "added up, and not taken back",
+                          config_late_word[p->late]);
+    if (p->backfill_node)
+        return node_error(p->backfill_node, error,
+                          "'backfill' does not go with 'partial': what was sent would "
+                          "come again, and be added up");
+    if (!kafka || !kafka->watermarks ||
+        config_is_target(c, &kafka->target, p->name) != 1)
+        return node_error(
+            at, error,
+            "parts that nobody puts together: 'kafka' of the server has to "
+            "publish pipeline '%s', with 'watermarks: yes'",
+            p->name);
+    if (pg && config_is_target(c, &pg->target, p->name) == 1)
+        return node_error(
+            at, error,
+            "rows of pipeline '%s' are parts, and other servers have others "
+            "of the same keys: 'postgresql' is for the pipeline that puts "
+            "them together",
+            p->name);
+    return 0;
+}
+
+/* All of them, whatever they read. */
+static int check_partials(const struct config *c, struct error *error)
+{
+    int r = 0, failed = 0;
+    for (size_t i = 0; r == 0 && i < c->n_pipelines; i++) {
+        r = c->pipeline[i].partial_node ? check_partial(c, &c->pipeline[i], error) : 0;
+        failed = r < 0 ? r : failed;
+        r = faults_go_on(r, error) ? 0 : r;
+    }
+    return failed;
+}
+
+static int check_sources(const struct config_source *s, struct error *error)
+{
+    if (s->n_partitions * (s->n_senders + 1) <= SHARE_PARTITIONS_MAX)
+        return 0;
+    return node_error(s->partitions, error,
+                      "%zu partitions of %zu senders: a stream has at most %d sources, "
+                      "and each sender is one in each partition",
+                      s->n_partitions, s->n_senders, SHARE_PARTITIONS_MAX);
+}
+
 static int check_stream(const struct config *c, size_t stream, struct error *error)
 {
     const struct config_stream *s = &c->stream[stream];
@@ -241,7 +310,7 @@ static int check_stream(const struct config *c, size_t stream, struct error *err
 
 int share_check(const struct config *c, struct error *error)
 {
-    int r = 0;
+    int r = check_partials(c, error);
     for (size_t i = 0; r == 0 && i < c->n_streams; i++) {
         const struct config_source *s = &c->stream[i].source;
         if (s->n_partitions && !s->n_partitioned_by)
@@ -252,7 +321,9 @@ int share_check(const struct config *c, struct error *error)
             r = node_error(s->partitioned_by_node, error,
                            "'partitioned_by' is for servers that share a topic: "
                            "'partitions' is missing");
-        else if (s->n_partitions)
+        else if (s->n_partitions && s->n_senders)
+            r = check_sources(s, error);
+        if (r == 0 && s->n_partitions)
             r = check_stream(c, i, error);
     }
     return r;

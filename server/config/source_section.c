@@ -81,6 +81,29 @@ static int read_topics(const struct node *n, void *target, void *ctx,
     return r;
 }
 
+static int read_senders(const struct node *n, void *target, void *ctx,
+                        struct error *error)
+{
+    struct config_source *s = target;
+    (void)ctx;
+    const struct node *item = n->kind == NODE_LIST ? n->item : n;
+    size_t n_items = n->kind == NODE_LIST ? n->n : 1;
+    if (n->kind == NODE_MAP || !n_items || n_items > CONFIG_SENDERS_MAX)
+        return node_expected(n, "one to 100 names of servers, 'shard' of each", error);
+    s->sender = calloc(n_items, sizeof(*s->sender));
+    if (!s->sender)
+        return out_of_memory(n, error);
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < n_items; i++) {
+        r = target_section_shard(&item[i], &s->sender[i], error);
+        s->n_senders += r == 0;
+        for (size_t k = 0; r == 0 && k < i; k++)
+            if (!strcmp(s->sender[k], s->sender[i]))
+                r = node_error(&item[i], error, "'%s' is listed twice", s->sender[i]);
+    }
+    return r;
+}
+
 static int read_lost(const struct node *n, void *target, void *ctx, struct error *error)
 {
     struct config_source *s = target;
@@ -180,6 +203,7 @@ static const struct field kafka_fields[] = {
     {"partitions", FIELD_CALL, .read = share_read_partitions,
      .schema = share_partitions_schema},
     {"partitioned_by", FIELD_CALL, .read = share_read_by, .schema = FIELD_SCHEMA_TEXTS},
+    {"senders", FIELD_CALL, .read = read_senders, .schema = FIELD_SCHEMA_TEXTS},
     {"group", FIELD_TEXT, .offset = offsetof(struct config_source, group)},
     {"format", FIELD_CALL, .read = source_read_format, .words = source_format_word,
      .n_words = SOURCE_FORMATS},
@@ -343,6 +367,9 @@ void source_section_free(struct config_source *s)
     for (size_t i = 0; i < s->n_partitioned_by; i++)
         free(s->partitioned_by[i]);
     free(s->partitioned_by);
+    for (size_t i = 0; i < s->n_senders; i++)
+        free(s->sender[i]);
+    free(s->sender);
     for (size_t i = 0; i < s->n_options; i++) {
         free(s->option[i].name);
         free(s->option[i].value);

@@ -66,8 +66,8 @@ static bool frame_put_batch(struct frame *f, struct log_entry *e)
     struct log_entry *last = f->open ? f->entry[f->n - 1] : NULL;
     bool joins = b && b->n_rows < LOG_GATHER_ROWS && !e->whole;
     if (last && last->source == e->source && last->asks == e->asks && joins &&
-        keeps_bookmark(last, e) && last->batch->schema == b->schema &&
-        batch_append(last->batch, b) == 0) {
+        last->held == e->held && keeps_bookmark(last, e) &&
+        last->batch->schema == b->schema && batch_append(last->batch, b) == 0) {
         if (e->bookmark) {
             free(last->bookmark);
             last->bookmark = e->bookmark;

@@ -145,7 +145,7 @@ static void note_newest(struct intake_item *item, const struct batch *b)
         item->newest_us = time[i] > item->newest_us ? time[i] : item->newest_us;
 }
 
-static int item_entry(struct intake_item *item, struct batch *b)
+static int item_entry(struct intake_item *item, struct batch *b, bool held)
 {
     struct log_entry *e;
     int r = entry_new(LOG_BATCH, &e);
@@ -154,6 +154,8 @@ static int item_entry(struct intake_item *item, struct batch *b)
     e->batch = b;
     e->source = item->source;
     e->origin = item->origin;
+    e->held = held;
+    e->reached_us = held ? INT64_MIN : 0;
     if (item->origin && b->n_rows < LOG_GATHER_ROWS)
         note_newest(item, b);
     e->asks = item->asks;
@@ -166,18 +168,28 @@ static int item_entry(struct intake_item *item, struct batch *b)
     return 0;
 }
 
-/* Of the item's last entry; there is one that says only that the source is there, where there are no rows. -ENOMEM. */
-static int item_bookmark(struct intake_item *item, const char *bookmark)
+static int item_mark(struct intake_item *item, enum log_kind kind, int64_t time_us)
 {
+    struct log_entry *e;
+    int r = entry_mark(kind, NULL, item->source, time_us, &e);
+    if (r < 0)
+        return r;
+    e->held_requests = item->n == 0;
+    item->entry[item->n++] = e;
+    return 0;
+}
+
+/* Of the item's last entry; where there are no rows, there are some that say only that the source is there, and how far it is.
+ * -ENOMEM. */
+static int item_bookmark(struct intake_item *item, const struct request *request)
+{
+    const char *bookmark = request->bookmark;
     assert(item->source && strlen(bookmark) <= REQUEST_BOOKMARK_MAX);
-    if (!item->n) {
-        struct log_entry *e;
-        int r = entry_mark(LOG_HEARD, NULL, item->source, 0, &e);
-        if (r < 0)
-            return r;
-        e->held_requests = 1;
-        item->entry[item->n++] = e;
-    }
+    int r = item->n ? 0 : item_mark(item, LOG_HEARD, 0);
+    if (r == 0 && !request->n && request->held && request->reached_us != INT64_MIN)
+        r = item_mark(item, LOG_REACHED, request->reached_us);
+    if (r < 0)
+        return r;
     item->entry[item->n - 1]->bookmark = strdup(bookmark);
     return item->entry[item->n - 1]->bookmark ? 0 : -ENOMEM;
 }
@@ -188,7 +200,7 @@ static int item_measure(const struct intake *k, struct intake_item *item)
     size_t beside = item->key ? entry_request_id_size(item->key) : 0;
     const struct log_entry *last = item->n ? item->entry[item->n - 1] : NULL;
     if (last && last->bookmark)
-        beside += entry_bookmark_size(last->bookmark) + ENTRY_MARK_SIZE;
+        beside += entry_bookmark_size(last->bookmark) + 2 * ENTRY_MARK_SIZE;
     item->stored = beside;
     for (size_t i = 0; i < item->n && item->entry[i]->batch; i++)
         item->stored += entry_size_max(item->entry[i]->batch);
@@ -208,7 +220,7 @@ static int item_new(const struct intake *k, const struct request *r,
                     struct intake_item **ret)
 {
     struct intake_item *item =
-        calloc(1, sizeof(*item) + (r->n + 1) * sizeof(item->entry[0]));
+        calloc(1, sizeof(*item) + (r->n + 2) * sizeof(item->entry[0]));
     if (!item)
         return -ENOMEM;
     item->source = r->source;
@@ -220,9 +232,9 @@ static int item_new(const struct intake *k, const struct request *r,
     item->last = SIZE_MAX;
     int err = r->key && !(item->key = copy_key(r->key)) ? -ENOMEM : 0;
     for (size_t i = 0; err == 0 && i < r->n; i++)
-        err = item_entry(item, r->batch[i]);
+        err = item_entry(item, r->batch[i], r->held);
     if (err == 0 && r->bookmark)
-        err = item_bookmark(item, r->bookmark);
+        err = item_bookmark(item, r);
     if (err == 0)
         err = item_measure(k, item);
     if (err < 0) {

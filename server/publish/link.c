@@ -188,7 +188,8 @@ void link_listen(struct link *l)
 
 /* ---- Asking ------------------------------------------------------------------------------------ */
 
-int link_topic(struct link *l, const char *topic, struct error *error)
+int link_topic(struct link *l, const char *topic, int32_t *ret_partitions,
+               struct error *error)
 {
     const struct rd_kafka_metadata *m;
     rd_kafka_topic_t *t = rd_kafka_topic_new(l->producer->client, topic, NULL);
@@ -203,12 +204,15 @@ int link_topic(struct link *l, const char *topic, struct error *error)
                          l->producer->why[0] ? l->producer->why
                                              : rd_kafka_err2str(code));
     code = m->topic_cnt ? m->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    const int32_t n = code ? 0 : m->topics[0].partition_cnt;
     rd_kafka_metadata_destroy(m);
     if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         return error_set(error, -ENOENT, "there is no topic '%s'", topic);
-    return code ? error_set(error, -ENOENT, "topic '%s': %s", topic,
-                            rd_kafka_err2str(code))
-                : 0;
+    if (code)
+        return error_set(error, -ENOENT, "topic '%s': %s", topic,
+                         rd_kafka_err2str(code));
+    *ret_partitions = n;
+    return 0;
 }
 
 static int read_place(const rd_kafka_topic_partition_t *at, struct link_place *ret,
@@ -270,38 +274,49 @@ static int meet_refusal(struct link *l, struct error *error)
     return err ? err : error_set(error, -EINVAL, "a message was not taken");
 }
 
-static rd_kafka_resp_err_t produce(struct link *l, const char *topic,
-                                   const struct buffer *key, const struct buffer *value,
-                                   const char *op, const char *seq)
+/* Headers become the message's, where it is taken. */
+static rd_kafka_headers_t *make_headers(const struct link *l,
+                                        const struct link_message *m)
 {
-#define PRODUCE(...)                                                                   \
-    rd_kafka_producev(l->producer->client, RD_KAFKA_V_TOPIC(topic),                    \
-                      RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),                        \
-                      RD_KAFKA_V_KEY(key->data, key->size),                            \
-                      RD_KAFKA_V_VALUE(value->data, value->size),                      \
-                      RD_KAFKA_V_HEADER("weir-op", op, -1),                            \
-                      RD_KAFKA_V_HEADER("weir-seq", seq, -1), __VA_ARGS__)
-    return l->shard
-               ? PRODUCE(RD_KAFKA_V_HEADER("weir-shard", l->shard, -1), RD_KAFKA_V_END)
-               : PRODUCE(RD_KAFKA_V_END);
+    rd_kafka_headers_t *h = rd_kafka_headers_new(4);
+    char text[24];
+    rd_kafka_header_add(h, "weir-op", -1, m->op, -1);
+    snprintf(text, sizeof(text), "%" PRId64, m->is);
+    rd_kafka_header_add(h, m->number, -1, text, -1);
+    snprintf(text, sizeof(text), "%" PRId64, m->since_us);
+    if (m->since_us)
+        rd_kafka_header_add(h, "weir-since", -1, text, -1);
+    if (l->shard)
+        rd_kafka_header_add(h, "weir-shard", -1, l->shard, -1);
+    return h;
 }
 
-int link_send(struct link *l, const char *topic, const struct buffer *key,
-              const struct buffer *value, bool gone, int64_t seq, struct error *error)
+static rd_kafka_resp_err_t produce(struct link *l, const struct link_message *m)
 {
-    char number[24];
-    snprintf(number, sizeof(number), "%" PRId64, seq);
+    rd_kafka_headers_t *headers = make_headers(l, m);
+    rd_kafka_resp_err_t code = rd_kafka_producev(
+        l->producer->client, RD_KAFKA_V_TOPIC(m->topic),
+        RD_KAFKA_V_PARTITION(m->partition), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+        RD_KAFKA_V_KEY(m->key->data, m->key->size),
+        RD_KAFKA_V_VALUE(m->value->data, m->value->size), RD_KAFKA_V_HEADERS(headers),
+        RD_KAFKA_V_END);
+    if (code)
+        rd_kafka_headers_destroy(headers);
+    return code;
+}
+
+int link_send(struct link *l, const struct link_message *m, struct error *error)
+{
     int64_t until_us = clock_monotonic_us() + l->timeout_us;
     for (;;) {
-        rd_kafka_resp_err_t code =
-            produce(l, topic, key, value, gone ? "delete" : "put", number);
+        rd_kafka_resp_err_t code = produce(l, m);
         if (!code)
             return 0;
         if (code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
             return error_set(error, -EMSGSIZE,
                              "a row of %zu bytes, with its key, is longer than "
                              "'message.max.bytes'",
-                             key->size + value->size);
+                             m->key->size + m->value->size);
         if (code ==
             RD_KAFKA_RESP_ERR__STATE) /* what was sent before was refused: why? */
             return meet_refusal(l, error);

@@ -68,7 +68,15 @@ static int send_row(struct publisher *p, struct published *k, sqlite3_stmt *s,
     if (p->key.error || p->value.error)
         return error_set(error, -ENOMEM, "out of memory");
     const int64_t seq = sqlite3_column_int64(s, COLUMN_SEQ);
-    int err = link_send(&p->link, k->topic, &p->key, &p->value, gone, seq, error);
+    const struct link_message message = {.topic = k->topic,
+                                         .partition = RD_KAFKA_PARTITION_UA,
+                                         .key = &p->key,
+                                         .value = &p->value,
+                                         .op = gone ? "delete" : "put",
+                                         .number = "weir-seq",
+                                         .is = seq,
+                                         .since_us = k->base.place.since_us};
+    int err = link_send(&p->link, &message, error);
     if (err)
         return err;
     piece->last = seq;
@@ -117,7 +125,8 @@ int messages_send(struct publisher *p, struct published *k, struct publish_piece
 {
     struct changes known;
     *ret = (struct publish_piece){.last = k->base.place.position,
-                                  .watermark_us = INT64_MIN};
+                                  .watermark_us = INT64_MIN,
+                                  .tells_us = INT64_MIN};
     int err = k->changes || !prepare(p, k) ? 0 : db_error(p->base.db, error);
     if (!err)
         err = db_exec(p->base.db, "BEGIN", error);
@@ -134,6 +143,8 @@ int messages_send(struct publisher *p, struct published *k, struct publish_piece
         err = send_changes(p, k, ret, error);
     if (!ret->all)
         ret->watermark_us = INT64_MIN; /* rows before it are still to come */
+    if (err >= 0 && ret->all)
+        ret->tells_us = watermarks_begin(k, ret->watermark_us);
     int ended = db_exec(p->base.db, "COMMIT", err < 0 ? NULL : error);
     return err < 0 || !ended ? err : ended;
 }

@@ -55,7 +55,7 @@ static int take(struct publisher *p, struct published *k, struct error *error)
 {
     struct target_table *t = &k->base;
     struct link_place there;
-    int err = link_topic(&p->link, k->topic, error);
+    int err = link_topic(&p->link, k->topic, &k->partitions, error);
     if (!err)
         err = link_place(&p->link, k->topic, &there, error);
     if (err)
@@ -74,6 +74,8 @@ static int take(struct publisher *p, struct published *k, struct error *error)
     t->place.bound = -1;
     t->stage = TARGET_CHANGES;
     t->look = k->sign = true;
+    k->told_us = INT64_MIN;
+    k->tell_us = 0;
     target_note(&p->base, t);
     return 0;
 }
@@ -104,14 +106,35 @@ static int sign(struct publisher *p, struct published *k, struct error *error)
 
 /* ---- One table ---------------------------------------------------------------------------------- */
 
+/* Behind the rows of a piece; where there are none (*ret 1), in a transaction of its own, which is worth it now and then. */
+static int tell_watermark(struct publisher *p, struct published *k,
+                          const struct publish_piece *piece, int *ret,
+                          struct error *error)
+{
+    if (!p->config->watermarks || piece->tells_us <= k->told_us)
+        return 0;
+    const int64_t now_us = clock_monotonic_us();
+    if (*ret == 1 && now_us < k->tell_us) {
+        k->base.next_us = k->tell_us;
+        return 0;
+    }
+    int err = *ret == 1 ? link_begin(&p->link, error) : 0;
+    if (!err)
+        err = watermarks_send(p, k, piece->tells_us, error);
+    *ret = err;
+    return err;
+}
+
 static int publish_changes(struct publisher *p, struct published *k,
                            struct error *error)
 {
     struct target_table *t = &k->base;
     struct publish_piece piece;
     int err = messages_send(p, k, &piece, error);
+    if (err >= 0)
+        tell_watermark(p, k, &piece, &err, error);
     if (err == 1) {
-        t->look = false;
+        t->look = t->next_us > clock_monotonic_us();
         target_settle(t, piece.watermark_us);
         return 0;
     }
@@ -125,6 +148,10 @@ static int publish_changes(struct publisher *p, struct published *k,
     t->place.position = piece.last;
     t->look = !piece.all;
     t->dirty = true;
+    if (piece.tells_us > k->told_us) {
+        k->told_us = piece.tells_us;
+        k->tell_us = clock_monotonic_us() + PUBLISH_TELL_US;
+    }
     target_settle(t, piece.watermark_us);
     metric_add(&t->count.put, piece.rows);
     metric_add(&t->count.deleted, piece.gone);

@@ -13,10 +13,14 @@
  * Where `partitions` says which ones this server reads, others read the rest: then a topic has to have as many as ever, as another
  * number would give keys to other servers.
  *
+ * Where `senders` says who publishes there, each of them is a source of its own (source/senders.h), and what is handed on are the
+ * messages of one in a row. Their bookmarks are of the same partition: the greatest offset says where to go on.
+ *
  * A partition that has more, or of which nobody can say, is not silent: what waits in it holds windows open.
  */
 #include "source/broker.h"
 #include "source/pull.h"
+#include "source/senders.h"
 
 #include "base/clock.h"
 #include "base/logger.h"
@@ -42,7 +46,7 @@
 #define RETRY_MS     200
 #define TRY_MS       5000
 #define GATHER_US    2000 /* what comes meanwhile is read at once */
-#define BOOKMARK_MAX 64
+#define BOOKMARK_MAX 160
 #define NONE         (-1) /* no message */
 
 struct part {
@@ -56,8 +60,11 @@ struct part {
     bool reached;      /* its broker has answered the last time */
     int64_t now_us;    /* time: arrival: that of the messages being decoded */
     rd_kafka_resp_err_t said;
-    bool lost;       /* Kafka has no message of that offset */
-    int64_t lost_us; /* when it may be asked again where there are some */
+    bool lost;             /* Kafka has no message of that offset */
+    int64_t lost_us;       /* when it may be asked again where there are some */
+    struct sender *sender; /* NULL: whoever sends is one source, that of the lane */
+    struct sent run; /* of what was fed and is to be handed on the last message; */
+    bool runs;       /* there are rows of it */
 
     int first, last;      /* its messages of this round; NONE */
     int64_t eof;          /* behind them nothing follows before this offset; -1 */
@@ -142,6 +149,7 @@ int kafka_open(struct pull *p, struct error *error)
 static void part_free(struct part *p)
 {
     lane_close(&p->lane);
+    free(p->sender);
     free(p);
 }
 
@@ -254,15 +262,47 @@ static bool parse_bookmark(const char *text, int64_t *ret_offset,
     return n == 2 && !text[end] && *ret_offset >= 0 && *ret_partitions > 0;
 }
 
+static bool parse_sender(const char *text, int64_t *ret_offset, int32_t *ret_partitions,
+                         struct sender *s)
+{
+    int end = 0;
+    int n = sscanf(text,
+                   "offset=%" SCNd64 " partitions=%" SCNd32 " since=%" SCNd64
+                   " seq=%" SCNd64 "%n",
+                   ret_offset, ret_partitions, &s->since_us, &s->seq, &end);
+    return n == 4 && !text[end] && *ret_offset >= 0 && *ret_partitions > 0;
+}
+
+/* What was fed is the log's, up to the offset. */
+static int put(struct part *p, int64_t offset, int32_t known)
+{
+    char text[BOOKMARK_MAX];
+    int size = snprintf(text, sizeof(text), "offset=%" PRId64 " partitions=%" PRId32,
+                        offset, known);
+    if (!p->sender)
+        return lane_hand_on(&p->lane, text);
+    struct sender *s = &p->sender[p->run.sender];
+    struct sender behind = *s;
+    if (p->runs && p->run.what == SENT_PUT) {
+        behind.since_us = p->run.since_us;
+        behind.seq = p->run.seq;
+    }
+    snprintf(text + size, sizeof(text) - (size_t)size,
+             " since=%" PRId64 " seq=%" PRId64, behind.since_us, behind.seq);
+    int err = lane_hand_on_of(&p->lane, s->source,
+                              p->runs ? p->run.reached_us : INT64_MIN, text);
+    if (err == 0)
+        *s = behind;
+    p->runs = false;
+    return err;
+}
+
 /* A bookmark makes no partition known but its own: those behind it that have none yet are still new after kill -9. */
 static int hand_on(struct part *p, int64_t offset)
 {
-    char text[BOOKMARK_MAX];
     struct topic *t = p->topic;
     int32_t known = p->number < t->known ? t->known : p->number + 1;
-    snprintf(text, sizeof(text), "offset=%" PRId64 " partitions=%" PRId32, offset,
-             known);
-    int err = lane_hand_on(&p->lane, text);
+    int err = put(p, offset, known);
     if (err < 0)
         return err;
     p->at = p->saved = offset;
@@ -301,6 +341,83 @@ static int begin_body(struct part *p)
     return err;
 }
 
+/* Those that are not in `senders` any more have bookmarks, too. */
+struct former {
+    const char *name; /* of the partition */
+    int64_t offset;   /* the greatest; -1: none */
+    int32_t known;
+};
+
+static int look_at_former(void *former, const char *name, const char *bookmark)
+{
+    struct former *f = former;
+    struct sender unused;
+    int64_t offset;
+    int32_t known;
+    const size_t size = strlen(f->name);
+    if (strncmp(name, f->name, size) || name[size] != '/' ||
+        !parse_sender(bookmark, &offset, &known, &unused))
+        return 0;
+    f->offset = offset > f->offset ? offset : f->offset;
+    f->known = known > f->known ? known : f->known;
+    return 0;
+}
+
+/* Others send there than before, or nobody knew who did: what was read then is known by other names. */
+static int check_way(struct part *p, int64_t of_senders)
+{
+    const bool senders = p->topic->owner->pull->config->n_senders;
+    if (senders ? p->at < 0 : of_senders < 0)
+        return 0;
+    return pull_fail(
+        p->topic->owner->pull, -EBADMSG,
+        "'%s' was read %s 'senders' into this database: the one does not go "
+        "on where the other was",
+        p->lane.name, senders ? "without" : "with");
+}
+
+static int open_sender(struct part *p, const char *name, struct sender *s)
+{
+    struct pull *pull = p->topic->owner->pull;
+    const struct source_sink *sink = &pull->stream->sink;
+    char full[400], *bookmark = NULL;
+    int64_t offset;
+    int32_t known;
+    snprintf(full, sizeof(full), "%s/%s", p->lane.name, name);
+    *s = (struct sender){.name = name};
+    int err = sink->name(sink->ctx, full, strlen(full), &s->source);
+    if (err == 0)
+        err = sink->bookmark(sink->ctx, s->source, &bookmark);
+    if (err == 0 && bookmark && !parse_sender(bookmark, &offset, &known, s))
+        err = pull_fail(pull, -EBADMSG, "the bookmark of '%s' is none of Kafka: '%s'",
+                        full, bookmark);
+    else if (err == -ENOSPC)
+        pull_fail(pull, err, "'%s': a stream has at most 1023 sources", full);
+    free(bookmark);
+    return err;
+}
+
+/* Where to go on, of all who have sent there. */
+static int open_senders(struct part *p)
+{
+    struct pull *pull = p->topic->owner->pull;
+    const struct source_sink *sink = &pull->stream->sink;
+    const struct config_source *c = pull->config;
+    struct former former = {.name = p->lane.name, .offset = -1};
+    int err = sink->bookmarks ? sink->bookmarks(sink->ctx, look_at_former, &former) : 0;
+    if (err == 0)
+        err = check_way(p, former.offset);
+    if (err < 0 || !c->n_senders)
+        return err;
+    if (!(p->sender = calloc(c->n_senders, sizeof(*p->sender))))
+        return -ENOMEM;
+    for (size_t i = 0; err == 0 && i < c->n_senders; i++)
+        err = open_sender(p, c->sender[i], &p->sender[i]);
+    p->at = former.offset;
+    p->topic->known = former.known > p->topic->known ? former.known : p->topic->known;
+    return err;
+}
+
 static int open_part(struct topic *t, int32_t number, struct part **ret)
 {
     struct pull *pull = t->owner->pull;
@@ -323,6 +440,8 @@ static int open_part(struct topic *t, int32_t number, struct part **ret)
     else if (err == -ENOSPC)
         pull_fail(pull, err, "'%s': a stream has at most 1023 sources", name);
     free(bookmark);
+    if (err == 0)
+        err = open_senders(p);
     p->saved = p->at;
     t->known = known > t->known ? known : t->known;
     if (err < 0) {
@@ -384,6 +503,32 @@ static int open_parts(struct topic *t, int32_t total)
     return 0;
 }
 
+static void set_behind(struct part *p, bool behind)
+{
+    const struct pull *pull = p->topic->owner->pull;
+    const struct source_sink *sink = &pull->stream->sink;
+    if (!p->sender) {
+        lane_behind(&p->lane, behind);
+        return;
+    }
+    if (behind == p->lane.behind)
+        return;
+    p->lane.behind = behind;
+    for (size_t i = 0; sink->waits && i < pull->config->n_senders; i++)
+        sink->waits(sink->ctx, p->sender[i].source, NULL, behind);
+}
+
+/* So that it holds windows open; with `senders`, each of them. */
+static int tell_of(struct part *p)
+{
+    const size_t n = p->topic->owner->pull->config->n_senders;
+    int err = n ? 0 : hand_on(p, p->at);
+    for (p->run.sender = 0; err == 0 && p->run.sender < n; p->run.sender++)
+        err = hand_on(p, p->at);
+    p->run.sender = 0;
+    return err;
+}
+
 /* The log hears of all of them before one of them is read. At the very first start none of them is new. Once all have a
  * bookmark that of the first, partition 0, which any topic of that name has, where all are ours, tells how many there are
  * (check_number). */
@@ -393,8 +538,8 @@ static int start_parts(struct topic *t)
         t->known = t->total;
     int32_t before = t->known;
     for (int32_t i = t->started; i < t->n; i++) {
-        lane_behind(&t->part[i]->lane, true);
-        int err = hand_on(t->part[i], t->part[i]->at);
+        set_behind(t->part[i], true);
+        int err = tell_of(t->part[i]);
         if (err < 0)
             return err;
     }
@@ -536,7 +681,7 @@ static void note_lag(struct kafka *k)
         for (int32_t j = 0; j < k->topic[i].started; j++) {
             struct part *p = k->topic[i].part[j];
             lag += p->end > p->saved ? (uint64_t)(p->end - p->saved) : 0;
-            lane_behind(&p->lane, !p->reached || p->saved < p->end);
+            set_behind(p, !p->reached || p->saved < p->end);
         }
     atomic_store_explicit(&k->pull->lag, lag, memory_order_relaxed);
 }
@@ -666,6 +811,35 @@ static int note_time(struct kafka *k, struct part *p, const rd_kafka_message_t *
     return err;
 }
 
+enum fit { FITS, FITS_NOT, PASSED_OVER };
+
+/* Does it go with those before it, of the same sender? Where the watermark is said, nothing follows. Rows that were sent before, and
+ * those that `retain` has taken, are none. -EBADMSG: it was said. */
+static int look_at_sent(struct part *p, const rd_kafka_message_t *m)
+{
+    struct pull *pull = p->topic->owner->pull;
+    struct sent s;
+    char why[200];
+    if (sent_read(m, p->sender, pull->config->n_senders, &s, why) < 0)
+        return pull_fail(pull, -EBADMSG, "'%s', offset %" PRId64 ": %s", p->lane.name,
+                         m->offset, why);
+    if (p->runs && (s.sender != p->run.sender || s.what == SENT_WATERMARK ||
+                    p->run.what == SENT_WATERMARK))
+        return FITS_NOT;
+    const struct sender *before = &p->sender[s.sender];
+    const int64_t since_us = p->runs ? p->run.since_us : before->since_us;
+    const int64_t seq = p->runs ? p->run.seq : before->seq;
+    if (s.what == SENT_DELETE ||
+        (s.what == SENT_PUT && s.since_us == since_us && s.seq <= seq)) {
+        if (!p->runs)
+            p->run.sender = s.sender;
+        return PASSED_OVER;
+    }
+    p->run = s;
+    p->runs = true;
+    return s.what == SENT_WATERMARK ? PASSED_OVER : FITS;
+}
+
 /* About HAND_ON bytes of messages from i on. *ret_next: the one that follows; *ret_offset: behind the last. */
 static int feed(struct kafka *k, struct part *p, int i, int *ret_next,
                 int64_t *ret_offset)
@@ -675,13 +849,19 @@ static int feed(struct kafka *k, struct part *p, int i, int *ret_next,
     size_t size = 0;
     int err = 0;
     k->size = 0;
+    p->runs = false;
     p->now_us = clock_now_us();
     for (; err == 0 && i >= 0 && size < HAND_ON; i = k->next[i]) {
         const rd_kafka_message_t *m = k->message[i];
         if (m->offset < p->at)
             continue;
+        int fit = p->sender ? look_at_sent(p, m) : FITS;
+        if (fit < 0)
+            return fit;
+        if (fit == FITS_NOT)
+            break;
         *ret_offset = m->offset + 1;
-        if (!m->len)
+        if (fit == PASSED_OVER || !m->len)
             continue;
         size += m->len;
         err = arrival ? note_time(k, p, m) : 0;
@@ -696,6 +876,7 @@ static int feed(struct kafka *k, struct part *p, int i, int *ret_next,
 /* Its messages of this round. -EINTR, or it was said: the source is not read any more. */
 static int read_part(struct kafka *k, struct part *p)
 {
+    struct error said;
     int i = p->first, next = NONE;
     int64_t offset = p->at;
     while (i >= 0) {
@@ -710,7 +891,7 @@ static int read_part(struct kafka *k, struct part *p)
             while (begin_body(p) < 0 && !pull_stops(k->pull))
                 pull_wait(k->pull, -1, NO_MEMORY_US / 1000);
             continue;
-        } else if (err != -ENOMEM)
+        } else if (err != -ENOMEM && !pull_has_failed(k->pull, &said))
             pull_fail(k->pull, err, "'%s', from offset %" PRId64 " on: %s",
                       p->lane.name, p->at, strerror(-err));
         if (err < 0)

@@ -229,13 +229,12 @@ static bool is_taken(const struct pull *p)
     return true;
 }
 
-static int hand_on(struct lane *l, const char *bookmark, struct ticket *ticket)
+static int hand_on(struct lane *l, struct request q)
 {
     struct pull *p = l->pull;
     const struct source_sink *sink = &p->stream->sink;
     uint64_t rows;
-    struct request q = {
-        .source = l->source, .bookmark = bookmark, .ticket = ticket, .stop = &p->stop};
+    q.stop = &p->stop;
     count_rejected(l);
     letters_hand_on(&l->letters, l->pull->stream, l->name);
     q.n = feed_batches(&l->feed, &q.batch, &rows);
@@ -258,12 +257,21 @@ static int hand_on(struct lane *l, const char *bookmark, struct ticket *ticket)
 
 int lane_hand_on(struct lane *l, const char *bookmark)
 {
-    return hand_on(l, bookmark, NULL);
+    return hand_on(l, (struct request){.source = l->source, .bookmark = bookmark});
+}
+
+int lane_hand_on_of(struct lane *l, uint32_t source, int64_t reached_us,
+                    const char *bookmark)
+{
+    return hand_on(l, (struct request){.source = source,
+                                       .bookmark = bookmark,
+                                       .held = true,
+                                       .reached_us = reached_us});
 }
 
 int lane_hand_on_told(struct lane *l, struct ticket *ticket)
 {
-    return hand_on(l, NULL, ticket);
+    return hand_on(l, (struct request){.source = l->source, .ticket = ticket});
 }
 
 void lane_behind(struct lane *l, bool behind)

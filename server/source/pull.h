@@ -88,6 +88,10 @@ void lane_restart(struct lane *l, void (*place)(void *ctx, struct dead_letter *d
 /* Gives what was decoded to the stream, with the bookmark, waits for room. Without rows the source is said to be there. -EINTR,
  * -ESHUTDOWN: it stops; others are said, and the source has failed. */
 int lane_hand_on(struct lane *l, const char *bookmark);
+/* The same of one of several who send in it: the rows are of `source`, and do not say how far that is; where there are none,
+ * reached_us does (INT64_MIN: no further). */
+int lane_hand_on_of(struct lane *l, uint32_t source, int64_t reached_us,
+                    const char *bookmark);
 /* The same of a producer's events, which have no bookmark: the ticket says when they are on disk. */
 int lane_hand_on_told(struct lane *l, struct ticket *ticket);
 /* There is more than was read: it is we who keep it waiting, and it is not silent. */

@@ -12,7 +12,7 @@
  *      undo NAME PARTITION TEXT                a message in a transaction that is given up (real brokers only)
  *      events NAME PARTITIONS EACH PATH        the lines of a file, EACH of them a message, to partitions in turn
  *      read NAME             what those who read committed messages only find there: their number, and so many lines: partition,
- *                            weir-op, weir-seq, weir-shard, key, value, with tabs between
+ *                            weir-op, weir-seq (of a watermark: weir-watermark), weir-shard, key, value, with tabs between
  *      flush                 all is with the brokers
  *      down N, up N          connections to a broker are closed and refused; or no more
  *      slow N MS             answers of a broker take so long
@@ -262,7 +262,10 @@ static rd_kafka_resp_err_t read_to_end(rd_kafka_t *rk, int partitions, FILE *out
         at_end += m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
         if (!m->err) {
             fprintf(out, "%d\t%s\t%s\t%s\t%.*s\t%.*s\n", (int)m->partition,
-                    header_of(m, "weir-op"), header_of(m, "weir-seq"),
+                    header_of(m, "weir-op"),
+                    header_of(m, strcmp(header_of(m, "weir-op"), "watermark")
+                                     ? "weir-seq"
+                                     : "weir-watermark"),
                     header_of(m, "weir-shard"), (int)m->key_len, (const char *)m->key,
                     (int)m->len, (const char *)m->payload);
             ++*ret_n;
