@@ -42,7 +42,9 @@ static int carry_all(struct carrier *c, struct carried *k, struct error *error)
 {
     struct carry_piece p;
     int err = rows_fill(c, k, &p, error);
-    if (!err)
+    if (!err && k->partitioned)
+        err = partitions_make(c, k, error);
+    if (err >= 0)
         err = far_fill(c, k, &p, error);
     if (err)
         return err;
@@ -74,11 +76,30 @@ static int carry(struct carrier *c, struct carried *k, struct error *error)
     return 0;
 }
 
+/* Was a partition for a row missing (check_violation)? It is made, and the piece is read again. */
+static int mend(struct carrier *c, struct carried *k, int err, struct error *error)
+{
+    struct error why = *error;
+    char state[sizeof(c->pg.state)];
+    if (err != -EINVAL || !k->partitioned || k->base.stage != TARGET_CHANGES ||
+        strcmp(c->pg.state, "23514"))
+        return err;
+    memcpy(state, c->pg.state, sizeof(state));
+    int r = partitions_make(c, k, error);
+    if (r)
+        return r < 0 ? r : 0;
+    memcpy(c->pg.state, state, sizeof(state));
+    *error = why;
+    return err;
+}
+
 /* Whatever has failed, the table is asked for its place anew. */
 static int step(struct target *t, struct target_table *table, struct error *error)
 {
     struct carried *k = (struct carried *)table;
     int err = carry((struct carrier *)t, k, error);
+    if (err)
+        err = mend((struct carrier *)t, k, err, error);
     if (!err)
         return 0;
     table->stage = TARGET_TAKE;
@@ -162,6 +183,7 @@ static int connect_to(struct target *t, struct error *error)
 static void listen_to_it(struct target *t)
 {
     shards_listen((struct carrier *)t);
+    partitions_listen((struct carrier *)t);
 }
 
 static void idle(struct target *t, int64_t until_us)

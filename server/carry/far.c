@@ -95,7 +95,7 @@ int far_run(struct carrier *c, struct buffer *sql, const struct pg_param *param,
 }
 
 /* Begins with BEGIN. What has failed in it is undone. */
-static int finish(struct carrier *c, int err, struct error *error)
+int far_finish(struct carrier *c, int err, struct error *error)
 {
     if (!err)
         return pg_run(&c->pg, "COMMIT", error);
@@ -169,7 +169,7 @@ int far_schema(struct carrier *c, struct error *error)
         err = pg_run(&c->pg, "SELECT pg_advisory_xact_lock(hashtext('weir'))", error);
     if (!err)
         err = make_schema(c, error);
-    return finish(c, err, error);
+    return far_finish(c, err, error);
 }
 
 /* ---- A table ------------------------------------------------------------------------------------ */
@@ -188,7 +188,7 @@ static void put_type(struct buffer *to, const struct table *t, size_t i)
         buffer_puts(to, " NOT NULL DEFAULT 0");
 }
 
-static int make_table(struct carrier *c, const struct carried *k, struct error *error)
+static int make_table(struct carrier *c, struct carried *k, struct error *error)
 {
     const struct table *t = k->base.table;
     struct buffer sql = {0};
@@ -202,9 +202,15 @@ static int make_table(struct carrier *c, const struct carried *k, struct error *
     buffer_puts(&sql, "PRIMARY KEY (");
     put_columns(&sql, k, true, "");
     buffer_puts(&sql, "))");
+    if (partitions_want(c, k)) {
+        buffer_puts(&sql, " PARTITION BY RANGE (");
+        put_name(&sql, t->column[0].name);
+        buffer_putc(&sql, ')');
+    }
     int err = far_run(c, &sql, NULL, 0, NULL, error);
     if (err)
         return err;
+    k->partitioned = partitions_want(c, k);
     buffer_printf(&sql, "COMMENT ON TABLE %s IS ", k->name);
     struct buffer text = {0};
     buffer_printf(&text, "results of the pipeline '%s' of weir", t->pipeline);
@@ -309,7 +315,7 @@ static int check_others(const struct carried *k, const PGresult *there,
 }
 
 /* Makes it, or sees that it fits: -EBADF. Columns that have come are added. */
-static int ensure_table(struct carrier *c, const struct carried *k, struct error *error)
+static int ensure_table(struct carrier *c, struct carried *k, struct error *error)
 {
     PG_RESULT there = NULL;
     int err = pg_ask(
@@ -334,6 +340,7 @@ static int ensure_table(struct carrier *c, const struct carried *k, struct error
     const char kind = *PQgetvalue(there, 0, 4);
     if (kind != 'r' && kind != 'p')
         return error_set(error, -EBADF, "in PostgreSQL it is no table" ADVICE);
+    k->partitioned = kind == 'p' && partitions_want(c, k);
     for (size_t i = 0; !err && i < n; i++)
         err = check_column(c, k, i, there, error);
     if (!err)
@@ -523,7 +530,7 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
     if (!err)
         err = take(c, k, &known, &owner, &ours, error);
     fault_point("carry_take");
-    err = finish(c, err, error);
+    err = far_finish(c, err, error);
     if (err)
         return err;
     fault_point("carry_taken");
@@ -706,7 +713,7 @@ int far_put(struct carrier *c, struct carried *k, const struct carry_piece *p,
     else if (!err && c->rows.rows)
         err = copy_to(c, k, NULL, &c->rows, error);
     fault_point("carry_commit");
-    err = finish(c, err, error);
+    err = far_finish(c, err, error);
     fault_point("carry_committed");
     if (err)
         k->temporary = made;
@@ -826,7 +833,7 @@ int far_fill(struct carrier *c, struct carried *k, const struct carry_piece *p,
     else if (!err && p->all && is_all_here(k))
         err = clear(c, k, p, CLEAR_ALL, error);
     fault_point("carry_filled");
-    err = finish(c, err, error);
+    err = far_finish(c, err, error);
     if (err)
         k->temporary = made;
     return err;

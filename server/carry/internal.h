@@ -35,6 +35,8 @@ struct carried {
     char *partitions; /* "{topic/0,topic/1}", the stream's share of Kafka; NULL: none */
     char *definition; /* of its rows: another one is another table's; NULL: no shard */
     bool purged;      /* `retain` has taken rows here, now or once */
+    bool partitioned; /* there: cut by time, by us */
+    int drop_failed;  /* as was told */
     char unread[256]; /* partitions that no shard has read, as was told; "": none */
 };
 
@@ -44,6 +46,7 @@ struct carrier {
     struct pg pg;
     struct copy rows, gone;
     int64_t look_us; /* for partitions that nobody reads: not before */
+    int64_t drop_us; /* for those of tables there that are old: not before */
 };
 
 /* tables.c */
@@ -71,11 +74,13 @@ int far_put(struct carrier *c, struct carried *k, const struct carry_piece *p,
 int far_fill(struct carrier *c, struct carried *k, const struct carry_piece *p,
              struct error *error);
 
-/* For shards.c: the text in these quotes; the name of the table that says whose tables are; a statement, whose text is freed. */
+/* For shards.c and partitions.c: the text in these quotes; the name of the table that says whose tables are; a statement, whose text is freed. */
 void far_quote(struct buffer *to, const char *text, char quote);
 void far_put_positions(struct buffer *to, const struct carrier *c);
 int far_run(struct carrier *c, struct buffer *sql, const struct pg_param *param,
             size_t n, PGresult **ret, struct error *error);
+/* The end of what BEGIN has begun: err, or what COMMIT has come to. */
+int far_finish(struct carrier *c, int err, struct error *error);
 
 /* shards.c: where several servers put rows into a table. What a user may do whose row is to go; shard NULL: the only one. */
 void shards_put_remove(struct buffer *to, const struct carrier *c,
@@ -89,5 +94,15 @@ int shards_want(struct carrier *c, const struct carried *k, struct error *error)
 int shards_check(struct carrier *c, const struct carried *k, struct error *error);
 /* Once a second: partitions that nobody reads are told. */
 void shards_listen(struct carrier *c);
+
+/* partitions.c: tables there that are cut by time. */
+#define PARTITIONS_AT_ONCE 1000
+#define PARTITIONS_MOST    10000 /* of a table */
+/* Is the table to be made so? */
+bool partitions_want(const struct carrier *c, const struct carried *k);
+/* Those that rows of the piece want and that are not there. 1: some were made. -EBADF: they are too many, or their names are taken. */
+int partitions_make(struct carrier *c, struct carried *k, struct error *error);
+/* Once a second: those that are older than `retain` go. */
+void partitions_listen(struct carrier *c);
 
 #endif

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define NAME_MAX_THERE 63 /* bytes of a name in PostgreSQL */
+#define CUT_NAME_MAX   48 /* of a table with partitions, which have longer ones */
 #define KEY_MAX_THERE  32 /* columns of a primary key there */
 
 static void put_name(struct buffer *to, const char *name)
@@ -61,6 +62,11 @@ int tables_check(const struct config *config, const struct pipeline *p,
                           "'postgresql': table '%s': the name '%s' is longer than the "
                           "%d bytes that it has there",
                           t->name, longest, NAME_MAX_THERE);
+    if (config->server.postgresql->partition_us && strlen(t->name) > CUT_NAME_MAX)
+        return node_error(at, error,
+                          "'postgresql': table '%s': its name is longer than the %d "
+                          "bytes that it may have with 'partition'",
+                          t->name, CUT_NAME_MAX);
     if (n_key > KEY_MAX_THERE)
         return node_error(at, error,
                           "'postgresql': table '%s': its primary key has %zu columns, "

@@ -40,6 +40,8 @@ struct config_postgresql {
     char *password_file; /* NULL: none */
     char *schema;        /* default "weir" */
     char *shard; /* this server's name among those of a table; NULL: the only one */
+    int64_t partition_us; /* tables are cut into so long pieces; 0: they are not */
+    int64_t retain_us;    /* there; 0: for ever */
     const struct node *node;
 };
 

@@ -75,6 +75,10 @@ static const struct field fields[] = {
     {"password_file", FIELD_TEXT, .offset = AT(password_file)},
     {"schema", FIELD_CALL, .read = read_schema, .schema = FIELD_SCHEMA_TEXT},
     {"shard", FIELD_CALL, .read = read_shard, .schema = FIELD_SCHEMA_TEXT},
+    {"partition", FIELD_DURATION, .offset = AT(partition_us), .min = (3600 * SECOND_US),
+     .max = 3660 * DAY_US},
+    {"retain", FIELD_DURATION, .offset = AT(retain_us), .min = (3600 * SECOND_US),
+     .max = 36600 * DAY_US},
     {"pipelines", FIELD_CALL, .read = read_pipelines, .schema = FIELD_SCHEMA_TEXTS},
     {"hold", FIELD_DURATION, .offset = AT(target.hold_us), .min = 0,
      .max = 366 * DAY_US, .init = INT64_MAX, .never = "forever"},
@@ -94,6 +98,18 @@ void postgresql_section_schema(struct buffer *to)
     fields_schema(fields, N_FIELDS, to);
 }
 
+static int check_partition(const struct config_postgresql *p, struct error *error)
+{
+    if (p->partition_us % (3600 * SECOND_US))
+        return node_error(node_get(p->node, "partition"), error,
+                          "'partition' is whole hours, such as 1h, 1d or 7d");
+    return p->retain_us && !p->partition_us
+               ? node_error(node_get(p->node, "retain"), error,
+                            "'retain' drops partitions: 'partition' is missing, how "
+                            "long each of them is")
+               : 0;
+}
+
 int postgresql_section(const struct node *map, struct config_postgresql **at,
                        struct error *error)
 {
@@ -111,6 +127,8 @@ int postgresql_section(const struct node *map, struct config_postgresql **at,
     int r = fields_read(fields, N_FIELDS, map, "'postgresql'", p, NULL, error);
     if (r == 0 && p->target.backoff_us > p->target.max_backoff_us)
         r = node_error(map, error, "'backoff' is longer than 'max_backoff'");
+    if (r == 0)
+        r = check_partition(p, error);
     if (r == 0 && !p->schema && !(p->schema = strdup("weir")))
         r = error_set(error, -ENOMEM, "%s: out of memory", map->file);
     return r;

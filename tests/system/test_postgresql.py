@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Results in PostgreSQL: what psql finds there is what the sqlite3 shell finds here, each row once, whatever ends."""
 
+import datetime
 import json
 import os
 import random
@@ -545,6 +546,60 @@ class Tables(Base):
 
     # ---- Passwords ---------------------------------------------------------------------------------
 
+    def partitions(self, table):
+        return self.pg.psql("SELECT relname FROM pg_inherits JOIN pg_class ON oid = inhrelid"
+                            f" WHERE inhparent = 'weir.{table}'::regclass ORDER BY 1")
+
+    @staticmethod
+    def hours(table, rows):
+        return sorted({f'{table}_p' + datetime.datetime.fromtimestamp(us // 1000000, datetime.timezone.utc).strftime('%Y%m%d%H')
+                       for us, in rows})
+
+    def test_tables_are_cut_by_time(self):
+        tables = ['plain', 'revised', 'revised_topk', 'visits', 'all', 'late', 'late_late', 'events']
+        server = self.server(plain() + OTHERS, more='partition: 1h')
+        with server:
+            for hour in (0, 1, 2, 5, -3):  # 22:13:20 is the first; what is late has a partition, too
+                self.post(server, hour * 3600000, 100, late=0.1)
+            self.post(server, 6 * 3600000, 1)
+            self.wait_same(server, *tables)
+            for table in tables:
+                of_time = columns_here(self.folder, table)[0][0]
+                if table == 'all':  # its rows are those of one window, that never ends
+                    self.assertEqual(self.pg.psql("SELECT relkind FROM pg_class WHERE oid = 'weir.all'::regclass"), ['r'])
+                else:
+                    self.assertEqual(self.partitions(table), self.hours(table, server.rows(f'SELECT "{of_time}" FROM "{table}"')), table)
+            self.assertEqual(self.pg.psql("SELECT count(*) > 0 FROM weir.plain_p2023111422"), ['t'])
+        # All rows anew, into what is there and what is not.
+        self.pg.psql('DELETE FROM weir.weir_positions; DROP TABLE weir.plain_p2023111422, weir.events')
+        with server:
+            self.wait_same(server, *tables)
+
+    def test_partitions_that_are_older_than_retain_go(self):
+        with self.server(plain() + "  late: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h, late: revise,"
+                         " allowed_lateness: 30h, analyzers: [count]}\n", more='partition: 1h, retain: 2h') as server:
+            for hour in range(6):
+                if hour == 5:  # what all is there of is said with rows that follow those of the beginning
+                    harness.wait_until(lambda: self.caught_up(server, 'plain') and self.caught_up(server, 'late'), 'those of the beginning')
+                self.post(server, hour * 3600000, 20)
+            # 03:13:20 is the watermark, so what began before 01:00 is gone.
+            harness.wait_until(lambda: self.partitions('plain') == [f'plain_p20231115{h:02}' for h in (1, 2)], 'retain')
+            left = server.rows(f'SELECT k, count FROM plain WHERE window_start >= {1700010000000000} ORDER BY window_start, k')
+            self.wait_far('SELECT k, count FROM weir.plain ORDER BY window_start, k', [f'{k}|{n}' for k, n in left], 'the rest')
+            self.post(server, 0, 20)  # a row that is as old comes, and goes
+            harness.wait_until(lambda: self.caught_up(server, 'late'), 'it to be there')
+            harness.wait_until(lambda: len(self.partitions('late')) == 2, 'it to go')
+
+    def test_a_constraint_of_others_is_no_missing_partition(self):
+        with self.server(more='partition: 1h') as server:
+            self.post(server, 0, 20)
+            harness.wait_until(lambda: self.caught_up(server, 'plain'), 'its first rows')
+            self.pg.psql('ALTER TABLE weir.plain ADD CHECK (count < 0) NOT VALID')
+            self.post(server, 2000, 200)
+            harness.wait_until(lambda: '23514' in (self.status(server, 'plain')['last_error'] or ''), 'what is wrong')
+            self.pg.psql('ALTER TABLE weir.plain DROP CONSTRAINT plain_count_check')
+            self.wait_same(server, 'plain')
+
     def test_a_password_is_read_from_a_file_and_shown_to_nobody(self):
         self.pg.psql("SET password_encryption = 'scram-sha-256'; CREATE ROLE writer LOGIN PASSWORD 'gu:es5 me';"
                      f'GRANT CREATE ON DATABASE {self.pg.database} TO writer')
@@ -608,6 +663,10 @@ class Configuration(unittest.TestCase):
                      pipelines=plain() + f'  {2 * long}: {{from: plane, window: {{tumbling: 1s}}, analyzers: [count]}}\n'
                                          '  other: {from: plane, window: {tumbling: 1s}, analyzers: [count]}')
         self.refused('{connect: "host=x", backoff: 1m}', 'max_backoff')
+        self.refused('{connect: "host=x", partition: 90m}', 'weir.yaml:7:', "'partition' is whole hours")
+        self.refused('{connect: "host=x", retain: 30d}', 'weir.yaml:7:', "'partition' is missing")
+        self.refused('{connect: "host=x", partition: 1d}', 'longer than the 48 bytes',
+                     pipelines=f'\n  {48 * "p"}: {{from: s, window: {{tumbling: 1s}}, analyzers: [{{topk: {{of: v, k: 3}}, as: q}}]}}')
         self.assertNotIn('sesame', self.refused('{connect: "password=open sesame host"}', 'libpq'))
 
 
