@@ -109,9 +109,11 @@ static int write_schema(char *const *folders)
     int status = EXIT_FAILURE;
     if (plugins_new(folders, &w.plugins) == 0) {
         config_schema(&to, put_analyzer, &w);
-        if (!to.error && !w.alone.error && !w.names.error && !w.inside.error &&
-            fwrite(to.data, to.size, 1, stdout) == 1 && fflush(stdout) == 0)
+        if (!to.error && !w.alone.error && !w.names.error && !w.inside.error) {
+            (void)!fwrite(to.data, to.size, 1,
+                          stdout); /* main.c looks whether it could be */
             status = w.failed ? EXIT_FAILURE : EXIT_SUCCESS;
+        }
     }
     if (to.error || !w.plugins)
         fputs("weir: out of memory\n", stderr);

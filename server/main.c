@@ -57,13 +57,23 @@ static void print_help(FILE *to)
     fputs("\nweir COMMAND --help tells the options; weir(1) tells all.\n", to);
 }
 
+/* What was printed has arrived: a full disk, say, is told, not passed over. */
+static int printed(int status)
+{
+    int failed = ferror(stdout);
+    if ((fflush(stdout) == 0 && !failed) || status != EXIT_SUCCESS)
+        return status;
+    fputs("weir: standard output could not be written\n", stderr);
+    return EXIT_IO;
+}
+
 /* getopt's messages begin with argv[0]. */
 static int run_command(size_t i, int argc, char **argv)
 {
     char name[32];
     snprintf(name, sizeof(name), "weir %s", commands[i].name);
     argv[0] = name;
-    return commands[i].run(argc, argv);
+    return printed(commands[i].run(argc, argv));
 }
 
 /* What is opened is not to be taken for a standard stream that was closed. */
@@ -88,7 +98,7 @@ int main(int argc, char **argv)
         return remote_child(argc - 1, argv + 1);
     if (!strcmp(name, "--help") || !strcmp(name, "-h") || !strcmp(name, "help")) {
         print_help(stdout);
-        return EXIT_SUCCESS;
+        return printed(EXIT_SUCCESS);
     }
     if (!strcmp(name, "--version") || !strcmp(name, "-V"))
         name = "version";

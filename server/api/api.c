@@ -65,8 +65,8 @@ static int api_add_routes(struct http_server *server, struct api *a)
                                    .pattern = api_routes[i].pattern,
                                    .may = api_routes[i].may,
                                    .handle = api_routes[i].handle,
-                                   .zeros = api_routes[i].handle == results_get ||
-                                            api_routes[i].handle == live_get,
+                                   .by_key = api_routes[i].handle == results_get ||
+                                             api_routes[i].handle == live_get,
                                    .bodyless = api_routes[i].handle == backup_post,
                                    .probe = api_routes[i].handle == probes_live ||
                                             api_routes[i].handle == probes_ready,

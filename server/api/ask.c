@@ -17,6 +17,7 @@ struct ask_reading {
     enum ask_kind kind;
     struct ask *ask;
     bool format_given;
+    bool again; /* the argument at hand */
     struct error *error;
 };
 
@@ -216,6 +217,9 @@ static int ask_argument(struct ask_reading *reading, const char *name,
     if (strlen(value) < size &&
         (!key || ask_is_parameter(name) || ask->table->column[key].type != WEIR_STRING))
         return error_set(error, -EINVAL, "%s: it holds a zero character", name);
+    if (reading->again &&
+        (ask_is_parameter(name) || ask_is_among(name, ask_parameters[reading->kind])))
+        return error_set(error, -EINVAL, "%s: it is there twice", name);
     if (ask_is_read(reading->kind, name))
         return 0;
     if (ask_is_parameter(name) && !ask_is_among(name, ask_parameters[reading->kind]))
@@ -262,6 +266,7 @@ int ask_parse(struct ask *ask, const struct table *table, enum ask_kind kind,
     const char *name, *value;
     size_t size;
     for (size_t i = 0; (value = http_argument(r, i, &name, &size)); i++) {
+        reading.again = http_argument_again(r, i);
         int err = ask_argument(&reading, name, value, size);
         if (err)
             return err;

@@ -44,7 +44,7 @@ int rows_times(const char *text, enum rowout_times *ret, struct error *error)
 int rows_accept(struct http_request *r, enum rowout_format *ret, struct error *error)
 {
     http_set_header(r, "Vary", "Accept");
-    return rowout_accept(http_header(r, "Accept"), ret)
+    return rowout_accept(http_header_list(r, "Accept"), ret)
                ? error_set(error, -ENOENT,
                            "Accept: there are application/json, application/x-ndjson, "
                            "text/csv, application/vnd.apache.arrow.stream")

@@ -26,13 +26,47 @@ const char *http_argument(const struct http_request *r, size_t i, const char **r
     return p->value;
 }
 
+bool http_argument_again(const struct http_request *r, size_t i)
+{
+    const struct head_pair *argument = r->head.pair + r->head.n_fields;
+    for (size_t k = 0; k < i; k++)
+        if (strcmp(argument[k].name, argument[i].name) == 0)
+            return true;
+    return false;
+}
+
+/* The next field of that name, from the i-th on. */
+static const char *arguments_field(const struct http_request *r, const char *name,
+                                   size_t *i)
+{
+    while (*i < r->head.n_fields) {
+        const struct head_pair *p = &r->head.pair[(*i)++];
+        if (((p->name[0] ^ name[0]) & ~32) == 0 && strcasecmp(p->name, name) == 0)
+            return p->value;
+    }
+    return NULL;
+}
+
 const char *http_header(const struct http_request *r, const char *name)
 {
-    for (size_t i = 0; i < r->head.n_fields; i++)
-        if (((r->head.pair[i].name[0] ^ name[0]) & ~32) == 0 &&
-            strcasecmp(r->head.pair[i].name, name) == 0)
-            return r->head.pair[i].value;
-    return NULL;
+    size_t i = 0;
+    return arguments_field(r, name, &i);
+}
+
+const char *http_header_list(struct http_request *r, const char *name)
+{
+    size_t i = 0;
+    const char *first = arguments_field(r, name, &i);
+    const char *more = first ? arguments_field(r, name, &i) : NULL;
+    if (!more)
+        return first;
+    buffer_clear(&r->list);
+    buffer_puts(&r->list, first);
+    for (; more; more = arguments_field(r, name, &i)) {
+        buffer_puts(&r->list, ", ");
+        buffer_puts(&r->list, more);
+    }
+    return r->list.error ? first : buffer_text(&r->list);
 }
 
 const char *http_method(const struct http_request *r)

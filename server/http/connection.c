@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PIECE_ROOM (32u << 10) /* of a streamed answer */
@@ -134,6 +135,20 @@ static bool connection_headers(struct http_request *r, struct MHD_Response *resp
     return true;
 }
 
+/* RFC 9110, 5.6.7; without the names of a locale. */
+static void connection_date(struct buffer *b)
+{
+    static const char days[] = "SunMonTueWedThuFriSat",
+                      months[] = "JanFebMarAprMayJunJulAugSepOctNovDec";
+    time_t now = time(NULL);
+    struct tm tm;
+    if (!gmtime_r(&now, &tm))
+        return;
+    buffer_printf(b, "Date: %.3s, %02d %.3s %d %02d:%02d:%02d GMT\r\n",
+                  days + 3 * tm.tm_wday, tm.tm_mday, months + 3 * tm.tm_mon,
+                  tm.tm_year + 1900, tm.tm_hour, tm.tm_min, tm.tm_sec);
+}
+
 /* What does not fit into the socket at once (tens of kilobytes) is cut: the connection is closed either
  * way. */
 static void connection_answer_past(struct http_request *r)
@@ -144,6 +159,7 @@ static void connection_answer_past(struct http_request *r)
     reply_finish(r);
     buffer_printf(&b, "HTTP/1.1 %u %s\r\nConnection: close\r\n", r->status,
                   MHD_get_reason_phrase_for(r->status));
+    connection_date(&b);
     if (!head)
         buffer_printf(&b, "Content-Length: %zu\r\n", r->reply.size);
     buffer_put(&b, r->headers.data, r->headers.size);

@@ -71,7 +71,7 @@ void from_text(struct http_request *r, char to[HTTP_FROM_MAX])
         return;
     }
     bool trusted = from_is_trusted(o, address);
-    const char *field = trusted ? http_header(r, "X-Forwarded-For") : NULL,
+    const char *field = trusted ? http_header_list(r, "X-Forwarded-For") : NULL,
                *proto = trusted ? http_header(r, "X-Forwarded-Proto") : NULL;
     if (field)
         from_behind(o, field, address);

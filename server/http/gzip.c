@@ -40,7 +40,7 @@ bool gzip_applies(struct http_request *r, const char *type)
     if (!gzip_helps(type))
         return false;
     http_set_header(r, "Vary", "Accept-Encoding");
-    const char *list = http_header(r, "Accept-Encoding");
+    const char *list = http_header_list(r, "Accept-Encoding");
     int gzip = list ? accept_find(list, "gzip") : -1;
     if (list && gzip < 0)
         gzip = accept_find(list, "x-gzip");

@@ -276,9 +276,31 @@ static void head_connection(struct head *h, const char *value)
     }
 }
 
+/* Of fields that hold one value another reader may take the other one. The last field is the new one. */
+static bool head_is_one_value(const struct head *h)
+{
+    static const char *const single[] = {
+        "Authorization", "Content-Type",   "Idempotency-Key", "Last-Event-ID",
+        "Origin",        "Sec-Fetch-Site", "Weir-Source",     "Weir-Stream"};
+    const struct head_pair *p = &h->pair[h->n_pairs - 1];
+    size_t k = 0;
+    while (k < sizeof(single) / sizeof(*single) &&
+           (((p->name[0] ^ single[k][0]) & ~32) != 0 ||
+            strcasecmp(p->name, single[k]) != 0))
+        k++;
+    for (size_t i = 0; k < sizeof(single) / sizeof(*single) && i < h->n_pairs - 1; i++)
+        if (strcasecmp(h->pair[i].name, p->name) == 0 &&
+            strcmp(h->pair[i].value, p->value) != 0)
+            return false;
+    return true;
+}
+
 static bool head_field(struct head *h, const char *name, const char *value,
                        struct head_fault *fault)
 {
+    if (strchr("aAcCiIlLoOsSwW", *name) && !head_is_one_value(h))
+        return head_malformed(fault, "a header that holds one value is there twice, "
+                                     "with two");
     if (!strchr("cCtThHeE", *name))
         return true;
     if (strcasecmp(name, "Content-Length") == 0)

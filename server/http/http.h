@@ -84,7 +84,8 @@ struct http_route {
     bool
         bodyless; /* POST: it may come without a body and its length; others are answered 411 */
     bool
-        zeros; /* values of arguments may hold zeros: http_argument; else they are answered 400 */
+        by_key; /* key columns are arguments: they may be there again, and hold zeros (http_argument); of other routes
+                 * such are answered 400 */
     bool
         patient; /* QUERY, or deferred: it waits for its turn, however many others do */
     bool probe;  /* answered on a connection over the limit, too */
@@ -120,7 +121,7 @@ void http_free(struct http_server *s);
 const char *http_param(const struct http_request *r,
                        const char *name); /* of the pattern */
 const char *http_query(const struct http_request *r,
-                       const char *name); /* decoded; first one */
+                       const char *name); /* decoded */
 /* The value of the i-th argument; NULL: there are no more. Its size: it may hold zeros where the route
  * says so. */
 const char *http_argument(const struct http_request *r, size_t i, const char **ret_name,
@@ -129,7 +130,11 @@ const char *http_argument(const struct http_request *r, size_t i, const char **r
 void http_each_query(const struct http_request *r,
                      bool (*call)(void *ctx, const char *name, const char *value),
                      void *ctx);
+/* Whether one of its name stands before the i-th argument. */
+bool http_argument_again(const struct http_request *r, size_t i);
 const char *http_header(const struct http_request *r, const char *name);
+/* Of a field that is a list: all lines of it as one, until the next call. */
+const char *http_header_list(struct http_request *r, const char *name);
 const char *http_method(const struct http_request *r);
 const char *http_path(const struct http_request *r);
 const char *http_body(const struct http_request *r, size_t *size); /* all but UPLOAD */

@@ -224,8 +224,10 @@ struct http_request {
     const char *
         cross; /* the origin of a page that may send requests (CORS); NULL: it is ours, or no page */
     bool replied, close_after;
-    bool packs; /* the client wants a whole reply packed */
+    bool packs;       /* the client wants a whole reply packed */
+    bool origin_told; /* the fields of CORS are set */
     unsigned status;
+    struct buffer list;      /* http_header_list's */
     struct buffer headers;   /* lines with CR LF */
     struct buffer reply;     /* its body, if it is whole */
     http_reader *reply_read; /* NULL: it is whole, or at its end */

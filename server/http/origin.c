@@ -127,14 +127,18 @@ bool origin_preflight(struct http_request *r)
     return true;
 }
 
-/* No credentials: a token is in a field that the page itself sets. */
+/* Who asks from elsewhere next is not to get what a cache has of this answer, whoever has asked for it. No
+ * credentials: a token is in a field that the page itself sets. */
 void origin_answer(struct http_request *r)
 {
+    http_set_header(r, "Vary", "Origin");
+    if (!r->cross)
+        return;
     http_set_header(r, "Access-Control-Allow-Origin", r->cross);
     http_set_header(r, "Access-Control-Expose-Headers",
                     "Idempotency-Replayed, Link, Retry-After, Weir-Accepted, "
-                    "Weir-Next-Cursor, Weir-Truncated, Weir-Unknown-Lines");
-    http_set_header(r, "Vary", "Origin");
+                    "Weir-Next-Cursor, Weir-Positions, Weir-Truncated, "
+                    "Weir-Unknown-Lines");
 }
 
 bool origin_is_ours(struct http_request *r)

@@ -42,9 +42,10 @@ void reply_finish(struct http_request *r)
     if (r->packs && !r->reply_read)
         gzip_whole(r);
     r->packs = false;
-    if (r->cross)
+    const char *const *origins = r->server->options.origins;
+    if (origins && *origins && !r->origin_told)
         origin_answer(r);
-    r->cross = NULL; /* once, also where this comes again */
+    r->origin_told = true; /* once, also where this comes again */
     if (atomic_load_explicit(&r->server->draining, memory_order_relaxed) ||
         guard_is_last(&r->guard))
         r->close_after = true;

@@ -39,6 +39,7 @@ void request_unref(struct http_request *r)
     buffer_free(&r->body);
     buffer_free(&r->head_text);
     head_free(&r->head);
+    buffer_free(&r->list);
     buffer_free(&r->headers);
     buffer_free(&r->reply);
     guard_free(&r->guard);
@@ -83,7 +84,7 @@ void request_end_kept(struct http_request *r)
 
 static void request_encoding(struct http_request *r)
 {
-    const char *encoding = http_header(r, "Content-Encoding");
+    const char *encoding = http_header_list(r, "Content-Encoding");
     const char *own = r->entry->route.encoding;
     if (!encoding || strcasecmp(encoding, "identity") == 0 ||
         (own && strcasecmp(encoding, own) == 0))
@@ -137,12 +138,32 @@ static bool request_has_room(struct http_request *r)
     return false;
 }
 
+/* No route knows as many but those by key. */
+#define ARGUMENTS_KNOWN_MAX 64
+
+/* Which of two would be meant? Behind so many there is one that nobody knows, and the handler says so. */
+static const char *request_argument_again(const struct http_request *r)
+{
+    const char *name;
+    size_t size;
+    for (size_t i = 0; i < ARGUMENTS_KNOWN_MAX && http_argument(r, i, &name, &size);
+         i++)
+        if (http_argument_again(r, i))
+            return name;
+    return NULL;
+}
+
 /* False: replied. */
 static bool request_is_fit(struct http_request *r)
 {
     const struct http_route *route = &r->entry->route;
-    if (r->head.zeros && !route->zeros) {
+    if (r->head.zeros && !route->by_key) {
         http_problem(r, 400, "bad_parameter", "a parameter holds a zero character");
+        return false;
+    }
+    const char *again = route->by_key ? NULL : request_argument_again(r);
+    if (again) {
+        http_problem(r, 400, "bad_parameter", "%.100s: it is there twice", again);
         return false;
     }
     if (!r->head.has_length && !r->chunked && !route->bodyless &&
@@ -166,6 +187,11 @@ static void request_admit(struct http_request *r)
     }
     if (s->options.origins && *s->options.origins && origin_preflight(r))
         return;
+    if (strcmp(r->path, "*") == 0) { /* OPTIONS: of the server (RFC 9110, 9.3.7) */
+        http_set_header(r, "Allow", "GET, HEAD, POST, DELETE, OPTIONS");
+        http_reply(r, 204, NULL, NULL, 0);
+        return;
+    }
     if (!route_find(r) || !request_has_room(r) || !request_is_fit(r) ||
         !origin_is_ours(r) || (s->options.access && !permit_enter(r)))
         return;
@@ -363,6 +389,7 @@ static void request_reset(struct http_request *r)
     r->reply_read = NULL;
     r->entry = NULL;
     r->cross = NULL;
+    r->origin_told = false;
     r->upload_state = NULL;
     r->received = 0;
     r->submitted = r->deferred = r->replied = r->packs = r->in_body = r->probed =

@@ -263,7 +263,7 @@ static bool write_type(struct http_request *r, struct write *w)
 {
     const struct write_form *form = w->form;
     const char *type = http_header(r, "Content-Type"),
-               *encoding = http_header(r, "Content-Encoding");
+               *encoding = http_header_list(r, "Content-Encoding");
     w->decode = form->protobuf;
     if (!form->protobuf || (form->json && write_type_is(type, "application/json"))) {
         w->decode = form->json;

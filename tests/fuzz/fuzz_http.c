@@ -99,7 +99,7 @@ static struct http_server *server(void)
          .may = ACCESS_FREE,
          .pattern = "/p/{a}",
          .handle = echo,
-         .zeros = true},
+         .by_key = true},
         {.method = "POST", .may = ACCESS_FREE, .pattern = "/p", .handle = echo},
         {.method = "GET",
          .pattern = "/q",

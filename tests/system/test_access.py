@@ -292,6 +292,14 @@ class WhoMay(unittest.TestCase):
         self.server.request('GET', '/api/v1/sql?q=SELECT+1234567', headers=bearer(
             token, **{'X-Forwarded-For': '9.9.9.9, 203.0.113.7, 127.0.0.1', 'X-Forwarded-Proto': 'https'}))
         identity = token.split('_')[1]
+        # A proxy that adds a line of its own: what stands before it, anybody can have written.
+        with socket.create_connection(('127.0.0.1', self.server.port), timeout=harness.LIMIT_S) as s:
+            s.sendall(b'GET /api/v1/sql?q=SELECT+1 HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n'
+                      b'X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-For: 203.0.113.8\r\n'
+                      b'Authorization: Bearer %s\r\n\r\n' % token.encode())
+            for _ in iter(lambda: s.recv(65536), b''):
+                pass
+        harness.wait_until(lambda: any('203.0.113.8' in l for l in self.server.log), 'the line that the proxy added')
 
         def told():
             return [l for l in self.server.log if f'token={identity}' in l and '203.0.113.7' in l]

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """HTTP as the standard says, byte by byte, and as clients speak it that people use."""
 
+import email.utils
 import json
 import re
 import shutil
@@ -66,7 +67,9 @@ class Http(unittest.TestCase):
                   b'Content-Length: 34\r\nTransfer-Encoding : chunked\r\n',
                   b'Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n',
                   b'Transfer-Encoding:\r\n chunked\r\n',
-                  b'Content-Length: 34\r\nHost: localhost\r\n']
+                  b'Content-Length: 34\r\nHost: localhost\r\n',
+                  b'Content-Length: 34\r\nIdempotency-Key: a\r\nIdempotency-Key: b\r\n',
+                  b'Content-Length: 34\r\nContent-Type: text/csv\r\nContent-Type: application/x-ndjson\r\n']
         for field in fields:
             self.check_refused(self.raw(b'POST %s HTTP/1.1\r\nHost: localhost\r\n%s\r\n%s' %
                                         (EVENTS.encode(), field, LINE)), 400, 'malformed')
@@ -145,6 +148,48 @@ class Http(unittest.TestCase):
         self.assertEqual(self.server.request('POST', '/api/v1/backup?nonsense=1').status, 400)
         self.assertEqual(self.server.request('DELETE', '/api/v1/streams/s/dead-letters?x=1').status, 400)
         self.assertEqual(self.server.request('POST', EVENTS + '?precision=s', LINE).status, 400)
+
+    def test_parameter_that_is_there_twice_is_an_error(self):
+        """Which of the two is meant is not known; key columns are given as often as one likes."""
+        results = '/api/v1/pipelines/p/results'
+        for path in (results + '?limit=1&limit=2', results + '?from=1&k=a&from=1', results + '/live?times=s&times=s',
+                     results + '?changed_since=now&changed_since=now', SQL + '&format=csv&format=json',
+                     SQL + '&q=SELECT+2', SQL + '&sql=SELECT+2', '/api/v1/streams/s/dead-letters?limit=1&limit=1'):
+            answer = self.server.get(path)
+            self.assertEqual((path, answer.status, json.loads(answer.body)['code']), (path, 400, 'bad_parameter'))
+        for path in ('/write', '/api/v2/write'):
+            before = self.accepted()
+            answer = self.server.request('POST', path + '?precision=s&precision=ms', b's k="a" 1700000000\n')
+            self.assertEqual((answer.status, self.accepted()), (400, before))
+        self.assertEqual(self.server.get(results + '?k=a&k=b&key.k=c&limit=1').status, 200)
+
+    def test_fields_that_are_lists_go_on_in_further_lines(self):
+        def of(path, fields):
+            answer = self.raw(b'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n' % (path.encode(), fields))
+            return answer.partition(b'\r\n\r\n')[0] + b'\r\n'
+        head = of('/api/v1/pipelines/p/results', b'Accept: application/xml\r\nX: a\r\naccept: text/csv\r\n')
+        self.assertIn(b'\r\nContent-Type: text/csv', head)
+        self.assertIn(b'\r\nContent-Encoding: gzip\r\n', of('/openapi.json', b'Accept-Encoding: br\r\nAccept-Encoding: gzip\r\n'))
+        twice = self.raw(b'POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Encoding: gzip\r\nContent-Encoding: gzip\r\n'
+                         b'Connection: close\r\nContent-Length: 1\r\n\r\n.' % EVENTS.encode())
+        self.check_refused(twice, 415, 'unsupported_encoding')
+
+    def test_every_answer_has_its_date(self):
+        for request in (b'GET /live HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n',
+                        b'GET /live HTTP/1.1\r\n\r\n', b'x\r\n\r\n',
+                        b'HEAD /api/v1/pipelines/p/results HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'):
+            since = int(time.time())
+            dates = re.findall(rb'\r\nDate: ([^\r]*)\r\n', self.raw(request))
+            self.assertEqual(len(dates), 1, request)
+            date = email.utils.parsedate_to_datetime(dates[0].decode())
+            self.assertEqual(email.utils.format_datetime(date, usegmt=True).encode(), dates[0])
+            self.assertGreaterEqual(date.timestamp(), since - 1)
+            self.assertLessEqual(date.timestamp(), time.time() + 1)
+
+    def test_options_of_the_server(self):
+        answer = self.raw(b'OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n')
+        self.assertTrue(answer.startswith(b'HTTP/1.1 204 '), answer)
+        self.assertIn(b'\r\nAllow: GET, HEAD, POST, DELETE, OPTIONS\r\n', answer)
 
     # ---- Other sites -----------------------------------------------------------------------------
 

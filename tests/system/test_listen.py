@@ -175,6 +175,11 @@ class Pages(unittest.TestCase):
             self.assertEqual((origin, answer.status), (origin, 403))
             for answer in (before, answer):
                 self.assertIsNone(answer.headers['Access-Control-Allow-Origin'])
+                self.assertEqual(answer.headers.get_all('Vary').count('Origin'), 1)  # or a cache gives it to those who may
+        for path in ('/live', '/nothing', '/api/v1/streams'):
+            for method in ('GET', 'HEAD'):
+                answer = self.server.request(method, path)
+                self.assertEqual((path, method, answer.headers.get_all('Vary').count('Origin')), (path, method, 1))
 
     def test_another_name_is_refused_whoever_asks(self):
         answer = self.ask('OPTIONS', '/api/v1/sql', 'https://grafana.example', Access_Control_Request_Method='POST',

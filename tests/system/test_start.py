@@ -198,6 +198,17 @@ class Start(unittest.TestCase):
         self.assertEqual(harness.weir('--help').returncode, 0)
         self.assertEqual(harness.weir('serve', '--help').returncode, 0)
 
+    @unittest.skipUnless(os.path.exists('/dev/full'), 'no /dev/full')
+    def test_what_cannot_be_printed_ends_with_74(self):
+        self.run_weir('check', GOOD)
+        for arguments in (('check', '-c', self.path), ('check', '-c', self.path, '--graph'), ('plugins',), ('plugins', 'count'),
+                          ('doctor', '-c', self.path), ('schema',), ('version',), ('help',), ('run', '--help')):
+            with self.subTest(arguments=arguments), open('/dev/full', 'w', encoding='utf-8') as full:
+                done = subprocess.run([harness.WEIR, *arguments], stdout=full, stderr=subprocess.PIPE, cwd=self.folder,
+                                      env=harness.environment(), text=True, timeout=harness.LIMIT_S, check=False)
+                self.assertEqual(done.returncode, 74, done.stderr)
+                self.assertIn('weir', done.stderr)
+
     # ---- Plugins ---------------------------------------------------------------------------------
 
     def build_plugin(self, name, tail, members='.update = update, .emit = emit'):

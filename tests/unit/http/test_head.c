@@ -153,6 +153,17 @@ static void body_has_one_end(void **state)
     expect("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400);
 }
 
+static void fields_of_one_value_have_one(void **state)
+{
+    (void)state;
+    expect_fields("Content-Type: a/b\r\nX: c\r\ncontent-type: a/b\r\n", 200);
+    expect_fields("Content-Type: a/b\r\nX: c\r\ncontent-type: a/c\r\n", 400);
+    expect_fields("Idempotency-Key: a\r\nIdempotency-Key: b\r\n", 400);
+    expect_fields("Weir-Source: a\r\nWeir-Source: A\r\n", 400);
+    expect_fields("Authorization: Bearer a\r\nAuthorization: Bearer b\r\n", 400);
+    expect_fields("Accept: a/b\r\nAccept: a/c\r\nX: a\r\nX: b\r\n", 200);
+}
+
 static void host_is_there_once(void **state)
 {
     (void)state;
@@ -349,6 +360,7 @@ int main(void)
         cmocka_unit_test(zeros_are_refused),
         cmocka_unit_test(fields_are_name_colon_value),
         cmocka_unit_test(body_has_one_end),
+        cmocka_unit_test(fields_of_one_value_have_one),
         cmocka_unit_test(host_is_there_once),
         cmocka_unit_test(expectations_but_one_are_refused),
         cmocka_unit_test(target_is_taken_apart),

@@ -327,8 +327,9 @@ static void expect(const char *method, const char *path, const char *headers,
 static void plain_route_gives_parameters_and_body(void **state)
 {
     (void)state;
-    expect("GET", "/plain/x%20y?q=a%2Bb+c&q=2", "X-Test: 7\r\n", NULL, 0, 200,
+    expect("GET", "/plain/x%20y?q=a%2Bb+c&r=2", "X-Test: 7\r\n", NULL, 0, 200,
            "GET /plain/x y a=x y q=a+b c h=7 size=0 ");
+    expect("GET", "/plain/x?q=a&r=2&q=b", "", NULL, 0, 400, "q: it is there twice");
     expect("POST", "/plain/1", "", "hello", 5, 200, "size=5 hello");
     expect("POST", "/query/1?q=z", "X-Test: 8\r\n", "hello", 5, 200,
            "POST /query/1 a=1 q=z h=8 size=5 hello");
