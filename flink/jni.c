@@ -175,10 +175,9 @@ static jbyteArray pack_pieces(JNIEnv *env, const struct weir_piece *piece, size_
     return take_packed(env, &p);
 }
 
-JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_routerRead(JNIEnv *env,
-                                                               jclass class,
-                                                               jlong router,
-                                                               jbyteArray lines)
+JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_routerRead(
+    JNIEnv *env, jclass class, jlong router, jlong newest_us, jbyteArray lines,
+    jint size)
 {
     (void)class;
     struct weir_shard_error error;
@@ -187,9 +186,8 @@ JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_routerRead(JNIEnv *env,
     jbyte *bytes = (*env)->GetByteArrayElements(env, lines, NULL);
     if (!bytes)
         return NULL;
-    int err = weir_router_read(pointer(router), bytes,
-                               (size_t)(*env)->GetArrayLength(env, lines), &piece, &n,
-                               &error);
+    weir_router_go_on(pointer(router), newest_us);
+    int err = weir_router_read(pointer(router), bytes, (size_t)size, &piece, &n, &error);
     (*env)->ReleaseByteArrayElements(env, lines, bytes, JNI_ABORT);
     if (err < 0) {
         throw_error(env, &error);
@@ -203,13 +201,6 @@ JNIEXPORT jlong JNICALL Java_weir_flink_Native_routerNewest(JNIEnv *env, jclass 
 {
     (void)env, (void)class;
     return weir_router_newest(pointer(router));
-}
-
-JNIEXPORT void JNICALL Java_weir_flink_Native_routerGoOn(JNIEnv *env, jclass class,
-                                                         jlong router, jlong newest_us)
-{
-    (void)env, (void)class;
-    weir_router_go_on(pointer(router), newest_us);
 }
 
 JNIEXPORT jlongArray JNICALL Java_weir_flink_Native_routerCount(JNIEnv *env,
@@ -410,6 +401,27 @@ JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_shardTables(JNIEnv *env,
     }
     for (size_t i = 0; i < n; i++)
         p.size += table_lines(&table[i], p.data + p.size, size - p.size);
+    return take_packed(env, &p);
+}
+
+JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_shardSettings(JNIEnv *env,
+                                                                  jclass class,
+                                                                  jlong shard)
+{
+    (void)class;
+    size_t n, size = 1;
+    const struct weir_shard_setting *s = weir_shard_settings(pointer(shard), &n);
+    for (size_t i = 0; i < n; i++)
+        size += strlen(s[i].name) + strlen(s[i].value) + 2;
+    struct packed p = {.data = malloc(size)};
+    if (!p.data) {
+        throw_no_memory(env);
+        return NULL;
+    }
+    for (size_t i = 0; i < n; i++) {
+        pack(&p, s[i].name, strlen(s[i].name) + 1);
+        pack(&p, s[i].value, strlen(s[i].value) + 1);
+    }
     return take_packed(env, &p);
 }
 

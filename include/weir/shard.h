@@ -68,7 +68,8 @@ WEIR_SHARD_API int weir_router_read(struct weir_router *r, const void *bytes,
                                     size_t size, const struct weir_piece **ret_pieces,
                                     size_t *ret_n, struct weir_shard_error *error);
 
-/* All that it remembers: the newest event time, INT64_MIN at first. */
+/* All that it remembers: the newest event time, INT64_MIN at first. Who has several sources says before each read what that of
+ * the one at hand is, and hands on the least of their watermarks. */
 WEIR_SHARD_API int64_t weir_router_newest(const struct weir_router *r);
 WEIR_SHARD_API void weir_router_go_on(struct weir_router *r, int64_t newest_us);
 
@@ -120,6 +121,13 @@ struct weir_shard_columns {
     const struct weir_shard_values *column; /* as many as the table has */
 };
 
+/* What the configuration says, for a host that reads and writes itself: names with a dot, as its keys are, such as "kafka.brokers",
+ * "kafka.topic" (once for each), "kafka.option.NAME", or "kafka.option_file.NAME" with the file that has it,
+ * "postgresql.connect.KEYWORD" of libpq, "postgresql.schema". */
+struct weir_shard_setting {
+    const char *name, *value; /* a value may be a password */
+};
+
 struct weir_shard_figures {
     uint64_t events, late, filtered, where_errors, derive_errors, over_groups, rows;
     uint64_t groups, state_bytes; /* now */
@@ -154,6 +162,9 @@ WEIR_SHARD_API int weir_shard_next(struct weir_shard *s, size_t rows_max,
 /* The tables of the pipeline, while the shard is open. */
 WEIR_SHARD_API const struct weir_shard_table *
 weir_shard_tables(const struct weir_shard *s, size_t *ret_n);
+/* `source: {kafka: ...}` of its stream, and `postgresql:` of the server, where that has its tables; those that are there. */
+WEIR_SHARD_API const struct weir_shard_setting *
+weir_shard_settings(const struct weir_shard *s, size_t *ret_n);
 
 /* States of all parts, until the next call of weir_shard_save; then those of one, for weir_shard_load. A part without groups
  * has bytes, too. -EINVAL: an analyzer cannot save; -ENOMEM. */

@@ -12,6 +12,7 @@
 #include "shard/columns.h"
 #include "shard/internal.h"
 #include "shard/rowtext.h"
+#include "shard/settings.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -39,6 +40,7 @@ struct weir_shard {
     struct derive *derive; /* of the stream; NULL: it derives nothing */
     uint64_t derive_errors;
     struct shard_tables tables;
+    struct settings settings;
     struct rowset *given, **given_end; /* rows that the last call gave */
     struct rowtext text;
     struct columns columns;
@@ -104,6 +106,8 @@ int weir_shard_open(const struct weir_shard_options *options, struct weir_shard 
         err = checkpoint_definition(s->job.made, &s->definition);
     if (err == 0)
         err = shard_tables_make(&s->tables, s->job.made);
+    if (err == 0)
+        err = settings_make(&s->settings, &s->job);
     s->saved = calloc(s->job.parts, sizeof(*s->saved));
     if (err == 0 && !s->saved)
         err = -ENOMEM;
@@ -124,6 +128,7 @@ void weir_shard_close(struct weir_shard *s)
     rowtext_free(&s->text);
     columns_free(&s->columns);
     shard_tables_free(&s->tables);
+    settings_free(&s->settings);
     job_free(&s->job);
     derive_free(s->derive);
     for (uint32_t i = 0; s->saved && i < s->job.parts; i++)
@@ -240,6 +245,13 @@ const struct weir_shard_table *weir_shard_tables(const struct weir_shard *s,
 {
     *ret_n = s->tables.n;
     return s->tables.table;
+}
+
+const struct weir_shard_setting *weir_shard_settings(const struct weir_shard *s,
+                                                     size_t *ret_n)
+{
+    *ret_n = s->settings.n;
+    return s->settings.list;
 }
 
 void weir_shard_count(struct weir_shard *s, struct weir_shard_figures *ret)

@@ -18,13 +18,21 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'system'))
+import broker  # noqa: E402
 import harness  # noqa: E402
+import postgres  # noqa: E402
 
 FLINK = os.environ['WEIR_FLINK']
 T0 = 1700000000000
 BEHIND_MS = 3000
 EVENTS = 60000
 KEYS = 300
+FAILS = '''  fails:
+    from: trades
+    key: [symbol]
+    window: {tumbling: 10s}
+    analyzers: [{sql: "SELECT sum(qty * 9000000000000000000) AS s FROM events"}]
+'''
 CONFIG = '''
 server: {database: weir.db}
 streams:
@@ -54,16 +62,20 @@ pipelines:
     window: {hopping: 20s, by: 5s}
     out_of_orderness: 3s
     analyzers: [count, {stats: {of: price}}]
-  fails:
-    from: trades
-    key: [symbol]
-    window: {tumbling: 10s}
-    analyzers: [{sql: "SELECT sum(qty * 9000000000000000000) AS s FROM events"}]
-  joined:
+@FAILS@  joined:
     from: p
     key: [symbol]
     window: {tumbling: 1m}
     analyzers: [count]
+'''.replace('@FAILS@', FAILS)
+KAFKA = '''
+server: {database: weir.db, postgresql: {connect: "host=127.0.0.1 port=@PORT@ user=weir dbname=postgres", schema: results}}
+streams:
+  trades:
+    time: {field: ts, unit: ms}
+    fields: {symbol: string, qty: int, price: float, side: string}
+    derive: {notional: price * qty}
+    source: {kafka: {brokers: "@BROKERS@", topics: trades, options: {client.id: w}}}
 '''
 
 
@@ -78,6 +90,29 @@ def make_events(path):
             f.write(json.dumps({'ts': T0 + i * 4 - back, 'symbol': f'S{chance.randrange(KEYS)}', 'qty': chance.randrange(1, 100),
                                 'price': chance.lognormvariate(4, 1), 'side': chance.choice(['buy', 'sell', 'cross'])}) + '\n')
         f.write('{"ts": 1, "symbol": \n')  # rejected
+
+
+def write(path, text):
+    with open(path, 'w', encoding='utf-8') as f:
+        f.write(text)
+
+
+def make_sources(folder):
+    """All events, none of them late, in a file, and those of each key in one of three others; their names, and the lines of each."""
+    chance = random.Random(6)
+    lines = [[], [], []]
+    everything = []
+    for i in range(EVENTS // 2):
+        key = chance.randrange(KEYS)
+        line = json.dumps({'ts': T0 + i * 8 - chance.randrange(2900), 'symbol': f'S{key}', 'qty': chance.randrange(1, 100),
+                           'price': chance.lognormvariate(4, 1), 'side': chance.choice(['buy', 'sell', 'cross'])}) + '\n'
+        everything.append(line)
+        lines[key % 3].append(line)
+    write(os.path.join(folder, 'everything.ndjson'), ''.join(everything))
+    os.mkdir(os.path.join(folder, 'sources'))
+    for i in range(3):
+        write(os.path.join(folder, 'sources', f'{i}.ndjson'), ''.join(lines[i]))
+    return lines
 
 
 def count(path):
@@ -106,31 +141,33 @@ class Flink(unittest.TestCase):
         cls.addClassCleanup(shutil.rmtree, cls.folder)
         cls.config = os.path.join(cls.folder, 'weir.yaml')
         cls.events = os.path.join(cls.folder, 'events.ndjson')
-        with open(cls.config, 'w', encoding='utf-8') as f:
-            f.write(CONFIG.replace('''  fails:
-    from: trades
-    key: [symbol]
-    window: {tumbling: 10s}
-    analyzers: [{sql: "SELECT sum(qty * 9000000000000000000) AS s FROM events"}]
-''', ''))
+        write(cls.config, CONFIG.replace(FAILS, ''))
         make_events(cls.events)
-        result = harness.weir('run', '-c', cls.config, '--stream', 'trades', '--live', '--database',
-                              os.path.join(cls.folder, 'weir.db'), cls.events, cwd=cls.folder)
-        assert result.returncode == 65, result.stderr  # events are rejected, and late
-        with open(cls.config, 'w', encoding='utf-8') as f:
-            f.write(CONFIG)
+        cls.lines = make_sources(cls.folder)
+        cls.weir_run(cls.events, 'weir.db', 65)  # events are rejected, and late
+        cls.weir_run(os.path.join(cls.folder, 'everything.ndjson'), 'sources.db', 0)
+        write(cls.config, CONFIG)
 
-    def java(self, main, *args):
+    @classmethod
+    def weir_run(cls, events, database, status):
+        result = harness.weir('run', '-c', cls.config, '--stream', 'trades', '--live', '--database',
+                              os.path.join(cls.folder, database), events, cwd=cls.folder)
+        assert result.returncode == status, result.stderr
+
+    def command(self, main, *args):
         jars = ':'.join([os.path.join(FLINK, 'weir-flink.jar'), os.path.join(FLINK, 'test-classes'),
                          os.path.join(FLINK, 'jars', '*')])
         opens = [f'--add-opens=java.base/{p}=ALL-UNNAMED' for p in ('java.util', 'java.lang', 'java.time')]
-        return subprocess.run(['java', '-Xmx1g', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', *opens, f'-Dweir.library={FLINK}/libweir-shard.so', '-cp', jars, main, *args],
-                              env=harness.environment(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              timeout=20 * harness.LIMIT_S, check=False)
+        return ['java', '-Xmx1g', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', *opens,
+                f'-Dweir.library={FLINK}/libweir-shard.so', '-cp', jars, main, *args]
 
-    def run_job(self, scenario, pipeline='p'):
-        out = os.path.join(self.folder, f'{scenario}-{pipeline}')
-        result = self.java('weir.flink.Runs', scenario, self.config, pipeline, self.events, out)
+    def java(self, main, *args):
+        return subprocess.run(self.command(main, *args), env=harness.environment(), text=True, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=20 * harness.LIMIT_S, check=False)
+
+    def run_job(self, scenario, pipeline='p', events=None):
+        out = os.path.join(self.folder, f'{scenario}-{pipeline}{"-sources" if events else ""}')
+        result = self.java('weir.flink.Runs', scenario, self.config, pipeline, events or self.events, out)
         return result, out
 
     def rows(self, out, table):
@@ -141,12 +178,15 @@ class Flink(unittest.TestCase):
                 found += [json.loads(line) for line in f]
         return found
 
-    def assert_as_run(self, out, *tables):
-        database = sqlite3.connect(os.path.join(self.folder, 'weir.db'))
-        self.addCleanup(database.close)
-        database.row_factory = sqlite3.Row
+    def expected(self, table, database='weir.db'):
+        file = sqlite3.connect(os.path.join(self.folder, database))
+        self.addCleanup(file.close)
+        file.row_factory = sqlite3.Row
+        return [dict(row) for row in file.execute(f'SELECT * FROM {table}')]
+
+    def assert_as_run(self, out, *tables, database='weir.db'):
         for table in tables:
-            expected = [dict(row) for row in database.execute(f'SELECT * FROM {table}')]
+            expected = self.expected(table, database)
             found = self.rows(out, table)
             self.assertGreater(len(expected), 0)
             self.assertEqual(len(found), len(expected), table)
@@ -188,13 +228,72 @@ class Flink(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assert_as_run(out, 'p', 'p_topk')
 
+    def test_files_that_are_sources_of_their_own_are_read_by_as_many_tasks(self):
+        out = os.path.join(self.folder, 'readers')
+        result = self.java('weir.flink.Job', '--config', self.config, '--pipeline', 'p', '--in', os.path.join(self.folder, 'sources'),
+                           '--out', out, '--parallelism', '2', '--readers', '3', '--checkpoints', '200')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'p', 'p_topk', database='sources.db')
+
+    def test_a_failure_of_one_of_several_readers_changes_nothing(self):
+        result, out = self.run_job('failure', events=os.path.join(self.folder, 'sources'))
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'p', 'p_topk', database='sources.db')
+
+    def kafka(self, port=5432, partitions=3):
+        """A broker with the events, each key's in one of three partitions, and the path of a configuration that reads them."""
+        server = broker.Broker(os.path.join(FLINK, 'jars'))
+        self.addCleanup(server.close)
+        with server.client('trades', partitions) as client:
+            for partition, lines in enumerate(self.lines):
+                for i in range(0, len(lines), 30):
+                    client.do(f'send trades {partition} 0 {len("".join(lines[i:i + 30]))}', ''.join(lines[i:i + 30]).encode())
+            client.do('flush')
+        config = os.path.join(self.folder, 'kafka.yaml')
+        write(config, KAFKA.replace('@PORT@', str(port)).replace('@BROKERS@', server.servers) + CONFIG[CONFIG.index('pipelines:'):])
+        return config
+
+    def test_from_kafka_to_postgresql(self):
+        database = postgres.Postgres(tcp=True)
+        self.addCleanup(database.close)
+        database.start()
+        result = self.java('weir.flink.Job', '--config', self.kafka(database.port), '--pipeline', 'p', '--parallelism', '2',
+                           '--until', 'end', '--checkpoints', '200')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        for table in 'p', 'p_topk':
+            rows = [json.loads(row) for row in database.psql(
+                f'SELECT row_to_json(t) FROM (SELECT *, (extract(epoch FROM window_start) * 1000000)::bigint AS window_start, '
+                f'(extract(epoch FROM window_end) * 1000000)::bigint AS window_end FROM results.{table}) t')]
+            self.assertEqual(sorted(repr(sorted(row.items())) for row in rows),
+                             sorted(repr(sorted(row.items())) for row in self.expected(table, 'sources.db')), table)
+
+    def test_a_partition_that_stays_silent_becomes_idle(self):
+        database = postgres.Postgres(tcp=True)
+        self.addCleanup(database.close)
+        database.start()
+        with subprocess.Popen(self.command('weir.flink.Job', '--config', self.kafka(database.port, partitions=4), '--pipeline', 'p',
+                                           '--parallelism', '2', '--idle-timeout', '2', '--checkpoints', '200'),
+                              env=harness.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
+            try:
+                harness.wait_until(lambda: database.psql("SELECT to_regclass('results.p')") != [''], 'the table')
+                harness.wait_until(lambda: database.psql('SELECT count(*) > 0 FROM results.p') == ['t'], 'rows', every_s=0.2)
+                self.assertIsNone(job.poll())
+            finally:
+                job.kill()
+
+    def test_a_failure_of_a_reader_of_kafka_changes_nothing(self):
+        out = os.path.join(self.folder, 'kafka')
+        result = self.java('weir.flink.Runs', 'kafka', self.kafka(), 'p', '-', out)
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'p', 'p_topk', database='sources.db')
+
     def test_an_analyzer_that_fails_fails_the_job_with_its_name(self):
         result, _ = self.run_job('plain', 'fails')
         self.assertEqual(result.returncode, 1, result.stdout)
         self.assertIn("weir.flink.WeirException: pipeline 'fails': analyzer 'sql': integer overflow", result.stdout)
 
     def test_what_cannot_run_there_is_refused_before_it_is_submitted(self):
-        result = self.java('weir.flink.FileJob', '--config', self.config, '--pipeline', 'joined', '--in', self.events,
+        result = self.java('weir.flink.Job', '--config', self.config, '--pipeline', 'joined', '--in', self.events,
                            '--out', os.path.join(self.folder, 'refused'))
         self.assertEqual(result.returncode, 1, result.stdout)
         self.assertIn("pipeline 'joined' cannot run here: it reads the results of another pipeline", result.stdout)
@@ -202,7 +301,7 @@ class Flink(unittest.TestCase):
 
     def test_the_job_of_the_jar_and_windows_that_overlap(self):
         out = os.path.join(self.folder, 'job')
-        result = self.java('weir.flink.FileJob', '--config', self.config, '--pipeline', 'hops', '--in', self.events,
+        result = self.java('weir.flink.Job', '--config', self.config, '--pipeline', 'hops', '--in', self.events,
                            '--out', out, '--parallelism', '2', '--key-groups', '8', '--checkpoints', '200')
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assert_as_run(out, 'hops')

@@ -40,9 +40,9 @@ def _someone():
 
 
 class Postgres:
-    """`start` is called by the caller; `close` ends it and removes its folder."""
+    """`start` is called by the caller; `close` ends it and removes its folder. With `tcp` it listens on 127.0.0.1, too."""
 
-    def __init__(self):
+    def __init__(self, tcp=False):
         programs = _programs()
         if not there():
             raise unittest.SkipTest('built without libpq')
@@ -59,10 +59,12 @@ class Postgres:
         self._run('initdb', '-D', self.data, '-A', 'trust', '-U', 'weir', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync')
         self.database = 'postgres'
         self.databases = 0
+        self.port = harness.free_port() if tcp else 5432
+        self.listen = '127.0.0.1' if tcp else ''
 
     @property
     def connect(self):
-        return f'host={self.folder} user=weir dbname={self.database}'
+        return f'host={self.folder} port={self.port} user=weir dbname={self.database}'
 
     def new_database(self):
         """What is asked from now on is asked of another one."""
@@ -85,7 +87,8 @@ class Postgres:
     def start(self):
         with open(os.path.join(self.folder, 'log'), 'ab') as log:
             self.process = subprocess.Popen(
-                [os.path.join(self.programs, 'postgres'), '-D', self.data, '-k', self.folder, '-c', 'listen_addresses=',
+                [os.path.join(self.programs, 'postgres'), '-D', self.data, '-k', self.folder,
+                 '-p', str(self.port), '-c', f'listen_addresses={self.listen}',
                  '-c', 'shared_buffers=16MB', '-c', 'fsync=off', '-c', 'max_connections=20'],
                 cwd='/', stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as_user())
         harness.wait_until(self.is_ready, 'PostgreSQL')

@@ -400,6 +400,49 @@ static void tables_say_what_their_columns_are(void **state)
     weir_shard_close(shard);
 }
 
+static void where_events_and_rows_go_is_told(void **state)
+{
+    (void)state;
+    static const struct weir_shard_setting wanted[] = {
+        {"kafka.brokers", "a:1,b:2"},
+        {"kafka.topic", "one"},
+        {"kafka.topic", "two"},
+        {"kafka.option.client.id", "c"},
+        {"kafka.option_file.sasl.password", "/secret"},
+        {"kafka.begin", "newest"},
+        {"kafka.on_lost", "stop"},
+        {"postgresql.connect.dbname", "d"},
+        {"postgresql.connect.host", "h"},
+        {"postgresql.schema", "results"},
+    };
+    static const char text[] =
+        "server: {postgresql: {connect: \"postgresql://u@h/d\", schema: results}}\n"
+        "streams:\n"
+        "  t:\n"
+        "    time: {field: ts, unit: us}\n"
+        "    fields: {k: string}\n"
+        "    source: {kafka: {brokers: \"a:1,b:2\", topics: [one, two], begin: "
+        "newest,\n"
+        "      options: {client.id: c, sasl.password: {file: /secret}}}}\n"
+        "pipelines:\n"
+        "  p: {from: t, key: [k], window: {tumbling: 1s}, analyzers: [count]}\n";
+    const struct weir_shard_options o = options_of(text);
+    struct weir_shard_error error;
+    struct weir_shard *shard;
+    size_t n, found = 0;
+    if (weir_shard_open(&o, &shard, &error) < 0) {
+        assert_non_null(strstr(error.text, "built without"));
+        skip();
+    }
+    const struct weir_shard_setting *s = weir_shard_settings(shard, &n);
+    for (size_t i = 0; i < n; i++)
+        found += found < sizeof(wanted) / sizeof(wanted[0]) &&
+                 !strcmp(s[i].name, wanted[found].name) &&
+                 !strcmp(s[i].value, wanted[found].value);
+    assert_int_equal(found, sizeof(wanted) / sizeof(wanted[0]));
+    weir_shard_close(shard);
+}
+
 static void wrong_lines_are_counted_and_the_rest_is_dealt(void **state)
 {
     (void)state;
@@ -566,6 +609,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_are_the_same_however_parts_are_moved),
         cmocka_unit_test(tables_say_what_their_columns_are),
+        cmocka_unit_test(where_events_and_rows_go_is_told),
         cmocka_unit_test(wrong_lines_are_counted_and_the_rest_is_dealt),
         cmocka_unit_test(what_cannot_be_dealt_is_refused),
         cmocka_unit_test(an_analyzer_that_fails_is_named),

@@ -25,14 +25,13 @@ final class Native {
     static native void routerClose(long router);
 
     /**
-     * For each piece, in native byte order: int part, int size, long watermark in microseconds, {@code size} bytes; part -1 is a
-     * watermark.
+     * The first {@code size} bytes, of a source of which the newest event time so far is {@code newestUs}, Long.MIN_VALUE: none. For
+     * each piece, in native byte order: int part, int size, long watermark in microseconds, {@code size} bytes; part -1 is a watermark.
      */
-    static native byte[] routerRead(long router, byte[] bytes);
+    static native byte[] routerRead(long router, long newestUs, byte[] bytes, int size);
 
+    /** After routerRead: the newest event time of that source. */
     static native long routerNewest(long router);
-
-    static native void routerGoOn(long router, long newestUs);
 
     /** Events, rejected, without a key, with one that is too long. */
     static native long[] routerCount(long router);
@@ -65,6 +64,9 @@ final class Native {
 
     /** Lines of UTF-8, for each table "NAME COLUMNS", then for each of its columns "TYPE FLAGS NAME"; see weir/shard.h. */
     static native byte[] shardTables(long shard);
+
+    /** Names and values, UTF-8, each with a zero behind it. */
+    static native byte[] shardSettings(long shard);
 
     static native void shardSave(long shard);
 

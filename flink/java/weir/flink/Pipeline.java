@@ -38,4 +38,14 @@ public record Pipeline(String file, byte[] config, String name, int keyGroups) i
             Native.shardClose(shard);
         }
     }
+
+    /** What the configuration says of where events come from and rows go to; see weir_shard_settings. */
+    Settings settings() {
+        long shard = openShard();
+        try {
+            return Settings.read(Native.shardSettings(shard));
+        } finally {
+            Native.shardClose(shard);
+        }
+    }
 }

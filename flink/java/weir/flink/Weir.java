@@ -32,27 +32,31 @@ public final class Weir {
     }
 
     /**
-     * The results of a pipeline: (table, a JSON object). One task reads `lines`, whole ones, in their order, as the watermark depends
-     * on it; as many as the environment's parallelism fold.
+     * The results of a pipeline: (table, a JSON object). Tasks read `lines`, whole ones, and each makes a watermark of what it reads, in
+     * its order; as many as the environment's parallelism fold.
      */
     public static DataStream<Tuple2<String, String>> run(DataStream<byte[]> lines, Pipeline pipeline) {
         pipeline.tables(); // or it is refused
-        return shard(lines, pipeline, null);
+        return shard(router(lines, pipeline, false, 0), pipeline, null);
     }
 
     /** The same as typed rows, a stream for each table. */
     public static Results rows(DataStream<byte[]> lines, Pipeline pipeline) {
         List<ResultTable> tables = pipeline.tables();
-        return new Results(shard(lines, pipeline, tables), tables);
+        return new Results(shard(router(lines, pipeline, false, 0), pipeline, tables), tables);
     }
 
-    private static SingleOutputStreamOperator<Tuple2<String, String>> shard(
-            DataStream<byte[]> lines, Pipeline pipeline, List<ResultTable> tables) {
-        return lines.transform("weir router", PIECE, new Router(pipeline))
+    static <T> DataStream<Tuple2<Integer, byte[]>> router(
+            DataStream<T> lines, Pipeline pipeline, boolean announced, long idleMs) {
+        return lines.transform("weir router", PIECE, new Router<T>(pipeline, announced, idleMs))
                 .uid("weir-router-" + pipeline.name())
-                .setParallelism(1)
-                .setMaxParallelism(1)
-                .keyBy(piece -> piece.f0)
+                .setParallelism(lines.getParallelism());
+    }
+
+    /** @param tables null: rows are JSON */
+    static SingleOutputStreamOperator<Tuple2<String, String>> shard(
+            DataStream<Tuple2<Integer, byte[]>> pieces, Pipeline pipeline, List<ResultTable> tables) {
+        return pieces.keyBy(piece -> piece.f0)
                 .transform("weir shard", ROW, new Shard(pipeline, tables))
                 .uid("weir-shard-" + pipeline.name())
                 .setMaxParallelism(pipeline.keyGroups());

@@ -12,6 +12,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
+import java.util.stream.Stream;
 import org.apache.flink.api.common.JobID;
 import org.apache.flink.api.common.functions.RichMapFunction;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
@@ -42,6 +43,7 @@ import org.apache.flink.util.CloseableIterator;
 final class Runs {
     private static final int CHUNK = 64 << 10;
     private static final int KEY_GROUPS = 16;
+    private static final int SOME = 400 << 10; // bytes that every file has
 
     private static final AtomicInteger CHECKPOINTS = new AtomicInteger();
     private static volatile long stopAt = Long.MAX_VALUE; // where readers wait in the file
@@ -119,14 +121,26 @@ final class Runs {
         }
     }
 
-    private static JobGraph job(String[] args, int parallelism, int restarts, int checkpointMs) throws IOException {
+    /** As many as there are files: each is a source of its own. */
+    private static int readers(String[] args) throws IOException {
+        java.nio.file.Path in = java.nio.file.Path.of(args[3]);
+        try (Stream<java.nio.file.Path> files = Files.isDirectory(in) ? Files.list(in) : Stream.of(in)) {
+            return (int) files.count();
+        }
+    }
+
+    private static Configuration restarting(int restarts) {
         Configuration c = new Configuration();
         c.set(RestartStrategyOptions.RESTART_STRATEGY, restarts > 0 ? "fixed-delay" : "none");
         if (restarts > 0) {
             c.set(RestartStrategyOptions.RESTART_STRATEGY_FIXED_DELAY_ATTEMPTS, restarts);
             c.set(RestartStrategyOptions.RESTART_STRATEGY_FIXED_DELAY_DELAY, java.time.Duration.ofMillis(10));
         }
-        StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(c);
+        return c;
+    }
+
+    private static JobGraph job(String[] args, int parallelism, int restarts, int checkpointMs) throws IOException {
+        StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(restarting(restarts));
         env.setParallelism(parallelism);
         if (checkpointMs > 0) {
             env.enableCheckpointing(checkpointMs);
@@ -134,8 +148,8 @@ final class Runs {
         Pipeline pipeline = Pipeline.of(java.nio.file.Path.of(args[1]), args[2], KEY_GROUPS);
         DataStream<byte[]> lines =
                 env.fromSource(Weir.files(new Stopping(), new Path(args[3])), WatermarkStrategy.noWatermarks(), "lines")
-                        .uid("weir-lines").setParallelism(1)
-                        .map(new Counting()).uid("counting").setParallelism(1);
+                        .uid("weir-lines").setParallelism(readers(args))
+                        .map(new Counting()).uid("counting").setParallelism(readers(args));
         (args[0].equals("rows") ? texts(Weir.rows(lines, pipeline)) : Weir.run(lines, pipeline))
                 .sinkTo(Weir.folders(new Path(args[4])))
                 .uid("weir-folders");
@@ -166,6 +180,43 @@ final class Runs {
             return (Boolean) value ? "1" : "0";
         }
         return value instanceof String ? '"' + (String) value + '"' : String.valueOf(value);
+    }
+
+    /** Fails once, after some messages and checkpoints; until then it is slow. */
+    private static final class Failing extends RichMapFunction<Tuple2<String, byte[]>, Tuple2<String, byte[]>>
+            implements CheckpointListener {
+        private static final long serialVersionUID = 1;
+        private int seen;
+
+        @Override
+        public Tuple2<String, byte[]> map(Tuple2<String, byte[]> message) throws Exception {
+            if (fails && CHECKPOINTS.get() >= 2 && ++seen > 20) {
+                fails = false;
+                throw new IOException("the reader fails, as it was told to");
+            }
+            if (fails) {
+                Thread.sleep(10);
+            }
+            return message;
+        }
+
+        @Override
+        public void notifyCheckpointComplete(long id) {
+            CHECKPOINTS.incrementAndGet();
+        }
+    }
+
+    private static JobGraph kafkaJob(String[] args) throws IOException {
+        StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(restarting(3));
+        env.setParallelism(2);
+        env.enableCheckpointing(20);
+        Pipeline pipeline = Pipeline.of(java.nio.file.Path.of(args[1]), args[2], KEY_GROUPS);
+        DataStream<Tuple2<String, byte[]>> messages =
+                env.fromSource(new KafkaTopics(pipeline.settings()).source(true), Spoken.strategy(), "kafka").uid("weir-kafka");
+        Weir.shard(Weir.router(messages.map(new Failing()).uid("failing"), pipeline, true, 0), pipeline, null)
+                .sinkTo(Weir.folders(new Path(args[4])))
+                .uid("weir-folders");
+        return env.getStreamGraph().getJobGraph();
     }
 
     /** A query of SQL over result tables, in this process; its rows go to standard output, with a tab between values. */
@@ -261,7 +312,13 @@ final class Runs {
     }
 
     private static void run(MiniCluster cluster, String[] args) throws Exception {
-        long size = Files.size(java.nio.file.Path.of(args[3]));
+        if (args[0].equals("kafka")) {
+            fails = true;
+            finishOnceFailed(cluster, kafkaJob(args));
+            return;
+        }
+        java.nio.file.Path in = java.nio.file.Path.of(args[3]);
+        long size = Files.isDirectory(in) ? 2 * SOME : Files.size(in);
         JobGraph job;
         switch (args[0]) {
             case "plain":
@@ -279,6 +336,10 @@ final class Runs {
             default:
                 throw new IllegalArgumentException(args[0]);
         }
+        finishOnceFailed(cluster, job);
+    }
+
+    private static void finishOnceFailed(MiniCluster cluster, JobGraph job) throws Exception {
         cluster.submitJob(job).get();
         finish(cluster, job.getJobID());
         if (fails) {
