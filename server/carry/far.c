@@ -383,6 +383,16 @@ static int ask_owner(struct carrier *c, const struct carried *k, const char *loc
     return 0;
 }
 
+/* Since we have had it nobody else has: a run of before, which a PostgreSQL names that forgot what came later, was us. */
+static int check_writer(struct carrier *c, const struct owner *o, struct error *error)
+{
+    bool past = strcmp(o->writer, c->base.writer) == 0;
+    int err = past ? 0 : carried_is_past(c->base.db, o->writer, &past, error);
+    return err || past ? err
+                       : error_set(error, -EEXIST,
+                                   "a server on '%s' has taken its place", o->host);
+}
+
 /* -EEXIST: it is not for us to take. */
 static int check_owner(struct carrier *c, const struct carried *k,
                        const struct owner *o, struct error *error)
@@ -399,12 +409,7 @@ static int check_owner(struct carrier *c, const struct carried *k,
         buffer_free(&sql);
         return -EPERM;
     }
-    /* One that PostgreSQL forgot, as a standby may, is ours still. */
-    if (k->base.taken && strcmp(o->writer, c->base.writer) &&
-        strcmp(o->writer, k->base.before) && !fault_skips("carry_fence"))
-        return error_set(error, -EEXIST, "a server on '%s' has taken its place",
-                         o->host);
-    return 0;
+    return k->base.taken && !fault_skips("carry_fence") ? check_writer(c, o, error) : 0;
 }
 
 /* Is what is there what we have up to its place, and do we know what follows? */

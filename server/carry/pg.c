@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "carry/pg.h"
 #include "base/clock.h"
+#include "carry/hosts.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -112,8 +113,6 @@ static void be_quiet(void *ctx, const PGresult *notice)
 
 static int connect_until(struct pg *p, int64_t until_us, struct error *error)
 {
-    if (!p->c)
-        return error_set(error, -ENOMEM, "out of memory");
     PostgresPollingStatusType s = PGRES_POLLING_WRITING;
     if (PQstatus(p->c) == CONNECTION_BAD)
         return lose(p, -ECONNREFUSED, error);
@@ -141,6 +140,60 @@ static int check_server(struct pg *p, struct error *error)
     return err;
 }
 
+/* Begins to connect; to the one of several hosts. What comes later wins. */
+static int begin(struct pg *p, const struct config_postgresql *config,
+                 const char *password, const struct hosts *hosts, size_t i)
+{
+    const char *host_key[3] = {NULL};
+    char *host[3] = {NULL};
+    if (hosts && hosts_one(hosts, i, host_key, host) < 0) {
+        hosts_free_one(host);
+        return -ENOMEM;
+    }
+    /* A standby takes no rows. */
+    const char *const key[] = {"fallback_application_name",
+                               "target_session_attrs",
+                               "dbname",
+                               "client_encoding",
+                               password ? "password" : "client_encoding",
+                               host_key[0],
+                               host_key[1],
+                               host_key[2],
+                               NULL};
+    const char *const value[] = {
+        "weir",  "read-write", config->connect, "UTF8", password ? password : "UTF8",
+        host[0], host[1],      host[2],         NULL};
+    pg_close(p);
+    p->c = PQconnectStartParams(key, value, 1);
+    hosts_free_one(host);
+    return p->c ? 0 : -ENOMEM;
+}
+
+/* One host after the other. */
+static int connect_any(struct pg *p, const struct config_postgresql *config,
+                       const char *password, struct error *error)
+{
+    struct hosts hosts;
+    int err = begin(p, config, password, NULL, 0);
+    if (!err && PQstatus(p->c) == CONNECTION_BAD)
+        return lose(p, -ECONNREFUSED, error);
+    if (!err)
+        err = hosts_of(p->c, p->timeout_us, &hosts);
+    if (err)
+        return error_set(error, err, "out of memory");
+    for (size_t i = 0; i < hosts.n; i++) {
+        if (hosts.n > 1 && (err = begin(p, config, password, &hosts, i)) < 0) {
+            error_set(error, err, "out of memory");
+            break;
+        }
+        err = connect_until(p, clock_monotonic_us() + hosts.each_us, error);
+        if (!err || err == -ECANCELED)
+            break;
+    }
+    hosts_free(&hosts);
+    return err;
+}
+
 int pg_open(struct pg *p, const struct config_postgresql *config, struct error *error)
 {
     char *password = NULL;
@@ -150,16 +203,10 @@ int pg_open(struct pg *p, const struct config_postgresql *config, struct error *
                   : 0;
     if (err)
         return err;
-    /* What comes later wins. */
-    const char *const key[] = {"fallback_application_name", "dbname", "client_encoding",
-                               password ? "password" : NULL, NULL};
-    const char *const value[] = {"weir", config->connect, "UTF8", password, NULL};
-    int64_t until_us = clock_monotonic_us() + p->timeout_us;
-    p->c = PQconnectStartParams(key, value, 1);
+    err = connect_any(p, config, password, error);
     if (password)
         explicit_bzero(password, strlen(password));
     free(password);
-    err = connect_until(p, until_us, error);
     if (err)
         return err;
     PQsetnonblocking(p->c, 1);

@@ -7,6 +7,7 @@ import os
 import random
 import re
 import signal
+import socket
 import sqlite3
 import unittest
 
@@ -264,6 +265,49 @@ class Tables(Base):
             self.wait_far(keys, ['last|1', 'long|31', 'short|1'], 'all that were there')
             harness.wait_until(lambda: self.caught_up(server, 'visits'), 'the end of it')
             self.assertEqual(self.pg.psql(keys), ['last|1', 'long|31', 'short|1'])
+
+    # ---- Another PostgreSQL ------------------------------------------------------------------------
+
+    def test_who_was_known_there_two_runs_ago_goes_on(self):
+        """As a standby may that was behind, and is promoted."""
+        with self.server() as server:
+            at = self.post(server, 0, 300)
+            self.wait_same(server, 'plain')
+            self.pg.psql('CREATE TABLE places AS SELECT * FROM weir.weir_positions; CREATE TABLE rows AS SELECT * FROM weir.plain')
+            for _ in range(3):
+                at = self.post(server, at, 300)
+                self.wait_same(server, 'plain')
+                server.restart()
+            at = self.post(server, at, 300)
+            self.wait_same(server, 'plain')
+            self.pg.psql("BEGIN; TRUNCATE weir.weir_positions, weir.plain; INSERT INTO weir.weir_positions SELECT * FROM places;"
+                         " INSERT INTO weir.plain SELECT * FROM rows; COMMIT;"
+                         " SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir'")
+            self.post(server, at, 300)
+            self.wait_same(server, 'plain')
+
+    def test_a_host_that_does_not_answer_holds_up_no_other(self):
+        with socket.socket() as silent:
+            silent.bind(('127.0.0.1', 0))
+            silent.listen()
+            port = silent.getsockname()[1]
+            connect = self.pg.connect.replace('host=', 'host=127.0.0.1,') + f' port={port},5432'
+            with self.server(connect=connect, more=f'timeout: {round(harness.LIMIT_S / 15)}s') as server:
+                self.post(server, 0, 300)
+                self.wait_same(server, 'plain')
+            done = harness.weir('doctor', '-c', server.path)
+            self.assertEqual(done.returncode, 0, done.stdout)
+            # Each is asked for the whole of connect_timeout, if that is less.
+            with self.server(connect=connect + ' connect_timeout=1', more='timeout: 1h') as server:
+                self.post(server, 6000, 300)
+                self.wait_same(server, 'plain')
+
+    def test_one_that_can_only_be_read_is_refused(self):
+        self.pg.psql(f'ALTER DATABASE {self.pg.database} SET default_transaction_read_only = on')
+        server = self.server()
+        done = harness.weir('doctor', '-c', server.path)
+        self.assertEqual(done.returncode, 1, done.stdout)
+        self.assertIn('read-only', done.stdout)
 
     # ---- Two servers -----------------------------------------------------------------------------
 
