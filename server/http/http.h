@@ -120,8 +120,7 @@ void http_free(struct http_server *s);
 /* Of the request. Strings live as long as the request; NULL: not there. */
 const char *http_param(const struct http_request *r,
                        const char *name); /* of the pattern */
-const char *http_query(const struct http_request *r,
-                       const char *name); /* decoded */
+const char *http_query(const struct http_request *r, const char *name); /* decoded */
 /* The value of the i-th argument; NULL: there are no more. Its size: it may hold zeros where the route
  * says so. */
 const char *http_argument(const struct http_request *r, size_t i, const char **ret_name,
