@@ -36,6 +36,8 @@ static const struct {
     {"run", cmd_run, "push files or standard input through the pipelines and exit"},
     {"test", cmd_test,
      "compare what a configuration makes of events with what is expected"},
+    {"node", cmd_node,
+     "run servers for shards of Kafka, and take over those of other machines"},
     {"plugins", cmd_plugins, "list the analyzers, or show one"},
     {"plugin", cmd_plugin, "begin an analyzer of your own (new), or check one (check)"},
     {"schema", cmd_schema, "JSON Schema of the configuration, for editors"},

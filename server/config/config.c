@@ -101,10 +101,19 @@ static int read_pipelines(const struct node *n, void *target, void *ctx,
     return failed < 0 ? failed : linked;
 }
 
+static int read_nodes(const struct node *n, void *target, void *ctx,
+                      struct error *error)
+{
+    struct config *c = target;
+    (void)ctx;
+    return nodes_section(n, &c->server, &c->nodes, error);
+}
+
 /* Streams before the pipelines that read them. */
 static const struct field file_fields[] = {
     {"server", FIELD_CALL, .read = read_server,
      .schema = "{\"$ref\":\"#/$defs/server\"}"},
+    {"nodes", FIELD_CALL, .read = read_nodes, .schema = "{\"$ref\":\"#/$defs/nodes\"}"},
     {"streams", FIELD_CALL, .required = true, .read = read_streams,
      .schema = "{\"$ref\":\"#/$defs/streams\"}"},
     {"pipelines", FIELD_CALL, .read = read_pipelines,
@@ -161,6 +170,8 @@ void config_schema(struct buffer *to, void (*analyzer)(void *ctx, struct buffer 
     kafka_section_schema(to);
     buffer_puts(to, ",\"server\":");
     server_section_schema(to);
+    buffer_puts(to, ",\"nodes\":");
+    nodes_section_schema(to);
     buffer_puts(to, ",\"window\":");
     window_section_schema(to);
     buffer_puts(to, ",\"join\":");
@@ -244,6 +255,7 @@ void config_free(struct config *c)
     if (!c || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
     server_section_free(&c->server);
+    nodes_section_free(&c->nodes);
     for (size_t i = 0; i < c->n_streams; i++)
         stream_section_free(&c->stream[i]);
     for (size_t i = 0; i < c->n_pipelines; i++)

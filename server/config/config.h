@@ -499,10 +499,23 @@ struct config_pipeline {
 
 #define CONFIG_CHAIN_MAX 32 /* pipelines that read one another, one behind the other */
 
+/* `nodes`: machines that take over from each other (weir node). */
+#define CONFIG_SHARDS_MAX     1024
+#define CONFIG_PARTITIONS_MAX 100000 /* of a topic */
+struct config_nodes {
+    const struct node *node; /* NULL: not given */
+    unsigned shards;         /* shard i reads the partitions i, i + shards, ... */
+    unsigned partitions;     /* of each topic */
+    int64_t session_us;      /* default 3s */
+    char *address;           /* of the node; shard i listens at port + 1 + i */
+    uint16_t port;           /* 0: all at any free one */
+};
+
 struct config {
     _Atomic unsigned refs; /* taken relaxed, given back acq_rel */
     struct node *root;
     struct config_server server;
+    struct config_nodes nodes;
     size_t n_streams;
     struct config_stream *stream;
     size_t n_pipelines;
@@ -518,6 +531,12 @@ int config_parse(const char *file, const char *text, size_t size, struct config 
 /* Puts `text`, what --listen says ("127.0.0.1:8080"), in place of the configured address. -EINVAL, also where other machines
  * can reach it and nothing says who may; -ENOMEM. */
 int config_listen(const char *text, struct config_server *server, struct error *error);
+/* Partitions of a shard of `nodes`, as `partitions` of a source takes them: "0,8,16". */
+void config_put_partitions(const struct config_nodes *nodes, unsigned shard,
+                           struct buffer *to);
+/* Is it what shard `shard` is to read, as whom it is to put rows? For weir node, which has said so in the environment. */
+int config_check_shard(const struct config *c, unsigned shard, const char *name,
+                       struct error *error);
 /* Logs what may surprise: bodies that the journal could never hold. */
 void config_warn(const struct config_server *server);
 

@@ -56,6 +56,16 @@ int server_section(const struct node *map, struct config_server *ret,
                    struct error *error);
 void server_section_free(struct config_server *s);
 
+/* As `listen` of the server, which says who may reach it; on success *ret_address is the caller's. */
+int server_section_address(const struct node *n, const struct config_server *server,
+                           char **ret_address, uint16_t *ret_port, struct error *error);
+
+/* `nodes:`, behind the server. What was taken on failure is nodes_section_free's. */
+int nodes_section(const struct node *map, const struct config_server *server,
+                  struct config_nodes *ret, struct error *error);
+void nodes_section_free(struct config_nodes *n);
+void nodes_section_schema(struct buffer *to);
+
 /* On failure it has a name, if that is one, and no schema. */
 int stream_section(const struct node *name, const struct node *map,
                    struct config_stream *ret, struct error *error);

@@ -135,6 +135,26 @@ int config_listen(const char *text, struct config_server *server, struct error *
     return 0;
 }
 
+int server_section_address(const struct node *n, const struct config_server *server,
+                           char **ret_address, uint16_t *ret_port, struct error *error)
+{
+    struct config_server other = {.tokens = server->tokens, .tls = server->tls};
+    int r = n->kind == NODE_SCALAR && strncmp(n->text, "unix:", 5) != 0
+                ? set_listen(n->text, &other)
+                : -EINVAL;
+    if (r == -ENOMEM)
+        return error_set(error, r, "%s: out of memory", n->file);
+    if (r < 0)
+        return node_expected(n, "an address and a port, such as 127.0.0.1:9000", error);
+    if (is_open_to_all(&other)) {
+        free(other.address);
+        return node_error(n, error, LISTEN_REACHED, n->text);
+    }
+    *ret_address = other.address;
+    *ret_port = other.port;
+    return 0;
+}
+
 /* ---- Files ------------------------------------------------------------------------------------- */
 
 static int read_database(const struct node *n, void *target, void *ctx,

@@ -89,7 +89,7 @@ class Postgres:
             self.process = subprocess.Popen(
                 [os.path.join(self.programs, 'postgres'), '-D', self.data, '-k', self.folder,
                  '-p', str(self.port), '-c', f'listen_addresses={self.listen}',
-                 '-c', 'shared_buffers=16MB', '-c', 'fsync=off', '-c', 'max_connections=20'],
+                 '-c', 'shared_buffers=16MB', '-c', 'fsync=off', '-c', 'max_connections=100'],
                 cwd='/', stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as_user())
         harness.wait_until(self.is_ready, 'PostgreSQL')
         return self

@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The node's side of its leases. Every third of a session, and whenever something has changed here or others have told: it lives on,
+ * gives back what has ended, looks, and takes what is its share of what is free.
+ */
+#include "base/clock.h"
+#include "base/logger.h"
+#include "node/internal.h"
+#include "node/share.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TRY_LEAST_US (SECOND_US / 10)
+#define TRY_MOST_US  SECOND_US
+#define TURNS        5 /* that shards are looked for again when others were quicker */
+#define AFTER_END_US (SECOND_US / 50) /* that a node which is over is looked at later */
+#define LEAVING      (SHARE_NOBODY - 1)
+
+struct tenant {
+    struct weir_node *n;
+    struct leases *l;
+    bool registered;
+    int64_t registered_us, connected_us; /* monotonic */
+    int64_t try_us;                      /* of the next connection */
+    bool told;                           /* that PostgreSQL does not answer */
+    bool told_stop;                      /* PostgreSQL, that we stop */
+    size_t *owner, *has, *some;
+    int64_t *since;
+};
+
+static int64_t session_us(const struct tenant *t)
+{
+    return t->n->config->session_us;
+}
+
+static bool is_mine(const struct tenant *t, const struct leases_shard *s)
+{
+    return strcmp(s->node, t->l->name) == 0 && strcmp(s->run, t->l->run) == 0;
+}
+
+/* ---- What is held ------------------------------------------------------------------------------- */
+
+static const char *whose(const struct leases_shard *s)
+{
+    return *s->node ? s->node : "nobody";
+}
+
+/* `lock`: what PostgreSQL says is so. */
+static void adopt_shard(struct tenant *t, unsigned i, const struct leases_shard *now,
+                        const struct leases_shard *was)
+{
+    struct node_shard *s = &t->n->shard[i];
+    const bool mine = is_mine(t, now);
+    if (mine && s->hold == NODE_NOT_OURS) {
+        s->hold = t->n->stopping ? NODE_GIVING : NODE_HELD;
+        if (!was || !strcmp(was->node, t->l->name))
+            logger_info("node", "shard %u: ours still", i);
+        else if (!*was->node)
+            logger_info("node", "shard %u: taken", i);
+        else
+            logger_info("node", "shard %u: taken over from node '%s', which is over", i,
+                        was->node);
+        metric_add(&t->n->taken, 1);
+    } else if (!mine && s->hold != NODE_NOT_OURS) {
+        logger_warn("node", "shard %u: it is node '%s''s now; its server is ended", i,
+                    whose(now));
+        s->hold = NODE_NOT_OURS;
+        metric_add(&t->n->lost, 1);
+    }
+}
+
+static void adopt(struct tenant *t, struct leases_view *v)
+{
+    struct weir_node *n = t->n;
+    pthread_mutex_lock(&n->lock);
+    for (unsigned i = 0; i < v->n_shards; i++)
+        adopt_shard(t, i, &v->shard[i], n->view.shard ? &n->view.shard[i] : NULL);
+    struct leases_view was = n->view;
+    n->view = *v;
+    n->looks++;
+    pthread_mutex_unlock(&n->lock);
+    node_wake(n->wake_main);
+    leases_view_free(&was);
+    *v = (struct leases_view){0};
+}
+
+/* ---- Shares ------------------------------------------------------------------------------------- */
+
+static const struct leases_node *find(const struct leases_view *v, const char *name,
+                                      size_t *ret)
+{
+    for (*ret = 0; *ret < v->n_nodes; ++*ret)
+        if (strcmp(v->node[*ret].name, name) == 0)
+            return &v->node[*ret];
+    return NULL;
+}
+
+/* A node that lives has what is its run's; one that stops keeps it until it has ended. What is free is not taken in the first moments,
+ * so that of nodes that begin together not the first one takes all; nor what is that of nodes which are over, while we have just
+ * connected: after PostgreSQL was away all seem to be. */
+static size_t owner_of(const struct tenant *t, const struct leases_view *v,
+                       const size_t *place, const struct leases_shard *s,
+                       int64_t now_us)
+{
+    size_t i;
+    const struct leases_node *n = *s->node ? find(v, s->node, &i) : NULL;
+    if (n && n->lives && !strcmp(n->run, s->run))
+        return n->stops ? LEAVING : place[i];
+    const int64_t from_us = *s->node ? t->connected_us + session_us(t)
+                                     : t->registered_us + session_us(t) / 3;
+    return now_us < from_us ? LEAVING : SHARE_NOBODY;
+}
+
+/* Places among those that shards are dealt out to. */
+static void fill_share(struct tenant *t, const struct leases_view *v, struct share *ret)
+{
+    const int64_t now_us = clock_monotonic_us();
+    size_t *const place = t->some;
+    *ret = (struct share){.me = SHARE_NOBODY,
+                          .has = t->has,
+                          .n_shards = v->n_shards,
+                          .owner = t->owner,
+                          .since = t->since};
+    for (size_t i = 0; i < v->n_nodes; i++) {
+        place[i] = v->node[i].lives && !v->node[i].stops ? ret->n_nodes++ : LEAVING;
+        if (place[i] != LEAVING && !strcmp(v->node[i].name, t->l->name) &&
+            !strcmp(v->node[i].run, t->l->run))
+            ret->me = place[i];
+    }
+    memset(t->has, 0, ret->n_nodes * sizeof(*t->has));
+    for (unsigned i = 0; i < v->n_shards; i++) {
+        t->owner[i] = owner_of(t, v, place, &v->shard[i], now_us);
+        t->since[i] = v->shard[i].since_us;
+        if (t->owner[i] < ret->n_nodes)
+            t->has[t->owner[i]]++;
+    }
+}
+
+static void give(struct tenant *t, const size_t *shard, size_t n)
+{
+    pthread_mutex_lock(&t->n->lock);
+    for (size_t i = 0; i < n; i++) {
+        struct node_shard *s = &t->n->shard[shard[i]];
+        if (s->hold != NODE_HELD)
+            continue;
+        s->hold = NODE_GIVING;
+        metric_add(&t->n->given, 1);
+        logger_info("node", "shard %zu: given to another node", shard[i]);
+    }
+    pthread_mutex_unlock(&t->n->lock);
+    if (n)
+        node_wake(t->n->wake_main);
+}
+
+/* 1: others were quicker, or something came to us: look again. */
+static int deal(struct tenant *t, struct error *error)
+{
+    struct leases_view v = {0};
+    struct share share;
+    size_t taken = 0;
+    int err = leases_look(t->l, &v, error);
+    if (err)
+        return err;
+    fill_share(t, &v, &share);
+    size_t *const some = t->some;
+    size_t n = share_surplus(&share, some);
+    give(t, some, n);
+    n = n ? 0 : share_wanted(&share, some);
+    if (n)
+        err = leases_take(t->l, &v, some, n, &taken, error);
+    adopt(t, &v);
+    return err ? err : n > 0;
+}
+
+/* ---- A turn ------------------------------------------------------------------------------------- */
+
+/* What is to be told of shard i; -1: it is to be given back. 0: nothing. */
+static int next_news(struct weir_node *n, unsigned i, char address[128])
+{
+    pthread_mutex_lock(&n->lock);
+    struct node_shard *s = &n->shard[i];
+    int what = 0;
+    if (s->hold == NODE_GIVING && !s->runs) {
+        what = -1;
+    } else if (s->hold != NODE_NOT_OURS && s->note) {
+        what = 1;
+        s->note = false;
+        memcpy(address, s->ready ? s->address : "", s->ready ? 128 : 1);
+    }
+    pthread_mutex_unlock(&n->lock);
+    return what;
+}
+
+static void is_given(struct weir_node *n, unsigned i)
+{
+    pthread_mutex_lock(&n->lock);
+    n->shard[i].hold = NODE_NOT_OURS;
+    pthread_mutex_unlock(&n->lock);
+    logger_info("node", "shard %u: free", i);
+}
+
+static int put_news(struct tenant *t, struct error *error)
+{
+    struct weir_node *n = t->n;
+    bool tells = false;
+    int err = 0;
+    for (unsigned i = 0; !err && i < n->config->shards; i++) {
+        char address[128];
+        const int what = next_news(n, i, address);
+        if (!what)
+            continue;
+        if (what > 0) {
+            err = leases_note(t->l, i, address, error);
+            continue;
+        }
+        err = leases_give_back(t->l, i, error);
+        if (!err)
+            is_given(n, i);
+        tells = true;
+    }
+    return err || !tells ? err : leases_tell(t->l, error);
+}
+
+/* What we do not know that PostgreSQL knows may be told once more. */
+static void forget_news(struct weir_node *n)
+{
+    pthread_mutex_lock(&n->lock);
+    for (unsigned i = 0; i < n->config->shards; i++)
+        n->shard[i].note = true;
+    pthread_mutex_unlock(&n->lock);
+}
+
+static bool is_stopping(struct weir_node *n, bool *ret_ended)
+{
+    pthread_mutex_lock(&n->lock);
+    const bool stopping = n->stopping;
+    *ret_ended = stopping;
+    for (unsigned i = 0; i < n->config->shards; i++)
+        *ret_ended = *ret_ended && !n->shard[i].runs;
+    pthread_mutex_unlock(&n->lock);
+    return stopping;
+}
+
+static void valid_from(struct weir_node *n, int64_t us)
+{
+    pthread_mutex_lock(&n->lock);
+    n->valid_until_us = us + n->config->session_us;
+    pthread_mutex_unlock(&n->lock);
+}
+
+static int live_on(struct tenant *t, bool stops, struct error *error)
+{
+    const int64_t sent_us = clock_monotonic_us();
+    int err = t->registered ? leases_renew(t->l, stops, error) : -ENOENT;
+    if (err == -ENOENT) {
+        err = leases_register(t->l, error);
+        if (!err)
+            err = leases_tell(t->l, error);
+        if (!err && !t->registered)
+            t->registered_us = sent_us;
+        t->registered = t->registered || !err;
+    }
+    if (err)
+        return err;
+    valid_from(t->n, sent_us);
+    if (stops && !t->told_stop) /* others count on our shards now */
+        err = leases_tell(t->l, error);
+    t->told_stop = stops && !err;
+    return err;
+}
+
+/* When something is to be done again: to live on, or to look whether a node is over. */
+static int64_t next_turn(struct tenant *t, int64_t began_us)
+{
+    struct weir_node *n = t->n;
+    int64_t least_us = session_us(t) / 3;
+    pthread_mutex_lock(&n->lock);
+    for (size_t i = 0; i < n->view.n_nodes; i++)
+        if (n->view.node[i].lives && n->view.node[i].left_us + AFTER_END_US < least_us)
+            least_us = n->view.node[i].left_us + AFTER_END_US;
+    pthread_mutex_unlock(&n->lock);
+    return began_us + (least_us > AFTER_END_US ? least_us : AFTER_END_US);
+}
+
+static void leave(struct tenant *t)
+{
+    struct error error = {""};
+    int err = t->registered ? leases_leave(t->l, &error) : 0;
+    if (err)
+        return;
+    pthread_mutex_lock(&t->n->lock);
+    t->n->left = true;
+    pthread_mutex_unlock(&t->n->lock);
+    node_wake(t->n->wake_main);
+}
+
+static int turn(struct tenant *t, struct error *error)
+{
+    bool ended, stopping = is_stopping(t->n, &ended);
+    int err = live_on(t, stopping, error);
+    if (!err)
+        err = put_news(t, error);
+    for (int i = 0, more = 1; !err && more && i < TURNS; i++) {
+        more = deal(t, error);
+        err = more < 0 ? more : 0;
+    }
+    if (!err && ended)
+        leave(t);
+    return err;
+}
+
+/* ---- The thread --------------------------------------------------------------------------------- */
+
+static void give_up(struct weir_node *n, const struct error *error)
+{
+    pthread_mutex_lock(&n->lock);
+    n->end = NODE_REFUSED;
+    n->why = *error;
+    pthread_mutex_unlock(&n->lock);
+    node_wake(n->wake_main);
+}
+
+static void set_connected(struct weir_node *n, bool connected)
+{
+    pthread_mutex_lock(&n->lock);
+    n->connected = connected;
+    pthread_mutex_unlock(&n->lock);
+}
+
+/* Once for each time that it is away. */
+static void tell(struct tenant *t, const struct error *error)
+{
+    metric_add(&t->n->failures, 1);
+    if (!t->told)
+        logger_warn("node", "PostgreSQL: %s; it is tried again", error->text);
+    t->told = true;
+}
+
+static bool connect_to(struct tenant *t)
+{
+    struct error error = {""};
+    int err = leases_open(t->l, &error);
+    if (err == -EBADF)
+        give_up(t->n, &error);
+    if (err) {
+        tell(t, &error);
+        t->try_us = 2 * t->try_us < TRY_LEAST_US  ? TRY_LEAST_US
+                    : 2 * t->try_us > TRY_MOST_US ? TRY_MOST_US
+                                                  : 2 * t->try_us;
+        return false;
+    }
+    t->try_us = 0;
+    t->connected_us = clock_monotonic_us();
+    set_connected(t->n, true);
+    forget_news(t->n);
+    return true;
+}
+
+static void fail(struct tenant *t, int err, const struct error *error)
+{
+    if (err == -ESTALE) {
+        struct error why;
+        error_set(&why, err,
+                  "another 'weir node' has the name '%s': each has one of its own "
+                  "(--name)",
+                  t->l->name);
+        give_up(t->n, &why);
+    }
+    tell(t, error);
+}
+
+static bool is_over(struct weir_node *n)
+{
+    pthread_mutex_lock(&n->lock);
+    const bool over = n->over || n->end != NODE_STOPPED;
+    pthread_mutex_unlock(&n->lock);
+    return over;
+}
+
+static bool stops(void *node)
+{
+    struct weir_node *n = node;
+    pthread_mutex_lock(&n->lock);
+    const bool over = n->over;
+    pthread_mutex_unlock(&n->lock);
+    return over;
+}
+
+static bool has_news(struct tenant *t)
+{
+    struct weir_node *n = t->n;
+    pthread_mutex_lock(&n->lock);
+    bool news = n->over || (n->stopping && !t->told_stop);
+    for (unsigned i = 0; !news && i < n->config->shards; i++) {
+        const struct node_shard *s = &n->shard[i];
+        news = s->look > n->looks || (s->hold == NODE_GIVING && !s->runs) ||
+               (s->hold == NODE_HELD && s->note);
+    }
+    pthread_mutex_unlock(&n->lock);
+    return news;
+}
+
+/* Until it is time, others tell something, or something has happened here. */
+static void idle(struct tenant *t, int64_t until_us)
+{
+    bool told = false;
+    while (t->l->pg.c && !told && !has_news(t) && clock_monotonic_us() < until_us) {
+        pg_idle(&t->l->pg, until_us);
+        told = leases_told(t->l);
+    }
+}
+
+static void work(struct tenant *t)
+{
+    struct error error = {""};
+    while (!is_over(t->n)) {
+        if (!t->l->pg.c && !connect_to(t)) {
+            pg_idle(&t->l->pg, clock_monotonic_us() + t->try_us);
+            continue;
+        }
+        const int64_t began_us = clock_monotonic_us();
+        int err = turn(t, &error);
+        if (err) {
+            fail(t, err, &error);
+        } else {
+            if (t->told)
+                logger_info("node", "PostgreSQL answers");
+            t->told = false;
+            idle(t, next_turn(t, began_us));
+        }
+        if (!t->l->pg.c)
+            set_connected(t->n, false);
+        else if (err)
+            pg_idle(&t->l->pg, clock_monotonic_us() + TRY_LEAST_US);
+    }
+}
+
+void *tenant_run(void *node)
+{
+    struct weir_node *n = node;
+    const size_t shards = n->config->shards,
+                 most = shards > LEASES_NODES_MAX ? shards : LEASES_NODES_MAX;
+    struct tenant t = {.n = n,
+                       .l = &n->leases,
+                       .owner = calloc(shards, sizeof(*t.owner)),
+                       .has = calloc(LEASES_NODES_MAX, sizeof(*t.has)),
+                       .some = calloc(most, sizeof(*t.some)),
+                       .since = calloc(shards, sizeof(*t.since))};
+    n->leases.pg.wake = n->wake_tenant;
+    n->leases.pg.stop = stops;
+    n->leases.pg.ctx = n;
+    if (t.owner && t.has && t.some && t.since) {
+        work(&t);
+    } else {
+        struct error error;
+        error_set(&error, -ENOMEM, "out of memory");
+        give_up(n, &error);
+    }
+    free(t.owner);
+    free(t.has);
+    free(t.some);
+    free(t.since);
+    pg_close(&n->leases.pg);
+    return NULL;
+}

@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Nodes take over shards from each other: at any time each shard is run by one of those that live, none moves that need not, and rows in
+PostgreSQL are those that Python makes of all messages, each once."""
+
+import collections
+import os
+import signal
+import unittest
+
+import brokers
+import harness
+import nodes
+import postgres
+import test_shards
+from test_postgresql import Base
+
+CONFIG = test_shards.CONFIG.replace('${WEIR_NODE}', '${WEIR_SHARD}').replace('server:\n  listen: {listen}\n  database: {folder}/weir.db', 'server:') + '''
+nodes: {shards: SHARDS, partitions: SHARDS, session: SESSION, address: "127.0.0.1:0"}
+'''
+SHARDS = test_shards.PARTITIONS
+
+
+def moved(before, after):
+    return sum(before[shard] != after[shard] for shard in before)
+
+
+class Cluster(Base):
+    """PostgreSQL, Kafka, and nodes; rows are those of all messages."""
+    wait_rows, wait_model = test_shards.Shards.wait_rows, test_shards.Shards.wait_model
+
+    def setUp(self):
+        super().setUp()
+        self.cluster = brokers.Brokers()
+        self.addCleanup(self.cluster.close)
+        self.cluster.topic('orders', SHARDS)
+        self.producer = test_shards.Producer(self.cluster)
+        self.nodes = {}
+
+    def text(self, session='2s'):
+        return (CONFIG.replace('CONNECT', self.pg.connect).replace('SERVERS', self.cluster.servers)
+                .replace('SHARDS', str(SHARDS)).replace('SESSION', session))
+
+    def node(self, name, **more):
+        """Its shards are where those of all are: nothing is lost with a node but the node."""
+        node = self.nodes[name] = nodes.Node(self, name, self.text(**more), os.path.join(self.folder, name),
+                                             os.path.join(self.folder, 'shards'))
+        return node.start()
+
+    def leases(self):
+        """{shard: node}, '' where it is nobody's; nothing before the first node has made the table."""
+        if self.pg.psql("SELECT to_regclass('weir.weir_leases')") == ['']:
+            return {}
+        return {int(shard): node for shard, node in
+                (line.split('|') for line in self.pg.psql('SELECT shard, node FROM weir.weir_leases ORDER BY 1'))}
+
+    def wait_shares(self, **expected):
+        """So many shards are run and ready at each, and those of all are all."""
+        def are_those():
+            if dict(collections.Counter(self.leases().values())) != {name: n for name, n in expected.items() if n}:
+                return False
+            lines = self.pg.psql('SELECT shard FROM weir.weir_leases WHERE address IS NOT NULL')
+            return len(lines) == SHARDS
+        harness.wait_until(are_those, f'shares {expected}', every_s=0.05)
+        return self.leases()
+
+
+@unittest.skipUnless(brokers.there(), 'built without librdkafka')
+@unittest.skipIf(brokers.traced(), 'ThreadSanitizer knows nothing of librdkafka')
+class Nodes(Cluster):
+    def test_who_is_killed_is_followed_by_the_others(self):
+        a = self.node('a')
+        before = self.wait_shares(a=SHARDS)
+        self.producer.send(300)
+        b = self.node('b')
+        after = self.wait_shares(a=SHARDS // 2, b=SHARDS // 2)
+        self.assertEqual(moved(before, after), SHARDS // 2)
+        self.producer.send(300)
+        a.wait_ready()
+        servers = a.servers()
+        self.assertEqual(set(servers), {shard for shard, node in after.items() if node == 'a'})
+        a.kill()
+        harness.wait_until(lambda: not any(nodes.is_running(pid) for pid in servers.values()), 'its servers to end with it')
+        self.producer.send(300)
+        self.wait_shares(b=SHARDS)
+        self.assertTrue(b.said("taken over from node 'a', which is over"))
+        self.producer.end()
+        self.wait_model(self.producer)
+        self.assertEqual(b.end(), 0)
+        self.assertEqual(set(self.leases().values()), {''})
+        self.assertEqual(self.pg.psql('SELECT node FROM weir.weir_nodes'), ['a'])  # forgotten after a day
+
+    def test_only_what_must_move_moves(self):
+        """Three, one stops in order, comes again, begins again within its session."""
+        for name in 'abc':
+            self.node(name, session='10s')
+            before = self.wait_shares(**{name: SHARDS // len(self.nodes) for name in self.nodes})
+        a, b, c = self.nodes.values()
+        self.producer.send(300)
+        self.assertEqual(a.end(), 0)
+        after = self.wait_shares(b=3, c=3)
+        self.assertEqual(moved(before, after), 2)
+        self.producer.send(300)
+        a.start()
+        before = self.wait_shares(a=2, b=2, c=2)
+        self.assertEqual(moved(before, after), 2)
+        since = self.pg.psql('SELECT shard, since FROM weir.weir_leases ORDER BY 1')
+        a.kill()
+        a.start()
+        a.wait_said('ours still')
+        a.wait_ready()
+        self.assertEqual(self.pg.psql('SELECT shard, since FROM weir.weir_leases ORDER BY 1'), since)
+        self.producer.send(300)
+        self.producer.end()
+        self.wait_model(self.producer)
+        self.assertEqual([b.end(), c.end(), a.end()], [0, 0, 0])
+        self.assertEqual(self.pg.psql('SELECT count(*) FROM weir.weir_nodes'), ['0'])
+
+    def test_postgresql_goes_and_comes(self):
+        a, b = self.node('a'), self.node('b')
+        before = self.wait_shares(a=3, b=3)
+        servers = {**a.servers(), **b.servers()}
+        self.pg.stop()
+        for node in (a, b):  # others may take its shards from now on, as far as it knows
+            node.wait_said('the session is over')
+        harness.wait_until(lambda: not any(nodes.is_running(pid) for pid in servers.values()), 'their servers to be killed')
+        self.assertEqual(a.get('/ready')[0], 503)
+        self.producer.send(300)
+        self.pg.start()
+        for node in (a, b):
+            node.wait_said('PostgreSQL answers')
+            node.wait_ready()
+        self.assertEqual(self.wait_shares(a=3, b=3), before)
+        self.producer.end()
+        self.wait_model(self.producer)
+
+    def test_what_it_answers(self):
+        a = self.node('a')
+        self.wait_shares(a=SHARDS)
+        a.wait_ready()
+        status, found = a.get('/api/v1/nodes')
+        self.assertEqual((status, found['node'], found['session']), (200, 'a', '2s'))
+        harness.wait_until(lambda: all(shard['address'] for shard in a.get('/api/v1/nodes')[1]['shards']), 'the addresses')
+        found = a.get('/api/v1/nodes')[1]
+        self.assertEqual([(node['node'], node['state'], node['shards']) for node in found['nodes']], [('a', 'lives', SHARDS)])
+        self.assertEqual([(shard['shard'], shard['partitions'], shard['node']) for shard in found['shards']],
+                         [(str(i), [i], 'a') for i in range(SHARDS)])
+        self.assertEqual((a.metric('weir_node_shards'), a.metric('weir_node_shards_ready'), a.metric('weir_node_connected')),
+                         (SHARDS, SHARDS, 1))
+        self.assertEqual(a.get('/live')[0], 200)
+        self.assertEqual(a.get('/live?x=1')[0], 400)
+        listed = harness.weir('node', '--list', '-c', a.path)
+        self.assertEqual(listed.returncode, 0, listed.stderr)
+        lines = [line.split() for line in listed.stdout.splitlines()]
+        self.assertEqual(lines[1][:3], ['a', 'lives', str(SHARDS)])
+        self.assertEqual([line[:2] + line[-1:] for line in lines[4:]], [[str(i), 'a', str(i)] for i in range(SHARDS)])
+        # A server that ends is started again, and is told.
+        os.kill(a.servers()[2], signal.SIGKILL)
+        a.wait_said('shard 2: its server was killed by signal 9 (Killed); it is started again in 0.1 s')
+        harness.wait_until(lambda: a.metric('weir_node_restarts_total') == 1 and a.get('/ready')[0] == 200, 'another one')
+
+    def test_who_has_the_name_of_another_one(self):
+        a = self.node('a')
+        self.wait_shares(a=SHARDS)
+        again = self.node('a', session='2s')
+        self.assertEqual(a.process.wait(harness.LIMIT_S), 78)
+        a.wait_said("another 'weir node' has the name 'a'")
+        again.wait_said('ours still')
+        self.wait_shares(a=SHARDS)
+        other = nodes.Node(self, 'b', self.text().replace(f'nodes: {{shards: {SHARDS}', 'nodes: {shards: 2'),
+                           os.path.join(self.folder, 'other')).start()
+        self.assertEqual(other.process.wait(harness.LIMIT_S), 78)
+        other.wait_said('6 partitions are dealt out to 6 shards, here 6 to 2')
+
+
+class Configuration(unittest.TestCase):
+    def setUp(self):
+        if not brokers.there() or not postgres.there():
+            self.skipTest('built without librdkafka or libpq')
+        self.folder = harness.folder_for_test(self)
+
+    def refused(self, old, new, *words, status=78, arguments=()):
+        text = CONFIG.replace('SHARDS', '6').replace('SESSION', '3s').replace('CONNECT', 'host=/').replace('SERVERS', '127.0.0.1:1')
+        self.assertIn(old, text)
+        path = os.path.join(self.folder, 'weir.yaml')
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(text.replace(old, new))
+        done = harness.weir('node', '-c', path, *arguments, cwd=self.folder)
+        self.assertEqual(done.returncode, status, done.stderr)
+        for word in words:
+            self.assertIn(word, done.stderr)
+
+    def test_what_is_refused(self):
+        self.refused('shards: 6', 'shards: 1025', 'weir.yaml:18:17', 'from 1 to 1024')
+        self.refused('partitions: 6', 'partitions: 5', 'weir.yaml:18:8', '6 shards share 5 partitions')
+        self.refused('shards: 6, partitions: 6', 'shards: 1, partitions: 1024', 'more than 1023 partitions')
+        self.refused('session: 3s', 'session: 100ms', 'from 500ms to 10m')
+        self.refused('127.0.0.1:0', '127.0.0.1:65530', 'shard 5 would listen at port 65536')
+        self.refused('127.0.0.1:0', '0.0.0.0:9000', 'can be reached from other machines')
+        self.refused('127.0.0.1:0', 'unix:/tmp/x', 'expected an address and a port')
+        self.refused(', shard: "${WEIR_SHARD}"', '', "'shard' is missing")
+        self.refused('"${WEIR_SHARD}"', 'x', "'shard' is 'x'", '"${WEIR_SHARD}"')
+        self.refused('"${WEIR_PARTITIONS}"', '"0-1"', 'partitions: "${WEIR_PARTITIONS}"')
+        self.refused('  rows: {from: s', '  rows: {from: t', 'weir.yaml')
+        self.refused('\nnodes:', '\n#nodes:', "'nodes' is missing")
+        self.refused('streams:', 'streams:\n  t: {time: {field: ts, unit: ms}, fields: {k: string}}', "stream 't' is not read from Kafka")
+        self.refused('', '', 'one argument too many', status=64, arguments=['x'])
+        self.refused('', '', '--name', "found 'a b'", status=64, arguments=['--name', 'a b'])
+        self.refused('', '', 'weir:', status=69, arguments=['--list'])
+
+
+if __name__ == '__main__':
+    harness.main()
