@@ -216,6 +216,22 @@ static void append_column(struct batch *to, const struct batch *from, size_t i)
     }
 }
 
+void batch_reserve(struct batch *b, uint32_t rows)
+{
+    if (rows > BATCH_ROWS_MAX)
+        rows = BATCH_ROWS_MAX;
+    if (rows <= b->room || !b->n_rows || grow_rows(b, rows) < 0)
+        return;
+    for (size_t i = 0; i < b->schema->n; i++) {
+        const struct column *c = &b->column[i];
+        size_t size = c->type != WEIR_STRING || c->absent
+                          ? 0
+                          : used_bytes(b, c) * rows / b->n_rows;
+        if (size > c->bytes_room && size <= BATCH_BYTES_MAX)
+            grow_bytes(b, &b->column[i], size);
+    }
+}
+
 int batch_append(struct batch *to, const struct batch *from)
 {
     uint32_t rows = to->n_rows + from->n_rows;

@@ -87,6 +87,10 @@ static inline void batch_put_bool(struct column *c, uint32_t row, bool v)
     *byte = (uint8_t)(v ? *byte | bit : *byte & ~bit);
 }
 
+/* Makes room for `rows` rows like those that it has, so that no array is made again and again while they are appended; or does
+ * not, where there is no memory. */
+void batch_reserve(struct batch *b, uint32_t rows);
+
 /* Copies all rows of `from` behind those of `to` (same schema and columns, both unsealed). -ENOSPC: nothing was
  * copied. -ENOMEM. */
 int batch_append(struct batch *to, const struct batch *from);

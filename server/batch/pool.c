@@ -23,6 +23,8 @@
 #define CLASS_MIN 12 /* 4 KiB */
 #define CLASSES   19 /* up to 1 GiB: the keys of a batch, 65,536 of 4 KiB, and some */
 
+#define ROOM_OF(class) ((size_t)1 << ((class) + CLASS_MIN))
+
 /* Address space. Classes do not lend each other blocks, so it is to hold the most that each of them ever
  * had at once, together. */
 #define ARENA_MAX ((size_t)256 << 30)
@@ -42,6 +44,7 @@ static struct {
     pthread_mutex_t lock; /* protects all that changes */
     struct shelf shelf[CLASSES];
     size_t kept;             /* bytes of warm blocks */
+    size_t lent;             /* of those that somebody has */
     char *arena;             /* set once */
     size_t size, used, open; /* open: may be touched */
     int give_back;           /* advice by which pages go */
@@ -142,9 +145,10 @@ void *pool_get(size_t size, size_t *ret_room)
         return NULL;
     unsigned class = size_class(size);
     pthread_once(&once, make_arena);
-    size_t room = (size_t)1 << (class + CLASS_MIN);
+    size_t room = ROOM_OF(class);
     pthread_mutex_lock(&pool.lock);
     void *p = take(class, room);
+    pool.lent += p ? room : 0;
     pthread_mutex_unlock(&pool.lock);
     if (!p)
         return NULL;
@@ -167,28 +171,50 @@ static bool cold_room(struct shelf *s)
     return true;
 }
 
+/* With the lock held. */
+static void shelve(void *p, unsigned class)
+{
+    struct free_block *b = p;
+    b->next = pool.shelf[class].warm;
+    pool.shelf[class].warm = b;
+    pool.kept += ROOM_OF(class);
+    ASAN_POISON_MEMORY_REGION(p, ROOM_OF(class));
+}
+
+/* With the lock held: a block of those that are too many, of this class if it has one. NULL: they are not. */
+static void *take_surplus(unsigned *class)
+{
+    if (pool.kept <= (pool.lent > POOL_KEPT_MAX ? pool.lent : POOL_KEPT_MAX))
+        return NULL;
+    for (unsigned c = CLASSES; !pool.shelf[*class].warm && c > 0; c--)
+        if (pool.shelf[c - 1].warm)
+            *class = c - 1;
+    return take(*class, ROOM_OF(*class));
+}
+
 void pool_put(void *p, size_t room)
 {
     if (!p)
         return;
-    struct shelf *s = &pool.shelf[size_class(room)];
-    bool cold = false;
+    unsigned class = size_class(room);
+    bool cold = true;
     pthread_mutex_lock(&pool.lock);
-    if (pool.kept + room > POOL_KEPT_MAX) {
+    pool.lent -= room;
+    shelve(p, class);
+    while (cold && (p = take_surplus(&class))) {
         /* The pages go back without the lock. Where they cannot, they stay. */
         pthread_mutex_unlock(&pool.lock);
-        cold = madvise(p, room, pool.give_back) == 0;
+        cold = madvise(p, ROOM_OF(class), pool.give_back) == 0;
         pthread_mutex_lock(&pool.lock);
+        struct shelf *s = &pool.shelf[class];
+        cold = cold && cold_room(s);
+        if (cold) {
+            s->cold[s->n_cold++] = (uint32_t)(pool_offset(p) >> CLASS_MIN);
+            ASAN_POISON_MEMORY_REGION(p, ROOM_OF(class));
+        } else {
+            shelve(p, class);
+        }
     }
-    if (cold && cold_room(s)) {
-        s->cold[s->n_cold++] = (uint32_t)(pool_offset(p) >> CLASS_MIN);
-    } else {
-        struct free_block *b = p;
-        b->next = s->warm;
-        s->warm = b;
-        pool.kept += room;
-    }
-    ASAN_POISON_MEMORY_REGION(p, room);
     pthread_mutex_unlock(&pool.lock);
 }
 

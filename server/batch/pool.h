@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Memory for the arrays of batches: blocks of 4 KiB to 1 GiB in powers of two, kept for the next
- * batch instead of being given back and faulted in again. At most POOL_KEPT_MAX bytes are kept.
+ * batch instead of being given back and faulted in again. At most POOL_KEPT_MAX bytes are kept, or as many as are in use:
+ * a queue that is full soon is again, once it was emptied.
  * Any thread; a lock for each array, never for a row.
  *
  * All blocks lie in one arena, a memfd, so that another process can map it and read a batch

@@ -86,6 +86,17 @@ static bool frame_put_batch(struct frame *f, struct log_entry *e)
     return true;
 }
 
+/* Room for the rows that will be copied behind those of the frame's last entry: of requests that have been taken. */
+static void frame_reserve(const struct log *l)
+{
+    const struct log_entry *e = l->frame.entry[l->frame.n - 1];
+    uint64_t rows = e->batch->n_rows;
+    for (const struct intake_item *i = l->later.first;
+         i && i->source == e->source && rows < GATHER_MAX; i = i->next)
+        rows += i->rows;
+    batch_reserve(e->batch, rows < BATCH_ROWS_MAX ? (uint32_t)rows : BATCH_ROWS_MAX);
+}
+
 /* The first of those that were taken. False: no memory, it stays there. */
 static bool frame_add(struct log *l)
 {
@@ -105,6 +116,8 @@ static bool frame_add(struct log *l)
     f->asking += item->asks;
     for (size_t i = 0; i < item->n; i++) {
         bool goes_on = frame_put_batch(f, item->entry[i]);
+        if (goes_on && f->open && i + 1 == item->n)
+            frame_reserve(l);
         if (!goes_on && !item->asks) /* what is to be told about goes back with it */
             log_entry_unref(item->entry[i]);
         if (goes_on || !item->asks)

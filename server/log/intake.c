@@ -141,8 +141,10 @@ static void item_refused(struct intake_item *item)
 static void note_newest(struct intake_item *item, const struct batch *b)
 {
     const int64_t *time = b->column[0].values;
+    int64_t newest_us = item->newest_us;
     for (uint32_t i = 0; i < b->n_rows; i++)
-        item->newest_us = time[i] > item->newest_us ? time[i] : item->newest_us;
+        newest_us = time[i] > newest_us ? time[i] : newest_us;
+    item->newest_us = newest_us;
 }
 
 static int item_entry(struct intake_item *item, struct batch *b, bool held)

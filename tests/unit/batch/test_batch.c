@@ -104,6 +104,30 @@ static void appended_rows_stand_behind_with_nulls_and_bits_in_place(void **state
     schema_free(s);
 }
 
+static void reserved_room_changes_no_row(void **state)
+{
+    (void)state;
+    struct schema *schema = trades();
+    struct batch *b;
+    assert_int_equal(batch_new(schema, 0, &b), 0);
+    batch_reserve(b, 40000); /* like none: not yet */
+    for (int i = 0; i < 100; i++)
+        add(b, i, "eight by", i, i % 2);
+    assert_true(b->room < 40000);
+    batch_reserve(b, 40000);
+    assert_int_equal(b->room, 40000);
+    for (int i = 100; i < 40000; i++)
+        add(b, i, "eight by", i, i % 2);
+    assert_int_equal(b->room, 40000);
+    batch_reserve(b, UINT32_MAX);
+    assert_int_equal(b->room, BATCH_ROWS_MAX);
+    batch_seal(b);
+    for (uint32_t i = 0; i < 40000; i += 99)
+        assert_row(b, i, i, "eight by", i, i % 2);
+    batch_unref(b);
+    schema_free(schema);
+}
+
 static void a_text_needs_no_room_for_what_it_replaces(void **state)
 {
     (void)state;
@@ -482,6 +506,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(rows_come_back_as_they_were_put),
         cmocka_unit_test(appended_rows_stand_behind_with_nulls_and_bits_in_place),
+        cmocka_unit_test(reserved_room_changes_no_row),
         cmocka_unit_test(a_text_takes_the_place_of_what_the_last_rows_had),
         cmocka_unit_test(a_text_needs_no_room_for_what_it_replaces),
         cmocka_unit_test(columns_that_nobody_wants_have_no_arrays),

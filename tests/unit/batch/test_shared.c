@@ -180,6 +180,28 @@ static void pages_beyond_what_is_kept_go_back(void **state)
     }
 }
 
+/* A queue that is emptied and fills up again: its pages stay as long as as many are in use. */
+static void pages_stay_while_as_many_are_in_use(void **state)
+{
+    (void)state;
+    if (pool_arena_fd() < 0)
+        skip();
+    enum { BLOCKS = 12, SIZE = 16 << 20 };
+    void *block[BLOCKS];
+    size_t room[BLOCKS];
+    for (size_t i = 0; i < BLOCKS; i++) {
+        block[i] = pool_get(SIZE, &room[i]);
+        assert_non_null(block[i]);
+        memset(block[i], 1, SIZE);
+    }
+    for (size_t i = 0; i < BLOCKS / 3; i++)
+        pool_put(block[i], room[i]);
+    assert_true(memory_of_arena() >= (uint64_t)BLOCKS * SIZE);
+    for (size_t i = BLOCKS / 3; i < BLOCKS; i++)
+        pool_put(block[i], room[i]);
+    assert_true(memory_of_arena() <= POOL_KEPT_MAX + ((uint64_t)8 << 20));
+}
+
 static void more_than_a_block_can_be_is_refused(void **state)
 {
     (void)state;
@@ -200,6 +222,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(another_process_reads_a_batch_where_it_lies),
         cmocka_unit_test(a_header_that_leads_out_of_the_arena_is_refused),
         cmocka_unit_test(pages_beyond_what_is_kept_go_back),
+        cmocka_unit_test(pages_stay_while_as_many_are_in_use),
         cmocka_unit_test(more_than_a_block_can_be_is_refused),
     };
     return cmocka_run_group_tests_name("shared", tests, NULL, NULL);
