@@ -635,6 +635,15 @@ static int run(const struct run_options *o)
         weir_free(w);
         return status;
     }
+    const struct config_postgresql *pg = w->config->server.postgresql;
+    if (pg && pg->copy_us && !o->database) {
+        fprintf(stderr,
+                "weir: with 'copy' ('postgresql') a database has what comes from "
+                "Kafka only, as another machine may go on with it; --database "
+                "FILE runs into another one\n");
+        weir_free(w);
+        return EXIT_CONFIG;
+    }
     char *folder = weir_journal_folder(&w->config->server, o->database);
     if (!folder || !is_served(folder)) {
         status = run_here(w, o);

@@ -15,6 +15,7 @@
 #include "cmd.h"
 #include "config/faults.h"
 #include "control.h"
+#include "copies.h"
 #include "descriptors.h"
 #include "http/http.h"
 #include "query/process.h"
@@ -73,7 +74,7 @@ static const char help[] =
     "  -h, --help           this text\n\n"
     "Exit status: 0 stopped by a signal, 78 bad configuration, "
     "69 address in use or too few open files allowed, 73 or 74 database,\n"
-    "74 also a damaged journal.\n";
+    "74 also a damaged journal, 75 another server has taken the shard ('copy').\n";
 
 /* What came of the last SIGHUP. */
 struct outcome {
@@ -301,6 +302,8 @@ static int start(struct server *s, const char *database, int *ret_exit,
     int r = open_access(s, ret_exit, error);
     if (r == 0) /* first: a second server finds out before it does harm */
         r = open_http(s, ret_exit, error);
+    if (r == 0)
+        r = copies_claim(w, database, ret_exit, error);
     if (r == 0)
         r = weir_open_store(w, database, ret_exit, error);
     if (r == 0)

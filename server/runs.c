@@ -322,6 +322,11 @@ static bool read_file(struct run *r, const char *text, int fd)
         free(result);
         return say(r, 0, "done %d 0 0 0 no file", -EINVAL);
     }
+    if (r->to->closed) {
+        free(result);
+        return say(r, 0, "done %d 0 0 0 the server reads it from Kafka only ('copy')",
+                   -EPERM);
+    }
     int err = source_file(&files, result, &error);
     if (err == 0 && r->failed)
         err = error_set(&error, r->failed, "\"%s\": the stream takes nothing more: %s",

@@ -8,6 +8,7 @@
 #include "base/logger.h"
 #include "carry/carry.h"
 #include "config/faults.h"
+#include "copies.h"
 #include "crashes.h"
 #include "journal/folder.h"
 #include "lookup/lookups.h"
@@ -639,6 +640,7 @@ static void setup_stream(struct weir *w, size_t i)
     w->stream[i].max_body = s->max_body;
     w->stream[i].queue_wait_us = s->queue_wait_us;
     w->stream[i].durable = c->durable;
+    w->stream[i].closed = s->postgresql && s->postgresql->copy_us;
 }
 
 /* The log with what the journal and the database have of it. A run over files reads a journal that is
@@ -782,6 +784,8 @@ static int open_stream(struct weir *w, enum weir_mode mode, size_t i, struct res
         return error_set(error, -ENOMEM, "no memory");
     int err = make_log(w, mode, i, folder, r, error);
     free(folder);
+    if (err == 0)
+        err = copies_name_sources(w, r, i, error);
     if (err < 0)
         return err;
     w->intake[i].log = w->log[i];
@@ -934,7 +938,9 @@ static int start_targets(struct weir *w, struct error *error)
         struct target *t = NULL;
         w->target_set[i] = NULL;
         if (set)
-            err = target_new(w->store, w->metrics, set, &t, error);
+            err =
+                target_new(w->store, w->metrics, set,
+                           i == CARRIED_POSTGRESQL ? copies_with(w) : NULL, &t, error);
         if (err == 0)
             atomic_store_explicit(&w->target[i], t, memory_order_release);
     }
@@ -956,7 +962,9 @@ int weir_start(struct weir *w, enum weir_mode mode, int *ret_exit, struct error 
     struct restore *restore = NULL;
     *ret_exit = EXIT_FAILURE;
     w->serves = mode == WEIR_SERVE;
-    int r = store_start(w->store, error);
+    int r = copies_follow(w, error);
+    if (r == 0)
+        r = store_start(w->store, error);
     if (r == 0)
         r = start_threads(w, error);
     if (r == 0 && mode == WEIR_SERVE && (r = make_journal_folder(w, error)) < 0)
@@ -1058,6 +1066,7 @@ static void say_step(struct weir *w, const char *step)
 uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
 {
     uint64_t open_groups = 0;
+    copies_end(w);
     if (w->store && end != LOG_FINISH)
         store_hurry(w->store); /* who waits for the store does not keep the others */
     backfill_stop_all(w);
@@ -1081,6 +1090,7 @@ uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
     say_step(w, "the database");
     if (w->store && store_sync(w->store) < 0)
         w->lost = true;
+    copies_last(w);
     for (size_t i = 0; end == LOG_FINISH && !weir_failed(w) && i < w->config->n_streams;
          i++)
         if (w->log[i])
@@ -1103,6 +1113,7 @@ void weir_free(struct weir *w)
 {
     if (!w)
         return;
+    copies_end(w);
     results_feed_stop(w);
     backfill_stop_all(w);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)
@@ -1130,6 +1141,7 @@ void weir_free(struct weir *w)
     tasks_free(w->front);
     lookups_free(w->lookups);
     doing_close();
+    copies_free(w);
     restarts_free(w->restarts);
     crashes_free(w->crashes);
     free(w->intake);

@@ -78,6 +78,7 @@ struct weir {
     /* Says that a pipeline has crashed and waits for weir_restart; NULL: nobody starts it again. */
     void (*crashed)(void);
     struct results_feed *results; /* results_feed.c; NULL: nobody joins results */
+    struct copying *copying;      /* copies.c; NULL: the database is not copied */
     struct backfill *backfills;   /* backfill.c; of whoever starts pipelines */
     struct restarts
         *restarts; /* restart.c; of whoever calls weir_restart and weir_reload */
@@ -172,6 +173,7 @@ enum {
     EXIT_UNAVAILABLE = 69,
     EXIT_CANNOT_CREATE = 73,
     EXIT_IO = 74,
+    EXIT_SUPERSEDED = 75, /* another goes on in its place */
     EXIT_CONFIG = 78
 };
 

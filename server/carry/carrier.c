@@ -154,15 +154,19 @@ static bool is_connected(const struct target *t)
 
 static void disconnect(struct target *t)
 {
+    copies_let_go((struct carrier *)t);
     pg_close(&((struct carrier *)t)->pg);
 }
 
 static int connect_to(struct target *t, struct error *error)
 {
     struct carrier *c = (struct carrier *)t;
+    copies_let_go(c);
     int err = pg_open(&c->pg, c->config, error);
     if (!err)
         err = far_schema(c, error);
+    if (!err)
+        err = copies_begin(c, error);
     if (err) {
         pg_close(&c->pg);
         return err;
@@ -186,8 +190,24 @@ static void listen_to_it(struct target *t)
     partitions_listen((struct carrier *)t);
 }
 
+static int64_t before(struct target *t)
+{
+    return copies_make((struct carrier *)t);
+}
+
+static bool waits(const struct target *t, const struct target_table *k)
+{
+    return copies_wait((const struct carrier *)t, (const struct carried *)k);
+}
+
+/* A snapshot that has nothing more to give does not keep the WAL. */
 static void idle(struct target *t, int64_t until_us)
 {
+    const struct target_table *k = t->set->first;
+    while (k && !target_has_work(t, k))
+        k = k->next;
+    if (!k)
+        copies_let_go((struct carrier *)t);
     pg_idle(&((struct carrier *)t)->pg, until_us);
 }
 
@@ -198,14 +218,16 @@ static void adopted(struct target *t)
 {
     struct carrier *c = (struct carrier *)t;
     c->config = t->set->config->server.postgresql;
+    copies_let_go(c); /* its tables may be others */
     pg_close(&c->pg);
     c->pg.timeout_us = t->config->timeout_us;
 }
 
-static void open_carrier(struct target *t)
+static void open_carrier(struct target *t, const void *with)
 {
-    ((struct carrier *)t)->pg =
-        (struct pg){.wake = t->wake, .stop = target_is_ending, .ctx = t};
+    struct carrier *c = (struct carrier *)t;
+    c->pg = (struct pg){.wake = t->wake, .stop = target_is_ending, .ctx = t};
+    copies_open(c, with);
 }
 
 static void close_carrier(struct target *t)
@@ -213,6 +235,7 @@ static void close_carrier(struct target *t)
     struct carrier *c = (struct carrier *)t;
     copy_free(&c->rows);
     copy_free(&c->gone);
+    copies_close(c);
 }
 
 static const struct config_target *settings(const struct config *c)
@@ -249,6 +272,8 @@ const struct target_kind carry_kind = {
     .connect = connect_to,
     .disconnect = disconnect,
     .listen = listen_to_it,
+    .before = before,
+    .waits = waits,
     .step = step,
     .is_lost = is_lost,
     .tell = tell,

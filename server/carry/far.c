@@ -158,6 +158,8 @@ static int make_schema(struct carrier *c, struct error *error)
     err = far_run(c, &sql, NULL, 0, NULL, error);
     if (!err)
         err = add_taken_from(c, error);
+    if (!err && c->config->copy_us)
+        err = copies_schema(c, error);
     return err || !c->config->shard ? err : shards_schema(c, error);
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/buffer.h"
 #include "carry/carry.h"
+#include "carry/copies.h"
 #include "carry/copy.h"
 #include "carry/pg.h"
 #include "target/kind.h"
@@ -34,6 +35,8 @@ struct carried {
     const char *shard; /* of the settings: rows with it are ours; NULL: all are */
     char *partitions; /* "{topic/0,topic/1}", the stream's share of Kafka; NULL: none */
     char *definition; /* of its rows: another one is another table's; NULL: no shard */
+    bool noted_then,
+        copied;       /* `noted` as of the snapshot; the last copy there says so */
     bool purged;      /* `retain` has taken rows here, now or once */
     bool partitioned; /* there: cut by time, by us */
     int drop_failed;  /* as was told */
@@ -45,6 +48,7 @@ struct carrier {
     const struct config_postgresql *config; /* of the set */
     struct pg pg;
     struct copy rows, gone;
+    struct copies copies;
     int64_t look_us; /* for partitions that nobody reads: not before */
     int64_t drop_us; /* for those of tables there that are old: not before */
 };

@@ -67,3 +67,17 @@ int read_step(struct read *r, sqlite3_stmt **ret, struct error *error)
     (void)r, (void)ret;
     return error_set(error, -ENOTSUP, "this weir was built without libpq");
 }
+
+int carry_claim(const struct config_postgresql *config, const struct carry_stop *stop,
+                struct carry_claim *ret, struct error *error)
+{
+    (void)config, (void)stop, (void)ret;
+    return error_set(error, -ENOTSUP, "this weir was built without libpq");
+}
+
+int carry_fetch(const struct config_postgresql *config, const struct carry_stop *stop,
+                const struct carry_claim *claim, int fd, struct error *error)
+{
+    (void)config, (void)stop, (void)claim, (void)fd;
+    return error_set(error, -ENOTSUP, "this weir was built without libpq");
+}

@@ -28,7 +28,7 @@ static int wait_for(struct pg *p, short events, int64_t until_us)
         int n = poll(fds, 2, ms);
         uint64_t count;
         if (n > 0 && (fds[1].revents & POLLIN) &&
-            read(p->wake, &count, sizeof(count)) > 0 && p->stop && p->stop(p->ctx))
+            read(p->wake, &count, sizeof(count)) != 0 && p->stop && p->stop(p->ctx))
             return -ECANCELED;
         if (n > 0 && fds[0].revents)
             return 0;
@@ -309,6 +309,16 @@ int pg_ask(struct pg *p, const char *sql, const struct pg_param *param, size_t n
         return lose(p, -ECONNRESET, error);
     int err = flush(p, until_us);
     return err ? lose(p, err, error) : finish(p, until_us, ret, error);
+}
+
+int pg_fetch(struct pg *p, const char *sql, const struct pg_param *param, size_t n,
+             PGresult **ret, struct error *error)
+{
+    const bool before = p->binary;
+    p->binary = true;
+    int err = pg_ask(p, sql, param, n, ret, error);
+    p->binary = before;
+    return err;
 }
 
 int pg_run(struct pg *p, const char *sql, struct error *error)

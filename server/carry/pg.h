@@ -38,6 +38,9 @@ void pg_close(struct pg *p);
  * `ret` may be NULL. */
 int pg_ask(struct pg *p, const char *sql, const struct pg_param *param, size_t n,
            PGresult **ret, struct error *error);
+/* The same, with values in binary. */
+int pg_fetch(struct pg *p, const char *sql, const struct pg_param *param, size_t n,
+             PGresult **ret, struct error *error);
 int pg_run(struct pg *p, const char *sql, struct error *error);
 /* COPY ... FROM STDIN, all of it. */
 int pg_copy(struct pg *p, const char *sql, const char *data, size_t size,

@@ -109,6 +109,12 @@ static int put_row(struct carrier *c, struct carried *k, sqlite3_stmt *s, bool g
     return err == -EDOM ? 0 : err; /* nor its key: it never was there */
 }
 
+/* With copies the snapshot is that of the last one. */
+static int step(const struct carrier *c, const char *sql, struct error *error)
+{
+    return c->copies.with ? 0 : db_exec(c->base.db, sql, error);
+}
+
 static int begin(struct carrier *c, struct carried *k, struct carry_piece *ret,
                  struct error *error)
 {
@@ -118,7 +124,7 @@ static int begin(struct carrier *c, struct carried *k, struct carry_piece *ret,
     if (!err && (copy_begin(&c->rows) || copy_begin(&c->gone)))
         err = error_set(error, -ENOMEM, "out of memory");
     if (!err)
-        err = db_exec(c->base.db, "BEGIN", error);
+        err = step(c, "BEGIN", error);
     if (err)
         return err;
     err = changes_look(c->base.db, k->base.table->name, &known, error);
@@ -137,7 +143,7 @@ static int begin(struct carrier *c, struct carried *k, struct carry_piece *ret,
 static int end(struct carrier *c, sqlite3_stmt *s, int err, struct error *error)
 {
     sqlite3_reset(s);
-    int ended = db_exec(c->base.db, "COMMIT", err ? NULL : error);
+    int ended = step(c, "COMMIT", err ? NULL : error);
     if (!err && !ended && (copy_end(&c->rows) || copy_end(&c->gone)))
         return error_set(error, -ENOMEM, "out of memory");
     return err ? err : ended;

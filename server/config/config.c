@@ -218,7 +218,7 @@ int config_of_node(struct node *root, struct config **ret, struct error *error)
     if (r == 0)
         r = share_check(c, error);
     if (r == 0 && c->server.postgresql)
-        r = target_section_check(c, &c->server.postgresql->target, error);
+        r = postgresql_section_check(c, error);
     if (r == 0 && c->server.kafka)
         r = target_section_check(c, &c->server.kafka->target, error);
     if (r < 0) {

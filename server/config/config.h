@@ -42,6 +42,7 @@ struct config_postgresql {
     char *shard; /* this server's name among those of a table; NULL: the only one */
     int64_t partition_us; /* tables are cut into so long pieces; 0: they are not */
     int64_t retain_us;    /* there; 0: for ever */
+    int64_t copy_us;      /* so often the database's pages are copied there; 0: never */
     const struct node *node;
 };
 

@@ -79,6 +79,8 @@ static const struct field fields[] = {
      .max = 3660 * DAY_US},
     {"retain", FIELD_DURATION, .offset = AT(retain_us), .min = (3600 * SECOND_US),
      .max = 36600 * DAY_US},
+    {"copy", FIELD_DURATION, .offset = AT(copy_us), .min = 50000,
+     .max = 3600 * SECOND_US, .init = 0},
     {"pipelines", FIELD_CALL, .read = read_pipelines, .schema = FIELD_SCHEMA_TEXTS},
     {"hold", FIELD_DURATION, .offset = AT(target.hold_us), .min = 0,
      .max = 366 * DAY_US, .init = INT64_MAX, .never = "forever"},
@@ -131,6 +133,70 @@ int postgresql_section(const struct node *map, struct config_postgresql **at,
         r = check_partition(p, error);
     if (r == 0 && !p->schema && !(p->schema = strdup("weir")))
         r = error_set(error, -ENOMEM, "%s: out of memory", map->file);
+    return r;
+}
+
+/* ---- copy: -------------------------------------------------------------------------------------- */
+
+/* What would be lost with the disk, or could not be at one position with the rest. */
+static int check_copied_stream(const struct config_stream *s, struct error *error)
+{
+    if (s->source.kind == CONFIG_SOURCE_KAFKA)
+        return 0;
+    return node_error(s->node, error,
+                      "with 'copy' another machine goes on with what Kafka has still: "
+                      "stream '%s' is not read from Kafka, so what it has taken since "
+                      "the last copy would be lost with this one",
+                      s->name);
+}
+
+static int check_copied_pipeline(const struct config *c,
+                                 const struct config_pipeline *p, struct error *error)
+{
+    const struct config_postgresql *pg = c->server.postgresql;
+    if (p->joins.n || p->results.n || p->joins.all)
+        return node_error(
+            p->join_node ? p->join_node : p->node, error,
+            "with 'copy' all of a pipeline is at one position of its "
+            "stream: it is not joined with streams or results, whose rows "
+            "wait for each other; tables ('table') can be joined");
+    if (p->asks)
+        return node_error(p->node, error,
+                          "with 'copy' all of a pipeline is at one position of its "
+                          "stream: it does not ask other services, whose answers are "
+                          "waited for");
+    if (p->backfill_node)
+        return node_error(p->backfill_node, error,
+                          "with 'copy' a pipeline is where its stream is: 'backfill' "
+                          "reads what is on this machine only");
+    return config_is_target(c, &pg->target, p->name) == 1
+               ? 0
+               : node_error(
+                     pg->node, error,
+                     "with 'copy' all tables are carried: 'pipelines' leaves out "
+                     "'%s'",
+                     p->name);
+}
+
+int postgresql_section_check(const struct config *c, struct error *error)
+{
+    const struct config_postgresql *p = c->server.postgresql;
+    int r = target_section_check(c, &p->target, error);
+    if (r < 0 || !p->copy_us)
+        return r;
+    if (!p->shard)
+        return node_error(p->node, error,
+                          "'copy' is for a server with a name: 'shard' is missing");
+    if (c->server.kafka)
+        return node_error(c->server.kafka->link.node, error,
+                          "with 'copy' no results go to Kafka: what was published "
+                          "since the last copy could not be taken back");
+    if (c->n_pipelines == 0)
+        return node_error(p->node, error, "'copy' wants a pipeline");
+    for (size_t i = 0; r == 0 && i < c->n_streams; i++)
+        r = check_copied_stream(&c->stream[i], error);
+    for (size_t i = 0; r == 0 && i < c->n_pipelines; i++)
+        r = check_copied_pipeline(c, &c->pipeline[i], error);
     return r;
 }
 

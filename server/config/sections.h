@@ -127,6 +127,8 @@ void target_section_free(struct config_target *t);
 /* `postgresql:` of the server. What was taken on failure is freed with the server. */
 int postgresql_section(const struct node *map, struct config_postgresql **at,
                        struct error *error);
+/* All else is read. */
+int postgresql_section_check(const struct config *c, struct error *error);
 void postgresql_section_free(struct config_postgresql *p); /* takes NULL */
 
 /* `kafka:` of the server, likewise. */

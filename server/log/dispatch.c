@@ -565,6 +565,67 @@ void log_checkpoint(struct log *l, const char *pipeline)
     log_entry_unref(e);
 }
 
+/* What keeps all of it from being stored at one position; NULL: nothing does. */
+static const char *is_apart(const struct subscriber *s)
+{
+    if (has_failed(s) || s->given_up)
+        return "has failed";
+    return s->behind ? "is behind" : NULL;
+}
+
+int log_settle(struct log *l, struct error *error)
+{
+    struct checkpoints *c = &l->checkpoints;
+    const struct log_keeper *k = &l->options.keeper;
+    const uint64_t position = position_of(l);
+    if (!log_is_ready(l))
+        return error_set(error, -EBUSY, "stream '%s': the journal is still being read",
+                         l->name);
+    for (size_t i = 0; i < l->n_subscribers; i++)
+        if (is_apart(l->subscriber[i]))
+            return error_set(error, -EBUSY, "pipeline '%s' %s",
+                             l->subscriber[i]->sink.pipeline,
+                             is_apart(l->subscriber[i]));
+    c->number++;
+    for (size_t i = 0; i < l->n_subscribers; i++) {
+        struct log_entry *e;
+        if (stored_of(l->subscriber[i]) >= position)
+            continue;
+        if (entry_new(LOG_CHECKPOINT, &e) < 0)
+            return error_set(error, -ENOMEM, "no memory");
+        e->number = c->number;
+        e->position = position;
+        const bool taken = put_now(l, l->subscriber[i], e);
+        log_entry_unref(e);
+        if (!taken)
+            return error_set(error, -ESHUTDOWN, "the server stops");
+    }
+    if (k->keep && atomic_load_explicit(&l->kept, memory_order_relaxed) < position &&
+        k->keep(k->ctx, position) < 0)
+        return error_set(error, -EIO, "the store takes nothing");
+    c->asked = position;
+    c->asked_us = clock_monotonic_us();
+    c->running = true;
+    return 0;
+}
+
+int log_is_settled(const struct log *l, struct error *error)
+{
+    const uint64_t position = position_of(l);
+    if (is_leaving(l))
+        return error_set(error, -ESHUTDOWN, "the server stops");
+    for (size_t i = 0; i < l->n_subscribers; i++) {
+        if (is_apart(l->subscriber[i]))
+            return error_set(error, -EBUSY, "pipeline '%s' %s",
+                             l->subscriber[i]->sink.pipeline,
+                             is_apart(l->subscriber[i]));
+        if (stored_of(l->subscriber[i]) < position)
+            return 0;
+    }
+    return !l->options.keeper.keep ||
+           atomic_load_explicit(&l->kept, memory_order_relaxed) >= position;
+}
+
 /* Who has come was not asked for the checkpoint that is under way, and who has gone will not store it. */
 static void begin_checkpoints_anew(struct log *l)
 {

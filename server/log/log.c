@@ -726,7 +726,7 @@ bool log_close(struct log *l, enum log_end end, int64_t deadline_us)
 }
 
 /* The database has all that the log has had. */
-static bool all_is_stored(struct log *l)
+bool log_is_stored(struct log *l)
 {
     bool all = !atomic_load_explicit(&l->failed, memory_order_acquire) &&
                (!l->options.keeper.keep ||
@@ -735,6 +735,14 @@ static bool all_is_stored(struct log *l)
         all = all && atomic_load_explicit(&l->subscriber[i]->stored,
                                           memory_order_relaxed) >= l->position;
     return all;
+}
+
+void log_put_sources(struct log *l, struct buffer *to)
+{
+    pthread_mutex_lock(&l->names_lock);
+    for (uint32_t i = 1; i < l->n_sources; i++)
+        buffer_printf(to, "%s\n", l->source_name[i]);
+    pthread_mutex_unlock(&l->names_lock);
 }
 
 /* An empty journal whose first frame says what sources are called: what is stored knows them by number. */
@@ -748,12 +756,27 @@ static int begin_anew(struct log *l, struct error *error)
     return journal_commit(l->journal, 0, &first, error);
 }
 
+int log_take_sources(struct log *l, const char *names, struct error *error)
+{
+    uint32_t number = 1;
+    int r = 0;
+    for (const char *at = names; r == 0 && *at; number++) {
+        const size_t size = strcspn(at, "\n");
+        r = log_learn_source(l, number, at, size);
+        at += size + (at[size] == '\n');
+    }
+    if (r < 0)
+        return error_set(error, r, "stream '%s': the names of its sources: %s", l->name,
+                         strerror(-r));
+    return l->journal ? begin_anew(l, error) : 0;
+}
+
 void log_forget(struct log *l)
 {
     struct error error = {0};
     if (!l->journal)
         return;
-    if (!all_is_stored(l))
+    if (!log_is_stored(l))
         logger_warn("log",
                     "stream '%s': not all is in the database, the journal is kept",
                     l->name);

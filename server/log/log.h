@@ -16,6 +16,7 @@
 #ifndef WEIR_LOG_LOG_H
 #define WEIR_LOG_LOG_H
 
+#include "base/buffer.h"
 #include "base/error.h"
 #include "base/metrics.h"
 #include "base/tasks.h"
@@ -307,6 +308,11 @@ struct log_columns {
  * first ones; they all stay as long as the log. Batches of the schema before may still come, and have nulls in the new
  * columns. -ENOMEM, -EINVAL: it is as it was. */
 int log_change(struct log *l, const struct log_columns *to, struct error *error);
+/* Within such a call: what all pipelines have made of the entries so far is to be stored, with the bookmarks. -EBUSY: one of them has
+ * failed or is behind, or the journal is still being read; -ENOMEM, -EIO, -ESHUTDOWN. */
+int log_settle(struct log *l, struct error *error);
+/* Within the same call: 1: it is; 0: not yet. */
+int log_is_settled(const struct log *l, struct error *error);
 /* Within such a call: a checkpoint of the pipeline, now; */
 void log_checkpoint(struct log *l, const char *pipeline);
 /* the pipeline gets no more entries; the position that it has stored, or that of the last entry if it is not there; */
@@ -353,6 +359,14 @@ void log_end(struct log *l, enum log_end end);
 /* The same, and waits for that. From deadline_us on (clock_monotonic_us) nothing more is handed on: what is in the
  * journal is there at the next start. False: it came to that. */
 bool log_close(struct log *l, enum log_end end, int64_t deadline_us);
+/* All that it has had is in the database. After log_close. */
+bool log_is_stored(struct log *l);
+
+/* What sources are called, in the order of their numbers, a line each. Any thread. */
+void log_put_sources(struct log *l, struct buffer *to);
+/* Before log_start: the database has come without its journal, which begins anew behind it and knows sources by these numbers. */
+int log_take_sources(struct log *l, const char *names, struct error *error);
+
 /* After LOG_FINISH, once all is committed: the journal begins anew behind the last entry. What is not in the
  * database stays there. */
 void log_forget(struct log *l);

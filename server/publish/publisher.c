@@ -258,8 +258,9 @@ static void adopted(struct target *t)
     ((struct publisher *)t)->config = t->set->config->server.kafka;
 }
 
-static void open_publisher(struct target *t)
+static void open_publisher(struct target *t, const void *with)
 {
+    (void)with;
     ((struct publisher *)t)->link = (struct link){.stop = target_is_ending, .ctx = t};
 }
 

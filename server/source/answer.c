@@ -34,6 +34,14 @@ void answer_unknown_stream(struct http_request *r, const struct source_post *p,
     buffer_free(&list);
 }
 
+void answer_closed(struct http_request *r, const struct source_stream *s)
+{
+    http_problem(r, 403, "stream_closed",
+                 "stream \"%s\" is read from Kafka only, as another machine may go on "
+                 "with it ('copy' of 'postgresql')",
+                 s->name);
+}
+
 void answer_unknown_parameter(struct http_request *r, const char *name)
 {
     http_problem(r, 400, "unknown_parameter",

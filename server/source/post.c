@@ -209,6 +209,10 @@ static void post_setup(struct post *p, struct http_request *r, const char *sourc
 /* False: replied. */
 static bool post_is_ready(struct http_request *r, const struct source_stream *s)
 {
+    if (s->closed) {
+        answer_closed(r, s);
+        return false;
+    }
     int ready = s->sink.ready ? s->sink.ready(s->sink.ctx) : 0;
     if (ready)
         answer_not_ready(r, s, ready);

@@ -101,6 +101,7 @@ void writes_free(struct writes *w); /* takes NULL */
 /* What is wrong with the headers. */
 void answer_unknown_stream(struct http_request *r, const struct source_post *p,
                            const char *name);
+void answer_closed(struct http_request *r, const struct source_stream *s);
 void answer_unknown_parameter(struct http_request *r, const char *name);
 void answer_unsupported_type(struct http_request *r, const char *type);
 void answer_bad_source(struct http_request *r);

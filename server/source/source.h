@@ -85,6 +85,7 @@ struct source_stream {
     struct source_sink sink;
     uint64_t max_body;     /* bytes of a bounded request, decompressed */
     int64_t queue_wait_us; /* then 429 */
+    bool closed;           /* nothing is taken but what weir reads itself */
     bool durable;          /* answers wait until the events are on disk */
     struct pull *pull;     /* what weir reads itself; NULL: nothing */
     _Atomic uint64_t accepted, rejected[DECODE_REASONS], requests, bytes, throttled,

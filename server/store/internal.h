@@ -134,6 +134,7 @@ struct store {
     char *path;
     struct files files;
     sqlite3 *db;
+    struct pages *pages; /* pages.c; NULL: nobody copies them */
     /* Both grow at their front: release, acquire. */
     _Atomic(struct store_pipeline *) pipelines, bucket[STORE_BUCKETS];
     struct store_table *tables;
@@ -178,6 +179,12 @@ int store_need_pipeline(struct store *s, const char *name, struct store_pipeline
 int store_check_path(const char *path, struct error *error);
 
 int result_table_sync(sqlite3 *db, const struct table *t, struct error *error);
+
+/* pages.c: what a commit has changed. */
+struct pages;
+void pages_note(struct store *s);
+void pages_unfollow(
+    struct pages *p); /* takes NULL; behind the connection, whose WAL it reads */
 
 /* insert.c: the statements of a table, once, and the rows of one set into it. Both return a SQLite result
  * code. */

@@ -3,6 +3,7 @@
 
 #include "store/db.h"
 #include "store/internal.h"
+#include "store/pages.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -51,6 +52,11 @@ static int restore_step(struct restore *r, sqlite3_stmt *s, struct error *error)
     if (code == SQLITE_ROW)
         return 1;
     return code == SQLITE_DONE ? 0 : db_error(r->db, error);
+}
+
+int restore_meta(struct restore *r, const char *key, char **ret, struct error *error)
+{
+    return pages_meta(r->db, key, ret, error);
 }
 
 int restore_stream(struct restore *r, const char *stream, uint64_t *ret_position,

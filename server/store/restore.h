@@ -11,6 +11,8 @@
 #include "store/journals.h"
 
 struct restore;
+/* A line of weir_meta; free(). -ENOENT. */
+int restore_meta(struct restore *r, const char *key, char **ret, struct error *error);
 
 /* A file that store_open has opened. -EIO, ... */
 int restore_open(const char *path, struct restore **ret, struct error *error);

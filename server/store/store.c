@@ -90,6 +90,7 @@ static int store_wal_grew(void *store, sqlite3 *db, const char *name, int pages)
     (void)db;
     (void)name;
     s->wal_pages = pages;
+    pages_note(s);
     return SQLITE_OK;
 }
 
@@ -651,6 +652,7 @@ void store_free(struct store *s)
     dead_letters_free(s->dead);
     store_leave_tidy(s);
     sqlite3_close(s->db);
+    pages_unfollow(s->pages);
     files_free(&s->files);
     free(s->path);
     free(s);

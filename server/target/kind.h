@@ -76,6 +76,7 @@ struct target {
     int wake;                /* an eventfd: something has been said, or the end */
     int64_t connect_us, backoff_us; /* not before */
     bool told_away, told_saving;
+    bool stays;                /* connected, also when all tables are left to others */
     int64_t watch_us, save_us; /* not before */
     pthread_t thread;
     bool started;
@@ -89,6 +90,7 @@ struct target {
     int saved_err;
     struct error saved_error;
     struct target_set *fresh; /* to be taken over */
+    enum target_last { TARGET_NOT_LAST, TARGET_LAST_WANTED, TARGET_LAST_OVER } last;
 };
 
 /* NULL: not needed. */
@@ -108,8 +110,8 @@ struct target_kind {
                  const struct table *t, struct error *error);
     int (*table_new)(const struct config *c, struct target_table *k,
                      struct error *error);
-    void (*table_free)(struct target_table *k); /* also if table_new has failed */
-    void (*open)(struct target *t);
+    void (*table_free)(struct target_table *k);       /* also if table_new has failed */
+    void (*open)(struct target *t, const void *with); /* as of target_new */
     void (*close)(struct target *t);
 
     /* Another set of tables is there; with the lock held. */
@@ -119,6 +121,10 @@ struct target_kind {
     int (*connect)(struct target *t, struct error *error);
     void (*disconnect)(struct target *t);
     void (*listen)(struct target *t); /* once a second, connected or not */
+    /* Connected, before tables have their turns: returns when to be called again. May be disconnected behind it. */
+    int64_t (*before)(struct target *t);
+    /* Has the table to wait for that? */
+    bool (*waits)(const struct target *t, const struct target_table *k);
     /* A piece of a table, or its place. -EEXIST: another has it. -ESTALE: to be asked for anew, at once. -ECANCELED: the end.
      * Others: it has failed, and is tried again. */
     int (*step)(struct target *t, struct target_table *k, struct error *error);
@@ -140,6 +146,12 @@ void target_give_up(struct target *t, struct target_table *k,
                     const struct error *error);
 bool target_is_over(const struct target *t); /* all of it */
 void target_wake(struct target *t);
+bool target_has_work(const struct target *t, const struct target_table *k);
+/* Who waits in target_last is told. */
+bool target_last_is_wanted(struct target *t);
+void target_last_is_over(struct target *t);
+void target_away(struct target *t, int err,
+                 const struct error *error); /* the connection is lost */
 /* As far as its windows have ended and are there, and cannot be revised any more, `retain` may take rows. */
 void target_settle(struct target_table *k, int64_t watermark_us);
 

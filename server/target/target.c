@@ -202,6 +202,11 @@ static void away(struct target *t, bool lost, int err, const struct error *error
     t->connect_us = clock_monotonic_us() + t->backoff_us;
 }
 
+void target_away(struct target *t, int err, const struct error *error)
+{
+    away(t, true, err, error);
+}
+
 static void failed(struct target *t, struct target_table *k, int err,
                    const struct error *error)
 {
@@ -256,7 +261,7 @@ static bool is_connected(struct target *t)
     struct error error = {""};
     if (t->kind->is_connected(t))
         return true;
-    if (clock_monotonic_us() < t->connect_us || target_is_over(t))
+    if (clock_monotonic_us() < t->connect_us || (target_is_over(t) && !t->stays))
         return false;
     int err = t->kind->connect(t, &error);
     if (!err)
@@ -368,8 +373,10 @@ static bool listen_to_others(struct target *t)
     return on;
 }
 
-static bool has_work(const struct target_table *k)
+bool target_has_work(const struct target *t, const struct target_table *k)
 {
+    if (t->kind->waits && t->kind->waits(t, k))
+        return false;
     return k->stage == TARGET_TAKE || (k->stage != TARGET_OVER && k->look && k->noted);
 }
 
@@ -391,15 +398,20 @@ static int64_t go_round(struct target *t)
         t->watch_us = now_us + TARGET_EVERY_US;
     }
     int64_t next_us = t->watch_us;
-    if (is_connected(t))
+    if (is_connected(t) && d->before) {
+        const int64_t again_us = d->before(t);
+        next_us = again_us < next_us ? again_us : next_us;
+    }
+    if (d->is_connected(t))
         for (struct target_table *k = t->set->first; k && d->is_connected(t);
              k = k->next) {
-            if (now_us >= k->next_us && has_work(k))
+            if (now_us >= k->next_us && target_has_work(t, k))
                 step(t, k);
-            if (has_work(k) && k->next_us < next_us)
+            if (target_has_work(t, k) && k->next_us < next_us)
                 next_us = k->next_us;
         }
-    if (!d->is_connected(t) && !target_is_over(t) && t->connect_us < next_us)
+    if (!d->is_connected(t) && (!target_is_over(t) || t->stays) &&
+        t->connect_us < next_us)
         next_us = t->connect_us;
     return next_us;
 }
@@ -418,7 +430,9 @@ static void idle(struct target *t, int64_t until_us)
 static void rest(struct target *t, int64_t until_us)
 {
     pthread_mutex_lock(&t->lock);
-    const bool said = t->committed || t->ending || t->saved || (t->fresh && !t->saving);
+    const bool said = t->committed || t->ending || t->saved ||
+                      (t->fresh && !t->saving) ||
+                      (t->last == TARGET_LAST_WANTED && t->kind->is_connected(t));
     pthread_mutex_unlock(&t->lock);
     if (said || until_us <= clock_monotonic_us())
         return;
@@ -487,7 +501,7 @@ static int start(struct target *t, struct target_set *set, struct error *error)
 }
 
 int target_new(struct store *store, struct metrics *metrics, struct target_set *set,
-               struct target **ret, struct error *error)
+               const void *with, struct target **ret, struct error *error)
 {
     struct target *t = calloc(1, set->kind->size);
     if (!t) {
@@ -501,7 +515,7 @@ int target_new(struct store *store, struct metrics *metrics, struct target_set *
     carried_make_id(t->writer);
     pthread_mutex_init(&t->lock, NULL);
     clock_cond_init(&t->changed);
-    t->kind->open(t);
+    t->kind->open(t, with);
     int err = start(t, set, error);
     if (err) {
         target_end(t);
@@ -524,6 +538,38 @@ void target_end(struct target *t)
     pthread_join(t->thread, NULL);
     t->started = false;
     target_save_last(t);
+}
+
+/* ---- The last --------------------------------------------------------------------------------- */
+
+bool target_last_is_wanted(struct target *t)
+{
+    pthread_mutex_lock(&t->lock);
+    bool wanted = t->last == TARGET_LAST_WANTED;
+    pthread_mutex_unlock(&t->lock);
+    return wanted;
+}
+
+void target_last_is_over(struct target *t)
+{
+    pthread_mutex_lock(&t->lock);
+    t->last = TARGET_LAST_OVER;
+    pthread_cond_broadcast(&t->changed);
+    pthread_mutex_unlock(&t->lock);
+}
+
+bool target_last(struct target *t, int64_t until_us)
+{
+    if (!t || !t->started || !t->kind->before)
+        return true;
+    pthread_mutex_lock(&t->lock);
+    t->last = TARGET_LAST_WANTED;
+    target_wake(t);
+    while (t->last == TARGET_LAST_WANTED && clock_monotonic_us() < until_us)
+        clock_cond_wait(&t->changed, &t->lock, until_us);
+    bool over = t->last == TARGET_LAST_OVER;
+    pthread_mutex_unlock(&t->lock);
+    return over;
 }
 
 void target_free(struct target *t)

@@ -36,9 +36,11 @@ int target_prepare(const struct target_kind *kind, struct store *store,
                    struct target_set **ret, struct error *error);
 void target_set_free(struct target_set *s); /* takes NULL */
 
-/* Takes the set, and begins. The store outlives it but for target_free, which is called behind store_free. */
+/* Takes the set, and begins; `with` is the kind's own, and outlives it: NULL, or struct carry_copying of carry/carry.h. The store outlives it but for target_free, which is called behind store_free. */
 int target_new(struct store *store, struct metrics *metrics, struct target_set *set,
-               struct target **ret, struct error *error);
+               const void *with, struct target **ret, struct error *error);
+/* All is at rest and stored, the end is near: what the kind does last. Waits for it. False: it has not come to that. Takes NULL. */
+bool target_last(struct target *t, int64_t until_us);
 /* Ends the thread; what is not there is carried by the next start. Takes NULL. */
 void target_end(struct target *t);
 void target_free(struct target *t); /* takes NULL */
