@@ -10,7 +10,7 @@
  * At a start the file of the bookmark is looked for in the same way: at PATH, then beside it.
  *
  * What has another name that the pattern finds, too, is the same file by its inode and how it begins, and is read on
- * under that name.
+ * under that name. A file that has several names at once, by links, is read under one of them.
  */
 #include "base/clock.h"
 #include "base/logger.h"
@@ -52,6 +52,7 @@ struct tail {
     bool waiting;       /* was at its end: it may have been written anew since */
     bool anew;          /* the body has to begin again, at `place` */
     bool over;          /* of that file no more is to be read here */
+    int64_t seen_ns;    /* its time of change, when last looked at */
     int64_t quiet_us;   /* since when it is renamed and does not grow; 0: it is not */
     int said;           /* why it cannot be opened, the last that was said */
 };
@@ -298,21 +299,74 @@ static int cannot_open(struct tail *t, int err)
     return 0;
 }
 
+/* Who reads the file at `path`, or is to, under another name that leads to it. */
+static const struct tail *reader(const struct tails *all, const struct tail *t,
+                                 const char *path)
+{
+    struct stat st, its;
+    if (all->n < 2 || stat(path, &st) < 0)
+        return NULL;
+    for (size_t i = 0; i < all->n; i++) {
+        const struct tail *o = all->tail[i];
+        if (o == t || !o->known || o->over || o->place.inode != (uint64_t)st.st_ino ||
+            (o->fd < 0 && t->known)) /* of two that are to, the first does */
+            continue;
+        int rc = o->fd >= 0 ? fstat(o->fd, &its) : stat(o->lane.name, &its);
+        if (rc == 0 && its.st_ino == st.st_ino && its.st_dev == st.st_dev)
+            return o;
+    }
+    return NULL;
+}
+
+/* How far the file was read under whatever name, as of the last time; false: it was not. */
+static bool read_before(const struct tails *all, int fd, struct place *ret)
+{
+    const struct place *found = NULL;
+    for (size_t i = 0; i < all->n; i++) {
+        const struct place *p = &all->tail[i]->place;
+        if (!all->tail[i]->known || !place_is_of(p, fd) ||
+            (found &&
+             (p->changed_ns < found->changed_ns ||
+              (p->changed_ns == found->changed_ns && p->offset < found->offset))))
+            continue;
+        found = p;
+    }
+    if (found)
+        *ret = *found;
+    return found;
+}
+
+static int leave_to(struct tail *t, const struct tail *reader)
+{
+    if (t->said != -EEXIST)
+        logger_info("source",
+                    "stream '%s': '%s' is the same file as '%s', and read as that",
+                    t->lane.pull->stream->name, t->lane.name, reader->lane.name);
+    t->said = -EEXIST;
+    return 0;
+}
+
 /* The file that follows: one that was renamed meanwhile, or the one that has the name now. That is opened first: if it is
  * renamed at this moment, it is found beside, too, behind those that are older. */
 static int next_file(struct tails *all, struct tail *t)
 {
-    int named = open_file(t->lane.name);
+    const struct tail *other = reader(all, t, t->lane.name);
+    int named = other ? -EEXIST : open_file(t->lane.name);
     int fd = find_beside(t->lane.name, &t->place, true);
     if (fd >= 0 && named >= 0)
         close(named);
+    struct place place;
+    if (fd < 0 && named >= 0 && read_before(all, named, &place))
+        return begin_file(all, t, named, &place);
     fd = fd >= 0 ? fd : named;
     if (fd >= 0)
         return begin_file(all, t, fd, NULL);
     if (t->fd >= 0)
         close(t->fd);
     t->fd = -1;
-    return cannot_open(t, fd);
+    if (other)
+        t->over = true;
+    return other ? leave_to(t, other) : cannot_open(t, fd);
 }
 
 /* Nobody writes to it any more: its last line needs no end. False: it is not all read. */
@@ -424,6 +478,9 @@ static bool is_elsewhere(const struct tails *all, const struct tail *t)
 
 static int open_tail(struct tails *all, struct tail *t)
 {
+    const struct tail *other = reader(all, t, t->lane.name);
+    if (other)
+        return leave_to(t, other);
     int fd = open_file(t->lane.name);
     if (fd < 0 && (!t->known || fd != -ENOENT))
         return cannot_open(t, fd);
@@ -438,7 +495,7 @@ static int open_tail(struct tails *all, struct tail *t)
     if (!t->known)
         return begin_first(all, t, fd);
     struct place place = t->place;
-    if (fd >= 0 && place_is_of(&place, fd))
+    if (fd >= 0 && place_is_of(&place, fd) && read_before(all, fd, &place))
         return begin_file(all, t, fd, &place);
     int old = find_beside(t->lane.name, &place, false);
     if (old >= 0 && fd >= 0)
@@ -467,8 +524,11 @@ static int step(struct tails *all, struct tail *t)
     if (fstat(t->fd, &st) < 0)
         return again(t, -errno);
     bool grown = (uint64_t)st.st_size > t->at;
+    bool changed = place_changed_ns(&st) != t->seen_ns;
+    t->seen_ns = place_changed_ns(&st);
     if ((uint64_t)st.st_size < t->at ||
-        (t->waiting && grown && !place_is_of(&t->place, t->fd)))
+        ((t->waiting ? grown || changed : changed && !grown) &&
+         !place_is_of(&t->place, t->fd)))
         return truncated(all, t);
     t->anew = t->anew || lane_is_stale(&t->lane);
     int more = grown && !t->broken ? read_more(all, t, false) : 0;

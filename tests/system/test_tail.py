@@ -165,6 +165,54 @@ class Tail(unittest.TestCase):
                 return
         self.skipTest('inodes are not given again here')
 
+    def test_a_file_written_anew_with_as_many_bytes_is_told_and_read(self):
+        self.write(lines(10, 14))
+        with self.server() as server:
+            self.wait_values(server, range(10, 14))
+            self.write(lines(20, 24), mode='w')
+            self.wait_values(server, [*range(10, 14), *range(20, 24)])
+            self.said(server, 'truncated')
+            os.utime(self.path)  # it says that it has changed, and has not
+            self.write(lines(24, 25))
+            self.wait_values(server, [*range(10, 14), *range(20, 25)])
+
+    def test_a_file_with_several_names_is_read_once(self):
+        """Links, symbolic ones and others, to a file that the pattern finds, too; that which names the newest one comes first."""
+        def path(name):
+            return os.path.join(self.folder, name)
+
+        def point(name, to):
+            os.symlink(to, path('link'))
+            os.rename(path('link'), path(name))
+
+        self.write(lines(0, 5), path('app-a.ndjson'))
+        point('a-current.ndjson', 'app-a.ndjson')
+        point('z-current.ndjson', 'app-a.ndjson')
+        os.link(path('app-a.ndjson'), path('b.ndjson'))
+        source = '{file: "{folder}/*.ndjson"}'
+        with self.server(source) as server:
+            for name in ('app-a', 'b', 'z-current'):
+                self.said(server, f'{name}.ndjson', 'the same file')
+            self.write(lines(5, 8), path('app-a.ndjson'))
+            self.wait_values(server, range(8))
+            self.write(lines(8, 9), path('app-b.ndjson'))
+            for name in ('a-current.ndjson', 'z-current.ndjson'):
+                point(name, 'app-b.ndjson')
+            self.write(lines(9, 10), path('app-a.ndjson'))  # its writer goes on a while
+            self.wait_values(server, range(10))
+            self.write(lines(10, 11), path('a-current.ndjson'))
+            self.wait_values(server, range(11))
+        point('0-current.ndjson', 'app-b.ndjson')
+        with self.server(source) as server:
+            self.said(server, '0-current.ndjson', 'the same file')
+            self.write(lines(11, 12), path('app-a.ndjson'))
+            self.write(lines(12, 13), path('app-b.ndjson'))
+            self.wait_values(server, range(13))
+            os.unlink(path('app-b.ndjson'))
+            os.link(path('app-a.ndjson'), path('app-b.ndjson'))
+            self.write(lines(13, 14), path('app-c.ndjson'))
+            self.wait_values(server, range(14))
+
     def test_a_file_with_the_inode_of_one_that_was_deleted_is_another(self):
         with self.server() as server:
             self.write(lines(0, 100))
