@@ -171,7 +171,8 @@ int cmd_node(int argc, char **argv)
                                              .path = a.path,
                                              .name = a.name,
                                              .folder = a.folder,
-                                             .verbose = a.verbose};
+                                             .verbose = a.verbose,
+                                             .superseded = EXIT_SUPERSEDED};
         logger_setup(least, c->server.log_json);
         status = a.list ? list(c) : run(&options);
     }

@@ -298,7 +298,10 @@ int top_look(struct client *c, struct top_look *ret, struct error *error)
         sqlite3_open(":memory:", &db) ? error_set(error, -ENOMEM, "out of memory") : 0;
     if (!err)
         err = get_rows(c, db, "/api/v1/streams", streams_sql, &l.streams, error);
-    if (!err)
+    struct error second;
+    if (err == -EPROTO && !top_nodes(c, db, &l.nodes, &second))
+        err = error_set(error, 0, "%s", "");
+    else if (!err)
         err = get_rows(c, db, "/api/v1/pipelines", pipelines_sql, &l.pipelines, error);
     if (!err)
         err = get_metrics(c, &l, error);
@@ -360,5 +363,6 @@ void top_free(struct top_look *l)
     free_rows(&l->streams);
     free_rows(&l->pipelines);
     free_rows(&l->analyzers);
+    buffer_free(&l->nodes);
     *l = (struct top_look){0};
 }

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 struct client;
+struct sqlite3;
 
 /* NaN: not known. */
 enum top_count {
@@ -53,12 +54,16 @@ struct top_look {
     char version[32];
     double started_s; /* since 1970 */
     double commit_age_s;
-    char ready[512]; /* "": it is; else why not */
+    char ready[512];     /* "": it is; else why not */
+    struct buffer nodes; /* of a node: lines for top_nodes_each; of a server nothing */
 };
 
 /* -ECONNREFUSED: there was no answer; -EACCES: it may not be asked; -EPROTO: it is no weir; -ENOMEM. What a token may not
  * see, metrics, is not known then. */
 int top_look(struct client *c, struct top_look *ret, struct error *error);
+/* For it: of a node, nodes and shards, "0LINE\n" each, or "1LINE\n" where something is not as it should be. `db` is empty. */
+int top_nodes(struct client *c, struct sqlite3 *db, struct buffer *ret,
+              struct error *error);
 /* The rates of `now`. */
 void top_rates(struct top_look *now, const struct top_look *before);
 void top_free(struct top_look *l); /* and makes it empty again */

@@ -292,6 +292,21 @@ static void put_table(const struct writer *w, const struct table *t,
     free(sorted);
 }
 
+/* "0LINE\n" or "1LINE\n"; the first of each table is its title. */
+static void put_nodes(const struct writer *w, const struct buffer *lines)
+{
+    bool title = true;
+    const char *end = lines->data + lines->size;
+    say(w, TOP_PLAIN, "");
+    for (const char *at = lines->data, *next; at < end; at = next + 1) {
+        char line[LINE_ROOM];
+        next = memchr(at, '\n', (size_t)(end - at));
+        snprintf(line, sizeof(line), "%.*s", (int)(next - at - 1), at + 1);
+        say(w, title ? TOP_TITLE : *at == '1' ? TOP_BAD : TOP_PLAIN, line);
+        title = !line[0];
+    }
+}
+
 /* ---- */
 
 static void put_head(const struct writer *w, const struct top_look *l,
@@ -322,6 +337,10 @@ void top_lines(const struct top_look *l, const struct top_form *form, const char
 {
     const struct writer w = {.form = form, .line = line, .ctx = ctx};
     put_head(&w, l, where);
+    if (l->nodes.size) {
+        put_nodes(&w, &l->nodes);
+        return;
+    }
     put_table(&w, &streams_table, &l->streams);
     put_table(&w, &pipelines_table, &l->pipelines);
     if (form->analyzers)

@@ -25,9 +25,9 @@ static double http_read_queries(void *ctx)
 /* The statuses that are in use have a time series each. */
 static int http_count_statuses(struct http_server *s, struct metrics *m)
 {
-    static const unsigned status[] = {200, 201, 204, 400, 401, 403, 404, 405, 406,
-                                      409, 413, 415, 422, 429, 500, 503, 504, 507,
-                                      408, 411, 414, 417, 421, 431, 505};
+    static const unsigned status[] = {200, 201, 204, 307, 400, 401, 403, 404, 405,
+                                      406, 409, 413, 415, 422, 429, 500, 503, 504,
+                                      507, 408, 411, 414, 417, 421, 431, 505};
     static const char name[] = "weir_http_requests_total",
                       help[] = "HTTP requests answered.";
     for (size_t i = 0; i < sizeof(status) / sizeof(*status); i++) {

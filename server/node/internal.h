@@ -26,7 +26,7 @@ struct node_shard {
     bool runs, ready;
     char address[128]; /* where its server listens */
     bool note;         /* PostgreSQL is to be told of it */
-    uint64_t look;     /* not started before so many looks: it was fenced */
+    uint64_t look;     /* not started before so many looks */
 };
 
 struct weir_node {
@@ -59,10 +59,5 @@ void node_wake(int fd);
 
 /* tenant.c: the thread that talks with PostgreSQL. */
 void *tenant_run(void *node);
-
-/* pages.c */
-struct pages;
-int pages_new(struct weir_node *n, struct pages **ret, struct error *error);
-void pages_free(struct pages *p); /* takes NULL */
 
 #endif

@@ -9,6 +9,7 @@
 #include "base/sha256.h"
 #include "base/thread.h"
 #include "node/internal.h"
+#include "node/pages.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -20,6 +21,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define STARTS   8 /* of servers in one go: the tenant waits for the lock meanwhile */
+#define SOON_US  1000              /* the next ones */
 #define FILE_MAX ((size_t)2 << 20) /* more than a configuration may have */
 
 void node_wake(int fd)
@@ -48,7 +51,8 @@ static void start_server(struct weir_node *n, unsigned i, int64_t now_us)
 }
 
 /* `lock`. When it is to be looked at again. */
-static int64_t step_shard(struct weir_node *n, unsigned i, int64_t now_us)
+static int64_t step_shard(struct weir_node *n, unsigned i, int64_t now_us,
+                          unsigned *starts)
 {
     const struct node_shard *s = &n->shard[i];
     const struct child *c = &n->children.child[i];
@@ -58,6 +62,8 @@ static int64_t step_shard(struct weir_node *n, unsigned i, int64_t now_us)
         children_end(&n->children, i);
     if (c->pid || s->hold != NODE_HELD || n->looks < s->look)
         return INT64_MAX;
+    if (c->next_us <= now_us && ++*starts > STARTS)
+        return now_us + SOON_US;
     if (c->next_us <= now_us)
         start_server(n, i, now_us);
     return c->pid ? INT64_MAX : c->next_us;
@@ -79,8 +85,16 @@ static void has_ended(struct weir_node *n, unsigned i, int status, int64_t now_u
         return;
     }
     children_wait(c, now_us);
-    s->look = n->looks + 1;
+    s->look = n->looks + 1; /* it may be another's by now */
     metric_add(&n->restarts, 1);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == n->options->superseded) {
+        metric_add(&n->fenced, 1);
+        logger_warn("node",
+                    "shard %u: its server was superseded by another one; it is looked "
+                    "whose the shard is",
+                    i);
+        return;
+    }
     logger_warn("node", "shard %u: its server %s; it is started again in %.3g s", i,
                 text, (double)c->wait_us / 1e6);
 }
@@ -169,8 +183,9 @@ static int64_t step(struct loop *l, int64_t now_us)
     if (now_us >= last_moment(n))
         end_session(n);
     int64_t next_us = last_moment(n);
+    unsigned starts = 0;
     for (unsigned i = 0; i < n->config->shards; i++) {
-        const int64_t us = step_shard(n, i, now_us);
+        const int64_t us = step_shard(n, i, now_us, &starts);
         next_us = us < next_us ? us : next_us;
     }
     const int64_t overdue_us = children_overdue(&n->children, now_us);

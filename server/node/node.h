@@ -22,6 +22,7 @@ struct node_options {
     const char *name;            /* up to 63 letters, digits, '.', '_', '-' */
     const char *folder;          /* of the shards */
     bool verbose;
+    int superseded; /* exit status of a server that another one has superseded */
 };
 
 enum node_end {

@@ -11,6 +11,7 @@
 #include "base/self.h"
 #include "http/http.h"
 #include "node/internal.h"
+#include "node/pages.h"
 
 #include <errno.h>
 #include <sqlite3.h>
@@ -236,6 +237,11 @@ static void get_nodes(struct http_request *r, void *ctx)
     http_reply_buffer(r, 200, "application/json", &b);
 }
 
+static void get_results(struct http_request *r, void *ctx)
+{
+    elsewhere_get(r, ((struct pages *)ctx)->n);
+}
+
 /* ---- All of them -------------------------------------------------------------------------------- */
 
 static const struct {
@@ -251,6 +257,8 @@ static const struct {
     {"/healthz", ACCESS_FREE, true, get_ready},
     {"/metrics", ACCESS_METRICS, false, get_metrics},
     {"/api/v1/nodes", ACCESS_KNOWN, false, get_nodes},
+    {"/api/v1/pipelines/{pipeline}/results", ACCESS_READ, false, get_results},
+    {"/api/v1/pipelines/{pipeline}/results/{table}", ACCESS_READ, false, get_results},
 };
 
 static int add_routes(struct pages *p)

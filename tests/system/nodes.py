@@ -58,11 +58,13 @@ class Node:
             self.process.wait()
         self.record.close()
 
+    def address(self):
+        return harness.wait_until(lambda: re.search(r', listening on (http://[^;]*);', ''.join(self.log)), 'its address')[1]
+
     def get(self, path):
-        """(status, parsed JSON or text)"""
-        at = harness.wait_until(lambda: re.search(r', listening on (http://[^;]*);', ''.join(self.log)), 'its address')[1]
+        """(status, parsed JSON or text), also where it is sent on."""
         try:
-            with urllib.request.urlopen(at + path, timeout=harness.LIMIT_S) as answer:
+            with urllib.request.urlopen(self.address() + path, timeout=harness.LIMIT_S) as answer:
                 status, text = answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read().decode()

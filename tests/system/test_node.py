@@ -3,6 +3,7 @@
 PostgreSQL are those that Python makes of all messages, each once."""
 
 import collections
+import json
 import os
 import signal
 import unittest
@@ -153,6 +154,19 @@ class Nodes(Cluster):
         lines = [line.split() for line in listed.stdout.splitlines()]
         self.assertEqual(lines[1][:3], ['a', 'lives', str(SHARDS)])
         self.assertEqual([line[:2] + line[-1:] for line in lines[4:]], [[str(i), 'a', str(i)] for i in range(SHARDS)])
+        top = harness.weir('top', '--once', '-i', '0.1', '--url', a.address())
+        self.assertEqual((top.returncode, top.stderr), (0, ''))
+        lines = [line.split() for line in top.stdout.splitlines()]
+        self.assertEqual(lines[4][:3], ['a', 'lives', str(SHARDS)])
+        self.assertEqual([line[:2] + line[-1:] for line in lines[7:]], [[str(i), 'a', str(i)] for i in range(SHARDS)])
+        # Rows of all shards, from any of them.
+        self.producer.send(300)
+        self.producer.end()
+        self.wait_model(self.producer)
+        rows = json.loads(a.get('/api/v1/pipelines/sums/results?limit=10000&format=json')[1])
+        self.assertEqual(sorted(f"{test_shards.json_time(row['window_start'])}|{row['k']}|{row['count']}|{row['v_sum']}" for row in rows),
+                         self.producer.sums())
+        self.assertEqual({row['weir_shard'] for row in rows}, {str(i) for i in range(SHARDS)})
         # A server that ends is started again, and is told.
         os.kill(a.servers()[2], signal.SIGKILL)
         a.wait_said('shard 2: its server was killed by signal 9 (Killed); it is started again in 0.1 s')
