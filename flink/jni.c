@@ -100,35 +100,45 @@ static jbyteArray take_packed(JNIEnv *env, struct packed *p)
 
 struct given {
     struct weir_shard_options options;
-    const char *file, *pipeline;
-    jbyte *config;
+    jstring file, pipeline, program; /* program NULL: it is not known */
+    jbyteArray config;
 };
 
-static bool take(JNIEnv *env, jstring file, jbyteArray config, jstring pipeline,
-                 jint parts, struct given *ret)
+static const char *text_of(JNIEnv *env, jstring text)
 {
-    *ret = (struct given){.file = (*env)->GetStringUTFChars(env, file, NULL)};
-    ret->pipeline = ret->file ? (*env)->GetStringUTFChars(env, pipeline, NULL) : NULL;
-    ret->config =
-        ret->pipeline ? (*env)->GetByteArrayElements(env, config, NULL) : NULL;
-    ret->options = (struct weir_shard_options){
-        .file = ret->file,
-        .config = (const char *)ret->config,
-        .config_size = (size_t)(*env)->GetArrayLength(env, config),
-        .pipeline = ret->pipeline,
-        .parts = parts < 0 ? 0 : (uint32_t)parts};
-    return ret->config;
+    return text ? (*env)->GetStringUTFChars(env, text, NULL) : NULL;
 }
 
-static void give_back(JNIEnv *env, jstring file, jbyteArray config, jstring pipeline,
-                      const struct given *g)
+static void free_text(JNIEnv *env, jstring text, const char *bytes)
 {
-    if (g->file)
-        (*env)->ReleaseStringUTFChars(env, file, g->file);
-    if (g->pipeline)
-        (*env)->ReleaseStringUTFChars(env, pipeline, g->pipeline);
-    if (g->config)
-        (*env)->ReleaseByteArrayElements(env, config, g->config, JNI_ABORT);
+    if (bytes)
+        (*env)->ReleaseStringUTFChars(env, text, bytes);
+}
+
+/* False: there is no memory, and an exception is on its way. */
+static bool take(JNIEnv *env, struct given *g, jint parts)
+{
+    struct weir_shard_options *o = &g->options;
+    o->parts = parts < 0 ? 0 : (uint32_t)parts;
+    o->file = text_of(env, g->file);
+    o->pipeline = o->file ? text_of(env, g->pipeline) : NULL;
+    o->program = o->pipeline ? text_of(env, g->program) : NULL;
+    if (!o->pipeline || (g->program && !o->program))
+        return false;
+    o->config_size = (size_t)(*env)->GetArrayLength(env, g->config);
+    o->config = (const char *)(*env)->GetByteArrayElements(env, g->config, NULL);
+    return o->config;
+}
+
+static void give_back(JNIEnv *env, const struct given *g)
+{
+    const struct weir_shard_options *o = &g->options;
+    free_text(env, g->file, o->file);
+    free_text(env, g->pipeline, o->pipeline);
+    free_text(env, g->program, o->program);
+    if (o->config)
+        (*env)->ReleaseByteArrayElements(env, g->config, (jbyte *)(uintptr_t)o->config,
+                                         JNI_ABORT);
 }
 
 /* ---- Router --------------------------------------------------------------------------------------- */
@@ -136,16 +146,16 @@ static void give_back(JNIEnv *env, jstring file, jbyteArray config, jstring pipe
 JNIEXPORT jlong JNICALL Java_weir_flink_Native_routerOpen(JNIEnv *env, jclass class,
                                                           jstring file,
                                                           jbyteArray config,
-                                                          jstring pipeline, jint parts)
+                                                          jstring pipeline, jint parts, jstring program)
 {
     (void)class;
     struct weir_shard_error error;
     struct weir_router *router = NULL;
-    struct given g;
-    if (take(env, file, config, pipeline, parts, &g) &&
-        weir_router_open(&g.options, &router, &error) < 0)
+    struct given g = {
+        .file = file, .config = config, .pipeline = pipeline, .program = program};
+    if (take(env, &g, parts) && weir_router_open(&g.options, &router, &error) < 0)
         throw_error(env, &error);
-    give_back(env, file, config, pipeline, &g);
+    give_back(env, &g);
     return (jlong)(intptr_t)router;
 }
 
@@ -229,16 +239,16 @@ JNIEXPORT jstring JNICALL Java_weir_flink_Native_routerRejected(JNIEnv *env,
 JNIEXPORT jlong JNICALL Java_weir_flink_Native_shardOpen(JNIEnv *env, jclass class,
                                                          jstring file,
                                                          jbyteArray config,
-                                                         jstring pipeline, jint parts)
+                                                         jstring pipeline, jint parts, jstring program)
 {
     (void)class;
     struct weir_shard_error error;
     struct weir_shard *shard = NULL;
-    struct given g;
-    if (take(env, file, config, pipeline, parts, &g) &&
-        weir_shard_open(&g.options, &shard, &error) < 0)
+    struct given g = {
+        .file = file, .config = config, .pipeline = pipeline, .program = program};
+    if (take(env, &g, parts) && weir_shard_open(&g.options, &shard, &error) < 0)
         throw_error(env, &error);
-    give_back(env, file, config, pipeline, &g);
+    give_back(env, &g);
     return (jlong)(intptr_t)shard;
 }
 

@@ -36,6 +36,8 @@ struct weir_shard_options {
     size_t config_size;
     const char *pipeline; /* its name there */
     uint32_t parts;       /* 1 to WEIR_SHARD_PARTS_MAX */
+    const char *
+        program; /* path of a weir of this version, which is started for `run: process`; NULL: such is refused */
 };
 
 /* ---- Router: from bytes to rows by part ---- */
@@ -139,7 +141,7 @@ WEIR_SHARD_API int weir_shard_open(const struct weir_shard_options *options,
                                    struct weir_shard_error *error);
 WEIR_SHARD_API void weir_shard_close(struct weir_shard *s); /* takes NULL */
 
-/* Folds what a router has made, which has the same options. -EBADMSG: these are no such bytes; -EINVAL: an analyzer has failed, and
+/* Folds what a router has made, which has the same options. -EBADMSG: these are no such bytes; -EINVAL: an analyzer has failed, or its process has ended, and
  * the text names it; -ENOSPC: max_groups; -ENOMEM. */
 WEIR_SHARD_API int weir_shard_fold(struct weir_shard *s, const void *bytes, size_t size,
                                    struct weir_shard_error *error);

@@ -1,4 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <config.h> /* of the build */
+
 #include "apart/process.h"
 
 #include "apart/limits.h"
@@ -200,8 +202,9 @@ static int send_files(int to, int shared, int arena)
 static int start_process(struct apart *a, int shared)
 {
     int fd[2];
-    char name[] = "weir", command[] = APART_COMMAND, parent[24], arena[24];
-    char *const argv[] = {name, command, parent, arena, NULL};
+    char name[] = "weir", command[] = APART_COMMAND, version[] = PACKAGE_VERSION;
+    char parent[24], arena[24];
+    char *const argv[] = {name, command, parent, arena, version, NULL};
     snprintf(parent, sizeof(parent), "%d", (int)getpid());
     snprintf(arena, sizeof(arena), "%zu", pool_arena_size());
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fd))
@@ -464,7 +467,7 @@ int apart_attach(int argc, char **argv, struct apart_here *ret)
     int files[2];
     size_t size = HEAD_BYTES + APART_COMMANDS + APART_ANSWERS;
     *ret = (struct apart_here){0};
-    if (argc != 3 || limits_begin(CHILD_FD) ||
+    if (argc != 4 || strcmp(argv[3], PACKAGE_VERSION) != 0 || limits_begin(CHILD_FD) ||
         getppid() != (pid_t)strtol(argv[1], NULL, 10) || receive_files(files))
         return -1;
     ret->arena_size = strtoull(argv[2], NULL, 10);

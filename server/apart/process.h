@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A process of its own for code that may crash, hang or leak: this program, started again with exec (APART_COMMAND),
+ * A process of its own for code that may crash, hang or leak: this program, or a weir of the same version, started with exec (APART_COMMAND),
  * and what goes between the two:
  *
  *      server                                                        process

@@ -221,6 +221,8 @@ struct config_analyzer {
     uint64_t memory;       /* bytes; default 1 GiB */
     int64_t limit_time_us; /* of a call; default 10 s */
     bool crash_stops;      /* `on_crash: stop`; also of a thread */
+    const char
+        *program; /* not in the file: what is started for it; NULL: this executable */
     bool moved; /* `apart` is not what the file says: it ended the server in a thread */
     const struct node *node;   /* where it stands */
     const struct node *params; /* map; scalar: the value of the first; or NULL */

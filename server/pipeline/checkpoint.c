@@ -227,7 +227,9 @@ int checkpoint_put_parts(struct worker *w,
     const struct groups *g = &w->groups;
     int r = 0;
     for (size_t i = 0; r == 0 && i < w->pipeline->n_steps; i++)
-        r = w->pipeline->step[i].bag ? 0 : host_can_save(&w->host[i]);
+        r = w->remote[i] || w->pipeline->step[i].bag ? 0 : host_can_save(&w->host[i]);
+    if (r == 0)
+        r = save_remote_states(w, 0, g->n_slots);
     for (uint32_t slot = 0; r == 0 && slot < g->n_slots; slot++) {
         if (g->slot[slot].key == SLOT_NONE)
             continue;

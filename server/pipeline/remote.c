@@ -632,7 +632,8 @@ int remote_open(const struct worker *w, struct step *step, const char *pipeline,
                 struct host *h, struct remote **ret, struct error *error)
 {
     const int64_t limit_us = step->config->limit_time_us;
-    const struct apart_options options = {.limit_us =
+    const struct apart_options options = {.program = step->config->program,
+                                          .limit_us =
                                               limit_us < OPEN_US ? OPEN_US : limit_us,
                                           .leaves = leaves,
                                           .ctx = (void *)(uintptr_t)w};

@@ -18,7 +18,7 @@
  *
  *      windows  bytes of all | start, end, flags, n_keys, cells of the key, bytes of its strings, up to 8 | the next one | ...
  *
- * Both sides are the same program, so all stands as it is in memory.
+ * Both sides are of the same version, so all stands as it is in memory.
  */
 #ifndef WEIR_PIPELINE_REMOTE_FORM_H
 #define WEIR_PIPELINE_REMOTE_FORM_H

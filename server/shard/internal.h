@@ -18,6 +18,7 @@ struct job {
     struct pipeline *made;
     struct codec_map *map; /* of rows on their way: the stream's own columns */
     uint32_t parts;
+    char *program; /* NULL: none is known */
 };
 
 /* As weir_router_open, weir_shard_open. What it has so far is for job_free also where it fails. */

@@ -60,10 +60,10 @@ static const char *refused_window(const struct config_pipeline *c)
     return NULL;
 }
 
-static const char *refused_analyzer(const struct config_analyzer *a)
+static const char *refused_analyzer(const struct config_analyzer *a, bool has_program)
 {
-    if (a->apart)
-        return "'run: process' is weir's own";
+    if (a->apart && !has_program)
+        return "'run: process' needs weir itself, and nobody has said where that is";
     if (a->async)
         return "'run: async' is weir's own";
     if (!strncmp(a->plugin, "python", strlen("python")))
@@ -79,7 +79,7 @@ static int check(const struct job *p, struct error *error)
     if (!why)
         why = refused_window(c);
     for (size_t i = 0; !why && i < c->n_analyzers; i++)
-        if ((why = refused_analyzer(&c->analyzer[i])))
+        if ((why = refused_analyzer(&c->analyzer[i], p->program)))
             node = c->analyzer[i].node;
     return why ? node_error(node, error, "pipeline '%s' cannot run here: %s", c->name,
                             why)
@@ -131,8 +131,12 @@ int job_make(struct job *p, const struct weir_shard_options *options,
                          &p->config, &error);
     if (r == 0)
         r = find(p, options->pipeline, &error);
+    if (r == 0 && options->program && !(p->program = strdup(options->program)))
+        r = -ENOMEM;
     if (r == 0)
         r = check(p, &error);
+    for (size_t i = 0; r == 0 && i < p->pipeline->n_analyzers; i++)
+        p->pipeline->analyzer[i].program = p->program;
     if (r == 0) {
         p->pipeline->workers = 1; /* several are several shards */
         r = plugins_new(p->config->server.plugin_path, &p->plugins);
@@ -153,4 +157,5 @@ void job_free(struct job *p)
     pipeline_unref(p->made);
     plugins_free(p->plugins);
     config_free(p->config);
+    free(p->program);
 }

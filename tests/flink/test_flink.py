@@ -18,6 +18,7 @@ import tempfile
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'system'))
+import apart  # noqa: E402
 import broker  # noqa: E402
 import harness  # noqa: E402
 import postgres  # noqa: E402
@@ -32,6 +33,11 @@ FAILS = '''  fails:
     key: [symbol]
     window: {tumbling: 10s}
     analyzers: [{sql: "SELECT sum(qty * 9000000000000000000) AS s FROM events"}]
+  crashes:
+    from: trades
+    key: [symbol]
+    window: {tumbling: 10s}
+    analyzers: [{hostile: {how: segv, of: qty, at: 99}, run: process}]
 '''
 CONFIG = '''
 server: {database: weir.db}
@@ -56,6 +62,16 @@ pipelines:
       - count: {where: side = 'buy', as: buys}
       - quantiles: {of: price, q: [0.5, 0.99]}
       - topk: {of: side, k: 2}
+  apart:
+    from: trades
+    key: [symbol]
+    window: {tumbling: 10s}
+    out_of_orderness: 3s
+    analyzers:
+      - {sum: {of: qty}, run: process}
+      - {ohlc: {of: price}, run: process}
+      - count
+      - {topk: {of: side, k: 2}, run: process}
   hops:
     from: trades
     key: [symbol]
@@ -144,6 +160,7 @@ class Flink(unittest.TestCase):
         write(cls.config, CONFIG.replace(FAILS, ''))
         make_events(cls.events)
         cls.lines = make_sources(cls.folder)
+        harness.compile_plugin(cls.folder, 'hostile', apart.HOSTILE)
         cls.weir_run(cls.events, 'weir.db', 65)  # events are rejected, and late
         cls.weir_run(os.path.join(cls.folder, 'everything.ndjson'), 'sources.db', 0)
         write(cls.config, CONFIG)
@@ -154,15 +171,20 @@ class Flink(unittest.TestCase):
                               os.path.join(cls.folder, database), events, cwd=cls.folder)
         assert result.returncode == status, result.stderr
 
+    def environment(self):
+        """With the plugin of the tests."""
+        env = harness.environment()
+        return {**env, 'WEIR_PLUGIN_PATH': env['WEIR_PLUGIN_PATH'] + ':' + self.folder}
+
     def command(self, main, *args):
         jars = ':'.join([os.path.join(FLINK, 'weir-flink.jar'), os.path.join(FLINK, 'test-classes'),
                          os.path.join(FLINK, 'jars', '*')])
         opens = [f'--add-opens=java.base/{p}=ALL-UNNAMED' for p in ('java.util', 'java.lang', 'java.time')]
         return ['java', '-Xmx1g', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', *opens,
-                f'-Dweir.library={FLINK}/libweir-shard.so', '-cp', jars, main, *args]
+                f'-Dweir.library={FLINK}/libweir-shard.so', f'-Dweir.program={harness.WEIR}', '-cp', jars, main, *args]
 
     def java(self, main, *args):
-        return subprocess.run(self.command(main, *args), env=harness.environment(), text=True, stdout=subprocess.PIPE,
+        return subprocess.run(self.command(main, *args), env=self.environment(), text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=20 * harness.LIMIT_S, check=False)
 
     def run_job(self, scenario, pipeline='p', events=None):
@@ -273,7 +295,7 @@ class Flink(unittest.TestCase):
         database.start()
         with subprocess.Popen(self.command('weir.flink.Job', '--config', self.kafka(database.port, partitions=4), '--pipeline', 'p',
                                            '--parallelism', '2', '--idle-timeout', '2', '--checkpoints', '200'),
-                              env=harness.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
+                              env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
             try:
                 harness.wait_until(lambda: database.psql("SELECT to_regclass('results.p')") != [''], 'the table')
                 harness.wait_until(lambda: database.psql('SELECT count(*) > 0 FROM results.p') == ['t'], 'rows', every_s=0.2)
@@ -291,6 +313,17 @@ class Flink(unittest.TestCase):
         result, _ = self.run_job('plain', 'fails')
         self.assertEqual(result.returncode, 1, result.stdout)
         self.assertIn("weir.flink.WeirException: pipeline 'fails': analyzer 'sql': integer overflow", result.stdout)
+
+    def test_an_analyzer_that_crashes_in_its_process_fails_the_job_with_its_name(self):
+        result, _ = self.run_job('plain', 'crashes')
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("weir.flink.WeirException: pipeline 'crashes': analyzer 'hostile': its process was killed by signal 11 "
+                      "(Segmentation fault), in update", result.stdout)
+
+    def test_a_job_goes_on_after_the_processes_of_analyzers_were_killed(self):
+        result, out = self.run_job('crash', 'apart')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'apart', 'apart_topk')
 
     def test_what_cannot_run_there_is_refused_before_it_is_submitted(self):
         result = self.java('weir.flink.Job', '--config', self.config, '--pipeline', 'joined', '--in', self.events,

@@ -5,9 +5,11 @@
  */
 #include "weir/shard.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,6 +17,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -28,22 +32,39 @@
 #define BEHIND_US INT64_C(3000000) /* out_of_orderness */
 #define WINDOWS   64
 
-static const char config_text[] =
-    "streams:\n"
-    "  t:\n"
-    "    time: {field: ts, unit: us}\n"
-    "    fields: {k: string, n: int, v: float, s: string}\n"
-    "    derive: {half: n / 2}\n"
-    "pipelines:\n"
-    "  p:\n"
-    "    from: t\n"
-    "    key: [k]\n"
-    "    window: {tumbling: 10s}\n"
-    "    out_of_orderness: 3s\n"
-    "    analyzers: [count, {sum: {of: n}}, {sum: {of: half}, as: halves}, {stats: "
-    "{of: v}},\n"
-    "      {first: v}, {topk: {of: s, k: 3, capacity: 4}},\n"
-    "      {sql: \"SELECT max(s) AS top FROM events\"}]\n";
+#define CONFIG(run)                                                                    \
+    "streams:\n"                                                                       \
+    "  t:\n"                                                                           \
+    "    time: {field: ts, unit: us}\n"                                                \
+    "    fields: {k: string, n: int, v: float, s: string}\n"                           \
+    "    derive: {half: n / 2}\n"                                                      \
+    "pipelines:\n"                                                                     \
+    "  p:\n"                                                                           \
+    "    from: t\n"                                                                    \
+    "    key: [k]\n"                                                                   \
+    "    window: {tumbling: 10s}\n"                                                    \
+    "    out_of_orderness: 3s\n"                                                       \
+    "    analyzers: [count, {sum: {of: n}" run                                         \
+    "}, {sum: {of: half}, as: halves}, {stats: {of: v}" run "},\n"                     \
+    "      {first: v}, {topk: {of: s, k: 3, capacity: 4}" run                          \
+    "}, {sql: \"SELECT max(s) AS top FROM events\"}]\n"
+
+static const char config_text[] = CONFIG("");
+static const char process_text[] = CONFIG(", run: process");
+
+/* What `run: process` starts: this program is in tests/unit/shard of the build. */
+static const char *weir_program(void)
+{
+    static char path[4096 + 64];
+    char here[4096];
+    ssize_t n = readlink("/proc/self/exe", here, sizeof(here) - 1);
+    assert_true(n > 0);
+    here[n] = '\0';
+    for (int up = 0; up < 4; up++)
+        *strrchr(here, '/') = '\0';
+    snprintf(path, sizeof(path), "%s/weir", here);
+    return path;
+}
 
 static const char head_text[] =
     "streams:\n"
@@ -58,7 +79,8 @@ static struct weir_shard_options options_of(const char *text)
                                        .config = text,
                                        .config_size = strlen(text),
                                        .pipeline = "p",
-                                       .parts = PARTS};
+                                       .parts = PARTS,
+                                       .program = weir_program()};
 }
 
 /* ---- Events ------------------------------------------------------------------------------------- */
@@ -184,10 +206,11 @@ static void take_rows(struct crew *c, unsigned i)
     }
 }
 
-static void crew_open(struct crew *c, unsigned n, struct results *results)
+static void crew_open(struct crew *c, unsigned n, const char *text,
+                      struct results *results)
 {
     struct weir_shard_error error;
-    const struct weir_shard_options o = options_of(config_text);
+    const struct weir_shard_options o = options_of(text);
     *c = (struct crew){.n = n, .results = results};
     for (unsigned i = 0; i < n; i++)
         if (weir_shard_open(&o, &c->shard[i], &error) < 0)
@@ -227,7 +250,8 @@ static void crew_move(struct crew *from, struct crew *to)
 {
     struct weir_shard_error error;
     for (unsigned i = 0; i < from->n; i++)
-        assert_int_equal(weir_shard_save(from->shard[i], &error), 0);
+        if (weir_shard_save(from->shard[i], &error) < 0)
+            fail_msg("%s", error.text);
     for (uint32_t part = 0; part < PARTS; part++) {
         size_t size;
         const void *bytes =
@@ -248,14 +272,14 @@ static void crew_end(struct crew *c)
 }
 
 /* With `many`, how many shards there are changes after every tenth chunk, and the router is another one. */
-static void run(bool many, struct results *results)
+static void run(bool many, const char *config, struct results *results)
 {
     struct weir_shard_error error;
-    const struct weir_shard_options o = options_of(config_text);
+    const struct weir_shard_options o = options_of(config);
     struct weir_router *router;
     struct crew now, next;
     assert_int_equal(weir_router_open(&o, &router, &error), 0);
-    crew_open(&now, many ? 2 : 1, results);
+    crew_open(&now, many ? 2 : 1, config, results);
     for (unsigned first = 0; first < EVENTS; first += CHUNK) {
         const struct weir_piece *piece;
         size_t size, n;
@@ -265,7 +289,7 @@ static void run(bool many, struct results *results)
         free(text);
         if (!many || first / CHUNK % 10 != 9)
             continue;
-        crew_open(&next, now.n % SHARDS + 1, results);
+        crew_open(&next, now.n % SHARDS + 1, config, results);
         crew_move(&now, &next);
         now = next;
         int64_t newest_us = weir_router_newest(router);
@@ -281,6 +305,15 @@ static void run(bool many, struct results *results)
 static int by_text(const void *a, const void *b)
 {
     return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+static void assert_same(struct results *a, struct results *b)
+{
+    qsort(a->line, a->n, sizeof(a->line[0]), by_text);
+    qsort(b->line, b->n, sizeof(b->line[0]), by_text);
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++)
+        assert_string_equal(a->line[i], b->line[i]);
 }
 
 static void results_free(struct results *r)
@@ -354,19 +387,28 @@ static void rows_are_the_same_however_parts_are_moved(void **state)
     make_events();
     const uint64_t late = expect(&first);
     assert_true(late > 50);
-    run(false, one);
-    run(true, many);
+    run(false, config_text, one);
+    run(true, config_text, many);
     assert_int_equal(one->late, late);
     assert_int_equal(many->late, late);
     assert_int_equal(one->events, EVENTS - late);
     check_rows(one, first);
-    qsort(one->line, one->n, sizeof(one->line[0]), by_text);
-    qsort(many->line, many->n, sizeof(many->line[0]), by_text);
-    assert_int_equal(one->n, many->n);
-    for (size_t i = 0; i < one->n; i++)
-        assert_string_equal(one->line[i], many->line[i]);
+    assert_same(one, many);
     results_free(one);
     results_free(many);
+}
+
+static void analyzers_in_processes_of_their_own_give_the_same_rows(void **state)
+{
+    (void)state;
+    struct results *here = calloc(1, sizeof(*here)), *apart = calloc(1, sizeof(*apart));
+    assert_true(here && apart);
+    make_events();
+    run(false, config_text, here);
+    run(true, process_text, apart);
+    assert_same(here, apart);
+    results_free(here);
+    results_free(apart);
 }
 
 static void tables_say_what_their_columns_are(void **state)
@@ -508,7 +550,8 @@ static void what_cannot_be_dealt_is_refused(void **state)
         struct weir_shard *shard;
         struct weir_router *router;
         snprintf(text, sizeof(text), "%s%s", head_text, table[i].pipelines);
-        const struct weir_shard_options o = options_of(text);
+        struct weir_shard_options o = options_of(text);
+        o.program = NULL;
         assert_true(weir_shard_open(&o, &shard, &error) < 0);
         if (!strstr(error.text, table[i].why))
             fail_msg("'%s' is not in: %s", table[i].why, error.text);
@@ -545,6 +588,60 @@ static void an_analyzer_that_fails_is_named(void **state)
     error.text[0] = '\0';
     assert_true(weir_shard_end(shard, &error) < 0); /* it stays so */
     assert_non_null(strstr(error.text, "analyzer 'sql'"));
+    weir_shard_close(shard);
+    weir_router_close(router);
+}
+
+/* A process of which this one is the parent; 0: there is none. */
+static pid_t child_now(void)
+{
+    pid_t child = 0;
+    DIR *all = opendir("/proc");
+    assert_non_null(all);
+    for (struct dirent *d; !child && (d = readdir(all));) {
+        char path[300];
+        int pid, parent;
+        snprintf(path, sizeof(path), "/proc/%s/stat", d->d_name);
+        FILE *f = fopen(path, "re");
+        if (f && fscanf(f, "%d (weir%*[^)]) %*c %d", &pid, &parent) == 2 &&
+            parent == getpid())
+            child = pid;
+        if (f)
+            fclose(f);
+    }
+    closedir(all);
+    return child;
+}
+
+static void an_analyzer_whose_process_ends_is_named(void **state)
+{
+    (void)state;
+    static const char line[] = "{\"ts\":1700000000000000,\"k\":\"a\",\"n\":1}\n";
+    char text[2048];
+    snprintf(text, sizeof(text), "%s%s", head_text,
+             "  p: {from: t, key: [k], window: {tumbling: 1s}, analyzers: [{sum: {of: "
+             "n}, run: process}]}\n");
+    const struct weir_shard_options o = options_of(text);
+    struct weir_shard_error error;
+    struct weir_router *router;
+    struct weir_shard *shard;
+    const struct weir_piece *piece;
+    size_t n;
+    assert_int_equal(weir_router_open(&o, &router, &error), 0);
+    if (weir_shard_open(&o, &shard, &error) < 0)
+        fail_msg("%s", error.text);
+    assert_int_equal(weir_router_read(router, line, strlen(line), &piece, &n, &error),
+                     0);
+    const pid_t child = child_now();
+    assert_true(child > 0);
+    kill(child, SIGKILL);
+    for (size_t i = 0; i < n; i++) /* it may be found here, or when rows are wanted */
+        if (piece[i].part >= 0)
+            weir_shard_fold(shard, piece[i].bytes, piece[i].size, &error);
+    assert_true(weir_shard_end(shard, &error) < 0);
+    assert_non_null(strstr(error.text, "pipeline 'p': analyzer 'sum': its process was "
+                                       "killed by signal 9"));
+    assert_true(weir_shard_save(shard, &error) < 0);
     weir_shard_close(shard);
     weir_router_close(router);
 }
@@ -613,6 +710,8 @@ int main(void)
         cmocka_unit_test(wrong_lines_are_counted_and_the_rest_is_dealt),
         cmocka_unit_test(what_cannot_be_dealt_is_refused),
         cmocka_unit_test(an_analyzer_that_fails_is_named),
+        cmocka_unit_test(analyzers_in_processes_of_their_own_give_the_same_rows),
+        cmocka_unit_test(an_analyzer_whose_process_ends_is_named),
         cmocka_unit_test(only_what_a_shard_of_this_pipeline_saved_is_loaded),
         cmocka_unit_test(bytes_that_no_router_wrote_are_refused),
     };

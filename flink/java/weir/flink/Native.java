@@ -20,7 +20,8 @@ final class Native {
 
     private Native() {}
 
-    static native long routerOpen(String file, byte[] config, String pipeline, int parts);
+    /** {@code program}: path of weir, for `run: process`; null: such is refused. */
+    static native long routerOpen(String file, byte[] config, String pipeline, int parts, String program);
 
     static native void routerClose(long router);
 
@@ -39,7 +40,7 @@ final class Native {
     /** The last record that routerRead has rejected, and why; empty: none. */
     static native String routerRejected(long router);
 
-    static native long shardOpen(String file, byte[] config, String pipeline, int parts);
+    static native long shardOpen(String file, byte[] config, String pipeline, int parts, String program);
 
     static native void shardClose(long shard);
 

@@ -22,11 +22,11 @@ public record Pipeline(String file, byte[] config, String name, int keyGroups) i
     }
 
     long openRouter() {
-        return Native.routerOpen(file, config, name, keyGroups);
+        return Native.routerOpen(file, config, name, keyGroups, System.getProperty("weir.program"));
     }
 
     long openShard() {
-        return Native.shardOpen(file, config, name, keyGroups);
+        return Native.shardOpen(file, config, name, keyGroups, System.getProperty("weir.program"));
     }
 
     /** The tables of its results. What cannot run in Flink is refused, on the machine that submits the job, with a place in the file. */

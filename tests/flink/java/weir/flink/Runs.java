@@ -50,6 +50,7 @@ final class Runs {
     private static volatile CompletableFuture<Void> arrived = new CompletableFuture<>();
     private static volatile CompletableFuture<Void> go = new CompletableFuture<>();
     private static volatile boolean fails; // once, where they would wait
+    private static volatile boolean kills; // instead, processes of analyzers
 
     private Runs() {}
 
@@ -87,6 +88,10 @@ final class Runs {
                     awaitCheckpoints();
                     fails = false;
                     stopAt = Long.MAX_VALUE;
+                    if (kills) {
+                        ProcessHandle.current().children().forEach(ProcessHandle::destroyForcibly);
+                        return super.read();
+                    }
                     throw new IOException("the reader fails, as it was told to");
                 }
                 go.join();
@@ -325,7 +330,9 @@ final class Runs {
             case "rows":
                 job = job(args, 2, 0, 0);
                 break;
+            case "crash":
             case "failure":
+                kills = args[0].equals("crash");
                 fails = true;
                 stopAt = size / 2;
                 job = job(args, 2, 3, 20);
