@@ -709,6 +709,7 @@ int far_put(struct carrier *c, struct carried *k, const struct carry_piece *p,
             struct error *error)
 {
     const bool made = k->temporary;
+    fault_point("carry_begin");
     int err = pg_run(&c->pg, "BEGIN", error);
     if (err)
         return err;

@@ -191,10 +191,10 @@ class Log:
 
 class Server:
     """`weir serve` with its log on record. `config` is the YAML text; {folder} in it becomes the
-    server's folder, {listen} the address with port 0."""
+    server's folder, {listen} the address with port 0. `machine`: one of machines.py, where it is."""
 
-    def __init__(self, config, folder=None, program=WEIR, **env):
-        self.program = program
+    def __init__(self, config, folder=None, program=WEIR, machine=None, **env):
+        self.program, self.machine = program, machine
         self.own_folder = folder is None
         self.folder = folder or tempfile.mkdtemp(prefix='weir-test-')
         self.path = os.path.join(self.folder, 'weir.yaml')
@@ -254,7 +254,8 @@ class Server:
     def start_process(self, **env):
         self.record.close()
         self.record = Log()
-        self.process = subprocess.Popen([self.program, 'serve', '-c', self.path,
+        before = self.machine.before if self.machine else []
+        self.process = subprocess.Popen([*before, self.program, 'serve', '-c', self.path,
                                          *self.arguments], cwd=self.folder,
                                         env={**self.env, **env}, stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=self.record.open())
@@ -300,9 +301,11 @@ class Server:
         """One request over a kept connection; an idle one that the server closed is opened anew."""
         for attempt in (1, 2):
             if self.connection is None:
-                self.connection = http.client.HTTPConnection('127.0.0.1', self.port,
-                                                             timeout=LIMIT_S)
+                self.connection = http.client.HTTPConnection('127.0.0.1', self.port, timeout=LIMIT_S)
             try:
+                if self.machine and self.connection.sock is None:
+                    with self.machine.entered():
+                        self.connection.connect()
                 self.connection.request(method, path, body=body, headers=headers or {})
                 reply = self.connection.getresponse()
                 return Answer(reply.status, reply.headers, reply.read())

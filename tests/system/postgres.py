@@ -40,9 +40,10 @@ def _someone():
 
 
 class Postgres:
-    """`start` is called by the caller; `close` ends it and removes its folder. With `tcp` it listens on 127.0.0.1, too."""
+    """`start`, or, if it is `empty`, `follow`, is called by the caller; `close` ends it and removes its folder. With `tcp` it listens on
+    127.0.0.1, too, or on the address that is given."""
 
-    def __init__(self, tcp=False):
+    def __init__(self, tcp=False, empty=False):
         programs = _programs()
         if not there():
             raise unittest.SkipTest('built without libpq')
@@ -56,11 +57,18 @@ class Postgres:
         if self.user:
             os.chown(self.folder, self.user.pw_uid, self.user.pw_gid)
         os.chmod(self.folder, 0o755)
-        self._run('initdb', '-D', self.data, '-A', 'trust', '-U', 'weir', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync')
+        self.address = '127.0.0.1' if tcp is True else tcp or ''
+        self.port = harness.free_port() if tcp else 5432
         self.database = 'postgres'
         self.databases = 0
-        self.port = harness.free_port() if tcp else 5432
-        self.listen = '127.0.0.1' if tcp else ''
+        if not empty:
+            self._make()
+
+    def _make(self):
+        self._run('initdb', '-D', self.data, '-A', 'trust', '-U', 'weir', '-E', 'UTF8', '--locale=C.UTF-8', '--no-sync')
+        if self.address:
+            with open(os.path.join(self.data, 'pg_hba.conf'), 'a', encoding='ascii') as file:
+                file.write('host all all samenet trust\n')
 
     @property
     def connect(self):
@@ -84,11 +92,19 @@ class Postgres:
         if done.returncode:
             raise AssertionError(f'{program}: {done.stdout}')
 
+    def follow(self, primary):
+        """It is made anew, as a standby of that one."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        self._run('pg_basebackup', '-D', self.data, '-h', primary.folder, '-p', str(primary.port), '-U', 'weir', '-R', '-c', 'fast',
+                  '--no-sync')
+        self.database = primary.database
+        return self.start()
+
     def start(self):
         with open(os.path.join(self.folder, 'log'), 'ab') as log:
             self.process = subprocess.Popen(
                 [os.path.join(self.programs, 'postgres'), '-D', self.data, '-k', self.folder,
-                 '-p', str(self.port), '-c', f'listen_addresses={self.listen}',
+                 '-p', str(self.port), '-c', f'listen_addresses={self.address}',
                  '-c', 'shared_buffers=16MB', '-c', 'fsync=off', '-c', 'max_connections=100'],
                 cwd='/', stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as_user())
         harness.wait_until(self.is_ready, 'PostgreSQL')
@@ -117,6 +133,15 @@ class Postgres:
     def close(self):
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def cut(self):
+        """A standby: it hears nothing more of its primary."""
+        self.psql("ALTER SYSTEM SET primary_conninfo = ''")
+        self.psql('SELECT pg_reload_conf()')
+        harness.wait_until(lambda: self.psql('SELECT count(*) FROM pg_stat_wal_receiver') == ['0'], 'the end of its connection')
+
+    def promote(self):
+        self.psql("SELECT pg_promote(true, 120)")
 
     @contextlib.contextmanager
     def locked(self, table):

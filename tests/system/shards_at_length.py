@@ -22,11 +22,17 @@ import uuid
 import brokers
 import harness
 import kraft
+import machines
+import postgres
 import test_shards
 
 A_ROUND = 8
-POINTS = ['carry_take', 'carry_taken', 'carry_begun', 'carry_fenced', 'carry_commit', 'carry_committed', 'carry_filled']
-WEIGHTS = {'kill': 2, 'term': 1, 'rolling': 1, 'postgres': 2, 'copy': 3, 'point': 3, 'hang': 2}
+POINTS = ['carry_take', 'carry_taken', 'carry_begin', 'carry_begun', 'carry_fenced', 'carry_commit', 'carry_committed', 'carry_filled']
+HANGS = POINTS[2:7]
+WEIGHTS = {'kill': 2, 'term': 1, 'rolling': 1, 'postgres': 2, 'copy': 3, 'point': 3, 'hang': 2, 'failover': 3, 'silence': 1, 'link': 3}
+QUIET = '''
+  quiet: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1s, late: side, analyzers: [count]}
+'''
 
 
 def state_of(pid):
@@ -34,11 +40,67 @@ def state_of(pid):
         return file.read().rsplit(')', 1)[1].split()[0]
 
 
+class Pair:
+    """A primary that is followed by a standby, which takes its place."""
+
+    def __init__(self, address):
+        self.primary, self.standby = postgres.Postgres(address), postgres.Postgres(address, empty=True)
+        self.dice = random.Random(1)
+
+    @property
+    def process(self):
+        return self.primary.process
+
+    @property
+    def connect(self):
+        """In any order, as servers may have it."""
+        both = self.dice.sample([self.primary, self.standby], 2)
+        return (f'host={",".join(p.address or p.folder for p in both)} port={",".join(str(p.port) for p in both)} connect_timeout=1'
+                f' user=weir dbname={self.primary.database}')
+
+    def start(self):
+        self.primary.start()
+        self.standby.follow(self.primary)
+
+    def new_database(self):
+        self.primary.new_database()
+        self.standby.database = self.primary.database
+
+    def psql(self, sql):
+        return self.primary.psql(sql)
+
+    def restart(self):
+        self.primary.restart()
+
+    def promote(self):
+        """Returns who was the primary."""
+        self.standby.promote()
+        self.primary, self.standby = self.standby, self.primary
+        return self.standby
+
+    def close(self):
+        self.primary.close()
+        self.standby.close()
+
+
+def last_change(pg):
+    try:
+        return pg.psql("SELECT coalesce(max(changed)::text, '') FROM weir.weir_shards")[0]
+    except AssertionError:
+        return ''  # no table yet
+
+
 class Round(test_shards.Shards):
     """Run by its one test, with $WEIR_ROUND."""
 
+    @classmethod
+    def setUpClass(cls):
+        cls.pg = Pair(machines.HERE if machines.inside() else None)
+        cls.addClassCleanup(cls.pg.close)
+
     def setUp(self):
         given = json.loads(os.environ['WEIR_ROUND'])
+        self.seed = given['seed']
         self.dice = random.Random(given['seed'])
         self.kinds = given['kinds']
         self.faults = given['faults']
@@ -52,6 +114,18 @@ class Round(test_shards.Shards):
             return super().new_cluster()
         self.topic = 'orders-' + uuid.uuid4().hex
         return brokers.Brokers(at=self.servers)
+
+    def machine(self):
+        if not machines.inside():
+            return None
+        machine = machines.Machine(self.seed)
+        self.addCleanup(machine.close)
+        return machine
+
+    def node(self, name, folder=None, partitions=None, started=True, text=None):
+        text = (test_shards.CONFIG + QUIET.lstrip('\n')).replace('backoff: 20ms', 'timeout: 2s, backoff: 20ms')
+        text = text.replace('reconnect.backoff.max.ms: 100', 'reconnect.backoff.max.ms: 100, socket.timeout.ms: 3000')
+        return super().node(name, folder, partitions, started, text)
 
     # ---- Faults, each to a node -------------------------------------------------------------------
 
@@ -90,7 +164,7 @@ class Round(test_shards.Shards):
         """At a named place of a transaction, for longer than PostgreSQL lets it; another one goes on meanwhile, or none."""
         node = self.nodes[name]
         node.kill()
-        node.start_process(WEIR_FAULT=f'{self.dice.choice(POINTS[2:6])}:{self.dice.randrange(1, 6)}:stop')
+        node.start_process(WEIR_FAULT=f'{self.dice.choice(HANGS)}:{self.dice.randrange(1, 6)}:stop')
         with contextlib.suppress(AssertionError):  # so many transactions may not be needed
             harness.wait_until(lambda: self.producer.send(50) or state_of(node.process.pid) == 'T', 'the place', limit_s=10)
         if self.dice.random() < 0.5:
@@ -99,6 +173,69 @@ class Round(test_shards.Shards):
         self.producer.send(100)
         time.sleep(6)  # idle_in_transaction_session_timeout is 5 s
         node.process.send_signal(signal.SIGCONT)
+
+    def failover(self, name, n):
+        """To a standby that is behind. The primary ends, or some servers go on with it for a while."""
+        self.pg.standby.cut()
+        harness.wait_until(lambda: self.producer.send(50) or last_change(self.pg.primary) > last_change(self.pg.standby),
+                           'a standby that is behind', every_s=0.1)
+        alive = self.dice.random() < 0.6
+        if not alive:
+            self.pg.primary.stop()
+        old = self.pg.promote()
+        if alive:
+            self.go_on_with(old, name, n)
+            old.stop()
+        for node in self.nodes.values():
+            if node.machine:
+                node.machine.mend()
+        self.pg.standby.follow(self.pg.primary)
+
+    def go_on_with(self, old, name, n):
+        """Those who have it first in their list, or, with machines, who are not cut off."""
+        if machines.inside():
+            for node in self.dice.sample(sorted(self.nodes), 2):
+                self.nodes[node].machine.cut(self.dice.choice(['in', 'out', 'both']), old.port)
+        else:
+            old.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'weir'")
+        before = last_change(old)
+        self.producer.send(300)
+        if self.dice.random() < 0.5:
+            self.stopped.append(self.take_over(self.nodes, name, n))
+        self.producer.send(300)
+        time.sleep(self.dice.uniform(0.5, 4))
+        self.notes['with two primaries'] += 1
+        self.notes['of which the old one was written to'] += last_change(old) != before
+
+    def link(self, name, n):
+        """To PostgreSQL or the brokers, or both, one way or both ways; its shard may go to another machine meanwhile."""
+        node = self.nodes[name]
+        ports = [p.port for p in (self.pg.primary, self.pg.standby)]
+        kafka = [server.rsplit(':', 1)[1] for server in self.cluster.servers.split(',')]
+        node.machine.cut(self.dice.choice(['in', 'out', 'both']), *self.dice.choice([ports, kafka, ports + kafka]))
+        self.producer.send(300)
+        if self.dice.random() < 0.4:
+            self.stopped.append(self.take_over(self.nodes, name, n))
+        self.producer.send(300)
+        time.sleep(self.dice.uniform(0.5, 5))
+        node.machine.mend()
+
+    def silence(self, _, n):
+        """On one partition, while its shard is taken over: windows end without it."""
+        p = self.dice.choice([0, 1, 3, 4, 5])
+        name = 'a' if p < 2 else 'c'
+        if name in self.ending:
+            self.ending.discard(name)
+            self.nodes[name].restart()
+        self.producer.silent = {p}
+        self.producer.send(200)
+        self.stopped.append(self.take_over(self.nodes, name, n))
+        self.producer.send(200)
+        last = max(ts for ts, k, _ in self.producer.sent if test_shards.partition_of(k) // 2 == p // 2 or name == 'c'
+                   and test_shards.partition_of(k) > 2)
+        self.wait_far(f"SELECT max(window_start) >= to_timestamp({last // 1000 - 1}) FROM weir.quiet WHERE weir_shard = '{name}'", ['t'],
+                      'windows without a partition')
+        self.producer.silent = set()
 
     def wake(self, old):
         """At length it ends again once it knows of the other, or, without the fence, has put all that it had: nobody mends that."""
@@ -120,20 +257,37 @@ class Round(test_shards.Shards):
             self.ending.discard(name)
             self.nodes[name].restart()
         self.done[what] += 1
+        self.not_fenced()
         getattr(self, what)(name, n)
         if self.stopped and self.dice.random() < 0.6:
             self.wake(self.stopped[-1])
 
+    def not_fenced(self):
+        """None of those who should have their tables."""
+        if 'WEIR_FAULT_SKIP' not in os.environ:
+            for node in self.nodes.values():
+                self.assertFalse([line for line in node.log if 'has taken its place' in line])
+
+    def wait_model(self, producer):
+        super().wait_model(producer)
+        count = collections.Counter((ts // 1000, k) for ts, k, _ in producer.sent)
+        self.wait_rows("SELECT extract(epoch FROM window_start)::bigint || '|' || k || '|' || sum(n) FROM"
+                       " (SELECT window_start, k, count AS n FROM weir.quiet UNION ALL SELECT window_start, k, 1 FROM weir.quiet_late)"
+                       " AS x WHERE k NOT LIKE 'end%' GROUP BY window_start, k",
+                       sorted(f'{start}|{k}|{n}' for (start, k), n in count.items()))
+
     def test_round(self):
+        self.notes = collections.Counter()
         self.producer = test_shards.Producer(self.cluster, self.topic)
         self.done = collections.Counter()
-        self.addCleanup(lambda: print('done', json.dumps(self.done), flush=True))
+        self.addCleanup(lambda: print('done', json.dumps([self.done, self.notes]), flush=True))
         self.nodes.update({name: self.node(name) for name in test_shards.NODES})
         for n in range(self.faults):
             self.producer.send(self.dice.choice([100, 700]))
             self.one(n)
         self.producer.send(300)
         self.producer.end()
+        self.not_fenced()
         for node in self.nodes.values():
             node.restart()  # none ends any more
         for old in self.stopped:
@@ -192,11 +346,12 @@ def one_round(seed, given):
                                             'WEIR_ROUND': json.dumps({'seed': seed, 'kinds': given.kinds, 'faults': A_ROUND})})
     if done.returncode:
         print(done.stdout[-20000:])
-    faults = collections.Counter(json.loads(found[1]) if (found := re.search(r'^done (.*)$', done.stdout, re.M)) else {})
+    found = re.search(r'done (\[.*)$', done.stdout, re.M)
+    faults, notes = map(collections.Counter, json.loads(found[1]) if found else ({}, {}))
     wrong, lost = [int(n) for n in re.search(r'wrong=(\d+) lost=(\d+)', done.stdout + ' wrong=0 lost=0').groups()]
     result = 'failed' if done.returncode else 'skipped' if 'skipped=' in done.stdout else 'passed'
     print(f'seed {seed}: {result}', *(f'{n} {what}' for what, n in faults.items()), flush=True)
-    return collections.Counter({result: 1, 'wrong': wrong, 'lost': lost}), faults
+    return collections.Counter({result: 1, 'wrong': wrong, 'lost': lost}), faults, notes
 
 
 @contextlib.contextmanager
@@ -205,7 +360,7 @@ def some_kafka(given):
     if given.broker == 'mock':
         yield collections.Counter()
         return
-    with contextlib.closing(kraft.Kafka(given.brokers)) as kafka:
+    with contextlib.closing(kraft.Kafka(given.brokers, machines.HERE if machines.inside() else '127.0.0.1')) as kafka:
         kafka.start()
         os.environ['WEIR_KAFKA'] = kafka.servers
         troubles = Troubles(kafka, given.seed, given.every)
@@ -223,25 +378,35 @@ def arguments():
     parser.add_argument('--brokers', type=int, default=3, help='how many real ones')
     parser.add_argument('--every', type=float, default=15, help='something happens to them every so many seconds')
     parser.add_argument('--only', help='these faults: ' + ','.join(WEIGHTS))
+    parser.add_argument('--links', action='store_true', help='each server in a network namespace, whose links are cut one way; wants root')
     given = parser.parse_args()
     kinds = given.only.split(',') if given.only else WEIGHTS
-    given.kinds = {what: WEIGHTS[what] for what in kinds}
+    given.kinds = {what: WEIGHTS[what] for what in kinds if given.links or what != 'link'}
     return given
+
+
+def nothing(why):
+    print(f'{why}: nothing was tried\n\n0 passed, 0 failed, 1 skipped')
 
 
 def main():
     given = arguments()
-    seeds = range(given.seed, given.seed + -(-given.faults // A_ROUND))
-    total, faults = collections.Counter(), collections.Counter()
     if given.broker == 'kafka' and kraft.jars() is None:
-        print('no brokers of Kafka could be fetched, or no Java: nothing was tried\n\n0 passed, 0 failed, 1 skipped')
-        return 0
+        return nothing('no brokers of Kafka could be fetched, or no Java')
+    if given.links and not machines.inside():
+        return machines.enter() if machines.can() else nothing('no root, no ip, no iptables, or the kernel has no namespaces')
+    if given.links:
+        machines.set_up()
+    seeds = range(given.seed, given.seed + -(-given.faults // A_ROUND))
+    total, faults, notes = collections.Counter(), collections.Counter(), collections.Counter()
     with some_kafka(given) as to_brokers, concurrent.futures.ThreadPoolExecutor(given.jobs) as rounds:
-        for result, done in rounds.map(lambda seed: one_round(seed, given), seeds):
+        for result, done, noted in rounds.map(lambda seed: one_round(seed, given), seeds):
             total += result
             faults += done
+            notes += noted
     faults += to_brokers
-    print('\n' + ', '.join(f'{what} {n}' for what, n in sorted(faults.items())))
+    for some in (faults, notes):
+        print(', '.join(f'{what} {n}' for what, n in sorted(some.items())))
     print(f'faults={faults.total()} wrong={total["wrong"]} lost={total["lost"]}')
     print(f'{total["passed"]} passed, {total["failed"]} failed, {total["skipped"]} skipped')
     return total['failed'] != 0

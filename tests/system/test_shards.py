@@ -65,12 +65,15 @@ class Producer:
         self.dice = random.Random(5)
         self.sent = []  # (ts, k, v)
         self.now = T0
+        self.silent = set()  # partitions
 
     def send(self, n):
         lines = {p: [] for p in range(PARTITIONS)}
         for _ in range(n):
             self.now += self.dice.randrange(20)
             k, v = f'k{self.dice.randrange(40)}', self.dice.randrange(1000)
+            if partition_of(k) in self.silent:
+                continue
             lines[partition_of(k)].append(json.dumps({'ts': self.now, 'k': k, 'v': v}))
             self.sent.append((self.now, k, v))
         for p, some in lines.items():
@@ -115,12 +118,15 @@ class Shards(Base):
     def new_cluster(self):
         return brokers.Brokers()
 
+    def machine(self):
+        """Where a server is to be; None: here."""
+
     def node(self, name, folder=None, partitions=None, started=True, text=None):
         folder = folder or os.path.join(self.folder, name)
         os.makedirs(folder, exist_ok=True)
         text = (text or CONFIG).replace('CONNECT', self.pg.connect).replace('SERVERS', self.cluster.servers)
         text = text.replace('topics: orders', f'topics: {self.topic}')
-        server = harness.Server(text, folder=folder, WEIR_NODE=name, WEIR_PARTITIONS=partitions or NODES[name])
+        server = harness.Server(text, folder=folder, machine=self.machine(), WEIR_NODE=name, WEIR_PARTITIONS=partitions or NODES[name])
         self.addCleanup(server.kill)
         if started:
             server.start()
