@@ -111,25 +111,36 @@ int far_finish(struct carrier *c, int err, struct error *error)
 
 /* ---- The schema --------------------------------------------------------------------------------- */
 
-/* Tables that an earlier version made. Asked first, as ALTER TABLE waits for all others. */
-static int add_taken_from(struct carrier *c, struct error *error)
+/* Of a table that an earlier version made. Asked first, as ALTER TABLE waits for all others. */
+static int add_place_column(struct carrier *c, const char *table, const char *column,
+                            const char *type, struct error *error)
 {
     struct buffer name = {0}, sql = {0};
     PG_RESULT there = NULL;
     put_name(&name, c->config->schema);
-    buffer_puts(&name, ".weir_positions");
+    buffer_printf(&name, ".%s", table);
     buffer_puts(&sql, "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND"
-                      " attname = 'taken_from' AND NOT attisdropped");
-    int err = name.error
-                  ? error_set(error, -ENOMEM, "out of memory")
-                  : far_run(c, &sql, &PG_TEXT(buffer_text(&name)), 1, &there, error);
+                      " attname = $2 AND NOT attisdropped");
+    const struct pg_param param[] = {PG_TEXT(buffer_text(&name)), PG_TEXT(column)};
+    int err = name.error ? error_set(error, -ENOMEM, "out of memory")
+                         : far_run(c, &sql, param, 2, &there, error);
     if (!err && PQntuples(there) == 0) {
-        buffer_printf(&sql, "ALTER TABLE %s ADD COLUMN taken_from text",
-                      buffer_text(&name));
+        buffer_printf(&sql, "ALTER TABLE %s ADD COLUMN %s %s", buffer_text(&name),
+                      column, type);
         err = far_run(c, &sql, NULL, 0, NULL, error);
     }
     buffer_free(&name);
     buffer_free(&sql);
+    return err;
+}
+
+static int add_place_columns(struct carrier *c, struct error *error)
+{
+    int err = add_place_column(c, "weir_positions", "taken_from", "text", error);
+    if (!err)
+        err = add_place_column(c, "weir_positions", "epoch", FAR_EPOCH, error);
+    if (!err && c->config->shard)
+        err = add_place_column(c, "weir_shards", "epoch", FAR_EPOCH, error);
     return err;
 }
 
@@ -154,13 +165,14 @@ static int make_schema(struct carrier *c, struct error *error)
                 " database text NOT NULL, writer text NOT NULL, since bigint NOT NULL,"
                 " seq bigint, watermark timestamptz, changed timestamptz NOT NULL,"
                 " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
-                " backend_start timestamptz NOT NULL, taken_from text)");
+                " backend_start timestamptz NOT NULL, taken_from text,"
+                " epoch " FAR_EPOCH ")");
     err = far_run(c, &sql, NULL, 0, NULL, error);
-    if (!err)
-        err = add_taken_from(c, error);
     if (!err && c->config->copy_us)
         err = copies_schema(c, error);
-    return err || !c->config->shard ? err : shards_schema(c, error);
+    if (!err && c->config->shard)
+        err = shards_schema(c, error);
+    return err ? err : add_place_columns(c, error);
 }
 
 /* Two servers may begin at once. */
@@ -358,6 +370,7 @@ struct owner {
     char
         from[CARRIED_ID]; /* the writer has written nothing yet; before, this one has */
     int64_t since_us, seq; /* -1: being filled */
+    int64_t epoch;         /* how often it was taken */
     char host[128];
 };
 
@@ -367,7 +380,7 @@ static int ask_owner(struct carrier *c, const struct carried *k, const char *loc
     struct buffer sql = {0};
     PG_RESULT r = NULL;
     buffer_puts(&sql, "SELECT writer, database, since, coalesce(seq, -1), host,"
-                      " coalesce(taken_from, '') FROM ");
+                      " coalesce(taken_from, ''), epoch FROM ");
     far_put_positions(&sql, c);
     buffer_puts(&sql, " WHERE ");
     put_position(&sql, k, "");
@@ -382,17 +395,8 @@ static int ask_owner(struct carrier *c, const struct carried *k, const char *loc
     ret->seq = strtoll(PQgetvalue(r, 0, 3), NULL, 10);
     snprintf(ret->host, sizeof(ret->host), "%s", PQgetvalue(r, 0, 4));
     snprintf(ret->from, sizeof(ret->from), "%s", PQgetvalue(r, 0, 5));
+    ret->epoch = strtoll(PQgetvalue(r, 0, 6), NULL, 10);
     return 0;
-}
-
-/* Since we have had it nobody else has: a run of before, which a PostgreSQL names that forgot what came later, was us. */
-static int check_writer(struct carrier *c, const struct owner *o, struct error *error)
-{
-    bool past = strcmp(o->writer, c->base.writer) == 0;
-    int err = past ? 0 : carried_is_past(c->base.db, o->writer, &past, error);
-    return err || past ? err
-                       : error_set(error, -EEXIST,
-                                   "a server on '%s' has taken its place", o->host);
 }
 
 /* -EEXIST: it is not for us to take. */
@@ -411,7 +415,12 @@ static int check_owner(struct carrier *c, const struct carried *k,
         buffer_free(&sql);
         return -EPERM;
     }
-    return k->base.taken && !fault_skips("carry_fence") ? check_writer(c, o, error) : 0;
+    /* One that says less is one that forgot, as a standby may: it is ours still. */
+    if (k->base.taken && strcmp(o->writer, c->base.writer) &&
+        o->epoch > k->base.epoch && !fault_skips("carry_fence"))
+        return error_set(error, -EEXIST, "a server on '%s' has taken its place",
+                         o->host);
+    return 0;
 }
 
 /* Is what is there what we have up to its place, and do we know what follows? */
@@ -452,9 +461,10 @@ static const char of_shard[] =
     " definition = excluded.definition, wanted = excluded.wanted";
 
 static int put_owner(struct carrier *c, const struct carried *k, const char *from,
-                     int64_t seq, struct error *error)
+                     int64_t seq, int64_t epoch, struct error *error)
 {
-    char since[24], at[24], pid[24], host[128] = "";
+    char since[24], at[24], pid[24], count[24], host[128] = "";
+    snprintf(count, sizeof(count), "%" PRId64, epoch);
     snprintf(since, sizeof(since), "%" PRId64, k->base.place.since_us);
     snprintf(at, sizeof(at), "%" PRId64, seq);
     snprintf(pid, sizeof(pid), "%ld", (long)getpid());
@@ -465,9 +475,10 @@ static int put_owner(struct carrier *c, const struct carried *k, const char *fro
     buffer_printf(
         &sql,
         " AS p (table_name, pipeline, database, writer, since,"
-        " seq, changed, host, pid, backend, backend_start, taken_from%s) SELECT $1,"
+        " seq, changed, host, pid, backend, backend_start, taken_from, epoch%s) SELECT "
+        "$1,"
         " $2, $3, $4, $5::bigint, $6::bigint, now(), $7, $8::integer, pid,"
-        " backend_start, $9%s"
+        " backend_start, $9, $10::bigint%s"
         " FROM pg_stat_activity WHERE pid = pg_backend_pid()"
         " ON CONFLICT (table_name%s) DO UPDATE SET pipeline = excluded.pipeline,"
         " database = excluded.database, writer = excluded.writer, since ="
@@ -475,9 +486,9 @@ static int put_owner(struct carrier *c, const struct carried *k, const char *fro
         " IS NOT NULL THEN p.watermark END, changed = excluded.changed,"
         " host = excluded.host, pid = excluded.pid, backend = excluded.backend,"
         " backend_start = excluded.backend_start, taken_from ="
-        " excluded.taken_from%s",
+        " excluded.taken_from, epoch = excluded.epoch%s",
         k->shard ? ", shard, partitions, definition, wanted" : "",
-        k->shard ? ", $10, $11::text[], $12, $12" : "", k->shard ? ", shard" : "",
+        k->shard ? ", $11, $12::text[], $13, $13" : "", k->shard ? ", shard" : "",
         k->shard ? of_shard : "");
     const struct pg_param param[] = {PG_TEXT(k->base.table->name),
                                      PG_TEXT(k->base.table->pipeline),
@@ -488,6 +499,7 @@ static int put_owner(struct carrier *c, const struct carried *k, const char *fro
                                      PG_TEXT(host),
                                      PG_TEXT(pid),
                                      PG_TEXT(from),
+                                     PG_TEXT(count),
                                      PG_TEXT(k->shard),
                                      PG_TEXT(k->partitions),
                                      PG_TEXT(k->definition)};
@@ -510,7 +522,10 @@ static int take(struct carrier *c, struct carried *k, const struct changes *know
     const char *from = strcmp(ret->writer, c->base.writer) == 0 ? ret->from
                        : k->base.taken                          ? k->base.before
                                                                 : k->base.place.writer;
-    return err ? err : put_owner(c, k, from, *ret_ours ? ret->seq : -1, error);
+    if (ret->epoch < k->base.epoch)
+        ret->epoch = k->base.epoch;
+    return err ? err
+               : put_owner(c, k, from, *ret_ours ? ret->seq : -1, ++ret->epoch, error);
 }
 
 int far_take(struct carrier *c, struct carried *k, struct error *error)
@@ -550,6 +565,7 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
         k->base.before_bound = k->base.place.bound;
     }
     k->base.taken = true;
+    k->base.epoch = owner.epoch;
     memcpy(k->base.place.writer, c->base.writer, sizeof(c->base.writer));
     k->base.place.bound = -1;
     k->base.place.position = ours ? owner.seq : known.last;

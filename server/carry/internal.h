@@ -43,6 +43,9 @@ struct carried {
     char unread[256]; /* partitions that no shard has read, as was told; "": none */
 };
 
+/* How often a table was taken. */
+#define FAR_EPOCH "bigint NOT NULL DEFAULT 0"
+
 struct carrier {
     struct target base;
     const struct config_postgresql *config; /* of the set */

@@ -45,7 +45,8 @@ int shards_schema(struct carrier *c, struct error *error)
                 " seq bigint, watermark timestamptz, changed timestamptz NOT NULL,"
                 " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
                 " backend_start timestamptz NOT NULL, taken_from text,"
-                " definition text, wanted text, PRIMARY KEY (table_name, shard))");
+                " definition text, wanted text, epoch " FAR_EPOCH
+                ", PRIMARY KEY (table_name, shard))");
     return far_run(c, &sql, NULL, 0, NULL, error);
 }
 

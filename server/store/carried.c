@@ -59,21 +59,6 @@ int carried_is_purged(sqlite3 *db, const char *table, bool *ret, struct error *e
     return err == -ENOENT ? 0 : err;
 }
 
-#define WRITER_NOTE                                                                    \
-    "writer." /* and a name: a row of weir_meta, whose value counts up */
-
-int carried_is_past(sqlite3 *db, const char *writer, bool *ret, struct error *error)
-{
-    sqlite3_int64 one;
-    char *key = sqlite3_mprintf(WRITER_NOTE "%s", writer);
-    int err =
-        key ? db_int(db, "SELECT 1 FROM weir_meta WHERE key = ?1", key, &one, error)
-            : error_set(error, -ENOMEM, "out of memory");
-    sqlite3_free(key);
-    *ret = !err;
-    return err == -ENOENT ? 0 : err;
-}
-
 /* ---- Saving ------------------------------------------------------------------------------------- */
 
 static int put_places(sqlite3 *db, enum carried_to to,
@@ -99,31 +84,6 @@ static int put_places(sqlite3 *db, enum carried_to to,
         err = db_run(s, error);
     }
     return err;
-}
-
-/* Whoever writes; the oldest are forgotten. */
-static int note_writers(sqlite3 *db, enum carried_to to, struct error *error)
-{
-    DB_STATEMENT put = NULL;
-    DB_STATEMENT cut = NULL;
-    int err = prepare(db, to,
-                      "INSERT OR IGNORE INTO weir_meta SELECT DISTINCT '" WRITER_NOTE
-                      "' || writer, (SELECT 1 + ifnull(max(CAST(value AS INTEGER)), 0)"
-                      " FROM weir_meta WHERE key GLOB '" WRITER_NOTE
-                      "*') FROM %s WHERE writer <> ''",
-                      &put, error);
-    if (!err)
-        err = db_run(put, error);
-    if (!err)
-        err = db_prepare(db,
-                         "DELETE FROM weir_meta WHERE key IN (SELECT key FROM weir_meta"
-                         " WHERE key GLOB '" WRITER_NOTE "*' ORDER BY"
-                         " CAST(value AS INTEGER) DESC LIMIT -1 OFFSET ?1)",
-                         0, &cut, error);
-    if (err)
-        return err;
-    sqlite3_bind_int(cut, 1, CARRIED_WRITERS);
-    return db_run(cut, error);
 }
 
 /* What the file says of all tables, those of pipelines that are left out, too. */
@@ -194,8 +154,6 @@ int carried_save(struct store *s, enum carried_to to, const struct carried_place
     int err = db_run(s->begin, error);
     if (!err)
         err = put_places(s->db, to, place, n, error);
-    if (!err)
-        err = note_writers(s->db, to, error);
     if (!err)
         err = db_run(s->commit, error);
     if (err && !sqlite3_get_autocommit(s->db))

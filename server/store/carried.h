@@ -6,8 +6,7 @@
  *
  *      database   of the file, made once; copies have the same
  *      writer     of each run that writes there, made when it begins to. Of who wrote last, before this run, numbers
- *                 up to `bound` are the same in this file. The last CARRIED_WRITERS are known: a target that lost what it
- *                 had (a standby that was behind) may name any of them, and has been taken by nobody
+ *                 up to `bound` are the same in this file
  */
 #ifndef WEIR_STORE_CARRIED_H
 #define WEIR_STORE_CARRIED_H
@@ -21,7 +20,6 @@
 /* Each has places of its own, and keeps what it has to keep. */
 enum carried_to { CARRIED_POSTGRESQL, CARRIED_KAFKA };
 #define CARRIED_TARGETS 2
-#define CARRIED_WRITERS 100
 
 struct carried_place {
     const char *table, *pipeline;
@@ -56,9 +54,6 @@ int carried_watermark(sqlite3 *db, const char *pipeline, int64_t *ret_us,
 
 /* Has `retain` ever deleted rows of the table, also if there is none now? */
 int carried_is_purged(sqlite3 *db, const char *table, bool *ret, struct error *error);
-
-/* Was the writer a run of this file, or of what it is a copy of? */
-int carried_is_past(sqlite3 *db, const char *writer, bool *ret, struct error *error);
 
 /* A new name. */
 void carried_make_id(char ret[CARRIED_ID]);

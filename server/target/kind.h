@@ -45,6 +45,7 @@ struct target_table {
     bool taken; /* by this run; then `before` says by whom it was written, */
     char before[CARRIED_ID]; /* and up to where that is ours: */
     int64_t before_bound;
+    int64_t epoch;         /* what the target counted then, if it counts */
     int64_t last;          /* number of the last change, as it was looked at */
     bool look;             /* there may be something to send */
     bool dirty;            /* the place is not saved */

@@ -85,6 +85,7 @@ static void inherit(struct target_table *k, const struct target_table *old)
     k->shown.topic = topic;
     k->taken = old->taken; /* who has been fenced stays so */
     k->before_bound = old->before_bound;
+    k->epoch = old->epoch;
     memcpy(k->before, old->before, sizeof(k->before));
     k->refused_told = old->refused_told;
     k->stage = old->stage == TARGET_OVER ? TARGET_OVER : TARGET_TAKE;
