@@ -7,6 +7,7 @@
 #include "api/rows.h"
 #include "api/sqlbody.h"
 #include "base/logger.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,6 +29,10 @@ static int sqlquery_set_sql(struct sqlquery *q, const char *sql, size_t size,
 {
     if (q->ask.sql)
         return error_set(error, -EINVAL, "the statement is given twice");
+    for (size_t at = 0, n; at < size; at += n)
+        if ((n = utf8_length(sql + at, size - at)) == 0)
+            return error_set(error, -EINVAL, "byte %zu of the statement is no UTF-8",
+                             at + 1);
     q->ask.sql = sql;
     q->ask.sql_size = size;
     return 0;

@@ -3,6 +3,7 @@
  * The life of a request: head, body, end, completed; on its connection's thread.
  */
 #include "base/clock.h"
+#include "base/utf8.h"
 #include "http/internal.h"
 
 #include <errno.h>
@@ -153,12 +154,27 @@ static const char *request_argument_again(const struct http_request *r)
     return NULL;
 }
 
+static bool request_is_utf8(const struct http_request *r)
+{
+    const char *name, *value;
+    size_t size;
+    for (size_t i = 0; (value = http_argument(r, i, &name, &size)); i++)
+        for (size_t at = 0, n; at < size; at += n)
+            if ((n = utf8_length(value + at, size - at)) == 0)
+                return false;
+    return true;
+}
+
 /* False: replied. */
 static bool request_is_fit(struct http_request *r)
 {
     const struct http_route *route = &r->entry->route;
     if (r->head.zeros && !route->by_key) {
         http_problem(r, 400, "bad_parameter", "a parameter holds a zero character");
+        return false;
+    }
+    if (!request_is_utf8(r)) {
+        http_problem(r, 400, "bad_parameter", "a parameter is not UTF-8");
         return false;
     }
     const char *again = route->by_key ? NULL : request_argument_again(r);

@@ -163,6 +163,16 @@ class Http(unittest.TestCase):
             self.assertEqual((answer.status, self.accepted()), (400, before))
         self.assertEqual(self.server.get(results + '?k=a&k=b&key.k=c&limit=1').status, 200)
 
+    def test_what_is_no_utf8_is_an_error(self):
+        """Latin-1, say, would be another text: no row is found by it, and answers show something else."""
+        for path in ('/api/v1/pipelines/p/results?k=%E9', SQL + "+AS+'%E9'", '/api/v1/pipelines/p/results?k=a&k=%ED%A0%80'):
+            answer = self.server.get(path)
+            self.assertEqual((path, answer.status, json.loads(answer.body)['code']), (path, 400, 'bad_parameter'))
+        for body, status in ((b"SELECT '\xe9'", 400), ("SELECT '\xe9'".encode(), 200), (b"SELECT '\xc0\xaf'", 400)):
+            answer = self.server.request('POST', '/api/v1/sql', body, {'Content-Type': 'text/plain'})
+            self.assertEqual((body, answer.status), (body, status))
+        self.assertEqual(self.server.get('/api/v1/pipelines/p/results?k=%C3%A9').status, 200)
+
     def test_fields_that_are_lists_go_on_in_further_lines(self):
         def of(path, fields):
             answer = self.raw(b'GET %s HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n%s\r\n' % (path.encode(), fields))
