@@ -154,8 +154,10 @@ static struct pipeline *find(const struct weir *w, const char *name)
 static bool is_same(struct pipeline *old, const struct config_pipeline *fresh)
 {
     static const char *const others[] = {"webhook", "backfill", NULL};
+    const struct config_pipeline *c = pipeline_config(old);
     return !pipeline_failed(old) && !pipeline_is_stale(old) &&
-           node_equal_but(pipeline_config(old)->map, fresh->map, others);
+           node_equal_but(c->map, fresh->map, others) &&
+           (!c->merges || node_equal(c->parts_map, fresh->parts_map));
 }
 
 static const struct config_pipeline *top_of(const struct config *c,

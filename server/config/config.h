@@ -237,6 +237,9 @@ enum config_late {
 #define CONFIG_LATE_POLICIES 3
 extern const char *const config_late_word[CONFIG_LATE_POLICIES]; /* in the file */
 
+/* Rows of which other servers have other parts: sent as they are, or as states of their analyzers. */
+enum config_partial { CONFIG_PARTIAL_NOT, CONFIG_PARTIAL_ROWS, CONFIG_PARTIAL_STATES };
+
 /* What `window:` says; which members have a meaning depends on the kind. */
 enum config_window_kind {
     CONFIG_TUMBLING,
@@ -477,8 +480,14 @@ struct config_pipeline {
         allowed_lateness_us; /* > 0 with CONFIG_LATE_REVISE, at most what is retained; 0 without */
     enum config_late late;
     const struct node *late_node; /* NULL: not given */
+    enum config_partial partial;
+    const struct node *partial_node; /* NULL: not given */
     const struct node *
-        partial_node; /* `partial`: other servers have other parts of its rows; NULL: not given */
+        merges; /* `parts_of`: it merges the states of another, of the same configuration; NULL: not given */
+    const struct node *parts_map; /* then: what that says, */
+    size_t parts_of;              /* its index; the analyzers are its own */
+    uint32_t
+        sender; /* with CONFIG_PARTIAL_STATES: the place of this server among `senders` */
     int64_t idle_timeout_us;                     /* default 30s */
     int64_t retain_us;                           /* INT64_MAX: for ever, the default */
     int64_t coarse_retain_us[CONFIG_COARSE_MAX]; /* of window.coarse_us */

@@ -367,7 +367,7 @@ static int read_late(const struct node *n, void *target, void *ctx, struct error
     return 0;
 }
 
-static const char *const partial_word[] = {"rows"};
+static const char *const partial_word[] = {"rows", "states"};
 
 static int read_partial(const struct node *n, void *target, void *ctx,
                         struct error *error)
@@ -376,7 +376,10 @@ static int read_partial(const struct node *n, void *target, void *ctx,
     (void)ctx;
     p->partial_node = n;
     int r = node_word(n, partial_word, COUNT(partial_word), error);
-    return r < 0 ? r : 0;
+    if (r < 0)
+        return r;
+    p->partial = CONFIG_PARTIAL_ROWS + (enum config_partial)r;
+    return 0;
 }
 
 static const char *const over_word[] = {"drop", "fail"};
@@ -552,7 +555,7 @@ static int check_select(const struct config_pipeline *p, const struct node *map,
             "'select' is for 'window: none': it keeps events as they are, "
             "without groups");
     if (p->window.kind != CONFIG_NONE)
-        return node_get(map, "analyzers")
+        return node_get(map, "analyzers") || p->merges
                    ? 0
                    : node_error(map, error,
                                 "the key 'analyzers' is missing in pipeline '%s'",
@@ -828,6 +831,42 @@ static int read_analyzers(const struct node *n, void *target, void *ctx,
     return failed;
 }
 
+/* The analyzers are those of the other; which rows these get was its matter. */
+static int read_parts_of(const struct node *n, void *target, void *ctx,
+                         struct error *error)
+{
+    struct config_pipeline *p = target;
+    const struct config *c = ctx;
+    const struct config_pipeline *of = NULL;
+    const char *name;
+    int r = node_text(n, &name, error);
+    if (r < 0)
+        return r;
+    p->merges = n;
+    for (size_t i = 0; !of && i < c->n_pipelines; i++)
+        if (&c->pipeline[i] != p && c->pipeline[i].name &&
+            !strcmp(c->pipeline[i].name, name)) {
+            of = &c->pipeline[i];
+            p->parts_of = i;
+            p->parts_map = of->map;
+        }
+    if (!of || of->partial != CONFIG_PARTIAL_STATES)
+        return node_error(n, error,
+                          "'parts_of' is for states: a pipeline '%s' with 'partial: "
+                          "states' has to stand before this one",
+                          name);
+    if (p->n_analyzers)
+        return node_error(n, error, "the analyzers are those of '%s': here are none",
+                          name);
+    if (node_get(of->map, "analyzers"))
+        r = read_analyzers(node_get(of->map, "analyzers"), p, ctx, error);
+    for (size_t i = 0; i < p->n_analyzers; i++) {
+        free(p->analyzer[i].where);
+        p->analyzer[i].where = NULL;
+    }
+    return r;
+}
+
 /* What columns there are is known once its tables are (pipeline/tables.c). */
 static int read_expose(const struct node *n, void *target, void *ctx,
                        struct error *error)
@@ -917,6 +956,8 @@ static const struct field pipeline_fields[] = {
     {"over_max_groups", FIELD_CALL, .read = read_over_max_groups, .words = over_word,
      .n_words = COUNT(over_word)},
     {"analyzers", FIELD_CALL, .read = read_analyzers, .schema = ANALYZERS_SCHEMA},
+    {"parts_of", FIELD_CALL, .read = read_parts_of, /* behind `analyzers` */
+     .schema = FIELD_SCHEMA_TEXT},
     {"select", FIELD_CALL, .read = read_select, .schema = FIELD_SCHEMA_TEXTS},
     {"expose", FIELD_CALL, .read = read_expose,
      .schema = "{\"type\":\"array\",\"minItems\":1,\"maxItems\":32,\"items\":{\"type\":"

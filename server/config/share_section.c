@@ -260,12 +260,71 @@ static int check_partial(const struct config *c, const struct config_pipeline *p
     return 0;
 }
 
+/* States are of columns that are known here, and of rows that are told apart by who has sent them: so the pipeline that
+ * merges them is in the same file, and knows all who send. */
+static int check_states(const struct config *c, struct config_pipeline *p,
+                        struct error *error)
+{
+    const struct config_pipeline *merges = NULL;
+    for (size_t i = 0; !merges && i < c->n_pipelines; i++)
+        if (c->pipeline[i].merges && &c->pipeline[c->pipeline[i].parts_of] == p)
+            merges = &c->pipeline[i];
+    if (p->from || p->joins.all || p->joins.n || p->results.n)
+        return node_error(p->from_node, error,
+                          "'partial: states' is for pipelines that read one stream");
+    if (!merges)
+        return node_error(p->partial_node, error,
+                          "states that nobody merges: there is no pipeline with "
+                          "'parts_of: %s'",
+                          p->name);
+    const struct config_source *s = &c->stream[merges->stream].source;
+    while (p->sender < s->n_senders &&
+           strcmp(s->sender[p->sender], c->server.kafka->shard))
+        p->sender++;
+    if (p->sender < s->n_senders)
+        return 0;
+    return node_error(merges->merges, error,
+                      "it reads stream '%s', whose source has to name 'senders', "
+                      "'%s', this one, among them",
+                      c->stream[merges->stream].name, c->server.kafka->shard);
+}
+
+static int check_merging(const struct config *c, const struct config_pipeline *p,
+                         struct error *error)
+{
+    if (p->partial_node)
+        return node_error(p->partial_node, error,
+                          "'partial' and 'parts_of' do not go together");
+    if (p->from || p->joins.all || p->joins.n || p->results.n)
+        return node_error(p->from_node, error,
+                          "'parts_of' is for pipelines that read one stream");
+    if (!has_end(&p->window))
+        return node_error(p->window.node, error, "'parts_of' is for windows by time");
+    const struct config_pipeline *of = &c->pipeline[p->parts_of];
+    for (size_t i = 0; c->stream[p->stream].source.n_partitions && i < of->n_keys;
+         i++) {
+        const char *name = of->schema->column[of->key[i]].name;
+        if (!has_key(p, name))
+            return node_error(
+                p->merges, error,
+                "the key has to have '%s', too: pipeline '%s' has it, and "
+                "its whole key says in which partition a part is",
+                name, of->name);
+    }
+    return 0;
+}
+
 /* All of them, whatever they read. */
 static int check_partials(const struct config *c, struct error *error)
 {
     int r = 0, failed = 0;
     for (size_t i = 0; r == 0 && i < c->n_pipelines; i++) {
-        r = c->pipeline[i].partial_node ? check_partial(c, &c->pipeline[i], error) : 0;
+        struct config_pipeline *p = &c->pipeline[i];
+        r = p->partial_node ? check_partial(c, p, error) : 0;
+        if (r == 0 && p->partial == CONFIG_PARTIAL_STATES)
+            r = check_states(c, p, error);
+        if (r == 0 && p->merges)
+            r = check_merging(c, p, error);
         failed = r < 0 ? r : failed;
         r = faults_go_on(r, error) ? 0 : r;
     }

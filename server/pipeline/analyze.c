@@ -3,11 +3,14 @@
 
 #include "base/clock.h"
 #include "base/logger.h"
+#include "pipeline/parts.h"
 #include "pipeline/worker.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SENDER_BIT 56 /* places of rows in the logs of several servers differ */
 
 static const struct weir_analyzer *analyzer_of(const struct worker *w, size_t step)
 {
@@ -226,6 +229,12 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
     struct spent *spent = &w->spent[step];
     const struct weir_analyzer *a = &s->binding->plugin->analyzer;
     int64_t begin_ns = clock_monotonic_ns();
+    if (w->pipeline->config->merges) {
+        int merged = parts_fold(w, step, e, row, slot, n);
+        spent->events += n;
+        metric_add(&s->ns, (uint64_t)(clock_monotonic_ns() - begin_ns));
+        return merged;
+    }
     find_inputs(s->binding, e, in);
     memset(&rows, 0, sizeof(rows));
     rows.rows = (struct weir_rows){.size = sizeof(rows.rows),
@@ -241,6 +250,7 @@ int analyze_update(struct worker *w, size_t step, const struct log_entry *e,
         rows.rows.sequence = log_entry_sequence(e, row[at], &end);
         if (!e->sequence) /* files that came first have numbers of their own */
             rows.rows.sequence += w->sequence;
+        rows.rows.sequence += (uint64_t)w->pipeline->config->sender << SENDER_BIT;
         next = n;
         if (row[n - 1] >= end)
             for (next = at + 1; row[next] < end;)
@@ -358,7 +368,9 @@ int analyze_emit(struct worker *w, size_t step, struct analyze_groups *g,
                       w->pipeline->step[step].offset;
     int64_t begin_ns = clock_monotonic_ns();
     host_lock(h);
-    int r = step_keeps(&w->pipeline->step[step])
+    int r = w->pipeline->config->partial == CONFIG_PARTIAL_STATES
+                ? parts_emit(w, step, g, out)
+            : step_keeps(&w->pipeline->step[step])
                 ? emit_kept(w, step, g, out)
                 : host_done_emit(h, out, "emit",
                                  analyzer_of(w, step)->emit(&h->ctx, g->n, g->window,

@@ -581,6 +581,11 @@ static void put_step(struct buffer *b, const struct schema *schema,
     buffer_putc(b, '\n');
 }
 
+void checkpoint_put_step(const struct step *s, struct buffer *to)
+{
+    put_step(to, s->pipeline->schema, s, s->binding->plugin->analyzer.state_version);
+}
+
 /* Derived columns that are in use, each with those that it is made of: states know only what came of them. A text that
  * holds the name is taken to use it. */
 static bool is_in(const char *text, const char *name)

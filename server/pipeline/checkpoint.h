@@ -89,6 +89,10 @@ int checkpoint_block_form(const char *definition, const char *data, size_t size,
                           uint64_t *ret_groups);
 int checkpoint_marks_form(const char *marks, size_t size);
 
+/* A line that says of what analyzer the states of a step are. */
+struct step;
+void checkpoint_put_step(const struct step *s, struct buffer *to);
+
 /* Text that says what the states of the pipeline are of: the same text, the same states. -ENOMEM. */
 int checkpoint_definition(const struct pipeline *p, char **ret);
 /* Does the pipeline use the column of its schema? Does one of these texts name it? */

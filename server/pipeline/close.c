@@ -234,11 +234,6 @@ static int many_row(void *ctx, struct weir_cell *cells)
 
 /* ---- Groups -------------------------------------------------------------------------------------- */
 
-static bool gives_many(const struct step *s)
-{
-    return s->binding->plugin->analyzer.flags & WEIR_MANY_ROWS;
-}
-
 static int emit_step(struct closing *c, size_t i)
 {
     const struct step *s = &c->worker->pipeline->step[i];
@@ -246,7 +241,7 @@ static int emit_step(struct closing *c, size_t i)
     c->to = ready_set(c, s->table, c->expected);
     if (!c->to)
         return -ENOMEM;
-    if (!gives_many(s)) {
+    if (!step_gives_many(s)) {
         struct weir_out out = {.group = own_cells, .keep = keep_string, .ctx = c};
         return analyze_emit(c->worker, i, c->groups, &out);
     }
@@ -461,7 +456,7 @@ static int emit_feed(struct closing *c, struct feed *f)
     bool asks = false, more;
     int r = 0;
     for (size_t i = 0; i < p->n_steps; i++) {
-        most = gives_many(&p->step[i]) ? MANY_GROUPS : most;
+        most = step_gives_many(&p->step[i]) ? MANY_GROUPS : most;
         asks = asks || w->remote[i];
     }
     ahead = asks ? AHEAD : 1;

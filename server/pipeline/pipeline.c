@@ -4,6 +4,7 @@
 #include "pipeline/ask.h"
 #include "pipeline/join.h"
 #include "pipeline/lookup.h"
+#include "pipeline/parts.h"
 #include "pipeline/reference.h"
 #include "pipeline/worker.h"
 
@@ -114,14 +115,17 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
     p->dictionary = calloc(p->schema->n, sizeof(bool));
     if (!p->step || !p->dictionary)
         return error_set(error, -ENOMEM, "no memory");
+    /* Who merges parts knows what they were made of. */
+    const struct config_pipeline *of = c->merges ? &p->whole->pipeline[c->parts_of] : c;
+    const struct schema *schema = c->merges ? of->schema : p->schema;
     bool is_key[SCHEMA_COLUMNS_MAX] = {false};
-    for (size_t i = 0; i < c->n_keys; i++)
-        is_key[c->key[i]] = true;
+    for (size_t i = 0; i < of->n_keys; i++)
+        is_key[of->key[i]] = true;
     int failed = 0;
     for (size_t i = 0; i < c->n_analyzers; i++) {
         struct step *s = &p->step[p->n_steps];
-        int r = binding_new(plugins, &c->analyzer[i], p->schema, is_key, &s->binding,
-                            error);
+        int r =
+            binding_new(plugins, &c->analyzer[i], schema, is_key, &s->binding, error);
         if (r == 0) {
             s->binding->place = ++p->n_steps;
             r = check_can_be_saved(p, &s->binding->plugin->analyzer, &c->analyzer[i],
@@ -135,6 +139,11 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
                                   error);
         if (r == 0)
             r = check_rows(p, &s->binding->plugin->analyzer, &c->analyzer[i], error);
+        s->config = &c->analyzer[i];
+        if (r == 0)
+            r = parts_check(p, &s->binding->plugin->analyzer, &c->analyzer[i], error);
+        if (r == 0)
+            r = parts_find(p, s, error);
         if (r < 0) {
             failed = r;
             if (!faults_go_on(r, error))
@@ -145,7 +154,7 @@ static int bind_analyzers(struct pipeline *p, struct plugins *plugins,
         if (r < 0 && !faults_go_on(r, error))
             return r;
         failed = r < 0 ? r : failed;
-        s->config = &c->analyzer[i];
+        s->gives_states = c->partial == CONFIG_PARTIAL_STATES;
         s->bag = has_bag(p, &s->binding->plugin->analyzer);
         s->pipeline = p;
         s->stored_version = s->binding->plugin->analyzer.state_version;

@@ -5,6 +5,7 @@
  * events, which has the columns of the stream.
  */
 #include "base/clock.h"
+#include "pipeline/parts.h"
 #include "pipeline/worker.h"
 
 #include <errno.h>
@@ -150,6 +151,14 @@ static int add_outputs(struct step *s, struct table *t, const struct config_anal
 {
     s->table = t;
     s->column = t->n_columns;
+    if (s->gives_states) {
+        char name[PARTS_NAME_MAX];
+        parts_name(c, name);
+        int r = check_name(t, c, name, error);
+        if (r == 0 && add_column(t, name, WEIR_STRING, "State, to be merged") < 0)
+            r = error_set(error, -ENOMEM, "no memory");
+        return r;
+    }
     for (size_t i = 0; i < s->binding->n_outputs; i++) {
         const struct binding_output *o = &s->binding->output[i];
         int r = check_name(t, c, o->name, error);
@@ -378,7 +387,7 @@ int pipeline_make_tables(struct pipeline *p, struct error *error)
     }
     bool own = false;
     for (size_t i = 0; i < p->n_steps; i++)
-        own = own || !(p->step[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS);
+        own = own || !step_gives_many(&p->step[i]);
     int r = 0;
     size_name(p, 0, name);
     if (own) {
@@ -392,7 +401,7 @@ int pipeline_make_tables(struct pipeline *p, struct error *error)
         return error_set(error, r, "no memory");
     for (size_t i = 0; r == 0 && i < p->n_steps; i++) {
         const struct config_analyzer *c = &p->config->analyzer[i];
-        if (p->step[i].binding->plugin->analyzer.flags & WEIR_MANY_ROWS)
+        if (step_gives_many(&p->step[i]))
             r = many_rows_table(p, &p->step[i], c, error);
         else
             r = add_outputs(&p->step[i], p->own, c, error);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "pipeline/worker.h"
+#include "pipeline/parts.h"
 
 #include "base/clock.h"
 #include "base/doing.h"
@@ -669,6 +670,7 @@ void worker_free(struct worker *w)
     mailbox_clear(&w->mailbox);
     rowset_free(w->side);
     outflow_free_pieces(w->ahead.first);
+    parts_free(w->parts);
     if (w->view)
         kept_view_free(w->view);
     free(w->view);

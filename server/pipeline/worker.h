@@ -57,8 +57,11 @@ struct step {
     _Atomic uint64_t events; /* given to it */
     _Atomic uint64_t held;   /* bytes, beside its states of fixed size */
     _Atomic uint64_t skipped[PLUGIN_REASONS_MAX]; /* rows of no use, by reason */
-    uint32_t stored_version; /* of states in the checkpoint that is loaded */
-    struct kept_form kept;   /* where rows are kept for it: its states are these */
+    bool gives_states;          /* instead of what it makes of them (parts.h) */
+    size_t part;                /* column of the states that it merges (parts.h) */
+    _Atomic uint64_t form_hash; /* of what they are; relaxed; 0: not known yet */
+    uint32_t stored_version;    /* of states in the checkpoint that is loaded */
+    struct kept_form kept;      /* where rows are kept for it: its states are these */
     bool
         bag; /* it cannot take rows out again, and is to: it is given those that are left */
     _Atomic uint64_t over_rows; /* not kept: their groups had no room; relaxed */
@@ -96,6 +99,12 @@ static inline bool step_is_whole(const struct step *s)
 static inline bool step_keeps(const struct step *s)
 {
     return s->bag || step_is_whole(s);
+}
+
+/* Does it give rows to a table of its own? Its states are a column as those of others. */
+static inline bool step_gives_many(const struct step *s)
+{
+    return s->binding->plugin->analyzer.flags & WEIR_MANY_ROWS && !s->gives_states;
 }
 
 #define STATE_ALIGN 16u
@@ -294,6 +303,7 @@ struct worker {
     struct rowset *
         side; /* late rows of this entry, for late_table, or those that are selected; NULL: none */
     uint64_t groups_shown;
+    struct parts *parts;     /* parts.c's; made when they are needed */
     struct kept_view *view;  /* of rows that are kept; made when it is needed */
     struct closing *closing; /* running windows: rows of this entry; made when needed */
     uint32_t row[BATCH_BLOCK], key[BATCH_BLOCK], slot[BATCH_BLOCK], keep[BATCH_BLOCK];

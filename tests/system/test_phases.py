@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import random
+import statistics
 import unittest
 import zlib
 
@@ -42,6 +43,17 @@ pipelines:
                      {stats: {of: v_max, emit: [max]}}]}
   longer: {from: p, key: [k], window: {tumbling: 10s}, idle_timeout: off, analyzers: [{sum: {of: count}}]}
 '''
+# The same with states, which need not be numbers that can be added.
+STATES = CONFIG.replace('v_sum: int, v_min: int, v_max: int',
+                        'stats_state: string, distinct_state: string, topk_state: string, collect_state: string')
+STATES = STATES.replace('count: int', 'count_state: string')
+STATES = STATES[:STATES.index('pipelines:\n')] + '''pipelines:
+  parts: {from: s, key: [k], window: {tumbling: 1s}, partial: states, idle_timeout: off, retain: 1m,
+          analyzers: [count, {stats: {of: v, emit: [sum, mean, min, max, stddev]}}, {distinct: {of: u}}, {topk: {of: u, k: 300}},
+                      {collect: {of: v, limit: 4000}}]}
+  both: {from: p, key: [k], window: {tumbling: 1s}, idle_timeout: off, parts_of: parts}
+  longer: {from: p, key: [k], window: {hopping: 10s, by: 5s}, idle_timeout: off, parts_of: parts}
+'''
 PARTITIONS = 6
 NODES = {'a': '0-1', 'b': '2', 'c': '3,5,4'}
 FAULTS = int(os.environ.get('WEIR_PHASES_FAULTS', '6'))
@@ -59,6 +71,7 @@ class Producer:
         self.cluster = cluster
         self.dice = random.Random(5)
         self.sent = []  # (ts, k, v)
+        self.users = []
         self.now = T0
 
     def send(self, n, partitions=range(PARTITIONS)):
@@ -70,6 +83,7 @@ class Producer:
             if p in lines:
                 lines[p].append(json.dumps({'ts': self.now, 'u': u, 'k': k, 'v': v}))
                 self.sent.append((self.now, k, v))
+                self.users.append(u)
         for p, some in lines.items():
             while some:
                 each = self.dice.randrange(1, 50)
@@ -86,6 +100,15 @@ class Producer:
         for ts, k, v in self.sent:
             found[ts // 1000 * 1000000, k].append(v)
         return sorted((start, k, len(v), sum(v), min(v), max(v)) for (start, k), v in found.items())
+
+    def groups(self, start_of):
+        """{(start, k): (values, users)}"""
+        found = collections.defaultdict(lambda: ([], collections.Counter()))
+        for (ts, k, v), u in zip(self.sent, self.users):
+            for group in start_of(ts, k):
+                found[group][0].append(v)
+                found[group][1][u] += 1
+        return found
 
     def longer(self):
         found = collections.Counter((ts // 10000 * 10000000, k) for ts, k, _ in self.sent)
@@ -141,6 +164,44 @@ class Phases(unittest.TestCase):
         producer.send(300)
         producer.end()
         self.wait_model(nodes.values(), producer)
+
+    def wait_states(self, nodes, table, groups):
+        expected = sorted((*group, len(values), sum(values), min(values), max(values), len(users), json.dumps(sorted(values)))
+                          for group, (values, users) in groups.items())
+        of_end = "WHERE k <> 'end'"
+        self.wait_rows(nodes, f"SELECT window_start, k, count, v_sum, v_min, v_max, u_distinct,"
+                              f" (SELECT '[' || group_concat(value, ', ') || ']' FROM (SELECT value FROM json_each(v_list) ORDER BY value))"
+                              f" FROM {table} {of_end}", expected)
+        expected = sorted((*group, u, n) for group, (_, users) in groups.items() for u, n in users.items())
+        self.wait_rows(nodes, f'SELECT window_start, k, u, u_count FROM {table}_topk {of_end}', expected)
+        for node in nodes:
+            for start, k, mean, stddev in node.rows(f'SELECT window_start, k, v_mean, v_stddev FROM {table} {of_end}'):
+                values = groups[start, k][0]
+                self.assertAlmostEqual(mean, statistics.fmean(values), delta=1e-6)
+                if len(values) > 1:
+                    self.assertAlmostEqual(stddev, statistics.stdev(values), delta=1e-6)
+
+    def test_states_are_merged_as_if_one_server_had_all_rows(self):
+        dice = random.Random(SEED + 1)
+        producer = Producer(self.cluster)
+        nodes = {name: self.node(name, STATES) for name in NODES}
+        for _ in range(FAULTS):
+            producer.send(dice.choice([100, 700]))
+            nodes[dice.choice(sorted(nodes))].restart()
+        producer.send(300)
+        producer.end()
+        self.wait_states(nodes.values(), 'both', producer.groups(lambda ts, k: [(ts // 1000 * 1000000, k)]))
+        self.wait_states(nodes.values(), 'longer', producer.groups(lambda ts, k: [(ts // 5000 * 5000000 - before, k) for before in (0, 5000000)]))
+
+    def test_states_of_another_definition_are_told(self):
+        producer = Producer(self.cluster)
+        a = self.node('a', STATES)
+        self.node('b', STATES)
+        self.node('c', STATES.replace('k: 300', 'k: 299'))
+        producer.send(500)
+        producer.end()
+        harness.wait_until(lambda: any("a part cannot be merged: the server that has sent it has another definition" in line
+                                       for line in a.log), 'why it stops')
 
     def test_watermarks_say_what_does_not_follow(self):
         """Of all that is in the topic, of each server in each partition by itself."""
@@ -215,30 +276,50 @@ class Phases(unittest.TestCase):
             file.write(text.replace('{folder}', self.folder).replace('{listen}', '127.0.0.1:0').replace('SENDERS', '[a, b]'))
         return harness.weir('check', '-c', path, env=harness.environment(WEIR_NODE='a', WEIR_PARTITIONS='0'))
 
-    def test_what_cannot_be_put_together(self):
-        done = self.check(CONFIG)
+    def refused(self, text, faults):
+        done = self.check(text)
         self.assertEqual(done.returncode, 0, done.stderr)
-        for before, after, place, words in (
-                (', partial: rows', '', '21:', "('partial')"),
-                ('partial: rows', 'partial: all', '21:', 'rows'),
-                ('partial: rows', 'partial: rows, late: side', '21:', "'late: side' does not go with 'partial'"),
-                ('partial: rows', 'partial: rows, late: revise, allowed_lateness: 1s', '21:', "'late: revise' does not go"),
-                ('partial: rows', 'partial: rows, backfill: journal', '21:', "'backfill' does not go with 'partial'"),
-                ('{tumbling: 1s}, partial', '{session: 1s}, partial', '21:', 'windows by time'),
-                ('watermarks: yes', 'watermarks: no', '21:', "with 'watermarks: yes'"),
-                ('pipelines: [parts]', 'pipelines: [both]', '21:', "has to publish pipeline 'parts'"),
-                (', shard: "${WEIR_NODE}"', '', '7:', "'shard' is missing"),
-                ('  kafka:', '  postgresql: {connect: dbname=x, shard: a}\n  kafka:', '22:', 'are parts'),
-                ('SENDERS', '[a, b, a]', '18:', "'a' is listed twice"),
-                ('SENDERS', '[a, "b c"]', '18:', 'another one for each server'),
-                ('SENDERS', '[]', '18:', "one to 100 names"),
-                ('"${WEIR_PARTITIONS}", partitioned_by: k', '0-400, partitioned_by: k', '18:', 'at most 1023 sources')):
+        for before, after, place, words in faults:
             with self.subTest(after):
-                self.assertIn(before, CONFIG)
-                done = self.check(CONFIG.replace(before, after, 1))
+                self.assertIn(before, text)
+                done = self.check(text.replace(before, after, 1))
                 self.assertEqual(done.returncode, 78, done.stderr)
                 self.assertIn(words, done.stderr)
                 self.assertRegex(done.stderr, rf'weir\.yaml:{place}')
+
+    def test_what_cannot_be_put_together(self):
+        self.refused(CONFIG, (
+            (', partial: rows', '', '21:', "('partial')"),
+            ('partial: rows', 'partial: all', '21:', 'rows'),
+            ('partial: rows', 'partial: rows, late: side', '21:', "'late: side' does not go with 'partial'"),
+            ('partial: rows', 'partial: rows, late: revise, allowed_lateness: 1s', '21:', "'late: revise' does not go"),
+            ('partial: rows', 'partial: rows, backfill: journal', '21:', "'backfill' does not go with 'partial'"),
+            ('{tumbling: 1s}, partial', '{session: 1s}, partial', '21:', 'windows by time'),
+            ('watermarks: yes', 'watermarks: no', '21:', "with 'watermarks: yes'"),
+            ('pipelines: [parts]', 'pipelines: [both]', '21:', "has to publish pipeline 'parts'"),
+            (', shard: "${WEIR_NODE}"', '', '7:', "'shard' is missing"),
+            ('  kafka:', '  postgresql: {connect: dbname=x, shard: a}\n  kafka:', '22:', 'are parts'),
+            ('SENDERS', '[a, b, a]', '18:', "'a' is listed twice"),
+            ('SENDERS', '[a, "b c"]', '18:', 'another one for each server'),
+            ('SENDERS', '[]', '18:', "one to 100 names"),
+            ('"${WEIR_PARTITIONS}", partitioned_by: k', '0-400, partitioned_by: k', '18:', 'at most 1023 sources')))
+
+    def test_what_cannot_be_merged(self):
+        both, first = '  both:', '[count, {stats'
+        self.refused(STATES, (
+            (both, '  x: {from: p, key: [k], window: {tumbling: 1s}, parts_of: nobody}\n  both:', '24:', "a pipeline 'nobody'"),
+            (both, '  x: {from: p, key: [k], window: {tumbling: 1s}, parts_of: parts, analyzers: [count]}\n  both:', '24:',
+             "the analyzers are those of 'parts'"),
+            (both, '  x: {from: p, key: [k], window: {session: 1s}, parts_of: parts}\n  both:', '24:', 'windows by time'),
+            (both, '  x: {from: s, key: [u], window: {tumbling: 1s}, parts_of: parts}\n  both:', '24:', 'whose source has to name'),
+            (', topk_state: string', '', '24:', "no field 'topk_state' of type string"),
+            ('topk_state: string', 'topk_state: int', '24:', "no field 'topk_state' of type string"),
+            ('SENDERS', '[b, c]', '24:', "'a', this one, among them"),
+            ('partial: states', 'partial: rows', '24:', "states' has to stand before"),
+            (first, "[{sql: {select: 'SELECT 1 AS one FROM rows'}}, count, {stats", '22:', 'takes all rows of a window at once'),
+            ('parts: {from: s, key: [k]', 'parts: {from: s, key: [k, u]', '24:', "the key has to have 'u', too"),
+            (first, '[{holt_winters: {of: v}}, count, {stats', '22:', 'cannot merge states'),
+            (first, '[{sum: {of: v}, run: process}, {stats', '22:', "not with 'run: process'")))
 
 
 if __name__ == '__main__':
