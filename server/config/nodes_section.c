@@ -50,6 +50,10 @@ int nodes_section(const struct node *map, const struct config_server *server,
         return node_error(map, error,
                           "nodes find each other in PostgreSQL, and rows of all go "
                           "there: 'server: postgresql:' with 'shard' is missing");
+    if (!server->postgresql->copy_us)
+        return node_error(server->postgresql->node, error,
+                          "who takes a shard over goes on with its database, which has "
+                          "to be in PostgreSQL: 'copy' is missing, such as copy: 1s");
     if (ret->partitions < ret->shards)
         return node_error(map, error,
                           "%u shards share %u partitions: each has to have one",

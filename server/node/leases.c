@@ -374,15 +374,16 @@ static int look_at_shards(struct leases *l, struct leases_view *v, bool *ret_cop
     return err;
 }
 
+/* The servers' own table (carry/copies.c), for people: what cannot be read holds up nobody. */
 static int look_at_copies(struct leases *l, struct leases_view *v, struct error *error)
 {
+    static const char sql[] = "SELECT c.shard, c.epoch, " US(
+        "c.copied") " FROM %s.weir_copies AS c"
+                    " WHERE c.shard IN (SELECT shard::text FROM %s.weir_leases)";
     PG_RESULT r = NULL;
-    int err = ask(
-        l,
-        "SELECT l.shard, c.epoch, " US(
-            "c.copied_at") " FROM %s.weir_leases"
-                           " AS l JOIN %s.weir_copies AS c ON c.shard = l.shard::text",
-        NULL, 0, &r, error);
+    int err = ask(l, sql, NULL, 0, &r, error);
+    if (err == -EINVAL)
+        return 0;
     for (int i = 0; !err && i < PQntuples(r); i++) {
         const unsigned long shard = strtoul(PQgetvalue(r, i, 0), NULL, 10);
         if (shard >= v->n_shards)

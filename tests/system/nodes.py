@@ -13,11 +13,10 @@ import harness
 
 
 class Node:
-    """`weir node` in a folder of its own, or with the shards of another one; {address} is any free one."""
+    """`weir node` in a folder of its own."""
 
-    def __init__(self, test, name, text, folder, shards=None):
+    def __init__(self, test, name, text, folder):
         self.name, self.folder = name, folder
-        self.shards = shards or os.path.join(folder, 'shards')
         self.record = harness.Log()
         self.process = None
         os.makedirs(folder, exist_ok=True)
@@ -29,7 +28,7 @@ class Node:
     def start(self):
         self.record.close()
         self.record = harness.Log()
-        self.process = subprocess.Popen([harness.WEIR, 'node', '-c', self.path, '--name', self.name, '--dir', self.shards],
+        self.process = subprocess.Popen([harness.WEIR, 'node', '-c', self.path, '--name', self.name],
                                         cwd=self.folder, env=harness.environment(), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=self.record.open())
         return self

@@ -15,7 +15,7 @@ import postgres
 import test_shards
 from test_postgresql import Base
 
-CONFIG = test_shards.CONFIG.replace('${WEIR_NODE}', '${WEIR_SHARD}').replace('server:\n  listen: {listen}\n  database: {folder}/weir.db', 'server:') + '''
+CONFIG = test_shards.CONFIG.replace('${WEIR_NODE}', '${WEIR_SHARD}').replace('server:\n  listen: {listen}\n  database: {folder}/weir.db', 'server:').replace('backoff: 20ms', 'copy: 100ms, backoff: 20ms') + '''
 nodes: {shards: SHARDS, partitions: SHARDS, session: SESSION, address: "127.0.0.1:0"}
 '''
 SHARDS = test_shards.PARTITIONS
@@ -42,9 +42,8 @@ class Cluster(Base):
                 .replace('SHARDS', str(SHARDS)).replace('SESSION', session))
 
     def node(self, name, **more):
-        """Its shards are where those of all are: nothing is lost with a node but the node."""
-        node = self.nodes[name] = nodes.Node(self, name, self.text(**more), os.path.join(self.folder, name),
-                                             os.path.join(self.folder, 'shards'))
+        """In a folder of its own: nobody else has what is in it."""
+        node = self.nodes[name] = nodes.Node(self, name, self.text(**more), os.path.join(self.folder, name))
         return node.start()
 
     def leases(self):
@@ -115,6 +114,28 @@ class Nodes(Cluster):
         self.wait_model(self.producer)
         self.assertEqual([b.end(), c.end(), a.end()], [0, 0, 0])
         self.assertEqual(self.pg.psql('SELECT count(*) FROM weir.weir_nodes'), ['0'])
+
+    def test_who_is_stopped_wakes_up_and_changes_nothing(self):
+        a, b = self.node('a'), self.node('b')
+        self.wait_shares(a=3, b=3)
+        self.producer.send(300)
+        a.wait_ready()
+        servers = a.servers()
+        a.signal(signal.SIGSTOP)
+        for pid in servers.values():
+            os.kill(pid, signal.SIGSTOP)
+        self.producer.send(300)
+        self.wait_shares(b=SHARDS)
+        self.producer.send(300)
+        for pid in servers.values():
+            os.kill(pid, signal.SIGCONT)  # they go on with what they had under way, and are superseded
+        a.signal(signal.SIGCONT)
+        harness.wait_until(lambda: not any(nodes.is_running(pid) for pid in servers.values()), 'their end')
+        self.wait_shares(a=3, b=3)
+        b.wait_ready()
+        self.producer.send(300)
+        self.producer.end()
+        self.wait_model(self.producer)
 
     def test_postgresql_goes_and_comes(self):
         a, b = self.node('a'), self.node('b')
