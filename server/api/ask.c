@@ -33,10 +33,12 @@ static int ask_number(const char *text, int64_t *ret)
 }
 
 /* Numbers since 1970 by their size, so that each may be a time from 1973 on: microseconds, or milliseconds, as Grafana
- * has them, or seconds. */
+ * has them, or seconds; from the year 5138 on, as microseconds, it is nanoseconds that are meant. */
 static int64_t ask_unit(int64_t v)
 {
     uint64_t size = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+    if (size >= UINT64_C(100000000000000000))
+        return v / 1000 - (v % 1000 < 0);
     if (size >= UINT64_C(100000000000000))
         return v;
     return size >= UINT64_C(100000000000) ? v * 1000

@@ -108,7 +108,8 @@ class Results(unittest.TestCase):
                                 f'from={start}&to={end}').body.decode().splitlines()
         self.assertEqual(self.plain(map(json.loads, found)), expected)
         self.assertEqual(self.ndjson(**{'from': '-15m'}), [])
-        for unit in (1000, 1, 1 / 1000):  # microseconds; milliseconds, as Grafana's ${__from}; seconds
+        # Nanoseconds; microseconds; milliseconds, as Grafana's ${__from}; seconds.
+        for unit in (1000000, 1000, 1, 1 / 1000):
             query = {'from': int((T0 + 5000) * unit), 'to': int((T0 + 9000) * unit)}
             self.assertEqual(self.plain(self.ndjson(**query)), expected, query)
 
