@@ -469,6 +469,7 @@ static void copied(struct carrier *c)
     if (p->n_owed)
         memset(p->owed, 0, p->n_owed * sizeof(*p->owed));
     p->seq++;
+    p->look_us = clock_monotonic_us() + TARGET_EVERY_US;
     p->tried = 0;
     p->there = true;
     if (p->told)
@@ -502,11 +503,7 @@ static int stay(struct carrier *c, struct error *error)
     int err = ask_mine(c, &m, &r, error);
     if (!err && PQntuples(r) == 0)
         return superseded(c, error);
-    if (!err) {
-        c->copies.made_us = clock_monotonic_us();
-        atomic_store_explicit(&c->copies.shown_us, c->copies.made_us,
-                              memory_order_relaxed);
-    }
+    c->copies.look_us = clock_monotonic_us() + TARGET_EVERY_US;
     return err;
 }
 
@@ -527,8 +524,12 @@ static int make(struct carrier *c, bool last, struct error *error)
 {
     struct copies *p = &c->copies;
     const int64_t begin_us = clock_monotonic_us();
-    if (nothing_to_do(c))
-        return stay(c, error);
+    if (nothing_to_do(c)) {
+        int stayed = stay(c, error);
+        if (!stayed)
+            atomic_store_explicit(&p->shown_us, begin_us, memory_order_relaxed);
+        return stayed;
+    }
     int err = snapshot(c, last, error);
     if (!err) {
         p->made_us = begin_us;
@@ -562,6 +563,17 @@ static void failed(struct carrier *c, int err, const struct error *error)
     p->told = true;
 }
 
+/* Between copies, at least once a second. When to come again. */
+static int64_t look_whether_mine(struct carrier *c, int64_t now_us)
+{
+    struct copies *p = &c->copies;
+    struct error error = {""};
+    int err = now_us < p->look_us ? 0 : stay(c, &error);
+    if (err)
+        failed(c, err, &error);
+    return p->next_us < p->look_us ? p->next_us : p->look_us;
+}
+
 int64_t copies_make(struct carrier *c)
 {
     struct copies *p = &c->copies;
@@ -571,7 +583,7 @@ int64_t copies_make(struct carrier *c)
     const bool last = target_last_is_wanted(&c->base);
     const int64_t begin_us = clock_monotonic_us();
     if (begin_us < p->next_us && !last)
-        return p->next_us;
+        return look_whether_mine(c, begin_us);
     p->next_us = 0;
     int err = make(c, last, &error);
     int64_t next_us =

@@ -34,6 +34,7 @@ struct copies {
     bool there;      /* it is the last copy there: rows may be read from it */
     bool told;       /* that none can be made */
     int64_t next_us; /* not before */
+    int64_t look_us; /* whether the shard is ours still: not before */
     int64_t made_us; /* when the last snapshot was taken that is there */
     char *page;      /* room for one */
     struct pages_snapshot snapshot;

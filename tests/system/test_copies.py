@@ -322,10 +322,14 @@ class Copies(Base):
         self.producer.send(500)
         harness.wait_until(lambda: len(server.rows('SELECT 1 FROM rows')) == 500, 'rows')
         server.stop()
-        fresh = self.machine()
+        fresh = self.machine(copy='1h')
         self.assertEqual(len(fresh.rows('SELECT 1 FROM rows')), 500)
+        last = self.machine()
+        self.ended(fresh)  # though it would make no copy for an hour
+        self.assertIn('has taken its place', ''.join(fresh.log))
         self.producer.end()
         self.wait_model()
+        last.stop()
 
     def test_damaged_and_newer_copies_are_refused(self):
         server = self.machine()
