@@ -5,7 +5,7 @@
  *
  *      WEIR_FAULT=journal_written:17      kill -9 at the 17th time that place is passed
  *      WEIR_FAULT=carry_fenced:3:stop     SIGSTOP there
- *      WEIR_FAULT_SKIP=carry_fence        what is so called is left out: tests have to find what comes of it
+ *      WEIR_FAULT_SKIP=carry_fence        what is so called is left out, or, with commas, all of them: tests have to find what comes of it
  */
 #ifndef WEIR_BASE_FAULT_H
 #define WEIR_BASE_FAULT_H

@@ -15,8 +15,9 @@ import harness
 class Node:
     """`weir node` in a folder of its own."""
 
-    def __init__(self, test, name, text, folder):
-        self.name, self.folder = name, folder
+    def __init__(self, test, name, text, folder, machine=None):
+        self.name, self.folder, self.machine = name, folder, machine
+        self.shards = os.path.join(folder, 'shards')
         self.record = harness.Log()
         self.process = None
         os.makedirs(folder, exist_ok=True)
@@ -25,11 +26,12 @@ class Node:
             file.write(text)
         test.addCleanup(self.kill)
 
-    def start(self):
+    def start(self, **env):
         self.record.close()
         self.record = harness.Log()
-        self.process = subprocess.Popen([harness.WEIR, 'node', '-c', self.path, '--name', self.name],
-                                        cwd=self.folder, env=harness.environment(), stdin=subprocess.DEVNULL,
+        before = self.machine.before if self.machine else []
+        self.process = subprocess.Popen([*before, harness.WEIR, 'node', '-c', self.path, '--name', self.name, '--dir', self.shards],
+                                        cwd=self.folder, env=harness.environment(**env), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.DEVNULL, stderr=self.record.open())
         return self
 

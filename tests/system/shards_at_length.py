@@ -23,6 +23,7 @@ import brokers
 import harness
 import kraft
 import machines
+import nodes
 import postgres
 import test_shards
 
@@ -90,7 +91,7 @@ def last_change(pg):
         return ''  # no table yet
 
 
-class Round(test_shards.Shards):
+class Fixed(test_shards.Shards):
     """Run by its one test, with $WEIR_ROUND."""
 
     @classmethod
@@ -151,8 +152,12 @@ class Round(test_shards.Shards):
     def postgres(self, *_):
         self.pg.restart()
 
-    def copy(self, name, n):
+    def another(self, name, n):
+        """Machine goes on with the shard."""
         self.stopped.append(self.take_over(self.nodes, name, n))
+
+    def copy(self, name, n):
+        self.another(name, n)
 
     def point(self, name, _):
         """In a while; it may be before it answers."""
@@ -168,7 +173,7 @@ class Round(test_shards.Shards):
         with contextlib.suppress(AssertionError):  # so many transactions may not be needed
             harness.wait_until(lambda: self.producer.send(50) or state_of(node.process.pid) == 'T', 'the place', limit_s=10)
         if self.dice.random() < 0.5:
-            self.stopped.append(self.take_over(self.nodes, name, n))
+            self.another(name, n)
             return
         self.producer.send(100)
         time.sleep(6)  # idle_in_transaction_session_timeout is 5 s
@@ -201,7 +206,7 @@ class Round(test_shards.Shards):
         before = last_change(old)
         self.producer.send(300)
         if self.dice.random() < 0.5:
-            self.stopped.append(self.take_over(self.nodes, name, n))
+            self.another(name, n)
         self.producer.send(300)
         time.sleep(self.dice.uniform(0.5, 4))
         self.notes['with two primaries'] += 1
@@ -215,7 +220,7 @@ class Round(test_shards.Shards):
         node.machine.cut(self.dice.choice(['in', 'out', 'both']), *self.dice.choice([ports, kafka, ports + kafka]))
         self.producer.send(300)
         if self.dice.random() < 0.4:
-            self.stopped.append(self.take_over(self.nodes, name, n))
+            self.another(name, n)
         self.producer.send(300)
         time.sleep(self.dice.uniform(0.5, 5))
         node.machine.mend()
@@ -229,7 +234,7 @@ class Round(test_shards.Shards):
             self.nodes[name].restart()
         self.producer.silent = {p}
         self.producer.send(200)
-        self.stopped.append(self.take_over(self.nodes, name, n))
+        self.another(name, n)
         self.producer.send(200)
         last = max(ts for ts, k, _ in self.producer.sent if test_shards.partition_of(k) // 2 == p // 2 or name == 'c'
                    and test_shards.partition_of(k) > 2)
@@ -255,12 +260,15 @@ class Round(test_shards.Shards):
         what = self.dice.choices(*zip(*self.kinds.items()))[0]
         if name in self.ending:
             self.ending.discard(name)
-            self.nodes[name].restart()
+            self.restart(name)
         self.done[what] += 1
         self.not_fenced()
         getattr(self, what)(name, n)
         if self.stopped and self.dice.random() < 0.6:
             self.wake(self.stopped[-1])
+
+    def restart(self, name):
+        self.nodes[name].restart()
 
     def not_fenced(self):
         """None of those who should have their tables."""
@@ -288,8 +296,8 @@ class Round(test_shards.Shards):
         self.producer.send(300)
         self.producer.end()
         self.not_fenced()
-        for node in self.nodes.values():
-            node.restart()  # none ends any more
+        for name in self.nodes:
+            self.restart(name)  # none ends any more
         for old in self.stopped:
             self.wake(old)
         try:
@@ -310,6 +318,104 @@ class Round(test_shards.Shards):
             for name, node in self.nodes.items():
                 node.kill()
                 shutil.copytree(node.folder, os.path.join(os.environ['WEIR_SHARD_KEEP'], f'{os.getpid()}-{name}'))
+
+
+NODE_POINTS = [*POINTS, 'copy_claim', 'copy_claimed', 'copy_begin', 'copy_snapshot', 'copy_fenced', 'copy_commit', 'copy_committed']
+NODE_WEIGHTS = {'kill': 3, 'term': 1, 'rolling': 1, 'server': 2, 'freeze': 3, 'hang': 2, 'point': 2, 'postgres': 1, 'failover': 2, 'link': 3}
+SESSION_S = 2
+
+
+class Nodes(Fixed):
+    """Three nodes with eight shards, whose databases are kept in PostgreSQL: folders go with them."""
+
+    def setUp(self):
+        test_shards.PARTITIONS = 8
+        super().setUp()
+
+    def node(self, name, *_, **__):
+        text = (test_shards.CONFIG + QUIET.lstrip('\n')).replace('backoff: 20ms', 'timeout: 2s, backoff: 20ms')
+        text = text.replace('reconnect.backoff.max.ms: 100', 'reconnect.backoff.max.ms: 100, socket.timeout.ms: 3000')
+        text = text.replace('server:\n  listen: {listen}\n  database: {folder}/weir.db', 'server:')
+        text = text.replace('shard: "${WEIR_NODE}"', 'shard: "${WEIR_SHARD}", copy: 200ms').replace('topics: orders', f'topics: {self.topic}')
+        text += f'nodes: {{shards: 8, partitions: 8, session: {SESSION_S}s, address: "127.0.0.1:0"}}\n'
+        text = text.replace('CONNECT', self.pg.connect).replace('SERVERS', self.cluster.servers)
+        return nodes.Node(self, name, text, os.path.join(self.folder, name), machine=self.machine()).start()
+
+    def again(self, name, wiped=0.5):
+        """It was ended."""
+        node = self.nodes[name]
+        if self.dice.random() < wiped:
+            self.notes['folders deleted'] += 1
+            shutil.rmtree(node.shards, ignore_errors=True)
+        if self.dice.random() < 0.4:  # others have its shards then
+            time.sleep(SESSION_S + 1)
+        node.start()
+
+    def kill(self, name, _):
+        self.nodes[name].kill()
+        self.again(name)
+
+    def another(self, name, n):
+        self.kill(name, n)
+
+    def term(self, name, _):
+        self.nodes[name].end()
+        self.again(name)
+
+    def rolling(self, *_):
+        for name, node in self.nodes.items():
+            node.end()
+            self.producer.send(50)
+            self.again(name, 0.2)
+
+    def server_of(self, name):
+        return self.dice.choice(sorted(self.nodes[name].servers().values()) or [None])
+
+    def server(self, name, _):
+        pid = self.server_of(name)
+        with contextlib.suppress(ProcessLookupError):
+            if pid:
+                os.kill(pid, signal.SIGKILL)
+
+    def stop_and_go(self, pids, at_least_s):
+        for number in (signal.SIGSTOP, signal.SIGCONT):
+            for pid in self.dice.sample(pids, len(pids)):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            if number == signal.SIGSTOP:
+                self.producer.send(300)
+                time.sleep(self.dice.uniform(at_least_s, at_least_s + 3))
+                self.producer.send(100)
+
+    def freeze(self, name, _):
+        """A whole machine, for longer than its session."""
+        node = self.nodes[name]
+        self.stop_and_go([node.process.pid, *node.servers().values()], SESSION_S)
+
+    def hang(self, name, _):
+        pid = self.server_of(name)
+        self.stop_and_go([pid] if pid else [], 0.5)
+
+    def point(self, name, _):
+        node = self.nodes[name]
+        node.kill()
+        self.ending.add(name)
+        node.start(WEIR_FAULT=f'{self.dice.choice(NODE_POINTS)}:{self.dice.randrange(1, 12)}')
+
+    def not_fenced(self):
+        """Servers may be."""
+
+    def restart(self, name):
+        self.nodes[name].kill()
+        self.nodes[name].start()
+
+    def check_shards(self, producer):
+        found = self.pg.psql('SELECT DISTINCT k, weir_shard FROM weir.sums ORDER BY 1')
+        self.assertEqual(sorted(found), sorted({f'{k}|{test_shards.partition_of(k)}' for _, k, _ in producer.sent}))
+
+    def tell(self):
+        for name, node in self.nodes.items():
+            print(f'---- {name}', *node.log[-40:], sep='\n')
 
 
 # ---- Many of them -----------------------------------------------------------------------------------
@@ -341,7 +447,7 @@ class Troubles(threading.Thread):
 
 
 def one_round(seed, given):
-    done = subprocess.run([sys.executable, __file__, 'Round.test_round'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    done = subprocess.run([sys.executable, __file__, ('Nodes' if given.servers == 'nodes' else 'Fixed') + '.test_round'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                           check=False, env={'WEIR_TEST_LIMIT': '180', **os.environ,
                                             'WEIR_ROUND': json.dumps({'seed': seed, 'kinds': given.kinds, 'faults': A_ROUND})})
     if done.returncode:
@@ -377,11 +483,14 @@ def arguments():
     parser.add_argument('--broker', choices=['mock', 'kafka'], default='mock', help='real ones are killed and stopped meanwhile')
     parser.add_argument('--brokers', type=int, default=3, help='how many real ones')
     parser.add_argument('--every', type=float, default=15, help='something happens to them every so many seconds')
-    parser.add_argument('--only', help='these faults: ' + ','.join(WEIGHTS))
+    parser.add_argument('--servers', choices=['fixed', 'nodes'], default='fixed',
+                        help='nodes: three of `weir node` with eight shards, copies of databases in PostgreSQL, folders that are deleted')
+    parser.add_argument('--only', help='these faults: ' + ','.join(WEIGHTS | NODE_WEIGHTS))
     parser.add_argument('--links', action='store_true', help='each server in a network namespace, whose links are cut one way; wants root')
     given = parser.parse_args()
-    kinds = given.only.split(',') if given.only else WEIGHTS
-    given.kinds = {what: WEIGHTS[what] for what in kinds if given.links or what != 'link'}
+    weights = NODE_WEIGHTS if given.servers == 'nodes' else WEIGHTS
+    kinds = given.only.split(',') if given.only else weights
+    given.kinds = {what: weights[what] for what in kinds if given.links or what != 'link'}
     return given
 
 
