@@ -93,6 +93,7 @@ static int run(const struct node_options *options)
                                  [NODE_NO_START] = EXIT_UNAVAILABLE};
     struct error error = {""};
     sigset_t all;
+    signal(SIGCHLD, SIG_DFL); /* ignored, as some hand it on, no end would be told */
     sigfillset(&all);
     const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGSYS};
     for (size_t i = 0; i < sizeof(faults) / sizeof(faults[0]); i++)

@@ -253,7 +253,8 @@ static int snapshot(struct carrier *c, bool last, struct error *error)
 
 static bool is_owed(const struct copies *p, uint32_t page)
 {
-    return (page - 1) / 64 < p->n_owed && pages_is_set(p->owed, page);
+    return page > p->n_there ||
+           ((page - 1) / 64 < p->n_owed && pages_is_set(p->owed, page));
 }
 
 static int fence(struct carrier *c, const struct mine *m, struct error *error)
@@ -354,6 +355,7 @@ static int compare_all(struct carrier *c, struct error *error)
     }
     for (uint32_t page = 1; !err && page <= n; page += SUMS)
         err = compare(c, page, n - page < SUMS ? n : page + SUMS - 1, error);
+    p->n_there = err ? p->n_there : n;
     return err;
 }
 
@@ -453,6 +455,8 @@ static int put_copy(struct carrier *c, struct error *error)
     if (!err)
         err = delete_rest(c, error);
     fault_point("copy_commit");
+    if (p->snapshot.n < p->n_there) /* perhaps: too little is only sent once more */
+        p->n_there = p->snapshot.n;
     if (!err) {
         p->tried = p->seq + 1;
         err = pg_run(&c->pg, "COMMIT", error);
@@ -468,6 +472,7 @@ static void copied(struct carrier *c)
     struct copies *p = &c->copies;
     if (p->n_owed)
         memset(p->owed, 0, p->n_owed * sizeof(*p->owed));
+    p->n_there = p->snapshot.n;
     p->seq++;
     p->look_us = clock_monotonic_us() + TARGET_EVERY_US;
     p->tried = 0;

@@ -26,17 +26,18 @@ struct carried;
 struct copies {
     const struct carry_copying *with; /* NULL: none are made */
     int64_t seq;                      /* of the last copy there, */
-    int64_t tried;   /* and of one of which nobody knows what has become; 0 */
-    uint64_t *owed;  /* bits: pages that are not in the last copy there */
-    size_t n_owed;   /* words */
-    bool all;        /* nobody knows which */
-    bool open;       /* the snapshot's transaction; */
-    bool there;      /* it is the last copy there: rows may be read from it */
-    bool told;       /* that none can be made */
-    int64_t next_us; /* not before */
-    int64_t look_us; /* whether the shard is ours still: not before */
-    int64_t made_us; /* when the last snapshot was taken that is there */
-    char *page;      /* room for one */
+    int64_t tried;    /* and of one of which nobody knows what has become; 0 */
+    uint64_t *owed;   /* bits: pages that are not in the last copy there */
+    size_t n_owed;    /* words */
+    uint32_t n_there; /* pages beyond it are owed, too: not all have a frame */
+    bool all;         /* nobody knows which */
+    bool open;        /* the snapshot's transaction; */
+    bool there;       /* it is the last copy there: rows may be read from it */
+    bool told;        /* that none can be made */
+    int64_t next_us;  /* not before */
+    int64_t look_us;  /* whether the shard is ours still: not before */
+    int64_t made_us;  /* when the last snapshot was taken that is there */
+    char *page;       /* room for one */
     struct pages_snapshot snapshot;
     _Atomic uint64_t made, failures, bytes, pages; /* metrics */
     _Atomic int64_t shown_us;                      /* made_us; relaxed */

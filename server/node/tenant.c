@@ -47,13 +47,13 @@ static const char *whose(const struct leases_shard *s)
     return *s->node ? s->node : "nobody";
 }
 
-/* `lock`: what PostgreSQL says is so. */
+/* `lock`: what PostgreSQL says is so. It is not for us to act on while no session is known: it has ended since that was asked. */
 static void adopt_shard(struct tenant *t, unsigned i, const struct leases_shard *now,
                         const struct leases_shard *was)
 {
     struct node_shard *s = &t->n->shard[i];
     const bool mine = is_mine(t, now);
-    if (mine && s->hold == NODE_NOT_OURS) {
+    if (mine && s->hold == NODE_NOT_OURS && t->n->valid_until_us != INT64_MIN) {
         s->hold = t->n->stopping ? NODE_GIVING : NODE_HELD;
         if (!was || !strcmp(was->node, t->l->name))
             logger_info("node", "shard %u: ours still", i);
@@ -201,6 +201,13 @@ static void is_given(struct weir_node *n, unsigned i)
     logger_info("node", "shard %u: free", i);
 }
 
+static void note_again(struct weir_node *n, unsigned i)
+{
+    pthread_mutex_lock(&n->lock);
+    n->shard[i].note = true;
+    pthread_mutex_unlock(&n->lock);
+}
+
 static int put_news(struct tenant *t, struct error *error)
 {
     struct weir_node *n = t->n;
@@ -213,6 +220,8 @@ static int put_news(struct tenant *t, struct error *error)
             continue;
         if (what > 0) {
             err = leases_note(t->l, i, address, error);
+            if (err)
+                note_again(n, i);
             continue;
         }
         err = leases_give_back(t->l, i, error);
@@ -371,10 +380,11 @@ static void fail(struct tenant *t, int err, const struct error *error)
     tell(t, error);
 }
 
+/* One that has left would come again with its next turn. */
 static bool is_over(struct weir_node *n)
 {
     pthread_mutex_lock(&n->lock);
-    const bool over = n->over || n->end != NODE_STOPPED;
+    const bool over = n->over || n->left || n->end != NODE_STOPPED;
     pthread_mutex_unlock(&n->lock);
     return over;
 }
@@ -405,7 +415,7 @@ static bool has_news(struct tenant *t)
 /* Until it is time, others tell something, or something has happened here. */
 static void idle(struct tenant *t, int64_t until_us)
 {
-    bool told = false;
+    bool told = leases_told(t->l); /* they come with answers, too */
     while (t->l->pg.c && !told && !has_news(t) && clock_monotonic_us() < until_us) {
         pg_idle(&t->l->pg, until_us);
         told = leases_told(t->l);

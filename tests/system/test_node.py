@@ -193,6 +193,18 @@ class Nodes(Cluster):
         a.wait_said('shard 2: its server was killed by signal 9 (Killed); it is started again in 0.1 s')
         harness.wait_until(lambda: a.metric('weir_node_restarts_total') == 1 and a.get('/ready')[0] == 200, 'another one')
 
+    def test_servers_that_end_are_seen_whoever_started_the_node(self):
+        """Some ignore SIGCHLD, and hand that on: the kernel then tells nobody how a child has ended."""
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            a = self.node('a')
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+        self.wait_shares(a=SHARDS)
+        os.kill(a.servers()[2], signal.SIGKILL)
+        a.wait_said('shard 2: its server was killed by signal 9 (Killed); it is started again in 0.1 s')
+        self.assertEqual(a.end(), 0)
+
     def test_who_has_the_name_of_another_one(self):
         a = self.node('a')
         self.wait_shares(a=SHARDS)
