@@ -21,7 +21,7 @@ import org.apache.flink.util.Collector;
 
 /**
  * W1 by a pipeline in Flink, and the same by windows of Flink's own in Java, one after the other in the same process: CONFIG PIPELINE
- * FILE EVENTS [ROUNDS]. Rows are counted, and thrown away.
+ * FILE EVENTS FOLDER [ROUNDS]. The folder has the same events in two files, which two tasks read. Rows are thrown away.
  */
 final class Bench {
     private static final int CHUNK = 4 << 20;
@@ -107,9 +107,9 @@ final class Bench {
         }
     }
 
-    private static DataStream<byte[]> lines(StreamExecutionEnvironment env, String file) {
-        return env.fromSource(Weir.files(new LineFormat(CHUNK), new Path(file)), WatermarkStrategy.noWatermarks(), "lines")
-                .setParallelism(1);
+    private static DataStream<byte[]> lines(StreamExecutionEnvironment env, String in, int readers) {
+        return env.fromSource(Weir.files(new LineFormat(CHUNK), new Path(in)), WatermarkStrategy.noWatermarks(), "lines")
+                .setParallelism(readers);
     }
 
     private static StreamExecutionEnvironment environment(int checkpointMs) {
@@ -122,20 +122,22 @@ final class Bench {
         return env;
     }
 
-    private static void byWeir(String[] args, int checkpointMs) throws Exception {
+    private static void byWeir(String[] args, String in, int readers, int checkpointMs) throws Exception {
         StreamExecutionEnvironment env = environment(checkpointMs);
-        Weir.run(lines(env, args[2]), Pipeline.of(java.nio.file.Path.of(args[0]), args[1], 16))
+        Weir.run(lines(env, in, readers), Pipeline.of(java.nio.file.Path.of(args[0]), args[1], 16))
                 .sinkTo(new DiscardingSink<>());
         env.execute();
     }
 
-    private static void byJava(String[] args) throws Exception {
+    private static void byJava(String in, int readers) throws Exception {
         StreamExecutionEnvironment env = environment(0);
-        lines(env, args[2])
+        lines(env, in, readers)
                 .flatMap(new Parse()).returns(Types.POJO(Trade.class))
+                .setParallelism(readers)
                 .assignTimestampsAndWatermarks(WatermarkStrategy
                         .<Trade>forBoundedOutOfOrderness(Duration.ofSeconds(60))
                         .withTimestampAssigner((t, before) -> t.ts))
+                .setParallelism(readers)
                 .keyBy(t -> t.symbol)
                 .window(TumblingEventTimeWindows.of(Duration.ofSeconds(10)))
                 .aggregate(new Fold())
@@ -161,11 +163,13 @@ final class Bench {
 
     public static void main(String[] args) throws Exception {
         long events = Long.parseLong(args[3]);
-        int rounds = args.length > 4 ? Integer.parseInt(args[4]) : 3;
+        int rounds = args.length > 5 ? Integer.parseInt(args[5]) : 3;
         for (int i = 0; i < rounds; i++) {
-            time("weir", events, () -> byWeir(args, 0));
-            time("weir, a checkpoint a s", events, () -> byWeir(args, 1000));
-            time("windows in Java", events, () -> byJava(args));
+            time("weir", events, () -> byWeir(args, args[2], 1, 0));
+            time("weir, a checkpoint a s", events, () -> byWeir(args, args[2], 1, 1000));
+            time("weir, 2 readers", events, () -> byWeir(args, args[4], 2, 0));
+            time("windows in Java", events, () -> byJava(args[2], 1));
+            time("the same, 2 readers", events, () -> byJava(args[4], 2));
         }
         System.exit(0);
     }
