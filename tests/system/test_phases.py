@@ -9,6 +9,7 @@ import os
 import random
 import statistics
 import unittest
+import uuid
 import zlib
 
 import brokers
@@ -67,8 +68,8 @@ def seconds(text):
 class Producer:
     """Events of 200 users, each in his partition, in the order of their times; of 30 pages, a few of which are most of them."""
 
-    def __init__(self, cluster):
-        self.cluster = cluster
+    def __init__(self, cluster, topic='orders'):
+        self.cluster, self.topic = cluster, topic
         self.dice = random.Random(5)
         self.sent = []  # (ts, k, v)
         self.users = []
@@ -87,13 +88,13 @@ class Producer:
         for p, some in lines.items():
             while some:
                 each = self.dice.randrange(1, 50)
-                self.cluster.send('orders', '\n'.join(some[:each]), partition=p)
+                self.cluster.send(self.topic, '\n'.join(some[:each]), partition=p)
                 some = some[each:]
 
     def end(self, partitions=range(PARTITIONS)):
         """All windows end, but those of the last events."""
         for p in partitions:
-            self.cluster.send('orders', json.dumps({'ts': END, 'u': 'end', 'k': 'end', 'v': p}), partition=p)
+            self.cluster.send(self.topic, json.dumps({'ts': END, 'u': 'end', 'k': 'end', 'v': p}), partition=p)
 
     def both(self):
         found = collections.defaultdict(list)
@@ -115,20 +116,21 @@ class Producer:
         return sorted((start, k, n) for (start, k), n in found.items())
 
 
-@unittest.skipUnless(brokers.there(), 'built without librdkafka')
-@unittest.skipIf(brokers.traced(), 'ThreadSanitizer knows nothing of librdkafka')
-class Phases(unittest.TestCase):
+class Base(unittest.TestCase):
+    orders, prefix, at = 'orders', 'weir.', None
+
     def setUp(self):
         self.folder = harness.folder_for_test(self)
-        self.cluster = brokers.Brokers()
+        self.cluster = brokers.Brokers(at=self.at)
         self.addCleanup(self.cluster.close)
-        self.cluster.topic('orders', PARTITIONS)
-        self.cluster.topic('weir.parts', PARTITIONS)
+        self.cluster.topic(self.orders, PARTITIONS)
+        self.cluster.topic(f'{self.prefix}parts', PARTITIONS)
 
     def node(self, name, text=CONFIG, senders='[a, b, c]', started=True):
         folder = os.path.join(self.folder, name)
         os.makedirs(folder, exist_ok=True)
-        text = text.replace('SERVERS', self.cluster.servers).replace('SENDERS', senders)
+        text = text.replace('SERVERS', self.cluster.servers).replace('SENDERS', senders).replace('weir.parts', f'{self.prefix}parts')
+        text = text.replace('topics: orders', f'topics: {self.orders}').replace('watermarks: yes', f'watermarks: yes, prefix: {self.prefix}')
         server = harness.Server(text, folder=folder, WEIR_NODE=name, WEIR_PARTITIONS=NODES[name])
         self.addCleanup(server.kill)
         if started:
@@ -154,9 +156,11 @@ class Phases(unittest.TestCase):
                        producer.both())
         self.wait_rows(nodes, "SELECT window_start, k, count_sum FROM longer WHERE k <> 'end'", producer.longer())
 
+
+class WhateverEnds:
     def test_rows_of_all_are_those_of_one_whatever_ends(self):
         dice = random.Random(SEED)
-        producer = Producer(self.cluster)
+        producer = Producer(self.cluster, self.orders)
         nodes = {name: self.node(name) for name in NODES}
         for _ in range(FAULTS):
             producer.send(dice.choice([100, 700]))
@@ -183,7 +187,7 @@ class Phases(unittest.TestCase):
 
     def test_states_are_merged_as_if_one_server_had_all_rows(self):
         dice = random.Random(SEED + 1)
-        producer = Producer(self.cluster)
+        producer = Producer(self.cluster, self.orders)
         nodes = {name: self.node(name, STATES) for name in NODES}
         for _ in range(FAULTS):
             producer.send(dice.choice([100, 700]))
@@ -193,8 +197,12 @@ class Phases(unittest.TestCase):
         self.wait_states(nodes.values(), 'both', producer.groups(lambda ts, k: [(ts // 1000 * 1000000, k)]))
         self.wait_states(nodes.values(), 'longer', producer.groups(lambda ts, k: [(ts // 5000 * 5000000 - before, k) for before in (0, 5000000)]))
 
+
+@unittest.skipUnless(brokers.there(), 'built without librdkafka')
+@unittest.skipIf(brokers.traced(), 'ThreadSanitizer knows nothing of librdkafka')
+class Phases(WhateverEnds, Base):
     def test_states_of_another_definition_are_told(self):
-        producer = Producer(self.cluster)
+        producer = Producer(self.cluster, self.orders)
         a = self.node('a', STATES)
         self.node('b', STATES)
         self.node('c', STATES.replace('k: 300', 'k: 299'))
@@ -205,7 +213,7 @@ class Phases(unittest.TestCase):
 
     def test_watermarks_say_what_does_not_follow(self):
         """Of all that is in the topic, of each server in each partition by itself."""
-        producer = Producer(self.cluster)
+        producer = Producer(self.cluster, self.orders)
         for name in NODES:
             self.node(name)
             producer.send(700)
@@ -231,7 +239,7 @@ class Phases(unittest.TestCase):
         self.assertEqual(count, len(producer.sent))
 
     def test_a_sender_that_is_away_holds_windows_open(self):
-        producer = Producer(self.cluster)
+        producer = Producer(self.cluster, self.orders)
         nodes = [self.node('a'), self.node('b')]
         producer.send(500)
         producer.end()
@@ -252,7 +260,7 @@ class Phases(unittest.TestCase):
         self.assertEqual([node.metric('weir_pipeline_late_total', pipeline='both') for node in nodes], [0, 0, 0])
 
     def test_who_is_no_sender_is_told(self):
-        producer = Producer(self.cluster)
+        producer = Producer(self.cluster, self.orders)
         nodes = [self.node(name, senders='[a, b]') for name in NODES]
         producer.send(300)
         producer.end()
@@ -320,6 +328,17 @@ class Phases(unittest.TestCase):
             ('parts: {from: s, key: [k]', 'parts: {from: s, key: [k, u]', '24:', "the key has to have 'u', too"),
             (first, '[{holt_winters: {of: v}}, count, {stats', '22:', 'cannot merge states'),
             (first, '[{sum: {of: v}, run: process}, {stats', '22:', "not with 'run: process'")))
+
+
+@unittest.skipUnless(os.environ.get('WEIR_KAFKA'), 'no $WEIR_KAFKA')
+@unittest.skipIf(brokers.traced(), 'ThreadSanitizer knows nothing of librdkafka')
+class Real(WhateverEnds, Base):
+    """Brokers that keep offsets of transactions, and hand out none that was given up."""
+    at = os.environ.get('WEIR_KAFKA')
+
+    def setUp(self):
+        self.orders, self.prefix = f'orders-{uuid.uuid4().hex}', f'weir-{uuid.uuid4().hex}.'
+        super().setUp()
 
 
 if __name__ == '__main__':
