@@ -238,12 +238,12 @@ static int snapshot(struct carrier *c, bool last, struct error *error)
         err = store_call(c->base.store, take_snapshot, &n);
     else if (!err)
         err = p->with->at_rest(p->with->ctx, take_snapshot, &n, &pause_us, error);
+    if (pause_us) /* also for nothing: a pipeline that hangs does not keep the other streams */
+        histogram_add(&p->pause, pause_us);
+    p->next_us = clock_monotonic_us() + REST * pause_us;
     if (err)
         return error->text[0] ? err : error_set(error, err, "%s", strerror(-err));
     p->open = true;
-    if (!last)
-        histogram_add(&p->pause, pause_us);
-    p->next_us = clock_monotonic_us() + REST * pause_us;
     for (struct target_table *k = c->base.set->first; k; k = k->next)
         ((struct carried *)k)->noted_then = k->noted;
     return owe(p, error);

@@ -13,6 +13,7 @@ import unittest
 
 import brokers
 import harness
+import test_stop
 from test_postgresql import Base
 
 T0 = 1700000000000
@@ -50,6 +51,7 @@ PIPELINES = '''
 POINTS = ['copy_claim', 'copy_claimed', 'copy_begin', 'copy_snapshot', 'copy_fenced', 'copy_commit', 'copy_committed',
           'carry_take', 'carry_taken', 'carry_begun', 'carry_fenced', 'carry_commit', 'carry_committed', 'carry_filled',
           'store_commit', 'store_committed', 'checkpoint_begin', 'log_dispatch']
+LONG = os.environ.get('WEIR_LONG') == '1'
 FAULTS = int(os.environ.get('WEIR_COPIES_FAULTS', '8'))
 SEED = int(os.environ.get('WEIR_COPIES_SEED', '3'))
 
@@ -141,14 +143,14 @@ class Copies(Base):
         self.producer = Producer(self.cluster)
         self.machines = 0
 
-    def machine(self, started=True, folder=None, pipelines=PIPELINES, copy='50ms', **env):
+    def machine(self, started=True, folder=None, pipelines=PIPELINES, copy='50ms', more='', stream='', **env):
         """A server with a folder of its own, empty."""
         if folder is None:
             self.machines += 1
             folder = os.path.join(self.folder, f'machine{self.machines}')
             os.makedirs(folder)
         text = (CONFIG.replace('PIPELINES', pipelines).replace('COPY', copy)
-                .replace('CONNECT', self.pg.connect).replace('SERVERS', self.cluster.servers))
+                .replace('\nstreams:', f'\n  {more}\nstreams:{stream.rstrip()}').replace('CONNECT', self.pg.connect).replace('SERVERS', self.cluster.servers))
         server = harness.Server(text, folder=folder, **env)
         self.addCleanup(server.kill)
         if started:
@@ -351,6 +353,32 @@ class Copies(Base):
         self.machine()
         self.producer.end()
         self.wait_model()
+
+    @unittest.skipUnless(LONG, 'WEIR_LONG')
+    def test_a_pipeline_that_hangs_does_not_keep_the_other_streams(self):
+        """All are held for 10 s, and not again before 90 s have passed."""
+        self.cluster.topic('others', 1)
+        folder = os.path.join(self.folder, 'hangs')
+        os.makedirs(folder)
+        harness.compile_plugin(folder, 'trap', test_stop.TRAP)
+        server = self.machine(folder=folder, pipelines='''
+  trapped: {from: s, window: {tumbling: 1s}, analyzers: [{trap: {of: v}}]}
+  counted: {from: u, window: {tumbling: 1s}, analyzers: [count]}
+''', more='plugin_path: {folder}', stream='''
+  u:
+    time: {field: ts, unit: ms}
+    fields: {v: int}
+    source: {kafka: {brokers: "SERVERS", topics: others}}
+''')
+        harness.wait_until(lambda: server.metric('weir_copies_total') > 0, 'a copy')
+        self.cluster.send('orders', json.dumps({'ts': T0, 'k': 'a', 'v': test_stop.HANGS}), partition=0)
+        harness.wait_until(lambda: 'is not copied' in ''.join(server.log), 'a copy that is given up', limit_s=30)
+        begin = time.monotonic()
+        for n in range(1, 6):
+            self.cluster.send('others', json.dumps({'ts': T0, 'v': n}))
+            harness.wait_until(lambda n=n: server.metric('weir_pipeline_events_total', pipeline='counted') == n, 'an event')
+        self.assertLess(time.monotonic() - begin, 10)
+        server.kill()
 
     # ---- Refused aloud -----------------------------------------------------------------------------
 
