@@ -650,6 +650,7 @@ static int make_log(struct weir *w, enum weir_mode mode, size_t i, const char *f
 {
     const struct config_server *s = &w->config->server;
     const struct journal_options journal = {.folder = folder,
+                                            .made = w->folders_made,
                                             .segment_size = s->segment_size,
                                             .limit = s->journal_limit,
                                             .keep = s->journal_keep,
@@ -901,6 +902,18 @@ static bool runs(const struct weir *w, size_t stream)
     return !w->only || w->only[stream];
 }
 
+/* Their names are made durable once for all streams: for a thousand that is half a second. If they cannot be, the journal
+ * that cannot be opened says so. */
+static void make_stream_folders(struct weir *w)
+{
+    const size_t n = w->config->n_streams;
+    const char **name = calloc(n + 1, sizeof(*name));
+    for (size_t i = 0; name && i < n; i++)
+        name[i] = w->config->stream[i].name;
+    w->folders_made = name && folder_make_all(w->journal, name, n) == 0;
+    free(name);
+}
+
 /* All streams that are to run, each with its first checkpoints in the file. Pipelines that join several need all
  * logs, and whether their streams are new to the database. */
 static int start_streams(struct weir *w, enum weir_mode mode, struct restore *r,
@@ -908,6 +921,8 @@ static int start_streams(struct weir *w, enum weir_mode mode, struct restore *r,
 {
     const size_t n = w->config->n_streams;
     int err = 0;
+    if (mode == WEIR_SERVE && !w->only)
+        make_stream_folders(w);
     for (size_t i = 0; err == 0 && i < n; i++)
         err = runs(w, i) ? open_stream(w, mode, i, r, error) : 0;
     if (err == 0 && w->crashes && (err = restart_begin(w)) < 0)

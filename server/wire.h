@@ -71,6 +71,7 @@ struct weir {
     _Atomic(const char *)
         *step;         /* what a stop waits for; relaxed, for people; or NULL */
     bool serves;       /* as of the mode of weir_start */
+    bool folders_made; /* those of the streams' journals, durably */
     bool skip_damaged; /* --skip-damaged: go on where a journal cannot be read */
     bool fixed_clock;  /* of arrival, and of what lies ahead: it stands at clock_us */
     int64_t clock_us;  /* INT64_MIN: nothing lies ahead, what arrives does so in 2000 */

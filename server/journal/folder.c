@@ -138,6 +138,20 @@ int folder_make(const char *path, struct error *error)
                : 0;
 }
 
+int folder_make_all(const char *parent, const char *const *name, size_t n)
+{
+    int err = 0, fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    for (size_t i = 0; !err && i < n; i++)
+        if (mkdirat(fd, name[i], 0700) && errno != EEXIST)
+            err = -errno;
+    if (!err && fsync(fd))
+        err = -errno;
+    close(fd);
+    return err;
+}
+
 int folder_open(const char *path, int *ret, struct error *error)
 {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

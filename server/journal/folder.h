@@ -33,6 +33,8 @@ void folder_list_free(struct folder_list *l);
 
 /* Makes the folder, with mode 0700, and its entry durable, unless it is there. */
 int folder_make(const char *path, struct error *error);
+/* The same of many folders in `parent`, whose name is made durable once. */
+int folder_make_all(const char *parent, const char *const *name, size_t n);
 int folder_open(const char *path, int *ret, struct error *error);
 
 /* For the process that writes. -EBUSY: another has it; the text names it. */

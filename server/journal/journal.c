@@ -68,7 +68,7 @@ static int open_metrics(struct journal *j, struct metrics *m, struct error *erro
 
 static int open_folder(struct journal *j, struct error *error)
 {
-    int err = folder_make(j->path, error);
+    int err = j->options.made ? 0 : folder_make(j->path, error);
     if (!err)
         err = folder_open(j->path, &j->folder, error);
     if (!err && (err = file_id_of(j->folder, &j->folder_id)))

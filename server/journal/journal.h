@@ -32,6 +32,7 @@ struct journal;
 
 struct journal_options {
     const char *folder;    /* made if missing, with mode 0700; its parent must exist */
+    bool made;             /* it is there, and its name is durable */
     const char *stream;    /* for messages and metric labels */
     uint64_t segment_size; /* bytes; the first segments are smaller. 0: 64 MiB */
     uint64_t limit; /* of all files of the journal together, bytes; 0: none. A segment

@@ -174,11 +174,13 @@ struct store_pipeline *store_find_pipeline(const struct store *s, const char *na
 int store_need_pipeline(struct store *s, const char *name, struct store_pipeline **ret,
                         struct error *error);
 
-/* result_table.c: makes the table and its view, or checks that those there fit, as store_tables. */
 /* What SQLite would only say at the first write. 0 where the file is not there. */
 int store_check_path(const char *path, struct error *error);
 
-int result_table_sync(sqlite3 *db, const struct table *t, struct error *error);
+/* result_table.c: makes the table and its view, or checks that those there fit, as store_tables. `none`: there are only tables that
+ * were made so, and tables of the server's own. */
+int result_table_sync(sqlite3 *db, const struct table *t, bool none,
+                      struct error *error);
 
 /* pages.c: what a commit has changed. */
 struct pages;

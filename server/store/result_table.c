@@ -123,8 +123,9 @@ static int result_table_in_schema(sqlite3 *db, const char *type, const char *nam
     return code == SQLITE_ROW ? 1 : code == SQLITE_DONE ? 0 : db_error(db, error);
 }
 
-/* Made anew when its text is not what it should be: new columns, a newer weir. `fresh`: its table is new. */
-static int result_table_view(sqlite3 *db, const struct table *t, bool fresh,
+/* Made anew when its text is not what it should be: new columns, a newer weir. `fresh`: its table is new; `none`: there
+ * was none either. */
+static int result_table_view(sqlite3 *db, const struct table *t, bool fresh, bool none,
                              struct error *error)
 {
     char *text = result_table_view_text(db, t);
@@ -135,9 +136,11 @@ static int result_table_view(sqlite3 *db, const struct table *t, bool fresh,
     else if (!fresh)
         err = result_table_in_schema(db, "view", name, text, error);
     if (err == 0) {
-        sqlite3_str *drop = sqlite3_str_new(db);
-        sqlite3_str_appendf(drop, "DROP VIEW IF EXISTS \"%w\"", name);
-        err = db_exec_str(db, drop, error);
+        sqlite3_str *drop = none ? NULL : sqlite3_str_new(db);
+        if (drop) {
+            sqlite3_str_appendf(drop, "DROP VIEW IF EXISTS \"%w\"", name);
+            err = db_exec_str(db, drop, error);
+        }
         if (!err)
             err = db_exec(db, text, error);
     }
@@ -315,12 +318,28 @@ static int result_table_forget(sqlite3 *db, const struct table *t, struct error 
     return db_exec_str(db, sql, error);
 }
 
-int result_table_sync(sqlite3 *db, const struct table *t, struct error *error)
+/* 1: nothing is in the file but what is the server's own, and nothing of tables that were dropped: none of a thousand new
+ * ones needs to be looked for. */
+static int result_table_none(sqlite3 *db, struct error *error)
 {
-    int there = result_table_in_schema(db, "table", t->name, NULL, error);
+    sqlite3_int64 some = 1;
+    int err = db_int(db,
+                     "SELECT EXISTS (SELECT 1 FROM weir_tables)"
+                     " OR EXISTS (SELECT 1 FROM weir_columns)"
+                     " OR EXISTS (SELECT 1 FROM sqlite_schema"
+                     " WHERE name GLOB 'weir_overdue_*' OR name GLOB 'weir_given_*'"
+                     " OR NOT (name GLOB 'weir_*' OR name GLOB 'sqlite_*'))",
+                     NULL, &some, error);
+    return err ? err : !some;
+}
+
+int result_table_sync(sqlite3 *db, const struct table *t, bool none,
+                      struct error *error)
+{
+    int there = none ? 0 : result_table_in_schema(db, "table", t->name, NULL, error);
     int err = there;
     if (there == 0) {
-        err = result_table_forget(db, t, error);
+        err = none ? 0 : result_table_forget(db, t, error);
         if (!err)
             err = result_table_create(db, t, error);
     } else if (there == 1) {
@@ -335,7 +354,7 @@ int result_table_sync(sqlite3 *db, const struct table *t, struct error *error)
     if (!err)
         err = result_table_note(db, t, error);
     if (!err)
-        err = result_table_view(db, t, there == 0, error);
+        err = result_table_view(db, t, there == 0, none, error);
     return err;
 }
 
@@ -392,11 +411,11 @@ static int result_table_check_name(const struct store *s, const struct table *ta
 
 static int result_table_make(struct store *s, const struct table *table,
                              const struct table *const *before, size_t n_before,
-                             bool again, struct error *error)
+                             bool again, bool none, struct error *error)
 {
     int err = result_table_check_name(s, table, before, n_before, again, error);
     if (!err)
-        err = result_table_sync(s->db, table, error);
+        err = result_table_sync(s->db, table, none, error);
     if (err)
         error_prefix(error, "table '%s'", table->name);
     return err;
@@ -408,8 +427,10 @@ static int result_table_make_all(struct store *s, const struct table *const *tab
     int err = db_exec(s->db, "BEGIN IMMEDIATE", error);
     if (err)
         return err;
+    int none = result_table_none(s->db, error);
+    err = none < 0 ? none : 0;
     for (size_t i = 0; !err && i < n; i++)
-        err = result_table_make(s, table[i], table, i, again, error);
+        err = result_table_make(s, table[i], table, i, again, none, error);
     if (!err)
         err = db_exec(s->db, "COMMIT", error);
     if (err)

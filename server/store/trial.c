@@ -80,7 +80,7 @@ static int trial_run(const char *path, sqlite3 *trial, const struct table *const
         sqlite3_close(file);
     }
     for (size_t i = 0; !err && i < n; i++) {
-        err = result_table_sync(trial, table[i], error);
+        err = result_table_sync(trial, table[i], false, error);
         if (err)
             error_prefix(error, "table '%s'", table[i]->name);
     }
