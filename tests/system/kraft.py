@@ -102,7 +102,7 @@ class Kafka:
 
     def wait(self):
         for b in self.brokers:
-            harness.wait_until(b.answers, 'a broker', every_s=0.1)
+            harness.wait_until(b.answers, 'a broker', limit_s=max(harness.LIMIT_S, 180), every_s=0.1)
 
     def restart(self, *brokers, away_s=0.0):
         """kill -9, and again on the same log."""

@@ -447,16 +447,18 @@ class Troubles(threading.Thread):
 
 
 def one_round(seed, given):
-    done = subprocess.run([sys.executable, __file__, ('Nodes' if given.servers == 'nodes' else 'Fixed') + '.test_round'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                          check=False, env={'WEIR_TEST_LIMIT': '180', **os.environ,
-                                            'WEIR_ROUND': json.dumps({'seed': seed, 'kinds': given.kinds, 'faults': A_ROUND})})
+    is_nodes = given.servers == 'nodes' or given.servers == 'both' and seed % 2 == 0
+    about = {'seed': seed, 'kinds': kinds_of(given, NODE_WEIGHTS if is_nodes else WEIGHTS), 'faults': A_ROUND}
+    test = 'Nodes' if is_nodes else 'Fixed'
+    done = subprocess.run([sys.executable, __file__, f'{test}.test_round'], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          check=False, env={'WEIR_TEST_LIMIT': '180', **os.environ, 'WEIR_ROUND': json.dumps(about)})
     if done.returncode:
         print(done.stdout[-20000:])
     found = re.search(r'done (\[.*)$', done.stdout, re.M)
     faults, notes = map(collections.Counter, json.loads(found[1]) if found else ({}, {}))
     wrong, lost = [int(n) for n in re.search(r'wrong=(\d+) lost=(\d+)', done.stdout + ' wrong=0 lost=0').groups()]
     result = 'failed' if done.returncode else 'skipped' if 'skipped=' in done.stdout else 'passed'
-    print(f'seed {seed}: {result}', *(f'{n} {what}' for what, n in faults.items()), flush=True)
+    print(f'seed {seed}, {test.lower()}: {result}', *(f'{n} {what}' for what, n in faults.items()), flush=True)
     return collections.Counter({result: 1, 'wrong': wrong, 'lost': lost}), faults, notes
 
 
@@ -483,15 +485,17 @@ def arguments():
     parser.add_argument('--broker', choices=['mock', 'kafka'], default='mock', help='real ones are killed and stopped meanwhile')
     parser.add_argument('--brokers', type=int, default=3, help='how many real ones')
     parser.add_argument('--every', type=float, default=15, help='something happens to them every so many seconds')
-    parser.add_argument('--servers', choices=['fixed', 'nodes'], default='fixed',
-                        help='nodes: three of `weir node` with eight shards, copies of databases in PostgreSQL, folders that are deleted')
+    parser.add_argument('--servers', choices=['fixed', 'nodes', 'both'], default='fixed',
+                        help='nodes: three of `weir node` with eight shards, copies of databases in PostgreSQL, folders that are deleted; both: in turn')
     parser.add_argument('--only', help='these faults: ' + ','.join(WEIGHTS | NODE_WEIGHTS))
     parser.add_argument('--links', action='store_true', help='each server in a network namespace, whose links are cut one way; wants root')
     given = parser.parse_args()
-    weights = NODE_WEIGHTS if given.servers == 'nodes' else WEIGHTS
-    kinds = given.only.split(',') if given.only else weights
-    given.kinds = {what: weights[what] for what in kinds if given.links or what != 'link'}
     return given
+
+
+def kinds_of(given, weights):
+    kinds = given.only.split(',') if given.only else weights
+    return {what: weights[what] for what in kinds if what in weights and (given.links or what != 'link')}
 
 
 def nothing(why):
