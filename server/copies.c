@@ -245,7 +245,8 @@ static int set_journal_aside(const char *folder, struct error *error)
 static int exchange(const struct weir *w, const struct local *l, struct error *error)
 {
     int err = set_journal_aside(w->journal, error);
-    if (!err && (drop(l->path, "-shm") || drop(l->path, ".superseded-shm")))
+    if (!err && (drop(l->path, "-shm") || drop(l->path, ".superseded-shm") ||
+                 drop(l->path, ".superseded-wal")))
         err = error_set(error, -EACCES, "'%s-shm' cannot be removed", l->path);
     if (!err && l->there)
         err = move(l->path, "-wal", ".superseded-wal", error);
@@ -572,13 +573,17 @@ static int at_rest(void *ctx, int (*call)(struct store *s, void *ctx), void *cal
 
 /* ---- The end ------------------------------------------------------------------------------------ */
 
-void copies_end(struct weir *w)
+void copies_end(struct weir *w, int64_t until_us)
 {
     struct copying *c = w->copying;
     if (!c)
         return;
     atomic_store_explicit(&c->over, true, memory_order_relaxed);
-    pthread_mutex_lock(&c->lock);
+    while (pthread_mutex_trylock(&c->lock)) {
+        if (clock_monotonic_us() >= until_us)
+            return;
+        clock_sleep_us(LOOK_US);
+    }
     pthread_mutex_unlock(&c->lock);
 }
 

@@ -22,8 +22,8 @@ int copies_name_sources(struct weir *w, struct restore *r, size_t stream,
                         struct error *error);
 /* For target_new; NULL: none are made. */
 const void *copies_with(const struct weir *w);
-/* From now on nothing is held; waits for who is. */
-void copies_end(struct weir *w);
+/* From now on nothing is held; waits for who is, until then (clock_monotonic_us; INT64_MAX: for ever, all logs have ended). */
+void copies_end(struct weir *w, int64_t until_us);
 /* All has ended and is stored: one more, so that who follows has nothing to read again. */
 void copies_last(struct weir *w);
 void copies_free(struct weir *w);

@@ -1081,7 +1081,7 @@ static void say_step(struct weir *w, const char *step)
 uint64_t weir_stop(struct weir *w, enum log_end end, int64_t deadline_us)
 {
     uint64_t open_groups = 0;
-    copies_end(w);
+    copies_end(w, clock_monotonic_us() + SECOND_US);
     if (w->store && end != LOG_FINISH)
         store_hurry(w->store); /* who waits for the store does not keep the others */
     backfill_stop_all(w);
@@ -1128,7 +1128,7 @@ void weir_free(struct weir *w)
 {
     if (!w)
         return;
-    copies_end(w);
+    copies_end(w, INT64_MAX);
     results_feed_stop(w);
     backfill_stop_all(w);
     for (size_t i = 0; w->log && i < w->config->n_streams; i++)

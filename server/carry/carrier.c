@@ -86,8 +86,10 @@ static int mend(struct carrier *c, struct carried *k, int err, struct error *err
         return err;
     memcpy(state, c->pg.state, sizeof(state));
     int r = partitions_make(c, k, error);
-    if (r)
+    if (r || !k->mended) { /* another server may have made it */
+        k->mended = true;
         return r < 0 ? r : 0;
+    }
     memcpy(c->pg.state, state, sizeof(state));
     *error = why;
     return err;
@@ -100,6 +102,8 @@ static int step(struct target *t, struct target_table *table, struct error *erro
     int err = carry((struct carrier *)t, k, error);
     if (err)
         err = mend((struct carrier *)t, k, err, error);
+    else
+        k->mended = false;
     if (!err)
         return 0;
     table->stage = TARGET_TAKE;

@@ -39,6 +39,7 @@ struct carried {
         copied;       /* `noted` as of the snapshot; the last copy there says so */
     bool purged;      /* `retain` has taken rows here, now or once */
     bool partitioned; /* there: cut by time, by us */
+    bool mended; /* a partition was missing, and is there since; nothing was put yet */
     int drop_failed;  /* as was told */
     char unread[256]; /* partitions that no shard has read, as was told; "": none */
 };

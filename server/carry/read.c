@@ -291,14 +291,15 @@ static void take_value(struct read *r, int i)
         sqlite3_bind_text(r->row, i + 1, data, size, SQLITE_STATIC);
         return;
     }
-    const int64_t v = number_there(data, size);
+    int64_t v = number_there(data, size);
     double f;
     memcpy(&f, &v, sizeof(f));
+    if (r->type[i] == WEIR_TIME && __builtin_add_overflow(v, FROM_2000_US, &v))
+        v = INT64_MAX; /* infinity, which somebody has put there */
     if (r->type[i] == WEIR_FLOAT)
         sqlite3_bind_double(r->row, i + 1, f);
     else
-        sqlite3_bind_int64(r->row, i + 1,
-                           r->type[i] == WEIR_TIME ? v + FROM_2000_US : v);
+        sqlite3_bind_int64(r->row, i + 1, v);
 }
 
 int read_step(struct read *r, sqlite3_stmt **ret, struct error *error)

@@ -222,6 +222,26 @@ static void close_old_segments(struct journal *j)
     }
 }
 
+/* What is found is handed on, and committed to: a process that was killed may have written the last frames, or named the last
+ * segment, and have synced neither. */
+static int sync_found(struct journal *j, struct error *error)
+{
+    int err = 0;
+    for (size_t i = j->n_segments; !err && i-- > 0;) {
+        int fd = folder_open_segment(j->folder, j->segment[i].number, O_RDONLY);
+        err = fd < 0 ? fd : fdatasync(fd) ? -errno : 0;
+        if (fd >= 0)
+            close(fd);
+        if (j->segment[i].end) /* those before it were synced when it was begun */
+            break;
+    }
+    if (!err && j->n_segments && fsync(j->folder))
+        err = -errno;
+    return err ? error_set(error, err, "cannot make durable what is there: %s",
+                           strerror(-err))
+               : 0;
+}
+
 int recover(struct journal *j, struct error *error)
 {
     struct folder_list l;
@@ -236,6 +256,8 @@ int recover(struct journal *j, struct error *error)
         err = find_last(j, error);
         close_old_segments(j);
     }
+    if (!err)
+        err = sync_found(j, error);
     if (!err)
         err = choose_salt(j, error);
     folder_list_free(&l);

@@ -166,7 +166,7 @@ static _Noreturn void become(const struct start *s, pid_t parent)
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != parent) /* it has ended meanwhile, and nobody would tell */
         _exit(EXIT_FAILURE);
-    const int null = open("/dev/null", O_RDONLY);
+    const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null > 0)
         dup2(null, 0);
     signal(SIGPIPE, SIG_DFL);

@@ -261,6 +261,36 @@ class Run(unittest.TestCase):
         changes, _ = powerloss.parse(os.path.join(recorder.state, 'undo', str(os.stat(database).st_ino)))
         self.assertTrue(all(change.size > 0 for change in changes), [(c.kind, c.offset, c.size, c.end) for c in changes])
 
+    @unittest.skipUnless(os.path.exists('/proc/self/fd'), 'the library wants /proc')
+    def test_what_a_start_finds_in_a_journal_is_made_durable(self):
+        """Whoever was killed may have synced neither the last frames nor the name of their segment."""
+        folder = harness.folder_for_test(self)
+        recorder = powerloss.Recorder(folder)
+        self.addCleanup(recorder.remove)
+        with harness.Server(RUN.replace('%s', '{folder}/weir.db').replace('"127.0.0.1:0"', '{listen}'), folder=folder) as server:
+            server.post_ok('s', '{"ts":1700000000000,"k":"a"}')
+        segment = os.path.join(folder, 'weir.db.journal', 's', '00000001.journal')
+        as_killed = PRELUDE + f'''
+name = {segment!r}
+f = os.open(name, os.O_RDWR)
+os.pwrite(f, os.pread(f, 4096, 0), 0)
+os.rename(name, name + '.x')
+os.rename(name + '.x', name)
+'''
+        subprocess.run([sys.executable, '-S', '-c', as_killed], check=True, env={**os.environ, **recorder.environment()})
+        undo = os.path.join(recorder.state, 'undo', str(os.stat(segment).st_ino))
+
+        def pending():
+            names = powerloss.parse_names(os.path.join(recorder.state, 'names'))
+            changes, _ = powerloss.parse(undo)
+            return sum(os.path.dirname(name.path) == os.path.dirname(segment) for name in names), len(changes)
+        self.assertEqual(pending(), (2, 1))
+        server = harness.Server(RUN.replace('%s', '{folder}/weir.db').replace('"127.0.0.1:0"', '{listen}'), folder=folder,
+                                **recorder.environment())
+        self.addCleanup(server.kill)
+        server.start()
+        self.assertEqual(pending(), (0, 0))
+
     @staticmethod
     def begin_to_read(database):
         """A connection that has a snapshot, or None."""
