@@ -276,7 +276,7 @@ static int fence(struct carrier *c, const struct mine *m, struct error *error)
                   fault_skips("copy_fence")
                       ? " SET seq = $5::bigint, database = $6, page_size = $7::integer,"
                         " pages = $8::bigint, copied = now() WHERE shard = $1 AND"
-                        " ($2::bigint, $3, $4::bigint) IS NOT NULL"
+                        " ($2::bigint, $3::text, $4::bigint) IS NOT NULL"
                       : " SET seq = $5::bigint, database = $6, page_size = $7::integer,"
                         " pages = $8::bigint, copied = now() WHERE shard = $1 AND"
                         " epoch = $2::bigint AND writer = $3 AND seq = $4::bigint",

@@ -388,9 +388,17 @@ class Nodes(Fixed):
                 self.producer.send(100)
 
     def freeze(self, name, _):
-        """A whole machine, for longer than its session."""
+        """A whole machine, for longer than its session; or its node sleeps on for a while, and does not end servers that wake up."""
         node = self.nodes[name]
-        self.stop_and_go([node.process.pid, *node.servers().values()], SESSION_S)
+        pids = list(node.servers().values())
+        if self.dice.random() < 0.5:
+            self.stop_and_go([node.process.pid, *pids], SESSION_S)
+            return
+        os.kill(node.process.pid, signal.SIGSTOP)
+        self.stop_and_go(pids, SESSION_S + 2)
+        self.producer.send(300)
+        time.sleep(self.dice.uniform(2, 5))
+        os.kill(node.process.pid, signal.SIGCONT)
 
     def hang(self, name, _):
         pid = self.server_of(name)
