@@ -96,7 +96,8 @@ static int read_senders(const struct node *n, void *target, void *ctx,
     int r = 0;
     for (size_t i = 0; r == 0 && i < n_items; i++) {
         r = target_section_shard(&item[i], &s->sender[i], error);
-        s->n_senders += r == 0;
+        s->n_senders +=
+            s->sender[i] != NULL; /* also one that is refused: it is freed */
         for (size_t k = 0; r == 0 && k < i; k++)
             if (!strcmp(s->sender[k], s->sender[i]))
                 r = node_error(&item[i], error, "'%s' is listed twice", s->sender[i]);
