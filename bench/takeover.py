@@ -3,9 +3,10 @@
 """How long shards stand still when a node of three is killed, stopped, or killed and started again: from that moment until the first row,
 and rows of all its shards, that are of later events are in PostgreSQL. And how many shards have moved.
 
-    bench/takeover.py [--rounds N] [--session 3s] [--copy 200ms] [kill] [term] [static]
+    bench/takeover.py [--rounds N] [--session 3s] [--copy 200ms] [kill] [term] [static] [restart]
 
-Kafka is librdkafka's mock, PostgreSQL a server of its own, eight partitions and shards, an event a partition every 50 ms.
+kill, static: -9, and in the latter case started again by its name; term, restart: an order to end, in the latter case to come again
+(SIGUSR1), and started again when it has ended. Kafka is librdkafka's mock, PostgreSQL a server of its own, eight partitions and shards, an event a partition every 50 ms.
 """
 
 import argparse
@@ -71,15 +72,17 @@ class Takeover(test_node.Cluster):
         since_s = time.time()
         if what == 'term':
             node.signal(signal.SIGTERM)
+        elif what == 'restart':
+            node.end(signal.SIGUSR1)
         else:
             node.kill()
-        if what == 'static':
+        if what in ('static', 'restart'):
             node.start()
         first_s, all_s = self.resumed(mine, since_s)
         moved = test_node.moved(before, self.leases())
-        print(f'{what:6s}  first row {first_s:.2f} s, all shards {all_s:.2f} s; of {len(mine)} shards moved: {moved}'
+        print(f'{what:7s}  first row {first_s:.2f} s, all shards {all_s:.2f} s; of {len(mine)} shards moved: {moved}'
               f'  (load {os.getloadavg()[0]:.0f})', flush=True)
-        if what != 'static':
+        if what not in ('static', 'restart'):
             node.process.wait(harness.LIMIT_S)
             self.come_back(node)
 
@@ -89,7 +92,7 @@ class Takeover(test_node.Cluster):
         node.start()
         harness.wait_until(lambda: list(self.leases().values()).count('a') >= test_node.SHARDS // 3, 'its share')
         time.sleep(REST_S / 2)
-        print(f'        comes again: moved: {test_node.moved(before, self.leases())}', flush=True)
+        print(f'         comes again: moved: {test_node.moved(before, self.leases())}', flush=True)
 
     def test_takeover(self):
         for name in 'abc':
@@ -112,13 +115,13 @@ class Takeover(test_node.Cluster):
 def main():
     global arguments  # pylint: disable=global-statement
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('what', nargs='*', choices=['kill', 'term', 'static', 'all'], default='all')
+    parser.add_argument('what', nargs='*', choices=['kill', 'term', 'static', 'restart', 'all'], default='all')
     parser.add_argument('--rounds', type=int, default=4)
     parser.add_argument('--session', default='3s')
     parser.add_argument('--copy', default='200ms')
     arguments = parser.parse_args()
     if arguments.what == 'all':
-        arguments.what = ['kill', 'term', 'static']
+        arguments.what = ['kill', 'term', 'static', 'restart']
     suite = unittest.TestSuite([Takeover('test_takeover')])
     return 0 if unittest.TextTestRunner(verbosity=0).run(suite).wasSuccessful() else 1
 

@@ -585,15 +585,43 @@ static void crashed(void)
     kill(getpid(), SIGUSR1);
 }
 
-/* systemd's watchdog is told meanwhile that this thread gets its turns. */
-static int next_signal(const sigset_t *signals)
+struct told {
+    bool any;
+    uint64_t lag;
+    struct error problem;
+};
+
+/* A node's servers say how they are, weir node. What did not arrive is said again. */
+static void tell_node(const struct server *s, struct told *t)
 {
-    const int64_t every_us = notify_alive_every_us();
+    struct told now = {.any = true};
+    for (size_t i = 0; i < s->weir->config->n_streams; i++) {
+        struct source_state state;
+        if (source_state(&s->weir->stream[i], &state))
+            now.lag += state.lag;
+    }
+    if (api_is_ready(s->api, &now.problem))
+        now.problem.text[0] = 0;
+    if (t->any && now.lag == t->lag && !strcmp(now.problem.text, t->problem.text))
+        return;
+    if (notify_state(now.lag, now.problem.text))
+        *t = now;
+}
+
+/* systemd's watchdog is told meanwhile that this thread gets its turns. */
+static int next_signal(const struct server *s, struct told *told,
+                       const sigset_t *signals)
+{
+    const bool tells = s->weir->config->nodes.node;
+    const int64_t alive_us = notify_alive_every_us(),
+                  every_us = tells && alive_us > SECOND_US ? SECOND_US : alive_us;
     const struct timespec every = {.tv_sec = every_us / SECOND_US,
                                    .tv_nsec = every_us % SECOND_US * 1000};
     int signal;
     do {
         notify_alive();
+        if (tells)
+            tell_node(s, told);
         signal = every_us == INT64_MAX ? sigwaitinfo(signals, NULL)
                                        : sigtimedwait(signals, NULL, &every);
     } while (signal < 0);
@@ -603,7 +631,8 @@ static int next_signal(const sigset_t *signals)
 static void wait_for_signal(struct server *s, sigset_t *signals)
 {
     int signal;
-    while ((signal = next_signal(signals)) == SIGHUP || signal == SIGUSR1)
+    struct told told = {0};
+    while ((signal = next_signal(s, &told, signals)) == SIGHUP || signal == SIGUSR1)
         reload_begin(s, signal == SIGUSR1 ? WANTS_RESTART : WANTS_FILE);
     logger_info("serve", "signal %d: stopping; a second one stops at once", signal);
     notify_stopping("stopping: what was taken is handed on and stored");
@@ -738,6 +767,8 @@ int cmd_serve(int argc, char **argv)
     struct faults faults;
     int status;
     logger_setup(least, false);
+    logger_shard(
+        getenv("WEIR_SHARD")); /* weir node says it, and whoever has named it so */
     notify_setup();
     faults_begin(&faults);
     int r = weir_load_to_serve(path, database, &s.weir, &status, &error);

@@ -15,20 +15,23 @@ static const char lines_sql[] =
     " s AS (SELECT value AS v, 86400 * (julianday(?1->>'at') -"
     " julianday(value->>'since')) AS since, 86400 * (julianday(?1->>'at') -"
     " julianday(value->>'copied')) AS copied FROM json_each(?1, '$.shards'))"
-    " SELECT '0' || printf('%-20s  %-5s  %6s  %6s  %s', 'NODE', 'STATE', 'SHARDS',"
+    " SELECT '0' || printf('%-20s  %-8s  %6s  %6s  %s', 'NODE', 'STATE', 'SHARDS',"
     " 'LEFT', 'ADDRESS')"
-    " UNION ALL SELECT (v->>'state' <> 'lives') || printf('%-20s  %-5s  %6d  %6.1f  "
+    " UNION ALL SELECT (v->>'state' <> 'lives') || printf('%-20s  %-8s  %6d  %6.1f  "
     "%s',"
     " v->>'node', v->>'state', v->>'shards', max(0, 86400 * (julianday(v->>'until') -"
     " julianday(?1->>'at'))), v->>'address') FROM n"
     " UNION ALL SELECT '0'"
-    " UNION ALL SELECT '0' || printf('%-5s  %-20s  %8s  %7s  %-24s  %s', 'SHARD', "
-    "'NODE',"
-    " 'SINCE', 'COPY', 'ADDRESS', 'PARTITIONS')"
-    " UNION ALL SELECT (v->>'address' IS NULL) || printf('%-5s  %-20s  %8s  %7s  %-24s "
-    " %s', v->>'shard', ifnull(v->>'node', '-'), iif(since IS NULL, '-',"
-    " printf('%.0f', since)), iif(copied IS NULL, '-', printf('%.1f', copied)),"
-    " ifnull(v->>'address', '-'), trim(v->>'partitions', '[]')) FROM s";
+    " UNION ALL SELECT '0' || printf('%-5s  %-20s  %-9s  %8s  %8s  %7s  %-24s  %s',"
+    " 'SHARD', 'NODE', 'STATE', 'LAG', 'SINCE', 'COPY', 'ADDRESS', 'PARTITIONS')"
+    " UNION ALL SELECT (v->>'state' <> 'ready') || printf('%-5s  %-20s  %-9s  %8s  "
+    "%8s  %7s  %-24s  %s', v->>'shard', ifnull(v->>'node', '-'), v->>'state',"
+    " ifnull(v->>'lag', '-'), iif(since IS NULL, '-', printf('%.0f', since)),"
+    " iif(copied IS NULL, '-', printf('%.1f', copied)), ifnull(v->>'address', '-'),"
+    " trim(v->>'partitions', '[]')) FROM s"
+    " UNION ALL SELECT '0' WHERE EXISTS (SELECT 1 FROM s WHERE v->>'problem' <> '')"
+    " UNION ALL SELECT '1' || printf('shard %s: %s', v->>'shard', v->>'problem')"
+    " FROM s WHERE v->>'problem' <> ''";
 
 static int read_lines(sqlite3 *db, const struct buffer *json, struct buffer *to)
 {

@@ -58,6 +58,8 @@ struct api_context {
 /* Adds the routes, before http_start. Loads all plugins to list them. -ENOMEM. */
 int api_setup(struct http_server *server, const struct api_context *context,
               struct api **ret, struct error *error);
+/* As /ready says. Any thread. */
+bool api_is_ready(const struct api *a, struct error *why);
 /* Replies that have no end, end; no new ones begin. Before http_drain, which would wait for them. */
 void api_end_live(struct api *a); /* takes NULL */
 void api_free(struct api *a);     /* after http_free; takes NULL */

@@ -35,6 +35,11 @@ static const char *probes_problem(const struct api *a, struct error *ret)
     return status.error[0] ? "pipeline_failed" : NULL;
 }
 
+bool api_is_ready(const struct api *a, struct error *why)
+{
+    return !probes_problem(a, why);
+}
+
 void probes_ready(struct http_request *r, void *api)
 {
     static const char body[] = "{\"ready\":true}\n";

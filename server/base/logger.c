@@ -21,6 +21,7 @@
 
 static enum logger_level logger_least = LOGGER_INFO;
 static bool logger_json;
+static char logger_of[64]; /* a shard; "": none */
 static _Thread_local struct buffer *logger_to;
 
 static const char *const level_name[] = {"debug", "info", "warn", "error"};
@@ -96,6 +97,15 @@ void logger_setup(enum logger_level least, bool json)
     logger_json = json;
 }
 
+void logger_shard(const char *name)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+                                "0123456789._-";
+    const size_t size = name ? strspn(name, plain) : 0;
+    const bool fits = size > 0 && !name[size] && size < sizeof logger_of;
+    snprintf(logger_of, sizeof logger_of, "%s", fits ? name : "");
+}
+
 void logger_look(enum logger_level *ret_least, bool *ret_json)
 {
     *ret_least = logger_least;
@@ -160,6 +170,10 @@ void logger_write(enum logger_level level, const char *part, const char *format,
     line_puts(&l, level_name[level]);
     line_puts(&l, logger_json ? "\",\"part\":\"" : " part=");
     line_puts(&l, part);
+    if (logger_of[0]) {
+        line_puts(&l, logger_json ? "\",\"shard\":\"" : " shard=");
+        line_puts(&l, logger_of);
+    }
     line_puts(&l, logger_json ? "\",\"msg\":\"" : " msg=\"");
     line_put_escaped(&l, message, strlen(message));
     l.text[l.size++] = '"';

@@ -13,6 +13,9 @@ enum logger_level { LOGGER_DEBUG, LOGGER_INFO, LOGGER_WARN, LOGGER_ERROR };
 
 /* Before threads start. Messages below `least` are dropped. */
 void logger_setup(enum logger_level least, bool json);
+/* Of which shard all lines are to say that they are: up to 63 letters, digits, '.', '_', '-'; NULL, or another text: none. Before threads
+ * start. */
+void logger_shard(const char *name);
 /* What it was told. */
 void logger_look(enum logger_level *ret_least, bool *ret_json);
 
@@ -32,7 +35,7 @@ struct logger_kept {
 void logger_each_kept(void (*show)(const struct logger_kept *kept, void *ctx),
                       void *ctx);
 
-/* ts=2026-01-02T03:04:05.678901Z level=info part=store msg="..." */
+/* ts=2026-01-02T03:04:05.678901Z level=info part=store msg="...", with shard=3 before msg where there are shards */
 void logger_write(enum logger_level level, const char *part, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 

@@ -5,7 +5,6 @@
 
 #include <errno.h>
 #include <stdarg.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,44 +47,47 @@ void notify_setup(void)
     unsetenv("WATCHDOG_PID");
 }
 
-static void send_lines(const char *format, ...) __attribute__((format(printf, 1, 2)));
-static void send_lines(const char *format, ...)
+static bool send_lines(int flags, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+static bool send_lines(int flags, const char *format, ...)
 {
     char text[TEXT_MAX];
     va_list args;
     if (!notify_to_size)
-        return;
+        return true;
     va_start(args, format);
     int n = vsnprintf(text, sizeof(text), format, args);
     va_end(args);
     size_t size = n < 0 ? 0 : (size_t)n < sizeof(text) ? (size_t)n : sizeof(text) - 1;
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0)
-        return;
+        return false;
     ssize_t sent; /* one that is lost is like one that nobody reads */
     do
         sent =
-            sendto(fd, text, size, MSG_NOSIGNAL,
+            sendto(fd, text, size, MSG_NOSIGNAL | flags,
                    (const struct sockaddr *)(const void *)&notify_to, notify_to_size);
     while (sent < 0 && errno == EINTR);
     close(fd);
+    return sent >= 0;
 }
 
 void notify_ready(const char *status)
 {
-    send_lines("READY=1\nSTATUS=%s\n", status);
+    send_lines(0, "READY=1\nSTATUS=%s\n", status);
 }
 
 /* MONOTONIC_USEC is for Type=notify-reload. */
 void notify_reloading(void)
 {
-    send_lines("RELOADING=1\nMONOTONIC_USEC=%lld\nSTATUS=reading the configuration\n",
+    send_lines(0,
+               "RELOADING=1\nMONOTONIC_USEC=%lld\nSTATUS=reading the configuration\n",
                (long long)clock_monotonic_us());
 }
 
 void notify_stopping(const char *status)
 {
-    send_lines("STOPPING=1\nSTATUS=%s\n", status);
+    send_lines(0, "STOPPING=1\nSTATUS=%s\n", status);
 }
 
 int64_t notify_alive_every_us(void)
@@ -96,5 +98,11 @@ int64_t notify_alive_every_us(void)
 void notify_alive(void)
 {
     if (notify_every_us != INT64_MAX)
-        send_lines("WATCHDOG=1\n");
+        send_lines(0, "WATCHDOG=1\n");
+}
+
+bool notify_state(uint64_t lag, const char *problem)
+{
+    return send_lines(MSG_DONTWAIT, "X_WEIR_LAG=%llu\nX_WEIR_PROBLEM=%s\n",
+                      (unsigned long long)lag, problem);
 }

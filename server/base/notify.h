@@ -5,6 +5,7 @@
 #ifndef WEIR_BASE_NOTIFY_H
 #define WEIR_BASE_NOTIFY_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Looks at NOTIFY_SOCKET and WATCHDOG_USEC, and takes them out of the environment: processes that are started say nothing
@@ -19,5 +20,9 @@ void notify_stopping(const char *status);
 /* How often notify_alive is to be called; INT64_MAX: it is not wanted. Half of what systemd waits. */
 int64_t notify_alive_every_us(void);
 void notify_alive(void);
+
+/* For weir node, which starts servers: what they have not read yet, and why they are not ready (""); systemd passes it by. Waits for
+ * nobody. False: it did not arrive. */
+bool notify_state(uint64_t lag, const char *problem);
 
 #endif

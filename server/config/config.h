@@ -519,8 +519,10 @@ struct config_nodes {
     unsigned shards;         /* shard i reads the partitions i, i + shards, ... */
     unsigned partitions;     /* of each topic */
     int64_t session_us;      /* default 3s */
-    char *address;           /* of the node; shard i listens at port + 1 + i */
-    uint16_t port;           /* 0: all at any free one */
+    int64_t
+        restart_us; /* that a node has which says that it comes again; default: session_us */
+    char *address; /* of the node; shard i listens at port + 1 + i */
+    uint16_t port; /* 0: all at any free one */
 };
 
 struct config {

@@ -26,6 +26,8 @@ static const struct field fields[] = {
      .max = CONFIG_PARTITIONS_MAX},
     {"session", FIELD_DURATION, .offset = AT(session_us), .min = SECOND_US / 2,
      .max = 600 * SECOND_US, .init = 3 * SECOND_US},
+    {"restart", FIELD_DURATION, .offset = AT(restart_us), .min = SECOND_US / 2,
+     .max = 3600 * SECOND_US},
     {"address", FIELD_CALL, .required = true, .read = read_address,
      .schema = FIELD_SCHEMA_TEXT},
 };
@@ -46,6 +48,8 @@ int nodes_section(const struct node *map, const struct config_server *server,
     int r = fields_read(fields, N_FIELDS, map, "'nodes'", ret, &who, error);
     if (r < 0)
         return r;
+    if (!ret->restart_us)
+        ret->restart_us = ret->session_us;
     if (!server->postgresql || !server->postgresql->shard)
         return node_error(map, error,
                           "nodes find each other in PostgreSQL, and rows of all go "

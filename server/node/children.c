@@ -76,8 +76,38 @@ static void take_address(struct child *c, const char *text)
              at ? at + sizeof(word) - 1 : "");
 }
 
+/* "X_WEIR_LAG=12\nX_WEIR_PROBLEM=text\n" */
+static bool take_state(struct child *c, const char *text)
+{
+    static const char word[] = "X_WEIR_PROBLEM=";
+    char *end;
+    const int64_t lag = strtoll(text, &end, 10);
+    const char *problem = *end == '\n' ? end + 1 : "";
+    problem =
+        strncmp(problem, word, sizeof(word) - 1) ? "" : problem + sizeof(word) - 1;
+    struct child was = *c;
+    c->lag = lag;
+    snprintf(c->problem, sizeof(c->problem), "%.*s", (int)strcspn(problem, "\n"),
+             problem);
+    return lag != was.lag || strcmp(c->problem, was.problem) != 0;
+}
+
+static bool take_start_or_stop(struct child *c, const char *text)
+{
+    const bool ready = strncmp(text, "READY=1", 7) == 0,
+               stops = strncmp(text, "STOPPING=1", 10) == 0;
+    if ((!ready && !stops) || ready == c->ready)
+        return false;
+    c->ready = ready;
+    c->lag = -1;
+    c->problem[0] = 0;
+    take_address(c, ready ? text : "");
+    return true;
+}
+
 bool children_listen(struct children *c, unsigned *ret_shard)
 {
+    static const char state[] = "X_WEIR_LAG=";
     char text[1025];
     for (pid_t pid; (pid = receive(c->notify, text, sizeof(text))) >= 0;) {
         unsigned i = 0;
@@ -86,14 +116,11 @@ bool children_listen(struct children *c, unsigned *ret_shard)
         if (i == c->options.nodes->shards)
             continue;
         struct child *child = &c->child[i];
-        const bool ready = strncmp(text, "READY=1", 7) == 0,
-                   stops = strncmp(text, "STOPPING=1", 10) == 0;
-        if ((!ready && !stops) || ready == child->ready)
-            continue;
-        child->ready = ready;
-        take_address(child, ready ? text : "");
         *ret_shard = i;
-        return true;
+        if (strncmp(text, state, sizeof(state) - 1) == 0
+                ? take_state(child, text + sizeof(state) - 1)
+                : take_start_or_stop(child, text))
+            return true;
     }
     return false;
 }
@@ -191,7 +218,8 @@ int children_start(struct children *c, unsigned shard, struct error *error)
             *child = (struct child){.pid = pid,
                                     .started_us = clock_monotonic_us(),
                                     .wait_us = child->wait_us,
-                                    .kill_us = INT64_MAX};
+                                    .kill_us = INT64_MAX,
+                                    .lag = -1};
     }
     free(s.envp);
     buffer_free(&s.partitions);
@@ -236,7 +264,8 @@ bool children_reap(struct children *c, unsigned *ret_shard, int *ret_status)
             continue;
         child->pid = 0;
         child->ready = false;
-        child->address[0] = 0;
+        child->address[0] = child->problem[0] = 0;
+        child->lag = -1;
         child->kill_us = INT64_MAX;
         *ret_shard = i;
         return true;

@@ -27,6 +27,8 @@ struct child {
     int64_t wait_us; /* that was waited last; 0: none has ended yet */
     int64_t kill_us; /* if it has not ended by then */
     char address[128];
+    int64_t lag;       /* of its sources; -1: it has not said yet */
+    char problem[200]; /* why it is not ready, though it has started; "": it is */
 };
 
 struct children {
@@ -51,7 +53,7 @@ bool children_reap(struct children *c, unsigned *ret_shard, int *ret_status);
 /* It has ended by itself: when is it to be started again? Says why it ended. */
 void children_wait(struct child *c, int64_t now_us);
 void children_say_end(int status, char *text, size_t room);
-/* The next of which something is new: it is ready, or no more. False: nothing is. */
+/* The next of which something is new: it has started, or stops, or says how it is. False: nothing is. */
 bool children_listen(struct children *c, unsigned *ret_shard);
 /* What is overdue is killed; when the next is, INT64_MAX: none. */
 int64_t children_overdue(struct children *c, int64_t now_us);

@@ -40,7 +40,7 @@ static bool find_server(struct weir_node *n, char ret[128])
     for (unsigned i = 0; !found && i < n->config->shards; i++) {
         found = n->shard[i].hold == NODE_HELD && n->shard[i].ready;
         if (found)
-            memcpy(ret, n->shard[i].address, sizeof(n->shard[i].address));
+            memcpy(ret, n->shard[i].news.address, sizeof(n->shard[i].news.address));
     }
     pthread_mutex_unlock(&n->lock);
     return found;

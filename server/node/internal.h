@@ -4,8 +4,11 @@
  *
  *                  taken, ours still             more than its share, stop
  *      NOT_OURS -----------------------> HELD -----------------------------> GIVING
- *         ^    a server is started             the server is ended              |
- *         |                                                                     | it has ended, and PostgreSQL knows
+ *         ^    a server is started          |  the server is ended              |
+ *         |                                 | restart: the server is ended      | it has ended, and PostgreSQL knows
+ *         |                                 v                                   |
+ *         |                              KEEPING, also when it has ended        |
+ *         |                                 |                                   |
  *         +-- another's, or the session is over: it is killed ------------------+
  */
 #ifndef WEIR_NODE_INTERNAL_H
@@ -19,14 +22,15 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
-enum node_hold { NODE_NOT_OURS, NODE_HELD, NODE_GIVING };
+enum node_hold { NODE_NOT_OURS, NODE_HELD, NODE_GIVING, NODE_KEEPING };
 
 struct node_shard {
     enum node_hold hold;
     bool runs, ready;
-    char address[128]; /* where its server listens */
-    bool note;         /* PostgreSQL is to be told of it */
-    uint64_t look;     /* not started before so many looks */
+    struct leases_news news; /* what its server says, as PostgreSQL is told */
+    bool note;               /* it is to be told now */
+    bool differs;            /* it is to be told with the next turn: of another lag */
+    uint64_t look;           /* not started before so many looks */
 };
 
 struct weir_node {
@@ -45,6 +49,7 @@ struct weir_node {
     int64_t
         valid_until_us; /* monotonic: our session, as far as we know; INT64_MIN: there is none */
     bool connected, stopping, left, over;
+    bool keeps;        /* its shards, while it is stopping: it is to come again */
     enum node_end end; /* not NODE_STOPPED: this is why it ends */
     struct error why;  /* likewise */
     /* to here */

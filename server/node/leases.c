@@ -93,7 +93,11 @@ static int make_tables(struct leases *l, struct error *error)
         " definition text NOT NULL)",
         "CREATE TABLE IF NOT EXISTS %s.weir_leases (shard integer PRIMARY KEY,"
         " shards integer NOT NULL, partitions integer NOT NULL, node text COLLATE"
-        " \"C\", run text, since timestamptz, address text)"};
+        " \"C\", run text, since timestamptz, address text)",
+        "ALTER TABLE %s.weir_leases ADD COLUMN IF NOT EXISTS problem text,"
+        " ADD COLUMN IF NOT EXISTS lag bigint",
+        "ALTER TABLE %s.weir_nodes ADD COLUMN IF NOT EXISTS restarting boolean NOT NULL"
+        " DEFAULT false"};
     PG_RESULT there = NULL;
     int err = pg_ask(&l->pg, "SELECT 1 FROM pg_namespace WHERE nspname = $1",
                      &PG_TEXT(l->config->server.postgresql->schema), 1, &there, error);
@@ -118,13 +122,17 @@ static int make_schema(struct leases *l, struct error *error)
     return err ? err : pg_run(&l->pg, "COMMIT", error);
 }
 
+/* With the column that came last. */
 static int are_there(struct leases *l, bool *ret, struct error *error)
 {
     PG_RESULT r = NULL;
     struct buffer name = {0};
-    buffer_printf(&name, "%s.weir_leases", l->schema);
+    buffer_printf(&name, "%s.weir_nodes", l->schema);
     int err = name.error ? error_set(error, -ENOMEM, "out of memory")
-                         : pg_ask(&l->pg, "SELECT to_regclass($1) IS NOT NULL",
+                         : pg_ask(&l->pg,
+                                  "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE"
+                                  " attrelid = to_regclass($1) AND attname ="
+                                  " 'restarting')",
                                   &PG_TEXT(buffer_text(&name)), 1, &r, error);
     buffer_free(&name);
     *ret = !err && *PQgetvalue(r, 0, 0) == 't';
@@ -182,11 +190,32 @@ int leases_open(struct leases *l, struct error *error)
     return err;
 }
 
+int leases_open_to_look(struct leases *l, struct error *error)
+{
+    bool there = false;
+    int err = pg_open(&l->pg, l->config->server.postgresql, error);
+    if (!err)
+        err = pg_run(&l->pg, "SET default_transaction_read_only = on", error);
+    if (!err)
+        err = quote_schema(l, error);
+    if (!err)
+        err = are_there(l, &there, error);
+    if (!err && !there)
+        err =
+            error_set(error, -ENOENT,
+                      "in schema '%s' of PostgreSQL there are no tables of nodes: none "
+                      "has run yet",
+                      l->config->server.postgresql->schema);
+    if (err)
+        pg_close(&l->pg);
+    return err;
+}
+
 /* ---- The node ----------------------------------------------------------------------------------- */
 
-static const char *put_session(const struct leases *l, char text[24])
+static const char *put_us(int64_t us, char text[24])
 {
-    snprintf(text, 24, "%" PRId64, l->config->nodes.session_us);
+    snprintf(text, 24, "%" PRId64, us);
     return text;
 }
 
@@ -194,8 +223,12 @@ int leases_register(struct leases *l, struct error *error)
 {
     char session[24];
     const struct pg_param param[] = {
-        PG_TEXT(l->name),    PG_TEXT(l->run),          PG_TEXT(put_session(l, session)),
-        PG_TEXT(l->address), PG_TEXT(PACKAGE_VERSION), PG_TEXT(l->definition)};
+        PG_TEXT(l->name),
+        PG_TEXT(l->run),
+        PG_TEXT(put_us(l->config->nodes.session_us, session)),
+        PG_TEXT(l->address),
+        PG_TEXT(PACKAGE_VERSION),
+        PG_TEXT(l->definition)};
     int err = ask(l,
                   "DELETE FROM %s.weir_nodes AS n WHERE until < clock_timestamp() -"
                   " interval '1 day' AND NOT EXISTS (SELECT 1 FROM %s.weir_leases AS l"
@@ -208,26 +241,30 @@ int leases_register(struct leases *l, struct error *error)
                      " clock_timestamp() + $3::bigint * interval '1 microsecond',"
                      " false, clock_timestamp(), $4, $5, $6) ON CONFLICT (node) DO"
                      " UPDATE SET run = excluded.run, until = excluded.until,"
-                     " stopping = false, since = excluded.since, address ="
+                     " stopping = false, restarting = false, since = excluded.since, "
+                     "address ="
                      " excluded.address, version = excluded.version, definition ="
                      " excluded.definition RETURNING node) UPDATE %s.weir_leases AS l"
-                     " SET run = $2, address = NULL FROM me WHERE l.node = me.node",
+                     " SET run = $2, address = NULL, problem = NULL, lag = NULL FROM "
+                     "me WHERE l.node = me.node",
                      param, 6, NULL, error);
 }
 
-int leases_renew(struct leases *l, bool stops, struct error *error)
+/* For `us` from now on. */
+static int renew(struct leases *l, int64_t us, bool stops, bool restarts,
+                 struct error *error)
 {
-    char session[24];
+    char text[24];
     PG_RESULT r = NULL;
     PG_RESULT now = NULL;
-    const struct pg_param param[] = {PG_TEXT(l->name), PG_TEXT(l->run),
-                                     PG_TEXT(put_session(l, session)),
-                                     PG_TEXT(stops ? "t" : "f")};
+    const struct pg_param param[] = {
+        PG_TEXT(l->name), PG_TEXT(l->run), PG_TEXT(put_us(us, text)),
+        PG_TEXT(stops ? "t" : "f"), PG_TEXT(restarts ? "t" : "f")};
     int err = ask(l,
                   "UPDATE %s.weir_nodes SET until = clock_timestamp() + $3::bigint *"
-                  " interval '1 microsecond', stopping = $4::boolean WHERE node = $1"
-                  " AND run = $2",
-                  param, 4, &r, error);
+                  " interval '1 microsecond', stopping = $4::boolean, restarting ="
+                  " $5::boolean WHERE node = $1 AND run = $2",
+                  param, 5, &r, error);
     if (err || !strcmp(PQcmdTuples(r), "1"))
         return err;
     err = ask(l, "SELECT 1 FROM %s.weir_nodes WHERE node = $1", param, 1, &now, error);
@@ -237,13 +274,25 @@ int leases_renew(struct leases *l, bool stops, struct error *error)
                           : error_set(error, -ENOENT, "its row is gone");
 }
 
+int leases_renew(struct leases *l, bool stops, struct error *error)
+{
+    return renew(l, l->config->nodes.session_us, stops, false, error);
+}
+
+int leases_keep(struct leases *l, struct error *error)
+{
+    int err = renew(l, l->config->nodes.restart_us, false, true, error);
+    return err ? err : leases_tell(l, error);
+}
+
 int leases_leave(struct leases *l, struct error *error)
 {
     const struct pg_param param[] = {PG_TEXT(l->name), PG_TEXT(l->run)};
     int err = ask(l,
                   "WITH gone AS (DELETE FROM %s.weir_nodes WHERE node = $1 AND run = $2"
                   " RETURNING node) UPDATE %s.weir_leases AS l SET node = NULL, run ="
-                  " NULL, address = NULL FROM gone WHERE l.node = gone.node",
+                  " NULL, address = NULL, problem = NULL, lag = NULL FROM gone WHERE "
+                  "l.node = gone.node",
                   param, 2, NULL, error);
     return err ? err : leases_tell(l, error);
 }
@@ -266,14 +315,21 @@ bool leases_told(struct leases *l)
 
 /* ---- Shards ------------------------------------------------------------------------------------- */
 
-/* {"a",NULL}: names have no quotes. */
+/* {"a",NULL} */
 static void put_item(struct buffer *to, size_t i, const char *text)
 {
     buffer_putc(to, i ? ',' : '{');
-    if (*text)
-        buffer_printf(to, "\"%s\"", text);
-    else
+    if (!*text) {
         buffer_puts(to, "NULL");
+        return;
+    }
+    buffer_putc(to, '"');
+    for (; *text; text++) {
+        if (*text == '"' || *text == '\\')
+            buffer_putc(to, '\\');
+        buffer_putc(to, *text);
+    }
+    buffer_putc(to, '"');
 }
 
 int leases_take(struct leases *l, const struct leases_view *view, const size_t *shard,
@@ -298,7 +354,8 @@ int leases_take(struct leases *l, const struct leases_view *view, const size_t *
             ? error_set(error, -ENOMEM, "out of memory")
             : ask(l,
                   "UPDATE %s.weir_leases AS l SET node = $1, run = $2, since ="
-                  " clock_timestamp(), address = NULL FROM unnest($3::integer[],"
+                  " clock_timestamp(), address = NULL, problem = NULL, lag = NULL FROM "
+                  "unnest($3::integer[],"
                   " $4::text[], $5::text[]) AS w(shard, node, run) WHERE l.shard ="
                   " w.shard AND l.node IS NOT DISTINCT FROM w.node AND l.run IS NOT"
                   " DISTINCT FROM w.run AND NOT EXISTS (SELECT 1 FROM %s.weir_nodes AS "
@@ -322,22 +379,41 @@ int leases_give_back(struct leases *l, unsigned shard, struct error *error)
     const struct pg_param param[] = {PG_TEXT(l->name), PG_TEXT(l->run),
                                      PG_TEXT(number)};
     return ask(l,
-               "UPDATE %s.weir_leases SET node = NULL, run = NULL, address = NULL WHERE"
+               "UPDATE %s.weir_leases SET node = NULL, run = NULL, address = NULL, "
+               "problem = NULL, lag = NULL WHERE"
                " shard = $3::integer AND node = $1 AND run = $2",
                param, 3, NULL, error);
 }
 
-int leases_note(struct leases *l, unsigned shard, const char *address,
+int leases_note(struct leases *l, const struct leases_news *news, size_t n,
                 struct error *error)
 {
-    char number[16];
-    snprintf(number, sizeof(number), "%u", shard);
-    const struct pg_param param[] = {PG_TEXT(l->name), PG_TEXT(l->run), PG_TEXT(number),
-                                     PG_TEXT(*address ? address : NULL)};
-    return ask(l,
-               "UPDATE %s.weir_leases SET address = $4 WHERE shard = $3::integer AND"
-               " node = $1 AND run = $2",
-               param, 4, NULL, error);
+    struct buffer list[4] = {{0}};
+    for (size_t i = 0; i < n; i++) {
+        buffer_printf(&list[0], "%c%u", i ? ',' : '{', news[i].shard);
+        put_item(&list[1], i, news[i].address);
+        put_item(&list[2], i, news[i].problem);
+        buffer_printf(&list[3], news[i].lag < 0 ? "%cNULL" : "%c%" PRId64,
+                      i ? ',' : '{', news[i].lag);
+    }
+    struct pg_param param[6] = {PG_TEXT(l->name), PG_TEXT(l->run)};
+    bool failed = false;
+    for (size_t i = 0; i < 4; i++) {
+        buffer_putc(&list[i], '}');
+        param[2 + i] = PG_TEXT(buffer_text(&list[i]));
+        failed = failed || list[i].error;
+    }
+    int err = failed ? error_set(error, -ENOMEM, "out of memory")
+                     : ask(l,
+                           "UPDATE %s.weir_leases AS l SET address = w.address, problem"
+                           " = w.problem, lag = w.lag FROM unnest($3::integer[],"
+                           " $4::text[], $5::text[], $6::bigint[]) AS w(shard, address,"
+                           " problem, lag) WHERE l.shard = w.shard AND l.node = $1 AND"
+                           " l.run = $2",
+                           param, 6, NULL, error);
+    for (size_t i = 0; i < 4; i++)
+        buffer_free(&list[i]);
+    return err;
 }
 
 /* ---- All of it ---------------------------------------------------------------------------------- */
@@ -354,7 +430,8 @@ static int look_at_shards(struct leases *l, struct leases_view *v, bool *ret_cop
                         "SELECT shard, node, run, " US(
                             "since") ", address,"
                                      " to_regclass($1) IS NOT NULL, " US(
-                                         "clock_timestamp()") " FROM %s.weir_leases "
+                                         "clock_timestamp()") ", problem, lag FROM "
+                                                              "%s.weir_leases "
                                                               "ORDER BY shard",
                         &PG_TEXT(buffer_text(&copies)), 1, &r, error);
     buffer_free(&copies);
@@ -366,7 +443,10 @@ static int look_at_shards(struct leases *l, struct leases_view *v, bool *ret_cop
         copy_text(s->node, sizeof(s->node), r, i, 1);
         copy_text(s->run, sizeof(s->run), r, i, 2);
         s->since_us = number(r, i, 3);
-        copy_text(s->address, sizeof(s->address), r, i, 4);
+        s->news.shard = (unsigned)i;
+        copy_text(s->news.address, sizeof(s->news.address), r, i, 4);
+        copy_text(s->news.problem, sizeof(s->news.problem), r, i, 7);
+        s->news.lag = PQgetisnull(r, i, 8) ? -1 : number(r, i, 8);
         s->copied_us = INT64_MIN;
         *ret_copies = *PQgetvalue(r, i, 5) == 't';
         v->now_us = number(r, i, 6);
@@ -404,7 +484,8 @@ static int look_at_nodes(struct leases *l, struct leases_view *v, struct error *
             "SELECT node, run, until > clock_timestamp(), stopping, " US(
                 "until - "
                 "clock_timestamp("
-                ")") ", " US("until") ", " US("since") ", address, version, definition "
+                ")") ", " US("until") ", " US("since") ", address, version, "
+                                                       "definition, restarting "
                                                        "FROM (SELECT * "
                                                        "FROM %s.weir_nodes"
                                                        " ORDER BY until DESC LIMIT "
@@ -429,6 +510,7 @@ static int look_at_nodes(struct leases *l, struct leases_view *v, struct error *
         copy_text(n->address, sizeof(n->address), r, i, 7);
         copy_text(n->version, sizeof(n->version), r, i, 8);
         copy_text(n->definition, sizeof(n->definition), r, i, 9);
+        n->restarts = *PQgetvalue(r, i, 10) == 't';
     }
     return 0;
 }
@@ -453,7 +535,23 @@ int leases_look(struct leases *l, struct leases_view *ret, struct error *error)
 
 const char *leases_state(const struct leases_node *n)
 {
-    return !n->lives ? "over" : n->stops ? "stops" : "lives";
+    return !n->lives ? "over" : n->stops ? "stops" : n->restarts ? "restarts" : "lives";
+}
+
+const char *leases_shard_state(const struct leases_view *v, unsigned shard)
+{
+    const struct leases_shard *s = &v->shard[shard];
+    const struct leases_node *n = NULL;
+    for (size_t i = 0; !n && i < v->n_nodes; i++)
+        if (!strcmp(v->node[i].name, s->node) && !strcmp(v->node[i].run, s->run))
+            n = &v->node[i];
+    if (!*s->node)
+        return "free";
+    if (!n || !n->lives)
+        return "over";
+    if (n->restarts)
+        return "restarts";
+    return !*s->news.address ? "starts" : *s->news.problem ? "not_ready" : "ready";
 }
 
 void leases_view_free(struct leases_view *v)

@@ -58,7 +58,7 @@ static int64_t step_shard(struct weir_node *n, unsigned i, int64_t now_us,
     const struct child *c = &n->children.child[i];
     if (c->pid && s->hold == NODE_NOT_OURS)
         children_kill(&n->children, i);
-    else if (c->pid && s->hold == NODE_GIVING)
+    else if (c->pid && (s->hold == NODE_GIVING || s->hold == NODE_KEEPING))
         children_end(&n->children, i);
     if (c->pid || s->hold != NODE_HELD || n->looks < s->look)
         return INT64_MAX;
@@ -78,6 +78,8 @@ static void has_ended(struct weir_node *n, unsigned i, int status, int64_t now_u
     children_say_end(status, text, sizeof(text));
     s->runs = s->ready = false;
     s->note = true;
+    s->news.address[0] = s->news.problem[0] = 0;
+    s->news.lag = -1;
     if (c->killed || c->term) {
         c->next_us = c->wait_us = 0;
         if (c->term && status)
@@ -99,6 +101,27 @@ static void has_ended(struct weir_node *n, unsigned i, int status, int64_t now_u
                 text, (double)c->wait_us / 1e6);
 }
 
+/* `lock`. Of a lag others hear in time; of the rest at once. */
+static void hear(struct weir_node *n, unsigned i, const struct child *c)
+{
+    struct node_shard *s = &n->shard[i];
+    if (c->ready && !s->ready)
+        logger_info("node", "shard %u: ready at %s", i, c->address);
+    s->differs = true;
+    if (s->ready != c->ready || strcmp(s->news.problem, c->problem) != 0) {
+        if (c->problem[0])
+            logger_warn("node", "shard %u: its server is not ready: %s", i, c->problem);
+        else if (s->news.problem[0] && c->ready)
+            logger_info("node", "shard %u: its server is ready again", i);
+        s->note = true;
+        node_wake(n->wake_tenant);
+    }
+    s->ready = c->ready;
+    s->news.lag = c->lag;
+    snprintf(s->news.address, sizeof(s->news.address), "%s", c->address);
+    snprintf(s->news.problem, sizeof(s->news.problem), "%s", c->problem);
+}
+
 /* `lock`. */
 static void reap(struct weir_node *n, int64_t now_us)
 {
@@ -109,14 +132,7 @@ static void reap(struct weir_node *n, int64_t now_us)
         node_wake(n->wake_tenant);
     }
     while (children_listen(&n->children, &i)) {
-        const struct child *c = &n->children.child[i];
-        struct node_shard *s = &n->shard[i];
-        s->ready = c->ready;
-        s->note = true;
-        memcpy(s->address, c->address, sizeof(s->address));
-        if (c->ready)
-            logger_info("node", "shard %u: ready at %s", i, c->address);
-        node_wake(n->wake_tenant);
+        hear(n, i, &n->children.child[i]);
     }
 }
 
@@ -146,12 +162,13 @@ static void end_session(struct weir_node *n)
 }
 
 /* `lock`. */
-static void stop_all(struct weir_node *n)
+static void stop_all(struct weir_node *n, bool restarts)
 {
     n->stopping = true;
+    n->keeps = restarts;
     for (unsigned i = 0; i < n->config->shards; i++)
         if (n->shard[i].hold == NODE_HELD)
-            n->shard[i].hold = NODE_GIVING;
+            n->shard[i].hold = restarts ? NODE_KEEPING : NODE_GIVING;
     node_wake(n->wake_tenant);
 }
 
@@ -194,26 +211,43 @@ static int64_t step(struct loop *l, int64_t now_us)
 }
 
 /* A second one ends the process, and the servers with it. */
+static void begin_stop(struct weir_node *n, unsigned signal)
+{
+    const bool restarts = signal == SIGUSR1;
+    sigset_t both;
+    sigemptyset(&both);
+    sigaddset(&both, SIGTERM);
+    sigaddset(&both, SIGINT);
+    pthread_sigmask(SIG_UNBLOCK, &both, NULL);
+    if (restarts)
+        logger_info("node",
+                    "signal %u: servers are stopped, their shards are kept for %.3g s "
+                    "from then on, until this node comes again; SIGTERM stops at once",
+                    signal, (double)n->config->restart_us / 1e6);
+    else
+        logger_info("node",
+                    "signal %u: servers are stopped; a second one stops at once",
+                    signal);
+    notify_stopping(restarts
+                        ? "stopping: servers end in order, shards are kept"
+                        : "stopping: servers end in order, shards are given to others");
+    pthread_mutex_lock(&n->lock);
+    stop_all(n, restarts);
+    pthread_mutex_unlock(&n->lock);
+}
+
 static void take_signal(struct loop *l)
 {
     struct signalfd_siginfo s;
     while (read(l->signals, &s, sizeof(s)) == (ssize_t)sizeof(s)) {
-        if (s.ssi_signo == SIGHUP)
-            children_signal(&l->n->children, SIGHUP);
-        if ((s.ssi_signo != SIGTERM && s.ssi_signo != SIGINT) || l->n->stopping)
+        if (s.ssi_signo == SIGCHLD || l->n->stopping)
             continue;
-        sigset_t both;
-        sigemptyset(&both);
-        sigaddset(&both, SIGTERM);
-        sigaddset(&both, SIGINT);
-        pthread_sigmask(SIG_UNBLOCK, &both, NULL);
-        logger_info("node",
-                    "signal %u: servers are stopped; a second one stops at once",
-                    s.ssi_signo);
-        notify_stopping("stopping: servers end in order, shards are given to others");
-        pthread_mutex_lock(&l->n->lock);
-        stop_all(l->n);
-        pthread_mutex_unlock(&l->n->lock);
+        if (s.ssi_signo == SIGHUP) {
+            pages_reload(l->n->pages);
+            children_signal(&l->n->children, SIGHUP);
+        } else {
+            begin_stop(l->n, s.ssi_signo);
+        }
     }
 }
 
@@ -279,8 +313,11 @@ static int open_all(struct weir_node *n, struct loop *l, struct error *error)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
+    sigaddset(&signals, SIGUSR1);
     sigaddset(&signals, SIGCHLD);
     n->shard = calloc(n->config->shards, sizeof(*n->shard));
+    for (unsigned i = 0; n->shard && i < n->config->shards; i++)
+        n->shard[i].news = (struct leases_news){.shard = i, .lag = -1};
     n->wake_main = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     n->wake_tenant = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     l->signals = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);

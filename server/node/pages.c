@@ -8,6 +8,7 @@
 #include "access/access.h"
 #include "api/jsonout.h"
 #include "base/clock.h"
+#include "base/logger.h"
 #include "base/self.h"
 #include "http/http.h"
 #include "node/internal.h"
@@ -46,9 +47,20 @@ static double count_ready(void *ctx)
     unsigned ready = 0;
     pthread_mutex_lock(&n->lock);
     for (unsigned i = 0; i < n->config->shards; i++)
-        ready += n->shard[i].ready;
+        ready += n->shard[i].ready && !n->shard[i].news.problem[0];
     pthread_mutex_unlock(&n->lock);
     return ready;
+}
+
+static double sum_lag(void *ctx)
+{
+    struct weir_node *n = ctx;
+    int64_t lag = 0;
+    pthread_mutex_lock(&n->lock);
+    for (unsigned i = 0; i < n->config->shards; i++)
+        lag += n->shard[i].news.lag > 0 ? n->shard[i].news.lag : 0;
+    pthread_mutex_unlock(&n->lock);
+    return (double)lag;
 }
 
 static double lease_age(void *ctx)
@@ -79,6 +91,8 @@ static int add_gauges(struct weir_node *n)
     } gauge[] = {
         {"weir_node_shards", "Shards that are this node's.", count_shards},
         {"weir_node_shards_ready", "Those whose server is ready.", count_ready},
+        {"weir_node_lag_messages", "Messages that its servers have not read yet.",
+         sum_lag},
         {"weir_node_lease_age_seconds",
          "How long ago PostgreSQL was told that the node lives; -1: too long.",
          lease_age},
@@ -140,9 +154,13 @@ static void look_whether_ready(struct weir_node *n, struct error *why)
         error_set(why, 0, "the node is stopping");
     else if (!n->connected || n->valid_until_us == INT64_MIN)
         error_set(why, 0, "PostgreSQL does not answer");
-    for (unsigned i = 0; !why->text[0] && i < n->config->shards; i++)
-        if (n->shard[i].hold == NODE_HELD && !n->shard[i].ready)
-            error_set(why, 0, "the server of shard %u is not ready", i);
+    for (unsigned i = 0; !why->text[0] && i < n->config->shards; i++) {
+        const struct node_shard *s = &n->shard[i];
+        if (s->hold == NODE_HELD && !s->ready)
+            error_set(why, 0, "the server of shard %u has not started yet", i);
+        else if (s->hold == NODE_HELD && s->news.problem[0])
+            error_set(why, 0, "the server of shard %u: %s", i, s->news.problem);
+    }
     pthread_mutex_unlock(&n->lock);
 }
 
@@ -191,9 +209,10 @@ static void put_node(struct buffer *b, const struct leases_view *v,
     jsonout_close(b, '}');
 }
 
-static void put_shard(struct buffer *b, const struct config_nodes *c, unsigned i,
-                      const struct leases_shard *s)
+static void put_shard(struct buffer *b, const struct config_nodes *c,
+                      const struct leases_view *v, unsigned i)
 {
+    const struct leases_shard *s = &v->shard[i];
     char name[16];
     snprintf(name, sizeof(name), "%u", i);
     jsonout_open(b, NULL, '{');
@@ -204,7 +223,13 @@ static void put_shard(struct buffer *b, const struct config_nodes *c, unsigned i
     jsonout_close(b, ']');
     jsonout_string(b, "node", *s->node ? s->node : NULL);
     jsonout_time(b, "since", s->since_us);
-    jsonout_string(b, "address", *s->address ? s->address : NULL);
+    jsonout_string(b, "address", *s->news.address ? s->news.address : NULL);
+    jsonout_string(b, "state", leases_shard_state(v, i));
+    jsonout_string(b, "problem", *s->news.problem ? s->news.problem : NULL);
+    if (s->news.lag < 0)
+        jsonout_string(b, "lag", NULL);
+    else
+        jsonout_count(b, "lag", (uint64_t)s->news.lag);
     jsonout_string(b, "epoch", *s->epoch ? s->epoch : NULL);
     jsonout_time(b, "copied", s->copied_us);
     jsonout_close(b, '}');
@@ -229,7 +254,7 @@ static void get_nodes(struct http_request *r, void *ctx)
     jsonout_close(&b, ']');
     jsonout_open(&b, "shards", '[');
     for (unsigned i = 0; i < v->n_shards; i++)
-        put_shard(&b, n->config, i, &v->shard[i]);
+        put_shard(&b, n->config, v, i);
     jsonout_close(&b, ']');
     jsonout_close(&b, '}');
     pthread_mutex_unlock(&n->lock);
@@ -321,6 +346,19 @@ int pages_new(struct weir_node *n, struct pages **ret, struct error *error)
              six ? "]" : "", http_port(p->http));
     *ret = p;
     return 0;
+}
+
+void pages_reload(struct pages *p)
+{
+    struct error error = {""};
+    if (p->access && access_reload(p->access, &error))
+        logger_error("node", "SIGHUP: %s; tokens stay as they were", error.text);
+    else if (p->access)
+        logger_info("node", "SIGHUP: %zu tokens", access_count(p->access));
+    if (http_reload(p->http, &error))
+        logger_error("node", "SIGHUP: %s; certificates stay as they were", error.text);
+    else if (p->n->options->config->server.tls.certificate)
+        logger_info("node", "SIGHUP: certificates were read again");
 }
 
 void pages_free(struct pages *p)

@@ -13,6 +13,9 @@ struct pages;
 int pages_new(struct weir_node *n, struct pages **ret, struct error *error);
 void pages_free(struct pages *p); /* takes NULL */
 
+/* Tokens and certificates are read again; says what came of it. */
+void pages_reload(struct pages *p);
+
 /* elsewhere.c, for a route with the node as its ctx. */
 void elsewhere_get(struct http_request *r, void *node);
 

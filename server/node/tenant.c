@@ -28,6 +28,7 @@ struct tenant {
     bool told_stop;                      /* PostgreSQL, that we stop */
     size_t *owner, *has, *some;
     int64_t *since;
+    struct leases_news *news;
 };
 
 static int64_t session_us(const struct tenant *t)
@@ -54,7 +55,9 @@ static void adopt_shard(struct tenant *t, unsigned i, const struct leases_shard 
     struct node_shard *s = &t->n->shard[i];
     const bool mine = is_mine(t, now);
     if (mine && s->hold == NODE_NOT_OURS && t->n->valid_until_us != INT64_MIN) {
-        s->hold = t->n->stopping ? NODE_GIVING : NODE_HELD;
+        s->hold = !t->n->stopping ? NODE_HELD
+                  : t->n->keeps   ? NODE_KEEPING
+                                  : NODE_GIVING;
         if (!was || !strcmp(was->node, t->l->name))
             logger_info("node", "shard %u: ours still", i);
         else if (!*was->node)
@@ -154,8 +157,8 @@ static void give(struct tenant *t, const size_t *shard, size_t n)
         node_wake(t->n->wake_main);
 }
 
-/* 1: others were quicker, or something came to us: look again. */
-static int deal(struct tenant *t, struct error *error)
+/* 1: others were quicker, or something came to us: look again. One that stops neither takes nor gives any more than it has. */
+static int deal(struct tenant *t, bool stops, struct error *error)
 {
     struct leases_view v = {0};
     struct share share;
@@ -164,6 +167,8 @@ static int deal(struct tenant *t, struct error *error)
     if (err)
         return err;
     fill_share(t, &v, &share);
+    if (stops)
+        share.me = SHARE_NOBODY;
     size_t *const some = t->some;
     size_t n = share_surplus(&share, some);
     give(t, some, n);
@@ -176,60 +181,53 @@ static int deal(struct tenant *t, struct error *error)
 
 /* ---- A turn ------------------------------------------------------------------------------------- */
 
-/* What is to be told of shard i; -1: it is to be given back. 0: nothing. */
-static int next_news(struct weir_node *n, unsigned i, char address[128])
+/* What our servers say that PostgreSQL is not told yet, into t->news; which are to be given back, into t->some. */
+static void collect_news(struct tenant *t, size_t *ret_news, size_t *ret_given)
 {
+    struct weir_node *n = t->n;
+    *ret_news = *ret_given = 0;
     pthread_mutex_lock(&n->lock);
-    struct node_shard *s = &n->shard[i];
-    int what = 0;
-    if (s->hold == NODE_GIVING && !s->runs) {
-        what = -1;
-    } else if (s->hold != NODE_NOT_OURS && s->note) {
-        what = 1;
-        s->note = false;
-        memcpy(address, s->ready ? s->address : "", s->ready ? 128 : 1);
+    for (unsigned i = 0; i < n->config->shards; i++) {
+        struct node_shard *s = &n->shard[i];
+        if (s->hold == NODE_GIVING && !s->runs) {
+            t->some[(*ret_given)++] = i;
+        } else if (s->hold != NODE_NOT_OURS && (s->note || s->differs)) {
+            t->news[(*ret_news)++] = s->news;
+            s->note = s->differs = false;
+        }
     }
     pthread_mutex_unlock(&n->lock);
-    return what;
 }
 
-static void is_given(struct weir_node *n, unsigned i)
+static void is_given(struct weir_node *n, size_t i)
 {
     pthread_mutex_lock(&n->lock);
     n->shard[i].hold = NODE_NOT_OURS;
     pthread_mutex_unlock(&n->lock);
-    logger_info("node", "shard %u: free", i);
+    logger_info("node", "shard %zu: free", i);
 }
 
-static void note_again(struct weir_node *n, unsigned i)
+static void note_again(struct tenant *t, size_t news)
 {
-    pthread_mutex_lock(&n->lock);
-    n->shard[i].note = true;
-    pthread_mutex_unlock(&n->lock);
+    pthread_mutex_lock(&t->n->lock);
+    for (size_t i = 0; i < news; i++)
+        t->n->shard[t->news[i].shard].note = true;
+    pthread_mutex_unlock(&t->n->lock);
 }
 
 static int put_news(struct tenant *t, struct error *error)
 {
-    struct weir_node *n = t->n;
-    bool tells = false;
-    int err = 0;
-    for (unsigned i = 0; !err && i < n->config->shards; i++) {
-        char address[128];
-        const int what = next_news(n, i, address);
-        if (!what)
-            continue;
-        if (what > 0) {
-            err = leases_note(t->l, i, address, error);
-            if (err)
-                note_again(n, i);
-            continue;
-        }
-        err = leases_give_back(t->l, i, error);
+    size_t news, given;
+    collect_news(t, &news, &given);
+    int err = news ? leases_note(t->l, t->news, news, error) : 0;
+    if (err)
+        note_again(t, news);
+    for (size_t i = 0; !err && i < given; i++) {
+        err = leases_give_back(t->l, (unsigned)t->some[i], error);
         if (!err)
-            is_given(n, i);
-        tells = true;
+            is_given(t->n, t->some[i]);
     }
-    return err || !tells ? err : leases_tell(t->l, error);
+    return err || !given ? err : leases_tell(t->l, error);
 }
 
 /* What we do not know that PostgreSQL knows may be told once more. */
@@ -241,10 +239,11 @@ static void forget_news(struct weir_node *n)
     pthread_mutex_unlock(&n->lock);
 }
 
-static bool is_stopping(struct weir_node *n, bool *ret_ended)
+static bool is_stopping(struct weir_node *n, bool *ret_restarts, bool *ret_ended)
 {
     pthread_mutex_lock(&n->lock);
     const bool stopping = n->stopping;
+    *ret_restarts = n->keeps;
     *ret_ended = stopping;
     for (unsigned i = 0; i < n->config->shards; i++)
         *ret_ended = *ret_ended && !n->shard[i].runs;
@@ -259,8 +258,9 @@ static void valid_from(struct weir_node *n, int64_t us)
     pthread_mutex_unlock(&n->lock);
 }
 
-static int live_on(struct tenant *t, bool stops, struct error *error)
+static int live_on(struct tenant *t, bool stopping, bool restarts, struct error *error)
 {
+    const bool stops = stopping && !restarts; /* others count on our shards now */
     const int64_t sent_us = clock_monotonic_us();
     int err = t->registered ? leases_renew(t->l, stops, error) : -ENOENT;
     if (err == -ENOENT) {
@@ -274,9 +274,9 @@ static int live_on(struct tenant *t, bool stops, struct error *error)
     if (err)
         return err;
     valid_from(t->n, sent_us);
-    if (stops && !t->told_stop) /* others count on our shards now */
+    if (stops && !t->told_stop)
         err = leases_tell(t->l, error);
-    t->told_stop = stops && !err;
+    t->told_stop = stopping && !err;
     return err;
 }
 
@@ -293,10 +293,12 @@ static int64_t next_turn(struct tenant *t, int64_t began_us)
     return began_us + (least_us > AFTER_END_US ? least_us : AFTER_END_US);
 }
 
-static void leave(struct tenant *t)
+static void leave(struct tenant *t, bool restarts)
 {
     struct error error = {""};
-    int err = t->registered ? leases_leave(t->l, &error) : 0;
+    int err = !t->registered ? 0
+              : restarts     ? leases_keep(t->l, &error)
+                             : leases_leave(t->l, &error);
     if (err)
         return;
     pthread_mutex_lock(&t->n->lock);
@@ -307,16 +309,16 @@ static void leave(struct tenant *t)
 
 static int turn(struct tenant *t, struct error *error)
 {
-    bool ended, stopping = is_stopping(t->n, &ended);
-    int err = live_on(t, stopping, error);
+    bool ended, restarts, stopping = is_stopping(t->n, &restarts, &ended);
+    int err = live_on(t, stopping, restarts, error);
     if (!err)
         err = put_news(t, error);
     for (int i = 0, more = 1; !err && more && i < TURNS; i++) {
-        more = deal(t, error);
+        more = deal(t, stopping, error);
         err = more < 0 ? more : 0;
     }
     if (!err && ended)
-        leave(t);
+        leave(t, restarts);
     return err;
 }
 
@@ -406,7 +408,7 @@ static bool has_news(struct tenant *t)
     for (unsigned i = 0; !news && i < n->config->shards; i++) {
         const struct node_shard *s = &n->shard[i];
         news = s->look > n->looks || (s->hold == NODE_GIVING && !s->runs) ||
-               (s->hold == NODE_HELD && s->note);
+               (s->hold != NODE_NOT_OURS && s->note);
     }
     pthread_mutex_unlock(&n->lock);
     return news;
@@ -457,11 +459,12 @@ void *tenant_run(void *node)
                        .owner = calloc(shards, sizeof(*t.owner)),
                        .has = calloc(LEASES_NODES_MAX, sizeof(*t.has)),
                        .some = calloc(most, sizeof(*t.some)),
-                       .since = calloc(shards, sizeof(*t.since))};
+                       .since = calloc(shards, sizeof(*t.since)),
+                       .news = calloc(shards, sizeof(*t.news))};
     n->leases.pg.wake = n->wake_tenant;
     n->leases.pg.stop = stops;
     n->leases.pg.ctx = n;
-    if (t.owner && t.has && t.some && t.since) {
+    if (t.owner && t.has && t.some && t.since && t.news) {
         work(&t);
     } else {
         struct error error;
@@ -472,6 +475,7 @@ void *tenant_run(void *node)
     free(t.has);
     free(t.some);
     free(t.since);
+    free(t.news);
     pg_close(&n->leases.pg);
     return NULL;
 }

@@ -579,6 +579,7 @@ static void do_open(struct child *c, const struct remote_head *h)
         h->n > REMOTE_OPEN_MAX || o.binding == 0 || c->binding)
         fail(c, "no analyzer that there can be");
     logger_setup((enum logger_level)o.log_least, o.log_json != 0);
+    logger_shard(getenv("WEIR_SHARD")); /* as the server does */
     char *name = take_text(c, o.name), *folder = take_text(c, o.folder);
     c->pipeline = take_text(c, o.pipeline);
     char *form = take_text(c, o.binding);

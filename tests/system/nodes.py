@@ -60,7 +60,7 @@ class Node:
         self.record.close()
 
     def address(self):
-        return harness.wait_until(lambda: re.search(r', listening on (http://[^;]*);', ''.join(self.log)), 'its address')[1]
+        return harness.wait_until(lambda: re.search(r', listening on (https?://[^;]*);', ''.join(self.log)), 'its address')[1]
 
     def get(self, path):
         """(status, parsed JSON or text), also where it is sent on."""

@@ -5,8 +5,11 @@ PostgreSQL are those that Python makes of all messages, each once."""
 import collections
 import json
 import os
+import shutil
 import signal
+import ssl
 import unittest
+import urllib.parse
 
 import brokers
 import harness
@@ -14,6 +17,11 @@ import nodes
 import postgres
 import test_shards
 from test_postgresql import Base
+
+try:
+    import test_tls
+except unittest.SkipTest:
+    test_tls = None
 
 CONFIG = test_shards.CONFIG.replace('${WEIR_NODE}', '${WEIR_SHARD}').replace('server:\n  listen: {listen}\n  database: {folder}/weir.db', 'server:').replace('backoff: 20ms', 'copy: 100ms, backoff: 20ms') + '''
 nodes: {shards: SHARDS, partitions: SHARDS, session: SESSION, address: "127.0.0.1:0"}
@@ -37,8 +45,8 @@ class Cluster(Base):
         self.producer = test_shards.Producer(self.cluster)
         self.nodes = {}
 
-    def text(self, session='2s'):
-        return (CONFIG.replace('CONNECT', self.pg.connect).replace('SERVERS', self.cluster.servers)
+    def text(self, session='2s', server='', more=''):
+        return (CONFIG.replace('server:\n', f'server:\n{server}').replace('\nnodes:', f'{more}\nnodes:').replace('CONNECT', self.pg.connect).replace('SERVERS', self.cluster.servers)
                 .replace('SHARDS', str(SHARDS)).replace('SESSION', session))
 
     def node(self, name, **more):
@@ -115,6 +123,43 @@ class Nodes(Cluster):
         self.assertEqual([b.end(), c.end(), a.end()], [0, 0, 0])
         self.assertEqual(self.pg.psql('SELECT count(*) FROM weir.weir_nodes'), ['0'])
 
+    def test_a_restart_moves_nothing(self):
+        """In order, and said to be one."""
+        a, b = self.node('a', session='10s, restart: 1m'), self.node('b', session='10s, restart: 1m')
+        self.wait_shares(a=3, b=3)
+        self.producer.send(300)
+        a.wait_ready()
+        b.wait_ready()
+        leases = 'SELECT shard, node, since FROM weir.weir_leases ORDER BY 1'
+        before, others, mine = self.pg.psql(leases), b.servers(), a.servers()
+        self.assertEqual(a.end(signal.SIGUSR1), 0)
+        self.assertFalse(any(nodes.is_running(pid) for pid in mine.values()))
+        self.assertEqual(self.pg.psql("SELECT restarting, until > now() + interval '10s' FROM weir.weir_nodes WHERE node = 'a'"), ['t|t'])
+        harness.wait_until(lambda: [n['state'] for n in b.get('/api/v1/nodes')[1]['nodes']] == ['restarts', 'lives'], 'b to see it')
+        states = collections.Counter((s['node'], s['state']) for s in b.get('/api/v1/nodes')[1]['shards'])
+        self.assertEqual(states, {('a', 'restarts'): 3, ('b', 'ready'): 3})
+        self.producer.send(300)
+        a.start()
+        a.wait_said('ours still')
+        self.wait_shares(a=3, b=3)
+        a.wait_ready()
+        self.assertEqual((self.pg.psql(leases), b.servers()), (before, others))
+        self.assertEqual(self.pg.psql('SELECT DISTINCT restarting FROM weir.weir_nodes'), ['f'])
+        self.producer.send(300)
+        self.producer.end()
+        self.wait_model(self.producer)
+
+    def test_who_does_not_come_again_is_followed(self):
+        a = self.node('a', session='2s, restart: 500ms')
+        b = self.node('b', session='2s, restart: 500ms')
+        self.wait_shares(a=3, b=3)
+        self.producer.send(300)
+        self.assertEqual(a.end(signal.SIGUSR1), 0)
+        self.wait_shares(b=SHARDS)
+        self.assertTrue(b.said("taken over from node 'a', which is over"))
+        self.producer.end()
+        self.wait_model(self.producer)
+
     def test_who_is_stopped_wakes_up_and_changes_nothing(self):
         a, b = self.node('a'), self.node('b')
         self.wait_shares(a=3, b=3)
@@ -156,7 +201,12 @@ class Nodes(Cluster):
         self.wait_model(self.producer)
 
     def test_what_it_answers(self):
-        a = self.node('a')
+        a = nodes.Node(self, 'a', self.text(), os.path.join(self.folder, 'a'))
+        listed = harness.weir('node', '--list', '-c', a.path)  # who asks makes nothing
+        self.assertEqual((listed.returncode, listed.stdout), (69, ''))
+        self.assertIn("in schema 'weir' of PostgreSQL there are no tables of nodes", listed.stderr)
+        self.assertEqual(self.pg.psql("SELECT to_regnamespace('weir')"), [''])
+        a.start()
         self.wait_shares(a=SHARDS)
         a.wait_ready()
         status, found = a.get('/api/v1/nodes')
@@ -174,12 +224,12 @@ class Nodes(Cluster):
         self.assertEqual(listed.returncode, 0, listed.stderr)
         lines = [line.split() for line in listed.stdout.splitlines()]
         self.assertEqual(lines[1][:3], ['a', 'lives', str(SHARDS)])
-        self.assertEqual([line[:2] + line[-1:] for line in lines[4:]], [[str(i), 'a', str(i)] for i in range(SHARDS)])
+        self.assertEqual([line[:3] + line[-1:] for line in lines[4:]], [[str(i), 'a', 'ready', str(i)] for i in range(SHARDS)])
         top = harness.weir('top', '--once', '-i', '0.1', '--url', a.address())
         self.assertEqual((top.returncode, top.stderr), (0, ''))
         lines = [line.split() for line in top.stdout.splitlines()]
         self.assertEqual(lines[4][:3], ['a', 'lives', str(SHARDS)])
-        self.assertEqual([line[:2] + line[-1:] for line in lines[7:]], [[str(i), 'a', str(i)] for i in range(SHARDS)])
+        self.assertEqual([line[:3] + line[-1:] for line in lines[7:]], [[str(i), 'a', 'ready', str(i)] for i in range(SHARDS)])
         # Rows of all shards, from any of them.
         self.producer.send(300)
         self.producer.end()
@@ -192,6 +242,56 @@ class Nodes(Cluster):
         os.kill(a.servers()[2], signal.SIGKILL)
         a.wait_said('shard 2: its server was killed by signal 9 (Killed); it is started again in 0.1 s')
         harness.wait_until(lambda: a.metric('weir_node_restarts_total') == 1 and a.get('/ready')[0] == 200, 'another one')
+
+    def test_servers_say_which_shard_they_are_and_how_they_are(self):
+        """One that is started, but not ready, is seen: here a pipeline of it has stopped."""
+        a = self.node('a', more='  fragile: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h, analyzers: [{sql: "SELECT abs(-9223372036854775807 - (max(v) > 1e9)) AS n FROM events"}]}\n')
+        self.wait_shares(a=SHARDS)
+        a.wait_ready()
+        for i in range(SHARDS):
+            a.wait_said(f' part=serve shard={i} msg="listening on ')
+        self.producer.send(300)
+        lags = "SELECT count(*) FROM weir.weir_leases WHERE lag = 0 AND problem IS NULL"
+        harness.wait_until(lambda: self.pg.psql(lags) == [str(SHARDS)], 'all to have read all')
+        # Two windows of the shard's partition: that of the first, which fails, is closed by the second.
+        for ts in (test_shards.END + 5000, test_shards.END + 10000):
+            self.cluster.send('orders', json.dumps({'ts': ts, 'k': 'x', 'v': 2 * 10**9}), partition=4)
+        found = harness.wait_until(lambda: [s for s in a.get('/api/v1/nodes')[1]['shards'] if s['state'] != 'ready'], 'what is not ready')
+        self.assertEqual([(s['shard'], s['state'], s['address'] is None) for s in found], [('4', 'not_ready', False)])
+        self.assertIn('overflow', found[0]['problem'])
+        status, answer = a.get('/ready')
+        self.assertEqual((status, answer['code']), (503, 'not_ready'))
+        self.assertEqual(answer['detail'], 'the server of shard 4: ' + found[0]['problem'])
+        self.assertEqual(a.metric('weir_node_shards_ready'), SHARDS - 1)
+        a.wait_said('shard 4: its server is not ready: ' + found[0]['problem'])
+        listed = harness.weir('node', '--list', '-c', a.path).stdout.splitlines()
+        self.assertEqual([line.split()[:3] for line in listed if 'not_ready' in line], [['4', 'a', 'not_ready']])
+        self.assertEqual(listed[-1], 'shard 4: ' + found[0]['problem'])
+        top = harness.weir('top', '--once', '-i', '0.1', '--url', a.address()).stdout.splitlines()
+        self.assertEqual(top[-1], 'shard 4: ' + found[0]['problem'])
+
+    @unittest.skipIf(test_tls is None, 'no openssl, or no TLS')
+    def test_sighup_renews_certificates(self):
+        """Those of the node, and of its servers."""
+        def use(name):
+            path = test_tls.make_certificate(self.folder, name)
+            for kind in ('key', 'pem'):
+                shutil.copy(f'{path}.{kind}', os.path.join(self.folder, f'tls.{kind}'))
+            with open(f'{path}.pem', encoding='ascii') as file:
+                return ssl.PEM_cert_to_DER_cert(file.read())
+
+        def shown(address):
+            where = urllib.parse.urlsplit(address)
+            return ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate((where.hostname, where.port), timeout=harness.LIMIT_S))
+        first = use('first')
+        a = self.node('a', server=f'  tls: {{certificate: {self.folder}/tls.pem, key: {self.folder}/tls.key}}\n')
+        self.wait_shares(a=SHARDS)
+        places = [a.address()] + self.pg.psql('SELECT address FROM weir.weir_leases WHERE shard = 2')
+        self.assertEqual([shown(place) for place in places], [first, first])
+        second = use('second')
+        a.signal(signal.SIGHUP)
+        harness.wait_until(lambda: [shown(place) for place in places] == [second, second], 'the other certificate')
+        a.wait_said(' part=node msg="SIGHUP: certificates were read again"')
 
     def test_servers_that_end_are_seen_whoever_started_the_node(self):
         """Some ignore SIGCHLD, and hand that on: the kernel then tells nobody how a child has ended."""

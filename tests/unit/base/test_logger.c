@@ -72,6 +72,32 @@ static void a_line_has_time_level_part_and_message(void **state)
                         " level=warn part=store msg=\"3 rows in 'trades_10s'\"\n");
 }
 
+static void lines_of_a_shard_say_which(void **state)
+{
+    (void)state;
+    logger_setup(LOGGER_INFO, false);
+    logger_shard("eu-3");
+    CAPTURE(logger_warn("store", "full"));
+    assert_string_equal(behind_time(written, "ts="),
+                        " level=warn part=store shard=eu-3 msg=\"full\"\n");
+    logger_setup(LOGGER_INFO, true);
+    CAPTURE(logger_warn("store", "full"));
+    assert_string_equal(behind_time(written, "{\"ts\":\""),
+                        "\",\"level\":\"warn\",\"part\":\"store\",\"shard\":\"eu-3\","
+                        "\"msg\":\"full\"}\n");
+    char long_one[65];
+    memset(long_one, 'x', 64);
+    long_one[64] = 0;
+    logger_setup(LOGGER_INFO, false);
+    const char *none[] = {NULL, "", "a b", "a\"", long_one};
+    for (size_t i = 0; i < sizeof(none) / sizeof(none[0]); i++) {
+        logger_shard(none[i]);
+        CAPTURE(logger_warn("store", "full"));
+        assert_string_equal(behind_time(written, "ts="),
+                            " level=warn part=store msg=\"full\"\n");
+    }
+}
+
 static void lines_below_the_level_are_dropped(void **state)
 {
     (void)state;
@@ -225,6 +251,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_line_has_time_level_part_and_message),
+        cmocka_unit_test(lines_of_a_shard_say_which),
         cmocka_unit_test(lines_below_the_level_are_dropped),
         cmocka_unit_test(json_lines_are_objects),
         cmocka_unit_test(a_message_stays_one_line),
