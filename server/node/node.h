@@ -6,7 +6,7 @@
  *                         |  which shards are held, until when
  *                      node.c, the main thread ---> children.c: weir serve, a process a shard
  *                         |
- *                      pages.c: /live, /ready, /metrics, /v1/nodes
+ *                      pages.c: /, /live, /ready, /metrics, /api/v1/nodes
  */
 #ifndef WEIR_NODE_NODE_H
 #define WEIR_NODE_NODE_H

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What a node answers itself: whether it lives and is ready, its metrics, and who has what. From what was looked at last; nobody waits
+ * What a node answers itself: whether it lives and is ready, its metrics, and who has what, also as a page for people. From what was looked at last; nobody waits
  * for PostgreSQL.
  */
 #include <config.h> /* not that of this folder */
 
 #include "access/access.h"
 #include "api/jsonout.h"
+#include "api/page.h"
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/self.h"
@@ -267,6 +268,14 @@ static void get_results(struct http_request *r, void *ctx)
     elsewhere_get(r, ((struct pages *)ctx)->n);
 }
 
+static void get_page(struct http_request *r, void *ctx)
+{
+    const char *name = http_param(r, "file");
+    (void)ctx;
+    if (no_arguments(r))
+        page_send(r, name ? name : "node.html");
+}
+
 /* ---- All of them -------------------------------------------------------------------------------- */
 
 static const struct {
@@ -275,6 +284,8 @@ static const struct {
     bool probe;
     void (*handle)(struct http_request *r, void *ctx);
 } routes[] = {
+    {"/", ACCESS_FREE, false, get_page},
+    {"/page/{file}", ACCESS_FREE, false, get_page},
     {"/live", ACCESS_FREE, true, get_live},
     {"/livez", ACCESS_FREE, true, get_live},
     {"/ready", ACCESS_FREE, true, get_ready},

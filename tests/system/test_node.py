@@ -5,6 +5,7 @@ PostgreSQL are those that Python makes of all messages, each once."""
 import collections
 import json
 import os
+import re
 import shutil
 import signal
 import ssl
@@ -27,6 +28,10 @@ CONFIG = test_shards.CONFIG.replace('${WEIR_NODE}', '${WEIR_SHARD}').replace('se
 nodes: {shards: SHARDS, partitions: SHARDS, session: SESSION, address: "127.0.0.1:0"}
 '''
 SHARDS = test_shards.PARTITIONS
+# Stops at a great value: integer overflow.
+FRAGILE = '''  fragile: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h,
+            analyzers: [{sql: "SELECT abs(-9223372036854775807 - (max(v) > 1e9)) AS n FROM events"}]}
+'''
 
 
 def moved(before, after):
@@ -53,6 +58,11 @@ class Cluster(Base):
         """In a folder of its own: nobody else has what is in it."""
         node = self.nodes[name] = nodes.Node(self, name, self.text(**more), os.path.join(self.folder, name))
         return node.start()
+
+    def fail_at(self, shard):
+        """A pipeline of the shard is to stop: of two windows, that of the first event, which fails, is closed by the second."""
+        for ts in (test_shards.END + 5000, test_shards.END + 10000):
+            self.cluster.send('orders', json.dumps({'ts': ts, 'k': 'x', 'v': 2 * 10**9}), partition=shard)
 
     def leases(self):
         """{shard: node}, '' where it is nobody's; nothing before the first node has made the table."""
@@ -230,6 +240,14 @@ class Nodes(Cluster):
         lines = [line.split() for line in top.stdout.splitlines()]
         self.assertEqual(lines[4][:3], ['a', 'lives', str(SHARDS)])
         self.assertEqual([line[:3] + line[-1:] for line in lines[7:]], [[str(i), 'a', 'ready', str(i)] for i in range(SHARDS)])
+        # The page, whose files are all there.
+        files, found = {''}, ['']
+        while found:
+            text = a.get('/' + found.pop())[1]
+            new = {f'page/{name}' for name in re.findall(r'(?:"\./|/page/)([a-z]+\.(?:js|css))"', text)} - files
+            files |= new
+            found += new
+        self.assertLess({'page/nodes.js', 'page/theme.js', 'page/net.js', 'page/style.css'}, files)
         # Rows of all shards, from any of them.
         self.producer.send(300)
         self.producer.end()
@@ -245,7 +263,7 @@ class Nodes(Cluster):
 
     def test_servers_say_which_shard_they_are_and_how_they_are(self):
         """One that is started, but not ready, is seen: here a pipeline of it has stopped."""
-        a = self.node('a', more='  fragile: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h, analyzers: [{sql: "SELECT abs(-9223372036854775807 - (max(v) > 1e9)) AS n FROM events"}]}\n')
+        a = self.node('a', more=FRAGILE)
         self.wait_shares(a=SHARDS)
         a.wait_ready()
         for i in range(SHARDS):
@@ -253,9 +271,7 @@ class Nodes(Cluster):
         self.producer.send(300)
         lags = "SELECT count(*) FROM weir.weir_leases WHERE lag = 0 AND problem IS NULL"
         harness.wait_until(lambda: self.pg.psql(lags) == [str(SHARDS)], 'all to have read all')
-        # Two windows of the shard's partition: that of the first, which fails, is closed by the second.
-        for ts in (test_shards.END + 5000, test_shards.END + 10000):
-            self.cluster.send('orders', json.dumps({'ts': ts, 'k': 'x', 'v': 2 * 10**9}), partition=4)
+        self.fail_at(4)
         found = harness.wait_until(lambda: [s for s in a.get('/api/v1/nodes')[1]['shards'] if s['state'] != 'ready'], 'what is not ready')
         self.assertEqual([(s['shard'], s['state'], s['address'] is None) for s in found], [('4', 'not_ready', False)])
         self.assertIn('overflow', found[0]['problem'])

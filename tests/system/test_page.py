@@ -54,7 +54,7 @@ OTHERS = '''  events: {from: trades, window: none, select: [symbol, price]}
 '''
 LONG = 'a name that is longer than a narrow screen is wide, by far'
 FILES = ['', 'page/index.html', 'page/style.css'] + [f'page/{name}.js' for name in (
-    'main', 'watch', 'net', 'dom', 'download', 'format', 'chart', 'overview', 'results', 'console', 'letters', 'graph')]
+    'main', 'theme', 'watch', 'net', 'dom', 'download', 'format', 'chart', 'overview', 'results', 'console', 'letters', 'graph')]
 VIEWS = ['', 'results', 'sql', 'letters', 'graph']
 SHOTS = os.environ.get('WEIR_SCREENSHOTS')
 

@@ -1,4 +1,4 @@
-// The page at /: which view is shown, keys, the theme.
+// The page at /: which view is shown, keys.
 
 import { consoleView } from "./console.js";
 import { graphView } from "./graph.js";
@@ -6,10 +6,10 @@ import { lettersView } from "./letters.js";
 import { get } from "./net.js";
 import { overview } from "./overview.js";
 import { resultsView } from "./results.js";
+import { turn } from "./theme.js";
 import { onLook, seen, watch } from "./watch.js";
 
 const views = { "": overview, results: resultsView, sql: consoleView, letters: lettersView, graph: graphView };
-const THEME = "weir.theme";
 const root = document.getElementById("view");
 let view = null;
 
@@ -42,22 +42,7 @@ function health(state) {
   if (el.textContent !== text) el.textContent = text;
 }
 
-function theme(choice) {
-  if (choice) document.documentElement.dataset.theme = choice;
-}
-
-function turn() {
-  const dark = document.documentElement.dataset.theme
-    ? document.documentElement.dataset.theme === "dark"
-    : matchMedia("(prefers-color-scheme: dark)").matches;
-  theme(dark ? "light" : "dark");
-  try {
-    localStorage.setItem(THEME, document.documentElement.dataset.theme);
-  } catch { /* a browser that keeps nothing */ }
-}
-
 const help = document.getElementById("help");
-document.getElementById("theme").addEventListener("click", turn);
 document.getElementById("keys").addEventListener("click", () => help.showModal());
 document.addEventListener("keydown", (event) => {
   if (event.target.closest("input, textarea, select, dialog") || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -70,9 +55,6 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-try {
-  theme(localStorage.getItem(THEME));
-} catch { /* likewise */ }
 window.addEventListener("hashchange", () => { route(); root.focus(); });
 onLook((state) => { health(state); view?.show(state); });
 route();
