@@ -4,6 +4,7 @@
 #include "admin/backup.h"
 #include "base/clock.h"
 #include "base/logger.h"
+#include "base/sync.h"
 #include "carry/carry.h"
 #include "store/db.h"
 #include "store/pages.h"
@@ -259,22 +260,6 @@ static int exchange(const struct weir *w, const struct local *l, struct error *e
     return err;
 }
 
-static int sync_folder(const char *path)
-{
-    char *folder = strdup(path);
-    char *end = folder ? strrchr(folder, '/') : NULL;
-    if (!folder)
-        return -ENOMEM;
-    if (end)
-        end[end == folder] = 0;
-    int fd = open(end ? folder : ".", O_RDONLY | O_CLOEXEC | O_DIRECTORY);
-    int err = fd < 0 || fsync(fd) ? -errno : 0;
-    if (fd >= 0)
-        close(fd);
-    free(folder);
-    return err;
-}
-
 /* It says itself which one it is. */
 static int check_fetched(const char *path, const struct carry_claim *c,
                          struct error *error)
@@ -319,7 +304,7 @@ static int fetch(struct copying *c, const struct local *l, struct carry_stop *st
                   : fetch_into(config, stop, claim, path, error);
     if (!err)
         err = exchange(c->weir, l, error);
-    if (!err && (err = sync_folder(l->path)))
+    if (!err && (err = sync_parent(l->path)))
         error_set(error, err, "the folder of '%s': %s", l->path, strerror(-err));
     free(path);
     if (err)

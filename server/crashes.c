@@ -5,12 +5,12 @@
 #include "base/clock.h"
 #include "base/crc32c.h"
 #include "base/logger.h"
+#include "base/sync.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <libgen.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -123,20 +123,6 @@ static int write_bytes(const char *path, const struct buffer *b)
     return err;
 }
 
-/* The new name is on disk. */
-static int sync_folder(const char *path)
-{
-    char *copy = strdup(path);
-    if (!copy)
-        return -ENOMEM;
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int err = fd < 0 || fsync(fd) ? -errno : 0;
-    if (fd >= 0)
-        close(fd);
-    free(copy);
-    return err;
-}
-
 static int write_all(struct crashes *c)
 {
     struct buffer b = {0};
@@ -151,7 +137,7 @@ static int write_all(struct crashes *c)
     if (!err && rename(fresh, c->path))
         err = -errno;
     if (!err)
-        err = sync_folder(c->path);
+        err = sync_parent(c->path);
     c->changed = err != 0;
     free(fresh);
     buffer_free(&b);

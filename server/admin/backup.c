@@ -2,6 +2,7 @@
 #include "admin/backup.h"
 
 #include "base/clock.h"
+#include "base/sync.h"
 #include "journal/journal.h"
 #include "store/db.h"
 #include "store/journals.h"
@@ -63,16 +64,6 @@ static int sync_path(const char *path)
     int err = fd < 0 || fsync(fd) ? -errno : 0;
     if (fd >= 0)
         close(fd);
-    return err;
-}
-
-static int sync_parent(const char *path)
-{
-    char *parent;
-    if (asprintf(&parent, "%s/..", path) < 0)
-        return -ENOMEM;
-    int err = sync_path(parent);
-    free(parent);
     return err;
 }
 

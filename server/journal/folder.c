@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "journal/folder.h"
 
+#include "base/sync.h"
 #include "journal/journal.h"
 
 #include <dirent.h>
@@ -112,21 +113,6 @@ void folder_list_free(struct folder_list *l)
 }
 
 /* ---- The folder and its locks ---- */
-
-static int sync_parent(const char *path)
-{
-    char *parent = NULL;
-    int err = 0;
-    if (asprintf(&parent, "%s/..", path) < 0)
-        return -ENOMEM;
-    int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || fsync(fd))
-        err = -errno;
-    if (fd >= 0)
-        close(fd);
-    free(parent);
-    return err;
-}
 
 int folder_make(const char *path, struct error *error)
 {

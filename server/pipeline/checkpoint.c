@@ -581,9 +581,9 @@ static void put_step(struct buffer *b, const struct schema *schema,
     buffer_putc(b, '\n');
 }
 
-void checkpoint_put_step(const struct step *s, struct buffer *to)
+void checkpoint_put_step(const struct step *s, uint32_t version, struct buffer *to)
 {
-    put_step(to, s->pipeline->schema, s, s->binding->plugin->analyzer.state_version);
+    put_step(to, s->pipeline->schema, s, version);
 }
 
 /* Derived columns that are in use, each with those that it is made of: states know only what came of them. A text that
@@ -708,14 +708,20 @@ static uint32_t version_in(const char *definition, size_t k, uint32_t otherwise)
                : otherwise;
 }
 
+bool checkpoint_loads(const struct weir_analyzer *a, uint32_t version)
+{
+    return version == a->state_version ||
+           (a->load && a->oldest_version && version >= a->oldest_version &&
+            version < a->state_version);
+}
+
 int checkpoint_can_load(struct pipeline *p, const char *definition, bool *ret)
 {
     for (size_t i = 0; i < p->n_steps; i++) {
         const struct weir_analyzer *a = &p->step[i].binding->plugin->analyzer;
         uint32_t version = version_in(definition, i, a->state_version);
-        bool older = a->load && a->oldest_version && version >= a->oldest_version &&
-                     version < a->state_version;
-        p->step[i].stored_version = older ? version : a->state_version;
+        p->step[i].stored_version =
+            checkpoint_loads(a, version) ? version : a->state_version;
     }
     char *text;
     int err = define(p, true, &text);

@@ -89,9 +89,12 @@ int checkpoint_block_form(const char *definition, const char *data, size_t size,
                           uint64_t *ret_groups);
 int checkpoint_marks_form(const char *marks, size_t size);
 
-/* A line that says of what analyzer the states of a step are. */
+/* A line that says of what analyzer the states of a step are, as if they were of that version. */
 struct step;
-void checkpoint_put_step(const struct step *s, struct buffer *to);
+void checkpoint_put_step(const struct step *s, uint32_t version, struct buffer *to);
+/* States of that version, as of ours? */
+struct weir_analyzer;
+bool checkpoint_loads(const struct weir_analyzer *a, uint32_t version);
 
 /* Text that says what the states of the pipeline are of: the same text, the same states. -ENOMEM. */
 int checkpoint_definition(const struct pipeline *p, char **ret);

@@ -13,7 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DIGITS 16u /* of the hash */
+#define DIGITS      16u /* of the hash */
+#define ANY_VERSION 0   /* in it: the text says which */
 
 struct parts {
     struct analyze_groups *groups;
@@ -98,13 +99,13 @@ void parts_free(struct parts *p)
     free(p);
 }
 
-/* What says of each line of the definition, but for the analyzers' conditions, whether states can be merged. */
+/* Of the analyzer's line in the definition, without its condition: whether states can be merged, if their version can be loaded. */
 static int hash_of(struct step *s, uint64_t *ret)
 {
     uint64_t hash = atomic_load_explicit(&s->form_hash, memory_order_relaxed);
     if (!hash) {
         struct buffer line = {0};
-        checkpoint_put_step(s, &line);
+        checkpoint_put_step(s, ANY_VERSION, &line);
         uint8_t sum[SHA256_SIZE];
         sha256(line.data, line.size, sum);
         memcpy(&hash, sum, sizeof(hash));
@@ -132,7 +133,7 @@ static int emit_one(struct host *h, const struct weir_analyzer *a, struct parts 
         buffer_put(&p->bytes, state, a->state_size);
     if (r < 0)
         return r;
-    buffer_printf(&p->text, "%016" PRIx64 ":", hash);
+    buffer_printf(&p->text, "%016" PRIx64 ":%" PRIu32 ":", hash, a->state_version);
     base64_put(&p->text, p->bytes.data, p->bytes.size);
     return p->bytes.error ? p->bytes.error : p->text.error;
 }
@@ -163,53 +164,97 @@ int parts_emit(struct worker *w, size_t step, const struct analyze_groups *g,
     return r;
 }
 
-static int refuse(struct host *h, const char *why)
+struct part { /* as it came */
+    const char *text;
+    size_t size;
+    const char *from; /* the source */
+};
+
+static int refuse(struct host *h, const struct part *part, const char *why)
 {
-    weir_fail(&h->ctx, "a part cannot be merged: %s", why);
+    weir_fail(&h->ctx, "a part of '%.200s' cannot be merged: %s", part->from, why);
     return host_done(h, "load", -1);
 }
 
+static int refuse_version(struct host *h, const struct weir_analyzer *a,
+                          const struct part *part, uint32_t version)
+{
+    const uint32_t ours = a->state_version;
+    weir_fail(&h->ctx,
+              "a part of '%.200s' cannot be merged: its states are of version %" PRIu32
+              ", those of this server of %" PRIu32 "%s",
+              part->from, version, ours,
+              version > ours
+                  ? ": once the plugin here is as new as there it goes on where it was"
+                  : ", which does not take older ones");
+    return host_done(h, "load", -1);
+}
+
+/* Behind the hash. *ret: what follows. */
+static bool read_version(const char *text, const char *end, uint32_t *ret_version,
+                         const char **ret)
+{
+    uint64_t version = 0;
+    const char *at = text;
+    for (; at < end && *at >= '0' && *at <= '9' && version <= UINT32_MAX; at++)
+        version = version * 10 + (uint64_t)(*at - '0');
+    if (at == text || at == end || *at != ':' || version > UINT32_MAX)
+        return false;
+    *ret_version = (uint32_t)version;
+    *ret = at + 1;
+    return true;
+}
+
 /* The bytes of a state, in p->bytes. */
-static int read_text(struct host *h, struct parts *p, uint64_t hash, const char *text,
-                     size_t size)
+static int read_part(struct host *h, const struct weir_analyzer *a, struct parts *p,
+                     uint64_t hash, const struct part *part, uint32_t *ret_version)
 {
     char digits[DIGITS + 2];
+    const char *end = part->text + part->size, *bytes;
     snprintf(digits, sizeof(digits), "%016" PRIx64 ":", hash);
     buffer_clear(&p->bytes);
-    if (size <= DIGITS || text[DIGITS] != ':')
-        return refuse(h, "it is no state of an analyzer");
-    if (memcmp(text, digits, DIGITS + 1) != 0)
-        return refuse(h, "the server that has sent it has another definition of the "
-                         "analyzer, or another version");
-    if (base64_take(text + DIGITS + 1, size - DIGITS - 1, &p->bytes))
-        return refuse(h, "it is no state of an analyzer");
+    if (part->size <= DIGITS || part->text[DIGITS] != ':' ||
+        !read_version(part->text + DIGITS + 1, end, ret_version, &bytes))
+        return refuse(h, part, "it is no state of an analyzer");
+    if (memcmp(part->text, digits, DIGITS + 1) != 0)
+        return refuse(h, part,
+                      "the server that has sent it has another definition of the "
+                      "analyzer");
+    if (!checkpoint_loads(a, *ret_version))
+        return refuse_version(h, a, part, *ret_version);
+    if (base64_take(bytes, (size_t)(end - bytes), &p->bytes))
+        return refuse(h, part, "it is no state of an analyzer");
     return p->bytes.error;
 }
 
 static int load(struct host *h, const struct weir_analyzer *a, struct parts *p,
+                const struct part *part, uint32_t version,
                 const struct weir_window *window)
 {
     memset(p->state, 0, p->room);
     if (!a->load && p->bytes.size != a->state_size)
-        return refuse(h, "it has another size");
+        return refuse(h, part, "it has another size");
     int r = a->init ? host_done(h, "init", a->init(&h->ctx, window, p->state)) : 0;
     if (r == 0 && a->load)
         r = host_done(
             h, "load",
-            a->load(&h->ctx, p->state, a->state_version, p->bytes.data, p->bytes.size));
+            a->load(&h->ctx, p->state, version, p->bytes.data, p->bytes.size));
     else if (r == 0)
         memcpy(p->state, p->bytes.data, p->bytes.size);
     return r;
 }
 
-static int merge_one(struct worker *w, size_t step, struct parts *p, size_t i,
-                     void *into)
+static int merge_one(struct worker *w, size_t step, struct parts *p, uint64_t hash,
+                     const struct part *part, size_t i, void *into)
 {
     const struct weir_analyzer *a = analyzer_of(&w->pipeline->step[step]);
     struct host *h = &w->host[step];
     const struct weir_window *window = p->groups->window[i];
     const void *from = p->state;
-    int r = load(h, a, p, window);
+    uint32_t version = 0;
+    int r = read_part(h, a, p, hash, part, &version);
+    if (r == 0)
+        r = load(h, a, p, part, version, window);
     if (r < 0)
         return r;
     r = host_done(h, "merge", a->merge(&h->ctx, 1, &window, &into, &from));
@@ -231,20 +276,20 @@ static int make_room(struct parts *p, size_t size)
 
 /* At most ANALYZE_GROUPS rows. */
 static int fold_some(struct worker *w, size_t step, struct parts *p,
-                     const struct weir_column *column, const uint32_t *row,
+                     const struct log_entry *e, const uint32_t *row,
                      const uint32_t *slot, uint32_t n, uint64_t hash)
 {
-    const size_t offset = w->pipeline->step[step].offset;
-    struct host *h = &w->host[step];
+    const struct step *s = &w->pipeline->step[step];
+    const struct weir_column *column = &e->batch->view[s->part];
+    struct log *log = w->pipeline->log;
+    struct part part = {.from = log ? log_source_name(log, e->source) : ""};
     int r = analyze_groups_read(w, p->groups, slot, n, 0);
     for (uint32_t i = 0; r == 0 && i < n; i++) {
-        size_t size = 0;
-        const char *text =
-            weir_is_null(column, row[i]) ? "" : weir_string(column, row[i], &size);
-        r = read_text(h, p, hash, text, size);
-        if (r == 0)
-            r = merge_one(w, step, p, i,
-                          (char *)groups_state(&w->groups, slot[i]) + offset);
+        part.size = 0;
+        part.text =
+            weir_is_null(column, row[i]) ? "" : weir_string(column, row[i], &part.size);
+        r = merge_one(w, step, p, hash, &part, i,
+                      (char *)groups_state(&w->groups, slot[i]) + s->offset);
     }
     return r;
 }
@@ -262,7 +307,7 @@ int parts_fold(struct worker *w, size_t step, const struct log_entry *e,
         r = hash_of(s, &hash);
     host_lock(&w->host[step]);
     for (uint32_t at = 0; r == 0 && at < n; at += ANALYZE_GROUPS)
-        r = fold_some(w, step, p, &e->batch->view[s->part], row + at, slot + at,
+        r = fold_some(w, step, p, e, row + at, slot + at,
                       n - at < ANALYZE_GROUPS ? n - at : ANALYZE_GROUPS, hash);
     host_unlock(&w->host[step]);
     return r;

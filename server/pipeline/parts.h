@@ -6,7 +6,8 @@
  *
  *      rows --update--> state --save--> text | topic by key | text --load--> state --merge--> state --emit--> cells
  *
- * A text is the hash of what the analyzer is and how it was set, 16 digits, ':' and the bytes of a checkpoint as base64.
+ * A text is the hash of what the analyzer is and how it was set, 16 digits, ':', the version of the state, ':' and the bytes of a checkpoint as
+ * base64. Servers with other versions send what others of them can load or cannot, as checkpoints of before can be loaded or not.
  */
 #ifndef WEIR_PIPELINE_PARTS_H
 #define WEIR_PIPELINE_PARTS_H

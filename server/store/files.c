@@ -2,7 +2,9 @@
 #include "store/files.h"
 
 #include "base/logger.h"
+#include "base/sync.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -115,6 +117,23 @@ int files_lock(struct files *f, const char *path, struct error *error)
     if (!err)
         warn_of_links(f);
     return err;
+}
+
+int files_sync_wal(const struct files *f, struct error *error)
+{
+    int fd = open(f->name[1], O_RDONLY | O_CLOEXEC), err = 0;
+    if (fd < 0)
+        return errno == ENOENT
+                   ? 0
+                   : error_set(error, -errno, "'%s': %s", f->name[1], strerror(errno));
+    if (fdatasync(fd))
+        err = -errno;
+    close(fd);
+    if (!err)
+        err = sync_parent(f->name[1]);
+    return err ? error_set(error, err, "'%s' cannot be synced: %s", f->name[1],
+                           strerror(-err))
+               : 0;
 }
 
 int files_note(struct files *f, struct error *error)

@@ -28,6 +28,9 @@ int files_lock(struct files *f, const char *path, struct error *error);
 /* Whether another weir has it. Nothing is made. */
 bool files_in_use(const char *path);
 
+/* What a process that was killed has committed last is on disk, also if no sync followed. Before SQLite opens it. */
+int files_sync_wal(const struct files *f, struct error *error);
+
 /* From now on those that are there are the ones. Once SQLite has opened it. */
 int files_note(struct files *f, struct error *error);
 

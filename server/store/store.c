@@ -216,6 +216,8 @@ static int store_open_steps(struct store *s, const struct store_options *o,
     int err = store_check_path(s->path, error);
     if (!err)
         err = files_lock(&s->files, s->path, error);
+    if (!err && !o->relaxed)
+        err = files_sync_wal(&s->files, error);
     if (!err)
         err = store_open_db(s, error);
     if (!err)

@@ -291,6 +291,35 @@ os.rename(name + '.x', name)
         server.start()
         self.assertEqual(pending(), (0, 0))
 
+    @unittest.skipUnless(os.path.exists('/proc/self/fd'), 'the library wants /proc')
+    def test_what_a_start_finds_in_the_wal_is_made_durable(self):
+        """Before anything of a journal goes that it makes unneeded: a journal without room is trimmed before something is committed."""
+        folder = harness.folder_for_test(self)
+        recorder = powerloss.Recorder(folder)
+        self.addCleanup(recorder.remove)
+        config = RUN.replace('%s', '{folder}/weir.db').replace('"127.0.0.1:0"', '{listen}')
+        wal = os.path.join(folder, 'weir.db-wal')
+        first = harness.Server(config, folder=folder)
+        self.addCleanup(first.kill)
+        first.start()
+        first.kill()
+        as_killed = PRELUDE + f'''
+name = {wal!r}
+f = os.open(name, os.O_RDWR)
+os.pwrite(f, os.pread(f, 4096, 0), 0)
+os.rename(name, name + '.x')
+os.rename(name + '.x', name)
+'''
+        subprocess.run([sys.executable, '-S', '-c', as_killed], check=True, env={**os.environ, **recorder.environment()})
+        undo = os.path.join(recorder.state, 'undo', str(os.stat(wal).st_ino))
+        (change,), _ = powerloss.parse(undo)
+        second = harness.Server(config, folder=folder, **recorder.environment())
+        self.addCleanup(second.kill)
+        second.start()
+        self.assertNotIn(change.seq, [c.seq for c in powerloss.parse(undo)[0]])
+        names = powerloss.parse_names(os.path.join(recorder.state, 'names'))
+        self.assertEqual([name for name in names if wal in (name.path, name.other)], [])
+
     @staticmethod
     def begin_to_read(database):
         """A connection that has a snapshot, or None."""

@@ -7,6 +7,7 @@ import datetime
 import json
 import os
 import random
+import re
 import statistics
 import unittest
 import uuid
@@ -14,6 +15,7 @@ import zlib
 
 import brokers
 import harness
+from test_plugin_calls import build_sums
 
 T0 = 1700000000000
 END = T0 + 86400000  # of the last window that counts
@@ -54,6 +56,13 @@ STATES = STATES[:STATES.index('pipelines:\n')] + '''pipelines:
                       {collect: {of: v, limit: 4000}}]}
   both: {from: p, key: [k], window: {tumbling: 1s}, idle_timeout: off, parts_of: parts}
   longer: {from: p, key: [k], window: {hopping: 10s, by: 5s}, idle_timeout: off, parts_of: parts}
+'''
+# And with a plugin of the test's, in versions.
+SUMS = STATES.replace('  checkpoint_interval', '  plugin_path: {folder}\n  checkpoint_interval')
+SUMS = SUMS.replace('count_state: string, stats_state: string, distinct_state: string, topk_state: string, collect_state: string',
+                    'sums_state: string')
+SUMS = SUMS[:SUMS.index('          analyzers:')] + '''          analyzers: [{sums: {of: v}}]}
+  both: {from: p, key: [k], window: {tumbling: 1s}, idle_timeout: off, parts_of: parts}
 '''
 PARTITIONS = 6
 NODES = {'a': '0-1', 'b': '2', 'c': '3,5,4'}
@@ -208,8 +217,32 @@ class Phases(WhateverEnds, Base):
         self.node('c', STATES.replace('k: 300', 'k: 299'))
         producer.send(500)
         producer.end()
-        harness.wait_until(lambda: any("a part cannot be merged: the server that has sent it has another definition" in line
-                                       for line in a.log), 'why it stops')
+        harness.wait_until(lambda: any(re.search("a part of 'weir.parts/[01]/c' cannot be merged: the server that has sent it has "
+                                                 'another definition', line) for line in a.log), 'why it stops')
+
+    def test_states_of_other_versions_wait_for_the_plugin_and_older_ones_are_merged(self):
+        """One server after the other gets a newer plugin, which loads the older forms."""
+        def upgrade(name, version, oldest):
+            folder = os.path.join(self.folder, name)
+            os.makedirs(folder, exist_ok=True)
+            build_sums(folder, version, oldest)
+        producer = Producer(self.cluster, self.orders)
+        for name, version, oldest in (('a', 1, 0), ('b', 2, 1), ('c', 3, 3)):
+            upgrade(name, version, oldest)
+        nodes = {name: self.node(name, SUMS) for name in NODES}
+        producer.send(500)
+        producer.end()
+        for name, others, versions, ours, what in (
+                ('a', 'bc', '23', 1, ': once the plugin here is as new as there it goes on where it was'),
+                ('c', 'ab', '12', 3, ', which does not take older ones')):
+            why = re.compile(f"a part of 'weir.parts/[0-5]/[{others}]' cannot be merged: its states are of version [{versions}], "
+                             f'those of this server of {ours}{what}')
+            harness.wait_until(lambda why=why, name=name: any(why.search(line) for line in nodes[name].log), f'why {name} stops')
+        for name, node in nodes.items():
+            upgrade(name, 3, 1)
+            node.restart()
+        self.wait_rows(nodes.values(), "SELECT window_start, k, sum FROM both WHERE k <> 'end'",
+                       [(start, k, total) for start, k, _, total, _, _ in producer.both()])
 
     def test_watermarks_say_what_does_not_follow(self):
         """Of all that is in the topic, of each server in each partition by itself."""

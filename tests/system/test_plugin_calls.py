@@ -116,6 +116,12 @@ static int load(struct weir_ctx *ctx, void *state, uint32_t version, const void 
     *(int64_t *)state = atoll(version == 1 ? text : text + 3);
     return 0;
 }
+static int merge_one(struct weir_ctx *ctx, int64_t *s, const int64_t *from, const struct weir_window *w)
+{
+    *s += *from;
+    return 0;
+}
+WEIR_MERGE(merge, int64_t, merge_one)
 static int emit_one(struct weir_ctx *ctx, const int64_t *s, const struct weir_window *w, struct weir_out *out)
 {
     return weir_put_int(ctx, out, 0, *s);
@@ -123,9 +129,15 @@ static int emit_one(struct weir_ctx *ctx, const int64_t *s, const struct weir_wi
 WEIR_EMIT(emit, int64_t, emit_one)
 static const struct weir_analyzer sums = {.name = "sums", .version = TEXT, .help = "sum",
     .state_version = VERSION, .oldest_version = OLDEST, .params = params, .outputs = outputs,
-    .config_size = sizeof(struct config), .state_size = 8, .update = update, .emit = emit, .save = save, .load = load};
+    .config_size = sizeof(struct config), .state_size = 8, .update = update, .merge = merge, .emit = emit, .save = save, .load = load};
 WEIR_PLUGIN(sums);
 '''
+
+
+def build_sums(folder, version, oldest, text='a'):
+    harness.compile_plugin(folder, 'sums', SUMS.replace('VERSION', str(version)).replace('OLDEST', str(oldest)).replace(
+        'TEXT', f'"{text}"'))
+
 
 SUMS_CONFIG = '''
 server: {listen: {listen}, database: {folder}/weir.db, plugin_path: {folder}, checkpoint_interval: 1h}
@@ -276,8 +288,7 @@ class Versions(unittest.TestCase):
         self.folder = harness.folder_for_test(self)
 
     def build(self, version, oldest, text):
-        harness.compile_plugin(self.folder, 'sums', SUMS.replace('VERSION', str(version)).replace(
-            'OLDEST', str(oldest)).replace('TEXT', f'"{text}"'))
+        build_sums(self.folder, version, oldest, text)
 
     def stop(self, server):
         server.close()
