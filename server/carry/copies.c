@@ -40,7 +40,8 @@ static int run(struct carrier *c, const char *before, const char *table,
     return far_run(c, &sql, param, n, ret, error);
 }
 
-/* ALTER TABLE waits for all others: only once. */
+/* ALTER TABLE waits for all others: only once. Where somebody has dropped the table all servers whose pages were in it send all of theirs,
+ * as the copy is not the one that they have made. */
 static int make_pages(struct carrier *c, struct error *error)
 {
     struct buffer name = {0};
@@ -56,9 +57,12 @@ static int make_pages(struct carrier *c, struct error *error)
               " (shard text, page bigint, bytes bytea NOT NULL, PRIMARY KEY (shard, "
               "page))",
               NULL, 0, NULL, error);
+    if (!err)
+        err = run(c, "ALTER TABLE ", "weir_copy_pages",
+                  " ALTER COLUMN bytes SET STORAGE EXTERNAL", NULL, 0, NULL, error);
     return err ? err
-               : run(c, "ALTER TABLE ", "weir_copy_pages",
-                     " ALTER COLUMN bytes SET STORAGE EXTERNAL", NULL, 0, NULL, error);
+               : run(c, "UPDATE ", "weir_copies", " SET seq = 1 WHERE seq > 1", NULL, 0,
+                     NULL, error);
 }
 
 int copies_schema(struct carrier *c, struct error *error)
@@ -436,7 +440,6 @@ static int delete_rest(struct carrier *c, struct error *error)
 static int put_copy(struct carrier *c, struct error *error)
 {
     struct copies *p = &c->copies;
-    struct error ignored;
     struct mine m;
     char *room = realloc(p->page, p->snapshot.page_bytes);
     if (!room)
@@ -461,8 +464,8 @@ static int put_copy(struct carrier *c, struct error *error)
         p->tried = p->seq + 1;
         err = pg_run(&c->pg, "COMMIT", error);
         fault_point("copy_committed");
-    } else if (c->pg.c) {
-        pg_run(&c->pg, "ROLLBACK", &ignored);
+    } else {
+        err = far_finish(c, err, error);
     }
     return err;
 }
@@ -566,6 +569,11 @@ static void failed(struct carrier *c, int err, const struct error *error)
                      "the database is not copied, and rows wait: %s; tried again",
                      error->text);
     p->told = true;
+    if (err == -EINVAL && !strcmp(c->pg.state, "42P01")) { /* a table is gone */
+        p->all = true;
+        copies_let_go(c);
+        pg_close(&c->pg); /* who connects makes it */
+    }
 }
 
 /* Between copies, at least once a second. When to come again. */

@@ -202,6 +202,18 @@ static void put_type(struct buffer *to, const struct table *t, size_t i)
         buffer_puts(to, " NOT NULL DEFAULT 0");
 }
 
+/* Rows that somebody has deleted with the table, or a column of it: all servers that had put some carry all of theirs, and one that is
+ * about to put more finds that it is not where it was. */
+static int forget_places(struct carrier *c, const struct carried *k,
+                         struct error *error)
+{
+    struct buffer sql = {0};
+    buffer_puts(&sql, "UPDATE ");
+    far_put_positions(&sql, c);
+    buffer_puts(&sql, " SET seq = NULL, writer = '' WHERE table_name = $1");
+    return far_run(c, &sql, &PG_TEXT(k->base.table->name), 1, NULL, error);
+}
+
 static int make_table(struct carrier *c, struct carried *k, struct error *error)
 {
     const struct table *t = k->base.table;
@@ -230,7 +242,8 @@ static int make_table(struct carrier *c, struct carried *k, struct error *error)
     buffer_printf(&text, "results of the pipeline '%s' of weir", t->pipeline);
     put_text(&sql, buffer_text(&text));
     buffer_free(&text);
-    return far_run(c, &sql, NULL, 0, NULL, error);
+    err = far_run(c, &sql, NULL, 0, NULL, error);
+    return err ? err : forget_places(c, k, error);
 }
 
 static int comment(struct carrier *c, const struct carried *k, size_t i,
@@ -255,6 +268,7 @@ static int comment(struct carrier *c, const struct carried *k, size_t i,
     return far_run(c, &sql, NULL, 0, NULL, error);
 }
 
+/* One that had been there was dropped since, and what rows had in it. */
 static int add_column(struct carrier *c, const struct carried *k, size_t i,
                       struct error *error)
 {
@@ -262,6 +276,8 @@ static int add_column(struct carrier *c, const struct carried *k, size_t i,
     buffer_printf(&sql, "ALTER TABLE %s ADD COLUMN ", k->name);
     put_type(&sql, k->base.table, i);
     int err = far_run(c, &sql, NULL, 0, NULL, error);
+    if (!err && k->fitted)
+        err = forget_places(c, k, error);
     return err ? err : comment(c, k, i, error);
 }
 
@@ -511,6 +527,7 @@ static int take(struct carrier *c, struct carried *k, const struct changes *know
                 struct owner *ret, bool *ret_ours, struct error *error)
 {
     int err = ensure_table(c, k, error);
+    k->fitted = k->fitted || !err;
     if (!err)
         err = ask_owner(c, k, "FOR UPDATE", ret, error);
     if (!err)
@@ -556,7 +573,7 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
     if (err)
         return err;
     fault_point("carry_taken");
-    if (owner.there && !k->base.taken && strcmp(owner.writer, k->base.place.writer) &&
+    if (*owner.writer && !k->base.taken && strcmp(owner.writer, k->base.place.writer) &&
         strcmp(owner.writer, c->base.writer))
         logger_warn("carry", "table '%s': taken over from a server on '%s'",
                     k->base.table->name, owner.host);

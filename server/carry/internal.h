@@ -37,6 +37,7 @@ struct carried {
     char *definition; /* of its rows: another one is another table's; NULL: no shard */
     bool noted_then,
         copied;       /* `noted` as of the snapshot; the last copy there says so */
+    bool fitted;      /* there it was made, or had all columns */
     bool purged;      /* `retain` has taken rows here, now or once */
     bool partitioned; /* there: cut by time, by us */
     bool mended; /* a partition was missing, and is there since; nothing was put yet */

@@ -194,6 +194,24 @@ static int connect_any(struct pg *p, const struct config_postgresql *config,
     return err;
 }
 
+/* Whoever hangs in a transaction does not hold up who takes its place; nor a table that somebody has locked the others. What somebody
+ * has set for all of a user's sessions neither ends those that have nothing to say for a while, nor hides what others have committed
+ * from who has waited for a lock. */
+static int settle(struct pg *p, struct error *error)
+{
+    char lock[24];
+    snprintf(lock, sizeof(lock), "%lldms",
+             (long long)(p->timeout_us < 4 * SECOND_US ? p->timeout_us / 2000 : 2000));
+    return pg_ask(p,
+                  "SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN $1 WHEN"
+                  " 'idle_in_transaction_session_timeout' THEN '5s' WHEN"
+                  " 'idle_session_timeout' THEN '0' ELSE 'read committed' END, false)"
+                  " FROM pg_settings WHERE name IN ('lock_timeout',"
+                  " 'idle_in_transaction_session_timeout', 'idle_session_timeout',"
+                  " 'default_transaction_isolation')",
+                  &PG_TEXT(lock), 1, NULL, error);
+}
+
 int pg_open(struct pg *p, const struct config_postgresql *config, struct error *error)
 {
     char *password = NULL;
@@ -212,15 +230,7 @@ int pg_open(struct pg *p, const struct config_postgresql *config, struct error *
     PQsetnonblocking(p->c, 1);
     PQsetNoticeReceiver(p->c, be_quiet, NULL);
     err = check_server(p, error);
-    /* Whoever hangs in a transaction does not hold up who takes its place; nor a table that somebody has locked the others. */
-    char lock[24];
-    snprintf(lock, sizeof(lock), "%lldms",
-             (long long)(p->timeout_us < 4 * SECOND_US ? p->timeout_us / 2000 : 2000));
-    return err ? err
-               : pg_ask(p,
-                        "SELECT set_config('idle_in_transaction_session_timeout', "
-                        "'5s', false), set_config('lock_timeout', $1, false)",
-                        &PG_TEXT(lock), 1, NULL, error);
+    return err ? err : settle(p, error);
 }
 
 /* ---- Statements --------------------------------------------------------------------------------- */

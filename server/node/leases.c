@@ -126,20 +126,16 @@ static int make_schema(struct leases *l, struct error *error)
 static int are_there(struct leases *l, bool *ret, struct error *error)
 {
     PG_RESULT r = NULL;
-    struct buffer name = {0};
-    buffer_printf(&name, "%s.weir_nodes", l->schema);
-    int err = name.error ? error_set(error, -ENOMEM, "out of memory")
-                         : pg_ask(&l->pg,
-                                  "SELECT EXISTS (SELECT 1 FROM pg_attribute WHERE"
-                                  " attrelid = to_regclass($1) AND attname ="
-                                  " 'restarting')",
-                                  &PG_TEXT(buffer_text(&name)), 1, &r, error);
-    buffer_free(&name);
+    int err = pg_ask(&l->pg,
+                     "SELECT to_regclass($1 || '.weir_leases') IS NOT NULL AND EXISTS"
+                     " (SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1 ||"
+                     " '.weir_nodes') AND attname = 'restarting')",
+                     &PG_TEXT(l->schema), 1, &r, error);
     *ret = !err && *PQgetvalue(r, 0, 0) == 't';
     return err;
 }
 
-/* A row for each shard. With other numbers each would have other partitions than its database. */
+/* A row for each shard, also where some are gone. With other numbers each would have other partitions than its database. */
 static int make_rows(struct leases *l, struct error *error)
 {
     const struct config_nodes *c = &l->config->nodes;
@@ -152,7 +148,8 @@ static int make_rows(struct leases *l, struct error *error)
         ask(l,
             "INSERT INTO %s.weir_leases (shard, shards, partitions) SELECT i,"
             " $1::integer, $2::integer FROM generate_series(0, $1::integer - 1) AS i"
-            " WHERE NOT EXISTS (SELECT 1 FROM %s.weir_leases) ON CONFLICT DO NOTHING",
+            " WHERE NOT EXISTS (SELECT 1 FROM %s.weir_leases WHERE shards <>"
+            " $1::integer OR partitions <> $2::integer) ON CONFLICT DO NOTHING",
             param, 2, NULL, error);
     if (!err)
         err = ask(l,
@@ -436,8 +433,8 @@ static int look_at_shards(struct leases *l, struct leases_view *v, bool *ret_cop
                         &PG_TEXT(buffer_text(&copies)), 1, &r, error);
     buffer_free(&copies);
     if (!err && PQntuples(r) != (int)v->n_shards)
-        err = error_set(error, -EBADF, "weir_leases has %d rows, not %u", PQntuples(r),
-                        v->n_shards);
+        err = error_set(error, -EBADMSG, "weir_leases has %d rows, not %u",
+                        PQntuples(r), v->n_shards);
     for (int i = 0; !err && i < PQntuples(r); i++) {
         struct leases_shard *s = &v->shard[i];
         copy_text(s->node, sizeof(s->node), r, i, 1);

@@ -14,6 +14,7 @@
 
 #define TRY_LEAST_US (SECOND_US / 10)
 #define TRY_MOST_US  SECOND_US
+#define TELL_US      (5 * SECOND_US) /* between two reasons */
 #define TURNS        5 /* that shards are looked for again when others were quicker */
 #define AFTER_END_US (SECOND_US / 50) /* that a node which is over is looked at later */
 #define LEAVING      (SHARE_NOBODY - 1)
@@ -22,10 +23,12 @@ struct tenant {
     struct weir_node *n;
     struct leases *l;
     bool registered;
-    int64_t registered_us, connected_us; /* monotonic */
+    int64_t registered_us, connected_us; /* monotonic; anew only if it was away */
+    int64_t answered_us;                 /* PostgreSQL, all of a turn */
     int64_t try_us;                      /* of the next connection */
-    bool told;                           /* that PostgreSQL does not answer */
-    bool told_stop;                      /* PostgreSQL, that we stop */
+    struct error told; /* why PostgreSQL does not answer; "": it does */
+    int64_t told_us;
+    bool told_stop; /* PostgreSQL, that we stop */
     size_t *owner, *has, *some;
     int64_t *since;
     struct leases_news *news;
@@ -340,13 +343,17 @@ static void set_connected(struct weir_node *n, bool connected)
     pthread_mutex_unlock(&n->lock);
 }
 
-/* Once for each time that it is away. */
+/* Once for each reason. */
 static void tell(struct tenant *t, const struct error *error)
 {
+    const int64_t now_us = clock_monotonic_us();
+    const char *told = t->told.text;
     metric_add(&t->n->failures, 1);
-    if (!t->told)
-        logger_warn("node", "PostgreSQL: %s; it is tried again", error->text);
-    t->told = true;
+    if (!strcmp(error->text, told) || (*told && now_us < t->told_us + TELL_US))
+        return;
+    logger_warn("node", "PostgreSQL: %s; it is tried again", error->text);
+    t->told = *error;
+    t->told_us = now_us;
 }
 
 static bool connect_to(struct tenant *t)
@@ -363,7 +370,9 @@ static bool connect_to(struct tenant *t)
         return false;
     }
     t->try_us = 0;
-    t->connected_us = clock_monotonic_us();
+    const int64_t now_us = clock_monotonic_us();
+    if (!t->answered_us || now_us > t->answered_us + session_us(t) / 2)
+        t->connected_us = now_us;
     set_connected(t->n, true);
     forget_news(t->n);
     return true;
@@ -380,6 +389,9 @@ static void fail(struct tenant *t, int err, const struct error *error)
         give_up(t->n, &why);
     }
     tell(t, error);
+    /* A table is gone, or rows of it: who connects makes what is missing. */
+    if (err == -EBADMSG || (err == -EINVAL && !strcmp(t->l->pg.state, "42P01")))
+        pg_close(&t->l->pg);
 }
 
 /* One that has left would come again with its next turn. */
@@ -437,9 +449,10 @@ static void work(struct tenant *t)
         if (err) {
             fail(t, err, &error);
         } else {
-            if (t->told)
+            if (*t->told.text)
                 logger_info("node", "PostgreSQL answers");
-            t->told = false;
+            t->told = (struct error){""};
+            t->answered_us = clock_monotonic_us();
             idle(t, next_turn(t, began_us));
         }
         if (!t->l->pg.c)

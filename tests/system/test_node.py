@@ -210,6 +210,38 @@ class Nodes(Cluster):
         self.producer.end()
         self.wait_model(self.producer)
 
+    def test_what_somebody_drops_there_is_made_again(self):
+        """With all rows, and a copy that is whole."""
+        a = self.node('a', session='10s')
+        self.wait_shares(a=SHARDS)
+        self.producer.send(300)
+        self.wait_rows('SELECT count(*) FROM weir.rows', ['300'])
+        self.wait_rows('SELECT count(*) > 0 FROM weir.sums', ['t'])
+        self.pg.psql('DROP TABLE weir.rows, weir.weir_copy_pages, weir.weir_nodes; ALTER TABLE weir.sums DROP COLUMN v_sum;'
+                     'DELETE FROM weir.weir_leases WHERE shard = 1')
+        a.wait_said('weir_nodes')
+        self.producer.send(300)
+        self.wait_rows('SELECT count(*) FROM weir.rows', ['600'])
+        self.wait_shares(a=SHARDS)
+        a.kill()
+        b = self.node('b', session='2s')
+        self.wait_shares(b=SHARDS)
+        self.producer.send(300)
+        self.producer.end()
+        self.wait_model(self.producer)
+        self.assertFalse(b.said('damaged'))
+
+    def test_who_loses_its_connections_takes_over(self):
+        a, b = self.node('a', session='4s'), self.node('b', session='4s')
+        self.wait_shares(a=SHARDS // 2, b=SHARDS // 2)
+        b.kill()
+
+        def has_all():
+            self.pg.psql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%weir_nodes%' AND pid <> pg_backend_pid()")
+            return set(self.leases().values()) == {'a'}
+        harness.wait_until(has_all, 'a to take over', every_s=1)
+        a.wait_ready()
+
     def test_what_it_answers(self):
         a = nodes.Node(self, 'a', self.text(), os.path.join(self.folder, 'a'))
         listed = harness.weir('node', '--list', '-c', a.path)  # who asks makes nothing
