@@ -3,6 +3,7 @@
  * weir run: files or standard input through the pipelines of streams, as fast as they go.
  */
 #include "base/clock.h"
+#include "base/fileid.h"
 #include "base/logger.h"
 #include "base/thread.h"
 #include "cmd.h"
@@ -735,6 +736,51 @@ static int add_files(struct run_options *o, bool with_files, char **file, size_t
     return 0;
 }
 
+struct named {
+    struct file_id id;
+    size_t i; /* of its path */
+};
+
+static int by_id(const void *a, const void *b)
+{
+    const struct named *x = a, *y = b;
+    if (x->id.dev != y->id.dev)
+        return x->id.dev < y->id.dev ? -1 : 1;
+    if (x->id.ino != y->id.ino)
+        return x->id.ino < y->id.ino ? -1 : 1;
+    return x->i < y->i ? -1 : 1;
+}
+
+/* A file that has several names here, or is named twice, is read once, by the first of them. */
+static int pass_over_doubles(struct run_input *in)
+{
+    struct named *all = calloc(in->n_paths, sizeof(*all));
+    size_t n = 0, left = 0;
+    struct stat st;
+    if (!all)
+        return -ENOMEM;
+    for (size_t i = 0; i < in->n_paths; i++)
+        if (strcmp(in->path[i], "-") && stat(in->path[i], &st) == 0 &&
+            S_ISREG(st.st_mode))
+            all[n++] = (struct named){{st.st_dev, st.st_ino}, i};
+    qsort(all, n, sizeof(*all), by_id);
+    for (size_t k = 1, first = 0; k < n; k++) {
+        if (all[k].id.dev != all[first].id.dev || all[k].id.ino != all[first].id.ino) {
+            first = k;
+            continue;
+        }
+        logger_warn("run", "'%s' is '%s': it is read once", in->path[all[k].i],
+                    in->path[all[first].i]);
+        in->path[all[k].i] = NULL;
+    }
+    free(all);
+    for (size_t i = 0; i < in->n_paths; i++)
+        if (in->path[i])
+            in->path[left++] = in->path[i];
+    in->n_paths = left;
+    return 0;
+}
+
 static void free_inputs(struct run_options *o)
 {
     for (size_t i = 0; i < o->n_inputs; i++) {
@@ -794,6 +840,9 @@ int cmd_run(int argc, char **argv)
     struct run_options run_options = {.format = SOURCE_BY_NAME,
                                       .memory = MEMORY_DEFAULT};
     int status = read_options(argc, argv, &run_options);
+    for (size_t i = 0; status < 0 && i < run_options.n_inputs; i++)
+        if (pass_over_doubles(&run_options.input[i]))
+            status = EXIT_FAILURE;
     if (status < 0) {
         signal(SIGPIPE, SIG_IGN);
         cmd_stop_on_signals(0);

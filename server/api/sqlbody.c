@@ -139,6 +139,10 @@ static int body_param(struct body_reader *b, bool object)
     p->place = (uint32_t)++x->n_params;
     snprintf(place, sizeof(place), "%u", p->place);
     int err = object ? body_key(b, &p->name, &p->name_size) : 0;
+    for (const struct query_param *q = x->param; !err && object && q < p; q++)
+        if (q->name_size == p->name_size && !memcmp(q->name, p->name, p->name_size))
+            return error_set(b->error, -EINVAL, "params: '%.100s' is given twice",
+                             p->name);
     return err ? err : body_value(b, p, object ? p->name : place);
 }
 

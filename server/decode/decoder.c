@@ -234,6 +234,15 @@ static int reject_too_long(struct decoder *d, const char *begin, size_t size, bo
     return RECORD_OK;
 }
 
+/* Of `size` bytes with its terminator. */
+static inline bool is_too_long(const struct decoder *d, const char *begin, size_t size,
+                               size_t size_max)
+{
+    const size_t bytes = size - d->terminator;
+    return __builtin_expect(bytes > size_max, 0) &&
+           !(d->terminator && bytes == size_max + 1 && begin[bytes - 1] == '\r');
+}
+
 static int make_room(struct decoder *d, struct batch *out)
 {
     d->record->out = out;
@@ -261,7 +270,7 @@ static inline int decode_line(struct decoder *d, const char **p, struct batch *o
         return status;
     if (__builtin_expect(!end, 0))
         end = record_line_feed(begin) + 1;
-    bool too_long = (size_t)(end - begin) - 1 > d->record->size_max;
+    bool too_long = is_too_long(d, begin, (size_t)(end - begin), d->record->size_max);
     if (__builtin_expect(status == RECORD_OK && !too_long, 1)) {
         d->report.stats.accepted++;
     } else if (too_long) {
@@ -367,7 +376,7 @@ static int decode_routed(struct decoder *d, const char **p, const char *limit,
     if (!end && !(end = line_end(begin, limit)))
         return RECORD_CUT;
     const struct record *r = lane ? lane->record : d->record;
-    if ((size_t)(end - begin) - 1 > r->size_max) {
+    if (is_too_long(d, begin, (size_t)(end - begin), r->size_max)) {
         if (status == RECORD_OK && lane)
             record_undo(lane->record, lane->out->n_rows - 1);
         record_fault(lane ? lane->record : d->record, NULL, DECODE_TOO_LONG,
@@ -459,7 +468,7 @@ int named_end(struct decoder *d, struct decoder *lane, int64_t time,
 static int decode_whole(struct decoder *d, const char *p, size_t size,
                         struct batch *out)
 {
-    if (size - d->terminator > d->record->size_max)
+    if (is_too_long(d, p, size, d->record->size_max))
         return reject_too_long(d, p, size, false);
     int status = make_room(d, out);
     if (status != RECORD_OK)
@@ -531,7 +540,8 @@ static int keep(struct decoder *d, const char *p, size_t n, bool whole)
     if (d->format != DECODE_NDJSON)
         report_advance(&d->report, p, n);
     size_t counted = n - (whole ? d->terminator : 0);
-    if (d->skipping || d->carry_size + counted > d->record->size_max) {
+    /* One more may be a CR: that shows once the record is whole. */
+    if (d->skipping || d->carry_size + counted > d->record->size_max + d->terminator) {
         keep_head(d, p, counted);
         d->skipping = true;
         d->carry_size = 0;

@@ -252,6 +252,7 @@ class BadInput(unittest.TestCase):
     def test_sql_in_a_json_body_that_is_wrong_is_refused(self):
         for body in (b'', b'   ', b'[]', b'{', b'{}', b'{"sql":1}', b'{"sql":"SELECT 1","other":2}',
                      b'{"sql":"SELECT :a","params":{}}', b'{"sql":"SELECT 1","params":{"a":1}}',
+                     b'{"sql":"SELECT :a","params":{"a":1,"\\u0061":2}}',
                      b'{"sql":"SELECT 1","timeout_ms":"long"}', b'\xff'):
             with self.subTest(body=body):
                 self.check_problem(self.server.request('POST', '/api/v1/sql', body, {

@@ -333,6 +333,17 @@ class Copies(Base):
         self.wait_model()
         last.stop()
 
+    def test_whether_the_shard_is_ours_still_is_asked_and_nothing_written(self):
+        server = self.machine(copy='1h')  # but for the first
+        harness.wait_until(lambda: server.metric('weir_copies_total') == 1, 'the first')
+        before = self.pg.psql('SELECT xmin, seq FROM weir.weir_copies')
+        asked = "SELECT query_start FROM pg_stat_activity WHERE query LIKE '%weir_copies%epoch%' AND pid <> pg_backend_pid()"
+        for _ in range(2):
+            last = self.pg.psql(asked)
+            harness.wait_until(lambda last=last: self.pg.psql(asked) not in (last, []), 'the next time', every_s=0.1)
+        self.assertEqual(self.pg.psql('SELECT xmin, seq FROM weir.weir_copies'), before)
+        server.stop()
+
     def test_damaged_and_newer_copies_are_refused(self):
         server = self.machine()
         self.producer.send(100)

@@ -236,6 +236,17 @@ pipelines:
         self.assertEqual(done.returncode, 0, done.stderr)
         self.check_rows()
 
+    def test_a_file_is_read_once_by_whatever_names(self):
+        self.write('one.ndjson', lines(0, 600))
+        self.write('two.ndjson', lines(600, 1000))
+        os.symlink('one.ndjson', os.path.join(self.folder, 'link.ndjson'))
+        os.link(os.path.join(self.folder, 'two.ndjson'), os.path.join(self.folder, 'second.ndjson'))
+        done = self.run_weir('one.ndjson', 'two.ndjson', 'link.ndjson', './one.ndjson', 'second.ndjson')
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.check_rows()
+        for name, first in (('link.ndjson', 'one.ndjson'), ('./one.ndjson', 'one.ndjson'), ('second.ndjson', 'two.ndjson')):
+            self.assertIn(f"'{name}' is '{first}': it is read once", done.stderr)
+
     def test_gzip_files_are_read_whole_or_with_an_error(self):
         """Several members are one file, padded with zeros (as tapes are); what is damaged behind the first is told."""
         first, second = (gzip.compress(lines(*r).encode()) for r in ((0, 400), (400, 1000)))

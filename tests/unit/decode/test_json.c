@@ -696,6 +696,30 @@ static void long_record_is_skipped_to_its_end(void **state)
                         expected);
 }
 
+/* Wherever the body is cut, the record without its end counts. */
+static void carriage_return_before_the_line_feed_does_not_count(void **state)
+{
+    static const char json[] = "{\"ts\":1,\"symbol\":\"\"}\r\n"       /* 20 bytes */
+                               "{\"ts\":1,\"symbol\":\"a\"}\r\n"      /* 21 */
+                               "{\"ts\":1,\"symbol\":\"\"} \n"        /* 21 */
+                               "{\"ts\":1,\"symbol\":\"\"}\r\r\n";    /* 21 */
+    static const char csv[] = "ts,symbol\r\n1,aaaaaaaaaaaaaaaaaa\r\n" /* 20 */
+                              "1,aaaaaaaaaaaaaaaaaaa\r\n";            /* 21 */
+    struct decode_options o = fixture_options();
+    (void)state;
+    o.record_max = 20;
+    const char *all = fixture_decode(&o, DECODE_NDJSON, json, sizeof(json) - 1);
+    assert_non_null(strstr(all, "end 1 accepted, 3 rejected\n"));
+    assert_non_null(
+        strstr(all, "bad 2:0 too_long longer than the limit of 20 bytes\n"));
+    fixture_check_splits(&o, DECODE_NDJSON, json, sizeof(json) - 1);
+    all = fixture_decode(&o, DECODE_CSV, csv, sizeof(csv) - 1);
+    assert_non_null(
+        strstr(all, "bad 3:0 too_long longer than the limit of 20 bytes\n"));
+    assert_non_null(strstr(all, "end 1 accepted, 1 rejected\n"));
+    fixture_check_splits(&o, DECODE_CSV, csv, sizeof(csv) - 1);
+}
+
 static void blank_lines_are_counted_but_skipped(void **state)
 {
     (void)state;
@@ -964,6 +988,7 @@ int main(void)
         cmocka_unit_test(a_record_without_any_field_of_the_stream_is_rejected),
         cmocka_unit_test(depth_is_limited),
         cmocka_unit_test(long_record_is_skipped_to_its_end),
+        cmocka_unit_test(carriage_return_before_the_line_feed_does_not_count),
         cmocka_unit_test(blank_lines_are_counted_but_skipped),
         cmocka_unit_test(array_elements_stand_alone),
         cmocka_unit_test(bodies_that_are_no_arrays_say_why),
