@@ -146,7 +146,8 @@ static void give_back(JNIEnv *env, const struct given *g)
 JNIEXPORT jlong JNICALL Java_weir_flink_Native_routerOpen(JNIEnv *env, jclass class,
                                                           jstring file,
                                                           jbyteArray config,
-                                                          jstring pipeline, jint parts, jstring program)
+                                                          jstring pipeline, jint parts,
+                                                          jstring program)
 {
     (void)class;
     struct weir_shard_error error;
@@ -185,9 +186,9 @@ static jbyteArray pack_pieces(JNIEnv *env, const struct weir_piece *piece, size_
     return take_packed(env, &p);
 }
 
-JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_routerRead(
-    JNIEnv *env, jclass class, jlong router, jlong newest_us, jbyteArray lines,
-    jint size)
+JNIEXPORT jbyteArray JNICALL
+Java_weir_flink_Native_routerRead(JNIEnv *env, jclass class, jlong router,
+                                  jlong newest_us, jbyteArray lines, jint size)
 {
     (void)class;
     struct weir_shard_error error;
@@ -197,13 +198,38 @@ JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_routerRead(
     if (!bytes)
         return NULL;
     weir_router_go_on(pointer(router), newest_us);
-    int err = weir_router_read(pointer(router), bytes, (size_t)size, &piece, &n, &error);
+    int err =
+        weir_router_read(pointer(router), bytes, (size_t)size, &piece, &n, &error);
     (*env)->ReleaseByteArrayElements(env, lines, bytes, JNI_ABORT);
     if (err < 0) {
         throw_error(env, &error);
         return NULL;
     }
     return pack_pieces(env, piece, n);
+}
+
+JNIEXPORT jbyteArray JNICALL Java_weir_flink_Native_routerReadMessages(
+    JNIEnv *env, jclass class, jlong router, jlong newest_us, jbyteArray messages,
+    jintArray sizes, jint n_messages)
+{
+    (void)class;
+    struct weir_shard_error error;
+    const struct weir_piece *piece;
+    size_t n;
+    jbyte *bytes = (*env)->GetByteArrayElements(env, messages, NULL);
+    jint *size = bytes ? (*env)->GetIntArrayElements(env, sizes, NULL) : NULL;
+    int err = -1; /* an exception is on its way */
+    if (size) {
+        weir_router_go_on(pointer(router), newest_us);
+        err = weir_router_read_messages(pointer(router), bytes, (const uint32_t *)size,
+                                        (size_t)n_messages, &piece, &n, &error);
+        (*env)->ReleaseIntArrayElements(env, sizes, size, JNI_ABORT);
+        if (err < 0)
+            throw_error(env, &error);
+    }
+    if (bytes)
+        (*env)->ReleaseByteArrayElements(env, messages, bytes, JNI_ABORT);
+    return err < 0 ? NULL : pack_pieces(env, piece, n);
 }
 
 JNIEXPORT jlong JNICALL Java_weir_flink_Native_routerNewest(JNIEnv *env, jclass class,
@@ -239,7 +265,8 @@ JNIEXPORT jstring JNICALL Java_weir_flink_Native_routerRejected(JNIEnv *env,
 JNIEXPORT jlong JNICALL Java_weir_flink_Native_shardOpen(JNIEnv *env, jclass class,
                                                          jstring file,
                                                          jbyteArray config,
-                                                         jstring pipeline, jint parts, jstring program)
+                                                         jstring pipeline, jint parts,
+                                                         jstring program)
 {
     (void)class;
     struct weir_shard_error error;

@@ -2,7 +2,7 @@
  *
  * weir/shard.h - a pipeline of a weir.yaml inside another program, such as a job of Flink: libweir-shard.
  *
- *      NDJSON --router--> rows of one part | a watermark --shard--> result rows
+ *      events --router--> rows of one part | a watermark --shard--> result rows
  *                         by key, in order                   save, load: states by part
  *
  * Keys are dealt to parts, as many as the program says for good. Any shard may have any parts: rows of a part go to the shard that
@@ -56,7 +56,7 @@ struct weir_piece {
 struct weir_router_figures {
     uint64_t events, rejected, null_keys, long_keys;
     char last_rejected
-        [256]; /* "line 3, column 7: type: ..."; of the call at hand; "": none */
+        [256]; /* "line 3, column 7: type: ..."; of the call or message at hand; "": none */
 };
 
 /* -EINVAL: the configuration is wrong, or the pipeline cannot be dealt; -ENOENT: there is none of that name; -ENOMEM. */
@@ -69,6 +69,14 @@ WEIR_SHARD_API void weir_router_close(struct weir_router *r); /* takes NULL */
 WEIR_SHARD_API int weir_router_read(struct weir_router *r, const void *bytes,
                                     size_t size, const struct weir_piece **ret_pieces,
                                     size_t *ret_n, struct weir_shard_error *error);
+
+/* Messages one behind the other, each of so many bytes, in the format that the stream's `source: {kafka: ...}` says, otherwise lines
+ * of NDJSON. Each is a whole: what it leaves open ends with it; of CSV it begins with its header. */
+WEIR_SHARD_API int weir_router_read_messages(struct weir_router *r, const void *bytes,
+                                             const uint32_t *size, size_t n,
+                                             const struct weir_piece **ret_pieces,
+                                             size_t *ret_n,
+                                             struct weir_shard_error *error);
 
 /* All that it remembers: the newest event time, INT64_MIN at first. Who has several sources says before each read what that of
  * the one at hand is, and hands on the least of their watermarks. */
@@ -124,7 +132,7 @@ struct weir_shard_columns {
 };
 
 /* What the configuration says, for a host that reads and writes itself: names with a dot, as its keys are, such as "kafka.brokers",
- * "kafka.topic" (once for each), "kafka.option.NAME", or "kafka.option_file.NAME" with the file that has it,
+ * "kafka.topic" and "kafka.sender" (once for each), "kafka.option.NAME", or "kafka.option_file.NAME" with the file that has it,
  * "postgresql.connect.KEYWORD" of libpq, "postgresql.schema". */
 struct weir_shard_setting {
     const char *name, *value; /* a value may be a password */

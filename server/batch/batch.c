@@ -232,18 +232,25 @@ void batch_reserve(struct batch *b, uint32_t rows)
     }
 }
 
-int batch_append(struct batch *to, const struct batch *from)
+/* Room for n more rows. */
+static int grow_by(struct batch *b, uint32_t n)
 {
-    uint32_t rows = to->n_rows + from->n_rows;
+    const uint32_t rows = b->n_rows + n;
+    uint32_t room = b->room;
     if (rows > BATCH_ROWS_MAX)
         return -ENOSPC;
-    uint32_t room = to->room;
     while (room < rows)
         room *= 4;
     if (room > BATCH_ROWS_MAX)
         room = BATCH_ROWS_MAX;
-    if (room > to->room && grow_rows(to, room) < 0)
-        return -ENOMEM;
+    return room > b->room ? grow_rows(b, room) : 0;
+}
+
+int batch_append(struct batch *to, const struct batch *from)
+{
+    int err = grow_by(to, from->n_rows);
+    if (err < 0)
+        return err;
     for (size_t i = 0; i < to->schema->n; i++) {
         const struct column *f = &from->column[i];
         int r = f->type == WEIR_STRING && !f->absent
@@ -257,7 +264,7 @@ int batch_append(struct batch *to, const struct batch *from)
     for (size_t i = 0; i < to->schema->n; i++)
         if (!to->column[i].absent)
             append_column(to, from, i);
-    to->n_rows = rows;
+    to->n_rows += from->n_rows;
     return 0;
 }
 
@@ -294,6 +301,73 @@ int batch_append_row(struct batch *to, const struct batch *from, uint32_t row)
         batch_undo_nulls(to);
     to->n_rows += r == 0;
     return r;
+}
+
+static inline bool is_null(const struct column *c, uint32_t row)
+{
+    return !(c->validity[row >> 3] >> (row & 7) & 1);
+}
+
+/* For what chosen rows of `f` need in column i. */
+static int make_room(struct batch *to, size_t i, const struct column *f,
+                     const uint32_t *row, uint32_t n)
+{
+    size_t size = 0;
+    uint32_t nulls = 0;
+    for (uint32_t k = 0; f->type == WEIR_STRING && k < n; k++)
+        size += (size_t)(f->offsets[row[k] + 1] - f->offsets[row[k]]);
+    for (uint32_t k = 0; f->null_count && k < n; k++)
+        nulls += is_null(f, row[k]);
+    int err = size ? batch_bytes(to, i, size) : 0;
+    return err == 0 && nulls && !to->column[i].validity
+               ? grow_validity(to, &to->column[i], to->room)
+               : err;
+}
+
+static void append_strings(struct column *t, uint32_t at, const struct column *f,
+                           const uint32_t *row, uint32_t n)
+{
+    int32_t end = t->offsets[at];
+    for (uint32_t k = 0; k < n; k++) {
+        const int32_t from = f->offsets[row[k]], size = f->offsets[row[k] + 1] - from;
+        memcpy(t->bytes + end, f->bytes + from, (size_t)size);
+        t->offsets[at + k + 1] = end += size;
+    }
+}
+
+static void append_chosen(struct column *t, uint32_t at, const struct column *f,
+                          const uint32_t *row, uint32_t n)
+{
+    for (uint32_t k = 0; f->null_count && k < n; k++)
+        if (is_null(f, row[k])) {
+            t->validity[(at + k) >> 3] &= (uint8_t) ~(1u << ((at + k) & 7));
+            t->null_count++;
+        }
+    if (t->type == WEIR_STRING) {
+        append_strings(t, at, f, row, n);
+    } else if (t->type == WEIR_BOOL) {
+        for (uint32_t k = 0; k < n; k++)
+            append_value(t, at + k, f, row[k]);
+    } else {
+        const int64_t *values = f->values;
+        int64_t *to = (int64_t *)t->values + at;
+        for (uint32_t k = 0; k < n; k++)
+            to[k] = values[row[k]];
+    }
+}
+
+int batch_append_rows(struct batch *to, const struct batch *from, const size_t *column,
+                      const uint32_t *row, uint32_t n)
+{
+    int r = grow_by(to, n);
+    for (size_t i = 0; r == 0 && i < to->schema->n; i++)
+        r = make_room(to, i, &from->column[column[i]], row, n);
+    if (r < 0)
+        return r;
+    for (size_t i = 0; i < to->schema->n; i++)
+        append_chosen(&to->column[i], to->n_rows, &from->column[column[i]], row, n);
+    to->n_rows += n;
+    return 0;
 }
 
 int batch_put_text(struct batch *b, size_t column, uint32_t from, const char *text,

@@ -98,6 +98,10 @@ int batch_append(struct batch *to, const struct batch *from);
 /* The same of one row. -ENOSPC: nothing was copied. -ENOMEM. */
 int batch_append_row(struct batch *to, const struct batch *from, uint32_t row);
 
+/* The same of n of its rows, column by column: those of `to` are column[i] of `from`, which may have more. */
+int batch_append_rows(struct batch *to, const struct batch *from, const size_t *column,
+                      const uint32_t *row, uint32_t n);
+
 /* The same text in column `c`, of strings, of all rows from `from` on, instead of what they have there. -ENOSPC: nothing was
  * changed. -ENOMEM. */
 int batch_put_text(struct batch *b, size_t c, uint32_t from, const char *text,

@@ -198,9 +198,7 @@ static void room_again(void *pipeline)
         task_wake(&p->worker[i].task);
 }
 
-/* Adds the columns of what it reads that it looks at. False: that may be any; who joins, derives, chooses or keeps rows, or
- * hands them to a process or asks a service. */
-static bool add_wanted(const struct pipeline *p, bool *wanted)
+bool pipeline_wants(const struct pipeline *p, bool *wanted)
 {
     const struct config_pipeline *c = p->config;
     bool plain = c->window.kind == CONFIG_TUMBLING || c->window.kind == CONFIG_HOPPING;
@@ -225,7 +223,7 @@ static int want_columns(struct pipeline *p, struct outflow *d, struct error *err
 {
     bool wanted[SCHEMA_COLUMNS_MAX] = {false};
     for (struct pipeline *c = p->child; c; c = c->sibling)
-        if (c->reads == d && !add_wanted(c, wanted))
+        if (c->reads == d && !pipeline_wants(c, wanted))
             return 0;
     return outflow_want(d, wanted) < 0 ? error_set(error, -ENOMEM, "no memory") : 0;
 }

@@ -121,6 +121,9 @@ int pipeline_open_outflows(struct pipeline *p, struct tasks *tasks,
                            struct error *error);
 /* The children have started: their logs run. */
 int pipeline_start_outflows(struct pipeline *p, struct error *error);
+/* Adds the columns of what it reads that it looks at; workers of it need not have begun. False: that may be any; who joins, derives,
+ * chooses or keeps rows, or hands them to a process or asks a service. */
+bool pipeline_wants(const struct pipeline *p, bool *wanted);
 /* The log that it reads of its parent. */
 struct log *pipeline_reads(const struct pipeline *p);
 

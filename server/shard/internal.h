@@ -16,7 +16,10 @@ struct job {
     struct config_stream *stream;
     struct plugins *plugins;
     struct pipeline *made;
-    struct codec_map *map; /* of rows on their way: the stream's own columns */
+    struct schema *
+        sent; /* rows on their way: the columns of the stream that the pipeline looks at */
+    size_t sent_from[SCHEMA_COLUMNS_MAX]; /* which they are there */
+    struct codec_map *map;                /* to the stream's own */
     uint32_t parts;
     char *program; /* NULL: none is known */
 };

@@ -99,13 +99,30 @@ static int find(struct job *p, const char *name, struct error *error)
     return error_set(error, -ENOENT, "there is no pipeline '%s'", name);
 }
 
+/* Router and shard come to the same. */
+static int make_sent(struct job *p)
+{
+    const struct schema *s = p->stream->schema;
+    bool wanted[SCHEMA_COLUMNS_MAX] = {false};
+    const bool some = !p->stream->derive.n && pipeline_wants(p->made, wanted);
+    size_t n = 1; /* the time */
+    for (size_t i = 1; i < s->n; i++)
+        if (!some || wanted[i])
+            p->sent_from[n++] = i;
+    int err = schema_new(n, s->column[0].name, &p->sent);
+    for (size_t i = 1; err == 0 && i < n; i++)
+        err = schema_set(p->sent, i, s->column[p->sent_from[i]].name,
+                         s->column[p->sent_from[i]].type);
+    return err;
+}
+
 static int make_map(struct job *p)
 {
-    const size_t size = codec_schema_size(p->stream->schema);
+    const size_t size = codec_schema_size(p->sent);
     char *bytes = malloc(size);
     if (!bytes)
         return -ENOMEM;
-    codec_schema_write(p->stream->schema, bytes);
+    codec_schema_write(p->sent, bytes);
     int r = codec_map_new(p->stream->schema, bytes, size, &p->map);
     free(bytes);
     return r;
@@ -144,6 +161,8 @@ int job_make(struct job *p, const struct weir_shard_options *options,
     if (r == 0)
         r = pipeline_new(p->config, p->pipeline, p->plugins, NULL, &p->made, &error);
     if (r == 0)
+        r = make_sent(p);
+    if (r == 0)
         r = make_map(p);
     if (r < 0)
         snprintf(ret->text, sizeof(ret->text), "%s",
@@ -154,6 +173,7 @@ int job_make(struct job *p, const struct weir_shard_options *options,
 void job_free(struct job *p)
 {
     codec_map_free(p->map);
+    schema_free(p->sent);
     pipeline_unref(p->made);
     plugins_free(p->plugins);
     config_free(p->config);

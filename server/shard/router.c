@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * From NDJSON to rows by part: decoded once, keyed, dealt, and on their way as columns (journal/codec.h).
+ * From bytes to rows by part: decoded once, keyed, dealt, and on their way as columns (journal/codec.h).
  *
  * Whether a row is late depends on the watermark at that row, which only this place knows. To a window it matters no more than
  * whether its end has been passed: so what is dealt is cut before the row with which the watermark passes one, and only there.
@@ -26,7 +26,8 @@
 
 struct weir_router {
     struct job job;
-    struct decoder *decoder;
+    struct decoder *decoder;     /* of lines */
+    struct decoder *messages;    /* NULL: those of the source are lines, too */
     struct derive *derive, *own; /* NULL: no key is made of such columns */
     const struct window_kind *window;
     int64_t newest_us;   /* INT64_MIN: none */
@@ -34,7 +35,13 @@ struct weir_router {
     struct batch **part; /* rows that wait; NULL: none */
     uint32_t *of_key;    /* part of each key of the batch at hand */
     size_t of_key_room;
-    struct buffer out; /* bytes of pieces */
+    struct dealt {
+        uint32_t row, part;
+    } dealt[BATCH_ROWS_MAX]; /* rows of the batch at hand that are not in `part` yet */
+    uint32_t n_dealt;
+    uint32_t sorted[BATCH_ROWS_MAX]; /* the rows of `dealt` by part */
+    uint32_t *end;                   /* of each part: in `sorted`, meanwhile */
+    struct buffer out;               /* bytes of pieces */
     struct piece {
         struct weir_piece to;
         size_t at; /* in `out` */
@@ -56,7 +63,8 @@ static void rejected(void *ctx, const struct decode_reject *reject)
              decode_reason_name(e->reason), e->message);
 }
 
-static int make_decoder(struct weir_router *r)
+static int make_decoder(struct weir_router *r, enum decode_format format,
+                        struct decoder **ret)
 {
     const struct config_stream *s = r->job.stream;
     const struct decode_options options = {.schema = s->schema,
@@ -69,9 +77,19 @@ static int make_decoder(struct weir_router *r)
                                            .depth_max = DEPTH_MAX,
                                            .max_future_skew_us = s->max_future_skew_us,
                                            .check_unit = s->check_unit};
-    int err = decoder_new(&options, DECODE_NDJSON, &r->decoder);
+    int err = decoder_new(&options, format, ret);
     if (err == 0)
-        decoder_on_reject(r->decoder, rejected, r);
+        decoder_on_reject(*ret, rejected, r);
+    return err;
+}
+
+static int make_decoders(struct weir_router *r)
+{
+    const struct config_source *source = &r->job.stream->source;
+    int err = make_decoder(r, DECODE_NDJSON, &r->decoder);
+    if (err == 0 && source->kind == CONFIG_SOURCE_KAFKA &&
+        source->format != DECODE_NDJSON)
+        err = make_decoder(r, source->format, &r->messages);
     return err;
 }
 
@@ -118,7 +136,8 @@ int weir_router_open(const struct weir_shard_options *options, struct weir_route
     r->out.limit = OUT_MAX;
     r->window = pipeline_window(r->job.made);
     r->part = calloc(r->job.parts, sizeof(struct batch *));
-    err = r->part ? make_decoder(r) : -ENOMEM;
+    r->end = calloc(r->job.parts, sizeof(*r->end));
+    err = r->part && r->end ? make_decoders(r) : -ENOMEM;
     if (err == 0)
         err = make_derive(r, &why);
     if (err < 0) {
@@ -139,10 +158,12 @@ void weir_router_close(struct weir_router *r)
         batch_unref(r->part[i]);
     free(r->part);
     decoder_free(r->decoder);
+    decoder_free(r->messages);
     derive_free(r->derive);
     derive_free(r->own);
     buffer_free(&r->out);
     free(r->of_key);
+    free(r->end);
     free(r->piece);
     free(r->given);
     job_free(&r->job);
@@ -208,28 +229,53 @@ static int flush(struct weir_router *r)
 
 /* ---- Dealing ------------------------------------------------------------------------------------ */
 
-static int deal_row(struct weir_router *r, const struct batch *b, uint32_t row,
-                    uint32_t part)
+static int append(struct weir_router *r, const struct batch *b, uint32_t part,
+                  const uint32_t *row, uint32_t n)
 {
     struct batch **to = &r->part[part];
-    int err = *to ? 0 : batch_new(b->schema, ROWS_AT_FIRST, to);
+    const size_t *column = r->job.sent_from;
+    int err = *to ? 0 : batch_new(r->job.sent, ROWS_AT_FIRST, to);
     if (err == 0)
-        err = batch_append_row(*to, b, row);
+        err = batch_append_rows(*to, b, column, row, n);
     if (err != -ENOSPC)
         return err;
     err = flush_part(r, part);
-    return err < 0 ? err : batch_append_row(*to, b, row);
+    return err < 0 ? err : batch_append_rows(*to, b, column, row, n);
+}
+
+/* What is dealt goes to its parts, in its order. */
+static int put_dealt(struct weir_router *r, const struct batch *b)
+{
+    uint32_t *const end = r->end, parts = r->job.parts;
+    int err = 0;
+    memset(end, 0, parts * sizeof(*end));
+    for (uint32_t i = 0; i < r->n_dealt; i++)
+        end[r->dealt[i].part]++;
+    for (uint32_t k = 0, at = 0; k < parts; k++) { /* where it begins, at first */
+        const uint32_t n = end[k];
+        end[k] = at;
+        at += n;
+    }
+    for (uint32_t i = 0; i < r->n_dealt; i++)
+        r->sorted[end[r->dealt[i].part]++] = r->dealt[i].row;
+    for (uint32_t k = 0, at = 0; err == 0 && k < parts; at = end[k++])
+        if (end[k] > at)
+            err = append(r, b, k, r->sorted + at, end[k] - at);
+    r->n_dealt = 0;
+    return err;
 }
 
 /* The row moves the watermark. */
-static int reach(struct weir_router *r, int64_t time_us)
+static int reach(struct weir_router *r, const struct batch *b, int64_t time_us)
 {
     const int64_t behind_us = r->job.pipeline->out_of_orderness_us;
     r->newest_us = time_us;
     if (time_us < INT64_MIN + behind_us || time_us - behind_us < r->border_us)
         return 0;
     const struct weir_piece piece = {.part = -1, .watermark_us = time_us - behind_us};
-    int err = flush(r);
+    int err = put_dealt(r, b);
+    if (err == 0)
+        err = flush(r);
     if (err == 0)
         err = add_piece(r, &piece);
     r->border_us = window_next_border(r->window, piece.watermark_us);
@@ -241,17 +287,18 @@ static int deal_rows(struct weir_router *r, const struct batch *b,
 {
     const int64_t *time = b->view[0].values;
     int err = 0;
+    r->n_dealt = 0;
     for (uint32_t row = 0; err == 0 && row < b->n_rows; row++) {
         if (time[row] > r->newest_us)
-            err = reach(r, time[row]);
+            err = reach(r, b, time[row]);
         const uint32_t key = keys->id[row];
         r->count.null_keys += key == KEY_NULL;
         r->count.long_keys += key == KEY_TOO_LONG;
-        if (err == 0 && key < KEY_TOO_LONG)
-            err = deal_row(r, b, row, r->of_key[key]);
+        if (key < KEY_TOO_LONG)
+            r->dealt[r->n_dealt++] = (struct dealt){row, r->of_key[key]};
     }
     r->count.events += b->n_rows;
-    return err;
+    return err < 0 ? err : put_dealt(r, b);
 }
 
 static int find_parts(struct weir_router *r, const struct key_ids *keys)
@@ -302,37 +349,47 @@ static int deal(struct weir_router *r, struct batch *b)
     return err;
 }
 
-/* One batch full. *ret_more: there is more. */
-static int read_some(struct weir_router *r, const char **p, size_t *n, bool *ret_more)
+/* Rows of a body into *batch, NULL: there is none yet; one that is full is dealt. */
+static int read_body(struct weir_router *r, struct decoder *d, const char *p, size_t n,
+                     struct batch **batch)
 {
-    struct batch *b;
-    int err = batch_new(r->job.stream->schema, BATCH_ROWS_MAX, &b);
-    if (err < 0)
-        return err;
-    int got = decoder_feed(r->decoder, p, n, b);
-    if (got == DECODE_DONE)
-        got = decoder_finish(r->decoder, b);
-    *ret_more = got == DECODE_FULL;
-    err = got < 0 ? got : b->n_rows ? deal(r, b) : 0;
-    batch_unref(b);
+    int got = DECODE_FULL, err = 0;
+    decoder_reset(d, clock_now_us());
+    while (err == 0 && got == DECODE_FULL) {
+        err = *batch ? 0 : batch_new(r->job.stream->schema, BATCH_ROWS_MAX, batch);
+        if (err < 0)
+            break;
+        got = decoder_feed(d, &p, &n, *batch);
+        if (got == DECODE_DONE)
+            got = decoder_finish(d, *batch);
+        if (got == DECODE_FULL) {
+            err = deal(r, *batch);
+            batch_unref(*batch);
+            *batch = NULL;
+        }
+    }
+    r->count.rejected += decoder_stats(d)->rejected;
+    if (err == 0 && got < 0 && got != -EBADMSG) /* the rest of the body was rejected */
+        err = got;
     return err;
 }
 
-int weir_router_read(struct weir_router *r, const void *bytes, size_t size,
-                     const struct weir_piece **ret_pieces, size_t *ret_n,
-                     struct weir_shard_error *error)
+static void begin_read(struct weir_router *r)
 {
-    const char *p = bytes;
-    struct error why = {0};
-    bool more = true;
-    int err = 0;
     r->n_pieces = 0;
     r->count.last_rejected[0] = '\0';
     buffer_clear(&r->out);
-    decoder_reset(r->decoder, clock_now_us());
-    while (err == 0 && more)
-        err = read_some(r, &p, &size, &more);
-    r->count.rejected += decoder_stats(r->decoder)->rejected;
+}
+
+/* Deals what is left in `batch`, which may be NULL, and takes it. */
+static int end_read(struct weir_router *r, int err, struct batch *batch,
+                    const struct weir_piece **ret_pieces, size_t *ret_n,
+                    struct weir_shard_error *error)
+{
+    const struct error why = {0};
+    if (err == 0 && batch && batch->n_rows)
+        err = deal(r, batch);
+    batch_unref(batch);
     if (err == 0)
         err = flush(r);
     struct weir_piece *given =
@@ -349,4 +406,30 @@ int weir_router_read(struct weir_router *r, const void *bytes, size_t size,
     *ret_pieces = given;
     *ret_n = r->n_pieces;
     return 0;
+}
+
+int weir_router_read(struct weir_router *r, const void *bytes, size_t size,
+                     const struct weir_piece **ret_pieces, size_t *ret_n,
+                     struct weir_shard_error *error)
+{
+    struct batch *batch = NULL;
+    begin_read(r);
+    int err = read_body(r, r->decoder, bytes, size, &batch);
+    return end_read(r, err, batch, ret_pieces, ret_n, error);
+}
+
+int weir_router_read_messages(struct weir_router *r, const void *bytes,
+                              const uint32_t *size, size_t n,
+                              const struct weir_piece **ret_pieces, size_t *ret_n,
+                              struct weir_shard_error *error)
+{
+    struct decoder *d = r->messages ? r->messages : r->decoder;
+    struct batch *batch = NULL;
+    const char *p = bytes;
+    int err = 0;
+    begin_read(r);
+    for (size_t i = 0; err == 0 && i < n; p += size[i++])
+        if (size[i])
+            err = read_body(r, d, p, size[i], &batch);
+    return end_read(r, err, batch, ret_pieces, ret_n, error);
 }

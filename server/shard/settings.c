@@ -53,6 +53,8 @@ static int add_kafka(struct settings *s, const struct config_source *k)
         snprintf(number, sizeof(number), "%" PRId32, k->partition[i]);
         err = add(s, "kafka.", "partition", number);
     }
+    for (size_t i = 0; err == 0 && i < k->n_senders; i++)
+        err = add(s, "kafka.", "sender", k->sender[i]);
     for (size_t i = 0; err == 0 && i < k->n_options; i++)
         err = add(s, k->option[i].value ? "kafka.option." : "kafka.option_file.",
                   k->option[i].name,

@@ -10,6 +10,7 @@ import glob
 import json
 import os
 import random
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -28,6 +29,7 @@ T0 = 1700000000000
 BEHIND_MS = 3000
 EVENTS = 60000
 KEYS = 300
+MESSAGE = 30  # events
 FAILS = '''  fails:
     from: trades
     key: [symbol]
@@ -38,6 +40,11 @@ FAILS = '''  fails:
     key: [symbol]
     window: {tumbling: 10s}
     analyzers: [{hostile: {how: segv, of: qty, at: 99}, run: process}]
+  crashes_here:
+    from: trades
+    key: [symbol]
+    window: {tumbling: 10s}
+    analyzers: [{hostile: {how: segv, of: qty, at: 99}}]
 '''
 CONFIG = '''
 server: {database: weir.db}
@@ -84,14 +91,16 @@ pipelines:
     window: {tumbling: 1m}
     analyzers: [count]
 '''.replace('@FAILS@', FAILS)
-KAFKA = '''
+SERVER = '''
 server: {database: weir.db, postgresql: {connect: "host=127.0.0.1 port=@PORT@ user=weir dbname=postgres", schema: results}}
+'''
+KAFKA = SERVER + '''
 streams:
   trades:
     time: {field: ts, unit: ms}
     fields: {symbol: string, qty: int, price: float, side: string}
     derive: {notional: price * qty}
-    source: {kafka: {brokers: "@BROKERS@", topics: trades, options: {client.id: w}}}
+    source: {kafka: {brokers: "@BROKERS@", topics: trades, format: @FORMAT@, options: {client.id: w}}}
 '''
 
 
@@ -111,6 +120,23 @@ def make_events(path):
 def write(path, text):
     with open(path, 'w', encoding='utf-8') as f:
         f.write(text)
+
+
+def ndjson(lines):
+    return ''.join(lines)
+
+
+def csv(lines):
+    """With a header, and a line that is wrong."""
+    rows = [[str(event[name]) for name in ('side', 'ts', 'price', 'symbol', 'qty')] for event in map(json.loads, lines)]
+    return '\n'.join(['side,ts,price,symbol,qty', 'buy,1,2', *map(','.join, rows)])
+
+
+def line_protocol(lines):
+    """The last line has no end, and there is one that is wrong."""
+    events = map(json.loads, lines)
+    return '\n'.join(['t,symbol= qty=1i', *(f't,symbol={e["symbol"]} qty={e["qty"]}i,price={e["price"]!r},side="{e["side"]}" {e["ts"]}000000'
+                                           for e in events)])
 
 
 def make_sources(folder):
@@ -180,16 +206,16 @@ class Flink(unittest.TestCase):
         jars = ':'.join([os.path.join(FLINK, 'weir-flink.jar'), os.path.join(FLINK, 'test-classes'),
                          os.path.join(FLINK, 'jars', '*')])
         opens = [f'--add-opens=java.base/{p}=ALL-UNNAMED' for p in ('java.util', 'java.lang', 'java.time')]
-        return ['java', '-Xmx1g', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', *opens,
+        return ['java', '-Xmx1g', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-XX:-CreateCoredumpOnCrash', *opens,
                 f'-Dweir.library={FLINK}/libweir-shard.so', f'-Dweir.program={harness.WEIR}', '-cp', jars, main, *args]
 
     def java(self, main, *args):
-        return subprocess.run(self.command(main, *args), env=self.environment(), text=True, stdout=subprocess.PIPE,
+        return subprocess.run(self.command(main, *args), env=self.environment(), cwd=self.folder, text=True, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, timeout=20 * harness.LIMIT_S, check=False)
 
     def run_job(self, scenario, pipeline='p', events=None):
         out = os.path.join(self.folder, f'{scenario}-{pipeline}{"-sources" if events else ""}')
-        result = self.java('weir.flink.Runs', scenario, self.config, pipeline, events or self.events, out)
+        result = self.java('weir.flink.Runs', scenario, self.config, pipeline, events or self.events, out, out)
         return result, out
 
     def rows(self, out, table):
@@ -262,37 +288,126 @@ class Flink(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assert_as_run(out, 'p', 'p_topk', database='sources.db')
 
-    def kafka(self, port=5432, partitions=3):
+    def messages(self):
+        """How many there are in Kafka."""
+        return sum(-(-len(lines) // MESSAGE) for lines in self.lines)
+
+    def kafka(self, port=5432, partitions=3, form='ndjson', messages=ndjson):
         """A broker with the events, each key's in one of three partitions, and the path of a configuration that reads them."""
         server = broker.Broker(os.path.join(FLINK, 'jars'))
         self.addCleanup(server.close)
         with server.client('trades', partitions) as client:
             for partition, lines in enumerate(self.lines):
-                for i in range(0, len(lines), 30):
-                    client.do(f'send trades {partition} 0 {len("".join(lines[i:i + 30]))}', ''.join(lines[i:i + 30]).encode())
+                for i in range(0, len(lines), MESSAGE):
+                    body = messages(lines[i:i + MESSAGE]).encode()
+                    client.do(f'send trades {partition} 0 {len(body)}', body)
             client.do('flush')
-        config = os.path.join(self.folder, 'kafka.yaml')
-        write(config, KAFKA.replace('@PORT@', str(port)).replace('@BROKERS@', server.servers) + CONFIG[CONFIG.index('pipelines:'):])
+        config = os.path.join(self.folder, f'kafka-{form}.yaml')
+        write(config, KAFKA.replace('@PORT@', str(port)).replace('@BROKERS@', server.servers).replace('@FORMAT@', form)
+              + CONFIG[CONFIG.index('pipelines:'):])
         return config
 
-    def test_from_kafka_to_postgresql(self):
+    def postgresql(self, prepared=0):
+        """One that takes so many prepared transactions."""
         database = postgres.Postgres(tcp=True)
         self.addCleanup(database.close)
         database.start()
-        result = self.java('weir.flink.Job', '--config', self.kafka(database.port), '--pipeline', 'p', '--parallelism', '2',
-                           '--until', 'end', '--checkpoints', '200')
-        self.assertEqual(result.returncode, 0, result.stdout)
-        for table in 'p', 'p_topk':
+        if prepared:
+            database.psql(f'ALTER SYSTEM SET max_prepared_transactions = {prepared}')
+            database.restart()
+        return database
+
+    def files_to(self, database):
+        """The path of a configuration with the tables of this one."""
+        config = os.path.join(self.folder, 'files.yaml')
+        write(config, SERVER.replace('@PORT@', str(database.port)) + CONFIG[CONFIG.index('streams:'):])
+        return config
+
+    def assert_in_postgresql(self, database, *tables, of='sources.db'):
+        for table in tables:
             rows = [json.loads(row) for row in database.psql(
                 f'SELECT row_to_json(t) FROM (SELECT *, (extract(epoch FROM window_start) * 1000000)::bigint AS window_start, '
                 f'(extract(epoch FROM window_end) * 1000000)::bigint AS window_end FROM results.{table}) t')]
             self.assertEqual(sorted(repr(sorted(row.items())) for row in rows),
-                             sorted(repr(sorted(row.items())) for row in self.expected(table, 'sources.db')), table)
+                             sorted(repr(sorted(row.items())) for row in self.expected(table, of)), table)
+
+    def test_from_kafka_to_postgresql(self):
+        database = self.postgresql()
+        result = self.java('weir.flink.Job', '--config', self.kafka(database.port), '--pipeline', 'p', '--parallelism', '2',
+                           '--until', 'end', '--checkpoints', '200')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_in_postgresql(database, 'p', 'p_topk')
+
+    def formed(self, form, messages, rejected):
+        out = os.path.join(self.folder, form)
+        result = self.java('weir.flink.Job', '--config', self.kafka(form=form, messages=messages), '--pipeline', 'p', '--out', out,
+                           '--parallelism', '2', '--until', 'end', '--checkpoints', '200')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'p', 'p_topk', database='sources.db')
+        self.assertEqual(sum(map(int, re.findall(r'(\d+) rejected,', result.stdout))), rejected, result.stdout)
+
+    def test_messages_of_kafka_may_be_json(self):
+        self.formed('json', lambda lines: f'[{",".join(lines)}]', 0)
+
+    def test_messages_of_kafka_may_be_csv(self):
+        self.formed('csv', csv, self.messages())
+
+    def test_messages_of_kafka_may_be_line_protocol(self):
+        self.formed('lines', line_protocol, self.messages())
+
+    def plain_tables(self, database):
+        """Without keys, as a job would make them otherwise."""
+        database.psql('CREATE SCHEMA results')
+        for table in 'p', 'p_topk':
+            file = sqlite3.connect(os.path.join(self.folder, 'weir.db'))
+            kinds = {'INTEGER': 'bigint', 'REAL': 'double precision', 'TEXT': 'text'}
+            columns = [(name, 'timestamptz' if name.startswith('window_') else kinds[kind])
+                       for _, name, kind, *_ in file.execute(f'PRAGMA table_xinfo({table})')]
+            file.close()
+            database.psql(f'CREATE TABLE results.{table} ({", ".join(f"{name} {kind}" for name, kind in columns)})')
+
+    def inserted(self, scenario):
+        """By plain inserts into tables without keys."""
+        database = self.postgresql(prepared=40)
+        self.plain_tables(database)
+        database.psql("BEGIN; INSERT INTO results.p (symbol) VALUES ('orphan'); PREPARE TRANSACTION 'weir 7 5 1 results.p'")
+        database.psql("BEGIN; INSERT INTO results.p (symbol) VALUES ('other'); PREPARE TRANSACTION 'weir 7 5 1 results.q'")
+        result = self.java('weir.flink.Runs', scenario, self.files_to(database), 'p', self.events, 'postgresql',
+                           os.path.join(self.folder, f'{scenario}-postgresql'))
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_in_postgresql(database, 'p', 'p_topk', of='weir.db')
+        self.assertEqual(database.psql('SELECT gid FROM pg_prepared_xacts'), ['weir 7 5 1 results.q'])
+
+    def test_plain_inserts_are_there_once_over_failures(self):
+        self.inserted('failure')
+
+    def test_plain_inserts_are_there_once_over_other_parallelisms(self):
+        self.inserted('rescale')
+
+    def test_a_transaction_that_somebody_has_rolled_back_fails_the_job(self):
+        database = self.postgresql(prepared=2)
+        number = database.psql('BEGIN; SELECT txid_current(); ROLLBACK')[0]
+        done = database.psql('BEGIN; SELECT txid_current(); COMMIT')[0]
+        for transaction, status in (done, 0), (number, 1):
+            result = self.java('weir.flink.Runs', 'commit', self.files_to(database), 'p', f'weir 3 0 {transaction} results.p', '-')
+            self.assertEqual(result.returncode, status, result.stdout)
+        self.assertIn(f"table 'results.p': transaction 'weir 3 0 {number} results.p' cannot be committed", result.stdout)
+
+    def test_the_job_of_the_jar_inserts_each_row_once_if_postgresql_can(self):
+        database = self.postgresql()
+        args = ['weir.flink.Job', '--config', self.files_to(database), '--pipeline', 'p', '--in', self.events, '--parallelism', '2',
+                '--checkpoints', '200', '--exactly-once', 'yes']
+        result = self.java(*args)
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn('max_prepared_transactions is 0, and 2 tables of 2 tasks need 8', result.stdout)
+        database.psql('ALTER SYSTEM SET max_prepared_transactions = 8')
+        database.restart()
+        result = self.java(*args)
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_in_postgresql(database, 'p', 'p_topk', of='weir.db')
 
     def test_a_partition_that_stays_silent_becomes_idle(self):
-        database = postgres.Postgres(tcp=True)
-        self.addCleanup(database.close)
-        database.start()
+        database = self.postgresql()
         with subprocess.Popen(self.command('weir.flink.Job', '--config', self.kafka(database.port, partitions=4), '--pipeline', 'p',
                                            '--parallelism', '2', '--idle-timeout', '2', '--checkpoints', '200'),
                               env=self.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
@@ -309,6 +424,12 @@ class Flink(unittest.TestCase):
         self.assertEqual(result.returncode, 0, result.stdout)
         self.assert_as_run(out, 'p', 'p_topk', database='sources.db')
 
+    def test_another_parallelism_of_readers_of_kafka_changes_nothing(self):
+        out = os.path.join(self.folder, 'kafka-rescale')
+        result = self.java('weir.flink.Runs', 'kafka-rescale', self.kafka(), 'p', str(self.messages()), out, out)
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assert_as_run(out, 'p', 'p_topk', database='sources.db')
+
     def test_an_analyzer_that_fails_fails_the_job_with_its_name(self):
         result, _ = self.run_job('plain', 'fails')
         self.assertEqual(result.returncode, 1, result.stdout)
@@ -319,6 +440,18 @@ class Flink(unittest.TestCase):
         self.assertEqual(result.returncode, 1, result.stdout)
         self.assertIn("weir.flink.WeirException: pipeline 'crashes': analyzer 'hostile': its process was killed by signal 11 "
                       "(Segmentation fault), in update", result.stdout)
+
+    def test_an_analyzer_that_crashes_each_time_fails_the_job_once_flink_has_tried_as_often_as_it_was_told(self):
+        result, _ = self.run_job('tries', 'crashes')
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn('maxNumberRestartAttempts=2', result.stdout)
+        self.assertIn("weir.flink.WeirException: pipeline 'crashes': analyzer 'hostile': its process was killed by signal 11 "
+                      "(Segmentation fault), in update", result.stdout)
+
+    def test_an_analyzer_that_crashes_in_the_task_manager_is_named_by_its_last_words(self):
+        result, _ = self.run_job('plain', 'crashes_here')
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertRegex(result.stdout, r'(?s)SIGSEGV.*Problematic frame:\n# C +\[hostile\.so\+')
 
     def test_a_job_goes_on_after_the_processes_of_analyzers_were_killed(self):
         result, out = self.run_job('crash', 'apart')

@@ -213,6 +213,53 @@ static void columns_that_nobody_wants_have_no_arrays(void **state)
     schema_free(s);
 }
 
+/* Every third row from the end, some at a time, without qty. */
+static void chosen_rows_are_appended_with_chosen_columns(void **state)
+{
+    (void)state;
+    static const char *const name[] = {"", "a", NULL, "a longer one"};
+    const size_t column[] = {0, 3, 1};
+    struct schema *s = trades(), *narrow;
+    struct batch *from, *to;
+    uint32_t row[100], n = 0, done = 0;
+    assert_int_equal(schema_new(3, "ts", &narrow), 0);
+    for (size_t i = 1; i < 3; i++)
+        assert_int_equal(
+            schema_set(narrow, i, s->column[column[i]].name, s->column[column[i]].type),
+            0);
+    assert_int_equal(batch_new(s, 0, &from), 0);
+    assert_int_equal(batch_new(narrow, 0, &to), 0);
+    for (int i = 0; i < 3000; i++)
+        add(from, i, name[i % 4], i, i % 2);
+    for (uint32_t i = 3000; i-- > 0;) {
+        if (i % 3 == 0)
+            row[n++] = i;
+        if (n == 100 || i == 0) {
+            assert_int_equal(batch_append_rows(to, from, column, row, n), 0);
+            n = 0;
+        }
+    }
+    batch_seal(to);
+    assert_int_equal(to->n_rows, 1000);
+    for (uint32_t i = 3000; i-- > 0;) {
+        if (i % 3)
+            continue;
+        const char *wanted = name[i % 4];
+        size_t size;
+        const char *text = weir_string(&to->view[2], done, &size);
+        assert_int_equal(weir_int(&to->view[0], done), i);
+        assert_int_equal(weir_bool(&to->view[1], done), i % 2);
+        assert_int_equal(weir_is_null(&to->view[2], done), !wanted);
+        assert_int_equal(size, wanted ? strlen(wanted) : 0);
+        assert_memory_equal(text, wanted ? wanted : "", size);
+        done++;
+    }
+    batch_unref(from);
+    batch_unref(to);
+    schema_free(narrow);
+    schema_free(s);
+}
+
 static void a_row_given_up_leaves_no_null_behind(void **state)
 {
     (void)state;
@@ -510,6 +557,7 @@ int main(void)
         cmocka_unit_test(a_text_takes_the_place_of_what_the_last_rows_had),
         cmocka_unit_test(a_text_needs_no_room_for_what_it_replaces),
         cmocka_unit_test(columns_that_nobody_wants_have_no_arrays),
+        cmocka_unit_test(chosen_rows_are_appended_with_chosen_columns),
         cmocka_unit_test(a_row_given_up_leaves_no_null_behind),
         cmocka_unit_test(a_full_batch_takes_no_more),
         cmocka_unit_test(a_column_of_strings_keeps_to_its_limit),

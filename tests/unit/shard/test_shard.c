@@ -514,6 +514,71 @@ static void wrong_lines_are_counted_and_the_rest_is_dealt(void **state)
     weir_router_close(router);
 }
 
+/* Messages with four events in all, of which one is wrong. */
+static void check_messages(const char *format, const char *a, const char *bad,
+                           const char *b)
+{
+    char config[1024], bytes[1024];
+    const char *message[] = {a, bad, "", b};
+    uint32_t size[4];
+    struct weir_shard_error error;
+    struct weir_router *router;
+    struct weir_router_figures f;
+    const struct weir_piece *piece;
+    size_t n, rows = 0, at = 0;
+    snprintf(config, sizeof(config),
+             "streams:\n"
+             "  t:\n"
+             "    time: {field: ts, unit: us}\n"
+             "    fields: {k: string, n: int}\n"
+             "    source: {kafka: {brokers: \"a:1\", topics: one, format: %s}}\n"
+             "pipelines:\n"
+             "  p: {from: t, key: [k], window: {tumbling: 1s}, analyzers: [count]}\n",
+             format);
+    for (unsigned i = 0; i < 4; i++) {
+        size[i] = (uint32_t)strlen(message[i]);
+        memcpy(bytes + at, message[i], size[i]);
+        at += size[i];
+    }
+    const struct weir_shard_options o = options_of(config);
+    if (weir_router_open(&o, &router, &error) < 0) {
+        assert_non_null(strstr(error.text, "built without"));
+        skip();
+    }
+    assert_int_equal(
+        weir_router_read_messages(router, bytes, size, 4, &piece, &n, &error), 0);
+    for (size_t i = 0; i < n; i++)
+        rows += piece[i].rows;
+    weir_router_count(router, &f);
+    assert_int_equal(rows, 4);
+    assert_int_equal(f.events, 4);
+    assert_int_equal(f.rejected, 1);
+    assert_non_null(strstr(f.last_rejected, "line "));
+    assert_int_equal(weir_router_newest(router), INT64_C(1700000000000004));
+    weir_router_close(router);
+}
+
+static void each_message_is_read_by_itself(void **state)
+{
+    (void)state;
+    check_messages("json",
+                   "[{\"ts\":1700000000000001,\"k\":\"a\",\"n\":1},\n"
+                   "{\"ts\":1700000000000004,\"k\":\"b\",\"n\":1}]",
+                   "[{\"ts\":1700000000000002,\"k\":\"a\",\"n\":1}, {\"ts\":",
+                   "{\"ts\":1700000000000003,\"k\":\"c\",\"n\":1}");
+    check_messages("csv", "k,ts,n\na,1700000000000001,1\nb,1700000000000004,2",
+                   "n,k\n1,a", "ts,k,n\n1700000000000002,c,1\n1700000000000003,a,4\n");
+    check_messages(
+        "lines", "t,k=a n=1i 1700000000000001000\nt,k=b n=1i 1700000000000004000",
+        "t,k=a n=",
+        "t,k=c n=1i 1700000000000002000\nt n=1i,k=\"d\" 1700000000000003000\n");
+    check_messages("ndjson",
+                   "{\"ts\":1700000000000001,\"k\":\"a\",\"n\":1}\n"
+                   "{\"ts\":1700000000000004,\"k\":\"b\",\"n\":1}",
+                   "{\"ts\":1700000000000002,\"k\":\"c\",\"n\":1}\n{\"ts\":",
+                   "{\"ts\":1700000000000003,\"k\":\"c\",\"n\":1}");
+}
+
 static void what_cannot_be_dealt_is_refused(void **state)
 {
     (void)state;
@@ -708,6 +773,7 @@ int main(void)
         cmocka_unit_test(tables_say_what_their_columns_are),
         cmocka_unit_test(where_events_and_rows_go_is_told),
         cmocka_unit_test(wrong_lines_are_counted_and_the_rest_is_dealt),
+        cmocka_unit_test(each_message_is_read_by_itself),
         cmocka_unit_test(what_cannot_be_dealt_is_refused),
         cmocka_unit_test(an_analyzer_that_fails_is_named),
         cmocka_unit_test(analyzers_in_processes_of_their_own_give_the_same_rows),

@@ -4,6 +4,7 @@ package weir.flink;
 import java.sql.Connection;
 import java.sql.DriverManager;
 import java.sql.PreparedStatement;
+import java.sql.ResultSet;
 import java.sql.SQLException;
 import java.sql.Statement;
 import java.time.Instant;
@@ -26,7 +27,7 @@ import org.slf4j.LoggerFactory;
 
 /**
  * {@code postgresql:} of the server, by Flink's connector for JDBC: rows take the place of those with the same primary key. After a
- * failure rows since the last checkpoint are written once more, to the same places.
+ * failure rows since the last checkpoint are written once more, to the same places. Or by plain inserts, in transactions.
  */
 final class JdbcTables {
     private static final int BATCH_ROWS = 5000;
@@ -97,6 +98,36 @@ final class JdbcTables {
                 .uid("weir-postgresql-" + table.name());
     }
 
+    /** Plain inserts, each row once, in transactions that end with checkpoints; see {@link JdbcTransactions}. */
+    void insert(DataStream<Row> rows, ResultTable table) {
+        rows.filter(new Storable(table))
+                .uid("weir-storable-" + table.name())
+                .sinkTo(transactions(table))
+                .name("postgresql " + table.name())
+                .uid("weir-postgresql-" + table.name());
+    }
+
+    JdbcTransactions transactions(ResultTable table) {
+        Properties batches = new Properties();
+        batches.putAll(properties);
+        batches.setProperty("reWriteBatchedInserts", "true");
+        return new JdbcTransactions(url, batches, insertInto(table), table.columns(), schema + "." + table.name());
+    }
+
+    /** Each task may have two transactions that are prepared, one of them on its way to be committed. */
+    void requirePrepared(int tables, int tasks) throws SQLException {
+        int needed = 2 * tables * tasks;
+        try (Connection c = DriverManager.getConnection(url, properties);
+                Statement s = c.createStatement();
+                ResultSet setting = s.executeQuery("SHOW max_prepared_transactions")) {
+            setting.next();
+            if (setting.getInt(1) < needed) {
+                throw new WeirException("--exactly-once: PostgreSQL's max_prepared_transactions is " + setting.getInt(1) + ", and "
+                        + tables + " tables of " + tasks + " tasks need " + needed);
+            }
+        }
+    }
+
     /** PostgreSQL has no texts with a zero in them; such rows are left out, counted and, the first ones, told. */
     private static final class Storable extends RichFilterFunction<Row> {
         private static final long serialVersionUID = 1;
@@ -131,20 +162,23 @@ final class JdbcTables {
         }
     }
 
-    private static void fill(PreparedStatement statement, Row row, List<ResultTable.Column> columns) throws SQLException {
+    static void fill(PreparedStatement statement, Row row, List<ResultTable.Column> columns) throws SQLException {
         for (int i = 0; i < columns.size(); i++) {
             Object value = row.getField(i);
             statement.setObject(i + 1, value instanceof Instant t ? t.atOffset(ZoneOffset.UTC) : value, sqlType(columns.get(i).type()));
         }
     }
 
-    private String upsert(ResultTable table) {
+    private String insertInto(ResultTable table) {
         List<ResultTable.Column> columns = table.columns();
-        Stream<String> others = columns.stream().filter(c -> !c.primary()).map(c -> quoted(c.name()));
         return "INSERT INTO " + name(table) + " ("
                 + columns.stream().map(c -> quoted(c.name())).collect(Collectors.joining(", "))
-                + ") VALUES (" + columns.stream().map(c -> "?").collect(Collectors.joining(", "))
-                + ") ON CONFLICT (" + key(table) + ") DO UPDATE SET "
+                + ") VALUES (" + columns.stream().map(c -> "?").collect(Collectors.joining(", ")) + ")";
+    }
+
+    private String upsert(ResultTable table) {
+        Stream<String> others = table.columns().stream().filter(c -> !c.primary()).map(c -> quoted(c.name()));
+        return insertInto(table) + " ON CONFLICT (" + key(table) + ") DO UPDATE SET "
                 + others.map(c -> c + " = EXCLUDED." + c).collect(Collectors.joining(", "));
     }
 

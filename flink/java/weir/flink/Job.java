@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 package weir.flink;
 
+import java.time.Duration;
 import java.util.HashMap;
-import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
@@ -18,19 +18,17 @@ import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
  */
 public final class Job {
     private static final Set<String> OPTIONS = Set.of("config", "pipeline", "in", "out", "parallelism", "readers", "key-groups",
-            "checkpoints", "idle-timeout", "until");
+            "checkpoints", "idle-timeout", "until", "exactly-once");
     private static final int CHUNK = 4 << 20;
 
     private final StreamExecutionEnvironment env;
     private final Pipeline pipeline;
     private final Map<String, String> options;
-    private final Settings settings;
 
     private Job(StreamExecutionEnvironment env, Map<String, String> options) throws java.io.IOException {
         this.env = env;
         this.options = options;
         pipeline = Pipeline.of(java.nio.file.Path.of(options.get("config")), options.get("pipeline"), number("key-groups", 64));
-        settings = pipeline.settings();
     }
 
     public static void main(String[] args) throws Exception {
@@ -46,41 +44,49 @@ public final class Job {
 
     /** Source, pipeline and sink, with names that savepoints know. */
     private void build() throws Exception {
-        List<ResultTable> tables = pipeline.tables();
         if (options.containsKey("out")) {
-            Weir.shard(pieces(), pipeline, null).sinkTo(Weir.folders(new Path(options.get("out")))).uid("weir-folders");
+            DataStream<Tuple2<String, String>> rows = options.containsKey("in") ? Weir.run(lines(), pipeline) : topics().run();
+            rows.sinkTo(Weir.folders(new Path(options.get("out")))).uid("weir-folders");
             return;
         }
+        Settings settings = pipeline.settings();
         if (settings.names("postgresql.").isEmpty()) {
             throw new WeirException("--out is missing, and 'server' has no 'postgresql' for the tables of the pipeline");
         }
         JdbcTables to = new JdbcTables(settings);
-        Results results = new Results(Weir.shard(pieces(), pipeline, tables), tables);
-        to.make(tables);
-        for (ResultTable table : tables) {
-            to.put(results.rows(table.name()), table);
+        Results results = options.containsKey("in") ? Weir.rows(lines(), pipeline) : topics().rows();
+        if (isSet("exactly-once")) {
+            to.requirePrepared(results.tables().size(), env.getParallelism());
+        }
+        to.make(results.tables());
+        for (ResultTable table : results.tables()) {
+            if (isSet("exactly-once")) {
+                to.insert(results.rows(table.name()), table);
+            } else {
+                to.put(results.rows(table.name()), table);
+            }
         }
     }
 
-    private DataStream<Tuple2<Integer, byte[]>> pieces() {
-        if (options.containsKey("in")) {
-            return Weir.router(env.fromSource(Weir.files(new LineFormat(CHUNK), new Path(options.get("in"))),
-                            WatermarkStrategy.noWatermarks(), "lines")
-                    .uid("weir-lines")
-                    .setParallelism(number("readers", 1)), pipeline, false, 0);
+    private DataStream<byte[]> lines() {
+        return env.fromSource(Weir.files(new LineFormat(CHUNK), new Path(options.get("in"))), WatermarkStrategy.noWatermarks(), "lines")
+                .uid("weir-lines")
+                .setParallelism(number("readers", 1));
+    }
+
+    private KafkaEvents topics() {
+        KafkaEvents events = Weir.kafka(env, pipeline)
+                .readers(number("readers", 0))
+                .idleTimeout(Duration.ofSeconds(number("idle-timeout", 0)));
+        return "end".equals(options.get("until")) ? events.untilEnd() : events;
+    }
+
+    private boolean isSet(String option) {
+        String value = options.getOrDefault(option, "no");
+        if (!value.equals("yes") && !value.equals("no")) {
+            throw new IllegalArgumentException("--" + option + " is 'yes' or 'no', not '" + value + "'");
         }
-        if (settings.names("kafka.").isEmpty()) {
-            throw new WeirException("--in is missing, and the stream has no 'source' with 'kafka'");
-        }
-        KafkaTopics topics = new KafkaTopics(settings);
-        int partitions = topics.partitions().size();
-        int readers = number("readers", Math.min(partitions, env.getParallelism()));
-        if (readers < 1 || readers > partitions) {
-            throw new WeirException("of " + partitions + " partitions " + readers + " tasks cannot read");
-        }
-        return Weir.router(env.fromSource(topics.source("end".equals(options.get("until"))), Spoken.strategy(), "kafka")
-                .uid("weir-kafka")
-                .setParallelism(readers), pipeline, true, 1000L * number("idle-timeout", 0));
+        return value.equals("yes");
     }
 
     private int number(String option, int otherwise) {

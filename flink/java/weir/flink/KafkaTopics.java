@@ -35,10 +35,15 @@ final class KafkaTopics {
     /** Refused is what Kafka's client for Java, or this, cannot do. */
     KafkaTopics(Settings settings) {
         this.settings = settings;
-        if (!"ndjson".equals(settings.get("kafka.format"))) {
-            throw new WeirException("'kafka': inside Flink messages are NDJSON, not '" + settings.get("kafka.format") + "'");
+        if (!settings.all("kafka.sender").isEmpty()) {
+            throw new WeirException("'kafka': 'senders' is weir's own: in Flink one job has both phases");
         }
         client = properties(settings);
+    }
+
+    /** Each message is read by itself, as it is JSON, CSV or line protocol; of NDJSON many are read at once. */
+    boolean areWhole() {
+        return !"ndjson".equals(settings.get("kafka.format"));
     }
 
     /** The partitions that are read, as the brokers know them now. */
@@ -162,7 +167,7 @@ final class KafkaTopics {
 
         @Override
         public void deserialize(ConsumerRecord<byte[], byte[]> message, Collector<Tuple2<String, byte[]>> out) {
-            if (message.value() == null) {
+            if (message.value() == null || message.value().length == 0) {
                 return;
             }
             if (names == null) {

@@ -31,6 +31,9 @@ final class Native {
      */
     static native byte[] routerRead(long router, long newestUs, byte[] bytes, int size);
 
+    /** The same of the first {@code n} messages, of so many bytes each, in the format that the configuration says. */
+    static native byte[] routerReadMessages(long router, long newestUs, byte[] bytes, int[] sizes, int n);
+
     /** After routerRead: the newest event time of that source. */
     static native long routerNewest(long router);
 

@@ -21,10 +21,12 @@ import org.apache.flink.streaming.api.operators.OneInputStreamOperator;
 import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
- * Lines of NDJSON, byte[], or (the name of the source that they are from, byte[]), to rows by key group: each is (a key of that group,
- * columns).
+ * Lines of NDJSON, byte[], or messages, (the name of the source that they are from, byte[]), to rows by key group: each is (a key of
+ * that group, columns).
  *
  * <p>Watermarks are made of the events here, as weir makes them: each source has one, and the least of them is handed on. Of those
  * that come no more matters than that there is one: all sources have said something by then ({@link Spoken}); and the last.
@@ -32,6 +34,7 @@ import org.apache.flink.streaming.runtime.watermarkstatus.WatermarkStatus;
 final class Router<T> extends AbstractStreamOperator<Tuple2<Integer, byte[]>>
         implements OneInputStreamOperator<T, Tuple2<Integer, byte[]>> {
     private static final long serialVersionUID = 1;
+    private static final Logger LOG = LoggerFactory.getLogger(Router.class);
     private static final int REJECTED_LOGGED = 10;
     private static final int READ_BYTES = 256 << 10; // of a source, from which on it is worth a call
     private static final int WAIT_BYTES = 4 << 20; // of all sources
@@ -40,6 +43,7 @@ final class Router<T> extends AbstractStreamOperator<Tuple2<Integer, byte[]>>
 
     private final Pipeline pipeline;
     private final boolean announced;
+    private final boolean whole;
     private final long idleMs;
     private transient long handle;
     private transient ListState<Tuple4<String, Long, Long, String>> saved;
@@ -57,11 +61,13 @@ final class Router<T> extends AbstractStreamOperator<Tuple2<Integer, byte[]>>
 
     /**
      * @param announced elements have names, and a watermark comes once all sources have said something; otherwise there is one
+     * @param whole elements are messages that are not NDJSON: each is read by itself
      * @param idleMs a source that is silent for so long holds windows open no more; 0: they all do
      */
-    Router(Pipeline pipeline, boolean announced, long idleMs) {
+    Router(Pipeline pipeline, boolean announced, boolean whole, long idleMs) {
         this.pipeline = pipeline;
         this.announced = announced;
+        this.whole = whole;
         this.idleMs = idleMs;
     }
 
@@ -169,11 +175,14 @@ final class Router<T> extends AbstractStreamOperator<Tuple2<Integer, byte[]>>
     private void take(Origin origin, byte[] lines) {
         origin.silentTicks = 0;
         tellIdle(false);
-        if (lines.length >= READ_BYTES && origin.size() == 0) {
-            read(origin, lines, lines.length);
+        if (whole) {
+            origin.addMessage(lines);
+        } else if (lines.length >= READ_BYTES && origin.size() == 0) {
+            handOn(origin, Native.routerRead(handle, origin.newestUs, lines, lines.length));
             return;
+        } else {
+            origin.add(lines);
         }
-        origin.add(lines);
         waiting += lines.length;
         if (waiting >= WAIT_BYTES) {
             readAll();
@@ -198,13 +207,14 @@ final class Router<T> extends AbstractStreamOperator<Tuple2<Integer, byte[]>>
 
     private void read(Origin origin) {
         waiting -= origin.size();
-        read(origin, origin.bytes(), origin.size());
+        handOn(origin, whole
+                ? Native.routerReadMessages(handle, origin.newestUs, origin.bytes(), origin.sizes(), origin.messages())
+                : Native.routerRead(handle, origin.newestUs, origin.bytes(), origin.size()));
         origin.clear();
     }
 
-    private void read(Origin origin, byte[] lines, int size) {
-        ByteBuffer pieces = ByteBuffer.wrap(Native.routerRead(handle, origin.newestUs, lines, size))
-                .order(ByteOrder.nativeOrder());
+    private void handOn(Origin origin, byte[] read) {
+        ByteBuffer pieces = ByteBuffer.wrap(read).order(ByteOrder.nativeOrder());
         origin.newestUs = Native.routerNewest(handle);
         while (pieces.hasRemaining()) {
             int part = pieces.getInt();

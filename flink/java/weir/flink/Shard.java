@@ -19,6 +19,8 @@ import org.apache.flink.streaming.api.watermark.Watermark;
 import org.apache.flink.streaming.runtime.streamrecord.StreamRecord;
 import org.apache.flink.types.Row;
 import org.apache.flink.util.OutputTag;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * Rows by key group to results: (table, a JSON object), or typed rows, to an output for each table. States are off the heap; they are saved as raw keyed state, a run of bytes for
@@ -27,6 +29,7 @@ import org.apache.flink.util.OutputTag;
 final class Shard extends AbstractStreamOperator<Tuple2<String, String>>
         implements OneInputStreamOperator<Tuple2<Integer, byte[]>, Tuple2<String, String>> {
     private static final long serialVersionUID = 1;
+    private static final Logger LOG = LoggerFactory.getLogger(Shard.class);
     private static final String[] FIGURES = {
         "events", "late", "filtered", "whereErrors", "deriveErrors", "overMaxGroups", "rows", "groups", "stateBytes"
     };

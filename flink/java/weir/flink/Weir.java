@@ -13,6 +13,7 @@ import org.apache.flink.core.fs.Path;
 import org.apache.flink.core.io.SimpleVersionedSerializer;
 import org.apache.flink.streaming.api.datastream.DataStream;
 import org.apache.flink.streaming.api.datastream.SingleOutputStreamOperator;
+import org.apache.flink.streaming.api.environment.StreamExecutionEnvironment;
 import org.apache.flink.streaming.api.functions.sink.filesystem.BucketAssigner;
 import org.apache.flink.streaming.api.functions.sink.filesystem.bucketassigners.SimpleVersionedStringSerializer;
 import org.apache.flink.streaming.api.functions.sink.filesystem.rollingpolicies.OnCheckpointRollingPolicy;
@@ -32,23 +33,31 @@ public final class Weir {
     }
 
     /**
+     * The topics of Kafka that the stream of a pipeline reads, as its configuration says: each partition has a watermark of its own.
+     * {@code Weir.kafka(env, pipeline).rows()} are the results.
+     */
+    public static KafkaEvents kafka(StreamExecutionEnvironment env, Pipeline pipeline) {
+        return new KafkaEvents(env, pipeline);
+    }
+
+    /**
      * The results of a pipeline: (table, a JSON object). Tasks read `lines`, whole ones, and each makes a watermark of what it reads, in
      * its order; as many as the environment's parallelism fold.
      */
     public static DataStream<Tuple2<String, String>> run(DataStream<byte[]> lines, Pipeline pipeline) {
         pipeline.tables(); // or it is refused
-        return shard(router(lines, pipeline, false, 0), pipeline, null);
+        return shard(router(lines, pipeline, false, false, 0), pipeline, null);
     }
 
     /** The same as typed rows, a stream for each table. */
     public static Results rows(DataStream<byte[]> lines, Pipeline pipeline) {
         List<ResultTable> tables = pipeline.tables();
-        return new Results(shard(router(lines, pipeline, false, 0), pipeline, tables), tables);
+        return new Results(shard(router(lines, pipeline, false, false, 0), pipeline, tables), tables);
     }
 
     static <T> DataStream<Tuple2<Integer, byte[]>> router(
-            DataStream<T> lines, Pipeline pipeline, boolean announced, long idleMs) {
-        return lines.transform("weir router", PIECE, new Router<T>(pipeline, announced, idleMs))
+            DataStream<T> lines, Pipeline pipeline, boolean announced, boolean whole, long idleMs) {
+        return lines.transform("weir router", PIECE, new Router<T>(pipeline, announced, whole, idleMs))
                 .uid("weir-router-" + pipeline.name())
                 .setParallelism(lines.getParallelism());
     }

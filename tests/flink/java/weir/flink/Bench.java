@@ -4,6 +4,10 @@ package weir.flink;
 import java.io.IOException;
 import java.lang.management.ManagementFactory;
 import java.time.Duration;
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.Locale;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.functions.AggregateFunction;
 import org.apache.flink.api.common.functions.FlatMapFunction;
@@ -21,7 +25,9 @@ import org.apache.flink.util.Collector;
 
 /**
  * W1 by a pipeline in Flink, and the same by windows of Flink's own in Java, one after the other in the same process: CONFIG PIPELINE
- * FILE EVENTS FOLDER [ROUNDS]. The folder has the same events in two files, which two tasks read. Rows are thrown away.
+ * FILE EVENTS FOLDER [ROUNDS]. The folder has the same events in two files, which two tasks read. Both read the same lines by the same
+ * source, with the same tasks and checkpoints, and make the same sums; rows are thrown away. Figures are medians of the rounds, and
+ * the least and the most.
  */
 final class Bench {
     private static final int CHUNK = 4 << 20;
@@ -42,6 +48,7 @@ final class Bench {
         public long count;
         public long qty;
         public double turnover;
+        public double price;
         public double min = Double.POSITIVE_INFINITY;
         public double max = Double.NEGATIVE_INFINITY;
     }
@@ -91,6 +98,7 @@ final class Bench {
             s.count++;
             s.qty += t.qty;
             s.turnover += t.price * t.qty;
+            s.price += t.price;
             s.min = Math.min(s.min, t.price);
             s.max = Math.max(s.max, t.price);
             return s;
@@ -129,8 +137,8 @@ final class Bench {
         env.execute();
     }
 
-    private static void byJava(String in, int readers) throws Exception {
-        StreamExecutionEnvironment env = environment(0);
+    private static void byJava(String in, int readers, int checkpointMs) throws Exception {
+        StreamExecutionEnvironment env = environment(checkpointMs);
         lines(env, in, readers)
                 .flatMap(new Parse()).returns(Types.POJO(Trade.class))
                 .setParallelism(readers)
@@ -146,30 +154,62 @@ final class Bench {
     }
 
     private interface Job {
-        void run() throws Exception;
+        void run(int checkpointMs) throws Exception;
     }
 
-    private static void time(String name, long events, Job job) throws Exception {
-        com.sun.management.OperatingSystemMXBean os =
-                (com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
-        long wall = System.nanoTime();
-        long cpu = os.getProcessCpuTime();
-        job.run();
-        double s = (System.nanoTime() - wall) / 1e9;
-        double cpuS = (os.getProcessCpuTime() - cpu) / 1e9;
-        System.out.println(String.format("%-24s %6.2f M events/s  %6.3f CPU s a million events",
-                name, events / s / 1e6, cpuS / events * 1e6));
+    /** One of what is compared: M events/s, and CPU seconds a million events, of each round. */
+    private static final class Figures {
+        final List<Double> rate = new ArrayList<>();
+        final List<Double> cpu = new ArrayList<>();
+
+        void time(long events, Job job, int checkpointMs) throws Exception {
+            com.sun.management.OperatingSystemMXBean os =
+                    (com.sun.management.OperatingSystemMXBean) ManagementFactory.getOperatingSystemMXBean();
+            System.gc(); // what the others have left is not this one's
+            long wall = System.nanoTime();
+            long before = os.getProcessCpuTime();
+            job.run(checkpointMs);
+            rate.add(events / 1e6 / ((System.nanoTime() - wall) / 1e9));
+            cpu.add((os.getProcessCpuTime() - before) / 1e9 / events * 1e6);
+        }
+    }
+
+    private static double median(List<Double> values) {
+        List<Double> sorted = values.stream().sorted().toList();
+        int n = sorted.size();
+        return (sorted.get((n - 1) / 2) + sorted.get(n / 2)) / 2;
+    }
+
+    private static String text(List<Double> values, String format) {
+        return String.format(Locale.ROOT, format + " (" + format.trim() + " to " + format.trim() + ")", median(values),
+                Collections.min(values), Collections.max(values));
+    }
+
+    /** The same by weir and by Java, in turn, so that both have what the machine does meanwhile. */
+    private static void compare(String name, long events, int rounds, int checkpointMs, Job weir, Job java) throws Exception {
+        Figures w = new Figures();
+        Figures j = new Figures();
+        List<Double> times = new ArrayList<>();
+        for (int i = 0; i < rounds; i++) {
+            w.time(events, weir, checkpointMs);
+            j.time(events, java, checkpointMs);
+            times.add(w.rate.get(i) / j.rate.get(i));
+        }
+        System.out.println(name + (checkpointMs > 0 ? ", a checkpoint a second" : ", no checkpoints"));
+        System.out.println("  weir     " + text(w.rate, "%5.2f") + " M events/s   " + text(w.cpu, "%5.3f") + " CPU s/M");
+        System.out.println("  Java     " + text(j.rate, "%5.2f") + " M events/s   " + text(j.cpu, "%5.3f") + " CPU s/M");
+        System.out.println("  times    " + text(times, "%5.2f") + "                " + String.format(Locale.ROOT, "%5.2f",
+                median(j.cpu) / median(w.cpu)) + " of its CPU");
     }
 
     public static void main(String[] args) throws Exception {
         long events = Long.parseLong(args[3]);
         int rounds = args.length > 5 ? Integer.parseInt(args[5]) : 3;
-        for (int i = 0; i < rounds; i++) {
-            time("weir", events, () -> byWeir(args, args[2], 1, 0));
-            time("weir, a checkpoint a s", events, () -> byWeir(args, args[2], 1, 1000));
-            time("weir, 2 readers", events, () -> byWeir(args, args[4], 2, 0));
-            time("windows in Java", events, () -> byJava(args[2], 1));
-            time("the same, 2 readers", events, () -> byJava(args[4], 2));
+        byWeir(args, args[2], 1, 0); // what is compiled by the JVM is compiled
+        byJava(args[2], 1, 0);
+        for (int checkpointMs : new int[] {0, 1000}) {
+            compare("one reader", events, rounds, checkpointMs, ms -> byWeir(args, args[2], 1, ms), ms -> byJava(args[2], 1, ms));
+            compare("two readers", events, rounds, checkpointMs, ms -> byWeir(args, args[4], 2, ms), ms -> byJava(args[4], 2, ms));
         }
         System.exit(0);
     }

@@ -2,13 +2,17 @@
 package weir.flink;
 
 import java.io.IOException;
+import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
 import java.time.Instant;
 import java.time.ZoneOffset;
 import java.time.temporal.ChronoUnit;
 import java.util.List;
+import java.util.Set;
+import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.stream.Collectors;
 import java.util.stream.IntStream;
@@ -18,6 +22,7 @@ import org.apache.flink.api.common.functions.RichMapFunction;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.state.CheckpointListener;
 import org.apache.flink.api.common.typeinfo.Types;
+import org.apache.flink.api.connector.sink2.Committer;
 import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.RestartStrategyOptions;
@@ -37,8 +42,8 @@ import org.apache.flink.types.Row;
 import org.apache.flink.util.CloseableIterator;
 
 /**
- * Runs of the tests on a MiniCluster: SCENARIO CONFIG PIPELINE IN OUT. What is waited for is a checkpoint, or a savepoint, never a
- * time.
+ * Runs of the tests on a MiniCluster: SCENARIO CONFIG PIPELINE IN OUT FOLDER; OUT "postgresql" are the tables of the configuration,
+ * and savepoints are beside FOLDER. What is waited for is a checkpoint, or a savepoint, never a time.
  */
 final class Runs {
     private static final int CHUNK = 64 << 10;
@@ -46,11 +51,14 @@ final class Runs {
     private static final int SOME = 400 << 10; // bytes that every file has
 
     private static final AtomicInteger CHECKPOINTS = new AtomicInteger();
+    private static final Set<String> SEEN = ConcurrentHashMap.newKeySet(); // messages, no two of which are the same
     private static volatile long stopAt = Long.MAX_VALUE; // where readers wait in the file
     private static volatile CompletableFuture<Void> arrived = new CompletableFuture<>();
     private static volatile CompletableFuture<Void> go = new CompletableFuture<>();
     private static volatile boolean fails; // once, where they would wait
     private static volatile boolean kills; // instead, processes of analyzers
+    private static volatile boolean failed; // once
+    private static volatile long again; // bytes behind which it fails once more, whatever is in a checkpoint; 0: it does not
 
     private Runs() {}
 
@@ -85,19 +93,30 @@ final class Runs {
             if (getCheckpointedPosition().getOffset() >= stopAt) {
                 arrived.complete(null);
                 if (fails) {
-                    awaitCheckpoints();
-                    fails = false;
-                    stopAt = Long.MAX_VALUE;
-                    if (kills) {
-                        ProcessHandle.current().children().forEach(ProcessHandle::destroyForcibly);
-                        return super.read();
+                    if (!failed) {
+                        awaitCheckpoints();
                     }
-                    throw new IOException("the reader fails, as it was told to");
+                    fail(getCheckpointedPosition().getOffset());
+                    return super.read();
                 }
                 go.join();
             }
             return super.read();
         }
+    }
+
+    /** Nothing, if another reader has done so meanwhile. */
+    private static synchronized void fail(long at) throws IOException {
+        if (at < stopAt) {
+            return;
+        }
+        fails = !failed && again > 0;
+        stopAt = fails ? stopAt + again : Long.MAX_VALUE;
+        failed = true;
+        if (!kills) {
+            throw new IOException("the reader fails, as it was told to");
+        }
+        ProcessHandle.current().children().forEach(ProcessHandle::destroyForcibly);
     }
 
     /** A checkpoint that was triggered after all that was read is complete. */
@@ -155,10 +174,21 @@ final class Runs {
                 env.fromSource(Weir.files(new Stopping(), new Path(args[3])), WatermarkStrategy.noWatermarks(), "lines")
                         .uid("weir-lines").setParallelism(readers(args))
                         .map(new Counting()).uid("counting").setParallelism(readers(args));
-        (args[0].equals("rows") ? texts(Weir.rows(lines, pipeline)) : Weir.run(lines, pipeline))
-                .sinkTo(Weir.folders(new Path(args[4])))
-                .uid("weir-folders");
+        if (args[4].equals("postgresql")) {
+            insert(Weir.rows(lines, pipeline), pipeline);
+        } else {
+            (args[0].equals("rows") ? texts(Weir.rows(lines, pipeline)) : Weir.run(lines, pipeline))
+                    .sinkTo(Weir.folders(new Path(args[4])))
+                    .uid("weir-folders");
+        }
         return env.getStreamGraph().getJobGraph();
+    }
+
+    private static void insert(Results results, Pipeline pipeline) {
+        JdbcTables to = new JdbcTables(pipeline.settings());
+        for (ResultTable table : results.tables()) {
+            to.insert(results.rows(table.name()), table);
+        }
     }
 
     /** Typed rows as the database has them: times as microseconds, bools as 0 and 1. */
@@ -211,14 +241,32 @@ final class Runs {
         }
     }
 
-    private static JobGraph kafkaJob(String[] args) throws IOException {
-        StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(restarting(3));
-        env.setParallelism(2);
-        env.enableCheckpointing(20);
+    /** Once some messages have come it is slow until it may go on, so that a savepoint is made in the middle. */
+    private static final class Slowing extends RichMapFunction<Tuple2<String, byte[]>, Tuple2<String, byte[]>> {
+        private static final long serialVersionUID = 1;
+
+        @Override
+        public Tuple2<String, byte[]> map(Tuple2<String, byte[]> message) throws Exception {
+            SEEN.add(new String(message.f1, StandardCharsets.UTF_8));
+            if (SEEN.size() >= stopAt && !go.isDone()) {
+                arrived.complete(null);
+                Thread.sleep(100);
+            }
+            return message;
+        }
+    }
+
+    private static JobGraph kafkaJob(String[] args, RichMapFunction<Tuple2<String, byte[]>, Tuple2<String, byte[]>> map, int parallelism,
+            int restarts, int checkpointMs) throws IOException {
+        StreamExecutionEnvironment env = StreamExecutionEnvironment.getExecutionEnvironment(restarting(restarts));
+        env.setParallelism(parallelism);
+        if (checkpointMs > 0) {
+            env.enableCheckpointing(checkpointMs);
+        }
         Pipeline pipeline = Pipeline.of(java.nio.file.Path.of(args[1]), args[2], KEY_GROUPS);
         DataStream<Tuple2<String, byte[]>> messages =
-                env.fromSource(new KafkaTopics(pipeline.settings()).source(true), Spoken.strategy(), "kafka").uid("weir-kafka");
-        Weir.shard(Weir.router(messages.map(new Failing()).uid("failing"), pipeline, true, 0), pipeline, null)
+                env.fromSource(new KafkaTopics(pipeline.settings()).source(checkpointMs > 0), Spoken.strategy(), "kafka").uid("weir-kafka");
+        Weir.shard(Weir.router(messages.map(map).uid("map"), pipeline, true, false, 0), pipeline, null)
                 .sinkTo(Weir.folders(new Path(args[4])))
                 .uid("weir-folders");
         return env.getStreamGraph().getJobGraph();
@@ -260,14 +308,10 @@ final class Runs {
         go = new CompletableFuture<>();
         cluster.submitJob(job).get();
         arrived.join();
-        while (!allRun(cluster, job.getJobID())) { // before that there is no savepoint
-            Thread.sleep(10);
-        }
+        await(() -> allRun(cluster, job.getJobID())); // before that there is no savepoint
         CompletableFuture<String> stopped =
                 cluster.stopWithSavepoint(job.getJobID(), folder.toString(), false, SavepointFormatType.CANONICAL);
-        while (!stopped.isDone() && !isSaved(folder)) {
-            Thread.sleep(10);
-        }
+        await(() -> stopped.isDone() || isSaved(folder));
         stopAt = Long.MAX_VALUE;
         go.complete(null); // the reader may end
         String path = stopped.get();
@@ -298,28 +342,95 @@ final class Runs {
         return false;
     }
 
-    private static void rescale(MiniCluster cluster, String[] args, long size) throws Exception {
+    private interface Made {
+        JobGraph of(int parallelism) throws IOException;
+    }
+
+    /** Of three parts of the input, `size` bytes or messages, each by another number of tasks. Of messages the last job has no end. */
+    private static void rescale(MiniCluster cluster, String[] args, long size, Made made) throws Exception {
         int[] parallelism = {2, 3, 1};
         String from = null;
         for (int i = 0; i < parallelism.length; i++) {
-            JobGraph job = job(args, parallelism[i], 0, 0);
+            JobGraph job = made.of(parallelism[i]);
             if (from != null) {
                 job.setSavepointRestoreSettings(SavepointRestoreSettings.forPath(from));
             }
             if (i + 1 < parallelism.length) {
                 from = savepoint(cluster, job, size * (i + 1) / parallelism.length,
-                        java.nio.file.Path.of(args[4] + ".savepoint" + i));
+                        java.nio.file.Path.of(args[5] + ".savepoint" + i));
             } else {
                 cluster.submitJob(job).get();
+                if (args[0].equals("kafka-rescale")) {
+                    await(() -> SEEN.size() >= size && allRun(cluster, job.getJobID()));
+                    cluster.stopWithSavepoint(job.getJobID(), args[5] + ".end", true, SavepointFormatType.CANONICAL).get();
+                }
                 finish(cluster, job.getJobID());
             }
+        }
+    }
+
+    private static void await(Callable<Boolean> condition) throws Exception {
+        while (!condition.call()) {
+            Thread.sleep(10);
+        }
+    }
+
+    /** A transaction as it is committed once a checkpoint is complete. */
+    private static void commit(String[] args) throws Exception {
+        Pipeline pipeline = Pipeline.of(java.nio.file.Path.of(args[1]), args[2], KEY_GROUPS);
+        new JdbcTables(pipeline.settings()).transactions(pipeline.tables().get(0)).createCommitter(null)
+                .commit(List.of(new Request(args[3])));
+    }
+
+    private record Request(String committable) implements Committer.CommitRequest<String> {
+        @Override
+        public String getCommittable() {
+            return committable;
+        }
+
+        @Override
+        public int getNumberOfRetries() {
+            return 0;
+        }
+
+        @Override
+        public void signalFailedWithKnownReason(Throwable t) {
+            throw new IllegalStateException(t);
+        }
+
+        @Override
+        public void signalFailedWithUnknownReason(Throwable t) {
+            throw new IllegalStateException(t);
+        }
+
+        @Override
+        public void retryLater() {
+            throw new IllegalStateException();
+        }
+
+        @Override
+        public void updateAndRetryLater(String changed) {
+            throw new IllegalStateException();
+        }
+
+        @Override
+        public void signalAlreadyCommitted() {
+            System.out.println("it was committed already");
         }
     }
 
     private static void run(MiniCluster cluster, String[] args) throws Exception {
         if (args[0].equals("kafka")) {
             fails = true;
-            finishOnceFailed(cluster, kafkaJob(args));
+            finishOnceFailed(cluster, kafkaJob(args, new Failing(), 2, 3, 20));
+            return;
+        }
+        if (args[0].equals("commit")) {
+            commit(args);
+            return;
+        }
+        if (args[0].equals("kafka-rescale")) {
+            rescale(cluster, args, Long.parseLong(args[3]), parallelism -> kafkaJob(args, new Slowing(), parallelism, 0, 0));
             return;
         }
         java.nio.file.Path in = java.nio.file.Path.of(args[3]);
@@ -333,12 +444,16 @@ final class Runs {
             case "crash":
             case "failure":
                 kills = args[0].equals("crash");
+                again = kills ? 0 : SOME / 2;
                 fails = true;
                 stopAt = size / 2;
                 job = job(args, 2, 3, 20);
                 break;
+            case "tries":
+                job = job(args, 2, 2, 0);
+                break;
             case "rescale":
-                rescale(cluster, args, size);
+                rescale(cluster, args, size, parallelism -> job(args, parallelism, 0, 0));
                 return;
             default:
                 throw new IllegalArgumentException(args[0]);
