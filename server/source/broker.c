@@ -15,10 +15,16 @@ static const struct broker_option usual[] = {
     {"reconnect.backoff.max.ms", "2000"},
 };
 static const struct broker_option usual_to_read[] = {
-    /* What is read ahead: so much in the queue, and an answer of each broker beside it. */
-    {"queued.max.messages.kbytes", "32768"},
+    /* What is read ahead: so much in the queue, as much that was taken out of it, and twice an answer of each broker. */
+    {"queued.max.messages.kbytes", "16384"},
     {"queued.min.messages", "1000000"},
-    {"fetch.max.bytes", "16777216"},
+    {"fetch.max.bytes", "8388608"},
+    /* Of a partition at a time: memory for more is not found in the caches, and costs half as much again. */
+    {"fetch.message.max.bytes", "262144"},
+};
+/* And what not all versions know. */
+static const struct broker_option usual_to_read_if_known[] = {
+    {"fetch.queue.backoff.ms", "20"},
 };
 static const struct broker_option usual_to_write[] = {
     {"socket.timeout.ms",
@@ -110,6 +116,13 @@ static int set_all(rd_kafka_conf_t *conf, const struct broker_option *o, size_t 
     return err;
 }
 
+static void set_known(rd_kafka_conf_t *conf, const struct broker_option *o, size_t n)
+{
+    struct error none;
+    for (size_t i = 0; i < n; i++)
+        set(conf, o[i].name, o[i].value, &none);
+}
+
 static int configure(rd_kafka_conf_t *conf, rd_kafka_type_t type,
                      const struct config_source *config,
                      const struct broker_option *own, size_t n, struct error *error)
@@ -120,6 +133,9 @@ static int configure(rd_kafka_conf_t *conf, rd_kafka_type_t type,
     if (err == 0 && type == RD_KAFKA_CONSUMER)
         err = set_all(conf, usual_to_read,
                       sizeof(usual_to_read) / sizeof(usual_to_read[0]), error);
+    if (err == 0 && type == RD_KAFKA_CONSUMER)
+        set_known(conf, usual_to_read_if_known,
+                  sizeof(usual_to_read_if_known) / sizeof(usual_to_read_if_known[0]));
     if (err == 0 && type == RD_KAFKA_PRODUCER)
         err = set_all(conf, usual_to_write,
                       sizeof(usual_to_write) / sizeof(usual_to_write[0]), error);

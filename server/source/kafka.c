@@ -4,7 +4,8 @@
  * message that follows, so whatever ends, server or broker, reading goes on behind what the log has:
  *
  *      topics: partitions, those never read: where to begin -> lanes, all told to the log before the first is read
- *      queue -> messages -> by partition: pieces of messages -> lane_hand_on("offset=.. partitions=..")
+ *      queue -> each message: copied to the piece of its partition, or decoded where it is; what a round had of each partition
+ *               -> lane_hand_on("offset=.. partitions=..")
  *      each second: the ends of all partitions: how much there is to read, and who cannot be reached
  *
  * NDJSON is fed many messages at once; of the other formats each message is a body of its own, so that what one leaves open
@@ -34,10 +35,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define MESSAGES     16384 /* that are taken at once */
+#define MESSAGES     16384 /* of a piece */
 #define PIECE        ((size_t)256 << 10)
 #define DIRECT       ((size_t)8 << 10) /* longer messages are decoded where they are */
 #define HAND_ON      ((size_t)1 << 20) /* about so much is a request */
+#define DECODED      ((size_t)4 << 20) /* that waits for the end of a round, of all */
+#define SEEN         10000.0           /* messages that tell how long others are */
 #define LOOK_US      SECOND_US
 #define LOOK_MS      500 /* that who cannot be reached may hold up the others, each time */
 #define TOPICS_US    (10 * SECOND_US) /* for partitions that are new */
@@ -47,7 +50,6 @@
 #define TRY_MS       5000
 #define GATHER_US    2000 /* what comes meanwhile is read at once */
 #define BOOKMARK_MAX 160
-#define NONE         (-1) /* no message */
 
 struct part {
     struct lane lane;
@@ -66,8 +68,10 @@ struct part {
     struct sent run; /* of what was fed and is to be handed on the last message; */
     bool runs;       /* there are rows of it */
 
-    int first, last;      /* its messages of this round; NONE */
+    int64_t fed;          /* behind the last message that was decoded, or passed over */
+    size_t size;          /* bytes that were, and are to be handed on */
     int64_t eof;          /* behind them nothing follows before this offset; -1 */
+    bool again;           /* there was no memory: it is read from `at` on once more */
     struct part *touched; /* the next one of this round */
     bool is_touched;
 };
@@ -84,6 +88,12 @@ struct topic {
     bool missing;       /* was said to be */
 };
 
+/* A message in a body. */
+struct mark {
+    int64_t offset;
+    size_t end; /* where it ends */
+};
+
 struct kafka {
     struct pull *pull;
     struct broker *broker; /* reads */
@@ -95,18 +105,44 @@ struct kafka {
     size_t n_topics, n_parts, first_topic; /* to be asked at the next look */
     struct topic *topic;
     char *piece;
-    size_t size; /* bytes in it */
-    int piece_first, piece_last;
-    struct part *piece_part;               /* whose */
-    char place[300];                       /* of a dead letter */
+    size_t size;             /* bytes in it */
+    const char *body;        /* the piece, or a message where it is */
+    struct mark *mark;       /* MESSAGES: what is in it */
+    size_t n_marks;          /* 0: none */
+    struct part *piece_part; /* whose */
+    struct part *recent;     /* whose the last message was; NULL */
+    const rd_kafka_topic_t *recent_topic;
+    struct part *touched;    /* of this round */
+    size_t decoded;          /* bytes, of all of them */
+    int err;                 /* of this round, as read_message */
+    bool full;               /* librdkafka has stopped asking for more */
+    double seen, seen_bytes; /* messages, to know about how long they are */
+    double most, most_bytes; /* that librdkafka queues; 0: it looks itself */
+    char place[300];         /* of a dead letter */
     int64_t topics_us, look_us, commit_us; /* when to look next */
     bool unreached, uncommitted;           /* was said */
-    bool lost;                             /* of some partition */
-    rd_kafka_message_t *message[MESSAGES];
-    int next[MESSAGES]; /* of the same partition */
+    bool lost, again;                      /* of some partition */
 };
 
 /* ---- Opening ----------------------------------------------------------------------------------- */
+
+static double number_of(const struct kafka *k, const char *property)
+{
+    char text[32];
+    size_t size = sizeof(text);
+    bool known = rd_kafka_conf_get(rd_kafka_conf(k->broker->client), property, text,
+                                   &size) == RD_KAFKA_CONF_OK;
+    return known ? strtod(text, NULL) : 0;
+}
+
+/* A librdkafka that knows fetch.queue.backoff.ms looks itself whether there is room again. */
+static void note_most(struct kafka *k)
+{
+    if (number_of(k, "fetch.queue.backoff.ms") > 0)
+        return;
+    k->most = number_of(k, "queued.min.messages");
+    k->most_bytes = number_of(k, "queued.max.messages.kbytes") * 1024;
+}
 
 int kafka_open(struct pull *p, struct error *error)
 {
@@ -118,8 +154,9 @@ int kafka_open(struct pull *p, struct error *error)
     k->pull = p;
     k->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     k->piece = malloc(PIECE);
+    k->mark = calloc(MESSAGES, sizeof(*k->mark));
     k->topic = calloc(c->n_topics, sizeof(*k->topic));
-    if (k->wake < 0 || !k->piece || !k->topic)
+    if (k->wake < 0 || !k->piece || !k->mark || !k->topic)
         return error_set(error, -ENOMEM, "no memory for Kafka");
     int err = broker_open(c, &k->broker, error);
     if (err == 0)
@@ -127,6 +164,7 @@ int kafka_open(struct pull *p, struct error *error)
     if (err < 0)
         return err;
     snprintf(p->waits.text, sizeof(p->waits.text), "no broker has answered yet");
+    note_most(k);
     k->queue = rd_kafka_queue_new(k->broker->client);
     static const uint64_t one = 1;
     rd_kafka_queue_io_event_enable(k->queue, k->wake, &one, sizeof(one));
@@ -181,6 +219,7 @@ void kafka_close(struct pull *p)
         close(k->wake);
     free(k->topic);
     free(k->piece);
+    free(k->mark);
     free(k);
     p->kafka = NULL;
 }
@@ -305,7 +344,7 @@ static int hand_on(struct part *p, int64_t offset)
     int err = put(p, offset, known);
     if (err < 0)
         return err;
-    p->at = p->saved = offset;
+    p->at = p->fed = p->saved = offset;
     t->known = known;
     return 0;
 }
@@ -427,7 +466,6 @@ static int open_part(struct topic *t, int32_t number, struct part **ret)
     if (!p)
         return -EAGAIN;
     *p = (struct part){.topic = t, .number = number, .at = -1, .end = -1};
-    p->first = p->last = NONE;
     p->eof = -1;
     p->saved = p->committed = -1;
     snprintf(name, sizeof(name), "%s/%" PRId32, t->name, number);
@@ -727,26 +765,23 @@ static void commit(struct kafka *k)
 
 /* ---- Reading ----------------------------------------------------------------------------------- */
 
-/* Of which message, and which of its lines, a line of the piece is. */
+/* Of which message, and which of its lines, a line of the body is. */
 static void place_letter(void *kafka, struct dead_letter *d)
 {
     struct kafka *k = kafka;
     uint64_t before = 0, lines = 0;
-    const rd_kafka_message_t *m = NULL;
-    for (int i = k->piece_first; i >= 0; i = k->next[i]) {
-        if (!k->message[i]->len)
-            continue;
-        m = k->message[i];
-        before += lines;
-        lines = ((const char *)m->payload)[m->len - 1] != '\n';
-        for (const char *c = m->payload, *end = c + m->len;
-             (c = memchr(c, '\n', (size_t)(end - c))); c++)
+    size_t i = 0;
+    for (const char *c = k->body;; c = k->body + k->mark[i++].end) {
+        const char *end = k->body + k->mark[i].end;
+        lines = end > c && end[-1] != '\n';
+        for (; (c = memchr(c, '\n', (size_t)(end - c))); c++)
             lines++;
-        if (d->line <= before + lines || i == k->piece_last)
+        if (d->line <= before + lines || i + 1 == k->n_marks)
             break;
+        before += lines;
     }
     snprintf(k->place, sizeof(k->place), "%s@%" PRId64, k->piece_part->lane.name,
-             m ? m->offset : -1);
+             k->mark[i].offset);
     d->source = k->place;
     d->line -= before;
 }
@@ -765,37 +800,40 @@ static int flush_piece(struct kafka *k)
 {
     if (!k->size)
         return 0;
+    k->body = k->piece;
     int err = lane_piece(&k->piece_part->lane, k->piece, k->size);
     k->size = 0;
     return end_body(k, err);
 }
 
-static int feed_direct(struct kafka *k, struct part *p, int i)
+static int feed_direct(struct kafka *k, struct part *p, const rd_kafka_message_t *m)
 {
-    const rd_kafka_message_t *m = k->message[i];
     int err = flush_piece(k);
     if (err < 0)
         return err;
-    k->piece_first = k->piece_last = i;
+    k->body = m->payload;
+    k->mark[0] = (struct mark){m->offset, m->len};
+    k->n_marks = 1;
     k->piece_part = p;
     return end_body(k, lane_piece(&p->lane, m->payload, m->len));
 }
 
-static int feed_among_others(struct kafka *k, struct part *p, int i)
+static int feed_among_others(struct kafka *k, struct part *p,
+                             const rd_kafka_message_t *m)
 {
-    const rd_kafka_message_t *m = k->message[i];
-    int err = k->size + m->len + 1 > PIECE ? flush_piece(k) : 0;
+    const bool fits = k->n_marks < MESSAGES && k->size + m->len + 1 <= PIECE;
+    int err = fits ? 0 : flush_piece(k);
     if (err < 0)
         return err;
     if (!k->size) {
-        k->piece_first = i;
         k->piece_part = p;
+        k->n_marks = 0;
     }
-    k->piece_last = i;
     memcpy(k->piece + k->size, m->payload, m->len);
     k->size += m->len;
     if (k->piece[k->size - 1] != '\n')
         k->piece[k->size++] = '\n';
+    k->mark[k->n_marks++] = (struct mark){m->offset, k->size};
     return 0;
 }
 
@@ -840,66 +878,92 @@ static int look_at_sent(struct part *p, const rd_kafka_message_t *m)
     return s.what == SENT_WATERMARK ? PASSED_OVER : FITS;
 }
 
-/* About HAND_ON bytes of messages from i on. *ret_next: the one that follows; *ret_offset: behind the last. */
-static int feed(struct kafka *k, struct part *p, int i, int *ret_next,
-                int64_t *ret_offset)
+/* What was fed is handed on. */
+static int finish(struct kafka *k, struct part *p)
 {
-    bool arrival = p->lane.feed.decode->time_unit == DECODE_ARRIVAL;
-    bool lines = k->pull->config->format == DECODE_NDJSON;
-    size_t size = 0;
-    int err = 0;
-    k->size = 0;
-    p->runs = false;
-    p->now_us = clock_now_us();
-    for (; err == 0 && i >= 0 && size < HAND_ON; i = k->next[i]) {
-        const rd_kafka_message_t *m = k->message[i];
-        if (m->offset < p->at)
-            continue;
-        int fit = p->sender ? look_at_sent(p, m) : FITS;
-        if (fit < 0)
-            return fit;
-        if (fit == FITS_NOT)
-            break;
-        *ret_offset = m->offset + 1;
-        if (fit == PASSED_OVER || !m->len)
-            continue;
-        size += m->len;
-        err = arrival ? note_time(k, p, m) : 0;
-        if (err == 0)
-            err = lines && m->len < DIRECT ? feed_among_others(k, p, i)
-                                           : feed_direct(k, p, i);
-    }
-    *ret_next = i;
-    return err == 0 ? flush_piece(k) : err;
+    int err = k->piece_part == p ? flush_piece(k) : 0;
+    if (err == 0)
+        err = hand_on(p, p->fed);
+    k->decoded -= p->size;
+    p->size = 0;
+    return err;
 }
 
-/* Its messages of this round. -EINTR, or it was said: the source is not read any more. */
-static int read_part(struct kafka *k, struct part *p)
+/* Before the first message that is to be handed on with others. -ENOMEM. */
+static int begin_request(struct part *p)
+{
+    p->runs = false;
+    p->now_us = clock_now_us();
+    bool stale = p->lane.feed.decode != source_decode(p->topic->owner->pull->stream);
+    return stale ? begin_body(p) : 0;
+}
+
+static int feed(struct kafka *k, struct part *p, const rd_kafka_message_t *m)
+{
+    const bool arrival = p->lane.feed.decode->time_unit == DECODE_ARRIVAL;
+    const bool lines = k->pull->config->format == DECODE_NDJSON;
+    int err = arrival ? note_time(k, p, m) : 0;
+    p->size += m->len;
+    k->decoded += m->len;
+    if (err == 0)
+        err = lines && m->len < DIRECT ? feed_among_others(k, p, m)
+                                       : feed_direct(k, p, m);
+    return err;
+}
+
+/* -ENOMEM; -EINTR, or it was said: the source is not read any more. */
+static int read_message(struct kafka *k, struct part *p, const rd_kafka_message_t *m)
+{
+    if (m->offset < p->fed)
+        return 0;
+    int err = p->fed == p->at ? begin_request(p) : 0;
+    int fit = err == 0 && p->sender ? look_at_sent(p, m) : FITS;
+    if (fit == FITS_NOT) {
+        err = finish(k, p);
+        err = err == 0 ? begin_request(p) : err;
+        fit = err == 0 ? look_at_sent(p, m) : FITS;
+    }
+    if (fit < 0)
+        return fit;
+    if (err == 0 && fit == FITS && m->len)
+        err = feed(k, p, m);
+    if (err < 0)
+        return err;
+    p->fed = m->offset + 1;
+    return p->size >= HAND_ON ? finish(k, p) : 0;
+}
+
+/* Whatever there is no memory for is read once more. */
+static void note_error(struct kafka *k, struct part *p, int err)
 {
     struct error said;
-    int i = p->first, next = NONE;
-    int64_t offset = p->at;
-    while (i >= 0) {
-        bool stale = p->lane.feed.decode != source_decode(k->pull->stream);
-        int err = stale ? begin_body(p) : 0;
-        if (err == 0)
-            err = feed(k, p, i, &next, &offset);
-        if (err == 0)
-            err = hand_on(p, offset);
-        else if (err == -ENOMEM && !pull_stops(k->pull)) { /* once more */
-            pull_wait(k->pull, -1, NO_MEMORY_US / 1000);
-            while (begin_body(p) < 0 && !pull_stops(k->pull))
-                pull_wait(k->pull, -1, NO_MEMORY_US / 1000);
-            continue;
-        } else if (err != -ENOMEM && !pull_has_failed(k->pull, &said))
-            pull_fail(k->pull, err, "'%s', from offset %" PRId64 " on: %s",
-                      p->lane.name, p->at, strerror(-err));
-        if (err < 0)
-            return err;
-        i = next;
+    if (err == -ENOMEM) {
+        p->again = k->again = true;
+        k->size = k->piece_part == p ? 0 : k->size;
+        return;
     }
-    /* What a transaction, or compaction, has left there is no message. */
-    return p->eof > p->at ? hand_on(p, p->eof) : 0;
+    if (err < 0 && k->err == 0)
+        k->err = err;
+    if (err < 0 && err != -EINTR && !pull_has_failed(k->pull, &said))
+        pull_fail(k->pull, err, "'%s', from offset %" PRId64 " on: %s", p->lane.name,
+                  p->at, strerror(-err));
+}
+
+/* What is left of a round of each. */
+static void finish_all(struct kafka *k)
+{
+    for (struct part *p = k->touched; p; p = p->touched) {
+        if (k->err == 0 && !p->again && p->fed > p->at)
+            note_error(k, p, finish(k, p));
+        /* What a transaction, or compaction, has left there is no message. */
+        if (k->err == 0 && !p->again && p->eof > p->at)
+            note_error(k, p, hand_on(p, p->eof));
+        p->is_touched = false;
+        p->size = 0;
+        p->eof = -1;
+    }
+    k->touched = NULL;
+    k->decoded = 0;
 }
 
 /* ---- What is lost ------------------------------------------------------------------------------ */
@@ -983,52 +1047,112 @@ static void take_event(struct part *p, const rd_kafka_message_t *m)
     }
 }
 
-static void take_message(struct kafka *k, int i, struct part **touched)
+/* About: where the last messages were longer, or shorter, librdkafka is woken for nothing, or sleeps its second. */
+static bool is_full(const struct kafka *k)
 {
-    const rd_kafka_message_t *m = k->message[i];
+    const double n = k->most > 0 ? (double)rd_kafka_queue_length(k->queue) : 0;
+    return n > 0 &&
+           (n >= k->most * 0.75 || n * k->seen_bytes >= k->most_bytes * 0.75 * k->seen);
+}
+
+/* Its threads sleep for up to a second where the queue was full, and do not hear that it is empty. A question to the brokers wakes
+ * them; the answer is not waited for. */
+static void wake_readers(struct kafka *k)
+{
+    rd_kafka_topic_partition_list_t *list = list_parts(k, true);
+    rd_kafka_offsets_for_times(k->broker->client, list, 0);
+    rd_kafka_topic_partition_list_destroy(list);
+    k->full = false;
+}
+
+static void note_size(struct kafka *k, size_t size)
+{
+    if (k->seen >= SEEN) {
+        k->seen /= 2;
+        k->seen_bytes /= 2;
+    }
+    k->seen++;
+    k->seen_bytes += (double)size;
+}
+
+static struct part *part_of(struct kafka *k, const rd_kafka_message_t *m)
+{
+    if (k->recent && m->rkt == k->recent_topic && m->partition == k->recent->number)
+        return k->recent;
     const struct topic *t = m->rkt ? rd_kafka_topic_opaque(m->rkt) : NULL;
     const int32_t place = t && m->partition >= 0 ? place_of(t, m->partition) : -1;
     if (place < 0 || place >= t->n)
+        return NULL;
+    k->recent = t->part[place];
+    k->recent_topic = m->rkt;
+    return k->recent;
+}
+
+/* The message is librdkafka's, and there during the call only: one that lives on until others were read costs a third more. */
+static void take_message(rd_kafka_message_t *m, void *kafka)
+{
+    struct kafka *k = kafka;
+    struct part *p = k->err == 0 ? part_of(k, m) : NULL;
+    if (k->full) /* and has been emptied before this call */
+        wake_readers(k);
+    if (p && k->size && k->piece_part != p)
+        note_error(k, k->piece_part, flush_piece(k));
+    if (!p || k->err < 0 || p->again)
         return;
-    struct part *p = t->part[place];
     if (!p->is_touched) {
         p->is_touched = true;
-        p->touched = *touched;
-        *touched = p;
+        p->touched = k->touched;
+        k->touched = p;
     }
     if (m->err) {
         take_event(p, m);
         return;
     }
     p->said = RD_KAFKA_RESP_ERR_NO_ERROR;
-    k->next[i] = NONE;
-    if (p->last >= 0)
-        k->next[p->last] = i;
-    else
-        p->first = i;
-    p->last = i;
+    note_size(k, m->len);
+    note_error(k, p, read_message(k, p, m));
+    if (k->decoded >= DECODED)
+        finish_all(k);
+    if (p->fed == p->at && clock_monotonic_us() >= k->look_us)
+        rd_kafka_yield(k->broker->client); /* the rest is for the next round */
 }
 
-/* All that is there now, up to MESSAGES. Returns how many, or as read_part. */
+/* Those that there was no memory for. */
+static int read_again(struct kafka *k)
+{
+    k->again = false;
+    for (size_t i = 0; i < k->n_topics; i++)
+        for (int32_t j = 0; j < k->topic[i].started; j++) {
+            struct part *p = k->topic[i].part[j];
+            if (!p->again)
+                continue;
+            do {
+                if (pull_stops(k->pull))
+                    return -EINTR;
+                pull_wait(k->pull, -1, NO_MEMORY_US / 1000);
+            } while (begin_body(p) < 0);
+            p->again = false;
+            p->fed = p->at;
+            int err = start_again(p, p->at);
+            if (err < 0)
+                return err;
+        }
+    return 0;
+}
+
+/* All that is there now. Returns how much; negative: it stops, or has failed. */
 static int run_round(struct kafka *k)
 {
-    struct part *touched = NULL;
-    ssize_t n = rd_kafka_consume_batch_queue(k->queue, 0, k->message, MESSAGES);
-    int err = 0;
-    for (int i = 0; i < n; i++)
-        take_message(k, i, &touched);
-    for (struct part *p = touched; p; p = p->touched) {
-        if (err == 0)
-            err = read_part(k, p);
-        p->is_touched = false;
-        p->first = p->last = NONE;
-        p->eof = -1;
-    }
-    for (ssize_t i = 0; i < n; i++)
-        rd_kafka_message_destroy(k->message[i]);
+    k->err = 0;
+    k->full = is_full(k);
+    int n = rd_kafka_consume_callback_queue(k->queue, 0, take_message, k);
+    finish_all(k);
+    int err = k->err;
+    if (err == 0 && k->again)
+        err = read_again(k);
     if (err == 0 && k->lost)
         err = look_at_lost(k);
-    return err < 0 ? err : n > 0 ? (int)n : 0;
+    return err < 0 ? err : n > 0 ? n : 0;
 }
 
 /* Until there is something, or it is time to look. */

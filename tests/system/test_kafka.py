@@ -191,6 +191,16 @@ class Kafka(unittest.TestCase):
             self.assertEqual(server.rows('SELECT time, v FROM "all" ORDER BY 2'),
                              [((T0 + v) * 1000, v) for v in (1, 2, 3)])
 
+    def test_a_queue_that_was_full_is_filled_again_at_once(self):
+        """librdkafka sleeps for a second each time, unless it is woken: so many would be longer than anything is waited for."""
+        b = self.brokers(partitions=1)
+        noise = 'x' * 2000
+        for v in range(0, 1600, 20):  # a batch each
+            b.send('orders', *(event(v + i)[:-1] + f', "noise": "{noise}"}}' for i in range(20)))
+        few = 'options: {queued.max.messages.kbytes: 16, fetch.message.max.bytes: 8192}'
+        with self.server(b.servers, few) as server:
+            self.wait_values(server, [('a', v) for v in range(1600)])
+
     # ---- What is wrong ---------------------------------------------------------------------------
 
     def letters(self, server, n):
