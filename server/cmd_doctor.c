@@ -295,6 +295,21 @@ static void look_at_postgresql(struct visit *v)
         say(v, WELL, "postgres", "%s", text);
 }
 
+/* And the database itself. */
+static void look_at_copy(struct visit *v)
+{
+    const struct config_postgresql *p = v->config->server.postgresql;
+    char text[256];
+    struct error error = {""};
+    if (!p || !p->copy_us || !p->shard)
+        return;
+    int found = carry_try_copy(p, text, &error);
+    if (found >= 0)
+        say(v, found ? WARN : WELL, "copy", "%s", text);
+    else
+        say(v, FAULT, "copy", "%s", error.text);
+}
+
 /* And published. */
 static void look_at_kafka(struct visit *v)
 {
@@ -342,6 +357,7 @@ static int visit(const char *path)
     look_at_address(&v);
     look_at_sources(&v);
     look_at_postgresql(&v);
+    look_at_copy(&v);
     look_at_kafka(&v);
     free(journal);
     weir_free(w);

@@ -24,6 +24,9 @@ extern const struct target_kind carry_kind;
 /* For weir doctor: can it be reached, and written to? The text says what is there; -ECONNREFUSED and others with why. */
 int carry_try(const struct config_postgresql *config, char ret_text[256],
               struct error *error);
+/* With `copy`: the last copy of the shard. 1: there should be one, or a newer one. */
+int carry_try_copy(const struct config_postgresql *config, char ret_text[256],
+                   struct error *error);
 
 /* ---- Copies of the database ---------------------------------------------------------------------- */
 

@@ -2,6 +2,7 @@
  *
  * A shard is claimed, before there is a database or a thread, and its copy read.
  */
+#include "base/clock.h"
 #include "base/fault.h"
 #include "carry/copies.h"
 #include "carry/internal.h"
@@ -15,6 +16,7 @@
 #include <unistd.h>
 
 #define PIECE_PAGES "256" /* that are fetched at once: 4 MiB, usually */
+#define LATE_S      60    /* for doctor: without a first copy */
 
 static int run(struct carrier *c, const char *before, const char *behind,
                const struct pg_param *param, size_t n, PGresult **ret,
@@ -39,17 +41,21 @@ static int begin(struct carrier *c, const struct config_postgresql *config,
     return pg_open(&c->pg, config, error);
 }
 
-/* What its last owner has begun and not ended holds locks: it is ended. At the very first there is no such table, nor a schema. */
+/* At the very first there is no such table, nor a schema. */
+static bool is_missing(const struct carrier *c, int err)
+{
+    return err == -EINVAL &&
+           (!strcmp(c->pg.state, "42P01") || !strcmp(c->pg.state, "3F000"));
+}
+
+/* What its last owner has begun and not ended holds locks: it is ended. */
 static int end_owner(struct carrier *c, struct error *error)
 {
     int err = run(c, "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN ",
                   " p ON a.pid = p.backend AND a.backend_start = p.backend_start"
                   " WHERE a.pid <> pg_backend_pid() AND p.shard = $1",
                   &PG_TEXT(c->config->shard), 1, NULL, error);
-    return err == -EINVAL &&
-                   (!strcmp(c->pg.state, "42P01") || !strcmp(c->pg.state, "3F000"))
-               ? 0
-               : err;
+    return is_missing(c, err) ? 0 : err;
 }
 
 static void take(const PGresult *r, struct carry_claim *ret)
@@ -217,4 +223,54 @@ int carry_fetch(const struct config_postgresql *config, const struct carry_stop 
         *error = why;
     pg_close(&c.pg);
     return err ? err : fetched;
+}
+
+/* ---- weir doctor -------------------------------------------------------------------------------- */
+
+/* Whoever claims a shard begins with a copy; then there is a new one where something has changed, so its age alone says nothing. */
+static int tell_copy(const struct config_postgresql *config, const PGresult *r,
+                     char ret_text[256])
+{
+    const bool had = PQntuples(r) == 1;
+    const bool any = had && strtoll(PQgetvalue(r, 0, 0), NULL, 10) > 0;
+    const double held_s = had ? strtod(PQgetvalue(r, 0, 3), NULL) : 0;
+    const double ten_s = 10 * (double)config->copy_us / SECOND_US;
+    const bool late = had && *PQgetvalue(r, 0, 5) == 't' &&
+                      held_s > (ten_s > LATE_S ? ten_s : LATE_S);
+    if (late)
+        snprintf(
+            ret_text, 256,
+            "shard '%.60s': the server on '%.60s', which has had it for %.0f s, has "
+            "made no copy%s",
+            config->shard, PQgetvalue(r, 0, 4), held_s,
+            any ? ": the last one is that of another" : "");
+    else if (any)
+        snprintf(
+            ret_text, 256,
+            "shard '%.60s': copy %s of its database, %.1f MB, made %s s ago; it is "
+            "with the server on '%.60s'",
+            config->shard, PQgetvalue(r, 0, 0), strtod(PQgetvalue(r, 0, 1), NULL) / 1e6,
+            PQgetvalue(r, 0, 2), PQgetvalue(r, 0, 4));
+    else
+        snprintf(ret_text, 256, "shard '%.80s' has no copy yet", config->shard);
+    return late;
+}
+
+int carry_try_copy(const struct config_postgresql *config, char ret_text[256],
+                   struct error *error)
+{
+    const struct carry_stop stop = {.wake = -1};
+    struct carrier c;
+    PG_RESULT r = NULL;
+    int err = begin(&c, config, &stop, error);
+    if (!err)
+        err = run(&c,
+                  "SELECT seq, coalesce(pages * page_size, 0),"
+                  " coalesce(round(extract(epoch FROM now() - copied)), 0),"
+                  " round(extract(epoch FROM now() - claimed)), host,"
+                  " coalesce(copied < claimed, true) FROM ",
+                  " WHERE shard = $1", &PG_TEXT(config->shard), 1, &r, error);
+    err = is_missing(&c, err) ? 0 : err;
+    pg_close(&c.pg);
+    return err ? err : tell_copy(config, r, ret_text);
 }

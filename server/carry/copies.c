@@ -484,6 +484,8 @@ static void copied(struct carrier *c)
         logger_info("carry", "the database is copied again");
     p->told = false;
     metric_add(&p->made, 1);
+    atomic_store_explicit(&p->size, (uint64_t)p->snapshot.n * p->snapshot.page_bytes,
+                          memory_order_relaxed);
     atomic_store_explicit(&p->shown_us, p->made_us, memory_order_relaxed);
     for (struct target_table *k = c->base.set->first; k; k = k->next) {
         ((struct carried *)k)->copied = ((struct carried *)k)->noted_then;
@@ -647,6 +649,9 @@ static int count(struct carrier *c)
     for (size_t i = 0; !err && i < sizeof(all) / sizeof(all[0]); i++)
         err = metrics_add(c->base.metrics, METRIC_COUNTER, all[i].name, all[i].help, "",
                           all[i].at, 1);
+    if (!err)
+        err = metrics_add(c->base.metrics, METRIC_GAUGE, "weir_copy_size_bytes",
+                          "Size of the database in the last copy.", "", &p->size, 1);
     if (!err)
         err = metrics_add_call(c->base.metrics, METRIC_GAUGE, "weir_copy_age_seconds",
                                "Since the moment of the last copy in PostgreSQL.", "",

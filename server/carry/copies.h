@@ -40,6 +40,7 @@ struct copies {
     char *page;       /* room for one */
     struct pages_snapshot snapshot;
     _Atomic uint64_t made, failures, bytes, pages; /* metrics */
+    _Atomic uint64_t size;                         /* of the last copy; a gauge */
     _Atomic int64_t shown_us;                      /* made_us; relaxed */
     struct histogram pause;
 };

@@ -24,6 +24,12 @@ int carry_try(const struct config_postgresql *config, char ret_text[256],
     return error_set(error, -ENOTSUP, "this weir was built without libpq");
 }
 
+int carry_try_copy(const struct config_postgresql *config, char ret_text[256],
+                   struct error *error)
+{
+    return carry_try(config, ret_text, error);
+}
+
 /* ---- Reading: there is no pool, so nobody asks ---------------------------------------------------- */
 
 struct read_pool *read_pool_new(const struct config_postgresql *config,

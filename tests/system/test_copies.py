@@ -342,7 +342,22 @@ class Copies(Base):
             last = self.pg.psql(asked)
             harness.wait_until(lambda last=last: self.pg.psql(asked) not in (last, []), 'the next time', every_s=0.1)
         self.assertEqual(self.pg.psql('SELECT xmin, seq FROM weir.weir_copies'), before)
+        size = self.pg.psql('SELECT pages * page_size FROM weir.weir_copies')
+        self.assertEqual(server.metric('weir_copy_size_bytes'), int(size[0]))
         server.stop()
+
+    def test_doctor_tells_of_the_last_copy(self):
+        def doctor():
+            return harness.weir('doctor', '-c', server.path).stdout
+        server = self.machine(started=False)
+        self.assertRegex(doctor(), "ok +copy +shard 'one' has no copy yet")
+        server.start()
+        self.wait_copy(server)
+        self.assertRegex(doctor(), r"ok +copy +shard 'one': copy [0-9]+ of its database, [0-9.]+ MB, made [0-9]+ s ago")
+        server.stop()
+        self.pg.psql("UPDATE weir.weir_copies SET claimed = now() - interval '2 minutes', copied = now() - interval '3 minutes'")
+        self.assertRegex(doctor(), "warn +copy +shard 'one': the server on '.*', which has had it for 1[0-9][0-9] s, has made no copy: "
+                                   'the last one is that of another')
 
     def test_damaged_and_newer_copies_are_refused(self):
         server = self.machine()
