@@ -530,8 +530,12 @@ static void hold_next(void *rest)
         r->err = settle(r);
         return;
     }
-    int err = log_call(w->log[r->held++], hold_next, r);
-    if (err)
+    int err = log_call_until(w->log[r->held++], r->begin_us + HOLD_US, hold_next, r);
+    if (err == -ETIMEDOUT)
+        r->err = error_set(r->error, -ETIME,
+                           "pipelines have not taken in %d s what came before",
+                           (int)(HOLD_US / SECOND_US));
+    else if (err)
         r->err = error_set(r->error, err, "the server stops");
 }
 

@@ -90,15 +90,21 @@ static bool is_leaving(const struct log *l)
     return atomic_load_explicit(&l->leaving, memory_order_relaxed);
 }
 
-/* A command waits on its thread, if need be. False: the log is left. */
-static bool put_now(struct log *l, struct subscriber *s, struct log_entry *e)
+/* A command waits on its thread, if need be. False: the log is left, or it is too late. */
+static bool put_until(struct log *l, struct subscriber *s, struct log_entry *e,
+                      int64_t until_us)
 {
     while (!put(s, e, true)) {
-        if (is_leaving(l))
+        if (is_leaving(l) || clock_monotonic_us() >= until_us)
             return false;
         clock_sleep_us(ROOM_US);
     }
     return true;
+}
+
+static bool put_now(struct log *l, struct subscriber *s, struct log_entry *e)
+{
+    return put_until(l, s, e, INT64_MAX);
 }
 
 static bool is_for(const struct log_entry *e, const struct subscriber *s)
@@ -229,19 +235,24 @@ static int64_t hand_on(struct log *l)
     return 0;
 }
 
-/* For a command, which wants to be between two entries. */
-static void hand_on_now(struct log *l)
+/* For a command, which wants to be between two entries. What is not taken in time stays at hand. */
+static void hand_on_until(struct log *l, int64_t until_us)
 {
     struct handing *h = &l->handing;
     if (!h->entry)
         return;
     h->linger_us = h->linger_us ? 1 : 0;
     lingers(l);
-    while (!h->prepared && !prepare_handing(l) && !is_leaving(l))
+    while (!h->prepared && !prepare_handing(l)) {
+        if (is_leaving(l) || clock_monotonic_us() >= until_us)
+            return;
         clock_sleep_us(NO_MEMORY_US);
-    for (; h->prepared && h->next < l->n_subscribers; h->next++)
-        if (!l->subscriber[h->next]->behind && is_for(h->entry, l->subscriber[h->next]))
-            put_now(l, l->subscriber[h->next], h->entry);
+    }
+    for (; h->next < l->n_subscribers; h->next++)
+        if (!l->subscriber[h->next]->behind &&
+            is_for(h->entry, l->subscriber[h->next]) &&
+            !put_until(l, l->subscriber[h->next], h->entry, until_us))
+            return;
     if (!is_leaving(l))
         handed_on(l);
 }
@@ -493,6 +504,12 @@ void log_room(struct log *l)
 
 int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
 {
+    return log_call_until(l, INT64_MAX, function, ctx);
+}
+
+int log_call_until(struct log *l, int64_t until_us, void (*function)(void *ctx),
+                   void *ctx)
+{
     if (!l->started)
         return -ESHUTDOWN;
     const pthread_t self = pthread_self();
@@ -503,7 +520,8 @@ int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
     task_hold(&l->dispatcher);
     bool runs = !l->dispatched && !is_leaving(l);
     if (runs)
-        hand_on_now(l);
+        hand_on_until(l, until_us);
+    const bool late = runs && l->handing.entry && !is_leaving(l);
     runs = runs && !l->handing.entry;
     if (runs) {
         atomic_store_explicit(&l->caller, self, memory_order_relaxed);
@@ -512,7 +530,7 @@ int log_call(struct log *l, void (*function)(void *ctx), void *ctx)
     }
     task_release(&l->dispatcher);
     task_wake(&l->dispatcher); /* much may be otherwise than before */
-    return runs ? 0 : -ESHUTDOWN;
+    return runs ? 0 : late ? -ETIMEDOUT : -ESHUTDOWN;
 }
 
 /* Those that are left stay as they are, and want no dictionaries: pipelines that are held. -ENOMEM */

@@ -298,6 +298,8 @@ void log_look(struct log *l);
 /* Runs call(ctx), on the caller's thread, between two entries: whatever waits to be handed on waits behind it. For
  * changes of pipelines while the log runs; from one thread, also from within. -ESHUTDOWN: the log has ended. */
 int log_call(struct log *l, void (*call)(void *ctx), void *ctx);
+/* -ETIMEDOUT: at until_us (clock_monotonic_us) a pipeline had not taken the entry before it; nothing was called. */
+int log_call_until(struct log *l, int64_t until_us, void (*call)(void *ctx), void *ctx);
 /* Columns of a stream, and of its rows as pipelines see them. */
 struct log_columns {
     const struct schema *schema, *columns;

@@ -21,7 +21,7 @@ struct sink {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct log *log;
-    bool gate_closed;
+    bool gate_closed, shut; /* shut: for commands, too */
     struct log_entry *entry[4096];
     size_t n;
 };
@@ -30,7 +30,7 @@ static bool sink_put(void *ctx, struct log_entry *e, bool command)
 {
     struct sink *s = ctx;
     pthread_mutex_lock(&s->lock);
-    bool has_room = command || !s->gate_closed;
+    bool has_room = !s->shut && (command || !s->gate_closed);
     if (has_room) {
         assert_true(s->n < 4096);
         s->entry[s->n++] = e;
@@ -302,6 +302,43 @@ static void a_full_inbox_says_so_and_wakes_who_waits_when_there_is_room(void **s
     assert_int_equal(append_wait(f->log, 0, b), 0);
     log_close(f->log, LOG_LEAVE, INT64_MAX);
     assert_all_in_order(&f->sink, next + 4096);
+    fixture_free(f);
+}
+
+static void sink_shut(struct sink *s, bool shut)
+{
+    pthread_mutex_lock(&s->lock);
+    s->shut = shut;
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void note_call(void *called)
+{
+    *(bool *)called = true;
+}
+
+static void a_command_gives_up_where_a_pipeline_takes_nothing(void **state)
+{
+    (void)state;
+    struct fixture *f = fixture_new(10000, 0, INT64_MAX);
+    bool called = false;
+    int err = 0;
+    sink_shut(&f->sink, true);
+    assert_int_equal(append_wait(f->log, 0, rows(f, 0, 10)), 0);
+    /* Until the entry is at hand there is nothing to wait for. */
+    while (!err) {
+        called = false;
+        err = log_call_until(f->log, clock_monotonic_us() + 10000, note_call, &called);
+        assert_true(called == !err);
+    }
+    assert_int_equal(err, -ETIMEDOUT);
+    assert_int_equal(append_wait(f->log, 0, rows(f, 10, 10)), 0);
+    sink_shut(&f->sink, false);
+    assert_int_equal(log_call_until(f->log, INT64_MAX, note_call, &called), 0);
+    assert_true(called);
+    sink_gate(&f->sink, false);
+    log_close(f->log, LOG_LEAVE, INT64_MAX);
+    assert_all_in_order(&f->sink, 20);
     fixture_free(f);
 }
 
@@ -762,6 +799,7 @@ int main(void)
         cmocka_unit_test(rows_that_nobody_waits_for_linger_once),
         cmocka_unit_test(a_batch_holds_rows_of_one_source),
         cmocka_unit_test(a_full_inbox_says_so_and_wakes_who_waits_when_there_is_room),
+        cmocka_unit_test(a_command_gives_up_where_a_pipeline_takes_nothing),
         cmocka_unit_test(a_waiter_taken_back_is_not_called),
         cmocka_unit_test(events_of_each_sender_keep_their_order),
         cmocka_unit_test(a_silent_source_becomes_idle_once),
