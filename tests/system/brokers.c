@@ -9,6 +9,8 @@
  *      grow NAME PARTITIONS  it has so many (real brokers only)
  *      cut NAME PARTITION OFFSET               messages before it are removed (real brokers only)
  *      send NAME PARTITION TIME_MS SIZE        and SIZE bytes: a message; TIME_MS 0: now
+ *      nothing NAME PARTITION KEY              a message with a key, and null
+ *      codec NAME            how messages are compressed from now on: none, gzip, snappy, lz4 (as at first), zstd
  *      undo NAME PARTITION TEXT                a message in a transaction that is given up (real brokers only)
  *      events NAME PARTITIONS EACH PATH        the lines of a file, EACH of them a message, to partitions in turn
  *      read NAME             what those who read committed messages only find there: their number, and so many lines: partition,
@@ -34,6 +36,7 @@
 static rd_kafka_t *producer;
 static rd_kafka_mock_cluster_t *cluster;
 static char servers[256];
+static char codec[16] = "lz4";
 static unsigned long failed; /* messages that were not delivered */
 
 static void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -71,7 +74,8 @@ static rd_kafka_t *new_client(void)
     rd_kafka_conf_set(conf, "linger.ms", "5", why, sizeof(why));
     rd_kafka_conf_set(conf, "queue.buffering.max.messages", "1000000", why,
                       sizeof(why));
-    rd_kafka_conf_set(conf, "compression.codec", "lz4", why, sizeof(why));
+    rd_kafka_conf_set(conf, "message.max.bytes", "20000000", why, sizeof(why));
+    rd_kafka_conf_set(conf, "compression.codec", codec, why, sizeof(why));
     if (!cluster && servers[0]) /* what is sent again is there once */
         rd_kafka_conf_set(conf, "enable.idempotence", "true", why, sizeof(why));
     rd_kafka_conf_set_dr_msg_cb(conf, delivered);
@@ -164,6 +168,15 @@ static void wait_partitions(const char *topic, int n)
         rd_kafka_metadata_destroy(m);
     }
     rd_kafka_topic_destroy(t);
+}
+
+static void send_nothing(const char *topic, int partition, const char *key)
+{
+    rd_kafka_resp_err_t err = rd_kafka_producev(
+        producer, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(partition),
+        RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_KEY(key, strlen(key)),
+        RD_KAFKA_V_VALUE(NULL, 0), RD_KAFKA_V_END);
+    say_result(err ? err : rd_kafka_flush(producer, FLUSH_MS));
 }
 
 /* Waits for what real brokers answer. */
@@ -365,6 +378,13 @@ static void do_line(const char *line)
         administer(grow, name, n, 0);
     } else if (sscanf(line, "cut %255s %d %ld", name, &n, &each) == 3) {
         administer(cut, name, n, each);
+    } else if (sscanf(line, "nothing %255s %d %4095s", name, &n, path) == 3) {
+        send_nothing(name, n, path);
+    } else if (sscanf(line, "codec %15s", codec) == 1) {
+        rd_kafka_flush(producer, FLUSH_MS);
+        rd_kafka_destroy(producer);
+        producer = new_client();
+        say("ok");
     } else if (!strncmp(line, "send ", 5)) {
         do_send(line + 5);
     } else if (sscanf(line, "events %255s %d %ld %4095s", name, &n, &each, path) == 4) {

@@ -218,6 +218,59 @@ class Kafka(unittest.TestCase):
                                                        ('orders/1@2', 4, '{"ts": 1')])
             self.assertEqual(server.metric('weir_rejected_total', stream='input'), 3)
 
+    def test_messages_of_each_codec(self):
+        b = self.brokers(partitions=1)
+        codecs = ('none', 'gzip', 'snappy', 'lz4', 'zstd')
+        for i, codec in enumerate(codecs):
+            b.do(f'codec {codec}')
+            b.send('orders', *events(100 * i, 100 * i + 100))
+        with self.server(b.servers) as server:
+            self.wait_values(server, [('a', v) for v in range(100 * len(codecs))])
+
+    def test_messages_without_a_value_are_passed_over(self):
+        for form in ('ndjson', 'json', 'csv', 'lines'):
+            with self.subTest(form):
+                self.setUp()
+                b = self.brokers(partitions=1)
+                said = {'csv': lambda v: f'k,v,ts\na,{v},{T0}', 'lines': lambda v: f'm k="a",v={v}i {T0}000000'}.get(form, event)
+                b.do('nothing orders 0 ada')
+                b.send('orders', said(0), '', said(1))
+                b.do('nothing orders 0 ada')
+                with self.server(b.servers, f'format: {form}') as server:
+                    self.wait_values(server, [('a', 0), ('a', 1)])
+                    place = lambda: dict(server.rows('SELECT source, bookmark FROM weir_bookmarks')).get('orders/0')
+                    harness.wait_until(lambda: place() == 'offset=5 partitions=1', 'behind all of them')
+                    harness.wait_until(lambda: server.metric('weir_source_lag_messages', stream='input') == 0, 'no lag')
+                    self.assertEqual(server.metric('weir_rejected_total', stream='input'), 0)
+
+    def test_a_bad_message_is_rejected_alone_in_every_form(self):
+        """Which goes wrong as a whole, between two that are right; of an array what follows the bad place is rejected with it."""
+        bad = {'json': ('[{"ts": 1700000000000, "k": "a"', 'orders/0@1'), 'csv': ('ts,k,v\n\x00', 'orders/0@1'),
+               'ndjson': ('{"ts": 17000', 'orders/0@1'), 'lines': ('m k= 1', 'orders/0@1')}
+        for form, (message, place) in bad.items():
+            with self.subTest(form):
+                self.setUp()
+                b = self.brokers(partitions=1)
+                said = {'csv': lambda v: f'v,ts,k\n{v},{T0},a', 'lines': lambda v: f'm k="a",v={v}i {T0}000000'}.get(form, event)
+                b.send('orders', said(0), message, said(1))
+                with self.server(b.servers, f'format: {form}') as server:
+                    self.wait_values(server, [('a', 0), ('a', 1)])
+                    self.assertEqual([source for source, *_ in self.letters(server, 1)], [place])
+
+    def test_messages_that_are_longer_than_max_body(self):
+        """It bounds requests; a message is what the brokers let through."""
+        many = [event(v) for v in range(2, 40000)]
+        messages = {'ndjson': '\n'.join(many), 'json': '[' + ', '.join(many) + ']',
+                    'csv': 'ts,k,v\n' + ''.join(f'{T0 + v},a,{v}\n' for v in range(2, 40000))}
+        for form, message in messages.items():
+            with self.subTest(form):
+                self.setUp()
+                b = self.brokers(partitions=1)
+                b.send('orders', message)
+                text = config(b.servers, f'format: {form}').replace('server: {', 'server: {max_body: 64KiB, ')
+                with harness.Server(text, folder=self.folder) as server:
+                    self.wait_values(server, [('a', v) for v in range(2, 40000)])
+
     def test_what_a_message_leaves_open_is_its_own(self):
         cases = {
             'csv': (['ts,k,v\n' + f'{T0},a,0\n', 'ts,k,v\n' + f'{T0},"open,1', f'ts,v,k\n{T0},2,"a\nb"\n'],
