@@ -231,6 +231,7 @@ static void open_carrier(struct target *t, const void *with)
 {
     struct carrier *c = (struct carrier *)t;
     c->pg = (struct pg){.wake = t->wake, .stop = target_is_ending, .ctx = t};
+    t->hands = !with; /* with copies rows are those of the last one */
     copies_open(c, with);
 }
 

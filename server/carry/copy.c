@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "carry/copy.h"
 #include "base/utf8.h"
+#include "carry/types.h"
 
 #include <endian.h>
 #include <errno.h>
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define FROM_2000_US INT64_C(946684800000000) /* its times count from there */
-#define TIME_LEAST   INT64_C(-211813488000000000)
-#define TIME_END     INT64_C(9223371331200000000)
-#define FIRST_ROOM   ((size_t)256 << 10)
+#define TIME_LEAST INT64_C(-211813488000000000)
+#define TIME_END   INT64_C(9223371331200000000)
+#define FIRST_ROOM ((size_t)256 << 10)
 
 /* ---- Bytes -------------------------------------------------------------------------------------- */
 
@@ -118,10 +119,8 @@ static bool is_text(const char *text, size_t size)
     return true;
 }
 
-static int put_text(struct copy *c, sqlite3_value *value)
+static int put_text(struct copy *c, const char *text, size_t size)
 {
-    const char *text = (const char *)sqlite3_value_text(value);
-    size_t size = (size_t)sqlite3_value_bytes(value);
     if (!text || need(c, 4 + size))
         return -ENOMEM;
     if (!is_text(text, size))
@@ -144,6 +143,28 @@ int copy_text(struct copy *c, const char *text)
     return 0;
 }
 
+/* There is room for them. */
+static void put_float(struct copy *c, double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof(bits));
+    put64(c, bits);
+}
+
+static int put_int(struct copy *c, enum weir_type type, int64_t v)
+{
+    if (type == WEIR_BOOL) {
+        put32(c, 1);
+        c->data[c->size++] = v != 0;
+        return 0;
+    }
+    if (type == WEIR_TIME && (__builtin_sub_overflow(v, TYPES_2000_US, &v) ||
+                              v < TIME_LEAST || v >= TIME_END))
+        return -EDOM;
+    put64(c, (uint64_t)v);
+    return 0;
+}
+
 /* The connection has no mutex, so the value is good as long as the row; a column is looked up once. */
 int copy_value(struct copy *c, enum weir_type type, sqlite3_stmt *row, int column)
 {
@@ -154,24 +175,32 @@ int copy_value(struct copy *c, enum weir_type type, sqlite3_stmt *row, int colum
         put32(c, UINT32_MAX);
         return 0;
     }
-    if (type == WEIR_STRING)
-        return put_text(c, value);
+    if (type == WEIR_STRING) {
+        const char *text = (const char *)sqlite3_value_text(value);
+        return put_text(c, text, (size_t)sqlite3_value_bytes(value));
+    }
     if (type == WEIR_FLOAT) {
-        double v = sqlite3_value_double(value);
-        uint64_t bits;
-        memcpy(&bits, &v, sizeof(bits));
-        put64(c, bits);
+        put_float(c, sqlite3_value_double(value));
         return 0;
     }
-    int64_t v = sqlite3_value_int64(value);
-    if (type == WEIR_BOOL) {
-        put32(c, 1);
-        c->data[c->size++] = v != 0;
+    return put_int(c, type, sqlite3_value_int64(value));
+}
+
+int copy_cell(struct copy *c, enum weir_type type, const struct weir_cell *cell)
+{
+    if (need(c, 12))
+        return -ENOMEM;
+    if (!cell->type || (cell->type == WEIR_FLOAT && isnan(cell->as.f))) {
+        put32(c, UINT32_MAX);
         return 0;
     }
-    if (type == WEIR_TIME && (__builtin_sub_overflow(v, FROM_2000_US, &v) ||
-                              v < TIME_LEAST || v >= TIME_END))
+    if (cell->type != type)
         return -EDOM;
-    put64(c, (uint64_t)v);
-    return 0;
+    if (type == WEIR_STRING)
+        return put_text(c, cell->size ? cell->as.s : "", cell->size);
+    if (type == WEIR_FLOAT) {
+        put_float(c, cell->as.f + 0.0); /* SQLite has no negative zero */
+        return 0;
+    }
+    return put_int(c, type, cell->as.i);
 }

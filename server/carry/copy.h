@@ -31,6 +31,8 @@ int copy_row(struct copy *c, size_t n);
 /* A field: a column of a row of SQLite, which has this type or is null. -ENOMEM; -EDOM: PostgreSQL has no such
  * value: a time of before 4714 BC or behind 294276, a text with a zero byte, or not in UTF-8. */
 int copy_value(struct copy *c, enum weir_type type, sqlite3_stmt *row, int column);
+/* The same of a cell, as it would be read back from SQLite. */
+int copy_cell(struct copy *c, enum weir_type type, const struct weir_cell *cell);
 int copy_text(struct copy *c, const char *text); /* which is UTF-8. -ENOMEM */
 
 #endif

@@ -7,6 +7,7 @@
 #include "base/logger.h"
 #include "batch/schema.h"
 #include "carry/internal.h"
+#include "carry/types.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -15,17 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-static const struct {
-    const char *name; /* as format_type has it */
-    Oid oid;          /* in pg_type.dat: the same in every PostgreSQL */
-} type_there[] = {
-    [WEIR_INT] = {"bigint", 20},
-    [WEIR_FLOAT] = {"double precision", 701},
-    [WEIR_BOOL] = {"boolean", 16},
-    [WEIR_STRING] = {"text", 25},
-    [WEIR_TIME] = {"timestamp with time zone", 1184},
-};
 
 void far_quote(struct buffer *to, const char *text, char quote)
 {
@@ -144,6 +134,26 @@ static int add_place_columns(struct carrier *c, struct error *error)
     return err;
 }
 
+/* Of shards: also who has which partitions. `wanted` differs from `definition` while a server waits for others. */
+static int make_places(struct carrier *c, bool shards, struct error *error)
+{
+    struct buffer sql = {0};
+    buffer_puts(&sql, "CREATE TABLE IF NOT EXISTS ");
+    put_name(&sql, c->config->schema);
+    buffer_printf(
+        &sql,
+        ".%s (table_name text, %spipeline text NOT NULL,"
+        " database text NOT NULL, writer text NOT NULL, since bigint NOT NULL,"
+        " seq bigint, watermark timestamptz, changed timestamptz NOT NULL,"
+        " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
+        " backend_start timestamptz NOT NULL, taken_from text,"
+        " epoch " FAR_EPOCH ", PRIMARY KEY (table_name%s))",
+        shards ? "weir_shards" : "weir_positions",
+        shards ? "shard text, partitions text[], definition text, wanted text, " : "",
+        shards ? ", shard" : "");
+    return far_run(c, &sql, NULL, 0, NULL, error);
+}
+
 static int make_schema(struct carrier *c, struct error *error)
 {
     const char *schema = c->config->schema;
@@ -158,20 +168,11 @@ static int make_schema(struct carrier *c, struct error *error)
     }
     if (err)
         return err;
-    buffer_puts(&sql, "CREATE TABLE IF NOT EXISTS ");
-    put_name(&sql, schema);
-    buffer_puts(&sql,
-                ".weir_positions (table_name text PRIMARY KEY, pipeline text NOT NULL,"
-                " database text NOT NULL, writer text NOT NULL, since bigint NOT NULL,"
-                " seq bigint, watermark timestamptz, changed timestamptz NOT NULL,"
-                " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
-                " backend_start timestamptz NOT NULL, taken_from text,"
-                " epoch " FAR_EPOCH ")");
-    err = far_run(c, &sql, NULL, 0, NULL, error);
+    err = make_places(c, false, error);
     if (!err && c->config->copy_us)
         err = copies_schema(c, error);
     if (!err && c->config->shard)
-        err = shards_schema(c, error);
+        err = make_places(c, true, error);
     return err ? err : add_place_columns(c, error);
 }
 
@@ -551,6 +552,7 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
     struct owner owner;
     bool ours = false;
     int err = changes_look(c->base.db, k->base.table->name, &known, error);
+    target_drop_handed(&c->base, &k->base); /* numbers of before may mean other rows */
     if (!err)
         err = ask_owner(c, k, "", &owner, error);
     if (!err)
@@ -604,7 +606,7 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
 /* As it is sent. */
 static uint64_t far_time(int64_t us)
 {
-    return htobe64((uint64_t)us - UINT64_C(946684800000000));
+    return htobe64((uint64_t)us - TYPES_2000_US);
 }
 
 /* First of all: who is not where it was, as another has written there, does nothing. seq -1: it is not known where. */
@@ -630,7 +632,7 @@ static int move_place(struct carrier *c, const struct carried *k, int64_t from,
         PG_TEXT(c->base.writer),
         PG_TEXT(to < 0 ? NULL : at),
         PG_TEXT(from < 0 ? NULL : was),
-        {.type = 1184,
+        {.type = type_there[WEIR_TIME].oid,
          .data = watermark_us == INT64_MIN ? NULL : (const char *)&watermark,
          .size = 8}};
     int err = far_run(c, &sql, param, sizeof(param) / sizeof(param[0]), &r, error);
@@ -844,8 +846,8 @@ static int clear(struct carrier *c, const struct carried *k,
         put_bound(&sql, t, "<=", &k->upper, param, &n);
     }
     if (taken_us > INT64_MIN) {
-        param[n++] =
-            (struct pg_param){.type = 1184, .data = (const char *)&ended, .size = 8};
+        param[n++] = (struct pg_param){
+            .type = type_there[WEIR_TIME].oid, .data = (const char *)&ended, .size = 8};
         buffer_printf(&sql, " AND window_end >= $%zu", n);
     }
     if (k->shard) {

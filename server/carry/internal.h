@@ -94,7 +94,6 @@ int far_finish(struct carrier *c, int err, struct error *error);
 /* shards.c: where several servers put rows into a table. What a user may do whose row is to go; shard NULL: the only one. */
 void shards_put_remove(struct buffer *to, const struct carrier *c,
                        const struct carried *k, const char *shard);
-int shards_schema(struct carrier *c, struct error *error);
 /* What the rows of a pipeline are made by: *ret is NULL if it is no shard. -ENOMEM. */
 int shards_define(const struct pipeline *p, char **ret);
 /* Before it is taken: the other servers get to know by which definition this one would go on. */

@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "carry/internal.h"
+#include "carry/types.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -14,9 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FROM_2000_US INT64_C(946684800000000) /* times of COPY count from there */
-#define COPY_HEAD    19                       /* bytes before the first row */
-#define HOUR_S       3600
+#define COPY_HEAD 19 /* bytes before the first row */
+#define HOUR_S    3600
 
 bool partitions_want(const struct carrier *c, const struct carried *k)
 {
@@ -36,7 +36,7 @@ static int64_t partition_of(const char *time, int64_t width_us)
 {
     uint64_t v;
     memcpy(&v, time, sizeof(v));
-    const int64_t us = (int64_t)be64toh(v) + FROM_2000_US;
+    const int64_t us = (int64_t)be64toh(v) + TYPES_2000_US;
     return us / width_us - (us % width_us < 0);
 }
 

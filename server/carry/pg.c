@@ -262,6 +262,14 @@ static int next_result(struct pg *p, int64_t until_us, PGresult **ret)
     return 0;
 }
 
+static int refuse(struct pg *p, const PGresult *r, struct error *error)
+{
+    const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
+    const char *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
+    snprintf(p->state, sizeof(p->state), "%s", state ? state : "");
+    return say(error, -EINVAL, text ? text : PQresultErrorMessage(r));
+}
+
 /* What a statement has come to, and all results behind it. A COPY has begun: it has none. */
 static int finish(struct pg *p, int64_t until_us, PGresult **ret, struct error *error)
 {
@@ -284,10 +292,7 @@ static int finish(struct pg *p, int64_t until_us, PGresult **ret, struct error *
             }
             continue;
         }
-        const char *state = PQresultErrorField(r, PG_DIAG_SQLSTATE);
-        const char *text = PQresultErrorField(r, PG_DIAG_MESSAGE_PRIMARY);
-        snprintf(p->state, sizeof(p->state), "%s", state ? state : "");
-        failed = say(error, -EINVAL, text ? text : PQresultErrorMessage(r));
+        failed = refuse(p, r, error);
     }
     if (PQstatus(p->c) != CONNECTION_OK) {
         pg_close(p); /* the text says why */
@@ -297,12 +302,12 @@ static int finish(struct pg *p, int64_t until_us, PGresult **ret, struct error *
     return failed;
 }
 
-int pg_ask(struct pg *p, const char *sql, const struct pg_param *param, size_t n,
-           PGresult **ret, struct error *error)
+static int send_statement(struct pg *p, const char *sql, const struct pg_param *param,
+                          size_t n, bool each, int64_t until_us, struct error *error)
 {
-    Oid type[PG_PARAMS];
-    const char *value[PG_PARAMS];
-    int length[PG_PARAMS], format[PG_PARAMS];
+    Oid type[PG_PARAMS] = {0};
+    const char *value[PG_PARAMS] = {NULL};
+    int length[PG_PARAMS] = {0}, format[PG_PARAMS] = {0};
     if (!p->c)
         return error_set(error, -ENOTCONN, "there is no connection");
     if (n > PG_PARAMS)
@@ -313,12 +318,45 @@ int pg_ask(struct pg *p, const char *sql, const struct pg_param *param, size_t n
         length[i] = param[i].size;
         format[i] = param[i].type != 0;
     }
-    int64_t until_us = clock_monotonic_us() + p->timeout_us;
     p->state[0] = 0;
-    if (!PQsendQueryParams(p->c, sql, (int)n, type, value, length, format, p->binary))
+    if (!PQsendQueryParams(p->c, sql, (int)n, type, value, length, format, p->binary) ||
+        (each && !PQsetSingleRowMode(p->c)))
         return lose(p, -ECONNRESET, error);
     int err = flush(p, until_us);
-    return err ? lose(p, err, error) : finish(p, until_us, ret, error);
+    return err ? lose(p, err, error) : 0;
+}
+
+int pg_ask(struct pg *p, const char *sql, const struct pg_param *param, size_t n,
+           PGresult **ret, struct error *error)
+{
+    const int64_t until_us = clock_monotonic_us() + p->timeout_us;
+    int err = send_statement(p, sql, param, n, false, until_us, error);
+    return err ? err : finish(p, until_us, ret, error);
+}
+
+int pg_each(struct pg *p, const char *sql, const struct pg_param *param, size_t n,
+            struct error *error)
+{
+    p->until_us = clock_monotonic_us() + p->timeout_us;
+    return send_statement(p, sql, param, n, true, p->until_us, error);
+}
+
+int pg_row(struct pg *p, PGresult **ret, struct error *error)
+{
+    PG_RESULT r = NULL;
+    int err = next_result(p, p->until_us, &r);
+    if (err)
+        return lose(p, err, error);
+    if (PQresultStatus(r) == PGRES_SINGLE_TUPLE) {
+        *ret = r;
+        r = NULL;
+        return 1;
+    }
+    if (PQresultStatus(r) == PGRES_TUPLES_OK)
+        return finish(p, p->until_us, NULL, error);
+    struct error second;
+    err = refuse(p, r, error);
+    return finish(p, p->until_us, NULL, &second) && !p->c ? -ECONNRESET : err;
 }
 
 int pg_fetch(struct pg *p, const char *sql, const struct pg_param *param, size_t n,

@@ -18,6 +18,7 @@ struct pg {
     bool (*stop)(void *ctx);
     void *ctx;
     int64_t timeout_us; /* of each call */
+    int64_t until_us;   /* of the statement whose rows come one by one */
     bool binary;        /* values come in binary */
     char state[6];      /* SQLSTATE of the last failure; "": it was none of SQL's */
 };
@@ -41,6 +42,12 @@ int pg_ask(struct pg *p, const char *sql, const struct pg_param *param, size_t n
 /* The same, with values in binary. */
 int pg_fetch(struct pg *p, const char *sql, const struct pg_param *param, size_t n,
              PGresult **ret, struct error *error);
+/* The same, row by row, of which no more than one is held; no other statement before pg_row has said that there are no more, or
+ * has failed. */
+int pg_each(struct pg *p, const char *sql, const struct pg_param *param, size_t n,
+            struct error *error);
+/* 1: a row; 0: there are no more; what pg_ask returns. */
+int pg_row(struct pg *p, PGresult **ret, struct error *error);
 int pg_run(struct pg *p, const char *sql, struct error *error);
 /* COPY ... FROM STDIN, all of it. */
 int pg_copy(struct pg *p, const char *sql, const char *data, size_t size,

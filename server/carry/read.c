@@ -3,6 +3,7 @@
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "carry/pg.h"
+#include "carry/types.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -11,8 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FROM_2000_US INT64_C(946684800000000) /* times of PostgreSQL count from there */
-#define KEPT_US      (60 * SECOND_US)         /* a connection that nobody wants */
+#define KEPT_US (60 * SECOND_US) /* a connection that nobody wants */
 
 struct read_pool {
     const struct config_postgresql *config;
@@ -30,15 +30,10 @@ struct read {
     sqlite3_stmt *params, *row;
     int n_params, n_columns;
     const enum weir_type *type;
-    PGresult *rows;
-    int at;
+    PGresult *there; /* a row */
+    bool more;       /* there may be rows behind it */
+    bool given;      /* it is the one that read_step gave last */
 };
-
-static const Oid type_there[] = {[WEIR_INT] = 20,
-                                 [WEIR_FLOAT] = 701,
-                                 [WEIR_BOOL] = 16,
-                                 [WEIR_STRING] = 25,
-                                 [WEIR_TIME] = 1184};
 
 /* ---- Connections -------------------------------------------------------------------------------- */
 
@@ -56,7 +51,7 @@ struct read_pool *read_pool_new(const struct config_postgresql *config,
 
 static void free_one(struct read *r)
 {
-    PQclear(r->rows);
+    PQclear(r->there);
     pg_close(&r->pg);
     sqlite3_finalize(r->params);
     sqlite3_finalize(r->row);
@@ -130,12 +125,29 @@ int read_get(struct read_pool *p, struct read **ret, struct error *error)
     return *ret ? 0 : open_one(p, ret, error);
 }
 
+/* 1: `there` is the next row; 0: there is none. */
+static int next_row(struct read *r, struct error *error)
+{
+    PQclear(r->there);
+    r->there = NULL;
+    int got = r->more ? pg_row(&r->pg, &r->there, error) : 0;
+    r->more = got == 1;
+    return got;
+}
+
+/* Rows that nobody has read; a LIMIT says how many they are at most. */
+static void drain(struct read *r)
+{
+    struct error error;
+    while (next_row(r, &error) == 1)
+        ;
+}
+
 void read_put(struct read *r)
 {
     if (!r)
         return;
-    PQclear(r->rows);
-    r->rows = NULL;
+    drain(r);
     sqlite3_finalize(r->params);
     r->params = NULL;
     r->since_us = clock_monotonic_us();
@@ -183,14 +195,14 @@ static int64_t time_there(int64_t us)
 {
     if (us == INT64_MIN || us == INT64_MAX)
         return us;
-    return us < INT64_MIN + FROM_2000_US ? INT64_MIN : us - FROM_2000_US;
+    return us < INT64_MIN + TYPES_2000_US ? INT64_MIN : us - TYPES_2000_US;
 }
 
 /* `room` outlives the parameter. */
 static struct pg_param make_param(sqlite3_stmt *s, int i, enum weir_type type,
                                   uint64_t *room)
 {
-    struct pg_param p = {.type = type_there[type], .data = (const char *)room};
+    struct pg_param p = {.type = type_there[type].oid, .data = (const char *)room};
     if (type == WEIR_STRING) {
         p.data = (const char *)sqlite3_column_text(s, i);
         p.size = sqlite3_column_bytes(s, i);
@@ -249,9 +261,8 @@ int read_begin(struct read *r, const char *sql, const enum weir_type *of_params,
     struct pg_param param[PG_PARAMS];
     uint64_t room[PG_PARAMS];
     struct buffer text = {0};
-    PQclear(r->rows);
-    r->rows = NULL;
-    r->at = 0;
+    drain(r);
+    r->given = false;
     r->type = of_columns;
     if (!r->row || r->n_columns != n) {
         sqlite3_finalize(r->row);
@@ -265,10 +276,12 @@ int read_begin(struct read *r, const char *sql, const enum weir_type *of_params,
     }
     for (int i = 0; i < r->n_params; i++)
         param[i] = make_param(r->params, i, of_params[i], &room[i]);
-    int err =
-        pg_ask(&r->pg, buffer_text(&text), param, (size_t)r->n_params, &r->rows, error);
+    int got = pg_each(&r->pg, buffer_text(&text), param, (size_t)r->n_params, error);
     buffer_free(&text);
-    return err ? refused(r, err, error) : 0;
+    r->more = got == 0;
+    if (got == 0)
+        got = next_row(r, error);
+    return got < 0 ? refused(r, got, error) : 0;
 }
 
 static int64_t number_there(const char *data, int size)
@@ -281,9 +294,9 @@ static int64_t number_there(const char *data, int size)
 
 static void take_value(struct read *r, int i)
 {
-    const char *data = PQgetvalue(r->rows, r->at, i);
-    const int size = PQgetlength(r->rows, r->at, i);
-    if (PQgetisnull(r->rows, r->at, i)) {
+    const char *data = PQgetvalue(r->there, 0, i);
+    const int size = PQgetlength(r->there, 0, i);
+    if (PQgetisnull(r->there, 0, i)) {
         sqlite3_bind_null(r->row, i + 1);
         return;
     }
@@ -294,7 +307,7 @@ static void take_value(struct read *r, int i)
     int64_t v = number_there(data, size);
     double f;
     memcpy(&f, &v, sizeof(f));
-    if (r->type[i] == WEIR_TIME && __builtin_add_overflow(v, FROM_2000_US, &v))
+    if (r->type[i] == WEIR_TIME && __builtin_add_overflow(v, TYPES_2000_US, &v))
         v = INT64_MAX; /* infinity, which somebody has put there */
     if (r->type[i] == WEIR_FLOAT)
         sqlite3_bind_double(r->row, i + 1, f);
@@ -304,12 +317,15 @@ static void take_value(struct read *r, int i)
 
 int read_step(struct read *r, sqlite3_stmt **ret, struct error *error)
 {
-    if (r->at >= PQntuples(r->rows))
+    int got = r->given ? next_row(r, error) : r->there != NULL;
+    if (got < 0)
+        return refused(r, got, error);
+    r->given = true;
+    if (got == 0)
         return 0;
     sqlite3_reset(r->row);
     for (int i = 0; i < r->n_columns; i++)
         take_value(r, i);
-    r->at++;
     if (sqlite3_step(r->row) != SQLITE_ROW)
         return error_set(error, -ENOMEM, "out of memory");
     *ret = r->row;

@@ -33,11 +33,11 @@ void read_put(struct read *r); /* takes NULL */
 /* n parameters, to be bound; until the next call. NULL: no memory. */
 sqlite3_stmt *read_params(struct read *r, int n);
 /* With those, and what they are compared with: bounds of times that no clock reaches are infinite. n columns are
- * given, of these types. All rows are fetched: they have a LIMIT. -ENOENT: there is no such table yet; -EINVAL: PostgreSQL refuses
+ * given, of these types. Rows have a LIMIT; no more than one is held. -ENOENT: there is no such table yet; -EINVAL: PostgreSQL refuses
  * a value; -ETIMEDOUT; -ECONNRESET. */
 int read_begin(struct read *r, const char *sql, const enum weir_type *of_params,
                const enum weir_type *of_columns, int n, struct error *error);
-/* 1: a row is in *ret, until the next call; 0: there are no more; -ENOMEM. */
+/* 1: a row is in *ret, until the next call; 0: there are no more; -ENOMEM, and as read_begin. */
 int read_step(struct read *r, sqlite3_stmt **ret, struct error *error);
 
 #endif

@@ -158,18 +158,69 @@ static int revision_column(const struct table *t)
     return -1;
 }
 
-int rows_changes(struct carrier *c, struct carried *k, struct carry_piece *ret,
-                 struct error *error)
+/* A row of a set, as append of the row that SQLite reads. */
+static int append_cells(const struct carried *k, const struct weir_cell *row,
+                        struct copy *to)
 {
-    const int64_t from = k->base.place.position;
-    int code = SQLITE_DONE, err = begin(c, k, ret, error);
-    const int revision = revision_column(k->base.table);
-    size_t n = 0;
-    ret->plain = from >= k->staged_until;
-    if (!err) {
-        sqlite3_bind_int64(k->changes, 1, TARGET_ROWS);
-        sqlite3_bind_int64(k->changes, 2, from);
+    const struct table *t = k->base.table;
+    const int64_t size_us = window_fixed_size(&t->window);
+    const struct weir_cell end = {.type = WEIR_TIME, .as.i = row[0].as.i + size_us};
+    const size_t before = to->size;
+    int err = copy_row(to, t->n_columns + (k->shard != NULL));
+    for (size_t i = 0; !err && i < t->n_columns; i++) {
+        const size_t c = table_shown(t, i);
+        err = copy_cell(to, t->column[c].type,
+                        c == t->n_primary && size_us > 0 ? &end : &row[c]);
     }
+    if (!err && k->shard)
+        err = copy_text(to, k->shard);
+    if (err)
+        to->size = before;
+    else
+        to->rows++;
+    return err;
+}
+
+/* As much as there is room for; *last is the change before, then the last that there was room for. */
+static int append_set(struct carrier *c, const struct carried *k,
+                      const struct rowset *r, int64_t *last)
+{
+    const size_t first = (size_t)(*last + 1 - r->first);
+    const struct weir_cell *row = r->cell + first * r->table->n_columns;
+    int err = 0;
+    for (size_t i = first; !err && i < r->n_rows && c->rows.rows < TARGET_ROWS &&
+                           c->rows.size < TARGET_BYTES;
+         i++) {
+        err = append_cells(k, row, &c->rows);
+        row += r->table->n_columns;
+        *last += !err;
+    }
+    return err;
+}
+
+/* What the store has handed on, as far as the snapshot knows it. A row that cannot be sent is left to who reads the table. */
+static int take_handed(struct carrier *c, struct carried *k, struct carry_piece *ret)
+{
+    const struct rowset *r;
+    int err = 0;
+    while (!err && c->rows.rows < TARGET_ROWS && c->rows.size < TARGET_BYTES &&
+           (r = target_handed(&c->base, &k->base, ret->last + 1)) &&
+           r->first + (int64_t)r->n_rows - 1 <= k->base.last)
+        err = append_set(c, k, r, &ret->last);
+    if (err == -EDOM)
+        target_drop_handed(&c->base, &k->base);
+    ret->all = ret->last >= k->base.last;
+    return err == -EDOM ? 0 : err;
+}
+
+static int read_changes(struct carrier *c, struct carried *k, struct carry_piece *ret,
+                        size_t *ret_n, struct error *error)
+{
+    const int revision = revision_column(k->base.table);
+    int code = SQLITE_DONE, err = 0;
+    size_t n = 0;
+    sqlite3_bind_int64(k->changes, 1, TARGET_ROWS);
+    sqlite3_bind_int64(k->changes, 2, ret->from);
     while (!err && c->rows.size < TARGET_BYTES &&
            (code = sqlite3_step(k->changes)) == SQLITE_ROW) {
         bool gone = sqlite3_column_int(k->changes, COLUMN_GONE);
@@ -180,11 +231,28 @@ int rows_changes(struct carrier *c, struct carried *k, struct carry_piece *ret,
             ret->plain = false;
         n++;
     }
-    if (err == -ENOMEM)
-        error_set(error, err, "out of memory");
     if (!err && code != SQLITE_ROW && code != SQLITE_DONE)
         err = db_error(c->base.db, error);
     ret->all = code == SQLITE_DONE && n < TARGET_ROWS;
+    *ret_n = n;
+    return err;
+}
+
+/* Rows that were handed on are as they were put, those that are read as they are now: they are not in one piece. */
+int rows_changes(struct carrier *c, struct carried *k, struct carry_piece *ret,
+                 struct error *error)
+{
+    int err = begin(c, k, ret, error);
+    size_t n = 0;
+    ret->plain = ret->from >= k->staged_until;
+    if (!err) {
+        err = take_handed(c, k, ret);
+        n = c->rows.rows;
+    }
+    if (!err && !n)
+        err = read_changes(c, k, ret, &n, error);
+    if (err == -ENOMEM)
+        error_set(error, err, "out of memory");
     if (!ret->all)
         ret->watermark_us = INT64_MIN; /* rows before it are still to come */
     err = end(c, k->changes, err, error);

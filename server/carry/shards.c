@@ -32,24 +32,6 @@ void shards_put_remove(struct buffer *to, const struct carrier *c,
     put_text(to, shard);
 }
 
-/* As weir_positions, with who has which partitions. `wanted` differs from `definition` while a server waits for others. */
-int shards_schema(struct carrier *c, struct error *error)
-{
-    struct buffer sql = {0};
-    buffer_puts(&sql, "CREATE TABLE IF NOT EXISTS ");
-    far_put_positions(&sql, c);
-    buffer_puts(&sql,
-                " (table_name text, shard text, pipeline text NOT NULL,"
-                " partitions text[],"
-                " database text NOT NULL, writer text NOT NULL, since bigint NOT NULL,"
-                " seq bigint, watermark timestamptz, changed timestamptz NOT NULL,"
-                " host text NOT NULL, pid integer NOT NULL, backend integer NOT NULL,"
-                " backend_start timestamptz NOT NULL, taken_from text,"
-                " definition text, wanted text, epoch " FAR_EPOCH
-                ", PRIMARY KEY (table_name, shard))");
-    return far_run(c, &sql, NULL, 0, NULL, error);
-}
-
 /* ---- Definitions -------------------------------------------------------------------------------- */
 
 /* Without how an analyzer's states are kept, which another version of weir may do in another way:

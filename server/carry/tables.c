@@ -13,17 +13,6 @@
 #define CUT_NAME_MAX   48 /* of a table with partitions, which have longer ones */
 #define KEY_MAX_THERE  32 /* columns of a primary key there */
 
-static void put_name(struct buffer *to, const char *name)
-{
-    buffer_putc(to, '"');
-    for (; *name; name++) {
-        if (*name == '"')
-            buffer_putc(to, '"');
-        buffer_putc(to, *name);
-    }
-    buffer_putc(to, '"');
-}
-
 /* The partitions that the stream of the pipeline reads as its share, an array of PostgreSQL's; NULL: it reads none. Names of topics
  * need no quotes there. */
 static int list_partitions(const struct config_source *source, char **ret)
@@ -80,9 +69,9 @@ int tables_new(const struct config *config, struct target_table *table,
 {
     struct carried *k = (struct carried *)table;
     struct buffer name = {0};
-    put_name(&name, config->server.postgresql->schema);
+    far_quote(&name, config->server.postgresql->schema, '"');
     buffer_putc(&name, '.');
-    put_name(&name, table->table->name);
+    far_quote(&name, table->table->name, '"');
     buffer_putc(&name, 0);
     k->name = name.data;
     k->shard = config->server.postgresql->shard;

@@ -78,6 +78,7 @@ struct rowset {
     size_t n_overdue;
     size_t bytes; /* of strings that were kept */
     struct rowset_chunk *chunks;
+    int64_t first; /* number of the first row's change (store/hand.h); 0: unknown */
     struct rowset *next; /* for lists */
 };
 

@@ -393,7 +393,7 @@ static int insert_instead(struct store *s, struct store_table *t,
     return code ? code : db_step(t->instead);
 }
 
-int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
+int insert_rows(struct store *s, struct store_table *t, struct rowset *r)
 {
     if (!r->n_rows)
         return SQLITE_OK;
@@ -406,9 +406,11 @@ int insert_rows(struct store *s, struct store_table *t, const struct rowset *r)
     t->set = r;
     if (!purge_border(t, &t->gone_us))
         t->gone_us = INT64_MIN;
+    const unsigned before = (unsigned)sqlite3_total_changes(s->db);
     code = db_step(t->insert);
     if (code == SQLITE_OK) {
         size_t changed = (size_t)sqlite3_changes(s->db);
+        hand_number(s, t, r, changed, (unsigned)sqlite3_total_changes(s->db) - before);
         s->new_rows += changed;
         s->known_rows += results - changed;
     }

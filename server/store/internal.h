@@ -84,6 +84,7 @@ struct store_table {
         instead; /* as `insert`, of rows that take the place of early ones; NULL: not needed yet */
     sqlite3_stmt *purge_find, *purge_to, *purge_all;
     sqlite3_stmt *overdue; /* a row of its table of these; NULL: not needed yet */
+    sqlite3_stmt *number;  /* of the last change; NULL: not needed yet */
     sqlite3_stmt *given; /* a set, as it was given out; NULL: nobody joins the table */
     int64_t
         given_us; /* of those, all that end by then are gone; INT64_MIN: not looked yet */
@@ -106,6 +107,12 @@ struct store_counters {
     struct histogram commit; /* of each transaction that was committed */
     _Atomic int64_t
         last_us; /* when the last one was (clock_monotonic_us); 0: none; relaxed: for people */
+};
+
+/* Who is given what they have put (store/hand.h); the writer's. */
+struct store_taker {
+    void (*take)(void *ctx, struct rowset *set); /* NULL: nobody */
+    void *ctx;
 };
 
 /* Who is told of commits; the writer's. */
@@ -155,6 +162,7 @@ struct store {
     struct store_need *needs;
     size_t n_needs;
     struct store_listener listener[STORE_LISTENERS];
+    struct store_taker taker;
     struct store_kept { /* changes.c: tables that are followed for the places of, */
         size_t n;
         struct changes_kept *table;
@@ -193,7 +201,13 @@ void pages_unfollow(
 int insert_prepare(struct store *s, struct store_table *t);
 char *
 insert_module_name(const struct table *table); /* for sqlite3_free; NULL: no memory */
-int insert_rows(struct store *s, struct store_table *t, const struct rowset *r);
+int insert_rows(struct store *s, struct store_table *t, struct rowset *r);
+
+/* hand.c: behind the statement that has put so many of its rows, and written so many in all: their numbers, if it can be handed on; */
+void hand_number(struct store *s, struct store_table *t, struct rowset *r, size_t put,
+                 size_t written);
+/* behind the commit: those that can. */
+void hand_rows(struct store *s, struct inbox_item *list);
 
 /* early.c: rows that were given out before they are final. As long as there are some, the file says so, and who opens
  * it next deletes them: nobody knows what they would have become. */

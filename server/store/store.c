@@ -493,6 +493,7 @@ static void store_free_table(struct store_table *t)
     sqlite3_finalize(t->purge_all);
     sqlite3_finalize(t->overdue);
     sqlite3_finalize(t->given);
+    sqlite3_finalize(t->number);
     free(t);
 }
 

@@ -117,10 +117,10 @@ static int writer_put_pipeline(struct store *s, struct store_pipeline *p)
     return code ? code : early_mark(s, p, least.watermark_us);
 }
 
-static int writer_rows(struct store *s, const struct rowset *rows)
+static int writer_rows(struct store *s, struct rowset *rows)
 {
     int code = SQLITE_OK;
-    for (const struct rowset *r = rows; !code && r; r = r->next) {
+    for (struct rowset *r = rows; !code && r; r = r->next) {
         struct store_table *t = writer_table(s, r->table);
         if (!t)
             return SQLITE_MISUSE;
@@ -353,6 +353,7 @@ static int writer_commit(struct store *s, struct inbox_share *share, size_t *ret
             dead_letters_committed(i->dead);
     metric_add(&s->count.rows, s->new_rows);
     metric_add(&s->count.known_rows, s->known_rows);
+    hand_rows(s, list);
     for (size_t i = 0; i < STORE_LISTENERS; i++)
         if (s->listener[i].committed && (s->new_rows || (s->listener[i].all && moved)))
             s->listener[i].committed(s->listener[i].ctx);

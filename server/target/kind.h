@@ -17,13 +17,15 @@
 #include "base/metrics.h"
 #include "store/carried.h"
 #include "store/changes.h"
+#include "store/hand.h"
 #include "target/target.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 
-#define TARGET_ROWS  20000             /* of a transaction there */
-#define TARGET_BYTES ((size_t)8 << 20) /* likewise, about */
+#define TARGET_ROWS   20000              /* of a transaction there */
+#define TARGET_BYTES  ((size_t)8 << 20)  /* likewise, about */
+#define TARGET_HANDED ((size_t)32 << 20) /* bytes of rows that were handed on */
 #define TARGET_EVERY_US                                                                \
     SECOND_US /* how often places are saved, and lags are looked at */
 
@@ -54,6 +56,9 @@ struct target_table {
     bool held_told, refused_told;
     int64_t next_us, backoff_us; /* after a failure: not before; 0 */
 
+    struct rowset *handed, **handed_last; /* `lock`, as all of these: in order */
+    bool takes;                           /* sets are kept for it */
+
     struct target_counters count;
     struct target_status shown; /* `lock`; the kind gives it its topic */
 };
@@ -77,7 +82,8 @@ struct target {
     int wake;                /* an eventfd: something has been said, or the end */
     int64_t connect_us, backoff_us; /* not before */
     bool told_away, told_saving;
-    bool stays;                /* connected, also when all tables are left to others */
+    bool hands; /* `open` says so: the store hands rows on, for target_handed */
+    bool stays; /* connected, also when all tables are left to others */
     int64_t watch_us, save_us; /* not before */
     pthread_t thread;
     bool started;
@@ -91,6 +97,7 @@ struct target {
     int saved_err;
     struct error saved_error;
     struct target_set *fresh; /* to be taken over */
+    size_t handed_bytes;      /* of all tables */
     enum target_last { TARGET_NOT_LAST, TARGET_LAST_WANTED, TARGET_LAST_OVER } last;
 };
 
@@ -155,6 +162,17 @@ void target_away(struct target *t, int err,
                  const struct error *error); /* the connection is lost */
 /* As far as its windows have ended and are there, and cannot be revised any more, `retain` may take rows. */
 void target_settle(struct target_table *k, int64_t watermark_us);
+
+/* handed.c; on the store's thread: takes a set; */
+void target_hand(void *target, struct rowset *r);
+/* on the target's: the set with the row of this change, until the next call for the table; NULL: it is to be read. Sets before it
+ * are freed. */
+const struct rowset *target_handed(struct target *t, struct target_table *k,
+                                   int64_t number);
+/* Numbers may mean other rows from now on, or nobody wants them. */
+void target_drop_handed(struct target *t, struct target_table *k);
+void target_free_handed(struct target *t,
+                        struct target_table *k); /* with the lock held */
 
 /* places.c: they are saved by the store's thread, once a second, or soon if target_note was called; nobody waits for it. */
 void target_note(struct target *t, struct target_table *k);

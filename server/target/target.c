@@ -102,8 +102,10 @@ static void inherit(struct target_table *k, const struct target_table *old)
 
 static void drop_set(struct target *t, struct target_set *s)
 {
-    for (struct target_table *k = s ? s->first : NULL; k; k = k->next)
+    for (struct target_table *k = s ? s->first : NULL; k; k = k->next) {
         metrics_remove(t->metrics, k, s->kind->table_size);
+        target_free_handed(t, k);
+    }
     target_set_free(s);
 }
 
@@ -174,6 +176,7 @@ static void note_error(struct target *t, struct target_table *k, int err,
 void target_give_up(struct target *t, struct target_table *k, const struct error *error)
 {
     note_error(t, k, -EEXIST, error);
+    target_drop_handed(t, k);
     k->stage = TARGET_OVER;
     k->backoff_us = 0;
     logger_error(t->kind->log,
@@ -338,6 +341,7 @@ static void show(const struct target *t, struct target_table *k)
     s->position = k->place.position;
     s->lag = k->last > k->place.position ? (uint64_t)(k->last - k->place.position) : 0;
     s->state = state(t, k);
+    k->takes = t->hands && s->state == TARGET_WELL;
     if (s->state == TARGET_WELL && !k->look)
         s->success_us = clock_now_us();
     atomic_store_explicit(&n->lag, s->lag, memory_order_relaxed);
@@ -496,6 +500,8 @@ static int start(struct target *t, struct target_set *set, struct error *error)
     if ((err = thread_start(&t->thread, t->kind->thread, run, t)))
         return error_set(error, err, "cannot start a thread: %s", strerror(-err));
     t->started = true;
+    if (t->hands && (err = store_hand(t->store, target_hand, t)))
+        return error_set(error, err, "the store hands nothing on: %s", strerror(-err));
     if ((err = store_listen(t->store, committed, t)))
         error_set(error, err, "the store does not take a listener: %s", strerror(-err));
     return err;
@@ -531,6 +537,8 @@ void target_end(struct target *t)
 {
     if (!t || !t->started)
         return;
+    if (t->hands)
+        store_hand(t->store, NULL, t);
     store_listen(t->store, NULL, t);
     pthread_mutex_lock(&t->lock);
     t->ending = true;

@@ -41,9 +41,9 @@ def _someone():
 
 class Postgres:
     """`start`, or, if it is `empty`, `follow`, is called by the caller; `close` ends it and removes its folder. With `tcp` it listens on
-    127.0.0.1, too, or on the address that is given."""
+    127.0.0.1, too, or on the address that is given. `settings`, such as fsync=on, are its own."""
 
-    def __init__(self, tcp=False, empty=False):
+    def __init__(self, tcp=False, empty=False, settings=()):
         programs = _programs()
         if not there():
             raise unittest.SkipTest('built without libpq')
@@ -59,6 +59,7 @@ class Postgres:
         os.chmod(self.folder, 0o755)
         self.address = '127.0.0.1' if tcp is True else tcp or ''
         self.port = harness.free_port() if tcp else 5432
+        self.settings = ['shared_buffers=16MB', 'fsync=off', 'max_connections=100', *settings]  # the last of a name holds
         self.database = 'postgres'
         self.databases = 0
         if not empty:
@@ -105,7 +106,7 @@ class Postgres:
             self.process = subprocess.Popen(
                 [os.path.join(self.programs, 'postgres'), '-D', self.data, '-k', self.folder,
                  '-p', str(self.port), '-c', f'listen_addresses={self.address}',
-                 '-c', 'shared_buffers=16MB', '-c', 'fsync=off', '-c', 'max_connections=100'],
+                 *(part for setting in self.settings for part in ('-c', setting))],
                 cwd='/', stdout=log, stderr=log, stdin=subprocess.DEVNULL, **self._as_user())
         harness.wait_until(self.is_ready, 'PostgreSQL')
         return self

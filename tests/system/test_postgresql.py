@@ -527,6 +527,33 @@ class Tables(Base):
             self.wait_far('SELECT k FROM weir.plain ORDER BY 1', ['a', 'd'], 'the others')
             self.assertEqual(server.metric('weir_postgresql_rows_total', table='plain', outcome='refused'), 1)
 
+    def test_rows_of_now_are_there_as_they_are_in_the_file(self):
+        """Handed on from memory, they have not been through SQLite."""
+        values = [{'x': -0.0, 'b': False, 'k': 'a'}, {'x': None, 'k': '\u00e9'}, {'k': None}, {'x': 1e300, 'b': True, 'k': ''},
+                  {'x': 0.1, 'b': None, 'k': 'b'}]
+        pipelines = ('\n  events: {from: s, window: none, select: [k, v, x, b], idle_timeout: 1h}\n'
+                     '  windows: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h,'
+                     ' analyzers: [count, {last: {of: x}}, {stats: {of: x}}]}\n'
+                     '  hopping: {from: s, key: [b], window: {hopping: 2s, by: 1s}, idle_timeout: 1h, analyzers: [count]}')
+        config = self.config(pipelines).replace('v: int}', 'v: int, x: float, b: bool}')
+        tables = {'events': 'x', 'windows': 'x_last', 'hopping': None}
+        with harness.Server(config, folder=self.folder) as server:
+            server.post_ok('s', event(0))
+            self.wait_same(server, *tables)
+            for at in range(1, 4):
+                server.post_ok('s', '\n'.join(json.dumps({'ts': T0 + 2000 * at + i, 'v': i, **v}) for i, v in enumerate(values)))
+            server.post_ok('s', event(20000))
+            harness.wait_until(lambda: len(server.rows('SELECT * FROM windows WHERE k IS NOT NULL')) >= 13, 'rows')
+            self.wait_same(server, *tables)
+            for table, x in tables.items():
+                if x:
+                    self.assertEqual(self.pg.psql(f"SELECT DISTINCT {x}::text FROM weir.{table} WHERE {x} = 0"), ['0'])
+            server.post_ok('s', '\n'.join([event(21000, 'b\0c'), event(21000, 'd'), event(30000, 'e')]))
+            for table in ('events', 'windows'):
+                self.wait_far(f"SELECT count(*) FROM weir.{table} WHERE k = 'd'", ['1'], 'the other row')
+                harness.wait_until(lambda t=table: server.metric('weir_postgresql_rows_total', table=t, outcome='refused') == 1,
+                                   'the one that is refused')
+
     def test_a_row_that_becomes_one_that_postgresql_cannot_hold_goes_there(self):
         texts = ('  texts: {from: s, key: [v], window: {tumbling: 1s}, idle_timeout: 1h, late: revise, allowed_lateness: 5s,'
                  ' analyzers: [{last: {of: k}}]}')

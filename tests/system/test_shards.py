@@ -478,12 +478,12 @@ class Posted(Base):
         a.start()
         alone.start()
         path = '/api/v1/pipelines/visits/results?shards='
+        self.wait_far("SELECT count(*) FROM weir.visits", ['0'], 'the table')  # before, nothing was carried
         for server, query, status, code in [(a, 'some', 400, 'bad_parameter'), (a, 'all&live=1', 400, 'bad_parameter'),
                                             (a, 'all&changed_since=now', 400, 'bad_parameter'), (a, 'all&k=%00', 400, 'bad_parameter'),
                                             (a, 'all&cursor=aTE7', 400, 'bad_parameter'), (alone, 'all', 400, 'bad_parameter')]:
             got, _, body = server.get(path + query)
             self.assertEqual((got, json.loads(body)['code']), (status, code), query)
-        self.wait_far("SELECT count(*) FROM weir.visits", ['0'], 'the table')
         got, _, body = a.get(path + 'all')
         self.assertEqual((got, json.loads(body)), (200, []))
         self.pg.psql('DROP TABLE weir.visits')

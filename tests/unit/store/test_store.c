@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "shell.h"
 #include "store/changes.h"
+#include "store/hand.h"
 #include "store/hooks.h"
 #include "store/internal.h"
 #include "store/restore.h"
@@ -151,6 +152,62 @@ static void changes_of_a_hook_that_is_left_out_are_kept(void **state)
         shell("weir.db",
               "SELECT count(*) FROM sqlite_schema WHERE name = 'weir_changes_trades'"),
         "0\n");
+}
+
+/* "FIRST N SYMBOL\n" of each set. */
+struct taken {
+    char text[256];
+};
+
+static void take_set(void *ctx, struct rowset *r)
+{
+    struct taken *t = ctx;
+    const size_t used = strlen(t->text);
+    const struct weir_cell *symbol = &r->cell[1];
+    snprintf(t->text + used, sizeof(t->text) - used, "%lld %zu %.*s\n",
+             (long long)r->first, r->n_rows, (int)symbol->size, symbol->as.s);
+    rowset_free(r);
+}
+
+static void put_now(struct store *s, int64_t start_us, size_t n)
+{
+    assert_int_equal(put(s, start_us + MINUTE_US, rows_made(&trades, start_us, n)), 0);
+    assert_int_equal(store_flush(s), 0);
+}
+
+/* The numbers are those of the rows in the file; what was there before, in part or not, or is nobody's to follow is not handed on. */
+static void sets_of_new_rows_are_handed_on_with_their_numbers(void **state)
+{
+    (void)state;
+    struct taken taken = {""}, other = {""};
+    struct changes known;
+    struct error error = {""};
+    struct store *s = open_started(&trades);
+    assert_int_equal(store_hand(s, take_set, &taken), 0);
+    assert_int_equal(store_hand(s, take_set, &other), -EBUSY);
+    put_now(s, 0, 10); /* nobody follows it */
+    assert_int_equal(changes_follow(s, &trades, &known, &error), 0);
+    put_now(s, MINUTE_US, 123);
+    put_now(s, MINUTE_US, 123); /* all are there */
+    put_now(s, MINUTE_US, 125); /* most are */
+    put_now(s, 2 * MINUTE_US, 1);
+    put_now(s, 3 * MINUTE_US, 50);
+    assert_string_equal(
+        shell("weir.db", "SELECT seq, window_start / 60000000 FROM weir_changes_trades "
+                         "WHERE symbol = 'S00000'"),
+        "1|1\n126|2\n127|3\n");
+    assert_string_equal(taken.text, "1 123 S00000\n126 1 S00000\n127 50 S00000\n");
+    shell("weir.db", "CREATE TABLE theirs (x); CREATE TRIGGER theirs AFTER INSERT ON "
+                     "trades BEGIN INSERT INTO theirs VALUES (1); END");
+    put_now(s, 4 * MINUTE_US, 5);
+    shell("weir.db", "DROP TRIGGER theirs");
+    put_now(s, 5 * MINUTE_US, 5);
+    assert_int_equal(store_hand(s, NULL, &taken), 0);
+    put_now(s, 6 * MINUTE_US, 5);
+    assert_string_equal(taken.text, "1 123 S00000\n126 1 S00000\n127 50 S00000\n"
+                                    "182 5 S00000\n");
+    assert_string_equal(other.text, "");
+    store_free(s);
 }
 
 static void readable_view_shows_rfc3339(void **state)
@@ -1605,6 +1662,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(rows_put_are_read_back_after_close),
         TEST(changes_of_a_hook_that_is_left_out_are_kept),
+        TEST(sets_of_new_rows_are_handed_on_with_their_numbers),
         TEST(readable_view_shows_rfc3339),
         TEST(readable_view_shows_years_that_sqlite_does_not_know),
         TEST(rows_in_the_table_stay_as_they_are),
