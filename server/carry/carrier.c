@@ -256,6 +256,7 @@ const struct target_kind carry_kind = {
     .thread = "weir-carry",
     .size = sizeof(struct carrier),
     .table_size = sizeof(struct carried),
+    .away_most_us = 2 * SECOND_US, /* a standby that is promoted is found soon */
     .metric = {.rows = "weir_postgresql_rows_total",
                .rows_help = "Rows by what became of them in PostgreSQL.",
                .put = "carried",

@@ -107,6 +107,8 @@ struct target_kind {
     const char *name, *done;  /* "Kafka", "published" */
     const char *log, *thread; /* what its thread is called */
     size_t size, table_size;
+    int64_t
+        away_most_us; /* between tries to connect, unless `backoff` is longer; 0: `max_backoff` */
     struct {
         const char *rows, *rows_help, *put, *deleted, *refused; /* NULL: it has none */
         const char *failures, *lag, *lag_help, *connected, *connected_help;

@@ -187,6 +187,14 @@ void target_give_up(struct target *t, struct target_table *k, const struct error
                  t->config->hold_us == INT64_MAX ? "" : ", or for 'hold'");
 }
 
+/* Between tries to connect: who connects again soon costs little. */
+static int64_t longer_away(const struct target *t)
+{
+    int64_t us = longer(t, t->backoff_us), most_us = t->kind->away_most_us;
+    most_us = most_us > t->config->backoff_us ? most_us : t->config->backoff_us;
+    return t->kind->away_most_us && us > most_us ? most_us : us;
+}
+
 /* Others may be well, but nothing can be sent. */
 static void away(struct target *t, bool lost, int err, const struct error *error)
 {
@@ -202,7 +210,7 @@ static void away(struct target *t, bool lost, int err, const struct error *error
     for (struct target_table *k = t->set->first; k; k = k->next)
         note_error(t, k, err, error);
     t->kind->disconnect(t);
-    t->backoff_us = longer(t, t->backoff_us);
+    t->backoff_us = longer_away(t);
     t->connect_us = clock_monotonic_us() + t->backoff_us;
 }
 
