@@ -51,8 +51,10 @@
 #define DRAIN_US         (10 * SECOND_US)
 #define LEAVE_US         (16 * SLOWER * SECOND_US)
 #define STOP_US          (20 * SLOWER * SECOND_US)
-#define RESTART_LOOK_US  10000 /* while a restart is due in a moment */
-#define WITHOUT_MAX      100   /* of pipelines by --without */
+#define RESTART_LOOK_US  10000     /* while a restart is due in a moment */
+#define WITHOUT_MAX      100       /* of pipelines by --without */
+#define TELL_US          SECOND_US /* how often a node is told how this server is */
+#define TELL_SOON_US     (SECOND_US / 10) /* until it is ready */
 #define HTTP_IDLE_US     (60 * SECOND_US)
 #define SAID_MAX         ((size_t)1 << 20) /* of what a reload says, for weir reload */
 #define QUERIES_A_THREAD 16 /* running and waiting; more are answered 503 */
@@ -586,7 +588,7 @@ static void crashed(void)
 }
 
 struct told {
-    bool any;
+    bool any, well; /* it has been ready */
     uint64_t lag;
     struct error problem;
 };
@@ -594,7 +596,7 @@ struct told {
 /* A node's servers say how they are, weir node. What did not arrive is said again. */
 static void tell_node(const struct server *s, struct told *t)
 {
-    struct told now = {.any = true};
+    struct told now = {.any = true, .well = t->well};
     for (size_t i = 0; i < s->weir->config->n_streams; i++) {
         struct source_state state;
         if (source_state(&s->weir->stream[i], &state))
@@ -602,10 +604,25 @@ static void tell_node(const struct server *s, struct told *t)
     }
     if (api_is_ready(s->api, &now.problem))
         now.problem.text[0] = 0;
+    now.well = now.well || !now.problem.text[0];
     if (t->any && now.lag == t->lag && !strcmp(now.problem.text, t->problem.text))
         return;
     if (notify_state(now.lag, now.problem.text))
         *t = now;
+}
+
+/* Soon, as long as it begins. */
+static int64_t tell_again_us(const struct told *t)
+{
+    return t->well ? TELL_US : TELL_SOON_US;
+}
+
+static int wait_us(const sigset_t *signals, int64_t us)
+{
+    const struct timespec t = {.tv_sec = us / SECOND_US,
+                               .tv_nsec = us % SECOND_US * 1000};
+    return us == INT64_MAX ? sigwaitinfo(signals, NULL)
+                           : sigtimedwait(signals, NULL, &t);
 }
 
 /* systemd's watchdog is told meanwhile that this thread gets its turns. */
@@ -613,17 +630,15 @@ static int next_signal(const struct server *s, struct told *told,
                        const sigset_t *signals)
 {
     const bool tells = s->weir->config->nodes.node;
-    const int64_t alive_us = notify_alive_every_us(),
-                  every_us = tells && alive_us > SECOND_US ? SECOND_US : alive_us;
-    const struct timespec every = {.tv_sec = every_us / SECOND_US,
-                                   .tv_nsec = every_us % SECOND_US * 1000};
     int signal;
     do {
+        int64_t us = notify_alive_every_us();
         notify_alive();
         if (tells)
             tell_node(s, told);
-        signal = every_us == INT64_MAX ? sigwaitinfo(signals, NULL)
-                                       : sigtimedwait(signals, NULL, &every);
+        if (tells && tell_again_us(told) < us)
+            us = tell_again_us(told);
+        signal = wait_us(signals, us);
     } while (signal < 0);
     return signal;
 }

@@ -27,6 +27,7 @@ enum node_hold { NODE_NOT_OURS, NODE_HELD, NODE_GIVING, NODE_KEEPING };
 struct node_shard {
     enum node_hold hold;
     bool runs, ready;
+    bool well;               /* it has been ready since it was started */
     struct leases_news news; /* what its server says, as PostgreSQL is told */
     bool note;               /* it is to be told now */
     bool differs;            /* it is to be told with the next turn: of another lag */
@@ -46,6 +47,7 @@ struct weir_node {
     struct node_shard *shard;
     struct leases_view view; /* as it was looked at last */
     uint64_t looks;
+    char definition[17]; /* of the configuration, as it was read last */
     int64_t
         valid_until_us; /* monotonic: our session, as far as we know; INT64_MIN: there is none */
     bool connected, stopping, left, over;

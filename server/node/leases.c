@@ -254,14 +254,17 @@ static int renew(struct leases *l, int64_t us, bool stops, bool restarts,
     char text[24];
     PG_RESULT r = NULL;
     PG_RESULT now = NULL;
-    const struct pg_param param[] = {
-        PG_TEXT(l->name), PG_TEXT(l->run), PG_TEXT(put_us(us, text)),
-        PG_TEXT(stops ? "t" : "f"), PG_TEXT(restarts ? "t" : "f")};
+    const struct pg_param param[] = {PG_TEXT(l->name),
+                                     PG_TEXT(l->run),
+                                     PG_TEXT(put_us(us, text)),
+                                     PG_TEXT(stops ? "t" : "f"),
+                                     PG_TEXT(restarts ? "t" : "f"),
+                                     PG_TEXT(l->definition)};
     int err = ask(l,
                   "UPDATE %s.weir_nodes SET until = clock_timestamp() + $3::bigint *"
                   " interval '1 microsecond', stopping = $4::boolean, restarting ="
-                  " $5::boolean WHERE node = $1 AND run = $2",
-                  param, 5, &r, error);
+                  " $5::boolean, definition = $6 WHERE node = $1 AND run = $2",
+                  param, 6, &r, error);
     if (err || !strcmp(PQcmdTuples(r), "1"))
         return err;
     err = ask(l, "SELECT 1 FROM %s.weir_nodes WHERE node = $1", param, 1, &now, error);
@@ -548,7 +551,9 @@ const char *leases_shard_state(const struct leases_view *v, unsigned shard)
         return "over";
     if (n->restarts)
         return "restarts";
-    return !*s->news.address ? "starts" : *s->news.problem ? "not_ready" : "ready";
+    return !*s->news.address || s->news.lag < 0 ? "starts"
+           : *s->news.problem                   ? "not_ready"
+                                                : "ready";
 }
 
 void leases_view_free(struct leases_view *v)

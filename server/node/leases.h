@@ -45,7 +45,7 @@ struct leases_news {
     char address[LEASES_TEXT]; /* where it listens; "": nowhere yet */
     char
         problem[LEASES_PROBLEM]; /* why it is not ready, though it listens; "": it is */
-    int64_t lag;                 /* messages that it has not read; -1: nobody knows */
+    int64_t lag; /* messages that it has not read; -1: it has said nothing yet */
 };
 
 struct leases_shard {

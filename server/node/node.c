@@ -76,7 +76,7 @@ static void has_ended(struct weir_node *n, unsigned i, int status, int64_t now_u
     struct node_shard *s = &n->shard[i];
     char text[80];
     children_say_end(status, text, sizeof(text));
-    s->runs = s->ready = false;
+    s->runs = s->ready = s->well = false;
     s->note = true;
     s->news.address[0] = s->news.problem[0] = 0;
     s->news.lag = -1;
@@ -101,18 +101,30 @@ static void has_ended(struct weir_node *n, unsigned i, int status, int64_t now_u
                 text, (double)c->wait_us / 1e6);
 }
 
+/* `lock`. */
+static void say_state(struct node_shard *s, unsigned i, const struct child *c)
+{
+    if (c->ready && !s->ready)
+        logger_info("node", "shard %u: listens at %s", i, c->address);
+    if (c->lag < 0 || (s->well && !strcmp(c->problem, s->news.problem)))
+        return;
+    if (!c->problem[0])
+        logger_info("node", "shard %u: ready", i);
+    else if (s->well)
+        logger_warn("node", "shard %u: its server is not ready: %s", i, c->problem);
+    else if (strcmp(c->problem, s->news.problem) != 0)
+        logger_info("node", "shard %u: not ready yet: %s", i, c->problem);
+    s->well = s->well || !c->problem[0];
+}
+
 /* `lock`. Of a lag others hear in time; of the rest at once. */
 static void hear(struct weir_node *n, unsigned i, const struct child *c)
 {
     struct node_shard *s = &n->shard[i];
-    if (c->ready && !s->ready)
-        logger_info("node", "shard %u: ready at %s", i, c->address);
+    say_state(s, i, c);
     s->differs = true;
-    if (s->ready != c->ready || strcmp(s->news.problem, c->problem) != 0) {
-        if (c->problem[0])
-            logger_warn("node", "shard %u: its server is not ready: %s", i, c->problem);
-        else if (s->news.problem[0] && c->ready)
-            logger_info("node", "shard %u: its server is ready again", i);
+    if (s->ready != c->ready || (s->news.lag < 0) != (c->lag < 0) ||
+        strcmp(s->news.problem, c->problem) != 0) {
         s->note = true;
         node_wake(n->wake_tenant);
     }
@@ -210,6 +222,25 @@ static int64_t step(struct loop *l, int64_t now_us)
     return l->until_us < next_us ? l->until_us : next_us;
 }
 
+/* Whether two have the same configuration is seen by it. */
+static void define(struct weir_node *n)
+{
+    struct buffer text = {.limit = FILE_MAX};
+    char piece[4096];
+    uint8_t digest[SHA256_SIZE];
+    FILE *f = fopen(n->options->path, "re");
+    for (size_t size; f && (size = fread(piece, 1, sizeof(piece), f)) > 0;)
+        buffer_put(&text, piece, size);
+    if (f)
+        fclose(f);
+    sha256(buffer_text(&text), text.size, digest);
+    buffer_free(&text);
+    pthread_mutex_lock(&n->lock);
+    for (size_t i = 0; i < sizeof(n->definition) / 2; i++)
+        snprintf(n->definition + 2 * i, 3, "%02x", digest[i]);
+    pthread_mutex_unlock(&n->lock);
+}
+
 /* A second one ends the process, and the servers with it. */
 static void begin_stop(struct weir_node *n, unsigned signal)
 {
@@ -243,6 +274,7 @@ static void take_signal(struct loop *l)
         if (s.ssi_signo == SIGCHLD || l->n->stopping)
             continue;
         if (s.ssi_signo == SIGHUP) {
+            define(l->n);
             pages_reload(l->n->pages);
             children_signal(&l->n->children, SIGHUP);
         } else {
@@ -283,23 +315,6 @@ static void run_loop(struct loop *l)
 }
 
 /* ---- Start and end ------------------------------------------------------------------------------ */
-
-/* Whether two have the same configuration is seen by it. */
-static void define(struct weir_node *n)
-{
-    struct buffer text = {.limit = FILE_MAX};
-    char piece[4096];
-    uint8_t digest[SHA256_SIZE];
-    FILE *f = fopen(n->options->path, "re");
-    for (size_t size; f && (size = fread(piece, 1, sizeof(piece), f)) > 0;)
-        buffer_put(&text, piece, size);
-    if (f)
-        fclose(f);
-    sha256(buffer_text(&text), text.size, digest);
-    buffer_free(&text);
-    for (size_t i = 0; i < sizeof(n->leases.definition) / 2; i++)
-        snprintf(n->leases.definition + 2 * i, 3, "%02x", digest[i]);
-}
 
 static int open_all(struct weir_node *n, struct loop *l, struct error *error)
 {

@@ -42,13 +42,19 @@ static double count_shards(void *ctx)
     return held;
 }
 
+/* And has said how it is. */
+static bool has_started(const struct node_shard *s)
+{
+    return s->ready && s->news.lag >= 0;
+}
+
 static double count_ready(void *ctx)
 {
     struct weir_node *n = ctx;
     unsigned ready = 0;
     pthread_mutex_lock(&n->lock);
     for (unsigned i = 0; i < n->config->shards; i++)
-        ready += n->shard[i].ready && !n->shard[i].news.problem[0];
+        ready += has_started(&n->shard[i]) && !n->shard[i].news.problem[0];
     pthread_mutex_unlock(&n->lock);
     return ready;
 }
@@ -155,9 +161,11 @@ static void look_whether_ready(struct weir_node *n, struct error *why)
         error_set(why, 0, "the node is stopping");
     else if (!n->connected || n->valid_until_us == INT64_MIN)
         error_set(why, 0, "PostgreSQL does not answer");
+    else if (!n->looks)
+        error_set(why, 0, "the node does not know yet which shards are its own");
     for (unsigned i = 0; !why->text[0] && i < n->config->shards; i++) {
         const struct node_shard *s = &n->shard[i];
-        if (s->hold == NODE_HELD && !s->ready)
+        if (s->hold == NODE_HELD && !has_started(s))
             error_set(why, 0, "the server of shard %u has not started yet", i);
         else if (s->hold == NODE_HELD && s->news.problem[0])
             error_set(why, 0, "the server of shard %u: %s", i, s->news.problem);

@@ -265,6 +265,9 @@ static int live_on(struct tenant *t, bool stopping, bool restarts, struct error 
 {
     const bool stops = stopping && !restarts; /* others count on our shards now */
     const int64_t sent_us = clock_monotonic_us();
+    pthread_mutex_lock(&t->n->lock);
+    memcpy(t->l->definition, t->n->definition, sizeof(t->l->definition));
+    pthread_mutex_unlock(&t->n->lock);
     int err = t->registered ? leases_renew(t->l, stops, error) : -ENOENT;
     if (err == -ENOENT) {
         err = leases_register(t->l, error);

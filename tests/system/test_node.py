@@ -3,6 +3,7 @@
 PostgreSQL are those that Python makes of all messages, each once."""
 
 import collections
+import hashlib
 import json
 import os
 import re
@@ -340,6 +341,12 @@ class Nodes(Cluster):
         a.signal(signal.SIGHUP)
         harness.wait_until(lambda: [shown(place) for place in places] == [second, second], 'the other certificate')
         a.wait_said(' part=node msg="SIGHUP: certificates were read again"')
+        with open(a.path, 'ab') as file:
+            file.write(b'# another one\n')
+        a.signal(signal.SIGHUP)
+        with open(a.path, 'rb') as file:
+            definition = hashlib.sha256(file.read()).hexdigest()[:16]
+        harness.wait_until(lambda: self.pg.psql('SELECT definition FROM weir.weir_nodes') == [definition], 'that it is told')
 
     def test_servers_that_end_are_seen_whoever_started_the_node(self):
         """Some ignore SIGCHLD, and hand that on: the kernel then tells nobody how a child has ended."""
