@@ -408,6 +408,11 @@ def sanitized():
         return re.search(rb'__(asan|tsan)_init', file.read()) is not None
 
 
+def scaled(seconds):
+    """As much longer as everything is waited for: a build with a sanitizer is slower."""
+    return seconds * max(1, LIMIT_S / 60)
+
+
 def held_up_s():
     """A stop takes longer where something keeps it from its end: pipelines are given 16 s, with a sanitizer three times that."""
     return 45 if sanitized() else 15

@@ -398,12 +398,12 @@ class Copies(Base):
 ''')
         harness.wait_until(lambda: server.metric('weir_copies_total') > 0, 'a copy')
         self.cluster.send('orders', json.dumps({'ts': T0, 'k': 'a', 'v': test_stop.HANGS}), partition=0)
-        harness.wait_until(lambda: 'is not copied' in ''.join(server.log), 'a copy that is given up', limit_s=30)
+        harness.wait_until(lambda: 'is not copied' in ''.join(server.log), 'a copy that is given up', limit_s=harness.scaled(30))
         begin = time.monotonic()
         for n in range(1, 6):
             self.cluster.send('others', json.dumps({'ts': T0, 'v': n}))
             harness.wait_until(lambda n=n: server.metric('weir_pipeline_events_total', pipeline='counted') == n, 'an event')
-        self.assertLess(time.monotonic() - begin, 10)
+        self.assertLess(time.monotonic() - begin, harness.scaled(10))
         server.kill()
 
     # ---- Refused aloud -----------------------------------------------------------------------------

@@ -485,7 +485,7 @@ class Statements(Hard):
         # The end, while they go on.
         began = time.monotonic()
         server.stop()
-        self.assertLess(time.monotonic() - began, 25 * max(1, harness.LIMIT_S / 60))
+        self.assertLess(time.monotonic() - began, harness.scaled(25))
         self.over.set()
         for client in clients:
             client.join()

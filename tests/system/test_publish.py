@@ -286,7 +286,7 @@ class Mock(Publish):
             self.post(server, 500, dice)
             server.wait_watermark('plain', (T0 + self.posted * 25) * 1000)
             time.sleep(0.5)  # it has begun, most likely
-            server.stop(limit_s=45)  # librdkafka would wait for a minute
+            server.stop(limit_s=harness.scaled(45))  # librdkafka would wait for a minute
         finally:
             b.process.send_signal(signal.SIGCONT)
         server.start()

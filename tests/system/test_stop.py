@@ -146,9 +146,9 @@ class Stop(unittest.TestCase):
         self.post([SLOW] * 50000)
         self.post([1] * 10)
         self.server.process.send_signal(signal.SIGTERM)
-        status, seconds = self.ended(60)
+        status, seconds = self.ended(harness.scaled(60))
         self.assertEqual(status, 0)
-        self.assertLess(seconds, 22)
+        self.assertLess(seconds, harness.scaled(22))
         self.assertIn("pipeline 'trapped' is too slow", self.log())
         harness.compile_plugin(self.folder, 'trap', TRAP.replace('usleep(1000);', ';'))
         self.server.close()
@@ -163,9 +163,9 @@ class Stop(unittest.TestCase):
         self.post([1, 2, HANGS])
         wait_until(lambda: self.server.metric('weir_pipeline_events_total', pipeline='counted') == 3, 'the others')
         self.server.process.send_signal(signal.SIGTERM)
-        status, seconds = self.ended(60)
+        status, seconds = self.ended(harness.scaled(60))
         self.assertEqual(status, 1)
-        self.assertLess(seconds, 22)
+        self.assertLess(seconds, harness.scaled(22))
         self.assertIn("pipeline 'trapped' is still at entry 1, in analyzer 'trap'", self.log())
 
 
