@@ -396,6 +396,15 @@ class Server:
                    f'{metric_name}{labels} = {value}')
 
 
+def is_stopped(pid):
+    """By SIGSTOP. One that has ended is not."""
+    try:
+        with open(f'/proc/{pid}/stat', encoding='ascii', errors='replace') as file:
+            return file.read().rsplit(')', 1)[1].split()[0] == 'T'
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def cpu_seconds(pid):
     """CPU time of a process, all threads, also ended ones: MAKE_PROCESS_CPUCLOCK of Linux with
     CPUCLOCK_SCHED, to the nanosecond."""
