@@ -45,6 +45,8 @@
 #define LOOK_MS      500 /* that who cannot be reached may hold up the others, each time */
 #define TOPICS_US    (10 * SECOND_US) /* for partitions that are new */
 #define ANSWER_MS    2000
+#define STALLED_S    15  /* without a message that is there: asked for anew, */
+#define STALLED_MOST 960 /* and later after twice as many, each time in vain */
 #define COMMIT_US    SECOND_US
 #define RETRY_MS     200
 #define TRY_MS       5000
@@ -60,6 +62,9 @@ struct part {
     int64_t committed; /* as the group has it */
     int64_t end;       /* of the partition, as far as is known */
     bool reached;      /* its broker has answered the last time */
+    int64_t looked_at; /* `at` when it was looked at; */
+    int64_t moved_us;  /* when nothing was missing; */
+    int patience_s;    /* how long it may be */
     int64_t now_us;    /* time: arrival: that of the messages being decoded */
     rd_kafka_resp_err_t said;
     bool lost;             /* Kafka has no message of that offset */
@@ -122,6 +127,8 @@ struct kafka {
     int64_t topics_us, look_us, commit_us; /* when to look next */
     bool unreached, uncommitted;           /* was said */
     bool lost, again;                      /* of some partition */
+    bool yielded; /* not all that was in the queue was read in this round; */
+    bool emptied; /* in one since the last look it was */
 };
 
 /* ---- Opening ----------------------------------------------------------------------------------- */
@@ -1012,6 +1019,42 @@ static int lost(struct part *p)
     return start_again(p, to);
 }
 
+/* For how many seconds; 0: it may go on so. */
+static int stalled_s(struct part *p, int64_t now_us)
+{
+    const bool moves = p->at != p->looked_at;
+    if (moves || !p->patience_s)
+        p->patience_s = STALLED_S;
+    if (moves || !p->reached || p->lost || p->at >= p->end)
+        p->moved_us = now_us;
+    p->looked_at = p->at;
+    const int64_t s = (now_us - p->moved_us) / SECOND_US;
+    return s >= p->patience_s ? (int)s : 0;
+}
+
+/* Where brokers were away, librdkafka may wait for ever, or for minutes, for messages that they have. */
+static void look_at_stalled(struct kafka *k)
+{
+    const int64_t now_us = clock_monotonic_us();
+    if (!k->emptied) /* they may be in the queue */
+        return;
+    k->emptied = false;
+    for (size_t i = 0; i < k->n_topics; i++)
+        for (int32_t j = 0; j < k->topic[i].started; j++) {
+            struct part *p = k->topic[i].part[j];
+            const int s = stalled_s(p, now_us);
+            if (!s)
+                continue;
+            pull_say(k->pull,
+                     "'%s': none of the messages from offset %" PRId64 " to %" PRId64
+                     " has come for %d s: they are asked for anew",
+                     p->lane.name, p->at, p->end, s);
+            p->moved_us = now_us;
+            p->patience_s = s < STALLED_MOST / 2 ? 2 * s : STALLED_MOST;
+            start_again(p, p->at);
+        }
+}
+
 /* Those that could not be asked are asked again at the next look. */
 static int look_at_lost(struct kafka *k)
 {
@@ -1113,8 +1156,10 @@ static void take_message(rd_kafka_message_t *m, void *kafka)
     note_error(k, p, read_message(k, p, m));
     if (k->decoded >= DECODED)
         finish_all(k);
-    if (p->fed == p->at && clock_monotonic_us() >= k->look_us)
+    if (p->fed == p->at && clock_monotonic_us() >= k->look_us) {
         rd_kafka_yield(k->broker->client); /* the rest is for the next round */
+        k->yielded = true;
+    }
 }
 
 /* Those that there was no memory for. */
@@ -1144,8 +1189,10 @@ static int read_again(struct kafka *k)
 static int run_round(struct kafka *k)
 {
     k->err = 0;
+    k->yielded = false;
     k->full = is_full(k);
     int n = rd_kafka_consume_callback_queue(k->queue, 0, take_message, k);
+    k->emptied = k->emptied || !k->yielded;
     finish_all(k);
     int err = k->err;
     if (err == 0 && k->again)
@@ -1180,6 +1227,7 @@ static bool look(struct kafka *k)
     if (k->n_parts &&
         (now_us >= k->look_us || (k->broker->complained && !k->unreached))) {
         look_at_ends(k);
+        look_at_stalled(k);
     }
     if (k->n_parts && now_us >= k->commit_us)
         commit(k);

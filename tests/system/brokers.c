@@ -20,7 +20,7 @@
  *      slow N MS             answers of a broker take so long
  *      committed GROUP NAME PARTITION
  *      refuse NAME CODE      whoever asks for this topic is told of an error; 0: no more
- *      fail KEY CODE TIMES   so many requests of this API key are answered with an error
+ *      fail KEY CODE TIMES   so many requests of this API key are answered with an error; TIMES 0: no more
  */
 #include <errno.h>
 #include <librdkafka/rdkafka.h>
@@ -411,6 +411,8 @@ static void do_line(const char *line)
         rd_kafka_mock_topic_set_error(cluster, name, (rd_kafka_resp_err_t)code);
         say("ok");
     } else if (sscanf(line, "fail %d %d %d", &n, &code, &times) == 3) {
+        if (times == 0)
+            rd_kafka_mock_clear_request_errors(cluster, (int16_t)n);
         for (; times > 0; times--)
             rd_kafka_mock_push_request_errors(cluster, (int16_t)n, 1,
                                               (rd_kafka_resp_err_t)code);

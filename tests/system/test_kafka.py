@@ -403,6 +403,18 @@ class Kafka(unittest.TestCase):
             self.assertEqual(server.metric('weir_source_lost_messages_total', stream='input'), 0)
             self.assertEqual(server.get('/ready').status, 200)
 
+    def test_messages_that_are_there_and_do_not_come_are_asked_for_anew(self):
+        b = self.brokers(partitions=1)
+        b.send('orders', *events(0, 3))
+        with self.server(b.servers) as server:
+            self.wait_values(server, [('a', v) for v in range(3)])
+            b.do('fail 1 7 100000')  # requests for messages are timed out; the end of the partition is told
+            b.send('orders', *events(3, 9))
+            self.said(server, "'orders/0': none of the messages from offset 3 to 9 has come for ", 'they are asked for anew')
+            b.do('fail 1 7 0')
+            self.wait_values(server, [('a', v) for v in range(9)])
+            self.assertEqual(server.metric('weir_source_lost_messages_total', stream='input'), 0)
+
     @staticmethod
     def rewrite(server, old, new):
         with open(server.path, encoding='utf-8') as file:
