@@ -35,6 +35,15 @@ transaction.state.log.num.partitions=2
 group.initial.rebalance.delay.ms=0
 auto.create.topics.enable=false
 '''
+SECURED = '''
+listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{control},SECURED://{host}:{secured}
+listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURED:SASL_SSL
+ssl.keystore.type=PEM
+ssl.keystore.location={folder}/broker.pem
+sasl.enabled.mechanisms=PLAIN
+listener.name.secured.plain.sasl.jaas.config=org.apache.kafka.common.security.plain.PlainLoginModule required user_weir="{password}";
+'''
+PASSWORD = 'of-a-test'
 MEMORY = ['-Xms96m', '-Xmx320m', '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1', '-XX:CICompilerCount=1', '-Xshare:auto']
 
 
@@ -42,6 +51,18 @@ def jars():
     """A class path; None: there are no jars, or no Java."""
     folder = os.environ.get('WEIR_KAFKA_JARS')
     return os.path.join(folder, '*') if folder and shutil.which('java') and glob.glob(os.path.join(folder, 'kafka-server-4*.jar')) else None
+
+
+def certify(path, host):
+    """A key and a certificate that is its own authority."""
+    key, certificate = path + '.key', path + '.crt'
+    subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=weir', '-addext',
+                    f'subjectAltName=IP:{host}', '-keyout', key, '-out', certificate], check=True, stderr=subprocess.DEVNULL)
+    with open(path, 'w', encoding='ascii') as file:
+        for part in (key, certificate):
+            with open(part, encoding='ascii') as text:
+                file.write(text.read())
+    return certificate
 
 
 class Broker:
@@ -79,9 +100,10 @@ class Broker:
 
 
 class Kafka:
-    """n brokers that have a copy of everything each, and go on while more than half of them are there."""
+    """n brokers that have a copy of everything each, and go on while more than half of them are there. Secured: over TLS the first
+    one lets in who knows the password, too."""
 
-    def __init__(self, n=1, host='127.0.0.1'):
+    def __init__(self, n=1, host='127.0.0.1', secured=False):
         if jars() is None:
             raise unittest.SkipTest('no $WEIR_KAFKA_JARS, or no Java')
         self.folder = tempfile.mkdtemp(prefix='weir-kafka-')
@@ -89,6 +111,16 @@ class Kafka:
         voters = ','.join(f'{i}@{host}:{control}' for i, (_, control) in ports.items())
         self.brokers = [Broker(self.folder, i, host, ports, voters, n) for i in ports]
         self.servers = ','.join(f'{host}:{port}' for port, _ in ports.values())
+        if secured:
+            self.secure(self.brokers[0], *ports[1])
+
+    def secure(self, broker, port, control):
+        host = broker.address[0]
+        secured = harness.free_port()
+        self.secured = f'{host}:{secured}'
+        self.certificate = certify(os.path.join(broker.folder, 'broker.pem'), host)
+        with open(broker.properties, 'a', encoding='ascii') as file:  # of two lines for a name the last one counts
+            file.write(SECURED.format(host=host, port=port, control=control, secured=secured, folder=broker.folder, password=PASSWORD))
 
     def start(self):
         formats = [b.java('kafka.tools.StorageTool', 'format', '-t', 'd2VpciBpcyBhIHRlc3QhIQ', '-c', b.properties) for b in self.brokers]

@@ -10,6 +10,7 @@ import uuid
 
 import brokers
 import harness
+import kraft
 
 T0 = 1700000000000
 SOON = 'options: {reconnect.backoff.max.ms: 100}'
@@ -564,6 +565,56 @@ class Real(unittest.TestCase):
         self.brokers.send(late, *events(5, 9))
         server.wait_ready()
         harness.wait_until(lambda: server.rows('SELECT count(*) FROM "all"') == [(9,)], 'all')
+
+
+@unittest.skipUnless(brokers.there(), 'built without librdkafka')
+@unittest.skipIf(brokers.traced(), 'ThreadSanitizer knows nothing of librdkafka')
+class Secured(unittest.TestCase):
+    """TLS and SASL, with a real broker."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.kafka = kraft.Kafka(secured=True)
+        cls.addClassCleanup(cls.kafka.close)
+        cls.kafka.start()
+        cls.brokers = brokers.Brokers(at=cls.kafka.servers)
+        cls.addClassCleanup(cls.brokers.close)
+
+    def server(self, password, certificate):
+        """A topic with five events, and a server that is to read them."""
+        topic = 'weir-test-' + uuid.uuid4().hex
+        self.brokers.topic(topic, 1)
+        self.brokers.send(topic, *events(0, 5))
+        folder = harness.folder_for_test(self)
+        secret = os.path.join(folder, 'password')
+        with open(secret, 'w', encoding='ascii') as file:
+            file.write(password + '\n')
+        options = (f'options: {{security.protocol: sasl_ssl, sasl.mechanism: PLAIN, sasl.username: weir, '
+                   f'sasl.password: {{file: "{secret}"}}, ssl.ca.location: "{certificate}"}}')
+        server = harness.Server(config(self.kafka.secured, options, topics=topic), folder=folder)
+        self.addCleanup(server.kill)
+        return server
+
+    def test_who_knows_the_password_is_let_in(self):
+        server = self.server(kraft.PASSWORD, self.kafka.certificate)
+        server.start()
+        harness.wait_until(lambda: server.rows('SELECT k, v FROM "all" ORDER BY v') == [('a', v) for v in range(5)], 'all')
+
+    def refused(self, server, word):
+        server.start_process()
+        server.wait_port()
+        error = lambda: server.get_json('/api/v1/streams/input')['source']['error'] or ''
+        harness.wait_until(lambda: word in error().lower(), word)
+        self.assertEqual(server.get('/ready').status, 503)
+        self.assertEqual(server.rows('SELECT count(*) FROM "all"'), [(0,)])
+        self.assertNotIn('of another', ''.join(server.log))
+
+    def test_who_does_not_is_not_and_hears_why(self):
+        self.refused(self.server('of another', self.kafka.certificate), 'authentication')
+
+    def test_a_broker_whose_certificate_is_of_somebody_else_is_not_read(self):
+        other = kraft.certify(os.path.join(harness.folder_for_test(self), 'other.pem'), '127.0.0.1')
+        self.refused(self.server(kraft.PASSWORD, other), 'certificate')
 
 
 class Without(unittest.TestCase):
