@@ -393,6 +393,18 @@ static int insert_instead(struct store *s, struct store_table *t,
     return code ? code : db_step(t->instead);
 }
 
+/* Behind a start nobody knows yet what is needed. Of a plain window that is given out once all rows are there that were not deleted,
+ * needed or not. */
+static void find_gone(struct store_table *t)
+{
+    const struct table *table = t->table;
+    if (purge_border(t, &t->gone_us))
+        return;
+    if (table->revision || table->late || table->rows ||
+        window_is_by_key(&table->window) || !purge_border_of(t, INT64_MAX, &t->gone_us))
+        t->gone_us = INT64_MIN;
+}
+
 int insert_rows(struct store *s, struct store_table *t, struct rowset *r)
 {
     if (!r->n_rows)
@@ -404,8 +416,7 @@ int insert_rows(struct store *s, struct store_table *t, struct rowset *r)
     if (code)
         return code;
     t->set = r;
-    if (!purge_border(t, &t->gone_us))
-        t->gone_us = INT64_MIN;
+    find_gone(t);
     const unsigned before = (unsigned)sqlite3_total_changes(s->db);
     code = db_step(t->insert);
     if (code == SQLITE_OK) {

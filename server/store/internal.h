@@ -231,6 +231,9 @@ int purge_prepare(struct store *s, struct store_table *t);
 /* Windows that end at or before watermark - retain go: those whose rows begin before *ret_before_us; windows by key, whose rows
  * end before it. False: all stay. */
 bool purge_border(const struct store_table *t, int64_t *ret_before_us);
+/* If rows of windows that end behind needed_us stay. */
+bool purge_border_of(const struct store_table *t, int64_t needed_us,
+                     int64_t *ret_before_us);
 int purge_run(struct store *s, size_t budget, bool *ret_more);
 
 /* checkpoints.c: parts are collected (note), written once they are complete (write: a SQLite result

@@ -59,15 +59,13 @@ int purge_prepare(struct store *s, struct store_table *t)
     return code ? code : code_to ? code_to : code_all;
 }
 
-bool purge_border(const struct store_table *t, int64_t *ret_before_us)
+bool purge_border_of(const struct store_table *t, int64_t needed_us,
+                     int64_t *ret_before_us)
 {
     int64_t watermark_us = t->pipeline->committed_us;
     int64_t end_us;
-    if (!t->purge_all || watermark_us == INT64_MIN ||
+    if (!t->purge_all || watermark_us == INT64_MIN || needed_us == INT64_MIN ||
         __builtin_sub_overflow(watermark_us, t->table->retain_us, &end_us))
-        return false;
-    int64_t needed_us = results_needed(t->store, t->table->name);
-    if (needed_us == INT64_MIN)
         return false;
     end_us = needed_us < end_us ? needed_us : end_us;
     const struct window_kind *kind = &t->table->window;
@@ -77,6 +75,11 @@ bool purge_border(const struct store_table *t, int64_t *ret_before_us)
             : window_by_id(kind, window_first_open(kind, end_us)).start_us;
     *ret_before_us = before_us;
     return true;
+}
+
+bool purge_border(const struct store_table *t, int64_t *ret_before_us)
+{
+    return purge_border_of(t, results_needed(t->store, t->table->name), ret_before_us);
 }
 
 static bool purge_due(const struct store_table *t, int64_t *ret_before_us)

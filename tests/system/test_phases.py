@@ -61,8 +61,7 @@ STATES = STATES[:STATES.index('pipelines:\n')] + '''pipelines:
 SUMS = STATES.replace('  checkpoint_interval', '  plugin_path: {folder}\n  checkpoint_interval')
 SUMS = SUMS.replace('count_state: string, stats_state: string, distinct_state: string, topk_state: string, collect_state: string',
                     'sums_state: string')
-# Servers are killed behind the end: what `retain` had taken, and no checkpoint is behind, would be put once more, and counted.
-SUMS = SUMS[:SUMS.index('          analyzers:')].replace('retain: 1m', 'retain: 30d') + '''          analyzers: [{sums: {of: v}}]}
+SUMS = SUMS[:SUMS.index('          analyzers:')] + '''          analyzers: [{sums: {of: v}}]}
   both: {from: p, key: [k], window: {tumbling: 1s}, idle_timeout: off, parts_of: parts}
 '''
 PARTITIONS = 6

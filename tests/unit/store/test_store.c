@@ -9,6 +9,7 @@
 #include "store/hooks.h"
 #include "store/internal.h"
 #include "store/restore.h"
+#include "store/results.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -1530,9 +1531,15 @@ static void retention_deletes_only_what_is_too_old(void **state)
     trades.retain_us = INT64_MAX;
 }
 
+static int need_unknown(struct store *s, void *ctx)
+{
+    (void)ctx;
+    return results_need(s, "trades", "somebody", INT64_MIN);
+}
+
 /* Puts two rows that end an hour apart, waits until retention has deleted the older, and puts them again, the newer
- * first: as after a crash. */
-static void put_what_retention_has_deleted(void)
+ * first: as after a crash; `unknown`: by which nobody knows what is needed. */
+static void put_what_retention_has_deleted(bool unknown)
 {
     trades.retain_us = 10 * MINUTE_US;
     struct store *s = open_started(&trades);
@@ -1542,6 +1549,8 @@ static void put_what_retention_has_deleted(void)
     const int64_t start[] = {60 * MINUTE_US, 0};
     for (int again = 0; again < 2; again++) {
         struct rowset *r = rows_made(&trades, 0, 2);
+        if (again && unknown)
+            assert_int_equal(store_call(s, need_unknown, NULL), 0);
         for (size_t i = 0; i < 2; i++) {
             struct weir_cell *row = r->cell + i * trades.n_columns;
             cell_put_time(&row[0], trades.window.kind == CONFIG_SESSION ? 0 : start[i]);
@@ -1564,7 +1573,11 @@ static void put_what_retention_has_deleted(void)
 static void what_retention_has_deleted_does_not_come_again(void **state)
 {
     (void)state;
-    put_what_retention_has_deleted();
+    put_what_retention_has_deleted(false);
+    remove("weir.db");
+    remove("weir.db-wal");
+    remove("weir.db-shm");
+    put_what_retention_has_deleted(true);
 }
 
 static void sessions_that_retention_has_deleted_do_not_come_again(void **state)
@@ -1573,7 +1586,7 @@ static void sessions_that_retention_has_deleted_do_not_come_again(void **state)
     struct window_kind was = trades.window;
     trades.window = (struct window_kind){
         .kind = CONFIG_SESSION, .size_us = MINUTE_US, .pane_us = MINUTE_US};
-    put_what_retention_has_deleted();
+    put_what_retention_has_deleted(false);
     trades.window = was;
 }
 
