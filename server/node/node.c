@@ -219,7 +219,7 @@ static int64_t step(struct loop *l, int64_t now_us)
     }
     const int64_t overdue_us = children_overdue(&n->children, now_us);
     next_us = overdue_us < next_us ? overdue_us : next_us;
-    return l->until_us < next_us ? l->until_us : next_us;
+    return next_us;
 }
 
 /* Whether two have the same configuration is seen by it. */
@@ -304,9 +304,10 @@ static void run_loop(struct loop *l)
     for (bool over = false; !over;) {
         pthread_mutex_lock(&n->lock);
         const int64_t now_us = clock_monotonic_us();
-        const int64_t next_us = step(l, now_us);
+        int64_t next_us = step(l, now_us);
         over = n->end != NODE_STOPPED ||
                (n->stopping && has_stopped(n, &l->until_us, now_us));
+        next_us = l->until_us < next_us ? l->until_us : next_us;
         pthread_mutex_unlock(&n->lock);
         if (!over)
             wait_for_something(l, next_us);

@@ -211,6 +211,13 @@ class Nodes(Cluster):
         self.producer.end()
         self.wait_model(self.producer)
 
+    def test_a_stop_does_not_wait_for_postgresql(self):
+        a = self.node('a')
+        self.wait_shares(a=SHARDS)
+        self.pg.stop()
+        a.wait_said('the session is over')
+        self.assertEqual(a.end(), 0)
+
     def test_what_somebody_drops_there_is_made_again(self):
         """With all rows, and a copy that is whole."""
         a = self.node('a', session='10s')
