@@ -124,6 +124,7 @@ static int writer_rows(struct store *s, struct rowset *rows)
         struct store_table *t = writer_table(s, r->table);
         if (!t)
             return SQLITE_MISUSE;
+        r->first = 0; /* it may have been put before, in a transaction that failed */
         s->part = (struct store_part){.pipeline = t->pipeline, .table = t->table};
         code = t->pipeline->failed ? SQLITE_OK : insert_rows(s, t, r);
     }

@@ -211,6 +211,27 @@ static void sets_of_new_rows_are_handed_on_with_their_numbers(void **state)
     store_free(s);
 }
 
+/* It has a number already when what comes behind it in the transaction is refused, and its pipeline is left out. */
+static void a_set_that_is_rolled_back_is_not_handed_on(void **state)
+{
+    (void)state;
+    struct taken taken = {""};
+    struct changes known;
+    struct error error = {""};
+    struct store *s = open_started(&trades);
+    assert_int_equal(store_hand(s, take_set, &taken), 0);
+    assert_int_equal(changes_follow(s, &trades, &known, &error), 0);
+    shell("weir.db", "CREATE TRIGGER no BEFORE INSERT ON trades WHEN NEW.symbol = "
+                     "'S00003' BEGIN SELECT RAISE(ABORT, 'no'); END");
+    struct rowset *rows = rows_made(&trades, 0, 2);
+    rows->next = rows_made(&trades, MINUTE_US, 5);
+    assert_int_equal(put(s, 2 * MINUTE_US, rows), 0);
+    store_flush(s);
+    assert_string_equal(shell("weir.db", "SELECT count(*) FROM trades"), "0\n");
+    assert_string_equal(taken.text, "");
+    store_free(s);
+}
+
 static void readable_view_shows_rfc3339(void **state)
 {
     (void)state;
@@ -1676,6 +1697,7 @@ int main(void)
         TEST(rows_put_are_read_back_after_close),
         TEST(changes_of_a_hook_that_is_left_out_are_kept),
         TEST(sets_of_new_rows_are_handed_on_with_their_numbers),
+        TEST(a_set_that_is_rolled_back_is_not_handed_on),
         TEST(readable_view_shows_rfc3339),
         TEST(readable_view_shows_years_that_sqlite_does_not_know),
         TEST(rows_in_the_table_stay_as_they_are),
