@@ -56,6 +56,7 @@
 #define TELL_US          SECOND_US /* how often a node is told how this server is */
 #define TELL_SOON_US     (SECOND_US / 10) /* until it is ready */
 #define HTTP_IDLE_US     (60 * SECOND_US)
+#define TELL_AGAIN_US    (2 * SECOND_US)   /* though nothing has changed */
 #define SAID_MAX         ((size_t)1 << 20) /* of what a reload says, for weir reload */
 #define QUERIES_A_THREAD 16 /* running and waiting; more are answered 503 */
 
@@ -589,14 +590,15 @@ static void crashed(void)
 
 struct told {
     bool any, well; /* it has been ready */
+    int64_t us;
     uint64_t lag;
     struct error problem;
 };
 
-/* A node's servers say how they are, weir node. What did not arrive is said again. */
+/* A node's servers say how they are, weir node, and that they are. What did not arrive is said again. */
 static void tell_node(const struct server *s, struct told *t)
 {
-    struct told now = {.any = true, .well = t->well};
+    struct told now = {.any = true, .well = t->well, .us = clock_monotonic_us()};
     for (size_t i = 0; i < s->weir->config->n_streams; i++) {
         struct source_state state;
         if (source_state(&s->weir->stream[i], &state))
@@ -605,7 +607,8 @@ static void tell_node(const struct server *s, struct told *t)
     if (api_is_ready(s->api, &now.problem))
         now.problem.text[0] = 0;
     now.well = now.well || !now.problem.text[0];
-    if (t->any && now.lag == t->lag && !strcmp(now.problem.text, t->problem.text))
+    if (t->any && now.us < t->us + TELL_AGAIN_US && now.lag == t->lag &&
+        !strcmp(now.problem.text, t->problem.text))
         return;
     if (notify_state(now.lag, now.problem.text))
         *t = now;

@@ -51,6 +51,12 @@ static int expand_variable(const char *p, const char *close, struct buffer *out,
         buffer_put(out, rest + 2, (size_t)rest_size - 2);
     } else if (with_message && rest_size > 2) {
         return error_set(error, -EINVAL, "%s: %.*s", name, rest_size - 2, rest + 2);
+    } else if (!strcmp(name, "WEIR_SHARD") || !strcmp(name, "WEIR_PARTITIONS")) {
+        return error_set(error, -EINVAL,
+                         "the environment variable %s is not set: 'weir node' sets it "
+                         "for each of its servers; for one of them: WEIR_SHARD=0 "
+                         "WEIR_PARTITIONS=0 weir ...",
+                         name);
     } else {
         return error_set(
             error, -EINVAL,

@@ -117,6 +117,7 @@ bool children_listen(struct children *c, unsigned *ret_shard)
             continue;
         struct child *child = &c->child[i];
         *ret_shard = i;
+        child->heard_us = clock_monotonic_us();
         if (strncmp(text, state, sizeof(state) - 1) == 0
                 ? take_state(child, text + sizeof(state) - 1)
                 : take_start_or_stop(child, text))
@@ -292,6 +293,30 @@ void children_say_end(int status, char *text, size_t room)
         snprintf(text, room, "ended with status %d", WEXITSTATUS(status));
 }
 
+bool children_quiet(struct children *c, int64_t now_us, int64_t quiet_us,
+                    unsigned *ret_shard, int64_t *next_us)
+{
+    for (unsigned i = 0; i < c->options.nodes->shards; i++) {
+        const struct child *child = &c->child[i];
+        if (!child->pid || !child->ready || child->term || child->killed)
+            continue;
+        const int64_t until_us = child->heard_us + quiet_us;
+        if (until_us <= now_us) {
+            children_kill(c, i);
+            *ret_shard = i;
+            return true;
+        }
+        *next_us = until_us < *next_us ? until_us : *next_us;
+    }
+    return false;
+}
+
+void children_excuse(struct children *c, int64_t now_us)
+{
+    for (unsigned i = 0; i < c->options.nodes->shards; i++)
+        c->child[i].heard_us = now_us;
+}
+
 int64_t children_overdue(struct children *c, int64_t now_us)
 {
     int64_t next_us = INT64_MAX;
@@ -305,6 +330,24 @@ int64_t children_overdue(struct children *c, int64_t now_us)
     return next_us;
 }
 
+/* A node that cannot write would take shards from others, and no server of it would start. */
+static int try_folder(const char *folder, struct error *error)
+{
+    char path[512];
+    if (mkdir(folder, 0750) && errno != EEXIST)
+        return error_set(error, -errno, "'%s': %s", folder, strerror(errno));
+    snprintf(path, sizeof(path), "%s/.tried-%ld", folder, (long)getpid());
+    const int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    const int err = fd < 0 || write(fd, "", 1) != 1 ? -errno : 0;
+    if (fd >= 0) {
+        close(fd);
+        unlink(path);
+    }
+    return err ? error_set(error, err, "nothing can be written in '%s': %s", folder,
+                           strerror(-err))
+               : 0;
+}
+
 /* ---- All of them -------------------------------------------------------------------------------- */
 
 int children_new(const struct children_options *options, struct children *ret,
@@ -313,10 +356,10 @@ int children_new(const struct children_options *options, struct children *ret,
     *ret = (struct children){.options = *options, .notify = -1};
     ret->child = calloc(options->nodes->shards, sizeof(*ret->child));
     int err = ret->child ? open_socket(ret) : -ENOMEM;
-    if (!err && mkdir(options->folder, 0750) && errno != EEXIST)
-        err = error_set(error, -errno, "'%s': %s", options->folder, strerror(errno));
-    else if (err)
+    if (err)
         error_set(error, err, "no socket for what servers say: %s", strerror(-err));
+    else
+        err = try_folder(options->folder, error);
     if (err)
         children_free(ret);
     return err;

@@ -23,9 +23,10 @@ struct child {
     pid_t pid; /* 0: none */
     bool ready, term, killed;
     int64_t started_us;
-    int64_t next_us; /* not started before */
-    int64_t wait_us; /* that was waited last; 0: none has ended yet */
-    int64_t kill_us; /* if it has not ended by then */
+    int64_t next_us;  /* not started before */
+    int64_t wait_us;  /* that was waited last; 0: none has ended yet */
+    int64_t kill_us;  /* if it has not ended by then */
+    int64_t heard_us; /* that it said something */
     char address[128];
     int64_t lag;       /* of its sources; -1: it has not said yet */
     char problem[200]; /* why it is not ready, though it has started; "": it is */
@@ -55,6 +56,11 @@ void children_wait(struct child *c, int64_t now_us);
 void children_say_end(int status, char *text, size_t room);
 /* The next of which something is new: it has started, or stops, or says how it is. False: nothing is. */
 bool children_listen(struct children *c, unsigned *ret_shard);
+/* The next that has started, and has said nothing for so long: it is killed. False: none has. Who was not there to listen calls
+ * children_excuse before it listens. *next_us: when to look again, if that is earlier. */
+bool children_quiet(struct children *c, int64_t now_us, int64_t quiet_us,
+                    unsigned *ret_shard, int64_t *next_us);
+void children_excuse(struct children *c, int64_t now_us);
 /* What is overdue is killed; when the next is, INT64_MAX: none. */
 int64_t children_overdue(struct children *c, int64_t now_us);
 

@@ -21,7 +21,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define STARTS   8 /* of servers in one go: the tenant waits for the lock meanwhile */
+#define STARTS  8 /* of servers in one go: the tenant waits for the lock meanwhile */
+#define AWAY_US (8 * SECOND_US) /* without a turn */
+/* That a server may say nothing, which a busy machine does not explain. */
+#define QUIET_US (20 * SECOND_US)
 #define SOON_US  1000              /* the next ones */
 #define FILE_MAX ((size_t)2 << 20) /* more than a configuration may have */
 
@@ -134,6 +137,22 @@ static void hear(struct weir_node *n, unsigned i, const struct child *c)
     snprintf(s->news.problem, sizeof(s->news.problem), "%s", c->problem);
 }
 
+/* `lock`. When to look again. */
+static int64_t end_quiet(struct weir_node *n, int64_t now_us)
+{
+    int64_t next_us = INT64_MAX;
+    for (unsigned i; children_quiet(&n->children, now_us, QUIET_US, &i, &next_us);) {
+        metric_add(&n->restarts, 1);
+        logger_error("node",
+                     "shard %u: its server has said nothing for %.3g s: it is killed, "
+                     "and started again",
+                     i, (double)QUIET_US / 1e6);
+    }
+    /* Who looks rarely cannot say whether it was stopped itself. */
+    return next_us < now_us + SECOND_US || next_us == INT64_MAX ? next_us
+                                                                : now_us + SECOND_US;
+}
+
 /* `lock`. */
 static void reap(struct weir_node *n, int64_t now_us)
 {
@@ -202,16 +221,21 @@ struct loop {
     struct weir_node *n;
     int signals;      /* a signalfd */
     int64_t until_us; /* of the stop */
+    int64_t stepped_us;
 };
 
 /* `lock`. */
 static int64_t step(struct loop *l, int64_t now_us)
 {
     struct weir_node *n = l->n;
+    if (now_us > l->stepped_us + AWAY_US) /* it was stopped, perhaps */
+        children_excuse(&n->children, now_us);
+    l->stepped_us = now_us;
     reap(n, now_us);
     if (now_us >= last_moment(n))
         end_session(n);
-    int64_t next_us = last_moment(n);
+    int64_t next_us = end_quiet(n, now_us);
+    next_us = last_moment(n) < next_us ? last_moment(n) : next_us;
     unsigned starts = 0;
     for (unsigned i = 0; i < n->config->shards; i++) {
         const int64_t us = step_shard(n, i, now_us, &starts);

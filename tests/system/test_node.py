@@ -218,6 +218,16 @@ class Nodes(Cluster):
         a.wait_said('the session is over')
         self.assertEqual(a.end(), 0)
 
+    def test_a_server_that_hangs_is_ended_and_started_again(self):
+        a = self.node('a', session='20s')
+        self.wait_shares(a=SHARDS)
+        a.wait_ready()
+        pid = a.servers()[2]
+        os.kill(pid, signal.SIGSTOP)
+        a.wait_said('shard 2: its server has said nothing for 20 s')
+        harness.wait_until(lambda: a.servers().get(2) not in (None, pid), 'another one')
+        a.wait_ready()
+
     def test_what_somebody_drops_there_is_made_again(self):
         """With all rows, and a copy that is whole."""
         a = self.node('a', session='10s')
@@ -270,6 +280,8 @@ class Nodes(Cluster):
                          (SHARDS, SHARDS, 1))
         self.assertEqual(a.get('/live')[0], 200)
         self.assertEqual(a.get('/live?x=1')[0], 400)
+        checked = harness.weir('check', '-c', a.path)
+        self.assertIn('WEIR_SHARD=0 WEIR_PARTITIONS=0 weir ...', checked.stderr)
         listed = harness.weir('node', '--list', '-c', a.path)
         self.assertEqual(listed.returncode, 0, listed.stderr)
         lines = [line.split() for line in listed.stdout.splitlines()]
@@ -415,6 +427,7 @@ class Configuration(unittest.TestCase):
         self.refused('', '', 'one argument too many', status=64, arguments=['x'])
         self.refused('', '', '--name', "found 'a b'", status=64, arguments=['--name', 'a b'])
         self.refused('', '', 'weir:', status=69, arguments=['--list'])
+        self.refused('', '', "nothing can be written in '/proc'", status=69, arguments=['--dir', '/proc'])
 
 
 if __name__ == '__main__':
