@@ -55,11 +55,12 @@ static struct saving *collect(struct target *t)
     return w;
 }
 
-/* All that is dirty. False: not now, others are to be read from the file, or the writer has no time for it. */
+/* All that is dirty. False: not now, what the last one has come to is not looked at yet, others are to be read from the file, or the writer
+ * has no time for it. */
 static bool post(struct target *t, struct saving *w)
 {
     pthread_mutex_lock(&t->lock);
-    const bool now = !t->saving && !t->held && !t->fresh;
+    const bool now = !t->saving && !t->saved && !t->held && !t->fresh;
     if (now)
         t->saving = w;
     pthread_mutex_unlock(&t->lock);
