@@ -50,6 +50,7 @@ struct local {
     bool there;
     char *database; /* NULL: it has none */
     int64_t epoch, seq;
+    char writer[CARRIED_ID]; /* "": an earlier version has not said */
 };
 
 static int look_here(struct local *l, struct error *error)
@@ -67,7 +68,7 @@ static int look_here(struct local *l, struct error *error)
     }
     /* One that is empty, or none of weir's, says nothing. */
     if (pages_meta(db, CARRY_META_COPY, &text, &ignored) == 0 &&
-        sscanf(text, "%" SCNd64 " %" SCNd64, &l->epoch, &l->seq) != 2)
+        sscanf(text, "%" SCNd64 " %" SCNd64 " %32s", &l->epoch, &l->seq, l->writer) < 2)
         l->epoch = l->seq = 0;
     free(text);
     pages_meta(db, "database", &l->database, &ignored);
@@ -75,13 +76,15 @@ static int look_here(struct local *l, struct error *error)
     return 0;
 }
 
-/* Nobody has had the shard since this file was written to, and it is not older than the copy. */
+/* Nobody has had the shard since this file was written to, and it is not older than the copy. The name, too: where a standby has taken
+ * over, another one may have had it at the same epoch. */
 static bool goes_on_here(const struct local *l, const struct carry_claim *c)
 {
     if (!c->seq)
         return true;
     return l->there && l->database && strcmp(l->database, c->database) == 0 &&
-           l->epoch == c->before && l->seq >= c->seq;
+           l->epoch == c->before && l->seq >= c->seq &&
+           (!*l->writer || strcmp(l->writer, c->before_writer) == 0);
 }
 
 /* ---- What is there ------------------------------------------------------------------------------ */

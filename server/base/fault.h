@@ -5,6 +5,7 @@
  *
  *      WEIR_FAULT=journal_written:17      kill -9 at the 17th time that place is passed
  *      WEIR_FAULT=carry_fenced:3:stop     SIGSTOP there
+ *      WEIR_FAULT=carry_begin:/F:stop     at the first time since there is a file /F
  *      WEIR_FAULT_SKIP=carry_fence        what is so called is left out, or, with commas, all of them: tests have to find what comes of it
  */
 #ifndef WEIR_BASE_FAULT_H

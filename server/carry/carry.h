@@ -30,15 +30,16 @@ int carry_try_copy(const struct config_postgresql *config, char ret_text[256],
 
 /* ---- Copies of the database ---------------------------------------------------------------------- */
 
-/* In weir_meta: "EPOCH SEQ", the copy that is about to be made; in the copy, what it is. */
+/* In weir_meta: "EPOCH SEQ WRITER", the copy that is about to be made; in the copy, what it is. */
 #define CARRY_META_COPY "copy"
 
 struct carry_claim {
-    int64_t epoch;           /* of this run; greater than any before */
-    char writer[CARRIED_ID]; /* its name */
-    int64_t before;          /* the epoch of who had it; 0: nobody had */
-    char host[128];          /* his; "" */
-    int64_t seq;             /* of the copy that is there; 0: none is */
+    int64_t epoch;                  /* of this run; greater than any before */
+    char writer[CARRIED_ID];        /* its name */
+    int64_t before;                 /* the epoch of who had it; 0: nobody had */
+    char before_writer[CARRIED_ID]; /* and its name */
+    char host[128];                 /* his; "" */
+    int64_t seq;                    /* of the copy that is there; 0: none is */
     char database[CARRIED_ID];
     uint32_t page_bytes;
     int64_t pages;

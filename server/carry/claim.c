@@ -51,6 +51,8 @@ static bool is_missing(const struct carrier *c, int err)
 /* What its last owner has begun and not ended holds locks: it is ended. */
 static int end_owner(struct carrier *c, struct error *error)
 {
+    if (fault_skips("copy_end"))
+        return 0;
     int err = run(c, "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN ",
                   " p ON a.pid = p.backend AND a.backend_start = p.backend_start"
                   " WHERE a.pid <> pg_backend_pid() AND p.shard = $1",
@@ -67,6 +69,7 @@ static void take(const PGresult *r, struct carry_claim *ret)
     ret->page_bytes = (uint32_t)strtoul(PQgetvalue(r, 0, 4), NULL, 10);
     ret->pages = strtoll(PQgetvalue(r, 0, 5), NULL, 10);
     snprintf(ret->host, sizeof(ret->host), "%s", PQgetvalue(r, 0, 6));
+    snprintf(ret->before_writer, sizeof(ret->before_writer), "%s", PQgetvalue(r, 0, 7));
 }
 
 static int claim(struct carrier *c, struct carry_claim *ret, struct error *error)
@@ -83,7 +86,7 @@ static int claim(struct carrier *c, struct carry_claim *ret, struct error *error
     if (!err)
         err = run(c,
                   "SELECT format, epoch, seq, coalesce(database, ''),"
-                  " coalesce(page_size, 0), coalesce(pages, 0), host FROM ",
+                  " coalesce(page_size, 0), coalesce(pages, 0), host, writer FROM ",
                   " WHERE shard = $1 FOR UPDATE", &PG_TEXT(shard), 1, &r, error);
     if (err)
         return err;

@@ -196,9 +196,9 @@ static int note_next(struct store *s, void *noting)
 {
     struct noting *n = noting;
     const struct copies *p = &n->carrier->copies;
-    char text[64];
-    snprintf(text, sizeof(text), "%" PRId64 " %" PRId64, p->with->claim.epoch,
-             p->seq + 1);
+    char text[48 + CARRIED_ID];
+    snprintf(text, sizeof(text), "%" PRId64 " %" PRId64 " %s", p->with->claim.epoch,
+             p->seq + 1, p->with->claim.writer);
     int err = pages_put_meta(s, CARRY_META_COPY, text, n->error);
     if (!err)
         pages_shorten_wal(s);
@@ -504,19 +504,33 @@ static bool has_rows(const struct carrier *c)
     return k;
 }
 
-/* Nothing has changed since the last copy: only whether it is ours still is asked, and nothing written. */
-static int stay(struct carrier *c, struct error *error)
+/* Writes nothing; `lock`: until the end of the transaction, or "". */
+static int check_mine(struct carrier *c, const char *lock, struct error *error)
 {
     struct mine m;
     PG_RESULT r = NULL;
+    struct buffer where = {0};
     note_mine(c, &m);
     const struct pg_param param[] = {PG_TEXT(c->config->shard), PG_TEXT(m.epoch),
                                      PG_TEXT(c->copies.with->claim.writer)};
-    int err = run(c, "SELECT 1 FROM ", "weir_copies",
-                  " WHERE shard = $1 AND epoch = $2::bigint AND writer = $3", param,
-                  sizeof(param) / sizeof(param[0]), &r, error);
-    if (!err && PQntuples(r) == 0)
-        return superseded(c, error);
+    buffer_printf(&where, " WHERE shard = $1 AND epoch = $2::bigint AND writer = $3%s",
+                  lock);
+    int err = where.error ? error_set(error, -ENOMEM, "out of memory")
+                          : run(c, "SELECT 1 FROM ", "weir_copies", buffer_text(&where),
+                                param, sizeof(param) / sizeof(param[0]), &r, error);
+    buffer_free(&where);
+    return !err && PQntuples(r) == 0 ? superseded(c, error) : err;
+}
+
+int copies_check(struct carrier *c, struct error *error)
+{
+    return c->copies.with ? check_mine(c, " FOR SHARE", error) : 0;
+}
+
+/* Nothing has changed since the last copy: only whether it is ours still is asked. */
+static int stay(struct carrier *c, struct error *error)
+{
+    int err = check_mine(c, "", error);
     c->copies.look_us = clock_monotonic_us() + TARGET_EVERY_US;
     return err;
 }
@@ -611,7 +625,7 @@ int64_t copies_make(struct carrier *c)
     if (err)
         failed(c, err, &error);
     if (last)
-        target_last_is_over(&c->base);
+        target_last_is_over(&c->base, !err);
     return p->next_us;
 }
 

@@ -51,6 +51,8 @@ void copies_close(struct carrier *c);
 int copies_schema(struct carrier *c, struct error *error);
 /* A connection has been made. -EEXIST: another has taken the shard: the process ends. */
 int copies_begin(struct carrier *c, struct error *error);
+/* In a transaction: the shard is ours until it ends. -EEXIST likewise. */
+int copies_check(struct carrier *c, struct error *error);
 /* As target_kind.before. */
 int64_t copies_make(struct carrier *c);
 bool copies_wait(const struct carrier *c, const struct carried *k);

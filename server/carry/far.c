@@ -432,9 +432,11 @@ static int check_owner(struct carrier *c, const struct carried *k,
         buffer_free(&sql);
         return -EPERM;
     }
-    /* One that says less is one that forgot, as a standby may: it is ours still. */
-    if (k->base.taken && strcmp(o->writer, c->base.writer) &&
-        o->epoch > k->base.epoch && !fault_skips("carry_fence"))
+    /* One that says less is one that forgot, as a standby may: it is ours still. As much, by another writer: two primaries have counted.
+     * From whom it was taken it is ours, too, wherever that one has taken it meanwhile; and nobody's, if it was made anew. */
+    if (k->base.taken && *o->writer && strcmp(o->writer, c->base.writer) &&
+        strcmp(o->writer, k->base.before) && o->epoch >= k->base.epoch &&
+        !fault_skips("carry_fence"))
         return error_set(error, -EEXIST, "a server on '%s' has taken its place",
                          o->host);
     return 0;
@@ -460,7 +462,7 @@ static bool is_ours(const struct carrier *c, const struct carried *k,
 static int end_writer(struct carrier *c, const struct carried *k, struct error *error)
 {
     struct buffer sql = {0};
-    if (fault_skips("carry_fence"))
+    if (fault_skips("carry_end"))
         return 0;
     buffer_puts(&sql,
                 "SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a JOIN ");
@@ -527,7 +529,9 @@ static int put_owner(struct carrier *c, const struct carried *k, const char *fro
 static int take(struct carrier *c, struct carried *k, const struct changes *known,
                 struct owner *ret, bool *ret_ours, struct error *error)
 {
-    int err = ensure_table(c, k, error);
+    int err = copies_check(c, error);
+    if (!err)
+        err = ensure_table(c, k, error);
     k->fitted = k->fitted || !err;
     if (!err)
         err = ask_owner(c, k, "FOR UPDATE", ret, error);

@@ -28,7 +28,9 @@ struct tenant {
     int64_t try_us;                      /* of the next connection */
     struct error told; /* why PostgreSQL does not answer; "": it does */
     int64_t told_us;
-    bool told_stop; /* PostgreSQL, that we stop */
+    bool told_stop;          /* PostgreSQL, that we stop */
+    bool stopping, restarts; /* when the turn began */
+    int64_t renewed_us;      /* monotonic */
     size_t *owner, *has, *some;
     int64_t *since;
     struct leases_news *news;
@@ -68,6 +70,7 @@ static void adopt_shard(struct tenant *t, unsigned i, const struct leases_shard 
         else
             logger_info("node", "shard %u: taken over from node '%s', which is over", i,
                         was->node);
+        s->note = true; /* of one that runs still, as it was lost for a moment only */
         metric_add(&t->n->taken, 1);
     } else if (!mine && s->hold != NODE_NOT_OURS) {
         logger_warn("node", "shard %u: it is node '%s''s now; its server is ended", i,
@@ -161,7 +164,7 @@ static void give(struct tenant *t, const size_t *shard, size_t n)
 }
 
 /* 1: others were quicker, or something came to us: look again. One that stops neither takes nor gives any more than it has. */
-static int deal(struct tenant *t, bool stops, struct error *error)
+static int deal(struct tenant *t, struct error *error)
 {
     struct leases_view v = {0};
     struct share share;
@@ -170,7 +173,7 @@ static int deal(struct tenant *t, bool stops, struct error *error)
     if (err)
         return err;
     fill_share(t, &v, &share);
-    if (stops)
+    if (t->stopping)
         share.me = SHARE_NOBODY;
     size_t *const some = t->some;
     size_t n = share_surplus(&share, some);
@@ -218,6 +221,46 @@ static void note_again(struct tenant *t, size_t news)
     pthread_mutex_unlock(&t->n->lock);
 }
 
+static void valid_from(struct weir_node *n, int64_t us)
+{
+    pthread_mutex_lock(&n->lock);
+    n->valid_until_us = us + n->config->session_us;
+    pthread_mutex_unlock(&n->lock);
+}
+
+static int live_on(struct tenant *t, struct error *error)
+{
+    const bool stops = t->stopping && !t->restarts; /* others count on our shards now */
+    const int64_t sent_us = clock_monotonic_us();
+    pthread_mutex_lock(&t->n->lock);
+    memcpy(t->l->definition, t->n->definition, sizeof(t->l->definition));
+    pthread_mutex_unlock(&t->n->lock);
+    int err = t->registered ? leases_renew(t->l, stops, error) : -ENOENT;
+    if (err == -ENOENT) {
+        err = leases_register(t->l, error);
+        if (!err)
+            err = leases_tell(t->l, error);
+        if (!err && !t->registered)
+            t->registered_us = sent_us;
+        t->registered = t->registered || !err;
+    }
+    if (err)
+        return err;
+    valid_from(t->n, sent_us);
+    t->renewed_us = sent_us;
+    if (stops && !t->told_stop)
+        err = leases_tell(t->l, error);
+    t->told_stop = t->stopping && !err;
+    return err;
+}
+
+/* Within a turn that takes long, as PostgreSQL does. */
+static int live_on_still(struct tenant *t, struct error *error)
+{
+    return clock_monotonic_us() - t->renewed_us < session_us(t) / 3 ? 0
+                                                                    : live_on(t, error);
+}
+
 static int put_news(struct tenant *t, struct error *error)
 {
     size_t news, given;
@@ -226,7 +269,9 @@ static int put_news(struct tenant *t, struct error *error)
     if (err)
         note_again(t, news);
     for (size_t i = 0; !err && i < given; i++) {
-        err = leases_give_back(t->l, (unsigned)t->some[i], error);
+        err = live_on_still(t, error);
+        if (!err)
+            err = leases_give_back(t->l, (unsigned)t->some[i], error);
         if (!err)
             is_given(t->n, t->some[i]);
     }
@@ -254,38 +299,6 @@ static bool is_stopping(struct weir_node *n, bool *ret_restarts, bool *ret_ended
     return stopping;
 }
 
-static void valid_from(struct weir_node *n, int64_t us)
-{
-    pthread_mutex_lock(&n->lock);
-    n->valid_until_us = us + n->config->session_us;
-    pthread_mutex_unlock(&n->lock);
-}
-
-static int live_on(struct tenant *t, bool stopping, bool restarts, struct error *error)
-{
-    const bool stops = stopping && !restarts; /* others count on our shards now */
-    const int64_t sent_us = clock_monotonic_us();
-    pthread_mutex_lock(&t->n->lock);
-    memcpy(t->l->definition, t->n->definition, sizeof(t->l->definition));
-    pthread_mutex_unlock(&t->n->lock);
-    int err = t->registered ? leases_renew(t->l, stops, error) : -ENOENT;
-    if (err == -ENOENT) {
-        err = leases_register(t->l, error);
-        if (!err)
-            err = leases_tell(t->l, error);
-        if (!err && !t->registered)
-            t->registered_us = sent_us;
-        t->registered = t->registered || !err;
-    }
-    if (err)
-        return err;
-    valid_from(t->n, sent_us);
-    if (stops && !t->told_stop)
-        err = leases_tell(t->l, error);
-    t->told_stop = stopping && !err;
-    return err;
-}
-
 /* When something is to be done again: to live on, or to look whether a node is over. */
 static int64_t next_turn(struct tenant *t, int64_t began_us)
 {
@@ -299,11 +312,11 @@ static int64_t next_turn(struct tenant *t, int64_t began_us)
     return began_us + (least_us > AFTER_END_US ? least_us : AFTER_END_US);
 }
 
-static void leave(struct tenant *t, bool restarts)
+static void leave(struct tenant *t)
 {
     struct error error = {""};
     int err = !t->registered ? 0
-              : restarts     ? leases_keep(t->l, &error)
+              : t->restarts  ? leases_keep(t->l, &error)
                              : leases_leave(t->l, &error);
     if (err)
         return;
@@ -315,16 +328,18 @@ static void leave(struct tenant *t, bool restarts)
 
 static int turn(struct tenant *t, struct error *error)
 {
-    bool ended, restarts, stopping = is_stopping(t->n, &restarts, &ended);
-    int err = live_on(t, stopping, restarts, error);
+    bool ended;
+    t->stopping = is_stopping(t->n, &t->restarts, &ended);
+    int err = live_on(t, error);
     if (!err)
         err = put_news(t, error);
     for (int i = 0, more = 1; !err && more && i < TURNS; i++) {
-        more = deal(t, stopping, error);
+        err = live_on_still(t, error);
+        more = err ? err : deal(t, error);
         err = more < 0 ? more : 0;
     }
     if (!err && ended)
-        leave(t, restarts);
+        leave(t);
     return err;
 }
 

@@ -98,7 +98,12 @@ struct target {
     struct error saved_error;
     struct target_set *fresh; /* to be taken over */
     size_t handed_bytes;      /* of all tables */
-    enum target_last { TARGET_NOT_LAST, TARGET_LAST_WANTED, TARGET_LAST_OVER } last;
+    enum target_last {
+        TARGET_NOT_LAST,
+        TARGET_LAST_WANTED,
+        TARGET_LAST_DONE,
+        TARGET_LAST_FAILED
+    } last;
 };
 
 /* NULL: not needed. */
@@ -159,7 +164,7 @@ void target_wake(struct target *t);
 bool target_has_work(const struct target *t, const struct target_table *k);
 /* Who waits in target_last is told. */
 bool target_last_is_wanted(struct target *t);
-void target_last_is_over(struct target *t);
+void target_last_is_over(struct target *t, bool done);
 void target_away(struct target *t, int err,
                  const struct error *error); /* the connection is lost */
 /* As far as its windows have ended and are there, and cannot be revised any more, `retain` may take rows. */

@@ -567,10 +567,10 @@ bool target_last_is_wanted(struct target *t)
     return wanted;
 }
 
-void target_last_is_over(struct target *t)
+void target_last_is_over(struct target *t, bool done)
 {
     pthread_mutex_lock(&t->lock);
-    t->last = TARGET_LAST_OVER;
+    t->last = done ? TARGET_LAST_DONE : TARGET_LAST_FAILED;
     pthread_cond_broadcast(&t->changed);
     pthread_mutex_unlock(&t->lock);
 }
@@ -584,9 +584,9 @@ bool target_last(struct target *t, int64_t until_us)
     target_wake(t);
     while (t->last == TARGET_LAST_WANTED && clock_monotonic_us() < until_us)
         clock_cond_wait(&t->changed, &t->lock, until_us);
-    bool over = t->last == TARGET_LAST_OVER;
+    const bool done = t->last == TARGET_LAST_DONE;
     pthread_mutex_unlock(&t->lock);
-    return over;
+    return done;
 }
 
 void target_free(struct target *t)

@@ -405,6 +405,12 @@ def is_stopped(pid):
         return False
 
 
+def with_faults():
+    """Can it be ended or stopped at named places (base/fault.h)?"""
+    with open(os.path.join(BUILD, 'config.h'), encoding='utf-8') as file:
+        return '#define WEIR_FAULTS 1' in file.read()
+
+
 def cpu_seconds(pid):
     """CPU time of a process, all threads, also ended ones: MAKE_PROCESS_CPUCLOCK of Linux with
     CPUCLOCK_SCHED, to the nanosecond."""

@@ -48,17 +48,13 @@ PIPELINES = '''
            analyzers: [count, {stats: {of: v, emit: [sum]}}]}
   totals: {from: s, key: [k], window: {global: 1s}, idle_timeout: 1h, analyzers: [count, {sum: {of: v}}]}
 '''
+TOTALS = '  totals: {from: s, key: [k], window: {global: 1s}, idle_timeout: 1h, analyzers: [count, {sum: {of: v}}]}\n'
 POINTS = ['copy_claim', 'copy_claimed', 'copy_begin', 'copy_snapshot', 'copy_fenced', 'copy_commit', 'copy_committed',
           'carry_take', 'carry_taken', 'carry_begun', 'carry_fenced', 'carry_commit', 'carry_committed', 'carry_filled',
           'store_commit', 'store_committed', 'checkpoint_begin', 'log_dispatch']
 LONG = os.environ.get('WEIR_LONG') == '1'
 FAULTS = int(os.environ.get('WEIR_COPIES_FAULTS', '8'))
 SEED = int(os.environ.get('WEIR_COPIES_SEED', '3'))
-
-
-def faults_there():
-    with open(os.path.join(harness.BUILD, 'config.h'), encoding='utf-8') as file:
-        return '#define WEIR_FAULTS 1' in file.read()
 
 
 class Producer:
@@ -194,7 +190,7 @@ class Copies(Base):
     def fault(self, dice, server):
         """Who goes on, and who was stopped."""
         what = dice.choice(['restart', 'kill', 'kill', 'stop', 'freeze', 'freeze', 'postgres'] +
-                           (['point'] * 4 if faults_there() else []))
+                           (['point'] * 4 if harness.with_faults() else []))
         if self.dying:
             what = dice.choice(['restart', 'kill'])
         self.dying = False
@@ -359,6 +355,27 @@ class Copies(Base):
         self.assertRegex(doctor(), "warn +copy +shard 'one': the server on '.*', which has had it for 1[0-9][0-9] s, has made no copy: "
                                    'the last one is that of another')
 
+    def test_a_last_copy_that_fails_is_told(self):
+        server = self.machine(copy='1h, timeout: 1s')
+        harness.wait_until(lambda: server.metric('weir_copies_total') == 1, 'the first')
+        self.producer.send(100)
+        harness.wait_until(lambda: len(server.rows('SELECT 1 FROM rows')) == 100, 'rows')
+        with self.pg.locked('weir.weir_copies'):
+            server.stop()
+        self.assertIn('PostgreSQL has not taken a last copy', ''.join(server.log))
+
+    def test_another_that_had_the_shard_at_the_same_epoch(self):
+        """As two primaries count: what is here is not gone on with."""
+        server = self.machine()
+        self.producer.send(300)
+        self.wait_copy(server)
+        server.kill()
+        self.assertEqual(self.pg.psql("UPDATE weir.weir_copies SET writer = 'another' RETURNING epoch"), ['1'])
+        server.start()
+        self.assertIn('goes on with copy', ''.join(server.log))
+        self.producer.end()
+        self.wait_model()
+
     def test_damaged_and_newer_copies_are_refused(self):
         server = self.machine()
         self.producer.send(100)
@@ -405,6 +422,60 @@ class Copies(Base):
             harness.wait_until(lambda n=n: server.metric('weir_pipeline_events_total', pipeline='counted') == n, 'an event')
         self.assertLess(time.monotonic() - begin, harness.scaled(10))
         server.kill()
+
+    # ---- The fences --------------------------------------------------------------------------------
+
+    def totals(self):
+        return sorted(f'{k}|{len(vs)}|{sum(vs)}' for (_, k), vs in self.producer.by(2 * END).items())
+
+    def totals_there(self):
+        return sorted(self.pg.psql("SELECT k, count, v_sum FROM weir.totals WHERE k NOT LIKE 'end%'"))
+
+    def wait_totals(self):
+        harness.wait_until(lambda: self.totals_there() == self.totals(), 'the totals', every_s=0.05)
+
+    def copied(self):
+        """Which copy is there, and all of its bytes."""
+        return self.pg.psql("SELECT seq, pages, (SELECT md5(string_agg(bytes, '' ORDER BY page)) FROM weir.weir_copy_pages) FROM weir.weir_copies")
+
+    def woken(self, place, *skipped):
+        """A server is stopped at the place. Another one puts more rows and copies, and ends the sessions of the first one neither when it
+        claims the shard nor when it takes the table; then it is killed, and the first one wakes up, until it ends.
+        Returns whether rows there, and the copy, are still what they were."""
+        go, skip = os.path.join(self.folder, 'go'), ','.join(['copy_end', 'carry_end', *skipped])
+        old = self.machine(pipelines=TOTALS, WEIR_FAULT=f'{place}:{go}:stop', WEIR_FAULT_SKIP=skip)
+        self.producer.send(300)
+        self.wait_far('SELECT count(*) FROM weir.totals', ['30'], 'rows')
+        with open(go, 'wb'):
+            harness.wait_until(lambda: self.producer.send(50) or harness.is_stopped(old.process.pid), place, every_s=0.1)
+        fresh = self.machine(pipelines=TOTALS, WEIR_FAULT_SKIP=skip)
+        self.producer.send(1000)
+        self.producer.end()
+        self.wait_totals()
+        self.wait_copy(fresh)
+        fresh.kill()
+        self.cluster.close()  # nothing more is read
+        rows, copied = self.totals_there(), self.copied()
+        self.assertEqual(rows, self.totals())
+        old.process.send_signal(signal.SIGCONT)
+        self.ended(old)  # once it has nothing to copy, it asks whether the shard is its own
+        return self.totals_there() == rows, self.copied() == copied
+
+    @unittest.skipUnless(harness.with_faults(), 'built without --enable-faults')
+    def test_who_wakes_up_before_rows_puts_none(self):
+        self.assertEqual(self.woken('carry_begin'), (True, True))
+
+    @unittest.skipUnless(harness.with_faults(), 'built without --enable-faults')
+    def test_without_the_fence_of_rows_it_would(self):
+        self.assertEqual(self.woken('carry_begin', 'carry_fence'), (False, True))
+
+    @unittest.skipUnless(harness.with_faults(), 'built without --enable-faults')
+    def test_who_wakes_up_before_a_copy_makes_none(self):
+        self.assertEqual(self.woken('copy_begin'), (True, True))
+
+    @unittest.skipUnless(harness.with_faults(), 'built without --enable-faults')
+    def test_without_the_fence_of_copies_it_would(self):
+        self.assertEqual(self.woken('copy_begin', 'copy_fence'), (True, False))
 
     # ---- Refused aloud -----------------------------------------------------------------------------
 

@@ -33,6 +33,7 @@ SHARDS = test_shards.PARTITIONS
 FRAGILE = '''  fragile: {from: s, key: [k], window: {tumbling: 1s}, idle_timeout: 1h,
             analyzers: [{sql: "SELECT abs(-9223372036854775807 - (max(v) > 1e9)) AS n FROM events"}]}
 '''
+TOTALS = '  totals: {from: s, key: [k], window: {global: 1s}, idle_timeout: 1h, analyzers: [count, {sum: {of: v}}]}\n'
 
 
 def moved(before, after):
@@ -55,10 +56,10 @@ class Cluster(Base):
         return (CONFIG.replace('server:\n', f'server:\n{server}').replace('\nnodes:', f'{more}\nnodes:').replace('CONNECT', self.pg.connect).replace('SERVERS', self.cluster.servers)
                 .replace('SHARDS', str(SHARDS)).replace('SESSION', session))
 
-    def node(self, name, **more):
+    def node(self, name, text=None, env=None, **more):
         """In a folder of its own: nobody else has what is in it."""
-        node = self.nodes[name] = nodes.Node(self, name, self.text(**more), os.path.join(self.folder, name))
-        return node.start()
+        node = self.nodes[name] = nodes.Node(self, name, text or self.text(**more), os.path.join(self.folder, name))
+        return node.start(**env or {})
 
     def fail_at(self, shard):
         """A pipeline of the shard is to stop: of two windows, that of the first event, which fails, is closed by the second."""
@@ -193,6 +194,47 @@ class Nodes(Cluster):
         self.producer.end()
         self.wait_model(self.producer)
 
+    def woken(self, place, *skipped):
+        """A node and its servers are stopped, these at a place. Another node takes all shards, and its servers end none of the sessions of the
+        others; at length these wake up, before their node. Returns whether rows are those of all events."""
+        go, skip = os.path.join(self.folder, 'go'), ','.join(['copy_end', 'carry_end', *skipped])
+        text = re.sub('(?<=\npipelines:\n).*(?=\nnodes:)', TOTALS, self.text(), flags=re.DOTALL)
+        a = self.node('a', text, {'WEIR_FAULT': f'{place}:{go}:stop', 'WEIR_FAULT_SKIP': skip})
+        self.wait_shares(a=SHARDS)
+        self.producer.send(300)
+        a.wait_ready()
+        self.wait_far('SELECT count(*) FROM weir.totals', ['40'], 'rows')
+        servers = a.servers()
+        with open(go, 'wb'):
+            harness.wait_until(lambda: self.producer.send(50) or all(map(harness.is_stopped, servers.values())), place, every_s=0.1)
+        a.signal(signal.SIGSTOP)
+        b = self.node('b', text, {'WEIR_FAULT_SKIP': skip})
+        self.wait_shares(b=SHARDS)
+        b.wait_ready()
+        self.producer.send(1000)
+        self.producer.end()
+        harness.wait_until(self.totals_there, 'the totals', every_s=0.1)
+        b.kill()
+        for pid in servers.values():
+            os.kill(pid, signal.SIGCONT)
+        harness.wait_until(lambda: not any(nodes.is_running(pid) for pid in servers.values()), 'their end')
+        return self.totals_there()
+
+    def totals_there(self):
+        expected = collections.defaultdict(list)
+        for _, k, v in self.producer.sent:
+            expected[k].append(v)
+        return (sorted(self.pg.psql("SELECT k, count, v_sum FROM weir.totals WHERE k NOT LIKE 'end%'"))
+                == sorted(f'{k}|{len(vs)}|{sum(vs)}' for k, vs in expected.items()))
+
+    @unittest.skipUnless(harness.with_faults(), 'built without --enable-faults')
+    def test_servers_that_wake_up_in_their_old_sessions_change_nothing(self):
+        self.assertTrue(self.woken('carry_begin'))
+
+    @unittest.skipUnless(harness.with_faults(), 'built without --enable-faults')
+    def test_without_the_fence_they_would(self):
+        self.assertFalse(self.woken('carry_begin', 'carry_fence'))
+
     def test_postgresql_goes_and_comes(self):
         a, b = self.node('a'), self.node('b')
         before = self.wait_shares(a=3, b=3)
@@ -259,6 +301,15 @@ class Nodes(Cluster):
             return set(self.leases().values()) == {'a'}
         harness.wait_until(has_all, 'a to take over', every_s=1)
         a.wait_ready()
+
+    def test_a_session_does_not_end_while_much_is_given_back(self):
+        a = self.node('a', session='3s')
+        self.wait_shares(a=SHARDS)
+        a.wait_ready()
+        self.pg.psql("CREATE FUNCTION slow() RETURNS trigger AS $$BEGIN PERFORM pg_sleep(0.6); RETURN NULL; END$$ LANGUAGE plpgsql;"
+                     "CREATE TRIGGER slow AFTER UPDATE ON weir.weir_leases FOR EACH STATEMENT EXECUTE FUNCTION slow()")
+        self.assertEqual(a.end(), 0)  # six of them, one after the other
+        self.assertFalse(a.said('the session is over'))
 
     def test_what_it_answers(self):
         a = nodes.Node(self, 'a', self.text(), os.path.join(self.folder, 'a'))

@@ -600,6 +600,25 @@ class Posted(Base):
         found, expected = self.superseded(WEIR_FAULT_SKIP='carry_fence')
         self.assertLess(len(found), len(expected))
 
+    def test_another_writer_with_the_same_number_of_takeovers(self):
+        """As two primaries count: it is superseded, unless it has the table from that one."""
+        server = self.node('a')
+        server.start()
+        at = self.post(server, 0, 200)
+        harness.wait_until(lambda: self.caught_up(server, 'plain'), 'rows')
+        before = self.pg.psql('SELECT writer FROM weir.weir_shards')[0]
+        server.restart()
+        harness.wait_until(lambda: self.caught_up(server, 'plain'), 'the table')
+        self.pg.psql(f"UPDATE weir.weir_shards SET writer = '{before}'")
+        at = self.post(server, at, 200)
+        self.wait_far(f"SELECT max(window_start) >= to_timestamp({T0 // 1000 + at // 1000 - 2}), count(DISTINCT weir_shard) FROM weir.plain",
+                      ['t|1'], 'rows')
+        harness.wait_until(lambda: self.pg.psql('SELECT writer FROM weir.weir_shards') != [before], 'the table')
+        self.pg.psql("UPDATE weir.weir_shards SET writer = 'another'")
+        self.post(server, at, 200)
+        self.said(server, 'has taken its place')
+        server.kill()
+
     def test_tables_of_one_and_of_many_are_not_the_same(self):
         with self.node('a') as server:
             at = self.post(server, 0, 200)
