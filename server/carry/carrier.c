@@ -98,16 +98,20 @@ static int mend(struct carrier *c, struct carried *k, int err, struct error *err
 /* Whatever has failed, the table is asked for its place anew. */
 static int step(struct target *t, struct target_table *table, struct error *error)
 {
+    struct carrier *c = (struct carrier *)t;
     struct carried *k = (struct carried *)table;
-    int err = carry((struct carrier *)t, k, error);
+    const bool takes = table->stage == TARGET_TAKE;
+    int err = carry(c, k, error);
     if (err)
-        err = mend((struct carrier *)t, k, err, error);
+        err = mend(c, k, err, error);
     else
         k->mended = false;
     if (!err)
         return 0;
     table->stage = TARGET_TAKE;
     rows_restart(k);
+    if (takes && err == -EINVAL && !strcmp(c->pg.state, "42P01")) /* a table is gone */
+        pg_close(&c->pg); /* who connects makes it */
     return err;
 }
 

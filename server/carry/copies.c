@@ -61,8 +61,8 @@ static int make_pages(struct carrier *c, struct error *error)
         err = run(c, "ALTER TABLE ", "weir_copy_pages",
                   " ALTER COLUMN bytes SET STORAGE EXTERNAL", NULL, 0, NULL, error);
     return err ? err
-               : run(c, "UPDATE ", "weir_copies", " SET seq = 1 WHERE seq > 1", NULL, 0,
-                     NULL, error);
+               : run(c, "UPDATE ", "weir_copies",
+                     " SET seq = 1, copied = NULL WHERE seq > 0", NULL, 0, NULL, error);
 }
 
 int copies_schema(struct carrier *c, struct error *error)
@@ -437,6 +437,30 @@ static int delete_rest(struct carrier *c, struct error *error)
                " WHERE shard = $1 AND page > $2::bigint", param, 2, NULL, error);
 }
 
+/* Writes nothing; `lock`: until the end of the transaction, or "". Of a copy whose pages somebody has dropped all is sent again. */
+static int check_mine(struct carrier *c, const char *lock, struct error *error)
+{
+    struct mine m;
+    PG_RESULT r = NULL;
+    struct buffer where = {0};
+    note_mine(c, &m);
+    const struct pg_param param[] = {PG_TEXT(c->config->shard), PG_TEXT(m.epoch),
+                                     PG_TEXT(c->copies.with->claim.writer)};
+    buffer_printf(&where, " WHERE shard = $1 AND epoch = $2::bigint AND writer = $3%s",
+                  lock);
+    int err = where.error ? error_set(error, -ENOMEM, "out of memory")
+                          : run(c, "SELECT copied IS NULL FROM ", "weir_copies",
+                                buffer_text(&where), param,
+                                sizeof(param) / sizeof(param[0]), &r, error);
+    buffer_free(&where);
+    if (err)
+        return err;
+    if (PQntuples(r) == 0)
+        return superseded(c, error);
+    c->copies.all = c->copies.all || *PQgetvalue(r, 0, 0) == 't';
+    return 0;
+}
+
 static int put_copy(struct carrier *c, struct error *error)
 {
     struct copies *p = &c->copies;
@@ -448,6 +472,8 @@ static int put_copy(struct carrier *c, struct error *error)
     note_mine(c, &m);
     fault_point("copy_begin");
     int err = pg_run(&c->pg, "BEGIN", error);
+    if (!err)
+        err = check_mine(c, "", error);
     if (!err)
         err = fence(c, &m, error);
     fault_point("copy_fenced");
@@ -502,24 +528,6 @@ static bool has_rows(const struct carrier *c)
                   (k->stage == TARGET_CHANGES && k->look)))
         k = k->next;
     return k;
-}
-
-/* Writes nothing; `lock`: until the end of the transaction, or "". */
-static int check_mine(struct carrier *c, const char *lock, struct error *error)
-{
-    struct mine m;
-    PG_RESULT r = NULL;
-    struct buffer where = {0};
-    note_mine(c, &m);
-    const struct pg_param param[] = {PG_TEXT(c->config->shard), PG_TEXT(m.epoch),
-                                     PG_TEXT(c->copies.with->claim.writer)};
-    buffer_printf(&where, " WHERE shard = $1 AND epoch = $2::bigint AND writer = $3%s",
-                  lock);
-    int err = where.error ? error_set(error, -ENOMEM, "out of memory")
-                          : run(c, "SELECT 1 FROM ", "weir_copies", buffer_text(&where),
-                                param, sizeof(param) / sizeof(param[0]), &r, error);
-    buffer_free(&where);
-    return !err && PQntuples(r) == 0 ? superseded(c, error) : err;
 }
 
 int copies_check(struct carrier *c, struct error *error)

@@ -532,7 +532,6 @@ static int take(struct carrier *c, struct carried *k, const struct changes *know
     int err = copies_check(c, error);
     if (!err)
         err = ensure_table(c, k, error);
-    k->fitted = k->fitted || !err;
     if (!err)
         err = ask_owner(c, k, "FOR UPDATE", ret, error);
     if (!err)
@@ -579,6 +578,7 @@ int far_take(struct carrier *c, struct carried *k, struct error *error)
     if (err)
         return err;
     fault_point("carry_taken");
+    k->fitted = true;
     if (*owner.writer && !k->base.taken && strcmp(owner.writer, k->base.place.writer) &&
         strcmp(owner.writer, c->base.writer))
         logger_warn("carry", "table '%s': taken over from a server on '%s'",

@@ -2,6 +2,7 @@
 #include "node/children.h"
 
 #include "base/clock.h"
+#include "base/utf8.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,6 +90,13 @@ static bool take_state(struct child *c, const char *text)
     c->lag = lag;
     snprintf(c->problem, sizeof(c->problem), "%.*s", (int)strcspn(problem, "\n"),
              problem);
+    /* It goes to PostgreSQL, and may have been cut anywhere. */
+    for (char *p = c->problem; *p;) {
+        const size_t n = utf8_length(p, strlen(p));
+        if (!n)
+            *p = '?';
+        p += n ? n : 1;
+    }
     return lag != was.lag || strcmp(c->problem, was.problem) != 0;
 }
 

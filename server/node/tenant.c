@@ -116,7 +116,7 @@ static size_t owner_of(const struct tenant *t, const struct leases_view *v,
     size_t i;
     const struct leases_node *n = *s->node ? find(v, s->node, &i) : NULL;
     if (n && n->lives && !strcmp(n->run, s->run))
-        return n->stops ? LEAVING : place[i];
+        return place[i];
     const int64_t from_us = *s->node ? t->connected_us + session_us(t)
                                      : t->registered_us + session_us(t) / 3;
     return now_us < from_us ? LEAVING : SHARE_NOBODY;
@@ -133,9 +133,11 @@ static void fill_share(struct tenant *t, const struct leases_view *v, struct sha
                           .owner = t->owner,
                           .since = t->since};
     for (size_t i = 0; i < v->n_nodes; i++) {
-        place[i] = v->node[i].lives && !v->node[i].stops ? ret->n_nodes++ : LEAVING;
-        if (place[i] != LEAVING && !strcmp(v->node[i].name, t->l->name) &&
-            !strcmp(v->node[i].run, t->l->run))
+        const struct leases_node *n = &v->node[i];
+        /* Who restarts keeps what it has, and gets nothing until it is there. */
+        place[i] = n->lives && !n->stops && !n->restarts ? ret->n_nodes++ : LEAVING;
+        if (place[i] != LEAVING && !strcmp(n->name, t->l->name) &&
+            !strcmp(n->run, t->l->run))
             ret->me = place[i];
     }
     memset(t->has, 0, ret->n_nodes * sizeof(*t->has));

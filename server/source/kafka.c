@@ -47,6 +47,7 @@
 #define ANSWER_MS    2000
 #define STALLED_S    15  /* without a message that is there: asked for anew, */
 #define STALLED_MOST 960 /* and later after twice as many, each time in vain */
+#define AWAY_US      (5 * SECOND_US)
 #define COMMIT_US    SECOND_US
 #define RETRY_MS     200
 #define TRY_MS       5000
@@ -125,6 +126,7 @@ struct kafka {
     double most, most_bytes; /* that librdkafka queues; 0: it looks itself */
     char place[300];         /* of a dead letter */
     int64_t topics_us, look_us, commit_us; /* when to look next */
+    int64_t watched_us;                    /* when stalls were looked for last */
     bool unreached, uncommitted;           /* was said */
     bool lost, again;                      /* of some partition */
     bool yielded; /* not all that was in the queue was read in this round; */
@@ -594,6 +596,7 @@ static int start_parts(struct topic *t)
 static int consume(struct part *p)
 {
     struct kafka *k = p->topic->owner;
+    p->moved_us = clock_monotonic_us();
     if (rd_kafka_consume_start_queue(p->topic->handle, p->number, p->at, k->queue) == 0)
         return 0;
     return pull_fail(k->pull, -EIO, "'%s': %s", p->lane.name,
@@ -1036,12 +1039,17 @@ static int stalled_s(struct part *p, int64_t now_us)
 static void look_at_stalled(struct kafka *k)
 {
     const int64_t now_us = clock_monotonic_us();
+    const bool was_away =
+        now_us > k->watched_us + AWAY_US; /* the log had no room, say */
+    k->watched_us = now_us;
     if (!k->emptied) /* they may be in the queue */
         return;
     k->emptied = false;
     for (size_t i = 0; i < k->n_topics; i++)
         for (int32_t j = 0; j < k->topic[i].started; j++) {
             struct part *p = k->topic[i].part[j];
+            if (was_away)
+                p->moved_us = now_us;
             const int s = stalled_s(p, now_us);
             if (!s)
                 continue;

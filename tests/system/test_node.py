@@ -161,6 +161,17 @@ class Nodes(Cluster):
         self.producer.end()
         self.wait_model(self.producer)
 
+    def test_who_restarts_gets_nothing_meanwhile(self):
+        a, b, c = (self.node(name, session='3s, restart: 10m') for name in 'abc')
+        self.wait_shares(a=2, b=2, c=2)
+        a.wait_ready()
+        self.assertEqual(a.end(signal.SIGUSR1), 0)
+        c.kill()
+        harness.wait_until(lambda: collections.Counter(self.leases().values()) == {'a': 2, 'b': 4}, 'b to have those of c')
+        b.wait_ready()
+        a.start()
+        self.wait_shares(a=3, b=3)
+
     def test_who_does_not_come_again_is_followed(self):
         a = self.node('a', session='2s, restart: 500ms')
         b = self.node('b', session='2s, restart: 500ms')
@@ -277,7 +288,7 @@ class Nodes(Cluster):
         self.producer.send(300)
         self.wait_rows('SELECT count(*) FROM weir.rows', ['300'])
         self.wait_rows('SELECT count(*) > 0 FROM weir.sums', ['t'])
-        self.pg.psql('DROP TABLE weir.rows, weir.weir_copy_pages, weir.weir_nodes; ALTER TABLE weir.sums DROP COLUMN v_sum;'
+        self.pg.psql('DROP TABLE weir.rows, weir.weir_copy_pages, weir.weir_nodes, weir.weir_positions, weir.weir_shards; ALTER TABLE weir.sums DROP COLUMN v_sum;'
                      'DELETE FROM weir.weir_leases WHERE shard = 1')
         a.wait_said('weir_nodes')
         self.producer.send(300)
