@@ -393,6 +393,42 @@ class Flink(unittest.TestCase):
             self.assertEqual(result.returncode, status, result.stdout)
         self.assertIn(f"table 'results.p': transaction 'weir 3 0 {number} results.p' cannot be committed", result.stdout)
 
+    def test_a_transaction_too_old_to_be_known_fails_the_job_until_somebody_says_that_its_rows_are_there(self):
+        database = self.postgresql(prepared=2)
+        name = 'weir 3 0 3 results.p'  # before the oldest that PostgreSQL keeps
+        args = ['weir.flink.Runs', 'commit', self.files_to(database), 'p', name, '-']
+        result = self.java(*args)
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn(f"table 'results.p': transaction '{name}' cannot be committed: it is not there, and too old to be known",
+                      result.stdout)
+        database.psql(f"BEGIN; PREPARE TRANSACTION '{name}'")
+        result = self.java(*args)
+        self.assertEqual(result.returncode, 0, result.stdout)
+        self.assertEqual(database.psql('SELECT gid FROM pg_prepared_xacts'), [])
+
+    def test_an_attempt_ends_the_sessions_of_the_one_before_which_prepare_nothing_more(self):
+        database = self.postgresql(prepared=8)
+        self.plain_tables(database)
+        database.psql("""CREATE FUNCTION sleep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(100000); RETURN NULL; END';
+                         CREATE CONSTRAINT TRIGGER sleep AFTER INSERT ON results.p DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+                         EXECUTE FUNCTION sleep()""")
+        result = self.java('weir.flink.Runs', 'attempts', self.files_to(database), 'p',
+                           f'jdbc:postgresql://127.0.0.1:{database.port}/postgres?user=weir', '-')
+        self.assertEqual(result.returncode, 0, result.stdout)
+        for task in range(3):
+            self.assertIn(f"task {task} of 3: failed: table 'results.p': a transaction cannot be prepared", result.stdout)
+        self.assertEqual(database.psql('SELECT gid FROM pg_prepared_xacts'), [])
+        self.assertEqual(database.psql('SELECT count(*) FROM results.p'), ['0'])
+
+    def test_a_savepoint_of_upserts_is_refused_by_plain_inserts_and_the_other_way_round(self):
+        database = self.postgresql(prepared=40)
+        for to in 'postgresql', 'postgresql upserts':
+            result = self.java('weir.flink.Runs', 'switch', self.files_to(database), 'p', self.events, to,
+                               os.path.join(self.folder, f'switch-{to[-1]}'))
+            self.assertEqual(result.returncode, 1, result.stdout)
+            self.assertIn('Cannot map checkpoint/savepoint state for operator', result.stdout)
+            database.psql('DROP SCHEMA results CASCADE')
+
     def test_the_job_of_the_jar_inserts_each_row_once_if_postgresql_can(self):
         database = self.postgresql()
         args = ['weir.flink.Job', '--config', self.files_to(database), '--pipeline', 'p', '--in', self.events, '--parallelism', '2',
@@ -464,6 +500,11 @@ class Flink(unittest.TestCase):
         self.assertEqual(result.returncode, 1, result.stdout)
         self.assertIn("pipeline 'joined' cannot run here: it reads the results of another pipeline", result.stdout)
         self.assertFalse(os.path.exists(os.path.join(self.folder, 'refused')))
+
+    def test_without_in_the_stream_has_topics(self):
+        result = self.java('weir.flink.Job', '--config', self.config, '--pipeline', 'p', '--out', os.path.join(self.folder, 'refused'))
+        self.assertEqual(result.returncode, 1, result.stdout)
+        self.assertIn("--in is missing, and the stream of pipeline 'p' has no 'source' with 'kafka'", result.stdout)
 
     def test_the_job_of_the_jar_and_windows_that_overlap(self):
         out = os.path.join(self.folder, 'job')

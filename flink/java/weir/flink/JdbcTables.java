@@ -104,13 +104,14 @@ final class JdbcTables {
                 .uid("weir-storable-" + table.name())
                 .sinkTo(transactions(table))
                 .name("postgresql " + table.name())
-                .uid("weir-postgresql-" + table.name());
+                .uid("weir-inserts-" + table.name()); // Flink refuses savepoints of upserts, and the other way round
     }
 
     JdbcTransactions transactions(ResultTable table) {
         Properties batches = new Properties();
         batches.putAll(properties);
         batches.setProperty("reWriteBatchedInserts", "true");
+        batches.setProperty("tcpKeepAlive", "true");
         return new JdbcTransactions(url, batches, insertInto(table), table.columns(), schema + "." + table.name());
     }
 

@@ -12,6 +12,8 @@ import java.util.ArrayList;
 import java.util.Collection;
 import java.util.List;
 import java.util.Properties;
+import java.util.Set;
+import java.util.TreeSet;
 import org.apache.flink.api.common.TaskInfo;
 import org.apache.flink.api.connector.sink2.Committer;
 import org.apache.flink.api.connector.sink2.CommitterInitContext;
@@ -38,13 +40,19 @@ import org.slf4j.LoggerFactory;
  * from checkpoint 6 knows that it is none of those that are to be committed, and rolls it back; and a transaction that is not
  * there any more when it is to be committed was committed before, or the job stops. The connector's own sink for XA gives the
  * transactions of two tables the same names, and takes no other number of tasks.
+ *
+ * <p>Before it looks for such a task ends the sessions of attempts before it, which might prepare one later: each session has an advisory
+ * lock, (table, task), until it ends. {@code PREPARE TRANSACTION} leaves locks of the session where they are.
  */
 final class JdbcTransactions implements Sink<Row>, SupportsCommitter<String>, SupportsWriterState<Row, String> {
     private static final long serialVersionUID = 1;
     private static final Logger LOG = LoggerFactory.getLogger(JdbcTransactions.class);
     private static final int BATCH_ROWS = 5000;
     private static final int NAME_PARTS = 5;
+    private static final int END_S = 30; // a session that is ended has so long
     private static final String NO_SUCH = "42704"; // undefined_object
+    private static final String NOT_ALLOWED = "42501"; // insufficient_privilege
+    private static final String LOCKED = "55P03"; // lock_not_available
 
     private final String url;
     private final Properties properties;
@@ -97,6 +105,19 @@ final class JdbcTransactions implements Sink<Row>, SupportsCommitter<String>, Su
         }
     }
 
+    /** Without timeouts of the server's, where it has them: from one checkpoint to the next there may be no rows. */
+    private Connection connect() throws SQLException {
+        Connection c = DriverManager.getConnection(url, properties);
+        try (Statement s = c.createStatement()) {
+            s.execute("SELECT set_config(name, '0', false) FROM pg_settings WHERE name IN"
+                    + " ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')");
+        } catch (SQLException e) {
+            c.close();
+            throw e;
+        }
+        return c;
+    }
+
     /** Of a batch the text has all rows; why it failed is in the next one. */
     private IOException failed(String doing, SQLException e) {
         SQLException why = e.getNextException() != null ? e.getNextException() : e;
@@ -115,13 +136,78 @@ final class JdbcTransactions implements Sink<Row>, SupportsCommitter<String>, Su
         Writer(TaskInfo info, long restored) throws IOException {
             task = info.getIndexOfThisSubtask();
             begun = restored;
+            boolean ready = false;
             try {
-                connection = DriverManager.getConnection(url, properties);
+                connection = connect();
+            } catch (SQLException e) {
+                throw failed("cannot be written", e);
+            }
+            try {
+                endEarlier(info.getNumberOfParallelSubtasks());
                 rollBack(info.getNumberOfParallelSubtasks());
                 connection.setAutoCommit(false);
                 statement = connection.prepareStatement(insert);
+                ready = true;
             } catch (SQLException e) {
                 throw failed("cannot be written", e);
+            } finally {
+                if (!ready) {
+                    end();
+                }
+            }
+        }
+
+        private void end() {
+            try {
+                connection.close();
+            } catch (SQLException e) {
+                LOG.info("table '{}': {}", table, e.getMessage());
+            }
+        }
+
+        /** Nobody else has the locks of this task, or of earlier tasks that are its share. */
+        private void endEarlier(int tasks) throws SQLException {
+            String key = "hashtext(" + quoted("weir " + table) + ")";
+            Set<Integer> numbers = new TreeSet<>(Set.of(task));
+            Set<Integer> sessions = new TreeSet<>();
+            try (Statement s = connection.createStatement();
+                    ResultSet found = s.executeQuery("SELECT objid, pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2"
+                            + " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+                            + " AND classid::bigint = (" + key + "::bigint & 4294967295)"
+                            + " AND objid::bigint % " + tasks + " = " + task)) {
+                while (found.next()) {
+                    numbers.add(found.getInt(1));
+                    sessions.add(found.getInt(2));
+                }
+            }
+            for (int session : sessions) {
+                terminate(session);
+            }
+            try (Statement s = connection.createStatement()) {
+                s.execute("SET lock_timeout = '" + END_S + "s'");
+                for (int number : numbers) {
+                    s.execute("SELECT pg_advisory_lock(" + key + ", " + number + ")");
+                }
+                s.execute("RESET lock_timeout");
+            } catch (SQLException e) {
+                if (!LOCKED.equals(e.getSQLState())) {
+                    throw e;
+                }
+                throw new SQLException("task " + task + ": an earlier attempt has not ended within " + END_S
+                        + " s, and might prepare transactions: its sessions of PostgreSQL, to be ended by pg_terminate_backend, are "
+                        + sessions, LOCKED, e);
+            }
+        }
+
+        private void terminate(int session) throws SQLException {
+            LOG.info("table '{}': session {} of PostgreSQL is ended: it is of an earlier attempt", table, session);
+            try {
+                one(connection, "SELECT pg_terminate_backend(" + session + ")");
+            } catch (SQLException e) {
+                if (!NOT_ALLOWED.equals(e.getSQLState())) {
+                    throw e;
+                }
+                LOG.warn("table '{}': session {} is another user's, and is waited for: {}", table, session, e.getMessage());
             }
         }
 
@@ -129,8 +215,8 @@ final class JdbcTransactions implements Sink<Row>, SupportsCommitter<String>, Su
         private void rollBack(int tasks) throws SQLException {
             List<String> left = new ArrayList<>();
             try (Statement s = connection.createStatement();
-                    ResultSet found = s.executeQuery(
-                            "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() AND gid LIKE 'weir %'")) {
+                    ResultSet found = s.executeQuery("SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+                            + " AND gid ~ '^weir [0-9]+ [0-9]+ [0-9]+ '")) {
                 while (found.next()) {
                     String[] part = found.getString(1).split(" ", NAME_PARTS);
                     if (part.length == NAME_PARTS && part[NAME_PARTS - 1].equals(table)
@@ -220,13 +306,20 @@ final class JdbcTransactions implements Sink<Row>, SupportsCommitter<String>, Su
         private void commit(CommitRequest<String> request) throws SQLException {
             String name = request.getCommittable();
             if (connection == null) {
-                connection = DriverManager.getConnection(url, properties);
+                connection = connect();
             }
             try (Statement s = connection.createStatement()) {
                 s.execute("COMMIT PREPARED " + quoted(name));
             } catch (SQLException e) {
-                String number = name.split(" ", NAME_PARTS)[3];
-                if (!NO_SUCH.equals(e.getSQLState()) || !"committed".equals(one(connection, "SELECT txid_status(" + number + ")"))) {
+                if (!NO_SUCH.equals(e.getSQLState())) {
+                    throw e;
+                }
+                String status = one(connection, "SELECT txid_status(" + name.split(" ", NAME_PARTS)[3] + ")");
+                if (status == null) {
+                    throw new SQLException(
+                            "it is not there, and too old to be known: look whether its rows are there (docs/flink.md)", NO_SUCH, e);
+                }
+                if (!"committed".equals(status)) {
                     throw e;
                 }
                 request.signalAlreadyCommitted(); // before the failure

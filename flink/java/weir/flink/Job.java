@@ -75,6 +75,9 @@ public final class Job {
     }
 
     private KafkaEvents topics() {
+        if (pipeline.settings().names("kafka.").isEmpty()) {
+            throw new WeirException("--in is missing, and the stream of pipeline '" + pipeline.name() + "' has no 'source' with 'kafka'");
+        }
         KafkaEvents events = Weir.kafka(env, pipeline)
                 .readers(number("readers", 0))
                 .idleTimeout(Duration.ofSeconds(number("idle-timeout", 0)));

@@ -2,13 +2,19 @@
 package weir.flink;
 
 import java.io.IOException;
+import java.lang.reflect.Proxy;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.DirectoryStream;
 import java.nio.file.Files;
+import java.sql.Connection;
+import java.sql.DriverManager;
+import java.sql.ResultSet;
+import java.sql.Statement;
 import java.time.Instant;
 import java.time.ZoneOffset;
 import java.time.temporal.ChronoUnit;
 import java.util.List;
+import java.util.OptionalLong;
 import java.util.Set;
 import java.util.concurrent.Callable;
 import java.util.concurrent.CompletableFuture;
@@ -18,11 +24,14 @@ import java.util.stream.Collectors;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
 import org.apache.flink.api.common.JobID;
+import org.apache.flink.api.common.TaskInfoImpl;
 import org.apache.flink.api.common.functions.RichMapFunction;
 import org.apache.flink.api.common.eventtime.WatermarkStrategy;
 import org.apache.flink.api.common.state.CheckpointListener;
 import org.apache.flink.api.common.typeinfo.Types;
 import org.apache.flink.api.connector.sink2.Committer;
+import org.apache.flink.api.connector.sink2.CommittingSinkWriter;
+import org.apache.flink.api.connector.sink2.WriterInitContext;
 import org.apache.flink.api.java.tuple.Tuple2;
 import org.apache.flink.configuration.Configuration;
 import org.apache.flink.configuration.RestartStrategyOptions;
@@ -176,6 +185,11 @@ final class Runs {
                         .map(new Counting()).uid("counting").setParallelism(readers(args));
         if (args[4].equals("postgresql")) {
             insert(Weir.rows(lines, pipeline), pipeline);
+        } else if (args[4].equals("postgresql upserts")) {
+            Results results = Weir.rows(lines, pipeline);
+            for (ResultTable table : results.tables()) {
+                new JdbcTables(pipeline.settings()).put(results.rows(table.name()), table);
+            }
         } else {
             (args[0].equals("rows") ? texts(Weir.rows(lines, pipeline)) : Weir.run(lines, pipeline))
                     .sinkTo(Weir.folders(new Path(args[4])))
@@ -369,6 +383,19 @@ final class Runs {
         }
     }
 
+    /** From a savepoint of a job with other tables. */
+    private static void switchTo(MiniCluster cluster, String[] args) throws Exception {
+        String[] before = args.clone();
+        before[4] = args[4].equals("postgresql") ? "postgresql upserts" : "postgresql";
+        Pipeline pipeline = Pipeline.of(java.nio.file.Path.of(args[1]), args[2], KEY_GROUPS);
+        new JdbcTables(pipeline.settings()).make(pipeline.tables());
+        JobGraph job = job(args, 2, 0, 0);
+        job.setSavepointRestoreSettings(SavepointRestoreSettings.forPath(savepoint(cluster, job(before, 2, 0, 0),
+                Files.size(java.nio.file.Path.of(args[3])) / 2, java.nio.file.Path.of(args[5] + ".savepoint"))));
+        cluster.submitJob(job).get();
+        finish(cluster, job.getJobID());
+    }
+
     private static void await(Callable<Boolean> condition) throws Exception {
         while (!condition.call()) {
             Thread.sleep(10);
@@ -380,6 +407,54 @@ final class Runs {
         Pipeline pipeline = Pipeline.of(java.nio.file.Path.of(args[1]), args[2], KEY_GROUPS);
         new JdbcTables(pipeline.settings()).transactions(pipeline.tables().get(0)).createCommitter(null)
                 .commit(List.of(new Request(args[3])));
+    }
+
+    /** A task of an attempt that goes on from checkpoint 6, with a row that it has inserted. */
+    private static CommittingSinkWriter<Row, String> begin(JdbcTransactions sink, ResultTable table, int task, int tasks)
+            throws Exception {
+        WriterInitContext context = (WriterInitContext) Proxy.newProxyInstance(Runs.class.getClassLoader(),
+                new Class<?>[] {WriterInitContext.class}, (proxy, method, args) -> method.getName().equals("getTaskInfo")
+                        ? new TaskInfoImpl("sink", tasks, task, tasks, 0) : OptionalLong.of(6));
+        CommittingSinkWriter<Row, String> writer = (CommittingSinkWriter<Row, String>) sink.createWriter(context);
+        writer.write(Row.withPositions(table.columns().size()), null);
+        return writer;
+    }
+
+    /**
+     * Three tasks, of which the first is in PREPARE TRANSACTION, which a trigger holds up; two that begin while they live; what became
+     * of each goes to standard output.
+     */
+    private static void attempts(String[] args) throws Exception {
+        Pipeline pipeline = Pipeline.of(java.nio.file.Path.of(args[1]), args[2], KEY_GROUPS);
+        ResultTable table = pipeline.tables().get(0);
+        JdbcTransactions sink = new JdbcTables(pipeline.settings()).transactions(table);
+        List<CommittingSinkWriter<Row, String>> first = List.of(
+                begin(sink, table, 0, 3), begin(sink, table, 1, 3), begin(sink, table, 2, 3));
+        CompletableFuture<String> held = CompletableFuture.supplyAsync(() -> prepared(first.get(0)));
+        try (Connection c = DriverManager.getConnection(args[3]);
+                Statement s = c.createStatement()) {
+            await(() -> {
+                try (ResultSet found = s.executeQuery("SELECT 1 FROM pg_stat_activity WHERE query LIKE 'PREPARE %' AND state = 'active'"
+                        + " AND wait_event = 'PgSleep'")) {
+                    return found.next();
+                }
+            });
+        }
+        CommittingSinkWriter<Row, String> zero = begin(sink, table, 0, 2);
+        System.out.println("task 0 of 3: " + held.get());
+        System.out.println("task 2 of 3: " + prepared(first.get(2)));
+        CommittingSinkWriter<Row, String> one = begin(sink, table, 1, 2);
+        System.out.println("task 1 of 3: " + prepared(first.get(1)));
+        one.close();
+        zero.close();
+    }
+
+    private static String prepared(CommittingSinkWriter<Row, String> writer) {
+        try {
+            return "prepared: " + writer.prepareCommit();
+        } catch (IOException | InterruptedException e) {
+            return "failed: " + e.getMessage();
+        }
     }
 
     private record Request(String committable) implements Committer.CommitRequest<String> {
@@ -427,6 +502,14 @@ final class Runs {
         }
         if (args[0].equals("commit")) {
             commit(args);
+            return;
+        }
+        if (args[0].equals("attempts")) {
+            attempts(args);
+            return;
+        }
+        if (args[0].equals("switch")) {
+            switchTo(cluster, args);
             return;
         }
         if (args[0].equals("kafka-rescale")) {
